@@ -1,0 +1,26 @@
+"""Errors that a user can act on: the command line shows them as one line and exits with status 2."""
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["UserError", "did_you_mean"]
+
+
+class UserError(Exception):
+    """Something the user gave is wrong.
+
+    The message names the place (`studies/x.yaml: search.beta`), the value got, and what would be right.
+    """
+
+    def __init__(self, place: str, problem: str) -> None:
+        self.place, self.problem = place, problem
+        super().__init__(f"{place}: {problem}" if place else problem)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A sentence that names the known value nearest to `name`, or lists them all when none is near."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if near:
+        return f"Did you mean '{near[0]}'?"
+    return f"Known: {', '.join(known)}." if known else "None is known."

@@ -1,0 +1,105 @@
+"""Where the driver and a workload meet: trials go into lanes, progress comes out, round by round."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+__all__ = ["Failure", "Lanes", "Outcome", "Progress", "Trial", "TrialResult"]
+
+FailureKind = Literal["diverged", "out_of_memory", "crashed", "error"]
+State = Literal["complete", "pruned", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One setting to train. The same trial gives the same numbers in any lane, beside any neighbour."""
+
+    number: int
+    """Its number in its Optuna study, counted from 0."""
+    params: Mapping[str, Any]
+    """Values of the searched parameters; all else is fixed by the study."""
+    seed: int
+    """Seed of initialisation, order of the data and noise."""
+    epoch: int = 0
+    """Epochs already reported; a lane that admits the trial replays up to here from its checkpoint."""
+    replica: bool = False
+    """True for a run of confirm or compare: a known configuration trained again with a fresh seed."""
+    test: bool = False
+    """True where the test set may be looked at once the trial is complete."""
+
+    @property
+    def name(self) -> str:
+        """Unique within a study, used for folders and run names: `trial-0007` or `replica-0007`."""
+        return f"{'replica' if self.replica else 'trial'}-{self.number:04d}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a trial failed, in a class and one sentence."""
+
+    kind: FailureKind
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What one trial did in one round."""
+
+    number: int
+    epoch: int
+    """Epochs finished, counted from 1."""
+    value: float
+    """The objective, to be minimised; not finite only together with `failure`."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Names as `train/loss`, `val/nll`; recorded at step `epoch`."""
+    images: Mapping[str, str] = field(default_factory=dict)
+    """Name → path of a PNG file made in this round, recorded at step `epoch`."""
+    finished: bool = False
+    """True when the trial has no further epoch (budget reached or stopped early)."""
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a trial ended. `value` is the best (smallest) value that it reported, None when it reported none."""
+
+    state: State
+    epoch: int
+    value: float | None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """What a trial leaves behind."""
+
+    number: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Final figures, e.g. `parameters`, `seconds`, `test/nll`."""
+    folder: str | None = None
+    """Folder whose files (settings, weights, pictures) are kept as the trial's artifacts."""
+
+
+class Lanes(Protocol):
+    """Places where trials train side by side. `sweeps.testing.ToyLanes` is the smallest example."""
+
+    width: int
+    """Trials that can be held at once."""
+
+    def admit(self, trial: Trial) -> None:
+        """Place a trial in a free lane: fresh, or from its newest checkpoint at or before `trial.epoch`.
+
+        Only loads: epochs between the checkpoint and `trial.epoch` are replayed by `catch_up`.
+        """
+
+    def catch_up(self) -> None:
+        """Train every lane that is behind its trial's reported epoch up to it, without reporting."""
+
+    def advance(self, numbers: Collection[int]) -> list[Progress]:
+        """Train these trials one epoch; the other lanes keep their state. In the order of `numbers`."""
+
+    def release(self, number: int, outcome: Outcome) -> TrialResult:
+        """Free the lane of a trial that ended (in any state) and hand back what it made."""
+
+    def close(self, *, keep: bool) -> None:
+        """Give everything back. `keep`: first write checkpoints of the trials still held."""
