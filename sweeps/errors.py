@@ -16,6 +16,10 @@ class UserError(Exception):
         self.place, self.problem = place, problem
         super().__init__(f"{place}: {problem}" if place else problem)
 
+    def __reduce__(self) -> tuple[type["UserError"], tuple[str, str]]:
+        # The default calls the class with the message alone; a child process could not hand it over.
+        return type(self), (self.place, self.problem)
+
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence that names the known value nearest to `name`, or lists them all when none is near."""

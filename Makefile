@@ -1,0 +1,90 @@
+# Two commands are enough: `make sweep` runs the main job, `make test` the tests. Both set everything up by themselves.
+# What is installed is remembered by a stamp that carries the checksum of pyproject.toml, written last: an install that
+# was interrupted, or is out of date, is done again; one that is up to date costs nothing.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+STUDY := beta_mnist
+ARGS :=
+
+SUM := $(shell cksum < pyproject.toml | tr -c '0-9\n' '-')
+USABLE := $(shell $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo yes)
+INSTALLED := $(VENV)/.installed-$(SUM)
+INSTALLED_DEV := $(VENV)/.installed-dev-$(SUM)
+UV := $(shell command -v uv 2>/dev/null)
+
+.PHONY: help install install-dev sweep test lint ui report docs wheel clean again
+.DEFAULT_GOAL := help
+
+help: ## list what can be made
+	@echo 'make TARGET [ARGS="further options"]'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-14s%s\n", $$1, $$2}'
+
+install: $(INSTALLED) ## set up .venv to run studies (uv where it is on the PATH, else venv and pip)
+
+install-dev: $(INSTALLED_DEV) ## the same, with what the tests need
+
+sweep: $(INSTALLED) ## run the main study, or continue it (STUDY=beta_mnist, ARGS="--trials 80")
+	@$(PYTHON) -m vaeexp sweep --study '$(STUDY)' $(ARGS)
+
+report: $(INSTALLED) ## write the report of STUDY again
+	@$(PYTHON) -m vaeexp report --study '$(STUDY)' $(ARGS)
+
+ui: $(INSTALLED) ## browse the runs in MLflow's pages
+	@$(PYTHON) -m vaeexp ui $(ARGS)
+
+test: $(INSTALLED_DEV) ## run the tests (ARGS="tests/vaeexp -k prior")
+	@$(PYTHON) -m pytest $(ARGS)
+
+lint: $(INSTALLED_DEV) ## check style and formatting
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+
+docs: $(INSTALLED_DEV) ## write the generated parts of README.md again
+	@$(PYTHON) tests/readme.py --write
+
+wheel: $(INSTALLED_DEV) ## build dist/vaeexp-*.whl
+ifneq ($(UV),)
+	@uv build --quiet --wheel --out-dir dist .
+else
+	@$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
+endif
+	@ls dist/*.whl
+
+clean: ## remove caches and builds; the runs, reports and .venv stay
+	@rm -rf build dist .pytest_cache .ruff_cache .hypothesis .benchmarks *.egg-info
+	@find sweeps vaeexp tests -type d -name __pycache__ -prune -exec rm -rf {} +
+
+ifneq ($(USABLE),yes)
+$(INSTALLED): again
+endif
+
+$(INSTALLED):
+	@rm -f $(VENV)/.installed-*
+ifneq ($(UV),)
+	@echo 'Setting up $(VENV) with uv. The first time this takes some minutes: PyTorch is large.'
+	@[ '$(USABLE)' = yes ] || uv venv --quiet --clear --python '>=3.11' $(VENV)
+	@uv pip install --python $(PYTHON) -e .
+else
+	@echo 'Setting up $(VENV) with pip. The first time this takes some minutes: PyTorch is large.'
+	@[ '$(USABLE)' = yes ] && $(PYTHON) -m pip --version >/dev/null 2>&1 || { \
+	    found=; for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	        if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+	    done; \
+	    if [ -z "$$found" ]; then \
+	        echo 'make: vaeexp needs Python 3.11 or newer with its venv module (on Debian and Ubuntu: apt install python3-venv).' >&2; \
+	        echo "make: python3 here is: $$(python3 --version 2>&1 || true)" >&2; exit 2; \
+	    fi; \
+	    $$found -m venv --clear $(VENV); }
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e .
+endif
+	@touch $@
+
+$(INSTALLED_DEV): $(INSTALLED)
+	@echo 'Adding to $(VENV) what the tests need.'
+ifneq ($(UV),)
+	@uv pip install --python $(PYTHON) -e '.[dev]'
+else
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+endif
+	@touch $@

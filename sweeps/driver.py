@@ -1,0 +1,132 @@
+"""The study driver: searches with Optuna, then trains replicas; both in the rounds of `sweeps.rounds`.
+
+Here is where the trials of either phase come from. A trial's parameters depend on the study's seed, its number and the
+trials before it, so that a study with the same lanes repeats exactly.
+"""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeps.atomic import Draft, propose
+from sweeps.budget import used_up
+from sweeps.lanes import Lanes
+from sweeps.observer import Observer
+from sweeps.rounds import Clock, Rounds
+from sweeps.samplers import ask_seed, exhausted, make_sampler
+
+if TYPE_CHECKING:
+    from sweeps.replication import Replica
+    from sweeps.studyfile import Study
+
+__all__ = ["KNOWN_IN_A_ROW", "run_replicas", "search", "trial_seed"]
+
+KNOWN_IN_A_ROW = 50
+"""So many proposals in a row of settings that are known already end a search: the sampler has nothing left to find."""
+
+
+def search(
+    optuna_study: optuna.Study,
+    study: "Study",
+    lanes: Lanes,
+    observers: Sequence[Observer],
+    *,
+    clock: Clock = time.time,
+) -> str:
+    """Search until the study's budget is used up, from wherever the storage stands; returns why it ended.
+
+    An interrupt (KeyboardInterrupt, or an exception of the lanes) leaves its trials RUNNING for the next call.
+
+    Raises:
+        UserError: `sweeps.rounds.ERRORS_IN_A_ROW` trials failed one after the other with an error.
+    """
+    reason = Rounds("search", optuna_study, lanes, observers, clock, _Search(optuna_study, study)).run()
+    optuna_study.set_user_attr("stopped", reason)
+    return reason
+
+
+def run_replicas(
+    replica_study: optuna.Study,
+    replicas: Sequence["Replica"],
+    lanes: Lanes,
+    observers: Sequence[Observer],
+    *,
+    clock: Clock = time.time,
+) -> None:
+    """Train the planned replicas that the storage does not hold yet; those that were interrupted go on first.
+
+    Raises:
+        UserError: as `search`.
+    """
+    Rounds("replicas", replica_study, lanes, observers, clock, _Replicas(replicas)).run()
+
+
+def trial_seed(study_seed: int, number: int) -> int:
+    """The seed of a trial, 63 bits, from the study's seed and the trial's number."""
+    return int.from_bytes(hashlib.sha256(f"{study_seed}:trial:{number}".encode()).digest()[:8], "big") >> 1
+
+
+class _Search:
+    """Trials that the study's sampler asks for, while the budget lasts."""
+
+    def __init__(self, optuna_study: optuna.Study, study: "Study") -> None:
+        self.optuna_study, self.study = optuna_study, study
+        self.planned = study.budget.trials
+
+    def draft(self, trials: Sequence[FrozenTrial], elapsed: float) -> Draft | str:
+        study, number = self.study, len(trials)
+        if reason := used_up(study.budget, trials, elapsed):
+            return reason
+        if exhausted(study.sampler, study.space, number):
+            return "Every setting of the grid is done."
+        newest = trials[-KNOWN_IN_A_ROW:]
+        if len(newest) == KNOWN_IN_A_ROW and all(t.user_attrs.get("duplicate_of") is not None for t in newest):
+            return f"The sampler proposed only known settings, {KNOWN_IN_A_ROW} times in a row."
+        sampler = make_sampler(study.sampler, study.space, ask_seed(study.sampler, study.seed, number))
+        return propose(self.optuna_study, sampler, study.space.suggest, seed=trial_seed(study.seed, number))
+
+    def params(self, trial: FrozenTrial) -> dict[str, Any]:
+        return self.study.space.decode(trial.params)
+
+    def twin(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+        for earlier in trials[: trial.number]:
+            lasting = earlier.state in (TrialState.COMPLETE, TrialState.PRUNED)
+            ours = earlier.state == TrialState.RUNNING and "seed" in earlier.user_attrs
+            if earlier.params == trial.params and (lasting or ours):
+                return earlier
+        return None
+
+
+class _Replicas:
+    """The planned runs, in order. One that failed is not tried again: its seed would fail again."""
+
+    def __init__(self, plan: Sequence["Replica"]) -> None:
+        self.plan, self.planned = plan, len(plan)
+
+    def draft(self, trials: Sequence[FrozenTrial], elapsed: float) -> Draft | str:
+        known = [(t.user_attrs["of"], t.user_attrs["seed"], t.user_attrs["params"]) for t in trials]
+        for replica in self.plan:
+            if (replica.of, replica.seed, dict(replica.params)) not in known:
+                return Draft(number=len(trials), seed=replica.seed, user_attrs=_replica_attrs(replica))
+        return "Every replica is done."
+
+    def params(self, trial: FrozenTrial) -> dict[str, Any]:
+        return trial.user_attrs["params"]
+
+    def twin(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> None:
+        return None
+
+
+def _replica_attrs(replica: "Replica") -> dict[str, Any]:
+    return {
+        "of": replica.of,
+        "roles": list(replica.roles),
+        "replica_seed": replica.seed_index,
+        "pair": replica.pair,
+        "params": dict(replica.params),
+        "test": replica.test,
+    }

@@ -1,0 +1,313 @@
+"""The rounds of a study, and how a study that was killed anywhere goes on as if nothing had been.
+
+A round: settle duplicates → fill free lanes → train each lane one epoch → report every value → decide for every trial →
+end those that end. Each step is durable before the next begins:
+
+- A trial is written with all its parameters or not at all (`sweeps.atomic`).
+- What a trial has done is known from its attribute `round` (that of its admission) and the epochs it has reported;
+  whether an epoch was its last is written, as `closing`, before the epoch is reported.
+- The decisions of a round are one attribute of the study, `decided`: from there on it is over, and what follows
+  (`ending` of all that end, then for each release, `result`, observers, tell) can be done a second time without harm.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeps.atomic import Draft, commit, judge, prepare_pruner, write_notes
+from sweeps.budget import best_trial, reported_epochs
+from sweeps.errors import UserError
+from sweeps.lanes import Failure, Lanes, Outcome, Progress, Trial, TrialResult
+from sweeps.observer import Observer, Running, Snapshot
+from sweeps.outcome import STATE_NAMES, STATES, checked, decided_outcome, has_done, is_ours
+
+__all__ = ["ERRORS_IN_A_ROW", "Clock", "Rounds", "Source"]
+
+Clock = Callable[[], float]
+"""Seconds since some fixed moment, as `time.time`."""
+
+ERRORS_IN_A_ROW = 10
+"""So many trials that fail one after the other with an error are a bug, which must not burn the budget."""
+
+
+class Source(Protocol):
+    """Where the trials of a phase come from."""
+
+    planned: int | None
+    """How many there will be, if that is known."""
+
+    def draft(self, trials: Sequence[FrozenTrial], elapsed: float) -> Draft | str:
+        """The next trial, given all so far and the seconds spent; or a sentence that says why there is none."""
+
+    def params(self, trial: FrozenTrial) -> dict[str, Any]:
+        """The searched parameters as the workload gets them."""
+
+    def twin(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+        """The earlier trial of the same setting, finished or running, that makes this one a duplicate."""
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A trial and its handle in the storage."""
+
+    trial: Trial
+    record: optuna.Trial
+
+    def write(self, key: str, value: Any) -> None:
+        # A trial that somebody else has finished meanwhile is theirs; `decided_outcome` finds out.
+        with suppress(UpdateFinishedTrialError):
+            self.record.set_user_attr(key, value)
+
+
+class Rounds:
+    """One phase of a study. `held` are the trials in lanes; RUNNING trials whose `round` is None wait outside."""
+
+    def __init__(
+        self,
+        phase: str,
+        study: optuna.Study,
+        lanes: Lanes,
+        observers: Sequence[Observer],
+        clock: Clock,
+        source: Source,
+    ) -> None:
+        self.phase, self.study, self.lanes, self.source = phase, study, lanes, source
+        self.observers, self.clock = observers, clock
+        self.held: dict[int, _Held] = {}
+        self.round = 0
+        self.errors = 0
+        self.elapsed, self.mark = study.user_attrs.get("elapsed", 0.0), clock()
+
+    def run(self) -> str:
+        """Go on until the source has no more trials and all have ended; returns the source's reason."""
+        prepare_pruner(self.study)
+        self._resume()
+        while True:
+            self._settle()
+            reason = self._fill()
+            if not self.held:
+                return reason
+            self._advance()
+            self._end(self._decide())
+            self._finish_round()
+
+    # -- taking up what an earlier process left --
+
+    def _resume(self) -> None:
+        decided = self.study.user_attrs.get("decided")
+        if decided:
+            self.round = decided["round"] + 1
+            write_notes(self.study, decided["notes"])
+        running = [trial for trial in self._trials() if is_ours(trial)]
+        for trial in running:
+            for observer in self.observers:
+                observer.trial_started(self._hold(trial).trial, resumed=True)
+        admitted = [trial for trial in running if trial.user_attrs["round"] is not None]
+        self._end_late([trial for trial in admitted if decided_outcome(trial, decided)], decided)
+        going_on = [trial for trial in admitted if not decided_outcome(trial, decided)]
+        for trial in going_on[: self.lanes.width]:
+            self._admit(self._hold(trial))
+        for trial in going_on[self.lanes.width :]:  # there are fewer lanes than there were
+            self._hold(trial).write("round", None)
+        self.lanes.catch_up()
+
+    def _end_late(self, trials: Sequence[FrozenTrial], decided: dict[str, Any] | None) -> None:
+        """End trials that were decided about and not told, as many at a time as there are lanes."""
+        ending = [(self._hold(trial), decided_outcome(trial, decided)) for trial in trials]
+        for held, outcome in ending:
+            held.write("ending", asdict(outcome))
+        for start in range(0, len(ending), self.lanes.width):
+            batch = ending[start : start + self.lanes.width]
+            for held, _ in batch:
+                if "result" not in held.record.user_attrs:
+                    self._admit(held)
+            self.lanes.catch_up()
+            for held, outcome in batch:
+                self._end_one(held, outcome)
+
+    # -- duplicates and free lanes --
+
+    def _settle(self) -> None:
+        """Look again at the trials that wait, for an equal one to end or for a lane."""
+        for trial in self._trials():
+            if not is_ours(trial) or trial.user_attrs["round"] is not None:
+                continue
+            twin = self.source.twin(trial, self._trials())
+            if twin is None and len(self.held) < self.lanes.width:
+                held = self._hold(trial)
+                held.write("duplicate_of", None)
+                held.write("round", self.round - held.trial.epoch)
+                self._admit(held)
+                self.lanes.catch_up()
+            elif twin is not None and twin.state.is_finished():
+                self._end_duplicate(self._hold(trial), twin)
+
+    def _fill(self) -> str:
+        """Start new trials in free lanes; returns why there is none for a lane that stays free."""
+        while len(self.held) < self.lanes.width:
+            draft = self.source.draft(self._trials(), self._spent())
+            if isinstance(draft, str):
+                return draft
+            self._start(draft)
+        return ""
+
+    def _start(self, draft: Draft) -> None:
+        if self.study.user_attrs.get("stopped"):
+            self.study.set_user_attr("stopped", None)
+            self.study.set_user_attr("finished", False)
+        likeness = optuna.trial.create_trial(
+            state=TrialState.RUNNING, params=dict(draft.stored), distributions=dict(draft.distributions)
+        )
+        likeness.number = draft.number
+        twin = self.source.twin(likeness, self._trials())
+        where = {"round": self.round} if twin is None else {"round": None, "duplicate_of": twin.number}
+        held = self._hold(commit(self.study, draft, {"seed": draft.seed, "started": self.clock(), **where}))
+        for observer in self.observers:
+            observer.trial_started(held.trial, resumed=False)
+        if twin is None:
+            self._admit(held)
+        elif twin.state.is_finished():
+            self._end_duplicate(held, twin)
+
+    def _end_duplicate(self, held: _Held, twin: FrozenTrial) -> None:
+        """Give a trial the outcome of an equal one, without training it."""
+        ending = twin.user_attrs.get("ending") or {"epoch": len(twin.intermediate_values), "value": twin.value}
+        outcome = Outcome(state=STATE_NAMES[twin.state], epoch=ending["epoch"], value=ending["value"])
+        result = TrialResult(number=held.trial.number, metrics=twin.user_attrs.get("result") or {})
+        held.write("duplicate_of", twin.number)
+        held.write("ending", asdict(outcome))
+        held.write("result", dict(result.metrics))
+        held.write("ended", self.clock())
+        for observer in self.observers:
+            observer.trial_ended(held.trial, outcome, result, twin.number)
+        with suppress(UpdateFinishedTrialError):
+            # `Study.tell` would take the value of a pruned trial from its reports, of which this one has none.
+            self.study._storage.set_trial_state_values(held.record._trial_id, twin.state, twin.values)
+
+    def _hold(self, trial: FrozenTrial) -> _Held:
+        """The trial as the workload sees it, with the epochs that it has reported."""
+        seen = Trial(
+            number=trial.number,
+            params=self.source.params(trial),
+            seed=trial.user_attrs["seed"],
+            epoch=len(trial.intermediate_values),
+            replica=self.phase == "replicas",
+            test=trial.user_attrs.get("test", False),
+        )
+        return _Held(seen, optuna.Trial(self.study, trial._trial_id))
+
+    def _admit(self, held: _Held) -> None:
+        self.lanes.admit(held.trial)
+        self.held[held.trial.number] = held
+
+    # -- training and reporting --
+
+    def _advance(self) -> None:
+        """Train the lanes that have not done their epoch of this round (after a kill, some have) and record it."""
+        behind = [trial.number for trial in self._in_lanes() if not has_done(trial, self.round)]
+        for progress in self.lanes.advance(behind) if behind else []:
+            self._record(self.held[progress.number], checked(progress))
+
+    def _record(self, held: _Held, progress: Progress) -> None:
+        if progress.failure or progress.finished:
+            failure = asdict(progress.failure) if progress.failure else None
+            held.write("closing", {"round": self.round, "epoch": progress.epoch, "failure": failure})
+        if progress.failure:
+            return
+        metrics = {name: value for name, value in progress.metrics.items() if math.isfinite(value)}
+        held.write(f"metrics/{progress.epoch}", metrics)
+        with suppress(UpdateFinishedTrialError):
+            held.record.report(progress.value, progress.epoch)
+            for observer in self.observers:
+                observer.epoch_finished(held.trial, progress)
+
+    # -- deciding and ending --
+
+    def _decide(self) -> dict[str, Any]:
+        """Let the pruner judge the trials that would go on. Durable in one write."""
+        going_on = [t for t in self._in_lanes() if not t.state.is_finished() and "closing" not in t.user_attrs]
+        verdicts = judge(self.study, going_on)
+        decided = {"round": self.round, "pruned": verdicts.pruned, "notes": verdicts.notes}
+        self.study.set_user_attr("decided", decided)
+        return decided
+
+    def _end(self, decided: dict[str, Any]) -> None:
+        write_notes(self.study, decided["notes"])
+        ending = [(self.held[t.number], outcome) for t in self._in_lanes() if (outcome := decided_outcome(t, decided))]
+        for held, outcome in ending:
+            held.write("ending", asdict(outcome))
+        for held, outcome in ending:
+            self._end_one(held, outcome)
+
+    def _end_one(self, held: _Held, outcome: Outcome) -> None:
+        number = held.trial.number
+        if number in self.held:
+            result = self.lanes.release(number, outcome)
+            held.write("folder", result.folder)
+            held.write("result", dict(result.metrics))
+        else:  # a process that was killed before it could tell has released it
+            attrs = held.record.user_attrs
+            result = TrialResult(number=number, metrics=attrs["result"], folder=attrs["folder"])
+        held.write("ended", self.clock())
+        for observer in self.observers:
+            observer.trial_ended(held.trial, outcome, result, None)
+        value = outcome.value if outcome.state == "complete" else None
+        self.study.tell(number, value, state=STATES[outcome.state], skip_if_finished=True)
+        self.held.pop(number, None)
+        self._count_errors(outcome.failure)
+
+    def _count_errors(self, failure: Failure | None) -> None:
+        # Those of this process only: whoever has mended the bug must be able to go on.
+        self.errors = self.errors + 1 if failure and failure.kind == "error" else 0
+        if self.errors == ERRORS_IN_A_ROW:
+            place = f"study '{self.study.study_name}'"
+            raise UserError(
+                place, f"{self.errors} trials in a row failed with an error, the last with: {failure.message}"
+            )
+
+    # -- keeping count --
+
+    def _finish_round(self) -> None:
+        self.round += 1
+        self.elapsed, self.mark = self._spent(), self.clock()
+        self.study.set_user_attr("elapsed", self.elapsed)
+        snapshot = self._snapshot()
+        for observer in self.observers:
+            observer.round_finished(snapshot)
+
+    def _spent(self) -> float:
+        return self.elapsed + self.clock() - self.mark
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False)
+
+    def _in_lanes(self) -> list[FrozenTrial]:
+        """The trials in lanes, as the storage has them, by number."""
+        return [trial for trial in self._trials() if trial.number in self.held]
+
+    def _snapshot(self) -> Snapshot:
+        trials = self._trials()
+        best = best_trial(trials)
+        return Snapshot(
+            phase=self.phase,
+            running=tuple(_running(self.held[t.number].trial, t) for t in trials if t.number in self.held),
+            **{name: sum(trial.state == state for trial in trials) for name, state in STATES.items()},
+            planned=self.source.planned,
+            best_value=best and best.value,
+            best_number=best and best.number,
+            best_params=best and self.source.params(best),
+            epochs=reported_epochs(trials),
+            elapsed=self.elapsed,
+        )
+
+
+def _running(trial: Trial, stored: FrozenTrial) -> Running:
+    epoch = len(stored.intermediate_values)
+    value = stored.intermediate_values[stored.last_step] if epoch else None
+    return Running(trial=replace(trial, epoch=epoch), epoch=epoch, value=value)

@@ -1,0 +1,204 @@
+"""Where studies are kept: an Optuna journal file per study (`sweeps.journal`), or a database for many machines."""
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.storages import BaseStorage
+
+from sweeps.errors import UserError, did_you_mean
+from sweeps.journal import journal_path, lock_holder, make_folder, open_journal, study_lock
+
+if TYPE_CHECKING:
+    from sweeps.studyfile import Study
+
+__all__ = ["lock_holder", "open_storage", "open_study", "replica_study", "study_lock", "study_names"]
+
+_CONNECT_SECONDS = 5
+_REPLICAS = ".replicas"
+
+
+def open_storage(url: str | None, runs: Path, study: str, *, must_exist: bool = False) -> BaseStorage:
+    """Open (or create) the storage of a study: its journal file under `runs`, or the database at `url`.
+
+    With `must_exist` nothing is created and the study has to be there: for commands that only look.
+
+    Raises:
+        UserError: the folder cannot be written, the database cannot be reached, or the study does not exist.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    journal = journal_path(runs, study)
+    if must_exist:
+        known = study_names(runs, url)
+        if study not in known:
+            hint = f" {did_you_mean(study, known)}" if known else ""
+            place = str(runs) if url is None else _masked(url)
+            raise UserError(place, f"no such study '{study}'; run `vaeexp sweep --study {study}` first.{hint}")
+    elif url is None:
+        make_folder(journal.parent)
+    return open_journal(journal) if url is None else _open_database(url, create=not must_exist)
+
+
+def study_names(runs: Path, url: str | None = None) -> list[str]:
+    """Names of the studies that have a journal under `runs`, or that the database at `url` holds, sorted."""
+    if url is None:
+        return sorted(path.stem for path in journal_path(runs, "*").parent.glob("*.log"))
+    names = [study.study_name for study in _open_database(url, create=False).get_all_studies()]
+    return sorted(name for name in names if not name.endswith(_REPLICAS))
+
+
+# ---- databases ----
+
+
+def _open_database(url: str, *, create: bool) -> BaseStorage:
+    from optuna.storages import RDBStorage
+
+    tables = _tables(url, create=create)
+    if not create and "studies" not in tables:
+        raise UserError(_masked(url), "holds no study yet; run `vaeexp sweep` with this --storage first.")
+    if "alembic_version" in tables and "studies" not in tables:
+        raise UserError(_masked(url), "belongs to another program (MLflow?); give the studies a database of their own.")
+    try:
+        # Tables are made here, by one process: two that make them at once fail.
+        storage = RDBStorage(url, engine_kwargs=_engine_arguments(url), skip_table_creation=not create)
+    except RuntimeError as error:
+        raise UserError(_masked(url), f"was written by another version of Optuna: {_first_line(error)}") from error
+    if storage.engine.dialect.name == "sqlite":
+        _tune_sqlite(storage.engine)
+    return optuna.storages.get_storage(storage)
+
+
+def _tables(url: str, *, create: bool) -> list[str]:
+    """Names of the tables that are there. Raises `UserError` when the database cannot be reached."""
+    import sqlalchemy
+    from sqlalchemy import exc
+
+    example = "Right would be e.g. sqlite:///runs.db or postgresql+psycopg://user@host/database."
+    try:
+        address = sqlalchemy.make_url(url)
+        if address.get_backend_name() == "sqlite":
+            _check_sqlite_file(url, address.database, create=create)
+        engine = sqlalchemy.create_engine(address, **_engine_arguments(url))
+    except ImportError as error:
+        raise UserError(_masked(url), f"needs a driver that is not installed ({error}). {example}") from error
+    except (exc.ArgumentError, ValueError) as error:
+        raise UserError(_masked(url), f"is not the URL of a database ({_first_line(error)}). {example}") from error
+    try:
+        return sqlalchemy.inspect(engine).get_table_names()
+    except (exc.SQLAlchemyError, OSError) as error:
+        raise UserError(_masked(url), f"cannot be reached: {_first_line(error)}. {example}") from error
+    finally:
+        engine.dispose()
+
+
+def _engine_arguments(url: str) -> dict[str, Any]:
+    return {"connect_args": {"connect_timeout": _CONNECT_SECONDS}} if url.startswith("postgresql") else {}
+
+
+def _check_sqlite_file(url: str, database: str | None, *, create: bool) -> None:
+    if database in (None, "", ":memory:"):
+        raise UserError(_masked(url), "names no file; right would be e.g. sqlite:///runs.db.")
+    if not create and not Path(database).exists():
+        raise UserError(_masked(url), f"there is no file {database}; run `vaeexp sweep` with this --storage first.")
+    if not Path(database).absolute().parent.is_dir():
+        raise UserError(_masked(url), f"the folder {Path(database).absolute().parent} does not exist.")
+
+
+def _tune_sqlite(engine: Any) -> None:
+    """Write-ahead log and one fsync less per commit: 5 times as fast, and readers do not block the driver."""
+    from sqlalchemy import event
+
+    @event.listens_for(engine, "connect")
+    def pragmas(connection: Any, _record: Any) -> None:
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=60000"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    engine.dispose()
+    engine.connect().close()
+
+
+def _masked(url: str) -> str:
+    url = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
+    return re.sub(r"(password=)[^&]*", r"\1***", url)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+# ---- studies ----
+
+
+def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) -> optuna.Study:
+    """Create the Optuna study of a study file, or continue it.
+
+    Raises:
+        UserError: the storage holds the study with another definition, and `extend` is not given or cannot work.
+    """
+    from sweeps.pruners import make_pruner
+
+    optuna_study = optuna.create_study(
+        study_name=study.name,
+        storage=storage,
+        direction="minimize",
+        load_if_exists=True,
+        # What samplers note after a trial is not used here, and grid search would want to stop `Study.optimize`.
+        sampler=optuna.samplers.RandomSampler(seed=0),
+        pruner=make_pruner(study.pruner),
+    )
+    old, new = optuna_study.user_attrs.get("spec"), json.loads(json.dumps(study.spec()))
+    if old is not None and old != new:
+        _check_change(study.name, old, new, extend=extend)
+    if old != new:
+        if optuna_study.user_attrs.get("finished"):
+            optuna_study.set_user_attr("finished", False)
+        optuna_study.set_user_attr("question", study.question)
+        optuna_study.set_user_attr("seed", study.seed)
+        optuna_study.set_user_attr("spec", new)
+    return optuna_study
+
+
+def _check_change(name: str, old: dict[str, Any], new: dict[str, Any], *, extend: bool) -> None:
+    from sweeps.studyfile import spec_differences
+
+    differences = "".join(f"\n  {line}" for line in spec_differences(old, new))
+    if not extend:
+        raise UserError(
+            f"study '{name}'",
+            f"exists with another definition (stored → file):{differences}\n"
+            f"Use `--name NEW` for a new study, or `--extend` to continue this one with the new file.",
+        )
+    broken = _incompatible(old.get("search", {}), new.get("search", {}))
+    if broken:
+        raise UserError(
+            f"study '{name}'",
+            f"cannot be extended, for {broken}; its trials would no longer fit:{differences}\n"
+            "Use `--name NEW` for a new study.",
+        )
+
+
+def _incompatible(old: dict[str, Any], new: dict[str, Any]) -> str | None:
+    """What keeps trials of the old search space from being trials of the new one, as Optuna checks it."""
+    for name in sorted(old.keys() ^ new.keys()):
+        return f"'{name}' is searched {'no longer' if name in old else 'only now'}"
+    for name in old:
+        if old[name]["kind"] != new[name]["kind"] or old[name].get("log") != new[name].get("log"):
+            return f"'{name}' is of another kind now"
+        if old[name].get("values") != new[name].get("values"):
+            return f"'{name}' has other choices now"
+    return None
+
+
+def replica_study(storage: BaseStorage, name: str) -> optuna.Study:
+    """The Optuna study that keeps the replicas (confirm and compare runs) of study `name`; created when missing."""
+    return optuna.create_study(
+        study_name=name + _REPLICAS,
+        storage=storage,
+        direction="minimize",
+        load_if_exists=True,
+        sampler=optuna.samplers.RandomSampler(seed=0),
+        pruner=optuna.pruners.NopPruner(),
+    )

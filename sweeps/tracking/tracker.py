@@ -1,0 +1,220 @@
+"""What the driver tells MLflow. Every call costs the driver one line in a file; a thread does the rest."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sweeps.lanes import Outcome, Progress, Trial, TrialResult
+from sweeps.observer import Snapshot
+from sweeps.outbox import Outbox, Writer
+from sweeps.tracking.store import shown, tracking_uri
+
+__all__ = ["Description", "Pending", "Tracker"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """How a trial's run is labelled: all that determines its numbers, and what a person wants to search for."""
+
+    params: Mapping[str, Any]
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pending:
+    """What has not reached MLflow yet."""
+
+    events: int
+    message: str
+    """One sentence on why, where it is kept, and what to do."""
+
+
+class Tracker:
+    """An observer (`sweeps.observer.Observer`) that records a study in MLflow, through an outbox in `runs/outbox`.
+
+    Constructing it takes a millisecond: MLflow is imported by the writer's thread. `uri` None is the SQLite store in
+    `runs`. UserError when the folder cannot be written or another process is recording the same study.
+    """
+
+    def __init__(self, uri: str | None, runs: Path, study: str, describe: Callable[[Trial], Description]) -> None:
+        self._runs = Path(runs).resolve()
+        self._uri = tracking_uri(uri, self._runs)
+        self._describe = describe
+        self._best: float | None = None
+        self._outbox = Outbox(self._runs / "outbox", study)
+        self._notice: str | None = None
+        self._recorder: Callable[[list[dict[str, Any]]], str | None] | None = None
+        self._writer = Writer(self._outbox, self._deliver)
+        self._study, self._own_store, self._closed = study, uri is None, False
+
+    @property
+    def warning(self) -> str | None:
+        """One plain line when records wait or were refused, or the runs folder was found moved; else None."""
+        where = shown(self._uri)
+        if self._writer.problem is not None:
+            return f"MLflow at {where} does not take records ({_reason(self._writer.problem)}); {self._outbox.pending} wait in {self._outbox.path}."
+        if self._writer.refused:
+            count = len(self._writer.refused)
+            return f"MLflow at {where} refused {count} records ({self._writer.refused[-1]}); they are in {self._outbox.refused_path}."
+        return self._notice
+
+    def open_study(
+        self,
+        *,
+        question: str,
+        tags: Mapping[str, str],
+        params: Mapping[str, Any],
+        dataset: Mapping[str, Any] | None,
+    ) -> None:
+        """Begin or continue: the experiment, with the question as its note, and the parent run.
+
+        `dataset`: name, fingerprint (hex), source, and optionally schema and profile (JSON-able). Tags and data set
+        are copied to the run of each trial that starts from now on.
+        """
+        self._append(
+            "study",
+            durable=True,
+            question=question,
+            tags=_texts(tags),
+            params=_texts(params),
+            dataset=dict(dataset) if dataset else None,
+        )
+
+    def trial_started(self, trial: Trial, *, resumed: bool) -> None:
+        """Open the trial's run, or open it again."""
+        self._append("started", **self._identify(trial))
+
+    def epoch_finished(self, trial: Trial, progress: Progress) -> None:
+        """Record an epoch's metrics and pictures. An epoch that is told twice is recorded once."""
+        self._append(
+            "epoch",
+            trial=trial.name,
+            epoch=progress.epoch,
+            metrics={name: float(value) for name, value in progress.metrics.items()},
+            images={name: self._stored(path) for name, path in progress.images.items()},
+        )
+
+    def trial_ended(self, trial: Trial, outcome: Outcome, result: TrialResult, duplicate_of: int | None) -> None:
+        """Close the trial's run with its final figures and files; on disk when this returns."""
+        failure = outcome.failure
+        self._append(
+            "ended",
+            durable=True,
+            **self._identify(trial),
+            state=outcome.state,
+            epoch=outcome.epoch,
+            value=outcome.value,
+            failure=[failure.kind, failure.message] if failure else None,
+            metrics={name: float(value) for name, value in result.metrics.items()},
+            folder=self._stored(result.folder) if result.folder else None,
+            duplicate_of=duplicate_of,
+        )
+
+    def round_finished(self, snapshot: Snapshot) -> None:
+        """Record a new best value of the search on the parent run, at step = trial-epochs so far."""
+        best = snapshot.best_value
+        if snapshot.phase == "search" and best is not None and best != self._best:
+            self._best = best
+            self._append("best", value=float(best), number=snapshot.best_number, epochs=snapshot.epochs)
+
+    def log_study_folder(self, path: Path, artifact_path: str) -> None:
+        """Keep the files of a folder, e.g. the report, with the parent run."""
+        self._append("folder", durable=True, path=self._stored(path), artifact_path=artifact_path)
+
+    def register_model(
+        self,
+        *,
+        name: str,
+        alias: str = "best",
+        trial_name: str,
+        folder: Path,
+        loader_module: str,
+        signature_example: tuple[Any, Any],
+        pip_requirements: Sequence[str],
+    ) -> None:
+        """Register a trial's model so that `mlflow.pyfunc.load_model("models:/<name>@<alias>")` loads it.
+
+        `loader_module` has `_load_pyfunc(folder)`, which returns an object with `predict`; `signature_example` is a
+        small (inputs, outputs) pair of numpy arrays [N, ...]. Registering the same trial again only moves the alias.
+        """
+        inputs, outputs = signature_example
+        self._append(
+            "model",
+            durable=True,
+            name=name,
+            alias=alias,
+            trial=trial_name,
+            path=self._stored(folder),
+            loader_module=loader_module,
+            inputs={"dtype": str(inputs.dtype), "values": inputs.tolist()},
+            outputs={"dtype": str(outputs.dtype), "values": outputs.tolist()},
+            pip_requirements=list(pip_requirements),
+        )
+
+    def drain(self, timeout: float | None = None) -> Pending | None:
+        """Wait until MLflow has everything, at most `timeout` seconds; what is left after that or three failures."""
+        if self._writer.drain(timeout):
+            return None
+        where, reason = shown(self._uri), _reason(self._writer.problem) if self._writer.problem else "it is slow"
+        events = self._outbox.pending
+        message = (
+            f"{events} records have not reached MLflow at {where} ({reason}). They are kept in {self._outbox.path} "
+            f"and are delivered the next time this study runs."
+        )
+        return Pending(events=events, message=message)
+
+    def close(
+        self, status: Literal["finished", "interrupted", "failed"] | None = None, *, timeout: float = 60.0
+    ) -> Pending | None:
+        """End the parent run with this status (None leaves it), deliver what waits, and give up the outbox.
+
+        After `interrupted` or `failed`, runs of trials that were still training say so until they are resumed.
+        """
+        if self._closed:
+            return None
+        self._closed = True
+        if status is not None:
+            self._append("closed", durable=True, status=status)
+        pending = self.drain(timeout)
+        if self._writer.stop():  # else it still writes, and the lock must hold until this process ends
+            self._outbox.close()
+        return pending
+
+    def _append(self, kind: str, *, durable: bool = False, **content: Any) -> None:
+        self._outbox.append({"kind": kind, "at": int(time.time() * 1000), **content}, durable=durable)
+        self._writer.wake()
+
+    def _identify(self, trial: Trial) -> dict[str, Any]:
+        description = self._describe(trial)
+        tags = {**_texts(description.tags), "sweeps.number": str(trial.number), "sweeps.seed": str(trial.seed)}
+        return {"trial": trial.name, "replica": trial.replica, "params": _texts(description.params), "tags": tags}
+
+    def _stored(self, path: str | Path) -> str:
+        """Relative to the runs folder where it can be, so that the folder may be moved before delivery."""
+        path = Path(path).absolute()
+        return str(path.relative_to(self._runs)) if path.is_relative_to(self._runs) else str(path)
+
+    def _deliver(self, events: list[dict[str, Any]]) -> None:
+        """Runs in the writer's thread."""
+        if self._recorder is None:
+            from sweeps.tracking.recorder import Recorder
+
+            recorder = Recorder(self._uri, self._runs, self._study, self._outbox.identity, own_store=self._own_store)
+            self._notice = recorder.notice
+            self._recorder = recorder.record
+        self._recorder(events)
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in values.items()}
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error, short, and free of the wrappings of an HTTP library."""
+    text = str(error)
+    if "Max retries exceeded" in text or "Connection" in text:
+        return "no answer"
+    line = text.strip().splitlines()[0] if text.strip() else ""
+    return f"{type(error).__name__}: {line}"[:160]

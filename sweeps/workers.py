@@ -1,0 +1,200 @@
+"""Local parallelism: child processes, each with its own lanes, that look to the driver like one wider `Lanes`.
+
+Rounds are in step, so a study on many processes repeats as exactly as on one. A child that dies is replaced, and its
+trials go on from their checkpoints; the driver does not notice. Trials whose child dies three times in one epoch fail,
+and the study goes on.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from multiprocessing.connection import wait
+from typing import Any
+
+from sweeps.child import Child, Lost
+from sweeps.lanes import Failure, Lanes, Outcome, Progress, Trial, TrialResult
+
+__all__ = ["WorkerError", "WorkerLanes"]
+
+_DEATHS = 3  # in one epoch, before a child's trials are given up
+_KEEP_SECONDS = 8.0  # for checkpoints at the end
+_CLOSE_SECONDS = 1.0  # for an orderly end without them
+
+_Command = tuple[str, tuple]
+_log = logging.getLogger(__name__)
+
+
+class WorkerError(RuntimeError):
+    """A child process failed where no trial can be blamed; the message has its traceback or how it died."""
+
+
+class WorkerLanes:
+    """Lanes over `len(arguments)` spawned processes; number i serves `factory(**arguments[i])`.
+
+    `factory` is a function of a module, and everything in `arguments` can be pickled. `names` (of the processes, used in
+    messages) default to `worker-0` …; `environment` is in a child's environment before it imports anything, which is
+    what `OMP_NUM_THREADS` needs. Waits until every child is ready.
+
+    A trial that is given up comes out of `advance` with a failure: `out_of_memory` (SIGKILL ended its process three
+    times), `crashed` (it died in another way) or `error` (the lanes raised in `admit`, `catch_up` or `advance`).
+
+    The children work side by side in `advance` and `catch_up`, one after another in `admit` and `release`.
+
+    Raises UserError where the lanes do; WorkerError when a child fails while it is built or in `release`.
+    """
+
+    def __init__(
+        self,
+        factory: Callable[..., Lanes],
+        arguments: Sequence[Mapping[str, Any]],
+        *,
+        names: Sequence[str] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        names = names or [f"worker-{index}" for index in range(len(arguments))]
+        self._children = [
+            Child(name, factory, given, environment or {}) for name, given in zip(names, arguments, strict=True)
+        ]
+        self._given_up: dict[int, Progress] = {}
+        try:
+            for child in self._children:
+                child.start()
+            for child in self._children:
+                child.receive()
+        except BaseException as error:
+            self.close(keep=False)
+            if isinstance(error, Lost):
+                raise WorkerError(f"{child.name} could not start: {error.detail}") from None
+            raise
+
+    @property
+    def width(self) -> int:
+        """Trials that can be held at once, in all children together; follows a child that changes its own."""
+        return sum(child.width for child in self._children)
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the children that are running."""
+        return [child.process.pid for child in self._children if child.process]
+
+    def admit(self, trial: Trial) -> None:
+        """Place a trial in the child with most free lanes, the first among equals."""
+        child = max(self._children, key=lambda child: child.width - len(child.trials))
+        if child.width <= len(child.trials):
+            raise ValueError(f"no lane is free for {trial.name}: all {self.width} are taken")
+        child.trials[trial.number] = trial
+        self._exchange({child: ("admit", (trial,))})
+
+    def catch_up(self) -> None:
+        """Train every lane that is behind its trial's reported epoch up to it, in all children at once."""
+        self._exchange({child: ("catch_up", ()) for child in self._children if child.trials})
+
+    def advance(self, numbers: Collection[int]) -> list[Progress]:
+        """Train these trials one epoch, in all children at once. In the order of `numbers`."""
+        commands: dict[Child, _Command] = {}
+        for child in self._children:
+            if mine := [number for number in numbers if number in child.trials]:
+                commands[child] = ("advance", (mine,))
+        answers = self._exchange(commands).values()
+        done = {progress.number: progress for answer in answers for progress in answer or ()}
+        for child in commands:
+            child.report(done)
+        return [self._given_up[number] if number in self._given_up else done[number] for number in numbers]
+
+    def release(self, number: int, outcome: Outcome) -> TrialResult:
+        """Free the lane of a trial that ended. Of one that was given up, the result is empty."""
+        if self._given_up.pop(number, None):
+            return TrialResult(number=number)
+        child = next(child for child in self._children if number in child.trials)
+        result = self._exchange({child: ("release", (number, outcome))})[child]
+        if number in self._given_up:
+            raise WorkerError(f"releasing trial {number}: {self._given_up[number].failure.message}")
+        del child.trials[number]
+        return result
+
+    def close(self, *, keep: bool) -> None:
+        """End every child; with `keep`, the idle ones have a few seconds to write checkpoints.
+
+        A child whose epoch the driver has not seen is killed: its checkpoint would be ahead of what is reported.
+        """
+        deadline = time.monotonic() + (_KEEP_SECONDS if keep else _CLOSE_SECONDS)
+        idle = [child for child in self._children if child.idle]
+        try:
+            for child in idle:
+                child.send("close", keep=keep)
+            for child in idle:
+                child.end(deadline)
+        finally:
+            for child in self._children:
+                child.kill()
+
+    def _exchange(self, commands: dict[Child, _Command]) -> dict[Child, Any]:
+        """Send each child its command and wait for all answers. A child that is lost meanwhile is replaced;
+        its answer is None if its trials were given up."""
+        answers: dict[Child, Any] = dict.fromkeys(commands)
+        waiting = dict(commands)
+        for child, (name, given) in commands.items():
+            child.send(name, *given)
+        while waiting:
+            ready = set(wait([handle for child in waiting for handle in child.handles()]))
+            for child in [child for child in waiting if ready.intersection(child.handles())]:
+                command = waiting.pop(child)
+                try:
+                    answers[child] = child.receive()
+                except Lost as lost:
+                    self._replace(child, _concerned(child, command), lost)
+                    if again := _left_of(child, command):
+                        waiting[child] = again
+                        child.send(again[0], *again[1])
+                else:
+                    if command[0] == "advance":
+                        child.losses = 0
+        return answers
+
+    def _replace(self, child: Child, suspects: list[int], lost: Lost) -> None:
+        """Put a new process with the same trials, caught up, in place of a lost one.
+
+        What raised would raise again, so the `suspects` are given up at once; after a death, at the third. If the child
+        is lost even so, its other trials are the suspects; when it holds none, the program itself is.
+        """
+        while True:
+            child.kill()
+            child.losses += 1
+            _log.warning("%s %s", child.name, lost.detail)
+            if lost.failure.kind == "error" or child.losses >= _DEATHS:
+                if not suspects:
+                    raise WorkerError(f"{child.name}: {lost.detail}")
+                self._give_up(child, suspects, lost.failure)
+                suspects = list(child.trials)
+            try:
+                child.restore()
+                return
+            except Lost as again:
+                lost = again
+
+    def _give_up(self, child: Child, numbers: list[int], failure: Failure) -> None:
+        how_often = "" if failure.kind == "error" else f", {child.losses} times"
+        for number in numbers:
+            epoch = child.trials.pop(number).epoch + 1
+            because = Failure(kind=failure.kind, message=f"{failure.message} in epoch {epoch}{how_often}")
+            self._given_up[number] = Progress(number=number, epoch=epoch, value=float("nan"), failure=because)
+        child.losses = 0
+
+
+def _concerned(child: Child, command: _Command) -> list[int]:
+    """Numbers of the trials that a command works on."""
+    name, given = command
+    if name == "advance":
+        return given[0]
+    if name == "release":
+        return [given[0]]
+    return [given[0].number] if name == "admit" else list(child.trials)
+
+
+def _left_of(child: Child, command: _Command) -> _Command | None:
+    """What an interrupted command still has to do in a new process, which has admitted its trials and caught up."""
+    name = command[0]
+    left = [number for number in _concerned(child, command) if number in child.trials]
+    if not left or name in ("admit", "catch_up"):
+        return None
+    return ("advance", (left,)) if name == "advance" else command

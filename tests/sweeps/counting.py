@@ -1,0 +1,106 @@
+"""A workload in which every epoch counts: a value depends on all epochs before it, so a lost or repeated one shows.
+
+What a trial does wrong is in its params: `{"bad": "kill" | "segfault" | "exit" | "raise" | "user" | "sleep" | "spin",
+"at": epoch, "times": how often}`; how often it has happened is counted in files, as it must outlive the process.
+"""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from sweeps.errors import UserError
+from sweeps.lanes import Progress, TrialResult
+
+
+def build(folder, width=2, problem=None):
+    if problem == "user":
+        raise UserError("study.yaml: device", "got 'abacus'; known: cpu.")
+    if problem == "bug":
+        raise ZeroDivisionError("no such device")
+    if problem == "exit":
+        os._exit(7)
+    if problem == "slow":
+        (Path(folder) / f"starting-{os.getpid()}").touch()
+        time.sleep(60)
+    return CountingLanes(Path(folder), width)
+
+
+class CountingLanes:
+    def __init__(self, folder, width):
+        self.folder, self.width, self.held = folder, width, {}
+
+    def admit(self, trial):
+        self.misbehave(trial, "admit")
+        epoch, state = 0, trial.seed
+        saved = self.folder / f"{trial.number}.json"
+        if trial.epoch and saved.exists():
+            epoch, state = json.loads(saved.read_text())
+            assert epoch <= trial.epoch, "a checkpoint ahead of what was reported"
+        self.held[trial.number] = [trial, epoch, state]
+
+    def catch_up(self):
+        for held in self.held.values():
+            while held[1] < held[0].epoch:
+                self.train(held)
+
+    def advance(self, numbers):
+        return [self.advance_one(self.held[number]) for number in numbers]
+
+    def advance_one(self, held):
+        trial, epoch, _ = held
+        if epoch and epoch % 2 == 0:
+            self.save(held)
+        self.misbehave(trial, epoch + 1)
+        state = self.train(held)
+        metrics = {"pid": os.getpid(), "threads": float(os.environ.get("OMP_NUM_THREADS", "nan"))}
+        return Progress(
+            number=trial.number, epoch=epoch + 1, value=state / 1e9, metrics=metrics, finished=epoch + 1 == 6
+        )
+
+    def train(self, held):
+        held[1] += 1
+        held[2] = (held[2] * 1_103_515_245 + held[1]) % 2**31
+        return held[2]
+
+    def save(self, held):
+        partial = self.folder / f"{held[0].number}.partial"
+        partial.write_text(json.dumps(held[1:]))
+        partial.rename(self.folder / f"{held[0].number}.json")
+
+    def release(self, number, outcome):
+        trial, epoch, _ = self.held.pop(number)
+        self.misbehave(trial, "release")
+        return TrialResult(number=number, metrics={"epochs": epoch}, folder=outcome.state)
+
+    def close(self, *, keep):
+        if keep:
+            for held in self.held.values():
+                self.save(held)
+        (self.folder / f"closed-{os.getpid()}-{keep}").touch()
+
+    def misbehave(self, trial, at):
+        if trial.params.get("at") != at:
+            return
+        done = len(list(self.folder.glob(f"bad-{trial.number}-*")))
+        if done >= trial.params.get("times", 99):
+            return
+        (self.folder / f"bad-{trial.number}-{done}-{os.getpid()}").touch()
+        match trial.params["bad"]:
+            case "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "segfault":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            case "exit":
+                os._exit(3)
+            case "raise":
+                raise ValueError("the loss has no gradient")
+            case "user":
+                raise UserError("study.yaml: beta", "got -1; must be at least 0.")
+            case "sleep":
+                time.sleep(60)
+            case "spin":
+                deadline = time.monotonic() + 60
+                while time.monotonic() < deadline:
+                    pass

@@ -1,0 +1,324 @@
+"""Real child processes, really killed: what the driver sees must not change."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import counting
+import psutil
+import pytest
+
+from sweeps.errors import UserError
+from sweeps.lanes import Outcome, Trial
+from sweeps.workers import WorkerError, WorkerLanes
+
+COMPLETE = Outcome(state="complete", epoch=6, value=0.0)
+FAILED = Outcome(state="failed", epoch=0, value=None)
+
+
+@pytest.fixture
+def workers(tmp_path):
+    opened = []
+
+    def start(processes=2, width=2, **options):
+        lanes = WorkerLanes(counting.build, [{"folder": tmp_path, "width": width}] * processes, **options)
+        opened.append(lanes)
+        return lanes
+
+    yield start
+    for lanes in opened:
+        lanes.close(keep=False)
+
+
+def trial(number, epoch=0, **params):
+    return Trial(number=number, params=params, seed=number + 100, epoch=epoch)
+
+
+def values(progress):
+    return [(each.number, each.epoch, each.value) for each in progress]
+
+
+def alone(folder, numbers, epochs, start=0):
+    """The rounds of the same trials in one process without accidents."""
+    lanes = counting.CountingLanes(folder / "alone", len(numbers))
+    (folder / "alone").mkdir(exist_ok=True)
+    for number in numbers:
+        lanes.admit(trial(number, start))
+    lanes.catch_up()
+    return [values(lanes.advance(numbers)) for _ in range(epochs)]
+
+
+def gone(pids, seconds=4.0):
+    """Whether all these processes end within some seconds (a zombie has ended)."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not any(alive(pid) for pid in pids):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def alive(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_for(folder, pattern, count=1, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if len(found := list(folder.glob(pattern))) >= count:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"no {pattern} in {folder}")
+
+
+def test_many_processes_give_the_rounds_of_one(workers, tmp_path):
+    lanes = workers(environment={"OMP_NUM_THREADS": "3"})
+    before = os.environ.get("OMP_NUM_THREADS")
+    assert lanes.width == 4
+    for number in range(4):
+        lanes.admit(trial(number))
+    lanes.catch_up()
+    first = lanes.advance([3, 0, 2, 1])
+    assert [each.number for each in first] == [3, 0, 2, 1]
+    pids = {each.number: each.metrics["pid"] for each in first}
+    assert pids[0] == pids[2] != pids[1] == pids[3], "each trial goes where most lanes are free"
+    assert {each.metrics["threads"] for each in first} == {3.0}
+    assert os.environ.get("OMP_NUM_THREADS") == before
+    later = [values(lanes.advance([0, 1, 2, 3])) for _ in range(3)]
+    assert [sorted(values(first)), *later] == alone(tmp_path, [0, 1, 2, 3], 4)
+    with pytest.raises(ValueError, match="no lane is free for trial-0009"):
+        lanes.admit(trial(9))
+    result = lanes.release(1, COMPLETE)
+    assert (result.number, result.metrics, result.folder) == (1, {"epochs": 4}, "complete")
+    lanes.admit(trial(9))
+    assert lanes.advance([9])[0].metrics["pid"] == pids[1], "into the lane that has become free"
+
+
+def test_a_child_killed_during_an_epoch_is_replaced_unnoticed(workers, tmp_path):
+    lanes = workers()
+    for number in range(3):
+        lanes.admit(trial(number))
+    lanes.admit(trial(3, bad="sleep", at=4, times=1))
+    seen = [lanes.advance([0, 1, 2, 3]) for _ in range(3)]
+    before = {each.number: each.metrics["pid"] for each in seen[-1]}
+
+    def kill():
+        wait_for(tmp_path, "bad-3-*")
+        os.kill(before[3], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    seen.append(lanes.advance([0, 1, 2, 3]))
+    killer.join()
+    seen.append(lanes.advance([0, 1, 2, 3]))
+    after = {each.number: each.metrics["pid"] for each in seen[-1]}
+    assert [values(each) for each in seen] == alone(tmp_path, [0, 1, 2, 3], 5)
+    assert after[0] == before[0]
+    assert after[1] == after[3] != before[3]
+    assert gone([before[3]])
+
+
+@pytest.mark.parametrize("command", ["advance", "admit", "catch_up", "release"])
+def test_a_child_that_died_between_rounds_is_replaced_at_the_next_command(workers, tmp_path, command):
+    lanes = workers(processes=1)
+    lanes.admit(trial(0))
+    for _ in range(3):
+        lanes.advance([0])
+    os.kill(lanes.pids[0], signal.SIGKILL)
+    assert gone(lanes.pids)
+    if command == "admit":
+        lanes.admit(trial(1))
+    if command == "catch_up":
+        lanes.catch_up()
+    if command == "release":
+        assert lanes.release(0, COMPLETE).metrics == {"epochs": 3}
+    else:
+        assert values(lanes.advance([0])) == alone(tmp_path, [0], 4)[3]
+
+
+@pytest.mark.parametrize(
+    ("bad", "kind", "words"),
+    [
+        ("kill", "out_of_memory", "its process was killed by SIGKILL in epoch 2, 3 times"),
+        ("segfault", "crashed", "its process was killed by SIGSEGV in epoch 2, 3 times"),
+        ("exit", "crashed", "its process ended with exit status 3 in epoch 2, 3 times"),
+    ],
+)
+def test_trials_whose_child_dies_three_times_fail_and_the_others_go_on(workers, tmp_path, bad, kind, words):
+    lanes = workers(width=1)
+    lanes.admit(trial(0))
+    lanes.admit(trial(1, bad=bad, at=2))
+    lanes.advance([0, 1])
+    good, failed = lanes.advance([0, 1])
+    assert values([good]) == alone(tmp_path, [0], 2)[1]
+    assert (failed.number, failed.epoch, failed.failure.kind, failed.failure.message) == (1, 2, kind, words)
+    assert len(list(tmp_path.glob("bad-1-*"))) == 3
+    assert lanes.release(1, FAILED).metrics == {}
+    lanes.admit(trial(2))
+    assert values(lanes.advance([2])) == alone(tmp_path, [2], 1)[0]
+
+
+def test_two_deaths_in_each_epoch_are_forgiven(workers, tmp_path):
+    lanes = workers(processes=1)
+    lanes.admit(trial(0, bad="kill", at=2, times=2))
+    lanes.admit(trial(1, bad="exit", at=3, times=2))
+    assert [values(lanes.advance([0, 1])) for _ in range(3)] == alone(tmp_path, [0, 1], 3)
+
+
+def test_an_exception_fails_the_trials_of_the_round_and_spares_those_that_wait(workers, tmp_path, caplog):
+    lanes = workers(processes=1)
+    lanes.admit(trial(0))
+    lanes.admit(trial(1, bad="raise", at=2))
+    lanes.advance([0, 1])
+    [failed] = lanes.advance([1])
+    assert (failed.failure.kind, failed.failure.message) == ("error", "ValueError: the loss has no gradient in epoch 2")
+    assert "counting.py" in caplog.text, "the whole traceback is logged"
+    lanes.release(1, FAILED)
+    assert values(lanes.advance([0])) == alone(tmp_path, [0], 2)[1]
+
+
+def test_a_trial_that_cannot_be_placed_fails_alone(workers, tmp_path):
+    lanes = workers(processes=1)
+    lanes.admit(trial(0))
+    lanes.admit(trial(1, bad="kill", at="admit"))
+    good, failed = lanes.advance([0, 1])
+    assert values([good]) == alone(tmp_path, [0], 1)[0]
+    assert failed.failure.kind == "out_of_memory"
+
+
+def test_a_release_that_fails_is_shown(workers):
+    lanes = workers(processes=1)
+    lanes.admit(trial(0, bad="raise", at="release"))
+    with pytest.raises(WorkerError, match="releasing trial 0: ValueError: the loss has no gradient"):
+        lanes.release(0, COMPLETE)
+
+
+def test_trials_are_continued_from_their_checkpoints(workers, tmp_path):
+    lanes = workers()
+    for number in (0, 1):
+        lanes.admit(trial(number))
+    for _ in range(3):
+        lanes.advance([0, 1])
+    children = lanes.pids
+    lanes.close(keep=True)
+    assert gone(children)
+    assert {path.name.split("-")[2] for path in tmp_path.glob("closed-*")} == {"True"}
+    assert (tmp_path / "0.json").read_text().startswith("[3,")
+    again = workers()
+    for number in (0, 1):
+        again.admit(trial(number, epoch=3))
+    again.catch_up()
+    assert values(again.advance([0, 1])) == alone(tmp_path, [0, 1], 4)[3]
+
+
+def test_what_a_factory_raises(tmp_path):
+    def start(*problems):
+        WorkerLanes(counting.build, [{"folder": tmp_path, "problem": problem} for problem in problems])
+
+    with pytest.raises(UserError, match=r"^study.yaml: device: got 'abacus'; known: cpu.$"):
+        start(None, "user")
+    with pytest.raises(
+        WorkerError, match=r"(?s)worker-0 could not start.*counting.py.*ZeroDivisionError: no such device"
+    ):
+        start("bug", None)
+    with pytest.raises(WorkerError, match="worker-0 could not start: ended with exit status 7"):
+        start("exit")
+
+
+def test_a_user_error_stays_one(workers):
+    lanes = workers(processes=1)
+    lanes.admit(trial(0, bad="user", at=1))
+    with pytest.raises(UserError, match=r"^study.yaml: beta: got -1; must be at least 0.$"):
+        lanes.advance([0])
+
+
+PARENT = """
+import os, sys, time
+from pathlib import Path
+import counting
+from sweeps.lanes import Trial
+from sweeps.workers import WorkerLanes
+
+folder, bad, keep = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "keep"
+if __name__ != "__main__" and bad == "boot":  # a child imports this before anything of ours runs in it
+    (folder / f"starting-{os.getpid()}").touch()
+    time.sleep(0.5)
+if __name__ == "__main__":
+    lanes = None
+    try:
+        problem = "slow" if bad == "slow" else None
+        lanes = WorkerLanes(counting.build, [{"folder": folder, "problem": problem}] * 2)
+        for number in (0, 1):
+            lanes.admit(Trial(number=number, params={"bad": bad, "at": 2}, seed=number))
+        lanes.advance([0, 1])
+        if bad == "boot":
+            sys.exit("children are well")
+        lanes.advance([0, 1])
+    except KeyboardInterrupt:
+        started = time.monotonic()
+        if lanes:
+            lanes.close(keep=keep)
+        print(f"closed in {time.monotonic() - started:.2f}")
+"""
+
+
+@pytest.fixture
+def parent(tmp_path):
+    """Starts a program that holds two children in a process group of its own, as a shell does."""
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])])
+    started = []
+
+    def start(bad, keep="drop"):
+        process = subprocess.Popen(
+            [sys.executable, script, tmp_path, bad, keep],
+            env={**os.environ, "PYTHONPATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        signs = wait_for(tmp_path, "starting-*" if bad in ("slow", "boot") else "bad-*", 2)
+        return process, [int(sign.name.rsplit("-", 1)[1]) for sign in signs]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+@pytest.mark.parametrize("bad", ["sleep", "spin", "slow"])
+def test_no_child_outlives_a_parent_that_is_killed(parent, bad):
+    process, children = parent(bad)
+    assert all(alive(pid) for pid in children)
+    process.kill()
+    assert gone(children)
+
+
+@pytest.mark.parametrize(("bad", "keep"), [("sleep", "drop"), ("spin", "keep"), ("slow", "drop")])
+def test_ctrl_c_ends_all_within_two_seconds_and_quietly(parent, tmp_path, bad, keep):
+    process, children = parent(bad, keep)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (0, "")
+    assert float(out.split()[-1]) < 2
+    assert gone(children, seconds=0.1)
+    assert not list(tmp_path.glob("closed-*")), "in the midst of an epoch there is nothing to keep"
+
+
+def test_ctrl_c_does_not_reach_a_child_that_is_not_yet_up(parent):
+    process, children = parent("boot")
+    for pid in children:
+        os.kill(pid, signal.SIGINT)
+    assert process.communicate(timeout=10) == ("", "children are well\n")
+    assert gone(children)

@@ -1,0 +1,182 @@
+"""Rules of the code that are kept by tests: who imports whom, what is imported when, sizes, names."""
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = sorted(path for package in ("sweeps", "vaeexp") for path in (ROOT / package).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+LAYERS = (
+    {"settings", "paths", "terminal"},
+    {"data"},
+    {"networks", "posteriors", "priors", "likelihoods"},
+    {"vae"},
+    {"evaluation"},
+    {"training"},
+    {"figures"},
+    {"report"},
+    {"execution", "inspect", "plan", "progress", "record", "registry", "serving", "status", "study", "sweep", "worker"},
+    {"cli"},
+)
+"""A module of vaeexp imports from its own layer and from those before it."""
+ENGINE = ("networks", "posteriors", "priors", "likelihoods", "vae", "evaluation", "training")
+TOP_LEVEL = {
+    *(".ci", "studies", "sweeps", "tests", "vaeexp", "mlruns", "reports"),
+    *(".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "pyproject.toml"),
+}
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def label(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def imports(path: Path, *, at_import_only: bool = False) -> Iterator[tuple[int, str]]:
+    """Line and full name of everything that a module imports; `from a import b` gives `a.b`."""
+
+    def visit(node: ast.AST) -> Iterator[tuple[int, str]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                yield from ((child.lineno, alias.name) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                assert child.level == 0, f"{path}:{child.lineno}: imports are written in full"
+                yield from ((child.lineno, f"{child.module}.{alias.name}") for alias in child.names)
+            elif at_import_only and (isinstance(child, ast.FunctionDef | ast.Lambda) or _is_type_checking(child)):
+                continue
+            else:
+                yield from visit(child)
+
+    yield from visit(ast.parse(path.read_text(encoding="utf-8")))
+
+
+def _is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+
+
+def layer(module: str) -> int:
+    part = module.split(".")[1]
+    found = [index for index, parts in enumerate(LAYERS) if part in parts]
+    assert found, f"vaeexp.{part} has no place in LAYERS of tests/test_architecture.py"
+    return found[0]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=label)
+def test_imports_point_one_way(path: Path) -> None:
+    module = name_of(path)
+    for line, imported in imports(path):
+        place = f"{label(path)}:{line} imports {imported}"
+        top = imported.split(".")[0]
+        if module.startswith("sweeps"):
+            assert top not in ("torch", "torchvision", "vaeexp"), place
+        elif top == "vaeexp" and module not in ("vaeexp", "vaeexp.__main__") and imported != "vaeexp.__version__":
+            assert layer(imported) <= layer(module), place
+
+
+@pytest.mark.parametrize("path", MODULES, ids=label)
+def test_mlflow_stays_in_its_corner_and_is_imported_late(path: Path) -> None:
+    allowed = label(path).startswith("sweeps/tracking/") or label(path) in ("sweeps/tracking.py", "sweeps/ui.py")
+    assert allowed or not [line for line, name in imports(path) if name.split(".")[0] == "mlflow"]
+    assert not [line for line, name in imports(path, at_import_only=True) if name.split(".")[0] == "mlflow"]
+
+
+def blocked(names: tuple[str, ...], statement: str) -> subprocess.CompletedProcess:
+    """Run a statement in a new interpreter in which some packages cannot be imported."""
+    code = f"import sys\nfor name in {names!r}: sys.modules[name] = None\n{statement}"
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_engine_imports_with_torch_and_numpy_alone() -> None:
+    modules = [
+        name_of(path)
+        for path in MODULES
+        if name_of(path).startswith("vaeexp.") and name_of(path).split(".")[1] in ENGINE
+    ]
+    assert len(modules) > len(ENGINE)
+    forbidden = ("pydantic", "yaml", "optuna", "mlflow", "pandas", "click", "rich", "matplotlib", "torchvision")
+    done = blocked(forbidden, "\n".join(f"import {module}" for module in modules))
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_driver_imports_without_torch_and_mlflow() -> None:
+    modules = [name_of(path) for path in MODULES if name_of(path).startswith("sweeps")]
+    done = blocked(("torch", "mlflow", "vaeexp"), "\n".join(f"import {module}" for module in modules))
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = ("torch", "mlflow", "optuna", "pandas", "matplotlib", "pydantic", "numpy", "yaml", "rich")
+    code = (
+        "import sys\nfrom vaeexp.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit as end: assert not end.code\n"
+        f"print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+    assert "Usage: vaeexp" in done.stdout
+
+
+@pytest.mark.parametrize("path", MODULES, ids=label)
+def test_public_names_exist(path: Path) -> None:
+    if path.name == "__main__.py":
+        return
+    module = importlib.import_module(name_of(path))
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if path.name == "__init__.py" and len(tree.body) == 1:  # a package that is only a sentence
+        return
+    assert hasattr(module, "__all__"), f"{label(path)} has no __all__"
+    assert [name for name in module.__all__ if not hasattr(module, name)] == []
+    assert len(set(module.__all__)) == len(module.__all__), "a name stands twice"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=label)
+def test_modules_and_functions_are_short_and_say_what_they_are(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    assert len(source.splitlines()) <= 300, f"{label(path)} has more than 300 lines"
+    assert ast.get_docstring(tree), f"{label(path)} has no docstring"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = node.end_lineno - node.lineno + 1 - _lines_of_docstring(node)
+            assert length <= 60, f"{label(path)}:{node.lineno}: {node.name} has {length} lines"
+
+
+def _lines_of_docstring(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    first = node.body[0]
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+        return first.end_lineno - first.lineno + 1
+    return 0
+
+
+@pytest.mark.parametrize("path", [*MODULES, *TESTS], ids=label)
+def test_nothing_is_left_for_later(path: Path) -> None:
+    if path == Path(__file__):
+        return
+    left = [line for line in path.read_text(encoding="utf-8").splitlines() if re.search(r"\b(TODO|FIXME|XXX)\b", line)]
+    assert left == []
+
+
+def test_names_of_test_files_are_unique() -> None:
+    names = [path.name for path in TESTS]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_the_top_level_is_as_documented() -> None:
+    """What git tracks at the top, where there is git; output folders and caches are nobody's business."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert {Path(name).parts[0] for name in tracked} <= TOP_LEVEL
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for folder in ("studies/", "sweeps/", "vaeexp/", "tests/", "mlruns/", "reports/"):
+        assert f"`{folder}" in readme, f"README.md does not say what {folder} is for"

@@ -1,0 +1,104 @@
+"""The documentation keeps what it promises: generated parts are up to date, links lead somewhere, studies load."""
+
+import re
+from pathlib import Path
+
+import pytest
+import readme
+import yaml
+from click.testing import CliRunner
+
+from sweeps.studyfile import load_study
+from vaeexp.cli import cli
+from vaeexp.settings import SECTIONS, ExecutionSettings
+
+ROOT = Path(__file__).resolve().parent.parent
+README = readme.README.read_text(encoding="utf-8")
+STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "reports").glob("*/README.md"))]
+
+
+def test_every_generated_part_stands_in_the_readme_once() -> None:
+    assert sorted(readme.markers(README)) == sorted(readme.parts())
+
+
+def test_the_generated_parts_are_up_to_date() -> None:
+    assert readme.written(README) == README, "README.md is out of date: run `make docs`"
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_every_command_and_option_says_what_it_is(name: str) -> None:
+    command = cli.commands[name]
+    assert command.help
+    for option in command.params:
+        if option.param_type_name == "option":
+            assert option.help, f"{name} {option.name} has no help"
+            assert option.help.endswith("."), f"the help of {name} {option.name} is not a sentence"
+    short = command.get_short_help_str(limit=60)
+    assert not short.endswith("..."), f"the first sentence of {name} does not fit: {short}"
+
+
+def test_every_setting_is_documented() -> None:
+    for section, model in {**SECTIONS, "execution": ExecutionSettings}.items():
+        for name, field in model.model_fields.items():
+            assert field.description, f"{section}.{name} has no description"
+            assert field.description.endswith("."), f"the description of {section}.{name} is not a sentence"
+            assert f"| `{name}` |" in README, f"{section}.{name} is not in README.md"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    missing = [
+        target for target in targets if "://" not in target and not (page.parent / target.split("#")[0]).exists()
+    ]
+    assert missing == []
+
+
+def test_nothing_is_left_to_fill_in() -> None:
+    assert re.findall(r"<<.*?>>", README) == []
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_shipped_studies_load_and_are_listed(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = load_study(path.stem, sections=SECTIONS, shipped=ROOT / "studies")
+    assert study.path == path
+    shown = CliRunner().invoke(cli, ["studies"], catch_exceptions=False)
+    assert f"{study.name} " in shown.output
+    assert " ".join(study.question.split()) in " ".join(shown.output.split())
+
+
+def test_the_example_in_the_readme_is_the_shipped_study() -> None:
+    example = re.search(r"```yaml\n(.*?)```", README, re.DOTALL)
+    assert example is not None
+    assert yaml.safe_load(example[1]) == yaml.safe_load(
+        (ROOT / "studies" / "beta_mnist.yaml").read_text(encoding="utf-8")
+    )
+
+
+def test_the_targets_of_the_makefile_are_real_and_described() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    described = set(re.findall(r"^([a-z-]+):.*## .+", makefile, re.MULTILINE))
+    assert described == {
+        "help",
+        "install",
+        "install-dev",
+        "sweep",
+        "test",
+        "lint",
+        "ui",
+        "report",
+        "docs",
+        "wheel",
+        "clean",
+    }
+    for target in re.findall(r"(?:`|^)make ([a-z-]+)", README, re.MULTILINE):
+        assert target in described
+
+
+def test_the_changelog_has_an_entry_for_what_is_not_released() -> None:
+    assert re.search(
+        r"^## Unreleased, \d{4}-\d{2}-\d{2}$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
+    )

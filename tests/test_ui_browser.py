@@ -1,0 +1,142 @@
+"""The MLflow UI on a real store, seen through a headless browser: runs, a metric chart and a picture grid are there."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+from sweeps.lanes import Outcome, Progress, Trial, TrialResult
+from sweeps.tracking import Description, Tracker
+from sweeps.ui import ui_server
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--window-size=1400,1000",
+)
+STUDY = "seen_in_the_browser"
+WAIT = 60  # seconds for a page to show something
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A store with a parent, and 3 nested trials of 5 epochs, each with a picture per epoch."""
+    folder = tmp_path_factory.mktemp("ui") / "runs"
+    tracked = Tracker(None, folder, STUDY, lambda trial: Description(params=dict(trial.params), tags={"model": "toy"}))
+    dataset = {"name": "made up", "fingerprint": "cd" * 32, "source": "drawn by the test"}
+    tracked.open_study(question="Can it be seen?", tags={"git": "abc"}, params={"seed": 0}, dataset=dataset)
+    for number in range(3):
+        trial = Trial(number=number, params={"beta": 0.5 * number}, seed=number)
+        own = folder / "trials" / trial.name
+        own.mkdir(parents=True)
+        tracked.trial_started(trial, resumed=False)
+        for epoch in range(1, 6):
+            picture = own / f"epoch-{epoch:04d}-reconstructions.png"
+            image = Image.new("RGB", (280, 140), (30 + 20 * epoch, 60 * number, 120))
+            ImageDraw.Draw(image).text((20, 60), f"{trial.name}, epoch {epoch}", fill="white")
+            image.save(picture)
+            value = 120 - 5 * number + 40 / epoch
+            metrics = {"train/loss": value - 2, "val/nll": value, "learning_rate": 0.001}
+            images = {"reconstructions": str(picture)}
+            tracked.epoch_finished(
+                trial, Progress(number=number, epoch=epoch, value=value, metrics=metrics, images=images)
+            )
+        outcome = Outcome(state="complete", epoch=5, value=value)
+        tracked.trial_ended(trial, outcome, TrialResult(number=number, metrics={"parameters": 7.0}, folder=str(own)), None)
+    assert tracked.close("finished") is None
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(runs):
+    with ui_server(None, runs) as (address, _):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def ids(runs):
+    """Experiment id, and run id by name of run."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(STUDY).experiment_id
+    return experiment, {run.info.run_name: run.info.run_id for run in client.search_runs([experiment])}
+
+
+def _wait(browser, script, what):
+    """Until a piece of JavaScript returns something true."""
+    from selenium.common.exceptions import TimeoutException
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    try:
+        return WebDriverWait(browser, WAIT).until(lambda driver: driver.execute_script(script))
+    except TimeoutException:
+        _screenshot(browser, "failure")
+        text = browser.execute_script("return document.body.innerText")
+        pytest.fail(f"no {what} within {WAIT} s; the page says: {text[:1500]}")
+
+
+def _screenshot(browser, name):
+    if folder := os.environ.get("UI_SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        browser.save_screenshot(str(Path(folder, f"{name}.png")))
+
+
+if not (CHROMIUM and DRIVER):
+    pytestmark = [pytestmark, pytest.mark.skip(reason="needs chromium and chromedriver on the PATH (Debian: chromium, chromium-driver)")]
+
+
+def test_the_experiment_is_listed(browser, address):
+    browser.get(f"{address}/#/experiments")
+    _wait(browser, f"return document.body.innerText.includes('{STUDY}')", "experiment")
+    _screenshot(browser, "experiments")
+
+
+def test_nested_runs_are_in_the_table(browser, address, ids):
+    browser.get(f"{address}/#/experiments/{ids[0]}/runs")
+    _wait(browser, f"return document.body.innerText.includes('{STUDY}')", "parent run")
+    _screenshot(browser, "runs")
+    for number in range(3):
+        _wait(browser, f"return document.body.innerText.includes('trial-000{number}')", f"trial {number}")
+    _screenshot(browser, "runs")
+
+
+def test_a_metric_is_drawn(browser, address, ids):
+    browser.get(f"{address}/#/experiments/{ids[0]}/runs/{ids[1]['trial-0001']}/model-metrics")
+    _wait(browser, "return document.body.innerText.includes('val/nll')", "metric name")
+    _wait(browser, "return document.querySelector('.js-plotly-plot .main-svg') !== null", "plot")
+    _screenshot(browser, "metrics")
+
+
+def test_the_pictures_are_loaded(browser, address, ids):
+    browser.get(f"{address}/#/experiments/{ids[0]}/runs/{ids[1]['trial-0001']}/model-metrics")
+    _wait(browser, "return document.body.innerText.includes('reconstructions')", "name of the pictures")
+    _wait(
+        browser,
+        "return [...document.querySelectorAll('img')].some(i => i.src.includes('get-artifact') && i.naturalWidth > 0)",
+        "picture",
+    )
+    _screenshot(browser, "pictures")

@@ -1,0 +1,10 @@
+"""Images to model: where they come from, how they are split and binarised, and arrays that open in milliseconds.
+
+Two environment variables matter here: `VAEEXP_CACHE` is the folder for downloads and prepared arrays (else the
+user's cache folder), and `VAEEXP_OFFLINE=1` forbids the download. Importing this package needs numpy alone.
+"""
+
+from vaeexp.data.dataset import Dataset, Split, open_dataset
+from vaeexp.data.definitions import DATASETS
+
+__all__ = ["DATASETS", "Dataset", "Split", "open_dataset"]

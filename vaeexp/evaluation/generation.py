@@ -1,0 +1,75 @@
+"""Pictures of what a model does: reconstructions, samples, grids, files.
+
+Shapes: N pictures of H × W pixels and C channels, as uint8 [N, H, W, C].
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaeexp.priors import GaussianMixture
+
+if TYPE_CHECKING:
+    from vaeexp.vae import VAE
+
+__all__ = ["grid", "pictures", "to_uint8", "write_png"]
+
+_ORIGINALS = 8
+_SAMPLES = 16
+_COMPONENTS = 16
+_PER_COMPONENT = 8
+_SEPARATOR = 128
+"""Grey of the lines between pictures: neither ink nor paper."""
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """Images in [0, 1], [..., C, H, W], as uint8 [..., H, W, C]."""
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
+
+
+@torch.no_grad()
+def pictures(vae: "VAE", images: Tensor, seed: int) -> dict[str, np.ndarray]:
+    """What a trial shows of itself, as uint8 pictures. Model outputs are means of p(x|z).
+
+    originals [8, H, W, C]: the first of `images` (targets in [0, 1], [N, C, H, W]); reconstructions [8, H, W, C]: each at
+    its posterior mean; samples [16, H, W, C]: at draws from the prior. For a mixture of Gaussians also
+    component_samples [K, 8, H, W, C]: draws from each component, heaviest first, of 16 components at most.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    x = images[:_ORIGINALS].to(vae.latent_mask)
+    shown = {
+        "originals": to_uint8(x),
+        "reconstructions": to_uint8(vae.decode(vae.encode(x).mean).mean),
+        "samples": to_uint8(vae.sample(_SAMPLES, generator).mean),
+    }
+    prior = vae.prior_distribution()
+    if isinstance(prior, GaussianMixture):
+        heaviest = prior.weights.argsort(descending=True, stable=True)[:_COMPONENTS].tolist()
+        z = torch.stack([prior.sample_component(k, _PER_COMPONENT, generator) for k in heaviest])  # [K, 8, L]
+        shown["component_samples"] = to_uint8(vae.decode(z).mean)
+    return shown
+
+
+def grid(images: np.ndarray, columns: int) -> np.ndarray:
+    """Pictures uint8 [N, H, W, C] row by row in one picture [H', W', C], with lines one pixel thin between them."""
+    count, height, width, channels = images.shape
+    rows = -(-count // columns)
+    canvas = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, channels), _SEPARATOR, np.uint8)
+    for index, image in enumerate(images):
+        top, left = index // columns * (height + 1), index % columns * (width + 1)
+        canvas[top : top + height, left : left + width] = image
+    return canvas
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Write a picture uint8 [H, W, C], C = 1 or 3, in one step: a reader sees the whole file or none."""
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(unfinished, format="PNG")
+    os.replace(unfinished, path)

@@ -1,0 +1,114 @@
+"""How well a model explains images: negative ELBO, importance-weighted NLL, active units.
+
+Shapes: N images, B images at a time, S samples at a time, L latent dimensions. All figures are in nats per image.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from vaeexp.vae import VAE, Terms
+
+__all__ = ["active_units", "evaluate_elbo", "evaluate_test", "importance_weighted_nll", "standard_error"]
+
+_BATCH = 1000
+_BUDGETS = {"cpu": 2**24}  # bytes; the size of a cache, where more is no faster
+_BUDGET = 2**30  # bytes, elsewhere: enough to fill an accelerator
+
+
+@torch.no_grad()
+def evaluate_elbo(vae: VAE, images: Tensor, *, seed: int) -> Terms:
+    """Distortion and rate of each image [N] in float64, and posterior means [N, L], on the CPU.
+
+    Their sum is the negative ELBO at β = 1, with one sample of z per image. The noise depends on the seed, N and L alone.
+    """
+    device = vae.latent_mask.device
+    noise = torch.randn(len(images), len(vae.latent_mask), generator=torch.Generator().manual_seed(seed))
+    batches = [vae(x.to(device), e.to(device)) for x, e in zip(images.split(_BATCH), noise.split(_BATCH), strict=True)]
+    distortion, rate, mean = (torch.cat(column).cpu() for column in zip(*batches, strict=True))
+    return Terms(distortion.double(), rate.double(), mean)
+
+
+@torch.no_grad()
+def importance_weighted_nll(
+    vae: VAE, images: Tensor, *, importance_samples: int, seed: int, budget: int | None = None
+) -> Tensor:
+    """−log 1/k Σ_i p(x, z_i) / q(z_i|x) of each image, with k codes z_i from q(z|x); [N], float64, on the CPU.
+
+    An upper bound on −log p(x) in expectation, which falls to it as k grows (Burda et al. 2016, eq. 8).
+
+    Images and samples are taken in pieces, so that a piece's activations fit in about `budget` bytes (by default what
+    suits the device). The draws depend on the seed and on the size of the pieces.
+    """
+    device = vae.latent_mask.device
+    budget = budget or _BUDGETS.get(device.type, _BUDGET)
+    rows = max(1, budget // _bytes_per_code(vae))
+    block = max(1, min(len(images), rows // importance_samples))
+    samples = max(1, min(importance_samples, rows // block))
+    generator = torch.Generator(device).manual_seed(seed)
+    prior = vae.prior_distribution()
+    bounds = []
+    for start in range(0, len(images), block):
+        x = images[start : start + block].to(device)
+        posterior = vae.encode(x)
+        total = torch.full((len(x),), -math.inf, dtype=torch.float64)  # running log Σ of weights, [B]
+        for first in range(0, importance_samples, samples):
+            shape = (min(samples, importance_samples - first), *posterior.mean.shape)
+            noise = torch.randn(shape, generator=generator, device=device, dtype=posterior.mean.dtype)
+            z, log_q = posterior.rsample_and_log_prob(noise)  # [S, B, L], [S, B]
+            log_weights = vae.decode(z).log_prob(x) + prior.log_prob(z) - log_q
+            total = torch.logaddexp(total, log_weights.cpu().double().logsumexp(0))
+        bounds.append(math.log(importance_samples) - total)
+    return torch.cat(bounds)
+
+
+def _bytes_per_code(vae: VAE) -> int:
+    """Memory that decoding one code takes at its peak: a layer's input and output, or the likelihood's temporaries."""
+    sizes: list[int] = []
+    hooks = [
+        layer.register_forward_hook(lambda _layer, _inputs, output: sizes.append(output.numel()))
+        for layer in vae.decoder.modules()
+        if not any(layer.children())
+    ]
+    try:
+        vae.decode(torch.zeros_like(vae.latent_mask).unsqueeze(0))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return vae.latent_mask.element_size() * max(2 * max(sizes), 4 * sizes[-1])
+
+
+def active_units(total: Tensor, squares: Tensor, count: int, threshold: float) -> Tensor:
+    """Latent dimensions whose posterior mean varies over images by more than `threshold` (Burda et al. 2016, section 2).
+
+    From the sum and the sum of squares of `count` posterior means, [..., L] each; returns counts [...]. Masked dimensions
+    never vary.
+    """
+    return (squares / count - (total / count).square() > threshold).sum(-1)
+
+
+def standard_error(values: Tensor) -> float:
+    """Standard error of the mean of values [N]; NaN for fewer than two."""
+    return (values.double().std() / math.sqrt(len(values))).item() if len(values) > 1 else math.nan
+
+
+def evaluate_test(
+    vae: VAE, images: Tensor, *, importance_samples: int, active_threshold: float, seed: int
+) -> dict[str, float]:
+    """The metrics `test/…` on targets [N, C, H, W]: means over images in nats, their standard errors, counts."""
+    terms = evaluate_elbo(vae, images, seed=seed)
+    nll = terms.distortion + terms.rate
+    iw_nll = importance_weighted_nll(vae, images, importance_samples=importance_samples, seed=seed)
+    means = terms.mean.double()
+    return {
+        "test/nll": nll.mean().item(),
+        "test/nll_se": standard_error(nll),
+        "test/distortion": terms.distortion.mean().item(),
+        "test/rate": terms.rate.mean().item(),
+        "test/iw_nll": iw_nll.mean().item(),
+        "test/iw_nll_se": standard_error(iw_nll),
+        "test/active_units": float(active_units(means.sum(0), means.square().sum(0), len(images), active_threshold)),
+        "test/images": float(len(images)),
+        "test/importance_samples": float(importance_samples),
+    }

@@ -1,0 +1,86 @@
+"""Where and how wide a study runs: from what was asked for, what was recorded, and what the machine has."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vaeexp.data import Dataset
+from vaeexp.record import usable_cores
+from vaeexp.settings import ExecutionSettings, Settings
+
+__all__ = ["Execution", "resolve_execution"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """What was decided; recorded with the study, for rounding and the order of asking depend on it."""
+
+    device: str
+    precision: str
+    group: str
+    processes: int
+    width: int
+    threads: int | None
+    checkpoint_seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def devices(self) -> list[str]:
+        """One device for each process."""
+        if self.device == "cuda" and self.processes > 1:
+            import torch
+
+            return [f"cuda:{i % torch.cuda.device_count()}" for i in range(self.processes)]
+        return [self.device] * self.processes
+
+
+def resolve_execution(
+    asked: Mapping[str, Any], recorded: Mapping[str, Any], dataset: Dataset, settings: Settings, maxima: Mapping[str, int], trials: int
+) -> Execution:
+    """Asked for on the command line → recorded when the study began → chosen for this machine.
+
+    Raises:
+        UserError: the device asked for is not there.
+    """
+    import torch
+
+    from vaeexp.training.precision import resolve_device, resolve_precision
+
+    kept = {name: recorded[name] for name in ("precision", "group", "processes", "width") if name in recorded}
+    wanted = ExecutionSettings(**{**kept, **asked})
+    device = resolve_device(wanted.device)
+    precision = resolve_precision(wanted.precision, device)
+    group = wanted.group if wanted.group != "auto" else ("loop" if device.type == "cpu" else "stacked")
+    cores = usable_cores()
+    width = wanted.width
+    if width is None and device.type == "cpu":
+        width = 2
+    if width is None or width == "auto":
+        width = _measured_width(dataset, settings, maxima, device, precision, group, trials)
+    processes = wanted.processes
+    if processes == "auto":
+        devices = {"cpu": cores, "cuda": torch.cuda.device_count(), "mps": 1}[device.type]
+        # A sampler learns from finished trials only: more lanes than a quarter of the trials is random search.
+        processes = max(1, min(devices, -(-max(4, trials // 4) // width)))
+    return Execution(
+        device=device.type,
+        precision=precision,
+        group=group,
+        processes=processes,
+        width=width,
+        threads=max(1, cores // processes) if device.type == "cpu" else None,
+        checkpoint_seconds=wanted.checkpoint_seconds,
+    )
+
+
+def _measured_width(dataset: Dataset, settings: Settings, maxima: Mapping[str, int], device, precision: str, group: str, trials: int) -> int:
+    import torch
+
+    from vaeexp.training.measure import best_width
+    from vaeexp.worker import open_source
+
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    source = open_source(dataset, device, study_seed=0)
+    return best_width(source, settings, maxima, precision=precision, group=group, most=max(1, min(trials, 512)))

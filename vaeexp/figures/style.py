@@ -1,0 +1,169 @@
+"""One look for every figure: sizes, the Okabe–Ito colours, grid, axis limits that an outlier cannot spoil.
+
+Figures are made with matplotlib's object interface; nothing here touches pyplot or its global state.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+__all__ = [
+    "BEST",
+    "INK",
+    "MUTED",
+    "STATE_COLOURS",
+    "STATE_MARKERS",
+    "WIDTH",
+    "decade_labels",
+    "dress",
+    "key",
+    "log_axis",
+    "new_figure",
+    "note",
+    "off_scale",
+    "robust_limits",
+    "save",
+    "scatter",
+    "spread",
+]
+
+WIDTH = 9.0
+"""Inches. At 120 dots per inch a figure is 1,080 pixels wide and stays legible shown at 900."""
+DPI = 120
+
+INK = "#222222"
+MUTED = "#6f6f6f"
+BEST = "#009E73"
+STATE_COLOURS = {"complete": "#0072B2", "pruned": "#E69F00", "failed": "#D55E00", "running": "#56B4E9"}
+STATE_MARKERS = {"complete": "o", "pruned": "s", "failed": "X", "running": "D"}
+"""From the palette of Okabe and Ito (2008), told apart by readers with any colour vision."""
+
+
+def new_figure(height: float = 4.6, width: float = WIDTH) -> Figure:
+    """An empty white figure of this size in inches, which lays its parts out by itself."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def dress(axes: Axes, *, x: str = "", y: str = "", title: str = "") -> Axes:
+    """Labels, light grid, no frame at the top and the right."""
+    axes.set_xlabel(x, fontsize=11, color=INK)
+    axes.set_ylabel(y, fontsize=11, color=INK)
+    if title:
+        axes.set_title(title, fontsize=11, color=INK, loc="left")
+    axes.tick_params(labelsize=10, colors=INK, which="both")
+    axes.grid(visible=True, color="#e6e6e6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color("#b0b0b0")
+    return axes
+
+
+def key(axes: Axes, columns: int = 5) -> None:
+    """The legend: one line above the axes, without a box."""
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(-0.01, 1.0),
+        ncols=columns,
+        frameon=False,
+        fontsize=10,
+        labelcolor=INK,
+        handletextpad=0.4,
+        columnspacing=1.4,
+        borderaxespad=0.2,
+    )
+
+
+def note(axes: Axes, text: str, *, x: float = 1.0, y: float = 1.01) -> None:
+    """A small remark above the right end of the axes."""
+    axes.text(x, y, text, transform=axes.transAxes, fontsize=10, color=MUTED, ha="right", va="bottom")
+
+
+def robust_limits(
+    values: Iterable[float], others: Iterable[float] = (), *, reach: float = 1.5, margin: float = 0.06
+) -> tuple[float, float]:
+    """Limits that show the smallest values well: from the minimum up to Tukey's fence (q75 + reach x IQR) or the maximum.
+
+    The fence is that of `values` (of all, where there are none); it is raised to the 0.7 quantile of everything, so
+    that most points keep their place. Values that are not finite are ignored. Without any, (0, 1).
+    """
+    main, everything = _finite(values), _finite([*values, *others])
+    if not len(everything):
+        return 0.0, 1.0
+    main = main if len(main) else everything
+    lower, upper = np.quantile(main, [0.25, 0.75])
+    fence = max(float(upper + reach * (upper - lower)), float(np.quantile(everything, 0.7)))
+    low, high = float(everything.min()), min(float(everything.max()), fence)
+    room = margin * (high - low) or max(abs(low) * 0.01, 1e-3)
+    return low - room, high + room
+
+
+def _finite(values: Iterable[float]) -> np.ndarray:
+    numbers = np.asarray(list(values), dtype=float)
+    return numbers[np.isfinite(numbers)]
+
+
+def log_axis(axis, low: float, high: float) -> None:
+    """Make an x or y axis logarithmic over [low, high], with plain decimal labels at 1, 2, 5 where decades are few."""
+    name = axis.axis_name
+    (axis.axes.set_xscale if name == "x" else axis.axes.set_yscale)("log")
+    decades = np.log10(high / low)
+    axis.set_major_locator(LogLocator(base=10, subs=(1.0,) if decades > 1.6 else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(decade_labels))
+    axis.set_minor_locator(NullLocator() if decades <= 1.6 else LogLocator(base=10, subs=tuple(range(2, 10))))
+    axis.set_minor_formatter(NullFormatter())
+    edge = 10 ** (0.04 * decades)
+    (axis.axes.set_xlim if name == "x" else axis.axes.set_ylim)(low / edge, high * edge)
+
+
+def decade_labels(value: float, position: int | None = None) -> str:
+    """0.001, 0.1, 10, 1,000; powers outside 1e-4 … 1e6 as 1e-05."""
+    if value == 0 or 1e-4 <= abs(value) < 1e6:
+        return f"{value:,.10g}" if abs(value) >= 1 else f"{value:.10f}".rstrip("0").rstrip(".")
+    return f"{value:.3g}"
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG. The same figure gives the same bytes: no date, no version."""
+    figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None}, facecolor="white")
+
+
+def scatter(axes: Axes, x: pd.Series, y: pd.Series, state: str, *, size: float = 34, label: str | None = None) -> None:
+    """Points in the colour and shape of this state; those above the axes stand at the upper edge as triangles.
+
+    Call after the limits are set. A failed trial without a value (NaN) keeps its cross, at the upper edge.
+    """
+    high = axes.get_ylim()[1]
+    above = y > high
+    shared = {"color": STATE_COLOURS[state], "linewidths": 0, "clip_on": False, "alpha": 0.9}
+    order = 4 if state == "complete" else 3
+    axes.scatter(
+        x[~above], y[~above].fillna(high), s=size, marker=STATE_MARKERS[state], label=label, zorder=order, **shared
+    )
+    if above.any():
+        axes.scatter(x[above], [high] * int(above.sum()), s=0.8 * size, marker="^", zorder=order, **shared)
+
+
+def off_scale(axes_or_figure: Axes | Figure, count: int) -> None:
+    """Say how many points stand at the upper edge, where there are any."""
+    if count:
+        text = f"▲ {count} above the scale"
+        if isinstance(axes_or_figure, Axes):
+            note(axes_or_figure, text)
+        else:
+            axes_or_figure.text(0.995, 0.985, text, ha="right", va="top", fontsize=10, color=MUTED)
+
+
+def spread(count: int, width: float = 0.5) -> Sequence[float]:
+    """Offsets in a repeating, even pattern over [−width/2, width/2]: points of one category side by side, no randomness."""
+    golden = 0.6180339887498949
+    return [(((index + 1) * golden) % 1.0 - 0.5) * width for index in range(count)]

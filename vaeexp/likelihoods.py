@@ -1,0 +1,61 @@
+"""Likelihoods p(x|z): the distribution over images that a decoder describes.
+
+Shapes: B images, C channels, H × W pixels; `...` stands for any leading dimensions. All densities are in nats per image:
+sums over sub-pixels, never means.
+
+A likelihood is built from the raw output of the decoder, [..., parameters·C, H, W].
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["LIKELIHOODS", "Bernoulli"]
+
+_LINEAR_ABOVE = 80.0
+
+
+def _softplus(h: Tensor) -> Tensor:
+    """log(1 + exp h), six times as fast on the CPU as torch's, whose log1p is not vectorised.
+
+    As −log sigmoid(−h), with the straight part added where sigmoid would underflow. Off by at most 6e-8, the rounding of
+    a float32 number near 1.
+    """
+    excess = F.relu(h - _LINEAR_ABOVE)
+    return excess - torch.sigmoid(excess - h).log()
+
+
+@dataclass(frozen=True)
+class Bernoulli:
+    """Independent coins: p(x) = Π_i p_i^x_i (1 − p_i)^(1 − x_i), with p = sigmoid(logits).
+
+    A probability for x in {0, 1}. Grey levels in [0, 1] are taken as well, the loss of many a notebook; there the formula
+    is no normalised density, and its values must not be compared with those on binary images.
+    """
+
+    parameters: ClassVar[int] = 1
+    """Numbers of the decoder's output per sub-pixel."""
+
+    logits: Tensor
+    """[..., C, H, W]."""
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log p(x) [...], summed over sub-pixels, for x broadcastable to [..., C, H, W]."""
+        return (x * self.logits - _softplus(self.logits)).sum((-3, -2, -1))
+
+    @property
+    def mean(self) -> Tensor:
+        """Probability of a 1 [..., C, H, W]."""
+        return self.logits.sigmoid()
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Images of zeros and ones [..., C, H, W]; drawn on the generator's device."""
+        uniform = torch.rand(self.logits.shape, generator=generator, device=generator.device)
+        return (uniform.to(self.logits) < self.mean).to(self.logits)
+
+
+LIKELIHOODS: dict[str, type[Bernoulli]] = {"bernoulli": Bernoulli}
+"""Name in a study file → class."""

@@ -1,0 +1,95 @@
+"""Where a result comes from: code, versions, machine, data, protocol. Recorded with a study and with each trial."""
+
+import importlib.metadata
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from vaeexp import __version__
+from vaeexp.data import Dataset
+from vaeexp.settings import Settings
+
+__all__ = ["describe_hardware", "describe_run", "protocol"]
+
+_PACKAGES = ("torch", "numpy", "optuna", "mlflow", "pandas")
+
+
+def protocol(dataset: Dataset, settings: Settings) -> dict[str, str]:
+    """What two numbers must share before they may stand in one ranking, in words."""
+    train, validation, test = dataset.sizes
+    binarised = {
+        "static": "static (each pixel drawn once)",
+        "dynamic": "dynamic (drawn anew each epoch; validation and test targets drawn once)",
+        "none": "none (grey levels in [0, 1]; the Bernoulli density is not normalised there)",
+    }
+    return {
+        "data": dataset.title,
+        "fingerprint": dataset.fingerprint,
+        "split": f"{train:,} train / {validation:,} validation / {test:,} test, split seed {settings.data.split_seed}",
+        "binarisation": binarised[dataset.binarisation],
+        "likelihood": settings.model.likelihood,
+        "estimator": "search: −ELBO at β = 1 on validation, one sample per image, the same noise for every trial; "
+        f"test: −ELBO, and importance-weighted NLL with k = {settings.evaluation.importance_samples:,}",
+    }
+
+
+def describe_run(dataset: Dataset, settings: Settings, *, study_text: str, command: list[str] | None = None) -> dict[str, Any]:
+    """The `record` attribute of a study."""
+    return {
+        "protocol": protocol(dataset, settings),
+        "data": dataset.describe(),
+        "git": _git(),
+        "versions": {"vaeexp": __version__, "python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "hardware": describe_hardware(),
+        "command": shlex.join(["vaeexp", *(sys.argv[1:] if command is None else command)]),
+        "study_file": study_text,
+    }
+
+
+def describe_hardware() -> dict[str, Any]:
+    """Processor, cores, memory and accelerators of this machine."""
+    import psutil
+    import torch
+
+    found: dict[str, Any] = {
+        "processor": _processor(),
+        "cores": usable_cores(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+    if torch.cuda.is_available():
+        found["accelerators"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return found
+
+
+def usable_cores() -> int:
+    """Cores that this process may use; fewer than the machine has in a container or under a batch system."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or "unknown"
+
+
+def _git() -> dict[str, Any]:
+    """Commit and dirty flag of the code that runs; empty when it was installed without its repository."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return {}
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=False)
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    return {"commit": commit, "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))} if commit else {}

@@ -1,0 +1,66 @@
+"""Markdown that says what was meant whatever the text in it, on any git host: escaping, tables, fences, pictures."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+__all__ = ["code", "escape", "fenced", "heading", "picture", "plural", "references", "table"]
+
+_SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
+"""What begins emphasis, code, a link, a cell, strike-through or a formula anywhere; underscores inside a word do not."""
+_LINE_START = re.compile(r"^([-+#=:]|\d+(?=[.)](?:\s|$)))")
+"""What begins a list, a heading or a rule at the start of a line."""
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_TARGETS = re.compile(r"\]\(([^)\s/:#]+)\)")
+
+
+def escape(text: object) -> str:
+    """One line of text that markdown shows as it stands: no emphasis, link, table cell, tag or formula begins in it."""
+    line = " ".join(str(text).split())
+    for character, entity in _ENTITIES.items():
+        line = line.replace(character, entity)
+    line = _SPECIAL.sub(r"\\\g<0>", line)
+    return _LINE_START.sub(lambda match: f"{match[0]}\\" if match[0].isdigit() else f"\\{match[0]}", line)
+
+
+def code(text: object) -> str:
+    """Text as inline code, in more backticks than it has in a row; safe in a table cell."""
+    line = " ".join(str(text).split()).replace("|", "\\|")
+    fence = "`" * (_longest_run(line) + 1)
+    space = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{space}{line}{space}{fence}" if line else ""
+
+
+def fenced(text: str, language: str = "") -> str:
+    """A code block, with a fence longer than any run of backticks in it."""
+    fence = "`" * max(3, _longest_run(text) + 1)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def heading(text: str, level: int = 2) -> str:
+    return f"{'#' * level} {text}"
+
+
+def picture(file: str, alternative: str) -> str:
+    """A picture beside the report. `alternative` is read to those who cannot see it."""
+    return f"![{escape(alternative)}]({file})"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> str:
+    """A pipe table. Cells are markdown already; columns of `right` (indices) are aligned right, as numbers are."""
+    rule = ["---:" if index in right else "---" for index in range(len(header))]
+    lines = [header, rule, *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """`1 trial`, `2 trials`, `1,200 trial-epochs`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def references(text: str) -> set[str]:
+    """Files beside the report that its text links to."""
+    return set(_TARGETS.findall(text))
+
+
+def _longest_run(text: str) -> int:
+    return max((len(run) for run in re.findall(r"`+", text)), default=0)

@@ -1,0 +1,49 @@
+"""Study files as vaeexp reads them: the settings that a study fixes, and the largest model that it can ask for."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from vaeexp.paths import shipped_studies
+from vaeexp.settings import SECTIONS, Settings
+
+if TYPE_CHECKING:
+    from sweeps.studyfile import Study
+
+__all__ = ["check_settings", "maxima_of", "open_study_file", "settings_of", "uses_average"]
+
+
+def open_study_file(name: str, *, overrides: Sequence[str] = (), name_as: str | None = None) -> "Study":
+    """Read and check a study file; `name_as` keeps it under another name.
+
+    Raises:
+        UserError: anything in it is wrong.
+    """
+    from sweeps.studyfile import load_study
+
+    study = load_study(name, sections=SECTIONS, shipped=shipped_studies(), overrides=overrides, check=check_settings)
+    return replace(study, name=name_as) if name_as else study
+
+
+def check_settings(sections: dict[str, dict[str, Any]]) -> None:
+    """Raise ValueError where a setting names a part that does not exist."""
+    from vaeexp.vae import check_model
+
+    check_model(SimpleNamespace(**sections["model"]))
+
+
+def settings_of(study: "Study") -> Settings:
+    """The settings that the study fixes; searched ones stand at their defaults."""
+    return Settings(**study.fixed)
+
+
+def maxima_of(study: "Study") -> dict[str, int]:
+    """Largest latent size and component count that a trial of this study can have."""
+    fixed, searched = settings_of(study).flat(), study.space.as_dict()
+    return {name: int(study.space.maximum(name)) if name in searched else int(fixed[name]) for name in ("latent_size", "components")}
+
+
+def uses_average(study: "Study") -> bool:
+    """Whether any trial evaluates a running average of its weights."""
+    return "ema_decay" in study.space.as_dict() or settings_of(study).train.ema_decay > 0

@@ -1,0 +1,302 @@
+"""`vaeexp sweep`: one study from its file to its report. Everything that it needs meets here and nowhere else."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeps.errors import UserError
+from vaeexp.data import Dataset, open_dataset
+from vaeexp.execution import Execution, resolve_execution
+from vaeexp.record import describe_run
+from vaeexp.settings import Settings
+from vaeexp.study import maxima_of, open_study_file, settings_of, uses_average
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.storages import BaseStorage
+    from rich.console import Console
+
+    from sweeps.studyfile import Study
+    from sweeps.tracking import Tracker
+    from sweeps.workers import WorkerLanes
+    from vaeexp.progress import LiveProgress
+
+__all__ = ["SweepOptions", "plan_sweep", "run_sweep"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions:
+    """What the command line gives."""
+
+    study: str
+    name: str | None = None
+    overrides: tuple[str, ...] = ()
+    trials: int | None = None
+    seconds: float | None = None
+    data: Path | None = None
+    full_data: bool = False
+    runs: Path = Path("mlruns")
+    reports: Path = Path("reports")
+    storage: str | None = None
+    tracking: str | None = None
+    execution: Mapping[str, Any] = field(default_factory=dict)
+    extend: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """A sweep with all that can be wrong about it checked, and nothing written yet."""
+
+    options: SweepOptions
+    study: "Study"
+    settings: Settings
+    dataset: Dataset
+    console: "Console"
+
+
+def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
+    """Run a study, or continue it, to its report; the report's path.
+
+    Raises:
+        UserError: something given is wrong; found before any training.
+        KeyboardInterrupt: stopped; everything finished is kept, and what was running resumes.
+    """
+    from sweeps.storage import open_storage, open_study, study_lock
+
+    job = _prepare(options, console)
+    name = job.study.name
+    with study_lock(options.runs, name):
+        storage = open_storage(options.storage, options.runs, name)
+        optuna_study = open_study(storage, job.study, extend=options.extend)
+        budget = job.study.budget.model_dump()
+        if optuna_study.user_attrs.get("finished") and optuna_study.user_attrs.get("budget") == budget:
+            return _already_finished(job, storage, optuna_study)
+        execution = resolve_execution(
+            options.execution,
+            optuna_study.user_attrs.get("execution", {}),
+            job.dataset,
+            job.settings,
+            maxima_of(job.study),
+            job.study.budget.trials or 100,
+        )
+        record = describe_run(job.dataset, job.settings, study_text=job.study.text)
+        attributes = {"finished": False, "budget": budget, "execution": execution.as_dict(), "record": record}
+        for key, value in attributes.items():
+            optuna_study.set_user_attr(key, value)
+        with _tracking(job, record, execution) as tracker:
+            _search_and_confirm(job, storage, optuna_study, execution, tracker)
+            return _conclude(job, storage, optuna_study, tracker)
+
+
+def plan_sweep(options: SweepOptions, *, console: "Console") -> None:
+    """`--dry-run`: check everything, print what would happen, train nothing, write nothing but prepared data."""
+    from vaeexp.plan import print_plan
+
+    job = _prepare(options, console)
+    print_plan(job.study, job.settings, job.dataset, options.execution, console)
+
+
+def _prepare(options: SweepOptions, console: "Console") -> _Job:
+    """Check what was given, from the cheapest to the dearest."""
+    from vaeexp.training.precision import resolve_device
+
+    overrides = list(options.overrides)
+    overrides += [f"budget.trials={options.trials}"] if options.trials else []
+    overrides += [f"budget.seconds={options.seconds}"] if options.seconds else []
+    study = open_study_file(options.study, overrides=overrides, name_as=options.name)
+    for folder, flag in ((options.runs, "--runs"), (options.reports, "--reports")):
+        _check_writable(folder, flag)
+    resolve_device(options.execution.get("device", "auto"))
+    settings = settings_of(study)
+    dataset = open_dataset(
+        settings.data, root=options.data, full_data=options.full_data, say=lambda text: console.print(text, style="yellow", highlight=False)
+    )
+    _check_batches(study, settings, dataset)
+    return _Job(options=options, study=study, settings=settings, dataset=dataset, console=console)
+
+
+def _check_writable(folder: Path, flag: str) -> None:
+    import os
+
+    there = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())
+    if not there.is_dir():
+        raise UserError(flag, f"'{folder}' cannot be a folder: '{there}' is a file. Choose another folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(flag, f"'{folder}' cannot be written: no permission for '{there}'. Choose another folder.")
+
+
+def _check_batches(study: "Study", settings: Settings, dataset: Dataset) -> None:
+    largest = int(study.space.maximum("batch_size")) if "batch_size" in study.space.as_dict() else settings.train.batch_size
+    if largest > dataset.sizes[0]:
+        raise UserError(
+            f"{study.path}: train.batch_size", f"{largest} is more than the {dataset.sizes[0]:,} training images; give at most that."
+        )
+
+
+def _already_finished(job: _Job, storage: "BaseStorage", optuna_study: "optuna.Study") -> Path:
+    name, more = job.study.name, (job.study.budget.trials or 40) * 2
+    job.console.print(f"The study '{name}' is complete: {optuna_study.user_attrs.get('stopped', '')}")
+    job.console.print(f"To extend it: {_command(job)} --trials {more}")
+    path = job.options.reports / name / "README.md"
+    if not path.exists():
+        path = _write_report(job, storage)
+    _say_where(job, path)
+    return path
+
+
+@contextmanager
+def _tracking(job: _Job, record: Mapping[str, Any], execution: Execution) -> Iterator["Tracker"]:
+    """The tracker of a running sweep; ends the parent run as what happened: finished, interrupted or failed."""
+    from sweeps.tracking import Tracker
+
+    tracker = Tracker(job.options.tracking, job.options.runs, job.study.name, lambda trial: _describe(job, record, execution, trial))
+    try:
+        data = record["data"]
+        tracker.open_study(
+            question=job.study.question,
+            tags=_tags(record, execution),
+            params={"budget": job.study.budget.model_dump(exclude_none=True), "seed": job.study.seed},
+            dataset={"name": data["title"], "fingerprint": data["fingerprint"], "source": data["source"], "profile": data},
+        )
+        yield tracker
+    except KeyboardInterrupt:
+        tracker.close("interrupted", timeout=5)
+        job.console.print(f"\nStopped. What is finished is kept, and what was running resumes. Continue with: {_command(job)}")
+        raise
+    except BaseException:
+        tracker.close("failed", timeout=5)
+        raise
+    pending = tracker.close("finished")
+    if pending:
+        job.console.print(pending.message, style="yellow")
+
+
+def _search_and_confirm(
+    job: _Job, storage: "BaseStorage", optuna_study: "optuna.Study", execution: Execution, tracker: "Tracker"
+) -> None:
+    from sweeps.driver import run_replicas, search
+    from sweeps.replication import plan_replicas
+    from sweeps.results import read_results
+    from sweeps.storage import replica_study
+    from vaeexp.progress import LiveProgress
+
+    _announce(job, execution)
+    with _lanes(job, execution) as lanes, LiveProgress(job.console, study=job.study.name, epochs=job.settings.train.epochs) as progress:
+        observers = [tracker, progress, _Warnings(tracker, progress)]
+        stopped = search(optuna_study, job.study, lanes, observers)
+        optuna_study.set_user_attr("stopped", stopped)
+        plan = plan_replicas(read_results(storage, job.study.name), job.study)
+        run_replicas(replica_study(storage, job.study.name), plan, lanes, observers)
+
+
+@contextmanager
+def _lanes(job: _Job, execution: Execution) -> Iterator["WorkerLanes"]:
+    from sweeps.workers import WorkerLanes
+    from vaeexp.worker import open_lanes
+
+    shared = {
+        "settings": job.settings,
+        "dataset": job.dataset,
+        "maxima": maxima_of(job.study),
+        "averaged": uses_average(job.study),
+        "study_seed": job.study.seed,
+        "folder": str(job.options.runs.absolute() / "trials" / job.study.name),
+        "precision": execution.precision,
+        "group": execution.group,
+        "width": execution.width,
+        "threads": execution.threads,
+        "checkpoint_seconds": execution.checkpoint_seconds,
+    }
+    environment = {"OMP_NUM_THREADS": str(execution.threads)} if execution.threads else {}
+    lanes = WorkerLanes(open_lanes, [{**shared, "device": device} for device in execution.devices()], environment=environment)
+    try:
+        yield lanes
+    finally:
+        lanes.close(keep=False)
+
+
+def _conclude(job: _Job, storage: "BaseStorage", optuna_study: "optuna.Study", tracker: "Tracker") -> Path:
+    """Register the best model, write the report, and say where things are."""
+    from sweeps.results import read_results
+    from vaeexp.registry import register_best
+
+    optuna_study.set_user_attr("finished", True)
+    results = read_results(storage, job.study.name)
+    register_best(results, job.dataset, tracker)
+    path = _write_report(job, storage)
+    tracker.log_study_folder(path.parent, "report")
+    _say_where(job, path)
+    return path
+
+
+def _write_report(job: _Job, storage: "BaseStorage") -> Path:
+    from sweeps.results import read_results
+    from vaeexp.report import write_report
+
+    return write_report(read_results(storage, job.study.name), runs=job.options.runs, reports=job.options.reports)
+
+
+def _announce(job: _Job, execution: Execution) -> None:
+    train, validation, test = job.dataset.sizes
+    lanes = execution.processes * execution.width
+    job.console.print(f"{job.study.name}: {job.study.question}", highlight=False)
+    job.console.print(
+        f"{job.dataset.title}: {train:,} images to train on, {validation:,} to validate, {test:,} to test. "
+        f"{lanes} trials at once on {execution.device} ({execution.processes} processes × {execution.width} lanes, {execution.precision}).",
+        highlight=False,
+    )
+
+
+def _say_where(job: _Job, report: Path) -> None:
+    runs = f" --runs {shlex.quote(str(job.options.runs))}" if job.options.runs != Path("mlruns") else ""
+    browse = f"vaeexp ui{runs}" if job.options.tracking is None else f"vaeexp ui --tracking {job.options.tracking}"
+    job.console.print(f"Report: {report}", highlight=False, soft_wrap=True)
+    job.console.print(f"Browse the runs: {browse}", highlight=False, soft_wrap=True)
+
+
+def _command(job: _Job) -> str:
+    """The command that continues this study, without the budget."""
+    options = job.options
+    words = ["vaeexp", "sweep", "--study", options.study]
+    words += ["--name", options.name] if options.name else []
+    for override in options.overrides:
+        words += ["--set", override]
+    words += ["--data", str(options.data)] if options.data else []
+    words += ["--runs", str(options.runs)] if options.runs != Path("mlruns") else []
+    words += ["--storage", options.storage] if options.storage else []
+    words += ["--tracking", options.tracking] if options.tracking else []
+    return shlex.join(words)
+
+
+def _tags(record: Mapping[str, Any], execution: Execution) -> dict[str, str]:
+    """What every run of the study carries."""
+    git, versions = record["git"], record["versions"]
+    tags = {f"protocol.{name}": value for name, value in record["protocol"].items()}
+    tags |= {f"version.{name}": value for name, value in versions.items()}
+    tags |= {"git.commit": git.get("commit", "unknown"), "git.dirty": str(git.get("dirty", "unknown"))}
+    tags |= {"device": execution.device, "precision": execution.precision, "group": execution.group}
+    return tags | {"command": record["command"], "hardware": record["hardware"]["processor"], "subset": str(record["data"]["subset"])}
+
+
+def _describe(job: _Job, record: Mapping[str, Any], execution: Execution, trial: Any):
+    from sweeps.tracking import Description
+
+    return Description(params=job.settings.with_params(dict(trial.params)).flat(), tags=_tags(record, execution))
+
+
+class _Warnings:
+    """Shows what the tracker has to say, once a round."""
+
+    def __init__(self, tracker: "Tracker", progress: "LiveProgress") -> None:
+        self._tracker, self._progress = tracker, progress
+
+    def trial_started(self, *event: Any, **details: Any) -> None: ...
+    def epoch_finished(self, *event: Any) -> None: ...
+    def trial_ended(self, *event: Any) -> None: ...
+
+    def round_finished(self, snapshot: Any) -> None:
+        if self._tracker.warning:
+            self._progress.warn(self._tracker.warning)

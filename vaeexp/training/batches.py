@@ -1,0 +1,82 @@
+"""What a lane sees in an epoch: the order of the images, their binarisation, the noise. All a function of (seed, epoch).
+
+Shapes: N images, M images of a chunk (a whole number of batches), L latent dimensions.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vaeexp.training.seeds import generator
+
+__all__ = ["Source", "epoch_chunks", "to_targets", "validation_noise"]
+
+# Batches drawn at once: enough to make the draws cheap, few enough to keep the memory small.
+CHUNK = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The images that a study trains and validates on, on the training device."""
+
+    train: Tensor
+    """uint8 [N, C, H, W]; 0/1 when binarised statically, else 0..255."""
+    validation: Tensor
+    """float32 [N, C, H, W]: the targets, drawn once where binarisation is dynamic."""
+    binarisation: str
+    noise_seed: int
+    """Seed of the validation noise, common to all trials of a study."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return tuple(self.train.shape[1:])  # type: ignore[return-value]
+
+    @property
+    def device(self) -> torch.device:
+        return self.train.device
+
+
+def to_targets(images: Tensor, binarisation: str, thresholds: Tensor | None = None) -> Tensor:
+    """uint8 images → float32 targets of the same shape. `thresholds`, uniform on 0..254, only when dynamic:
+    P(target = 1) is then exactly grey / 255."""
+    if binarisation == "dynamic":
+        return (images > thresholds).float()
+    return images.float() if binarisation == "static" else images.float().div_(255)
+
+
+def epoch_chunks(
+    source: Source, *, seed: int, epoch: int, batch_size: int, latent_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """(targets [M, C, H, W] float32, noise [M, L]) of epoch `epoch`, chunk by chunk; the incomplete last batch is left out."""
+    device, count = source.device, len(source.train) // batch_size
+    order = torch.randperm(len(source.train), generator=generator(device, seed, epoch, "order"), device=device)
+    for chunk, start in enumerate(range(0, count, CHUNK)):
+        index = order[start * batch_size : min(start + CHUNK, count) * batch_size]
+        images = source.train.index_select(0, index)
+        thresholds = None
+        if source.binarisation == "dynamic":
+            draw = generator(device, seed, epoch, "binarisation", chunk)
+            thresholds = torch.randint(0, 255, images.shape, generator=draw, device=device, dtype=torch.uint8)
+        noise = torch.randn(
+            len(index), latent_size, generator=generator(device, seed, epoch, "noise", chunk), device=device
+        )
+        yield to_targets(images, source.binarisation, thresholds), noise
+
+
+def validation_noise(source: Source, latent_size: int) -> Tensor:
+    """[N, L] standard normal draws, the same for every trial and epoch of a study (common random numbers).
+
+    Each dimension has a generator of its own, so that the noise of a small latent space is a leading slice of that
+    of a large one.
+    """
+    columns = [
+        torch.randn(
+            len(source.validation),
+            generator=generator(source.device, source.noise_seed, "validation", d),
+            device=source.device,
+        )
+        for d in range(latent_size)
+    ]
+    return torch.stack(columns, dim=1)

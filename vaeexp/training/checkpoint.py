@@ -1,0 +1,130 @@
+"""A lane on disk: safetensors with its tensors, and in the header where it stood. Written whole or not at all."""
+
+import json
+import math
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+from torch import Tensor
+
+from vaeexp.training.lane import Lane, State
+from vaeexp.vae import VAE
+
+__all__ = [
+    "CHECKPOINT",
+    "SETTINGS",
+    "WEIGHTS",
+    "load_checkpoint",
+    "load_model",
+    "save_checkpoint",
+    "save_weights",
+    "write_json",
+]
+
+CHECKPOINT = "checkpoint.safetensors"
+WEIGHTS = "weights.safetensors"
+SETTINGS = "settings.json"
+
+
+def save_checkpoint(folder: Path, lane: Lane, state: State) -> None:
+    """Write `checkpoint.safetensors`: everything that the lane needs to go on as if it had never stopped."""
+    standing = {
+        "epoch": lane.epoch,
+        "best_value": lane.best_value if math.isfinite(lane.best_value) else None,
+        "best_epoch": lane.best_epoch,
+        "best_metrics": lane.best_metrics,
+        "stale": lane.stale,
+        "seconds": lane.seconds,
+        "setting": fingerprint(lane),
+    }
+    _save(folder / CHECKPOINT, state, {"vaeexp": json.dumps(standing)})
+    lane.checkpoint_due = 0.0
+
+
+def load_checkpoint(folder: Path, lane: Lane) -> State | None:
+    """The newest state at or before the lane's reported epoch, put into `lane`; None when there is none to use.
+
+    A checkpoint of another setting or seed (a study folder that was emptied by hand, say) is not used.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            standing = json.loads(file.metadata()["vaeexp"])
+            if standing["setting"] != fingerprint(lane) or standing["epoch"] > lane.trial.epoch:
+                return None
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, ValueError, OSError):
+        # A damaged file costs a replay from the start, not the trial.
+        return None
+    lane.epoch, lane.best_epoch, lane.stale = standing["epoch"], standing["best_epoch"], standing["stale"]
+    lane.best_value = math.inf if standing["best_value"] is None else standing["best_value"]
+    lane.best_metrics, lane.seconds = standing["best_metrics"], standing["seconds"]
+    return state
+
+
+def fingerprint(lane: Lane) -> str:
+    """What must be equal for a checkpoint to fit: settings, seed and shapes."""
+    shapes = {name: list(shape) for name, shape in lane.layout.shapes.items()}
+    settings = lane.settings.flat()
+    return json.dumps({"settings": settings, "seed": lane.trial.seed, "shapes": shapes}, sort_keys=True, default=str)
+
+
+def save_weights(folder: Path, lane: Lane, weights: Tensor, buffers: Tensor, image_shape: tuple[int, ...]) -> None:
+    """Write `weights.safetensors` (the plain state dict of the model) and `settings.json` beside it."""
+    tensors = {**lane.layout.views(weights.cpu()), **lane.buffer_layout.views(buffers.cpu())}
+    _save(
+        folder / WEIGHTS,
+        {name: tensor.contiguous().clone() for name, tensor in tensors.items()},
+        {"epoch": str(lane.best_epoch)},
+    )
+    trial = lane.trial
+    write_json(
+        folder / SETTINGS,
+        {
+            **{
+                section: dict(vars(getattr(lane.settings, section)))
+                for section in ("data", "model", "train", "evaluation")
+            },
+            "image_shape": image_shape,
+            "seed": trial.seed,
+            "number": trial.number,
+            "params": dict(trial.params),
+        },
+    )
+
+
+def load_model(folder: Path) -> VAE:
+    """The model of a finished trial, at its best epoch, from its folder alone; no pickle is involved.
+
+    Raises:
+        FileNotFoundError: the trial left no weights.
+    """
+    from safetensors.torch import load_file
+
+    settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    vae = VAE(SimpleNamespace(**settings["model"]), tuple(settings["image_shape"]))
+    vae.load_state_dict(load_file(folder / WEIGHTS))
+    return vae.eval()
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write to a temporary name, then rename, so that no reader sees half a file."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=1, sort_keys=True, default=str) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _save(path: Path, tensors: State, metadata: dict[str, str]) -> None:
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

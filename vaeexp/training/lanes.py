@@ -1,0 +1,332 @@
+"""The lanes of one process and one device: admits trials, trains them round by round, hands back what they made.
+
+A `Group` trains lanes of equal shapes: `vaeexp.training.stacked` as one program, `vaeexp.training.loop` one after
+the other. Both hold the same state, write the same checkpoints and take the same random numbers.
+"""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from sweeps.lanes import Failure, Outcome, Progress, Trial, TrialResult
+from vaeexp.training.batches import Source, validation_noise
+from vaeexp.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from vaeexp.training.lane import EpochSums, Lane, State, fresh_state, learning_rate_at, open_lane, warmup_at
+from vaeexp.training.loop import LoopGroup
+from vaeexp.training.stacked import StackedGroup
+from vaeexp.vae import VAE, build_vae
+
+if TYPE_CHECKING:
+    from vaeexp.settings import Settings
+
+__all__ = ["Finisher", "Group", "TrainingLanes"]
+
+
+class Group(Protocol):
+    """Lanes of equal shapes that train together."""
+
+    lanes: dict[int, Lane]
+
+    def add(self, lane: Lane, module: VAE, state: State) -> None: ...
+    def remove(self, number: int) -> None: ...
+    def state(self, number: int) -> State: ...
+    def keep_best(self, number: int, which: str) -> None: ...
+    def train_epoch(self, numbers: Sequence[int]) -> dict[int, EpochSums]: ...
+    def evaluate(self, numbers: Sequence[int], which: str) -> dict[int, EpochSums]: ...
+
+
+class Finisher(Protocol):
+    """What is made of a lane's best weights, outside training."""
+
+    def pictures(self, lane: Lane, state: State, which: str, folder: Path) -> dict[str, str]:
+        """Write grids of the lane's present weights; name → path."""
+
+    def test(self, lane: Lane, state: State) -> dict[str, float]:
+        """Figures of the lane's best weights on the test set."""
+
+    def finish(self, lane: Lane, state: State, outcome: Outcome, folder: Path) -> dict[str, float]:
+        """Write what is kept of an ended trial into its folder; final metrics."""
+
+
+class TrainingLanes:
+    """`sweeps.lanes.Lanes` for VAEs on one device."""
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        settings_of: Callable[[Trial], "Settings"],
+        maxima: Mapping[str, int],
+        averaged: bool,
+        folder: Path,
+        precision: str,
+        group: str,
+        width: int,
+        checkpoint_seconds: float,
+        finisher: Finisher,
+    ) -> None:
+        """
+        Args:
+            source: the images, on the device.
+            settings_of: all settings of a trial.
+            maxima: largest `latent_size` and `components` of the study; stacked models are padded to these.
+            averaged: whether any trial of the study evaluates a running average of its weights.
+            folder: holds one folder per trial.
+            precision: `float32` or `bf16`.
+            group: `stacked` or `loop`.
+            width: trials held at once.
+            checkpoint_seconds: seconds of training between two checkpoints of a lane.
+            finisher: makes pictures and final figures.
+        """
+        self.width = width
+        self._source, self._settings_of, self._maxima, self._averaged = source, settings_of, dict(maxima), averaged
+        self._folder, self._precision, self._kind, self._checkpoint_seconds = (
+            folder,
+            precision,
+            group,
+            checkpoint_seconds,
+        )
+        self._finisher = finisher
+        self._noise = torch.empty(len(source.validation), 0, device=source.device)
+        self._groups: dict[tuple, list[Group]] = {}
+        self._limit = width
+        """Lanes in one stacked group; halved when memory runs out."""
+
+    def admit(self, trial: Trial) -> None:
+        settings = self._settings_of(trial)
+        lane, vae = open_lane(trial, settings, self._source.image_shape, len(self._source.train))
+        state = load_checkpoint(self._trial_folder(trial), lane) or fresh_state(lane, vae, averaged=self._averaged)
+        self._group_for(lane).add(lane, vae, state)
+
+    def catch_up(self) -> None:
+        while behind := [
+            n for group in self._all() for n, lane in group.lanes.items() if lane.epoch < lane.trial.epoch
+        ]:
+            self._round(behind, replay=True)
+
+    def advance(self, numbers: Collection[int]) -> list[Progress]:
+        for group in self._all():
+            for number in group.lanes.keys() & set(numbers):
+                lane = group.lanes[number]
+                # At the start of a round all that the lane did is reported, so no checkpoint runs ahead of the storage.
+                if lane.checkpoint_due >= self._checkpoint_seconds and lane.epoch > 0:
+                    save_checkpoint(self._trial_folder(lane.trial), lane, group.state(number))
+        progress = self._round(list(numbers), replay=False)
+        return [progress[number] for number in numbers]
+
+    def release(self, number: int, outcome: Outcome) -> TrialResult:
+        group = next(group for group in self._all() if number in group.lanes)
+        lane, folder = group.lanes[number], self._trial_folder(group.lanes[number].trial)
+        metrics: dict[str, float] = {"parameters": float(sum(s.numel() for s in lane.layout.shapes.values()))}
+        metrics |= {"seconds": lane.seconds, "best_epoch": float(lane.best_epoch)}
+        if lane.best_epoch:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._test(lane, group, outcome.state == "complete")
+            metrics |= lane.test_metrics
+            metrics |= self._finisher.finish(lane, group.state(number), outcome, folder)
+        self._drop(group, number)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+        return TrialResult(number=number, metrics=metrics, folder=str(folder) if folder.exists() else None)
+
+    def close(self, *, keep: bool = False) -> None:
+        self._groups.clear()
+
+    def _round(self, numbers: list[int], *, replay: bool) -> dict[int, Progress]:
+        progress: dict[int, Progress] = {}
+        for group in self._all():
+            mine = [number for number in numbers if number in group.lanes]
+            if not mine:
+                continue
+            try:
+                progress |= self._train(group, mine, replay)
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                progress |= self._after_out_of_memory(group, mine, replay)
+        return progress
+
+    def _train(self, group: Group, numbers: list[int], replay: bool) -> dict[int, Progress]:
+        started = time.perf_counter()
+        trained = group.train_epoch(numbers)
+        raw = group.evaluate(numbers, "weights")
+        scored = group.evaluate(numbers, "average") if self._averaged else raw
+        each = (time.perf_counter() - started) / len(numbers)
+        return {n: self._settle(group, n, trained[n], raw[n], scored[n], each, replay) for n in numbers}
+
+    def _settle(
+        self,
+        group: Group,
+        number: int,
+        trained: EpochSums,
+        raw: EpochSums,
+        scored: EpochSums,
+        seconds: float,
+        replay: bool,
+    ) -> Progress:
+        """Book one epoch of one lane: metrics, best weights, pictures, failure."""
+        lane = group.lanes[number]
+        lane.epoch += 1
+        lane.seconds += seconds
+        lane.checkpoint_due += seconds
+        value = scored.distortion + scored.rate
+        if not (math.isfinite(value) and math.isfinite(trained.loss)):
+            where = "training loss" if not math.isfinite(trained.loss) else "validation value"
+            lane.failure = Failure(
+                kind="diverged",
+                message=f"The {where} became {trained.loss if where[0] == 't' else value} in epoch {lane.epoch}.",
+            )
+            return Progress(number=number, epoch=lane.epoch, value=math.nan, finished=True, failure=lane.failure)
+        metrics = self._metrics(lane, trained, raw, scored, seconds)
+        which = "average" if self._averaged else "weights"
+        lane.stale += 1
+        if value < lane.best_value:
+            lane.best_value, lane.best_epoch, lane.best_metrics, lane.stale = value, lane.epoch, metrics, 0
+            group.keep_best(number, which)
+        if not replay:
+            self._test(lane, group, lane.finished)
+        images: dict[str, str] = {}
+        every = lane.settings.evaluation.pictures_every
+        if not replay and (lane.epoch == 1 or lane.epoch % every == 0 or lane.finished):
+            images = self._finisher.pictures(lane, group.state(number), which, self._trial_folder(lane.trial))
+        return Progress(
+            number=number, epoch=lane.epoch, value=value, metrics=metrics, images=images, finished=lane.finished
+        )
+
+    def _test(self, lane: Lane, group: Group, complete: bool) -> None:
+        """Look at the test set, once, if the trial may. In its last round, where all processes do so side by side;
+        on release only when it was resumed after that round."""
+        if complete and lane.trial.test and lane.best_epoch and not lane.test_metrics:
+            lane.test_metrics = self._finisher.test(lane, group.state(lane.trial.number))
+
+    def _metrics(
+        self, lane: Lane, trained: EpochSums, raw: EpochSums, scored: EpochSums, seconds: float
+    ) -> dict[str, float]:
+        step = lane.epoch * lane.steps_per_epoch - 1
+        metrics: dict[str, float] = {}
+        for split, sums in (("train", trained), ("val", scored)):
+            metrics |= {
+                f"{split}/loss": sums.loss,
+                f"{split}/nll": sums.distortion + sums.rate,
+                f"{split}/distortion": sums.distortion,
+                f"{split}/rate": sums.rate,
+                f"{split}/active_units": float(sums.active_units),
+            }
+        if self._averaged:
+            metrics["val/nll_raw"] = raw.distortion + raw.rate
+        images = lane.steps_per_epoch * lane.settings.train.batch_size
+        return metrics | {
+            "learning_rate": learning_rate_at(lane, step),
+            "beta_now": lane.settings.train.beta * warmup_at(lane, step),
+            "seconds": seconds,
+            "images_per_second": images / seconds,
+            "memory_mb": _peak_memory_mb(self._source.device),
+        }
+
+    def _after_out_of_memory(self, group: Group, numbers: list[int], replay: bool) -> dict[int, Progress]:
+        """Go on at half the width: every lane of the group starts again from its checkpoint, in smaller groups."""
+        held = len(group.lanes)
+        lanes = list(group.lanes.values())
+        for lane in lanes:
+            self._drop(group, lane.trial.number)
+        _free_memory(self._source.device)
+        if held == 1:
+            lane = lanes[0]
+            message = f"One trial needs more memory than the device has ({sum(s.numel() for s in lane.layout.shapes.values()):,} parameters)."
+            # What it had learnt is gone with its memory: nothing of it may be kept as its best.
+            lane.best_epoch = 0
+            self._group_for(lane).add(lane, *self._fresh(lane))
+            failure = Failure(kind="out_of_memory", message=message)
+            return {
+                n: Progress(number=n, epoch=lane.epoch + 1, value=math.nan, finished=True, failure=failure)
+                for n in numbers
+            }
+        self._limit = max(1, held // 2)
+        for lane in lanes:
+            reported = Trial(**{**vars(lane.trial), "epoch": max(lane.trial.epoch, lane.epoch)})
+            self.admit(reported)
+        self.catch_up()
+        return self._round(numbers, replay=replay)
+
+    def _fresh(self, lane: Lane) -> tuple[VAE, State]:
+        vae = build_vae(lane.settings.model, self._source.image_shape, lane.trial.seed)
+        return vae, fresh_state(lane, vae, averaged=self._averaged)
+
+    def _group_for(self, lane: Lane) -> Group:
+        """The group with room for lanes of this shape, made when there is none."""
+        noise = self._validation_noise(max(lane.settings.model.latent_size, self._maxima.get("latent_size", 1)))
+        if self._kind == "loop":
+            key: tuple = ("loop",)
+            make: Callable[[], Group] = lambda: LoopGroup(self._source, self._precision, noise)  # noqa: E731
+        else:
+            model = lane.settings.model
+            key = (
+                model.network,
+                model.hidden,
+                model.activation,
+                model.posterior,
+                model.prior,
+                model.likelihood,
+                lane.settings.train.batch_size,
+            )
+            make = lambda: self._stacked(lane, noise)  # noqa: E731
+        groups = self._groups.setdefault(key, [])
+        for group in groups:
+            if self._kind == "loop" or len(group.lanes) < self._limit:
+                return group
+        groups.append(make())
+        return groups[-1]
+
+    def _stacked(self, lane: Lane, noise: Tensor) -> StackedGroup:
+        model = vars(lane.settings.model) | {
+            name: size for name, size in self._maxima.items() if name in vars(lane.settings.model)
+        }
+        template = VAE(SimpleNamespace(**model), self._source.image_shape)
+        # Convolutions take another kernel, and round differently, when a group has a single lane.
+        least_rows = 1 if model["network"] == "mlp" else 2
+        return StackedGroup(self._source, self._precision, noise, template, least_rows=least_rows)
+
+    def _validation_noise(self, latent_size: int) -> Tensor:
+        if self._noise.shape[1] < latent_size:
+            self._noise = validation_noise(self._source, latent_size)
+        return self._noise
+
+    def _drop(self, group: Group, number: int) -> None:
+        group.remove(number)
+        if not group.lanes:
+            for groups in self._groups.values():
+                if group in groups:
+                    groups.remove(group)
+
+    def _all(self) -> list[Group]:
+        return [group for groups in self._groups.values() for group in groups]
+
+    def _trial_folder(self, trial: Trial) -> Path:
+        return self._folder / trial.name
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error)
+    return "can't allocate memory" in text or "out of memory" in text
+
+
+def _free_memory(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _peak_memory_mb(device: torch.device) -> float:
+    """Peak memory of the device on cuda, else of this process, in MiB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    # ru_maxrss counts bytes on macOS and KiB elsewhere.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,0 +1,123 @@
+"""Lanes trained one after the other, each a plain module at its own size: what a CPU likes best."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from vaeexp.training.batches import Source, epoch_chunks
+from vaeexp.training.lane import EpochSums, Lane, State, learning_rate_at, warmup_at
+from vaeexp.training.objective import lane_loss, lane_terms
+from vaeexp.training.optim import update_one
+from vaeexp.training.precision import training_precision
+from vaeexp.vae import VAE
+
+__all__ = ["LoopGroup"]
+
+EVALUATION_BATCH = 500
+
+
+class LoopGroup:
+    """The `Group` of plain modules. See `vaeexp.training.lanes` for the interface."""
+
+    def __init__(self, source: Source, precision: str, validation_noise: Tensor) -> None:
+        self.source, self.precision, self.validation_noise = source, precision, validation_noise
+        self.lanes: dict[int, Lane] = {}
+        self.states: dict[int, State] = {}
+        self._modules: dict[int, VAE] = {}
+
+    def add(self, lane: Lane, module: VAE, state: State) -> None:
+        number = lane.trial.number
+        self.lanes[number] = lane
+        self.states[number] = {name: tensor.to(self.source.device) for name, tensor in state.items()}
+        self._modules[number] = module.to(self.source.device)
+
+    def remove(self, number: int) -> None:
+        del self.lanes[number], self.states[number], self._modules[number]
+
+    def state(self, number: int) -> State:
+        """The lane's tensors; they share memory with the lane."""
+        return self.states[number]
+
+    def keep_best(self, number: int, which: str) -> None:
+        """Remember `which` ("weights" or "average") as the best of the lane so far."""
+        state = self.states[number]
+        state["best"].copy_(state[which])
+        state["best_buffers"].copy_(state["buffers"])
+
+    def train_epoch(self, numbers: Sequence[int]) -> dict[int, EpochSums]:
+        return {number: self._train(self.lanes[number]) for number in numbers}
+
+    def evaluate(self, numbers: Sequence[int], which: str) -> dict[int, EpochSums]:
+        return {number: self._evaluate(self.lanes[number], which) for number in numbers}
+
+    def _train(self, lane: Lane) -> EpochSums:
+        number, train = lane.trial.number, lane.settings.train
+        state, device = self.states[number], self.source.device
+        module = self._modules[number].train()
+        leaves = {name: view.detach().requires_grad_() for name, view in lane.layout.views(state["weights"]).items()}
+        buffers = lane.buffer_layout.views(state["buffers"])
+        grads = torch.zeros_like(state["weights"])
+        grad_views = list(lane.layout.views(grads).values())
+        loss_of, parameters = lane_loss(module), list(leaves.values())
+        free_nats = torch.tensor(train.free_nats, device=device)
+        sums = torch.zeros(3, device=device, dtype=_wide(device))
+        moments = torch.zeros(2, lane.settings.model.latent_size, device=device, dtype=_wide(device))
+        step = lane.epoch * lane.steps_per_epoch
+        for targets, noise in epoch_chunks(
+            self.source,
+            seed=lane.trial.seed,
+            epoch=lane.epoch,
+            batch_size=train.batch_size,
+            latent_size=lane.settings.model.latent_size,
+        ):
+            for x, e in zip(targets.split(train.batch_size), noise.split(train.batch_size), strict=True):
+                beta = torch.tensor(train.beta * warmup_at(lane, step), device=device)
+                with training_precision(device, self.precision):
+                    loss = loss_of(leaves, buffers, x, e, beta, free_nats)
+                # Copying into the flat layout also undoes the transposed strides that autograd may hand back.
+                torch._foreach_copy_(grad_views, torch.autograd.grad(loss.loss, parameters))
+                update_one(
+                    state["weights"], grads, state["first"], state["second"],
+                    step=step + 1, learning_rate=learning_rate_at(lane, step), optimizer=train.optimizer,
+                )  # fmt: skip
+                if "average" in state:
+                    state["average"].lerp_(state["weights"], 1 - average_decay(train.ema_decay, step))
+                sums += torch.stack([loss.loss.detach(), loss.distortion, loss.rate])
+                moments += torch.stack([loss.mean_sum, loss.mean_square_sum])
+                step += 1
+        images = lane.steps_per_epoch * train.batch_size
+        return epoch_sums((sums / lane.steps_per_epoch).tolist(), moments, images, lane)
+
+    @torch.no_grad()
+    def _evaluate(self, lane: Lane, which: str) -> EpochSums:
+        number, latent = lane.trial.number, lane.settings.model.latent_size
+        state = self.states[number]
+        module = self._modules[number].eval()
+        parameters, buffers = lane.layout.views(state[which]), lane.buffer_layout.views(state["buffers"])
+        terms_of, totals = lane_terms(module), None
+        noise = self.validation_noise[:, :latent]
+        for x, e in zip(self.source.validation.split(EVALUATION_BATCH), noise.split(EVALUATION_BATCH), strict=True):
+            terms = terms_of(parameters, buffers, x, e)
+            totals = terms if totals is None else tuple(a + b for a, b in zip(totals, terms, strict=True))
+        images = len(self.source.validation)
+        distortion, rate = float(totals[0]) / images, float(totals[1]) / images
+        loss = distortion + lane.settings.train.beta * rate
+        return epoch_sums([loss, distortion, rate], torch.stack(totals[2:]), images, lane)
+
+
+def epoch_sums(means: Sequence[float], moments: Tensor, images: int, lane: Lane) -> EpochSums:
+    """From (loss, distortion, rate) per image and the summed moments [2, L] of μ over `images`."""
+    first, second = moments / images
+    threshold = lane.settings.evaluation.active_threshold
+    active = int(((second - first.square()) > threshold)[: lane.settings.model.latent_size].sum())
+    return EpochSums(loss=means[0], distortion=means[1], rate=means[2], active_units=active)
+
+
+def average_decay(decay: float, step: int) -> float:
+    """Decay of the running average at `step` (from 0): smaller at first, so that it forgets the initial weights."""
+    return min(decay, (1 + step) / (10 + step)) if decay > 0 else 0.0
+
+
+def _wide(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == "mps" else torch.float64

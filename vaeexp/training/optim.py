@@ -1,0 +1,55 @@
+"""Adam and Adamax (Kingma & Ba 2015, algorithms 1 and 2), elementwise over flat parameters.
+
+`update_rows` moves R lanes at once, each with its own learning rate, step and rule; `update_one` is the same
+mathematics for a single lane with plain numbers, which a CPU runs faster.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+__all__ = ["BETA1", "BETA2", "EPSILON", "update_one", "update_rows"]
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+
+
+def update_rows(
+    weights: Tensor,
+    grads: Tensor,
+    first: Tensor,
+    second: Tensor,
+    *,
+    step: Tensor,
+    learning_rate: Tensor,
+    adamax: Tensor,
+) -> None:
+    """One step in place. weights, grads, first, second: [R, P]; step (from 1), learning_rate, adamax (0 or 1): [R]."""
+    # expm1 keeps the bias corrections exact in float32, where 1 - 0.999 is not.
+    correction1 = -torch.expm1(step * math.log(BETA1))
+    correction2 = torch.sqrt(-torch.expm1(step * math.log(BETA2)))
+    is_adamax = adamax.bool()
+    size = learning_rate / correction1 * torch.where(is_adamax, 1.0, correction2)
+    first.lerp_(grads, 1 - BETA1)
+    of_adam = second.mul(BETA2).addcmul_(grads, grads, value=1 - BETA2)
+    of_adamax = torch.maximum(second.mul(BETA2), grads.abs().add_(EPSILON))
+    second.copy_(torch.where(is_adamax[:, None], of_adamax, of_adam))
+    root = second.sqrt().add_((EPSILON * correction2)[:, None])
+    denominator = torch.where(is_adamax[:, None], second, root)
+    weights.sub_(size[:, None] * first / denominator)
+
+
+def update_one(
+    weights: Tensor, grads: Tensor, first: Tensor, second: Tensor, *, step: int, learning_rate: float, optimizer: str
+) -> None:
+    """One step in place of one lane. Tensors: [P]; `grads` is used as scratch space and is lost."""
+    size = learning_rate / (1 - BETA1**step)
+    first.lerp_(grads, 1 - BETA1)
+    if optimizer == "adamax":
+        torch.maximum(second.mul_(BETA2), grads.abs_().add_(EPSILON), out=second)
+        weights.addcdiv_(first, second, value=-size)
+    else:
+        correction2 = math.sqrt(1 - BETA2**step)
+        second.mul_(BETA2).addcmul_(grads, grads, value=1 - BETA2)
+        torch.sqrt(second, out=grads)
+        weights.addcdiv_(first, grads.add_(EPSILON * correction2), value=-size * correction2)

@@ -1,0 +1,223 @@
+"""Lanes trained as one program: parameters stacked along a leading axis of R rows, the loss under `vmap`.
+
+Shapes: R rows, B batch, P parameters and L latent dimensions of the padded model. All that differs between lanes is a
+vector of R numbers, so a lane is refilled by writing one row, and nothing is compiled or captured again.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, vmap
+
+from vaeexp.training.batches import Source, epoch_chunks
+from vaeexp.training.lane import EpochSums, Lane, State
+from vaeexp.training.layout import Layout
+from vaeexp.training.loop import EVALUATION_BATCH, epoch_sums
+from vaeexp.training.objective import lane_loss, lane_terms
+from vaeexp.training.optim import update_rows
+from vaeexp.training.precision import training_precision
+from vaeexp.vae import VAE
+
+__all__ = ["StackedGroup"]
+
+_WEIGHT_ROWS = ("weights", "first", "second", "average", "best")
+_BUFFER_ROWS = ("buffers", "best_buffers")
+
+
+class StackedGroup:
+    """The `Group` of fused lanes. `template` is a model at the largest latent size and component count of the study."""
+
+    def __init__(
+        self, source: Source, precision: str, validation_noise: Tensor, template: VAE, *, least_rows: int
+    ) -> None:
+        self.source, self.precision = source, precision
+        self.template = template.to(source.device)
+        self.layout = Layout.of(dict(template.named_parameters()))
+        self.buffer_layout = Layout.of(dict(template.named_buffers()))
+        self.latent_size = len(template.latent_mask)
+        self.validation_noise = validation_noise[:, : self.latent_size]
+        self.least_rows = least_rows
+        self.lanes: dict[int, Lane] = {}
+        self._rows: list[int | None] = []
+        self._tensors: State = {}
+
+    def add(self, lane: Lane, module: VAE, state: State) -> None:
+        if None not in self._rows:
+            self._resize(len(self._rows) + 1)
+        row = self._rows.index(None)
+        self._rows[row] = lane.trial.number
+        self.lanes[lane.trial.number] = lane
+        for name, small in state.items():
+            here, there = self._positions(lane, name)
+            tensor = self._tensor(name)
+            tensor[row].zero_()
+            tensor[row, here] = small.to(tensor.device)[there]
+
+    def remove(self, number: int) -> None:
+        self._rows[self._rows.index(number)] = None
+        del self.lanes[number]
+        if len(self.lanes) <= len(self._rows) // 2:
+            self._resize(max(len(self.lanes), 1))
+
+    def state(self, number: int) -> State:
+        """A copy of the lane's tensors at the trial's own size."""
+        lane, row = self.lanes[number], self._rows.index(number)
+        state: State = {}
+        for name, tensor in self._tensors.items():
+            here, there = self._positions(lane, name)
+            small = torch.zeros(
+                (lane.layout if name in _WEIGHT_ROWS else lane.buffer_layout).size, device=tensor.device
+            )
+            small[there] = tensor[row, here]
+            state[name] = small
+        return state
+
+    def keep_best(self, number: int, which: str) -> None:
+        row = self._rows.index(number)
+        self._tensors["best"][row].copy_(self._tensors[which][row])
+        self._tensors["best_buffers"][row].copy_(self._tensors["buffers"][row])
+
+    def train_epoch(self, numbers: Sequence[int]) -> dict[int, EpochSums]:
+        waiting = [row for row, number in enumerate(self._rows) if number is not None and number not in numbers]
+        kept = {name: tensor[waiting].clone() for name, tensor in self._tensors.items()} if waiting else {}
+        sums, moments = self._train_rows()
+        for name, rows in kept.items():
+            self._tensors[name][waiting] = rows
+        means = sums.tolist()
+        return {n: self._sums_of(n, means[self._rows.index(n)], moments) for n in numbers}
+
+    @torch.no_grad()
+    def evaluate(self, numbers: Sequence[int], which: str) -> dict[int, EpochSums]:
+        parameters, buffers = (
+            self.layout.views(self._tensors[which]),
+            self.buffer_layout.views(self._tensors["buffers"]),
+        )
+        terms_of = vmap(lane_terms(self.template.eval()), in_dims=(0, 0, None, None))
+        batch, totals = max(1, EVALUATION_BATCH), None
+        for x, e in zip(self.source.validation.split(batch), self.validation_noise.split(batch), strict=True):
+            terms = terms_of(parameters, buffers, x, e)
+            totals = terms if totals is None else tuple(a + b for a, b in zip(totals, terms, strict=True))
+        images = len(self.source.validation)
+        distortions, rates = (totals[0] / images).tolist(), (totals[1] / images).tolist()
+        result = {}
+        for number in numbers:
+            row, lane = self._rows.index(number), self.lanes[number]
+            loss = distortions[row] + lane.settings.train.beta * rates[row]
+            moments = torch.stack([totals[2][row], totals[3][row]])
+            result[number] = epoch_sums([loss, distortions[row], rates[row]], moments, images, lane)
+        return result
+
+    def _train_rows(self) -> tuple[Tensor, Tensor]:
+        """One epoch of every row. Means of (loss, distortion, rate) [R, 3] and summed moments of μ [R, 2, L]."""
+        tensors, device, rows = self._tensors, self.source.device, len(self._rows)
+        lane_vectors = _LaneVectors([self.lanes.get(number) for number in self._rows], device)
+        leaves = {name: view.detach().requires_grad_() for name, view in self.layout.views(tensors["weights"]).items()}
+        buffers, grads = self.buffer_layout.views(tensors["buffers"]), torch.zeros_like(tensors["weights"])
+        grad_views, parameters = list(self.layout.views(grads).values()), list(leaves.values())
+        loss_of = vmap(lane_loss(self.template.train()))
+        wide = torch.float32 if device.type == "mps" else torch.float64
+        sums = torch.zeros(rows, 3, device=device, dtype=wide)
+        moments = torch.zeros(rows, 2, self.latent_size, device=device, dtype=wide)
+        steps = 0
+        for x, e in self._batches():
+            with training_precision(device, self.precision):
+                loss = loss_of(leaves, buffers, x, e, lane_vectors.beta(), lane_vectors.free_nats)
+            # Copying into the flat layout also undoes the transposed strides of gradients that come out of vmap.
+            torch._foreach_copy_(grad_views, torch.autograd.grad(loss.loss.sum(), parameters))
+            update_rows(
+                tensors["weights"], grads, tensors["first"], tensors["second"],
+                step=lane_vectors.step + 1, learning_rate=lane_vectors.learning_rate(), adamax=lane_vectors.adamax,
+            )  # fmt: skip
+            if "average" in tensors:
+                share = (1 - lane_vectors.average_decay())[:, None]
+                tensors["average"].add_(share * (tensors["weights"] - tensors["average"]))
+            sums += torch.stack([loss.loss.detach(), loss.distortion, loss.rate], dim=1)
+            moments += torch.stack([loss.mean_sum, loss.mean_square_sum], dim=1)
+            lane_vectors.step += 1
+            steps += 1
+        return sums / steps, moments
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """(targets [R, B, C, H, W], noise [R, B, L]) step by step; an empty row sees what its first neighbour sees."""
+        present = [self.lanes[number] for number in self._rows if number is not None]
+        batch_size = present[0].settings.train.batch_size
+        streams = [
+            epoch_chunks(
+                self.source,
+                seed=lane.trial.seed,
+                epoch=lane.epoch,
+                batch_size=batch_size,
+                latent_size=lane.settings.model.latent_size,
+            )
+            for lane in present
+        ]
+        place = iter(range(len(present)))
+        source_of_row = [next(place) if number is not None else 0 for number in self._rows]
+        for chunk in zip(*streams, strict=True):
+            targets = torch.stack([chunk[i][0] for i in source_of_row])
+            noise = torch.zeros(len(self._rows), targets.shape[1], self.latent_size, device=targets.device)
+            for row, i in enumerate(source_of_row):
+                noise[row, :, : chunk[i][1].shape[1]] = chunk[i][1]
+            yield from zip(targets.split(batch_size, dim=1), noise.split(batch_size, dim=1), strict=True)
+
+    def _sums_of(self, number: int, means: Sequence[float], moments: Tensor) -> EpochSums:
+        lane = self.lanes[number]
+        images = lane.steps_per_epoch * lane.settings.train.batch_size
+        return epoch_sums(means, moments[self._rows.index(number)], images, lane)
+
+    def _positions(self, lane: Lane, name: str) -> tuple[Tensor, Tensor]:
+        big, small = (self.layout, lane.layout) if name in _WEIGHT_ROWS else (self.buffer_layout, lane.buffer_layout)
+        here, there = big.positions(small)
+        return here.to(self.source.device), there.to(self.source.device)
+
+    def _tensor(self, name: str) -> Tensor:
+        """The rows [R, P] of this name, made when the first lane brings it."""
+        if name not in self._tensors:
+            size = self.layout.size if name in _WEIGHT_ROWS else self.buffer_layout.size
+            self._tensors[name] = torch.zeros(len(self._rows), size, device=self.source.device)
+        return self._tensors[name]
+
+    def _resize(self, wanted: int) -> None:
+        """Keep the occupied rows in the next power of two that holds `wanted` of them."""
+        rows = max(self.least_rows, 1 << (wanted - 1).bit_length())
+        occupied = [row for row, number in enumerate(self._rows) if number is not None]
+        numbers = [self._rows[row] for row in occupied]
+        self._rows = numbers + [None] * (rows - len(numbers))
+        for name, old in self._tensors.items():
+            new = torch.zeros(rows, old.shape[1], device=old.device)
+            new[: len(occupied)] = old[occupied]
+            self._tensors[name] = new
+
+
+class _LaneVectors:
+    """What differs between lanes, as tensors [R] on the device; `step` counts the steps taken."""
+
+    def __init__(self, lanes: Sequence[Lane | None], device: torch.device) -> None:
+        known = next(lane for lane in lanes if lane is not None)
+        full = [lane or known for lane in lanes]
+
+        def vector(values: Sequence[float]) -> Tensor:
+            return torch.tensor(values, dtype=torch.float32, device=device)
+
+        trains = [lane.settings.train for lane in full]
+        self._beta = vector([t.beta for t in trains])
+        self._rate = vector([t.learning_rate for t in trains])
+        self._cosine = vector([t.schedule == "cosine" for t in trains])
+        self._decay = vector([t.ema_decay for t in trains])
+        self._total = vector([lane.total_steps for lane in full])
+        self._warmup = vector(
+            [max(t.warmup_epochs * lane.steps_per_epoch, 1e-9) for t, lane in zip(trains, full, strict=True)]
+        )
+        self.free_nats = vector([t.free_nats for t in trains])
+        self.adamax = vector([t.optimizer == "adamax" for t in trains])
+        self.step = vector([lane.epoch * lane.steps_per_epoch for lane in full])
+
+    def beta(self) -> Tensor:
+        return self._beta * ((self.step + 1) / self._warmup).clamp(max=1)
+
+    def learning_rate(self) -> Tensor:
+        falling = 0.5 * (1 + torch.cos(torch.pi * self.step / self._total))
+        return self._rate * torch.where(self._cosine.bool(), falling, 1.0)
+
+    def average_decay(self) -> Tensor:
+        return torch.minimum(self._decay, (1 + self.step) / (10 + self.step))
