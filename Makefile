@@ -12,6 +12,8 @@ USABLE := $(shell $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))
 INSTALLED := $(VENV)/.installed-$(SUM)
 INSTALLED_DEV := $(VENV)/.installed-dev-$(SUM)
 UV := $(shell command -v uv 2>/dev/null)
+# uv makes environments without pip, and an interrupted venv may lack it.
+PIP = { $(PYTHON) -m pip --version || $(PYTHON) -m ensurepip; } >/dev/null 2>&1; $(PYTHON) -m pip
 
 .PHONY: help install install-dev sweep test lint ui report docs wheel clean again
 .DEFAULT_GOAL := help
@@ -47,7 +49,7 @@ wheel: $(INSTALLED_DEV) ## build dist/vaeexp-*.whl
 ifneq ($(UV),)
 	@uv build --quiet --wheel --out-dir dist .
 else
-	@$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@$(PIP) wheel --quiet --no-deps --wheel-dir dist .
 endif
 	@ls dist/*.whl
 
@@ -67,7 +69,7 @@ ifneq ($(UV),)
 	@uv pip install --python $(PYTHON) -e .
 else
 	@echo 'Setting up $(VENV) with pip. The first time this takes some minutes: PyTorch is large.'
-	@[ '$(USABLE)' = yes ] && $(PYTHON) -m pip --version >/dev/null 2>&1 || { \
+	@[ '$(USABLE)' = yes ] || { \
 	    found=; for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	        if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
 	    done; \
@@ -76,7 +78,7 @@ else
 	        echo "make: python3 here is: $$(python3 --version 2>&1 || true)" >&2; exit 2; \
 	    fi; \
 	    $$found -m venv --clear $(VENV); }
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e .
+	@$(PIP) install --quiet --disable-pip-version-check -e .
 endif
 	@touch $@
 
@@ -85,6 +87,6 @@ $(INSTALLED_DEV): $(INSTALLED)
 ifneq ($(UV),)
 	@uv pip install --python $(PYTHON) -e '.[dev]'
 else
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@$(PIP) install --quiet --disable-pip-version-check -e '.[dev]'
 endif
 	@touch $@

@@ -19,7 +19,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-__all__ = ["Draft", "Verdicts", "commit", "judge", "prepare_pruner", "propose", "write_notes"]
+__all__ = ["Draft", "Verdicts", "commit", "judge", "propose", "write_notes"]
 
 _DRAFT_ID = -1
 
@@ -101,15 +101,6 @@ def write_notes(study: optuna.Study, notes: Notes) -> None:
         with suppress(UpdateFinishedTrialError):
             for key, value in content.items():
                 storage.set_trial_system_attr(trial_id, key, value)
-
-
-def prepare_pruner(study: optuna.Study) -> None:
-    """Let the pruner set itself up, before anybody asks for a trial.
-
-    Hyperband makes its brackets when first used, and samplers look at them: a study that goes on must see them as early
-    as one that begins.
-    """
-    study.pruner.prune(_on_view(study, _View(study._storage)), create_trial(state=TrialState.RUNNING))
 
 
 def _on_view(study: optuna.Study, view: "_View", sampler: BaseSampler | None = None) -> optuna.Study:

@@ -99,8 +99,8 @@ class Child:
         self.receive()
 
     def report(self, done: Mapping[int, Progress]) -> None:
-        """The driver is about to see these epochs; from here on they count as reported."""
-        for number in self.trials.keys() & done.keys():
+        """The driver is about to see these epochs; from here on they count as reported, but for those that failed."""
+        for number in [number for number in self.trials if number in done and not done[number].failure]:
             self.trials[number] = dataclasses.replace(self.trials[number], epoch=done[number].epoch)
         self.idle = True
 

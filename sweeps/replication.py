@@ -58,7 +58,8 @@ def plan_replicas(results: Results, study: "Study") -> list[Replica]:
     no value (its prior was `normal`, so there are no `components` to try `mixture` with), that run is left out, and with
     it the pair, unless two others remain. The plan depends on the results and the study alone.
     """
-    seeds = _Seeds(study.seed, results.trials["seed"].dropna().tolist())
+    searched = results.trials[~results.trials["replica"]]
+    seeds = _Seeds(study.seed, searched["seed"].dropna().tolist())
     bases = _distinct(results, study.space)
     runs: dict[tuple[str, int], Replica] = {}
     for run in (*_confirming(bases, study, seeds), *_comparing(bases, study, seeds)):

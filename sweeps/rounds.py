@@ -20,7 +20,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.atomic import Draft, commit, judge, prepare_pruner, write_notes
+from sweeps.atomic import Draft, commit, judge, write_notes
 from sweeps.budget import best_trial, reported_epochs
 from sweeps.errors import UserError
 from sweeps.lanes import Failure, Lanes, Outcome, Progress, Trial, TrialResult
@@ -86,7 +86,6 @@ class Rounds:
 
     def run(self) -> str:
         """Go on until the source has no more trials and all have ended; returns the source's reason."""
-        prepare_pruner(self.study)
         self._resume()
         while True:
             self._settle()

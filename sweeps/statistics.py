@@ -13,6 +13,7 @@ import numpy as np
 __all__ = ["Interval", "bootstrap_mean_interval", "mean_interval", "wilcoxon_p"]
 
 _RESAMPLES = 10_000
+_BATCH = 100  # resamples drawn at once, to bound memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +70,9 @@ def bootstrap_mean_interval(
     mean = float(values.mean()) if n else math.nan
     if n < 2:
         return Interval(mean=mean, low=math.nan, high=math.nan, n=n)
-    # How often each cluster is drawn is all that a resample's mean depends on.
-    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=_RESAMPLES)
-    means = (drawn @ sums) / (drawn @ counts)
+    random = np.random.default_rng(seed)
+    batches = (random.integers(n, size=(_BATCH, n)) for _ in range(_RESAMPLES // _BATCH))
+    means = np.concatenate([sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1) for drawn in batches])
     low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2])
     return Interval(mean=mean, low=float(low), high=float(high), n=n)
 

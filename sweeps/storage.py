@@ -75,6 +75,8 @@ def _tables(url: str, *, create: bool) -> list[str]:
     import sqlalchemy
     from sqlalchemy import exc
 
+    if url.partition("://")[2].partition("/")[0].count("@") > 1:
+        raise UserError(_masked(url), "has an '@' in the user or password; write it as %40.")
     example = "Right would be e.g. sqlite:///runs.db or postgresql+psycopg://user@host/database."
     try:
         address = sqlalchemy.make_url(url)
@@ -139,6 +141,7 @@ def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) ->
         UserError: the storage holds the study with another definition, and `extend` is not given or cannot work.
     """
     from sweeps.pruners import make_pruner
+    from sweeps.studyfile import spec_differences
 
     optuna_study = optuna.create_study(
         study_name=study.name,
@@ -150,8 +153,8 @@ def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) ->
         pruner=make_pruner(study.pruner),
     )
     old, new = optuna_study.user_attrs.get("spec"), json.loads(json.dumps(study.spec()))
-    if old is not None and old != new:
-        _check_change(study.name, old, new, extend=extend)
+    if old is not None and (differences := spec_differences(old, new)):
+        _check_change(study.name, old, new, differences, extend=extend)
     if old != new:
         if optuna_study.user_attrs.get("finished"):
             optuna_study.set_user_attr("finished", False)
@@ -161,21 +164,19 @@ def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) ->
     return optuna_study
 
 
-def _check_change(name: str, old: dict[str, Any], new: dict[str, Any], *, extend: bool) -> None:
-    from sweeps.studyfile import spec_differences
-
-    differences = "".join(f"\n  {line}" for line in spec_differences(old, new))
+def _check_change(name: str, old: dict[str, Any], new: dict[str, Any], differences: list[str], *, extend: bool) -> None:
+    shown = "".join(f"\n  {line}" for line in differences)
     if not extend:
         raise UserError(
             f"study '{name}'",
-            f"exists with another definition (stored → file):{differences}\n"
+            f"exists with another definition (stored → file):{shown}\n"
             f"Use `--name NEW` for a new study, or `--extend` to continue this one with the new file.",
         )
     broken = _incompatible(old.get("search", {}), new.get("search", {}))
     if broken:
         raise UserError(
             f"study '{name}'",
-            f"cannot be extended, for {broken}; its trials would no longer fit:{differences}\n"
+            f"cannot be extended, for {broken}; its trials would no longer fit:{shown}\n"
             "Use `--name NEW` for a new study.",
         )
 

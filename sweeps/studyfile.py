@@ -140,7 +140,8 @@ def load_study(
         overrides: `section.key=value` or `key=value`, see `sweeps.overrides.apply_overrides`.
         check: called with section → settings as dicts: once as fixed, and once for each bound and each choice of each
             searched parameter (with values of other parameters under which it is searched). It raises `UserError`
-            (its place is a path such as `model.prior`) or `ValueError` for what the models alone cannot see.
+            (its place is a path such as `model.prior`) or `ValueError` (`prior: what is wrong`) for what the models
+            alone cannot see.
 
     Raises:
         UserError: for the first thing that is wrong with the file or an override.
@@ -251,7 +252,11 @@ def _check_settings(check: Check, fixed: Mapping[str, BaseModel], space: Space, 
         except UserError as error:
             raise source.error(path or error.place, error.problem) from None
         except ValueError as error:
-            raise source.error(path or "", str(error)) from None
+            name, _, problem = str(error).partition(": ")
+            section = next((section for section, values in plain.items() if name in values), None)
+            if section is None:
+                raise source.error(path or "", str(error)) from None
+            raise source.error(path or f"{section}.{name}", problem) from None
 
     run({}, None)
     for parameter in space.parameters:

@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sweeps.errors import UserError
-from sweeps.tracking.store import QUIET, artifact_location, opening, prepare, tracking_uri
+from sweeps.tracking.store import QUIET, artifact_location, opening, prepare, studies, tracking_uri
 
 __all__ = ["serve_ui", "ui_server"]
 
 HOST = "127.0.0.1"
+PORT = 5210  # taken where it is free: a browser keeps the settings of MLflow's UI by port
+PAGES = 10  # studies whose pages are named
 START = 120  # seconds within which the server must answer
 
 
@@ -35,6 +37,9 @@ def serve_ui(uri: str | None, runs: Path, *, port: int = 0, say: Callable[[str],
     try:
         with ui_server(uri, runs, port=port, say=say) as (shown, server):
             say(f"The runs are at {shown} (stop with Ctrl-C)")
+            for name, number in list(studies(runs).items() if uri is None else ())[:PAGES]:
+                # Without the last part, MLflow shows its pages for language models.
+                say(f"  {name}: {shown}/#/experiments/{number}/runs?workflowType=machine_learning")
             server.wait()
         raise UserError("MLflow server", f"ended with status {server.returncode}.")
     except KeyboardInterrupt:
@@ -98,13 +103,15 @@ def ui_server(
 
 
 def _free_port(port: int) -> int:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise UserError("--port", f"{port} cannot be used ({error.strerror}); 0 takes a free one.") from None
-        return probe.getsockname()[1]
+    for wanted in [port] if port else [PORT, 0]:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, wanted))
+                return probe.getsockname()[1]
+            except OSError as error:
+                problem = error.strerror
+    raise UserError("--port", f"{port} cannot be used ({problem}); without it, a free one is taken.")
 
 
 def _wait_until_up(server: subprocess.Popen[bytes], address: str, log: Path) -> None:

@@ -11,9 +11,15 @@ from sweeps.lanes import Outcome, Progress, Trial, TrialResult
 from sweeps.tracking import Description, Tracker
 from sweeps.ui import ui_server
 
-pytestmark = pytest.mark.browser
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER),
+        reason="needs chromium and chromedriver on the PATH (Debian: chromium, chromium-driver)",
+    ),
+]
 
-CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -53,7 +59,9 @@ def runs(tmp_path_factory):
                 trial, Progress(number=number, epoch=epoch, value=value, metrics=metrics, images=images)
             )
         outcome = Outcome(state="complete", epoch=5, value=value)
-        tracked.trial_ended(trial, outcome, TrialResult(number=number, metrics={"parameters": 7.0}, folder=str(own)), None)
+        tracked.trial_ended(
+            trial, outcome, TrialResult(number=number, metrics={"parameters": 7.0}, folder=str(own)), None
+        )
     assert tracked.close("finished") is None
     return folder
 
@@ -95,8 +103,7 @@ def _wait(browser, script, what):
         return WebDriverWait(browser, WAIT).until(lambda driver: driver.execute_script(script))
     except TimeoutException:
         _screenshot(browser, "failure")
-        text = browser.execute_script("return document.body.innerText")
-        pytest.fail(f"no {what} within {WAIT} s; the page says: {text[:1500]}")
+        pytest.fail(f"no {what} within {WAIT} s; the page says: {_text(browser)[:1500]}")
 
 
 def _screenshot(browser, name):
@@ -105,20 +112,18 @@ def _screenshot(browser, name):
         browser.save_screenshot(str(Path(folder, f"{name}.png")))
 
 
-if not (CHROMIUM and DRIVER):
-    pytestmark = [pytestmark, pytest.mark.skip(reason="needs chromium and chromedriver on the PATH (Debian: chromium, chromium-driver)")]
-
-
 def test_the_experiment_is_listed(browser, address):
-    browser.get(f"{address}/#/experiments")
+    browser.get(f"{address}/#/experiments?workflowType=machine_learning")
     _wait(browser, f"return document.body.innerText.includes('{STUDY}')", "experiment")
     _screenshot(browser, "experiments")
 
 
 def test_nested_runs_are_in_the_table(browser, address, ids):
-    browser.get(f"{address}/#/experiments/{ids[0]}/runs")
-    _wait(browser, f"return document.body.innerText.includes('{STUDY}')", "parent run")
-    _screenshot(browser, "runs")
+    browser.get(f"{address}/#/experiments/{ids[0]}/runs?workflowType=machine_learning")
+    link = f"document.querySelector('a[href*=\"{ids[1][STUDY]}\"]')"
+    _wait(browser, f"return {link}", "parent run")
+    assert "trial-0000" not in _text(browser)  # nested: folded below its parent
+    _wait(browser, f"return {link}.parentElement.parentElement.querySelector('button')", "fold").click()
     for number in range(3):
         _wait(browser, f"return document.body.innerText.includes('trial-000{number}')", f"trial {number}")
     _screenshot(browser, "runs")
@@ -127,16 +132,31 @@ def test_nested_runs_are_in_the_table(browser, address, ids):
 def test_a_metric_is_drawn(browser, address, ids):
     browser.get(f"{address}/#/experiments/{ids[0]}/runs/{ids[1]['trial-0001']}/model-metrics")
     _wait(browser, "return document.body.innerText.includes('val/nll')", "metric name")
-    _wait(browser, "return document.querySelector('.js-plotly-plot .main-svg') !== null", "plot")
+    points = (
+        "[...document.querySelectorAll('.js-plotly-plot')].map(p => p.querySelectorAll('.scatterlayer .point').length)"
+    )
+    _wait(browser, f"return {points}.includes(5)", "curve of five points")
     _screenshot(browser, "metrics")
 
 
-def test_the_pictures_are_loaded(browser, address, ids):
+def test_the_pictures_are_loaded_and_follow_the_slider(browser, address, ids):
+    from selenium.webdriver.common.keys import Keys
+
     browser.get(f"{address}/#/experiments/{ids[0]}/runs/{ids[1]['trial-0001']}/model-metrics")
-    _wait(browser, "return document.body.innerText.includes('reconstructions')", "name of the pictures")
-    _wait(
-        browser,
-        "return [...document.querySelectorAll('img')].some(i => i.src.includes('get-artifact') && i.naturalWidth > 0)",
-        "picture",
+    _wait(browser, "return document.body.innerText.includes('val/nll')", "page")
+    # Charts are drawn when they come into view.
+    scroll = (
+        "[...document.querySelectorAll('*')].filter(e => e.scrollHeight > e.clientHeight + 50 "
+        "&& ['auto', 'scroll'].includes(getComputedStyle(e).overflowY)).forEach(e => e.scrollTop = e.scrollHeight)"
     )
+    slider = _wait(browser, f"{scroll}; return document.querySelector('[role=slider]')", "slider of the pictures")
+    assert "reconstructions" in _text(browser)
+    for step in (1, 2):
+        slider.send_keys(Keys.ARROW_RIGHT)
+        shown = f"i => decodeURIComponent(i.src).includes('images/reconstructions+step+{step}+') && i.naturalWidth > 0"
+        _wait(browser, f"return [...document.querySelectorAll('img')].some({shown})", f"picture of epoch {step}")
     _screenshot(browser, "pictures")
+
+
+def _text(browser):
+    return browser.execute_script("return document.body.innerText")

@@ -36,7 +36,12 @@ class Execution:
 
 
 def resolve_execution(
-    asked: Mapping[str, Any], recorded: Mapping[str, Any], dataset: Dataset, settings: Settings, maxima: Mapping[str, int], trials: int
+    asked: Mapping[str, Any],
+    recorded: Mapping[str, Any],
+    dataset: Dataset,
+    settings: Settings,
+    maxima: Mapping[str, int],
+    trials: int,
 ) -> Execution:
     """Asked for on the command line → recorded when the study began → chosen for this machine.
 
@@ -74,7 +79,9 @@ def resolve_execution(
     )
 
 
-def _measured_width(dataset: Dataset, settings: Settings, maxima: Mapping[str, int], device, precision: str, group: str, trials: int) -> int:
+def _measured_width(
+    dataset: Dataset, settings: Settings, maxima: Mapping[str, int], device, precision: str, group: str, trials: int
+) -> int:
     import torch
 
     from vaeexp.training.measure import best_width

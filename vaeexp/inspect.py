@@ -84,7 +84,7 @@ def show_trial(study: str, number: int, runs: Path, storage: str | None, *, repl
         raise UserError("N", f"study '{results.name}' has no {name}. {known}")
     row = found.iloc[0]
     write_line(console, f"{name} of {results.name}", style="bold")
-    print_table(console, ("", ""), _trial_rows(row, console), header=False)
+    print_table(console, ("", ""), _trial_rows(results.name, row, console), header=False)
     _heading(console, "Searched settings")
     print_table(console, ("setting", "value"), _with_prefix(row, "params."))
     outcome = _with_prefix(row, "result.")
@@ -171,7 +171,7 @@ def _options(options: dict[str, Any]) -> str:
     return " ".join(part for part in (str(options.get("name", "")), params_text(rest)) if part)
 
 
-def _trial_rows(row: "pd.Series", console: "Console") -> list[tuple[str, str]]:
+def _trial_rows(study: str, row: "pd.Series", console: "Console") -> list[tuple[str, str]]:
     rows = [("state", row["state"]), (f"best {minus_elbo(console)}", figure(float(row["value"])))]
     rows += [
         ("best epoch", _count(row["best_epoch"])),
@@ -193,7 +193,7 @@ def _trial_rows(row: "pd.Series", console: "Console") -> list[tuple[str, str]]:
             ("made for", ", ".join(row["roles"])),
             ("pair", str(row["pair"] or "")),
         ]
-    rows.append(("folder", str(row["folder"] or "")))
+    rows += [("MLflow run", f"{row['name']} in experiment {study}"), ("folder", str(row["folder"] or ""))]
     return [(name, value) for name, value in rows if value]
 
 

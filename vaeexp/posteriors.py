@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-__all__ = ["LOG_VAR_RANGE", "POSTERIORS", "DiagonalGaussian", "clamp_log_var"]
+__all__ = ["LOG_2PI", "LOG_VAR_RANGE", "POSTERIORS", "DiagonalGaussian", "clamp_log_var"]
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -41,7 +41,7 @@ class DiagonalGaussian:
     mean: Tensor
     """[..., L]; 0 where masked."""
     log_var: Tensor
-    """log σ² [..., L]; 0 where masked."""
+    """log σ² [..., L]."""
     mask: Tensor
     """1 for a dimension that exists, else 0; [L]."""
 
@@ -49,7 +49,7 @@ class DiagonalGaussian:
     def from_head(cls, h: Tensor, mask: Tensor) -> "DiagonalGaussian":
         """From the encoder's output h [..., 2L]."""
         mean, log_var = h.unflatten(-1, (-1, cls.parameters)).unbind(-1)  # [..., L] each
-        return cls(mean * mask, clamp_log_var(log_var) * mask, mask)
+        return cls(mean * mask, clamp_log_var(log_var), mask)
 
     def rsample(self, noise: Tensor) -> Tensor:
         """z = mean + σ · noise, for standard normal noise [..., L]; gradients reach mean and σ."""

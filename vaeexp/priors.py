@@ -82,7 +82,7 @@ class GaussianMixture:
     means: Tensor
     """μ [K, L]; 0 where masked."""
     log_vars: Tensor
-    """log σ² [K, L], so that σ = exp(½ log σ²); 0 where masked."""
+    """log σ² [K, L], so that σ = exp(½ log σ²)."""
     mask: Tensor
     """[L]."""
 
@@ -155,7 +155,7 @@ class FactorisedMixture:
     means: Tensor
     """μ [K, L]; 0 where masked."""
     log_vars: Tensor
-    """log σ² [K, L]; 0 where masked."""
+    """log σ² [K, L]."""
     mask: Tensor
     """[L]."""
 
@@ -210,10 +210,8 @@ class MixturePrior(nn.Module):
 
     def forward(self, encode: Encode, latent_mask: Tensor) -> GaussianMixture | FactorisedMixture:
         """The mixture on the dimensions of `latent_mask` [L]."""
-        log_vars = clamp_log_var(self.log_vars) * latent_mask
-        return self.distribution(
-            _log_weights(self.logits, self.component_mask), self.means * latent_mask, log_vars, latent_mask
-        )
+        log_weights = _log_weights(self.logits, self.component_mask)
+        return self.distribution(log_weights, self.means * latent_mask, clamp_log_var(self.log_vars), latent_mask)
 
 
 def _spread(latent_size: int) -> float:

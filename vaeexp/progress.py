@@ -142,15 +142,22 @@ class LiveProgress:
         table = Table(box=None, pad_edge=False, header_style="dim")
         for title in ("trial", "epoch", self._objective, "state", "settings"):
             numeric = title in ("epoch", self._objective)
-            table.add_column(title, justify="right" if numeric else "left", no_wrap=True, overflow="crop")
+            # Where there is no room, the settings are cut first: they alone may be wrapped, and their text refuses.
+            table.add_column(
+                title, justify="right" if numeric else "left", no_wrap=title != "settings", overflow="crop"
+            )
         running, finished = self._running, self._finished
         room = max(3, self.console.height - len(finished) - 6)
         for row in running[:room]:
-            table.add_row(row.trial.name, self._epoch(row), _value(row.value), "running", params_text(row.trial.params))
+            table.add_row(
+                row.trial.name, self._epoch(row), _value(row.value), "running", _one_line(params_text(row.trial.params))
+            )
         if len(running) > room:
             table.add_row(f"and {len(running) - room} more", "", "", "running", "")
         for ended in reversed(finished):
-            table.add_row(ended.name, str(ended.epoch), _value(ended.value), ended.state, ended.params, style="dim")
+            table.add_row(
+                ended.name, str(ended.epoch), _value(ended.value), ended.state, _one_line(ended.params), style="dim"
+            )
         return Group(header, table)
 
     def _summary_parts(self) -> list[str]:
@@ -164,7 +171,8 @@ class LiveProgress:
             f"{ended}/{snapshot.planned} trials" if snapshot.planned else f"{ended} trials",
         ]
         if snapshot.best_value is not None:
-            where = "" if snapshot.best_number is None else f" (trial-{snapshot.best_number:04d})"
+            kind = "replica" if snapshot.phase == "replicas" else "trial"
+            where = "" if snapshot.best_number is None else f" ({kind}-{snapshot.best_number:04d})"
             parts.append(f"best {self._objective} {snapshot.best_value:.2f}{where}")
         parts += [f"{snapshot.pruned} pruned", f"{snapshot.failed} failed"]
         rate = self._rate()
@@ -205,6 +213,11 @@ class LiveProgress:
             of = f"/{snapshot.planned}" if snapshot is not None and snapshot.planned else ""
             where = f"[{count + position}{of}]  " if snapshot is not None else ""
             write_line(self.console, f"{where}{item.name}  {item.state}  epoch {item.epoch}  {value}  {item.params}")
+
+
+def _one_line(text: str) -> Text:
+    """Text on one line, whose end is cut where there is no room."""
+    return Text(text, no_wrap=True, overflow="crop")
 
 
 def _value(value: float | None) -> str:

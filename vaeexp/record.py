@@ -37,7 +37,9 @@ def protocol(dataset: Dataset, settings: Settings) -> dict[str, str]:
     }
 
 
-def describe_run(dataset: Dataset, settings: Settings, *, study_text: str, command: list[str] | None = None) -> dict[str, Any]:
+def describe_run(
+    dataset: Dataset, settings: Settings, *, study_text: str, command: list[str] | None = None
+) -> dict[str, Any]:
     """The `record` attribute of a study."""
     return {
         "protocol": protocol(dataset, settings),
@@ -88,7 +90,9 @@ def _git() -> dict[str, Any]:
         return {}
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=False
+        )
         return done.stdout.strip()
 
     commit = git("rev-parse", "HEAD")

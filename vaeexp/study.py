@@ -41,7 +41,10 @@ def settings_of(study: "Study") -> Settings:
 def maxima_of(study: "Study") -> dict[str, int]:
     """Largest latent size and component count that a trial of this study can have."""
     fixed, searched = settings_of(study).flat(), study.space.as_dict()
-    return {name: int(study.space.maximum(name)) if name in searched else int(fixed[name]) for name in ("latent_size", "components")}
+    return {
+        name: int(study.space.maximum(name)) if name in searched else int(fixed[name])
+        for name in ("latent_size", "components")
+    }
 
 
 def uses_average(study: "Study") -> bool:

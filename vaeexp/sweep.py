@@ -3,58 +3,25 @@
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import UserError
-from vaeexp.data import Dataset, open_dataset
 from vaeexp.execution import Execution, resolve_execution
+from vaeexp.job import Job, SweepOptions, prepare_job
 from vaeexp.record import describe_run
-from vaeexp.settings import Settings
-from vaeexp.study import maxima_of, open_study_file, settings_of, uses_average
+from vaeexp.study import maxima_of, uses_average
 
 if TYPE_CHECKING:
     import optuna
     from optuna.storages import BaseStorage
     from rich.console import Console
 
-    from sweeps.studyfile import Study
     from sweeps.tracking import Tracker
     from sweeps.workers import WorkerLanes
     from vaeexp.progress import LiveProgress
 
-__all__ = ["SweepOptions", "plan_sweep", "run_sweep"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepOptions:
-    """What the command line gives."""
-
-    study: str
-    name: str | None = None
-    overrides: tuple[str, ...] = ()
-    trials: int | None = None
-    seconds: float | None = None
-    data: Path | None = None
-    full_data: bool = False
-    runs: Path = Path("mlruns")
-    reports: Path = Path("reports")
-    storage: str | None = None
-    tracking: str | None = None
-    execution: Mapping[str, Any] = field(default_factory=dict)
-    extend: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    """A sweep with all that can be wrong about it checked, and nothing written yet."""
-
-    options: SweepOptions
-    study: "Study"
-    settings: Settings
-    dataset: Dataset
-    console: "Console"
+__all__ = ["plan_sweep", "run_sweep"]
 
 
 def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
@@ -64,13 +31,17 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
         UserError: something given is wrong; found before any training.
         KeyboardInterrupt: stopped; everything finished is kept, and what was running resumes.
     """
-    from sweeps.storage import open_storage, open_study, study_lock
+    from sweeps.journal import study_lock
+    from sweeps.storage import open_storage, open_study
 
-    job = _prepare(options, console)
+    job = prepare_job(options, console)
     name = job.study.name
+    # A database that cannot be reached is found out before anything is written.
+    database = open_storage(options.storage, options.runs, name) if options.storage else None
     with study_lock(options.runs, name):
-        storage = open_storage(options.storage, options.runs, name)
+        storage = database or open_storage(None, options.runs, name)
         optuna_study = open_study(storage, job.study, extend=options.extend)
+        _check_same_data(job, optuna_study.user_attrs.get("record"))
         budget = job.study.budget.model_dump()
         if optuna_study.user_attrs.get("finished") and optuna_study.user_attrs.get("budget") == budget:
             return _already_finished(job, storage, optuna_study)
@@ -95,51 +66,25 @@ def plan_sweep(options: SweepOptions, *, console: "Console") -> None:
     """`--dry-run`: check everything, print what would happen, train nothing, write nothing but prepared data."""
     from vaeexp.plan import print_plan
 
-    job = _prepare(options, console)
+    job = prepare_job(options, console)
     print_plan(job.study, job.settings, job.dataset, options.execution, console)
 
 
-def _prepare(options: SweepOptions, console: "Console") -> _Job:
-    """Check what was given, from the cheapest to the dearest."""
-    from vaeexp.training.precision import resolve_device
-
-    overrides = list(options.overrides)
-    overrides += [f"budget.trials={options.trials}"] if options.trials else []
-    overrides += [f"budget.seconds={options.seconds}"] if options.seconds else []
-    study = open_study_file(options.study, overrides=overrides, name_as=options.name)
-    for folder, flag in ((options.runs, "--runs"), (options.reports, "--reports")):
-        _check_writable(folder, flag)
-    resolve_device(options.execution.get("device", "auto"))
-    settings = settings_of(study)
-    dataset = open_dataset(
-        settings.data, root=options.data, full_data=options.full_data, say=lambda text: console.print(text, style="yellow", highlight=False)
-    )
-    _check_batches(study, settings, dataset)
-    return _Job(options=options, study=study, settings=settings, dataset=dataset, console=console)
-
-
-def _check_writable(folder: Path, flag: str) -> None:
-    import os
-
-    there = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())
-    if not there.is_dir():
-        raise UserError(flag, f"'{folder}' cannot be a folder: '{there}' is a file. Choose another folder.")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise UserError(flag, f"'{folder}' cannot be written: no permission for '{there}'. Choose another folder.")
-
-
-def _check_batches(study: "Study", settings: Settings, dataset: Dataset) -> None:
-    largest = int(study.space.maximum("batch_size")) if "batch_size" in study.space.as_dict() else settings.train.batch_size
-    if largest > dataset.sizes[0]:
+def _check_same_data(job: Job, record: Mapping[str, Any] | None) -> None:
+    """Trials on different images are different studies: their values must never share a ranking."""
+    before = record["data"] if record else None
+    if before is not None and before["fingerprint"] != job.dataset.fingerprint:
         raise UserError(
-            f"{study.path}: train.batch_size", f"{largest} is more than the {dataset.sizes[0]:,} training images; give at most that."
+            f"study '{job.study.name}'",
+            f"was made on {before['title']} ({before['source']}), and this run would use {job.dataset.title} "
+            f"({job.dataset.source}). Use `--name NEW` for a new study, or give the first data again (--data).",
         )
 
 
-def _already_finished(job: _Job, storage: "BaseStorage", optuna_study: "optuna.Study") -> Path:
+def _already_finished(job: Job, storage: "BaseStorage", optuna_study: "optuna.Study") -> Path:
     name, more = job.study.name, (job.study.budget.trials or 40) * 2
     job.console.print(f"The study '{name}' is complete: {optuna_study.user_attrs.get('stopped', '')}")
-    job.console.print(f"To extend it: {_command(job)} --trials {more}")
+    job.console.print(f"To extend it: {job.command(budget=False)} --trials {more}")
     path = job.options.reports / name / "README.md"
     if not path.exists():
         path = _write_report(job, storage)
@@ -148,23 +93,32 @@ def _already_finished(job: _Job, storage: "BaseStorage", optuna_study: "optuna.S
 
 
 @contextmanager
-def _tracking(job: _Job, record: Mapping[str, Any], execution: Execution) -> Iterator["Tracker"]:
+def _tracking(job: Job, record: Mapping[str, Any], execution: Execution) -> Iterator["Tracker"]:
     """The tracker of a running sweep; ends the parent run as what happened: finished, interrupted or failed."""
     from sweeps.tracking import Tracker
 
-    tracker = Tracker(job.options.tracking, job.options.runs, job.study.name, lambda trial: _describe(job, record, execution, trial))
+    tracker = Tracker(
+        job.options.tracking, job.options.runs, job.study.name, lambda trial: _describe(job, record, execution, trial)
+    )
     try:
         data = record["data"]
         tracker.open_study(
             question=job.study.question,
             tags=_tags(record, execution),
             params={"budget": job.study.budget.model_dump(exclude_none=True), "seed": job.study.seed},
-            dataset={"name": data["title"], "fingerprint": data["fingerprint"], "source": data["source"], "profile": data},
+            dataset={
+                "name": data["title"],
+                "fingerprint": data["fingerprint"],
+                "source": data["source"],
+                "profile": data,
+            },
         )
         yield tracker
     except KeyboardInterrupt:
         tracker.close("interrupted", timeout=5)
-        job.console.print(f"\nStopped. What is finished is kept, and what was running resumes. Continue with: {_command(job)}")
+        job.console.print(
+            f"\nStopped. What is finished is kept, and what was running resumes. Continue with: {job.command()}"
+        )
         raise
     except BaseException:
         tracker.close("failed", timeout=5)
@@ -175,7 +129,7 @@ def _tracking(job: _Job, record: Mapping[str, Any], execution: Execution) -> Ite
 
 
 def _search_and_confirm(
-    job: _Job, storage: "BaseStorage", optuna_study: "optuna.Study", execution: Execution, tracker: "Tracker"
+    job: Job, storage: "BaseStorage", optuna_study: "optuna.Study", execution: Execution, tracker: "Tracker"
 ) -> None:
     from sweeps.driver import run_replicas, search
     from sweeps.replication import plan_replicas
@@ -184,7 +138,10 @@ def _search_and_confirm(
     from vaeexp.progress import LiveProgress
 
     _announce(job, execution)
-    with _lanes(job, execution) as lanes, LiveProgress(job.console, study=job.study.name, epochs=job.settings.train.epochs) as progress:
+    with (
+        _lanes(job, execution) as lanes,
+        LiveProgress(job.console, study=job.study.name, epochs=job.settings.train.epochs) as progress,
+    ):
         observers = [tracker, progress, _Warnings(tracker, progress)]
         stopped = search(optuna_study, job.study, lanes, observers)
         optuna_study.set_user_attr("stopped", stopped)
@@ -193,7 +150,7 @@ def _search_and_confirm(
 
 
 @contextmanager
-def _lanes(job: _Job, execution: Execution) -> Iterator["WorkerLanes"]:
+def _lanes(job: Job, execution: Execution) -> Iterator["WorkerLanes"]:
     from sweeps.workers import WorkerLanes
     from vaeexp.worker import open_lanes
 
@@ -211,14 +168,16 @@ def _lanes(job: _Job, execution: Execution) -> Iterator["WorkerLanes"]:
         "checkpoint_seconds": execution.checkpoint_seconds,
     }
     environment = {"OMP_NUM_THREADS": str(execution.threads)} if execution.threads else {}
-    lanes = WorkerLanes(open_lanes, [{**shared, "device": device} for device in execution.devices()], environment=environment)
+    lanes = WorkerLanes(
+        open_lanes, [{**shared, "device": device} for device in execution.devices()], environment=environment
+    )
     try:
         yield lanes
     finally:
         lanes.close(keep=False)
 
 
-def _conclude(job: _Job, storage: "BaseStorage", optuna_study: "optuna.Study", tracker: "Tracker") -> Path:
+def _conclude(job: Job, storage: "BaseStorage", optuna_study: "optuna.Study", tracker: "Tracker") -> Path:
     """Register the best model, write the report, and say where things are."""
     from sweeps.results import read_results
     from vaeexp.registry import register_best
@@ -232,14 +191,14 @@ def _conclude(job: _Job, storage: "BaseStorage", optuna_study: "optuna.Study", t
     return path
 
 
-def _write_report(job: _Job, storage: "BaseStorage") -> Path:
+def _write_report(job: Job, storage: "BaseStorage") -> Path:
     from sweeps.results import read_results
     from vaeexp.report import write_report
 
     return write_report(read_results(storage, job.study.name), runs=job.options.runs, reports=job.options.reports)
 
 
-def _announce(job: _Job, execution: Execution) -> None:
+def _announce(job: Job, execution: Execution) -> None:
     train, validation, test = job.dataset.sizes
     lanes = execution.processes * execution.width
     job.console.print(f"{job.study.name}: {job.study.question}", highlight=False)
@@ -250,25 +209,11 @@ def _announce(job: _Job, execution: Execution) -> None:
     )
 
 
-def _say_where(job: _Job, report: Path) -> None:
+def _say_where(job: Job, report: Path) -> None:
     runs = f" --runs {shlex.quote(str(job.options.runs))}" if job.options.runs != Path("mlruns") else ""
     browse = f"vaeexp ui{runs}" if job.options.tracking is None else f"vaeexp ui --tracking {job.options.tracking}"
     job.console.print(f"Report: {report}", highlight=False, soft_wrap=True)
     job.console.print(f"Browse the runs: {browse}", highlight=False, soft_wrap=True)
-
-
-def _command(job: _Job) -> str:
-    """The command that continues this study, without the budget."""
-    options = job.options
-    words = ["vaeexp", "sweep", "--study", options.study]
-    words += ["--name", options.name] if options.name else []
-    for override in options.overrides:
-        words += ["--set", override]
-    words += ["--data", str(options.data)] if options.data else []
-    words += ["--runs", str(options.runs)] if options.runs != Path("mlruns") else []
-    words += ["--storage", options.storage] if options.storage else []
-    words += ["--tracking", options.tracking] if options.tracking else []
-    return shlex.join(words)
 
 
 def _tags(record: Mapping[str, Any], execution: Execution) -> dict[str, str]:
@@ -278,10 +223,14 @@ def _tags(record: Mapping[str, Any], execution: Execution) -> dict[str, str]:
     tags |= {f"version.{name}": value for name, value in versions.items()}
     tags |= {"git.commit": git.get("commit", "unknown"), "git.dirty": str(git.get("dirty", "unknown"))}
     tags |= {"device": execution.device, "precision": execution.precision, "group": execution.group}
-    return tags | {"command": record["command"], "hardware": record["hardware"]["processor"], "subset": str(record["data"]["subset"])}
+    return tags | {
+        "command": record["command"],
+        "hardware": record["hardware"]["processor"],
+        "subset": str(record["data"]["subset"]),
+    }
 
 
-def _describe(job: _Job, record: Mapping[str, Any], execution: Execution, trial: Any):
+def _describe(job: Job, record: Mapping[str, Any], execution: Execution, trial: Any):
     from sweeps.tracking import Description
 
     return Description(params=job.settings.with_params(dict(trial.params)).flat(), tags=_tags(record, execution))

@@ -47,11 +47,11 @@ def duration(seconds: float) -> str:
 
 
 def figure(value: Any) -> str:
-    """A value of a setting or a metric, short: floats with four significant digits, nothing for none."""
+    """A value of a setting or a metric, short: floats with four or five significant digits, nothing for none."""
     if value is None or value != value:
         return ""
     if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+        return f"{value:.4g}" if abs(value) < 100 else f"{value:.2f}" if abs(value) < 1000 else f"{value:,.0f}"
     if isinstance(value, list | tuple):
         return ", ".join(figure(item) for item in value)
     return str(value)

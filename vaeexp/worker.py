@@ -75,9 +75,9 @@ def open_source(dataset: "Dataset", device: torch.device, study_seed: int) -> So
     """Training and validation images of a study on `device`."""
     return Source(
         train=_tensor(dataset.train.images).to(device),
-        validation=targets(
-            dataset.validation.images, dataset.binarisation, derive_seed(study_seed, "targets")
-        ).to(device),
+        validation=targets(dataset.validation.images, dataset.binarisation, derive_seed(study_seed, "targets")).to(
+            device
+        ),
         binarisation=dataset.binarisation,
         noise_seed=study_seed,
     )
@@ -88,9 +88,7 @@ class Finish:
 
     def __init__(self, dataset: "Dataset", device: torch.device, study_seed: int) -> None:
         self._dataset, self._device, self._seed = dataset, device, study_seed
-        self._shown = targets(
-            dataset.validation.images[:8], dataset.binarisation, derive_seed(study_seed, "targets")
-        )
+        self._shown = targets(dataset.validation.images[:8], dataset.binarisation, derive_seed(study_seed, "targets"))
 
     def pictures(self, lane: Lane, state: State, which: str, folder: Path) -> dict[str, str]:
         drawn = pictures(self._model(lane, state[which], state["buffers"]), self._shown, seed=self._seed)
@@ -130,7 +128,12 @@ class Finish:
         }
         write_json(
             folder / "result.json",
-            {"state": outcome.state, "epoch": outcome.epoch, "value": outcome.value, "metrics": metrics | lane.test_metrics},
+            {
+                "state": outcome.state,
+                "epoch": outcome.epoch,
+                "value": outcome.value,
+                "metrics": metrics | lane.test_metrics,
+            },
         )
         return metrics
 

@@ -290,5 +290,5 @@ def _dataset_input(dataset: dict[str, Any]) -> Any:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     described = {key: json.dumps(dataset[key]) for key in ("schema", "profile") if dataset.get(key) is not None}
-    entity = Dataset(dataset["name"], dataset["fingerprint"][:36], "local", dataset["source"], **described)
+    entity = Dataset(dataset["name"], dataset["fingerprint"][:16], "local", dataset["source"], **described)
     return DatasetInput(entity, [InputTag("mlflow.data.context", "training")])

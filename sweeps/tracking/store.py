@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from sweeps.errors import UserError, did_you_mean
 
-__all__ = ["QUIET", "STUDY_TAG", "artifact_location", "opening", "prepare", "shown", "tracking_uri"]
+__all__ = ["QUIET", "STUDY_TAG", "artifact_location", "opening", "prepare", "shown", "studies", "tracking_uri"]
 
 STUDY_TAG = "sweeps.study"
 
@@ -93,6 +93,17 @@ def prepare(runs: Path) -> str | None:
     if not elsewhere:
         return None
     return f"{database}: this folder was moved (from {os.path.dirname(sorted(elsewhere)[0])}); its artifact addresses are corrected."
+
+
+def studies(runs: Path) -> dict[str, str]:
+    """Name → id of the MLflow experiment of each study in the store of `runs`, the newest first."""
+    with closing(sqlite3.connect(runs / "mlflow.db", timeout=20)) as connection:
+        rows = connection.execute(
+            "SELECT name, experiment_id FROM experiments JOIN experiment_tags USING (experiment_id) "
+            "WHERE key = ? AND lifecycle_stage = 'active' ORDER BY last_update_time DESC",
+            (STUDY_TAG,),
+        )
+        return {name: str(number) for name, number in rows}
 
 
 def _replace(connection: sqlite3.Connection, old: str, new: str) -> None:

@@ -417,10 +417,12 @@ def test_metrics_that_are_not_finite_are_left_out():
 
 
 def test_a_bug_does_not_burn_the_budget():
-    failures = {number: (1, ERROR) for number in range(100)}
+    failures = dict.fromkeys(range(100), (1, ERROR))
     study = toy_study(trials=100)
     optuna_study = in_memory(study)
-    with pytest.raises(UserError, match=f"{ERRORS_IN_A_ROW} trials in a row failed with an error, the last with: a bug"):
+    with pytest.raises(
+        UserError, match=f"{ERRORS_IN_A_ROW} trials in a row failed with an error, the last with: a bug"
+    ):
         run(study, ToyLanes(width=1, failures=failures), None, optuna_study)
     assert states(optuna_study) == ["FAIL"] * ERRORS_IN_A_ROW
     run(toy_study(trials=12), ToyLanes(width=1), None, optuna_study)  # mended: it goes on

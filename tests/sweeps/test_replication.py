@@ -2,21 +2,21 @@
 
 import itertools
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
-import optuna
 import pandas as pd
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from toy_study import in_memory, toy_study
 
 from sweeps.driver import run_replicas, search
 from sweeps.replication import plan_replicas
-from sweeps.results import Results, levels, pairs, ranked, read_results
+from sweeps.results import Results, confirmed, levels, pairs, ranked, read_results
 from sweeps.space import Parameter, Space
 from sweeps.storage import replica_study
-from sweeps.studyfile import Budget, Compare, Confirm
+from sweeps.studyfile import Compare, Confirm
 from sweeps.testing import ToyLanes
 
 SPACE = Space(
@@ -67,7 +67,7 @@ def table(trials):
     """What `read_results` gives for these (params, value, state)."""
     frame = pd.DataFrame(
         {
-            "replica": [False] * len(trials),
+            "replica": np.zeros(len(trials), dtype=bool),
             "number": range(len(trials)),
             "state": pd.Series([state for _, _, state in trials], dtype="object"),
             "value": np.array([value for _, value, _ in trials], dtype=float),
@@ -198,21 +198,32 @@ def test_seeds_are_a_list_of_the_configuration_and_the_study():
     assert [run.seed for run in plan_replicas(results, study)] == seeds(3)[1:], "a seed of the search is passed over"
 
 
-def test_end_to_end_through_the_driver(tmp_path):
-    space = Space(
-        (
-            Parameter(name="beta", kind="float", low=0.0, high=1.0),
-            Parameter(name="optimizer", kind="choice", values=("adam", "adamax")),
-        )
-    )
-    from sweeps.pruners import read_pruner
-    from sweeps.samplers import SAMPLERS
-
-    study = SimpleNamespace(
-        seed=3,
-        space=space,
-        sampler=SAMPLERS["random"].options(name="random") if hasattr(SAMPLERS["random"], "options") else None,
-        budget=Budget(trials=6),
+def test_end_to_end_through_the_driver():
+    search_space = {
+        "beta": {"kind": "float", "low": 0.0, "high": 1.0},
+        "optimizer": {"kind": "choice", "values": ["adam", "adamax"]},
+    }
+    study = replace(
+        toy_study(search_space, trials=6),
         confirm=Confirm(top=2, seeds=2),
-        compare=Compare(parameter="optimizer", top=1, seeds=2),
+        compare=Compare(parameter="optimizer", top=1, seeds=3),
     )
+    optuna_study = in_memory(study)
+    storage = optuna_study._storage
+    search(optuna_study, study, ToyLanes(), [])
+    plan = plan_replicas(read_results(storage, "toy"), study)
+    run_replicas(replica_study(storage, "toy"), plan, ToyLanes(width=3), [])
+    results = read_results(storage, "toy")
+    assert plan_replicas(results, study) == plan, "replicas never change the plan"
+    runs = results.trials[results.trials["replica"]]
+    assert [
+        (row["of"], row["seed"], row["replica_seed"], row["roles"], row["pair"]) for row in runs.to_dict("records")
+    ] == [(run.of, run.seed, run.seed_index, run.roles, run.pair) for run in plan]
+    assert levels(results, "optimizer") == ["adam", "adamax"]
+    matched = pairs(results, "optimizer")
+    assert len(matched) == 6
+    assert matched["difference"].notna().all()
+    for pair in matched.to_dict("records"):
+        two = runs[runs["pair"] == pair["pair"]]
+        assert two["params.beta"].nunique() == two["seed"].nunique() == 1
+    assert confirmed(results)["of"].tolist() == ranked(results)["number"].tolist()[:2]

@@ -193,7 +193,7 @@ def test_a_value_outside_the_space_of_today_stays(storage):
 
 def test_an_unknown_study_suggests_the_nearest(storage, study):
     open_one(storage, "toy.replicas")
-    with pytest.raises(UserError, match="study toi: there are no trials of it in this storage. Did you mean 'toy'?"):
+    with pytest.raises(UserError, match=r"study toi: there are no trials of it in this storage. Did you mean 'toy'\?"):
         read_results(storage, "toi")
 
 

@@ -505,9 +505,17 @@ def test_what_check_refuses_is_placed_where_it_was_given():
         if settings["model"]["prior"] not in ("normal", "mixture"):
             raise UserError("model.prior", f"unknown prior '{settings['model']['prior']}'.")
         if settings["train"]["beta"] > 5:
-            raise ValueError("beta is too large.")
+            raise ValueError("beta: is too large.")
+        if settings["train"]["epochs"] > 50:
+            raise ValueError("epochs: too many.")
+        if settings["train"]["patience"] > 3:
+            raise ValueError("nobody is that patient")
 
-    assert message(check=check) == "studies/x.yaml: search.beta.high: beta is too large."
+    assert message(check=check) == "studies/x.yaml: search.beta.high: is too large."
+    assert message(None, "epochs=99", check=check) == "--set train.epochs: too many."
+    assert message(changed(train={"epochs": 99}), check=check) == "studies/x.yaml: train.epochs: too many."
+    assert message(changed(train={"patience": 9}), check=check) == "studies/x.yaml: nobody is that patient"
+    load(SMALL, "search.beta.high=3", check=check)
     below = "search.beta.high=3"
     assert message(None, "prior=x", below, check=check) == "--set model.prior: unknown prior 'x'."
     text = changed(search={"optimizer": {"values": ["adam", "adamax"]}, "prior": {"values": ["normal", "x"]}})

@@ -102,7 +102,7 @@ def test_statuses_params_tags_and_nesting(undisturbed):
     duplicate = found["trial-0003"]
     assert duplicate["tags"]["sweeps.duplicate_of"] == "0"
     assert duplicate["points"] == {"value": [(3, 3.666667)]}
-    assert all(run["dataset"] == ["ab" * 18] for run in (parent, *found.values()))
+    assert all(run["dataset"] == ["ab" * 8] for run in (parent, *found.values()))
 
 
 def test_metrics_pictures_and_files(undisturbed):
@@ -370,7 +370,7 @@ def test_long_histories_arrive_whole_and_cost_the_driver_little(runs, record_pro
         spent.append(time.perf_counter() - start)
     median = sorted(spent)[steps // 2]
     record_property("epoch_finished_ms", 1000 * median)
-    assert median < 0.002  # 0.05 ms measured; a shared machine is given room
+    assert median < 0.0005  # 0.025 ms measured; a shared machine is given room
     tracked.trial_ended(trial, Outcome(state="complete", epoch=steps, value=1.0), TrialResult(number=0), None)
     assert tracked.close("finished") is None
     points = small.contents(runs)["trial-0000"]["points"]

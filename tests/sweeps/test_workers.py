@@ -11,9 +11,12 @@ from pathlib import Path
 import counting
 import psutil
 import pytest
+from toy_study import in_memory, table, toy_study
 
+from sweeps.driver import search
 from sweeps.errors import UserError
 from sweeps.lanes import Outcome, Trial
+from sweeps.testing import ToyLanes, check_lanes
 from sweeps.workers import WorkerError, WorkerLanes
 
 COMPLETE = Outcome(state="complete", epoch=6, value=0.0)
@@ -237,6 +240,24 @@ def test_a_user_error_stays_one(workers):
     lanes.admit(trial(0, bad="user", at=1))
     with pytest.raises(UserError, match=r"^study.yaml: beta: got -1; must be at least 0.$"):
         lanes.advance([0])
+
+
+def test_the_protocol_of_lanes(workers):
+    check_lanes(workers, [{}, {"a": 1}, {"b": 2}])
+
+
+def test_a_study_on_dying_workers_ends_in_the_table_of_one_process(tmp_path):
+    study = toy_study(trials=6, pruner="median", pruner_options={"startup_trials": 2, "warmup_epochs": 0})
+    plain, parallel = in_memory(study), in_memory(study)
+    search(plain, study, ToyLanes(width=2, epochs=3), [])
+    kills = ["admit 3@0", "advance 1", "advance 4", "release 2 complete", "release 5 complete"]
+    lanes = WorkerLanes(counting.build_toy, [{"folder": tmp_path, "kills": kills}] * 2)
+    try:
+        search(parallel, study, lanes, [])
+    finally:
+        lanes.close(keep=False)
+    assert len(list(tmp_path.glob("killed at *"))) >= 4
+    assert table(parallel) == table(plain)
 
 
 PARENT = """

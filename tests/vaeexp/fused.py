@@ -45,7 +45,9 @@ class Bare:
         return dict(lane.best_metrics)
 
 
-def make_lanes(folder: Path, *, group: str = "stacked", maxima=None, base=BASE, width=8, every=0.0, averaged=False, data=None):
+def make_lanes(
+    folder: Path, *, group: str = "stacked", maxima=None, base=BASE, width=8, every=0.0, averaged=False, data=None
+):
     finisher = Bare()
     lanes = TrainingLanes(
         source=data or source(),

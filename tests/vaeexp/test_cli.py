@@ -358,14 +358,14 @@ def test_everything_about_a_trial(runs: Path) -> None:
     assert lines[0] == ["trial-0000", "of", "smoke"]
     for row in (
         ["state", "complete"],
-        ["best", "−ELBO", "100.5"],
+        ["best", "−ELBO", "100.50"],
         ["best", "epoch", "2"],
         ["seed", "1000"],
         ["folder", "/t/0"],
         ["parameters", "123,456"],
     ):
         assert row in lines
-    assert lines[-2:] == [["1", "120", "120", "20.25", "1.5"], ["2", "100.5", "100.5", "20.25", "1.5"]]
+    assert lines[-2:] == [["1", "120.00", "120.00", "20.25", "1.5"], ["2", "100.50", "100.50", "20.25", "1.5"]]
 
 
 def test_a_failed_trial_and_a_replica(runs: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.collections import LineCollection, PathCollection
-from synthetic_study import EPOCHS, SEARCH, make_results, part, study_attributes, thin_studies, write_pictures
+from synthetic_study import SEARCH, make_results, part, study_attributes, thin_studies, write_pictures
 
 from sweeps.results import best_so_far, ranked
 from vaeexp.figures import FIGURES
@@ -257,7 +257,7 @@ def test_figures_are_wide_enough_to_read(results):
 
 def test_captions_name_the_run_that_drew(results):
     best = ranked(results).iloc[0]["number"]
-    assert FIGURES["best_samples"].reading(results).endswith(f"By a confirmation run of trial {best}.")
+    assert FIGURES["best_samples"].reading(results).endswith(f"Drawn by a confirmation run of trial {best}.")
     assert f"all {len(ranked(results))} complete trials" in FIGURES["importance"].reading(results)
 
 
@@ -275,13 +275,3 @@ def test_thin_studies_give_a_figure_or_none(case):
     if case == "one parameter":
         assert drawn["importance"] is None
         assert len([axes for axes in drawn["effects"].axes if axes.get_visible()]) == 1
-
-
-def test_a_study_of_thousands_of_epochs_keeps_one_line_per_trial(results):
-    many = make_results(trials=60, confirm=False, compare=False)
-    assert len(many.epochs) <= 60 * EPOCHS
-    axes = learning_curves(many).axes[0]
-    lines = [
-        segment for found in axes.collections if isinstance(found, LineCollection) for segment in found.get_segments()
-    ]
-    assert len(lines) == int((search_trials(many)["epochs"] > 0).sum())

@@ -23,7 +23,9 @@ def plain_training(params: dict, seed: int, epochs: int, data=None) -> list[floa
         for targets, noise in epoch_chunks(
             data, seed=seed, epoch=epoch, batch_size=settings.train.batch_size, latent_size=settings.model.latent_size
         ):
-            for x, e in zip(targets.split(settings.train.batch_size), noise.split(settings.train.batch_size), strict=True):
+            for x, e in zip(
+                targets.split(settings.train.batch_size), noise.split(settings.train.batch_size), strict=True
+            ):
                 terms = vae(x, e)
                 loss = terms.distortion.mean() + settings.train.beta * terms.rate.mean()
                 optimizer.zero_grad()
@@ -48,10 +50,14 @@ def test_a_lane_equals_a_plain_pytorch_loop(tmp_path, kind, optimizer, prior):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("binarisation", ["static", "dynamic", "none"])
-def test_bits_do_not_depend_on_lane_or_neighbours(tmp_path, kind, binarisation):
-    data, maxima = source(binarisation), {"latent_size": 6, "components": 4}
-    me = trial(0, latent_size=3, beta=0.5)
-    others = [trial(n, latent_size=2 + n % 5, learning_rate=1e-3 * n, optimizer=["adam", "adamax"][n % 2]) for n in range(1, 6)]
+@pytest.mark.parametrize(("prior", "largest"), [("normal", 6), ("vampprior", 11), ("mixture", 9)])
+def test_bits_do_not_depend_on_lane_or_neighbours(tmp_path, kind, binarisation, prior, largest):
+    data, maxima = source(binarisation), {"latent_size": largest, "components": 4}
+    me = trial(0, latent_size=3, beta=0.5, prior=prior)
+    others = [
+        trial(n, prior=prior, latent_size=2 + n % 5, learning_rate=1e-3 * n, optimizer=["adam", "adamax"][n % 2])
+        for n in range(1, 6)
+    ]
     alone = run(*make_lanes(tmp_path, group=kind, maxima=maxima, data=data), [me], 3)[0]
     for company in ([*others, me], [me, *others[:2]], [others[0], me]):
         together = run(*make_lanes(tmp_path, group=kind, maxima=maxima, data=data), company, 3)[0]

@@ -80,6 +80,16 @@ def test_the_table_shows_running_and_finished_trials() -> None:
     assert "pruned" in shown.split("trial-0005")[1].splitlines()[0]
 
 
+def test_settings_are_cut_before_anything_else() -> None:
+    progress = LiveProgress(screen(), study="s", epochs=30, clock=Clock())
+    progress.trial_started(trial(6, **{f"setting_{number}": number for number in range(20)}), resumed=False)
+    end(progress, 5, Outcome(state="failed", epoch=6, value=130.0, failure=Failure(kind="out_of_memory", message="")))
+    shown = [line.split() for line in rendered(progress, width=60).splitlines()]
+    assert ["trial-0006", "0/30", "running"] in [line[:3] for line in shown]
+    assert ["trial-0005", "6", "130.00", "failed:", "out_of_memory"] in [line[:5] for line in shown]
+    assert len(shown) == 4
+
+
 def test_a_trials_own_number_of_epochs_is_shown() -> None:
     progress = LiveProgress(screen(), study="s", epochs=30, clock=Clock())
     progress.trial_started(trial(1, epochs=12), resumed=False)
@@ -182,6 +192,7 @@ def test_the_rate_is_of_the_last_rounds_and_starts_anew_with_a_phase() -> None:
     progress.round_finished(snapshot(phase="replicas", elapsed=2.0, epochs=6, planned=9))
     assert "confirm and compare" in progress.summary()
     assert "3 epochs/s" in progress.summary()
+    assert "(replica-0003)" in progress.summary()
 
 
 @pytest.mark.parametrize(
@@ -193,7 +204,7 @@ def test_durations_in_words(seconds: float, words: str) -> None:
 
 
 def test_figures_are_short() -> None:
-    assert [figure(value) for value in (None, float("nan"), 0.123456, 12345.6, 12, True, (512, 512), "adam")] == [
-        *("", "", "0.1235", "12,346", "12", "True", "512, 512", "adam")
-    ]
+    assert [
+        figure(value) for value in (None, float("nan"), 0.123456, 123.456, 12345.6, 12, True, (512, 512), "adam")
+    ] == [*("", "", "0.1235", "123.46", "12,346", "12", "True", "512, 512", "adam")]
     assert params_text({"beta": 0.0123456, "latent_size": 12}) == "beta=0.0123 latent_size=12"

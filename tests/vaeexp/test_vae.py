@@ -167,13 +167,21 @@ def test_fused_lanes_equal_plain_modules(parts):
 @every_model
 def test_lower_precision_of_products_keeps_densities_in_float32(parts):
     vae, (x, noise) = shaken(parts), batch()
+    exact = vae(x, noise)
     with torch.autocast("cpu", torch.bfloat16):
-        low = vae(x, noise)
+        low, posterior = vae(x, noise), vae.encode(x)
         gradients = torch.autograd.grad((low.distortion + low.rate).mean(), list(vae.parameters()))
-    assert {part.dtype for part in low} == {torch.float32}
+        z = posterior.rsample(noise)
+        h = vae.decoder(z)
+        prior = vae.prior_distribution()
+        log_prior = prior.log_prob(z)
+    assert h.dtype == torch.bfloat16
+    assert {part.dtype for part in (*low, posterior.mean, posterior.log_var, log_prior)} == {torch.float32}
+    torch.testing.assert_close(low.distortion, -vae.likelihood(h.float()).log_prob(x), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(log_prior, prior.log_prob(z), rtol=1e-6, atol=1e-6)
     assert all(gradient.isfinite().all() for gradient in gradients)
-    for part, exact in zip(low, vae(x, noise), strict=True):
-        torch.testing.assert_close(part, exact, rtol=0.05, atol=0.2)
+    for part, right in zip(low, exact, strict=True):
+        torch.testing.assert_close(part, right, rtol=0.05, atol=0.2)
 
 
 @every_model

@@ -69,8 +69,8 @@ EXECUTION = ("device", "precision", "width", "processes", "group")
     "--width",
     type=IntegerOrAuto(),
     metavar="N|auto",
-    show_default="auto",
-    help="Trials trained at once in each process. auto: measured on cuda and mps, 2 on cpu.",
+    show_default="2 on cpu, auto elsewhere",
+    help="Trials held at once in each process. auto: a few widths are tried and the fastest is taken.",
 )
 @click.option(
     "--processes",
@@ -112,7 +112,8 @@ def sweep(
 
     It searches, trains the best settings again with fresh seeds, tests them, compares, and writes a report. The same command again goes on where the last one stopped. Ctrl-C stops within seconds and loses nothing.
     """
-    from vaeexp.sweep import SweepOptions, plan_sweep, run_sweep
+    from vaeexp.job import SweepOptions
+    from vaeexp.sweep import plan_sweep, run_sweep
     from vaeexp.terminal import open_console
 
     options = SweepOptions(

@@ -59,7 +59,9 @@ def _drawn_by(needed: str, words: str) -> Callable[[Results], str]:
         row = found[0]
         source = row["of"] if row["replica"] else row["number"]
         run = f"a confirmation run of trial {source}" if row["replica"] else f"trial {source}"
-        return f"{words} By {run}{'' if source == best_number(results) else ', the best that left such pictures'}."
+        return (
+            f"{words} Drawn by {run}{'' if source == best_number(results) else ', the best that left such pictures'}."
+        )
 
     return caption
 
@@ -68,8 +70,8 @@ FIGURES: dict[str, Plot] = {
     "beta_strip": Plot(
         f"From low to high {label('beta')}",
         beta_strip,
-        "One model per row, from low to high β: the best trial of each sixth of the range of log β. Low β buys sharp "
-        "reconstructions with a prior that fits badly, so its samples suffer; high β blurs both. L is the latent size.",
+        "One model per row, from low to high β: the best trial of each sixth of the range of log β. A low β tends to "
+        "buy sharp reconstructions with a prior that fits badly, so that samples suffer; a high β blurs both. L is the latent size.",
         "No trial with pictures is there, or β was not searched.",
     ),
     "rate_distortion": Plot(
@@ -96,7 +98,7 @@ FIGURES: dict[str, Plot] = {
         "Importance of the parameters",
         importance,
         _importance_caption,
-        f"It takes {LEAST_TRIALS} complete trials and two searched parameters to say anything.",
+        f"It takes {LEAST_TRIALS} complete trials of different value and two searched parameters to say anything.",
     ),
     "effects": Plot(
         "Effect of each parameter",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps.results import Results, ranked
+from sweeps.results import Results, best_run
 
 __all__ = [
     "NATS",
@@ -108,11 +108,8 @@ def confirmations(results: Results) -> pd.DataFrame:
 
 def best_number(results: Results) -> int | None:
     """The trial whose configuration is best: by its confirmation, else by the search; None without a complete trial."""
-    confirmed = confirmations(results)
-    if len(confirmed):
-        return int(confirmed["of"].iloc[0])
-    complete = ranked(results)
-    return int(complete["number"].iloc[0]) if len(complete) else None
+    run = best_run(results)
+    return None if run is None else int(run["of"] if run["replica"] else run["number"])
 
 
 def categories(results: Results, name: str) -> list[str]:

@@ -14,7 +14,9 @@ from vaeexp.figures.frames import NATS, categories, column, label, search_trials
 from vaeexp.figures.style import (
     INK,
     STATE_COLOURS,
+    crowding,
     dress,
+    even_marks,
     log_axis,
     new_figure,
     off_scale,
@@ -30,13 +32,15 @@ LEAST_TRIALS = 10
 
 
 def importances(results: Results) -> dict[str, float]:
-    """Share of each searched parameter, most important first, summing to 1; empty with fewer than `LEAST_TRIALS` trials.
+    """Share of each searched parameter, most important first, summing to 1.
+
+    Empty with fewer than `LEAST_TRIALS` trials, or when all have one value.
 
     PED-ANOVA (Watanabe, Bansal and Hutter 2023; with conditions: 2026) on the complete trials: how far the values of a
     parameter among the best trials differ from those among all. The best are a tenth, and at least 5.
     """
     complete = ranked(results)
-    if len(complete) < LEAST_TRIALS or not space(results):
+    if len(complete) < LEAST_TRIALS or complete["value"].nunique() == 1 or not space(results):
         return {}
     import optuna
 
@@ -113,7 +117,7 @@ def effects(results: Results) -> Figure | None:
         panel.set_ylim(low, high)
         _draw_effect(panel, scored, names[index], results)
     figure.supylabel(NATS, fontsize=11, color=INK)
-    figure.legend(
+    legend = figure.legend(
         *panels.flat[0].get_legend_handles_labels(),
         loc="outside upper left",
         ncols=4,
@@ -122,6 +126,7 @@ def effects(results: Results) -> Figure | None:
         labelcolor=INK,
         handletextpad=0.2,
     )
+    even_marks(legend)
     off_scale(figure, int((scored["value"] > high).sum()))
     return figure
 
@@ -148,7 +153,7 @@ def _draw_effect(axes: Axes, trials: pd.DataFrame, name: str, results: Results) 
     for state in STATE_COLOURS:
         chosen = known[known["state"] == state]
         shown = state if (trials["state"] == state).any() else None
-        scatter(axes, places[chosen.index], chosen["value"], state, size=30, label=shown)
+        scatter(axes, places[chosen.index], chosen["value"], state, size=30 * crowding(len(trials)), label=shown)
 
 
 def _draw_medians(axes: Axes, known: pd.DataFrame, texts: pd.Series, names: list[str]) -> None:

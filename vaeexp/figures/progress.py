@@ -14,6 +14,7 @@ from vaeexp.figures.style import (
     INK,
     STATE_COLOURS,
     STATE_MARKERS,
+    crowding,
     dress,
     key,
     new_figure,
@@ -42,7 +43,14 @@ def history(results: Results) -> Figure | None:
         # A failed trial is shown even if it never reached the end of an epoch.
         chosen = trials[(trials["state"] == state) & (trials["value"].notna() | (state == "failed"))]
         if len(chosen):
-            scatter(axes, chosen["number"], chosen["value"], state, size=46, label=f"{state} ({len(chosen)})")
+            scatter(
+                axes,
+                chosen["number"],
+                chosen["value"],
+                state,
+                size=46 * crowding(len(trials)),
+                label=f"{state} ({len(chosen)})",
+            )
     _draw_best(axes, trials[complete & trials["value"].notna()], last=trials["number"].max())
     off_scale(axes, int((trials["value"] > high).sum()))
     key(axes)
@@ -59,7 +67,7 @@ def _draw_best(axes: Axes, complete: pd.DataFrame, last: int) -> None:
     )
     best = complete.loc[complete["value"].idxmin()]
     side = (
-        "center" if 0.15 * last < best["number"] < 0.85 * last else ("left" if best["number"] < last / 2 else "right")
+        "center" if 0.15 * last < best["number"] < 0.85 * last else ("left" if best["number"] <= last / 2 else "right")
     )
     low, high = axes.get_ylim()
     axes.set_ylim(low - 0.05 * (high - low), high)
@@ -89,8 +97,10 @@ def learning_curves(results: Results) -> Figure | None:
     lowest = {number: curve[:, 1].min() for number, curve in curves.items()}
     complete = trials[(trials["state"] == "complete") & trials["number"].isin(list(curves))]
     low, high = robust_limits([lowest[number] for number in complete["number"]], lowest.values())
-    # The best values decide the scale; a third more room shows how the good ones came down.
+    # The best values decide the scale, with room to see how the good ones came down.
     high += 0.35 * (high - low)
+    leader = curves[min(complete["number"] if len(complete) else lowest, key=lowest.get)]
+    high = max(high, float(leader[len(leader) // 5, 1]))
     for state in ("pruned", "failed", "running", "complete"):
         chosen = [int(row) for row in trials.loc[trials["state"] == state, "number"] if row in curves]
         if chosen:
@@ -108,12 +118,12 @@ def learning_curves(results: Results) -> Figure | None:
 
 def _draw_curves(axes: Axes, curves: list, state: str) -> None:
     colour = STATE_COLOURS[state]
-    faint = max(0.12, min(0.75, 12 / len(curves)))
+    faint = max(0.03, min(0.75, 15 / len(curves)))
     axes.add_collection(LineCollection(curves, colors=colour, linewidths=1.3, alpha=faint, zorder=2))
     ends = [curve[-1] for curve in curves]
     if state in ("pruned", "failed"):
         x, y = zip(*ends, strict=True)
-        style = {"marker": STATE_MARKERS[state], "s": 34, "color": colour, "linewidths": 0}
+        style = {"marker": STATE_MARKERS[state], "s": 34 * crowding(len(curves)), "color": colour, "linewidths": 0}
         axes.scatter(x, y, **style, zorder=4, label=f"{state} ({len(curves)})")
     else:
         axes.plot([], [], color=colour, linewidth=1.6, label=f"{state} ({len(curves)})")

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 __all__ = [
@@ -20,8 +22,10 @@ __all__ = [
     "STATE_COLOURS",
     "STATE_MARKERS",
     "WIDTH",
+    "crowding",
     "decade_labels",
     "dress",
+    "even_marks",
     "key",
     "log_axis",
     "new_figure",
@@ -70,7 +74,7 @@ def dress(axes: Axes, *, x: str = "", y: str = "", title: str = "") -> Axes:
 
 def key(axes: Axes, columns: int = 5) -> None:
     """The legend: one line above the axes, without a box."""
-    axes.legend(
+    legend = axes.legend(
         loc="lower left",
         bbox_to_anchor=(-0.01, 1.0),
         ncols=columns,
@@ -81,6 +85,14 @@ def key(axes: Axes, columns: int = 5) -> None:
         columnspacing=1.4,
         borderaxespad=0.2,
     )
+    even_marks(legend)
+
+
+def even_marks(legend: Legend) -> None:
+    """Points of a legend at one legible size, however small they are drawn."""
+    for handle in legend.legend_handles:
+        if isinstance(handle, PathCollection):
+            handle.set_sizes([40])
 
 
 def note(axes: Axes, text: str, *, x: float = 1.0, y: float = 1.01) -> None:
@@ -135,6 +147,11 @@ def decade_labels(value: float, position: int | None = None) -> str:
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG. The same figure gives the same bytes: no date, no version."""
     figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None}, facecolor="white")
+
+
+def crowding(count: int) -> float:
+    """By how much to shrink the marks of so many points: 1 up to 150 of them, then ever less."""
+    return max(0.08, min(1.0, 150 / max(count, 1)))
 
 
 def scatter(axes: Axes, x: pd.Series, y: pd.Series, state: str, *, size: float = 34, label: str | None = None) -> None:

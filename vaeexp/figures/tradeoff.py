@@ -12,7 +12,17 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from sweeps.results import Results
 from vaeexp.figures.frames import label, number, points, space, value_of
-from vaeexp.figures.style import INK, MUTED, STATE_COLOURS, decade_labels, dress, new_figure, note, robust_limits
+from vaeexp.figures.style import (
+    INK,
+    MUTED,
+    STATE_COLOURS,
+    crowding,
+    decade_labels,
+    dress,
+    new_figure,
+    note,
+    robust_limits,
+)
 
 __all__ = ["frontier", "rate_distortion"]
 
@@ -42,9 +52,9 @@ def rate_distortion(results: Results) -> Figure | None:
     rate, distortion = trials["val/rate"].to_numpy(float), trials["val/distortion"].to_numpy(float)
     # A wide reach: that a small β buys distortion at a rate of hundreds of nats is what the plane is there to show.
     _, right = robust_limits(rate, reach=6)
-    bottom, top = robust_limits(distortion, reach=3)
+    bottom, top = robust_limits(distortion[trials["state"] == "complete"], distortion, reach=3)
     left = min(0.0, float(rate.min()))
-    axes.set_xlim(left - 0.02 * (right - left), right)
+    axes.set_xlim(left - 0.02 * (right - left), right + 0.04 * (right - left))
     axes.set_ylim(bottom, top)
     _draw_equal_lines(axes)
     best = frontier(rate, distortion)
@@ -74,9 +84,9 @@ def _draw_trials(figure: Figure, axes: Axes, trials: pd.DataFrame, results: Resu
         axes.scatter(
             chosen["val/rate"],
             chosen["val/distortion"],
-            s=size,
+            s=size * crowding(len(trials)),
             edgecolors=INK,
-            linewidths=0.5,
+            linewidths=0.5 * crowding(len(trials)),
             zorder=4 if complete else 3,
             **shades,
         )
@@ -98,7 +108,7 @@ def _beta_range(results: Results, betas: pd.Series) -> tuple[float, float]:
 def _draw_equal_lines(axes: Axes) -> None:
     """Lines rate + distortion = constant, labelled where they meet the lower or the right edge."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    for level in MaxNLocator(nbins=9).tick_values(left + bottom, right + top):
+    for level in MaxNLocator(nbins=9, steps=[1, 2, 3, 5, 10], integer=True).tick_values(left + bottom, right + top):
         ends = sorted((x, level - x) for x in {left, right, level - bottom, level - top} if left <= x <= right)
         inside = [(x, y) for x, y in ends if bottom - 1e-9 <= y <= top + 1e-9]
         if len(inside) < 2 or inside[0] == inside[-1]:
@@ -107,7 +117,7 @@ def _draw_equal_lines(axes: Axes) -> None:
             *zip(inside[0], inside[-1], strict=True), color="#c9c9c9", linewidth=1, linestyle=(0, (4, 3)), zorder=1
         )
         x, y = inside[-1]
-        if y > top - 0.08 * (top - bottom):
+        if y > top - 0.08 * (top - bottom) or x < left + 0.12 * (right - left):
             continue
         axes.annotate(
             f"−ELBO {level:,.0f}",
@@ -128,10 +138,14 @@ def _name_best(axes: Axes, trials: pd.DataFrame) -> None:
     if complete.empty:
         return
     best = complete.loc[complete["value"].idxmin()]
+    left, right = axes.get_xlim()
+    far = best["val/rate"] > left + 0.7 * (right - left)
     axes.annotate(
         f"best: trial {best['number']}, {number(best['value'])}",
         (best["val/rate"], best["val/distortion"]),
-        xytext=(26, 30),
+        xytext=(-26 if far else 26, 30),
+        ha="right" if far else "left",
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
         textcoords="offset points",
         fontsize=11,
         color=INK,

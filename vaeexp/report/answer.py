@@ -75,7 +75,11 @@ def _best(results: Results) -> list[str]:
         trials = results.trials
         if trials.empty:
             return ["There is no answer yet: no trial has started."]
-        return ["There is no answer yet: no trial has completed."]
+        counts = trials.loc[~trials["replica"], "state"].value_counts()
+        states = [
+            f"{counts[state]:,} {state}" for state in ("pruned", "failed", "running", "waiting") if state in counts
+        ]
+        return [f"There is no answer yet: no trial has completed ({', '.join(states)})."]
     trials = results.trials
     row = trials[~trials["replica"] & (trials["number"] == best)].iloc[0]
     soon = "" if results.study.get("finished") else " so far"
@@ -137,7 +141,7 @@ def _mattered(results: Results) -> list[str]:
 
 def _compared(results: Results) -> list[str]:
     asked = (results.study.get("spec") or {}).get("compare")
-    if not asked:
+    if not asked or ranked(results).empty:
         return []
     found = [comparison for comparison in comparisons(results) if len(comparison.pairs)]
     name = escape(label(asked["parameter"]))
@@ -159,10 +163,10 @@ def _one_comparison(comparison: Comparison) -> str:
     basis = f"{plural(len(comparison.pairs), 'matched pair')} of runs over {plural(comparison.configurations, 'configuration')}"
     difference = f"{second} − {first} is {number(interval.mean)} nats per image of validation −ELBO"
     if not math.isfinite(interval.low):
-        return f"{first} or {second} ({name}) remains open: in the one matched pair of runs {difference}, and one pair gives no interval."
+        return f"Which {name} is better, {first} or {second}, remains open: in the one matched pair of runs {difference}, and one pair gives no interval."
     span = f"95 % interval {number(interval.low)} to {number(interval.high)}"
     if not comparison.settled:
-        return f"{first} or {second} ({name}) remains open: in {basis} {difference} ({span}), so the evidence cannot separate them."
+        return f"Which {name} is better, {first} or {second}, remains open: in {basis} {difference} ({span}), so the evidence cannot separate them."
     winner, loser = (first, second) if interval.mean > 0 else (second, first)
     return f"As {name}, {winner} is better than {loser}: in {basis} {difference} ({span})."
 

@@ -5,12 +5,9 @@ the other. Both hold the same state, write the same checkpoints and take the sam
 """
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -19,9 +16,10 @@ from torch import Tensor
 from sweeps.lanes import Failure, Outcome, Progress, Trial, TrialResult
 from vaeexp.training.batches import Source, validation_noise
 from vaeexp.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
-from vaeexp.training.lane import EpochSums, Lane, State, fresh_state, learning_rate_at, open_lane, warmup_at
+from vaeexp.training.lane import EpochSums, Lane, State, fresh_state, open_lane
 from vaeexp.training.loop import LoopGroup
-from vaeexp.training.stacked import StackedGroup
+from vaeexp.training.metrics import epoch_metrics, free_memory, is_out_of_memory
+from vaeexp.training.stacked import StackedGroup, padded_template
 from vaeexp.vae import VAE, build_vae
 
 if TYPE_CHECKING:
@@ -148,7 +146,7 @@ class TrainingLanes:
             try:
                 progress |= self._train(group, mine, replay)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 progress |= self._after_out_of_memory(group, mine, replay)
         return progress
@@ -184,7 +182,9 @@ class TrainingLanes:
                 message=f"The {where} became {trained.loss if where[0] == 't' else value} in epoch {lane.epoch}.",
             )
             return Progress(number=number, epoch=lane.epoch, value=math.nan, finished=True, failure=lane.failure)
-        metrics = self._metrics(lane, trained, raw, scored, seconds)
+        metrics = epoch_metrics(
+            lane, trained, scored, raw if self._averaged else None, seconds=seconds, device=self._source.device
+        )
         which = "average" if self._averaged else "weights"
         lane.stale += 1
         if value < lane.best_value:
@@ -206,37 +206,13 @@ class TrainingLanes:
         if complete and lane.trial.test and lane.best_epoch and not lane.test_metrics:
             lane.test_metrics = self._finisher.test(lane, group.state(lane.trial.number))
 
-    def _metrics(
-        self, lane: Lane, trained: EpochSums, raw: EpochSums, scored: EpochSums, seconds: float
-    ) -> dict[str, float]:
-        step = lane.epoch * lane.steps_per_epoch - 1
-        metrics: dict[str, float] = {}
-        for split, sums in (("train", trained), ("val", scored)):
-            metrics |= {
-                f"{split}/loss": sums.loss,
-                f"{split}/nll": sums.distortion + sums.rate,
-                f"{split}/distortion": sums.distortion,
-                f"{split}/rate": sums.rate,
-                f"{split}/active_units": float(sums.active_units),
-            }
-        if self._averaged:
-            metrics["val/nll_raw"] = raw.distortion + raw.rate
-        images = lane.steps_per_epoch * lane.settings.train.batch_size
-        return metrics | {
-            "learning_rate": learning_rate_at(lane, step),
-            "beta_now": lane.settings.train.beta * warmup_at(lane, step),
-            "seconds": seconds,
-            "images_per_second": images / seconds,
-            "memory_mb": _peak_memory_mb(self._source.device),
-        }
-
     def _after_out_of_memory(self, group: Group, numbers: list[int], replay: bool) -> dict[int, Progress]:
         """Go on at half the width: every lane of the group starts again from its checkpoint, in smaller groups."""
         held = len(group.lanes)
         lanes = list(group.lanes.values())
         for lane in lanes:
             self._drop(group, lane.trial.number)
-        _free_memory(self._source.device)
+        free_memory(self._source.device)
         if held == 1:
             lane = lanes[0]
             message = f"One trial needs more memory than the device has ({sum(s.numel() for s in lane.layout.shapes.values()):,} parameters)."
@@ -261,42 +237,34 @@ class TrainingLanes:
 
     def _group_for(self, lane: Lane) -> Group:
         """The group with room for lanes of this shape, made when there is none."""
-        noise = self._validation_noise(max(lane.settings.model.latent_size, self._maxima.get("latent_size", 1)))
-        if self._kind == "loop":
-            key: tuple = ("loop",)
-            make: Callable[[], Group] = lambda: LoopGroup(self._source, self._precision, noise)  # noqa: E731
-        else:
-            model = lane.settings.model
-            key = (
-                model.network,
-                model.hidden,
-                model.activation,
-                model.posterior,
-                model.prior,
-                model.likelihood,
-                lane.settings.train.batch_size,
-            )
-            make = lambda: self._stacked(lane, noise)  # noqa: E731
-        groups = self._groups.setdefault(key, [])
+        groups = self._groups.setdefault(self._shape_of(lane), [])
         for group in groups:
             if self._kind == "loop" or len(group.lanes) < self._limit:
                 return group
-        groups.append(make())
+        groups.append(self._loop() if self._kind == "loop" else self._stacked(lane))
         return groups[-1]
 
-    def _stacked(self, lane: Lane, noise: Tensor) -> StackedGroup:
-        model = vars(lane.settings.model) | {
-            name: size for name, size in self._maxima.items() if name in vars(lane.settings.model)
-        }
-        template = VAE(SimpleNamespace(**model), self._source.image_shape)
+    def _shape_of(self, lane: Lane) -> tuple:
+        """What lanes must share to train in one group: all that changes tensors or code."""
+        if self._kind == "loop":
+            return ()
+        model = lane.settings.model
+        parts = (model.network, model.hidden, model.activation, model.posterior, model.prior, model.likelihood)
+        return (*parts, lane.settings.train.batch_size)
+
+    def _loop(self) -> LoopGroup:
+        return LoopGroup(self._source, self._precision, self._validation_noise)
+
+    def _stacked(self, lane: Lane) -> StackedGroup:
+        template = padded_template(lane.settings.model, self._source.image_shape, self._maxima)
         # Convolutions take another kernel, and round differently, when a group has a single lane.
-        least_rows = 1 if model["network"] == "mlp" else 2
-        return StackedGroup(self._source, self._precision, noise, template, least_rows=least_rows)
+        least_rows = 1 if lane.settings.model.network == "mlp" else 2
+        return StackedGroup(self._source, self._precision, self._validation_noise, template, least_rows=least_rows)
 
     def _validation_noise(self, latent_size: int) -> Tensor:
         if self._noise.shape[1] < latent_size:
             self._noise = validation_noise(self._source, latent_size)
-        return self._noise
+        return self._noise[:, :latent_size]
 
     def _drop(self, group: Group, number: int) -> None:
         group.remove(number)
@@ -310,23 +278,3 @@ class TrainingLanes:
 
     def _trial_folder(self, trial: Trial) -> Path:
         return self._folder / trial.name
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error)
-    return "can't allocate memory" in text or "out of memory" in text
-
-
-def _free_memory(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-
-
-def _peak_memory_mb(device: torch.device) -> float:
-    """Peak memory of the device on cuda, else of this process, in MiB."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    # ru_maxrss counts bytes on macOS and KiB elsewhere.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

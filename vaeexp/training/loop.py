@@ -1,6 +1,6 @@
 """Lanes trained one after the other, each a plain module at its own size: what a CPU likes best."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -20,8 +20,9 @@ EVALUATION_BATCH = 500
 class LoopGroup:
     """The `Group` of plain modules. See `vaeexp.training.lanes` for the interface."""
 
-    def __init__(self, source: Source, precision: str, validation_noise: Tensor) -> None:
-        self.source, self.precision, self.validation_noise = source, precision, validation_noise
+    def __init__(self, source: Source, precision: str, noise: Callable[[int], Tensor]) -> None:
+        """`noise`: latent size L → the validation noise [N, L]."""
+        self.source, self.precision, self.noise = source, precision, noise
         self.lanes: dict[int, Lane] = {}
         self.states: dict[int, State] = {}
         self._modules: dict[int, VAE] = {}
@@ -91,12 +92,12 @@ class LoopGroup:
 
     @torch.no_grad()
     def _evaluate(self, lane: Lane, which: str) -> EpochSums:
-        number, latent = lane.trial.number, lane.settings.model.latent_size
+        number = lane.trial.number
         state = self.states[number]
         module = self._modules[number].eval()
         parameters, buffers = lane.layout.views(state[which]), lane.buffer_layout.views(state["buffers"])
         terms_of, totals = lane_terms(module), None
-        noise = self.validation_noise[:, :latent]
+        noise = self.noise(lane.settings.model.latent_size)
         for x, e in zip(self.source.validation.split(EVALUATION_BATCH), noise.split(EVALUATION_BATCH), strict=True):
             terms = terms_of(parameters, buffers, x, e)
             totals = terms if totals is None else tuple(a + b for a, b in zip(totals, terms, strict=True))

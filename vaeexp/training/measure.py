@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from types import SimpleNamespace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,8 +12,7 @@ from sweeps.lanes import Trial
 from vaeexp.training.batches import CHUNK, Source, validation_noise
 from vaeexp.training.lane import fresh_state, open_lane
 from vaeexp.training.loop import LoopGroup
-from vaeexp.training.stacked import StackedGroup
-from vaeexp.vae import VAE
+from vaeexp.training.stacked import StackedGroup, padded_template
 
 if TYPE_CHECKING:
     from vaeexp.settings import Settings
@@ -31,10 +30,10 @@ def seconds_per_image(
     """
     images = min(CHUNK * settings.train.batch_size, len(source.train))
     few = replace(source, train=source.train[:images], validation=source.validation[:1])
-    noise = validation_noise(few, max(settings.model.latent_size, maxima.get("latent_size", 1)))
+    noise = partial(validation_noise, few)
     if group == "stacked":
-        model = vars(settings.model) | {name: size for name, size in maxima.items()}
-        lanes = StackedGroup(few, precision, noise, VAE(SimpleNamespace(**model), few.image_shape), least_rows=1)
+        template = padded_template(settings.model, few.image_shape, maxima)
+        lanes = StackedGroup(few, precision, noise, template, least_rows=1)
     else:
         lanes = LoopGroup(few, precision, noise)
     for number in range(width):

@@ -4,7 +4,9 @@ Shapes: R rows, B batch, P parameters and L latent dimensions of the padded mode
 vector of R numbers, so a lane is refilled by writing one row, and nothing is compiled or captured again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, vmap
@@ -18,24 +20,39 @@ from vaeexp.training.optim import update_rows
 from vaeexp.training.precision import training_precision
 from vaeexp.vae import VAE
 
-__all__ = ["StackedGroup"]
+if TYPE_CHECKING:
+    from vaeexp.settings import ModelSettings
+
+__all__ = ["StackedGroup", "padded_template"]
+
+# Products whose sizes are no multiples of this take kernels that round differently with the number of rows, and a
+# lane's numbers would depend on its neighbours.
+_MULTIPLE = 8
 
 _WEIGHT_ROWS = ("weights", "first", "second", "average", "best")
 _BUFFER_ROWS = ("buffers", "best_buffers")
+
+
+def padded_template(model: "ModelSettings", image_shape: tuple[int, int, int], maxima: Mapping[str, int]) -> VAE:
+    """The model that lanes of these settings are embedded in: at the study's largest latent size and component count,
+    rounded up to multiples of 8."""
+    largest = {name: max(getattr(model, name), maxima.get(name, 1)) for name in ("latent_size", "components")}
+    rounded = {name: -(-size // _MULTIPLE) * _MULTIPLE for name, size in largest.items()}
+    return VAE(SimpleNamespace(**{**vars(model), **rounded}), image_shape)
 
 
 class StackedGroup:
     """The `Group` of fused lanes. `template` is a model at the largest latent size and component count of the study."""
 
     def __init__(
-        self, source: Source, precision: str, validation_noise: Tensor, template: VAE, *, least_rows: int
+        self, source: Source, precision: str, noise: Callable[[int], Tensor], template: VAE, *, least_rows: int
     ) -> None:
         self.source, self.precision = source, precision
         self.template = template.to(source.device)
         self.layout = Layout.of(dict(template.named_parameters()))
         self.buffer_layout = Layout.of(dict(template.named_buffers()))
         self.latent_size = len(template.latent_mask)
-        self.validation_noise = validation_noise[:, : self.latent_size]
+        self.validation_noise = noise(self.latent_size)
         self.least_rows = least_rows
         self.lanes: dict[int, Lane] = {}
         self._rows: list[int | None] = []

@@ -1,0 +1,211 @@
+"""The whole product as a user has it: the smoke study by the command line, then what it left behind, read back."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "vaeexp", *arguments]
+
+
+def environment(cache: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "VAEEXP_OFFLINE": "1",
+        "VAEEXP_CACHE": str(cache),
+        "COLUMNS": "200",
+    } | {name: "" for name in ("VAEEXP_DATA",) if name in os.environ}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("whole")
+
+
+def vaeexp(place: Path, *arguments: str) -> subprocess.CompletedProcess:
+    done = subprocess.run(
+        command(*arguments), cwd=place, env=environment(place / "cache"), capture_output=True, text=True, timeout=280
+    )
+    return done
+
+
+@pytest.fixture(scope="module")
+def swept(place):
+    done = vaeexp(place, "sweep", "--study", "smoke")
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done
+
+
+def results(place: Path, name: str = "smoke"):
+    from sweeps.results import read_results
+    from sweeps.storage import open_storage
+
+    return read_results(open_storage(None, place / "mlruns", name, must_exist=True), name)
+
+
+def table(place: Path, name: str) -> list[tuple]:
+    """What must be equal in two runs of one study: settings, states, every value of every epoch."""
+    found = results(place, name)
+    columns = [
+        "replica",
+        "number",
+        "state",
+        "value",
+        "epochs",
+        "seed",
+        *(c for c in found.trials if c.startswith(("params.", "result.test/"))),
+    ]
+    rows = found.trials[columns].to_json(orient="records", double_precision=15)
+    values = found.epochs[["replica", "number", "epoch", "value", "train/loss", "val/rate"]]
+    return [json.loads(rows), values.to_json(orient="records", double_precision=15)]
+
+
+def test_the_first_run_says_what_it_did_and_where_it_is(place, swept):
+    assert "5,000 real digits" in swept.stdout
+    assert "Report: reports/smoke/README.md" in swept.stdout
+    assert "vaeexp ui" in swept.stdout
+    trials = results(place).trials
+    assert len(trials[~trials["replica"]]) == 8
+    assert set(trials["state"]) <= {"complete", "pruned"}
+    assert trials.loc[trials["replica"], "result.test/iw_nll"].notna().sum() == 2
+
+
+def test_mlflow_holds_what_the_study_holds(place, swept, monkeypatch):
+    from mlflow import MlflowClient
+
+    monkeypatch.chdir(place)
+    client = MlflowClient(tracking_uri=f"sqlite:///{place / 'mlruns' / 'mlflow.db'}")
+    found, experiment = results(place), client.get_experiment_by_name("smoke")
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
+    nested = {run.info.run_name: run for run in runs if run is not parent}
+    assert parent.info.status == "FINISHED"
+    assert set(nested) == set(found.trials["name"])
+    for row in found.trials.to_dict("records"):
+        run = nested[row["name"]]
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert run.info.status == STATUS[row["state"]]
+        assert float(run.data.params["learning_rate"]) == pytest.approx(row["params.learning_rate"])
+        assert "MNIST, 5,000-image subset" in run.data.tags["protocol.data"]
+        mine = found.epochs[(found.epochs["number"] == row["number"]) & (found.epochs["replica"] == row["replica"])]
+        for metric in ("train/loss", "val/nll", "val/rate", "seconds"):
+            history = {point.step: point.value for point in client.get_metric_history(run.info.run_id, metric)}
+            assert history == pytest.approx(dict(zip(mine["epoch"], mine[metric], strict=True)))
+        files = {file.path for file in client.list_artifacts(run.info.run_id, "trial")}
+        assert {"trial/weights.safetensors", "trial/settings.json", "trial/pictures.npz"} <= files
+        assert len(client.list_artifacts(run.info.run_id, "images")) > 0
+        assert run.inputs.dataset_inputs[0].dataset.name == "MNIST, 5,000-image subset"
+
+
+def test_the_registered_model_reconstructs(place, swept, monkeypatch):
+    import mlflow
+    import numpy as np
+
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{place / 'mlruns' / 'mlflow.db'}")
+    mlflow.set_tracking_uri(f"sqlite:///{place / 'mlruns' / 'mlflow.db'}")
+    model = mlflow.pyfunc.load_model("models:/smoke@best")
+    images = np.random.default_rng(0).integers(0, 2, (3, 1, 28, 28)).astype(np.float32)
+    out = model.predict(images)
+    assert out.shape == images.shape
+    assert 0 <= out.min() <= out.max() <= 1
+
+
+def test_the_report_says_what_the_store_says(place, swept):
+    folder = place / "reports" / "smoke"
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        if not link.startswith("http"):
+            assert (folder / link).exists(), link
+    assert "subset" in text.split("## Answer")[0]
+    found = results(place)
+    best = found.trials[~found.trials["replica"] & (found.trials["state"] == "complete")].sort_values("value").iloc[0]
+    first_row = re.search(r"^\| 1 \| (\d+) \| ([\d.]+) \|", text, re.MULTILINE)
+    assert (int(first_row[1]), first_row[2]) == (best["number"], f"{best['value']:.2f}")
+    with (folder / "trials.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(found.trials)
+    confirmed = found.trials[found.trials["result.test/nll"].notna()]
+    assert f"{confirmed['result.test/nll'].mean():.2f}" in text.split("## Tables")[0]
+
+
+def test_a_finished_study_is_seen_within_seconds_and_extends(place, swept):
+    before = table(place, "smoke")
+    started = time.monotonic()
+    again = vaeexp(place, "sweep", "--study", "smoke")
+    assert again.returncode == 0
+    assert "is complete" in again.stdout
+    assert "--trials" in again.stdout
+    assert time.monotonic() - started < 60
+    assert table(place, "smoke") == before
+
+
+def test_the_same_study_gives_the_same_table_even_when_killed(place, swept):
+    """Kill the driver with no warning while trials run, look at what is left, continue, compare."""
+    arguments = command("sweep", "--study", "smoke", "--name", "killed")
+    running = subprocess.Popen(
+        arguments, cwd=place, env=environment(place / "cache"), stdout=subprocess.PIPE, text=True
+    )
+    for line in running.stdout:
+        if line.startswith("[3/8]"):
+            break
+    children = subprocess.run(["pgrep", "-P", str(running.pid)], capture_output=True, text=True).stdout.split()
+    running.kill()
+    running.wait()
+    running.stdout.close()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and any(alive(int(pid)) for pid in children):
+        time.sleep(0.2)
+    assert not any(alive(int(pid)) for pid in children)
+    left = results(place, "killed").trials
+    assert (left["state"] == "complete").sum() >= 1
+    continued = vaeexp(place, "sweep", "--study", "smoke", "--name", "killed")
+    assert continued.returncode == 0, continued.stderr
+    assert table(place, "killed") == table(place, "smoke")
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that has ended but was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split(")")[-1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_ctrl_c_stops_within_seconds_and_says_how_to_continue(place, swept):
+    arguments = command("sweep", "--study", "smoke", "--name", "stopped", "--set", "epochs=50")
+    running = subprocess.Popen(
+        arguments,
+        cwd=place,
+        env=environment(place / "cache"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    output = []
+    for line in running.stdout:
+        output.append(line)
+        if "trials at once" in line:
+            break
+    time.sleep(8)
+    started = time.monotonic()
+    os.killpg(running.pid, signal.SIGINT)
+    rest, _ = running.communicate(timeout=60)
+    assert time.monotonic() - started < 15
+    assert running.returncode == 130, rest
+    assert "Continue with: vaeexp sweep --study smoke --name stopped" in rest
+    assert "Traceback" not in rest
