@@ -6,7 +6,7 @@ trials before it, so that a study with the same lanes repeats exactly.
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -16,6 +16,7 @@ from sweeps.atomic import Draft, propose
 from sweeps.budget import used_up
 from sweeps.lanes import Lanes
 from sweeps.observer import Observer
+from sweeps.outcome import is_ours
 from sweeps.rounds import Clock, Rounds
 from sweeps.samplers import ask_seed, exhausted, make_sampler
 
@@ -92,13 +93,10 @@ class _Search:
     def params(self, trial: FrozenTrial) -> dict[str, Any]:
         return self.study.space.decode(trial.params)
 
-    def twin(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-        for earlier in trials[: trial.number]:
-            lasting = earlier.state in (TrialState.COMPLETE, TrialState.PRUNED)
-            ours = earlier.state == TrialState.RUNNING and "seed" in earlier.user_attrs
-            if earlier.params == trial.params and (lasting or ours):
-                return earlier
-        return None
+    def twin(self, stored: Mapping[str, Any], earlier: Sequence[FrozenTrial]) -> FrozenTrial | None:
+        # A trial that failed says nothing about its setting.
+        lasting = (t for t in earlier if t.state in (TrialState.COMPLETE, TrialState.PRUNED) or is_ours(t))
+        return next((trial for trial in lasting if trial.params == stored), None)
 
 
 class _Replicas:
@@ -117,7 +115,7 @@ class _Replicas:
     def params(self, trial: FrozenTrial) -> dict[str, Any]:
         return trial.user_attrs["params"]
 
-    def twin(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> None:
+    def twin(self, stored: Mapping[str, Any], earlier: Sequence[FrozenTrial]) -> None:
         return None
 
 

@@ -27,7 +27,7 @@ EPOCH_METRICS = (
 """Metric columns that `Results.epochs` always has; others follow where a trial recorded them."""
 
 RESULT_METRICS = (
-    *("parameters", "seconds", "best_epoch"),
+    *("parameters", "best_epoch"),
     *("test/nll", "test/nll_se", "test/iw_nll", "test/iw_nll_se", "test/distortion", "test/rate"),
     *("test/active_units", "test/images", "test/importance_samples"),
 )

@@ -11,21 +11,21 @@ end those that end. Each step is durable before the next begins:
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from sweeps.atomic import Draft, commit, judge, write_notes
 from sweeps.budget import best_trial, reported_epochs
 from sweeps.errors import UserError
 from sweeps.lanes import Failure, Lanes, Outcome, Progress, Trial, TrialResult
-from sweeps.observer import Observer, Running, Snapshot
-from sweeps.outcome import STATE_NAMES, STATES, checked, decided_outcome, has_done, is_ours
+from sweeps.observer import Observer, Snapshot
+from sweeps.outcome import STATE_NAMES, STATES, as_running, checked, decided_outcome, has_done, is_ours
 
 __all__ = ["ERRORS_IN_A_ROW", "Clock", "Rounds", "Source"]
 
@@ -48,8 +48,8 @@ class Source(Protocol):
     def params(self, trial: FrozenTrial) -> dict[str, Any]:
         """The searched parameters as the workload gets them."""
 
-    def twin(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-        """The earlier trial of the same setting, finished or running, that makes this one a duplicate."""
+    def twin(self, stored: Mapping[str, Any], earlier: Sequence[FrozenTrial]) -> FrozenTrial | None:
+        """The earlier trial with these parameters, finished or running, that makes another one a duplicate."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Rounds:
         for trial in self._trials():
             if not is_ours(trial) or trial.user_attrs["round"] is not None:
                 continue
-            twin = self.source.twin(trial, self._trials())
+            twin = self.source.twin(trial.params, self._trials()[: trial.number])
             if twin is None and len(self.held) < self.lanes.width:
                 held = self._hold(trial)
                 held.write("duplicate_of", None)
@@ -160,11 +160,7 @@ class Rounds:
         if self.study.user_attrs.get("stopped"):
             self.study.set_user_attr("stopped", None)
             self.study.set_user_attr("finished", False)
-        likeness = optuna.trial.create_trial(
-            state=TrialState.RUNNING, params=dict(draft.stored), distributions=dict(draft.distributions)
-        )
-        likeness.number = draft.number
-        twin = self.source.twin(likeness, self._trials())
+        twin = self.source.twin(draft.stored, self._trials())
         where = {"round": self.round} if twin is None else {"round": None, "duplicate_of": twin.number}
         held = self._hold(commit(self.study, draft, {"seed": draft.seed, "started": self.clock(), **where}))
         for observer in self.observers:
@@ -295,7 +291,7 @@ class Rounds:
         best = best_trial(trials)
         return Snapshot(
             phase=self.phase,
-            running=tuple(_running(self.held[t.number].trial, t) for t in trials if t.number in self.held),
+            running=tuple(as_running(self.held[t.number].trial, t) for t in trials if t.number in self.held),
             **{name: sum(trial.state == state for trial in trials) for name, state in STATES.items()},
             planned=self.source.planned,
             best_value=best and best.value,
@@ -304,9 +300,3 @@ class Rounds:
             epochs=reported_epochs(trials),
             elapsed=self.elapsed,
         )
-
-
-def _running(trial: Trial, stored: FrozenTrial) -> Running:
-    epoch = len(stored.intermediate_values)
-    value = stored.intermediate_values[stored.last_step] if epoch else None
-    return Running(trial=replace(trial, epoch=epoch), epoch=epoch, value=value)

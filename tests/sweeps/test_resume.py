@@ -275,7 +275,9 @@ with study_lock(Path({runs!r}), "toy"):
 PATHS = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
 
 
-def killed_process(runs: Path, url: str | None, has_begun: Callable[[], bool]) -> None:
+def killed_process(
+    runs: Path, url: str | None, has_begun: Callable[[], bool], by: signal.Signals = signal.SIGKILL
+) -> None:
     """Run the study above in a process of its own and kill it once it has begun."""
     code = SLOW.format(paths=PATHS, runs=str(runs), url=url)
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
@@ -284,7 +286,7 @@ def killed_process(runs: Path, url: str | None, has_begun: Callable[[], bool]) -
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline, "the process trains nothing"
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
+    os.kill(process.pid, by)
     process.wait()
     process.stderr.close()
 
@@ -297,17 +299,13 @@ def continued(runs: Path, url: str | None) -> Any:
     return optuna_study
 
 
-def test_a_process_killed_by_the_system(tmp_path):
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])
+def test_a_process_killed_by_a_signal(tmp_path, by):
     journal = tmp_path / "journal" / "toy.log"
-    killed_process(tmp_path, None, lambda: journal.exists() and journal.read_bytes().count(b"\n") > 60)
-    before = [trial for trial in continued_trials(tmp_path) if trial.state.is_finished()]
-    optuna_study = continued(tmp_path, None)
-    assert len(before) < 10
-    assert table(optuna_study) == table(continued(tmp_path / "whole", None))
-
-
-def continued_trials(runs: Path) -> list[Any]:
-    return open_storage(None, runs, "toy", must_exist=True).get_all_trials(0)
+    killed_process(tmp_path, None, lambda: journal.exists() and journal.read_bytes().count(b"\n") > 60, by)
+    left = open_storage(None, tmp_path, "toy", must_exist=True).get_all_trials(0)
+    assert sum(trial.state.is_finished() for trial in left) < 10
+    assert table(continued(tmp_path, None)) == table(continued(tmp_path / "whole", None))
 
 
 @pytest.mark.parametrize("tail", [b'{"op_code":5,"worker', b'{"op_code":5,"worker\n', b"\0" * 4096, b'{"a"}\n{"b'])

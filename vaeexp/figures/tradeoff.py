@@ -52,7 +52,7 @@ def rate_distortion(results: Results) -> Figure | None:
     rate, distortion = trials["val/rate"].to_numpy(float), trials["val/distortion"].to_numpy(float)
     # A wide reach: that a small β buys distortion at a rate of hundreds of nats is what the plane is there to show.
     _, right = robust_limits(rate, reach=6)
-    bottom, top = robust_limits(distortion[trials["state"] == "complete"], distortion, reach=3)
+    bottom, top = robust_limits(distortion[trials["state"] == "complete"], distortion, reach=6)
     left = min(0.0, float(rate.min()))
     axes.set_xlim(left - 0.02 * (right - left), right + 0.04 * (right - left))
     axes.set_ylim(bottom, top)

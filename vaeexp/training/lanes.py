@@ -124,7 +124,7 @@ class TrainingLanes:
         group = next(group for group in self._all() if number in group.lanes)
         lane, folder = group.lanes[number], self._trial_folder(group.lanes[number].trial)
         metrics: dict[str, float] = {"parameters": float(sum(s.numel() for s in lane.layout.shapes.values()))}
-        metrics |= {"seconds": lane.seconds, "best_epoch": float(lane.best_epoch)}
+        metrics |= {"best_epoch": float(lane.best_epoch)}
         if lane.best_epoch:
             folder.mkdir(parents=True, exist_ok=True)
             self._test(lane, group, outcome.state == "complete")
