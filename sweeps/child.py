@@ -64,11 +64,11 @@ class Child:
         theirs.close()
         self._command = "start"
 
-    def send(self, command: str, *given: Any, **options: Any) -> None:
+    def send(self, command: str, *given: Any) -> None:
         """Call a method of the lanes; `receive` has the answer."""
         self.idle, self._command = False, command
         with contextlib.suppress(OSError):  # of a dead child; `receive` tells
-            self.connection.send((command, given, options))
+            self.connection.send((command, given))
 
     def receive(self) -> Any:
         """The answer, once it is there. Raises Lost, or the child's UserError."""
@@ -156,11 +156,11 @@ def _serve(connection: Connection, recipe: bytes) -> None:
     connection.send_bytes(_answer(build, lambda: lanes.width))
     while lanes is not None:
         try:
-            command, given, options = connection.recv()
+            command, given = connection.recv()
         except EOFError:
             return
         method = getattr(lanes, command)
-        connection.send_bytes(_answer(lambda: method(*given, **options), lambda: lanes.width))  # noqa: B023
+        connection.send_bytes(_answer(lambda: method(*given), lambda: lanes.width))  # noqa: B023
         if command == "close":
             return
 

@@ -101,5 +101,5 @@ class Lanes(Protocol):
     def release(self, number: int, outcome: Outcome) -> TrialResult:
         """Free the lane of a trial that ended (in any state) and hand back what it made."""
 
-    def close(self, *, keep: bool) -> None:
-        """Give everything back. `keep`: first write checkpoints of the trials still held."""
+    def close(self) -> None:
+        """Give everything back. Trials still held go on from their checkpoints, whenever they are admitted again."""

@@ -131,10 +131,7 @@ class ToyLanes:
         self.checkpoints.pop(lane.trial.name, None)
         return TrialResult(number=number, metrics={"last": lane.state}, folder=f"trials/{lane.trial.name}")
 
-    def close(self, *, keep: bool) -> None:
-        if keep:
-            for lane in self._lanes.values():
-                self._save(lane)
+    def close(self) -> None:
         self._lanes.clear()
 
 
@@ -168,8 +165,7 @@ def check_lanes(
     _check_side_by_side(make_lanes, trials(), expected, same)
     _check_waiting(make_lanes, trials(), expected, same)
     _check_refill(make_lanes, trials(), expected, same)
-    _check_continue(make_lanes, trials(), expected, same, keep=True)
-    _check_continue(make_lanes, trials(), expected, same, keep=False)
+    _check_continue(make_lanes, trials(), expected, same)
 
 
 @dataclass(frozen=True)
@@ -202,7 +198,7 @@ def _check_alone(make_lanes: Callable[[], Lanes], trials: Sequence[Trial], epoch
         result = _complete(lanes, trial.number, epochs, min(curve))
         assert result.number == trial.number, f"released {trial.number}, got the result of {result.number}"
         curves.append(curve)
-    lanes.close(keep=False)
+    lanes.close()
     return curves
 
 
@@ -217,7 +213,7 @@ def _check_side_by_side(make_lanes: Any, trials: Sequence[Trial], expected: list
         for progress in progresses:
             index = progress.number - trials[0].number
             same(progress.value, expected[index][epoch], f"beside a neighbour, epoch {epoch + 1}")
-    lanes.close(keep=False)
+    lanes.close()
 
 
 def _check_waiting(make_lanes: Any, trials: Sequence[Trial], expected: list[list[float]], same: _Same) -> None:
@@ -232,7 +228,7 @@ def _check_waiting(make_lanes: Any, trials: Sequence[Trial], expected: list[list
     (progress,) = lanes.advance([trials[0].number])
     assert progress.epoch == 2, f"a lane that waited is at epoch {progress.epoch}, not 2"
     same(progress.value, expected[0][1], "after waiting")
-    lanes.close(keep=False)
+    lanes.close()
 
 
 def _check_refill(make_lanes: Any, trials: Sequence[Trial], expected: list[list[float]], same: _Same) -> None:
@@ -247,11 +243,11 @@ def _check_refill(make_lanes: Any, trials: Sequence[Trial], expected: list[list[
     assert (old.epoch, new.epoch) == (2, 1), f"epochs after a refill: {old.epoch}, {new.epoch}"
     same(old.value, expected[1][1], "beside a refilled lane")
     same(new.value, expected[2][0], "in a refilled lane")
-    lanes.close(keep=False)
+    lanes.close()
 
 
 def _check_continue(
-    make_lanes: Any, trials: Sequence[Trial], expected: list[list[float]], same: _Same, *, keep: bool
+    make_lanes: Any, trials: Sequence[Trial], expected: list[list[float]], same: _Same
 ) -> None:
     """A second process goes on from the checkpoints, or without them, as if there had been one process."""
     first = make_lanes()
@@ -260,7 +256,7 @@ def _check_continue(
         first.admit(trial)
     for _ in range(reported):
         first.advance([trial.number for trial in trials[:2]])
-    first.close(keep=keep)
+    first.close()
     second = make_lanes()
     for trial, epoch in zip(trials[:2], (reported, reported - 1), strict=True):
         second.admit(Trial(number=trial.number, params=trial.params, seed=trial.seed, epoch=epoch))
@@ -269,8 +265,8 @@ def _check_continue(
     assert progress.epoch == reported, f"continued after epoch {reported - 1}, got epoch {progress.epoch}"
     same(progress.value, expected[1][reported - 1], "continued behind its checkpoint")
     first_one, second_one = second.advance([trial.number for trial in trials[:2]])
-    same(first_one.value, expected[0][reported], f"continued, keep={keep}")
-    same(second_one.value, expected[1][reported], f"continued one epoch later, keep={keep}")
+    same(first_one.value, expected[0][reported], "continued")
+    same(second_one.value, expected[1][reported], "continued one epoch later")
     for trial in trials[:2]:
         _complete(second, trial.number, reported + 1, 0.0)
-    second.close(keep=False)
+    second.close()

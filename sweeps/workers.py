@@ -17,7 +17,6 @@ from sweeps.lanes import Failure, Lanes, Outcome, Progress, Trial, TrialResult
 __all__ = ["WorkerError", "WorkerLanes"]
 
 _DEATHS = 3  # in one epoch, before a child's trials are given up
-_KEEP_SECONDS = 8.0  # for checkpoints at the end
 _CLOSE_SECONDS = 1.0  # for an orderly end without them
 
 _Command = tuple[str, tuple]
@@ -62,7 +61,7 @@ class WorkerLanes:
             for child in self._children:
                 child.receive()
         except BaseException as error:
-            self.close(keep=False)
+            self.close()
             if isinstance(error, Lost):
                 raise WorkerError(f"{child.name} could not start: {error.detail}") from None
             raise
@@ -112,16 +111,13 @@ class WorkerLanes:
         del child.trials[number]
         return result
 
-    def close(self, *, keep: bool) -> None:
-        """End every child; with `keep`, the idle ones have a few seconds to write checkpoints.
-
-        A child whose epoch the driver has not seen is killed: its checkpoint would be ahead of what is reported.
-        """
-        deadline = time.monotonic() + (_KEEP_SECONDS if keep else _CLOSE_SECONDS)
+    def close(self) -> None:
+        """End every child: an idle one closes its lanes, one in the midst of an epoch is killed."""
+        deadline = time.monotonic() + _CLOSE_SECONDS
         idle = [child for child in self._children if child.idle]
         try:
             for child in idle:
-                child.send("close", keep=keep)
+                child.send("close")
             for child in idle:
                 child.end(deadline)
         finally:

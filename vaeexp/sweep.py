@@ -174,7 +174,7 @@ def _lanes(job: Job, execution: Execution) -> Iterator["WorkerLanes"]:
     try:
         yield lanes
     finally:
-        lanes.close(keep=False)
+        lanes.close()
 
 
 def _conclude(job: Job, storage: "BaseStorage", optuna_study: "optuna.Study", tracker: "Tracker") -> Path:

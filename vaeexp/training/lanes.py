@@ -134,7 +134,7 @@ class TrainingLanes:
         (folder / CHECKPOINT).unlink(missing_ok=True)
         return TrialResult(number=number, metrics=metrics, folder=str(folder) if folder.exists() else None)
 
-    def close(self, *, keep: bool = False) -> None:
+    def close(self) -> None:
         self._groups.clear()
 
     def _round(self, numbers: list[int], *, replay: bool) -> dict[int, Progress]:
