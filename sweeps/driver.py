@@ -63,6 +63,7 @@ def run_replicas(
     Raises:
         UserError: as `search`.
     """
+    _reassign(replica_study, replicas)
     Rounds("replicas", replica_study, lanes, observers, clock, _Replicas(replicas)).run()
 
 
@@ -106,9 +107,8 @@ class _Replicas:
         self.plan, self.planned = plan, len(plan)
 
     def draft(self, trials: Sequence[FrozenTrial], elapsed: float) -> Draft | str:
-        known = [(t.user_attrs["of"], t.user_attrs["seed"], t.user_attrs["params"]) for t in trials]
         for replica in self.plan:
-            if (replica.of, replica.seed, dict(replica.params)) not in known:
+            if not any(_serves(trial, replica) for trial in trials):
                 return Draft(number=len(trials), seed=replica.seed, user_attrs=_replica_attrs(replica))
         return "Every replica is done."
 
@@ -117,6 +117,35 @@ class _Replicas:
 
     def twin(self, stored: Mapping[str, Any], earlier: Sequence[FrozenTrial]) -> None:
         return None
+
+
+def _is_run_of(trial: FrozenTrial, replica: "Replica") -> bool:
+    attrs = trial.user_attrs
+    return (attrs["of"], attrs["seed"], attrs["params"]) == (replica.of, replica.seed, dict(replica.params))
+
+
+def _serves(trial: FrozenTrial, replica: "Replica") -> bool:
+    """Whether this run makes the planned one needless: it is the same, and it saw the test images if that is wanted."""
+    return _is_run_of(trial, replica) and (trial.user_attrs["test"] or not replica.test)
+
+
+def _reassign(replica_study: optuna.Study, replicas: Sequence["Replica"]) -> None:
+    """Give runs of an earlier plan the roles that they have in this one, after a study was extended.
+
+    Optuna lets no finished trial change, so this stands in an attribute of the study: `reassigned`, by number.
+    """
+    reassigned = dict(replica_study.user_attrs.get("reassigned", {}))
+    for trial in replica_study.get_trials(deepcopy=False):
+        for replica in replicas:
+            if not _is_run_of(trial, replica):
+                continue
+            roles, pair = (
+                dict.fromkeys([*trial.user_attrs["roles"], *replica.roles]),
+                replica.pair or trial.user_attrs["pair"],
+            )
+            serves = _serves(trial, replica)
+            reassigned[str(trial.number)] = {"roles": list(roles) if serves else [], "pair": pair if serves else None}
+    replica_study.set_user_attr("reassigned", reassigned)
 
 
 def _replica_attrs(replica: "Replica") -> dict[str, Any]:

@@ -46,7 +46,8 @@ class Observer(Protocol):
     def trial_started(self, trial: Trial, *, resumed: bool) -> None: ...
 
     def epoch_finished(self, trial: Trial, progress: Progress) -> None:
-        """After the value is durable in the storage. Replayed epochs are not told again."""
+        """After the value is durable in the storage. Replayed epochs are not told again, but for the newest of a trial that
+        is resumed: the process may have died before it could tell it."""
 
     def trial_ended(self, trial: Trial, outcome: Outcome, result: TrialResult, duplicate_of: int | None) -> None:
         """Before the trial is told to Optuna; what is recorded here must be durable on return."""

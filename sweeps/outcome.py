@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sweeps.lanes import Failure, Outcome, Progress, Trial
 from sweeps.observer import Running
 
-__all__ = ["STATES", "STATE_NAMES", "as_running", "checked", "decided_outcome", "has_done", "is_ours"]
+__all__ = ["STATES", "STATE_NAMES", "as_running", "checked", "decided_outcome", "has_done", "is_ours", "last_progress"]
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 """`Outcome.state` → state of the Optuna trial."""
@@ -56,3 +56,12 @@ def as_running(trial: Trial, stored: FrozenTrial) -> Running:
     epoch = len(stored.intermediate_values)
     value = stored.intermediate_values[stored.last_step] if epoch else None
     return Running(trial=replace(trial, epoch=epoch), epoch=epoch, value=value)
+
+
+def last_progress(stored: FrozenTrial) -> Progress | None:
+    """The newest epoch that a trial has reported, without its pictures; None before the first."""
+    epoch = len(stored.intermediate_values)
+    if not epoch:
+        return None
+    metrics = stored.user_attrs.get(f"metrics/{epoch}") or {}
+    return Progress(number=stored.number, epoch=epoch, value=stored.intermediate_values[epoch], metrics=metrics)

@@ -57,9 +57,17 @@ _DTYPES = {
 }
 
 
-def trials_table(found: Sequence[tuple[bool, "FrozenTrial"]], space: Space) -> pd.DataFrame:
-    """`Results.trials` from (is a replica, trial) of every trial; the columns of `space` are there in any case."""
-    rows = [_row(replica, trial) for replica, trial in found]
+def trials_table(
+    found: Sequence[tuple[bool, "FrozenTrial"]], space: Space, reassigned: Mapping[str, Any]
+) -> pd.DataFrame:
+    """`Results.trials` from (is a replica, trial) of every trial; the columns of `space` are there in any case.
+
+    `reassigned`: number of a replica → its `roles` and `pair` in the newest plan, where they have changed.
+    """
+    rows = [
+        _row(replica, trial) | (_roles(reassigned.get(str(trial.number))) if replica else {})
+        for replica, trial in found
+    ]
     columns = {name: _series([row[name] for row in rows], dtype) for name, dtype in _DTYPES.items()}
     params = [trial.user_attrs.get("params") or _decoded(trial.params, space) for _, trial in found]
     kinds = {parameter.name: parameter.kind for parameter in space.parameters}
@@ -110,6 +118,10 @@ def _row(replica: bool, trial: "FrozenTrial") -> dict[str, Any]:
         "replica_seed": attributes.get("replica_seed"),
         "pair": attributes.get("pair"),
     }
+
+
+def _roles(assigned: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {} if assigned is None else {"roles": tuple(assigned["roles"]), "pair": assigned["pair"]}
 
 
 def _best(trial: "FrozenTrial", ending: Mapping[str, Any]) -> tuple[int | None, float]:

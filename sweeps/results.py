@@ -66,10 +66,12 @@ def read_results(storage: "BaseStorage", name: str) -> Results:
     attributes = dict(storage.get_study_user_attrs(known[name]))
     replicas = known.get(f"{name}.replicas")
     found = [(False, trial) for trial in storage.get_all_trials(known[name], deepcopy=False)]
+    reassigned: dict[str, Any] = {}
     if replicas is not None:
         found += [(True, trial) for trial in storage.get_all_trials(replicas, deepcopy=False)]
+        reassigned = storage.get_study_user_attrs(replicas).get("reassigned", {})
     space = Space.from_dict((attributes.get("spec") or {}).get("search") or {})
-    return Results(name, attributes, trials_table(found, space), epochs_table(found))
+    return Results(name, attributes, trials_table(found, space, reassigned), epochs_table(found))
 
 
 def ranked(results: Results) -> pd.DataFrame:

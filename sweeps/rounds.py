@@ -11,10 +11,10 @@ end those that end. Each step is durable before the next begins:
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -25,31 +25,16 @@ from sweeps.budget import best_trial, reported_epochs
 from sweeps.errors import UserError
 from sweeps.lanes import Failure, Lanes, Outcome, Progress, Trial, TrialResult
 from sweeps.observer import Observer, Snapshot
-from sweeps.outcome import STATE_NAMES, STATES, as_running, checked, decided_outcome, has_done, is_ours
+from sweeps.outcome import STATE_NAMES, STATES, as_running, checked, decided_outcome, has_done, is_ours, last_progress
+from sweeps.source import Source
 
-__all__ = ["ERRORS_IN_A_ROW", "Clock", "Rounds", "Source"]
+__all__ = ["ERRORS_IN_A_ROW", "Clock", "Rounds"]
 
 Clock = Callable[[], float]
 """Seconds since some fixed moment, as `time.time`."""
 
 ERRORS_IN_A_ROW = 10
 """So many trials that fail one after the other with an error are a bug, which must not burn the budget."""
-
-
-class Source(Protocol):
-    """Where the trials of a phase come from."""
-
-    planned: int | None
-    """How many there will be, if that is known."""
-
-    def draft(self, trials: Sequence[FrozenTrial], elapsed: float) -> Draft | str:
-        """The next trial, given all so far and the seconds spent; or a sentence that says why there is none."""
-
-    def params(self, trial: FrozenTrial) -> dict[str, Any]:
-        """The searched parameters as the workload gets them."""
-
-    def twin(self, stored: Mapping[str, Any], earlier: Sequence[FrozenTrial]) -> FrozenTrial | None:
-        """The earlier trial with these parameters, finished or running, that makes another one a duplicate."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +92,10 @@ class Rounds:
         for trial in running:
             for observer in self.observers:
                 observer.trial_started(self._hold(trial).trial, resumed=True)
+        for trial in running:  # the process may have died before it could tell the newest epoch
+            if newest := last_progress(trial):
+                for observer in self.observers:
+                    observer.epoch_finished(self._hold(trial).trial, newest)
         admitted = [trial for trial in running if trial.user_attrs["round"] is not None]
         self._end_late([trial for trial in admitted if decided_outcome(trial, decided)], decided)
         going_on = [trial for trial in admitted if not decided_outcome(trial, decided)]

@@ -246,9 +246,7 @@ def _check_refill(make_lanes: Any, trials: Sequence[Trial], expected: list[list[
     lanes.close()
 
 
-def _check_continue(
-    make_lanes: Any, trials: Sequence[Trial], expected: list[list[float]], same: _Same
-) -> None:
+def _check_continue(make_lanes: Any, trials: Sequence[Trial], expected: list[list[float]], same: _Same) -> None:
     """A second process goes on from the checkpoints, or without them, as if there had been one process."""
     first = make_lanes()
     reported = len(expected[0]) - 1

@@ -23,7 +23,20 @@ LAYERS = (
     {"training"},
     {"figures"},
     {"report"},
-    {"execution", "inspect", "plan", "progress", "record", "registry", "serving", "status", "study", "sweep", "worker"},
+    {
+        "execution",
+        "inspect",
+        "job",
+        "plan",
+        "progress",
+        "record",
+        "registry",
+        "serving",
+        "status",
+        "study",
+        "sweep",
+        "worker",
+    },
     {"cli"},
 )
 """A module of vaeexp imports from its own layer and from those before it."""

@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 __all__ = ["register_best"]
 
 
-def register_best(results: "Results", dataset: "Dataset", tracker: "Tracker") -> None:
+def register_best(results: "Results", dataset: "Dataset", tracker: "Tracker", runs: Path) -> None:
     """Register the best run that left weights; nothing when no trial completed."""
     run = best_run(results)
-    if run is None or run["folder"] is None or not (Path(run["folder"]) / "weights.safetensors").exists():
+    if run is None:
+        return
+    folder = runs / "trials" / results.name / run["name"]
+    if not (folder / "weights.safetensors").exists():
         return
     from vaeexp.serving import Reconstructor
 
-    folder = Path(run["folder"])
     scale = 1 if dataset.binarisation == "static" else 255
     images = np.asarray(dataset.validation.images[:2], dtype=np.float32) / scale
     tracker.register_model(

@@ -184,7 +184,7 @@ def _conclude(job: Job, storage: "BaseStorage", optuna_study: "optuna.Study", tr
 
     optuna_study.set_user_attr("finished", True)
     results = read_results(storage, job.study.name)
-    register_best(results, job.dataset, tracker)
+    register_best(results, job.dataset, tracker, job.options.runs)
     path = _write_report(job, storage)
     tracker.log_study_folder(path.parent, "report")
     _say_where(job, path)

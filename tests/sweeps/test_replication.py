@@ -227,3 +227,28 @@ def test_end_to_end_through_the_driver():
         two = runs[runs["pair"] == pair["pair"]]
         assert two["params.beta"].nunique() == two["seed"].nunique() == 1
     assert confirmed(results)["of"].tolist() == ranked(results)["number"].tolist()[:2]
+
+
+def test_an_extended_study_gives_runs_of_the_old_plan_their_new_roles():
+    search_space = {
+        "beta": {"kind": "float", "low": 0.0, "high": 1.0},
+        "optimizer": {"kind": "choice", "values": ["adam", "adamax"]},
+    }
+    before = replace(
+        toy_study(search_space, trials=6), confirm=None, compare=Compare(parameter="optimizer", top=1, seeds=2)
+    )
+    after = replace(before, confirm=Confirm(top=1, seeds=1), compare=Compare(parameter="optimizer", top=2, seeds=2))
+    optuna_study = in_memory(before)
+    storage = optuna_study._storage
+    search(optuna_study, before, ToyLanes(), [])
+    for study in (before, after):
+        run_replicas(replica_study(storage, "toy"), plan_replicas(read_results(storage, "toy"), study), ToyLanes(), [])
+    results = read_results(storage, "toy")
+    runs = results.trials[results.trials["replica"]]
+    plan = plan_replicas(results, after)
+    tested = [run for run in plan if run.test]
+    assert len(runs) == len(plan) + len(tested), "only what had not looked at the test images is trained again"
+    in_use = runs[runs["roles"].map(len) > 0]
+    expected = {(run.of, run.seed, run.roles, run.pair) for run in plan}
+    assert {(r["of"], r["seed"], r["roles"], r["pair"]) for r in in_use.to_dict("records")} == expected
+    assert len(pairs(results, "optimizer")) == len({run.pair for run in plan if run.pair})

@@ -200,7 +200,8 @@ def test_orphans_are_taken_up_where_they_were():
     search(in_memory(study, journal), study, lanes, [watcher], clock=SimulatedClock())
     assert watcher.events[:2] == [("started", 0, True), ("started", 1, True)]
     assert lanes.events[:3] == ["admit 0@2", "admit 1@2", "advance 0 1"]
-    assert [event for event in watcher.events if event[:2] == ("epoch", 0)] == [("epoch", 0, 3), ("epoch", 0, 4)]
+    told = [event[2] for event in watcher.events if event[:2] == ("epoch", 0)]
+    assert told == [2, 3, 4], "the newest epoch before the crash is told again: it may not have been told"
 
 
 def test_a_round_that_was_cut_off_is_finished_before_the_next_begins():

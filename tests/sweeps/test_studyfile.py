@@ -83,7 +83,7 @@ def test_beta_mnist_says_what_its_file_says():
     assert (study.space["learning_rate"].low, study.space["learning_rate"].high) == (1e-4, 1e-2)
     assert study.fixed["train"].epochs == 30
     assert study.fixed["model"].hidden == (512, 512)
-    assert (study.sampler.name, study.pruner.name, study.pruner.warmup_epochs) == ("tpe", "median", 4)
+    assert (study.sampler.name, study.pruner.name, study.pruner.warmup_epochs) == ("tpe", "median", 5)
     assert (study.budget.trials, study.budget.seconds) == (40, None)
     assert (study.confirm.top, study.compare.parameter) == (3, "optimizer")
 

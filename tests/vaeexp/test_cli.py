@@ -251,7 +251,7 @@ def test_show_tells_what_is_fixed_searched_and_default() -> None:
     assert ["train", "epochs", "5", "study", "file"] in rows
     assert ["train", "patience", "0", "default"] in rows
     assert ["train", "beta", "searched"] in rows
-    assert ["pruner", "median", "startup_trials=6", "warmup_epochs=4"] in rows
+    assert ["pruner", "median", "startup_trials=8", "warmup_epochs=5"] in rows
     assert ["budget", "trials=40"] in rows
 
 

@@ -8,12 +8,13 @@ from vaeexp.data import open_dataset
 from vaeexp.settings import DataSettings, ModelSettings, Settings, TrainSettings
 from vaeexp.worker import open_source
 
-EPOCHS = 12
+EPOCHS = 8
 SETTINGS = Settings(
     model=ModelSettings(hidden=(256, 256), latent_size=10, components=8),
     train=TrainSettings(epochs=EPOCHS, batch_size=32, learning_rate=2e-3),
 )
-REACHED = 125.0
+LEARNING_RATES = {"adam": 2e-3, "adamax": 6e-3}
+REACHED = 140.0
 """Validation −ELBO in nats per image; the mean image alone, as a Bernoulli for each pixel, stands above 200."""
 
 
@@ -35,7 +36,7 @@ def test_every_prior_and_optimizer_learns(tmp_path, digits):
         for optimizer in ("adam", "adamax")
     ]
     for number, (prior, optimizer) in enumerate(kinds):
-        lanes.admit(trial(number, prior=prior, optimizer=optimizer))
+        lanes.admit(trial(number, prior=prior, optimizer=optimizer, learning_rate=LEARNING_RATES[optimizer]))
     rounds = [lanes.advance(range(len(kinds))) for _ in range(EPOCHS)]
     last = {kind: rounds[-1][number].value for number, kind in enumerate(kinds)}
     print({kind: round(value, 1) for kind, value in last.items()})
