@@ -11,6 +11,7 @@ from sweeps.errors import UserError
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.settings import Settings
 from vaeexp.study import open_study_file, settings_of
+from vaeexp.terminal import write_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,6 +69,7 @@ class Job:
 
 def prepare_job(options: SweepOptions, console: "Console") -> Job:
     """Check what was given, from the cheapest to the dearest."""
+    from sweeps.tracking.store import tracking_uri
     from vaeexp.training.precision import resolve_device
 
     overrides = list(options.overrides)
@@ -76,13 +78,14 @@ def prepare_job(options: SweepOptions, console: "Console") -> Job:
     study = open_study_file(options.study, overrides=overrides, name_as=options.name)
     for folder, flag in ((options.runs, "--runs"), (options.reports, "--reports")):
         _check_writable(folder, flag)
+    tracking_uri(options.tracking, options.runs)
     resolve_device(options.execution.get("device", "auto"))
     settings = settings_of(study)
     dataset = open_dataset(
         settings.data,
         root=options.data,
         full_data=options.full_data,
-        say=lambda text: console.print(text, style="yellow", highlight=False),
+        say=lambda text: write_line(console, text, style="yellow"),
     )
     _check_batches(study, settings, dataset)
     return Job(options=options, study=study, settings=settings, dataset=dataset, console=console)

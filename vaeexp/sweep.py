@@ -11,6 +11,7 @@ from vaeexp.execution import Execution, resolve_execution
 from vaeexp.job import Job, SweepOptions, prepare_job
 from vaeexp.record import describe_run
 from vaeexp.study import maxima_of, uses_average
+from vaeexp.terminal import write_line
 
 if TYPE_CHECKING:
     import optuna
@@ -83,8 +84,8 @@ def _check_same_data(job: Job, record: Mapping[str, Any] | None) -> None:
 
 def _already_finished(job: Job, storage: "BaseStorage", optuna_study: "optuna.Study") -> Path:
     name, more = job.study.name, (job.study.budget.trials or 40) * 2
-    job.console.print(f"The study '{name}' is complete: {optuna_study.user_attrs.get('stopped', '')}")
-    job.console.print(f"To extend it: {job.command(budget=False)} --trials {more}")
+    write_line(job.console, f"The study '{name}' is complete: {optuna_study.user_attrs.get('stopped', '')}")
+    write_line(job.console, f"To extend it: {job.command(budget=False)} --trials {more}")
     path = job.options.reports / name / "README.md"
     if not path.exists():
         path = _write_report(job, storage)
@@ -116,8 +117,9 @@ def _tracking(job: Job, record: Mapping[str, Any], execution: Execution) -> Iter
         yield tracker
     except KeyboardInterrupt:
         tracker.close("interrupted", timeout=5)
-        job.console.print(
-            f"\nStopped. What is finished is kept, and what was running resumes. Continue with: {job.command()}"
+        write_line(
+            job.console,
+            f"Stopped. What is finished is kept, and what was running resumes. Continue with: {job.command()}",
         )
         raise
     except BaseException:
@@ -125,7 +127,7 @@ def _tracking(job: Job, record: Mapping[str, Any], execution: Execution) -> Iter
         raise
     pending = tracker.close("finished")
     if pending:
-        job.console.print(pending.message, style="yellow")
+        write_line(job.console, pending.message, style="yellow")
 
 
 def _search_and_confirm(
@@ -201,19 +203,19 @@ def _write_report(job: Job, storage: "BaseStorage") -> Path:
 def _announce(job: Job, execution: Execution) -> None:
     train, validation, test = job.dataset.sizes
     lanes = execution.processes * execution.width
-    job.console.print(f"{job.study.name}: {job.study.question}", highlight=False)
-    job.console.print(
+    write_line(job.console, f"{job.study.name}: {job.study.question}")
+    write_line(
+        job.console,
         f"{job.dataset.title}: {train:,} images to train on, {validation:,} to validate, {test:,} to test. "
         f"{lanes} trials at once on {execution.device} ({execution.processes} processes × {execution.width} lanes, {execution.precision}).",
-        highlight=False,
     )
 
 
 def _say_where(job: Job, report: Path) -> None:
     runs = f" --runs {shlex.quote(str(job.options.runs))}" if job.options.runs != Path("mlruns") else ""
     browse = f"vaeexp ui{runs}" if job.options.tracking is None else f"vaeexp ui --tracking {job.options.tracking}"
-    job.console.print(f"Report: {report}", highlight=False, soft_wrap=True)
-    job.console.print(f"Browse the runs: {browse}", highlight=False, soft_wrap=True)
+    write_line(job.console, f"Report: {report}")
+    write_line(job.console, f"Browse the runs: {browse}")
 
 
 def _tags(record: Mapping[str, Any], execution: Execution) -> dict[str, str]:

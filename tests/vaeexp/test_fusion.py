@@ -272,3 +272,11 @@ def test_every_image_of_the_training_set_is_drawn_once_in_an_epoch():
     assert torch.equal(seen.flatten(1).sum(0), images(100).float().flatten(1).sum(0))
     again = torch.cat([targets for targets, _ in epoch_chunks(data, seed=1, epoch=1, batch_size=10, latent_size=2)])
     assert not torch.equal(seen, again)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_lanes_keep_the_protocol(tmp_path, kind):
+    from sweeps.testing import check_lanes
+
+    settings = [{"beta": 0.5}, {"optimizer": "adamax", "latent_size": 2}, {"learning_rate": 1e-4, "prior": "mixture"}]
+    check_lanes(lambda: make_lanes(tmp_path, group=kind, maxima={"latent_size": 6})[0], settings, epochs=2)
