@@ -85,9 +85,13 @@ def _measured_width(
     import torch
 
     from vaeexp.training.measure import best_width
+    from vaeexp.training.metrics import free_memory
     from vaeexp.worker import open_source
 
     if device.type == "cpu":
         torch.set_num_threads(1)
     source = open_source(dataset, device, study_seed=0)
-    return best_width(source, settings, maxima, precision=precision, group=group, most=max(1, min(trials, 512)))
+    width = best_width(source, settings, maxima, precision=precision, group=group, most=max(1, min(trials, 512)))
+    del source
+    free_memory(device)
+    return width

@@ -138,7 +138,8 @@ class LiveProgress:
 
     def render(self) -> Group:
         """Header and table, as wide and as high as the terminal allows."""
-        header = Text.assemble((self.study, "bold"), "  ", "  ".join(self._summary_parts()))
+        header = Text(_packed([self.study, *self._summary_parts()], self.console.width))
+        header.stylize("bold", 0, len(self.study))
         table = Table(box=None, pad_edge=False, header_style="dim")
         for title in ("trial", "epoch", self._objective, "state", "settings"):
             numeric = title in ("epoch", self._objective)
@@ -218,6 +219,17 @@ class LiveProgress:
 def _one_line(text: str) -> Text:
     """Text on one line, whose end is cut where there is no room."""
     return Text(text, no_wrap=True, overflow="crop")
+
+
+def _packed(parts: list[str], width: int) -> str:
+    """The parts on as many lines as they need; a part is never broken."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if len(lines[-1]) + 2 + len(part) <= width:
+            lines[-1] += f"  {part}"
+        else:
+            lines.append(part)
+    return "\n".join(lines)
 
 
 def _value(value: float | None) -> str:

@@ -184,9 +184,8 @@ def _conclude(job: Job, storage: "BaseStorage", optuna_study: "optuna.Study", tr
     from sweeps.results import read_results
     from vaeexp.registry import register_best
 
+    register_best(read_results(storage, job.study.name), job.dataset, tracker, job.options.runs)
     optuna_study.set_user_attr("finished", True)
-    results = read_results(storage, job.study.name)
-    register_best(results, job.dataset, tracker, job.options.runs)
     path = _write_report(job, storage)
     tracker.log_study_folder(path.parent, "report")
     _say_where(job, path)

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.outbox import Refused
+from sweeps.tracking.files import log_files
 from sweeps.tracking.models import register
-from sweeps.tracking.pictures import log_picture, pictured
+from sweeps.tracking.pictures import log_picture
 from sweeps.tracking.store import QUIET, STUDY_TAG, artifact_location, opening, prepare
 
 __all__ = ["Recorder"]
@@ -222,7 +223,7 @@ class Recorder:
         self._add_metrics(run, metrics, event["at"], event["epoch"])
         self._flush(run)
         if event["folder"] and event["duplicate_of"] is None:
-            self._log_files(run, self._runs_folder / event["folder"])
+            log_files(self._client, run.id, self._runs_folder / event["folder"])
         tags = {} if event["duplicate_of"] is None else {"sweeps.duplicate_of": str(event["duplicate_of"])}
         if event["failure"]:
             tags |= dict(zip(("sweeps.failure", "sweeps.message"), event["failure"], strict=True))
@@ -232,19 +233,6 @@ class Recorder:
             run.id, tags=[RunTag(key, value) for key, value in {**tags, "sweeps.state": state}.items()]
         )
         run.state = state
-
-    def _log_files(self, run: _Run, folder: Path) -> None:
-        """A trial's files below `trial/`, but no checkpoint, no half-written file, no picture that is shown as one."""
-        images = {Path(item.path).name for item in self._client.list_artifacts(run.id, "images")}
-        for path in sorted(folder.rglob("*")):
-            if (
-                not path.is_file()
-                or path.name == "checkpoint.safetensors"
-                or path.suffix == ".tmp"
-                or pictured(path, images)
-            ):
-                continue
-            self._client.log_artifact(run.id, str(path), "/".join(("trial", *path.relative_to(folder).parts[:-1])))
 
     def _folder(self, event: Event) -> None:
         self._client.log_artifacts(

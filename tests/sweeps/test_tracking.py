@@ -527,3 +527,22 @@ def _free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def test_files_of_a_local_store_take_their_space_once(tmp_path):
+    from mlflow import MlflowClient
+
+    from sweeps.tracking.files import log_files
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.create_experiment("links", artifact_location=(tmp_path / "arti facts").as_uri())
+    run_id, folder = client.create_run(experiment).info.run_id, tmp_path / "trial-0000"
+    folder.mkdir()
+    for name in ("weights.safetensors", "checkpoint.safetensors", "half.tmp"):
+        (folder / name).write_bytes(b"x" * 1000)
+    for _ in range(2):  # as after a crash in the midst of it
+        log_files(client, run_id, folder)
+    assert [item.path for item in client.list_artifacts(run_id, "trial")] == ["trial/weights.safetensors"]
+    kept = Path(client.download_artifacts(run_id, "trial/weights.safetensors"))
+    assert kept.read_bytes() == b"x" * 1000
+    assert (folder / "weights.safetensors").stat().st_nlink == 2

@@ -208,3 +208,12 @@ def test_figures_are_short() -> None:
         figure(value) for value in (None, float("nan"), 0.123456, 123.456, 12345.6, 12, True, (512, 512), "adam")
     ] == [*("", "", "0.1235", "123.46", "12,346", "12", "True", "512, 512", "adam")]
     assert params_text({"beta": 0.0123456, "latent_size": 12}) == "beta=0.0123 latent_size=12"
+
+
+def test_the_header_breaks_between_parts_only():
+    from vaeexp.progress import _packed
+
+    parts = ["study", "3/8 trials", "best 99.10", "5 s"]
+    assert _packed(parts, 200) == "study  3/8 trials  best 99.10  5 s"
+    assert _packed(parts, 18) == "study  3/8 trials\nbest 99.10  5 s"
+    assert _packed(parts, 4).split("\n") == parts
