@@ -104,7 +104,7 @@ def _values(field: Any) -> str:
         value
         for part in (field.annotation, *get_args(field.annotation))
         for value in get_args(part)
-        if isinstance(value, str)
+        if isinstance(value, str | int)
     ]
     kinds = {int: "whole number", float: "number", str: "name", tuple: "whole numbers"}
     types = [kinds[part] for part in (field.annotation, *get_args(field.annotation)) if part in kinds and not choices]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from vaeexp.data import Dataset
 from vaeexp.record import usable_cores
@@ -22,6 +22,7 @@ class Execution:
     width: int
     threads: int | None
     checkpoint_seconds: float
+    resident_mb: float | Literal["auto"]
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -62,7 +63,7 @@ def resolve_execution(
     if width is None and device.type == "cpu":
         width = 2
     if width is None or width == "auto":
-        width = _measured_width(dataset, settings, maxima, device, precision, group, trials)
+        width = _measured_width(dataset, settings, maxima, device, precision, group, trials, wanted.resident_mb)
     processes = wanted.processes
     if processes == "auto":
         devices = {"cpu": cores, "cuda": torch.cuda.device_count(), "mps": 1}[device.type]
@@ -76,11 +77,19 @@ def resolve_execution(
         width=width,
         threads=max(1, cores // processes) if device.type == "cpu" else None,
         checkpoint_seconds=wanted.checkpoint_seconds,
+        resident_mb=wanted.resident_mb,
     )
 
 
 def _measured_width(
-    dataset: Dataset, settings: Settings, maxima: Mapping[str, int], device, precision: str, group: str, trials: int
+    dataset: Dataset,
+    settings: Settings,
+    maxima: Mapping[str, int],
+    device,
+    precision: str,
+    group: str,
+    trials: int,
+    resident_mb: float | Literal["auto"],
 ) -> int:
     import torch
 
@@ -90,7 +99,7 @@ def _measured_width(
 
     if device.type == "cpu":
         torch.set_num_threads(1)
-    source = open_source(dataset, device, study_seed=0)
+    source = open_source(dataset, device, study_seed=0, resident_mb=resident_mb)
     width = best_width(source, settings, maxima, precision=precision, group=group, most=max(1, min(trials, 512)))
     del source
     free_memory(device)

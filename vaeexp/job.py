@@ -88,6 +88,8 @@ def prepare_job(options: SweepOptions, console: "Console") -> Job:
         say=lambda text: write_line(console, text, style="yellow"),
     )
     _check_batches(study, settings, dataset)
+    # Whether the networks fit is known only now that the images are.
+    open_study_file(options.study, overrides=overrides, image_shape=dataset.image_shape)
     return Job(options=options, study=study, settings=settings, dataset=dataset, console=console)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from vaeexp.data import Dataset
+from vaeexp.data import Dataset, describe_plan
 from vaeexp.execution import Execution, resolve_execution
 from vaeexp.settings import Settings
 from vaeexp.study import maxima_of, uses_average
@@ -33,6 +33,7 @@ def _intent(study: "Study", settings: Settings, dataset: Dataset) -> Iterator[st
     limits = study.budget.model_dump(exclude_none=True)
     yield f"Study {study.name} ({study.path}): {study.question}"
     yield f"Data: {dataset.title}, from {dataset.source}: {train:,} images to train on, {validation:,} to validate, {test:,} to test"
+    yield from (f"  {line}" for line in describe_plan(dataset))
     yield f"Search: {', '.join(study.space.names)}; sampler {study.sampler.name}, pruner {study.pruner.name}"
     yield f"Budget: {', '.join(f'{name} {limit:g}' for name, limit in limits.items())}; up to {_epochs(study, settings)} epochs each"
     confirming, comparing = _replicas(study)
@@ -80,7 +81,7 @@ def _measure(study: "Study", settings: Settings, dataset: Dataset, execution: Ex
         torch.set_num_threads(execution.threads)
     maxima = maxima_of(study)
     largest = settings.with_params(maxima)
-    source = open_source(dataset, torch.device(execution.device), study.seed)
+    source = open_source(dataset, torch.device(execution.device), study.seed, resident_mb=execution.resident_mb)
     seconds = seconds_per_image(
         source, largest, maxima, precision=execution.precision, group=execution.group, width=execution.width
     )

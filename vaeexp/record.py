@@ -24,8 +24,10 @@ def protocol(dataset: Dataset, settings: Settings) -> dict[str, str]:
     binarised = {
         "static": "static (each pixel drawn once)",
         "dynamic": "dynamic (drawn anew each epoch; validation and test targets drawn once)",
-        "none": "none (grey levels in [0, 1]; the Bernoulli density is not normalised there)",
+        "none": "none (grey levels in [0, 1])",
     }
+    if settings.model.likelihood == "bernoulli":
+        binarised["none"] = "none (grey levels in [0, 1]; the Bernoulli density is not normalised there)"
     return {
         "data": dataset.title,
         "fingerprint": dataset.fingerprint,

@@ -6,7 +6,7 @@ so that `beta: {low: 0.01, high: 10, log: true}` under `search:` needs no prefix
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 __all__ = [
     "SECTIONS",
@@ -19,6 +19,10 @@ __all__ = [
 ]
 
 
+Count = Annotated[int, Field(ge=1)]
+Margin = Annotated[int, Field(ge=0)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
@@ -26,18 +30,23 @@ class _Section(BaseModel):
 class DataSettings(_Section):
     """Which images, how they are split, what the model is asked to explain."""
 
-    dataset: Annotated[Literal["mnist", "fashion_mnist"], Field(description="Name of the data set.")] = "mnist"
+    dataset: Annotated[
+        Literal["mnist", "fashion_mnist", "cifar10", "svhn", "celeba", "folder", "arrays"],
+        Field(
+            description="Name of the data set; folder: the images below `--data DIR`; arrays: those in `--data FILE` (.npz, .npy)."
+        ),
+    ] = "mnist"
     binarisation: Annotated[
         Literal["static", "dynamic", "none"],
         Field(
-            description="static: each pixel drawn once, the same for ever; dynamic: drawn anew each epoch; none: grey levels in [0, 1]."
+            description="static: each pixel drawn once, the same for ever; dynamic: drawn anew each epoch; none: levels in [0, 1], the one kind for colour."
         ),
     ] = "static"
     validation_size: Annotated[
         int,
         Field(
             gt=0,
-            description="Images held out of the training files for validation (a tenth of them on the bundled subset).",
+            description="Images held out of the training files for validation (a tenth of them on the bundled subset, and at most a tenth of a folder or an array); of a validation split that comes with the data, at most so many.",
         ),
     ] = 10_000
     train_size: Annotated[
@@ -46,17 +55,72 @@ class DataSettings(_Section):
     split_seed: Annotated[
         int, Field(ge=0, description="Seed of the train/validation split and of static binarisation.")
     ] = 0
+    image_size: Annotated[
+        tuple[PositiveInt, PositiveInt] | PositiveInt | None,
+        Field(
+            description="Height and width in pixels that image files are resized to, as [64, 64] or 64; as they are when empty."
+        ),
+    ] = None
+    image_channels: Annotated[
+        Literal[1, 3] | None,
+        Field(description="1: image files as grey levels, 3: as colours; 3 unless all are grey when empty."),
+    ] = None
+    crop: Annotated[
+        Literal["center", "none"],
+        Field(
+            description="Before image files are resized: center takes the largest rectangle of the wanted proportions, none the whole image."
+        ),
+    ] = "center"
+    unreadable_share: Annotated[
+        float,
+        Field(
+            ge=0, lt=1, description="Share of image files that may be unreadable and are left out; more is an error."
+        ),
+    ] = 0.01
 
 
 class ModelSettings(_Section):
     """The parts of a VAE, each found by name in the table next to its definition."""
 
-    network: Annotated[str, Field(description="Encoder and decoder, from vaeexp/networks.py.")] = "mlp"
+    network: Annotated[
+        str,
+        Field(
+            description="Encoder and decoder, from vaeexp/networks/; or one of your own by import path, `package.module:Class`."
+        ),
+    ] = "mlp"
     hidden: Annotated[
         tuple[int, ...],
-        Field(min_length=1, description="Widths of the encoder's hidden layers; the decoder mirrors them."),
+        Field(min_length=1, description="Widths of the hidden layers of `mlp`'s encoder; the decoder mirrors them."),
     ] = (512, 512)
-    activation: Annotated[str, Field(description="Non-linearity between layers, from vaeexp/networks.py.")] = (
+    channels: Annotated[
+        tuple[Count, ...],
+        Field(min_length=1, description="Channels after each block of `conv`'s encoder; the decoder mirrors them."),
+    ] = (32, 64, 128)
+    kernel: Annotated[
+        Count | tuple[Count, ...],
+        Field(description="Side of `conv`'s kernels in pixels: one for all blocks, or a list with one for each."),
+    ] = 4
+    stride: Annotated[
+        Count | tuple[Count, ...],
+        Field(description="Step of `conv`'s kernels in pixels: one for all blocks, or a list with one for each."),
+    ] = 2
+    padding: Annotated[
+        Margin | tuple[Margin, ...],
+        Field(
+            description="Pixels of zeros around what a block of `conv` sees: one for all, or a list with one for each."
+        ),
+    ] = 1
+    normalisation: Annotated[
+        Literal["batch", "group", "none"],
+        Field(description="Between a convolution of `conv` and its activation; group: GroupNorm with up to 8 groups."),
+    ] = "batch"
+    head: Annotated[
+        Count | None,
+        Field(
+            description="Width of a fully connected layer between `conv`'s blocks and the latent space; no such layer when empty."
+        ),
+    ] = None
+    activation: Annotated[str, Field(description="Non-linearity between layers, from vaeexp/networks/network.py.")] = (
         "leaky_relu"
     )
     latent_size: Annotated[int, Field(ge=1, le=4096, description="Dimensions of the latent space.")] = 20
@@ -72,7 +136,31 @@ class ModelSettings(_Section):
             description="Components of a mixture prior, or pseudo-inputs of a VampPrior; ignored by the normal prior.",
         ),
     ] = 1
-    likelihood: Annotated[str, Field(description="Likelihood p(x|z), from vaeexp/likelihoods.py.")] = "bernoulli"
+    likelihood: Annotated[
+        str,
+        Field(
+            description="Likelihood p(x|z), from vaeexp/likelihoods; all but bernoulli describe grey levels (`binarisation: none`)."
+        ),
+    ] = "bernoulli"
+    sigma: Annotated[
+        float,
+        Field(
+            ge=0.0025,
+            le=100,
+            description="Standard deviation of the gaussian likelihood, and where gaussian_learned starts; black to white is 1. √½ makes it the squared error (MSE).",
+        ),
+    ] = 0.5**0.5
+    laplace_scale: Annotated[
+        float,
+        Field(
+            ge=0.0025,
+            le=100,
+            description="Scale of the laplace likelihood; black to white is 1. 1 makes it the absolute error (L1).",
+        ),
+    ] = 1.0
+    likelihood_components: Annotated[
+        int, Field(ge=1, le=64, description="Components per sub-pixel of discretised_logistic_mixture.")
+    ] = 5
 
 
 class TrainSettings(_Section):
@@ -154,6 +242,13 @@ class ExecutionSettings(_Section):
     group: Annotated[
         Literal["auto", "stacked", "loop"],
         Field(description="stacked: all lanes as one program (vmap); loop: one lane after the other."),
+    ] = "auto"
+    resident_mb: Annotated[
+        float | Literal["auto"],
+        Field(
+            ge=0,
+            description="MiB of training images that may lie in the device's memory, else they stream from disk; auto: half of the free memory of an accelerator; on the CPU they are mapped from disk anyway.",
+        ),
     ] = "auto"
     checkpoint_seconds: Annotated[
         float, Field(ge=0, description="Seconds of training between two checkpoints of a lane.")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -14,23 +15,34 @@ if TYPE_CHECKING:
 __all__ = ["check_settings", "maxima_of", "open_study_file", "settings_of", "uses_average"]
 
 
-def open_study_file(name: str, *, overrides: Sequence[str] = (), name_as: str | None = None) -> "Study":
+def open_study_file(
+    name: str,
+    *,
+    overrides: Sequence[str] = (),
+    name_as: str | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+) -> "Study":
     """Read and check a study file; `name_as` keeps it under another name.
+
+    With the shape of the images (C, H, W), every network that it can ask for is built once.
 
     Raises:
         UserError: anything in it is wrong.
     """
     from sweeps.studyfile import load_study
 
-    study = load_study(name, sections=SECTIONS, shipped=shipped_studies(), overrides=overrides, check=check_settings)
+    check = partial(check_settings, image_shape=image_shape)
+    study = load_study(name, sections=SECTIONS, shipped=shipped_studies(), overrides=overrides, check=check)
     return replace(study, name=name_as) if name_as else study
 
 
-def check_settings(sections: dict[str, dict[str, Any]]) -> None:
-    """Raise ValueError where a setting names a part that does not exist."""
+def check_settings(sections: dict[str, dict[str, Any]], image_shape: tuple[int, int, int] | None = None) -> None:
+    """Raise ValueError where a setting names a part that does not exist, or parts that the data do not fit."""
+    from vaeexp.likelihoods import check_targets
     from vaeexp.vae import check_model
 
-    check_model(SimpleNamespace(**sections["model"]))
+    check_model(SimpleNamespace(**sections["model"]), image_shape)
+    check_targets(sections["model"]["likelihood"], sections["data"]["binarisation"])
 
 
 def settings_of(study: "Study") -> Settings:

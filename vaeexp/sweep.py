@@ -168,6 +168,7 @@ def _lanes(job: Job, execution: Execution) -> Iterator["WorkerLanes"]:
         "width": execution.width,
         "threads": execution.threads,
         "checkpoint_seconds": execution.checkpoint_seconds,
+        "resident_mb": execution.resident_mb,
     }
     environment = {"OMP_NUM_THREADS": str(execution.threads)} if execution.threads else {}
     lanes = WorkerLanes(

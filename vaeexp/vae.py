@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from sweeps.errors import did_you_mean
-from vaeexp.likelihoods import LIKELIHOODS, Bernoulli
-from vaeexp.networks import ACTIVATIONS, NETWORKS, ImageShape
+from vaeexp.likelihoods import LIKELIHOODS, ImageDistribution
+from vaeexp.networks import ACTIVATIONS, ImageShape, find_network
 from vaeexp.posteriors import POSTERIORS, DiagonalGaussian
 from vaeexp.priors import PRIORS, PriorDistribution
 
@@ -43,14 +43,14 @@ class VAE(nn.Module):
     """
 
     def __init__(self, settings: "ModelSettings", image_shape: ImageShape) -> None:
-        """Raises ValueError where a part is unknown."""
+        """Raises ValueError where a part is unknown or does not fit the images."""
         super().__init__()
         check_model(settings)
         self.posterior = POSTERIORS[settings.posterior]
-        self.likelihood = LIKELIHOODS[settings.likelihood]
-        network, latent_size = NETWORKS[settings.network], settings.latent_size
+        self.likelihood = LIKELIHOODS[settings.likelihood].head(settings)
+        network, latent_size = find_network(settings.network), settings.latent_size
         self.encoder = network.encoder(settings, image_shape, self.posterior.parameters * latent_size)
-        self.decoder = network.decoder(settings, image_shape, latent_size, self.likelihood.parameters)
+        self.decoder = network.decoder(settings, image_shape, latent_size, self.likelihood.outputs)
         self.prior = PRIORS[settings.prior](latent_size, settings.components, image_shape)
         self.register_buffer("latent_mask", torch.ones(latent_size))
 
@@ -58,7 +58,7 @@ class VAE(nn.Module):
         """q(z|x) for x [B, C, H, W] in [0, 1]."""
         return self.posterior.from_head(_full_precision(self.encoder(x)), self.latent_mask)
 
-    def decode(self, z: Tensor) -> Bernoulli:
+    def decode(self, z: Tensor) -> ImageDistribution:
         """p(x|z) for z [..., L]."""
         h = _full_precision(self.decoder(z.reshape(-1, z.shape[-1])))
         return self.likelihood(h.reshape(*z.shape[:-1], *h.shape[1:]))
@@ -75,7 +75,7 @@ class VAE(nn.Module):
         rate = log_q - prior.log_prob(z) if kl is None else kl
         return Terms(-self.decode(z).log_prob(x), rate, posterior.mean)
 
-    def sample(self, n: int, generator: torch.Generator) -> Bernoulli:
+    def sample(self, n: int, generator: torch.Generator) -> ImageDistribution:
         """p(x|z) at n codes drawn from the prior; take its `mean`, or draw from it."""
         return self.decode(self.prior_distribution().sample(n, generator))
 
@@ -90,7 +90,6 @@ def _full_precision(h: Tensor) -> Tensor:
 
 
 _TABLES: dict[str, Mapping[str, Any]] = {
-    "network": NETWORKS,
     "activation": ACTIVATIONS,
     "posterior": POSTERIORS,
     "prior": PRIORS,
@@ -98,12 +97,18 @@ _TABLES: dict[str, Mapping[str, Any]] = {
 }
 
 
-def check_model(settings: "ModelSettings") -> None:
-    """Raise ValueError, in plain words, where `settings` names a part that is in no table."""
+def check_model(settings: "ModelSettings", image_shape: ImageShape | None = None) -> None:
+    """Raise ValueError, in plain words, where `settings` names a part that there is not.
+
+    With an image shape also where the network cannot be built for such images.
+    """
+    find_network(settings.network)
     for field, table in _TABLES.items():
         name = getattr(settings, field)
         if name not in table:
             raise ValueError(f"{field}: there is no {field} '{name}'. {did_you_mean(name, table)}")
+    if image_shape is not None:
+        build_vae(settings, image_shape, seed=0)
 
 
 def build_vae(settings: "ModelSettings", image_shape: ImageShape, seed: int) -> VAE:

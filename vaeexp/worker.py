@@ -1,10 +1,11 @@
 """What a child process runs: the lanes of one device, with the data opened and the pictures and test figures made there."""
 
+import math
 import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -41,6 +42,7 @@ def open_lanes(
     width: int,
     threads: int | None,
     checkpoint_seconds: float,
+    resident_mb: float | Literal["auto"] = "auto",
 ) -> TrainingLanes:
     """The factory that `sweeps.workers` calls in each child process. Arguments are picklable and small.
 
@@ -53,10 +55,11 @@ def open_lanes(
         folder: one folder per trial is made in it.
         device: `cpu`, `cuda`, `cuda:1`, `mps`.
         threads: CPU threads of this process; None leaves torch's choice.
+        resident_mb: MiB of training images that may lie on the device, else they stream from the memory map.
     """
     if threads:
         torch.set_num_threads(threads)
-    source = open_source(dataset, torch.device(device), study_seed)
+    source = open_source(dataset, torch.device(device), study_seed, resident_mb=resident_mb)
     return TrainingLanes(
         source=source,
         settings_of=lambda trial: settings.with_params(dict(trial.params)),
@@ -71,16 +74,34 @@ def open_lanes(
     )
 
 
-def open_source(dataset: "Dataset", device: torch.device, study_seed: int) -> Source:
-    """Training and validation images of a study on `device`."""
+def open_source(
+    dataset: "Dataset", device: torch.device, study_seed: int, *, resident_mb: float | Literal["auto"] = "auto"
+) -> Source:
+    """Training and validation images of a study, for training on `device`.
+
+    Training images of more than `resident_mb` MiB stay in the memory map and stream; "auto" is half of the memory that
+    an accelerator has free, and no limit on the CPU, where they are mapped in any case. No number depends on it.
+    """
+    train = _tensor(dataset.train.images)
+    streamed = train.numel() > (_half_of_free_memory(device) if resident_mb == "auto" else resident_mb * 2**20)
     return Source(
-        train=_tensor(dataset.train.images).to(device),
+        train=train if streamed else train.to(device),
         validation=targets(dataset.validation.images, dataset.binarisation, derive_seed(study_seed, "targets")).to(
             device
         ),
         binarisation=dataset.binarisation,
         noise_seed=study_seed,
+        streamed=streamed,
     )
+
+
+def _half_of_free_memory(device: torch.device) -> float:
+    """In bytes; infinite on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] / 2
+    if device.type == "mps":
+        return (torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()) / 2
+    return math.inf
 
 
 class Finish:

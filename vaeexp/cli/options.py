@@ -101,12 +101,14 @@ runs_option = _folder_option(
 reports_option = _folder_option(
     "--reports", default="reports", help="Folder in which the report is written, as DIR/<study>/README.md."
 )
-data_option = _folder_option(
+data_option = click.option(
     "--data",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
     envvar="VAEEXP_DATA",
     show_envvar=True,
     show_default="user cache, else download, else the bundled subset",
-    help="Folder of the official data files.",
+    help="Folder of the official data files, folder of images, or file of arrays.",
 )
 storage_option = click.option(
     "--storage",

@@ -18,7 +18,7 @@ from vaeexp.cli.options import (
 
 __all__ = ["report", "sweep", "ui"]
 
-EXECUTION = ("device", "precision", "width", "processes", "group")
+EXECUTION = ("device", "precision", "width", "processes", "group", "resident_mb")
 
 
 @click.command()
@@ -84,6 +84,13 @@ EXECUTION = ("device", "precision", "width", "processes", "group")
     type=click.Choice(["auto", "stacked", "loop"]),
     show_default="auto",
     help="stacked: trials of a process as one program; loop: one after the other.",
+)
+@click.option(
+    "--resident-mb",
+    type=click.FloatRange(min=0),
+    metavar="MB",
+    show_default="half of an accelerator's free memory",
+    help="Training images beyond this size stay on disk and stream to the device. The results are the same.",
 )
 @click.option(
     "--extend", is_flag=True, help="Continue a study although its file has changed; trials done so far still count."

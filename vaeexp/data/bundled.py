@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sweeps.errors import UserError
-from vaeexp.data.definitions import SUBSET_COUNTS, RawImages
+from vaeexp.data.definitions import DATASETS, SUBSET_COUNTS, RawImages
 from vaeexp.data.draws import Purpose, permutation
 
 __all__ = ["bundled_file", "read_bundled"]
@@ -45,4 +45,5 @@ def read_bundled(path: Path) -> RawImages:
     for_test = np.zeros(count, dtype=bool)
     for digit in range(10):
         for_test[order[labels[order] == digit][: SUBSET_COUNTS[1] // 10]] = True
-    return RawImages(images[~for_test], labels[~for_test], images[for_test], labels[for_test])
+    classes = DATASETS["mnist"].classes
+    return RawImages(images[~for_test], labels[~for_test], images[for_test], labels[for_test], classes=classes)

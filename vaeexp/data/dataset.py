@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sweeps.errors import UserError, did_you_mean
-from vaeexp.data.definitions import DATASETS, SUBSET_VALIDATION
-from vaeexp.data.prepare import Prepared, prepare
+from vaeexp.data.decode import check_unreadable, height_width
+from vaeexp.data.definitions import DATASETS, SUBSET_VALIDATION, Definition, check_grey
+from vaeexp.data.layouts import LAYOUTS
+from vaeexp.data.prepare import UNREADABLE, Prepared, prepare
 from vaeexp.data.sources import Source, find_source
 
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
 
-__all__ = ["Dataset", "Split", "open_dataset"]
+__all__ = ["Dataset", "Split", "check_data", "open_dataset"]
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images uint8 [N, C, H, W] and labels uint8 [N], both read-only memory maps."""
+    """Images uint8 [N, C, H, W] and labels [N] (uint8; uint16 beyond 256 classes), both read-only memory maps."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -43,6 +45,9 @@ class Dataset:
     source: where the files came from, for people, without a path of this machine.
     folder: the prepared arrays (vaeexp/data/prepare.py).
     sizes: images in train, validation and test.
+    classes: name of each label; None where the images have none, and then every label is 0.
+    notes: sentences for people on what was found in the files and what was done to it.
+    split_seed: of the order in which training and validation images are taken.
     """
 
     name: str
@@ -54,6 +59,9 @@ class Dataset:
     source: str
     folder: Path
     sizes: tuple[int, int, int]
+    classes: tuple[str, ...] | None
+    notes: tuple[str, ...]
+    split_seed: int
 
     @cached_property
     def train(self) -> Split:
@@ -103,50 +111,98 @@ def open_dataset(
 ) -> Dataset:
     """Find, prepare (the first time) and open the data set that `settings` name.
 
-    root: folder with the official files (`--data`, `VAEEXP_DATA`); without one the user's cache, a download and, for
-        MNIST, the bundled digits are tried, unless `full_data` forbids those. `say` announces a download and the subset.
+    root: folder with the files, or the file of arrays (`--data`, `VAEEXP_DATA`); without one the user's cache, a
+        download and, for MNIST, the bundled digits are tried, unless `full_data` forbids those. `say` announces a
+        download, the subset, and what is done to a folder of images.
 
-    Raises UserError when there are no files, when one is damaged, when the split leaves nothing to train on, or
-    when the cache cannot be written.
+    Raises UserError when the settings contradict the data, when there are no files, when one is damaged, when the
+    split leaves nothing to train on, or when the cache cannot be written.
     """
-    if settings.dataset not in DATASETS:
-        raise UserError(
-            "data.dataset", f"'{settings.dataset}' is not known. {did_you_mean(settings.dataset, DATASETS)}"
+    definition = check_data(settings)
+    source = find_source(settings, definition, root=root, full_data=full_data, say=say)
+    prepared = prepare(source, static=settings.binarisation == "static", seed=settings.split_seed, say=say)
+    title = _title(settings, source, prepared)
+    check_grey(title, prepared.image_shape[0], settings.binarisation)
+    notes = prepared.notes
+    if prepared.unreadable:
+        _check_share(source, prepared, settings.unreadable_share)
+        listed = prepared.folder.name + "/" + UNREADABLE
+        notes = (
+            *notes,
+            f"Left out: {prepared.unreadable:,} of {prepared.files:,} files cannot be read (prepared/{listed} in the cache)",
         )
-    source = find_source(DATASETS[settings.dataset], root=root, full_data=full_data, say=say)
-    prepared = prepare(source, static=settings.binarisation == "static", seed=settings.split_seed)
     sizes = _sizes(settings, source, prepared)
     facts = f"{prepared.digest} validation={sizes[1]} binarisation={settings.binarisation}"
     return Dataset(
-        name=source.definition.name,
-        title=_title(source, prepared),
+        name=definition.name,
+        title=title,
         subset=source.subset,
         binarisation=settings.binarisation,
-        image_shape=source.definition.image_shape,
+        image_shape=prepared.image_shape,
         fingerprint=hashlib.sha256(facts.encode()).hexdigest(),
         source=source.words,
         folder=prepared.folder,
         sizes=sizes,
+        classes=prepared.classes,
+        notes=notes,
+        split_seed=settings.split_seed,
     )
+
+
+def check_data(settings: "DataSettings") -> Definition:
+    """The data set that is named. Raises UserError for settings that no file is needed to refuse: an unknown name,
+    binarised colour images, a size for images that come in one size."""
+    if settings.dataset not in DATASETS:
+        raise UserError(
+            "data.dataset", f"'{settings.dataset}' is not known. {did_you_mean(settings.dataset, DATASETS)}"
+        )
+    definition = DATASETS[settings.dataset]
+    if definition.image_shape:
+        check_grey(definition.title, definition.image_shape[0], settings.binarisation)
+    if not LAYOUTS[definition.layout].resized:
+        for name in ("image_size", "image_channels"):
+            if getattr(settings, name) is not None:
+                resized = ", ".join(each.name for each in DATASETS.values() if LAYOUTS[each.layout].resized)
+                problem = (
+                    f"is for data sets with a file for each image ({resized}); '{definition.name}' is taken as it is"
+                )
+                raise UserError(f"data.{name}", f"{getattr(settings, name)} {problem}")
+    return definition
+
+
+def _check_share(source: Source, prepared: Prepared, share: float) -> None:
+    """The share allowed may be smaller now than when the files were decoded."""
+    lines = (prepared.folder / UNREADABLE).read_text(encoding="utf-8").split("\n")
+    unreadable = [tuple(line.split("\t", 1)) for line in lines if line]
+    check_unreadable(str(source.root), unreadable, prepared.files, share)
 
 
 def _sizes(settings: "DataSettings", source: Source, prepared: Prepared) -> tuple[int, int, int]:
     """Images in train, validation and test; the subset keeps its own validation size and takes any train_size."""
     validation = SUBSET_VALIDATION if source.subset else settings.validation_size
-    if validation >= prepared.training:
+    kept_apart = validation
+    if prepared.validation is not None:
+        validation, kept_apart = min(validation, prepared.validation), prepared.validation
+    elif prepared.holdout is not None:
+        validation = kept_apart = min(validation, prepared.holdout)
+    if kept_apart >= prepared.training:
         problem = f"{validation:,} leaves no image to train on; the training files hold {prepared.training:,}"
         raise UserError("data.validation_size", problem)
-    most = prepared.training - validation
+    most = prepared.training - kept_apart
     train = settings.train_size or most
     if train > most and not source.subset:
         raise UserError("data.train_size", f"{train:,} is more than the {most:,} images that are not held out")
     return min(train, most), validation, prepared.test
 
 
-def _title(source: Source, prepared: Prepared) -> str:
+def _title(settings: "DataSettings", source: Source, prepared: Prepared) -> str:
     definition, count = source.definition, prepared.training + prepared.test
     if source.subset:
         return f"{definition.title}, {count:,}-image subset"
+    size = height_width(settings.image_size)
+    resized = f", {size[0]} × {size[1]}" if size else ""
+    if definition.counts is None:
+        return f"{source.root.resolve().name}{resized}, {count:,} images"
     if (prepared.training, prepared.test) != definition.counts:
-        return f"{definition.title}, {count:,} images (not the official files)"
-    return definition.title
+        return f"{definition.title}{resized}, {count:,} images (not the official files)"
+    return f"{definition.title}{resized}"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vaeexp.data.cache import build_once
 from vaeexp.data.definitions import FILES, Definition
+from vaeexp.data.layouts import LAYOUTS
 
 __all__ = ["DownloadError", "download", "why_unreachable"]
 
@@ -47,7 +48,8 @@ def _ask(mirror: str) -> str | None:
     import urllib.request
     from http.client import HTTPException
 
-    request = urllib.request.Request(f"{mirror}{FILES[3]}.gz", method="HEAD")
+    address = f"{mirror}{FILES[3]}.gz" if mirror.endswith("/") else mirror
+    request = urllib.request.Request(address, method="HEAD")
     try:
         with urllib.request.urlopen(request, timeout=_PROBE_SECONDS / 2):
             return None
@@ -56,7 +58,7 @@ def _ask(mirror: str) -> str | None:
 
 
 def download(definition: Definition, target: Path, say: Callable[[str], None]) -> None:
-    """Put the official files into `target`/<folder>/raw, checked against torchvision's MD5 sums.
+    """Put the official files into `target` in torchvision's layout, checked against torchvision's MD5 sums.
 
     Raises DownloadError when `VAEEXP_OFFLINE` is set, no mirror answers or a file does not arrive whole; then
     `target` is not made. Raises UserError when the cache cannot be written.
@@ -66,10 +68,9 @@ def download(definition: Definition, target: Path, say: Callable[[str], None]) -
     if problem := why_unreachable(definition.mirrors):
         raise DownloadError(problem)
     say(f"Downloading {definition.title} to {target}.")
-    raw = Path(definition.folder) / "raw"
     build_once(
         target,
-        is_whole=lambda folder: all((folder / raw / name).is_file() for name in FILES),
+        is_whole=lambda folder: bool(LAYOUTS[definition.layout].find(definition, folder)),
         build=lambda folder: _fetch(definition, folder),
     )
 
@@ -82,8 +83,9 @@ def _fetch(definition: Definition, folder: Path) -> None:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_STALL_SECONDS)  # torchvision gives none: a dead connection would hang for ever
     try:
-        getattr(torchvision.datasets, definition.folder)(folder, train=True, download=True)
-    except (RuntimeError, OSError, HTTPException, EOFError) as error:
+        for keyword, value in definition.downloads:
+            getattr(torchvision.datasets, definition.torchvision)(folder, **{keyword: value}, download=True)
+    except (RuntimeError, ImportError, OSError, HTTPException, EOFError) as error:
         raise DownloadError(f"the download failed: {error}") from error
     finally:
         socket.setdefaulttimeout(before)

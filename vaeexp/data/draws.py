@@ -21,6 +21,8 @@ class Purpose(IntEnum):
     TRAINING_PIXELS = 1
     TEST_PIXELS = 2
     SUBSET_TEST = 3
+    HELD_OUT_TEST = 4
+    VALIDATION_ORDER = 5
 
 
 def _stream(seed: int, purpose: Purpose) -> np.random.Philox:

@@ -6,26 +6,50 @@ big-endian 32-bit integers, then the data; the official files are gzip-compresse
 
 import gzip
 import math
+import os
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sweeps.errors import UserError
-from vaeexp.data.definitions import Definition, RawImages
+from vaeexp.data.definitions import FILES, Definition, RawImages
 
-__all__ = ["read_files", "read_idx"]
+if TYPE_CHECKING:
+    from vaeexp.data.sources import Source
+
+__all__ = ["expected", "find", "read", "read_idx"]
 
 
-def read_files(definition: Definition, paths: tuple[Path, ...]) -> RawImages:
+def expected(definition: Definition) -> str:
+    """The files, in words."""
+    return f"{definition.folder}/raw/ with {', '.join(FILES)} (each raw or .gz)"
+
+
+def find(definition: Definition, root: Path) -> tuple[Path, ...]:
+    """The four files in `root`, in torchvision's layout or directly; empty when there is none of them."""
+    for folder in (root / definition.folder / "raw", root / definition.folder, root / "raw", root):
+        found = [_raw_or_compressed(folder / name) for name in FILES]
+        if all(found):
+            return tuple(path for path in found if path)
+        if any(found):
+            missing = ", ".join(name for name, path in zip(FILES, found, strict=True) if not path)
+            raise UserError(str(folder), f"some files of {definition.title} are missing: {missing} (raw or .gz)")
+    return ()
+
+
+def read(source: "Source", scratch: Path, say: Callable[[str], None]) -> RawImages:
     """Read and check the four files: training images, training labels, test images, test labels.
 
     Raises UserError naming the file that is damaged, does not fit the data set or does not fit its partner.
     """
+    definition, paths = source.definition, source.paths
     training_images, training_labels = _read_pair(definition, paths[0], paths[1])
     test_images, test_labels = _read_pair(definition, paths[2], paths[3])
-    return RawImages(training_images, training_labels, test_images, test_labels)
+    return RawImages(training_images, training_labels, test_images, test_labels, classes=definition.classes)
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
@@ -49,6 +73,10 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
             str(path), f"expected {size:,} bytes for the {what} values its header announces, found {len(content):,}"
         )
     return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
+
+
+def _raw_or_compressed(path: Path) -> Path | None:
+    return next((each for each in (path, path.with_name(f"{path.name}.gz")) if os.path.isfile(each)), None)
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -10,7 +10,14 @@ from torch import Tensor
 
 from vaeexp.vae import VAE, Terms
 
-__all__ = ["active_units", "evaluate_elbo", "evaluate_test", "importance_weighted_nll", "standard_error"]
+__all__ = [
+    "active_units",
+    "bits_per_dimension",
+    "evaluate_elbo",
+    "evaluate_test",
+    "importance_weighted_nll",
+    "standard_error",
+]
 
 _BATCH = 1000
 _BUDGETS = {"cpu": 2**24}  # bytes; the size of a cache, where more is no faster
@@ -93,15 +100,23 @@ def standard_error(values: Tensor) -> float:
     return (values.double().std() / math.sqrt(len(values))).item() if len(values) > 1 else math.nan
 
 
+def bits_per_dimension(nats: float, sub_pixels: int) -> float:
+    """Bits per sub-pixel of a value in nats per image; of masses on 256 levels, where 8 is what raw bytes take."""
+    return nats / (sub_pixels * math.log(2))
+
+
 def evaluate_test(
     vae: VAE, images: Tensor, *, importance_samples: int, active_threshold: float, seed: int
 ) -> dict[str, float]:
-    """The metrics `test/…` on targets [N, C, H, W]: means over images in nats, their standard errors, counts."""
+    """The metrics `test/…` on targets [N, C, H, W]: means over images in nats, their standard errors, counts.
+
+    `test/bits_per_dimension` is `test/nll` in other units, and only there where the likelihood is of 256 levels.
+    """
     terms = evaluate_elbo(vae, images, seed=seed)
     nll = terms.distortion + terms.rate
     iw_nll = importance_weighted_nll(vae, images, importance_samples=importance_samples, seed=seed)
     means = terms.mean.double()
-    return {
+    metrics = {
         "test/nll": nll.mean().item(),
         "test/nll_se": standard_error(nll),
         "test/distortion": terms.distortion.mean().item(),
@@ -112,3 +127,6 @@ def evaluate_test(
         "test/images": float(len(images)),
         "test/importance_samples": float(importance_samples),
     }
+    if vae.decode(vae.latent_mask.unsqueeze(0)).bits_per_dimension:
+        metrics["test/bits_per_dimension"] = bits_per_dimension(metrics["test/nll"], images[0].numel())
+    return metrics

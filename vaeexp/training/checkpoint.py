@@ -76,12 +76,8 @@ def fingerprint(lane: Lane) -> str:
 
 def save_weights(folder: Path, lane: Lane, weights: Tensor, buffers: Tensor, image_shape: tuple[int, ...]) -> None:
     """Write `weights.safetensors` (the plain state dict of the model) and `settings.json` beside it."""
-    tensors = {**lane.layout.views(weights.cpu()), **lane.buffer_layout.views(buffers.cpu())}
-    _save(
-        folder / WEIGHTS,
-        {name: tensor.contiguous().clone() for name, tensor in tensors.items()},
-        {"epoch": str(lane.best_epoch)},
-    )
+    tensors = {**lane.layout.read(weights.cpu()), **lane.buffer_layout.read(buffers.cpu())}
+    _save(folder / WEIGHTS, tensors, {"epoch": str(lane.best_epoch)})
     trial = lane.trial
     write_json(
         folder / SETTINGS,
@@ -103,12 +99,19 @@ def load_model(folder: Path) -> VAE:
 
     Raises:
         FileNotFoundError: the trial left no weights.
+        ValueError: its network is the user's own, and is not there or has changed.
     """
     from safetensors.torch import load_file
 
     settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     vae = VAE(SimpleNamespace(**settings["model"]), tuple(settings["image_shape"]))
-    vae.load_state_dict(load_file(folder / WEIGHTS))
+    tensors = load_file(folder / WEIGHTS)
+    if tensors.keys() != {name for name, _ in (*vae.named_parameters(), *vae.named_buffers())}:
+        raise ValueError(
+            f"{folder}: the weights belong to another network than '{settings['model']['network']}' is now."
+        )
+    # Not strict: tied parameters stand in the file once, and buffers may be left out of a state dict.
+    vae.load_state_dict(tensors, strict=False)
     return vae.eval()
 
 

@@ -1,12 +1,12 @@
 """The lanes of one process and one device: admits trials, trains them round by round, hands back what they made.
 
-A `Group` trains lanes of equal shapes: `vaeexp.training.stacked` as one program, `vaeexp.training.loop` one after
-the other. Both hold the same state, write the same checkpoints and take the same random numbers.
+A `vaeexp.training.group.Group` trains lanes of equal shapes: `vaeexp.training.stacked` as one program,
+`vaeexp.training.loop` one after the other. Both hold the same state, write the same checkpoints and take the same random numbers.
 """
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,29 +16,21 @@ from torch import Tensor
 from sweeps.lanes import Failure, Outcome, Progress, Trial, TrialResult
 from vaeexp.training.batches import Source, validation_noise
 from vaeexp.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from vaeexp.training.group import Group, open_group
 from vaeexp.training.lane import EpochSums, Lane, State, fresh_state, open_lane
-from vaeexp.training.loop import LoopGroup
 from vaeexp.training.metrics import epoch_metrics, free_memory, is_out_of_memory
-from vaeexp.training.stacked import StackedGroup, padded_template
 from vaeexp.vae import VAE, build_vae
 
 if TYPE_CHECKING:
     from vaeexp.settings import Settings
 
-__all__ = ["Finisher", "Group", "TrainingLanes"]
+__all__ = ["Finisher", "TrainingLanes"]
 
-
-class Group(Protocol):
-    """Lanes of equal shapes that train together."""
-
-    lanes: dict[int, Lane]
-
-    def add(self, lane: Lane, module: VAE, state: State) -> None: ...
-    def remove(self, number: int) -> None: ...
-    def state(self, number: int) -> State: ...
-    def keep_best(self, number: int, which: str) -> None: ...
-    def train_epoch(self, numbers: Sequence[int]) -> dict[int, EpochSums]: ...
-    def evaluate(self, numbers: Sequence[int], which: str) -> dict[int, EpochSums]: ...
+# Model settings that lanes of one group share, for they change tensors or code.
+_SHAPING = (
+    *("network", "hidden", "activation", "channels", "kernel", "stride", "padding", "normalisation", "head"),
+    *("posterior", "prior", "likelihood", "likelihood_components"),
+)
 
 
 class Finisher(Protocol):
@@ -241,7 +233,10 @@ class TrainingLanes:
         for group in groups:
             if self._kind == "loop" or len(group.lanes) < self._limit:
                 return group
-        groups.append(self._loop() if self._kind == "loop" else self._stacked(lane))
+        model = lane.settings.model
+        groups.append(
+            open_group(self._kind, self._source, self._precision, self._validation_noise, model, self._maxima)
+        )
         return groups[-1]
 
     def _shape_of(self, lane: Lane) -> tuple:
@@ -249,17 +244,7 @@ class TrainingLanes:
         if self._kind == "loop":
             return ()
         model = lane.settings.model
-        parts = (model.network, model.hidden, model.activation, model.posterior, model.prior, model.likelihood)
-        return (*parts, lane.settings.train.batch_size)
-
-    def _loop(self) -> LoopGroup:
-        return LoopGroup(self._source, self._precision, self._validation_noise)
-
-    def _stacked(self, lane: Lane) -> StackedGroup:
-        template = padded_template(lane.settings.model, self._source.image_shape, self._maxima)
-        # Convolutions take another kernel, and round differently, when a group has a single lane.
-        least_rows = 1 if lane.settings.model.network == "mlp" else 2
-        return StackedGroup(self._source, self._precision, self._validation_noise, template, least_rows=least_rows)
+        return (*(getattr(model, name) for name in _SHAPING), lane.settings.train.batch_size)
 
     def _validation_noise(self, latent_size: int) -> Tensor:
         if self._noise.shape[1] < latent_size:

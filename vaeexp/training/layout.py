@@ -12,9 +12,11 @@ _ALIGN = 16
 
 
 class Layout:
-    """Names, shapes and offsets of the tensors that share a flat vector of length `size`."""
+    """Names, shapes and offsets of the tensors that share a flat float32 vector of length `size`."""
 
-    def __init__(self, shapes: Mapping[str, torch.Size]) -> None:
+    def __init__(self, shapes: Mapping[str, torch.Size], dtypes: Mapping[str, torch.dtype] | None = None) -> None:
+        """`dtypes`: of the tensors in their model, where that is not float32; a count keeps its value up to 2^24."""
+        self.dtypes = {name: (dtypes or {}).get(name, torch.float32) for name in shapes}
         self.shapes = {name: torch.Size(shape) for name, shape in shapes.items()}
         self.offsets: dict[str, int] = {}
         end = 0
@@ -25,7 +27,10 @@ class Layout:
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> "Layout":
-        return cls({name: tensor.shape for name, tensor in tensors.items()})
+        return cls(
+            {name: tensor.shape for name, tensor in tensors.items()},
+            {name: tensor.dtype for name, tensor in tensors.items()},
+        )
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """Name → view of `flat` [..., size] as [..., *shape]; they share memory."""
@@ -34,11 +39,25 @@ class Layout:
             for (name, shape), start in zip(self.shapes.items(), self.offsets.values(), strict=True)
         }
 
+    def read(self, flat: Tensor) -> dict[str, Tensor]:
+        """Name → contiguous copy [..., *shape] in the tensor's own type, to be changed in place and written back.
+
+        In views whose rows lie apart BatchNorm under vmap loses its running statistics, or autograd refuses the change.
+        """
+        return {
+            name: view.to(self.dtypes[name], memory_format=torch.contiguous_format, copy=True)
+            for name, view in self.views(flat).items()
+        }
+
+    def write(self, flat: Tensor, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what `read` gave."""
+        for name, view in self.views(flat).items():
+            view.copy_(tensors[name])
+
     def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """The flat vector [size] of these tensors; gaps between them are 0."""
         flat = torch.zeros(self.size)
-        for name, view in self.views(flat).items():
-            view.copy_(tensors[name])
+        self.write(flat, tensors)
         return flat
 
     def positions(self, small: "Layout") -> tuple[Tensor, Tensor]:

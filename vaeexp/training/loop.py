@@ -57,7 +57,7 @@ class LoopGroup:
         state, device = self.states[number], self.source.device
         module = self._modules[number].train()
         leaves = {name: view.detach().requires_grad_() for name, view in lane.layout.views(state["weights"]).items()}
-        buffers = lane.buffer_layout.views(state["buffers"])
+        buffers = lane.buffer_layout.read(state["buffers"])
         grads = torch.zeros_like(state["weights"])
         grad_views = list(lane.layout.views(grads).values())
         loss_of, parameters = lane_loss(module), list(leaves.values())
@@ -87,6 +87,7 @@ class LoopGroup:
                 sums += torch.stack([loss.loss.detach(), loss.distortion, loss.rate])
                 moments += torch.stack([loss.mean_sum, loss.mean_square_sum])
                 step += 1
+        lane.buffer_layout.write(state["buffers"], buffers)
         images = lane.steps_per_epoch * train.batch_size
         return epoch_sums((sums / lane.steps_per_epoch).tolist(), moments, images, lane)
 
@@ -95,7 +96,7 @@ class LoopGroup:
         number = lane.trial.number
         state = self.states[number]
         module = self._modules[number].eval()
-        parameters, buffers = lane.layout.views(state[which]), lane.buffer_layout.views(state["buffers"])
+        parameters, buffers = lane.layout.views(state[which]), lane.buffer_layout.read(state["buffers"])
         terms_of, totals = lane_terms(module), None
         noise = self.noise(lane.settings.model.latent_size)
         for x, e in zip(self.source.validation.split(EVALUATION_BATCH), noise.split(EVALUATION_BATCH), strict=True):

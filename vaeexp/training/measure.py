@@ -10,9 +10,8 @@ import torch
 
 from sweeps.lanes import Trial
 from vaeexp.training.batches import CHUNK, Source, validation_noise
+from vaeexp.training.group import open_group
 from vaeexp.training.lane import fresh_state, open_lane
-from vaeexp.training.loop import LoopGroup
-from vaeexp.training.stacked import StackedGroup, padded_template
 
 if TYPE_CHECKING:
     from vaeexp.settings import Settings
@@ -30,12 +29,7 @@ def seconds_per_image(
     """
     images = min(CHUNK * settings.train.batch_size, len(source.train))
     few = replace(source, train=source.train[:images], validation=source.validation[:1])
-    noise = partial(validation_noise, few)
-    if group == "stacked":
-        template = padded_template(settings.model, few.image_shape, maxima)
-        lanes = StackedGroup(few, precision, noise, template, least_rows=1)
-    else:
-        lanes = LoopGroup(few, precision, noise)
+    lanes = open_group(group, few, precision, partial(validation_noise, few), settings.model, maxima)
     for number in range(width):
         lane, vae = open_lane(Trial(number=number, params={}, seed=number), settings, few.image_shape, images)
         lanes.add(lane, vae, fresh_state(lane, vae, averaged=settings.train.ema_decay > 0))

@@ -107,7 +107,7 @@ class StackedGroup:
     def evaluate(self, numbers: Sequence[int], which: str) -> dict[int, EpochSums]:
         parameters, buffers = (
             self.layout.views(self._tensors[which]),
-            self.buffer_layout.views(self._tensors["buffers"]),
+            self.buffer_layout.read(self._tensors["buffers"]),
         )
         terms_of = vmap(lane_terms(self.template.eval()), in_dims=(0, 0, None, None))
         batch, totals = max(1, EVALUATION_BATCH), None
@@ -129,7 +129,7 @@ class StackedGroup:
         tensors, device, rows = self._tensors, self.source.device, len(self._rows)
         lane_vectors = _LaneVectors([self.lanes.get(number) for number in self._rows], device)
         leaves = {name: view.detach().requires_grad_() for name, view in self.layout.views(tensors["weights"]).items()}
-        buffers, grads = self.buffer_layout.views(tensors["buffers"]), torch.zeros_like(tensors["weights"])
+        buffers, grads = self.buffer_layout.read(tensors["buffers"]), torch.zeros_like(tensors["weights"])
         grad_views, parameters = list(self.layout.views(grads).values()), list(leaves.values())
         loss_of = vmap(lane_loss(self.template.train()))
         wide = torch.float32 if device.type == "mps" else torch.float64
@@ -152,6 +152,7 @@ class StackedGroup:
             moments += torch.stack([loss.mean_sum, loss.mean_square_sum], dim=1)
             lane_vectors.step += 1
             steps += 1
+        self.buffer_layout.write(tensors["buffers"], buffers)
         return sums / steps, moments
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:

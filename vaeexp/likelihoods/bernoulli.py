@@ -1,9 +1,6 @@
-"""Likelihoods p(x|z): the distribution over images that a decoder describes.
+"""The likelihood of binary images.
 
-Shapes: B images, C channels, H × W pixels; `...` stands for any leading dimensions. All densities are in nats per image:
-sums over sub-pixels, never means.
-
-A likelihood is built from the raw output of the decoder, [..., parameters·C, H, W].
+Shapes: C channels, H × W pixels; `...` stands for any leading dimensions.
 """
 
 from dataclasses import dataclass
@@ -13,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["LIKELIHOODS", "Bernoulli"]
+__all__ = ["Bernoulli", "softplus"]
 
 _LINEAR_ABOVE = 80.0
 
 
-def _softplus(h: Tensor) -> Tensor:
+def softplus(h: Tensor) -> Tensor:
     """log(1 + exp h), six times as fast on the CPU as torch's, whose log1p is not vectorised.
 
     As −log sigmoid(−h), with the straight part added where sigmoid would underflow. Off by at most 6e-8, the rounding of
@@ -36,15 +33,15 @@ class Bernoulli:
     is no normalised density, and its values must not be compared with those on binary images.
     """
 
-    parameters: ClassVar[int] = 1
-    """Numbers of the decoder's output per sub-pixel."""
+    support: ClassVar[str] = "binary"
+    bits_per_dimension: ClassVar[bool] = False
 
     logits: Tensor
     """[..., C, H, W]."""
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x) [...], summed over sub-pixels, for x broadcastable to [..., C, H, W]."""
-        return (x * self.logits - _softplus(self.logits)).sum((-3, -2, -1))
+        return (x * self.logits - softplus(self.logits)).sum((-3, -2, -1))
 
     @property
     def mean(self) -> Tensor:
@@ -55,7 +52,3 @@ class Bernoulli:
         """Images of zeros and ones [..., C, H, W]; drawn on the generator's device."""
         uniform = torch.rand(self.logits.shape, generator=generator, device=generator.device)
         return (uniform.to(self.logits) < self.mean).to(self.logits)
-
-
-LIKELIHOODS: dict[str, type[Bernoulli]] = {"bernoulli": Bernoulli}
-"""Name in a study file → class."""

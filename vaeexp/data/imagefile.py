@@ -1,0 +1,96 @@
+"""One image file: its header, and its pixels cropped, resized and converted. Needs Pillow, which is imported when used."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["EXTENSIONS", "Header", "UnreadableError", "read_header", "read_pixels"]
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+
+_GREY_MODES = ("1", "L", "LA", "La")
+_ORIENTATION = 0x0112  # EXIF: 5 to 8 lie on their side
+
+
+class UnreadableError(Exception):
+    """A file that holds no image which can be decoded; the message says why."""
+
+
+class Header(NamedTuple):
+    """Size in pixels as shown (after the EXIF rotation), and whether the image has no colour."""
+
+    height: int
+    width: int
+    grey: bool
+
+
+def read_header(path: Path) -> Header:
+    """What the first bytes of the file say; UnreadableError when it is no image."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            if image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):
+                width, height = height, width
+            return Header(height, width, image.mode in _GREY_MODES or image.mode.startswith("I"))
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow raises whatever a damaged file provokes
+        raise UnreadableError(_words(error, path)) from error
+
+
+def read_pixels(path: Path, shape: tuple[int, int, int], crop: str) -> np.ndarray:
+    """Pixels uint8 [C, H, W] of an image of any size.
+
+    Where the size differs, the largest centred rectangle of the wanted proportions is taken when `crop` is "center"
+    and the whole image when it is "none"; it is resized with Lanczos' filter. The first frame counts, transparency is
+    dropped, 16-bit values keep their upper 8 bits. Raises UnreadableError.
+    """
+    from PIL import Image, ImageOps
+
+    channels, height, width = shape
+    try:
+        with Image.open(path) as image:
+            # JPEG files are decoded at 1/2, 1/4 or 1/8 of their size where that leaves twice the pixels wanted.
+            image.draft(None, (2 * max(width, height), 2 * max(width, height)))
+            upright = _eight_bit(ImageOps.exif_transpose(image)).convert("L" if channels == 1 else "RGB")
+            if upright.size != (width, height):
+                box = _centre(upright.size, (width, height)) if crop == "center" else None
+                upright = upright.resize((width, height), Image.Resampling.LANCZOS, box=box)
+            pixels = np.asarray(upright, dtype=np.uint8).reshape(height, width, channels)
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow raises whatever a damaged file provokes
+        raise UnreadableError(_words(error, path)) from error
+    return pixels.transpose(2, 0, 1)
+
+
+def _eight_bit(image: "Image") -> "Image":
+    from PIL import Image
+
+    if image.mode == "F":
+        raise ValueError("floating-point pixels")
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+
+
+def _centre(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom of the largest centred rectangle in `size` with the proportions of `wanted`."""
+    scale = min(size[0] / wanted[0], size[1] / wanted[1])
+    width, height = wanted[0] * scale, wanted[1] * scale
+    left, top = (size[0] - width) / 2, (size[1] - height) / 2
+    return left, top, min(left + width, size[0]), min(top + height, size[1])
+
+
+def _words(error: Exception, path: Path) -> str:
+    """One line that does not repeat the path."""
+    if type(error).__name__ == "UnidentifiedImageError":
+        return "no image"
+    text = (getattr(error, "strerror", None) or str(error)).replace(str(path), path.name)
+    return " ".join(text.split()) or type(error).__name__
