@@ -2,19 +2,21 @@
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages import BaseStorage
 
-from sweeps.errors import UserError, did_you_mean
+from sweeps.errors import UserError, did_you_mean, full_disk
 from sweeps.journal import journal_path, lock_holder, make_folder, open_journal, study_lock
 
 if TYPE_CHECKING:
     from sweeps.studyfile import Study
 
-__all__ = ["lock_holder", "open_storage", "open_study", "replica_study", "study_lock", "study_names"]
+__all__ = ["lock_holder", "open_storage", "open_study", "replica_study", "study_lock", "study_names", "told_plainly"]
 
 _CONNECT_SECONDS = 5
 _REPLICAS = ".replicas"
@@ -56,7 +58,8 @@ def _open_database(url: str, *, create: bool) -> BaseStorage:
     from optuna.storages import RDBStorage
 
     tables = _tables(url, create=create)
-    if not create and "studies" not in tables:
+    # Optuna makes `alembic_version` last; whoever looks in before that would make it, too, and break the other's start.
+    if not create and not {"studies", "alembic_version"} <= set(tables):
         raise UserError(_masked(url), "holds no study yet; run `vaeexp sweep` with this --storage first.")
     if "alembic_version" in tables and "studies" not in tables:
         raise UserError(_masked(url), "belongs to another program (MLflow?); give the studies a database of their own.")
@@ -132,6 +135,24 @@ def _first_line(error: Exception) -> str:
 
 
 # ---- studies ----
+
+
+@contextmanager
+def told_plainly(url: str | None) -> Iterator[None]:
+    """A disk that fills up or a database that goes away ends a study with one line; the same command goes on.
+
+    Raises:
+        UserError: in place of the OSError of a full disk and of what Optuna raises when its database is gone.
+    """
+    try:
+        yield
+    except OSError as error:
+        if full := full_disk(error):
+            raise full from error
+        raise
+    except optuna.exceptions.StorageInternalError as error:
+        problem = "no longer answers. What is finished is kept: when it is back, give the same command again."
+        raise UserError(_masked(url or "the storage"), problem) from error
 
 
 def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) -> optuna.Study:
