@@ -174,7 +174,7 @@ def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) ->
         pruner=make_pruner(study.pruner),
     )
     old, new = optuna_study.user_attrs.get("spec"), json.loads(json.dumps(study.spec()))
-    if old is not None and (differences := spec_differences(old, new)):
+    if old is not None and (differences := spec_differences(_with_defaults(old, study), new)):
         _check_change(study.name, old, new, differences, extend=extend)
     if old != new:
         if optuna_study.user_attrs.get("finished"):
@@ -183,6 +183,16 @@ def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) ->
         optuna_study.set_user_attr("seed", study.seed)
         optuna_study.set_user_attr("spec", new)
     return optuna_study
+
+
+def _with_defaults(old: dict[str, Any], study: "Study") -> dict[str, Any]:
+    """What an older version stored, with the settings that it did not have yet: they had their defaults."""
+    filled = {}
+    for section, settings in study.fixed.items():
+        fields = type(settings)().model_dump(mode="json")
+        missing = fields.keys() - old.get("search", {}).keys() - old.get(section, {}).keys()
+        filled[section] = {**old.get(section, {}), **{name: fields[name] for name in missing}}
+    return {**old, **filled}
 
 
 def _check_change(name: str, old: dict[str, Any], new: dict[str, Any], differences: list[str], *, extend: bool) -> None:

@@ -149,6 +149,17 @@ def test_a_changed_budget_or_wording_is_no_other_study():
     assert open_study(optuna_study._storage, new).user_attrs["question"] == "What is it really?"
 
 
+def test_a_study_of_a_version_that_had_fewer_settings_goes_on():
+    class Newer(Fixed):
+        width: int = 3
+
+    storage = in_memory(toy_study())._storage
+    open_study(storage, toy_study(fixed=Newer()))
+    older = in_memory(toy_study())._storage
+    with pytest.raises(UserError, match=r"train\.width: 3 → 4"):
+        open_study(older, toy_study(fixed=Newer(width=4)))
+
+
 def test_extend_continues_with_the_new_file():
     study = toy_study(trials=3)
     optuna_study = in_memory(study)
