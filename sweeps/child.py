@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
-from sweeps.errors import UserError
+from sweeps.errors import UserError, full_disk
 from sweeps.lanes import Failure, Lanes, Progress, Trial
 
 __all__ = ["Child", "Lost"]
@@ -171,6 +171,9 @@ def _answer(work: Callable[[], Any], width: Callable[[], int]) -> bytes:
     except UserError as error:
         return pickle.dumps(_Reply("user_error", (error.place, error.problem)))
     except Exception as error:
+        # No trial is to blame for a full disk: the study stops, and goes on when there is room.
+        if isinstance(error, OSError) and (full := full_disk(error)):
+            return pickle.dumps(_Reply("user_error", (full.place, full.problem)))
         last_line = traceback.format_exception_only(error)[-1].strip().splitlines()[-1]
         return pickle.dumps(_Reply("error", (last_line, traceback.format_exc())))
 

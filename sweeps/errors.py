@@ -1,9 +1,10 @@
 """Errors that a user can act on: the command line shows them as one line and exits with status 2."""
 
 import difflib
+import errno
 from collections.abc import Iterable
 
-__all__ = ["UserError", "did_you_mean"]
+__all__ = ["UserError", "did_you_mean", "full_disk"]
 
 
 class UserError(Exception):
@@ -28,3 +29,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if near:
         return f"Did you mean '{near[0]}'?"
     return f"Known: {', '.join(known)}." if known else "None is known."
+
+
+def full_disk(error: OSError) -> UserError | None:
+    """What to tell the user when `error` is that of a full disk (or quota); None for any other."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    problem = "the disk is full. What is finished is kept: free some space and give the same command again."
+    return UserError(str(error.filename or ""), problem)

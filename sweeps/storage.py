@@ -2,19 +2,21 @@
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages import BaseStorage
 
-from sweeps.errors import UserError, did_you_mean
+from sweeps.errors import UserError, did_you_mean, full_disk
 from sweeps.journal import journal_path, lock_holder, make_folder, open_journal, study_lock
 
 if TYPE_CHECKING:
     from sweeps.studyfile import Study
 
-__all__ = ["lock_holder", "open_storage", "open_study", "replica_study", "study_lock", "study_names"]
+__all__ = ["lock_holder", "open_storage", "open_study", "replica_study", "study_lock", "study_names", "told_plainly"]
 
 _CONNECT_SECONDS = 5
 _REPLICAS = ".replicas"
@@ -56,7 +58,8 @@ def _open_database(url: str, *, create: bool) -> BaseStorage:
     from optuna.storages import RDBStorage
 
     tables = _tables(url, create=create)
-    if not create and "studies" not in tables:
+    # Optuna makes `alembic_version` last; whoever looks in before that would make it, too, and break the other's start.
+    if not create and not {"studies", "alembic_version"} <= set(tables):
         raise UserError(_masked(url), "holds no study yet; run `vaeexp sweep` with this --storage first.")
     if "alembic_version" in tables and "studies" not in tables:
         raise UserError(_masked(url), "belongs to another program (MLflow?); give the studies a database of their own.")
@@ -134,6 +137,24 @@ def _first_line(error: Exception) -> str:
 # ---- studies ----
 
 
+@contextmanager
+def told_plainly(url: str | None) -> Iterator[None]:
+    """A disk that fills up or a database that goes away ends a study with one line; the same command goes on.
+
+    Raises:
+        UserError: in place of the OSError of a full disk and of what Optuna raises when its database is gone.
+    """
+    try:
+        yield
+    except OSError as error:
+        if full := full_disk(error):
+            raise full from error
+        raise
+    except optuna.exceptions.StorageInternalError as error:
+        problem = "no longer answers. What is finished is kept: when it is back, give the same command again."
+        raise UserError(_masked(url or "the storage"), problem) from error
+
+
 def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) -> optuna.Study:
     """Create the Optuna study of a study file, or continue it.
 
@@ -153,7 +174,7 @@ def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) ->
         pruner=make_pruner(study.pruner),
     )
     old, new = optuna_study.user_attrs.get("spec"), json.loads(json.dumps(study.spec()))
-    if old is not None and (differences := spec_differences(old, new)):
+    if old is not None and (differences := spec_differences(_with_defaults(old, study), new)):
         _check_change(study.name, old, new, differences, extend=extend)
     if old != new:
         if optuna_study.user_attrs.get("finished"):
@@ -162,6 +183,16 @@ def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) ->
         optuna_study.set_user_attr("seed", study.seed)
         optuna_study.set_user_attr("spec", new)
     return optuna_study
+
+
+def _with_defaults(old: dict[str, Any], study: "Study") -> dict[str, Any]:
+    """What an older version stored, with the settings that it did not have yet: they had their defaults."""
+    filled = {}
+    for section, settings in study.fixed.items():
+        fields = type(settings)().model_dump(mode="json")
+        missing = fields.keys() - old.get("search", {}).keys() - old.get(section, {}).keys()
+        filled[section] = {**old.get(section, {}), **{name: fields[name] for name in missing}}
+    return {**old, **filled}
 
 
 def _check_change(name: str, old: dict[str, Any], new: dict[str, Any], differences: list[str], *, extend: bool) -> None:

@@ -84,7 +84,8 @@ class LiveProgress:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._print_ended()
+        # What ended in a round that broke off is in no snapshot yet.
+        self._print_ended(None)
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -125,7 +126,7 @@ class LiveProgress:
         self._snapshot, self._running, self._snapshot_at = snapshot, snapshot.running, self.clock()
         recent = tuple(rate for rate in self._rates if snapshot.elapsed - rate[0] <= RATE_WINDOW_SECONDS)
         self._rates = (*(recent or self._rates[-1:]), (snapshot.elapsed, snapshot.epochs))
-        self._print_ended()
+        self._print_ended(snapshot)
         if self._live is None and self.clock() - self._heartbeat >= HEARTBEAT_SECONDS:
             self._heartbeat = self.clock()
             write_line(self.console, self.summary())
@@ -202,12 +203,11 @@ class LiveProgress:
     def _without(self, trial: "Trial") -> tuple[Running, ...]:
         return tuple(running for running in self._running if running.trial.name != trial.name)
 
-    def _print_ended(self) -> None:
-        """One line per trial that ended since the last round; the table shows them itself."""
+    def _print_ended(self, snapshot: Snapshot | None) -> None:
+        """One line per trial that ended since the last round, counted by `snapshot`; the table shows them itself."""
         ended, self._unprinted = self._unprinted, []
         if self._live is not None:
             return
-        snapshot = self._snapshot
         count = 0 if snapshot is None else snapshot.complete + snapshot.pruned + snapshot.failed - len(ended)
         for position, item in enumerate(ended, start=1):
             value = f"{self._objective} {_value(item.value)}" if item.value is not None else "no value"

@@ -33,13 +33,13 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
         KeyboardInterrupt: stopped; everything finished is kept, and what was running resumes.
     """
     from sweeps.journal import study_lock
-    from sweeps.storage import open_storage, open_study
+    from sweeps.storage import open_storage, open_study, told_plainly
 
     job = prepare_job(options, console)
     name = job.study.name
     # A database that cannot be reached is found out before anything is written.
     database = open_storage(options.storage, options.runs, name) if options.storage else None
-    with study_lock(options.runs, name):
+    with study_lock(options.runs, name), told_plainly(options.storage):
         storage = database or open_storage(None, options.runs, name)
         optuna_study = open_study(storage, job.study, extend=options.extend)
         _check_same_data(job, optuna_study.user_attrs.get("record"))

@@ -109,6 +109,8 @@ class CountingLanes:
                 raise ValueError("the loss has no gradient")
             case "user":
                 raise UserError("study.yaml: beta", "got -1; must be at least 0.")
+            case "full":
+                Path("/dev/full").write_text("a device that is always full")
             case "sleep":
                 time.sleep(60)
             case "spin":

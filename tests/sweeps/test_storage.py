@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from toy_study import Fixed, X, in_memory, table, toy_study
 
 from sweeps.driver import search
 from sweeps.errors import UserError
-from sweeps.storage import lock_holder, open_storage, open_study, study_lock, study_names
+from sweeps.storage import lock_holder, open_storage, open_study, study_lock, study_names, told_plainly
 from sweeps.testing import ToyLanes
 
 # ---- journal files ----
@@ -148,6 +149,17 @@ def test_a_changed_budget_or_wording_is_no_other_study():
     assert open_study(optuna_study._storage, new).user_attrs["question"] == "What is it really?"
 
 
+def test_a_study_of_a_version_that_had_fewer_settings_goes_on():
+    class Newer(Fixed):
+        width: int = 3
+
+    storage = in_memory(toy_study())._storage
+    open_study(storage, toy_study(fixed=Newer()))
+    older = in_memory(toy_study())._storage
+    with pytest.raises(UserError, match=r"train\.width: 3 → 4"):
+        open_study(older, toy_study(fixed=Newer(width=4)))
+
+
 def test_extend_continues_with_the_new_file():
     study = toy_study(trials=3)
     optuna_study = in_memory(study)
@@ -234,11 +246,21 @@ def test_a_url_that_leads_nowhere(tmp_path, url, problem):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_host_that_does_not_answer(tmp_path):
-    started = time.monotonic()
-    with pytest.raises(UserError, match="cannot be reached"):
-        open_storage("postgresql+psycopg://ann@10.255.255.1/db", tmp_path, "toy")
+def test_a_server_that_does_not_answer(tmp_path):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        started = time.monotonic()
+        with pytest.raises(UserError, match="cannot be reached"):
+            open_storage(f"postgresql+psycopg://ann@127.0.0.1:{silent.getsockname()[1]}/db", tmp_path, "toy")
     assert time.monotonic() - started < 10
+
+
+def test_a_disk_that_fills_up_is_told_in_one_line():
+    with pytest.raises(UserError, match=r"^the disk is full. What is finished is kept"), told_plainly(None):
+        Path("/dev/full").write_text("a device that is always full")
+    with pytest.raises(FileNotFoundError), told_plainly(None):
+        Path("/nowhere/file").write_text("another error stays what it is")
 
 
 def test_a_database_of_another_program_is_refused_and_left_alone(tmp_path):
@@ -254,8 +276,8 @@ def test_a_database_of_another_program_is_refused_and_left_alone(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def postgres():
-    """The URL of a PostgreSQL server of our own, on a socket in a temporary folder."""
+def server():
+    """A PostgreSQL server of our own, on a socket in a temporary folder."""
     import shutil
     import tempfile
 
@@ -267,9 +289,15 @@ def postgres():
     except Exception as error:
         shutil.rmtree(folder, ignore_errors=True)
         pytest.skip(f"PostgreSQL does not start here: {error}")
-    yield server.get_uri(database="optuna", driver="psycopg")
+    yield server
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres(server):
+    """Its URL."""
+    return server.get_uri(database="optuna", driver="psycopg")
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -289,3 +317,25 @@ def test_a_study_on_postgresql_killed_and_continued(tmp_path, postgres):
     wrong = postgres.replace("/optuna?", "/nothing?")
     with pytest.raises(UserError, match=r'cannot be reached: .*database "nothing" does not exist'):
         open_storage(wrong, tmp_path, "toy")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_database_that_goes_away_ends_the_study_in_one_line_and_the_study_goes_on(tmp_path, server, postgres):
+    study, checkpoints, events = replace(toy_study(trials=6), name="unplugged"), {}, []
+
+    def unplug(event):
+        events.append(event)
+        if len(events) == 8:
+            server.stop()
+
+    def train(**lanes):
+        optuna_study = open_study(open_storage(postgres, tmp_path, "unplugged"), study)
+        search(optuna_study, study, ToyLanes(width=2, epochs=3, checkpoints=checkpoints, **lanes), [])
+        return optuna_study
+
+    with pytest.raises(UserError, match=r"no longer answers. What is finished is kept"), told_plainly(postgres):
+        train(before=unplug)
+    server.start()
+    undisturbed = in_memory(study)
+    search(undisturbed, study, ToyLanes(width=2, epochs=3), [])
+    assert table(train()) == table(undisturbed)

@@ -242,6 +242,13 @@ def test_a_user_error_stays_one(workers):
         lanes.advance([0])
 
 
+def test_a_full_disk_stops_the_study_and_fails_no_trial(workers):
+    lanes = workers(processes=1)
+    lanes.admit(trial(0, bad="full", at=1))
+    with pytest.raises(UserError, match=r"^the disk is full. What is finished is kept: free some space"):
+        lanes.advance([0])
+
+
 def test_the_protocol_of_lanes(workers):
     check_lanes(workers, [{}, {"a": 1}, {"b": 2}])
 
