@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["register_best"]
 
 
-def register_best(results: "Results", dataset: "Dataset", tracker: "Tracker", runs: Path = Path("mlruns")) -> None:
+def register_best(results: "Results", dataset: "Dataset", tracker: "Tracker", runs: Path) -> None:
     """Register the best run that left weights; nothing when no trial completed."""
     run = best_run(results)
     if run is None:
