@@ -11,7 +11,7 @@ from sweeps.errors import UserError
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.settings import Settings
 from vaeexp.study import open_study_file, settings_of
-from vaeexp.terminal import write_line
+from vaeexp.terminal import program, write_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,7 +53,7 @@ class Job:
     def command(self, *, budget: bool = True) -> str:
         """The command that continues this study; `budget` False leaves out what it may still spend."""
         options = self.options
-        words = ["vaeexp", "sweep", "--study", options.study]
+        words = ["sweep", "--study", options.study]
         words += ["--name", options.name] if options.name else []
         for override in options.overrides:
             words += ["--set", override]
@@ -64,7 +64,7 @@ class Job:
         words += ["--runs", str(options.runs)] if options.runs != Path("mlruns") else []
         words += ["--storage", options.storage] if options.storage else []
         words += ["--tracking", options.tracking] if options.tracking else []
-        return shlex.join(words)
+        return f"{program()} {shlex.join(words)}"
 
 
 def prepare_job(options: SweepOptions, console: "Console") -> Job:

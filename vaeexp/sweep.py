@@ -11,7 +11,7 @@ from vaeexp.execution import Execution, resolve_execution
 from vaeexp.job import Job, SweepOptions, prepare_job
 from vaeexp.record import describe_run
 from vaeexp.study import maxima_of, uses_average
-from vaeexp.terminal import write_line
+from vaeexp.terminal import program, write_line
 
 if TYPE_CHECKING:
     import optuna
@@ -213,7 +213,9 @@ def _announce(job: Job, execution: Execution) -> None:
 
 def _say_where(job: Job, report: Path) -> None:
     runs = f" --runs {shlex.quote(str(job.options.runs))}" if job.options.runs != Path("mlruns") else ""
-    browse = f"vaeexp ui{runs}" if job.options.tracking is None else f"vaeexp ui --tracking {job.options.tracking}"
+    browse = (
+        f"{program()} ui{runs}" if job.options.tracking is None else f"{program()} ui --tracking {job.options.tracking}"
+    )
     write_line(job.console, f"Report: {report}")
     write_line(job.console, f"Browse the runs: {browse}")
 

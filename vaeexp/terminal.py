@@ -1,13 +1,26 @@
 """How vaeexp writes to a terminal or a pipe: the console, durations, figures and settings in words."""
 
+import os
+import shlex
+import shutil
+import sys
 from collections.abc import Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["duration", "figure", "minus_elbo", "open_console", "params_text", "tolerant", "write_line"]
+__all__ = ["duration", "figure", "minus_elbo", "open_console", "params_text", "program", "tolerant", "write_line"]
+
+
+def program() -> str:
+    """What to type for `vaeexp` here: its path where it is not on the PATH, as in an environment that is not active."""
+    installed = Path(sys.executable).with_name("vaeexp")
+    if shutil.which("vaeexp") or not installed.exists():
+        return "vaeexp"
+    return shlex.quote(os.path.relpath(installed))
 
 
 def open_console() -> "Console":
