@@ -26,6 +26,7 @@ from vaeexp.settings import DataSettings, Settings
 from vaeexp.training.batches import Source, validation_noise
 from vaeexp.training.lane import fresh_state, open_lane
 from vaeexp.training.loop import LoopGroup
+from vaeexp.training.metrics import peak_memory_mb
 from vaeexp.training.precision import training_precision
 from vaeexp.training.stacked import StackedGroup, padded_template
 from vaeexp.vae import build_vae
@@ -151,11 +152,9 @@ def lane_memory(root: str, images: int) -> dict[str, float]:
 
 
 def measure_peak(root: str, images: int, kind: str, width: int, queue) -> None:
-    import resource
-
     torch.set_num_threads(1)
     group_epoch(make_group(small_source(root, images), kind, width, "float32"))
-    queue.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    queue.put(peak_memory_mb(torch.device("cpu")))
 
 
 def main() -> None:

@@ -47,8 +47,13 @@ def peak_memory_mb(device: torch.device) -> float:
     """Peak memory of the device on cuda, else of this process, in MiB."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    # ru_maxrss counts bytes on macOS and KiB elsewhere.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    try:
+        # Not ru_maxrss: on Linux a child process inherits the peak of its parent.
+        with open("/proc/self/status", encoding="utf-8") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**10
+    except (OSError, StopIteration):
+        # ru_maxrss counts bytes on macOS and KiB elsewhere.
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
