@@ -136,7 +136,7 @@ class Finish:
             seed=derive_seed(self._seed, "test"),
         )
 
-    def finish(self, lane: Lane, state: State, outcome: Outcome, folder: Path) -> dict[str, float]:
+    def finish(self, lane: Lane, state: State, outcome: Outcome, folder: Path) -> None:
         model = self._model(lane, state["best"], state["best_buffers"])
         save_weights(folder, lane, state["best"], state["best_buffers"], tuple(self._shown.shape[1:]))
         drawn = pictures(model, self._shown, seed=self._seed)
@@ -144,19 +144,17 @@ class Finish:
         with temporary.open("wb") as file:
             np.savez_compressed(file, **drawn)
         os.replace(temporary, folder / "pictures.npz")
-        metrics = {
-            f"best/{name}": value for name, value in lane.best_metrics.items() if name.startswith(("val/", "train/"))
-        }
         write_json(
             folder / "result.json",
             {
                 "state": outcome.state,
                 "epoch": outcome.epoch,
                 "value": outcome.value,
-                "metrics": metrics | lane.test_metrics,
+                "best_epoch": lane.best_epoch,
+                "best": lane.best_metrics,
+                "test": lane.test_metrics,
             },
         )
-        return metrics
 
     def _model(self, lane: Lane, weights: torch.Tensor, buffers: torch.Tensor) -> VAE:
         with torch.random.fork_rng(devices=[]):

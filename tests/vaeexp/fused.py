@@ -40,9 +40,8 @@ class Bare:
     def pictures(self, lane, state, which, folder) -> dict[str, str]:
         return {}
 
-    def finish(self, lane, state, outcome, folder) -> dict[str, float]:
+    def finish(self, lane, state, outcome, folder) -> None:
         self.states[lane.trial.number] = {name: tensor.clone() for name, tensor in state.items()}
-        return dict(lane.best_metrics)
 
 
 def make_lanes(

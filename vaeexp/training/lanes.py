@@ -42,8 +42,8 @@ class Finisher(Protocol):
     def test(self, lane: Lane, state: State) -> dict[str, float]:
         """Figures of the lane's best weights on the test set."""
 
-    def finish(self, lane: Lane, state: State, outcome: Outcome, folder: Path) -> dict[str, float]:
-        """Write what is kept of an ended trial into its folder; final metrics."""
+    def finish(self, lane: Lane, state: State, outcome: Outcome, folder: Path) -> None:
+        """Write what is kept of an ended trial into its folder."""
 
 
 class TrainingLanes:
@@ -121,7 +121,7 @@ class TrainingLanes:
             folder.mkdir(parents=True, exist_ok=True)
             self._test(lane, group, outcome.state == "complete")
             metrics |= lane.test_metrics
-            metrics |= self._finisher.finish(lane, group.state(number), outcome, folder)
+            self._finisher.finish(lane, group.state(number), outcome, folder)
         self._drop(group, number)
         (folder / CHECKPOINT).unlink(missing_ok=True)
         return TrialResult(number=number, metrics=metrics, folder=str(folder) if folder.exists() else None)
