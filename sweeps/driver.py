@@ -64,7 +64,8 @@ def run_replicas(
         UserError: as `search`.
     """
     _reassign(replica_study, replicas)
-    Rounds("replicas", replica_study, lanes, observers, clock, _Replicas(replicas)).run()
+    stored = replica_study.get_trials(deepcopy=False)
+    Rounds("replicas", replica_study, lanes, observers, clock, _Replicas(replicas, stored)).run()
 
 
 def trial_seed(study_seed: int, number: int) -> int:
@@ -103,8 +104,10 @@ class _Search:
 class _Replicas:
     """The planned runs, in order. One that failed is not tried again: its seed would fail again."""
 
-    def __init__(self, plan: Sequence["Replica"]) -> None:
-        self.plan, self.planned = plan, len(plan)
+    def __init__(self, plan: Sequence["Replica"], stored: Sequence[FrozenTrial]) -> None:
+        self.plan = plan
+        # Runs of an earlier plan that this one has no use for count as well: they are among those that ended.
+        self.planned = len(plan) + sum(not any(_serves(trial, replica) for replica in plan) for trial in stored)
 
     def draft(self, trials: Sequence[FrozenTrial], elapsed: float) -> Draft | str:
         for replica in self.plan:
