@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sweeps.errors import UserError
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.settings import Settings
-from vaeexp.study import open_study_file, settings_of
+from vaeexp.study import largest, open_study_file, settings_of
 from vaeexp.terminal import program, write_line
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def prepare_job(options: SweepOptions, console: "Console") -> Job:
         full_data=options.full_data,
         say=lambda text: write_line(console, text, style="yellow"),
     )
-    _check_batches(study, settings, dataset)
+    _check_batches(study, dataset)
     # Whether the networks fit is known only now that the images are.
     open_study_file(options.study, overrides=overrides, image_shape=dataset.image_shape)
     return Job(options=options, study=study, settings=settings, dataset=dataset, console=console)
@@ -101,12 +101,10 @@ def _check_writable(folder: Path, flag: str) -> None:
         raise UserError(flag, f"'{folder}' cannot be written: no permission for '{there}'. Choose another folder.")
 
 
-def _check_batches(study: "Study", settings: Settings, dataset: Dataset) -> None:
-    largest = (
-        int(study.space.maximum("batch_size")) if "batch_size" in study.space.as_dict() else settings.train.batch_size
-    )
-    if largest > dataset.sizes[0]:
+def _check_batches(study: "Study", dataset: Dataset) -> None:
+    batch = largest(study, "batch_size")
+    if batch > dataset.sizes[0]:
         raise UserError(
             f"{study.path}: train.batch_size",
-            f"{largest} is more than the {dataset.sizes[0]:,} training images; give at most that.",
+            f"{batch} is more than the {dataset.sizes[0]:,} training images; give at most that.",
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from vaeexp.data import Dataset, describe_plan
 from vaeexp.execution import Execution, resolve_execution
 from vaeexp.settings import Settings
-from vaeexp.study import maxima_of, uses_average
+from vaeexp.study import largest, maxima_of, uses_average
 from vaeexp.terminal import duration, write_line
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def _intent(study: "Study", settings: Settings, dataset: Dataset) -> Iterator[st
     yield f"Data: {dataset.title}, from {dataset.source}: {train:,} images to train on, {validation:,} to validate, {test:,} to test"
     yield from (f"  {line}" for line in describe_plan(dataset))
     yield f"Search: {', '.join(study.space.names)}; sampler {study.sampler.name}, pruner {study.pruner.name}"
-    yield f"Budget: {', '.join(f'{name} {limit:g}' for name, limit in limits.items())}; up to {_epochs(study, settings)} epochs each"
+    yield f"Budget: {', '.join(f'{name} {limit:g}' for name, limit in limits.items())}; up to {largest(study, 'epochs')} epochs each"
     confirming, comparing = _replicas(study)
     if confirming:
         yield f"Confirm: {confirming} runs on the test images, {study.confirm.top} settings with {study.confirm.seeds} fresh seeds each"
@@ -48,7 +48,7 @@ def _cost(study: "Study", settings: Settings, dataset: Dataset, execution: Execu
     # Weights, two moments, the best weights, gradients; and the running average where the study has one.
     vectors = 6 if uses_average(study) else 5
     memory = execution.width * parameters * 4 * vectors / 2**20
-    epochs = _epochs(study, settings) * epoch
+    epochs = largest(study, "epochs") * epoch
     yield f"Execution: {execution.device}, {execution.precision}, {execution.processes} processes × {execution.width} lanes ({execution.group})"
     yield f"Largest model: {parameters:,} parameters; the lanes of a process take about {memory:,.0f} MiB, besides the images"
     yield f"Measured: {epoch:.2f} s per trial-epoch. The search takes at most {duration(trials * epochs)}; pruning shortens that"
@@ -63,10 +63,6 @@ def _replicas(study: "Study") -> tuple[int, int]:
         return confirming, 0
     levels = len(study.space[study.compare.parameter].values)
     return confirming, study.compare.top * levels * study.compare.seeds * levels
-
-
-def _epochs(study: "Study", settings: Settings) -> int:
-    return int(study.space.maximum("epochs") or settings.train.epochs)
 
 
 def _measure(study: "Study", settings: Settings, dataset: Dataset, execution: Execution) -> tuple[int, float]:

@@ -12,7 +12,7 @@ from vaeexp.settings import SECTIONS, Settings
 if TYPE_CHECKING:
     from sweeps.studyfile import Study
 
-__all__ = ["check_settings", "maxima_of", "open_study_file", "settings_of", "uses_average"]
+__all__ = ["check_settings", "largest", "maxima_of", "open_study_file", "settings_of", "uses_average"]
 
 
 def open_study_file(
@@ -50,15 +50,16 @@ def settings_of(study: "Study") -> Settings:
     return Settings(**study.fixed)
 
 
+def largest(study: "Study", name: str) -> int:
+    """The largest value of a whole-number setting that a trial of this study can have."""
+    return int(study.space.maximum(name) or settings_of(study).flat()[name])
+
+
 def maxima_of(study: "Study") -> dict[str, int]:
     """Largest latent size and component count that a trial of this study can have."""
-    fixed, searched = settings_of(study).flat(), study.space.as_dict()
-    return {
-        name: int(study.space.maximum(name)) if name in searched else int(fixed[name])
-        for name in ("latent_size", "components")
-    }
+    return {name: largest(study, name) for name in ("latent_size", "components")}
 
 
 def uses_average(study: "Study") -> bool:
     """Whether any trial evaluates a running average of its weights."""
-    return "ema_decay" in study.space.as_dict() or settings_of(study).train.ema_decay > 0
+    return "ema_decay" in study.space.names or settings_of(study).train.ema_decay > 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sweeps.errors import UserError
-from vaeexp.data.definitions import Definition, RawImages
+from vaeexp.data.definitions import Definition, RawImages, complete_set
 
 if TYPE_CHECKING:
     from vaeexp.data.sources import Source
@@ -30,14 +30,7 @@ def expected(definition: Definition) -> str:
 
 def find(definition: Definition, root: Path) -> tuple[Path, ...]:
     """The six batches in `root`, in torchvision's layout or directly; empty when there is none of them."""
-    for folder in (root / definition.folder, root):
-        paths = tuple(folder / name for name in BATCHES)
-        missing = [path.name for path in paths if not path.is_file()]
-        if not missing:
-            return paths
-        if len(missing) < len(paths):
-            raise UserError(str(folder), f"some files of {definition.title} are missing: {', '.join(missing)}")
-    return ()
+    return complete_set((root / definition.folder, root), BATCHES, definition.title)
 
 
 def read(source: "Source", scratch: Path, say: Callable[[str], None]) -> RawImages:

@@ -1,14 +1,25 @@
 """The data sets that can be named in a study: files, sizes, classes, and where they can be had."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from sweeps.errors import UserError
 
-__all__ = ["DATASETS", "FILES", "SUBSET_COUNTS", "SUBSET_VALIDATION", "Definition", "RawImages", "blocks", "check_grey"]
+__all__ = [
+    "DATASETS",
+    "FILES",
+    "SUBSET_COUNTS",
+    "SUBSET_VALIDATION",
+    "Definition",
+    "RawImages",
+    "blocks",
+    "check_grey",
+    "complete_set",
+]
 
 # Training images, training labels, test images, test labels of the MNIST family; each raw or with `.gz`.
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -156,3 +167,18 @@ _ROWS = (
 )
 
 DATASETS: dict[str, Definition] = {definition.name: definition for definition in _ROWS}
+
+
+def complete_set(folders: Iterable[Path], names: tuple[str, ...], title: str) -> tuple[Path, ...]:
+    """The files of these names in the first folder that has all of them; empty when no folder has any.
+
+    Raises UserError where a folder has some of them.
+    """
+    for folder in folders:
+        paths = tuple(folder / name for name in names)
+        missing = [path.name for path in paths if not path.is_file()]
+        if not missing:
+            return paths
+        if len(missing) < len(paths):
+            raise UserError(str(folder), f"some files of {title} are missing: {', '.join(missing)}")
+    return ()

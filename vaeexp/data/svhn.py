@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sweeps.errors import UserError
-from vaeexp.data.definitions import Definition, RawImages
+from vaeexp.data.definitions import Definition, RawImages, complete_set
 
 if TYPE_CHECKING:
     from vaeexp.data.sources import Source
@@ -27,14 +27,7 @@ def expected(definition: Definition) -> str:
 
 def find(definition: Definition, root: Path) -> tuple[Path, ...]:
     """The two files in `root` or in its folder `svhn`; empty when there is none of them."""
-    for folder in (root, root / definition.folder, root / definition.title):
-        paths = tuple(folder / name for name in MATRICES)
-        missing = [path.name for path in paths if not path.is_file()]
-        if not missing:
-            return paths
-        if len(missing) < len(paths):
-            raise UserError(str(folder), f"some files of {definition.title} are missing: {', '.join(missing)}")
-    return ()
+    return complete_set((root, root / definition.folder, root / definition.title), MATRICES, definition.title)
 
 
 def read(source: "Source", scratch: Path, say: Callable[[str], None]) -> RawImages:

@@ -6,25 +6,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["TARGETS", "targets"]
+__all__ = ["TARGETS", "draw_thresholds", "targets"]
 
 
-def _static(images: Tensor, seed: int) -> Tensor:
+def _static(images: Tensor, thresholds: Tensor | None) -> Tensor:
     return images.float()
 
 
-def _dynamic(images: Tensor, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    thresholds = torch.randint(0, 255, images.shape, generator=generator, dtype=torch.uint8)  # 0 … 254
+def _dynamic(images: Tensor, thresholds: Tensor | None) -> Tensor:
     return (images > thresholds).float()
 
 
-def _grey(images: Tensor, seed: int) -> Tensor:
-    return images.float() / 255
+def _grey(images: Tensor, thresholds: Tensor | None) -> Tensor:
+    return images.float().div_(255)
 
 
-TARGETS: dict[str, Callable[[Tensor, int], Tensor]] = {"static": _static, "dynamic": _dynamic, "none": _grey}
-"""Kind of binarisation → targets from images uint8 [N, C, H, W] and a seed."""
+TARGETS: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {"static": _static, "dynamic": _dynamic, "none": _grey}
+"""Kind of binarisation → targets float32 from images uint8 of any shape and, where it is dynamic, `draw_thresholds`."""
+
+
+def draw_thresholds(images: Tensor, generator: torch.Generator) -> Tensor:
+    """uint8, uniform on 0 … 254, of the shape of `images`, on the generator's device: P(image > threshold) = grey / 255."""
+    return torch.randint(0, 255, images.shape, generator=generator, device=generator.device, dtype=torch.uint8)
 
 
 def targets(images: np.ndarray | Tensor, binarisation: str, seed: int) -> Tensor:
@@ -35,4 +38,6 @@ def targets(images: np.ndarray | Tensor, binarisation: str, seed: int) -> Tensor
     """
     if isinstance(images, np.ndarray):
         images = torch.from_numpy(np.array(images))  # a copy, because memory maps are read-only
-    return TARGETS[binarisation](images, seed)
+    dynamic = binarisation == "dynamic"
+    thresholds = draw_thresholds(images, torch.Generator().manual_seed(seed)) if dynamic else None
+    return TARGETS[binarisation](images, thresholds)

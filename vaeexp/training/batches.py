@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vaeexp.evaluation.targets import TARGETS, draw_thresholds
 from vaeexp.training.seeds import generator
 
-__all__ = ["CHUNK", "Source", "chunk_batches", "epoch_chunks", "to_targets", "validation_noise"]
+__all__ = ["CHUNK", "Source", "chunk_batches", "epoch_chunks", "validation_noise"]
 
 # Batches drawn at once: enough to make the draws cheap, few enough to keep the memory small.
 CHUNK = 16
@@ -57,14 +58,6 @@ class Source:
         return gathered.to(self.device, non_blocking=True)
 
 
-def to_targets(images: Tensor, binarisation: str, thresholds: Tensor | None = None) -> Tensor:
-    """uint8 images → float32 targets of the same shape. `thresholds`, uniform on 0..254, only when dynamic:
-    P(target = 1) is then exactly grey / 255."""
-    if binarisation == "dynamic":
-        return (images > thresholds).float()
-    return images.float() if binarisation == "static" else images.float().div_(255)
-
-
 def chunk_batches(batch_size: int, image_shape: tuple[int, int, int]) -> int:
     """Batches in a chunk. It enters the draws, so it depends on these sizes alone, and never on the machine."""
     return max(1, min(CHUNK, _CHUNK_VALUES // (batch_size * math.prod(image_shape))))
@@ -83,12 +76,11 @@ def epoch_chunks(
         images = source.images(index)
         thresholds = None
         if source.binarisation == "dynamic":
-            draw = generator(device, seed, epoch, "binarisation", chunk)
-            thresholds = torch.randint(0, 255, images.shape, generator=draw, device=device, dtype=torch.uint8)
+            thresholds = draw_thresholds(images, generator(device, seed, epoch, "binarisation", chunk))
         noise = torch.randn(
             len(index), latent_size, generator=generator(device, seed, epoch, "noise", chunk), device=device
         )
-        yield to_targets(images, source.binarisation, thresholds), noise
+        yield TARGETS[source.binarisation](images, thresholds), noise
 
 
 def validation_noise(source: Source, latent_size: int) -> Tensor:

@@ -7,6 +7,7 @@ A `vaeexp.training.group.Group` trains lanes of equal shapes: `vaeexp.training.s
 import math
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,7 +20,7 @@ from vaeexp.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpo
 from vaeexp.training.group import Group, open_group
 from vaeexp.training.lane import EpochSums, Lane, State, fresh_state, open_lane
 from vaeexp.training.metrics import epoch_metrics, free_memory, is_out_of_memory
-from vaeexp.vae import VAE, build_vae
+from vaeexp.vae import VAE
 
 if TYPE_CHECKING:
     from vaeexp.settings import Settings
@@ -91,10 +92,8 @@ class TrainingLanes:
         """Lanes in one stacked group; halved when memory runs out."""
 
     def admit(self, trial: Trial) -> None:
-        settings = self._settings_of(trial)
-        lane, vae = open_lane(trial, settings, self._source.image_shape, len(self._source.train))
-        state = load_checkpoint(self._trial_folder(trial), lane) or fresh_state(lane, vae, averaged=self._averaged)
-        self._group_for(lane).add(lane, vae, state)
+        lane, vae = self._open(trial)
+        self._place(lane, vae, load_checkpoint(self._trial_folder(trial), lane))
 
     def catch_up(self) -> None:
         while behind := [
@@ -115,8 +114,7 @@ class TrainingLanes:
     def release(self, number: int, outcome: Outcome) -> TrialResult:
         group = next(group for group in self._all() if number in group.lanes)
         lane, folder = group.lanes[number], self._trial_folder(group.lanes[number].trial)
-        metrics: dict[str, float] = {"parameters": float(sum(s.numel() for s in lane.layout.shapes.values()))}
-        metrics |= {"best_epoch": float(lane.best_epoch)}
+        metrics = {"parameters": float(lane.layout.count), "best_epoch": float(lane.best_epoch)}
         if lane.best_epoch:
             folder.mkdir(parents=True, exist_ok=True)
             self._test(lane, group, outcome.state == "complete")
@@ -207,10 +205,9 @@ class TrainingLanes:
         free_memory(self._source.device)
         if held == 1:
             lane = lanes[0]
-            message = f"One trial needs more memory than the device has ({sum(s.numel() for s in lane.layout.shapes.values()):,} parameters)."
-            # What it had learnt is gone with its memory: nothing of it may be kept as its best.
-            lane.best_epoch = 0
-            self._group_for(lane).add(lane, *self._fresh(lane))
+            message = f"One trial needs more memory than the device has ({lane.layout.count:,} parameters)."
+            # What it had learnt is gone with its memory: a fresh lane, whose weights are nobody's best, is released.
+            self._place(*self._open(lane.trial))
             failure = Failure(kind="out_of_memory", message=message)
             return {
                 n: Progress(number=n, epoch=lane.epoch + 1, value=math.nan, finished=True, failure=failure)
@@ -218,14 +215,16 @@ class TrainingLanes:
             }
         self._limit = max(1, held // 2)
         for lane in lanes:
-            reported = Trial(**{**vars(lane.trial), "epoch": max(lane.trial.epoch, lane.epoch)})
-            self.admit(reported)
+            self.admit(replace(lane.trial, epoch=max(lane.trial.epoch, lane.epoch)))
         self.catch_up()
         return self._round(numbers, replay=replay)
 
-    def _fresh(self, lane: Lane) -> tuple[VAE, State]:
-        vae = build_vae(lane.settings.model, self._source.image_shape, lane.trial.seed)
-        return vae, fresh_state(lane, vae, averaged=self._averaged)
+    def _open(self, trial: Trial) -> tuple[Lane, VAE]:
+        return open_lane(trial, self._settings_of(trial), self._source.image_shape, len(self._source.train))
+
+    def _place(self, lane: Lane, vae: VAE, state: State | None = None) -> None:
+        """Put a lane into its group, from this state or from the start."""
+        self._group_for(lane).add(lane, vae, state or fresh_state(lane, vae, averaged=self._averaged))
 
     def _group_for(self, lane: Lane) -> Group:
         """The group with room for lanes of this shape, made when there is none."""

@@ -25,6 +25,11 @@ class Layout:
             end += -(-max(shape.numel(), 1) // _ALIGN) * _ALIGN
         self.size = end
 
+    @property
+    def count(self) -> int:
+        """Numbers in the tensors, without the gaps."""
+        return sum(shape.numel() for shape in self.shapes.values())
+
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> "Layout":
         return cls(

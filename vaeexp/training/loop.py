@@ -10,11 +10,10 @@ from vaeexp.training.lane import EpochSums, Lane, State, learning_rate_at, warmu
 from vaeexp.training.objective import lane_loss, lane_terms
 from vaeexp.training.optim import update_one
 from vaeexp.training.precision import training_precision
+from vaeexp.training.validation import epoch_sums, validation_sums, validation_totals
 from vaeexp.vae import VAE
 
 __all__ = ["LoopGroup"]
-
-EVALUATION_BATCH = 500
 
 
 class LoopGroup:
@@ -97,23 +96,9 @@ class LoopGroup:
         state = self.states[number]
         module = self._modules[number].eval()
         parameters, buffers = lane.layout.views(state[which]), lane.buffer_layout.read(state["buffers"])
-        terms_of, totals = lane_terms(module), None
         noise = self.noise(lane.settings.model.latent_size)
-        for x, e in zip(self.source.validation.split(EVALUATION_BATCH), noise.split(EVALUATION_BATCH), strict=True):
-            terms = terms_of(parameters, buffers, x, e)
-            totals = terms if totals is None else tuple(a + b for a, b in zip(totals, terms, strict=True))
-        images = len(self.source.validation)
-        distortion, rate = float(totals[0]) / images, float(totals[1]) / images
-        loss = distortion + lane.settings.train.beta * rate
-        return epoch_sums([loss, distortion, rate], torch.stack(totals[2:]), images, lane)
-
-
-def epoch_sums(means: Sequence[float], moments: Tensor, images: int, lane: Lane) -> EpochSums:
-    """From (loss, distortion, rate) per image and the summed moments [2, L] of μ over `images`."""
-    first, second = moments / images
-    threshold = lane.settings.evaluation.active_threshold
-    active = int(((second - first.square()) > threshold)[: lane.settings.model.latent_size].sum())
-    return EpochSums(loss=means[0], distortion=means[1], rate=means[2], active_units=active)
+        totals = validation_totals(lane_terms(module), parameters, buffers, self.source, noise)
+        return validation_sums(totals, len(self.source.validation), lane)
 
 
 def average_decay(decay: float, step: int) -> float:

@@ -14,10 +14,10 @@ from torch import Tensor, vmap
 from vaeexp.training.batches import Source, epoch_chunks
 from vaeexp.training.lane import EpochSums, Lane, State
 from vaeexp.training.layout import Layout
-from vaeexp.training.loop import EVALUATION_BATCH, epoch_sums
 from vaeexp.training.objective import lane_loss, lane_terms
 from vaeexp.training.optim import update_rows
 from vaeexp.training.precision import training_precision
+from vaeexp.training.validation import epoch_sums, validation_sums, validation_totals
 from vaeexp.vae import VAE
 
 if TYPE_CHECKING:
@@ -64,8 +64,9 @@ class StackedGroup:
         row = self._rows.index(None)
         self._rows[row] = lane.trial.number
         self.lanes[lane.trial.number] = lane
+        positions = self._positions(lane)
         for name, small in state.items():
-            here, there = self._positions(lane, name)
+            here, there = positions[name]
             tensor = self._tensor(name)
             tensor[row].zero_()
             tensor[row, here] = small.to(tensor.device)[there]
@@ -80,8 +81,9 @@ class StackedGroup:
         """A copy of the lane's tensors at the trial's own size."""
         lane, row = self.lanes[number], self._rows.index(number)
         state: State = {}
+        positions = self._positions(lane)
         for name, tensor in self._tensors.items():
-            here, there = self._positions(lane, name)
+            here, there = positions[name]
             small = torch.zeros(
                 (lane.layout if name in _WEIGHT_ROWS else lane.buffer_layout).size, device=tensor.device
             )
@@ -100,7 +102,7 @@ class StackedGroup:
         sums, moments = self._train_rows()
         for name, rows in kept.items():
             self._tensors[name][waiting] = rows
-        means = sums.tolist()
+        means, moments = sums.tolist(), moments.cpu()
         return {n: self._sums_of(n, means[self._rows.index(n)], moments) for n in numbers}
 
     @torch.no_grad()
@@ -110,19 +112,10 @@ class StackedGroup:
             self.buffer_layout.read(self._tensors["buffers"]),
         )
         terms_of = vmap(lane_terms(self.template.eval()), in_dims=(0, 0, None, None))
-        batch, totals = max(1, EVALUATION_BATCH), None
-        for x, e in zip(self.source.validation.split(batch), self.validation_noise.split(batch), strict=True):
-            terms = terms_of(parameters, buffers, x, e)
-            totals = terms if totals is None else tuple(a + b for a, b in zip(totals, terms, strict=True))
-        images = len(self.source.validation)
-        distortions, rates = (totals[0] / images).tolist(), (totals[1] / images).tolist()
-        result = {}
-        for number in numbers:
-            row, lane = self._rows.index(number), self.lanes[number]
-            loss = distortions[row] + lane.settings.train.beta * rates[row]
-            moments = torch.stack([totals[2][row], totals[3][row]])
-            result[number] = epoch_sums([loss, distortions[row], rates[row]], moments, images, lane)
-        return result
+        totals = validation_totals(terms_of, parameters, buffers, self.source, self.validation_noise)
+        rows, images = zip(*totals, strict=True), len(self.source.validation)
+        of_row = dict(zip(self._rows, rows, strict=True))
+        return {number: validation_sums(of_row[number], images, self.lanes[number]) for number in numbers}
 
     def _train_rows(self) -> tuple[Tensor, Tensor]:
         """One epoch of every row. Means of (loss, distortion, rate) [R, 3] and summed moments of μ [R, 2, L]."""
@@ -183,10 +176,12 @@ class StackedGroup:
         images = lane.steps_per_epoch * lane.settings.train.batch_size
         return epoch_sums(means, moments[self._rows.index(number)], images, lane)
 
-    def _positions(self, lane: Lane, name: str) -> tuple[Tensor, Tensor]:
-        big, small = (self.layout, lane.layout) if name in _WEIGHT_ROWS else (self.buffer_layout, lane.buffer_layout)
-        here, there = big.positions(small)
-        return here.to(self.source.device), there.to(self.source.device)
+    def _positions(self, lane: Lane) -> dict[str, tuple[Tensor, Tensor]]:
+        """Name of a row → where the lane's own entries are (in the row, in the lane's flat vector)."""
+        device = self.source.device
+        weights = tuple(index.to(device) for index in self.layout.positions(lane.layout))
+        buffers = tuple(index.to(device) for index in self.buffer_layout.positions(lane.buffer_layout))
+        return dict.fromkeys(_WEIGHT_ROWS, weights) | dict.fromkeys(_BUFFER_ROWS, buffers)
 
     def _tensor(self, name: str) -> Tensor:
         """The rows [R, P] of this name, made when the first lane brings it."""
