@@ -4,7 +4,6 @@ Here is where the trials of either phase come from. A trial's parameters depend 
 trials before it, so that a study with the same lanes repeats exactly.
 """
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from sweeps.observer import Observer
 from sweeps.outcome import is_ours
 from sweeps.rounds import Clock, Rounds
 from sweeps.samplers import ask_seed, exhausted, make_sampler
+from sweeps.seeds import seed_of
 
 if TYPE_CHECKING:
     from sweeps.replication import Replica
@@ -70,7 +70,7 @@ def run_replicas(
 
 def trial_seed(study_seed: int, number: int) -> int:
     """The seed of a trial, 63 bits, from the study's seed and the trial's number."""
-    return int.from_bytes(hashlib.sha256(f"{study_seed}:trial:{number}".encode()).digest()[:8], "big") >> 1
+    return seed_of(f"{study_seed}:trial:{number}")
 
 
 class _Search:

@@ -6,7 +6,6 @@ so that the difference within a pair is due to the parameter. Both draw the seed
 what both ask for is trained once.
 """
 
-import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.results import Results, ranked
+from sweeps.seeds import seed_of
 from sweeps.space import Space
 
 if TYPE_CHECKING:
@@ -153,8 +153,7 @@ class _Seeds:
         seeds: list[int] = []
         attempt = 0
         while len(seeds) < count:
-            text = _text([self.study_seed, "confirm", params, attempt])
-            seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+            seed = seed_of(_text([self.study_seed, "confirm", params, attempt]))
             if seed not in self.used and seed not in seeds:
                 seeds.append(seed)
             attempt += 1

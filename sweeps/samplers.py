@@ -1,6 +1,5 @@
 """Samplers: how the next setting is chosen. A row of `SAMPLERS` is all that one needs."""
 
-import hashlib
 import importlib.util
 import warnings
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from sweeps.errors import UserError
+from sweeps.seeds import seed_of
 from sweeps.space import Space
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def ask_seed(settings: SamplerSettings, seed: int, number: int) -> int:
     quasi-random points are one sequence, whose seed must stay.
     """
     text = f"sampler {seed}" if SAMPLERS[settings.name].numbered else f"sampler {seed} {number}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+    return seed_of(text) >> 31
 
 
 def exhausted(settings: SamplerSettings, space: Space, trials_so_far: int) -> bool:

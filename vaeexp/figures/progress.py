@@ -7,7 +7,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sweeps.results import Results
+from sweeps.results import Results, best_so_far
 from vaeexp.figures.frames import NATS, number, search_trials
 from vaeexp.figures.style import (
     BEST,
@@ -51,28 +51,28 @@ def history(results: Results) -> Figure | None:
                 size=46 * crowding(len(trials)),
                 label=f"{state} ({len(chosen)})",
             )
-    _draw_best(axes, trials[complete & trials["value"].notna()], last=trials["number"].max())
+    _draw_best(axes, best_so_far(results), last=trials["number"].max())
     off_scale(axes, int((trials["value"] > high).sum()))
     key(axes)
     return figure
 
 
-def _draw_best(axes: Axes, complete: pd.DataFrame, last: int) -> None:
-    """Steps of the best complete value so far, with the winner named below its point."""
-    if complete.empty:
+def _draw_best(axes: Axes, course: pd.DataFrame, last: int) -> None:
+    """Steps of the best complete value so far (`best_so_far`), with the winner named below its point."""
+    if course.empty:
         return
-    steps = complete["value"].cummin()
+    steps = course["best"]
     axes.step(
-        [*complete["number"], last + 0.5], [*steps, steps.iloc[-1]], where="post", color=BEST, linewidth=2, zorder=2
+        [*course["number"], last + 0.5], [*steps, steps.iloc[-1]], where="post", color=BEST, linewidth=2, zorder=2
     )
-    best = complete.loc[complete["value"].idxmin()]
+    best = course.loc[course["value"].idxmin()]
     side = (
         "center" if 0.15 * last < best["number"] < 0.85 * last else ("left" if best["number"] <= last / 2 else "right")
     )
     low, high = axes.get_ylim()
     axes.set_ylim(low - 0.05 * (high - low), high)
     axes.annotate(
-        f"best: trial {best['number']}, {number(best['value'])}",
+        f"best: trial {int(best['number'])}, {number(best['value'])}",
         (best["number"], best["value"]),
         xytext=(0, -8),
         textcoords="offset points",

@@ -1,16 +1,15 @@
 """Counter-like randomness: every draw is named by what it is for, so an epoch can be replayed on its own."""
 
-import hashlib
-
 import torch
+
+from sweeps.seeds import seed_of
 
 __all__ = ["derive_seed", "generator"]
 
 
 def derive_seed(*parts: int | str) -> int:
     """A 63-bit seed that depends on all parts and on nothing else (SHA-256 of their text)."""
-    text = "/".join(str(part) for part in parts)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return seed_of("/".join(str(part) for part in parts))
 
 
 def generator(device: torch.device, *parts: int | str) -> torch.Generator:

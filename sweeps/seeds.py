@@ -1,0 +1,10 @@
+"""Seeds that depend on a text and on nothing else, the same in every process and version of Python."""
+
+import hashlib
+
+__all__ = ["seed_of"]
+
+
+def seed_of(text: str) -> int:
+    """The first 63 bits of the text's SHA-256."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
