@@ -16,8 +16,9 @@ from sweeps.budget import used_up
 from sweeps.lanes import Lanes
 from sweeps.observer import Observer
 from sweeps.outcome import is_ours
+from sweeps.references import starting_values
 from sweeps.rounds import Clock, Rounds
-from sweeps.samplers import ask_seed, exhausted, make_sampler
+from sweeps.samplers import ask_seed, exhausted, make_sampler, starting_from
 from sweeps.seeds import seed_of
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class _Search:
         if len(newest) == KNOWN_IN_A_ROW and all(t.user_attrs.get("duplicate_of") is not None for t in newest):
             return f"The sampler proposed only known settings, {KNOWN_IN_A_ROW} times in a row."
         sampler = make_sampler(study.sampler, study.space, ask_seed(study.sampler, study.seed, number))
+        sampler = starting_from(sampler, starting_values(study.start, study.space, number))
         return propose(self.optuna_study, sampler, study.space.suggest, seed=trial_seed(study.seed, number))
 
     def params(self, trial: FrozenTrial) -> dict[str, Any]:
@@ -139,15 +141,20 @@ def _reassign(replica_study: optuna.Study, replicas: Sequence["Replica"]) -> Non
     """
     reassigned = dict(replica_study.user_attrs.get("reassigned", {}))
     for trial in replica_study.get_trials(deepcopy=False):
-        for replica in replicas:
-            if not _is_run_of(trial, replica):
-                continue
-            roles, pair = (
-                dict.fromkeys([*trial.user_attrs["roles"], *replica.roles]),
-                replica.pair or trial.user_attrs["pair"],
-            )
+        attrs = trial.user_attrs
+        replica = next((replica for replica in replicas if _is_run_of(trial, replica)), None)
+        if replica is None and attrs.get(
+            "reference"
+        ):  # a row of a setting that is no longer the best, or of an older file
+            reassigned[str(trial.number)] = {"roles": [], "pair": None, "reference": None}
+        elif replica is not None:
             serves = _serves(trial, replica)
-            reassigned[str(trial.number)] = {"roles": list(roles) if serves else [], "pair": pair if serves else None}
+            roles = dict.fromkeys([*attrs["roles"], *replica.roles])
+            reassigned[str(trial.number)] = {
+                "roles": list(roles) if serves else [],
+                "pair": (replica.pair or attrs["pair"]) if serves else None,
+                "reference": replica.reference if serves else None,
+            }
     replica_study.set_user_attr("reassigned", reassigned)
 
 
@@ -159,4 +166,5 @@ def _replica_attrs(replica: "Replica") -> dict[str, Any]:
         "pair": replica.pair,
         "params": dict(replica.params),
         "test": replica.test,
+        "reference": replica.reference,
     }

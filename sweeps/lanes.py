@@ -17,15 +17,17 @@ class Trial:
     number: int
     """Its number in its Optuna study, counted from 0."""
     params: Mapping[str, Any]
-    """Values of the searched parameters; all else is fixed by the study."""
+    """Values of the searched parameters, and what a reference sets besides; all else is fixed by the study."""
     seed: int
     """Seed of initialisation, order of the data and noise."""
     epoch: int = 0
     """Epochs already reported; a lane that admits the trial replays up to here from its checkpoint."""
     replica: bool = False
-    """True for a run of confirm or compare: a known configuration trained again with a fresh seed."""
+    """True for a run of confirm, compare or a reference: a known configuration trained with a fresh seed."""
     test: bool = False
     """True where the test set may be looked at once the trial is complete."""
+    reference: str | None = None
+    """Name of the row of the study file that it is trained for; None for all other trials."""
 
     @property
     def name(self) -> str:

@@ -103,6 +103,7 @@ def _leave_search(raw: dict[str, Any], name: str, value: Any) -> None:
     search = raw.get("search")
     if not isinstance(search, dict) or search.pop(name, None) is None:
         return
+    _drop_from_start(raw, name)
     for dependent, given in list(search.items()):
         when = given.get("when") if isinstance(given, dict) else None
         if not isinstance(when, dict) or name not in when:
@@ -110,6 +111,14 @@ def _leave_search(raw: dict[str, Any], name: str, value: Any) -> None:
         allowed = when.pop(name)
         if value != allowed and not (isinstance(allowed, list) and value in allowed):
             _drop(search, dependent)
+
+
+def _drop_from_start(raw: dict[str, Any], name: str) -> None:
+    """First trials differ no longer in a parameter that is fixed; those that say nothing else go."""
+    start = raw.get("start")
+    if isinstance(start, list) and all(isinstance(point, dict) for point in start):
+        rest = [{key: value for key, value in point.items() if key != name} for point in start]
+        raw["start"] = [point for point in rest if point]
 
 
 def _drop(search: dict[str, Any], name: str) -> None:

@@ -1,9 +1,9 @@
-"""Which configurations are trained again once the search is over: to confirm the best, and to compare in pairs.
+"""Which configurations are trained once the search is over: to confirm the best, to compare in pairs, and for reference.
 
 Confirm: the best configurations with fresh seeds, the only runs that look at the test set. Compare: for each value of
 one parameter the best configurations found with it, trained with *every* value of it and otherwise equal, seed for seed,
-so that the difference within a pair is due to the parameter. Both draw the seeds of a configuration from the same list;
-what both ask for is trained once.
+so that the difference within a pair is due to the parameter. References: the rows of the study file, with test figures.
+All draw the seeds of a configuration from the same list; what several ask for is trained once.
 """
 
 import json
@@ -26,47 +26,56 @@ __all__ = ["Replica", "plan_replicas"]
 
 @dataclass(frozen=True, kw_only=True)
 class Replica:
-    """One run of confirm, compare or both."""
+    """One run of confirm, compare or a reference, or of several of them."""
 
-    of: int
-    """Number of the search trial whose configuration it repeats or, to compare, changes in one parameter."""
+    of: int | None
+    """Number of the search trial whose configuration it repeats or changes; None for a reference of its own settings."""
     params: Mapping[str, Any]
-    """Values of all searched parameters that are active."""
+    """Values of all searched parameters that are active, and what a reference sets besides."""
     seed: int
     """63 bits; never one that the search has used."""
     seed_index: int
     """Place of the seed in the configuration's list, from 0."""
     roles: tuple[str, ...]
-    """`confirm`, `compare` or both, in this order."""
+    """Of `confirm`, `compare` and `reference`, in this order."""
     pair: str | None
     """`<of>/<seed index>`, shared by the runs that are compared with each other; None without the role `compare`."""
     test: bool
-    """Whether the test set is evaluated: for `confirm`."""
+    """Whether the test set is evaluated: for `confirm` and references."""
+    reference: str | None = None
+    """Name of the reference whose run it is."""
 
 
 @dataclass(frozen=True)
 class _Configuration:
-    number: int
+    number: int | None
     params: dict[str, Any]
 
 
 def plan_replicas(results: Results, study: "Study") -> list[Replica]:
-    """The runs that `study.confirm` and `study.compare` ask for, confirm first, each (configuration, seed) once.
+    """The runs that `study.confirm`, `.compare` and `.references` ask for, in this order, each (configuration, seed) once.
 
     Bases are the complete trials of the search in order of value, each configuration once. Comparing changes one value
     of a base; parameters that become inactive by it are dropped. Where a parameter becomes active for which the base has
     no value (its prior was `normal`, so there are no `components` to try `mixture` with), that run is left out, and with
-    it the pair, unless two others remain. The plan depends on the results and the study alone.
+    it the pair, unless two others remain. A reference on the best setting is left out while no trial is complete. The plan
+    depends on the results and the study alone.
     """
     searched = results.trials[~results.trials["replica"]]
     seeds = _Seeds(study.seed, searched["seed"].dropna().tolist())
     bases = _distinct(results, study.space)
     runs: dict[tuple[str, int], Replica] = {}
-    for run in (*_confirming(bases, study, seeds), *_comparing(bases, study, seeds)):
+    for run in (*_confirming(bases, study, seeds), *_comparing(bases, study, seeds), *_referring(bases, study, seeds)):
         key = _text(run.params), run.seed
         if key in runs:
             known = runs[key]
-            run = replace(known, roles=known.roles + run.roles, pair=run.pair)
+            run = replace(
+                known,
+                roles=known.roles + run.roles,
+                pair=known.pair or run.pair,
+                test=known.test or run.test,
+                reference=known.reference or run.reference,
+            )
         runs[key] = run
     return list(runs.values())
 
@@ -111,6 +120,25 @@ def _comparing(bases: list[_Configuration], study: "Study", seeds: "_Seeds") -> 
                         pair=pair,
                         test=False,
                     )
+
+
+def _referring(bases: list[_Configuration], study: "Study", seeds: "_Seeds") -> Iterator[Replica]:
+    for row in study.references:
+        if row.base == "best" and not bases:
+            continue
+        base = bases[0] if row.base == "best" else _Configuration(None, {})
+        params = {**base.params, **row.settings}
+        for index, seed in enumerate(seeds.of(params, row.seeds)):
+            yield Replica(
+                of=base.number,
+                params=params,
+                seed=seed,
+                seed_index=index,
+                roles=("reference",),
+                pair=None,
+                test=True,
+                reference=row.name,
+            )
 
 
 def _changed(params: Mapping[str, Any], name: str, value: Any, space: Space) -> dict[str, Any] | None:

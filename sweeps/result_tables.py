@@ -54,6 +54,7 @@ _DTYPES = {
     "roles": "object",
     "replica_seed": "Int64",
     "pair": "object",
+    "reference": "object",
 }
 
 
@@ -117,11 +118,15 @@ def _row(replica: bool, trial: "FrozenTrial") -> dict[str, Any]:
         "roles": tuple(attributes.get("roles") or ()),
         "replica_seed": attributes.get("replica_seed"),
         "pair": attributes.get("pair"),
+        "reference": attributes.get("reference"),
     }
 
 
 def _roles(assigned: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {} if assigned is None else {"roles": tuple(assigned["roles"]), "pair": assigned["pair"]}
+    if assigned is None:
+        return {}
+    reference = {"reference": assigned["reference"]} if "reference" in assigned else {}
+    return {"roles": tuple(assigned["roles"]), "pair": assigned["pair"], **reference}
 
 
 def _best(trial: "FrozenTrial", ending: Mapping[str, Any]) -> tuple[int | None, float]:

@@ -37,7 +37,7 @@ class Results:
     `trials` has one row per trial, those of the search first, each by number: replica, number, name, state (complete,
     pruned, failed, running or waiting), value (the best reported), epochs (reported), best_epoch, seed, started and
     ended (unix seconds), seconds (of training), duplicate_of, failure (its kind), message, folder, and for replicas of,
-    roles, replica_seed, pair; then `params.<name>` in the order of the search space and `result.<metric>`.
+    roles, replica_seed, pair, reference; then `params.<name>` in the order of the search space and `result.<metric>`.
     `epochs` has one row per reported epoch: replica, number, epoch (from 1), value, and the metrics.
 
     All columns above are there, in this order, even when there is no trial; metrics beyond `EPOCH_METRICS` and

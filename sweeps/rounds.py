@@ -183,6 +183,7 @@ class Rounds:
             epoch=len(trial.intermediate_values),
             replica=self.phase == "replicas",
             test=trial.user_attrs.get("test", False),
+            reference=trial.user_attrs.get("reference"),
         )
         return _Held(seen, optuna.Trial(self.study, trial._trial_id))
 

@@ -16,7 +16,16 @@ from sweeps.space import Space
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
-__all__ = ["SAMPLERS", "Sampler", "SamplerSettings", "ask_seed", "check_sampler", "exhausted", "make_sampler"]
+__all__ = [
+    "SAMPLERS",
+    "Sampler",
+    "SamplerSettings",
+    "ask_seed",
+    "check_sampler",
+    "exhausted",
+    "make_sampler",
+    "starting_from",
+]
 
 
 class SamplerSettings(BaseModel):
@@ -186,6 +195,18 @@ def make_sampler(settings: SamplerSettings, space: Space, seed: int) -> "BaseSam
     """The Optuna sampler for one `ask`, with `seed` from `ask_seed`. Raises what `check_sampler` raises."""
     check_sampler(settings, space)
     return SAMPLERS[settings.name].build(settings, space, seed)
+
+
+def starting_from(sampler: "BaseSampler", values: dict[str, Any]) -> "BaseSampler":
+    """The sampler for an `ask` in which these parameters, as Optuna stores them, are given."""
+    if not values:
+        return sampler
+    from optuna.exceptions import ExperimentalWarning
+    from optuna.samplers import PartialFixedSampler
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return PartialFixedSampler(values, sampler)
 
 
 def ask_seed(settings: SamplerSettings, seed: int, number: int) -> int:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,16 @@ from sweeps.journal import journal_path, lock_holder, make_folder, open_journal,
 if TYPE_CHECKING:
     from sweeps.studyfile import Study
 
-__all__ = ["lock_holder", "open_storage", "open_study", "replica_study", "study_lock", "study_names", "told_plainly"]
+__all__ = [
+    "lock_holder",
+    "open_storage",
+    "open_study",
+    "replica_study",
+    "spec_differences",
+    "study_lock",
+    "study_names",
+    "told_plainly",
+]
 
 _CONNECT_SECONDS = 5
 _REPLICAS = ".replicas"
@@ -162,7 +171,6 @@ def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) ->
         UserError: the storage holds the study with another definition, and `extend` is not given or cannot work.
     """
     from sweeps.pruners import make_pruner
-    from sweeps.studyfile import spec_differences
 
     optuna_study = optuna.create_study(
         study_name=study.name,
@@ -193,6 +201,31 @@ def _with_defaults(old: dict[str, Any], study: "Study") -> dict[str, Any]:
         missing = fields.keys() - old.get("search", {}).keys() - old.get(section, {}).keys()
         filled[section] = {**old.get(section, {}), **{name: fields[name] for name in missing}}
     return {**old, **filled}
+
+
+def spec_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What differs between two results of `Study.spec`, as `search.beta.high: 10 → 5`; wording apart."""
+    wording = ("name", "question")
+    return _differences(*({k: v for k, v in spec.items() if k not in wording} for spec in (old, new)), "")
+
+
+def _differences(old: Any, new: Any, path: str) -> list[str]:
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        return [] if old == new else [f"{path}: {_told(old)} → {_told(new)}"]
+    lines = []
+    for key in [*old, *(key for key in new if key not in old)]:
+        lines += _differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+    return lines
+
+
+def _told(value: Any) -> str:
+    if value is None:
+        return "absent"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_told(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_told(inner) for inner in value) + "]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _check_change(name: str, old: dict[str, Any], new: dict[str, Any], differences: list[str], *, extend: bool) -> None:

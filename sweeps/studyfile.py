@@ -13,10 +13,11 @@ from sweeps.overrides import apply_overrides
 from sweeps.pruners import PrunerSettings, read_pruner, with_max_epochs
 from sweeps.ranges import read_space, section_of
 from sweeps.reading import Source, parse_yaml, read_mapping, read_model, read_named, refuse_unknown
+from sweeps.references import Reference, read_references, read_start
 from sweeps.samplers import SAMPLERS, SamplerSettings, check_sampler
 from sweeps.space import Space
 
-__all__ = ["Budget", "Compare", "Confirm", "Study", "StudySummary", "list_studies", "load_study", "spec_differences"]
+__all__ = ["Budget", "Compare", "Confirm", "Study", "StudySummary", "list_studies", "load_study"]
 
 Sections = Mapping[str, type[BaseModel]]
 Check = Callable[[dict[str, dict[str, Any]]], None]
@@ -70,6 +71,8 @@ PARTS: dict[str, tuple[str, ...]] = {
     "budget": tuple(Budget.model_fields),
     "confirm": tuple(Confirm.model_fields),
     "compare": tuple(Compare.model_fields),
+    "references": (),
+    "start": (),
 }
 """Top-level keys besides the sections and `search` → fields that `--set` takes without the prefix."""
 
@@ -92,6 +95,9 @@ class Study:
     budget: Budget
     confirm: Confirm | None
     compare: Compare | None
+    references: tuple[Reference, ...] = ()
+    start: tuple[Mapping[str, Any], ...] = ()
+    """Values that the search tries first, one mapping per trial."""
 
     def spec(self) -> dict[str, Any]:
         """All that defines the study, JSON-able, overrides included. Not the budget, which may be extended."""
@@ -109,6 +115,8 @@ class Study:
             "pruner": self.pruner.model_dump(mode="json"),
             "confirm": self.confirm and self.confirm.model_dump(mode="json"),
             "compare": self.compare and self.compare.model_dump(mode="json"),
+            "references": {row.name: row.as_dict() for row in self.references} or None,
+            "start": [dict(point) for point in self.start] or None,
         }
 
 
@@ -156,8 +164,9 @@ def load_study(
     head = read_model(_Head, {key: raw[key] for key in _Head.model_fields if key in raw}, "", source)
     fixed = {section: _read_section(section, raw.get(section), sections, source) for section in sections}
     space = read_space(raw.get("search"), raw, sections, source)
+    references = read_references(raw.get("references"), raw, sections, source)
     if check is not None:
-        _check_settings(check, fixed, space, source)
+        _check_settings(check, fixed, space, references, source)
     sampler = read_named(
         {name: row.settings for name, row in SAMPLERS.items()},
         raw["sampler"],
@@ -181,6 +190,8 @@ def load_study(
         budget=read_model(Budget, raw.get("budget"), "budget", source),
         confirm=None if raw.get("confirm") is None else read_model(Confirm, raw["confirm"], "confirm", source),
         compare=_read_compare(raw.get("compare"), space, source),
+        references=references,
+        start=read_start(raw.get("start"), space, source),
     )
 
 
@@ -196,31 +207,6 @@ def list_studies(*, shipped: Path | None) -> list[StudySummary]:
         except UserError as error:
             summaries[name] = StudySummary(name=name, question=str(error), path=path)
     return list(summaries.values())
-
-
-def spec_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What differs between two results of `Study.spec`, as `search.beta.high: 10 → 5`; wording apart."""
-    wording = ("name", "question")
-    return _differences(*({k: v for k, v in spec.items() if k not in wording} for spec in (old, new)), "")
-
-
-def _differences(old: Any, new: Any, path: str) -> list[str]:
-    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
-        return [] if old == new else [f"{path}: {_told(old)} → {_told(new)}"]
-    lines = []
-    for key in [*old, *(key for key in new if key not in old)]:
-        lines += _differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
-    return lines
-
-
-def _told(value: Any) -> str:
-    if value is None:
-        return "absent"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_told(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_told(inner) for inner in value) + "]"
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _top_level(content: Any, shown: str) -> dict[str, Any]:
@@ -239,7 +225,13 @@ def _read_section(section: str, content: Any, sections: Sections, source: Source
     return read_model(sections[section], content, section, source)
 
 
-def _check_settings(check: Check, fixed: Mapping[str, BaseModel], space: Space, source: Source) -> None:
+def _check_settings(
+    check: Check,
+    fixed: Mapping[str, BaseModel],
+    space: Space,
+    references: Sequence[Reference],
+    source: Source,
+) -> None:
     plain = {section: settings.model_dump() for section, settings in fixed.items()}
 
     def run(params: Mapping[str, Any], path: str | None) -> None:
@@ -259,6 +251,8 @@ def _check_settings(check: Check, fixed: Mapping[str, BaseModel], space: Space, 
             raise source.error(path or f"{section}.{name}", problem) from None
 
     run({}, None)
+    for row in references:
+        run(row.settings, f"references.{row.name}.settings")
     for parameter in space.parameters:
         context = space.context(parameter.name)
         if parameter.kind == "choice":

@@ -24,7 +24,12 @@ LAYERS = (
     {"figures"},
     {"report"},
     {
+        "assessment",
+        "drawing",
         "execution",
+        "exporting",
+        "finish",
+        "finished",
         "inspect",
         "job",
         "plan",

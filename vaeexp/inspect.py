@@ -85,7 +85,7 @@ def show_trial(study: str, number: int, runs: Path, storage: str | None, *, repl
     row = found.iloc[0]
     write_line(console, f"{name} of {results.name}", style="bold")
     print_table(console, ("", ""), _trial_rows(results.name, row, console), header=False)
-    _heading(console, "Searched settings")
+    _heading(console, "Settings of its own" if row.get("reference") else "Searched settings")
     print_table(console, ("setting", "value"), _with_prefix(row, "params."))
     outcome = _with_prefix(row, "result.")
     if outcome:
@@ -189,8 +189,9 @@ def _trial_rows(study: str, row: "pd.Series", console: "Console") -> list[tuple[
         rows.append(("same as", f"trial-{int(row['duplicate_of']):04d}, whose result it took"))
     if row["replica"]:
         rows += [
-            ("replica of", f"trial-{int(row['of']):04d}"),
+            ("replica of", f"trial-{int(row['of']):04d}" if _count(row["of"]) else ""),
             ("made for", ", ".join(row["roles"])),
+            ("reference", str(row.get("reference") or "")),
             ("pair", str(row["pair"] or "")),
         ]
     rows += [("MLflow run", f"{row['name']} in experiment {study}"), ("folder", str(row["folder"] or ""))]

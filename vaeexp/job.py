@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sweeps.errors import UserError
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.settings import Settings
-from vaeexp.study import largest, open_study_file, settings_of
+from vaeexp.study import binarisations, largest, open_study_file, settings_of
 from vaeexp.terminal import program, write_line
 
 if TYPE_CHECKING:
@@ -47,8 +47,14 @@ class Job:
     options: SweepOptions
     study: "Study"
     settings: Settings
-    dataset: Dataset
+    datasets: Mapping[str, Dataset]
+    """By binarisation, that of the search first."""
     console: "Console"
+
+    @property
+    def dataset(self) -> Dataset:
+        """What the search trains on."""
+        return self.datasets[self.settings.data.binarisation]
 
     def command(self, *, budget: bool = True) -> str:
         """The command that continues this study; `budget` False leaves out what it may still spend."""
@@ -81,16 +87,23 @@ def prepare_job(options: SweepOptions, console: "Console") -> Job:
     tracking_uri(options.tracking, options.runs)
     resolve_device(options.execution.get("device", "auto"))
     settings = settings_of(study)
-    dataset = open_dataset(
-        settings.data,
-        root=options.data,
-        full_data=options.full_data,
-        say=lambda text: write_line(console, text, style="yellow"),
-    )
+    datasets: dict[str, Dataset] = {}
+    for binarisation in binarisations(study):
+        datasets[binarisation] = open_dataset(
+            settings.with_params({"binarisation": binarisation}).data,
+            root=options.data,
+            full_data=options.full_data,
+            # What is said about the files is the same for all.
+            say=_quiet if datasets else lambda text: write_line(console, text, style="yellow"),
+        )
+    dataset = datasets[settings.data.binarisation]
     _check_batches(study, dataset)
     # Whether the networks fit is known only now that the images are.
     open_study_file(options.study, overrides=overrides, image_shape=dataset.image_shape)
-    return Job(options=options, study=study, settings=settings, dataset=dataset, console=console)
+    return Job(options=options, study=study, settings=settings, datasets=datasets, console=console)
+
+
+def _quiet(text: str) -> None: ...
 
 
 def _check_writable(folder: Path, flag: str) -> None:

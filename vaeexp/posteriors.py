@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-__all__ = ["LOG_2PI", "LOG_VAR_RANGE", "POSTERIORS", "DiagonalGaussian", "clamp_log_var"]
+__all__ = ["LOG_2PI", "LOG_VAR_RANGE", "POSTERIORS", "Deterministic", "DiagonalGaussian", "clamp_log_var"]
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -37,6 +37,8 @@ class DiagonalGaussian:
 
     parameters: ClassVar[int] = 2
     """Numbers of the encoder's head per latent dimension: mean and log-variance."""
+    stochastic: ClassVar[bool] = True
+    """Whether there is a density, and with it a rate and an ELBO."""
 
     mean: Tensor
     """[..., L]; 0 where masked."""
@@ -73,5 +75,34 @@ class DiagonalGaussian:
         return 0.5 * ((self.log_var + LOG_2PI + 1) * self.mask).sum(-1)
 
 
-POSTERIORS: dict[str, type[DiagonalGaussian]] = {"gaussian": DiagonalGaussian}
+@dataclass(frozen=True)
+class Deterministic:
+    """A point, z = mean: the code of a plain autoencoder.
+
+    A point has no density, and its divergence from any continuous prior is infinite. So there is no rate (it counts as 0)
+    and no ELBO, and what stands in its place is the distortion alone.
+    """
+
+    parameters: ClassVar[int] = 1
+    stochastic: ClassVar[bool] = False
+
+    mean: Tensor
+    """[..., L]; 0 where masked."""
+    mask: Tensor
+    """1 for a dimension that exists, else 0; [L]."""
+
+    @classmethod
+    def from_head(cls, h: Tensor, mask: Tensor) -> "Deterministic":
+        """From the encoder's output h [..., L]."""
+        return cls(h * mask, mask)
+
+    def rsample(self, noise: Tensor) -> Tensor:
+        """The mean, whatever the noise [..., L]."""
+        return self.mean.expand_as(noise)
+
+
+POSTERIORS: dict[str, type[DiagonalGaussian] | type[Deterministic]] = {
+    "gaussian": DiagonalGaussian,
+    "deterministic": Deterministic,
+}
 """Name in a study file → class."""

@@ -3,8 +3,8 @@
 Shapes: B codes, L latent dimensions, K components; `...` stands for any leading dimensions. All densities are in nats.
 
 Each prior is a module with the constructor `(latent_size, components, image_shape)`; it holds what is learned. Its
-`forward(encode, latent_mask)` returns a distribution, which holds the mathematics: `log_prob(z)`, `sample(n, generator)`
-and `kl(posterior)`, which is None where there is no closed form. Dimensions where `latent_mask` is 0 and components where
+`forward(encode, latent_mask)` returns a distribution, which holds the mathematics: `log_prob(z)`, its marginals
+`dimension_log_prob(z)`, `sample(n, generator)` and `kl(posterior)`, which is None where there is no closed form. Dimensions where `latent_mask` is 0 and components where
 `component_mask` is 0 do not exist: no density, no gradient, never drawn.
 """
 
@@ -41,6 +41,9 @@ class PriorDistribution(Protocol):
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z) [...] for z [..., L]."""
 
+    def dimension_log_prob(self, z: Tensor) -> Tensor:
+        """log p(z_d) [..., L] of each dimension by itself, the others integrated out; 0 where masked."""
+
     def kl(self, posterior: DiagonalGaussian) -> Tensor | None:
         """KL(posterior ‖ self) [...] in closed form; None where there is none."""
 
@@ -61,12 +64,20 @@ class StandardNormal:
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z) [...] for z [..., L]."""
-        return -0.5 * ((z.square() + LOG_2PI) * self.mask).sum(-1)
+        return self.dimension_log_prob(z).sum(-1)
+
+    def dimension_log_prob(self, z: Tensor) -> Tensor:
+        """log p(z_d) [..., L], whose sum is log p(z)."""
+        return -0.5 * (z.square() + LOG_2PI) * self.mask
 
     def kl(self, posterior: DiagonalGaussian) -> Tensor:
         """½ Σ_d (μ² + σ² − 1 − log σ²) [...] (Kingma & Welling 2014, appendix B)."""
+        return self.dimension_kl(posterior).sum(-1)
+
+    def dimension_kl(self, posterior: DiagonalGaussian) -> Tensor:
+        """The terms of `kl` [..., L], one per dimension."""
         terms = posterior.mean.square() + posterior.log_var.exp() - 1 - posterior.log_var
-        return 0.5 * (terms * self.mask).sum(-1)
+        return 0.5 * terms * self.mask
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """n codes [n, L]."""
@@ -103,6 +114,14 @@ class GaussianMixture:
         """log p(z) [...] for z [..., L]: one log-sum-exp over components of the joint density."""
         return (self.log_weights + self.component_log_prob(z)).logsumexp(-1)
 
+    def responsibilities(self, z: Tensor) -> Tensor:
+        """p(k|z) [..., K]: the probability that z came from component k."""
+        return (self.log_weights + self.component_log_prob(z)).softmax(-1)
+
+    def dimension_log_prob(self, z: Tensor) -> Tensor:
+        """log Σ_k w_k N(z_d; μ_kd, σ_kd²) [..., L]: here the marginals do not multiply to p(z)."""
+        return _dimension_log_prob(self, z)
+
     def kl(self, posterior: DiagonalGaussian) -> None:
         """None: it has no closed form."""
 
@@ -136,6 +155,13 @@ def _distances_by_products(z: Tensor, means: Tensor, precisions: Tensor) -> Tens
     return distances.to(z.dtype)
 
 
+def _dimension_log_prob(mixture: "GaussianMixture | FactorisedMixture", z: Tensor) -> Tensor:
+    """Log density of one mixture on the line per dimension [..., L], in memory of [..., K, L]."""
+    squares = (z.unsqueeze(-2) - mixture.means).square() * (-mixture.log_vars).exp()
+    log_densities = -0.5 * (squares + mixture.log_vars + LOG_2PI)
+    return (mixture.log_weights.unsqueeze(-1) + log_densities).logsumexp(-2) * mixture.mask
+
+
 def _components(weights: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """n indices of components, drawn by weight."""
     drawn = torch.multinomial(weights.detach().to(generator.device), n, replacement=True, generator=generator)
@@ -161,9 +187,11 @@ class FactorisedMixture:
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z) [...] for z [..., L]."""
-        squares = (z.unsqueeze(-2) - self.means).square() * (-self.log_vars).exp()  # [..., K, L]
-        log_densities = -0.5 * (squares + self.log_vars + LOG_2PI)
-        return ((self.log_weights.unsqueeze(-1) + log_densities).logsumexp(-2) * self.mask).sum(-1)
+        return self.dimension_log_prob(z).sum(-1)
+
+    def dimension_log_prob(self, z: Tensor) -> Tensor:
+        """log Σ_k w_k N(z_d; μ_kd, σ_kd²) [..., L], whose sum is log p(z)."""
+        return _dimension_log_prob(self, z)
 
     def kl(self, posterior: DiagonalGaussian) -> None:
         """None: it has no closed form."""

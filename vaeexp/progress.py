@@ -23,7 +23,7 @@ __all__ = ["LiveProgress", "time_left"]
 HEARTBEAT_SECONDS = 30.0
 RATE_WINDOW_SECONDS = 120.0
 FINISHED_SHOWN = 5
-PHASES = {"search": "search", "replicas": "confirm and compare"}
+PHASES = {"search": "search", "replicas": "confirm, compare and references"}
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class LiveProgress:
             state = f"same as trial-{duplicate_of:04d}"
         elif outcome.failure is not None:
             state = f"failed: {outcome.failure.kind}"
-        ended = _Ended(trial.name, state, outcome.epoch, outcome.value, params_text(trial.params))
+        ended = _Ended(trial.name, state, outcome.epoch, outcome.value, _settings(trial))
         self._finished = (*self._finished, ended)[-FINISHED_SHOWN:]
         self._unprinted.append(ended)
 
@@ -152,7 +152,7 @@ class LiveProgress:
         room = max(3, self.console.height - len(finished) - 6)
         for row in running[:room]:
             table.add_row(
-                row.trial.name, self._epoch(row), _value(row.value), "running", _one_line(params_text(row.trial.params))
+                row.trial.name, self._epoch(row), _value(row.value), "running", _one_line(_settings(row.trial))
             )
         if len(running) > room:
             table.add_row(f"and {len(running) - room} more", "", "", "running", "")
@@ -214,6 +214,12 @@ class LiveProgress:
             of = f"/{snapshot.planned}" if snapshot is not None and snapshot.planned else ""
             where = f"[{count + position}{of}]  " if snapshot is not None else ""
             write_line(self.console, f"{where}{item.name}  {item.state}  epoch {item.epoch}  {value}  {item.params}")
+
+
+def _settings(trial: "Trial") -> str:
+    """What the trial varies, after the name of the reference that it is."""
+    shown = params_text(trial.params)
+    return f"[{trial.reference}] {shown}".rstrip() if trial.reference else shown
 
 
 def _one_line(text: str) -> Text:

@@ -6,20 +6,21 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from vaeexp import __version__
 from vaeexp.data import Dataset
-from vaeexp.settings import Settings
+from vaeexp.settings import ModelSettings, Settings
 
 __all__ = ["describe_hardware", "describe_run", "protocol"]
 
 _PACKAGES = ("torch", "numpy", "optuna", "mlflow", "pandas")
 
 
-def protocol(dataset: Dataset, settings: Settings) -> dict[str, str]:
-    """What two numbers must share before they may stand in one ranking, in words."""
+def protocol(dataset: Dataset, settings: Settings, searched: Collection[str] = ()) -> dict[str, str]:
+    """What two numbers must share before they may stand in one ranking, in words. `searched`: settings that vary."""
     train, validation, test = dataset.sizes
     binarised = {
         "static": "static (each pixel drawn once)",
@@ -33,18 +34,35 @@ def protocol(dataset: Dataset, settings: Settings) -> dict[str, str]:
         "fingerprint": dataset.fingerprint,
         "split": f"{train:,} train / {validation:,} validation / {test:,} test, split seed {settings.data.split_seed}",
         "binarisation": binarised[dataset.binarisation],
-        "likelihood": settings.model.likelihood,
+        "likelihood": _likelihood(settings.model, searched),
+        "posterior": settings.model.posterior,
         "estimator": "search: −ELBO at β = 1 on validation, one sample per image, the same noise for every trial; "
         f"test: −ELBO, and importance-weighted NLL with k = {settings.evaluation.importance_samples:,}",
     }
 
 
+def _likelihood(model: ModelSettings, searched: Collection[str]) -> str:
+    """Its name, and the scale where that is fixed."""
+    if {"sigma", "laplace_scale"} & set(searched):
+        return model.likelihood
+    if model.likelihood == "gaussian":
+        return f"gaussian, σ = {model.sigma:.4g}" + (" (squared error)" if abs(model.sigma**2 - 0.5) < 1e-9 else "")
+    if model.likelihood == "laplace":
+        return f"laplace, scale {model.laplace_scale:.4g}" + (" (absolute error)" if model.laplace_scale == 1 else "")
+    return model.likelihood
+
+
 def describe_run(
-    dataset: Dataset, settings: Settings, *, study_text: str, command: list[str] | None = None
+    dataset: Dataset,
+    settings: Settings,
+    *,
+    study_text: str,
+    searched: Collection[str] = (),
+    command: list[str] | None = None,
 ) -> dict[str, Any]:
     """The `record` attribute of a study."""
     return {
-        "protocol": protocol(dataset, settings),
+        "protocol": protocol(dataset, settings, searched),
         "data": dataset.describe(),
         "git": _git(),
         "versions": {"vaeexp": __version__, "python": platform.python_version()}

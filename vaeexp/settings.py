@@ -50,7 +50,11 @@ class DataSettings(_Section):
         ),
     ] = 10_000
     train_size: Annotated[
-        int | None, Field(gt=0, description="Images to train on, the first of the split; all of them when empty.")
+        int | None,
+        Field(
+            gt=0,
+            description="Images to train on, the first of the split (of a folder or an array: at most); all when empty.",
+        ),
     ] = None
     split_seed: Annotated[
         int, Field(ge=0, description="Seed of the train/validation split and of static binarisation.")

@@ -93,7 +93,11 @@ def _show_one(results: "Results", state: str, console: "Console") -> None:
     trials = results.trials.sort_values(["replica", "number"])
     running, replica = trials["state"] == "running", trials["replica"]
     best = trials[~running & ~replica].sort_values("value", kind="stable")[:BEST_SHOWN]
-    tables = {"Running": trials[running], "Best of the search": best, "Confirm and compare": trials[~running & replica]}
+    tables = {
+        "Running": trials[running],
+        "Best of the search": best,
+        "Confirm, compare and references": trials[~running & replica],
+    }
     for title, chosen in tables.items():
         if len(chosen):
             write_line(console, "")
@@ -109,6 +113,7 @@ def _row(row: "pd.Series") -> tuple[str, ...]:
     value = "" if pd.isna(row["value"]) else f"{row['value']:.2f}"
     params = {str(key): item for key, item in row.dropna().items() if str(key).startswith("params.")}
     shown = params_text({key.removeprefix("params."): item for key, item in params.items()})
+    shown = f"[{row['reference']}] {shown}".rstrip() if row.get("reference") else shown
     return str(row["name"]), state, str(int(row["epochs"])), value, duration(float(row["seconds"])), shown
 
 

@@ -6,13 +6,27 @@ from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from sweeps.errors import UserError
+from sweeps.files import shown_path
 from vaeexp.paths import shipped_studies
-from vaeexp.settings import SECTIONS, Settings
+from vaeexp.settings import SECTIONS, DataSettings, EvaluationSettings, Settings
 
 if TYPE_CHECKING:
     from sweeps.studyfile import Study
 
-__all__ = ["check_settings", "largest", "maxima_of", "open_study_file", "settings_of", "uses_average"]
+__all__ = [
+    "PROTOCOL_FIELDS",
+    "binarisations",
+    "check_settings",
+    "largest",
+    "maxima_of",
+    "open_study_file",
+    "settings_of",
+    "uses_average",
+]
+
+PROTOCOL_FIELDS = frozenset({*DataSettings.model_fields, *EvaluationSettings.model_fields, "likelihood", "posterior"})
+"""Settings that numbers must share to stand in one ranking."""
 
 
 def open_study_file(
@@ -33,16 +47,39 @@ def open_study_file(
 
     check = partial(check_settings, image_shape=image_shape)
     study = load_study(name, sections=SECTIONS, shipped=shipped_studies(), overrides=overrides, check=check)
+    _check_comparable(study)
     return replace(study, name=name_as) if name_as else study
 
 
 def check_settings(sections: dict[str, dict[str, Any]], image_shape: tuple[int, int, int] | None = None) -> None:
-    """Raise ValueError where a setting names a part that does not exist, or parts that the data do not fit."""
+    """Raise ValueError where a setting names a part that does not exist, or parts that do not fit each other or the data."""
     from vaeexp.likelihoods import check_targets
+    from vaeexp.posteriors import POSTERIORS
     from vaeexp.vae import check_model
 
     check_model(SimpleNamespace(**sections["model"]), image_shape)
     check_targets(sections["model"]["likelihood"], sections["data"]["binarisation"])
+    posterior, beta = sections["model"]["posterior"], sections["train"]["beta"]
+    if not POSTERIORS[posterior].stochastic and beta != 0:
+        raise ValueError(f"beta: {beta:g} weighs a rate that a {posterior} posterior does not have; give `beta: 0`.")
+
+
+def _check_comparable(study: "Study") -> None:
+    """Raise UserError for a search across protocols, whose values no sampler may compare."""
+    for name in study.space.names:
+        if name in PROTOCOL_FIELDS:
+            raise UserError(
+                f"{shown_path(study.path)}: search.{name}",
+                f"trials of different {name} are measured on different scales, so they cannot be searched together. "
+                "Fix it, and give the others under `references:`, each a row of its own.",
+            )
+    for row in study.references:
+        for name in row.settings:
+            if name in DataSettings.model_fields and name != "binarisation":
+                raise UserError(
+                    f"{shown_path(study.path)}: references.{row.name}.settings.{name}",
+                    "belongs to the whole study; of the data a reference can change `binarisation` alone.",
+                )
 
 
 def settings_of(study: "Study") -> Settings:
@@ -51,8 +88,9 @@ def settings_of(study: "Study") -> Settings:
 
 
 def largest(study: "Study", name: str) -> int:
-    """The largest value of a whole-number setting that a trial of this study can have."""
-    return int(study.space.maximum(name) or settings_of(study).flat()[name])
+    """The largest value of a whole-number setting that a trial or a reference of this study can have."""
+    searched = study.space.maximum(name) or settings_of(study).flat()[name]
+    return max(int(searched), *(int(row.settings.get(name, 0)) for row in study.references), 0)
 
 
 def maxima_of(study: "Study") -> dict[str, int]:
@@ -62,4 +100,11 @@ def maxima_of(study: "Study") -> dict[str, int]:
 
 def uses_average(study: "Study") -> bool:
     """Whether any trial evaluates a running average of its weights."""
-    return "ema_decay" in study.space.names or settings_of(study).train.ema_decay > 0
+    referred = any(row.settings.get("ema_decay", 0) > 0 for row in study.references)
+    return referred or "ema_decay" in study.space.names or settings_of(study).train.ema_decay > 0
+
+
+def binarisations(study: "Study") -> list[str]:
+    """Those that trials and references of this study need, that of the search first."""
+    own = settings_of(study).data.binarisation
+    return list(dict.fromkeys([own, *(row.settings.get("binarisation", own) for row in study.references)]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sweeps.errors import UserError
 from vaeexp.execution import Execution, resolve_execution
 from vaeexp.job import Job, SweepOptions, prepare_job
-from vaeexp.record import describe_run
+from vaeexp.record import describe_run, protocol
 from vaeexp.study import maxima_of, uses_average
 from vaeexp.terminal import program, write_line
 
@@ -54,7 +54,9 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
             maxima_of(job.study),
             job.study.budget.trials or 100,
         )
-        record = describe_run(job.dataset, job.settings, study_text=job.study.text)
+        searched = job.study.space.names
+        record = describe_run(job.dataset, job.settings, study_text=job.study.text, searched=searched)
+        record["protocols"] = _protocols(job)
         attributes = {"finished": False, "budget": budget, "execution": execution.as_dict(), "record": record}
         for key, value in attributes.items():
             optuna_study.set_user_attr(key, value)
@@ -105,7 +107,7 @@ def _tracking(job: Job, record: Mapping[str, Any], execution: Execution) -> Iter
         data = record["data"]
         tracker.open_study(
             question=job.study.question,
-            tags=_tags(record, execution),
+            tags=_tags(record, record["protocol"], execution),
             params={"budget": job.study.budget.model_dump(exclude_none=True), "seed": job.study.seed},
             dataset={
                 "name": data["title"],
@@ -158,9 +160,10 @@ def _lanes(job: Job, execution: Execution) -> Iterator["WorkerLanes"]:
 
     shared = {
         "settings": job.settings,
-        "dataset": job.dataset,
+        "datasets": dict(job.datasets),
         "maxima": maxima_of(job.study),
         "averaged": uses_average(job.study),
+        "study": job.study.name,
         "study_seed": job.study.seed,
         "folder": str(job.options.runs.absolute() / "trials" / job.study.name),
         "precision": execution.precision,
@@ -200,6 +203,15 @@ def _write_report(job: Job, storage: "BaseStorage") -> Path:
     return write_report(read_results(storage, job.study.name), runs=job.options.runs, reports=job.options.reports)
 
 
+def _protocols(job: Job) -> dict[str, dict[str, str]]:
+    """Of each reference; that on the best setting of the search differs from the study in its own settings only."""
+    found = {}
+    for row in job.study.references:
+        settings = job.settings.with_params(row.settings)
+        found[row.name] = protocol(job.datasets[settings.data.binarisation], settings, job.study.space.names)
+    return found
+
+
 def _announce(job: Job, execution: Execution) -> None:
     train, validation, test = job.dataset.sizes
     lanes = execution.processes * execution.width
@@ -220,10 +232,10 @@ def _say_where(job: Job, report: Path) -> None:
     write_line(job.console, f"Browse the runs: {browse}")
 
 
-def _tags(record: Mapping[str, Any], execution: Execution) -> dict[str, str]:
-    """What every run of the study carries."""
+def _tags(record: Mapping[str, Any], protocol: Mapping[str, str], execution: Execution) -> dict[str, str]:
+    """What every run of the study carries, and the protocol of this one."""
     git, versions = record["git"], record["versions"]
-    tags = {f"protocol.{name}": value for name, value in record["protocol"].items()}
+    tags = {f"protocol.{name}": value for name, value in protocol.items()}
     tags |= {f"version.{name}": value for name, value in versions.items()}
     tags |= {"git.commit": git.get("commit", "unknown"), "git.dirty": str(git.get("dirty", "unknown"))}
     tags |= {"device": execution.device, "precision": execution.precision, "group": execution.group}
@@ -237,7 +249,10 @@ def _tags(record: Mapping[str, Any], execution: Execution) -> dict[str, str]:
 def _describe(job: Job, record: Mapping[str, Any], execution: Execution, trial: Any):
     from sweeps.tracking import Description
 
-    return Description(params=job.settings.with_params(dict(trial.params)).flat(), tags=_tags(record, execution))
+    protocol = record["protocols"].get(trial.reference, record["protocol"])
+    return Description(
+        params=job.settings.with_params(dict(trial.params)).flat(), tags=_tags(record, protocol, execution)
+    )
 
 
 class _Warnings:

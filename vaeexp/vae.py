@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sweeps.errors import did_you_mean
 from vaeexp.likelihoods import LIKELIHOODS, ImageDistribution
 from vaeexp.networks import ACTIVATIONS, ImageShape, find_network
-from vaeexp.posteriors import POSTERIORS, DiagonalGaussian
+from vaeexp.posteriors import POSTERIORS, Deterministic, DiagonalGaussian
 from vaeexp.priors import PRIORS, PriorDistribution
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class VAE(nn.Module):
         self.prior = PRIORS[settings.prior](latent_size, settings.components, image_shape)
         self.register_buffer("latent_mask", torch.ones(latent_size))
 
-    def encode(self, x: Tensor) -> DiagonalGaussian:
+    def encode(self, x: Tensor) -> DiagonalGaussian | Deterministic:
         """q(z|x) for x [B, C, H, W] in [0, 1]."""
         return self.posterior.from_head(_full_precision(self.encoder(x)), self.latent_mask)
 
@@ -69,7 +69,11 @@ class VAE(nn.Module):
 
     def forward(self, x: Tensor, noise: Tensor) -> Terms:
         """The ELBO's terms for x [B, C, H, W], with standard normal noise [B, L]."""
-        posterior, prior = self.encode(x), self.prior_distribution()
+        posterior = self.encode(x)
+        if not posterior.stochastic:
+            distortion = -self.decode(posterior.mean).log_prob(x)
+            return Terms(distortion, torch.zeros_like(distortion), posterior.mean)
+        prior = self.prior_distribution()
         z, log_q = posterior.rsample_and_log_prob(noise)
         kl = prior.kl(posterior)
         rate = log_q - prior.log_prob(z) if kl is None else kl
@@ -107,6 +111,11 @@ def check_model(settings: "ModelSettings", image_shape: ImageShape | None = None
         name = getattr(settings, field)
         if name not in table:
             raise ValueError(f"{field}: there is no {field} '{name}'. {did_you_mean(name, table)}")
+    if not POSTERIORS[settings.posterior].stochastic and settings.prior != "normal":
+        raise ValueError(
+            f"prior: '{settings.prior}' would never be learned, for a {settings.posterior} posterior has no rate; "
+            "leave `prior: normal`, from which samples are drawn."
+        )
     if image_shape is not None:
         build_vae(settings, image_shape, seed=0)
 

@@ -1,25 +1,20 @@
-"""What a child process runs: the lanes of one device, with the data opened and the pictures and test figures made there."""
+"""What a child process runs: the lanes of one device, with the data opened there."""
 
 import math
-import os
 import warnings
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 
-from sweeps.lanes import Outcome
-from vaeexp.evaluation.generation import grid, pictures, write_png
-from vaeexp.evaluation.nll import evaluate_test
 from vaeexp.evaluation.targets import targets
+from vaeexp.finish import Finish
 from vaeexp.training.batches import Source
-from vaeexp.training.checkpoint import save_weights, write_json
-from vaeexp.training.lane import Lane, State
 from vaeexp.training.lanes import TrainingLanes
 from vaeexp.training.seeds import derive_seed
-from vaeexp.vae import VAE
 
 if TYPE_CHECKING:
     from vaeexp.data import Dataset
@@ -31,9 +26,10 @@ __all__ = ["open_lanes", "open_source"]
 def open_lanes(
     *,
     settings: "Settings",
-    dataset: "Dataset",
+    datasets: "Mapping[str, Dataset]",
     maxima: Mapping[str, int],
     averaged: bool,
+    study: str,
     study_seed: int,
     folder: str,
     device: str,
@@ -48,9 +44,10 @@ def open_lanes(
 
     Args:
         settings: the fixed settings of the study; a trial's parameters are put on top.
-        dataset: opened by the parent; the child maps the same files.
+        datasets: by binarisation, opened by the parent; the child maps the same files.
         maxima: largest latent size and component count of the search space.
         averaged: whether any trial evaluates a running average of its weights.
+        study: its name.
         study_seed: seed of the validation noise, common to all trials.
         folder: one folder per trial is made in it.
         device: `cpu`, `cuda`, `cuda:1`, `mps`.
@@ -59,9 +56,13 @@ def open_lanes(
     """
     if threads:
         torch.set_num_threads(threads)
-    source = open_source(dataset, torch.device(device), study_seed, resident_mb=resident_mb)
+
+    @cache
+    def source_of(binarisation: str) -> Source:
+        return open_source(datasets[binarisation], torch.device(device), study_seed, resident_mb=resident_mb)
+
     return TrainingLanes(
-        source=source,
+        source_of=source_of,
         settings_of=lambda trial: settings.with_params(dict(trial.params)),
         maxima=maxima,
         averaged=averaged,
@@ -70,7 +71,7 @@ def open_lanes(
         group=group,
         width=width,
         checkpoint_seconds=checkpoint_seconds,
-        finisher=Finish(dataset, source.device, study_seed),
+        finisher=Finish(datasets, torch.device(device), study, study_seed),
     )
 
 
@@ -102,66 +103,6 @@ def _half_of_free_memory(device: torch.device) -> float:
     if device.type == "mps":
         return (torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()) / 2
     return math.inf
-
-
-class Finish:
-    """Makes a trial's pictures while it trains, and its lasting files and test figures when it ends."""
-
-    def __init__(self, dataset: "Dataset", device: torch.device, study_seed: int) -> None:
-        self._dataset, self._device, self._seed = dataset, device, study_seed
-        self._shown = targets(dataset.validation.images[:8], dataset.binarisation, derive_seed(study_seed, "targets"))
-
-    def pictures(self, lane: Lane, state: State, which: str, folder: Path) -> dict[str, str]:
-        drawn = pictures(self._model(lane, state[which], state["buffers"]), self._shown, seed=self._seed)
-        folder.mkdir(parents=True, exist_ok=True)
-        pairs = np.concatenate([drawn["originals"], drawn["reconstructions"]])
-        grids = {
-            "reconstructions": grid(pairs, columns=len(drawn["originals"])),
-            "samples": grid(drawn["samples"], columns=8),
-        }
-        paths = {}
-        for name, image in grids.items():
-            path = folder / f"epoch-{lane.epoch:04d}-{name}.png"
-            write_png(path, image)
-            paths[name] = str(path)
-        return paths
-
-    def test(self, lane: Lane, state: State) -> dict[str, float]:
-        evaluation = lane.settings.evaluation
-        return evaluate_test(
-            self._model(lane, state["best"], state["best_buffers"]),
-            targets(self._dataset.test.images, self._dataset.binarisation, derive_seed(self._seed, "test targets")),
-            importance_samples=evaluation.importance_samples,
-            active_threshold=evaluation.active_threshold,
-            seed=derive_seed(self._seed, "test"),
-        )
-
-    def finish(self, lane: Lane, state: State, outcome: Outcome, folder: Path) -> None:
-        model = self._model(lane, state["best"], state["best_buffers"])
-        save_weights(folder, lane, state["best"], state["best_buffers"], tuple(self._shown.shape[1:]))
-        drawn = pictures(model, self._shown, seed=self._seed)
-        temporary = folder / "pictures.tmp"
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, **drawn)
-        os.replace(temporary, folder / "pictures.npz")
-        write_json(
-            folder / "result.json",
-            {
-                "state": outcome.state,
-                "epoch": outcome.epoch,
-                "value": outcome.value,
-                "best_epoch": lane.best_epoch,
-                "best": lane.best_metrics,
-                "test": lane.test_metrics,
-            },
-        )
-
-    def _model(self, lane: Lane, weights: torch.Tensor, buffers: torch.Tensor) -> VAE:
-        with torch.random.fork_rng(devices=[]):
-            model = VAE(lane.settings.model, tuple(self._shown.shape[1:]))
-        tensors = {**lane.layout.views(weights.cpu()), **lane.buffer_layout.views(buffers.cpu())}
-        model.load_state_dict(tensors, strict=False)
-        return model.to(self._device).eval()
 
 
 def _tensor(images: np.ndarray) -> torch.Tensor:

@@ -189,6 +189,7 @@ class Tracker:
     def _identify(self, trial: Trial) -> dict[str, Any]:
         description = self._describe(trial)
         tags = {**_texts(description.tags), "sweeps.number": str(trial.number), "sweeps.seed": str(trial.seed)}
+        tags |= {"sweeps.reference": trial.reference} if trial.reference else {}
         return {"trial": trial.name, "replica": trial.replica, "params": _texts(description.params), "tags": tags}
 
     def _stored(self, path: str | Path) -> str:

@@ -52,6 +52,7 @@ def studies(draw):
         space=SPACE,
         confirm=draw(st.none() | confirm),
         compare=draw(st.none() | compare),
+        references=(),
     )
 
 
@@ -155,7 +156,9 @@ def base(**changes):
 
 
 def plan_of(*trials, confirm=None, compare=None, seed=0):
-    return plan_replicas(table(list(trials)), SimpleNamespace(seed=seed, space=SPACE, confirm=confirm, compare=compare))
+    return plan_replicas(
+        table(list(trials)), SimpleNamespace(seed=seed, space=SPACE, confirm=confirm, compare=compare, references=())
+    )
 
 
 def test_what_confirm_and_compare_share_is_trained_once():
@@ -194,7 +197,7 @@ def test_seeds_are_a_list_of_the_configuration_and_the_study():
     taken = seeds(1)[0]
     results = table([(base(), 1.0, "complete")])
     results.trials["seed"] = pd.array([taken], dtype="Int64")
-    study = SimpleNamespace(seed=0, space=SPACE, confirm=Confirm(top=1, seeds=2), compare=None)
+    study = SimpleNamespace(seed=0, space=SPACE, confirm=Confirm(top=1, seeds=2), compare=None, references=())
     assert [run.seed for run in plan_replicas(results, study)] == seeds(3)[1:], "a seed of the search is passed over"
 
 

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from sweeps.errors import UserError
-from sweeps.studyfile import list_studies, load_study, spec_differences
+from sweeps.storage import spec_differences
+from sweeps.studyfile import list_studies, load_study
 from vaeexp.settings import SECTIONS
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -92,7 +93,7 @@ def test_spec_holds_all_that_defines_the_study_and_not_the_budget():
     spec = load().spec()
     assert list(spec) == [
         *("name", "question", "data", "model", "train", "evaluation"),
-        *("search", "seed", "sampler", "pruner", "confirm", "compare"),
+        *("search", "seed", "sampler", "pruner", "confirm", "compare", "references", "start"),
     ]
     assert "beta" not in spec["train"]  # it is searched
     assert spec["model"]["latent_size"] == 8

@@ -47,9 +47,9 @@ class Bare:
 def make_lanes(
     folder: Path, *, group: str = "stacked", maxima=None, base=BASE, width=8, every=0.0, averaged=False, data=None
 ):
-    finisher = Bare()
+    finisher, held = Bare(), data or source()
     lanes = TrainingLanes(
-        source=data or source(),
+        source_of=lambda binarisation: held,
         settings_of=lambda trial: base.with_params(dict(trial.params)),
         maxima=maxima or {},
         averaged=averaged,

@@ -46,7 +46,7 @@ def study_attributes(**changes) -> dict:
     record = {
         "protocol": {
             "data": "mnist", "fingerprint": "9f2c" * 16, "split": "4500 train, 500 validation, seed 0",
-            "binarisation": "static", "likelihood": "bernoulli", "estimator": "importance-weighted, k = 500",
+            "binarisation": "static", "likelihood": "bernoulli", "posterior": "gaussian", "estimator": "importance-weighted, k = 500",
         },
         "data": {
             "title": "MNIST, 5,000-image subset", "subset": True, "train": 4000, "validation": 500, "test": 500,
@@ -229,6 +229,61 @@ def _tested(curve: np.ndarray, random) -> dict:
     }  # fmt: skip
 
 
+REFERENCES = {
+    "autoencoder": {
+        "title": "Plain autoencoder", "base": "fixed", "seeds": 1, "settings": {"posterior": "deterministic", "beta": 0.0},
+    },
+    "grey": {"title": "Grey levels", "base": "fixed", "seeds": 2, "settings": {"binarisation": "none"}},
+    "many_samples": {"title": "Best, k = 5,000", "base": "best", "seeds": 3, "settings": {"importance_samples": 5000}},
+    "strong": {"title": "β = 10", "base": "best", "seeds": 1, "settings": {"beta": 10.0}},
+}  # fmt: skip
+
+
+def with_references(results: Results, references: dict | None = None, *, folder: Path | None = None) -> Results:
+    """The same study with the rows that its file names besides, each trained and tested with its seeds."""
+    references = REFERENCES if references is None else references
+    random = np.random.default_rng(11)
+    trials = results.trials
+    best = trials[~trials["replica"] & (trials["state"] == "complete")].sort_values("value").iloc[0]
+    first = int(trials.loc[trials["replica"], "number"].max() + 1)
+    rows, epochs = [], []
+    for name, given in references.items():
+        settings = given["settings"]
+        base = {key: best[f"params.{key}"] for key in SEARCH} if given["base"] == "best" else {}
+        full = {"beta": 1.0, "latent_size": 20, "learning_rate": 1e-3, "optimizer": "adam", "prior": "normal"}
+        params = full | {key: value for key, value in base.items() if not pd.isna(value)} | settings
+        for seed in range(given["seeds"]):
+            curve, _ = _train(params | {"beta": max(params["beta"], 0.02)}, random, -1, "complete", [])
+            plain = settings.get("posterior") == "deterministic"
+            curve[:, 0] *= not plain
+            row = _row(first + len(rows), {**base, **settings}, "complete", curve, folder, replica=True)
+            tested = _tested(curve, random) | {
+                "result.test/importance_samples": settings.get("importance_samples", 500.0)
+            }
+            if plain:
+                tested = {key: value for key, value in tested.items() if "nll" not in key and "samples" not in key}
+            of = int(best["number"]) if given["base"] == "best" else None
+            row |= {"of": of, "roles": ("reference",), "replica_seed": seed, "reference": name, **tested}
+            rows.append(row)
+            epochs += _epoch_rows(True, row["number"], params, curve)
+    added = trials_frame(rows)
+    for column in sorted({key for row in rows for key in row} - set(added)):
+        added[column] = pd.Series([row.get(column) for row in rows], dtype="object")
+    record = results.study["record"]
+    protocols = {name: _protocol(record["protocol"], given["settings"]) for name, given in references.items()}
+    study = results.study | {"spec": results.study["spec"] | {"references": references}}
+    study |= {"record": record | {"protocols": protocols}}
+    both = pd.concat([trials, added], ignore_index=True)
+    return Results(results.name, study, both, pd.concat([results.epochs, epochs_frame(epochs)], ignore_index=True))
+
+
+def _protocol(own: dict, settings: dict) -> dict:
+    """That of the study, as the settings of a reference change it; other targets are other data."""
+    changed = {name: settings[name] for name in ("binarisation", "likelihood", "posterior") if name in settings}
+    other = {"fingerprint": settings["binarisation"] * 16} if "binarisation" in settings else {}
+    return own | changed | other
+
+
 def write_pictures(results: Results, runs: Path) -> None:
     """A `pictures.npz` for each trial that trained: real digits, blurred as the trial's distortion grows."""
     images = _digits()
@@ -242,6 +297,11 @@ def write_pictures(results: Results, runs: Path) -> None:
         arrays = {"originals": originals, "reconstructions": _blur(originals, blur), "samples": _blur(others, blur)}
         if row.get("params.prior") == "mixture":
             arrays["component_samples"] = np.stack([_blur(images[500 * k : 500 * k + 8], 0.3) for k in range(10)])
+        if pd.notna(row.get("result.test/distortion")):
+            ends = np.linspace(0, 1, 10).reshape(1, 10, 1, 1, 1)
+            arrays["latent_interpolations"] = (1 - ends) * originals[:3, None] + ends * originals[3:6, None]
+        if row.get("params.binarisation") == "none":
+            arrays["originals"] = 0.8 * originals
         np.savez_compressed(folder / "pictures.npz", **{key: value.astype(np.uint8) for key, value in arrays.items()})
 
 

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import http.server
+import re
 import struct
 import threading
 
@@ -263,3 +264,21 @@ def test_a_mirror_that_never_answers_is_given_up_once_per_process(monkeypatch):
 def test_an_address_that_cannot_be_reached_is_named():
     # Port 9 of this machine: nothing listens there, and the answer comes at once.
     assert "http://127.0.0.1:9/ does not answer" in download._ask("http://127.0.0.1:9/")
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist", "cifar10", "svhn", "celeba"])
+@pytest.mark.parametrize("given", [True, False], ids=["folder", "nothing"])
+def test_files_that_are_not_there_are_named_with_the_way_to_get_them(tmp_path, monkeypatch, name, given):
+    import torchvision.datasets
+
+    settings, definition = DataSettings(dataset=name, binarisation="none"), DATASETS[name]
+    with pytest.raises(UserError) as caught:
+        open_dataset(settings, root=tmp_path if given else None, say=lambda text: None)
+    text = str(caught.value)
+    for word in {"fashion_mnist": FILES, "cifar10": ("data_batch_5", "test_batch"), "svhn": ("train_32x32.mat", "test_32x32.mat"), "celeba": ("img_align_celeba", "list_eval_partition.txt")}[name]:  # fmt: skip
+        assert word in text
+    code = re.search(r'python -c "(.*)"$', text)[1]
+    calls = []
+    monkeypatch.setattr(torchvision.datasets, definition.torchvision, lambda root, **given: calls.append((root, given)))
+    exec(code)
+    assert calls == [("FOLDER", {keyword: value, "download": True}) for keyword, value in definition.downloads]

@@ -89,6 +89,9 @@ def test_without_split_folders_a_tenth_is_for_test_for_ever(tmp_path):
         (["train/x/a.png", "train/y/b.png", "test/c.png"], None, [0, 0, 2]),
         (["train/a.png", "valid/b.png", "train/c.png", "train/d.png", "extra/e.png"], None, [0, 1, 0, 0]),
         (["train/x/a.png", "train/y/b.png", "train/y/c.png"], ("x", "y"), None),
+        (["Train/x/a.png", "TEST/x/b.png", "Train/y/c.png"], ("x", "y"), [0, 2, 0]),
+        (["all/of/it/x/a.png", "all/of/it/y/b.png", "all/of/it/y/c.png"], ("x", "y"), None),
+        (["set/train/a.png", "set/test/b.png", "set/train/c.png"], None, [0, 2, 0]),
     ],
 )
 def test_what_folders_mean(tmp_path, names, classes, parts):
@@ -122,7 +125,7 @@ def test_hidden_and_other_files_are_passed_over(tmp_path):
 def test_sizes_that_differ_need_a_size(tmp_path):
     write_tree(tmp_path, {"a": 9}, shape=(6, 5, 3))
     write_image(tmp_path / "a" / "wide.png", noise(8, 20, 3))
-    with pytest.raises(UserError, match=r"6 × 5 \(9 images\), 8 × 20 \(1 images\)\. Set data\.image_size") as caught:
+    with pytest.raises(UserError, match=r"6 × 5 \(9 images\), 8 × 20 \(1 image\)\. Set data\.image_size") as caught:
         opened(tmp_path)
     assert caught.value.place == str(tmp_path)
     data, said = opened(tmp_path, image_size=[4, 3])
@@ -254,3 +257,70 @@ def test_the_plan_of_a_dry_run_is_plain_lines(tmp_path):
         "Sizes: 16 images to train on, 2 to validate, 2 to test; split seed 0",
     ):
         assert line in done.stdout.splitlines()
+
+
+def test_links_are_followed_but_not_in_circles_and_dead_ones_are_listed(tmp_path):
+    written = write_tree(tmp_path / "elsewhere", {"cat": 10})
+    write_tree(tmp_path / "mine", {"dog": 10})
+    (tmp_path / "mine" / "cat").symlink_to(tmp_path / "elsewhere" / "cat")
+    (tmp_path / "mine" / "round").symlink_to(tmp_path / "mine")
+    (tmp_path / "elsewhere" / "cat" / "back").symlink_to(tmp_path / "mine" / "dog")
+    (tmp_path / "mine" / "dog" / "forth").symlink_to(tmp_path / "elsewhere" / "cat")
+    (tmp_path / "mine" / "dog" / "gone.png").symlink_to(tmp_path / "nothing.png")
+    found = [path.relative_to(tmp_path / "mine").as_posix() for path in find(None, tmp_path / "mine")]
+    assert len(found) == len(set(found)) < 100
+    assert {"cat/000.png", "dog/000.png", "cat/back/000.png", "dog/gone.png"} <= set(found)
+    with pytest.raises(UserError, match=r"dog/gone\.png \(No such file or directory\)"):
+        opened(tmp_path / "mine")
+    data, _ = opened(tmp_path / "mine", unreadable_share=0.1)
+    assert data.classes == ("cat", "dog")
+    assert stored(written, "cat") <= set().union(*(keys(s.images) for s in (data.train, data.validation, data.test)))
+
+
+def test_the_plan_says_what_of_the_files_is_dropped(tmp_path):
+    for number in range(10):
+        Image.fromarray(noise(6, 5, 4, seed=number)).save(tmp_path / f"{number}-clear.png")
+    frames = [Image.fromarray(noise(6, 5, 3, seed=n)) for n in range(3)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    Image.fromarray(noise(6, 5).astype(np.uint16) << 8).save(tmp_path / "deep.png")
+    data, _ = opened(tmp_path)
+    dropped = "transparency (10 files), all frames but the first (1 files), the lower bits of 16 (1 files)"
+    line = next(line for line in describe_plan(data) if line.startswith("Dropped: "))
+    assert sorted(line.removeprefix("Dropped: ").split(", ")) == sorted(dropped.split(", "))
+    assert data.image_shape == (3, 6, 5)
+
+
+def test_names_in_any_script_with_spaces(tmp_path):
+    written = write_tree(tmp_path / "Fotos für 漢字", {"kleine Kätzchen": 6, "狗": 6})
+    data, _ = opened(tmp_path / "Fotos für 漢字")
+    assert data.classes == ("kleine Kätzchen", "狗")
+    images = [keys(split.images) for split in (data.train, data.validation, data.test)]
+    assert set.union(*images) == stored(written, "")
+    assert data.title == "Fotos für 漢字, 12 images"
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(1, None), (2, None), (3, (1, 1, 1)), (12, (10, 1, 1))])
+def test_how_few_images_are_enough(tmp_path, count, sizes):
+    write_tree(tmp_path, {"a": count})
+    if sizes:
+        assert opened(tmp_path)[0].sizes == sizes
+    else:
+        with pytest.raises(UserError, match=f"holds {count} image.* needs at least 3"):
+            opened(tmp_path)
+
+
+def test_images_of_which_none_can_be_read_say_why(tmp_path):
+    for number in range(6):
+        Image.fromarray(noise(4, 4).astype(np.float32)).save(tmp_path / f"{number}.tif")
+    with pytest.raises(
+        UserError, match=r"6 of 6 image files cannot be read: 0\.tif \(floating-point pixels\).* 1 more"
+    ):
+        opened(tmp_path)
+
+
+def test_a_file_of_arrays_is_told_where_it_belongs(tmp_path):
+    np.save(tmp_path / "mine.npy", noise(9, 4, 4))
+    with pytest.raises(UserError, match="not a folder.*--set dataset=arrays"):
+        opened(tmp_path / "mine.npy")
+    with pytest.raises(UserError, match="no file of arrays.*--set dataset=folder"):
+        opened(tmp_path, dataset="arrays")

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.collections import LineCollection, PathCollection
-from synthetic_study import SEARCH, make_results, part, study_attributes, thin_studies, write_pictures
+from synthetic_study import (
+    SEARCH,
+    make_results,
+    part,
+    study_attributes,
+    thin_studies,
+    with_references,
+    write_pictures,
+)
 
 from sweeps.results import best_so_far, ranked
 from vaeexp.figures import FIGURES
@@ -248,9 +256,11 @@ def test_the_same_figure_gives_the_same_bytes(results, tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_figures_are_wide_enough_to_read(results):
+def test_figures_are_wide_enough_to_read(results, tmp_path):
+    whole = with_references(results, folder=tmp_path / "trials" / "beta_mnist")
+    write_pictures(whole, tmp_path)
     for name, plot in FIGURES.items():
-        width, height = plot.draw(results).get_size_inches()
+        width, height = plot.draw(whole).get_size_inches()
         assert 4 <= width <= 9.2, name
         assert height <= 9, name
 

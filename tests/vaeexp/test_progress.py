@@ -190,7 +190,7 @@ def test_the_rate_is_of_the_last_rounds_and_starts_anew_with_a_phase() -> None:
     progress.round_finished(snapshot(elapsed=1010.0, epochs=1050))
     assert "5 epochs/s" in progress.summary()
     progress.round_finished(snapshot(phase="replicas", elapsed=2.0, epochs=6, planned=9))
-    assert "confirm and compare" in progress.summary()
+    assert "confirm, compare and references" in progress.summary()
     assert "3 epochs/s" in progress.summary()
     assert "(replica-0003)" in progress.summary()
 

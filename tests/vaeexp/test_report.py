@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from synthetic_study import SEARCH, make_results, part, study_attributes, thin_studies, write_pictures
+from synthetic_study import SEARCH, make_results, part, study_attributes, thin_studies, with_references, write_pictures
 
 from sweeps.errors import UserError
 from sweeps.results import confirmed, pairs, pruned_epochs_saved, ranked, read_results
@@ -31,8 +31,9 @@ def results():
 @pytest.fixture(scope="module")
 def report(results, tmp_path_factory):
     root = tmp_path_factory.mktemp("report")
-    write_pictures(results, root / "runs")
-    return write_report(results, runs=root / "runs", reports=root / "reports")
+    whole = with_references(results)
+    write_pictures(whole, root / "runs")
+    return write_report(whole, runs=root / "runs", reports=root / "reports")
 
 
 def tables_of(text):
@@ -56,7 +57,7 @@ def test_the_report_has_its_chapters_in_order_and_every_link_resolves(report):
     text = report.read_text(encoding="utf-8")
     names = headings(text)
     assert names[0] == "beta_mnist"
-    chapters = ["Answer", "Tables", "Plots", "How this was made", "What the numbers are", "Commands", "Study file"]
+    chapters = ["Answer", "Tables", "Rows by protocol", "Plots", "How this was made", "What the numbers are", "Commands", "Study file"]
     places = [names.index(name) for name in chapters]
     assert places == sorted(places)
     files = references(text)

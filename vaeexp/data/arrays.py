@@ -83,7 +83,9 @@ def _load(path: Path) -> Mapping[str, np.ndarray]:
     except OSError as error:
         raise UserError(str(path), f"cannot be read: {error.strerror or error}") from error
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(str(path), f"expected a whole file of plain numpy arrays: {error}") from error
+        # numpy's words on such a file advise to unpickle it.
+        why = "found pickled objects, or no numpy file at all" if "pickle" in str(error) else str(error)
+        raise UserError(str(path), f"expected a whole file of plain numpy arrays: {why}") from error
 
 
 def _part(path: Path, arrays: Mapping[str, np.ndarray], keys: tuple[str, str], scratch: Path) -> _Part:

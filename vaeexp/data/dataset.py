@@ -190,7 +190,8 @@ def _sizes(settings: "DataSettings", source: Source, prepared: Prepared) -> tupl
         raise UserError("data.validation_size", problem)
     most = prepared.training - kept_apart
     train = settings.train_size or most
-    if train > most and not source.subset:
+    # A folder or an array has as many images as it has; official files of a known size are another matter.
+    if train > most and not source.subset and source.definition.counts is not None:
         raise UserError("data.train_size", f"{train:,} is more than the {most:,} images that are not held out")
     return min(train, most), validation, prepared.test
 

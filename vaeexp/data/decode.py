@@ -55,10 +55,9 @@ def decode(
         headers: list[Header | str] = []
         for found in _shown(spread(_headers, _tasks(listing)), len(listing.names), f"{listing.title}: headers", say):
             headers += found
-        shape = _shape(listing, [header for header in headers if isinstance(header, Header)], settings)
+        shape = _shape(listing, headers, settings)
         notes = _notes(listing, headers, shape, settings)
-        for note in notes:
-            say(f"  {note}")
+        say(f"{listing.title}: {notes[1]}")  # all of it is shown with the plan; this is what decoding settles
         images = _allocate(scratch / "decoded.npy", (len(listing.names), *shape))
         tasks = ((*task, scratch / "decoded.npy", shape, settings.crop) for task in _tasks(listing))
         problems: list[Problem] = []
@@ -91,19 +90,24 @@ def _left_out(unreadable: Sequence[tuple[str, str]], files: int) -> str:
     return f"{len(unreadable):,} of {files:,} image files cannot be read: {shown}{more}"
 
 
-def _shape(listing: Listing, headers: list[Header], settings: "DataSettings") -> tuple[int, int, int]:
+def _shape(listing: Listing, found: Sequence[Header | str], settings: "DataSettings") -> tuple[int, int, int]:
     """C, H, W of the array: as asked for, else as all files are."""
+    headers = [header for header in found if isinstance(header, Header)]
     if not headers:
-        raise UserError(str(listing.root), f"none of the {len(listing.names):,} image files can be read")
+        raise UserError(str(listing.root), _left_out(list(zip(listing.names, found, strict=True)), len(found)))
     channels = settings.image_channels or (1 if all(header.grey for header in headers) else 3)
     check_grey(listing.title, channels, settings.binarisation)
     if (size := height_width(settings.image_size)) is None:
         sizes = Counter((header.height, header.width) for header in headers)
         if len(sizes) > 1:
-            found = ", ".join(f"{h} × {w} ({count:,} images)" for (h, w), count in sizes.most_common(5))
+            seen = ", ".join(
+                f"{h} × {w} ({count:,} image{'s' * (count > 1)})" for (h, w), count in sizes.most_common(5)
+            )
             more = f" and {len(sizes) - 5:,} other sizes" if len(sizes) > 5 else ""
-            problem = f"the images differ in size (height × width): {found}{more}"
-            raise UserError(str(listing.root), f"{problem}. Set data.image_size, as image_size: [64, 64]")
+            problem = f"the images differ in size (height × width): {seen}{more}"
+            raise UserError(
+                str(listing.root), f"{problem}. Set data.image_size, as image_size: [64, 64], or --set image_size=64"
+            )
         (size,) = sizes
     return channels, *size
 
@@ -129,10 +133,12 @@ def _notes(
         crops = {"center": "cropped to the largest centred rectangle of these proportions", "none": "stretched"}
         steps.insert(0, crops[settings.crop])
     classes = f"Classes: {_few(listing.classes)}" if listing.classes else "Classes: none"
+    dropped = Counter(words for header in good for words in header.dropped)
     return [
         f"Files: {found}; height {range_of[0]}, width {range_of[1]} pixels; {colour}",
         f"Images: {height} × {width} pixels, {' and '.join(steps) or 'as they are'}",
         f"Channels: {channels} ({'grey levels' if channels == 1 else 'red, green, blue'})",
+        *([f"Dropped: {', '.join(f'{words} ({count:,} files)' for words, count in dropped.items())}"] if dropped else []),
         classes,
         *listing.notes,
     ]  # fmt: skip

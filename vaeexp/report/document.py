@@ -10,11 +10,12 @@ from vaeexp.figures.frames import label, space
 from vaeexp.report.answer import answer, notices
 from vaeexp.report.markdown import escape, heading, picture
 from vaeexp.report.provenance import provenance
+from vaeexp.report.rows import protocol_rows
 from vaeexp.report.tables import by_choice, by_components, confirmed_table, edges, outcomes, paired_tables, ranked_table
 
 __all__ = ["compose"]
 
-HEROES = ("beta_strip", "rate_distortion", "history")
+HEROES = ("beta_strip", "reference_strip", "rate_distortion", "history")
 """The picture under the answer is the first of these that the study has."""
 
 
@@ -32,7 +33,7 @@ def compose(results: Results) -> tuple[str, dict[str, Figure]]:
     blocks += [heading("Answer"), answer(results)]
     if hero:
         blocks += [picture(f"{hero}.png", FIGURES[hero].title), escape(FIGURES[hero].reading(results))]
-    blocks += [*_tables(results), *_plots(results, figures, hero), *provenance(results)]
+    blocks += [*_tables(results), *protocol_rows(results), *_plots(results, figures, hero), *provenance(results)]
     return "\n\n".join(blocks) + "\n", {f"{name}.png": figure for name, figure in figures.items()}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from sweeps.results import Results
 from vaeexp.figures.frames import space, value_text
 from vaeexp.report.markdown import code, escape, fenced, heading, table
+from vaeexp.report.scale import beta_scale
 
 __all__ = ["commands", "numbers_explained", "provenance"]
 
@@ -44,8 +45,8 @@ def numbers_explained(results: Results) -> list[str]:
         "- **Validation −ELBO** (nats per image; lower is better) ranks the search: distortion + rate at β = 1, whatever β "
         "a trial trained with, on the validation images, one posterior sample per image and the same noise for every trial "
         "and epoch. A trial counts with its best epoch. Taking the minimum over trials and epochs makes it optimistic.",
-        "- **Test −ELBO** is the same estimate on the test images. Only runs of the confirmation, trained afresh "
-        "with new seeds, look at them; so it carries no such optimism.",
+        "- **Test −ELBO** is the same estimate on the test images. Only runs of the confirmation and of references, "
+        "trained afresh with new seeds, look at them; so it carries no such optimism.",
         f"- **Importance-weighted NLL** is the tighter bound on −log p(x) of Burda et al. (2016) on the test images, with "
         f"k = {samples:,} samples per image. Figures with another k are not comparable."
         if samples
@@ -57,6 +58,7 @@ def numbers_explained(results: Results) -> list[str]:
             else ""
         ),
         "- **Intervals** are 95 % intervals over training seeds (Student's t); they do not cover the choice of the images.",
+        f"- {beta_scale(results)}",
     ]
     return [heading("What the numbers are", 3), "\n".join(lines)]
 

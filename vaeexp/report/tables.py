@@ -1,6 +1,7 @@
 """The tables of the report, each one function from the results to markdown; empty text where there is nothing to show."""
 
 import math
+from collections.abc import Callable
 
 import pandas as pd
 
@@ -12,6 +13,7 @@ from vaeexp.figures.frames import (
     column,
     confirm_runs,
     confirmations,
+    for_reference_alone,
     label,
     number,
     params,
@@ -63,6 +65,7 @@ def confirmed_table(results: Results) -> str:
     """Confirmed configurations over fresh seeds: mean and 95 % interval on test, the best on validation first."""
     runs = confirm_runs(results)
     search = results.trials[~results.trials["replica"]].set_index("number")
+    extra = _per_sub_pixel(results, runs)
     rows = []
     for _, entry in confirmations(results).iterrows():
         of = int(entry["of"])
@@ -71,6 +74,7 @@ def confirmed_table(results: Results) -> str:
             interval_text(test_interval(own, metric))
             for metric in ("test/nll", "test/iw_nll", "test/rate", "test/distortion")
         ]
+        intervals += [make(own) for _, make in extra]
         setting = escape(setting_text(params(results, search.loc[of]))) if of in search.index else ""
         rows.append(
             [str(of), str(len(own)), number(search["value"].get(of)), number(entry["value"]), *intervals, setting]
@@ -84,9 +88,24 @@ def confirmed_table(results: Results) -> str:
         "test IW-NLL",
         "test rate",
         "test distortion",
+        *(title for title, _ in extra),
         "setting",
     ]
-    return table(header, rows, right=range(8)) if rows else ""
+    return table(header, rows, right=range(8 + len(extra))) if rows else ""
+
+
+def _per_sub_pixel(results: Results, runs: pd.DataFrame) -> list[tuple[str, Callable[[pd.DataFrame], str]]]:
+    """Columns of the confirmed table for colour images, and for likelihoods of levels: title, and cell from the runs."""
+    shape = ((results.study.get("record") or {}).get("data") or {}).get("image_shape") or [1]
+    columns = []
+    if shape[0] > 1:
+        size = math.prod(shape)
+        columns.append(("nats per sub-pixel", lambda own: number(test_interval(own, "test/nll").mean / size, 4)))
+    if column(runs, "result.test/bits_per_dimension").notna().any():
+        columns.append(
+            ("bits per dimension", lambda own: interval_text(test_interval(own, "test/bits_per_dimension"), 3))
+        )
+    return columns
 
 
 def by_choice(results: Results, name: str) -> str:
@@ -189,7 +208,8 @@ def outcomes(results: Results) -> str:
                 "the configuration of an earlier trial: its value was used again",
             ]
         )
-    return table(["outcome", "search", "confirm and compare", "why"], rows, right=(1, 2)) if rows else ""
+    others = "confirm, compare and references" if for_reference_alone(replicas).any() else "confirm and compare"
+    return table(["outcome", "search", others, "why"], rows, right=(1, 2)) if rows else ""
 
 
 def _reason(state: str, search: pd.DataFrame, again: pd.DataFrame) -> str:

@@ -3,8 +3,10 @@
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from torch import Tensor
 
@@ -74,8 +76,18 @@ def fingerprint(lane: Lane) -> str:
     return json.dumps({"settings": settings, "seed": lane.trial.seed, "shapes": shapes}, sort_keys=True, default=str)
 
 
-def save_weights(folder: Path, lane: Lane, weights: Tensor, buffers: Tensor, image_shape: tuple[int, ...]) -> None:
-    """Write `weights.safetensors` (the plain state dict of the model) and `settings.json` beside it."""
+def save_weights(
+    folder: Path,
+    lane: Lane,
+    weights: Tensor,
+    buffers: Tensor,
+    image_shape: tuple[int, ...],
+    origin: Mapping[str, Any],
+) -> None:
+    """Write `weights.safetensors` (the plain state dict of the model) and `settings.json` beside it.
+
+    `origin` says where the run belongs: study, study_seed, and the fingerprint of its data.
+    """
     tensors = {**lane.layout.read(weights.cpu()), **lane.buffer_layout.read(buffers.cpu())}
     _save(folder / WEIGHTS, tensors, {"epoch": str(lane.best_epoch)})
     trial = lane.trial
@@ -90,6 +102,7 @@ def save_weights(folder: Path, lane: Lane, weights: Tensor, buffers: Tensor, ima
             "seed": trial.seed,
             "number": trial.number,
             "params": dict(trial.params),
+            **origin,
         },
     )
 

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -53,7 +54,7 @@ class TrainingLanes:
     def __init__(
         self,
         *,
-        source: Source,
+        source_of: Callable[[str], Source],
         settings_of: Callable[[Trial], "Settings"],
         maxima: Mapping[str, int],
         averaged: bool,
@@ -66,7 +67,7 @@ class TrainingLanes:
     ) -> None:
         """
         Args:
-            source: the images, on the device.
+            source_of: binarisation → the images, on the device.
             settings_of: all settings of a trial.
             maxima: largest `latent_size` and `components` of the study; stacked models are padded to these.
             averaged: whether any trial of the study evaluates a running average of its weights.
@@ -78,7 +79,12 @@ class TrainingLanes:
             finisher: makes pictures and final figures.
         """
         self.width = width
-        self._source, self._settings_of, self._maxima, self._averaged = source, settings_of, dict(maxima), averaged
+        self._source_of, self._settings_of, self._maxima, self._averaged = (
+            source_of,
+            settings_of,
+            dict(maxima),
+            averaged,
+        )
         self._folder, self._precision, self._kind, self._checkpoint_seconds = (
             folder,
             precision,
@@ -86,7 +92,7 @@ class TrainingLanes:
             checkpoint_seconds,
         )
         self._finisher = finisher
-        self._noise = torch.empty(len(source.validation), 0, device=source.device)
+        self._noise: Tensor | None = None
         self._groups: dict[tuple, list[Group]] = {}
         self._limit = width
         """Lanes in one stacked group; halved when memory runs out."""
@@ -173,7 +179,7 @@ class TrainingLanes:
             )
             return Progress(number=number, epoch=lane.epoch, value=math.nan, finished=True, failure=lane.failure)
         metrics = epoch_metrics(
-            lane, trained, scored, raw if self._averaged else None, seconds=seconds, device=self._source.device
+            lane, trained, scored, raw if self._averaged else None, seconds=seconds, device=self._source(lane).device
         )
         which = "average" if self._averaged else "weights"
         lane.stale += 1
@@ -200,9 +206,10 @@ class TrainingLanes:
         """Go on at half the width: every lane of the group starts again from its checkpoint, in smaller groups."""
         held = len(group.lanes)
         lanes = list(group.lanes.values())
+        device = self._source(lanes[0]).device
         for lane in lanes:
             self._drop(group, lane.trial.number)
-        free_memory(self._source.device)
+        free_memory(device)
         if held == 1:
             lane = lanes[0]
             message = f"One trial needs more memory than the device has ({lane.layout.count:,} parameters)."
@@ -220,7 +227,9 @@ class TrainingLanes:
         return self._round(numbers, replay=replay)
 
     def _open(self, trial: Trial) -> tuple[Lane, VAE]:
-        return open_lane(trial, self._settings_of(trial), self._source.image_shape, len(self._source.train))
+        settings = self._settings_of(trial)
+        source = self._source_of(settings.data.binarisation)
+        return open_lane(trial, settings, source.image_shape, len(source.train))
 
     def _place(self, lane: Lane, vae: VAE, state: State | None = None) -> None:
         """Put a lane into its group, from this state or from the start."""
@@ -233,21 +242,26 @@ class TrainingLanes:
             if self._kind == "loop" or len(group.lanes) < self._limit:
                 return group
         model = lane.settings.model
-        groups.append(
-            open_group(self._kind, self._source, self._precision, self._validation_noise, model, self._maxima)
-        )
+        source = self._source(lane)
+        noise = partial(self._validation_noise, source)
+        groups.append(open_group(self._kind, source, self._precision, noise, model, self._maxima))
         return groups[-1]
 
     def _shape_of(self, lane: Lane) -> tuple:
         """What lanes must share to train in one group: all that changes tensors or code."""
+        binarisation = lane.settings.data.binarisation
         if self._kind == "loop":
-            return ()
+            return (binarisation,)
         model = lane.settings.model
-        return (*(getattr(model, name) for name in _SHAPING), lane.settings.train.batch_size)
+        return (binarisation, *(getattr(model, name) for name in _SHAPING), lane.settings.train.batch_size)
 
-    def _validation_noise(self, latent_size: int) -> Tensor:
-        if self._noise.shape[1] < latent_size:
-            self._noise = validation_noise(self._source, latent_size)
+    def _source(self, lane: Lane) -> Source:
+        return self._source_of(lane.settings.data.binarisation)
+
+    def _validation_noise(self, source: Source, latent_size: int) -> Tensor:
+        """The same for every binarisation: it depends on the seed and on the number of images."""
+        if self._noise is None or self._noise.shape[1] < latent_size:
+            self._noise = validation_noise(source, latent_size)
         return self._noise[:, :latent_size]
 
     def _drop(self, group: Group, number: int) -> None:

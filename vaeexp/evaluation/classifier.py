@@ -1,0 +1,167 @@
+"""A small classifier of a data set's labelled images, whose features judge what models generate.
+
+It is trained once on the training images and lies in the cache beside the prepared data. Shapes: B images, C channels,
+H × W pixels, n classes.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vaeexp.data.cache import build_once, cache_folder
+from vaeexp.evaluation.targets import TARGETS, draw_thresholds, targets
+
+if TYPE_CHECKING:
+    from vaeexp.data import Dataset
+
+__all__ = ["Classifier", "ImageClassifier", "open_classifier", "train_classifier"]
+
+_RECIPE = 1
+"""Raised whenever the same images would give another classifier."""
+_FILE = "classifier.safetensors"
+_FACTS = "classifier.json"
+_BATCH = 128
+_SEEN = 250_000
+"""Images shown in training, repeats counted, whatever the number of different ones …"""
+_EPOCHS = 30
+"""… but none more often than this."""
+_LEARNING_RATE = 3e-3
+_SEED = 0
+
+
+class ImageClassifier(nn.Module):
+    """Convolutions that halve the image down to 4 × 4 or less, a layer of features, and logits.
+
+    Images of more than 64 pixels along a side are first averaged down to 64.
+    """
+
+    num_features = 128
+
+    def __init__(self, image_shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__()
+        channels, *sides = image_shape
+        self.sides = tuple(min(side, 64) for side in sides)
+        widths, sides = [channels], list(self.sides)
+        while len(widths) == 1 or max(sides) > 4:
+            widths.append(min(8 * 2 ** len(widths), 64))
+            sides = [-(-side // 2) for side in sides]
+        blocks: list[nn.Module] = []
+        for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
+            convolution = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False)
+            blocks += [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
+        self.body = nn.Sequential(*blocks, nn.Flatten(1), nn.Linear(widths[-1] * math.prod(sides), self.num_features))
+        self.head = nn.Linear(self.num_features, classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Activations of the last hidden layer [B, 128], ≥ 0, of targets x [B, C, H, W] in [0, 1]."""
+        return F.relu(self.body(F.adaptive_avg_pool2d(x, self.sides)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [B, n]."""
+        return self.head(self.features(x))
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained classifier in evaluation mode."""
+
+    model: ImageClassifier
+    accuracy: float
+    """Share of the labelled test images whose class it names."""
+    binarised: bool
+    """Whether it knows images of zeros and ones, and not grey levels or colours."""
+
+
+def open_classifier(dataset: "Dataset", *, say: Callable[[str], None] = print) -> Classifier | None:
+    """The classifier of this data set's targets, trained unless it lies in the user's cache; None without labels.
+
+    It depends on the training images, their binarisation and the version of the recipe. Of several processes one trains and
+    the others wait. `say` announces a training, which takes half a minute for MNIST on one core. Raises UserError when the
+    cache cannot be written.
+    """
+    if dataset.classes is None or len(dataset.classes) < 2:
+        return None
+    key = hashlib.sha256(json.dumps([_RECIPE, dataset.fingerprint, dataset.sizes[0]]).encode()).hexdigest()[:16]
+    folder = cache_folder() / "classifiers" / f"{dataset.name}-{key}"
+    if (found := _load(folder, dataset)) is None:
+        build_once(folder, lambda folder: _load(folder, dataset) is not None, lambda folder: _build(folder, dataset, say))
+        found = _load(folder, dataset)
+    return found
+
+
+def _build(folder: Path, dataset: "Dataset", say: Callable[[str], None]) -> None:
+    from safetensors.torch import save
+
+    say(f"{dataset.title}: training a classifier to judge generated images with, once …")
+    model = train_classifier(
+        dataset.train.images, dataset.train.labels, dataset.binarisation, classes=len(dataset.classes), seed=_SEED
+    )
+    test = targets(dataset.test.images, dataset.binarisation, _SEED)
+    accuracy = _accuracy(model, test, _labels(dataset.test.labels))
+    say(f"{dataset.title}: the classifier names {100 * accuracy:.1f} % of the test images rightly.")
+    (folder / _FILE).write_bytes(save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
+    (folder / _FACTS).write_text(json.dumps({"accuracy": accuracy, "recipe": _RECIPE}) + "\n", encoding="utf-8")
+
+
+def _load(folder: Path, dataset: "Dataset") -> Classifier | None:
+    """None when there is none, or its files are damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        accuracy = float(json.loads((folder / _FACTS).read_text(encoding="utf-8"))["accuracy"])
+        model = ImageClassifier(dataset.image_shape, len(dataset.classes))
+        model.load_state_dict(load_file(folder / _FILE))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError):
+        return None
+    return Classifier(model.eval(), accuracy, binarised=dataset.binarisation != "none")
+
+
+def train_classifier(
+    images: np.ndarray, labels: np.ndarray, binarisation: str, *, classes: int, seed: int
+) -> ImageClassifier:
+    """Trained on images uint8 [N, C, H, W] with labels [N], drawn anew in each epoch under dynamic binarisation.
+
+    Cross-entropy, AdamW, one cycle of the learning rate (Smith & Topin 2018) over 250,000 images or 30 epochs, whichever is
+    less. In evaluation mode, on the CPU. Global generators are untouched.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    pixels, answers = torch.from_numpy(np.array(images)), _labels(labels)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        model = ImageClassifier(tuple(images.shape[1:]), classes)
+    epochs = max(1, min(_EPOCHS, round(_SEEN / len(answers))))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=_LEARNING_RATE)
+    steps = epochs * -(-len(answers) // _BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=max(steps, 2))
+    for _ in range(epochs):
+        for rows in torch.randperm(len(answers), generator=generator).split(_BATCH):
+            x = pixels[rows]
+            thresholds = draw_thresholds(x, generator) if binarisation == "dynamic" else None
+            loss = F.cross_entropy(model(TARGETS[binarisation](x, thresholds)), answers[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return model.eval()
+
+
+@torch.no_grad()
+def _accuracy(model: ImageClassifier, images: Tensor, labels: Tensor) -> float:
+    right = sum(
+        int((model(x).argmax(1) == y).sum()) for x, y in zip(images.split(1000), labels.split(1000), strict=True)
+    )
+    return right / len(labels)
+
+
+def _labels(labels: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.asarray(labels).astype(np.int64))

@@ -1,0 +1,272 @@
+"""Pictures of the latent space of a finished model: interpolations, traversals, manifold, map.
+
+Shapes: N images, P pairs of images, L latent dimensions of which D are traversed, S steps; pictures of H × W pixels and C
+channels are uint8 [..., H, W, C]. Model outputs are means of p(x|z).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaeexp.evaluation.generation import grid, to_uint8, write_png
+from vaeexp.priors import StandardNormal
+
+if TYPE_CHECKING:
+    from vaeexp.vae import VAE
+
+__all__ = [
+    "embedding",
+    "gallery",
+    "interpolations",
+    "latent_arrays",
+    "manifold",
+    "pairs",
+    "traversals",
+    "write_grids",
+]
+
+_IMAGES = 2000
+"""Test images whose codes are looked at."""
+_PAIRS, _STEPS = 3, 10
+_DIMENSIONS, _VALUES, _REACH = 8, 9, 2.5
+_SIDE = 15
+_ENCODED = 100
+_DECODED = 8
+"""Codes decoded at a time: 256 levels per sub-pixel of one 218 × 178 colour image are 120 MB."""
+_DRAWS = 10_000
+_PERPLEXITY, _ITERATIONS = 30.0, 500
+
+
+def gallery(vae: "VAE", images: Tensor, labels: np.ndarray | Tensor, *, seed: int) -> dict[str, np.ndarray]:
+    """Pictures of the latent space, from targets [N, C, H, W] in [0, 1] and their labels [N]. Any N ≥ 1 will do.
+
+    latent_interpolations, spherical_interpolations, pixel_interpolations [P ≤ 3, 10]: between the images of the same
+    pairs; traversals [D ≤ 8, 9]: the most active dimensions, each from 2.5 standard deviations of the aggregate posterior
+    below its mean to as many above; manifold [15, 15]: where there are just two latent dimensions.
+    """
+    chosen = _chosen(len(images), seed)
+    first, second = pairs(labels)
+    looked_at = images[chosen]
+    shown = {
+        f"{name}_interpolations": interpolations(vae, images[first], images[second], _STEPS, kind)
+        for name, kind in (("latent", "linear"), ("spherical", "spherical"), ("pixel", "pixel"))
+    }
+    shown["traversals"], _ = traversals(vae, looked_at, dimensions=_DIMENSIONS, steps=_VALUES, reach=_REACH)
+    if int(vae.latent_mask.sum()) == 2:
+        shown["manifold"] = manifold(vae, _SIDE, looked_at)
+    return shown
+
+
+def latent_arrays(
+    vae: "VAE", images: Tensor, labels: np.ndarray | Tensor, classes: Sequence[str] | None, *, seed: int
+) -> dict[str, np.ndarray]:
+    """The numbers that go with `gallery`, from the same arguments and the names of the labels, None where there are none.
+
+    embedding float32 [N ≤ 2000, 2]: t-SNE of posterior means of images drawn with the seed; embedding_labels int64 [N]:
+    theirs; classes unicode [n], empty without names; traversal_dimensions int64 [D]: which dimensions, from 0, `gallery`
+    traverses; traversal_reach float64 []: how far, in standard deviations.
+    """
+    chosen = _chosen(len(images), seed)
+    looked_at = images[chosen]
+    return {
+        "embedding": embedding(vae, looked_at, seed=seed),
+        "embedding_labels": np.asarray(labels).astype(np.int64)[chosen],
+        "classes": np.array(classes or (), dtype=np.str_),
+        "traversal_dimensions": _most_active(vae, _codes(vae, looked_at)[0], _DIMENSIONS).numpy(),
+        "traversal_reach": np.float64(_REACH),
+    }
+
+
+def pairs(labels: np.ndarray | Tensor, count: int = _PAIRS) -> tuple[list[int], list[int]]:
+    """Indices of the two images of each pair, at most `count` pairs: the first images, no image twice.
+
+    The second of a pair is the next image of another class than the first, where there is one. A single image is paired
+    with itself.
+    """
+    left = np.arange(len(labels)).tolist()
+    classes = np.asarray(labels)
+    first, second = [], []
+    while len(left) > 1 and len(first) < count:
+        one = left.pop(0)
+        place = next((place for place, other in enumerate(left) if classes[other] != classes[one]), 0)
+        first.append(one)
+        second.append(left.pop(place))
+    return (first, second) if first else ([0], [0])
+
+
+def interpolations(
+    vae: "VAE", first: Tensor, second: Tensor, steps: int, kind: Literal["linear", "spherical", "pixel"]
+) -> np.ndarray:
+    """Ways from images `first` to images `second`, [P, C, H, W] in [0, 1] each, as pictures [P, S, H, W, C].
+
+    linear and spherical: what is decoded on the way between their posterior means; the two ends are reconstructions.
+    spherical turns the code at an even pace while its length changes evenly (Shoemake 1985; White 2016). pixel: the images
+    themselves, cross-faded.
+    """
+    t = torch.linspace(0, 1, steps, dtype=torch.float64)
+    if kind == "pixel":
+        a, b = (images.unsqueeze(1).cpu().double() for images in (first, second))
+        weights = t.view(-1, 1, 1, 1)
+        return to_uint8((1 - weights) * a + weights * b)
+    a, b = _codes(vae, first)[0], _codes(vae, second)[0]
+    return _decoded(vae, _WAYS[kind](a.unsqueeze(1), b.unsqueeze(1), t.unsqueeze(-1)))
+
+
+def _linear(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Codes [P, S, L] between a and b [P, 1, L] at t [S, 1]."""
+    return (1 - t) * a + t * b
+
+
+def _spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """The same on the great circle between their directions, lengths interpolated.
+
+    Linear where no circle is determined: between codes that are nearly parallel, opposite, or zero.
+    """
+    lengths = [code.norm(dim=-1, keepdim=True) for code in (a, b)]
+    u, v = (code / length.clamp_min(1e-12) for code, length in zip((a, b), lengths, strict=True))
+    # Kahan's formula; the arc cosine of the product loses half of the digits of a small angle.
+    angle = 2 * torch.atan2((u - v).norm(dim=-1, keepdim=True), (u + v).norm(dim=-1, keepdim=True))
+    sine = angle.sin()
+    determined = (sine > 1e-4) & (lengths[0] > 1e-6) & (lengths[1] > 1e-6)
+    direction = (((1 - t) * angle).sin() * u + (t * angle).sin() * v) / torch.where(determined, sine, 1.0)
+    return torch.where(determined, _linear(*lengths, t) * direction, _linear(a, b, t))
+
+
+_WAYS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"linear": _linear, "spherical": _spherical}
+
+
+def traversals(
+    vae: "VAE", images: Tensor, *, dimensions: int, steps: int, reach: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The most active dimensions, one at a time: pictures [D, S, H, W, C] and the dimensions' numbers int64 [D], from 0.
+
+    All other dimensions stay at the posterior mean of the first of `images` [N, C, H, W]. A dimension goes evenly from
+    `reach` standard deviations of its aggregate posterior (over the images) below its mean to as many above, whatever the
+    prior. A dimension is the more active, the more its posterior mean varies over the images.
+    """
+    means, variances = _codes(vae, images)
+    numbers = _most_active(vae, means, dimensions)
+    centre, spread = means.mean(0), (means.var(0, correction=0) + variances.mean(0)).sqrt()
+    z = means[0].repeat(len(numbers), steps, 1)  # [D, S, L]
+    sweep = torch.linspace(-reach, reach, steps, dtype=torch.float64)
+    z[torch.arange(len(numbers)), :, numbers] = centre[numbers].unsqueeze(-1) + spread[numbers].unsqueeze(-1) * sweep
+    return _decoded(vae, z), numbers.numpy()
+
+
+def _most_active(vae: "VAE", means: Tensor, dimensions: int) -> Tensor:
+    """Numbers [D] of the dimensions that exist, the most active first."""
+    activity = means.var(0, correction=0).masked_fill(vae.latent_mask.cpu() == 0, -1.0)
+    existing = int(vae.latent_mask.sum())
+    return activity.argsort(descending=True, stable=True)[: min(dimensions, existing)]
+
+
+def manifold(vae: "VAE", side: int, images: Tensor | None = None) -> np.ndarray:
+    """What two latent dimensions decode to, [side, side, H, W, C]; the first rises to the right, the second upwards.
+
+    Each goes through the quantiles (i + ½) / side of the standard normal prior (Kingma & Welling 2014, figure 4), so that
+    the pictures stand for equal shares of it. For another prior, and for a posterior that has no density and so nothing
+    that ties it to the prior, they are the quantiles of each dimension's posterior means over `images` [N, C, H, W];
+    without images, those of draws from the prior.
+
+    Raises:
+        ValueError: the model has another number of latent dimensions than two.
+    """
+    dimensions = vae.latent_mask.cpu().nonzero().flatten()
+    if len(dimensions) != 2:
+        raise ValueError(f"A manifold is drawn of 2 latent dimensions; this model has {len(dimensions)}.")
+    levels = (torch.arange(side, dtype=torch.float64) + 0.5) / side
+    prior = vae.prior_distribution()
+    if images is not None and not (isinstance(prior, StandardNormal) and vae.posterior.stochastic):
+        points = _codes(vae, images)[0][:, dimensions].quantile(levels, dim=0)
+    elif isinstance(prior, StandardNormal):
+        points = torch.special.ndtri(levels).unsqueeze(-1).expand(-1, 2)
+    else:
+        drawn = prior.sample(_DRAWS, torch.Generator().manual_seed(0))
+        points = drawn.detach().cpu().double()[:, dimensions].quantile(levels, dim=0)
+    z = torch.zeros(side, side, len(vae.latent_mask), dtype=torch.float64)
+    z[..., dimensions[0]] = points[:, 0]
+    z[..., dimensions[1]] = points[:, 1].flip(0).unsqueeze(-1)
+    return _decoded(vae, z)
+
+
+def embedding(vae: "VAE", images: Tensor, *, seed: int) -> np.ndarray:
+    """t-SNE (van der Maaten & Hinton 2008) of the posterior means of targets [N, C, H, W]: float32 [N, 2].
+
+    It starts from the first two principal components, perplexity 30 or (N − 1) / 3 where that is less. The same images and
+    seed give the same map on one machine. Some seconds for 2,000 images.
+    """
+    means = _codes(vae, images)[0].numpy()
+    if len(means) < 2:
+        return np.zeros((len(means), 2), np.float32)
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    tsne = TSNE(
+        init=_principal_components(means, seed),
+        perplexity=min(_PERPLEXITY, max(1.0, (len(means) - 1) / 3)),
+        max_iter=_ITERATIONS,
+        random_state=seed % 2**32,
+    )
+    # Sums over threads would come in any order.
+    with threadpool_limits(limits=1):
+        return tsne.fit_transform(means.astype(np.float32)).astype(np.float32)
+
+
+def _principal_components(codes: np.ndarray, seed: int) -> np.ndarray:
+    """Scores of codes [N, L] on their first two components, as small as t-SNE wants to start, [N, 2].
+
+    With a touch of noise: codes that agree, or lie on a line, would never be told apart in the second direction.
+    """
+    u, s, _ = np.linalg.svd(codes - codes.mean(0), full_matrices=False)
+    scores = np.zeros((len(codes), 2))
+    scores[:, : min(2, len(s))] = (u * s)[:, :2]
+    noise = np.random.default_rng(seed).normal(size=scores.shape)
+    scale = scores[:, 0].std()
+    return (1e-4 * (scores / scale if scale > 1e-12 else noise) + 1e-6 * noise).astype(np.float32)
+
+
+def write_grids(folder: Path, drawn: Mapping[str, np.ndarray]) -> None:
+    """Write `pictures/<kind>.png` into `folder` for each array of pictures, uint8 [N, H, W, C] or [R, S, H, W, C].
+
+    Rows of an array stay rows, pictures without rows stand eight to a row; reconstructions have their originals above.
+    """
+    for kind, array in drawn.items():
+        if kind == "originals" and "reconstructions" in drawn:
+            continue
+        if kind == "reconstructions" and "originals" in drawn:
+            array = np.stack([drawn["originals"], array])
+        columns = array.shape[1] if array.ndim == 5 else min(8, len(array))
+        write_png(folder / "pictures" / f"{kind}.png", grid(array.reshape(-1, *array.shape[-3:]), columns))
+
+
+def _chosen(count: int, seed: int) -> list[int]:
+    """Which images are looked at: all, or the first and others drawn with the seed, as files may be sorted by class."""
+    if count <= _IMAGES:
+        return list(range(count))
+    drawn = 1 + torch.randperm(count - 1, generator=torch.Generator().manual_seed(seed))
+    return [0, *drawn[: _IMAGES - 1].tolist()]
+
+
+@torch.no_grad()
+def _codes(vae: "VAE", images: Tensor) -> tuple[Tensor, Tensor]:
+    """Posterior means and variances [N, L] of targets [N, C, H, W], float64 on the CPU; no variance without a density."""
+    means, variances = [], []
+    for x in images.split(_ENCODED):
+        posterior = vae.encode(x.to(vae.latent_mask))
+        means.append(posterior.mean.cpu().double())
+        variance = posterior.log_var.exp() if posterior.stochastic else torch.zeros_like(posterior.mean)
+        variances.append(variance.cpu().double())
+    return torch.cat(means), torch.cat(variances)
+
+
+@torch.no_grad()
+def _decoded(vae: "VAE", z: Tensor) -> np.ndarray:
+    """Pictures [..., H, W, C] of codes [..., L]."""
+    flat = z.reshape(-1, z.shape[-1]).to(vae.latent_mask.dtype)  # before the device, which may have no float64
+    shown = [to_uint8(vae.decode(codes.to(vae.latent_mask.device)).mean) for codes in flat.split(_DECODED)]
+    shown = np.concatenate(shown)
+    return shown.reshape(*z.shape[:-1], *shown.shape[1:])

@@ -1,0 +1,70 @@
+"""What a model does with its latent space: nats per dimension, and which component of the prior serves which class.
+
+Shapes: N images, L latent dimensions, K components.
+"""
+
+import torch
+from torch import Tensor
+
+from vaeexp.posteriors import LOG_2PI
+from vaeexp.priors import GaussianMixture, StandardNormal
+from vaeexp.vae import VAE
+
+__all__ = ["component_classes", "component_weights", "rate_per_dimension"]
+
+_BATCH = 500
+_SAMPLES = 8
+"""Codes per image of a Monte-Carlo estimate."""
+
+
+@torch.no_grad()
+def rate_per_dimension(vae: VAE, images: Tensor, *, seed: int) -> Tensor | None:
+    """KL(q(z_d|x) ‖ p(z_d)) of each latent dimension in nats, mean over images [N, C, H, W]; float64 [L], on the CPU.
+
+    For the standard normal prior it is the closed form, and its sum is the rate. For other priors it is a Monte-Carlo
+    estimate of E_q[log q(z_d|x) − log p(z_d)] against the prior's marginal of that dimension, with 8 codes per image; the
+    sum is the rate only where the prior's dimensions are independent, and not for a joint mixture. 0 where masked. None for
+    a posterior without a density.
+    """
+    if not vae.posterior.stochastic:
+        return None
+    prior, generator = vae.prior_distribution(), torch.Generator().manual_seed(seed)
+    total = torch.zeros(len(vae.latent_mask), dtype=torch.float64)
+    for x in images.split(_BATCH):
+        posterior = vae.encode(x.to(vae.latent_mask))
+        if isinstance(prior, StandardNormal):
+            total += prior.dimension_kl(posterior).cpu().double().sum(0)
+            continue
+        for _ in range(_SAMPLES):
+            noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
+            # log q is taken at the noise itself, which keeps full precision where σ is tiny.
+            log_q = -0.5 * (noise.square() + posterior.log_var + LOG_2PI) * posterior.mask
+            ratio = log_q - prior.dimension_log_prob(posterior.rsample(noise))
+            total += ratio.cpu().double().sum(0) / _SAMPLES
+    return total / len(images)
+
+
+@torch.no_grad()
+def component_classes(vae: VAE, images: Tensor, labels: Tensor, classes: int, *, seed: int) -> Tensor | None:
+    """Share of each class's codes that each component of the prior serves; float64 [K, classes], on the CPU.
+
+    The mean of p(k|z) over the images [N, C, H, W] with that label [N], each with one z from q(z|x): the overlap of the
+    class's aggregate posterior with the components. Each column sums to 1; it is NaN for a class without images. None for a
+    prior that is no joint mixture.
+    """
+    prior, generator = vae.prior_distribution(), torch.Generator().manual_seed(seed)
+    if not isinstance(prior, GaussianMixture):
+        return None
+    shares = torch.zeros(classes, len(prior.log_weights), dtype=torch.float64)
+    for x, y in zip(images.split(_BATCH), labels.long().cpu().split(_BATCH), strict=True):
+        posterior = vae.encode(x.to(vae.latent_mask))
+        noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
+        shares.index_add_(0, y, prior.responsibilities(posterior.rsample(noise)).cpu().double())
+    return (shares / shares.sum(1, keepdim=True)).T
+
+
+@torch.no_grad()
+def component_weights(vae: VAE) -> Tensor | None:
+    """Weights of the prior's components, float64 [K], on the CPU; None for a prior that is no joint mixture."""
+    prior = vae.prior_distribution()
+    return prior.weights.cpu().double() if isinstance(prior, GaussianMixture) else None

@@ -1,0 +1,84 @@
+"""How good generated images are, as a classifier of the data set sees them: inception score and Fréchet distance.
+
+The features are those of `vaeexp.evaluation.classifier`, not of the Inception network, so the figures compare models of one
+data set under one binarisation, and nothing with the literature. Shapes: N images, D features, n classes.
+"""
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from vaeexp.evaluation.classifier import Classifier
+from vaeexp.evaluation.nll import image_rows
+from vaeexp.vae import VAE
+
+__all__ = ["frechet_distance", "generation_figures", "inception_score"]
+
+_MOST = 10_000
+_LEAST_LOG_PROBABILITY = -700.0
+"""Its exp is still a float64 above 0, so that no class has a share of exactly 0, whose logarithm torchmetrics takes."""
+
+
+@torch.no_grad()
+def generation_figures(vae: VAE, images: Tensor, classifier: Classifier, *, seed: int) -> dict[str, float]:
+    """`test/inception_score`, `test/fid`, `test/classifier_accuracy`, `test/generated` for targets [N, C, H, W].
+
+    As many images are generated as there are test images, at most 10,000, with z from the prior: for binarised data draws
+    from p(x|z), zeros and ones as the targets are; otherwise means of p(x|z), as they are shown, without the noise that the
+    likelihood adds. `test/fid` compares them with as many of the first test images, and is left out for fewer than two.
+    `test/inception_score` lies between 1 and the number of classes. Features are float32, statistics float64.
+    """
+    device = vae.latent_mask.device
+    model = classifier.model.to(device)
+    count, rows = min(len(images), _MOST), image_rows(vae)
+    generator = torch.Generator().manual_seed(seed)
+    generated, real = [], []
+    for x in images[:count].split(rows):
+        decoded = vae.sample(len(x), generator)
+        made = decoded.sample(generator) if classifier.binarised else decoded.mean
+        generated.append(model.features(made.to(device)))
+        real.append(model.features(x.to(device)))
+    features = torch.cat(generated)
+    figures = {
+        "test/inception_score": inception_score(model.head(features)),
+        "test/classifier_accuracy": classifier.accuracy,
+        "test/generated": float(count),
+    }
+    if count > 1:
+        figures["test/fid"] = frechet_distance(torch.cat(real), features)
+    return figures
+
+
+class _Given(nn.Identity):
+    """The feature extractor for torchmetrics, where the features are there already."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+
+def inception_score(logits: Tensor) -> float:
+    """exp(E_x KL(p(y|x) ‖ p(y))) of logits [N, n] (Salimans et al. 2016), from all images at once, not in ten parts."""
+    from torchmetrics.image.inception import InceptionScore
+
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        # It keeps all logits, which are few; one part has no spread; and it shuffles, with the global generator.
+        warnings.simplefilter("ignore", UserWarning)
+        metric = InceptionScore(feature=_Given(logits.shape[1]), splits=1)
+        metric.update(logits.cpu().double().log_softmax(1).clamp(min=_LEAST_LOG_PROBABILITY))
+        return metric.compute()[0].item()
+
+
+def frechet_distance(first: Tensor, second: Tensor) -> float:
+    """Fréchet distance between Gaussians with the moments of features [N, D] and [M, D], N, M ≥ 2 (Heusel et al. 2017).
+
+    ‖μ − μ′‖² + tr(Σ + Σ′ − 2 (ΣΣ′)^½), in float64.
+    """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    metric = FrechetInceptionDistance(feature=_Given(first.shape[1]))
+    metric.update(first.cpu().double(), real=True)
+    metric.update(second.cpu().double(), real=False)
+    # Rounding can leave a distance of equal moments just below 0.
+    return max(0.0, metric.compute().item())

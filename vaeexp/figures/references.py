@@ -1,0 +1,261 @@
+"""References beside the best setting: what they draw, how they learnt, and what lies between two of their codes."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from sweeps.results import Results
+from vaeexp.figures.frames import number
+from vaeexp.figures.pictures import read_pictures
+from vaeexp.figures.rows import Row, best_row, reference_rows
+from vaeexp.figures.style import INK, MUTED, dress, new_figure, note, robust_limits
+from vaeexp.figures.tiles import GAP, picture_axes, tiles, words
+
+__all__ = ["end_places", "reference_curves", "reference_interpolations", "reference_strip"]
+
+SHOWN = 8
+"""Reconstructions, and samples, per row of the strip."""
+HEADING = 0.75
+"""Height of a line of words between rows of pictures, in rows."""
+PAIRS = 3
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
+"""From the palette of Okabe and Ito (2008)."""
+DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
+
+Pictures = Mapping[str, np.ndarray]
+
+
+def _shown(results: Results) -> list[Row]:
+    """The best setting that the search found, then the references; empty where there is no reference."""
+    references = reference_rows(results)
+    best = best_row(results)
+    return [*([best] if best is not None else []), *references] if references else []
+
+
+def _drawn(row: Row, needed: set[str]) -> Pictures:
+    """Pictures of the row's best run that left all of these; empty where none did."""
+    for folder in row.runs["folder"]:
+        files = read_pictures(folder)
+        if needed <= files.keys():
+            return files
+    return {}
+
+
+def reference_strip(results: Results) -> Figure | None:
+    """Reconstructions beside samples of each reference and of the best setting, below the originals that they were given.
+
+    Rows of other targets (binarised or grey) stand below originals of their own. None without a reference with pictures.
+    """
+    found = [(row, _drawn(row, {"originals", "reconstructions", "samples"})) for row in _shown(results)]
+    found = [(row, files) for row, files in found if files]
+    if all(row.reference is None for row, _ in found):
+        return None
+    groups: list[list[tuple[Row, Pictures]]] = []
+    for row, files in found:
+        same = [group for group in groups if np.array_equal(group[0][1]["originals"], files["originals"])]
+        if same:
+            same[0].append((row, files))
+        else:
+            groups.append([(row, files)])
+    return _strip(groups)
+
+
+def _strip(groups: list[list[tuple[Row, Pictures]]]) -> Figure:
+    count = min(
+        SHOWN, *(len(files[name]) for group in groups for _, files in group for name in ("originals", "samples"))
+    )
+    height, width, channels = groups[0][0][1]["originals"].shape[1:]
+    tile = height + GAP
+    heading = max(round(HEADING * tile), 12)
+    half = count * (width + GAP) - GAP
+    right = half + 4 * GAP
+    total = sum((len(group) + 1) * tile + heading for group in groups) + (len(groups) - 1) * tile // 2
+    canvas = np.full((total, right + half, channels), 255, dtype=np.uint8)
+    labels: list[tuple[float, str, str]] = []
+    captions: list[int] = []
+    top = 0
+    for group in groups:
+        canvas[top : top + height, :half] = tiles(group[0][1]["originals"][None, :count])
+        labels.append((top + height / 2, "originals", _targets(group[0][0]) if len(groups) > 1 else ""))
+        top += tile + heading
+        captions.append(top - 4)
+        for row, files in group:
+            canvas[top : top + height, :half] = tiles(files["reconstructions"][None, :count])
+            canvas[top : top + height, right:] = tiles(files["samples"][None, :count])
+            labels.append((top + height / 2, row.title, _value_words(row)))
+            top += tile
+        top += tile // 2
+    axes = picture_axes(canvas, margin=_margin([title for _, title, _ in labels]), width=6.6)
+    for middle, title, under in labels:
+        _label(axes, middle, tile, title, under)
+    for place in captions:
+        axes.text(0, place, "reconstructions", **words(INK, "left", 10, "bottom"))
+        axes.text(right, place, "samples: z from the prior", **words(INK, "left", 10, "bottom"))
+    return axes.figure
+
+
+def _label(axes: Axes, middle: float, tile: int, title: str, under: str = "") -> None:
+    """A title of at most two lines beside a row of pictures, with smaller words below it."""
+    lines = _lines(title)
+    shift = 0.2 * tile if under else 0.0
+    axes.text(
+        -6, middle - shift, "\n".join(lines), **words(INK, "right", 10 if len(lines) == 1 else 9), linespacing=0.95
+    )
+    if under:
+        axes.text(-6, middle + (0.25 if len(lines) == 1 else 0.33) * tile, under, **words(MUTED, "right", 9))
+
+
+def _lines(title: str) -> list[str]:
+    return textwrap.wrap(title, 28, max_lines=2, placeholder=" …")
+
+
+def _margin(titles: Sequence[str]) -> float:
+    """Inches for these titles beside a picture."""
+    return 0.3 + 0.085 * max(20, *(len(line) for title in titles for line in _lines(title)))
+
+
+def _targets(row: Row) -> str:
+    """`static binarisation`, or that the targets are levels."""
+    binarisation = str(row.settings["binarisation"])
+    return "levels in [0, 1]" if binarisation == "none" else f"{binarisation} binarisation"
+
+
+def _value_words(row: Row) -> str:
+    return f"{'distortion' if row.deterministic else '−ELBO'} {number(row.value, 1)}"
+
+
+def reference_curves(results: Results) -> Figure | None:
+    """Rate and distortion on validation by epoch of each reference and of the best setting, each row's best run.
+
+    A pair of panels for each data, binarisation and likelihood. None without a reference that finished an epoch.
+    """
+    curves = [(row, _curve(results, row)) for row in _shown(results)]
+    curves = [(row, curve) for row, curve in curves if len(curve)]
+    if all(row.reference is None for row, _ in curves):
+        return None
+    groups: dict[tuple, list[tuple[Row, pd.DataFrame]]] = {}
+    for row, curve in curves:
+        groups.setdefault(row.same_distortion, []).append((row, curve))
+    styles = {id(row): (COLOURS[i % 7], DASHES[i // 7 % 3]) for i, (row, _) in enumerate(curves)}
+    heights = [max(2.6, 0.9 + 0.24 * len(group)) for group in groups.values()]
+    figure = new_figure(sum(heights))
+    panels = figure.subplots(len(groups), 2, squeeze=False, height_ratios=heights)
+    for place, (group, axes) in enumerate(zip(groups.values(), panels, strict=True)):
+        row = group[0][0]
+        title = f"{_targets(row)}, {str(row.settings['likelihood']).replace('_', ' ')}" if len(groups) > 1 else ""
+        epoch = "epoch" if place == len(groups) - 1 else ""
+        dress(axes[0], x=epoch, y="KL, the rate (nats per image)", title=title)
+        dress(axes[1], x=epoch, y="distortion (nats per image)")
+        for panel, name in zip(axes, ("val/rate", "val/distortion"), strict=True):
+            _panel(panel, group, name, styles, named=name == "val/distortion")
+    return figure
+
+
+def _curve(results: Results, row: Row) -> pd.DataFrame:
+    run = row.runs.iloc[0]
+    epochs = results.epochs
+    own = epochs[(epochs["replica"] == run["replica"]) & (epochs["number"] == run["number"])]
+    return own.dropna(subset=["val/rate", "val/distortion"]).sort_values("epoch")
+
+
+def _panel(axes: Axes, group: Sequence[tuple[Row, pd.DataFrame]], name: str, styles: dict, *, named: bool) -> None:
+    """The lines of one panel, and at their ends the titles of the rows where they are `named`."""
+    values = [curve[name].to_numpy(float) for _, curve in group]
+    last = max(float(curve["epoch"].max()) for _, curve in group)
+    _scale(axes, values)
+    if name == "val/rate":
+        # A plain autoencoder's line at 0 stays clear of the axis.
+        axes.set_ylim(bottom=-0.15 if axes.get_yscale() == "symlog" else -0.02 * axes.get_ylim()[1])
+    for row, curve in group:
+        colour, dash = styles[id(row)]
+        axes.plot(curve["epoch"], curve[name], color=colour, linestyle=dash, linewidth=1.8, zorder=3)
+        if len(curve) == 1:
+            axes.scatter(curve["epoch"], curve[name], color=colour, s=20, zorder=3)
+    axes.set_xlim(min(1.0, last - 1), last)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    high = axes.get_ylim()[1]
+    if any((value > high).any() for value in values):
+        note(axes, f"values above {high:,.0f} are cut off")
+    if named:
+        _name_ends(axes, group, name, styles)
+
+
+def _scale(axes: Axes, values: Sequence[np.ndarray]) -> None:
+    """Limits that the first epochs do not spoil; logarithmic above 1 where the rows lie orders of magnitude apart."""
+    settled = np.concatenate([value[len(value) // 5 :] for value in values])
+    ends = np.array([value[-1] for value in values])
+    positive = ends[ends > 1]
+    if len(positive) > 1 and positive.max() > 20 * positive.min():
+        axes.set_yscale("symlog", linthresh=1.0)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+        axes.set_ylim(0, 1.6 * settled.max())
+        return
+    low, high = robust_limits(settled)
+    high = max(high, float(ends.max()) + 0.08 * float(np.ptp(ends)))
+    axes.set_ylim(low, high)
+
+
+def _name_ends(axes: Axes, group: Sequence[tuple[Row, pd.DataFrame]], name: str, styles: dict) -> None:
+    """Titles right of the axes at the height of the lines' ends, apart from each other, joined to them by thin lines."""
+    ends = np.array([curve[name].iloc[-1] for _, curve in group], dtype=float)
+    places = axes.transAxes.inverted().transform(axes.transData.transform([(1.0, end) for end in ends]))[:, 1]
+    inches = axes.figure.get_size_inches()[1] * axes.get_position().height
+    for (row, curve), middle, place in zip(
+        group, np.clip(places, 0, 1), end_places(np.clip(places, 0, 1), 0.2 / inches), strict=True
+    ):
+        colour = styles[id(row)][0]
+        start = axes.transAxes.inverted().transform(axes.transData.transform((curve["epoch"].iloc[-1], 1.0)))[0]
+        shared = {"transform": axes.transAxes, "clip_on": False, "color": colour}
+        axes.plot([start, 1.02, 1.05], [middle, middle, place], linewidth=0.7, alpha=0.7, **shared)
+        title = textwrap.shorten(row.title, 34, placeholder=" …")
+        axes.text(1.06, place, title, fontsize=10, ha="left", va="center", **shared)
+
+
+def end_places(wanted: np.ndarray, apart: float) -> np.ndarray:
+    """Places as near to those wanted as keeps any two at least `apart`, in their order, within [0, 1] where they fit.
+
+    Wanted places in increasing order minus multiples of `apart` must not decrease: that is isotonic regression, solved
+    exactly by pooling neighbours (Barlow et al. 1972).
+    """
+    order = np.argsort(wanted, kind="stable")
+    steps = apart * np.arange(len(wanted))
+    pools: list[list[float]] = []
+    for value in wanted[order] - steps:
+        pools.append([float(value), 1.0])
+        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
+            (left, many), (right, more) = pools[-2:]
+            pools[-2:] = [[(left * many + right * more) / (many + more), many + more]]
+    level = np.concatenate([np.full(int(count), value) for value, count in pools])
+    room = max(0.0, 1.0 - (steps[-1] if len(steps) else 0.0))
+    places = np.empty(len(wanted))
+    places[order] = np.clip(level, 0.0, room) + steps
+    return places
+
+
+def reference_interpolations(results: Results) -> Figure | None:
+    """Three interpolations between pairs of images: the plain autoencoder above the best VAE. None without a plain one."""
+    needed = {"latent_interpolations"}
+    plain = [row for row in reference_rows(results) if row.deterministic]
+    best = best_row(results)
+    found = [(row, _drawn(row, needed)) for row in [*plain[:1], *([best] if best is not None else [])]]
+    if len(found) < 2 or not plain or not all(files for _, files in found):
+        return None
+    pictures = [files["latent_interpolations"] for _, files in found]
+    pairs = min(PAIRS, *map(len, pictures))
+    height = pictures[0].shape[2]
+    tile, gap = height + GAP, round(0.35 * height)
+    strips = [tiles(np.stack([each[pair] for each in pictures])) for pair in range(pairs)]
+    block = len(strips[0]) + gap
+    canvas = np.full((pairs * block - gap, *strips[0].shape[1:]), 255, dtype=np.uint8)
+    for pair, strip in enumerate(strips):
+        canvas[pair * block : pair * block + len(strip)] = strip
+    axes = picture_axes(canvas, margin=_margin([row.title for row, _ in found]), width=6.2)
+    for pair in range(pairs):
+        for place, (row, _) in enumerate(found):
+            _label(axes, pair * block + place * tile + height / 2, tile, row.title)
+    return axes.figure

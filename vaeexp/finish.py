@@ -1,0 +1,154 @@
+"""What is made of a trained model: pictures while it trains, figures on the test set, and the files that stay."""
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sweeps.lanes import Outcome
+from vaeexp.evaluation.classifier import open_classifier
+from vaeexp.evaluation.gallery import gallery, latent_arrays, write_grids
+from vaeexp.evaluation.generation import grid, pictures, write_png
+from vaeexp.evaluation.latent import component_classes, component_weights, rate_per_dimension
+from vaeexp.evaluation.nll import evaluate_test
+from vaeexp.evaluation.quality import generation_figures
+from vaeexp.evaluation.reconstruction import reconstruction_figures
+from vaeexp.evaluation.targets import targets
+from vaeexp.training.checkpoint import save_weights, write_json
+from vaeexp.training.lane import Lane, State
+from vaeexp.training.seeds import derive_seed
+from vaeexp.vae import VAE
+
+if TYPE_CHECKING:
+    from vaeexp.data import Dataset
+    from vaeexp.settings import EvaluationSettings
+
+__all__ = ["EVALUATION", "Finish", "evaluation_arrays", "test_figures", "test_targets"]
+
+EVALUATION = "evaluation.npz"
+_log = logging.getLogger(__name__)
+
+
+def test_targets(dataset: "Dataset", study_seed: int) -> Tensor:
+    """The test images as every trial of a study is asked to explain them; float32 [N, C, H, W]."""
+    return targets(dataset.test.images, dataset.binarisation, derive_seed(study_seed, "test targets"))
+
+
+def test_figures(
+    vae: VAE, dataset: "Dataset", images: Tensor, evaluation: "EvaluationSettings", *, study_seed: int, **progress: Any
+) -> dict[str, float]:
+    """All metrics `test/…` of a model on the targets of `test_targets`."""
+    seed = derive_seed(study_seed, "test")
+    figures = evaluate_test(
+        vae,
+        images,
+        importance_samples=evaluation.importance_samples,
+        active_threshold=evaluation.active_threshold,
+        seed=seed,
+        **progress,
+    )
+    figures |= reconstruction_figures(vae, images)
+    classifier = open_classifier(dataset, say=_log.info)
+    return figures | (generation_figures(vae, images, classifier, seed=seed) if classifier else {})
+
+
+def evaluation_arrays(vae: VAE, dataset: "Dataset", images: Tensor, *, seed: int) -> dict[str, np.ndarray]:
+    """What plots of the latent space are made of, from test targets [N, C, H, W]: embedding, labels, classes, rate per
+    dimension and, of a mixture, the classes that its components serve. Those that a model does not have are missing."""
+    labels = torch.from_numpy(np.asarray(dataset.test.labels, dtype=np.int64))
+    classes = dataset.classes or ()
+    found: dict[str, np.ndarray | Tensor | None] = {
+        **latent_arrays(vae, images, labels, classes, seed=seed),
+        "rate_per_dimension": rate_per_dimension(vae, images, seed=seed),
+        "component_classes": component_classes(vae, images, labels, len(classes), seed=seed) if classes else None,
+        "component_weights": component_weights(vae),
+    }
+    return {name: np.asarray(array) for name, array in found.items() if array is not None}
+
+
+class Finish:
+    """`vaeexp.training.lanes.Finisher` for the trials of a study."""
+
+    def __init__(self, datasets: "Mapping[str, Dataset]", device: torch.device, study: str, study_seed: int) -> None:
+        """
+        Args:
+            datasets: by binarisation.
+            device: where models are evaluated.
+            study: its name.
+            study_seed: of the draws that all trials share.
+        """
+        self._datasets, self._device, self._study, self._seed = datasets, device, study, study_seed
+
+    def pictures(self, lane: Lane, state: State, which: str, folder: Path) -> dict[str, str]:
+        drawn = pictures(self._model(lane, state[which], state["buffers"]), self._shown(lane), seed=self._seed)
+        pairs = np.concatenate([drawn["originals"], drawn["reconstructions"]])
+        grids = {
+            "reconstructions": grid(pairs, columns=len(drawn["originals"])),
+            "samples": grid(drawn["samples"], columns=8),
+        }
+        paths = {}
+        for name, image in grids.items():
+            path = folder / f"epoch-{lane.epoch:04d}-{name}.png"
+            write_png(path, image)
+            paths[name] = str(path)
+        return paths
+
+    def test(self, lane: Lane, state: State) -> dict[str, float]:
+        model, dataset = self._best(lane, state), self._dataset(lane)
+        images = test_targets(dataset, self._seed)
+        return test_figures(model, dataset, images, lane.settings.evaluation, study_seed=self._seed)
+
+    def finish(self, lane: Lane, state: State, outcome: Outcome, folder: Path) -> None:
+        model, dataset, shown = self._best(lane, state), self._dataset(lane), self._shown(lane)
+        origin = {"study": self._study, "study_seed": self._seed, "fingerprint": dataset.fingerprint}
+        save_weights(folder, lane, state["best"], state["best_buffers"], tuple(shown.shape[1:]), origin)
+        drawn = pictures(model, shown, seed=self._seed)
+        if lane.test_metrics:
+            images = test_targets(dataset, self._seed)
+            labels = torch.from_numpy(np.asarray(dataset.test.labels, dtype=np.int64))
+            drawn |= gallery(model, images, labels, seed=self._seed)
+            _save_arrays(folder / EVALUATION, evaluation_arrays(model, dataset, images, seed=self._seed))
+            write_grids(folder / "pictures", drawn)
+        _save_arrays(folder / "pictures.npz", drawn)
+        write_json(
+            folder / "result.json",
+            {
+                "state": outcome.state,
+                "epoch": outcome.epoch,
+                "value": outcome.value,
+                "best_epoch": lane.best_epoch,
+                "best": lane.best_metrics,
+                "test": lane.test_metrics,
+            },
+        )
+
+    def _dataset(self, lane: Lane) -> "Dataset":
+        return self._datasets[lane.settings.data.binarisation]
+
+    def _shown(self, lane: Lane) -> Tensor:
+        dataset = self._dataset(lane)
+        images = dataset.validation.images[:8]
+        return targets(images, dataset.binarisation, derive_seed(self._seed, "targets"))
+
+    def _best(self, lane: Lane, state: State) -> VAE:
+        return self._model(lane, state["best"], state["best_buffers"])
+
+    def _model(self, lane: Lane, weights: Tensor, buffers: Tensor) -> VAE:
+        with torch.random.fork_rng(devices=[]):
+            model = VAE(lane.settings.model, self._dataset(lane).image_shape)
+        tensors = {**lane.layout.views(weights.cpu()), **lane.buffer_layout.views(buffers.cpu())}
+        model.load_state_dict(tensors, strict=False)
+        return model.to(self._device).eval()
+
+
+def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write all or nothing."""
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    os.replace(temporary, path)

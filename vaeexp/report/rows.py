@@ -1,0 +1,198 @@
+"""The chapter that sets confirmed configurations and references side by side, a table for each protocol."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from sweeps.results import Results
+from sweeps.statistics import mean_interval
+from vaeexp.figures.frames import column, for_reference_alone, number
+from vaeexp.figures.rows import Row, by_protocol, rows
+from vaeexp.report.anchors import other_data, published
+from vaeexp.report.answer import interval_text
+from vaeexp.report.markdown import escape, heading, plural, table
+
+__all__ = ["protocol_rows", "sub_pixels"]
+
+INTRODUCTION = (
+    "Mean ± 95 % interval over seeds, in nats per image, sorted by validation −ELBO within a protocol. Tables of different "
+    "protocols measure different things: no figure of one can be set against a figure of another."
+)
+QUALITY = (
+    ("test/reconstruction_mse", "MSE", 5),
+    ("test/reconstruction_ssim", "SSIM", 4),
+    ("test/fid", "FID (classifier features)", 2),
+    ("test/inception_score", "IS (classifier)", 2),
+)
+"""Metric, title and decimals of the second table of a protocol."""
+
+Column = tuple[str, Callable[[Row], str]]
+
+
+def protocol_rows(results: Results) -> list[str]:
+    """The chapter, block by block; empty without a confirmed configuration and without a reference."""
+    found = rows(results)
+    if not found:
+        return []
+    blocks = [heading("Rows by protocol"), f"{INTRODUCTION} {other_data(results)}".rstrip()]
+    titles: set[str] = set()
+    for group in by_protocol(found):
+        title = _title(results, group[0])
+        # Two protocols may differ in a part that the heading does not name.
+        title = title if title not in titles else f"{title} ({len(titles) + 1})"
+        titles.add(title)
+        blocks += [heading(escape(title), 3), _protocol_words(group), _likelihood_table(results, group)]
+        blocks += [block for block in (*_quality(group), published(results, group)) if block]
+    references = [row for row in found if row.reference is not None]
+    if references:
+        blocks.append(_cost(references))
+    return blocks
+
+
+def sub_pixels(results: Results) -> int | None:
+    """D = H·W·C of the study's images; None where it is not recorded."""
+    shape = ((results.study.get("record") or {}).get("data") or {}).get("image_shape")
+    return int(np.prod(shape)) if shape else None
+
+
+def _title(results: Results, row: Row) -> str:
+    """`Static binarisation, bernoulli likelihood, gaussian posterior`."""
+    shape = ((results.study.get("record") or {}).get("data") or {}).get("image_shape") or [1]
+    levels = "Grey levels" if shape[0] == 1 else "Colour levels"
+    binarisation = row.settings["binarisation"]
+    targets = levels if binarisation == "none" else f"{str(binarisation).capitalize()} binarisation"
+    likelihood = str(row.settings["likelihood"]).replace("_", " ")
+    ending = "deterministic autoencoder" if row.deterministic else f"{row.settings['posterior']} posterior"
+    return f"{targets}, {likelihood} likelihood, {ending}"
+
+
+def _protocol_words(group: list[Row]) -> str:
+    protocol = group[0].protocol
+    parts = {
+        "Data": ", ".join(protocol[name] for name in ("data", "split") if protocol.get(name)),
+        "Binarisation": protocol.get("binarisation"),
+        "Likelihood p(x|z)": protocol.get("likelihood"),
+        "Posterior q(z|x)": protocol.get("posterior"),
+    }
+    words = "; ".join(f"{name}: {escape(value)}" for name, value in parts.items() if value)
+    if group[0].deterministic:
+        return (
+            f"{words}. A deterministic code has no rate and no ELBO: these figures are the distortion alone, to be set "
+            "against other distortions at most, never against a −ELBO."
+        )
+    samples = _samples(group)
+    estimator = "−ELBO at β = 1 with one posterior sample per image"
+    if len(samples) == 1:
+        estimator += f"; importance-weighted NLL (IW-NLL) with k = {samples[0]:,} samples per image"
+    elif samples:
+        listed = " and ".join(f"{k:,}" for k in samples)
+        estimator += f"; importance-weighted NLL (IW-NLL) with k = {listed} samples per image, a column each, since a larger k alone lowers it"
+    return f"{words}; estimator: {estimator}."
+
+
+def _samples(group: list[Row]) -> list[int]:
+    """Numbers of importance samples that occur among these rows."""
+    return sorted({int(k) for row in group for k in row.runs["result.test/importance_samples"].dropna()})
+
+
+def _likelihood_table(results: Results, group: list[Row]) -> str:
+    plain = group[0].deterministic
+    size = sub_pixels(results)
+    total = "test/distortion" if plain else "test/nll"
+    name = "distortion" if plain else "−ELBO"
+    columns: list[Column] = [
+        ("row", lambda row: escape(row.title)),
+        ("seeds", lambda row: str(len(row.runs))),
+        ("best epoch", _epochs),
+        (f"val {name}", lambda row: interval_text(mean_interval(row.runs["value"].to_numpy(float)))),
+        (f"test {name}", lambda row: _figure(row.runs, total)),
+    ]
+    if not plain:
+        columns += [(f"test IW-NLL, k = {k:,}", lambda row, k=k: _weighted(row, k)) for k in _samples(group)]
+        columns += [
+            ("test rate", lambda row: _figure(row.runs, "test/rate")),
+            ("test distortion", lambda row: _figure(row.runs, "test/distortion")),
+        ]
+    columns.append(("active units", lambda row: number(_mean(row.runs, "test/active_units"), 1).removesuffix(".0")))
+    if size:
+        columns.append(("nats per sub-pixel", lambda row: number(_mean(row.runs, total) / size, 4)))
+    columns += [
+        ("bits per dimension", lambda row: _figure(row.runs, "test/bits_per_dimension", 3)),
+        ("train loss, last epoch", lambda row: _train_loss(results, row)),
+    ]
+    return _table(columns, group, last=("setting", lambda row: escape(row.setting)))
+
+
+def _quality(group: list[Row]) -> list[str]:
+    """How near reconstructions and samples come to images, where that was measured."""
+    columns: list[Column] = [
+        (title, lambda row, metric=metric, digits=digits: _figure(row.runs, metric, digits))
+        for metric, title, digits in QUALITY
+        if any(column(row.runs, f"result.{metric}").notna().any() for row in group)
+    ]
+    if not columns:
+        return []
+    text = "Reconstructions of test images (MSE, SSIM) and samples of the prior (FID, IS):"
+    accuracies = pd.concat([column(row.runs, "result.test/classifier_accuracy") for row in group]).dropna()
+    if len(accuracies):
+        text = (
+            f"{text[:-1]}. FID and IS use a classifier trained on the labelled training images, right on {accuracies.mean():.1%} "
+            "of the test images, in the place of Inception; they are not to be set against figures of Inception:"
+        ).replace("%", " %")
+    return [text, _table([("row", lambda row: escape(row.title)), *columns], group)]
+
+
+def _table(columns: list[Column], group: list[Row], last: Column | None = None) -> str:
+    """Columns in which no row has anything are left out."""
+    filled = [(title, [make(row) for row in group]) for title, make in columns]
+    filled = [(title, cells) for title, cells in filled if set(cells) != {"–"}]
+    if last is not None:
+        filled.append((last[0], [last[1](row) for row in group]))
+    lines = zip(*(cells for _, cells in filled), strict=True)
+    numeric = range(1, len(filled) if last is None else len(filled) - 1)
+    return table([title for title, _ in filled], lines, right=numeric)
+
+
+def _mean(runs: pd.DataFrame, metric: str) -> float:
+    return float(column(runs, f"result.{metric}").astype(float).mean())
+
+
+def _figure(runs: pd.DataFrame, metric: str, digits: int = 2) -> str:
+    """Mean and interval over seeds of a result; an en dash where no run has it."""
+    return interval_text(mean_interval(column(runs, f"result.{metric}").dropna().to_numpy(float)), digits)
+
+
+def _weighted(row: Row, samples: int) -> str:
+    """The importance-weighted NLL of the runs that took this many samples."""
+    return _figure(row.runs[row.runs["result.test/importance_samples"] == samples], "test/iw_nll")
+
+
+def _epochs(row: Row) -> str:
+    """`74 of 94`, over several seeds `70–74 of 90–94`."""
+    best, trained = (row.runs[name].dropna().astype(int) for name in ("best_epoch", "epochs"))
+    return f"{_span(best)} of {_span(trained)}" if len(best) else "–"
+
+
+def _span(counts: pd.Series) -> str:
+    low, high = int(counts.min()), int(counts.max())
+    return f"{low:,}" if low == high else f"{low:,}–{high:,}"
+
+
+def _train_loss(results: Results, row: Row) -> str:
+    epochs = results.epochs
+    own = epochs[epochs["replica"] & epochs["number"].isin(row.runs["number"])]
+    if own.empty or "train/loss" not in own:
+        return "–"
+    last = own.sort_values("epoch").groupby("number")["train/loss"].last()
+    return interval_text(mean_interval(last.dropna().to_numpy(float)))
+
+
+def _cost(references: list[Row]) -> str:
+    """What the references took; runs that also confirm a setting are counted there."""
+    runs = pd.concat([row.runs for row in references])
+    alone = runs[for_reference_alone(runs)]
+    words = f"References are trained whatever the search finds: {plural(len(references), 'row')}"
+    if alone.empty:
+        return f"{words}, all of them runs that were trained for another reason."
+    return f"{words}, {plural(len(alone), 'run')} of their own, {plural(int(alone['epochs'].sum()), 'trial-epoch')}."
