@@ -11,12 +11,12 @@ from sweeps.ranges import section_of
 from sweeps.reading import Source, read_mapping, read_model
 from sweeps.space import Space
 
-__all__ = ["Reference", "read_references", "read_start", "starting_values"]
+__all__ = ["Reference", "ReferenceRow", "read_references", "read_start", "starting_values"]
 
 Sections = Mapping[str, type[BaseModel]]
 
 
-class _Given(BaseModel):
+class ReferenceRow(BaseModel):
     """A row that is trained whatever the search finds, under the protocol that its settings make."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -27,7 +27,7 @@ class _Given(BaseModel):
         Field(description="What `settings` is put on: what the file fixes, or the best setting of the search."),
     ] = "fixed"
     seeds: Annotated[int, Field(ge=1, description="Fresh seeds.")] = 1
-    settings: Annotated[dict[str, Any], Field(description="Settings by name.")] = {}
+    settings: Annotated[dict[str, Any], Field(description="Settings by name, from any section.")] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ def read_references(content: Any, raw: Mapping[str, Any], sections: Sections, so
     references = []
     for name, given in read_mapping(content, "references", source).items():
         path = f"references.{name}"
-        row = read_model(_Given, given, path, source, noun="key of a reference")
+        row = read_model(ReferenceRow, given, path, source, noun="key of a reference")
         settings = _checked(row.settings, raw, sections, f"{path}.settings", source)
         references.append(
             Reference(name=str(name), title=row.title or str(name), base=row.base, seeds=row.seeds, settings=settings)

@@ -1,6 +1,6 @@
 """A study file: the question, what is fixed, what is searched, and how far. Checked whole before anything runs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -137,6 +137,7 @@ def load_study(
     shipped: Path | None,
     overrides: Sequence[str] = (),
     check: Check | None = None,
+    apart: Collection[str] = (),
 ) -> Study:
     """Find, read and check a study.
 
@@ -150,6 +151,7 @@ def load_study(
             searched parameter (with values of other parameters under which it is searched). It raises `UserError`
             (its place is a path such as `model.prior`) or `ValueError` (`prior: what is wrong`) for what the models
             alone cannot see.
+        apart: settings that make results incomparable; they are never searched.
 
     Raises:
         UserError: for the first thing that is wrong with the file or an override.
@@ -164,6 +166,10 @@ def load_study(
     head = read_model(_Head, {key: raw[key] for key in _Head.model_fields if key in raw}, "", source)
     fixed = {section: _read_section(section, raw.get(section), sections, source) for section in sections}
     space = read_space(raw.get("search"), raw, sections, source)
+    for name in space.names:
+        if name in apart:
+            problem = f"trials of different {name} are measured on different scales and cannot be compared"
+            raise source.error(f"search.{name}", f"{problem}. Fix it; `references:` holds rows with other values.")
     references = read_references(raw.get("references"), raw, sections, source)
     if check is not None:
         _check_settings(check, fixed, space, references, source)

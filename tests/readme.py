@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT))
 def parts() -> dict[str, str]:
     """Name of a part → the text that stands between its markers, `<!-- NAME -->` and `<!-- /NAME -->`."""
     from sweeps.pruners import PRUNERS
+    from sweeps.references import ReferenceRow
     from sweeps.samplers import SAMPLERS
     from sweeps.studyfile import Budget, Compare, Confirm
     from vaeexp.cli import cli
@@ -27,9 +28,14 @@ def parts() -> dict[str, str]:
     found |= {f"settings:{name}": _settings(model) for name, model in sections.items()}
     found |= {
         f"study:{name}": _settings(model)
-        for name, model in (("budget", Budget), ("confirm", Confirm), ("compare", Compare))
+        for name, model in (
+            ("budget", Budget),
+            ("confirm", Confirm),
+            ("compare", Compare),
+            ("references", ReferenceRow),
+        )
     }
-    return found | {"study:samplers": _named(SAMPLERS), "study:pruners": _named(PRUNERS)}
+    return found | {"study:samplers": _named(SAMPLERS), "study:pruners": _named(PRUNERS), "data:files": _files()}
 
 
 def markers(text: str) -> list[str]:
@@ -84,6 +90,18 @@ def _named(table: Mapping[str, Any]) -> str:
             f"`{key}` ({_default(field.default)}): {_sentence(field.description)}" for key, field in fields.items()
         )
         rows.append(f"| `{name}` | {' '.join(row.settings.__doc__.split())} | {options or 'none'} |")
+    return "\n".join(rows)
+
+
+def _files() -> str:
+    """What is expected below `--data`, as the error messages have it."""
+    from vaeexp.data import DATASETS
+    from vaeexp.data.layouts import LAYOUTS
+
+    rows = ["| `dataset` | Images | Expected at `--data` |", "| --- | --- | --- |"]
+    for name, row in DATASETS.items():
+        images = f"{row.title}, {sum(row.counts):,}" if row.counts else "your own"
+        rows.append(f"| `{name}` | {images} | {LAYOUTS[row.layout].expected(row)} |")
     return "\n".join(rows)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from vaeexp.evaluation.classifier import open_classifier
 from vaeexp.evaluation.nll import bits_per_dimension
 from vaeexp.finish import test_figures
 from vaeexp.finished import Images, Run
@@ -31,7 +32,6 @@ FIGURES = {
     "classifier_accuracy": ("accuracy of the classifier", "share of the test images"),
 }
 """Metric without its prefix → words and unit."""
-WORDS = {"nll": "−ELBO", "minus": "−"}
 
 
 def evaluate_run(
@@ -40,6 +40,7 @@ def evaluate_run(
     *,
     importance_samples: int | None,
     device: str,
+    say: Callable[[str], None],
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """run, protocol (in words) and figures of a model on `images`, JSON-able.
@@ -49,6 +50,7 @@ def evaluate_run(
     """
     from vaeexp.training.precision import resolve_device
 
+    open_classifier(images.dataset, say=say)  # it is trained once, which is to be announced
     given = {"importance_samples": importance_samples} if importance_samples else {}
     settings = run.settings.with_params(given)
     found = test_figures(
@@ -62,10 +64,10 @@ def evaluate_run(
     if "test/bits_per_dimension" in found:
         found["test/bits_per_dimension_se"] = bits_per_dimension(found["test/nll_se"], images.x[0].numel())
     k = settings.evaluation.importance_samples
-    estimators = [f"−ELBO at β = 1, one sample per image; importance-weighted NLL with k = {k:,}"]
+    bounds = f"−ELBO at β = 1, one sample per image; importance-weighted NLL with k = {k:,}"
     words = protocol(images.dataset, settings) | {
-        "images": f"{len(images.x):,} of {images.split}",
-        "estimator": "; ".join(estimators) if run.vae.posterior.stochastic else "distortion at the code; no bound",
+        "images": f"{len(images.x):,} {images.split} images",
+        "estimator": bounds if run.vae.posterior.stochastic else "distortion at the code; no bound on the likelihood",
     }
     return {
         "run": run.name,
@@ -87,9 +89,17 @@ def print_evaluation(evaluation: Mapping[str, Any], *, console: "Console") -> No
         if name in figures:
             if name == "iw_nll":
                 words += f", k = {figures['importance_samples']:,.0f}"
-            error = figures.get(f"{name}_se", math.nan)
-            rows.append((words, figure(figures[name]), "" if math.isnan(error) else f"± {error:.2g}", unit))
+            value, error = _with_error(figures[name], figures.get(f"{name}_se", math.nan))
+            rows.append((words, value, error, unit))
     print_table(console, ("figure", "value", "standard error", "unit"), rows)
+
+
+def _with_error(value: float, error: float) -> tuple[str, str]:
+    """A value to the second digit of its standard error, and that; as it comes where there is no error."""
+    if not error > 0:
+        return figure(value), ""
+    decimals = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:,.{decimals}f}", f"± {error:,.{decimals}f}"
 
 
 @contextmanager

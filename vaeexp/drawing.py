@@ -93,7 +93,8 @@ def draw_traversals(run: Run, images: Tensor, source: str, *, dimensions: int, s
     """The most active dimensions, one row each, over the aggregate posterior of `images` [N, C, H, W]."""
     pictures, numbers = traversals(run.vae, images, dimensions=dimensions, steps=steps, reach=REACH)
     figure = traversal_figure(pictures, numbers, REACH)
-    return Drawing(figure, f"the {len(numbers)} most active dimensions over the aggregate posterior of {source}")
+    which = f"the {len(numbers)} most active dimensions" if len(numbers) > 1 else "the most active dimension"
+    return Drawing(figure, f"{which} over the aggregate posterior of {source}")
 
 
 def draw_map(run: Run, images: Images, *, seed: int) -> tuple[Drawing, np.ndarray]:

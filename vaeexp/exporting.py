@@ -1,5 +1,8 @@
 """A run as files that need no vaeexp: weights and settings as they are, encoder and decoder as PyTorch programs (.pt2)."""
 
+import contextlib
+import io
+import logging
 import shutil
 import textwrap
 from pathlib import Path
@@ -79,11 +82,15 @@ def _check_folder(run: Run, folder: Path) -> None:
 @torch.no_grad()
 def _export(run: Run, name: str, module: nn.Module, example: Tensor, path: Path) -> None:
     network = run.settings.model.network
+    logging.disable()  # the tracer logs and prints pages about what it then raises
     try:
-        program = torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},))
+        with contextlib.redirect_stderr(io.StringIO()):
+            program = torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},))
     except Exception as error:  # whatever a user's network makes the tracer raise
         problem = f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"
         raise UserError(run.name, f"its network '{network}' cannot be exported as {name}: {problem}") from error
+    finally:
+        logging.disable(logging.NOTSET)
     temporary = path.with_name(f"{path.stem}.tmp.pt2")
     torch.export.save(program, temporary)
     loaded = torch.export.load(temporary).module()
@@ -111,7 +118,7 @@ def _readme(run: Run) -> str:
         "",
         f"encoder.pt2  x [N, {channels}, {height}, {width}] float32, {kind} -> {outputs}: [N, {size}] each",
         f"decoder.pt2  z [N, {size}] float32 -> mean of p(x|z) [N, {channels}, {height}, {width}] in [0, 1]",
-        f"             (likelihood: {settings.model.likelihood}; prior of z: {settings.model.prior})",
+        f"Likelihood p(x|z): {settings.model.likelihood}. Prior p(z): {settings.model.prior}.",
         f"{WEIGHTS}, {SETTINGS}  the run itself, for `vaeexp ... FOLDER`",
         "",
         "N is any number from 1. Without vaeexp, with PyTorch alone:",

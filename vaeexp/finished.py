@@ -198,5 +198,7 @@ def _check_data(run: Run, dataset: Dataset, *, same: bool, say: Callable[[str], 
             f"{dataset.fingerprint[:12]}, its own {run.fingerprint[:12]}."
         )
         if same:
-            raise UserError(run.name, f"{problem} Figures would not be comparable; give its own data (--data).")
+            bundled = DATASETS[dataset.name].bundled and not dataset.subset
+            hint = "; for the bundled digits leave out --data and VAEEXP_DATA" if bundled else ""
+            raise UserError(run.name, f"{problem} Figures would not be comparable; give its own data (--data){hint}.")
         say(f"NOTE: {run.name} {problem}")

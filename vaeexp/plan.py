@@ -38,20 +38,25 @@ def _intent(study: "Study", settings: Settings, dataset: Dataset) -> Iterator[st
     yield f"Budget: {', '.join(f'{name} {limit:g}' for name, limit in limits.items())}; up to {largest(study, 'epochs')} epochs each"
     confirming, comparing = _replicas(study)
     if confirming:
-        yield f"Confirm: {confirming} runs on the test images, {study.confirm.top} settings with {study.confirm.seeds} fresh seeds each"
+        top = f"the best {study.confirm.top} settings" if study.confirm.top > 1 else "the best setting"
+        yield f"Confirm: {confirming} runs on the test images, {top} with {study.confirm.seeds} fresh seeds each"
     if comparing:
         yield f"Compare: {comparing} runs that differ in {study.compare.parameter} alone; runs that also confirm are trained once"
 
 
 def _cost(study: "Study", settings: Settings, dataset: Dataset, execution: Execution, trials: int) -> Iterator[str]:
-    parameters, epoch = _measure(study, settings, dataset, execution)
+    measured = {name: _measure(study, settings, dataset, execution, name) for name in _networks(study, settings)}
+    parameters, epoch = (max(numbers) for numbers in zip(*measured.values(), strict=True))
+    slowest = (
+        f" with {max(measured, key=lambda name: measured[name][1])}, the slowest network" if len(measured) > 1 else ""
+    )
     # Weights, two moments, the best weights, gradients; and the running average where the study has one.
     vectors = 6 if uses_average(study) else 5
     memory = execution.width * parameters * 4 * vectors / 2**20
     epochs = largest(study, "epochs") * epoch
     yield f"Execution: {execution.device}, {execution.precision}, {execution.processes} processes × {execution.width} lanes ({execution.group})"
     yield f"Largest model: {parameters:,} parameters; the lanes of a process take about {memory:,.0f} MiB, besides the images"
-    yield f"Measured: {epoch:.2f} s per trial-epoch. The search takes at most {duration(trials * epochs)}; pruning shortens that"
+    yield f"Measured: {epoch:.2f} s per trial-epoch{slowest}. The search takes at most {duration(trials * epochs)}; pruning shortens that"
     if replicas := sum(_replicas(study)):
         yield f"Confirm and compare take at most {duration(replicas * epochs)}, and the test figures come on top"
 
@@ -65,8 +70,15 @@ def _replicas(study: "Study") -> tuple[int, int]:
     return confirming, study.compare.top * levels * study.compare.seeds * levels
 
 
-def _measure(study: "Study", settings: Settings, dataset: Dataset, execution: Execution) -> tuple[int, float]:
-    """Parameters of the largest model, and seconds per trial-epoch of the whole machine when it trains such models."""
+def _networks(study: "Study", settings: Settings) -> list[str]:
+    return list(study.space["network"].values) if "network" in study.space.names else [settings.model.network]
+
+
+def _measure(
+    study: "Study", settings: Settings, dataset: Dataset, execution: Execution, network: str
+) -> tuple[int, float]:
+    """Parameters of the largest model of this network, and seconds per trial-epoch of the whole machine when it trains
+    such models."""
     import torch
 
     from vaeexp.training.measure import seconds_per_image
@@ -76,7 +88,7 @@ def _measure(study: "Study", settings: Settings, dataset: Dataset, execution: Ex
     if execution.threads:
         torch.set_num_threads(execution.threads)
     maxima = maxima_of(study)
-    largest = settings.with_params(maxima)
+    largest = settings.with_params({**maxima, "network": network})
     source = open_source(dataset, torch.device(execution.device), study.seed, resident_mb=execution.resident_mb)
     seconds = seconds_per_image(
         source, largest, maxima, precision=execution.precision, group=execution.group, width=execution.width

@@ -172,9 +172,9 @@ class LiveProgress:
             PHASES.get(snapshot.phase, snapshot.phase),
             f"{ended}/{snapshot.planned} trials" if snapshot.planned else f"{ended} trials",
         ]
-        if snapshot.best_value is not None:
-            kind = "replica" if snapshot.phase == "replicas" else "trial"
-            where = "" if snapshot.best_number is None else f" ({kind}-{snapshot.best_number:04d})"
+        # Afterwards there are runs of other protocols, of which none is the best.
+        if snapshot.best_value is not None and snapshot.phase == "search":
+            where = "" if snapshot.best_number is None else f" (trial-{snapshot.best_number:04d})"
             parts.append(f"best {self._objective} {snapshot.best_value:.2f}{where}")
         parts += [f"{snapshot.pruned} pruned", f"{snapshot.failed} failed"]
         rate = self._rate()

@@ -46,8 +46,15 @@ def open_study_file(
     from sweeps.studyfile import load_study
 
     check = partial(check_settings, image_shape=image_shape)
-    study = load_study(name, sections=SECTIONS, shipped=shipped_studies(), overrides=overrides, check=check)
-    _check_comparable(study)
+    study = load_study(
+        name,
+        sections=SECTIONS,
+        shipped=shipped_studies(),
+        overrides=overrides,
+        check=check,
+        apart=PROTOCOL_FIELDS,
+    )
+    _check_references(study)
     return replace(study, name=name_as) if name_as else study
 
 
@@ -64,15 +71,8 @@ def check_settings(sections: dict[str, dict[str, Any]], image_shape: tuple[int, 
         raise ValueError(f"beta: {beta:g} weighs a rate that a {posterior} posterior does not have; give `beta: 0`.")
 
 
-def _check_comparable(study: "Study") -> None:
-    """Raise UserError for a search across protocols, whose values no sampler may compare."""
-    for name in study.space.names:
-        if name in PROTOCOL_FIELDS:
-            raise UserError(
-                f"{shown_path(study.path)}: search.{name}",
-                f"trials of different {name} are measured on different scales, so they cannot be searched together. "
-                "Fix it, and give the others under `references:`, each a row of its own.",
-            )
+def _check_references(study: "Study") -> None:
+    """Raise UserError where a reference asks for other images than the study has."""
     for row in study.references:
         for name in row.settings:
             if name in DataSettings.model_fields and name != "binarisation":

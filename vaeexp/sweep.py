@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import UserError
+from vaeexp.data import describe_plan
 from vaeexp.execution import Execution, resolve_execution
 from vaeexp.job import Job, SweepOptions, prepare_job
 from vaeexp.record import describe_run, protocol
@@ -221,6 +222,8 @@ def _announce(job: Job, execution: Execution) -> None:
         f"{job.dataset.title}: {train:,} images to train on, {validation:,} to validate, {test:,} to test. "
         f"{lanes} trials at once on {execution.device} ({execution.processes} processes × {execution.width} lanes, {execution.precision}).",
     )
+    for line in describe_plan(job.dataset) if job.dataset.notes else []:  # files of the user's own
+        write_line(job.console, f"  {line}")
 
 
 def _say_where(job: Job, report: Path) -> None:

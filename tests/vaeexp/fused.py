@@ -49,7 +49,7 @@ def make_lanes(
 ):
     finisher, held = Bare(), data or source()
     lanes = TrainingLanes(
-        source_of=lambda binarisation: held,
+        source_of=held if callable(held) else lambda binarisation: held,
         settings_of=lambda trial: base.with_params(dict(trial.params)),
         maxima=maxima or {},
         averaged=averaged,

@@ -300,9 +300,37 @@ def write_pictures(results: Results, runs: Path) -> None:
         if pd.notna(row.get("result.test/distortion")):
             ends = np.linspace(0, 1, 10).reshape(1, 10, 1, 1, 1)
             arrays["latent_interpolations"] = (1 - ends) * originals[:3, None] + ends * originals[3:6, None]
+            arrays["spherical_interpolations"] = arrays["pixel_interpolations"] = arrays["latent_interpolations"]
+            arrays["traversals"] = np.stack([_blur(images[500 * k : 500 * k + 9], 0.3) for k in range(8)])
+            arrays["manifold"] = np.stack([_blur(images[300 * k : 300 * k + 15], 0.3) for k in range(15)])
+            np.savez_compressed(folder / "evaluation.npz", **_evaluation())
         if row.get("params.binarisation") == "none":
             arrays["originals"] = 0.8 * originals
         np.savez_compressed(folder / "pictures.npz", **{key: value.astype(np.uint8) for key, value in arrays.items()})
+
+
+def _evaluation() -> dict[str, np.ndarray]:
+    """What a tested run leaves about its latent space: ten classes around a circle, 20 images each."""
+    labels = np.arange(200) % 10
+    angles = 2 * np.pi * labels / 10
+    noise = np.random.default_rng(3).normal(0, 2, (200, 2))
+    return {
+        "embedding": (20 * np.stack([np.cos(angles), np.sin(angles)], axis=1) + noise).astype(np.float32),
+        "embedding_labels": labels.astype(np.int64),
+        "classes": np.array([str(digit) for digit in range(10)]),
+        "traversal_dimensions": np.array([11, 3, 0, 7, 5, 2, 9, 14]),
+        "traversal_reach": np.float64(2.5),
+        "rate_per_dimension": np.array([1.9, 0.002, 3.1, 2.2, 0.0, 2.7, 0.4, 2.5, 1.1, 0.02, 2.9, 0.004]),
+        **_components(),
+    }
+
+
+def _components() -> dict[str, np.ndarray]:
+    """A mixture of 12 components that serve mostly one class each; the last two serve next to none."""
+    shares = np.random.default_rng(4).dirichlet(np.full(12, 0.05), 10).T + np.eye(12, 10)
+    shares[10:] *= 0.01
+    weights = shares.mean(1) + 0.002
+    return {"component_classes": shares / shares.sum(0), "component_weights": weights / weights.sum()}
 
 
 @functools.cache

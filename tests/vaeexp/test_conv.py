@@ -226,7 +226,7 @@ def test_saved_weights_bring_their_statistics_back(tmp_path, kind):
     lane = lanes._all()[0].lanes[0]
     lanes.release(0, Outcome(state="complete", epoch=2, value=value))
     state = finisher.states[0]
-    save_weights(tmp_path, lane, state["best"], state["best_buffers"], (1, 8, 8))
+    save_weights(tmp_path, lane, state["best"], state["best_buffers"], (1, 8, 8), {})
     vae, data = load_model(tmp_path), source()
     assert vae.encoder[1].num_batches_tracked.dtype == torch.int64
     assert vae.encoder[1].num_batches_tracked == 12
@@ -388,7 +388,7 @@ def test_a_user_s_network_trains_fused_like_any_other(user, kind, name, caplog):
     assert [p.value for p in seen] == pytest.approx(values, rel=3e-4)
     assert not caplog.records
     lanes.release(0, Outcome(state="complete", epoch=3, value=None))
-    save_weights(user, lane, finisher.states[0]["best"], finisher.states[0]["best_buffers"], (1, 8, 8))
+    save_weights(user, lane, finisher.states[0]["best"], finisher.states[0]["best_buffers"], (1, 8, 8), {})
     vae, data = load_model(user), source()
     with torch.no_grad():
         terms = vae(data.validation, validation_noise(data, 3))

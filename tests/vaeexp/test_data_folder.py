@@ -284,7 +284,7 @@ def test_the_plan_says_what_of_the_files_is_dropped(tmp_path):
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
     Image.fromarray(noise(6, 5).astype(np.uint16) << 8).save(tmp_path / "deep.png")
     data, _ = opened(tmp_path)
-    dropped = "transparency (10 files), all frames but the first (1 files), the lower bits of 16 (1 files)"
+    dropped = "transparency (10 files), all frames but the first (1 file), the lower bits of 16 (1 file)"
     line = next(line for line in describe_plan(data) if line.startswith("Dropped: "))
     assert sorted(line.removeprefix("Dropped: ").split(", ")) == sorted(dropped.split(", "))
     assert data.image_shape == (3, 6, 5)
@@ -320,7 +320,7 @@ def test_images_of_which_none_can_be_read_say_why(tmp_path):
 
 def test_a_file_of_arrays_is_told_where_it_belongs(tmp_path):
     np.save(tmp_path / "mine.npy", noise(9, 4, 4))
-    with pytest.raises(UserError, match="not a folder.*--set dataset=arrays"):
+    with pytest.raises(UserError, match=r"not a folder.*--set dataset=arrays"):
         opened(tmp_path / "mine.npy")
-    with pytest.raises(UserError, match="no file of arrays.*--set dataset=folder"):
+    with pytest.raises(UserError, match=r"no file of arrays.*--set dataset=folder"):
         opened(tmp_path, dataset="arrays")

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fused import images, make_lanes, run, same_bits, source, trial
+from fused import BASE, images, make_lanes, run, same_bits, source, trial
 
 from vaeexp.data import open_dataset
 from vaeexp.settings import DataSettings
@@ -59,6 +59,25 @@ def test_a_low_limit_streams_from_the_memory_map(tmp_path, monkeypatch):
     ]
     assert all(torch.equal(chunks[0], other) for other in chunks[1:])
     assert len(chunks[0]) == 320
+
+
+@pytest.mark.parametrize("group", ["stacked", "loop"])
+def test_colour_images_of_more_than_one_mebibyte_train_the_same_under_that_limit(tmp_path, monkeypatch, group):
+    """What `--resident-mb 1` does, from the file to the weights."""
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    np.save(tmp_path / "mine.npy", np.random.default_rng(0).integers(0, 256, (450, 32, 32, 3), dtype=np.uint8))
+    data = DataSettings(dataset="arrays", binarisation="none")
+    dataset = open_dataset(data, root=tmp_path / "mine.npy", say=lambda text: None)
+    base = BASE.with_params({"network": "conv", "channels": (4, 4), "likelihood": "gaussian"})
+    results = []
+    for limit in ("auto", 1):
+        opened = open_source(dataset, torch.device("cpu"), 0, resident_mb=limit)
+        assert opened.streamed == (limit == 1)
+        lanes, finisher = make_lanes(tmp_path / str(limit), group=group, base=base, data=opened)
+        results.append(run(lanes, finisher, [trial(0), trial(1, beta=0.5)], 1))
+    for number in (0, 1):
+        assert results[0][number][0] == results[1][number][0]
+        assert same_bits(results[0][number][1], results[1][number][1])
 
 
 def test_large_images_come_in_smaller_chunks_and_small_ones_as_ever():

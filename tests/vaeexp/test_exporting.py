@@ -21,8 +21,11 @@ from vaeexp.posteriors import POSTERIORS
 TINY = {"hidden": (6,), "channels": (4, 6), "latent_size": 3}
 GREY = {"binarisation": "none"}
 CASES = {f"network-{name}": ((3, 28, 28), GREY | {"network": name, "likelihood": "gaussian"}) for name in NETWORKS}
+# A discretised logistic is the same code as a mixture of one, and its mean a program of 1,000 steps: ten seconds to trace.
 CASES |= {
-    f"likelihood-{name}": ((1, 3, 2), GREY | {"likelihood": name, "likelihood_components": 2}) for name in LIKELIHOODS
+    f"likelihood-{name}": ((1, 3, 2), GREY | {"likelihood": name, "likelihood_components": 2})
+    for name in LIKELIHOODS
+    if name != "discretised_logistic"
 }
 CASES |= {f"posterior-{name}": ((1, 4, 4), {"posterior": name}) for name in POSTERIORS}
 CASES["group-norm"] = (1, 8, 8), {"network": "conv", "normalisation": "group", "head": 5, "activation": "gelu"}

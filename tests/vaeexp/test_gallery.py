@@ -20,7 +20,7 @@ from vaeexp.evaluation.gallery import (
     write_grids,
 )
 from vaeexp.evaluation.generation import grid, to_uint8
-from vaeexp.posteriors import DiagonalGaussian
+from vaeexp.posteriors import Deterministic, DiagonalGaussian
 from vaeexp.priors import PRIORS, NormalPrior
 from vaeexp.settings import ModelSettings
 from vaeexp.vae import VAE, build_vae
@@ -48,15 +48,15 @@ class Glass(nn.Module):
 
     def __init__(self, latent_size: int, log_var: float = -20.0, mask: list[float] | None = None) -> None:
         super().__init__()
-        self.log_var = log_var
-        self.register_buffer("latent_mask", torch.ones(latent_size) if mask is None else torch.tensor(mask))
+        self.log_var, self.decoder = log_var, nn.Identity()
+        self.register_buffer("latent_mask", torch.tensor(mask or [1.0] * latent_size, dtype=torch.float32))
 
     def encode(self, x: Tensor) -> DiagonalGaussian:
         mean = (x.flatten(1) * 8 - 4) * self.latent_mask
         return DiagonalGaussian(mean, torch.full_like(mean, self.log_var), self.latent_mask)
 
     def decode(self, z: Tensor) -> Decoded:
-        return Decoded(((z + 4) / 8).unsqueeze(-2).unsqueeze(-2))
+        return Decoded(((self.decoder(z) + 4) / 8).unsqueeze(-2).unsqueeze(-2))
 
     def prior_distribution(self):
         return NormalPrior(len(self.latent_mask), 1, (1, 1, 1))(self.encode, self.latent_mask)
@@ -172,8 +172,15 @@ def test_the_plane_of_another_prior_stands_at_the_quantiles_of_the_codes():
     expected = codes.double().quantile(torch.tensor([0.125, 0.375, 0.625, 0.875]).double(), dim=0)
     np.testing.assert_allclose(shown[0, :, 0], expected[:, 0], atol=LEVEL)
     np.testing.assert_allclose(shown[:, 0, 1], expected[:, 1].flip(0), atol=LEVEL)
-    drawn = as_codes(manifold(vae, 3))
+    drawn = as_codes(manifold(vae, 3))  # without images, of draws from the prior
     np.testing.assert_allclose(drawn[1, 1], [1.0, -2.0], atol=0.06)
+
+
+def test_the_plane_of_a_plain_autoencoder_stands_where_its_codes_are():
+    vae = Glass(2)
+    vae.posterior = Deterministic
+    shown = as_codes(manifold(vae, 1, as_images([[1.0, 3.0], [2.0, -1.0], [3.0, 0.0]])))
+    np.testing.assert_allclose(shown[0, 0], [2.0, 0.0], atol=LEVEL)
 
 
 def test_a_plane_needs_two_dimensions_that_exist():

@@ -57,7 +57,16 @@ def test_the_report_has_its_chapters_in_order_and_every_link_resolves(report):
     text = report.read_text(encoding="utf-8")
     names = headings(text)
     assert names[0] == "beta_mnist"
-    chapters = ["Answer", "Tables", "Rows by protocol", "Plots", "How this was made", "What the numbers are", "Commands", "Study file"]
+    chapters = [
+        "Answer",
+        "Tables",
+        "Rows by protocol",
+        "Plots",
+        "How this was made",
+        "What the numbers are",
+        "Commands",
+        "Study file",
+    ]
     places = [names.index(name) for name in chapters]
     assert places == sorted(places)
     files = references(text)

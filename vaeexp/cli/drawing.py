@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vaeexp.cli.finished import count_option, on_run, open_given, saying, split_option
+from vaeexp.cli.finished import count_option, on_run, open_given, saying, split_option, writing
 from vaeexp.cli.options import data_option
 
 if TYPE_CHECKING:
@@ -181,7 +181,8 @@ def embed(
     drawing, points = draw_map(opened, images, seed=seed)
     path = _write(drawing, opened, output, "embedding.png")
     table = path.with_suffix(".csv")
-    write_map(opened, images, points, table, named=output is not None)
+    with writing(table):
+        write_map(opened, images, points, table, named=output is not None)
     click.echo(f"{table}  place, class, point and code of each image")
 
 
@@ -190,6 +191,7 @@ def _write(drawing: "Drawing", run: "Run", output: Path | None, default: str, *,
     from vaeexp.drawing import write_drawing
 
     path = output or Path(default)
-    write_drawing(drawing, run, path, named=output is not None if named is None else named)
+    with writing(path):
+        write_drawing(drawing, run, path, named=output is not None if named is None else named)
     click.echo(f"{path}  {run.name}: {drawing.words}")
     return path

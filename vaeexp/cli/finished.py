@@ -1,13 +1,15 @@
 """Commands on finished runs, and how they are told which: evaluate, export."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
+from sweeps.errors import UserError
 from vaeexp.cli.options import data_option, runs_option, storage_option
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
     from vaeexp.finished import Run
 
-__all__ = ["count_option", "evaluate", "export", "on_run", "open_given", "saying", "split_option"]
+__all__ = ["count_option", "evaluate", "export", "on_run", "open_given", "saying", "split_option", "writing"]
 
 
 def _complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -77,7 +79,7 @@ def evaluate(
 ) -> None:
     """Measure a finished run on test images.
 
-    RUN is STUDY/trial-0007, STUDY/replica-0003, STUDY for its best run, or a folder with its files. Prints −ELBO, importance-weighted NLL, active units, reconstruction errors and, where there are classes, inception score and Fréchet distance, with the protocol they hold under. With the run's own number of samples they are the very figures that its study recorded. Images other than the run's own are refused.
+    RUN is STUDY/trial-0007, STUDY/replica-0003, STUDY for its best run, or a folder with its files. Prints −ELBO, importance-weighted NLL, active units, reconstruction errors and, where there are classes, inception score and Fréchet distance, with the protocol they hold under. With the run's own number of samples, and on the same device, they are the very figures that its study recorded. Images other than the run's own are refused.
     """
     from vaeexp.assessment import evaluate_run, print_evaluation, progress_bar
     from vaeexp.finished import open_images
@@ -85,14 +87,23 @@ def evaluate(
     from vaeexp.training.checkpoint import write_json
 
     opened, notes = open_given(run, runs, storage)
+    if output is not None:
+        with writing(output):  # found out before hours of work
+            output.parent.mkdir(parents=True, exist_ok=True)
     images = open_images(opened, data, split=split, same=True, say=saying(notes))
     with progress_bar(notes, "importance-weighted NLL") as progress:
         evaluation = evaluate_run(
-            opened, images, importance_samples=importance_samples, device=device, progress=progress
+            opened,
+            images,
+            importance_samples=importance_samples,
+            device=device,
+            say=saying(notes),
+            progress=progress,
         )
     print_evaluation(evaluation, console=open_console())
     if output is not None:
-        write_json(output, evaluation)
+        with writing(output):
+            write_json(output, evaluation)
 
 
 @click.command()
@@ -113,8 +124,9 @@ def export(*, run: str, runs: Path, storage: str | None, output: Path) -> None:
     from vaeexp.exporting import export_run
 
     opened, _ = open_given(run, runs, storage)
-    for path in export_run(opened, output):
-        click.echo(path)
+    with writing(output):
+        paths = export_run(opened, output)
+    click.echo("\n".join(map(str, paths)))
 
 
 def open_given(run: str, runs: Path, storage: str | None) -> "tuple[Run, Console]":
@@ -125,6 +137,15 @@ def open_given(run: str, runs: Path, storage: str | None) -> "tuple[Run, Console
     from vaeexp.terminal import tolerant
 
     return open_run(run, runs, storage), tolerant(Console(stderr=True, highlight=False))
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns what the operating system says into the user's error."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(str(path), f"cannot be written: {error.strerror or error}.") from error
 
 
 def saying(notes: "Console") -> Callable[[str], None]:

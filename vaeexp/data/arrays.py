@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sweeps.errors import UserError
-from vaeexp.data.definitions import Definition, RawImages, blocks
+from vaeexp.data.definitions import Definition, RawImages, blocks, check_grey
 from vaeexp.data.listing import TEST, hold_out_test, label_type, tenth
 
 if TYPE_CHECKING:
@@ -63,8 +63,9 @@ def read(source: "Source", scratch: Path, say: Callable[[str], None]) -> RawImag
     shapes = {part.images.shape[1:] for part in parts.values()}
     if len(shapes) > 1:
         raise UserError(str(path), f"the splits differ in channels, height and width: {sorted(shapes)}")
-    raw = _join(path, parts)
     channels, height, width = shapes.pop()
+    check_grey(path.name, channels, source.settings.binarisation)
+    raw = _join(path, parts)
     classes = f"Classes: {len(raw.classes)}" if raw.classes else "Classes: none"
     split = f"Split: {', '.join(name for name in parts)} as in the file" if "" not in parts else ""
     drawn = "" if "test" in parts else "Test: a tenth of the images, drawn once for ever"

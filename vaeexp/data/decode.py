@@ -138,10 +138,14 @@ def _notes(
         f"Files: {found}; height {range_of[0]}, width {range_of[1]} pixels; {colour}",
         f"Images: {height} × {width} pixels, {' and '.join(steps) or 'as they are'}",
         f"Channels: {channels} ({'grey levels' if channels == 1 else 'red, green, blue'})",
-        *([f"Dropped: {', '.join(f'{words} ({count:,} files)' for words, count in dropped.items())}"] if dropped else []),
+        *([f"Dropped: {', '.join(f'{words} ({_files(count)})' for words, count in dropped.items())}"] if dropped else []),
         classes,
         *listing.notes,
     ]  # fmt: skip
+
+
+def _files(count: int) -> str:
+    return f"{count:,} file{'s' * (count != 1)}"
 
 
 def _few(names: Sequence[str]) -> str:
@@ -246,8 +250,8 @@ def _shown(results: Iterable[Any], total: int, words: str, say: Callable[[str], 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task(words, total=total)
-        for result in results:
-            progress.advance(bar, min(_FILES_PER_TASK, total))
+        for done, result in enumerate(results, 1):
+            progress.update(bar, completed=min(done * _FILES_PER_TASK, total))
             yield result
 
 

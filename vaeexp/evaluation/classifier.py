@@ -93,7 +93,9 @@ def open_classifier(dataset: "Dataset", *, say: Callable[[str], None] = print) -
     key = hashlib.sha256(json.dumps([_RECIPE, dataset.fingerprint, dataset.sizes[0]]).encode()).hexdigest()[:16]
     folder = cache_folder() / "classifiers" / f"{dataset.name}-{key}"
     if (found := _load(folder, dataset)) is None:
-        build_once(folder, lambda folder: _load(folder, dataset) is not None, lambda folder: _build(folder, dataset, say))
+        build_once(
+            folder, lambda folder: _load(folder, dataset) is not None, lambda folder: _build(folder, dataset, say)
+        )
         found = _load(folder, dataset)
     return found
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vaeexp.evaluation.generation import grid, to_uint8, write_png
+from vaeexp.evaluation.nll import image_rows
 from vaeexp.priors import StandardNormal
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ _PAIRS, _STEPS = 3, 10
 _DIMENSIONS, _VALUES, _REACH = 8, 9, 2.5
 _SIDE = 15
 _ENCODED = 100
-_DECODED = 8
-"""Codes decoded at a time: 256 levels per sub-pixel of one 218 × 178 colour image are 120 MB."""
 _DRAWS = 10_000
 _PERPLEXITY, _ITERATIONS = 30.0, 500
 
@@ -267,6 +266,6 @@ def _codes(vae: "VAE", images: Tensor) -> tuple[Tensor, Tensor]:
 def _decoded(vae: "VAE", z: Tensor) -> np.ndarray:
     """Pictures [..., H, W, C] of codes [..., L]."""
     flat = z.reshape(-1, z.shape[-1]).to(vae.latent_mask.dtype)  # before the device, which may have no float64
-    shown = [to_uint8(vae.decode(codes.to(vae.latent_mask.device)).mean) for codes in flat.split(_DECODED)]
+    shown = [to_uint8(vae.decode(codes.to(vae.latent_mask.device)).mean) for codes in flat.split(image_rows(vae))]
     shown = np.concatenate(shown)
     return shown.reshape(*z.shape[:-1], *shown.shape[1:])

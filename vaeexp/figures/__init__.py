@@ -12,6 +12,7 @@ from sweeps.results import Results, ranked
 from vaeexp.figures.comparison import paired_differences
 from vaeexp.figures.frames import best_number, label
 from vaeexp.figures.gallery import interpolations, latent_map, latent_plane, traversals
+from vaeexp.figures.latent import USED, component_classes, rate_per_dimension
 from vaeexp.figures.parameters import LEAST_TRIALS, effects, importance
 from vaeexp.figures.pictures import (
     best_evaluated,
@@ -140,8 +141,8 @@ FIGURES: dict[str, Plot] = {
     "reference_interpolations": Plot(
         "Between two images: autoencoder and VAE",
         reference_interpolations,
-        "Each row decodes codes on the straight line between those of two test images, at its ends. What a VAE draws on the "
-        "way tends to stay an image; a plain autoencoder has not been asked to make sense there.",
+        "Each row decodes codes on the straight line between those of two test images. What a VAE draws on the way tends to "
+        "stay an image; a plain autoencoder has not been asked to make sense there.",
         "It takes a deterministic reference and a VAE that left interpolations.",
     ),
     "best_reconstructions": Plot(
@@ -161,6 +162,29 @@ FIGURES: dict[str, Plot] = {
         component_samples,
         _drawn_by("component_samples", "One component of the prior per row, the heaviest first."),
         "No run with a mixture prior left pictures.",
+    ),
+    "component_classes": Plot(
+        "Classes served by each component",
+        component_classes,
+        _drawn_by(
+            "component_classes",
+            "In percent, the share of each class of test images whose codes the component serves: the mean of p(component | z) with "
+            "z from the posterior. A column sums to 100; components are numbered as above, the heaviest first.",
+            best_evaluated,
+        ),
+        "No run with a mixture prior was tested on images with classes.",
+    ),
+    "rate_per_dimension": Plot(
+        "Rate of each latent dimension",
+        rate_per_dimension,
+        _drawn_by(
+            "rate_per_dimension",
+            "The divergence of the posterior of each latent dimension from the prior of that dimension, mean over test images. "
+            f"What is at most {USED} nats carries next to nothing. The bars add up to the rate where the prior's dimensions are "
+            "independent, and not under a mixture of joint Gaussians.",
+            best_evaluated,
+        ),
+        "No run with a posterior that has a density was tested.",
     ),
     "interpolations": Plot(
         "Between two images",

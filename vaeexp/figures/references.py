@@ -23,6 +23,8 @@ SHOWN = 8
 HEADING = 0.75
 """Height of a line of words between rows of pictures, in rows."""
 PAIRS = 3
+LONGEST = 34
+"""Characters of a title beside pictures and lines; longer ones are cut."""
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
 """From the palette of Okabe and Ito (2008)."""
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
@@ -90,7 +92,7 @@ def _strip(groups: list[list[tuple[Row, Pictures]]]) -> Figure:
             labels.append((top + height / 2, row.title, _value_words(row)))
             top += tile
         top += tile // 2
-    axes = picture_axes(canvas, margin=_margin([title for _, title, _ in labels]), width=6.6)
+    axes = picture_axes(canvas, margin=_margin([title for _, title, _ in labels]), width=6.2)
     for middle, title, under in labels:
         _label(axes, middle, tile, title, under)
     for place in captions:
@@ -100,23 +102,21 @@ def _strip(groups: list[list[tuple[Row, Pictures]]]) -> Figure:
 
 
 def _label(axes: Axes, middle: float, tile: int, title: str, under: str = "") -> None:
-    """A title of at most two lines beside a row of pictures, with smaller words below it."""
-    lines = _lines(title)
+    """A title beside a row of pictures, with smaller words below it."""
+    shown = _short(title)
     shift = 0.2 * tile if under else 0.0
-    axes.text(
-        -6, middle - shift, "\n".join(lines), **words(INK, "right", 10 if len(lines) == 1 else 9), linespacing=0.95
-    )
+    axes.text(-6, middle - shift, shown, **words(INK, "right", 10 if len(shown) <= 26 else 9))
     if under:
-        axes.text(-6, middle + (0.25 if len(lines) == 1 else 0.33) * tile, under, **words(MUTED, "right", 9))
+        axes.text(-6, middle + 0.25 * tile, under, **words(MUTED, "right", 9))
 
 
-def _lines(title: str) -> list[str]:
-    return textwrap.wrap(title, 28, max_lines=2, placeholder=" …")
+def _short(title: str) -> str:
+    return textwrap.shorten(title, LONGEST, placeholder=" …")
 
 
 def _margin(titles: Sequence[str]) -> float:
     """Inches for these titles beside a picture."""
-    return 0.3 + 0.085 * max(20, *(len(line) for title in titles for line in _lines(title)))
+    return 0.25 + 0.077 * max(22, *(len(_short(title)) for title in titles))
 
 
 def _targets(row: Row) -> str:
@@ -144,6 +144,7 @@ def reference_curves(results: Results) -> Figure | None:
     styles = {id(row): (COLOURS[i % 7], DASHES[i // 7 % 3]) for i, (row, _) in enumerate(curves)}
     heights = [max(2.6, 0.9 + 0.24 * len(group)) for group in groups.values()]
     figure = new_figure(sum(heights))
+    figure.get_layout_engine().set(w_pad=0.1)
     panels = figure.subplots(len(groups), 2, squeeze=False, height_ratios=heights)
     for place, (group, axes) in enumerate(zip(groups.values(), panels, strict=True)):
         row = group[0][0]
@@ -212,8 +213,7 @@ def _name_ends(axes: Axes, group: Sequence[tuple[Row, pd.DataFrame]], name: str,
         start = axes.transAxes.inverted().transform(axes.transData.transform((curve["epoch"].iloc[-1], 1.0)))[0]
         shared = {"transform": axes.transAxes, "clip_on": False, "color": colour}
         axes.plot([start, 1.02, 1.05], [middle, middle, place], linewidth=0.7, alpha=0.7, **shared)
-        title = textwrap.shorten(row.title, 34, placeholder=" …")
-        axes.text(1.06, place, title, fontsize=10, ha="left", va="center", **shared)
+        axes.text(1.06, place, _short(row.title), fontsize=10, ha="left", va="center", **shared)
 
 
 def end_places(wanted: np.ndarray, apart: float) -> np.ndarray:

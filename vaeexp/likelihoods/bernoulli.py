@@ -22,7 +22,10 @@ def softplus(h: Tensor) -> Tensor:
     a float32 number near 1.
     """
     excess = F.relu(h - _LINEAR_ABOVE)
-    return excess - torch.sigmoid(excess - h).log()
+    if torch.is_grad_enabled():
+        return excess - torch.sigmoid(excess - h).log()
+    # The same numbers in memory that is there already: on the CPU, fresh pages cost more than the arithmetic.
+    return excess.sub_((excess - h).sigmoid_().log_())
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Bernoulli:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x) [...], summed over sub-pixels, for x broadcastable to [..., C, H, W]."""
-        return (x * self.logits - softplus(self.logits)).sum((-3, -2, -1))
+        return (x * self.logits).sub_(softplus(self.logits)).sum((-3, -2, -1))
 
     @property
     def mean(self) -> Tensor:

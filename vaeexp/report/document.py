@@ -8,6 +8,7 @@ from sweeps.results import Results
 from vaeexp.figures import FIGURES
 from vaeexp.figures.frames import label, space
 from vaeexp.report.answer import answer, notices
+from vaeexp.report.latent import component_table
 from vaeexp.report.markdown import escape, heading, picture
 from vaeexp.report.provenance import provenance
 from vaeexp.report.rows import protocol_rows
@@ -69,6 +70,7 @@ def _table_list(results: Results) -> list[tuple[str, str, Callable[[], list[str]
         ),
         *((f"By {escape(label(name))}", DESCRIBES, lambda name=name: [by_choice(results, name)]) for name in choices),
         ("By component count", DESCRIBES, lambda: [by_components(results)]),
+        ("Classes served by each component", "On test images, of the best mixture.", lambda: [component_table(results)]),
         (
             "Matched pairs",
             "Runs that share configuration and seed and differ in one parameter alone; validation −ELBO, in nats per image.",

@@ -19,6 +19,10 @@ INTRODUCTION = (
     "Mean ± 95 % interval over seeds, in nats per image, sorted by validation −ELBO within a protocol. Tables of different "
     "protocols measure different things: no figure of one can be set against a figure of another."
 )
+CLASSIFIER = (
+    "FID and IS take their features from a classifier that was trained on the labelled training images, in the place of "
+    "Inception; they are not to be set against figures of Inception."
+)
 QUALITY = (
     ("test/reconstruction_mse", "MSE", 5),
     ("test/reconstruction_ssim", "SSIM", 4),
@@ -35,7 +39,10 @@ def protocol_rows(results: Results) -> list[str]:
     found = rows(results)
     if not found:
         return []
-    blocks = [heading("Rows by protocol"), f"{INTRODUCTION} {other_data(results)}".rstrip()]
+    introduction = [INTRODUCTION, other_data(results)]
+    if any(column(row.runs, "result.test/fid").notna().any() for row in found):
+        introduction.append(CLASSIFIER)
+    blocks = [heading("Rows by protocol"), " ".join(part for part in introduction if part)]
     titles: set[str] = set()
     for group in by_protocol(found):
         title = _title(results, group[0])
@@ -133,14 +140,12 @@ def _quality(group: list[Row]) -> list[str]:
     ]
     if not columns:
         return []
-    text = "Reconstructions of test images (MSE, SSIM) and samples of the prior (FID, IS):"
+    text = "Reconstructions of test images (MSE, SSIM) and samples of the prior (FID, IS)"
     accuracies = pd.concat([column(row.runs, "result.test/classifier_accuracy") for row in group]).dropna()
     if len(accuracies):
-        text = (
-            f"{text[:-1]}. FID and IS use a classifier trained on the labelled training images, right on {accuracies.mean():.1%} "
-            "of the test images, in the place of Inception; they are not to be set against figures of Inception:"
-        ).replace("%", " %")
-    return [text, _table([("row", lambda row: escape(row.title)), *columns], group)]
+        right = f"{accuracies.mean():.1%}".replace("%", " %")
+        text += f", by a classifier of these targets that is right on {right} of the test images"
+    return [f"{text}:", _table([("row", lambda row: escape(row.title)), *columns], group)]
 
 
 def _table(columns: list[Column], group: list[Row], last: Column | None = None) -> str:

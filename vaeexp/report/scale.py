@@ -1,10 +1,10 @@
 """On which scale β stands: what it weighs here, and what it is in losses that average where this one sums."""
 
+from decimal import Decimal
 from typing import Any
 
 from sweeps.results import Results
-from vaeexp.figures.frames import best_number, fixed, number, params, space, value_text
-from vaeexp.report.markdown import escape
+from vaeexp.figures.frames import best_number, fixed, params, space, value_text
 from vaeexp.report.rows import sub_pixels
 
 __all__ = ["beta_scale"]
@@ -78,6 +78,5 @@ def _best_beta(results: Results) -> float | None:
 
 
 def _short(value: float) -> str:
-    """Three significant digits, small numbers in full down to 1e-5."""
-    text = f"{value:.3g}"
-    return number(value, 7).rstrip("0") if "e-05" in text else escape(text)
+    """Three significant digits, never with an exponent."""
+    return format(Decimal(f"{value:.3g}"), ",f")

@@ -1,0 +1,61 @@
+"""The network of the user's own in README.md, as it is written there: found, trained, tracked, loaded again."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import readme
+
+ROOT = Path(__file__).resolve().parent.parent
+SECTION = re.search(r"^### Your own network\n(.*?)^##", readme.README.read_text(encoding="utf-8"), re.M | re.S)[1]
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
+
+
+def run(place: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """In `place`, without it on the module path, as an installed command is; without MNIST and a network."""
+    environment = {name: value for name, value in os.environ.items() if name != "VAEEXP_DATA"}
+    environment |= {"PYTHONPATH": str(ROOT), "VAEEXP_OFFLINE": "1", "VAEEXP_CACHE": str(place / "cache")}
+    return subprocess.run(
+        [sys.executable, "-P", *arguments], cwd=place, env=environment, capture_output=True, text=True, timeout=280
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("own")
+    for name in re.findall(r"is `(\w+\.\w+)`", SECTION):
+        kind = {".py": "python", ".yaml": "yaml"}[Path(name).suffix]
+        (folder / name).write_text(next(text for language, text in BLOCKS if language == kind), encoding="utf-8")
+    return folder
+
+
+def test_the_section_is_whole(place):
+    assert [language for language, _ in BLOCKS] == ["python", "yaml", "sh", "python"]
+    assert sorted(path.name for path in place.iterdir()) == ["my_networks.py", "pooled.yaml"]
+
+
+def test_the_command_trains_it_in_child_processes_and_the_run_loads_again(place):
+    words = next(text for language, text in BLOCKS if language == "sh").split()
+    assert words[0] == "vaeexp"
+    done = run(place, "-m", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "failed" not in done.stdout
+    folders = sorted((place / "mlruns" / "trials" / "pooled").iterdir())
+    assert [folder.name for folder in folders] == [f"trial-{number:04d}" for number in range(4)]
+    networks = [json.loads((folder / "settings.json").read_text())["model"]["network"] for folder in folders]
+    assert "my_networks:Pooled" in networks
+    own = folders[networks.index("my_networks:Pooled")].name
+    loading = BLOCKS[-1][1].replace("trial-0000", own)
+    (place / "load.py").write_text(
+        f"{loading}\nprint(tuple(images.shape), [type(m).__name__ for m in vae.encoder][1])\n"
+    )
+    loaded = run(place, "load.py")
+    assert loaded.stdout.strip() == "(16, 1, 28, 28) BatchNorm2d", loaded.stderr
+    (place / "my_networks.py").rename(place / "my_other_networks.py")
+    missing = run(place, "load.py")
+    assert missing.returncode != 0
+    assert "'my_networks:Pooled' cannot be imported" in missing.stderr
