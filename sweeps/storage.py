@@ -258,7 +258,7 @@ def _incompatible(old: dict[str, Any], new: dict[str, Any]) -> str | None:
 
 
 def replica_study(storage: BaseStorage, name: str) -> optuna.Study:
-    """The Optuna study that keeps the replicas (confirm and compare runs) of study `name`; created when missing."""
+    """The Optuna study that keeps the replicas (confirm, compare and reference runs) of study `name`; created when missing."""
     return optuna.create_study(
         study_name=name + _REPLICAS,
         storage=storage,

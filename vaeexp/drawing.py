@@ -52,7 +52,7 @@ class Drawing(NamedTuple):
 
 
 def draw_samples(run: Run, count: int, *, component: int | None, seed: int) -> Drawing:
-    """Means of p(x|z) at `count` draws from the prior, or from one component of it, numbered from 0."""
+    """Means of p(x|z) at `count` draws from the prior, or from one component of it: 1 is the heaviest, as in a report."""
     vae, generator = run.vae, torch.Generator().manual_seed(seed)
     with torch.no_grad():
         prior = vae.prior_distribution()
@@ -60,12 +60,13 @@ def draw_samples(run: Run, count: int, *, component: int | None, seed: int) -> D
             z, source = prior.sample(count, generator), "the prior"
         elif not isinstance(prior, GaussianMixture):
             raise UserError("--component", f"the prior '{run.settings.model.prior}' of {run.name} has no components.")
-        elif component >= len(prior.weights):
-            last = len(prior.weights) - 1
-            raise UserError("--component", f"{component} is not there: {run.name} has components 0 to {last}.")
+        elif component > len(prior.weights):
+            last = len(prior.weights)
+            raise UserError("--component", f"{component} is not there: {run.name} has components 1 to {last}.")
         else:
-            z = prior.sample_component(component, count, generator)
-            source = f"component {component} of the prior (weight {prior.weights[component]:.3g})"
+            place = prior.weights.argsort(descending=True, stable=True)[component - 1].item()
+            z = prior.sample_component(place, count, generator)
+            source = f"component {component} of the prior (weight {prior.weights[place]:.3g})"
     pictures = _decoded(run, z)
     return Drawing(_sheet(pictures, math.ceil(math.sqrt(count))), f"{count} samples of {source}, seed {seed}")
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from vaeexp.data import Dataset, describe_plan
 from vaeexp.execution import Execution, resolve_execution
 from vaeexp.settings import Settings
-from vaeexp.study import largest, maxima_of, uses_average
-from vaeexp.terminal import duration, write_line
+from vaeexp.study import maxima_of, uses_average
+from vaeexp.terminal import duration, figure, write_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,13 +35,16 @@ def _intent(study: "Study", settings: Settings, dataset: Dataset) -> Iterator[st
     yield f"Data: {dataset.title}, from {dataset.source}: {train:,} images to train on, {validation:,} to validate, {test:,} to test"
     yield from (f"  {line}" for line in describe_plan(dataset))
     yield f"Search: {', '.join(study.space.names)}; sampler {study.sampler.name}, pruner {study.pruner.name}"
-    yield f"Budget: {', '.join(f'{name} {limit:g}' for name, limit in limits.items())}; up to {largest(study, 'epochs')} epochs each"
+    yield f"Budget: {', '.join(f'{name} {limit:g}' for name, limit in limits.items())}; up to {_epochs(study, settings)} epochs each"
     confirming, comparing = _replicas(study)
     if confirming:
         top = f"the best {study.confirm.top} settings" if study.confirm.top > 1 else "the best setting"
         yield f"Confirm: {confirming} runs on the test images, {top} with {study.confirm.seeds} fresh seeds each"
     if comparing:
         yield f"Compare: {comparing} runs that differ in {study.compare.parameter} alone; runs that also confirm are trained once"
+    for row in study.references:
+        given = ", ".join(f"{name} = {figure(value)}" for name, value in row.settings.items()) or "as it is"
+        yield f"Reference: {row.title} ({'the best setting' if row.base == 'best' else 'the fixed settings'}; {given})"
 
 
 def _cost(study: "Study", settings: Settings, dataset: Dataset, execution: Execution, trials: int) -> Iterator[str]:
@@ -53,12 +56,20 @@ def _cost(study: "Study", settings: Settings, dataset: Dataset, execution: Execu
     # Weights, two moments, the best weights, gradients; and the running average where the study has one.
     vectors = 6 if uses_average(study) else 5
     memory = execution.width * parameters * 4 * vectors / 2**20
-    epochs = largest(study, "epochs") * epoch
+    seconds = _epochs(study, settings) * epoch
     yield f"Execution: {execution.device}, {execution.precision}, {execution.processes} processes × {execution.width} lanes ({execution.group})"
     yield f"Largest model: {parameters:,} parameters; the lanes of a process take about {memory:,.0f} MiB, besides the images"
-    yield f"Measured: {epoch:.2f} s per trial-epoch{slowest}. The search takes at most {duration(trials * epochs)}; pruning shortens that"
+    yield f"Measured: {epoch:.2f} s per trial-epoch{slowest}. The search takes at most {duration(trials * seconds)}; pruning shortens that"
     if replicas := sum(_replicas(study)):
-        yield f"Confirm and compare take at most {duration(replicas * epochs)}, and the test figures come on top"
+        yield f"Confirm and compare take at most {duration(replicas * seconds)}, and the test figures come on top"
+    if study.references:
+        referred = sum(row.seeds * row.settings.get("epochs", _epochs(study, settings)) for row in study.references)
+        yield f"References: at most {referred:,} trial-epochs, {duration(referred * epoch)} at that speed"
+
+
+def _epochs(study: "Study", settings: Settings) -> int:
+    """Epochs of a trial of the search, at most."""
+    return int(study.space.maximum("epochs") or settings.train.epochs)
 
 
 def _replicas(study: "Study") -> tuple[int, int]:

@@ -174,6 +174,33 @@ def test_test_metrics_are_complete_and_ordered(prior):
     assert metrics == evaluate_test(vae, images, **options)
 
 
+def test_progress_counts_every_code_up_to_all():
+    model, told = LinearGaussian(2, flaw=0.4), []
+    x, _ = observed(model, 7)
+    quiet = nll(model, x, 50, budget=30 * 4 * 4 * PIXELS)
+    assert torch.equal(quiet, nll(model, x, 50, budget=30 * 4 * 4 * PIXELS, progress=lambda *now: told.append(now)))
+    assert {total for _, total in told} == {7 * 50}
+    done = [now for now, _ in told]
+    assert done == sorted(set(done))
+    assert done[-1] == 7 * 50
+    assert max(later - earlier for earlier, later in pairwise([0, *done])) == 30
+
+
+def test_a_deterministic_model_has_distortion_and_no_bound():
+    settings = ModelSettings(hidden=(16,), latent_size=3, posterior="deterministic")
+    vae = build_vae(settings, (1, 5, 4), seed=0).eval()
+    images = (torch.rand(60, 1, 5, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+    told = []
+    metrics = evaluate_test(
+        vae, images, importance_samples=8, active_threshold=1e-4, seed=1, progress=lambda *now: told.append(now)
+    )
+    assert metrics.keys() == {"test/distortion", "test/active_units", "test/images"}
+    with torch.no_grad():
+        expected = -vae.decode(vae.encode(images).mean).log_prob(images)
+    assert metrics["test/distortion"] == pytest.approx(expected.mean().item())
+    assert not told
+
+
 def test_targets_keep_zeros_and_ones_and_scale_grey_levels():
     binary = np.random.default_rng(0).integers(0, 2, (4, 1, 3, 3), dtype=np.uint8)
     assert targets(binary, "static", seed=0).tolist() == binary.tolist()

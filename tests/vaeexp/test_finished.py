@@ -17,9 +17,11 @@ from finished_runs import finished_run
 from mnist_files import write_files
 from PIL import Image
 from rich.console import Console
+from safetensors.torch import load_file, save_file
 
 from vaeexp.assessment import progress_bar
 from vaeexp.cli import cli, main
+from vaeexp.drawing import draw_samples
 from vaeexp.finished import open_run
 
 STUDY = """
@@ -217,11 +219,27 @@ def test_samples_need_the_folder_alone(made: Path) -> None:
 
 
 def test_samples_of_a_component(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    weights = torch.softmax(open_run(str(made), made).vae.prior.logits, 0)
-    assert f"component 2 of the prior (weight {weights[2]:.3g})" in run("sample", made, "--component", "2")
-    assert "0 to 2" in refused(capsys, "sample", made, "--component", "3")
+    prior = open_run(str(made), made).vae.prior
+    weights, order = torch.softmax(prior.logits, 0).sort(descending=True)
+    for number in (1, 2, 3):
+        assert f"component {number} of the prior (weight {weights[number - 1]:.3g})" in run(
+            "sample", made, "--component", number, "-n", "4", "-o", f"{number}.png"
+        )
+    settled = {name: tensor.clone() for name, tensor in prior.state_dict().items()}
+    settled["log_vars"][:] = -20  # so narrow that all of its samples are one picture, that of its mean
+    narrow = tmp_path / "narrow"
+    shutil.copytree(made, narrow)
+    tensors = load_file(made / "weights.safetensors")
+    save_file(tensors | {f"prior.{name}": tensor for name, tensor in settled.items()}, narrow / "weights.safetensors")
+    vae = open_run(str(narrow), made).vae
+    with torch.no_grad():
+        wanted = (vae.decode(prior.means[order[1]]).mean.squeeze() * 255).round()
+    drawing = draw_samples(open_run(str(narrow), made), 1, component=2, seed=0)
+    shown = drawing.figure.axes[0].images[0].get_array()
+    assert np.abs(np.asarray(shown, dtype=float) - wanted.numpy()).max() <= 1
+    assert "1 to 3" in refused(capsys, "sample", made, "--component", "4")
     finished_run(tmp_path / "normal", (1, 4, 4), hidden=(4,))
-    assert "no components" in refused(capsys, "sample", tmp_path / "normal", "--component", "0")
+    assert "no components" in refused(capsys, "sample", tmp_path / "normal", "--component", "1")
 
 
 def test_reconstructions_show_as_many_images_as_asked(swept: Path, capsys: pytest.CaptureFixture) -> None:

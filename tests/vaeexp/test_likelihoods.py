@@ -468,3 +468,16 @@ def test_levels_that_are_all_equally_likely_take_eight_bits():
     likelihood = head("categorical_256")(torch.zeros(256 * 3, 2, 4))
     nats = -likelihood.log_prob(targets("levels_256", (3, 2, 4))).item()
     assert bits_per_dimension(nats, 24) == pytest.approx(8)
+
+
+def test_bernoulli_without_gradients_gives_the_same_bits_and_leaves_its_inputs_alone():
+    torch.manual_seed(0)
+    logits, x = 40 * torch.randn(6, 2, 1, 5, 4), torch.rand(2, 1, 5, 4).round()
+    logits[0, 0, 0, 0, :3] = torch.tensor([0.0, 200.0, -200.0])
+    kept = logits.clone(), x.clone()
+    with_gradients = Bernoulli(logits).log_prob(x)
+    with torch.no_grad():
+        without = Bernoulli(logits).log_prob(x)
+    assert torch.equal(with_gradients, without)
+    assert torch.equal(logits, kept[0])
+    assert torch.equal(x, kept[1])

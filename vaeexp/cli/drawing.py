@@ -35,9 +35,9 @@ _seed = click.option("--seed", type=click.IntRange(min=0), metavar="N", default=
 @count_option("-n", "count", default=64, help="Samples.")
 @click.option(
     "--component",
-    type=click.IntRange(min=0),
+    type=click.IntRange(min=1),
     metavar="K",
-    help="Sample this component of a mixture prior, numbered from 0, instead of the whole prior.",
+    help="Sample this component of a mixture prior instead of the whole: 1 is the heaviest, as in the report.",
 )
 @_seed
 @_output("samples.png")

@@ -68,7 +68,7 @@ def status(*, study: str | None, runs: Path, storage: str | None, watch: bool) -
 def trial(*, trial: tuple[bool, int], study: str, runs: Path, storage: str | None) -> None:
     """Show everything about one trial.
 
-    N is 7 or trial-0007 for a trial of the search, replica-0003 for a run of confirm and compare.
+    N is 7 or trial-0007 for a trial of the search, replica-0003 for a run that confirms, compares or is a reference.
     """
     from vaeexp.inspect import show_trial
     from vaeexp.terminal import open_console

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,7 @@ class ImageClassifier(nn.Module):
             widths.append(min(8 * 2 ** len(widths), 64))
             sides = [-(-side // 2) for side in sides]
         blocks: list[nn.Module] = []
-        for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
+        for inputs, outputs in pairwise(widths):
             convolution = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False)
             blocks += [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
         self.body = nn.Sequential(*blocks, nn.Flatten(1), nn.Linear(widths[-1] * math.prod(sides), self.num_features))
@@ -137,17 +138,17 @@ def train_classifier(
     less. In evaluation mode, on the CPU. Global generators are untouched.
     """
     generator = torch.Generator().manual_seed(seed)
-    pixels, answers = torch.from_numpy(np.array(images)), _labels(labels)
+    answers = _labels(labels)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = ImageClassifier(tuple(images.shape[1:]), classes)
     epochs = max(1, min(_EPOCHS, round(_SEEN / len(answers))))
     optimizer = torch.optim.AdamW(model.parameters(), lr=_LEARNING_RATE)
-    steps = epochs * -(-len(answers) // _BATCH)
+    steps = epochs * -(-min(len(answers), _SEEN) // _BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=max(steps, 2))
     for _ in range(epochs):
-        for rows in torch.randperm(len(answers), generator=generator).split(_BATCH):
-            x = pixels[rows]
+        for rows in torch.randperm(len(answers), generator=generator)[:_SEEN].split(_BATCH):
+            x = torch.from_numpy(images[rows.numpy()])  # of a memory map that may be larger than memory
             thresholds = draw_thresholds(x, generator) if binarisation == "dynamic" else None
             loss = F.cross_entropy(model(TARGETS[binarisation](x, thresholds)), answers[rows])
             optimizer.zero_grad()
