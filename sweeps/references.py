@@ -27,6 +27,10 @@ class ReferenceRow(BaseModel):
         Field(description="What `settings` is put on: what the file fixes, or the best setting of the search."),
     ] = "fixed"
     seeds: Annotated[int, Field(ge=1, description="Fresh seeds.")] = 1
+    reported: Annotated[
+        str | None,
+        Field(min_length=1, description="What its source printed for it, in words; the report shows it below the row."),
+    ] = None
     settings: Annotated[dict[str, Any], Field(description="Settings by name, from any section.")] = {}
 
 
@@ -40,10 +44,18 @@ class Reference:
     seeds: int
     settings: Mapping[str, Any]
     """Name → value, JSON-able, on top of the base."""
+    reported: str | None = None
+    """What its source printed for it."""
 
     def as_dict(self) -> dict[str, Any]:
         """Without its name, for a record."""
-        return {"title": self.title, "base": self.base, "seeds": self.seeds, "settings": dict(self.settings)}
+        return {
+            "title": self.title,
+            "base": self.base,
+            "seeds": self.seeds,
+            "reported": self.reported,
+            "settings": dict(self.settings),
+        }
 
 
 def read_references(content: Any, raw: Mapping[str, Any], sections: Sections, source: Source) -> tuple[Reference, ...]:
@@ -58,7 +70,15 @@ def read_references(content: Any, raw: Mapping[str, Any], sections: Sections, so
         row = read_model(ReferenceRow, given, path, source, noun="key of a reference")
         settings = _checked(row.settings, raw, sections, f"{path}.settings", source)
         references.append(
-            Reference(name=str(name), title=row.title or str(name), base=row.base, seeds=row.seeds, settings=settings)
+            Reference(
+                name=str(name),
+                title=row.title or str(name),
+                base=row.base,
+                seeds=row.seeds,
+                settings=settings,
+                # It holds for the data of the file, and not for what `--set dataset=…` puts in their place.
+                reported=None if any(path[0] == "data" for path in source.overrides) else row.reported,
+            )
         )
     return tuple(references)
 

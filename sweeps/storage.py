@@ -205,8 +205,14 @@ def _with_defaults(old: dict[str, Any], study: "Study") -> dict[str, Any]:
 
 def spec_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What differs between two results of `Study.spec`, as `search.beta.high: 10 → 5`; wording apart."""
-    wording = ("name", "question")
-    return _differences(*({k: v for k, v in spec.items() if k not in wording} for spec in (old, new)), "")
+    return _differences(*map(_without_wording, (old, new)), "")
+
+
+def _without_wording(spec: Mapping[str, Any]) -> dict[str, Any]:
+    rest = {key: value for key, value in spec.items() if key not in ("name", "question")}
+    rows = (spec.get("references") or {}).items()
+    bare = {name: {k: v for k, v in row.items() if k not in ("title", "reported")} for name, row in rows}
+    return {**rest, "references": bare} if bare else rest
 
 
 def _differences(old: Any, new: Any, path: str) -> list[str]:

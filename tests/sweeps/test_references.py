@@ -12,7 +12,7 @@ from sweeps.errors import UserError
 from sweeps.references import Reference
 from sweeps.replication import plan_replicas
 from sweeps.results import best_run, ranked, read_results
-from sweeps.storage import replica_study
+from sweeps.storage import replica_study, spec_differences
 from sweeps.studyfile import Confirm, load_study
 from sweeps.testing import ToyLanes
 from vaeexp.settings import SECTIONS
@@ -58,6 +58,7 @@ def test_a_reference_is_read_with_its_defaults_and_goes_into_the_record(tmp_path
         "title": "wide",
         "base": "fixed",
         "seeds": 1,
+        "reported": None,
         "settings": {"hidden": [64]},
     }
     assert study.spec()["start"] == [{"beta": 1.0}, {"prior": "mixture", "components": 3}]
@@ -97,6 +98,17 @@ def test_fixing_a_setting_takes_it_out_of_the_start_points(tmp_path):
     study = load(tmp_path, "beta=1", start=[{"beta": 1}, {"beta": 2, "prior": "normal"}])
     assert study.start == ({"prior": "normal"},)
     assert load(tmp_path, "references=null", "start=null", references={"a": {}}, start=[{"beta": 1}]).references == ()
+
+
+def test_what_was_reported_holds_for_the_data_of_the_file_alone_and_is_wording(tmp_path):
+    rows = {"a": {"reported": "91.2", "settings": {"beta": 2}}}
+    study = load(tmp_path, references=rows)
+    assert study.references[0].reported == "91.2"
+    assert load(tmp_path, "dataset=fashion_mnist", references=rows).references[0].reported is None
+    worded = load(tmp_path, references={"a": {"title": "A", "settings": {"beta": 2}}})
+    other = load(tmp_path, references={"a": {"settings": {"beta": 3}}})
+    assert spec_differences(study.spec(), worded.spec()) == []
+    assert spec_differences(study.spec(), other.spec()) == ["references.a.settings.beta: 2.0 → 3.0"]
 
 
 # ---- start points ----

@@ -42,6 +42,10 @@ class Row:
     """As `vaeexp.record.protocol`."""
     settings: dict[str, Any]
     """dataset, binarisation, likelihood and posterior by name."""
+    beta: float | None
+    """What it was trained with."""
+    reported: str | None = None
+    """What the source of a reference printed for it, in words."""
 
     @property
     def value(self) -> float:
@@ -119,6 +123,7 @@ def _found(results: Results, runs: pd.DataFrame, number: int, role: str) -> Row:
         runs=runs.sort_values(["value", "number"]),
         protocol=protocol,
         settings={name: values.get(name, fixed(results, name)) for name in CHANGES},
+        beta=values.get("beta", fixed(results, "beta")),
     )
 
 
@@ -139,6 +144,8 @@ def _reference(results: Results, name: str, given: dict[str, Any], runs: pd.Data
         runs=runs.sort_values(["value", "number"]),
         protocol=dict(recorded) if recorded else protocol,
         settings={key: values.get(key, fixed(results, key)) for key in CHANGES},
+        beta=values.get("beta", fixed(results, "beta")),
+        reported=given.get("reported"),
     )
 
 

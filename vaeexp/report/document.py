@@ -70,7 +70,11 @@ def _table_list(results: Results) -> list[tuple[str, str, Callable[[], list[str]
         ),
         *((f"By {escape(label(name))}", DESCRIBES, lambda name=name: [by_choice(results, name)]) for name in choices),
         ("By component count", DESCRIBES, lambda: [by_components(results)]),
-        ("Classes served by each component", "On test images, of the best mixture.", lambda: [component_table(results)]),
+        (
+            "Classes served by each component",
+            "On test images, of the best mixture.",
+            lambda: [component_table(results)],
+        ),
         (
             "Matched pairs",
             "Runs that share configuration and seed and differ in one parameter alone; validation −ELBO, in nats per image.",

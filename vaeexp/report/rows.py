@@ -1,5 +1,6 @@
 """The chapter that sets confirmed configurations and references side by side, a table for each protocol."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -50,7 +51,7 @@ def protocol_rows(results: Results) -> list[str]:
         title = title if title not in titles else f"{title} ({len(titles) + 1})"
         titles.add(title)
         blocks += [heading(escape(title), 3), _protocol_words(group), _likelihood_table(results, group)]
-        blocks += [block for block in (*_quality(group), published(results, group)) if block]
+        blocks += [block for block in (*_quality(group), published(results, group), _reported(results, group)) if block]
     references = [row for row in found if row.reference is not None]
     if references:
         blocks.append(_cost(references))
@@ -124,10 +125,17 @@ def _likelihood_table(results: Results, group: list[Row]) -> str:
     columns.append(("active units", lambda row: number(_mean(row.runs, "test/active_units"), 1).removesuffix(".0")))
     if size:
         columns.append(("nats per sub-pixel", lambda row: number(_mean(row.runs, total) / size, 4)))
+        if not plain and any(row.beta not in (None, 1) for row in group):
+            columns.append(("test distortion + β·rate per sub-pixel", lambda row: _loss_per_sub_pixel(row, size)))
     columns += [
         ("bits per dimension", lambda row: _figure(row.runs, "test/bits_per_dimension", 3)),
         ("train loss, last epoch", lambda row: _train_loss(results, row)),
     ]
+    if size and "(squared error)" in group[0].protocol.get("likelihood", ""):
+        # −log p(x|z) is the summed squared error and this constant, which notebooks leave out.
+        constant = 0.5 * size * math.log(math.pi)
+        title = "train loss, last epoch, as squared error + β·rate"
+        columns.append((title, lambda row: _train_loss(results, row, less=constant)))
     return _table(columns, group, last=("setting", lambda row: escape(row.setting)))
 
 
@@ -184,13 +192,28 @@ def _span(counts: pd.Series) -> str:
     return f"{low:,}" if low == high else f"{low:,}–{high:,}"
 
 
-def _train_loss(results: Results, row: Row) -> str:
+def _train_loss(results: Results, row: Row, less: float = 0.0) -> str:
     epochs = results.epochs
     own = epochs[epochs["replica"] & epochs["number"].isin(row.runs["number"])]
     if own.empty or "train/loss" not in own:
         return "–"
     last = own.sort_values("epoch").groupby("number")["train/loss"].last()
-    return interval_text(mean_interval(last.dropna().to_numpy(float)))
+    return interval_text(mean_interval(last.dropna().to_numpy(float) - less))
+
+
+def _loss_per_sub_pixel(row: Row, size: int) -> str:
+    """What the row was trained to make small, on test images."""
+    if row.beta is None:
+        return "–"
+    return number((_mean(row.runs, "test/distortion") + row.beta * _mean(row.runs, "test/rate")) / size, 4)
+
+
+def _reported(results: Results, group: list[Row]) -> str:
+    """What the sources of the references printed; nothing on a part of the data, which they did not use."""
+    if ((results.study.get("record") or {}).get("data") or {}).get("subset"):
+        return ""
+    lines = [f"- {escape(row.title)}: {escape(row.reported)}" for row in group if row.reported]
+    return "Reported elsewhere, as the study file has it:\n\n" + "\n".join(lines) if lines else ""
 
 
 def _cost(references: list[Row]) -> str:
