@@ -120,7 +120,28 @@ def test_pieces_of_any_size_estimate_the_same(budget):
     estimate = nll(model, x, 400, budget=budget)
     assert estimate.shape == (7,)
     torch.testing.assert_close(estimate, exact, rtol=0, atol=0.2)
-    assert torch.equal(estimate, nll(model, x, 400, budget=budget))
+    torch.testing.assert_close(estimate, nll(model, x, 400), rtol=1e-6, atol=1e-6)
+
+
+def test_an_image_s_estimate_depends_on_its_place_and_on_no_other_image():
+    model = LinearGaussian(2, flaw=0.4)
+    x, _ = observed(model, 7)
+    torch.testing.assert_close(nll(model, x, 70)[:3], nll(model, x[:3], 70), rtol=1e-6, atol=1e-6)
+
+
+def test_a_smaller_k_takes_the_first_of_the_draws():
+    model = LinearGaussian(1, flaw=0.4)
+    x, _ = observed(model, 1)
+    many, few = ([] for _ in range(2))
+    for codes, samples in ((many, 120), (few, 70)):
+        hook = model.decoder.register_forward_hook(
+            lambda _module, inputs, _output, codes=codes: codes.append(inputs[0].reshape(-1))
+        )
+        nll(model, x, samples)
+        hook.remove()
+    many, few = (torch.cat(codes[1:]) for codes in (many, few))  # the first call measures the memory
+    assert torch.equal(many[:70], few)
+    assert len(many) == 120
 
 
 def test_the_budget_bounds_the_rows_decoded_at_once():

@@ -4,11 +4,12 @@ Shapes: N images, B images at a time, S samples at a time, L latent dimensions. 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
+from sweeps.seeds import seed_of
 from vaeexp.vae import VAE, Terms
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
 
 _BATCH = 1000
 _BUDGETS = {"cpu": 2**23}  # bytes; a share of the cache, beyond which more is slower
+_UNIT = 50
+"""Samples of an image drawn at once; a part of what the draws are."""
 _BUDGET = 2**30  # bytes, elsewhere: enough to fill an accelerator
 
 
@@ -54,30 +57,39 @@ def importance_weighted_nll(
     An upper bound on −log p(x) in expectation, which falls to it as k grows (Burda et al. 2016, eq. 8).
 
     Images and samples are taken in pieces, so that a piece's activations fit in about `budget` bytes (by default what
-    suits the device). The draws depend on the seed and on the size of the pieces. `progress` is told after each piece how
-    many codes are done and of how many.
+    suits the device). The draws depend on the seed, the place of the image and L alone, and those for a smaller k come
+    first: neither the pieces nor the device change more than the rounding. `progress` is told after each piece how many
+    codes are done and of how many.
     """
     device = vae.latent_mask.device
     rows = image_rows(vae, budget)
-    block = max(1, min(len(images), rows // importance_samples))
-    samples = max(1, min(importance_samples, rows // block))
-    generator = torch.Generator(device).manual_seed(seed)
+    unit = min(_UNIT, importance_samples)
+    block, samples = max(1, min(len(images), rows // unit)), max(1, min(unit, rows))
     prior = vae.prior_distribution()
     bounds = []
     for start in range(0, len(images), block):
         x = images[start : start + block].to(device)
         posterior = vae.encode(x)
         total = torch.full((len(x),), -math.inf, dtype=torch.float64)  # running log Σ of weights, [B]
-        for first in range(0, importance_samples, samples):
-            shape = (min(samples, importance_samples - first), *posterior.mean.shape)
-            noise = torch.randn(shape, generator=generator, device=device, dtype=posterior.mean.dtype)
-            z, log_q = posterior.rsample_and_log_prob(noise)  # [S, B, L], [S, B]
-            log_weights = vae.decode(z).log_prob(x) + prior.log_prob(z) - log_q
-            total = torch.logaddexp(total, log_weights.cpu().double().logsumexp(0))
-            if progress:
-                progress(start * importance_samples + (first + len(z)) * len(x), len(images) * importance_samples)
+        done = 0
+        for noise in _draws(len(vae.latent_mask), range(start, start + len(x)), importance_samples, seed):
+            for part in noise.to(posterior.mean).split(samples):
+                z, log_q = posterior.rsample_and_log_prob(part)  # [S, B, L], [S, B]
+                log_weights = vae.decode(z).log_prob(x) + prior.log_prob(z) - log_q
+                total = torch.logaddexp(total, log_weights.cpu().double().logsumexp(0))
+                done += len(part) * len(x)
+                if progress:
+                    progress(start * importance_samples + done, len(images) * importance_samples)
         bounds.append(math.log(importance_samples) - total)
     return torch.cat(bounds)
+
+
+def _draws(latent_size: int, places: range, importance_samples: int, seed: int) -> Iterator[Tensor]:
+    """Standard normal draws for the images at these places, [≤ `_UNIT`, B, L] at a time; one generator for each image."""
+    generators = [torch.Generator().manual_seed(seed_of(f"{seed}/importance/{place}")) for place in places]
+    for first in range(0, importance_samples, _UNIT):
+        drawn = torch.stack([torch.randn(_UNIT, latent_size, generator=each) for each in generators], dim=1)
+        yield drawn[: importance_samples - first]
 
 
 def image_rows(vae: VAE, budget: int | None = None) -> int:
