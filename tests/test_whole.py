@@ -104,6 +104,13 @@ def test_mlflow_holds_what_the_study_holds(place, swept, monkeypatch):
         files = {file.path for file in client.list_artifacts(run.info.run_id, "trial")}
         assert {"trial/weights.safetensors", "trial/settings.json", "trial/pictures.npz"} <= files
         assert len(client.list_artifacts(run.info.run_id, "images")) > 0
+        drawn = {file.path for file in client.list_artifacts(run.info.run_id, "trial/pictures")}
+        if row["replica"] and "confirm" in row["roles"]:
+            kinds = ("samples", "reconstructions", "latent_interpolations", "pixel_interpolations", "traversals")
+            assert {f"trial/pictures/{kind}.png" for kind in kinds} <= drawn
+            assert "trial/evaluation.npz" in files
+        else:
+            assert not drawn, "only what has seen the test images"
         assert run.inputs.dataset_inputs[0].dataset.name == "MNIST, 5,000-image subset"
 
 

@@ -113,7 +113,7 @@ class Finish:
             labels = torch.from_numpy(np.asarray(dataset.test.labels, dtype=np.int64))
             drawn |= gallery(model, images, labels, seed=self._seed)
             _save_arrays(folder / EVALUATION, evaluation_arrays(model, dataset, images, seed=self._seed))
-            write_grids(folder / "pictures", drawn)
+            write_grids(folder, drawn)
         _save_arrays(folder / "pictures.npz", drawn)
         write_json(
             folder / "result.json",
