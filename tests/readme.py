@@ -35,7 +35,8 @@ def parts() -> dict[str, str]:
             ("references", ReferenceRow),
         )
     }
-    return found | {"study:samplers": _named(SAMPLERS), "study:pruners": _named(PRUNERS), "data:files": _files()}
+    found |= {"study:samplers": _named(SAMPLERS), "study:pruners": _named(PRUNERS)}
+    return found | {"data:files": _files(), "studies": _studies()}
 
 
 def markers(text: str) -> list[str]:
@@ -91,6 +92,17 @@ def _named(table: Mapping[str, Any]) -> str:
         )
         rows.append(f"| `{name}` | {' '.join(row.settings.__doc__.split())} | {options or 'none'} |")
     return "\n".join(rows)
+
+
+def _studies() -> str:
+    """The studies that come with vaeexp, with what they ask."""
+    from sweeps.studyfile import list_studies
+
+    # Not those of the current folder, which a user may have put there.
+    found = {path.stem for path in (ROOT / "studies").glob("*.yaml")}
+    rows = ["| Study | Question |", "| --- | --- |"]
+    listed = [study for study in list_studies(shipped=ROOT / "studies") if study.name in found]
+    return "\n".join([*rows, *(f"| `{study.name}` | {study.question} |" for study in listed)])
 
 
 def _files() -> str:

@@ -24,12 +24,8 @@ LAYERS = (
     {"figures"},
     {"report"},
     {
-        "assessment",
-        "drawing",
         "execution",
-        "exporting",
         "finish",
-        "finished",
         "inspect",
         "job",
         "plan",
@@ -42,6 +38,7 @@ LAYERS = (
         "sweep",
         "worker",
     },
+    {"saved"},
     {"cli"},
 )
 """A module of vaeexp imports from its own layer and from those before it."""

@@ -152,7 +152,11 @@ class LiveProgress:
         room = max(3, self.console.height - len(finished) - 6)
         for row in running[:room]:
             table.add_row(
-                row.trial.name, self._epoch(row), _value(row.value), "running", _one_line(_settings(row.trial))
+                row.trial.name,
+                self._epoch(row),
+                _value(row.value),
+                self._doing(row),
+                _one_line(_settings(row.trial)),
             )
         if len(running) > room:
             table.add_row(f"and {len(running) - room} more", "", "", "running", "")
@@ -196,8 +200,16 @@ class LiveProgress:
             return (last_epochs - first_epochs) / (last_time - first_time)
         return last_epochs / last_time if last_time > 0 else None
 
+    def _doing(self, running: Running) -> str:
+        """Figures on the test set can take longer than all epochs together, and nothing moves while they are made."""
+        last = self._epochs(running) == running.epoch + 1
+        return "last epoch, then test" if running.trial.test and last else "running"
+
+    def _epochs(self, running: Running) -> Any:
+        return running.trial.params.get("epochs", self.epochs)
+
     def _epoch(self, running: Running) -> str:
-        total: Any = running.trial.params.get("epochs", self.epochs)
+        total = self._epochs(running)
         return f"{running.epoch}/{total}" if total else str(running.epoch)
 
     def _without(self, trial: "Trial") -> tuple[Running, ...]:

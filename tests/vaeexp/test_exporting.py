@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from finished_runs import finished_run
+from saved_runs import finished_run
 from torch import nn
 
 from sweeps.errors import UserError
-from vaeexp.exporting import FILES, export_run
-from vaeexp.finished import open_run
 from vaeexp.likelihoods import LIKELIHOODS
 from vaeexp.networks import NETWORKS
 from vaeexp.posteriors import POSTERIORS
+from vaeexp.saved.exporting import FILES, export_run
+from vaeexp.saved.run import open_run
 
 TINY = {"hidden": (6,), "channels": (4, 6), "latent_size": 3}
 GREY = {"binarisation": "none"}

@@ -1,6 +1,7 @@
 """The live display: what it says, that it fits, and that no terminal makes it fail."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -94,6 +95,16 @@ def test_a_trials_own_number_of_epochs_is_shown() -> None:
     progress = LiveProgress(screen(), study="s", epochs=30, clock=Clock())
     progress.trial_started(trial(1, epochs=12), resumed=False)
     assert "0/12" in rendered(progress)
+
+
+def test_a_trial_that_will_be_tested_says_so_in_its_last_epoch() -> None:
+    progress = LiveProgress(screen(), study="beta_mnist", epochs=30, clock=Clock())
+    tested = replace(trial(6), replica=True, test=True)
+    for each, epoch in ((tested, 28), (trial(7), 29)):
+        progress.trial_started(replace(each, epoch=epoch), resumed=True)
+    assert "then test" not in rendered(progress)
+    progress.epoch_finished(tested, Progress(number=6, epoch=29, value=100.0))
+    assert "last epoch, then test" in rendered(progress)
 
 
 def test_only_the_newest_finished_trials_stay() -> None:

@@ -10,7 +10,7 @@ import click
 
 from sweeps.errors import UserError
 from vaeexp import __version__
-from vaeexp.cli import drawing, finished, looking, running
+from vaeexp.cli import drawing, looking, running, saved
 
 __all__ = ["cli", "main"]
 
@@ -26,7 +26,7 @@ def cli() -> None:
 
 for command in (
     *(running.sweep, running.report, running.ui),
-    *(finished.evaluate, finished.export),
+    *(saved.evaluate, saved.export),
     *(drawing.sample, drawing.reconstruct, drawing.interpolate, drawing.traverse, drawing.embed),
     *(looking.studies, looking.show, looking.status, looking.trial, looking.completion),
 ):

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vaeexp.cli.finished import count_option, on_run, open_given, saying, split_option, writing
 from vaeexp.cli.options import data_option
+from vaeexp.cli.saved import count_option, on_run, open_given, saying, split_option, writing
 
 if TYPE_CHECKING:
-    from vaeexp.drawing import Drawing
-    from vaeexp.finished import Run
+    from vaeexp.saved.drawing import Drawing
+    from vaeexp.saved.run import Run
 
 __all__ = ["embed", "interpolate", "reconstruct", "sample", "traverse"]
 
@@ -48,7 +48,7 @@ def sample(
 
     RUN is as for `vaeexp evaluate`. It needs no images. What is shown is the mean of p(x|z) at each code z drawn.
     """
-    from vaeexp.drawing import draw_samples
+    from vaeexp.saved.drawing import draw_samples
 
     opened, _ = open_given(run, runs, storage)
     _write(draw_samples(opened, count, component=component, seed=seed), opened, output, "samples.png")
@@ -76,8 +76,8 @@ def reconstruct(
 
     RUN is as for `vaeexp evaluate`.
     """
-    from vaeexp.drawing import draw_reconstructions
-    from vaeexp.finished import open_images
+    from vaeexp.saved.drawing import draw_reconstructions
+    from vaeexp.saved.run import open_images
 
     opened, notes = open_given(run, runs, storage)
     images = open_images(opened, data, split=split, count=count, seed=seed, say=saying(notes))
@@ -113,8 +113,8 @@ def interpolate(
 
     RUN is as for `vaeexp evaluate`.
     """
-    from vaeexp.drawing import KINDS, draw_interpolations
-    from vaeexp.finished import open_images
+    from vaeexp.saved.drawing import KINDS, draw_interpolations
+    from vaeexp.saved.run import open_images
 
     opened, notes = open_given(run, runs, storage)
     images = open_images(opened, data, count=2 * pairs, seed=seed, say=saying(notes))
@@ -144,8 +144,8 @@ def traverse(
 
     RUN is as for `vaeexp evaluate`. Each dimension goes 2.5 standard deviations of the aggregate posterior to either side: that of test images when they are given or in the user's cache, else that of images the model draws itself. A model of two dimensions is drawn as a plane too, in manifold.png beside the other file.
     """
-    from vaeexp.drawing import draw_manifold, draw_traversals, generated_images
-    from vaeexp.finished import open_images, own_data
+    from vaeexp.saved.drawing import draw_manifold, draw_traversals, generated_images
+    from vaeexp.saved.run import open_images, own_data
 
     opened, notes = open_given(run, runs, storage)
     root = own_data(opened, data)
@@ -173,8 +173,8 @@ def embed(
 
     RUN is as for `vaeexp evaluate`. It is the t-SNE map of the posterior means of test images, coloured by class. The file with the same name and the ending .csv has the place, class, point and code of each.
     """
-    from vaeexp.drawing import draw_map, write_map
-    from vaeexp.finished import open_images
+    from vaeexp.saved.drawing import draw_map, write_map
+    from vaeexp.saved.run import open_images
 
     opened, notes = open_given(run, runs, storage)
     images = open_images(opened, data, count=count, most=2000, seed=seed, say=saying(notes))
@@ -188,7 +188,7 @@ def embed(
 
 def _write(drawing: "Drawing", run: "Run", output: Path | None, default: str, *, named: bool | None = None) -> Path:
     """Write a picture and say where it is."""
-    from vaeexp.drawing import write_drawing
+    from vaeexp.saved.drawing import write_drawing
 
     path = output or Path(default)
     with writing(path):

@@ -18,8 +18,8 @@ from vaeexp.evaluation.generation import to_uint8
 from vaeexp.evaluation.nll import image_rows
 from vaeexp.figures.gallery import interpolation_figure, map_figure, traversal_figure
 from vaeexp.figures.tiles import labelled, tiles
-from vaeexp.finished import Images, Run
 from vaeexp.priors import GaussianMixture
+from vaeexp.saved.run import Images, Run
 
 __all__ = [
     "KINDS",

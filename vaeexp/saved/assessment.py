@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from vaeexp.evaluation.classifier import open_classifier
 from vaeexp.evaluation.nll import bits_per_dimension
 from vaeexp.finish import test_figures
-from vaeexp.finished import Images, Run
 from vaeexp.inspect import print_table
 from vaeexp.record import protocol
+from vaeexp.saved.run import Images, Run
 from vaeexp.terminal import figure, write_line
 
 if TYPE_CHECKING:

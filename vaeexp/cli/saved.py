@@ -15,7 +15,7 @@ from vaeexp.cli.options import data_option, runs_option, storage_option
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from vaeexp.finished import Run
+    from vaeexp.saved.run import Run
 
 __all__ = ["count_option", "evaluate", "export", "on_run", "open_given", "saying", "split_option", "writing"]
 
@@ -81,8 +81,8 @@ def evaluate(
 
     RUN is STUDY/trial-0007, STUDY/replica-0003, STUDY for its best run, or a folder with its files. Prints −ELBO, importance-weighted NLL, active units, reconstruction errors and, where there are classes, inception score and Fréchet distance, with the protocol they hold under. With the run's own number of samples they are the figures that its study recorded. Images other than the run's own are refused.
     """
-    from vaeexp.assessment import evaluate_run, print_evaluation, progress_bar
-    from vaeexp.finished import open_images
+    from vaeexp.saved.assessment import evaluate_run, print_evaluation, progress_bar
+    from vaeexp.saved.run import open_images
     from vaeexp.terminal import open_console
     from vaeexp.training.checkpoint import write_json
 
@@ -121,7 +121,7 @@ def export(*, run: str, runs: Path, storage: str | None, output: Path) -> None:
 
     RUN is as for `vaeexp evaluate`. DIR gets encoder.pt2 and decoder.pt2, which PyTorch loads by itself, the weights as safetensors, the settings, and a README.txt that says how to use them.
     """
-    from vaeexp.exporting import export_run
+    from vaeexp.saved.exporting import export_run
 
     opened, _ = open_given(run, runs, storage)
     with writing(output):
@@ -133,7 +133,7 @@ def open_given(run: str, runs: Path, storage: str | None) -> "tuple[Run, Console
     """The run, and the console for notes, that of the standard error."""
     from rich.console import Console
 
-    from vaeexp.finished import open_run
+    from vaeexp.saved.run import open_run
     from vaeexp.terminal import tolerant
 
     return open_run(run, runs, storage), tolerant(Console(stderr=True, highlight=False))

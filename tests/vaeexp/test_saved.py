@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from finished_runs import finished_run
 from mnist_files import write_files
 from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file, save_file
+from saved_runs import finished_run
 
-from vaeexp.assessment import progress_bar
 from vaeexp.cli import cli, main
-from vaeexp.drawing import draw_samples
-from vaeexp.finished import open_run
+from vaeexp.saved.assessment import progress_bar
+from vaeexp.saved.drawing import draw_samples
+from vaeexp.saved.run import open_run
 
 STUDY = """
 question: Does a finished run say again what its study said?

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sweeps.errors import UserError
 from vaeexp import __version__
-from vaeexp.finished import Run
+from vaeexp.saved.run import Run
 from vaeexp.training.checkpoint import SETTINGS, WEIGHTS
 from vaeexp.vae import VAE
 
