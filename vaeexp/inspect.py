@@ -162,7 +162,12 @@ def _course_rows(study: "Study") -> list[tuple[str, str]]:
     budget = {name: getattr(study.budget, name) for name in ("trials", "seconds", "epochs", "stale_trials")}
     rows = [("seed", str(study.seed)), ("sampler", _options(spec["sampler"])), ("pruner", _options(spec["pruner"]))]
     rows.append(("budget", params_text({name: value for name, value in budget.items() if value is not None})))
-    return [*rows, *((part, _options(spec[part])) for part in ("confirm", "compare") if spec.get(part))]
+    rows += [("start", params_text(point)) for point in study.start]
+    rows += [(part, _options(spec[part])) for part in ("confirm", "compare") if spec.get(part)]
+    for row in study.references:
+        base = "the best setting" if row.base == "best" else "as fixed"
+        rows.append(("reference", f"{row.title}: {', '.join(filter(None, [base, params_text(row.settings)]))}"))
+    return rows
 
 
 def _options(options: dict[str, Any]) -> str:

@@ -253,6 +253,9 @@ def test_show_tells_what_is_fixed_searched_and_default() -> None:
     assert ["train", "beta", "searched"] in rows
     assert ["pruner", "median", "startup_trials=8", "warmup_epochs=5"] in rows
     assert ["budget", "trials=40"] in rows
+    shown = run("show", "beta_strip_mnist")
+    assert "\nstart      beta=0.0001\n" in shown
+    assert "\nreference  autoencoder: as fixed, posterior=deterministic beta=0\n" in shown
 
 
 # ---- status and trial, on a storage as the driver writes it ----
