@@ -178,7 +178,7 @@ def _panel(axes: Axes, group: Sequence[tuple[Row, pd.DataFrame]], name: str, sty
         if len(curve) == 1:
             axes.scatter(curve["epoch"], curve[name], color=colour, s=20, zorder=3)
     axes.set_xlim(min(1.0, last - 1), last)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     high = axes.get_ylim()[1]
     if any((value > high).any() for value in values):
         note(axes, f"values above {high:,.0f} are cut off")
@@ -197,7 +197,9 @@ def _scale(axes: Axes, values: Sequence[np.ndarray]) -> None:
         axes.set_ylim(0, 1.6 * settled.max())
         return
     low, high = robust_limits(settled)
-    high = max(high, float(ends.max()) + 0.08 * float(np.ptp(ends)))
+    # Of a short line beside long ones the better part stays in sight.
+    thirds = max(float(value[len(value) // 3]) for value in values)
+    high = max(high, thirds, float(ends.max()) + 0.08 * float(np.ptp(ends)))
     axes.set_ylim(low, high)
 
 
