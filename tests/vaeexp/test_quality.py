@@ -57,8 +57,10 @@ def test_tells_two_classes_apart_and_is_trained_once(tmp_path, cache, channels, 
     assert first.accuracy == 1
     assert first.binarised == (binarisation != "none")
     assert len(said) == 2
+    state = torch.get_rng_state()
     second = open_classifier(data, say=said.append)
     assert len(said) == 2, "nothing is trained the second time"
+    assert torch.equal(state, torch.get_rng_state())
     assert second.accuracy == first.accuracy
     for ours, theirs in zip(first.model.state_dict().values(), second.model.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs)
@@ -167,6 +169,15 @@ def test_inception_score_is_its_definition():
     )
     assert inception_score(logits) == pytest.approx(expected.mean().exp().item(), rel=1e-12)
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_inception_score_is_the_same_to_the_bit_whatever_was_drawn_before():
+    logits = torch.randn(500, 10, generator=torch.Generator().manual_seed(0))
+    scores = set()
+    for seed in range(20):
+        torch.manual_seed(seed)
+        scores.add(inception_score(logits))
+    assert len(scores) == 1
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -122,7 +122,8 @@ def _load(folder: Path, dataset: "Dataset") -> Classifier | None:
 
     try:
         accuracy = float(json.loads((folder / _FACTS).read_text(encoding="utf-8"))["accuracy"])
-        model = ImageClassifier(dataset.image_shape, len(dataset.classes))
+        with torch.random.fork_rng(devices=[]):
+            model = ImageClassifier(dataset.image_shape, len(dataset.classes))
         model.load_state_dict(load_file(folder / _FILE))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError):
         return None

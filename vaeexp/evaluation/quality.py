@@ -63,11 +63,14 @@ def inception_score(logits: Tensor) -> float:
     from torchmetrics.image.inception import InceptionScore
 
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        # It keeps all logits, which are few; one part has no spread; and it shuffles, with the global generator.
+        # It keeps all logits, which are few; one part has no spread; and it shuffles with the global generator, which
+        # decides the order of summation and with it the last digit.
         warnings.simplefilter("ignore", UserWarning)
+        torch.default_generator.manual_seed(0)
         metric = InceptionScore(feature=_Given(logits.shape[1]), splits=1)
         metric.update(logits.cpu().double().log_softmax(1).clamp(min=_LEAST_LOG_PROBABILITY))
-        return metric.compute()[0].item()
+        # Rounding can leave it just outside its bounds.
+        return min(max(1.0, metric.compute()[0].item()), float(logits.shape[1]))
 
 
 def frechet_distance(first: Tensor, second: Tensor) -> float:
