@@ -143,9 +143,8 @@ def _reassign(replica_study: optuna.Study, replicas: Sequence["Replica"]) -> Non
     for trial in replica_study.get_trials(deepcopy=False):
         attrs = trial.user_attrs
         replica = next((replica for replica in replicas if _is_run_of(trial, replica)), None)
-        if replica is None and attrs.get(
-            "reference"
-        ):  # a row of a setting that is no longer the best, or of an older file
+        if replica is None and attrs.get("reference"):
+            # Its setting is no longer the best, or its row stood in an older file.
             reassigned[str(trial.number)] = {"roles": [], "pair": None, "reference": None}
         elif replica is not None:
             serves = _serves(trial, replica)

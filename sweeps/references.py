@@ -62,13 +62,16 @@ def read_references(content: Any, raw: Mapping[str, Any], sections: Sections, so
     """The `references:` part: name → title, base, seeds and settings, each setting checked by its section.
 
     Raises:
-        UserError: for the first setting that does not exist or has a value that it cannot have.
+        UserError: for the first setting that does not exist or has a value that it cannot have, and for a row that
+            repeats an earlier one.
     """
-    references = []
+    references: list[Reference] = []
     for name, given in read_mapping(content, "references", source).items():
         path = f"references.{name}"
         row = read_model(ReferenceRow, given, path, source, noun="key of a reference")
         settings = _checked(row.settings, raw, sections, f"{path}.settings", source)
+        if twin := next((known for known in references if (known.base, known.settings) == (row.base, settings)), None):
+            raise source.error(path, f"is the same as references.{twin.name}; should differ in settings or base.")
         references.append(
             Reference(
                 name=str(name),

@@ -84,16 +84,7 @@ def _confirming(bases: list[_Configuration], study: "Study", seeds: "_Seeds") ->
     if study.confirm is None:
         return
     for base in bases[: study.confirm.top]:
-        for index, seed in enumerate(seeds.of(base.params, study.confirm.seeds)):
-            yield Replica(
-                of=base.number,
-                params=base.params,
-                seed=seed,
-                seed_index=index,
-                roles=("confirm",),
-                pair=None,
-                test=True,
-            )
+        yield from _tested(base, seeds.of(base.params, study.confirm.seeds), "confirm")
 
 
 def _comparing(bases: list[_Configuration], study: "Study", seeds: "_Seeds") -> Iterator[Replica]:
@@ -127,18 +118,25 @@ def _referring(bases: list[_Configuration], study: "Study", seeds: "_Seeds") -> 
         if row.base == "best" and not bases:
             continue
         base = bases[0] if row.base == "best" else _Configuration(None, {})
-        params = {**base.params, **row.settings}
-        for index, seed in enumerate(seeds.of(params, row.seeds)):
-            yield Replica(
-                of=base.number,
-                params=params,
-                seed=seed,
-                seed_index=index,
-                roles=("reference",),
-                pair=None,
-                test=True,
-                reference=row.name,
-            )
+        changed = _Configuration(base.number, {**base.params, **row.settings})
+        yield from _tested(changed, seeds.of(changed.params, row.seeds), "reference", row.name)
+
+
+def _tested(
+    configuration: _Configuration, seeds: list[int], role: str, reference: str | None = None
+) -> Iterator[Replica]:
+    """A configuration with each of these seeds, evaluated on test images."""
+    for index, seed in enumerate(seeds):
+        yield Replica(
+            of=configuration.number,
+            params=configuration.params,
+            seed=seed,
+            seed_index=index,
+            roles=(role,),
+            pair=None,
+            test=True,
+            reference=reference,
+        )
 
 
 def _changed(params: Mapping[str, Any], name: str, value: Any, space: Space) -> dict[str, Any] | None:

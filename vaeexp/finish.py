@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from sweeps.lanes import Outcome
 from vaeexp.evaluation.classifier import open_classifier
 from vaeexp.evaluation.gallery import gallery, latent_arrays, write_grids
-from vaeexp.evaluation.generation import grid, pictures, write_png
+from vaeexp.evaluation.generation import grids, pictures, write_png
 from vaeexp.evaluation.latent import component_classes, component_weights, rate_per_dimension
 from vaeexp.evaluation.nll import evaluate_test
 from vaeexp.evaluation.quality import generation_figures
@@ -57,11 +57,11 @@ def test_figures(
     return figures | (generation_figures(vae, images, classifier, seed=seed) if classifier else {})
 
 
-def evaluation_arrays(vae: VAE, dataset: "Dataset", images: Tensor, *, seed: int) -> dict[str, np.ndarray]:
-    """What plots of the latent space are made of, from test targets [N, C, H, W]: embedding, labels, classes, rate per
+def evaluation_arrays(
+    vae: VAE, images: Tensor, labels: Tensor, classes: Sequence[str], *, seed: int
+) -> dict[str, np.ndarray]:
+    """What plots of the latent space are made of, from test targets [N, C, H, W] and their labels [N]: embedding, labels, classes, rate per
     dimension and, of a mixture, the classes that its components serve. Those that a model does not have are missing."""
-    labels = torch.from_numpy(np.asarray(dataset.test.labels, dtype=np.int64))
-    classes = dataset.classes or ()
     found: dict[str, np.ndarray | Tensor | None] = {
         **latent_arrays(vae, images, labels, classes, seed=seed),
         "rate_per_dimension": rate_per_dimension(vae, images, seed=seed),
@@ -86,13 +86,9 @@ class Finish:
 
     def pictures(self, lane: Lane, state: State, which: str, folder: Path) -> dict[str, str]:
         drawn = pictures(self._model(lane, state[which], state["buffers"]), self._shown(lane), seed=self._seed)
-        pairs = np.concatenate([drawn["originals"], drawn["reconstructions"]])
-        grids = {
-            "reconstructions": grid(pairs, columns=len(drawn["originals"])),
-            "samples": grid(drawn["samples"], columns=8),
-        }
+        shown = {name: drawn[name] for name in ("originals", "reconstructions", "samples")}
         paths = {}
-        for name, image in grids.items():
+        for name, image in grids(shown).items():
             path = folder / f"epoch-{lane.epoch:04d}-{name}.png"
             write_png(path, image)
             paths[name] = str(path)
@@ -112,7 +108,9 @@ class Finish:
             images = test_targets(dataset, self._seed)
             labels = torch.from_numpy(np.asarray(dataset.test.labels, dtype=np.int64))
             drawn |= gallery(model, images, labels, seed=self._seed)
-            _save_arrays(folder / EVALUATION, evaluation_arrays(model, dataset, images, seed=self._seed))
+            _save_arrays(
+                folder / EVALUATION, evaluation_arrays(model, images, labels, dataset.classes or (), seed=self._seed)
+            )
             write_grids(folder, drawn)
         _save_arrays(folder / "pictures.npz", drawn)
         write_json(

@@ -90,7 +90,7 @@ def settings_of(study: "Study") -> Settings:
 def largest(study: "Study", name: str) -> int:
     """The largest value of a whole-number setting that a trial or a reference of this study can have."""
     searched = study.space.maximum(name) or settings_of(study).flat()[name]
-    return max(int(searched), *(int(row.settings.get(name, 0)) for row in study.references), 0)
+    return max([int(searched), *(int(row.settings.get(name, 0)) for row in study.references)])
 
 
 def maxima_of(study: "Study") -> dict[str, int]:

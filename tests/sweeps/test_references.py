@@ -72,6 +72,7 @@ def test_a_reference_is_read_with_its_defaults_and_goes_into_the_record(tmp_path
         ({"a": {"settngs": {}}}, ["references.a.settngs", "settings"]),
         ({"a": {"base": "worst"}}, ["references.a.base", "'worst'", "best"]),
         ({"a": {"seeds": 0}}, ["references.a.seeds", "0"]),
+        ({"a": {"settings": {"beta": 2}}, "b": {"settings": {"beta": 2.0}}}, ["references.b", "same as references.a"]),
         ([1], ["references"]),
     ],
 )

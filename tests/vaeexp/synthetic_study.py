@@ -377,3 +377,8 @@ def part(results: Results, trials: pd.DataFrame, study: dict | None = None) -> R
     epochs = results.epochs[np.array([key in kept for key in keys], dtype=bool)]
     study = results.study if study is None else study
     return Results(results.name, study, trials.reset_index(drop=True), epochs.reset_index(drop=True))
+
+
+def texts(figure):
+    """All words inside the axes of a figure."""
+    return [text.get_text() for axes in figure.axes for text in axes.texts]

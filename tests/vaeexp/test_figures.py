@@ -11,6 +11,7 @@ from synthetic_study import (
     make_results,
     part,
     study_attributes,
+    texts,
     thin_studies,
     with_references,
     write_pictures,
@@ -25,18 +26,6 @@ from vaeexp.figures.pictures import best_pictured, best_samples, beta_strip, com
 from vaeexp.figures.progress import history, learning_curves
 from vaeexp.figures.style import decade_labels, robust_limits, save
 from vaeexp.figures.tradeoff import frontier, rate_distortion
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    runs = tmp_path_factory.mktemp("runs")
-    made = make_results(folder=runs / "trials" / "beta_mnist")
-    write_pictures(made, runs)
-    return made
-
-
-def texts(figure):
-    return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
 def points(axes):

@@ -4,23 +4,11 @@ import numpy as np
 import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
-from synthetic_study import make_results, part, write_pictures
+from synthetic_study import part, texts
 
 from vaeexp.figures import FIGURES
 from vaeexp.figures.gallery import interpolations, latent_map, latent_plane, map_figure, traversal_figure, traversals
 from vaeexp.figures.pictures import best_evaluated, best_pictured, read_evaluation
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    runs = tmp_path_factory.mktemp("runs")
-    made = make_results(folder=runs / "trials" / "beta_mnist")
-    write_pictures(made, runs)
-    return made
-
-
-def texts(figure):
-    return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
 def image_of(figure):

@@ -2,21 +2,13 @@
 
 import numpy as np
 import pytest
-from synthetic_study import make_results, part, write_pictures
+from synthetic_study import part
 
 from vaeexp.figures import FIGURES
 from vaeexp.figures.latent import COMPONENTS, component_classes, component_figure, rate_figure, rate_per_dimension
 from vaeexp.figures.pictures import best_evaluated
 from vaeexp.report.document import compose
 from vaeexp.report.latent import component_table, purity
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    runs = tmp_path_factory.mktemp("runs")
-    made = make_results(folder=runs / "trials" / "beta_mnist")
-    write_pictures(made, runs)
-    return made
 
 
 def labels(axis):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaeexp.evaluation.generation import grid, to_uint8, write_png
+from vaeexp.evaluation.generation import grids, to_uint8, write_png
 from vaeexp.evaluation.nll import image_rows
 from vaeexp.priors import StandardNormal
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from vaeexp.vae import VAE
 
 __all__ = [
+    "REACH",
+    "SIDE",
+    "codes_of",
+    "decoded",
     "embedding",
     "gallery",
     "interpolations",
@@ -33,8 +37,11 @@ __all__ = [
 _IMAGES = 2000
 """Test images whose codes are looked at."""
 _PAIRS, _STEPS = 3, 10
-_DIMENSIONS, _VALUES, _REACH = 8, 9, 2.5
-_SIDE = 15
+_DIMENSIONS, _VALUES = 8, 9
+REACH = 2.5
+"""Standard deviations of the aggregate posterior that a traversal goes to either side."""
+SIDE = 15
+"""Pictures along a side of the latent plane."""
 _ENCODED = 100
 _DRAWS = 10_000
 _PERPLEXITY, _ITERATIONS = 30.0, 500
@@ -54,9 +61,9 @@ def gallery(vae: "VAE", images: Tensor, labels: np.ndarray | Tensor, *, seed: in
         f"{name}_interpolations": interpolations(vae, images[first], images[second], _STEPS, kind)
         for name, kind in (("latent", "linear"), ("spherical", "spherical"), ("pixel", "pixel"))
     }
-    shown["traversals"], _ = traversals(vae, looked_at, dimensions=_DIMENSIONS, steps=_VALUES, reach=_REACH)
+    shown["traversals"], _ = traversals(vae, looked_at, dimensions=_DIMENSIONS, steps=_VALUES, reach=REACH)
     if int(vae.latent_mask.sum()) == 2:
-        shown["manifold"] = manifold(vae, _SIDE, looked_at)
+        shown["manifold"] = manifold(vae, SIDE, looked_at)
     return shown
 
 
@@ -75,8 +82,8 @@ def latent_arrays(
         "embedding": embedding(vae, looked_at, seed=seed),
         "embedding_labels": np.asarray(labels).astype(np.int64)[chosen],
         "classes": np.array(classes or (), dtype=np.str_),
-        "traversal_dimensions": _most_active(vae, _codes(vae, looked_at)[0], _DIMENSIONS).numpy(),
-        "traversal_reach": np.float64(_REACH),
+        "traversal_dimensions": _most_active(vae, codes_of(vae, looked_at)[0], _DIMENSIONS).numpy(),
+        "traversal_reach": np.float64(REACH),
     }
 
 
@@ -111,8 +118,8 @@ def interpolations(
         a, b = (images.unsqueeze(1).cpu().double() for images in (first, second))
         weights = t.view(-1, 1, 1, 1)
         return to_uint8((1 - weights) * a + weights * b)
-    a, b = _codes(vae, first)[0], _codes(vae, second)[0]
-    return _decoded(vae, _WAYS[kind](a.unsqueeze(1), b.unsqueeze(1), t.unsqueeze(-1)))
+    a, b = codes_of(vae, first)[0], codes_of(vae, second)[0]
+    return decoded(vae, _WAYS[kind](a.unsqueeze(1), b.unsqueeze(1), t.unsqueeze(-1)))
 
 
 def _linear(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
@@ -147,13 +154,13 @@ def traversals(
     `reach` standard deviations of its aggregate posterior (over the images) below its mean to as many above, whatever the
     prior. A dimension is the more active, the more its posterior mean varies over the images.
     """
-    means, variances = _codes(vae, images)
+    means, variances = codes_of(vae, images)
     numbers = _most_active(vae, means, dimensions)
     centre, spread = means.mean(0), (means.var(0, correction=0) + variances.mean(0)).sqrt()
     z = means[0].repeat(len(numbers), steps, 1)  # [D, S, L]
     sweep = torch.linspace(-reach, reach, steps, dtype=torch.float64)
     z[torch.arange(len(numbers)), :, numbers] = centre[numbers].unsqueeze(-1) + spread[numbers].unsqueeze(-1) * sweep
-    return _decoded(vae, z), numbers.numpy()
+    return decoded(vae, z), numbers.numpy()
 
 
 def _most_active(vae: "VAE", means: Tensor, dimensions: int) -> Tensor:
@@ -180,7 +187,7 @@ def manifold(vae: "VAE", side: int, images: Tensor | None = None) -> np.ndarray:
     levels = (torch.arange(side, dtype=torch.float64) + 0.5) / side
     prior = vae.prior_distribution()
     if images is not None and not (isinstance(prior, StandardNormal) and vae.posterior.stochastic):
-        points = _codes(vae, images)[0][:, dimensions].quantile(levels, dim=0)
+        points = codes_of(vae, images)[0][:, dimensions].quantile(levels, dim=0)
     elif isinstance(prior, StandardNormal):
         points = torch.special.ndtri(levels).unsqueeze(-1).expand(-1, 2)
     else:
@@ -189,7 +196,7 @@ def manifold(vae: "VAE", side: int, images: Tensor | None = None) -> np.ndarray:
     z = torch.zeros(side, side, len(vae.latent_mask), dtype=torch.float64)
     z[..., dimensions[0]] = points[:, 0]
     z[..., dimensions[1]] = points[:, 1].flip(0).unsqueeze(-1)
-    return _decoded(vae, z)
+    return decoded(vae, z)
 
 
 def embedding(vae: "VAE", images: Tensor, *, seed: int) -> np.ndarray:
@@ -198,7 +205,7 @@ def embedding(vae: "VAE", images: Tensor, *, seed: int) -> np.ndarray:
     It starts from the first two principal components, perplexity 30 or (N − 1) / 3 where that is less. The same images and
     seed give the same map on one machine. Some seconds for 2,000 images.
     """
-    means = _codes(vae, images)[0].numpy()
+    means = codes_of(vae, images)[0].numpy()
     if len(means) < 2:
         return np.zeros((len(means), 2), np.float32)
     from sklearn.manifold import TSNE
@@ -229,17 +236,9 @@ def _principal_components(codes: np.ndarray, seed: int) -> np.ndarray:
 
 
 def write_grids(folder: Path, drawn: Mapping[str, np.ndarray]) -> None:
-    """Write `pictures/<kind>.png` into `folder` for each array of pictures, uint8 [N, H, W, C] or [R, S, H, W, C].
-
-    Rows of an array stay rows, pictures without rows stand eight to a row; reconstructions have their originals above.
-    """
-    for kind, array in drawn.items():
-        if kind == "originals" and "reconstructions" in drawn:
-            continue
-        if kind == "reconstructions" and "originals" in drawn:
-            array = np.stack([drawn["originals"], array])
-        columns = array.shape[1] if array.ndim == 5 else min(8, len(array))
-        write_png(folder / "pictures" / f"{kind}.png", grid(array.reshape(-1, *array.shape[-3:]), columns))
+    """Write `pictures/<kind>.png` into `folder` for each of `grids`."""
+    for kind, picture in grids(drawn).items():
+        write_png(folder / "pictures" / f"{kind}.png", picture)
 
 
 def _chosen(count: int, seed: int) -> list[int]:
@@ -251,7 +250,7 @@ def _chosen(count: int, seed: int) -> list[int]:
 
 
 @torch.no_grad()
-def _codes(vae: "VAE", images: Tensor) -> tuple[Tensor, Tensor]:
+def codes_of(vae: "VAE", images: Tensor) -> tuple[Tensor, Tensor]:
     """Posterior means and variances [N, L] of targets [N, C, H, W], float64 on the CPU; no variance without a density."""
     means, variances = [], []
     for x in images.split(_ENCODED):
@@ -263,7 +262,7 @@ def _codes(vae: "VAE", images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _decoded(vae: "VAE", z: Tensor) -> np.ndarray:
+def decoded(vae: "VAE", z: Tensor) -> np.ndarray:
     """Pictures [..., H, W, C] of codes [..., L]."""
     flat = z.reshape(-1, z.shape[-1]).to(vae.latent_mask.dtype)  # before the device, which may have no float64
     shown = [to_uint8(vae.decode(codes.to(vae.latent_mask.device)).mean) for codes in flat.split(image_rows(vae))]

@@ -4,6 +4,7 @@ Shapes: N pictures of H × W pixels and C channels, as uint8 [N, H, W, C].
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from vaeexp.priors import GaussianMixture
 if TYPE_CHECKING:
     from vaeexp.vae import VAE
 
-__all__ = ["grid", "pictures", "to_uint8", "write_png"]
+__all__ = ["grid", "grids", "pictures", "to_uint8", "write_png"]
 
 _ORIGINALS = 8
 _SAMPLES = 16
@@ -63,6 +64,20 @@ def grid(images: np.ndarray, columns: int) -> np.ndarray:
         top, left = index // columns * (height + 1), index % columns * (width + 1)
         canvas[top : top + height, left : left + width] = image
     return canvas
+
+
+def grids(drawn: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Each array of pictures, uint8 [N, H, W, C] or [R, S, H, W, C], as one picture.
+
+    Rows of an array stay rows, pictures without rows stand eight to a row; reconstructions have their originals above.
+    """
+    shown = dict(drawn)
+    if {"originals", "reconstructions"} <= shown.keys():
+        shown["reconstructions"] = np.stack([shown.pop("originals"), shown["reconstructions"]])
+    return {
+        kind: grid(array.reshape(-1, *array.shape[-3:]), array.shape[1] if array.ndim == 5 else min(8, len(array)))
+        for kind, array in shown.items()
+    }
 
 
 def write_png(path: Path, image: np.ndarray) -> None:

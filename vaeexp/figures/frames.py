@@ -23,6 +23,8 @@ __all__ = [
     "number",
     "params",
     "points",
+    "recorded",
+    "references",
     "search_trials",
     "setting_text",
     "space",
@@ -34,6 +36,16 @@ NATS = "validation −ELBO (nats per image)"
 
 LABELS = {"beta": "β"}
 """Parameters with a usual symbol; others are shown by their name with spaces."""
+
+
+def recorded(results: Results, part: str) -> dict[str, Any]:
+    """A part of what was recorded with the study (`vaeexp.record.describe_run`): data, protocol …; empty without it."""
+    return (results.study.get("record") or {}).get(part) or {}
+
+
+def references(results: Results) -> dict[str, dict[str, Any]]:
+    """The references of the study file, by name."""
+    return (results.study.get("spec") or {}).get("references") or {}
 
 
 def space(results: Results) -> dict[str, dict[str, Any]]:

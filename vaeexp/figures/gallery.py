@@ -13,6 +13,7 @@ from vaeexp.figures.style import INK, MUTED, new_figure
 from vaeexp.figures.tiles import GAP, labelled, picture_axes, tiles, words
 
 __all__ = [
+    "WAYS",
     "interpolation_figure",
     "interpolations",
     "latent_map",

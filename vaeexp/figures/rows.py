@@ -12,6 +12,8 @@ from vaeexp.figures.frames import (
     confirmations,
     fixed,
     params,
+    recorded,
+    references,
     search_trials,
     setting_text,
     space,
@@ -80,11 +82,10 @@ def rows(results: Results) -> list[Row]:
 
 def reference_rows(results: Results) -> list[Row]:
     """References with a complete run, in the order of the study file."""
-    listed = (results.study.get("spec") or {}).get("references") or {}
     trials = results.trials
     names = column(trials, "reference")
     complete = trials["replica"] & (trials["state"] == "complete") & trials["value"].notna()
-    found = [(name, given, trials[complete & (names == name)]) for name, given in listed.items()]
+    found = [(name, given, trials[complete & (names == name)]) for name, given in references(results).items()]
     return [_reference(results, name, given, runs) for name, given, runs in found if len(runs)]
 
 
@@ -133,7 +134,7 @@ def _reference(results: Results, name: str, given: dict[str, Any], runs: pd.Data
     of = runs["of"].dropna()
     on_best = given.get("base") == "best" and len(of) and of.iloc[0] in base.index
     values = {**(params(results, base.loc[of.iloc[0]]) if on_best else {}), **changed}
-    recorded = ((results.study.get("record") or {}).get("protocols") or {}).get(name)
+    own = recorded(results, "protocols").get(name)
     protocol = _protocol(results) | {part: str(values[key]) for key, part in CHANGES.items() if key in values}
     start = f"trial {of.iloc[0]}" if on_best else "the fixed settings"
     words = setting_text(changed)
@@ -142,7 +143,7 @@ def _reference(results: Results, name: str, given: dict[str, Any], runs: pd.Data
         setting=f"{start} with {words}" if words else start,
         reference=name,
         runs=runs.sort_values(["value", "number"]),
-        protocol=dict(recorded) if recorded else protocol,
+        protocol=dict(own) if own else protocol,
         settings={key: values.get(key, fixed(results, key)) for key in CHANGES},
         beta=values.get("beta", fixed(results, "beta")),
         reported=given.get("reported"),
@@ -151,5 +152,4 @@ def _reference(results: Results, name: str, given: dict[str, Any], runs: pd.Data
 
 def _protocol(results: Results) -> dict[str, str]:
     """That of the search; studies of earlier versions name no posterior, and had the Gaussian one alone."""
-    recorded = (results.study.get("record") or {}).get("protocol") or {}
-    return {"posterior": str(fixed(results, "posterior") or "gaussian")} | recorded
+    return {"posterior": str(fixed(results, "posterior") or "gaussian")} | recorded(results, "protocol")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweeps.results import Results
-from vaeexp.figures.frames import number
+from vaeexp.figures.frames import number, recorded
 from vaeexp.figures.rows import Row
 from vaeexp.report.markdown import escape, table
 
@@ -47,7 +47,7 @@ ANCHORS = (
 
 def other_data(results: Results) -> str:
     """A sentence why no published figure can stand beside any row of the study; empty for the whole of MNIST."""
-    data = (results.study.get("record") or {}).get("data") or {}
+    data = recorded(results, "data")
     if data.get("title") == "MNIST" and not data.get("subset") and data.get("test") == TEST_IMAGES:
         return ""
     here = data.get("title") or data.get("name") or "not recorded here"

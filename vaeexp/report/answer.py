@@ -15,6 +15,7 @@ from vaeexp.figures.frames import (
     label,
     number,
     params,
+    recorded,
     search_trials,
     setting_text,
     space,
@@ -28,7 +29,7 @@ __all__ = ["answer", "duration", "epochs_saved", "interval_text", "notices", "te
 
 def notices(results: Results) -> list[str]:
     """Bold warnings that stand above everything: subset, unfinished study, a likelihood that is none."""
-    data = (results.study.get("record") or {}).get("data") or {}
+    data = recorded(results, "data")
     lines = []
     if data.get("subset"):
         lines.append(

@@ -8,7 +8,7 @@ import pandas as pd
 
 from sweeps.results import Results
 from sweeps.statistics import mean_interval
-from vaeexp.figures.frames import column, for_reference_alone, number
+from vaeexp.figures.frames import column, for_reference_alone, number, recorded
 from vaeexp.figures.rows import Row, by_protocol, rows
 from vaeexp.report.anchors import other_data, published
 from vaeexp.report.answer import interval_text
@@ -60,13 +60,13 @@ def protocol_rows(results: Results) -> list[str]:
 
 def sub_pixels(results: Results) -> int | None:
     """D = H·W·C of the study's images; None where it is not recorded."""
-    shape = ((results.study.get("record") or {}).get("data") or {}).get("image_shape")
+    shape = recorded(results, "data").get("image_shape")
     return int(np.prod(shape)) if shape else None
 
 
 def _title(results: Results, row: Row) -> str:
     """`Static binarisation, bernoulli likelihood, gaussian posterior`."""
-    shape = ((results.study.get("record") or {}).get("data") or {}).get("image_shape") or [1]
+    shape = recorded(results, "data").get("image_shape") or [1]
     levels = "Grey levels" if shape[0] == 1 else "Colour levels"
     binarisation = row.settings["binarisation"]
     targets = levels if binarisation == "none" else f"{str(binarisation).capitalize()} binarisation"
@@ -210,7 +210,7 @@ def _loss_per_sub_pixel(row: Row, size: int) -> str:
 
 def _reported(results: Results, group: list[Row]) -> str:
     """What the sources of the references printed; nothing on a part of the data, which they did not use."""
-    if ((results.study.get("record") or {}).get("data") or {}).get("subset"):
+    if recorded(results, "data").get("subset"):
         return ""
     lines = [f"- {escape(row.title)}: {escape(row.reported)}" for row in group if row.reported]
     return "Reported elsewhere, as the study file has it:\n\n" + "\n".join(lines) if lines else ""

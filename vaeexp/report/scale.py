@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 from sweeps.results import Results
-from vaeexp.figures.frames import best_number, fixed, params, space, value_text
+from vaeexp.figures.frames import best_number, fixed, params, recorded, references, space, value_text
 from vaeexp.report.rows import sub_pixels
 
 __all__ = ["beta_scale"]
@@ -17,7 +17,7 @@ def beta_scale(results: Results) -> str:
     mean over sub-pixels with the weight β/D; for a Gaussian of σ, Σ (x − μ)²/2σ² + β·KL is D/2σ² times
     MSE + (2σ²β/D)·KL; for a Laplace of scale b, Σ |x − μ|/b + β·KL is D/b times MAE + (bβ/D)·KL.
     """
-    shape = ((results.study.get("record") or {}).get("data") or {}).get("image_shape")
+    shape = recorded(results, "data").get("image_shape")
     size = sub_pixels(results)
     words = "**β** weighs the rate in nats per image against the distortion summed over all "
     if not size:
@@ -48,7 +48,7 @@ def _of_errors(likelihood: str, scale: float, size: int, best: float | None) -> 
 
 def _scales(results: Results) -> list[tuple[str, float]]:
     """(gaussian or laplace, its scale) of all that the study trains with a known, fixed scale, each once."""
-    given = [{}, *((row.get("settings") or {}) for row in _references(results).values())]
+    given = [{}, *((row.get("settings") or {}) for row in references(results).values())]
     searched = space(results)
     found = []
     for settings in given:
@@ -60,10 +60,6 @@ def _scales(results: Results) -> list[tuple[str, float]]:
             if likelihood in names and scale not in searched and values[scale] is not None:
                 found.append((likelihood, float(values[scale])))
     return list(dict.fromkeys(found))
-
-
-def _references(results: Results) -> dict[str, Any]:
-    return (results.study.get("spec") or {}).get("references") or {}
 
 
 def _best_beta(results: Results) -> float | None:

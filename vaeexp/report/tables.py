@@ -17,6 +17,7 @@ from vaeexp.figures.frames import (
     label,
     number,
     params,
+    recorded,
     search_trials,
     setting_text,
     space,
@@ -96,7 +97,7 @@ def confirmed_table(results: Results) -> str:
 
 def _per_sub_pixel(results: Results, runs: pd.DataFrame) -> list[tuple[str, Callable[[pd.DataFrame], str]]]:
     """Columns of the confirmed table for colour images, and for likelihoods of levels: title, and cell from the runs."""
-    shape = ((results.study.get("record") or {}).get("data") or {}).get("image_shape") or [1]
+    shape = recorded(results, "data").get("image_shape") or [1]
     columns = []
     if shape[0] > 1:
         size = math.prod(shape)

@@ -13,10 +13,20 @@ from torch import Tensor
 
 from sweeps.errors import UserError
 from vaeexp import __version__
-from vaeexp.evaluation.gallery import embedding, interpolations, manifold, pairs, traversals
+from vaeexp.evaluation.gallery import (
+    REACH,
+    SIDE,
+    codes_of,
+    decoded,
+    embedding,
+    interpolations,
+    manifold,
+    pairs,
+    traversals,
+)
 from vaeexp.evaluation.generation import to_uint8
 from vaeexp.evaluation.nll import image_rows
-from vaeexp.figures.gallery import interpolation_figure, map_figure, traversal_figure
+from vaeexp.figures.gallery import WAYS, interpolation_figure, map_figure, traversal_figure
 from vaeexp.figures.tiles import labelled, tiles
 from vaeexp.priors import GaussianMixture
 from vaeexp.saved.run import Images, Run
@@ -35,11 +45,8 @@ __all__ = [
     "write_map",
 ]
 
-KINDS = {"linear": "latent, linear", "spherical": "latent, spherical", "pixel": "pixels"}
+KINDS = dict(zip(("linear", "spherical", "pixel"), WAYS.values(), strict=True))
 CSV = ("image", "label", "class", "x", "y")
-REACH = 2.5
-"""Standard deviations of the aggregate posterior that a traversal goes to either side."""
-SIDE = 15
 _ACROSS = 8
 _GENERATED = 500
 
@@ -67,15 +74,15 @@ def draw_samples(run: Run, count: int, *, component: int | None, seed: int) -> D
             place = prior.weights.argsort(descending=True, stable=True)[component - 1].item()
             z = prior.sample_component(place, count, generator)
             source = f"component {component} of the prior (weight {prior.weights[place]:.3g})"
-    pictures = _decoded(run, z)
+    pictures = decoded(run.vae, z)
     return Drawing(_sheet(pictures, math.ceil(math.sqrt(count))), f"{count} samples of {source}, seed {seed}")
 
 
 def draw_reconstructions(run: Run, images: Images) -> Drawing:
     """Rows of images, each above the row of their reconstructions at the posterior means."""
     across = min(_ACROSS, len(images.x))
-    decoded = _decoded(run, _codes(run, images.x))
-    originals, reconstructions = (_rows(shown, across) for shown in (to_uint8(images.x), decoded))
+    shown = decoded(run.vae, codes_of(run.vae, images.x)[0])
+    originals, reconstructions = (_rows(each, across) for each in (to_uint8(images.x), shown))
     woven = np.stack([originals, reconstructions], axis=1).reshape(-1, *originals.shape[1:])
     figure = labelled(tiles(woven), originals.shape[2], ["images", "reconstructions"] * len(originals))
     return Drawing(figure, f"{len(images.x)} {images.split} images of {images.dataset.title} and their reconstructions")
@@ -108,7 +115,7 @@ def draw_map(run: Run, images: Images, *, seed: int) -> tuple[Drawing, np.ndarra
 
 def write_map(run: Run, images: Images, points: np.ndarray, path: Path, *, named: bool) -> None:
     """Write one line of CSV for each image: place in its split, label, class, point on the map, posterior mean."""
-    classes, codes = images.dataset.classes, _codes(run, images.x)
+    classes, codes = images.dataset.classes, codes_of(run.vae, images.x)[0]
     header = [*CSV, *(f"z{dimension}" for dimension in range(1, codes.shape[1] + 1))]
     if not named and path.exists() and not path.read_text(encoding="utf-8", errors="replace").startswith(",".join(CSV)):
         raise UserError(str(path), "is there already and is not from vaeexp; name a file with --output.")
@@ -163,18 +170,6 @@ def _own(path: Path) -> bool:
             return str(image.info.get("Software", "")).startswith("vaeexp")
     except (OSError, UnidentifiedImageError):
         return False
-
-
-@torch.no_grad()
-def _codes(run: Run, x: Tensor) -> Tensor:
-    """Posterior means [N, L] of targets [N, C, H, W]."""
-    return torch.cat([run.vae.encode(part).mean for part in x.split(image_rows(run.vae))])
-
-
-@torch.no_grad()
-def _decoded(run: Run, z: Tensor) -> np.ndarray:
-    """Pictures uint8 [N, H, W, C] of codes [N, L]."""
-    return np.concatenate([to_uint8(run.vae.decode(codes).mean) for codes in z.split(image_rows(run.vae))])
 
 
 def _rows(pictures: np.ndarray, across: int) -> np.ndarray:
