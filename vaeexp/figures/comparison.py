@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from sweeps.results import Results, levels, pairs
 from sweeps.statistics import Interval, bootstrap_mean_interval, mean_interval, wilcoxon_p
 from vaeexp.figures.frames import label, number, value_text
+from vaeexp.figures.plot import Plot
 from vaeexp.figures.style import INK, MUTED, STATE_COLOURS, dress, new_figure
 
-__all__ = ["Comparison", "comparisons", "paired_differences"]
+__all__ = ["PLOTS", "Comparison", "comparisons", "paired_differences"]
 
 MANY = 20
 """Independent differences from which the bootstrap needs no normal distribution."""
@@ -125,3 +126,14 @@ def _draw_differences(axes, comparison: Comparison) -> None:
         ha="center",
         va="bottom",
     )
+
+
+PLOTS: dict[str, Plot] = {
+    "paired_differences": Plot(
+        "Matched pairs",
+        paired_differences,
+        "Each point is a pair of runs with the same configuration and seed, a row per configuration; the diamond is the mean "
+        "with its 95 % interval.",
+        "There is no complete matched pair.",
+    ),
+}

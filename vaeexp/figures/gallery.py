@@ -8,11 +8,13 @@ from matplotlib.figure import Figure
 
 from sweeps.results import Results
 from vaeexp.figures.frames import number
-from vaeexp.figures.pictures import best_evaluated, best_pictured, read_evaluation
+from vaeexp.figures.pictures import best_evaluated, best_pictured, drawn_by, read_evaluation
+from vaeexp.figures.plot import Plot
 from vaeexp.figures.style import INK, MUTED, new_figure
 from vaeexp.figures.tiles import GAP, labelled, picture_axes, tiles, words
 
 __all__ = [
+    "PLOTS",
     "WAYS",
     "interpolation_figure",
     "interpolations",
@@ -186,3 +188,47 @@ def _deviations(value: float) -> str:
     if abs(value) < 1e-9:
         return "mean"
     return f"{'+' if value > 0 else ''}{number(value, 2).rstrip('0').rstrip('.')} sd"
+
+
+PLOTS: dict[str, Plot] = {
+    "interpolations": Plot(
+        "Between two images",
+        interpolations,
+        drawn_by(
+            "latent_interpolations",
+            "Three pairs of test images. On the first two rows codes on the way from one to the other are decoded, in a "
+            "straight line and around the origin; the ends are reconstructions. Below them the pixels are cross-faded.",
+        ),
+        "No run that was tested left such pictures.",
+    ),
+    "traversals": Plot(
+        "Along single dimensions",
+        traversals,
+        drawn_by(
+            "traversals",
+            "A test image with one latent dimension changed at a time, the most active ones first: from below to above the "
+            "mean of that dimension's aggregate posterior, in its standard deviations (sd).",
+        ),
+        "No run that was tested left such pictures.",
+    ),
+    "latent_map": Plot(
+        "Map of the latent space",
+        latent_map,
+        drawn_by(
+            "embedding",
+            "t-SNE of the posterior means of test images, in the colours of their classes where they have any; a name "
+            "stands at its class's median. Neighbours on the map have similar codes; large distances say little.",
+            best_evaluated,
+        ),
+        "No run that was tested left a map.",
+    ),
+    "latent_plane": Plot(
+        "The plane of two latent dimensions",
+        latent_plane,
+        drawn_by(
+            "manifold",
+            "What the codes of a plane decode to, at equal steps of probability: z₁ rises to the right, z₂ upwards.",
+        ),
+        "No run with two latent dimensions was tested.",
+    ),
+}

@@ -7,11 +7,13 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from sweeps.results import Results
 from vaeexp.figures.frames import number
-from vaeexp.figures.pictures import best_evaluated
+from vaeexp.figures.pictures import best_evaluated, drawn_by
+from vaeexp.figures.plot import Plot
 from vaeexp.figures.style import INK, MUTED, dress, key, new_figure
 
 __all__ = [
     "COMPONENTS",
+    "PLOTS",
     "USED",
     "component_classes",
     "component_figure",
@@ -126,3 +128,30 @@ def _write_shares(axes: Axes, shares: np.ma.MaskedArray) -> None:
         elif share >= 0.005:
             colour = "white" if share > 0.55 else INK
             axes.text(column, row, f"{100 * share:.0f}", fontsize=9, color=colour, ha="center", va="center")
+
+
+PLOTS: dict[str, Plot] = {
+    "component_classes": Plot(
+        "Classes served by each component",
+        component_classes,
+        drawn_by(
+            "component_classes",
+            "In percent, the share of each class of test images whose codes the component serves: the mean of p(component | z) with "
+            "z from the posterior. A column sums to 100; components are numbered as above, the heaviest first.",
+            best_evaluated,
+        ),
+        "No run with a mixture prior was tested on images with classes.",
+    ),
+    "rate_per_dimension": Plot(
+        "Rate of each latent dimension",
+        rate_per_dimension,
+        drawn_by(
+            "rate_per_dimension",
+            "The divergence of the posterior of each latent dimension from the prior of that dimension, mean over test images. "
+            f"What is at most {USED} nats carries next to nothing. The bars add up to the rate where the prior's dimensions are "
+            "independent, and not under a mixture of joint Gaussians.",
+            best_evaluated,
+        ),
+        "No run with a posterior that has a density was tested.",
+    ),
+}

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sweeps.results import Results, ranked
 from vaeexp.figures.frames import NATS, categories, column, label, search_trials, space, value_text
+from vaeexp.figures.plot import Plot
 from vaeexp.figures.style import (
     INK,
     STATE_COLOURS,
@@ -25,7 +26,7 @@ from vaeexp.figures.style import (
     spread,
 )
 
-__all__ = ["LEAST_TRIALS", "effects", "importance", "importances"]
+__all__ = ["LEAST_TRIALS", "PLOTS", "effects", "importance", "importances"]
 
 LEAST_TRIALS = 10
 """Complete trials below which an importance would be noise."""
@@ -162,3 +163,32 @@ def _draw_medians(axes: Axes, known: pd.DataFrame, texts: pd.Series, names: list
         values = known.loc[complete & (texts == category), "value"]
         if len(values):
             axes.plot([place - 0.3, place + 0.3], [values.median()] * 2, color=INK, linewidth=2, zorder=5)
+
+
+def _importance_caption(results: Results) -> str:
+    return (
+        f"How far the values of a parameter among the best trials differ from those among all {len(ranked(results))} complete "
+        "trials (PED-ANOVA), as shares of the sum. With so few trials it is a rough guide, and pruned trials are left "
+        "out: a parameter whose bad values were pruned early looks less important than it is."
+        if len(ranked(results)) < 100
+        else f"How far the values of a parameter among the best trials differ from those among all {len(ranked(results))} "
+        "complete trials (PED-ANOVA), as shares of the sum. Pruned trials are left out: a parameter whose bad values were "
+        "pruned early looks less important than it is."
+    )
+
+
+PLOTS: dict[str, Plot] = {
+    "importance": Plot(
+        "Importance of the parameters",
+        importance,
+        _importance_caption,
+        f"It takes {LEAST_TRIALS} complete trials of different value and two searched parameters to say anything.",
+    ),
+    "effects": Plot(
+        "Effect of each parameter",
+        effects,
+        "Every trial in every panel, at its best epoch; pruned trials had fewer epochs, so they stand higher than they would "
+        "have ended. A black bar is the median of the complete trials.",
+        "No trial has finished an epoch.",
+    ),
+}

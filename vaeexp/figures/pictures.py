@@ -1,7 +1,7 @@
 """What the models drew: reconstructions and samples along β, and those of the best model."""
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +9,30 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sweeps.results import Results, ranked
-from vaeexp.figures.frames import confirm_runs, confirmations, label, number, search_trials, space, value_of, value_text
+from vaeexp.figures.frames import (
+    best_number,
+    confirm_runs,
+    confirmations,
+    label,
+    number,
+    search_trials,
+    space,
+    value_of,
+    value_text,
+)
+from vaeexp.figures.plot import Plot
 from vaeexp.figures.style import INK, MUTED
 from vaeexp.figures.tiles import GAP, labelled, picture_axes, tiles, words
 
 __all__ = [
+    "PLOTS",
     "best_evaluated",
     "best_pictured",
     "best_reconstructions",
     "best_samples",
     "beta_strip",
     "component_samples",
+    "drawn_by",
     "read_evaluation",
     "read_pictures",
     "strip_trials",
@@ -163,3 +176,49 @@ def component_samples(results: Results) -> Figure | None:
     samples = found[1]["component_samples"]
     names = [f"component {place}" for place in range(1, len(samples) + 1)]
     return labelled(tiles(samples), samples.shape[2], names)
+
+
+def drawn_by(needed: str, words: str, find: Callable = best_pictured) -> Callable[[Results], str]:
+    """A caption that names the run whose pictures are shown, the one that `find` gives."""
+
+    def caption(results: Results) -> str:
+        found = find(results, needed)
+        if found is None:
+            return words
+        row = found[0]
+        source = row["of"] if row["replica"] else row["number"]
+        run = f"a confirmation run of trial {source}" if row["replica"] else f"trial {source}"
+        return (
+            f"{words} Drawn by {run}{'' if source == best_number(results) else ', the best that left such pictures'}."
+        )
+
+    return caption
+
+
+PLOTS: dict[str, Plot] = {
+    "beta_strip": Plot(
+        f"From low to high {label('beta')}",
+        beta_strip,
+        "One model per row, from low to high β: the best trial of each sixth of the range of log β. A low β tends to "
+        "buy sharp reconstructions with a prior that fits badly, so that samples suffer; a high β blurs both. L is the latent size.",
+        "No trial with pictures is there, or β was not searched.",
+    ),
+    "best_reconstructions": Plot(
+        "Reconstructions by the best model",
+        best_reconstructions,
+        drawn_by("reconstructions", "Validation images and the means of p(x|z) with z from their posteriors."),
+        "No run left pictures.",
+    ),
+    "best_samples": Plot(
+        "Samples of the best model",
+        best_samples,
+        drawn_by("samples", "Means of p(x|z) with z from the prior."),
+        "No run left pictures.",
+    ),
+    "component_samples": Plot(
+        "Samples per mixture component",
+        component_samples,
+        drawn_by("component_samples", "One component of the prior per row, the heaviest first."),
+        "No run with a mixture prior left pictures.",
+    ),
+}

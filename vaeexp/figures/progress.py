@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sweeps.results import Results, best_so_far
 from vaeexp.figures.frames import NATS, number, search_trials
+from vaeexp.figures.plot import Plot
 from vaeexp.figures.style import (
     BEST,
     INK,
@@ -24,7 +25,7 @@ from vaeexp.figures.style import (
     scatter,
 )
 
-__all__ = ["history", "learning_curves"]
+__all__ = ["PLOTS", "history", "learning_curves"]
 
 
 def history(results: Results) -> Figure | None:
@@ -133,3 +134,20 @@ def _draw_winner(axes: Axes, best: pd.Series, curves: dict) -> None:
     curve = curves[best["number"]]
     axes.plot(curve[:, 0], curve[:, 1], color=INK, linewidth=2.2, zorder=5, label=f"best: trial {best['number']}")
     axes.plot([best["best_epoch"]], [best["value"]], marker="o", color=INK, markersize=6, zorder=6)
+
+
+PLOTS: dict[str, Plot] = {
+    "history": Plot(
+        "Course of the search",
+        history,
+        "Each mark is a trial, in the order of the search, at its best epoch; the line is the best complete trial so far.",
+        "No trial has finished an epoch.",
+    ),
+    "learning_curves": Plot(
+        "Learning curves",
+        learning_curves,
+        "Validation −ELBO after each epoch. A square is where a trial was pruned, a cross where it failed; the black line is "
+        "the best trial and its dot the epoch that counts.",
+        "No trial has finished an epoch.",
+    ),
+}

@@ -12,11 +12,12 @@ from matplotlib.ticker import MaxNLocator
 from sweeps.results import Results
 from vaeexp.figures.frames import number
 from vaeexp.figures.pictures import read_pictures
+from vaeexp.figures.plot import Plot
 from vaeexp.figures.rows import Row, best_row, reference_rows
 from vaeexp.figures.style import INK, MUTED, dress, new_figure, note, robust_limits
 from vaeexp.figures.tiles import GAP, picture_axes, tiles, words
 
-__all__ = ["end_places", "reference_curves", "reference_interpolations", "reference_strip"]
+__all__ = ["PLOTS", "end_places", "reference_curves", "reference_interpolations", "reference_strip"]
 
 SHOWN = 8
 """Reconstructions, and samples, per row of the strip."""
@@ -261,3 +262,28 @@ def reference_interpolations(results: Results) -> Figure | None:
         for place, (row, _) in enumerate(found):
             _label(axes, pair * block + place * tile + height / 2, tile, row.title)
     return axes.figure
+
+
+PLOTS: dict[str, Plot] = {
+    "reference_strip": Plot(
+        "References side by side",
+        reference_strip,
+        "The best setting of the search, then the references of the study file, each by its best run. Originals are "
+        "validation images as the rows below them were given; values of rows below different originals are not comparable.",
+        "No reference with pictures is there.",
+    ),
+    "reference_curves": Plot(
+        "Rate and distortion of the references",
+        reference_curves,
+        "On validation images after each epoch, each row's best run. Rows share a panel only where data, binarisation and "
+        "likelihood are the same, and have the same colour in both; a plain autoencoder has rate 0.",
+        "No reference has finished an epoch.",
+    ),
+    "reference_interpolations": Plot(
+        "Between two images: autoencoder and VAE",
+        reference_interpolations,
+        "Each row decodes codes on the straight line between those of two test images. What a VAE draws on the way tends to "
+        "stay an image; a plain autoencoder has not been asked to make sense there.",
+        "It takes a deterministic reference and a VAE that left interpolations.",
+    ),
+}

@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from sweeps.results import Results
 from vaeexp.figures.frames import label, number, points, space, value_of
+from vaeexp.figures.plot import Plot
 from vaeexp.figures.style import (
     INK,
     MUTED,
@@ -24,7 +25,7 @@ from vaeexp.figures.style import (
     robust_limits,
 )
 
-__all__ = ["frontier", "rate_distortion"]
+__all__ = ["PLOTS", "frontier", "rate_distortion"]
 
 
 def frontier(rate: np.ndarray, distortion: np.ndarray) -> np.ndarray:
@@ -156,3 +157,14 @@ def _name_best(axes: Axes, trials: pd.DataFrame) -> None:
 
 def _number(value) -> float:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+
+
+PLOTS: dict[str, Plot] = {
+    "rate_distortion": Plot(
+        "Rate and distortion",
+        rate_distortion,
+        "Each trial at its best epoch (large: complete); lower left is better, along a dashed line the −ELBO is the same. "
+        "The grey line joins the trials that no other beats in both rate and distortion.",
+        "No trial has finished an epoch.",
+    ),
+}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from matplotlib.figure import Figure
 
 from sweeps.results import Results
-from vaeexp.figures import FIGURES
+from vaeexp.figures import CHAPTERS, FIGURES
 from vaeexp.figures.frames import label, space
 from vaeexp.report.answer import answer, notices
 from vaeexp.report.latent import component_table
@@ -85,15 +85,17 @@ def _table_list(results: Results) -> list[tuple[str, str, Callable[[], list[str]
 
 
 def _plots(results: Results, figures: dict[str, Figure], hero: str | None) -> list[str]:
-    """Plots with how to read them; why one is missing, where it is."""
-    blocks = [heading("Plots")]
-    missing = []
-    for name, plot in FIGURES.items():
-        if name not in figures:
-            missing.append(f"- {escape(plot.title)}: {escape(plot.absent)}")
-        elif name != hero:
+    """Plots by chapter with how to read them; why one is missing, where it is."""
+    blocks, missing = [heading("Plots")], []
+    for chapter, plots in CHAPTERS.items():
+        shown = {name: plot for name, plot in plots.items() if name in figures and name != hero}
+        missing += [
+            f"- {escape(plot.title)}: {escape(plot.absent)}" for name, plot in plots.items() if name not in figures
+        ]
+        blocks += [heading(chapter, 3)] if shown else []
+        for name, plot in shown.items():
             blocks += [
-                heading(escape(plot.title), 3),
+                heading(escape(plot.title), 4),
                 picture(f"{name}.png", plot.title),
                 escape(plot.reading(results)),
             ]
