@@ -154,8 +154,17 @@ def epochs_table(found: Sequence[tuple[bool, "FrozenTrial"]]) -> pd.DataFrame:
 
 
 def _metric_columns(records: Sequence[Mapping[str, Any]], always: Sequence[str]) -> dict[str, np.ndarray]:
-    others = sorted({name for record in records for name in record}.difference(always))
-    return {name: _numbers([record.get(name) for record in records]) for name in (*always, *others)}
+    """A column per metric, NaN where a record lacks it. Records of the same metrics, as most are, become one matrix."""
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for place, record in enumerate(records):
+        alike.setdefault(tuple(record), []).append(place)
+    others = sorted({name for names in alike for name in names}.difference(always))
+    columns = {name: np.full(len(records), math.nan) for name in (*always, *others)}
+    for names, places in alike.items():
+        values = _numbers([tuple(records[place].values()) for place in places])
+        for column, name in enumerate(names):
+            columns[name][places] = values[:, column]
+    return columns
 
 
 def _series(values: list[Any], dtype: str) -> pd.Series:
@@ -165,10 +174,12 @@ def _series(values: list[Any], dtype: str) -> pd.Series:
 
 
 def _numbers(values: Sequence[Any]) -> np.ndarray:
+    """Numbers, or tuples of as many numbers each, as float64; NaN for what is none."""
     try:
         return np.array(values, dtype=float)
     except (TypeError, ValueError):
-        return np.array([_number(value) for value in values], dtype=float)
+        cleaned = [tuple(map(_number, each)) if isinstance(each, tuple) else _number(each) for each in values]
+        return np.array(cleaned, dtype=float)
 
 
 def _number(value: Any) -> float:
