@@ -49,7 +49,8 @@ class Results:
 
     name: str
     study: dict[str, Any]
-    """User attributes of the search: `spec`, `question`, `execution`, `record`, `stopped` …"""
+    """User attributes of the search: `spec`, `question`, `execution`, `record`, `stopped`, `elapsed` (seconds of wall time
+    spent searching) …; and `replicas_elapsed`, the seconds spent on replicas, where there are any."""
     trials: pd.DataFrame
     epochs: pd.DataFrame
 
@@ -69,7 +70,8 @@ def read_results(storage: "BaseStorage", name: str) -> Results:
     reassigned: dict[str, Any] = {}
     if replicas is not None:
         found += [(True, trial) for trial in storage.get_all_trials(replicas, deepcopy=False)]
-        reassigned = storage.get_study_user_attrs(replicas).get("reassigned", {})
+        own = storage.get_study_user_attrs(replicas)
+        reassigned, attributes["replicas_elapsed"] = own.get("reassigned", {}), own.get("elapsed")
     space = Space.from_dict((attributes.get("spec") or {}).get("search") or {})
     return Results(name, attributes, trials_table(found, space, reassigned), epochs_table(found))
 

@@ -117,6 +117,14 @@ def test_columns_and_types_do_not_depend_on_the_trials(storage, study):
     assert pruned_epochs_saved(empty, 30) == 0
 
 
+def test_how_long_search_and_replicas_took(storage, study):
+    study.set_user_attr("elapsed", 12.5)
+    assert "replicas_elapsed" not in read_results(storage, "toy").study
+    open_one(storage, "toy.replicas", spec=False).set_user_attr("elapsed", 4.0)
+    read = read_results(storage, "toy").study
+    assert (read["elapsed"], read["replicas_elapsed"]) == (12.5, 4.0)
+
+
 def test_a_complete_trial(storage, study):
     add(
         study, MIXTURE, (3.0, 1.5, 1.75), ended=20.5, folder="runs/trial-0000", result={"parameters": 1234, "odd": True}

@@ -3,19 +3,31 @@
 A new figure is a function `results -> Figure | None` in one of these modules and an entry of its `PLOTS`.
 """
 
-from vaeexp.figures import comparison, gallery, latent, parameters, pictures, progress, references, tradeoff
+from vaeexp.figures import (
+    comparison,
+    contrast,
+    gallery,
+    latent,
+    parameters,
+    pictures,
+    progress,
+    references,
+    schedule,
+    sizes,
+    tradeoff,
+)
 from vaeexp.figures.plot import Plot
 from vaeexp.figures.style import save
 
 __all__ = ["CHAPTERS", "FIGURES", "Plot", "save"]
 
 CHAPTERS: dict[str, dict[str, Plot]] = {
-    "Results": tradeoff.PLOTS,
-    "The search": progress.PLOTS,
+    "Results": tradeoff.PLOTS | sizes.PLOTS,
+    "The search": progress.PLOTS | schedule.PLOTS,
     "The parameters": parameters.PLOTS,
     "Matched pairs": comparison.PLOTS,
     "References": references.PLOTS,
-    "What the models draw": pictures.PLOTS | gallery.PLOTS,
+    "What the models draw": pictures.PLOTS | contrast.PLOTS | gallery.PLOTS,
     "The latent space": latent.PLOTS,
 }
 """Chapter of the report → file name without ending → figure, in the order of the report."""

@@ -17,7 +17,7 @@ from vaeexp.figures.style import (
     STATE_COLOURS,
     crowding,
     dress,
-    even_marks,
+    key_of_panels,
     log_axis,
     new_figure,
     off_scale,
@@ -118,16 +118,7 @@ def effects(results: Results) -> Figure | None:
         panel.set_ylim(low, high)
         _draw_effect(panel, scored, names[index], results)
     figure.supylabel(NATS, fontsize=11, color=INK)
-    legend = figure.legend(
-        *panels.flat[0].get_legend_handles_labels(),
-        loc="outside upper left",
-        ncols=4,
-        frameon=False,
-        fontsize=10,
-        labelcolor=INK,
-        handletextpad=0.2,
-    )
-    even_marks(legend)
+    key_of_panels(figure, panels.flat[0])
     off_scale(figure, int((scored["value"] > high).sum()))
     return figure
 

@@ -22,10 +22,11 @@ from vaeexp.figures.frames import (
 )
 from vaeexp.figures.plot import Plot
 from vaeexp.figures.style import INK, MUTED
-from vaeexp.figures.tiles import GAP, labelled, picture_axes, tiles, words
+from vaeexp.figures.tiles import drawing_rows, labelled, tiles, words
 
 __all__ = [
     "PLOTS",
+    "STRIP",
     "best_evaluated",
     "best_pictured",
     "best_reconstructions",
@@ -33,6 +34,7 @@ __all__ = [
     "beta_strip",
     "component_samples",
     "drawn_by",
+    "left_pictures",
     "read_evaluation",
     "read_pictures",
     "strip_trials",
@@ -40,10 +42,8 @@ __all__ = [
 
 FILE, EVALUATION = "pictures.npz", "evaluation.npz"
 STRIP_ROWS = 6
-SHOWN = 8
-"""Reconstructions, and samples, per row of the strip."""
-HEADING = 20
-"""Pixels for the words between the originals and the rows of the strip."""
+STRIP = frozenset({"originals", "reconstructions", "samples"})
+"""Arrays of `pictures.npz` that a row of reconstructions beside samples needs."""
 
 
 def read_pictures(folder: str | Path | None) -> Mapping[str, np.ndarray]:
@@ -66,8 +66,10 @@ def _arrays(folder: str | Path | None, name: str) -> Mapping[str, np.ndarray]:
         return {}
 
 
-def _left_pictures(folder: str | None) -> bool:
-    return isinstance(folder, str) and (Path(folder) / FILE).exists()
+def left_pictures(trials: pd.DataFrame) -> np.ndarray:
+    """Which of these trials have a file of pictures, as booleans."""
+    there = [isinstance(folder, str) and (Path(folder) / FILE).exists() for folder in trials["folder"]]
+    return np.array(there, dtype=bool)
 
 
 def strip_trials(results: Results, rows: int = STRIP_ROWS) -> pd.DataFrame:
@@ -77,7 +79,7 @@ def strip_trials(results: Results, rows: int = STRIP_ROWS) -> pd.DataFrame:
     if not parameter or parameter["kind"] == "choice":
         return trials.iloc[:0]
     usable = trials[trials["value"].notna() & (trials["params.beta"].astype(float) > 0)]
-    usable = usable[np.array([_left_pictures(folder) for folder in usable["folder"]], dtype=bool)]
+    usable = usable[left_pictures(usable)]
     if usable.empty:
         return usable
     logs = np.log(usable["params.beta"].astype(float))
@@ -93,26 +95,14 @@ def beta_strip(results: Results) -> Figure | None:
     if trials.empty:
         return None
     drawn = [(row, read_pictures(row["folder"])) for _, row in trials.iterrows()]
-    drawn = [(row, files) for row, files in drawn if {"originals", "reconstructions", "samples"} <= files.keys()]
+    drawn = [(row, files) for row, files in drawn if files.keys() >= STRIP]
     if not drawn:
         return None
-    originals = tiles(drawn[0][1]["originals"][None, :SHOWN])
-    left = tiles(np.stack([files["reconstructions"][:SHOWN] for _, files in drawn]))
-    right = tiles(np.stack([files["samples"][:SHOWN] for _, files in drawn]))
-    top, tile = len(originals) + HEADING, len(originals) + GAP
-    canvas = np.full((top + len(left), left.shape[1] + 4 * GAP + right.shape[1], left.shape[2]), 255, dtype=np.uint8)
-    canvas[: len(originals), : originals.shape[1]] = originals
-    canvas[top:, : left.shape[1]], canvas[top:, -right.shape[1] :] = left, right
-    axes = picture_axes(canvas, margin=1.75, width=7.2)
-    axes.text(-6, tile / 2, "originals", **words(INK, "right", 11))
-    for place, (row, _) in enumerate(drawn):
-        middle = top + place * tile + tile / 2
-        axes.text(
-            -6, middle - 0.2 * tile, f"{label('beta')} = {value_text(row['params.beta'])}", **words(INK, "right", 12)
-        )
+    axes, tile, middles = drawing_rows([files for _, files in drawn], margin=1.75)
+    for (row, _), middle in zip(drawn, middles, strict=True):
+        beta = f"{label('beta')} = {value_text(row['params.beta'])}"
+        axes.text(-6, middle - 0.2 * tile, beta, **words(INK, "right", 12))
         axes.text(-6, middle + 0.24 * tile, _row_words(results, row), **words(MUTED, "right"))
-    axes.text(0, top - 4, "reconstructions", **words(INK, "left", 11, "bottom"))
-    axes.text(canvas.shape[1] - right.shape[1], top - 4, "samples of the prior", **words(INK, "left", 11, "bottom"))
     return axes.figure
 
 

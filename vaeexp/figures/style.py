@@ -27,6 +27,7 @@ __all__ = [
     "dress",
     "even_marks",
     "key",
+    "key_of_panels",
     "log_axis",
     "new_figure",
     "note",
@@ -84,6 +85,20 @@ def key(axes: Axes, columns: int = 5) -> None:
         handletextpad=0.4,
         columnspacing=1.4,
         borderaxespad=0.2,
+    )
+    even_marks(legend)
+
+
+def key_of_panels(figure: Figure, axes: Axes) -> None:
+    """The legend of these axes, one line above all panels of the figure."""
+    legend = figure.legend(
+        *axes.get_legend_handles_labels(),
+        loc="outside upper left",
+        ncols=6,
+        frameon=False,
+        fontsize=10,
+        labelcolor=INK,
+        handletextpad=0.2,
     )
     even_marks(legend)
 

@@ -1,15 +1,23 @@
 """Pictures side by side in a figure, with words around them."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vaeexp.figures.style import INK, new_figure
 
-__all__ = ["GAP", "labelled", "picture_axes", "tiles", "words"]
+__all__ = ["GAP", "drawing_rows", "labelled", "picture_axes", "tiles", "words"]
 
 GAP = 2
 """White pixels between two pictures."""
+SHOWN = 8
+"""Reconstructions, and samples, per row of `drawing_rows`."""
+HEADING = 20
+"""Pixels for the words between the originals and the rows."""
+ACROSS = 8.95
+"""Inches for the words and the pictures of `drawing_rows` together."""
 
 
 def tiles(pictures: np.ndarray) -> np.ndarray:
@@ -28,6 +36,26 @@ def labelled(canvas: np.ndarray, tile: int, names: list[str]) -> Figure:
     for place, name in enumerate(names):
         axes.text(-4, place * (tile + GAP) + tile / 2, name, **words(INK, "right", 11))
     return axes.figure
+
+
+def drawing_rows(drawn: Sequence[Mapping[str, np.ndarray]], *, margin: float) -> tuple[Axes, int, list[float]]:
+    """The originals, and below them a row for each of these files: reconstructions beside samples, under headings.
+
+    Each needs originals, reconstructions and samples; the originals shown are those of the first. Returns the axes, with
+    a margin of so many inches for words at the left, the height of a row and the middle of each row, in pixels.
+    """
+    originals = tiles(drawn[0]["originals"][None, :SHOWN])
+    left = tiles(np.stack([files["reconstructions"][:SHOWN] for files in drawn]))
+    right = tiles(np.stack([files["samples"][:SHOWN] for files in drawn]))
+    top, tile = len(originals) + HEADING, len(originals) + GAP
+    canvas = np.full((top + len(left), left.shape[1] + 4 * GAP + right.shape[1], left.shape[2]), 255, dtype=np.uint8)
+    canvas[: len(originals), : originals.shape[1]] = originals
+    canvas[top:, : left.shape[1]], canvas[top:, -right.shape[1] :] = left, right
+    axes = picture_axes(canvas, margin=margin, width=ACROSS - margin)
+    axes.text(-6, tile / 2, "originals", **words(INK, "right", 11))
+    axes.text(0, top - 4, "reconstructions", **words(INK, "left", 11, "bottom"))
+    axes.text(canvas.shape[1] - right.shape[1], top - 4, "samples of the prior", **words(INK, "left", 11, "bottom"))
+    return axes, tile, [top + place * tile + tile / 2 for place in range(len(drawn))]
 
 
 def picture_axes(canvas: np.ndarray, *, margin: float, width: float) -> Axes:
