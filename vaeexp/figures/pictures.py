@@ -42,6 +42,8 @@ __all__ = [
 
 FILE, EVALUATION = "pictures.npz", "evaluation.npz"
 STRIP_ROWS = 6
+LOOKED_AT = 500
+"""Trials of the search, the best ones, whose pictures may stand for those of the best model."""
 STRIP = frozenset({"originals", "reconstructions", "samples"})
 """Arrays of `pictures.npz` that a row of reconstructions beside samples needs."""
 
@@ -56,12 +58,13 @@ def read_evaluation(folder: str | Path | None) -> Mapping[str, np.ndarray]:
     return _arrays(folder, EVALUATION)
 
 
-def _arrays(folder: str | Path | None, name: str) -> Mapping[str, np.ndarray]:
+def _arrays(folder: str | Path | None, name: str, needed: str | None = None) -> Mapping[str, np.ndarray]:
+    """Empty, too, where the file lacks the array that is needed."""
     if not isinstance(folder, str | Path):
         return {}
     try:
         with np.load(Path(folder) / name, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
+            return {key: file[key] for key in file.files} if needed is None or needed in file.files else {}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return {}
 
@@ -126,13 +129,13 @@ def best_evaluated(results: Results, needed: str) -> tuple[pd.Series, Mapping[st
 
 def _best(results: Results, needed: str, name: str) -> tuple[pd.Series, Mapping[str, np.ndarray]] | None:
     runs = confirm_runs(results)
-    place = {number: index for index, number in enumerate(confirmations(results)["of"])}
-    runs = runs.assign(place=runs["of"].map(place)).sort_values(["place", "value", "number"])
-    for group in (runs, ranked(results)):
-        for _, row in group.iterrows():
-            arrays = _arrays(row["folder"], name)
+    order = {number: index for index, number in enumerate(confirmations(results)["of"])}
+    runs = runs.assign(order=runs["of"].map(order)).sort_values(["order", "value", "number"])
+    for group in (runs, ranked(results).head(LOOKED_AT)):
+        for place, folder in enumerate(group["folder"]):
+            arrays = _arrays(folder, name, needed)
             if needed in arrays:
-                return row, arrays
+                return group.iloc[place], arrays
     return None
 
 
