@@ -89,7 +89,7 @@ def best_run(results: Results) -> dict[str, Any] | None:
     Chosen on validation alone, so that its test figures stay an honest estimate.
     """
     runs = _with_role_confirm(results)
-    runs = runs[runs["state"] == "complete"]
+    runs = runs[(runs["state"] == "complete") & runs["value"].notna()]
     if len(runs):
         means = runs.groupby("of")["value"].mean()
         best = runs[runs["of"] == means.idxmin()]

@@ -1,12 +1,21 @@
 """Intervals and tests against closed forms and scipy."""
 
 import math
+import time
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from sweeps.statistics import bootstrap_mean_interval, mean_interval, wilcoxon_p
+from sweeps.statistics import (
+    LEAST_PAIRS,
+    MANY,
+    bootstrap_mean_interval,
+    difference_interval,
+    interval_of_mean,
+    mean_interval,
+    wilcoxon_p,
+)
 
 
 def test_t_interval_of_three_values_in_closed_form():
@@ -75,3 +84,42 @@ def test_wilcoxon():
     assert wilcoxon_p([-3.0, -1.0, -2.0]) == pytest.approx(2 / 2**3)
     assert wilcoxon_p([0.0, 0.0]) == 1.0
     assert math.isnan(wilcoxon_p([]))
+
+
+def test_welch_agrees_with_scipy():
+    random = np.random.default_rng(4)
+    first, second = random.normal(5, 1, 3), random.normal(6, 4, 7)
+    interval = difference_interval(first, second)
+    expected = stats.ttest_ind(second, first, equal_var=False).confidence_interval()
+    assert interval.mean == pytest.approx(second.mean() - first.mean())
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), rel=1e-9)
+    assert interval.n == 10
+
+
+def test_a_difference_without_spread_or_without_a_second_value():
+    assert (difference_interval([1, 1], [3, 3]).low, difference_interval([1, 1], [3, 3]).high) == (2.0, 2.0)
+    one = difference_interval([1.0], [3.0, 4.0])
+    assert one.mean == 2.5
+    assert math.isnan(one.low)
+    assert math.isnan(difference_interval([], [3.0, 4.0]).mean)
+    with pytest.raises(ValueError, match="not finite: inf"):
+        difference_interval([1.0, math.inf], [3.0, 4.0])
+
+
+def test_few_values_have_a_t_interval_and_many_a_bootstrap():
+    values = np.random.default_rng(5).exponential(2.0, MANY)
+    assert interval_of_mean(values[:-1], seed=3) == mean_interval(values[:-1])
+    assert interval_of_mean(values, seed=3) == bootstrap_mean_interval(values, seed=3)
+
+
+def test_thousands_of_values_take_a_moment_and_agree_with_the_normal_limit():
+    values = np.random.default_rng(6).exponential(2.0, 10_000)
+    started = time.process_time()
+    interval = bootstrap_mean_interval(values, seed=0)
+    assert time.process_time() - started < 1
+    half = 1.96 * values.std() / 100
+    assert (interval.low, interval.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.15 * half)
+
+
+def test_fewer_pairs_than_the_least_never_reach_five_percent():
+    assert wilcoxon_p(np.arange(1.0, LEAST_PAIRS)) > 0.05 > wilcoxon_p(np.arange(1.0, LEAST_PAIRS + 1))

@@ -24,9 +24,11 @@ from vaeexp.progress import LiveProgress
 from vaeexp.report import trials_csv
 from vaeexp.report.anchors import ANCHORS, other_data, published
 from vaeexp.report.answer import answer
+from vaeexp.report.failures import outcomes
+from vaeexp.report.groups import by_choice
 from vaeexp.report.rows import protocol_rows
 from vaeexp.report.scale import beta_scale
-from vaeexp.report.tables import by_choice, confirmed_table, outcomes, ranked_table
+from vaeexp.report.tables import confirmed_table, ranked_table
 from vaeexp.status import _row
 
 

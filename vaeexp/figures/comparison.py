@@ -9,15 +9,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sweeps.results import Results, levels, pairs
-from sweeps.statistics import Interval, bootstrap_mean_interval, mean_interval, wilcoxon_p
+from sweeps.statistics import Interval, interval_of_mean, wilcoxon_p
 from vaeexp.figures.frames import label, number, value_text
 from vaeexp.figures.plot import Plot
 from vaeexp.figures.style import INK, MUTED, STATE_COLOURS, dress, new_figure
 
 __all__ = ["PLOTS", "Comparison", "comparisons", "paired_differences"]
-
-MANY = 20
-"""Independent differences from which the bootstrap needs no normal distribution."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,16 +58,13 @@ def _compare(results: Results, parameter: str, two: tuple[Any, Any]) -> Comparis
     grouped = complete.groupby("of")["difference"].mean()
     differences = (grouped if len(grouped) > 1 else complete["difference"]).to_numpy(float)
     seed = int((results.study.get("spec") or {}).get("seed") or 0)
-    interval = (
-        mean_interval(differences) if len(differences) < MANY else bootstrap_mean_interval(differences, seed=seed)
-    )
     return Comparison(
         parameter=parameter,
         first=two[0],
         second=two[1],
         pairs=complete,
         incomplete=len(table) - len(complete),
-        interval=interval,
+        interval=interval_of_mean(differences, seed=seed),
         p=wilcoxon_p(differences),
     )
 

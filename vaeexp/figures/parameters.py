@@ -35,7 +35,8 @@ LEAST_TRIALS = 10
 def importances(results: Results) -> dict[str, float]:
     """Share of each searched parameter, most important first, summing to 1.
 
-    Empty with fewer than `LEAST_TRIALS` trials, or when all have one value.
+    Empty with fewer than `LEAST_TRIALS` trials, or when all have one value. A parameter that never varied is left out: it
+    cannot have mattered, but PED-ANOVA sees that the trials fill little of its range.
 
     PED-ANOVA (Watanabe, Bansal and Hutter 2023; with conditions: 2026) on the complete trials: how far the values of a
     parameter among the best trials differ from those among all. The best are a tenth, and at least 5.
@@ -69,6 +70,8 @@ def _frozen_trials(results: Results, complete: pd.DataFrame) -> list:
     columns, distributions = {}, {}
     for name, parameter in space(results).items():
         values = column(complete, f"params.{name}").dropna().map(read[parameter["kind"]])
+        if values.nunique() < 2:
+            continue
         columns[name] = values.to_dict()
         if parameter["kind"] == "choice":
             distributions[name] = optuna.distributions.CategoricalDistribution(categories(results, name))

@@ -7,6 +7,7 @@ from sweeps.results import Results
 from vaeexp.figures.frames import number, recorded
 from vaeexp.figures.rows import Row
 from vaeexp.report.markdown import escape, table
+from vaeexp.report.words import finite
 
 __all__ = ["ANCHORS", "Anchor", "other_data", "published"]
 
@@ -66,7 +67,7 @@ def published(results: Results, group: Sequence[Row]) -> str:
         return ""
     settings = group[0].settings
     same = [anchor for anchor in ANCHORS if anchor.binarisation == settings["binarisation"]]
-    samples = sorted({int(k) for row in group for k in row.runs["result.test/importance_samples"].dropna()})
+    samples = sorted({int(k) for row in group for k in finite(row.runs["result.test/importance_samples"])})
     found = [anchor for anchor in same if anchor.importance_samples in samples]
     why = ""
     if not same:

@@ -6,21 +6,26 @@ from matplotlib.figure import Figure
 
 from sweeps.results import Results
 from vaeexp.figures import CHAPTERS, FIGURES
-from vaeexp.figures.frames import label, space
-from vaeexp.report.answer import answer, notices
+from vaeexp.report.answer import answer
+from vaeexp.report.failures import failures
+from vaeexp.report.groups import DESCRIBES, group_tables
 from vaeexp.report.latent import component_table
+from vaeexp.report.margins import margins
 from vaeexp.report.markdown import escape, heading, picture
+from vaeexp.report.notices import notices
+from vaeexp.report.paired import paired_tables
+from vaeexp.report.protocols import Figures, by_searched_protocol, protocol_line
 from vaeexp.report.provenance import provenance
 from vaeexp.report.rows import protocol_rows
-from vaeexp.report.tables import by_choice, by_components, confirmed_table, edges, outcomes, paired_tables, ranked_table
+from vaeexp.report.tables import confirmed_table, edges, ranked_table
+from vaeexp.report.words import listed
 
 __all__ = ["compose"]
 
 HEROES = ("beta_strip", "reference_strip", "rate_distortion", "history")
 """The picture under the answer is the first of these that the study has."""
 
-
-DESCRIBES = "Trials of the search. The sampler prefers what looked good, so these rows describe and do not compare."
+Make = Callable[[Results], list[str]]
 
 
 def compose(results: Results) -> tuple[str, dict[str, Figure]]:
@@ -34,54 +39,72 @@ def compose(results: Results) -> tuple[str, dict[str, Figure]]:
     blocks += [heading("Answer"), answer(results)]
     if hero:
         blocks += [picture(f"{hero}.png", FIGURES[hero].title), escape(FIGURES[hero].reading(results))]
-    blocks += [*_tables(results), *protocol_rows(results), *_plots(results, figures, hero), *provenance(results)]
+    blocks += [*_tables(results), *protocol_rows(results), *_plots(results, figures, hero)]
+    blocks += [*failures(results), *provenance(results)]
     return "\n\n".join(blocks) + "\n", {f"{name}.png": figure for name, figure in figures.items()}
 
 
 def _tables(results: Results) -> list[str]:
-    """Tables, each under its heading; those with nothing to show are left out."""
+    """Tables, each under its heading; those with nothing to show are left out, and trials of different protocol stand apart."""
     blocks = [heading("Tables"), "All trials with all their figures: [trials.csv](trials.csv)."]
-    for title, words, make in _table_list(results):
-        content = [block for block in make() if block]
+    parts = by_searched_protocol(results)
+    for title, words, figures, make in SECTIONS:
+        content = []
+        for apart, part in parts:
+            made = [block for block in make(part) if block]
+            line = protocol_line(results, apart, figures)
+            content += [*([line] if line else []), *made] if made else []
         if content:
-            blocks += [heading(title, 3), *([words] if words else []), *content]
+            blocks += [heading(title, 3), words, *content]
     return blocks
 
 
-def _table_list(results: Results) -> list[tuple[str, str, Callable[[], list[str]]]]:
+def _best_trials(results: Results) -> list[str]:
     near = edges(results)
     widen = (
-        f"The best trial has {' and '.join(near)} of the range that was searched; beyond it may be better."
-        if near
-        else ""
+        f"The best trial has {listed(near)} of the range that was searched; beyond it may be better." if near else ""
     )
-    choices = [name for name, parameter in space(results).items() if parameter["kind"] == "choice"]
-    return [
-        (
-            "Best trials of the search",
-            "On validation images, in nats per image, at each trial's best epoch.",
-            lambda: [ranked_table(results), widen],
-        ),
-        (
-            "Confirmed configurations",
-            "Trained again with fresh seeds: mean ± 95 % interval over seeds, in nats per image. The order is that of the mean "
-            "validation −ELBO of these runs, so that nothing was selected on test.",
-            lambda: [confirmed_table(results)],
-        ),
-        *((f"By {escape(label(name))}", DESCRIBES, lambda name=name: [by_choice(results, name)]) for name in choices),
-        ("By component count", DESCRIBES, lambda: [by_components(results)]),
-        (
-            "Classes served by each component",
-            "On test images, of the best mixture.",
-            lambda: [component_table(results)],
-        ),
-        (
-            "Matched pairs",
-            "Runs that share configuration and seed and differ in one parameter alone; validation −ELBO, in nats per image.",
-            lambda: paired_tables(results),
-        ),
-        ("How the trials ended", "", lambda: [outcomes(results), escape(results.study.get("stopped") or "")]),
-    ]
+    return [ranked_table(results), widen]
+
+
+def _confirmed(results: Results) -> list[str]:
+    above = (
+        "Above the first: the difference in test −ELBO with its 95 % interval (Welch's t, since no seeds are shared); the two "
+        "can be told apart where that interval excludes 0."
+    )
+    return [confirmed_table(results), above if margins(results) else ""]
+
+
+SECTIONS: tuple[tuple[str, str, Figures, Make], ...] = (
+    (
+        "Best trials of the search",
+        "On validation images, in nats per image, at each trial's best epoch. Each is a single run (n = 1), which gives no "
+        "interval: differences among these rows may be chance.",
+        "validation",
+        _best_trials,
+    ),
+    (
+        "Confirmed configurations",
+        "Trained again with fresh seeds: mean ± 95 % interval over n = seeds (Student's t), in nats per image. The order is "
+        "that of the mean validation −ELBO of these runs, so that nothing was selected on test.",
+        "test",
+        _confirmed,
+    ),
+    (
+        "Matched pairs",
+        "Runs that share configuration and seed and differ in one parameter alone; validation −ELBO, in nats per image.",
+        "validation",
+        paired_tables,
+    ),
+    ("The search by parameter", DESCRIBES, "validation", group_tables),
+    (
+        "Classes served by each component",
+        "On test images, of the best mixture.",
+        "other",
+        lambda results: [component_table(results)],
+    ),
+)
+"""Title, words, of what the figures are, and what makes the blocks."""
 
 
 def _plots(results: Results, figures: dict[str, Figure], hero: str | None) -> list[str]:

@@ -1,21 +1,23 @@
 """How the figures came about and how to get them again: protocol, data, versions, seeds, machine, commands, study file."""
 
-import shlex
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from sweeps.results import Results
 from vaeexp.figures.frames import space, value_text
 from vaeexp.report.markdown import code, escape, fenced, heading, table
+from vaeexp.report.reproduce import code_words, commands, seeds
 from vaeexp.report.scale import beta_scale
+from vaeexp.report.words import listed
 
-__all__ = ["commands", "numbers_explained", "provenance"]
+__all__ = ["numbers_explained", "provenance"]
 
 
 def provenance(results: Results) -> list[str]:
     """The closing chapter, block by block."""
     record = results.study.get("record") or {}
     blocks = [heading("How this was made"), *numbers_explained(results), *commands(results)]
+    blocks += [heading("Code", 3), code_words(results), *seeds(results)]
     parts = {
         "Protocol": record.get("protocol"),
         "Data": _without(record.get("data") or {}, ("name", "binarisation", "fingerprint")),
@@ -23,7 +25,6 @@ def provenance(results: Results) -> list[str]:
         "Search": _search(results),
         "Search space": {name: _range(parameter) for name, parameter in space(results).items()},
         "Execution": results.study.get("execution"),
-        "Code": record.get("git"),
         "Versions": record.get("versions"),
         "Hardware": record.get("hardware"),
     }
@@ -33,7 +34,8 @@ def provenance(results: Results) -> list[str]:
     text = record.get("study_file")
     if text:
         blocks += [heading("Study file", 3), fenced(text, "yaml")]
-    return blocks
+    missing = [title.lower() for title, content in parts.items() if not content] + ([] if text else ["study file"])
+    return [*blocks, f"Not recorded with this study: {listed(missing)}."] if missing else blocks
 
 
 def numbers_explained(results: Results) -> list[str]:
@@ -57,36 +59,20 @@ def numbers_explained(results: Results) -> list[str]:
             if threshold
             else ""
         ),
-        "- **Intervals** are 95 % intervals over training seeds (Student's t); they do not cover the choice of the images.",
+        "- **Intervals** of test figures are 95 % intervals over training seeds (Student's t; Welch's t for the difference of "
+        "two configurations); those of matched pairs are over configurations, or over seeds where there is one configuration. "
+        "They do not cover the choice of the images, and are not corrected for how many are looked at.",
         f"- {beta_scale(results)}",
     ]
     return [heading("What the numbers are", 3), "\n".join(lines)]
 
 
-def commands(results: Results) -> list[str]:
-    """Commands that make the study and this report again."""
-    name = shlex.quote(results.name)
-    recorded = (results.study.get("record") or {}).get("command")
-    blocks = [
-        heading("Commands", 3),
-        fenced(
-            f"vaeexp sweep --study {name}    # continues the study; starts it where there is none\nvaeexp report --study {name}   # writes this report again",
-            "sh",
-        ),
-    ]
-    if recorded:
-        blocks.append(f"The study was started with {code(recorded)}.")
-    return blocks
-
-
 def _search(results: Results) -> dict[str, Any]:
-    """Seed, sampler, pruner, budget and search space."""
+    """Sampler, pruner, budget, and what follows the search."""
     spec = results.study.get("spec") or {}
-    facts: dict[str, Any] = {"seed": spec.get("seed", results.study.get("seed"))}
-    facts |= {name: spec.get(name) for name in ("sampler", "pruner")}
-    facts["budget"] = results.study.get("budget")
+    facts = {name: spec.get(name) for name in ("sampler", "pruner")} | {"budget": results.study.get("budget")}
     facts |= {name: spec.get(name) for name in ("confirm", "compare")}
-    return facts
+    return {name: content for name, content in facts.items() if content}
 
 
 def _fixed(results: Results) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from sweeps.statistics import mean_interval
 from vaeexp.figures.frames import column, for_reference_alone, number, recorded
 from vaeexp.figures.rows import Row, by_protocol, rows
 from vaeexp.report.anchors import other_data, published
-from vaeexp.report.answer import interval_text
 from vaeexp.report.markdown import escape, heading, plural, table
+from vaeexp.report.words import finite, interval_text, test_interval
 
 __all__ = ["protocol_rows", "sub_pixels"]
 
@@ -68,11 +68,15 @@ def _title(results: Results, row: Row) -> str:
     """`Static binarisation, bernoulli likelihood, gaussian posterior`."""
     shape = recorded(results, "data").get("image_shape") or [1]
     levels = "Grey levels" if shape[0] == 1 else "Colour levels"
-    binarisation = row.settings["binarisation"]
-    targets = levels if binarisation == "none" else f"{str(binarisation).capitalize()} binarisation"
-    likelihood = str(row.settings["likelihood"]).replace("_", " ")
-    ending = "deterministic autoencoder" if row.deterministic else f"{row.settings['posterior']} posterior"
-    return f"{targets}, {likelihood} likelihood, {ending}"
+    binarisation, likelihood, posterior = (_named(row, name) for name in ("binarisation", "likelihood", "posterior"))
+    targets = levels if binarisation == "none" else f"{binarisation.capitalize()} binarisation"
+    ending = "deterministic autoencoder" if row.deterministic else f"{posterior} posterior"
+    return f"{targets}, {likelihood.replace('_', ' ')} likelihood, {ending}"
+
+
+def _named(row: Row, name: str) -> str:
+    """A setting, or what the protocol says where the study's settings are not recorded."""
+    return str(row.settings[name] or row.protocol.get(name) or "unknown").split(" (")[0]
 
 
 def _protocol_words(group: list[Row]) -> str:
@@ -101,7 +105,7 @@ def _protocol_words(group: list[Row]) -> str:
 
 def _samples(group: list[Row]) -> list[int]:
     """Numbers of importance samples that occur among these rows."""
-    return sorted({int(k) for row in group for k in row.runs["result.test/importance_samples"].dropna()})
+    return sorted({int(k) for row in group for k in finite(row.runs["result.test/importance_samples"])})
 
 
 def _likelihood_table(results: Results, group: list[Row]) -> str:
@@ -113,7 +117,7 @@ def _likelihood_table(results: Results, group: list[Row]) -> str:
         ("row", lambda row: escape(row.title)),
         ("seeds", lambda row: str(len(row.runs))),
         ("best epoch", _epochs),
-        (f"val {name}", lambda row: interval_text(mean_interval(row.runs["value"].to_numpy(float)))),
+        (f"val {name}", lambda row: interval_text(mean_interval(finite(row.runs["value"])))),
         (f"test {name}", lambda row: _figure(row.runs, total)),
     ]
     if not plain:
@@ -173,7 +177,7 @@ def _mean(runs: pd.DataFrame, metric: str) -> float:
 
 def _figure(runs: pd.DataFrame, metric: str, digits: int = 2) -> str:
     """Mean and interval over seeds of a result; an en dash where no run has it."""
-    return interval_text(mean_interval(column(runs, f"result.{metric}").dropna().to_numpy(float)), digits)
+    return interval_text(test_interval(runs, metric), digits)
 
 
 def _weighted(row: Row, samples: int) -> str:
@@ -198,7 +202,7 @@ def _train_loss(results: Results, row: Row, less: float = 0.0) -> str:
     if own.empty or "train/loss" not in own:
         return "–"
     last = own.sort_values("epoch").groupby("number")["train/loss"].last()
-    return interval_text(mean_interval(last.dropna().to_numpy(float) - less))
+    return interval_text(mean_interval(finite(last) - less))
 
 
 def _loss_per_sub_pixel(row: Row, size: int) -> str:

@@ -1,4 +1,4 @@
-"""The tables of the report, each one function from the results to markdown; empty text where there is nothing to show."""
+"""Tables of single settings: the best trials of the search, the confirmed configurations, and values at an end of their range."""
 
 import math
 from collections.abc import Callable
@@ -6,34 +6,35 @@ from collections.abc import Callable
 import pandas as pd
 
 from sweeps.results import Results, ranked
-from vaeexp.figures.comparison import Comparison, comparisons
 from vaeexp.figures.frames import (
     at_best_epoch,
-    categories,
     column,
     confirm_runs,
     confirmations,
-    for_reference_alone,
     label,
     number,
     params,
     recorded,
-    search_trials,
     setting_text,
     space,
     value_text,
 )
-from vaeexp.report.answer import interval_text, test_interval
-from vaeexp.report.markdown import escape, plural, table
+from vaeexp.report.margins import Margin, margins
+from vaeexp.report.markdown import escape, table
+from vaeexp.report.words import finite, interval_text, reach_text, test_interval
 
-__all__ = ["by_choice", "by_components", "confirmed_table", "edges", "outcomes", "paired_tables", "ranked_table"]
+__all__ = ["confirmed_table", "edges", "ranked_table"]
 
 TOP = 10
+_KEYS = ["replica", "number"]
 
 
 def ranked_table(results: Results) -> str:
     """The ten best complete trials of the search."""
-    best = at_best_epoch(results, ranked(results).head(TOP))
+    best = ranked(results).head(TOP)
+    epochs = at_best_epoch(results, best)
+    # A trial whose epochs are missing keeps its place.
+    best = best.merge(epochs[[*_KEYS, *(name for name in epochs if name not in best)]], on=_KEYS, how="left")
     names = list(space(results))
     header = [
         "rank",
@@ -63,36 +64,48 @@ def ranked_table(results: Results) -> str:
 
 
 def confirmed_table(results: Results) -> str:
-    """Confirmed configurations over fresh seeds: mean and 95 % interval on test, the best on validation first."""
+    """Confirmed configurations over fresh seeds: mean and 95 % interval on test, and how far the best is ahead.
+
+    The best on validation stands first.
+    """
     runs = confirm_runs(results)
     search = results.trials[~results.trials["replica"]].set_index("number")
-    extra = _per_sub_pixel(results, runs)
+    columns = _tested_columns(results, runs)
     rows = []
     for _, entry in confirmations(results).iterrows():
         of = int(entry["of"])
         own = runs[runs["of"] == of]
-        intervals = [
-            interval_text(test_interval(own, metric))
-            for metric in ("test/nll", "test/iw_nll", "test/rate", "test/distortion")
-        ]
-        intervals += [make(own) for _, make in extra]
+        values = [number(search["value"].get(of)), number(entry["value"])]
         setting = escape(setting_text(params(results, search.loc[of]))) if of in search.index else ""
-        rows.append(
-            [str(of), str(len(own)), number(search["value"].get(of)), number(entry["value"]), *intervals, setting]
+        rows.append([str(of), str(len(own)), *values, *(make(own) for _, make in columns), setting])
+    titles = [title for title, _ in columns]
+    header = ["trial", "seeds", "val −ELBO, search", "val −ELBO, new seeds", *titles, "setting"]
+    return table(header, rows, right=range(4 + len(columns))) if rows else ""
+
+
+def _tested_columns(results: Results, runs: pd.DataFrame) -> list[tuple[str, Callable[[pd.DataFrame], str]]]:
+    """Title, and cell from the runs of a configuration, of each column of test figures."""
+    columns: list[tuple[str, Callable[[pd.DataFrame], str]]] = [
+        (title, lambda own, metric=metric: interval_text(test_interval(own, metric)))
+        for title, metric in (
+            ("test −ELBO", "test/nll"),
+            ("test IW-NLL", "test/iw_nll"),
+            ("test rate", "test/rate"),
+            ("test distortion", "test/distortion"),
         )
-    header = [
-        "trial",
-        "seeds",
-        "val −ELBO, search",
-        "val −ELBO, new seeds",
-        "test −ELBO",
-        "test IW-NLL",
-        "test rate",
-        "test distortion",
-        *(title for title, _ in extra),
-        "setting",
     ]
-    return table(header, rows, right=range(8 + len(extra))) if rows else ""
+    ahead = {margin.of: margin for margin in margins(results)}
+    if ahead:
+        columns.insert(1, ("above the first", lambda own: _above(ahead.get(own["of"].iloc[0]))))
+    return [*columns, *_per_sub_pixel(results, runs)]
+
+
+def _above(margin: Margin | None) -> str:
+    """`0.62 (−0.31 to 1.55)`; an en dash for the first itself."""
+    if margin is None:
+        return "–"
+    reach = f" ({reach_text(margin.interval)})" if math.isfinite(margin.interval.low) else ""
+    return f"{number(margin.interval.mean)}{reach}"
 
 
 def _per_sub_pixel(results: Results, runs: pd.DataFrame) -> list[tuple[str, Callable[[pd.DataFrame], str]]]:
@@ -102,134 +115,11 @@ def _per_sub_pixel(results: Results, runs: pd.DataFrame) -> list[tuple[str, Call
     if shape[0] > 1:
         size = math.prod(shape)
         columns.append(("nats per sub-pixel", lambda own: number(test_interval(own, "test/nll").mean / size, 4)))
-    if column(runs, "result.test/bits_per_dimension").notna().any():
+    if len(finite(column(runs, "result.test/bits_per_dimension"))):
         columns.append(
             ("bits per dimension", lambda own: interval_text(test_interval(own, "test/bits_per_dimension"), 3))
         )
     return columns
-
-
-def by_choice(results: Results, name: str) -> str:
-    """Trials of the search for each value of a choice parameter."""
-    trials = search_trials(results)
-    texts = column(trials, f"params.{name}").map(value_text)
-    return _group_table(label(name), [(value, trials[texts == value]) for value in categories(results, name)])
-
-
-def by_components(results: Results) -> str:
-    """Trials of the search for each range of component counts, in powers of two; trials without a mixture in a row of their own."""
-    parameter = space(results).get("components")
-    if not parameter or parameter["kind"] == "choice":
-        return ""
-    trials = search_trials(results)
-    counts = column(trials, "params.components").astype(float)
-    groups = [("no mixture", trials[counts.isna()])] if counts.isna().any() and parameter.get("when") else []
-    low, high = int(parameter["low"]), int(parameter["high"])
-    for power in range(int(math.log2(max(low, 1))), int(math.log2(high)) + 1):
-        first, last = max(low, 2**power), min(high, 2 ** (power + 1) - 1)
-        # A last bin of one value (64 of 2–64) goes to its neighbour.
-        if first == last == high and power and first > low:
-            continue
-        last = high if last + 1 == high else last
-        groups.append((f"{first}–{last}" if first < last else str(first), trials[(counts >= first) & (counts <= last)]))
-    return _group_table("components", groups)
-
-
-def _group_table(title: str, groups: list[tuple[str, pd.DataFrame]]) -> str:
-    header = [escape(title), "trials", "complete", "pruned", "failed", "best val −ELBO", "median val −ELBO (complete)"]
-    rows = []
-    for name, group in groups:
-        complete = group[(group["state"] == "complete")]["value"].dropna()
-        counts = [str(int((group["state"] == state).sum())) for state in ("complete", "pruned", "failed")]
-        rows.append([escape(name), str(len(group)), *counts, number(complete.min()), number(complete.median())])
-    return table(header, rows, right=range(1, 7)) if sum(len(group) for _, group in groups) else ""
-
-
-def paired_tables(results: Results) -> list[str]:
-    """For each two values that were compared: every pair, then what they say together."""
-    return [block for comparison in comparisons(results) for block in _paired(comparison)]
-
-
-def _paired(comparison: Comparison) -> list[str]:
-    first, second = value_text(comparison.first), value_text(comparison.second)
-    if not len(comparison.pairs):
-        return []
-    rows = [
-        [
-            str(int(row["of"])),
-            str(int(row["replica_seed"])),
-            number(row[f"value.{comparison.first}"]),
-            number(row[f"value.{comparison.second}"]),
-            number(row["difference"]),
-        ]
-        for _, row in comparison.pairs.sort_values(["of", "replica_seed"]).iterrows()
-    ]
-    header = [
-        "configuration of trial",
-        "seed index",
-        f"{escape(first)} val −ELBO",
-        f"{escape(second)} val −ELBO",
-        f"{escape(second)} − {escape(first)}",
-    ]
-    return [table(header, rows, right=range(5)), _summary(comparison, first, second)]
-
-
-def _summary(comparison: Comparison, first: str, second: str) -> str:
-    interval, several = comparison.interval, comparison.configurations > 1
-    lower = int((comparison.pairs["difference"] < 0).sum())
-    words = f"Mean difference {number(interval.mean)} nats per image"
-    if math.isfinite(interval.low):
-        words += f", 95 % interval {number(interval.low)} to {number(interval.high)} over {plural(interval.n, 'configuration' if several else 'seed')}"
-        words += " (the seeds of a configuration averaged first)" if several else ""
-    words += f". {escape(second)} is lower in {lower:,} of {plural(len(comparison.pairs), 'pair')}."
-    if interval.n >= 6:
-        words += f" Wilcoxon's signed-rank test: p = {comparison.p:.2g}."
-    if comparison.incomplete:
-        words += f" {plural(comparison.incomplete, 'pair')} lacked a complete run and {'is' if comparison.incomplete == 1 else 'are'} left out."
-    return words
-
-
-def outcomes(results: Results) -> str:
-    """How the trials ended, and why those that failed did."""
-    trials = results.trials
-    own, replicas = trials[~trials["replica"]], trials[trials["replica"]]
-    repeated = own["duplicate_of"].notna()
-    rows = []
-    for state in ("complete", "pruned", "failed", "running", "waiting"):
-        search = own[(own["state"] == state) & ~repeated]
-        again = replicas[replicas["state"] == state]
-        if len(search) or len(again):
-            rows.append([state, str(len(search)), str(len(again)), _reason(state, search, again)])
-    if repeated.any():
-        rows.append(
-            [
-                "repeated",
-                str(int(repeated.sum())),
-                "0",
-                "the configuration of an earlier trial: its value was used again",
-            ]
-        )
-    others = "confirm, compare and references" if for_reference_alone(replicas).any() else "confirm and compare"
-    return table(["outcome", "search", others, "why"], rows, right=(1, 2)) if rows else ""
-
-
-def _reason(state: str, search: pd.DataFrame, again: pd.DataFrame) -> str:
-    if state == "pruned" and len(search):
-        return f"worse than others at the same epoch; stopped after {_span(search['epochs'])}"
-    if state != "failed":
-        return ""
-    both = pd.concat([search, again]) if len(again) else search
-    kinds = []
-    for kind, group in both.groupby(both["failure"].fillna("unknown"), sort=True):
-        names = ", ".join(group["name"].head(5)) + (" …" if len(group) > 5 else "")
-        message = group["message"].dropna()
-        kinds.append(f"{kind} ({len(group)}: {names}{'; ' + str(message.iloc[0]) if len(message) else ''})")
-    return escape("; ".join(kinds))
-
-
-def _span(epochs: pd.Series) -> str:
-    low, high = int(epochs.min()), int(epochs.max())
-    return plural(low, "epoch") if low == high else f"{low:,} to {high:,} epochs (median {epochs.median():g})"
 
 
 def edges(results: Results) -> list[str]:

@@ -1,0 +1,129 @@
+"""What stands around the answer, sentence by sentence: matched pairs, what mattered, what pruning saved, what it cost."""
+
+import math
+
+from sweeps.results import Results, pruned_epochs_saved, ranked
+from vaeexp.figures.comparison import Comparison, comparisons
+from vaeexp.figures.frames import fixed, for_reference_alone, label, number, search_trials, space, value_text
+from vaeexp.figures.parameters import LEAST_TRIALS, importances
+from vaeexp.report.markdown import escape, plural
+from vaeexp.report.protocols import searched_protocol
+from vaeexp.report.words import duration, listed, percent, reach_text
+
+__all__ = ["compared", "cost", "epochs_saved", "mattered", "pruning"]
+
+LITTLE = 0.05
+"""Share of the importance below which a parameter mattered next to nothing."""
+
+
+def compared(results: Results) -> list[str]:
+    """Which value of the compared parameter is better, and how sure; empty where the study compares nothing."""
+    asked = (results.study.get("spec") or {}).get("compare")
+    if not asked or asked["parameter"] in searched_protocol(results) or ranked(results).empty:
+        return []
+    found = [comparison for comparison in comparisons(results) if len(comparison.pairs)]
+    name = escape(label(asked["parameter"]))
+    if not found:
+        return [f"Which {name} is better is open: no matched pair of runs is complete."]
+    if len(found) == 1:
+        return [_one_comparison(found[0])]
+    settled = [comparison for comparison in found if comparison.settled]
+    if not settled:
+        return [f"In matched pairs, no two values of {name} can be told apart."]
+    parts = [_better_than(comparison) for comparison in settled]
+    rest = f"; other values of {name} cannot be told apart" if len(settled) < len(found) else ""
+    return [f"In matched pairs, {listed(parts)}{rest}."]
+
+
+def _one_comparison(comparison: Comparison) -> str:
+    first, second = escape(value_text(comparison.first)), escape(value_text(comparison.second))
+    name, interval = escape(label(comparison.parameter)), comparison.interval
+    difference = f"{second} − {first} is {number(interval.mean)} nats per image of validation −ELBO"
+    if not math.isfinite(interval.low):
+        return f"Which {name} is better, {first} or {second}, remains open: in the one matched pair of runs {difference}, and one pair gives no interval."
+    span = f"95 % interval {reach_text(interval)}"
+    if not comparison.settled:
+        return f"Which {name} is better, {first} or {second}, remains open: {_basis(comparison)} cannot separate them; {difference} ({span})."
+    better, worse = (first, second) if interval.mean > 0 else (second, first)
+    return f"As {name}, {better} is better than {worse}: in {_basis(comparison)} {difference} ({span})."
+
+
+def _basis(comparison: Comparison) -> str:
+    """`8 matched pairs of runs over 4 configurations`, `3 seeds of one configuration`."""
+    count = len(comparison.pairs)
+    if comparison.configurations == 1:
+        return f"{plural(count, 'seed')} of one configuration"
+    return f"{plural(count, 'matched pair')} of runs over {plural(comparison.configurations, 'configuration')}"
+
+
+def _better_than(comparison: Comparison) -> str:
+    first, second = escape(value_text(comparison.first)), escape(value_text(comparison.second))
+    winner, loser = (first, second) if comparison.interval.mean > 0 else (second, first)
+    return f"{winner} is better than {loser} by {number(abs(comparison.interval.mean))} nats per image"
+
+
+def mattered(results: Results) -> list[str]:
+    """Which parameters mattered and which did next to nothing; with few trials that this cannot be said."""
+    many = len(ranked(results))
+    if 0 < many < LEAST_TRIALS and len(space(results)) > 1:
+        return [
+            f"Which parameters mattered cannot be said from {plural(many, 'complete trial')}; it takes {LEAST_TRIALS}."
+        ]
+    shares = importances(results)
+    if len(shares) < 2:
+        return []
+    (top, share), *others = shares.items()
+    words = f"What mattered most among the {many:,} complete trials was {escape(label(top))} ({percent(share)} of the importance)"
+    then = [f"{escape(label(name))} ({percent(other)})" for name, other in others if other >= LITTLE]
+    little = [escape(label(name)) for name, other in others if other < LITTLE]
+    words += f", then {listed(then)}" if then else ""
+    each = " each" if len(little) > 1 else ""
+    words += f"; {listed(little)} mattered next to nothing (under {percent(LITTLE)}{each})" if little else ""
+    same = [escape(label(name)) for name in space(results) if name not in shares]
+    words += f". {' and '.join(same)} had one value in all of them" if same else ""
+    return [f"{words}."]
+
+
+def epochs_saved(results: Results) -> int:
+    """Trial-epochs that pruned trials of the search did not train."""
+    epochs = fixed(results, "epochs")
+    if "epochs" not in space(results):
+        return pruned_epochs_saved(results, int(epochs)) if epochs else 0
+    trials = search_trials(results)
+    pruned = trials[trials["state"] == "pruned"]
+    return int((pruned["params.epochs"].astype(float) - pruned["epochs"]).clip(lower=0).sum())
+
+
+def pruning(results: Results) -> list[str]:
+    """How many trials were given up early, and what that saved; empty before a trial has ended."""
+    trials = search_trials(results)
+    pruned = int((trials["state"] == "pruned").sum())
+    ended = int(trials["state"].isin(["complete", "pruned", "failed"]).sum())
+    if not ended:
+        return []
+    if not pruned:
+        return ["No trial was pruned."]
+    words = f"Pruning ended {pruned:,} of {plural(ended, 'trial')} early"
+    saved, spent = epochs_saved(results), int(trials["epochs"].sum())
+    if not saved:
+        return [f"{words}."]
+    upto = "up to " if fixed(results, "patience") else ""
+    return [
+        f"{words} and saved {upto}{plural(saved, 'trial-epoch')}, {percent(saved / (saved + spent))} of what the search would "
+        "have taken without it."
+    ]
+
+
+def cost(results: Results) -> list[str]:
+    """Wall time and trial-epochs of the search and of what followed it; empty before the first epoch."""
+    trials = results.trials
+    search, more = trials[~trials["replica"]], trials[trials["replica"] & ~for_reference_alone(trials)]
+    if not search["epochs"].sum():
+        return []
+    elapsed = results.study.get("elapsed")
+    wall = f"{duration(elapsed)} of wall time and " if elapsed else ""
+    words = f"The search took {wall}{plural(int(search['epochs'].sum()), 'trial-epoch')}"
+    if len(more):
+        runs = plural(len(more), "run")
+        words += f"; {runs} to confirm and compare took {plural(int(more['epochs'].sum()), 'trial-epoch')} more"
+    return [words + "."]
