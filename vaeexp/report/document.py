@@ -40,7 +40,10 @@ def compose(results: Results) -> tuple[str, dict[str, Figure]]:
 
 def _tables(results: Results) -> list[str]:
     """Tables, each under its heading; those with nothing to show are left out."""
-    blocks = [heading("Tables"), "All trials with all their figures: [trials.csv](trials.csv)."]
+    blocks = [
+        heading("Tables"),
+        "All trials with all their figures: [trials.csv](trials.csv). This report for programs: [summary.json](summary.json).",
+    ]
     for title, words, make in _table_list(results):
         content = [block for block in make() if block]
         if content:
