@@ -1,6 +1,7 @@
-"""The generated parts of README.md: the command reference from `--help`, and the table of settings.
+"""What is generated of the documentation: parts of README.md (commands from `--help`, settings), and the schema of summary.json.
 
-`python tests/readme.py --write` (or `make docs`) writes them; tests/test_docs.py checks that they are up to date.
+`python tests/readme.py --write` (or `make docs`) writes them; tests/test_docs.py and tests/vaeexp/test_report_formats.py
+check that they are up to date.
 """
 
 import re
@@ -11,6 +12,7 @@ from typing import Any, get_args
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+SCHEMA = ROOT / "vaeexp" / "report" / "summary.schema.json"
 sys.path.insert(0, str(ROOT))
 
 
@@ -155,4 +157,7 @@ def _values(field: Any) -> str:
 if __name__ == "__main__":
     if sys.argv[1:] != ["--write"]:
         sys.exit("usage: python tests/readme.py --write")
+    from vaeexp.report.summary import schema_json
+
     README.write_text(written(README.read_text(encoding="utf-8")), encoding="utf-8")
+    SCHEMA.write_text(schema_json(), encoding="utf-8")

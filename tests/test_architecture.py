@@ -32,6 +32,7 @@ LAYERS = (
         "progress",
         "record",
         "registry",
+        "reporting",
         "serving",
         "status",
         "study",

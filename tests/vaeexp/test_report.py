@@ -62,9 +62,9 @@ def test_the_report_has_its_chapters_in_order_and_every_link_resolves(report):
     places = [names.index(name) for name in chapters]
     assert places == sorted(places)
     files = references(text)
-    assert files == {f"{name}.png" for name in FIGURES} | {"trials.csv"}
+    assert files == {f"{name}.png" for name in FIGURES} | {"trials.csv", "summary.json"}
     assert {path.name for path in report.parent.iterdir()} == files | {"README.md"}
-    for file in files - {"trials.csv"}:
+    for file in files - {"trials.csv", "summary.json"}:
         assert (report.parent / file).read_bytes().startswith(b"\x89PNG")
     assert text.index("beta_strip.png") < text.index("## Tables")
 

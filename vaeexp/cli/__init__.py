@@ -10,7 +10,7 @@ import click
 
 from sweeps.errors import UserError
 from vaeexp import __version__
-from vaeexp.cli import drawing, looking, running, saved
+from vaeexp.cli import drawing, looking, reporting, running, saved
 
 __all__ = ["cli", "main"]
 
@@ -25,7 +25,7 @@ def cli() -> None:
 
 
 for command in (
-    *(running.sweep, running.report, running.ui),
+    *(running.sweep, reporting.report, running.ui),
     *(saved.evaluate, saved.export),
     *(drawing.sample, drawing.reconstruct, drawing.interpolate, drawing.traverse, drawing.embed),
     *(looking.studies, looking.show, looking.status, looking.trial, looking.completion),

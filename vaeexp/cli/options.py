@@ -82,9 +82,18 @@ def _complete_study(ctx: click.Context, param: click.Parameter, incomplete: str)
     return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
 
 
-def study_option(help: str, *, required: bool = True) -> "Callable":
-    """`--study NAME`, completed from the study files at hand."""
-    return click.option("--study", "-s", metavar="STUDY", required=required, help=help, shell_complete=_complete_study)
+def study_option(help: str, *, required: bool = True, name: str = "study", multiple: bool = False) -> "Callable":
+    """`--study NAME`, completed from the study files at hand; `name` is that of the command's argument."""
+    return click.option(
+        "--study",
+        "-s",
+        name,
+        metavar="STUDY",
+        required=required,
+        multiple=multiple,
+        help=help,
+        shell_complete=_complete_study,
+    )
 
 
 def _folder_option(name: str, **attributes: Any) -> "Callable":

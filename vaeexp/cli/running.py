@@ -1,4 +1,4 @@
-"""Commands that do something: sweep, report, ui."""
+"""Commands that run something: sweep, ui."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from vaeexp.cli.options import (
     tracking_option,
 )
 
-__all__ = ["report", "sweep", "ui"]
+__all__ = ["sweep", "ui"]
 
 EXECUTION = ("device", "precision", "width", "processes", "group", "resident_mb")
 
@@ -140,22 +140,6 @@ def sweep(
     )
     run = plan_sweep if dry_run else run_sweep
     run(options, console=open_console())
-
-
-@click.command()
-@study_option("Study to report on, as named in the runs folder.")
-@runs_option
-@reports_option
-@storage_option
-def report(*, study: str, runs: Path, reports: Path, storage: str | None) -> None:
-    """Write the report of a study again.
-
-    It is made from what the runs recorded; nothing is trained. Prints the path.
-    """
-    from vaeexp.inspect import recorded_results
-    from vaeexp.report import write_report
-
-    click.echo(write_report(recorded_results(study, runs, storage), runs=runs, reports=reports))
 
 
 @click.command()

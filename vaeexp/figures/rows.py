@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from sweeps.results import Results, ranked
+from sweeps.statistics import Interval, mean_interval
 from vaeexp.figures.frames import (
     column,
     confirm_runs,
@@ -19,7 +20,7 @@ from vaeexp.figures.frames import (
     space,
 )
 
-__all__ = ["Row", "best_row", "by_protocol", "reference_rows", "rows"]
+__all__ = ["Row", "best_row", "by_protocol", "reference_rows", "rows", "study_protocol"]
 
 DISTORTION = ("data", "fingerprint", "split", "binarisation", "likelihood")
 """What two distortions must share to be the same quantity."""
@@ -53,6 +54,15 @@ class Row:
     def value(self) -> float:
         """Mean over seeds of the lowest validation −ELBO, nats per image."""
         return float(self.runs["value"].mean())
+
+    @property
+    def validation(self) -> Interval:
+        """The same with its 95 % interval over seeds."""
+        return mean_interval(self.runs["value"].to_numpy(float))
+
+    def test(self, metric: str) -> Interval:
+        """Mean over seeds of the result `test/<metric>` with its 95 % interval; of the runs that have it."""
+        return mean_interval(column(self.runs, f"result.test/{metric}").dropna().to_numpy(float))
 
     @property
     def deterministic(self) -> bool:
@@ -115,7 +125,7 @@ def _found(results: Results, runs: pd.DataFrame, number: int, role: str) -> Row:
     values = params(results, runs.iloc[0])
     # Where one parameter was searched alone, its value is the best name.
     only = setting_text(values) if len(space(results)) == 1 else ""
-    protocol = _protocol(results)
+    protocol = study_protocol(results)
     protocol |= {part: str(values[name]) for name, part in CHANGES.items() if name in values}
     return Row(
         title=f"Trial {number}, {only or role}",
@@ -135,7 +145,7 @@ def _reference(results: Results, name: str, given: dict[str, Any], runs: pd.Data
     on_best = given.get("base") == "best" and len(of) and of.iloc[0] in base.index
     values = {**(params(results, base.loc[of.iloc[0]]) if on_best else {}), **changed}
     own = recorded(results, "protocols").get(name)
-    protocol = _protocol(results) | {part: str(values[key]) for key, part in CHANGES.items() if key in values}
+    protocol = study_protocol(results) | {part: str(values[key]) for key, part in CHANGES.items() if key in values}
     start = f"trial {of.iloc[0]}" if on_best else "the fixed settings"
     words = setting_text(changed)
     return Row(
@@ -150,6 +160,6 @@ def _reference(results: Results, name: str, given: dict[str, Any], runs: pd.Data
     )
 
 
-def _protocol(results: Results) -> dict[str, str]:
+def study_protocol(results: Results) -> dict[str, str]:
     """That of the search; studies of earlier versions name no posterior, and had the Gaussian one alone."""
     return {"posterior": str(fixed(results, "posterior") or "gaussian")} | recorded(results, "protocol")

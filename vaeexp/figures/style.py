@@ -5,6 +5,7 @@ Figures are made with matplotlib's object interface; nothing here touches pyplot
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -159,9 +160,9 @@ def decade_labels(value: float, position: int | None = None) -> str:
     return f"{value:.3g}"
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, file: Path | BinaryIO) -> None:
     """Write a PNG. The same figure gives the same bytes: no date, no version."""
-    figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None}, facecolor="white")
+    figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None}, facecolor="white")
 
 
 def crowding(count: int) -> float:

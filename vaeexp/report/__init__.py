@@ -1,51 +1,36 @@
-"""The report of a study: `reports/<study>/README.md` with its figures and `trials.csv`, readable on any git host."""
+"""The report of a study: `reports/<study>/README.md` with its figures, `trials.csv` and `summary.json`, readable on any git host."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from sweeps.errors import UserError
 from sweeps.results import Results
-from vaeexp.figures import save
 from vaeexp.figures.frames import at_best_epoch
 from vaeexp.report.document import compose
-from vaeexp.report.markdown import references
+from vaeexp.report.folder import png, write_folder
+from vaeexp.report.summary import summary_json
 
 __all__ = ["trials_csv", "write_report"]
 
 
-def write_report(results: Results, *, runs: Path, reports: Path) -> Path:
+def write_report(results: Results, *, runs: Path, reports: Path, html: bool = False) -> Path:
     """Write the report of a study and return the path of its README.md. The same results give the same bytes.
 
     Args:
         results: the study as read from its storage, in any state.
         runs: folder in which the trials left their pictures, as `trials/<study>/<trial>/pictures.npz`.
         reports: folder that gets `<study>/`.
+        html: whether to write `report.html`, too: the report as one file, pictures and tables inside.
 
     Raises:
         UserError: the folder cannot be written.
     """
     results = _located(results, runs)
     text, figures = compose(results)
-    folder = reports / results.name
-    readme = folder / "README.md"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        earlier = references(readme.read_text(encoding="utf-8")) if readme.exists() else set()
-        for name, figure in figures.items():
-            _replace(folder / name, lambda path, figure=figure: save(figure, path))
-        _replace(folder / "trials.csv", lambda path: path.write_bytes(trials_csv(results).encode()))
-        # Last, so that a report that can be read has all its files.
-        _replace(readme, lambda path: path.write_bytes(text.encode()))
-        for name in earlier - references(text):
-            (folder / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(
-            str(folder), f"the report cannot be written there ({error}). Name another folder with --reports."
-        ) from error
-    return readme
+    files = {name: png(figure) for name, figure in figures.items()}
+    files |= {"trials.csv": trials_csv(results).encode(), "summary.json": summary_json(results).encode()}
+    return write_folder(reports / results.name, text, files, html=html)
 
 
 def trials_csv(results: Results) -> str:
@@ -68,13 +53,3 @@ def _located(results: Results, runs: Path) -> Results:
         for name, folder in zip(trials["name"], trials["folder"], strict=True)
     ]
     return replace(results, trials=trials.assign(folder=pd.Series(folders, index=trials.index, dtype="object")))
-
-
-def _replace(path: Path, write) -> None:
-    """Write a file under a temporary name and rename it: nobody reads half of it."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        write(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -46,7 +46,10 @@ def compose(results: Results) -> tuple[str, dict[str, Figure]]:
 
 def _tables(results: Results) -> list[str]:
     """Tables, each under its heading; those with nothing to show are left out, and trials of different protocol stand apart."""
-    blocks = [heading("Tables"), "All trials with all their figures: [trials.csv](trials.csv)."]
+    blocks = [
+        heading("Tables"),
+        "All trials with all their figures: [trials.csv](trials.csv). This report for programs: [summary.json](summary.json).",
+    ]
     parts = by_searched_protocol(results)
     for title, words, figures, make in SECTIONS:
         content = []

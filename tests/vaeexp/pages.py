@@ -1,0 +1,74 @@
+"""A headless browser for the tests of pages: what a page loads, logs and shows, in light and dark."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+__all__ = ["needs_browser", "opened", "page_facts"]
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+)
+FACTS = """
+const images = [...document.images], page = document.scrollingElement;
+return {
+  loaded: images.filter(image => image.naturalWidth > 0).length,
+  images: images.length,
+  overflow: page.scrollWidth - page.clientWidth,
+  scrolling: [...document.querySelectorAll('.table')].filter(each => each.scrollWidth > each.clientWidth).length,
+  background: getComputedStyle(document.body).backgroundColor,
+  ink: getComputedStyle(document.body).color,
+  card: images.length ? getComputedStyle(images[0]).backgroundColor : '',
+  links: [...document.querySelectorAll('a')].map(link => link.getAttribute('href')),
+  ids: [...document.querySelectorAll('[id]')].map(each => each.id),
+  text: document.body.innerText,
+};
+"""
+
+needs_browser = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver on the PATH (Debian: chromium, chromium-driver)"
+)
+
+
+@contextmanager
+def opened(profile: Path) -> Iterator[Any]:
+    """A browser that keeps a log of its console and of every request."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    for flag in (*FLAGS, f"--user-data-dir={profile}"):
+        options.add_argument(flag)
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    try:
+        yield browser
+    finally:
+        browser.quit()
+
+
+def page_facts(browser: Any, path: Path, *, width: int = 900, dark: bool = False) -> dict[str, Any]:
+    """What a page of a file is like at this width in pixels: `FACTS`, `console` (its messages) and `requests` (URLs)."""
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+    size = {"width": width, "height": 1200, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    for log in ("browser", "performance"):
+        browser.get_log(log)
+    browser.get(path.as_uri())
+    facts = browser.execute_script(FACTS)
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    sent = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    return facts | {"console": browser.get_log("browser"), "requests": sent}
