@@ -9,9 +9,9 @@ from pathlib import Path
 from vaeexp.figures.frames import number
 from vaeexp.figures.standing import PROTOCOL, Standing, by_protocol
 from vaeexp.figures.studies import side_by_side
-from vaeexp.report.answer import duration, interval_text
 from vaeexp.report.folder import png, write_folder
 from vaeexp.report.markdown import code, escape, fenced, heading, picture, plural, table
+from vaeexp.report.words import duration, interval_text
 
 __all__ = [
     "folder_name",

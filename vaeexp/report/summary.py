@@ -13,7 +13,7 @@ from vaeexp.figures.comparison import Comparison, comparisons
 from vaeexp.figures.frames import best_number, column, for_reference_alone, params, recorded, references
 from vaeexp.figures.parameters import importances
 from vaeexp.figures.rows import Row, rows, study_protocol
-from vaeexp.report.answer import epochs_saved
+from vaeexp.report.evidence import epochs_saved
 from vaeexp.report.schema import (
     Best,
     Commit,
