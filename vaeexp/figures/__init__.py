@@ -3,7 +3,18 @@
 A new figure is a function `results -> Figure | None` in one of these modules and an entry of its `PLOTS`.
 """
 
-from vaeexp.figures import comparison, gallery, latent, parameters, pictures, progress, references, tradeoff
+from vaeexp.figures import (
+    comparison,
+    distribution,
+    gallery,
+    latent,
+    parameters,
+    pictures,
+    progress,
+    references,
+    surface,
+    tradeoff,
+)
 from vaeexp.figures.plot import Plot
 from vaeexp.figures.style import save
 
@@ -12,7 +23,7 @@ __all__ = ["CHAPTERS", "FIGURES", "Plot", "save"]
 CHAPTERS: dict[str, dict[str, Plot]] = {
     "Results": tradeoff.PLOTS,
     "The search": progress.PLOTS,
-    "The parameters": parameters.PLOTS,
+    "The parameters": parameters.PLOTS | surface.PLOTS | distribution.PLOTS,
     "Matched pairs": comparison.PLOTS,
     "References": references.PLOTS,
     "What the models draw": pictures.PLOTS | gallery.PLOTS,

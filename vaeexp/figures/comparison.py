@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from sweeps.results import Results, levels, pairs
 from sweeps.statistics import Interval, bootstrap_mean_interval, mean_interval, wilcoxon_p
-from vaeexp.figures.frames import label, number, value_text
+from vaeexp.figures.frames import label, number, study_seed, value_text
 from vaeexp.figures.plot import Plot
 from vaeexp.figures.style import INK, MUTED, STATE_COLOURS, dress, new_figure
 
@@ -60,10 +60,8 @@ def _compare(results: Results, parameter: str, two: tuple[Any, Any]) -> Comparis
     complete = table.dropna(subset=["difference"])
     grouped = complete.groupby("of")["difference"].mean()
     differences = (grouped if len(grouped) > 1 else complete["difference"]).to_numpy(float)
-    seed = int((results.study.get("spec") or {}).get("seed") or 0)
-    interval = (
-        mean_interval(differences) if len(differences) < MANY else bootstrap_mean_interval(differences, seed=seed)
-    )
+    few = len(differences) < MANY
+    interval = mean_interval(differences) if few else bootstrap_mean_interval(differences, seed=study_seed(results))
     return Comparison(
         parameter=parameter,
         first=two[0],
