@@ -6,6 +6,7 @@ A new figure is a function `results -> Figure | None` in one of these modules an
 from vaeexp.figures import (
     comparison,
     contrast,
+    distribution,
     gallery,
     latent,
     parameters,
@@ -14,6 +15,7 @@ from vaeexp.figures import (
     references,
     schedule,
     sizes,
+    surface,
     tradeoff,
 )
 from vaeexp.figures.plot import Plot
@@ -24,7 +26,7 @@ __all__ = ["CHAPTERS", "FIGURES", "Plot", "save"]
 CHAPTERS: dict[str, dict[str, Plot]] = {
     "Results": tradeoff.PLOTS | sizes.PLOTS,
     "The search": progress.PLOTS | schedule.PLOTS,
-    "The parameters": parameters.PLOTS,
+    "The parameters": parameters.PLOTS | surface.PLOTS | distribution.PLOTS,
     "Matched pairs": comparison.PLOTS,
     "References": references.PLOTS,
     "What the models draw": pictures.PLOTS | contrast.PLOTS | gallery.PLOTS,

@@ -57,14 +57,13 @@ def _compare(results: Results, parameter: str, two: tuple[Any, Any]) -> Comparis
     complete = table.dropna(subset=["difference"])
     grouped = complete.groupby("of")["difference"].mean()
     differences = (grouped if len(grouped) > 1 else complete["difference"]).to_numpy(float)
-    seed = int((results.study.get("spec") or {}).get("seed") or 0)
     return Comparison(
         parameter=parameter,
         first=two[0],
         second=two[1],
         pairs=complete,
         incomplete=len(table) - len(complete),
-        interval=interval_of_mean(differences, seed=seed),
+        interval=interval_of_mean(differences, seed=study_seed(results)),
         p=wilcoxon_p(differences),
     )
 

@@ -28,6 +28,7 @@ __all__ = [
     "search_trials",
     "setting_text",
     "space",
+    "study_seed",
     "value_of",
     "value_text",
 ]
@@ -51,6 +52,11 @@ def references(results: Results) -> dict[str, dict[str, Any]]:
 def space(results: Results) -> dict[str, dict[str, Any]]:
     """Searched parameters in the order of the study file, each with kind, low, high, log, step, values and when."""
     return (results.study.get("spec") or {}).get("search") or {}
+
+
+def study_seed(results: Results) -> int:
+    """The seed of the study file, from which whatever is drawn at random here is seeded; 0 without one."""
+    return int((results.study.get("spec") or {}).get("seed") or 0)
 
 
 def fixed(results: Results, name: str) -> Any:
@@ -134,7 +140,7 @@ def categories(results: Results, name: str) -> list[str]:
     """Values of a choice parameter as text: those of the study file, then others that earlier trials had."""
     listed = [value_text(value) for value in space(results)[name]["values"]]
     trials = results.trials[~for_reference_alone(results.trials)]
-    found = column(trials, f"params.{name}").dropna().map(value_text)
+    found = set(column(trials, f"params.{name}").dropna().map(value_text))
     return list(dict.fromkeys([*listed, *sorted(found)]))
 
 

@@ -1,16 +1,17 @@
 """What the searched parameters did: how much each mattered, and the value of every trial along each."""
 
-import logging
 import math
-import warnings
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from sweeps.results import Results, ranked
-from vaeexp.figures.frames import NATS, categories, column, label, search_trials, space, value_text
+from vaeexp.figures.axis import ParameterAxis, dress_parameter, parameter_axis, parameter_panels, wrapped
+from vaeexp.figures.frames import NATS, column, label, search_trials, space, study_seed
+from vaeexp.figures.ped_anova import Cells, importance_shares, parameter_cells
 from vaeexp.figures.plot import Plot
 from vaeexp.figures.style import (
     INK,
@@ -18,7 +19,6 @@ from vaeexp.figures.style import (
     crowding,
     dress,
     key_of_panels,
-    log_axis,
     new_figure,
     off_scale,
     robust_limits,
@@ -26,10 +26,11 @@ from vaeexp.figures.style import (
     spread,
 )
 
-__all__ = ["LEAST_TRIALS", "PLOTS", "effects", "importance", "importances"]
+__all__ = ["LEAST_TRIALS", "PLOTS", "effects", "importance", "importance_intervals", "importances"]
 
 LEAST_TRIALS = 10
 """Complete trials below which an importance would be noise."""
+RESAMPLES = 200
 
 
 def importances(results: Results) -> dict[str, float]:
@@ -38,66 +39,72 @@ def importances(results: Results) -> dict[str, float]:
     Empty with fewer than `LEAST_TRIALS` trials, or when all have one value. A parameter that never varied is left out: it
     cannot have mattered, but PED-ANOVA sees that the trials fill little of its range.
 
-    PED-ANOVA (Watanabe, Bansal and Hutter 2023; with conditions: 2026) on the complete trials: how far the values of a
-    parameter among the best trials differ from those among all. The best are a tenth, and at least 5.
+    PED-ANOVA (`vaeexp.figures.ped_anova`) on the complete trials: how far the values of a parameter among the best trials
+    differ from those among all. The best are a tenth, and at least 5.
     """
     complete = ranked(results)
-    if len(complete) < LEAST_TRIALS or complete["value"].nunique() == 1 or not space(results):
+    return _ranked_shares(_columns(results, complete), complete)
+
+
+def importance_intervals(results: Results) -> pd.DataFrame:
+    """`importances` with 95 % intervals: share, low and high by parameter, most important first; no rows without them.
+
+    The share ± 1.96 standard deviations of the share among 200 bootstrap resamples of the complete trials (Efron and
+    Tibshirani 1993, chapter 13), within 0 and 1. Percentiles of the resamples would not do: a resample repeats trials,
+    which makes every parameter look more important than it is, so that a share near 0 lies below all of them.
+    """
+    complete = ranked(results)
+    columns = _columns(results, complete)
+    if not columns:
+        return pd.DataFrame(columns=["share", "low", "high"], dtype=float)
+    random = np.random.default_rng(study_seed(results))
+    count = len(complete)
+    weights = np.stack([np.bincount(random.integers(count, size=count), minlength=count) for _ in range(RESAMPLES)])
+    drawn = importance_shares(list(columns.values()), complete["value"].to_numpy(float), weights.astype(float))
+    table = pd.DataFrame({"share": _ranked_shares(columns, complete)})
+    half = pd.Series(1.96 * drawn.std(axis=0, ddof=1), index=list(columns))[table.index]
+    return table.assign(low=(table["share"] - half).clip(lower=0), high=(table["share"] + half).clip(upper=1))
+
+
+def _ranked_shares(columns: dict[str, Cells], complete: pd.DataFrame) -> dict[str, float]:
+    if not columns:
         return {}
-    import optuna
-
-    # Optuna announces each study that it creates; this one exists for a millisecond.
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(logging.WARNING)
-    try:
-        study = optuna.create_study()
-        study.add_trials(_frozen_trials(results, complete))
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=max(0.1, 5 / len(complete)))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    finally:
-        optuna.logging.set_verbosity(level)
-    return dict(sorted(((name, float(share)) for name, share in shares.items()), key=lambda item: (-item[1], item[0])))
+    once = np.ones((1, len(complete)))
+    shares = importance_shares(list(columns.values()), complete["value"].to_numpy(float), once)[0]
+    return dict(sorted(zip(columns, shares.tolist(), strict=True), key=lambda item: (-item[1], item[0])))
 
 
-def _frozen_trials(results: Results, complete: pd.DataFrame) -> list:
-    """The rows as Optuna trials, over the search space of the study and whatever earlier trials had outside it."""
-    import optuna
-
-    read = {"float": float, "int": int, "choice": value_text}
-    kinds = {"float": optuna.distributions.FloatDistribution, "int": optuna.distributions.IntDistribution}
-    columns, distributions = {}, {}
-    for name, parameter in space(results).items():
-        values = column(complete, f"params.{name}").dropna().map(read[parameter["kind"]])
-        if values.nunique() < 2:
-            continue
-        columns[name] = values.to_dict()
-        if parameter["kind"] == "choice":
-            distributions[name] = optuna.distributions.CategoricalDistribution(categories(results, name))
-        else:
-            low, high = min([parameter["low"], *values]), max([parameter["high"], *values])
-            distributions[name] = kinds[parameter["kind"]](low=low, high=high, log=bool(parameter.get("log")))
-    frozen = []
-    for index, value in complete["value"].items():
-        given = {name: values[index] for name, values in columns.items() if index in values}
-        used = {name: distributions[name] for name in given}
-        frozen.append(optuna.trial.create_trial(params=given, distributions=used, value=float(value)))
-    return frozen
+def _columns(results: Results, complete: pd.DataFrame) -> dict[str, Cells]:
+    """The parameters that varied among these trials; empty where the trials are too few or all have one value."""
+    if len(complete) < LEAST_TRIALS or complete["value"].nunique() == 1:
+        return {}
+    axes = [parameter_axis(results, name) for name in space(results)]
+    cells = {axis.name: parameter_cells(axis, axis.places(complete).to_numpy()) for axis in axes}
+    return {name: column for name, column in cells.items() if len(np.unique(column.places[column.places >= 0])) > 1}
 
 
 def importance(results: Results) -> Figure | None:
-    """Bars of each parameter's share, the largest on top. None with fewer than `LEAST_TRIALS` complete trials or one parameter."""
-    shares = importances(results)
-    if len(shares) < 2:
+    """Bars of each parameter's share with its 95 % interval, the largest on top.
+
+    None with fewer than `LEAST_TRIALS` complete trials or one parameter.
+    """
+    table = 100 * importance_intervals(results).iloc[::-1]
+    if len(table) < 2:
         return None
-    figure = new_figure(0.9 + 0.42 * len(shares))
+    figure = new_figure(0.9 + 0.42 * len(table))
     axes = dress(figure.add_subplot(), x="share of the importance (%)")
-    names = list(shares)[::-1]
-    heights = [100 * shares[name] for name in names]
-    bars = axes.barh([label(name, results) for name in names], heights, color=STATE_COLOURS["complete"], height=0.62)
-    axes.bar_label(bars, [f"{height:.0f} %" for height in heights], padding=4, fontsize=10, color=INK)
-    axes.set_xlim(0, max(heights) * 1.1)
+    places = range(len(table))
+    axes.barh(places, table["share"], color=STATE_COLOURS["complete"], height=0.62)
+    axes.set_yticks(places, [wrapped(label(name, results), 34) for name in table.index])
+    axes.hlines(places, table["low"], table["high"], color=INK, linewidth=1.6)
+    for ends in (table["low"], table["high"]):
+        axes.scatter(ends, places, s=70, marker="|", color=INK, linewidths=1.6, clip_on=False, zorder=3)
+    for place, (share, low, high) in enumerate(table[["share", "low", "high"]].to_numpy()):
+        text = f"{share:.0f} % ({low:.0f}–{high:.0f})"
+        axes.annotate(text, (high, place), (8, 0), textcoords="offset points", fontsize=10, color=INK, va="center")
+    top = table["high"].max()
+    axes.set_xticks([tick for tick in MaxNLocator(6).tick_values(0, top) if tick <= 100])
+    axes.set_xlim(0, 1.2 * top)
     axes.grid(visible=False, axis="y")
     return figure
 
@@ -109,64 +116,45 @@ def effects(results: Results) -> Figure | None:
     names = [name for name in space(results) if column(scored, f"params.{name}").notna().any()]
     if not names:
         return None
-    across = min(3, len(names))
-    down = math.ceil(len(names) / across)
-    figure = new_figure(0.6 + 2.75 * down, width=9.0 if across > 1 else 6.5)
-    panels = figure.subplots(down, across, sharey=True, squeeze=False)
+    figure, panels = parameter_panels(len(names), same_values=True)
     low, high = robust_limits(scored.loc[scored["state"] == "complete", "value"], scored["value"])
-    for index, panel in enumerate(panels.flat):
-        if index >= len(names):
-            panel.set_visible(False)
-            continue
+    for panel, name in zip(panels, names, strict=True):
         panel.set_ylim(low, high)
-        _draw_effect(panel, scored, names[index], results)
+        _draw_effect(panel, scored, parameter_axis(results, name), label(name, results))
     figure.supylabel(NATS, fontsize=11, color=INK)
-    key_of_panels(figure, panels.flat[0])
+    key_of_panels(figure, panels[0])
     off_scale(figure, int((scored["value"] > high).sum()))
     return figure
 
 
-def _draw_effect(axes: Axes, trials: pd.DataFrame, name: str, results: Results) -> None:
-    """One parameter: trials as points, on the scale of its search space; categories side by side with their median."""
-    parameter = space(results)[name]
-    dress(axes, x=label(name, results))
-    known = trials[trials[f"params.{name}"].notna()]
-    if parameter["kind"] == "choice":
-        names = categories(results, name)
-        texts = known[f"params.{name}"].map(value_text)
-        offsets = pd.Series(spread(len(known)), index=known.index)
-        places = texts.map(lambda text: float(names.index(text))) + offsets
-        axes.set_xticks(range(len(names)), names)
-        axes.set_xlim(-0.5, len(names) - 0.5)
-        _draw_medians(axes, known, texts, names)
-    else:
-        places = known[f"params.{name}"].astype(float)
-        if parameter.get("log"):
-            log_axis(axes.xaxis, min(parameter["low"], places.min()), max(parameter["high"], places.max()))
-        elif parameter["kind"] == "int":
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+def _draw_effect(axes: Axes, trials: pd.DataFrame, parameter: ParameterAxis, text: str) -> None:
+    """One parameter: trials as points, on the scale of its search space; choices side by side with their median."""
+    dress_parameter(dress(axes).xaxis, parameter, text)
+    places = parameter.values(parameter.places(trials)).dropna()
+    known = trials.loc[places.index]
+    if parameter.kind == "choice":
+        _draw_medians(axes, known, places)
+        places = places + np.array(spread(len(known)))
     for state in STATE_COLOURS:
         chosen = known[known["state"] == state]
         shown = state if (trials["state"] == state).any() else None
         scatter(axes, places[chosen.index], chosen["value"], state, size=30 * crowding(len(trials)), label=shown)
 
 
-def _draw_medians(axes: Axes, known: pd.DataFrame, texts: pd.Series, names: list[str]) -> None:
+def _draw_medians(axes: Axes, known: pd.DataFrame, places: pd.Series) -> None:
     complete = known["state"] == "complete"
-    for place, category in enumerate(names):
-        values = known.loc[complete & (texts == category), "value"]
-        if len(values):
-            axes.plot([place - 0.3, place + 0.3], [values.median()] * 2, color=INK, linewidth=2, zorder=5)
+    for place, value in known["value"][complete].groupby(places[complete]).median().items():
+        axes.plot([place - 0.3, place + 0.3], [value, value], color=INK, linewidth=2, zorder=5)
 
 
 def _importance_caption(results: Results) -> str:
+    count = len(ranked(results))
+    best = max(5, math.ceil(count / 10))
+    few = " With so few trials it is a rough guide." if count < 100 else ""
     return (
-        f"How far the values of a parameter among the best trials differ from those among all {len(ranked(results))} complete "
-        "trials (PED-ANOVA), as shares of the sum. With so few trials it is a rough guide, and pruned trials are left "
-        "out: a parameter whose bad values were pruned early looks less important than it is."
-        if len(ranked(results)) < 100
-        else f"How far the values of a parameter among the best trials differ from those among all {len(ranked(results))} "
-        "complete trials (PED-ANOVA), as shares of the sum. Pruned trials are left out: a parameter whose bad values were "
+        f"How far the values of a parameter among the best {best:,} differ from those among all {count:,} complete trials "
+        "(PED-ANOVA, Watanabe et al. 2023), as shares of the sum. Whiskers are 95 % intervals: ± 1.96 standard deviations "
+        f"over {RESAMPLES} resamples of the trials.{few} Pruned trials are not counted: a parameter whose bad values were "
         "pruned early looks less important than it is."
     )
 
