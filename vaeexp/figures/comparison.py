@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from sweeps.results import Results, levels, pairs
 from sweeps.statistics import Interval, interval_of_mean, wilcoxon_p
-from vaeexp.figures.frames import label, number, value_text
+from vaeexp.figures.frames import label, number, study_seed, value_text
 from vaeexp.figures.plot import Plot
 from vaeexp.figures.style import INK, MUTED, STATE_COLOURS, dress, new_figure
 
