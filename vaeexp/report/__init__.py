@@ -13,7 +13,7 @@ from vaeexp.figures.frames import at_best_epoch
 from vaeexp.report.document import compose
 from vaeexp.report.markdown import references
 
-__all__ = ["trials_csv", "write_report"]
+__all__ = ["located", "trials_csv", "write_report"]
 
 
 def write_report(results: Results, *, runs: Path, reports: Path) -> Path:
@@ -27,7 +27,7 @@ def write_report(results: Results, *, runs: Path, reports: Path) -> Path:
     Raises:
         UserError: the folder cannot be written.
     """
-    results = _located(results, runs)
+    results = located(results, runs)
     text, figures = compose(results)
     folder = reports / results.name
     readme = folder / "README.md"
@@ -59,8 +59,8 @@ def trials_csv(results: Results) -> str:
     return table.sort_values(keys).to_csv(index=False, lineterminator="\n")
 
 
-def _located(results: Results, runs: Path) -> Results:
-    """With `folder` of each trial where it is below `runs`, wherever the runs folder stood when the trial was trained."""
+def located(results: Results, runs: Path) -> Results:
+    """The results with `folder` of each trial where it is below `runs`, wherever the runs folder stood when the trial was trained."""
     here = runs / "trials" / results.name
     trials = results.trials
     folders = [
