@@ -39,7 +39,7 @@ LAYERS = (
         "sweep",
         "worker",
     },
-    {"saved"},
+    {"saved", "agreement", "notebook", "reproduce", "trial_record"},
     {"cli"},
 )
 """A module of vaeexp imports from its own layer and from those before it."""

@@ -74,15 +74,24 @@ def evaluation_arrays(
 class Finish:
     """`vaeexp.training.lanes.Finisher` for the trials of a study."""
 
-    def __init__(self, datasets: "Mapping[str, Dataset]", device: torch.device, study: str, study_seed: int) -> None:
+    def __init__(
+        self,
+        datasets: "Mapping[str, Dataset]",
+        device: torch.device,
+        study: str,
+        study_seed: int,
+        arithmetic: Mapping[str, Any],
+    ) -> None:
         """
         Args:
             datasets: by binarisation.
             device: where models are evaluated.
             study: its name.
             study_seed: of the draws that all trials share.
+            arithmetic: `vaeexp.record.arithmetic` of this process.
         """
         self._datasets, self._device, self._study, self._seed = datasets, device, study, study_seed
+        self._arithmetic = dict(arithmetic)
 
     def pictures(self, lane: Lane, state: State, which: str, folder: Path) -> dict[str, str]:
         drawn = pictures(self._model(lane, state[which], state["buffers"]), self._shown(lane), seed=self._seed)
@@ -102,6 +111,7 @@ class Finish:
     def finish(self, lane: Lane, state: State, outcome: Outcome, folder: Path) -> None:
         model, dataset, shown = self._best(lane, state), self._dataset(lane), self._shown(lane)
         origin = {"study": self._study, "study_seed": self._seed, "fingerprint": dataset.fingerprint}
+        origin |= {"arithmetic": self._arithmetic}
         save_weights(folder, lane, state["best"], state["best_buffers"], tuple(shown.shape[1:]), origin)
         drawn = pictures(model, shown, seed=self._seed)
         if lane.test_metrics:

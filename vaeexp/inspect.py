@@ -5,7 +5,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeps.errors import UserError
 from vaeexp.paths import shipped_studies
 from vaeexp.terminal import duration, figure, minus_elbo, params_text, write_line
 
@@ -71,19 +70,15 @@ def show_study(study: str, overrides: Sequence[str], *, console: "Console") -> N
 
 def show_trial(study: str, number: int, runs: Path, storage: str | None, *, replica: bool, console: "Console") -> None:
     """Everything recorded about one trial. Raises UserError when there is no such study or trial."""
+    from sweeps.recorded import no_such_trial
+
     results = recorded_results(study, runs, storage)
     of_kind = results.trials[results.trials["replica"] == replica]
     found = of_kind[of_kind["number"] == number]
-    name = f"{'replica' if replica else 'trial'}-{number:04d}"
     if found.empty:
-        known = (
-            f"It has {name[:-4]}0000 to {name[:-4]}{of_kind['number'].max():04d}."
-            if len(of_kind)
-            else f"It has no {name[:-5]} yet."
-        )
-        raise UserError("N", f"study '{results.name}' has no {name}. {known}")
+        raise no_such_trial("N", results.name, number, len(of_kind), replica=replica)
     row = found.iloc[0]
-    write_line(console, f"{name} of {results.name}", style="bold")
+    write_line(console, f"{row['name']} of {results.name}", style="bold")
     print_table(console, ("", ""), _trial_rows(results.name, row, console), header=False)
     _heading(console, "Settings of its own" if row.get("reference") else "Searched settings")
     print_table(console, ("setting", "value"), _with_prefix(row, "params."))

@@ -14,7 +14,7 @@ from vaeexp import __version__
 from vaeexp.data import Dataset
 from vaeexp.settings import ModelSettings, Settings
 
-__all__ = ["describe_hardware", "describe_run", "protocol"]
+__all__ = ["arithmetic", "describe_hardware", "describe_run", "protocol"]
 
 _PACKAGES = ("torch", "numpy", "optuna", "mlflow", "pandas")
 
@@ -70,6 +70,23 @@ def describe_run(
         "hardware": describe_hardware(),
         "command": shlex.join(["vaeexp", *(sys.argv[1:] if command is None else command)]),
         "study_file": study_text,
+    }
+
+
+def arithmetic(device: str, *, precision: str, group: str, threads: int | None) -> dict[str, Any]:
+    """What decides the last bits of a training, besides its settings and its seed: where and how it is computed here.
+
+    `processor` is the accelerator where one trains. Recorded with each run, for a study may go on elsewhere.
+    """
+    import torch
+
+    return {
+        "device": torch.device(device).type,
+        "processor": torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor(),
+        "precision": precision,
+        "group": group,
+        "threads": threads,
+        "torch": importlib.metadata.version("torch"),
     }
 
 

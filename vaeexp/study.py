@@ -1,6 +1,6 @@
 """Study files as vaeexp reads them: the settings that a study fixes, and the largest model that it can ask for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -21,6 +21,7 @@ __all__ = [
     "largest",
     "maxima_of",
     "open_study_file",
+    "recorded_parts",
     "settings_of",
     "uses_average",
 ]
@@ -80,6 +81,19 @@ def _check_references(study: "Study") -> None:
                     f"{shown_path(study.path)}: references.{row.name}.settings.{name}",
                     "belongs to the whole study; of the data a reference can change `binarisation` alone.",
                 )
+
+
+def recorded_parts(spec: Mapping[str, Any]) -> SimpleNamespace:
+    """`fixed`, `space` and `references` of a study from its record (`Study.spec`): what `settings_of`, `maxima_of` and
+    `uses_average` look at. Settings that an older version did not have yet stand at their defaults."""
+    from sweeps.references import Reference
+    from sweeps.space import Space
+
+    return SimpleNamespace(
+        fixed={section: model(**(spec.get(section) or {})) for section, model in SECTIONS.items()},
+        space=Space.from_dict(spec.get("search") or {}),
+        references=tuple(Reference(name=name, **row) for name, row in (spec.get("references") or {}).items()),
+    )
 
 
 def settings_of(study: "Study") -> Settings:

@@ -12,6 +12,7 @@ import torch
 
 from vaeexp.evaluation.targets import targets
 from vaeexp.finish import Finish
+from vaeexp.record import arithmetic
 from vaeexp.training.batches import Source
 from vaeexp.training.lanes import TrainingLanes
 from vaeexp.training.seeds import derive_seed
@@ -71,7 +72,13 @@ def open_lanes(
         group=group,
         width=width,
         checkpoint_seconds=checkpoint_seconds,
-        finisher=Finish(datasets, torch.device(device), study, study_seed),
+        finisher=Finish(
+            datasets,
+            torch.device(device),
+            study,
+            study_seed,
+            arithmetic(device, precision=precision, group=group, threads=threads),
+        ),
     )
 
 

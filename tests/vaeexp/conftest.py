@@ -11,3 +11,16 @@ def results(tmp_path_factory):
     made = make_results(folder=runs / "trials" / "beta_mnist")
     write_pictures(made, runs)
     return made
+
+
+@pytest.fixture(scope="session")
+def tiny_study(tmp_path_factory):
+    """A folder with `data`, `mlruns` of a study that was really trained, and the `cache` that it filled."""
+    from tiny_study import make_tiny_study
+
+    root = tmp_path_factory.mktemp("tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VAEEXP_OFFLINE", "1")
+        patch.setenv("VAEEXP_CACHE", str(root / "cache"))
+        make_tiny_study(root)
+    return root

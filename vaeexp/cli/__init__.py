@@ -10,7 +10,7 @@ import click
 
 from sweeps.errors import UserError
 from vaeexp import __version__
-from vaeexp.cli import drawing, looking, reporting, running, saved
+from vaeexp.cli import drawing, looking, reporting, reproducing, running, saved
 
 __all__ = ["cli", "main"]
 
@@ -26,7 +26,7 @@ def cli() -> None:
 
 for command in (
     *(running.sweep, reporting.report, running.ui),
-    *(saved.evaluate, saved.export),
+    *(saved.evaluate, saved.export, reproducing.reproduce),
     *(drawing.sample, drawing.reconstruct, drawing.interpolate, drawing.traverse, drawing.embed),
     *(looking.studies, looking.show, looking.status, looking.trial, looking.completion),
 ):
@@ -34,7 +34,7 @@ for command in (
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run one command and exit: 0 done, 1 a bug, 2 something the user gave is wrong, 130 Ctrl-C, 143 SIGTERM."""
+    """Run one command and exit: 0 done, 1 a bug or what is not as it was (`reproduce`), 2 something the user gave is wrong, 130 Ctrl-C, 143 SIGTERM."""
     interrupted = 128 + signal.SIGINT
 
     def stop(number: int, frame: object) -> NoReturn:

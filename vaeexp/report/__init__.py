@@ -11,7 +11,7 @@ from vaeexp.report.document import compose
 from vaeexp.report.folder import png, write_folder
 from vaeexp.report.summary import summary_json
 
-__all__ = ["trials_csv", "write_report"]
+__all__ = ["located", "trials_csv", "write_report"]
 
 
 def write_report(results: Results, *, runs: Path, reports: Path, html: bool = False) -> Path:
@@ -26,7 +26,7 @@ def write_report(results: Results, *, runs: Path, reports: Path, html: bool = Fa
     Raises:
         UserError: the folder cannot be written.
     """
-    results = _located(results, runs)
+    results = located(results, runs)
     text, figures = compose(results)
     files = {name: png(figure) for name, figure in figures.items()}
     files |= {"trials.csv": trials_csv(results).encode(), "summary.json": summary_json(results).encode()}
@@ -44,8 +44,8 @@ def trials_csv(results: Results) -> str:
     return table.sort_values(keys).to_csv(index=False, lineterminator="\n")
 
 
-def _located(results: Results, runs: Path) -> Results:
-    """With `folder` of each trial where it is below `runs`, wherever the runs folder stood when the trial was trained."""
+def located(results: Results, runs: Path) -> Results:
+    """The results with `folder` of each trial where it is below `runs`, wherever the runs folder stood when the trial was trained."""
     here = runs / "trials" / results.name
     trials = results.trials
     folders = [

@@ -5,7 +5,7 @@ import math
 from sweeps.results import Results, pruned_epochs_saved, ranked
 from vaeexp.figures.comparison import Comparison, comparisons
 from vaeexp.figures.frames import fixed, for_reference_alone, label, number, search_trials, space, value_text
-from vaeexp.figures.parameters import LEAST_TRIALS, importances
+from vaeexp.figures.parameters import LEAST_TRIALS, importance_intervals
 from vaeexp.report.markdown import escape, plural
 from vaeexp.report.protocols import searched_protocol
 from vaeexp.report.words import duration, listed, percent, reach_text
@@ -69,9 +69,10 @@ def mattered(results: Results) -> list[str]:
         return [
             f"Which parameters mattered cannot be said from {plural(many, 'complete trial')}; it takes {LEAST_TRIALS}."
         ]
-    shares = importances(results)
-    if len(shares) < 2:
+    table = importance_intervals(results)
+    if len(table) < 2:
         return []
+    shares = table["share"].to_dict()
     (top, share), *others = shares.items()
     words = f"What mattered most among the {many:,} complete trials was {escape(label(top))} ({percent(share)} of the importance)"
     then = [f"{escape(label(name))} ({percent(other)})" for name, other in others if other >= LITTLE]
@@ -79,6 +80,8 @@ def mattered(results: Results) -> list[str]:
     words += f", then {listed(then)}" if then else ""
     each = " each" if len(little) > 1 else ""
     words += f"; {listed(little)} mattered next to nothing (under {percent(LITTLE)}{each})" if little else ""
+    if table["low"].iloc[0] <= table["high"].iloc[1]:
+        words += ". Their order is not settled: the 95 % intervals of the first two overlap"
     same = [escape(label(name)) for name in space(results) if name not in shares]
     words += f". {' and '.join(same)} had one value in all of them" if same else ""
     return [f"{words}."]

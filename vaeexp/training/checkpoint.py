@@ -86,7 +86,7 @@ def save_weights(
 ) -> None:
     """Write `weights.safetensors` (the plain state dict of the model) and `settings.json` beside it.
 
-    `origin` says where the run belongs: study, study_seed, and the fingerprint of its data.
+    `origin` says where the run belongs and how it was computed: study, study_seed, fingerprint of its data, arithmetic.
     """
     tensors = {**lane.layout.read(weights.cpu()), **lane.buffer_layout.read(buffers.cpu())}
     _save(folder / WEIGHTS, tensors, {"epoch": str(lane.best_epoch)})
