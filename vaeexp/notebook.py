@@ -14,8 +14,9 @@ from sweeps.results import Results, best_run
 from vaeexp.figures import FIGURES
 from vaeexp.inspect import recorded_results
 from vaeexp.report import located
-from vaeexp.report.answer import answer, notices
+from vaeexp.report.answer import answer
 from vaeexp.report.markdown import escape, heading, plural
+from vaeexp.report.notices import notices
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

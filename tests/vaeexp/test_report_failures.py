@@ -15,7 +15,7 @@ from sweeps.driver import trial_seed
 from sweeps.results import best_run, ranked
 from sweeps.seeds import seed_of
 from vaeexp.figures.frames import number, search_trials
-from vaeexp.report import _located, document
+from vaeexp.report import document, located
 from vaeexp.report.answer import answer
 from vaeexp.report.excluded import left_out
 from vaeexp.report.failures import failed, failures, outcomes, pruned
@@ -151,11 +151,11 @@ def test_what_was_left_out_is_counted_and_says_why(results):
 def test_pictures_that_are_there_are_not_missed(results, tmp_path):
     kept = part(results, pd.concat([ranked(results), results.trials[results.trials["replica"]]]))
     write_pictures(kept, tmp_path)
-    located = _located(kept, tmp_path)
-    assert left_out(located) == []
-    assert failures(located)[-1] == "Nothing was left out of any table or plot."
-    (tmp_path / "trials" / "beta_mnist" / located.trials["name"].iloc[0] / "pictures.npz").unlink()
-    assert left_out(located) == ["1 trained model without pictures in the runs folder: not among the pictures."]
+    there = located(kept, tmp_path)
+    assert left_out(there) == []
+    assert failures(there)[-1] == "Nothing was left out of any table or plot."
+    (tmp_path / "trials" / "beta_mnist" / there.trials["name"].iloc[0] / "pictures.npz").unlink()
+    assert left_out(there) == ["1 trained model without pictures in the runs folder: not among the pictures."]
 
 
 def odd_studies():
