@@ -151,7 +151,9 @@ def reference_curves(results: Results) -> Figure | None:
         row = group[0][0]
         title = f"{_targets(row)}, {str(row.settings['likelihood']).replace('_', ' ')}" if len(groups) > 1 else ""
         epoch = "epoch" if place == len(groups) - 1 else ""
-        dress(axes[0], x=epoch, y="KL, the rate (nats per image)", title=title)
+        dress(axes[0], x=epoch, y="KL, the rate (nats per image)")
+        # Above the remark on values that are cut off, for which the panel is too narrow beside it.
+        axes[0].set_title(title, fontsize=11, color=INK, loc="left", pad=20)
         dress(axes[1], x=epoch, y="distortion (nats per image)")
         for panel, name in zip(axes, ("val/rate", "val/distortion"), strict=True):
             _panel(panel, group, name, styles, named=name == "val/distortion")
@@ -170,8 +172,8 @@ def _panel(axes: Axes, group: Sequence[tuple[Row, pd.DataFrame]], name: str, sty
     values = [curve[name].to_numpy(float) for _, curve in group]
     last = max(float(curve["epoch"].max()) for _, curve in group)
     _scale(axes, values)
-    if name == "val/rate":
-        # A plain autoencoder's line at 0 stays clear of the axis.
+    if name == "val/rate" and min(float(value[-1]) for value in values) < 1:
+        # The line of a plain autoencoder, or of a collapsed posterior, stays clear of the axis.
         axes.set_ylim(bottom=-0.15 if axes.get_yscale() == "symlog" else -0.02 * axes.get_ylim()[1])
     for row, curve in group:
         colour, dash = styles[id(row)]
