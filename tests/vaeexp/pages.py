@@ -22,6 +22,8 @@ FLAGS = (
     "--disable-sync",
     "--disable-dev-shm-usage",
 )
+WAIT = 60
+"""Seconds for a page to load."""
 FACTS = """
 const images = [...document.images], page = document.scrollingElement;
 return {
@@ -61,6 +63,8 @@ def opened(profile: Path) -> Iterator[Any]:
 
 def page_facts(browser: Any, path: Path, *, width: int = 900, dark: bool = False) -> dict[str, Any]:
     """What a page of a file is like at this width in pixels: `FACTS`, `console` (its messages) and `requests` (URLs)."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
     scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
     size = {"width": width, "height": 1200, "deviceScaleFactor": 1, "mobile": False}
@@ -68,7 +72,12 @@ def page_facts(browser: Any, path: Path, *, width: int = 900, dark: bool = False
     for log in ("browser", "performance"):
         browser.get_log(log)
     browser.get(path.as_uri())
+    here = "return document.readyState === 'complete' && location.protocol === 'file:'"
+    WebDriverWait(browser, WAIT).until(lambda driver: driver.execute_script(here))
     facts = browser.execute_script(FACTS)
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     sent = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-    return facts | {"console": browser.get_log("browser"), "requests": sent}
+    assert path.as_uri() in sent, "the log of requests has nothing of the page"
+    # The browser's own first page may still be loading; no other page can ask for what is below chrome:.
+    requests = [url for url in sent if not url.startswith("chrome:")]
+    return facts | {"console": browser.get_log("browser"), "requests": requests}
