@@ -80,10 +80,10 @@ def mattered(results: Results) -> list[str]:
     words += f", then {listed(then)}" if then else ""
     each = " each" if len(little) > 1 else ""
     words += f"; {listed(little)} mattered next to nothing (under {percent(LITTLE)}{each})" if little else ""
-    if table["low"].iloc[0] <= table["high"].iloc[1]:
-        words += ". The order at the top is not settled: the 95 % intervals of the first two overlap"
     same = [escape(label(name)) for name in space(results) if name not in shares]
     words += f". {' and '.join(same)} had one value in all of them" if same else ""
+    if table["low"].iloc[0] <= table["high"].iloc[1]:
+        words += ". The order at the top is not settled: the 95 % intervals of the first two overlap"
     return [f"{words}."]
 
 
