@@ -1,10 +1,11 @@
 """Where the driver and a workload meet: trials go into lanes, progress comes out, round by round."""
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-__all__ = ["Failure", "Lanes", "Outcome", "Progress", "Trial", "TrialResult"]
+__all__ = ["Failure", "Lanes", "Outcome", "Progress", "Trial", "TrialResult", "named_run", "run_name"]
 
 FailureKind = Literal["diverged", "out_of_memory", "crashed", "error"]
 State = Literal["complete", "pruned", "failed"]
@@ -32,7 +33,18 @@ class Trial:
     @property
     def name(self) -> str:
         """Unique within a study, used for folders and run names: `trial-0007` or `replica-0007`."""
-        return f"{'replica' if self.replica else 'trial'}-{self.number:04d}"
+        return run_name(self.number, replica=self.replica)
+
+
+def run_name(number: int, *, replica: bool) -> str:
+    """`trial-0007`, or `replica-0007` for a run beside the search."""
+    return f"{'replica' if replica else 'trial'}-{number:04d}"
+
+
+def named_run(text: str) -> tuple[bool, int] | None:
+    """(whether it is a replica, number) of `7`, `trial-0007` or `replica-0003`; None for any other text."""
+    match = re.fullmatch(r"(?:(trial|replica)-)?(\d+)", text, re.ASCII)
+    return (match[1] == "replica", int(match[2])) if match else None
 
 
 @dataclass(frozen=True, kw_only=True)

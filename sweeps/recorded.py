@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import UserError
-from sweeps.lanes import Failure, Outcome, Progress, Trial
+from sweeps.lanes import Failure, Outcome, Progress, Trial, run_name
 from sweeps.outcome import STATE_NAMES
 from sweeps.space import Space
 
@@ -52,8 +52,12 @@ def read_trial(storage: "BaseStorage", study: str, number: int, *, replica: bool
 def no_such_trial(place: str, study: str, number: int, count: int, *, replica: bool) -> UserError:
     """The error that says that a study has `count` trials (or replicas), numbered from 0, and none with this number."""
     kind = "replica" if replica else "trial"
-    known = f"It has {kind}-0000 to {kind}-{count - 1:04d}." if count else f"It has no {kind} yet."
-    return UserError(place, f"study '{study}' has no {kind}-{number:04d}. {known}")
+    known = (
+        f"It has {run_name(0, replica=replica)} to {run_name(count - 1, replica=replica)}."
+        if count
+        else f"It has no {kind} yet."
+    )
+    return UserError(place, f"study '{study}' has no {run_name(number, replica=replica)}. {known}")
 
 
 def _recorded(stored: "FrozenTrial", space: Space, replica: bool) -> RecordedTrial:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from sweeps.lanes import Trial
+from sweeps.lanes import run_name
 from sweeps.space import Space
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _row(replica: bool, trial: "FrozenTrial") -> dict[str, Any]:
     return {
         "replica": replica,
         "number": trial.number,
-        "name": Trial(number=trial.number, params={}, seed=0, replica=replica).name,
+        "name": run_name(trial.number, replica=replica),
         "state": _STATES[trial.state.name],
         "value": value,
         "epochs": len(reported),

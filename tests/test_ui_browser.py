@@ -1,36 +1,18 @@
 """The MLflow UI on a real store, seen through a headless browser: runs, a metric chart and a picture grid are there."""
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
+from pages import needs_browser, opened
 from PIL import Image, ImageDraw
 
 from sweeps.lanes import Outcome, Progress, Trial, TrialResult
 from sweeps.tracking import Description, Tracker
 from sweeps.ui import ui_server
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not (CHROMIUM and DRIVER),
-        reason="needs chromium and chromedriver on the PATH (Debian: chromium, chromium-driver)",
-    ),
-]
+pytestmark = [pytest.mark.browser, needs_browser]
 
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--window-size=1400,1000",
-)
 STUDY = "seen_in_the_browser"
 WAIT = 60  # seconds for a page to show something
 
@@ -74,14 +56,8 @@ def address(runs):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
+    with opened(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,14 @@
 """A study in a notebook or a script: its tables as data frames, its figures, its answer, its models."""
 
-import re
 import sys
 from dataclasses import dataclass
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from sweeps.errors import UserError, did_you_mean
+from sweeps.lanes import named_run, run_name
 from sweeps.results import Results, best_run
 from vaeexp.figures import FIGURES
 from vaeexp.inspect import recorded_results
@@ -107,9 +106,8 @@ class LoadedStudy:
         return "\n\n".join([*notices(self.results), answer(self.results)])
 
     def _row(self, trial: int | str) -> pd.Series:
-        name = f"trial-{trial:04d}" if isinstance(trial, Integral) else str(trial)
-        if match := re.fullmatch(r"(?:(trial|replica)-)?(\d+)", name, re.ASCII):
-            name = f"{match[1] or 'trial'}-{int(match[2]):04d}"
+        named = named_run(str(trial))
+        name = run_name(named[1], replica=named[0]) if named else str(trial)
         names = self.trials["name"]
         if not (names == name).any():
             raise UserError(f"study '{self.name}'", f"has no trial '{name}'. {did_you_mean(name, names)}")

@@ -1,7 +1,11 @@
 """What several test modules look at; a module's own fixture of the same name comes before it."""
 
+import signal
+
 import pytest
 from synthetic_study import make_results, write_pictures
+
+from vaeexp.report import document
 
 
 @pytest.fixture(scope="module")
@@ -24,3 +28,19 @@ def tiny_study(tmp_path_factory):
         patch.setenv("VAEEXP_CACHE", str(root / "cache"))
         make_tiny_study(root)
     return root
+
+
+@pytest.fixture
+def compose(monkeypatch):
+    """The report's text, with no figure drawn."""
+    monkeypatch.setattr(document, "FIGURES", {})
+    monkeypatch.setattr(document, "CHAPTERS", {})
+    return lambda results: document.compose(results)[0]
+
+
+@pytest.fixture
+def keep_signals():
+    """`main` replaces the handler of SIGTERM, for the process would end with it."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)

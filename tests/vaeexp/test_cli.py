@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -21,13 +20,7 @@ from vaeexp.settings import ExecutionSettings
 from vaeexp.study import open_study_file
 from vaeexp.terminal import open_console
 
-
-@pytest.fixture(autouse=True)
-def keep_signals() -> Iterator[None]:
-    """`main` replaces the handler of SIGTERM, for the process would end with it."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
+pytestmark = pytest.mark.usefixtures("keep_signals")
 
 
 @pytest.fixture

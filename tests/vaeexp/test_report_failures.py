@@ -15,7 +15,7 @@ from sweeps.driver import trial_seed
 from sweeps.results import best_run, ranked
 from sweeps.seeds import seed_of
 from vaeexp.figures.frames import number, search_trials
-from vaeexp.report import document, located
+from vaeexp.report import located
 from vaeexp.report.answer import answer
 from vaeexp.report.excluded import left_out
 from vaeexp.report.failures import failed, failures, outcomes, pruned
@@ -26,14 +26,6 @@ from vaeexp.report.reproduce import code_words, commands, seeds
 @pytest.fixture(scope="module")
 def results():
     return make_results()
-
-
-@pytest.fixture
-def compose(monkeypatch):
-    """The report's text, with no figure drawn."""
-    monkeypatch.setattr(document, "FIGURES", {})
-    monkeypatch.setattr(document, "CHAPTERS", {})
-    return lambda results: document.compose(results)[0]
 
 
 def multiplied(results, state, count, **columns):

@@ -19,7 +19,6 @@ from sweeps.statistics import bootstrap_mean_interval, difference_interval, mean
 from vaeexp.figures.comparison import comparisons
 from vaeexp.figures.frames import confirmations, number, search_trials
 from vaeexp.figures.parameters import importances
-from vaeexp.report import document
 from vaeexp.report.answer import answer
 from vaeexp.report.groups import by_choice, by_prior_and_components, by_range, group_tables, ranges
 from vaeexp.report.margins import margin_words, margins
@@ -31,14 +30,6 @@ from vaeexp.report.tables import confirmed_table, ranked_table
 @pytest.fixture(scope="module")
 def results():
     return make_results()
-
-
-@pytest.fixture
-def compose(monkeypatch):
-    """The report's text, with no figure drawn."""
-    monkeypatch.setattr(document, "FIGURES", {})
-    monkeypatch.setattr(document, "CHAPTERS", {})
-    return lambda results: document.compose(results)[0]
 
 
 def with_figures(results, *figures):

@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,9 @@ EXACT = Criterion(0.0, "")
 
 
 @pytest.fixture(autouse=True)
-def somewhere_else(tmp_path: Path, tiny_study: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def somewhere_else(
+    tmp_path: Path, tiny_study: Path, keep_signals: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """A folder of its own to be called in, and one for temporary files, which must be empty in the end."""
     for name in ("here", "temporary"):
         (tmp_path / name).mkdir()
@@ -35,9 +36,7 @@ def somewhere_else(tmp_path: Path, tiny_study: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("VAEEXP_CACHE", str(tiny_study / "cache"))
     for name in ("VAEEXP_DATA", "VAEEXP_RUNS"):
         monkeypatch.delenv(name, raising=False)
-    before = signal.getsignal(signal.SIGTERM)
     yield
-    signal.signal(signal.SIGTERM, before)
     assert list((tmp_path / "temporary").iterdir()) == []
     assert list((tmp_path / "here").iterdir()) == []
 

@@ -5,8 +5,6 @@ import io
 import json
 import os
 import shutil
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +37,7 @@ confirm: {top: 1, seeds: 1}
 
 
 @pytest.fixture(autouse=True)
-def somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def somewhere_else(tmp_path: Path, keep_signals: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty working directory, no data but those that are given, and the handler of SIGTERM kept."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -47,9 +45,6 @@ def somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
     for name in ("VAEEXP_DATA", "VAEEXP_RUNS"):
         monkeypatch.delenv(name, raising=False)
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="module")

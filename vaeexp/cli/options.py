@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from sweeps.lanes import named_run
 from vaeexp.paths import shipped_studies
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ __all__ = [
     "IntegerOrAuto",
     "TrialName",
     "data_option",
+    "device_option",
+    "precision_option",
     "reports_option",
     "runs_option",
     "storage_option",
@@ -67,14 +70,14 @@ class TrialName(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[bool, int]:
         if isinstance(value, tuple):
             return value
-        match = re.fullmatch(r"(?:(trial|replica)-)?(\d+)", value, re.ASCII)
-        if match is None:
+        named = named_run(value)
+        if named is None:
             self.fail(
                 f"'{value}' names no trial. Give its number, as 7, or its name, as trial-0007 or replica-0003.",
                 param,
                 ctx,
             )
-        return match[1] == "replica", int(match[2])
+        return named
 
 
 def _complete_study(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -119,6 +122,28 @@ data_option = click.option(
     show_default="user cache, else download, else the bundled subset",
     help="Folder of the official data files, folder of images, or file of arrays.",
 )
+
+
+def device_option(default: str) -> "Callable":
+    """`--device`; `default` is what help says of its absence."""
+    return click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+        show_default=default,
+        help="Device that trains. auto: cuda if there is one, else mps, else cpu.",
+    )
+
+
+def precision_option(default: str) -> "Callable":
+    """`--precision`; `default` is what help says of its absence."""
+    return click.option(
+        "--precision",
+        type=click.Choice(["auto", "float32", "bf16"]),
+        show_default=default,
+        help="Arithmetic of training; evaluation is always float32. auto: bf16 where the processor has it.",
+    )
+
+
 storage_option = click.option(
     "--storage",
     metavar="URL",

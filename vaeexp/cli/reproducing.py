@@ -4,7 +4,15 @@ from pathlib import Path
 
 import click
 
-from vaeexp.cli.options import TrialName, data_option, runs_option, storage_option, study_option
+from vaeexp.cli.options import (
+    TrialName,
+    data_option,
+    device_option,
+    precision_option,
+    runs_option,
+    storage_option,
+    study_option,
+)
 
 __all__ = ["reproduce"]
 
@@ -22,18 +30,8 @@ __all__ = ["reproduce"]
 @runs_option
 @storage_option
 @data_option
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-    show_default="that of the record",
-    help="Device that trains. auto: cuda if there is one, else mps, else cpu.",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "float32", "bf16"]),
-    show_default="that of the record",
-    help="Arithmetic of training; evaluation is always float32. auto: bf16 where the processor has it.",
-)
+@device_option("that of the record")
+@precision_option("that of the record")
 def reproduce(
     *,
     study: str,

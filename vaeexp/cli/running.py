@@ -9,6 +9,8 @@ from vaeexp.cli.options import (
     Duration,
     IntegerOrAuto,
     data_option,
+    device_option,
+    precision_option,
     reports_option,
     runs_option,
     storage_option,
@@ -53,18 +55,8 @@ EXECUTION = ("device", "precision", "width", "processes", "group", "resident_mb"
 @reports_option
 @storage_option
 @tracking_option
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-    show_default="auto",
-    help="Device that trains. auto: cuda if there is one, else mps, else cpu.",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "float32", "bf16"]),
-    show_default="auto",
-    help="Arithmetic of training; evaluation is always float32. auto: bf16 where the processor has it.",
-)
+@device_option("auto")
+@precision_option("auto")
 @click.option(
     "--width",
     type=IntegerOrAuto(),

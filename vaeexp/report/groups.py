@@ -7,7 +7,7 @@ import pandas as pd
 
 from sweeps.results import Results
 from sweeps.statistics import MANY, interval_of_mean
-from vaeexp.figures.frames import categories, column, label, number, search_trials, space, value_text
+from vaeexp.figures.frames import categories, column, label, number, search_trials, space, study_seed, value_text
 from vaeexp.report.markdown import escape, heading, table
 from vaeexp.report.words import finite, reach_text
 
@@ -108,7 +108,7 @@ def _by_range(results: Results, trials: pd.DataFrame, name: str) -> list[Group]:
 def _group_table(results: Results, titles: list[str], groups: list[Group]) -> str:
     if not any(len(group) for _, group in groups):
         return ""
-    seed = int((results.study.get("spec") or {}).get("seed") or 0)
+    seed = study_seed(results)
     measures = ["best", "mean", "95 % interval of the mean", "median"]
     header = [*map(escape, titles), "trials", "pruned", "failed", "complete (n)", *measures]
     rows = [[*map(escape, names), *_counts(group), *_measures(group, seed)] for names, group in groups]

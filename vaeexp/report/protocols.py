@@ -7,6 +7,7 @@ import pandas as pd
 
 from sweeps.results import Results
 from vaeexp.figures.frames import column, fixed, for_reference_alone, label, recorded, space, value_text
+from vaeexp.figures.standing import PROTOCOL
 from vaeexp.report.markdown import escape
 from vaeexp.settings import DataSettings
 
@@ -16,7 +17,6 @@ __all__ = ["Figures", "by_searched_protocol", "protocol_line", "searched_protoco
 
 _MEASURED = (*DataSettings.model_fields, "likelihood", "posterior")
 """Settings that change what a −ELBO is the −ELBO of."""
-_RECORDED = ("data", "fingerprint", "split", "binarisation", "likelihood", "posterior", "estimator")
 
 
 def searched_protocol(results: Results) -> list[str]:
@@ -72,5 +72,5 @@ def protocol_line(results: Results, apart: str, figures: Figures) -> str:
 def _references_differ(results: Results) -> bool:
     own = recorded(results, "protocol")
     return any(
-        given.get(name) != own.get(name) for given in recorded(results, "protocols").values() for name in _RECORDED
+        given.get(name) != own.get(name) for given in recorded(results, "protocols").values() for name in PROTOCOL
     )

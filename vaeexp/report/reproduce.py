@@ -1,10 +1,9 @@
 """How to get a study's numbers again: commands, the code that ran, and where every seed comes from."""
 
 import shlex
-from typing import Any
 
 from sweeps.results import Results, best_run
-from vaeexp.figures.frames import best_number, confirm_runs, fixed
+from vaeexp.figures.frames import best_number, confirm_runs, fixed, recorded
 from vaeexp.report.markdown import code, fenced, heading, table
 from vaeexp.report.words import listed
 
@@ -13,8 +12,8 @@ __all__ = ["code_words", "commands", "seeds"]
 
 def commands(results: Results) -> list[str]:
     """The study's command as it was recorded, and those that make its report and its best trial again."""
-    recorded = (results.study.get("record") or {}).get("command")
-    ran = " ".join(str(recorded).split()) if recorded else f"vaeexp sweep --study {shlex.quote(results.name)}"
+    command = (results.study.get("record") or {}).get("command")
+    ran = " ".join(str(command).split()) if command else f"vaeexp sweep --study {shlex.quote(results.name)}"
     name = shlex.quote(results.name)
     lines = [
         (ran, "goes on where the study stopped; starts it where there is none"),
@@ -31,7 +30,7 @@ def commands(results: Results) -> list[str]:
         heading("Commands", 3),
         fenced("\n".join(f"{command:<{width}}   # {words}" for command, words in lines), "sh"),
     ]
-    if not recorded:
+    if not command:
         return [*blocks, "The command that ran the study was not recorded; the first line is the plain one."]
     places = [option for option in ("--runs", "--storage") if f"{option} " in f"{ran} " or f"{option}=" in ran]
     words = "The first line is the command of the last call that trained anything, as it was recorded."
@@ -44,7 +43,7 @@ def commands(results: Results) -> list[str]:
 
 def code_words(results: Results) -> str:
     """Commit and state of the code that ran, in a sentence."""
-    git: dict[str, Any] = (results.study.get("record") or {}).get("git") or {}
+    git = recorded(results, "git")
     if not git.get("commit"):
         return "No commit is recorded: the code did not run from a git checkout."
     if git.get("dirty"):

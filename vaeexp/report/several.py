@@ -11,7 +11,7 @@ from vaeexp.figures.standing import PROTOCOL, Standing, by_protocol
 from vaeexp.figures.studies import side_by_side
 from vaeexp.report.folder import png, write_folder
 from vaeexp.report.markdown import code, escape, fenced, heading, picture, plural, table
-from vaeexp.report.words import duration, interval_text
+from vaeexp.report.words import duration, interval_text, listed
 
 __all__ = [
     "folder_name",
@@ -58,7 +58,7 @@ def write_comparison(found: Sequence[Standing], *, reports: Path, html: bool = F
     groups = by_protocol(found)
     titles = protocol_titles(groups)
     names = sorted(each.name for each in found)
-    title = _and(names) if len(names) <= 3 else plural(len(names), "study", "studies")
+    title = listed(names) if len(names) <= 3 else plural(len(names), "study", "studies")
     blocks = [heading(f"{escape(title)} side by side", 1), *_opening(groups)]
     pictures = {}
     for place, (title, group) in enumerate(zip(titles, groups, strict=True), start=1):
@@ -125,14 +125,14 @@ def _opening(groups: Sequence[Sequence[Standing]]) -> list[str]:
     going = [escape(each.name) for each in every if not each.finished]
     if going:
         verb = "has" if len(going) == 1 else "have"
-        blocks.append(f"**Interim report: {_and(going)} {verb} not finished; figures will change.**")
-    links = _and([own_report(each, "../") for each in every])
+        blocks.append(f"**Interim report: {listed(going)} {verb} not finished; figures will change.**")
+    links = listed([own_report(each, "../") for each in every])
     if len(groups) == 1:
         return [*blocks, f"{links} share their protocol, so that their figures can be set side by side."]
     differing = [
         name for part, name in PROTOCOL.items() if len({str(group[0].protocol.get(part)) for group in groups}) > 1
     ]
-    why = f"they differ in {_and(differing)}" if differing else "what they share was not recorded"
+    why = f"they differ in {listed(differing)}" if differing else "what they share was not recorded"
     words = (
         f"{links} stand in {len(groups)} tables, for {why}. Figures of different tables measure different things: none of "
         "one table can be set against one of another."
@@ -150,7 +150,7 @@ def _apart(group: Sequence[Standing], first: Sequence[Standing], title: str) -> 
         for part, name in PROTOCOL.items()
         if own.get(part) != other.get(part)
     ]
-    why = f"it differs in {_and(parts)}" if parts else "which images it has was not recorded"
+    why = f"it differs in {listed(parts)}" if parts else "which images it has was not recorded"
     return [f"Kept apart from “{escape(title)}”, for {why}."]
 
 
@@ -177,7 +177,7 @@ def _verdict(group: Sequence[Standing]) -> list[str]:
     if not near:
         rest = "The other interval lies" if len(others) == 1 else "The other intervals lie"
         return [f"{words} {rest} above its own."]
-    names = _and([f"{escape(each.name)} ({interval_text(each.test)})" for each in near])
+    names = listed([f"{escape(each.name)} ({interval_text(each.test)})" for each in near])
     single = any(not math.isfinite(each.test.low) for each in (leader, *near))
     why = "one seed gives no interval" if single else "the intervals overlap"
     return [f"{words} That it is better than {names} is not settled: {why}."]
@@ -209,7 +209,3 @@ def _line(each: Standing) -> list[str]:
         duration(each.seconds) if each.seconds else "–",
         escape(each.best.setting) if each.best is not None else "–",
     ]
-
-
-def _and(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

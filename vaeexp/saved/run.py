@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from sweeps.errors import UserError, did_you_mean
+from sweeps.lanes import run_name
 from vaeexp.data import DATASETS, Dataset, open_dataset
 from vaeexp.data.cache import cache_folder
 from vaeexp.data.layouts import LAYOUTS
@@ -93,7 +94,7 @@ def _find(name: str, runs: Path, storage: str | None) -> tuple[Path, str]:
     study, _, run = name.rstrip("/").rpartition("/")
     match = _RUN.fullmatch(run)
     if study and match:
-        return _below(runs / "trials" / study, f"{match[1]}-{int(match[2]):04d}", study)
+        return _below(runs / "trials" / study, run_name(int(match[2]), replica=match[1] == "replica"), study)
     if study and not run.endswith((".yaml", ".yml")):
         raise UserError(name, f"is no finished run. {_FORMS}")
     return _best(name, runs, storage)

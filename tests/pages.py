@@ -21,6 +21,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
+    "--window-size=1400,1000",
 )
 WAIT = 60
 """Seconds for a page to load."""
