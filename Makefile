@@ -35,8 +35,9 @@ report: $(INSTALLED) ## write the report of STUDY again
 ui: $(INSTALLED) ## browse the runs in MLflow's pages
 	@$(PYTHON) -m vaeexp ui $(ARGS)
 
+# Files of tests side by side, each on one core; four need about 6 GiB.
 test: $(INSTALLED_DEV) ## run the tests (ARGS="tests/vaeexp -k prior")
-	@$(PYTHON) -m pytest $(ARGS)
+	@$(PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(INSTALLED_DEV) ## check style and formatting
 	@$(PYTHON) -m ruff check .

@@ -180,10 +180,10 @@ def group_row(table, trials):
     assert table["best"] == number(values.min())
     assert table["mean"] == number(values.mean())
     assert table["median"] == number(values.median())
-    if 2 <= len(values) < 20:
+    if 5 <= len(values) < 20:
         interval = mean_interval(values)
         assert table["95 % interval of the mean"] == f"{number(interval.low)} to {number(interval.high)}"
-    if len(values) < 2:
+    if len(values) < 5:
         assert table["95 % interval of the mean"] == "–"
 
 

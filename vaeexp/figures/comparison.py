@@ -123,7 +123,7 @@ def _draw_differences(axes, comparison: Comparison) -> None:
 
 PLOTS: dict[str, Plot] = {
     "paired_differences": Plot(
-        "Matched pairs",
+        "Differences within pairs",
         paired_differences,
         "Each point is a pair of runs with the same configuration and seed, a row per configuration; the diamond is the mean "
         "with its 95 % interval.",

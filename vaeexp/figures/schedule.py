@@ -279,7 +279,8 @@ PLOTS: dict[str, Plot] = {
         "Lanes in use",
         lanes_in_use,
         f"Trials in training at once, averaged over slices of 1/{SLICES} of the time, below the dashed line of the lanes that "
-        f"there are. {PAUSES}",
+        f"there are. {PAUSES} A trial that a stop interrupted counts until its end, also while it waits for its "
+        "turn.",
         "No trial has spent time in a lane.",
     ),
     "trial_costs": Plot(

@@ -13,9 +13,12 @@ from vaeexp.report.words import finite, reach_text
 
 __all__ = ["DESCRIBES", "by_choice", "by_prior_and_components", "by_range", "group_tables", "ranges"]
 
+LEAST = 5
+"""Complete trials that take an interval: values of a search have a long tail, and Student's t over fewer of them reaches
+further than any value can be."""
 DESCRIBES = (
-    "Trials of the search, and over the n complete ones the best, the mean with its 95 % interval (Student's t below "
-    f"{MANY} trials, a bootstrap from {MANY} on) and the median of the validation −ELBO, in nats per image. The sampler "
+    f"Trials of the search, and over the n complete ones the best, the mean with its 95 % interval (Student's t from {LEAST} "
+    f"trials, a bootstrap from {MANY} on; fewer have none) and the median of the validation −ELBO, in nats per image. The sampler "
     "prefers what looked good and the pruner gives up what did not, so these rows describe and do not compare."
 )
 INACTIVE = "– (not used)"
@@ -125,4 +128,5 @@ def _measures(group: pd.DataFrame, seed: int) -> list[str]:
     if not len(values):
         return ["–"] * 4
     interval = interval_of_mean(values, seed=seed)
-    return [number(values.min()), number(interval.mean), reach_text(interval), number(float(np.median(values)))]
+    reach = reach_text(interval) if interval.n >= LEAST else "–"
+    return [number(values.min()), number(interval.mean), reach, number(float(np.median(values)))]
