@@ -15,9 +15,10 @@ from sweeps.lanes import Outcome, Trial, TrialResult
 from sweeps.results import best_run, confirmed, pairs
 from sweeps.statistics import mean_interval
 from vaeexp.figures import FIGURES
+from vaeexp.figures.ends import end_places
 from vaeexp.figures.frames import categories, confirm_runs, number
 from vaeexp.figures.pictures import best_pictured, strip_trials
-from vaeexp.figures.references import end_places, reference_curves, reference_interpolations, reference_strip
+from vaeexp.figures.references import reference_curves, reference_interpolations, reference_strip
 from vaeexp.figures.rows import best_row, by_protocol, reference_rows, rows
 from vaeexp.inspect import _trial_rows
 from vaeexp.progress import LiveProgress
@@ -310,16 +311,21 @@ def test_the_strip_has_a_line_for_the_best_and_each_reference_below_its_own_orig
 
 def test_curves_share_a_panel_only_where_distortion_is_one_quantity(drawn):
     figure = reference_curves(drawn)
-    assert len(figure.axes) == 4
-    (rate, distortion, _, grey) = figure.axes
+    assert len(figure.axes) == 6
+    (value, rate, distortion, grey_value, _, grey) = figure.axes
     names = [text.get_text() for text in distortion.texts]
     assert {"Plain autoencoder", "Best, k = 5,000", "β = 10"} <= set(names)
     assert "Grey levels" not in names
     assert "Grey levels" in [text.get_text() for text in grey.texts]
     flat = [line for line in rate.lines if np.allclose(line.get_ydata(), 0)]
     assert len(flat) == 1
+    assert len(value.lines) == len(rate.lines) - 1  # a plain autoencoder has no ELBO
+    [line] = grey_value.lines
+    grey_run = drawn.trials.loc[drawn.trials["reference"] == "grey", "number"].iloc[0]
+    epochs = drawn.epochs[drawn.epochs["replica"] & (drawn.epochs["number"] == grey_run)]
+    assert list(line.get_ydata()) == list(epochs.sort_values("epoch")["val/nll"])
     heights = sorted(
-        text.get_window_extent().y0 for text in distortion.texts if text.get_position()[0] == pytest.approx(1.06)
+        text.get_window_extent().y0 for text in distortion.texts if text.get_position()[0] == pytest.approx(1.05)
     )
     tall = min(text.get_window_extent().height for text in distortion.texts)
     assert min(np.diff(heights)) >= 0.8 * tall
@@ -330,7 +336,7 @@ def test_rates_that_lie_orders_of_magnitude_apart_are_all_seen(drawn):
     epochs = drawn.epochs.copy()
     wild = drawn.trials.loc[drawn.trials["reference"] == "strong", "number"].iloc[0]
     epochs.loc[epochs["replica"] & (epochs["number"] == wild), "val/rate"] = 2000.0
-    rate = reference_curves(replace(drawn, epochs=epochs)).axes[0]
+    rate = reference_curves(replace(drawn, epochs=epochs)).axes[1]
     assert rate.get_yscale() == "symlog"
     assert rate.get_ylim()[0] < 0
     assert rate.get_ylim()[1] > 2000

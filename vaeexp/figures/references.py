@@ -10,14 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from sweeps.results import Results
+from vaeexp.figures.ends import End, name_ends
 from vaeexp.figures.frames import number
 from vaeexp.figures.pictures import read_pictures
 from vaeexp.figures.plot import Plot
 from vaeexp.figures.rows import Row, best_row, reference_rows
-from vaeexp.figures.style import INK, MUTED, dress, new_figure, note, robust_limits
+from vaeexp.figures.style import COLOURS, DASHES, INK, MUTED, dress, new_figure, note, robust_limits
 from vaeexp.figures.tiles import GAP, picture_axes, tiles, words
 
-__all__ = ["PLOTS", "end_places", "reference_curves", "reference_interpolations", "reference_strip"]
+__all__ = ["PLOTS", "reference_curves", "reference_interpolations", "reference_strip"]
 
 SHOWN = 8
 """Reconstructions, and samples, per row of the strip."""
@@ -26,11 +27,10 @@ HEADING = 0.75
 PAIRS = 3
 LONGEST = 34
 """Characters of a title beside pictures and lines; longer ones are cut."""
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
-"""From the palette of Okabe and Ito (2008)."""
-DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
+MEASURES = {"val/nll": "−ELBO", "val/rate": "rate", "val/distortion": "distortion"}
 
 Pictures = Mapping[str, np.ndarray]
+Curve = tuple[Row, pd.DataFrame]
 
 
 def _shown(results: Results) -> list[Row]:
@@ -131,32 +131,33 @@ def _value_words(row: Row) -> str:
 
 
 def reference_curves(results: Results) -> Figure | None:
-    """Rate and distortion on validation by epoch of each reference and of the best setting, each row's best run.
+    """−ELBO, rate and distortion on validation by epoch of each reference and of the best setting, each row's best run.
 
-    A pair of panels for each data, binarisation and likelihood. None without a reference that finished an epoch.
+    Three panels for each data, binarisation and likelihood. None without a reference that finished an epoch.
     """
     curves = [(row, _curve(results, row)) for row in _shown(results)]
     curves = [(row, curve) for row, curve in curves if len(curve)]
     if all(row.reference is None for row, _ in curves):
         return None
-    groups: dict[tuple, list[tuple[Row, pd.DataFrame]]] = {}
+    groups: dict[tuple, list[Curve]] = {}
     for row, curve in curves:
         groups.setdefault(row.same_distortion, []).append((row, curve))
     styles = {id(row): (COLOURS[i % 7], DASHES[i // 7 % 3]) for i, (row, _) in enumerate(curves)}
     heights = [max(2.6, 0.9 + 0.24 * len(group)) for group in groups.values()]
     figure = new_figure(sum(heights))
-    figure.get_layout_engine().set(w_pad=0.1)
-    panels = figure.subplots(len(groups), 2, squeeze=False, height_ratios=heights)
+    figure.get_layout_engine().set(w_pad=0.08)
+    panels = figure.subplots(len(groups), len(MEASURES), squeeze=False, height_ratios=heights)
     for place, (group, axes) in enumerate(zip(groups.values(), panels, strict=True)):
         row = group[0][0]
         title = f"{_targets(row)}, {str(row.settings['likelihood']).replace('_', ' ')}" if len(groups) > 1 else ""
-        epoch = "epoch" if place == len(groups) - 1 else ""
-        dress(axes[0], x=epoch, y="KL, the rate (nats per image)")
+        for panel, (metric, label) in zip(axes, MEASURES.items(), strict=True):
+            dress(panel, x="epoch" if place == len(groups) - 1 else "", y=f"{label} (nats per image)")
+            _panel(panel, group, metric, styles)
         # Above the remark on values that are cut off, for which the panel is too narrow beside it.
         axes[0].set_title(title, fontsize=11, color=INK, loc="left", pad=20)
-        dress(axes[1], x=epoch, y="distortion (nats per image)")
-        for panel, name in zip(axes, ("val/rate", "val/distortion"), strict=True):
-            _panel(panel, group, name, styles, named=name == "val/distortion")
+        ends = [(curve["epoch"].iloc[-1], curve["val/distortion"].iloc[-1]) for _, curve in group]
+        names = [(_short(row.title), styles[id(row)][0]) for row, _ in group]
+        name_ends(axes[-1], [End(*end, *name) for end, name in zip(ends, names, strict=True)])
     return figure
 
 
@@ -167,26 +168,28 @@ def _curve(results: Results, row: Row) -> pd.DataFrame:
     return own.dropna(subset=["val/rate", "val/distortion"]).sort_values("epoch")
 
 
-def _panel(axes: Axes, group: Sequence[tuple[Row, pd.DataFrame]], name: str, styles: dict, *, named: bool) -> None:
-    """The lines of one panel, and at their ends the titles of the rows where they are `named`."""
-    values = [curve[name].to_numpy(float) for _, curve in group]
+def _panel(axes: Axes, group: Sequence[Curve], metric: str, styles: dict) -> None:
+    """The lines of one panel; a plain autoencoder has no −ELBO."""
+    shown = [(row, curve) for row, curve in group if metric != "val/nll" or not row.deterministic]
     last = max(float(curve["epoch"].max()) for _, curve in group)
+    axes.set_xlim(min(1.0, last - 1), last)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    if not shown:
+        axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", fontsize=10, color=MUTED)
+        return
+    values = [curve[metric].to_numpy(float) for _, curve in shown]
     _scale(axes, values)
-    if name == "val/rate" and min(float(value[-1]) for value in values) < 1:
+    if metric == "val/rate" and min(float(value[-1]) for value in values) < 1:
         # The line of a plain autoencoder, or of a collapsed posterior, stays clear of the axis.
         axes.set_ylim(bottom=-0.15 if axes.get_yscale() == "symlog" else -0.02 * axes.get_ylim()[1])
-    for row, curve in group:
+    for row, curve in shown:
         colour, dash = styles[id(row)]
-        axes.plot(curve["epoch"], curve[name], color=colour, linestyle=dash, linewidth=1.8, zorder=3)
+        axes.plot(curve["epoch"], curve[metric], color=colour, linestyle=dash, linewidth=1.8, zorder=3)
         if len(curve) == 1:
-            axes.scatter(curve["epoch"], curve[name], color=colour, s=20, zorder=3)
-    axes.set_xlim(min(1.0, last - 1), last)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            axes.scatter(curve["epoch"], curve[metric], color=colour, s=20, zorder=3)
     high = axes.get_ylim()[1]
     if any((value > high).any() for value in values):
-        note(axes, f"values above {high:,.0f} are cut off")
-    if named:
-        _name_ends(axes, group, name, styles)
+        note(axes, f"cut off above {high:,.0f}")
 
 
 def _scale(axes: Axes, values: Sequence[np.ndarray]) -> None:
@@ -204,42 +207,6 @@ def _scale(axes: Axes, values: Sequence[np.ndarray]) -> None:
     thirds = max(float(value[len(value) // 3]) for value in values)
     high = max(high, thirds, float(ends.max()) + 0.08 * float(np.ptp(ends)))
     axes.set_ylim(low, high)
-
-
-def _name_ends(axes: Axes, group: Sequence[tuple[Row, pd.DataFrame]], name: str, styles: dict) -> None:
-    """Titles right of the axes at the height of the lines' ends, apart from each other, joined to them by thin lines."""
-    ends = np.array([curve[name].iloc[-1] for _, curve in group], dtype=float)
-    places = axes.transAxes.inverted().transform(axes.transData.transform([(1.0, end) for end in ends]))[:, 1]
-    inches = axes.figure.get_size_inches()[1] * axes.get_position().height
-    for (row, curve), middle, place in zip(
-        group, np.clip(places, 0, 1), end_places(np.clip(places, 0, 1), 0.2 / inches), strict=True
-    ):
-        colour = styles[id(row)][0]
-        start = axes.transAxes.inverted().transform(axes.transData.transform((curve["epoch"].iloc[-1], 1.0)))[0]
-        shared = {"transform": axes.transAxes, "clip_on": False, "color": colour}
-        axes.plot([start, 1.02, 1.05], [middle, middle, place], linewidth=0.7, alpha=0.7, **shared)
-        axes.text(1.06, place, _short(row.title), fontsize=10, ha="left", va="center", **shared)
-
-
-def end_places(wanted: np.ndarray, apart: float) -> np.ndarray:
-    """Places as near to those wanted as keeps any two at least `apart`, in their order, within [0, 1] where they fit.
-
-    Wanted places in increasing order minus multiples of `apart` must not decrease: that is isotonic regression, solved
-    exactly by pooling neighbours (Barlow et al. 1972).
-    """
-    order = np.argsort(wanted, kind="stable")
-    steps = apart * np.arange(len(wanted))
-    pools: list[list[float]] = []
-    for value in wanted[order] - steps:
-        pools.append([float(value), 1.0])
-        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
-            (left, many), (right, more) = pools[-2:]
-            pools[-2:] = [[(left * many + right * more) / (many + more), many + more]]
-    level = np.concatenate([np.full(int(count), value) for value, count in pools])
-    room = max(0.0, 1.0 - (steps[-1] if len(steps) else 0.0))
-    places = np.empty(len(wanted))
-    places[order] = np.clip(level, 0.0, room) + steps
-    return places
 
 
 def reference_interpolations(results: Results) -> Figure | None:
@@ -275,10 +242,10 @@ PLOTS: dict[str, Plot] = {
         "No reference with pictures is there.",
     ),
     "reference_curves": Plot(
-        "Rate and distortion of the references",
+        "Learning curves of the references",
         reference_curves,
-        "On validation images after each epoch, each row's best run. Rows share a panel only where data, binarisation and "
-        "likelihood are the same, and have the same colour in both; a plain autoencoder has rate 0.",
+        "On validation images after each epoch, each row's best run: −ELBO = rate + distortion. Rows share panels only where "
+        "data, binarisation and likelihood are the same; a plain autoencoder has rate 0 and no ELBO.",
         "No reference has finished an epoch.",
     ),
     "reference_interpolations": Plot(

@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from vaeexp.figures.ends import End, name_ends
 from vaeexp.figures.frames import number
-from vaeexp.figures.references import COLOURS, DASHES, end_places
 from vaeexp.figures.standing import Standing
-from vaeexp.figures.style import INK, MUTED, dress, key, log_axis, new_figure, note, robust_limits
+from vaeexp.figures.style import COLOURS, DASHES, INK, MUTED, dress, key, log_axis, new_figure, note, robust_limits
 
 __all__ = ["side_by_side"]
 
@@ -101,7 +101,8 @@ def _draw_courses(axes: Axes, shown: Sequence[Standing]) -> None:
         )
     if any((each.course["best"] > high).any() for each in shown):
         note(axes, f"values above {high:,.0f} are cut off")
-    _name_ends(axes, shown)
+    ends = [(each.epochs, each.course["best"].iloc[-1], _short(each.name)) for each in shown]
+    name_ends(axes, [End(*end, COLOURS[row % len(COLOURS)]) for row, end in enumerate(ends)])
 
 
 def _scale_cost(axes: Axes, shown: Sequence[Standing]) -> None:
@@ -113,19 +114,6 @@ def _scale_cost(axes: Axes, shown: Sequence[Standing]) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.set_xlim(0, 1.01 * last)
-
-
-def _name_ends(axes: Axes, shown: Sequence[Standing]) -> None:
-    """Names right of the axes near the height at which the lines end, apart from each other, joined to them by thin lines."""
-    low, high = axes.get_ylim()
-    heights = np.array([(each.course["best"].iloc[-1] - low) / (high - low) for each in shown])
-    inches = axes.figure.get_size_inches()[1] * axes.get_subplotspec().get_position(axes.figure).height
-    for row, (each, height, place) in enumerate(zip(shown, heights, end_places(heights, 0.21 / inches), strict=True)):
-        colour = COLOURS[row % len(COLOURS)]
-        start = axes.transAxes.inverted().transform(axes.transData.transform((each.epochs, low)))[0]
-        shared = {"transform": axes.transAxes, "clip_on": False, "color": colour}
-        axes.plot([start, 1.015, 1.035], [height, height, place], linewidth=0.7, alpha=0.7, **shared)
-        axes.text(1.045, place, _short(each.name), fontsize=10, va="center", **shared)
 
 
 def _short(name: str) -> str:

@@ -18,6 +18,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 
 __all__ = [
     "BEST",
+    "COLOURS",
+    "DASHES",
     "INK",
     "MUTED",
     "STATE_COLOURS",
@@ -49,6 +51,9 @@ BEST = "#009E73"
 STATE_COLOURS = {"complete": "#0072B2", "pruned": "#E69F00", "failed": "#D55E00", "running": "#56B4E9"}
 STATE_MARKERS = {"complete": "o", "pruned": "s", "failed": "X", "running": "D"}
 """From the palette of Okabe and Ito (2008), told apart by readers with any colour vision."""
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
+DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
+"""Of lines beside each other, from the same palette; the next dash where the colours are used up."""
 
 
 def new_figure(height: float = 4.6, width: float = WIDTH) -> Figure:
