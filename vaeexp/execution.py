@@ -94,7 +94,7 @@ def _measured_width(
     import torch
 
     from vaeexp.training.measure import best_width
-    from vaeexp.training.metrics import free_memory
+    from vaeexp.training.memory import free_memory
     from vaeexp.worker import open_source
 
     if device.type == "cpu":

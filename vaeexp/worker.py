@@ -15,6 +15,7 @@ from vaeexp.finish import Finish
 from vaeexp.record import arithmetic
 from vaeexp.training.batches import Source
 from vaeexp.training.lanes import TrainingLanes
+from vaeexp.training.memory import keep_freed_memory
 from vaeexp.training.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def open_lanes(
     """
     if threads:
         torch.set_num_threads(threads)
+    keep_freed_memory()
 
     @cache
     def source_of(binarisation: str) -> Source:

@@ -26,7 +26,7 @@ from vaeexp.settings import DataSettings, Settings
 from vaeexp.training.batches import Source, validation_noise
 from vaeexp.training.lane import fresh_state, open_lane
 from vaeexp.training.loop import LoopGroup
-from vaeexp.training.metrics import peak_memory_mb
+from vaeexp.training.memory import peak_memory_mb
 from vaeexp.training.precision import training_precision
 from vaeexp.training.stacked import StackedGroup, padded_template
 from vaeexp.vae import build_vae

@@ -14,7 +14,7 @@ from vaeexp.training.batches import Source
 from vaeexp.training.lane import EpochSums, Lane, State
 from vaeexp.training.layout import Layout
 from vaeexp.training.loop import LoopGroup
-from vaeexp.training.metrics import is_out_of_memory
+from vaeexp.training.memory import is_out_of_memory
 from vaeexp.training.objective import lane_loss, lane_terms
 from vaeexp.training.stacked import StackedGroup, padded_template
 from vaeexp.vae import VAE, build_vae

@@ -20,7 +20,8 @@ from vaeexp.training.batches import Source, validation_noise
 from vaeexp.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from vaeexp.training.group import Group, open_group
 from vaeexp.training.lane import EpochSums, Lane, State, fresh_state, open_lane
-from vaeexp.training.metrics import epoch_metrics, free_memory, is_out_of_memory
+from vaeexp.training.memory import free_memory, is_out_of_memory
+from vaeexp.training.metrics import epoch_metrics
 from vaeexp.vae import VAE
 
 if TYPE_CHECKING:

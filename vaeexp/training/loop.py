@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vaeexp.training.batches import Source, epoch_chunks
 from vaeexp.training.lane import EpochSums, Lane, State, learning_rate_at, warmup_at
-from vaeexp.training.objective import lane_loss, lane_terms
+from vaeexp.training.objective import lane_terms, module_loss
 from vaeexp.training.optim import update_one
 from vaeexp.training.precision import training_precision
 from vaeexp.training.validation import epoch_sums, validation_sums, validation_totals
@@ -31,6 +31,10 @@ class LoopGroup:
         self.lanes[number] = lane
         self.states[number] = {name: tensor.to(self.source.device) for name, tensor in state.items()}
         self._modules[number] = module.to(self.source.device)
+        # The module's parameters are the lane's weights, so that a step needs no exchange of one for the other.
+        views = lane.layout.views(self.states[number]["weights"])
+        for name, parameter in module.named_parameters():
+            parameter.data = views[name]
 
     def remove(self, number: int) -> None:
         del self.lanes[number], self.states[number], self._modules[number]
@@ -55,11 +59,11 @@ class LoopGroup:
         number, train = lane.trial.number, lane.settings.train
         state, device = self.states[number], self.source.device
         module = self._modules[number].train()
-        leaves = {name: view.detach().requires_grad_() for name, view in lane.layout.views(state["weights"]).items()}
-        buffers = lane.buffer_layout.read(state["buffers"])
+        parameters, buffers = list(module.parameters()), dict(module.named_buffers())
+        for name, view in lane.buffer_layout.views(state["buffers"]).items():
+            buffers[name].copy_(view)
         grads = torch.zeros_like(state["weights"])
         grad_views = list(lane.layout.views(grads).values())
-        loss_of, parameters = lane_loss(module), list(leaves.values())
         free_nats = torch.tensor(train.free_nats, device=device)
         sums = torch.zeros(3, device=device, dtype=_wide(device))
         moments = torch.zeros(2, lane.settings.model.latent_size, device=device, dtype=_wide(device))
@@ -74,7 +78,7 @@ class LoopGroup:
             for x, e in zip(targets.split(train.batch_size), noise.split(train.batch_size), strict=True):
                 beta = torch.tensor(train.beta * warmup_at(lane, step), device=device)
                 with training_precision(device, self.precision):
-                    loss = loss_of(leaves, buffers, x, e, beta, free_nats)
+                    loss = module_loss(module, x, e, beta, free_nats)
                 # Copying into the flat layout also undoes the transposed strides that autograd may hand back.
                 torch._foreach_copy_(grad_views, torch.autograd.grad(loss.loss, parameters))
                 update_one(

@@ -1,13 +1,16 @@
 """The loss of one lane, the same function for one plain module and, under vmap, for all lanes of a group."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-__all__ = ["Loss", "lane_loss", "lane_terms"]
+if TYPE_CHECKING:
+    from vaeexp.vae import Terms
+
+__all__ = ["Loss", "lane_loss", "lane_terms", "module_loss"]
 
 
 class Loss(NamedTuple):
@@ -21,7 +24,7 @@ class Loss(NamedTuple):
 
 
 def lane_loss(module: nn.Module) -> Callable[..., Loss]:
-    """The training loss, distortion + β·rate, as a function of parameters, buffers, targets, noise, β and free nats."""
+    """`module_loss` as a function of parameters, buffers, targets, noise, β and free nats."""
 
     def loss(
         parameters: Mapping[str, Tensor],
@@ -32,13 +35,22 @@ def lane_loss(module: nn.Module) -> Callable[..., Loss]:
         free_nats: Tensor,
     ) -> Loss:
         terms = functional_call(module, (parameters, buffers), (targets, noise))
-        distortion, rate = terms.distortion.mean(), terms.rate.mean()
-        # Below free_nats the rate is not pushed (Kingma et al. 2016, with all dimensions as one group).
-        pushed = torch.where(free_nats > 0, torch.maximum(rate, free_nats), rate)
-        mean = terms.mean.detach()
-        return Loss(distortion + beta * pushed, distortion.detach(), rate.detach(), mean.sum(0), mean.square().sum(0))
+        return _loss(terms, beta, free_nats)
 
     return loss
+
+
+def module_loss(module: nn.Module, targets: Tensor, noise: Tensor, beta: Tensor, free_nats: Tensor) -> Loss:
+    """The training loss, distortion + β·rate, of the module as it stands."""
+    return _loss(module(targets, noise), beta, free_nats)
+
+
+def _loss(terms: "Terms", beta: Tensor, free_nats: Tensor) -> Loss:
+    distortion, rate = terms.distortion.mean(), terms.rate.mean()
+    # Below free_nats the rate is not pushed (Kingma et al. 2016, with all dimensions as one group).
+    pushed = torch.where(free_nats > 0, torch.maximum(rate, free_nats), rate)
+    mean = terms.mean.detach()
+    return Loss(distortion + beta * pushed, distortion.detach(), rate.detach(), mean.sum(0), mean.square().sum(0))
 
 
 def lane_terms(module: nn.Module) -> Callable[..., tuple[Tensor, ...]]:
