@@ -14,9 +14,8 @@ from torch import Tensor, vmap
 from vaeexp.training.batches import Source, epoch_chunks
 from vaeexp.training.lane import EpochSums, Lane, State
 from vaeexp.training.layout import Layout
-from vaeexp.training.objective import lane_loss, lane_terms
-from vaeexp.training.optim import update_rows
-from vaeexp.training.precision import training_precision
+from vaeexp.training.objective import lane_terms
+from vaeexp.training.step import FusedStep
 from vaeexp.training.validation import epoch_sums, validation_sums, validation_totals
 from vaeexp.vae import VAE
 
@@ -57,6 +56,8 @@ class StackedGroup:
         self.lanes: dict[int, Lane] = {}
         self._rows: list[int | None] = []
         self._tensors: State = {}
+        self._step: FusedStep | None = None
+        """Made for the tensors as they are, and made again where they are replaced."""
 
     def add(self, lane: Lane, module: VAE, state: State) -> None:
         if None not in self._rows:
@@ -119,34 +120,15 @@ class StackedGroup:
 
     def _train_rows(self) -> tuple[Tensor, Tensor]:
         """One epoch of every row. Means of (loss, distortion, rate) [R, 3] and summed moments of μ [R, 2, L]."""
-        tensors, device, rows = self._tensors, self.source.device, len(self._rows)
-        lane_vectors = _LaneVectors([self.lanes.get(number) for number in self._rows], device)
-        leaves = {name: view.detach().requires_grad_() for name, view in self.layout.views(tensors["weights"]).items()}
-        buffers, grads = self.buffer_layout.read(tensors["buffers"]), torch.zeros_like(tensors["weights"])
-        grad_views, parameters = list(self.layout.views(grads).values()), list(leaves.values())
-        loss_of = vmap(lane_loss(self.template.train()))
-        wide = torch.float32 if device.type == "mps" else torch.float64
-        sums = torch.zeros(rows, 3, device=device, dtype=wide)
-        moments = torch.zeros(rows, 2, self.latent_size, device=device, dtype=wide)
-        steps = 0
+        if self._step is None:
+            self._step = FusedStep(self.template, self.layout, self.buffer_layout, self._tensors, self.precision)
+        step, steps = self._step, 0
+        step.begin([self.lanes.get(number) for number in self._rows])
         for x, e in self._batches():
-            with training_precision(device, self.precision):
-                loss = loss_of(leaves, buffers, x, e, lane_vectors.beta(), lane_vectors.free_nats)
-            # Copying into the flat layout also undoes the transposed strides of gradients that come out of vmap.
-            torch._foreach_copy_(grad_views, torch.autograd.grad(loss.loss.sum(), parameters))
-            update_rows(
-                tensors["weights"], grads, tensors["first"], tensors["second"],
-                step=lane_vectors.step + 1, learning_rate=lane_vectors.learning_rate(), adamax=lane_vectors.adamax,
-            )  # fmt: skip
-            if "average" in tensors:
-                share = (1 - lane_vectors.average_decay())[:, None]
-                tensors["average"].add_(share * (tensors["weights"] - tensors["average"]))
-            sums += torch.stack([loss.loss.detach(), loss.distortion, loss.rate], dim=1)
-            moments += torch.stack([loss.mean_sum, loss.mean_square_sum], dim=1)
-            lane_vectors.step += 1
+            step(x, e)
             steps += 1
-        self.buffer_layout.write(tensors["buffers"], buffers)
-        return sums / steps, moments
+        step.end()
+        return step.sums / steps, step.moments
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """(targets [R, B, C, H, W], noise [R, B, L]) step by step; an empty row sees what its first neighbour sees."""
@@ -188,6 +170,7 @@ class StackedGroup:
         if name not in self._tensors:
             size = self.layout.size if name in _WEIGHT_ROWS else self.buffer_layout.size
             self._tensors[name] = torch.zeros(len(self._rows), size, device=self.source.device)
+            self._step = None
         return self._tensors[name]
 
     def _resize(self, wanted: int) -> None:
@@ -196,41 +179,8 @@ class StackedGroup:
         occupied = [row for row, number in enumerate(self._rows) if number is not None]
         numbers = [self._rows[row] for row in occupied]
         self._rows = numbers + [None] * (rows - len(numbers))
+        self._step = None
         for name, old in self._tensors.items():
             new = torch.zeros(rows, old.shape[1], device=old.device)
             new[: len(occupied)] = old[occupied]
             self._tensors[name] = new
-
-
-class _LaneVectors:
-    """What differs between lanes, as tensors [R] on the device; `step` counts the steps taken."""
-
-    def __init__(self, lanes: Sequence[Lane | None], device: torch.device) -> None:
-        known = next(lane for lane in lanes if lane is not None)
-        full = [lane or known for lane in lanes]
-
-        def vector(values: Sequence[float]) -> Tensor:
-            return torch.tensor(values, dtype=torch.float32, device=device)
-
-        trains = [lane.settings.train for lane in full]
-        self._beta = vector([t.beta for t in trains])
-        self._rate = vector([t.learning_rate for t in trains])
-        self._cosine = vector([t.schedule == "cosine" for t in trains])
-        self._decay = vector([t.ema_decay for t in trains])
-        self._total = vector([lane.total_steps for lane in full])
-        self._warmup = vector(
-            [max(t.warmup_epochs * lane.steps_per_epoch, 1e-9) for t, lane in zip(trains, full, strict=True)]
-        )
-        self.free_nats = vector([t.free_nats for t in trains])
-        self.adamax = vector([t.optimizer == "adamax" for t in trains])
-        self.step = vector([lane.epoch * lane.steps_per_epoch for lane in full])
-
-    def beta(self) -> Tensor:
-        return self._beta * ((self.step + 1) / self._warmup).clamp(max=1)
-
-    def learning_rate(self) -> Tensor:
-        falling = 0.5 * (1 + torch.cos(torch.pi * self.step / self._total))
-        return self._rate * torch.where(self._cosine.bool(), falling, 1.0)
-
-    def average_decay(self) -> Tensor:
-        return torch.minimum(self._decay, (1 + self.step) / (10 + self.step))
