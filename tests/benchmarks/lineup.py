@@ -60,15 +60,15 @@ def lineup(model: str, device: str, cores: int, among: Collection[str], families
         Entry(name="Lightning + Optuna + MLflow", family="lightning", task=replace(alone, module="lightning_trainer")),
         Entry(name="pythae's trainer", family="pythae", task=replace(alone, module="pythae_trainer")),
     ]
-    many = [cores] if device == "cpu" else [4, 8]
+    # A process takes seconds to open the device: on CUDA, many of them in one precision.
+    shared = [(cores, p) for p in among] if device == "cpu" else [(4, fastest), (8, fastest)]
     entries += [
         Entry(
             name=f"{n} processes of the plain loop, {p}",
             family="processes",
             task=replace(alone, precision=p, processes=n, threads=max(1, cores // n)),
         )
-        for n in many
-        for p in among
+        for n, p in shared
     ]
     entries += _limits(alone, cores, among)
     return [entry for entry in entries if entry.family in families]

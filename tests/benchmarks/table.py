@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["bars", "describe_machine", "in_words", "markdown", "usable_cores", "write_json"]
+__all__ = ["bars", "child_environment", "describe_machine", "in_words", "markdown", "usable_cores", "write_json"]
 
 _OURS, _OTHERS, _LIMIT = "#0072B2", "#9a9a9a", "#D55E00"
 """Blue, grey and vermilion: told apart with any colour vision (Okabe & Ito 2008)."""
@@ -16,19 +16,16 @@ _INCHES = 9.0
 """900 pixels."""
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose columns line up in a terminal; all but the first two are numbers."""
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int) -> str:
+    """A table whose columns line up in a terminal; all but the first `texts` are numbers."""
     cells = [list(head), *(list(row) for row in rows)]
     sizes = [max(len(row[column]) for row in cells) for column in range(len(head))]
 
     def line(row: Sequence[str]) -> str:
-        padded = [
-            cell.ljust(size) if i < 2 else cell.rjust(size)
-            for i, (cell, size) in enumerate(zip(row, sizes, strict=True))
-        ]
-        return f"| {' | '.join(padded)} |"
+        pairs = enumerate(zip(row, sizes, strict=True))
+        return f"| {' | '.join(cell.ljust(size) if i < texts else cell.rjust(size) for i, (cell, size) in pairs)} |"
 
-    rule = ["-" * size if i < 2 else f"{'-' * (size - 1)}:" for i, size in enumerate(sizes)]
+    rule = ["-" * size if i < texts else f"{'-' * (size - 1)}:" for i, size in enumerate(sizes)]
     return "\n".join([line(cells[0]), line(rule), *map(line, cells[1:])])
 
 
@@ -40,6 +37,16 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def usable_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def child_environment() -> dict[str, str]:
+    """For a child process: it finds vaeexp and these modules, and imports from compiled files, as on any second day."""
+    here = Path(__file__).resolve().parent
+    found = dict(os.environ)
+    given = [found["PYTHONPATH"]] if found.get("PYTHONPATH") else []
+    found["PYTHONPATH"] = os.pathsep.join([str(here.parents[1]), str(here), *given])
+    found.pop("PYTHONDONTWRITEBYTECODE", None)
+    return found
 
 
 def describe_machine(device: str) -> dict[str, Any]:

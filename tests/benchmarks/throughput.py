@@ -18,7 +18,6 @@ a step has to move, at the speed of a copy.
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -33,10 +32,9 @@ from typing import Any
 from contenders import BATCH, EPOCH, Stretch
 from contenders.digits import describe
 from lineup import FAMILIES, Entry, ladder, lineup, precisions, widths
-from table import bars, describe_machine, in_words, markdown, usable_cores, write_json
+from table import bars, child_environment, describe_machine, in_words, markdown, usable_cores, write_json
 
-ROOT = Path(__file__).resolve().parents[2]
-IMAGES = {("mlp", "cpu"): 25_600, ("conv", "cpu"): 6_400}
+IMAGES = {("conv", "cpu"): 3_840}
 """Images of a timed stretch; elsewhere 12,800."""
 WARM_UP = 4 * BATCH
 GAIN = 0.95
@@ -53,9 +51,6 @@ class Runner:
     def __init__(self, entry: Entry, folder: Path) -> None:
         self.entry, self.seconds, self.memory_mb = entry, [], 0.0
         self._log = (folder / f"{len(list(folder.glob('*.log')))}.log").open("w+")
-        environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), str(Path(__file__).parent)]))
-        # Imports from compiled files, as for anyone who does it twice.
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         started = time.time()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "contenders.child", json.dumps(asdict(entry.task))],
@@ -64,7 +59,7 @@ class Runner:
             stderr=self._log,
             text=True,
             bufsize=1,
-            env=environment | {"TMPDIR": str(folder)},
+            env=child_environment() | {"TMPDIR": str(folder)},
         )
         self.first_step_s = self.train(BATCH).ended - started
 
@@ -241,7 +236,7 @@ def limit_of(rows: list[dict[str, Any]], precision: str) -> float | None:
     of_bytes = [
         row["median_s"] for row in limits if row["task"]["variant"] == "bytes" and row["task"]["precision"] == moved_as
     ]
-    return max(min(of_products), *of_bytes) if of_products else None
+    return max([min(of_products), *of_bytes]) if of_products else None
 
 
 def written(rows: list[dict[str, Any]]) -> str:
@@ -264,7 +259,7 @@ def written(rows: list[dict[str, Any]]) -> str:
             ]
         )
     head = ["model", "contender", "trial-epochs/s", "s per trial-epoch", "share of the limit", "memory, MiB"]
-    return markdown([*head, "first step, s"], lines)
+    return markdown([*head, "first step, s"], lines, texts=2)
 
 
 def draw(path: Path, content: dict[str, Any]) -> None:
