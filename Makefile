@@ -11,11 +11,12 @@ SUM := $(shell cksum < pyproject.toml | tr -c '0-9\n' '-')
 USABLE := $(shell $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo yes)
 INSTALLED := $(VENV)/.installed-$(SUM)
 INSTALLED_DEV := $(VENV)/.installed-dev-$(SUM)
+INSTALLED_BENCH := $(VENV)/.installed-bench-$(SUM)
 UV := $(shell command -v uv 2>/dev/null)
 # uv makes environments without pip, and an interrupted venv may lack it.
 PIP = { $(PYTHON) -m pip --version || $(PYTHON) -m ensurepip; } >/dev/null 2>&1; $(PYTHON) -m pip
 
-.PHONY: help install install-dev sweep test lint ui report docs wheel clean again
+.PHONY: help install install-dev sweep test lint ui report docs wheel bench bench-gpu clean again
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -54,6 +55,19 @@ else
 endif
 	@ls dist/*.whl
 
+# What is measured, and how long each takes: tests/benchmarks/README.md. The results lie beside each other, by day and machine.
+BENCHMARKS := tests/benchmarks
+MEASURED = benchmarks/$(shell date +%Y-%m-%d)-$(shell uname -n)
+
+bench: $(INSTALLED_BENCH) ## measure vaeexp against what people use today, on the CPU
+	@$(PYTHON) $(BENCHMARKS)/throughput.py --device cpu --json $(MEASURED)/throughput-cpu.json --png $(MEASURED)/throughput-cpu.png $(ARGS)
+	@$(PYTHON) $(BENCHMARKS)/sweeps_race.py --images 10000 --json $(MEASURED)/sweeps.json
+	@$(PYTHON) $(BENCHMARKS)/costs.py --repeats 3 --trials 4 --epochs 4 --json $(MEASURED)/costs.json
+
+# Nothing is installed for this one: it takes PYTHON, where that is there, else python3, with torch, numpy, pandas and matplotlib.
+bench-gpu: ## the first of the benchmarks on a CUDA machine
+	@PYTHONPATH=. $(or $(shell command -v $(PYTHON)),python3) $(BENCHMARKS)/throughput.py --device cuda --json $(MEASURED)/throughput-cuda.json --png $(MEASURED)/throughput-cuda.png $(ARGS)
+
 clean: ## remove caches and builds; the runs, reports and .venv stay
 	@rm -rf build dist .pytest_cache .ruff_cache .hypothesis .benchmarks *.egg-info
 	@find sweeps vaeexp tests -type d -name __pycache__ -prune -exec rm -rf {} +
@@ -89,5 +103,14 @@ ifneq ($(UV),)
 	@uv pip install --python $(PYTHON) -e '.[dev]'
 else
 	@$(PIP) install --quiet --disable-pip-version-check -e '.[dev]'
+endif
+	@touch $@
+
+$(INSTALLED_BENCH): $(INSTALLED_DEV)
+	@echo 'Adding to $(VENV) what vaeexp is measured against.'
+ifneq ($(UV),)
+	@uv pip install --python $(PYTHON) -e '.[dev,bench]'
+else
+	@$(PIP) install --quiet --disable-pip-version-check -e '.[dev,bench]'
 endif
 	@touch $@

@@ -1,0 +1,74 @@
+"""vaeexp's own lanes, as a sweep trains them. Variants: "loop" (one after the other), "stacked" (fused).
+
+Only the engine takes part (`vaeexp.vae`, `vaeexp.training`), which needs nothing but torch and numpy: settings are plain
+namespaces with the values that vaeexp's settings have by default.
+"""
+
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+
+from contenders import BATCH, EPOCH, Stretch, Task, Train, timed
+from contenders.digits import resident
+from contenders.models import LATENT_SIZES
+from sweeps.lanes import Trial
+from vaeexp.training.batches import Source, validation_noise
+from vaeexp.training.group import open_group
+from vaeexp.training.lane import fresh_state, open_lane
+from vaeexp.training.loop import LoopGroup
+from vaeexp.training.memory import keep_freed_memory
+
+__all__ = ["open_train", "settings_of"]
+
+
+def settings_of(kind: str) -> SimpleNamespace:
+    """All settings that training reads."""
+    network = {"mlp": {"network": "mlp", "hidden": (512, 512)}, "conv": {"network": "conv_mnist"}}[kind]
+    model = SimpleNamespace(
+        **network,
+        activation="leaky_relu",
+        latent_size=LATENT_SIZES[kind],
+        posterior="gaussian",
+        prior="normal",
+        components=1,
+        likelihood="bernoulli",
+    )
+    train = SimpleNamespace(
+        beta=1.0,
+        warmup_epochs=0.0,
+        free_nats=0.0,
+        optimizer="adam",
+        learning_rate=1e-3,
+        schedule="constant",
+        ema_decay=0.0,
+        batch_size=BATCH,
+        epochs=30,
+        patience=0,
+    )
+    return SimpleNamespace(model=model, train=train, evaluation=SimpleNamespace(active_threshold=0.01))
+
+
+def open_train(task: Task) -> Train:
+    keep_freed_memory()  # as the workers of a sweep do
+    images = resident(task.device)
+    source = Source(train=images, validation=images[:1].float(), binarisation="static", noise_seed=0)
+    settings = settings_of(task.model)
+    precision = "bf16" if task.precision == "bf16" else "float32"
+    group = open_group(task.variant, source, precision, partial(validation_noise, source), settings.model, {})
+    if isinstance(group, LoopGroup) and task.variant == "stacked":
+        raise RuntimeError("these lanes cannot be fused; the log says why")
+    for number in range(task.width):
+        lane, vae = open_lane(Trial(number=number, params={}, seed=number), settings, source.image_shape, EPOCH)
+        group.add(lane, vae, fresh_state(lane, vae, averaged=False))
+
+    def train(count: int) -> Stretch:
+        """A stretch is an epoch of the first `count` images."""
+        group.source = replace(source, train=source.train[:count])
+        for lane in group.lanes.values():
+            lane.steps_per_epoch = count // BATCH
+        stretch = timed(task.device, lambda: group.train_epoch(list(group.lanes)))
+        for lane in group.lanes.values():
+            lane.epoch += 1
+        return stretch
+
+    return train

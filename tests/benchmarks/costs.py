@@ -1,0 +1,199 @@
+"""What vaeexp costs besides training: tracking and Optuna, the start of a command, the report of many trials.
+
+    VAEEXP_DATA=FOLDER python tests/benchmarks/costs.py [--repeats 5] [--trials 8] [--epochs 5] [--images 50000]
+        [--report-trials 10000] [--json FILE]
+
+Of a sweep of the study beta_mnist without confirm and compare, in a process and a folder of its own each time:
+- seconds in the lanes (training, validation, pictures), in the tracker, and in all else that the driver does between rounds
+  (Optuna's storage, sampler and pruner), by clocks around them, as shares of the search;
+- wall time with tracking and with a tracker that does nothing, in turn. Pictures are drawn either way.
+Of the command line, on prepared data and with compiled bytecode, after a call that is not counted: seconds of
+`vaeexp --help`, and from the start of `vaeexp sweep` to its first validation value. Then report_scale.py. Medians.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from table import child_environment, describe_machine, in_words, markdown, write_json
+from values import JournalWatch
+
+HERE = Path(__file__).resolve().parent
+LANES = ("admit", "advance", "catch_up", "release")
+TRACKER = ("trial_started", "epoch_finished", "trial_ended", "round_finished")
+SPENT: Counter[str] = Counter()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--images", type=int, default=50_000)
+    parser.add_argument("--report-trials", type=int, default=10_000)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--one-sweep", choices=("tracked", "untracked"), help="what a child process runs")
+    options = parser.parse_args()
+    overrides = [f"budget.trials={options.trials}", f"epochs={options.epochs}", f"train_size={options.images}"]
+    overrides += ["confirm=null", "compare=null"]
+    if options.one_sweep:
+        print(json.dumps(one_sweep(overrides, tracked=options.one_sweep == "tracked")))
+        return
+    machine = describe_machine("cpu")
+    sweeps = {"tracked": [], "untracked": []}
+    for repeat in range(options.repeats):
+        for kind, found in sweeps.items():
+            found.append(sweep_in_child(kind, options))
+        print(f"sweep {repeat + 1} of {options.repeats} done", file=sys.stderr, flush=True)
+    startup = {
+        "vaeexp --help": repeated(help_seconds, options.repeats),
+        "vaeexp sweep, to the first validation value": repeated(
+            lambda: first_value_seconds(overrides), options.repeats
+        ),
+    }
+    report = report_at_scale(options.report_trials)
+    if options.json:
+        write_json(options.json, {"machine": machine, "sweeps": sweeps, "startup_s": startup, "report": report})
+    print(f"medians of {options.repeats}; {in_words(machine)}\n\n{written(sweeps, startup)}\n\nreport: {report}")
+
+
+def one_sweep(overrides: list[str], *, tracked: bool) -> dict[str, float]:
+    """Run it here, with clocks around its parts; seconds of each."""
+    from rich.console import Console
+
+    import sweeps.driver
+    import sweeps.tracking
+    import sweeps.workers
+    from vaeexp.job import SweepOptions
+    from vaeexp.sweep import run_sweep
+
+    sweeps.workers.WorkerLanes = clocked(sweeps.workers.WorkerLanes, LANES, "lanes")
+    sweeps.tracking.Tracker = clocked(sweeps.tracking.Tracker, TRACKER, "tracker") if tracked else NoTracker
+    sweeps.driver.search = timed(sweeps.driver.search, "search")
+    root = os.environ.get("VAEEXP_DATA")
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        options = SweepOptions(
+            study="beta_mnist",
+            overrides=tuple(overrides),
+            data=Path(root) if root else None,
+            runs=Path(folder) / "mlruns",
+            reports=Path(folder) / "reports",
+        )
+        run_sweep(options, console=Console(stderr=True))
+        wall = time.perf_counter() - started
+    other = SPENT["search"] - SPENT["lanes"] - SPENT["tracker"]
+    return {"wall": wall, **SPENT, "driver": other, "around": wall - SPENT["search"]}
+
+
+class NoTracker:
+    """Takes what a Tracker takes and does nothing."""
+
+    warning = None
+
+    def __init__(self, *given: Any) -> None: ...
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *given, **options: None
+
+
+def timed(function: Callable, name: str) -> Callable:
+    """The function with a clock around it."""
+
+    def call(*given: Any, **options: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            return function(*given, **options)
+        finally:
+            SPENT[name] += time.perf_counter() - started
+
+    return call
+
+
+def clocked(kind: type, methods: tuple[str, ...], name: str) -> type:
+    """The class with a clock around these methods."""
+    return type(kind.__name__, (kind,), {method: timed(getattr(kind, method), name) for method in methods})
+
+
+def sweep_in_child(kind: str, options: argparse.Namespace) -> dict[str, float]:
+    command = [sys.executable, __file__, "--one-sweep", kind]
+    for name in ("trials", "epochs", "images"):
+        command += [f"--{name}", str(getattr(options, name))]
+    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"The sweep failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def repeated(seconds: Callable[[], float], repeats: int) -> list[float]:
+    """After one call that compiles the bytecode and warms the disk's cache."""
+    seconds()
+    return [seconds() for _ in range(repeats)]
+
+
+def help_seconds() -> float:
+    started = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "vaeexp", "--help"], env=child_environment(), stdout=subprocess.DEVNULL, check=True
+    )
+    return time.perf_counter() - started
+
+
+def first_value_seconds(overrides: list[str]) -> float:
+    """From the start of the command until the first value stands in the journal; then it is stopped."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        command = [sys.executable, "-m", "vaeexp", "sweep", "--study", "beta_mnist", "--runs", f"{folder}/mlruns"]
+        command += ["--reports", f"{folder}/reports", *(word for each in overrides for word in ("--set", each))]
+        watch = JournalWatch(Path(folder) / "mlruns/journal/beta_mnist.log")
+        started = time.time()
+        process = subprocess.Popen(
+            command, env=child_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            while not watch.values and process.poll() is None:
+                time.sleep(0.05)
+        finally:
+            process.terminate()
+            words = process.communicate()[1]
+        values = watch.close()
+    if not values:
+        raise SystemExit(f"The sweep ended without a value:\n{words[-2000:]}")
+    return values[0][0] - started
+
+
+def report_at_scale(trials: int) -> str:
+    """The last line of report_scale.py."""
+    command = [sys.executable, str(HERE / "report_scale.py"), "--trials", str(trials)]
+    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"report_scale.py failed:\n{done.stderr[-2000:]}")
+    return f"{trials:,} trials: {done.stdout.splitlines()[-1]}"
+
+
+def written(sweeps: dict[str, list[dict[str, float]]], startup: dict[str, list[float]]) -> str:
+    """The table, as markdown."""
+    median = {
+        kind: {part: statistics.median(run.get(part, 0.0) for run in runs) for part in runs[0]}
+        for kind, runs in sweeps.items()
+    }
+    tracked, search = median["tracked"], median["tracked"]["search"]
+    parts = {"lanes: training, validation, pictures": "lanes", "tracker": "tracker", "Optuna and the driver": "driver"}
+    rows = [["search", f"{search:.2f}", "100 %"]]
+    rows += [[name, f"{tracked[part]:.2f}", f"{tracked[part] / search:.2%}"] for name, part in parts.items()]
+    rows.append(["start, report, delivery to MLflow", f"{tracked['around']:.2f}", "–"])
+    rows += [[f"whole sweep, {kind}", f"{found['wall']:.2f}", "–"] for kind, found in median.items()]
+    rows += [[name, f"{statistics.median(seconds):.2f}", "–"] for name, seconds in startup.items()]
+    return markdown(["what", "seconds", "share of the search"], rows, texts=1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+"""Trial-epochs per second, side by side in one run: what people use today, the best plain loops, ours, and the limit.
+
+    VAEEXP_DATA=FOLDER python tests/benchmarks/throughput.py --device cpu|cuda [--repeats 5] [--models mlp conv]
+        [--images N] [--contenders ours limit …] [--precisions float32 …] [--widths 1 2 …] [--json FILE] [--png FILE]
+
+Training alone, without validation: Adam 1e-3, batch 128, on the first N of 50,000 digits (a multiple of 128), scaled to a
+trial-epoch of 50,000. Every contender (contenders/, lineup.py) is a process of its own that lives through all repetitions
+of a model and waits between its turns; in each repetition each trains a short stretch to get warm and then one that is
+timed, one contender after the other. Medians, with the least and the greatest. A contender that cannot run (a package that
+is missing, no memory) is a row that says why.
+
+`first step`: from the start of the process to the end of the first optimizer step, with the imports, the data, and in
+wide contenders all trials. `memory`: peak, of the device on CUDA (as torch counts it) and else resident, summed over
+the contender's processes. `share`: seconds of the limit over those of the contender, in its own precision. The limit is the
+greater of two times (contenders/limit.py): the matrix products of a step alone, the fastest way found, and the bytes that
+a step has to move, at the speed of a copy.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from contenders import BATCH, EPOCH, Stretch
+from contenders.digits import describe
+from lineup import FAMILIES, Entry, ladder, lineup, precisions, widths
+from table import bars, child_environment, describe_machine, in_words, markdown, usable_cores, write_json
+
+IMAGES = {("conv", "cpu"): 3_840}
+"""Images of a timed stretch; elsewhere 12,800."""
+WARM_UP = 4 * BATCH
+GAIN = 0.95
+"""A wider `ours` is tried as long as the last one took less than this share of the time of the best."""
+
+
+class Failed(Exception):
+    """A contender cannot run; the message says why."""
+
+
+class Runner:
+    """A contender's process, and what it has shown so far."""
+
+    def __init__(self, entry: Entry, folder: Path) -> None:
+        self.entry, self.seconds, self.memory_mb = entry, [], 0.0
+        self._log = (folder / f"{len(list(folder.glob('*.log')))}.log").open("w+")
+        started = time.time()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "contenders.child", json.dumps(asdict(entry.task))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            bufsize=1,
+            env=child_environment() | {"TMPDIR": str(folder)},
+        )
+        self.first_step_s = self.train(BATCH).ended - started
+
+    def train(self, images: int) -> Stretch:
+        """A stretch. Raises Failed."""
+        try:
+            print(images, file=self._process.stdin)
+            answer = self._process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            self.close()
+            raise Failed(self._last_words())
+        stretch = Stretch(**json.loads(answer))
+        self.memory_mb = max(self.memory_mb, stretch.memory_mb)
+        return stretch
+
+    def measure(self, images: int) -> float:
+        """Seconds per trial-epoch, after a short stretch to get warm. Raises Failed."""
+        self.train(WARM_UP)
+        stretch = self.train(images)
+        return (stretch.ended - stretch.began) / self.entry.task.trials * EPOCH / images
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+    def _last_words(self) -> str:
+        self._log.seek(0)
+        lines = [line.strip() for line in self._log if line.strip()]
+        return lines[-1][:200] if lines else f"ended with status {self._process.returncode}"
+
+
+def main() -> None:
+    options = parse()
+    device, cores = options.device, usable_cores()
+    rows: list[dict[str, Any]] = []
+    machine = describe_machine(device)
+    for model in options.models:
+        images = options.images or IMAGES.get((model, device), 12_800)
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+            entries = lineup(model, device, cores, options.precisions, options.contenders)
+            runners, failed = opened(stack, entries, folder)
+            if "ours" in options.contenders:
+                for precision in options.precisions:
+                    steps = [ladder(model, device, cores, precision, width) for width in options.widths]
+                    runners += climbed(stack, steps, folder, images, failed)
+            repeat(runners, images, options.repeats, failed)
+            rows += summary(runners, failed, model, images)
+    content = {"machine": machine, "data": describe(), "repeats": options.repeats, "rows": rows}
+    if options.json:
+        write_json(options.json, content)
+    if options.png:
+        draw(options.png, content)
+    print(f"{describe()}; medians of {options.repeats}; {in_words(machine)}\n\n{written(rows)}")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), required=True)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--models", nargs="+", choices=("mlp", "conv"), default=["mlp", "conv"])
+    parser.add_argument("--images", type=int)
+    parser.add_argument("--contenders", nargs="+", choices=FAMILIES, default=list(FAMILIES))
+    parser.add_argument("--precisions", nargs="+", choices=("float32", "tf32", "bf16"))
+    parser.add_argument("--widths", nargs="+", type=int)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--png", type=Path)
+    options = parser.parse_args()
+    if options.images is not None and (options.images % BATCH or not 0 < options.images <= EPOCH):
+        parser.error(f"--images: a multiple of {BATCH}, at most {EPOCH:,}")
+    options.precisions = options.precisions or list(precisions(options.device))
+    options.widths = options.widths or list(widths(options.device))
+    return options
+
+
+@contextmanager
+def running(entry: Entry, folder: Path) -> Iterator[Runner]:
+    runner = Runner(entry, folder)
+    try:
+        yield runner
+    finally:
+        runner.close()
+
+
+def opened(stack: ExitStack, entries: list[Entry], folder: Path) -> tuple[list[Runner], dict[Entry, str]]:
+    """Those that run, past their first step, and why the others do not."""
+    runners, failed = [], {}
+    for entry in entries:
+        say(f"{entry.task.model}: opening {entry.name}")
+        try:
+            runners.append(stack.enter_context(running(entry, folder)))
+        except Failed as reason:
+            failed[entry] = str(reason)
+    return runners, failed
+
+
+def climbed(stack: ExitStack, steps: list[Entry], folder: Path, images: int, failed: dict[Entry, str]) -> list[Runner]:
+    """`ours` from the narrowest on, until memory or time per trial stops improving; the last one still has a row."""
+    runners, least = [], float("inf")
+    for entry in steps:
+        more, why_not = opened(stack, [entry], folder)
+        failed |= why_not
+        if not more:
+            break
+        try:
+            seconds = more[0].measure(images)
+        except Failed as reason:
+            failed[entry] = str(reason)
+            break
+        runners += more
+        if seconds > GAIN * least:
+            break
+        least = seconds
+    return runners
+
+
+def repeat(runners: list[Runner], images: int, repeats: int, failed: dict[Entry, str]) -> None:
+    for number in range(repeats):
+        for runner in runners:
+            if runner.entry not in failed:
+                try:
+                    runner.seconds.append(runner.measure(images))
+                except Failed as reason:
+                    failed[runner.entry] = str(reason)
+        say(f"repetition {number + 1} of {repeats} done")
+
+
+def summary(runners: list[Runner], failed: dict[Entry, str], model: str, images: int) -> list[dict[str, Any]]:
+    rows = []
+    for runner in runners:
+        entry = runner.entry
+        if entry in failed:
+            continue
+        median = statistics.median(runner.seconds)
+        rows.append(
+            {
+                "model": model,
+                "name": entry.name,
+                "family": entry.family,
+                "task": asdict(entry.task),
+                "images": images,
+                "seconds": runner.seconds,
+                "median_s": median,
+                "trial_epochs_per_s": 1 / median,
+                "memory_mb": runner.memory_mb,
+                "first_step_s": runner.first_step_s,
+            }
+        )
+    limits = {row["task"]["precision"]: limit_of(rows, row["task"]["precision"]) for row in rows}
+    for row in rows:
+        limit = limits[row["task"]["precision"]]
+        row["share_of_limit"] = limit / row["median_s"] if limit and row["family"] != "limit" else None
+    rows += [
+        {"model": model, "name": entry.name, "family": entry.family, "task": asdict(entry.task), "failed": reason}
+        for entry, reason in failed.items()
+    ]
+    return rows
+
+
+def limit_of(rows: list[dict[str, Any]], precision: str) -> float | None:
+    """Seconds of a trial-epoch that cannot be beaten: products, the fastest way, or bytes; whichever takes longer."""
+    limits = [row for row in rows if row["family"] == "limit"]
+    of_products = [
+        row["median_s"] for row in limits if row["task"]["variant"] != "bytes" and row["task"]["precision"] == precision
+    ]
+    moved_as = "float32" if precision == "tf32" else precision
+    of_bytes = [
+        row["median_s"] for row in limits if row["task"]["variant"] == "bytes" and row["task"]["precision"] == moved_as
+    ]
+    return max([min(of_products), *of_bytes]) if of_products else None
+
+
+def written(rows: list[dict[str, Any]]) -> str:
+    """The table, as markdown."""
+    lines = []
+    for row in rows:
+        if "failed" in row:
+            lines.append([row["model"], row["name"], "–", f"does not run: {row['failed']}", "–", "–", "–"])
+            continue
+        share, spread = row["share_of_limit"], f"{min(row['seconds']):.3g} – {max(row['seconds']):.3g}"
+        lines.append(
+            [
+                row["model"],
+                row["name"],
+                f"{row['trial_epochs_per_s']:.3g}",
+                f"{row['median_s']:.3g} ({spread})",
+                f"{share:.0%}" if share else "–",
+                f"{row['memory_mb']:,.0f}",
+                f"{row['first_step_s']:.1f}",
+            ]
+        )
+    head = ["model", "contender", "trial-epochs/s", "s per trial-epoch", "share of the limit", "memory, MiB"]
+    return markdown([*head, "first step, s"], lines, texts=2)
+
+
+def draw(path: Path, content: dict[str, Any]) -> None:
+    panels = []
+    for model in dict.fromkeys(row["model"] for row in content["rows"]):
+        rows = [row for row in content["rows"] if row["model"] == model and "failed" not in row]
+        values = [
+            (row["name"], row["trial_epochs_per_s"], row["family"] == "ours")
+            for row in rows
+            if row["family"] != "limit"
+        ]
+        found = {row["task"]["precision"]: limit_of(rows, row["task"]["precision"]) for row in rows}
+        limits = {f"limit, {precision}": 1 / seconds for precision, seconds in found.items() if seconds}
+        panels.append((f"{model}: trial-epochs per second", values, limits))
+    processor = content["machine"].get("accelerator") or content["machine"].get("processor", "")
+    bars(path, panels, f"{processor}, {content['data']}, batch {BATCH}, medians of {content['repeats']}")
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

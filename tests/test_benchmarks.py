@@ -1,0 +1,159 @@
+"""The benchmarks run: every contender that needs nothing but torch trains the same model, and the table is whole.
+
+Nothing is timed here; figures of a stretch of one step say nothing.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
+sys.path.append(str(BENCHMARKS))
+
+from contenders import Task  # noqa: E402
+from contenders.limit import layers_of, step_bytes  # noqa: E402
+from contenders.models import PlainVAE  # noqa: E402
+from contenders.ours import settings_of  # noqa: E402
+from lineup import Entry, ladder, lineup  # noqa: E402
+from table import child_environment, markdown  # noqa: E402
+from throughput import opened, summary  # noqa: E402
+
+from vaeexp.vae import VAE  # noqa: E402
+
+
+def run(*command: str) -> subprocess.CompletedProcess:
+    """On one core, where there are fewer contenders; without the files of MNIST."""
+    environment = child_environment()
+    environment.pop("VAEEXP_DATA", None)
+    return subprocess.run(
+        [sys.executable, *command],
+        env=environment,
+        cwd=BENCHMARKS,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=one_core if hasattr(os, "sched_setaffinity") else None,
+    )
+
+
+def one_core() -> None:
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
+def test_a_run_of_one_step_writes_the_whole_table(tmp_path: Path) -> None:
+    found, picture = tmp_path / "found" / "throughput.json", tmp_path / "found" / "throughput.png"
+    command = [str(BENCHMARKS / "throughput.py"), "--device", "cpu", "--images", "128", "--repeats", "1"]
+    command += ["--models", "mlp", "--contenders", "resident", "ours", "limit", "--precisions", "float32"]
+    done = run(*command, "--widths", "1", "--json", str(found), "--png", str(picture))
+    assert done.returncode == 0, done.stderr
+    content = json.loads(found.read_text(encoding="utf-8"))
+    assert {row["family"] for row in content["rows"]} == {"resident", "ours", "limit"}
+    for row in content["rows"]:
+        assert "failed" not in row
+        for field in ("median_s", "trial_epochs_per_s", "memory_mb", "first_step_s"):
+            assert row[field] > 0
+        assert (row["share_of_limit"] is None) == (row["family"] == "limit")
+        assert row["name"] in done.stdout
+    assert content["machine"]["cores"] >= 1
+    assert "random" in content["data"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_our_lanes_train_with_torch_and_numpy_alone() -> None:
+    blocked = (
+        "pydantic",
+        "yaml",
+        "optuna",
+        "mlflow",
+        "click",
+        "rich",
+        "torchvision",
+        "safetensors",
+        "scipy",
+        "sklearn",
+    )
+    code = (
+        f"import sys\nfor name in {blocked!r}: sys.modules[name] = None\n"
+        "from contenders import Task, open_contender\n"
+        "for variant in ('loop', 'stacked'):\n"
+        "    stretch = open_contender(Task(module='ours', model='mlp', width=2, variant=variant))(128)\n"
+        "    assert stretch.ended > stretch.began\n"
+        "from table import describe_machine\n"
+        "assert describe_machine('cpu')['cores'] >= 1\n"
+    )
+    done = run("-c", code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_several_processes_train_at_once() -> None:
+    code = (
+        "from contenders import Task, open_contender\n"
+        "train = open_contender(Task(module='limit', model='mlp', variant='bytes', processes=2))\n"
+        "began, ended, memory = train(128)\n"
+        "assert ended > began and memory > 0\n"
+    )
+    done = run("-c", code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_contender_that_cannot_run_is_a_row_that_says_why(tmp_path: Path) -> None:
+    entry = Entry(name="nobody", family="resident", task=Task(module="nobody", model="mlp"))
+    with ExitStack() as stack:
+        runners, failed = opened(stack, [entry], tmp_path)
+    (row,) = summary(runners, failed, "mlp", 128)
+    assert "No module named 'contenders.nobody'" in row["failed"]
+
+
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+def test_the_plain_models_have_the_shapes_of_ours(kind: str) -> None:
+    ours = VAE(settings_of(kind).model, (1, 28, 28))
+    plain = PlainVAE(kind)
+    assert [p.shape for p in plain.encoder.parameters()] == [p.shape for p in ours.encoder.parameters()]
+    assert [p.shape for p in plain.decoder.parameters()] == [p.shape for p in ours.decoder.parameters()]
+    assert sum(p.numel() for p in plain.parameters()) == ours.parameter_count()
+
+
+def test_the_settings_of_ours_are_those_of_a_study() -> None:
+    from vaeexp.settings import Settings
+
+    defaults, given = Settings(), settings_of("mlp")
+    for section in ("model", "train"):
+        for name, value in vars(getattr(given, section)).items():
+            assert getattr(getattr(defaults, section), name) == value, name
+    assert settings_of("conv").model.latent_size == 64
+
+
+def test_the_limit_counts_every_product() -> None:
+    assert [layer.product() for layer in layers_of("mlp")] == [
+        (128, 784, 512),
+        (128, 512, 512),
+        (128, 512, 40),
+        (128, 20, 512),
+        (128, 512, 512),
+        (128, 512, 784),
+    ]
+    # The fifth block of the network, a transposed convolution from 256 channels at 1 × 1 to 128 at 3 × 3.
+    assert layers_of("conv")[6].product() == (128, 256, 128 * 9)
+    assert step_bytes("mlp", "bf16") < step_bytes("mlp", "float32")
+
+
+def test_the_lineup_is_complete() -> None:
+    families = ["notebook", "resident", "compile", "graphs", "lightning", "pythae", "processes", "limit"]
+    on_cuda = lineup("conv", "cuda", 16, ["float32", "tf32", "bf16"], families)
+    assert {entry.family for entry in on_cuda} == set(families)
+    assert {entry.task.processes for entry in on_cuda if entry.family == "processes"} == {4, 8}
+    assert ladder("mlp", "cuda", 16, "bf16", 64).task.trials == 64
+    four = ladder("mlp", "cpu", 2, "bf16", 4).task
+    assert (four.processes, four.width, four.threads) == (2, 2, 1)
+    assert len({entry.name for entry in on_cuda}) == len(on_cuda)
+
+
+def test_a_table_lines_up() -> None:
+    lines = markdown(["what", "seconds"], [["a sweep", "1.5"], ["b", "10.25"]], texts=1).splitlines()
+    assert len({len(line) for line in lines}) == 1
+    assert lines[2] == "| a sweep |     1.5 |"
