@@ -92,6 +92,8 @@ def test_the_targets_of_the_makefile_are_real_and_described() -> None:
         "report",
         "docs",
         "wheel",
+        "bench",
+        "bench-gpu",
         "clean",
     }
     for target in re.findall(r"(?:`|^)make ([a-z-]+)", README, re.MULTILINE):
