@@ -13,7 +13,7 @@ from vaeexp.report.words import duration, listed, percent, reach_text
 __all__ = ["compared", "cost", "epochs_saved", "mattered", "pruning"]
 
 LITTLE = 0.05
-"""Share of the importance below which a parameter mattered next to nothing."""
+"""Share of the importance below which a parameter did not set the best trials apart."""
 
 
 def compared(results: Results) -> list[str]:
@@ -63,7 +63,7 @@ def _better_than(comparison: Comparison) -> str:
 
 
 def mattered(results: Results) -> list[str]:
-    """Which parameters mattered and which did next to nothing; with few trials that this cannot be said."""
+    """Which parameters mattered and which did not show; with few trials that this cannot be said."""
     many = len(ranked(results))
     if 0 < many < LEAST_TRIALS and len(space(results)) > 1:
         return [
@@ -79,7 +79,9 @@ def mattered(results: Results) -> list[str]:
     little = [escape(label(name)) for name, other in others if other < LITTLE]
     words += f", then {listed(then)}" if then else ""
     each = " each" if len(little) > 1 else ""
-    words += f"; {listed(little)} mattered next to nothing (under {percent(LITTLE)}{each})" if little else ""
+    # A sampler that settled a parameter early leaves too few of its other values to tell.
+    early = f"which may be because the search settled {'them' if each else 'it'} early"
+    words += f"; {listed(little)} did not set the best apart (under {percent(LITTLE)}{each}), {early}" if little else ""
     same = [escape(label(name)) for name in space(results) if name not in shares]
     words += f". {' and '.join(same)} had one value in all of them" if same else ""
     if table["low"].iloc[0] <= table["high"].iloc[1]:
