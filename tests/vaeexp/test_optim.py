@@ -29,7 +29,10 @@ def test_one_lane_equals_torch(name):
     start, grads = torch.randn(50, generator=torch.Generator().manual_seed(1)), gradients(100, 50)
     weights, first, second = start.clone(), torch.zeros(50), torch.zeros(50)
     for step, grad in enumerate(grads, 1):
-        update_one(weights, grad.clone(), first, second, step=step, learning_rate=RATES[name], optimizer=name)
+        update_one(
+            weights.split(20), grad.clone().split(20), first.split(20), second.split(20),
+            step=step, learning_rate=RATES[name], optimizer=name,
+        )  # fmt: skip
     torch.testing.assert_close(weights, reference(name, start, grads), rtol=2e-6, atol=5e-7)
 
 

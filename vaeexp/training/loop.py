@@ -62,8 +62,9 @@ class LoopGroup:
         parameters, buffers = list(module.parameters()), dict(module.named_buffers())
         for name, view in lane.buffer_layout.views(state["buffers"]).items():
             buffers[name].copy_(view)
-        grads = torch.zeros_like(state["weights"])
-        grad_views = list(lane.layout.views(grads).values())
+        weights, first, second = (
+            list(lane.layout.views(state[name]).values()) for name in ("weights", "first", "second")
+        )
         free_nats = torch.tensor(train.free_nats, device=device)
         sums = torch.zeros(3, device=device, dtype=_wide(device))
         moments = torch.zeros(2, lane.settings.model.latent_size, device=device, dtype=_wide(device))
@@ -79,10 +80,10 @@ class LoopGroup:
                 beta = torch.tensor(train.beta * warmup_at(lane, step), device=device)
                 with training_precision(device, self.precision):
                     loss = module_loss(module, x, e, beta, free_nats)
-                # Copying into the flat layout also undoes the transposed strides that autograd may hand back.
-                torch._foreach_copy_(grad_views, torch.autograd.grad(loss.loss, parameters))
+                # Gradients may come with transposed strides. Copying all into one vector would cost a tenth of the step.
+                grads = [grad.contiguous() for grad in torch.autograd.grad(loss.loss, parameters)]
                 update_one(
-                    state["weights"], grads, state["first"], state["second"],
+                    weights, grads, first, second,
                     step=step + 1, learning_rate=learning_rate_at(lane, step), optimizer=train.optimizer,
                 )  # fmt: skip
                 if "average" in state:

@@ -5,6 +5,7 @@ mathematics for a single lane with plain numbers, which a CPU runs faster.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -41,17 +42,27 @@ def update_rows(
 
 
 def update_one(
-    weights: Tensor, grads: Tensor, first: Tensor, second: Tensor, *, step: int, learning_rate: float, optimizer: str
+    weights: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    first: Sequence[Tensor],
+    second: Sequence[Tensor],
+    *,
+    step: int,
+    learning_rate: float,
+    optimizer: str,
 ) -> None:
-    """One step in place of one lane. Tensors: contiguous [P]; `grads` is used as scratch space and is lost."""
+    """One step in place of one lane, tensor by tensor, all contiguous; `grads` are used as scratch space and are lost."""
     if optimizer == "adam":
         # torch's fused kernel: one pass over memory where separate operations take twelve. It ignores strides.
+        steps = [torch.tensor(step - 1.0, device=weight.device) for weight in weights]
         adam(
-            [weights], [grads], [first], [second], [], [torch.tensor(step - 1.0, device=weights.device)],
+            list(weights), list(grads), list(first), list(second), [], steps,
             fused=True, amsgrad=False, maximize=False,
             beta1=BETA1, beta2=BETA2, lr=learning_rate, weight_decay=0.0, eps=EPSILON,
         )  # fmt: skip
         return
-    first.lerp_(grads, 1 - BETA1)
-    torch.maximum(second.mul_(BETA2), grads.abs_().add_(EPSILON), out=second)
-    weights.addcdiv_(first, second, value=-learning_rate / (1 - BETA1**step))
+    size = learning_rate / (1 - BETA1**step)
+    for weight, grad, mean, largest in zip(weights, grads, first, second, strict=True):
+        mean.lerp_(grad, 1 - BETA1)
+        torch.maximum(largest.mul_(BETA2), grad.abs_().add_(EPSILON), out=largest)
+        weight.addcdiv_(mean, largest, value=-size)
