@@ -220,7 +220,7 @@ def test_a_parameter_that_never_varied_is_said_to_have_had_one_value():
     sentence = next(part for part in words.split(". ") if part.startswith("What mattered"))
     assert "β" not in sentence
     assert "optimizer" not in sentence
-    assert "). β and optimizer had one value in all of them." in words
+    assert ". β and optimizer had one value in all of them." in words
 
 
 def test_messages_of_failures_cannot_break_the_table(results):
