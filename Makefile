@@ -15,6 +15,11 @@ INSTALLED_BENCH := $(VENV)/.installed-bench-$(SUM)
 UV := $(shell command -v uv 2>/dev/null)
 # uv makes environments without pip, and an interrupted venv may lack it.
 PIP = { $(PYTHON) -m pip --version || $(PYTHON) -m ensurepip; } >/dev/null 2>&1; $(PYTHON) -m pip
+ifneq ($(UV),)
+ADD = uv pip install --python $(PYTHON)
+else
+ADD = $(PIP) install --quiet --disable-pip-version-check
+endif
 
 .PHONY: help install install-dev sweep test lint ui report docs wheel bench bench-gpu clean again
 .DEFAULT_GOAL := help
@@ -81,7 +86,6 @@ $(INSTALLED):
 ifneq ($(UV),)
 	@echo 'Setting up $(VENV) with uv. The first time this takes some minutes: PyTorch is large.'
 	@[ '$(USABLE)' = yes ] || uv venv --quiet --clear --python '>=3.11' $(VENV)
-	@uv pip install --python $(PYTHON) -e .
 else
 	@echo 'Setting up $(VENV) with pip. The first time this takes some minutes: PyTorch is large.'
 	@[ '$(USABLE)' = yes ] || { \
@@ -93,24 +97,16 @@ else
 	        echo "make: python3 here is: $$(python3 --version 2>&1 || true)" >&2; exit 2; \
 	    fi; \
 	    $$found -m venv --clear $(VENV); }
-	@$(PIP) install --quiet --disable-pip-version-check -e .
 endif
+	@$(ADD) -e .
 	@touch $@
 
 $(INSTALLED_DEV): $(INSTALLED)
 	@echo 'Adding to $(VENV) what the tests need.'
-ifneq ($(UV),)
-	@uv pip install --python $(PYTHON) -e '.[dev]'
-else
-	@$(PIP) install --quiet --disable-pip-version-check -e '.[dev]'
-endif
+	@$(ADD) -e '.[dev]'
 	@touch $@
 
 $(INSTALLED_BENCH): $(INSTALLED_DEV)
 	@echo 'Adding to $(VENV) what vaeexp is measured against.'
-ifneq ($(UV),)
-	@uv pip install --python $(PYTHON) -e '.[dev,bench]'
-else
-	@$(PIP) install --quiet --disable-pip-version-check -e '.[dev,bench]'
-endif
+	@$(ADD) -e '.[dev,bench]'
 	@touch $@

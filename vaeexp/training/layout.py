@@ -59,6 +59,11 @@ class Layout:
         for name, view in self.views(flat).items():
             view.copy_(tensors[name])
 
+    def load(self, flat: Tensor, tensors: Mapping[str, Tensor]) -> None:
+        """What `read` gives, into tensors that are there already."""
+        for name, view in self.views(flat).items():
+            tensors[name].copy_(view)
+
     def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """The flat vector [size] of these tensors; gaps between them are 0."""
         flat = torch.zeros(self.size)

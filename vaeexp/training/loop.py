@@ -9,7 +9,7 @@ from vaeexp.training.batches import Source, epoch_chunks
 from vaeexp.training.lane import EpochSums, Lane, State, learning_rate_at, warmup_at
 from vaeexp.training.objective import lane_terms, module_loss
 from vaeexp.training.optim import update_one
-from vaeexp.training.precision import training_precision
+from vaeexp.training.precision import training_precision, wide_dtype
 from vaeexp.training.validation import epoch_sums, validation_sums, validation_totals
 from vaeexp.vae import VAE
 
@@ -60,14 +60,13 @@ class LoopGroup:
         state, device = self.states[number], self.source.device
         module = self._modules[number].train()
         parameters, buffers = list(module.parameters()), dict(module.named_buffers())
-        for name, view in lane.buffer_layout.views(state["buffers"]).items():
-            buffers[name].copy_(view)
+        lane.buffer_layout.load(state["buffers"], buffers)
         weights, first, second = (
             list(lane.layout.views(state[name]).values()) for name in ("weights", "first", "second")
         )
         free_nats = torch.tensor(train.free_nats, device=device)
-        sums = torch.zeros(3, device=device, dtype=_wide(device))
-        moments = torch.zeros(2, lane.settings.model.latent_size, device=device, dtype=_wide(device))
+        sums = torch.zeros(3, device=device, dtype=wide_dtype(device))
+        moments = torch.zeros(2, lane.settings.model.latent_size, device=device, dtype=wide_dtype(device))
         step = lane.epoch * lane.steps_per_epoch
         for targets, noise in epoch_chunks(
             self.source,
@@ -109,7 +108,3 @@ class LoopGroup:
 def average_decay(decay: float, step: int) -> float:
     """Decay of the running average at `step` (from 0): smaller at first, so that it forgets the initial weights."""
     return min(decay, (1 + step) / (10 + step)) if decay > 0 else 0.0
-
-
-def _wide(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type == "mps" else torch.float64

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from vaeexp.training.precision import wide_dtype
+
 if TYPE_CHECKING:
     from vaeexp.vae import Terms
 
@@ -60,7 +62,7 @@ def lane_terms(module: nn.Module) -> Callable[..., tuple[Tensor, ...]]:
         parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], targets: Tensor, noise: Tensor
     ) -> tuple[Tensor, ...]:
         distortion, rate, mean = functional_call(module, (parameters, buffers), (targets, noise))
-        wide = torch.float32 if targets.device.type == "mps" else torch.float64
+        wide = wide_dtype(targets.device)
         mean = mean.to(wide)
         return distortion.to(wide).sum(), rate.to(wide).sum(), mean.sum(0), mean.square().sum(0)
 

@@ -1,7 +1,7 @@
-"""Adam and Adamax (Kingma & Ba 2015, algorithms 1 and 2), elementwise over flat parameters.
+"""Adam and Adamax (Kingma & Ba 2015, algorithms 1 and 2), elementwise.
 
-`update_rows` moves R lanes at once, each with its own learning rate, step and rule; `update_one` is the same
-mathematics for a single lane with plain numbers, which a CPU runs faster.
+`update_rows` moves the flat parameters of R lanes at once, each with its own learning rate, step and rule; `update_one` is
+the same mathematics for the tensors of a single lane with plain numbers, which a CPU runs faster.
 """
 
 import math

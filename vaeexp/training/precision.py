@@ -6,7 +6,7 @@ import torch
 
 from sweeps.errors import UserError
 
-__all__ = ["has_fast_bf16", "resolve_device", "resolve_precision", "training_precision"]
+__all__ = ["has_fast_bf16", "resolve_device", "resolve_precision", "training_precision", "wide_dtype"]
 
 
 def resolve_device(name: str) -> torch.device:
@@ -46,3 +46,8 @@ def training_precision(device: torch.device, precision: str) -> AbstractContextM
     if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
+
+
+def wide_dtype(device: torch.device) -> torch.dtype:
+    """What sums over many images are kept in: float64, where the device has it."""
+    return torch.float32 if device.type == "mps" else torch.float64

@@ -18,7 +18,7 @@ from vaeexp.training.layout import Layout
 from vaeexp.training.memory import is_out_of_memory
 from vaeexp.training.objective import lane_loss
 from vaeexp.training.optim import update_rows
-from vaeexp.training.precision import training_precision
+from vaeexp.training.precision import training_precision, wide_dtype
 from vaeexp.vae import VAE
 
 __all__ = ["FusedStep"]
@@ -42,7 +42,7 @@ class FusedStep:
         weights = tensors["weights"]
         self.template, self.tensors, self.precision, self.buffer_layout = template, tensors, precision, buffer_layout
         self.device, rows = weights.device, len(weights)
-        wide = torch.float32 if self.device.type == "mps" else torch.float64
+        wide = wide_dtype(self.device)
         self.sums = torch.zeros(rows, 3, device=self.device, dtype=wide)
         """Of (loss, distortion, rate) over the steps since `begin`."""
         self.moments = torch.zeros(rows, 2, len(template.latent_mask), device=self.device, dtype=wide)
@@ -52,15 +52,14 @@ class FusedStep:
         self._buffers = buffer_layout.read(tensors["buffers"])
         self._grads = torch.zeros_like(weights)
         self._grad_views = list(layout.views(self._grads).values())
-        self._update = update_rows
+        self._loss_of, self._update = vmap(lane_loss(template)), update_rows
         self._batch: tuple[Tensor, Tensor] | None = None
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def begin(self, lanes: Sequence[Lane | None]) -> None:
         """Take the rows as they are now, with the settings of their lanes; rows without a lane take a neighbour's."""
         self._vectors.fill(lanes)
-        for name, fresh in self.buffer_layout.read(self.tensors["buffers"]).items():
-            self._buffers[name].copy_(fresh)
+        self.buffer_layout.load(self.tensors["buffers"], self._buffers)
         self.sums.zero_()
         self.moments.zero_()
         self.template.train()
@@ -87,7 +86,7 @@ class FusedStep:
     def _compute(self, x: Tensor, e: Tensor) -> None:
         tensors, vectors = self.tensors, self._vectors
         with training_precision(self.device, self.precision):
-            loss = vmap(lane_loss(self.template))(self._leaves, self._buffers, x, e, vectors.beta(), vectors.free_nats)
+            loss = self._loss_of(self._leaves, self._buffers, x, e, vectors.beta(), vectors.free_nats)
         # Copying into the flat layout also undoes the transposed strides of gradients that come out of vmap.
         torch._foreach_copy_(self._grad_views, torch.autograd.grad(loss.loss.sum(), list(self._leaves.values())))
         self._update(
