@@ -4,11 +4,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from sweeps.errors import UserError
 from vaeexp.data import Dataset
 from vaeexp.record import usable_cores
 from vaeexp.settings import ExecutionSettings, Settings
 
 __all__ = ["Execution", "resolve_execution"]
+
+_COMPILING_PAYS = 20_000
+"""Steps of a process from which on the auto group is compiled: half a minute is spent to save about a minute."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +51,7 @@ def resolve_execution(
     """Asked for on the command line → recorded when the study began → chosen for this machine.
 
     Raises:
-        UserError: the device asked for is not there.
+        UserError: the device asked for is not there, or not one for the group asked for.
     """
     import torch
 
@@ -57,8 +61,14 @@ def resolve_execution(
     wanted = ExecutionSettings(**{**kept, **asked})
     device = resolve_device(wanted.device)
     precision = resolve_precision(wanted.precision, device)
-    group = wanted.group if wanted.group != "auto" else ("loop" if device.type == "cpu" else "stacked")
     cores = usable_cores()
+    group = wanted.group
+    if group == "auto":
+        group = _group_of(device.type, settings, dataset, trials, processes=cores)
+    if group == "compiled" and device.type != "cpu":
+        raise UserError(
+            "--group", f"'compiled' is for the CPU, and this study would run on {device.type}. Leave it out."
+        )
     width = wanted.width
     if width is None and device.type == "cpu":
         width = 2
@@ -79,6 +89,16 @@ def resolve_execution(
         checkpoint_seconds=wanted.checkpoint_seconds,
         resident_mb=wanted.resident_mb,
     )
+
+
+def _group_of(device: str, settings: Settings, dataset: Dataset, trials: int, *, processes: int) -> str:
+    """What suits the device and the length of the study; the study file alone says how long it is, not what is left of it."""
+    from vaeexp.training.library import compiler_there
+
+    if device != "cpu":
+        return "stacked"
+    steps = trials * settings.train.epochs * (dataset.sizes[0] // settings.train.batch_size) / processes
+    return "compiled" if steps >= _COMPILING_PAYS and compiler_there() else "loop"
 
 
 def _measured_width(

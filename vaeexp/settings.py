@@ -244,8 +244,10 @@ class ExecutionSettings(_Section):
         ),
     ] = None
     group: Annotated[
-        Literal["auto", "stacked", "loop"],
-        Field(description="stacked: all lanes as one program (vmap); loop: one lane after the other."),
+        Literal["auto", "stacked", "compiled", "loop"],
+        Field(
+            description="stacked: all lanes as one program (vmap); loop: one lane after the other; compiled: the same on the CPU, each step as compiled C++. auto: stacked on an accelerator, compiled where a long study and a C++ compiler make it pay, else loop."
+        ),
     ] = "auto"
     resident_mb: Annotated[
         float | Literal["auto"],

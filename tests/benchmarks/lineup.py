@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from contenders import Task
 
-__all__ = ["FAMILIES", "Entry", "ladder", "lineup", "precisions", "widths"]
+__all__ = ["FAMILIES", "Entry", "ladder", "lineup", "precisions", "uncompiled", "widths"]
 
 FAMILIES = ("notebook", "resident", "compile", "graphs", "lightning", "pythae", "processes", "ours", "limit")
 _LIMIT_WIDTH = {"cpu": 1, "cuda": 64}
@@ -107,5 +107,12 @@ def ladder(model: str, device: str, cores: int, precision: str, width: int) -> E
         )
     processes = min(width, cores)
     lanes = width // processes
-    task = replace(task, variant="loop", width=lanes, processes=processes, threads=max(1, cores // processes))
+    # As a long study trains them; convolutions are left as they are.
+    task = replace(task, variant="compiled", width=lanes, processes=processes, threads=max(1, cores // processes))
     return Entry(name=f"vaeexp, {width} at once ({processes} × {lanes}), {precision}", family="ours", task=task)
+
+
+def uncompiled(model: str, cores: int, precision: str) -> Entry:
+    """`ours` as a short study trains it on a CPU: a lane per process, operation by operation."""
+    entry = ladder(model, "cpu", cores, precision, cores)
+    return replace(entry, name=f"{entry.name}, not compiled", task=replace(entry.task, variant="loop"))

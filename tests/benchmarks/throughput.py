@@ -31,7 +31,7 @@ from typing import Any
 
 from contenders import BATCH, EPOCH, Stretch
 from contenders.digits import describe
-from lineup import FAMILIES, Entry, ladder, lineup, precisions, widths
+from lineup import FAMILIES, Entry, ladder, lineup, precisions, uncompiled, widths
 from table import bars, child_environment, describe_machine, in_words, markdown, usable_cores, write_json
 
 IMAGES = {("conv", "cpu"): 3_840}
@@ -113,6 +113,10 @@ def main() -> None:
                 for precision in options.precisions:
                     steps = [ladder(model, device, cores, precision, width) for width in options.widths]
                     runners += climbed(stack, steps, folder, images, failed)
+                if device == "cpu" and model == "mlp":
+                    short = [uncompiled(model, cores, precision) for precision in options.precisions]
+                    more, why_not = opened(stack, short, folder)
+                    runners, failed = runners + more, failed | why_not
             repeat(runners, images, options.repeats, failed)
             rows += summary(runners, failed, model, images)
     content = {"machine": machine, "data": describe(), "repeats": options.repeats, "rows": rows}

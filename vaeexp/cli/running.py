@@ -73,9 +73,9 @@ EXECUTION = ("device", "precision", "width", "processes", "group", "resident_mb"
 )
 @click.option(
     "--group",
-    type=click.Choice(["auto", "stacked", "loop"]),
+    type=click.Choice(["auto", "stacked", "compiled", "loop"]),
     show_default="auto",
-    help="stacked: trials of a process as one program; loop: one after the other.",
+    help="stacked: trials of a process as one program; loop: one after the other; compiled: the same with steps compiled by the C++ compiler, for long studies on a CPU.",
 )
 @click.option(
     "--resident-mb",

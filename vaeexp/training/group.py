@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Protocol
 
 import torch
-from torch import Tensor, vmap
+from torch import Tensor, nn, vmap
 
 from vaeexp.networks import ImageShape, find_network
 from vaeexp.training.batches import Source
@@ -49,18 +49,38 @@ def open_group(
     noise: Callable[[int], Tensor],
     model: "ModelSettings",
     maxima: Mapping[str, int],
+    *,
+    batch_size: int,
+    averaged: bool,
 ) -> Group:
     """An empty group for lanes of these model settings.
 
-    `stacked` is the loop, too, where the lanes cannot be fused; that depends on the settings alone, and is logged once.
+    `stacked` and `compiled` are the loop, too, where the lanes cannot be fused or compiled; that is logged once. So is
+    `compiled` for networks with convolutions, whose time is in the convolutions, compiled or not.
     """
-    if kind == "stacked":
-        template = padded_template(model, source.image_shape, maxima)
-        problem = fusion_problem(template, model, source.image_shape)
-        if problem is None:
-            rows = find_network(model.network).least_rows
-            return StackedGroup(source, precision, noise, template, least_rows=rows)
-        _warn(f"Lanes of network '{model.network}' (prior '{model.prior}') train one after the other: {problem}")
+    if kind == "loop":
+        return LoopGroup(source, precision, noise)
+    template = padded_template(model, source.image_shape, maxima)
+    if kind == "compiled" and any(isinstance(module, nn.modules.conv._ConvNd) for module in template.modules()):
+        return LoopGroup(source, precision, noise)
+    lanes = f"Lanes of network '{model.network}' (prior '{model.prior}')"
+    problem = fusion_problem(template, model, source.image_shape)
+    if problem is not None:
+        _warn(f"{lanes} train one after the other: {problem}")
+    elif kind == "stacked":
+        rows = find_network(model.network).least_rows
+        return StackedGroup(source, precision, noise, template, least_rows=rows)
+    else:
+        # Late, because it brings PyTorch's tracer.
+        from vaeexp.training.compiled import CompiledStep
+
+        try:
+            compiled = CompiledStep(template, source.image_shape, batch_size, precision, averaged=averaged)
+            return LoopGroup(source, precision, noise, compiled=compiled)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            _warn(f"{lanes} train uncompiled, about half as fast: {' '.join(str(error).split())[:200]}")
     return LoopGroup(source, precision, noise)
 
 

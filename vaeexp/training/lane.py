@@ -14,7 +14,16 @@ from vaeexp.vae import VAE, build_vae
 if TYPE_CHECKING:
     from vaeexp.settings import Settings
 
-__all__ = ["EpochSums", "Lane", "State", "fresh_state", "learning_rate_at", "open_lane", "warmup_at"]
+__all__ = [
+    "EpochSums",
+    "Lane",
+    "State",
+    "average_decay_at",
+    "fresh_state",
+    "learning_rate_at",
+    "open_lane",
+    "warmup_at",
+]
 
 State = dict[str, Tensor]
 """Flat vectors of one lane at its own size: weights, first and second moment, average (of weights, when the study uses
@@ -109,3 +118,9 @@ def warmup_at(lane: Lane, step: int) -> float:
     """Share of β that counts at step `step`: rises linearly to 1 over the warm-up (Sønderby et al. 2016)."""
     steps = lane.settings.train.warmup_epochs * lane.steps_per_epoch
     return min(1.0, (step + 1) / steps) if steps > 0 else 1.0
+
+
+def average_decay_at(lane: Lane, step: int) -> float:
+    """Decay of the running average at step `step`: smaller at first, so that it forgets the initial weights."""
+    decay = lane.settings.train.ema_decay
+    return min(decay, (1 + step) / (10 + step)) if decay > 0 else 0.0

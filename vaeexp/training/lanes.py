@@ -74,7 +74,7 @@ class TrainingLanes:
             averaged: whether any trial of the study evaluates a running average of its weights.
             folder: holds one folder per trial.
             precision: `float32` or `bf16`.
-            group: `stacked` or `loop`.
+            group: `stacked`, `compiled` or `loop`.
             width: trials held at once.
             checkpoint_seconds: seconds of training between two checkpoints of a lane.
             finisher: makes pictures and final figures.
@@ -240,12 +240,17 @@ class TrainingLanes:
         """The group with room for lanes of this shape, made when there is none."""
         groups = self._groups.setdefault(self._shape_of(lane), [])
         for group in groups:
-            if self._kind == "loop" or len(group.lanes) < self._limit:
+            if self._kind != "stacked" or len(group.lanes) < self._limit:
                 return group
         model = lane.settings.model
         source = self._source(lane)
         noise = partial(self._validation_noise, source)
-        groups.append(open_group(self._kind, source, self._precision, noise, model, self._maxima))
+        groups.append(
+            open_group(
+                self._kind, source, self._precision, noise, model, self._maxima,
+                batch_size=lane.settings.train.batch_size, averaged=self._averaged,
+            )
+        )  # fmt: skip
         return groups[-1]
 
     def _shape_of(self, lane: Lane) -> tuple:
@@ -267,7 +272,8 @@ class TrainingLanes:
 
     def _drop(self, group: Group, number: int) -> None:
         group.remove(number)
-        if not group.lanes:
+        # An empty loop takes no memory to speak of, and its compiled step is wanted again.
+        if not group.lanes and self._kind == "stacked":
             for groups in self._groups.values():
                 if group in groups:
                     groups.remove(group)

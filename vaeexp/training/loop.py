@@ -1,17 +1,20 @@
 """Lanes trained one after the other, each a plain module at its own size: what a CPU likes best."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from vaeexp.training.batches import Source, epoch_chunks
-from vaeexp.training.lane import EpochSums, Lane, State, learning_rate_at, warmup_at
-from vaeexp.training.objective import lane_terms, module_loss
-from vaeexp.training.optim import update_one
-from vaeexp.training.precision import training_precision, wide_dtype
+from vaeexp.training.lane import EpochSums, Lane, State
+from vaeexp.training.objective import lane_terms
+from vaeexp.training.plain import PlainStep
 from vaeexp.training.validation import epoch_sums, validation_sums, validation_totals
 from vaeexp.vae import VAE
+
+if TYPE_CHECKING:
+    from vaeexp.training.compiled import CompiledStep
 
 __all__ = ["LoopGroup"]
 
@@ -19,9 +22,16 @@ __all__ = ["LoopGroup"]
 class LoopGroup:
     """The `Group` of plain modules. See `vaeexp.training.lanes` for the interface."""
 
-    def __init__(self, source: Source, precision: str, noise: Callable[[int], Tensor]) -> None:
-        """`noise`: latent size L → the validation noise [N, L]."""
-        self.source, self.precision, self.noise = source, precision, noise
+    def __init__(
+        self,
+        source: Source,
+        precision: str,
+        noise: Callable[[int], Tensor],
+        *,
+        compiled: "CompiledStep | None" = None,
+    ) -> None:
+        """`noise`: latent size L → the validation noise [N, L]. `compiled`: the step of all lanes, where there is one."""
+        self.source, self.precision, self.noise, self.compiled = source, precision, noise, compiled
         self.lanes: dict[int, Lane] = {}
         self.states: dict[int, State] = {}
         self._modules: dict[int, VAE] = {}
@@ -56,18 +66,7 @@ class LoopGroup:
         return {number: self._evaluate(self.lanes[number], which) for number in numbers}
 
     def _train(self, lane: Lane) -> EpochSums:
-        number, train = lane.trial.number, lane.settings.train
-        state, device = self.states[number], self.source.device
-        module = self._modules[number].train()
-        parameters, buffers = list(module.parameters()), dict(module.named_buffers())
-        lane.buffer_layout.load(state["buffers"], buffers)
-        weights, first, second = (
-            list(lane.layout.views(state[name]).values()) for name in ("weights", "first", "second")
-        )
-        free_nats = torch.tensor(train.free_nats, device=device)
-        sums = torch.zeros(3, device=device, dtype=wide_dtype(device))
-        moments = torch.zeros(2, lane.settings.model.latent_size, device=device, dtype=wide_dtype(device))
-        step = lane.epoch * lane.steps_per_epoch
+        train, step = lane.settings.train, self._step_of(lane)
         for targets, noise in epoch_chunks(
             self.source,
             seed=lane.trial.seed,
@@ -76,23 +75,17 @@ class LoopGroup:
             latent_size=lane.settings.model.latent_size,
         ):
             for x, e in zip(targets.split(train.batch_size), noise.split(train.batch_size), strict=True):
-                beta = torch.tensor(train.beta * warmup_at(lane, step), device=device)
-                with training_precision(device, self.precision):
-                    loss = module_loss(module, x, e, beta, free_nats)
-                # Gradients may come with transposed strides. Copying all into one vector would cost a tenth of the step.
-                grads = [grad.contiguous() for grad in torch.autograd.grad(loss.loss, parameters)]
-                update_one(
-                    weights, grads, first, second,
-                    step=step + 1, learning_rate=learning_rate_at(lane, step), optimizer=train.optimizer,
-                )  # fmt: skip
-                if "average" in state:
-                    state["average"].lerp_(state["weights"], 1 - average_decay(train.ema_decay, step))
-                sums += torch.stack([loss.loss.detach(), loss.distortion, loss.rate])
-                moments += torch.stack([loss.mean_sum, loss.mean_square_sum])
-                step += 1
-        lane.buffer_layout.write(state["buffers"], buffers)
+                step(x, e)
+        sums, moments = step.end()
         images = lane.steps_per_epoch * train.batch_size
         return epoch_sums((sums / lane.steps_per_epoch).tolist(), moments, images, lane)
+
+    def _step_of(self, lane: Lane) -> "PlainStep | CompiledStep":
+        number = lane.trial.number
+        if self.compiled is None:
+            return PlainStep(lane, self._modules[number], self.states[number], self.precision)
+        self.compiled.begin(lane, self.states[number])
+        return self.compiled
 
     @torch.no_grad()
     def _evaluate(self, lane: Lane, which: str) -> EpochSums:
@@ -103,8 +96,3 @@ class LoopGroup:
         noise = self.noise(lane.settings.model.latent_size)
         totals = validation_totals(lane_terms(module), parameters, buffers, self.source, noise)
         return validation_sums(totals, len(self.source.validation), lane)
-
-
-def average_decay(decay: float, step: int) -> float:
-    """Decay of the running average at `step` (from 0): smaller at first, so that it forgets the initial weights."""
-    return min(decay, (1 + step) / (10 + step)) if decay > 0 else 0.0

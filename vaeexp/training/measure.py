@@ -29,10 +29,14 @@ def seconds_per_image(
     """
     images = min(CHUNK * settings.train.batch_size, len(source.train))
     few = replace(source, train=source.train[:images], validation=source.validation[:1])
-    lanes = open_group(group, few, precision, partial(validation_noise, few), settings.model, maxima)
+    averaged = settings.train.ema_decay > 0
+    lanes = open_group(
+        group, few, precision, partial(validation_noise, few), settings.model, maxima,
+        batch_size=settings.train.batch_size, averaged=averaged,
+    )  # fmt: skip
     for number in range(width):
         lane, vae = open_lane(Trial(number=number, params={}, seed=number), settings, few.image_shape, images)
-        lanes.add(lane, vae, fresh_state(lane, vae, averaged=settings.train.ema_decay > 0))
+        lanes.add(lane, vae, fresh_state(lane, vae, averaged=averaged))
     numbers, seconds = list(range(width)), []
     for _ in range(3):
         started = time.perf_counter()

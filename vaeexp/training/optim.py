@@ -1,7 +1,8 @@
 """Adam and Adamax (Kingma & Ba 2015, algorithms 1 and 2), elementwise.
 
 `update_rows` moves the flat parameters of R lanes at once, each with its own learning rate, step and rule; `update_one` is
-the same mathematics for the tensors of a single lane with plain numbers, which a CPU runs faster.
+the same mathematics for the tensors of a single lane with plain numbers, which a CPU runs faster; `move` is what both rules
+have in common, for a compiler to make one pass over memory of it.
 """
 
 import math
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-__all__ = ["BETA1", "BETA2", "EPSILON", "update_one", "update_rows"]
+__all__ = ["BETA1", "BETA2", "EPSILON", "move", "update_one", "update_rows"]
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
@@ -32,13 +33,23 @@ def update_rows(
     correction2 = torch.sqrt(-torch.expm1(step * math.log(BETA2)))
     is_adamax = adamax.bool()
     size = learning_rate / correction1 * torch.where(is_adamax, 1.0, correction2)
+    move(
+        weights, grads, first, second,
+        size=size[:, None], epsilon=(EPSILON * correction2)[:, None], is_adamax=is_adamax[:, None],
+    )  # fmt: skip
+
+
+def move(
+    weights: Tensor, grads: Tensor, first: Tensor, second: Tensor, *, size: Tensor, epsilon: Tensor, is_adamax: Tensor
+) -> None:
+    """One step in place, of tensors of one shape. What broadcasts to them: `size`, the learning rate with its bias
+    corrections; `epsilon` for Adam's root, corrected; `is_adamax`, bool."""
     first.lerp_(grads, 1 - BETA1)
     of_adam = second.mul(BETA2).addcmul_(grads, grads, value=1 - BETA2)
     of_adamax = torch.maximum(second.mul(BETA2), grads.abs().add_(EPSILON))
-    second.copy_(torch.where(is_adamax[:, None], of_adamax, of_adam))
-    root = second.sqrt().add_((EPSILON * correction2)[:, None])
-    denominator = torch.where(is_adamax[:, None], second, root)
-    weights.sub_(size[:, None] * first / denominator)
+    second.copy_(torch.where(is_adamax, of_adamax, of_adam))
+    denominator = torch.where(is_adamax, second, second.sqrt().add_(epsilon))
+    weights.sub_(size * first / denominator)
 
 
 def update_one(

@@ -1,4 +1,5 @@
-"""vaeexp's own lanes, as a sweep trains them. Variants: "loop" (one after the other), "stacked" (fused).
+"""vaeexp's own lanes, as a sweep trains them. Variants: "loop" (one after the other), "compiled" (the
+same, each step as compiled C++), "stacked" (fused).
 
 Only the engine takes part (`vaeexp.vae`, `vaeexp.training`), which needs nothing but torch and numpy: settings are plain
 namespaces with the values that vaeexp's settings have by default.
@@ -54,9 +55,14 @@ def open_train(task: Task) -> Train:
     source = Source(train=images, validation=images[:1].float(), binarisation="static", noise_seed=0)
     settings = settings_of(task.model)
     precision = "bf16" if task.precision == "bf16" else "float32"
-    group = open_group(task.variant, source, precision, partial(validation_noise, source), settings.model, {})
+    group = open_group(
+        task.variant, source, precision, partial(validation_noise, source), settings.model, {},
+        batch_size=BATCH, averaged=False,
+    )  # fmt: skip
     if isinstance(group, LoopGroup) and task.variant == "stacked":
         raise RuntimeError("these lanes cannot be fused; the log says why")
+    if isinstance(group, LoopGroup) and task.variant == "compiled" and not group.compiled and task.model == "mlp":
+        raise RuntimeError("this step cannot be compiled; the log says why")
     for number in range(task.width):
         lane, vae = open_lane(Trial(number=number, params={}, seed=number), settings, source.image_shape, EPOCH)
         group.add(lane, vae, fresh_state(lane, vae, averaged=False))

@@ -1,0 +1,153 @@
+"""Compiled lanes are the trials that they would be uncompiled, up to rounding, and bit by bit the same in any company."""
+
+import logging
+
+import pytest
+import torch
+from fused import BASE, make_lanes, run, same_bits, source, trial
+
+from sweeps.errors import UserError
+from sweeps.lanes import Outcome
+from vaeexp.execution import resolve_execution
+from vaeexp.training import group, library
+from vaeexp.training.loop import LoopGroup
+
+pytestmark = pytest.mark.skipif(not library.compiler_there(), reason="needs a C++ compiler")
+
+MAXIMA = {"latent_size": 6, "components": 5}
+PRIOR = {"prior": "mixture"}
+"""All tests but the last train this shape, so that it is compiled once."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """Empty at first, and kept from test to test."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VAEEXP_CACHE", str(folder))
+        yield folder
+
+
+def lanes_in(folder, kind="compiled"):
+    return make_lanes(folder, group=kind, maxima=MAXIMA, averaged=True)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"optimizer": "adam", "beta": 0.7},
+        {"optimizer": "adamax", "latent_size": 6, "components": 5, "free_nats": 2.0},
+        {"schedule": "cosine", "warmup_epochs": 2.0, "ema_decay": 0.9, "latent_size": 3},
+    ],
+)
+def test_a_compiled_lane_equals_the_uncompiled_one(tmp_path, params, caplog):
+    me = trial(0, **PRIOR, **params)
+    values, tensors = run(*lanes_in(tmp_path / "compiled"), [me], 4)[0]
+    assert "uncompiled" not in caplog.text
+    plain_values, plain_tensors = run(*lanes_in(tmp_path / "loop", "loop"), [me], 4)[0]
+    assert values == pytest.approx(plain_values, rel=1e-4)
+    for name, tensor in tensors.items():
+        torch.testing.assert_close(tensor, plain_tensors[name], rtol=1e-2, atol=1e-3)
+
+
+def test_company_changes_no_bit(tmp_path):
+    me = trial(3, **PRIOR, latent_size=3, optimizer="adamax", ema_decay=0.9)
+    alone = run(*lanes_in(tmp_path / "alone"), [me], 3)[3]
+    company = [trial(0, **PRIOR, latent_size=6, components=5), me, trial(1, **PRIOR, beta=4.0)]
+    together = run(*lanes_in(tmp_path / "together"), company, 3)[3]
+    assert alone[0] == together[0]
+    assert same_bits(alone[1], together[1])
+
+
+def test_a_lane_that_diverges_leaves_nothing_behind(tmp_path):
+    quiet = run(*lanes_in(tmp_path / "quiet"), [trial(1, **PRIOR)], 2)[1]
+    lanes, _ = lanes_in(tmp_path / "loud")
+    for each in (trial(0, **PRIOR, beta=3e38, free_nats=100.0), trial(1, **PRIOR)):
+        lanes.admit(each)
+    rounds = [lanes.advance([0, 1]) for _ in range(2)]
+    assert rounds[0][0].failure.kind == "diverged"
+    assert [done[1].value for done in rounds] == quiet[0]
+
+
+def test_killed_and_resumed_is_bit_identical(tmp_path):
+    params = PRIOR | {"ema_decay": 0.95, "schedule": "cosine", "warmup_epochs": 3.0, "optimizer": "adamax"}
+    whole = run(*lanes_in(tmp_path / "whole"), [trial(0, **params)], 4)[0]
+    lanes, _ = lanes_in(tmp_path / "cut")
+    lanes.admit(trial(0, **params))
+    for _ in range(2):
+        lanes.advance([0])
+    del lanes  # the process is gone; the newest checkpoint is one epoch behind what was reported
+    lanes, finisher = lanes_in(tmp_path / "cut")
+    lanes.admit(trial(0, epoch=2, **params))
+    lanes.catch_up()
+    values = [lanes.advance([0])[0].value for _ in range(2)]
+    lanes.release(0, Outcome(state="complete", epoch=4, value=None))
+    assert values == whole[0][2:]
+    assert same_bits(finisher.states[0], whole[1])
+
+
+def test_it_is_compiled_once(cache, tmp_path, monkeypatch):
+    run(*lanes_in(tmp_path / "first"), [trial(0, **PRIOR)], 1)
+    assert len([folder for folder in (cache / "compiled").iterdir() if folder.is_dir()]) == 1
+    monkeypatch.setattr(library, "_compile", lambda *given: pytest.fail("compiled again"))
+    run(*lanes_in(tmp_path / "second"), [trial(0, **PRIOR, learning_rate=1e-3, optimizer="adamax")], 1)
+
+
+def test_without_a_compiler_it_trains_uncompiled_and_says_so(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert not library.compiler_there()
+    group._warn.cache_clear()
+    me = trial(0, **PRIOR)
+    with caplog.at_level(logging.WARNING):
+        values = run(*lanes_in(tmp_path / "compiled"), [me], 2)[0][0]
+    assert "Lanes of network 'mlp' (prior 'mixture') train uncompiled" in caplog.text
+    assert "there is no C++ compiler" in caplog.text
+    assert values == run(*lanes_in(tmp_path / "loop", "loop"), [me], 2)[0][0]
+
+
+def test_a_library_that_computes_something_else_is_not_used(tmp_path, monkeypatch, caplog):
+    opened = library.open_library
+
+    def wrong(program, given):
+        right = opened(program, given)
+
+        def run(tensors):
+            first = tensors[len(tensors) // 3]
+            done = right(tensors)
+            first.mul_(1.5)
+            return done
+
+        return run
+
+    monkeypatch.setattr("vaeexp.training.compiled.open_library", wrong)
+    group._warn.cache_clear()
+    lanes, _ = lanes_in(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        lanes.admit(trial(0, **PRIOR))
+    assert "computes something else" in caplog.text
+
+
+def test_convolutions_are_left_as_they_are():
+    model = BASE.model.model_copy(update={"network": "conv"})
+    opened = group.open_group(
+        "compiled", source(), "float32", lambda size: None, model, {}, batch_size=16, averaged=False
+    )
+    assert isinstance(opened, LoopGroup)
+    assert opened.compiled is None
+
+
+@pytest.mark.parametrize(("trials", "wanted"), [(4, "loop"), (100_000, "compiled")])
+def test_a_study_is_compiled_when_it_is_long(trials, wanted, monkeypatch):
+    monkeypatch.setattr("vaeexp.execution.usable_cores", lambda: 2)
+    data = type("Data", (), {"sizes": (100, 40, 40)})
+    found = resolve_execution({"device": "cpu", "width": 1}, {}, data, BASE, {}, trials)
+    assert found.group == wanted
+    kept = resolve_execution({"device": "cpu"}, {"group": "loop", "width": 1}, data, BASE, {}, trials)
+    assert kept.group == "loop"
+
+
+def test_compiled_is_for_the_cpu(monkeypatch):
+    monkeypatch.setattr("vaeexp.training.precision.resolve_device", lambda name: torch.device("mps"))
+    with pytest.raises(UserError, match="'compiled' is for the CPU"):
+        resolve_execution({"group": "compiled"}, {}, None, BASE, {}, 1)

@@ -1,0 +1,160 @@
+"""One training step of one lane as one compiled function: loss, gradients and update in a few passes over memory.
+
+A CPU spends as long on the small operations of a step (casts, activations, densities, Adam, and what PyTorch adds to
+each) as on its matrix products. PyTorch's compiler (AOTInductor) makes C++ of the whole step. That takes half a minute
+for each shape of model, so the library is kept in the user's cache and loaded by every process and every later study.
+
+Shapes: B batch, C channels, H × W pixels, L latent dimensions of the padded model, in which lanes of all sizes of a study
+are embedded.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, fx
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_leaves, tree_map
+
+from vaeexp.training.lane import Lane, State, average_decay_at, learning_rate_at, warmup_at
+from vaeexp.training.layout import Layout
+from vaeexp.training.library import open_library
+from vaeexp.training.objective import lane_loss
+from vaeexp.training.optim import BETA1, BETA2, EPSILON, move
+from vaeexp.training.precision import training_precision, wide_dtype
+from vaeexp.vae import VAE
+
+__all__ = ["CompiledStep"]
+
+_CPU = torch.device("cpu")
+_TOLERANCE = {"float32": 1e-3, "bf16": 5e-2}  # relative, of norms: the compiler rounds to bf16 in fewer places
+
+
+class CompiledStep:
+    """Holds one lane at a time, in tensors that stay where they are: `begin`, a call for each batch, `end`."""
+
+    def __init__(
+        self, template: VAE, image_shape: tuple[int, ...], batch_size: int, precision: str, *, averaged: bool
+    ) -> None:
+        """Compile the step, or load it.
+
+        Args:
+            template: the model that lanes are embedded in, on the CPU.
+            image_shape: C, H, W.
+            batch_size: images of every batch.
+            precision: `float32` or `bf16`.
+            averaged: whether lanes keep a running average of their weights.
+
+        Raises:
+            RuntimeError: the step cannot be compiled here, or the compiled step computes something else.
+        """
+        parameters, buffers = dict(template.named_parameters()), dict(template.named_buffers())
+        layout, latent_size = Layout.of(parameters), len(template.latent_mask)
+        names = ("weights", "first", "second", "average") if averaged else ("weights", "first", "second")
+        self._flat = {name: torch.zeros(layout.size) for name in names}
+        self._views = {name: layout.views(flat) for name, flat in self._flat.items()}
+        self._buffers = {name: buffer.clone() for name, buffer in buffers.items()}
+        wide = wide_dtype(_CPU)
+        self._sums, self._moments = torch.zeros(3, dtype=wide), torch.zeros(2, latent_size, dtype=wide)
+        self._numbers, self._noise = torch.zeros(6), torch.zeros(batch_size, latent_size)
+        self._state = {name: list(views.values()) for name, views in self._views.items()}
+        self._state |= {"buffers": list(self._buffers.values()), "totals": [self._sums, self._moments]}
+        for name, parameter in parameters.items():
+            self._views["weights"][name].copy_(parameter.detach())
+        x = (torch.rand(batch_size, *image_shape, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+        given = (self._state, self._numbers, self._noise, x)
+        program = _traced(template.train(), precision, given)
+        self._run, self._leaves = open_library(program, given), tree_leaves(self._state)
+        self._check(program, x, _TOLERANCE[precision])
+
+    def begin(self, lane: Lane, state: State) -> None:
+        """Take the lane as it is now."""
+        for tensor in (*self._flat.values(), *self._buffers.values(), self._sums, self._moments, self._noise):
+            tensor.zero_()
+        for big, small in self._pairs(lane, state):
+            for name, tensor in small.items():
+                _corner(big[name], tensor).copy_(tensor)
+        self._lane, self._lane_state, self._step = lane, state, lane.epoch * lane.steps_per_epoch
+
+    def __call__(self, x: Tensor, e: Tensor) -> None:
+        """One step on targets x [B, C, H, W] and noise e [B, the lane's latent size]."""
+        self._noise[:, : e.shape[1]] = e
+        self._numbers.copy_(torch.tensor(_numbers(self._lane, self._step)))
+        self._run([*self._leaves, self._numbers, self._noise, x])
+        self._step += 1
+
+    def end(self) -> tuple[Tensor, Tensor]:
+        """Give the lane back. Sums over steps of (loss, distortion, rate) [3], over images of μ and μ² [2, L]."""
+        for big, small in self._pairs(self._lane, self._lane_state):
+            for name, tensor in small.items():
+                tensor.copy_(_corner(big[name], tensor))
+        return self._sums.clone(), self._moments[:, : self._lane.settings.model.latent_size].clone()
+
+    def _pairs(self, lane: Lane, state: State) -> Iterator[tuple[Mapping[str, Tensor], Mapping[str, Tensor]]]:
+        """The tensors of the padded model, and those of the lane that are their leading slices."""
+        for name, views in self._views.items():
+            yield views, lane.layout.views(state[name])
+        yield self._buffers, lane.buffer_layout.views(state["buffers"])
+
+    def _check(self, program: fx.GraphModule, x: Tensor, tolerance: float) -> None:
+        """One step both ways, from the same state: sums of losses and first moments agree.
+
+        Not the weights: where a gradient is all but 0, rounding decides which way Adam goes.
+        """
+        noise = torch.randn(self._noise.shape, generator=torch.Generator().manual_seed(1))
+        numbers = torch.tensor([1.0, 0.0, 1e-3, EPSILON, 0.0, 0.5])
+        before, found = tree_map(Tensor.clone, self._state), []
+        runs = (lambda: program(self._state, numbers, noise, x), lambda: self._run([*self._leaves, numbers, noise, x]))
+        for run in runs:
+            for tensor, value in zip(self._leaves, tree_leaves(before), strict=True):
+                tensor.copy_(value)
+            with torch.no_grad():
+                run()
+            found.append([self._sums.clone(), self._flat["first"].clone()])
+        for theirs, mine in zip(*found, strict=True):
+            if not torch.linalg.vector_norm(mine - theirs) <= tolerance * torch.linalg.vector_norm(theirs):
+                raise RuntimeError("the compiled step computes something else")
+
+
+def _traced(template: VAE, precision: str, given: tuple) -> fx.GraphModule:
+    """The operations of a step (state, numbers, noise, targets), which moves the state in place."""
+    loss_of = lane_loss(template)
+    names = [name for name, _ in template.named_parameters()]
+    buffer_names = [name for name, _ in template.named_buffers()]
+
+    def step(state: Mapping[str, list[Tensor]], numbers: Tensor, noise: Tensor, x: Tensor) -> None:
+        beta, free_nats, size, epsilon, adamax, share = numbers.unbind()
+        leaves = [weight.detach().requires_grad_() for weight in state["weights"]]
+        parameters, buffers = (
+            dict(zip(*pair, strict=True)) for pair in ((names, leaves), (buffer_names, state["buffers"]))
+        )
+        with training_precision(_CPU, precision):
+            loss = loss_of(parameters, buffers, x, noise, beta, free_nats)
+        grads = torch.autograd.grad(loss.loss, leaves)
+        with torch.no_grad():
+            for weight, grad, first, second in zip(
+                state["weights"], grads, state["first"], state["second"], strict=True
+            ):
+                move(weight, grad, first, second, size=size, epsilon=epsilon, is_adamax=adamax.bool())
+            for average, weight in zip(state.get("average", ()), state["weights"], strict=False):
+                average.add_(share * (weight - average))
+            sums, moments = state["totals"]
+            sums.add_(torch.stack([loss.loss, loss.distortion, loss.rate]))
+            moments.add_(torch.stack([loss.mean_sum, loss.mean_square_sum]))
+
+    return make_fx(step)(*tree_map(Tensor.clone, given))  # tracing takes a step, too
+
+
+def _numbers(lane: Lane, step: int) -> list[float]:
+    """What differs between lanes and steps, in the order of the program."""
+    train = lane.settings.train
+    adamax = train.optimizer == "adamax"
+    root = math.sqrt(1 - BETA2 ** (step + 1))
+    size = learning_rate_at(lane, step) / (1 - BETA1 ** (step + 1)) * (1.0 if adamax else root)
+    beta = train.beta * warmup_at(lane, step)
+    return [beta, train.free_nats, size, EPSILON * root, float(adamax), 1 - average_decay_at(lane, step)]
+
+
+def _corner(big: Tensor, small: Tensor) -> Tensor:
+    """The leading slice of `big` that has the shape of `small`."""
+    return big[tuple(slice(length) for length in small.shape)]

@@ -1,0 +1,103 @@
+"""Programs of tensor operations as machine code for this processor, compiled once and kept in the user's cache."""
+
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_leaves
+
+from sweeps.errors import UserError
+from vaeexp.data.cache import build_once, cache_folder
+
+__all__ = ["compiler_there", "open_library"]
+
+_FILE = "step.pt2"
+_log = logging.getLogger(__name__)
+
+
+def compiler_there() -> bool:
+    """Whether there is a C++ compiler: that of `CXX`, else the one that PyTorch looks for."""
+    usual = "clang++" if sys.platform == "darwin" else "g++"
+    return sys.platform in ("linux", "darwin") and shutil.which(os.environ.get("CXX", usual)) is not None
+
+
+def open_library(program: fx.GraphModule, given: tuple[Any, ...]) -> Callable[[list[Tensor]], list[Tensor]]:
+    """The program for tensors of these shapes, compiled with as many threads as this process has, or loaded.
+
+    It takes the leaves of `given` as a list, which it empties.
+
+    The name of a library is a checksum of what it was made from: the operations, the shapes, the processor, PyTorch.
+
+    Raises:
+        RuntimeError: it cannot be compiled here, with the reason.
+    """
+    folder = cache_folder() / "compiled" / _fingerprint(program, given)
+    try:
+        build_once(
+            folder, lambda there: (there / _FILE).exists(), lambda there: _compile(program, given, there / _FILE)
+        )
+        # Not torch._inductor.aoti_load_package, whose import takes a second and a half, and which reads its JSON in each call.
+        loader = torch._C._aoti.AOTIModelPackageLoader(str(folder / _FILE), "model", False, 1, -1)
+        return loader.boxed_run
+    except UserError as error:
+        raise RuntimeError(str(error)) from error
+    except (AttributeError, ImportError, OSError, LookupError, TypeError, ValueError, AssertionError) as error:
+        # The compiler raises all of these, each in its own corner.
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
+
+
+def _compile(program: fx.GraphModule, given: tuple[Any, ...], path: Path) -> None:
+    if not compiler_there():
+        raise RuntimeError("there is no C++ compiler: install g++ (clang++ on a Mac), or name one in CXX")
+    import torch._inductor
+    from torch._inductor.utils import fresh_cache
+
+    _log.warning("Compiling the training step for this processor: about half a minute, once.")
+    # It warns of a CUDA that is installed and has no device.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    with torch.no_grad(), warnings.catch_warnings(), fresh_cache():
+        warnings.simplefilter("ignore")
+        exported = torch.export.export(_Program(program), given, strict=False)
+        torch._inductor.aoti_compile_and_package(
+            exported, package_path=str(path), inductor_configs={"cpp.threads": torch.get_num_threads()}
+        )
+
+
+class _Program(nn.Module):
+    """What `torch.export` takes."""
+
+    def __init__(self, program: fx.GraphModule) -> None:
+        super().__init__()
+        self.program = program
+
+    def forward(self, *given: Any) -> Any:
+        return self.program(*given)
+
+
+def _fingerprint(program: fx.GraphModule, given: tuple[Any, ...]) -> str:
+    digest = hashlib.sha256()
+    tensors = [*tree_leaves(given), *program.buffers(), *program.parameters()]
+    shapes = [(str(tensor.dtype), tuple(tensor.shape), tensor.stride()) for tensor in tensors]
+    digest.update(repr((program.code, shapes, torch.__version__, torch.get_num_threads(), _processor())).encode())
+    for constant in (*program.buffers(), *program.parameters()):
+        digest.update(constant.detach().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _processor() -> str:
+    """What a library for one processor may use that another has not."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            flags = next((line for line in file if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        flags = platform.processor()
+    return f"{platform.system()} {platform.machine()} {flags} {torch.backends.cpu.get_cpu_capability()}"
