@@ -68,10 +68,16 @@ bench: $(INSTALLED_BENCH) ## measure vaeexp against what people use today, on th
 	@$(PYTHON) $(BENCHMARKS)/throughput.py --device cpu --json $(MEASURED)/throughput-cpu.json --png $(MEASURED)/throughput-cpu.png $(ARGS)
 	@$(PYTHON) $(BENCHMARKS)/sweeps_race.py --images 10000 --json $(MEASURED)/sweeps.json
 	@$(PYTHON) $(BENCHMARKS)/costs.py --repeats 3 --trials 4 --epochs 4 --json $(MEASURED)/costs.json
+	@$(PYTHON) $(BENCHMARKS)/driver_cost.py --json $(MEASURED)/driver.json
+	@$(PYTHON) $(BENCHMARKS)/evaluation.py --json $(MEASURED)/evaluation.json
+	@$(PYTHON) $(BENCHMARKS)/precisions.py --json $(MEASURED)/precisions.json --png $(MEASURED)/precisions.png
 
+GPU_PYTHON = $(or $(shell command -v $(PYTHON)),python3)
 # Nothing is installed for this one: it takes PYTHON, where that is there, else python3, with torch, numpy, pandas and matplotlib.
-bench-gpu: ## the first of the benchmarks on a CUDA machine
-	@PYTHONPATH=. $(or $(shell command -v $(PYTHON)),python3) $(BENCHMARKS)/throughput.py --device cuda --json $(MEASURED)/throughput-cuda.json --png $(MEASURED)/throughput-cuda.png $(ARGS)
+bench-gpu: ## the first of the benchmarks on a CUDA machine, a profile and the cost of evaluation
+	@PYTHONPATH=. $(GPU_PYTHON) $(BENCHMARKS)/throughput.py --device cuda --json $(MEASURED)/throughput-cuda.json --png $(MEASURED)/throughput-cuda.png $(ARGS)
+	@PYTHONPATH=. $(GPU_PYTHON) $(BENCHMARKS)/gpu_profile.py --json $(MEASURED)/profile-cuda.json
+	@PYTHONPATH=. $(GPU_PYTHON) $(BENCHMARKS)/evaluation.py --device cuda --images 1000 --json $(MEASURED)/evaluation-cuda.json
 
 clean: ## remove caches and builds; the runs, reports and .venv stay
 	@rm -rf build dist .pytest_cache .ruff_cache .hypothesis .benchmarks *.egg-info

@@ -7,12 +7,14 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
+CACHE = Path(tempfile.mkdtemp(prefix="vaeexp-benchmarks-"))
 sys.path.append(str(BENCHMARKS))
 
 from contenders import Task  # noqa: E402
@@ -30,6 +32,7 @@ def run(*command: str) -> subprocess.CompletedProcess:
     """On one core, where there are fewer contenders; without the files of MNIST."""
     environment = child_environment()
     environment.pop("VAEEXP_DATA", None)
+    environment["VAEEXP_CACHE"] = str(CACHE)
     return subprocess.run(
         [sys.executable, *command],
         env=environment,
@@ -88,6 +91,39 @@ def test_our_lanes_train_with_torch_and_numpy_alone() -> None:
     )
     done = run("-c", code)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_refill_is_measured_and_busy_time_counts_once(tmp_path: Path) -> None:
+    found = tmp_path / "profile.json"
+    command = [str(BENCHMARKS / "gpu_profile.py"), "--device", "cpu", "--width", "2", "--images", "128"]
+    done = run(*command, "--precision", "float32", "--json", str(found))
+    assert done.returncode == 0, done.stderr
+    content = json.loads(found.read_text(encoding="utf-8"))
+    assert content["refill_share"] == pytest.approx(content["refill_s"] / (content["epoch_s"] * 50_000 / 128))
+    from gpu_profile import union
+
+    assert union([(5, 7), (0, 2), (1, 3), (6, 6.5)]) == 5
+    assert union([]) == 0
+
+
+def test_the_driver_is_measured_beside_waiting_lanes(tmp_path: Path) -> None:
+    found = tmp_path / "driver.json"
+    command = [
+        str(BENCHMARKS / "driver_cost.py"),
+        "--width",
+        "2",
+        "--trials",
+        "4",
+        "--epochs",
+        "2",
+        "--seconds",
+        "0.01",
+    ]
+    done = run(*command, "--json", str(found))
+    assert done.returncode == 0, done.stderr
+    content = json.loads(found.read_text(encoding="utf-8"))
+    assert content["rounds"] == 4
+    assert 0 < content["their share"] < 1
 
 
 def test_several_processes_train_at_once() -> None:

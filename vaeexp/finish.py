@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,16 +93,26 @@ class Finish:
         """
         self._datasets, self._device, self._study, self._seed = datasets, device, study, study_seed
         self._arithmetic = dict(arithmetic)
+        self._models: dict[int, VAE] = {}
+        """Of trials in training; building one takes longer than drawing with it."""
+        self._writer, self._writing = ThreadPoolExecutor(1, thread_name_prefix="pictures"), []
 
     def pictures(self, lane: Lane, state: State, which: str, folder: Path) -> dict[str, str]:
-        drawn = pictures(self._model(lane, state[which], state["buffers"]), self._shown(lane), seed=self._seed)
-        shown = {name: drawn[name] for name in ("originals", "reconstructions", "samples")}
+        number = lane.trial.number
+        if number not in self._models:
+            self._models[number] = self._blank(lane)
+        model = self._loaded(self._models[number], lane, state[which], state["buffers"])
+        drawn = pictures(model, self._shown(lane), seed=self._seed, components=False)
         paths = {}
-        for name, image in grids(shown).items():
+        for name, image in grids(drawn).items():
             path = folder / f"epoch-{lane.epoch:04d}-{name}.png"
-            write_png(path, image)
+            self._writing.append(self._writer.submit(write_png, path, image))
             paths[name] = str(path)
         return paths
+
+    def written(self) -> None:
+        while self._writing:
+            self._writing.pop().result()
 
     def test(self, lane: Lane, state: State) -> dict[str, float]:
         model, dataset = self._best(lane, state), self._dataset(lane)
@@ -109,6 +120,7 @@ class Finish:
         return test_figures(model, dataset, images, lane.settings.evaluation, study_seed=self._seed)
 
     def finish(self, lane: Lane, state: State, outcome: Outcome, folder: Path) -> None:
+        self._models.pop(lane.trial.number, None)
         model, dataset, shown = self._best(lane, state), self._dataset(lane), self._shown(lane)
         origin = {"study": self._study, "study_seed": self._seed, "fingerprint": dataset.fingerprint}
         origin |= {"arithmetic": self._arithmetic}
@@ -144,14 +156,16 @@ class Finish:
         return targets(images, dataset.binarisation, derive_seed(self._seed, "targets"))
 
     def _best(self, lane: Lane, state: State) -> VAE:
-        return self._model(lane, state["best"], state["best_buffers"])
+        return self._loaded(self._blank(lane), lane, state["best"], state["best_buffers"])
 
-    def _model(self, lane: Lane, weights: Tensor, buffers: Tensor) -> VAE:
+    def _blank(self, lane: Lane) -> VAE:
         with torch.random.fork_rng(devices=[]):
-            model = VAE(lane.settings.model, self._dataset(lane).image_shape)
-        tensors = {**lane.layout.views(weights.cpu()), **lane.buffer_layout.views(buffers.cpu())}
+            return VAE(lane.settings.model, self._dataset(lane).image_shape).to(self._device).eval()
+
+    def _loaded(self, model: VAE, lane: Lane, weights: Tensor, buffers: Tensor) -> VAE:
+        tensors = {**lane.layout.views(weights), **lane.buffer_layout.views(buffers)}
         model.load_state_dict(tensors, strict=False)
-        return model.to(self._device).eval()
+        return model
 
 
 def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -56,6 +56,15 @@ def lineup(model: str, device: str, cores: int, among: Collection[str], families
             Entry(name=f"the same, CUDA graph, {p}", family="graphs", task=replace(alone, precision=p, variant="graph"))
             for p in among
         ]
+        # The other way to fuse: what grouped convolutions and batched products are measured against.
+        entries += [
+            Entry(
+                name=f"{width} branches in one CUDA graph, {fastest}",
+                family="graphs",
+                task=replace(alone, precision=fastest, variant="graph", width=width),
+            )
+            for width in (16, 64)
+        ]
     entries += [
         Entry(name="Lightning + Optuna + MLflow", family="lightning", task=replace(alone, module="lightning_trainer")),
         Entry(name="pythae's trainer", family="pythae", task=replace(alone, module="pythae_trainer")),

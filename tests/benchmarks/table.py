@@ -91,7 +91,12 @@ def bars(
     for axis, (name, values, limits) in zip(axes[:, 0], panels, strict=True):
         labels, heights, ours = zip(*values, strict=True) if values else ((), (), ())
         found = axis.barh(range(len(labels)), heights, color=[_OURS if mine else _OTHERS for mine in ours], height=0.72)
-        axis.bar_label(found, [f"{height:.3g}" for height in heights], padding=3, fontsize=9)
+        paper = {
+            "facecolor": "white",
+            "edgecolor": "none",
+            "pad": 0.8,
+        }  # where the line of a limit would cross a number
+        axis.bar_label(found, [f"{height:.3g}" for height in heights], padding=4, fontsize=9, bbox=paper)
         axis.set_yticks(range(len(labels)), labels, fontsize=9)
         axis.invert_yaxis()
         for limit, value in limits.items():

@@ -40,6 +40,9 @@ class Bare:
     def pictures(self, lane, state, which, folder) -> dict[str, str]:
         return {}
 
+    def written(self) -> None:
+        pass
+
     def finish(self, lane, state, outcome, folder) -> None:
         self.states[lane.trial.number] = {name: tensor.clone() for name, tensor in state.items()}
 

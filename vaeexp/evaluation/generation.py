@@ -33,12 +33,13 @@ def to_uint8(images: Tensor) -> np.ndarray:
 
 
 @torch.no_grad()
-def pictures(vae: "VAE", images: Tensor, seed: int) -> dict[str, np.ndarray]:
+def pictures(vae: "VAE", images: Tensor, seed: int, *, components: bool = True) -> dict[str, np.ndarray]:
     """What a trial shows of itself, as uint8 pictures. Model outputs are means of p(x|z).
 
     originals [8, H, W, C]: the first of `images` (targets in [0, 1], [N, C, H, W]); reconstructions [8, H, W, C]: each at
     its posterior mean; samples [16, H, W, C]: at draws from the prior. For a mixture of Gaussians also
-    component_samples [K, 8, H, W, C]: draws from each component, heaviest first, of 16 components at most.
+    component_samples [K, 8, H, W, C]: draws from each component, heaviest first, of 16 components at most; unless
+    `components` is False.
     """
     generator = torch.Generator().manual_seed(seed)
     x = images[:_ORIGINALS].to(vae.latent_mask)
@@ -48,7 +49,7 @@ def pictures(vae: "VAE", images: Tensor, seed: int) -> dict[str, np.ndarray]:
         "samples": to_uint8(vae.sample(_SAMPLES, generator).mean),
     }
     prior = vae.prior_distribution()
-    if isinstance(prior, GaussianMixture):
+    if components and isinstance(prior, GaussianMixture):
         heaviest = prior.weights.argsort(descending=True, stable=True)[:_COMPONENTS].tolist()
         z = torch.stack([prior.sample_component(k, _PER_COMPONENT, generator) for k in heaviest])  # [K, 8, L]
         shown["component_samples"] = to_uint8(vae.decode(z).mean)

@@ -40,7 +40,10 @@ class Finisher(Protocol):
     """What is made of a lane's best weights, outside training."""
 
     def pictures(self, lane: Lane, state: State, which: str, folder: Path) -> dict[str, str]:
-        """Write grids of the lane's present weights; name → path."""
+        """Draw grids of the lane's present weights; name → path, where the file is once `written` has returned."""
+
+    def written(self) -> None:
+        """Wait until all pictures are on the disk: they are encoded beside the drawing of the next lane's."""
 
     def test(self, lane: Lane, state: State) -> dict[str, float]:
         """Figures of the lane's best weights on the test set."""
@@ -154,7 +157,9 @@ class TrainingLanes:
         raw = group.evaluate(numbers, "weights")
         scored = group.evaluate(numbers, "average") if self._averaged else raw
         each = (time.perf_counter() - started) / len(numbers)
-        return {n: self._settle(group, n, trained[n], raw[n], scored[n], each, replay) for n in numbers}
+        progress = {n: self._settle(group, n, trained[n], raw[n], scored[n], each, replay) for n in numbers}
+        self._finisher.written()
+        return progress
 
     def _settle(
         self,

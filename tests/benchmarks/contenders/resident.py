@@ -1,11 +1,12 @@
 """The best plain loop that one writes by hand: images in memory as bytes, one gather per batch, fused Adam.
 
-Variants: "" as it is; "compile": the model through torch.compile; "graph": a whole step as one CUDA graph. Convolutions
-run channels_last; bf16 is autocast.
+Variants: "" as it is; "compile": the model through torch.compile; "graph": a whole step as one CUDA graph, in which several
+trials are parallel branches. Convolutions run channels_last; bf16 is autocast.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,26 +17,33 @@ from contenders.models import PlainVAE
 
 __all__ = ["make_step", "open_train"]
 
+_STREAMS = 16
+
 
 def open_train(task: Task) -> Train:
     images = resident(task.device)
-    model = PlainVAE(task.model).to(task.device)
-    if task.model == "conv":
-        model = model.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True, capturable=task.variant == "graph")
-    loss_of = torch.compile(model) if task.variant == "compile" else model
-    step = make_step(loss_of, optimizer, images, task.precision)
-    if task.variant == "graph":
-        step = _captured(step, task.device)
+    steps = [_trial(task, images) for _ in range(task.width)]
+    step = _captured(steps, task.device) if task.variant == "graph" else partial(_in_turn, steps)
 
     def epoch(count: int) -> None:
-        for index in torch.randperm(count, device=task.device).split(BATCH):
-            step(index)
+        orders = torch.stack([torch.randperm(count, device=task.device) for _ in steps])
+        for chosen in orders.split(BATCH, dim=1):
+            step(chosen)
 
     def train(count: int) -> Stretch:
         return timed(task.device, lambda: epoch(count))
 
     return train
+
+
+def _trial(task: Task, images: Tensor) -> Callable[[Tensor], Tensor]:
+    """A fresh trial's training step."""
+    model = PlainVAE(task.model).to(task.device)
+    if task.model == "conv":
+        model = model.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True, capturable=task.variant == "graph")
+    loss_of = torch.compile(model) if task.variant == "compile" else model
+    return make_step(loss_of, optimizer, images, task.precision)
 
 
 def make_step(
@@ -56,21 +64,35 @@ def make_step(
     return step
 
 
-def _captured(step: Callable[[Tensor], Tensor], device: str) -> Callable[[Tensor], None]:
-    """The step as one CUDA graph, which reads its index from a tensor that stays."""
-    index = torch.zeros(BATCH, dtype=torch.int64, device=device)
+def _in_turn(steps: Sequence[Callable[[Tensor], Tensor]], chosen: Tensor) -> None:
+    """A step of each trial, on the images at its row of `chosen` [trials, B]."""
+    for step, index in zip(steps, chosen, strict=True):
+        step(index)
+
+
+def _captured(steps: Sequence[Callable[[Tensor], Tensor]], device: str) -> Callable[[Tensor], None]:
+    """The steps as one CUDA graph, each trial a branch on one of a few streams; it reads its indices from a tensor that stays."""
+    chosen = torch.zeros(len(steps), BATCH, dtype=torch.int64, device=device)
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):  # as the documentation of CUDA graphs wants: some steps beside the capture first
         for _ in range(3):
-            step(index)
+            _in_turn(steps, chosen)
     torch.cuda.current_stream().wait_stream(side)
+    branches = [torch.cuda.Stream() for _ in range(min(len(steps), _STREAMS))]
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        step(index)
+        trunk = torch.cuda.current_stream()
+        for branch in branches:
+            branch.wait_stream(trunk)
+        for number, (step, index) in enumerate(zip(steps, chosen, strict=True)):
+            with torch.cuda.stream(branches[number % len(branches)]):
+                step(index)
+        for branch in branches:
+            trunk.wait_stream(branch)
 
-    def replay(chosen: Tensor) -> None:
-        index.copy_(chosen)
+    def replay(new: Tensor) -> None:
+        chosen.copy_(new)
         graph.replay()
 
     return replay

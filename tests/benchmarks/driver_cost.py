@@ -1,0 +1,109 @@
+"""What the driver, the pruner and tracking cost beside an accelerator: 64 lanes with epochs of a second.
+
+    python tests/benchmarks/driver_cost.py [--width 64] [--trials 256] [--epochs 10] [--seconds 1.0] [--json FILE]
+
+The real driver on a journal with TPE and median pruning, the real tracker on an MLflow store, and lanes that wait for a second
+where others train: what is measured is all the time in which no lane is advanced, as a share of the search. Twelve metrics
+per lane and epoch, as VAEs have.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+from table import describe_machine, in_words, markdown, write_json
+
+from sweeps.driver import search
+from sweeps.lanes import Progress
+from sweeps.pruners import PRUNERS
+from sweeps.samplers import SAMPLERS
+from sweeps.space import Parameter, Space
+from sweeps.storage import open_storage, open_study
+from sweeps.studyfile import Budget, Study
+from sweeps.testing import ToyLanes
+from sweeps.tracking import Description, Tracker
+
+
+class WaitingLanes(ToyLanes):
+    """Lanes that take their time for a round, whatever their number, as fused ones do."""
+
+    spent = 0.0
+
+    def advance(self, numbers: Collection[int]) -> list[Progress]:
+        started = time.perf_counter()
+        time.sleep(self.seconds)
+        values = super().advance(numbers)
+        self.spent += time.perf_counter() - started
+        return [replace(each, metrics={f"val/{name}": each.value for name in range(12)}) for each in values]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--trials", type=int, default=256)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    machine = describe_machine("cpu")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        found = searched(options, Path(folder))
+    if options.json:
+        write_json(options.json, {"machine": machine, "task": vars(options), **found})
+    print(f"{options.width} lanes, {options.trials} trials; {in_words(machine)}\n")
+    print(markdown(["what", "value"], [[name, f"{value:.4g}"] for name, value in found.items()], texts=1))
+
+
+class Waiting(BaseModel):
+    """The fixed settings."""
+
+    model_config = ConfigDict(frozen=True)
+    epochs: int
+
+
+def study_of(options: argparse.Namespace) -> Study:
+    return Study(
+        name="waiting",
+        path=Path("waiting.yaml"),
+        text="",
+        question="What does a search cost besides its training?",
+        fixed={"train": Waiting(epochs=options.epochs)},
+        space=Space(tuple(Parameter(name=name, kind="float", low=0.0, high=1.0) for name in ("beta", "rate", "share"))),
+        seed=0,
+        sampler=SAMPLERS["tpe"].settings(),
+        pruner=PRUNERS["median"].settings(startup_trials=8, warmup_epochs=2),
+        budget=Budget(trials=options.trials),
+        confirm=None,
+        compare=None,
+    )
+
+
+def searched(options: argparse.Namespace, folder: Path) -> dict[str, float]:
+    study = study_of(options)
+    optuna_study = open_study(open_storage(None, folder, study.name), study, extend=False)
+    lanes = WaitingLanes(width=options.width, epochs=options.epochs, seconds=options.seconds)
+    tracker = Tracker(None, folder, study.name, lambda trial: Description(params=dict(trial.params), tags={}))
+    tracker.open_study(question=study.question, tags={}, params={}, dataset=None)
+    started = time.perf_counter()
+    search(optuna_study, study, lanes, [tracker])
+    wall = time.perf_counter() - started
+    tracker.close("finished")
+    delivered = time.perf_counter() - started
+    rounds = sum(event.startswith("advance") for event in lanes.events)
+    other = wall - lanes.spent
+    return {
+        "rounds": rounds,
+        "search, s": wall,
+        "driver, pruner and tracking, s": other,
+        "their share": other / wall,
+        "ms a round": 1e3 * other / rounds,
+        "until MLflow had all, s": delivered,
+    }
+
+
+if __name__ == "__main__":
+    main()

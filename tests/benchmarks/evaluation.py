@@ -1,0 +1,121 @@
+"""What evaluation costs: importance-weighted NLL against its matrix products, validation against an epoch of training.
+
+    VAEEXP_DATA=FOLDER python tests/benchmarks/evaluation.py [--device cpu|cuda] [--samples 5000] [--images 100]
+        [--repeats 5] [--json FILE]
+
+The MLP 784–512–512–20 in float32, as evaluation always is. `importance_weighted_nll` with k samples per image on so many
+images, scaled to 10,000; beside it the three products of the decoder on as many codes at a time, into memory that is there
+already. Then an epoch of 50,000 images in training and the validation of 10,000, of one lane on one CPU thread (of 64 fused
+lanes on CUDA), in the arithmetic that a sweep takes. In turn, medians.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from contenders import BATCH, EPOCH
+from contenders.digits import resident
+from contenders.ours import settings_of
+from table import describe_machine, in_words, markdown, usable_cores, write_json
+
+from sweeps.lanes import Trial
+from vaeexp.evaluation.nll import image_rows, importance_weighted_nll
+from vaeexp.training.batches import Source, validation_noise
+from vaeexp.training.group import open_group
+from vaeexp.training.lane import fresh_state, open_lane
+from vaeexp.training.memory import keep_freed_memory
+from vaeexp.training.precision import resolve_precision
+from vaeexp.vae import VAE, build_vae
+
+TEST, VALIDATION = 10_000, 10_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--samples", type=int, default=5_000)
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    machine, device = describe_machine(options.device), torch.device(options.device)
+    keep_freed_memory()
+    images = resident(options.device)
+    vae = build_vae(settings_of("mlp").model, (1, 28, 28), 0).to(device).eval()
+    weighted = partial(
+        importance_weighted_nll, vae, images[: options.images].float(), importance_samples=options.samples, seed=0
+    )
+    codes, scale = options.images * options.samples, TEST / options.images
+    torch.set_num_threads(usable_cores())
+    found = medians(
+        {f"importance-weighted NLL, k = {options.samples:,}": weighted, "its products alone": products(vae, codes)},
+        device, options.repeats,
+    )  # fmt: skip
+    found = {name: seconds * scale for name, seconds in found.items()}
+    torch.set_num_threads(1)
+    found |= medians(training(images, device), device, options.repeats)
+    if options.json:
+        write_json(options.json, {"machine": machine, "task": vars(options), "seconds": found})
+    weighted_s, products_s, epoch_s, validation_s = found.values()
+    rows = [[name, f"{seconds:.3g}", ""] for name, seconds in found.items()]
+    rows[0][2], rows[3][2] = (
+        f"{weighted_s / products_s:.2f} × its products",
+        f"{validation_s / epoch_s:.1%} of the epoch",
+    )
+    print(f"{in_words(machine)}\n\n{markdown(['what', 'seconds', ''], rows, texts=1)}")
+
+
+def products(vae: VAE, codes: int) -> Callable[[], None]:
+    """The decoder's products on so many codes, as many at a time as the evaluation takes."""
+    rows, layers = image_rows(vae), [layer.weight.detach() for layer in vae.decoder if hasattr(layer, "weight")]
+    inputs = [torch.randn(rows, weight.shape[1], device=weight.device) for weight in layers]
+    outputs = [torch.empty(rows, weight.shape[0], device=weight.device) for weight in layers]
+
+    def run() -> None:
+        for _ in range(codes // rows):
+            for x, weight, out in zip(inputs, layers, outputs, strict=True):
+                torch.mm(x, weight.T, out=out)
+
+    return run
+
+
+def training(images: torch.Tensor, device: torch.device) -> dict[str, Callable[[], object]]:
+    """An epoch of training and one of validation, each of all lanes."""
+    fused = device.type == "cuda"
+    source = Source(train=images[:EPOCH], validation=images[:VALIDATION].float(), binarisation="static", noise_seed=0)
+    settings = settings_of("mlp")
+    group = open_group(
+        "stacked" if fused else "compiled", source, resolve_precision("auto", device),
+        partial(validation_noise, source), settings.model, {}, batch_size=BATCH, averaged=False,
+    )  # fmt: skip
+    for number in range(64 if fused else 1):
+        lane, vae = open_lane(Trial(number=number, params={}, seed=number), settings, source.image_shape, EPOCH)
+        group.add(lane, vae, fresh_state(lane, vae, averaged=False))
+    numbers = list(group.lanes)
+    return {
+        "an epoch of training": lambda: group.train_epoch(numbers),
+        "its validation": lambda: group.evaluate(numbers, "weights"),
+    }
+
+
+def medians(work: dict[str, Callable[[], object]], device: torch.device, repeats: int) -> dict[str, float]:
+    """Seconds of each, in turn, after one that is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in work}
+    for number in range(repeats + 1):
+        for name, run in work.items():
+            started = time.perf_counter()
+            with torch.no_grad() if "products" in name else torch.enable_grad():
+                run()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if number:
+                seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(found) for name, found in seconds.items()}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""One epoch of fused lanes under a profiler: host synchronisation, the share of time the device is busy, the cost of a refill.
+
+    VAEEXP_DATA=FOLDER python tests/benchmarks/gpu_profile.py [--device cuda|cpu] [--model mlp|conv] [--width 64]
+        [--precision bf16] [--images 12800] [--json FILE]
+
+- synchronisations: calls between the first and the last step of an epoch in which the host waits for the device. On CUDA
+  the steps also run once with `torch.cuda.set_sync_debug_mode("error")`, which raises at any of them.
+- busy: the union of the intervals in which a kernel or a copy ran, over the wall time of the epoch, both by the profiler.
+- refill: a lane is taken out and a fresh one put in; its time over that of an epoch of 50,000 images of all lanes.
+On a CPU there is only the refill.
+"""
+
+import argparse
+import time
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+import torch
+from contenders import BATCH, EPOCH
+from contenders.digits import resident
+from contenders.ours import settings_of
+from table import describe_machine, in_words, markdown, write_json
+from torch.profiler import ProfilerActivity, profile
+
+from sweeps.lanes import Trial
+from vaeexp.training.batches import Source, validation_noise
+from vaeexp.training.group import Group, open_group
+from vaeexp.training.lane import fresh_state, open_lane
+
+WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--model", choices=("mlp", "conv"), default="mlp")
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--precision", choices=("float32", "bf16"), default="bf16")
+    parser.add_argument("--images", type=int, default=100 * BATCH)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    machine = describe_machine(options.device)
+    group, source = opened(options)
+    epoch(group, options.device)
+    seconds = min(epoch(group, options.device) for _ in range(3))
+    refill = min(refilled(group, source, options) for _ in range(3))
+    epoch(group, options.device)  # the first after a refill may set things up again
+    found = {"epoch_s": seconds, "refill_s": refill, "refill_share": refill / (seconds * EPOCH / options.images)}
+    if options.device == "cuda":
+        found |= profiled(group)
+    if options.json:
+        write_json(options.json, {"machine": machine, "task": vars(options), **found})
+    print(f"{options.model}, {options.width} lanes, {options.precision}; {in_words(machine)}\n")
+    print(markdown(["what", "value"], [[name, f"{value:.4g}"] for name, value in found.items()], texts=1))
+
+
+def opened(options: argparse.Namespace) -> tuple[Group, Source]:
+    images = resident(options.device)[: options.images]
+    source = Source(train=images, validation=images[:1].float(), binarisation="static", noise_seed=0)
+    settings = settings_of(options.model)
+    kind = "stacked" if options.device == "cuda" else "loop"
+    group = open_group(
+        kind, source, options.precision, partial(validation_noise, source), settings.model, {},
+        batch_size=BATCH, averaged=False,
+    )  # fmt: skip
+    for number in range(options.width):
+        admit(group, source, options, number)
+    return group, source
+
+
+def admit(group: Group, source: Source, options: argparse.Namespace, number: int) -> None:
+    trial, settings = Trial(number=number, params={}, seed=number), settings_of(options.model)
+    lane, vae = open_lane(trial, settings, source.image_shape, len(source.train))
+    group.add(lane, vae, fresh_state(lane, vae, averaged=False))
+
+
+def epoch(group: Group, device: str) -> float:
+    """Train one; its seconds."""
+    wait(device)
+    started = time.perf_counter()
+    group.train_epoch(list(group.lanes))
+    wait(device)
+    for lane in group.lanes.values():
+        lane.epoch += 1
+    return time.perf_counter() - started
+
+
+def refilled(group: Group, source: Source, options: argparse.Namespace) -> float:
+    """Seconds of a lane's end and of another's start, drawing its initial weights included."""
+    first = next(iter(group.lanes))
+    started = time.perf_counter()
+    group.remove(first)
+    admit(group, source, options, max(group.lanes, default=first) + 1)
+    wait(options.device)
+    return time.perf_counter() - started
+
+
+def profiled(group: Group) -> dict[str, float]:
+    torch.cuda.set_sync_debug_mode("warn")
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+        seconds = epoch(group, "cuda")
+    torch.cuda.set_sync_debug_mode("default")
+    events = seen.events()
+    steps = [event.time_range for event in events if event.name == "cudaGraphLaunch"]
+    inside = (min(s.start for s in steps), max(s.end for s in steps)) if steps else (float("-inf"), float("inf"))
+    waits = [e for e in events if e.name in WAITS and inside[0] < e.time_range.start < inside[1]]
+    on_device = [
+        (e.time_range.start, e.time_range.end) for e in events if e.device_type == torch.autograd.DeviceType.CUDA
+    ]
+    return {"synchronisations": len(waits), "graph_launches": len(steps), "busy": union(on_device) / (seconds * 1e6)}
+
+
+def union(intervals: Iterable[tuple[float, float]]) -> float:
+    """Length of the union of intervals."""
+    total, end = 0.0, float("-inf")
+    for start, stop in sorted(intervals):
+        total += max(0.0, stop - max(start, end))
+        end = max(end, stop)
+    return total
+
+
+def wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    main()
