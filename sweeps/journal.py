@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from sweeps.errors import UserError
 
-__all__ = ["journal_path", "lock_holder", "make_folder", "open_journal", "study_lock"]
+__all__ = ["journal_path", "lock_holder", "make_folder", "open_journal", "study_lock", "together"]
 
 _LOCK_SECONDS = 1.0
 
@@ -32,11 +33,52 @@ def journal_path(runs: Path, study: str) -> Path:
 def open_journal(path: Path) -> BaseStorage:
     """Open a journal file, or start one; the folder must exist. Raises `UserError` where it cannot be read."""
     try:
-        return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path), grace_period=10)))
+        return JournalStorage(_Journal(str(path), lock_obj=JournalFileOpenLock(str(path), grace_period=10)))
     except OSError as error:
         raise UserError(str(path), f"cannot be opened: {error.strerror}.") from error
     except (ValueError, KeyError, AssertionError) as error:
         raise UserError(str(path), f"is not an Optuna journal ({error}); move it away to start anew.") from error
+
+
+class _Journal(JournalFileBackend):
+    """A journal file whose writes can be held back (`together`)."""
+
+    held: list[dict[str, Any]] | None = None
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        if self.held is None:
+            super().append_logs(logs)
+        else:
+            self.held += logs
+
+
+@contextmanager
+def together(storage: BaseStorage) -> Iterator[None]:
+    """What is written within becomes durable at the end, in the same order, in one write where the storage is a journal.
+
+    Each write of its own costs a lock and a sync, milliseconds; a round of 64 lanes has over a hundred. Killed in the middle
+    of the one, a journal ends after some of its records, as it would between the many.
+    """
+    backend = getattr(storage, "_backend", None)
+    if not isinstance(backend, _Journal):
+        yield
+        return
+    backend.held = []
+    try:
+        yield
+    finally:
+        held, backend.held = backend.held, None
+        if held:
+            backend.append_logs(held)
+            _read(storage)
+
+
+def _read(storage: JournalStorage) -> None:
+    """Take in what was written. Of a trial that somebody else has finished meanwhile nothing counts; one error for each record."""
+    while True:
+        with suppress(UpdateFinishedTrialError), storage._thread_lock:
+            storage._sync_with_backend()
+            return
 
 
 def make_folder(folder: Path) -> None:

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial
 from sweeps.atomic import Draft, commit, judge, write_notes
 from sweeps.budget import best_trial, reported_epochs
 from sweeps.errors import UserError
+from sweeps.journal import together
 from sweeps.lanes import Failure, Lanes, Outcome, Progress, Trial, TrialResult
 from sweeps.observer import Observer, Snapshot
 from sweeps.outcome import STATE_NAMES, STATES, as_running, checked, decided_outcome, has_done, is_ours, last_progress
@@ -196,21 +197,26 @@ class Rounds:
     def _advance(self) -> None:
         """Train the lanes that have not done their epoch of this round (after a kill, some have) and record it."""
         behind = [trial.number for trial in self._in_lanes() if not has_done(trial, self.round)]
-        for progress in self.lanes.advance(behind) if behind else []:
-            self._record(self.held[progress.number], checked(progress))
+        done = [(self.held[each.number], checked(each)) for each in self.lanes.advance(behind)] if behind else []
+        with together(self.study._storage):
+            recorded = [pair for pair in done if self._record(*pair)]
+        for held, progress in recorded:
+            for observer in self.observers:
+                observer.epoch_finished(held.trial, progress)
 
-    def _record(self, held: _Held, progress: Progress) -> None:
+    def _record(self, held: _Held, progress: Progress) -> bool:
+        """Write an epoch; whether there was one to write."""
         if progress.failure or progress.finished:
             failure = asdict(progress.failure) if progress.failure else None
             held.write("closing", {"round": self.round, "epoch": progress.epoch, "failure": failure})
         if progress.failure:
-            return
+            return False
         metrics = {name: value for name, value in progress.metrics.items() if math.isfinite(value)}
         held.write(f"metrics/{progress.epoch}", metrics)
         with suppress(UpdateFinishedTrialError):
             held.record.report(progress.value, progress.epoch)
-            for observer in self.observers:
-                observer.epoch_finished(held.trial, progress)
+            return True
+        return False
 
     # -- deciding and ending --
 
@@ -225,8 +231,9 @@ class Rounds:
     def _end(self, decided: dict[str, Any]) -> None:
         write_notes(self.study, decided["notes"])
         ending = [(self.held[t.number], outcome) for t in self._in_lanes() if (outcome := decided_outcome(t, decided))]
-        for held, outcome in ending:
-            held.write("ending", asdict(outcome))
+        with together(self.study._storage):
+            for held, outcome in ending:
+                held.write("ending", asdict(outcome))
         for held, outcome in ending:
             self._end_one(held, outcome)
 
@@ -234,8 +241,9 @@ class Rounds:
         number = held.trial.number
         if number in self.held:
             result = self.lanes.release(number, outcome)
-            held.write("folder", result.folder)
-            held.write("result", dict(result.metrics))
+            with together(self.study._storage):
+                held.write("folder", result.folder)
+                held.write("result", dict(result.metrics))
         else:  # a process that was killed before it could tell has released it
             attrs = held.record.user_attrs
             result = TrialResult(number=number, metrics=attrs["result"], folder=attrs["folder"])

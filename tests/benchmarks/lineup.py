@@ -50,10 +50,12 @@ def lineup(model: str, device: str, cores: int, among: Collection[str], families
         Entry(name=f"plain loop, resident, {p}", family="resident", task=replace(alone, precision=p)) for p in among
     ]
     compiled = replace(alone, precision=fastest, variant="compile")
-    entries.append(Entry(name=f"the same, torch.compile, {fastest}", family="compile", task=compiled))
+    entries.append(Entry(name=f"plain loop, torch.compile, {fastest}", family="compile", task=compiled))
     if device == "cuda":
         entries += [
-            Entry(name=f"the same, CUDA graph, {p}", family="graphs", task=replace(alone, precision=p, variant="graph"))
+            Entry(
+                name=f"plain loop, CUDA graph, {p}", family="graphs", task=replace(alone, precision=p, variant="graph")
+            )
             for p in among
         ]
         # The other way to fuse: what grouped convolutions and batched products are measured against.

@@ -209,12 +209,14 @@ def test_a_round_that_was_cut_off_is_finished_before_the_next_begins():
     study = toy_study(trials=2, pruner="successive_halving", pruner_options={"factor": 2})
     journal = MemoryJournal()
 
-    class Bomb(Watcher):
-        def epoch_finished(self, trial, progress):
+    def after_the_first_report():
+        if any("intermediate_value" in log for log in journal.logs):
             raise Killed
 
+    journal.before = after_the_first_report
     with pytest.raises(Killed):
-        search(in_memory(study, journal), study, ToyLanes(), [Bomb()], clock=SimulatedClock())
+        search(in_memory(study, journal), study, ToyLanes(), [], clock=SimulatedClock())
+    journal.before = lambda: None
     assert [len(trial.intermediate_values) for trial in in_memory(study, journal).trials] == [1, 0]
     lanes = ToyLanes()
     search(in_memory(study, journal), study, lanes, [], clock=SimulatedClock())

@@ -9,12 +9,14 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
 from test_resume import PATHS, continued, killed_process
 from toy_study import Fixed, X, in_memory, table, toy_study
 
 from sweeps.driver import search
 from sweeps.errors import UserError
+from sweeps.journal import open_journal, together
 from sweeps.storage import lock_holder, open_storage, open_study, study_lock, study_names, told_plainly
 from sweeps.testing import ToyLanes
 
@@ -339,3 +341,52 @@ def test_a_database_that_goes_away_ends_the_study_in_one_line_and_the_study_goes
     undisturbed = in_memory(study)
     search(undisturbed, study, ToyLanes(width=2, epochs=3), [])
     assert table(train()) == table(undisturbed)
+
+
+def test_writes_held_together_are_durable_at_the_end_in_their_order(tmp_path, monkeypatch):
+    path = tmp_path / "one.log"
+    storage = open_journal(path)
+    study = optuna.create_study(storage=storage)
+    trial = study.ask()
+    syncs = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: syncs.append(descriptor))
+    with together(storage):
+        for number in range(3):
+            trial.set_user_attr("number", number)
+        trial.report(0.5, 1)
+        assert len(syncs) == 0
+    assert len(syncs) == 1
+    for seen in (study, optuna.load_study(study_name=study.study_name, storage=open_journal(path))):
+        (found,) = seen.trials
+        assert found.user_attrs["number"] == 2
+        assert found.intermediate_values == {1: 0.5}
+
+
+def test_writes_held_together_of_a_trial_that_another_has_finished_are_left(tmp_path):
+    path = tmp_path / "one.log"
+    storage = open_journal(path)
+    study = optuna.create_study(storage=storage)
+    mine, other = study.ask(), study.ask()
+    elsewhere = optuna.load_study(study_name=study.study_name, storage=open_journal(path))
+    with together(storage):
+        mine.report(0.5, 1)
+        elsewhere.tell(mine.number, 2.0)
+        other.report(0.7, 1)
+    assert study.trials[0].value == 2.0
+    stored = optuna.load_study(study_name=study.study_name, storage=open_journal(path))
+    assert [trial.intermediate_values for trial in stored.trials] == [{}, {1: 0.7}]
+
+
+def test_what_an_interrupt_cuts_off_is_kept(tmp_path):
+    storage = open_journal(tmp_path / "one.log")
+    study = optuna.create_study(storage=storage)
+    trial = study.ask()
+
+    def interrupted():
+        with together(storage):
+            trial.report(0.5, 1)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert study.trials[0].intermediate_values == {1: 0.5}
