@@ -141,7 +141,7 @@ def draw(path: Path, found: dict[str, Values], options: argparse.Namespace) -> N
     axis.margins(x=0.14)
     axis.set_xlabel(f"validation −ELBO after {options.epochs} epochs of {options.images:,} images (nats)", fontsize=9)
     axis.set_title(
-        f"Arithmetic changes less than the seed does: {options.seeds} seeds each, line at their mean",
+        f"The same settings in each arithmetic: {options.seeds} seeds, line at their mean",
         loc="left", fontsize=10, fontweight="bold",
     )  # fmt: skip
     axis.spines[["top", "right"]].set_visible(False)
