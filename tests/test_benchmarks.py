@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
-CACHE = Path(tempfile.mkdtemp(prefix="vaeexp-benchmarks-"))
+CACHE = tempfile.TemporaryDirectory(prefix="vaeexp-benchmarks-", ignore_cleanup_errors=True)
 sys.path.append(str(BENCHMARKS))
 
 from contenders import Task  # noqa: E402
@@ -32,7 +32,7 @@ def run(*command: str) -> subprocess.CompletedProcess:
     """On one core, where there are fewer contenders; without the files of MNIST."""
     environment = child_environment()
     environment.pop("VAEEXP_DATA", None)
-    environment["VAEEXP_CACHE"] = str(CACHE)
+    environment["VAEEXP_CACHE"] = CACHE.name
     return subprocess.run(
         [sys.executable, *command],
         env=environment,

@@ -66,9 +66,10 @@ def resolve_execution(
     if group == "auto":
         group = _group_of(device.type, settings, dataset, trials, processes=cores)
     if group == "compiled" and device.type != "cpu":
-        raise UserError(
-            "--group", f"'compiled' is for the CPU, and this study would run on {device.type}. Leave it out."
-        )
+        if asked.get("group") == "compiled":
+            problem = f"'compiled' is for the CPU, and this study would run on {device.type}. Leave it out."
+            raise UserError("--group", problem)
+        group = "stacked"  # what was recorded on a CPU
     width = wanted.width
     if width is None and device.type == "cpu":
         width = 2

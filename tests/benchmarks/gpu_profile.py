@@ -3,8 +3,8 @@
     VAEEXP_DATA=FOLDER python tests/benchmarks/gpu_profile.py [--device cuda|cpu] [--model mlp|conv] [--width 64]
         [--precision bf16] [--images 12800] [--json FILE]
 
-- synchronisations: calls between the first and the last step of an epoch in which the host waits for the device. On CUDA
-  the steps also run once with `torch.cuda.set_sync_debug_mode("error")`, which raises at any of them.
+- synchronisations: calls between the first and the last step of an epoch in which the host waits for the device. PyTorch
+  warns of each that it makes itself (`torch.cuda.set_sync_debug_mode("warn")`), with its place.
 - busy: the union of the intervals in which a kernel or a copy ran, over the wall time of the epoch, both by the profiler.
 - refill: a lane is taken out and a fresh one put in; its time over that of an epoch of 50,000 images of all lanes.
 On a CPU there is only the refill.

@@ -151,3 +151,5 @@ def test_compiled_is_for_the_cpu(monkeypatch):
     monkeypatch.setattr("vaeexp.training.precision.resolve_device", lambda name: torch.device("mps"))
     with pytest.raises(UserError, match="'compiled' is for the CPU"):
         resolve_execution({"group": "compiled"}, {}, None, BASE, {}, 1)
+    elsewhere = resolve_execution({}, {"group": "compiled", "width": 1, "processes": 1}, None, BASE, {}, 1)
+    assert elsewhere.group == "stacked"
