@@ -1,7 +1,11 @@
 """One child process with lanes in it: the parent's handle, and the loop that answers in the child.
 
-The parent writes commands to a pipe, the child answers each with one reply. A child ignores Ctrl-C, which reaches the
-whole process group (the parent decides what it means), and never outlives its parent, whatever it is doing.
+The parent writes commands to a pipe, the child answers each with a reply, `advance` with one for each part. A child ignores
+Ctrl-C, which reaches the whole process group (the parent decides what it means), and never outlives its parent, whatever it
+is doing.
+
+After `preload`, on Linux, children are forks of a process that has done nothing but import what they need (multiprocessing's
+fork server): it takes the seconds and the memory of that once. Elsewhere each starts afresh.
 """
 
 import contextlib
@@ -12,19 +16,39 @@ import multiprocessing.resource_tracker
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
 from sweeps.errors import UserError, full_disk
 from sweeps.lanes import Failure, Lanes, Progress, Trial
 
-__all__ = ["Child", "Lost"]
+if sys.platform == "linux":
+    from multiprocessing import forkserver
 
+__all__ = ["Child", "Lost", "preload"]
+
+_method = "spawn"
+# Libraries that start their threads when they are imported start none; lanes choose their own number.
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 _log = logging.getLogger(__name__)
+
+
+def preload(module: str) -> None:
+    """Begin to import what children will need, beside what this process does. The first call counts."""
+    global _method
+    if sys.platform != "linux":
+        return
+    multiprocessing.set_forkserver_preload([module])
+    # Its socket lies in the temporary folder, whose path may be too long for one.
+    with contextlib.suppress(OSError), _environment(_ENVIRONMENT), _interrupts_blocked():
+        forkserver.ensure_running()
+        _method = "forkserver"
 
 
 class Lost(Exception):
@@ -42,36 +66,35 @@ class Child:
     False from a command until what it did is known to the driver: an idle child may write checkpoints.
     """
 
-    def __init__(
-        self, name: str, factory: Callable[..., Lanes], arguments: Mapping[str, Any], environment: Mapping[str, str]
-    ) -> None:
-        self.name, self.environment = name, environment
+    def __init__(self, name: str, factory: Callable[..., Lanes], arguments: Mapping[str, Any]) -> None:
+        self.name = name
         self.recipe = pickle.dumps((factory, dict(arguments)))
         self.process: multiprocessing.process.BaseProcess | None = None
         self.trials: dict[int, Trial] = {}
         self.width = 0
         self.losses = 0
-        self.idle = False
+        self.idle = self.busy = False
 
     def start(self) -> None:
         """Start a process; its first reply (`receive`) says that the lanes are built."""
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context(_method)
         self.connection, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self.recipe), name=self.name, daemon=True)
-        with _environment(self.environment), _interrupts_blocked():
+        process = context.Process(
+            target=_serve, args=(theirs, self.recipe, dict(os.environ)), name=self.name, daemon=True
+        )
+        with _environment(_ENVIRONMENT), _interrupts_blocked():
             process.start()
             self.process = process
         theirs.close()
-        self._command = "start"
 
     def send(self, command: str, *given: Any) -> None:
         """Call a method of the lanes; `receive` has the answer."""
-        self.idle, self._command = False, command
+        self.idle = False
         with contextlib.suppress(OSError):  # of a dead child; `receive` tells
             self.connection.send((command, given))
 
     def receive(self) -> Any:
-        """The answer, once it is there. Raises Lost, or the child's UserError."""
+        """The answer, once it is there, or a part of it: then `busy`. Raises Lost, or the child's UserError."""
         wait(self.handles())
         try:
             if not self.connection.poll():
@@ -85,7 +108,8 @@ class Child:
             last_line, text = reply.value
             raise Lost(Failure(kind="error", message=last_line), text)
         self.width = reply.width
-        self.idle = self._command != "advance"  # the driver has yet to see that epoch
+        self.busy = reply.status == "part"
+        self.idle = not self.busy  # all parts are reported by now
         return reply.value
 
     def restore(self) -> None:
@@ -98,11 +122,11 @@ class Child:
         self.send("catch_up")
         self.receive()
 
-    def report(self, done: Mapping[int, Progress]) -> None:
-        """The driver is about to see these epochs; from here on they count as reported, but for those that failed."""
-        for number in [number for number in self.trials if number in done and not done[number].failure]:
-            self.trials[number] = dataclasses.replace(self.trials[number], epoch=done[number].epoch)
-        self.idle = True
+    def report(self, done: Iterable[Progress]) -> None:
+        """The driver has seen these epochs; from here on they count as reported, but for those that failed."""
+        for progress in done:
+            if not progress.failure:
+                self.trials[progress.number] = dataclasses.replace(self.trials[progress.number], epoch=progress.epoch)
 
     def handles(self) -> tuple[Connection, int]:
         """What `multiprocessing.connection.wait` waits for: an answer, or the end of the process."""
@@ -135,13 +159,19 @@ class Child:
 
 class _Reply(NamedTuple):
     status: str
-    """`done`, `user_error` (value: place and problem) or `error` (value: last line and whole text of the traceback)."""
+    """`done`, `part` (more will come), `user_error` (value: place and problem) or `error` (value: last line and whole text of
+    the traceback)."""
     value: Any
     width: int = 0
 
 
-def _serve(connection: Connection, recipe: bytes) -> None:
-    """The child's main function: build the lanes, then answer commands until `close` or the end of the parent."""
+def _serve(connection: Connection, recipe: bytes, environment: Mapping[str, str]) -> None:
+    """The child's main function: build the lanes, then answer commands until `close` or the end of the parent.
+
+    `environment` is the parent's of now; a fork has that of the time when its server started.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -159,10 +189,16 @@ def _serve(connection: Connection, recipe: bytes) -> None:
             command, given = connection.recv()
         except EOFError:
             return
-        method = getattr(lanes, command)
-        connection.send_bytes(_answer(lambda: method(*given), lambda: lanes.width))  # noqa: B023
+        method = partial(_advance, connection, lanes) if command == "advance" else getattr(lanes, command)
+        connection.send_bytes(_answer(partial(method, *given), lambda: lanes.width))
         if command == "close":
             return
+
+
+def _advance(connection: Connection, lanes: Lanes, numbers: list[int]) -> None:
+    """Hand over the epochs as they are done."""
+    for done in lanes.advance(numbers):
+        connection.send_bytes(pickle.dumps(_Reply("part", done, lanes.width)))
 
 
 def _answer(work: Callable[[], Any], width: Callable[[], int]) -> bytes:
@@ -181,11 +217,15 @@ def _answer(work: Callable[[], Any], width: Callable[[], int]) -> bytes:
 def _end_with_parent() -> None:
     """Exit when the parent is gone, even in the midst of an epoch.
 
-    The sentinel tells at once; the parent's process id is looked at too, since a process that the parent has forked may
-    still hold the other end of the sentinel.
+    The sentinel tells at once; the parent itself is looked at, too, since a process that the parent has forked may still
+    hold the other end of the sentinel.
     """
     parent = multiprocessing.parent_process()
-    while not wait([parent.sentinel], timeout=1.0) and os.getppid() == parent.pid:
+    signs, own = [parent.sentinel], os.getppid()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # of a kernel before 5.3
+            signs.append(os.pidfd_open(parent.pid))
+    while not wait(signs, timeout=1.0) and os.getppid() == own:
         pass
     os._exit(1)
 

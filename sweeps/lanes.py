@@ -1,11 +1,11 @@
 """Where the driver and a workload meet: trials go into lanes, progress comes out, round by round."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-__all__ = ["Failure", "Lanes", "Outcome", "Progress", "Trial", "TrialResult", "named_run", "run_name"]
+__all__ = ["Failure", "Lanes", "Outcome", "Progress", "Trial", "TrialResult", "advance_all", "named_run", "run_name"]
 
 FailureKind = Literal["diverged", "out_of_memory", "crashed", "error"]
 State = Literal["complete", "pruned", "failed"]
@@ -109,11 +109,17 @@ class Lanes(Protocol):
     def catch_up(self) -> None:
         """Train every lane that is behind its trial's reported epoch up to it, without reporting."""
 
-    def advance(self, numbers: Collection[int]) -> list[Progress]:
-        """Train these trials one epoch; the other lanes keep their state. In the order of `numbers`."""
+    def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
+        """Train these trials one epoch; the other lanes keep their state. Those that are done at once, as soon as they are."""
 
     def release(self, number: int, outcome: Outcome) -> TrialResult:
         """Free the lane of a trial that ended (in any state) and hand back what it made."""
 
     def close(self) -> None:
         """Give everything back. Trials still held go on from their checkpoints, whenever they are admitted again."""
+
+
+def advance_all(lanes: Lanes, numbers: Collection[int]) -> list[Progress]:
+    """Train these trials one epoch and wait for all, in the order of `numbers`."""
+    done = {progress.number: progress for together in lanes.advance(numbers) for progress in together}
+    return [done[number] for number in numbers]

@@ -195,14 +195,14 @@ class Rounds:
     # -- training and reporting --
 
     def _advance(self) -> None:
-        """Train the lanes that have not done their epoch of this round (after a kill, some have) and record it."""
+        """Train the lanes that have not done their epoch of this round (after a kill, some have); record each as it comes."""
         behind = [trial.number for trial in self._in_lanes() if not has_done(trial, self.round)]
-        done = [(self.held[each.number], checked(each)) for each in self.lanes.advance(behind)] if behind else []
-        with together(self.study._storage):
-            recorded = [pair for pair in done if self._record(*pair)]
-        for held, progress in recorded:
-            for observer in self.observers:
-                observer.epoch_finished(held.trial, progress)
+        for done in self.lanes.advance(behind) if behind else ():
+            with together(self.study._storage):
+                recorded = [pair for pair in ((self.held[p.number], checked(p)) for p in done) if self._record(*pair)]
+            for held, progress in recorded:
+                for observer in self.observers:
+                    observer.epoch_finished(held.trial, progress)
 
     def _record(self, held: _Held, progress: Progress) -> bool:
         """Write an epoch; whether there was one to write."""

@@ -4,11 +4,11 @@ implementation of `sweeps.lanes.Lanes` must pass.
 
 import hashlib
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sweeps.lanes import Failure, Lanes, Outcome, Progress, Trial, TrialResult
+from sweeps.lanes import Failure, Lanes, Outcome, Progress, Trial, TrialResult, advance_all
 
 __all__ = ["SimulatedClock", "ToyLanes", "check_lanes", "toy_curve"]
 
@@ -96,11 +96,12 @@ class ToyLanes:
             while lane.epoch < lane.trial.epoch:
                 self._train(lane)
 
-    def advance(self, numbers: Collection[int]) -> list[Progress]:
+    def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
         self._log(f"advance {' '.join(map(str, numbers))}")
         if self.clock is not None:
             self.clock.now += self.seconds
-        return [self._advance(self._lanes[number]) for number in numbers]
+        for number in numbers:
+            yield [self._advance(self._lanes[number])]
 
     def _advance(self, lane: _ToyLane) -> Progress:
         number = lane.trial.number
@@ -190,7 +191,7 @@ def _check_alone(make_lanes: Callable[[], Lanes], trials: Sequence[Trial], epoch
         lanes.admit(trial)
         curve = []
         for epoch in range(1, epochs + 1):
-            (progress,) = lanes.advance([trial.number])
+            (progress,) = advance_all(lanes, [trial.number])
             assert (progress.number, progress.epoch) == (trial.number, epoch), f"epoch {epoch}: got {progress}"
             assert progress.failure is None, f"trial {trial.number} failed: {progress.failure}"
             assert math.isfinite(progress.value), f"the value is {progress.value} without a failure"
@@ -208,7 +209,7 @@ def _check_side_by_side(make_lanes: Any, trials: Sequence[Trial], expected: list
         lanes.admit(trial)
     for epoch in range(len(expected[0]) - 1):
         order = [trial.number for trial in trials[:2]][:: -1 if epoch % 2 else 1]
-        progresses = lanes.advance(order)
+        progresses = advance_all(lanes, order)
         assert [p.number for p in progresses] == order, "progress does not come in the order of `numbers`"
         for progress in progresses:
             index = progress.number - trials[0].number
@@ -221,11 +222,11 @@ def _check_waiting(make_lanes: Any, trials: Sequence[Trial], expected: list[list
     lanes = make_lanes()
     for trial in trials[:2]:
         lanes.admit(trial)
-    lanes.advance([trials[0].number])
+    advance_all(lanes, [trials[0].number])
     for epoch in range(2):
-        (progress,) = lanes.advance([trials[1].number])
+        (progress,) = advance_all(lanes, [trials[1].number])
         same(progress.value, expected[1][epoch], "advanced beside a lane that waits")
-    (progress,) = lanes.advance([trials[0].number])
+    (progress,) = advance_all(lanes, [trials[0].number])
     assert progress.epoch == 2, f"a lane that waited is at epoch {progress.epoch}, not 2"
     same(progress.value, expected[0][1], "after waiting")
     lanes.close()
@@ -236,10 +237,10 @@ def _check_refill(make_lanes: Any, trials: Sequence[Trial], expected: list[list[
     lanes = make_lanes()
     for trial in trials[:2]:
         lanes.admit(trial)
-    lanes.advance([trials[0].number, trials[1].number])
+    advance_all(lanes, [trials[0].number, trials[1].number])
     lanes.release(trials[0].number, Outcome(state="pruned", epoch=1, value=expected[0][0]))
     lanes.admit(trials[2])
-    old, new = lanes.advance([trials[1].number, trials[2].number])
+    old, new = advance_all(lanes, [trials[1].number, trials[2].number])
     assert (old.epoch, new.epoch) == (2, 1), f"epochs after a refill: {old.epoch}, {new.epoch}"
     same(old.value, expected[1][1], "beside a refilled lane")
     same(new.value, expected[2][0], "in a refilled lane")
@@ -253,16 +254,16 @@ def _check_continue(make_lanes: Any, trials: Sequence[Trial], expected: list[lis
     for trial in trials[:2]:
         first.admit(trial)
     for _ in range(reported):
-        first.advance([trial.number for trial in trials[:2]])
+        advance_all(first, [trial.number for trial in trials[:2]])
     first.close()
     second = make_lanes()
     for trial, epoch in zip(trials[:2], (reported, reported - 1), strict=True):
         second.admit(Trial(number=trial.number, params=trial.params, seed=trial.seed, epoch=epoch))
     second.catch_up()
-    (progress,) = second.advance([trials[1].number])
+    (progress,) = advance_all(second, [trials[1].number])
     assert progress.epoch == reported, f"continued after epoch {reported - 1}, got epoch {progress.epoch}"
     same(progress.value, expected[1][reported - 1], "continued behind its checkpoint")
-    first_one, second_one = second.advance([trial.number for trial in trials[:2]])
+    first_one, second_one = advance_all(second, [trial.number for trial in trials[:2]])
     same(first_one.value, expected[0][reported], "continued")
     same(second_one.value, expected[1][reported], "continued one epoch later")
     for trial in trials[:2]:

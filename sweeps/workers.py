@@ -7,7 +7,7 @@ and the study goes on.
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -31,8 +31,8 @@ class WorkerLanes:
     """Lanes over `len(arguments)` spawned processes; number i serves `factory(**arguments[i])`.
 
     `factory` is a function of a module, and everything in `arguments` can be pickled. `names` (of the processes, used in
-    messages) default to `worker-0` …; `environment` is in a child's environment before it imports anything, which is
-    what `OMP_NUM_THREADS` needs. Waits until every child is ready.
+    messages) default to `worker-0` …. Libraries have one thread each in a child until its lanes ask for more. Waits until
+    every child is ready.
 
     A trial that is given up comes out of `advance` with a failure: `out_of_memory` (SIGKILL ended its process three
     times), `crashed` (it died in another way) or `error` (the lanes raised in `admit`, `catch_up` or `advance`).
@@ -48,12 +48,9 @@ class WorkerLanes:
         arguments: Sequence[Mapping[str, Any]],
         *,
         names: Sequence[str] | None = None,
-        environment: Mapping[str, str] | None = None,
     ) -> None:
         names = names or [f"worker-{index}" for index in range(len(arguments))]
-        self._children = [
-            Child(name, factory, given, environment or {}) for name, given in zip(names, arguments, strict=True)
-        ]
+        self._children = [Child(name, factory, given) for name, given in zip(names, arguments, strict=True)]
         self._given_up: dict[int, Progress] = {}
         try:
             for child in self._children:
@@ -88,17 +85,18 @@ class WorkerLanes:
         """Train every lane that is behind its trial's reported epoch up to it, in all children at once."""
         self._exchange({child: ("catch_up", ()) for child in self._children if child.trials})
 
-    def advance(self, numbers: Collection[int]) -> list[Progress]:
-        """Train these trials one epoch, in all children at once. In the order of `numbers`."""
+    def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
+        """Train these trials one epoch, in all children at once. Those that are done at once, as soon as they are."""
         commands: dict[Child, _Command] = {}
         for child in self._children:
             if mine := [number for number in numbers if number in child.trials]:
                 commands[child] = ("advance", (mine,))
-        answers = self._exchange(commands).values()
-        done = {progress.number: progress for answer in answers for progress in answer or ()}
-        for child in commands:
-            child.report(done)
-        return [self._given_up[number] if number in self._given_up else done[number] for number in numbers]
+        for child, done in self._answers(commands):
+            if done:
+                yield done
+                child.report(done)
+        if given_up := [self._given_up[number] for number in numbers if number in self._given_up]:
+            yield given_up
 
     def release(self, number: int, outcome: Outcome) -> TrialResult:
         """Free the lane of a trial that ended. Of one that was given up, the result is empty."""
@@ -125,9 +123,11 @@ class WorkerLanes:
                 child.kill()
 
     def _exchange(self, commands: dict[Child, _Command]) -> dict[Child, Any]:
-        """Send each child its command and wait for all answers. A child that is lost meanwhile is replaced;
-        its answer is None if its trials were given up."""
-        answers: dict[Child, Any] = dict.fromkeys(commands)
+        """Send each child its command and wait for all answers; that of a child whose trials were given up is None."""
+        return dict.fromkeys(commands) | dict(self._answers(commands))
+
+    def _answers(self, commands: dict[Child, _Command]) -> Iterator[tuple[Child, Any]]:
+        """Send each child its command; the answers as they come. A child that is lost meanwhile is replaced."""
         waiting = dict(commands)
         for child, (name, given) in commands.items():
             child.send(name, *given)
@@ -136,16 +136,19 @@ class WorkerLanes:
             for child in [child for child in waiting if ready.intersection(child.handles())]:
                 command = waiting.pop(child)
                 try:
-                    answers[child] = child.receive()
+                    answer = child.receive()
                 except Lost as lost:
                     self._replace(child, _concerned(child, command), lost)
                     if again := _left_of(child, command):
                         waiting[child] = again
                         child.send(again[0], *again[1])
-                else:
-                    if command[0] == "advance":
-                        child.losses = 0
-        return answers
+                    continue
+                if command[0] == "advance":
+                    child.losses = 0
+                if child.busy:
+                    done = {progress.number for progress in answer}
+                    waiting[child] = ("advance", ([number for number in command[1][0] if number not in done],))
+                yield child, answer
 
     def _replace(self, child: Child, suspects: list[int], lost: Lost) -> None:
         """Put a new process with the same trials, caught up, in place of a lost one.

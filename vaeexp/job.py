@@ -73,8 +73,13 @@ class Job:
         return f"{program()} {shlex.join(words)}"
 
 
-def prepare_job(options: SweepOptions, console: "Console") -> Job:
-    """Check what was given, from the cheapest to the dearest."""
+def prepare_job(options: SweepOptions, console: "Console", *, training: bool) -> Job:
+    """Check what was given, from the cheapest to the dearest; for `training`, processes are made ready meanwhile."""
+    from sweeps.child import preload
+
+    if training:
+        preload("vaeexp.worker")
+    # Late, because they bring PyTorch and MLflow.
     from sweeps.tracking.store import tracking_uri
     from vaeexp.training.precision import resolve_device
 

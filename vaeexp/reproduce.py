@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import UserError
-from sweeps.lanes import Outcome, Progress
+from sweeps.lanes import Outcome, Progress, advance_all
 from sweeps.outcome import checked
 from sweeps.recorded import RecordedTrial
 from vaeexp.agreement import Criterion, Finding, compare, criterion, differing
@@ -121,7 +121,7 @@ def _train(
     from sweeps.workers import WorkerLanes
     from vaeexp.worker import open_lanes
 
-    execution, threads = record.attributes["execution"], here["threads"]
+    execution = record.attributes["execution"]
     arguments = {
         "settings": record.settings,
         "datasets": {record.settings.data.binarisation: dataset},
@@ -135,7 +135,7 @@ def _train(
         "checkpoint_seconds": execution["checkpoint_seconds"],
         "resident_mb": execution.get("resident_mb", "auto"),
     }
-    lanes = WorkerLanes(open_lanes, [arguments], environment={"OMP_NUM_THREADS": str(threads)} if threads else {})
+    lanes = WorkerLanes(open_lanes, [arguments])
     trial = record.trial.trial
     try:
         lanes.admit(trial)
@@ -163,7 +163,7 @@ def _live(record: TrialRecord, lanes: "Lanes", wanted: Criterion, console: "Cons
     agree, spoke = True, time.monotonic()
     with progress_bar(console, record.trial.trial.name) as advance:
         for place in range(most):
-            progress = checked(lanes.advance([number])[0])
+            progress = checked(advance_all(lanes, [number])[0])
             advance(place + 1, most)
             on_record = place < len(recorded)
             apart = None

@@ -36,7 +36,7 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
     from sweeps.journal import study_lock
     from sweeps.storage import open_storage, open_study, told_plainly
 
-    job = prepare_job(options, console)
+    job = prepare_job(options, console, training=True)
     name = job.study.name
     # A database that cannot be reached is found out before anything is written.
     database = open_storage(options.storage, options.runs, name) if options.storage else None
@@ -70,7 +70,7 @@ def plan_sweep(options: SweepOptions, *, console: "Console") -> None:
     """`--dry-run`: check everything, print what would happen, train nothing, write nothing but prepared data."""
     from vaeexp.plan import print_plan
 
-    job = prepare_job(options, console)
+    job = prepare_job(options, console, training=False)
     print_plan(job.study, job.settings, job.dataset, options.execution, console)
 
 
@@ -174,10 +174,7 @@ def _lanes(job: Job, execution: Execution) -> Iterator["WorkerLanes"]:
         "checkpoint_seconds": execution.checkpoint_seconds,
         "resident_mb": execution.resident_mb,
     }
-    environment = {"OMP_NUM_THREADS": str(execution.threads)} if execution.threads else {}
-    lanes = WorkerLanes(
-        open_lanes, [{**shared, "device": device} for device in execution.devices()], environment=environment
-    )
+    lanes = WorkerLanes(open_lanes, [{**shared, "device": device} for device in execution.devices()])
     try:
         yield lanes
     finally:

@@ -12,7 +12,7 @@ import torch
 
 from vaeexp.evaluation.targets import targets
 from vaeexp.finish import Finish
-from vaeexp.record import arithmetic
+from vaeexp.record import arithmetic, usable_cores
 from vaeexp.training.batches import Source
 from vaeexp.training.lanes import TrainingLanes
 from vaeexp.training.memory import keep_freed_memory
@@ -53,11 +53,10 @@ def open_lanes(
         study_seed: seed of the validation noise, common to all trials.
         folder: one folder per trial is made in it.
         device: `cpu`, `cuda`, `cuda:1`, `mps`.
-        threads: CPU threads of this process; None leaves torch's choice.
+        threads: CPU threads of this process; None for one per core.
         resident_mb: MiB of training images that may lie on the device, else they stream from the memory map.
     """
-    if threads:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads or usable_cores())
     keep_freed_memory()
 
     @cache

@@ -8,7 +8,8 @@ Of a sweep of the study beta_mnist without confirm and compare, in a process and
   (Optuna's storage, sampler and pruner), by clocks around them, as shares of the search;
 - wall time with tracking and with a tracker that does nothing, in turn. Pictures are drawn either way.
 Of the command line, on prepared data and with compiled bytecode, after a call that is not counted: seconds of
-`vaeexp --help`, and from the start of `vaeexp sweep` to its first validation value. Then report_scale.py. Medians.
+`vaeexp --help`, and from the start of `vaeexp sweep` to its first validation value, beside that of a plain loop (a process
+of vaeexp trains on one core, the loop on all). Then report_scale.py. Medians.
 """
 
 import argparse
@@ -20,12 +21,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from table import child_environment, describe_machine, in_words, markdown, write_json
-from values import JournalWatch
+from values import JournalWatch, read_values
 
 HERE = Path(__file__).resolve().parent
 LANES = ("admit", "advance", "catch_up", "release")
@@ -54,12 +55,14 @@ def main() -> None:
         for kind, found in sweeps.items():
             found.append(sweep_in_child(kind, options))
         print(f"sweep {repeat + 1} of {options.repeats} done", file=sys.stderr, flush=True)
-    startup = {
-        "vaeexp --help": repeated(help_seconds, options.repeats),
-        "vaeexp sweep, to the first validation value": repeated(
-            lambda: first_value_seconds(overrides), options.repeats
-        ),
-    }
+    startup = in_turn(
+        {
+            "vaeexp --help": help_seconds,
+            "vaeexp sweep, to the first validation value": lambda: first_value_seconds(overrides),
+            "the same of a bare loop on all cores": lambda: bare_loop_seconds(options.images),
+        },
+        options.repeats,
+    )
     report = report_at_scale(options.report_trials)
     if options.json:
         write_json(options.json, {"machine": machine, "sweeps": sweeps, "startup_s": startup, "report": report})
@@ -134,10 +137,10 @@ def sweep_in_child(kind: str, options: argparse.Namespace) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def repeated(seconds: Callable[[], float], repeats: int) -> list[float]:
-    """After one call that compiles the bytecode and warms the disk's cache."""
-    seconds()
-    return [seconds() for _ in range(repeats)]
+def in_turn(measured: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each, after one round that compiles the bytecode and warms the disk's cache."""
+    rounds = [{name: seconds() for name, seconds in measured.items()} for _ in range(repeats + 1)]
+    return {name: [each[name] for each in rounds[1:]] for name in measured}
 
 
 def help_seconds() -> float:
@@ -168,6 +171,17 @@ def first_value_seconds(overrides: list[str]) -> float:
     if not values:
         raise SystemExit(f"The sweep ended without a value:\n{words[-2000:]}")
     return values[0][0] - started
+
+
+def bare_loop_seconds(images: int) -> float:
+    """Until the loop has started, trained one epoch of one trial and validated it."""
+    with tempfile.TemporaryDirectory() as folder:
+        values = Path(folder) / "values"
+        command = [sys.executable, str(HERE / "race_loops.py"), "bare", "--trials", "1", "--epochs", "1"]
+        command += ["--images", str(images), "--values", str(values), "--folder", folder]
+        started = time.time()
+        subprocess.run(command, env=child_environment(), stdout=subprocess.DEVNULL, check=True)
+        return read_values(values)[0][0] - started
 
 
 def report_at_scale(trials: int) -> str:

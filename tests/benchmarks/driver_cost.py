@@ -10,7 +10,7 @@ per lane and epoch, as VAEs have.
 import argparse
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,12 +33,12 @@ class WaitingLanes(ToyLanes):
 
     spent = 0.0
 
-    def advance(self, numbers: Collection[int]) -> list[Progress]:
+    def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
         started = time.perf_counter()
         time.sleep(self.seconds)
-        values = super().advance(numbers)
+        values = [each for [each] in super().advance(numbers)]
         self.spent += time.perf_counter() - started
-        return [replace(each, metrics={f"val/{name}": each.value for name in range(12)}) for each in values]
+        yield [replace(each, metrics={f"val/{name}": each.value for name in range(12)}) for each in values]
 
 
 def main() -> None:

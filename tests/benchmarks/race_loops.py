@@ -1,6 +1,7 @@
-"""The sweeps of others in `sweeps_race.py`: Optuna with threads, and Ray Tune with ASHA, over the plain resident loop.
+"""The sweeps of others in `sweeps_race.py`: Optuna with threads, and Ray Tune with ASHA, over the plain resident loop; and
+the loop alone, of one trial on all cores, for the time to its first value.
 
-    python tests/benchmarks/race_loops.py optuna|ray --trials N --epochs N --images N --values FILE --folder FOLDER
+    python tests/benchmarks/race_loops.py optuna|ray|bare --trials N --epochs N --images N --values FILE --folder FOLDER
 
 The loop is that of contenders/resident.py, with the images, the validation targets and the objective of a vaeexp study:
 after each epoch the negative ELBO on the validation images, one sample per image. Each value is appended to FILE.
@@ -33,13 +34,13 @@ OPTIMIZERS = {"adam": torch.optim.Adam, "adamax": torch.optim.Adamax}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=("optuna", "ray"))
+    parser.add_argument("kind", choices=tuple(KINDS))
     for name in ("trials", "epochs", "images"):
         parser.add_argument(f"--{name}", type=int, required=True)
     for name in ("values", "folder"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     options = parser.parse_args()
-    (run_optuna if options.kind == "optuna" else run_ray)(options)
+    KINDS[options.kind](options)
 
 
 def open_images(images: int) -> Source:
@@ -131,6 +132,16 @@ def run_ray(options: argparse.Namespace) -> None:
     ray.shutdown()
     if failed:
         raise SystemExit(f"{len(failed)} trials of Ray Tune failed, the first with {failed[0]!r}")
+
+
+def run_bare(options: argparse.Namespace) -> None:
+    torch.set_num_threads(usable_cores())
+    params = {"learning_rate": 1e-3, "latent_size": 20, "optimizer": "adam"}
+    for _ in range(options.trials):
+        train_trial(open_images(options.images), params, options.epochs, options.values, lambda epoch, value: None)
+
+
+KINDS = {"optuna": run_optuna, "ray": run_ray, "bare": run_bare}
 
 
 if __name__ == "__main__":

@@ -60,7 +60,8 @@ class CountingLanes:
                 self.train(held)
 
     def advance(self, numbers):
-        return [self.advance_one(self.held[number]) for number in numbers]
+        for number in numbers:
+            yield [self.advance_one(self.held[number])]
 
     def advance_one(self, held):
         trial, epoch, _ = held
@@ -68,7 +69,7 @@ class CountingLanes:
             self.save(held)
         self.misbehave(trial, epoch + 1)
         state = self.train(held)
-        metrics = {"pid": os.getpid(), "threads": float(os.environ.get("OMP_NUM_THREADS", "nan"))}
+        metrics = {"pid": os.getpid(), "variable": float(os.environ.get("VAEEXP_TEST_VARIABLE", "nan"))}
         return Progress(
             number=trial.number, epoch=epoch + 1, value=state / 1e9, metrics=metrics, finished=epoch + 1 == 6
         )

@@ -1,6 +1,7 @@
 """The driver with a toy workload: rounds, budgets, duplicates, conditions, and every way that a trial can end."""
 
 import math
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -404,13 +405,23 @@ def test_the_best_epoch_is_the_value_even_when_the_last_is_worse():
     assert optuna_study.best_value == 2.0
 
 
+def test_an_epoch_is_on_record_before_its_neighbour_is_trained():
+    optuna_study, seen = in_memory(study := toy_study(trials=2)), []
+
+    class Lanes(ToyLanes):
+        def _train(self, lane):
+            seen.append((lane.trial.number, [len(t.intermediate_values) for t in optuna_study.trials]))
+            super()._train(lane)
+
+    search(optuna_study, study, Lanes(width=2, epochs=2), [])
+    assert seen == [(0, [0, 0]), (1, [1, 0]), (0, [1, 1]), (1, [2, 1])]
+
+
 def test_metrics_that_are_not_finite_are_left_out():
     class Lanes(ToyLanes):
         def advance(self, numbers):
-            return [
-                type(p)(number=p.number, epoch=p.epoch, value=p.value, metrics={"a": 1.0, "b": math.nan}, finished=True)
-                for p in super().advance(numbers)
-            ]
+            for [p] in super().advance(numbers):
+                yield [replace(p, metrics={"a": 1.0, "b": math.nan}, finished=True)]
 
     optuna_study, _ = run(toy_study(trials=1), Lanes())
     assert optuna_study.trials[0].user_attrs["metrics/1"] == {"a": 1.0}
@@ -526,8 +537,8 @@ class Neighbourly(ToyLanes):
     """Wrong: an epoch depends on how many train at once."""
 
     def advance(self, numbers):
-        found = super().advance(numbers)
-        return [type(p)(number=p.number, epoch=p.epoch, value=p.value + 0.1 * len(found)) for p in found]
+        for [p] in super().advance(numbers):
+            yield [replace(p, value=p.value + 0.1 * len(numbers))]
 
 
 class Forgetful(ToyLanes):
@@ -542,8 +553,9 @@ class Greedy(ToyLanes):
     """Wrong: trains every lane, whoever is asked for."""
 
     def advance(self, numbers):
-        found = super().advance(list(self._lanes))
-        return [progress for progress in found if progress.number in numbers]
+        for [progress] in super().advance(list(self._lanes)):
+            if progress.number in numbers:
+                yield [progress]
 
 
 class Mistaken(ToyLanes):

@@ -15,7 +15,7 @@ from toy_study import in_memory, table, toy_study
 
 from sweeps.driver import search
 from sweeps.errors import UserError
-from sweeps.lanes import Outcome, Trial
+from sweeps.lanes import Outcome, Trial, advance_all
 from sweeps.testing import ToyLanes, check_lanes
 from sweeps.workers import WorkerError, WorkerLanes
 
@@ -52,7 +52,7 @@ def alone(folder, numbers, epochs, start=0):
     for number in numbers:
         lanes.admit(trial(number, start))
     lanes.catch_up()
-    return [values(lanes.advance(numbers)) for _ in range(epochs)]
+    return [values(advance_all(lanes, numbers)) for _ in range(epochs)]
 
 
 def gone(pids, seconds=4.0):
@@ -81,27 +81,50 @@ def wait_for(folder, pattern, count=1, seconds=20.0):
     raise AssertionError(f"no {pattern} in {folder}")
 
 
-def test_many_processes_give_the_rounds_of_one(workers, tmp_path):
-    lanes = workers(environment={"OMP_NUM_THREADS": "3"})
-    before = os.environ.get("OMP_NUM_THREADS")
+def test_many_processes_give_the_rounds_of_one(workers, tmp_path, monkeypatch):
+    monkeypatch.setenv("VAEEXP_TEST_VARIABLE", "3")
+    before = dict(os.environ)
+    lanes = workers()
     assert lanes.width == 4
     for number in range(4):
         lanes.admit(trial(number))
     lanes.catch_up()
-    first = lanes.advance([3, 0, 2, 1])
+    first = advance_all(lanes, [3, 0, 2, 1])
     assert [each.number for each in first] == [3, 0, 2, 1]
     pids = {each.number: each.metrics["pid"] for each in first}
     assert pids[0] == pids[2] != pids[1] == pids[3], "each trial goes where most lanes are free"
-    assert {each.metrics["threads"] for each in first} == {3.0}
-    assert os.environ.get("OMP_NUM_THREADS") == before
-    later = [values(lanes.advance([0, 1, 2, 3])) for _ in range(3)]
+    assert {each.metrics["variable"] for each in first} == {3.0}
+    assert dict(os.environ) == before
+    later = [values(advance_all(lanes, [0, 1, 2, 3])) for _ in range(3)]
     assert [sorted(values(first)), *later] == alone(tmp_path, [0, 1, 2, 3], 4)
     with pytest.raises(ValueError, match="no lane is free for trial-0009"):
         lanes.admit(trial(9))
     result = lanes.release(1, COMPLETE)
     assert (result.number, result.metrics, result.folder) == (1, {"epochs": 4}, "complete")
     lanes.admit(trial(9))
-    assert lanes.advance([9])[0].metrics["pid"] == pids[1], "into the lane that has become free"
+    assert advance_all(lanes, [9])[0].metrics["pid"] == pids[1], "into the lane that has become free"
+
+
+def test_an_epoch_is_handed_over_while_its_neighbours_train(workers):
+    lanes = workers(processes=1)
+    lanes.admit(trial(0))
+    lanes.admit(trial(1, bad="sleep", at=1))
+    advancing = lanes.advance([0, 1])
+    assert values(next(advancing)) == [(0, 1, advance_value(0))]
+
+
+def advance_value(number):
+    lanes = counting.CountingLanes(Path(), 1)
+    lanes.admit(trial(number))
+    return advance_all(lanes, [number])[0].value
+
+
+def test_a_child_killed_after_some_epochs_of_a_round_trains_the_others_only(workers, tmp_path):
+    lanes = workers(processes=1)
+    lanes.admit(trial(0))
+    lanes.admit(trial(1, bad="kill", at=1, times=1))
+    assert [values(done) for done in lanes.advance([0, 1])] == [[each] for each in alone(tmp_path, [0, 1], 1)[0]]
+    assert values(advance_all(lanes, [0, 1])) == alone(tmp_path, [0, 1], 2)[1]
 
 
 def test_a_child_killed_during_an_epoch_is_replaced_unnoticed(workers, tmp_path):
@@ -109,7 +132,7 @@ def test_a_child_killed_during_an_epoch_is_replaced_unnoticed(workers, tmp_path)
     for number in range(3):
         lanes.admit(trial(number))
     lanes.admit(trial(3, bad="sleep", at=4, times=1))
-    seen = [lanes.advance([0, 1, 2, 3]) for _ in range(3)]
+    seen = [advance_all(lanes, [0, 1, 2, 3]) for _ in range(3)]
     before = {each.number: each.metrics["pid"] for each in seen[-1]}
 
     def kill():
@@ -118,9 +141,9 @@ def test_a_child_killed_during_an_epoch_is_replaced_unnoticed(workers, tmp_path)
 
     killer = threading.Thread(target=kill)
     killer.start()
-    seen.append(lanes.advance([0, 1, 2, 3]))
+    seen.append(advance_all(lanes, [0, 1, 2, 3]))
     killer.join()
-    seen.append(lanes.advance([0, 1, 2, 3]))
+    seen.append(advance_all(lanes, [0, 1, 2, 3]))
     after = {each.number: each.metrics["pid"] for each in seen[-1]}
     assert [values(each) for each in seen] == alone(tmp_path, [0, 1, 2, 3], 5)
     assert after[0] == before[0]
@@ -133,7 +156,7 @@ def test_a_child_that_died_between_rounds_is_replaced_at_the_next_command(worker
     lanes = workers(processes=1)
     lanes.admit(trial(0))
     for _ in range(3):
-        lanes.advance([0])
+        advance_all(lanes, [0])
     os.kill(lanes.pids[0], signal.SIGKILL)
     assert gone(lanes.pids)
     if command == "admit":
@@ -143,7 +166,7 @@ def test_a_child_that_died_between_rounds_is_replaced_at_the_next_command(worker
     if command == "release":
         assert lanes.release(0, COMPLETE).metrics == {"epochs": 3}
     else:
-        assert values(lanes.advance([0])) == alone(tmp_path, [0], 4)[3]
+        assert values(advance_all(lanes, [0])) == alone(tmp_path, [0], 4)[3]
 
 
 @pytest.mark.parametrize(
@@ -158,40 +181,40 @@ def test_trials_whose_child_dies_three_times_fail_and_the_others_go_on(workers, 
     lanes = workers(width=1)
     lanes.admit(trial(0))
     lanes.admit(trial(1, bad=bad, at=2))
-    lanes.advance([0, 1])
-    good, failed = lanes.advance([0, 1])
+    advance_all(lanes, [0, 1])
+    good, failed = advance_all(lanes, [0, 1])
     assert values([good]) == alone(tmp_path, [0], 2)[1]
     assert (failed.number, failed.epoch, failed.failure.kind, failed.failure.message) == (1, 2, kind, words)
     assert len(list(tmp_path.glob("bad-1-*"))) == 3
     assert lanes.release(1, FAILED).metrics == {}
     lanes.admit(trial(2))
-    assert values(lanes.advance([2])) == alone(tmp_path, [2], 1)[0]
+    assert values(advance_all(lanes, [2])) == alone(tmp_path, [2], 1)[0]
 
 
 def test_two_deaths_in_each_epoch_are_forgiven(workers, tmp_path):
     lanes = workers(processes=1)
     lanes.admit(trial(0, bad="kill", at=2, times=2))
     lanes.admit(trial(1, bad="exit", at=3, times=2))
-    assert [values(lanes.advance([0, 1])) for _ in range(3)] == alone(tmp_path, [0, 1], 3)
+    assert [values(advance_all(lanes, [0, 1])) for _ in range(3)] == alone(tmp_path, [0, 1], 3)
 
 
 def test_an_exception_fails_the_trials_of_the_round_and_spares_those_that_wait(workers, tmp_path, caplog):
     lanes = workers(processes=1)
     lanes.admit(trial(0))
     lanes.admit(trial(1, bad="raise", at=2))
-    lanes.advance([0, 1])
-    [failed] = lanes.advance([1])
+    advance_all(lanes, [0, 1])
+    [failed] = advance_all(lanes, [1])
     assert (failed.failure.kind, failed.failure.message) == ("error", "ValueError: the loss has no gradient in epoch 2")
     assert "counting.py" in caplog.text, "the whole traceback is logged"
     lanes.release(1, FAILED)
-    assert values(lanes.advance([0])) == alone(tmp_path, [0], 2)[1]
+    assert values(advance_all(lanes, [0])) == alone(tmp_path, [0], 2)[1]
 
 
 def test_a_trial_that_cannot_be_placed_fails_alone(workers, tmp_path):
     lanes = workers(processes=1)
     lanes.admit(trial(0))
     lanes.admit(trial(1, bad="kill", at="admit"))
-    good, failed = lanes.advance([0, 1])
+    good, failed = advance_all(lanes, [0, 1])
     assert values([good]) == alone(tmp_path, [0], 1)[0]
     assert failed.failure.kind == "out_of_memory"
 
@@ -208,7 +231,7 @@ def test_trials_are_continued_from_their_checkpoints(workers, tmp_path):
     for number in (0, 1):
         lanes.admit(trial(number))
     for _ in range(3):
-        lanes.advance([0, 1])
+        advance_all(lanes, [0, 1])
     children = lanes.pids
     lanes.close()
     assert gone(children)
@@ -218,7 +241,7 @@ def test_trials_are_continued_from_their_checkpoints(workers, tmp_path):
     for number in (0, 1):
         again.admit(trial(number, epoch=3))
     again.catch_up()
-    assert values(again.advance([0, 1])) == alone(tmp_path, [0, 1], 4)[3]
+    assert values(advance_all(again, [0, 1])) == alone(tmp_path, [0, 1], 4)[3]
 
 
 def test_what_a_factory_raises(tmp_path):
@@ -239,14 +262,14 @@ def test_a_user_error_stays_one(workers):
     lanes = workers(processes=1)
     lanes.admit(trial(0, bad="user", at=1))
     with pytest.raises(UserError, match=r"^study.yaml: beta: got -1; must be at least 0.$"):
-        lanes.advance([0])
+        advance_all(lanes, [0])
 
 
 def test_a_full_disk_stops_the_study_and_fails_no_trial(workers):
     lanes = workers(processes=1)
     lanes.admit(trial(0, bad="full", at=1))
     with pytest.raises(UserError, match=r"^the disk is full. What is finished is kept: free some space"):
-        lanes.advance([0])
+        advance_all(lanes, [0])
 
 
 def test_the_protocol_of_lanes(workers):
@@ -271,7 +294,7 @@ PARENT = """
 import os, sys, time
 from pathlib import Path
 import counting
-from sweeps.lanes import Trial
+from sweeps.lanes import Trial, advance_all
 from sweeps.workers import WorkerLanes
 
 folder, bad = Path(sys.argv[1]), sys.argv[2]
@@ -285,16 +308,52 @@ if __name__ == "__main__":
         lanes = WorkerLanes(counting.build, [{"folder": folder, "problem": problem}] * 2)
         for number in (0, 1):
             lanes.admit(Trial(number=number, params={"bad": bad, "at": 2}, seed=number))
-        lanes.advance([0, 1])
+        advance_all(lanes, [0, 1])
         if bad == "boot":
             sys.exit("children are well")
-        lanes.advance([0, 1])
+        advance_all(lanes, [0, 1])
     except KeyboardInterrupt:
         started = time.monotonic()
         if lanes:
             lanes.close()
         print(f"closed in {time.monotonic() - started:.2f}")
 """
+
+
+PRELOADING = """
+import os, sys
+from sweeps.child import preload
+from sweeps.workers import WorkerLanes
+
+if __name__ == "__main__":
+    preload("imported")
+    import imported
+    lanes = WorkerLanes(imported.build, [{}] * 3)
+    lanes.close()
+    preload("imported")
+"""
+
+IMPORTED = """
+import os
+from pathlib import Path
+from counting import CountingLanes
+
+(Path(__file__).parent / f"imported-{os.getpid()}").touch()
+
+def build():
+    (Path(__file__).parent / f"child-{os.getpid()}").touch()
+    return CountingLanes(Path(__file__).parent, 1)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each child imports for itself")
+def test_what_children_need_is_imported_once(tmp_path):
+    (tmp_path / "imported.py").write_text(IMPORTED)
+    (tmp_path / "parent.py").write_text(PRELOADING)
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parent), str(Path(__file__).parents[2])])
+    subprocess.run([sys.executable, tmp_path / "parent.py"], env={**os.environ, "PYTHONPATH": path}, check=True)
+    assert len(list(tmp_path.glob("child-*"))) == 3
+    assert len(list(tmp_path.glob("imported-*"))) == 2, "by the parent and by the process that children are forks of"
 
 
 @pytest.fixture

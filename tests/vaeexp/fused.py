@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sweeps.lanes import Outcome, Trial
+from sweeps.lanes import Outcome, Trial, advance_all
 from vaeexp.settings import EvaluationSettings, ModelSettings, Settings, TrainSettings
 from vaeexp.training.batches import Source
 from vaeexp.training.lanes import TrainingLanes
@@ -77,7 +77,7 @@ def run(lanes: TrainingLanes, finisher: Bare, trials: list[Trial], epochs: int) 
     numbers = [each.number for each in trials]
     values: dict[int, list[float]] = {number: [] for number in numbers}
     for _ in range(epochs):
-        for progress in lanes.advance(numbers):
+        for progress in advance_all(lanes, numbers):
             values[progress.number].append(progress.value)
     for number in numbers:
         lanes.release(number, Outcome(state="complete", epoch=epochs, value=min(values[number])))

@@ -8,7 +8,7 @@ from fused import make_lanes
 from image_files import write_tree
 
 from sweeps.driver import search
-from sweeps.lanes import Outcome, Trial
+from sweeps.lanes import Outcome, Trial, advance_all
 from sweeps.results import read_results
 from sweeps.storage import open_storage, open_study
 from vaeexp.data import open_dataset
@@ -95,6 +95,6 @@ def test_a_sweep_over_networks_gives_what_each_trial_gives_alone(opened, tmp_pat
         params = {name: row[f"params.{name}"] for name in names if row[f"params.{name}"] is not None}
         alone = lanes_of(opened, tmp_path / "alone", kind, width=1)
         alone.admit(Trial(number=row["number"], params=params, seed=int(row["seed"])))
-        values = [alone.advance([row["number"]])[0].value for _ in range(2)]
+        values = [advance_all(alone, [row["number"]])[0].value for _ in range(2)]
         alone.release(row["number"], Outcome(state="complete", epoch=2, value=min(values)))
         assert found.epochs.loc[found.epochs["number"] == row["number"], "value"].tolist() == values

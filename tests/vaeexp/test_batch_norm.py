@@ -7,7 +7,7 @@ import torch
 from fused import BASE, make_lanes, source, trial
 from test_conv import plain_training
 
-from sweeps.lanes import Outcome
+from sweeps.lanes import Outcome, advance_all
 from vaeexp.training.batches import validation_noise
 from vaeexp.training.lane import open_lane
 from vaeexp.training.loop import LoopGroup
@@ -60,7 +60,7 @@ def test_every_lane_has_the_statistics_of_its_plain_module(normed, name, kind):
     for number, params in enumerate(TRIALS):
         lanes.admit(trial(number, **params))
     assert [type(group) for group in lanes._all()] == [{"stacked": StackedGroup, "loop": LoopGroup}[kind]]
-    rounds = [lanes.advance(range(len(TRIALS))) for _ in range(epochs)]
+    rounds = [advance_all(lanes, range(len(TRIALS))) for _ in range(epochs)]
     data, statistics = source(), []
     for number, params in enumerate(TRIALS):
         settings = base.with_params(params)

@@ -7,7 +7,7 @@ import torch
 from fused import BASE, make_lanes, run, same_bits, source, trial
 
 from sweeps.errors import UserError
-from sweeps.lanes import Outcome
+from sweeps.lanes import Outcome, advance_all
 from vaeexp.execution import resolve_execution
 from vaeexp.training import group, library
 from vaeexp.training.loop import LoopGroup
@@ -64,7 +64,7 @@ def test_a_lane_that_diverges_leaves_nothing_behind(tmp_path):
     lanes, _ = lanes_in(tmp_path / "loud")
     for each in (trial(0, **PRIOR, beta=3e38, free_nats=100.0), trial(1, **PRIOR)):
         lanes.admit(each)
-    rounds = [lanes.advance([0, 1]) for _ in range(2)]
+    rounds = [advance_all(lanes, [0, 1]) for _ in range(2)]
     assert rounds[0][0].failure.kind == "diverged"
     assert [done[1].value for done in rounds] == quiet[0]
 
@@ -75,12 +75,12 @@ def test_killed_and_resumed_is_bit_identical(tmp_path):
     lanes, _ = lanes_in(tmp_path / "cut")
     lanes.admit(trial(0, **params))
     for _ in range(2):
-        lanes.advance([0])
+        advance_all(lanes, [0])
     del lanes  # the process is gone; the newest checkpoint is one epoch behind what was reported
     lanes, finisher = lanes_in(tmp_path / "cut")
     lanes.admit(trial(0, epoch=2, **params))
     lanes.catch_up()
-    values = [lanes.advance([0])[0].value for _ in range(2)]
+    values = [advance_all(lanes, [0])[0].value for _ in range(2)]
     lanes.release(0, Outcome(state="complete", epoch=4, value=None))
     assert values == whole[0][2:]
     assert same_bits(finisher.states[0], whole[1])

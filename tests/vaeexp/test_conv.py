@@ -9,7 +9,7 @@ from fused import BASE, make_lanes, run, same_bits, source, trial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeps.lanes import Outcome
+from sweeps.lanes import Outcome, advance_all
 from vaeexp.networks import NETWORKS, find_network
 from vaeexp.networks.conv import Block, feature_sizes
 from vaeexp.settings import ModelSettings
@@ -131,7 +131,7 @@ def test_a_conv_lane_equals_a_plain_pytorch_loop(tmp_path, kind, normalisation, 
     for each in (trial(0, **params), trial(1, latent_size=6, prior=prior)):
         lanes.admit(each)
     assert isinstance(lanes._all()[0], {"stacked": StackedGroup, "loop": LoopGroup}[kind])
-    seen = [lanes.advance([0, 1])[0] for _ in range(4)]
+    seen = [advance_all(lanes, [0, 1])[0] for _ in range(4)]
     lanes.release(0, Outcome(state="complete", epoch=4, value=None))
     losses, values, vae = plain_training(base.with_params(params), seed=1000, epochs=4)
     assert [p.metrics["train/loss"] for p in seen] == pytest.approx(losses, rel=3e-4)
@@ -190,7 +190,7 @@ def test_waiting_lanes_keep_their_running_statistics(tmp_path, kind):
         lanes.admit(trial(number))
     values = {0: [], 1: []}
     for numbers in ([0], [0], [1], [0, 1], [1]):
-        for progress in lanes.advance(numbers):
+        for progress in advance_all(lanes, numbers):
             values[progress.number].append(progress.value)
     for number in (0, 1):
         lanes.release(number, Outcome(state="complete", epoch=3, value=None))
@@ -207,13 +207,13 @@ def test_killed_and_resumed_is_bit_identical(tmp_path, kind):
     for each in (trial(0, **params), trial(1)):
         lanes.admit(each)
     for _ in range(3):
-        lanes.advance([0, 1])
+        advance_all(lanes, [0, 1])
     del lanes
     lanes, finisher = make_lanes(tmp_path / "cut", **make)
     lanes.admit(trial(0, epoch=3, **params))
     assert lanes._all()[0].lanes[0].epoch == 2, "from the checkpoint, not from the start"
     lanes.catch_up()
-    assert [lanes.advance([0])[0].value] == whole[0][3:]
+    assert [advance_all(lanes, [0])[0].value] == whole[0][3:]
     lanes.release(0, Outcome(state="complete", epoch=4, value=None))
     assert same_bits(finisher.states[0], whole[1])
 
@@ -222,7 +222,7 @@ def test_killed_and_resumed_is_bit_identical(tmp_path, kind):
 def test_saved_weights_bring_their_statistics_back(tmp_path, kind):
     lanes, finisher = make_lanes(tmp_path, group=kind, maxima=MAXIMA, base=CONV)
     lanes.admit(trial(0, latent_size=3))
-    value = [lanes.advance([0])[0].value for _ in range(2)][-1]
+    value = [advance_all(lanes, [0])[0].value for _ in range(2)][-1]
     lane = lanes._all()[0].lanes[0]
     lanes.release(0, Outcome(state="complete", epoch=2, value=value))
     state = finisher.states[0]
@@ -382,7 +382,7 @@ def test_a_user_s_network_trains_fused_like_any_other(user, kind, name, caplog):
         lanes.admit(each)
     assert isinstance(lanes._all()[0], {"stacked": StackedGroup, "loop": LoopGroup}[kind])
     lane = lanes._all()[0].lanes[0]
-    seen = [lanes.advance([0, 1])[0] for _ in range(3)]
+    seen = [advance_all(lanes, [0, 1])[0] for _ in range(3)]
     losses, values, _ = plain_training(base.with_params({"latent_size": 3}), seed=1000, epochs=3)
     assert [p.metrics["train/loss"] for p in seen] == pytest.approx(losses, rel=3e-4)
     assert [p.value for p in seen] == pytest.approx(values, rel=3e-4)
@@ -468,4 +468,4 @@ def test_a_published_lane_trains_like_a_plain_pytorch_loop(tmp_path, kind, monke
     losses, _, _ = plain_training(base, seed=1000, epochs=2)
     lanes, _ = make_lanes(tmp_path, group=kind, base=base, data=data)
     lanes.admit(trial(0))
-    assert [lanes.advance([0])[0].metrics["train/loss"] for _ in range(2)] == pytest.approx(losses, rel=3e-4)
+    assert [advance_all(lanes, [0])[0].metrics["train/loss"] for _ in range(2)] == pytest.approx(losses, rel=3e-4)

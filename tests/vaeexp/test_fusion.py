@@ -4,6 +4,7 @@ import pytest
 import torch
 from fused import BASE, images, make_lanes, run, same_bits, source, trial
 
+from sweeps.lanes import advance_all
 from vaeexp.training.batches import epoch_chunks
 from vaeexp.training.lane import learning_rate_at, open_lane, warmup_at
 from vaeexp.vae import build_vae
@@ -44,7 +45,7 @@ def test_a_lane_equals_a_plain_pytorch_loop(tmp_path, kind, optimizer, prior):
     lanes, _ = make_lanes(tmp_path, group=kind, maxima={"latent_size": 6, "components": 5})
     for each in (trial(0, **params), trial(1, latent_size=6, prior=prior)):
         lanes.admit(each)
-    losses = [lanes.advance([0, 1])[0].metrics["train/loss"] for _ in range(4)]
+    losses = [advance_all(lanes, [0, 1])[0].metrics["train/loss"] for _ in range(4)]
     assert losses == pytest.approx(plain_training(params, seed=1000, epochs=4), rel=3e-4)
 
 
@@ -93,12 +94,12 @@ def test_refill_history_leaves_no_trace(tmp_path, kind):
         lanes.admit(trial(number))
     values = {1: [], 9: []}
     for numbers in ([0, 1, 2], [0, 1, 2]):
-        values[1] += [p.value for p in lanes.advance(numbers) if p.number == 1]
+        values[1] += [p.value for p in advance_all(lanes, numbers) if p.number == 1]
     for gone in (0, 2):
         lanes.release(gone, Outcome(state="pruned", epoch=2, value=None))
     lanes.admit(trial(9, latent_size=5))
     for _ in range(2):
-        for progress in lanes.advance([1, 9]):
+        for progress in advance_all(lanes, [1, 9]):
             values[progress.number].append(progress.value)
     for number, (wanted, tensors) in {1: undisturbed, 9: fresh}.items():
         lanes.release(number, Outcome(state="complete", epoch=4, value=None))
@@ -114,7 +115,7 @@ def test_waiting_lanes_keep_their_state(tmp_path, kind):
         lanes.admit(trial(number))
     values = {0: [], 1: []}
     for numbers in ([0], [0], [1], [0, 1], [1]):
-        for progress in lanes.advance(numbers):
+        for progress in advance_all(lanes, numbers):
             values[progress.number].append(progress.value)
     assert values == {number: steady[number][0] for number in (0, 1)}
 
@@ -125,7 +126,7 @@ def test_a_lane_that_diverges_fails_alone(tmp_path, kind):
     lanes, _ = make_lanes(tmp_path, group=kind)
     for each in (trial(0), trial(1, beta=3e38, free_nats=100.0), trial(2)):
         lanes.admit(each)
-    rounds = [lanes.advance([0, 1, 2]) for _ in range(3)]
+    rounds = [advance_all(lanes, [0, 1, 2]) for _ in range(3)]
     assert rounds[0][1].failure.kind == "diverged"
     assert "epoch 1" in rounds[0][1].failure.message
     for number in (0, 2):
@@ -141,14 +142,14 @@ def test_killed_and_resumed_is_bit_identical(tmp_path, kind, killed_after):
     for each in (trial(0, **params), trial(1)):
         lanes.admit(each)
     for _ in range(killed_after):
-        lanes.advance([0, 1])
+        advance_all(lanes, [0, 1])
     del lanes  # the process is gone; the newest checkpoint is one epoch behind what was reported
     lanes, finisher = make_lanes(tmp_path / "cut", group=kind, averaged=True)
     lanes.admit(trial(0, epoch=killed_after, **params))
     lanes.catch_up()
     from sweeps.lanes import Outcome
 
-    values = [lanes.advance([0])[0].value for _ in range(4 - killed_after)]
+    values = [advance_all(lanes, [0])[0].value for _ in range(4 - killed_after)]
     lanes.release(0, Outcome(state="complete", epoch=4, value=None))
     assert values == whole[0][killed_after:]
     assert same_bits(finisher.states[0], whole[1])
@@ -158,26 +159,26 @@ def test_a_checkpoint_fits_either_group(tmp_path):
     stacked, _ = make_lanes(tmp_path, group="stacked", maxima={"latent_size": 9})
     stacked.admit(trial(0))
     for _ in range(3):
-        stacked.advance([0])
+        advance_all(stacked, [0])
     loop, _ = make_lanes(tmp_path, group="loop")
     loop.admit(trial(0, epoch=3))
     assert next(iter(loop._all())).lanes[0].epoch == 2
     loop.catch_up()
-    value = loop.advance([0])[0].value
-    assert value == pytest.approx(stacked.advance([0])[0].value, rel=1e-4)
+    value = advance_all(loop, [0])[0].value
+    assert value == pytest.approx(advance_all(stacked, [0])[0].value, rel=1e-4)
 
 
 def test_a_damaged_or_foreign_checkpoint_costs_a_replay_not_the_trial(tmp_path):
     lanes, _ = make_lanes(tmp_path)
     lanes.admit(trial(0))
-    values = [lanes.advance([0])[0].value for _ in range(3)]
+    values = [advance_all(lanes, [0])[0].value for _ in range(3)]
     path = tmp_path / "trial-0000" / "checkpoint.safetensors"
     for broken in (path.read_bytes()[:1000], b"", b"x" * 5000):
         path.write_bytes(broken)
         again, _ = make_lanes(tmp_path)
         again.admit(trial(0, epoch=2))
         again.catch_up()
-        assert again.advance([0])[0].value == values[2]
+        assert advance_all(again, [0])[0].value == values[2]
 
 
 def test_out_of_memory_halves_the_width_and_changes_no_number(tmp_path, monkeypatch):
@@ -214,7 +215,7 @@ def test_a_trial_that_fits_nowhere_fails_as_out_of_memory(tmp_path, monkeypatch)
         monkeypatch.setattr(kind, "train_epoch", no_memory)
     lanes, _ = make_lanes(tmp_path)
     lanes.admit(trial(0))
-    failure = lanes.advance([0])[0].failure
+    failure = advance_all(lanes, [0])[0].failure
     assert failure.kind == "out_of_memory"
     assert "memory" in failure.message
     lanes.release(0, Outcome(state="failed", epoch=0, value=None, failure=failure))
@@ -228,7 +229,7 @@ def test_early_stopping_ends_a_lane_after_patience_epochs_without_gain(tmp_path)
     lanes.admit(trial(1))
     history = []
     while not (history and history[-1].finished):
-        history.append(lanes.advance([0])[0])
+        history.append(advance_all(lanes, [0])[0])
     best = min(range(len(history)), key=lambda i: history[i].value)
     assert len(history) == best + 1 + 2 < 50
 

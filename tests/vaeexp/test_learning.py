@@ -4,6 +4,7 @@ import pytest
 import torch
 from fused import make_lanes, trial
 
+from sweeps.lanes import advance_all
 from vaeexp.data import open_dataset
 from vaeexp.settings import DataSettings, ModelSettings, Settings, TrainSettings
 from vaeexp.worker import open_source
@@ -37,7 +38,7 @@ def test_every_prior_and_optimizer_learns(tmp_path, digits):
     ]
     for number, (prior, optimizer) in enumerate(kinds):
         lanes.admit(trial(number, prior=prior, optimizer=optimizer, learning_rate=LEARNING_RATES[optimizer]))
-    rounds = [lanes.advance(range(len(kinds))) for _ in range(EPOCHS)]
+    rounds = [advance_all(lanes, range(len(kinds))) for _ in range(EPOCHS)]
     last = {kind: rounds[-1][number].value for number, kind in enumerate(kinds)}
     print({kind: round(value, 1) for kind, value in last.items()})
     assert all(value < REACHED for value in last.values()), last

@@ -44,7 +44,7 @@ def somewhere_else(
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same lanes without the process around them, which takes seconds to start."""
-    monkeypatch.setattr("sweeps.workers.WorkerLanes", lambda factory, given, environment: factory(**given[0]))
+    monkeypatch.setattr("sweeps.workers.WorkerLanes", lambda factory, given: factory(**given[0]))
 
 
 @pytest.fixture

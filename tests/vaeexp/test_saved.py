@@ -103,7 +103,8 @@ def test_evaluate_gives_the_very_figures_of_the_study(swept: Path, tmp_path: Pat
     shutil.copytree(swept / "runs/trials/tiny/replica-0000", tmp_path / "copied")
     said = run("evaluate", tmp_path / "copied", "--data", swept / "data", "--device", "cpu", "--output", "figures.json")
     written = json.loads(Path("figures.json").read_text())
-    assert written["figures"] == pytest.approx(recorded, rel=1e-6)
+    # The worker had one thread, this process has as many as there are cores: a different order of addition.
+    assert written["figures"] == pytest.approx(recorded, rel=1e-5)
     assert written["protocol"]["binarisation"].startswith("dynamic")
     assert "k = 7" in written["protocol"]["estimator"]
     line = next(line for line in said.splitlines() if line.startswith("importance-weighted NLL, k = 7"))

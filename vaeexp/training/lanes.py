@@ -6,7 +6,7 @@ A `vaeexp.training.group.Group` trains lanes of equal shapes: `vaeexp.training.s
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -109,17 +109,17 @@ class TrainingLanes:
         while behind := [
             n for group in self._all() for n, lane in group.lanes.items() if lane.epoch < lane.trial.epoch
         ]:
-            self._round(behind, replay=True)
+            for _ in self._round(behind, replay=True):
+                pass
 
-    def advance(self, numbers: Collection[int]) -> list[Progress]:
+    def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
         for group in self._all():
             for number in group.lanes.keys() & set(numbers):
                 lane = group.lanes[number]
                 # At the start of a round all that the lane did is reported, so no checkpoint runs ahead of the storage.
                 if lane.checkpoint_due >= self._checkpoint_seconds and lane.epoch > 0:
                     save_checkpoint(self._trial_folder(lane.trial), lane, group.state(number))
-        progress = self._round(list(numbers), replay=False)
-        return [progress[number] for number in numbers]
+        yield from self._round(list(numbers), replay=False)
 
     def release(self, number: int, outcome: Outcome) -> TrialResult:
         group = next(group for group in self._all() if number in group.lanes)
@@ -137,27 +137,25 @@ class TrainingLanes:
     def close(self) -> None:
         self._groups.clear()
 
-    def _round(self, numbers: list[int], *, replay: bool) -> dict[int, Progress]:
-        progress: dict[int, Progress] = {}
+    def _round(self, numbers: list[int], *, replay: bool) -> Iterator[list[Progress]]:
         for group in self._all():
-            mine = [number for number in numbers if number in group.lanes]
-            if not mine:
-                continue
-            try:
-                progress |= self._train(group, mine, replay)
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                progress |= self._after_out_of_memory(group, mine, replay)
-        return progress
+            for turn in group.turns([number for number in numbers if number in group.lanes]):
+                try:
+                    done = self._train(group, turn, replay)
+                except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    yield from self._after_out_of_memory(group, turn, replay)
+                else:
+                    yield done
 
-    def _train(self, group: Group, numbers: list[int], replay: bool) -> dict[int, Progress]:
+    def _train(self, group: Group, numbers: list[int], replay: bool) -> list[Progress]:
         started = time.perf_counter()
         trained = group.train_epoch(numbers)
         raw = group.evaluate(numbers, "weights")
         scored = group.evaluate(numbers, "average") if self._averaged else raw
         each = (time.perf_counter() - started) / len(numbers)
-        progress = {n: self._settle(group, n, trained[n], raw[n], scored[n], each, replay) for n in numbers}
+        progress = [self._settle(group, n, trained[n], raw[n], scored[n], each, replay) for n in numbers]
         self._finisher.written()
         return progress
 
@@ -208,29 +206,32 @@ class TrainingLanes:
         if complete and lane.trial.test and lane.best_epoch and not lane.test_metrics:
             lane.test_metrics = self._finisher.test(lane, group.state(lane.trial.number))
 
-    def _after_out_of_memory(self, group: Group, numbers: list[int], replay: bool) -> dict[int, Progress]:
-        """Go on at half the width: every lane of the group starts again from its checkpoint, in smaller groups."""
+    def _after_out_of_memory(self, group: Group, numbers: list[int], replay: bool) -> Iterator[list[Progress]]:
+        """Go on at half the width: every lane of the group starts again from its checkpoint, in smaller groups.
+
+        A lane that trained by itself fails.
+        """
         held = len(group.lanes)
-        lanes = list(group.lanes.values())
+        alone = len(group.turns(list(group.lanes))) == held
+        lanes = [group.lanes[number] for number in (numbers if alone else list(group.lanes))]
         device = self._source(lanes[0]).device
         for lane in lanes:
             self._drop(group, lane.trial.number)
         free_memory(device)
-        if held == 1:
-            lane = lanes[0]
+        if alone:
+            [lane] = lanes
             message = f"One trial needs more memory than the device has ({lane.layout.count:,} parameters)."
             # What it had learnt is gone with its memory: a fresh lane, whose weights are nobody's best, is released.
             self._place(*self._open(lane.trial))
             failure = Failure(kind="out_of_memory", message=message)
-            return {
-                n: Progress(number=n, epoch=lane.epoch + 1, value=math.nan, finished=True, failure=failure)
-                for n in numbers
-            }
+            number = lane.trial.number
+            yield [Progress(number=number, epoch=lane.epoch + 1, value=math.nan, finished=True, failure=failure)]
+            return
         self._limit = max(1, held // 2)
         for lane in lanes:
             self.admit(replace(lane.trial, epoch=max(lane.trial.epoch, lane.epoch)))
         self.catch_up()
-        return self._round(numbers, replay=replay)
+        yield from self._round(numbers, replay=replay)
 
     def _open(self, trial: Trial) -> tuple[Lane, VAE]:
         settings = self._settings_of(trial)

@@ -59,6 +59,10 @@ class LoopGroup:
         state["best"].copy_(state[which])
         state["best_buffers"].copy_(state["buffers"])
 
+    def turns(self, numbers: Sequence[int]) -> list[list[int]]:
+        """One after the other: what a lane has done is known before the next begins."""
+        return [[number] for number in numbers]
+
     def train_epoch(self, numbers: Sequence[int]) -> dict[int, EpochSums]:
         return {number: self._train(self.lanes[number]) for number in numbers}
 

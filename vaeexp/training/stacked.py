@@ -97,6 +97,9 @@ class StackedGroup:
         self._tensors["best"][row].copy_(self._tensors[which][row])
         self._tensors["best_buffers"][row].copy_(self._tensors["buffers"][row])
 
+    def turns(self, numbers: Sequence[int]) -> list[list[int]]:
+        return [list(numbers)] if numbers else []
+
     def train_epoch(self, numbers: Sequence[int]) -> dict[int, EpochSums]:
         waiting = [row for row, number in enumerate(self._rows) if number is not None and number not in numbers]
         kept = {name: tensor[waiting].clone() for name, tensor in self._tensors.items()} if waiting else {}
