@@ -7,7 +7,7 @@ is written, or nothing.
 """
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,11 +43,25 @@ class Draft:
     """What the sampler notes about the trial (the state of CMA-ES)."""
 
 
-def propose(study: optuna.Study, sampler: BaseSampler, suggest: Callable[[optuna.Trial], Any], *, seed: int) -> Draft:
-    """Let `sampler` choose the parameters of the study's next trial through `suggest`; writes nothing."""
+def propose(
+    study: optuna.Study,
+    sampler: BaseSampler,
+    suggest: Callable[[optuna.Trial], Any],
+    *,
+    seed: int,
+    drafts: Sequence[Draft] = (),
+    unseen: Callable[[FrozenTrial], Any] = lambda trial: False,
+) -> Draft:
+    """Let `sampler` choose the parameters of the study's next trial through `suggest`; writes nothing.
+
+    Args:
+        seed: of the trial.
+        drafts: trials that come before it and are not written yet; they count as running.
+        unseen: which finished trials count as running, too.
+    """
     empty = create_trial(state=TrialState.RUNNING)
-    empty.number, empty._trial_id = len(study.get_trials(deepcopy=False)), _DRAFT_ID
-    view = _View(study._storage, empty)
+    empty.number, empty._trial_id = len(study.get_trials(deepcopy=False)) + len(drafts), _DRAFT_ID
+    view = _View(study._storage, empty, drafts, unseen)
     suggest(optuna.Trial(_on_view(study, view, sampler), _DRAFT_ID))
     return Draft(
         number=empty.number,
@@ -60,15 +74,18 @@ def propose(study: optuna.Study, sampler: BaseSampler, suggest: Callable[[optuna
 
 def commit(study: optuna.Study, draft: Draft, user_attrs: Mapping[str, Any]) -> FrozenTrial:
     """Write the draft as a RUNNING trial, in one piece, with these attributes added to its own."""
-    template = create_trial(
+    storage = study._storage
+    return storage.get_trial(storage.create_new_trial(study._study_id, _running(draft, user_attrs)))
+
+
+def _running(draft: Draft, user_attrs: Mapping[str, Any]) -> FrozenTrial:
+    return create_trial(
         state=TrialState.RUNNING,
         params=dict(draft.stored),
         distributions=dict(draft.distributions),
         user_attrs={**draft.user_attrs, **user_attrs},
         system_attrs=dict(draft.system_attrs),
     )
-    storage = study._storage
-    return storage.get_trial(storage.create_new_trial(study._study_id, template))
 
 
 @dataclass(frozen=True)
@@ -108,11 +125,23 @@ def _on_view(study: optuna.Study, view: "_View", sampler: BaseSampler | None = N
 
 
 class _View:
-    """A storage seen through what a sampler or pruner has written about trials, among them perhaps a draft."""
+    """A storage seen through what a sampler or pruner has written about trials, among them perhaps a draft.
 
-    def __init__(self, storage: BaseStorage, draft: FrozenTrial | None = None) -> None:
-        self._storage, self.draft = storage, draft
+    See `propose` for `drafts` and `unseen`.
+    """
+
+    def __init__(
+        self,
+        storage: BaseStorage,
+        draft: FrozenTrial | None = None,
+        drafts: Sequence[Draft] = (),
+        unseen: Callable[[FrozenTrial], Any] = lambda trial: False,
+    ) -> None:
+        self._storage, self.draft, self._unseen = storage, draft, unseen
         self.notes: dict[int, dict[str, Any]] = {}
+        self._drafted = [_running(each, {}) for each in drafts]
+        for place, trial in enumerate(self._drafted):
+            trial.number, trial._trial_id = drafts[place].number, _DRAFT_ID - 1 - place
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("get_"):
@@ -126,10 +155,13 @@ class _View:
         return self.get_trial(trial_id).system_attrs
 
     def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
-        trials = self._storage.get_all_trials(study_id, deepcopy=deepcopy, states=states)
-        if self.draft is not None and (states is None or TrialState.RUNNING in states):
-            trials = [*trials, self.draft]
-        return [self._noted(trial) for trial in trials] if self.notes else trials
+        trials = [
+            _as_running(trial) if trial.state.is_finished() and self._unseen(trial) else trial
+            for trial in self._storage.get_all_trials(study_id, deepcopy=deepcopy)
+        ]
+        trials += [*self._drafted, self.draft] if self.draft is not None else []
+        trials = [self._noted(trial) for trial in trials] if self.notes else trials
+        return trials if states is None else [trial for trial in trials if trial.state in states]
 
     def _noted(self, trial: FrozenTrial) -> FrozenTrial:
         if trial._trial_id not in self.notes:
@@ -148,3 +180,9 @@ class _View:
         self.draft = copy.copy(self.draft)
         self.draft.params = {**self.draft.params, name: distribution.to_external_repr(value)}
         self.draft.distributions = {**self.draft.distributions, name: distribution}
+
+
+def _as_running(trial: FrozenTrial) -> FrozenTrial:
+    trial = copy.copy(trial)
+    trial.state, trial.values = TrialState.RUNNING, None
+    return trial

@@ -110,7 +110,10 @@ class Lanes(Protocol):
         """Train every lane that is behind its trial's reported epoch up to it, without reporting."""
 
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
-        """Train these trials one epoch; the other lanes keep their state. Those that are done at once, as soon as they are."""
+        """Train these trials one epoch; the other lanes keep their state. Those that are done at once, as soon as they are.
+
+        An empty list may come first: they have begun, elsewhere, and the caller has time.
+        """
 
     def release(self, number: int, outcome: Outcome) -> TrialResult:
         """Free the lane of a trial that ended (in any state) and hand back what it made."""

@@ -6,10 +6,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.lanes import Failure, Outcome, Progress, Trial
-from sweeps.observer import Running
+from sweeps.lanes import Failure, Outcome, Progress
 
-__all__ = ["STATES", "STATE_NAMES", "as_running", "checked", "decided_outcome", "has_done", "is_ours", "last_progress"]
+__all__ = ["STATES", "STATE_NAMES", "checked", "decided_outcome", "has_done", "is_ours", "last_progress"]
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 """`Outcome.state` → state of the Optuna trial."""
@@ -49,13 +48,6 @@ def checked(progress: Progress) -> Progress:
     if progress.failure or math.isfinite(progress.value):
         return progress
     return replace(progress, failure=Failure(kind="diverged", message=f"the value became {progress.value}"))
-
-
-def as_running(trial: Trial, stored: FrozenTrial) -> Running:
-    """A trial that is being trained, as observers see it."""
-    epoch = len(stored.intermediate_values)
-    value = stored.intermediate_values[stored.last_step] if epoch else None
-    return Running(trial=replace(trial, epoch=epoch), epoch=epoch, value=value)
 
 
 def last_progress(stored: FrozenTrial) -> Progress | None:

@@ -11,9 +11,10 @@ end those that end. Each step is durable before the next begins:
 """
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import optuna
@@ -21,12 +22,13 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 
 from sweeps.atomic import Draft, commit, judge, write_notes
-from sweeps.budget import best_trial, reported_epochs
 from sweeps.errors import UserError
+from sweeps.held import Held
 from sweeps.journal import together
 from sweeps.lanes import Failure, Lanes, Outcome, Progress, Trial, TrialResult
-from sweeps.observer import Observer, Snapshot
-from sweeps.outcome import STATE_NAMES, STATES, as_running, checked, decided_outcome, has_done, is_ours, last_progress
+from sweeps.observer import Observer
+from sweeps.outcome import STATE_NAMES, STATES, checked, decided_outcome, has_done, is_ours, last_progress
+from sweeps.snapshot import snapshot_of
 from sweeps.source import Source
 
 __all__ = ["ERRORS_IN_A_ROW", "Clock", "Rounds"]
@@ -36,19 +38,6 @@ Clock = Callable[[], float]
 
 ERRORS_IN_A_ROW = 10
 """So many trials that fail one after the other with an error are a bug, which must not burn the budget."""
-
-
-@dataclass(frozen=True)
-class _Held:
-    """A trial and its handle in the storage."""
-
-    trial: Trial
-    record: optuna.Trial
-
-    def write(self, key: str, value: Any) -> None:
-        # A trial that somebody else has finished meanwhile is theirs; `decided_outcome` finds out.
-        with suppress(UpdateFinishedTrialError):
-            self.record.set_user_attr(key, value)
 
 
 class Rounds:
@@ -65,9 +54,10 @@ class Rounds:
     ) -> None:
         self.phase, self.study, self.lanes, self.source = phase, study, lanes, source
         self.observers, self.clock = observers, clock
-        self.held: dict[int, _Held] = {}
+        self.held: dict[int, Held] = {}
         self.round = 0
         self.errors = 0
+        self.waited = 0.0
         self.elapsed, self.mark = study.user_attrs.get("elapsed", 0.0), clock()
 
     def run(self) -> str:
@@ -109,16 +99,14 @@ class Rounds:
     def _end_late(self, trials: Sequence[FrozenTrial], decided: dict[str, Any] | None) -> None:
         """End trials that were decided about and not told, as many at a time as there are lanes."""
         ending = [(self._hold(trial), decided_outcome(trial, decided)) for trial in trials]
-        for held, outcome in ending:
-            held.write("ending", asdict(outcome))
+        self._write_ending(ending, decided)
         for start in range(0, len(ending), self.lanes.width):
             batch = ending[start : start + self.lanes.width]
             for held, _ in batch:
                 if "result" not in held.record.user_attrs:
                     self._admit(held)
             self.lanes.catch_up()
-            for held, outcome in batch:
-                self._end_one(held, outcome)
+            self._release(batch)
 
     # -- duplicates and free lanes --
 
@@ -140,7 +128,7 @@ class Rounds:
     def _fill(self) -> str:
         """Start new trials in free lanes; returns why there is none for a lane that stays free."""
         while len(self.held) < self.lanes.width:
-            draft = self.source.draft(self._trials(), self._spent())
+            draft = self.source.draft(self._trials(), self._spent(), self.round)
             if isinstance(draft, str):
                 return draft
             self._start(draft)
@@ -160,22 +148,24 @@ class Rounds:
         elif twin.state.is_finished():
             self._end_duplicate(held, twin)
 
-    def _end_duplicate(self, held: _Held, twin: FrozenTrial) -> None:
+    def _end_duplicate(self, held: Held, twin: FrozenTrial) -> None:
         """Give a trial the outcome of an equal one, without training it."""
         ending = twin.user_attrs.get("ending") or {"epoch": len(twin.intermediate_values), "value": twin.value}
         outcome = Outcome(state=STATE_NAMES[twin.state], epoch=ending["epoch"], value=ending["value"])
         result = TrialResult(number=held.trial.number, metrics=twin.user_attrs.get("result") or {})
         held.write("duplicate_of", twin.number)
-        held.write("ending", asdict(outcome))
-        held.write("result", dict(result.metrics))
-        held.write("ended", self.clock())
+        with together(self.study._storage):
+            held.write("ended_in", self.round)
+            held.write("ending", asdict(outcome))
+            held.write("result", dict(result.metrics))
+            held.write("ended", self.clock())
         for observer in self.observers:
             observer.trial_ended(held.trial, outcome, result, twin.number)
         with suppress(UpdateFinishedTrialError):
             # `Study.tell` would take the value of a pruned trial from its reports, of which this one has none.
             self.study._storage.set_trial_state_values(held.record._trial_id, twin.state, twin.values)
 
-    def _hold(self, trial: FrozenTrial) -> _Held:
+    def _hold(self, trial: FrozenTrial) -> Held:
         """The trial as the workload sees it, with the epochs that it has reported."""
         seen = Trial(
             number=trial.number,
@@ -186,9 +176,9 @@ class Rounds:
             test=trial.user_attrs.get("test", False),
             reference=trial.user_attrs.get("reference"),
         )
-        return _Held(seen, optuna.Trial(self.study, trial._trial_id))
+        return Held(seen, optuna.Trial(self.study, trial._trial_id))
 
-    def _admit(self, held: _Held) -> None:
+    def _admit(self, held: Held) -> None:
         self.lanes.admit(held.trial)
         self.held[held.trial.number] = held
 
@@ -197,14 +187,23 @@ class Rounds:
     def _advance(self) -> None:
         """Train the lanes that have not done their epoch of this round (after a kill, some have); record each as it comes."""
         behind = [trial.number for trial in self._in_lanes() if not has_done(trial, self.round)]
+        begun, waited = time.monotonic(), None
         for done in self.lanes.advance(behind) if behind else ():
-            with together(self.study._storage):
-                recorded = [pair for pair in ((self.held[p.number], checked(p)) for p in done) if self._record(*pair)]
-            for held, progress in recorded:
-                for observer in self.observers:
-                    observer.epoch_finished(held.trial, progress)
+            if done:
+                waited = waited or time.monotonic() - begun
+                self._report(done)
+            else:
+                self.source.prepare(self._trials(), self.round, self.waited / 2)
+        self.waited = waited or self.waited
 
-    def _record(self, held: _Held, progress: Progress) -> bool:
+    def _report(self, done: Sequence[Progress]) -> None:
+        with together(self.study._storage):
+            recorded = [pair for pair in ((self.held[p.number], checked(p)) for p in done) if self._record(*pair)]
+        for held, progress in recorded:
+            for observer in self.observers:
+                observer.epoch_finished(held.trial, progress)
+
+    def _record(self, held: Held, progress: Progress) -> bool:
         """Write an epoch; whether there was one to write."""
         if progress.failure or progress.finished:
             failure = asdict(progress.failure) if progress.failure else None
@@ -231,29 +230,41 @@ class Rounds:
     def _end(self, decided: dict[str, Any]) -> None:
         write_notes(self.study, decided["notes"])
         ending = [(self.held[t.number], outcome) for t in self._in_lanes() if (outcome := decided_outcome(t, decided))]
+        self._write_ending(ending, decided)
+        self._release(ending)
+
+    def _write_ending(self, ending: Sequence[tuple[Held, Outcome]], decided: dict[str, Any] | None) -> None:
         with together(self.study._storage):
             for held, outcome in ending:
+                held.write("ended_in", decided["round"] if decided else 0)
                 held.write("ending", asdict(outcome))
-        for held, outcome in ending:
-            self._end_one(held, outcome)
 
-    def _end_one(self, held: _Held, outcome: Outcome) -> None:
+    def _release(self, ending: Sequence[tuple[Held, Outcome]]) -> None:
+        """Release the lanes, then tell everybody how their trials ended, Optuna last."""
+        for held, outcome in ending:
+            result = self._result(held, outcome)
+            for observer in self.observers:
+                observer.trial_ended(held.trial, outcome, result, None)
+        with together(self.study._storage):
+            for held, outcome in ending:
+                value = outcome.value if outcome.state == "complete" else None
+                self.study.tell(held.trial.number, value, state=STATES[outcome.state], skip_if_finished=True)
+        for held, outcome in ending:
+            self.held.pop(held.trial.number, None)
+            self._count_errors(outcome.failure)
+
+    def _result(self, held: Held, outcome: Outcome) -> TrialResult:
+        """What a lane leaves behind, durable."""
         number = held.trial.number
-        if number in self.held:
-            result = self.lanes.release(number, outcome)
-            with together(self.study._storage):
-                held.write("folder", result.folder)
-                held.write("result", dict(result.metrics))
-        else:  # a process that was killed before it could tell has released it
+        if number not in self.held:  # a process that was killed before it could tell has released it
             attrs = held.record.user_attrs
-            result = TrialResult(number=number, metrics=attrs["result"], folder=attrs["folder"])
-        held.write("ended", self.clock())
-        for observer in self.observers:
-            observer.trial_ended(held.trial, outcome, result, None)
-        value = outcome.value if outcome.state == "complete" else None
-        self.study.tell(number, value, state=STATES[outcome.state], skip_if_finished=True)
-        self.held.pop(number, None)
-        self._count_errors(outcome.failure)
+            return TrialResult(number=number, metrics=attrs["result"], folder=attrs["folder"])
+        result = self.lanes.release(number, outcome)
+        with together(self.study._storage):
+            held.write("folder", result.folder)
+            held.write("result", dict(result.metrics))
+            held.write("ended", self.clock())
+        return result
 
     def _count_errors(self, failure: Failure | None) -> None:
         # Those of this process only: whoever has mended the bug must be able to go on.
@@ -270,7 +281,7 @@ class Rounds:
         self.round += 1
         self.elapsed, self.mark = self._spent(), self.clock()
         self.study.set_user_attr("elapsed", self.elapsed)
-        snapshot = self._snapshot()
+        snapshot = snapshot_of(self.phase, self._trials(), self.held, self.source, self.elapsed)
         for observer in self.observers:
             observer.round_finished(snapshot)
 
@@ -283,18 +294,3 @@ class Rounds:
     def _in_lanes(self) -> list[FrozenTrial]:
         """The trials in lanes, as the storage has them, by number."""
         return [trial for trial in self._trials() if trial.number in self.held]
-
-    def _snapshot(self) -> Snapshot:
-        trials = self._trials()
-        best = best_trial(trials)
-        return Snapshot(
-            phase=self.phase,
-            running=tuple(as_running(self.held[t.number].trial, t) for t in trials if t.number in self.held),
-            **{name: sum(trial.state == state for trial in trials) for name, state in STATES.items()},
-            planned=self.source.planned,
-            best_value=best and best.value,
-            best_number=best and best.number,
-            best_params=best and self.source.params(best),
-            epochs=reported_epochs(trials),
-            elapsed=self.elapsed,
-        )

@@ -86,11 +86,13 @@ class WorkerLanes:
         self._exchange({child: ("catch_up", ()) for child in self._children if child.trials})
 
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
-        """Train these trials one epoch, in all children at once. Those that are done at once, as soon as they are."""
+        """Train these trials one epoch, in all children at once; see `Lanes`."""
         commands: dict[Child, _Command] = {}
         for child in self._children:
             if mine := [number for number in numbers if number in child.trials]:
                 commands[child] = ("advance", (mine,))
+        self._send(commands)
+        yield []
         for child, done in self._answers(commands):
             if done:
                 yield done
@@ -124,13 +126,16 @@ class WorkerLanes:
 
     def _exchange(self, commands: dict[Child, _Command]) -> dict[Child, Any]:
         """Send each child its command and wait for all answers; that of a child whose trials were given up is None."""
+        self._send(commands)
         return dict.fromkeys(commands) | dict(self._answers(commands))
 
-    def _answers(self, commands: dict[Child, _Command]) -> Iterator[tuple[Child, Any]]:
-        """Send each child its command; the answers as they come. A child that is lost meanwhile is replaced."""
-        waiting = dict(commands)
+    def _send(self, commands: dict[Child, _Command]) -> None:
         for child, (name, given) in commands.items():
             child.send(name, *given)
+
+    def _answers(self, commands: dict[Child, _Command]) -> Iterator[tuple[Child, Any]]:
+        """The answers to what was sent, as they come. A child that is lost meanwhile is replaced."""
+        waiting = dict(commands)
         while waiting:
             ready = set(wait([handle for child in waiting for handle in child.handles()]))
             for child in [child for child in waiting if ready.intersection(child.handles())]:

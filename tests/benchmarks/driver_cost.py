@@ -35,9 +35,11 @@ class WaitingLanes(ToyLanes):
 
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
         started = time.perf_counter()
-        time.sleep(self.seconds)
+        yield []
+        time.sleep(max(0.0, self.seconds - (time.perf_counter() - started)))
+        trained = time.perf_counter()
         values = [each for [each] in super().advance(numbers)]
-        self.spent += time.perf_counter() - started
+        self.spent += self.seconds + time.perf_counter() - trained
         yield [replace(each, metrics={f"val/{name}": each.value for name in range(12)}) for each in values]
 
 

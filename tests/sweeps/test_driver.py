@@ -1,6 +1,7 @@
 """The driver with a toy workload: rounds, budgets, duplicates, conditions, and every way that a trial can end."""
 
 import math
+import time
 from dataclasses import replace
 
 import optuna
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 from toy_study import CONDITIONAL, Fixed, Watcher, X, in_memory, table, toy_study
 
+from sweeps.atomic import propose
 from sweeps.driver import KNOWN_IN_A_ROW, run_replicas, search, trial_seed
 from sweeps.errors import UserError
 from sweeps.lanes import Failure, TrialResult
@@ -415,6 +417,33 @@ def test_an_epoch_is_on_record_before_its_neighbour_is_trained():
 
     search(optuna_study, study, Lanes(width=2, epochs=2), [])
     assert seen == [(0, [0, 0]), (1, [1, 0]), (0, [1, 1]), (1, [2, 1])]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp"])
+def test_trials_drafted_while_others_train_are_those_drafted_after(sampler, monkeypatch):
+    monkeypatch.setattr("sweeps.driver.AHEAD", 4)
+    options = {"startup_trials": 5} if sampler in ("tpe", "gp") else {}
+    study = toy_study({**X, "y": {"kind": "float", "low": 0.01, "high": 1.0}}, trials=14, sampler=sampler, sampler_options=options)
+    ahead = []
+
+    class Waiting(ToyLanes):
+        def advance(self, numbers):
+            yield []
+            time.sleep(0.1)
+            yield from super().advance(numbers)
+
+    def counted(*given, drafts=(), **more):
+        ahead.append(len(drafts))
+        return propose(*given, drafts=drafts, **more)
+
+    monkeypatch.setattr("sweeps.driver.propose", counted)
+    lanes = {"width": 4, "epochs": 3, "last_epochs": {1: 1, 3: 2, 6: 1, 7: 2}}
+    patient, hasty = in_memory(study), in_memory(study)
+    search(hasty, study, ToyLanes(**lanes), [])
+    assert max(ahead) == 0
+    search(patient, study, Waiting(**lanes), [])
+    assert max(ahead) >= 2, "some were drafted after others that were not on record yet"
+    assert [trial.params for trial in patient.trials] == [trial.params for trial in hasty.trials]
 
 
 def test_metrics_that_are_not_finite_are_left_out():

@@ -124,8 +124,10 @@ def undisturbed(name: str) -> tuple[World, int, list[Any]]:
     return world, world.happened, _tables(world.journal)
 
 
+@pytest.mark.parametrize("ahead", [1000, 1], ids=["as trials end", "a round ahead"])
 @pytest.mark.parametrize("name", WORLDS)
-def test_killed_anywhere_and_continued_is_the_same_study(name):
+def test_killed_anywhere_and_continued_is_the_same_study(name, ahead, monkeypatch):
+    monkeypatch.setattr("sweeps.driver.AHEAD", ahead)
     _, events, expected = undisturbed(name)
     assert events > 50
     for bomb in range(events):
