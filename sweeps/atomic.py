@@ -19,7 +19,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-__all__ = ["Draft", "Verdicts", "commit", "judge", "propose", "write_notes"]
+__all__ = ["Draft", "Verdicts", "as_trial", "commit", "judge", "propose", "write_notes"]
 
 _DRAFT_ID = -1
 
@@ -72,20 +72,22 @@ def propose(
     )
 
 
-def commit(study: optuna.Study, draft: Draft, user_attrs: Mapping[str, Any]) -> FrozenTrial:
+def commit(study: optuna.Study, draft: Draft, user_attrs: Mapping[str, Any]) -> None:
     """Write the draft as a RUNNING trial, in one piece, with these attributes added to its own."""
-    storage = study._storage
-    return storage.get_trial(storage.create_new_trial(study._study_id, _running(draft, user_attrs)))
+    study._storage.create_new_trial(study._study_id, as_trial(draft, user_attrs))
 
 
-def _running(draft: Draft, user_attrs: Mapping[str, Any]) -> FrozenTrial:
-    return create_trial(
+def as_trial(draft: Draft, user_attrs: Mapping[str, Any]) -> FrozenTrial:
+    """The RUNNING trial that a draft will be."""
+    trial = create_trial(
         state=TrialState.RUNNING,
         params=dict(draft.stored),
         distributions=dict(draft.distributions),
-        user_attrs={**draft.user_attrs, **user_attrs},
+        user_attrs={"seed": draft.seed, **draft.user_attrs, **user_attrs},
         system_attrs=dict(draft.system_attrs),
     )
+    trial.number = draft.number
+    return trial
 
 
 @dataclass(frozen=True)
@@ -139,9 +141,10 @@ class _View:
     ) -> None:
         self._storage, self.draft, self._unseen = storage, draft, unseen
         self.notes: dict[int, dict[str, Any]] = {}
-        self._drafted = [_running(each, {}) for each in drafts]
+        self._stored: list[FrozenTrial] | None = None
+        self._drafted = [as_trial(each, {}) for each in drafts]
         for place, trial in enumerate(self._drafted):
-            trial.number, trial._trial_id = drafts[place].number, _DRAFT_ID - 1 - place
+            trial._trial_id = _DRAFT_ID - 1 - place
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("get_"):
@@ -155,13 +158,16 @@ class _View:
         return self.get_trial(trial_id).system_attrs
 
     def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
-        trials = [
-            _as_running(trial) if trial.state.is_finished() and self._unseen(trial) else trial
-            for trial in self._storage.get_all_trials(study_id, deepcopy=deepcopy)
-        ]
-        trials += [*self._drafted, self.draft] if self.draft is not None else []
+        if self._stored is None:
+            # Once for all: nothing is written while a sampler or pruner thinks, and a pruner asks for each trial of a round.
+            stored = self._storage.get_all_trials(study_id, deepcopy=False)
+            self._stored = [
+                _as_running(trial) if trial.state.is_finished() and self._unseen(trial) else trial for trial in stored
+            ]
+        trials = [*self._stored, *self._drafted, *([] if self.draft is None else [self.draft])]
         trials = [self._noted(trial) for trial in trials] if self.notes else trials
-        return trials if states is None else [trial for trial in trials if trial.state in states]
+        trials = trials if states is None else [trial for trial in trials if trial.state in states]
+        return copy.deepcopy(trials) if deepcopy else trials
 
     def _noted(self, trial: FrozenTrial) -> FrozenTrial:
         if trial._trial_id not in self.notes:

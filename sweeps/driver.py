@@ -91,7 +91,7 @@ class _Search:
         self.planned = study.budget.trials
         self.drafts: dict[int, Draft] = {}
 
-    def draft(self, trials: Sequence[FrozenTrial], elapsed: float, round_: int) -> Draft | str:
+    def draft(self, trials: Sequence[FrozenTrial], drafts: Sequence[Draft], elapsed: float, round_: int) -> Draft | str:
         study, number = self.study, len(trials)
         if reason := used_up(study.budget, trials, elapsed):
             return reason
@@ -100,7 +100,7 @@ class _Search:
         newest = trials[-KNOWN_IN_A_ROW:]
         if len(newest) == KNOWN_IN_A_ROW and all(t.user_attrs.get("duplicate_of") is not None for t in newest):
             return f"The sampler proposed only known settings, {KNOWN_IN_A_ROW} times in a row."
-        return self.drafts.pop(number, None) or self._propose(number, (), since=round_ - 1)
+        return self.drafts.pop(number, None) or self._propose(number, drafts, since=round_ - 1)
 
     def prepare(self, trials: Sequence[FrozenTrial], round_: int, seconds: float) -> None:
         self.drafts.clear()
@@ -143,7 +143,7 @@ class _Replicas:
         # Runs of an earlier plan that this one has no use for count as well: they are among those that ended.
         self.planned = len(plan) + sum(not any(_serves(trial, replica) for replica in plan) for trial in stored)
 
-    def draft(self, trials: Sequence[FrozenTrial], elapsed: float, round_: int) -> Draft | str:
+    def draft(self, trials: Sequence[FrozenTrial], drafts: Sequence[Draft], elapsed: float, round_: int) -> Draft | str:
         for replica in self.plan:
             if not any(_serves(trial, replica) for trial in trials):
                 return Draft(number=len(trials), seed=replica.seed, user_attrs=_replica_attrs(replica))

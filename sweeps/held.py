@@ -1,15 +1,17 @@
 """A trial that the driver holds."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial
 
 from sweeps.lanes import Trial
 
-__all__ = ["Held"]
+__all__ = ["Held", "hold"]
 
 
 @dataclass(frozen=True)
@@ -23,3 +25,17 @@ class Held:
         # A trial that somebody else has finished meanwhile is theirs; `decided_outcome` finds out.
         with suppress(UpdateFinishedTrialError):
             self.record.set_user_attr(key, value)
+
+
+def hold(study: optuna.Study, trial: FrozenTrial, params: Mapping[str, Any], *, replica: bool) -> Held:
+    """The trial as the workload sees it, with the epochs that it has reported."""
+    seen = Trial(
+        number=trial.number,
+        params=params,
+        seed=trial.user_attrs["seed"],
+        epoch=len(trial.intermediate_values),
+        replica=replica,
+        test=trial.user_attrs.get("test", False),
+        reference=trial.user_attrs.get("reference"),
+    )
+    return Held(seen, optuna.Trial(study, trial._trial_id))

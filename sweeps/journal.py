@@ -71,6 +71,8 @@ def together(storage: BaseStorage) -> Iterator[None]:
     if not isinstance(backend, _Journal):
         yield
         return
+    # Creating a trial returns its number from here, where the first one puts it once it is read.
+    vars(storage._replay_result).setdefault("_last_created_trial_id_by_this_process", -1)
     backend.held = []
     try:
         yield

@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.lanes import Failure, Outcome, Progress
 
-__all__ = ["STATES", "STATE_NAMES", "checked", "decided_outcome", "has_done", "is_ours", "last_progress"]
+__all__ = ["STATES", "STATE_NAMES", "checked", "decided_outcome", "has_done", "is_ours", "last_progress", "outcome_of"]
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 """`Outcome.state` → state of the Optuna trial."""
@@ -57,3 +57,9 @@ def last_progress(stored: FrozenTrial) -> Progress | None:
         return None
     metrics = stored.user_attrs.get(f"metrics/{epoch}") or {}
     return Progress(number=stored.number, epoch=epoch, value=stored.intermediate_values[epoch], metrics=metrics)
+
+
+def outcome_of(ended: FrozenTrial) -> Outcome:
+    """How a trial has ended."""
+    ending = ended.user_attrs.get("ending") or {"epoch": len(ended.intermediate_values), "value": ended.value}
+    return Outcome(state=STATE_NAMES[ended.state], epoch=ending["epoch"], value=ending["value"])

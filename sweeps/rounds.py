@@ -12,7 +12,7 @@ end those that end. Each step is durable before the next begins:
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -23,13 +23,13 @@ from optuna.trial import FrozenTrial
 
 from sweeps.atomic import Draft, commit, judge, write_notes
 from sweeps.errors import UserError
-from sweeps.held import Held
+from sweeps.held import Held, hold
 from sweeps.journal import together
-from sweeps.lanes import Failure, Lanes, Outcome, Progress, Trial, TrialResult
+from sweeps.lanes import Failure, Lanes, Outcome, Progress, TrialResult
 from sweeps.observer import Observer
-from sweeps.outcome import STATE_NAMES, STATES, checked, decided_outcome, has_done, is_ours, last_progress
+from sweeps.outcome import STATES, checked, decided_outcome, has_done, is_ours, last_progress, outcome_of
 from sweeps.snapshot import snapshot_of
-from sweeps.source import Source
+from sweeps.source import Source, next_drafts
 
 __all__ = ["ERRORS_IN_A_ROW", "Clock", "Rounds"]
 
@@ -81,12 +81,11 @@ class Rounds:
             write_notes(self.study, decided["notes"])
         running = [trial for trial in self._trials() if is_ours(trial)]
         for trial in running:
+            held, newest = self._hold(trial).trial, last_progress(trial)
             for observer in self.observers:
-                observer.trial_started(self._hold(trial).trial, resumed=True)
-        for trial in running:  # the process may have died before it could tell the newest epoch
-            if newest := last_progress(trial):
-                for observer in self.observers:
-                    observer.epoch_finished(self._hold(trial).trial, newest)
+                observer.trial_started(held, resumed=True)
+                if newest:  # the process may have died before it could tell it
+                    observer.epoch_finished(held, newest)
         admitted = [trial for trial in running if trial.user_attrs["round"] is not None]
         self._end_late([trial for trial in admitted if decided_outcome(trial, decided)], decided)
         going_on = [trial for trial in admitted if not decided_outcome(trial, decided)]
@@ -127,31 +126,38 @@ class Rounds:
 
     def _fill(self) -> str:
         """Start new trials in free lanes; returns why there is none for a lane that stays free."""
-        while len(self.held) < self.lanes.width:
-            draft = self.source.draft(self._trials(), self._spent(), self.round)
-            if isinstance(draft, str):
-                return draft
-            self._start(draft)
-        return ""
+        reason = ""
+        while len(self.held) < self.lanes.width and not reason:
+            free = self.lanes.width - len(self.held)
+            drafts, twin, reason = next_drafts(self.source, self._trials(), free, self._spent(), self.round)
+            if drafts:
+                self._start(drafts, twin)
+        return reason
 
-    def _start(self, draft: Draft) -> None:
+    def _start(self, drafts: Sequence[Draft], twin: FrozenTrial | None) -> None:
+        """Begin these trials, written at once; the last of them may have a twin."""
         if self.study.user_attrs.get("stopped"):
             self.study.set_user_attr("stopped", None)
             self.study.set_user_attr("finished", False)
-        twin = self.source.twin(draft.stored, self._trials())
-        where = {"round": self.round} if twin is None else {"round": None, "duplicate_of": twin.number}
-        held = self._hold(commit(self.study, draft, {"seed": draft.seed, "started": self.clock(), **where}))
-        for observer in self.observers:
-            observer.trial_started(held.trial, resumed=False)
-        if twin is None:
-            self._admit(held)
-        elif twin.state.is_finished():
-            self._end_duplicate(held, twin)
+        first = len(self._trials())
+        with together(self.study._storage):
+            for draft in drafts:
+                where = {"round": self.round}
+                if twin is not None and draft is drafts[-1]:
+                    where = {"round": None, "duplicate_of": twin.number}
+                commit(self.study, draft, {"started": self.clock(), **where})
+        for trial in [trial for trial in self._trials()[first:] if is_ours(trial)]:
+            held = self._hold(trial)
+            for observer in self.observers:
+                observer.trial_started(held.trial, resumed=False)
+            if trial.user_attrs["round"] is not None:
+                self._admit(held)
+            elif twin.state.is_finished():
+                self._end_duplicate(held, twin)
 
     def _end_duplicate(self, held: Held, twin: FrozenTrial) -> None:
         """Give a trial the outcome of an equal one, without training it."""
-        ending = twin.user_attrs.get("ending") or {"epoch": len(twin.intermediate_values), "value": twin.value}
-        outcome = Outcome(state=STATE_NAMES[twin.state], epoch=ending["epoch"], value=ending["value"])
+        outcome = outcome_of(twin)
         result = TrialResult(number=held.trial.number, metrics=twin.user_attrs.get("result") or {})
         held.write("duplicate_of", twin.number)
         with together(self.study._storage):
@@ -167,16 +173,7 @@ class Rounds:
 
     def _hold(self, trial: FrozenTrial) -> Held:
         """The trial as the workload sees it, with the epochs that it has reported."""
-        seen = Trial(
-            number=trial.number,
-            params=self.source.params(trial),
-            seed=trial.user_attrs["seed"],
-            epoch=len(trial.intermediate_values),
-            replica=self.phase == "replicas",
-            test=trial.user_attrs.get("test", False),
-            reference=trial.user_attrs.get("reference"),
-        )
-        return Held(seen, optuna.Trial(self.study, trial._trial_id))
+        return hold(self.study, trial, self.source.params(trial), replica=self.phase == "replicas")
 
     def _admit(self, held: Held) -> None:
         self.lanes.admit(held.trial)
@@ -187,14 +184,23 @@ class Rounds:
     def _advance(self) -> None:
         """Train the lanes that have not done their epoch of this round (after a kill, some have); record each as it comes."""
         behind = [trial.number for trial in self._in_lanes() if not has_done(trial, self.round)]
-        begun, waited = time.monotonic(), None
-        for done in self.lanes.advance(behind) if behind else ():
+        begun, first = time.monotonic(), None
+        for done in self._awaited(behind) if behind else ():
             if done:
-                waited = waited or time.monotonic() - begun
+                first = first or time.monotonic()
                 self._report(done)
             else:
                 self.source.prepare(self._trials(), self.round, self.waited / 2)
-        self.waited = waited or self.waited
+        self.waited = (first or begun) - begun
+
+    def _awaited(self, numbers: Sequence[int]) -> Iterator[list[Progress]]:
+        epochs = self.lanes.advance(numbers)
+        while True:
+            for observer in self.observers:
+                observer.waiting()
+            if (done := next(epochs, None)) is None:
+                return
+            yield done
 
     def _report(self, done: Sequence[Progress]) -> None:
         with together(self.study._storage):
@@ -270,10 +276,8 @@ class Rounds:
         # Those of this process only: whoever has mended the bug must be able to go on.
         self.errors = self.errors + 1 if failure and failure.kind == "error" else 0
         if self.errors == ERRORS_IN_A_ROW:
-            place = f"study '{self.study.study_name}'"
-            raise UserError(
-                place, f"{self.errors} trials in a row failed with an error, the last with: {failure.message}"
-            )
+            problem = f"{self.errors} trials in a row failed with an error, the last with: {failure.message}"
+            raise UserError(f"study '{self.study.study_name}'", problem)
 
     # -- keeping count --
 

@@ -5,9 +5,9 @@ from typing import Any, Protocol
 
 from optuna.trial import FrozenTrial
 
-from sweeps.atomic import Draft
+from sweeps.atomic import Draft, as_trial
 
-__all__ = ["Source"]
+__all__ = ["Source", "next_drafts"]
 
 
 class Source(Protocol):
@@ -16,9 +16,14 @@ class Source(Protocol):
     planned: int | None
     """How many there will be, if that is known."""
 
-    def draft(self, trials: Sequence[FrozenTrial], elapsed: float, round_: int) -> Draft | str:
-        """The next trial, to begin in this round, given all so far and the seconds spent; or a sentence that says why there is
-        none."""
+    def draft(self, trials: Sequence[FrozenTrial], drafts: Sequence[Draft], elapsed: float, round_: int) -> Draft | str:
+        """The next trial, to begin in this round; or a sentence that says why there is none.
+
+        Args:
+            trials: all so far.
+            drafts: those among them that are not written yet, the last ones.
+            elapsed: seconds spent.
+        """
 
     def prepare(self, trials: Sequence[FrozenTrial], round_: int, seconds: float) -> None:
         """While the lanes train in this round: work for about so long on what `draft` may be asked for in the next."""
@@ -28,3 +33,20 @@ class Source(Protocol):
 
     def twin(self, stored: Mapping[str, Any], earlier: Sequence[FrozenTrial]) -> FrozenTrial | None:
         """The earlier trial with these parameters, finished or running, that makes another one a duplicate."""
+
+
+def next_drafts(
+    source: Source, trials: Sequence[FrozenTrial], most: int, elapsed: float, round_: int
+) -> tuple[list[Draft], FrozenTrial | None, str]:
+    """Up to `most` trials to begin together: up to the first that is a duplicate, which needs no lane. With it the trial that
+    it equals, which may be an earlier draft; and why there are no more, where the source has no more."""
+    drafts: list[Draft] = []
+    while len(drafts) < most:
+        so_far = [*trials, *(as_trial(draft, {}) for draft in drafts)]
+        draft = source.draft(so_far, drafts, elapsed, round_)
+        if isinstance(draft, str):
+            return drafts, None, draft
+        drafts.append(draft)
+        if twin := source.twin(draft.stored, so_far):
+            return drafts, twin, ""
+    return drafts, None, ""

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +28,12 @@ from vaeexp.vae import VAE
 
 if TYPE_CHECKING:
     from vaeexp.data import Dataset
-    from vaeexp.settings import EvaluationSettings
+    from vaeexp.settings import EvaluationSettings, ModelSettings
 
 __all__ = ["EVALUATION", "Finish", "evaluation_arrays", "test_figures", "test_targets"]
 
 EVALUATION = "evaluation.npz"
+_MODELS = 8
 _log = logging.getLogger(__name__)
 
 
@@ -93,15 +95,12 @@ class Finish:
         """
         self._datasets, self._device, self._study, self._seed = datasets, device, study, study_seed
         self._arithmetic = dict(arithmetic)
-        self._models: dict[int, VAE] = {}
-        """Of trials in training; building one takes longer than drawing with it."""
+        # To build a model takes longer than to draw with it; one serves all trials of its settings, in turn.
+        self._model = lru_cache(_MODELS)(self._build)
         self._writer, self._writing = ThreadPoolExecutor(1, thread_name_prefix="pictures"), []
 
     def pictures(self, lane: Lane, state: State, which: str, folder: Path) -> dict[str, str]:
-        number = lane.trial.number
-        if number not in self._models:
-            self._models[number] = self._blank(lane)
-        model = self._loaded(self._models[number], lane, state[which], state["buffers"])
+        model = self._loaded(lane, state[which], state["buffers"])
         drawn = pictures(model, self._shown(lane), seed=self._seed, components=False)
         paths = {}
         for name, image in grids(drawn).items():
@@ -120,7 +119,6 @@ class Finish:
         return test_figures(model, dataset, images, lane.settings.evaluation, study_seed=self._seed)
 
     def finish(self, lane: Lane, state: State, outcome: Outcome, folder: Path) -> None:
-        self._models.pop(lane.trial.number, None)
         model, dataset, shown = self._best(lane, state), self._dataset(lane), self._shown(lane)
         origin = {"study": self._study, "study_seed": self._seed, "fingerprint": dataset.fingerprint}
         origin |= {"arithmetic": self._arithmetic}
@@ -156,13 +154,15 @@ class Finish:
         return targets(images, dataset.binarisation, derive_seed(self._seed, "targets"))
 
     def _best(self, lane: Lane, state: State) -> VAE:
-        return self._loaded(self._blank(lane), lane, state["best"], state["best_buffers"])
+        return self._loaded(lane, state["best"], state["best_buffers"])
 
-    def _blank(self, lane: Lane) -> VAE:
+    def _build(self, settings: "ModelSettings", image_shape: tuple[int, int, int]) -> VAE:
         with torch.random.fork_rng(devices=[]):
-            return VAE(lane.settings.model, self._dataset(lane).image_shape).to(self._device).eval()
+            return VAE(settings, image_shape).to(self._device).eval()
 
-    def _loaded(self, model: VAE, lane: Lane, weights: Tensor, buffers: Tensor) -> VAE:
+    def _loaded(self, lane: Lane, weights: Tensor, buffers: Tensor) -> VAE:
+        """The model with these weights, until another trial of its settings is looked at."""
+        model = self._model(lane.settings.model, self._dataset(lane).image_shape)
         tensors = {**lane.layout.views(weights), **lane.buffer_layout.views(buffers)}
         model.load_state_dict(tensors, strict=False)
         return model

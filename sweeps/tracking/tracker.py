@@ -1,5 +1,8 @@
-"""What the driver tells MLflow. Every call costs the driver one line in a file; a thread does the rest."""
+"""What the driver tells MLflow. Every call costs the driver one line in a file; a thread does the rest, while the driver
+waits for its lanes: on the same disk and under the same interpreter lock, each would slow down the other.
+"""
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +15,8 @@ from sweeps.outbox import Outbox, Writer
 from sweeps.tracking.store import shown, tracking_uri
 
 __all__ = ["Description", "Pending", "Tracker"]
+
+_PATIENCE = 1.0  # seconds that a call to MLflow waits for the driver at the most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +53,8 @@ class Tracker:
         self._recorder: Callable[[list[dict[str, Any]]], str | None] | None = None
         self._writer = Writer(self._outbox, self._deliver)
         self._study, self._own_store, self._closed = study, uri is None, False
+        self._driver_waits = threading.Event()
+        self._driver_waits.set()
 
     @property
     def warning(self) -> str | None:
@@ -84,10 +91,12 @@ class Tracker:
 
     def trial_started(self, trial: Trial, *, resumed: bool) -> None:
         """Open the trial's run, or open it again."""
+        self._driver_waits.clear()
         self._append("started", **self._identify(trial))
 
     def epoch_finished(self, trial: Trial, progress: Progress) -> None:
         """Record an epoch's metrics and pictures. An epoch that is told twice is recorded once."""
+        self._driver_waits.clear()
         self._append(
             "epoch",
             trial=trial.name,
@@ -118,6 +127,10 @@ class Tracker:
         if snapshot.phase == "search" and best is not None and best != self._best:
             self._best = best
             self._append("best", value=float(best), number=snapshot.best_number, epochs=snapshot.epochs)
+
+    def waiting(self) -> None:
+        """Let records go to MLflow until the next trial or epoch is recorded."""
+        self._driver_waits.set()
 
     def log_study_folder(self, path: Path, artifact_path: str) -> None:
         """Keep the files of a folder, e.g. the report, with the parent run."""
@@ -155,6 +168,7 @@ class Tracker:
 
     def drain(self, timeout: float | None = None) -> Pending | None:
         """Wait until MLflow has everything, at most `timeout` seconds; what is left after that or three failures."""
+        self._driver_waits.set()
         if self._writer.drain(timeout):
             return None
         where, reason = shown(self._uri), _reason(self._writer.problem) if self._writer.problem else "it is slow"
@@ -202,10 +216,15 @@ class Tracker:
         if self._recorder is None:
             from sweeps.tracking.recorder import Recorder
 
-            recorder = Recorder(self._uri, self._runs, self._study, self._outbox.identity, own_store=self._own_store)
+            recorder = Recorder(
+                self._uri, self._runs, self._study, self._outbox.identity, own_store=self._own_store, turn=self._turn
+            )
             self._notice = recorder.notice
             self._recorder = recorder.record
         self._recorder(events)
+
+    def _turn(self) -> None:
+        self._driver_waits.wait(_PATIENCE)
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:

@@ -423,24 +423,29 @@ def test_an_epoch_is_on_record_before_its_neighbour_is_trained():
 def test_trials_drafted_while_others_train_are_those_drafted_after(sampler, monkeypatch):
     monkeypatch.setattr("sweeps.driver.AHEAD", 4)
     options = {"startup_trials": 5} if sampler in ("tpe", "gp") else {}
-    study = toy_study({**X, "y": {"kind": "float", "low": 0.01, "high": 1.0}}, trials=14, sampler=sampler, sampler_options=options)
-    ahead = []
+    study = toy_study(
+        {**X, "y": {"kind": "float", "low": 0.01, "high": 1.0}}, trials=14, sampler=sampler, sampler_options=options
+    )
+    training, ahead = [False], []
 
     class Waiting(ToyLanes):
         def advance(self, numbers):
+            training[0] = True
             yield []
+            training[0] = False
             time.sleep(0.1)
             yield from super().advance(numbers)
 
     def counted(*given, drafts=(), **more):
-        ahead.append(len(drafts))
+        if training[0]:
+            ahead.append(len(drafts))
         return propose(*given, drafts=drafts, **more)
 
     monkeypatch.setattr("sweeps.driver.propose", counted)
     lanes = {"width": 4, "epochs": 3, "last_epochs": {1: 1, 3: 2, 6: 1, 7: 2}}
     patient, hasty = in_memory(study), in_memory(study)
     search(hasty, study, ToyLanes(**lanes), [])
-    assert max(ahead) == 0
+    assert ahead == []
     search(patient, study, Waiting(**lanes), [])
     assert max(ahead) >= 2, "some were drafted after others that were not on record yet"
     assert [trial.params for trial in patient.trials] == [trial.params for trial in hasty.trials]

@@ -200,7 +200,10 @@ def test_orphans_are_taken_up_where_they_were():
         search(in_memory(study, journal), study, lanes, [], clock=SimulatedClock())
     watcher, lanes = Watcher(), ToyLanes(width=2, epochs=4, checkpoints=checkpoints)
     search(in_memory(study, journal), study, lanes, [watcher], clock=SimulatedClock())
-    assert watcher.events[:2] == [("started", 0, True), ("started", 1, True)]
+    assert [event for event in watcher.events if event[0] == "started"][:2] == [
+        ("started", 0, True),
+        ("started", 1, True),
+    ]
     assert lanes.events[:3] == ["admit 0@2", "admit 1@2", "advance 0 1"]
     told = [event[2] for event in watcher.events if event[:2] == ("epoch", 0)]
     assert told == [2, 3, 4], "the newest epoch before the crash is told again: it may not have been told"

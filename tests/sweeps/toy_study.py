@@ -107,6 +107,8 @@ class Watcher:
         self._note("round")
         self.snapshots.append(snapshot)
 
+    def waiting(self) -> None: ...
+
 
 TIMES = ("started", "ended")
 
