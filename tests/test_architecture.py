@@ -18,7 +18,7 @@ LAYERS = (
     {"settings", "paths", "terminal"},
     {"data"},
     {"networks", "posteriors", "priors", "likelihoods"},
-    {"vae"},
+    {"vae", "library"},
     {"evaluation"},
     {"training"},
     {"figures"},

@@ -94,7 +94,7 @@ def resolve_execution(
 
 def _group_of(device: str, settings: Settings, dataset: Dataset, trials: int, *, processes: int) -> str:
     """What suits the device and the length of the study; the study file alone says how long it is, not what is left of it."""
-    from vaeexp.training.library import compiler_there
+    from vaeexp.library import compiler_there
 
     if device != "cpu":
         return "stacked"

@@ -8,9 +8,13 @@ from fused import BASE, make_lanes, run, same_bits, source, trial
 
 from sweeps.errors import UserError
 from sweeps.lanes import Outcome, advance_all
+from vaeexp import library
+from vaeexp.evaluation import decoding
+from vaeexp.evaluation.nll import _bytes_per_code, importance_weighted_nll
 from vaeexp.execution import resolve_execution
-from vaeexp.training import group, library
+from vaeexp.training import group
 from vaeexp.training.loop import LoopGroup
+from vaeexp.vae import build_vae
 
 pytestmark = pytest.mark.skipif(not library.compiler_there(), reason="needs a C++ compiler")
 
@@ -109,8 +113,8 @@ def test_without_a_compiler_it_trains_uncompiled_and_says_so(tmp_path, monkeypat
 def test_a_library_that_computes_something_else_is_not_used(tmp_path, monkeypatch, caplog):
     opened = library.open_library
 
-    def wrong(program, given):
-        right = opened(program, given)
+    def wrong(program, given, **what):
+        right = opened(program, given, **what)
 
         def run(tensors):
             first = tensors[len(tensors) // 3]
@@ -126,6 +130,47 @@ def test_a_library_that_computes_something_else_is_not_used(tmp_path, monkeypatc
     with caplog.at_level(logging.WARNING):
         lanes.admit(trial(0, **PRIOR))
     assert "computes something else" in caplog.text
+
+
+def nll_of(vae, importance_samples, **compiling):
+    images = (torch.rand(7, 1, 6, 6, generator=torch.Generator().manual_seed(2)) < 0.4).float()
+    return importance_weighted_nll(vae, images, importance_samples=importance_samples, seed=3, **compiling)
+
+
+def test_a_compiled_decoder_gives_the_bound_of_the_plain_one(monkeypatch, caplog):
+    vae = build_vae(BASE.model.model_copy(update=PRIOR), (1, 6, 6), 0).eval()
+    budget = 200 * _bytes_per_code(
+        vae
+    )  # 4 images at a time, so that the last piece is smaller; so is the last of 120 samples
+    plain = nll_of(vae, 120, budget=budget)
+    monkeypatch.setattr(decoding, "_COMPILING_PAYS", 1)
+    opened = []
+    monkeypatch.setattr(
+        decoding, "open_library", lambda *given, **what: opened.append(1) or library.open_library(*given, **what)
+    )
+    torch.testing.assert_close(nll_of(vae, 120, budget=budget), plain, rtol=1e-6, atol=1e-6)
+    assert opened
+    assert "uncompiled" not in caplog.text
+    with torch.no_grad():
+        next(vae.decoder.parameters()).mul_(2)
+    changed = nll_of(vae, 120, budget=budget)
+    assert not torch.allclose(changed, plain), "the weights are those of now"
+
+
+@pytest.mark.parametrize("how", ["no compiler", "wrong"])
+def test_without_a_decoder_that_can_be_compiled_it_is_plain(monkeypatch, tmp_path, caplog, how):
+    vae = build_vae(BASE.model, (1, 6, 6), 0).eval()
+    plain = nll_of(vae, 50)
+    monkeypatch.setattr(decoding, "_COMPILING_PAYS", 1)
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "empty"))
+    if how == "no compiler":
+        monkeypatch.setenv("CXX", "no-such-compiler")
+    else:
+        monkeypatch.setattr(decoding, "_compiled", lambda vae, z, x: lambda z, x: vae.decode(z).log_prob(x) * 1.01)
+    decoding._warn.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        assert torch.equal(nll_of(vae, 50), plain)
+    assert ("computes something else" in caplog.text) == (how == "wrong")
 
 
 def test_convolutions_are_left_as_they_are():

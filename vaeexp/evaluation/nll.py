@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sweeps.seeds import seed_of
+from vaeexp.evaluation.decoding import log_likelihood
 from vaeexp.vae import VAE, Terms
 
 __all__ = [
@@ -66,6 +67,8 @@ def importance_weighted_nll(
     unit = min(_UNIT, importance_samples)
     block, samples = max(1, min(len(images), rows // unit)), max(1, min(unit, rows))
     prior = vae.prior_distribution()
+    z = torch.zeros(samples, block, len(vae.latent_mask)).to(vae.latent_mask)
+    log_prob = log_likelihood(vae, z, images[:block].to(device), codes=len(images) * importance_samples)
     bounds = []
     for start in range(0, len(images), block):
         x = images[start : start + block].to(device)
@@ -75,7 +78,7 @@ def importance_weighted_nll(
         for noise in _draws(len(vae.latent_mask), range(start, start + len(x)), importance_samples, seed):
             for part in noise.to(posterior.mean).split(samples):
                 z, log_q = posterior.rsample_and_log_prob(part)  # [S, B, L], [S, B]
-                log_weights = vae.decode(z).log_prob(x) + prior.log_prob(z) - log_q
+                log_weights = log_prob(z, x) + prior.log_prob(z) - log_q
                 total = torch.logaddexp(total, log_weights.cpu().double().logsumexp(0))
                 done += len(part) * len(x)
                 if progress:

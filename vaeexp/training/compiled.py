@@ -16,9 +16,9 @@ from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_leaves, tree_map
 
+from vaeexp.library import open_library
 from vaeexp.training.lane import Lane, State, average_decay_at, learning_rate_at, warmup_at
 from vaeexp.training.layout import Layout
-from vaeexp.training.library import open_library
 from vaeexp.training.objective import lane_loss
 from vaeexp.training.optim import BETA1, BETA2, EPSILON, move
 from vaeexp.training.precision import training_precision, wide_dtype
@@ -64,7 +64,7 @@ class CompiledStep:
         x = (torch.rand(batch_size, *image_shape, generator=torch.Generator().manual_seed(0)) < 0.5).float()
         given = (self._state, self._numbers, self._noise, x)
         program = _traced(template.train(), precision, given)
-        self._run, self._leaves = open_library(program, given), tree_leaves(self._state)
+        self._run, self._leaves = open_library(program, given, what="the training step"), tree_leaves(self._state)
         self._check(program, x, _TOLERANCE[precision])
 
     def begin(self, lane: Lane, state: State) -> None:

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Protocol
 
 import torch
-from torch import Tensor, nn, vmap
+from torch import Tensor, vmap
 
+from vaeexp.library import has_convolutions
 from vaeexp.networks import ImageShape, find_network
 from vaeexp.training.batches import Source
 from vaeexp.training.lane import EpochSums, Lane, State
@@ -64,7 +65,7 @@ def open_group(
     if kind == "loop":
         return LoopGroup(source, precision, noise)
     template = padded_template(model, source.image_shape, maxima)
-    if kind == "compiled" and any(isinstance(module, nn.modules.conv._ConvNd) for module in template.modules()):
+    if kind == "compiled" and has_convolutions(template):
         return LoopGroup(source, precision, noise)
     lanes = f"Lanes of network '{model.network}' (prior '{model.prior}')"
     problem = fusion_problem(template, model, source.image_shape)

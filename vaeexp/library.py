@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from sweeps.errors import UserError
 from vaeexp.data.cache import build_once, cache_folder
 
-__all__ = ["compiler_there", "open_library"]
+__all__ = ["compiler_there", "has_convolutions", "open_library"]
 
 _FILE = "step.pt2"
 _log = logging.getLogger(__name__)
@@ -30,10 +30,17 @@ def compiler_there() -> bool:
     return sys.platform in ("linux", "darwin") and shutil.which(os.environ.get("CXX", usual)) is not None
 
 
-def open_library(program: fx.GraphModule, given: tuple[Any, ...]) -> Callable[[list[Tensor]], list[Tensor]]:
+def has_convolutions(module: nn.Module) -> bool:
+    """Whether its time is in convolutions, compiled or not."""
+    return any(isinstance(layer, nn.modules.conv._ConvNd) for layer in module.modules())
+
+
+def open_library(
+    program: fx.GraphModule, given: tuple[Any, ...], *, what: str
+) -> Callable[[list[Tensor]], list[Tensor]]:
     """The program for tensors of these shapes, compiled with as many threads as this process has, or loaded.
 
-    It takes the leaves of `given` as a list, which it empties.
+    It takes the leaves of `given` as a list, which it empties. `what` it is, in words.
 
     The name of a library is a checksum of what it was made from: the operations, the shapes, the processor, PyTorch.
 
@@ -43,7 +50,7 @@ def open_library(program: fx.GraphModule, given: tuple[Any, ...]) -> Callable[[l
     folder = cache_folder() / "compiled" / _fingerprint(program, given)
     try:
         build_once(
-            folder, lambda there: (there / _FILE).exists(), lambda there: _compile(program, given, there / _FILE)
+            folder, lambda there: (there / _FILE).exists(), lambda there: _compile(program, given, there / _FILE, what)
         )
         # Not torch._inductor.aoti_load_package, whose import takes a second and a half, and which reads its JSON in each call.
         loader = torch._C._aoti.AOTIModelPackageLoader(str(folder / _FILE), "model", False, 1, -1)
@@ -55,13 +62,13 @@ def open_library(program: fx.GraphModule, given: tuple[Any, ...]) -> Callable[[l
         raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
-def _compile(program: fx.GraphModule, given: tuple[Any, ...], path: Path) -> None:
+def _compile(program: fx.GraphModule, given: tuple[Any, ...], path: Path, what: str) -> None:
     if not compiler_there():
         raise RuntimeError("there is no C++ compiler: install g++ (clang++ on a Mac), or name one in CXX")
     import torch._inductor
     from torch._inductor.utils import fresh_cache
 
-    _log.warning("Compiling the training step for this processor: about half a minute, once.")
+    _log.warning(f"Compiling {what} for this processor: about half a minute, once.")
     # It warns of a CUDA that is installed and has no device.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     with torch.no_grad(), warnings.catch_warnings(), fresh_cache():
