@@ -13,6 +13,7 @@ of vaeexp trains on one core, the loop on all). Then report_scale.py. Medians.
 """
 
 import argparse
+import inspect
 import json
 import os
 import statistics
@@ -21,7 +22,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +112,7 @@ class NoTracker:
 
 
 def timed(function: Callable, name: str) -> Callable:
-    """The function with a clock around it."""
+    """The function with a clock around it; of a generator, around each step."""
 
     def call(*given: Any, **options: Any) -> Any:
         started = time.perf_counter()
@@ -119,7 +121,12 @@ def timed(function: Callable, name: str) -> Callable:
         finally:
             SPENT[name] += time.perf_counter() - started
 
-    return call
+    def each(*given: Any, **options: Any) -> Iterator[Any]:
+        following = timed(partial(next, function(*given, **options), None), name)
+        while (found := following()) is not None:
+            yield found
+
+    return each if inspect.isgeneratorfunction(function) else call
 
 
 def clocked(kind: type, methods: tuple[str, ...], name: str) -> type:
