@@ -40,13 +40,13 @@ def next_drafts(
 ) -> tuple[list[Draft], FrozenTrial | None, str]:
     """Up to `most` trials to begin together: up to the first that is a duplicate, which needs no lane. With it the trial that
     it equals, which may be an earlier draft; and why there are no more, where the source has no more."""
-    drafts: list[Draft] = []
+    drafts, so_far = [], list(trials)
     while len(drafts) < most:
-        so_far = [*trials, *(as_trial(draft, {}) for draft in drafts)]
         draft = source.draft(so_far, drafts, elapsed, round_)
         if isinstance(draft, str):
             return drafts, None, draft
         drafts.append(draft)
         if twin := source.twin(draft.stored, so_far):
             return drafts, twin, ""
+        so_far.append(as_trial(draft, {}))
     return drafts, None, ""
