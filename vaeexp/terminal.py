@@ -1,10 +1,12 @@
 """How vaeexp writes to a terminal or a pipe: the console, durations, figures and settings in words."""
 
+import logging
 import os
 import shlex
 import shutil
 import sys
 from collections.abc import Mapping
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["duration", "figure", "minus_elbo", "open_console", "params_text", "program", "tolerant", "write_line"]
+__all__ = [
+    "duration",
+    "figure",
+    "minus_elbo",
+    "open_console",
+    "params_text",
+    "program",
+    "tolerant",
+    "warn_once",
+    "write_line",
+]
+
+_log = logging.getLogger(__name__)
 
 
 def program() -> str:
@@ -75,3 +89,9 @@ def params_text(params: Mapping[str, Any]) -> str:
     return " ".join(
         f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in params.items()
     )
+
+
+@cache
+def warn_once(message: str) -> None:
+    """Log a warning that a process need not repeat."""
+    _log.warning(message)

@@ -101,7 +101,7 @@ def test_without_a_compiler_it_trains_uncompiled_and_says_so(tmp_path, monkeypat
     monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "empty"))
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert not library.compiler_there()
-    group._warn.cache_clear()
+    group.warn_once.cache_clear()
     me = trial(0, **PRIOR)
     with caplog.at_level(logging.WARNING):
         values = run(*lanes_in(tmp_path / "compiled"), [me], 2)[0][0]
@@ -125,7 +125,7 @@ def test_a_library_that_computes_something_else_is_not_used(tmp_path, monkeypatc
         return run
 
     monkeypatch.setattr("vaeexp.training.compiled.open_library", wrong)
-    group._warn.cache_clear()
+    group.warn_once.cache_clear()
     lanes, _ = lanes_in(tmp_path)
     with caplog.at_level(logging.WARNING):
         lanes.admit(trial(0, **PRIOR))
@@ -167,7 +167,7 @@ def test_without_a_decoder_that_can_be_compiled_it_is_plain(monkeypatch, tmp_pat
         monkeypatch.setenv("CXX", "no-such-compiler")
     else:
         monkeypatch.setattr(decoding, "_compiled", lambda vae, z, x: lambda z, x: vae.decode(z).log_prob(x) * 1.01)
-    decoding._warn.cache_clear()
+    decoding.warn_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         assert torch.equal(nll_of(vae, 50), plain)
     assert ("computes something else" in caplog.text) == (how == "wrong")

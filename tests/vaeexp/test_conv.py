@@ -354,7 +354,7 @@ def user(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(__import__("sys").modules, "my_networks", raising=False)
     (tmp_path / "my_networks.py").write_text(textwrap.dedent(USER))
-    groups._warn.cache_clear()
+    groups.warn_once.cache_clear()
     return tmp_path
 
 

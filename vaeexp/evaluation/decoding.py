@@ -6,15 +6,14 @@ memory. That takes half a minute at the most for each shape of model, once, and 
 Shapes: S samples, B images, L latent dimensions, C channels, H × W pixels.
 """
 
-import logging
 from collections.abc import Callable
-from functools import cache
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from vaeexp.library import compiler_there, has_convolutions, open_library
+from vaeexp.terminal import warn_once
 from vaeexp.vae import VAE
 
 __all__ = ["log_likelihood"]
@@ -25,7 +24,6 @@ _TOLERANCE = 1e-4  # relative, of a check before anything is computed with it
 
 LogLikelihood = Callable[[Tensor, Tensor], Tensor]
 """z [S, B, L], x [B, C, H, W] → log p(x|z) [S, B]."""
-_log = logging.getLogger(__name__)
 
 
 def log_likelihood(vae: VAE, z: Tensor, x: Tensor, *, codes: int) -> LogLikelihood:
@@ -39,10 +37,10 @@ def log_likelihood(vae: VAE, z: Tensor, x: Tensor, *, codes: int) -> LogLikeliho
     try:
         run = _compiled(vae, z, x)
     except RuntimeError as error:
-        _warn(f"The decoder is evaluated uncompiled, about half as fast: {' '.join(str(error).split())[:200]}")
+        warn_once(f"The decoder is evaluated uncompiled, about half as fast: {' '.join(str(error).split())[:200]}")
         return plain
     if not torch.allclose(run(z, x), plain(z, x), rtol=_TOLERANCE):
-        _warn("The decoder is evaluated uncompiled, about half as fast: compiled it computes something else.")
+        warn_once("The decoder is evaluated uncompiled, about half as fast: compiled it computes something else.")
         return plain
     shapes = z.shape, x.shape
     return lambda z, x: (run if (z.shape, x.shape) == shapes else plain)(z, x)
@@ -86,8 +84,3 @@ def _compiled(vae: VAE, z: Tensor, x: Tensor) -> LogLikelihood:
     given = (tensors, z.clone(), x.clone())
     run = open_library(make_fx(program)(*given), given, what="the decoder")
     return lambda z, x: run([*tensors, z, x])[0]
-
-
-@cache
-def _warn(message: str) -> None:
-    _log.warning(message)

@@ -1,8 +1,6 @@
 """Lanes of equal shapes that train together: fused where that gives what plain modules give, else one after the other."""
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,6 +9,7 @@ from torch import Tensor, vmap
 
 from vaeexp.library import has_convolutions
 from vaeexp.networks import ImageShape, find_network
+from vaeexp.terminal import warn_once
 from vaeexp.training.batches import Source
 from vaeexp.training.lane import EpochSums, Lane, State
 from vaeexp.training.layout import Layout
@@ -27,7 +26,6 @@ __all__ = ["Group", "fusion_problem", "open_group"]
 
 _IMAGES = 8
 _TOLERANCE = 1e-4  # relative: well above what rounding makes of eight images
-_log = logging.getLogger(__name__)
 
 
 class Group(Protocol):
@@ -70,7 +68,7 @@ def open_group(
     lanes = f"Lanes of network '{model.network}' (prior '{model.prior}')"
     problem = fusion_problem(template, model, source.image_shape)
     if problem is not None:
-        _warn(f"{lanes} train one after the other: {problem}")
+        warn_once(f"{lanes} train one after the other: {problem}")
     elif kind == "stacked":
         rows = find_network(model.network).least_rows
         return StackedGroup(source, precision, noise, template, least_rows=rows)
@@ -84,13 +82,8 @@ def open_group(
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
-            _warn(f"{lanes} train uncompiled, about half as fast: {' '.join(str(error).split())[:200]}")
+            warn_once(f"{lanes} train uncompiled, about half as fast: {' '.join(str(error).split())[:200]}")
     return LoopGroup(source, precision, noise)
-
-
-@cache
-def _warn(message: str) -> None:
-    _log.warning(message)
 
 
 def fusion_problem(template: VAE, model: "ModelSettings", image_shape: ImageShape) -> str | None:
