@@ -53,6 +53,3 @@ class Observer(Protocol):
         """Before the trial is told to Optuna; what is recorded here must be durable on return."""
 
     def round_finished(self, snapshot: Snapshot) -> None: ...
-
-    def waiting(self) -> None:
-        """From now on the driver waits for the lanes, until the next call: the time for slow work on other threads."""

@@ -12,7 +12,7 @@ end those that end. Each step is durable before the next begins:
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -185,22 +185,13 @@ class Rounds:
         """Train the lanes that have not done their epoch of this round (after a kill, some have); record each as it comes."""
         behind = [trial.number for trial in self._in_lanes() if not has_done(trial, self.round)]
         begun, first = time.monotonic(), None
-        for done in self._awaited(behind) if behind else ():
+        for done in self.lanes.advance(behind) if behind else ():
             if done:
                 first = first or time.monotonic()
                 self._report(done)
             else:
                 self.source.prepare(self._trials(), self.round, self.waited / 2)
         self.waited = (first or begun) - begun
-
-    def _awaited(self, numbers: Sequence[int]) -> Iterator[list[Progress]]:
-        epochs = self.lanes.advance(numbers)
-        while True:
-            for observer in self.observers:
-                observer.waiting()
-            if (done := next(epochs, None)) is None:
-                return
-            yield done
 
     def _report(self, done: Sequence[Progress]) -> None:
         with together(self.study._storage):

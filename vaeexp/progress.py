@@ -120,8 +120,6 @@ class LiveProgress:
         self._finished = (*self._finished, ended)[-FINISHED_SHOWN:]
         self._unprinted.append(ended)
 
-    def waiting(self) -> None: ...
-
     def round_finished(self, snapshot: Snapshot) -> None:
         if self._snapshot is not None and snapshot.phase != self._snapshot.phase:
             self._rates = ()

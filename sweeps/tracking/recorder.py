@@ -51,14 +51,9 @@ class _Run:
 
 
 class Recorder:
-    """One MLflow client and the runs of one study. Constructing it imports MLflow (2 s) and opens the store.
+    """One MLflow client and the runs of one study. Constructing it imports MLflow (2 s) and opens the store."""
 
-    `turn` is called before each call to MLflow, and returns when that may be made.
-    """
-
-    def __init__(
-        self, uri: str, runs: Path, study: str, identity: str, *, own_store: bool, turn: Callable[[], None]
-    ) -> None:
+    def __init__(self, uri: str, runs: Path, study: str, identity: str, *, own_store: bool) -> None:
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
         with opening(runs):
@@ -67,7 +62,7 @@ class Recorder:
 
             for name in ("mlflow", "alembic", "urllib3.connectionpool"):
                 logging.getLogger(name).setLevel(logging.ERROR)
-            self._client = _InTurn(MlflowClient(uri), turn)
+            self._client = MlflowClient(uri)
             self._runs_folder, self._study, self._identity = runs, study, identity
             self._experiment = self._open_experiment(artifact_location(uri, runs, study))
         self._cache: dict[str, _Run] = {}
@@ -270,17 +265,6 @@ class Recorder:
         "model": _model,
         "closed": _close,
     }
-
-
-class _InTurn:
-    """An MLflow client that waits for its turn before each call."""
-
-    def __init__(self, client: Any, turn: Callable[[], None]) -> None:
-        self._client, self._turn = client, turn
-
-    def __getattr__(self, name: str) -> Any:
-        self._turn()
-        return getattr(self._client, name)
 
 
 def _remember(run: Any) -> _Run:

@@ -1,8 +1,5 @@
-"""What the driver tells MLflow. Every call costs the driver one line in a file; a thread does the rest, while the driver
-waits for its lanes: on the same disk and under the same interpreter lock, each would slow down the other.
-"""
+"""What the driver tells MLflow. Every call costs the driver one line in a file; a thread hands them to another process."""
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +9,10 @@ from typing import Any, Literal
 from sweeps.lanes import Outcome, Progress, Trial, TrialResult
 from sweeps.observer import Snapshot
 from sweeps.outbox import Outbox, Writer
+from sweeps.tracking.delivery import Delivery
 from sweeps.tracking.store import shown, tracking_uri
 
 __all__ = ["Description", "Pending", "Tracker"]
-
-_PATIENCE = 1.0  # seconds that a call to MLflow waits for the driver at the most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +35,7 @@ class Pending:
 class Tracker:
     """An observer (`sweeps.observer.Observer`) that records a study in MLflow, through an outbox in `runs/outbox`.
 
-    Constructing it takes a millisecond: MLflow is imported by the writer's thread. `uri` None is the SQLite store in
+    Constructing it takes a millisecond: MLflow is imported by the process that delivers. `uri` None is the SQLite store in
     `runs`. UserError when the folder cannot be written or another process is recording the same study.
     """
 
@@ -49,23 +45,20 @@ class Tracker:
         self._describe = describe
         self._best: float | None = None
         self._outbox = Outbox(self._runs / "outbox", study)
-        self._notice: str | None = None
-        self._recorder: Callable[[list[dict[str, Any]]], str | None] | None = None
-        self._writer = Writer(self._outbox, self._deliver)
-        self._study, self._own_store, self._closed = study, uri is None, False
-        self._driver_waits = threading.Event()
-        self._driver_waits.set()
+        self._delivery = Delivery(self._uri, self._runs, study, self._outbox.identity, own_store=uri is None)
+        self._writer = Writer(self._outbox, self._delivery)
+        self._closed = False
 
     @property
     def warning(self) -> str | None:
         """One plain line when records wait or were refused, or the runs folder was found moved; else None."""
         where = shown(self._uri)
         if self._writer.problem is not None:
-            return f"MLflow at {where} does not take records ({_reason(self._writer.problem)}); {self._outbox.pending} wait in {self._outbox.path}."
+            return f"MLflow at {where} does not take records ({self._writer.problem}); {self._outbox.pending} wait in {self._outbox.path}."
         if self._writer.refused:
             count = len(self._writer.refused)
             return f"MLflow at {where} refused {count} records ({self._writer.refused[-1]}); they are in {self._outbox.refused_path}."
-        return self._notice
+        return self._delivery.notice
 
     def open_study(
         self,
@@ -91,12 +84,10 @@ class Tracker:
 
     def trial_started(self, trial: Trial, *, resumed: bool) -> None:
         """Open the trial's run, or open it again."""
-        self._driver_waits.clear()
         self._append("started", **self._identify(trial))
 
     def epoch_finished(self, trial: Trial, progress: Progress) -> None:
         """Record an epoch's metrics and pictures. An epoch that is told twice is recorded once."""
-        self._driver_waits.clear()
         self._append(
             "epoch",
             trial=trial.name,
@@ -127,10 +118,6 @@ class Tracker:
         if snapshot.phase == "search" and best is not None and best != self._best:
             self._best = best
             self._append("best", value=float(best), number=snapshot.best_number, epochs=snapshot.epochs)
-
-    def waiting(self) -> None:
-        """Let records go to MLflow until the next trial or epoch is recorded."""
-        self._driver_waits.set()
 
     def log_study_folder(self, path: Path, artifact_path: str) -> None:
         """Keep the files of a folder, e.g. the report, with the parent run."""
@@ -168,10 +155,9 @@ class Tracker:
 
     def drain(self, timeout: float | None = None) -> Pending | None:
         """Wait until MLflow has everything, at most `timeout` seconds; what is left after that or three failures."""
-        self._driver_waits.set()
         if self._writer.drain(timeout):
             return None
-        where, reason = shown(self._uri), _reason(self._writer.problem) if self._writer.problem else "it is slow"
+        where, reason = shown(self._uri), self._writer.problem or "it is slow"
         events = self._outbox.pending
         message = (
             f"{events} records have not reached MLflow at {where} ({reason}). They are kept in {self._outbox.path} "
@@ -192,8 +178,9 @@ class Tracker:
         if status is not None:
             self._append("closed", durable=True, status=status)
         pending = self.drain(timeout)
-        if self._writer.stop():  # else it still writes, and the lock must hold until this process ends
-            self._outbox.close()
+        self._writer.stop()
+        self._delivery.end()  # also where the writer waits for an answer that does not come
+        self._outbox.close()
         return pending
 
     def _append(self, kind: str, *, durable: bool = False, **content: Any) -> None:
@@ -211,30 +198,6 @@ class Tracker:
         path = Path(path).absolute()
         return str(path.relative_to(self._runs)) if path.is_relative_to(self._runs) else str(path)
 
-    def _deliver(self, events: list[dict[str, Any]]) -> None:
-        """Runs in the writer's thread."""
-        if self._recorder is None:
-            from sweeps.tracking.recorder import Recorder
-
-            recorder = Recorder(
-                self._uri, self._runs, self._study, self._outbox.identity, own_store=self._own_store, turn=self._turn
-            )
-            self._notice = recorder.notice
-            self._recorder = recorder.record
-        self._recorder(events)
-
-    def _turn(self) -> None:
-        self._driver_waits.wait(_PATIENCE)
-
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in values.items()}
-
-
-def _reason(error: Exception) -> str:
-    """The first line of an error, short, and free of the wrappings of an HTTP library."""
-    text = str(error)
-    if "Max retries exceeded" in text or "Connection" in text:
-        return "no answer"
-    line = text.strip().splitlines()[0] if text.strip() else ""
-    return f"{type(error).__name__}: {line}"[:160]

@@ -171,52 +171,105 @@ def test_telling_everything_again_changes_nothing(runs, expected):
     assert comparable(small.contents(runs)) == expected
 
 
-KILLED = """
+KILLING = """
 import os, signal, sys
 from pathlib import Path
-import mlflow
-from mlflow import MlflowClient
-import tracked_study as small
 
-calls, last, after = 0, int(sys.argv[2]), sys.argv[3] == "after"
+calls, last, after = 0, int(os.environ["KILL_CALL"]), os.environ["KILL_MOMENT"] == "after"
+armed = Path(os.environ["KILL_ONCE"])
+
+def kill():
+    armed.unlink()
+    if os.environ["KILL_WHOM"] == "both":
+        os.kill(os.getppid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 def counted(method):
     def call(*arguments, **options):
         global calls
         calls += 1
         if calls == last and not after:
-            os.kill(os.getpid(), signal.SIGKILL)
+            kill()
         result = method(*arguments, **options)
         if calls == last:
-            os.kill(os.getpid(), signal.SIGKILL)
+            kill()
         return result
     return call
 
-for name in ("create_experiment", "create_run", "log_batch", "log_artifact", "log_artifacts", "log_inputs", "set_tag", "set_terminated"):
-    setattr(MlflowClient, name, counted(getattr(MlflowClient, name)))
+if armed.exists() and any("tracking.delivery" in argument for argument in sys.orig_argv):
+    from mlflow import MlflowClient
+
+    for name in ("create_experiment", "create_run", "log_batch", "log_artifact", "log_artifacts", "log_inputs", "set_tag", "set_terminated"):
+        setattr(MlflowClient, name, counted(getattr(MlflowClient, name)))
+"""
+"""The `sitecustomize` of a process that ends by SIGKILL at a call to MLflow."""
+
+DELIVERING = """
+import sys
+from pathlib import Path
+import tracked_study as small
+
 tracked = small.tracker(Path(sys.argv[1]))
 assert tracked.drain(60) is None
 tracked.close()
 """
 
 
-def test_a_writer_killed_at_any_point_leaves_no_trace(runs, expected):
+@pytest.mark.parametrize("whom", ["both", "delivery"])
+def test_a_delivery_killed_at_any_point_leaves_no_trace(whom, runs, expected, tmp_path):
+    """With the driver, and alone: then the driver has it done again."""
     dead = f"http://127.0.0.1:{_free_port()}"
     tracked = small.tracker(runs, dead)
     small.tell_all(tracked, runs)
     pending = tracked.close("finished", timeout=20)
     assert pending.events == 18  # 1 study, 3 started, 9 epochs, 4 ended, 1 closed
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}"}
-    kills = 0
-    for calls, moment in ((1, "after"), (7, "before"), (24, "after"), (40, "before"), (1000, "never")):
-        command = [sys.executable, "-c", KILLED, str(runs), str(calls), moment]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-        if done.returncode == 0:
-            break
-        assert done.returncode == -signal.SIGKILL, done.stderr
-        kills += 1
-    assert kills == 4
+    (tmp_path / "killing").mkdir()
+    (tmp_path / "killing" / "sitecustomize.py").write_text(KILLING)
+    armed = tmp_path / "armed"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(tmp_path / "killing"), str(ROOT), str(HERE)]),
+        "KILL_WHOM": whom,
+        "KILL_ONCE": str(armed),
+        "KILL_CALL": "0",
+        "KILL_MOMENT": "never",
+    }
+    for calls, moment in (
+        ((1, "after"), (7, "before"), (24, "after"), (40, "before")) if whom == "both" else ((24, "after"),)
+    ):
+        armed.touch()
+        done = subprocess.run(
+            [sys.executable, "-c", DELIVERING, str(runs)],
+            env={**environment, "KILL_CALL": str(calls), "KILL_MOMENT": moment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert not armed.exists(), done.stderr
+        assert done.returncode == (-signal.SIGKILL if whom == "both" else 0), done.stderr
+    if whom == "both":
+        subprocess.run([sys.executable, "-c", DELIVERING, str(runs)], env=environment, check=True, timeout=120)
     assert comparable(small.contents(runs)) == expected
+
+
+def test_the_delivery_ends_with_its_driver(runs):
+    script = (
+        "import os, signal, sys\nfrom pathlib import Path\nimport tracked_study as small\n"
+        "tracked = small.tracker(Path(sys.argv[1]))\nsmall.open_study(tracked)\nassert tracked.drain(60) is None\n"
+        "print(tracked._delivery._process.pid, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(runs)], env=environment, stdout=subprocess.PIPE, timeout=60
+    )
+    assert done.returncode == -signal.SIGKILL
+    folder = Path("/proc", str(int(done.stdout)))
+    if not folder.parent.exists():
+        pytest.skip("this system has no /proc")
+    deadline = time.monotonic() + 10
+    while folder.exists() and "Z" not in (folder / "stat").read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not folder.exists() or "Z" in (folder / "stat").read_text()
 
 
 def test_a_dead_server_holds_nothing_up_and_says_what_to_do(tmp_path):

@@ -107,8 +107,6 @@ class Watcher:
         self._note("round")
         self.snapshots.append(snapshot)
 
-    def waiting(self) -> None: ...
-
 
 TIMES = ("started", "ended")
 
