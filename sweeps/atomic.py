@@ -10,6 +10,7 @@ import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import optuna
@@ -19,7 +20,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-__all__ = ["Draft", "Verdicts", "as_trial", "commit", "judge", "propose", "write_notes"]
+__all__ = ["Draft", "Verdicts", "commit", "judge", "propose", "write_notes"]
 
 _DRAFT_ID = -1
 
@@ -41,6 +42,11 @@ class Draft:
     user_attrs: Mapping[str, Any] = field(default_factory=dict)
     system_attrs: Mapping[str, Any] = field(default_factory=dict)
     """What the sampler notes about the trial (the state of CMA-ES)."""
+
+    @cached_property
+    def trial(self) -> FrozenTrial:
+        """The RUNNING trial that it will be, but for what is known only when it begins."""
+        return _as_trial(self, {})
 
 
 def propose(
@@ -74,11 +80,10 @@ def propose(
 
 def commit(study: optuna.Study, draft: Draft, user_attrs: Mapping[str, Any]) -> None:
     """Write the draft as a RUNNING trial, in one piece, with these attributes added to its own."""
-    study._storage.create_new_trial(study._study_id, as_trial(draft, user_attrs))
+    study._storage.create_new_trial(study._study_id, _as_trial(draft, user_attrs))
 
 
-def as_trial(draft: Draft, user_attrs: Mapping[str, Any]) -> FrozenTrial:
-    """The RUNNING trial that a draft will be."""
+def _as_trial(draft: Draft, user_attrs: Mapping[str, Any]) -> FrozenTrial:
     trial = create_trial(
         state=TrialState.RUNNING,
         params=dict(draft.stored),
@@ -141,8 +146,8 @@ class _View:
     ) -> None:
         self._storage, self.draft, self._unseen = storage, draft, unseen
         self.notes: dict[int, dict[str, Any]] = {}
-        self._stored: list[FrozenTrial] | None = None
-        self._drafted = [as_trial(each, {}) for each in drafts]
+        self._known: dict[tuple[TrialState, ...] | None, list[FrozenTrial]] = {}
+        self._drafted = [draft.trial for draft in drafts]
         for place, trial in enumerate(self._drafted):
             trial._trial_id = _DRAFT_ID - 1 - place
 
@@ -158,16 +163,22 @@ class _View:
         return self.get_trial(trial_id).system_attrs
 
     def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
-        if self._stored is None:
-            # Once for all: nothing is written while a sampler or pruner thinks, and a pruner asks for each trial of a round.
+        drafted = [*self._drafted, *([] if self.draft is None else [self.draft])]
+        states = None if states is None else tuple(states)
+        trials = [*self._stored(study_id, states), *_in_states(drafted, states)]
+        trials = [self._noted(trial) for trial in trials] if self.notes else trials
+        return copy.deepcopy(trials) if deepcopy else trials
+
+    def _stored(self, study_id: int, states: tuple[TrialState, ...] | None) -> list[FrozenTrial]:
+        """Looked up once: nothing is written while a sampler or pruner thinks, and a pruner asks for each trial of a round."""
+        if None not in self._known:
             stored = self._storage.get_all_trials(study_id, deepcopy=False)
-            self._stored = [
+            self._known[None] = [
                 _as_running(trial) if trial.state.is_finished() and self._unseen(trial) else trial for trial in stored
             ]
-        trials = [*self._stored, *self._drafted, *([] if self.draft is None else [self.draft])]
-        trials = [self._noted(trial) for trial in trials] if self.notes else trials
-        trials = trials if states is None else [trial for trial in trials if trial.state in states]
-        return copy.deepcopy(trials) if deepcopy else trials
+        if states not in self._known:
+            self._known[states] = _in_states(self._known[None], states)
+        return self._known[states]
 
     def _noted(self, trial: FrozenTrial) -> FrozenTrial:
         if trial._trial_id not in self.notes:
@@ -186,6 +197,10 @@ class _View:
         self.draft = copy.copy(self.draft)
         self.draft.params = {**self.draft.params, name: distribution.to_external_repr(value)}
         self.draft.distributions = {**self.draft.distributions, name: distribution}
+
+
+def _in_states(trials: list[FrozenTrial], states: Any) -> list[FrozenTrial]:
+    return trials if states is None else [trial for trial in trials if trial.state in states]
 
 
 def _as_running(trial: FrozenTrial) -> FrozenTrial:

@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.lanes import Trial
 
@@ -25,6 +25,13 @@ class Held:
         # A trial that somebody else has finished meanwhile is theirs; `decided_outcome` finds out.
         with suppress(UpdateFinishedTrialError):
             self.record.set_user_attr(key, value)
+
+    def tell(self, state: TrialState, value: float | None) -> None:
+        """End the trial in the storage. `Study.tell` copies all that it has recorded for a sampler that learns in another way
+        here, and takes the value of a pruned trial from its reports, of which a duplicate has none."""
+        with suppress(UpdateFinishedTrialError):
+            values = None if value is None else [value]
+            self.record.storage.set_trial_state_values(self.record._trial_id, state, values)
 
 
 def hold(study: optuna.Study, trial: FrozenTrial, params: Mapping[str, Any], *, replica: bool) -> Held:

@@ -167,9 +167,7 @@ class Rounds:
             held.write("ended", self.clock())
         for observer in self.observers:
             observer.trial_ended(held.trial, outcome, result, twin.number)
-        with suppress(UpdateFinishedTrialError):
-            # `Study.tell` would take the value of a pruned trial from its reports, of which this one has none.
-            self.study._storage.set_trial_state_values(held.record._trial_id, twin.state, twin.values)
+        held.tell(twin.state, twin.value)
 
     def _hold(self, trial: FrozenTrial) -> Held:
         """The trial as the workload sees it, with the epochs that it has reported."""
@@ -238,30 +236,37 @@ class Rounds:
 
     def _release(self, ending: Sequence[tuple[Held, Outcome]]) -> None:
         """Release the lanes, then tell everybody how their trials ended, Optuna last."""
-        for held, outcome in ending:
-            result = self._result(held, outcome)
+        results = self._results(ending)
+        for (held, outcome), result in zip(ending, results, strict=True):
             for observer in self.observers:
                 observer.trial_ended(held.trial, outcome, result, None)
+        trials = self._trials()
         with together(self.study._storage):
             for held, outcome in ending:
-                value = outcome.value if outcome.state == "complete" else None
-                self.study.tell(held.trial.number, value, state=STATES[outcome.state], skip_if_finished=True)
+                reported = trials[held.trial.number].intermediate_values
+                newest = reported[max(reported)] if reported else None  # what Optuna makes the value of a pruned trial
+                value = {"complete": outcome.value, "pruned": newest}.get(outcome.state)
+                held.tell(STATES[outcome.state], value)
         for held, outcome in ending:
             self.held.pop(held.trial.number, None)
             self._count_errors(outcome.failure)
 
-    def _result(self, held: Held, outcome: Outcome) -> TrialResult:
-        """What a lane leaves behind, durable."""
-        number = held.trial.number
-        if number not in self.held:  # a process that was killed before it could tell has released it
-            attrs = held.record.user_attrs
-            return TrialResult(number=number, metrics=attrs["result"], folder=attrs["folder"])
-        result = self.lanes.release(number, outcome)
+    def _results(self, ending: Sequence[tuple[Held, Outcome]]) -> list[TrialResult]:
+        """What lanes leave behind, durable."""
+        results = []
         with together(self.study._storage):
-            held.write("folder", result.folder)
-            held.write("result", dict(result.metrics))
-            held.write("ended", self.clock())
-        return result
+            for held, outcome in ending:
+                number = held.trial.number
+                if number not in self.held:  # a process that was killed before it could tell has released it
+                    attrs = held.record.user_attrs
+                    results.append(TrialResult(number=number, metrics=attrs["result"], folder=attrs["folder"]))
+                    continue
+                result = self.lanes.release(number, outcome)
+                held.write("folder", result.folder)
+                held.write("result", dict(result.metrics))
+                held.write("ended", self.clock())
+                results.append(result)
+        return results
 
     def _count_errors(self, failure: Failure | None) -> None:
         # Those of this process only: whoever has mended the bug must be able to go on.

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from optuna.trial import FrozenTrial
 
-from sweeps.atomic import Draft, as_trial
+from sweeps.atomic import Draft
 
 __all__ = ["Source", "next_drafts"]
 
@@ -48,5 +48,5 @@ def next_drafts(
         drafts.append(draft)
         if twin := source.twin(draft.stored, so_far):
             return drafts, twin, ""
-        so_far.append(as_trial(draft, {}))
+        so_far.append(draft.trial)
     return drafts, None, ""
