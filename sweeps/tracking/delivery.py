@@ -19,6 +19,7 @@ from sweeps.outbox import Refused
 __all__ = ["Delivery", "Undelivered", "main"]
 
 _END_SECONDS = 5.0  # to close the store
+_NICE = 10  # training on the CPU comes first: records can wait, and go out at the latest when it is done
 
 
 class Undelivered(Exception):
@@ -80,6 +81,8 @@ def main() -> None:
     """Answer the batches of standard input until it ends."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints must not come between the answers
+    if hasattr(os, "nice"):
+        os.nice(_NICE)
     batches: SimpleQueue[list[dict[str, Any]] | None] = SimpleQueue()
     idle = threading.Event()
     threading.Thread(target=_read, args=(batches, idle), daemon=True).start()
