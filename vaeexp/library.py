@@ -36,22 +36,30 @@ def has_convolutions(module: nn.Module) -> bool:
 
 
 def open_library(
-    program: fx.GraphModule, given: tuple[Any, ...], *, what: str
+    traced: Callable[[], fx.GraphModule], given: tuple[Any, ...], *, what: str, made_from: str | None = None
 ) -> Callable[[list[Tensor]], list[Tensor]]:
     """The program for tensors of these shapes, compiled with as many threads as this process has, or loaded.
 
-    It takes the leaves of `given` as a list, which it empties. `what` it is, in words.
+    It takes the leaves of `given` as a list, which it empties. The name of a library is a checksum of what it was made from:
+    the operations, the shapes, the processor, PyTorch.
 
-    The name of a library is a checksum of what it was made from: the operations, the shapes, the processor, PyTorch.
+    Args:
+        traced: makes the program, in seconds.
+        given: what it is called with.
+        what: what it is, in words.
+        made_from: a text that tells the operations from all others, so that a library is found without tracing them.
 
     Raises:
         RuntimeError: it cannot be compiled here, with the reason.
     """
-    folder = cache_folder() / "compiled" / _fingerprint(program, given)
+    program = traced() if made_from is None else None
+    folder = cache_folder() / "compiled" / _fingerprint(program or made_from, given)
+
+    def build(there: Path) -> None:
+        _compile(program or traced(), given, there / _FILE, what)
+
     try:
-        build_once(
-            folder, lambda there: (there / _FILE).exists(), lambda there: _compile(program, given, there / _FILE, what)
-        )
+        build_once(folder, lambda there: (there / _FILE).exists(), build)
         # Not torch._inductor.aoti_load_package, whose import takes a second and a half, and which reads its JSON in each call.
         loader = torch._C._aoti.AOTIModelPackageLoader(str(folder / _FILE), "model", False, 1, -1)
         return loader.boxed_run
@@ -90,12 +98,13 @@ class _Program(nn.Module):
         return self.program(*given)
 
 
-def _fingerprint(program: fx.GraphModule, given: tuple[Any, ...]) -> str:
-    digest = hashlib.sha256()
-    tensors = [*tree_leaves(given), *program.buffers(), *program.parameters()]
-    shapes = [(str(tensor.dtype), tuple(tensor.shape), tensor.stride()) for tensor in tensors]
-    digest.update(repr((program.code, shapes, torch.__version__, torch.get_num_threads(), _processor())).encode())
-    for constant in (*program.buffers(), *program.parameters()):
+def _fingerprint(program: fx.GraphModule | str, given: tuple[Any, ...]) -> str:
+    constants = [] if isinstance(program, str) else [*program.buffers(), *program.parameters()]
+    shapes = [(str(tensor.dtype), tuple(tensor.shape), tensor.stride()) for tensor in [*tree_leaves(given), *constants]]
+    operations = program if isinstance(program, str) else program.code
+    made_from = (operations, shapes, torch.__version__, torch.get_num_threads(), _processor())
+    digest = hashlib.sha256(repr(made_from).encode())
+    for constant in constants:
         digest.update(constant.detach().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:32]
 

@@ -137,8 +137,6 @@ def _search_and_confirm(
     job: Job, storage: "BaseStorage", optuna_study: "optuna.Study", execution: Execution, tracker: "Tracker"
 ) -> None:
     from sweeps.driver import run_replicas, search
-    from sweeps.replication import plan_replicas
-    from sweeps.results import read_results
     from sweeps.storage import replica_study
     from vaeexp.progress import LiveProgress
 
@@ -150,6 +148,10 @@ def _search_and_confirm(
         observers = [tracker, progress, _Warnings(tracker, progress)]
         stopped = search(optuna_study, job.study, lanes, observers)
         optuna_study.set_user_attr("stopped", stopped)
+        # Late, because they bring pandas, for which the first trial would wait half a second.
+        from sweeps.replication import plan_replicas
+        from sweeps.results import read_results
+
         plan = plan_replicas(read_results(storage, job.study.name), job.study)
         run_replicas(replica_study(storage, job.study.name), plan, lanes, observers)
 

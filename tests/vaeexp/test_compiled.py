@@ -1,18 +1,21 @@
 """Compiled lanes are the trials that they would be uncompiled, up to rounding, and bit by bit the same in any company."""
 
 import logging
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from fused import BASE, make_lanes, run, same_bits, source, trial
 
+import vaeexp
 from sweeps.errors import UserError
 from sweeps.lanes import Outcome, advance_all
 from vaeexp import library
 from vaeexp.evaluation import decoding
 from vaeexp.evaluation.nll import _bytes_per_code, importance_weighted_nll
 from vaeexp.execution import resolve_execution
-from vaeexp.training import group
+from vaeexp.training import compiled, group
 from vaeexp.training.loop import LoopGroup
 from vaeexp.vae import build_vae
 
@@ -94,7 +97,39 @@ def test_it_is_compiled_once(cache, tmp_path, monkeypatch):
     run(*lanes_in(tmp_path / "first"), [trial(0, **PRIOR)], 1)
     assert len([folder for folder in (cache / "compiled").iterdir() if folder.is_dir()]) == 1
     monkeypatch.setattr(library, "_compile", lambda *given: pytest.fail("compiled again"))
+    monkeypatch.setattr(compiled, "make_fx", lambda step: pytest.fail("traced again"))
     run(*lanes_in(tmp_path / "second"), [trial(0, **PRIOR, learning_rate=1e-3, optimizer="adamax")], 1)
+
+
+def test_a_library_is_known_by_what_it_was_made_from(tmp_path, monkeypatch):
+    model, others = BASE.model, ({"activation": "relu"}, {"posterior": "deterministic"}, {"prior": "mixture"})
+    template = build_vae(model, (1, 6, 6), 0)
+    names = {compiled._made_from(template, model.model_copy(update=other), "float32") for other in ({}, *others)}
+    names.add(compiled._made_from(template, model, "bf16"))
+    assert len(names) == 5
+    # Lanes of other sizes are embedded in the same model.
+    assert compiled._made_from(template, model.model_copy(update={"latent_size": 3}), "float32") in names
+
+    edited = tmp_path / "vaeexp"
+    shutil.copytree(Path(vaeexp.__file__).parent, edited)
+    monkeypatch.setattr(vaeexp, "__file__", str(edited / "__init__.py"))
+    with (edited / "priors.py").open("a") as file:
+        file.write("# edited")
+    compiled._sources.cache_clear()
+    assert compiled._made_from(template, model, "float32") not in names
+    compiled._sources.cache_clear()
+
+
+def test_a_step_with_the_users_own_layers_is_known_by_its_operations():
+    class Swish(torch.nn.Module):
+        def forward(self, h):
+            return h * torch.sigmoid(h)
+
+    template = build_vae(BASE.model, (1, 6, 6), 0)
+    template.decoder.append(Swish())
+    assert compiled._made_from(template, BASE.model, "float32") is None
+    own = BASE.model.model_copy(update={"network": "mine:Network"})
+    assert compiled._made_from(build_vae(BASE.model, (1, 6, 6), 0), own, "float32") is None
 
 
 def test_without_a_compiler_it_trains_uncompiled_and_says_so(tmp_path, monkeypatch, caplog):

@@ -82,5 +82,5 @@ def _compiled(vae: VAE, z: Tensor, x: Tensor) -> LogLikelihood:
 
     tensors = list(learned.values())
     given = (tensors, z.clone(), x.clone())
-    run = open_library(make_fx(program)(*given), given, what="the decoder")
+    run = open_library(lambda: make_fx(program)(*given), given, what="the decoder")
     return lambda z, x: run([*tensors, z, x])[0]

@@ -8,14 +8,19 @@ Shapes: B batch, C channels, H × W pixels, L latent dimensions of the padded mo
 are embedded.
 """
 
+import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_leaves, tree_map
 
+import vaeexp
 from vaeexp.library import open_library
 from vaeexp.training.lane import Lane, State, average_decay_at, learning_rate_at, warmup_at
 from vaeexp.training.layout import Layout
@@ -24,7 +29,13 @@ from vaeexp.training.optim import BETA1, BETA2, EPSILON, move
 from vaeexp.training.precision import training_precision, wide_dtype
 from vaeexp.vae import VAE
 
+if TYPE_CHECKING:
+    from vaeexp.settings import ModelSettings
+
 __all__ = ["CompiledStep"]
+
+Step = Callable[[Mapping[str, list[Tensor]], Tensor, Tensor, Tensor], None]
+"""Of a state, the numbers of `_numbers`, noise [B, L] and targets [B, C, H, W]."""
 
 _CPU = torch.device("cpu")
 _TOLERANCE = {"float32": 1e-3, "bf16": 5e-2}  # relative, of norms: the compiler rounds to bf16 in fewer places
@@ -34,12 +45,20 @@ class CompiledStep:
     """Holds one lane at a time, in tensors that stay where they are: `begin`, a call for each batch, `end`."""
 
     def __init__(
-        self, template: VAE, image_shape: tuple[int, ...], batch_size: int, precision: str, *, averaged: bool
+        self,
+        template: VAE,
+        model: "ModelSettings",
+        image_shape: tuple[int, ...],
+        batch_size: int,
+        precision: str,
+        *,
+        averaged: bool,
     ) -> None:
         """Compile the step, or load it.
 
         Args:
             template: the model that lanes are embedded in, on the CPU.
+            model: its settings, but for sizes that lanes differ in.
             image_shape: C, H, W.
             batch_size: images of every batch.
             precision: `float32` or `bf16`.
@@ -63,9 +82,15 @@ class CompiledStep:
             self._views["weights"][name].copy_(parameter.detach())
         x = (torch.rand(batch_size, *image_shape, generator=torch.Generator().manual_seed(0)) < 0.5).float()
         given = (self._state, self._numbers, self._noise, x)
-        program = _traced(template.train(), precision, given)
-        self._run, self._leaves = open_library(program, given, what="the training step"), tree_leaves(self._state)
-        self._check(program, x, _TOLERANCE[precision])
+        step = _step_of(template.train(), precision)
+        self._run = open_library(
+            lambda: make_fx(step)(*tree_map(Tensor.clone, given)),  # tracing takes a step, too
+            given,
+            what="the training step",
+            made_from=_made_from(template, model, precision),
+        )
+        self._leaves = tree_leaves(self._state)
+        self._check(step, x, _TOLERANCE[precision])
 
     def begin(self, lane: Lane, state: State) -> None:
         """Take the lane as it is now."""
@@ -96,7 +121,7 @@ class CompiledStep:
             yield views, lane.layout.views(state[name])
         yield self._buffers, lane.buffer_layout.views(state["buffers"])
 
-    def _check(self, program: fx.GraphModule, x: Tensor, tolerance: float) -> None:
+    def _check(self, step: Step, x: Tensor, tolerance: float) -> None:
         """One step both ways, from the same state: sums of losses and first moments agree.
 
         Not the weights: where a gradient is all but 0, rounding decides which way Adam goes.
@@ -104,20 +129,19 @@ class CompiledStep:
         noise = torch.randn(self._noise.shape, generator=torch.Generator().manual_seed(1))
         numbers = torch.tensor([1.0, 0.0, 1e-3, EPSILON, 0.0, 0.5])
         before, found = tree_map(Tensor.clone, self._state), []
-        runs = (lambda: program(self._state, numbers, noise, x), lambda: self._run([*self._leaves, numbers, noise, x]))
+        runs = (lambda: step(self._state, numbers, noise, x), lambda: self._run([*self._leaves, numbers, noise, x]))
         for run in runs:
             for tensor, value in zip(self._leaves, tree_leaves(before), strict=True):
                 tensor.copy_(value)
-            with torch.no_grad():
-                run()
+            run()
             found.append([self._sums.clone(), self._flat["first"].clone()])
         for theirs, mine in zip(*found, strict=True):
             if not torch.linalg.vector_norm(mine - theirs) <= tolerance * torch.linalg.vector_norm(theirs):
                 raise RuntimeError("the compiled step computes something else")
 
 
-def _traced(template: VAE, precision: str, given: tuple) -> fx.GraphModule:
-    """The operations of a step (state, numbers, noise, targets), which moves the state in place."""
+def _step_of(template: VAE, precision: str) -> Step:
+    """A step, which moves the state in place."""
     loss_of = lane_loss(template)
     names = [name for name, _ in template.named_parameters()]
     buffer_names = [name for name, _ in template.named_buffers()]
@@ -142,7 +166,27 @@ def _traced(template: VAE, precision: str, given: tuple) -> fx.GraphModule:
             sums.add_(torch.stack([loss.loss, loss.distortion, loss.rate]))
             moments.add_(torch.stack([loss.mean_sum, loss.mean_square_sum]))
 
-    return make_fx(step)(*tree_map(Tensor.clone, given))  # tracing takes a step, too
+    return step
+
+
+def _made_from(template: VAE, model: "ModelSettings", precision: str) -> str | None:
+    """What tells a step from all others, but for its shapes; None where code of the user's own takes part."""
+    packages = {type(module).__module__.partition(".")[0] for module in template.modules()}
+    if ":" in model.network or not packages <= {"torch", "vaeexp"}:
+        return None
+    settings = {name: value for name, value in vars(model).items() if name not in ("latent_size", "components")}
+    return repr((settings, precision, _sources()))
+
+
+@cache
+def _sources() -> str:
+    """A checksum of the code that steps are made by."""
+    package, digest = Path(vaeexp.__file__).parent, hashlib.sha256()
+    for part in ("likelihoods", "networks", "posteriors.py", "priors.py", "training", "vae.py"):
+        place = package / part
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _numbers(lane: Lane, step: int) -> list[float]:

@@ -77,7 +77,7 @@ def open_group(
         from vaeexp.training.compiled import CompiledStep
 
         try:
-            compiled = CompiledStep(template, source.image_shape, batch_size, precision, averaged=averaged)
+            compiled = CompiledStep(template, model, source.image_shape, batch_size, precision, averaged=averaged)
             return LoopGroup(source, precision, noise, compiled=compiled)
         except RuntimeError as error:
             if is_out_of_memory(error):
