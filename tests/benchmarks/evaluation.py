@@ -23,7 +23,7 @@ from contenders.ours import settings_of
 from table import describe_machine, in_words, markdown, usable_cores, write_json
 
 from sweeps.lanes import Trial
-from vaeexp.evaluation import decoding
+from vaeexp.evaluation import weights
 from vaeexp.evaluation.nll import image_rows, importance_weighted_nll
 from vaeexp.training.batches import Source, validation_noise
 from vaeexp.training.group import open_group
@@ -51,7 +51,7 @@ def main() -> None:
         importance_weighted_nll, vae, images[: options.images].float(), importance_samples=options.samples, seed=0
     )
     codes, scale = options.images * options.samples, TEST / options.images
-    decoding._COMPILING_PAYS /= scale  # as for all images
+    weights._COMPILING_PAYS /= scale  # as for all images
     torch.set_num_threads(usable_cores())
     found = medians(
         {f"importance-weighted NLL, k = {options.samples:,}": weighted, "its products alone": products(vae, codes)},

@@ -12,7 +12,7 @@ import vaeexp
 from sweeps.errors import UserError
 from sweeps.lanes import Outcome, advance_all
 from vaeexp import library
-from vaeexp.evaluation import decoding
+from vaeexp.evaluation import weights
 from vaeexp.evaluation.nll import _bytes_per_code, importance_weighted_nll
 from vaeexp.execution import resolve_execution
 from vaeexp.training import compiled, group
@@ -178,10 +178,10 @@ def test_a_compiled_decoder_gives_the_bound_of_the_plain_one(monkeypatch, caplog
         vae
     )  # 4 images at a time, so that the last piece is smaller; so is the last of 120 samples
     plain = nll_of(vae, 120, budget=budget)
-    monkeypatch.setattr(decoding, "_COMPILING_PAYS", 1)
+    monkeypatch.setattr(weights, "_COMPILING_PAYS", 1)
     opened = []
     monkeypatch.setattr(
-        decoding, "open_library", lambda *given, **what: opened.append(1) or library.open_library(*given, **what)
+        weights, "open_library", lambda *given, **what: opened.append(1) or library.open_library(*given, **what)
     )
     torch.testing.assert_close(nll_of(vae, 120, budget=budget), plain, rtol=1e-6, atol=1e-6)
     assert opened
@@ -196,13 +196,13 @@ def test_a_compiled_decoder_gives_the_bound_of_the_plain_one(monkeypatch, caplog
 def test_without_a_decoder_that_can_be_compiled_it_is_plain(monkeypatch, tmp_path, caplog, how):
     vae = build_vae(BASE.model, (1, 6, 6), 0).eval()
     plain = nll_of(vae, 50)
-    monkeypatch.setattr(decoding, "_COMPILING_PAYS", 1)
+    monkeypatch.setattr(weights, "_COMPILING_PAYS", 1)
     monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "empty"))
     if how == "no compiler":
         monkeypatch.setenv("CXX", "no-such-compiler")
     else:
-        monkeypatch.setattr(decoding, "_compiled", lambda vae, z, x: lambda z, x: vae.decode(z).log_prob(x) * 1.01)
-    decoding.warn_once.cache_clear()
+        monkeypatch.setattr(weights, "_compiled", lambda plain, *given: lambda *given: plain(*given) * 1.01)
+    weights.warn_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         assert torch.equal(nll_of(vae, 50), plain)
     assert ("computes something else" in caplog.text) == (how == "wrong")

@@ -470,14 +470,19 @@ def test_levels_that_are_all_equally_likely_take_eight_bits():
     assert bits_per_dimension(nats, 24) == pytest.approx(8)
 
 
-def test_bernoulli_without_gradients_gives_the_same_bits_and_leaves_its_inputs_alone():
+@pytest.mark.parametrize("shape", [(1, 5, 4), (1, 28, 28), (3, 7, 5), (1, 1, 1)])
+def test_bernoulli_without_gradients_is_exact_and_leaves_its_inputs_alone(shape):
+    """There, sub-pixels share logarithms: 16 at a time, or as many as divide the image."""
     torch.manual_seed(0)
-    logits, x = 40 * torch.randn(6, 2, 1, 5, 4), torch.rand(2, 1, 5, 4).round()
-    logits[0, 0, 0, 0, :3] = torch.tensor([0.0, 200.0, -200.0])
+    logits, x = 40 * torch.randn(6, 2, *shape), torch.rand(2, *shape).round()
+    logits[0, 0].view(-1)[:3] = torch.tensor([0.0, 200.0, -200.0])[: logits[0, 0].numel()]
     kept = logits.clone(), x.clone()
-    with_gradients = Bernoulli(logits).log_prob(x)
+    exact = -F.binary_cross_entropy_with_logits(logits.double(), x.expand_as(logits).double(), reduction="none")
     with torch.no_grad():
-        without = Bernoulli(logits).log_prob(x)
-    assert torch.equal(with_gradients, without)
+        found = Bernoulli(logits).log_prob(x)
+        extreme = [Bernoulli(torch.full(shape, h)).log_prob(torch.zeros(shape)) for h in (-1e4, -100.0, 100.0, 1e4)]
+    torch.testing.assert_close(found.double(), exact.sum((-3, -2, -1)), rtol=1e-6, atol=1e-6)
+    sizes = math.prod(shape)
+    assert [value.item() for value in extreme] == pytest.approx([0.0, 0.0, -100.0 * sizes, -1e4 * sizes])
     assert torch.equal(logits, kept[0])
     assert torch.equal(x, kept[1])

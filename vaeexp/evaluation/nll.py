@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sweeps.seeds import seed_of
-from vaeexp.evaluation.decoding import log_likelihood
+from vaeexp.evaluation.weights import log_weights
 from vaeexp.vae import VAE, Terms
 
 __all__ = [
@@ -66,9 +66,9 @@ def importance_weighted_nll(
     rows = image_rows(vae, budget)
     unit = min(_UNIT, importance_samples)
     block, samples = max(1, min(len(images), rows // unit)), max(1, min(unit, rows))
-    prior = vae.prior_distribution()
-    z = torch.zeros(samples, block, len(vae.latent_mask)).to(vae.latent_mask)
-    log_prob = log_likelihood(vae, z, images[:block].to(device), codes=len(images) * importance_samples)
+    x, noise = images[:block].to(device), torch.zeros(samples, block, len(vae.latent_mask)).to(vae.latent_mask)
+    codes = len(images) * importance_samples
+    weigh = log_weights(vae, vae.prior_distribution(), vae.encode(x), noise, x, codes=codes)
     bounds = []
     for start in range(0, len(images), block):
         x = images[start : start + block].to(device)
@@ -77,12 +77,10 @@ def importance_weighted_nll(
         done = 0
         for noise in _draws(len(vae.latent_mask), range(start, start + len(x)), importance_samples, seed):
             for part in noise.to(posterior.mean).split(samples):
-                z, log_q = posterior.rsample_and_log_prob(part)  # [S, B, L], [S, B]
-                log_weights = log_prob(z, x) + prior.log_prob(z) - log_q
-                total = torch.logaddexp(total, log_weights.cpu().double().logsumexp(0))
+                total = torch.logaddexp(total, weigh(posterior, part, x).cpu().double().logsumexp(0))
                 done += len(part) * len(x)
                 if progress:
-                    progress(start * importance_samples + done, len(images) * importance_samples)
+                    progress(start * importance_samples + done, codes)
         bounds.append(math.log(importance_samples) - total)
     return torch.cat(bounds)
 
