@@ -27,8 +27,11 @@ class Held:
             self.record.set_user_attr(key, value)
 
     def tell(self, state: TrialState, value: float | None) -> None:
-        """End the trial in the storage. `Study.tell` copies all that it has recorded for a sampler that learns in another way
-        here, and takes the value of a pruned trial from its reports, of which a duplicate has none."""
+        """End the trial in the storage, unless somebody else has.
+
+        Not by `Study.tell`: it copies all that the trial has recorded, and takes the value of a pruned one from its reports,
+        of which a duplicate has none.
+        """
         with suppress(UpdateFinishedTrialError):
             values = None if value is None else [value]
             self.record.storage.set_trial_state_values(self.record._trial_id, state, values)

@@ -6,8 +6,11 @@ import os
 import platform
 import shutil
 import sys
+import time
 import warnings
+import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,8 @@ from vaeexp.data.cache import build_once, cache_folder
 
 __all__ = ["compiler_there", "has_convolutions", "open_library"]
 
-_FILE = "step.pt2"
+_FILE = "program.so"
+_UNUSED_DAYS = 90
 _log = logging.getLogger(__name__)
 
 
@@ -40,8 +44,8 @@ def open_library(
 ) -> Callable[[list[Tensor]], list[Tensor]]:
     """The program for tensors of these shapes, compiled with as many threads as this process has, or loaded.
 
-    It takes the leaves of `given` as a list, which it empties. The name of a library is a checksum of what it was made from:
-    the operations, the shapes, the processor, PyTorch.
+    It takes the leaves of `given` as a list. The name of a library is a checksum of what it was made from: the operations,
+    the shapes, the processor, PyTorch.
 
     Args:
         traced: makes the program, in seconds.
@@ -57,12 +61,14 @@ def open_library(
 
     def build(there: Path) -> None:
         _compile(program or traced(), given, there / _FILE, what)
+        _remove_unused(folder.parent)
 
     try:
         build_once(folder, lambda there: (there / _FILE).exists(), build)
-        # Not torch._inductor.aoti_load_package, whose import takes a second and a half, and which reads its JSON in each call.
-        loader = torch._C._aoti.AOTIModelPackageLoader(str(folder / _FILE), "model", False, 1, -1)
-        return loader.boxed_run
+        with suppress(OSError):  # of a cache that others keep
+            os.utime(folder / _FILE)
+        # Not a package: that is unpacked for each process into a temporary folder, which stays behind when one is killed.
+        return torch._C._aoti.AOTIModelContainerRunnerCpu(str(folder / _FILE), 1).run
     except UserError as error:
         raise RuntimeError(str(error)) from error
     except (AttributeError, ImportError, OSError, LookupError, TypeError, ValueError, AssertionError) as error:
@@ -82,9 +88,24 @@ def _compile(program: fx.GraphModule, given: tuple[Any, ...], path: Path, what: 
     with torch.no_grad(), warnings.catch_warnings(), fresh_cache():
         warnings.simplefilter("ignore")
         exported = torch.export.export(_Program(program), given, strict=False)
+        package = path.with_suffix(".pt2")
         torch._inductor.aoti_compile_and_package(
-            exported, package_path=str(path), inductor_configs={"cpp.threads": torch.get_num_threads()}
+            exported, package_path=str(package), inductor_configs={"cpp.threads": torch.get_num_threads()}
         )
+    with zipfile.ZipFile(package) as parts:
+        [library] = [name for name in parts.namelist() if name.endswith(".so")]
+        path.write_bytes(parts.read(library))
+    package.unlink()
+
+
+def _remove_unused(libraries: Path) -> None:
+    """Libraries that nobody has loaded for long: each release of ours or of PyTorch leaves its own behind."""
+    oldest = time.time() - _UNUSED_DAYS * 86_400
+    for library in libraries.glob(f"*/{_FILE}"):
+        with suppress(OSError):  # another process removes it, too
+            if library.stat().st_mtime < oldest:
+                shutil.rmtree(library.parent)
+                library.parent.with_name(f"{library.parent.name}.lock").unlink(missing_ok=True)
 
 
 class _Program(nn.Module):

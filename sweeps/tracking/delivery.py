@@ -1,7 +1,8 @@
 """MLflow in a process of its own: a thread of the driver's would hold the interpreter's lock while the accelerator waits.
 
-`Delivery` is the driver's end, `main` the other one. They speak JSON, a line for each batch of events and a line for each
-answer, over standard input and output, so the process needs no guard in a user's script and ends when its input does.
+`Delivery` is the driver's end, `main` the other one. They speak JSON over standard input and output, a line for where MLflow is,
+then one for each batch of events and one for each answer. So the process needs no guard in a user's script, shows no
+password among its arguments, and ends when its input does.
 """
 
 import json
@@ -38,13 +39,8 @@ class Delivery:
     def __call__(self, events: list[dict[str, Any]]) -> None:
         """Returns when MLflow has them. Raises Refused where it will never take one, Undelivered where it may later."""
         process = self._process or self._start()
-        try:
-            process.stdin.write(json.dumps(events).encode() + b"\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
-        except OSError:
-            line = b""
-        if not line:
+        self._send(events)
+        if not (line := process.stdout.readline()):
             self._process, status = None, process.wait()
             raise Undelivered(f"the process that writes to it ended with status {status}")
         answer = json.loads(line)
@@ -68,13 +64,19 @@ class Delivery:
     def _start(self) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", f"from {__name__} import main; main()", json.dumps(self._given)],
+            [sys.executable, "-P", "-c", f"from {__name__} import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
             process_group=0 if os.name == "posix" else None,  # away from Ctrl-C, which is the driver's
         )
+        self._send(self._given)
         return self._process
+
+    def _send(self, content: Any) -> None:
+        with suppress(OSError, ValueError):  # of a process that is gone, which has no answer
+            self._process.stdin.write(json.dumps(content).encode() + b"\n")
+            self._process.stdin.flush()
 
 
 def main() -> None:
@@ -85,8 +87,8 @@ def main() -> None:
         os.nice(_NICE)
     batches: SimpleQueue[list[dict[str, Any]] | None] = SimpleQueue()
     idle = threading.Event()
+    uri, runs, study, identity, own_store = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_read, args=(batches, idle), daemon=True).start()
-    uri, runs, study, identity, own_store = json.loads(sys.argv[1])
     recorder = None
     while True:
         idle.set()

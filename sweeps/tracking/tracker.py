@@ -170,14 +170,18 @@ class Tracker:
     ) -> Pending | None:
         """End the parent run with this status (None leaves it), deliver what waits, and give up the outbox.
 
-        After `interrupted` or `failed`, runs of trials that were still training say so until they are resumed.
+        After `interrupted` or `failed`, runs of trials that were still training say so until they are resumed. What does not
+        arrive within `timeout` seconds waits for the next run of the study; a `finished` study has none, and goes on for
+        as long as something arrives.
         """
         if self._closed:
             return None
         self._closed = True
         if status is not None:
             self._append("closed", durable=True, status=status)
-        pending = self.drain(timeout)
+        before, pending = self._outbox.pending, self.drain(timeout)
+        while status == "finished" and pending and pending.events < before:
+            before, pending = pending.events, self.drain(timeout)
         self._writer.stop()
         self._delivery.end()  # also where the writer waits for an answer that does not come
         self._outbox.close()

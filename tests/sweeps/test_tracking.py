@@ -15,6 +15,7 @@ import pytest
 import tracked_study as small
 from PIL import Image
 
+from sweeps import outbox
 from sweeps.errors import UserError
 from sweeps.lanes import Outcome, Progress, Trial, TrialResult
 from sweeps.observer import Snapshot
@@ -286,6 +287,17 @@ def test_a_dead_server_holds_nothing_up_and_says_what_to_do(tmp_path):
     assert str(runs / "outbox" / "small.jsonl") in pending.message
     assert "no answer" in tracked.warning
     assert "secret" not in tracked.warning + pending.message
+
+
+@pytest.mark.parametrize("status", ["finished", "interrupted"])
+def test_a_finished_study_waits_for_as_long_as_records_arrive(tmp_path, monkeypatch, status):
+    monkeypatch.setattr(outbox, "BATCH", 5)
+    tracked = small.tracker(tmp_path / "runs")
+    monkeypatch.setattr(tracked._writer, "_deliver", lambda events: time.sleep(0.1))
+    for number in range(40):
+        tracked.trial_started(small.trial(number), resumed=False)
+    pending = tracked.close(status, timeout=0.3)
+    assert (pending is None) == (status == "finished")
 
 
 def test_interrupted_and_resumed(runs):

@@ -1,14 +1,18 @@
 """Compiled lanes are the trials that they would be uncompiled, up to rounding, and bit by bit the same in any company."""
 
 import logging
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from fused import BASE, make_lanes, run, same_bits, source, trial
 
-import vaeexp
 from sweeps.errors import UserError
 from sweeps.lanes import Outcome, advance_all
 from vaeexp import library
@@ -101,6 +105,36 @@ def test_it_is_compiled_once(cache, tmp_path, monkeypatch):
     run(*lanes_in(tmp_path / "second"), [trial(0, **PRIOR, learning_rate=1e-3, optimizer="adamax")], 1)
 
 
+def test_libraries_that_nobody_loads_are_removed(tmp_path):
+    day = 86_400
+    for name, age in (("old", 91 * day), ("kept", 89 * day)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / library._FILE).touch()
+        (tmp_path / f"{name}.lock").touch()
+        os.utime(tmp_path / name / library._FILE, (time.time() - age,) * 2)
+    library._remove_unused(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "kept.lock"]
+
+
+def test_loading_leaves_no_files_behind(cache, tmp_path, monkeypatch):
+    """A process that is killed cannot tidy up, so there must be nothing to."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    script = (
+        "import os, signal, sys\n"
+        f"sys.path[:0] = {[str(Path(__file__).parent), str(compiled._PACKAGE.parent)]!r}\n"
+        "from pathlib import Path\n"
+        f"import torch; torch.set_num_threads({torch.get_num_threads()})\n"
+        "from test_compiled import PRIOR, lanes_in, run, trial\n"
+        "run(*lanes_in(Path(sys.argv[1])), [trial(0, **PRIOR)], 1)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = {**os.environ, "TMPDIR": str(temporary), "VAEEXP_CACHE": str(cache)}
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "run")], env=environment, timeout=300)
+    assert done.returncode == -signal.SIGKILL
+    assert not list(temporary.iterdir())
+
+
 def test_a_library_is_known_by_what_it_was_made_from(tmp_path, monkeypatch):
     model, others = BASE.model, ({"activation": "relu"}, {"posterior": "deterministic"}, {"prior": "mixture"})
     template = build_vae(model, (1, 6, 6), 0)
@@ -111,8 +145,8 @@ def test_a_library_is_known_by_what_it_was_made_from(tmp_path, monkeypatch):
     assert compiled._made_from(template, model.model_copy(update={"latent_size": 3}), "float32") in names
 
     edited = tmp_path / "vaeexp"
-    shutil.copytree(Path(vaeexp.__file__).parent, edited)
-    monkeypatch.setattr(vaeexp, "__file__", str(edited / "__init__.py"))
+    shutil.copytree(compiled._PACKAGE, edited)
+    monkeypatch.setattr(compiled, "_PACKAGE", edited)
     with (edited / "priors.py").open("a") as file:
         file.write("# edited")
     compiled._sources.cache_clear()

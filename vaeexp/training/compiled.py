@@ -20,10 +20,9 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_leaves, tree_map
 
-import vaeexp
 from vaeexp.library import open_library
 from vaeexp.training.lane import Lane, State, average_decay_at, learning_rate_at, warmup_at
-from vaeexp.training.layout import Layout
+from vaeexp.training.layout import Layout, corner
 from vaeexp.training.objective import lane_loss
 from vaeexp.training.optim import BETA1, BETA2, EPSILON, move
 from vaeexp.training.precision import training_precision, wide_dtype
@@ -38,6 +37,7 @@ Step = Callable[[Mapping[str, list[Tensor]], Tensor, Tensor, Tensor], None]
 """Of a state, the numbers of `_numbers`, noise [B, L] and targets [B, C, H, W]."""
 
 _CPU = torch.device("cpu")
+_PACKAGE = Path(__file__).parents[1]
 _TOLERANCE = {"float32": 1e-3, "bf16": 5e-2}  # relative, of norms: the compiler rounds to bf16 in fewer places
 
 
@@ -98,7 +98,7 @@ class CompiledStep:
             tensor.zero_()
         for big, small in self._pairs(lane, state):
             for name, tensor in small.items():
-                _corner(big[name], tensor).copy_(tensor)
+                corner(big[name], tensor.shape).copy_(tensor)
         self._lane, self._lane_state, self._step = lane, state, lane.epoch * lane.steps_per_epoch
 
     def __call__(self, x: Tensor, e: Tensor) -> None:
@@ -112,7 +112,7 @@ class CompiledStep:
         """Give the lane back. Sums over steps of (loss, distortion, rate) [3], over images of μ and μ² [2, L]."""
         for big, small in self._pairs(self._lane, self._lane_state):
             for name, tensor in small.items():
-                tensor.copy_(_corner(big[name], tensor))
+                tensor.copy_(corner(big[name], tensor.shape))
         return self._sums.clone(), self._moments[:, : self._lane.settings.model.latent_size].clone()
 
     def _pairs(self, lane: Lane, state: State) -> Iterator[tuple[Mapping[str, Tensor], Mapping[str, Tensor]]]:
@@ -181,9 +181,9 @@ def _made_from(template: VAE, model: "ModelSettings", precision: str) -> str | N
 @cache
 def _sources() -> str:
     """A checksum of the code that steps are made by."""
-    package, digest = Path(vaeexp.__file__).parent, hashlib.sha256()
+    digest = hashlib.sha256()
     for part in ("likelihoods", "networks", "posteriors.py", "priors.py", "training", "vae.py"):
-        place = package / part
+        place = _PACKAGE / part
         for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
             digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -197,8 +197,3 @@ def _numbers(lane: Lane, step: int) -> list[float]:
     size = learning_rate_at(lane, step) / (1 - BETA1 ** (step + 1)) * (1.0 if adamax else root)
     beta = train.beta * warmup_at(lane, step)
     return [beta, train.free_nats, size, EPSILON * root, float(adamax), 1 - average_decay_at(lane, step)]
-
-
-def _corner(big: Tensor, small: Tensor) -> Tensor:
-    """The leading slice of `big` that has the shape of `small`."""
-    return big[tuple(slice(length) for length in small.shape)]

@@ -121,9 +121,9 @@ def _one_batch(template: VAE, plain: VAE, image_shape: ImageShape) -> tuple[list
 
     def rows(big: dict[str, Tensor], small: dict[str, Tensor]) -> tuple[dict[str, Tensor], Callable]:
         layout, own = Layout.of(big), Layout.of(small)
-        here, there = layout.positions(own)
         flat = torch.zeros(2, layout.size)
-        flat[:, here] = own.flatten(small)[there]
+        for name, part in layout.corners(flat, own).items():
+            part.copy_(small[name])
 
         def unpadded(stacked: dict[str, Tensor]) -> list[Tensor]:
             return [stacked[name][0][tuple(slice(n) for n in tensor.shape)] for name, tensor in small.items()]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-__all__ = ["Layout"]
+__all__ = ["Layout", "corner"]
 
 # Parameters start at multiples of 64 bytes, where vector instructions like them.
 _ALIGN = 16
@@ -70,13 +70,15 @@ class Layout:
         self.write(flat, tensors)
         return flat
 
-    def positions(self, small: "Layout") -> tuple[Tensor, Tensor]:
-        """Where a smaller model lives in this one: (indices here, indices there) of every entry they share.
+    def corners(self, flat: Tensor, small: "Layout") -> dict[str, Tensor]:
+        """Name → where a smaller model's tensor lives in `flat` [..., size]: [..., *shape], sharing memory.
 
         Each tensor of the small model is the leading slice of the tensor of the same name here.
         """
-        here, there = self.views(torch.arange(self.size)), small.views(torch.arange(small.size))
-        return (
-            torch.cat([here[name][tuple(slice(n) for n in shape)].reshape(-1) for name, shape in small.shapes.items()]),
-            torch.cat([there[name].reshape(-1) for name in small.shapes]),
-        )
+        views = self.views(flat)
+        return {name: corner(views[name], shape) for name, shape in small.shapes.items()}
+
+
+def corner(big: Tensor, shape: torch.Size) -> Tensor:
+    """The leading slice [..., *shape] of `big` [..., *bigger shape]."""
+    return big[(..., *(slice(length) for length in shape))]

@@ -29,7 +29,6 @@ __all__ = ["StackedGroup", "padded_template"]
 _MULTIPLE = 8
 
 _WEIGHT_ROWS = ("weights", "first", "second", "average", "best")
-_BUFFER_ROWS = ("buffers", "best_buffers")
 
 
 def padded_template(model: "ModelSettings", image_shape: tuple[int, int, int], maxima: Mapping[str, int]) -> VAE:
@@ -65,12 +64,12 @@ class StackedGroup:
         row = self._rows.index(None)
         self._rows[row] = lane.trial.number
         self.lanes[lane.trial.number] = lane
-        positions = self._positions(lane)
         for name, small in state.items():
-            here, there = positions[name]
-            tensor = self._tensor(name)
-            tensor[row].zero_()
-            tensor[row, here] = small.to(tensor.device)[there]
+            big, own = self._layouts(name, lane)
+            tensor = self._tensor(name)[row].zero_()
+            views = own.views(small.to(tensor.device))
+            for part, corner in big.corners(tensor, own).items():
+                corner.copy_(views[part])
 
     def remove(self, number: int) -> None:
         self._rows[self._rows.index(number)] = None
@@ -82,14 +81,12 @@ class StackedGroup:
         """A copy of the lane's tensors at the trial's own size."""
         lane, row = self.lanes[number], self._rows.index(number)
         state: State = {}
-        positions = self._positions(lane)
         for name, tensor in self._tensors.items():
-            here, there = positions[name]
-            small = torch.zeros(
-                (lane.layout if name in _WEIGHT_ROWS else lane.buffer_layout).size, device=tensor.device
-            )
-            small[there] = tensor[row, here]
-            state[name] = small
+            big, own = self._layouts(name, lane)
+            state[name] = torch.zeros(own.size, device=tensor.device)
+            views = own.views(state[name])
+            for part, corner in big.corners(tensor[row], own).items():
+                views[part].copy_(corner)
         return state
 
     def keep_best(self, number: int, which: str) -> None:
@@ -161,12 +158,9 @@ class StackedGroup:
         images = lane.steps_per_epoch * lane.settings.train.batch_size
         return epoch_sums(means, moments[self._rows.index(number)], images, lane)
 
-    def _positions(self, lane: Lane) -> dict[str, tuple[Tensor, Tensor]]:
-        """Name of a row → where the lane's own entries are (in the row, in the lane's flat vector)."""
-        device = self.source.device
-        weights = tuple(index.to(device) for index in self.layout.positions(lane.layout))
-        buffers = tuple(index.to(device) for index in self.buffer_layout.positions(lane.buffer_layout))
-        return dict.fromkeys(_WEIGHT_ROWS, weights) | dict.fromkeys(_BUFFER_ROWS, buffers)
+    def _layouts(self, name: str, lane: Lane) -> tuple[Layout, Layout]:
+        """Of a row of this name, and of the lane's own vector."""
+        return (self.layout, lane.layout) if name in _WEIGHT_ROWS else (self.buffer_layout, lane.buffer_layout)
 
     def _tensor(self, name: str) -> Tensor:
         """The rows [R, P] of this name, made when the first lane brings it."""
