@@ -236,8 +236,8 @@ class Rounds:
 
     def _release(self, ending: Sequence[tuple[Held, Outcome]]) -> None:
         """Release the lanes, then tell everybody how their trials ended, Optuna last."""
-        results = self._results(ending)
-        for (held, outcome), result in zip(ending, results, strict=True):
+        for held, outcome in ending:
+            result = self._result(held, outcome)
             for observer in self.observers:
                 observer.trial_ended(held.trial, outcome, result, None)
         trials = self._trials()
@@ -251,22 +251,18 @@ class Rounds:
             self.held.pop(held.trial.number, None)
             self._count_errors(outcome.failure)
 
-    def _results(self, ending: Sequence[tuple[Held, Outcome]]) -> list[TrialResult]:
-        """What lanes leave behind, durable."""
-        results = []
+    def _result(self, held: Held, outcome: Outcome) -> TrialResult:
+        """What a lane leaves behind, durable before the next is released: its checkpoint is gone."""
+        number = held.trial.number
+        if number not in self.held:  # a process that was killed before it could tell has released it
+            attrs = held.record.user_attrs
+            return TrialResult(number=number, metrics=attrs["result"], folder=attrs["folder"])
+        result = self.lanes.release(number, outcome)
         with together(self.study._storage):
-            for held, outcome in ending:
-                number = held.trial.number
-                if number not in self.held:  # a process that was killed before it could tell has released it
-                    attrs = held.record.user_attrs
-                    results.append(TrialResult(number=number, metrics=attrs["result"], folder=attrs["folder"]))
-                    continue
-                result = self.lanes.release(number, outcome)
-                held.write("folder", result.folder)
-                held.write("result", dict(result.metrics))
-                held.write("ended", self.clock())
-                results.append(result)
-        return results
+            held.write("folder", result.folder)
+            held.write("result", dict(result.metrics))
+            held.write("ended", self.clock())
+        return result
 
     def _count_errors(self, failure: Failure | None) -> None:
         # Those of this process only: whoever has mended the bug must be able to go on.
