@@ -41,8 +41,9 @@ class Delivery:
         process = self._process or self._start()
         self._send(events)
         if not (line := process.stdout.readline()):
-            self._process, status = None, process.wait()
-            raise Undelivered(f"the process that writes to it ended with status {status}")
+            self.end()
+            self._process = None
+            raise Undelivered(f"the process that writes to it ended with status {process.returncode}")
         answer = json.loads(line)
         self.notice = answer["notice"] or self.notice
         if answer["status"] != "done":

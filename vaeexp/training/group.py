@@ -12,7 +12,7 @@ from vaeexp.networks import ImageShape, find_network
 from vaeexp.terminal import warn_once
 from vaeexp.training.batches import Source
 from vaeexp.training.lane import EpochSums, Lane, State
-from vaeexp.training.layout import Layout
+from vaeexp.training.layout import Layout, corner
 from vaeexp.training.loop import LoopGroup
 from vaeexp.training.memory import is_out_of_memory
 from vaeexp.training.objective import lane_loss, lane_terms
@@ -126,7 +126,7 @@ def _one_batch(template: VAE, plain: VAE, image_shape: ImageShape) -> tuple[list
             part.copy_(small[name])
 
         def unpadded(stacked: dict[str, Tensor]) -> list[Tensor]:
-            return [stacked[name][0][tuple(slice(n) for n in tensor.shape)] for name, tensor in small.items()]
+            return [corner(stacked[name][0], tensor.shape) for name, tensor in small.items()]
 
         return layout.read(flat), unpadded
 
