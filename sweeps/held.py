@@ -1,15 +1,16 @@
 """A trial that the driver holds."""
 
+import math
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.lanes import Trial
+from sweeps.lanes import Outcome, Progress, Trial, TrialResult
 
 __all__ = ["Held", "hold"]
 
@@ -25,6 +26,28 @@ class Held:
         # A trial that somebody else has finished meanwhile is theirs; `decided_outcome` finds out.
         with suppress(UpdateFinishedTrialError):
             self.record.set_user_attr(key, value)
+
+    def report(self, progress: Progress, round_: int) -> bool:
+        """Record what it did in a round; whether there is an epoch of it to tell of."""
+        if progress.failure or progress.finished:
+            failure = asdict(progress.failure) if progress.failure else None
+            self.write("closing", {"round": round_, "epoch": progress.epoch, "failure": failure})
+        if progress.failure:
+            return False
+        metrics = {name: value for name, value in progress.metrics.items() if math.isfinite(value)}
+        self.write(f"metrics/{progress.epoch}", metrics)
+        with suppress(UpdateFinishedTrialError):
+            self.record.report(progress.value, progress.epoch)
+            return True
+        return False
+
+    def end(self, outcome: Outcome, result: TrialResult, round_: int, at: float) -> None:
+        """Record how it ended in a round, and what it left behind, at time `at`. Where there is a result, there is all."""
+        self.write("ended_in", round_)
+        self.write("ending", asdict(outcome))
+        self.write("folder", result.folder)
+        self.write("ended", at)
+        self.write("result", dict(result.metrics))
 
     def tell(self, state: TrialState, value: float | None) -> None:
         """End the trial in the storage, unless somebody else has.

@@ -1,14 +1,27 @@
 """Where the driver and a workload meet: trials go into lanes, progress comes out, round by round."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-__all__ = ["Failure", "Lanes", "Outcome", "Progress", "Trial", "TrialResult", "advance_all", "named_run", "run_name"]
+__all__ = [
+    "Failure",
+    "Images",
+    "Lanes",
+    "Outcome",
+    "Progress",
+    "Trial",
+    "TrialResult",
+    "advance_all",
+    "named_run",
+    "run_name",
+]
 
 FailureKind = Literal["diverged", "out_of_memory", "crashed", "error"]
 State = Literal["complete", "pruned", "failed"]
+Images = Mapping[int, Mapping[str, str]]
+"""Epoch → name → path of a PNG file, which is there and shows the trial after that epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +79,8 @@ class Progress:
     """The objective, to be minimised; not finite only together with `failure`."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Names as `train/loss`, `val/nll`; recorded at step `epoch`."""
-    images: Mapping[str, str] = field(default_factory=dict)
-    """Name → path of a PNG file made in this round, recorded at step `epoch`."""
+    images: Images = field(default_factory=dict)
+    """Pictures that have come since the last progress of the trial."""
     finished: bool = False
     """True when the trial has no further epoch (budget reached or stopped early)."""
     failure: Failure | None = None
@@ -92,6 +105,8 @@ class TrialResult:
     """Final figures, e.g. `parameters`, `seconds`, `test/nll`."""
     folder: str | None = None
     """Folder whose files (settings, weights, pictures) are kept as the trial's artifacts."""
+    images: Images = field(default_factory=dict)
+    """Pictures that have come since the last progress of the trial."""
 
 
 class Lanes(Protocol):
@@ -115,8 +130,15 @@ class Lanes(Protocol):
         An empty list may come first: they have begun, elsewhere, and the caller has time.
         """
 
-    def release(self, number: int, outcome: Outcome) -> TrialResult:
-        """Free the lane of a trial that ended (in any state) and hand back what it made."""
+    def release(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
+        """Free the lanes of trials that ended (in any state) and hand back what they made, in this order.
+
+        Each could still be admitted and trained again, until `forget`: whoever calls this may be killed before it has taken
+        note of the results.
+        """
+
+    def forget(self, trials: Sequence[Trial]) -> None:
+        """The results of these trials are on record: what they would go on from is needed no more."""
 
     def close(self) -> None:
         """Give everything back. Trials still held go on from their checkpoints, whenever they are admitted again."""

@@ -120,16 +120,16 @@ class Pruner:
 
 
 def _median(settings: MedianSettings) -> "BasePruner":
-    from optuna.pruners import MedianPruner
+    from sweeps.percentile import RoundPercentilePruner
 
-    return MedianPruner(n_startup_trials=settings.startup_trials, n_warmup_steps=settings.warmup_epochs)
+    return RoundPercentilePruner(50.0, startup_trials=settings.startup_trials, warmup_epochs=settings.warmup_epochs)
 
 
 def _percentile(settings: PercentileSettings) -> "BasePruner":
-    from optuna.pruners import PercentilePruner
+    from sweeps.percentile import RoundPercentilePruner
 
-    return PercentilePruner(
-        settings.percentile, n_startup_trials=settings.startup_trials, n_warmup_steps=settings.warmup_epochs
+    return RoundPercentilePruner(
+        settings.percentile, startup_trials=settings.startup_trials, warmup_epochs=settings.warmup_epochs
     )
 
 

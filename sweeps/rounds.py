@@ -7,18 +7,17 @@ end those that end. Each step is durable before the next begins:
 - What a trial has done is known from its attribute `round` (that of its admission) and the epochs it has reported;
   whether an epoch was its last is written, as `closing`, before the epoch is reported.
 - The decisions of a round are one attribute of the study, `decided`: from there on it is over, and what follows
-  (`ending` of all that end, then for each release, `result`, observers, tell) can be done a second time without harm.
+  (release all that end, `ending` and `result` of each, forget, observers, tell) can be done a second time without harm.
+
+While lanes wait for their next round nothing else is done: observers hear of the last one when the next has begun.
 """
 
-import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 
 from sweeps.atomic import Draft, commit, judge, write_notes
@@ -26,7 +25,7 @@ from sweeps.errors import UserError
 from sweeps.held import Held, hold
 from sweeps.journal import together
 from sweeps.lanes import Failure, Lanes, Outcome, Progress, TrialResult
-from sweeps.observer import Observer
+from sweeps.observer import News, Observer
 from sweeps.outcome import STATES, checked, decided_outcome, has_done, is_ours, last_progress, outcome_of
 from sweeps.snapshot import snapshot_of
 from sweeps.source import Source, next_drafts
@@ -58,6 +57,7 @@ class Rounds:
         self.round = 0
         self.errors = 0
         self.waited = 0.0
+        self.news = News()
         self.elapsed, self.mark = study.user_attrs.get("elapsed", 0.0), clock()
 
     def run(self) -> str:
@@ -67,6 +67,7 @@ class Rounds:
             self._settle()
             reason = self._fill()
             if not self.held:
+                self.news.tell()
                 return reason
             self._advance()
             self._end(self._decide())
@@ -98,14 +99,13 @@ class Rounds:
     def _end_late(self, trials: Sequence[FrozenTrial], decided: dict[str, Any] | None) -> None:
         """End trials that were decided about and not told, as many at a time as there are lanes."""
         ending = [(self._hold(trial), decided_outcome(trial, decided)) for trial in trials]
-        self._write_ending(ending, decided)
         for start in range(0, len(ending), self.lanes.width):
             batch = ending[start : start + self.lanes.width]
             for held, _ in batch:
                 if "result" not in held.record.user_attrs:
                     self._admit(held)
             self.lanes.catch_up()
-            self._release(batch)
+            self._release(batch, decided["round"] if decided else 0)
 
     # -- duplicates and free lanes --
 
@@ -149,7 +149,7 @@ class Rounds:
         for trial in [trial for trial in self._trials()[first:] if is_ours(trial)]:
             held = self._hold(trial)
             for observer in self.observers:
-                observer.trial_started(held.trial, resumed=False)
+                self.news.add(partial(observer.trial_started, held.trial, resumed=False), trial.number)
             if trial.user_attrs["round"] is not None:
                 self._admit(held)
             elif twin.state.is_finished():
@@ -159,12 +159,10 @@ class Rounds:
         """Give a trial the outcome of an equal one, without training it."""
         outcome = outcome_of(twin)
         result = TrialResult(number=held.trial.number, metrics=twin.user_attrs.get("result") or {})
-        held.write("duplicate_of", twin.number)
         with together(self.study._storage):
-            held.write("ended_in", self.round)
-            held.write("ending", asdict(outcome))
-            held.write("result", dict(result.metrics))
-            held.write("ended", self.clock())
+            held.write("duplicate_of", twin.number)
+            held.end(outcome, result, self.round, self.clock())
+        self.news.tell({held.trial.number})
         for observer in self.observers:
             observer.trial_ended(held.trial, outcome, result, twin.number)
         held.tell(twin.state, twin.value)
@@ -182,35 +180,25 @@ class Rounds:
     def _advance(self) -> None:
         """Train the lanes that have not done their epoch of this round (after a kill, some have); record each as it comes."""
         behind = [trial.number for trial in self._in_lanes() if not has_done(trial, self.round)]
-        begun, first = time.monotonic(), None
+        begun, first, left = time.monotonic(), None, len(behind)
         for done in self.lanes.advance(behind) if behind else ():
+            self.news.tell()
             if done:
-                first = first or time.monotonic()
+                first, left = first or time.monotonic(), left - len(done)
                 self._report(done)
             else:
                 self.source.prepare(self._trials(), self.round, self.waited / 2)
+            if left:  # others train meanwhile
+                self.news.tell()
         self.waited = (first or begun) - begun
 
     def _report(self, done: Sequence[Progress]) -> None:
+        told = [(self.held[progress.number], checked(progress)) for progress in done]
         with together(self.study._storage):
-            recorded = [pair for pair in ((self.held[p.number], checked(p)) for p in done) if self._record(*pair)]
+            recorded = [(held, p) for held, p in told if held.report(p, self.round)]
         for held, progress in recorded:
             for observer in self.observers:
-                observer.epoch_finished(held.trial, progress)
-
-    def _record(self, held: Held, progress: Progress) -> bool:
-        """Write an epoch; whether there was one to write."""
-        if progress.failure or progress.finished:
-            failure = asdict(progress.failure) if progress.failure else None
-            held.write("closing", {"round": self.round, "epoch": progress.epoch, "failure": failure})
-        if progress.failure:
-            return False
-        metrics = {name: value for name, value in progress.metrics.items() if math.isfinite(value)}
-        held.write(f"metrics/{progress.epoch}", metrics)
-        with suppress(UpdateFinishedTrialError):
-            held.record.report(progress.value, progress.epoch)
-            return True
-        return False
+                self.news.add(partial(observer.epoch_finished, held.trial, progress), held.trial.number)
 
     # -- deciding and ending --
 
@@ -219,27 +207,27 @@ class Rounds:
         going_on = [t for t in self._in_lanes() if not t.state.is_finished() and "closing" not in t.user_attrs]
         verdicts = judge(self.study, going_on)
         decided = {"round": self.round, "pruned": verdicts.pruned, "notes": verdicts.notes}
-        self.study.set_user_attr("decided", decided)
+        self.elapsed, self.mark = self._spent(), self.clock()
+        with together(self.study._storage):
+            self.study.set_user_attr("elapsed", self.elapsed)
+            self.study.set_user_attr("decided", decided)
         return decided
 
     def _end(self, decided: dict[str, Any]) -> None:
         write_notes(self.study, decided["notes"])
         ending = [(self.held[t.number], outcome) for t in self._in_lanes() if (outcome := decided_outcome(t, decided))]
-        self._write_ending(ending, decided)
-        self._release(ending)
+        self._release(ending, self.round)
 
-    def _write_ending(self, ending: Sequence[tuple[Held, Outcome]], decided: dict[str, Any] | None) -> None:
-        with together(self.study._storage):
-            for held, outcome in ending:
-                held.write("ended_in", decided["round"] if decided else 0)
-                held.write("ending", asdict(outcome))
-
-    def _release(self, ending: Sequence[tuple[Held, Outcome]]) -> None:
+    def _release(self, ending: Sequence[tuple[Held, Outcome]], round_: int) -> None:
         """Release the lanes, then tell everybody how their trials ended, Optuna last."""
+        if not ending:
+            return
+        results = self._results(ending, round_)
+        self.lanes.forget([held.trial for held, _ in ending])
+        self.news.tell({held.trial.number for held, _ in ending})
         for held, outcome in ending:
-            result = self._result(held, outcome)
             for observer in self.observers:
-                observer.trial_ended(held.trial, outcome, result, None)
+                observer.trial_ended(held.trial, outcome, results[held.trial.number], None)
         trials = self._trials()
         with together(self.study._storage):
             for held, outcome in ending:
@@ -251,18 +239,21 @@ class Rounds:
             self.held.pop(held.trial.number, None)
             self._count_errors(outcome.failure)
 
-    def _result(self, held: Held, outcome: Outcome) -> TrialResult:
-        """What a lane leaves behind, durable before the next is released: its checkpoint is gone."""
-        number = held.trial.number
-        if number not in self.held:  # a process that was killed before it could tell has released it
-            attrs = held.record.user_attrs
-            return TrialResult(number=number, metrics=attrs["result"], folder=attrs["folder"])
-        result = self.lanes.release(number, outcome)
+    def _results(self, ending: Sequence[tuple[Held, Outcome]], round_: int) -> dict[int, TrialResult]:
+        """What the lanes leave behind, by number; durable before they forget how to make it again."""
+        results, here = {}, {}
+        for held, outcome in ending:
+            number = held.trial.number
+            if number in self.held:
+                here[number] = outcome
+            else:  # a process that was killed before it could tell has released it
+                attrs = held.record.user_attrs
+                results[number] = TrialResult(number=number, metrics=attrs["result"], folder=attrs["folder"])
+        results |= {result.number: result for result in (self.lanes.release(here) if here else ())}
         with together(self.study._storage):
-            held.write("folder", result.folder)
-            held.write("result", dict(result.metrics))
-            held.write("ended", self.clock())
-        return result
+            for number, outcome in here.items():
+                self.held[number].end(outcome, results[number], round_, self.clock())
+        return results
 
     def _count_errors(self, failure: Failure | None) -> None:
         # Those of this process only: whoever has mended the bug must be able to go on.
@@ -275,9 +266,10 @@ class Rounds:
 
     def _finish_round(self) -> None:
         self.round += 1
-        self.elapsed, self.mark = self._spent(), self.clock()
-        self.study.set_user_attr("elapsed", self.elapsed)
-        snapshot = snapshot_of(self.phase, self._trials(), self.held, self.source, self.elapsed)
+        self.news.add(partial(self._tell_round, self._trials(), dict(self.held), self.elapsed))
+
+    def _tell_round(self, trials: Sequence[FrozenTrial], held: dict[int, Held], elapsed: float) -> None:
+        snapshot = snapshot_of(self.phase, trials, held, self.source, elapsed)
         for observer in self.observers:
             observer.round_finished(snapshot)
 

@@ -5,7 +5,7 @@ implementation of `sweeps.lanes.Lanes` must pass.
 import hashlib
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sweeps.lanes import Failure, Lanes, Outcome, Progress, Trial, TrialResult, advance_all
@@ -126,11 +126,17 @@ class ToyLanes:
     def _save(self, lane: _ToyLane) -> None:
         self.checkpoints[lane.trial.name] = (lane.epoch, lane.state)
 
-    def release(self, number: int, outcome: Outcome) -> TrialResult:
+    def release(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
+        return [self._release(number, outcome) for number, outcome in ending.items()]
+
+    def _release(self, number: int, outcome: Outcome) -> TrialResult:
         self._log(f"release {number} {outcome.state}")
         lane = self._lanes.pop(number)
-        self.checkpoints.pop(lane.trial.name, None)
         return TrialResult(number=number, metrics={"last": lane.state}, folder=f"trials/{lane.trial.name}")
+
+    def forget(self, trials: Sequence[Trial]) -> None:
+        for trial in trials:
+            self.checkpoints.pop(trial.name, None)
 
     def close(self) -> None:
         self._lanes.clear()
@@ -179,7 +185,8 @@ class _Same:
 
 
 def _complete(lanes: Lanes, number: int, epoch: int, value: float) -> TrialResult:
-    return lanes.release(number, Outcome(state="complete", epoch=epoch, value=value))
+    [result] = lanes.release({number: Outcome(state="complete", epoch=epoch, value=value)})
+    return result
 
 
 def _check_alone(make_lanes: Callable[[], Lanes], trials: Sequence[Trial], epochs: int) -> list[list[float]]:
@@ -238,7 +245,7 @@ def _check_refill(make_lanes: Any, trials: Sequence[Trial], expected: list[list[
     for trial in trials[:2]:
         lanes.admit(trial)
     advance_all(lanes, [trials[0].number, trials[1].number])
-    lanes.release(trials[0].number, Outcome(state="pruned", epoch=1, value=expected[0][0]))
+    lanes.release({trials[0].number: Outcome(state="pruned", epoch=1, value=expected[0][0])})
     lanes.admit(trials[2])
     old, new = advance_all(lanes, [trials[1].number, trials[2].number])
     assert (old.epoch, new.epoch) == (2, 1), f"epochs after a refill: {old.epoch}, {new.epoch}"
@@ -269,3 +276,20 @@ def _check_continue(make_lanes: Any, trials: Sequence[Trial], expected: list[lis
     for trial in trials[:2]:
         _complete(second, trial.number, reported + 1, 0.0)
     second.close()
+    _check_forgetting(make_lanes, trials[0], expected[0], same)
+
+
+def _check_forgetting(make_lanes: Any, trial: Trial, expected: list[float], same: _Same) -> None:
+    """What was released can be trained again, until it is forgotten; then it would start anew."""
+    third = make_lanes()
+    third.admit(replace(trial, epoch=len(expected) - 1))
+    third.catch_up()
+    (progress,) = advance_all(third, [trial.number])
+    same(progress.value, expected[-1], "released and admitted again")
+    _complete(third, trial.number, len(expected), 0.0)
+    third.forget([trial])
+    third.admit(trial)
+    (progress,) = advance_all(third, [trial.number])
+    assert progress.epoch == 1, f"a forgotten trial went on at epoch {progress.epoch}"
+    same(progress.value, expected[0], "forgotten and admitted afresh")
+    third.close()

@@ -37,7 +37,7 @@ class WorkerLanes:
     A trial that is given up comes out of `advance` with a failure: `out_of_memory` (SIGKILL ended its process three
     times), `crashed` (it died in another way) or `error` (the lanes raised in `admit`, `catch_up` or `advance`).
 
-    The children work side by side in `advance` and `catch_up`, one after another in `admit` and `release`.
+    The children work side by side, but for `admit`.
 
     Raises UserError where the lanes do; WorkerError when a child fails while it is built or in `release`.
     """
@@ -100,16 +100,26 @@ class WorkerLanes:
         if given_up := [self._given_up[number] for number in numbers if number in self._given_up]:
             yield given_up
 
-    def release(self, number: int, outcome: Outcome) -> TrialResult:
-        """Free the lane of a trial that ended. Of one that was given up, the result is empty."""
-        if self._given_up.pop(number, None):
-            return TrialResult(number=number)
-        child = next(child for child in self._children if number in child.trials)
-        result = self._exchange({child: ("release", (number, outcome))})[child]
-        if number in self._given_up:
-            raise WorkerError(f"releasing trial {number}: {self._given_up[number].failure.message}")
-        del child.trials[number]
-        return result
+    def release(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
+        """Free the lanes of trials that ended. Of one that was given up, the result is empty."""
+        gone = [number for number in ending if self._given_up.pop(number, None)]
+        results = {number: TrialResult(number=number) for number in gone}
+        commands: dict[Child, _Command] = {}
+        for child in self._children:
+            if mine := {number: outcome for number, outcome in ending.items() if number in child.trials}:
+                commands[child] = ("release", (mine,))
+        for released in self._exchange(commands).values():
+            results |= {result.number: result for result in released or ()}
+        for number in ending:
+            if number in self._given_up:
+                raise WorkerError(f"releasing trial {number}: {self._given_up[number].failure.message}")
+        for child, (_, (mine,)) in commands.items():
+            child.trials = {number: trial for number, trial in child.trials.items() if number not in mine}
+        return [results[number] for number in ending]
+
+    def forget(self, trials: Sequence[Trial]) -> None:
+        """What these trials would go on from is needed no more. Any child can see to that."""
+        self._exchange({self._children[0]: ("forget", (trials,))})
 
     def close(self) -> None:
         """End every child: an idle one closes its lanes, one in the midst of an epoch is killed."""
@@ -188,17 +198,19 @@ class WorkerLanes:
 def _concerned(child: Child, command: _Command) -> list[int]:
     """Numbers of the trials that a command works on."""
     name, given = command
-    if name == "advance":
-        return given[0]
-    if name == "release":
-        return [given[0]]
+    if name in ("advance", "release"):
+        return list(given[0])
+    if name == "forget":
+        return []
     return [given[0].number] if name == "admit" else list(child.trials)
 
 
 def _left_of(child: Child, command: _Command) -> _Command | None:
     """What an interrupted command still has to do in a new process, which has admitted its trials and caught up."""
-    name = command[0]
+    name, given = command
+    if name == "forget":
+        return command
     left = [number for number in _concerned(child, command) if number in child.trials]
     if not left or name in ("admit", "catch_up"):
         return None
-    return ("advance", (left,)) if name == "advance" else command
+    return (name, (left,)) if name == "advance" else (name, ({number: given[0][number] for number in left},))

@@ -36,7 +36,7 @@ def runs(tmp_path_factory):
             image.save(picture)
             value = 120 - 5 * number + 40 / epoch
             metrics = {"train/loss": value - 2, "val/nll": value, "learning_rate": 0.001}
-            images = {"reconstructions": str(picture)}
+            images = {epoch: {"reconstructions": str(picture)}}
             tracked.epoch_finished(
                 trial, Progress(number=number, epoch=epoch, value=value, metrics=metrics, images=images)
             )

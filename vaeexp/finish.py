@@ -3,9 +3,10 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,7 @@ __all__ = ["EVALUATION", "Finish", "evaluation_arrays", "test_figures", "test_ta
 
 EVALUATION = "evaluation.npz"
 _MODELS = 8
+_THREADS = 4
 _log = logging.getLogger(__name__)
 
 
@@ -96,41 +98,51 @@ class Finish:
         self._datasets, self._device, self._study, self._seed = datasets, device, study, study_seed
         self._arithmetic = dict(arithmetic)
         # To build a model takes longer than to draw with it; one serves all trials of its settings, in turn.
-        self._model = lru_cache(_MODELS)(self._build)
-        self._writer, self._writing = ThreadPoolExecutor(1, thread_name_prefix="pictures"), []
+        self._model, self._tested = lru_cache(_MODELS)(self._build), lru_cache(_MODELS)(self._build)
+        # Drawn and written on the CPU beside the training. One draws at a time, for they share models; the others wait for
+        # the disk.
+        self._beside, self._drawing = ThreadPoolExecutor(_THREADS, thread_name_prefix="pictures"), Lock()
 
-    def pictures(self, lane: Lane, state: State, which: str, folder: Path) -> dict[str, str]:
-        model = self._loaded(lane, state[which], state["buffers"])
-        drawn = pictures(model, self._shown(lane), seed=self._seed, components=False)
-        paths = {}
-        for name, image in grids(drawn).items():
-            path = folder / f"epoch-{lane.epoch:04d}-{name}.png"
-            self._writing.append(self._writer.submit(write_png, path, image))
-            paths[name] = str(path)
+    def pictures(self, lane: Lane, weights: Tensor, buffers: Tensor, folder: Path) -> Future[dict[str, str]]:
+        # The model is built here: what draws initial weights would disturb another thread that does.
+        model = self._model(lane.settings.model, self._dataset(lane).image_shape, "cpu")
+        return self._beside.submit(self._draw, model, lane, weights, buffers, f"{folder}/epoch-{lane.epoch:04d}")
+
+    def _draw(self, model: VAE, lane: Lane, weights: Tensor, buffers: Tensor, prefix: str) -> dict[str, str]:
+        with self._drawing:
+            _load(model, lane, weights, buffers)
+            drawn = grids(pictures(model, self._shown(lane), seed=self._seed, components=False))
+        paths = {name: f"{prefix}-{name}.png" for name in drawn}
+        for name, image in drawn.items():
+            write_png(Path(paths[name]), image)
         return paths
 
-    def written(self) -> None:
-        while self._writing:
-            self._writing.pop().result()
-
     def test(self, lane: Lane, state: State) -> dict[str, float]:
-        model, dataset = self._best(lane, state), self._dataset(lane)
+        dataset = self._dataset(lane)
+        model = self._tested(lane.settings.model, dataset.image_shape, str(self._device))
+        _load(model, lane, state["best"], state["best_buffers"])
         images = test_targets(dataset, self._seed)
         return test_figures(model, dataset, images, lane.settings.evaluation, study_seed=self._seed)
 
-    def finish(self, lane: Lane, state: State, outcome: Outcome, folder: Path) -> None:
-        model, dataset, shown = self._best(lane, state), self._dataset(lane), self._shown(lane)
+    def finish(self, lane: Lane, weights: Tensor, buffers: Tensor, outcome: Outcome, folder: Path) -> Future[None]:
+        model = self._model(lane.settings.model, self._dataset(lane).image_shape, "cpu")
+        return self._beside.submit(self._write, model, lane, weights, buffers, outcome, folder)
+
+    def _write(self, model: VAE, lane: Lane, weights: Tensor, buffers: Tensor, outcome: Outcome, folder: Path) -> None:
+        dataset, shown = self._dataset(lane), self._shown(lane)
         origin = {"study": self._study, "study_seed": self._seed, "fingerprint": dataset.fingerprint}
         origin |= {"arithmetic": self._arithmetic}
-        save_weights(folder, lane, state["best"], state["best_buffers"], tuple(shown.shape[1:]), origin)
-        drawn = pictures(model, shown, seed=self._seed)
-        if lane.test_metrics:
-            images = test_targets(dataset, self._seed)
-            labels = torch.from_numpy(np.asarray(dataset.test.labels, dtype=np.int64))
-            drawn |= gallery(model, images, labels, seed=self._seed)
-            _save_arrays(
-                folder / EVALUATION, evaluation_arrays(model, images, labels, dataset.classes or (), seed=self._seed)
-            )
+        save_weights(folder, lane, weights, buffers, tuple(shown.shape[1:]), origin)
+        with self._drawing:
+            _load(model, lane, weights, buffers)
+            drawn, arrays = pictures(model, shown, seed=self._seed), {}
+            if lane.test_metrics:
+                images = test_targets(dataset, self._seed)
+                labels = torch.from_numpy(np.asarray(dataset.test.labels, dtype=np.int64))
+                drawn |= gallery(model, images, labels, seed=self._seed)
+                arrays = evaluation_arrays(model, images, labels, dataset.classes or (), seed=self._seed)
+        if arrays:
+            _save_arrays(folder / EVALUATION, arrays)
             write_grids(folder, drawn)
         _save_arrays(folder / "pictures.npz", drawn)
         write_json(
@@ -153,19 +165,14 @@ class Finish:
         images = dataset.validation.images[:8]
         return targets(images, dataset.binarisation, derive_seed(self._seed, "targets"))
 
-    def _best(self, lane: Lane, state: State) -> VAE:
-        return self._loaded(lane, state["best"], state["best_buffers"])
-
-    def _build(self, settings: "ModelSettings", image_shape: tuple[int, int, int]) -> VAE:
+    def _build(self, settings: "ModelSettings", image_shape: tuple[int, int, int], device: str) -> VAE:
         with torch.random.fork_rng(devices=[]):
-            return VAE(settings, image_shape).to(self._device).eval()
+            return VAE(settings, image_shape).to(device).eval()
 
-    def _loaded(self, lane: Lane, weights: Tensor, buffers: Tensor) -> VAE:
-        """The model with these weights, until another trial of its settings is looked at."""
-        model = self._model(lane.settings.model, self._dataset(lane).image_shape)
-        tensors = {**lane.layout.views(weights), **lane.buffer_layout.views(buffers)}
-        model.load_state_dict(tensors, strict=False)
-        return model
+
+def _load(model: VAE, lane: Lane, weights: Tensor, buffers: Tensor) -> None:
+    """Give it these weights, until it is wanted for another trial of its settings."""
+    model.load_state_dict({**lane.layout.views(weights), **lane.buffer_layout.views(buffers)}, strict=False)
 
 
 def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -148,7 +148,7 @@ def _train(
             value=min((each.value for each in reported), default=None),
             failure=last and last.failure,
         )
-        result = lanes.release(trial.number, outcome)
+        [result] = lanes.release({trial.number: outcome})
     finally:
         lanes.close()
     return RecordedTrial(

@@ -177,7 +177,10 @@ class Recorder:
         if not again:
             self._add_metrics(run, event["metrics"], event["at"], epoch)
             run.waiting = epoch
-        for key, path in event["images"].items():
+        self._add_pictures(run, event, again=again)
+
+    def _add_pictures(self, run: _Run, event: Event, *, again: bool) -> None:
+        for epoch, key, path in event["pictures"]:
             log_picture(
                 self._client, run.id, self._runs_folder / path, key=key, step=epoch, at=event["at"], again=again
             )
@@ -222,6 +225,7 @@ class Recorder:
             metrics["value"] = event["value"]
         self._add_metrics(run, metrics, event["at"], event["epoch"])
         self._flush(run)
+        self._add_pictures(run, event, again=False)
         if event["folder"] and event["duplicate_of"] is None:
             log_files(self._client, run.id, self._runs_folder / event["folder"])
         tags = {} if event["duplicate_of"] is None else {"sweeps.duplicate_of": str(event["duplicate_of"])}

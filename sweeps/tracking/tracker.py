@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sweeps.lanes import Outcome, Progress, Trial, TrialResult
+from sweeps.lanes import Images, Outcome, Progress, Trial, TrialResult
 from sweeps.observer import Snapshot
 from sweeps.outbox import Outbox, Writer
 from sweeps.tracking.delivery import Delivery
@@ -87,13 +87,13 @@ class Tracker:
         self._append("started", **self._identify(trial))
 
     def epoch_finished(self, trial: Trial, progress: Progress) -> None:
-        """Record an epoch's metrics and pictures. An epoch that is told twice is recorded once."""
+        """Record an epoch's metrics, and what pictures there are. An epoch that is told twice is recorded once."""
         self._append(
             "epoch",
             trial=trial.name,
             epoch=progress.epoch,
             metrics={name: float(value) for name, value in progress.metrics.items()},
-            images={name: self._stored(path) for name, path in progress.images.items()},
+            pictures=self._pictures(progress.images),
         )
 
     def trial_ended(self, trial: Trial, outcome: Outcome, result: TrialResult, duplicate_of: int | None) -> None:
@@ -108,6 +108,7 @@ class Tracker:
             value=outcome.value,
             failure=[failure.kind, failure.message] if failure else None,
             metrics={name: float(value) for name, value in result.metrics.items()},
+            pictures=self._pictures(result.images),
             folder=self._stored(result.folder) if result.folder else None,
             duplicate_of=duplicate_of,
         )
@@ -196,6 +197,10 @@ class Tracker:
         tags = {**_texts(description.tags), "sweeps.number": str(trial.number), "sweeps.seed": str(trial.seed)}
         tags |= {"sweeps.reference": trial.reference} if trial.reference else {}
         return {"trial": trial.name, "replica": trial.replica, "params": _texts(description.params), "tags": tags}
+
+    def _pictures(self, images: Images) -> list[tuple[int, str, str]]:
+        """(epoch, name, path) of each."""
+        return [(epoch, name, self._stored(path)) for epoch, named in images.items() for name, path in named.items()]
 
     def _stored(self, path: str | Path) -> str:
         """Relative to the runs folder where it can be, so that the folder may be moved before delivery."""

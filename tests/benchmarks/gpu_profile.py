@@ -6,8 +6,10 @@
 - synchronisations: calls between the first and the last step of an epoch in which the host waits for the device. PyTorch
   warns of each that it makes itself (`torch.cuda.set_sync_debug_mode("warn")`), with its place.
 - busy: the union of the intervals in which a kernel or a copy ran, over the wall time of the epoch, both by the profiler.
-- refill: a lane is taken out and a fresh one put in; its time over that of an epoch of 50,000 images of all lanes.
-On a CPU there is only the refill.
+- refill: what lanes wait for when one of them ends and another begins: its weights are copied, initial weights drawn and put in
+  its row; its time over that of an epoch of 50,000 images of all lanes.
+- copy: what they wait for when a lane's picture is wanted. It is drawn from the copy while they train on.
+On a CPU there are only the last two, of lanes fused as on an accelerator (--width 8 --images 1280 takes a minute).
 """
 
 import argparse
@@ -25,6 +27,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from sweeps.lanes import Trial
 from vaeexp.training.batches import Source, validation_noise
+from vaeexp.training.finisher import copied
 from vaeexp.training.group import Group, open_group
 from vaeexp.training.lane import fresh_state, open_lane
 
@@ -44,9 +47,11 @@ def main() -> None:
     group, source = opened(options)
     epoch(group, options.device)
     seconds = min(epoch(group, options.device) for _ in range(3))
-    refill = min(refilled(group, source, options) for _ in range(3))
+    refill = min(refilled(group, source, options) for _ in range(5))
+    copy = min(copying(group, options.device) for _ in range(5))
     epoch(group, options.device)  # the first after a refill may set things up again
     found = {"epoch_s": seconds, "refill_s": refill, "refill_share": refill / (seconds * EPOCH / options.images)}
+    found["copy_s"] = copy
     if options.device == "cuda":
         found |= profiled(group)
     if options.json:
@@ -59,9 +64,8 @@ def opened(options: argparse.Namespace) -> tuple[Group, Source]:
     images = resident(options.device)[: options.images]
     source = Source(train=images, validation=images[:1].float(), binarisation="static", noise_seed=0)
     settings = settings_of(options.model)
-    kind = "stacked" if options.device == "cuda" else "loop"
     group = open_group(
-        kind, source, options.precision, partial(validation_noise, source), settings.model, {},
+        "stacked", source, options.precision, partial(validation_noise, source), settings.model, {},
         batch_size=BATCH, averaged=False,
     )  # fmt: skip
     for number in range(options.width):
@@ -89,10 +93,20 @@ def epoch(group: Group, device: str) -> float:
 def refilled(group: Group, source: Source, options: argparse.Namespace) -> float:
     """Seconds of a lane's end and of another's start, drawing its initial weights included."""
     first = next(iter(group.lanes))
+    wait(options.device)
     started = time.perf_counter()
+    copied(group, first, "best", "best_buffers")
     group.remove(first)
     admit(group, source, options, max(group.lanes, default=first) + 1)
     wait(options.device)
+    return time.perf_counter() - started
+
+
+def copying(group: Group, device: str) -> float:
+    """Seconds in which the weights of a lane come to the CPU."""
+    wait(device)
+    started = time.perf_counter()
+    copied(group, next(iter(group.lanes)), "weights", "buffers")
     return time.perf_counter() - started
 
 

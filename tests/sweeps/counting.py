@@ -84,10 +84,18 @@ class CountingLanes:
         partial.write_text(json.dumps(held[1:]))
         partial.rename(self.folder / f"{held[0].number}.json")
 
-    def release(self, number, outcome):
+    def release(self, ending):
+        return [self.release_one(number, outcome) for number, outcome in ending.items()]
+
+    def release_one(self, number, outcome):
         trial, epoch, _ = self.held.pop(number)
         self.misbehave(trial, "release")
         return TrialResult(number=number, metrics={"epochs": epoch}, folder=outcome.state)
+
+    def forget(self, trials):
+        for trial in trials:
+            self.misbehave(trial, "forget")
+            (self.folder / f"{trial.number}.json").unlink(missing_ok=True)
 
     def close(self):
         (self.folder / f"closed-{os.getpid()}").touch()

@@ -74,6 +74,29 @@ def test_all_trials_of_a_round_are_reported_before_any_is_decided():
     assert lanes.events[:5] == ["admit 0@0", "admit 1@0", "advance 0 1", "advance 0 1", "release 0 complete"]
 
 
+def test_observers_hear_of_a_round_while_the_next_one_trains():
+    """What ends is told of at once; for the rest, lanes are not kept waiting."""
+    watcher, training = Watcher(), []
+
+    class Training(ToyLanes):
+        def advance(self, numbers):
+            training.append(len(watcher.events))
+            yield []
+            yield [progress for [progress] in super().advance(numbers)]
+
+    run(toy_study(trials=3), Training(width=2, epochs=2, last_epochs={0: 1}), watcher)
+    before, told = 0, []
+    for heard in [*training, len(watcher.events)]:
+        told.append(watcher.events[before:heard])
+        before = heard
+    assert told == [
+        [],
+        [("started", 0, False), ("started", 1, False), ("epoch", 0, 1), ("ended", 0, "complete", None)],
+        [("epoch", 1, 1), ("round",), ("started", 2, False), ("epoch", 1, 2), ("ended", 1, "complete", None)],
+        [("epoch", 2, 1), ("round",), ("epoch", 2, 2), ("ended", 2, "complete", None), ("round",)],
+    ]
+
+
 def test_what_the_storage_holds_when_others_are_told():
     """Metrics before the value, the value before observers, all endings before the first tell."""
     study = toy_study(trials=2)
@@ -595,9 +618,8 @@ class Greedy(ToyLanes):
 class Mistaken(ToyLanes):
     """Wrong: hands back another trial's result."""
 
-    def release(self, number, outcome):
-        super().release(number, outcome)
-        return TrialResult(number=number + 1)
+    def release(self, ending):
+        return [TrialResult(number=result.number + 1) for result in super().release(ending)]
 
 
 @pytest.mark.parametrize("wrong", [Neighbourly, Forgetful, Greedy, Mistaken])

@@ -135,6 +135,7 @@ def test_killed_anywhere_and_continued_is_the_same_study(name, ahead, monkeypatc
         assert not world.process(bomb=bomb)
         world.process()
         assert _tables(world.journal) == expected, f"killed at event {bomb} of {events}"
+        assert not world.checkpoints, f"killed at event {bomb} of {events}, and a checkpoint is left"
 
 
 @settings(max_examples=60, deadline=None)

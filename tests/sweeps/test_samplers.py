@@ -7,6 +7,8 @@ import warnings
 
 import optuna
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from optuna.trial import TrialState
 
 from sweeps.errors import UserError
@@ -146,9 +148,9 @@ def test_a_missing_package_is_found_before_the_first_trial(name, package, monkey
 # ---- pruners ----
 
 
-def pruned_at(settings, curves, study_name="x"):
+def pruned_at(chosen, curves, study_name="x", pruner=None):
     """Epoch at which each curve is pruned, None where it runs to its end; one trial after the other."""
-    study = optuna.create_study(study_name=study_name, direction="minimize", pruner=make_pruner(settings))
+    study = optuna.create_study(study_name=study_name, direction="minimize", pruner=pruner or make_pruner(chosen))
     epochs = []
     for curve in curves:
         trial = study.ask()
@@ -194,6 +196,20 @@ def test_patience_waits_for_a_trial_that_still_improves():
     rising, falling = [7.0, 8, 9, 10], [10.0, 9, 8, 7]
     patient = pruner_settings({"name": "patient", "patience": 1})
     assert pruned_at(patient, [falling, rising]) == [None, 3]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    curves=st.lists(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=5), min_size=1, max_size=12),
+    percentile=st.floats(1, 99),
+    startup=st.integers(0, 4),
+    warmup=st.integers(0, 3),
+)
+def test_the_percentile_of_a_round_decides_as_that_of_each_trial(curves, percentile, startup, warmup):
+    content = {"name": "percentile", "percentile": percentile, "startup_trials": startup, "warmup_epochs": warmup}
+    ours = pruned_at(pruner_settings(content), curves)
+    optunas = optuna.pruners.PercentilePruner(percentile, n_startup_trials=startup, n_warmup_steps=warmup)
+    assert ours == pruned_at(None, curves, pruner=optunas)
 
 
 def test_every_pruner_is_made():

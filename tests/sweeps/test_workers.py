@@ -99,7 +99,7 @@ def test_many_processes_give_the_rounds_of_one(workers, tmp_path, monkeypatch):
     assert [sorted(values(first)), *later] == alone(tmp_path, [0, 1, 2, 3], 4)
     with pytest.raises(ValueError, match="no lane is free for trial-0009"):
         lanes.admit(trial(9))
-    result = lanes.release(1, COMPLETE)
+    [result] = lanes.release({1: COMPLETE})
     assert (result.number, result.metrics, result.folder) == (1, {"epochs": 4}, "complete")
     lanes.admit(trial(9))
     assert advance_all(lanes, [9])[0].metrics["pid"] == pids[1], "into the lane that has become free"
@@ -152,7 +152,7 @@ def test_a_child_killed_during_an_epoch_is_replaced_unnoticed(workers, tmp_path)
     assert gone([before[3]])
 
 
-@pytest.mark.parametrize("command", ["advance", "admit", "catch_up", "release"])
+@pytest.mark.parametrize("command", ["advance", "admit", "catch_up", "release", "forget"])
 def test_a_child_that_died_between_rounds_is_replaced_at_the_next_command(workers, tmp_path, command):
     lanes = workers(processes=1)
     lanes.admit(trial(0))
@@ -164,8 +164,10 @@ def test_a_child_that_died_between_rounds_is_replaced_at_the_next_command(worker
         lanes.admit(trial(1))
     if command == "catch_up":
         lanes.catch_up()
+    if command == "forget":
+        lanes.forget([trial(1)])
     if command == "release":
-        assert lanes.release(0, COMPLETE).metrics == {"epochs": 3}
+        assert lanes.release({0: COMPLETE})[0].metrics == {"epochs": 3}
     else:
         assert values(advance_all(lanes, [0])) == alone(tmp_path, [0], 4)[3]
 
@@ -187,7 +189,7 @@ def test_trials_whose_child_dies_three_times_fail_and_the_others_go_on(workers, 
     assert values([good]) == alone(tmp_path, [0], 2)[1]
     assert (failed.number, failed.epoch, failed.failure.kind, failed.failure.message) == (1, 2, kind, words)
     assert len(list(tmp_path.glob("bad-1-*"))) == 3
-    assert lanes.release(1, FAILED).metrics == {}
+    assert lanes.release({1: FAILED})[0].metrics == {}
     lanes.admit(trial(2))
     assert values(advance_all(lanes, [2])) == alone(tmp_path, [2], 1)[0]
 
@@ -207,7 +209,7 @@ def test_an_exception_fails_the_trials_of_the_round_and_spares_those_that_wait(w
     [failed] = advance_all(lanes, [1])
     assert (failed.failure.kind, failed.failure.message) == ("error", "ValueError: the loss has no gradient in epoch 2")
     assert "counting.py" in caplog.text, "the whole traceback is logged"
-    lanes.release(1, FAILED)
+    lanes.release({1: FAILED})
     assert values(advance_all(lanes, [0])) == alone(tmp_path, [0], 2)[1]
 
 
@@ -224,7 +226,35 @@ def test_a_release_that_fails_is_shown(workers):
     lanes = workers(processes=1)
     lanes.admit(trial(0, bad="raise", at="release"))
     with pytest.raises(WorkerError, match="releasing trial 0: ValueError: the loss has no gradient"):
-        lanes.release(0, COMPLETE)
+        lanes.release({0: COMPLETE})
+
+
+def test_many_are_released_in_the_order_asked_for_and_a_death_meanwhile_goes_unnoticed(workers):
+    lanes = workers()
+    for number in range(4):
+        lanes.admit(trial(number, **({"bad": "kill", "at": "release", "times": 2} if number == 3 else {})))
+    for _ in range(3):
+        advance_all(lanes, range(4))
+    results = lanes.release({3: COMPLETE, 0: FAILED, 2: COMPLETE})
+    assert [(each.number, each.metrics, each.folder) for each in results] == [
+        (3, {"epochs": 3}, "complete"),
+        (0, {"epochs": 3}, "failed"),
+        (2, {"epochs": 3}, "complete"),
+    ]
+    for number in (4, 5, 6):
+        lanes.admit(trial(number))
+    assert [each.epoch for each in advance_all(lanes, [1, 4, 5, 6])] == [4, 1, 1, 1]
+
+
+def test_what_was_released_can_be_trained_again_until_it_is_forgotten(workers, tmp_path):
+    lanes = workers()
+    lanes.admit(trial(0))
+    for _ in range(3):
+        advance_all(lanes, [0])
+    lanes.release({0: COMPLETE})
+    assert (tmp_path / "0.json").exists()
+    lanes.forget([trial(0)])
+    assert not (tmp_path / "0.json").exists()
 
 
 def test_trials_are_continued_from_their_checkpoints(workers, tmp_path):

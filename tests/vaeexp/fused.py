@@ -1,5 +1,6 @@
 """A small study for tests of the engine: 8×8 images with structure, tiny networks, lanes with nothing around them."""
 
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -32,19 +33,29 @@ def source(binarisation: str = "static") -> Source:
 
 
 class Bare:
-    """A finisher that keeps the lane's tensors instead of making pictures."""
+    """A finisher that keeps the lane's tensors, as they are when it is released, instead of making pictures."""
+
+    lanes: TrainingLanes
 
     def __init__(self) -> None:
         self.states: dict[int, dict[str, torch.Tensor]] = {}
 
-    def pictures(self, lane, state, which, folder) -> dict[str, str]:
-        return {}
+    def pictures(self, lane, weights, buffers, folder) -> Future:
+        return done({})
 
-    def written(self) -> None:
-        pass
+    def finish(self, lane, weights, buffers, outcome, folder) -> Future:
+        number = lane.trial.number
+        [group] = [group for group in self.lanes._all() if number in group.lanes]
+        self.states[number] = {name: tensor.clone() for name, tensor in group.state(number).items()}
+        assert torch.equal(weights, self.states[number]["best"])
+        assert torch.equal(buffers, self.states[number]["best_buffers"])
+        return done(None)
 
-    def finish(self, lane, state, outcome, folder) -> None:
-        self.states[lane.trial.number] = {name: tensor.clone() for name, tensor in state.items()}
+
+def done(result) -> Future:
+    future = Future()
+    future.set_result(result)
+    return future
 
 
 def make_lanes(
@@ -63,6 +74,7 @@ def make_lanes(
         checkpoint_seconds=every,
         finisher=finisher,
     )
+    finisher.lanes = lanes
     return lanes, finisher
 
 
@@ -80,7 +92,7 @@ def run(lanes: TrainingLanes, finisher: Bare, trials: list[Trial], epochs: int) 
         for progress in advance_all(lanes, numbers):
             values[progress.number].append(progress.value)
     for number in numbers:
-        lanes.release(number, Outcome(state="complete", epoch=epochs, value=min(values[number])))
+        lanes.release({number: Outcome(state="complete", epoch=epochs, value=min(values[number]))})
     return {number: (values[number], finisher.states[number]) for number in numbers}
 
 

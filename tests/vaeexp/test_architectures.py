@@ -60,8 +60,8 @@ class Seen:
 
     def epoch_finished(self, *event):
         for group in self.lanes._all():
-            kinds = frozenset(lane.settings.model.network for lane in group.lanes.values())
-            self.groups.add((type(group), kinds))
+            if kinds := frozenset(lane.settings.model.network for lane in group.lanes.values()):
+                self.groups.add((type(group), kinds))
 
 
 def lanes_of(opened, folder, kind, width):
@@ -96,5 +96,5 @@ def test_a_sweep_over_networks_gives_what_each_trial_gives_alone(opened, tmp_pat
         alone = lanes_of(opened, tmp_path / "alone", kind, width=1)
         alone.admit(Trial(number=row["number"], params=params, seed=int(row["seed"])))
         values = [advance_all(alone, [row["number"]])[0].value for _ in range(2)]
-        alone.release(row["number"], Outcome(state="complete", epoch=2, value=min(values)))
+        alone.release({row["number"]: Outcome(state="complete", epoch=2, value=min(values))})
         assert found.epochs.loc[found.epochs["number"] == row["number"], "value"].tolist() == values

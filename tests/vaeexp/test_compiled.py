@@ -92,7 +92,7 @@ def test_killed_and_resumed_is_bit_identical(tmp_path):
     lanes.admit(trial(0, epoch=2, **params))
     lanes.catch_up()
     values = [advance_all(lanes, [0])[0].value for _ in range(2)]
-    lanes.release(0, Outcome(state="complete", epoch=4, value=None))
+    lanes.release({0: Outcome(state="complete", epoch=4, value=None)})
     assert values == whole[0][2:]
     assert same_bits(finisher.states[0], whole[1])
 

@@ -132,7 +132,7 @@ def test_a_conv_lane_equals_a_plain_pytorch_loop(tmp_path, kind, normalisation, 
         lanes.admit(each)
     assert isinstance(lanes._all()[0], {"stacked": StackedGroup, "loop": LoopGroup}[kind])
     seen = [advance_all(lanes, [0, 1])[0] for _ in range(4)]
-    lanes.release(0, Outcome(state="complete", epoch=4, value=None))
+    lanes.release({0: Outcome(state="complete", epoch=4, value=None)})
     losses, values, vae = plain_training(base.with_params(params), seed=1000, epochs=4)
     assert [p.metrics["train/loss"] for p in seen] == pytest.approx(losses, rel=3e-4)
     assert [p.value for p in seen] == pytest.approx(values, rel=3e-4)
@@ -193,7 +193,7 @@ def test_waiting_lanes_keep_their_running_statistics(tmp_path, kind):
         for progress in advance_all(lanes, numbers):
             values[progress.number].append(progress.value)
     for number in (0, 1):
-        lanes.release(number, Outcome(state="complete", epoch=3, value=None))
+        lanes.release({number: Outcome(state="complete", epoch=3, value=None)})
         assert values[number] == steady[number][0]
         assert same_bits(finisher.states[number], steady[number][1])
 
@@ -214,7 +214,7 @@ def test_killed_and_resumed_is_bit_identical(tmp_path, kind):
     assert lanes._all()[0].lanes[0].epoch == 2, "from the checkpoint, not from the start"
     lanes.catch_up()
     assert [advance_all(lanes, [0])[0].value] == whole[0][3:]
-    lanes.release(0, Outcome(state="complete", epoch=4, value=None))
+    lanes.release({0: Outcome(state="complete", epoch=4, value=None)})
     assert same_bits(finisher.states[0], whole[1])
 
 
@@ -224,7 +224,7 @@ def test_saved_weights_bring_their_statistics_back(tmp_path, kind):
     lanes.admit(trial(0, latent_size=3))
     value = [advance_all(lanes, [0])[0].value for _ in range(2)][-1]
     lane = lanes._all()[0].lanes[0]
-    lanes.release(0, Outcome(state="complete", epoch=2, value=value))
+    lanes.release({0: Outcome(state="complete", epoch=2, value=value)})
     state = finisher.states[0]
     save_weights(tmp_path, lane, state["best"], state["best_buffers"], (1, 8, 8), {})
     vae, data = load_model(tmp_path), source()
@@ -387,7 +387,7 @@ def test_a_user_s_network_trains_fused_like_any_other(user, kind, name, caplog):
     assert [p.metrics["train/loss"] for p in seen] == pytest.approx(losses, rel=3e-4)
     assert [p.value for p in seen] == pytest.approx(values, rel=3e-4)
     assert not caplog.records
-    lanes.release(0, Outcome(state="complete", epoch=3, value=None))
+    lanes.release({0: Outcome(state="complete", epoch=3, value=None)})
     save_weights(user, lane, finisher.states[0]["best"], finisher.states[0]["best_buffers"], (1, 8, 8), {})
     vae, data = load_model(user), source()
     with torch.no_grad():

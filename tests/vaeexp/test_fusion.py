@@ -96,13 +96,13 @@ def test_refill_history_leaves_no_trace(tmp_path, kind):
     for numbers in ([0, 1, 2], [0, 1, 2]):
         values[1] += [p.value for p in advance_all(lanes, numbers) if p.number == 1]
     for gone in (0, 2):
-        lanes.release(gone, Outcome(state="pruned", epoch=2, value=None))
+        lanes.release({gone: Outcome(state="pruned", epoch=2, value=None)})
     lanes.admit(trial(9, latent_size=5))
     for _ in range(2):
         for progress in advance_all(lanes, [1, 9]):
             values[progress.number].append(progress.value)
     for number, (wanted, tensors) in {1: undisturbed, 9: fresh}.items():
-        lanes.release(number, Outcome(state="complete", epoch=4, value=None))
+        lanes.release({number: Outcome(state="complete", epoch=4, value=None)})
         assert values[number] == wanted
         assert same_bits(finisher.states[number], tensors)
 
@@ -150,7 +150,7 @@ def test_killed_and_resumed_is_bit_identical(tmp_path, kind, killed_after):
     from sweeps.lanes import Outcome
 
     values = [advance_all(lanes, [0])[0].value for _ in range(4 - killed_after)]
-    lanes.release(0, Outcome(state="complete", epoch=4, value=None))
+    lanes.release({0: Outcome(state="complete", epoch=4, value=None)})
     assert values == whole[0][killed_after:]
     assert same_bits(finisher.states[0], whole[1])
 
@@ -218,8 +218,30 @@ def test_a_trial_that_fits_nowhere_fails_as_out_of_memory(tmp_path, monkeypatch)
     failure = advance_all(lanes, [0])[0].failure
     assert failure.kind == "out_of_memory"
     assert "memory" in failure.message
-    lanes.release(0, Outcome(state="failed", epoch=0, value=None, failure=failure))
-    assert not lanes._all()
+    lanes.release({0: Outcome(state="failed", epoch=0, value=None, failure=failure)})
+    list(lanes.advance([]))
+    assert not lanes._all(), "a round keeps no memory of lanes that are gone"
+
+
+def test_lanes_that_make_room_for_others_leave_the_rows_where_they_are(tmp_path):
+    """What a step was captured for is needed again; only rows that stay empty in the next round are given back."""
+    from sweeps.lanes import Outcome
+
+    lanes, _ = make_lanes(tmp_path)
+    for number in range(4):
+        lanes.admit(trial(number))
+    list(lanes.advance(range(4)))
+    [group] = lanes._all()
+    step = group._step
+    lanes.release({number: Outcome(state="pruned", epoch=1, value=None) for number in range(4)})
+    for number in range(4, 8):
+        lanes.admit(trial(number))
+    list(lanes.advance(range(4, 8)))
+    assert lanes._all() == [group]
+    assert group._step is step
+    lanes.release({number: Outcome(state="pruned", epoch=1, value=None) for number in range(5, 8)})
+    list(lanes.advance([4]))
+    assert {len(rows) for rows in group._tensors.values()} == {1}
 
 
 def test_early_stopping_ends_a_lane_after_patience_epochs_without_gain(tmp_path):

@@ -35,7 +35,12 @@ class Group(Protocol):
 
     def add(self, lane: Lane, module: VAE, state: State) -> None: ...
     def remove(self, number: int) -> None: ...
-    def state(self, number: int) -> State: ...
+    def fit(self) -> None:
+        """Give back memory that its lanes do not need."""
+
+    def state(self, number: int, *names: str) -> State:
+        """The lane's tensors of these names, or all of them; they may share memory with it."""
+
     def keep_best(self, number: int, which: str) -> None: ...
     def turns(self, numbers: Sequence[int]) -> list[list[int]]:
         """Which of them train at once, turn by turn."""

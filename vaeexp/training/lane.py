@@ -90,19 +90,20 @@ def open_lane(trial: Trial, settings: "Settings", image_shape: tuple[int, int, i
 
 
 def fresh_state(lane: Lane, vae: VAE, *, averaged: bool) -> State:
-    """The state of a lane before its first step."""
+    """The state of a lane before its first step. Names whose values are the same share a tensor: groups copy it."""
     weights = lane.layout.flatten({name: p.detach() for name, p in vae.named_parameters()})
     buffers = lane.buffer_layout.flatten(dict(vae.named_buffers()))
+    zeros = torch.zeros_like(weights)
     state = {
         "weights": weights,
-        "first": torch.zeros_like(weights),
-        "second": torch.zeros_like(weights),
-        "best": weights.clone(),
+        "first": zeros,
+        "second": zeros,
+        "best": weights,
         "buffers": buffers,
-        "best_buffers": buffers.clone(),
+        "best_buffers": buffers,
     }
     if averaged:
-        state["average"] = weights.clone()
+        state["average"] = weights
     return state
 
 

@@ -6,11 +6,13 @@ A `vaeexp.training.group.Group` trains lanes of equal shapes: `vaeexp.training.s
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -18,6 +20,7 @@ from torch import Tensor
 from sweeps.lanes import Failure, Outcome, Progress, Trial, TrialResult
 from vaeexp.training.batches import Source, validation_noise
 from vaeexp.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from vaeexp.training.finisher import Finisher, copied
 from vaeexp.training.group import Group, open_group
 from vaeexp.training.lane import EpochSums, Lane, State, fresh_state, open_lane
 from vaeexp.training.memory import free_memory, is_out_of_memory
@@ -27,29 +30,13 @@ from vaeexp.vae import VAE
 if TYPE_CHECKING:
     from vaeexp.settings import Settings
 
-__all__ = ["Finisher", "TrainingLanes"]
+__all__ = ["TrainingLanes"]
 
 # Model settings that lanes of one group share, for they change tensors or code.
 _SHAPING = (
     *("network", "hidden", "activation", "channels", "kernel", "stride", "padding", "normalisation", "head"),
     *("posterior", "prior", "likelihood", "likelihood_components"),
 )
-
-
-class Finisher(Protocol):
-    """What is made of a lane's best weights, outside training."""
-
-    def pictures(self, lane: Lane, state: State, which: str, folder: Path) -> dict[str, str]:
-        """Draw grids of the lane's present weights; name → path, where the file is once `written` has returned."""
-
-    def written(self) -> None:
-        """Wait until all pictures are on the disk: they are encoded beside the drawing of the next lane's."""
-
-    def test(self, lane: Lane, state: State) -> dict[str, float]:
-        """Figures of the lane's best weights on the test set."""
-
-    def finish(self, lane: Lane, state: State, outcome: Outcome, folder: Path) -> None:
-        """Write what is kept of an ended trial into its folder."""
 
 
 class TrainingLanes:
@@ -83,19 +70,12 @@ class TrainingLanes:
             finisher: makes pictures and final figures.
         """
         self.width = width
-        self._source_of, self._settings_of, self._maxima, self._averaged = (
-            source_of,
-            settings_of,
-            dict(maxima),
-            averaged,
-        )
-        self._folder, self._precision, self._kind, self._checkpoint_seconds = (
-            folder,
-            precision,
-            group,
-            checkpoint_seconds,
-        )
+        self._source_of, self._settings_of, self._maxima, self._averaged = source_of, settings_of, maxima, averaged
+        self._folder, self._precision, self._kind = folder, precision, group
+        self._checkpoint_seconds = checkpoint_seconds
         self._finisher = finisher
+        self._drawing: dict[int, list[tuple[int, Future[dict[str, str]]]]] = defaultdict(list)
+        """By trial, the epochs whose pictures are being drawn."""
         self._noise: Tensor | None = None
         self._groups: dict[tuple, list[Group]] = {}
         self._limit = width
@@ -121,23 +101,41 @@ class TrainingLanes:
                     save_checkpoint(self._trial_folder(lane.trial), lane, group.state(number))
         yield from self._round(list(numbers), replay=False)
 
-    def release(self, number: int, outcome: Outcome) -> TrialResult:
+    def release(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
+        # All lanes are read before the first file is waited for.
+        released = [(number, *self._release(number, outcome)) for number, outcome in ending.items()]
+        results = []
+        for number, folder, metrics, written in released:
+            if written:
+                written.result()
+            where = str(folder) if folder.exists() else None
+            results.append(TrialResult(number=number, metrics=metrics, folder=where, images=self._drawn(number)))
+        return results
+
+    def _release(self, number: int, outcome: Outcome) -> tuple[Path, dict[str, float], Future[None] | None]:
+        """Free a lane: its folder, its figures, and what is waited for until its files are there."""
         group = next(group for group in self._all() if number in group.lanes)
         lane, folder = group.lanes[number], self._trial_folder(group.lanes[number].trial)
         metrics = {"parameters": float(lane.layout.count), "best_epoch": float(lane.best_epoch)}
+        written = None
         if lane.best_epoch:
             folder.mkdir(parents=True, exist_ok=True)
             self._test(lane, group, outcome.state == "complete")
             metrics |= lane.test_metrics
-            self._finisher.finish(lane, group.state(number), outcome, folder)
-        self._drop(group, number)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-        return TrialResult(number=number, metrics=metrics, folder=str(folder) if folder.exists() else None)
+            weights, buffers = copied(group, number, "best", "best_buffers")
+            written = self._finisher.finish(lane, weights, buffers, outcome, folder)
+        group.remove(number)
+        return folder, metrics, written
+
+    def forget(self, trials: Sequence[Trial]) -> None:
+        for trial in trials:
+            (self._trial_folder(trial) / CHECKPOINT).unlink(missing_ok=True)
 
     def close(self) -> None:
         self._groups.clear()
 
     def _round(self, numbers: list[int], *, replay: bool) -> Iterator[list[Progress]]:
+        self._fit()
         for group in self._all():
             for turn in group.turns([number for number in numbers if number in group.lanes]):
                 try:
@@ -155,9 +153,12 @@ class TrainingLanes:
         raw = group.evaluate(numbers, "weights")
         scored = group.evaluate(numbers, "average") if self._averaged else raw
         each = (time.perf_counter() - started) / len(numbers)
+        # Pictures of the round before: those of this one are drawn while the next trains.
+        images = {number: self._drawn(number) for number in numbers}
         progress = [self._settle(group, n, trained[n], raw[n], scored[n], each, replay) for n in numbers]
-        self._finisher.written()
-        return progress
+        if len(numbers) == 1:  # and its neighbours train next, for a while
+            images = {number: images[number] | self._drawn(number) for number in numbers}
+        return [replace(each, images=images[each.number]) for each in progress]
 
     def _settle(
         self,
@@ -192,19 +193,22 @@ class TrainingLanes:
             group.keep_best(number, which)
         if not replay:
             self._test(lane, group, lane.finished)
-        images: dict[str, str] = {}
         every = lane.settings.evaluation.pictures_every
         if not replay and (lane.epoch == 1 or lane.epoch % every == 0 or lane.finished):
-            images = self._finisher.pictures(lane, group.state(number), which, self._trial_folder(lane.trial))
-        return Progress(
-            number=number, epoch=lane.epoch, value=value, metrics=metrics, images=images, finished=lane.finished
-        )
+            weights, buffers = copied(group, number, which, "buffers")
+            drawing = self._finisher.pictures(lane, weights, buffers, self._trial_folder(lane.trial))
+            self._drawing[number].append((lane.epoch, drawing))
+        return Progress(number=number, epoch=lane.epoch, value=value, metrics=metrics, finished=lane.finished)
+
+    def _drawn(self, number: int) -> dict[int, dict[str, str]]:
+        """The pictures of a lane that were not handed over yet, once they are there."""
+        return {epoch: drawing.result() for epoch, drawing in self._drawing.pop(number, ())}
 
     def _test(self, lane: Lane, group: Group, complete: bool) -> None:
         """Look at the test set, once, if the trial may. In its last round, where all processes do so side by side;
         on release only when it was resumed after that round."""
         if complete and lane.trial.test and lane.best_epoch and not lane.test_metrics:
-            lane.test_metrics = self._finisher.test(lane, group.state(lane.trial.number))
+            lane.test_metrics = self._finisher.test(lane, group.state(lane.trial.number, "best", "best_buffers"))
 
     def _after_out_of_memory(self, group: Group, numbers: list[int], replay: bool) -> Iterator[list[Progress]]:
         """Go on at half the width: every lane of the group starts again from its checkpoint, in smaller groups.
@@ -216,7 +220,8 @@ class TrainingLanes:
         lanes = [group.lanes[number] for number in (numbers if alone else list(group.lanes))]
         device = self._source(lanes[0]).device
         for lane in lanes:
-            self._drop(group, lane.trial.number)
+            group.remove(lane.trial.number)
+        self._fit()
         free_memory(device)
         if alone:
             [lane] = lanes
@@ -248,6 +253,7 @@ class TrainingLanes:
         for group in groups:
             if self._kind != "stacked" or len(group.lanes) < self._limit:
                 return group
+        self._fit()
         model = lane.settings.model
         source = self._source(lane)
         noise = partial(self._validation_noise, source)
@@ -276,13 +282,13 @@ class TrainingLanes:
             self._noise = validation_noise(source, latent_size)
         return self._noise[:, :latent_size]
 
-    def _drop(self, group: Group, number: int) -> None:
-        group.remove(number)
-        # An empty loop takes no memory to speak of, and its compiled step is wanted again.
-        if not group.lanes and self._kind == "stacked":
-            for groups in self._groups.values():
-                if group in groups:
-                    groups.remove(group)
+    def _fit(self) -> None:
+        """Give back the memory of lanes that are gone. Not when they go: most are followed by another."""
+        for groups in self._groups.values():
+            # An empty loop takes no memory to speak of, and its compiled step is wanted again.
+            groups[:] = [group for group in groups if group.lanes or self._kind != "stacked"]
+            for group in groups:
+                group.fit()
 
     def _all(self) -> list[Group]:
         return [group for groups in self._groups.values() for group in groups]

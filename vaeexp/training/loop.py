@@ -39,7 +39,7 @@ class LoopGroup:
     def add(self, lane: Lane, module: VAE, state: State) -> None:
         number = lane.trial.number
         self.lanes[number] = lane
-        self.states[number] = {name: tensor.to(self.source.device) for name, tensor in state.items()}
+        self.states[number] = {name: tensor.to(self.source.device, copy=True) for name, tensor in state.items()}
         self._modules[number] = module.to(self.source.device)
         # The module's parameters are the lane's weights, so that a step needs no exchange of one for the other.
         views = lane.layout.views(self.states[number]["weights"])
@@ -49,9 +49,11 @@ class LoopGroup:
     def remove(self, number: int) -> None:
         del self.lanes[number], self.states[number], self._modules[number]
 
-    def state(self, number: int) -> State:
-        """The lane's tensors; they share memory with the lane."""
-        return self.states[number]
+    def fit(self) -> None: ...
+
+    def state(self, number: int, *names: str) -> State:
+        state = self.states[number]
+        return {name: state[name] for name in names or state}
 
     def keep_best(self, number: int, which: str) -> None:
         """Remember `which` ("weights" or "average") as the best of the lane so far."""

@@ -64,24 +64,28 @@ class StackedGroup:
         row = self._rows.index(None)
         self._rows[row] = lane.trial.number
         self.lanes[lane.trial.number] = lane
+        moved = {id(small): small.to(self.source.device) for small in state.values()}
         for name, small in state.items():
             big, own = self._layouts(name, lane)
             tensor = self._tensor(name)[row].zero_()
-            views = own.views(small.to(tensor.device))
+            views = own.views(moved[id(small)])
             for part, corner in big.corners(tensor, own).items():
                 corner.copy_(views[part])
 
     def remove(self, number: int) -> None:
         self._rows[self._rows.index(number)] = None
         del self.lanes[number]
-        if len(self.lanes) <= len(self._rows) // 2:
-            self._resize(max(len(self.lanes), 1))
 
-    def state(self, number: int) -> State:
-        """A copy of the lane's tensors at the trial's own size."""
+    def fit(self) -> None:
+        if self._rows_for(len(self.lanes)) < len(self._rows):
+            self._resize(len(self.lanes))
+
+    def state(self, number: int, *names: str) -> State:
+        """A copy, at the trial's own size."""
         lane, row = self.lanes[number], self._rows.index(number)
         state: State = {}
-        for name, tensor in self._tensors.items():
+        for name in names or self._tensors:
+            tensor = self._tensors[name]
             big, own = self._layouts(name, lane)
             state[name] = torch.zeros(own.size, device=tensor.device)
             views = own.views(state[name])
@@ -170,9 +174,12 @@ class StackedGroup:
             self._step = None
         return self._tensors[name]
 
+    def _rows_for(self, lanes: int) -> int:
+        return max(self.least_rows, 1 << (max(lanes, 1) - 1).bit_length())
+
     def _resize(self, wanted: int) -> None:
         """Keep the occupied rows in the next power of two that holds `wanted` of them."""
-        rows = max(self.least_rows, 1 << (wanted - 1).bit_length())
+        rows = self._rows_for(wanted)
         occupied = [row for row, number in enumerate(self._rows) if number is not None]
         numbers = [self._rows[row] for row in occupied]
         self._rows = numbers + [None] * (rows - len(numbers))
