@@ -66,8 +66,8 @@ MEASURED = benchmarks/$(shell date +%Y-%m-%d)-$(shell uname -n)
 
 bench: $(INSTALLED_BENCH) ## measure vaeexp against what people use today, on the CPU
 	@$(PYTHON) $(BENCHMARKS)/throughput.py --device cpu --json $(MEASURED)/throughput-cpu.json --png $(MEASURED)/throughput-cpu.png $(ARGS)
-	@$(PYTHON) $(BENCHMARKS)/sweeps_race.py --images 3000 --epochs 5 --json $(MEASURED)/sweeps.json
-	@$(PYTHON) $(BENCHMARKS)/costs.py --repeats 3 --trials 4 --epochs 2 --json $(MEASURED)/costs.json
+	@$(PYTHON) $(BENCHMARKS)/sweeps_race.py --images 2000 --epochs 5 --json $(MEASURED)/sweeps.json
+	@$(PYTHON) $(BENCHMARKS)/costs.py --repeats 3 --trials 4 --epochs 1 --json $(MEASURED)/costs.json
 	@$(PYTHON) $(BENCHMARKS)/driver_cost.py --json $(MEASURED)/driver.json
 	@$(PYTHON) $(BENCHMARKS)/evaluation.py --repeats 3 --json $(MEASURED)/evaluation.json
 	@$(PYTHON) $(BENCHMARKS)/precisions.py --epochs 4 --json $(MEASURED)/precisions.json --png $(MEASURED)/precisions.png

@@ -34,7 +34,7 @@ from contenders.digits import describe
 from lineup import FAMILIES, Entry, ladder, lineup, precisions, uncompiled, widths
 from table import bars, child_environment, describe_machine, in_words, markdown, usable_cores, write_json
 
-IMAGES = {("conv", "cpu"): 1_920}
+IMAGES = {("mlp", "cpu"): 6_400, ("conv", "cpu"): 1_920}
 """Images of a timed stretch; elsewhere 12,800."""
 WARM_UP = 4 * BATCH
 GAIN = 0.95

@@ -186,11 +186,15 @@ def test_out_of_memory_halves_the_width_and_changes_no_number(tmp_path, monkeypa
 
     trials = [trial(n) for n in range(5)]
     calm = run(*make_lanes(tmp_path / "calm"), trials, 3)
-    train, seen = StackedGroup.train_epoch, []
+    train, seen, given_up = StackedGroup.train_epoch, [], []
 
     def too_small_a_device(group, numbers):
         seen.append(len(group.lanes))
+        assert all(len(rows) == 1 for gone in given_up for rows in gone._tensors.values()), (
+            "its memory is not given back"
+        )
         if len(group.lanes) > 2:
+            given_up.append(group)
             raise torch.OutOfMemoryError("out of memory")
         return train(group, numbers)
 

@@ -154,11 +154,11 @@ class TrainingLanes:
         scored = group.evaluate(numbers, "average") if self._averaged else raw
         each = (time.perf_counter() - started) / len(numbers)
         # Pictures of the round before: those of this one are drawn while the next trains.
-        images = {number: self._drawn(number) for number in numbers}
+        images = {} if replay else {number: self._drawn(number) for number in numbers}
         progress = [self._settle(group, n, trained[n], raw[n], scored[n], each, replay) for n in numbers]
-        if len(numbers) == 1:  # and its neighbours train next, for a while
-            images = {number: images[number] | self._drawn(number) for number in numbers}
-        return [replace(each, images=images[each.number]) for each in progress]
+        if len(numbers) == 1:  # its neighbours train next, for a while
+            images = {number: drawn | self._drawn(number) for number, drawn in images.items()}
+        return [replace(each, images=images.get(each.number, {})) for each in progress]
 
     def _settle(
         self,
@@ -245,7 +245,11 @@ class TrainingLanes:
 
     def _place(self, lane: Lane, vae: VAE, state: State | None = None) -> None:
         """Put a lane into its group, from this state or from the start."""
-        self._group_for(lane).add(lane, vae, state or fresh_state(lane, vae, averaged=self._averaged))
+        group = self._group_for(lane)
+        for other in self._all():
+            if other is not group:  # lanes of another shape take the place of those that are gone
+                other.fit()
+        group.add(lane, vae, state or fresh_state(lane, vae, averaged=self._averaged))
 
     def _group_for(self, lane: Lane) -> Group:
         """The group with room for lanes of this shape, made when there is none."""
@@ -253,7 +257,6 @@ class TrainingLanes:
         for group in groups:
             if self._kind != "stacked" or len(group.lanes) < self._limit:
                 return group
-        self._fit()
         model = lane.settings.model
         source = self._source(lane)
         noise = partial(self._validation_noise, source)
@@ -285,10 +288,10 @@ class TrainingLanes:
     def _fit(self) -> None:
         """Give back the memory of lanes that are gone. Not when they go: most are followed by another."""
         for groups in self._groups.values():
-            # An empty loop takes no memory to speak of, and its compiled step is wanted again.
-            groups[:] = [group for group in groups if group.lanes or self._kind != "stacked"]
             for group in groups:
                 group.fit()
+            # An empty loop takes no memory to speak of, and its compiled step is wanted again.
+            groups[:] = [group for group in groups if group.lanes or self._kind != "stacked"]
 
     def _all(self) -> list[Group]:
         return [group for groups in self._groups.values() for group in groups]
