@@ -44,11 +44,14 @@ class Observer(Protocol):
     """Every call comes from the driver's thread, in the order of events of a trial. None may block for long."""
 
     def trial_started(self, trial: Trial, *, resumed: bool) -> None:
-        """It has a place in the storage; of one that goes on, the storage has more."""
+        """It has its place in the storage. `resumed`: it began in an earlier process."""
 
     def epoch_finished(self, trial: Trial, progress: Progress) -> None:
-        """After the value is durable in the storage, and while the next round trains where it can be. Replayed epochs are not told again, but for the newest of a trial that
-        is resumed: the process may have died before it could tell it."""
+        """After the value is durable in the storage, and while the next round trains where it can be.
+
+        Replayed epochs are not told again, but for the newest of a trial that is resumed: the process may have died before it
+        could tell it.
+        """
 
     def trial_ended(self, trial: Trial, outcome: Outcome, result: TrialResult, duplicate_of: int | None) -> None:
         """Before the trial is told to Optuna; what is recorded here must be durable on return."""

@@ -11,8 +11,8 @@ __all__ = ["RoundPercentilePruner"]
 class RoundPercentilePruner(BasePruner):
     """Decides as `optuna.pruners.PercentilePruner` does for values to be minimised, which are finite and reported in each step.
 
-    That one works the percentile out again for each trial, 130 µs each: of 64 trials side by side, more than half of what a
-    round of the driver takes. Here it is known until another trial completes.
+    That one works the percentile out again for each trial, 130 µs each: with 64 trials side by side, a quarter of what the
+    driver does between two rounds. Here it is known until another trial completes.
     """
 
     def __init__(self, percentile: float, *, startup_trials: int, warmup_epochs: int) -> None:
