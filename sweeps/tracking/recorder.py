@@ -180,7 +180,9 @@ class Recorder:
         self._add_pictures(run, event, again=again)
 
     def _add_pictures(self, run: _Run, event: Event, *, again: bool) -> None:
-        for epoch, key, path in event["pictures"]:
+        # An older version left records in the outbox that name the pictures of their own epoch.
+        own = [(event["epoch"], key, path) for key, path in event.get("images", {}).items()]
+        for epoch, key, path in event.get("pictures", own):
             log_picture(
                 self._client, run.id, self._runs_folder / path, key=key, step=epoch, at=event["at"], again=again
             )

@@ -443,6 +443,25 @@ def test_long_histories_arrive_whole_and_cost_the_driver_little(runs, record_pro
     assert len(points) == METRICS_OF_AN_EPOCH + 1
 
 
+def test_records_that_an_older_version_left_arrive(runs):
+    """Those named pictures in another way, and the end of a trial named none."""
+    tracked = small.tracker(runs)
+    small.open_study(tracked)
+    folder = runs / "trials" / small.STUDY / "trial-0000"
+    folder.mkdir(parents=True)
+    Image.new("L", (20, 10)).save(folder / "epoch-0001-samples.png")
+    tracked.trial_started(small.trial(0), resumed=False)
+    images = {"samples": str(folder / "epoch-0001-samples.png")}
+    tracked._append("epoch", trial="trial-0000", epoch=1, metrics={"val/nll": 3.0}, images=images)
+    end = {"state": "complete", "epoch": 1, "value": 3.0, "failure": None, "folder": None, "duplicate_of": None}
+    tracked._append("ended", **tracked._identify(small.trial(0)), metrics={}, **end)
+    assert tracked.close("finished") is None
+    run = small.contents(runs)["trial-0000"]
+    assert [value for _, value in run["points"]["val/nll"]] == [3.0]
+    assert run["status"] == "FINISHED"
+    assert "images/samples+step+1.png" in run["files"]
+
+
 def test_infinite_metrics_do_not_become_huge_numbers(runs):
     tracked = small.tracker(runs)
     small.open_study(tracked)
