@@ -102,8 +102,7 @@ class WorkerLanes:
 
     def release(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
         """Free the lanes of trials that ended. Of one that was given up, the result is empty."""
-        gone = [number for number in ending if self._given_up.pop(number, None)]
-        results = {number: TrialResult(number=number) for number in gone}
+        results = {number: TrialResult(number=number) for number in ending if self._given_up.pop(number, None)}
         commands: dict[Child, _Command] = {}
         for child in self._children:
             if mine := {number: outcome for number, outcome in ending.items() if number in child.trials}:

@@ -5,8 +5,9 @@
 
 The MLP 784–512–512–20 in float32, as evaluation always is. `importance_weighted_nll` with k samples per image on so many
 images, scaled to 10,000 (compiled where that would be; the first call, which compiles, is not counted); beside it the three
-products of the decoder on as many codes at a time, into memory that is there already. Then an epoch of 50,000 images in training and the validation of 10,000, of one lane on one CPU thread (of 64 fused
-lanes on CUDA), in the arithmetic that a sweep takes. In turn, medians.
+products of the decoder on as many codes at a time, into memory that is there already. Then an epoch of 50,000 images in
+training and the validation of 10,000, of one lane on one CPU thread (of 64 fused lanes on CUDA), in the arithmetic that a sweep
+takes. In turn, medians.
 """
 
 import argparse
