@@ -26,6 +26,8 @@ __all__ = ["Group", "fusion_problem", "open_group"]
 
 _IMAGES = 8
 _TOLERANCE = 1e-4  # relative: well above what rounding makes of eight images
+_LEAST_CHANNELS = 8
+"""Of the images of all rows together: with fewer, convolutions on a CPU with AVX2 alone take other kernels, which round differently."""
 
 
 class Group(Protocol):
@@ -76,6 +78,8 @@ def open_group(
         warn_once(f"{lanes} train one after the other: {problem}")
     elif kind == "stacked":
         rows = find_network(model.network).least_rows
+        if rows > 1 and source.device.type == "cpu":
+            rows = max(rows, _LEAST_CHANNELS // source.image_shape[0])
         return StackedGroup(source, precision, noise, template, least_rows=rows)
     else:
         # Late, because it brings PyTorch's tracer.
