@@ -266,6 +266,21 @@ def test_bernoulli_against_torch_distributions():
     torch.testing.assert_close(Bernoulli(logits).mean, expected.mean)
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 70), st.integers(1, 70)),
+    scale=st.sampled_from([0.0, 0.1, 5.0, 100.0]),
+    seed=st.integers(0, 2**31),
+)
+def test_bernoulli_of_images_of_any_size_is_what_its_coins_are(shape, scale, seed):
+    """Many sub-pixels share a logarithm; at logits of 0 their product is as large as it can be."""
+    generator = torch.Generator().manual_seed(seed)
+    logits, x = scale * torch.randn(2, *shape, generator=generator), torch.rand(2, *shape, generator=generator).round()
+    expected = Independent(reference.Bernoulli(logits=logits.double()), 3).log_prob(x.double())
+    with torch.no_grad():
+        torch.testing.assert_close(Bernoulli(logits).log_prob(x).double(), expected, rtol=2e-6, atol=2e-5)
+
+
 @pytest.mark.parametrize(
     ("name", "make"),
     [

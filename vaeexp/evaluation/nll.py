@@ -27,6 +27,8 @@ _BATCH = 1000
 _BUDGETS = {"cpu": 2**23}  # bytes; a share of the cache, beyond which more is slower
 _UNIT = 50
 """Samples of an image drawn at once; a part of what the draws are."""
+_SUMMED = 20 * _UNIT
+"""Samples of an image whose weights are summed at once: an accelerator waits for it."""
 _BUDGET = 2**30  # bytes, elsewhere: enough to fill an accelerator
 
 
@@ -74,13 +76,16 @@ def importance_weighted_nll(
         x = images[start : start + block].to(device)
         posterior = vae.encode(x)
         total = torch.full((len(x),), -math.inf, dtype=torch.float64)  # running log Σ of weights, [B]
-        done = 0
+        done, parts = 0, []
         for noise in _draws(len(vae.latent_mask), range(start, start + len(x)), importance_samples, seed):
             for part in noise.to(posterior.mean).split(samples):
-                total = torch.logaddexp(total, weigh(posterior, part, x).cpu().double().logsumexp(0))
-                done += len(part) * len(x)
+                parts.append(weigh(posterior, part, x))
+                done += len(part)
                 if progress:
-                    progress(start * importance_samples + done, codes)
+                    progress(start * importance_samples + done * len(x), codes)
+            if done % _SUMMED == 0 or done == importance_samples:
+                total = torch.logaddexp(total, torch.cat(parts).cpu().double().logsumexp(0))
+                parts.clear()
         bounds.append(math.log(importance_samples) - total)
     return torch.cat(bounds)
 
