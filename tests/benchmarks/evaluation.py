@@ -88,7 +88,10 @@ def opened_once(open_weights: Callable[..., weights.LogWeights]) -> Callable[...
 
 def products(vae: VAE, codes: int) -> Callable[[], None]:
     """The decoder's products on so many codes, as many at a time as the evaluation takes."""
-    rows, layers = image_rows(vae) // nll._UNIT * nll._UNIT, [layer.weight.detach() for layer in vae.decoder if hasattr(layer, "weight")]
+    rows, layers = (
+        image_rows(vae) // nll._UNIT * nll._UNIT,
+        [layer.weight.detach() for layer in vae.decoder if hasattr(layer, "weight")],
+    )
     inputs = [torch.randn(rows, weight.shape[1], device=weight.device) for weight in layers]
     outputs = [torch.empty(rows, weight.shape[0], device=weight.device) for weight in layers]
 
