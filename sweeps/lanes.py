@@ -118,7 +118,8 @@ class Lanes(Protocol):
     def admit(self, trial: Trial) -> None:
         """Place a trial in a free lane: fresh, or from its newest checkpoint at or before `trial.epoch`.
 
-        Only loads: epochs between the checkpoint and `trial.epoch` are replayed by `catch_up`.
+        Only loads, perhaps while the caller goes on: epochs between the checkpoint and `trial.epoch` are replayed by
+        `catch_up`.
         """
 
     def catch_up(self) -> None:

@@ -24,6 +24,7 @@ Event = dict[str, Any]
 
 BATCH = 200  # events per delivery
 GATHER = 0.3  # seconds for the events of one round to come together
+PATIENCE = 10.0  # seconds that a first delivery waits at the most, where it may
 DELAYS = (0.5, 30.0)  # seconds before the first and, doubling, the last kind of retry
 TRIES = 3  # failures in a row after which `drain` gives up
 
@@ -143,19 +144,20 @@ class Writer:
         self._outbox, self._deliver = outbox, deliver
         self._condition = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._urgent = self._stopping = False
+        self._begun = self._urgent = self._stopping = False
         self._failures = 0
         self.problem: Exception | None = None
         """Why the newest attempt failed; None after one that did not."""
         self.refused: list[str] = []
         """Reasons of the events set aside."""
 
-    def wake(self) -> None:
-        """Something was appended."""
+    def wake(self, *, patient: bool = False) -> None:
+        """Something was appended. `patient`: the first delivery may wait until something else is, for `PATIENCE` seconds."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
             self._thread.start()
         with self._condition:
+            self._begun |= not patient
             self._condition.notify_all()
 
     def drain(self, timeout: float | None) -> bool:
@@ -184,6 +186,8 @@ class Writer:
 
     def _run(self) -> None:
         delay = DELAYS[0]
+        with self._condition:
+            self._condition.wait_for(lambda: self._begun or self._stopping, timeout=PATIENCE)
         while not self._stopping:
             batch = self._outbox.read(BATCH)
             if not batch:

@@ -37,7 +37,7 @@ class WorkerLanes:
     A trial that is given up comes out of `advance` with a failure: `out_of_memory` (SIGKILL ended its process three
     times), `crashed` (it died in another way) or `error` (the lanes raised in `admit`, `catch_up` or `advance`).
 
-    The children work side by side, but for `admit`.
+    The children work side by side. `admit` does not wait for them: what goes wrong in it shows in the next call.
 
     Raises UserError where the lanes do; WorkerError when a child fails while it is built or in `release`.
     """
@@ -51,6 +51,8 @@ class WorkerLanes:
     ) -> None:
         names = names or [f"worker-{index}" for index in range(len(arguments))]
         self._children = [Child(name, factory, given) for name, given in zip(names, arguments, strict=True)]
+        self._admitting: list[tuple[Child, int]] = []
+        """Numbers of the trials that children have not answered for yet."""
         self._given_up: dict[int, Progress] = {}
         try:
             for child in self._children:
@@ -79,14 +81,17 @@ class WorkerLanes:
         if child.width <= len(child.trials):
             raise ValueError(f"no lane is free for {trial.name}: all {self.width} are taken")
         child.trials[trial.number] = trial
-        self._exchange({child: ("admit", (trial,))})
+        self._admitting.append((child, trial.number))
+        child.send("admit", trial)
 
     def catch_up(self) -> None:
         """Train every lane that is behind its trial's reported epoch up to it, in all children at once."""
+        self._wait_for_admitted()
         self._exchange({child: ("catch_up", ()) for child in self._children if child.trials})
 
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
         """Train these trials one epoch, in all children at once; see `Lanes`."""
+        self._wait_for_admitted()
         commands: dict[Child, _Command] = {}
         for child in self._children:
             if mine := [number for number in numbers if number in child.trials]:
@@ -102,6 +107,7 @@ class WorkerLanes:
 
     def release(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
         """Free the lanes of trials that ended. Of one that was given up, the result is empty."""
+        self._wait_for_admitted()
         results = {number: TrialResult(number=number) for number in ending if self._given_up.pop(number, None)}
         commands: dict[Child, _Command] = {}
         for child in self._children:
@@ -118,6 +124,7 @@ class WorkerLanes:
 
     def forget(self, trials: Sequence[Trial]) -> None:
         """What these trials would go on from is needed no more. Any child can see to that."""
+        self._wait_for_admitted()
         self._exchange({self._children[0]: ("forget", (trials,))})
 
     def close(self) -> None:
@@ -141,6 +148,16 @@ class WorkerLanes:
     def _send(self, commands: dict[Child, _Command]) -> None:
         for child, (name, given) in commands.items():
             child.send(name, *given)
+
+    def _wait_for_admitted(self) -> None:
+        while self._admitting:
+            child, number = self._admitting.pop(0)
+            try:
+                child.receive()
+            except Lost as lost:
+                # The new process is given all that this one had, or was to have.
+                self._admitting = [(other, n) for other, n in self._admitting if other is not child]
+                self._replace(child, [number], lost)
 
     def _answers(self, commands: dict[Child, _Command]) -> Iterator[tuple[Child, Any]]:
         """The answers to what was sent, as they come. A child that is lost meanwhile is replaced."""
@@ -199,9 +216,7 @@ def _concerned(child: Child, command: _Command) -> list[int]:
     name, given = command
     if name in ("advance", "release"):
         return list(given[0])
-    if name == "forget":
-        return []
-    return [given[0].number] if name == "admit" else list(child.trials)
+    return [] if name == "forget" else list(child.trials)
 
 
 def _left_of(child: Child, command: _Command) -> _Command | None:
@@ -210,6 +225,6 @@ def _left_of(child: Child, command: _Command) -> _Command | None:
     if name == "forget":
         return command
     left = [number for number in _concerned(child, command) if number in child.trials]
-    if not left or name in ("admit", "catch_up"):
+    if not left or name == "catch_up":
         return None
     return (name, (left,)) if name == "advance" else (name, ({number: given[0][number] for number in left},))

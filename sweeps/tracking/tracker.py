@@ -190,7 +190,8 @@ class Tracker:
 
     def _append(self, kind: str, *, durable: bool = False, **content: Any) -> None:
         self._outbox.append({"kind": kind, "at": int(time.time() * 1000), **content}, durable=durable)
-        self._writer.wake()
+        # MLflow is imported for the first delivery, for seconds of a core that the first epoch could have.
+        self._writer.wake(patient=kind in ("study", "started"))
 
     def _identify(self, trial: Trial) -> dict[str, Any]:
         description = self._describe(trial)

@@ -1,6 +1,7 @@
 """A workload in which every epoch counts: a value depends on all epochs before it, so a lost or repeated one shows.
 
-What a trial does wrong is in its params: `{"bad": "kill" | "segfault" | "exit" | "raise" | "user" | "sleep" | "spin",
+What a trial does wrong is in its params: `{"bad": "kill" | "segfault" | "exit" | "raise" | "user" | "meet" | "sleep" |
+"spin",
 "at": epoch, "times": how often}`; how often it has happened is counted in files, as it must outlive the process.
 """
 
@@ -120,6 +121,12 @@ class CountingLanes:
                 raise UserError("study.yaml: beta", "got -1; must be at least 0.")
             case "full":
                 Path("/dev/full").write_text("a device that is always full")
+            case "meet":  # another that does the same, in another process
+                deadline = time.monotonic() + 20
+                while len(list(self.folder.glob("bad-*-0-*"))) < 2:
+                    if time.monotonic() > deadline:
+                        raise TimeoutError("nobody came")
+                    time.sleep(0.01)
             case "sleep":
                 time.sleep(60)
             case "spin":

@@ -4,6 +4,7 @@ import json
 import os
 import threading
 import time
+from queue import Queue
 
 import pytest
 
@@ -105,6 +106,32 @@ def test_the_writer_delivers_in_order_while_events_come_in(tmp_path):
     assert box.pending == 0
     assert writer.stop()
     box.close()
+
+
+def test_a_first_delivery_may_wait_for_what_matters(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE", 60.0)
+    box, got = Outbox(tmp_path, "study"), []
+    writer = Writer(box, lambda events: got.extend(_number(events)))
+    for number in range(3):
+        box.append({"n": number}, durable=False)
+        writer.wake(patient=True)
+    time.sleep(0.3)
+    assert got == []
+    box.append({"n": 3}, durable=False)
+    writer.wake()
+    assert writer.drain(10)
+    assert got == [0, 1, 2, 3]
+    assert writer.stop()
+
+
+def test_what_may_wait_is_delivered_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE", 0.2)
+    box, got = Outbox(tmp_path, "study"), Queue()
+    writer = Writer(box, lambda events: got.put(_number(events)))
+    box.append({"n": 0}, durable=False)
+    writer.wake(patient=True)
+    assert list(got.get(timeout=10)) == [0]
+    assert writer.stop()
 
 
 def test_a_failing_receiver_is_tried_again_and_loses_nothing(tmp_path, monkeypatch):

@@ -222,6 +222,21 @@ def test_a_trial_that_cannot_be_placed_fails_alone(workers, tmp_path):
     assert failed.failure.kind == "out_of_memory"
 
 
+def test_children_place_their_trials_side_by_side(workers, tmp_path):
+    lanes = workers()
+    for number in (0, 1):
+        lanes.admit(trial(number, bad="meet", at="admit"))
+    assert values(advance_all(lanes, [0, 1])) == alone(tmp_path, [0, 1], 1)[0]
+
+
+@pytest.mark.parametrize("dies", [0, 1, 2])
+def test_a_death_while_several_are_placed_goes_unnoticed(workers, tmp_path, dies):
+    lanes = workers(processes=1, width=3)
+    for number in range(3):
+        lanes.admit(trial(number, **({"bad": "kill", "at": "admit", "times": 1} if number == dies else {})))
+    assert [values(advance_all(lanes, [0, 1, 2])) for _ in range(2)] == alone(tmp_path, [0, 1, 2], 2)
+
+
 def test_a_release_that_fails_is_shown(workers):
     lanes = workers(processes=1)
     lanes.admit(trial(0, bad="raise", at="release"))
