@@ -125,7 +125,9 @@ def run_ray(options: argparse.Namespace) -> None:
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": 1}),
         param_space=space,
-        tune_config=tune.TuneConfig(metric="nll", mode="min", scheduler=scheduler, num_samples=options.trials, reuse_actors=True),
+        tune_config=tune.TuneConfig(
+            metric="nll", mode="min", scheduler=scheduler, num_samples=options.trials, reuse_actors=True
+        ),
         run_config=tune.RunConfig(storage_path=str(options.folder.absolute()), verbose=0),
     )
     failed = [result.error for result in tuner.fit() if result.error]
