@@ -14,6 +14,7 @@ from vaeexp.networks import NETWORKS, find_network
 from vaeexp.networks.conv import Block, feature_sizes
 from vaeexp.settings import ModelSettings
 from vaeexp.training import group as groups
+from vaeexp.training import loop, plain
 from vaeexp.training.batches import epoch_chunks, validation_noise
 from vaeexp.training.checkpoint import load_model, save_weights
 from vaeexp.training.lane import open_lane
@@ -182,6 +183,38 @@ def test_published_conv_lanes_do_not_depend_on_their_neighbours(tmp_path, name, 
         assert same_bits(together[1], alone[1])
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "adamax"])
+def test_the_order_in_which_weights_lie_changes_rounding_alone(tmp_path, monkeypatch, optimizer):
+    """Adam's fused kernel pairs weights, gradients and moments as they lie in memory, whatever their strides say."""
+    orders, step_of = [], LoopGroup._step_of
+
+    def watched(group, lane):
+        step = step_of(group, lane)
+        orders.append([weight.is_contiguous() for weight in step._tensors["weights"]])
+        return step
+
+    monkeypatch.setattr(LoopGroup, "_step_of", watched)
+    found, me = [], trial(0, optimizer=optimizer, ema_decay=0.9)
+    for reorder in (plain.in_fast_order, lambda module, tensors: dict(tensors)):
+        for module in (plain, loop):
+            monkeypatch.setattr(module, "in_fast_order", reorder)
+        lanes = make_lanes(tmp_path, group="loop", base=CONV, averaged=True)
+        lanes[0].admit(me)
+        advance_all(lanes[0], [0])
+        group = lanes[0]._all()[0]
+        for name, view in lanes[0]._all()[0].lanes[0].layout.views(group.states[0]["weights"]).items():
+            parameter = group._modules[0].get_parameter(name)
+            assert parameter.data_ptr() == view.data_ptr(), "the state is what the module has"
+            assert parameter.is_contiguous()
+        progress = advance_all(lanes[0], [0])[0]
+        found.append((progress.value, group.state(0)))
+    assert not all(orders[0])
+    assert all(orders[-1])
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    for name, tensor in found[1][1].items():
+        torch.testing.assert_close(found[0][1][name], tensor, rtol=1e-3, atol=2e-5, msg=name)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_waiting_lanes_keep_their_running_statistics(tmp_path, kind):
     steady = run(*make_lanes(tmp_path, group=kind, base=CONV), [trial(0), trial(1)], 3)
@@ -314,6 +347,19 @@ USER = """
                     return self.net(x[..., self.order] - self.offset)
             return Flipped()
 
+    class Viewing(Pyramid):
+        '''Views its features, which only works where they lie in the usual order.'''
+        def encoder(self, settings, image_shape, outputs):
+            class Viewed(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.conv = nn.Conv2d(image_shape[0], 4, 3, padding=1)
+                    self.hidden = nn.Conv2d(4, 8, 3, padding=1)
+                    self.head = nn.Linear(8 * image_shape[1] * image_shape[2], outputs)
+                def forward(self, x):
+                    return self.head(self.hidden(self.conv(x)).view(len(x), -1))
+            return Viewed()
+
     class Noisy(Pyramid):
         def encoder(self, settings, image_shape, outputs):
             return nn.Sequential(nn.Dropout(0.5), super().encoder(settings, image_shape, outputs))
@@ -373,7 +419,7 @@ def test_a_user_s_network_is_found_in_the_working_directory(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["Pyramid", "ready", "Indexed"])
+@pytest.mark.parametrize("name", ["Pyramid", "ready", "Indexed", "Viewing"])
 def test_a_user_s_network_trains_fused_like_any_other(user, kind, name, caplog):
     base = using(name)
     check_model(base.model, (1, 8, 8))

@@ -9,7 +9,7 @@ from torch import Tensor
 from vaeexp.training.batches import Source, epoch_chunks
 from vaeexp.training.lane import EpochSums, Lane, State
 from vaeexp.training.objective import lane_terms
-from vaeexp.training.plain import PlainStep
+from vaeexp.training.plain import PlainStep, in_fast_order
 from vaeexp.training.validation import epoch_sums, validation_sums, validation_totals
 from vaeexp.vae import VAE
 
@@ -98,7 +98,8 @@ class LoopGroup:
         number = lane.trial.number
         state = self.states[number]
         module = self._modules[number].eval()
-        parameters, buffers = lane.layout.views(state[which]), lane.buffer_layout.read(state["buffers"])
+        parameters = in_fast_order(module, lane.layout.views(state[which]))
+        buffers = lane.buffer_layout.read(state["buffers"])
         noise = self.noise(lane.settings.model.latent_size)
         totals = validation_totals(lane_terms(module), parameters, buffers, self.source, noise)
         return validation_sums(totals, len(self.source.validation), lane)
