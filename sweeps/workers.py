@@ -18,6 +18,7 @@ __all__ = ["WorkerError", "WorkerLanes"]
 
 _DEATHS = 3  # in one epoch, before a child's trials are given up
 _CLOSE_SECONDS = 1.0  # for an orderly end without them
+_UNANSWERED = 32  # admissions; pipes hold some hundred, and with full ones on either side both would wait for ever
 
 _Command = tuple[str, tuple]
 _log = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ class WorkerLanes:
 
     def admit(self, trial: Trial) -> None:
         """Place a trial in the child with most free lanes, the first among equals."""
+        self._wait_for_admitted(_UNANSWERED)
         child = max(self._children, key=lambda child: child.width - len(child.trials))
         if child.width <= len(child.trials):
             raise ValueError(f"no lane is free for {trial.name}: all {self.width} are taken")
@@ -149,8 +151,9 @@ class WorkerLanes:
         for child, (name, given) in commands.items():
             child.send(name, *given)
 
-    def _wait_for_admitted(self) -> None:
-        while self._admitting:
+    def _wait_for_admitted(self, most: int = 0) -> None:
+        """Until at most so many are on their way."""
+        while len(self._admitting) > most:
             child, number = self._admitting.pop(0)
             try:
                 child.receive()

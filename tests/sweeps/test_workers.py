@@ -237,6 +237,13 @@ def test_a_death_while_several_are_placed_goes_unnoticed(workers, tmp_path, dies
     assert [values(advance_all(lanes, [0, 1, 2])) for _ in range(2)] == alone(tmp_path, [0, 1, 2], 2)
 
 
+def test_more_trials_than_pipes_hold_are_placed(workers, tmp_path):
+    lanes = workers(processes=1, width=2000)
+    for number in range(2000):
+        lanes.admit(trial(number))
+    assert values(advance_all(lanes, [1999])) == alone(tmp_path, [1999], 1)[0]
+
+
 def test_a_release_that_fails_is_shown(workers):
     lanes = workers(processes=1)
     lanes.admit(trial(0, bad="raise", at="release"))
