@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 from sweeps.errors import UserError
 from vaeexp.data.cache import build_once, cache_folder
 
-__all__ = ["compiler_there", "has_convolutions", "open_library"]
+__all__ = ["compiler_there", "has_convolutions", "has_foreign_layers", "open_library"]
 
 _FILE = "program.so"
 _UNUSED_DAYS = 90
@@ -37,6 +37,11 @@ def compiler_there() -> bool:
 def has_convolutions(module: nn.Module) -> bool:
     """Whether its time is in convolutions, compiled or not."""
     return any(isinstance(layer, nn.modules.conv._ConvNd) for layer in module.modules())
+
+
+def has_foreign_layers(module: nn.Module) -> bool:
+    """Whether code that is neither PyTorch's nor ours takes part: it may ask for more of a tensor than its values."""
+    return not {type(layer).__module__.partition(".")[0] for layer in module.modules()} <= {"torch", "vaeexp"}
 
 
 def open_library(

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_leaves, tree_map
 
-from vaeexp.library import open_library
+from vaeexp.library import has_foreign_layers, open_library
 from vaeexp.training.lane import Lane, State, average_decay_at, learning_rate_at, warmup_at
 from vaeexp.training.layout import Layout, corner
 from vaeexp.training.objective import lane_loss
@@ -171,8 +171,7 @@ def _step_of(template: VAE, precision: str) -> Step:
 
 def _made_from(template: VAE, model: "ModelSettings", precision: str) -> str | None:
     """What tells a step from all others, but for its shapes; None where code of the user's own takes part."""
-    packages = {type(module).__module__.partition(".")[0] for module in template.modules()}
-    if ":" in model.network or not packages <= {"torch", "vaeexp"}:
+    if ":" in model.network or has_foreign_layers(template):
         return None
     settings = {name: value for name, value in vars(model).items() if name not in ("latent_size", "components")}
     return repr((settings, precision, _sources()))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from vaeexp.library import has_foreign_layers
 from vaeexp.training.lane import Lane, State, average_decay_at, learning_rate_at, warmup_at
 from vaeexp.training.objective import module_loss
 from vaeexp.training.optim import update_one
@@ -76,16 +77,13 @@ def in_fast_order(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str,
 
     Only where all layers are PyTorch's: what a user wrote may ask for the usual order, as `view` does.
     """
-    layers = dict(module.named_modules())
-    packages = {type(layer).__module__.partition(".")[0] for layer in layers.values()}
     found = dict(tensors)
-    if packages <= {"torch", "vaeexp"}:
-        weights = [
-            f"{name}.weight" for name, layer in layers.items() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
-        ]
-        for name in found.keys() & set(weights):  # not those that are computed from others
-            if found[name].device.type == "cpu":
-                found[name] = found[name].contiguous(memory_format=torch.channels_last)
+    if has_foreign_layers(module):
+        return found
+    convolutions = (name for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d))
+    for weight in found.keys() & {f"{name}.weight" for name in convolutions}:  # not those that are computed from others
+        if found[weight].device.type == "cpu":
+            found[weight] = found[weight].contiguous(memory_format=torch.channels_last)
     return found
 
 
