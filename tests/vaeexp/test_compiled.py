@@ -7,11 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from fused import BASE, make_lanes, run, same_bits, source, trial
+from torch.func import functional_call
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from sweeps.errors import UserError
 from sweeps.lanes import Outcome, advance_all
@@ -21,10 +24,12 @@ from vaeexp.evaluation.nll import _bytes_per_code, importance_weighted_nll
 from vaeexp.execution import resolve_execution
 from vaeexp.training import compiled, group
 from vaeexp.training.loop import LoopGroup
+from vaeexp.training.precision import training_precision
 from vaeexp.vae import build_vae
 
 pytestmark = pytest.mark.skipif(not library.compiler_there(), reason="needs a C++ compiler")
 
+ADDMM = torch.ops.aten.addmm.default
 MAXIMA = {"latent_size": 6, "components": 5}
 PRIOR = {"prior": "mixture"}
 """All tests but the last train this shape, so that it is compiled once."""
@@ -59,6 +64,24 @@ def test_a_compiled_lane_equals_the_uncompiled_one(tmp_path, params, caplog):
     assert values == pytest.approx(plain_values, rel=1e-4)
     for name, tensor in tensors.items():
         torch.testing.assert_close(tensor, plain_tensors[name], rtol=1e-2, atol=1e-3)
+
+
+def test_products_whose_biases_come_after_are_as_exact_as_bf16_is():
+    layers = torch.nn.Sequential(torch.nn.Linear(24, 40), torch.nn.Tanh(), torch.nn.Linear(40, 16))
+    x, weights = torch.randn(8, 24), list(layers.parameters())
+
+    def outputs(weights, x, precision):
+        with training_precision(torch.device("cpu"), precision):
+            return functional_call(layers, dict(zip(dict(layers.named_parameters()), weights, strict=True)), x)
+
+    exact = layers(x)
+    for precision, products in (("bf16", "mm"), ("float32", "addmm")):
+        traced = make_fx(partial(outputs, precision=precision))(weights, x)
+        before = (traced(weights, x).float() - exact).norm()
+        apart = compiled._with_biases_apart(traced)
+        found = [node.target for node in apart.graph.nodes if node.target in (torch.ops.aten.mm.default, ADDMM)]
+        assert found == [{"mm": torch.ops.aten.mm.default, "addmm": ADDMM}[products]] * 2
+        assert (apart(weights, x).float() - exact).norm() <= 1.5 * before + 1e-6  # one more rounding
 
 
 def test_company_changes_no_bit(tmp_path):

@@ -47,6 +47,30 @@ class _Softplus(torch.autograd.Function):
         return grad * torch.sigmoid(h)
 
 
+class _LogProb(torch.autograd.Function):
+    """Σ x·h − log(1 + exp h) over sub-pixels, whose gradient is x − sigmoid h. As `_Softplus`, for the passes it saves."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(h: Tensor, x: Tensor) -> Tensor:
+        # log(1 + exp h) = max(h, 0) + log(1 + exp −|h|), and of these factors in [1, 2] one logarithm serves many.
+        linear = (x * h).sub_(F.relu(h)).sum((-3, -2, -1))
+        factors = h.abs().neg_().exp_().add_(1).flatten(-3)
+        together = _together(factors.shape[-1])
+        return linear - factors.unflatten(-1, (together, -1)).prod(-2).log_().sum(-1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        (h, x), each = ctx.saved_tensors, grad[..., None, None, None]
+        of_h = each * (x - h.sigmoid()) if ctx.needs_input_grad[0] else None
+        return of_h, (each * h).sum_to_size(x.shape) if ctx.needs_input_grad[1] else None
+
+
 @dataclass(frozen=True)
 class Bernoulli:
     """Independent coins: p(x) = Π_i p_i^x_i (1 − p_i)^(1 − x_i), with p = sigmoid(logits).
@@ -63,13 +87,7 @@ class Bernoulli:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x) [...], summed over sub-pixels, for x broadcastable to [..., C, H, W]."""
-        if torch.is_grad_enabled():
-            return (x * self.logits).sub_(softplus(self.logits)).sum((-3, -2, -1))
-        # log(1 + exp h) = max(h, 0) + log(1 + exp −|h|), and of these factors in [1, 2] one logarithm serves many.
-        linear = (x * self.logits).sub_(F.relu(self.logits)).sum((-3, -2, -1))
-        factors = self.logits.abs().neg_().exp_().add_(1).flatten(-3)
-        together = _together(factors.shape[-1])
-        return linear - factors.unflatten(-1, (together, -1)).prod(-2).log_().sum(-1)
+        return _LogProb.apply(self.logits, x)
 
     @property
     def mean(self) -> Tensor:
