@@ -183,6 +183,17 @@ def test_published_conv_lanes_do_not_depend_on_their_neighbours(tmp_path, name, 
         assert same_bits(together[1], alone[1])
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_activations_lie_in_the_fast_order_from_the_first_convolution_on(channels):
+    """Of one channel, strides say one thing and the order of the numbers two."""
+    layer = torch.nn.Conv2d(channels, 8, 3)
+    weight = plain.in_fast_order(torch.nn.Sequential(layer), {"0.weight": layer.weight.detach()})["0.weight"]
+    assert torch.equal(weight, layer.weight)
+    out = torch.nn.functional.conv2d(torch.rand(2, channels, 9, 9), weight)
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    assert not out.is_contiguous()
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "adamax"])
 def test_the_order_in_which_weights_lie_changes_rounding_alone(tmp_path, monkeypatch, optimizer):
     """Adam's fused kernel pairs weights, gradients and moments as they lie in memory, whatever their strides say."""

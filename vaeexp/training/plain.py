@@ -83,7 +83,8 @@ def in_fast_order(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str,
     convolutions = (name for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d))
     for weight in found.keys() & {f"{name}.weight" for name in convolutions}:  # not those that are computed from others
         if found[weight].device.type == "cpu":
-            found[weight] = found[weight].contiguous(memory_format=torch.channels_last)
+            # Not `contiguous`: of one channel it leaves the strides, which the convolution goes by, as they are.
+            found[weight] = found[weight].to(memory_format=torch.channels_last)
     return found
 
 
