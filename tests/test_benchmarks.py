@@ -21,7 +21,7 @@ from contenders import Task  # noqa: E402
 from contenders.limit import layers_of, step_bytes  # noqa: E402
 from contenders.models import PlainVAE  # noqa: E402
 from contenders.ours import settings_of  # noqa: E402
-from lineup import Entry, ladder, lineup  # noqa: E402
+from lineup import Entry, compiled, ladder, lineup  # noqa: E402
 from table import child_environment, markdown  # noqa: E402
 from throughput import opened, summary  # noqa: E402
 
@@ -183,7 +183,9 @@ def test_the_lineup_is_complete() -> None:
     on_cuda = lineup("conv", "cuda", 16, ["float32", "tf32", "bf16"], families)
     assert {entry.family for entry in on_cuda} == set(families)
     assert {entry.task.processes for entry in on_cuda if entry.family == "processes"} == {4, 8}
-    assert ladder("mlp", "cuda", 16, "bf16", 64).task.trials == 64
+    fused = ladder("mlp", "cuda", 16, "bf16", 64)
+    assert fused.task.trials == 64
+    assert (compiled(fused).task.variant, compiled(fused).task.width) == ("compiled", 64)
     four = ladder("mlp", "cpu", 2, "bf16", 4).task
     assert (four.processes, four.width, four.threads) == (2, 2, 1)
     assert len({entry.name for entry in on_cuda}) == len(on_cuda)

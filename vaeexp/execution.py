@@ -12,7 +12,8 @@ from vaeexp.settings import ExecutionSettings, Settings
 __all__ = ["Execution", "resolve_execution"]
 
 _COMPILING_PAYS = 20_000
-"""Steps of a process from which on the auto group is compiled: half a minute is spent to save about a minute."""
+"""Steps of a process from which on the auto group is compiled: half a minute is spent to save about a minute on a CPU (on
+CUDA about as long, by the bytes that are saved; not measured)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,22 +65,26 @@ def resolve_execution(
     cores = usable_cores()
     group = wanted.group
     if group == "auto":
-        group = _group_of(device.type, settings, dataset, trials, processes=cores)
-    if group == "compiled" and device.type != "cpu":
+        group = "stacked" if device.type != "cpu" else _group_on_cpu(settings, dataset, trials, processes=cores)
+    if group == "compiled" and device.type == "mps":
         if asked.get("group") == "compiled":
-            problem = f"'compiled' is for the CPU, and this study would run on {device.type}. Leave it out."
+            problem = "'compiled' is for cpu and cuda, and this study would run on mps. Leave it out."
             raise UserError("--group", problem)
-        group = "stacked"  # what was recorded on a CPU
+        group = "stacked"  # what was recorded elsewhere
     width = wanted.width
     if width is None and device.type == "cpu":
         width = 2
     if width is None or width == "auto":
-        width = _measured_width(dataset, settings, maxima, device, precision, group, trials, wanted.resident_mb)
+        # Fused lanes uncompiled: half a minute for each width would be too long.
+        measured = group if device.type == "cpu" else "stacked"
+        width = _measured_width(dataset, settings, maxima, device, precision, measured, trials, wanted.resident_mb)
     processes = wanted.processes
     if processes == "auto":
         devices = {"cpu": cores, "cuda": torch.cuda.device_count(), "mps": 1}[device.type]
         # A sampler learns from finished trials only: more lanes than a quarter of the trials is random search.
         processes = max(1, min(devices, -(-max(4, trials // 4) // width)))
+    if wanted.group == "auto" and device.type == "cuda" and _is_long(settings, dataset, trials, processes * width):
+        group = "compiled"
     return Execution(
         device=device.type,
         precision=precision,
@@ -92,14 +97,18 @@ def resolve_execution(
     )
 
 
-def _group_of(device: str, settings: Settings, dataset: Dataset, trials: int, *, processes: int) -> str:
-    """What suits the device and the length of the study; the study file alone says how long it is, not what is left of it."""
+def _group_on_cpu(settings: Settings, dataset: Dataset, trials: int, *, processes: int) -> str:
+    """What suits the length of the study."""
     from vaeexp.library import compiler_there
 
-    if device != "cpu":
-        return "stacked"
-    steps = trials * settings.train.epochs * (dataset.sizes[0] // settings.train.batch_size) / processes
-    return "compiled" if steps >= _COMPILING_PAYS and compiler_there() else "loop"
+    return "compiled" if _is_long(settings, dataset, trials, processes) and compiler_there() else "loop"
+
+
+def _is_long(settings: Settings, dataset: Dataset, trials: int, at_once: int) -> bool:
+    """Whether compiling pays. The study file alone says how long a study is, not what is left of it. `at_once`: trials that
+    take a step in the time of one."""
+    steps = trials * settings.train.epochs * (dataset.sizes[0] // settings.train.batch_size) / at_once
+    return steps >= _COMPILING_PAYS
 
 
 def _measured_width(

@@ -21,7 +21,11 @@ from torch.utils._pytree import tree_leaves
 from sweeps.errors import UserError
 from vaeexp.data.cache import build_once, cache_folder
 
-__all__ = ["compiler_there", "has_convolutions", "has_foreign_layers", "open_library"]
+__all__ = ["COMPILER_ERRORS", "compiler_there", "has_convolutions", "has_foreign_layers", "open_library"]
+
+_OTHER_ERRORS = (AttributeError, ImportError, OSError, LookupError, TypeError, ValueError, AssertionError)
+COMPILER_ERRORS = (RuntimeError, *_OTHER_ERRORS)
+"""PyTorch's compiler raises all of these, each in its own corner."""
 
 _FILE = "program.so"
 _UNUSED_DAYS = 90
@@ -78,8 +82,7 @@ def open_library(
         return torch._C._aoti.AOTIModelContainerRunnerCpu(str(folder / _FILE), 1).run
     except UserError as error:
         raise RuntimeError(str(error)) from error
-    except (AttributeError, ImportError, OSError, LookupError, TypeError, ValueError, AssertionError) as error:
-        # The compiler raises all of these, each in its own corner.
+    except _OTHER_ERRORS as error:
         raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 

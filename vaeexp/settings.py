@@ -246,7 +246,7 @@ class ExecutionSettings(_Section):
     group: Annotated[
         Literal["auto", "stacked", "compiled", "loop"],
         Field(
-            description="stacked: all lanes as one program (vmap); loop: one lane after the other; compiled: the same on the CPU, each step as compiled C++. auto: stacked on an accelerator, compiled where a long study and a C++ compiler make it pay, else loop."
+            description="stacked: all lanes as one program (vmap); loop: one lane after the other; compiled: each step through PyTorch's compiler, of stacked lanes on cuda, of one lane after the other on a CPU. auto: compiled where a long study makes it pay, else stacked on an accelerator, loop on a CPU."
         ),
     ] = "auto"
     resident_mb: Annotated[

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from contenders import Task
 
-__all__ = ["FAMILIES", "Entry", "ladder", "lineup", "precisions", "uncompiled", "widths"]
+__all__ = ["FAMILIES", "Entry", "compiled", "ladder", "lineup", "precisions", "uncompiled", "widths"]
 
 FAMILIES = ("notebook", "resident", "compile", "graphs", "lightning", "pythae", "processes", "ours", "limit")
 _LIMIT_WIDTH = {"cpu": 1, "cuda": 64}
@@ -121,6 +121,11 @@ def ladder(model: str, device: str, cores: int, precision: str, width: int) -> E
     # As a long study trains them; convolutions are left as they are.
     task = replace(task, variant="compiled", width=lanes, processes=processes, threads=max(1, cores // processes))
     return Entry(name=f"vaeexp, {width} at once ({processes} × {lanes}), {precision}", family="ours", task=task)
+
+
+def compiled(entry: Entry) -> Entry:
+    """`ours` on CUDA as a long study trains it: the fused step compiled whole."""
+    return replace(entry, name=f"{entry.name}, compiled", task=replace(entry.task, variant="compiled"))
 
 
 def uncompiled(model: str, cores: int, precision: str) -> Entry:

@@ -56,7 +56,10 @@ def main() -> None:
     for name in options.contenders:
         print(f"racing {name}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            rows.append(race(name, options, Path(folder)))
+            row = race(name, options, Path(folder))
+        rows.append(row)
+        found = row.get("failed") or f"{row['trial_epochs']} trial-epochs, best −ELBO {row['best']:.2f}"
+        print(f"{name}: {row['wall_s']:.1f} s, {found}", file=sys.stderr, flush=True)
     target = max((row["best"] for row in rows if "failed" not in row), default=None)
     for row in rows:
         values = row.pop("values")

@@ -24,6 +24,7 @@ from vaeexp.evaluation.nll import _bytes_per_code, importance_weighted_nll
 from vaeexp.execution import resolve_execution
 from vaeexp.training import compiled, group
 from vaeexp.training.loop import LoopGroup
+from vaeexp.training.passes import with_biases_apart
 from vaeexp.training.precision import training_precision
 from vaeexp.vae import build_vae
 
@@ -78,7 +79,7 @@ def test_products_whose_biases_come_after_are_as_exact_as_bf16_is():
     for precision, products in (("bf16", "mm"), ("float32", "addmm")):
         traced = make_fx(partial(outputs, precision=precision))(weights, x)
         before = (traced(weights, x).float() - exact).norm()
-        apart = compiled._with_biases_apart(traced)
+        apart = with_biases_apart(traced)
         found = [node.target for node in apart.graph.nodes if node.target in (torch.ops.aten.mm.default, ADDMM)]
         assert found == [{"mm": torch.ops.aten.mm.default, "addmm": ADDMM}[products]] * 2
         assert (apart(weights, x).float() - exact).norm() <= 1.5 * before + 1e-6  # one more rounding
@@ -284,9 +285,20 @@ def test_a_study_is_compiled_when_it_is_long(trials, wanted, monkeypatch):
     assert kept.group == "loop"
 
 
-def test_compiled_is_for_the_cpu(monkeypatch):
+@pytest.mark.parametrize(("trials", "wanted"), [(4, "stacked"), (400_000, "compiled")])
+def test_fused_lanes_are_compiled_when_the_study_is_long(trials, wanted, monkeypatch):
+    monkeypatch.setattr("vaeexp.training.precision.resolve_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    data = type("Data", (), {"sizes": (100, 40, 40)})
+    asked = {"width": 2, "precision": "bf16"}
+    assert resolve_execution(asked, {}, data, BASE, {}, trials).group == wanted
+    kept = resolve_execution(asked, {"group": "stacked"}, data, BASE, {}, trials)
+    assert kept.group == "stacked", "what a study was begun with stays"
+
+
+def test_compiled_is_not_for_apple_gpus(monkeypatch):
     monkeypatch.setattr("vaeexp.training.precision.resolve_device", lambda name: torch.device("mps"))
-    with pytest.raises(UserError, match="'compiled' is for the CPU"):
+    with pytest.raises(UserError, match="'compiled' is for cpu and cuda"):
         resolve_execution({"group": "compiled"}, {}, None, BASE, {}, 1)
     elsewhere = resolve_execution({}, {"group": "compiled", "width": 1, "processes": 1}, None, BASE, {}, 1)
     assert elsewhere.group == "stacked"

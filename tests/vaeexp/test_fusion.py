@@ -181,6 +181,11 @@ def test_a_damaged_or_foreign_checkpoint_costs_a_replay_not_the_trial(tmp_path):
         assert advance_all(again, [0])[0].value == values[2]
 
 
+def heights(group) -> set[int]:
+    """Rows of a stacked group's tensors."""
+    return {len(tensor) for rows in group._rows.values() for tensor in rows.values()}
+
+
 def test_out_of_memory_halves_the_width_and_changes_no_number(tmp_path, monkeypatch):
     from vaeexp.training.stacked import StackedGroup
 
@@ -190,9 +195,7 @@ def test_out_of_memory_halves_the_width_and_changes_no_number(tmp_path, monkeypa
 
     def too_small_a_device(group, numbers):
         seen.append(len(group.lanes))
-        assert all(len(rows) == 1 for gone in given_up for rows in gone._tensors.values()), (
-            "its memory is not given back"
-        )
+        assert all(heights(gone) == {1} for gone in given_up), "its memory is not given back"
         if len(group.lanes) > 2:
             given_up.append(group)
             raise torch.OutOfMemoryError("out of memory")
@@ -245,7 +248,7 @@ def test_lanes_that_make_room_for_others_leave_the_rows_where_they_are(tmp_path)
     assert group._step is step
     lanes.release({number: Outcome(state="pruned", epoch=1, value=None) for number in range(5, 8)})
     list(lanes.advance([4]))
-    assert {len(rows) for rows in group._tensors.values()} == {1}
+    assert heights(group) == {1}
 
 
 def test_early_stopping_ends_a_lane_after_patience_epochs_without_gain(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vaeexp.training.optim import update_one, update_rows
+from vaeexp.training.optim import corrected, move_all, update_one
 
 TORCH = {"adam": torch.optim.Adam, "adamax": torch.optim.Adamax}
 RATES = {"adam": 1e-3, "adamax": 3e-3}
@@ -34,6 +34,13 @@ def test_one_lane_equals_torch(name):
             step=step, learning_rate=RATES[name], optimizer=name,
         )  # fmt: skip
     torch.testing.assert_close(weights, reference(name, start, grads), rtol=2e-6, atol=5e-7)
+
+
+def update_rows(weights, grads, first, second, *, step, learning_rate, adamax) -> None:
+    """A step of rows [R, P], as two parameters."""
+    size, epsilon = corrected(step, learning_rate, adamax)
+    parts = (tensor.split(3, dim=1) for tensor in (weights, grads, first, second))
+    move_all(*parts, size=size, epsilon=epsilon, adamax=adamax)
 
 
 def test_rows_of_both_rules_equal_torch():

@@ -75,7 +75,7 @@ EXECUTION = ("device", "precision", "width", "processes", "group", "resident_mb"
     "--group",
     type=click.Choice(["auto", "stacked", "compiled", "loop"]),
     show_default="auto",
-    help="stacked: trials of a process as one program; loop: one after the other; compiled: the same with steps compiled by the C++ compiler, for long studies on a CPU.",
+    help="stacked: trials of a process as one program; loop: one after the other; compiled: for long studies, each step compiled (stacked on cuda, one after the other on a CPU).",
 )
 @click.option(
     "--resident-mb",

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -25,8 +24,10 @@ from vaeexp.library import has_foreign_layers, open_library
 from vaeexp.training.lane import Lane, State, average_decay_at, learning_rate_at, warmup_at
 from vaeexp.training.layout import Layout, corner
 from vaeexp.training.objective import lane_loss
-from vaeexp.training.optim import BETA1, BETA2, EPSILON, move
-from vaeexp.training.precision import training_precision, wide_dtype
+from vaeexp.training.optim import BETA1, BETA2, EPSILON
+from vaeexp.training.passes import with_biases_apart
+from vaeexp.training.precision import wide_dtype
+from vaeexp.training.program import Numbers, agree, step_of
 from vaeexp.vae import VAE
 
 if TYPE_CHECKING:
@@ -34,12 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CompiledStep"]
 
-Step = Callable[[Mapping[str, list[Tensor]], Tensor, Tensor, Tensor], None]
-"""Of a state, the numbers of `_numbers`, noise [B, L] and targets [B, C, H, W]."""
-
 _CPU = torch.device("cpu")
 _PACKAGE = Path(__file__).parents[1]
-_TOLERANCE = {"float32": 1e-3, "bf16": 5e-2}  # relative, of norms: the compiler rounds to bf16 in fewer places
 
 
 class CompiledStep:
@@ -83,15 +80,19 @@ class CompiledStep:
             self._views["weights"][name].copy_(parameter.detach())
         x = (torch.rand(batch_size, *image_shape, generator=torch.Generator().manual_seed(0)) < 0.5).float()
         given = (self._state, self._numbers, self._noise, x)
-        step = _step_of(template.train(), precision)
+        plain = step_of(lane_loss(template.train()), list(parameters), list(buffers), _CPU, precision)
+
+        def step(state: Mapping[str, list[Tensor]], numbers: Tensor, noise: Tensor, x: Tensor) -> None:
+            plain(state, Numbers(*numbers.unbind()), noise, x)
+
         self._run = open_library(
-            lambda: _with_biases_apart(make_fx(step)(*tree_map(Tensor.clone, given))),  # tracing takes a step, too
+            lambda: with_biases_apart(make_fx(step)(*tree_map(Tensor.clone, given))),  # tracing takes a step, too
             given,
             what="the training step",
             made_from=_made_from(template, model, precision),
         )
         self._leaves = tree_leaves(self._state)
-        self._check(step, x, _TOLERANCE[precision])
+        self._check(step, x, precision)
 
     def begin(self, lane: Lane, state: State) -> None:
         """Take the lane as it is now."""
@@ -122,7 +123,7 @@ class CompiledStep:
             yield views, lane.layout.views(state[name])
         yield self._buffers, lane.buffer_layout.views(state["buffers"])
 
-    def _check(self, step: Step, x: Tensor, tolerance: float) -> None:
+    def _check(self, step: Callable[..., None], x: Tensor, precision: str) -> None:
         """One step both ways, from the same state: sums of losses and first moments agree.
 
         Not the weights: where a gradient is all but 0, rounding decides which way Adam goes.
@@ -135,60 +136,9 @@ class CompiledStep:
             for tensor, value in zip(self._leaves, tree_leaves(before), strict=True):
                 tensor.copy_(value)
             run()
-            found.append([self._sums.clone(), self._flat["first"].clone()])
-        for theirs, mine in zip(*found, strict=True):
-            if not torch.linalg.vector_norm(mine - theirs) <= tolerance * torch.linalg.vector_norm(theirs):
-                raise RuntimeError("the compiled step computes something else")
-
-
-def _step_of(template: VAE, precision: str) -> Step:
-    """A step, which moves the state in place."""
-    loss_of = lane_loss(template)
-    names = [name for name, _ in template.named_parameters()]
-    buffer_names = [name for name, _ in template.named_buffers()]
-
-    def step(state: Mapping[str, list[Tensor]], numbers: Tensor, noise: Tensor, x: Tensor) -> None:
-        beta, free_nats, size, epsilon, adamax, share = numbers.unbind()
-        leaves = [weight.detach().requires_grad_() for weight in state["weights"]]
-        parameters, buffers = (
-            dict(zip(*pair, strict=True)) for pair in ((names, leaves), (buffer_names, state["buffers"]))
-        )
-        with training_precision(_CPU, precision):
-            loss = loss_of(parameters, buffers, x, noise, beta, free_nats)
-        grads = torch.autograd.grad(loss.loss, leaves)
-        with torch.no_grad():
-            for weight, grad, first, second in zip(
-                state["weights"], grads, state["first"], state["second"], strict=True
-            ):
-                move(weight, grad, first, second, size=size, epsilon=epsilon, is_adamax=adamax.bool())
-            for average, weight in zip(state.get("average", ()), state["weights"], strict=False):
-                average.add_(share * (weight - average))
-            sums, moments = state["totals"]
-            sums.add_(torch.stack([loss.loss, loss.distortion, loss.rate]))
-            moments.add_(torch.stack([loss.mean_sum, loss.mean_square_sum]))
-
-    return step
-
-
-def _with_biases_apart(program: GraphModule) -> GraphModule:
-    """Biases of bf16 products added in float32 by what comes next, which is a pass over memory already.
-
-    `addmm` copies them into its result first: 14 µs for each of 128 × 512.
-    """
-    aten = torch.ops.aten
-    for node in program.graph.find_nodes(op="call_function", target=aten.addmm.default):
-        bias, left, right = node.args
-        if node.kwargs or bias.target is not aten._to_copy.default:
-            continue
-        with program.graph.inserting_before(node):
-            product = program.graph.call_function(aten.mm.default, (left, right))
-            wide = program.graph.call_function(aten._to_copy.default, (product,), {"dtype": torch.float32})
-            total = program.graph.call_function(aten.add.Tensor, (wide, bias.args[0]))
-            narrow = program.graph.call_function(aten._to_copy.default, (total,), {"dtype": torch.bfloat16})
-        node.replace_all_uses_with(narrow)
-        program.graph.erase_node(node)
-    program.recompile()
-    return program
+            found.append([[self._sums.clone()], [self._flat["first"].clone()]])
+        if not agree(found[1], found[0], precision):
+            raise RuntimeError("the compiled step computes something else")
 
 
 def _made_from(template: VAE, model: "ModelSettings", precision: str) -> str | None:
@@ -211,7 +161,7 @@ def _sources() -> str:
 
 
 def _numbers(lane: Lane, step: int) -> list[float]:
-    """What differs between lanes and steps, in the order of the program."""
+    """What differs between lanes and steps, in the order of `Numbers`."""
     train = lane.settings.train
     adamax = train.optimizer == "adamax"
     root = math.sqrt(1 - BETA2 ** (step + 1))

@@ -34,6 +34,8 @@ class Group(Protocol):
     """Lanes of equal shapes that train together."""
 
     lanes: dict[int, Lane]
+    fused: bool
+    """Whether lanes share the memory of one program."""
 
     def add(self, lane: Lane, module: VAE, state: State) -> None: ...
     def remove(self, number: int) -> None: ...
@@ -64,23 +66,25 @@ def open_group(
 ) -> Group:
     """An empty group for lanes of these model settings.
 
-    `stacked` and `compiled` are the loop, too, where the lanes cannot be fused or compiled; that is logged once. So is
-    `compiled` for networks with convolutions, whose time is in the convolutions, compiled or not.
+    `compiled` is `stacked` on CUDA, with the step compiled. Both are the loop where the lanes cannot be fused or compiled;
+    that is logged once. So is `compiled` on a CPU for networks with convolutions, whose time is in the convolutions,
+    compiled or not.
     """
+    fused = kind == "stacked" or (kind == "compiled" and source.device.type != "cpu")
     if kind == "loop":
         return LoopGroup(source, precision, noise)
     template = padded_template(model, source.image_shape, maxima)
-    if kind == "compiled" and has_convolutions(template):
+    if not fused and has_convolutions(template):
         return LoopGroup(source, precision, noise)
     lanes = f"Lanes of network '{model.network}' (prior '{model.prior}')"
     problem = fusion_problem(template, model, source.image_shape)
     if problem is not None:
         warn_once(f"{lanes} train one after the other: {problem}")
-    elif kind == "stacked":
+    elif fused:
         rows = find_network(model.network).least_rows
         if rows > 1 and source.device.type == "cpu":
             rows = max(rows, _LEAST_CHANNELS // source.image_shape[0])
-        return StackedGroup(source, precision, noise, template, least_rows=rows)
+        return StackedGroup(source, precision, noise, template, least_rows=rows, compiled=kind == "compiled")
     else:
         # Late, because it brings PyTorch's tracer.
         from vaeexp.training.compiled import CompiledStep

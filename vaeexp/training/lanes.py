@@ -255,7 +255,7 @@ class TrainingLanes:
         """The group with room for lanes of this shape, made when there is none."""
         groups = self._groups.setdefault(self._shape_of(lane), [])
         for group in groups:
-            if self._kind != "stacked" or len(group.lanes) < self._limit:
+            if not group.fused or len(group.lanes) < self._limit:
                 return group
         model = lane.settings.model
         source = self._source(lane)
@@ -291,7 +291,7 @@ class TrainingLanes:
             for group in groups:
                 group.fit()
             # An empty loop takes no memory to speak of, and its compiled step is wanted again.
-            groups[:] = [group for group in groups if group.lanes or self._kind != "stacked"]
+            groups[:] = [group for group in groups if group.lanes or not group.fused]
 
     def _all(self) -> list[Group]:
         return [group for groups in self._groups.values() for group in groups]

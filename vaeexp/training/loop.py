@@ -22,6 +22,8 @@ __all__ = ["LoopGroup"]
 class LoopGroup:
     """The `Group` of plain modules. See `vaeexp.training.lanes` for the interface."""
 
+    fused = False
+
     def __init__(
         self,
         source: Source,

@@ -1,8 +1,8 @@
 """Adam and Adamax (Kingma & Ba 2015, algorithms 1 and 2), elementwise.
 
-`update_rows` moves the flat parameters of R lanes at once, each with its own learning rate, step and rule; `update_one` is
-the same mathematics for the tensors of a single lane with plain numbers, which a CPU runs faster; `move` is what both rules
-have in common, for a compiler to make one pass over memory of it.
+`move_all` moves the parameters of a lane or of R lanes at once, each with its own learning rate, step and rule;
+`update_one` is the same mathematics for a single lane with plain numbers, which a CPU runs faster where nothing is compiled;
+`move` is what both rules have in common, for a compiler to make one pass over memory of it.
 """
 
 import math
@@ -12,31 +12,49 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-__all__ = ["BETA1", "BETA2", "EPSILON", "move", "update_one", "update_rows"]
+__all__ = ["BETA1", "BETA2", "EPSILON", "corrected", "move", "move_all", "update_one"]
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
-def update_rows(
-    weights: Tensor,
-    grads: Tensor,
-    first: Tensor,
-    second: Tensor,
-    *,
-    step: Tensor,
-    learning_rate: Tensor,
-    adamax: Tensor,
-) -> None:
-    """One step in place. weights, grads, first, second: [R, P]; step (from 1), learning_rate, adamax (0 or 1): [R]."""
-    # expm1 keeps the bias corrections exact in float32, where 1 - 0.999 is not.
+def corrected(step: Tensor, learning_rate: Tensor, adamax: Tensor) -> tuple[Tensor, Tensor]:
+    """`size` and `epsilon` of `move`, with the bias corrections of step `step` (from 1); all [R]."""
+    # expm1 keeps the corrections exact in float32, where 1 - 0.999 is not.
     correction1 = -torch.expm1(step * math.log(BETA1))
     correction2 = torch.sqrt(-torch.expm1(step * math.log(BETA2)))
+    return learning_rate / correction1 * torch.where(adamax.bool(), 1.0, correction2), EPSILON * correction2
+
+
+def move_all(
+    weights: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    first: Sequence[Tensor],
+    second: Sequence[Tensor],
+    *,
+    size: Tensor,
+    epsilon: Tensor,
+    adamax: Tensor,
+    averages: Sequence[Tensor] = (),
+    share: Tensor | None = None,
+) -> None:
+    """One step in place, parameter by parameter: size, epsilon and adamax (0 or 1) are numbers, or [R] for parameters [R, ...].
+
+    `averages`, where there are any, come nearer to the weights by `share` of the way.
+    """
     is_adamax = adamax.bool()
-    size = learning_rate / correction1 * torch.where(is_adamax, 1.0, correction2)
-    move(
-        weights, grads, first, second,
-        size=size[:, None], epsilon=(EPSILON * correction2)[:, None], is_adamax=is_adamax[:, None],
-    )  # fmt: skip
+    for weight, grad, mean, square in zip(weights, grads, first, second, strict=True):
+        # Gradients that come out of vmap have transposed strides.
+        move(
+            weight, grad.contiguous(), mean, square,
+            size=_beside(size, weight), epsilon=_beside(epsilon, weight), is_adamax=_beside(is_adamax, weight),
+        )  # fmt: skip
+    for average, weight in zip(averages, weights, strict=bool(averages)):
+        average.add_(_beside(share, weight) * (weight - average))
+
+
+def _beside(number: Tensor, weight: Tensor) -> Tensor:
+    """A number as it is; one for each row with axes for what else a weight has."""
+    return number.reshape(*number.shape, *[1] * (weight.dim() - 1)) if number.dim() else number
 
 
 def move(

@@ -1,5 +1,5 @@
 """vaeexp's own lanes, as a sweep trains them. Variants: "loop" (one after the other), "compiled" (the
-same, each step as compiled C++), "stacked" (fused).
+same, each step as compiled C++; on CUDA fused lanes, their step compiled), "stacked" (fused).
 
 Only the engine takes part (`vaeexp.vae`, `vaeexp.training`), which needs nothing but torch and numpy: settings are plain
 namespaces with the values that vaeexp's settings have by default.
@@ -16,7 +16,6 @@ from sweeps.lanes import Trial
 from vaeexp.training.batches import Source, validation_noise
 from vaeexp.training.group import open_group
 from vaeexp.training.lane import fresh_state, open_lane
-from vaeexp.training.loop import LoopGroup
 from vaeexp.training.memory import keep_freed_memory
 
 __all__ = ["open_train", "settings_of"]
@@ -59,9 +58,9 @@ def open_train(task: Task) -> Train:
         task.variant, source, precision, partial(validation_noise, source), settings.model, {},
         batch_size=BATCH, averaged=False,
     )  # fmt: skip
-    if isinstance(group, LoopGroup) and task.variant == "stacked":
+    if not group.fused and (task.variant == "stacked" or task.device == "cuda"):
         raise RuntimeError("these lanes cannot be fused; the log says why")
-    if isinstance(group, LoopGroup) and task.variant == "compiled" and not group.compiled and task.model == "mlp":
+    if task.device == "cpu" and task.variant == "compiled" and task.model == "mlp" and not group.compiled:
         raise RuntimeError("this step cannot be compiled; the log says why")
     for number in range(task.width):
         lane, vae = open_lane(Trial(number=number, params={}, seed=number), settings, source.image_shape, EPOCH)
