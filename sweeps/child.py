@@ -44,7 +44,7 @@ def preload(module: str) -> None:
     global _method
     if sys.platform != "linux":
         return
-    multiprocessing.set_forkserver_preload([module])
+    multiprocessing.set_forkserver_preload(["sweeps.leaving", module])
     # Its socket lies in the temporary folder, whose path may be too long for one.
     with contextlib.suppress(OSError), _environment(_ENVIRONMENT), _interrupts_blocked():
         forkserver.ensure_running()

@@ -193,7 +193,7 @@ class Writer:
             if not batch:
                 self._rest(None)
                 if not (self._urgent or self._stopping):
-                    time.sleep(GATHER)
+                    self._rest(GATHER)
                 continue
             try:
                 self._hand_over(batch)

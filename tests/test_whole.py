@@ -74,6 +74,7 @@ def test_the_first_run_says_what_it_did_and_where_it_is(place, swept):
     assert "5,000 real digits" in swept.stdout
     assert "Report: reports/smoke/README.md" in swept.stdout
     assert "vaeexp ui" in swept.stdout
+    assert not list((place / "mlruns").glob("mlflow.db-*")), "MLflow's store can be copied as one file"
     trials = results(place).trials
     assert len(trials[~trials["replica"]]) == 8
     assert set(trials["state"]) <= {"complete", "pruned"}

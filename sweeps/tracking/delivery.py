@@ -82,6 +82,8 @@ class Delivery:
 
 def main() -> None:
     """Answer the batches of standard input until it ends."""
+    import sweeps.leaving  # noqa: F401
+
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints must not come between the answers
     if hasattr(os, "nice"):
@@ -94,6 +96,8 @@ def main() -> None:
     while True:
         idle.set()
         if (events := batches.get()) is None:
+            if recorder is not None:
+                recorder.close()
             return
         idle.clear()
         answer = {"status": "done", "reason": None, "notice": None}

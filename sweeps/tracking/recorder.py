@@ -16,7 +16,7 @@ from sweeps.outbox import Refused
 from sweeps.tracking.files import log_files
 from sweeps.tracking.models import register
 from sweeps.tracking.pictures import log_picture
-from sweeps.tracking.store import QUIET, STUDY_TAG, artifact_location, opening, prepare
+from sweeps.tracking.store import QUIET, STUDY_TAG, artifact_location, connections, opening, prepare
 
 __all__ = ["Recorder"]
 
@@ -58,6 +58,7 @@ class Recorder:
             os.environ.setdefault(name, value)
         with opening(runs):
             self.notice = prepare(runs) if own_store else None
+            self._connections = connections() if own_store else []
             from mlflow import MlflowClient
 
             for name in ("mlflow", "alembic", "urllib3.connectionpool"):
@@ -68,6 +69,11 @@ class Recorder:
         self._cache: dict[str, _Run] = {}
         self._parent_tags: dict[str, str] = {}
         self._datasets: list[Any] = []
+
+    def close(self) -> None:
+        """Leave a store of our own as one file: the last connection that closes takes its write-ahead log in."""
+        for connection in self._connections:
+            connection.close()
 
     def record(self, events: Iterable[Event]) -> None:
         """Apply events in order. Raises Refused where MLflow will never take one, else what the client raised."""

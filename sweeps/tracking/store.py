@@ -10,7 +10,17 @@ from filelock import FileLock
 
 from sweeps.errors import UserError, did_you_mean
 
-__all__ = ["QUIET", "STUDY_TAG", "artifact_location", "opening", "prepare", "shown", "studies", "tracking_uri"]
+__all__ = [
+    "QUIET",
+    "STUDY_TAG",
+    "artifact_location",
+    "connections",
+    "opening",
+    "prepare",
+    "shown",
+    "studies",
+    "tracking_uri",
+]
 
 STUDY_TAG = "sweeps.study"
 
@@ -67,6 +77,16 @@ def opening(runs: Path) -> FileLock:
     """Held while the store may be created: two processes that create MLflow's tables at once break each other."""
     runs.mkdir(parents=True, exist_ok=True)
     return FileLock(runs / "mlflow.db.lock", timeout=60)
+
+
+def connections() -> list[sqlite3.Connection]:
+    """Those to databases that SQLAlchemy opens from now on; MLflow keeps its own to itself."""
+    from sqlalchemy import event
+    from sqlalchemy.pool import Pool
+
+    opened: list[sqlite3.Connection] = []
+    event.listen(Pool, "connect", lambda connection, record: opened.append(connection))
+    return opened
 
 
 def prepare(runs: Path) -> str | None:

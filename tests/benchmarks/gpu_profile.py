@@ -6,6 +6,7 @@
 - synchronisations: calls between the first and the last step of an epoch in which the host waits for the device. PyTorch
   warns of each that it makes itself (`torch.cuda.set_sync_debug_mode("warn")`), with its place.
 - busy: the union of the intervals in which a kernel or a copy ran, over the wall time of the epoch, both by the profiler.
+- kernels per step: kernels and copies of the epoch over its steps, drawing the batches included.
 - refill: what lanes wait for when one of them ends and another begins: its weights are copied, initial weights drawn and put in
   its row; its time over that of an epoch of 50,000 images of all lanes.
 - copy: what they wait for when a lane's picture is wanted. It is drawn from the copy while they train on.
@@ -122,7 +123,8 @@ def profiled(group: Group) -> dict[str, float]:
     on_device = [
         (e.time_range.start, e.time_range.end) for e in events if e.device_type == torch.autograd.DeviceType.CUDA
     ]
-    return {"synchronisations": len(waits), "graph_launches": len(steps), "busy": union(on_device) / (seconds * 1e6)}
+    found = {"synchronisations": len(waits), "graph_launches": len(steps), "busy": union(on_device) / (seconds * 1e6)}
+    return found | {"kernels_per_step": len(on_device) / max(1, len(steps))}
 
 
 def union(intervals: Iterable[tuple[float, float]]) -> float:

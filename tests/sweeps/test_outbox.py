@@ -134,6 +134,22 @@ def test_what_may_wait_is_delivered_all_the_same(tmp_path, monkeypatch):
     assert writer.stop()
 
 
+def test_who_waits_for_delivery_does_not_wait_for_more_events(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "GATHER", 60.0)
+    box, got = Outbox(tmp_path, "study"), []
+    writer = Writer(box, lambda events: got.extend(_number(events)))
+    writer.wake()
+    time.sleep(0.2)  # the writer has nothing to do
+    box.append({"n": 0}, durable=False)
+    writer.wake()
+    time.sleep(0.2)
+    assert got == [], "more may come"
+    assert writer.drain(10)
+    assert got == [0]
+    assert writer.stop()
+    box.close()
+
+
 def test_a_failing_receiver_is_tried_again_and_loses_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "DELAYS", (0.01, 0.02))
     box, got, failures = Outbox(tmp_path, "s"), [], iter(range(5))

@@ -462,3 +462,9 @@ def test_ctrl_c_does_not_reach_a_child_that_is_not_yet_up(parent):
         os.kill(pid, signal.SIGINT)
     assert process.communicate(timeout=10) == ("", "children are well\n")
     assert gone(children)
+
+
+def test_a_process_on_its_way_out_searches_nothing_for_cycles():
+    script = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count(), gc.get_count()[0])); import sweeps.leaving"
+    frozen, tracked = map(int, subprocess.check_output([sys.executable, "-c", script], text=True).split())
+    assert frozen > 1000 > tracked

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import click
 
+import sweeps.leaving  # noqa: F401
 from sweeps.errors import UserError
 from vaeexp import __version__
 from vaeexp.cli import drawing, looking, reporting, reproducing, running, saved
