@@ -93,8 +93,8 @@ def main() -> None:
     uri, runs, study, identity, own_store = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_read, args=(batches, idle), daemon=True).start()
     recorder = None
+    idle.set()
     while True:
-        idle.set()
         if (events := batches.get()) is None:
             if recorder is not None:
                 recorder.close()
@@ -112,6 +112,7 @@ def main() -> None:
             answer |= {"status": "refused", "reason": str(error)}
         except Exception as error:  # whatever it is, the driver keeps the events and shows the reason
             answer |= {"status": "failed", "reason": _reason(error)}
+        idle.set()  # before the answer: the driver may end as soon as it has it
         print(json.dumps(answer), file=answers, flush=True)
 
 
