@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from sweeps.seeds import seed_of
+from vaeexp.evaluation import nll as bounds
 from vaeexp.evaluation.generation import grid, pictures, to_uint8, write_png
 from vaeexp.evaluation.nll import active_units, evaluate_elbo, evaluate_test, importance_weighted_nll, standard_error
 from vaeexp.evaluation.targets import TARGETS, targets
@@ -127,6 +129,25 @@ def test_an_image_s_estimate_depends_on_its_place_and_on_no_other_image():
     model = LinearGaussian(2, flaw=0.4)
     x, _ = observed(model, 7)
     torch.testing.assert_close(nll(model, x, 70)[:3], nll(model, x[:3], 70), rtol=1e-6, atol=1e-6)
+
+
+def test_draws_are_each_image_s_own_and_the_same_when_drawn_ahead():
+    drawn = list(bounds._draws(3, range(7, 9), 120, seed=4))
+    assert [len(part) for part in drawn] == [50, 50, 20]
+    for column, place in enumerate((7, 8)):
+        generator = torch.Generator().manual_seed(seed_of(f"4/importance/{place}"))
+        alone = torch.cat([torch.randn(50, 3, generator=generator) for _ in drawn])[:120]
+        assert torch.equal(torch.cat(drawn)[:, column], alone)
+    ahead = list(bounds._ahead(bounds._draws(3, range(7, 9), 120, seed=4)))
+    assert all(map(torch.equal, ahead, drawn))
+    assert len(ahead) == len(drawn)
+
+    def broken():
+        yield drawn[0]
+        raise MemoryError("no room for draws")
+
+    with pytest.raises(MemoryError, match="no room"):
+        list(bounds._ahead(broken()))
 
 
 def test_a_smaller_k_takes_the_first_of_the_draws():

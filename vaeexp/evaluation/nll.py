@@ -5,6 +5,7 @@ Shapes: N images, B images at a time, S samples at a time, L latent dimensions. 
 
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -77,7 +78,9 @@ def importance_weighted_nll(
         posterior = vae.encode(x)
         total = torch.full((len(x),), -math.inf, dtype=torch.float64)  # running log Σ of weights, [B]
         done, parts = 0, []
-        for noise in _draws(len(vae.latent_mask), range(start, start + len(x)), importance_samples, seed):
+        draws = _draws(len(vae.latent_mask), range(start, start + len(x)), importance_samples, seed)
+        # A CPU has no time to spare for it; an accelerator would wait.
+        for noise in draws if device.type == "cpu" else _ahead(draws):
             for part in noise.to(posterior.mean).split(samples):
                 parts.append(weigh(posterior, part, x))
                 done += len(part)
@@ -94,8 +97,19 @@ def _draws(latent_size: int, places: range, importance_samples: int, seed: int) 
     """Standard normal draws for the images at these places, [≤ `_UNIT`, B, L] at a time; one generator for each image."""
     generators = [torch.Generator().manual_seed(seed_of(f"{seed}/importance/{place}")) for place in places]
     for first in range(0, importance_samples, _UNIT):
-        drawn = torch.stack([torch.randn(_UNIT, latent_size, generator=each) for each in generators], dim=1)
-        yield drawn[: importance_samples - first]
+        drawn = torch.empty(len(places), _UNIT, latent_size)
+        for row, generator in zip(drawn.unbind(), generators, strict=True):
+            row.normal_(generator=generator)
+        yield drawn.transpose(0, 1)[: importance_samples - first].contiguous()
+
+
+def _ahead(draws: Iterator[Tensor]) -> Iterator[Tensor]:
+    """The same, each drawn while the one before is used."""
+    with ThreadPoolExecutor(1, thread_name_prefix="draws") as thread:
+        coming = thread.submit(next, draws, None)
+        while (drawn := coming.result()) is not None:
+            coming = thread.submit(next, draws, None)
+            yield drawn
 
 
 def image_rows(vae: VAE, budget: int | None = None) -> int:
