@@ -76,7 +76,7 @@ def resolve_execution(
         width = 2
     if width is None or width == "auto":
         # Fused lanes uncompiled: half a minute for each width would be too long.
-        measured = group if device.type == "cpu" else "stacked"
+        measured = "stacked" if (device.type, group) == ("cuda", "compiled") else group
         width = _measured_width(dataset, settings, maxima, device, precision, measured, trials, wanted.resident_mb)
     processes = wanted.processes
     if processes == "auto":

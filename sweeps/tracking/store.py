@@ -4,6 +4,7 @@ import os
 import re
 import sqlite3
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 
 from filelock import FileLock
@@ -79,8 +80,9 @@ def opening(runs: Path) -> FileLock:
     return FileLock(runs / "mlflow.db.lock", timeout=60)
 
 
+@cache
 def connections() -> list[sqlite3.Connection]:
-    """Those to databases that SQLAlchemy opens from now on; MLflow keeps its own to itself."""
+    """Those to databases that SQLAlchemy opens from the first call on; MLflow keeps its own to itself."""
     from sqlalchemy import event
     from sqlalchemy.pool import Pool
 

@@ -296,6 +296,16 @@ def test_fused_lanes_are_compiled_when_the_study_is_long(trials, wanted, monkeyp
     assert kept.group == "stacked", "what a study was begun with stays"
 
 
+@pytest.mark.parametrize(("asked", "measured"), [("compiled", "stacked"), ("auto", "stacked"), ("loop", "loop")])
+def test_the_width_of_fused_lanes_is_measured_uncompiled(asked, measured, monkeypatch):
+    kinds = []
+    monkeypatch.setattr("vaeexp.training.precision.resolve_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("vaeexp.execution._measured_width", lambda *given: kinds.append(given[5]) or 4)
+    data = type("Data", (), {"sizes": (100, 40, 40)})
+    resolve_execution({"group": asked, "precision": "bf16", "processes": 1}, {}, data, BASE, {}, 4)
+    assert kinds == [measured]
+
+
 def test_compiled_is_not_for_apple_gpus(monkeypatch):
     monkeypatch.setattr("vaeexp.training.precision.resolve_device", lambda name: torch.device("mps"))
     with pytest.raises(UserError, match="'compiled' is for cpu and cuda"):

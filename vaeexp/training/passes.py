@@ -6,6 +6,8 @@ from torch.fx import GraphModule, Node
 __all__ = ["with_biases_apart", "with_gradients_as_weights"]
 
 _aten = torch.ops.aten
+_KEEPING = (_aten._to_copy.default, _aten.view.default, _aten._unsafe_view.default)
+"""Operations after which a matrix is the same matrix, where its shape is."""
 
 
 def with_biases_apart(program: GraphModule) -> GraphModule:
@@ -60,10 +62,7 @@ def _product_behind(transposed: Node) -> list[Node]:
         chain.append(node)
         if node.target is _aten.bmm.default:
             return chain
-        keeps_shape = node.target in (_aten.view.default, _aten._unsafe_view.default) and _shape(node) == _shape(
-            node.args[0]
-        )
-        if node.target is not _aten._to_copy.default and not keeps_shape:
+        if node.target not in _KEEPING or _shape(node) != _shape(node.args[0]):
             break
         node = node.args[0]
     return []

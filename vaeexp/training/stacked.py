@@ -73,12 +73,8 @@ class StackedGroup:
         self.lanes[lane.trial.number] = lane
         moved = {id(small): small.to(self.source.device) for small in state.values()}
         for name, small in state.items():
-            own = _layout(name, lane)
-            rows = self._rows_of(name)
-            torch._foreach_zero_([stacked[row] for stacked in rows.values()])
-            views = own.views(moved[id(small)])
-            corners = [corner(rows[part][row], view.shape) for part, view in views.items()]
-            torch._foreach_copy_(corners, list(views.values()))
+            torch._foreach_zero_([stacked[row] for stacked in self._rows_of(name).values()])
+            torch._foreach_copy_(*self._places(name, lane, moved[id(small)]))
 
     def remove(self, number: int) -> None:
         self._numbers[self._numbers.index(number)] = None
@@ -91,14 +87,12 @@ class StackedGroup:
 
     def state(self, number: int, *names: str) -> State:
         """A copy, at the trial's own size."""
-        lane, row = self.lanes[number], self._numbers.index(number)
+        lane = self.lanes[number]
         state: State = {}
         for name in names or self._rows:
-            own = _layout(name, lane)
-            state[name] = torch.zeros(own.size, device=self.source.device)
-            views = own.views(state[name])
-            corners = [corner(self._rows[name][part][row], view.shape) for part, view in views.items()]
-            torch._foreach_copy_(list(views.values()), corners)
+            state[name] = torch.zeros(_layout(name, lane).size, device=self.source.device)
+            corners, views = self._places(name, lane, state[name])
+            torch._foreach_copy_(views, corners)
         return state
 
     def keep_best(self, number: int, which: str) -> None:
@@ -168,6 +162,11 @@ class StackedGroup:
         lane = self.lanes[number]
         images = lane.steps_per_epoch * lane.settings.train.batch_size
         return epoch_sums(means, moments[self._numbers.index(number)], images, lane)
+
+    def _places(self, name: str, lane: Lane, vector: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Where the lane's tensors of this name lie in its row, and where in a vector of its own size."""
+        row, views = self._numbers.index(lane.trial.number), _layout(name, lane).views(vector)
+        return [corner(self._rows[name][part][row], view.shape) for part, view in views.items()], list(views.values())
 
     def _rows_of(self, name: str) -> dict[str, Tensor]:
         """The rows of this name, made when the first lane brings it."""

@@ -133,7 +133,11 @@ class FusedStep:
                 return graph.replay
             warn_once(f"A faster way to train fused lanes is left out: {problem}")
         warn_once("Fused lanes train without CUDA graphs, several times slower.")
-        return lambda: self._step(self._state, self._vectors, *self._batch)
+        return lambda: self._take(self._step)
+
+    def _take(self, step: Callable[..., None]) -> None:
+        """A step computed this way, on the batch that is there."""
+        step(self._state, self._vectors, *self._batch)
 
     def _recorded(self, step: Callable[..., None], moved: list[Tensor], before: list[Tensor]) -> "torch.cuda.CUDAGraph":
         """As PyTorch's notes on CUDA graphs have it: warm up on a stream of its own, then capture."""
@@ -142,11 +146,11 @@ class FusedStep:
         with torch.cuda.stream(side):
             for _ in range(_WARM):
                 torch._foreach_copy_(moved, before)
-                step(self._state, self._vectors, *self._batch)
+                self._take(step)
         torch.cuda.current_stream(self.device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            step(self._state, self._vectors, *self._batch)
+            self._take(step)
         return graph
 
     def _repeats(self, graph: "torch.cuda.CUDAGraph", moved: list[Tensor], before: list[Tensor]) -> bool:
@@ -155,7 +159,7 @@ class FusedStep:
         Not the weights: where a gradient is all but 0, rounding decides which way Adam goes.
         """
         found = []
-        for run in (lambda: self._step(self._state, self._vectors, *self._batch), graph.replay):
+        for run in (lambda: self._take(self._step), graph.replay):
             torch._foreach_copy_(moved, before)
             run()
             found.append([[self.sums.clone()], [moment.clone() for moment in self._state["first"]]])
