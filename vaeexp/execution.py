@@ -8,6 +8,7 @@ from sweeps.errors import UserError
 from vaeexp.data import Dataset
 from vaeexp.record import usable_cores
 from vaeexp.settings import ExecutionSettings, Settings
+from vaeexp.terminal import warn_once
 
 __all__ = ["Execution", "resolve_execution"]
 
@@ -99,9 +100,14 @@ def resolve_execution(
 
 def _group_on_cpu(settings: Settings, dataset: Dataset, trials: int, *, processes: int) -> str:
     """What suits the length of the study."""
-    from vaeexp.library import compiler_there
+    from vaeexp.library import why_not_compiled
 
-    return "compiled" if _is_long(settings, dataset, trials, processes) and compiler_there() else "loop"
+    if not _is_long(settings, dataset, trials, processes):
+        return "loop"
+    if reason := why_not_compiled():
+        warn_once(f"Trials train uncompiled, about half as fast: {reason}.")
+        return "loop"
+    return "compiled"
 
 
 def _is_long(settings: Settings, dataset: Dataset, trials: int, at_once: int) -> bool:

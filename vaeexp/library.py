@@ -21,12 +21,14 @@ from torch.utils._pytree import tree_leaves
 from sweeps.errors import UserError
 from vaeexp.data.cache import build_once, cache_folder
 
-__all__ = ["COMPILER_ERRORS", "compiler_there", "has_convolutions", "has_foreign_layers", "open_library"]
+__all__ = ["COMPILER_ERRORS", "has_convolutions", "has_foreign_layers", "open_library", "why_not_compiled"]
 
 _OTHER_ERRORS = (AttributeError, ImportError, OSError, LookupError, TypeError, ValueError, AssertionError)
 COMPILER_ERRORS = (RuntimeError, *_OTHER_ERRORS)
 """PyTorch's compiler raises all of these, each in its own corner."""
 
+_SOUND = "2.13"
+"""Before, the last sums of a row that fills no vector were stored as if it did (pytorch/pytorch#183699)."""
 _FILE = "program.so"
 _UNUSED_DAYS = 90
 _OPTIONS = {"memory_planning": True, "aot_inductor.allow_stack_allocation": True}
@@ -34,10 +36,15 @@ _OPTIONS = {"memory_planning": True, "aot_inductor.allow_stack_allocation": True
 _log = logging.getLogger(__name__)
 
 
-def compiler_there() -> bool:
-    """Whether there is a C++ compiler: that of `CXX`, else the one that PyTorch looks for."""
+def why_not_compiled() -> str:
+    """In words, of programs for the CPU. Empty where there is a C++ compiler, that of `CXX` or else the one that PyTorch
+    looks for, and a PyTorch that makes sound programs."""
+    if torch.__version__ < _SOUND:
+        return f"PyTorch {torch.__version__} may compile code that writes past the end of a tensor; update it to {_SOUND} or newer"
     usual = "clang++" if sys.platform == "darwin" else "g++"
-    return sys.platform in ("linux", "darwin") and shutil.which(os.environ.get("CXX", usual)) is not None
+    if sys.platform not in ("linux", "darwin") or shutil.which(os.environ.get("CXX", usual)) is None:
+        return "there is no C++ compiler: install g++ (clang++ on a Mac), or name one in CXX"
+    return ""
 
 
 def has_convolutions(module: nn.Module) -> bool:
@@ -87,8 +94,8 @@ def open_library(
 
 
 def _compile(program: fx.GraphModule, given: tuple[Any, ...], path: Path, what: str) -> None:
-    if not compiler_there():
-        raise RuntimeError("there is no C++ compiler: install g++ (clang++ on a Mac), or name one in CXX")
+    if reason := why_not_compiled():
+        raise RuntimeError(reason)
     import torch._inductor
     from torch._inductor.utils import fresh_cache
 

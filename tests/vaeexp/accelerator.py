@@ -16,7 +16,6 @@ from fused import BASE
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 from sweeps.lanes import Trial
 from vaeexp.likelihoods import LIKELIHOODS
@@ -32,6 +31,8 @@ from vaeexp.vae import VAE
 
 DEVICE, LANES, IMAGES = "unreal", 2, 32
 SHAPES = {"conv_celeba": (3, 64, 64), "conv_cifar": (3, 32, 32), "mlp_cifar": (3, 32, 32)}
+NO_SUCH_DEVICE = 77
+"""Status of this process where PyTorch is too old to have devices without code."""
 SUMS = 4  # that a validation reads at its end: distortion, rate, and those of μ and μ²
 MOVES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
 
@@ -138,6 +139,10 @@ def moved(vae: VAE, there: torch.device) -> VAE:
 
 
 def main() -> None:
+    try:
+        from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+    except ImportError:
+        sys.exit(NO_SUCH_DEVICE)
     _setup_privateuseone_for_python_backend(DEVICE)
     VAE.to = moved
     # There is no generator of this device; what is drawn lies there all the same.

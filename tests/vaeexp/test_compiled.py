@@ -15,6 +15,7 @@ import torch
 from fused import BASE, make_lanes, run, same_bits, source, trial
 from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.torch_version import TorchVersion
 
 from sweeps.errors import UserError
 from sweeps.lanes import Outcome, advance_all
@@ -28,7 +29,7 @@ from vaeexp.training.passes import with_biases_apart
 from vaeexp.training.precision import training_precision
 from vaeexp.vae import build_vae
 
-pytestmark = pytest.mark.skipif(not library.compiler_there(), reason="needs a C++ compiler")
+pytestmark = pytest.mark.skipif(bool(library.why_not_compiled()), reason=library.why_not_compiled())
 
 ADDMM = torch.ops.aten.addmm.default
 MAXIMA = {"latent_size": 6, "components": 5}
@@ -190,10 +191,27 @@ def test_a_step_with_the_users_own_layers_is_known_by_its_operations():
     assert compiled._made_from(build_vae(BASE.model, (1, 6, 6), 0), own, "float32") is None
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [("CXX", "no-such-compiler", "there is no C++ compiler"), ("version", "2.12.1", "PyTorch 2.12.1")],
+)
+def test_a_long_study_that_cannot_be_compiled_says_why(name, value, reason, monkeypatch, caplog):
+    if name == "CXX":
+        monkeypatch.setenv(name, value)
+    else:
+        monkeypatch.setattr(torch, "__version__", TorchVersion(value))
+    group.warn_once.cache_clear()
+    data = type("Data", (), {"sizes": (100, 40, 40)})
+    with caplog.at_level(logging.WARNING):
+        found = resolve_execution({"device": "cpu", "width": 1}, {}, data, BASE, {}, 100_000)
+    assert found.group == "loop"
+    assert f"uncompiled, about half as fast: {reason}" in caplog.text
+
+
 def test_without_a_compiler_it_trains_uncompiled_and_says_so(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "empty"))
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert not library.compiler_there()
+    assert library.why_not_compiled()
     group.warn_once.cache_clear()
     me = trial(0, **PRIOR)
     with caplog.at_level(logging.WARNING):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from vaeexp.library import compiler_there, has_convolutions, open_library
+from vaeexp.library import has_convolutions, open_library, why_not_compiled
 from vaeexp.posteriors import DiagonalGaussian
 from vaeexp.priors import PriorDistribution
 from vaeexp.terminal import warn_once
@@ -71,7 +71,7 @@ def _can_be_compiled(vae: VAE, prior: PriorDistribution) -> bool:
     ours = all(type(layer).__module__.startswith("torch.nn.") for layer in layers)
     mask = vae.latent_mask
     on_cpu = mask.device.type == "cpu" and mask.dtype == torch.float32
-    return on_cpu and ours and is_dataclass(prior) and compiler_there() and not has_convolutions(vae.decoder)
+    return on_cpu and ours and is_dataclass(prior) and not why_not_compiled() and not has_convolutions(vae.decoder)
 
 
 def _compiled(weights: _Weights, posterior: DiagonalGaussian, noise: Tensor, x: Tensor) -> LogWeights:
