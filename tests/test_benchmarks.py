@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -22,8 +22,9 @@ from contenders.limit import layers_of, step_bytes  # noqa: E402
 from contenders.models import PlainVAE  # noqa: E402
 from contenders.ours import settings_of  # noqa: E402
 from lineup import Entry, compiled, ladder, lineup  # noqa: E402
+from runners import Bench, Failed, climbed, measured  # noqa: E402
 from table import child_environment, markdown  # noqa: E402
-from throughput import opened, summary  # noqa: E402
+from throughput import summary  # noqa: E402
 
 from vaeexp.vae import VAE  # noqa: E402
 
@@ -138,11 +139,50 @@ def test_several_processes_train_at_once() -> None:
 
 
 def test_a_contender_that_cannot_run_is_a_row_that_says_why(tmp_path: Path) -> None:
-    entry = Entry(name="nobody", family="resident", task=Task(module="nobody", model="mlp"))
-    with ExitStack() as stack:
-        runners, failed = opened(stack, [entry], tmp_path)
-    (row,) = summary(runners, failed, "mlp", 128)
+    nobody = Entry(name="nobody", family="resident", task=Task(module="nobody", model="mlp"))
+    copies = [
+        Entry(name=f"copies {n}", family="limit", task=Task(module="limit", model="mlp", variant="bytes", threads=n))
+        for n in (1, 2)
+    ]
+    with closing(Bench(str(tmp_path), at_once=3)) as bench:
+        runners = bench.open([copies[0], nobody, copies[1]])
+        assert [runner.entry for runner in runners] == copies, "in their order, however long each takes to open"
+        assert all(measured(runner, 128, bench.failed) for runner in runners)
+        (row,) = (row for row in summary([], bench.failed, "mlp", 128))
     assert "No module named 'contenders.nobody'" in row["failed"]
+
+
+class Imagined:
+    """A contender whose seconds per trial-epoch are known."""
+
+    def __init__(self, entry: tuple[str, int], seconds: float) -> None:
+        self.entry, self._seconds = entry, seconds
+
+    def measure(self, images: int) -> float:
+        if not self._seconds:
+            raise Failed("no memory")
+        return self._seconds
+
+
+def test_the_ladder_is_climbed_until_time_per_trial_stops_improving(tmp_path: Path) -> None:
+    seconds = {"float32": [8.0, 6.0, 5.9, 1.0], "bf16": [8.0, 4.0, 2.0, 0.0]}
+    opened = []
+
+    class Known(Bench):
+        def open(self, entries: list[tuple[str, int]]) -> list[Imagined]:
+            opened.extend(entries)
+            return [Imagined((precision, width), seconds[precision][width]) for precision, width in entries]
+
+    bench = Known(str(tmp_path), at_once=2)
+    steps = [[(precision, width) for precision in seconds] for width in range(4)]
+    runners, fastest = climbed(bench, steps, 128)
+    assert [runner.entry for runner in runners] == [
+        *(("float32", n) for n in range(3)),
+        *(("bf16", n) for n in range(3)),
+    ]
+    assert fastest == ("bf16", 2)
+    assert ("float32", 3) not in opened
+    assert bench.failed == {("bf16", 3): "no memory"}
 
 
 @pytest.mark.parametrize("kind", ["mlp", "conv"])

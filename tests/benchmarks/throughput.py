@@ -10,92 +10,28 @@ timed, one contender after the other. Medians, with the least and the greatest. 
 is missing, no memory) is a row that says why.
 
 `first step`: from the start of the process to the end of the first optimizer step, with the imports, the data, and in
-wide contenders all trials. `memory`: peak, of the device on CUDA (as torch counts it) and else resident, summed over
+wide contenders all trials; on CUDA with up to 7 other contenders that start beside it. `memory`: peak, of the device on CUDA (as torch counts it) and else resident, summed over
 the contender's processes. `share`: seconds of the limit over those of the contender, in its own precision. The limit is the
 greater of two times (contenders/limit.py): the matrix products of a step alone, the fastest way found, and the bytes that
 a step has to move, at the speed of a copy.
 """
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from contenders import BATCH, EPOCH, Stretch
+from contenders import BATCH, EPOCH
 from contenders.digits import describe
 from lineup import FAMILIES, Entry, compiled, ladder, lineup, precisions, uncompiled, widths
-from table import bars, child_environment, describe_machine, in_words, markdown, usable_cores, write_json
+from runners import Bench, Runner, climbed, repeat
+from table import bars, describe_machine, in_words, markdown, usable_cores, write_json
 
 IMAGES = {("mlp", "cpu"): 6_400, ("conv", "cpu"): 1_920}
 """Images of a timed stretch; elsewhere 12,800."""
-WARM_UP = 4 * BATCH
-GAIN = 0.95
-"""A wider `ours` is tried as long as the last one took less than this share of the time of the best."""
-
-
-class Failed(Exception):
-    """A contender cannot run; the message says why."""
-
-
-class Runner:
-    """A contender's process, and what it has shown so far."""
-
-    def __init__(self, entry: Entry, folder: Path) -> None:
-        self.entry, self.seconds, self.memory_mb = entry, [], 0.0
-        self._log = (folder / f"{len(list(folder.glob('*.log')))}.log").open("w+")
-        started = time.time()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "contenders.child", json.dumps(asdict(entry.task))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            bufsize=1,
-            env=child_environment() | {"TMPDIR": str(folder)},
-        )
-        self.first_step_s = self.train(BATCH).ended - started
-
-    def train(self, images: int) -> Stretch:
-        """A stretch. Raises Failed."""
-        try:
-            print(images, file=self._process.stdin)
-            answer = self._process.stdout.readline()
-        except BrokenPipeError:
-            answer = ""
-        if not answer:
-            self.close()
-            raise Failed(self._last_words())
-        stretch = Stretch(**json.loads(answer))
-        self.memory_mb = max(self.memory_mb, stretch.memory_mb)
-        return stretch
-
-    def measure(self, images: int) -> float:
-        """Seconds per trial-epoch, after a short stretch to get warm. Raises Failed."""
-        self.train(WARM_UP)
-        stretch = self.train(images)
-        return (stretch.ended - stretch.began) / self.entry.task.trials * EPOCH / images
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
-
-    def _last_words(self) -> str:
-        self._log.seek(0)
-        lines = [line.strip() for line in self._log if line.strip()]
-        return lines[-1][:200] if lines else f"ended with status {self._process.returncode}"
 
 
 def main() -> None:
@@ -103,27 +39,35 @@ def main() -> None:
     device, cores = options.device, usable_cores()
     rows: list[dict[str, Any]] = []
     machine = describe_machine(device)
+    # Opening takes most of the time where training is fast: an import and a device for each of 60 contenders.
+    at_once = 1 if device == "cpu" else max(1, min(8, cores // 2))
     for model in options.models:
         images = options.images or IMAGES.get((model, device), 12_800)
-        with ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-            entries = lineup(model, device, cores, options.precisions, options.contenders)
-            runners, failed = opened(stack, entries, folder)
+        with (
+            tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+            closing(Bench(folder, at_once)) as bench,
+        ):
+            runners = bench.open(lineup(model, device, cores, options.precisions, options.contenders))
             if "ours" in options.contenders:
-                for precision in options.precisions:
-                    steps = [ladder(model, device, cores, precision, width) for width in options.widths]
-                    more, widest = climbed(stack, steps, folder, images, failed)
-                    runners += more
+                steps = [
+                    [ladder(model, device, cores, p, width) for p in options.precisions] for width in options.widths
+                ]
+                more, fastest = climbed(bench, steps, images)
                 others = []
                 if device == "cpu" and model == "mlp":
                     others = [uncompiled(model, cores, precision) for precision in options.precisions]
-                if device == "cuda" and widest is not None:  # in the fastest arithmetic alone, for time's sake
-                    others = [compiled(widest)]
-                more, why_not = opened(stack, others, folder)
-                runners, failed = runners + more, failed | why_not
-            repeat(runners, images, options.repeats, failed)
-            rows += summary(runners, failed, model, images)
-    content = {"machine": machine, "data": describe(), "repeats": options.repeats, "rows": rows}
+                if device == "cuda" and fastest is not None:  # in the fastest arithmetic alone, for time's sake
+                    others = [compiled(fastest)]
+                runners += more + bench.open(others)
+            repeat(runners, images, options.repeats, bench.failed)
+            rows += summary(runners, bench.failed, model, images)
+    content = {
+        "machine": machine,
+        "data": describe(),
+        "repeats": options.repeats,
+        "opened_at_once": at_once,
+        "rows": rows,
+    }
     if options.json:
         write_json(options.json, content)
     if options.png:
@@ -148,62 +92,6 @@ def parse() -> argparse.Namespace:
     options.precisions = options.precisions or list(precisions(options.device))
     options.widths = options.widths or list(widths(options.device))
     return options
-
-
-@contextmanager
-def running(entry: Entry, folder: Path) -> Iterator[Runner]:
-    runner = Runner(entry, folder)
-    try:
-        yield runner
-    finally:
-        runner.close()
-
-
-def opened(stack: ExitStack, entries: list[Entry], folder: Path) -> tuple[list[Runner], dict[Entry, str]]:
-    """Those that run, past their first step, and why the others do not."""
-    runners, failed = [], {}
-    for entry in entries:
-        say(f"{entry.task.model}: opening {entry.name}")
-        try:
-            runners.append(stack.enter_context(running(entry, folder)))
-        except Failed as reason:
-            failed[entry] = str(reason)
-    return runners, failed
-
-
-def climbed(
-    stack: ExitStack, steps: list[Entry], folder: Path, images: int, failed: dict[Entry, str]
-) -> tuple[list[Runner], Entry | None]:
-    """`ours` from the narrowest on, until memory or time per trial stops improving, and the fastest; the last one still has
-    a row."""
-    runners, least, fastest = [], float("inf"), None
-    for entry in steps:
-        more, why_not = opened(stack, [entry], folder)
-        failed |= why_not
-        if not more:
-            break
-        try:
-            seconds = more[0].measure(images)
-        except Failed as reason:
-            failed[entry] = str(reason)
-            break
-        runners += more
-        fastest = entry if seconds < least else fastest
-        if seconds > GAIN * least:
-            break
-        least = seconds
-    return runners, fastest
-
-
-def repeat(runners: list[Runner], images: int, repeats: int, failed: dict[Entry, str]) -> None:
-    for number in range(repeats):
-        for runner in runners:
-            if runner.entry not in failed:
-                try:
-                    runner.seconds.append(runner.measure(images))
-                except Failed as reason:
-                    failed[runner.entry] = str(reason)
-        say(f"repetition {number + 1} of {repeats} done")
 
 
 def summary(runners: list[Runner], failed: dict[Entry, str], model: str, images: int) -> list[dict[str, Any]]:
@@ -295,10 +183,6 @@ def draw(path: Path, content: dict[str, Any]) -> None:
     cores = content["machine"].get("cores", "")
     title = f"{processor}, {cores} cores; {content['data']}; medians of {content['repeats']}; the fastest of each kind"
     bars(path, panels, title)
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
