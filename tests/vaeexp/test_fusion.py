@@ -82,6 +82,26 @@ def test_stacked_and_loop_agree_to_rounding(tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_weights_are_looked_at_beside_their_average_where_pictures_are(tmp_path, kind):
+    base = BASE.with_params({"pictures_every": 2, "epochs": 5})
+    plain, _ = make_lanes(tmp_path / "plain", group=kind, base=base)
+    lanes, _ = make_lanes(tmp_path / "averaged", group=kind, base=base, averaged=True)
+    plain.admit(trial(0))
+    for number, decay in enumerate((0.99, 0.0)):
+        lanes.admit(trial(number, ema_decay=decay))
+    found = [[each.metrics for each in advance_all(lanes, [0, 1])] for _ in range(5)]
+    wanted = [advance_all(plain, [0])[0].metrics["val/nll"] for _ in range(5)]
+    assert [("val/nll_raw" in mine, "val/nll_raw" in other) for mine, other in found] == [
+        (shown, shown) for shown in (True, True, False, True, True)
+    ]
+    for (mine, other), nll in zip(found, wanted, strict=True):
+        if "val/nll_raw" in mine:
+            assert mine["val/nll_raw"] == pytest.approx(nll, rel=1e-6), "the average does not change what it is of"
+            assert mine["val/nll"] != pytest.approx(nll, rel=1e-4)
+            assert other["val/nll_raw"] == other["val/nll"], "without decay the average is the weights"
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_refill_history_leaves_no_trace(tmp_path, kind):
     """A lane that is refilled while others train gives the same bits as one that starts in a fresh group."""
     from sweeps.lanes import Outcome

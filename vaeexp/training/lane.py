@@ -64,6 +64,10 @@ class Lane:
         patience = self.settings.train.patience
         return self.epoch >= self.settings.train.epochs or (patience > 0 and self.stale >= patience)
 
+    def shown_after(self, epoch: int) -> bool:
+        """Whether this is one of the epochs that are looked at more closely: pictures, and weights beside their average."""
+        return epoch in (1, self.settings.train.epochs) or epoch % self.settings.evaluation.pictures_every == 0
+
 
 @dataclass(kw_only=True)
 class EpochSums:

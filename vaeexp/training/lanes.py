@@ -150,12 +150,14 @@ class TrainingLanes:
     def _train(self, group: Group, numbers: list[int], replay: bool) -> list[Progress]:
         started = time.perf_counter()
         trained = group.train_epoch(numbers)
-        raw = group.evaluate(numbers, "weights")
-        scored = group.evaluate(numbers, "average") if self._averaged else raw
+        scored = group.evaluate(numbers, "average" if self._averaged else "weights")
+        # Twice in every epoch would make validation a quarter of a bf16 epoch.
+        shown = [number for number in numbers if group.lanes[number].shown_after(group.lanes[number].epoch + 1)]
+        raw = group.evaluate(shown, "weights") if self._averaged and shown else {}
         each = (time.perf_counter() - started) / len(numbers)
         # Pictures of the round before: those of this one are drawn while the next trains.
         images = {} if replay else {number: self._drawn(number) for number in numbers}
-        progress = [self._settle(group, n, trained[n], raw[n], scored[n], each, replay) for n in numbers]
+        progress = [self._settle(group, n, trained[n], scored[n], raw.get(n), each, replay) for n in numbers]
         if len(numbers) == 1:  # its neighbours train next, for a while
             images = {number: drawn | self._drawn(number) for number, drawn in images.items()}
         return [replace(each, images=images.get(each.number, {})) for each in progress]
@@ -165,8 +167,8 @@ class TrainingLanes:
         group: Group,
         number: int,
         trained: EpochSums,
-        raw: EpochSums,
         scored: EpochSums,
+        raw: EpochSums | None,
         seconds: float,
         replay: bool,
     ) -> Progress:
@@ -183,9 +185,7 @@ class TrainingLanes:
                 message=f"The {where} became {trained.loss if where[0] == 't' else value} in epoch {lane.epoch}.",
             )
             return Progress(number=number, epoch=lane.epoch, value=math.nan, finished=True, failure=lane.failure)
-        metrics = epoch_metrics(
-            lane, trained, scored, raw if self._averaged else None, seconds=seconds, device=self._source(lane).device
-        )
+        metrics = epoch_metrics(lane, trained, scored, raw, seconds=seconds, device=self._source(lane).device)
         which = "average" if self._averaged else "weights"
         lane.stale += 1
         if value < lane.best_value:
@@ -193,8 +193,7 @@ class TrainingLanes:
             group.keep_best(number, which)
         if not replay:
             self._test(lane, group, lane.finished)
-        every = lane.settings.evaluation.pictures_every
-        if not replay and (lane.epoch == 1 or lane.epoch % every == 0 or lane.finished):
+        if not replay and (lane.shown_after(lane.epoch) or lane.finished):
             weights, buffers = copied(group, number, which, "buffers")
             drawing = self._finisher.pictures(lane, weights, buffers, self._trial_folder(lane.trial))
             self._drawing[number].append((lane.epoch, drawing))

@@ -16,7 +16,8 @@ def epoch_metrics(
     Args:
         trained: on the training batches, while the weights moved.
         scored: on validation, of the weights that count: their running average where the study uses one.
-        raw: on validation, of the weights themselves where `scored` is of an average.
+        raw: on validation, of the weights themselves where `scored` is of an average and the epoch is one of those that are
+            looked at more closely.
         seconds: this lane's share of the time.
     """
     step = lane.epoch * lane.steps_per_epoch - 1
