@@ -183,16 +183,15 @@ def _serve(connection: Connection, recipe: bytes, environment: Mapping[str, str]
         factory, arguments = pickle.loads(recipe)
         lanes = factory(**arguments)
 
-    connection.send_bytes(_answer(build, lambda: lanes.width))
-    while lanes is not None:
-        try:
+    # What lanes raise is an answer. A parent that has left may have left an answer unread, which is a reset, not an end.
+    with contextlib.suppress(EOFError, ConnectionError):
+        connection.send_bytes(_answer(build, lambda: lanes.width))
+        while lanes is not None:
             command, given = connection.recv()
-        except EOFError:
-            return
-        method = partial(_advance, connection, lanes) if command == "advance" else getattr(lanes, command)
-        connection.send_bytes(_answer(partial(method, *given), lambda: lanes.width))
-        if command == "close":
-            return
+            method = partial(_advance, connection, lanes) if command == "advance" else getattr(lanes, command)
+            connection.send_bytes(_answer(partial(method, *given), lambda: lanes.width))
+            if command == "close":
+                return
 
 
 def _advance(connection: Connection, lanes: Lanes, numbers: list[int]) -> None:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from toy_study import in_memory, table, toy_study
 
+from sweeps.child import Child
 from sweeps.driver import search
 from sweeps.errors import UserError
 from sweeps.lanes import Outcome, Trial, advance_all
@@ -454,6 +455,18 @@ def test_ctrl_c_ends_all_within_two_seconds_and_quietly(parent, tmp_path, bad):
     assert float(out.split()[-1]) < 2
     assert gone(children, seconds=0.1)
     assert not list(tmp_path.glob("closed-*")), "in the midst of an epoch there is nothing to close"
+
+
+def test_a_child_whose_parent_hangs_up_without_listening_ends_in_order(tmp_path):
+    child = Child("worker-0", counting.build, {"folder": tmp_path, "width": 2})
+    child.start()
+    try:
+        assert child.connection.poll(20), "it is up, and its answer lies unread"
+        child.connection.close()
+        child.process.join(10)
+        assert child.process.exitcode == 0
+    finally:
+        child.kill()
 
 
 def test_ctrl_c_does_not_reach_a_child_that_is_not_yet_up(parent):
