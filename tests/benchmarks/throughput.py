@@ -10,10 +10,10 @@ timed, one contender after the other. Medians, with the least and the greatest. 
 is missing, no memory) is a row that says why.
 
 `first step`: from the start of the process to the end of the first optimizer step, with the imports, the data, and in
-wide contenders all trials; on CUDA with up to 7 other contenders that start beside it. `memory`: peak, of the device on CUDA (as torch counts it) and else resident, summed over
-the contender's processes. `share`: seconds of the limit over those of the contender, in its own precision. The limit is the
-greater of two times (contenders/limit.py): the matrix products of a step alone, the fastest way found, and the bytes that
-a step has to move, at the speed of a copy.
+wide contenders all trials; on CUDA with up to 7 other contenders that start beside it. `memory`: peak, of the device on
+CUDA (as torch counts it) and else resident, summed over the contender's processes. `share`: seconds of the limit over those
+of the contender, in its own precision. The limit is the greater of two times (contenders/limit.py): the matrix products of
+a step alone, the fastest way found, and the bytes that a step has to move, at the speed of a copy.
 """
 
 import argparse

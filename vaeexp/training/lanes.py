@@ -152,8 +152,8 @@ class TrainingLanes:
         trained = group.train_epoch(numbers)
         scored = group.evaluate(numbers, "average" if self._averaged else "weights")
         # Twice in every epoch would make validation a quarter of a bf16 epoch.
-        shown = [number for number in numbers if group.lanes[number].shown_after(group.lanes[number].epoch + 1)]
-        raw = group.evaluate(shown, "weights") if self._averaged and shown else {}
+        shown = [n for n in numbers if self._averaged and group.lanes[n].shown_after(group.lanes[n].epoch + 1)]
+        raw = group.evaluate(shown, "weights") if shown else {}
         each = (time.perf_counter() - started) / len(numbers)
         # Pictures of the round before: those of this one are drawn while the next trains.
         images = {} if replay else {number: self._drawn(number) for number in numbers}
