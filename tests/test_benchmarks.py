@@ -63,6 +63,10 @@ def test_a_run_of_one_step_writes_the_whole_table(tmp_path: Path) -> None:
             assert row[field] > 0
         assert (row["share_of_limit"] is None) == (row["family"] == "limit")
         assert row["name"] in done.stdout
+    seconds = {row["name"]: row["median_s"] for row in content["rows"]}
+    together = seconds["limit: products alone, float32"] + seconds["limit: bytes at copy speed, float32"]
+    ours = min(row["median_s"] for row in content["rows"] if row["family"] == "ours")
+    assert f"together {together:.3g} s; vaeexp {ours:.3g} s, {together / ours:.0%} of that speed" in done.stdout
     assert content["machine"]["cores"] >= 1
     assert "random" in content["data"]
     assert picture.read_bytes().startswith(b"\x89PNG")

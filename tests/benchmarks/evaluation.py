@@ -6,8 +6,8 @@
 The MLP 784–512–512–20 in float32, as evaluation always is. `importance_weighted_nll` with k samples per image on so many
 images, scaled to 10,000 (compiled where that would be; opening what is compiled, once for all images, is not counted); beside
 it the three products of the decoder on as many codes at a time, into memory that is there already. Then an epoch of 50,000 images in
-training and the validation of 10,000, of one lane on one CPU thread (of 64 fused lanes on CUDA), in the arithmetic that a sweep
-takes. In turn, medians.
+training, in the arithmetic that a sweep takes, the validation of 10,000 in float32, and the products of that alone, of one lane on one
+CPU thread (of 64 fused lanes on CUDA). In turn, medians.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from contenders import BATCH, EPOCH
 from contenders.digits import resident
 from contenders.ours import settings_of
 from table import describe_machine, in_words, markdown, usable_cores, write_json
+from torch import nn
 
 from sweeps.lanes import Trial
 from vaeexp.evaluation import nll, weights
@@ -32,6 +33,7 @@ from vaeexp.training.group import open_group
 from vaeexp.training.lane import fresh_state, open_lane
 from vaeexp.training.memory import keep_freed_memory
 from vaeexp.training.precision import resolve_precision
+from vaeexp.training.validation import _BATCH
 from vaeexp.vae import VAE, build_vae
 
 TEST, VALIDATION = 10_000, 10_000
@@ -57,20 +59,23 @@ def main() -> None:
     nll.log_weights = opened_once(nll.log_weights)
     torch.set_num_threads(usable_cores())
     found = medians(
-        {f"importance-weighted NLL, k = {options.samples:,}": weighted, "its products alone": products(vae, codes)},
+        {
+            f"importance-weighted NLL, k = {options.samples:,}": weighted,
+            "its products alone": products(vae.decoder, image_rows(vae) // nll._UNIT * nll._UNIT, codes),
+        },
         device, options.repeats,
     )  # fmt: skip
     found = {name: seconds * scale for name, seconds in found.items()}
     torch.set_num_threads(1)
-    found |= medians(training(images, device), device, options.repeats)
+    found |= medians(training(images, vae, device), device, options.repeats)
     if options.json:
         write_json(options.json, {"machine": machine, "task": vars(options), "seconds": found})
-    weighted_s, products_s, epoch_s, validation_s = found.values()
-    rows = [[name, f"{seconds:.3g}", ""] for name, seconds in found.items()]
-    rows[0][2], rows[3][2] = (
-        f"{weighted_s / products_s:.2f} × its products",
-        f"{validation_s / epoch_s:.1%} of the epoch",
-    )
+    weighted_s, products_s, epoch_s, validation_s, validation_products_s = found.values()
+    remarks = (
+        f"{weighted_s / products_s:.2f} × its products", "", "",
+        f"{validation_s / epoch_s:.1%} of the epoch", f"{validation_products_s / epoch_s:.1%} of the epoch",
+    )  # fmt: skip
+    rows = [[name, f"{seconds:.3g}", remark] for (name, seconds), remark in zip(found.items(), remarks, strict=True)]
     print(f"{in_words(machine)}\n\n{markdown(['what', 'seconds', ''], rows, texts=1)}")
 
 
@@ -86,39 +91,45 @@ def opened_once(open_weights: Callable[..., weights.LogWeights]) -> Callable[...
     return call
 
 
-def products(vae: VAE, codes: int) -> Callable[[], None]:
-    """The decoder's products on so many codes, as many at a time as the evaluation takes."""
-    rows, layers = (
-        image_rows(vae) // nll._UNIT * nll._UNIT,
-        [layer.weight.detach() for layer in vae.decoder if hasattr(layer, "weight")],
-    )
-    inputs = [torch.randn(rows, weight.shape[1], device=weight.device) for weight in layers]
-    outputs = [torch.empty(rows, weight.shape[0], device=weight.device) for weight in layers]
+def products(network: nn.Module, rows: int, images: int, lanes: int = 1) -> Callable[[], None]:
+    """The products of its linear layers on so many images (or codes) of each lane, so many rows at a time."""
+    layers = [layer.weight.detach() for layer in network.modules() if isinstance(layer, nn.Linear)]
+    several = (lanes,) if lanes > 1 else ()
+    calls = [
+        (
+            torch.randn(*several, rows, weight.shape[1], device=weight.device),
+            weight.expand(*several, *weight.shape).contiguous().mT,
+            torch.empty(*several, rows, weight.shape[0], device=weight.device),
+        )
+        for weight in layers
+    ]
 
     def run() -> None:
-        for _ in range(codes // rows):
-            for x, weight, out in zip(inputs, layers, outputs, strict=True):
-                torch.mm(x, weight.T, out=out)
+        for _ in range(images // rows):
+            for x, weight, out in calls:
+                torch.matmul(x, weight, out=out)
 
     return run
 
 
-def training(images: torch.Tensor, device: torch.device) -> dict[str, Callable[[], object]]:
-    """An epoch of training and one of validation, each of all lanes."""
+def training(images: torch.Tensor, vae: VAE, device: torch.device) -> dict[str, Callable[[], object]]:
+    """An epoch of training and one of validation, each of all lanes, and the products of a validation."""
     fused = device.type == "cuda"
+    lanes = 64 if fused else 1
     source = Source(train=images[:EPOCH], validation=images[:VALIDATION].float(), binarisation="static", noise_seed=0)
     settings = settings_of("mlp")
     group = open_group(
         "stacked" if fused else "compiled", source, resolve_precision("auto", device),
         partial(validation_noise, source), settings.model, {}, batch_size=BATCH, averaged=False,
     )  # fmt: skip
-    for number in range(64 if fused else 1):
+    for number in range(lanes):
         lane, vae = open_lane(Trial(number=number, params={}, seed=number), settings, source.image_shape, EPOCH)
         group.add(lane, vae, fresh_state(lane, vae, averaged=False))
     numbers = list(group.lanes)
     return {
         "an epoch of training": lambda: group.train_epoch(numbers),
         "its validation": lambda: group.evaluate(numbers, "weights"),
+        "the validation's products alone": products(vae, _BATCH, VALIDATION, lanes),
     }
 
 

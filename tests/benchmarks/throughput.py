@@ -13,7 +13,8 @@ is missing, no memory) is a row that says why.
 wide contenders all trials; on CUDA with up to 7 other contenders that start beside it. `memory`: peak, of the device on
 CUDA (as torch counts it) and else resident, summed over the contender's processes. `share`: seconds of the limit over those
 of the contender, in its own precision. The limit is the greater of two times (contenders/limit.py): the matrix products of
-a step alone, the fastest way found, and the bytes that a step has to move, at the speed of a copy.
+a step alone, the fastest way found, and the bytes that a step has to move, at the speed of a copy. Below the table: one after
+the other, which is the limit of a core that cannot do both at once.
 """
 
 import argparse
@@ -72,7 +73,8 @@ def main() -> None:
         write_json(options.json, content)
     if options.png:
         draw(options.png, content)
-    print(f"{describe()}; medians of {options.repeats}; {in_words(machine)}\n\n{written(rows)}")
+    below = "".join(f"\n{line}" for line in in_turn(rows))
+    print(f"{describe()}; medians of {options.repeats}; {in_words(machine)}\n\n{written(rows)}\n{below}")
 
 
 def parse() -> argparse.Namespace:
@@ -126,8 +128,8 @@ def summary(runners: list[Runner], failed: dict[Entry, str], model: str, images:
     return rows
 
 
-def limit_of(rows: list[dict[str, Any]], precision: str) -> float | None:
-    """Seconds of a trial-epoch that cannot be beaten: products, the fastest way, or bytes; whichever takes longer."""
+def limits_of(rows: list[dict[str, Any]], precision: str) -> tuple[float, float] | None:
+    """Seconds of a trial-epoch's products, the fastest way, and of its bytes (0 where they were not measured)."""
     limits = [row for row in rows if row["family"] == "limit"]
     of_products = [
         row["median_s"] for row in limits if row["task"]["variant"] != "bytes" and row["task"]["precision"] == precision
@@ -136,7 +138,31 @@ def limit_of(rows: list[dict[str, Any]], precision: str) -> float | None:
     of_bytes = [
         row["median_s"] for row in limits if row["task"]["variant"] == "bytes" and row["task"]["precision"] == moved_as
     ]
-    return max([min(of_products), *of_bytes]) if of_products else None
+    return (min(of_products), min(of_bytes, default=0.0)) if of_products else None
+
+
+def limit_of(rows: list[dict[str, Any]], precision: str) -> float | None:
+    """Seconds of a trial-epoch that cannot be beaten: products or bytes, whichever takes longer."""
+    limits = limits_of(rows, precision)
+    return max(limits) if limits else None
+
+
+def in_turn(rows: list[dict[str, Any]]) -> list[str]:
+    """For each model and precision: products, then bytes, beside the fastest of ours."""
+    lines = []
+    measured = [row for row in rows if "failed" not in row]
+    for model, precision in dict.fromkeys((row["model"], row["task"]["precision"]) for row in measured):
+        of_model = [row for row in measured if row["model"] == model]
+        ours = [
+            row["median_s"] for row in of_model if row["family"] == "ours" and row["task"]["precision"] == precision
+        ]
+        limits = limits_of(of_model, precision)
+        if ours and limits:
+            lines.append(
+                f"{model}, {precision}: products {limits[0]:.3g} s of a trial-epoch, then bytes {limits[1]:.3g} s, together "
+                f"{sum(limits):.3g} s; vaeexp {min(ours):.3g} s, {sum(limits) / min(ours):.0%} of that speed."
+            )
+    return lines
 
 
 def written(rows: list[dict[str, Any]]) -> str:
