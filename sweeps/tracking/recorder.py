@@ -44,6 +44,10 @@ class _Run:
     state: str
     epoch: int
     """Newest epoch whose metrics MLflow has."""
+    found: bool = False
+    """It was there before this process, perhaps with pictures that are told of once more."""
+    pictures: set[str] = field(default_factory=set)
+    """Recorded by this process."""
     metrics: list[Any] = field(default_factory=list)
     """Not yet sent."""
     waiting: int = 0
@@ -57,12 +61,12 @@ class Recorder:
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
         with opening(runs):
-            self.notice = prepare(runs) if own_store else None
-            self._connections = connections() if own_store else []
             from mlflow import MlflowClient
 
             for name in ("mlflow", "alembic", "urllib3.connectionpool"):
                 logging.getLogger(name).setLevel(logging.ERROR)
+            self.notice = prepare(runs) if own_store else None
+            self._connections = connections() if own_store else []
             self._client = MlflowClient(uri)
             self._runs_folder, self._study, self._identity = runs, study, identity
             self._experiment = self._open_experiment(artifact_location(uri, runs, study))
@@ -165,7 +169,7 @@ class Recorder:
             run = self._client.create_run(self._experiment, start_time=event["at"], tags=tags, run_name=name)
         if not (run.inputs and run.inputs.dataset_inputs) and self._datasets:
             self._client.log_inputs(run.info.run_id, datasets=self._datasets)
-        known = _remember(run)
+        known = _remember(run, found=bool(found))
         self._add_params(known, event.get("params", {}), run.data.params)
         self._cache[name] = known
         return known
@@ -183,15 +187,17 @@ class Recorder:
         if not again:
             self._add_metrics(run, event["metrics"], event["at"], epoch)
             run.waiting = epoch
-        self._add_pictures(run, event, again=again)
+        self._add_pictures(run, event, again=again or run.found)
 
     def _add_pictures(self, run: _Run, event: Event, *, again: bool) -> None:
         # An older version left records in the outbox that name the pictures of their own epoch.
         own = [(event["epoch"], key, path) for key, path in event.get("images", {}).items()]
         for epoch, key, path in event.get("pictures", own):
-            log_picture(
-                self._client, run.id, self._runs_folder / path, key=key, step=epoch, at=event["at"], again=again
-            )
+            if path not in run.pictures:
+                log_picture(
+                    self._client, run.id, self._runs_folder / path, key=key, step=epoch, at=event["at"], again=again
+                )
+                run.pictures.add(path)
 
     def _best(self, event: Event) -> None:
         parent = self._cache[PARENT]
@@ -233,7 +239,7 @@ class Recorder:
             metrics["value"] = event["value"]
         self._add_metrics(run, metrics, event["at"], event["epoch"])
         self._flush(run)
-        self._add_pictures(run, event, again=False)
+        self._add_pictures(run, event, again=run.found)
         if event["folder"] and event["duplicate_of"] is None:
             log_files(self._client, run.id, self._runs_folder / event["folder"])
         tags = {} if event["duplicate_of"] is None else {"sweeps.duplicate_of": str(event["duplicate_of"])}
@@ -279,9 +285,9 @@ class Recorder:
     }
 
 
-def _remember(run: Any) -> _Run:
+def _remember(run: Any, *, found: bool = True) -> _Run:
     tags = run.data.tags
-    return _Run(run.info.run_id, tags.get("sweeps.state", ""), int(tags.get("sweeps.epoch", 0)))
+    return _Run(run.info.run_id, tags.get("sweeps.state", ""), int(tags.get("sweeps.epoch", 0)), found)
 
 
 def _dataset_input(dataset: dict[str, Any]) -> Any:

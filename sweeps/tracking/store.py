@@ -92,11 +92,12 @@ def connections() -> list[sqlite3.Connection]:
 
 
 def prepare(runs: Path) -> str | None:
-    """Make the store of `runs` fit for use: write-ahead log, and artifact addresses that point into `runs`.
+    """Make the store of `runs` fit for use: tables, write-ahead log, and artifact addresses that point into `runs`.
 
     MLflow stores absolute addresses, so a folder that was moved would lose its pictures. Returns one line when
     addresses were changed.
     """
+    _create(runs)
     database = runs / "mlflow.db"
     with closing(sqlite3.connect(database, timeout=20)) as connection:
         # Persistent; ten times the throughput when several processes write.
@@ -126,6 +127,21 @@ def studies(runs: Path) -> dict[str, str]:
             (STUDY_TAG,),
         )
         return {name: str(number) for name, number in rows}
+
+
+def _create(runs: Path) -> None:
+    """The store of `runs` where there is none, whole or not at all: MLflow takes seconds for its tables, and what a kill
+    leaves of them it can neither use nor mend."""
+    database, unfinished = runs / "mlflow.db", runs / "mlflow.db.new"
+    if database.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    for part in runs.glob(f"{unfinished.name}*"):
+        part.unlink()
+    made = SqlAlchemyStore(f"sqlite:///{unfinished.resolve()}", (runs.resolve() / "artifacts").as_uri())
+    made.engine.dispose()
+    os.replace(unfinished, database)
 
 
 def _replace(connection: sqlite3.Connection, old: str, new: str) -> None:

@@ -205,6 +205,8 @@ if armed.exists() and any("tracking.delivery" in argument for argument in sys.or
 """
 """The `sitecustomize` of a process that ends by SIGKILL at a call to MLflow."""
 
+FOREVER = "import time\nwhile True:\n    time.sleep(1)\n"
+
 DELIVERING = """
 import sys
 from pathlib import Path
@@ -250,6 +252,28 @@ def test_a_delivery_killed_at_any_point_leaves_no_trace(whom, runs, expected, tm
         assert done.returncode == (-signal.SIGKILL if whom == "both" else 0), done.stderr
     if whom == "both":
         subprocess.run([sys.executable, "-c", DELIVERING, str(runs)], env=environment, check=True, timeout=120)
+    assert comparable(small.contents(runs)) == expected
+
+
+def test_a_kill_while_the_store_is_made_leaves_none(tmp_path, expected):
+    """Half of MLflow's tables are worse than none: it cannot go on from there."""
+    runs = tmp_path / "runs"
+    script = f"import sys\nimport tracked_study as small\nsmall.open_study(small.tracker(small.Path(sys.argv[1])))\n{FOREVER}"
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}"}
+    command = [sys.executable, "-c", script, str(runs)]
+    for size in (1, 100_000):
+        child = subprocess.Popen(command, env=environment, start_new_session=True)
+        deadline = time.monotonic() + 60
+        while sum(part.stat().st_size for part in runs.glob("mlflow.db.new")) < size and time.monotonic() < deadline:
+            time.sleep(0.001)
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        assert (runs / "mlflow.db.new").stat().st_size >= size
+        assert not (runs / "mlflow.db").exists()
+    tracked = small.tracker(runs)
+    small.tell_all(tracked, runs)
+    assert tracked.close("finished") is None
+    assert not list(runs.glob("mlflow.db.new*"))
     assert comparable(small.contents(runs)) == expected
 
 
@@ -460,6 +484,31 @@ def test_records_that_an_older_version_left_arrive(runs):
     assert [value for _, value in run["points"]["val/nll"]] == [3.0]
     assert run["status"] == "FINISHED"
     assert "images/samples+step+1.png" in run["files"]
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_picture_that_is_told_of_again_is_there_once(runs, killed):
+    """A run that goes on draws once more what may have been lost; here nothing was."""
+    tracked = small.tracker(runs)
+    small.open_study(tracked)
+    tracked.trial_started(small.trial(0), resumed=False)
+    small.epoch(tracked, runs, 0, 1)
+    if killed:
+        assert tracked.close("interrupted") is None
+        tracked = small.tracker(runs)
+        small.open_study(tracked)
+        tracked.trial_started(small.trial(0), resumed=True)
+    else:
+        assert tracked.drain() is None
+    folder = runs / "trials" / small.STUDY / small.trial(0).name
+    Image.new("L", (60, 40), color=20).save(folder / "epoch-0002-samples.png")
+    images = {step: {"samples": str(folder / f"epoch-{step:04d}-samples.png")} for step in (1, 2)}
+    time.sleep(0.002)  # a picture's name holds its millisecond
+    tracked.epoch_finished(small.trial(0), Progress(number=0, epoch=2, value=5.5, images=images))
+    small.end(tracked, runs, 0, "complete", steps=2)
+    assert tracked.close("finished") is None
+    files = [name for name in small.contents(runs)["trial-0000"]["files"] if name.startswith("images/")]
+    assert files == [f"images/samples+step+{step}{kind}" for step in (1, 2) for kind in (".png", ".webp")]
 
 
 def test_infinite_metrics_do_not_become_huge_numbers(runs):

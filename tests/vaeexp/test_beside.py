@@ -1,5 +1,7 @@
 """What is made of lanes beside their training: pictures and files, from copies of what trains on."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -76,6 +78,35 @@ def test_a_lane_by_itself_shows_its_epoch_at_once(lanes_of):
         done = advance_all(lanes, [0, 1])
         assert [names(each.images) for each in done] == [{epoch: DRAWN}] * 2
         assert all(there(each.images) for each in done)
+
+
+@pytest.mark.parametrize("group", ["stacked", "loop"])
+def test_a_picture_that_a_kill_kept_from_being_drawn_is_drawn_when_the_trial_goes_on(lanes_of, group):
+    """The newest checkpoint is of epoch 1, two are reported, and nobody knows whose pictures came through."""
+    lanes = admitted(lanes_of(group))
+    for _ in range(2):
+        reported = advance_all(lanes, [0, 1])
+    before = {path: Path(path).read_bytes() for each in reported for path in each.images.get(1, {}).values()}
+    del lanes  # the process is gone
+    lanes = lanes_of(group)
+    for number in (0, 1):
+        lanes.admit(Trial(number=number, params={}, seed=number, epoch=2))
+    lanes.catch_up()
+    own = {3: DRAWN} if group == "loop" else {}  # fused lanes' come with the next epoch
+    for progress in advance_all(lanes, [0, 1]):
+        assert names(progress.images) == {1: DRAWN, 2: DRAWN, **own}
+        assert there(progress.images)
+    assert all(Path(path).read_bytes() == content for path, content in before.items())
+    assert [names(each.images) for each in lanes.release({0: PRUNED, 1: PRUNED})] == [{} if own else {3: DRAWN}] * 2
+
+
+def test_a_replica_has_pictures_like_the_trial_of_its_number(lanes_of):
+    lanes = lanes_of("loop")
+    for replica in (False, True):
+        lanes.admit(Trial(number=0, params={}, seed=1, replica=replica))
+        [progress] = advance_all(lanes, [0])
+        assert names(progress.images) == {1: DRAWN}
+        lanes.release({0: PRUNED})
 
 
 def test_a_picture_shows_the_epoch_that_it_is_of_however_late_it_is_drawn(lanes_of):

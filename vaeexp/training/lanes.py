@@ -6,7 +6,6 @@ A `vaeexp.training.group.Group` trains lanes of equal shapes: `vaeexp.training.s
 
 import math
 import time
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -20,7 +19,7 @@ from torch import Tensor
 from sweeps.lanes import Failure, Outcome, Progress, Trial, TrialResult
 from vaeexp.training.batches import Source, validation_noise
 from vaeexp.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
-from vaeexp.training.finisher import Finisher, copied
+from vaeexp.training.finisher import Finisher, Pictures, copied
 from vaeexp.training.group import Group, open_group
 from vaeexp.training.lane import EpochSums, Lane, State, fresh_state, open_lane
 from vaeexp.training.memory import free_memory, is_out_of_memory
@@ -73,9 +72,8 @@ class TrainingLanes:
         self._source_of, self._settings_of, self._maxima, self._averaged = source_of, settings_of, maxima, averaged
         self._folder, self._precision, self._kind = folder, precision, group
         self._checkpoint_seconds = checkpoint_seconds
-        self._finisher = finisher
-        self._drawing: dict[int, list[tuple[int, Future[dict[str, str]]]]] = defaultdict(list)
-        """By trial, the epochs whose pictures are being drawn."""
+        self._evaluated = "average" if averaged else "weights"
+        self._finisher, self._pictures = finisher, Pictures(finisher, self._evaluated)
         self._noise: Tensor | None = None
         self._groups: dict[tuple, list[Group]] = {}
         self._limit = width
@@ -83,7 +81,8 @@ class TrainingLanes:
 
     def admit(self, trial: Trial) -> None:
         lane, vae = self._open(trial)
-        self._place(lane, vae, load_checkpoint(self._trial_folder(trial), lane))
+        group = self._place(lane, vae, load_checkpoint(self._trial_folder(trial), lane))
+        self._pictures.draw(group, lane, self._trial_folder(trial))
 
     def catch_up(self) -> None:
         while behind := [
@@ -109,7 +108,8 @@ class TrainingLanes:
             if written:
                 written.result()
             where = str(folder) if folder.exists() else None
-            results.append(TrialResult(number=number, metrics=metrics, folder=where, images=self._drawn(number)))
+            images = self._pictures.take(number, last=True)
+            results.append(TrialResult(number=number, metrics=metrics, folder=where, images=images))
         return results
 
     def _release(self, number: int, outcome: Outcome) -> tuple[Path, dict[str, float], Future[None] | None]:
@@ -150,16 +150,16 @@ class TrainingLanes:
     def _train(self, group: Group, numbers: list[int], replay: bool) -> list[Progress]:
         started = time.perf_counter()
         trained = group.train_epoch(numbers)
-        scored = group.evaluate(numbers, "average" if self._averaged else "weights")
+        scored = group.evaluate(numbers, self._evaluated)
         # Twice in every epoch would make validation a quarter of a bf16 epoch.
         shown = [n for n in numbers if self._averaged and group.lanes[n].shown_after(group.lanes[n].epoch + 1)]
         raw = group.evaluate(shown, "weights") if shown else {}
         each = (time.perf_counter() - started) / len(numbers)
         # Pictures of the round before: those of this one are drawn while the next trains.
-        images = {} if replay else {number: self._drawn(number) for number in numbers}
+        images = {} if replay else {number: self._pictures.take(number) for number in numbers}
         progress = [self._settle(group, n, trained[n], scored[n], raw.get(n), each, replay) for n in numbers]
-        if len(numbers) == 1:  # its neighbours train next, for a while
-            images = {number: drawn | self._drawn(number) for number, drawn in images.items()}
+        if len(numbers) == 1 and not replay:  # its neighbours train next, for a while
+            images = {number: drawn | self._pictures.take(number) for number, drawn in images.items()}
         return [replace(each, images=images.get(each.number, {})) for each in progress]
 
     def _settle(
@@ -186,22 +186,14 @@ class TrainingLanes:
             )
             return Progress(number=number, epoch=lane.epoch, value=math.nan, finished=True, failure=lane.failure)
         metrics = epoch_metrics(lane, trained, scored, raw, seconds=seconds, device=self._source(lane).device)
-        which = "average" if self._averaged else "weights"
         lane.stale += 1
         if value < lane.best_value:
             lane.best_value, lane.best_epoch, lane.best_metrics, lane.stale = value, lane.epoch, metrics, 0
-            group.keep_best(number, which)
+            group.keep_best(number, self._evaluated)
         if not replay:
             self._test(lane, group, lane.finished)
-        if not replay and (lane.shown_after(lane.epoch) or lane.finished):
-            weights, buffers = copied(group, number, which, "buffers")
-            drawing = self._finisher.pictures(lane, weights, buffers, self._trial_folder(lane.trial))
-            self._drawing[number].append((lane.epoch, drawing))
+        self._pictures.draw(group, lane, self._trial_folder(lane.trial))
         return Progress(number=number, epoch=lane.epoch, value=value, metrics=metrics, finished=lane.finished)
-
-    def _drawn(self, number: int) -> dict[int, dict[str, str]]:
-        """The pictures of a lane that were not handed over yet, once they are there."""
-        return {epoch: drawing.result() for epoch, drawing in self._drawing.pop(number, ())}
 
     def _test(self, lane: Lane, group: Group, complete: bool) -> None:
         """Look at the test set, once, if the trial may. In its last round, where all processes do so side by side;
@@ -242,13 +234,14 @@ class TrainingLanes:
         source = self._source_of(settings.data.binarisation)
         return open_lane(trial, settings, source.image_shape, len(source.train))
 
-    def _place(self, lane: Lane, vae: VAE, state: State | None = None) -> None:
-        """Put a lane into its group, from this state or from the start."""
+    def _place(self, lane: Lane, vae: VAE, state: State | None = None) -> Group:
+        """Put a lane into its group, from this state or from the start. The group."""
         group = self._group_for(lane)
         for other in self._all():
             if other is not group:  # lanes of another shape take the place of those that are gone
                 other.fit()
         group.add(lane, vae, state or fresh_state(lane, vae, averaged=self._averaged))
+        return group
 
     def _group_for(self, lane: Lane) -> Group:
         """The group with room for lanes of this shape, made when there is none."""
