@@ -44,7 +44,7 @@ class _Run:
     state: str
     epoch: int
     """Newest epoch whose metrics MLflow has."""
-    found: bool = False
+    found: bool
     """It was there before this process, perhaps with pictures that are told of once more."""
     pictures: set[str] = field(default_factory=set)
     """Recorded by this process."""
@@ -128,7 +128,7 @@ class Recorder:
             key: value for key, value in run.data.tags.items() if not key.startswith(("mlflow.", "sweeps."))
         }
         self._datasets = run.inputs.dataset_inputs if run.inputs else []
-        self._cache[PARENT] = _remember(run)
+        self._cache[PARENT] = _remember(run, found=bool(found))
 
     def _own_tags(self, trial: str) -> dict[str, str]:
         return {STUDY_TAG: self._study, "sweeps.id": self._identity, "sweeps.trial": trial}
@@ -183,20 +183,19 @@ class Recorder:
 
     def _epoch(self, event: Event) -> None:
         run = self._trial_run(event)
-        epoch, again = event["epoch"], event["epoch"] <= max(run.epoch, run.waiting)
-        if not again:
+        epoch = event["epoch"]
+        if epoch > max(run.epoch, run.waiting):
             self._add_metrics(run, event["metrics"], event["at"], epoch)
             run.waiting = epoch
-        self._add_pictures(run, event, again=again or run.found)
+        self._add_pictures(run, event)
 
-    def _add_pictures(self, run: _Run, event: Event, *, again: bool) -> None:
+    def _add_pictures(self, run: _Run, event: Event) -> None:
         # An older version left records in the outbox that name the pictures of their own epoch.
         own = [(event["epoch"], key, path) for key, path in event.get("images", {}).items()]
         for epoch, key, path in event.get("pictures", own):
             if path not in run.pictures:
-                log_picture(
-                    self._client, run.id, self._runs_folder / path, key=key, step=epoch, at=event["at"], again=again
-                )
+                place = self._runs_folder / path
+                log_picture(self._client, run.id, place, key=key, step=epoch, at=event["at"], again=run.found)
                 run.pictures.add(path)
 
     def _best(self, event: Event) -> None:
@@ -239,7 +238,7 @@ class Recorder:
             metrics["value"] = event["value"]
         self._add_metrics(run, metrics, event["at"], event["epoch"])
         self._flush(run)
-        self._add_pictures(run, event, again=run.found)
+        self._add_pictures(run, event)
         if event["folder"] and event["duplicate_of"] is None:
             log_files(self._client, run.id, self._runs_folder / event["folder"])
         tags = {} if event["duplicate_of"] is None else {"sweeps.duplicate_of": str(event["duplicate_of"])}
@@ -285,7 +284,7 @@ class Recorder:
     }
 
 
-def _remember(run: Any, *, found: bool = True) -> _Run:
+def _remember(run: Any, *, found: bool) -> _Run:
     tags = run.data.tags
     return _Run(run.info.run_id, tags.get("sweeps.state", ""), int(tags.get("sweeps.epoch", 0)), found)
 

@@ -158,7 +158,7 @@ class TrainingLanes:
         # Pictures of the round before: those of this one are drawn while the next trains.
         images = {} if replay else {number: self._pictures.take(number) for number in numbers}
         progress = [self._settle(group, n, trained[n], scored[n], raw.get(n), each, replay) for n in numbers]
-        if len(numbers) == 1 and not replay:  # its neighbours train next, for a while
+        if len(numbers) == 1:  # its neighbours train next, for a while
             images = {number: drawn | self._pictures.take(number) for number, drawn in images.items()}
         return [replace(each, images=images.get(each.number, {})) for each in progress]
 
