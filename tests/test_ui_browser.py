@@ -7,9 +7,9 @@ import pytest
 from pages import needs_browser, opened
 from PIL import Image, ImageDraw
 
-from sweeps.lanes import Outcome, Progress, Trial, TrialResult
 from sweeps.tracking import Description, Tracker
-from sweeps.ui import ui_server
+from sweeps.tracking.ui import ui_server
+from sweeps.workload.protocol import Outcome, Progress, Trial, TrialResult
 
 pytestmark = [pytest.mark.browser, needs_browser]
 

@@ -8,17 +8,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-__all__ = [
-    "SECTIONS",
-    "DataSettings",
-    "EvaluationSettings",
-    "ExecutionSettings",
-    "ModelSettings",
-    "Settings",
-    "TrainSettings",
-]
-
-
 Count = Annotated[int, Field(ge=1)]
 Margin = Annotated[int, Field(ge=0)]
 
@@ -89,7 +78,7 @@ class ModelSettings(_Section):
     network: Annotated[
         str,
         Field(
-            description="Encoder and decoder, from vaeexp/networks/; or one of your own by import path, `package.module:Class`."
+            description="Encoder and decoder, from vaeexp/models/networks/; or one of your own by import path, `package.module:Class`."
         ),
     ] = "mlp"
     hidden: Annotated[
@@ -124,14 +113,14 @@ class ModelSettings(_Section):
             description="Width of a fully connected layer between `conv`'s blocks and the latent space; no such layer when empty."
         ),
     ] = None
-    activation: Annotated[str, Field(description="Non-linearity between layers, from vaeexp/networks/network.py.")] = (
-        "leaky_relu"
-    )
+    activation: Annotated[
+        str, Field(description="Non-linearity between layers, from vaeexp/models/networks/mlp.py.")
+    ] = "leaky_relu"
     latent_size: Annotated[int, Field(ge=1, le=4096, description="Dimensions of the latent space.")] = 20
-    posterior: Annotated[str, Field(description="Approximate posterior q(z|x), from vaeexp/posteriors.py.")] = (
+    posterior: Annotated[str, Field(description="Approximate posterior q(z|x), from vaeexp/models/posteriors.py.")] = (
         "gaussian"
     )
-    prior: Annotated[str, Field(description="Prior p(z), from vaeexp/priors.py.")] = "normal"
+    prior: Annotated[str, Field(description="Prior p(z), from vaeexp/models/priors.py.")] = "normal"
     components: Annotated[
         int,
         Field(
@@ -143,7 +132,7 @@ class ModelSettings(_Section):
     likelihood: Annotated[
         str,
         Field(
-            description="Likelihood p(x|z), from vaeexp/likelihoods; all but bernoulli describe grey levels (`binarisation: none`)."
+            description="Likelihood p(x|z), from vaeexp/models/likelihoods; all but bernoulli describe grey levels (`binarisation: none`)."
         ),
     ] = "bernoulli"
     sigma: Annotated[

@@ -7,24 +7,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import UserError
-from sweeps.files import shown_path
-from vaeexp.paths import shipped_studies
+from sweeps.study.yaml_file import shown_path
+from vaeexp.cache import shipped_studies
 from vaeexp.settings import SECTIONS, DataSettings, EvaluationSettings, Settings
 
 if TYPE_CHECKING:
-    from sweeps.studyfile import Study
+    from sweeps.study.study_file import Study
 
-__all__ = [
-    "PROTOCOL_FIELDS",
-    "binarisations",
-    "check_settings",
-    "largest",
-    "maxima_of",
-    "open_study_file",
-    "recorded_parts",
-    "settings_of",
-    "uses_average",
-]
 
 PROTOCOL_FIELDS = frozenset({*DataSettings.model_fields, *EvaluationSettings.model_fields, "likelihood", "posterior"})
 """Settings that numbers must share to stand in one ranking."""
@@ -44,7 +33,7 @@ def open_study_file(
     Raises:
         UserError: anything in it is wrong.
     """
-    from sweeps.studyfile import load_study
+    from sweeps.study.study_file import load_study
 
     check = partial(check_settings, image_shape=image_shape)
     study = load_study(
@@ -61,9 +50,9 @@ def open_study_file(
 
 def check_settings(sections: dict[str, dict[str, Any]], image_shape: tuple[int, int, int] | None = None) -> None:
     """Raise ValueError where a setting names a part that does not exist, or parts that do not fit each other or the data."""
-    from vaeexp.likelihoods import check_targets
-    from vaeexp.posteriors import POSTERIORS
-    from vaeexp.vae import check_model
+    from vaeexp.models.likelihoods import check_targets
+    from vaeexp.models.posteriors import POSTERIORS
+    from vaeexp.models.vae import check_model
 
     check_model(SimpleNamespace(**sections["model"]), image_shape)
     check_targets(sections["model"]["likelihood"], sections["data"]["binarisation"])
@@ -86,8 +75,8 @@ def _check_references(study: "Study") -> None:
 def recorded_parts(spec: Mapping[str, Any]) -> SimpleNamespace:
     """`fixed`, `space` and `references` of a study from its record (`Study.spec`): what `settings_of`, `maxima_of` and
     `uses_average` look at. Settings that an older version did not have yet stand at their defaults."""
-    from sweeps.references import Reference
-    from sweeps.space import Space
+    from sweeps.study.baselines import Reference
+    from sweeps.study.space import Space
 
     return SimpleNamespace(
         fixed={section: model(**(spec.get(section) or {})) for section, model in SECTIONS.items()},

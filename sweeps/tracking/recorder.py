@@ -12,13 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sweeps.outbox import Refused
-from sweeps.tracking.files import log_files
-from sweeps.tracking.models import register
-from sweeps.tracking.pictures import log_picture
-from sweeps.tracking.store import QUIET, STUDY_TAG, artifact_location, connections, opening, prepare
-
-__all__ = ["Recorder"]
+from sweeps.tracking.artifacts import log_files, log_picture
+from sweeps.tracking.mlflow_store import QUIET, STUDY_TAG, artifact_location, connections, opening, prepare
+from sweeps.tracking.model_registry import register
+from sweeps.tracking.outbox import Refused
 
 Event = dict[str, Any]
 

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sweeps.lanes import Images, Outcome, Progress, Trial, TrialResult
-from sweeps.observer import Snapshot
-from sweeps.outbox import Outbox, Writer
+from sweeps.engine.events import Snapshot
 from sweeps.tracking.delivery import Delivery
-from sweeps.tracking.store import shown, tracking_uri
-
-__all__ = ["Description", "Pending", "Tracker"]
+from sweeps.tracking.mlflow_store import shown, tracking_uri
+from sweeps.tracking.outbox import Outbox, Writer
+from sweeps.workload.protocol import Images, Outcome, Progress, Trial, TrialResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +31,7 @@ class Pending:
 
 
 class Tracker:
-    """An observer (`sweeps.observer.Observer`) that records a study in MLflow, through an outbox in `runs/outbox`.
+    """An observer (`sweeps.engine.events.Observer`) that records a study in MLflow, through an outbox in `runs/outbox`.
 
     Constructing it takes a millisecond: MLflow is imported by the process that delivers. `uri` None is the SQLite store in
     `runs`. UserError when the folder cannot be written or another process is recording the same study.

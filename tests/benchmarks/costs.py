@@ -75,15 +75,15 @@ def one_sweep(overrides: list[str], *, tracked: bool) -> dict[str, float]:
     """Run it here, with clocks around its parts; seconds of each."""
     from rich.console import Console
 
-    import sweeps.driver
+    import sweeps.engine.search
     import sweeps.tracking
-    import sweeps.workers
-    from vaeexp.job import SweepOptions
-    from vaeexp.sweep import run_sweep
+    import sweeps.workload.worker_pool
+    from vaeexp.sweep.job import SweepOptions
+    from vaeexp.sweep.run import run_sweep
 
-    sweeps.workers.WorkerLanes = clocked(sweeps.workers.WorkerLanes, LANES, "lanes")
+    sweeps.workload.worker_pool.WorkerLanes = clocked(sweeps.workload.worker_pool.WorkerLanes, LANES, "lanes")
     sweeps.tracking.Tracker = clocked(sweeps.tracking.Tracker, TRACKER, "tracker") if tracked else NoTracker
-    sweeps.driver.search = timed(sweeps.driver.search, "search")
+    sweeps.engine.search.search = timed(sweeps.engine.search.search, "search")
     root = os.environ.get("VAEEXP_DATA")
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:

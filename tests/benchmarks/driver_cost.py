@@ -17,15 +17,15 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from table import describe_machine, in_words, markdown, write_json
 
-from sweeps.driver import search
-from sweeps.lanes import Progress
-from sweeps.pruners import PRUNERS
-from sweeps.samplers import SAMPLERS
-from sweeps.space import Parameter, Space
-from sweeps.storage import open_storage, open_study
-from sweeps.studyfile import Budget, Study
-from sweeps.testing import ToyLanes
+from sweeps.engine.search import search
+from sweeps.storage.database import open_storage, open_study
+from sweeps.study.pruners import PRUNERS
+from sweeps.study.samplers import SAMPLERS
+from sweeps.study.space import Parameter, Space
+from sweeps.study.study_file import Budget, Study
 from sweeps.tracking import Description, Tracker
+from sweeps.workload.protocol import Progress
+from sweeps.workload.testing import ToyLanes
 
 
 class WaitingLanes(ToyLanes):

@@ -25,16 +25,16 @@ from contenders.ours import settings_of
 from table import describe_machine, in_words, markdown, usable_cores, write_json
 from torch import nn
 
-from sweeps.lanes import Trial
-from vaeexp.evaluation import nll, weights
+from sweeps.workload.protocol import Trial
+from vaeexp.evaluation import nll
+from vaeexp.evaluation import nll as weights
 from vaeexp.evaluation.nll import image_rows, importance_weighted_nll
+from vaeexp.models.vae import VAE, build_vae
 from vaeexp.training.batches import Source, validation_noise
-from vaeexp.training.group import open_group
+from vaeexp.training.device import keep_freed_memory, resolve_precision
+from vaeexp.training.groups.group import open_group
 from vaeexp.training.lane import fresh_state, open_lane
-from vaeexp.training.memory import keep_freed_memory
-from vaeexp.training.precision import resolve_precision
 from vaeexp.training.validation import _BATCH
-from vaeexp.vae import VAE, build_vae
 
 TEST, VALIDATION = 10_000, 10_000
 

@@ -26,10 +26,10 @@ from contenders.ours import settings_of
 from table import describe_machine, in_words, markdown, write_json
 from torch.profiler import ProfilerActivity, profile
 
-from sweeps.lanes import Trial
+from sweeps.workload.protocol import Trial
 from vaeexp.training.batches import Source, validation_noise
-from vaeexp.training.finisher import copied
-from vaeexp.training.group import Group, open_group
+from vaeexp.training.groups.group import Group, open_group
+from vaeexp.training.groups.lanes import copied
 from vaeexp.training.lane import fresh_state, open_lane
 
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")

@@ -25,7 +25,7 @@ def precisions(device: str) -> tuple[str, ...]:
     """What the device computes in at full speed, the most exact first."""
     import torch
 
-    from vaeexp.training.precision import has_fast_bf16
+    from vaeexp.training.device import has_fast_bf16
 
     if device == "cuda":
         return ("float32", "tf32", "bf16")

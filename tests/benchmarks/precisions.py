@@ -24,12 +24,11 @@ from contenders.digits import describe, resident
 from contenders.ours import settings_of
 from table import describe_machine, in_words, markdown, usable_cores, write_json
 
-from sweeps.lanes import Trial
+from sweeps.workload.protocol import Trial
 from vaeexp.training.batches import Source, validation_noise
-from vaeexp.training.group import open_group
+from vaeexp.training.device import has_fast_bf16, keep_freed_memory
+from vaeexp.training.groups.group import open_group
 from vaeexp.training.lane import fresh_state, open_lane
-from vaeexp.training.memory import keep_freed_memory
-from vaeexp.training.precision import has_fast_bf16
 
 RATES, OPTIMIZERS, VALIDATION = (3e-4, 1e-3, 3e-3), ("adam", "adamax"), 10_000
 COLOURS = {"float32": "#0072B2", "float32, compiled": "#56B4E9", "bf16": "#E69F00", "bf16, compiled": "#D55E00"}

@@ -23,9 +23,9 @@ from table import usable_cores
 from values import append_value
 
 from vaeexp.data import open_dataset
+from vaeexp.runs.worker import open_source
 from vaeexp.settings import DataSettings
 from vaeexp.training.batches import Source
-from vaeexp.worker import open_source
 
 WARM_UP_EPOCHS = 2
 STARTUP_TRIALS = 8

@@ -26,7 +26,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import TrialState
 
-from sweeps.storage import replica_study
+from sweeps.storage.database import replica_study
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "vaeexp"))
 from synthetic_study import study_attributes

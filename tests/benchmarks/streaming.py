@@ -15,13 +15,13 @@ from pathlib import Path
 
 import torch
 
-from sweeps.lanes import Trial
+from sweeps.workload.protocol import Trial
 from vaeexp.data import open_dataset
+from vaeexp.runs.worker import open_source
 from vaeexp.settings import DataSettings, ModelSettings, Settings, TrainSettings
 from vaeexp.training.batches import epoch_chunks, validation_noise
+from vaeexp.training.groups.sequential import LoopGroup
 from vaeexp.training.lane import fresh_state, open_lane
-from vaeexp.training.loop import LoopGroup
-from vaeexp.worker import open_source
 
 SETTINGS = Settings(
     data=DataSettings(dataset="folder", binarisation="none", image_size=32),

@@ -54,7 +54,7 @@ def describe_machine(device: str) -> dict[str, Any]:
     import torch
 
     try:
-        from vaeexp.record import describe_hardware
+        from vaeexp.runs.provenance import describe_hardware
     except ImportError:
         found = {"processor": platform.processor() or platform.machine(), "cores": usable_cores()}
     else:

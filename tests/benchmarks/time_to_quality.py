@@ -17,17 +17,16 @@ from pathlib import Path
 
 import torch
 
-from sweeps.lanes import Trial
+from sweeps.workload.protocol import Trial
 from vaeexp.data import open_dataset
-from vaeexp.evaluation.targets import targets
-from vaeexp.record import usable_cores
+from vaeexp.data.targets import targets
+from vaeexp.runs.provenance import usable_cores
+from vaeexp.runs.worker import open_source
 from vaeexp.settings import DataSettings, ModelSettings, Settings, TrainSettings
 from vaeexp.training.batches import validation_noise
+from vaeexp.training.device import keep_freed_memory, resolve_precision
+from vaeexp.training.groups.sequential import LoopGroup
 from vaeexp.training.lane import fresh_state, open_lane
-from vaeexp.training.loop import LoopGroup
-from vaeexp.training.memory import keep_freed_memory
-from vaeexp.training.precision import resolve_precision
-from vaeexp.worker import open_source
 
 CPU = torch.device("cpu")
 DATA = DataSettings(dataset="mnist", binarisation="dynamic")

@@ -5,7 +5,7 @@ import signal
 import pytest
 from synthetic_study import make_results, write_pictures
 
-from vaeexp.report import document
+from vaeexp.report import chapters
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +33,9 @@ def tiny_study(tmp_path_factory):
 @pytest.fixture
 def compose(monkeypatch):
     """The report's text, with no figure drawn."""
-    monkeypatch.setattr(document, "FIGURES", {})
-    monkeypatch.setattr(document, "CHAPTERS", {})
-    return lambda results: document.compose(results)[0]
+    monkeypatch.setattr(chapters, "FIGURES", {})
+    monkeypatch.setattr(chapters, "CHAPTERS", {})
+    return lambda results: chapters.compose(results)[0]
 
 
 @pytest.fixture

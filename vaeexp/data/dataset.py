@@ -1,4 +1,4 @@
-"""A data set opened for training: three splits as memory maps, and what a record has to say about them."""
+"""A data set opened for training: three splits as memory maps, what a record says of them, and the plan in lines for people."""
 
 import hashlib
 from collections.abc import Callable
@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sweeps.errors import UserError, did_you_mean
-from vaeexp.data.decode import check_unreadable, height_width
-from vaeexp.data.definitions import DATASETS, SUBSET_VALIDATION, Definition, check_grey
-from vaeexp.data.layouts import LAYOUTS
+from vaeexp.data.datasets import DATASETS, SUBSET_VALIDATION, Definition, check_grey
+from vaeexp.data.formats.decode import check_unreadable, height_width
+from vaeexp.data.formats.layouts import LAYOUTS
+from vaeexp.data.locate import Source, find_source
 from vaeexp.data.prepare import UNREADABLE, Prepared, prepare
-from vaeexp.data.sources import Source, find_source
 
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
-
-__all__ = ["Dataset", "Split", "check_data", "open_dataset"]
 
 
 @dataclass(frozen=True)
@@ -207,3 +205,26 @@ def _title(settings: "DataSettings", source: Source, prepared: Prepared) -> str:
     if (prepared.training, prepared.test) != definition.counts:
         return f"{definition.title}{resized}, {count:,} images (not the official files)"
     return f"{definition.title}{resized}"
+
+
+_BINARISATION = {
+    "static": "each pixel drawn once, black or white",
+    "dynamic": "each pixel drawn anew in every epoch, black or white",
+    "none": "values in [0, 1]",
+}
+
+
+def describe_plan(dataset: Dataset) -> list[str]:
+    """Files, size, channels, classes, split and memory of a data set, one line each. No image is read."""
+    train, validation, test = dataset.sizes
+    channels, height, width = dataset.image_shape
+    lines = list(dataset.notes) or [f"Images: {height} × {width} pixels, channels: {channels}"]
+    if dataset.classes and not dataset.notes:
+        lines.append(f"Classes: {len(dataset.classes)}")
+    lines.append(
+        f"Sizes: {train:,} images to train on, {validation:,} to validate, {test:,} to test; split seed {dataset.split_seed}"
+    )
+    lines.append(f"Targets: {_BINARISATION[dataset.binarisation]}")
+    megabytes = train * channels * height * width / 2**20
+    lines.append(f"Memory: {megabytes:,.1f} MiB of images to train on, as bytes")
+    return lines

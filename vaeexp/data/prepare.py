@@ -16,12 +16,10 @@ from typing import Any
 import numpy as np
 
 from sweeps.errors import UserError
-from vaeexp.data.cache import build_once, cache_folder
-from vaeexp.data.definitions import RawImages, blocks
-from vaeexp.data.draws import Purpose, binarise, permutation
-from vaeexp.data.sources import Source
-
-__all__ = ["ARRAYS", "UNREADABLE", "Prepared", "prepare"]
+from vaeexp.cache import build_once, cache_folder
+from vaeexp.data.datasets import RawImages, blocks
+from vaeexp.data.locate import Source
+from vaeexp.data.random_draws import Purpose, binarise, permutation
 
 ARRAYS = ("training_images", "training_labels", "training_order", "test_images", "test_labels")
 UNREADABLE = "unreadable.txt"

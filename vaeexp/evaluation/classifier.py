@@ -18,13 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaeexp.data.cache import build_once, cache_folder
-from vaeexp.evaluation.targets import TARGETS, draw_thresholds, targets
+from vaeexp.cache import build_once, cache_folder
+from vaeexp.data.targets import TARGETS, draw_thresholds, targets
 
 if TYPE_CHECKING:
     from vaeexp.data import Dataset
 
-__all__ = ["Classifier", "ImageClassifier", "open_classifier", "train_classifier"]
 
 _RECIPE = 1
 """Raised whenever the same images would give another classifier."""

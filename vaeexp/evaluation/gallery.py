@@ -14,25 +14,11 @@ from torch import Tensor
 
 from vaeexp.evaluation.generation import grids, to_uint8, write_png
 from vaeexp.evaluation.nll import image_rows
-from vaeexp.priors import StandardNormal
+from vaeexp.models.priors import StandardNormal
 
 if TYPE_CHECKING:
-    from vaeexp.vae import VAE
+    from vaeexp.models.vae import VAE
 
-__all__ = [
-    "REACH",
-    "SIDE",
-    "codes_of",
-    "decoded",
-    "embedding",
-    "gallery",
-    "interpolations",
-    "latent_arrays",
-    "manifold",
-    "pairs",
-    "traversals",
-    "write_grids",
-]
 
 _IMAGES = 2000
 """Test images whose codes are looked at."""

@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaeexp.priors import GaussianMixture
+from vaeexp.models.priors import GaussianMixture
 
 if TYPE_CHECKING:
-    from vaeexp.vae import VAE
+    from vaeexp.models.vae import VAE
 
-__all__ = ["grid", "grids", "pictures", "to_uint8", "write_png"]
 
 _ORIGINALS = 8
 _SAMPLES = 16

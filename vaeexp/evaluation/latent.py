@@ -6,11 +6,9 @@ Shapes: N images, L latent dimensions, K components.
 import torch
 from torch import Tensor
 
-from vaeexp.posteriors import LOG_2PI
-from vaeexp.priors import GaussianMixture, StandardNormal
-from vaeexp.vae import VAE
-
-__all__ = ["component_classes", "component_weights", "rate_per_dimension"]
+from vaeexp.models.posteriors import LOG_2PI
+from vaeexp.models.priors import GaussianMixture, StandardNormal
+from vaeexp.models.vae import VAE
 
 _BATCH = 500
 _SAMPLES = 8

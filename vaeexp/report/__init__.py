@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from sweeps.results import Results
-from vaeexp.figures.frames import at_best_epoch
-from vaeexp.report.document import compose
+from sweeps.results.rankings import Results
+from vaeexp.report.chapters import compose
 from vaeexp.report.folder import png, write_folder
 from vaeexp.report.summary import summary_json
+from vaeexp.results.frames import at_best_epoch
 
 __all__ = ["located", "trials_csv", "write_report"]
 

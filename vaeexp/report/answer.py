@@ -1,16 +1,190 @@
-"""The answer in words: a few plain sentences made from numbers, right in every case from no trial to a settled question."""
+"""The answer in words: warnings first, then plain sentences made from numbers, from no trial to a settled question."""
+
+import math
 
 import pandas as pd
 
-from sweeps.results import Results, ranked
-from vaeexp.figures.frames import best_number, column, confirm_runs, number, params, setting_text
-from vaeexp.report.evidence import compared, cost, mattered, pruning
-from vaeexp.report.margins import margin_words
+from sweeps.results.rankings import Results, pruned_epochs_saved, ranked
+from vaeexp.plots.pairs import Comparison, comparisons
+from vaeexp.plots.parameters import LEAST_TRIALS, importance_intervals
 from vaeexp.report.markdown import escape, plural
-from vaeexp.report.protocols import by_searched_protocol
-from vaeexp.report.words import finite, interval_text, test_interval
+from vaeexp.report.words import duration, finite, interval_text, listed, percent, reach_text, test_interval
+from vaeexp.results.frames import (
+    best_number,
+    column,
+    confirm_runs,
+    fixed,
+    for_reference_alone,
+    label,
+    number,
+    params,
+    recorded,
+    search_trials,
+    setting_text,
+    space,
+    value_text,
+)
+from vaeexp.results.margins import margin_words
+from vaeexp.results.protocols import by_searched_protocol, searched_protocol
 
-__all__ = ["answer"]
+
+def notices(results: Results) -> list[str]:
+    """Bold sentences, the gravest first; empty for a finished study on a whole data set."""
+    data = recorded(results, "data")
+    lines = []
+    if data.get("subset"):
+        lines.append(
+            f"**Every figure here is of {escape(data.get('title', 'a subset of the data'))}: a small part of the data set. "
+            "None of them can be compared with published figures for the whole of it.**"
+        )
+    if not results.study.get("finished"):
+        lines.append(f"**Interim report: {_what_is_missing(results)}**")
+    if fixed(results, "binarisation") == "none" and fixed(results, "likelihood") == "bernoulli":
+        lines.append(
+            "**The targets are grey levels under a Bernoulli likelihood, which is no density there: its −ELBO ranks these "
+            "trials among themselves and means nothing in absolute terms.**"
+        )
+    if fixed(results, "posterior") == "deterministic":
+        lines.append(
+            "**The code is deterministic, without rate and ELBO: what is called −ELBO here is the distortion alone.**"
+        )
+    mixed = searched_protocol(results)
+    if mixed:
+        lines.append(
+            f"**The study searches {listed([escape(label(name)) for name in mixed])}, which changes what is measured: values "
+            "across it cannot be compared.**"
+        )
+    return lines
+
+
+def _what_is_missing(results: Results) -> str:
+    if results.study.get("stopped"):
+        return "the search is over, its confirmation is not; figures will change."
+    planned = (results.study.get("budget") or {}).get("trials")
+    ended = int((~results.trials["replica"] & results.trials["state"].isin(["complete", "pruned", "failed"])).sum())
+    return f"{plural(ended, 'trial')}{f' of {planned:,}' if planned else ''} {'has' if ended == 1 else 'have'} ended; figures will change."
+
+
+LITTLE = 0.05
+"""Share of the importance below which a parameter did not set the best trials apart."""
+
+
+def compared(results: Results) -> list[str]:
+    """Which value of the compared parameter is better, and how sure; empty where the study compares nothing."""
+    asked = (results.study.get("spec") or {}).get("compare")
+    if not asked or asked["parameter"] in searched_protocol(results) or ranked(results).empty:
+        return []
+    found = [comparison for comparison in comparisons(results) if len(comparison.pairs)]
+    name = escape(label(asked["parameter"]))
+    if not found:
+        return [f"Which {name} is better is open: no matched pair of runs is complete."]
+    if len(found) == 1:
+        return [_one_comparison(found[0])]
+    settled = [comparison for comparison in found if comparison.settled]
+    if not settled:
+        return [f"In matched pairs, no two values of {name} can be told apart."]
+    parts = [_better_than(comparison) for comparison in settled]
+    rest = f"; other values of {name} cannot be told apart" if len(settled) < len(found) else ""
+    return [f"In matched pairs, {listed(parts)}{rest}."]
+
+
+def _one_comparison(comparison: Comparison) -> str:
+    first, second = escape(value_text(comparison.first)), escape(value_text(comparison.second))
+    name, interval = escape(label(comparison.parameter)), comparison.interval
+    difference = f"{second} − {first} is {number(interval.mean)} nats per image of validation −ELBO"
+    if not math.isfinite(interval.low):
+        return f"Which {name} is better, {first} or {second}, remains open: in the one matched pair of runs {difference}, and one pair gives no interval."
+    span = f"95 % interval {reach_text(interval)}"
+    if not comparison.settled:
+        return f"Which {name} is better, {first} or {second}, remains open: {_basis(comparison)} cannot separate them; {difference} ({span})."
+    better, worse = (first, second) if interval.mean > 0 else (second, first)
+    return f"As {name}, {better} is better than {worse}: in {_basis(comparison)} {difference} ({span})."
+
+
+def _basis(comparison: Comparison) -> str:
+    """`8 matched pairs of runs over 4 configurations`, `3 seeds of one configuration`."""
+    count = len(comparison.pairs)
+    if comparison.configurations == 1:
+        return f"{plural(count, 'seed')} of one configuration"
+    return f"{plural(count, 'matched pair')} of runs over {plural(comparison.configurations, 'configuration')}"
+
+
+def _better_than(comparison: Comparison) -> str:
+    first, second = escape(value_text(comparison.first)), escape(value_text(comparison.second))
+    winner, loser = (first, second) if comparison.interval.mean > 0 else (second, first)
+    return f"{winner} is better than {loser} by {number(abs(comparison.interval.mean))} nats per image"
+
+
+def mattered(results: Results) -> list[str]:
+    """Which parameters mattered and which did not show; with few trials that this cannot be said."""
+    many = len(ranked(results))
+    if 0 < many < LEAST_TRIALS and len(space(results)) > 1:
+        return [
+            f"Which parameters mattered cannot be said from {plural(many, 'complete trial')}; it takes {LEAST_TRIALS}."
+        ]
+    table = importance_intervals(results)
+    if len(table) < 2:
+        return []
+    shares = table["share"].to_dict()
+    (top, share), *others = shares.items()
+    words = f"What mattered most among the {many:,} complete trials was {escape(label(top))} ({percent(share)} of the importance)"
+    then = [f"{escape(label(name))} ({percent(other)})" for name, other in others if other >= LITTLE]
+    little = [escape(label(name)) for name, other in others if other < LITTLE]
+    words += f", then {listed(then)}" if then else ""
+    each = " each" if len(little) > 1 else ""
+    # A sampler that settled a parameter early leaves too few of its other values to tell.
+    early = f"which may be because the search settled {'them' if each else 'it'} early"
+    words += f"; {listed(little)} did not set the best apart (under {percent(LITTLE)}{each}), {early}" if little else ""
+    same = [escape(label(name)) for name in space(results) if name not in shares]
+    words += f". {' and '.join(same)} had one value in all of them" if same else ""
+    if table["low"].iloc[0] <= table["high"].iloc[1]:
+        words += ". The order at the top is not settled: the 95 % intervals of the first two overlap"
+    return [f"{words}."]
+
+
+def epochs_saved(results: Results) -> int:
+    """Trial-epochs that pruned trials of the search did not train."""
+    epochs = fixed(results, "epochs")
+    if "epochs" not in space(results):
+        return pruned_epochs_saved(results, int(epochs)) if epochs else 0
+    trials = search_trials(results)
+    pruned = trials[trials["state"] == "pruned"]
+    return int((pruned["params.epochs"].astype(float) - pruned["epochs"]).clip(lower=0).sum())
+
+
+def pruning(results: Results) -> list[str]:
+    """How many trials were given up early, and what that saved; empty before a trial has ended."""
+    trials = search_trials(results)
+    pruned = int((trials["state"] == "pruned").sum())
+    ended = int(trials["state"].isin(["complete", "pruned", "failed"]).sum())
+    if not ended:
+        return []
+    if not pruned:
+        return ["No trial was pruned."]
+    words = f"Pruning ended {pruned:,} of {plural(ended, 'trial')} early"
+    saved, spent = epochs_saved(results), int(trials["epochs"].sum())
+    if not saved:
+        return [f"{words}."]
+    upto = "up to " if fixed(results, "patience") else ""
+    return [
+        f"{words} and saved {upto}{plural(saved, 'trial-epoch')}, {percent(saved / (saved + spent))} of what the search would "
+        "have taken without it."
+    ]
+
+
+def cost(results: Results) -> list[str]:
+    """Wall time and trial-epochs of the search and of what followed it; empty before the first epoch."""
+    trials = results.trials
+    search, more = trials[~trials["replica"]], trials[trials["replica"] & ~for_reference_alone(trials)]
+    if not search["epochs"].sum():
+        return []
+    elapsed = results.study.get("elapsed")
+    wall = f"{duration(elapsed)} of wall time and " if elapsed else ""
+    words = f"The search took {wall}{plural(int(search['epochs'].sum()), 'trial-epoch')}"
+    if len(more):
+        runs = plural(len(more), "run")
+        words += f"; {runs} to confirm and compare took {plural(int(more['epochs'].sum()), 'trial-epoch')} more"
+    return [words + "."]
 
 
 def answer(results: Results) -> str:

@@ -8,11 +8,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from sweeps.errors import UserError
-from vaeexp.figures import save
+from vaeexp.plots import save
 from vaeexp.report.html import page
 from vaeexp.report.markdown import references
-
-__all__ = ["PAGE", "README", "png", "write_folder"]
 
 README = "README.md"
 PAGE = "report.html"

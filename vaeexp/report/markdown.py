@@ -3,8 +3,6 @@
 import re
 from collections.abc import Iterable, Sequence
 
-__all__ = ["code", "escape", "fenced", "heading", "picture", "plural", "references", "table"]
-
 _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 """What begins emphasis, code, a link, a cell, strike-through or a formula anywhere; underscores inside a word do not."""
 _LINE_START = re.compile(r"^([-+#=:]|\d+(?=[.)](?:\s|$)))")

@@ -1,16 +1,163 @@
-"""How the figures came about and how to get them again: protocol, data, versions, seeds, machine, commands, study file."""
+"""How the figures came about and how to get them again: scale of β, protocol, data, versions, seeds, machine, commands."""
 
+import shlex
 from collections.abc import Collection, Mapping
+from decimal import Decimal
 from typing import Any
 
-from sweeps.results import Results
-from vaeexp.figures.frames import space, value_text
+from sweeps.results.rankings import Results, best_run
+from vaeexp.report.baselines import sub_pixels
 from vaeexp.report.markdown import code, escape, fenced, heading, table
-from vaeexp.report.reproduce import code_words, commands, seeds
-from vaeexp.report.scale import beta_scale
 from vaeexp.report.words import listed
+from vaeexp.results.frames import best_number, confirm_runs, fixed, params, recorded, references, space, value_text
 
-__all__ = ["numbers_explained", "provenance"]
+
+def beta_scale(results: Results) -> str:
+    """Sentences with the numbers of this study's images and likelihood.
+
+    The loss is Σ_d −log p(x_d|z) + β·KL, in nats per image. Divided by a factor it has the same minimum: by D it is a
+    mean over sub-pixels with the weight β/D; for a Gaussian of σ, Σ (x − μ)²/2σ² + β·KL is D/2σ² times
+    MSE + (2σ²β/D)·KL; for a Laplace of scale b, Σ |x − μ|/b + β·KL is D/b times MAE + (bβ/D)·KL.
+    """
+    shape = recorded(results, "data").get("image_shape")
+    size = sub_pixels(results)
+    words = "**β** weighs the rate in nats per image against the distortion summed over all "
+    if not size:
+        return (
+            f"{words}D = H·W·C sub-pixels; in a loss that averages over sub-pixels the same model has the weight β/D."
+        )
+    channels, height, width = shape
+    best = _best_beta(results)
+    words += (
+        f"D = {height} × {width} × {channels} = {size:,} sub-pixels of an image. In a loss that averages −log p(x|z) over "
+        f"sub-pixels the same model has the weight β/D: β = 1 here is {_short(1 / size)} there"
+    )
+    words += f", and the β = {value_text(best)} of the best setting is {_short(best / size)}." if best else "."
+    return " ".join([words, *(_of_errors(name, scale, size, best) for name, scale in _scales(results))])
+
+
+def _of_errors(likelihood: str, scale: float, size: int, best: float | None) -> str:
+    """In the terms of those who minimise squared or absolute errors."""
+    if likelihood == "gaussian":
+        factor = 2 * scale**2 / size
+        name, formula, symbol = "mean squared error per sub-pixel", "2σ²β/D", f"σ² = {value_text(scale**2)}"
+    else:
+        factor = scale / size
+        name, formula, symbol = "mean absolute error per sub-pixel", "bβ/D", f"b = {value_text(scale)}"
+    also = f", and β = {value_text(best)} is {_short(factor * best)}" if best else ""
+    return f"With {symbol}, β = 1 here is {_short(factor)} in a loss of {name} + β·KL ({formula}){also}."
+
+
+def _scales(results: Results) -> list[tuple[str, float]]:
+    """(gaussian or laplace, its scale) of all that the study trains with a known, fixed scale, each once."""
+    given = [{}, *((row.get("settings") or {}) for row in references(results).values())]
+    searched = space(results)
+    found = []
+    for settings in given:
+        values: dict[str, Any] = {
+            name: settings.get(name, fixed(results, name)) for name in ("likelihood", "sigma", "laplace_scale")
+        }
+        names = [values["likelihood"], *(searched.get("likelihood") or {}).get("values", [])]
+        for likelihood, scale in (("gaussian", "sigma"), ("laplace", "laplace_scale")):
+            if likelihood in names and scale not in searched and values[scale] is not None:
+                found.append((likelihood, float(values[scale])))
+    return list(dict.fromkeys(found))
+
+
+def _best_beta(results: Results) -> float | None:
+    """β of the best setting, where β was searched; None for 1 and 0, of which nothing more is to be said."""
+    best = best_number(results)
+    if best is None or "beta" not in space(results):
+        return None
+    trials = results.trials
+    row = trials[~trials["replica"] & (trials["number"] == best)].iloc[0]
+    beta = params(results, row).get("beta")
+    return float(beta) if beta and float(beta) != 1 else None
+
+
+def _short(value: float) -> str:
+    """Three significant digits, never with an exponent."""
+    return format(Decimal(f"{value:.3g}"), ",f")
+
+
+def commands(results: Results) -> list[str]:
+    """The study's command as it was recorded, and those that make its report and its best trial again."""
+    command = (results.study.get("record") or {}).get("command")
+    ran = " ".join(str(command).split()) if command else f"vaeexp sweep --study {shlex.quote(results.name)}"
+    name = shlex.quote(results.name)
+    lines = [
+        (ran, "goes on where the study stopped; starts it where there is none"),
+        (f"vaeexp report --study {name}", "writes this report again"),
+    ]
+    best, run = best_number(results), best_run(results)
+    if best is not None:
+        lines.append((f"vaeexp reproduce --study {name} --trial {best}", "trains the best trial of the search again"))
+    if run is not None and run["replica"]:
+        what = "and its best run with a fresh seed, whose weights are the study's model"
+        lines.append((f"vaeexp reproduce --study {name} --trial {run['name']}", what))
+    width = max(len(command) for command, _ in lines)
+    blocks = [
+        heading("Commands", 3),
+        fenced("\n".join(f"{command:<{width}}   # {words}" for command, words in lines), "sh"),
+    ]
+    if not command:
+        return [*blocks, "The command that ran the study was not recorded; the first line is the plain one."]
+    places = [option for option in ("--runs", "--storage") if f"{option} " in f"{ran} " or f"{option}=" in ran]
+    words = "The first line is the command of the last call that trained anything, as it was recorded."
+    if places:
+        words += f" The others need the same {listed([code(option) for option in places])}."
+    if "--set" in ran:
+        words += f" What {code('--set')} changes stands in the tables below, and not in the study file."
+    return [*blocks, words]
+
+
+def code_words(results: Results) -> str:
+    """Commit and state of the code that ran, in a sentence."""
+    git = recorded(results, "git")
+    if not git.get("commit"):
+        return "No commit is recorded: the code did not run from a git checkout."
+    if git.get("dirty"):
+        return (
+            f"Commit {code(git['commit'])} **with uncommitted changes on top**: the commit alone is not the code that gave "
+            "these numbers."
+        )
+    clean = (
+        ", without uncommitted changes" if "dirty" in git else "; whether it had uncommitted changes is not recorded"
+    )
+    return f"Commit {code(git['commit'])}{clean}."
+
+
+def seeds(results: Results) -> list[str]:
+    """Where the randomness of each part comes from, as a table; empty where no seed is recorded."""
+    seed = (results.study.get("spec") or {}).get("seed", results.study.get("seed"))
+    if seed is None:
+        return []
+    split = fixed(results, "split_seed")
+    rows = [("study", f"{seed}: the sampler, all trials, and noise and targets of the evaluation, which trials share")]
+    if split is not None:
+        rows.append(("split", f"{split}: which images train and which validate, and static binarisation"))
+    rule = f"the first 63 bits of the SHA-256 of {code(f'{seed}:trial:N')}, N being the number of the trial"
+    rows.append(("trial of the search", rule + _of_best(results)))
+    fresh = (
+        "from the study's seed, the configuration and a count; a configuration has seeds of its own, none of the search"
+    )
+    rows.append(("fresh seeds", fresh + _of_confirmation(results)))
+    return [heading("Seeds", 3), table(["", ""], rows)]
+
+
+def _of_best(results: Results) -> str:
+    best = best_number(results)
+    trials = results.trials
+    found = trials.loc[~trials["replica"] & (trials["number"] == best), "seed"].dropna()
+    return f"; trial {best}: {found.iloc[0]}" if len(found) else ""
+
+
+def _of_confirmation(results: Results) -> str:
+    runs = confirm_runs(results)
+    own = runs.loc[runs["of"] == best_number(results)].sort_values("replica_seed")["seed"].dropna()
+    return (
+        f"; those of the confirmation of trial {best_number(results)}: {', '.join(map(str, own))}" if len(own) else ""
+    )
 
 
 def provenance(results: Results) -> list[str]:

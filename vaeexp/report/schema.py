@@ -4,22 +4,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-__all__ = [
-    "Best",
-    "Commit",
-    "Cost",
-    "Counts",
-    "Data",
-    "Difference",
-    "Importance",
-    "Mean",
-    "OnTest",
-    "Protocol",
-    "SettingRow",
-    "States",
-    "Summary",
-]
-
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps.results import Results
-from sweeps.statistics import Interval
-from vaeexp.figures.comparison import Comparison, comparisons
-from vaeexp.figures.frames import best_number, column, for_reference_alone, params, recorded, references
-from vaeexp.figures.parameters import importances
-from vaeexp.figures.rows import Row, rows, study_protocol
-from vaeexp.report.evidence import epochs_saved
+from sweeps.results.rankings import Results
+from sweeps.results.statistics import Interval
+from vaeexp.plots.pairs import Comparison, comparisons
+from vaeexp.plots.parameters import importances
+from vaeexp.report.answer import epochs_saved
 from vaeexp.report.schema import (
     Best,
     Commit,
@@ -29,8 +27,8 @@ from vaeexp.report.schema import (
     States,
     Summary,
 )
-
-__all__ = ["schema_json", "summary", "summary_json"]
+from vaeexp.results.frames import best_number, column, for_reference_alone, params, recorded, references
+from vaeexp.results.tested_settings import Row, rows, study_protocol
 
 MEANS = tuple(name for name in OnTest.model_fields if name not in ("images", "importance_samples"))
 

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from sweeps.statistics import Interval, mean_interval
-from vaeexp.figures.frames import column, number
-
-__all__ = ["duration", "finite", "interval_text", "listed", "percent", "reach_text", "test_interval"]
+from sweeps.results.statistics import Interval, mean_interval
+from vaeexp.results.frames import column, number
 
 
 def finite(values: pd.Series) -> np.ndarray:

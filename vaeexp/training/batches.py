@@ -1,4 +1,4 @@
-"""What a lane sees in an epoch: the order of the images, their binarisation, the noise. All a function of (seed, epoch).
+"""What a lane sees in an epoch: the order of the images, their binarisation, the noise. All a function of (seed, epoch, purpose).
 
 Images that do not fit on the device stream from the memory map, a chunk at a time, with the same numbers to the last
 bit: order and noise are drawn on the device either way.
@@ -13,10 +13,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vaeexp.evaluation.targets import TARGETS, draw_thresholds
-from vaeexp.training.seeds import generator
+from sweeps.seeds import seed_of
+from vaeexp.data.targets import TARGETS, draw_thresholds
 
-__all__ = ["CHUNK", "Source", "chunk_batches", "epoch_chunks", "validation_noise"]
+
+def derive_seed(*parts: int | str) -> int:
+    """A 63-bit seed that depends on all parts and on nothing else (SHA-256 of their text)."""
+    return seed_of("/".join(str(part) for part in parts))
+
+
+def generator(device: torch.device, *parts: int | str) -> torch.Generator:
+    """A fresh generator on `device`, seeded with `derive_seed(*parts)`."""
+    return torch.Generator(device=device).manual_seed(derive_seed(*parts))
+
 
 # Batches drawn at once: enough to make the draws cheap, few enough to keep the memory small.
 CHUNK = 16

@@ -10,19 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
+from vaeexp.models.vae import VAE
 from vaeexp.training.lane import Lane, State
-from vaeexp.vae import VAE
-
-__all__ = [
-    "CHECKPOINT",
-    "SETTINGS",
-    "WEIGHTS",
-    "load_checkpoint",
-    "load_model",
-    "save_checkpoint",
-    "save_weights",
-    "write_json",
-]
 
 CHECKPOINT = "checkpoint.safetensors"
 WEIGHTS = "weights.safetensors"

@@ -7,23 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from sweeps.lanes import Failure, Trial
-from vaeexp.training.layout import Layout
-from vaeexp.vae import VAE, build_vae
+from sweeps.workload.protocol import Failure, Trial
+from vaeexp.models.vae import VAE, build_vae
+from vaeexp.training.padded_views import Layout
 
 if TYPE_CHECKING:
     from vaeexp.settings import Settings
 
-__all__ = [
-    "EpochSums",
-    "Lane",
-    "State",
-    "average_decay_at",
-    "fresh_state",
-    "learning_rate_at",
-    "open_lane",
-    "warmup_at",
-]
 
 State = dict[str, Tensor]
 """Flat vectors of one lane at its own size: weights, first and second moment, average (of weights, when the study uses

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import torch
 
-from vaeexp.training.memory import peak_memory_mb
+from vaeexp.training.device import peak_memory_mb
 
 __all__ = ["BATCH", "EPOCH", "Stretch", "Task", "Train", "open_contender", "timed"]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from contenders import EPOCH
 from vaeexp.data import DATASETS
-from vaeexp.data.idx import find, read_idx
+from vaeexp.data.formats.idx import find, read_idx
 
 __all__ = ["describe", "resident", "training_images"]
 

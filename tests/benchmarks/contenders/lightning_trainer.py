@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from contenders import BATCH, Stretch, Task, Train
 from contenders.models import PlainVAE
 from contenders.notebook import Digits
-from vaeexp.training.memory import peak_memory_mb
+from vaeexp.training.device import peak_memory_mb
 
 __all__ = ["open_train"]
 

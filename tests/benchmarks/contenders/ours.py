@@ -1,7 +1,7 @@
 """vaeexp's own lanes, as a sweep trains them. Variants: "loop" (one after the other), "compiled" (the
 same, each step as compiled C++; on CUDA fused lanes, their step compiled), "stacked" (fused).
 
-Only the engine takes part (`vaeexp.vae`, `vaeexp.training`), which needs nothing but torch and numpy: settings are plain
+Only the engine takes part (`vaeexp.models.vae`, `vaeexp.training`), which needs nothing but torch and numpy: settings are plain
 namespaces with the values that vaeexp's settings have by default.
 """
 
@@ -12,11 +12,11 @@ from types import SimpleNamespace
 from contenders import BATCH, EPOCH, Stretch, Task, Train, timed
 from contenders.digits import resident
 from contenders.models import LATENT_SIZES
-from sweeps.lanes import Trial
+from sweeps.workload.protocol import Trial
 from vaeexp.training.batches import Source, validation_noise
-from vaeexp.training.group import open_group
+from vaeexp.training.device import keep_freed_memory
+from vaeexp.training.groups.group import open_group
 from vaeexp.training.lane import fresh_state, open_lane
-from vaeexp.training.memory import keep_freed_memory
 
 __all__ = ["open_train", "settings_of"]
 

@@ -1,0 +1,1 @@
+"""The loop: ask, train an epoch, decide, end; resumes anywhere."""

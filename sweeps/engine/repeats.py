@@ -1,0 +1,188 @@
+"""Which configurations are trained once the search is over: to confirm the best, to compare in pairs, and for reference.
+
+Confirm: the best configurations with fresh seeds, the only runs that look at the test set. Compare: for each value of
+one parameter the best configurations found with it, trained with *every* value of it and otherwise equal, seed for seed,
+so that the difference within a pair is due to the parameter. References: the rows of the study file, with test figures.
+All draw the seeds of a configuration from the same list; what several ask for is trained once.
+"""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from sweeps.results.rankings import Results, ranked
+from sweeps.seeds import seed_of
+from sweeps.study.space import Space
+
+if TYPE_CHECKING:
+    from sweeps.study.study_file import Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replica:
+    """One run of confirm, compare or a reference, or of several of them."""
+
+    of: int | None
+    """Number of the search trial whose configuration it repeats or changes; None for a reference of its own settings."""
+    params: Mapping[str, Any]
+    """Values of all searched parameters that are active, and what a reference sets besides."""
+    seed: int
+    """63 bits; never one that the search has used."""
+    seed_index: int
+    """Place of the seed in the configuration's list, from 0."""
+    roles: tuple[str, ...]
+    """Of `confirm`, `compare` and `reference`, in this order."""
+    pair: str | None
+    """`<of>/<seed index>`, shared by the runs that are compared with each other; None without the role `compare`."""
+    test: bool
+    """Whether the test set is evaluated: for `confirm` and references."""
+    reference: str | None = None
+    """Name of the reference whose run it is."""
+
+
+@dataclass(frozen=True)
+class _Configuration:
+    number: int | None
+    params: dict[str, Any]
+
+
+def plan_replicas(results: Results, study: "Study") -> list[Replica]:
+    """The runs that `study.confirm`, `.compare` and `.references` ask for, in this order, each (configuration, seed) once.
+
+    Bases are the complete trials of the search in order of value, each configuration once. Comparing changes one value
+    of a base; parameters that become inactive by it are dropped. Where a parameter becomes active for which the base has
+    no value (its prior was `normal`, so there are no `components` to try `mixture` with), that run is left out, and with
+    it the pair, unless two others remain. A reference on the best setting is left out while no trial is complete. The plan
+    depends on the results and the study alone.
+    """
+    searched = results.trials[~results.trials["replica"]]
+    seeds = _Seeds(study.seed, searched["seed"].dropna().tolist())
+    bases = _distinct(results, study.space)
+    runs: dict[tuple[str, int], Replica] = {}
+    for run in (*_confirming(bases, study, seeds), *_comparing(bases, study, seeds), *_referring(bases, study, seeds)):
+        key = _text(run.params), run.seed
+        if key in runs:
+            known = runs[key]
+            run = replace(
+                known,
+                roles=known.roles + run.roles,
+                pair=known.pair or run.pair,
+                test=known.test or run.test,
+                reference=known.reference or run.reference,
+            )
+        runs[key] = run
+    return list(runs.values())
+
+
+def _confirming(bases: list[_Configuration], study: "Study", seeds: "_Seeds") -> Iterator[Replica]:
+    if study.confirm is None:
+        return
+    for base in bases[: study.confirm.top]:
+        yield from _tested(base, seeds.of(base.params, study.confirm.seeds), "confirm")
+
+
+def _comparing(bases: list[_Configuration], study: "Study", seeds: "_Seeds") -> Iterator[Replica]:
+    if study.compare is None:
+        return
+    name = study.compare.parameter
+    levels = study.space[name].listed()
+    for level in levels:
+        found_with = [base for base in bases if name in base.params and base.params[name] == level]
+        for base in found_with[: study.compare.top]:
+            variants = [_changed(base.params, name, other, study.space) for other in levels]
+            variants = [params for params in variants if params is not None]
+            if len(variants) < 2:
+                continue
+            for index, seed in enumerate(seeds.of(base.params, study.compare.seeds)):
+                pair = f"{base.number}/{index}"
+                for params in variants:
+                    yield Replica(
+                        of=base.number,
+                        params=params,
+                        seed=seed,
+                        seed_index=index,
+                        roles=("compare",),
+                        pair=pair,
+                        test=False,
+                    )
+
+
+def _referring(bases: list[_Configuration], study: "Study", seeds: "_Seeds") -> Iterator[Replica]:
+    for row in study.references:
+        if row.base == "best" and not bases:
+            continue
+        base = bases[0] if row.base == "best" else _Configuration(None, {})
+        changed = _Configuration(base.number, {**base.params, **row.settings})
+        yield from _tested(changed, seeds.of(changed.params, row.seeds), "reference", row.name)
+
+
+def _tested(
+    configuration: _Configuration, seeds: list[int], role: str, reference: str | None = None
+) -> Iterator[Replica]:
+    """A configuration with each of these seeds, evaluated on test images."""
+    for index, seed in enumerate(seeds):
+        yield Replica(
+            of=configuration.number,
+            params=configuration.params,
+            seed=seed,
+            seed_index=index,
+            roles=(role,),
+            pair=None,
+            test=True,
+            reference=reference,
+        )
+
+
+def _changed(params: Mapping[str, Any], name: str, value: Any, space: Space) -> dict[str, Any] | None:
+    """The configuration with another value of one parameter; None when it lacks a parameter that is active then."""
+    given = {**params, name: value}
+    active = space.active(given)
+    if any(other not in given for other in active):
+        return None
+    return {other: given[other] for other in active}
+
+
+def _distinct(results: Results, space: Space) -> list[_Configuration]:
+    """Configurations of the complete trials, the best first; of equal ones the best."""
+    found: dict[str, _Configuration] = {}
+    for row in ranked(results).to_dict("records"):
+        params = _params(row, space)
+        found.setdefault(_text(params), _Configuration(int(row["number"]), params))
+    return list(found.values())
+
+
+def _params(row: Mapping[str, Any], space: Space) -> dict[str, Any]:
+    """The searched parameters of a row of `Results.trials` as plain Python values."""
+    params: dict[str, Any] = {}
+    for parameter in space.parameters:
+        value = row.get(f"params.{parameter.name}")
+        value = value.item() if isinstance(value, np.generic) else value
+        missing = value is pd.NA or value != value or (value is None and None not in parameter.values)
+        if parameter.name in space.active(params) and not missing:
+            params[parameter.name] = value
+    return params
+
+
+class _Seeds:
+    """The list of fresh seeds that each configuration has; the longer list begins with the shorter one."""
+
+    def __init__(self, study_seed: int, used: Collection[int]) -> None:
+        self.study_seed, self.used = study_seed, set(used)
+
+    def of(self, params: Mapping[str, Any], count: int) -> list[int]:
+        seeds: list[int] = []
+        attempt = 0
+        while len(seeds) < count:
+            seed = seed_of(_text([self.study_seed, "confirm", params, attempt]))
+            if seed not in self.used and seed not in seeds:
+                seeds.append(seed)
+            attempt += 1
+        return seeds
+
+
+def _text(content: Any) -> str:
+    return json.dumps(content, sort_keys=True)

@@ -1,0 +1,201 @@
+"""The study driver: searches with Optuna, then trains replicas; both in the rounds of `sweeps.engine.trial_loop`.
+
+Here is where the trials of either phase come from. A trial's parameters depend on the study's seed, its number and the
+trials before it, so that a study with the same lanes repeats exactly.
+
+With many lanes, they depend on what had ended before the last round began, and the sampler works while that round trains:
+an accelerator would wait for it otherwise, 10 ms for each trial of TPE, a second for each of a Gaussian process. With few
+lanes, each trial that ends teaches the next.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeps.engine.budget import used_up
+from sweeps.engine.events import Observer
+from sweeps.engine.trial_loop import Clock, Rounds
+from sweeps.seeds import seed_of
+from sweeps.storage.proposals import Draft, propose
+from sweeps.storage.running_trial import is_ours
+from sweeps.study.baselines import starting_values
+from sweeps.study.samplers import ask_seed, exhausted, make_sampler, starting_from
+from sweeps.workload.protocol import Lanes
+
+if TYPE_CHECKING:
+    from sweeps.engine.repeats import Replica
+    from sweeps.study.study_file import Study
+
+AHEAD = 16
+"""Lanes from which on the next trials are drafted while the present ones train."""
+
+KNOWN_IN_A_ROW = 50
+"""So many proposals in a row of settings that are known already end a search: the sampler has nothing left to find."""
+
+
+def search(
+    optuna_study: optuna.Study,
+    study: "Study",
+    lanes: Lanes,
+    observers: Sequence[Observer],
+    *,
+    clock: Clock = time.time,
+) -> str:
+    """Search until the study's budget is used up, from wherever the storage stands; returns why it ended.
+
+    An interrupt (KeyboardInterrupt, or an exception of the lanes) leaves its trials RUNNING for the next call.
+
+    Raises:
+        UserError: `sweeps.engine.trial_loop.ERRORS_IN_A_ROW` trials failed one after the other with an error.
+    """
+    source = _Search(optuna_study, study, ahead=lanes.width if lanes.width >= AHEAD else 0)
+    reason = Rounds("search", optuna_study, lanes, observers, clock, source).run()
+    optuna_study.set_user_attr("stopped", reason)
+    return reason
+
+
+def run_replicas(
+    replica_study: optuna.Study,
+    replicas: Sequence["Replica"],
+    lanes: Lanes,
+    observers: Sequence[Observer],
+    *,
+    clock: Clock = time.time,
+) -> None:
+    """Train the planned replicas that the storage does not hold yet; those that were interrupted go on first.
+
+    Raises:
+        UserError: as `search`.
+    """
+    _reassign(replica_study, replicas)
+    stored = replica_study.get_trials(deepcopy=False)
+    Rounds("replicas", replica_study, lanes, observers, clock, _Replicas(replicas, stored)).run()
+
+
+def trial_seed(study_seed: int, number: int) -> int:
+    """The seed of a trial, 63 bits, from the study's seed and the trial's number."""
+    return seed_of(f"{study_seed}:trial:{number}")
+
+
+class _Search:
+    """Trials that the study's sampler asks for, while the budget lasts."""
+
+    def __init__(self, optuna_study: optuna.Study, study: "Study", *, ahead: int) -> None:
+        """`ahead`: how many trials to draft, at the most, while others train; 0 to wait for what those teach."""
+        self.optuna_study, self.study, self.ahead = optuna_study, study, ahead
+        self.planned = study.budget.trials
+        self.drafts: dict[int, Draft] = {}
+
+    def draft(self, trials: Sequence[FrozenTrial], drafts: Sequence[Draft], elapsed: float, round_: int) -> Draft | str:
+        study, number = self.study, len(trials)
+        if reason := used_up(study.budget, trials, elapsed):
+            return reason
+        if exhausted(study.sampler, study.space, number):
+            return "Every setting of the grid is done."
+        newest = trials[-KNOWN_IN_A_ROW:]
+        if len(newest) == KNOWN_IN_A_ROW and all(t.user_attrs.get("duplicate_of") is not None for t in newest):
+            return f"The sampler proposed only known settings, {KNOWN_IN_A_ROW} times in a row."
+        return self.drafts.pop(number, None) or self._propose(number, drafts, since=round_ - 1)
+
+    def prepare(self, trials: Sequence[FrozenTrial], round_: int, seconds: float) -> None:
+        self.drafts.clear()
+        end, first = time.monotonic() + seconds, len(trials)
+        last = first + self.ahead if self.planned is None else min(first + self.ahead, self.planned)
+        for number in range(first, last):
+            if time.monotonic() >= end or exhausted(self.study.sampler, self.study.space, number):
+                return
+            self.drafts[number] = self._propose(number, list(self.drafts.values()), since=round_)
+
+    def _propose(self, number: int, drafts: Sequence[Draft], *, since: int) -> Draft:
+        """The trial of this number, after all in the storage and these drafts. With many lanes, what has ended in round
+        `since` or later counts as running."""
+        study = self.study
+        sampler = make_sampler(study.sampler, study.space, ask_seed(study.sampler, study.seed, number))
+        sampler = starting_from(sampler, starting_values(study.start, study.space, number))
+        return propose(
+            self.optuna_study,
+            sampler,
+            study.space.suggest,
+            seed=trial_seed(study.seed, number),
+            drafts=drafts,
+            unseen=lambda trial: self.ahead and trial.user_attrs.get("ended_in", -1) >= since,
+        )
+
+    def params(self, trial: FrozenTrial) -> dict[str, Any]:
+        return self.study.space.decode(trial.params)
+
+    def twin(self, stored: Mapping[str, Any], earlier: Sequence[FrozenTrial]) -> FrozenTrial | None:
+        # A trial that failed says nothing about its setting.
+        lasting = (t for t in earlier if t.state in (TrialState.COMPLETE, TrialState.PRUNED) or is_ours(t))
+        return next((trial for trial in lasting if trial.params == stored), None)
+
+
+class _Replicas:
+    """The planned runs, in order. One that failed is not tried again: its seed would fail again."""
+
+    def __init__(self, plan: Sequence["Replica"], stored: Sequence[FrozenTrial]) -> None:
+        self.plan = plan
+        # Runs of an earlier plan that this one has no use for count as well: they are among those that ended.
+        self.planned = len(plan) + sum(not any(_serves(trial, replica) for replica in plan) for trial in stored)
+
+    def draft(self, trials: Sequence[FrozenTrial], drafts: Sequence[Draft], elapsed: float, round_: int) -> Draft | str:
+        for replica in self.plan:
+            if not any(_serves(trial, replica) for trial in trials):
+                return Draft(number=len(trials), seed=replica.seed, user_attrs=_replica_attrs(replica))
+        return "Every replica is done."
+
+    def prepare(self, trials: Sequence[FrozenTrial], round_: int, seconds: float) -> None: ...
+
+    def params(self, trial: FrozenTrial) -> dict[str, Any]:
+        return trial.user_attrs["params"]
+
+    def twin(self, stored: Mapping[str, Any], earlier: Sequence[FrozenTrial]) -> None:
+        return None
+
+
+def _is_run_of(trial: FrozenTrial, replica: "Replica") -> bool:
+    attrs = trial.user_attrs
+    return (attrs["of"], attrs["seed"], attrs["params"]) == (replica.of, replica.seed, dict(replica.params))
+
+
+def _serves(trial: FrozenTrial, replica: "Replica") -> bool:
+    """Whether this run makes the planned one needless: it is the same, and it saw the test images if that is wanted."""
+    return _is_run_of(trial, replica) and (trial.user_attrs["test"] or not replica.test)
+
+
+def _reassign(replica_study: optuna.Study, replicas: Sequence["Replica"]) -> None:
+    """Give runs of an earlier plan the roles that they have in this one, after a study was extended.
+
+    Optuna lets no finished trial change, so this stands in an attribute of the study: `reassigned`, by number.
+    """
+    reassigned = dict(replica_study.user_attrs.get("reassigned", {}))
+    for trial in replica_study.get_trials(deepcopy=False):
+        attrs = trial.user_attrs
+        replica = next((replica for replica in replicas if _is_run_of(trial, replica)), None)
+        if replica is None and attrs.get("reference"):
+            # Its setting is no longer the best, or its row stood in an older file.
+            reassigned[str(trial.number)] = {"roles": [], "pair": None, "reference": None}
+        elif replica is not None:
+            serves = _serves(trial, replica)
+            roles = dict.fromkeys([*attrs["roles"], *replica.roles])
+            reassigned[str(trial.number)] = {
+                "roles": list(roles) if serves else [],
+                "pair": (replica.pair or attrs["pair"]) if serves else None,
+                "reference": replica.reference if serves else None,
+            }
+    replica_study.set_user_attr("reassigned", reassigned)
+
+
+def _replica_attrs(replica: "Replica") -> dict[str, Any]:
+    return {
+        "of": replica.of,
+        "roles": list(replica.roles),
+        "replica_seed": replica.seed_index,
+        "pair": replica.pair,
+        "params": dict(replica.params),
+        "test": replica.test,
+        "reference": replica.reference,
+    }

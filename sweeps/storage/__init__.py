@@ -1,0 +1,1 @@
+"""Where studies are kept: the only place that knows attribute names and Optuna's private parts."""

@@ -1,0 +1,264 @@
+"""Where studies are kept: an Optuna journal file per study (`sweeps.storage.journal`), or a database for many machines."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.storages import BaseStorage
+
+from sweeps.errors import UserError, did_you_mean, full_disk
+from sweeps.storage.journal import journal_path, make_folder, open_journal
+
+if TYPE_CHECKING:
+    from sweeps.study.study_file import Study
+
+_CONNECT_SECONDS = 5
+_REPLICAS = ".replicas"
+
+
+def open_storage(url: str | None, runs: Path, study: str, *, must_exist: bool = False) -> BaseStorage:
+    """Open (or create) the storage of a study: its journal file under `runs`, or the database at `url`.
+
+    With `must_exist` nothing is created and the study has to be there: for commands that only look.
+
+    Raises:
+        UserError: the folder cannot be written, the database cannot be reached, or the study does not exist.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    journal = journal_path(runs, study)
+    if must_exist:
+        known = study_names(runs, url)
+        if study not in known:
+            hint = f" {did_you_mean(study, known)}" if known else ""
+            place = str(runs) if url is None else _masked(url)
+            raise UserError(place, f"no such study '{study}'; run `vaeexp sweep --study {study}` first.{hint}")
+    elif url is None:
+        make_folder(journal.parent)
+    return open_journal(journal) if url is None else _open_database(url, create=not must_exist)
+
+
+def study_names(runs: Path, url: str | None = None) -> list[str]:
+    """Names of the studies that have a journal under `runs`, or that the database at `url` holds, sorted."""
+    if url is None:
+        return sorted(path.stem for path in journal_path(runs, "*").parent.glob("*.log"))
+    names = [study.study_name for study in _open_database(url, create=False).get_all_studies()]
+    return sorted(name for name in names if not name.endswith(_REPLICAS))
+
+
+# ---- databases ----
+
+
+def _open_database(url: str, *, create: bool) -> BaseStorage:
+    from optuna.storages import RDBStorage
+
+    tables = _tables(url, create=create)
+    # Optuna makes `alembic_version` last; whoever looks in before that would make it, too, and break the other's start.
+    if not create and not {"studies", "alembic_version"} <= set(tables):
+        raise UserError(_masked(url), "holds no study yet; run `vaeexp sweep` with this --storage first.")
+    if "alembic_version" in tables and "studies" not in tables:
+        raise UserError(_masked(url), "belongs to another program (MLflow?); give the studies a database of their own.")
+    try:
+        # Tables are made here, by one process: two that make them at once fail.
+        storage = RDBStorage(url, engine_kwargs=_engine_arguments(url), skip_table_creation=not create)
+    except RuntimeError as error:
+        raise UserError(_masked(url), f"was written by another version of Optuna: {_first_line(error)}") from error
+    if storage.engine.dialect.name == "sqlite":
+        _tune_sqlite(storage.engine)
+    return optuna.storages.get_storage(storage)
+
+
+def _tables(url: str, *, create: bool) -> list[str]:
+    """Names of the tables that are there. Raises `UserError` when the database cannot be reached."""
+    import sqlalchemy
+    from sqlalchemy import exc
+
+    if url.partition("://")[2].partition("/")[0].count("@") > 1:
+        raise UserError(_masked(url), "has an '@' in the user or password; write it as %40.")
+    example = "Right would be e.g. sqlite:///runs.db or postgresql+psycopg://user@host/database."
+    try:
+        address = sqlalchemy.make_url(url)
+        if address.get_backend_name() == "sqlite":
+            _check_sqlite_file(url, address.database, create=create)
+        engine = sqlalchemy.create_engine(address, **_engine_arguments(url))
+    except ImportError as error:
+        raise UserError(_masked(url), f"needs a driver that is not installed ({error}). {example}") from error
+    except (exc.ArgumentError, ValueError) as error:
+        raise UserError(_masked(url), f"is not the URL of a database ({_first_line(error)}). {example}") from error
+    try:
+        return sqlalchemy.inspect(engine).get_table_names()
+    except (exc.SQLAlchemyError, OSError) as error:
+        raise UserError(_masked(url), f"cannot be reached: {_first_line(error)}. {example}") from error
+    finally:
+        engine.dispose()
+
+
+def _engine_arguments(url: str) -> dict[str, Any]:
+    return {"connect_args": {"connect_timeout": _CONNECT_SECONDS}} if url.startswith("postgresql") else {}
+
+
+def _check_sqlite_file(url: str, database: str | None, *, create: bool) -> None:
+    if database in (None, "", ":memory:"):
+        raise UserError(_masked(url), "names no file; right would be e.g. sqlite:///runs.db.")
+    if not create and not Path(database).exists():
+        raise UserError(_masked(url), f"there is no file {database}; run `vaeexp sweep` with this --storage first.")
+    if not Path(database).absolute().parent.is_dir():
+        raise UserError(_masked(url), f"the folder {Path(database).absolute().parent} does not exist.")
+
+
+def _tune_sqlite(engine: Any) -> None:
+    """Write-ahead log and one fsync less per commit: 5 times as fast, and readers do not block the driver."""
+    from sqlalchemy import event
+
+    @event.listens_for(engine, "connect")
+    def pragmas(connection: Any, _record: Any) -> None:
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=60000"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    engine.dispose()
+    engine.connect().close()
+
+
+def _masked(url: str) -> str:
+    url = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
+    return re.sub(r"(password=)[^&]*", r"\1***", url)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+# ---- studies ----
+
+
+@contextmanager
+def told_plainly(url: str | None) -> Iterator[None]:
+    """A disk that fills up or a database that goes away ends a study with one line; the same command goes on.
+
+    Raises:
+        UserError: in place of the OSError of a full disk and of what Optuna raises when its database is gone.
+    """
+    try:
+        yield
+    except OSError as error:
+        if full := full_disk(error):
+            raise full from error
+        raise
+    except optuna.exceptions.StorageInternalError as error:
+        problem = "no longer answers. What is finished is kept: when it is back, give the same command again."
+        raise UserError(_masked(url or "the storage"), problem) from error
+
+
+def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) -> optuna.Study:
+    """Create the Optuna study of a study file, or continue it.
+
+    Raises:
+        UserError: the storage holds the study with another definition, and `extend` is not given or cannot work.
+    """
+    from sweeps.study.pruners import make_pruner
+
+    optuna_study = optuna.create_study(
+        study_name=study.name,
+        storage=storage,
+        direction="minimize",
+        load_if_exists=True,
+        # What samplers note after a trial is not used here, and grid search would want to stop `Study.optimize`.
+        sampler=optuna.samplers.RandomSampler(seed=0),
+        pruner=make_pruner(study.pruner),
+    )
+    old, new = optuna_study.user_attrs.get("spec"), json.loads(json.dumps(study.spec()))
+    if old is not None and (differences := spec_differences(_with_defaults(old, study), new)):
+        _check_change(study.name, old, new, differences, extend=extend)
+    if old != new:
+        if optuna_study.user_attrs.get("finished"):
+            optuna_study.set_user_attr("finished", False)
+        optuna_study.set_user_attr("question", study.question)
+        optuna_study.set_user_attr("seed", study.seed)
+        optuna_study.set_user_attr("spec", new)
+    return optuna_study
+
+
+def _with_defaults(old: dict[str, Any], study: "Study") -> dict[str, Any]:
+    """What an older version stored, with the settings that it did not have yet: they had their defaults."""
+    filled = {}
+    for section, settings in study.fixed.items():
+        fields = type(settings)().model_dump(mode="json")
+        missing = fields.keys() - old.get("search", {}).keys() - old.get(section, {}).keys()
+        filled[section] = {**old.get(section, {}), **{name: fields[name] for name in missing}}
+    return {**old, **filled}
+
+
+def spec_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What differs between two results of `Study.spec`, as `search.beta.high: 10 → 5`; wording apart."""
+    return _differences(*map(_without_wording, (old, new)), "")
+
+
+def _without_wording(spec: Mapping[str, Any]) -> dict[str, Any]:
+    rest = {key: value for key, value in spec.items() if key not in ("name", "question")}
+    rows = (spec.get("references") or {}).items()
+    bare = {name: {k: v for k, v in row.items() if k not in ("title", "reported")} for name, row in rows}
+    return {**rest, "references": bare} if bare else rest
+
+
+def _differences(old: Any, new: Any, path: str) -> list[str]:
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        return [] if old == new else [f"{path}: {_told(old)} → {_told(new)}"]
+    lines = []
+    for key in [*old, *(key for key in new if key not in old)]:
+        lines += _differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+    return lines
+
+
+def _told(value: Any) -> str:
+    if value is None:
+        return "absent"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_told(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_told(inner) for inner in value) + "]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _check_change(name: str, old: dict[str, Any], new: dict[str, Any], differences: list[str], *, extend: bool) -> None:
+    shown = "".join(f"\n  {line}" for line in differences)
+    if not extend:
+        raise UserError(
+            f"study '{name}'",
+            f"exists with another definition (stored → file):{shown}\n"
+            f"Use `--name NEW` for a new study, or `--extend` to continue this one with the new file.",
+        )
+    broken = _incompatible(old.get("search", {}), new.get("search", {}))
+    if broken:
+        raise UserError(
+            f"study '{name}'",
+            f"cannot be extended, for {broken}; its trials would no longer fit:{shown}\n"
+            "Use `--name NEW` for a new study.",
+        )
+
+
+def _incompatible(old: dict[str, Any], new: dict[str, Any]) -> str | None:
+    """What keeps trials of the old search space from being trials of the new one, as Optuna checks it."""
+    for name in sorted(old.keys() ^ new.keys()):
+        return f"'{name}' is searched {'no longer' if name in old else 'only now'}"
+    for name in old:
+        if old[name]["kind"] != new[name]["kind"] or old[name].get("log") != new[name].get("log"):
+            return f"'{name}' is of another kind now"
+        if old[name].get("values") != new[name].get("values"):
+            return f"'{name}' has other choices now"
+    return None
+
+
+def replica_study(storage: BaseStorage, name: str) -> optuna.Study:
+    """The Optuna study that keeps the replicas (confirm, compare and reference runs) of study `name`; created when missing."""
+    return optuna.create_study(
+        study_name=name + _REPLICAS,
+        storage=storage,
+        direction="minimize",
+        load_if_exists=True,
+        sampler=optuna.samplers.RandomSampler(seed=0),
+        pruner=optuna.pruners.NopPruner(),
+    )

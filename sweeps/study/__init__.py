@@ -1,0 +1,1 @@
+"""What a study is: from a YAML file to one checked `Study`."""

@@ -1,0 +1,1 @@
+"""What trains: the protocol `Lanes`, and lanes in worker processes."""

@@ -1,0 +1,138 @@
+"""Where the driver and a workload meet: trials go into lanes, progress comes out, round by round."""
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+FailureKind = Literal["diverged", "out_of_memory", "crashed", "error"]
+State = Literal["complete", "pruned", "failed"]
+Images = Mapping[int, Mapping[str, str]]
+"""Epoch → name → path of a PNG file, which is there and shows the trial after that epoch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One setting to train. The same trial gives the same numbers in any lane, beside any neighbour."""
+
+    number: int
+    """Its number in its Optuna study, counted from 0."""
+    params: Mapping[str, Any]
+    """Values of the searched parameters, and what a reference sets besides; all else is fixed by the study."""
+    seed: int
+    """Seed of initialisation, order of the data and noise."""
+    epoch: int = 0
+    """Epochs already reported; a lane that admits the trial replays up to here from its checkpoint."""
+    replica: bool = False
+    """True for a run of confirm, compare or a reference: a known configuration trained with a fresh seed."""
+    test: bool = False
+    """True where the test set may be looked at once the trial is complete."""
+    reference: str | None = None
+    """Name of the row of the study file that it is trained for; None for all other trials."""
+
+    @property
+    def name(self) -> str:
+        """Unique within a study, used for folders and run names: `trial-0007` or `replica-0007`."""
+        return run_name(self.number, replica=self.replica)
+
+
+def run_name(number: int, *, replica: bool) -> str:
+    """`trial-0007`, or `replica-0007` for a run beside the search."""
+    return f"{'replica' if replica else 'trial'}-{number:04d}"
+
+
+def named_run(text: str) -> tuple[bool, int] | None:
+    """(whether it is a replica, number) of `7`, `trial-0007` or `replica-0003`; None for any other text."""
+    match = re.fullmatch(r"(?:(trial|replica)-)?(\d+)", text, re.ASCII)
+    return (match[1] == "replica", int(match[2])) if match else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a trial failed, in a class and one sentence."""
+
+    kind: FailureKind
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What one trial did in one round."""
+
+    number: int
+    epoch: int
+    """Epochs finished, counted from 1."""
+    value: float
+    """The objective, to be minimised; not finite only together with `failure`."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Names as `train/loss`, `val/nll`; recorded at step `epoch`."""
+    images: Images = field(default_factory=dict)
+    """Pictures that have come since the last progress of the trial."""
+    finished: bool = False
+    """True when the trial has no further epoch (budget reached or stopped early)."""
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a trial ended. `value` is the best (smallest) value that it reported, None when it reported none."""
+
+    state: State
+    epoch: int
+    value: float | None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """What a trial leaves behind."""
+
+    number: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Final figures, e.g. `parameters`, `seconds`, `test/nll`."""
+    folder: str | None = None
+    """Folder whose files (settings, weights, pictures) are kept as the trial's artifacts."""
+    images: Images = field(default_factory=dict)
+    """Pictures that have come since the last progress of the trial."""
+
+
+class Lanes(Protocol):
+    """Places where trials train side by side. `sweeps.workload.testing.ToyLanes` is the smallest example."""
+
+    width: int
+    """Trials that can be held at once."""
+
+    def admit(self, trial: Trial) -> None:
+        """Place a trial in a free lane: fresh, or from its newest checkpoint at or before `trial.epoch`.
+
+        Only loads, perhaps while the caller goes on: epochs between the checkpoint and `trial.epoch` are replayed by
+        `catch_up`.
+        """
+
+    def catch_up(self) -> None:
+        """Train every lane that is behind its trial's reported epoch up to it, without reporting."""
+
+    def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
+        """Train these trials one epoch; the other lanes keep their state. Those that are done at once, as soon as they are.
+
+        An empty list may come first: they have begun, elsewhere, and the caller has time.
+        """
+
+    def release(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
+        """Free the lanes of trials that ended (in any state) and hand back what they made, in this order.
+
+        Each could still be admitted and trained again, until `forget`: whoever calls this may be killed before it has taken
+        note of the results.
+        """
+
+    def forget(self, trials: Sequence[Trial]) -> None:
+        """The results of these trials are on record: what they would go on from is needed no more."""
+
+    def close(self) -> None:
+        """Give everything back. Trials still held go on from their checkpoints, whenever they are admitted again."""
+
+
+def advance_all(lanes: Lanes, numbers: Collection[int]) -> list[Progress]:
+    """Train these trials one epoch and wait for all, in the order of `numbers`."""
+    done = {progress.number: progress for together in lanes.advance(numbers) for progress in together}
+    return [done[number] for number in numbers]

@@ -1,0 +1,231 @@
+"""Local parallelism: child processes, each with its own lanes, that look to the driver like one wider `Lanes`.
+
+Rounds are in step, so a study on many processes repeats as exactly as on one. A child that dies is replaced, and its
+trials go on from their checkpoints; the driver does not notice. Trials whose child dies three times in one epoch fail,
+and the study goes on.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from multiprocessing.connection import wait
+from typing import Any
+
+from sweeps.workload.protocol import Failure, Lanes, Outcome, Progress, Trial, TrialResult
+from sweeps.workload.worker_process import Child, Lost
+
+_DEATHS = 3  # in one epoch, before a child's trials are given up
+_CLOSE_SECONDS = 1.0  # for an orderly end without them
+_UNANSWERED = 32  # admissions; pipes hold some hundred, and with full ones on either side both would wait for ever
+
+_Command = tuple[str, tuple]
+_log = logging.getLogger(__name__)
+
+
+class WorkerError(RuntimeError):
+    """A child process failed where no trial can be blamed; the message has its traceback or how it died."""
+
+
+class WorkerLanes:
+    """Lanes over `len(arguments)` spawned processes; number i serves `factory(**arguments[i])`.
+
+    `factory` is a function of a module, and everything in `arguments` can be pickled. `names` (of the processes, used in
+    messages) default to `worker-0` …. Libraries have one thread each in a child until its lanes ask for more. Waits until
+    every child is ready.
+
+    A trial that is given up comes out of `advance` with a failure: `out_of_memory` (SIGKILL ended its process three
+    times), `crashed` (it died in another way) or `error` (the lanes raised in `admit`, `catch_up` or `advance`).
+
+    The children work side by side. `admit` does not wait for them: what goes wrong in it shows in the next call.
+
+    Raises UserError where the lanes do; WorkerError when a child fails while it is built or in `release`.
+    """
+
+    def __init__(
+        self,
+        factory: Callable[..., Lanes],
+        arguments: Sequence[Mapping[str, Any]],
+        *,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        names = names or [f"worker-{index}" for index in range(len(arguments))]
+        self._children = [Child(name, factory, given) for name, given in zip(names, arguments, strict=True)]
+        self._admitting: list[tuple[Child, int]] = []
+        """Numbers of the trials that children have not answered for yet."""
+        self._given_up: dict[int, Progress] = {}
+        try:
+            for child in self._children:
+                child.start()
+            for child in self._children:
+                child.receive()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, Lost):
+                raise WorkerError(f"{child.name} could not start: {error.detail}") from None
+            raise
+
+    @property
+    def width(self) -> int:
+        """Trials that can be held at once, in all children together; follows a child that changes its own."""
+        return sum(child.width for child in self._children)
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the children that are running."""
+        return [child.process.pid for child in self._children if child.process]
+
+    def admit(self, trial: Trial) -> None:
+        """Place a trial in the child with most free lanes, the first among equals."""
+        self._wait_for_admitted(_UNANSWERED)
+        child = max(self._children, key=lambda child: child.width - len(child.trials))
+        if child.width <= len(child.trials):
+            raise ValueError(f"no lane is free for {trial.name}: all {self.width} are taken")
+        child.trials[trial.number] = trial
+        self._admitting.append((child, trial.number))
+        child.send("admit", trial)
+
+    def catch_up(self) -> None:
+        """Train every lane that is behind its trial's reported epoch up to it, in all children at once."""
+        self._wait_for_admitted()
+        self._exchange({child: ("catch_up", ()) for child in self._children if child.trials})
+
+    def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
+        """Train these trials one epoch, in all children at once; see `Lanes`."""
+        self._wait_for_admitted()
+        commands: dict[Child, _Command] = {}
+        for child in self._children:
+            if mine := [number for number in numbers if number in child.trials]:
+                commands[child] = ("advance", (mine,))
+        self._send(commands)
+        yield []
+        for child, done in self._answers(commands):
+            if done:
+                yield done
+                child.report(done)
+        if given_up := [self._given_up[number] for number in numbers if number in self._given_up]:
+            yield given_up
+
+    def release(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
+        """Free the lanes of trials that ended. Of one that was given up, the result is empty."""
+        self._wait_for_admitted()
+        results = {number: TrialResult(number=number) for number in ending if self._given_up.pop(number, None)}
+        commands: dict[Child, _Command] = {}
+        for child in self._children:
+            if mine := {number: outcome for number, outcome in ending.items() if number in child.trials}:
+                commands[child] = ("release", (mine,))
+        for released in self._exchange(commands).values():
+            results |= {result.number: result for result in released or ()}
+        for number in ending:
+            if number in self._given_up:
+                raise WorkerError(f"releasing trial {number}: {self._given_up[number].failure.message}")
+        for child, (_, (mine,)) in commands.items():
+            child.trials = {number: trial for number, trial in child.trials.items() if number not in mine}
+        return [results[number] for number in ending]
+
+    def forget(self, trials: Sequence[Trial]) -> None:
+        """What these trials would go on from is needed no more. Any child can see to that."""
+        self._wait_for_admitted()
+        self._exchange({self._children[0]: ("forget", (trials,))})
+
+    def close(self) -> None:
+        """End every child: an idle one closes its lanes, one in the midst of an epoch is killed."""
+        deadline = time.monotonic() + _CLOSE_SECONDS
+        idle = [child for child in self._children if child.idle]
+        try:
+            for child in idle:
+                child.send("close")
+            for child in idle:
+                child.end(deadline)
+        finally:
+            for child in self._children:
+                child.kill()
+
+    def _exchange(self, commands: dict[Child, _Command]) -> dict[Child, Any]:
+        """Send each child its command and wait for all answers; that of a child whose trials were given up is None."""
+        self._send(commands)
+        return dict.fromkeys(commands) | dict(self._answers(commands))
+
+    def _send(self, commands: dict[Child, _Command]) -> None:
+        for child, (name, given) in commands.items():
+            child.send(name, *given)
+
+    def _wait_for_admitted(self, most: int = 0) -> None:
+        """Until at most so many are on their way."""
+        while len(self._admitting) > most:
+            child, number = self._admitting.pop(0)
+            try:
+                child.receive()
+            except Lost as lost:
+                # The new process is given all that this one had, or was to have.
+                self._admitting = [(other, n) for other, n in self._admitting if other is not child]
+                self._replace(child, [number], lost)
+
+    def _answers(self, commands: dict[Child, _Command]) -> Iterator[tuple[Child, Any]]:
+        """The answers to what was sent, as they come. A child that is lost meanwhile is replaced."""
+        waiting = dict(commands)
+        while waiting:
+            ready = set(wait([handle for child in waiting for handle in child.handles()]))
+            for child in [child for child in waiting if ready.intersection(child.handles())]:
+                command = waiting.pop(child)
+                try:
+                    answer = child.receive()
+                except Lost as lost:
+                    self._replace(child, _concerned(child, command), lost)
+                    if again := _left_of(child, command):
+                        waiting[child] = again
+                        child.send(again[0], *again[1])
+                    continue
+                if command[0] == "advance":
+                    child.losses = 0
+                if child.busy:
+                    done = {progress.number for progress in answer}
+                    waiting[child] = ("advance", ([number for number in command[1][0] if number not in done],))
+                yield child, answer
+
+    def _replace(self, child: Child, suspects: list[int], lost: Lost) -> None:
+        """Put a new process with the same trials, caught up, in place of a lost one.
+
+        What raised would raise again, so the `suspects` are given up at once; after a death, at the third. If the child
+        is lost even so, its other trials are the suspects; when it holds none, the program itself is.
+        """
+        while True:
+            child.kill()
+            child.losses += 1
+            _log.warning("%s %s", child.name, lost.detail)
+            if lost.failure.kind == "error" or child.losses >= _DEATHS:
+                if not suspects:
+                    raise WorkerError(f"{child.name}: {lost.detail}")
+                self._give_up(child, suspects, lost.failure)
+                suspects = list(child.trials)
+            try:
+                child.restore()
+                return
+            except Lost as again:
+                lost = again
+
+    def _give_up(self, child: Child, numbers: list[int], failure: Failure) -> None:
+        how_often = "" if failure.kind == "error" else f", {child.losses} times"
+        for number in numbers:
+            epoch = child.trials.pop(number).epoch + 1
+            because = Failure(kind=failure.kind, message=f"{failure.message} in epoch {epoch}{how_often}")
+            self._given_up[number] = Progress(number=number, epoch=epoch, value=float("nan"), failure=because)
+        child.losses = 0
+
+
+def _concerned(child: Child, command: _Command) -> list[int]:
+    """Numbers of the trials that a command works on."""
+    name, given = command
+    if name in ("advance", "release"):
+        return list(given[0])
+    return [] if name == "forget" else list(child.trials)
+
+
+def _left_of(child: Child, command: _Command) -> _Command | None:
+    """What an interrupted command still has to do in a new process, which has admitted its trials and caught up."""
+    name, given = command
+    if name == "forget":
+        return command
+    left = [number for number in _concerned(child, command) if number in child.trials]
+    if not left or name == "catch_up":
+        return None
+    return (name, (left,)) if name == "advance" else (name, ({number: given[0][number] for number in left},))

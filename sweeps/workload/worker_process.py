@@ -1,0 +1,257 @@
+"""One child process with lanes in it: the parent's handle, and the loop that answers in the child.
+
+The parent writes commands to a pipe, the child answers each with a reply, `advance` with one for each part. A child ignores
+Ctrl-C, which reaches the whole process group (the parent decides what it means), and never outlives its parent, whatever it
+is doing.
+
+After `preload`, on Linux, children are forks of a process that has done nothing but import what they need (multiprocessing's
+fork server): it takes the seconds and the memory of that once. Elsewhere each starts afresh.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import multiprocessing
+import multiprocessing.resource_tracker
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from typing import Any, NamedTuple
+
+from sweeps.errors import UserError, full_disk
+from sweeps.workload.protocol import Failure, Lanes, Progress, Trial
+
+if sys.platform == "linux":
+    from multiprocessing import forkserver
+
+
+_method = "spawn"
+# Libraries that start their threads when they are imported start none; lanes choose their own number.
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
+_log = logging.getLogger(__name__)
+
+
+def preload(module: str) -> None:
+    """Begin to import what children will need, beside what this process does. The first call counts."""
+    global _method
+    if sys.platform != "linux":
+        return
+    multiprocessing.set_forkserver_preload(["sweeps.fast_exit", module])
+    # Its socket lies in the temporary folder, whose path may be too long for one.
+    with contextlib.suppress(OSError), _environment(_ENVIRONMENT), _interrupts_blocked():
+        forkserver.ensure_running()
+        _method = "forkserver"
+
+
+class Lost(Exception):
+    """A child that is of no more use: it died, or its lanes raised. `detail` may hold a traceback."""
+
+    def __init__(self, failure: Failure, detail: str) -> None:
+        super().__init__(detail)
+        self.failure, self.detail = failure, detail
+
+
+class Child:
+    """The parent's end of one process, and the trials that it holds as far as the driver knows them.
+
+    `process` is None while none is running. `losses` counts deaths since the last epoch that was finished. `idle` is
+    False from a command until what it did is known to the driver: an idle child may write checkpoints.
+    """
+
+    def __init__(self, name: str, factory: Callable[..., Lanes], arguments: Mapping[str, Any]) -> None:
+        self.name = name
+        self.recipe = pickle.dumps((factory, dict(arguments)))
+        self.process: multiprocessing.process.BaseProcess | None = None
+        self.trials: dict[int, Trial] = {}
+        self.width = 0
+        self.losses = 0
+        self.idle = self.busy = False
+
+    def start(self) -> None:
+        """Start a process; its first reply (`receive`) says that the lanes are built."""
+        context = multiprocessing.get_context(_method)
+        self.connection, theirs = context.Pipe()
+        process = context.Process(
+            target=_serve, args=(theirs, self.recipe, dict(os.environ)), name=self.name, daemon=True
+        )
+        with _environment(_ENVIRONMENT), _interrupts_blocked():
+            process.start()
+            self.process = process
+        theirs.close()
+
+    def send(self, command: str, *given: Any) -> None:
+        """Call a method of the lanes; `receive` has the answer."""
+        self.idle = False
+        with contextlib.suppress(OSError):  # of a dead child; `receive` tells
+            self.connection.send((command, given))
+
+    def receive(self) -> Any:
+        """The answer, once it is there, or a part of it: then `busy`. Raises Lost, or the child's UserError."""
+        wait(self.handles())
+        try:
+            if not self.connection.poll():
+                raise EOFError
+            reply: _Reply = self.connection.recv()
+        except (EOFError, OSError):
+            raise self._death() from None
+        if reply.status == "user_error":
+            raise UserError(*reply.value)
+        if reply.status == "error":
+            last_line, text = reply.value
+            raise Lost(Failure(kind="error", message=last_line), text)
+        self.width = reply.width
+        self.busy = reply.status == "part"
+        self.idle = not self.busy  # all parts are reported by now
+        return reply.value
+
+    def restore(self) -> None:
+        """Start a process that holds the same trials, caught up to what the driver knows."""
+        self.start()
+        self.receive()
+        for trial in self.trials.values():
+            self.send("admit", trial)
+            self.receive()
+        self.send("catch_up")
+        self.receive()
+
+    def report(self, done: Iterable[Progress]) -> None:
+        """The driver has seen these epochs; from here on they count as reported, but for those that failed."""
+        for progress in done:
+            if not progress.failure:
+                self.trials[progress.number] = dataclasses.replace(self.trials[progress.number], epoch=progress.epoch)
+
+    def handles(self) -> tuple[Connection, int]:
+        """What `multiprocessing.connection.wait` waits for: an answer, or the end of the process."""
+        return self.connection, self.process.sentinel
+
+    def end(self, deadline: float) -> None:
+        """Wait until it has closed its lanes and ended, at most to `deadline` (of `time.monotonic`)."""
+        try:
+            if wait(self.handles(), max(0.0, deadline - time.monotonic())):
+                self.receive()
+                self.process.join(max(0.0, deadline - time.monotonic()))
+        except (Lost, UserError) as problem:
+            _log.warning("%s did not close in order: %s", self.name, problem)
+
+    def kill(self) -> None:
+        """End it at once. Files are written under another name and renamed, so none is left half written."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
+            self.connection.close()
+            self.process, self.idle = None, False
+
+    def _death(self) -> Lost:
+        self.process.join()
+        code = self.process.exitcode
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
+        kind = "out_of_memory" if code == -signal.SIGKILL else "crashed"
+        return Lost(Failure(kind=kind, message=f"its process was {how}" if code < 0 else f"its process {how}"), how)
+
+
+class _Reply(NamedTuple):
+    status: str
+    """`done`, `part` (more will come), `user_error` (value: place and problem) or `error` (value: last line and whole text of
+    the traceback)."""
+    value: Any
+    width: int = 0
+
+
+def _serve(connection: Connection, recipe: bytes, environment: Mapping[str, str]) -> None:
+    """The child's main function: build the lanes, then answer commands until `close` or the end of the parent.
+
+    `environment` is the parent's of now; a fork has that of the time when its server started.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    lanes: Lanes | None = None
+
+    def build() -> None:
+        nonlocal lanes
+        factory, arguments = pickle.loads(recipe)
+        lanes = factory(**arguments)
+
+    # What lanes raise is an answer. A parent that has left may have left an answer unread, which is a reset, not an end.
+    with contextlib.suppress(EOFError, ConnectionError):
+        connection.send_bytes(_answer(build, lambda: lanes.width))
+        while lanes is not None:
+            command, given = connection.recv()
+            method = partial(_advance, connection, lanes) if command == "advance" else getattr(lanes, command)
+            connection.send_bytes(_answer(partial(method, *given), lambda: lanes.width))
+            if command == "close":
+                return
+
+
+def _advance(connection: Connection, lanes: Lanes, numbers: list[int]) -> None:
+    """Hand over the epochs as they are done."""
+    for done in lanes.advance(numbers):
+        connection.send_bytes(pickle.dumps(_Reply("part", done, lanes.width)))
+
+
+def _answer(work: Callable[[], Any], width: Callable[[], int]) -> bytes:
+    try:
+        return pickle.dumps(_Reply("done", work(), width()))
+    except UserError as error:
+        return pickle.dumps(_Reply("user_error", (error.place, error.problem)))
+    except Exception as error:
+        # No trial is to blame for a full disk: the study stops, and goes on when there is room.
+        if isinstance(error, OSError) and (full := full_disk(error)):
+            return pickle.dumps(_Reply("user_error", (full.place, full.problem)))
+        last_line = traceback.format_exception_only(error)[-1].strip().splitlines()[-1]
+        return pickle.dumps(_Reply("error", (last_line, traceback.format_exc())))
+
+
+def _end_with_parent() -> None:
+    """Exit when the parent is gone, even in the midst of an epoch.
+
+    The sentinel tells at once; the parent itself is looked at, too, since a process that the parent has forked may still
+    hold the other end of the sentinel.
+    """
+    parent = multiprocessing.parent_process()
+    signs, own = [parent.sentinel], os.getppid()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # of a kernel before 5.3
+            signs.append(os.pidfd_open(parent.pid))
+    while not wait(signs, timeout=1.0) and os.getppid() == own:
+        pass
+    os._exit(1)
+
+
+@contextlib.contextmanager
+def _environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """Changes that a process started meanwhile inherits."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Hold back Ctrl-C: a child inherits the mask and is safe from it before its first line runs."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    multiprocessing.resource_tracker.ensure_running()  # started by the first spawn instead, it would lift the mask
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,135 @@
+"""A workload in which every epoch counts: a value depends on all epochs before it, so a lost or repeated one shows.
+
+What a trial does wrong is in its params: `{"bad": "kill" | "segfault" | "exit" | "raise" | "user" | "meet" | "sleep" |
+"spin",
+"at": epoch, "times": how often}`; how often it has happened is counted in files, as it must outlive the process.
+"""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from sweeps.errors import UserError
+from sweeps.workload.protocol import Progress, TrialResult
+from sweeps.workload.testing import ToyLanes
+
+
+def build(folder, width=2, problem=None):
+    if problem == "user":
+        raise UserError("study.yaml: device", "got 'abacus'; known: cpu.")
+    if problem == "bug":
+        raise ZeroDivisionError("no such device")
+    if problem == "exit":
+        os._exit(7)
+    if problem == "slow":
+        (Path(folder) / f"starting-{os.getpid()}").touch()
+        time.sleep(60)
+    return CountingLanes(Path(folder), width)
+
+
+def build_toy(folder, kills=()):
+    """A lane of the driver's toy workload; each event of `kills` kills its process, the first time that it happens."""
+
+    def before(event):
+        sign = Path(folder) / f"killed at {event}"
+        if event in kills and not sign.exists():
+            sign.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return ToyLanes(width=1, epochs=3, before=before)
+
+
+class CountingLanes:
+    def __init__(self, folder, width):
+        self.folder, self.width, self.held = folder, width, {}
+
+    def admit(self, trial):
+        self.misbehave(trial, "admit")
+        epoch, state = 0, trial.seed
+        saved = self.folder / f"{trial.number}.json"
+        if trial.epoch and saved.exists():
+            epoch, state = json.loads(saved.read_text())
+            if epoch > trial.epoch:  # ahead of what was reported: of no use
+                epoch, state = 0, trial.seed
+        self.held[trial.number] = [trial, epoch, state]
+
+    def catch_up(self):
+        for held in self.held.values():
+            while held[1] < held[0].epoch:
+                self.train(held)
+
+    def advance(self, numbers):
+        for number in numbers:
+            yield [self.advance_one(self.held[number])]
+
+    def advance_one(self, held):
+        trial, epoch, _ = held
+        if epoch and epoch % 2 == 0:
+            self.save(held)
+        self.misbehave(trial, epoch + 1)
+        state = self.train(held)
+        metrics = {"pid": os.getpid(), "variable": float(os.environ.get("VAEEXP_TEST_VARIABLE", "nan"))}
+        return Progress(
+            number=trial.number, epoch=epoch + 1, value=state / 1e9, metrics=metrics, finished=epoch + 1 == 6
+        )
+
+    def train(self, held):
+        held[1] += 1
+        held[2] = (held[2] * 1_103_515_245 + held[1]) % 2**31
+        return held[2]
+
+    def save(self, held):
+        partial = self.folder / f"{held[0].number}.partial"
+        partial.write_text(json.dumps(held[1:]))
+        partial.rename(self.folder / f"{held[0].number}.json")
+
+    def release(self, ending):
+        return [self.release_one(number, outcome) for number, outcome in ending.items()]
+
+    def release_one(self, number, outcome):
+        trial, epoch, _ = self.held.pop(number)
+        self.misbehave(trial, "release")
+        return TrialResult(number=number, metrics={"epochs": epoch}, folder=outcome.state)
+
+    def forget(self, trials):
+        for trial in trials:
+            self.misbehave(trial, "forget")
+            (self.folder / f"{trial.number}.json").unlink(missing_ok=True)
+
+    def close(self):
+        (self.folder / f"closed-{os.getpid()}").touch()
+
+    def misbehave(self, trial, at):
+        if trial.params.get("at") != at:
+            return
+        done = len(list(self.folder.glob(f"bad-{trial.number}-*")))
+        if done >= trial.params.get("times", 99):
+            return
+        (self.folder / f"bad-{trial.number}-{done}-{os.getpid()}").touch()
+        match trial.params["bad"]:
+            case "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "segfault":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            case "exit":
+                os._exit(3)
+            case "raise":
+                raise ValueError("the loss has no gradient")
+            case "user":
+                raise UserError("study.yaml: beta", "got -1; must be at least 0.")
+            case "full":
+                Path("/dev/full").write_text("a device that is always full")
+            case "meet":  # another that does the same, in another process
+                deadline = time.monotonic() + 20
+                while len(list(self.folder.glob("bad-*-0-*"))) < 2:
+                    if time.monotonic() > deadline:
+                        raise TimeoutError("nobody came")
+                    time.sleep(0.01)
+            case "sleep":
+                time.sleep(60)
+            case "spin":
+                deadline = time.monotonic() + 60
+                while time.monotonic() < deadline:
+                    pass

@@ -1,0 +1,100 @@
+"""A small study for tests of the engine: 8×8 images with structure, tiny networks, lanes with nothing around them."""
+
+from concurrent.futures import Future
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sweeps.workload.protocol import Outcome, Trial, advance_all
+from vaeexp.settings import EvaluationSettings, ModelSettings, Settings, TrainSettings
+from vaeexp.training.batches import Source
+from vaeexp.training.groups.lanes import TrainingLanes
+
+BASE = Settings(
+    model=ModelSettings(hidden=(16, 12), latent_size=4, components=3),
+    train=TrainSettings(epochs=4, batch_size=16, learning_rate=2e-3),
+    evaluation=EvaluationSettings(pictures_every=1000),
+)
+
+
+def images(count: int, seed: int = 0) -> torch.Tensor:
+    """uint8 0/1 [count, 1, 8, 8]: a bar at a random place, with some noise."""
+    random = np.random.default_rng(seed)
+    pixels = random.random((count, 8, 8)) < 0.05
+    for image, column, wide in zip(pixels, random.integers(0, 6, count), random.integers(1, 4, count), strict=True):
+        image[:, column : column + wide] |= random.random((8, min(wide, 8 - column))) < 0.9
+    return torch.from_numpy(pixels[:, None].astype(np.uint8))
+
+
+def source(binarisation: str = "static") -> Source:
+    scale = 1 if binarisation == "static" else 255
+    return Source(train=images(100) * scale, validation=images(40, 1).float(), binarisation=binarisation, noise_seed=7)
+
+
+class Bare:
+    """A finisher that keeps the lane's tensors, as they are when it is released, instead of making pictures."""
+
+    lanes: TrainingLanes
+
+    def __init__(self) -> None:
+        self.states: dict[int, dict[str, torch.Tensor]] = {}
+
+    def pictures(self, lane, weights, buffers, folder) -> Future:
+        return done({})
+
+    def finish(self, lane, weights, buffers, outcome, folder) -> Future:
+        number = lane.trial.number
+        [group] = [group for group in self.lanes._all() if number in group.lanes]
+        self.states[number] = {name: tensor.clone() for name, tensor in group.state(number).items()}
+        assert torch.equal(weights, self.states[number]["best"])
+        assert torch.equal(buffers, self.states[number]["best_buffers"])
+        return done(None)
+
+
+def done(result) -> Future:
+    future = Future()
+    future.set_result(result)
+    return future
+
+
+def make_lanes(
+    folder: Path, *, group: str = "stacked", maxima=None, base=BASE, width=8, every=0.0, averaged=False, data=None
+):
+    finisher, held = Bare(), data or source()
+    lanes = TrainingLanes(
+        source_of=held if callable(held) else lambda binarisation: held,
+        settings_of=lambda trial: base.with_params(dict(trial.params)),
+        maxima=maxima or {},
+        averaged=averaged,
+        folder=folder,
+        precision="float32",
+        group=group,
+        width=width,
+        checkpoint_seconds=every,
+        finisher=finisher,
+    )
+    finisher.lanes = lanes
+    return lanes, finisher
+
+
+def trial(number: int, *, epoch: int = 0, **params) -> Trial:
+    return Trial(number=number, params=params, seed=1000 + number, epoch=epoch)
+
+
+def run(lanes: TrainingLanes, finisher: Bare, trials: list[Trial], epochs: int) -> dict[int, tuple]:
+    """Train these trials side by side; number → (values by epoch, final tensors)."""
+    for each in trials:
+        lanes.admit(each)
+    numbers = [each.number for each in trials]
+    values: dict[int, list[float]] = {number: [] for number in numbers}
+    for _ in range(epochs):
+        for progress in advance_all(lanes, numbers):
+            values[progress.number].append(progress.value)
+    for number in numbers:
+        lanes.release({number: Outcome(state="complete", epoch=epochs, value=min(values[number]))})
+    return {number: (values[number], finisher.states[number]) for number in numbers}
+
+
+def same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

@@ -1,0 +1,71 @@
+"""Made-up studies in the storage that a sweep would have left, and such studies under another name, protocol or level."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from synthetic_study import make_results
+
+from sweeps.results.rankings import Results
+from sweeps.storage.database import open_storage
+
+STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "running": "RUNNING", "waiting": "WAITING"}
+VALUES = ("value", "result.test/nll", "result.test/iw_nll", "result.test/distortion")
+
+
+def renamed(
+    name: str, *, shift: float = 0.0, protocol: dict[str, str] | None = None, trials: int = 25, **study
+) -> Results:
+    """The made-up study as another one: `shift` nats higher, with these parts of its protocol changed."""
+    results = make_results(trials)
+    record = results.study["record"]
+    changed = {"record": record | {"protocol": record["protocol"] | (protocol or {})}}
+    frame = results.trials.assign(**{column: results.trials[column] + shift for column in VALUES})
+    epochs = results.epochs.assign(value=results.epochs["value"] + shift)
+    return replace(results, name=name, study=results.study | changed | study, trials=frame, epochs=epochs)
+
+
+def store(results: Results, runs: Path, url: str | None = None) -> None:
+    """Write a study into the journal below `runs`, or the database at `url`, so that its trials are read back as they were."""
+    storage = open_storage(url, runs, results.name)
+    for replica, name in ((False, results.name), (True, f"{results.name}.replicas")):
+        study = optuna.create_study(study_name=name, storage=storage)
+        for key, value in ({} if replica else results.study).items():
+            study.set_user_attr(key, value)
+        chosen = results.trials[results.trials["replica"] == replica]
+        study.add_trials([_trial(results, row) for _, row in chosen.sort_values("number").iterrows()])
+
+
+def _trial(results: Results, row: pd.Series) -> FrozenTrial:
+    keys = ("seed", "started", "ended", "duplicate_of", "of", "roles", "replica_seed", "pair", "reference", "folder")
+    known = {key: _plain(row[key]) for key in keys if _there(row[key])}
+    known["params"] = _with_prefix(row, "params.")
+    known["result"] = _with_prefix(row, "result.")
+    if _there(row["failure"]):
+        known["ending"] = {"state": "failed", "failure": {"kind": row["failure"], "message": row["message"]}}
+    own = results.epochs[(results.epochs["replica"] == row["replica"]) & (results.epochs["number"] == row["number"])]
+    for _, line in own.iterrows():
+        names = [name for name in own.columns if name not in ("replica", "number", "epoch", "value")]
+        known[f"metrics/{line['epoch']}"] = {name: line[name] for name in names if _there(line[name])}
+    return create_trial(
+        state=TrialState[STATES[row["state"]]],
+        value=row["value"] if row["state"] == "complete" else None,
+        user_attrs=known,
+        intermediate_values=dict(zip(own["epoch"], own["value"], strict=True)),
+    )
+
+
+def _with_prefix(row: pd.Series, prefix: str) -> dict[str, Any]:
+    found = {str(name): value for name, value in row.items() if str(name).startswith(prefix) and _there(value)}
+    return {name.removeprefix(prefix): _plain(value) for name, value in found.items()}
+
+
+def _there(value: Any) -> bool:
+    return isinstance(value, list | tuple) or not pd.isna(value)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value

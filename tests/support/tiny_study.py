@@ -1,0 +1,80 @@
+"""A real study of a second or two, with every kind of ending, made by the driver and the training of a sweep.
+
+It is trained in this process, without MLflow and without a report: `vaeexp sweep` does both, and has tests of its own.
+"""
+
+from pathlib import Path
+
+from mnist_files import write_files
+
+from sweeps.engine.repeats import plan_replicas
+from sweeps.engine.search import run_replicas, search
+from sweeps.results.rankings import read_results
+from sweeps.storage.database import open_storage, open_study, replica_study
+from vaeexp.data import open_dataset
+from vaeexp.runs.provenance import describe_run
+from vaeexp.runs.worker import open_lanes
+from vaeexp.study import maxima_of, open_study_file, settings_of, uses_average
+from vaeexp.sweep.execution import resolve_execution
+
+NAME = "beta_mnist"
+"""That of the study in the examples of README.md."""
+
+STUDY = """
+question: Does a trial that is trained again come out the same?
+data: {dataset: mnist, binarisation: dynamic, validation_size: 40}
+model: {network: mlp, hidden: [16], latent_size: 2}
+train: {epochs: 4, batch_size: 20, warmup_epochs: 4}
+evaluation: {importance_samples: 7, pictures_every: 100}
+search:
+  learning_rate: {values: [0.01, 0.003, 1.0e-6]}
+  beta: {low: 1, high: 1.0e+38, log: true}
+  free_nats: {values: [0.0, 100.0]}
+  prior: {values: [normal, mixture]}
+  components: {low: 2, high: 4, when: {prior: mixture}}
+start:
+  - {learning_rate: 0.01, beta: 5.0e+36, free_nats: 100.0, prior: normal}
+  - {learning_rate: 0.003, beta: 1, free_nats: 0.0, prior: mixture, components: 3}
+  - {learning_rate: 1.0e-6, beta: 1, free_nats: 0.0, prior: normal}
+  - {learning_rate: 0.003, beta: 1, free_nats: 0.0, prior: mixture, components: 3}
+seed: 3
+pruner: {name: median, startup_trials: 1, warmup_epochs: 2}
+budget: {trials: 4}
+confirm: {top: 1, seeds: 1}
+"""
+"""trial-0000 diverges in epoch 3 as β warms up, 1 completes, 2 is pruned, 3 is the same as 1; replica-0000 sees the test images."""
+
+
+def make_tiny_study(root: Path) -> Path:
+    """Write `data`, train the study into `mlruns`, both below `root`; the folder of runs."""
+    write_files(root / "data" / "MNIST" / "raw", training=160, test=30)
+    path, runs = root / f"{NAME}.yaml", root / "mlruns"
+    path.write_text(STUDY, encoding="utf-8")
+    study = open_study_file(str(path))
+    settings = settings_of(study)
+    dataset = open_dataset(settings.data, root=root / "data", say=lambda text: None)
+    asked = {"device": "cpu", "precision": "float32", "processes": 1, "width": 1}
+    execution = resolve_execution(asked, {}, dataset, settings, maxima_of(study), 4)
+    storage = open_storage(None, runs, NAME)
+    optuna_study = open_study(storage, study)
+    record = describe_run(dataset, settings, study_text=study.text, searched=study.space.names, command=["sweep"])
+    execution = execution.as_dict() | {"threads": 1}
+    for key, value in {"execution": execution, "record": record}.items():
+        optuna_study.set_user_attr(key, value)
+    lanes = open_lanes(
+        settings=settings,
+        datasets={dataset.binarisation: dataset},
+        maxima=maxima_of(study),
+        averaged=uses_average(study),
+        study=NAME,
+        study_seed=study.seed,
+        folder=str(runs / "trials" / NAME),
+        **{
+            name: execution[name] for name in ("device", "precision", "group", "width", "threads", "checkpoint_seconds")
+        },
+    )
+    optuna_study.set_user_attr("stopped", search(optuna_study, study, lanes, []))
+    plan = plan_replicas(read_results(storage, NAME), study)
+    run_replicas(replica_study(storage, NAME), plan, lanes, [])
+    optuna_study.set_user_attr("finished", True)
+    return runs

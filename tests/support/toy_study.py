@@ -1,0 +1,127 @@
+"""What the tests of the driver share: small studies, a journal in memory, a watcher, the table of a study."""
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import BaseJournalBackend
+from pydantic import BaseModel, ConfigDict
+
+from sweeps.engine.events import Snapshot
+from sweeps.storage.database import open_study
+from sweeps.study.pruners import PRUNERS
+from sweeps.study.samplers import SAMPLERS
+from sweeps.study.space import Parameter, Space
+from sweeps.study.study_file import Budget, Study
+from sweeps.workload.protocol import Outcome, Progress, Trial, TrialResult
+
+X = {"x": {"kind": "float", "low": 0.0, "high": 1.0}}
+CONDITIONAL = {
+    "prior": {"kind": "choice", "values": ["normal", "mixture"]},
+    "components": {"kind": "int", "low": 2, "high": 4, "when": {"prior": ["mixture"]}},
+}
+
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+class Fixed(BaseModel):
+    """A section of fixed settings."""
+
+    model_config = ConfigDict(frozen=True)
+    epochs: int = 5
+
+
+def toy_study(
+    search: dict[str, Any] = X,
+    *,
+    name: str = "toy",
+    seed: int = 0,
+    sampler: str = "random",
+    sampler_options: dict[str, Any] | None = None,
+    pruner: str = "none",
+    pruner_options: dict[str, Any] | None = None,
+    fixed: Fixed | None = None,
+    **budget: Any,
+) -> Study:
+    return Study(
+        name=name,
+        path=Path(f"{name}.yaml"),
+        text="",
+        question="What is it?",
+        fixed={"train": fixed or Fixed()},
+        space=Space(tuple(Parameter(name=key, **content) for key, content in search.items())),
+        seed=seed,
+        sampler=SAMPLERS[sampler].settings(**(sampler_options or {})),
+        pruner=PRUNERS[pruner].settings(**(pruner_options or {})),
+        budget=Budget(**(budget or {"trials": 6})),
+        confirm=None,
+        compare=None,
+    )
+
+
+class MemoryJournal(BaseJournalBackend):
+    """A journal that outlives its storage objects, as a file does."""
+
+    def __init__(self) -> None:
+        self.logs: list[dict[str, Any]] = []
+        self.before = lambda: None
+
+    def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
+        return self.logs[log_number_from:]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        for log in logs:
+            self.before()
+            self.logs.append(log)
+
+
+def in_memory(study: Study, journal: MemoryJournal | None = None):
+    """The Optuna study of `study` as a new process would open it."""
+    return open_study(JournalStorage(journal or MemoryJournal()), study)
+
+
+class Watcher:
+    """An observer that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[Any, ...]] = []
+        self.snapshots: list[Snapshot] = []
+        self.before = lambda: None
+
+    def _note(self, *event: Any) -> None:
+        self.before()
+        self.events.append(event)
+
+    def trial_started(self, trial: Trial, *, resumed: bool) -> None:
+        self._note("started", trial.number, resumed)
+
+    def epoch_finished(self, trial: Trial, progress: Progress) -> None:
+        self._note("epoch", trial.number, progress.epoch)
+
+    def trial_ended(self, trial: Trial, outcome: Outcome, result: TrialResult, duplicate_of: int | None) -> None:
+        self._note("ended", trial.number, outcome.state, duplicate_of)
+
+    def round_finished(self, snapshot: Snapshot) -> None:
+        self._note("round")
+        self.snapshots.append(snapshot)
+
+
+TIMES = ("started", "ended")
+
+
+def table(optuna_study) -> list[dict[str, Any]]:
+    """All that a study holds, times apart."""
+    return [
+        {
+            "number": trial.number,
+            "params": trial.params,
+            "state": trial.state.name,
+            "values": trial.values,
+            "reported": trial.intermediate_values,
+            "attrs": {key: value for key, value in trial.user_attrs.items() if key not in TIMES},
+            "notes": {key: value for key, value in trial.system_attrs.items() if key.startswith("completed_rung")},
+        }
+        for trial in optuna_study.trials
+    ]

@@ -1,0 +1,257 @@
+"""The plan of confirm and compare, as properties over random studies, and end to end through the driver."""
+
+import itertools
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from toy_study import in_memory, toy_study
+
+from sweeps.engine.repeats import plan_replicas
+from sweeps.engine.search import run_replicas, search
+from sweeps.results.rankings import Results, confirmed, levels, pairs, ranked, read_results
+from sweeps.storage.database import replica_study
+from sweeps.study.space import Parameter, Space
+from sweeps.study.study_file import Compare, Confirm
+from sweeps.workload.testing import ToyLanes
+
+SPACE = Space(
+    (
+        Parameter(name="beta", kind="float", low=0.01, high=10.0, log=True),
+        Parameter(name="optimizer", kind="choice", values=("adam", "adamax", "sgd")),
+        Parameter(name="hidden", kind="choice", values=((512, 512), (64,))),
+        Parameter(name="batch_size", kind="choice", values=(64, 128)),
+        Parameter(name="prior", kind="choice", values=("normal", "mixture")),
+        Parameter(name="components", kind="int", low=2, high=4, when={"prior": ("mixture",)}),
+        Parameter(name="spread", kind="choice", values=(None, True), when={"components": (3, 4)}),
+    )
+)
+SEARCH_SEEDS = list(range(1000, 1020))
+
+
+@st.composite
+def configurations(draw):
+    drawn = {"beta": draw(st.sampled_from([0.1, 1.0]))}
+    for parameter in SPACE.parameters[1:]:
+        if parameter.name in SPACE.active(drawn):
+            drawn[parameter.name] = draw(st.sampled_from(parameter.listed()))
+    return drawn
+
+
+@st.composite
+def studies(draw):
+    confirm = st.builds(Confirm, top=st.integers(1, 4), seeds=st.integers(1, 3))
+    compared = st.sampled_from(["optimizer", "hidden", "batch_size", "prior", "components", "spread"])
+    compare = st.builds(Compare, parameter=compared, top=st.integers(1, 3), seeds=st.integers(1, 3))
+    return SimpleNamespace(
+        seed=draw(st.integers(0, 3)),
+        space=SPACE,
+        confirm=draw(st.none() | confirm),
+        compare=draw(st.none() | compare),
+        references=(),
+    )
+
+
+trial_lists = st.lists(
+    st.tuples(
+        configurations(), st.sampled_from([1.0, 2.0, 3.0, 4.0]), st.sampled_from(["complete", "complete", "pruned"])
+    ),
+    max_size=10,
+)
+
+
+def table(trials):
+    """What `read_results` gives for these (params, value, state)."""
+    frame = pd.DataFrame(
+        {
+            "replica": np.zeros(len(trials), dtype=bool),
+            "number": range(len(trials)),
+            "state": pd.Series([state for _, _, state in trials], dtype="object"),
+            "value": np.array([value for _, value, _ in trials], dtype=float),
+            "duplicate_of": pd.Series([None] * len(trials), dtype="Int64"),
+            "seed": pd.Series(SEARCH_SEEDS[: len(trials)], dtype="Int64"),
+        }
+    )
+    for parameter in SPACE.parameters:
+        dtype = {"float": "float64", "int": "Int64", "choice": "object"}[parameter.kind]
+        frame[f"params.{parameter.name}"] = pd.Series([p.get(parameter.name) for p, _, _ in trials], dtype=dtype)
+    return Results("toy", {}, frame, pd.DataFrame())
+
+
+def text(params):
+    return json.dumps(params, sort_keys=True)
+
+
+@given(trial_lists, studies())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_every_plan(trials, study):
+    plan = plan_replicas(table(trials), study)
+    best = {}
+    for params, _, number in sorted(
+        ((params, value, number) for number, (params, value, state) in enumerate(trials) if state == "complete"),
+        key=lambda trial: trial[1:],
+    ):
+        best.setdefault(text(params), number)
+
+    assert len({(text(run.params), run.seed) for run in plan}) == len(plan), "nothing is trained twice"
+    assert not {run.seed for run in plan} & set(SEARCH_SEEDS)
+    for run in plan:
+        assert list(run.params) == SPACE.active(run.params), "a valid configuration, in the order of the space"
+        assert run.of in best.values()
+        assert run.test == ("confirm" in run.roles)
+        assert run.pair == (f"{run.of}/{run.seed_index}" if "compare" in run.roles else None)
+        assert json.loads(text(run.params)) == run.params, "plain values that a storage can keep"
+
+    confirm = [run for run in plan if "confirm" in run.roles]
+    assert plan[: len(confirm)] == confirm, "confirm first"
+    top, seeds = (study.confirm.top, study.confirm.seeds) if study.confirm else (0, 0)
+    expected = list(itertools.product(list(best)[:top], range(seeds)))
+    assert [(text(run.params), run.seed_index) for run in confirm] == expected
+    check_pairs([run for run in plan if "compare" in run.roles], trials, best, study)
+
+
+def check_pairs(runs, trials, best, study):
+    if study.compare is None:
+        assert runs == []
+        return
+    name = study.compare.parameter
+    per_level = {}
+    for pair in dict.fromkeys(run.pair for run in runs):
+        members = [run for run in runs if run.pair == pair]
+        base = trials[members[0].of][0]
+        per_level.setdefault(text(base[name]), {})[members[0].of] = None
+        assert len(members) >= 2
+        assert len({(run.of, run.seed, run.seed_index) for run in members}) == 1
+        assert len({text(run.params[name]) for run in members}) == len(members)
+        assert base in [run.params for run in members], "the configuration itself takes part"
+        for run in members:
+            changed = {key for key in base.keys() & run.params.keys() if base[key] != run.params[key]}
+            assert changed <= {name}
+            assert run.params.keys() <= base.keys(), "no parameter gets an invented value"
+    assert {run.seed_index for run in runs} <= set(range(study.compare.seeds))
+    for level in SPACE[name].listed():
+        found = [n for key, n in best.items() if name in (p := json.loads(key)) and p[name] == level]
+        assert len(per_level.get(text(level), {})) <= study.compare.top
+        assert set(per_level.get(text(level), {})) <= set(found[: study.compare.top])
+        if name not in ("prior", "components"):  # on these nothing else depends: no pair is impossible
+            assert set(per_level.get(text(level), {})) == set(found[: study.compare.top])
+
+
+@given(trial_lists, studies(), st.randoms())
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_plan_does_not_depend_on_the_order_of_rows(trials, study, random):
+    results = table(trials)
+    order = list(range(len(trials)))
+    random.shuffle(order)
+    shuffled = Results("toy", {}, results.trials.iloc[order], results.epochs)
+    assert plan_replicas(shuffled, study) == plan_replicas(results, study)
+
+
+def base(**changes):
+    return {"beta": 1.0, "optimizer": "adam", "hidden": [64], "batch_size": 64, "prior": "normal"} | changes
+
+
+def plan_of(*trials, confirm=None, compare=None, seed=0):
+    return plan_replicas(
+        table(list(trials)), SimpleNamespace(seed=seed, space=SPACE, confirm=confirm, compare=compare, references=())
+    )
+
+
+def test_what_confirm_and_compare_share_is_trained_once():
+    plan = plan_of(
+        (base(), 1.0, "complete"),
+        confirm=Confirm(top=1, seeds=3),
+        compare=Compare(parameter="optimizer", top=1, seeds=2),
+    )
+    assert [(run.params["optimizer"], run.seed_index, run.roles, run.pair, run.test) for run in plan] == [
+        ("adam", 0, ("confirm", "compare"), "0/0", True),
+        ("adam", 1, ("confirm", "compare"), "0/1", True),
+        ("adam", 2, ("confirm",), None, True),
+        ("adamax", 0, ("compare",), "0/0", False),
+        ("sgd", 0, ("compare",), "0/0", False),
+        ("adamax", 1, ("compare",), "0/1", False),
+        ("sgd", 1, ("compare",), "0/1", False),
+    ]
+
+
+def test_a_parameter_without_a_value_rules_out_a_pair_and_one_without_a_use_is_dropped():
+    compare = Compare(parameter="prior", top=2, seeds=1)
+    assert plan_of((base(), 1.0, "complete"), compare=compare) == []
+    mixture = base(prior="mixture", components=2)
+    normal, same = plan_of((mixture, 1.0, "complete"), compare=compare)
+    assert (normal.params, same.params) == (base(), mixture)
+
+
+def test_seeds_are_a_list_of_the_configuration_and_the_study():
+    def seeds(number, study_seed=0, **changes):
+        plan = plan_of((base(**changes), 1.0, "complete"), confirm=Confirm(top=1, seeds=number), seed=study_seed)
+        return [run.seed for run in plan]
+
+    assert seeds(5)[:2] == seeds(2)
+    assert not set(seeds(5)) & set(seeds(5, study_seed=1))
+    assert not set(seeds(5)) & set(seeds(5, beta=0.1))
+    taken = seeds(1)[0]
+    results = table([(base(), 1.0, "complete")])
+    results.trials["seed"] = pd.array([taken], dtype="Int64")
+    study = SimpleNamespace(seed=0, space=SPACE, confirm=Confirm(top=1, seeds=2), compare=None, references=())
+    assert [run.seed for run in plan_replicas(results, study)] == seeds(3)[1:], "a seed of the search is passed over"
+
+
+def test_end_to_end_through_the_driver():
+    search_space = {
+        "beta": {"kind": "float", "low": 0.0, "high": 1.0},
+        "optimizer": {"kind": "choice", "values": ["adam", "adamax"]},
+    }
+    study = replace(
+        toy_study(search_space, trials=6),
+        confirm=Confirm(top=2, seeds=2),
+        compare=Compare(parameter="optimizer", top=1, seeds=3),
+    )
+    optuna_study = in_memory(study)
+    storage = optuna_study._storage
+    search(optuna_study, study, ToyLanes(), [])
+    plan = plan_replicas(read_results(storage, "toy"), study)
+    run_replicas(replica_study(storage, "toy"), plan, ToyLanes(width=3), [])
+    results = read_results(storage, "toy")
+    assert plan_replicas(results, study) == plan, "replicas never change the plan"
+    runs = results.trials[results.trials["replica"]]
+    assert [
+        (row["of"], row["seed"], row["replica_seed"], row["roles"], row["pair"]) for row in runs.to_dict("records")
+    ] == [(run.of, run.seed, run.seed_index, run.roles, run.pair) for run in plan]
+    assert levels(results, "optimizer") == ["adam", "adamax"]
+    matched = pairs(results, "optimizer")
+    assert len(matched) == 6
+    assert matched["difference"].notna().all()
+    for pair in matched.to_dict("records"):
+        two = runs[runs["pair"] == pair["pair"]]
+        assert two["params.beta"].nunique() == two["seed"].nunique() == 1
+    assert confirmed(results)["of"].tolist() == ranked(results)["number"].tolist()[:2]
+
+
+def test_an_extended_study_gives_runs_of_the_old_plan_their_new_roles():
+    search_space = {
+        "beta": {"kind": "float", "low": 0.0, "high": 1.0},
+        "optimizer": {"kind": "choice", "values": ["adam", "adamax"]},
+    }
+    before = replace(
+        toy_study(search_space, trials=6), confirm=None, compare=Compare(parameter="optimizer", top=1, seeds=2)
+    )
+    after = replace(before, confirm=Confirm(top=1, seeds=1), compare=Compare(parameter="optimizer", top=2, seeds=2))
+    optuna_study = in_memory(before)
+    storage = optuna_study._storage
+    search(optuna_study, before, ToyLanes(), [])
+    for study in (before, after):
+        run_replicas(replica_study(storage, "toy"), plan_replicas(read_results(storage, "toy"), study), ToyLanes(), [])
+    results = read_results(storage, "toy")
+    runs = results.trials[results.trials["replica"]]
+    plan = plan_replicas(results, after)
+    tested = [run for run in plan if run.test]
+    assert len(runs) == len(plan) + len(tested), "only what had not looked at the test images is trained again"
+    in_use = runs[runs["roles"].map(len) > 0]
+    expected = {(run.of, run.seed, run.roles, run.pair) for run in plan}
+    assert {(r["of"], r["seed"], r["roles"], r["pair"]) for r in in_use.to_dict("records")} == expected
+    assert len(pairs(results, "optimizer")) == len({run.pair for run in plan if run.pair})

@@ -1,0 +1,361 @@
+"""A study killed at any point and continued ends in the same table as one that ran through."""
+
+import copy
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.storages import JournalStorage
+from toy_study import CONDITIONAL, MemoryJournal, Watcher, X, in_memory, table, toy_study
+
+from sweeps.engine.repeats import Replica
+from sweeps.engine.search import run_replicas, search
+from sweeps.storage.database import open_storage, open_study, replica_study, study_lock
+from sweeps.workload.protocol import Failure
+from sweeps.workload.testing import SimulatedClock, ToyLanes
+
+FAILURES = {
+    2: (1, Failure(kind="crashed", message="it died")),
+    4: (3, Failure(kind="diverged", message="NaN")),
+}
+TWO = {"b": {"kind": "choice", "values": [0, 1]}}
+SMALL = {"a": {"kind": "choice", "values": ["p", "q", "r"]}}
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+@dataclass
+class World:
+    """What outlives a process (the journal and the workload's checkpoints), and a bomb in everything that happens."""
+
+    lanes: dict[str, Any]
+    work: Callable[["World", ToyLanes], Any]
+    journal: MemoryJournal = field(default_factory=MemoryJournal)
+    checkpoints: dict[str, tuple[int, float]] = field(default_factory=dict)
+    happened: int = 0
+    bomb: int | None = None
+
+    def tick(self, event: str = "") -> None:
+        if self.happened == self.bomb:
+            raise Killed
+        self.happened += 1
+
+    def process(self, bomb: int | None = None, width: int | None = None) -> bool:
+        """One process, from start to end or until the `bomb`-th thing happens; True when it came to its end."""
+        self.happened, self.bomb, self.journal.before = 0, bomb, self.tick
+        lanes = {**self.lanes, **({"width": width} if width else {})}
+        try:
+            self.work(self, ToyLanes(**lanes, checkpoints=self.checkpoints, before=self.tick))
+        except Killed:
+            return False
+        return True
+
+
+def _tables(journal: MemoryJournal) -> list[Any]:
+    storage = JournalStorage(journal)
+    names = sorted(optuna.get_all_study_names(storage))
+    return [(name, table(optuna.load_study(study_name=name, storage=storage))) for name in names]
+
+
+def searching(study) -> Callable[[World, ToyLanes], None]:
+    def work(world: World, lanes: ToyLanes) -> None:
+        watcher = Watcher()
+        watcher.before = world.tick
+        search(in_memory(study, world.journal), study, lanes, [watcher], clock=SimulatedClock())
+
+    return work
+
+
+def replicating(world: World, lanes: ToyLanes) -> None:
+    plan = [
+        Replica(of=of, params={"x": 0.1 * of}, seed=seed, seed_index=seed, roles=("confirm",), pair=None, test=True)
+        for of in (1, 2)
+        for seed in (0, 1)
+    ]
+    watcher = Watcher()
+    watcher.before = world.tick
+    run_replicas(replica_study(JournalStorage(world.journal), "toy"), plan, lanes, [watcher], clock=SimulatedClock())
+
+
+TPE = {"sampler": "tpe", "sampler_options": {"startup_trials": 3}}
+MEDIAN = {"pruner": "median", "pruner_options": {"startup_trials": 2}}
+HALVING = {"pruner": "successive_halving", "pruner_options": {"factor": 2}}
+HYPERBAND = {"pruner": "hyperband", "pruner_options": {"factor": 2, "max_epochs": 4}}
+WORLDS = {
+    "tpe and median, with failures": lambda: World(
+        {"width": 3, "epochs": 4, "failures": FAILURES, "last_epochs": {1: 2, 5: 3}},
+        searching(toy_study({**X, **CONDITIONAL}, trials=8, **TPE, **MEDIAN)),
+    ),
+    "hyperband": lambda: World(
+        {"width": 3, "epochs": 4}, searching(toy_study({**X, **CONDITIONAL}, trials=8, **TPE, **HYPERBAND))
+    ),
+    "random and successive halving": lambda: World(
+        {"width": 4, "epochs": 4, "failures": {1: FAILURES[2]}}, searching(toy_study(trials=9, **HALVING))
+    ),
+    "duplicates": lambda: World(
+        {"width": 2, "epochs": 3, "failures": {0: FAILURES[4], 3: FAILURES[2]}},
+        searching(toy_study(SMALL, trials=9, **MEDIAN)),
+    ),
+    "a grid": lambda: World(
+        {"width": 2, "epochs": 2}, searching(toy_study({**CONDITIONAL, **TWO}, trials=50, sampler="grid"))
+    ),
+    "stale trials": lambda: World({"width": 2, "epochs": 2}, searching(toy_study(stale_trials=3, **TPE))),
+    "epochs": lambda: World({"width": 2, "epochs": 3}, searching(toy_study(epochs=13, **TPE))),
+    "replicas": lambda: World({"width": 3, "epochs": 3, "failures": FAILURES}, replicating),
+}
+
+
+def undisturbed(name: str) -> tuple[World, int, list[Any]]:
+    world = WORLDS[name]()
+    assert world.process()
+    return world, world.happened, _tables(world.journal)
+
+
+@pytest.mark.parametrize("ahead", [1000, 1], ids=["as trials end", "a round ahead"])
+@pytest.mark.parametrize("name", WORLDS)
+def test_killed_anywhere_and_continued_is_the_same_study(name, ahead, monkeypatch):
+    monkeypatch.setattr("sweeps.engine.search.AHEAD", ahead)
+    _, events, expected = undisturbed(name)
+    assert events > 50
+    for bomb in range(events):
+        world = WORLDS[name]()
+        assert not world.process(bomb=bomb)
+        world.process()
+        assert _tables(world.journal) == expected, f"killed at event {bomb} of {events}"
+        assert not world.checkpoints, f"killed at event {bomb} of {events}, and a checkpoint is left"
+
+
+@settings(max_examples=60, deadline=None)
+@given(name=st.sampled_from(sorted(WORLDS)), bombs=st.lists(st.integers(0, 120), min_size=2, max_size=8))
+def test_killed_again_and_again_is_the_same_study(name, bombs):
+    expected = undisturbed(name)[2]
+    world = WORLDS[name]()
+    for bomb in bombs:
+        world.process(bomb=bomb)
+    world.process()
+    assert _tables(world.journal) == expected
+
+
+@pytest.mark.parametrize("bomb", range(20, 90, 7))
+def test_lost_checkpoints_change_nothing(bomb):
+    name = "tpe and median, with failures"
+    expected = undisturbed(name)[2]
+    world = WORLDS[name]()
+    world.process(bomb=bomb)
+    world.checkpoints.clear()
+    world.process()
+    assert _tables(world.journal) == expected
+
+
+@pytest.mark.parametrize("width", [1, 2, 7])
+@pytest.mark.parametrize("bomb", [17, 40, 61, 83])
+def test_continued_with_other_lanes_every_trial_still_ends_once(width, bomb):
+    name = "duplicates" if bomb % 2 else "tpe and median, with failures"
+    world = WORLDS[name]()
+    world.process(bomb=bomb)
+    world.process(bomb=30, width=width)
+    world.process()
+    ((_, trials),) = _tables(world.journal)
+    assert len(trials) == (9 if name == "duplicates" else 8)
+    for trial in trials:
+        assert trial["state"] in ("COMPLETE", "PRUNED", "FAIL")
+        assert list(trial["reported"]) == list(range(1, len(trial["reported"]) + 1))
+
+
+def test_killed_in_the_middle_of_an_ask_there_is_no_trial_yet():
+    """Six parameters are one write: a trial has all of them or does not exist."""
+    space = dict.fromkeys("abcdef", X["x"])
+    for bomb in range(12):
+        world = World({"width": 1, "epochs": 1}, searching(toy_study(space, trials=2)))
+        world.process(bomb=bomb)
+        for _, trials in _tables(world.journal):
+            assert all(len(trial["params"]) == 6 for trial in trials)
+
+
+def test_orphans_are_taken_up_where_they_were():
+    study = toy_study(trials=3)
+    journal, checkpoints = MemoryJournal(), {}
+
+    def crash(event):
+        if event == "advance 0 1" and journal_epochs() == 2:
+            raise Killed
+
+    def journal_epochs():
+        return len(in_memory(study, journal).trials[0].intermediate_values)
+
+    lanes = ToyLanes(width=2, epochs=4, checkpoints=checkpoints, before=crash)
+    with pytest.raises(Killed):
+        search(in_memory(study, journal), study, lanes, [], clock=SimulatedClock())
+    watcher, lanes = Watcher(), ToyLanes(width=2, epochs=4, checkpoints=checkpoints)
+    search(in_memory(study, journal), study, lanes, [watcher], clock=SimulatedClock())
+    assert [event for event in watcher.events if event[0] == "started"][:2] == [
+        ("started", 0, True),
+        ("started", 1, True),
+    ]
+    assert lanes.events[:3] == ["admit 0@2", "admit 1@2", "advance 0 1"]
+    told = [event[2] for event in watcher.events if event[:2] == ("epoch", 0)]
+    assert told == [2, 3, 4], "the newest epoch before the crash is told again: it may not have been told"
+
+
+def test_a_round_that_was_cut_off_is_finished_before_the_next_begins():
+    """Killed between two reports: the second lane catches up alone, then both are decided on together."""
+    study = toy_study(trials=2, pruner="successive_halving", pruner_options={"factor": 2})
+    journal = MemoryJournal()
+
+    def after_the_first_report():
+        if any("intermediate_value" in log for log in journal.logs):
+            raise Killed
+
+    journal.before = after_the_first_report
+    with pytest.raises(Killed):
+        search(in_memory(study, journal), study, ToyLanes(), [], clock=SimulatedClock())
+    journal.before = lambda: None
+    assert [len(trial.intermediate_values) for trial in in_memory(study, journal).trials] == [1, 0]
+    lanes = ToyLanes()
+    search(in_memory(study, journal), study, lanes, [], clock=SimulatedClock())
+    assert lanes.events[:4] == ["admit 0@1", "admit 1@0", "catch_up 0@1", "advance 1"]
+    whole = in_memory(study)
+    search(whole, study, ToyLanes(), [], clock=SimulatedClock())
+    assert _tables(journal) == [("toy", table(whole))]
+
+
+def test_a_failure_that_was_seen_stands():
+    """A crash need not happen again; the trial has failed all the same."""
+    study = toy_study(trials=2)
+    world = World({"width": 2, "epochs": 2, "failures": {1: FAILURES[2]}}, searching(study))
+    bomb = 0
+    while not any("closing" in trial.user_attrs for trial in in_memory(study, world.journal).trials):
+        world = World(world.lanes, world.work)
+        world.process(bomb=bomb)
+        world.journal.before = lambda: None
+        bomb += 1
+    world.lanes = {"width": 2, "epochs": 2}
+    world.process()
+    ((_, trials),) = _tables(world.journal)
+    assert [trial["state"] for trial in trials] == ["COMPLETE", "FAIL"]
+    assert trials[1]["attrs"]["ending"]["failure"] == {"kind": "crashed", "message": "it died"}
+
+
+def test_with_fewer_lanes_the_others_wait_and_go_on_where_they_were():
+    study = toy_study(trials=2)
+    journal = MemoryJournal()
+
+    def crash(event):
+        if lanes.events[-2:] == ["advance 0 1"] * 2:
+            raise Killed
+
+    lanes = ToyLanes(width=2, epochs=4, before=crash)
+    with pytest.raises(Killed):
+        search(in_memory(study, journal), study, lanes, [], clock=SimulatedClock())
+    lanes = ToyLanes(width=1, epochs=4, checkpoints=lanes.checkpoints)
+    search(in_memory(study, journal), study, lanes, [], clock=SimulatedClock())
+    one_by_one = [[f"admit {n}@2", f"advance {n}", f"advance {n}", f"release {n} complete"] for n in (0, 1)]
+    assert lanes.events == [*one_by_one[0], *one_by_one[1]]
+
+
+# ---- real processes ----
+
+SLOW = """
+import sys, time
+from pathlib import Path
+sys.path[:0] = {paths!r}
+from toy_study import toy_study
+from sweeps.engine.search import search
+from sweeps.storage.database import open_storage, open_study, study_lock
+from sweeps.workload.testing import ToyLanes
+study = toy_study(trials=10, sampler="tpe", sampler_options={{"startup_trials": 3}}, pruner="median")
+with study_lock(Path({runs!r}), "toy"):
+    optuna_study = open_study(open_storage({url!r}, Path({runs!r}), "toy"), study)
+    search(optuna_study, study, ToyLanes(width=3, epochs=4, before=lambda event: time.sleep(0.02)), [])
+"""
+PATHS = [str(Path(__file__).parents[3]), str(Path(__file__).parents[2] / "support")]
+
+
+def killed_process(
+    runs: Path, url: str | None, has_begun: Callable[[], bool], by: signal.Signals = signal.SIGKILL
+) -> None:
+    """Run the study above in a process of its own and kill it once it has begun."""
+    code = SLOW.format(paths=PATHS, runs=str(runs), url=url)
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not has_begun():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline, "the process trains nothing"
+        time.sleep(0.01)
+    os.kill(process.pid, by)
+    process.wait()
+    process.stderr.close()
+
+
+def continued(runs: Path, url: str | None) -> Any:
+    study = toy_study(trials=10, sampler="tpe", sampler_options={"startup_trials": 3}, pruner="median")
+    with study_lock(runs, "toy"):
+        optuna_study = open_study(open_storage(url, runs, "toy"), study)
+        search(optuna_study, study, ToyLanes(width=3, epochs=4), [])
+    return optuna_study
+
+
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])
+def test_a_process_killed_by_a_signal(tmp_path, by):
+    journal = tmp_path / "journal" / "toy.log"
+    killed_process(tmp_path, None, lambda: journal.exists() and journal.read_bytes().count(b"\n") > 60, by)
+    left = open_storage(None, tmp_path, "toy", must_exist=True).get_all_trials(0)
+    assert sum(trial.state.is_finished() for trial in left) < 10
+    assert table(continued(tmp_path, None)) == table(continued(tmp_path / "whole", None))
+
+
+@pytest.mark.parametrize("tail", [b'{"op_code":5,"worker', b'{"op_code":5,"worker\n', b"\0" * 4096, b'{"a"}\n{"b'])
+def test_a_journal_whose_last_line_is_broken(tmp_path, tail):
+    whole = table(continued(tmp_path / "whole", None))
+    lines = (tmp_path / "whole" / "journal" / "toy.log").read_bytes().splitlines(keepends=True)
+    (tmp_path / "journal").mkdir()
+    (tmp_path / "journal" / "toy.log").write_bytes(b"".join(lines[:70]) + tail)
+    (tmp_path / "journal" / "toy.log.lock").touch()  # Optuna's lock of a process that died while it wrote
+    started = time.monotonic()
+    assert table(continued(tmp_path, None)) == whole
+    assert time.monotonic() - started < 5
+    for line in (tmp_path / "journal" / "toy.log").read_bytes().splitlines():
+        json.loads(line)
+
+
+def test_a_journal_cut_at_any_byte_goes_on(tmp_path):
+    """A full disk: whatever part of the last write is there."""
+    whole = continued(tmp_path / "whole", None)
+    content = (tmp_path / "whole" / "journal" / "toy.log").read_bytes()
+    (tmp_path / "journal").mkdir()
+    for length in range(0, len(content), len(content) // 12):
+        (tmp_path / "journal" / "toy.log").write_bytes(content[:length])
+        assert table(continued(tmp_path, None)) == table(whole)
+
+
+def test_a_search_on_sqlite_is_the_same_as_on_a_journal(tmp_path):
+    url = f"sqlite:///{tmp_path}/toy.db"
+    study = toy_study(trials=5, sampler="tpe", sampler_options={"startup_trials": 3}, **MEDIAN)
+    stored = [open_study(open_storage(where, tmp_path, "toy"), study) for where in (url, None)]
+    lanes = [ToyLanes(width=2, epochs=3, failures={1: FAILURES[4]}) for _ in stored]
+
+    def interrupt(event):
+        if event == "advance 2 3":
+            raise KeyboardInterrupt
+
+    lanes[0].before = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        search(stored[0], study, lanes[0], [])
+    stored[0] = open_study(open_storage(url, tmp_path, "toy"), study)
+    lanes[0] = ToyLanes(width=2, epochs=3, failures={1: FAILURES[4]}, checkpoints=copy.deepcopy(lanes[0].checkpoints))
+    for optuna_study, each in zip(stored, lanes, strict=True):
+        search(optuna_study, study, each, [])
+    assert table(stored[0]) == table(stored[1])

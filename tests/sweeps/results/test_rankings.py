@@ -1,0 +1,299 @@
+"""Studies of every condition, written as the driver writes them, read back."""
+
+import math
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from sweeps.errors import UserError
+from sweeps.results.rankings import (
+    EPOCH_METRICS,
+    RESULT_METRICS,
+    best_run,
+    best_so_far,
+    confirmed,
+    levels,
+    pairs,
+    pruned_epochs_saved,
+    ranked,
+    read_results,
+)
+from sweeps.study.space import Space
+
+SEARCH = {
+    "beta": {"kind": "float", "low": 0.01, "high": 10.0, "log": True},
+    "optimizer": {"kind": "choice", "values": ["adam", "adamax"]},
+    "hidden": {"kind": "choice", "values": [[512, 512], [64]]},
+    "prior": {"kind": "choice", "values": ["normal", "mixture"]},
+    "components": {"kind": "int", "low": 2, "high": 64, "log": True, "when": {"prior": ["mixture"]}},
+}
+SPACE = Space.from_dict(SEARCH)
+DISTRIBUTIONS = {
+    "beta": optuna.distributions.FloatDistribution(0.01, 10, log=True),
+    "optimizer": optuna.distributions.CategoricalDistribution(["adam", "adamax"]),
+    "hidden": optuna.distributions.CategoricalDistribution(["[512, 512]", "[64]"]),
+    "prior": optuna.distributions.CategoricalDistribution(["normal", "mixture"]),
+    "components": optuna.distributions.IntDistribution(2, 64, log=True),
+}
+ADAM = {"beta": 0.5, "optimizer": "adam", "hidden": [64], "prior": "normal"}
+MIXTURE = {"beta": 2.0, "optimizer": "adamax", "hidden": [512, 512], "prior": "mixture", "components": 7}
+
+
+@pytest.fixture
+def storage():
+    return optuna.storages.InMemoryStorage()
+
+
+@pytest.fixture
+def study(storage):
+    return open_one(storage)
+
+
+def open_one(storage, name="toy", spec=True):
+    study = optuna.create_study(storage=storage, study_name=name)
+    if spec:
+        study.set_user_attr("spec", {"search": SEARCH})
+    return study
+
+
+def add(study, params=ADAM, curve=(), state=TrialState.COMPLETE, **attrs):
+    """A trial of the search with these values per epoch, as the driver leaves it."""
+    curve = dict(enumerate(curve, start=1))
+    stored = {name: SPACE[name].encode(value) for name, value in params.items()}
+    metrics = {f"metrics/{epoch}": {"val/nll": value, "seconds": 0.5} for epoch, value in curve.items()}
+    study.add_trial(
+        create_trial(
+            state=state,
+            value=min(curve.values())
+            if state == TrialState.COMPLETE and "value" not in attrs
+            else attrs.pop("value", None),
+            params=stored,
+            distributions={name: DISTRIBUTIONS[name] for name in stored},
+            user_attrs={"seed": 5, "round": 0, "started": 10.0, **metrics, **attrs},
+            intermediate_values=curve,
+        )
+    )
+
+
+def replica(
+    study, of, curve, *, roles=("confirm",), pair=None, index=0, params=ADAM, state=TrialState.COMPLETE, **result
+):
+    value = min(curve) if state == TrialState.COMPLETE else None
+    attrs = {"of": of, "roles": list(roles), "pair": pair, "replica_seed": index, "params": params, "seed": 90 + index}
+    metrics = {f"metrics/{epoch}": {"seconds": 1.0} for epoch in range(1, len(curve) + 1)}
+    result = {name.replace("_nll", "/nll", 1) if name == "test_nll" else "test/iw_nll": v for name, v in result.items()}
+    study.add_trial(
+        create_trial(
+            state=state,
+            value=value,
+            user_attrs={**attrs, **metrics, "result": result, "ended": 50.0},
+            intermediate_values=dict(enumerate(curve, start=1)),
+        )
+    )
+
+
+def test_columns_and_types_do_not_depend_on_the_trials(storage, study):
+    empty = read_results(storage, "toy")
+    add(study, MIXTURE, (3.0, 2.0), result={"test/nll": 2.5})
+    replica(open_one(storage, "toy.replicas", spec=False), 0, (2.0,))
+    full = read_results(storage, "toy")
+    for table in ("trials", "epochs"):
+        before, after = getattr(empty, table), getattr(full, table)
+        assert len(before) == 0
+        assert len(after) > 0
+        assert before.dtypes.to_dict() == after.dtypes.to_dict()
+        assert list(before) == list(after)
+    assert list(full.epochs)[:4] == ["replica", "number", "epoch", "value"]
+    assert set(EPOCH_METRICS) <= set(full.epochs)
+    assert {f"result.{metric}" for metric in RESULT_METRICS} | {f"params.{name}" for name in SEARCH} <= set(full.trials)
+    for selection in (ranked, best_so_far, confirmed, lambda results: pairs(results, "optimizer")):
+        assert len(selection(empty)) == 0
+    assert levels(empty, "optimizer") == []
+    assert best_run(empty) is None
+    assert pruned_epochs_saved(empty, 30) == 0
+
+
+def test_how_long_search_and_replicas_took(storage, study):
+    study.set_user_attr("elapsed", 12.5)
+    assert "replicas_elapsed" not in read_results(storage, "toy").study
+    open_one(storage, "toy.replicas", spec=False).set_user_attr("elapsed", 4.0)
+    read = read_results(storage, "toy").study
+    assert (read["elapsed"], read["replicas_elapsed"]) == (12.5, 4.0)
+
+
+def test_a_complete_trial(storage, study):
+    add(
+        study, MIXTURE, (3.0, 1.5, 1.75), ended=20.5, folder="runs/trial-0000", result={"parameters": 1234, "odd": True}
+    )
+    results = read_results(storage, "toy")
+    row = results.trials.iloc[0]
+    assert (row["name"], row["state"], row["value"], row["epochs"], row["best_epoch"]) == (
+        "trial-0000",
+        "complete",
+        1.5,
+        3,
+        2,
+    )
+    assert (row["seed"], row["started"], row["ended"], row["seconds"], row["folder"]) == (
+        5,
+        10.0,
+        20.5,
+        1.5,
+        "runs/trial-0000",
+    )
+    assert {name: row[f"params.{name}"] for name in MIXTURE} == MIXTURE
+    assert (row["result.parameters"], row["result.odd"]) == (1234.0, 1.0)
+    assert math.isnan(row["result.test/nll"])
+    assert row["roles"] == ()
+    assert pd.isna(row["of"])
+    assert results.epochs["val/nll"].tolist() == results.epochs["value"].tolist() == [3.0, 1.5, 1.75]
+    assert results.epochs["epoch"].tolist() == [1, 2, 3]
+
+
+def test_trials_in_every_state_and_with_attributes_missing(storage, study):
+    failure = {"kind": "diverged", "message": "the value became nan"}
+    add(
+        study,
+        ADAM,
+        (3.0, 2.0),
+        TrialState.PRUNED,
+        ending={"state": "pruned", "epoch": 2, "value": 2.0, "failure": None},
+    )
+    add(study, ADAM, (3.0,), TrialState.FAIL, ending={"state": "failed", "epoch": 2, "value": 3.0, "failure": failure})
+    add(study, ADAM, (), TrialState.FAIL)  # told by somebody else
+    add(study, ADAM, (4.0, math.nan), TrialState.RUNNING)
+    study.ask()  # killed before anything was written
+    study.enqueue_trial({"beta": 1.0})
+    add(study, ADAM, (), value=7.0, duplicate_of=0)
+    add(study, ADAM, (), TrialState.PRUNED, duplicate_of=0, ending={"value": 6.0, "failure": None})
+    study._storage.set_trial_user_attr(study.trials[3]._trial_id, "metrics/1", {"val/nll": None, "train/loss": "?"})
+    study._storage.set_trial_user_attr(study.trials[3]._trial_id, "metrics/3", {"val/nll": 9.0})  # not yet reported
+    trials = read_results(storage, "toy").trials
+    assert trials["state"].tolist() == [
+        "pruned", "failed", "failed", "running", "running", "waiting", "complete", "pruned",
+    ]  # fmt: skip
+    np.testing.assert_equal(trials["value"].tolist(), [2.0, 3.0, math.nan, 4.0, math.nan, math.nan, 7.0, 6.0])
+    assert trials["epochs"].tolist() == [2, 1, 0, 2, 0, 0, 0, 0]
+    assert trials["failure"].tolist() == [None, "diverged", None, None, None, None, None, None]
+    assert trials["message"][1] == "the value became nan"
+    assert trials["duplicate_of"].dropna().to_dict() == {6: 0, 7: 0}
+    assert trials["params.components"].isna().all()
+    assert trials["params.hidden"][4] is None
+    epochs = read_results(storage, "toy").epochs
+    assert epochs["number"].tolist() == [0, 0, 1, 3, 3]
+    np.testing.assert_equal(epochs["val/nll"].tolist(), [3.0, 2.0, 3.0, math.nan, math.nan])
+    assert epochs["train/loss"].isna().all()
+
+
+def test_a_value_outside_the_space_of_today_stays(storage):
+    study = open_one(storage, spec=False)
+    add(study, ADAM, (1.0,))
+    assert read_results(storage, "toy").trials["params.hidden"][0] == "[64]"
+    study.set_user_attr("spec", {"search": {"hidden": {"kind": "choice", "values": [[512, 512], [32]]}}})
+    trials = read_results(storage, "toy").trials
+    assert (trials["params.hidden"][0], trials["params.beta"][0]) == ("[64]", 0.5)
+    assert len(pairs(read_results(storage, "toy"), "unknown")) == 0
+
+
+def test_an_unknown_study_suggests_the_nearest(storage, study):
+    open_one(storage, "toy.replicas")
+    with pytest.raises(UserError, match=r"study toi: there are no trials of it in this storage. Did you mean 'toy'\?"):
+        read_results(storage, "toi")
+
+
+def test_ranking_history_and_savings(storage, study):
+    add(study, ADAM, (3.0, 2.0))
+    add(study, MIXTURE, (5.0, 1.0), TrialState.PRUNED)
+    add(study, MIXTURE, (4.0, 1.5))
+    add(study, ADAM, (), value=1.5, duplicate_of=2)
+    add(study, ADAM, (1.75,))
+    add(study, ADAM, (1.5,))
+    add(study, ADAM, (), TrialState.PRUNED, duplicate_of=1)
+    replica(open_one(storage, "toy.replicas", spec=False), 0, (0.5,))
+    results = read_results(storage, "toy")
+    assert ranked(results)["number"].tolist() == [2, 5, 4, 0]
+    history = best_so_far(results)
+    assert history["number"].tolist() == [0, 2, 4, 5]
+    assert history["best"].tolist() == [2.0, 1.5, 1.5, 1.5]
+    assert pruned_epochs_saved(results, 30) == 28
+    assert pruned_epochs_saved(results, 1) == 0
+
+
+def test_matched_pairs(storage, study):
+    add(study, ADAM, (2.0,))
+    again = open_one(storage, "toy.replicas", spec=False)
+    other = ADAM | {"optimizer": "adamax"}
+    both = {"roles": ("confirm", "compare")}
+    replica(again, 0, (2.0, 1.5), pair="0/0", **both)
+    replica(again, 0, (2.5,), pair="0/1", index=1, **both)
+    replica(again, 0, (1.0,), index=2)  # confirm alone
+    replica(again, 0, (2.0,), pair="0/1", index=1, params=other, roles=("compare",))
+    replica(again, 0, (1.75,), pair="0/0", params=other, roles=("compare",))
+    replica(again, 4, (1.75,), pair="4/0", params=other, roles=("compare",))
+    replica(again, 4, (1.0,), pair="4/0", roles=("compare",), state=TrialState.FAIL)
+    results = read_results(storage, "toy")
+    assert levels(results, "optimizer") == ["adam", "adamax"]
+    expected = pd.DataFrame(
+        {
+            "pair": ["0/0", "0/1", "4/0"],
+            "of": [0, 0, 4],
+            "replica_seed": [0, 1, 0],
+            "value.adam": [1.5, 2.5, math.nan],
+            "value.adamax": [1.75, 2.0, 1.75],
+            "difference": [0.25, -0.5, math.nan],
+        }
+    ).astype({"pair": "object"})
+    pd.testing.assert_frame_equal(pairs(results, "optimizer"), expected)
+    turned = pairs(results, "optimizer", ("adamax", "adam"))
+    np.testing.assert_equal(turned["difference"].tolist(), [-0.25, 0.5, math.nan])
+    assert levels(results, "prior") == ["normal"]
+    assert pairs(results, "prior")["difference"].isna().all()
+
+
+def test_confirmed_configurations_and_the_run_to_keep(storage, study):
+    add(study, ADAM, (2.0,))
+    add(study, MIXTURE, (1.0,))
+    add(study, ADAM, (3.0,))
+    assert best_run(read_results(storage, "toy"))["name"] == "trial-0001"
+    again = open_one(storage, "toy.replicas", spec=False)
+    for index, (value, nll) in enumerate([(1.5, 10.0), (1.25, 12.0), (1.75, 14.0)]):
+        replica(again, 0, (value,), index=index, test_nll=nll, test_iw_nll=nll - 1)
+    replica(again, 1, (2.0,), test_nll=9.0)
+    replica(again, 1, (1.0,), index=1, state=TrialState.FAIL)
+    replica(again, 2, (1.0,), state=TrialState.FAIL)
+    replica(again, 1, (0.1,), roles=("compare",), pair="1/0")
+    results = read_results(storage, "toy")
+    table = confirmed(results)
+    assert table["of"].tolist() == [1, 0, 2], "in the order of the search, not of the test figures"
+    assert table["n"].tolist() == [1, 3, 0]
+    np.testing.assert_equal(table["test/nll.mean"].tolist(), [9.0, 12.0, math.nan])
+    np.testing.assert_equal(table["test/nll.sd"].tolist(), [math.nan, 2.0, math.nan])
+    np.testing.assert_equal(table["test/iw_nll.mean"].tolist(), [math.nan, 11.0, math.nan])
+    assert table["params.components"].tolist()[0] == 7
+    assert best_run(results)["name"] == "replica-0001"
+
+
+def test_ten_thousand_trials_are_each_read_once(storage, study):
+    rows = storage.get_all_trials(study._study_id, deepcopy=False)
+    metrics = dict.fromkeys((*EPOCH_METRICS, "val/nll_raw"), 1.0)
+    attrs = {f"metrics/{epoch}": metrics for epoch in range(1, 31)}
+    template = create_trial(
+        value=1.0,
+        params={"beta": 0.5},
+        distributions={"beta": DISTRIBUTIONS["beta"]},
+        user_attrs=attrs,
+        intermediate_values=dict.fromkeys(range(1, 31), 1.0),
+    )
+    asked = []
+
+    def get_all_trials(study_id, deepcopy):
+        asked.append(study_id)
+        return rows if deepcopy else [template] * 10_000
+
+    storage.get_all_trials = get_all_trials
+    results = read_results(storage, "toy")
+    assert asked == [study._study_id]
+    assert results.epochs.shape == (300_000, 4 + len(metrics))

@@ -1,0 +1,553 @@
+"""Study files: the shipped ones as they resolve, overrides, and one clear sentence for whatever is wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sweeps.errors import UserError
+from sweeps.storage.database import spec_differences
+from sweeps.study.study_file import list_studies, load_study
+from vaeexp.settings import SECTIONS
+
+STUDIES = Path(__file__).parents[3] / "studies"
+
+SMALL = """\
+question: What is a good beta?
+model: {latent_size: 8}
+train: {epochs: 4}
+search:
+  beta: {low: 0.1, high: 10, log: true}
+  optimizer: {values: [adam, adamax]}
+  prior: {values: [normal, mixture]}
+  components: {low: 2, high: 16, when: {prior: mixture}}
+budget: {trials: 5}
+compare: {parameter: optimizer, top: 1, seeds: 2}
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """A current folder with `studies/x.yaml`."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "x.yaml").write_text(SMALL)
+    return tmp_path
+
+
+def load(text=None, *overrides, check=None, name="x"):
+    if text is not None:
+        Path("studies/x.yaml").write_text(text)
+    return load_study(name, sections=SECTIONS, shipped=STUDIES, overrides=overrides, check=check)
+
+
+def changed(**sections):
+    """SMALL with top-level keys replaced, and taken out where None."""
+    content = yaml.safe_load(SMALL) | sections
+    return yaml.safe_dump({key: value for key, value in content.items() if value is not None}, sort_keys=False)
+
+
+def message(*arguments, **options) -> str:
+    with pytest.raises(UserError) as caught:
+        load(*arguments, **options)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+# ---- the shipped studies ----
+
+
+@pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_study_loads(path):
+    study = load_study(path.stem, sections=SECTIONS, shipped=STUDIES)
+    assert study.path == path
+    assert study.text == path.read_text()
+    assert study.question.endswith("?")
+    assert study.space.names
+    assert json.loads(json.dumps(study.spec())) == study.spec()
+
+
+def test_beta_mnist_says_what_its_file_says():
+    study = load_study("beta_mnist", sections=SECTIONS, shipped=STUDIES)
+    assert study.space.names == ["beta", "latent_size", "learning_rate", "optimizer", "prior", "components"]
+    assert [parameter.kind for parameter in study.space.parameters] == [
+        "float",
+        "int",
+        "float",
+        "choice",
+        "choice",
+        "int",
+    ]
+    assert study.space["components"].when == {"prior": ("mixture",)}
+    assert (study.space["learning_rate"].low, study.space["learning_rate"].high) == (1e-4, 1e-2)
+    assert study.fixed["train"].epochs == 30
+    assert study.fixed["model"].hidden == (512, 512)
+    assert (study.sampler.name, study.pruner.name, study.pruner.warmup_epochs) == ("tpe", "median", 5)
+    assert (study.budget.trials, study.budget.seconds) == (40, None)
+    assert (study.confirm.top, study.compare.parameter) == (3, "optimizer")
+
+
+def test_spec_holds_all_that_defines_the_study_and_not_the_budget():
+    spec = load().spec()
+    assert list(spec) == [
+        *("name", "question", "data", "model", "train", "evaluation"),
+        *("search", "seed", "sampler", "pruner", "confirm", "compare", "references", "start"),
+    ]
+    assert "beta" not in spec["train"]  # it is searched
+    assert spec["model"]["latent_size"] == 8
+    assert spec["search"]["components"] == {
+        "kind": "int",
+        "low": 2,
+        "high": 16,
+        "log": False,
+        "when": {"prior": ["mixture"]},
+    }
+    assert spec["confirm"] is None
+
+
+# ---- where studies are found ----
+
+
+def test_resolution_order_is_path_then_current_folder_then_shipped(here):
+    (here / "other").mkdir()
+    (here / "other" / "smoke.yaml").write_text(SMALL)
+    assert load_study("other/smoke.yaml", sections=SECTIONS, shipped=STUDIES).question == "What is a good beta?"
+    assert load_study("smoke", sections=SECTIONS, shipped=STUDIES).path == STUDIES / "smoke.yaml"
+    (here / "studies" / "smoke.yaml").write_text(SMALL)
+    assert load_study("smoke", sections=SECTIONS, shipped=STUDIES).path == Path("studies/smoke.yaml")
+
+
+def test_unknown_study_names_the_nearest_and_where_it_looked():
+    text = message(name="beta_mnits")
+    assert "unknown study 'beta_mnits'" in text
+    assert f"looked in studies and {STUDIES}" in text
+    assert "Did you mean 'beta_mnist'?" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("nowhere/smoke.yaml", ["nowhere/smoke.yaml: no such file", "'smoke'"]),
+        ("studies.yaml", ["studies.yaml: a folder"]),
+        ("studies/a b.yaml", ["studies/a b.yaml: got 'a b' as name", "letters, digits"]),
+    ],
+)
+def test_paths_that_are_no_study(here, name, parts):
+    (here / "studies.yaml").mkdir()
+    (here / "studies" / "a b.yaml").write_text(SMALL)
+    text = message(name=name)
+    assert all(part in text for part in parts), text
+
+
+def test_list_has_own_studies_first_and_the_error_of_broken_ones(here):
+    (here / "studies" / "broken.yaml").write_text("question: [")
+    (here / "studies" / "smoke.yaml").write_text(SMALL)
+    listed = {summary.name: summary for summary in list_studies(shipped=STUDIES)}
+    assert list(listed)[:3] == ["broken", "smoke", "x"]
+    assert "studies/broken.yaml: line 1" in listed["broken"].question
+    assert listed["smoke"].question == "What is a good beta?"
+    assert listed["beta_mnist"].path == STUDIES / "beta_mnist.yaml"
+
+
+# ---- YAML ----
+
+
+def test_numbers_and_words_are_read_as_yaml_1_2():
+    text = SMALL.replace("low: 0.1", "low: 1e-1").replace(
+        "train: {epochs: 4}", "train: {epochs: 010, learning_rate: 1e-4}"
+    )
+    study = load(text.replace("What is a good beta?", "no"))
+    assert study.space["beta"].low == 0.1
+    assert study.fixed["train"].epochs == 10
+    assert study.fixed["train"].learning_rate == 1e-4
+    assert study.question == "no"
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("question: a\nseed: 1\nseed: 2\n", ["studies/x.yaml: line 3, column 1", "'seed' stands there twice"]),
+        ("question: {a: [}\n", ["studies/x.yaml: line 1"]),
+        ("- question\n", ["studies/x.yaml: got a list"]),
+        ("", ["studies/x.yaml: got nothing"]),
+        ("question: !!python/object/apply:os.system [ls]\n", ["studies/x.yaml: line 1", "python/object"]),
+        ("? [a, b]\n: 1\n", ["studies/x.yaml: line 1", "a plain word"]),
+    ],
+)
+def test_what_is_no_study_file(text, parts):
+    got = message(text)
+    assert all(part in got for part in parts), got
+
+
+def test_a_file_that_is_not_text(here):
+    (here / "studies" / "x.yaml").write_bytes(b"question: \xff\n")
+    assert message() == "studies/x.yaml: is not UTF-8 text (byte 10)."
+
+
+# ---- mistakes, each with its place, the value got and what would be right ----
+
+BAD = {
+    "unknown section": (changed(trian={}), ["x.yaml: trian: unknown section", "'train'"]),
+    "unknown setting": (changed(train={"epoch": 3}), ["x.yaml: train.epoch: unknown setting", "'epochs'"]),
+    "wrong section": (changed(model={"epochs": 3}), ["x.yaml: model.epochs", "belongs under 'train'"]),
+    "setting at the top": (changed(epochs=3), ["x.yaml: epochs: unknown section"]),
+    "section is a list": (changed(train=[1]), ["x.yaml: train: got [1]", "name: value"]),
+    "no question": (changed(question=None), ["x.yaml: question: is missing"]),
+    "empty question": (changed(question=""), ["x.yaml: question: got ''", "at least 1 character"]),
+    "text for a number": (changed(train={"epochs": "many"}), ["x.yaml: train.epochs: got 'many'", "whole number"]),
+    "fraction": (changed(train={"epochs": 2.5}), ["x.yaml: train.epochs: got 2.5", "whole number"]),
+    "true for a number": (changed(train={"epochs": True}), ["x.yaml: train.epochs: got true", "whole number"]),
+    "nothing for a number": ("question: a\ntrain: {ema_decay: }\n", ["x.yaml: train.ema_decay: got nothing", "number"]),
+    "negative seed": (changed(seed=-1), ["x.yaml: seed: got -1", "greater than or equal to 0"]),
+    "negative rate": (changed(train={"learning_rate": -1}), ["x.yaml: train.learning_rate: got -1", "greater than 0"]),
+    "unknown data set": (
+        changed(data={"dataset": "mnits"}),
+        ["x.yaml: data.dataset: got 'mnits'", "Did you mean 'mnist'"],
+    ),
+    "item of a list": (changed(model={"hidden": [5, "a"]}), ["x.yaml: model.hidden.1: got 'a'", "whole number"]),
+    "unknown sampler": (changed(sampler={"name": "tpee"}), ["x.yaml: sampler.name: unknown sampler 'tpee'", "'tpe'"]),
+    "sampler has no name": (
+        changed(sampler={}),
+        ["x.yaml: sampler.name", "missing", "tpe, random, qmc, grid, cmaes, gp"],
+    ),
+    "sampler option": (
+        changed(sampler={"name": "tpe", "startup": 3}),
+        ["x.yaml: sampler.startup: unknown option of sampler 'tpe'", "'startup_trials'"],
+    ),
+    "sampler option's value": (
+        changed(sampler={"name": "tpe", "startup_trials": 0}),
+        ["x.yaml: sampler.startup_trials: got 0", "greater than or equal to 1"],
+    ),
+    "cmaes with choices": (
+        changed(sampler={"name": "cmaes"}),
+        ["x.yaml: sampler.name", "'cmaes' cannot model 'optimizer'"],
+    ),
+    "gp with conditions": (changed(sampler="gp"), ["x.yaml: sampler.name", "'gp' cannot model 'components'", "tpe"]),
+    "grid without step": (changed(sampler="grid"), ["x.yaml: search.beta", "`step`"]),
+    "unknown pruner": (
+        changed(pruner={"name": "medain"}),
+        ["x.yaml: pruner.name: unknown pruner 'medain'", "'median'"],
+    ),
+    "pruner option": (changed(pruner={"name": "median", "warmup": 2}), ["x.yaml: pruner.warmup", "'warmup_epochs'"]),
+    "threshold without": (changed(pruner="threshold"), ["x.yaml: pruner: the threshold is missing", "`upper`"]),
+    "threshold swapped": (
+        changed(pruner={"name": "threshold", "lower": 5, "upper": 4}),
+        ["x.yaml: pruner: lower is 5", "smaller than upper, 4"],
+    ),
+    "inner pruner": (
+        changed(pruner={"name": "patient", "inner": {"name": "median", "startup": 1}}),
+        ["x.yaml: pruner.inner.startup", "'startup_trials'"],
+    ),
+    "hyperband too long": (
+        changed(pruner={"name": "hyperband", "min_epochs": 9}),
+        ["x.yaml: pruner.min_epochs: got 9", "at most the 4 epochs"],
+    ),
+    "no budget": (changed(budget=None), ["x.yaml: budget", "at least one of trials, seconds, epochs, stale_trials"]),
+    "empty budget": (changed(budget={}), ["x.yaml: budget", "at least one of trials"]),
+    "budget of nothing": (
+        changed(budget={"trials": 0}),
+        ["x.yaml: budget.trials: got 0", "greater than or equal to 1"],
+    ),
+    "budget unknown": (changed(budget={"trails": 3}), ["x.yaml: budget.trails: unknown setting", "'trials'"]),
+    "negative seconds": (changed(budget={"seconds": -3}), ["x.yaml: budget.seconds: got -3", "greater than 0"]),
+    "confirm": (changed(confirm={"top": 3}), ["x.yaml: confirm.seeds: is missing"]),
+    "compare a range": (
+        changed(compare={"parameter": "beta", "top": 1, "seeds": 1}),
+        ["x.yaml: compare.parameter: 'beta' is a range"],
+    ),
+    "compare what is fixed": (
+        changed(compare={"parameter": "optimiser", "top": 1, "seeds": 1}),
+        ["x.yaml: compare.parameter: 'optimiser' is not searched", "Searched choices: optimizer, prior"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "parts"), BAD.values(), ids=BAD)
+def test_mistakes_in_the_file(text, parts):
+    got = message(text)
+    assert all(part in got for part in parts), got
+
+
+SEARCHES = {
+    "nothing": ({}, ["x.yaml: search: nothing is searched"]),
+    "no setting": ({"betta": {"low": 0, "high": 1}}, ["x.yaml: search.betta: unknown setting", "'beta'"]),
+    "a value": ({"beta": 3}, ["x.yaml: search.beta: got 3", "{low: …, high: …}", "{values: […]}"]),
+    "unknown key": ({"beta": {"low": 0, "hihg": 1}}, ["x.yaml: search.beta.hihg: unknown key", "'high'"]),
+    "no high": ({"beta": {"low": 0}}, ["x.yaml: search.beta: `high` is missing"]),
+    "both forms": ({"beta": {"low": 0, "values": [1]}}, ["x.yaml: search.beta: got `values` together with `low`"]),
+    "empty range": ({"beta": {"low": 2, "high": 2}}, ["x.yaml: search.beta", "low 2 must be smaller than high 2"]),
+    "reversed range": ({"beta": {"low": 3, "high": 2}}, ["x.yaml: search.beta", "low 3 must be smaller than high 2"]),
+    "log through zero": ({"beta": {"low": 0, "high": 2, "log": True}}, ["x.yaml: search.beta.low: got 0", "above 0"]),
+    "log of a word": (
+        {"beta": {"low": 1, "high": 2, "log": "y"}},
+        ["x.yaml: search.beta.log: got 'y'", "true or false"],
+    ),
+    "log and step": (
+        {"beta": {"low": 1, "high": 2, "log": True, "step": 0.5}},
+        ["x.yaml: search.beta.step: got 0.5 together with log"],
+    ),
+    "negative step": ({"beta": {"low": 1, "high": 2, "step": -1}}, ["x.yaml: search.beta.step: got -1", "above 0"]),
+    "step misses high": (
+        {"beta": {"low": 0, "high": 1, "step": 0.3}},
+        ["x.yaml: search.beta.high: got 1", "steps of 0.3", "0.9 and 1.2"],
+    ),
+    "fractional step": (
+        {"patience": {"low": 1, "high": 3, "step": 0.5}},
+        ["x.yaml: search.patience.step: got 0.5", "whole number"],
+    ),
+    "negative beta": (
+        {"beta": {"low": -1, "high": 1}},
+        ["x.yaml: search.beta.low: got -1", "greater than or equal to 0"],
+    ),
+    "negative rate": (
+        {"learning_rate": {"low": -1e-3, "high": 1}},
+        ["search.learning_rate.low: got -0.001", "greater than 0"],
+    ),
+    "rate above 1": (
+        {"learning_rate": {"low": 0.1, "high": 10}},
+        ["search.learning_rate.high: got 10", "less than or equal to 1"],
+    ),
+    "components 0": (
+        {"components": {"low": 0, "high": 9}},
+        ["x.yaml: search.components.low: got 0", "greater than or equal to 1"],
+    ),
+    "fractional bound": (
+        {"patience": {"low": 1.5, "high": 3}},
+        ["x.yaml: search.patience.low: got 1.5", "whole number"],
+    ),
+    "word as bound": ({"beta": {"low": "few", "high": 3}}, ["x.yaml: search.beta.low: got 'few'", "number"]),
+    "truth as bound": ({"beta": {"low": 0, "high": True}}, ["x.yaml: search.beta.high: got true", "number"]),
+    "range of words": ({"optimizer": {"low": 0, "high": 3}}, ["x.yaml: search.optimizer", "values"]),
+    "no choice": ({"optimizer": {"values": []}}, ["x.yaml: search.optimizer.values: got an empty list"]),
+    "choice is no list": ({"optimizer": {"values": "adam"}}, ["x.yaml: search.optimizer.values: got 'adam'", "list"]),
+    "same choice twice": (
+        {"optimizer": {"values": ["adam", "adam"]}},
+        ["x.yaml: search.optimizer.values: 'adam'", "twice"],
+    ),
+    "same number twice": ({"beta": {"values": [1, 1.0]}}, ["x.yaml: search.beta.values: 1.0 stands there twice"]),
+    "unknown choice": (
+        {"optimizer": {"values": ["adam", "adamx"]}},
+        ["x.yaml: search.optimizer.values: got 'adamx'", "'adam' or 'adamax'", "Did you mean"],
+    ),
+    "fixed too": (
+        {"latent_size": {"low": 2, "high": 9}},
+        ["search.latent_size", "fixed to 8 under 'model'", "Drop one"],
+    ),
+    "condition on fixed": (
+        {"components": {"low": 2, "high": 9, "when": {"prior": "mixture"}}},
+        ["x.yaml: search.components.when: 'prior' is not searched"],
+    ),
+    "condition is a word": (
+        {"beta": {"low": 2, "high": 9, "when": "prior"}},
+        ["x.yaml: search.beta.when: got 'prior'", "{prior: mixture}"],
+    ),
+    "condition never true": (
+        {"prior": {"values": ["normal"]}, "components": {"low": 2, "high": 9, "when": {"prior": "mixture"}}},
+        ["x.yaml: search.components.when.prior: 'prior' never is 'mixture'", "'normal'"],
+    ),
+    "condition out of range": (
+        {"patience": {"low": 2, "high": 4}, "beta": {"low": 0, "high": 1, "when": {"patience": 5}}},
+        ["search.beta.when.patience: 'patience' never is 5", "2 to 4"],
+    ),
+    "condition on a continuum": (
+        {"beta": {"low": 0, "high": 1}, "patience": {"low": 2, "high": 4, "when": {"beta": 1}}},
+        ["search.patience.when: 'beta' is a continuous range"],
+    ),
+    "condition on later": (
+        {"components": {"low": 2, "high": 9, "when": {"prior": "mixture"}}, "prior": {"values": ["normal", "mixture"]}},
+        ["search.components.when: 'prior' stands further down", "above 'components'"],
+    ),
+    "condition on itself": (
+        {"prior": {"values": ["normal", "mixture"], "when": {"prior": "normal"}}},
+        ["search.prior.when: 'prior' cannot depend on itself"],
+    ),
+    "cycle": (
+        {
+            "prior": {"values": ["normal", "mixture"], "when": {"optimizer": "adam"}},
+            "optimizer": {"values": ["adam", "adamax"], "when": {"prior": "normal"}},
+        },
+        ["search.prior.when: 'prior' and 'optimizer' depend on each other"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("search", "parts"), SEARCHES.values(), ids=SEARCHES)
+def test_mistakes_in_the_search_space(search, parts):
+    got = message(yaml.safe_dump(yaml.safe_load(SMALL) | {"search": search, "compare": None}, sort_keys=False))
+    assert all(part in got for part in parts), got
+
+
+# ---- overrides ----
+
+
+def test_overrides_reach_every_part_and_are_part_of_the_spec():
+    study = load(
+        None,
+        *(
+            "train.epochs=7",
+            "batch_size=64",
+            "seed=5",
+            "budget.trials=9",
+            "sampler.startup_trials=3",
+            "search.beta.low=1e-2",
+        ),
+        *("pruner.name=percentile", "pruner.percentile=10", "confirm.top=2", "confirm.seeds=3", "compare.seeds=4"),
+    )
+    spec = study.spec()
+    assert (spec["train"]["epochs"], spec["train"]["batch_size"], spec["seed"]) == (7, 64, 5)
+    assert spec["search"]["beta"]["low"] == 0.01
+    assert spec["sampler"]["startup_trials"] == 3
+    assert spec["pruner"] == {"name": "percentile", "percentile": 10.0, "startup_trials": 5, "warmup_epochs": 0}
+    assert (spec["confirm"], spec["compare"]["seeds"]) == ({"top": 2, "seeds": 3}, 4)
+    assert study.budget.trials == 9
+
+
+def test_epochs_alone_are_those_of_training_and_trials_those_of_the_budget():
+    study = load(None, "epochs=2", "trials=3")
+    assert (study.fixed["train"].epochs, study.budget.epochs, study.budget.trials) == (2, None, 3)
+
+
+def test_fixing_a_searched_setting_takes_it_out_of_the_search():
+    study = load(None, "beta=1")
+    assert "beta" not in study.space.names
+    assert study.fixed["train"].beta == 1.0
+
+
+@pytest.mark.parametrize(
+    ("value", "searched", "condition"), [("mixture", True, {}), ("normal", False, None), ("vamp", False, None)]
+)
+def test_fixing_what_a_condition_looks_at_settles_the_condition(value, searched, condition):
+    study = load(None, f"prior={value}")
+    assert ("components" in study.space.names) == searched
+    assert not searched or study.space["components"].when == condition
+
+
+def test_what_depends_on_what_leaves_the_search_leaves_too():
+    chain = yaml.safe_load(SMALL)
+    chain["search"]["latent_size"] = {"low": 2, "high": 9, "when": {"components": 2}}
+    study = load(yaml.safe_dump(chain | {"model": {}}, sort_keys=False), "prior=normal")
+    assert study.space.names == ["beta", "optimizer"]
+
+
+def test_searching_a_fixed_setting_takes_the_fixed_value_away():
+    study = load(None, "search.latent_size={values: [2, 4]}")
+    assert study.space["latent_size"].values == (2, 4)
+
+
+def test_a_new_sampler_starts_from_its_own_defaults():
+    text = changed(sampler={"name": "tpe", "startup_trials": 3})
+    assert load(text, "sampler.name=random").sampler.name == "random"
+    assert load(text, "sampler=qmc").sampler.name == "qmc"
+    assert load(text, "sampler.name=tpe").sampler.startup_trials == 10
+
+
+def test_compare_and_confirm_can_be_switched_off():
+    study = load(changed(confirm={"top": 1, "seeds": 1}), "compare=null", "confirm=null", "optimizer=adam")
+    assert (study.compare, study.confirm) == (None, None)
+
+
+OVERRIDES = {
+    "foo.bar=1": ["--set foo.bar: unknown section 'foo'"],
+    "train.epoch=1": ["--set train.epoch: unknown setting", "'epochs'"],
+    "train.epochs.x=1": ["--set train.epochs.x: unknown setting", "'epochs'"],
+    "epoch=1": ["--set epoch: unknown setting", "'epochs'"],
+    "train=1": ["--set train: 'train' is a section", "train.beta"],
+    "epochs": ["--set epochs: should be key=value"],
+    "=3": ["--set =3: should be key=value"],
+    "epochs=[": ["--set epochs: line 1"],
+    "epochs=many": ["--set train.epochs: got 'many'", "whole number"],
+    "epochs=": ["--set train.epochs: got nothing"],
+    "train.beta=-1": ["--set train.beta: got -1", "greater than or equal to 0"],
+    "seeds=3": ["--set seeds: could be confirm.seeds or compare.seeds"],
+    "trials=0": ["--set budget.trials: got 0"],
+    "budget.trails=0": ["--set budget.trails: unknown setting", "'trials'"],
+    "sampler.name=tpee": ["--set sampler.name: unknown sampler 'tpee'", "'tpe'"],
+    "sampler.startup=3": ["--set sampler.startup: unknown option of sampler 'tpe'", "'startup_trials'"],
+    "sampler.name=cmaes": ["--set sampler.name: 'cmaes' cannot model 'optimizer'", "--set optimizer="],
+    "pruner.inner.name=median": ["x.yaml: pruner.inner: unknown option of pruner 'median'"],
+    "search.betta.low=1": ["--set search.betta.low: 'betta' is no setting", "'beta'"],
+    "search.beta.low=20": ["x.yaml: search.beta: the range is empty: low 20 must be smaller than high 10"],
+    "search.beta.low=0": ["--set search.beta.low: got 0; a log range needs low above 0"],
+    "search.beta.lo=1": ["--set search.beta.lo: unknown key", "'low'"],
+    "search.prior.values=[normal]": ["x.yaml: search.components.when.prior: 'prior' never is 'mixture'"],
+    "search.latent_size.low=3": ["x.yaml: search.latent_size: `high` is missing"],
+    "optimizer=adam": ["x.yaml: compare.parameter: 'optimizer' is not searched", "compare: null"],
+    "question.x=1": ["--set question.x: 'question' is 'What is a good beta?'"],
+}
+
+
+@pytest.mark.parametrize(("override", "parts"), OVERRIDES.items())
+def test_mistakes_in_overrides(override, parts):
+    got = message(changed(sampler="tpe", pruner="median", confirm={"top": 1, "seeds": 1}), override)
+    assert all(part in got for part in parts), got
+
+
+def test_fixing_everything_leaves_nothing_to_search():
+    text = message(None, "compare=null", "beta=1", "optimizer=adam", "prior=normal")
+    assert "studies/x.yaml: search: nothing is searched" in text
+
+
+# ---- the workload's own check ----
+
+
+def test_check_sees_the_fixed_settings_and_every_bound_and_choice():
+    seen = []
+    load(check=lambda settings: seen.append(settings))
+    assert seen[0]["model"]["latent_size"] == 8
+    assert [s["train"]["beta"] for s in seen[1:3]] == [0.1, 10.0]
+    assert [s["train"]["optimizer"] for s in seen[3:5]] == ["adam", "adamax"]
+    assert [(s["model"]["prior"], s["model"]["components"]) for s in seen[7:]] == [("mixture", 2), ("mixture", 16)]
+
+
+def test_what_check_refuses_is_placed_where_it_was_given():
+    def check(settings):
+        if settings["model"]["prior"] not in ("normal", "mixture"):
+            raise UserError("model.prior", f"unknown prior '{settings['model']['prior']}'.")
+        if settings["train"]["beta"] > 5:
+            raise ValueError("beta: is too large.")
+        if settings["train"]["epochs"] > 50:
+            raise ValueError("epochs: too many.")
+        if settings["train"]["patience"] > 3:
+            raise ValueError("nobody is that patient")
+
+    assert message(check=check) == "studies/x.yaml: search.beta.high: is too large."
+    assert message(None, "epochs=99", check=check) == "--set train.epochs: too many."
+    assert message(changed(train={"epochs": 99}), check=check) == "studies/x.yaml: train.epochs: too many."
+    assert message(changed(train={"patience": 9}), check=check) == "studies/x.yaml: nobody is that patient"
+    load(SMALL, "search.beta.high=3", check=check)
+    below = "search.beta.high=3"
+    assert message(None, "prior=x", below, check=check) == "--set model.prior: unknown prior 'x'."
+    text = changed(search={"optimizer": {"values": ["adam", "adamax"]}, "prior": {"values": ["normal", "x"]}})
+    assert message(text, check=check) == "studies/x.yaml: search.prior.values: unknown prior 'x'."
+
+
+# ---- what differs ----
+
+
+def test_differences_are_told_line_by_line():
+    old = load().spec()
+    assert spec_differences(old, json.loads(json.dumps(old))) == []
+    new = load(
+        None, "search.beta.high=5", "latent_size=9", "search.hidden={values: [[64], [64, 64]]}", "compare=null"
+    ).spec()
+    assert spec_differences(old, new) == [
+        "model.hidden: [512, 512] → absent",
+        "model.latent_size: 8 → 9",
+        "search.beta.high: 10.0 → 5.0",
+        "search.hidden: absent → {kind: choice, values: [[64], [64, 64]]}",
+        "compare: {parameter: optimizer, top: 1, seeds: 2} → absent",
+    ]
+
+
+def test_another_wording_of_the_question_is_no_difference():
+    assert spec_differences(load().spec(), load(changed(question="Which beta is good?")).spec()) == []
+
+
+def test_hyperband_takes_its_epochs_from_the_study():
+    assert load(changed(pruner="hyperband")).pruner.max_epochs == 4
+    patient = {"name": "patient", "patience": 1, "inner": {"name": "hyperband"}}
+    assert load(changed(pruner=patient)).pruner.inner.max_epochs == 4
+    searched = changed(pruner="hyperband", train={}, search={"epochs": {"low": 3, "high": 27}}, compare=None)
+    assert load(searched).pruner.max_epochs == 27

@@ -1,0 +1,483 @@
+"""Real child processes, really killed: what the driver sees must not change."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import counting
+import psutil
+import pytest
+from toy_study import in_memory, table, toy_study
+
+from sweeps.engine.search import search
+from sweeps.errors import UserError
+from sweeps.workload.protocol import Outcome, Trial, advance_all
+from sweeps.workload.testing import ToyLanes, check_lanes
+from sweeps.workload.worker_pool import WorkerError, WorkerLanes
+from sweeps.workload.worker_process import Child
+
+COMPLETE = Outcome(state="complete", epoch=6, value=0.0)
+FAILED = Outcome(state="failed", epoch=0, value=None)
+
+
+@pytest.fixture
+def workers(tmp_path):
+    opened = []
+
+    def start(processes=2, width=2, **options):
+        lanes = WorkerLanes(counting.build, [{"folder": tmp_path, "width": width}] * processes, **options)
+        opened.append(lanes)
+        return lanes
+
+    yield start
+    for lanes in opened:
+        lanes.close()
+
+
+def trial(number, epoch=0, **params):
+    return Trial(number=number, params=params, seed=number + 100, epoch=epoch)
+
+
+def values(progress):
+    return [(each.number, each.epoch, each.value) for each in progress]
+
+
+def alone(folder, numbers, epochs, start=0):
+    """The rounds of the same trials in one process without accidents."""
+    lanes = counting.CountingLanes(folder / "alone", len(numbers))
+    (folder / "alone").mkdir(exist_ok=True)
+    for number in numbers:
+        lanes.admit(trial(number, start))
+    lanes.catch_up()
+    return [values(advance_all(lanes, numbers)) for _ in range(epochs)]
+
+
+def gone(pids, seconds=4.0):
+    """Whether all these processes end within some seconds (a zombie has ended)."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not any(alive(pid) for pid in pids):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def alive(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_for(folder, pattern, count=1, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if len(found := list(folder.glob(pattern))) >= count:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"no {pattern} in {folder}")
+
+
+def test_many_processes_give_the_rounds_of_one(workers, tmp_path, monkeypatch):
+    monkeypatch.setenv("VAEEXP_TEST_VARIABLE", "3")
+    before = dict(os.environ)
+    lanes = workers()
+    assert lanes.width == 4
+    for number in range(4):
+        lanes.admit(trial(number))
+    lanes.catch_up()
+    first = advance_all(lanes, [3, 0, 2, 1])
+    assert [each.number for each in first] == [3, 0, 2, 1]
+    pids = {each.number: each.metrics["pid"] for each in first}
+    assert pids[0] == pids[2] != pids[1] == pids[3], "each trial goes where most lanes are free"
+    assert {each.metrics["variable"] for each in first} == {3.0}
+    assert dict(os.environ) == before
+    later = [values(advance_all(lanes, [0, 1, 2, 3])) for _ in range(3)]
+    assert [sorted(values(first)), *later] == alone(tmp_path, [0, 1, 2, 3], 4)
+    with pytest.raises(ValueError, match="no lane is free for trial-0009"):
+        lanes.admit(trial(9))
+    [result] = lanes.release({1: COMPLETE})
+    assert (result.number, result.metrics, result.folder) == (1, {"epochs": 4}, "complete")
+    lanes.admit(trial(9))
+    assert advance_all(lanes, [9])[0].metrics["pid"] == pids[1], "into the lane that has become free"
+
+
+def test_an_epoch_is_handed_over_while_its_neighbours_train(workers):
+    lanes = workers(processes=1)
+    lanes.admit(trial(0))
+    lanes.admit(trial(1, bad="sleep", at=1))
+    advancing = lanes.advance([0, 1])
+    assert next(advancing) == [], "they have begun"
+    assert values(next(advancing)) == [(0, 1, advance_value(0))]
+
+
+def advance_value(number):
+    lanes = counting.CountingLanes(Path(), 1)
+    lanes.admit(trial(number))
+    return advance_all(lanes, [number])[0].value
+
+
+def test_a_child_killed_after_some_epochs_of_a_round_trains_the_others_only(workers, tmp_path):
+    lanes = workers(processes=1)
+    lanes.admit(trial(0))
+    lanes.admit(trial(1, bad="kill", at=1, times=1))
+    assert [values(done) for done in lanes.advance([0, 1])] == [[], *([each] for each in alone(tmp_path, [0, 1], 1)[0])]
+    assert values(advance_all(lanes, [0, 1])) == alone(tmp_path, [0, 1], 2)[1]
+
+
+def test_a_child_killed_during_an_epoch_is_replaced_unnoticed(workers, tmp_path):
+    lanes = workers()
+    for number in range(3):
+        lanes.admit(trial(number))
+    lanes.admit(trial(3, bad="sleep", at=4, times=1))
+    seen = [advance_all(lanes, [0, 1, 2, 3]) for _ in range(3)]
+    before = {each.number: each.metrics["pid"] for each in seen[-1]}
+
+    def kill():
+        wait_for(tmp_path, "bad-3-*")
+        os.kill(before[3], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    seen.append(advance_all(lanes, [0, 1, 2, 3]))
+    killer.join()
+    seen.append(advance_all(lanes, [0, 1, 2, 3]))
+    after = {each.number: each.metrics["pid"] for each in seen[-1]}
+    assert [values(each) for each in seen] == alone(tmp_path, [0, 1, 2, 3], 5)
+    assert after[0] == before[0]
+    assert after[1] == after[3] != before[3]
+    assert gone([before[3]])
+
+
+@pytest.mark.parametrize("command", ["advance", "admit", "catch_up", "release", "forget"])
+def test_a_child_that_died_between_rounds_is_replaced_at_the_next_command(workers, tmp_path, command):
+    lanes = workers(processes=1)
+    lanes.admit(trial(0))
+    for _ in range(3):
+        advance_all(lanes, [0])
+    os.kill(lanes.pids[0], signal.SIGKILL)
+    assert gone(lanes.pids)
+    if command == "admit":
+        lanes.admit(trial(1))
+    if command == "catch_up":
+        lanes.catch_up()
+    if command == "forget":
+        lanes.forget([trial(1)])
+    if command == "release":
+        assert lanes.release({0: COMPLETE})[0].metrics == {"epochs": 3}
+    else:
+        assert values(advance_all(lanes, [0])) == alone(tmp_path, [0], 4)[3]
+
+
+@pytest.mark.parametrize(
+    ("bad", "kind", "words"),
+    [
+        ("kill", "out_of_memory", "its process was killed by SIGKILL in epoch 2, 3 times"),
+        ("segfault", "crashed", "its process was killed by SIGSEGV in epoch 2, 3 times"),
+        ("exit", "crashed", "its process ended with exit status 3 in epoch 2, 3 times"),
+    ],
+)
+def test_trials_whose_child_dies_three_times_fail_and_the_others_go_on(workers, tmp_path, bad, kind, words):
+    lanes = workers(width=1)
+    lanes.admit(trial(0))
+    lanes.admit(trial(1, bad=bad, at=2))
+    advance_all(lanes, [0, 1])
+    good, failed = advance_all(lanes, [0, 1])
+    assert values([good]) == alone(tmp_path, [0], 2)[1]
+    assert (failed.number, failed.epoch, failed.failure.kind, failed.failure.message) == (1, 2, kind, words)
+    assert len(list(tmp_path.glob("bad-1-*"))) == 3
+    assert lanes.release({1: FAILED})[0].metrics == {}
+    lanes.admit(trial(2))
+    assert values(advance_all(lanes, [2])) == alone(tmp_path, [2], 1)[0]
+
+
+def test_two_deaths_in_each_epoch_are_forgiven(workers, tmp_path):
+    lanes = workers(processes=1)
+    lanes.admit(trial(0, bad="kill", at=2, times=2))
+    lanes.admit(trial(1, bad="exit", at=3, times=2))
+    assert [values(advance_all(lanes, [0, 1])) for _ in range(3)] == alone(tmp_path, [0, 1], 3)
+
+
+def test_an_exception_fails_the_trials_of_the_round_and_spares_those_that_wait(workers, tmp_path, caplog):
+    lanes = workers(processes=1)
+    lanes.admit(trial(0))
+    lanes.admit(trial(1, bad="raise", at=2))
+    advance_all(lanes, [0, 1])
+    [failed] = advance_all(lanes, [1])
+    assert (failed.failure.kind, failed.failure.message) == ("error", "ValueError: the loss has no gradient in epoch 2")
+    assert "counting.py" in caplog.text, "the whole traceback is logged"
+    lanes.release({1: FAILED})
+    assert values(advance_all(lanes, [0])) == alone(tmp_path, [0], 2)[1]
+
+
+def test_a_trial_that_cannot_be_placed_fails_alone(workers, tmp_path):
+    lanes = workers(processes=1)
+    lanes.admit(trial(0))
+    lanes.admit(trial(1, bad="kill", at="admit"))
+    good, failed = advance_all(lanes, [0, 1])
+    assert values([good]) == alone(tmp_path, [0], 1)[0]
+    assert failed.failure.kind == "out_of_memory"
+
+
+def test_children_place_their_trials_side_by_side(workers, tmp_path):
+    lanes = workers()
+    for number in (0, 1):
+        lanes.admit(trial(number, bad="meet", at="admit"))
+    assert values(advance_all(lanes, [0, 1])) == alone(tmp_path, [0, 1], 1)[0]
+
+
+@pytest.mark.parametrize("dies", [0, 1, 2])
+def test_a_death_while_several_are_placed_goes_unnoticed(workers, tmp_path, dies):
+    lanes = workers(processes=1, width=3)
+    for number in range(3):
+        lanes.admit(trial(number, **({"bad": "kill", "at": "admit", "times": 1} if number == dies else {})))
+    assert [values(advance_all(lanes, [0, 1, 2])) for _ in range(2)] == alone(tmp_path, [0, 1, 2], 2)
+
+
+def test_more_trials_than_pipes_hold_are_placed(workers, tmp_path):
+    lanes = workers(processes=1, width=2000)
+    for number in range(2000):
+        lanes.admit(trial(number))
+    assert values(advance_all(lanes, [1999])) == alone(tmp_path, [1999], 1)[0]
+
+
+def test_a_release_that_fails_is_shown(workers):
+    lanes = workers(processes=1)
+    lanes.admit(trial(0, bad="raise", at="release"))
+    with pytest.raises(WorkerError, match="releasing trial 0: ValueError: the loss has no gradient"):
+        lanes.release({0: COMPLETE})
+
+
+def test_many_are_released_in_the_order_asked_for_and_a_death_meanwhile_goes_unnoticed(workers):
+    lanes = workers()
+    for number in range(4):
+        lanes.admit(trial(number, **({"bad": "kill", "at": "release", "times": 2} if number == 3 else {})))
+    for _ in range(3):
+        advance_all(lanes, range(4))
+    results = lanes.release({3: COMPLETE, 0: FAILED, 2: COMPLETE})
+    assert [(each.number, each.metrics, each.folder) for each in results] == [
+        (3, {"epochs": 3}, "complete"),
+        (0, {"epochs": 3}, "failed"),
+        (2, {"epochs": 3}, "complete"),
+    ]
+    for number in (4, 5, 6):
+        lanes.admit(trial(number))
+    assert [each.epoch for each in advance_all(lanes, [1, 4, 5, 6])] == [4, 1, 1, 1]
+
+
+def test_what_was_released_can_be_trained_again_until_it_is_forgotten(workers, tmp_path):
+    lanes = workers()
+    lanes.admit(trial(0))
+    for _ in range(3):
+        advance_all(lanes, [0])
+    lanes.release({0: COMPLETE})
+    assert (tmp_path / "0.json").exists()
+    lanes.forget([trial(0)])
+    assert not (tmp_path / "0.json").exists()
+
+
+def test_trials_are_continued_from_their_checkpoints(workers, tmp_path):
+    lanes = workers()
+    for number in (0, 1):
+        lanes.admit(trial(number))
+    for _ in range(3):
+        advance_all(lanes, [0, 1])
+    children = lanes.pids
+    lanes.close()
+    assert gone(children)
+    assert len(list(tmp_path.glob("closed-*"))) == len(children)
+    assert (tmp_path / "0.json").read_text().startswith("[2,"), "never ahead of what is reported"
+    again = workers()
+    for number in (0, 1):
+        again.admit(trial(number, epoch=3))
+    again.catch_up()
+    assert values(advance_all(again, [0, 1])) == alone(tmp_path, [0, 1], 4)[3]
+
+
+def test_what_a_factory_raises(tmp_path):
+    def start(*problems):
+        WorkerLanes(counting.build, [{"folder": tmp_path, "problem": problem} for problem in problems])
+
+    with pytest.raises(UserError, match=r"^study.yaml: device: got 'abacus'; known: cpu.$"):
+        start(None, "user")
+    with pytest.raises(
+        WorkerError, match=r"(?s)worker-0 could not start.*counting.py.*ZeroDivisionError: no such device"
+    ):
+        start("bug", None)
+    with pytest.raises(WorkerError, match="worker-0 could not start: ended with exit status 7"):
+        start("exit")
+
+
+def test_a_user_error_stays_one(workers):
+    lanes = workers(processes=1)
+    lanes.admit(trial(0, bad="user", at=1))
+    with pytest.raises(UserError, match=r"^study.yaml: beta: got -1; must be at least 0.$"):
+        advance_all(lanes, [0])
+
+
+def test_a_full_disk_stops_the_study_and_fails_no_trial(workers):
+    lanes = workers(processes=1)
+    lanes.admit(trial(0, bad="full", at=1))
+    with pytest.raises(UserError, match=r"^the disk is full. What is finished is kept: free some space"):
+        advance_all(lanes, [0])
+
+
+def test_the_protocol_of_lanes(workers):
+    check_lanes(workers, [{}, {"a": 1}, {"b": 2}])
+
+
+def test_a_study_on_dying_workers_ends_in_the_table_of_one_process(tmp_path):
+    study = toy_study(trials=6, pruner="median", pruner_options={"startup_trials": 2, "warmup_epochs": 0})
+    plain, parallel = in_memory(study), in_memory(study)
+    search(plain, study, ToyLanes(width=2, epochs=3), [])
+    kills = ["admit 3@0", "advance 1", "advance 4", "release 2 complete", "release 5 complete"]
+    lanes = WorkerLanes(counting.build_toy, [{"folder": tmp_path, "kills": kills}] * 2)
+    try:
+        search(parallel, study, lanes, [])
+    finally:
+        lanes.close()
+    assert len(list(tmp_path.glob("killed at *"))) >= 4
+    assert table(parallel) == table(plain)
+
+
+PARENT = """
+import os, sys, time
+from pathlib import Path
+import counting
+from sweeps.workload.protocol import Trial, advance_all
+from sweeps.workload.worker_pool import WorkerLanes
+
+folder, bad = Path(sys.argv[1]), sys.argv[2]
+if __name__ != "__main__" and bad == "boot":  # a child imports this before anything of ours runs in it
+    (folder / f"starting-{os.getpid()}").touch()
+    time.sleep(0.5)
+if __name__ == "__main__":
+    lanes = None
+    try:
+        problem = "slow" if bad == "slow" else None
+        lanes = WorkerLanes(counting.build, [{"folder": folder, "problem": problem}] * 2)
+        for number in (0, 1):
+            lanes.admit(Trial(number=number, params={"bad": bad, "at": 2}, seed=number))
+        advance_all(lanes, [0, 1])
+        if bad == "boot":
+            sys.exit("children are well")
+        advance_all(lanes, [0, 1])
+    except KeyboardInterrupt:
+        started = time.monotonic()
+        if lanes:
+            lanes.close()
+        print(f"closed in {time.monotonic() - started:.2f}")
+"""
+
+
+PRELOADING = """
+import os, sys
+from sweeps.workload.worker_process import preload
+from sweeps.workload.worker_pool import WorkerLanes
+
+if __name__ == "__main__":
+    preload("imported")
+    import imported
+    lanes = WorkerLanes(imported.build, [{}] * 3)
+    lanes.close()
+    preload("imported")
+"""
+
+IMPORTED = """
+import os
+from pathlib import Path
+from counting import CountingLanes
+
+(Path(__file__).parent / f"imported-{os.getpid()}").touch()
+
+def build():
+    (Path(__file__).parent / f"child-{os.getpid()}").touch()
+    return CountingLanes(Path(__file__).parent, 1)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each child imports for itself")
+def test_what_children_need_is_imported_once(tmp_path):
+    (tmp_path / "imported.py").write_text(IMPORTED)
+    (tmp_path / "parent.py").write_text(PRELOADING)
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2] / "support"), str(Path(__file__).parents[3])])
+    subprocess.run([sys.executable, tmp_path / "parent.py"], env={**os.environ, "PYTHONPATH": path}, check=True)
+    assert len(list(tmp_path.glob("child-*"))) == 3
+    assert len(list(tmp_path.glob("imported-*"))) == 2, "by the parent and by the process that children are forks of"
+
+
+@pytest.fixture
+def parent(tmp_path):
+    """Starts a program that holds two children in a process group of its own, as a shell does."""
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    path = os.pathsep.join([str(Path(__file__).parents[2] / "support"), str(Path(__file__).parents[3])])
+    started = []
+
+    def start(bad):
+        process = subprocess.Popen(
+            [sys.executable, script, tmp_path, bad],
+            env={**os.environ, "PYTHONPATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        signs = wait_for(tmp_path, "starting-*" if bad in ("slow", "boot") else "bad-*", 2)
+        return process, [int(sign.name.rsplit("-", 1)[1]) for sign in signs]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+@pytest.mark.parametrize("bad", ["sleep", "spin", "slow"])
+def test_no_child_outlives_a_parent_that_is_killed(parent, bad):
+    process, children = parent(bad)
+    assert all(alive(pid) for pid in children)
+    process.kill()
+    assert gone(children)
+
+
+@pytest.mark.parametrize("bad", ["sleep", "spin", "slow"])
+def test_ctrl_c_ends_all_within_two_seconds_and_quietly(parent, tmp_path, bad):
+    process, children = parent(bad)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (0, "")
+    assert float(out.split()[-1]) < 2
+    assert gone(children, seconds=0.1)
+    assert not list(tmp_path.glob("closed-*")), "in the midst of an epoch there is nothing to close"
+
+
+def test_a_child_whose_parent_hangs_up_without_listening_ends_in_order(tmp_path):
+    child = Child("worker-0", counting.build, {"folder": tmp_path, "width": 2})
+    child.start()
+    try:
+        assert child.connection.poll(20), "it is up, and its answer lies unread"
+        child.connection.close()
+        child.process.join(10)
+        assert child.process.exitcode == 0
+    finally:
+        child.kill()
+
+
+def test_ctrl_c_does_not_reach_a_child_that_is_not_yet_up(parent):
+    process, children = parent("boot")
+    for pid in children:
+        os.kill(pid, signal.SIGINT)
+    assert process.communicate(timeout=10) == ("", "children are well\n")
+    assert gone(children)
+
+
+def test_a_process_on_its_way_out_searches_nothing_for_cycles():
+    script = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count(), gc.get_count()[0])); import sweeps.fast_exit"
+    frozen, tracked = map(int, subprocess.check_output([sys.executable, "-c", script], text=True).split())
+    assert frozen > 1000 > tracked

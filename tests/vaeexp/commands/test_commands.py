@@ -1,0 +1,390 @@
+"""The command line: options reach the sweep, everything wrong ends in one line, studies and trials are shown."""
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+from typing import get_args
+
+import optuna
+import pytest
+from click.testing import CliRunner
+
+from sweeps.errors import UserError
+from sweeps.storage.database import open_storage, open_study, replica_study
+from sweeps.storage.journal import study_lock
+from vaeexp import __version__
+from vaeexp.commands.main import cli, main
+from vaeexp.console import open_console
+from vaeexp.settings import ExecutionSettings
+from vaeexp.study import open_study_file
+
+pytestmark = pytest.mark.usefixtures("keep_signals")
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> dict:
+    """What the command `sweep` hands on; nothing is run."""
+    taken: dict = {}
+    for name in ("run_sweep", "plan_sweep"):
+        monkeypatch.setattr(
+            f"vaeexp.sweep.run.{name}",
+            lambda options, *, console, name=name: taken.update(options=options, called=name),
+        )
+    return taken
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refused(*arguments: str) -> str:
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 2
+    return result.output
+
+
+def status_of(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    return ended.value.code or 0
+
+
+# ---- sweep ----
+
+
+def test_options_of_sweep_arrive(given: dict, tmp_path: Path) -> None:
+    folders = [
+        "--data",
+        str(tmp_path),
+        "--full-data",
+        "--runs",
+        "r",
+        "--reports",
+        "p",
+        "--storage",
+        "sqlite:///x",
+        "--tracking",
+        "http://t",
+    ]
+    limits = ["--trials", "7", "--seconds", "2m", "--set", "epochs=5", "--set", "beta=1", "--name", "other", "--extend"]
+    places = ["--device", "cpu", "--precision", "bf16", "--width", "4", "--processes", "auto", "--group", "loop"]
+    run("sweep", "-s", "smoke", *folders, *limits, *places)
+    options = given["options"]
+    assert given["called"] == "run_sweep"
+    assert (options.study, options.name, options.overrides) == ("smoke", "other", ("epochs=5", "beta=1"))
+    assert (options.trials, options.seconds, options.extend, options.full_data) == (7, 120.0, True, True)
+    assert (options.data, options.runs, options.reports) == (tmp_path, Path("r"), Path("p"))
+    assert (options.storage, options.tracking) == ("sqlite:///x", "http://t")
+    assert options.execution == {"device": "cpu", "precision": "bf16", "width": 4, "processes": "auto", "group": "loop"}
+
+
+def test_what_is_not_given_is_left_to_the_study(given: dict) -> None:
+    run("sweep", "--study", "smoke", "--dry-run")
+    options = given["options"]
+    assert given["called"] == "plan_sweep"
+    assert (options.trials, options.seconds, options.data, options.storage, options.execution) == (
+        None,
+        None,
+        None,
+        None,
+        {},
+    )
+    assert (options.runs, options.reports) == (Path("mlruns"), Path("reports"))
+
+
+def test_folders_come_from_the_environment(given: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAEEXP_RUNS", "elsewhere")
+    monkeypatch.setenv("VAEEXP_DATA", "images")
+    run("sweep", "--study", "smoke")
+    assert (given["options"].runs, given["options"].data) == (Path("elsewhere"), Path("images"))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("15m", 900), ("15min", 900), ("2h", 7200), ("1h30m", 5400), ("1.5h", 5400)],
+)
+def test_times_with_units(given: dict, text: str, seconds: float) -> None:
+    run("sweep", "--study", "smoke", "--seconds", text)
+    assert given["options"].seconds == seconds
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *(("--seconds", text) for text in ("", "0", "-5", "5x", "h", "1.2.3h", "ten")),
+        *(("--width", text) for text in ("0", "-1", "1.5", "many", "")),
+        *(("--trials", text) for text in ("0", "x")),
+        ("--device", "tpu"),
+        ("--precision", "fp8"),
+    ],
+)
+def test_wrong_values_are_refused_with_the_option_and_the_value(given: dict, wrong: tuple[str, str]) -> None:
+    said = refused("sweep", "--study", "smoke", *wrong)
+    assert wrong[0] in said
+    assert wrong[1] in said
+    assert given == {}
+
+
+def test_choices_are_those_of_the_settings() -> None:
+    options = {option.name: option for option in cli.commands["sweep"].params}
+    for name in ("device", "precision", "group"):
+        assert tuple(options[name].type.choices) == get_args(ExecutionSettings.model_fields[name].annotation)
+
+
+# ---- how a command ends ----
+
+
+def test_a_users_error_is_one_line_and_status_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    def fail(options: object, *, console: object) -> None:
+        raise UserError("studies/x.yaml: search.beta", "low is -1; should be above 0.")
+
+    monkeypatch.setattr("vaeexp.sweep.run.run_sweep", fail)
+    assert status_of("sweep", "--study", "smoke") == 2
+    assert capsys.readouterr().err == "vaeexp: studies/x.yaml: search.beta: low is -1; should be above 0.\n"
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    def fail(options: object, *, console: object) -> None:
+        raise ZeroDivisionError("by accident")
+
+    monkeypatch.setattr("vaeexp.sweep.run.run_sweep", fail)
+    assert status_of("sweep", "--study", "smoke") == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("Traceback")
+    assert said[-2] == "ZeroDivisionError: by accident"
+    assert "report" in said[-1]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_stop_in_order(number: int, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = []
+
+    def wait(options: object, *, console: object) -> None:
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(10)
+        except KeyboardInterrupt:
+            if number == signal.SIGTERM:
+                os.kill(os.getpid(), number)  # an impatient second one
+            ended.append("in order")
+            raise
+
+    monkeypatch.setattr("vaeexp.sweep.run.run_sweep", wait)
+    assert status_of("sweep", "--study", "smoke") == status
+    assert ended == ["in order"]
+
+
+def test_wrong_usage_names_the_nearest(capsys: pytest.CaptureFixture) -> None:
+    assert status_of("swep") == 2
+    assert "sweep" in capsys.readouterr().err
+    assert status_of("show", "smoek") == 2
+    assert "Did you mean 'smoke'?" in capsys.readouterr().err
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture) -> None:
+    assert status_of("--version") == 0
+    assert capsys.readouterr().out.split()[-1] == __version__
+    assert status_of("--help") == 0
+    shown = capsys.readouterr().out
+    assert all(re.search(rf"^  {name} ", shown, re.MULTILINE) for name in cli.commands)
+
+
+def test_output_that_cannot_be_encoded_does_not_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "out.txt"
+    with path.open("w", encoding="ascii") as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        assert status_of("studies") == 0
+    assert "Which ?, latent size" in path.read_text(encoding="ascii")
+
+
+# ---- completion ----
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(shell: str) -> None:
+    assert "_VAEEXP_COMPLETE" in run("completion", shell)
+
+
+def test_completion_goes_by_the_shell_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHELL", "/usr/bin/fish")
+    assert "fish_complete" in run("completion")
+    monkeypatch.setenv("SHELL", "/bin/tcsh")
+    assert "vaeexp completion bash" in refused("completion")
+
+
+def test_studies_are_completed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setenv("_VAEEXP_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "vaeexp sweep --study sm")
+    monkeypatch.setenv("COMP_CWORD", "3")
+    assert status_of() == 0
+    assert capsys.readouterr().out.strip() == "plain,smoke"
+
+
+# ---- studies and show ----
+
+
+def test_studies_lists_a_broken_file_with_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "mine.yaml").write_text("question: Is mine better?\n")
+    (tmp_path / "studies" / "broken.yaml").write_text("question: [\n")
+    lines = dict(line.split(maxsplit=1) for line in run("studies").splitlines())
+    assert lines["mine"] == "Is mine better?"
+    assert "broken.yaml" in lines["broken"]
+    assert "beta_mnist" in lines
+
+
+def test_show_tells_what_is_fixed_searched_and_default() -> None:
+    rows = [line.split() for line in run("show", "beta_mnist", "--set", "epochs=5").splitlines()]
+    assert ["beta", "0.01", "to", "10,", "log", "scale"] in rows
+    assert ["components", "2", "to", "64,", "log", "scale", "prior", "is", "mixture"] in rows
+    assert ["train", "epochs", "5", "study", "file"] in rows
+    assert ["train", "patience", "0", "default"] in rows
+    assert ["train", "beta", "searched"] in rows
+    assert ["pruner", "median", "startup_trials=8", "warmup_epochs=5"] in rows
+    assert ["budget", "trials=40"] in rows
+    shown = run("show", "beta_strip_mnist")
+    assert "\nstart      beta=0.0001\n" in shown
+    assert "\nreference  autoencoder: as fixed, posterior=deterministic beta=0\n" in shown
+
+
+# ---- status and trial, on a storage as the driver writes it ----
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Trial 0 complete, 1 pruned, 2 failed, 3 running; one replica of 0."""
+    study = open_study_file("smoke")
+    storage = open_storage(None, tmp_path, "smoke")
+    search = open_study(storage, study, extend=False)
+    search.set_user_attr("elapsed", 75.0)
+    search.set_user_attr("budget", {"trials": 8})
+    values = {0: [120.0, 100.5], 1: [150.0], 2: [], 3: [110.0]}
+    for number, reported in values.items():
+        _record(search, number, reported)
+    ending = {
+        "state": "failed",
+        "epoch": 0,
+        "value": None,
+        "failure": {"kind": "diverged", "message": "The loss is not finite."},
+    }
+    for trial, state in zip(search.get_trials(deepcopy=False), ("COMPLETE", "PRUNED", "FAIL"), strict=False):
+        if state == "FAIL":
+            storage.set_trial_user_attr(trial._trial_id, "ending", ending)
+        search.tell(trial.number, 100.5 if state == "COMPLETE" else None, state=optuna.trial.TrialState[state])
+    replicas = replica_study(storage, "smoke")
+    _record(replicas, 0, [99.0], of=0, roles=["confirm"], replica_seed=0, params={"beta": 0.5, "optimizer": "adam"})
+    replicas.tell(0, 99.0)
+    return tmp_path
+
+
+def _record(study: optuna.Study, number: int, values: list[float], **attributes: object) -> None:
+    trial = study.ask()
+    assert trial.number == number
+    trial.suggest_float("beta", 0.01, 10, log=True)
+    trial.suggest_categorical("optimizer", ["adam", "adamax"])
+    attributes |= {
+        "seed": 1000 + number,
+        "round": 0,
+        "started": 1.7e9,
+        "result": {"parameters": 123456},
+        "folder": f"/t/{number}",
+    }
+    for key, value in attributes.items():
+        trial.set_user_attr(key, value)
+    for epoch, value in enumerate(values, start=1):
+        trial.set_user_attr(f"metrics/{epoch}", {"val/nll": value, "val/rate": 20.25, "seconds": 1.5})
+        trial.report(value, epoch)
+
+
+def test_status_of_all_studies(runs: Path) -> None:
+    header, row = run("status", "--runs", str(runs)).splitlines()
+    assert header.split()[:2] == ["study", "trials"]
+    assert row.split()[0] == "smoke"
+    for part in (
+        "4 of 8 trials: 1 complete, 1 pruned, 1 failed, 1 running",
+        "100.50 (trial-0000)",
+        "1 min 15 s",
+        "stopped before its end",
+    ):
+        assert part in row
+
+
+def test_status_of_one_study(runs: Path) -> None:
+    shown = run("status", "--study", "smoke", "--runs", str(runs))
+    assert shown.startswith("smoke: stopped before its end")
+    assert "4 of 8 trials: 1 complete, 1 pruned, 1 failed, 1 running" in shown
+    running, best, replicas = shown.split("Running\n")[1].split("\n\n")
+    assert "trial-0003" in running
+    assert [line.split()[0] for line in best.splitlines()[2:]] == ["trial-0000", "trial-0001", "trial-0002"]
+    assert "failed: diverged" in best
+    assert "replica-0000" in replicas
+
+
+def test_status_says_whether_a_driver_is_at_work(runs: Path) -> None:
+    with study_lock(runs, "smoke"):
+        assert f"smoke: running (process {os.getpid()})" in run("status", "--study", "smoke", "--runs", str(runs))
+    open_study(open_storage(None, runs, "smoke"), open_study_file("smoke"), extend=False).set_user_attr(
+        "finished", True
+    )
+    assert run("status", "--study", "smoke", "--runs", str(runs), "--watch").startswith("smoke: finished")
+
+
+def test_status_only_reads(runs: Path) -> None:
+    before = {path: path.read_bytes() for path in runs.rglob("*") if path.is_file()}
+    run("status", "--study", "smoke", "--runs", str(runs))
+    assert {path: path.read_bytes() for path in runs.rglob("*") if path.is_file()} == before
+
+
+def test_status_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert "No study has run" in run("status", "--runs", str(tmp_path))
+    assert status_of("status", "--study", "smoke", "--runs", str(tmp_path)) == 2
+    assert "smoke" in capsys.readouterr().err
+    assert status_of("status", "--storage", "sqlite:///x.db") == 2
+    assert "--study" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_everything_about_a_trial(runs: Path) -> None:
+    shown = run("trial", "0", "--study", "smoke", "--runs", str(runs))
+    lines = [line.split() for line in shown.splitlines()]
+    assert lines[0] == ["trial-0000", "of", "smoke"]
+    for row in (
+        ["state", "complete"],
+        ["best", "−ELBO", "100.50"],
+        ["best", "epoch", "2"],
+        ["seed", "1000"],
+        ["folder", "/t/0"],
+        ["parameters", "123,456"],
+    ):
+        assert row in lines
+    assert lines[-2:] == [["1", "120.00", "120.00", "20.25", "1.5"], ["2", "100.50", "100.50", "20.25", "1.5"]]
+
+
+def test_a_failed_trial_and_a_replica(runs: Path) -> None:
+    assert "diverged: The loss is not finite." in run("trial", "trial-0002", "--study", "smoke", "--runs", str(runs))
+    shown = [
+        line.split() for line in run("trial", "replica-0000", "--study", "smoke", "--runs", str(runs)).splitlines()
+    ]
+    assert ["replica", "of", "trial-0000"] in shown
+    assert ["made", "for", "confirm"] in shown
+
+
+def test_a_trial_that_is_not_there(runs: Path, capsys: pytest.CaptureFixture) -> None:
+    assert status_of("trial", "9", "--study", "smoke", "--runs", str(runs)) == 2
+    assert "trial-0000 to trial-0003" in capsys.readouterr().err
+    assert "trial-0007" in refused("trial", "seven", "--study", "smoke", "--runs", str(runs))
+
+
+def test_tables_fit_a_terminal(runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    assert open_console().is_terminal
+    assert status_of("trial", "0", "--study", "smoke", "--runs", str(runs)) == 0
+    assert status_of("status", "--study", "smoke", "--runs", str(runs)) == 0
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert max(len(line) for line in plain.splitlines()) <= 60

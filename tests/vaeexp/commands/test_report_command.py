@@ -1,0 +1,253 @@
+"""`vaeexp report`: one study, several, all; as HTML; again and again; and what is refused."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from stored_studies import renamed, store
+from synthetic_study import part
+
+from sweeps.results.rankings import Results
+from sweeps.storage.database import open_storage
+from sweeps.storage.journal import journal_path
+from vaeexp.commands.main import cli, main
+
+pytestmark = pytest.mark.usefixtures("keep_signals")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def small(name: str, **changes: object) -> Results:
+    """A study of three trials, whose report takes a moment."""
+    results = renamed(name, trials=3, **changes)
+    return part(results, results.trials[~results.trials["replica"]])
+
+
+def bare(name: str, **changes: object) -> Results:
+    """A study without a trial, whose report takes no time."""
+    results = small(name, **changes)
+    return part(results, results.trials.iloc[:0])
+
+
+def run(*arguments: str) -> list[str]:
+    result = CliRunner().invoke(cli, ("report", *arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output.splitlines()
+
+
+def status_of(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["report", *arguments])
+    return ended.value.code or 0
+
+
+def written(place: Path) -> set[str]:
+    return {
+        str(path.relative_to(place / "reports"))
+        for path in (place / "reports").rglob("*")
+        if path.suffix in (".md", ".html")
+    }
+
+
+# ---- what is written ----
+
+
+def test_one_study(place: Path) -> None:
+    store(small("base"), place / "mlruns")
+    store(small("other"), place / "mlruns")
+    assert run("--study", "base") == ["reports/base/README.md"]
+    assert written(place) == {"base/README.md"}
+    assert json.loads((place / "reports/base/summary.json").read_text())["study"] == "base"
+    assert run("-s", "studies/base.yaml", "--html") == ["reports/base/README.md", "reports/base/report.html"]
+    assert "<title>base</title>" in (place / "reports/base/report.html").read_text()
+
+
+def test_several_studies_are_reported_and_compared(place: Path) -> None:
+    for name in ("base", "other", "third"):
+        store(bare(name), place / "mlruns")
+    assert run("-s", "other", "-s", "base", "--html") == [
+        "reports/other/README.md",
+        "reports/other/report.html",
+        "reports/base/README.md",
+        "reports/base/report.html",
+        "reports/base+other/README.md",
+        "reports/base+other/report.html",
+    ]
+    assert "third/README.md" not in written(place)
+    text = (place / "reports/base+other/README.md").read_text()
+    for target in ("../base/README.md", "../other/README.md"):
+        assert f"]({target})" in text
+        assert (place / "reports/base+other" / target).exists()
+
+
+def test_all_studies_and_their_index(place: Path, capsys: pytest.CaptureFixture) -> None:
+    for name in ("base", "other"):
+        store(bare(name), place / "mlruns")
+    assert run("--all") == ["reports/base/README.md", "reports/other/README.md", "reports/README.md"]
+    journal_path(place / "mlruns", "broken").write_text("no journal\nat all\n")
+    assert status_of("--all") == 2
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-1] == "reports/README.md"
+    assert said.err.startswith("vaeexp: some studies could not be read and have no report (broken: ")
+    assert said.err.count("\n") == 1
+    text = (place / "reports/README.md").read_text()
+    assert "[base](base/README.md)" in text
+    assert "- broken: " in text
+
+
+def test_studies_of_a_database(place: Path) -> None:
+    url = f"sqlite:///{place / 'studies.db'}"
+    for name in ("base", "other"):
+        store(bare(name), place / "mlruns", url)
+    assert run("--all", "--storage", url)[-1] == "reports/README.md"
+    assert run("-s", "base", "-s", "other", "--storage", url)[-1] == "reports/base+other/README.md"
+
+
+def test_the_same_store_gives_the_same_bytes(place: Path) -> None:
+    store(small("base"), place / "mlruns")
+    store(bare("other"), place / "mlruns")
+    for folder in ("one", "two"):
+        run("--all", "--html", "--reports", folder)
+    found = [
+        {path.relative_to(place / folder): path.read_bytes() for path in (place / folder).rglob("*") if path.is_file()}
+        for folder in ("one", "two")
+    ]
+    assert len(found[0]) > 12
+    assert found[0] == found[1]
+
+
+def test_a_study_that_runs_gets_an_interim_report(place: Path) -> None:
+    store(bare("base", finished=None, stopped=None), place / "mlruns")
+    run("-s", "base")
+    assert "**Interim report: " in (place / "reports/base/README.md").read_text()
+
+
+# ---- watching ----
+
+
+def advance(place: Path, name: str, **attributes: object) -> None:
+    """What another process would write meanwhile."""
+    storage = open_storage(None, place / "mlruns", name)
+    (study,) = [each for each in storage.get_all_studies() if each.study_name == name]
+    for key, value in attributes.items():
+        storage.set_study_user_attr(study._study_id, key, value)
+
+
+def test_watching_writes_at_each_change_until_the_end(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store(bare("base", finished=None, stopped=None), place / "mlruns")
+    waited: list[float] = []
+    readme, changes = place / "reports/base/README.md", [{}, {"stopped": "Enough."}, {}, {"finished": True}]
+    times: list[int] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        times.append(readme.stat().st_mtime_ns)
+        advance(place, "base", **changes[len(waited) - 1])
+
+    monkeypatch.setattr("time.sleep", sleep)
+    lines = run("-s", "base", "--watch")
+    assert waited == [30.0] * 4
+    assert times[0] == times[1] < times[2] == times[3] < readme.stat().st_mtime_ns
+    assert len(lines) == 3
+    assert [line.split(" ", 1)[1].split(" (")[0] for line in lines] == ["reports/base/README.md"] * 3
+    assert lines[0].endswith("trials have ended)")
+    assert lines[-1].endswith("(finished)")
+    assert "Interim" not in readme.read_text()
+
+
+def test_watching_several_studies_writes_what_has_changed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store(bare("base"), place / "mlruns")
+    store(bare("other", finished=None), place / "mlruns")
+    monkeypatch.setattr("time.sleep", lambda seconds: advance(place, "other", finished=True))
+    lines = run("-s", "base", "-s", "other", "--watch", "5s", "--html")
+    assert [line.split()[1] for line in lines] == [
+        "reports/base/report.html",
+        "reports/other/report.html",
+        "reports/base+other/report.html",
+        "reports/other/report.html",
+        "reports/base+other/report.html",
+    ]
+
+
+def test_watching_all_sees_studies_that_start(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store(bare("base", finished=None), place / "mlruns")
+
+    def sleep(seconds: float) -> None:
+        assert seconds == 90
+        advance(place, "base", finished=True)
+        store(bare("late"), place / "mlruns")
+
+    monkeypatch.setattr("time.sleep", sleep)
+    lines = run("--all", "--watch", "90")
+    assert lines[-2].split()[1] == "reports/late/README.md"
+    assert "[late](late/README.md)" in (place / "reports/README.md").read_text()
+
+
+def test_a_finished_study_is_written_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store(bare("base"), place / "mlruns")
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("there is nothing to wait for"))
+    assert len(run("-s", "base", "--watch")) == 1
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_watch(place: Path, monkeypatch: pytest.MonkeyPatch, number: int, status: int) -> None:
+    store(bare("base", finished=None), place / "mlruns")
+    monkeypatch.setattr("time.sleep", lambda seconds: os.kill(os.getpid(), number))
+    assert status_of("-s", "base", "--watch") == status
+    assert (place / "reports/base/README.md").exists()
+    assert not list((place / "reports/base").glob(".*"))
+
+
+# ---- what is refused, before any work ----
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "--study NAME, or --all"),
+        (("--html",), "--study NAME, or --all"),
+        (("--all", "--study", "base"), "not both"),
+        (("-s", "base", "-s", "base"), "'base' is given twice"),
+        (("-s", "base", "-s", "studies/base.yaml"), "'base' is given twice"),
+        (("-s", "base", "-s", "bsae"), "Did you mean 'base'?"),
+        (("-s", "base", "--watch", "0"), "'0' is not a time"),
+        (("-s", "base", "--watch", "soon"), "'soon' is not a time"),
+        (("--all", "--runs", "nowhere"), "nowhere: no study has run there"),
+        (("--all", "--storage", "sqlite:///none.db"), "there is no file"),
+    ],
+)
+def test_wrong_combinations_are_refused_before_any_work(
+    place: Path, capsys: pytest.CaptureFixture, arguments: tuple[str, ...], words: str
+) -> None:
+    store(bare("base"), place / "mlruns")
+    before = sorted(place.rglob("*"))
+    assert status_of(*arguments) == 2
+    said = capsys.readouterr()
+    assert words in said.err
+    assert said.out == ""
+    assert sorted(place.rglob("*")) == before
+
+
+def test_a_page_of_somebody_else_is_not_replaced_by_the_index(place: Path, capsys: pytest.CaptureFixture) -> None:
+    store(bare("base"), place / "mlruns")
+    (place / "reports").mkdir()
+    (place / "reports/README.md").write_text("# Mine\n")
+    assert status_of("--all") == 2
+    assert "is not an index of studies" in capsys.readouterr().err
+    assert (place / "reports/README.md").read_text() == "# Mine\n"
+    assert list((place / "reports").iterdir()) == [place / "reports/README.md"]
+
+
+def test_a_study_that_cannot_be_read_is_named(place: Path, capsys: pytest.CaptureFixture) -> None:
+    store(bare("base"), place / "mlruns")
+    journal_path(place / "mlruns", "broken").write_text("no journal\nat all\n")
+    assert status_of("-s", "base", "-s", "broken") == 2
+    assert "broken.log: is not an Optuna journal" in capsys.readouterr().err
+    assert not (place / "reports").exists()

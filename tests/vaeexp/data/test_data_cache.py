@@ -1,0 +1,151 @@
+"""Prepared arrays: opened without reading the source, rebuilt when damaged, made once by many processes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mnist_files import write_files
+
+from sweeps.errors import UserError
+from vaeexp.cache import build_once, cache_folder
+from vaeexp.data import open_dataset, prepare
+from vaeexp.data.locate import Source
+from vaeexp.settings import DataSettings
+
+SETTINGS = DataSettings(validation_size=10)
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    write_files(tmp_path / "data")
+    return tmp_path / "data"
+
+
+def _must_not_be_called(*arguments, **options):
+    raise AssertionError("prepared data is opened without this")
+
+
+def test_opening_again_reads_neither_the_source_nor_the_arrays(root, monkeypatch):
+    first = open_dataset(SETTINGS, root=root)
+    monkeypatch.setattr(Source, "read", _must_not_be_called)
+    monkeypatch.setattr(prepare, "build_once", _must_not_be_called)
+    monkeypatch.setattr(np, "load", _must_not_be_called)  # the maps are opened when a split is asked for
+    assert open_dataset(SETTINGS, root=root) == first
+
+
+def test_dynamic_and_grey_share_arrays(root):
+    folders = {binarisation: _open(root, binarisation).folder for binarisation in ("static", "dynamic", "none")}
+    assert folders["dynamic"] == folders["none"] != folders["static"]
+
+
+def _open(root, binarisation):
+    return open_dataset(DataSettings(validation_size=10, binarisation=binarisation), root=root)
+
+
+def test_changed_source_files_are_prepared_anew(root):
+    before = open_dataset(SETTINGS, root=root)
+    write_files(root, seed=1)
+    after = open_dataset(SETTINGS, root=root)
+    assert after.fingerprint != before.fingerprint
+
+
+@pytest.mark.parametrize("name", [*(f"{name}.npy" for name in prepare.ARRAYS), "meta.json"])
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_damaged_arrays_are_rebuilt(root, name, damage):
+    data = open_dataset(SETTINGS, root=root)
+    content = (data.folder / name).read_bytes()
+    if damage == "cut":
+        (data.folder / name).write_bytes(content[:-5])
+    else:
+        (data.folder / name).unlink()
+    again = open_dataset(SETTINGS, root=root)
+    assert again == data
+    assert (data.folder / name).read_bytes() == content
+    assert [path.name for path in data.folder.parent.iterdir() if path.is_dir()] == [data.folder.name]
+
+
+def test_arrays_that_vanish_later_give_an_error_that_names_the_folder(root):
+    data = open_dataset(SETTINGS, root=root)
+    (data.folder / "test_images.npy").unlink()
+    with pytest.raises(UserError) as caught:
+        _ = data.test
+    assert caught.value.place == str(data.folder)
+
+
+def test_processes_that_prepare_at_once_agree(root):
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from vaeexp.data import open_dataset; from vaeexp.settings import DataSettings\n"
+        "sys.stdin.readline()\n"
+        "data = open_dataset(DataSettings(validation_size=10), root=Path(sys.argv[1]))\n"
+        "print(data.fingerprint, int(data.train.images.sum()))\n"
+    )
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": Path(__file__).parents[3]}
+    children = [subprocess.Popen([sys.executable, "-c", program, str(root)], **options) for _ in range(4)]
+    answers = []
+    for child in children:
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    for child in children:
+        answers.append(child.communicate(timeout=120)[0])
+        assert child.returncode == 0
+    assert len(set(answers)) == 1
+    data = open_dataset(SETTINGS, root=root)
+    assert answers[0].split() == [data.fingerprint, str(int(data.train.images.sum()))]
+    assert [path.name for path in data.folder.parent.iterdir() if path.is_dir()] == [data.folder.name]
+
+
+def test_leftovers_of_a_killed_process_are_removed(root):
+    data = open_dataset(SETTINGS, root=root)
+    leftover = data.folder.parent / f".{data.folder.name}-killed"
+    data.folder.rename(leftover)
+    assert open_dataset(SETTINGS, root=root) == data
+    assert not leftover.exists()
+
+
+def test_a_build_that_fails_leaves_the_old_folder_and_nothing_else(tmp_path):
+    target = tmp_path / "kept"
+    target.mkdir()
+    (target / "old").touch()
+
+    def fail(folder: Path) -> None:
+        (folder / "half").touch()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_once(target, is_whole=lambda folder: False, build=fail)
+    assert [path.name for path in target.iterdir()] == ["old"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "kept.lock"]
+
+
+def test_a_cache_that_cannot_be_written_is_named(root, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="VAEEXP_CACHE") as caught:
+        open_dataset(SETTINGS, root=root)
+    assert caught.value.place == str(tmp_path / "file" / "prepared")
+
+
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write anywhere")
+def test_prepared_data_opens_from_a_cache_that_may_only_be_read(root, tmp_path):
+    data = open_dataset(SETTINGS, root=root)
+    folders = [path for path in (tmp_path / "cache", *(tmp_path / "cache").rglob("*")) if path.is_dir()]
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        assert open_dataset(SETTINGS, root=root) == data
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+
+
+def test_the_cache_is_the_users_unless_named(monkeypatch, tmp_path):
+    monkeypatch.delenv("VAEEXP_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert "vaeexp" in cache_folder().parts
+    monkeypatch.setenv("VAEEXP_CACHE", "~/elsewhere")
+    assert cache_folder() == Path.home() / "elsewhere"

@@ -1,0 +1,204 @@
+"""CIFAR-10, SVHN and CelebA from files in their own formats."""
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+from image_files import noise, python2_pickle, write_cifar, write_image, write_svhn
+
+from sweeps.errors import UserError
+from vaeexp.data import DATASETS, describe_plan, open_dataset
+from vaeexp.data.formats.cifar import BATCHES, read_batch
+from vaeexp.data.formats.layouts import LAYOUTS
+from vaeexp.settings import DataSettings
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("VAEEXP_OFFLINE", "1")
+
+
+def settings(dataset: str, **changes) -> DataSettings:
+    return DataSettings(**{"dataset": dataset, "binarisation": "none", "validation_size": 4, **changes})
+
+
+def in_source_order(data) -> tuple[np.ndarray, np.ndarray]:
+    """All training and validation images and labels as they lie in the files."""
+    back = np.argsort(np.load(data.folder / "training_order.npy"))
+    images = np.concatenate([data.train.images, data.validation.images])
+    return images[back], np.concatenate([data.train.labels, data.validation.labels])[back]
+
+
+def test_the_table_and_the_settings_name_the_same_data_sets():
+    choices = DataSettings.model_fields["dataset"].annotation.__args__
+    assert set(choices) == set(DATASETS)
+    assert all(name == row.name and row.layout in LAYOUTS for name, row in DATASETS.items())
+
+
+@pytest.mark.parametrize("below", ["cifar-10-batches-py", "."])
+def test_cifar_is_read_as_it_was_written(tmp_path, below):
+    written = write_cifar(tmp_path / "data" / below)
+    data = open_dataset(settings("cifar10"), root=tmp_path / "data")
+    images, labels = in_source_order(data)
+    np.testing.assert_array_equal(images, np.concatenate([written[name][0] for name in BATCHES[:-1]]))
+    np.testing.assert_array_equal(labels, np.concatenate([written[name][1] for name in BATCHES[:-1]]))
+    np.testing.assert_array_equal(data.test.images, written["test_batch"][0])
+    np.testing.assert_array_equal(data.test.labels, written["test_batch"][1])
+    assert data.sizes == (26, 4, 6)
+    assert data.image_shape == (3, 32, 32)
+    assert data.classes[0] == "airplane"
+    assert data.title == "CIFAR-10, 36 images (not the official files)"
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize("key", [str, str.encode])
+def test_a_batch_that_python_3_wrote_is_read_too(tmp_path, protocol, key):
+    images = noise(3, 3072)
+    path = tmp_path / "batch"
+    path.write_bytes(pickle.dumps({key("data"): images, key("labels"): [1, 2, 9]}, protocol=protocol))
+    read, labels = read_batch(path, (3, 32, 32), 10)
+    np.testing.assert_array_equal(read.reshape(3, -1), images)
+    assert labels.tolist() == [1, 2, 9]
+
+
+class _Harm:
+    def __reduce__(self):
+        return os.mkdir, ("harm",)
+
+
+def _whole_numbers() -> bytes:
+    return pickle.dumps({"data": noise(2, 3072).astype(np.int64), "labels": [0, 1]}, protocol=2)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (lambda: pickle.dumps({"data": _Harm(), "labels": []}, protocol=2), "posix.mkdir|nt.mkdir"),
+        (lambda: pickle.dumps({"data": eval, "labels": []}, protocol=2), "eval"),
+        (lambda: python2_pickle(noise(2, 3072), [0, 1])[:-50], "expected a batch"),
+        (lambda: python2_pickle(noise(2, 3072), [0]), "2 labels from 0 to 9"),
+        (lambda: python2_pickle(noise(2, 3072), [0, 10]), "labels from 0 to 9"),
+        (lambda: python2_pickle(noise(2, 3071), [0, 1]), "3,072 values"),
+        (_whole_numbers, "type i8"),
+        (lambda: b"", "expected a batch"),
+        (lambda: pickle.dumps([1, 2]), "expected a batch"),
+    ],
+)
+def test_a_batch_that_is_damaged_or_dangerous_is_refused_by_name(tmp_path, monkeypatch, content, words):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "batch"
+    path.write_bytes(content())
+    with pytest.raises(UserError, match=words) as caught:
+        read_batch(path, (3, 32, 32), 10)
+    assert caught.value.place == str(path)
+    assert not (tmp_path / "harm").exists()
+
+
+def test_svhn_is_read_with_ten_as_zero(tmp_path):
+    written = write_svhn(tmp_path / "data")
+    data = open_dataset(settings("svhn"), root=tmp_path / "data")
+    images, labels = in_source_order(data)
+    np.testing.assert_array_equal(images, written["train"][0])
+    np.testing.assert_array_equal(labels, written["train"][1])
+    np.testing.assert_array_equal(data.test.images, written["test"][0])
+    np.testing.assert_array_equal(data.test.labels, written["test"][1])
+    path = tmp_path / "data" / "test_32x32.mat"
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(UserError, match=r"could not read bytes|MATLAB") as caught:
+        open_dataset(settings("svhn"), root=tmp_path / "data")
+    assert caught.value.place == str(path)
+
+
+def write_celeba(folder, shape=(218, 178, 3)) -> dict[str, int]:
+    parts = {f"{number:06d}.jpg": (0 if number <= 6 else 1 if number <= 9 else 2) for number in range(1, 12)}
+    for number, name in enumerate(parts):
+        write_image(folder / "img_align_celeba" / name, np.full(shape, 20 * number, np.uint8), quality=95)
+    lines = [f"{name} {part}" for name, part in parts.items()]
+    (folder / "list_eval_partition.txt").write_text("\n".join(lines) + "\n")
+    return parts
+
+
+def test_celeba_keeps_the_official_partition_and_size(tmp_path):
+    write_celeba(tmp_path / "data" / "celeba")
+    data = open_dataset(settings("celeba", validation_size=10_000), root=tmp_path / "data", say=lambda text: None)
+    assert data.sizes == (6, 3, 2)
+    assert data.image_shape == (3, 218, 178)
+    assert data.classes is None
+    assert not any(split.labels.any() for split in (data.train, data.validation, data.test))
+    levels = [np.rint(split.images[:, 0, 100, 100] / 20) for split in (data.train, data.validation, data.test)]
+    assert [sorted(level) for level in levels] == [[0, 1, 2, 3, 4, 5], [6, 7, 8], [9, 10]]
+    few = open_dataset(settings("celeba", validation_size=2, train_size=5), root=tmp_path / "data")
+    assert few.sizes == (5, 2, 2)
+    assert few.folder == data.folder
+    assert set(np.rint(few.validation.images[:, 0, 0, 0] / 20)) < {6, 7, 8}
+    small = open_dataset(settings("celeba", image_size=32), root=tmp_path / "data", say=lambda text: None)
+    assert small.image_shape == (3, 32, 32)
+    assert "32 × 32" in small.title
+    assert small.fingerprint != few.fingerprint
+    assert any("cropped" in line and "resized" in line for line in describe_plan(small))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "missing", "named"),
+    [
+        ("cifar10", "cifar-10-batches-py/data_batch_3", "data_batch_3"),
+        ("svhn", "test_32x32.mat", "test_32x32.mat"),
+        ("celeba", "celeba/list_eval_partition.txt", "list_eval_partition.txt"),
+        ("celeba", "celeba/img_align_celeba/000004.jpg", "000004.jpg"),
+    ],
+)
+def test_a_file_that_is_missing_is_named(tmp_path, dataset, missing, named):
+    root = tmp_path / "data"
+    write_cifar(root / "cifar-10-batches-py")
+    write_svhn(root)
+    write_celeba(root / "celeba", shape=(8, 8, 3))
+    (root / missing).unlink()
+    with pytest.raises(UserError, match=named):
+        open_dataset(settings(dataset), root=root)
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "svhn", "celeba"])
+def test_without_files_and_network_the_error_says_what_is_expected(tmp_path, dataset):
+    expected = {"cifar10": "data_batch_5", "svhn": "train_32x32.mat", "celeba": "img_align_celeba/*.jpg"}[dataset]
+    with pytest.raises(UserError, match="VAEEXP_OFFLINE is set") as caught:
+        open_dataset(settings(dataset))
+    assert expected in caught.value.problem
+    assert "--data" in caught.value.problem
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError) as caught:
+        open_dataset(settings(dataset), root=tmp_path / "empty")
+    assert expected in caught.value.problem
+
+
+@pytest.mark.parametrize("binarisation", ["static", "dynamic"])
+def test_colours_are_not_binarised(tmp_path, binarisation):
+    with pytest.raises(UserError, match="CIFAR-10 has 3") as caught:
+        open_dataset(settings("cifar10", binarisation=binarisation))
+    assert caught.value.place == "data.binarisation"
+    write_celeba(tmp_path / "celeba", shape=(8, 8, 3))
+    with pytest.raises(UserError, match="CelebA has 3"):
+        open_dataset(settings("celeba", binarisation=binarisation), root=tmp_path, say=lambda text: None)
+    grey = settings("celeba", binarisation=binarisation, image_channels=1)
+    assert open_dataset(grey, root=tmp_path, say=lambda text: None).image_shape == (1, 8, 8)
+
+
+def test_a_size_for_images_of_one_size_is_refused():
+    with pytest.raises(UserError, match="folder") as caught:
+        open_dataset(settings("cifar10", image_size=64))
+    assert caught.value.place == "data.image_size"
+
+
+def test_torchvision_reads_the_same_images(tmp_path, monkeypatch):
+    """The files of these tests are what torchvision takes for CIFAR-10, apart from their checksums."""
+    torchvision = pytest.importorskip("torchvision.datasets")
+    monkeypatch.setattr(torchvision.CIFAR10, "_check_integrity", lambda self: True)
+    monkeypatch.setattr(torchvision.CIFAR10, "_load_meta", lambda self: None)
+    write_cifar(tmp_path / "cifar-10-batches-py")
+    theirs = getattr(torchvision, DATASETS["cifar10"].torchvision)(tmp_path, train=False)
+    data = open_dataset(settings("cifar10"), root=tmp_path)
+    assert len(theirs) == len(data.test)
+    for place, (image, label) in enumerate(theirs):
+        np.testing.assert_array_equal(np.asarray(image), data.test.images[place].transpose(1, 2, 0))
+        assert label == data.test.labels[place]

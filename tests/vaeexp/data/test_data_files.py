@@ -1,0 +1,286 @@
+"""Finding files and refusing damaged ones: every error names the file, and nothing broken is kept."""
+
+import gzip
+import hashlib
+import http.server
+import re
+import struct
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from mnist_files import idx_bytes, small_data, write_files, write_idx
+
+from sweeps.errors import UserError
+from vaeexp.data import DATASETS, open_dataset
+from vaeexp.data import locate as download
+from vaeexp.data import locate as sources
+from vaeexp.data.datasets import FILES
+from vaeexp.data.formats.bundled import bundled_file
+from vaeexp.data.formats.idx import read_idx
+from vaeexp.settings import DataSettings
+
+SETTINGS = DataSettings(validation_size=10)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("VAEEXP_OFFLINE", "1")
+    return tmp_path / "cache"
+
+
+def kept(cache) -> list[str]:
+    """What lies in the cache, locks apart."""
+    return [path.name for path in cache.rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@given(array=arrays.arrays(np.uint8, arrays.array_shapes(min_dims=1, max_dims=3, max_side=9)))
+@examples(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_idx_round_trip(tmp_path, suffix, array):
+    path = tmp_path / f"array{suffix}"
+    write_idx(path, array)
+    np.testing.assert_array_equal(read_idx(path, array.ndim), array)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@given(share=st.floats(0, 1, exclude_max=True))
+@examples(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_truncated_file_is_refused_by_name_wherever_it_ends(tmp_path, suffix, share):
+    path = tmp_path / f"array{suffix}"
+    write_idx(path, small_data(training=2)[0])
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(UserError, match=r"expected .* found") as caught:
+        read_idx(path, 3)
+    assert caught.value.place == str(path)
+
+
+@given(place=st.integers(0, 3), value=st.integers(1, 255))
+@examples(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_wrong_magic_number_is_refused(tmp_path, place, value):
+    content = bytearray(idx_bytes(small_data(training=2)[0]))
+    content[place] ^= value
+    (tmp_path / "array").write_bytes(content)
+    found = struct.unpack(">I", content[:4])[0]
+    with pytest.raises(UserError, match=f"expected magic number 2051 .*, found {found}$"):
+        read_idx(tmp_path / "array", 3)
+
+
+def _longer(raw):
+    with (raw / FILES[0]).open("ab") as file:
+        file.write(b"\0")
+
+
+def _huge_dimensions(raw):
+    (raw / FILES[2]).write_bytes(struct.pack(">4I", 2051, 2**32 - 1, 2**32 - 1, 2**32 - 1))
+
+
+def _not_gzip(raw):
+    (raw / FILES[1]).rename(raw / f"{FILES[1]}.gz")
+
+
+def _flipped_bit(raw):
+    packed = bytearray(gzip.compress((raw / FILES[0]).read_bytes()))
+    packed[len(packed) // 2] ^= 8
+    (raw / FILES[0]).unlink()
+    (raw / f"{FILES[0]}.gz").write_bytes(packed)
+
+
+def _no_labels_for_the_last(raw):
+    write_idx(raw / FILES[3], np.zeros(19, dtype=np.uint8))
+
+
+def _label_eleven(raw):
+    labels = np.zeros(60, dtype=np.uint8)
+    labels[41] = 11
+    write_idx(raw / FILES[1], labels)
+
+
+def _other_picture_size(raw):
+    write_idx(raw / FILES[2], np.zeros((20, 32, 32), dtype=np.uint8))
+
+
+def _no_images(raw):
+    write_idx(raw / FILES[0], np.zeros((0, 28, 28), dtype=np.uint8))
+
+
+def _labels_for_images(raw):
+    (raw / FILES[0]).write_bytes((raw / FILES[1]).read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("damage", "name", "words"),
+    [
+        (_longer, FILES[0], "expected 47,056 bytes for the 60 × 28 × 28 values .*, found 47,057"),
+        (_huge_dimensions, FILES[2], "expected .* found 16"),
+        (_not_gzip, f"{FILES[1]}.gz", "expected a whole gzip file"),
+        (_flipped_bit, f"{FILES[0]}.gz", "expected a whole gzip file"),
+        (_no_labels_for_the_last, FILES[3], "expected 20 labels.* found 19"),
+        (_label_eleven, FILES[1], "expected labels from 0 to 9, found 11 at image 41"),
+        (_other_picture_size, FILES[2], "28 × 28 pixels, found 20 images of 32 × 32"),
+        (_no_images, FILES[0], "at least one image.* found 0 images"),
+        (_labels_for_images, FILES[0], "expected magic number 2051 .*, found 2049"),
+    ],
+)
+def test_damaged_files_are_refused_by_name_and_nothing_is_kept(tmp_path, cache, damage, name, words):
+    raw = tmp_path / "MNIST" / "raw"
+    write_files(raw, suffix="")
+    damage(raw)
+    with pytest.raises(UserError, match=words) as caught:
+        open_dataset(SETTINGS, root=tmp_path)
+    assert caught.value.place == str(raw / name)
+    assert kept(cache) == []
+    write_files(raw, suffix="")
+    (raw / f"{name.removesuffix('.gz')}.gz").unlink(missing_ok=True)
+    assert open_dataset(SETTINGS, root=tmp_path).sizes == (50, 10, 20)
+
+
+@pytest.mark.parametrize("below", ["MNIST/raw", "MNIST", "raw", "."])
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_files_are_found_in_torchvisions_layout_or_directly(tmp_path, below, suffix):
+    _, _, test, _ = write_files(tmp_path / "data" / below, suffix=suffix)
+    data = open_dataset(DataSettings(validation_size=10, binarisation="none"), root=tmp_path / "data")
+    np.testing.assert_array_equal(data.test.images[:, 0], test)
+
+
+def test_a_folder_without_files_is_an_error_and_not_a_fallback(tmp_path, cache):
+    with pytest.raises(UserError) as caught:
+        open_dataset(SETTINGS, root=tmp_path)
+    assert caught.value.place == str(tmp_path)
+    assert all(name in caught.value.problem for name in ("MNIST/raw/", *FILES))
+    with pytest.raises(UserError, match="not a folder"):
+        open_dataset(SETTINGS, root=tmp_path / "none")
+    write_files(tmp_path / "MNIST" / "raw")
+    (tmp_path / "MNIST" / "raw" / f"{FILES[2]}.gz").unlink()
+    with pytest.raises(UserError, match=f"missing: {FILES[2]} "):
+        open_dataset(SETTINGS, root=tmp_path)
+    assert kept(cache) == []
+
+
+@pytest.mark.parametrize(("name", "full_data"), [("mnist", True), ("fashion_mnist", False)])
+def test_no_files_and_no_subset_allowed_says_what_is_wanted_and_where_it_looked(cache, name, full_data):
+    with pytest.raises(UserError) as caught:
+        open_dataset(DataSettings(dataset=name), full_data=full_data)
+    message = str(caught.value)
+    expected = [f"{DATASETS[name].folder}/raw/", *FILES, str(cache / "downloads" / name), "--data", "VAEEXP_OFFLINE"]
+    assert all(words in message for words in expected)
+    assert "\n" not in message
+    assert kept(cache) == []
+
+
+def test_the_user_cache_comes_before_the_subset(cache):
+    write_files(cache / "downloads" / "mnist" / "MNIST" / "raw")
+    data = open_dataset(SETTINGS, full_data=True)
+    assert data.sizes == (50, 10, 20)
+    assert "cache" in data.source
+
+
+@pytest.mark.parametrize("damage", ["cut", "a row less", "gone"])
+def test_damaged_bundled_digits_are_refused_by_name(tmp_path, cache, monkeypatch, damage):
+    path = tmp_path / "mnist_5k.csv.gz"
+    content = bundled_file().read_bytes()
+    if damage == "cut":
+        path.write_bytes(content[:100_000])
+    elif damage == "a row less":
+        path.write_bytes(gzip.compress(gzip.decompress(content).split(b"\n", 1)[1], compresslevel=1))
+    monkeypatch.setattr(sources, "bundled_file", lambda: path)
+    with pytest.raises(UserError) as caught:
+        open_dataset(SETTINGS, say=lambda text: None)
+    assert caught.value.place == str(path)
+    assert kept(cache) == []
+
+
+@pytest.fixture
+def mirror(tmp_path, monkeypatch):
+    """A mirror on this machine with a small data set; torchvision is told of its address and checksums."""
+    torchvision = pytest.importorskip("torchvision.datasets")
+    raw = tmp_path / "mirror"
+    write_files(raw)
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=str(raw))
+
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_port}/"
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.delenv("VAEEXP_OFFLINE")
+    monkeypatch.setattr(torchvision.MNIST, "mirrors", [address])
+    resources = [(f"{name}.gz", _md5(raw / f"{name}.gz")) for name in FILES]
+    monkeypatch.setattr(torchvision.MNIST, "resources", resources)
+    monkeypatch.setattr(download, "why_unreachable", lambda mirrors: download._ask(address))
+    yield raw
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def _md5(path) -> str:
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def test_a_download_arrives_in_the_cache_and_is_not_repeated(mirror, cache):
+    said = []
+    data = open_dataset(SETTINGS, full_data=True, say=said.append)
+    assert data.sizes == (50, 10, 20)
+    assert "Downloading MNIST" in said[0]
+    for file in mirror.iterdir():
+        file.unlink()
+    assert open_dataset(SETTINGS, full_data=True).fingerprint == data.fingerprint
+
+
+def test_a_download_that_breaks_off_leaves_nothing_and_says_why(mirror, cache):
+    file = mirror / f"{FILES[2]}.gz"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(UserError, match="the download failed"):
+        open_dataset(SETTINGS, full_data=True, say=lambda text: None)
+    assert kept(cache) == []
+    assert open_dataset(SETTINGS, say=lambda text: None).subset
+
+
+def test_a_mirror_that_never_answers_is_given_up_once_per_process(monkeypatch):
+    asked, forever = [], threading.Event()
+    monkeypatch.setattr(download, "_PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(download, "_ask", lambda mirror: (asked.append(mirror), forever.wait(20))[1])
+    mirrors = ("http://first.invalid/", "http://second.invalid/")
+    try:
+        assert "no mirror answered" in download.why_unreachable(mirrors)
+        assert "no mirror answered" in download.why_unreachable(mirrors)
+    finally:
+        forever.set()
+        download.why_unreachable.cache_clear()
+    assert sorted(asked) == sorted(mirrors)
+
+
+def test_an_address_that_cannot_be_reached_is_named():
+    # Port 9 of this machine: nothing listens there, and the answer comes at once.
+    assert "http://127.0.0.1:9/ does not answer" in download._ask("http://127.0.0.1:9/")
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist", "cifar10", "svhn", "celeba"])
+@pytest.mark.parametrize("given", [True, False], ids=["folder", "nothing"])
+def test_files_that_are_not_there_are_named_with_the_way_to_get_them(tmp_path, monkeypatch, name, given):
+    import torchvision.datasets
+
+    settings, definition = DataSettings(dataset=name, binarisation="none"), DATASETS[name]
+    with pytest.raises(UserError) as caught:
+        open_dataset(settings, root=tmp_path if given else None, say=lambda text: None)
+    text = str(caught.value)
+    for word in {"fashion_mnist": FILES, "cifar10": ("data_batch_5", "test_batch"), "svhn": ("train_32x32.mat", "test_32x32.mat"), "celeba": ("img_align_celeba", "list_eval_partition.txt")}[name]:  # fmt: skip
+        assert word in text
+    code = re.search(r'python -c "(.*)"$', text)[1]
+    calls = []
+    monkeypatch.setattr(torchvision.datasets, definition.torchvision, lambda root, **given: calls.append((root, given)))
+    exec(code)
+    assert calls == [("FOLDER", {keyword: value, "download": True}) for keyword, value in definition.downloads]

@@ -1,0 +1,326 @@
+"""A folder of images: splits, classes, sizes, unreadable files, the cache, and decoding by several processes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from image_files import noise, write_image, write_tree
+from PIL import Image
+
+from sweeps.errors import UserError
+from vaeexp.data import describe_plan, open_dataset
+from vaeexp.data.formats import decode as decoding
+from vaeexp.data.formats.image_files import read_header, read_pixels
+from vaeexp.data.formats.image_folder import find, list_tree
+from vaeexp.settings import DataSettings
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("VAEEXP_CACHE", str(folder))
+    return folder
+
+
+def opened(root: Path, **changes):
+    said: list[str] = []
+    settings = DataSettings(**{"dataset": "folder", "binarisation": "none", **changes})
+    return open_dataset(settings, root=root, say=said.append), said
+
+
+def keys(images: np.ndarray) -> set[bytes]:
+    return {image.tobytes() for image in images}
+
+
+def stored(written: dict[str, np.ndarray], below: str) -> set[bytes]:
+    return keys([pixels.transpose(2, 0, 1) for name, pixels in written.items() if name.startswith(below)])
+
+
+def test_split_folders_with_classes(tmp_path):
+    written = write_tree(tmp_path, {"train/b": 12, "train/a": 8, "test/a": 3, "test/b": 2})
+    data, _ = opened(tmp_path)
+    assert data.sizes == (18, 2, 5)
+    assert data.classes == ("a", "b")
+    assert keys(data.train.images) | keys(data.validation.images) == stored(written, "train/")
+    assert keys(data.test.images) == stored(written, "test/")
+    assert keys(data.test.images[data.test.labels == 0]) == stored(written, "test/a")
+    assert keys(data.train.images[data.train.labels == 1]) < stored(written, "train/b")
+    assert data.title == f"{tmp_path.name}, 25 images"
+    assert str(tmp_path) not in str(data.describe())
+
+
+def test_a_validation_folder_is_kept_and_capped(tmp_path):
+    written = write_tree(tmp_path, {"train/a": 9, "train/b": 9, "val/a": 4, "val/b": 4, "test/a": 3})
+    data, _ = opened(tmp_path)
+    assert data.sizes == (18, 8, 3)
+    assert keys(data.validation.images) == stored(written, "val/")
+    fewer, _ = opened(tmp_path, validation_size=5)
+    assert fewer.sizes == (18, 5, 3)
+    assert keys(fewer.validation.images) < stored(written, "val/")
+    assert set(fewer.validation.labels) == {0, 1}  # not the first files by name
+    assert keys(fewer.train.images) == stored(written, "train/")
+
+
+def test_without_split_folders_a_tenth_is_for_test_for_ever(tmp_path):
+    written = write_tree(tmp_path, {"cat": 30, "dog": 20})
+    first, _ = opened(tmp_path)
+    other, _ = opened(tmp_path, split_seed=1)
+    assert first.sizes == other.sizes == (40, 5, 5)
+    assert keys(first.test.images) == keys(other.test.images)
+    assert keys(first.validation.images) != keys(other.validation.images)
+    assert first.fingerprint != other.fingerprint
+    everything = [keys(split.images) for split in (first.train, first.validation, first.test)]
+    assert set.union(*everything) == stored(written, "")
+    assert sum(map(len, everything)) == 50
+    assert first.classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "parts"),
+    [
+        (["a.png", "b.png", "c.png"], None, None),
+        (["one/a.png", "one/b.png", "one/c.png"], None, None),
+        (["x/a.png", "y/b.png", "c.png"], None, None),
+        (["x/deep/a.png", "y/b.png", "y/c.png"], ("x", "y"), None),
+        (["bus/a.png", "car/b.png", "train/c.png"], ("bus", "car", "train"), None),
+        (["train/x/a.png", "train/y/b.png", "test/c.png"], None, [0, 0, 2]),
+        (["train/a.png", "valid/b.png", "train/c.png", "train/d.png", "extra/e.png"], None, [0, 1, 0, 0]),
+        (["train/x/a.png", "train/y/b.png", "train/y/c.png"], ("x", "y"), None),
+        (["Train/x/a.png", "TEST/x/b.png", "Train/y/c.png"], ("x", "y"), [0, 2, 0]),
+        (["all/of/it/x/a.png", "all/of/it/y/b.png", "all/of/it/y/c.png"], ("x", "y"), None),
+        (["set/train/a.png", "set/test/b.png", "set/train/c.png"], None, [0, 2, 0]),
+    ],
+)
+def test_what_folders_mean(tmp_path, names, classes, parts):
+    listing = list_tree(tmp_path, names)
+    assert listing.classes == classes
+    if parts is None:
+        assert sorted(listing.parts) == [0, 0, 2]
+    elif 2 in parts:
+        assert listing.parts.tolist() == parts
+    else:  # a tenth of the training images is held out for test, and validation images stay what they are
+        assert [part == 1 for part in listing.parts] == [part == 1 for part in parts]
+        assert sorted(listing.parts[np.array(parts) == 0]) == [0, 0, 2]
+    assert len(listing.names) == len(listing.labels) == len(listing.parts)
+
+
+def test_hidden_and_other_files_are_passed_over(tmp_path):
+    write_tree(tmp_path, {"a": 2, ".hidden": 2})
+    (tmp_path / "a" / "notes.txt").write_text("no image")
+    (tmp_path / "a" / ".also.png").write_text("hidden")
+    write_image(tmp_path / "a" / "UPPER.PNG", noise(4, 4, 3))
+    assert [path.name for path in find(None, tmp_path)] == ["000.png", "001.png", "UPPER.PNG"]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UserError, match="holds no image files; expected"):
+        opened(tmp_path / "none")
+    with pytest.raises(UserError, match="not a folder"):
+        opened(tmp_path / "absent")
+    with pytest.raises(UserError, match="needs --data"):
+        opened(None)
+
+
+def test_sizes_that_differ_need_a_size(tmp_path):
+    write_tree(tmp_path, {"a": 9}, shape=(6, 5, 3))
+    write_image(tmp_path / "a" / "wide.png", noise(8, 20, 3))
+    with pytest.raises(UserError, match=r"6 × 5 \(9 images\), 8 × 20 \(1 image\)\. Set data\.image_size") as caught:
+        opened(tmp_path)
+    assert caught.value.place == str(tmp_path)
+    data, said = opened(tmp_path, image_size=[4, 3])
+    assert data.image_shape == (3, 4, 3)
+    assert describe_plan(data)[0] == "Files: 10 .png; height 6 to 8, width 5 to 20 pixels; all in colour"
+    assert "4 × 3 pixels, cropped" in describe_plan(data)[1]
+    assert any("cropped" in line for line in said)
+
+
+def test_crop_keeps_proportions_and_none_keeps_the_whole(tmp_path):
+    pixels = np.zeros((10, 30, 3), np.uint8)
+    pixels[:, 10:20] = 255  # white in the middle third
+    write_image(tmp_path / "a.png", pixels)
+    assert read_pixels(tmp_path / "a.png", (3, 5, 5), "center").min() > 200
+    stretched = read_pixels(tmp_path / "a.png", (3, 6, 6), "none")
+    assert stretched[:, :, 0].max() < 50 < 200 < stretched[:, :, 3].min()
+    np.testing.assert_array_equal(read_pixels(tmp_path / "a.png", (3, 10, 30), "center"), pixels.transpose(2, 0, 1))
+
+
+def test_large_photographs_upright_and_sixteen_bits(tmp_path):
+    pixels = np.zeros((400, 640, 3), np.uint8)
+    pixels[:, :320, 0] = 200
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned a quarter to the right
+    write_image(tmp_path / "turned.jpg", pixels, exif=exif)
+    assert read_header(tmp_path / "turned.jpg")[:2] == (640, 400)
+    shown = read_pixels(tmp_path / "turned.jpg", (3, 16, 10), "center")
+    assert shown[0, :7].min() > 150
+    assert shown[0, 9:].max() < 50
+    deep = (np.arange(65_536, dtype=np.uint16)).reshape(256, 256)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    assert read_header(tmp_path / "deep.png").grey
+    np.testing.assert_array_equal(read_pixels(tmp_path / "deep.png", (1, 256, 256), "none")[0], deep >> 8)
+
+
+def test_grey_images_have_one_channel_and_may_be_binarised(tmp_path):
+    written = write_tree(tmp_path, {"a": 20}, shape=(6, 5))
+    data, _ = opened(tmp_path)
+    assert data.image_shape == (1, 6, 5)
+    assert keys(data.train.images[:, 0]) < keys(written.values())
+    static, _ = opened(tmp_path, binarisation="static")
+    assert set(np.unique(static.train.images)) == {0, 1}
+    colour, _ = opened(tmp_path, image_channels=3)
+    assert colour.image_shape == (3, 6, 5)
+    write_image(tmp_path / "a" / "colour.png", noise(6, 5, 3))
+    assert opened(tmp_path)[0].image_shape == (3, 6, 5)
+    with pytest.raises(UserError, match="one channel"):
+        opened(tmp_path, binarisation="dynamic")
+
+
+def test_unreadable_files_are_left_out_and_listed_up_to_a_share(tmp_path, cache):
+    written = write_tree(tmp_path, {"train/a": 30, "train/b": 30, "test/a": 5, "test/b": 5})
+    (tmp_path / "train/a/cut.png").write_bytes((tmp_path / "train/a/000.png").read_bytes()[:60])
+    (tmp_path / "test/b/text.jpg").write_text("no image")
+    with pytest.raises(UserError, match=r"2 of 72 .*text\.jpg \(no image\); .*cut\.png .*unreadable_share") as caught:
+        opened(tmp_path)
+    assert caught.value.place == str(tmp_path)
+    assert list(cache.rglob("*.npy")) == []
+    data, said = opened(tmp_path, unreadable_share=0.05)
+    assert data.sizes == (54, 6, 10)
+    assert keys(data.test.images) == stored(written, "test/")
+    assert any("2 of 72" in line for line in said)
+    assert "Left out: 2 of 72 files" in "\n".join(describe_plan(data))
+    listed = (data.folder / "unreadable.txt").read_text().splitlines()
+    assert [line.split("\t")[0] for line in listed] == ["test/b/text.jpg", "train/a/cut.png"]
+    with pytest.raises(UserError, match="unreadable_share"):  # from the cache, too
+        opened(tmp_path, unreadable_share=0.01)
+
+
+def test_decoding_happens_once_and_again_when_a_file_changes(tmp_path, monkeypatch):
+    write_tree(tmp_path, {"a": 12})
+    data, said = opened(tmp_path)
+    assert said
+    calls = []
+    monkeypatch.setattr(decoding, "read_pixels", lambda *rest: calls.append(rest) or read_pixels(*rest))
+    again, said = opened(tmp_path)
+    assert again == data
+    assert (calls, said) == ([], [])
+    limited, _ = opened(tmp_path, train_size=3)
+    assert limited.folder == data.folder
+    os.utime(tmp_path / "a" / "000.png", ns=(1, 1))
+    touched, _ = opened(tmp_path)
+    assert len(calls) == 12
+    assert touched.fingerprint == data.fingerprint  # the pixels are the same
+    write_image(tmp_path / "a" / "000.png", noise(6, 5, 3, seed=99))
+    assert opened(tmp_path)[0].fingerprint != data.fingerprint
+
+
+def test_processes_decode_the_same_and_leave_no_pixels_behind(tmp_path):
+    write_tree(tmp_path, {"a": 70, "b": 70})
+    (tmp_path / "b" / "cut.png").write_bytes(b"\x89PNG")
+    settings = DataSettings(dataset="folder", binarisation="none", image_size=8)
+    listing = list_tree(tmp_path, [path.relative_to(tmp_path).as_posix() for path in find(None, tmp_path)])
+    raws = []
+    for processes in (1, 2):
+        scratch = tmp_path.parent / f"scratch-{processes}"
+        scratch.mkdir()
+        raws.append(decoding.decode(listing, settings, scratch, lambda text: None, processes=processes))
+    assert raws[0].unreadable == raws[1].unreadable == (("b/cut.png", raws[0].unreadable[0][1]),)
+    np.testing.assert_array_equal(raws[0].training_images, raws[1].training_images)
+    np.testing.assert_array_equal(raws[0].training_rows, raws[1].training_rows)
+    data, _ = opened(tmp_path, image_size=8)
+    assert sorted(path.name for path in data.folder.iterdir() if path.suffix != ".npy") == [
+        "meta.json",
+        "unreadable.txt",
+    ]
+
+
+def test_the_plan_of_a_dry_run_is_plain_lines(tmp_path):
+    """Without a terminal there is no bar and no control character."""
+    write_tree(tmp_path, {"cat": 10, "dog": 10})
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from vaeexp.data import describe_plan, open_dataset; from vaeexp.settings import DataSettings\n"
+        "settings = DataSettings(dataset='folder', binarisation='none', image_size=4)\n"
+        "print('\\n'.join(describe_plan(open_dataset(settings, root=Path(sys.argv[1])))))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], cwd=Path(__file__).parents[3], capture_output=True, text=True,
+        check=True, timeout=60,
+    )  # fmt: skip
+    assert "\x1b" not in done.stdout + done.stderr
+    assert done.stderr == ""
+    for line in (
+        "Files: 20 .png; height 6, width 5 pixels; all in colour",
+        "Images: 4 × 4 pixels, cropped to the largest centred rectangle of these proportions and resized (Lanczos)",
+        "Channels: 3 (red, green, blue)",
+        "Classes: 2 (cat, dog)",
+        "Sizes: 16 images to train on, 2 to validate, 2 to test; split seed 0",
+    ):
+        assert line in done.stdout.splitlines()
+
+
+def test_links_are_followed_but_not_in_circles_and_dead_ones_are_listed(tmp_path):
+    written = write_tree(tmp_path / "elsewhere", {"cat": 10})
+    write_tree(tmp_path / "mine", {"dog": 10})
+    (tmp_path / "mine" / "cat").symlink_to(tmp_path / "elsewhere" / "cat")
+    (tmp_path / "mine" / "round").symlink_to(tmp_path / "mine")
+    (tmp_path / "elsewhere" / "cat" / "back").symlink_to(tmp_path / "mine" / "dog")
+    (tmp_path / "mine" / "dog" / "forth").symlink_to(tmp_path / "elsewhere" / "cat")
+    (tmp_path / "mine" / "dog" / "gone.png").symlink_to(tmp_path / "nothing.png")
+    found = [path.relative_to(tmp_path / "mine").as_posix() for path in find(None, tmp_path / "mine")]
+    assert len(found) == len(set(found)) < 100
+    assert {"cat/000.png", "dog/000.png", "cat/back/000.png", "dog/gone.png"} <= set(found)
+    with pytest.raises(UserError, match=r"dog/gone\.png \(No such file or directory\)"):
+        opened(tmp_path / "mine")
+    data, _ = opened(tmp_path / "mine", unreadable_share=0.1)
+    assert data.classes == ("cat", "dog")
+    assert stored(written, "cat") <= set().union(*(keys(s.images) for s in (data.train, data.validation, data.test)))
+
+
+def test_the_plan_says_what_of_the_files_is_dropped(tmp_path):
+    for number in range(10):
+        Image.fromarray(noise(6, 5, 4, seed=number)).save(tmp_path / f"{number}-clear.png")
+    frames = [Image.fromarray(noise(6, 5, 3, seed=n)) for n in range(3)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    Image.fromarray(noise(6, 5).astype(np.uint16) << 8).save(tmp_path / "deep.png")
+    data, _ = opened(tmp_path)
+    dropped = "transparency (10 files), all frames but the first (1 file), the lower bits of 16 (1 file)"
+    line = next(line for line in describe_plan(data) if line.startswith("Dropped: "))
+    assert sorted(line.removeprefix("Dropped: ").split(", ")) == sorted(dropped.split(", "))
+    assert data.image_shape == (3, 6, 5)
+
+
+def test_names_in_any_script_with_spaces(tmp_path):
+    written = write_tree(tmp_path / "Fotos für 漢字", {"kleine Kätzchen": 6, "狗": 6})
+    data, _ = opened(tmp_path / "Fotos für 漢字")
+    assert data.classes == ("kleine Kätzchen", "狗")
+    images = [keys(split.images) for split in (data.train, data.validation, data.test)]
+    assert set.union(*images) == stored(written, "")
+    assert data.title == "Fotos für 漢字, 12 images"
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(1, None), (2, None), (3, (1, 1, 1)), (12, (10, 1, 1))])
+def test_how_few_images_are_enough(tmp_path, count, sizes):
+    write_tree(tmp_path, {"a": count})
+    if sizes:
+        assert opened(tmp_path)[0].sizes == sizes
+    else:
+        with pytest.raises(UserError, match=f"holds {count} image.* needs at least 3"):
+            opened(tmp_path)
+
+
+def test_images_of_which_none_can_be_read_say_why(tmp_path):
+    for number in range(6):
+        Image.fromarray(noise(4, 4).astype(np.float32)).save(tmp_path / f"{number}.tif")
+    with pytest.raises(
+        UserError, match=r"6 of 6 image files cannot be read: 0\.tif \(floating-point pixels\).* 1 more"
+    ):
+        opened(tmp_path)
+
+
+def test_a_file_of_arrays_is_told_where_it_belongs(tmp_path):
+    np.save(tmp_path / "mine.npy", noise(9, 4, 4))
+    with pytest.raises(UserError, match=r"not a folder.*--set dataset=arrays"):
+        opened(tmp_path / "mine.npy")
+    with pytest.raises(UserError, match=r"no file of arrays.*--set dataset=folder"):
+        opened(tmp_path, dataset="arrays")

@@ -1,0 +1,180 @@
+"""Every network has the shapes it promises and keeps the rules of fused training."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from vaeexp.models.networks import ACTIVATIONS, NETWORKS, find_network
+from vaeexp.settings import ModelSettings
+
+SHAPE = (1, 28, 28)
+
+
+def model_settings(**changes):
+    return ModelSettings(**({"hidden": (9, 7), "channels": (4, 6)} | changes))
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    name=st.sampled_from(sorted(NETWORKS)),
+    activation=st.sampled_from(sorted(ACTIVATIONS)),
+    hidden=st.lists(st.integers(1, 12), min_size=1, max_size=3),
+    shape=st.tuples(st.integers(1, 4), st.integers(28, 36), st.integers(28, 36)),
+    sizes=st.tuples(st.integers(1, 6), st.integers(1, 3), st.integers(1, 4)),
+)
+def test_shapes(name, activation, hidden, shape, sizes):
+    (latent_size, parameters, batch), options = sizes, model_settings(hidden=tuple(hidden), activation=activation)
+    encoder = NETWORKS[name].encoder(options, shape, 2 * latent_size).eval()
+    decoder = NETWORKS[name].decoder(options, shape, latent_size, parameters).eval()
+    assert encoder(torch.rand(batch, *shape)).shape == (batch, 2 * latent_size)
+    assert decoder(torch.randn(batch, latent_size)).shape == (batch, parameters * shape[0], *shape[1:])
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_weight_gets_a_finite_gradient(name, activation):
+    torch.manual_seed(0)
+    options = model_settings(activation=activation)
+    # In evaluation mode: a normalised batch takes no notice of the bias before it.
+    encoder = NETWORKS[name].encoder(options, SHAPE, 6).eval()
+    decoder = NETWORKS[name].decoder(options, SHAPE, 6, 1).eval()
+    decoder(encoder(torch.rand(16, *SHAPE))).square().sum().backward()
+    for parameter in (*encoder.parameters(), *decoder.parameters()):
+        assert parameter.grad.isfinite().all()
+        assert parameter.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_nothing_is_drawn_in_forward_and_vmap_takes_it(name, training):
+    """vmap refuses random draws, branches on values and in-place writes."""
+    torch.manual_seed(0)
+    lanes = [NETWORKS[name].encoder(model_settings(), SHAPE, 4).train(training) for _ in range(3)]
+    x = torch.rand(5, *SHAPE)
+    parameters, buffers = stack_module_state(lanes)
+    fused = vmap(lambda p, b: functional_call(lanes[0], (p, b), (x,)))(parameters, buffers)
+    torch.testing.assert_close(fused, torch.stack([lane(x) for lane in lanes]), rtol=1e-4, atol=1e-5)
+    assert torch.equal(lanes[0](x), lanes[0](x))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("changes", [{}, {"head": 5, "normalisation": "group"}], ids=["plain", "head"])
+def test_the_latent_size_is_a_leading_slice_of_the_first_and_last_layers(name, changes):
+    torch.manual_seed(0)
+    options, network = model_settings(**changes), NETWORKS[name]
+    for small, large, x in (
+        (network.encoder(options, SHAPE, 6), network.encoder(options, SHAPE, 16), torch.rand(3, *SHAPE)),
+        (network.decoder(options, SHAPE, 3, 2), network.decoder(options, SHAPE, 8, 2), torch.randn(3, 3)),
+    ):
+        state = large.state_dict()
+        for key, tensor in small.state_dict().items():
+            state[key].zero_()
+            state[key][tuple(slice(n) for n in tensor.shape)] = tensor
+        wide = torch.cat([x, torch.zeros(3, 5)], 1) if x.dim() == 2 else x
+        wanted, got = small(x), large(wide)
+        torch.testing.assert_close(got[:, : wanted.shape[1]], wanted, rtol=1e-4, atol=1e-5)
+        assert sum(a.shape != b.shape for a, b in zip(small.parameters(), large.parameters(), strict=True)) <= 2
+
+
+def test_mlp_is_the_reference_network():
+    """784–512–512–2L and L–512–512–784 at L = 20, with the decoder's widths mirrored."""
+    options = model_settings(hidden=(512, 256))
+    encoder, decoder = NETWORKS["mlp"].encoder(options, SHAPE, 40), NETWORKS["mlp"].decoder(options, SHAPE, 20, 1)
+
+    def widths(module):
+        return [(layer.in_features, layer.out_features) for layer in module if isinstance(layer, nn.Linear)]
+
+    assert widths(encoder) == [(784, 512), (512, 256), (256, 40)]
+    assert widths(decoder) == [(20, 256), (256, 512), (512, 784)]
+    assert isinstance(encoder[2], nn.LeakyReLU)
+    assert isinstance(encoder[-1], nn.Linear), "no activation after the last layer"
+
+
+# Weights and biases of each layer, then 2 per channel that is normalised; by hand.
+CONV_MNIST = [
+    (1 * 32 * 16 + 32) + (32 * 64 * 16 + 64 + 128) + (64 * 128 * 9 + 128 + 256) + (128 * 256 * 9 + 256 + 512),
+    256 * 128 + 128,
+    64 * 256 + 256,
+    (256 * 128 * 9 + 128 + 256) + (128 * 64 * 9 + 64 + 128) + (64 * 32 * 16 + 32 + 64) + (32 * 1 * 16 + 1),
+]
+CONV_CELEBA = [
+    (3 * 32 * 9 + 32 + 64) + (32 * 64 * 9 + 64 + 128) + (64 * 128 * 9 + 128 + 256) + (128 * 256 * 9 + 256 + 512),
+    14 * 12 * 256 * 200 + 200,
+    100 * 14 * 12 * 256 + 14 * 12 * 256,
+    (256 * 128 * 16 + 128 + 256) + (128 * 64 * 16 + 64 + 128) + (64 * 32 * 16 + 32 + 64) + (32 * 32 * 16 + 32 + 64),
+    32 * 3 * 9 + 3,
+]
+CONV_CIFAR = [
+    (3 * 16 * 16 + 16) + (16 * 32 * 16 + 32) + (32 * 128 * 16 + 128),
+    2048 * 256 + 256,
+    128 * 2048 + 2048,
+    (128 * 64 * 16 + 64) + (64 * 32 * 16 + 32) + (32 * 3 * 16 + 3),
+]
+MLP_CIFAR = [3072 * 400 + 400, 400 * 40 + 40, 20 * 400 + 400, 400 * 3072 + 3072]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "latent_size", "layers", "total"),
+    [
+        ("conv_mnist", (1, 28, 28), 64, CONV_MNIST, 855_425),
+        ("conv_celeba", (3, 218, 178), 100, CONV_CELEBA, 14_041_131),
+        ("conv_cifar", (3, 32, 32), 128, CONV_CIFAR, 1_028_883),
+        ("mlp_cifar", (3, 32, 32), 20, MLP_CIFAR, 2_485_512),
+    ],
+)
+def test_published_networks_count_their_parameters(name, shape, latent_size, layers, total):
+    encoder = NETWORKS[name].encoder(model_settings(), shape, 2 * latent_size)
+    decoder = NETWORKS[name].decoder(model_settings(), shape, latent_size, 1)
+    assert sum(p.numel() for p in (*encoder.parameters(), *decoder.parameters())) == sum(layers) == total
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "sizes"),
+    [
+        ("conv_mnist", (1, 28, 28), [(14, 14), (7, 7), (3, 3), (1, 1)]),
+        ("conv_celeba", (3, 218, 178), [(109, 89), (55, 45), (28, 23), (14, 12)]),
+        ("conv_cifar", (3, 32, 32), [(16, 16), (8, 8), (4, 4)]),
+    ],
+)
+def test_published_networks_pass_through_their_sizes_and_back(name, shape, sizes):
+    def seen(module, x):
+        found = []
+        for layer in module:
+            x = layer(x)
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                found.append(tuple(x.shape[2:]))
+        return found
+
+    with torch.no_grad():
+        assert seen(NETWORKS[name].encoder(model_settings(), shape, 4).eval(), torch.rand(1, *shape)) == sizes
+        back = seen(NETWORKS[name].decoder(model_settings(), shape, 2, 1).eval(), torch.randn(1, 2))
+    assert back[: len(sizes)] == [*sizes[-2::-1], shape[1:]]
+    assert set(back[len(sizes) :]) <= {shape[1:]}
+
+
+@pytest.mark.parametrize("name", ["conv_mnist", "conv_celeba"])
+def test_published_networks_normalise_as_published(name):
+    encoder = NETWORKS[name].encoder(model_settings(), (3, 64, 64), 4)
+    decoder = NETWORKS[name].decoder(model_settings(), (3, 64, 64), 2, 1)
+    assert [type(layer).__name__ for layer in encoder][:3] == {
+        "conv_mnist": ["Conv2d", "Identity", "LeakyReLU"],
+        "conv_celeba": ["Conv2d", "BatchNorm2d", "ReLU"],
+    }[name]
+    kinds = [type(layer).__name__ for layer in decoder]
+    assert kinds[2:5] == ["ConvTranspose2d", "BatchNorm2d", "LeakyReLU"]
+    assert kinds[-1] == {"conv_mnist": "ConvTranspose2d", "conv_celeba": "Conv2d"}[name]
+
+
+def test_images_too_small_for_a_published_network_are_refused_in_plain_words():
+    with pytest.raises(ValueError, match="20 × 20 pixels are too small for 4 blocks: after block 3"):
+        find_network("conv_mnist").encoder(model_settings(), (1, 20, 20), 4)
+
+
+def test_layers_start_as_pytorch_s_linear():
+    torch.manual_seed(0)
+    encoder = NETWORKS["mlp"].encoder(model_settings(hidden=(64,)), (1, 8, 8), 4)
+    torch.manual_seed(0)
+    assert torch.equal(encoder[1].weight, nn.Linear(64, 64).weight)

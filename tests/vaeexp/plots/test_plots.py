@@ -1,0 +1,276 @@
+import io
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.collections import LineCollection, PathCollection
+from synthetic_study import (
+    SEARCH,
+    make_results,
+    part,
+    study_attributes,
+    texts,
+    thin_studies,
+    with_references,
+    write_pictures,
+)
+
+from sweeps.results.rankings import best_so_far, ranked
+from vaeexp.plots import FIGURES
+from vaeexp.plots.pairs import comparisons, paired_differences
+from vaeexp.plots.parameters import effects, importance, importances
+from vaeexp.plots.pictures import best_pictured, best_samples, beta_strip, component_samples, read_pictures
+from vaeexp.plots.progress import history, learning_curves
+from vaeexp.plots.style import decade_labels, robust_limits, save
+from vaeexp.plots.tradeoff import frontier, rate_distortion
+from vaeexp.results.frames import at_best_epoch, number, search_trials, setting_text, value_text
+
+
+def points(axes):
+    return sum(len(found.get_offsets()) for found in axes.collections if isinstance(found, PathCollection))
+
+
+def test_history_shows_every_trial_once_and_the_best_so_far(results):
+    axes = history(results).axes[0]
+    trials = search_trials(results)
+    assert points(axes) == len(trials) == 39
+    line = axes.lines[0]
+    assert list(line.get_ydata()[:-1]) == list(best_so_far(results)["best"])
+    best = ranked(results).iloc[0]
+    assert f"best: trial {best['number']}, {best['value']:.2f}" in texts(axes.figure)
+    assert axes.get_ylabel() == "validation −ELBO (nats per image)"
+    counts = {state: int((trials["state"] == state).sum()) for state in ("complete", "pruned", "failed")}
+    assert {text.get_text() for text in axes.get_legend().get_texts()} == {f"{k} ({n})" for k, n in counts.items()}
+    above = int((trials["value"] > axes.get_ylim()[1]).sum())
+    assert above
+    assert f"▲ {above} above the scale" in texts(axes.figure)
+
+
+def test_learning_curves_have_a_line_per_trial_and_mark_where_it_was_pruned(results):
+    axes = learning_curves(results).axes[0]
+    trials = search_trials(results)
+    lines = [
+        segment for found in axes.collections if isinstance(found, LineCollection) for segment in found.get_segments()
+    ]
+    assert len(lines) == int((trials["epochs"] > 0).sum())
+    marked = [found for found in axes.collections if isinstance(found, PathCollection)]
+    ends = sorted(float(x) for found in marked for x, _ in found.get_offsets())
+    stopped = trials[trials["state"].isin(["pruned", "failed"]) & (trials["epochs"] > 0)]
+    assert ends == sorted(stopped["epochs"].astype(float))
+    assert axes.get_xlabel() == "epoch"
+    assert "nats per image" in axes.get_ylabel()
+
+
+def test_importance_bars_are_the_shares_and_need_enough_trials(results):
+    shares = importances(results)
+    assert set(shares) == set(SEARCH)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares == importances(results)
+    axes = importance(results).axes[0]
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([100 * share for share in shares.values()][::-1])
+    assert axes.get_xlabel() == "share of the importance (%)"
+    few = part(results, ranked(results).head(9))
+    assert importances(few) == {}
+    assert importance(few) is None
+
+
+def test_importance_finds_the_one_parameter_that_matters(results):
+    trials = search_trials(results).assign(state="complete")
+    trials["value"] = 100 + 40 * (np.log(trials["params.learning_rate"].astype(float)) + 6) ** 2
+    shares = importances(part(results, trials))
+    assert next(iter(shares)) == "learning_rate"
+    assert shares["learning_rate"] > 0.5
+
+
+def test_effects_have_a_panel_per_parameter_on_the_scale_of_its_space(results):
+    figure = effects(results)
+    panels = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_xlabel() for axes in panels] == [
+        "β",
+        "latent size",
+        "learning rate",
+        "optimizer",
+        "prior",
+        "components (if prior is mixture)",
+    ]
+    assert [axes.get_xscale() for axes in panels] == ["log", "log", "log", "linear", "linear", "log"]
+    trials = search_trials(results)
+    scored = trials[trials["value"].notna()]
+    assert points(panels[0]) == len(scored)
+    assert points(panels[5]) == int(scored["params.components"].notna().sum())
+    assert figure.get_supylabel() == "validation −ELBO (nats per image)"
+    medians = [line.get_ydata()[0] for line in panels[3].lines]
+    complete = scored[scored["state"] == "complete"].groupby("params.optimizer")["value"].median()
+    assert medians == pytest.approx([complete["adam"], complete["adamax"]])
+
+
+def test_effects_show_values_outside_the_range_that_is_searched_now(results):
+    spec = study_attributes()["spec"]
+    narrow = {
+        "beta": {"kind": "float", "low": 0.5, "high": 2.0, "log": True},
+        "optimizer": {"kind": "choice", "values": ["adamax"]},
+    }
+    later = part(results, results.trials, study=study_attributes(spec=spec | {"search": narrow}))
+    axes = effects(later).axes[0]
+    betas = search_trials(later).dropna(subset=["value"])["params.beta"]
+    assert axes.get_xlim()[0] < betas.min()
+    assert axes.get_xlim()[1] > betas.max()
+    assert [label.get_text() for label in effects(later).axes[1].get_xticklabels()] == ["adamax", "adam"]
+    assert set(importances(later)) == set(narrow)
+
+
+def test_rate_distortion_places_and_colours_every_trial(results):
+    figure = rate_distortion(results)
+    axes = figure.axes[0]
+    trials = at_best_epoch(results, search_trials(results))
+    assert points(axes) == len(trials)
+    drawn = np.concatenate([found.get_offsets() for found in axes.collections if isinstance(found, PathCollection)])
+    assert sorted(drawn[:, 0] + drawn[:, 1]) == pytest.approx(sorted(trials["value"]))
+    shades = np.concatenate([found.get_array() for found in axes.collections if isinstance(found, PathCollection)])
+    assert sorted(shades) == pytest.approx(sorted(trials["params.beta"]))
+    assert axes.get_xlabel().endswith("(nats per image)")
+    assert axes.get_ylabel().endswith("(nats per image)")
+    levels = [text for text in texts(figure) if text.startswith("−ELBO")]
+    assert len(levels) >= 3
+    assert figure.axes[1].get_ylabel() == "β"
+
+
+def test_lines_of_equal_elbo_are_what_they_say(results):
+    axes = rate_distortion(results).axes[0]
+    dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert dashed
+    for line in dashed:
+        x, y = line.get_xdata(), line.get_ydata()
+        assert x[0] + y[0] == pytest.approx(x[1] + y[1])
+        assert (x[0] + y[0]) % 10 == pytest.approx(0, abs=1e-6)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30))
+def test_the_frontier_is_what_nothing_beats(pairs):
+    rate, distortion = np.array(pairs, dtype=float).T
+    found = {(rate[i], distortion[i]) for i in frontier(rate, distortion)}
+    unbeaten = {(r, d) for r, d in pairs if not any((a <= r and b <= d) and (a < r or b < d) for a, b in pairs)}
+    assert found == unbeaten
+    assert list(rate[frontier(rate, distortion)]) == sorted(rate[frontier(rate, distortion)])
+
+
+def test_strip_goes_from_low_to_high_beta_with_the_best_of_each_range(results):
+    words = texts(beta_strip(results))
+    betas = [float(word.removeprefix("β = ")) for word in words if word.startswith("β = ")]
+    assert len(betas) == 6
+    assert betas == sorted(betas)
+    best = ranked(results).iloc[0]
+    assert f"β = {value_text(best['params.beta'])}" in words
+    assert f"L = {best['params.latent_size']}, −ELBO {number(best['value'], 1)}" in words
+    assert {"originals", "reconstructions", "samples of the prior"} <= set(words)
+
+
+def test_strip_skips_a_damaged_file(tmp_path):
+    made = make_results(trials=12, folder=tmp_path / "trials" / "beta_mnist")
+    write_pictures(made, tmp_path)
+    rows = len(texts(beta_strip(made)))
+    lowest = search_trials(made).dropna(subset=["value"]).sort_values("params.beta").iloc[0]
+    file = tmp_path / "trials" / "beta_mnist" / lowest["name"] / "pictures.npz"
+    file.write_bytes(file.read_bytes()[:200])
+    assert read_pictures(file.parent) == {}
+    assert len(texts(beta_strip(made))) == rows - 2
+
+
+def test_component_samples_have_a_row_per_component_of_the_confirmed_best(results):
+    found, files = best_pictured(results, "component_samples")
+    assert found["replica"]
+    assert "confirm" in found["roles"]
+    labels = texts(component_samples(results))
+    assert labels == [f"component {place}" for place in range(1, len(files["component_samples"]) + 1)]
+
+
+def test_sixteen_samples_stand_in_two_rows_of_eight(results):
+    image = best_samples(results).axes[0].images[0].get_array()
+    assert image.shape == (2 * 28 + 2, 8 * 28 + 7 * 2)
+
+
+def test_matched_pairs_are_drawn_one_by_one_with_their_mean(results):
+    (comparison,) = comparisons(results)
+    assert len(comparison.pairs) == 8
+    assert comparison.configurations == 4
+    axes = paired_differences(results).axes[0]
+    drawn = sorted(float(x) for found in axes.collections[:-1] for x, _ in found.get_offsets())
+    assert drawn == pytest.approx(sorted(comparison.pairs["difference"]))
+    assert axes.collections[-1].get_offsets()[0][0] == pytest.approx(comparison.interval.mean)
+    assert axes.get_xlabel() == "validation −ELBO, adamax − adam (nats per image)"
+    assert [label.get_text() for label in axes.get_yticklabels()][-1] == "mean"
+
+
+def test_the_interval_is_over_configurations_not_over_their_seeds(results):
+    (comparison,) = comparisons(results)
+    assert comparison.interval.n == 4
+    assert comparison.interval.mean == pytest.approx(comparison.pairs["difference"].mean())
+
+
+def test_robust_limits_ignore_what_diverged():
+    low, high = robust_limits([100, 101, 102, 103, 104, 1e6, math.inf, math.nan])
+    assert low < 100
+    assert 104 < high < 150
+    assert robust_limits([]) == (0.0, 1.0)
+    low, high = robust_limits([7.0, 7.0])
+    assert low < 7 < high
+
+
+def test_robust_limits_keep_most_of_all_points():
+    _, high = robust_limits([100, 101, 102], [*range(100, 200)])
+    assert 169 < high < 190
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(3, "3"), (0.000123456, "0.000123"), (1234.0, "1,234"), (0.98, "0.98"), (True, "True"), ([512, 256], "512–256")],
+)
+def test_values_are_shown_short(value, text):
+    assert value_text(value) == text
+
+
+def test_numbers_and_settings_as_text():
+    assert number(-0.5) == "−0.50"
+    assert number(-0.001) == "0.00"
+    assert number(math.nan) == "–"
+    assert setting_text({"beta": 1.0, "latent_size": 20}) == "β = 1, latent size = 20"
+    assert [decade_labels(value) for value in (0.0001, 0.1, 1, 1000, 1e-6)] == ["0.0001", "0.1", "1", "1,000", "1e-06"]
+
+
+def test_the_same_figure_gives_the_same_bytes(results, tmp_path):
+    for copy in ("a", "b"):
+        save(effects(results), tmp_path / copy)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_figures_are_wide_enough_to_read(results, tmp_path):
+    whole = with_references(results, folder=tmp_path / "trials" / "beta_mnist")
+    write_pictures(whole, tmp_path)
+    for name, plot in FIGURES.items():
+        width, height = plot.draw(whole).get_size_inches()
+        assert 4 <= width <= 9.2, name
+        assert height <= 9, name
+
+
+def test_captions_name_the_run_that_drew(results):
+    best = ranked(results).iloc[0]["number"]
+    assert FIGURES["best_samples"].reading(results).endswith(f"Drawn by a confirmation run of trial {best}.")
+    assert f"all {len(ranked(results))} complete trials" in FIGURES["importance"].reading(results)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("case", thin_studies())
+def test_thin_studies_give_a_figure_or_none(case):
+    study = thin_studies()[case]
+    drawn = {name: plot.draw(study) for name, plot in FIGURES.items()}
+    for figure in drawn.values():
+        if figure is not None:
+            figure.savefig(io.BytesIO(), dpi=40)
+    assert all(isinstance(plot.reading(study), str) for plot in FIGURES.values())
+    if case in ("no trial", "nothing recorded", "one failed before an epoch"):
+        assert not any(drawn.values())
+    if case == "one parameter":
+        assert drawn["importance"] is None
+        assert len([axes for axes in drawn["effects"].axes if axes.get_visible()]) == 1

@@ -1,0 +1,59 @@
+"""The best, the median and the worst trial in pictures: which they are, and that damaged files do not count."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic_study import make_results, part, texts, write_pictures
+
+from sweeps.results.rankings import ranked
+from vaeexp.plots.pictures import best_median_worst, read_pictures
+from vaeexp.results.frames import number, value_text
+
+
+@pytest.fixture
+def study(tmp_path):
+    made = make_results(folder=tmp_path / "trials" / "beta_mnist", confirm=False, compare=False)
+    write_pictures(made, tmp_path)
+    return made
+
+
+def names(figure):
+    return [text for text in texts(figure) if ": trial " in text]
+
+
+def words(rank, row):
+    return f"{rank}: trial {row['number']}, −ELBO {number(row['value'], 1)}"
+
+
+def test_three_rows_are_the_best_the_median_and_the_worst(study):
+    figure = best_median_worst(study)
+    trials = ranked(study)
+    three = [trials.iloc[0], trials.iloc[(len(trials) - 1) // 2], trials.iloc[-1]]
+    assert names(figure) == [words(*each) for each in zip(("best", "median", "worst"), three, strict=True)]
+    for row in three:
+        setting = f"β = {value_text(row['params.beta'])}, latent size = {row['params.latent_size']}"
+        assert setting in texts(figure)
+    image = figure.axes[0].images[0].get_array()
+    for place, row in enumerate(three):
+        files, top = read_pictures(row["folder"]), 28 + 20 + place * 30
+        np.testing.assert_array_equal(image[top : top + 28, :28], files["reconstructions"][0, ..., 0])
+        np.testing.assert_array_equal(image[top : top + 28, -28:], files["samples"][7, ..., 0])
+    assert {"originals", "reconstructions", "samples of the prior"} <= set(texts(figure))
+
+
+def test_a_damaged_or_missing_file_gives_way_to_the_next_trial(study):
+    trials = ranked(study)
+    for place, content in ((0, b"PK"), (len(trials) - 1, None)):
+        file = Path(trials["folder"].iloc[place]) / "pictures.npz"
+        file.unlink()
+        if content:
+            file.write_bytes(content)
+    found = names(best_median_worst(study))
+    assert (found[0], found[-1]) == (words("best", trials.iloc[1]), words("worst", trials.iloc[-2]))
+
+
+def test_two_have_no_median_and_one_is_no_contrast(study):
+    trials = ranked(study)
+    assert [name.split(":")[0] for name in names(best_median_worst(part(study, trials.head(2))))] == ["best", "worst"]
+    assert best_median_worst(part(study, trials.head(1))) is None

@@ -1,0 +1,397 @@
+import io
+import re
+from dataclasses import replace
+
+import optuna
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from report_text import headings, tables_of, without_code
+from synthetic_study import SEARCH, make_results, part, study_attributes, thin_studies, with_references, write_pictures
+
+from sweeps.errors import UserError
+from sweeps.results.rankings import confirmed, pairs, pruned_epochs_saved, ranked, read_results
+from sweeps.results.statistics import mean_interval
+from vaeexp.plots import FIGURES
+from vaeexp.report import trials_csv, write_report
+from vaeexp.report.answer import answer, notices
+from vaeexp.report.failures import outcomes
+from vaeexp.report.markdown import code, escape, fenced, picture, plural, references, table
+from vaeexp.report.tables import by_choice, edges
+from vaeexp.report.words import duration
+from vaeexp.results.frames import number, search_trials
+
+RENDER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+
+
+@pytest.fixture(scope="module")
+def results():
+    return make_results()
+
+
+@pytest.fixture(scope="module")
+def report(results, tmp_path_factory):
+    root = tmp_path_factory.mktemp("report")
+    whole = with_references(results)
+    write_pictures(whole, root / "runs")
+    return write_report(whole, runs=root / "runs", reports=root / "reports")
+
+
+def test_the_report_has_its_chapters_in_order_and_every_link_resolves(report):
+    text = report.read_text(encoding="utf-8")
+    names = headings(text)
+    assert names[0] == "beta_mnist"
+    chapters = [
+        "Answer",
+        "Tables",
+        "Rows by protocol",
+        "Plots",
+        "How the trials ended",
+        "Failed",
+        "Pruned",
+        "Left out",
+        "How this was made",
+        "What the numbers are",
+        "Commands",
+        "Study file",
+    ]
+    places = [names.index(name) for name in chapters]
+    assert places == sorted(places)
+    files = references(text)
+    assert files == {f"{name}.png" for name in FIGURES} | {"trials.csv", "summary.json"}
+    assert {path.name for path in report.parent.iterdir()} == files | {"README.md"}
+    for file in files - {"trials.csv", "summary.json"}:
+        assert (report.parent / file).read_bytes().startswith(b"\x89PNG")
+    assert text.index("beta_strip.png") < text.index("## Tables")
+
+
+def test_the_subset_is_announced_before_anything_else(results, report):
+    text = report.read_text(encoding="utf-8")
+    first = text.split("\n\n")[1]
+    assert first.startswith("**Every figure here is of MNIST, 5,000-image subset")
+    assert first.endswith("**")
+    record = results.study["record"]
+    whole = results.study | {"record": record | {"data": record["data"] | {"subset": False}}}
+    assert notices(replace(results, study=whole)) == []
+
+
+def test_numbers_of_the_answer_are_those_of_the_frames(results):
+    words = answer(results)
+    best = ranked(results).iloc[0]
+    assert f"latent size = {best['params.latent_size']}" in words
+    runs = results.trials[results.trials["of"] == best["number"]].dropna(subset=["result.test/nll"])
+    assert len(runs) == 3
+    for metric in ("test/nll", "test/iw_nll"):
+        interval = mean_interval(runs[f"result.{metric}"])
+        assert f"{interval.mean:.2f} ± {interval.half_width:.2f}" in words
+    assert "3 new seeds" in words
+    assert "(k = 500)" in words
+    saved = pruned_epochs_saved(results, 30)
+    spent = int(search_trials(results)["epochs"].sum())
+    assert f"saved {saved} trial-epochs, {100 * saved / (saved + spent):.0f} %" in words
+    assert f"5 min 12 s of wall time and {spent} trial-epochs" in words
+    differences = pairs(results, "optimizer").groupby("of")["difference"].mean()
+    interval = mean_interval(differences)
+    assert "adamax is better than adam: in 8 matched pairs of runs over 4 configurations" in words
+    assert f"{number(interval.mean)} nats per image of validation −ELBO" in words
+    assert f"95 % interval {number(interval.low)} to {number(interval.high)}" in words
+
+
+def test_numbers_of_the_tables_are_those_of_the_frames(results, report):
+    found = tables_of(report.read_text(encoding="utf-8"))
+    best = ranked(results).head(10)
+    table_ = found["Best trials of the search"]
+    assert list(table_["trial"].astype(int)) == list(best["number"])
+    assert list(table_["val −ELBO"]) == [f"{value:.2f}" for value in best["value"]]
+    assert (
+        table_["rate"].astype(float) + table_["distortion"].astype(float) - table_["val −ELBO"].astype(float)
+    ).abs().max() < 0.02
+    assert list(table_["optimizer"]) == list(best["params.optimizer"])
+    sure = confirmed(results)
+    table_ = found["Confirmed configurations"]
+    assert sorted(table_["trial"].astype(int)) == sorted(sure["of"])
+    means = dict(zip(sure["of"], sure["test/nll.mean"], strict=True))
+    for of, shown in zip(table_["trial"], table_["test −ELBO"], strict=True):
+        assert shown.split(" ± ")[0] == f"{means[int(of)]:.2f}"
+    matched = pairs(results, "optimizer")
+    assert len(found["Matched pairs"]) == len(matched) == 8
+    assert list(found["Matched pairs"].iloc[:, 4]) == [number(value) for value in matched["difference"]]
+
+
+def test_the_winner_is_chosen_on_validation_never_on_test(results):
+    trials = results.trials.copy()
+    first, second = ranked(results)["number"].head(2)
+    confirming = trials["roles"].map(lambda roles: "confirm" in roles)
+    trials.loc[confirming & (trials["of"] == first), "value"] += 5
+    trials.loc[confirming & (trials["of"] == first), "result.test/nll"] -= 50
+    assert f"(trial {second})" in answer(replace(results, trials=trials)).split(". ")[0]
+
+
+def test_csv_has_every_trial_and_no_path(results):
+    frame = pd.read_csv(io.StringIO(trials_csv(results)))
+    assert len(frame) == len(results.trials)
+    assert "folder" not in frame
+    assert frame["value"].equals(results.trials["value"])
+    complete = frame[frame["state"] == "complete"].dropna(subset=["best_epoch"])
+    assert (complete["val/nll"] - complete["value"]).abs().max() < 1e-9
+    assert set(frame["roles"].dropna()) == {"confirm", "compare", "confirm+compare"}
+
+
+def test_the_same_results_give_the_same_bytes_wherever_they_lie(results, tmp_path):
+    write_pictures(results, tmp_path / "one")
+    (tmp_path / "one").rename(tmp_path / "two")
+    write_pictures(results, tmp_path / "one")
+    moved = replace(results, trials=results.trials.assign(folder="/elsewhere/trial"))
+    paths = [
+        write_report(results, runs=tmp_path / "one", reports=tmp_path / "a"),
+        write_report(moved, runs=tmp_path / "two", reports=tmp_path / "b"),
+    ]
+    first, second = ({path.name: path.read_bytes() for path in readme.parent.iterdir()} for readme in paths)
+    assert first == second
+
+
+def test_files_of_an_earlier_report_go_and_others_stay(results, tmp_path):
+    write_pictures(results, tmp_path / "runs")
+    readme = write_report(results, runs=tmp_path / "runs", reports=tmp_path)
+    (readme.parent / "notes.md").write_text("mine", encoding="utf-8")
+    (readme.parent / "mine.png").write_bytes(b"mine")
+    assert (readme.parent / "component_samples.png").exists()
+    again = write_report(results, runs=tmp_path / "nothing", reports=tmp_path)
+    assert again == readme
+    left = {path.name for path in readme.parent.iterdir()}
+    assert left == references(readme.read_text(encoding="utf-8")) | {"README.md", "notes.md", "mine.png"}
+    assert "component_samples.png" not in left
+
+
+def test_a_folder_that_cannot_be_written_is_named(results, tmp_path):
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    with pytest.raises(UserError, match=r"file/beta_mnist.*--reports"):
+        write_report(part(results, ranked(results).head(1)), runs=tmp_path, reports=tmp_path / "file")
+
+
+@pytest.mark.parametrize("case", thin_studies())
+def test_thin_studies_get_a_whole_report_in_good_english(case, tmp_path):
+    study = thin_studies()[case]
+    readme = write_report(study, runs=tmp_path / "runs", reports=tmp_path)
+    text = readme.read_text(encoding="utf-8")
+    assert {path.name for path in readme.parent.iterdir()} == references(text) | {"README.md"}
+    prose = without_code(text)
+    for wrong in (
+        r"\bnan\b",
+        r"\bNone\b(?! of)",
+        r"\bNaN\b",
+        r"<NA>",
+        r"\b1 \w+s\b(?! of)",
+        r"\b0 %",
+        r"  [a-z]",
+        r"\.\.",
+        r"\binf\b",
+    ):
+        assert not re.search(wrong, prose.replace("none (", "")), (wrong, prose)
+    # No figure is missing without a reason, and none is there that was not drawn.
+    drawn = {name for name in FIGURES if f"{name}.png" in references(text)}
+    for name, plot in FIGURES.items():
+        assert (name in drawn) != (f"- {plot.title}: " in text), name
+    assert ("**Interim report" in text) == (not study.study.get("finished"))
+
+
+def test_thin_answers_read_well():
+    studies = thin_studies()
+    assert answer(studies["no trial"]) == "There is no answer yet: no trial has started."
+    assert answer(studies["all pruned"]).startswith("There is no answer yet: no trial has completed (22 pruned).")
+    assert "What mattered" not in answer(studies["equal values"])
+    assert "that of the only complete trial; it has not been confirmed on test." in answer(studies["one complete"])
+    assert answer(studies["one complete"]).startswith("The best setting so far is ")
+    assert "No trial was pruned." in answer(studies["one complete"])
+    assert "with 1 new seed, it reaches" in answer(studies["one seed, one pair"])
+    assert "; one seed gives no interval." in answer(studies["one seed, one pair"])
+    assert "no matched pair of runs is complete" in answer(studies["one seed, one pair"])
+
+
+def test_interim_notices_say_what_is_missing(results):
+    running = replace(results, study=study_attributes(stopped=None, finished=None))
+    assert "**Interim report: 40 trials of 40 have ended; figures will change.**" in notices(running)
+    confirming = replace(results, study=study_attributes(finished=None))
+    assert "**Interim report: the search is over, its confirmation is not; figures will change.**" in notices(
+        confirming
+    )
+
+
+def differing(results, *differences):
+    """The study with these differences adamax − adam, one pair of runs per configuration."""
+    trials = results.trials
+    compared = trials[trials["pair"].notna() & (trials["replica_seed"] == 0)].copy()
+    for of, difference in zip(sorted(compared["of"].unique()), differences, strict=False):
+        own = compared["of"] == of
+        compared.loc[own, "value"] = 100.0
+        compared.loc[own & (compared["params.optimizer"] == "adamax"), "value"] += difference
+    kept = sorted(compared["of"].unique())[: len(differences)]
+    return part(results, pd.concat([trials[~trials["replica"]], compared[compared["of"].isin(kept)]]))
+
+
+@pytest.mark.parametrize(
+    ("differences", "words"),
+    [
+        ((1.0, 1.2, 1.1), "As optimizer, adam is better than adamax: in 3 matched pairs of runs over 3 configurations"),
+        ((-1.0, -1.2, -1.1), "As optimizer, adamax is better than adam: in 3 matched pairs"),
+        (
+            (-1.0, 1.2, 0.1),
+            "remains open: 3 matched pairs of runs over 3 configurations cannot separate them; adamax − adam is 0.10 nats",
+        ),
+        (
+            (0.0, 0.0),
+            "cannot separate them; adamax − adam is 0.00 nats per image of validation −ELBO (95 % interval 0.00 to 0.00).",
+        ),
+        (
+            (0.5,),
+            "in the one matched pair of runs adamax − adam is 0.50 nats per image of validation −ELBO, and one pair",
+        ),
+    ],
+)
+def test_the_comparison_says_how_sure_it_is(results, differences, words):
+    assert words in answer(differing(results, *differences))
+
+
+def test_three_values_are_compared_two_by_two(results):
+    trials = results.trials.copy()
+    third = trials[trials["pair"].notna() & (trials["params.optimizer"] == "adam")].copy()
+    third[["params.optimizer", "value"]] = [["sgd", 500.0]] * len(third)
+    third["number"] += 1000
+    words = answer(replace(results, trials=pd.concat([trials, third], ignore_index=True)))
+    assert "adam is better than sgd by " in words
+    assert "adamax is better than sgd by " in words
+
+
+def test_grey_targets_and_mixed_protocols_are_labelled(results):
+    spec = study_attributes()["spec"]
+    grey = spec | {"data": spec["data"] | {"binarisation": "none"}}
+    assert any(
+        "means nothing in absolute terms" in line
+        for line in notices(replace(results, study=study_attributes(spec=grey)))
+    )
+    mixed = spec | {"search": SEARCH | {"binarisation": {"kind": "choice", "values": ["static", "dynamic"]}}}
+    assert any(
+        "searches binarisation, which changes what" in line
+        for line in notices(replace(results, study=study_attributes(spec=mixed)))
+    )
+
+
+def test_a_best_value_at_the_end_of_its_range_is_pointed_out(results):
+    trials = results.trials.copy()
+    assert edges(results) == []
+    trials.loc[trials["number"] == ranked(results)["number"].iloc[0], "params.latent_size"] = 64
+    assert edges(replace(results, trials=trials)) == ["latent size = 64 at the upper end"]
+
+
+def test_text_of_study_and_trials_cannot_break_the_report(results, tmp_path):
+    nasty = "a | b <script>alert(1)</script> *x* _y_ `z` [l](http://x) # h\n\n- item $x$ ~~s~~ &amp;"
+    trials = results.trials.copy()
+    trials["message"] = trials["message"].where(trials["failure"].isna(), nasty)
+    trials["params.prior"] = trials["params.prior"].replace("mixture", nasty)
+    spec = study_attributes()["spec"]
+    search = spec["search"] | {"prior": {"kind": "choice", "values": ["normal", nasty]}}
+    study = study_attributes(question=nasty, stopped=nasty, spec=spec | {"search": search})
+    study["record"] = study["record"] | {"command": "vaeexp `x` | y", "hardware": {"processor": nasty}}
+    readme = write_report(replace(results, study=study, trials=trials), runs=tmp_path, reports=tmp_path)
+    text = readme.read_text(encoding="utf-8")
+    html = RENDER.render(text)
+    assert "<script>" not in html
+    assert "http://x" not in re.findall(r'href="([^"]*)"', html)
+    assert "<del>" not in html
+    for table_ in tables_of(text).values():
+        assert not table_.isna().any().any()
+    assert references(text) == {path.name for path in readme.parent.iterdir()} - {"README.md"}
+
+
+WORDS = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zs", "Zl", "Zp"), include_characters=" "), max_size=40
+)
+MARKS = st.text(st.sampled_from(list("\\`*_{}[]()#+-.!|<>~$&;:=1a ")), max_size=20)
+
+
+def shown(html):
+    text = re.sub(r"<[^>]*>", "", html)
+    for entity, character in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&")):
+        text = text.replace(entity, character)
+    return text
+
+
+@settings(max_examples=300, deadline=None)
+@given(WORDS | MARKS)
+def test_escaped_text_is_shown_as_it_stands(text):
+    line = " ".join(text.split())
+    html = RENDER.render(escape(text))
+    assert html.strip() == "" or html.startswith("<p>")
+    assert shown(html).strip() == line
+    cells = re.findall(r"<td>(.*?)</td>", RENDER.render(table(["x", "y"], [(escape(text), "end")])))
+    assert [shown(cell) for cell in cells] == [line, "end"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(MARKS)
+def test_code_is_shown_as_it_stands(text):
+    line = " ".join(text.split())
+    html = RENDER.render(table(["x", "y"], [(code(text), "end")]))
+    cells = re.findall(r"<td>(.*?)</td>", html)
+    assert len(cells) == 2
+    if "\\" not in line:
+        assert shown(cells[0]).strip() == line
+
+
+def test_small_pieces_of_markdown():
+    assert fenced("a ``` b", "sh") == "````sh\na ``` b\n````"
+    assert picture("a.png", "x [y]") == r"![x \[y\]](a.png)"
+    assert table(["a", "b"], [("1", "2")], right=(1,)) == "| a | b |\n| --- | ---: |\n| 1 | 2 |"
+    assert [plural(count, "trial") for count in (0, 1, 1200)] == ["0 trials", "1 trial", "1,200 trials"]
+    assert references("![x](a.png) [y](b.csv) [z](https://x.y/z) [w](#top)") == {"a.png", "b.csv"}
+    assert [duration(seconds) for seconds in (0.2, 41, 312.4, 7380)] == [
+        "under 1 s",
+        "41 s",
+        "5 min 12 s",
+        "2 h 03 min",
+    ]
+
+
+def test_a_parameter_without_trials_has_no_table(results):
+    empty = part(results, results.trials.iloc[:0])
+    assert by_choice(empty, "optimizer") == ""
+    assert outcomes(empty) == ""
+
+
+def test_a_report_from_a_real_store(tmp_path):
+    """The storage contract, read back by `read_results`: a search of two trials and one run that confirms the better."""
+    storage = optuna.storages.InMemoryStorage()
+    search = optuna.create_study(study_name="beta_mnist", storage=storage)
+    again = optuna.create_study(study_name="beta_mnist.replicas", storage=storage)
+    spec = study_attributes()["spec"] | {"search": {"beta": SEARCH["beta"]}, "compare": None}
+    for name, value in study_attributes(spec=spec).items():
+        search.set_user_attr(name, value)
+    for study, beta, final in ((search, 0.5, 90.0), (search, 2.0, 95.0), (again, 0.5, 90.5)):
+        trial = study.ask({"beta": optuna.distributions.FloatDistribution(0.01, 10, log=True)})
+        for epoch, value in ((1, final + 20), (2, final)):
+            metrics = {
+                "val/nll": value,
+                "val/rate": 25.0,
+                "val/distortion": value - 25,
+                "val/active_units": 9.0,
+                "seconds": 1.0,
+            }
+            trial.set_user_attr(f"metrics/{epoch}", metrics)
+            trial.report(value, epoch)
+        trial.set_user_attr("params", {"beta": beta})
+        trial.set_user_attr("seed", 7)
+        if study is again:
+            trial.set_user_attr("of", 0)
+            trial.set_user_attr("roles", ["confirm"])
+            trial.set_user_attr("result", {"test/nll": 91.25, "test/iw_nll": 86.5, "test/importance_samples": 500})
+        study.tell(trial, final)
+    readme = write_report(read_results(storage, "beta_mnist"), runs=tmp_path / "runs", reports=tmp_path)
+    text = readme.read_text(encoding="utf-8")
+    assert "The best setting is β = 0.5 (trial 0)." in text
+    assert (
+        "test −ELBO of 91.25 nats per image and an importance-weighted NLL (k = 500) of 86.50; one seed gives no"
+        in text
+    )
+    assert list(tables_of(text)["Best trials of the search"]["val −ELBO"]) == ["90.00", "95.00"]

@@ -1,0 +1,373 @@
+"""Several studies beside each other: what may share a table, what is said of them, the figure, the index of all."""
+
+import math
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from markdown_it import MarkdownIt
+from matplotlib.collections import PathCollection
+from pages import needs_browser, opened, page_facts
+from stored_studies import renamed
+from synthetic_study import part, study_attributes, texts, thin_studies
+
+from sweeps.errors import UserError
+from sweeps.results.rankings import best_so_far, ranked
+from sweeps.results.statistics import mean_interval
+from vaeexp.plots.studies import side_by_side
+from vaeexp.report.markdown import references
+from vaeexp.report.several_studies import check_index, folder_name, protocol_titles, write_comparison, write_index
+from vaeexp.results.frames import confirm_runs, search_trials
+from vaeexp.results.study_summary import PROTOCOL, by_protocol, standing
+
+DYNAMIC = {"binarisation": "dynamic (drawn anew each epoch)", "fingerprint": "77aa" * 16}
+
+
+def unconfirmed(results):
+    return part(
+        results, results.trials[~results.trials["replica"]], results.study | {"finished": None, "stopped": None}
+    )
+
+
+@pytest.fixture(scope="module")
+def found():
+    """Two confirmed studies and one that still runs, of one protocol; one of another."""
+    studies = [
+        renamed("base"),
+        renamed("better", shift=-9.0, trials=30),
+        unconfirmed(renamed("running", shift=1.0, trials=20)),
+        renamed("dynamic", shift=-30.0, protocol=DYNAMIC),
+    ]
+    return [standing(results) for results in studies]
+
+
+@pytest.fixture(scope="module")
+def comparison(found, tmp_path_factory):
+    return write_comparison(found, reports=tmp_path_factory.mktemp("reports"), html=True)
+
+
+def sections(text):
+    """Heading of level 2 → what stands below it."""
+    title, *parts = re.split(r"^## (.*)$", text, flags=re.MULTILINE)
+    return {"": title} | dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def table_of(block):
+    """The pipe table in a block: header → column."""
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in block.splitlines() if line.startswith("|")]
+    return dict(zip(rows[0], zip(*rows[2:], strict=True), strict=True))
+
+
+# ---- where a study stands ----
+
+
+def test_a_standing_has_the_figures_of_its_study():
+    results = renamed("base")
+    each = standing(results)
+    runs = confirm_runs(results)
+    best = runs.groupby("of")["value"].mean().idxmin()
+    interval = mean_interval(runs.loc[runs["of"] == best, "result.test/nll"])
+    assert each.confirmed
+    assert (each.test.mean, each.test.low, each.test.n) == (interval.mean, interval.low, 3)
+    assert each.search_value == ranked(results)["value"].iloc[0]
+    trials = search_trials(results)
+    assert (each.trials, each.ended, each.budget) == (len(trials), len(trials), 40)
+    assert each.epochs == int(trials["epochs"].sum())
+    assert each.more_epochs == int(results.trials.loc[results.trials["replica"], "epochs"].sum())
+    assert each.course["best"].iloc[-1] == each.search_value
+    assert list(each.course["best"].unique()) == list(best_so_far(results)["best"].unique())
+    assert each.course["spent"].is_monotonic_increasing
+    assert each.course["spent"].iloc[-1] == each.epochs
+
+
+def test_the_course_goes_by_the_end_of_trials_not_by_their_numbers():
+    results = renamed("base")
+    trials = results.trials.copy()
+    complete = ranked(results)["number"].tolist()
+    last = (~trials["replica"]) & (trials["number"] == complete[0])
+    trials.loc[last, "ended"] = trials["ended"].max() + 1
+    each = standing(replace(results, trials=trials))
+    assert each.course["best"].iloc[-2] == ranked(results)["value"].iloc[1]
+    assert each.course["best"].iloc[-1] == ranked(results)["value"].iloc[0]
+
+
+@pytest.mark.parametrize("part_", PROTOCOL)
+def test_studies_share_a_table_only_where_every_part_of_the_protocol_is_the_same(part_):
+    one, same = standing(renamed("one")), standing(renamed("same"))
+    other = standing(renamed("other", protocol={part_: "something else"}))
+    groups = by_protocol([other, one, same])
+    assert [[each.name for each in group] for group in groups] == [["one", "same"], ["other"]]
+    titles = protocol_titles(groups)
+    assert len(set(titles)) == 2
+
+
+def test_studies_without_a_record_share_nothing():
+    bare = [standing(replace(thin_studies()["nothing recorded"], name=name)) for name in ("a", "b")]
+    assert [len(group) for group in by_protocol(bare)] == [1, 1]
+    assert protocol_titles(by_protocol(bare)) == ["a: protocol not recorded", "b: protocol not recorded"]
+
+
+def test_rows_are_sorted_by_validation_and_the_unconfirmed_come_last():
+    first = renamed("first")
+    trials = first.trials.copy()
+    confirming = trials["replica"]
+    trials.loc[confirming, "value"] -= 50
+    trials.loc[confirming, "result.test/nll"] += 50
+    lucky = unconfirmed(renamed("lucky", shift=-60.0))
+    group = [standing(lucky), standing(renamed("second")), standing(replace(first, trials=trials))]
+    assert [each.name for each in by_protocol(group)[0]] == ["first", "second", "lucky"]
+
+
+# ---- the comparison ----
+
+
+def test_the_folder_has_the_names_in_one_order():
+    assert folder_name(["b", "a"]) == folder_name(["a", "b"]) == "a+b"
+    many = [f"study_with_a_long_name_{number:02d}" for number in range(20)]
+    name = folder_name(many)
+    assert len(name) <= 120
+    assert name == folder_name(many[::-1])
+    assert name != folder_name([*many[:-1], "another"])
+    assert name.startswith("study_with_a_long_name_00+19-others-")
+
+
+def test_protocols_stand_apart_and_it_says_why(found, comparison):
+    assert comparison.parent.name == "base+better+dynamic+running"
+    text = comparison.read_text(encoding="utf-8")
+    parts = sections(text)
+    static, dynamic = [title for title in parts if "binarisation" in title]
+    assert "stand in 2 tables, for they differ in images and binarisation" in parts[""]
+    assert "**Interim report: running has not finished; figures will change.**" in parts[""]
+    assert "it differs in images (here `77aa77aa77aa…`, there `9f2c9f2c9f2c…`) and binarisation" in parts[dynamic]
+    assert "there static" in parts[dynamic]
+    assert "Kept apart" not in parts[static]
+    assert [re.sub(r"\[(.*?)\].*", r"\1", name) for name in table_of(parts[static])["study"]] == [
+        "better",
+        "base",
+        "running",
+    ]
+    assert len(table_of(parts[dynamic])["study"]) == 1
+    assert "small part of the data set" in parts[static]
+    assert references(text) == {"studies_1.png"} == {path.name for path in comparison.parent.glob("*.png")}
+
+
+def test_figures_of_the_table_are_those_of_the_studies(found, comparison):
+    parts = sections(comparison.read_text(encoding="utf-8"))
+    table = table_of(next(block for title, block in parts.items() if "static" in title))
+    by_name = {each.name: each for each in found}
+    shown = [by_name[name] for name in ("better", "base", "running")]
+    assert table["n"] == ("3", "3", "–")
+    assert table["test −ELBO"][:2] == tuple(f"{each.test.mean:.2f} ± {each.test.half_width:.2f}" for each in shown[:2])
+    assert table["test −ELBO"][2] == table["test IW-NLL"][2] == "–"
+    assert table["best val −ELBO, search"] == tuple(f"{each.search_value:.2f}" for each in shown)
+    assert table["search trials"] == tuple(str(each.trials) for each in shown)
+    assert table["search trial-epochs"] == tuple(f"{each.epochs:,}" for each in shown)
+    assert table["wall time of the search"] == ("5 min 12 s",) * 3
+    assert table["state"] == ("finished", "finished", "interim: 20 of 40 trials have ended")
+    assert "latent size = " in table["best setting"][0]
+
+
+def verdict(*studies, tmp_path):
+    text = write_comparison([standing(each) for each in studies], reports=tmp_path).read_text(encoding="utf-8")
+    return next(block for block in text.split("\n\n") if block.startswith(("The lowest", "None of", "One of")))
+
+
+def one_seed(results):
+    trials = results.trials
+    return part(results, trials[~trials["replica"] | (trials["replica_seed"] == 0)])
+
+
+def test_the_verdict_says_how_sure_it_is(tmp_path):
+    base, near, far = renamed("base"), renamed("near", shift=0.3), renamed("far", shift=9.0)
+    assert "The other interval lies above its own." in verdict(base, far, tmp_path=tmp_path)
+    words = verdict(base, near, far, tmp_path=tmp_path)
+    assert words.startswith("The lowest confirmed test −ELBO is that of base, ")
+    assert re.search(r"That it is better than near \([\d.]+ ± [\d.]+\) is not settled: the intervals overlap\.", words)
+    assert "one seed gives no interval" in verdict(one_seed(base), far, tmp_path=tmp_path)
+    assert "one seed gives no interval" in verdict(base, one_seed(far), tmp_path=tmp_path)
+    assert verdict(base, unconfirmed(near), tmp_path=tmp_path).startswith("One of them alone is confirmed on test")
+    assert verdict(unconfirmed(base), unconfirmed(near), tmp_path=tmp_path).startswith("None of them is confirmed")
+
+
+def test_plain_autoencoders_are_compared_by_distortion(tmp_path):
+    spec = study_attributes()["spec"]
+    studies = []
+    for name, shift in (("one", 0.0), ("two", 5.0)):
+        made = renamed(name, shift=shift, protocol={"posterior": "deterministic"})
+        fixed = spec | {"model": spec["model"] | {"posterior": "deterministic"}}
+        studies.append(replace(made, study=made.study | {"spec": fixed}))
+    text = write_comparison([standing(each) for each in studies], reports=tmp_path).read_text(encoding="utf-8")
+    table = table_of(text)
+    assert "test −ELBO" not in table
+    runs = confirm_runs(studies[0])
+    best = runs.groupby("of")["value"].mean().idxmin()
+    mean = runs.loc[runs["of"] == best, "result.test/distortion"].mean()
+    assert table["test distortion"][0].startswith(f"{mean:.2f} ± ")
+    assert "deterministic autoencoder" in text
+
+
+@pytest.mark.parametrize("case", thin_studies())
+def test_thin_studies_are_compared_in_good_english(case, tmp_path):
+    thin = replace(thin_studies()[case], name="thin")
+    path = write_comparison([standing(thin), standing(renamed("base"))], reports=tmp_path)
+    text = path.read_text(encoding="utf-8")
+    for wrong in (r"\bnan\b", r"\bNone\b(?! of)", r"<NA>", r"\binf\b", r"\.\.", r"\b1 \w+s\b"):
+        assert not re.search(wrong, text.replace("../", "")), (wrong, text)
+    assert references(text) == {file.name for file in path.parent.iterdir()} - {"README.md"}
+    index = write_index([standing(thin)], {}, reports=tmp_path).read_text(encoding="utf-8")
+    assert "[thin](thin/README.md)" in index
+    assert not re.search(r"\bnan\b|\bNone\b", index)
+
+
+# ---- the figure ----
+
+
+def points(axes):
+    return [
+        tuple(offset)
+        for found in axes.collections
+        if isinstance(found, PathCollection)
+        for offset in found.get_offsets()
+    ]
+
+
+def test_the_figure_shows_every_study_of_the_group(found):
+    group = by_protocol(found)[0]
+    assert [each.name for each in group] == ["better", "base", "running"]
+    figure = side_by_side(group)
+    above, below = figure.axes
+    assert [tick.get_text() for tick in above.get_yticklabels()] == ["better", "base", "running"]
+    drawn = points(above)
+    for row, each in enumerate(group):
+        assert (each.search_value, row) in drawn
+        assert ((each.test.mean, row) in drawn) == each.confirmed
+    bars = {tuple(line.get_xdata()) for line in above.lines}
+    assert bars == {(each.test.low, each.test.high) for each in group if each.confirmed}
+    words = texts(figure)
+    assert f"{group[0].test.mean:.2f} ± {group[0].test.half_width:.2f}, n = 3" in words
+    assert f"{group[2].search_value:.2f}, not confirmed" in words
+    steps = [line for line in below.lines if line.get_drawstyle() == "steps-post"]
+    for each, line in zip(group, steps, strict=True):
+        assert list(line.get_xdata()) == [*each.course["spent"], each.epochs]
+        assert line.get_ydata()[-1] == each.search_value
+        assert each.name in words
+    low, high = below.get_ylim()
+    assert all(low < each.search_value < high for each in group)
+    assert "nats per image" in above.get_xlabel()
+    assert below.get_xlabel() == "trial-epochs of the search"
+    assert below.get_xscale() == "linear"
+
+
+def test_a_much_longer_search_does_not_hide_a_short_one(found):
+    short = standing(part(renamed("short"), ranked(renamed("short")).head(2)))
+    figure = side_by_side([found[0], short])
+    assert figure.axes[1].get_xscale() == "log"
+
+
+def test_one_study_alone_has_no_figure(found):
+    assert side_by_side(found[:1]) is None
+    empty = standing(replace(thin_studies()["no trial"], name="empty"))
+    assert side_by_side([found[0], empty]) is None
+    assert side_by_side([found[0], empty, found[1]]) is not None
+
+
+def test_an_interval_of_two_seeds_does_not_squeeze_the_values():
+    results = renamed("wide")
+    trials = results.trials.copy()
+    confirming = trials["roles"].map(lambda roles: "confirm" in roles)
+    trials.loc[confirming, "result.test/nll"] += 40 * (trials.loc[confirming, "replica_seed"].astype(float) - 1)
+    axes = side_by_side([standing(renamed("base")), standing(replace(results, trials=trials))]).axes[0]
+    low, high = axes.get_xlim()
+    assert high - low < 30
+    assert all(low < x < high for x, _ in points(axes) if math.isfinite(x))
+
+
+def test_names_at_the_lines_keep_apart():
+    group = [standing(renamed(f"study_{number}", shift=0.01 * number)) for number in range(6)]
+    figure = side_by_side(group)
+    figure.canvas.draw()
+    names = [text for text in figure.axes[1].texts if text.get_text().startswith("study_")]
+    middles = sorted(text.get_window_extent().y0 for text in names)
+    assert len(names) == 6
+    assert np.diff(middles).min() > 0.9 * names[0].get_window_extent().height
+
+
+# ---- the index ----
+
+
+def test_the_index_has_a_line_for_each_study_and_a_table_for_each_protocol(found, tmp_path):
+    text = write_index(found, {"broken": "is not an Optuna journal"}, reports=tmp_path).read_text(encoding="utf-8")
+    parts = sections(text)
+    tables = {title: table_of(block) for title, block in parts.items() if "| study" in block}
+    assert [len(table["study"]) for table in tables.values()] == [1, 3]
+    static = next(table for title, table in tables.items() if "static" in title)
+    assert static["study"][0] == "[better](better/README.md)"
+    by_name = {each.name: each for each in found}
+    assert static["result"][0] == (
+        f"test −ELBO {by_name['better'].test.mean:.2f} ± {by_name['better'].test.half_width:.2f} (n = 3)"
+    )
+    assert static["result"][2].endswith("not confirmed")
+    assert static["question"][0].startswith("Which β")
+    assert "- broken: is not an Optuna journal" in parts["Studies that could not be read"]
+    assert "never to be ranked together" in parts[""]
+
+
+def test_the_index_replaces_none_but_its_own(found, tmp_path):
+    check_index(tmp_path)
+    write_index(found, {}, reports=tmp_path)
+    check_index(tmp_path)
+    (tmp_path / "README.md").write_text("# My reports\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"README.md: is not an index.*--reports"):
+        check_index(tmp_path)
+
+
+def test_the_same_studies_give_the_same_bytes_in_any_order(found, tmp_path):
+    paths = []
+    for name, order in (("a", found), ("b", found[::-1])):
+        paths.append(write_comparison(order, reports=tmp_path / name, html=True))
+        write_index(order, {}, reports=tmp_path / name, html=True)
+    files = [
+        {
+            path.relative_to(tmp_path / name): path.read_bytes()
+            for path in (tmp_path / name).rglob("*")
+            if path.is_file()
+        }
+        for name in ("a", "b")
+    ]
+    assert len(files[0]) == 5
+    assert files[0] == files[1]
+
+
+def test_text_of_studies_cannot_break_the_pages(tmp_path):
+    nasty = "a | b <script>alert(1)</script> *x* [l](http://x) `y`"
+    studies = [standing(renamed(name, question=nasty, protocol={"data": nasty})) for name in ("one", "two")]
+    for path in (
+        write_comparison(studies, reports=tmp_path, html=True),
+        write_index(studies, {}, reports=tmp_path, html=True),
+    ):
+        text = path.read_text(encoding="utf-8")
+        shown = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+        page = path.with_name("report.html").read_text(encoding="utf-8")
+        for html in (shown, page):
+            assert "<script" not in html
+            assert 'href="http://x"' not in html
+            assert html.count("<table>") == 1
+            rows = re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL)
+            assert len({row.count("</td>") + row.count("</th>") for row in rows}) == 1
+
+
+@pytest.mark.browser
+@needs_browser
+def test_the_pages_in_a_browser(found, comparison, tmp_path):
+    index = write_index(found, {}, reports=comparison.parent.parent, html=True)
+    with opened(tmp_path / "profile") as browser:
+        for readme, pictures in ((comparison, 1), (index, 0)):
+            for dark in (False, True):
+                facts = page_facts(browser, readme.with_name("report.html"), dark=dark)
+                assert facts["loaded"] == facts["images"] == pictures
+                assert facts["overflow"] <= 0
+                assert facts["console"] == []
+                assert {url.split(":")[0] for url in facts["requests"]} <= {"file", "data"}
+                assert facts["background"] == ("rgb(22, 24, 26)" if dark else "rgb(255, 255, 255)")
+            assert "../base/report.html" in facts["links"] or "base/report.html" in facts["links"]

@@ -1,0 +1,413 @@
+"""What the report says in words and tables of the search, its confirmation and the comparison, against the frames."""
+
+import itertools
+import math
+import time
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from report_text import tables_of
+from scipy import stats
+from synthetic_study import SEARCH, make_results, part, study_attributes, with_references
+
+from sweeps.results.rankings import Results, ranked
+from sweeps.results.statistics import bootstrap_mean_interval, difference_interval, mean_interval
+from vaeexp.plots.pairs import comparisons
+from vaeexp.plots.parameters import importances
+from vaeexp.report.answer import answer
+from vaeexp.report.tables import (
+    by_choice,
+    by_prior_and_components,
+    by_range,
+    confirmed_table,
+    group_tables,
+    paired_tables,
+    ranges,
+    ranked_table,
+)
+from vaeexp.results.frames import confirmations, number, search_trials
+from vaeexp.results.margins import margin_words, margins
+from vaeexp.results.protocols import by_searched_protocol, protocol_line
+
+
+@pytest.fixture(scope="module")
+def results():
+    return make_results()
+
+
+def with_figures(results, *figures):
+    """The study whose confirmed configurations, best first, have these test figures: −ELBO of each seed."""
+    trials = results.trials.copy()
+    confirming = trials["roles"].map(lambda roles: "confirm" in roles)
+    kept = [~confirming]
+    for of, values in zip(confirmations(results)["of"], figures, strict=False):
+        own = trials.index[confirming & (trials["of"] == of)][: len(values)]
+        trials.loc[own, "result.test/nll"] = values
+        kept.append(trials.index.isin(own))
+    return part(results, trials[np.logical_or.reduce(kept)])
+
+
+def changed_search(results, **parameters):
+    """The study with other searched parameters beside its own."""
+    spec = study_attributes()["spec"]
+    return results.study | {"spec": spec | {"search": spec["search"] | parameters}}
+
+
+BEST = (98.0, 98.2, 98.4)
+
+
+@pytest.mark.parametrize(
+    ("figures", "words"),
+    [
+        ([BEST, (99.0, 99.2, 99.4)], "It is 1.00 nats better on test than trial {}, the runner-up on validation, more than the"),
+        ([BEST, (97.0, 97.2, 97.4)], "On test it is 1.00 nats worse than trial {}, the runner-up on validation, more than the"),
+        ([BEST, (98.1, 98.3, 98.5)], "cannot be told from trial {}, the runner-up on validation: 3 seeds each leave their"),
+        ([BEST, (98.1, 98.5)], "3 and 2 seeds leave their difference of 0.10 nats open"),
+        ([(98.0,), (99.0,)], "It is 1.00 nats better on test than trial {}, the runner-up on validation, and one seed each"),
+        ([BEST, (97.2,)], "It is 1.00 nats worse on test than trial {}, the runner-up on validation, and a single seed of"),
+    ],
+)  # fmt: skip
+def test_the_margin_over_the_runner_up_is_said_with_what_the_seeds_allow(results, figures, words):
+    study = with_figures(results, *figures)
+    runner = confirmations(study)["of"].iloc[1]
+    assert words.format(runner) in answer(study)
+    assert words.format(runner) in margin_words(study)
+    if min(map(len, figures)) > 1:
+        expected = stats.ttest_ind(figures[1], figures[0], equal_var=False).confidence_interval()
+        assert f"95 % interval {number(expected.low)} to {number(expected.high)}" in answer(study)
+    else:
+        assert "interval" not in margin_words(study)
+
+
+@pytest.mark.parametrize(
+    ("figures", "words"),
+    [
+        ([BEST, BEST, (110.0, 111.0, 112.0)], " The third is worse by more than the seeds vary."),
+        ([BEST, BEST, BEST], " The third cannot be told from it."),
+        ([BEST, BEST, (90.0, 90.1, 90.2)], " The third is better on test by more than the seeds vary."),
+        ([BEST, BEST], "open (95 % interval −0.45 to 0.45)."),
+    ],
+)
+def test_configurations_behind_the_runner_up_are_counted(results, figures, words):
+    assert margin_words(with_figures(results, *figures)).endswith(words)
+
+
+def test_many_configurations_behind_the_runner_up_are_counted(results):
+    trials = results.trials
+    confirming = trials[trials["roles"].map(lambda roles: "confirm" in roles)]
+    last = confirming[confirming["of"] == confirmations(results)["of"].iloc[-1]]
+    more = [last.assign(of=100 + k, number=last["number"] + 1000 * (k + 1), value=last["value"] + k) for k in range(2)]
+    wide = replace(results, trials=pd.concat([trials, *more], ignore_index=True))
+    far, near, ahead = (120.0, 120.1, 120.2), BEST, (80.0, 80.1, 80.2)
+    for figures, words in (
+        ((far, far, far), "The 3 others are worse by more than the seeds vary."),
+        ((near, near, near), "None of the 3 others can be told from it."),
+        ((near, far, far), "Of the 3 others 1 cannot be told from it."),
+        (
+            (near, ahead, far),
+            "Of the 3 others 1 cannot be told from it and 1 is better on test by more than the seeds vary.",
+        ),
+        ((far, ahead, ahead), "Of the 3 others 2 are better on test by more than the seeds vary."),
+    ):
+        assert margin_words(with_figures(wide, BEST, BEST, *figures)).endswith(words)
+
+
+def test_one_confirmed_configuration_has_no_margin(results):
+    first = confirmations(results)["of"].iloc[0]
+    trials = results.trials
+    alone = part(results, trials[~trials["replica"] | (trials["of"] == first)])
+    assert margins(alone) == []
+    assert "above the first" not in confirmed_table(alone)
+    assert "runner-up" not in answer(alone)
+
+
+def test_the_confirmed_table_has_the_difference_to_the_first_by_welch(results):
+    table = tables_of(confirmed_table(results))[""].set_index("trial")
+    order = [str(of) for of in confirmations(results)["of"]]
+    assert list(table.index) == order
+    assert table["above the first"].iloc[0] == "–"
+    trials = results.trials
+    runs = {of: trials.loc[trials["of"] == int(of), "result.test/nll"].dropna() for of in order}
+    for of in order[1:]:
+        interval = difference_interval(runs[order[0]], runs[of])
+        shown = f"{number(interval.mean)} ({number(interval.low)} to {number(interval.high)})"
+        assert table.loc[of, "above the first"] == shown
+    assert list(table["seeds"].astype(int)) == [len(values) for values in runs.values()]
+
+
+def test_what_mattered_and_what_did_not_are_all_named_with_their_shares(results):
+    words = answer(results)
+    shares = importances(results)
+    named = {"beta": "β"} | {name: name.replace("_", " ") for name in SEARCH if name != "beta"}
+    assert words.count("15 complete trials") == 1
+    sentence = next(part for part in words.split(". ") if part.startswith("What mattered"))
+    much, little = sentence.split("; ")
+    assert little.endswith("apart (under 5 % each), which may be because the search settled them early")
+    for name, share in shares.items():
+        assert (named[name] in much) == (share >= 0.05), name
+        assert (named[name] in little) == (share < 0.05), name
+        assert share < 0.05 or f"{named[name]} ({100 * share:.0f} %" in much
+
+
+def test_with_few_trials_nothing_is_said_to_have_mattered(results):
+    few = part(results, ranked(results).head(7))
+    assert "Which parameters mattered cannot be said from 7 complete trials; it takes 10." in answer(few)
+    assert "What mattered" not in answer(few)
+    one = replace(few, study=study_attributes(spec=study_attributes()["spec"] | {"search": {"beta": SEARCH["beta"]}}))
+    assert "mattered" not in answer(one)
+
+
+def test_seeds_of_one_configuration_that_cannot_separate_two_values_are_counted(results):
+    trials = results.trials
+    of = trials.loc[trials["pair"].notna(), "of"].iloc[0]
+    pairs = trials[trials["pair"].notna() & (trials["of"] == of)].copy()
+    pairs["value"] = [100.0, 101.0, 101.0, 100.0]
+    words = answer(part(results, pd.concat([trials[~trials["replica"]], pairs])))
+    assert "remains open: 2 seeds of one configuration cannot separate them; adamax − adam is" in words
+
+
+def test_a_confirmation_without_test_figures_is_told(results):
+    trials = results.trials.assign(**{"result.test/nll": math.nan})
+    words = answer(replace(results, trials=trials))
+    best = ranked(results).iloc[0]
+    assert f"Its validation −ELBO is {number(best['value'])} nats per image, the lowest of 15 complete trials" in words
+    of = confirmations(results).iloc[0]
+    assert f"trained afresh with 3 new seeds it reaches {number(of['value'])} there. It has no test figure." in words
+
+
+def group_row(table, trials):
+    """A row of a table of groups is what the frame of its trials says."""
+    counts = [len(trials), *((trials["state"] == state).sum() for state in ("pruned", "failed", "complete"))]
+    assert [int(table[name]) for name in ("trials", "pruned", "failed", "complete (n)")] == counts
+    values = trials.loc[trials["state"] == "complete", "value"]
+    assert table["best"] == number(values.min())
+    assert table["mean"] == number(values.mean())
+    assert table["median"] == number(values.median())
+    if 5 <= len(values) < 20:
+        interval = mean_interval(values)
+        assert table["95 % interval of the mean"] == f"{number(interval.low)} to {number(interval.high)}"
+    if len(values) < 5:
+        assert table["95 % interval of the mean"] == "–"
+
+
+def test_groups_by_a_choice_say_what_the_frames_say(results):
+    trials = search_trials(results)
+    table = tables_of(by_choice(results, "optimizer"))[""].set_index("optimizer")
+    assert list(table.index) == ["adam", "adamax"]
+    for name, row in table.iterrows():
+        group_row(row, trials[trials["params.optimizer"] == name])
+
+
+def test_a_choice_with_a_condition_has_a_row_for_trials_without_it(results):
+    trials = results.trials.copy()
+    trials["params.sort"] = np.where(trials["params.prior"] == "mixture", "a", None)
+    search = changed_search(results, sort={"kind": "choice", "values": ["a", "b"], "when": {"prior": ["mixture"]}})
+    table = tables_of(by_choice(replace(results, trials=trials, study=search), "sort"))[""].set_index("sort")
+    assert list(table.index) == ["a", "b", "– (not used)"]
+    assert list(table["trials"].astype(int)) == [20, 0, 19]
+    assert table.loc["b", "mean"] == "–"
+
+
+def test_groups_by_latent_size_are_powers_of_two(results):
+    trials = search_trials(results)
+    table = tables_of(by_range(results, "latent_size"))[""].set_index("latent size")
+    assert list(table.index) == ["2–3", "4–7", "8–15", "16–31", "32–64"]
+    for name, row in table.iterrows():
+        low, high = map(int, name.split("–"))
+        group_row(row, trials[trials["params.latent_size"].between(low, high)])
+    outside = results.trials.copy()
+    outside.loc[outside["number"] == 0, "params.latent_size"] = 900
+    table = tables_of(by_range(replace(results, trials=outside), "latent_size"))[""]
+    assert table["trials"].astype(int).sum() == len(trials)
+
+
+def test_prior_and_components_are_grouped_jointly(results):
+    trials = search_trials(results)
+    table = tables_of(by_prior_and_components(results))[""]
+    assert list(zip(table["prior"], table["components"], strict=True))[:3] == [
+        ("normal", "–"),
+        ("mixture", "2–3"),
+        ("mixture", "4–7"),
+    ]
+    assert table["trials"].astype(int).sum() == len(trials)
+    for _, row in table.iterrows():
+        own = trials[trials["params.prior"] == row["prior"]]
+        if row["components"] != "–":
+            low, high = map(int, row["components"].split("–"))
+            own = own[own["params.components"].between(low, high)]
+        group_row(row, own)
+    headings = [block for block in group_tables(results) if block.startswith("#")]
+    assert headings == [f"#### By {name}" for name in ("latent size", "optimizer", "prior", "prior and components")]
+
+
+def test_component_counts_of_a_choice_and_without_a_prior(results):
+    counts = {"kind": "choice", "values": [1, 2, 64], "when": {"prior": ["mixture"]}}
+    trials = results.trials.copy()
+    trials["params.components"] = trials["params.components"].map(
+        lambda count: None if pd.isna(count) else 2, na_action=None
+    )
+    study = replace(results, trials=trials, study=changed_search(results, components=counts))
+    table = tables_of(by_prior_and_components(study))[""]
+    assert list(table["components"]) == ["–", "2"]
+    search = {"components": {"kind": "int", "low": 2, "high": 64, "log": True}}
+    alone = replace(results, study=study_attributes(spec=study_attributes()["spec"] | {"search": search}))
+    blocks = group_tables(alone)
+    assert blocks[0] == "#### By components"
+    table = tables_of("\n\n".join(blocks))["By components"]
+    assert list(table["components"]) == ["– (not used)", "2–3", "4–7", "8–15", "16–31", "32–64"]
+
+
+@given(st.integers(0, 5000), st.integers(0, 5000))
+def test_ranges_cover_every_number_once(low, more):
+    found = ranges(low, low + more)
+    assert found[0][0] == low
+    assert found[-1][1] == low + more
+    assert all(first <= last for first, last in found)
+    assert all(second[0] == first[1] + 1 for first, second in itertools.pairwise(found))
+    assert len(found) >= min(3, more + 1)
+    assert len(found) <= 14
+
+
+def test_small_ranges():
+    shown = {low_high: ranges(*low_high) for low_high in ((1, 8), (5, 20), (3, 3), (2, 4), (0, 9), (-3, 2))}
+    assert shown == {
+        (1, 8): [(1, 1), (2, 3), (4, 8)],
+        (5, 20): [(5, 7), (8, 15), (16, 20)],
+        (3, 3): [(3, 3)],
+        (2, 4): [(2, 2), (3, 3), (4, 4)],
+        (0, 9): [(0, 0), (1, 1), (2, 3), (4, 7), (8, 9)],
+        (-3, 2): [(-3, -3), (-2, -1), (0, 0), (1, 2)],
+    }
+
+
+def test_a_search_over_one_constant_has_one_row(results):
+    search = {"latent_size": {"kind": "int", "low": 20, "high": 20, "log": False}}
+    trials = results.trials.assign(**{"params.latent_size": pd.array([20] * len(results.trials), dtype="Int64")})
+    study = replace(
+        results, trials=trials, study=study_attributes(spec=study_attributes()["spec"] | {"search": search})
+    )
+    table = tables_of("\n\n".join(group_tables(study)))["By latent size"]
+    assert list(table["latent size"]) == ["20"]
+
+
+def test_every_table_names_its_protocol_where_the_study_has_more_than_one(results, compose):
+    assert "Protocol: " not in compose(results)
+    text = compose(with_references(results))
+    sections = text.split("\n## Rows by protocol")[0].split("\n### ")[1:]
+    assert len(sections) >= 4
+    for section in sections:
+        line = [block for block in section.split("\n\n") if block.startswith("Protocol: ")]
+        assert len(line) == 1, section
+        assert "binarisation static; likelihood bernoulli; posterior gaussian; −ELBO at β = 1" in line[0]
+        assert ("importance-weighted NLL with k = 500" in line[0]) == section.startswith("Confirmed")
+    assert "−ELBO" not in protocol_line(with_references(results), "", "other")
+
+
+def test_trials_of_different_protocol_share_no_ranking(results, compose):
+    trials = results.trials.copy()
+    trials["params.likelihood"] = np.where(trials["number"] % 2 == 0, "bernoulli", "gaussian")
+    trials.loc[trials["replica"], "params.likelihood"] = "bernoulli"
+    trials.loc[trials["number"] % 2 == 1, "value"] -= 500
+    study = changed_search(results, likelihood={"kind": "choice", "values": ["bernoulli", "gaussian"]})
+    mixed = replace(results, trials=trials, study=study)
+    parts = dict(by_searched_protocol(mixed))
+    assert set(parts) == {"likelihood = bernoulli", "likelihood = gaussian"}
+    assert sum(len(one.trials) for one in parts.values()) == len(trials)
+    text = compose(mixed)
+    ranking = text.split("### Best trials of the search")[1].split("###")[0]
+    tables = [block for block in ranking.split("\n\n") if block.startswith("|")]
+    assert len(tables) == ranking.count("\n\nProtocol: ") == 2
+    for table, one in zip(tables, parts.values(), strict=True):
+        assert table == ranked_table(one)
+        values = tables_of(table)[""]["val −ELBO"].str.replace("−", "-").astype(float)
+        assert (values < 0).all() or (values > 0).all()
+    words = answer(mixed)
+    assert "The trials are of 2 protocols, whose values cannot be ranked together" in words
+    assert words.count("The best setting is ") == 2
+    assert "mattered" not in words
+
+
+def test_many_values_have_a_bootstrap_interval_with_the_seed_of_the_study(results):
+    large = repeated(results, 200)
+    trials = search_trials(large)
+    table = tables_of(by_choice(large, "optimizer"))[""].set_index("optimizer")
+    values = trials.loc[(trials["params.optimizer"] == "adamax") & (trials["state"] == "complete"), "value"]
+    assert len(values) > 20
+    interval = bootstrap_mean_interval(values, seed=0)
+    assert table.loc["adamax", "95 % interval of the mean"] == f"{number(interval.low)} to {number(interval.high)}"
+    assert by_choice(large, "optimizer") == by_choice(large, "optimizer")
+
+
+def test_pairs_say_their_interval_its_kind_and_what_wilcoxon_can_tell(results):
+    (few,) = paired_tables(results)[1:]
+    assert "over 4 configurations (the seeds of a configuration averaged first)" in few
+    assert "(Student's t)" in few
+    assert "With 4 configurations Wilcoxon's signed-rank test can never reach p = 0.05; it takes 6." in few
+    many = with_pairs(results, 8)
+    (comparison,) = comparisons(many)
+    words = paired_tables(many)[1]
+    assert f"Wilcoxon's signed-rank test over 8 configurations: p = {comparison.p:.2g}." in words
+    table, words = paired_tables(with_pairs(results, 60))
+    assert len(tables_of(table)[""]) == 50
+    assert words.endswith("10 more pairs not listed here.")
+    assert "(bootstrap) over 60 configurations" in words
+
+
+def with_pairs(results, configurations):
+    """The study with one matched pair for each of so many configurations."""
+    trials = results.trials
+    pair = trials[trials["pair"].notna()].drop_duplicates("params.optimizer")
+    made = [
+        pair.assign(of=of, number=pair["number"] + 1000 * (of + 1), pair=f"{of}/0", replica_seed=0, value=[100.0, 99.0 + of % 3])
+        for of in range(configurations)
+    ]  # fmt: skip
+    return replace(results, trials=pd.concat([trials[~trials["replica"]], *made], ignore_index=True))
+
+
+def test_a_trial_whose_epochs_are_missing_keeps_its_rank(results):
+    first = ranked(results)["number"].iloc[0]
+    epochs = results.epochs
+    without = replace(results, epochs=epochs[epochs["replica"] | (epochs["number"] != first)])
+    table = tables_of(ranked_table(without))[""]
+    assert list(table["trial"].astype(int)) == list(ranked(results)["number"].head(10))
+    assert table.loc[0, "rate"] == "–"
+    assert table.loc[1, "rate"] != "–"
+
+
+def repeated(results, count):
+    """A study of so many trials of the search, each one of the given ones with noise on its value."""
+    trials, epochs = results.trials, results.epochs
+    own = trials[~trials["replica"] & trials["duplicate_of"].isna()]
+    times = math.ceil(count / len(own))
+    random = np.random.default_rng(0)
+    search = pd.concat([own] * times, ignore_index=True).head(count)
+    source = search["number"].to_numpy()
+    search = search.assign(
+        number=np.arange(count),
+        name=[f"trial-{number:04d}" for number in range(count)],
+        value=search["value"] + random.exponential(1.0, count),
+    )
+    there = epochs[~epochs["replica"]]
+    numbers = pd.DataFrame({"number": source, "new": np.arange(count)})
+    curves = there.merge(numbers, on="number").assign(number=lambda frame: frame["new"]).drop(columns="new")
+    return Results(
+        results.name,
+        results.study,
+        pd.concat([search, trials[trials["replica"]]], ignore_index=True),
+        pd.concat([curves, epochs[epochs["replica"]]], ignore_index=True),
+    )
+
+
+def test_ten_thousand_trials_take_seconds(results, compose):
+    large = repeated(results, 10_000)
+    compose(results)  # imports
+    started = time.process_time()
+    text = compose(large)
+    assert time.process_time() - started < 6
+    assert len(text) < 60_000
+    counts = tables_of(text)["By optimizer"]["trials"].str.replace(",", "").astype(int)
+    assert counts.sum() == 10_000

@@ -1,0 +1,116 @@
+"""Runs of different protocol in one study: each gets its own data, none shares a search, an autoencoder has no rate."""
+
+import pytest
+import torch
+from fused import BASE, make_lanes, run, same_bits, source, trial
+
+from sweeps.errors import UserError
+from vaeexp.models.posteriors import Deterministic
+from vaeexp.models.vae import build_vae
+from vaeexp.study import binarisations, largest, maxima_of, open_study_file, uses_average
+
+STUDY = """\
+question: Which?
+data: {{dataset: mnist{fixed}}}
+model: {{hidden: [16], latent_size: 3}}
+search:
+  {search}
+budget: {{trials: 2}}
+references: {references}
+"""
+
+
+def study(tmp_path, search="beta: {low: 0.1, high: 2}", references="{}", fixed=", binarisation: none"):
+    path = tmp_path / "x.yaml"
+    path.write_text(STUDY.format(search=search, references=references, fixed=fixed))
+    return open_study_file(str(path))
+
+
+@pytest.mark.parametrize("kind", ["loop", "stacked"])
+def test_lanes_of_different_binarisation_train_side_by_side_as_alone(tmp_path, kind):
+    sources = {name: source(name) for name in ("none", "dynamic", "static")}
+    trials = [trial(n, binarisation=name, latent_size=3) for n, name in enumerate(sources)]
+    together = {}
+    for folder, chosen in (("together", trials), *((f"alone{each.number}", [each]) for each in trials)):
+        lanes, finisher = make_lanes(
+            tmp_path / folder, group=kind, maxima={"latent_size": 3}, data=lambda name: sources[name]
+        )
+        found = run(lanes, finisher, chosen, 2)
+        if folder == "together":
+            together = found
+        for number, (values, state) in found.items():
+            assert values == together[number][0]
+            assert same_bits(state, together[number][1])
+    assert len({values[-1] for values, _ in together.values()}) == 3
+
+
+def test_an_autoencoder_is_trained_on_the_distortion_alone():
+    settings = BASE.with_params({"posterior": "deterministic", "latent_size": 3}).model
+    vae = build_vae(settings, (1, 8, 8), seed=0)
+    x = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    one, other = (vae(x, torch.randn(5, 3)) for _ in range(2))
+    assert isinstance(vae.encode(x), Deterministic)
+    assert torch.equal(one.rate, torch.zeros(5))
+    assert torch.equal(one.distortion, other.distortion), "no noise reaches the code"
+    assert torch.equal(one.distortion, -vae.decode(vae.encode(x).mean).log_prob(x))
+    gaussian = build_vae(BASE.with_params({"latent_size": 3}).model, (1, 8, 8), seed=0)
+    last = [p.shape[0] for name, p in vae.encoder.named_parameters()][-1]
+    assert last == 3, "one number per latent dimension"
+    assert [p.shape[0] for name, p in gaussian.encoder.named_parameters()][-1] == 6
+
+
+def test_autoencoders_train_in_lanes(tmp_path):
+    trials = [trial(0, posterior="deterministic", beta=0, latent_size=2), trial(1, latent_size=4)]
+    values = {}
+    for kind in ("loop", "stacked"):
+        lanes, finisher = make_lanes(tmp_path / kind, group=kind, maxima={"latent_size": 4})
+        values[kind] = run(lanes, finisher, trials, 3)[0][0]
+    assert values["loop"][-1] < values["loop"][0], "it learns"
+    assert values["stacked"] == pytest.approx(values["loop"], rel=1e-4), "padded to a larger latent space"
+
+
+# ---- what a study may ask for ----
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        "likelihood: {values: [bernoulli, laplace]}",
+        "posterior: {values: [gaussian, deterministic]}",
+        "binarisation: {values: [none, static]}",
+        "importance_samples: {low: 10, high: 20}",
+        "train_size: {low: 100, high: 200}",
+    ],
+)
+def test_protocols_are_never_searched(tmp_path, search):
+    with pytest.raises(UserError, match=r"search\.\w+: trials of different .*references"):
+        study(tmp_path, search=search, fixed="" if "binarisation" in search else ", binarisation: none")
+
+
+@pytest.mark.parametrize(
+    ("settings", "place"),
+    [
+        ("{train_size: 100}", "references.a.settings.train_size"),
+        ("{dataset: cifar10}", "references.a.settings.dataset"),
+        ("{binarisation: static, likelihood: laplace}", "references.a.settings"),
+        ("{posterior: deterministic}", "references.a.settings"),
+        ("{posterior: deterministic, beta: 0, prior: mixture}", "references.a.settings"),
+        ("{network: perceptron}", "references.a.settings"),
+    ],
+)
+def test_a_reference_that_cannot_be_is_refused_before_anything_runs(tmp_path, settings, place):
+    with pytest.raises(UserError) as caught:
+        study(tmp_path, references=f"{{a: {{settings: {settings}}}}}")
+    assert place in str(caught.value)
+
+
+def test_references_count_for_the_size_of_models_and_for_the_data(tmp_path):
+    asked = study(
+        tmp_path,
+        references="{a: {settings: {latent_size: 9, binarisation: dynamic}}, b: {settings: {ema_decay: 0.5, epochs: 99}}}",
+    )
+    assert maxima_of(asked) == {"latent_size": 9, "components": 1}
+    assert largest(asked, "epochs") == 99
+    assert binarisations(asked) == ["none", "dynamic"]
+    assert uses_average(asked)
+    assert not uses_average(study(tmp_path))

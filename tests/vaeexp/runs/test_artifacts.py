@@ -1,0 +1,166 @@
+"""What is made of lanes beside their training: pictures and files, from copies of what trains on."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from image_files import write_tree
+from PIL import Image
+
+from sweeps.workload.protocol import Outcome, Trial, advance_all
+from vaeexp.data import open_dataset
+from vaeexp.evaluation.generation import grids, pictures
+from vaeexp.runs.worker import open_lanes
+from vaeexp.settings import DataSettings, EvaluationSettings, ModelSettings, Settings, TrainSettings
+from vaeexp.training.checkpoint import load_model
+
+PRUNED = Outcome(state="pruned", epoch=2, value=1.0)
+KEPT = {"pictures.npz", "result.json", "settings.json", "weights.safetensors"}
+
+
+@pytest.fixture
+def lanes_of(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    write_tree(tmp_path / "images", {"cat": 30, "dog": 30}, shape=(8, 8))
+    settings = Settings(
+        data=DataSettings(dataset="folder", image_size=8),
+        model=ModelSettings(hidden=(16,), latent_size=3, likelihood="gaussian"),
+        train=TrainSettings(epochs=5, batch_size=8),
+        evaluation=EvaluationSettings(pictures_every=1),
+    )
+    dataset = open_dataset(settings.data, root=tmp_path / "images", say=lambda text: None)
+
+    def opened(group):
+        return open_lanes(
+            settings=settings, datasets={settings.data.binarisation: dataset}, maxima={}, averaged=False, study="s",
+            study_seed=0, folder=str(tmp_path / "trials"), device="cpu", precision="float32", group=group, width=3,
+            threads=1, checkpoint_seconds=0.0,
+        )  # fmt: skip
+
+    return opened
+
+
+def admitted(lanes, count=2):
+    for number in range(count):
+        lanes.admit(Trial(number=number, params={}, seed=number))
+    return lanes
+
+
+def names(images):
+    return {epoch: sorted(named) for epoch, named in images.items()}
+
+
+def there(images):
+    return all(Image.open(path).size for named in images.values() for path in named.values())
+
+
+DRAWN = ["reconstructions", "samples"]
+
+
+def test_fused_lanes_hand_over_the_pictures_of_a_round_with_the_next(lanes_of, tmp_path):
+    lanes = admitted(lanes_of("stacked"))
+    first, second = advance_all(lanes, [0, 1]), advance_all(lanes, [0, 1])
+    assert [names(each.images) for each in first] == [{}, {}]
+    assert [names(each.images) for each in second] == [{1: DRAWN}] * 2
+    assert all(there(each.images) for each in second)
+    results = lanes.release({1: PRUNED, 0: PRUNED})
+    assert [each.number for each in results] == [1, 0]
+    assert [names(each.images) for each in results] == [{2: DRAWN}] * 2
+    for result in results:
+        assert there(result.images)
+        assert {path.name for path in (tmp_path / "trials" / f"trial-000{result.number}").iterdir()} >= KEPT
+
+
+def test_a_lane_by_itself_shows_its_epoch_at_once(lanes_of):
+    lanes = admitted(lanes_of("loop"))
+    for epoch in (1, 2):
+        done = advance_all(lanes, [0, 1])
+        assert [names(each.images) for each in done] == [{epoch: DRAWN}] * 2
+        assert all(there(each.images) for each in done)
+
+
+@pytest.mark.parametrize("group", ["stacked", "loop"])
+def test_a_picture_that_a_kill_kept_from_being_drawn_is_drawn_when_the_trial_goes_on(lanes_of, group):
+    """The newest checkpoint is of epoch 1, two are reported, and nobody knows whose pictures came through."""
+    lanes = admitted(lanes_of(group))
+    for _ in range(2):
+        reported = advance_all(lanes, [0, 1])
+    before = {path: Path(path).read_bytes() for each in reported for path in each.images.get(1, {}).values()}
+    del lanes  # the process is gone
+    lanes = lanes_of(group)
+    for number in (0, 1):
+        lanes.admit(Trial(number=number, params={}, seed=number, epoch=2))
+    lanes.catch_up()
+    own = {3: DRAWN} if group == "loop" else {}  # fused lanes' come with the next epoch
+    for progress in advance_all(lanes, [0, 1]):
+        assert names(progress.images) == {1: DRAWN, 2: DRAWN, **own}
+        assert there(progress.images)
+    assert all(Path(path).read_bytes() == content for path, content in before.items())
+    assert [names(each.images) for each in lanes.release({0: PRUNED, 1: PRUNED})] == [{} if own else {3: DRAWN}] * 2
+
+
+def test_a_replica_has_pictures_like_the_trial_of_its_number(lanes_of):
+    lanes = lanes_of("loop")
+    for replica in (False, True):
+        lanes.admit(Trial(number=0, params={}, seed=1, replica=replica))
+        [progress] = advance_all(lanes, [0])
+        assert names(progress.images) == {1: DRAWN}
+        lanes.release({0: PRUNED})
+
+
+def test_a_picture_shows_the_epoch_that_it_is_of_however_late_it_is_drawn(lanes_of):
+    lanes = admitted(lanes_of("stacked"))
+    finisher = lanes._finisher
+    finisher._drawing.acquire()  # nothing is drawn until the next epoch is trained
+    advance_all(lanes, [0, 1])
+    [group] = lanes._all()
+    expected = {}
+    for number, lane in group.lanes.items():
+        model = finisher._build(lane.settings.model, (1, 8, 8), "cpu")
+        state = group.state(number)
+        model.load_state_dict(lane.layout.views(state["weights"]) | lane.buffer_layout.views(state["buffers"]))
+        expected[number] = grids(pictures(model, finisher._shown(lane), seed=0, components=False))
+    trained = group.train_epoch
+
+    def train_epoch(numbers):
+        found = trained(numbers)
+        finisher._drawing.release()
+        return found
+
+    group.train_epoch = train_epoch
+    for progress in advance_all(lanes, [0, 1]):
+        for name, path in progress.images[1].items():
+            np.testing.assert_array_equal(np.asarray(Image.open(path)), expected[progress.number][name].squeeze(-1))
+
+
+@pytest.mark.parametrize("group", ["stacked", "loop"])
+def test_weights_on_disk_are_those_of_the_best_epoch_and_checkpoints_go_when_forgotten(lanes_of, tmp_path, group):
+    lanes = admitted(lanes_of(group), 3)
+    values = [[each.value for each in advance_all(lanes, [0, 1, 2])] for _ in range(3)]
+    assert values[2] < values[0]
+    best = {
+        number: next(g for g in lanes._all() if number in g.lanes).state(number)["best"].clone() for number in (0, 1)
+    }
+    layout = next(iter(lanes._all())).lanes[0].layout
+    lanes.release({0: PRUNED, 1: PRUNED})
+    folders = [tmp_path / "trials" / f"trial-000{number}" for number in (0, 1, 2)]
+    for number in (0, 1):
+        model = load_model(folders[number])
+        for name, tensor in layout.views(best[number]).items():
+            assert torch.equal(model.get_parameter(name), tensor)
+    assert [(folder / "checkpoint.safetensors").exists() for folder in folders] == [True] * 3
+    lanes.forget([Trial(number=0, params={}, seed=0)])
+    assert [(folder / "checkpoint.safetensors").exists() for folder in folders] == [False, True, True]
+
+
+def test_a_disk_that_is_full_stops_the_release(lanes_of, monkeypatch):
+    lanes = admitted(lanes_of("stacked"))
+    advance_all(lanes, [0, 1])
+
+    def full(*given, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("vaeexp.runs.artifacts.save_weights", full)
+    with pytest.raises(OSError, match="No space left"):
+        lanes.release({0: PRUNED, 1: PRUNED})

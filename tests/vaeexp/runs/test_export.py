@@ -1,0 +1,169 @@
+"""Exported models: they load where neither vaeexp nor its dependencies are, and compute what the model computes."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+import torch
+from saved_runs import finished_run
+from torch import nn
+
+from sweeps.errors import UserError
+from vaeexp.models.likelihoods import LIKELIHOODS
+from vaeexp.models.networks import NETWORKS
+from vaeexp.models.posteriors import POSTERIORS
+from vaeexp.runs.export import FILES, export_run
+from vaeexp.runs.run import open_run
+
+TINY = {"hidden": (6,), "channels": (4, 6), "latent_size": 3}
+GREY = {"binarisation": "none"}
+CASES = {f"network-{name}": ((3, 28, 28), GREY | {"network": name, "likelihood": "gaussian"}) for name in NETWORKS}
+# A discretised logistic is the same code as a mixture of one, and its mean a program of 1,000 steps: ten seconds to trace.
+CASES |= {
+    f"likelihood-{name}": ((1, 3, 2), GREY | {"likelihood": name, "likelihood_components": 2})
+    for name in LIKELIHOODS
+    if name != "discretised_logistic"
+}
+CASES |= {f"posterior-{name}": ((1, 4, 4), {"posterior": name}) for name in POSTERIORS}
+CASES["group-norm"] = (1, 8, 8), {"network": "conv", "normalisation": "group", "head": 5, "activation": "gelu"}
+CASES["own"] = (1, 4, 4), {"network": "test_exporting:Own", "prior": "vampprior", "components": 2}
+CASES = {name: (shape, TINY | params) for name, (shape, params) in CASES.items()}
+
+
+class Own:
+    """A user's network, with a running mean of its own."""
+
+    def encoder(self, settings, image_shape, outputs):
+        size = torch.Size(image_shape).numel()
+        return nn.Sequential(nn.Flatten(1), nn.BatchNorm1d(size), nn.Linear(size, outputs))
+
+    def decoder(self, settings, image_shape, latent_size, parameters):
+        channels, height, width = image_shape
+        layer = nn.Linear(latent_size, parameters * channels * height * width)
+        return nn.Sequential(layer, nn.Unflatten(1, (parameters * channels, height, width)))
+
+
+class Branching(Own):
+    """One whose way depends on values, which no program of tensors can hold."""
+
+    def decoder(self, settings, image_shape, latent_size, parameters):
+        inner = super().decoder(settings, image_shape, latent_size, parameters)
+
+        class Turned(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.inner = inner
+
+            def forward(self, z):
+                return self.inner(z) if z.sum() > 0 else -self.inner(z)
+
+        return Turned()
+
+
+ALONE = """
+import sys
+
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("vaeexp", "sweeps", "pydantic", "safetensors", "click"):
+            raise ImportError(name + " is not here")
+
+sys.meta_path.insert(0, Block())
+import torch
+for folder in sys.argv[1:]:
+    given = torch.load(folder + "/given.pt")
+    encoder, decoder = (torch.export.load(f"{folder}/{name}.pt2").module() for name in ("encoder", "decoder"))
+    torch.save([(list(encoder(x)), decoder(z)) for x, z in given], folder + "/found.pt")
+assert "vaeexp" not in sys.modules
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """Every case exported by this process, and run by another that has PyTorch alone."""
+    root, models, folders = tmp_path_factory.mktemp("exported"), {}, {}
+    for name, (shape, params) in CASES.items():
+        models[name], folders[name] = finished_run(root / "runs" / name, shape, **params), root / name
+        written = export_run(open_run(str(root / "runs" / name), root), folders[name])
+        assert [path.name for path in written] == list(FILES)
+        batches = [(torch.rand(n, *shape), torch.randn(n, 3)) for n in (1, 2, 7)]
+        torch.save(batches, folders[name] / "given.pt")
+    command = [sys.executable, "-I", "-c", ALONE, *map(str, folders.values())]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return {name: (models[name], folders[name]) for name in CASES}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_computes_what_the_model_does_without_vaeexp(exported: dict, name: str) -> None:
+    vae, folder = exported[name]
+    for (x, z), (encoded, decoded) in zip(
+        torch.load(folder / "given.pt"), torch.load(folder / "found.pt"), strict=True
+    ):
+        with torch.no_grad():
+            posterior, wanted = vae.encode(x), vae.decode(z).mean
+        torch.testing.assert_close(encoded[0], posterior.mean, rtol=1e-5, atol=1e-5)
+        assert len(encoded) == vae.posterior.parameters
+        if vae.posterior.stochastic:
+            torch.testing.assert_close(encoded[1], posterior.log_var, rtol=1e-5, atol=1e-5)
+        assert decoded.shape == x.shape
+        torch.testing.assert_close(decoded, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_weights_and_settings_are_the_runs_own_and_open_again(exported: dict) -> None:
+    vae, folder = exported["own"]
+    run = open_run(str(folder), folder)
+    assert run.name == "own"
+    for (name, mine), (other, its) in zip(run.vae.state_dict().items(), vae.state_dict().items(), strict=True):
+        assert name == other
+        assert torch.equal(mine, its)
+
+
+def test_each_program_holds_its_own_weights_alone_and_no_pickled_ones(exported: dict) -> None:
+    vae, folder = exported["network-conv_mnist"]
+    for half in ("encoder", "decoder"):
+        network = getattr(vae, half)
+        floats = sum(tensor.numel() for tensor in network.state_dict().values() if tensor.is_floating_point())
+        assert (folder / f"{half}.pt2").stat().st_size < 4 * floats + 200_000
+        with zipfile.ZipFile(folder / f"{half}.pt2") as archive:
+            [inside] = [
+                name for name in archive.namelist() if name.endswith(("model_weights_config.json", "weights/model.pt"))
+            ]
+            stored = archive.read(inside)
+        if inside.endswith(".pt"):  # of PyTorch 2.8: in one file, which holds nothing but tensors
+            weights = torch.load(BytesIO(stored), weights_only=True)
+        else:
+            weights = json.loads(stored)["config"]
+            assert not any(weight["use_pickle"] for weight in weights.values())
+        assert len(weights) >= len(dict(network.named_parameters()))
+
+
+def test_the_lines_of_its_readme_run(exported: dict) -> None:
+    _, folder = exported["posterior-gaussian"]
+    text = (folder / "README.txt").read_text(encoding="utf-8")
+    lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    assert len(lines) == 3
+    code = "\n".join([lines[0], "x = torch.zeros(1, 1, 4, 4)", *lines[1:], "print(tuple(picture.shape))"])
+    done = subprocess.run([sys.executable, "-I", "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "(1, 1, 4, 4)"
+
+
+def test_a_network_that_cannot_be_traced_is_refused(tmp_path: Path) -> None:
+    finished_run(tmp_path / "run", (1, 4, 4), network="test_exporting:Branching", latent_size=3)
+    with pytest.raises(UserError, match=r"test_exporting:Branching.*decoder\.pt2"):
+        export_run(open_run(str(tmp_path / "run"), tmp_path), tmp_path / "out")
+
+
+def test_a_folder_of_another_run_is_left_alone(tmp_path: Path) -> None:
+    for name, seed in (("one", 1), ("two", 2)):
+        finished_run(tmp_path / name, (1, 4, 4), seed=seed, hidden=(4,), latent_size=2)
+    one = open_run(str(tmp_path / "one"), tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for folder, said in (("one", "the run itself"), ("two", "another run"), ("one/settings.json", "is a file")):
+        with pytest.raises(UserError, match=said):
+            export_run(one, tmp_path / folder)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

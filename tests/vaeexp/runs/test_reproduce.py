@@ -1,0 +1,414 @@
+"""A trial trained again from its record: it matches to the bit, and whatever was changed on record or in its folder shows."""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from mnist_files import write_files
+from safetensors.torch import load_file, save_file
+from tiny_study import NAME
+
+from sweeps.storage.database import open_storage
+from sweeps.storage.trial_record import RecordedTrial, read_trial
+from sweeps.workload.protocol import Failure, Outcome, Progress, Trial
+from vaeexp.commands.main import cli, main
+from vaeexp.runs.comparison import DRAWS, PRECISION, ROUNDING, Criterion, compare, criterion, differing
+
+EXACT = Criterion(0.0, "")
+
+
+@pytest.fixture(autouse=True)
+def somewhere_else(
+    tmp_path: Path, tiny_study: Path, keep_signals: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """A folder of its own to be called in, and one for temporary files, which must be empty in the end."""
+    for name in ("here", "temporary"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setenv("VAEEXP_OFFLINE", "1")
+    monkeypatch.setenv("VAEEXP_CACHE", str(tiny_study / "cache"))
+    for name in ("VAEEXP_DATA", "VAEEXP_RUNS"):
+        monkeypatch.delenv(name, raising=False)
+    yield
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same lanes without the process around them, which takes seconds to start."""
+    monkeypatch.setattr("sweeps.workload.worker_pool.WorkerLanes", lambda factory, given: factory(**given[0]))
+
+
+@pytest.fixture
+def runs(tiny_study: Path, tmp_path: Path, in_this_process: None) -> Path:
+    """A copy of the runs, to be tampered with."""
+    return Path(shutil.copytree(tiny_study / "mlruns", tmp_path / "copied"))
+
+
+def reproduce(root: Path, trial: str, *options: object, runs: Path | None = None) -> Result:
+    arguments = ["reproduce", "--study", NAME, "--trial", trial, "--runs", runs or root / "mlruns", *options]
+    if "--data" not in options:
+        arguments += ["--data", root / "data"]
+    result = CliRunner().invoke(cli, list(map(str, arguments)))
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def tamper(runs: Path, trial: str, change: Callable[[dict], None]) -> None:
+    """Change the lines of the journal that belong to a trial; one that is cleared is left out."""
+    journal = runs / "journal" / f"{NAME}.log"
+    replica, number = trial.startswith("replica"), int(trial[-4:])
+    place = f"{NAME}.replicas" if replica else NAME
+    storage = open_storage(None, runs, NAME, must_exist=True)
+    identity = storage.get_all_trials(storage.get_study_id_from_name(place))[number]._trial_id
+    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    before = json.dumps(lines)
+    made = [line for line in lines if "intermediate_values" in line]  # without an identity: they are counted
+    for line in lines:
+        if line.get("trial_id") == identity or line is made[identity]:
+            change(line)
+    assert json.dumps(lines) != before
+    journal.write_text("".join(f"{json.dumps(line)}\n" for line in lines if line), encoding="utf-8")
+
+
+def attribute(name: str, change: Callable) -> Callable[[dict], None]:
+    """Change a user attribute of a trial where the journal sets it."""
+
+    def changed(line: dict) -> None:
+        if name in line.get("user_attr", {}):
+            line["user_attr"][name] = change(line["user_attr"][name])
+
+    return changed
+
+
+# ---- what was not touched matches ----
+
+
+def test_a_complete_trial_matches_to_the_bit_in_a_process_like_those_of_a_sweep(tiny_study: Path) -> None:
+    before = contents(tiny_study / "mlruns")
+    done = reproduce(tiny_study, "trial-0001")
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
+    assert lines[0].startswith(f"trial-0001 of {NAME}: complete after 4 epochs, seed ")
+    assert "on cpu (float32, loop, threads 1)" in lines[1]
+    assert lines[2].startswith("It should match bit for bit: ")
+    assert lines[3].startswith("epoch 4/4: −ELBO ")
+    found = {line.split("  ")[0]: line for line in lines if "  agrees  " in line}
+    assert found["epochs"].endswith("4 of 4 equal, bit for bit, each in 13 figures")
+    assert found["weights"].endswith("13 tensors equal, bit for bit")
+    assert found["best epoch"].endswith("4, equal")
+    assert lines[-1] == f"trial-0001 of {NAME} matches its record."
+    assert contents(tiny_study / "mlruns") == before
+
+
+@pytest.mark.parametrize(
+    ("trial", "says"),
+    [
+        ("0", ["failed after 2 epochs", "epoch 3/3: diverged", "fails again in epoch 3: diverged", "9 tensors equal"]),
+        ("2", ["pruned after 2 epochs, as on record", "2 of 2 equal, bit for bit"]),
+        ("3", [f"trial-0003 took the result of trial-0001 of {NAME}", "4 of 4 equal"]),
+        ("replica-0", ["test/iw_nll", "test/reconstruction_mse", "test/fid, test/inception_score: as on record"]),
+    ],
+)
+def test_every_kind_of_ending_is_reached_again(
+    tiny_study: Path, in_this_process: None, trial: str, says: list[str]
+) -> None:
+    before = contents(tiny_study / "mlruns")
+    done = reproduce(tiny_study, trial)
+    assert done.exit_code == 0, done.output
+    for words in says:
+        assert words in done.output
+    assert done.output.rstrip().endswith("matches its record.")
+    assert contents(tiny_study / "mlruns") == before
+
+
+def test_without_its_folder_a_trial_is_trained_from_the_study(tiny_study: Path, runs: Path) -> None:
+    shutil.rmtree(runs / "trials" / NAME / "trial-0001")
+    tamper(runs, "trial-0001", attribute("folder", lambda folder: f"{folder}-gone"))
+    done = reproduce(tiny_study, "1", runs=runs)
+    assert done.exit_code == 0, done.output
+    assert "4 of 4 equal, bit for bit" in done.output
+    assert "the run has left no weights.safetensors" in done.output
+
+
+def test_a_study_that_was_changed_since_does_not_change_what_its_runs_were(tiny_study: Path, runs: Path) -> None:
+    storage = open_storage(None, runs, NAME, must_exist=True)
+    study = storage.get_study_id_from_name(NAME)
+    spec = storage.get_study_user_attrs(study)["spec"]
+    spec["train"]["epochs"] = 9
+    storage.set_study_user_attr(study, "spec", spec)
+    done = reproduce(tiny_study, "1", runs=runs)
+    assert done.exit_code == 0, done.output
+    assert "The study has changed since: this run had epochs 4 (now 9)." in done.output
+
+
+def test_another_precision_has_a_tolerance(tiny_study: Path, runs: Path) -> None:
+    done = reproduce(tiny_study, "1", "--precision", "bf16", runs=runs)
+    assert done.exit_code == 0, done.output
+    assert "−ELBO within 2 % at each epoch: precision bf16 instead of float32" in done.output
+    assert "4 of 4 agree; −ELBO differs by at most " in done.output
+    assert "not compared: sums that round otherwise end in other weights" in done.output
+
+    def worse(line: dict) -> None:
+        if line.get("step") == 2:
+            line["intermediate_value"] *= 1.05
+
+    tamper(runs, "trial-0001", worse)
+    done = reproduce(tiny_study, "1", "--precision", "bf16", runs=runs)
+    assert done.exit_code == 1
+    assert "differ first at epoch 2, −ELBO " in done.output
+
+
+# ---- what was changed shows ----
+
+
+def seed(line: dict) -> None:
+    if "user_attrs" in line:
+        line["user_attrs"]["seed"] += 1
+
+
+def value_of_epoch_3(line: dict) -> None:
+    if line.get("step") == 3:
+        line["intermediate_value"] += 1e-9
+
+
+def failing_in_epoch_4(line: dict) -> None:
+    failure = {"kind": "diverged", "message": "by decree"}
+    attribute("ending", lambda ending: ending | {"state": "failed", "epoch": 4, "failure": failure})(line)
+    if line.get("step") == 4:
+        line.clear()
+
+
+CHANGES = {
+    "a value": ("trial-0001", value_of_epoch_3, "epochs differ first at epoch 3, −ELBO "),
+    "a measure": (
+        "trial-0001",
+        attribute("metrics/2", lambda metrics: metrics | {"train/rate": metrics["train/rate"] * 1.001}),
+        "epochs differ first at epoch 2, train/rate ",
+    ),
+    "the seed": ("trial-0002", seed, "epochs differ first at epoch 1, −ELBO "),
+    "the best epoch": ("trial-0001", attribute("result", lambda result: result | {"best_epoch": 3.0}), "best epoch 4 i"),
+    "how it failed": (
+        "trial-0000",
+        attribute("ending", lambda ending: ending | {"epoch": 4}),
+        "end fails otherwise in epoch 3: diverged",
+    ),
+    "that it failed": (
+        "trial-0001",
+        failing_in_epoch_4,
+        "end does not fail again; on record: epoch 4, diverged (by decree)",
+    ),
+    "a test figure": (
+        "replica-0000",
+        attribute("result", lambda result: result | {"test/nll": result["test/nll"] - 1e-6}),
+        "final figures test/nll ",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_was_changed_on_record_is_found_out(tiny_study: Path, runs: Path, change: str) -> None:
+    trial, tampering, says = CHANGES[change]
+    tamper(runs, trial, tampering)
+    done = reproduce(tiny_study, trial, runs=runs)
+    assert done.exit_code == 1, done.output
+    assert done.output.splitlines()[-1].startswith(f"{trial} of {NAME} DIFFERS from its record: {says}")
+    if change == "the seed":
+        assert "in the run's folder" in done.output
+    if change == "a value":
+        assert "differs: epoch 3, −ELBO " in done.output, "at once, and not after the last epoch only"
+    if change == "that it failed":
+        assert re.search(r"epoch 4/4: −ELBO [\d.]+, not as on record", done.output)
+
+
+def test_changed_weights_and_settings_are_found_out(
+    tiny_study: Path, runs: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = runs / "trials" / NAME / "trial-0001"
+    tensors = load_file(folder / "weights.safetensors")
+    name = sorted(tensors)[0]
+    tensors[name].view(-1)[0] += 0.5
+    save_file(tensors, folder / "weights.safetensors")
+    settings = json.loads((folder / "settings.json").read_text())
+    settings["train"]["beta"] = 2.0
+    (folder / "settings.json").write_text(json.dumps(settings))
+    given = ["--study", NAME, "--trial", "1", "--runs", str(runs), "--data", str(tiny_study / "data")]
+    with pytest.raises(SystemExit) as ended:
+        main(["reproduce", *given])
+    said = capsys.readouterr()
+    assert ended.value.code == 1
+    assert f"weights        DIFFERS  1 of 13 tensors differ, {name} by up to 0.5" in said.out
+    assert "settings.json  DIFFERS  beta 2.0 in the run's folder, 1.0 in the storage" in said.out
+    assert said.err == "", "a difference is no bug"
+
+
+# ---- what cannot be done ----
+
+
+def refused(capsys: pytest.CaptureFixture, trial: str, runs: Path, data: Path, *options: str) -> str:
+    """What is said on the way out with status 2, which is one line."""
+    given = ["--study", NAME, "--trial", trial, "--runs", str(runs), "--data", str(data), *options]
+    with pytest.raises(SystemExit) as ended:
+        main(["reproduce", *given])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2, said
+    assert said.count("\n") == 1
+    return said
+
+
+def test_other_images_are_refused_with_both_fingerprints(
+    tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    write_files(tmp_path / "data" / "MNIST" / "raw", training=160, test=30, seed=1)
+    said = refused(capsys, "1", tiny_study / "mlruns", tmp_path / "data")
+    own = json.loads((tiny_study / "mlruns/trials" / NAME / "trial-0001/settings.json").read_text())["fingerprint"]
+    mine, other = re.findall(r"[0-9a-f]{12}", said)
+    assert mine == own[:12] != other
+    assert "--data" in said
+
+
+def test_what_has_not_ended_or_is_not_there_is_refused(
+    tiny_study: Path, runs: Path, capsys: pytest.CaptureFixture
+) -> None:
+    storage = open_storage(None, runs, NAME, must_exist=True)
+    study = storage.get_study_id_from_name(NAME)
+    storage.set_trial_user_attr(storage.create_new_trial(study), "seed", 5)
+    storage.create_new_trial(study)
+    for trial, says in {
+        "4": f"{NAME}/trial-0004: has not ended yet",
+        "5": "was not made by `vaeexp sweep`",
+        "99": f"study '{NAME}' has no trial-0099. It has trial-0000 to trial-0005.",
+        "replica-7": "It has replica-0000 to replica-0000.",
+    }.items():
+        assert says in refused(capsys, trial, runs, tiny_study / "data")
+
+
+def test_a_device_that_is_not_here_is_named(tiny_study: Path, runs: Path, capsys: pytest.CaptureFixture) -> None:
+    settings = runs / "trials" / NAME / "trial-0001" / "settings.json"
+    stored = json.loads(settings.read_text())
+    stored["arithmetic"] |= {"device": "mps", "processor": "M"}
+    settings.write_text(json.dumps(stored))
+    said = refused(capsys, "1", runs, tiny_study / "data")
+    assert f"'mps' is not available on this machine. Available: cpu. trial-0001 of {NAME} was trained there" in said
+    done = reproduce(tiny_study, "1", "--device", "cpu", runs=runs)
+    assert done.exit_code == 0
+    assert "−ELBO within 10 % at each epoch: device cpu instead of mps" in done.output
+
+
+# ---- the comparison itself ----
+
+HERE = {"device": "cpu", "processor": "A", "precision": "float32", "group": "loop", "threads": 2, "torch": "2"}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "here", "tolerance"),
+    [
+        ({}, {}, 0.0),
+        ({"threads": 1}, {}, ROUNDING),
+        ({"processor": "B"}, {}, ROUNDING),
+        ({"group": "stacked", "torch": None}, {}, ROUNDING),
+        ({"precision": "bf16", "threads": 1}, {}, PRECISION),
+        ({"device": "cuda", "processor": "C", "threads": None, "precision": "bf16"}, {}, DRAWS),
+        ({"device": "cuda", "processor": "C"}, {"device": "cuda", "processor": "C"}, ROUNDING),
+    ],
+)
+def test_what_is_asked_depends_on_what_is_the_same(recorded: dict, here: dict, tolerance: float) -> None:
+    found = criterion(HERE | recorded, HERE | here, [])
+    assert found.tolerance == tolerance
+    assert all(name in found.why for name in recorded if not here)
+
+
+def test_values_near_zero_are_measured_by_the_whole_curve() -> None:
+    epochs = [Progress(number=0, epoch=epoch, value=value) for epoch, value in enumerate((-40.0, 0.001, 80.0), 1)]
+    wanted = criterion(HERE | {"threads": 1}, HERE, epochs)
+    assert wanted.scale == pytest.approx(40, rel=1e-3)
+    assert differing(epochs[1], replace(epochs[1], value=0.03), wanted) is None
+    assert differing(epochs[1], replace(epochs[1], value=0.05), wanted).words.startswith("epoch 2, −ELBO 0.05 instead")
+
+
+def recorded(failure: Failure | None = None, state: str = "complete", **metrics: float) -> RecordedTrial:
+    progress = (Progress(number=0, epoch=1, value=5.0, metrics={"train/loss": 6.0, "seconds": 1.0}),)
+    return RecordedTrial(
+        trial=Trial(number=0, params={}, seed=0),
+        outcome=Outcome(state="failed" if failure else state, epoch=2 if failure else 1, value=5.0, failure=failure),
+        progress=progress,
+        metrics=metrics,
+        folder=None,
+    )
+
+
+def findings(record: RecordedTrial, again: RecordedTrial, wanted: Criterion = EXACT) -> dict[str, tuple]:
+    return {found.what: (found.agrees, found.words) for found in compare(record, again, (None, None), wanted)}
+
+
+def test_a_failure_that_does_not_come_again_is_a_difference() -> None:
+    crashed = Failure(kind="crashed", message="its process ended")
+    agrees, words = findings(recorded(crashed), recorded())["end"]
+    assert agrees is False
+    assert "does not fail again" in words
+    assert "the machine and not the trial" in words
+    assert findings(recorded(crashed), recorded(replace(crashed, message="otherwise")))["end"][0] is True
+    diverged = replace(crashed, kind="diverged")
+    assert findings(recorded(crashed), recorded(diverged))["end"][0] is False
+    assert findings(recorded(), recorded(diverged))["end"][0] is False
+
+
+def test_a_trial_that_would_go_on_or_ends_by_itself_is_a_difference_of_bits_alone() -> None:
+    for record, again in (("complete", "pruned"), ("pruned", "complete")):
+        assert findings(recorded(state=record), recorded(state=again))["end"][0] is False
+        assert findings(recorded(state=record), recorded(state=again), Criterion(0.01, ""))["end"][0] is None
+
+
+def test_times_and_the_classifier_do_not_count() -> None:
+    one, other = recorded(**{"test/fid": 1.0, "parameters": 9.0}), recorded(**{"test/fid": 1.1, "parameters": 9.0})
+    slower = replace(other.progress[0], metrics={"train/loss": 6.0, "seconds": 9.0})
+    found = findings(one, replace(other, progress=(slower,)))
+    assert found["epochs"][0] is True
+    assert found["by the classifier"][0] is None
+    assert "not counted" in found["by the classifier"][1]
+    assert not [words for agrees, words in found.values() if agrees is False]
+
+
+def test_a_figure_that_is_missing_is_a_difference() -> None:
+    record = recorded(**{"test/nll": 4.0})
+    lacking = replace(record, progress=(replace(record.progress[0], metrics={}),), metrics={})
+    found = findings(record, lacking)
+    assert found["epochs"] == (False, "differ first at epoch 1, train/loss is on record alone")
+    assert found["final figures"] == (False, "test/nll is on record alone")
+    assert findings(record, replace(record, progress=()))["epochs"][0] is False
+
+
+def test_a_trial_is_read_as_it_was_given(tiny_study: Path) -> None:
+    storage = open_storage(None, tiny_study / "mlruns", NAME, must_exist=True)
+    found = read_trial(storage, NAME, 0, replica=True)
+    assert (found.trial.name, found.trial.test, found.trial.replica) == ("replica-0000", True, True)
+    assert found.trial.params == {
+        "learning_rate": 0.003,
+        "beta": 1.0,
+        "free_nats": 0.0,
+        "prior": "mixture",
+        "components": 3,
+    }
+    assert [each.epoch for each in found.progress] == [1, 2, 3, 4]
+    assert found.outcome.state == "complete"
+    assert found.metrics["test/nll"] > 0
+    failed = read_trial(storage, NAME, 0, replica=False)
+    assert failed.outcome.failure.kind == "diverged"
+    assert read_trial(storage, NAME, 3, replica=False).duplicate_of == 1

@@ -1,0 +1,330 @@
+"""Commands on finished runs: what they print and draw is what the run's folder and its images say, and nothing else is needed."""
+
+import csv
+import io
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from mnist_files import write_files
+from PIL import Image
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+from saved_runs import finished_run
+
+from vaeexp.commands.main import cli, main
+from vaeexp.runs.assessment import progress_bar
+from vaeexp.runs.drawing import draw_samples
+from vaeexp.runs.run import open_run
+
+STUDY = """
+question: Does a finished run say again what its study said?
+data: {dataset: mnist, binarisation: dynamic, validation_size: 20}
+model: {network: mlp, hidden: [16], latent_size: 2, prior: mixture, components: 3}
+train: {epochs: 1, batch_size: 10}
+evaluation: {importance_samples: 7}
+search: {learning_rate: {low: 1.0e-3, high: 1.0e-2, log: true}}
+seed: 3
+pruner: {name: none}
+budget: {trials: 2}
+confirm: {top: 1, seeds: 1}
+"""
+
+
+@pytest.fixture(autouse=True)
+def somewhere_else(tmp_path: Path, keep_signals: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty working directory, no data but those that are given, and the handler of SIGTERM kept."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("VAEEXP_OFFLINE", "1")
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    for name in ("VAEEXP_DATA", "VAEEXP_RUNS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `data`, `runs` of a real study of two trials and a replica, and the `cache` that it filled."""
+    root = tmp_path_factory.mktemp("swept")
+    write_files(root / "data" / "MNIST" / "raw", training=60, test=30)
+    (root / "tiny.yaml").write_text(STUDY, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VAEEXP_CACHE", str(root / "cache"))
+        folders = ["--data", root / "data", "--runs", root / "runs", "--reports", root / "reports"]
+        places = ["--device", "cpu", "--processes", "1", "--width", "1", "--precision", "float32"]
+        run("sweep", "--study", root / "tiny.yaml", *folders, *places)
+    return root
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(cli, list(map(str, arguments)), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refused(capsys: pytest.CaptureFixture, *arguments: object) -> str:
+    """What is said on the way out with status 2, which is one line."""
+    with pytest.raises(SystemExit) as ended:
+        main(list(map(str, arguments)))
+    said = capsys.readouterr().err
+    assert ended.value.code == 2, said
+    assert said.startswith("vaeexp: ")
+    assert said.count("\n") == 1
+    return said
+
+
+def picture(path: Path) -> np.ndarray:
+    """Pixels [H, W, 3] of a PNG that says that vaeexp made it."""
+    with Image.open(path) as image:
+        assert image.info["Software"].startswith("vaeexp")
+        assert image.info["Description"]
+        return np.asarray(image.convert("RGB"))
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A run that was never trained, of two latent dimensions and a mixture of three components."""
+    finished_run(tmp_path / "made", (1, 28, 28), hidden=(8,), latent_size=2, prior="mixture", components=3)
+    return tmp_path / "made"
+
+
+# ---- evaluate ----
+
+
+def test_evaluate_gives_the_very_figures_of_the_study(swept: Path, tmp_path: Path) -> None:
+    """From a copy of the folder alone: without the study's storage, MLflow, or the cache."""
+    recorded = json.loads((swept / "runs/trials/tiny/replica-0000/result.json").read_text())["test"]
+    assert {"test/nll", "test/iw_nll", "test/active_units", "test/fid", "test/reconstruction_mse"} <= recorded.keys()
+    shutil.copytree(swept / "runs/trials/tiny/replica-0000", tmp_path / "copied")
+    said = run("evaluate", tmp_path / "copied", "--data", swept / "data", "--device", "cpu", "--output", "figures.json")
+    written = json.loads(Path("figures.json").read_text())
+    # The worker had one thread, this process has as many as there are cores: a different order of addition.
+    assert written["figures"] == pytest.approx(recorded, rel=1e-5)
+    assert written["protocol"]["binarisation"].startswith("dynamic")
+    assert "k = 7" in written["protocol"]["estimator"]
+    line = next(line for line in said.splitlines() if line.startswith("importance-weighted NLL, k = 7"))
+    value, error = (float(word) for word in line.split("k = 7")[1].replace("±", "").split()[:2])
+    assert value == pytest.approx(recorded["test/iw_nll"], abs=0.5 * recorded["test/iw_nll_se"])
+    assert error == pytest.approx(recorded["test/iw_nll_se"], rel=0.06)
+    assert list(Path().iterdir()) == [Path("figures.json")]
+
+
+def test_more_importance_samples_and_the_other_split(swept: Path) -> None:
+    shared = ["--runs", swept / "runs", "--data", swept / "data", "--device", "cpu", "--output", "figures.json"]
+    run("evaluate", "tiny/replica-0", *shared, "--importance-samples", "200")
+    few = json.loads((swept / "runs/trials/tiny/replica-0000/result.json").read_text())["test"]
+    many = json.loads(Path("figures.json").read_text())["figures"]
+    assert many["test/importance_samples"] == 200
+    assert many["test/nll"] == pytest.approx(few["test/nll"], rel=1e-6)
+    assert many["test/iw_nll"] < few["test/iw_nll"] < few["test/nll"]
+    run("evaluate", "tiny/replica-0", *shared, "--split", "validation")
+    validation = json.loads(Path("figures.json").read_text())
+    assert validation["split"] == "validation"
+    assert validation["figures"]["validation/images"] == 20
+    assert not any(name.startswith("test/") for name in validation["figures"])
+
+
+def test_figures_on_other_images_are_refused(swept: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    write_files(tmp_path / "data" / "MNIST" / "raw", training=60, test=30, seed=1)
+    shared = ["--runs", swept / "runs", "--data", tmp_path / "data"]
+    said = refused(capsys, "evaluate", "tiny/trial-0001", *shared)
+    assert "tiny/trial-0001" in said
+    assert "other images" in said
+    run("reconstruct", "tiny/trial-0001", *shared)
+
+
+def test_a_plain_autoencoder_has_no_bound_on_the_likelihood(swept: Path, tmp_path: Path) -> None:
+    finished_run(tmp_path / "plain", (1, 28, 28), hidden=(8,), posterior="deterministic", validation_size=20)
+    said = run("evaluate", tmp_path / "plain", "--data", swept / "data", "--output", "figures.json")
+    figures = json.loads(Path("figures.json").read_text())["figures"]
+    assert "test/distortion" in figures
+    assert not {"test/nll", "test/iw_nll"} & figures.keys()
+    assert "ELBO" not in said
+    assert "NLL" not in said
+
+
+def test_the_bar_shows_how_far_it_is() -> None:
+    written = io.StringIO()
+    with progress_bar(Console(file=written, force_terminal=True, width=80), "some work") as progress:
+        progress(30, 40)
+    assert "some work" in written.getvalue()
+    assert "75%" in written.getvalue()
+    with progress_bar(Console(file=(quiet := io.StringIO())), "some work") as progress:
+        progress(30, 40)
+    assert quiet.getvalue() == ""
+
+
+# ---- which run ----
+
+
+def test_a_study_means_its_best_run(swept: Path) -> None:
+    assert open_run("tiny", swept / "runs").name == "tiny/replica-0000"
+    assert open_run("tiny/trial-1", swept / "runs").folder == swept / "runs/trials/tiny/trial-0001"
+    run = open_run(str(swept / "runs/trials/tiny/trial-0001"), Path("nowhere"))
+    assert (run.name, run.study_seed, run.image_shape) == ("tiny/trial-0001", 3, (1, 28, 28))
+    assert run.settings.data.binarisation == "dynamic"
+    assert len(run.fingerprint) == 64
+
+
+def test_runs_that_are_not_there(swept: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    runs = ["--runs", swept / "runs"]
+    assert "trial-0001" in refused(capsys, "sample", "tiny/trial-0009", *runs)
+    assert "Did you mean 'tiny'?" in refused(capsys, "sample", "tinny/trial-0000", *runs)
+    assert "Did you mean 'tiny'?" in refused(capsys, "sample", "tinny", *runs)
+    assert "STUDY/trial-0007" in refused(capsys, "sample", "some/folder", *runs)
+    assert "mlruns" in refused(capsys, "sample", "tiny")
+    unfinished = tmp_path / "runs/trials/tiny/trial-0000"
+    unfinished.mkdir(parents=True)
+    (unfinished / "checkpoint.safetensors").write_bytes(b"")
+    said = refused(capsys, "sample", "tiny/trial-0000", "--runs", tmp_path / "runs")
+    assert "no weights.safetensors" in said
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["weights", "settings", "network"])
+def test_folders_that_hold_no_model(made: Path, damage: str, capsys: pytest.CaptureFixture) -> None:
+    settings = json.loads((made / "settings.json").read_text())
+    if damage == "weights":
+        os.truncate(made / "weights.safetensors", 100)
+    elif damage == "settings":
+        (made / "settings.json").write_text(json.dumps(settings | {"model": {"network": "mlp", "unheard_of": 1}}))
+    else:
+        settings["model"] |= {"network": "no_such_module:Network"}
+        (made / "settings.json").write_text(json.dumps(settings))
+    assert {"weights": "made", "settings": "unheard_of", "network": "no_such_module"}[damage] in refused(
+        capsys, "sample", made
+    )
+
+
+# ---- pictures ----
+
+
+def test_samples_need_the_folder_alone(made: Path) -> None:
+    said = run("sample", made, "-n", "5", "--seed", "1")
+    assert said.startswith("samples.png")
+    first = picture(Path("samples.png"))
+    run("sample", made, "-n", "5", "--seed", "1", "--output", "again.png")
+    assert np.array_equal(picture(Path("again.png")), first)
+    run("sample", made, "-n", "5", "--seed", "2")
+    assert not np.array_equal(picture(Path("samples.png")), first)
+
+
+def test_samples_of_a_component(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    prior = open_run(str(made), made).vae.prior
+    weights, order = torch.softmax(prior.logits, 0).sort(descending=True)
+    for number in (1, 2, 3):
+        assert f"component {number} of the prior (weight {weights[number - 1]:.3g})" in run(
+            "sample", made, "--component", number, "-n", "4", "-o", f"{number}.png"
+        )
+    settled = {name: tensor.clone() for name, tensor in prior.state_dict().items()}
+    settled["log_vars"][:] = -20  # so narrow that all of its samples are one picture, that of its mean
+    narrow = tmp_path / "narrow"
+    shutil.copytree(made, narrow)
+    tensors = load_file(made / "weights.safetensors")
+    save_file(tensors | {f"prior.{name}": tensor for name, tensor in settled.items()}, narrow / "weights.safetensors")
+    vae = open_run(str(narrow), made).vae
+    with torch.no_grad():
+        wanted = (vae.decode(prior.means[order[1]]).mean.squeeze() * 255).round()
+    drawing = draw_samples(open_run(str(narrow), made), 1, component=2, seed=0)
+    shown = drawing.figure.axes[0].images[0].get_array()
+    assert np.abs(np.asarray(shown, dtype=float) - wanted.numpy()).max() <= 1
+    assert "1 to 3" in refused(capsys, "sample", made, "--component", "4")
+    finished_run(tmp_path / "normal", (1, 4, 4), hidden=(4,))
+    assert "no components" in refused(capsys, "sample", tmp_path / "normal", "--component", "1")
+
+
+def test_reconstructions_show_as_many_images_as_asked(swept: Path, capsys: pytest.CaptureFixture) -> None:
+    shared = ["--runs", swept / "runs", "--data", swept / "data"]
+    assert "30 test images" in run("reconstruct", "tiny", *shared, "-n", "30")
+    picture(Path("reconstructions.png"))
+    assert "20 validation images" in run("reconstruct", "tiny", *shared, "-n", "20", "--split", "validation")
+    said = refused(capsys, "reconstruct", "tiny", *shared, "-n", "31")
+    assert "31 images" in said
+    assert "30 for test" in said
+
+
+def test_interpolations_of_each_kind(swept: Path) -> None:
+    shared = ["--runs", swept / "runs", "--data", swept / "data", "--pairs", "2", "--steps", "4"]
+    run("interpolate", "tiny", *shared)
+    whole = picture(Path("interpolations.png"))
+    for kind in ("linear", "spherical", "pixel"):
+        run("interpolate", "tiny", *shared, "--kind", kind)
+        assert picture(Path("interpolations.png")).shape[0] < whole.shape[0] / 2
+
+
+def test_traversals_with_images_and_without(swept: Path) -> None:
+    """Without its images the model's own take their place; with two dimensions there is the plane too."""
+    shared = ["traverse", "tiny", "--runs", swept / "runs", "--dimensions", "1", "--steps", "3"]
+    assert "the most active dimension over the aggregate posterior of images that the model draws" in run(*shared)
+    without = picture(Path("traversals.png"))
+    assert picture(Path("manifold.png")).size
+    assert "of 30 test images" in run(*shared, "--data", swept / "data")
+    assert not np.array_equal(picture(Path("traversals.png")), without)
+
+
+def test_a_map_and_its_table(swept: Path) -> None:
+    run("embed", "tiny/trial-0000", "--runs", swept / "runs", "--data", swept / "data", "-o", "sub/map.png")
+    picture(Path("sub/map.png"))
+    with Path("sub/map.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(int(row["image"]) for row in rows) == list(range(30))
+    labels = np.frombuffer((next((swept / "cache/prepared").glob("*/test_labels.npy"))).read_bytes()[-30:], np.uint8)
+    for row in rows:
+        assert row["label"] == row["class"] == str(labels[int(row["image"])])
+    assert {"x", "y", "z1", "z2"} <= rows[0].keys()
+
+
+def test_a_file_that_is_not_ours_is_replaced_only_when_it_is_named(made: Path, capsys: pytest.CaptureFixture) -> None:
+    for content in (b"letters", None):
+        if content is None:
+            Image.new("L", (2, 2)).save("samples.png")
+        else:
+            Path("samples.png").write_bytes(content)
+        before = Path("samples.png").read_bytes()
+        assert "--output" in refused(capsys, "sample", made)
+        assert Path("samples.png").read_bytes() == before
+    run("sample", made, "--output", "samples.png")
+    run("sample", made)
+    assert ".png" in refused(capsys, "sample", made, "--output", "samples.gif")
+
+
+@pytest.mark.parametrize("command", ["sample", "evaluate", "export"])
+def test_places_that_cannot_be_written(made: Path, command: str, capsys: pytest.CaptureFixture) -> None:
+    Path("file").touch()
+    assert "cannot be written" in refused(capsys, command, made, "-o", "file/below.png")
+
+
+def test_images_that_the_model_does_not_fit(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    np.save(tmp_path / "small.npy", np.zeros((40, 6, 6), np.uint8))
+    settings = json.loads((made / "settings.json").read_text())
+    settings["data"] |= {"dataset": "arrays", "binarisation": "none"}
+    (made / "settings.json").write_text(json.dumps(settings))
+    assert "1 × 28 × 28" in refused(capsys, "reconstruct", made, "--data", tmp_path / "small.npy")
+    assert "--data" in refused(capsys, "reconstruct", made)
+
+
+# ---- export, completion ----
+
+
+def test_export_is_a_command(made: Path, capsys: pytest.CaptureFixture) -> None:
+    assert run("export", made, "-o", "out").split() == [
+        f"out/{name}" for name in ("encoder.pt2", "decoder.pt2", "weights.safetensors", "settings.json", "README.txt")
+    ]
+    assert "the run itself" in refused(capsys, "export", made, "-o", made)
+    run("sample", "out", "-n", "1")
+
+
+def test_runs_are_completed(swept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setenv("VAEEXP_RUNS", str(swept / "runs"))
+    monkeypatch.setenv("_VAEEXP_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "vaeexp sample tiny/")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    with pytest.raises(SystemExit):
+        main([])
+    completed = [line.split(",")[-1] for line in capsys.readouterr().out.split()]
+    assert completed == ["tiny/replica-0000", "tiny/trial-0000", "tiny/trial-0001"]

@@ -1,0 +1,160 @@
+"""`vaeexp.load_study`: tables, figures, answer and models of a real study and of thin ones, and the example in README.md."""
+
+import re
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import readme
+import torch
+from matplotlib.figure import Figure
+from safetensors.torch import load_file
+from synthetic_study import make_results, thin_studies
+from tiny_study import NAME
+
+import vaeexp
+from sweeps.errors import UserError
+from sweeps.results.rankings import read_results
+from sweeps.storage.database import open_storage
+from vaeexp.api import LoadedStudy, load_study
+from vaeexp.plots import FIGURES
+from vaeexp.report.chapters import compose
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SECTION = re.search(r"^## Look closer in a notebook\n(.*?)^##", readme.README.read_text(encoding="utf-8"), re.M | re.S)[
+    1
+]
+
+
+@pytest.fixture
+def study(tiny_study: Path) -> LoadedStudy:
+    return load_study(NAME, runs=tiny_study / "mlruns")
+
+
+def test_the_package_imports_nothing_heavy_and_completes_the_name() -> None:
+    heavy = ("torch", "mlflow", "optuna", "pandas", "matplotlib", "pydantic", "numpy")
+    code = (
+        f"import sys, vaeexp\nassert 'load_study' in dir(vaeexp)\nprint([n for n in {heavy!r} if n in sys.modules])\n"
+        "try: vaeexp.load_studies\nexcept AttributeError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", "module 'vaeexp' has no attribute 'load_studies'"]
+
+
+def test_the_example_in_the_readme_runs(tiny_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = re.findall(r"^```python\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tiny_study)
+    monkeypatch.setattr("builtins.print", lambda text: said.append(text))
+    said: list[str] = []
+    names: dict = {}
+    exec(compile(block, "README.md", "exec"), names)
+    shown = eval('trials[trials["state"] == "complete"].sort_values("value")[["name", "value", "params.beta"]]', names)
+    assert list(shown["name"]) == ["trial-0001", "trial-0003", "replica-0000"]
+    assert names["best"]["name"] == "replica-0000"
+    assert list(names["curve"]["epoch"]) == [1, 2, 3, 4]
+    assert names["pictures"].shape == (16, 1, 28, 28)
+    assert said == [names["study"].answer()]
+
+
+def test_tables_are_those_of_the_storage(study: LoadedStudy, tiny_study: Path) -> None:
+    found = read_results(open_storage(None, tiny_study / "mlruns", NAME, must_exist=True), NAME)
+    assert study.name == NAME
+    pd.testing.assert_frame_equal(study.trials.drop(columns="folder"), found.trials.drop(columns="folder"))
+    pd.testing.assert_frame_equal(study.epochs, found.epochs)
+    assert study.best["name"] == "replica-0000"
+    assert study.best["value"] == study.epochs.query("replica")["value"].min()
+    assert vaeexp.load_study is load_study
+
+
+def test_models_have_the_best_weights_and_evaluate(study: LoadedStudy, tiny_study: Path) -> None:
+    for model, run in (
+        (study.best_model(), "replica-0000"),
+        (study.model(1), "trial-0001"),
+        (study.model(np.int64(1)), "trial-0001"),
+        (study.model("trial-0003"), "trial-0001"),
+        (study.model("replica-0"), "replica-0000"),
+    ):
+        assert isinstance(model, torch.nn.Module)
+        assert not any(module.training for module in model.modules())
+        kept = load_file(tiny_study / "mlruns" / "trials" / NAME / run / "weights.safetensors")
+        for name, parameter in model.named_parameters():
+            assert parameter.equal(kept[name]), (run, name)
+    one, other = study.model(1), study.model(1)
+    assert one is not other, "what is done to a model must not change the next one"
+
+
+def test_a_trial_that_is_not_there_is_named_with_the_nearest(study: LoadedStudy, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"has no trial 'trial-0009'. Did you mean 'trial-000\d'?"):
+        study.model(9)
+    with pytest.raises(UserError, match="has no trial 'best'"):
+        study.model("best")
+    with pytest.raises(UserError, match="no such study 'beta_mnits'"):
+        load_study("beta_mnits", runs=study.runs)
+    moved = LoadedStudy(study.results, tmp_path)
+    with pytest.raises(UserError, match="no study 'beta_mnist'"):
+        moved.best_model()
+
+
+def test_figures_are_those_of_the_report(study: LoadedStudy) -> None:
+    assert study.figures == tuple(FIGURES)
+    drawn = {name: study.figure(name) for name in study.figures}
+    assert all(figure is None or isinstance(figure, Figure) for figure in drawn.values())
+    assert drawn["learning_curves"] is not None
+    assert drawn["best_samples"] is not None, "pictures are found in the runs folder"
+    with pytest.raises(UserError, match="Did you mean 'learning_curves'"):
+        study.figure("learning_curve")
+
+
+def test_the_answer_is_that_of_the_report(study: LoadedStudy) -> None:
+    written, _ = compose(study.results)
+    *notices, first, second = study.answer().split("\n\n")
+    assert f"## Answer\n\n{first}\n\n{second}\n" in written
+    assert all(notice in written for notice in notices)
+    assert "trial 1" in first
+
+
+def test_what_a_notebook_shows_reads_well(study: LoadedStudy) -> None:
+    value = f"{study.best['value']:.2f}"
+    words = "4 trials (2 complete, 1 failed, 1 pruned) and 1 replica"
+    assert repr(study) == f"{NAME}: {words}; best replica-0000, −ELBO {value} nats per image"
+    blocks = study._repr_markdown_().split("\n\n")
+    assert blocks[0] == f"### {NAME}"
+    assert blocks[1] == "*Does a trial that is trained again come out the same?*"
+    assert study.answer() == "\n\n".join(blocks[2:-2])
+    assert blocks[-2] == f"`.trials`: {words}. `.epochs`: 12 rows, one per trial and epoch."
+    assert "`rate_distortion`" in blocks[-1]
+
+
+@pytest.mark.parametrize("name", [*thin_studies(), "full"])
+def test_any_study_can_be_shown(name: str, tmp_path: Path) -> None:
+    results = make_results() if name == "full" else thin_studies()[name]
+    study = LoadedStudy(results, tmp_path)
+    assert repr(study).startswith(f"{results.name}: ")
+    assert study.answer() in study._repr_markdown_()
+    if study.best is None:
+        with pytest.raises(UserError, match="none of its trials is complete"):
+            study.best_model()
+    else:
+        assert study.best["state"] == "complete"
+
+
+def test_a_notebook_is_told_to_show_figures_as_pictures(study: LoadedStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """IPython knows figures only once pyplot has been set up; those of a study are made without it."""
+    calls: list = []
+    shell = object()
+    ipython = types.ModuleType("IPython")
+    ipython.get_ipython = lambda: shell
+    pylabtools = types.ModuleType("IPython.core.pylabtools")
+    pylabtools.select_figure_formats = lambda *given: calls.append(given)
+    for module_name, module in {
+        "IPython": ipython,
+        "IPython.core": types.ModuleType("IPython.core"),
+        "IPython.core.pylabtools": pylabtools,
+    }.items():
+        monkeypatch.setitem(sys.modules, module_name, module)
+    study.figure("learning_curves")
+    assert calls == [(shell, {"png"})]

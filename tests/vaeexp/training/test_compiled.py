@@ -1,0 +1,333 @@
+"""Compiled lanes are the trials that they would be uncompiled, up to rounding, and bit by bit the same in any company."""
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from fused import BASE, make_lanes, run, same_bits, source, trial
+from torch.func import functional_call
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.torch_version import TorchVersion
+
+from sweeps.errors import UserError
+from sweeps.workload.protocol import Outcome, advance_all
+from vaeexp import compiler as library
+from vaeexp.evaluation import nll as weights
+from vaeexp.evaluation.nll import _bytes_per_code, importance_weighted_nll
+from vaeexp.models.vae import build_vae
+from vaeexp.sweep.execution import resolve_execution
+from vaeexp.training.device import training_precision
+from vaeexp.training.groups import group
+from vaeexp.training.groups.sequential import LoopGroup
+from vaeexp.training.steps import compiled
+from vaeexp.training.steps.fx_passes import with_biases_apart
+
+pytestmark = pytest.mark.skipif(bool(library.why_not_compiled()), reason=library.why_not_compiled())
+
+ADDMM = torch.ops.aten.addmm.default
+MAXIMA = {"latent_size": 6, "components": 5}
+PRIOR = {"prior": "mixture"}
+"""All tests but the last train this shape, so that it is compiled once."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """Empty at first, and kept from test to test."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VAEEXP_CACHE", str(folder))
+        yield folder
+
+
+def lanes_in(folder, kind="compiled"):
+    return make_lanes(folder, group=kind, maxima=MAXIMA, averaged=True)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"optimizer": "adam", "beta": 0.7},
+        {"optimizer": "adamax", "latent_size": 6, "components": 5, "free_nats": 2.0},
+        {"schedule": "cosine", "warmup_epochs": 2.0, "ema_decay": 0.9, "latent_size": 3},
+    ],
+)
+def test_a_compiled_lane_equals_the_uncompiled_one(tmp_path, params, caplog):
+    me = trial(0, **PRIOR, **params)
+    values, tensors = run(*lanes_in(tmp_path / "compiled"), [me], 4)[0]
+    assert "uncompiled" not in caplog.text
+    plain_values, plain_tensors = run(*lanes_in(tmp_path / "loop", "loop"), [me], 4)[0]
+    assert values == pytest.approx(plain_values, rel=1e-4)
+    for name, tensor in tensors.items():
+        torch.testing.assert_close(tensor, plain_tensors[name], rtol=1e-2, atol=1e-3)
+
+
+def test_products_whose_biases_come_after_are_as_exact_as_bf16_is():
+    layers = torch.nn.Sequential(torch.nn.Linear(24, 40), torch.nn.Tanh(), torch.nn.Linear(40, 16))
+    x, weights = torch.randn(8, 24), list(layers.parameters())
+
+    def outputs(weights, x, precision):
+        with training_precision(torch.device("cpu"), precision):
+            return functional_call(layers, dict(zip(dict(layers.named_parameters()), weights, strict=True)), x)
+
+    exact = layers(x)
+    for precision, products in (("bf16", "mm"), ("float32", "addmm")):
+        traced = make_fx(partial(outputs, precision=precision))(weights, x)
+        before = (traced(weights, x).float() - exact).norm()
+        apart = with_biases_apart(traced)
+        found = [node.target for node in apart.graph.nodes if node.target in (torch.ops.aten.mm.default, ADDMM)]
+        assert found == [{"mm": torch.ops.aten.mm.default, "addmm": ADDMM}[products]] * 2
+        assert (apart(weights, x).float() - exact).norm() <= 1.5 * before + 1e-6  # one more rounding
+
+
+def test_company_changes_no_bit(tmp_path):
+    me = trial(3, **PRIOR, latent_size=3, optimizer="adamax", ema_decay=0.9)
+    alone = run(*lanes_in(tmp_path / "alone"), [me], 3)[3]
+    company = [trial(0, **PRIOR, latent_size=6, components=5), me, trial(1, **PRIOR, beta=4.0)]
+    together = run(*lanes_in(tmp_path / "together"), company, 3)[3]
+    assert alone[0] == together[0]
+    assert same_bits(alone[1], together[1])
+
+
+def test_a_lane_that_diverges_leaves_nothing_behind(tmp_path):
+    quiet = run(*lanes_in(tmp_path / "quiet"), [trial(1, **PRIOR)], 2)[1]
+    lanes, _ = lanes_in(tmp_path / "loud")
+    for each in (trial(0, **PRIOR, beta=3e38, free_nats=100.0), trial(1, **PRIOR)):
+        lanes.admit(each)
+    rounds = [advance_all(lanes, [0, 1]) for _ in range(2)]
+    assert rounds[0][0].failure.kind == "diverged"
+    assert [done[1].value for done in rounds] == quiet[0]
+
+
+def test_killed_and_resumed_is_bit_identical(tmp_path):
+    params = PRIOR | {"ema_decay": 0.95, "schedule": "cosine", "warmup_epochs": 3.0, "optimizer": "adamax"}
+    whole = run(*lanes_in(tmp_path / "whole"), [trial(0, **params)], 4)[0]
+    lanes, _ = lanes_in(tmp_path / "cut")
+    lanes.admit(trial(0, **params))
+    for _ in range(2):
+        advance_all(lanes, [0])
+    del lanes  # the process is gone; the newest checkpoint is one epoch behind what was reported
+    lanes, finisher = lanes_in(tmp_path / "cut")
+    lanes.admit(trial(0, epoch=2, **params))
+    lanes.catch_up()
+    values = [advance_all(lanes, [0])[0].value for _ in range(2)]
+    lanes.release({0: Outcome(state="complete", epoch=4, value=None)})
+    assert values == whole[0][2:]
+    assert same_bits(finisher.states[0], whole[1])
+
+
+def test_it_is_compiled_once(cache, tmp_path, monkeypatch):
+    run(*lanes_in(tmp_path / "first"), [trial(0, **PRIOR)], 1)
+    assert len([folder for folder in (cache / "compiled").iterdir() if folder.is_dir()]) == 1
+    monkeypatch.setattr(library, "_compile", lambda *given: pytest.fail("compiled again"))
+    monkeypatch.setattr(compiled, "make_fx", lambda step: pytest.fail("traced again"))
+    run(*lanes_in(tmp_path / "second"), [trial(0, **PRIOR, learning_rate=1e-3, optimizer="adamax")], 1)
+
+
+def test_libraries_that_nobody_loads_are_removed(tmp_path):
+    day = 86_400
+    for name, age in (("old", 91 * day), ("kept", 89 * day)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / library._FILE).touch()
+        (tmp_path / f"{name}.lock").touch()
+        os.utime(tmp_path / name / library._FILE, (time.time() - age,) * 2)
+    library._remove_unused(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "kept.lock"]
+
+
+def test_loading_leaves_no_files_behind(cache, tmp_path, monkeypatch):
+    """A process that is killed cannot tidy up, so there must be nothing to."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    script = (
+        "import os, signal, sys\n"
+        f"sys.path[:0] = {[str(Path(__file__).parents[2] / 'support'), str(compiled._PACKAGE.parent)]!r}\n"
+        "from pathlib import Path\n"
+        f"import torch; torch.set_num_threads({torch.get_num_threads()})\n"
+        "from test_compiled import PRIOR, lanes_in, run, trial\n"
+        "run(*lanes_in(Path(sys.argv[1])), [trial(0, **PRIOR)], 1)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = {**os.environ, "TMPDIR": str(temporary), "VAEEXP_CACHE": str(cache)}
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "run")], env=environment, timeout=300)
+    assert done.returncode == -signal.SIGKILL
+    assert not list(temporary.iterdir())
+
+
+def test_a_library_is_known_by_what_it_was_made_from(tmp_path, monkeypatch):
+    model, others = BASE.model, ({"activation": "relu"}, {"posterior": "deterministic"}, {"prior": "mixture"})
+    template = build_vae(model, (1, 6, 6), 0)
+    names = {compiled._made_from(template, model.model_copy(update=other), "float32") for other in ({}, *others)}
+    names.add(compiled._made_from(template, model, "bf16"))
+    assert len(names) == 5
+    # Lanes of other sizes are embedded in the same model.
+    assert compiled._made_from(template, model.model_copy(update={"latent_size": 3}), "float32") in names
+
+    edited = tmp_path / "vaeexp"
+    shutil.copytree(compiled._PACKAGE, edited)
+    monkeypatch.setattr(compiled, "_PACKAGE", edited)
+    with (edited / "priors.py").open("a") as file:
+        file.write("# edited")
+    compiled._sources.cache_clear()
+    assert compiled._made_from(template, model, "float32") not in names
+    compiled._sources.cache_clear()
+
+
+def test_a_step_with_the_users_own_layers_is_known_by_its_operations():
+    class Swish(torch.nn.Module):
+        def forward(self, h):
+            return h * torch.sigmoid(h)
+
+    template = build_vae(BASE.model, (1, 6, 6), 0)
+    template.decoder.append(Swish())
+    assert compiled._made_from(template, BASE.model, "float32") is None
+    own = BASE.model.model_copy(update={"network": "mine:Network"})
+    assert compiled._made_from(build_vae(BASE.model, (1, 6, 6), 0), own, "float32") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [("CXX", "no-such-compiler", "there is no C++ compiler"), ("version", "2.12.1", "PyTorch 2.12.1")],
+)
+def test_a_long_study_that_cannot_be_compiled_says_why(name, value, reason, monkeypatch, caplog):
+    if name == "CXX":
+        monkeypatch.setenv(name, value)
+    else:
+        monkeypatch.setattr(torch, "__version__", TorchVersion(value))
+    group.warn_once.cache_clear()
+    data = type("Data", (), {"sizes": (100, 40, 40)})
+    with caplog.at_level(logging.WARNING):
+        found = resolve_execution({"device": "cpu", "width": 1}, {}, data, BASE, {}, 100_000)
+    assert found.group == "loop"
+    assert f"Trials train uncompiled; compiled it can be twice as fast, but {reason}" in caplog.text
+
+
+def test_without_a_compiler_it_trains_uncompiled_and_says_so(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert library.why_not_compiled()
+    group.warn_once.cache_clear()
+    me = trial(0, **PRIOR)
+    with caplog.at_level(logging.WARNING):
+        values = run(*lanes_in(tmp_path / "compiled"), [me], 2)[0][0]
+    assert "Lanes of network 'mlp' (prior 'mixture') train uncompiled" in caplog.text
+    assert "there is no C++ compiler" in caplog.text
+    assert values == run(*lanes_in(tmp_path / "loop", "loop"), [me], 2)[0][0]
+
+
+def test_a_library_that_computes_something_else_is_not_used(tmp_path, monkeypatch, caplog):
+    opened = library.open_library
+
+    def wrong(program, given, **what):
+        right = opened(program, given, **what)
+
+        def run(tensors):
+            first = tensors[len(tensors) // 3]
+            done = right(tensors)
+            first.mul_(1.5)
+            return done
+
+        return run
+
+    monkeypatch.setattr("vaeexp.training.steps.compiled.open_library", wrong)
+    group.warn_once.cache_clear()
+    lanes, _ = lanes_in(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        lanes.admit(trial(0, **PRIOR))
+    assert "computes something else" in caplog.text
+
+
+def nll_of(vae, importance_samples, **compiling):
+    images = (torch.rand(7, 1, 6, 6, generator=torch.Generator().manual_seed(2)) < 0.4).float()
+    return importance_weighted_nll(vae, images, importance_samples=importance_samples, seed=3, **compiling)
+
+
+def test_a_compiled_decoder_gives_the_bound_of_the_plain_one(monkeypatch, caplog):
+    vae = build_vae(BASE.model.model_copy(update=PRIOR), (1, 6, 6), 0).eval()
+    budget = 200 * _bytes_per_code(
+        vae
+    )  # 4 images at a time, so that the last piece is smaller; so is the last of 120 samples
+    plain = nll_of(vae, 120, budget=budget)
+    monkeypatch.setattr(weights, "_COMPILING_PAYS", 1)
+    opened = []
+    monkeypatch.setattr(
+        weights, "open_library", lambda *given, **what: opened.append(1) or library.open_library(*given, **what)
+    )
+    torch.testing.assert_close(nll_of(vae, 120, budget=budget), plain, rtol=1e-6, atol=1e-6)
+    assert opened
+    assert "uncompiled" not in caplog.text
+    with torch.no_grad():
+        next(vae.decoder.parameters()).mul_(2)
+    changed = nll_of(vae, 120, budget=budget)
+    assert not torch.allclose(changed, plain), "the weights are those of now"
+
+
+@pytest.mark.parametrize("how", ["no compiler", "wrong"])
+def test_without_a_decoder_that_can_be_compiled_it_is_plain(monkeypatch, tmp_path, caplog, how):
+    vae = build_vae(BASE.model, (1, 6, 6), 0).eval()
+    plain = nll_of(vae, 50)
+    monkeypatch.setattr(weights, "_COMPILING_PAYS", 1)
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "empty"))
+    if how == "no compiler":
+        monkeypatch.setenv("CXX", "no-such-compiler")
+    else:
+        monkeypatch.setattr(weights, "_compiled", lambda plain, *given: lambda *given: plain(*given) * 1.01)
+    weights.warn_once.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        assert torch.equal(nll_of(vae, 50), plain)
+    assert ("computes something else" in caplog.text) == (how == "wrong")
+
+
+def test_convolutions_are_left_as_they_are():
+    model = BASE.model.model_copy(update={"network": "conv"})
+    opened = group.open_group(
+        "compiled", source(), "float32", lambda size: None, model, {}, batch_size=16, averaged=False
+    )
+    assert isinstance(opened, LoopGroup)
+    assert opened.compiled is None
+
+
+@pytest.mark.parametrize(("trials", "wanted"), [(4, "loop"), (100_000, "compiled")])
+def test_a_study_is_compiled_when_it_is_long(trials, wanted, monkeypatch):
+    monkeypatch.setattr("vaeexp.sweep.execution.usable_cores", lambda: 2)
+    data = type("Data", (), {"sizes": (100, 40, 40)})
+    found = resolve_execution({"device": "cpu", "width": 1}, {}, data, BASE, {}, trials)
+    assert found.group == wanted
+    kept = resolve_execution({"device": "cpu"}, {"group": "loop", "width": 1}, data, BASE, {}, trials)
+    assert kept.group == "loop"
+
+
+@pytest.mark.parametrize(("trials", "wanted"), [(4, "stacked"), (400_000, "compiled")])
+def test_fused_lanes_are_compiled_when_the_study_is_long(trials, wanted, monkeypatch):
+    monkeypatch.setattr("vaeexp.training.device.resolve_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    data = type("Data", (), {"sizes": (100, 40, 40)})
+    asked = {"width": 2, "precision": "bf16"}
+    assert resolve_execution(asked, {}, data, BASE, {}, trials).group == wanted
+    kept = resolve_execution(asked, {"group": "stacked"}, data, BASE, {}, trials)
+    assert kept.group == "stacked", "what a study was begun with stays"
+
+
+@pytest.mark.parametrize(("asked", "measured"), [("compiled", "stacked"), ("auto", "stacked"), ("loop", "loop")])
+def test_the_width_of_fused_lanes_is_measured_uncompiled(asked, measured, monkeypatch):
+    kinds = []
+    monkeypatch.setattr("vaeexp.training.device.resolve_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("vaeexp.sweep.execution._measured_width", lambda *given: kinds.append(given[5]) or 4)
+    data = type("Data", (), {"sizes": (100, 40, 40)})
+    resolve_execution({"group": asked, "precision": "bf16", "processes": 1}, {}, data, BASE, {}, 4)
+    assert kinds == [measured]
+
+
+def test_compiled_is_not_for_apple_gpus(monkeypatch):
+    monkeypatch.setattr("vaeexp.training.device.resolve_device", lambda name: torch.device("mps"))
+    with pytest.raises(UserError, match="'compiled' is for cpu and cuda"):
+        resolve_execution({"group": "compiled"}, {}, None, BASE, {}, 1)
+    elsewhere = resolve_execution({}, {"group": "compiled", "width": 1, "processes": 1}, None, BASE, {}, 1)
+    assert elsewhere.group == "stacked"

@@ -1,0 +1,68 @@
+"""Every likelihood with every kind of target and of image: what does not fit is refused before any work is done."""
+
+import itertools
+
+import numpy as np
+import pytest
+from image_files import noise
+from rich.console import Console
+
+from sweeps.errors import UserError
+from vaeexp.models.likelihoods import LIKELIHOODS
+from vaeexp.sweep.job import SweepOptions, prepare_job
+
+STUDY = """
+question: Does it fit?
+data: {{dataset: arrays, binarisation: {binarisation}}}
+model: {{likelihood: {likelihood}, hidden: [8], latent_size: 2}}
+train: {{batch_size: 8}}
+search: {{learning_rate: {{low: 0.001, high: 0.01}}}}
+budget: {{trials: 1}}
+{more}
+"""
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    for channels in (1, 3):
+        np.save(tmp_path / f"{channels}.npy", noise(30, 4, 4, channels))
+    return tmp_path
+
+
+def prepare(place, likelihood, binarisation, channels, more=""):
+    path = place / "fits.yaml"
+    path.write_text(STUDY.format(likelihood=likelihood, binarisation=binarisation, more=more))
+    options = SweepOptions(study=str(path), data=place / f"{channels}.npy")
+    return prepare_job(options, Console(quiet=True), training=False)
+
+
+@pytest.mark.parametrize("binarisation", ["static", "dynamic", "none"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_likelihood_meets_only_what_it_describes(place, binarisation, channels):
+    for likelihood in LIKELIHOODS:
+        binary = LIKELIHOODS[likelihood].distribution.support == "binary"
+        # Bernoulli on grey levels is the custom of the field, and labelled as such.
+        if binarisation == "none" or (binary and channels == 1):
+            assert prepare(place, likelihood, binarisation, channels).dataset.binarisation == binarisation
+            continue
+        before = list(place.rglob("*.npy"))
+        with pytest.raises(UserError) as caught:
+            prepare(place, likelihood, binarisation, channels)
+        assert binarisation in str(caught.value)
+        assert "`binarisation: none`" in str(caught.value) or "data.binarisation to none" in str(caught.value)
+        assert list(place.rglob("*.npy")) == before, f"{likelihood}: images were prepared all the same"
+        assert not (place / "mlruns").exists()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_reference_is_held_to_the_same(place, channels):
+    for binarisation, likelihood in itertools.product(["static", "none"], ["bernoulli", "laplace"]):
+        settings = f"{{binarisation: {binarisation}, likelihood: {likelihood}}}"
+        more = f"references: {{other: {{settings: {settings}}}}}"
+        if binarisation == "none" or (likelihood == "bernoulli" and channels == 1):
+            prepare(place, "gaussian", "none", channels, more)
+        else:
+            with pytest.raises(UserError, match="binarisation"):
+                prepare(place, "gaussian", "none", channels, more)

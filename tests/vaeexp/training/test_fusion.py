@@ -1,0 +1,332 @@
+"""Fused lanes are the trials that they would be alone: against a plain loop, and bit by bit against each other."""
+
+import pytest
+import torch
+from fused import BASE, images, make_lanes, run, same_bits, source, trial
+
+from sweeps.workload.protocol import advance_all
+from vaeexp.models.vae import build_vae
+from vaeexp.training.batches import epoch_chunks
+from vaeexp.training.lane import learning_rate_at, open_lane, warmup_at
+
+KINDS = ["stacked", "loop"]
+PRIORS = ["normal", "mixture", "factorised_mixture", "vampprior"]
+
+
+def plain_training(params: dict, seed: int, epochs: int, data=None) -> list[float]:
+    """What a person would write: a module, torch.optim, a loop. Mean training loss of each epoch."""
+    settings, data = BASE.with_params(params), data or source()
+    vae = build_vae(settings.model, data.image_shape, seed)
+    kind = {"adam": torch.optim.Adam, "adamax": torch.optim.Adamax}[settings.train.optimizer]
+    optimizer, losses = kind(vae.parameters(), lr=settings.train.learning_rate), []
+    for epoch in range(epochs):
+        total, steps = 0.0, 0
+        for targets, noise in epoch_chunks(
+            data, seed=seed, epoch=epoch, batch_size=settings.train.batch_size, latent_size=settings.model.latent_size
+        ):
+            for x, e in zip(
+                targets.split(settings.train.batch_size), noise.split(settings.train.batch_size), strict=True
+            ):
+                terms = vae(x, e)
+                loss = terms.distortion.mean() + settings.train.beta * terms.rate.mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                total, steps = total + loss.item(), steps + 1
+        losses.append(total / steps)
+    return losses
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("optimizer", ["adam", "adamax"])
+@pytest.mark.parametrize("prior", PRIORS)
+def test_a_lane_equals_a_plain_pytorch_loop(tmp_path, kind, optimizer, prior):
+    params = {"optimizer": optimizer, "prior": prior, "beta": 0.7, "latent_size": 3}
+    lanes, _ = make_lanes(tmp_path, group=kind, maxima={"latent_size": 6, "components": 5})
+    for each in (trial(0, **params), trial(1, latent_size=6, prior=prior)):
+        lanes.admit(each)
+    losses = [advance_all(lanes, [0, 1])[0].metrics["train/loss"] for _ in range(4)]
+    assert losses == pytest.approx(plain_training(params, seed=1000, epochs=4), rel=3e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("binarisation", ["static", "dynamic", "none"])
+@pytest.mark.parametrize(("prior", "largest"), [("normal", 6), ("vampprior", 11), ("mixture", 9)])
+def test_bits_do_not_depend_on_lane_or_neighbours(tmp_path, kind, binarisation, prior, largest):
+    data, maxima = source(binarisation), {"latent_size": largest, "components": 4}
+    me = trial(0, latent_size=3, beta=0.5, prior=prior)
+    others = [
+        trial(n, prior=prior, latent_size=2 + n % 5, learning_rate=1e-3 * n, optimizer=["adam", "adamax"][n % 2])
+        for n in range(1, 6)
+    ]
+    alone = run(*make_lanes(tmp_path, group=kind, maxima=maxima, data=data), [me], 3)[0]
+    for company in ([*others, me], [me, *others[:2]], [others[0], me]):
+        together = run(*make_lanes(tmp_path, group=kind, maxima=maxima, data=data), company, 3)[0]
+        assert together[0] == alone[0]
+        assert same_bits(together[1], alone[1])
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+def test_padding_changes_only_the_rounding(tmp_path, prior):
+    me = trial(0, latent_size=3, components=2, prior=prior)
+    own = run(*make_lanes(tmp_path), [me], 4)[0]
+    padded = run(*make_lanes(tmp_path, maxima={"latent_size": 11, "components": 7}), [me], 4)[0]
+    assert padded[0] == pytest.approx(own[0], rel=5e-6)
+    torch.testing.assert_close(padded[1]["weights"], own[1]["weights"], rtol=1e-3, atol=1e-4)
+
+
+def test_stacked_and_loop_agree_to_rounding(tmp_path):
+    me = trial(0, prior="mixture", schedule="cosine", warmup_epochs=2.0, free_nats=1.0, ema_decay=0.9)
+    values = [run(*make_lanes(tmp_path, group=kind, averaged=True), [me], 4)[0][0] for kind in KINDS]
+    assert values[0] == pytest.approx(values[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_are_looked_at_beside_their_average_where_pictures_are(tmp_path, kind):
+    base = BASE.with_params({"pictures_every": 2, "epochs": 5})
+    plain, _ = make_lanes(tmp_path / "plain", group=kind, base=base)
+    lanes, _ = make_lanes(tmp_path / "averaged", group=kind, base=base, averaged=True)
+    plain.admit(trial(0))
+    for number, decay in enumerate((0.99, 0.0)):
+        lanes.admit(trial(number, ema_decay=decay))
+    found = [[each.metrics for each in advance_all(lanes, [0, 1])] for _ in range(5)]
+    wanted = [advance_all(plain, [0])[0].metrics["val/nll"] for _ in range(5)]
+    assert [("val/nll_raw" in mine, "val/nll_raw" in other) for mine, other in found] == [
+        (shown, shown) for shown in (True, True, False, True, True)
+    ]
+    for (mine, other), nll in zip(found, wanted, strict=True):
+        if "val/nll_raw" in mine:
+            assert mine["val/nll_raw"] == pytest.approx(nll, rel=1e-6), "the average does not change what it is of"
+            assert mine["val/nll"] != pytest.approx(nll, rel=1e-4)
+            assert other["val/nll_raw"] == other["val/nll"], "without decay the average is the weights"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_refill_history_leaves_no_trace(tmp_path, kind):
+    """A lane that is refilled while others train gives the same bits as one that starts in a fresh group."""
+    from sweeps.workload.protocol import Outcome
+
+    maxima = {"latent_size": 6}
+    fresh = run(*make_lanes(tmp_path, group=kind, maxima=maxima), [trial(9, latent_size=5)], 2)[9]
+    undisturbed = run(*make_lanes(tmp_path, group=kind, maxima=maxima), [trial(1)], 4)[1]
+    lanes, finisher = make_lanes(tmp_path, group=kind, maxima=maxima)
+    for number in range(3):
+        lanes.admit(trial(number))
+    values = {1: [], 9: []}
+    for numbers in ([0, 1, 2], [0, 1, 2]):
+        values[1] += [p.value for p in advance_all(lanes, numbers) if p.number == 1]
+    for gone in (0, 2):
+        lanes.release({gone: Outcome(state="pruned", epoch=2, value=None)})
+    lanes.admit(trial(9, latent_size=5))
+    for _ in range(2):
+        for progress in advance_all(lanes, [1, 9]):
+            values[progress.number].append(progress.value)
+    for number, (wanted, tensors) in {1: undisturbed, 9: fresh}.items():
+        lanes.release({number: Outcome(state="complete", epoch=4, value=None)})
+        assert values[number] == wanted
+        assert same_bits(finisher.states[number], tensors)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_waiting_lanes_keep_their_state(tmp_path, kind):
+    steady = run(*make_lanes(tmp_path, group=kind), [trial(0), trial(1)], 3)
+    lanes, _ = make_lanes(tmp_path, group=kind)
+    for number in (0, 1):
+        lanes.admit(trial(number))
+    values = {0: [], 1: []}
+    for numbers in ([0], [0], [1], [0, 1], [1]):
+        for progress in advance_all(lanes, numbers):
+            values[progress.number].append(progress.value)
+    assert values == {number: steady[number][0] for number in (0, 1)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_lane_that_diverges_fails_alone(tmp_path, kind):
+    alone = run(*make_lanes(tmp_path, group=kind), [trial(0), trial(2)], 3)
+    lanes, _ = make_lanes(tmp_path, group=kind)
+    for each in (trial(0), trial(1, beta=3e38, free_nats=100.0), trial(2)):
+        lanes.admit(each)
+    rounds = [advance_all(lanes, [0, 1, 2]) for _ in range(3)]
+    assert rounds[0][1].failure.kind == "diverged"
+    assert "epoch 1" in rounds[0][1].failure.message
+    for number in (0, 2):
+        assert [r[number].value for r in rounds] == alone[number][0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("killed_after", [1, 2, 3])
+def test_killed_and_resumed_is_bit_identical(tmp_path, kind, killed_after):
+    params = {"prior": "mixture", "ema_decay": 0.95, "schedule": "cosine", "warmup_epochs": 3.0, "optimizer": "adamax"}
+    whole = run(*make_lanes(tmp_path / "whole", group=kind, averaged=True), [trial(0, **params), trial(1)], 4)[0]
+    lanes, _ = make_lanes(tmp_path / "cut", group=kind, averaged=True)
+    for each in (trial(0, **params), trial(1)):
+        lanes.admit(each)
+    for _ in range(killed_after):
+        advance_all(lanes, [0, 1])
+    del lanes  # the process is gone; the newest checkpoint is one epoch behind what was reported
+    lanes, finisher = make_lanes(tmp_path / "cut", group=kind, averaged=True)
+    lanes.admit(trial(0, epoch=killed_after, **params))
+    lanes.catch_up()
+    from sweeps.workload.protocol import Outcome
+
+    values = [advance_all(lanes, [0])[0].value for _ in range(4 - killed_after)]
+    lanes.release({0: Outcome(state="complete", epoch=4, value=None)})
+    assert values == whole[0][killed_after:]
+    assert same_bits(finisher.states[0], whole[1])
+
+
+def test_a_checkpoint_fits_either_group(tmp_path):
+    stacked, _ = make_lanes(tmp_path, group="stacked", maxima={"latent_size": 9})
+    stacked.admit(trial(0))
+    for _ in range(3):
+        advance_all(stacked, [0])
+    loop, _ = make_lanes(tmp_path, group="loop")
+    loop.admit(trial(0, epoch=3))
+    assert next(iter(loop._all())).lanes[0].epoch == 2
+    loop.catch_up()
+    value = advance_all(loop, [0])[0].value
+    assert value == pytest.approx(advance_all(stacked, [0])[0].value, rel=1e-4)
+
+
+def test_a_damaged_or_foreign_checkpoint_costs_a_replay_not_the_trial(tmp_path):
+    lanes, _ = make_lanes(tmp_path)
+    lanes.admit(trial(0))
+    values = [advance_all(lanes, [0])[0].value for _ in range(3)]
+    path = tmp_path / "trial-0000" / "checkpoint.safetensors"
+    for broken in (path.read_bytes()[:1000], b"", b"x" * 5000):
+        path.write_bytes(broken)
+        again, _ = make_lanes(tmp_path)
+        again.admit(trial(0, epoch=2))
+        again.catch_up()
+        assert advance_all(again, [0])[0].value == values[2]
+
+
+def heights(group) -> set[int]:
+    """Rows of a stacked group's tensors."""
+    return {len(tensor) for rows in group._rows.values() for tensor in rows.values()}
+
+
+def test_out_of_memory_halves_the_width_and_changes_no_number(tmp_path, monkeypatch):
+    from vaeexp.training.groups.vectorised import StackedGroup
+
+    trials = [trial(n) for n in range(5)]
+    calm = run(*make_lanes(tmp_path / "calm"), trials, 3)
+    train, seen, given_up = StackedGroup.train_epoch, [], []
+
+    def too_small_a_device(group, numbers):
+        seen.append(len(group.lanes))
+        assert all(heights(gone) == {1} for gone in given_up), "its memory is not given back"
+        if len(group.lanes) > 2:
+            given_up.append(group)
+            raise torch.OutOfMemoryError("out of memory")
+        return train(group, numbers)
+
+    monkeypatch.setattr(StackedGroup, "train_epoch", too_small_a_device)
+    tight = run(*make_lanes(tmp_path / "tight"), trials, 3)
+    assert seen[0] == 5
+    assert max(seen[-3:]) <= 2
+    for number in range(5):
+        assert tight[number][0] == calm[number][0]
+        assert same_bits(tight[number][1], calm[number][1])
+
+
+def test_a_trial_that_fits_nowhere_fails_as_out_of_memory(tmp_path, monkeypatch):
+    from sweeps.workload.protocol import Outcome
+    from vaeexp.training.groups.sequential import LoopGroup
+    from vaeexp.training.groups.vectorised import StackedGroup
+
+    def no_memory(group, numbers):
+        raise torch.OutOfMemoryError("out of memory")
+
+    for kind in (StackedGroup, LoopGroup):
+        monkeypatch.setattr(kind, "train_epoch", no_memory)
+    lanes, _ = make_lanes(tmp_path)
+    lanes.admit(trial(0))
+    failure = advance_all(lanes, [0])[0].failure
+    assert failure.kind == "out_of_memory"
+    assert "memory" in failure.message
+    lanes.release({0: Outcome(state="failed", epoch=0, value=None, failure=failure)})
+    list(lanes.advance([]))
+    assert not lanes._all(), "a round keeps no memory of lanes that are gone"
+
+
+def test_lanes_that_make_room_for_others_leave_the_rows_where_they_are(tmp_path):
+    """What a step was captured for is needed again; only rows that stay empty in the next round are given back."""
+    from sweeps.workload.protocol import Outcome
+
+    lanes, _ = make_lanes(tmp_path)
+    for number in range(4):
+        lanes.admit(trial(number))
+    list(lanes.advance(range(4)))
+    [group] = lanes._all()
+    step = group._step
+    lanes.release({number: Outcome(state="pruned", epoch=1, value=None) for number in range(4)})
+    for number in range(4, 8):
+        lanes.admit(trial(number))
+    list(lanes.advance(range(4, 8)))
+    assert lanes._all() == [group]
+    assert group._step is step
+    lanes.release({number: Outcome(state="pruned", epoch=1, value=None) for number in range(5, 8)})
+    list(lanes.advance([4]))
+    assert heights(group) == {1}
+
+
+def test_early_stopping_ends_a_lane_after_patience_epochs_without_gain(tmp_path):
+    lanes, _ = make_lanes(tmp_path, base=BASE.with_params({"epochs": 50}))
+    # A learning rate this large stops improving at once.
+    lanes.admit(trial(0, patience=2, learning_rate=0.3))
+    lanes.admit(trial(1))
+    history = []
+    while not (history and history[-1].finished):
+        history.append(advance_all(lanes, [0])[0])
+    best = min(range(len(history)), key=lambda i: history[i].value)
+    assert len(history) == best + 1 + 2 < 50
+
+
+def test_schedules():
+    settings = BASE.with_params({"schedule": "cosine", "warmup_epochs": 2.0, "epochs": 10})
+    lane, _ = open_lane(trial(0), settings, (1, 8, 8), 160)
+    assert lane.steps_per_epoch == 10
+    assert learning_rate_at(lane, 0) == pytest.approx(2e-3)
+    assert learning_rate_at(lane, 50) == pytest.approx(1e-3)
+    assert learning_rate_at(lane, 99) < 1e-6
+    assert [warmup_at(lane, step) for step in (0, 9, 19, 70)] == pytest.approx([0.05, 0.5, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_running_average_against_a_plain_one(tmp_path, kind):
+    lanes, finisher = make_lanes(tmp_path, group=kind, averaged=True)
+    tensors = run(lanes, finisher, [trial(0, ema_decay=0.9)], 1)[0][1]
+    data, settings = source(), BASE
+    vae = build_vae(settings.model, data.image_shape, 1000)
+    optimizer = torch.optim.Adam(vae.parameters(), lr=settings.train.learning_rate)
+    average, step = [p.detach().clone() for p in vae.parameters()], 0
+    for targets, noise in epoch_chunks(data, seed=1000, epoch=0, batch_size=16, latent_size=4):
+        for x, e in zip(targets.split(16), noise.split(16), strict=True):
+            terms = vae(x, e)
+            optimizer.zero_grad()
+            (terms.distortion + terms.rate).mean().backward()
+            optimizer.step()
+            decay, step = min(0.9, (1 + step) / (10 + step)), step + 1
+            for mean, p in zip(average, vae.parameters(), strict=True):
+                mean.mul_(decay).add_(p.detach(), alpha=1 - decay)
+    lane, _ = open_lane(trial(0), settings, (1, 8, 8), 100)
+    views = list(lane.layout.views(tensors["average"]).values())
+    for mine, theirs in zip(views, average, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=2e-5)
+
+
+def test_every_image_of_the_training_set_is_drawn_once_in_an_epoch():
+    data = source()
+    seen = torch.cat([targets for targets, _ in epoch_chunks(data, seed=1, epoch=0, batch_size=10, latent_size=2)])
+    assert torch.equal(seen.flatten(1).sum(0), images(100).float().flatten(1).sum(0))
+    again = torch.cat([targets for targets, _ in epoch_chunks(data, seed=1, epoch=1, batch_size=10, latent_size=2)])
+    assert not torch.equal(seen, again)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_lanes_keep_the_protocol(tmp_path, kind):
+    from sweeps.workload.testing import check_lanes
+
+    settings = [{"beta": 0.5}, {"optimizer": "adamax", "latent_size": 2}, {"learning_rate": 1e-4, "prior": "mixture"}]
+    check_lanes(lambda: make_lanes(tmp_path, group=kind, maxima={"latent_size": 6})[0], settings, epochs=2)

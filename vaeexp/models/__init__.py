@@ -1,0 +1,1 @@
+"""The mathematics: p(z), q(z|x), p(x|z) and the ELBO that joins them."""

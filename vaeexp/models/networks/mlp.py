@@ -1,0 +1,62 @@
+"""The base of every architecture, the non-linearities, and fully connected encoders and decoders.
+
+Shapes: B images, C channels, H × W pixels, L latent dimensions.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from math import prod
+from typing import TYPE_CHECKING, NamedTuple
+
+from torch import nn
+
+if TYPE_CHECKING:
+    from vaeexp.settings import ModelSettings
+
+ImageShape = tuple[int, int, int]
+"""(C, H, W)."""
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+"""Name in a study file → module between two layers."""
+
+
+class Network(NamedTuple):
+    """The two halves of an architecture. Both raise ValueError where the settings or the images do not fit."""
+
+    encoder: Callable[["ModelSettings", ImageShape, int], nn.Module]
+    """(settings, image shape, outputs) → module from [B, C, H, W] to [B, outputs]."""
+    decoder: Callable[["ModelSettings", ImageShape, int, int], nn.Module]
+    """(settings, image shape, L, parameters per sub-pixel) → module from [B, L] to [B, parameters·C, H, W]."""
+    least_rows: int = 4
+    """Rows that a fused group has at least. Convolutions of one row, and of two when the images have three channels, take
+    other kernels, which round differently: a lane's numbers would depend on its neighbours."""
+
+
+def mlp_encoder(settings: "ModelSettings", image_shape: ImageShape, outputs: int) -> nn.Module:
+    """Fully connected: x [B, C, H, W] → [B, outputs] through layers of `settings.hidden`."""
+    sizes = [prod(image_shape), *settings.hidden, outputs]
+    return nn.Sequential(nn.Flatten(1), *linear_layers(sizes, settings.activation))
+
+
+def mlp_decoder(settings: "ModelSettings", image_shape: ImageShape, latent_size: int, parameters: int) -> nn.Module:
+    """Fully connected mirror of the encoder: z [B, L] → [B, parameters·C, H, W]."""
+    channels, height, width = image_shape
+    sizes = [latent_size, *reversed(settings.hidden), parameters * prod(image_shape)]
+    return nn.Sequential(
+        *linear_layers(sizes, settings.activation), nn.Unflatten(1, (parameters * channels, height, width))
+    )
+
+
+def linear_layers(sizes: Sequence[int], activation: str) -> list[nn.Module]:
+    """Linear layers in PyTorch's default initialisation, with the activation between them but not after the last."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        layers += [nn.Linear(inputs, outputs), ACTIVATIONS[activation]()]
+    return layers[:-1]

@@ -1,0 +1,133 @@
+"""Networks of the user's own, named in a study file by import path: `network: package.module:Class`.
+
+`Class` is called without arguments and has two methods, like the constructors of `Network`; a `Network`, or any object with
+the two, does as well:
+
+    class Pyramid:
+        def encoder(self, settings, image_shape, outputs):  # module from [B, C, H, W] to [B, outputs]
+        def decoder(self, settings, image_shape, latent_size, parameters):  # from [B, L] to [B, parameters·C, H, W]
+
+`settings` is the study's `model:` section, `image_shape` is (C, H, W). The encoder's outputs are means and log-variances,
+interleaved; the decoder's are the raw parameters of the likelihood, all of the first for each channel, then the second.
+Every parameter must be learned and used, and nothing may be drawn at random in `forward`: the noise is an input of the model.
+"""
+
+import copy
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from vaeexp.models.networks.mlp import ImageShape, Network
+
+if TYPE_CHECKING:
+    from vaeexp.settings import ModelSettings
+
+_ARGUMENTS = {
+    "encoder": ("settings", "image_shape", "outputs"),
+    "decoder": ("settings", "image_shape", "latent_size", "parameters"),
+}
+
+
+def load_network(path: str) -> Network:
+    """The network at `package.module:Class`, looked for in the installed packages and then in the working directory.
+
+    What its constructors make is tried on two images, so that a misfit is found before any training.
+
+    Raises:
+        ValueError: it cannot be imported, or is not a network.
+    """
+    part = _imported(path)
+    if isinstance(part, type):
+        try:
+            part = part()
+        except Exception as error:
+            raise ValueError(f"network: '{path}' must be callable without arguments: {_words(error)}.") from error
+    for half, names in _ARGUMENTS.items():
+        build = getattr(part, half, None)
+        if not callable(build):
+            raise ValueError(f"network: '{path}' has no method `{half}({', '.join(names)})`.")
+        try:
+            inspect.signature(build).bind(*names)
+        except TypeError as error:
+            raise ValueError(f"network: `{half}` of '{path}' must take ({', '.join(names)}): {error}.") from None
+
+    def encoder(settings: "ModelSettings", image_shape: ImageShape, outputs: int) -> nn.Module:
+        place = f"network: the encoder of '{path}' for images of shape {image_shape}"
+        module = _built(place, part.encoder, settings, image_shape, outputs)
+        _check_fit(place, module, image_shape, (outputs,))
+        return module
+
+    def decoder(settings: "ModelSettings", image_shape: ImageShape, latent_size: int, parameters: int) -> nn.Module:
+        place = f"network: the decoder of '{path}' for images of shape {image_shape}"
+        module = _built(place, part.decoder, settings, image_shape, latent_size, parameters)
+        channels, height, width = image_shape
+        _check_fit(place, module, (latent_size,), (parameters * channels, height, width))
+        return module
+
+    return Network(encoder, decoder, *([part.least_rows] if hasattr(part, "least_rows") else []))
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)  # a command that pip installed does not look where it is called
+    try:
+        found: Any = importlib.import_module(module)
+        for step in name.split("."):
+            found = getattr(found, step)
+    except Exception as error:
+        raise ValueError(
+            f"network: '{path}' cannot be imported: {_words(error)}. Give `package.module:Class`, "
+            f"installed or in the working directory ({here})."
+        ) from error
+    return found
+
+
+def _built(place: str, build: Callable[..., nn.Module], *arguments: Any) -> nn.Module:
+    try:
+        module = build(*arguments)
+    except Exception as error:
+        raise ValueError(f"{place} cannot be built: {_words(error)}.") from error
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"{place} must be a torch.nn.Module, not {type(module).__name__}.")
+    return module
+
+
+def _check_fit(place: str, module: nn.Module, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
+    """Raise ValueError unless `module` leads from [2, *inputs] to [2, *outputs], draws nothing and uses all parameters."""
+    copied = copy.deepcopy(module).train()  # a pass in training moves running statistics
+    before = torch.default_generator.get_state()
+    try:
+        with torch.enable_grad():
+            h = copied(torch.linspace(0, 1, 2 * torch.Size(inputs).numel()).view(2, *inputs))
+            shape = tuple(h.shape)
+            if shape == (2, *outputs):
+                h.sum().backward()
+    except Exception as error:
+        raise ValueError(f"{place} fails on an input of shape {(2, *inputs)}: {_words(error)}.") from error
+    finally:
+        drawn = not torch.equal(before, torch.default_generator.get_state())
+        torch.default_generator.set_state(before)
+    if shape != (2, *outputs):
+        raise ValueError(
+            f"{place} gives shape {shape} for an input of shape {(2, *inputs)}; it must be {(2, *outputs)}."
+        )
+    if drawn:
+        raise ValueError(
+            f"{place} draws random numbers in `forward` (dropout, say); its results could not be repeated."
+        )
+    for name, parameter in copied.named_parameters():
+        if parameter.grad is None:
+            raise ValueError(f"{place} has a parameter '{name}' that is not learned or not used; make it a buffer.")
+
+
+def _words(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}".rstrip(".: ")

@@ -1,0 +1,106 @@
+"""Approximate posteriors q(z|x): the distribution over latent codes that an encoder describes.
+
+Shapes: B images, L latent dimensions; `...` stands for any leading dimensions. All densities are in nats.
+
+A posterior is built by `from_head(h, mask)` from the raw numbers of the encoder's last layer, `parameters` per latent
+dimension. They lie interleaved, (..., L, parameters), so that the head of a small model is a leading slice of the head
+of a bigger one. Dimensions where `mask` is 0 do not exist: their z is 0 and they add nothing to any density.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+LOG_2PI = math.log(2 * math.pi)
+
+LOG_VAR_RANGE = (-20.0, 10.0)
+"""Range of every log-variance, of posteriors and priors.
+
+Below it, σ < 4.5e-5 comes near the spacing of float32 numbers around z, and z could no longer carry its noise; far above
+it, exp overflows. Either way a number that is not finite would end the trial. Inside it nothing is changed, and the
+density stays an exact Gaussian everywhere.
+"""
+
+
+def clamp_log_var(log_var: Tensor) -> Tensor:
+    """`log_var` limited to `LOG_VAR_RANGE`."""
+    return log_var.clamp(*LOG_VAR_RANGE)
+
+
+@dataclass(frozen=True)
+class DiagonalGaussian:
+    """N(z; mean, diag(exp(log_var))) with independent dimensions (Kingma & Welling 2014, appendix C.2)."""
+
+    parameters: ClassVar[int] = 2
+    """Numbers of the encoder's head per latent dimension: mean and log-variance."""
+    stochastic: ClassVar[bool] = True
+    """Whether there is a density, and with it a rate and an ELBO."""
+
+    mean: Tensor
+    """[..., L]; 0 where masked."""
+    log_var: Tensor
+    """log σ² [..., L]."""
+    mask: Tensor
+    """1 for a dimension that exists, else 0; [L]."""
+
+    @classmethod
+    def from_head(cls, h: Tensor, mask: Tensor) -> "DiagonalGaussian":
+        """From the encoder's output h [..., 2L]."""
+        mean, log_var = h.unflatten(-1, (-1, cls.parameters)).unbind(-1)  # [..., L] each
+        return cls(mean * mask, clamp_log_var(log_var), mask)
+
+    def rsample(self, noise: Tensor) -> Tensor:
+        """z = mean + σ · noise, for standard normal noise [..., L]; gradients reach mean and σ."""
+        return self.mean + (0.5 * self.log_var).exp() * noise * self.mask
+
+    def rsample_and_log_prob(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """z [..., L] and log q(z) [...].
+
+        The density is taken at the noise, (z − mean)/σ = noise, which keeps full precision where σ is tiny.
+        """
+        log_prob = -0.5 * ((noise.square() + self.log_var + LOG_2PI) * self.mask).sum(-1)
+        return self.rsample(noise), log_prob
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log q(z) [...] for z [..., L]."""
+        squares = (z - self.mean).square() * (-self.log_var).exp()
+        return -0.5 * ((squares + self.log_var + LOG_2PI) * self.mask).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """−E_q[log q] [...]."""
+        return 0.5 * ((self.log_var + LOG_2PI + 1) * self.mask).sum(-1)
+
+
+@dataclass(frozen=True)
+class Deterministic:
+    """A point, z = mean: the code of a plain autoencoder.
+
+    A point has no density, and its divergence from any continuous prior is infinite. So there is no rate (it counts as 0)
+    and no ELBO, and what stands in its place is the distortion alone.
+    """
+
+    parameters: ClassVar[int] = 1
+    stochastic: ClassVar[bool] = False
+
+    mean: Tensor
+    """[..., L]; 0 where masked."""
+    mask: Tensor
+    """1 for a dimension that exists, else 0; [L]."""
+
+    @classmethod
+    def from_head(cls, h: Tensor, mask: Tensor) -> "Deterministic":
+        """From the encoder's output h [..., L]."""
+        return cls(h * mask, mask)
+
+    def rsample(self, noise: Tensor) -> Tensor:
+        """The mean, whatever the noise [..., L]."""
+        return self.mean.expand_as(noise)
+
+
+POSTERIORS: dict[str, type[DiagonalGaussian] | type[Deterministic]] = {
+    "gaussian": DiagonalGaussian,
+    "deterministic": Deterministic,
+}
+"""Name in a study file → class."""

@@ -1,0 +1,313 @@
+"""Confirmed configurations and baselines side by side, with published figures, a table for each protocol."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from sweeps.results.rankings import Results
+from sweeps.results.statistics import mean_interval
+from vaeexp.report.markdown import escape, heading, plural, table
+from vaeexp.report.words import finite, interval_text, test_interval
+from vaeexp.results.frames import column, for_reference_alone, number, recorded
+from vaeexp.results.tested_settings import Row, by_protocol, rows
+
+TEST_IMAGES = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anchor:
+    """A test NLL in nats per image on the 10,000 test images of MNIST, Bernoulli likelihood."""
+
+    model: str
+    nll: float
+    binarisation: str
+    importance_samples: int
+    source: str
+
+
+_NETWORK = "one stochastic layer of 50 units, two hidden layers of 200, trained on all 60,000 training images"
+
+ANCHORS = (
+    Anchor(
+        model=f"VAE, {_NETWORK}",
+        nll=86.76,
+        binarisation="dynamic",
+        importance_samples=5000,
+        source="Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016, table 1",
+    ),
+    Anchor(
+        model=f"VAE, {_NETWORK}",
+        nll=88.71,
+        binarisation="static",
+        importance_samples=5000,
+        source="Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016, appendix D "
+        "(the fixed binarisation of Larochelle and Murray 2011; the pixels here are another draw)",
+    ),
+)
+
+
+def other_data(results: Results) -> str:
+    """A sentence why no published figure can stand beside any row of the study; empty for the whole of MNIST."""
+    data = recorded(results, "data")
+    if data.get("title") == "MNIST" and not data.get("subset") and data.get("test") == TEST_IMAGES:
+        return ""
+    here = data.get("title") or data.get("name") or "not recorded here"
+    return (
+        f"No published figure stands beside them: those at hand are of MNIST with its {TEST_IMAGES:,} test images, "
+        f"and the data are {escape(here)}."
+    )
+
+
+def published(results: Results, group: Sequence[Row]) -> str:
+    """The published figures of the protocol of these rows as a table, or a sentence why there is none.
+
+    Empty where `other_data` has said it, and for plain autoencoders, which have no likelihood.
+    """
+    if other_data(results) or group[0].deterministic:
+        return ""
+    settings = group[0].settings
+    same = [anchor for anchor in ANCHORS if anchor.binarisation == settings["binarisation"]]
+    samples = sorted({int(k) for row in group for k in finite(row.runs["result.test/importance_samples"])})
+    found = [anchor for anchor in same if anchor.importance_samples in samples]
+    why = ""
+    if not same:
+        why = "they are of binary targets, and these are grey levels"
+    elif settings["likelihood"] != "bernoulli":
+        why = f"they are of a Bernoulli likelihood, and this is {settings['likelihood']}"
+    elif not samples:
+        why = "no run has an importance-weighted NLL"
+    elif not found:
+        wanted = sorted({anchor.importance_samples for anchor in same})
+        why = f"k = {_and(samples)} here; the published figures use {_and(wanted)}"
+    return f"No published figure stands beside these: {escape(why)}." if why else _published_table(found)
+
+
+def _and(counts: Sequence[int]) -> str:
+    return " and ".join(f"{count:,}" for count in counts)
+
+
+def _published_table(anchors: list[Anchor]) -> str:
+    header = ["published", "test NLL", "k", "source"]
+    lines = [
+        [escape(anchor.model), number(anchor.nll), f"{anchor.importance_samples:,}", escape(anchor.source)]
+        for anchor in anchors
+    ]
+    words = "Published figures of the same protocol, to set beside the importance-weighted NLL with the same k:"
+    return f"{words}\n\n{table(header, lines, right=(1, 2))}"
+
+
+INTRODUCTION = (
+    "Mean ± 95 % interval over seeds, in nats per image, sorted by validation −ELBO within a protocol. Tables of different "
+    "protocols measure different things: no figure of one can be set against a figure of another."
+)
+CLASSIFIER = (
+    "FID and IS take their features from a classifier that was trained on the labelled training images, in the place of "
+    "Inception; they are not to be set against figures of Inception."
+)
+QUALITY = (
+    ("test/reconstruction_mse", "MSE", 5),
+    ("test/reconstruction_ssim", "SSIM", 4),
+    ("test/fid", "FID (classifier features)", 2),
+    ("test/inception_score", "IS (classifier)", 2),
+)
+"""Metric, title and decimals of the second table of a protocol."""
+
+Column = tuple[str, Callable[[Row], str]]
+
+
+def protocol_rows(results: Results) -> list[str]:
+    """The chapter, block by block; empty without a confirmed configuration and without a reference."""
+    found = rows(results)
+    if not found:
+        return []
+    introduction = [INTRODUCTION, other_data(results)]
+    if any(column(row.runs, "result.test/fid").notna().any() for row in found):
+        introduction.append(CLASSIFIER)
+    blocks = [heading("Rows by protocol"), " ".join(part for part in introduction if part)]
+    titles: set[str] = set()
+    for group in by_protocol(found):
+        title = _title(results, group[0])
+        # Two protocols may differ in a part that the heading does not name.
+        title = title if title not in titles else f"{title} ({len(titles) + 1})"
+        titles.add(title)
+        blocks += [heading(escape(title), 3), _protocol_words(group), _likelihood_table(results, group)]
+        blocks += [block for block in (*_quality(group), published(results, group), _reported(results, group)) if block]
+    references = [row for row in found if row.reference is not None]
+    if references:
+        blocks.append(_cost(references))
+    return blocks
+
+
+def sub_pixels(results: Results) -> int | None:
+    """D = H·W·C of the study's images; None where it is not recorded."""
+    shape = recorded(results, "data").get("image_shape")
+    return int(np.prod(shape)) if shape else None
+
+
+def _title(results: Results, row: Row) -> str:
+    """`Static binarisation, bernoulli likelihood, gaussian posterior`."""
+    shape = recorded(results, "data").get("image_shape") or [1]
+    levels = "Grey levels" if shape[0] == 1 else "Colour levels"
+    binarisation, likelihood, posterior = (_named(row, name) for name in ("binarisation", "likelihood", "posterior"))
+    targets = levels if binarisation == "none" else f"{binarisation.capitalize()} binarisation"
+    ending = "deterministic autoencoder" if row.deterministic else f"{posterior} posterior"
+    return f"{targets}, {likelihood.replace('_', ' ')} likelihood, {ending}"
+
+
+def _named(row: Row, name: str) -> str:
+    """A setting, or what the protocol says where the study's settings are not recorded."""
+    return str(row.settings[name] or row.protocol.get(name) or "unknown").split(" (")[0]
+
+
+def _protocol_words(group: list[Row]) -> str:
+    protocol = group[0].protocol
+    parts = {
+        "Data": ", ".join(protocol[name] for name in ("data", "split") if protocol.get(name)),
+        "Binarisation": protocol.get("binarisation"),
+        "Likelihood p(x|z)": protocol.get("likelihood"),
+        "Posterior q(z|x)": protocol.get("posterior"),
+    }
+    words = "; ".join(f"{name}: {escape(value)}" for name, value in parts.items() if value)
+    if group[0].deterministic:
+        return (
+            f"{words}. A deterministic code has no rate and no ELBO: these figures are the distortion alone, to be set "
+            "against other distortions at most, never against a −ELBO."
+        )
+    samples = _samples(group)
+    estimator = "−ELBO at β = 1 with one posterior sample per image"
+    if len(samples) == 1:
+        estimator += f"; importance-weighted NLL (IW-NLL) with k = {samples[0]:,} samples per image"
+    elif samples:
+        listed = " and ".join(f"{k:,}" for k in samples)
+        estimator += f"; importance-weighted NLL (IW-NLL) with k = {listed} samples per image, a column each, since a larger k alone lowers it"
+    return f"{words}; estimator: {estimator}."
+
+
+def _samples(group: list[Row]) -> list[int]:
+    """Numbers of importance samples that occur among these rows."""
+    return sorted({int(k) for row in group for k in finite(row.runs["result.test/importance_samples"])})
+
+
+def _likelihood_table(results: Results, group: list[Row]) -> str:
+    plain = group[0].deterministic
+    size = sub_pixels(results)
+    total = "test/distortion" if plain else "test/nll"
+    name = "distortion" if plain else "−ELBO"
+    columns: list[Column] = [
+        ("row", lambda row: escape(row.title)),
+        ("seeds", lambda row: str(len(row.runs))),
+        ("best epoch", _epochs),
+        (f"val {name}", lambda row: interval_text(mean_interval(finite(row.runs["value"])))),
+        (f"test {name}", lambda row: _figure(row.runs, total)),
+    ]
+    if not plain:
+        columns += [(f"test IW-NLL, k = {k:,}", lambda row, k=k: _weighted(row, k)) for k in _samples(group)]
+        columns += [
+            ("test rate", lambda row: _figure(row.runs, "test/rate")),
+            ("test distortion", lambda row: _figure(row.runs, "test/distortion")),
+        ]
+    columns.append(("active units", lambda row: number(_mean(row.runs, "test/active_units"), 1).removesuffix(".0")))
+    if size:
+        columns.append(("nats per sub-pixel", lambda row: number(_mean(row.runs, total) / size, 4)))
+        if not plain and any(row.beta not in (None, 1) for row in group):
+            columns.append(("test distortion + β·rate per sub-pixel", lambda row: _loss_per_sub_pixel(row, size)))
+    columns += [
+        ("bits per dimension", lambda row: _figure(row.runs, "test/bits_per_dimension", 3)),
+        ("train loss, last epoch", lambda row: _train_loss(results, row)),
+    ]
+    if size and "(squared error)" in group[0].protocol.get("likelihood", ""):
+        # −log p(x|z) is the summed squared error and this constant, which notebooks leave out.
+        constant = 0.5 * size * math.log(math.pi)
+        title = "train loss, last epoch, as squared error + β·rate"
+        columns.append((title, lambda row: _train_loss(results, row, less=constant)))
+    return _table(columns, group, last=("setting", lambda row: escape(row.setting)))
+
+
+def _quality(group: list[Row]) -> list[str]:
+    """How near reconstructions and samples come to images, where that was measured."""
+    columns: list[Column] = [
+        (title, lambda row, metric=metric, digits=digits: _figure(row.runs, metric, digits))
+        for metric, title, digits in QUALITY
+        if any(column(row.runs, f"result.{metric}").notna().any() for row in group)
+    ]
+    if not columns:
+        return []
+    text = "Reconstructions of test images (MSE, SSIM) and samples of the prior (FID, IS)"
+    accuracies = pd.concat([column(row.runs, "result.test/classifier_accuracy") for row in group]).dropna()
+    if len(accuracies):
+        right = f"{accuracies.mean():.1%}".replace("%", " %")
+        text += f", by a classifier of these targets that is right on {right} of the test images"
+    return [f"{text}:", _table([("row", lambda row: escape(row.title)), *columns], group)]
+
+
+def _table(columns: list[Column], group: list[Row], last: Column | None = None) -> str:
+    """Columns in which no row has anything are left out."""
+    filled = [(title, [make(row) for row in group]) for title, make in columns]
+    filled = [(title, cells) for title, cells in filled if set(cells) != {"–"}]
+    if last is not None:
+        filled.append((last[0], [last[1](row) for row in group]))
+    lines = zip(*(cells for _, cells in filled), strict=True)
+    numeric = range(1, len(filled) if last is None else len(filled) - 1)
+    return table([title for title, _ in filled], lines, right=numeric)
+
+
+def _mean(runs: pd.DataFrame, metric: str) -> float:
+    return float(column(runs, f"result.{metric}").astype(float).mean())
+
+
+def _figure(runs: pd.DataFrame, metric: str, digits: int = 2) -> str:
+    """Mean and interval over seeds of a result; an en dash where no run has it."""
+    return interval_text(test_interval(runs, metric), digits)
+
+
+def _weighted(row: Row, samples: int) -> str:
+    """The importance-weighted NLL of the runs that took this many samples."""
+    return _figure(row.runs[row.runs["result.test/importance_samples"] == samples], "test/iw_nll")
+
+
+def _epochs(row: Row) -> str:
+    """`74 of 94`, over several seeds `70–74 of 90–94`."""
+    best, trained = (row.runs[name].dropna().astype(int) for name in ("best_epoch", "epochs"))
+    return f"{_span(best)} of {_span(trained)}" if len(best) else "–"
+
+
+def _span(counts: pd.Series) -> str:
+    low, high = int(counts.min()), int(counts.max())
+    return f"{low:,}" if low == high else f"{low:,}–{high:,}"
+
+
+def _train_loss(results: Results, row: Row, less: float = 0.0) -> str:
+    epochs = results.epochs
+    own = epochs[epochs["replica"] & epochs["number"].isin(row.runs["number"])]
+    if own.empty or "train/loss" not in own:
+        return "–"
+    last = own.sort_values("epoch").groupby("number")["train/loss"].last()
+    return interval_text(mean_interval(finite(last) - less))
+
+
+def _loss_per_sub_pixel(row: Row, size: int) -> str:
+    """What the row was trained to make small, on test images."""
+    if row.beta is None:
+        return "–"
+    return number((_mean(row.runs, "test/distortion") + row.beta * _mean(row.runs, "test/rate")) / size, 4)
+
+
+def _reported(results: Results, group: list[Row]) -> str:
+    """What the sources of the references printed; nothing on a part of the data, which they did not use."""
+    if recorded(results, "data").get("subset"):
+        return ""
+    lines = [f"- {escape(row.title)}: {escape(row.reported)}" for row in group if row.reported]
+    return "Reported elsewhere, as the study file has it:\n\n" + "\n".join(lines) if lines else ""
+
+
+def _cost(references: list[Row]) -> str:
+    """What the references took; runs that also confirm a setting are counted there."""
+    runs = pd.concat([row.runs for row in references])
+    alone = runs[for_reference_alone(runs)]
+    words = f"References are trained whatever the search finds: {plural(len(references), 'row')}"
+    if alone.empty:
+        return f"{words}, all of them runs that were trained for another reason."
+    return f"{words}, {plural(len(alone), 'run')} of their own, {plural(int(alone['epochs'].sum()), 'trial-epoch')}."

@@ -1,0 +1,132 @@
+"""The report's chapters in order, from the answer to the study file."""
+
+from collections.abc import Callable
+
+from matplotlib.figure import Figure
+
+from sweeps.results.rankings import Results
+from vaeexp.plots import CHAPTERS, FIGURES
+from vaeexp.report.answer import answer, notices
+from vaeexp.report.baselines import protocol_rows
+from vaeexp.report.failures import failures
+from vaeexp.report.markdown import escape, heading, picture
+from vaeexp.report.provenance import provenance
+from vaeexp.report.tables import (
+    DESCRIBES,
+    component_table,
+    confirmed_table,
+    edges,
+    group_tables,
+    paired_tables,
+    ranked_table,
+)
+from vaeexp.report.words import listed
+from vaeexp.results.margins import margins
+from vaeexp.results.protocols import Figures, by_searched_protocol, protocol_line
+
+HEROES = ("beta_strip", "reference_strip", "rate_distortion", "history")
+"""The picture under the answer is the first of these that the study has."""
+
+Make = Callable[[Results], list[str]]
+
+
+def compose(results: Results) -> tuple[str, dict[str, Figure]]:
+    """The report's markdown, and its figures by file name."""
+    figures = {name: figure for name, plot in FIGURES.items() if (figure := plot.draw(results)) is not None}
+    hero = next((name for name in HEROES if name in figures), None)
+    blocks = [heading(escape(results.name), 1), *notices(results)]
+    question = results.study.get("question")
+    if question:
+        blocks.append(f"*Question:* {escape(question)}")
+    blocks += [heading("Answer"), answer(results)]
+    if hero:
+        blocks += [picture(f"{hero}.png", FIGURES[hero].title), escape(FIGURES[hero].reading(results))]
+    blocks += [*_tables(results), *protocol_rows(results), *_plots(results, figures, hero)]
+    blocks += [*failures(results), *provenance(results)]
+    return "\n\n".join(blocks) + "\n", {f"{name}.png": figure for name, figure in figures.items()}
+
+
+def _tables(results: Results) -> list[str]:
+    """Tables, each under its heading; those with nothing to show are left out, and trials of different protocol stand apart."""
+    blocks = [
+        heading("Tables"),
+        "All trials with all their figures: [trials.csv](trials.csv). This report for programs: [summary.json](summary.json).",
+    ]
+    parts = by_searched_protocol(results)
+    for title, words, figures, make in SECTIONS:
+        content = []
+        for apart, part in parts:
+            made = [block for block in make(part) if block]
+            line = protocol_line(results, apart, figures)
+            content += [*([line] if line else []), *made] if made else []
+        if content:
+            blocks += [heading(title, 3), words, *content]
+    return blocks
+
+
+def _best_trials(results: Results) -> list[str]:
+    near = edges(results)
+    widen = (
+        f"The best trial has {listed(near)} of the range that was searched; beyond it may be better." if near else ""
+    )
+    return [ranked_table(results), widen]
+
+
+def _confirmed(results: Results) -> list[str]:
+    above = (
+        "Above the first: the difference in test −ELBO with its 95 % interval (Welch's t, since no seeds are shared); the two "
+        "can be told apart where that interval excludes 0."
+    )
+    return [confirmed_table(results), above if margins(results) else ""]
+
+
+SECTIONS: tuple[tuple[str, str, Figures, Make], ...] = (
+    (
+        "Best trials of the search",
+        "On validation images, in nats per image, at each trial's best epoch. Each is a single run (n = 1), which gives no "
+        "interval: differences among these rows may be chance.",
+        "validation",
+        _best_trials,
+    ),
+    (
+        "Confirmed configurations",
+        "Trained again with fresh seeds: mean ± 95 % interval over n = seeds (Student's t), in nats per image. The order is "
+        "that of the mean validation −ELBO of these runs, so that nothing was selected on test.",
+        "test",
+        _confirmed,
+    ),
+    (
+        "Matched pairs",
+        "Runs that share configuration and seed and differ in one parameter alone; validation −ELBO, in nats per image.",
+        "validation",
+        paired_tables,
+    ),
+    ("The search by parameter", DESCRIBES, "validation", group_tables),
+    (
+        "Classes served by each component",
+        "On test images, of the best mixture.",
+        "other",
+        lambda results: [component_table(results)],
+    ),
+)
+"""Title, words, of what the figures are, and what makes the blocks."""
+
+
+def _plots(results: Results, figures: dict[str, Figure], hero: str | None) -> list[str]:
+    """Plots by chapter with how to read them; why one is missing, where it is."""
+    blocks, missing = [heading("Plots")], []
+    for chapter, plots in CHAPTERS.items():
+        shown = {name: plot for name, plot in plots.items() if name in figures and name != hero}
+        missing += [
+            f"- {escape(plot.title)}: {escape(plot.absent)}" for name, plot in plots.items() if name not in figures
+        ]
+        blocks += [heading(chapter, 3)] if shown else []
+        for name, plot in shown.items():
+            blocks += [
+                heading(escape(plot.title), 4),
+                picture(f"{name}.png", plot.title),
+                escape(plot.reading(results)),
+            ]
+    if missing:
+        blocks += ["Not drawn:", "\n".join(missing)]
+    return blocks

@@ -1,0 +1,1 @@
+"""One study as plots and report see it."""

@@ -1,0 +1,167 @@
+"""What figures and tables read from the results of a study: its search space, one row per trial, labels, numbers as text."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sweeps.results.rankings import Results, best_run
+
+NATS = "validation −ELBO (nats per image)"
+
+LABELS = {"beta": "β"}
+"""Parameters with a usual symbol; others are shown by their name with spaces."""
+
+
+def recorded(results: Results, part: str) -> dict[str, Any]:
+    """A part of what was recorded with the study (`vaeexp.runs.provenance.describe_run`): data, protocol …; empty without it."""
+    return (results.study.get("record") or {}).get(part) or {}
+
+
+def references(results: Results) -> dict[str, dict[str, Any]]:
+    """The references of the study file, by name."""
+    return (results.study.get("spec") or {}).get("references") or {}
+
+
+def space(results: Results) -> dict[str, dict[str, Any]]:
+    """Searched parameters in the order of the study file, each with kind, low, high, log, step, values and when."""
+    return (results.study.get("spec") or {}).get("search") or {}
+
+
+def study_seed(results: Results) -> int:
+    """The seed of the study file, from which whatever is drawn at random here is seeded; 0 without one."""
+    return int((results.study.get("spec") or {}).get("seed") or 0)
+
+
+def fixed(results: Results, name: str) -> Any:
+    """Value of a setting that the study fixes, None where it has none of that name."""
+    spec = results.study.get("spec") or {}
+    for section in ("data", "model", "train", "evaluation"):
+        if name in (spec.get(section) or {}):
+            return spec[section][name]
+    return None
+
+
+def search_trials(results: Results) -> pd.DataFrame:
+    """Trials of the search in order of number, without those that repeat an earlier configuration."""
+    trials = results.trials
+    return trials[~trials["replica"] & trials["duplicate_of"].isna()].sort_values("number")
+
+
+def column(frame: pd.DataFrame, name: str) -> pd.Series:
+    """A column, or as many missing values where the frame has none of that name."""
+    return frame[name] if name in frame.columns else pd.Series(math.nan, index=frame.index, name=name)
+
+
+def params(results: Results, row: pd.Series) -> dict[str, Any]:
+    """Searched parameters of a trial, in the order of the study file, without those whose condition was false."""
+    values = {name: row.get(f"params.{name}") for name in space(results)}
+    return {name: value for name, value in values.items() if not _missing(value)}
+
+
+def value_of(results: Results, row: pd.Series, name: str) -> Any:
+    """Value of a setting in a trial: the searched one, else the one that the study fixes, else None."""
+    value = params(results, row).get(name)
+    return fixed(results, name) if value is None else value
+
+
+def at_best_epoch(results: Results, trials: pd.DataFrame) -> pd.DataFrame:
+    """These trials with the metrics of their best epoch beside them (`val/rate`, …); trials without an epoch are left out."""
+    if trials.empty or results.epochs.empty:
+        return trials.iloc[:0]
+    epochs = results.epochs.drop(columns=["value"], errors="ignore").rename(columns={"epoch": "best_epoch"})
+    keys = ["replica", "number", "best_epoch"]
+    scored = trials[trials["best_epoch"].notna()]
+    return scored.astype({"best_epoch": "int64"}).merge(epochs, on=keys, how="inner")
+
+
+def points(results: Results) -> pd.DataFrame:
+    """Trials of the search at their best epoch, those with a finite rate and distortion."""
+    frame = at_best_epoch(results, search_trials(results))
+    finite = [np.isfinite(column(frame, name).astype(float)) for name in ("val/rate", "val/distortion")]
+    return frame[finite[0] & finite[1]]
+
+
+def confirm_runs(results: Results) -> pd.DataFrame:
+    """Complete runs of the confirmation, each a known configuration trained again with a fresh seed."""
+    trials = results.trials
+    chosen = trials["replica"] & (trials["state"] == "complete") & trials["value"].notna()
+    return trials[chosen & trials["roles"].map(lambda roles: "confirm" in roles).astype(bool)]
+
+
+def confirmations(results: Results) -> pd.DataFrame:
+    """Confirmed configurations, best first: of (trial of the search), n (runs), value (mean validation −ELBO of the runs).
+
+    Ranked on validation over the fresh seeds, so that the test figures of the winner were not selected for.
+    """
+    runs = confirm_runs(results)
+    table = runs.groupby("of")["value"].agg(n="count", value="mean").reset_index()
+    return table.sort_values(["value", "of"], ignore_index=True)
+
+
+def for_reference_alone(trials: pd.DataFrame) -> pd.Series:
+    """Which of these trials are rows of the study file that neither confirm nor compare anything that the search found."""
+    return trials["roles"].map(lambda roles: tuple(roles) == ("reference",)).astype(bool)
+
+
+def best_number(results: Results) -> int | None:
+    """The trial whose configuration is best: by its confirmation, else by the search; None without a complete trial."""
+    run = best_run(results)
+    return None if run is None else int(run["of"] if run["replica"] else run["number"])
+
+
+def categories(results: Results, name: str) -> list[str]:
+    """Values of a choice parameter as text: those of the study file, then others that earlier trials had."""
+    listed = [value_text(value) for value in space(results)[name]["values"]]
+    trials = results.trials[~for_reference_alone(results.trials)]
+    found = set(column(trials, f"params.{name}").dropna().map(value_text))
+    return list(dict.fromkeys([*listed, *sorted(found)]))
+
+
+def label(name: str, results: Results | None = None) -> str:
+    """How a parameter is called in text and on axes, its condition added where `results` is given and it has one."""
+    text = LABELS.get(name, name.replace("_", " "))
+    condition = (space(results).get(name) or {}).get("when") if results is not None else None
+    if not condition:
+        return text
+    return f"{text} (if {' and '.join(f'{label(key)} is {_listed(wanted)}' for key, wanted in condition.items())})"
+
+
+def setting_text(values: Mapping[str, Any]) -> str:
+    """`β = 0.98, latent size = 21, optimizer = adam`."""
+    return ", ".join(f"{label(name)} = {value_text(value)}" for name, value in values.items())
+
+
+def value_text(value: Any) -> str:
+    """A parameter's value for people: three significant digits, whole numbers whole."""
+    if isinstance(value, bool | str):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return "–".join(value_text(part) for part in value)
+    if _missing(value):
+        return "–"
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{int(value):,}" if isinstance(value, int | float) or hasattr(value, "__int__") else str(value)
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A measured figure with this many decimals and a real minus sign; an en dash where there is none."""
+    if not _finite(value):
+        return "–"
+    text = f"{value:,.{digits}f}"
+    return text.replace("-", "−") if float(text.replace(",", "")) else text.lstrip("-")
+
+
+def _listed(wanted: Any) -> str:
+    return " or ".join(value_text(part) for part in wanted) if isinstance(wanted, list | tuple) else value_text(wanted)
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (not isinstance(value, list | tuple | dict) and bool(pd.isna(value)))
+
+
+def _finite(value: Any) -> bool:
+    return not _missing(value) and math.isfinite(value)

@@ -1,0 +1,1 @@
+"""What is kept of a trained trial, and what can be done with it again."""

@@ -1,0 +1,134 @@
+"""Where a result comes from: code, versions, machine, data, protocol. Recorded with a study and with each trial."""
+
+import importlib.metadata
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from vaeexp import __version__
+from vaeexp.data import Dataset
+from vaeexp.settings import ModelSettings, Settings
+
+_PACKAGES = ("torch", "numpy", "optuna", "mlflow", "pandas")
+
+
+def protocol(dataset: Dataset, settings: Settings, searched: Collection[str] = ()) -> dict[str, str]:
+    """What two numbers must share before they may stand in one ranking, in words. `searched`: settings that vary."""
+    train, validation, test = dataset.sizes
+    binarised = {
+        "static": "static (each pixel drawn once)",
+        "dynamic": "dynamic (drawn anew each epoch; validation and test targets drawn once)",
+        "none": "none (grey levels in [0, 1])",
+    }
+    if settings.model.likelihood == "bernoulli":
+        binarised["none"] = "none (grey levels in [0, 1]; the Bernoulli density is not normalised there)"
+    return {
+        "data": dataset.title,
+        "fingerprint": dataset.fingerprint,
+        "split": f"{train:,} train / {validation:,} validation / {test:,} test, split seed {settings.data.split_seed}",
+        "binarisation": binarised[dataset.binarisation],
+        "likelihood": _likelihood(settings.model, searched),
+        "posterior": settings.model.posterior,
+        "estimator": "search: −ELBO at β = 1 on validation, one sample per image, the same noise for every trial; "
+        f"test: −ELBO, and importance-weighted NLL with k = {settings.evaluation.importance_samples:,}",
+    }
+
+
+def _likelihood(model: ModelSettings, searched: Collection[str]) -> str:
+    """Its name, and the scale where that is fixed."""
+    if {"sigma", "laplace_scale"} & set(searched):
+        return model.likelihood
+    if model.likelihood == "gaussian":
+        return f"gaussian, σ = {model.sigma:.4g}" + (" (squared error)" if abs(model.sigma**2 - 0.5) < 1e-9 else "")
+    if model.likelihood == "laplace":
+        return f"laplace, scale {model.laplace_scale:.4g}" + (" (absolute error)" if model.laplace_scale == 1 else "")
+    return model.likelihood
+
+
+def describe_run(
+    dataset: Dataset,
+    settings: Settings,
+    *,
+    study_text: str,
+    searched: Collection[str] = (),
+    command: list[str] | None = None,
+) -> dict[str, Any]:
+    """The `record` attribute of a study."""
+    return {
+        "protocol": protocol(dataset, settings, searched),
+        "data": dataset.describe(),
+        "git": _git(),
+        "versions": {"vaeexp": __version__, "python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "hardware": describe_hardware(),
+        "command": shlex.join(["vaeexp", *(sys.argv[1:] if command is None else command)]),
+        "study_file": study_text,
+    }
+
+
+def arithmetic(device: str, *, precision: str, group: str, threads: int | None) -> dict[str, Any]:
+    """What decides the last bits of a training, besides its settings and its seed: where and how it is computed here.
+
+    `processor` is the accelerator where one trains. Recorded with each run, for a study may go on elsewhere.
+    """
+    import torch
+
+    return {
+        "device": torch.device(device).type,
+        "processor": torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor(),
+        "precision": precision,
+        "group": group,
+        "threads": threads,
+        "torch": importlib.metadata.version("torch"),
+    }
+
+
+def describe_hardware() -> dict[str, Any]:
+    """Processor, cores, memory and accelerators of this machine."""
+    import psutil
+    import torch
+
+    found: dict[str, Any] = {
+        "processor": _processor(),
+        "cores": usable_cores(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+    if torch.cuda.is_available():
+        found["accelerators"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return found
+
+
+def usable_cores() -> int:
+    """Cores that this process may use; fewer than the machine has in a container or under a batch system."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or "unknown"
+
+
+def _git() -> dict[str, Any]:
+    """Commit and dirty flag of the code that runs; empty when it was installed without its repository."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return {}
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=False
+        )
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    return {"commit": commit, "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))} if commit else {}

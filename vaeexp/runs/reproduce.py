@@ -1,0 +1,220 @@
+"""`vaeexp reproduce`: a trial trained again from its record alone, beside its study, and whether it is the same."""
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeps.errors import UserError
+from sweeps.storage.running_trial import checked
+from sweeps.storage.trial_record import RecordedTrial
+from sweeps.workload.protocol import Outcome, Progress, advance_all
+from vaeexp.console import minus_elbo, params_text, write_line
+from vaeexp.data import Dataset, open_dataset
+from vaeexp.results.open_study import print_table
+from vaeexp.runs.assessment import progress_bar
+from vaeexp.runs.comparison import Criterion, Finding, compare, criterion, differing
+from vaeexp.runs.provenance import arithmetic, describe_run, usable_cores
+from vaeexp.runs.trial_settings import TrialRecord, read_record
+from vaeexp.settings import SECTIONS
+from vaeexp.study import maxima_of, uses_average
+from vaeexp.training.checkpoint import SETTINGS
+from vaeexp.training.device import resolve_device, resolve_precision
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sweeps.workload.protocol import Lanes
+
+HEARTBEAT_SECONDS = 30.0
+
+
+def reproduce_trial(
+    study: str,
+    number: int,
+    runs: Path,
+    storage: str | None,
+    *,
+    replica: bool,
+    data: Path | None,
+    device: str | None,
+    precision: str | None,
+    console: "Console",
+) -> bool:
+    """Train a trial again in a temporary folder and say on `console` whether it matches its record; whether it does.
+
+    `device` and `precision` are those of the record where they are None. Study, journal and MLflow runs are only read.
+
+    Raises:
+        UserError: there is no such trial, it has not ended, its record is incomplete, or the images are others.
+    """
+    record = read_record(study, number, runs, storage, replica=replica)
+    if record.trial.trial.number != number:
+        write_line(console, f"trial-{number:04d} took the result of {record.name}, which has equal settings.")
+    here = _arithmetic_here(record, device, precision)
+    wanted = criterion(record.arithmetic, here, record.trial.progress)
+    dataset = _open_data(record, data, console)
+    _announce(record, here, wanted, console)
+    with tempfile.TemporaryDirectory(prefix="vaeexp-reproduce-") as folder:
+        again = _train(record, here, wanted, dataset, Path(folder), console)
+        findings = compare(record.trial, again, (record.folder, Path(again.folder) if again.folder else None), wanted)
+    if record.contradictions:
+        findings.append(Finding(SETTINGS, "; ".join(record.contradictions), False))
+    _conclude(record, findings, dataset, console)
+    return all(finding.agrees is not False for finding in findings)
+
+
+def _arithmetic_here(record: TrialRecord, device: str | None, precision: str | None) -> dict[str, Any]:
+    wanted = record.arithmetic
+    try:
+        found = resolve_device(device or wanted["device"])
+    except UserError as error:
+        if device is not None:
+            raise
+        raise UserError("--device", f"{error.problem} {record.name} was trained there; name another.") from error
+    threads = (wanted["threads"] or usable_cores()) if found.type == "cpu" else None
+    arithmetics = resolve_precision(precision or wanted["precision"], found)
+    return arithmetic(str(found), precision=arithmetics, group=wanted["group"], threads=threads)
+
+
+def _open_data(record: TrialRecord, data: Path | None, console: "Console") -> Dataset:
+    dataset = open_dataset(record.settings.data, root=data, say=lambda text: write_line(console, text, style="yellow"))
+    if dataset.fingerprint != record.fingerprint:
+        raise UserError(
+            record.name,
+            f"was trained on images with the fingerprint {record.fingerprint[:12]}; those of {dataset.title} "
+            f"({dataset.source}) have {dataset.fingerprint[:12]}. Give the first data again (--data).",
+        )
+    return dataset
+
+
+def _announce(record: TrialRecord, here: Mapping[str, Any], wanted: Criterion, console: "Console") -> None:
+    trial, outcome = record.trial.trial, record.trial.outcome
+    ended = f"{outcome.state} after {len(record.trial.progress)} epochs"
+    write_line(console, f"{record.name}: {ended}, seed {trial.seed}, {params_text(trial.params)}", style="bold")
+    now = record.attributes["spec"]
+    fixed = {name: value for section in SECTIONS for name, value in now.get(section, {}).items()}
+    ran = {
+        name: value
+        for section in SECTIONS
+        for name, value in getattr(record.settings, section).model_dump(mode="json").items()
+    }
+    changed = [name for name, value in fixed.items() if name not in trial.params and ran[name] != value]
+    if changed:
+        words = ", ".join(f"{name} {ran[name]} (now {fixed[name]})" for name in changed)
+        write_line(console, f"The study has changed since: this run had {words}.")
+    threads = f", threads {here['threads']}" if here["threads"] else ""
+    write_line(
+        console,
+        f"Trained again on {here['device']} ({here['precision']}, {here['group']}{threads}), in a temporary folder.",
+    )
+    write_line(console, f"It should match {wanted.words}: {wanted.why}.")
+
+
+def _train(
+    record: TrialRecord, here: Mapping[str, Any], wanted: Criterion, dataset: Dataset, folder: Path, console: "Console"
+) -> RecordedTrial:
+    """The trial anew, in a process like those of a sweep, as far as the record goes: into the epoch that failed, too."""
+    from sweeps.workload.worker_pool import WorkerLanes
+    from vaeexp.runs.worker import open_lanes
+
+    execution = record.attributes["execution"]
+    arguments = {
+        "settings": record.settings,
+        "datasets": {record.settings.data.binarisation: dataset},
+        "maxima": maxima_of(record.parts),
+        "averaged": uses_average(record.parts),
+        "study": record.study,
+        "study_seed": record.study_seed,
+        "folder": str(folder),
+        **{name: here[name] for name in ("device", "precision", "group", "threads")},
+        "width": 1,
+        "checkpoint_seconds": execution["checkpoint_seconds"],
+        "resident_mb": execution.get("resident_mb", "auto"),
+    }
+    lanes = WorkerLanes(open_lanes, [arguments])
+    trial = record.trial.trial
+    try:
+        lanes.admit(trial)
+        progress = list(_live(record, lanes, wanted, console))
+        last = progress[-1] if progress else None
+        reported = tuple(each for each in progress if not each.failure)
+        outcome = Outcome(
+            state="failed" if last and last.failure else "complete" if last and last.finished else "pruned",
+            epoch=last.epoch if last else 0,
+            value=min((each.value for each in reported), default=None),
+            failure=last and last.failure,
+        )
+        [result] = lanes.release({trial.number: outcome})
+    finally:
+        lanes.close()
+    return RecordedTrial(
+        trial=trial, outcome=outcome, progress=reported, metrics=dict(result.metrics), folder=result.folder
+    )
+
+
+def _live(record: TrialRecord, lanes: "Lanes", wanted: Criterion, console: "Console") -> Iterator[Progress]:
+    """Train epoch by epoch and say how it goes."""
+    recorded, number = record.trial.progress, record.trial.trial.number
+    most = len(recorded) + (record.trial.outcome.failure is not None)
+    agree, spoke = True, time.monotonic()
+    with progress_bar(console, record.trial.trial.name) as advance:
+        for place in range(most):
+            progress = checked(advance_all(lanes, [number])[0])
+            advance(place + 1, most)
+            on_record = place < len(recorded)
+            apart = None
+            if bool(progress.failure) == on_record:
+                agree = False
+            elif on_record and agree:
+                apart = differing(recorded[place], progress, wanted)
+            over = progress.finished or progress.failure or place + 1 == most
+            if apart:
+                agree = False
+                write_line(console, f"differs: {apart.words}", style="yellow")
+            elif over or (not console.is_terminal and time.monotonic() - spoke >= HEARTBEAT_SECONDS):
+                spoke = time.monotonic()
+                value = progress.failure.kind if progress.failure else f"{minus_elbo(console)} {progress.value:.2f}"
+                so_far = ("near the record" if wanted.tolerance else "as on record") if agree else "not as on record"
+                write_line(console, f"epoch {progress.epoch}/{most}: {value}, {so_far}")
+            yield progress
+            if progress.failure or progress.finished:
+                return
+
+
+def _conclude(record: TrialRecord, findings: list[Finding], dataset: Dataset, console: "Console") -> None:
+    marks = {True: "agrees", False: "DIFFERS", None: ""}
+    write_line(console, "")
+    print_table(console, ("", "", ""), [(f.what, marks[f.agrees], f.words) for f in findings], header=False)
+    changed = list(_surroundings(record, dataset))
+    write_line(console, "")
+    if changed:
+        print_table(console, ("", "on record", "now"), changed)
+        write_line(console, "")
+    wrong = [finding for finding in findings if finding.agrees is False]
+    if wrong:
+        write_line(
+            console, f"{record.name} DIFFERS from its record: {wrong[0].what} {wrong[0].words}", style="bold red"
+        )
+    else:
+        write_line(console, f"{record.name} matches its record.", style="bold green")
+
+
+def _surroundings(record: TrialRecord, dataset: Dataset) -> Iterator[tuple[str, str, str]]:
+    """What is not as it was when the study was last run: code, versions, machine."""
+    before, now = record.attributes["record"], describe_run(dataset, record.settings, study_text="")
+    names = {"commit": "git commit", "dirty": "uncommitted changes"}
+    for part in ("git", "versions", "hardware"):
+        old, new = before.get(part) or {}, now[part]
+        for name in {**old, **new}:
+            pair = old.get(name), new.get(name)
+            # What was changed without a commit is on no record, so the same may be another.
+            if name != "memory_gib" and (pair[0] != pair[1] or (name == "dirty" and pair[0])):
+                yield names.get(name, name), *(_shown(value) for value in pair)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, list) else "" if value is None else str(value)

@@ -1,0 +1,1 @@
+"""What the command sweep adds to the driver: execution, plan, job, progress."""

@@ -1,0 +1,98 @@
+"""The device that trains, its arithmetic, and its memory."""
+
+import ctypes
+import resource
+import sys
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from sweeps.errors import UserError
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` takes cuda, then mps, then the CPU.
+
+    Raises:
+        UserError: the device asked for is not there.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(device for device in ("cuda", "mps", "cpu") if there[device])
+    if not there[name]:
+        have = ", ".join(device for device, present in there.items() if present)
+        raise UserError("--device", f"'{name}' is not available on this machine. Available: {have}.")
+    return torch.device(name)
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether bf16 products run on units of their own; elsewhere they are emulated and slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+        return any(probe() for probe in probes if probe is not None)
+    return False
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """`auto` takes bf16 where it is fast, else float32."""
+    if name == "auto":
+        return "bf16" if has_fast_bf16(device) else "float32"
+    return name
+
+
+def training_precision(device: torch.device, precision: str) -> AbstractContextManager:
+    """Autocast of matrix products during training; densities and evaluation stay float32."""
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def wide_dtype(device: torch.device) -> torch.dtype:
+    """What sums over many images are kept in: float64, where the device has it."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # from malloc.h
+_LARGEST_BLOCK, _LARGEST_REST = 32 * 2**20, 256 * 2**20  # bytes
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep the blocks of up to 32 MiB that are freed, and up to 256 MiB of them, for the next step.
+
+    By default it hands those above 128 KiB back to the kernel, and a step faults each page of its activations and
+    gradients in again: 300 faults a step of the default model, 5 to 10 % of its time. Nothing is done where there is no
+    `mallopt`.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)
+        mallopt(_TRIM_THRESHOLD, _LARGEST_REST)
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Peak memory of the device on cuda, else of this process, in MiB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        # Not ru_maxrss: on Linux a child process inherits the peak of its parent.
+        with open("/proc/self/status", encoding="utf-8") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**10
+    except (OSError, StopIteration):
+        # ru_maxrss counts bytes on macOS and KiB elsewhere.
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out; on the CPU torch says so in words only."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error)
+    return "can't allocate memory" in text or "out of memory" in text
+
+
+def free_memory(device: torch.device) -> None:
+    """Hand cached blocks back to the device."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

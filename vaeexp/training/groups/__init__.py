@@ -1,0 +1,1 @@
+"""Lanes of equal shapes that train together, and the lanes of one process."""

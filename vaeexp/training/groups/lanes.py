@@ -1,0 +1,344 @@
+"""The lanes of one process and one device: add trials, train them round by round, hand back their artifacts.
+
+A `vaeexp.training.groups.group.Group` trains lanes of equal shapes: `vaeexp.training.groups.vectorised` as one program,
+`vaeexp.training.groups.sequential` one after the other. Both hold the same state, write the same checkpoints and take the same random numbers.
+"""
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from sweeps.workload.protocol import Failure, Outcome, Progress, Trial, TrialResult
+from vaeexp.models.vae import VAE
+from vaeexp.training.batches import Source, validation_noise
+from vaeexp.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from vaeexp.training.device import free_memory, is_out_of_memory
+from vaeexp.training.groups.group import Group, open_group
+from vaeexp.training.lane import EpochSums, Lane, State, fresh_state, open_lane
+from vaeexp.training.validation import epoch_metrics
+
+if TYPE_CHECKING:
+    from vaeexp.settings import Settings
+
+
+class Finisher(Protocol):
+    """What is made of a lane's weights, outside training. Pictures and files are made beside it, from copies on the CPU."""
+
+    def pictures(self, lane: Lane, weights: Tensor, buffers: Tensor, folder: Path) -> Future[dict[str, str]]:
+        """Draw grids after this epoch: name → path."""
+
+    def test(self, lane: Lane, state: State) -> dict[str, float]:
+        """Figures of the lane's best weights on the test set."""
+
+    def finish(self, lane: Lane, weights: Tensor, buffers: Tensor, outcome: Outcome, folder: Path) -> Future[None]:
+        """Write what is kept of an ended trial, with its best weights, into its folder."""
+
+
+class Pictures:
+    """The pictures of lanes while they train: a process draws those of an epoch once, beside the training.
+
+    Also where the epoch is reached again, after a kill, for the process that trained it may not have come to them.
+    """
+
+    def __init__(self, finisher: Finisher, weights: str) -> None:
+        """`weights`: whose pictures, "weights" or "average"."""
+        self._finisher, self._weights = finisher, weights
+        self._drawing: dict[int, list[tuple[int, Future[dict[str, str]]]]] = defaultdict(list)
+        """By trial, the epochs that nobody has taken yet."""
+        self._newest: dict[int, int] = defaultdict(int)
+        """By trial, the last epoch of which there are any."""
+
+    def draw(self, group: Group, lane: Lane, folder: Path) -> None:
+        """Those of the lane as it is, in an epoch that is looked at more closely, and at its end."""
+        number = lane.trial.number
+        if lane.epoch > self._newest[number] and (lane.shown_after(lane.epoch) or lane.finished):
+            weights, buffers = copied(group, number, self._weights, "buffers")
+            self._drawing[number].append((lane.epoch, self._finisher.pictures(lane, weights, buffers, folder)))
+            self._newest[number] = lane.epoch
+
+    def take(self, number: int, *, last: bool = False) -> dict[int, dict[str, str]]:
+        """Epoch → name → path of what was not taken yet, once it is there. `last`: another trial may get this number."""
+        if last:
+            self._newest.pop(number, None)
+        return {epoch: drawing.result() for epoch, drawing in self._drawing.pop(number, ())}
+
+
+def copied(group: Group, number: int, *names: str) -> list[Tensor]:
+    """These tensors of a lane as they are now, on the CPU."""
+    state = group.state(number, *names)
+    return [_on_cpu(state[name].detach()) for name in names]
+
+
+def _on_cpu(tensor: Tensor) -> Tensor:
+    # All lanes wait for this copy, and a GPU writes into pinned memory several times as fast.
+    return torch.empty_like(tensor, device="cpu", pin_memory=tensor.device.type == "cuda").copy_(tensor)
+
+
+# Model settings that lanes of one group share, for they change tensors or code.
+_SHAPING = (
+    *("network", "hidden", "activation", "channels", "kernel", "stride", "padding", "normalisation", "head"),
+    *("posterior", "prior", "likelihood", "likelihood_components"),
+)
+
+
+class TrainingLanes:
+    """`sweeps.workload.protocol.Lanes` for VAEs on one device."""
+
+    def __init__(
+        self,
+        *,
+        source_of: Callable[[str], Source],
+        settings_of: Callable[[Trial], "Settings"],
+        maxima: Mapping[str, int],
+        averaged: bool,
+        folder: Path,
+        precision: str,
+        group: str,
+        width: int,
+        checkpoint_seconds: float,
+        finisher: Finisher,
+    ) -> None:
+        """
+        Args:
+            source_of: binarisation → the images, on the device.
+            settings_of: all settings of a trial.
+            maxima: largest `latent_size` and `components` of the study; stacked models are padded to these.
+            averaged: whether any trial of the study evaluates a running average of its weights.
+            folder: holds one folder per trial.
+            precision: `float32` or `bf16`.
+            group: `stacked`, `compiled` or `loop`.
+            width: trials held at once.
+            checkpoint_seconds: seconds of training between two checkpoints of a lane.
+            finisher: makes pictures and final figures.
+        """
+        self.width = width
+        self._source_of, self._settings_of, self._maxima, self._averaged = source_of, settings_of, maxima, averaged
+        self._folder, self._precision, self._kind = folder, precision, group
+        self._checkpoint_seconds = checkpoint_seconds
+        self._evaluated = "average" if averaged else "weights"
+        self._finisher, self._pictures = finisher, Pictures(finisher, self._evaluated)
+        self._noise: Tensor | None = None
+        self._groups: dict[tuple, list[Group]] = {}
+        self._limit = width
+        """Lanes in one stacked group; halved when memory runs out."""
+
+    def admit(self, trial: Trial) -> None:
+        lane, vae = self._open(trial)
+        group = self._place(lane, vae, load_checkpoint(self._trial_folder(trial), lane))
+        self._pictures.draw(group, lane, self._trial_folder(trial))
+
+    def catch_up(self) -> None:
+        while behind := [
+            n for group in self._all() for n, lane in group.lanes.items() if lane.epoch < lane.trial.epoch
+        ]:
+            for _ in self._round(behind, replay=True):
+                pass
+
+    def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
+        for group in self._all():
+            for number in group.lanes.keys() & set(numbers):
+                lane = group.lanes[number]
+                # At the start of a round all that the lane did is reported, so no checkpoint runs ahead of the storage.
+                if lane.checkpoint_due >= self._checkpoint_seconds and lane.epoch > 0:
+                    save_checkpoint(self._trial_folder(lane.trial), lane, group.state(number))
+        yield from self._round(list(numbers), replay=False)
+
+    def release(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
+        # All lanes are read before the first file is waited for.
+        released = [(number, *self._release(number, outcome)) for number, outcome in ending.items()]
+        results = []
+        for number, folder, metrics, written in released:
+            if written:
+                written.result()
+            where = str(folder) if folder.exists() else None
+            images = self._pictures.take(number, last=True)
+            results.append(TrialResult(number=number, metrics=metrics, folder=where, images=images))
+        return results
+
+    def _release(self, number: int, outcome: Outcome) -> tuple[Path, dict[str, float], Future[None] | None]:
+        """Free a lane: its folder, its figures, and what is waited for until its files are there."""
+        group = next(group for group in self._all() if number in group.lanes)
+        lane, folder = group.lanes[number], self._trial_folder(group.lanes[number].trial)
+        metrics = {"parameters": float(lane.layout.count), "best_epoch": float(lane.best_epoch)}
+        written = None
+        if lane.best_epoch:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._test(lane, group, outcome.state == "complete")
+            metrics |= lane.test_metrics
+            weights, buffers = copied(group, number, "best", "best_buffers")
+            written = self._finisher.finish(lane, weights, buffers, outcome, folder)
+        group.remove(number)
+        return folder, metrics, written
+
+    def forget(self, trials: Sequence[Trial]) -> None:
+        for trial in trials:
+            (self._trial_folder(trial) / CHECKPOINT).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        self._groups.clear()
+
+    def _round(self, numbers: list[int], *, replay: bool) -> Iterator[list[Progress]]:
+        self._fit()
+        for group in self._all():
+            for turn in group.turns([number for number in numbers if number in group.lanes]):
+                try:
+                    done = self._train(group, turn, replay)
+                except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    yield from self._after_out_of_memory(group, turn, replay)
+                else:
+                    yield done
+
+    def _train(self, group: Group, numbers: list[int], replay: bool) -> list[Progress]:
+        started = time.perf_counter()
+        trained = group.train_epoch(numbers)
+        scored = group.evaluate(numbers, self._evaluated)
+        # Twice in every epoch would make validation a quarter of a bf16 epoch.
+        shown = [n for n in numbers if self._averaged and group.lanes[n].shown_after(group.lanes[n].epoch + 1)]
+        raw = group.evaluate(shown, "weights") if shown else {}
+        each = (time.perf_counter() - started) / len(numbers)
+        # Pictures of the round before: those of this one are drawn while the next trains.
+        images = {} if replay else {number: self._pictures.take(number) for number in numbers}
+        progress = [self._settle(group, n, trained[n], scored[n], raw.get(n), each, replay) for n in numbers]
+        if len(numbers) == 1:  # its neighbours train next, for a while
+            images = {number: drawn | self._pictures.take(number) for number, drawn in images.items()}
+        return [replace(each, images=images.get(each.number, {})) for each in progress]
+
+    def _settle(
+        self,
+        group: Group,
+        number: int,
+        trained: EpochSums,
+        scored: EpochSums,
+        raw: EpochSums | None,
+        seconds: float,
+        replay: bool,
+    ) -> Progress:
+        """Book one epoch of one lane: metrics, best weights, pictures, failure."""
+        lane = group.lanes[number]
+        lane.epoch += 1
+        lane.seconds += seconds
+        lane.checkpoint_due += seconds
+        value = scored.distortion + scored.rate
+        if not (math.isfinite(value) and math.isfinite(trained.loss)):
+            where = "training loss" if not math.isfinite(trained.loss) else "validation value"
+            lane.failure = Failure(
+                kind="diverged",
+                message=f"The {where} became {trained.loss if where[0] == 't' else value} in epoch {lane.epoch}.",
+            )
+            return Progress(number=number, epoch=lane.epoch, value=math.nan, finished=True, failure=lane.failure)
+        metrics = epoch_metrics(lane, trained, scored, raw, seconds=seconds, device=self._source(lane).device)
+        lane.stale += 1
+        if value < lane.best_value:
+            lane.best_value, lane.best_epoch, lane.best_metrics, lane.stale = value, lane.epoch, metrics, 0
+            group.keep_best(number, self._evaluated)
+        if not replay:
+            self._test(lane, group, lane.finished)
+        self._pictures.draw(group, lane, self._trial_folder(lane.trial))
+        return Progress(number=number, epoch=lane.epoch, value=value, metrics=metrics, finished=lane.finished)
+
+    def _test(self, lane: Lane, group: Group, complete: bool) -> None:
+        """Look at the test set, once, if the trial may. In its last round, where all processes do so side by side;
+        on release only when it was resumed after that round."""
+        if complete and lane.trial.test and lane.best_epoch and not lane.test_metrics:
+            lane.test_metrics = self._finisher.test(lane, group.state(lane.trial.number, "best", "best_buffers"))
+
+    def _after_out_of_memory(self, group: Group, numbers: list[int], replay: bool) -> Iterator[list[Progress]]:
+        """Go on at half the width: every lane of the group starts again from its checkpoint, in smaller groups.
+
+        A lane that trained by itself fails.
+        """
+        held = len(group.lanes)
+        alone = len(group.turns(list(group.lanes))) == held
+        lanes = [group.lanes[number] for number in (numbers if alone else list(group.lanes))]
+        device = self._source(lanes[0]).device
+        for lane in lanes:
+            group.remove(lane.trial.number)
+        self._fit()
+        free_memory(device)
+        if alone:
+            [lane] = lanes
+            message = f"One trial needs more memory than the device has ({lane.layout.count:,} parameters)."
+            # What it had learnt is gone with its memory: a fresh lane, whose weights are nobody's best, is released.
+            self._place(*self._open(lane.trial))
+            failure = Failure(kind="out_of_memory", message=message)
+            number = lane.trial.number
+            yield [Progress(number=number, epoch=lane.epoch + 1, value=math.nan, finished=True, failure=failure)]
+            return
+        self._limit = max(1, held // 2)
+        for lane in lanes:
+            self.admit(replace(lane.trial, epoch=max(lane.trial.epoch, lane.epoch)))
+        self.catch_up()
+        yield from self._round(numbers, replay=replay)
+
+    def _open(self, trial: Trial) -> tuple[Lane, VAE]:
+        settings = self._settings_of(trial)
+        source = self._source_of(settings.data.binarisation)
+        return open_lane(trial, settings, source.image_shape, len(source.train))
+
+    def _place(self, lane: Lane, vae: VAE, state: State | None = None) -> Group:
+        """Put a lane into its group, from this state or from the start. The group."""
+        group = self._group_for(lane)
+        for other in self._all():
+            if other is not group:  # lanes of another shape take the place of those that are gone
+                other.fit()
+        group.add(lane, vae, state or fresh_state(lane, vae, averaged=self._averaged))
+        return group
+
+    def _group_for(self, lane: Lane) -> Group:
+        """The group with room for lanes of this shape, made when there is none."""
+        groups = self._groups.setdefault(self._shape_of(lane), [])
+        for group in groups:
+            if not group.fused or len(group.lanes) < self._limit:
+                return group
+        model = lane.settings.model
+        source = self._source(lane)
+        noise = partial(self._validation_noise, source)
+        groups.append(
+            open_group(
+                self._kind, source, self._precision, noise, model, self._maxima,
+                batch_size=lane.settings.train.batch_size, averaged=self._averaged,
+            )
+        )  # fmt: skip
+        return groups[-1]
+
+    def _shape_of(self, lane: Lane) -> tuple:
+        """What lanes must share to train in one group: all that changes tensors or code."""
+        binarisation = lane.settings.data.binarisation
+        if self._kind == "loop":
+            return (binarisation,)
+        model = lane.settings.model
+        return (binarisation, *(getattr(model, name) for name in _SHAPING), lane.settings.train.batch_size)
+
+    def _source(self, lane: Lane) -> Source:
+        return self._source_of(lane.settings.data.binarisation)
+
+    def _validation_noise(self, source: Source, latent_size: int) -> Tensor:
+        """The same for every binarisation: it depends on the seed and on the number of images."""
+        if self._noise is None or self._noise.shape[1] < latent_size:
+            self._noise = validation_noise(source, latent_size)
+        return self._noise[:, :latent_size]
+
+    def _fit(self) -> None:
+        """Give back the memory of lanes that are gone. Not when they go: most are followed by another."""
+        for groups in self._groups.values():
+            for group in groups:
+                group.fit()
+            # An empty loop takes no memory to speak of, and its compiled step is wanted again.
+            groups[:] = [group for group in groups if group.lanes or not group.fused]
+
+    def _all(self) -> list[Group]:
+        return [group for groups in self._groups.values() for group in groups]
+
+    def _trial_folder(self, trial: Trial) -> Path:
+        return self._folder / trial.name

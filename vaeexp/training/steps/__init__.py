@@ -1,0 +1,1 @@
+"""One training step: functional, eager, compiled, as a CUDA graph."""

@@ -1,0 +1,168 @@
+"""One training step of one lane as one compiled function: loss, gradients and update in a few passes over memory.
+
+A CPU spends as long on the small operations of a step (casts, activations, densities, Adam, and what PyTorch adds to
+each) as on its matrix products. PyTorch's compiler (AOTInductor) makes C++ of the whole step. That takes half a minute
+for each shape of model, so the library is kept in the user's cache and loaded by every process and every later study.
+
+Shapes: B batch, C channels, H × W pixels, L latent dimensions of the padded model, in which lanes of all sizes of a study
+are embedded.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_leaves, tree_map
+
+from vaeexp.compiler import has_foreign_layers, open_library
+from vaeexp.models.vae import VAE
+from vaeexp.training.device import wide_dtype
+from vaeexp.training.lane import Lane, State, average_decay_at, learning_rate_at, warmup_at
+from vaeexp.training.loss import lane_loss
+from vaeexp.training.optimizers import BETA1, BETA2, EPSILON
+from vaeexp.training.padded_views import Layout, corner
+from vaeexp.training.steps.functional import Numbers, agree, step_of
+from vaeexp.training.steps.fx_passes import with_biases_apart
+
+if TYPE_CHECKING:
+    from vaeexp.settings import ModelSettings
+
+_CPU = torch.device("cpu")
+_PACKAGE = Path(__file__).parents[2]
+
+
+class CompiledStep:
+    """Holds one lane at a time, in tensors that stay where they are: `begin`, a call for each batch, `end`."""
+
+    def __init__(
+        self,
+        template: VAE,
+        model: "ModelSettings",
+        image_shape: tuple[int, ...],
+        batch_size: int,
+        precision: str,
+        *,
+        averaged: bool,
+    ) -> None:
+        """Compile the step, or load it.
+
+        Args:
+            template: the model that lanes are embedded in, on the CPU.
+            model: its settings, but for sizes that lanes differ in.
+            image_shape: C, H, W.
+            batch_size: images of every batch.
+            precision: `float32` or `bf16`.
+            averaged: whether lanes keep a running average of their weights.
+
+        Raises:
+            RuntimeError: the step cannot be compiled here, or the compiled step computes something else.
+        """
+        parameters, buffers = dict(template.named_parameters()), dict(template.named_buffers())
+        layout, latent_size = Layout.of(parameters), len(template.latent_mask)
+        names = ("weights", "first", "second", "average") if averaged else ("weights", "first", "second")
+        self._flat = {name: torch.zeros(layout.size) for name in names}
+        self._views = {name: layout.views(flat) for name, flat in self._flat.items()}
+        self._buffers = {name: buffer.clone() for name, buffer in buffers.items()}
+        wide = wide_dtype(_CPU)
+        self._sums, self._moments = torch.zeros(3, dtype=wide), torch.zeros(2, latent_size, dtype=wide)
+        self._numbers, self._noise = torch.zeros(6), torch.zeros(batch_size, latent_size)
+        self._state = {name: list(views.values()) for name, views in self._views.items()}
+        self._state |= {"buffers": list(self._buffers.values()), "totals": [self._sums, self._moments]}
+        for name, parameter in parameters.items():
+            self._views["weights"][name].copy_(parameter.detach())
+        x = (torch.rand(batch_size, *image_shape, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+        given = (self._state, self._numbers, self._noise, x)
+        plain = step_of(lane_loss(template.train()), list(parameters), list(buffers), _CPU, precision)
+
+        def step(state: Mapping[str, list[Tensor]], numbers: Tensor, noise: Tensor, x: Tensor) -> None:
+            plain(state, Numbers(*numbers.unbind()), noise, x)
+
+        self._run = open_library(
+            lambda: with_biases_apart(make_fx(step)(*tree_map(Tensor.clone, given))),  # tracing takes a step, too
+            given,
+            what="the training step",
+            made_from=_made_from(template, model, precision),
+        )
+        self._leaves = tree_leaves(self._state)
+        self._check(step, x, precision)
+
+    def begin(self, lane: Lane, state: State) -> None:
+        """Take the lane as it is now."""
+        for tensor in (*self._flat.values(), *self._buffers.values(), self._sums, self._moments, self._noise):
+            tensor.zero_()
+        for big, small in self._pairs(lane, state):
+            for name, tensor in small.items():
+                corner(big[name], tensor.shape).copy_(tensor)
+        self._lane, self._lane_state, self._step = lane, state, lane.epoch * lane.steps_per_epoch
+
+    def __call__(self, x: Tensor, e: Tensor) -> None:
+        """One step on targets x [B, C, H, W] and noise e [B, the lane's latent size]."""
+        self._noise[:, : e.shape[1]] = e
+        self._numbers.copy_(torch.tensor(_numbers(self._lane, self._step)))
+        self._run([*self._leaves, self._numbers, self._noise, x])
+        self._step += 1
+
+    def end(self) -> tuple[Tensor, Tensor]:
+        """Give the lane back. Sums over steps of (loss, distortion, rate) [3], over images of μ and μ² [2, L]."""
+        for big, small in self._pairs(self._lane, self._lane_state):
+            for name, tensor in small.items():
+                tensor.copy_(corner(big[name], tensor.shape))
+        return self._sums.clone(), self._moments[:, : self._lane.settings.model.latent_size].clone()
+
+    def _pairs(self, lane: Lane, state: State) -> Iterator[tuple[Mapping[str, Tensor], Mapping[str, Tensor]]]:
+        """The tensors of the padded model, and those of the lane that are their leading slices."""
+        for name, views in self._views.items():
+            yield views, lane.layout.views(state[name])
+        yield self._buffers, lane.buffer_layout.views(state["buffers"])
+
+    def _check(self, step: Callable[..., None], x: Tensor, precision: str) -> None:
+        """One step both ways, from the same state: sums of losses and first moments agree.
+
+        Not the weights: where a gradient is all but 0, rounding decides which way Adam goes.
+        """
+        noise = torch.randn(self._noise.shape, generator=torch.Generator().manual_seed(1))
+        numbers = torch.tensor([1.0, 0.0, 1e-3, EPSILON, 0.0, 0.5])
+        before, found = tree_map(Tensor.clone, self._state), []
+        runs = (lambda: step(self._state, numbers, noise, x), lambda: self._run([*self._leaves, numbers, noise, x]))
+        for run in runs:
+            for tensor, value in zip(self._leaves, tree_leaves(before), strict=True):
+                tensor.copy_(value)
+            run()
+            found.append([[self._sums.clone()], [self._flat["first"].clone()]])
+        if not agree(found[1], found[0], precision):
+            raise RuntimeError("the compiled step computes something else")
+
+
+def _made_from(template: VAE, model: "ModelSettings", precision: str) -> str | None:
+    """What tells a step from all others, but for its shapes; None where code of the user's own takes part."""
+    if ":" in model.network or has_foreign_layers(template):
+        return None
+    settings = {name: value for name, value in vars(model).items() if name not in ("latent_size", "components")}
+    return repr((settings, precision, _sources()))
+
+
+@cache
+def _sources() -> str:
+    """A checksum of the code that steps are made by."""
+    digest = hashlib.sha256()
+    for part in ("models", "training"):
+        place = _PACKAGE / part
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _numbers(lane: Lane, step: int) -> list[float]:
+    """What differs between lanes and steps, in the order of `Numbers`."""
+    train = lane.settings.train
+    adamax = train.optimizer == "adamax"
+    root = math.sqrt(1 - BETA2 ** (step + 1))
+    size = learning_rate_at(lane, step) / (1 - BETA1 ** (step + 1)) * (1.0 if adamax else root)
+    beta = train.beta * warmup_at(lane, step)
+    return [beta, train.free_nats, size, EPSILON * root, float(adamax), 1 - average_decay_at(lane, step)]

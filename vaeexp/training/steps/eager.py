@@ -1,0 +1,91 @@
+"""One training step of one lane on its plain module, operation by operation.
+
+On a CPU the weights of convolutions lie channels_last while they are trained, a tenth faster; in the lane's state never.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from vaeexp.compiler import has_foreign_layers
+from vaeexp.models.vae import VAE
+from vaeexp.training.device import training_precision, wide_dtype
+from vaeexp.training.lane import Lane, State, average_decay_at, learning_rate_at, warmup_at
+from vaeexp.training.loss import module_loss
+from vaeexp.training.optimizers import update_one
+
+_MOVED = ("weights", "first", "second", "average")
+
+
+class PlainStep:
+    """Moves a lane's state in place, once for each batch of an epoch.
+
+    Shapes: B batch, C channels, H × W pixels, L latent dimensions.
+    """
+
+    def __init__(self, lane: Lane, module: VAE, state: State, precision: str) -> None:
+        """`module`'s parameters share memory with the weights of `state`."""
+        self._lane, self._module, self._state, self._precision = lane, module.train(), state, precision
+        self._device = device = state["weights"].device
+        self._parameters, self._buffers = list(module.parameters()), dict(module.named_buffers())
+        lane.buffer_layout.load(state["buffers"], self._buffers)
+        self._views = {name: lane.layout.views(state[name]) for name in _MOVED if name in state}
+        self._tensors = {name: list(in_fast_order(module, views).values()) for name, views in self._views.items()}
+        for parameter, weight in zip(self._parameters, self._tensors["weights"], strict=True):
+            parameter.data = weight
+        self._free_nats = torch.tensor(lane.settings.train.free_nats, device=device)
+        self._sums = torch.zeros(3, device=device, dtype=wide_dtype(device))
+        self._moments = torch.zeros(2, lane.settings.model.latent_size, device=device, dtype=wide_dtype(device))
+        self._step = lane.epoch * lane.steps_per_epoch
+
+    def __call__(self, x: Tensor, e: Tensor) -> None:
+        """One step on targets x [B, C, H, W] and noise e [B, L]."""
+        lane, train, tensors, step = self._lane, self._lane.settings.train, self._tensors, self._step
+        beta = torch.tensor(train.beta * warmup_at(lane, step), device=self._device)
+        with training_precision(self._device, self._precision):
+            loss = module_loss(self._module, x, e, beta, self._free_nats)
+        grads = torch.autograd.grad(loss.loss, self._parameters)
+        # They may come with transposed strides. Copying all into one vector would cost a tenth of the step.
+        grads = [_as(weight, grad) for weight, grad in zip(tensors["weights"], grads, strict=True)]
+        update_one(
+            tensors["weights"], grads, tensors["first"], tensors["second"],
+            step=step + 1, learning_rate=learning_rate_at(lane, step), optimizer=train.optimizer,
+        )  # fmt: skip
+        if "average" in tensors:
+            torch._foreach_lerp_(tensors["average"], tensors["weights"], 1 - average_decay_at(lane, step))
+        self._sums += torch.stack([loss.loss.detach(), loss.distortion, loss.rate])
+        self._moments += torch.stack([loss.mean_sum, loss.mean_square_sum])
+        self._step += 1
+
+    def end(self) -> tuple[Tensor, Tensor]:
+        """Put all back into the state. Sums over steps of (loss, distortion, rate) [3], over images of μ and μ² [2, L]."""
+        for name, views in self._views.items():
+            for view, tensor in zip(views.values(), self._tensors[name], strict=True):
+                if tensor is not view:
+                    view.copy_(tensor)
+        for parameter, view in zip(self._parameters, self._views["weights"].values(), strict=True):
+            parameter.data = view
+        self._lane.buffer_layout.write(self._state["buffers"], self._buffers)
+        return self._sums, self._moments
+
+
+def in_fast_order(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of the module's parameters by name, those of convolutions as copies in channels_last, on a CPU.
+
+    Only where all layers are PyTorch's: what a user wrote may ask for the usual order, as `view` does.
+    """
+    found = dict(tensors)
+    if has_foreign_layers(module):
+        return found
+    convolutions = (name for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d))
+    for weight in found.keys() & {f"{name}.weight" for name in convolutions}:  # not those that are computed from others
+        if found[weight].device.type == "cpu":
+            # Not `contiguous`: of one channel it leaves the strides, which the convolution goes by, as they are.
+            found[weight] = found[weight].to(memory_format=torch.channels_last)
+    return found
+
+
+def _as(weight: Tensor, grad: Tensor) -> Tensor:
+    """The gradient in the order of its weight."""
+    return grad.contiguous(memory_format=torch.contiguous_format if weight.is_contiguous() else torch.channels_last)
