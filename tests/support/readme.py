@@ -1,6 +1,6 @@
 """What is generated of the documentation: parts of README.md (commands from `--help`, settings), and the schema of summary.json.
 
-`python tests/readme.py --write` (or `make docs`) writes them; tests/test_docs.py and tests/vaeexp/test_report_formats.py
+`python tests/support/readme.py --write` (or `make docs`) writes them; tests/test_docs.py and tests/vaeexp/report/test_report_formats.py
 check that they are up to date.
 """
 
@@ -156,7 +156,7 @@ def _values(field: Any) -> str:
 
 if __name__ == "__main__":
     if sys.argv[1:] != ["--write"]:
-        sys.exit("usage: python tests/readme.py --write")
+        sys.exit("usage: python tests/support/readme.py --write")
     from vaeexp.report.summary import schema_json
 
     README.write_text(written(README.read_text(encoding="utf-8")), encoding="utf-8")
