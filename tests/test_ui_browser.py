@@ -35,7 +35,7 @@ def runs(tmp_path_factory):
             ImageDraw.Draw(image).text((20, 60), f"{trial.name}, epoch {epoch}", fill="white")
             image.save(picture)
             value = 120 - 5 * number + 40 / epoch
-            metrics = {"train/loss": value - 2, "val/nll": value, "learning_rate": 0.001}
+            metrics = {"train/loss": value - 2, "val/neg_elbo": value, "learning_rate": 0.001}
             images = {epoch: {"reconstructions": str(picture)}}
             tracked.epoch_finished(
                 trial, Progress(number=number, epoch=epoch, value=value, metrics=metrics, images=images)
@@ -107,7 +107,7 @@ def test_nested_runs_are_in_the_table(browser, address, ids):
 
 def test_a_metric_is_drawn(browser, address, ids):
     browser.get(f"{address}/#/experiments/{ids[0]}/runs/{ids[1]['trial-0001']}/model-metrics")
-    _wait(browser, "return document.body.innerText.includes('val/nll')", "metric name")
+    _wait(browser, "return document.body.innerText.includes('val/neg_elbo')", "metric name")
     points = (
         "[...document.querySelectorAll('.js-plotly-plot')].map(p => p.querySelectorAll('.scatterlayer .point').length)"
     )
@@ -119,7 +119,7 @@ def test_the_pictures_are_loaded_and_follow_the_slider(browser, address, ids):
     from selenium.webdriver.common.keys import Keys
 
     browser.get(f"{address}/#/experiments/{ids[0]}/runs/{ids[1]['trial-0001']}/model-metrics")
-    _wait(browser, "return document.body.innerText.includes('val/nll')", "page")
+    _wait(browser, "return document.body.innerText.includes('val/neg_elbo')", "page")
     # Charts are drawn when they come into view.
     scroll = (
         "[...document.querySelectorAll('*')].filter(e => e.scrollHeight > e.clientHeight + 50 "

@@ -57,7 +57,7 @@ def table(place: Path, name: str) -> list[tuple]:
     """What must be equal in two runs of one study: settings, states, every value of every epoch."""
     found = results(place, name)
     columns = [
-        "replica",
+        "repeat",
         "number",
         "state",
         "value",
@@ -66,7 +66,7 @@ def table(place: Path, name: str) -> list[tuple]:
         *(c for c in found.trials if c.startswith(("params.", "result.test/"))),
     ]
     rows = found.trials[columns].to_json(orient="records", double_precision=15)
-    values = found.epochs[["replica", "number", "epoch", "value", "train/loss", "val/rate"]]
+    values = found.epochs[["repeat", "number", "epoch", "value", "train/loss", "val/rate"]]
     return [json.loads(rows), values.to_json(orient="records", double_precision=15)]
 
 
@@ -76,9 +76,9 @@ def test_the_first_run_says_what_it_did_and_where_it_is(place, swept):
     assert "vaeexp ui" in swept.stdout
     assert not list((place / "mlruns").glob("mlflow.db-*")), "MLflow's store can be copied as one file"
     trials = results(place).trials
-    assert len(trials[~trials["replica"]]) == 8
+    assert len(trials[~trials["repeat"]]) == 8
     assert set(trials["state"]) <= {"complete", "pruned"}
-    assert trials.loc[trials["replica"], "result.test/iw_nll"].notna().sum() == 2
+    assert trials.loc[trials["repeat"], "result.test/iw_nll"].notna().sum() == 2
 
 
 def test_mlflow_holds_what_the_study_holds(place, swept, monkeypatch):
@@ -98,15 +98,15 @@ def test_mlflow_holds_what_the_study_holds(place, swept, monkeypatch):
         assert run.info.status == STATUS[row["state"]]
         assert float(run.data.params["learning_rate"]) == pytest.approx(row["params.learning_rate"])
         assert "MNIST, 5,000-image subset" in run.data.tags["protocol.data"]
-        mine = found.epochs[(found.epochs["number"] == row["number"]) & (found.epochs["replica"] == row["replica"])]
-        for metric in ("train/loss", "val/nll", "val/rate", "seconds"):
+        mine = found.epochs[(found.epochs["number"] == row["number"]) & (found.epochs["repeat"] == row["repeat"])]
+        for metric in ("train/loss", "val/neg_elbo", "val/rate", "seconds"):
             history = {point.step: point.value for point in client.get_metric_history(run.info.run_id, metric)}
             assert history == pytest.approx(dict(zip(mine["epoch"], mine[metric], strict=True)))
         files = {file.path for file in client.list_artifacts(run.info.run_id, "trial")}
         assert {"trial/weights.safetensors", "trial/settings.json", "trial/pictures.npz"} <= files
         assert len(client.list_artifacts(run.info.run_id, "images")) > 0
         drawn = {file.path for file in client.list_artifacts(run.info.run_id, "trial/pictures")}
-        if row["replica"] and "confirm" in row["roles"]:
+        if row["repeat"] and "confirm" in row["purposes"]:
             kinds = ("samples", "reconstructions", "latent_interpolations", "pixel_interpolations", "traversals")
             assert {f"trial/pictures/{kind}.png" for kind in kinds} <= drawn
             assert "trial/evaluation.npz" in files
@@ -137,14 +137,14 @@ def test_the_report_says_what_the_store_says(place, swept):
             assert (folder / link).exists(), link
     assert "subset" in text.split("## Answer")[0]
     found = results(place)
-    best = found.trials[~found.trials["replica"] & (found.trials["state"] == "complete")].sort_values("value").iloc[0]
+    best = found.trials[~found.trials["repeat"] & (found.trials["state"] == "complete")].sort_values("value").iloc[0]
     first_row = re.search(r"^\| 1 \| (\d+) \| ([\d.]+) \|", text, re.MULTILINE)
     assert (int(first_row[1]), first_row[2]) == (best["number"], f"{best['value']:.2f}")
     with (folder / "trials.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(found.trials)
-    confirmed = found.trials[found.trials["result.test/nll"].notna()]
-    assert f"{confirmed['result.test/nll'].mean():.2f}" in text.split("## Tables")[0]
+    confirmed = found.trials[found.trials["result.test/neg_elbo"].notna()]
+    assert f"{confirmed['result.test/neg_elbo'].mean():.2f}" in text.split("## Tables")[0]
 
 
 def test_a_finished_study_is_seen_within_seconds_and_extends(place, swept):

@@ -51,12 +51,12 @@ class LoadedStudy:
     @property
     def trials(self) -> pd.DataFrame:
         """One row per trial, those of the search first: `name`, `state`, `value` (best validation −ELBO), `epochs`,
-        `params.<setting>`, `result.<figure>` such as `result.test/nll`, and more (`sweeps.results.rankings.Results`)."""
+        `params.<setting>`, `result.<figure>` such as `result.test/neg_elbo`, and more (`sweeps.results.rankings.Results`)."""
         return self.results.trials
 
     @property
     def epochs(self) -> pd.DataFrame:
-        """The learning curves, one row per trial and epoch: `replica`, `number`, `epoch`, `value` (validation −ELBO),
+        """The learning curves, one row per trial and epoch: `repeat`, `number`, `epoch`, `value` (validation −ELBO),
         `train/loss`, `val/rate`, `val/distortion` and the other measures."""
         return self.results.epochs
 
@@ -76,7 +76,7 @@ class LoadedStudy:
     def model(self, trial: int | str) -> "VAE":
         """A `torch.nn.Module` in evaluation mode on the CPU, with the weights of the trial's best epoch.
 
-        `trial`: 7 or "trial-0007", or "replica-0003"; of a duplicate it is the model of the trial that it repeats.
+        `trial`: 7 or "trial-0007", or "repeat-0003"; of a duplicate it is the model of the trial that it repeats.
         Raises UserError where there is no such trial or it has left no weights.
         """
         from vaeexp.runs.run import open_run
@@ -104,7 +104,7 @@ class LoadedStudy:
 
     def _row(self, trial: int | str) -> pd.Series:
         named = named_run(str(trial))
-        name = run_name(named[1], replica=named[0]) if named else str(trial)
+        name = run_name(named[1], repeat=named[0]) if named else str(trial)
         names = self.trials["name"]
         if not (names == name).any():
             raise UserError(f"study '{self.name}'", f"has no trial '{name}'. {did_you_mean(name, names)}")
@@ -112,11 +112,11 @@ class LoadedStudy:
 
     def _standing(self) -> str:
         """How many trials there are, in which states."""
-        search = self.trials[~self.trials["replica"]]
+        search = self.trials[~self.trials["repeat"]]
         states = search["state"].value_counts()
         words = ", ".join(f"{count:,} {state}" for state, count in states.items())
-        replicas = len(self.trials) - len(search)
-        more = f" and {plural(replicas, 'replica')}" if replicas else ""
+        repeats = len(self.trials) - len(search)
+        more = f" and {plural(repeats, 'repeat')}" if repeats else ""
         return f"{plural(len(search), 'trial')}{f' ({words})' if words else ''}{more}"
 
     def __repr__(self) -> str:

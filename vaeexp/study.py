@@ -44,7 +44,7 @@ def open_study_file(
         check=check,
         apart=PROTOCOL_FIELDS,
     )
-    _check_references(study)
+    _check_baselines(study)
     return replace(study, name=name_as) if name_as else study
 
 
@@ -61,27 +61,27 @@ def check_settings(sections: dict[str, dict[str, Any]], image_shape: tuple[int, 
         raise ValueError(f"beta: {beta:g} weighs a rate that a {posterior} posterior does not have; give `beta: 0`.")
 
 
-def _check_references(study: "Study") -> None:
-    """Raise UserError where a reference asks for other images than the study has."""
-    for row in study.references:
+def _check_baselines(study: "Study") -> None:
+    """Raise UserError where a baseline asks for other images than the study has."""
+    for row in study.baselines:
         for name in row.settings:
             if name in DataSettings.model_fields and name != "binarisation":
                 raise UserError(
-                    f"{shown_path(study.path)}: references.{row.name}.settings.{name}",
-                    "belongs to the whole study; of the data a reference can change `binarisation` alone.",
+                    f"{shown_path(study.path)}: baselines.{row.name}.settings.{name}",
+                    "belongs to the whole study; of the data a baseline can change `binarisation` alone.",
                 )
 
 
 def recorded_parts(spec: Mapping[str, Any]) -> SimpleNamespace:
-    """`fixed`, `space` and `references` of a study from its record (`Study.spec`): what `settings_of`, `maxima_of` and
+    """`fixed`, `space` and `baselines` of a study from its record (`Study.spec`): what `settings_of`, `maxima_of` and
     `uses_average` look at. Settings that an older version did not have yet stand at their defaults."""
-    from sweeps.study.baselines import Reference
+    from sweeps.study.baselines import Baseline
     from sweeps.study.space import Space
 
     return SimpleNamespace(
         fixed={section: model(**(spec.get(section) or {})) for section, model in SECTIONS.items()},
         space=Space.from_dict(spec.get("search") or {}),
-        references=tuple(Reference(name=name, **row) for name, row in (spec.get("references") or {}).items()),
+        baselines=tuple(Baseline(name=name, **row) for name, row in (spec.get("baselines") or {}).items()),
     )
 
 
@@ -91,9 +91,9 @@ def settings_of(study: "Study") -> Settings:
 
 
 def largest(study: "Study", name: str) -> int:
-    """The largest value of a whole-number setting that a trial or a reference of this study can have."""
+    """The largest value of a whole-number setting that a trial or a baseline of this study can have."""
     searched = study.space.maximum(name) or settings_of(study).flat()[name]
-    return max([int(searched), *(int(row.settings.get(name, 0)) for row in study.references)])
+    return max([int(searched), *(int(row.settings.get(name, 0)) for row in study.baselines)])
 
 
 def maxima_of(study: "Study") -> dict[str, int]:
@@ -103,11 +103,11 @@ def maxima_of(study: "Study") -> dict[str, int]:
 
 def uses_average(study: "Study") -> bool:
     """Whether any trial evaluates a running average of its weights."""
-    referred = any(row.settings.get("ema_decay", 0) > 0 for row in study.references)
+    referred = any(row.settings.get("ema_decay", 0) > 0 for row in study.baselines)
     return referred or "ema_decay" in study.space.names or settings_of(study).train.ema_decay > 0
 
 
 def binarisations(study: "Study") -> list[str]:
-    """Those that trials and references of this study need, that of the search first."""
+    """Those that trials and baselines of this study need, that of the search first."""
     own = settings_of(study).data.binarisation
-    return list(dict.fromkeys([own, *(row.settings.get("binarisation", own) for row in study.references)]))
+    return list(dict.fromkeys([own, *(row.settings.get("binarisation", own) for row in study.baselines)]))

@@ -27,7 +27,7 @@ class Snapshot:
     """The study after a round."""
 
     phase: str
-    """`search` or `replicas`."""
+    """`search` or `repeats`."""
     running: tuple[Running, ...]
     complete: int
     pruned: int

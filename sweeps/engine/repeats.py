@@ -1,8 +1,8 @@
-"""Which configurations are trained once the search is over: to confirm the best, to compare in pairs, and for reference.
+"""Which configurations are trained once the search is over: to confirm the best, to compare in pairs, and for baseline.
 
 Confirm: the best configurations with fresh seeds, the only runs that look at the test set. Compare: for each value of
 one parameter the best configurations found with it, trained with *every* value of it and otherwise equal, seed for seed,
-so that the difference within a pair is due to the parameter. References: the rows of the study file, with test figures.
+so that the difference within a pair is due to the parameter. Baselines: the rows of the study file, with test figures.
 All draw the seeds of a configuration from the same list; what several ask for is trained once.
 """
 
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Replica:
-    """One run of confirm, compare or a reference, or of several of them."""
+class Repeat:
+    """One run of confirm, compare or a baseline, or of several of them."""
 
-    of: int | None
-    """Number of the search trial whose configuration it repeats or changes; None for a reference of its own settings."""
+    source_trial: int | None
+    """Number of the search trial whose configuration it repeats or changes; None for a baseline of its own settings."""
     params: Mapping[str, Any]
-    """Values of all searched parameters that are active, and what a reference sets besides."""
+    """Values of all searched parameters that are active, and what a baseline sets besides."""
     seed: int
     """63 bits; never one that the search has used."""
     seed_index: int
     """Place of the seed in the configuration's list, from 0."""
-    roles: tuple[str, ...]
-    """Of `confirm`, `compare` and `reference`, in this order."""
-    pair: str | None
+    purposes: tuple[str, ...]
+    """Of `confirm`, `compare` and `baseline`, in this order."""
+    pair_id: str | None
     """`<of>/<seed index>`, shared by the runs that are compared with each other; None without the role `compare`."""
     test: bool
-    """Whether the test set is evaluated: for `confirm` and references."""
-    reference: str | None = None
-    """Name of the reference whose run it is."""
+    """Whether the test set is evaluated: for `confirm` and baselines."""
+    baseline: str | None = None
+    """Name of the baseline whose run it is."""
 
 
 @dataclass(frozen=True)
@@ -50,42 +50,42 @@ class _Configuration:
     params: dict[str, Any]
 
 
-def plan_replicas(results: Results, study: "Study") -> list[Replica]:
-    """The runs that `study.confirm`, `.compare` and `.references` ask for, in this order, each (configuration, seed) once.
+def plan_repeats(results: Results, study: "Study") -> list[Repeat]:
+    """The runs that `study.confirm`, `.compare` and `.baselines` ask for, in this order, each (configuration, seed) once.
 
     Bases are the complete trials of the search in order of value, each configuration once. Comparing changes one value
     of a base; parameters that become inactive by it are dropped. Where a parameter becomes active for which the base has
     no value (its prior was `normal`, so there are no `components` to try `mixture` with), that run is left out, and with
-    it the pair, unless two others remain. A reference on the best setting is left out while no trial is complete. The plan
+    it the pair, unless two others remain. A baseline on the best setting is left out while no trial is complete. The plan
     depends on the results and the study alone.
     """
-    searched = results.trials[~results.trials["replica"]]
+    searched = results.trials[~results.trials["repeat"]]
     seeds = _Seeds(study.seed, searched["seed"].dropna().tolist())
     bases = _distinct(results, study.space)
-    runs: dict[tuple[str, int], Replica] = {}
+    runs: dict[tuple[str, int], Repeat] = {}
     for run in (*_confirming(bases, study, seeds), *_comparing(bases, study, seeds), *_referring(bases, study, seeds)):
         key = _text(run.params), run.seed
         if key in runs:
             known = runs[key]
             run = replace(
                 known,
-                roles=known.roles + run.roles,
-                pair=known.pair or run.pair,
+                purposes=known.purposes + run.purposes,
+                pair_id=known.pair_id or run.pair_id,
                 test=known.test or run.test,
-                reference=known.reference or run.reference,
+                baseline=known.baseline or run.baseline,
             )
         runs[key] = run
     return list(runs.values())
 
 
-def _confirming(bases: list[_Configuration], study: "Study", seeds: "_Seeds") -> Iterator[Replica]:
+def _confirming(bases: list[_Configuration], study: "Study", seeds: "_Seeds") -> Iterator[Repeat]:
     if study.confirm is None:
         return
     for base in bases[: study.confirm.top]:
         yield from _tested(base, seeds.of(base.params, study.confirm.seeds), "confirm")
 
 
-def _comparing(bases: list[_Configuration], study: "Study", seeds: "_Seeds") -> Iterator[Replica]:
+def _comparing(bases: list[_Configuration], study: "Study", seeds: "_Seeds") -> Iterator[Repeat]:
     if study.compare is None:
         return
     name = study.compare.parameter
@@ -100,40 +100,40 @@ def _comparing(bases: list[_Configuration], study: "Study", seeds: "_Seeds") -> 
             for index, seed in enumerate(seeds.of(base.params, study.compare.seeds)):
                 pair = f"{base.number}/{index}"
                 for params in variants:
-                    yield Replica(
-                        of=base.number,
+                    yield Repeat(
+                        source_trial=base.number,
                         params=params,
                         seed=seed,
                         seed_index=index,
-                        roles=("compare",),
-                        pair=pair,
+                        purposes=("compare",),
+                        pair_id=pair,
                         test=False,
                     )
 
 
-def _referring(bases: list[_Configuration], study: "Study", seeds: "_Seeds") -> Iterator[Replica]:
-    for row in study.references:
-        if row.base == "best" and not bases:
+def _referring(bases: list[_Configuration], study: "Study", seeds: "_Seeds") -> Iterator[Repeat]:
+    for row in study.baselines:
+        if row.at == "best" and not bases:
             continue
-        base = bases[0] if row.base == "best" else _Configuration(None, {})
+        base = bases[0] if row.at == "best" else _Configuration(None, {})
         changed = _Configuration(base.number, {**base.params, **row.settings})
-        yield from _tested(changed, seeds.of(changed.params, row.seeds), "reference", row.name)
+        yield from _tested(changed, seeds.of(changed.params, row.seeds), "baseline", row.name)
 
 
 def _tested(
-    configuration: _Configuration, seeds: list[int], role: str, reference: str | None = None
-) -> Iterator[Replica]:
+    configuration: _Configuration, seeds: list[int], role: str, baseline: str | None = None
+) -> Iterator[Repeat]:
     """A configuration with each of these seeds, evaluated on test images."""
     for index, seed in enumerate(seeds):
-        yield Replica(
-            of=configuration.number,
+        yield Repeat(
+            source_trial=configuration.number,
             params=configuration.params,
             seed=seed,
             seed_index=index,
-            roles=(role,),
-            pair=None,
+            purposes=(role,),
+            pair_id=None,
             test=True,
-            reference=reference,
+            baseline=baseline,
         )
 
 

@@ -1,4 +1,4 @@
-"""The study driver: searches with Optuna, then trains replicas; both in the rounds of `sweeps.engine.trial_loop`.
+"""The study driver: searches with Optuna, then trains repeats; both in the rounds of `sweeps.engine.trial_loop`.
 
 Here is where the trials of either phase come from. A trial's parameters depend on the study's seed, its number and the
 trials before it, so that a study with the same lanes repeats exactly.
@@ -26,7 +26,7 @@ from sweeps.study.samplers import ask_seed, exhausted, make_sampler, starting_fr
 from sweeps.workload.protocol import Lanes
 
 if TYPE_CHECKING:
-    from sweeps.engine.repeats import Replica
+    from sweeps.engine.repeats import Repeat
     from sweeps.study.study_file import Study
 
 AHEAD = 16
@@ -57,22 +57,22 @@ def search(
     return reason
 
 
-def run_replicas(
-    replica_study: optuna.Study,
-    replicas: Sequence["Replica"],
+def run_repeats(
+    repeat_study: optuna.Study,
+    repeats: Sequence["Repeat"],
     lanes: Lanes,
     observers: Sequence[Observer],
     *,
     clock: Clock = time.time,
 ) -> None:
-    """Train the planned replicas that the storage does not hold yet; those that were interrupted go on first.
+    """Train the planned repeats that the storage does not hold yet; those that were interrupted go on first.
 
     Raises:
         UserError: as `search`.
     """
-    _reassign(replica_study, replicas)
-    stored = replica_study.get_trials(deepcopy=False)
-    Rounds("replicas", replica_study, lanes, observers, clock, _Replicas(replicas, stored)).run()
+    _reassign(repeat_study, repeats)
+    stored = repeat_study.get_trials(deepcopy=False)
+    Rounds("repeats", repeat_study, lanes, observers, clock, _Repeats(repeats, stored)).run()
 
 
 def trial_seed(study_seed: int, number: int) -> int:
@@ -133,19 +133,19 @@ class _Search:
         return next((trial for trial in lasting if trial.params == stored), None)
 
 
-class _Replicas:
+class _Repeats:
     """The planned runs, in order. One that failed is not tried again: its seed would fail again."""
 
-    def __init__(self, plan: Sequence["Replica"], stored: Sequence[FrozenTrial]) -> None:
+    def __init__(self, plan: Sequence["Repeat"], stored: Sequence[FrozenTrial]) -> None:
         self.plan = plan
         # Runs of an earlier plan that this one has no use for count as well: they are among those that ended.
-        self.planned = len(plan) + sum(not any(_serves(trial, replica) for replica in plan) for trial in stored)
+        self.planned = len(plan) + sum(not any(_serves(trial, repeat) for repeat in plan) for trial in stored)
 
     def draft(self, trials: Sequence[FrozenTrial], drafts: Sequence[Draft], elapsed: float, round_: int) -> Draft | str:
-        for replica in self.plan:
-            if not any(_serves(trial, replica) for trial in trials):
-                return Draft(number=len(trials), seed=replica.seed, user_attrs=_replica_attrs(replica))
-        return "Every replica is done."
+        for repeat in self.plan:
+            if not any(_serves(trial, repeat) for trial in trials):
+                return Draft(number=len(trials), seed=repeat.seed, user_attrs=_repeat_attrs(repeat))
+        return "Every repeat is done."
 
     def prepare(self, trials: Sequence[FrozenTrial], round_: int, seconds: float) -> None: ...
 
@@ -156,46 +156,50 @@ class _Replicas:
         return None
 
 
-def _is_run_of(trial: FrozenTrial, replica: "Replica") -> bool:
+def _is_run_of(trial: FrozenTrial, repeat: "Repeat") -> bool:
     attrs = trial.user_attrs
-    return (attrs["of"], attrs["seed"], attrs["params"]) == (replica.of, replica.seed, dict(replica.params))
+    return (attrs["source_trial"], attrs["seed"], attrs["params"]) == (
+        repeat.source_trial,
+        repeat.seed,
+        dict(repeat.params),
+    )
 
 
-def _serves(trial: FrozenTrial, replica: "Replica") -> bool:
+def _serves(trial: FrozenTrial, repeat: "Repeat") -> bool:
     """Whether this run makes the planned one needless: it is the same, and it saw the test images if that is wanted."""
-    return _is_run_of(trial, replica) and (trial.user_attrs["test"] or not replica.test)
+    return _is_run_of(trial, repeat) and (trial.user_attrs["test"] or not repeat.test)
 
 
-def _reassign(replica_study: optuna.Study, replicas: Sequence["Replica"]) -> None:
-    """Give runs of an earlier plan the roles that they have in this one, after a study was extended.
+def _reassign(repeat_study: optuna.Study, repeats: Sequence["Repeat"]) -> None:
+    """Give runs of an earlier plan the purposes that they have in this one, after a study was extended.
 
     Optuna lets no finished trial change, so this stands in an attribute of the study: `reassigned`, by number.
     """
-    reassigned = dict(replica_study.user_attrs.get("reassigned", {}))
-    for trial in replica_study.get_trials(deepcopy=False):
+    reassigned = dict(repeat_study.user_attrs.get("reassigned", {}))
+    for trial in repeat_study.get_trials(deepcopy=False):
         attrs = trial.user_attrs
-        replica = next((replica for replica in replicas if _is_run_of(trial, replica)), None)
-        if replica is None and attrs.get("reference"):
+        repeat = next((repeat for repeat in repeats if _is_run_of(trial, repeat)), None)
+        if repeat is None and attrs.get("baseline"):
             # Its setting is no longer the best, or its row stood in an older file.
-            reassigned[str(trial.number)] = {"roles": [], "pair": None, "reference": None}
-        elif replica is not None:
-            serves = _serves(trial, replica)
-            roles = dict.fromkeys([*attrs["roles"], *replica.roles])
+            reassigned[str(trial.number)] = {"purposes": [], "pair_id": None, "baseline": None}
+        elif repeat is not None:
+            serves = _serves(trial, repeat)
+            purposes = dict.fromkeys([*attrs["purposes"], *repeat.purposes])
             reassigned[str(trial.number)] = {
-                "roles": list(roles) if serves else [],
-                "pair": (replica.pair or attrs["pair"]) if serves else None,
-                "reference": replica.reference if serves else None,
+                "purposes": list(purposes) if serves else [],
+                "pair_id": (repeat.pair_id or attrs["pair_id"]) if serves else None,
+                "baseline": repeat.baseline if serves else None,
             }
-    replica_study.set_user_attr("reassigned", reassigned)
+    repeat_study.set_user_attr("reassigned", reassigned)
 
 
-def _replica_attrs(replica: "Replica") -> dict[str, Any]:
+def _repeat_attrs(repeat: "Repeat") -> dict[str, Any]:
     return {
-        "of": replica.of,
-        "roles": list(replica.roles),
-        "replica_seed": replica.seed_index,
-        "pair": replica.pair,
-        "params": dict(replica.params),
-        "test": replica.test,
-        "reference": replica.reference,
+        "source_trial": repeat.source_trial,
+        "purposes": list(repeat.purposes),
+        "seed_index": repeat.seed_index,
+        "pair_id": repeat.pair_id,
+        "params": dict(repeat.params),
+        "test": repeat.test,
+        "baseline": repeat.baseline,
     }

@@ -96,10 +96,10 @@ class Rounds:
         self._end_late([trial for trial in admitted if decided_outcome(trial, decided)], decided)
         going_on = [trial for trial in admitted if not decided_outcome(trial, decided)]
         for trial in going_on[: self.lanes.width]:
-            self._admit(self._hold(trial))
+            self._add(self._hold(trial))
         for trial in going_on[self.lanes.width :]:  # there are fewer lanes than there were
             self._hold(trial).write("round", None)
-        self.lanes.catch_up()
+        self.lanes.replay()
 
     def _end_late(self, trials: Sequence[FrozenTrial], decided: dict[str, Any] | None) -> None:
         """End trials that were decided about and not told, as many at a time as there are lanes."""
@@ -108,9 +108,9 @@ class Rounds:
             batch = ending[start : start + self.lanes.width]
             for held, _ in batch:
                 if "result" not in held.record.user_attrs:
-                    self._admit(held)
-            self.lanes.catch_up()
-            self._release(batch, decided["round"] if decided else 0)
+                    self._add(held)
+            self.lanes.replay()
+            self._finish(batch, decided["round"] if decided else 0)
 
     # -- duplicates and free lanes --
 
@@ -124,8 +124,8 @@ class Rounds:
                 held = self._hold(trial)
                 held.write("duplicate_of", None)
                 held.write("round", self.round - held.trial.epoch)
-                self._admit(held)
-                self.lanes.catch_up()
+                self._add(held)
+                self.lanes.replay()
             elif twin is not None and twin.state.is_finished():
                 self._end_duplicate(self._hold(trial), twin)
 
@@ -156,7 +156,7 @@ class Rounds:
             for observer in self.observers:
                 self.news.add(partial(observer.trial_started, held.trial, resumed=False), trial.number)
             if trial.user_attrs["round"] is not None:
-                self._admit(held)
+                self._add(held)
             elif twin.state.is_finished():
                 self._end_duplicate(held, twin)
 
@@ -174,10 +174,10 @@ class Rounds:
 
     def _hold(self, trial: FrozenTrial) -> Held:
         """The trial as the workload sees it, with the epochs that it has reported."""
-        return hold(self.study, trial, self.source.params(trial), replica=self.phase == "replicas")
+        return hold(self.study, trial, self.source.params(trial), repeat=self.phase == "repeats")
 
-    def _admit(self, held: Held) -> None:
-        self.lanes.admit(held.trial)
+    def _add(self, held: Held) -> None:
+        self.lanes.add(held.trial)
         self.held[held.trial.number] = held
 
     # -- training and reporting --
@@ -221,14 +221,14 @@ class Rounds:
     def _end(self, decided: dict[str, Any]) -> None:
         write_notes(self.study, decided["notes"])
         ending = [(self.held[t.number], outcome) for t in self._in_lanes() if (outcome := decided_outcome(t, decided))]
-        self._release(ending, self.round)
+        self._finish(ending, self.round)
 
-    def _release(self, ending: Sequence[tuple[Held, Outcome]], round_: int) -> None:
+    def _finish(self, ending: Sequence[tuple[Held, Outcome]], round_: int) -> None:
         """Release the lanes, then tell everybody how their trials ended, Optuna last."""
         if not ending:
             return
         results = self._results(ending, round_)
-        self.lanes.forget([held.trial for held, _ in ending])
+        self.lanes.discard_checkpoints([held.trial for held, _ in ending])
         self.news.tell({held.trial.number for held, _ in ending})
         for held, outcome in ending:
             for observer in self.observers:
@@ -254,7 +254,7 @@ class Rounds:
             else:  # a process that was killed before it could tell has released it
                 attrs = held.record.user_attrs
                 results[number] = TrialResult(number=number, metrics=attrs["result"], folder=attrs["folder"])
-        results |= {result.number: result for result in (self.lanes.release(here) if here else ())}
+        results |= {result.number: result for result in (self.lanes.finish(here) if here else ())}
         with together(self.study._storage):
             for number, outcome in here.items():
                 self.held[number].end(outcome, results[number], round_, self.clock())

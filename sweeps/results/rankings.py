@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 class Results:
     """Everything known about a study.
 
-    `trials` has one row per trial, those of the search first, each by number: replica, number, name, state (complete,
+    `trials` has one row per trial, those of the search first, each by number: repeat, number, name, state (complete,
     pruned, failed, running or waiting), value (the best reported), epochs (reported), best_epoch, seed, started and
-    ended (unix seconds), seconds (of training), duplicate_of, failure (its kind), message, folder, and for replicas of,
-    roles, replica_seed, pair, reference; then `params.<name>` in the order of the search space and `result.<metric>`.
-    `epochs` has one row per reported epoch: replica, number, epoch (from 1), value, and the metrics.
+    ended (unix seconds), seconds (of training), duplicate_of, failure (its kind), message, folder, and for repeats of,
+    purposes, seed_index, pair, baseline; then `params.<name>` in the order of the search space and `result.<metric>`.
+    `epochs` has one row per reported epoch: repeat, number, epoch (from 1), value, and the metrics.
 
     All columns above are there, in this order, even when there is no trial; metrics beyond `EPOCH_METRICS` and
     `RESULT_METRICS` follow in alphabetical order. Types: whole numbers that may be missing are Int64 (missing: <NA>);
-    value, times, metrics and results float64 (missing: NaN); texts object (missing: None); roles a tuple, empty for the
+    value, times, metrics and results float64 (missing: NaN); texts object (missing: None); purposes a tuple, empty for the
     search. Parameters searched over a float range are float64, over whole numbers Int64, choices object with the value
     itself (missing: None).
     """
@@ -36,28 +36,28 @@ class Results:
     name: str
     study: dict[str, Any]
     """User attributes of the search: `spec`, `question`, `execution`, `record`, `stopped`, `elapsed` (seconds of wall time
-    spent searching) …; and `replicas_elapsed`, the seconds spent on replicas, where there are any."""
+    spent searching) …; and `repeats_elapsed`, the seconds spent on repeats, where there are any."""
     trials: pd.DataFrame
     epochs: pd.DataFrame
 
 
 def read_results(storage: "BaseStorage", name: str) -> Results:
-    """Read a study and its replicas, each trial once; attributes that an interrupted run left out are missing values.
+    """Read a study and its repeats, each trial once; attributes that an interrupted run left out are missing values.
 
     Raises UserError when the storage has no such study.
     """
     known = {study.study_name: study._study_id for study in storage.get_all_studies()}
     if name not in known:
-        names = [other for other in known if not other.endswith(".replicas")]
+        names = [other for other in known if not other.endswith(".repeats")]
         raise UserError(f"study {name}", f"there are no trials of it in this storage. {did_you_mean(name, names)}")
     attributes = dict(storage.get_study_user_attrs(known[name]))
-    replicas = known.get(f"{name}.replicas")
+    repeats = known.get(f"{name}.repeats")
     found = [(False, trial) for trial in storage.get_all_trials(known[name], deepcopy=False)]
     reassigned: dict[str, Any] = {}
-    if replicas is not None:
-        found += [(True, trial) for trial in storage.get_all_trials(replicas, deepcopy=False)]
-        own = storage.get_study_user_attrs(replicas)
-        reassigned, attributes["replicas_elapsed"] = own.get("reassigned", {}), own.get("elapsed")
+    if repeats is not None:
+        found += [(True, trial) for trial in storage.get_all_trials(repeats, deepcopy=False)]
+        own = storage.get_study_user_attrs(repeats)
+        reassigned, attributes["repeats_elapsed"] = own.get("reassigned", {}), own.get("elapsed")
     space = Space.from_dict((attributes.get("spec") or {}).get("search") or {})
     return Results(name, attributes, trials_table(found, space, reassigned), epochs_table(found))
 
@@ -65,7 +65,7 @@ def read_results(storage: "BaseStorage", name: str) -> Results:
 def ranked(results: Results) -> pd.DataFrame:
     """The complete trials of the search, the best first, equals by number; duplicates left out."""
     trials = results.trials
-    chosen = trials[~trials["replica"] & (trials["state"] == "complete") & trials["duplicate_of"].isna()]
+    chosen = trials[~trials["repeat"] & (trials["state"] == "complete") & trials["duplicate_of"].isna()]
     return chosen.dropna(subset=["value"]).sort_values(["value", "number"], ignore_index=True)
 
 
@@ -77,8 +77,8 @@ def best_run(results: Results) -> dict[str, Any] | None:
     runs = _with_role_confirm(results)
     runs = runs[(runs["state"] == "complete") & runs["value"].notna()]
     if len(runs):
-        means = runs.groupby("of")["value"].mean()
-        best = runs[runs["of"] == means.idxmin()]
+        means = runs.groupby("source_trial")["value"].mean()
+        best = runs[runs["source_trial"] == means.idxmin()]
         return best.sort_values(["value", "number"]).iloc[0].to_dict()
     found = ranked(results)
     return found.iloc[0].to_dict() if len(found) else None
@@ -93,7 +93,7 @@ def best_so_far(results: Results) -> pd.DataFrame:
 def pruned_epochs_saved(results: Results, max_epochs: int) -> int:
     """Epochs that pruned trials of the search did not train, of `max_epochs` each; duplicates save nothing by it."""
     trials = results.trials
-    pruned = trials[~trials["replica"] & (trials["state"] == "pruned") & trials["duplicate_of"].isna()]
+    pruned = trials[~trials["repeat"] & (trials["state"] == "pruned") & trials["duplicate_of"].isna()]
     return int((max_epochs - pruned["epochs"]).clip(lower=0).sum())
 
 
@@ -113,7 +113,7 @@ def levels(results: Results, parameter: str) -> list[Any]:
 
 
 def pairs(results: Results, parameter: str, two: Sequence[Any] | None = None) -> pd.DataFrame:
-    """Matched runs, which differ in `parameter` alone: pair, of, replica_seed, `value.<level>` of each, difference.
+    """Matched runs, which differ in `parameter` alone: pair, of, seed_index, `value.<level>` of each, difference.
 
     `two` names the levels to set against each other; by default the first two of `levels`. The difference is the second
     value minus the first: above 0 where the first level is better. NaN for a run that did not complete.
@@ -125,12 +125,15 @@ def pairs(results: Results, parameter: str, two: Sequence[Any] | None = None) ->
     runs: dict[tuple, dict[str, Any]] = {}
     for row in compared.dropna(subset=[column] if column in compared else []).to_dict("records"):
         run = runs.setdefault(
-            (row["of"], row["replica_seed"]), {name: row[name] for name in ("pair", "of", "replica_seed")}
+            (row["source_trial"], row["seed_index"]),
+            {name: row[name] for name in ("pair_id", "source_trial", "seed_index")},
         )
         if row.get(column) in two:
             run[f"value.{row[column]}"] = row["value"] if row["state"] == "complete" else math.nan
-    table = pd.DataFrame([runs[key] for key in sorted(runs)], columns=["pair", "of", "replica_seed", *names])
-    table = table.astype({"pair": "object", "of": "int64", "replica_seed": "int64"} | dict.fromkeys(names, "float64"))
+    table = pd.DataFrame([runs[key] for key in sorted(runs)], columns=["pair_id", "source_trial", "seed_index", *names])
+    table = table.astype(
+        {"pair_id": "object", "source_trial": "int64", "seed_index": "int64"} | dict.fromkeys(names, "float64")
+    )
     table["difference"] = table[names[1]] - table[names[0]] if len(names) == 2 else math.nan
     return table
 
@@ -139,30 +142,30 @@ def confirmed(results: Results) -> pd.DataFrame:
     """One row per confirmed configuration, in the order of their values in the search.
 
     Columns: of, value (in the search), n (runs with test figures), mean and sd (over seeds, of n - 1; NaN for one run)
-    as `test/nll.mean`, `test/nll.sd`, `test/iw_nll.mean`, `test/iw_nll.sd`, and `params.<name>`.
+    as `test/neg_elbo.mean`, `test/neg_elbo.sd`, `test/iw_nll.mean`, `test/iw_nll.sd`, and `params.<name>`.
     """
     trials = results.trials
     parameters = [column for column in trials if column.startswith("params.")]
     runs = _with_role_confirm(results)
-    complete = runs[runs["state"] == "complete"].groupby("of")
-    figures = {"n": complete["result.test/nll"].count()}
-    for metric in ("test/nll", "test/iw_nll"):
+    complete = runs[runs["state"] == "complete"].groupby("source_trial")
+    figures = {"n": complete["result.test/neg_elbo"].count()}
+    for metric in ("test/neg_elbo", "test/iw_nll"):
         figures[f"{metric}.mean"] = complete[f"result.{metric}"].mean()
         figures[f"{metric}.sd"] = complete[f"result.{metric}"].std(ddof=1)
-    table = pd.DataFrame({"of": pd.array(sorted(runs["of"].dropna().unique()), dtype="int64")})
+    table = pd.DataFrame({"source_trial": pd.array(sorted(runs["source_trial"].dropna().unique()), dtype="int64")})
     for column, figure in figures.items():
-        table[column] = table["of"].map(figure.to_dict()).astype("float64")
+        table[column] = table["source_trial"].map(figure.to_dict()).astype("float64")
     table["n"] = table["n"].fillna(0).astype("int64")
-    search = trials.loc[~trials["replica"], ["number", "value", *parameters]].rename(columns={"number": "of"})
-    table = table.merge(search, on="of", how="left").sort_values(["value", "of"], ignore_index=True)
-    return table[["of", "value", *figures, *parameters]]
+    search = trials.loc[~trials["repeat"], ["number", "value", *parameters]].rename(columns={"number": "source_trial"})
+    table = table.merge(search, on="source_trial", how="left").sort_values(["value", "source_trial"], ignore_index=True)
+    return table[["source_trial", "value", *figures, *parameters]]
 
 
 def _compared(results: Results) -> pd.DataFrame:
     trials = results.trials
-    return trials[trials["replica"] & trials["pair"].notna()]
+    return trials[trials["repeat"] & trials["pair_id"].notna()]
 
 
 def _with_role_confirm(results: Results) -> pd.DataFrame:
     trials = results.trials
-    return trials[trials["replica"] & trials["roles"].map(lambda roles: "confirm" in roles).astype(bool)]
+    return trials[trials["repeat"] & trials["purposes"].map(lambda purposes: "confirm" in purposes).astype(bool)]

@@ -16,7 +16,7 @@ from sweeps.workload.protocol import run_name
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-_MEASURES = ("loss", "nll", "distortion", "rate", "active_units")
+_MEASURES = ("loss", "neg_elbo", "distortion", "rate", "active_units")
 EPOCH_METRICS = (
     *(f"train/{measure}" for measure in _MEASURES),
     *(f"val/{measure}" for measure in _MEASURES),
@@ -26,14 +26,14 @@ EPOCH_METRICS = (
 
 RESULT_METRICS = (
     *("parameters", "best_epoch"),
-    *("test/nll", "test/nll_se", "test/iw_nll", "test/iw_nll_se", "test/distortion", "test/rate"),
+    *("test/neg_elbo", "test/neg_elbo_se", "test/iw_nll", "test/iw_nll_se", "test/distortion", "test/rate"),
     *("test/active_units", "test/images", "test/importance_samples"),
 )
 """Metrics that `Results.trials` always has as `result.<metric>`; others follow where a trial recorded them."""
 
 _STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
 _DTYPES = {
-    "replica": "bool",
+    "repeat": "bool",
     "number": "int64",
     "name": "object",
     "state": "object",
@@ -48,24 +48,23 @@ _DTYPES = {
     "failure": "object",
     "message": "object",
     "folder": "object",
-    "of": "Int64",
-    "roles": "object",
-    "replica_seed": "Int64",
-    "pair": "object",
-    "reference": "object",
+    "source_trial": "Int64",
+    "purposes": "object",
+    "seed_index": "Int64",
+    "pair_id": "object",
+    "baseline": "object",
 }
 
 
 def trials_table(
     found: Sequence[tuple[bool, "FrozenTrial"]], space: Space, reassigned: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """`Results.trials` from (is a replica, trial) of every trial; the columns of `space` are there in any case.
+    """`Results.trials` from (is a repeat, trial) of every trial; the columns of `space` are there in any case.
 
-    `reassigned`: number of a replica → its `roles` and `pair` in the newest plan, where they have changed.
+    `reassigned`: number of a repeat → its `purposes` and `pair` in the newest plan, where they have changed.
     """
     rows = [
-        _row(replica, trial) | (_roles(reassigned.get(str(trial.number))) if replica else {})
-        for replica, trial in found
+        _row(repeat, trial) | (_roles(reassigned.get(str(trial.number))) if repeat else {}) for repeat, trial in found
     ]
     columns = {name: _series([row[name] for row in rows], dtype) for name, dtype in _DTYPES.items()}
     params = [trial.user_attrs.get("params") or _decoded(trial.params, space) for _, trial in found]
@@ -89,7 +88,7 @@ def _decoded(stored: Mapping[str, Any], space: Space) -> dict[str, Any]:
     return {**stored, **known}
 
 
-def _row(replica: bool, trial: "FrozenTrial") -> dict[str, Any]:
+def _row(repeat: bool, trial: "FrozenTrial") -> dict[str, Any]:
     attributes = trial.user_attrs
     ending = attributes.get("ending") or {}
     failure = ending.get("failure") or {}
@@ -97,9 +96,9 @@ def _row(replica: bool, trial: "FrozenTrial") -> dict[str, Any]:
     best_epoch, value = _best(trial, ending)
     seconds = ((attributes.get(f"metrics/{epoch}") or {}).get("seconds") for epoch in reported)
     return {
-        "replica": replica,
+        "repeat": repeat,
         "number": trial.number,
-        "name": run_name(trial.number, replica=replica),
+        "name": run_name(trial.number, repeat=repeat),
         "state": _STATES[trial.state.name],
         "value": value,
         "epochs": len(reported),
@@ -112,19 +111,19 @@ def _row(replica: bool, trial: "FrozenTrial") -> dict[str, Any]:
         "failure": failure.get("kind"),
         "message": failure.get("message"),
         "folder": attributes.get("folder"),
-        "of": attributes.get("of"),
-        "roles": tuple(attributes.get("roles") or ()),
-        "replica_seed": attributes.get("replica_seed"),
-        "pair": attributes.get("pair"),
-        "reference": attributes.get("reference"),
+        "source_trial": attributes.get("source_trial"),
+        "purposes": tuple(attributes.get("purposes") or ()),
+        "seed_index": attributes.get("seed_index"),
+        "pair_id": attributes.get("pair_id"),
+        "baseline": attributes.get("baseline"),
     }
 
 
 def _roles(assigned: Mapping[str, Any] | None) -> dict[str, Any]:
     if assigned is None:
         return {}
-    reference = {"reference": assigned["reference"]} if "reference" in assigned else {}
-    return {"roles": tuple(assigned["roles"]), "pair": assigned["pair"], **reference}
+    baseline = {"baseline": assigned["baseline"]} if "baseline" in assigned else {}
+    return {"purposes": tuple(assigned["purposes"]), "pair_id": assigned["pair_id"], **baseline}
 
 
 def _best(trial: "FrozenTrial", ending: Mapping[str, Any]) -> tuple[int | None, float]:
@@ -141,11 +140,11 @@ def epochs_table(found: Sequence[tuple[bool, "FrozenTrial"]]) -> pd.DataFrame:
     """`Results.epochs`, with one row per reported epoch."""
     keys: list[tuple[bool, int, int, float]] = []
     metrics: list[Mapping[str, Any]] = []
-    for replica, trial in found:
+    for repeat, trial in found:
         for epoch in sorted(trial.intermediate_values):
-            keys.append((replica, trial.number, epoch, trial.intermediate_values[epoch]))
+            keys.append((repeat, trial.number, epoch, trial.intermediate_values[epoch]))
             metrics.append(trial.user_attrs.get(f"metrics/{epoch}") or {})
-    dtypes = {"replica": "bool", "number": "int64", "epoch": "int64", "value": "float64"}
+    dtypes = {"repeat": "bool", "number": "int64", "epoch": "int64", "value": "float64"}
     columns = zip(*keys, strict=True) if keys else [()] * len(dtypes)
     table = {name: _series(list(values), dtypes[name]) for name, values in zip(dtypes, columns, strict=True)}
     return pd.DataFrame(table | _metric_columns(metrics, EPOCH_METRICS))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sweeps.study.study_file import Study
 
 _CONNECT_SECONDS = 5
-_REPLICAS = ".replicas"
+_REPLICAS = ".repeats"
 
 
 def open_storage(url: str | None, runs: Path, study: str, *, must_exist: bool = False) -> BaseStorage:
@@ -199,9 +199,9 @@ def spec_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
 
 def _without_wording(spec: Mapping[str, Any]) -> dict[str, Any]:
     rest = {key: value for key, value in spec.items() if key not in ("name", "question")}
-    rows = (spec.get("references") or {}).items()
-    bare = {name: {k: v for k, v in row.items() if k not in ("title", "reported")} for name, row in rows}
-    return {**rest, "references": bare} if bare else rest
+    rows = (spec.get("baselines") or {}).items()
+    bare = {name: {k: v for k, v in row.items() if k not in ("title", "published")} for name, row in rows}
+    return {**rest, "baselines": bare} if bare else rest
 
 
 def _differences(old: Any, new: Any, path: str) -> list[str]:
@@ -252,8 +252,8 @@ def _incompatible(old: dict[str, Any], new: dict[str, Any]) -> str | None:
     return None
 
 
-def replica_study(storage: BaseStorage, name: str) -> optuna.Study:
-    """The Optuna study that keeps the replicas (confirm, compare and reference runs) of study `name`; created when missing."""
+def repeat_study(storage: BaseStorage, name: str) -> optuna.Study:
+    """The Optuna study that keeps the repeats (confirm, compare and baseline runs) of study `name`; created when missing."""
     return optuna.create_study(
         study_name=name + _REPLICAS,
         storage=storage,

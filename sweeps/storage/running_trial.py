@@ -112,15 +112,15 @@ class Held:
             self.record.storage.set_trial_state_values(self.record._trial_id, state, values)
 
 
-def hold(study: optuna.Study, trial: FrozenTrial, params: Mapping[str, Any], *, replica: bool) -> Held:
+def hold(study: optuna.Study, trial: FrozenTrial, params: Mapping[str, Any], *, repeat: bool) -> Held:
     """The trial as the workload sees it, with the epochs that it has reported."""
     seen = Trial(
         number=trial.number,
         params=params,
         seed=trial.user_attrs["seed"],
         epoch=len(trial.intermediate_values),
-        replica=replica,
+        repeat=repeat,
         test=trial.user_attrs.get("test", False),
-        reference=trial.user_attrs.get("reference"),
+        baseline=trial.user_attrs.get("baseline"),
     )
     return Held(seen, optuna.Trial(study, trial._trial_id))

@@ -14,18 +14,18 @@ from sweeps.study.yaml_file import Source, read_mapping, read_model
 Sections = Mapping[str, type[BaseModel]]
 
 
-class ReferenceRow(BaseModel):
+class BaselineRow(BaseModel):
     """A row that is trained whatever the search finds, under the protocol that its settings make."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     title: Annotated[str | None, Field(min_length=1, description="Its name in the report; the key when empty.")] = None
-    base: Annotated[
+    at: Annotated[
         Literal["fixed", "best"],
         Field(description="What `settings` is put on: what the file fixes, or the best setting of the search."),
     ] = "fixed"
     seeds: Annotated[int, Field(ge=1, description="Fresh seeds.")] = 1
-    reported: Annotated[
+    published: Annotated[
         str | None,
         Field(min_length=1, description="What its source printed for it, in words; the report shows it below the row."),
     ] = None
@@ -33,55 +33,55 @@ class ReferenceRow(BaseModel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reference:
+class Baseline:
     """A row of the report that is trained whatever the search finds."""
 
     name: str
     title: str
-    base: Literal["fixed", "best"]
+    at: Literal["fixed", "best"]
     seeds: int
     settings: Mapping[str, Any]
     """Name → value, JSON-able, on top of the base."""
-    reported: str | None = None
+    published: str | None = None
     """What its source printed for it."""
 
     def as_dict(self) -> dict[str, Any]:
         """Without its name, for a record."""
         return {
             "title": self.title,
-            "base": self.base,
+            "at": self.at,
             "seeds": self.seeds,
-            "reported": self.reported,
+            "published": self.published,
             "settings": dict(self.settings),
         }
 
 
-def read_references(content: Any, raw: Mapping[str, Any], sections: Sections, source: Source) -> tuple[Reference, ...]:
-    """The `references:` part: name → title, base, seeds and settings, each setting checked by its section.
+def read_baselines(content: Any, raw: Mapping[str, Any], sections: Sections, source: Source) -> tuple[Baseline, ...]:
+    """The `baselines:` part: name → title, base, seeds and settings, each setting checked by its section.
 
     Raises:
         UserError: for the first setting that does not exist or has a value that it cannot have, and for a row that
             repeats an earlier one.
     """
-    references: list[Reference] = []
-    for name, given in read_mapping(content, "references", source).items():
-        path = f"references.{name}"
-        row = read_model(ReferenceRow, given, path, source, noun="key of a reference")
+    baselines: list[Baseline] = []
+    for name, given in read_mapping(content, "baselines", source).items():
+        path = f"baselines.{name}"
+        row = read_model(BaselineRow, given, path, source, noun="key of a baseline")
         settings = _checked(row.settings, raw, sections, f"{path}.settings", source)
-        if twin := next((known for known in references if (known.base, known.settings) == (row.base, settings)), None):
-            raise source.error(path, f"is the same as references.{twin.name}; should differ in settings or base.")
-        references.append(
-            Reference(
+        if twin := next((known for known in baselines if (known.at, known.settings) == (row.at, settings)), None):
+            raise source.error(path, f"is the same as baselines.{twin.name}; should differ in settings or base.")
+        baselines.append(
+            Baseline(
                 name=str(name),
                 title=row.title or str(name),
-                base=row.base,
+                at=row.at,
                 seeds=row.seeds,
                 settings=settings,
                 # It holds for the data of the file, and not for what `--set dataset=…` puts in their place.
-                reported=None if any(path[0] == "data" for path in source.overrides) else row.reported,
+                published=None if any(path[0] == "data" for path in source.overrides) else row.published,
             )
         )
-    return tuple(references)
+    return tuple(baselines)
 
 
 def _checked(

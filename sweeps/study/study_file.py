@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sweeps.errors import UserError
-from sweeps.study.baselines import Reference, read_references, read_start
+from sweeps.study.baselines import Baseline, read_baselines, read_start
 from sweeps.study.overrides import apply_overrides
 from sweeps.study.pruners import PrunerSettings, read_pruner, with_max_epochs
 from sweeps.study.samplers import SAMPLERS, SamplerSettings, check_sampler
@@ -79,7 +79,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "budget": tuple(Budget.model_fields),
     "confirm": tuple(Confirm.model_fields),
     "compare": tuple(Compare.model_fields),
-    "references": (),
+    "baselines": (),
     "start": (),
 }
 """Top-level keys besides the sections and `search` → fields that `--set` takes without the prefix."""
@@ -103,7 +103,7 @@ class Study:
     budget: Budget
     confirm: Confirm | None
     compare: Compare | None
-    references: tuple[Reference, ...] = ()
+    baselines: tuple[Baseline, ...] = ()
     start: tuple[Mapping[str, Any], ...] = ()
     """Values that the search tries first, one mapping per trial."""
 
@@ -123,7 +123,7 @@ class Study:
             "pruner": self.pruner.model_dump(mode="json"),
             "confirm": self.confirm and self.confirm.model_dump(mode="json"),
             "compare": self.compare and self.compare.model_dump(mode="json"),
-            "references": {row.name: row.as_dict() for row in self.references} or None,
+            "baselines": {row.name: row.as_dict() for row in self.baselines} or None,
             "start": [dict(point) for point in self.start] or None,
         }
 
@@ -177,10 +177,10 @@ def load_study(
     for name in space.names:
         if name in apart:
             problem = f"trials of different {name} are measured on different scales and cannot be compared"
-            raise source.error(f"search.{name}", f"{problem}. Fix it; `references:` holds rows with other values.")
-    references = read_references(raw.get("references"), raw, sections, source)
+            raise source.error(f"search.{name}", f"{problem}. Fix it; `baselines:` holds rows with other values.")
+    baselines = read_baselines(raw.get("baselines"), raw, sections, source)
     if check is not None:
-        _check_settings(check, fixed, space, references, source)
+        _check_settings(check, fixed, space, baselines, source)
     sampler = read_named(
         {name: row.settings for name, row in SAMPLERS.items()},
         raw["sampler"],
@@ -204,7 +204,7 @@ def load_study(
         budget=read_model(Budget, raw.get("budget"), "budget", source),
         confirm=None if raw.get("confirm") is None else read_model(Confirm, raw["confirm"], "confirm", source),
         compare=_read_compare(raw.get("compare"), space, source),
-        references=references,
+        baselines=baselines,
         start=read_start(raw.get("start"), space, source),
     )
 
@@ -243,7 +243,7 @@ def _check_settings(
     check: Check,
     fixed: Mapping[str, BaseModel],
     space: Space,
-    references: Sequence[Reference],
+    baselines: Sequence[Baseline],
     source: Source,
 ) -> None:
     plain = {section: settings.model_dump() for section, settings in fixed.items()}
@@ -265,8 +265,8 @@ def _check_settings(
             raise source.error(path or f"{section}.{name}", problem) from None
 
     run({}, None)
-    for row in references:
-        run(row.settings, f"references.{row.name}.settings")
+    for row in baselines:
+        run(row.settings, f"baselines.{row.name}.settings")
     for parameter in space.parameters:
         context = space.context(parameter.name)
         if parameter.kind == "choice":

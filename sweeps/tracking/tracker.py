@@ -194,8 +194,8 @@ class Tracker:
     def _identify(self, trial: Trial) -> dict[str, Any]:
         description = self._describe(trial)
         tags = {**_texts(description.tags), "sweeps.number": str(trial.number), "sweeps.seed": str(trial.seed)}
-        tags |= {"sweeps.reference": trial.reference} if trial.reference else {}
-        return {"trial": trial.name, "replica": trial.replica, "params": _texts(description.params), "tags": tags}
+        tags |= {"sweeps.baseline": trial.baseline} if trial.baseline else {}
+        return {"trial": trial.name, "repeat": trial.repeat, "params": _texts(description.params), "tags": tags}
 
     def _pictures(self, images: Images) -> list[tuple[int, str, str]]:
         """(epoch, name, path) of each."""

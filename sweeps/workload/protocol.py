@@ -18,33 +18,33 @@ class Trial:
     number: int
     """Its number in its Optuna study, counted from 0."""
     params: Mapping[str, Any]
-    """Values of the searched parameters, and what a reference sets besides; all else is fixed by the study."""
+    """Values of the searched parameters, and what a baseline sets besides; all else is fixed by the study."""
     seed: int
     """Seed of initialisation, order of the data and noise."""
     epoch: int = 0
     """Epochs already reported; a lane that admits the trial replays up to here from its checkpoint."""
-    replica: bool = False
-    """True for a run of confirm, compare or a reference: a known configuration trained with a fresh seed."""
+    repeat: bool = False
+    """True for a run of confirm, compare or a baseline: a known configuration trained with a fresh seed."""
     test: bool = False
     """True where the test set may be looked at once the trial is complete."""
-    reference: str | None = None
+    baseline: str | None = None
     """Name of the row of the study file that it is trained for; None for all other trials."""
 
     @property
     def name(self) -> str:
-        """Unique within a study, used for folders and run names: `trial-0007` or `replica-0007`."""
-        return run_name(self.number, replica=self.replica)
+        """Unique within a study, used for folders and run names: `trial-0007` or `repeat-0007`."""
+        return run_name(self.number, repeat=self.repeat)
 
 
-def run_name(number: int, *, replica: bool) -> str:
-    """`trial-0007`, or `replica-0007` for a run beside the search."""
-    return f"{'replica' if replica else 'trial'}-{number:04d}"
+def run_name(number: int, *, repeat: bool) -> str:
+    """`trial-0007`, or `repeat-0007` for a run beside the search."""
+    return f"{'repeat' if repeat else 'trial'}-{number:04d}"
 
 
 def named_run(text: str) -> tuple[bool, int] | None:
-    """(whether it is a replica, number) of `7`, `trial-0007` or `replica-0003`; None for any other text."""
-    match = re.fullmatch(r"(?:(trial|replica)-)?(\d+)", text, re.ASCII)
-    return (match[1] == "replica", int(match[2])) if match else None
+    """(whether it is a repeat, number) of `7`, `trial-0007` or `repeat-0003`; None for any other text."""
+    match = re.fullmatch(r"(?:(trial|repeat)-)?(\d+)", text, re.ASCII)
+    return (match[1] == "repeat", int(match[2])) if match else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class Progress:
     value: float
     """The objective, to be minimised; not finite only together with `failure`."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Names as `train/loss`, `val/nll`; recorded at step `epoch`."""
+    """Names as `train/loss`, `val/neg_elbo`; recorded at step `epoch`."""
     images: Images = field(default_factory=dict)
     """Pictures that have come since the last progress of the trial."""
     finished: bool = False
@@ -89,7 +89,7 @@ class TrialResult:
 
     number: int
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Final figures, e.g. `parameters`, `seconds`, `test/nll`."""
+    """Final figures, e.g. `parameters`, `seconds`, `test/neg_elbo`."""
     folder: str | None = None
     """Folder whose files (settings, weights, pictures) are kept as the trial's artifacts."""
     images: Images = field(default_factory=dict)
@@ -102,14 +102,14 @@ class Lanes(Protocol):
     width: int
     """Trials that can be held at once."""
 
-    def admit(self, trial: Trial) -> None:
+    def add(self, trial: Trial) -> None:
         """Place a trial in a free lane: fresh, or from its newest checkpoint at or before `trial.epoch`.
 
         Only loads, perhaps while the caller goes on: epochs between the checkpoint and `trial.epoch` are replayed by
-        `catch_up`.
+        `replay`.
         """
 
-    def catch_up(self) -> None:
+    def replay(self) -> None:
         """Train every lane that is behind its trial's reported epoch up to it, without reporting."""
 
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
@@ -118,14 +118,14 @@ class Lanes(Protocol):
         An empty list may come first: they have begun, elsewhere, and the caller has time.
         """
 
-    def release(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
+    def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
         """Free the lanes of trials that ended (in any state) and hand back what they made, in this order.
 
-        Each could still be admitted and trained again, until `forget`: whoever calls this may be killed before it has taken
+        Each could still be admitted and trained again, until `discard_checkpoints`: whoever calls this may be killed before it has taken
         note of the results.
         """
 
-    def forget(self, trials: Sequence[Trial]) -> None:
+    def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
         """The results of these trials are on record: what they would go on from is needed no more."""
 
     def close(self) -> None:

@@ -78,8 +78,8 @@ class ToyLanes:
         self.before(event)
         self.events.append(event)
 
-    def admit(self, trial: Trial) -> None:
-        self._log(f"admit {trial.number}@{trial.epoch}")
+    def add(self, trial: Trial) -> None:
+        self._log(f"add {trial.number}@{trial.epoch}")
         if len(self._lanes) >= self.width:
             raise RuntimeError(f"no lane is free for {trial.name}")
         epoch, state = self.checkpoints.get(trial.name, (0, 0.0))
@@ -87,10 +87,10 @@ class ToyLanes:
             epoch, state = 0, 0.0
         self._lanes[trial.number] = _ToyLane(trial, epoch, state)
 
-    def catch_up(self) -> None:
+    def replay(self) -> None:
         for number, lane in self._lanes.items():
             if lane.epoch < lane.trial.epoch:
-                self._log(f"catch_up {number}@{lane.trial.epoch}")
+                self._log(f"replay {number}@{lane.trial.epoch}")
             while lane.epoch < lane.trial.epoch:
                 self._train(lane)
 
@@ -113,7 +113,7 @@ class ToyLanes:
             number=number,
             epoch=lane.epoch,
             value=self.value(lane.trial, lane.epoch, lane.state),
-            metrics={"val/nll": lane.state, "seconds": self.seconds},
+            metrics={"val/neg_elbo": lane.state, "seconds": self.seconds},
             finished=lane.epoch == self.last_epochs.get(number, self.epochs),
         )
 
@@ -124,15 +124,15 @@ class ToyLanes:
     def _save(self, lane: _ToyLane) -> None:
         self.checkpoints[lane.trial.name] = (lane.epoch, lane.state)
 
-    def release(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
-        return [self._release(number, outcome) for number, outcome in ending.items()]
+    def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
+        return [self._finish(number, outcome) for number, outcome in ending.items()]
 
-    def _release(self, number: int, outcome: Outcome) -> TrialResult:
-        self._log(f"release {number} {outcome.state}")
+    def _finish(self, number: int, outcome: Outcome) -> TrialResult:
+        self._log(f"finish {number} {outcome.state}")
         lane = self._lanes.pop(number)
         return TrialResult(number=number, metrics={"last": lane.state}, folder=f"trials/{lane.trial.name}")
 
-    def forget(self, trials: Sequence[Trial]) -> None:
+    def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
         for trial in trials:
             self.checkpoints.pop(trial.name, None)
 
@@ -183,7 +183,7 @@ class _Same:
 
 
 def _complete(lanes: Lanes, number: int, epoch: int, value: float) -> TrialResult:
-    [result] = lanes.release({number: Outcome(state="complete", epoch=epoch, value=value)})
+    [result] = lanes.finish({number: Outcome(state="complete", epoch=epoch, value=value)})
     return result
 
 
@@ -193,7 +193,7 @@ def _check_alone(make_lanes: Callable[[], Lanes], trials: Sequence[Trial], epoch
     assert lanes.width >= 2, f"these checks need 2 lanes, width is {lanes.width}"
     curves = []
     for trial in trials:
-        lanes.admit(trial)
+        lanes.add(trial)
         curve = []
         for epoch in range(1, epochs + 1):
             (progress,) = advance_all(lanes, [trial.number])
@@ -211,7 +211,7 @@ def _check_alone(make_lanes: Callable[[], Lanes], trials: Sequence[Trial], epoch
 def _check_side_by_side(make_lanes: Any, trials: Sequence[Trial], expected: list[list[float]], same: _Same) -> None:
     lanes = make_lanes()
     for trial in trials[:2]:
-        lanes.admit(trial)
+        lanes.add(trial)
     for epoch in range(len(expected[0]) - 1):
         order = [trial.number for trial in trials[:2]][:: -1 if epoch % 2 else 1]
         progresses = advance_all(lanes, order)
@@ -226,7 +226,7 @@ def _check_waiting(make_lanes: Any, trials: Sequence[Trial], expected: list[list
     """A lane that is not advanced keeps its state."""
     lanes = make_lanes()
     for trial in trials[:2]:
-        lanes.admit(trial)
+        lanes.add(trial)
     advance_all(lanes, [trials[0].number])
     for epoch in range(2):
         (progress,) = advance_all(lanes, [trials[1].number])
@@ -241,10 +241,10 @@ def _check_refill(make_lanes: Any, trials: Sequence[Trial], expected: list[list[
     """A lane that is freed takes the next trial, and its neighbour does not notice."""
     lanes = make_lanes()
     for trial in trials[:2]:
-        lanes.admit(trial)
+        lanes.add(trial)
     advance_all(lanes, [trials[0].number, trials[1].number])
-    lanes.release({trials[0].number: Outcome(state="pruned", epoch=1, value=expected[0][0])})
-    lanes.admit(trials[2])
+    lanes.finish({trials[0].number: Outcome(state="pruned", epoch=1, value=expected[0][0])})
+    lanes.add(trials[2])
     old, new = advance_all(lanes, [trials[1].number, trials[2].number])
     assert (old.epoch, new.epoch) == (2, 1), f"epochs after a refill: {old.epoch}, {new.epoch}"
     same(old.value, expected[1][1], "beside a refilled lane")
@@ -257,14 +257,14 @@ def _check_continue(make_lanes: Any, trials: Sequence[Trial], expected: list[lis
     first = make_lanes()
     reported = len(expected[0]) - 1
     for trial in trials[:2]:
-        first.admit(trial)
+        first.add(trial)
     for _ in range(reported):
         advance_all(first, [trial.number for trial in trials[:2]])
     first.close()
     second = make_lanes()
     for trial, epoch in zip(trials[:2], (reported, reported - 1), strict=True):
-        second.admit(Trial(number=trial.number, params=trial.params, seed=trial.seed, epoch=epoch))
-    second.catch_up()
+        second.add(Trial(number=trial.number, params=trial.params, seed=trial.seed, epoch=epoch))
+    second.replay()
     (progress,) = advance_all(second, [trials[1].number])
     assert progress.epoch == reported, f"continued after epoch {reported - 1}, got epoch {progress.epoch}"
     same(progress.value, expected[1][reported - 1], "continued behind its checkpoint")
@@ -280,13 +280,13 @@ def _check_continue(make_lanes: Any, trials: Sequence[Trial], expected: list[lis
 def _check_forgetting(make_lanes: Any, trial: Trial, expected: list[float], same: _Same) -> None:
     """What was released can be trained again, until it is forgotten; then it would start anew."""
     third = make_lanes()
-    third.admit(replace(trial, epoch=len(expected) - 1))
-    third.catch_up()
+    third.add(replace(trial, epoch=len(expected) - 1))
+    third.replay()
     (progress,) = advance_all(third, [trial.number])
     same(progress.value, expected[-1], "released and admitted again")
     _complete(third, trial.number, len(expected), 0.0)
-    third.forget([trial])
-    third.admit(trial)
+    third.discard_checkpoints([trial])
+    third.add(trial)
     (progress,) = advance_all(third, [trial.number])
     assert progress.epoch == 1, f"a forgotten trial went on at epoch {progress.epoch}"
     same(progress.value, expected[0], "forgotten and admitted afresh")

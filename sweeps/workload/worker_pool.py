@@ -34,11 +34,11 @@ class WorkerLanes:
     every child is ready.
 
     A trial that is given up comes out of `advance` with a failure: `out_of_memory` (SIGKILL ended its process three
-    times), `crashed` (it died in another way) or `error` (the lanes raised in `admit`, `catch_up` or `advance`).
+    times), `crashed` (it died in another way) or `error` (the lanes raised in `add`, `replay` or `advance`).
 
-    The children work side by side. `admit` does not wait for them: what goes wrong in it shows in the next call.
+    The children work side by side. `add` does not wait for them: what goes wrong in it shows in the next call.
 
-    Raises UserError where the lanes do; WorkerError when a child fails while it is built or in `release`.
+    Raises UserError where the lanes do; WorkerError when a child fails while it is built or in `finish`.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class WorkerLanes:
         """Process ids of the children that are running."""
         return [child.process.pid for child in self._children if child.process]
 
-    def admit(self, trial: Trial) -> None:
+    def add(self, trial: Trial) -> None:
         """Place a trial in the child with most free lanes, the first among equals."""
         self._wait_for_admitted(_UNANSWERED)
         child = max(self._children, key=lambda child: child.width - len(child.trials))
@@ -82,12 +82,12 @@ class WorkerLanes:
             raise ValueError(f"no lane is free for {trial.name}: all {self.width} are taken")
         child.trials[trial.number] = trial
         self._admitting.append((child, trial.number))
-        child.send("admit", trial)
+        child.send("add", trial)
 
-    def catch_up(self) -> None:
+    def replay(self) -> None:
         """Train every lane that is behind its trial's reported epoch up to it, in all children at once."""
         self._wait_for_admitted()
-        self._exchange({child: ("catch_up", ()) for child in self._children if child.trials})
+        self._exchange({child: ("replay", ()) for child in self._children if child.trials})
 
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
         """Train these trials one epoch, in all children at once; see `Lanes`."""
@@ -105,14 +105,14 @@ class WorkerLanes:
         if given_up := [self._given_up[number] for number in numbers if number in self._given_up]:
             yield given_up
 
-    def release(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
+    def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
         """Free the lanes of trials that ended. Of one that was given up, the result is empty."""
         self._wait_for_admitted()
         results = {number: TrialResult(number=number) for number in ending if self._given_up.pop(number, None)}
         commands: dict[Child, _Command] = {}
         for child in self._children:
             if mine := {number: outcome for number, outcome in ending.items() if number in child.trials}:
-                commands[child] = ("release", (mine,))
+                commands[child] = ("finish", (mine,))
         for released in self._exchange(commands).values():
             results |= {result.number: result for result in released or ()}
         for number in ending:
@@ -122,10 +122,10 @@ class WorkerLanes:
             child.trials = {number: trial for number, trial in child.trials.items() if number not in mine}
         return [results[number] for number in ending]
 
-    def forget(self, trials: Sequence[Trial]) -> None:
+    def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
         """What these trials would go on from is needed no more. Any child can see to that."""
         self._wait_for_admitted()
-        self._exchange({self._children[0]: ("forget", (trials,))})
+        self._exchange({self._children[0]: ("discard_checkpoints", (trials,))})
 
     def close(self) -> None:
         """End every child: an idle one closes its lanes, one in the midst of an epoch is killed."""
@@ -215,17 +215,17 @@ class WorkerLanes:
 def _concerned(child: Child, command: _Command) -> list[int]:
     """Numbers of the trials that a command works on."""
     name, given = command
-    if name in ("advance", "release"):
+    if name in ("advance", "finish"):
         return list(given[0])
-    return [] if name == "forget" else list(child.trials)
+    return [] if name == "discard_checkpoints" else list(child.trials)
 
 
 def _left_of(child: Child, command: _Command) -> _Command | None:
     """What an interrupted command still has to do in a new process, which has admitted its trials and caught up."""
     name, given = command
-    if name == "forget":
+    if name == "discard_checkpoints":
         return command
     left = [number for number in _concerned(child, command) if number in child.trials]
-    if not left or name == "catch_up":
+    if not left or name == "replay":
         return None
     return (name, (left,)) if name == "advance" else (name, ({number: given[0][number] for number in left},))

@@ -116,9 +116,9 @@ class Child:
         self.start()
         self.receive()
         for trial in self.trials.values():
-            self.send("admit", trial)
+            self.send("add", trial)
             self.receive()
-        self.send("catch_up")
+        self.send("replay")
         self.receive()
 
     def report(self, done: Iterable[Progress]) -> None:

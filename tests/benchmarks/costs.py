@@ -31,7 +31,7 @@ from table import child_environment, describe_machine, in_words, markdown, write
 from values import JournalWatch, read_values
 
 HERE = Path(__file__).resolve().parent
-LANES = ("admit", "advance", "catch_up", "release")
+LANES = ("add", "advance", "replay", "finish")
 TRACKER = ("trial_started", "epoch_finished", "trial_ended", "round_finished")
 SPENT: Counter[str] = Counter()
 

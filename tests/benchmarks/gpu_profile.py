@@ -70,11 +70,11 @@ def opened(options: argparse.Namespace) -> tuple[Group, Source]:
         batch_size=BATCH, averaged=False,
     )  # fmt: skip
     for number in range(options.width):
-        admit(group, source, options, number)
+        add(group, source, options, number)
     return group, source
 
 
-def admit(group: Group, source: Source, options: argparse.Namespace, number: int) -> None:
+def add(group: Group, source: Source, options: argparse.Namespace, number: int) -> None:
     trial, settings = Trial(number=number, params={}, seed=number), settings_of(options.model)
     lane, vae = open_lane(trial, settings, source.image_shape, len(source.train))
     group.add(lane, vae, fresh_state(lane, vae, averaged=False))
@@ -98,7 +98,7 @@ def refilled(group: Group, source: Source, options: argparse.Namespace) -> float
     started = time.perf_counter()
     copied(group, first, "best", "best_buffers")
     group.remove(first)
-    admit(group, source, options, max(group.lanes, default=first) + 1)
+    add(group, source, options, max(group.lanes, default=first) + 1)
     wait(options.device)
     return time.perf_counter() - started
 

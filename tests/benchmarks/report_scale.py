@@ -26,7 +26,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import TrialState
 
-from sweeps.storage.database import replica_study
+from sweeps.storage.database import repeat_study
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "vaeexp"))
 from synthetic_study import study_attributes
@@ -94,22 +94,22 @@ def write_study(path: Path, trials: int, epochs: int) -> None:
         attributes = {"seed": int(random.integers(2**62)), "started": 1.79e9 + 4 * number, "round": number}
         value = _write_trial(storage, search, params, floor, end, state, attributes, random)
         best.append((value, number, params) if state == TrialState.COMPLETE else (np.inf, number, params))
-    replicas = replica_study(storage, STUDY)
+    repeats = repeat_study(storage, STUDY)
     for value, number, params in sorted(best, key=lambda entry: entry[:2])[:3]:
         for seed in range(3):
-            tested = {"test/nll": value + random.normal(0, 0.2), "test/iw_nll": value - 4.0, "test/images": 500.0}
+            tested = {"test/neg_elbo": value + random.normal(0, 0.2), "test/iw_nll": value - 4.0, "test/images": 500.0}
             attributes = {
-                "of": number,
-                "roles": ["confirm"],
-                "replica_seed": seed,
-                "pair": None,
+                "source_trial": number,
+                "purposes": ["confirm"],
+                "seed_index": seed,
+                "pair_id": None,
                 "test": True,
                 "params": params,
                 "seed": int(random.integers(2**62)),
                 "started": 1.79e9 + 4 * trials,
                 "tested": tested,
             }
-            _write_trial(storage, replicas, {}, value, epochs, TrialState.COMPLETE, attributes, random)
+            _write_trial(storage, repeats, {}, value, epochs, TrialState.COMPLETE, attributes, random)
     journal.file.close()
 
 
@@ -143,7 +143,7 @@ def _write_trial(storage, study, params, floor, epochs, state, attributes, rando
     curve = floor + 60 * np.exp(-np.arange(1, epochs + 1) / 5) + random.normal(0, 0.1, epochs)
     for epoch, value in enumerate(curve.tolist(), start=1):
         metrics = {
-            **{f"{part}/{name}": value for part in ("train", "val") for name in ("loss", "nll")},
+            **{f"{part}/{name}": value for part in ("train", "val") for name in ("loss", "neg_elbo")},
             **{f"{part}/{name}": value * share for part in ("train", "val") for name, share in (("rate", 0.25), ("distortion", 0.75))},
             "train/active_units": 12.0, "val/active_units": 12.0, "learning_rate": 1e-3, "beta_now": 1.0,
             "seconds": 1.5, "images_per_second": 33000.0, "memory_mb": 412.0,

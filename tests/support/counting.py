@@ -45,17 +45,17 @@ class CountingLanes:
     def __init__(self, folder, width):
         self.folder, self.width, self.held = folder, width, {}
 
-    def admit(self, trial):
-        self.misbehave(trial, "admit")
+    def add(self, trial):
+        self.misbehave(trial, "add")
         epoch, state = 0, trial.seed
         saved = self.folder / f"{trial.number}.json"
         if trial.epoch and saved.exists():
             epoch, state = json.loads(saved.read_text())
-            if epoch > trial.epoch:  # ahead of what was reported: of no use
+            if epoch > trial.epoch:  # ahead of what was published: of no use
                 epoch, state = 0, trial.seed
         self.held[trial.number] = [trial, epoch, state]
 
-    def catch_up(self):
+    def replay(self):
         for held in self.held.values():
             while held[1] < held[0].epoch:
                 self.train(held)
@@ -85,17 +85,17 @@ class CountingLanes:
         partial.write_text(json.dumps(held[1:]))
         partial.rename(self.folder / f"{held[0].number}.json")
 
-    def release(self, ending):
-        return [self.release_one(number, outcome) for number, outcome in ending.items()]
+    def finish(self, ending):
+        return [self.finish_one(number, outcome) for number, outcome in ending.items()]
 
-    def release_one(self, number, outcome):
+    def finish_one(self, number, outcome):
         trial, epoch, _ = self.held.pop(number)
-        self.misbehave(trial, "release")
+        self.misbehave(trial, "finish")
         return TrialResult(number=number, metrics={"epochs": epoch}, folder=outcome.state)
 
-    def forget(self, trials):
+    def discard_checkpoints(self, trials):
         for trial in trials:
-            self.misbehave(trial, "forget")
+            self.misbehave(trial, "discard_checkpoints")
             (self.folder / f"{trial.number}.json").unlink(missing_ok=True)
 
     def close(self):

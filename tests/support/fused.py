@@ -85,14 +85,14 @@ def trial(number: int, *, epoch: int = 0, **params) -> Trial:
 def run(lanes: TrainingLanes, finisher: Bare, trials: list[Trial], epochs: int) -> dict[int, tuple]:
     """Train these trials side by side; number → (values by epoch, final tensors)."""
     for each in trials:
-        lanes.admit(each)
+        lanes.add(each)
     numbers = [each.number for each in trials]
     values: dict[int, list[float]] = {number: [] for number in numbers}
     for _ in range(epochs):
         for progress in advance_all(lanes, numbers):
             values[progress.number].append(progress.value)
     for number in numbers:
-        lanes.release({number: Outcome(state="complete", epoch=epochs, value=min(values[number]))})
+        lanes.finish({number: Outcome(state="complete", epoch=epochs, value=min(values[number]))})
     return {number: (values[number], finisher.states[number]) for number in numbers}
 
 

@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 def parts() -> dict[str, str]:
     """Name of a part → the text that stands between its markers, `<!-- NAME -->` and `<!-- /NAME -->`."""
-    from sweeps.study.baselines import ReferenceRow
+    from sweeps.study.baselines import BaselineRow
     from sweeps.study.pruners import PRUNERS
     from sweeps.study.samplers import SAMPLERS
     from sweeps.study.study_file import Budget, Compare, Confirm
@@ -34,7 +34,7 @@ def parts() -> dict[str, str]:
             ("budget", Budget),
             ("confirm", Confirm),
             ("compare", Compare),
-            ("references", ReferenceRow),
+            ("baselines", BaselineRow),
         )
     }
     found |= {"study:samplers": _named(SAMPLERS), "study:pruners": _named(PRUNERS)}

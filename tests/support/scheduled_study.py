@@ -14,14 +14,14 @@ BEGAN = 1.79e9
 
 
 def scheduled(results: Results, pauses: dict[float, float] | None = None) -> Results:
-    """Search, then replicas, in four lanes (2 processes × 2), from `BEGAN`.
+    """Search, then repeats, in four lanes (2 processes × 2), from `BEGAN`.
 
     `pauses`: second of work → length of an interruption there, through which the trials in lanes are held.
     """
     trials = results.trials.copy()
-    search = ~trials["replica"]
+    search = ~trials["repeat"]
     ends, clock = {}, 0.0
-    for phase, name in ((search, "elapsed"), (~search, "replicas_elapsed")):
+    for phase, name in ((search, "elapsed"), (~search, "repeats_elapsed")):
         free = [clock] * LANES
         for index, row in trials[phase].iterrows():
             lane = int(np.argmin(free))

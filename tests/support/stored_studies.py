@@ -13,7 +13,7 @@ from sweeps.results.rankings import Results
 from sweeps.storage.database import open_storage
 
 STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "running": "RUNNING", "waiting": "WAITING"}
-VALUES = ("value", "result.test/nll", "result.test/iw_nll", "result.test/distortion")
+VALUES = ("value", "result.test/neg_elbo", "result.test/iw_nll", "result.test/distortion")
 
 
 def renamed(
@@ -31,24 +31,35 @@ def renamed(
 def store(results: Results, runs: Path, url: str | None = None) -> None:
     """Write a study into the journal below `runs`, or the database at `url`, so that its trials are read back as they were."""
     storage = open_storage(url, runs, results.name)
-    for replica, name in ((False, results.name), (True, f"{results.name}.replicas")):
+    for repeat, name in ((False, results.name), (True, f"{results.name}.repeats")):
         study = optuna.create_study(study_name=name, storage=storage)
-        for key, value in ({} if replica else results.study).items():
+        for key, value in ({} if repeat else results.study).items():
             study.set_user_attr(key, value)
-        chosen = results.trials[results.trials["replica"] == replica]
+        chosen = results.trials[results.trials["repeat"] == repeat]
         study.add_trials([_trial(results, row) for _, row in chosen.sort_values("number").iterrows()])
 
 
 def _trial(results: Results, row: pd.Series) -> FrozenTrial:
-    keys = ("seed", "started", "ended", "duplicate_of", "of", "roles", "replica_seed", "pair", "reference", "folder")
+    keys = (
+        "seed",
+        "started",
+        "ended",
+        "duplicate_of",
+        "source_trial",
+        "purposes",
+        "seed_index",
+        "pair_id",
+        "baseline",
+        "folder",
+    )
     known = {key: _plain(row[key]) for key in keys if _there(row[key])}
     known["params"] = _with_prefix(row, "params.")
     known["result"] = _with_prefix(row, "result.")
     if _there(row["failure"]):
         known["ending"] = {"state": "failed", "failure": {"kind": row["failure"], "message": row["message"]}}
-    own = results.epochs[(results.epochs["replica"] == row["replica"]) & (results.epochs["number"] == row["number"])]
+    own = results.epochs[(results.epochs["repeat"] == row["repeat"]) & (results.epochs["number"] == row["number"])]
     for _, line in own.iterrows():
-        names = [name for name in own.columns if name not in ("replica", "number", "epoch", "value")]
+        names = [name for name in own.columns if name not in ("repeat", "number", "epoch", "value")]
         known[f"metrics/{line['epoch']}"] = {name: line[name] for name in names if _there(line[name])}
     return create_trial(
         state=TrialState[STATES[row["state"]]],

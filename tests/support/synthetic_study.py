@@ -88,10 +88,10 @@ def make_results(
         (row for row in rows if row["state"] == "complete" and pd.isna(row["duplicate_of"])),
         key=lambda row: row["value"],
     )
-    replicas = _replicas(best, random, confirm=confirm, compare=compare, folder=folder)
-    epochs += [line for _, lines in replicas for line in lines]
+    repeats = _repeats(best, random, confirm=confirm, compare=compare, folder=folder)
+    epochs += [line for _, lines in repeats for line in lines]
     return Results(
-        "beta_mnist", study_attributes(), trials_frame(rows + [row for row, _ in replicas]), epochs_frame(epochs)
+        "beta_mnist", study_attributes(), trials_frame(rows + [row for row, _ in repeats]), epochs_frame(epochs)
     )
 
 
@@ -101,8 +101,8 @@ def trials_frame(rows: list[dict], search: dict | None = None) -> pd.DataFrame:
     frame = pd.DataFrame(
         {name: pd.Series([row.get(name) for row in rows], dtype=kind) for name, kind in empty.dtypes.items()}
     )
-    frame["roles"] = frame["roles"].map(lambda roles: roles or ())
-    return frame.sort_values(["replica", "number"], ignore_index=True)
+    frame["purposes"] = frame["purposes"].map(lambda purposes: purposes or ())
+    return frame.sort_values(["repeat", "number"], ignore_index=True)
 
 
 def epochs_frame(rows: list[dict]) -> pd.DataFrame:
@@ -164,29 +164,29 @@ def _train(params: dict, random: np.random.Generator, number: int, state: str, r
 
 
 def _row(
-    number: int, params: dict, state: str, curve: np.ndarray, folder: Path | None, *, replica: bool = False
+    number: int, params: dict, state: str, curve: np.ndarray, folder: Path | None, *, repeat: bool = False
 ) -> dict:
     values = curve.sum(axis=1)
-    name = f"{'replica' if replica else 'trial'}-{number:04d}"
+    name = f"{'repeat' if repeat else 'trial'}-{number:04d}"
     failure = (
         {"failure": "diverged", "message": "loss is not finite at step 12 | β_too *small*"} if state == "failed" else {}
     )
     return {
-        "replica": replica, "number": number, "name": name, "state": state,
+        "repeat": repeat, "number": number, "name": name, "state": state,
         "value": float(values.min()) if len(values) else math.nan, "epochs": len(values),
         "best_epoch": int(values.argmin()) + 1 if len(values) else None, "seed": 1000 + number,
         "started": 1.79e9 + 20 * number, "ended": 1.79e9 + 20 * number + 0.6 * len(values), "seconds": 0.6 * len(values),
         "duplicate_of": None, "failure": None, "message": None, "folder": str(folder / name) if folder else None,
-        "of": None, "roles": (), "replica_seed": None, "pair": None, "result.parameters": 1_300_000.0,
+        "source_trial": None, "purposes": (), "seed_index": None, "pair_id": None, "result.parameters": 1_300_000.0,
         **failure, **{f"params.{key}": value for key, value in params.items()},
     }  # fmt: skip
 
 
-def _epoch_rows(replica: bool, number: int, params: dict, curve: np.ndarray) -> list[dict]:
+def _epoch_rows(repeat: bool, number: int, params: dict, curve: np.ndarray) -> list[dict]:
     return [
         {
-            "replica": replica, "number": number, "epoch": epoch, "value": float(rate + distortion),
-            "val/loss": float(distortion + params["beta"] * rate), "val/nll": float(rate + distortion),
+            "repeat": repeat, "number": number, "epoch": epoch, "value": float(rate + distortion),
+            "val/loss": float(distortion + params["beta"] * rate), "val/neg_elbo": float(rate + distortion),
             "val/rate": float(rate), "val/distortion": float(distortion),
             "val/active_units": float(min(params["latent_size"], round(rate / 1.6))), "seconds": 0.6,
         }
@@ -194,28 +194,32 @@ def _epoch_rows(replica: bool, number: int, params: dict, curve: np.ndarray) -> 
     ]  # fmt: skip
 
 
-def _replicas(
+def _repeats(
     best: list[dict], random, *, confirm: bool, compare: bool, folder: Path | None
 ) -> list[tuple[dict, list[dict]]]:
     """Runs of confirm (3 × 3 seeds) and of compare (4 configurations × 2 seeds × both optimizers); those of both stand once."""
     plans: dict[tuple, dict] = {}
     for row in best[:3] if confirm else []:
         for seed in range(3):
-            plans[row["number"], row["params.optimizer"], seed] = {"row": row, "roles": ("confirm",), "pair": None}
+            plans[row["number"], row["params.optimizer"], seed] = {
+                "row": row,
+                "purposes": ("confirm",),
+                "pair_id": None,
+            }
     for row in best[:4] if compare else []:
         for seed, optimizer in itertools.product(range(2), ("adam", "adamax")):
-            plan = plans.setdefault((row["number"], optimizer, seed), {"row": row, "roles": ()})
-            plan |= {"roles": (*plan["roles"], "compare"), "pair": f"{row['number']}/{seed}"}
+            plan = plans.setdefault((row["number"], optimizer, seed), {"row": row, "purposes": ()})
+            plan |= {"purposes": (*plan["purposes"], "compare"), "pair_id": f"{row['number']}/{seed}"}
     made = []
     for number, ((of, optimizer, seed), plan) in enumerate(plans.items()):
         params = {key.removeprefix("params."): value for key, value in plan["row"].items() if key.startswith("params.")}
         params |= {"optimizer": optimizer}
         curve, _ = _train(params, random, -1, "complete", [])
         curve[:, 1] += 0.4 * seed
-        replica = _row(number, params, "complete", curve, folder, replica=True)
-        replica |= {"of": of, "roles": plan["roles"], "replica_seed": seed, "pair": plan["pair"]}
-        replica |= _tested(curve, random) if "confirm" in plan["roles"] else {}
-        made.append((replica, _epoch_rows(True, number, params, curve)))
+        repeat = _row(number, params, "complete", curve, folder, repeat=True)
+        repeat |= {"source_trial": of, "purposes": plan["purposes"], "seed_index": seed, "pair_id": plan["pair_id"]}
+        repeat |= _tested(curve, random) if "confirm" in plan["purposes"] else {}
+        made.append((repeat, _epoch_rows(True, number, params, curve)))
     return made
 
 
@@ -223,62 +227,62 @@ def _tested(curve: np.ndarray, random) -> dict:
     rate, distortion = curve[-1]
     nll = rate + distortion + random.normal(0.3, 0.1)
     return {
-        "result.test/nll": nll, "result.test/distortion": distortion, "result.test/rate": rate,
-        "result.test/iw_nll": nll - 5.1, "result.test/iw_nll_se": 0.4, "result.test/nll_se": 0.5,
+        "result.test/neg_elbo": nll, "result.test/distortion": distortion, "result.test/rate": rate,
+        "result.test/iw_nll": nll - 5.1, "result.test/iw_nll_se": 0.4, "result.test/neg_elbo_se": 0.5,
         "result.test/active_units": 16.0, "result.test/images": 500.0, "result.test/importance_samples": 500.0,
     }  # fmt: skip
 
 
 REFERENCES = {
     "autoencoder": {
-        "title": "Plain autoencoder", "base": "fixed", "seeds": 1, "settings": {"posterior": "deterministic", "beta": 0.0},
+        "title": "Plain autoencoder", "at": "fixed", "seeds": 1, "settings": {"posterior": "deterministic", "beta": 0.0},
     },
-    "grey": {"title": "Grey levels", "base": "fixed", "seeds": 2, "settings": {"binarisation": "none"}},
-    "many_samples": {"title": "Best, k = 5,000", "base": "best", "seeds": 3, "settings": {"importance_samples": 5000}},
-    "strong": {"title": "β = 10", "base": "best", "seeds": 1, "settings": {"beta": 10.0}},
+    "grey": {"title": "Grey levels", "at": "fixed", "seeds": 2, "settings": {"binarisation": "none"}},
+    "many_samples": {"title": "Best, k = 5,000", "at": "best", "seeds": 3, "settings": {"importance_samples": 5000}},
+    "strong": {"title": "β = 10", "at": "best", "seeds": 1, "settings": {"beta": 10.0}},
 }  # fmt: skip
 
 
-def with_references(results: Results, references: dict | None = None, *, folder: Path | None = None) -> Results:
+def with_baselines(results: Results, baselines: dict | None = None, *, folder: Path | None = None) -> Results:
     """The same study with the rows that its file names besides, each trained and tested with its seeds."""
-    references = REFERENCES if references is None else references
+    baselines = REFERENCES if baselines is None else baselines
     random = np.random.default_rng(11)
     trials = results.trials
-    best = trials[~trials["replica"] & (trials["state"] == "complete")].sort_values("value").iloc[0]
-    first = int(trials.loc[trials["replica"], "number"].max() + 1)
+    best = trials[~trials["repeat"] & (trials["state"] == "complete")].sort_values("value").iloc[0]
+    first = int(trials.loc[trials["repeat"], "number"].max() + 1)
     rows, epochs = [], []
-    for name, given in references.items():
+    for name, given in baselines.items():
         settings = given["settings"]
-        base = {key: best[f"params.{key}"] for key in SEARCH} if given["base"] == "best" else {}
+        base = {key: best[f"params.{key}"] for key in SEARCH} if given["at"] == "best" else {}
         full = {"beta": 1.0, "latent_size": 20, "learning_rate": 1e-3, "optimizer": "adam", "prior": "normal"}
         params = full | {key: value for key, value in base.items() if not pd.isna(value)} | settings
         for seed in range(given["seeds"]):
             curve, _ = _train(params | {"beta": max(params["beta"], 0.02)}, random, -1, "complete", [])
             plain = settings.get("posterior") == "deterministic"
             curve[:, 0] *= not plain
-            row = _row(first + len(rows), {**base, **settings}, "complete", curve, folder, replica=True)
+            row = _row(first + len(rows), {**base, **settings}, "complete", curve, folder, repeat=True)
             tested = _tested(curve, random) | {
                 "result.test/importance_samples": settings.get("importance_samples", 500.0)
             }
             if plain:
-                tested = {key: value for key, value in tested.items() if "nll" not in key and "samples" not in key}
-            of = int(best["number"]) if given["base"] == "best" else None
-            row |= {"of": of, "roles": ("reference",), "replica_seed": seed, "reference": name, **tested}
+                tested = {key: value for key, value in tested.items() if "neg_elbo" not in key and "samples" not in key}
+            of = int(best["number"]) if given["at"] == "best" else None
+            row |= {"source_trial": of, "purposes": ("baseline",), "seed_index": seed, "baseline": name, **tested}
             rows.append(row)
             epochs += _epoch_rows(True, row["number"], params, curve)
     added = trials_frame(rows)
     for column in sorted({key for row in rows for key in row} - set(added)):
         added[column] = pd.Series([row.get(column) for row in rows], dtype="object")
     record = results.study["record"]
-    protocols = {name: _protocol(record["protocol"], given["settings"]) for name, given in references.items()}
-    study = results.study | {"spec": results.study["spec"] | {"references": references}}
+    protocols = {name: _protocol(record["protocol"], given["settings"]) for name, given in baselines.items()}
+    study = results.study | {"spec": results.study["spec"] | {"baselines": baselines}}
     study |= {"record": record | {"protocols": protocols}}
     both = pd.concat([trials, added], ignore_index=True)
     return Results(results.name, study, both, pd.concat([results.epochs, epochs_frame(epochs)], ignore_index=True))
 
 
 def _protocol(own: dict, settings: dict) -> dict:
-    """That of the study, as the settings of a reference change it; other targets are other data."""
+    """That of the study, as the settings of a baseline change it; other targets are other data."""
     changed = {name: settings[name] for name in ("binarisation", "likelihood", "posterior") if name in settings}
     other = {"fingerprint": settings["binarisation"] * 16} if "binarisation" in settings else {}
     return own | changed | other
@@ -350,7 +354,7 @@ def _blur(images: np.ndarray, amount: float) -> np.ndarray:
 def thin_studies() -> dict[str, Results]:
     """Studies with next to nothing in them, by what they have."""
     full = make_results()
-    search = full.trials[~full.trials["replica"]]
+    search = full.trials[~full.trials["repeat"]]
     complete = search[(search["state"] == "complete") & search["duplicate_of"].isna()]
     interim = study_attributes(stopped=None, finished=None)
     one = {"beta": SEARCH["beta"]}
@@ -365,15 +369,15 @@ def thin_studies() -> dict[str, Results]:
         "one failed before an epoch": part(full, search[search["number"] == 23]),
         "all running": part(full, search.iloc[:4].assign(state="running", ended=math.nan), study=interim),
         "one parameter": part(full, search, study=study_attributes(spec=study_attributes()["spec"] | {"search": one})),
-        "one seed, one pair": part(full, pd.concat([search, full.trials[full.trials["name"] == "replica-0000"]])),
+        "one seed, one pair": part(full, pd.concat([search, full.trials[full.trials["name"] == "repeat-0000"]])),
         "search only": part(full, search, study=study_attributes(finished=None)),
     }
 
 
 def part(results: Results, trials: pd.DataFrame, study: dict | None = None) -> Results:
     """The same study with these trials alone, and their epochs."""
-    kept = set(zip(trials["replica"], trials["number"], strict=True))
-    keys = zip(results.epochs["replica"], results.epochs["number"], strict=True)
+    kept = set(zip(trials["repeat"], trials["number"], strict=True))
+    keys = zip(results.epochs["repeat"], results.epochs["number"], strict=True)
     epochs = results.epochs[np.array([key in kept for key in keys], dtype=bool)]
     study = results.study if study is None else study
     return Results(results.name, study, trials.reset_index(drop=True), epochs.reset_index(drop=True))

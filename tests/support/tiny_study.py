@@ -7,10 +7,10 @@ from pathlib import Path
 
 from mnist_files import write_files
 
-from sweeps.engine.repeats import plan_replicas
-from sweeps.engine.search import run_replicas, search
+from sweeps.engine.repeats import plan_repeats
+from sweeps.engine.search import run_repeats, search
 from sweeps.results.rankings import read_results
-from sweeps.storage.database import open_storage, open_study, replica_study
+from sweeps.storage.database import open_storage, open_study, repeat_study
 from vaeexp.data import open_dataset
 from vaeexp.runs.provenance import describe_run
 from vaeexp.runs.worker import open_lanes
@@ -42,7 +42,7 @@ pruner: {name: median, startup_trials: 1, warmup_epochs: 2}
 budget: {trials: 4}
 confirm: {top: 1, seeds: 1}
 """
-"""trial-0000 diverges in epoch 3 as β warms up, 1 completes, 2 is pruned, 3 is the same as 1; replica-0000 sees the test images."""
+"""trial-0000 diverges in epoch 3 as β warms up, 1 completes, 2 is pruned, 3 is the same as 1; repeat-0000 sees the test images."""
 
 
 def make_tiny_study(root: Path) -> Path:
@@ -74,7 +74,7 @@ def make_tiny_study(root: Path) -> Path:
         },
     )
     optuna_study.set_user_attr("stopped", search(optuna_study, study, lanes, []))
-    plan = plan_replicas(read_results(storage, NAME), study)
-    run_replicas(replica_study(storage, NAME), plan, lanes, [])
+    plan = plan_repeats(read_results(storage, NAME), study)
+    run_repeats(repeat_study(storage, NAME), plan, lanes, [])
     optuna_study.set_user_attr("finished", True)
     return runs

@@ -119,7 +119,7 @@ def table(optuna_study) -> list[dict[str, Any]]:
             "params": trial.params,
             "state": trial.state.name,
             "values": trial.values,
-            "reported": trial.intermediate_values,
+            "published": trial.intermediate_values,
             "attrs": {key: value for key, value in trial.user_attrs.items() if key not in TIMES},
             "notes": {key: value for key, value in trial.system_attrs.items() if key.startswith("completed_rung")},
         }

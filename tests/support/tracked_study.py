@@ -43,7 +43,7 @@ def epoch(tracked: Tracker, runs: Path, number: int, step: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     picture = folder / f"epoch-{step:04d}-samples.png"
     Image.new("L", (60, 40), color=10 * step).save(picture)
-    metrics = {"train/loss": 10.0 / step, "val/nll": 11.0 / step}
+    metrics = {"train/loss": 10.0 / step, "val/neg_elbo": 11.0 / step}
     images = {step: {"samples": str(picture)}}
     tracked.epoch_finished(
         trial(number), Progress(number=number, epoch=step, value=11.0 / step, metrics=metrics, images=images)

@@ -53,8 +53,8 @@ def test_the_example_in_the_readme_runs(tiny_study: Path, monkeypatch: pytest.Mo
     names: dict = {}
     exec(compile(block, "README.md", "exec"), names)
     shown = eval('trials[trials["state"] == "complete"].sort_values("value")[["name", "value", "params.beta"]]', names)
-    assert list(shown["name"]) == ["trial-0001", "trial-0003", "replica-0000"]
-    assert names["best"]["name"] == "replica-0000"
+    assert list(shown["name"]) == ["trial-0001", "trial-0003", "repeat-0000"]
+    assert names["best"]["name"] == "repeat-0000"
     assert list(names["curve"]["epoch"]) == [1, 2, 3, 4]
     assert names["pictures"].shape == (16, 1, 28, 28)
     assert said == [names["study"].answer()]
@@ -65,18 +65,18 @@ def test_tables_are_those_of_the_storage(study: LoadedStudy, tiny_study: Path) -
     assert study.name == NAME
     pd.testing.assert_frame_equal(study.trials.drop(columns="folder"), found.trials.drop(columns="folder"))
     pd.testing.assert_frame_equal(study.epochs, found.epochs)
-    assert study.best["name"] == "replica-0000"
-    assert study.best["value"] == study.epochs.query("replica")["value"].min()
+    assert study.best["name"] == "repeat-0000"
+    assert study.best["value"] == study.epochs.query("repeat")["value"].min()
     assert vaeexp.load_study is load_study
 
 
 def test_models_have_the_best_weights_and_evaluate(study: LoadedStudy, tiny_study: Path) -> None:
     for model, run in (
-        (study.best_model(), "replica-0000"),
+        (study.best_model(), "repeat-0000"),
         (study.model(1), "trial-0001"),
         (study.model(np.int64(1)), "trial-0001"),
         (study.model("trial-0003"), "trial-0001"),
-        (study.model("replica-0"), "replica-0000"),
+        (study.model("repeat-0"), "repeat-0000"),
     ):
         assert isinstance(model, torch.nn.Module)
         assert not any(module.training for module in model.modules())
@@ -119,8 +119,8 @@ def test_the_answer_is_that_of_the_report(study: LoadedStudy) -> None:
 
 def test_what_a_notebook_shows_reads_well(study: LoadedStudy) -> None:
     value = f"{study.best['value']:.2f}"
-    words = "4 trials (2 complete, 1 failed, 1 pruned) and 1 replica"
-    assert repr(study) == f"{NAME}: {words}; best replica-0000, −ELBO {value} nats per image"
+    words = "4 trials (2 complete, 1 failed, 1 pruned) and 1 repeat"
+    assert repr(study) == f"{NAME}: {words}; best repeat-0000, −ELBO {value} nats per image"
     blocks = study._repr_markdown_().split("\n\n")
     assert blocks[0] == f"### {NAME}"
     assert blocks[1] == "*Does a trial that is trained again come out the same?*"

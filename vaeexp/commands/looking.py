@@ -66,13 +66,13 @@ def status(*, study: str | None, runs: Path, storage: str | None, watch: bool) -
 def trial(*, trial: tuple[bool, int], study: str, runs: Path, storage: str | None) -> None:
     """Show everything about one trial.
 
-    N is 7 or trial-0007 for a trial of the search, replica-0003 for a run that confirms, compares or is a reference.
+    N is 7 or trial-0007 for a trial of the search, repeat-0003 for a run that confirms, compares or is a baseline.
     """
     from vaeexp.console import open_console
     from vaeexp.results.open_study import show_trial
 
-    replica, number = trial
-    show_trial(study, number, runs, storage, replica=replica, console=open_console())
+    repeat, number = trial
+    show_trial(study, number, runs, storage, repeat=repeat, console=open_console())
 
 
 @click.command()

@@ -49,7 +49,7 @@ class IntegerOrAuto(click.ParamType):
 
 
 class TrialName(click.ParamType):
-    """`7` or `trial-0007` for a trial of the search, `replica-0003` for a run of confirm or compare; (replica, number)."""
+    """`7` or `trial-0007` for a trial of the search, `repeat-0003` for a run of confirm or compare; (repeat, number)."""
 
     name = "trial"
 
@@ -59,7 +59,7 @@ class TrialName(click.ParamType):
         named = named_run(value)
         if named is None:
             self.fail(
-                f"'{value}' names no trial. Give its number, as 7, or its name, as trial-0007 or replica-0003.",
+                f"'{value}' names no trial. Give its number, as 7, or its name, as trial-0007 or repeat-0003.",
                 param,
                 ctx,
             )

@@ -23,7 +23,7 @@ from vaeexp.commands.options import (
     type=TrialName(),
     metavar="N",
     required=True,
-    help="7 or trial-0007 for a trial of the search, replica-0003 for a run that confirms, compares or is a reference.",
+    help="7 or trial-0007 for a trial of the search, repeat-0003 for a run that confirms, compares or is a baseline.",
 )
 @runs_option
 @storage_option
@@ -47,13 +47,13 @@ def reproduce(
     from vaeexp.console import open_console
     from vaeexp.runs.reproduce import reproduce_trial
 
-    replica, number = trial
+    repeat, number = trial
     matches = reproduce_trial(
         study,
         number,
         runs,
         storage,
-        replica=replica,
+        repeat=repeat,
         data=data,
         device=device,
         precision=precision,

@@ -77,7 +77,7 @@ def evaluate(
 ) -> None:
     """Measure a finished run on test images.
 
-    RUN is STUDY/trial-0007, STUDY/replica-0003, STUDY for its best run, or a folder with its files. Prints −ELBO, importance-weighted NLL, active units, reconstruction errors and, where there are classes, inception score and Fréchet distance, with the protocol they hold under. With the run's own number of samples they are the figures that its study recorded. Images other than the run's own are refused.
+    RUN is STUDY/trial-0007, STUDY/repeat-0003, STUDY for its best run, or a folder with its files. Prints −ELBO, importance-weighted NLL, active units, reconstruction errors and, where there are classes, inception score and Fréchet distance, with the protocol they hold under. With the run's own number of samples they are the figures that its study recorded. Images other than the run's own are refused.
     """
     from vaeexp.console import open_console
     from vaeexp.runs.assessment import evaluate_run, print_evaluation, progress_bar

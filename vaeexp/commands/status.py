@@ -88,13 +88,13 @@ def _show_one(results: "Results", state: str, console: "Console") -> None:
     write_line(console, f"{_counts(results)}; {best}; searched for {_elapsed(results)}")
     if results.study.get("stopped"):
         write_line(console, f"search ended: {results.study['stopped']}")
-    trials = results.trials.sort_values(["replica", "number"])
-    running, replica = trials["state"] == "running", trials["replica"]
-    best = trials[~running & ~replica].sort_values("value", kind="stable")[:BEST_SHOWN]
+    trials = results.trials.sort_values(["repeat", "number"])
+    running, repeat = trials["state"] == "running", trials["repeat"]
+    best = trials[~running & ~repeat].sort_values("value", kind="stable")[:BEST_SHOWN]
     tables = {
         "Running": trials[running],
         "Best of the search": best,
-        "Confirm, compare and references": trials[~running & replica],
+        "Confirm, compare and baselines": trials[~running & repeat],
     }
     for title, chosen in tables.items():
         if len(chosen):
@@ -111,13 +111,13 @@ def _row(row: "pd.Series") -> tuple[str, ...]:
     value = "" if pd.isna(row["value"]) else f"{row['value']:.2f}"
     params = {str(key): item for key, item in row.dropna().items() if str(key).startswith("params.")}
     shown = params_text({key.removeprefix("params."): item for key, item in params.items()})
-    shown = f"[{row['reference']}] {shown}".rstrip() if row.get("reference") else shown
+    shown = f"[{row['baseline']}] {shown}".rstrip() if row.get("baseline") else shown
     return str(row["name"]), state, str(int(row["epochs"])), value, duration(float(row["seconds"])), shown
 
 
 def _counts(results: "Results") -> str:
     """`12 of 40 trials: 8 complete, 3 pruned, 1 running`."""
-    search = results.trials[~results.trials["replica"]]
+    search = results.trials[~results.trials["repeat"]]
     by_state = search["state"].value_counts()
     parts = [
         f"{by_state[state]} {state}"

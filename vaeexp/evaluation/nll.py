@@ -251,7 +251,7 @@ def evaluate_test(
 ) -> dict[str, float]:
     """The metrics `test/…` on targets [N, C, H, W]: means over images in nats, their standard errors, counts.
 
-    `test/bits_per_dimension` is `test/nll` in other units, and only there where the likelihood is of 256 levels. A posterior
+    `test/bits_per_dimension` is `test/neg_elbo` in other units, and only there where the likelihood is of 256 levels. A posterior
     without a density has no bound on the likelihood: of it there are distortion, active units and the count of images.
     `progress` is told the codes done and to be done of the importance-weighted part, which takes most of the time.
     """
@@ -267,13 +267,13 @@ def evaluate_test(
     nll = terms.distortion + terms.rate
     iw_nll = importance_weighted_nll(vae, images, importance_samples=importance_samples, seed=seed, progress=progress)
     metrics |= {
-        "test/nll": nll.mean().item(),
-        "test/nll_se": standard_error(nll),
+        "test/neg_elbo": nll.mean().item(),
+        "test/neg_elbo_se": standard_error(nll),
         "test/rate": terms.rate.mean().item(),
         "test/iw_nll": iw_nll.mean().item(),
         "test/iw_nll_se": standard_error(iw_nll),
         "test/importance_samples": float(importance_samples),
     }
     if vae.decode(vae.latent_mask.unsqueeze(0)).bits_per_dimension:
-        metrics["test/bits_per_dimension"] = bits_per_dimension(metrics["test/nll"], images[0].numel())
+        metrics["test/bits_per_dimension"] = bits_per_dimension(metrics["test/neg_elbo"], images[0].numel())
     return metrics

@@ -26,7 +26,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
     "The search": progress.PLOTS | schedule.PLOTS,
     "The parameters": parameters.PLOTS | surface.PLOTS | distribution.PLOTS,
     "Matched pairs": pairs.PLOTS,
-    "References": baselines.PLOTS,
+    "Baselines": baselines.PLOTS,
     "What the models draw": pictures.PLOTS | pictures.CONTRAST | gallery.PLOTS,
     "The latent space": latent.PLOTS,
 }

@@ -1,4 +1,4 @@
-"""References beside the best setting: what they draw, how they learnt, and what lies between two of their codes."""
+"""Baselines beside the best setting: what they draw, how they learnt, and what lies between two of their codes."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from vaeexp.plots.pictures import read_pictures
 from vaeexp.plots.style import COLOURS, DASHES, INK, MUTED, End, Plot, dress, name_ends, new_figure, note, robust_limits
 from vaeexp.plots.tiles import GAP, picture_axes, tiles, words
 from vaeexp.results.frames import number
-from vaeexp.results.tested_settings import Row, best_row, reference_rows
+from vaeexp.results.tested_settings import Row, baseline_rows, best_row
 
 SHOWN = 8
 """Reconstructions, and samples, per row of the strip."""
@@ -23,17 +23,17 @@ HEADING = 0.75
 PAIRS = 3
 LONGEST = 34
 """Characters of a title beside pictures and lines; longer ones are cut."""
-MEASURES = {"val/nll": "−ELBO", "val/rate": "rate", "val/distortion": "distortion"}
+MEASURES = {"val/neg_elbo": "−ELBO", "val/rate": "rate", "val/distortion": "distortion"}
 
 Pictures = Mapping[str, np.ndarray]
 Curve = tuple[Row, pd.DataFrame]
 
 
 def _shown(results: Results) -> list[Row]:
-    """The best setting that the search found, then the references; empty where there is no reference."""
-    references = reference_rows(results)
+    """The best setting that the search found, then the baselines; empty where there is no baseline."""
+    baselines = baseline_rows(results)
     best = best_row(results)
-    return [*([best] if best is not None else []), *references] if references else []
+    return [*([best] if best is not None else []), *baselines] if baselines else []
 
 
 def _drawn(row: Row, needed: set[str]) -> Pictures:
@@ -45,14 +45,14 @@ def _drawn(row: Row, needed: set[str]) -> Pictures:
     return {}
 
 
-def reference_strip(results: Results) -> Figure | None:
-    """Reconstructions beside samples of each reference and of the best setting, below the originals that they were given.
+def baseline_strip(results: Results) -> Figure | None:
+    """Reconstructions beside samples of each baseline and of the best setting, below the originals that they were given.
 
-    Rows of other targets (binarised or grey) stand below originals of their own. None without a reference with pictures.
+    Rows of other targets (binarised or grey) stand below originals of their own. None without a baseline with pictures.
     """
     found = [(row, _drawn(row, {"originals", "reconstructions", "samples"})) for row in _shown(results)]
     found = [(row, files) for row, files in found if files]
-    if all(row.reference is None for row, _ in found):
+    if all(row.baseline is None for row, _ in found):
         return None
     groups: list[list[tuple[Row, Pictures]]] = []
     for row, files in found:
@@ -126,14 +126,14 @@ def _value_words(row: Row) -> str:
     return f"{'distortion' if row.deterministic else '−ELBO'} {number(row.value, 1)}"
 
 
-def reference_curves(results: Results) -> Figure | None:
-    """−ELBO, rate and distortion on validation by epoch of each reference and of the best setting, each row's best run.
+def baseline_curves(results: Results) -> Figure | None:
+    """−ELBO, rate and distortion on validation by epoch of each baseline and of the best setting, each row's best run.
 
-    Three panels for each data, binarisation and likelihood. None without a reference that finished an epoch.
+    Three panels for each data, binarisation and likelihood. None without a baseline that finished an epoch.
     """
     curves = [(row, _curve(results, row)) for row in _shown(results)]
     curves = [(row, curve) for row, curve in curves if len(curve)]
-    if all(row.reference is None for row, _ in curves):
+    if all(row.baseline is None for row, _ in curves):
         return None
     groups: dict[tuple, list[Curve]] = {}
     for row, curve in curves:
@@ -160,13 +160,13 @@ def reference_curves(results: Results) -> Figure | None:
 def _curve(results: Results, row: Row) -> pd.DataFrame:
     run = row.runs.iloc[0]
     epochs = results.epochs
-    own = epochs[(epochs["replica"] == run["replica"]) & (epochs["number"] == run["number"])]
+    own = epochs[(epochs["repeat"] == run["repeat"]) & (epochs["number"] == run["number"])]
     return own.dropna(subset=["val/rate", "val/distortion"]).sort_values("epoch")
 
 
 def _panel(axes: Axes, group: Sequence[Curve], metric: str, styles: dict) -> None:
     """The lines of one panel; a plain autoencoder has no −ELBO."""
-    shown = [(row, curve) for row, curve in group if metric != "val/nll" or not row.deterministic]
+    shown = [(row, curve) for row, curve in group if metric != "val/neg_elbo" or not row.deterministic]
     last = max(float(curve["epoch"].max()) for _, curve in group)
     axes.set_xlim(min(1.0, last - 1), last)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -205,10 +205,10 @@ def _scale(axes: Axes, values: Sequence[np.ndarray]) -> None:
     axes.set_ylim(low, high)
 
 
-def reference_interpolations(results: Results) -> Figure | None:
+def baseline_interpolations(results: Results) -> Figure | None:
     """Three interpolations between pairs of images: the plain autoencoder above the best VAE. None without a plain one."""
     needed = {"latent_interpolations"}
-    plain = [row for row in reference_rows(results) if row.deterministic]
+    plain = [row for row in baseline_rows(results) if row.deterministic]
     best = best_row(results)
     found = [(row, _drawn(row, needed)) for row in [*plain[:1], *([best] if best is not None else [])]]
     if len(found) < 2 or not plain or not all(files for _, files in found):
@@ -230,25 +230,25 @@ def reference_interpolations(results: Results) -> Figure | None:
 
 
 PLOTS: dict[str, Plot] = {
-    "reference_strip": Plot(
-        "References side by side",
-        reference_strip,
-        "The best setting of the search, then the references of the study file, each by its best run. Originals are "
+    "baseline_strip": Plot(
+        "Baselines side by side",
+        baseline_strip,
+        "The best setting of the search, then the baselines of the study file, each by its best run. Originals are "
         "validation images as the rows below them were given; values of rows below different originals are not comparable.",
-        "No reference with pictures is there.",
+        "No baseline with pictures is there.",
     ),
-    "reference_curves": Plot(
-        "Learning curves of the references",
-        reference_curves,
+    "baseline_curves": Plot(
+        "Learning curves of the baselines",
+        baseline_curves,
         "On validation images after each epoch, each row's best run: −ELBO = rate + distortion. Rows share panels only where "
         "data, binarisation and likelihood are the same; a plain autoencoder has rate 0 and no ELBO.",
-        "No reference has finished an epoch.",
+        "No baseline has finished an epoch.",
     ),
-    "reference_interpolations": Plot(
+    "baseline_interpolations": Plot(
         "Between two images: autoencoder and VAE",
-        reference_interpolations,
+        baseline_interpolations,
         "Each row decodes codes on the straight line between those of two test images. What a VAE draws on the way tends to "
         "stay an image; a plain autoencoder has not been asked to make sense there.",
-        "It takes a deterministic reference and a VAE that left interpolations.",
+        "It takes a deterministic baseline and a VAE that left interpolations.",
     ),
 }

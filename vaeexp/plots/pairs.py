@@ -22,7 +22,7 @@ class Comparison:
     first: Any
     second: Any
     pairs: pd.DataFrame
-    """Complete pairs: of, replica_seed, value.<first>, value.<second>, difference (second − first, validation −ELBO)."""
+    """Complete pairs: of, seed_index, value.<first>, value.<second>, difference (second − first, validation −ELBO)."""
     incomplete: int
     """Pairs that lack a run."""
     interval: Interval
@@ -32,7 +32,7 @@ class Comparison:
 
     @property
     def configurations(self) -> int:
-        return self.pairs["of"].nunique()
+        return self.pairs["source_trial"].nunique()
 
     @property
     def settled(self) -> bool:
@@ -52,7 +52,7 @@ def comparisons(results: Results) -> list[Comparison]:
 def _compare(results: Results, parameter: str, two: tuple[Any, Any]) -> Comparison:
     table = pairs(results, parameter, two)
     complete = table.dropna(subset=["difference"])
-    grouped = complete.groupby("of")["difference"].mean()
+    grouped = complete.groupby("source_trial")["difference"].mean()
     differences = (grouped if len(grouped) > 1 else complete["difference"]).to_numpy(float)
     return Comparison(
         parameter=parameter,
@@ -86,7 +86,7 @@ def _draw_differences(axes, comparison: Comparison) -> None:
     dress(axes, x=f"validation −ELBO, {second} − {first} (nats per image)")
     axes.axvline(0, color=MUTED, linewidth=1.2)
     names = []
-    for row, (of, group) in enumerate(comparison.pairs.groupby("of")):
+    for row, (of, group) in enumerate(comparison.pairs.groupby("source_trial")):
         axes.scatter(
             group["difference"], np.full(len(group), row), s=42, color=STATE_COLOURS["complete"], linewidths=0, zorder=3
         )

@@ -1,6 +1,6 @@
 """PED-ANOVA of many resamples of the same trials at once (Watanabe, Bansal and Hutter 2023; with conditions: 2026).
 
-Optuna's `PedAnovaImportanceEvaluator` is the reference, and gives the same shares. It reads one trial after the other,
+Optuna's `PedAnovaImportanceEvaluator` is the baseline, and gives the same shares. It reads one trial after the other,
 which takes seconds for 10,000 trials; here everything but the counts in the cells of a grid is shared by all resamples.
 """
 

@@ -115,8 +115,8 @@ def best_evaluated(results: Results, needed: str) -> tuple[pd.Series, Mapping[st
 
 def _best(results: Results, needed: str, name: str) -> tuple[pd.Series, Mapping[str, np.ndarray]] | None:
     runs = confirm_runs(results)
-    order = {number: index for index, number in enumerate(confirmations(results)["of"])}
-    runs = runs.assign(order=runs["of"].map(order)).sort_values(["order", "value", "number"])
+    order = {number: index for index, number in enumerate(confirmations(results)["source_trial"])}
+    runs = runs.assign(order=runs["source_trial"].map(order)).sort_values(["order", "value", "number"])
     for group in (runs, ranked(results).head(LOOKED_AT)):
         for place, folder in enumerate(group["folder"]):
             arrays = _arrays(folder, name, needed)
@@ -165,8 +165,8 @@ def drawn_by(needed: str, words: str, find: Callable = best_pictured) -> Callabl
         if found is None:
             return words
         row = found[0]
-        source = row["of"] if row["replica"] else row["number"]
-        run = f"a confirmation run of trial {source}" if row["replica"] else f"trial {source}"
+        source = row["source_trial"] if row["repeat"] else row["number"]
+        run = f"a confirmation run of trial {source}" if row["repeat"] else f"trial {source}"
         return (
             f"{words} Drawn by {run}{'' if source == best_number(results) else ', the best that left such pictures'}."
         )

@@ -95,7 +95,7 @@ def learning_curves(results: Results) -> Figure | None:
     """
     trials = search_trials(results)
     epochs = results.epochs
-    own = epochs[~epochs["replica"] & epochs["number"].isin(trials["number"])]
+    own = epochs[~epochs["repeat"] & epochs["number"].isin(trials["number"])]
     finite = own[np.isfinite(own["value"])]
     if finite.empty:
         return None

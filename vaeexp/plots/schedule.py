@@ -32,7 +32,7 @@ def lane_times(results: Results, trials: pd.DataFrame) -> pd.DataFrame:
     """These trials with `entered` and `left`, in seconds since the first of them entered a lane.
 
     Stretches of time in which none was in a lane take no time here. A study that was killed keeps the trials it held
-    through the pause, so what remains is cut down to the seconds that search and replicas are recorded to have taken: of
+    through the pause, so what remains is cut down to the seconds that search and repeats are recorded to have taken: of
     the stretches between a start or an end of a trial and the next one, the longest, all to one length. A trial that is
     still running is in its lane until now. Left out are duplicates, which were never in a lane, and trials without times.
     """
@@ -45,23 +45,23 @@ def lane_times(results: Results, trials: pd.DataFrame) -> pd.DataFrame:
     ended = np.where(running, max(started.max(), ended[~running].max(initial=-math.inf)), np.fmax(started, ended))
     moments = np.unique(np.concatenate([started, ended]))
     first, last = np.searchsorted(moments, started), np.searchsorted(moments, ended)
-    lengths, since = _worked(results, known["replica"].to_numpy(bool), np.diff(moments), first, last, running)
+    lengths, since = _worked(results, known["repeat"].to_numpy(bool), np.diff(moments), first, last, running)
     clock = np.concatenate([[0.0], np.cumsum(lengths)])
     return known.assign(entered=clock[first], left=clock[last] + np.where(running, since, 0.0))
 
 
 def _worked(
-    results: Results, replica: np.ndarray, lengths: np.ndarray, first: np.ndarray, last: np.ndarray, running: np.ndarray
+    results: Results, repeat: np.ndarray, lengths: np.ndarray, first: np.ndarray, last: np.ndarray, running: np.ndarray
 ) -> tuple[np.ndarray, float]:
     """Lengths of the stretches without pauses, and for how long trials have been running since the last of them.
 
     `first` and `last` are the indices of the moments at which a trial entered and left.
     """
-    held = [_held(first[own], last[own], len(lengths)) > 0 for own in (~replica, replica)]
+    held = [_held(first[own], last[own], len(lengths)) > 0 for own in (~repeat, repeat)]
     phases = (held[0], held[1] & ~held[0])
     lengths = np.where(phases[0] | phases[1], lengths, 0.0)
     since = 0.0
-    for name, phase, own in zip(("elapsed", "replicas_elapsed"), phases, (~replica, replica), strict=True):
+    for name, phase, own in zip(("elapsed", "repeats_elapsed"), phases, (~repeat, repeat), strict=True):
         elapsed = results.study.get(name)
         if elapsed and math.isfinite(elapsed):
             lengths[phase] = _cut(lengths[phase], elapsed)
@@ -121,7 +121,7 @@ LABELS = 12
 """Bars that get their number written above them."""
 PAUSES = (
     "Pauses between sessions are left out: time in which no trial was in a lane, and what the recorded duration of search and "
-    "replicas shows beyond that."
+    "repeats shows beyond that."
 )
 
 
@@ -236,20 +236,20 @@ def _draw_pruned(axes: Axes, counts: np.ndarray) -> None:
 
 
 def lanes_in_use(results: Results) -> Figure | None:
-    """Trials in training over time, of the search and of its replicas, below the number of lanes. None without times."""
+    """Trials in training over time, of the search and of its repeats, below the number of lanes. None without times."""
     times = lane_times(results, results.trials)
     if times.empty or not times["left"].max() > 0:
         return None
     end = float(times["left"].max())
     size, unit = time_unit(end)
     edges = np.linspace(0, end, SLICES + 1)
-    search, replicas = (mean_in_lanes(times[times["replica"] == own], edges) for own in (False, True))
+    search, repeats = (mean_in_lanes(times[times["repeat"] == own], edges) for own in (False, True))
     figure = new_figure(4.0)
     axes = dress(figure.add_subplot(), x=f"time since the first trial started ({unit})", y="trials in training")
-    both = search + replicas
+    both = search + repeats
     _draw_in_lanes(axes, search, edges / size, 0.0, STATE_COLOURS["complete"], "search")
-    if replicas.any():
-        _draw_in_lanes(axes, both, edges / size, search, REPLICAS, "confirm, compare and references")
+    if repeats.any():
+        _draw_in_lanes(axes, both, edges / size, search, REPLICAS, "confirm, compare and baselines")
         key(axes)
     lanes = _lanes(results)
     _name_lanes(axes, lanes, float(both.mean()), float(both.max()))

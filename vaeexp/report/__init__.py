@@ -38,9 +38,9 @@ def trials_csv(results: Results) -> str:
     trials = results.trials
     epochs = at_best_epoch(results, trials)
     metrics = [name for name in epochs.columns if name.startswith(("train/", "val/"))]
-    keys = ["replica", "number"]
+    keys = ["repeat", "number"]
     table = trials.drop(columns=["folder"]).merge(epochs[[*keys, *metrics]], on=keys, how="left")
-    table["roles"] = table["roles"].map("+".join)
+    table["purposes"] = table["purposes"].map("+".join)
     return table.sort_values(keys).to_csv(index=False, lineterminator="\n")
 
 

@@ -14,7 +14,7 @@ from vaeexp.results.frames import (
     column,
     confirm_runs,
     fixed,
-    for_reference_alone,
+    for_baseline_alone,
     label,
     number,
     params,
@@ -61,7 +61,7 @@ def _what_is_missing(results: Results) -> str:
     if results.study.get("stopped"):
         return "the search is over, its confirmation is not; figures will change."
     planned = (results.study.get("budget") or {}).get("trials")
-    ended = int((~results.trials["replica"] & results.trials["state"].isin(["complete", "pruned", "failed"])).sum())
+    ended = int((~results.trials["repeat"] & results.trials["state"].isin(["complete", "pruned", "failed"])).sum())
     return f"{plural(ended, 'trial')}{f' of {planned:,}' if planned else ''} {'has' if ended == 1 else 'have'} ended; figures will change."
 
 
@@ -175,7 +175,7 @@ def pruning(results: Results) -> list[str]:
 def cost(results: Results) -> list[str]:
     """Wall time and trial-epochs of the search and of what followed it; empty before the first epoch."""
     trials = results.trials
-    search, more = trials[~trials["replica"]], trials[trials["replica"] & ~for_reference_alone(trials)]
+    search, more = trials[~trials["repeat"]], trials[trials["repeat"] & ~for_baseline_alone(trials)]
     if not search["epochs"].sum():
         return []
     elapsed = results.study.get("elapsed")
@@ -205,13 +205,13 @@ def _best(results: Results) -> str:
     if best is None:
         return _nothing(results)
     trials = results.trials
-    row = trials[~trials["replica"] & (trials["number"] == best)].iloc[0]
+    row = trials[~trials["repeat"] & (trials["number"] == best)].iloc[0]
     soon = "" if results.study.get("finished") else " so far"
     setting = escape(setting_text(params(results, row)))
     first = f"The best setting{soon} is {setting} (trial {best})." if setting else f"The best trial{soon} is {best}."
     runs = confirm_runs(results)
-    runs = runs[runs["of"] == best]
-    if len(finite(column(runs, "result.test/nll"))):
+    runs = runs[runs["source_trial"] == best]
+    if len(finite(column(runs, "result.test/neg_elbo"))):
         return " ".join([first, *_confirmed(runs), margin_words(results)]).strip()
     return f"{first} {_unconfirmed(results, row, runs)}"
 
@@ -220,7 +220,7 @@ def _nothing(results: Results) -> str:
     trials = results.trials
     if trials.empty:
         return "There is no answer yet: no trial has started."
-    counts = trials.loc[~trials["replica"], "state"].value_counts()
+    counts = trials.loc[~trials["repeat"], "state"].value_counts()
     states = [
         f"{counts[state]:,} {state}"
         for state in ("complete", "pruned", "failed", "running", "waiting")
@@ -231,7 +231,7 @@ def _nothing(results: Results) -> str:
 
 
 def _confirmed(runs: pd.DataFrame) -> list[str]:
-    nll, weighted = test_interval(runs, "test/nll"), test_interval(runs, "test/iw_nll")
+    nll, weighted = test_interval(runs, "test/neg_elbo"), test_interval(runs, "test/iw_nll")
     samples = set(finite(column(runs, "result.test/importance_samples")))
     k = f" (k = {int(samples.pop()):,})" if len(samples) == 1 else ""
     words = f"Trained afresh with {plural(nll.n, 'new seed')}, it reaches a test −ELBO of {interval_text(nll)} nats per image"

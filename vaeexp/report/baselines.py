@@ -11,7 +11,7 @@ from sweeps.results.rankings import Results
 from sweeps.results.statistics import mean_interval
 from vaeexp.report.markdown import escape, heading, plural, table
 from vaeexp.report.words import finite, interval_text, test_interval
-from vaeexp.results.frames import column, for_reference_alone, number, recorded
+from vaeexp.results.frames import column, for_baseline_alone, number, recorded
 from vaeexp.results.tested_settings import Row, by_protocol, rows
 
 TEST_IMAGES = 10_000
@@ -119,7 +119,7 @@ Column = tuple[str, Callable[[Row], str]]
 
 
 def protocol_rows(results: Results) -> list[str]:
-    """The chapter, block by block; empty without a confirmed configuration and without a reference."""
+    """The chapter, block by block; empty without a confirmed configuration and without a baseline."""
     found = rows(results)
     if not found:
         return []
@@ -135,9 +135,9 @@ def protocol_rows(results: Results) -> list[str]:
         titles.add(title)
         blocks += [heading(escape(title), 3), _protocol_words(group), _likelihood_table(results, group)]
         blocks += [block for block in (*_quality(group), published(results, group), _reported(results, group)) if block]
-    references = [row for row in found if row.reference is not None]
-    if references:
-        blocks.append(_cost(references))
+    baselines = [row for row in found if row.baseline is not None]
+    if baselines:
+        blocks.append(_cost(baselines))
     return blocks
 
 
@@ -194,7 +194,7 @@ def _samples(group: list[Row]) -> list[int]:
 def _likelihood_table(results: Results, group: list[Row]) -> str:
     plain = group[0].deterministic
     size = sub_pixels(results)
-    total = "test/distortion" if plain else "test/nll"
+    total = "test/distortion" if plain else "test/neg_elbo"
     name = "distortion" if plain else "−ELBO"
     columns: list[Column] = [
         ("row", lambda row: escape(row.title)),
@@ -281,7 +281,7 @@ def _span(counts: pd.Series) -> str:
 
 def _train_loss(results: Results, row: Row, less: float = 0.0) -> str:
     epochs = results.epochs
-    own = epochs[epochs["replica"] & epochs["number"].isin(row.runs["number"])]
+    own = epochs[epochs["repeat"] & epochs["number"].isin(row.runs["number"])]
     if own.empty or "train/loss" not in own:
         return "–"
     last = own.sort_values("epoch").groupby("number")["train/loss"].last()
@@ -296,18 +296,18 @@ def _loss_per_sub_pixel(row: Row, size: int) -> str:
 
 
 def _reported(results: Results, group: list[Row]) -> str:
-    """What the sources of the references printed; nothing on a part of the data, which they did not use."""
+    """What the sources of the baselines printed; nothing on a part of the data, which they did not use."""
     if recorded(results, "data").get("subset"):
         return ""
-    lines = [f"- {escape(row.title)}: {escape(row.reported)}" for row in group if row.reported]
+    lines = [f"- {escape(row.title)}: {escape(row.published)}" for row in group if row.published]
     return "Reported elsewhere, as the study file has it:\n\n" + "\n".join(lines) if lines else ""
 
 
-def _cost(references: list[Row]) -> str:
-    """What the references took; runs that also confirm a setting are counted there."""
-    runs = pd.concat([row.runs for row in references])
-    alone = runs[for_reference_alone(runs)]
-    words = f"References are trained whatever the search finds: {plural(len(references), 'row')}"
+def _cost(baselines: list[Row]) -> str:
+    """What the baselines took; runs that also confirm a setting are counted there."""
+    runs = pd.concat([row.runs for row in baselines])
+    alone = runs[for_baseline_alone(runs)]
+    words = f"Baselines are trained whatever the search finds: {plural(len(baselines), 'row')}"
     if alone.empty:
         return f"{words}, all of them runs that were trained for another reason."
     return f"{words}, {plural(len(alone), 'run')} of their own, {plural(int(alone['epochs'].sum()), 'trial-epoch')}."

@@ -24,7 +24,7 @@ from vaeexp.report.words import listed
 from vaeexp.results.margins import margins
 from vaeexp.results.protocols import Figures, by_searched_protocol, protocol_line
 
-HEROES = ("beta_strip", "reference_strip", "rate_distortion", "history")
+HEROES = ("beta_strip", "baseline_strip", "rate_distortion", "history")
 """The picture under the answer is the first of these that the study has."""
 
 Make = Callable[[Results], list[str]]

@@ -12,7 +12,7 @@ from vaeexp.report.markdown import escape, heading, plural, table
 from vaeexp.results.frames import (
     column,
     confirm_runs,
-    for_reference_alone,
+    for_baseline_alone,
     number,
     params,
     points,
@@ -33,7 +33,7 @@ def _of_the_search(results: Results) -> list[tuple[int, str, str]]:
     trials = results.trials
     own = search_trials(results)
     state, values = own["state"], own["value"].to_numpy(float)
-    repeated = int((~trials["replica"] & trials["duplicate_of"].notna()).sum())
+    repeated = int((~trials["repeat"] & trials["duplicate_of"].notna()).sum())
     return [
         (repeated, "repeated trial", "(the configuration of an earlier one): in trials.csv alone"),
         (
@@ -78,20 +78,20 @@ def _of_the_epochs(results: Results) -> list[tuple[int, str, str]]:
 
 def _of_the_runs(results: Results) -> list[tuple[int, str, str]]:
     trials = results.trials
-    runs = trials[trials["replica"]]
+    runs = trials[trials["repeat"]]
     confirming = confirm_runs(results)
-    untested = ~np.isfinite(column(confirming, "result.test/nll").to_numpy(float))
-    idle = runs["roles"].map(len) == 0
+    untested = ~np.isfinite(column(confirming, "result.test/neg_elbo").to_numpy(float))
+    idle = runs["purposes"].map(len) == 0
     return [
         (
             int((runs["state"].isin(["failed", "pruned"]) & ~idle).sum()),
             "run",
-            "to confirm, to compare or of a reference failed: one seed fewer in its mean",
+            "to confirm, to compare or of a baseline failed: one seed fewer in its mean",
         ),
         (
             int((runs["state"].isin(["running", "waiting"]) & ~idle).sum()),
             "run",
-            "to confirm, to compare or of a reference not ended yet: in no mean",
+            "to confirm, to compare or of a baseline not ended yet: in no mean",
         ),
         (int(idle.sum()), "run", "of an earlier plan that this one has no use for: in trials.csv alone"),
         (int(untested.sum()), "confirming run", "without a finite test −ELBO: in no mean of test figures"),
@@ -136,18 +136,18 @@ def failures(results: Results) -> list[str]:
 def outcomes(results: Results) -> str:
     """How many trials of the search and how many other runs ended how; empty without a trial."""
     trials = results.trials
-    own, replicas = trials[~trials["replica"]], trials[trials["replica"]]
+    own, repeats = trials[~trials["repeat"]], trials[trials["repeat"]]
     repeated = own["duplicate_of"].notna()
     rows = []
     for state in STATES:
         search = own[(own["state"] == state) & ~repeated]
-        again = replicas[replicas["state"] == state]
+        again = repeats[repeats["state"] == state]
         if len(search) or len(again):
             rows.append([state, f"{len(search):,}", f"{len(again):,}", _why(state, pd.concat([search, again]))])
     if repeated.any():
         why = "the configuration of an earlier trial: its value was used again"
         rows.append(["repeated", f"{int(repeated.sum()):,}", "0", why])
-    others = "confirm, compare and references" if for_reference_alone(replicas).any() else "confirm and compare"
+    others = "confirm, compare and baselines" if for_baseline_alone(repeats).any() else "confirm and compare"
     return table(["outcome", "search", others, "why"], rows, right=(1, 2)) if rows else ""
 
 
@@ -172,7 +172,7 @@ def _span(epochs: pd.Series) -> str:
 def failed(results: Results) -> list[str]:
     """Every trial and run that failed: its class, after how many epochs, its message and its setting; at most 50 of them."""
     trials = results.trials
-    found = trials[trials["state"] == "failed"].sort_values(["replica", "number"])
+    found = trials[trials["state"] == "failed"].sort_values(["repeat", "number"])
     rows = [
         [
             escape(row["name"]),

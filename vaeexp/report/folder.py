@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from sweeps.errors import UserError
 from vaeexp.plots import save
 from vaeexp.report.html import page
-from vaeexp.report.markdown import references
+from vaeexp.report.markdown import baselines
 
 README = "README.md"
 PAGE = "report.html"
@@ -35,14 +35,14 @@ def write_folder(folder: Path, text: str, files: Mapping[str, bytes], *, html: b
     readme, at = folder / README, folder / PAGE
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        earlier = references(readme.read_text(encoding="utf-8", errors="replace")) if readme.exists() else set()
+        earlier = baselines(readme.read_text(encoding="utf-8", errors="replace")) if readme.exists() else set()
         for name, content in files.items():
             _replace(folder / name, content)
         if html or at.exists():
             _replace(at, page(text, files).encode())
         # Last, so that a report that can be read has all its files.
         _replace(readme, text.encode())
-        for name in earlier - references(text):
+        for name in earlier - baselines(text):
             if name.endswith(".png"):
                 (folder / name).unlink(missing_ok=True)
     except OSError as error:

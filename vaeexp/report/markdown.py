@@ -55,7 +55,7 @@ def plural(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
-def references(text: str) -> set[str]:
+def baselines(text: str) -> set[str]:
     """Files beside the report that its text links to."""
     return set(_TARGETS.findall(text))
 

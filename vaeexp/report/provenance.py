@@ -9,7 +9,7 @@ from sweeps.results.rankings import Results, best_run
 from vaeexp.report.baselines import sub_pixels
 from vaeexp.report.markdown import code, escape, fenced, heading, table
 from vaeexp.report.words import listed
-from vaeexp.results.frames import best_number, confirm_runs, fixed, params, recorded, references, space, value_text
+from vaeexp.results.frames import baselines, best_number, confirm_runs, fixed, params, recorded, space, value_text
 
 
 def beta_scale(results: Results) -> str:
@@ -50,7 +50,7 @@ def _of_errors(likelihood: str, scale: float, size: int, best: float | None) -> 
 
 def _scales(results: Results) -> list[tuple[str, float]]:
     """(gaussian or laplace, its scale) of all that the study trains with a known, fixed scale, each once."""
-    given = [{}, *((row.get("settings") or {}) for row in references(results).values())]
+    given = [{}, *((row.get("settings") or {}) for row in baselines(results).values())]
     searched = space(results)
     found = []
     for settings in given:
@@ -70,7 +70,7 @@ def _best_beta(results: Results) -> float | None:
     if best is None or "beta" not in space(results):
         return None
     trials = results.trials
-    row = trials[~trials["replica"] & (trials["number"] == best)].iloc[0]
+    row = trials[~trials["repeat"] & (trials["number"] == best)].iloc[0]
     beta = params(results, row).get("beta")
     return float(beta) if beta and float(beta) != 1 else None
 
@@ -92,7 +92,7 @@ def commands(results: Results) -> list[str]:
     best, run = best_number(results), best_run(results)
     if best is not None:
         lines.append((f"vaeexp reproduce --study {name} --trial {best}", "trains the best trial of the search again"))
-    if run is not None and run["replica"]:
+    if run is not None and run["repeat"]:
         what = "and its best run with a fresh seed, whose weights are the study's model"
         lines.append((f"vaeexp reproduce --study {name} --trial {run['name']}", what))
     width = max(len(command) for command, _ in lines)
@@ -148,13 +148,13 @@ def seeds(results: Results) -> list[str]:
 def _of_best(results: Results) -> str:
     best = best_number(results)
     trials = results.trials
-    found = trials.loc[~trials["replica"] & (trials["number"] == best), "seed"].dropna()
+    found = trials.loc[~trials["repeat"] & (trials["number"] == best), "seed"].dropna()
     return f"; trial {best}: {found.iloc[0]}" if len(found) else ""
 
 
 def _of_confirmation(results: Results) -> str:
     runs = confirm_runs(results)
-    own = runs.loc[runs["of"] == best_number(results)].sort_values("replica_seed")["seed"].dropna()
+    own = runs.loc[runs["source_trial"] == best_number(results)].sort_values("seed_index")["seed"].dropna()
     return (
         f"; those of the confirmation of trial {best_number(results)}: {', '.join(map(str, own))}" if len(own) else ""
     )
@@ -194,7 +194,7 @@ def numbers_explained(results: Results) -> list[str]:
         "- **Validation −ELBO** (nats per image; lower is better) ranks the search: distortion + rate at β = 1, whatever β "
         "a trial trained with, on the validation images, one posterior sample per image and the same noise for every trial "
         "and epoch. A trial counts with its best epoch. Taking the minimum over trials and epochs makes it optimistic.",
-        "- **Test −ELBO** is the same estimate on the test images. Only runs of the confirmation and of references, "
+        "- **Test −ELBO** is the same estimate on the test images. Only runs of the confirmation and of baselines, "
         "trained afresh with new seeds, look at them; so it carries no such optimism.",
         f"- **Importance-weighted NLL** is the tighter bound on −log p(x) of Burda et al. (2016) on the test images, with "
         f"k = {samples:,} samples per image. Figures with another k are not comparable."

@@ -38,7 +38,7 @@ class Data(_Part):
     source: Annotated[str | None, Field(description="Where they came from.")]
     train: Annotated[int | None, Field(description="Images that train.")]
     validation: Annotated[int | None, Field(description="Images that rank the trials.")]
-    test: Annotated[int | None, Field(description="Images that only confirmed settings and references see.")]
+    test: Annotated[int | None, Field(description="Images that only confirmed settings and baselines see.")]
     image_shape: Annotated[list[int] | None, Field(description="Channels, height and width, in pixels.")]
 
 
@@ -49,14 +49,16 @@ class OnTest(_Part):
     importance_samples: Annotated[
         int | None, Field(description="Samples per image of iw_nll; null where runs differ, and iw_nll is null then.")
     ]
-    nll: Annotated[Mean | None, Field(description="−ELBO at β = 1, one posterior sample per image; nats per image.")]
+    neg_elbo: Annotated[
+        Mean | None, Field(description="−ELBO at β = 1, one posterior sample per image; nats per image.")
+    ]
     iw_nll: Annotated[
         Mean | None, Field(description="Importance-weighted bound on −log p(x) (Burda et al. 2016); nats per image.")
     ]
     rate: Annotated[Mean | None, Field(description="KL(q(z|x) ‖ p(z)); nats per image.")]
     distortion: Annotated[Mean | None, Field(description="−E log p(x|z); nats per image.")]
     active_units: Annotated[Mean | None, Field(description="Latent dimensions in use; a count.")]
-    bits_per_dimension: Annotated[Mean | None, Field(description="nll in bits per sub-pixel.")]
+    bits_per_dimension: Annotated[Mean | None, Field(description="neg_elbo in bits per sub-pixel.")]
     reconstruction_mse: Annotated[
         Mean | None, Field(description="Squared error per sub-pixel, where black to white is 1.")
     ]
@@ -79,10 +81,10 @@ class SettingRow(_Part):
     trial: Annotated[
         int | None, Field(description="Trial of the search that had this setting; null for fixed settings.")
     ]
-    reference: Annotated[str | None, Field(description="Its name in the study file; null for what the search found.")]
+    baseline: Annotated[str | None, Field(description="Its name in the study file; null for what the search found.")]
     setting: Annotated[
         dict[str, JsonValue],
-        Field(description="Searched settings by name; of a reference those that it changes. Units as in the README."),
+        Field(description="Searched settings by name; of a baseline those that it changes. Units as in the README."),
     ]
     protocol: Annotated[
         int, Field(ge=0, description="Place in `protocols`, from 0. Rows of two protocols cannot be ranked together.")
@@ -126,7 +128,7 @@ class Counts(_Part):
     """How many runs there are."""
 
     search: Annotated[States, Field(description="Trials of the search.")]
-    replicas: Annotated[States, Field(description="Runs that confirm, compare or are references.")]
+    repeats: Annotated[States, Field(description="Runs that confirm, compare or are baselines.")]
     budget: Annotated[int | None, Field(description="Trials that the search may have; null without that limit.")]
 
 
@@ -136,7 +138,7 @@ class Cost(_Part):
     search_seconds: Annotated[float | None, Field(description="Wall time of the search; seconds.")]
     search_epochs: Annotated[int, Field(ge=0, description="Epochs over all trials of the search; trial-epochs.")]
     confirm_epochs: Annotated[int, Field(ge=0, description="Of runs that confirm or compare; trial-epochs.")]
-    reference_epochs: Annotated[int, Field(ge=0, description="Of runs that are references alone; trial-epochs.")]
+    baseline_epochs: Annotated[int, Field(ge=0, description="Of runs that are baselines alone; trial-epochs.")]
     saved_epochs: Annotated[int, Field(ge=0, description="That pruned trials did not train; trial-epochs.")]
 
 
@@ -183,10 +185,10 @@ class Summary(_Part):
     stopped: Annotated[str | None, Field(description="Why the search ended; null while it goes on.")]
     seed: Annotated[int | None, Field(description="Seed of the sampler and of all trials.")]
     data: Annotated[Data, Field(description="The images.")]
-    protocols: Annotated[list[Protocol], Field(description="The study's own first, then those of references.")]
+    protocols: Annotated[list[Protocol], Field(description="The study's own first, then those of baselines.")]
     best: Annotated[Best | None, Field(description="The best setting; null without a complete trial.")]
     confirmed: Annotated[list[SettingRow], Field(description="Confirmed settings, the best on validation first.")]
-    references: Annotated[list[SettingRow], Field(description="References, in the order of the study file.")]
+    baselines: Annotated[list[SettingRow], Field(description="Baselines, in the order of the study file.")]
     counts: Annotated[Counts, Field(description="Runs by state.")]
     cost: Annotated[Cost, Field(description="Time and epochs.")]
     importances: Annotated[

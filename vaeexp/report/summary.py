@@ -27,7 +27,7 @@ from vaeexp.report.schema import (
     States,
     Summary,
 )
-from vaeexp.results.frames import best_number, column, for_reference_alone, params, recorded, references
+from vaeexp.results.frames import baselines, best_number, column, for_baseline_alone, params, recorded
 from vaeexp.results.tested_settings import Row, rows, study_protocol
 
 MEANS = tuple(name for name in OnTest.model_fields if name not in ("images", "importance_samples"))
@@ -52,7 +52,7 @@ def summary(results: Results) -> Summary:
     protocols = [given for place, given in enumerate(protocols) if given not in protocols[:place]]
     spec, record = results.study.get("spec") or {}, results.study.get("record") or {}
     made = [(row, _row(results, row, protocols.index(row.protocol))) for row in found]
-    confirmed = [row for own, row in made if own.reference is None]
+    confirmed = [row for own, row in made if own.baseline is None]
     return Summary(
         schema_version=1,
         study=results.name,
@@ -64,7 +64,7 @@ def summary(results: Results) -> Summary:
         protocols=[Protocol(**{name: given.get(name) for name in Protocol.model_fields}) for given in protocols],
         best=_best(results, confirmed),
         confirmed=confirmed,
-        references=[row for own, row in made if own.reference is not None],
+        baselines=[row for own, row in made if own.baseline is not None],
         counts=_counts(results),
         cost=_cost(results),
         importances=[Importance(parameter=name, share=share) for name, share in importances(results).items()],
@@ -87,7 +87,7 @@ def _best(results: Results, confirmed: list[SettingRow]) -> Best | None:
     if number is None:
         return None
     trials = results.trials
-    row = trials[~trials["replica"] & (trials["number"] == number)].iloc[0]
+    row = trials[~trials["repeat"] & (trials["number"] == number)].iloc[0]
     return Best(
         trial=number,
         setting=_plain(params(results, row)),
@@ -97,15 +97,15 @@ def _best(results: Results, confirmed: list[SettingRow]) -> Best | None:
 
 
 def _row(results: Results, row: Row, protocol: int) -> SettingRow:
-    of = row.runs["of"].dropna()
-    if row.reference is None:
+    of = row.runs["source_trial"].dropna()
+    if row.baseline is None:
         setting = params(results, row.runs.iloc[0])
     else:
-        setting = references(results)[row.reference].get("settings") or {}
+        setting = baselines(results)[row.baseline].get("settings") or {}
     return SettingRow(
         title=row.title,
         trial=int(of.iloc[0]) if len(of) else None,
-        reference=row.reference,
+        baseline=row.baseline,
         setting=_plain(setting),
         protocol=protocol,
         seeds=len(row.runs),
@@ -123,10 +123,10 @@ def _test(row: Row) -> OnTest:
 
 
 def _counts(results: Results) -> Counts:
-    replica = results.trials["replica"]
+    repeat = results.trials["repeat"]
     return Counts(
-        search=_states(results.trials[~replica]),
-        replicas=_states(results.trials[replica]),
+        search=_states(results.trials[~repeat]),
+        repeats=_states(results.trials[repeat]),
         budget=(results.study.get("budget") or {}).get("trials"),
     )
 
@@ -140,13 +140,13 @@ def _states(trials: pd.DataFrame) -> States:
 
 def _cost(results: Results) -> Cost:
     trials = results.trials
-    replica, reference = trials["replica"], for_reference_alone(trials)
+    repeat, baseline = trials["repeat"], for_baseline_alone(trials)
     elapsed = results.study.get("elapsed")
     return Cost(
         search_seconds=None if elapsed is None else _finite(elapsed),
-        search_epochs=int(trials.loc[~replica, "epochs"].sum()),
-        confirm_epochs=int(trials.loc[replica & ~reference, "epochs"].sum()),
-        reference_epochs=int(trials.loc[replica & reference, "epochs"].sum()),
+        search_epochs=int(trials.loc[~repeat, "epochs"].sum()),
+        confirm_epochs=int(trials.loc[repeat & ~baseline, "epochs"].sum()),
+        baseline_epochs=int(trials.loc[repeat & baseline, "epochs"].sum()),
         saved_epochs=epochs_saved(results),
     )
 

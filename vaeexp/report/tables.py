@@ -32,7 +32,7 @@ from vaeexp.results.frames import (
 from vaeexp.results.margins import Margin, margins
 
 TOP = 10
-_KEYS = ["replica", "number"]
+_KEYS = ["repeat", "number"]
 
 
 def ranked_table(results: Results) -> str:
@@ -75,12 +75,12 @@ def confirmed_table(results: Results) -> str:
     The best on validation stands first.
     """
     runs = confirm_runs(results)
-    search = results.trials[~results.trials["replica"]].set_index("number")
+    search = results.trials[~results.trials["repeat"]].set_index("number")
     columns = _tested_columns(results, runs)
     rows = []
     for _, entry in confirmations(results).iterrows():
-        of = int(entry["of"])
-        own = runs[runs["of"] == of]
+        of = int(entry["source_trial"])
+        own = runs[runs["source_trial"] == of]
         values = [number(search["value"].get(of)), number(entry["value"])]
         setting = escape(setting_text(params(results, search.loc[of]))) if of in search.index else ""
         rows.append([str(of), str(len(own)), *values, *(make(own) for _, make in columns), setting])
@@ -94,15 +94,15 @@ def _tested_columns(results: Results, runs: pd.DataFrame) -> list[tuple[str, Cal
     columns: list[tuple[str, Callable[[pd.DataFrame], str]]] = [
         (title, lambda own, metric=metric: interval_text(test_interval(own, metric)))
         for title, metric in (
-            ("test −ELBO", "test/nll"),
+            ("test −ELBO", "test/neg_elbo"),
             ("test IW-NLL", "test/iw_nll"),
             ("test rate", "test/rate"),
             ("test distortion", "test/distortion"),
         )
     ]
-    ahead = {margin.of: margin for margin in margins(results)}
+    ahead = {margin.source_trial: margin for margin in margins(results)}
     if ahead:
-        columns.insert(1, ("above the first", lambda own: _above(ahead.get(own["of"].iloc[0]))))
+        columns.insert(1, ("above the first", lambda own: _above(ahead.get(own["source_trial"].iloc[0]))))
     return [*columns, *_per_sub_pixel(results, runs)]
 
 
@@ -120,7 +120,7 @@ def _per_sub_pixel(results: Results, runs: pd.DataFrame) -> list[tuple[str, Call
     columns = []
     if shape[0] > 1:
         size = math.prod(shape)
-        columns.append(("nats per sub-pixel", lambda own: number(test_interval(own, "test/nll").mean / size, 4)))
+        columns.append(("nats per sub-pixel", lambda own: number(test_interval(own, "test/neg_elbo").mean / size, 4)))
     if len(finite(column(runs, "result.test/bits_per_dimension"))):
         columns.append(
             ("bits per dimension", lambda own: interval_text(test_interval(own, "test/bits_per_dimension"), 3))
@@ -282,11 +282,11 @@ def _paired(comparison: Comparison) -> list[str]:
     first, second = value_text(comparison.first), value_text(comparison.second)
     if not len(comparison.pairs):
         return []
-    pairs = comparison.pairs.sort_values(["of", "replica_seed"])
+    pairs = comparison.pairs.sort_values(["source_trial", "seed_index"])
     rows = [
         [
-            str(int(row["of"])),
-            str(int(row["replica_seed"])),
+            str(int(row["source_trial"])),
+            str(int(row["seed_index"])),
             number(row[f"value.{comparison.first}"]),
             number(row[f"value.{comparison.second}"]),
             number(row["difference"]),

@@ -20,9 +20,9 @@ def recorded(results: Results, part: str) -> dict[str, Any]:
     return (results.study.get("record") or {}).get(part) or {}
 
 
-def references(results: Results) -> dict[str, dict[str, Any]]:
-    """The references of the study file, by name."""
-    return (results.study.get("spec") or {}).get("references") or {}
+def baselines(results: Results) -> dict[str, dict[str, Any]]:
+    """The baselines of the study file, by name."""
+    return (results.study.get("spec") or {}).get("baselines") or {}
 
 
 def space(results: Results) -> dict[str, dict[str, Any]]:
@@ -47,7 +47,7 @@ def fixed(results: Results, name: str) -> Any:
 def search_trials(results: Results) -> pd.DataFrame:
     """Trials of the search in order of number, without those that repeat an earlier configuration."""
     trials = results.trials
-    return trials[~trials["replica"] & trials["duplicate_of"].isna()].sort_values("number")
+    return trials[~trials["repeat"] & trials["duplicate_of"].isna()].sort_values("number")
 
 
 def column(frame: pd.DataFrame, name: str) -> pd.Series:
@@ -72,7 +72,7 @@ def at_best_epoch(results: Results, trials: pd.DataFrame) -> pd.DataFrame:
     if trials.empty or results.epochs.empty:
         return trials.iloc[:0]
     epochs = results.epochs.drop(columns=["value"], errors="ignore").rename(columns={"epoch": "best_epoch"})
-    keys = ["replica", "number", "best_epoch"]
+    keys = ["repeat", "number", "best_epoch"]
     scored = trials[trials["best_epoch"].notna()]
     return scored.astype({"best_epoch": "int64"}).merge(epochs, on=keys, how="inner")
 
@@ -87,8 +87,8 @@ def points(results: Results) -> pd.DataFrame:
 def confirm_runs(results: Results) -> pd.DataFrame:
     """Complete runs of the confirmation, each a known configuration trained again with a fresh seed."""
     trials = results.trials
-    chosen = trials["replica"] & (trials["state"] == "complete") & trials["value"].notna()
-    return trials[chosen & trials["roles"].map(lambda roles: "confirm" in roles).astype(bool)]
+    chosen = trials["repeat"] & (trials["state"] == "complete") & trials["value"].notna()
+    return trials[chosen & trials["purposes"].map(lambda purposes: "confirm" in purposes).astype(bool)]
 
 
 def confirmations(results: Results) -> pd.DataFrame:
@@ -97,25 +97,25 @@ def confirmations(results: Results) -> pd.DataFrame:
     Ranked on validation over the fresh seeds, so that the test figures of the winner were not selected for.
     """
     runs = confirm_runs(results)
-    table = runs.groupby("of")["value"].agg(n="count", value="mean").reset_index()
-    return table.sort_values(["value", "of"], ignore_index=True)
+    table = runs.groupby("source_trial")["value"].agg(n="count", value="mean").reset_index()
+    return table.sort_values(["value", "source_trial"], ignore_index=True)
 
 
-def for_reference_alone(trials: pd.DataFrame) -> pd.Series:
+def for_baseline_alone(trials: pd.DataFrame) -> pd.Series:
     """Which of these trials are rows of the study file that neither confirm nor compare anything that the search found."""
-    return trials["roles"].map(lambda roles: tuple(roles) == ("reference",)).astype(bool)
+    return trials["purposes"].map(lambda purposes: tuple(purposes) == ("baseline",)).astype(bool)
 
 
 def best_number(results: Results) -> int | None:
     """The trial whose configuration is best: by its confirmation, else by the search; None without a complete trial."""
     run = best_run(results)
-    return None if run is None else int(run["of"] if run["replica"] else run["number"])
+    return None if run is None else int(run["source_trial"] if run["repeat"] else run["number"])
 
 
 def categories(results: Results, name: str) -> list[str]:
     """Values of a choice parameter as text: those of the study file, then others that earlier trials had."""
     listed = [value_text(value) for value in space(results)[name]["values"]]
-    trials = results.trials[~for_reference_alone(results.trials)]
+    trials = results.trials[~for_baseline_alone(results.trials)]
     found = set(column(trials, f"params.{name}").dropna().map(value_text))
     return list(dict.fromkeys([*listed, *sorted(found)]))
 

@@ -16,7 +16,7 @@ from vaeexp.results.frames import column, confirm_runs, confirmations, number
 class Margin:
     """Another confirmed configuration, set against the best."""
 
-    of: int
+    source_trial: int
     """Its trial of the search."""
     seeds: tuple[int, int]
     """Runs with a test figure: of the best, of this one."""
@@ -36,19 +36,19 @@ def margins(results: Results) -> list[Margin]:
     Empty where the best has no test figure.
     """
     runs = confirm_runs(results)
-    values = {of: _tested(runs[runs["of"] == of]) for of in confirmations(results)["of"]}
+    values = {of: _tested(runs[runs["source_trial"] == of]) for of in confirmations(results)["source_trial"]}
     if not values:
         return []
     (_, best), *others = values.items()
     return [
-        Margin(of=int(of), seeds=(len(best), len(own)), interval=difference_interval(best, own))
+        Margin(source_trial=int(of), seeds=(len(best), len(own)), interval=difference_interval(best, own))
         for of, own in others
         if len(best) and len(own)
     ]
 
 
 def _tested(runs: pd.DataFrame) -> np.ndarray:
-    return finite(column(runs, "result.test/nll"))
+    return finite(column(runs, "result.test/neg_elbo"))
 
 
 def margin_words(results: Results) -> str:
@@ -61,7 +61,7 @@ def margin_words(results: Results) -> str:
 
 def _runner_up(margin: Margin) -> str:
     gap = margin.interval.mean
-    other = f"trial {margin.of}, the runner-up on validation"
+    other = f"trial {margin.source_trial}, the runner-up on validation"
     size = f"{number(abs(gap))} nats"
     if not math.isfinite(margin.interval.low):
         which = "one seed each" if max(margin.seeds) == 1 else "a single seed of one of them"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 EPOCH_COLUMNS = (
     "train/loss",
-    "val/nll",
+    "val/neg_elbo",
     "val/distortion",
     "val/rate",
     "val/active_units",
@@ -66,25 +66,25 @@ def show_study(study: str, overrides: Sequence[str], *, console: "Console") -> N
     print_table(console, ("", ""), _course_rows(loaded), header=False)
 
 
-def show_trial(study: str, number: int, runs: Path, storage: str | None, *, replica: bool, console: "Console") -> None:
+def show_trial(study: str, number: int, runs: Path, storage: str | None, *, repeat: bool, console: "Console") -> None:
     """Everything recorded about one trial. Raises UserError when there is no such study or trial."""
     from sweeps.storage.trial_record import no_such_trial
 
     results = recorded_results(study, runs, storage)
-    of_kind = results.trials[results.trials["replica"] == replica]
+    of_kind = results.trials[results.trials["repeat"] == repeat]
     found = of_kind[of_kind["number"] == number]
     if found.empty:
-        raise no_such_trial("N", results.name, number, len(of_kind), replica=replica)
+        raise no_such_trial("N", results.name, number, len(of_kind), repeat=repeat)
     row = found.iloc[0]
     write_line(console, f"{row['name']} of {results.name}", style="bold")
     print_table(console, ("", ""), _trial_rows(results.name, row, console), header=False)
-    _heading(console, "Settings of its own" if row.get("reference") else "Searched settings")
+    _heading(console, "Settings of its own" if row.get("baseline") else "Searched settings")
     print_table(console, ("setting", "value"), _with_prefix(row, "params."))
     outcome = _with_prefix(row, "result.")
     if outcome:
         _heading(console, "Results")
         print_table(console, ("figure", "value"), outcome)
-    epochs = results.epochs[(results.epochs["replica"] == replica) & (results.epochs["number"] == number)]
+    epochs = results.epochs[(results.epochs["repeat"] == repeat) & (results.epochs["number"] == number)]
     if len(epochs):
         _heading(console, "Epochs")
         columns = [column for column in EPOCH_COLUMNS if column in epochs and epochs[column].notna().any()]
@@ -157,9 +157,9 @@ def _course_rows(study: "Study") -> list[tuple[str, str]]:
     rows.append(("budget", params_text({name: value for name, value in budget.items() if value is not None})))
     rows += [("start", params_text(point)) for point in study.start]
     rows += [(part, _options(spec[part])) for part in ("confirm", "compare") if spec.get(part)]
-    for row in study.references:
-        base = "the best setting" if row.base == "best" else "as fixed"
-        rows.append(("reference", f"{row.title}: {', '.join(filter(None, [base, params_text(row.settings)]))}"))
+    for row in study.baselines:
+        base = "the best setting" if row.at == "best" else "as fixed"
+        rows.append(("baseline", f"{row.title}: {', '.join(filter(None, [base, params_text(row.settings)]))}"))
     return rows
 
 
@@ -185,12 +185,12 @@ def _trial_rows(study: str, row: "pd.Series", console: "Console") -> list[tuple[
         rows.append(("failure", f"{row['failure']}: {row['message']}"))
     if _count(row["duplicate_of"]):
         rows.append(("same as", f"trial-{int(row['duplicate_of']):04d}, whose result it took"))
-    if row["replica"]:
+    if row["repeat"]:
         rows += [
-            ("replica of", f"trial-{int(row['of']):04d}" if _count(row["of"]) else ""),
-            ("made for", ", ".join(row["roles"])),
-            ("reference", str(row.get("reference") or "")),
-            ("pair", str(row["pair"] or "")),
+            ("repeat of", f"trial-{int(row['source_trial']):04d}" if _count(row["source_trial"]) else ""),
+            ("made for", ", ".join(row["purposes"])),
+            ("baseline", str(row.get("baseline") or "")),
+            ("pair_id", str(row["pair_id"] or "")),
         ]
     rows += [("MLflow run", f"{row['name']} in experiment {study}"), ("folder", str(row["folder"] or ""))]
     return [(name, value) for name, value in rows if value]

@@ -7,7 +7,7 @@ import pandas as pd
 
 from sweeps.results.rankings import Results
 from vaeexp.report.markdown import escape
-from vaeexp.results.frames import column, fixed, for_reference_alone, label, recorded, space, value_text
+from vaeexp.results.frames import column, fixed, for_baseline_alone, label, recorded, space, value_text
 from vaeexp.results.study_summary import PROTOCOL
 from vaeexp.settings import DataSettings
 
@@ -26,12 +26,12 @@ def searched_protocol(results: Results) -> list[str]:
 def by_searched_protocol(results: Results) -> list[tuple[str, Results]]:
     """(what sets it apart, the study with the trials of this protocol alone), in the order of the search space.
 
-    One entry without words, the study itself, unless the search varies what is measured. References stay with the study.
+    One entry without words, the study itself, unless the search varies what is measured. Baselines stay with the study.
     """
     names = searched_protocol(results)
     if not names:
         return [("", results)]
-    trials = results.trials[~for_reference_alone(results.trials)]
+    trials = results.trials[~for_baseline_alone(results.trials)]
     keys = pd.DataFrame({name: column(trials, f"params.{name}").map(value_text) for name in names})
     spec = results.study["spec"]
     left = {name: parameter for name, parameter in spec["search"].items() if name not in names}

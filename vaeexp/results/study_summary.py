@@ -45,7 +45,7 @@ class Standing:
     epochs: int
     """Trial-epochs of the search."""
     more_epochs: int
-    """Trial-epochs of runs that confirm, compare or are references."""
+    """Trial-epochs of runs that confirm, compare or are baselines."""
     seconds: float | None
     """Wall time of the search."""
     course: pd.DataFrame
@@ -71,7 +71,7 @@ class Standing:
         """Its objective on test images over the seeds of the best setting, nats per image."""
         if self.best is None:
             return Interval(mean=float("nan"), low=float("nan"), high=float("nan"), n=0)
-        return self.best.test("distortion" if self.deterministic else "nll")
+        return self.best.test("distortion" if self.deterministic else "neg_elbo")
 
     @property
     def order(self) -> tuple:
@@ -84,7 +84,7 @@ def standing(results: Results) -> Standing:
     """Of a study in any state."""
     trials, best = search_trials(results), best_row(results)
     complete = ranked(results)
-    replica = results.trials["replica"]
+    repeat = results.trials["repeat"]
     started = trials[trials["state"] != "waiting"]
     return Standing(
         name=results.name,
@@ -97,8 +97,8 @@ def standing(results: Results) -> Standing:
         trials=len(started),
         ended=int(trials["state"].isin(["complete", "pruned", "failed"]).sum()),
         budget=(results.study.get("budget") or {}).get("trials"),
-        epochs=int(results.trials.loc[~replica, "epochs"].sum()),
-        more_epochs=int(results.trials.loc[replica, "epochs"].sum()),
+        epochs=int(results.trials.loc[~repeat, "epochs"].sum()),
+        more_epochs=int(results.trials.loc[repeat, "epochs"].sum()),
         seconds=results.study.get("elapsed"),
         course=_course(trials),
     )

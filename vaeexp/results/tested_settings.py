@@ -1,4 +1,4 @@
-"""Rows that are set side by side: confirmed configurations and references, each with the protocol of its figures."""
+"""Rows that are set side by side: confirmed configurations and baselines, each with the protocol of its figures."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,13 +8,13 @@ import pandas as pd
 from sweeps.results.rankings import Results, ranked
 from sweeps.results.statistics import Interval, mean_interval
 from vaeexp.results.frames import (
+    baselines,
     column,
     confirm_runs,
     confirmations,
     fixed,
     params,
     recorded,
-    references,
     search_trials,
     setting_text,
     space,
@@ -35,7 +35,7 @@ class Row:
     title: str
     setting: str
     """What it was trained with, in words."""
-    reference: str | None
+    baseline: str | None
     """Its name in the study file; None for a configuration that the search found."""
     runs: pd.DataFrame
     """Its complete runs, rows of `Results.trials`, the lowest value first."""
@@ -45,8 +45,8 @@ class Row:
     """dataset, binarisation, likelihood and posterior by name."""
     beta: float | None
     """What it was trained with."""
-    reported: str | None = None
-    """What the source of a reference printed for it, in words."""
+    published: str | None = None
+    """What the source of a baseline printed for it, in words."""
 
     @property
     def value(self) -> float:
@@ -79,22 +79,25 @@ class Row:
 
 
 def rows(results: Results) -> list[Row]:
-    """Confirmed configurations, the best on validation first, then references in the order of the study file.
+    """Confirmed configurations, the best on validation first, then baselines in the order of the study file.
 
     Rows without a complete run are left out.
     """
     runs = confirm_runs(results)
-    own = [_found(results, runs[runs["of"] == of], int(of), "confirmed") for of in confirmations(results)["of"]]
-    return [*own, *reference_rows(results)]
+    own = [
+        _found(results, runs[runs["source_trial"] == of], int(of), "confirmed")
+        for of in confirmations(results)["source_trial"]
+    ]
+    return [*own, *baseline_rows(results)]
 
 
-def reference_rows(results: Results) -> list[Row]:
-    """References with a complete run, in the order of the study file."""
+def baseline_rows(results: Results) -> list[Row]:
+    """Baselines with a complete run, in the order of the study file."""
     trials = results.trials
-    names = column(trials, "reference")
-    complete = trials["replica"] & (trials["state"] == "complete") & trials["value"].notna()
-    found = [(name, given, trials[complete & (names == name)]) for name, given in references(results).items()]
-    return [_reference(results, name, given, runs) for name, given, runs in found if len(runs)]
+    names = column(trials, "baseline")
+    complete = trials["repeat"] & (trials["state"] == "complete") & trials["value"].notna()
+    found = [(name, given, trials[complete & (names == name)]) for name, given in baselines(results).items()]
+    return [_baseline(results, name, given, runs) for name, given, runs in found if len(runs)]
 
 
 def best_row(results: Results) -> Row | None:
@@ -102,8 +105,8 @@ def best_row(results: Results) -> Row | None:
     confirmed = confirmations(results)
     if len(confirmed):
         runs = confirm_runs(results)
-        of = confirmed["of"].iloc[0]
-        return _found(results, runs[runs["of"] == of], int(of), "confirmed")
+        of = confirmed["source_trial"].iloc[0]
+        return _found(results, runs[runs["source_trial"] == of], int(of), "confirmed")
     complete = ranked(results)
     if complete.empty:
         return None
@@ -128,7 +131,7 @@ def _found(results: Results, runs: pd.DataFrame, number: int, role: str) -> Row:
     return Row(
         title=f"Trial {number}, {only or role}",
         setting=setting_text(values),
-        reference=None,
+        baseline=None,
         runs=runs.sort_values(["value", "number"]),
         protocol=protocol,
         settings={name: values.get(name, fixed(results, name)) for name in CHANGES},
@@ -136,11 +139,11 @@ def _found(results: Results, runs: pd.DataFrame, number: int, role: str) -> Row:
     )
 
 
-def _reference(results: Results, name: str, given: dict[str, Any], runs: pd.DataFrame) -> Row:
+def _baseline(results: Results, name: str, given: dict[str, Any], runs: pd.DataFrame) -> Row:
     changed = given.get("settings") or {}
     base = search_trials(results).set_index("number")
-    of = runs["of"].dropna()
-    on_best = given.get("base") == "best" and len(of) and of.iloc[0] in base.index
+    of = runs["source_trial"].dropna()
+    on_best = given.get("at") == "best" and len(of) and of.iloc[0] in base.index
     values = {**(params(results, base.loc[of.iloc[0]]) if on_best else {}), **changed}
     own = recorded(results, "protocols").get(name)
     protocol = study_protocol(results) | {part: str(values[key]) for key, part in CHANGES.items() if key in values}
@@ -149,12 +152,12 @@ def _reference(results: Results, name: str, given: dict[str, Any], runs: pd.Data
     return Row(
         title=given.get("title") or name,
         setting=f"{start} with {words}" if words else start,
-        reference=name,
+        baseline=name,
         runs=runs.sort_values(["value", "number"]),
         protocol=dict(own) if own else protocol,
         settings={key: values.get(key, fixed(results, key)) for key in CHANGES},
         beta=values.get("beta", fixed(results, "beta")),
-        reported=given.get("reported"),
+        published=given.get("published"),
     )
 
 

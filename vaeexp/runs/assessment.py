@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 FIGURES = {
-    "nll": ("−ELBO", "nats per image"),
+    "neg_elbo": ("−ELBO", "nats per image"),
     "iw_nll": ("importance-weighted NLL", "nats per image"),
     "distortion": ("distortion", "nats per image"),
     "rate": ("rate", "nats per image"),
@@ -43,7 +43,7 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """run, protocol (in words) and figures of a model on `images`, JSON-able.
 
-    Names of figures are those of a sweep, `test/nll` …, with the prefix of the split. With the run's own number of importance
+    Names of figures are those of a sweep, `test/neg_elbo` …, with the prefix of the split. With the run's own number of importance
     samples (None), on the device of the sweep, they are the very figures that it recorded for test.
     """
     from vaeexp.training.device import resolve_device
@@ -60,7 +60,7 @@ def evaluate_run(
         progress=progress,
     )
     if "test/bits_per_dimension" in found:
-        found["test/bits_per_dimension_se"] = bits_per_dimension(found["test/nll_se"], images.x[0].numel())
+        found["test/bits_per_dimension_se"] = bits_per_dimension(found["test/neg_elbo_se"], images.x[0].numel())
     k = settings.evaluation.importance_samples
     bounds = f"−ELBO at β = 1, one sample per image; importance-weighted NLL with k = {k:,}"
     words = protocol(images.dataset, settings) | {

@@ -177,7 +177,7 @@ def _final_figures(recorded: Mapping[str, float], found: Mapping[str, float], wa
     """Number of parameters and test figures; those of the classifier are told apart."""
     names = sorted(recorded.keys() - {"best_epoch", *OF_CLASSIFIER})
     if wanted.tolerance:
-        bounds = [name for name in ("test/nll", "test/iw_nll") if name in names] or ["test/distortion"]
+        bounds = [name for name in ("test/neg_elbo", "test/iw_nll") if name in names] or ["test/distortion"]
         names = [name for name in names if name in (*bounds, "parameters")]
     findings = []
     if names:

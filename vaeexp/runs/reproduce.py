@@ -36,7 +36,7 @@ def reproduce_trial(
     runs: Path,
     storage: str | None,
     *,
-    replica: bool,
+    repeat: bool,
     data: Path | None,
     device: str | None,
     precision: str | None,
@@ -49,7 +49,7 @@ def reproduce_trial(
     Raises:
         UserError: there is no such trial, it has not ended, its record is incomplete, or the images are others.
     """
-    record = read_record(study, number, runs, storage, replica=replica)
+    record = read_record(study, number, runs, storage, repeat=repeat)
     if record.trial.trial.number != number:
         write_line(console, f"trial-{number:04d} took the result of {record.name}, which has equal settings.")
     here = _arithmetic_here(record, device, precision)
@@ -136,7 +136,7 @@ def _train(
     lanes = WorkerLanes(open_lanes, [arguments])
     trial = record.trial.trial
     try:
-        lanes.admit(trial)
+        lanes.add(trial)
         progress = list(_live(record, lanes, wanted, console))
         last = progress[-1] if progress else None
         reported = tuple(each for each in progress if not each.failure)
@@ -146,7 +146,7 @@ def _train(
             value=min((each.value for each in reported), default=None),
             failure=last and last.failure,
         )
-        [result] = lanes.release({trial.number: outcome})
+        [result] = lanes.finish({trial.number: outcome})
     finally:
         lanes.close()
     return RecordedTrial(

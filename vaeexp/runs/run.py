@@ -22,15 +22,15 @@ from vaeexp.settings import SECTIONS, Settings
 from vaeexp.training.batches import derive_seed
 from vaeexp.training.checkpoint import SETTINGS, WEIGHTS, load_model
 
-_RUN = re.compile(r"(trial|replica)-(\d+)", re.ASCII)
-_FORMS = "Give STUDY/trial-0007, STUDY/replica-0003, STUDY for its best run, or a folder with settings.json."
+_RUN = re.compile(r"(trial|repeat)-(\d+)", re.ASCII)
+_FORMS = "Give STUDY/trial-0007, STUDY/repeat-0003, STUDY for its best run, or a folder with settings.json."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """A run that left weights.
 
-    name: what people call it, as `beta_mnist/replica-0003`. study_seed: of the noise and the targets that all runs of the
+    name: what people call it, as `beta_mnist/repeat-0003`. study_seed: of the noise and the targets that all runs of the
     study share. fingerprint: of the data set (`Dataset.fingerprint`). Both are None in folders of vaeexp 0.1.
     """
 
@@ -53,7 +53,7 @@ class Run:
 
 
 def open_run(name: str, runs: Path, storage: str | None = None) -> Run:
-    """The run that `name` means: a folder, STUDY/trial-0007 or STUDY/replica-0003 below `runs`, or STUDY: its best run.
+    """The run that `name` means: a folder, STUDY/trial-0007 or STUDY/repeat-0003 below `runs`, or STUDY: its best run.
 
     Only the last looks at the study's storage; the others need the folder and nothing else.
     Raises UserError when there is no such run, or it left no weights.
@@ -92,7 +92,7 @@ def _find(name: str, runs: Path, storage: str | None) -> tuple[Path, str]:
     study, _, run = name.rstrip("/").rpartition("/")
     match = _RUN.fullmatch(run)
     if study and match:
-        return _below(runs / "trials" / study, run_name(int(match[2]), replica=match[1] == "replica"), study)
+        return _below(runs / "trials" / study, run_name(int(match[2]), repeat=match[1] == "repeat"), study)
     if study and not run.endswith((".yaml", ".yml")):
         raise UserError(name, f"is no finished run. {_FORMS}")
     return _best(name, runs, storage)

@@ -43,7 +43,7 @@ class TrialRecord:
         return f"{self.trial.trial.name} of {self.study}"
 
 
-def read_record(study: str, number: int, runs: Path, storage: str | None, *, replica: bool) -> TrialRecord:
+def read_record(study: str, number: int, runs: Path, storage: str | None, *, repeat: bool) -> TrialRecord:
     """The record of a trial that has ended; of a duplicate, that of the trial whose result it took.
 
     What the study fixes is taken from the run's folder, where there is one: the study may have been extended since.
@@ -53,9 +53,9 @@ def read_record(study: str, number: int, runs: Path, storage: str | None, *, rep
     """
     results = recorded_results(study, runs, storage)
     opened = open_storage(storage, runs, results.name, must_exist=True)
-    trial = read_trial(opened, results.name, number, replica=replica)
+    trial = read_trial(opened, results.name, number, repeat=repeat)
     if trial.duplicate_of is not None:
-        trial = read_trial(opened, results.name, trial.duplicate_of, replica=replica)
+        trial = read_trial(opened, results.name, trial.duplicate_of, repeat=repeat)
     place, attributes = f"{results.name}/{trial.trial.name}", results.study
     if trial.outcome is None:
         raise UserError(place, "has not ended yet; reproduce it when it has.")
@@ -87,8 +87,8 @@ def read_record(study: str, number: int, runs: Path, storage: str | None, *, rep
 
 
 def _fingerprint(record: Mapping[str, Any], trial: RecordedTrial, left: Mapping[str, Any]) -> str:
-    """Of the images that it was trained on: a reference may have its own."""
-    protocol = (record.get("protocols") or {}).get(trial.trial.reference) or {}
+    """Of the images that it was trained on: a baseline may have its own."""
+    protocol = (record.get("protocols") or {}).get(trial.trial.baseline) or {}
     return left.get("fingerprint") or protocol.get("fingerprint") or record["data"]["fingerprint"]
 
 

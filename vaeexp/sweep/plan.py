@@ -34,15 +34,15 @@ def _intent(study: "Study", settings: Settings, dataset: Dataset) -> Iterator[st
     yield from (f"  {line}" for line in describe_plan(dataset))
     yield f"Search: {', '.join(study.space.names)}; sampler {study.sampler.name}, pruner {study.pruner.name}"
     yield f"Budget: {', '.join(f'{name} {limit:g}' for name, limit in limits.items())}; up to {_epochs(study, settings)} epochs each"
-    confirming, comparing = _replicas(study)
+    confirming, comparing = _repeats(study)
     if confirming:
         top = f"the best {study.confirm.top} settings" if study.confirm.top > 1 else "the best setting"
         yield f"Confirm: {confirming} runs on the test images, {top} with {study.confirm.seeds} fresh seeds each"
     if comparing:
         yield f"Compare: {comparing} runs that differ in {study.compare.parameter} alone; runs that also confirm are trained once"
-    for row in study.references:
+    for row in study.baselines:
         given = ", ".join(f"{name} = {figure(value)}" for name, value in row.settings.items()) or "as it is"
-        yield f"Reference: {row.title} ({'the best setting' if row.base == 'best' else 'the fixed settings'}; {given})"
+        yield f"Baseline: {row.title} ({'the best setting' if row.at == 'best' else 'the fixed settings'}; {given})"
 
 
 def _cost(study: "Study", settings: Settings, dataset: Dataset, execution: Execution, trials: int) -> Iterator[str]:
@@ -58,11 +58,11 @@ def _cost(study: "Study", settings: Settings, dataset: Dataset, execution: Execu
     yield f"Execution: {execution.device}, {execution.precision}, {execution.processes} processes × {execution.width} lanes ({execution.group})"
     yield f"Largest model: {parameters:,} parameters; the lanes of a process take about {memory:,.0f} MiB, besides the images"
     yield f"Measured: {epoch:.2f} s per trial-epoch{slowest}. The search takes at most {duration(trials * seconds)}; pruning shortens that"
-    if replicas := sum(_replicas(study)):
-        yield f"Confirm and compare take at most {duration(replicas * seconds)}, and the test figures come on top"
-    if study.references:
-        referred = sum(row.seeds * row.settings.get("epochs", _epochs(study, settings)) for row in study.references)
-        yield f"References: at most {referred:,} trial-epochs, {duration(referred * epoch)} at that speed"
+    if repeats := sum(_repeats(study)):
+        yield f"Confirm and compare take at most {duration(repeats * seconds)}, and the test figures come on top"
+    if study.baselines:
+        referred = sum(row.seeds * row.settings.get("epochs", _epochs(study, settings)) for row in study.baselines)
+        yield f"Baselines: at most {referred:,} trial-epochs, {duration(referred * epoch)} at that speed"
 
 
 def _epochs(study: "Study", settings: Settings) -> int:
@@ -70,7 +70,7 @@ def _epochs(study: "Study", settings: Settings) -> int:
     return int(study.space.maximum("epochs") or settings.train.epochs)
 
 
-def _replicas(study: "Study") -> tuple[int, int]:
+def _repeats(study: "Study") -> tuple[int, int]:
     """Runs to confirm and runs to compare."""
     confirming = study.confirm.top * study.confirm.seeds if study.confirm else 0
     if not study.compare:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 HEARTBEAT_SECONDS = 30.0
 RATE_WINDOW_SECONDS = 120.0
 FINISHED_SHOWN = 5
-PHASES = {"search": "search", "replicas": "confirm, compare and references"}
+PHASES = {"search": "search", "repeats": "confirm, compare and baselines"}
 
 
 @dataclass(frozen=True)
@@ -227,9 +227,9 @@ class LiveProgress:
 
 
 def _settings(trial: "Trial") -> str:
-    """What the trial varies, after the name of the reference that it is."""
+    """What the trial varies, after the name of the baseline that it is."""
     shown = params_text(trial.params)
-    return f"[{trial.reference}] {shown}".rstrip() if trial.reference else shown
+    return f"[{trial.baseline}] {shown}".rstrip() if trial.baseline else shown
 
 
 def _one_line(text: str) -> Text:

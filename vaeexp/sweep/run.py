@@ -162,8 +162,8 @@ def _tracking(job: Job, record: Mapping[str, Any], execution: Execution) -> Iter
 def _search_and_confirm(
     job: Job, storage: "BaseStorage", optuna_study: "optuna.Study", execution: Execution, tracker: "Tracker"
 ) -> None:
-    from sweeps.engine.search import run_replicas, search
-    from sweeps.storage.database import replica_study
+    from sweeps.engine.search import run_repeats, search
+    from sweeps.storage.database import repeat_study
     from vaeexp.sweep.progress import LiveProgress
 
     _announce(job, execution)
@@ -175,11 +175,11 @@ def _search_and_confirm(
         stopped = search(optuna_study, job.study, lanes, observers)
         optuna_study.set_user_attr("stopped", stopped)
         # Late, because they bring pandas, for which the first trial would wait half a second.
-        from sweeps.engine.repeats import plan_replicas
+        from sweeps.engine.repeats import plan_repeats
         from sweeps.results.rankings import read_results
 
-        plan = plan_replicas(read_results(storage, job.study.name), job.study)
-        run_replicas(replica_study(storage, job.study.name), plan, lanes, observers)
+        plan = plan_repeats(read_results(storage, job.study.name), job.study)
+        run_repeats(repeat_study(storage, job.study.name), plan, lanes, observers)
 
 
 @contextmanager
@@ -229,9 +229,9 @@ def _write_report(job: Job, storage: "BaseStorage") -> Path:
 
 
 def _protocols(job: Job) -> dict[str, dict[str, str]]:
-    """Of each reference; that on the best setting of the search differs from the study in its own settings only."""
+    """Of each baseline; that on the best setting of the search differs from the study in its own settings only."""
     found = {}
-    for row in job.study.references:
+    for row in job.study.baselines:
         settings = job.settings.with_params(row.settings)
         found[row.name] = protocol(job.datasets[settings.data.binarisation], settings, job.study.space.names)
     return found
@@ -276,7 +276,7 @@ def _tags(record: Mapping[str, Any], protocol: Mapping[str, str], execution: Exe
 def _describe(job: Job, record: Mapping[str, Any], execution: Execution, trial: Any):
     from sweeps.tracking import Description
 
-    protocol = record["protocols"].get(trial.reference, record["protocol"])
+    protocol = record["protocols"].get(trial.baseline, record["protocol"])
     return Description(
         params=job.settings.with_params(dict(trial.params)).flat(), tags=_tags(record, protocol, execution)
     )

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from toy_study import in_memory, toy_study
 
-from sweeps.engine.repeats import plan_replicas
-from sweeps.engine.search import run_replicas, search
+from sweeps.engine.repeats import plan_repeats
+from sweeps.engine.search import run_repeats, search
 from sweeps.results.rankings import Results, confirmed, levels, pairs, ranked, read_results
-from sweeps.storage.database import replica_study
+from sweeps.storage.database import repeat_study
 from sweeps.study.space import Parameter, Space
 from sweeps.study.study_file import Compare, Confirm
 from sweeps.workload.testing import ToyLanes
@@ -52,7 +52,7 @@ def studies(draw):
         space=SPACE,
         confirm=draw(st.none() | confirm),
         compare=draw(st.none() | compare),
-        references=(),
+        baselines=(),
     )
 
 
@@ -68,7 +68,7 @@ def table(trials):
     """What `read_results` gives for these (params, value, state)."""
     frame = pd.DataFrame(
         {
-            "replica": np.zeros(len(trials), dtype=bool),
+            "repeat": np.zeros(len(trials), dtype=bool),
             "number": range(len(trials)),
             "state": pd.Series([state for _, _, state in trials], dtype="object"),
             "value": np.array([value for _, value, _ in trials], dtype=float),
@@ -89,7 +89,7 @@ def text(params):
 @given(trial_lists, studies())
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_plan(trials, study):
-    plan = plan_replicas(table(trials), study)
+    plan = plan_repeats(table(trials), study)
     best = {}
     for params, _, number in sorted(
         ((params, value, number) for number, (params, value, state) in enumerate(trials) if state == "complete"),
@@ -101,17 +101,17 @@ def test_every_plan(trials, study):
     assert not {run.seed for run in plan} & set(SEARCH_SEEDS)
     for run in plan:
         assert list(run.params) == SPACE.active(run.params), "a valid configuration, in the order of the space"
-        assert run.of in best.values()
-        assert run.test == ("confirm" in run.roles)
-        assert run.pair == (f"{run.of}/{run.seed_index}" if "compare" in run.roles else None)
+        assert run.source_trial in best.values()
+        assert run.test == ("confirm" in run.purposes)
+        assert run.pair_id == (f"{run.source_trial}/{run.seed_index}" if "compare" in run.purposes else None)
         assert json.loads(text(run.params)) == run.params, "plain values that a storage can keep"
 
-    confirm = [run for run in plan if "confirm" in run.roles]
+    confirm = [run for run in plan if "confirm" in run.purposes]
     assert plan[: len(confirm)] == confirm, "confirm first"
     top, seeds = (study.confirm.top, study.confirm.seeds) if study.confirm else (0, 0)
     expected = list(itertools.product(list(best)[:top], range(seeds)))
     assert [(text(run.params), run.seed_index) for run in confirm] == expected
-    check_pairs([run for run in plan if "compare" in run.roles], trials, best, study)
+    check_pairs([run for run in plan if "compare" in run.purposes], trials, best, study)
 
 
 def check_pairs(runs, trials, best, study):
@@ -120,12 +120,12 @@ def check_pairs(runs, trials, best, study):
         return
     name = study.compare.parameter
     per_level = {}
-    for pair in dict.fromkeys(run.pair for run in runs):
-        members = [run for run in runs if run.pair == pair]
-        base = trials[members[0].of][0]
-        per_level.setdefault(text(base[name]), {})[members[0].of] = None
+    for pair in dict.fromkeys(run.pair_id for run in runs):
+        members = [run for run in runs if run.pair_id == pair]
+        base = trials[members[0].source_trial][0]
+        per_level.setdefault(text(base[name]), {})[members[0].source_trial] = None
         assert len(members) >= 2
-        assert len({(run.of, run.seed, run.seed_index) for run in members}) == 1
+        assert len({(run.source_trial, run.seed, run.seed_index) for run in members}) == 1
         assert len({text(run.params[name]) for run in members}) == len(members)
         assert base in [run.params for run in members], "the configuration itself takes part"
         for run in members:
@@ -148,7 +148,7 @@ def test_a_plan_does_not_depend_on_the_order_of_rows(trials, study, random):
     order = list(range(len(trials)))
     random.shuffle(order)
     shuffled = Results("toy", {}, results.trials.iloc[order], results.epochs)
-    assert plan_replicas(shuffled, study) == plan_replicas(results, study)
+    assert plan_repeats(shuffled, study) == plan_repeats(results, study)
 
 
 def base(**changes):
@@ -156,8 +156,8 @@ def base(**changes):
 
 
 def plan_of(*trials, confirm=None, compare=None, seed=0):
-    return plan_replicas(
-        table(list(trials)), SimpleNamespace(seed=seed, space=SPACE, confirm=confirm, compare=compare, references=())
+    return plan_repeats(
+        table(list(trials)), SimpleNamespace(seed=seed, space=SPACE, confirm=confirm, compare=compare, baselines=())
     )
 
 
@@ -167,7 +167,7 @@ def test_what_confirm_and_compare_share_is_trained_once():
         confirm=Confirm(top=1, seeds=3),
         compare=Compare(parameter="optimizer", top=1, seeds=2),
     )
-    assert [(run.params["optimizer"], run.seed_index, run.roles, run.pair, run.test) for run in plan] == [
+    assert [(run.params["optimizer"], run.seed_index, run.purposes, run.pair_id, run.test) for run in plan] == [
         ("adam", 0, ("confirm", "compare"), "0/0", True),
         ("adam", 1, ("confirm", "compare"), "0/1", True),
         ("adam", 2, ("confirm",), None, True),
@@ -197,8 +197,8 @@ def test_seeds_are_a_list_of_the_configuration_and_the_study():
     taken = seeds(1)[0]
     results = table([(base(), 1.0, "complete")])
     results.trials["seed"] = pd.array([taken], dtype="Int64")
-    study = SimpleNamespace(seed=0, space=SPACE, confirm=Confirm(top=1, seeds=2), compare=None, references=())
-    assert [run.seed for run in plan_replicas(results, study)] == seeds(3)[1:], "a seed of the search is passed over"
+    study = SimpleNamespace(seed=0, space=SPACE, confirm=Confirm(top=1, seeds=2), compare=None, baselines=())
+    assert [run.seed for run in plan_repeats(results, study)] == seeds(3)[1:], "a seed of the search is passed over"
 
 
 def test_end_to_end_through_the_driver():
@@ -214,22 +214,23 @@ def test_end_to_end_through_the_driver():
     optuna_study = in_memory(study)
     storage = optuna_study._storage
     search(optuna_study, study, ToyLanes(), [])
-    plan = plan_replicas(read_results(storage, "toy"), study)
-    run_replicas(replica_study(storage, "toy"), plan, ToyLanes(width=3), [])
+    plan = plan_repeats(read_results(storage, "toy"), study)
+    run_repeats(repeat_study(storage, "toy"), plan, ToyLanes(width=3), [])
     results = read_results(storage, "toy")
-    assert plan_replicas(results, study) == plan, "replicas never change the plan"
-    runs = results.trials[results.trials["replica"]]
+    assert plan_repeats(results, study) == plan, "repeats never change the plan"
+    runs = results.trials[results.trials["repeat"]]
     assert [
-        (row["of"], row["seed"], row["replica_seed"], row["roles"], row["pair"]) for row in runs.to_dict("records")
-    ] == [(run.of, run.seed, run.seed_index, run.roles, run.pair) for run in plan]
+        (row["source_trial"], row["seed"], row["seed_index"], row["purposes"], row["pair_id"])
+        for row in runs.to_dict("records")
+    ] == [(run.source_trial, run.seed, run.seed_index, run.purposes, run.pair_id) for run in plan]
     assert levels(results, "optimizer") == ["adam", "adamax"]
     matched = pairs(results, "optimizer")
     assert len(matched) == 6
     assert matched["difference"].notna().all()
     for pair in matched.to_dict("records"):
-        two = runs[runs["pair"] == pair["pair"]]
+        two = runs[runs["pair_id"] == pair["pair_id"]]
         assert two["params.beta"].nunique() == two["seed"].nunique() == 1
-    assert confirmed(results)["of"].tolist() == ranked(results)["number"].tolist()[:2]
+    assert confirmed(results)["source_trial"].tolist() == ranked(results)["number"].tolist()[:2]
 
 
 def test_an_extended_study_gives_runs_of_the_old_plan_their_new_roles():
@@ -245,13 +246,13 @@ def test_an_extended_study_gives_runs_of_the_old_plan_their_new_roles():
     storage = optuna_study._storage
     search(optuna_study, before, ToyLanes(), [])
     for study in (before, after):
-        run_replicas(replica_study(storage, "toy"), plan_replicas(read_results(storage, "toy"), study), ToyLanes(), [])
+        run_repeats(repeat_study(storage, "toy"), plan_repeats(read_results(storage, "toy"), study), ToyLanes(), [])
     results = read_results(storage, "toy")
-    runs = results.trials[results.trials["replica"]]
-    plan = plan_replicas(results, after)
+    runs = results.trials[results.trials["repeat"]]
+    plan = plan_repeats(results, after)
     tested = [run for run in plan if run.test]
     assert len(runs) == len(plan) + len(tested), "only what had not looked at the test images is trained again"
-    in_use = runs[runs["roles"].map(len) > 0]
-    expected = {(run.of, run.seed, run.roles, run.pair) for run in plan}
-    assert {(r["of"], r["seed"], r["roles"], r["pair"]) for r in in_use.to_dict("records")} == expected
-    assert len(pairs(results, "optimizer")) == len({run.pair for run in plan if run.pair})
+    in_use = runs[runs["purposes"].map(len) > 0]
+    expected = {(run.source_trial, run.seed, run.purposes, run.pair_id) for run in plan}
+    assert {(r["source_trial"], r["seed"], r["purposes"], r["pair_id"]) for r in in_use.to_dict("records")} == expected
+    assert len(pairs(results, "optimizer")) == len({run.pair_id for run in plan if run.pair_id})

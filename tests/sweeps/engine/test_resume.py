@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from optuna.storages import JournalStorage
 from toy_study import CONDITIONAL, MemoryJournal, Watcher, X, in_memory, table, toy_study
 
-from sweeps.engine.repeats import Replica
-from sweeps.engine.search import run_replicas, search
-from sweeps.storage.database import open_storage, open_study, replica_study, study_lock
+from sweeps.engine.repeats import Repeat
+from sweeps.engine.search import run_repeats, search
+from sweeps.storage.database import open_storage, open_study, repeat_study
+from sweeps.storage.journal import study_lock
 from sweeps.workload.protocol import Failure
 from sweeps.workload.testing import SimulatedClock, ToyLanes
 
@@ -81,13 +82,21 @@ def searching(study) -> Callable[[World, ToyLanes], None]:
 
 def replicating(world: World, lanes: ToyLanes) -> None:
     plan = [
-        Replica(of=of, params={"x": 0.1 * of}, seed=seed, seed_index=seed, roles=("confirm",), pair=None, test=True)
+        Repeat(
+            source_trial=of,
+            params={"x": 0.1 * of},
+            seed=seed,
+            seed_index=seed,
+            purposes=("confirm",),
+            pair_id=None,
+            test=True,
+        )
         for of in (1, 2)
         for seed in (0, 1)
     ]
     watcher = Watcher()
     watcher.before = world.tick
-    run_replicas(replica_study(JournalStorage(world.journal), "toy"), plan, lanes, [watcher], clock=SimulatedClock())
+    run_repeats(repeat_study(JournalStorage(world.journal), "toy"), plan, lanes, [watcher], clock=SimulatedClock())
 
 
 TPE = {"sampler": "tpe", "sampler_options": {"startup_trials": 3}}
@@ -114,7 +123,7 @@ WORLDS = {
     ),
     "stale trials": lambda: World({"width": 2, "epochs": 2}, searching(toy_study(stale_trials=3, **TPE))),
     "epochs": lambda: World({"width": 2, "epochs": 3}, searching(toy_study(epochs=13, **TPE))),
-    "replicas": lambda: World({"width": 3, "epochs": 3, "failures": FAILURES}, replicating),
+    "repeats": lambda: World({"width": 3, "epochs": 3, "failures": FAILURES}, replicating),
 }
 
 
@@ -172,7 +181,7 @@ def test_continued_with_other_lanes_every_trial_still_ends_once(width, bomb):
     assert len(trials) == (9 if name == "duplicates" else 8)
     for trial in trials:
         assert trial["state"] in ("COMPLETE", "PRUNED", "FAIL")
-        assert list(trial["reported"]) == list(range(1, len(trial["reported"]) + 1))
+        assert list(trial["published"]) == list(range(1, len(trial["published"]) + 1))
 
 
 def test_killed_in_the_middle_of_an_ask_there_is_no_trial_yet():
@@ -205,7 +214,7 @@ def test_orphans_are_taken_up_where_they_were():
         ("started", 0, True),
         ("started", 1, True),
     ]
-    assert lanes.events[:3] == ["admit 0@2", "admit 1@2", "advance 0 1"]
+    assert lanes.events[:3] == ["add 0@2", "add 1@2", "advance 0 1"]
     told = [event[2] for event in watcher.events if event[:2] == ("epoch", 0)]
     assert told == [2, 3, 4], "the newest epoch before the crash is told again: it may not have been told"
 
@@ -226,7 +235,7 @@ def test_a_round_that_was_cut_off_is_finished_before_the_next_begins():
     assert [len(trial.intermediate_values) for trial in in_memory(study, journal).trials] == [1, 0]
     lanes = ToyLanes()
     search(in_memory(study, journal), study, lanes, [], clock=SimulatedClock())
-    assert lanes.events[:4] == ["admit 0@1", "admit 1@0", "catch_up 0@1", "advance 1"]
+    assert lanes.events[:4] == ["add 0@1", "add 1@0", "replay 0@1", "advance 1"]
     whole = in_memory(study)
     search(whole, study, ToyLanes(), [], clock=SimulatedClock())
     assert _tables(journal) == [("toy", table(whole))]
@@ -262,7 +271,7 @@ def test_with_fewer_lanes_the_others_wait_and_go_on_where_they_were():
         search(in_memory(study, journal), study, lanes, [], clock=SimulatedClock())
     lanes = ToyLanes(width=1, epochs=4, checkpoints=lanes.checkpoints)
     search(in_memory(study, journal), study, lanes, [], clock=SimulatedClock())
-    one_by_one = [[f"admit {n}@2", f"advance {n}", f"advance {n}", f"release {n} complete"] for n in (0, 1)]
+    one_by_one = [[f"add {n}@2", f"advance {n}", f"advance {n}", f"finish {n} complete"] for n in (0, 1)]
     assert lanes.events == [*one_by_one[0], *one_by_one[1]]
 
 
@@ -274,7 +283,8 @@ from pathlib import Path
 sys.path[:0] = {paths!r}
 from toy_study import toy_study
 from sweeps.engine.search import search
-from sweeps.storage.database import open_storage, open_study, study_lock
+from sweeps.storage.database import open_storage, open_study
+from sweeps.storage.journal import study_lock
 from sweeps.workload.testing import ToyLanes
 study = toy_study(trials=10, sampler="tpe", sampler_options={{"startup_trials": 3}}, pruner="median")
 with study_lock(Path({runs!r}), "toy"):

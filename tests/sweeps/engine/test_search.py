@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 from toy_study import CONDITIONAL, Fixed, Watcher, X, in_memory, table, toy_study
 
-from sweeps.engine.repeats import Replica
-from sweeps.engine.search import KNOWN_IN_A_ROW, run_replicas, search, trial_seed
+from sweeps.engine.repeats import Repeat
+from sweeps.engine.search import KNOWN_IN_A_ROW, run_repeats, search, trial_seed
 from sweeps.engine.trial_loop import ERRORS_IN_A_ROW
 from sweeps.errors import UserError
-from sweeps.storage.database import replica_study
+from sweeps.storage.database import repeat_study
 from sweeps.storage.proposals import propose
 from sweeps.workload.protocol import Failure, TrialResult
 from sweeps.workload.testing import SimulatedClock, ToyLanes, check_lanes
@@ -71,7 +71,7 @@ def test_all_trials_of_a_round_are_reported_before_any_is_decided():
         ("ended", 3, "complete", None),
         ("round",),
     ]
-    assert lanes.events[:5] == ["admit 0@0", "admit 1@0", "advance 0 1", "advance 0 1", "release 0 complete"]
+    assert lanes.events[:5] == ["add 0@0", "add 1@0", "advance 0 1", "advance 0 1", "finish 0 complete"]
 
 
 def test_observers_hear_of_a_round_while_the_next_one_trains():
@@ -323,7 +323,7 @@ def test_a_setting_that_is_done_is_not_trained_again():
     optuna_study, _ = run(toy_study(TWO, trials=8), lanes, watcher)
     trained = {event[1] for event in watcher.events if event[0] == "epoch"}
     assert len(trained) == 2
-    assert sum(event.startswith("admit") for event in lanes.events) == 2
+    assert sum(event.startswith("add") for event in lanes.events) == 2
     for trial in optuna_study.trials:
         original = trial.user_attrs.get("duplicate_of")
         assert (original is None) == (trial.number in trained)
@@ -339,7 +339,7 @@ def test_a_duplicate_of_a_running_trial_waits_for_it_without_a_lane():
     watcher, lanes = Watcher(), ToyLanes(width=3, epochs=2)
     optuna_study, _ = run(toy_study(TWO, trials=6), lanes, watcher)
     assert states(optuna_study) == ["COMPLETE"] * 6
-    assert sum(event.startswith("admit") for event in lanes.events) == 2
+    assert sum(event.startswith("add") for event in lanes.events) == 2
     starts = [index for index, event in enumerate(watcher.events) if event[0] == "started"]
     assert max(starts) < watcher.events.index(("epoch", 0, 1))
     ends = {event[1]: index for index, event in enumerate(watcher.events) if event[0] == "ended"}
@@ -516,7 +516,7 @@ def test_a_trial_that_somebody_else_ends_is_dropped():
     assert states(optuna_study) == ["FAIL", "COMPLETE", "COMPLETE"]
     assert list(optuna_study.trials[0].intermediate_values) == [1]
     assert ("ended", 0, "failed", None) in watcher.events
-    assert "release 0 failed" in lanes.events
+    assert "finish 0 failed" in lanes.events
 
 
 def test_trials_that_others_put_into_the_storage_are_left_alone():
@@ -546,38 +546,50 @@ def test_an_exception_of_the_workload_leaves_the_trials_running():
     assert states(optuna_study) == ["COMPLETE"] * 2
 
 
-# ---- replicas ----
+# ---- repeats ----
 
 
-def replica(of=0, seed=1, index=0, test=True, x=0.5, roles=("confirm",)):
-    return Replica(of=of, params={"x": x}, seed=seed, seed_index=index, roles=roles, pair=None, test=test)
+def repeat(source_trial=0, seed=1, index=0, test=True, x=0.5, purposes=("confirm",)):
+    return Repeat(
+        source_trial=source_trial,
+        params={"x": x},
+        seed=seed,
+        seed_index=index,
+        purposes=purposes,
+        pair_id=None,
+        test=test,
+    )
 
 
-def test_replicas_are_trained_once_each_and_marked():
-    plan = [replica(seed=1), replica(seed=2, index=1), replica(of=3, seed=1, test=False, x=0.25, roles=("compare",))]
+def test_repeats_are_trained_once_each_and_marked():
+    plan = [
+        repeat(seed=1),
+        repeat(seed=2, index=1),
+        repeat(source_trial=3, seed=1, test=False, x=0.25, purposes=("compare",)),
+    ]
     storage = in_memory(toy_study())._storage
-    optuna_study = replica_study(storage, "toy")
+    optuna_study = repeat_study(storage, "toy")
     seen = []
     value = lambda trial, epoch, state: seen.append(trial) or state  # noqa: E731
     watcher = Watcher()
     for _ in range(2):
-        run_replicas(optuna_study, plan, ToyLanes(epochs=2, value=value), [watcher], clock=SimulatedClock())
+        run_repeats(optuna_study, plan, ToyLanes(epochs=2, value=value), [watcher], clock=SimulatedClock())
     assert states(optuna_study) == ["COMPLETE"] * 3
-    assert optuna_study.study_name == "toy.replicas"
-    assert [trial.user_attrs["of"] for trial in optuna_study.trials] == [0, 0, 3]
-    assert [trial.user_attrs["replica_seed"] for trial in optuna_study.trials] == [0, 1, 0]
-    assert [trial.user_attrs["roles"] for trial in optuna_study.trials] == [["confirm"], ["confirm"], ["compare"]]
+    assert optuna_study.study_name == "toy.repeats"
+    assert [trial.user_attrs["source_trial"] for trial in optuna_study.trials] == [0, 0, 3]
+    assert [trial.user_attrs["seed_index"] for trial in optuna_study.trials] == [0, 1, 0]
+    assert [trial.user_attrs["purposes"] for trial in optuna_study.trials] == [["confirm"], ["confirm"], ["compare"]]
     assert [trial.user_attrs["params"] for trial in optuna_study.trials] == [{"x": 0.5}, {"x": 0.5}, {"x": 0.25}]
-    assert {trial.name for trial in seen} == {"replica-0000", "replica-0001", "replica-0002"}
+    assert {trial.name for trial in seen} == {"repeat-0000", "repeat-0001", "repeat-0002"}
     assert {(trial.seed, trial.test) for trial in seen} == {(1, True), (2, True), (1, False)}
-    assert {snapshot.phase for snapshot in watcher.snapshots} == {"replicas"}
+    assert {snapshot.phase for snapshot in watcher.snapshots} == {"repeats"}
     assert watcher.snapshots[-1].planned == 3
 
 
 def test_a_longer_plan_trains_only_what_is_new():
-    optuna_study = replica_study(in_memory(toy_study())._storage, "toy")
-    for plan in ([replica(seed=1)], [replica(seed=2), replica(seed=1), replica(seed=3)]):
-        run_replicas(optuna_study, plan, ToyLanes(), [], clock=SimulatedClock())
+    optuna_study = repeat_study(in_memory(toy_study())._storage, "toy")
+    for plan in ([repeat(seed=1)], [repeat(seed=2), repeat(seed=1), repeat(seed=3)]):
+        run_repeats(optuna_study, plan, ToyLanes(), [], clock=SimulatedClock())
     assert [trial.user_attrs["seed"] for trial in optuna_study.trials] == [1, 2, 3]
 
 
@@ -601,7 +613,7 @@ class Neighbourly(ToyLanes):
 class Forgetful(ToyLanes):
     """Wrong: starts again at the checkpoint and never catches up."""
 
-    def catch_up(self):
+    def replay(self):
         for lane in self._lanes.values():
             lane.epoch = lane.trial.epoch
 
@@ -618,8 +630,8 @@ class Greedy(ToyLanes):
 class Mistaken(ToyLanes):
     """Wrong: hands back another trial's result."""
 
-    def release(self, ending):
-        return [TrialResult(number=result.number + 1) for result in super().release(ending)]
+    def finish(self, ending):
+        return [TrialResult(number=result.number + 1) for result in super().finish(ending)]
 
 
 @pytest.mark.parametrize("wrong", [Neighbourly, Forgetful, Greedy, Mistaken])

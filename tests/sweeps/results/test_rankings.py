@@ -10,8 +10,6 @@ from optuna.trial import TrialState, create_trial
 
 from sweeps.errors import UserError
 from sweeps.results.rankings import (
-    EPOCH_METRICS,
-    RESULT_METRICS,
     best_run,
     best_so_far,
     confirmed,
@@ -21,6 +19,7 @@ from sweeps.results.rankings import (
     ranked,
     read_results,
 )
+from sweeps.results.tables import EPOCH_METRICS, RESULT_METRICS
 from sweeps.study.space import Space
 
 SEARCH = {
@@ -63,7 +62,7 @@ def add(study, params=ADAM, curve=(), state=TrialState.COMPLETE, **attrs):
     """A trial of the search with these values per epoch, as the driver leaves it."""
     curve = dict(enumerate(curve, start=1))
     stored = {name: SPACE[name].encode(value) for name, value in params.items()}
-    metrics = {f"metrics/{epoch}": {"val/nll": value, "seconds": 0.5} for epoch, value in curve.items()}
+    metrics = {f"metrics/{epoch}": {"val/neg_elbo": value, "seconds": 0.5} for epoch, value in curve.items()}
     study.add_trial(
         create_trial(
             state=state,
@@ -78,13 +77,22 @@ def add(study, params=ADAM, curve=(), state=TrialState.COMPLETE, **attrs):
     )
 
 
-def replica(
-    study, of, curve, *, roles=("confirm",), pair=None, index=0, params=ADAM, state=TrialState.COMPLETE, **result
+def repeat(
+    study, of, curve, *, purposes=("confirm",), pair_id=None, index=0, params=ADAM, state=TrialState.COMPLETE, **result
 ):
     value = min(curve) if state == TrialState.COMPLETE else None
-    attrs = {"of": of, "roles": list(roles), "pair": pair, "replica_seed": index, "params": params, "seed": 90 + index}
+    attrs = {
+        "source_trial": of,
+        "purposes": list(purposes),
+        "pair_id": pair_id,
+        "seed_index": index,
+        "params": params,
+        "seed": 90 + index,
+    }
     metrics = {f"metrics/{epoch}": {"seconds": 1.0} for epoch in range(1, len(curve) + 1)}
-    result = {name.replace("_nll", "/nll", 1) if name == "test_nll" else "test/iw_nll": v for name, v in result.items()}
+    result = {
+        name.replace("_nll", "/neg_elbo", 1) if name == "test_nll" else "test/iw_nll": v for name, v in result.items()
+    }
     study.add_trial(
         create_trial(
             state=state,
@@ -97,8 +105,8 @@ def replica(
 
 def test_columns_and_types_do_not_depend_on_the_trials(storage, study):
     empty = read_results(storage, "toy")
-    add(study, MIXTURE, (3.0, 2.0), result={"test/nll": 2.5})
-    replica(open_one(storage, "toy.replicas", spec=False), 0, (2.0,))
+    add(study, MIXTURE, (3.0, 2.0), result={"test/neg_elbo": 2.5})
+    repeat(open_one(storage, "toy.repeats", spec=False), 0, (2.0,))
     full = read_results(storage, "toy")
     for table in ("trials", "epochs"):
         before, after = getattr(empty, table), getattr(full, table)
@@ -106,7 +114,7 @@ def test_columns_and_types_do_not_depend_on_the_trials(storage, study):
         assert len(after) > 0
         assert before.dtypes.to_dict() == after.dtypes.to_dict()
         assert list(before) == list(after)
-    assert list(full.epochs)[:4] == ["replica", "number", "epoch", "value"]
+    assert list(full.epochs)[:4] == ["repeat", "number", "epoch", "value"]
     assert set(EPOCH_METRICS) <= set(full.epochs)
     assert {f"result.{metric}" for metric in RESULT_METRICS} | {f"params.{name}" for name in SEARCH} <= set(full.trials)
     for selection in (ranked, best_so_far, confirmed, lambda results: pairs(results, "optimizer")):
@@ -116,12 +124,12 @@ def test_columns_and_types_do_not_depend_on_the_trials(storage, study):
     assert pruned_epochs_saved(empty, 30) == 0
 
 
-def test_how_long_search_and_replicas_took(storage, study):
+def test_how_long_search_and_repeats_took(storage, study):
     study.set_user_attr("elapsed", 12.5)
-    assert "replicas_elapsed" not in read_results(storage, "toy").study
-    open_one(storage, "toy.replicas", spec=False).set_user_attr("elapsed", 4.0)
+    assert "repeats_elapsed" not in read_results(storage, "toy").study
+    open_one(storage, "toy.repeats", spec=False).set_user_attr("elapsed", 4.0)
     read = read_results(storage, "toy").study
-    assert (read["elapsed"], read["replicas_elapsed"]) == (12.5, 4.0)
+    assert (read["elapsed"], read["repeats_elapsed"]) == (12.5, 4.0)
 
 
 def test_a_complete_trial(storage, study):
@@ -146,10 +154,10 @@ def test_a_complete_trial(storage, study):
     )
     assert {name: row[f"params.{name}"] for name in MIXTURE} == MIXTURE
     assert (row["result.parameters"], row["result.odd"]) == (1234.0, 1.0)
-    assert math.isnan(row["result.test/nll"])
-    assert row["roles"] == ()
-    assert pd.isna(row["of"])
-    assert results.epochs["val/nll"].tolist() == results.epochs["value"].tolist() == [3.0, 1.5, 1.75]
+    assert math.isnan(row["result.test/neg_elbo"])
+    assert row["purposes"] == ()
+    assert pd.isna(row["source_trial"])
+    assert results.epochs["val/neg_elbo"].tolist() == results.epochs["value"].tolist() == [3.0, 1.5, 1.75]
     assert results.epochs["epoch"].tolist() == [1, 2, 3]
 
 
@@ -169,8 +177,12 @@ def test_trials_in_every_state_and_with_attributes_missing(storage, study):
     study.enqueue_trial({"beta": 1.0})
     add(study, ADAM, (), value=7.0, duplicate_of=0)
     add(study, ADAM, (), TrialState.PRUNED, duplicate_of=0, ending={"value": 6.0, "failure": None})
-    study._storage.set_trial_user_attr(study.trials[3]._trial_id, "metrics/1", {"val/nll": None, "train/loss": "?"})
-    study._storage.set_trial_user_attr(study.trials[3]._trial_id, "metrics/3", {"val/nll": 9.0})  # not yet reported
+    study._storage.set_trial_user_attr(
+        study.trials[3]._trial_id, "metrics/1", {"val/neg_elbo": None, "train/loss": "?"}
+    )
+    study._storage.set_trial_user_attr(
+        study.trials[3]._trial_id, "metrics/3", {"val/neg_elbo": 9.0}
+    )  # not yet reported
     trials = read_results(storage, "toy").trials
     assert trials["state"].tolist() == [
         "pruned", "failed", "failed", "running", "running", "waiting", "complete", "pruned",
@@ -184,7 +196,7 @@ def test_trials_in_every_state_and_with_attributes_missing(storage, study):
     assert trials["params.hidden"][4] is None
     epochs = read_results(storage, "toy").epochs
     assert epochs["number"].tolist() == [0, 0, 1, 3, 3]
-    np.testing.assert_equal(epochs["val/nll"].tolist(), [3.0, 2.0, 3.0, math.nan, math.nan])
+    np.testing.assert_equal(epochs["val/neg_elbo"].tolist(), [3.0, 2.0, 3.0, math.nan, math.nan])
     assert epochs["train/loss"].isna().all()
 
 
@@ -199,7 +211,7 @@ def test_a_value_outside_the_space_of_today_stays(storage):
 
 
 def test_an_unknown_study_suggests_the_nearest(storage, study):
-    open_one(storage, "toy.replicas")
+    open_one(storage, "toy.repeats")
     with pytest.raises(UserError, match=r"study toi: there are no trials of it in this storage. Did you mean 'toy'\?"):
         read_results(storage, "toi")
 
@@ -212,7 +224,7 @@ def test_ranking_history_and_savings(storage, study):
     add(study, ADAM, (1.75,))
     add(study, ADAM, (1.5,))
     add(study, ADAM, (), TrialState.PRUNED, duplicate_of=1)
-    replica(open_one(storage, "toy.replicas", spec=False), 0, (0.5,))
+    repeat(open_one(storage, "toy.repeats", spec=False), 0, (0.5,))
     results = read_results(storage, "toy")
     assert ranked(results)["number"].tolist() == [2, 5, 4, 0]
     history = best_so_far(results)
@@ -224,28 +236,28 @@ def test_ranking_history_and_savings(storage, study):
 
 def test_matched_pairs(storage, study):
     add(study, ADAM, (2.0,))
-    again = open_one(storage, "toy.replicas", spec=False)
+    again = open_one(storage, "toy.repeats", spec=False)
     other = ADAM | {"optimizer": "adamax"}
-    both = {"roles": ("confirm", "compare")}
-    replica(again, 0, (2.0, 1.5), pair="0/0", **both)
-    replica(again, 0, (2.5,), pair="0/1", index=1, **both)
-    replica(again, 0, (1.0,), index=2)  # confirm alone
-    replica(again, 0, (2.0,), pair="0/1", index=1, params=other, roles=("compare",))
-    replica(again, 0, (1.75,), pair="0/0", params=other, roles=("compare",))
-    replica(again, 4, (1.75,), pair="4/0", params=other, roles=("compare",))
-    replica(again, 4, (1.0,), pair="4/0", roles=("compare",), state=TrialState.FAIL)
+    both = {"purposes": ("confirm", "compare")}
+    repeat(again, 0, (2.0, 1.5), pair_id="0/0", **both)
+    repeat(again, 0, (2.5,), pair_id="0/1", index=1, **both)
+    repeat(again, 0, (1.0,), index=2)  # confirm alone
+    repeat(again, 0, (2.0,), pair_id="0/1", index=1, params=other, purposes=("compare",))
+    repeat(again, 0, (1.75,), pair_id="0/0", params=other, purposes=("compare",))
+    repeat(again, 4, (1.75,), pair_id="4/0", params=other, purposes=("compare",))
+    repeat(again, 4, (1.0,), pair_id="4/0", purposes=("compare",), state=TrialState.FAIL)
     results = read_results(storage, "toy")
     assert levels(results, "optimizer") == ["adam", "adamax"]
     expected = pd.DataFrame(
         {
-            "pair": ["0/0", "0/1", "4/0"],
-            "of": [0, 0, 4],
-            "replica_seed": [0, 1, 0],
+            "pair_id": ["0/0", "0/1", "4/0"],
+            "source_trial": [0, 0, 4],
+            "seed_index": [0, 1, 0],
             "value.adam": [1.5, 2.5, math.nan],
             "value.adamax": [1.75, 2.0, 1.75],
             "difference": [0.25, -0.5, math.nan],
         }
-    ).astype({"pair": "object"})
+    ).astype({"pair_id": "object"})
     pd.testing.assert_frame_equal(pairs(results, "optimizer"), expected)
     turned = pairs(results, "optimizer", ("adamax", "adam"))
     np.testing.assert_equal(turned["difference"].tolist(), [-0.25, 0.5, math.nan])
@@ -258,22 +270,22 @@ def test_confirmed_configurations_and_the_run_to_keep(storage, study):
     add(study, MIXTURE, (1.0,))
     add(study, ADAM, (3.0,))
     assert best_run(read_results(storage, "toy"))["name"] == "trial-0001"
-    again = open_one(storage, "toy.replicas", spec=False)
+    again = open_one(storage, "toy.repeats", spec=False)
     for index, (value, nll) in enumerate([(1.5, 10.0), (1.25, 12.0), (1.75, 14.0)]):
-        replica(again, 0, (value,), index=index, test_nll=nll, test_iw_nll=nll - 1)
-    replica(again, 1, (2.0,), test_nll=9.0)
-    replica(again, 1, (1.0,), index=1, state=TrialState.FAIL)
-    replica(again, 2, (1.0,), state=TrialState.FAIL)
-    replica(again, 1, (0.1,), roles=("compare",), pair="1/0")
+        repeat(again, 0, (value,), index=index, test_nll=nll, test_iw_nll=nll - 1)
+    repeat(again, 1, (2.0,), test_nll=9.0)
+    repeat(again, 1, (1.0,), index=1, state=TrialState.FAIL)
+    repeat(again, 2, (1.0,), state=TrialState.FAIL)
+    repeat(again, 1, (0.1,), purposes=("compare",), pair_id="1/0")
     results = read_results(storage, "toy")
     table = confirmed(results)
-    assert table["of"].tolist() == [1, 0, 2], "in the order of the search, not of the test figures"
+    assert table["source_trial"].tolist() == [1, 0, 2], "in the order of the search, not of the test figures"
     assert table["n"].tolist() == [1, 3, 0]
-    np.testing.assert_equal(table["test/nll.mean"].tolist(), [9.0, 12.0, math.nan])
-    np.testing.assert_equal(table["test/nll.sd"].tolist(), [math.nan, 2.0, math.nan])
+    np.testing.assert_equal(table["test/neg_elbo.mean"].tolist(), [9.0, 12.0, math.nan])
+    np.testing.assert_equal(table["test/neg_elbo.sd"].tolist(), [math.nan, 2.0, math.nan])
     np.testing.assert_equal(table["test/iw_nll.mean"].tolist(), [math.nan, 11.0, math.nan])
     assert table["params.components"].tolist()[0] == 7
-    assert best_run(results)["name"] == "replica-0001"
+    assert best_run(results)["name"] == "repeat-0001"
 
 
 def test_ten_thousand_trials_are_each_read_once(storage, study):

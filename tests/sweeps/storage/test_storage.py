@@ -16,8 +16,8 @@ from toy_study import Fixed, X, in_memory, table, toy_study
 
 from sweeps.engine.search import search
 from sweeps.errors import UserError
-from sweeps.storage.database import lock_holder, open_storage, open_study, study_lock, study_names, told_plainly
-from sweeps.storage.journal import open_journal, together
+from sweeps.storage.database import open_storage, open_study, study_names, told_plainly
+from sweeps.storage.journal import lock_holder, open_journal, study_lock, together
 from sweeps.workload.testing import ToyLanes
 
 # ---- journal files ----
@@ -69,7 +69,7 @@ HOLDER = """
 import sys, time
 sys.path[:0] = {paths!r}
 from pathlib import Path
-from sweeps.storage.database import study_lock
+from sweeps.storage.journal import study_lock
 with study_lock(Path({runs!r}), "toy"):
     print("held", flush=True)
     time.sleep(60)

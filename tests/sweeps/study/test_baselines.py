@@ -1,4 +1,4 @@
-"""References and start points: read, planned, trained, and kept apart from what is searched."""
+"""Baselines and start points: read, planned, trained, and kept apart from what is searched."""
 
 from pathlib import Path
 
@@ -7,12 +7,12 @@ import pytest
 import yaml
 from toy_study import CONDITIONAL, MemoryJournal, X, in_memory, toy_study
 
-from sweeps.engine.repeats import plan_replicas
-from sweeps.engine.search import run_replicas, search
+from sweeps.engine.repeats import plan_repeats
+from sweeps.engine.search import run_repeats, search
 from sweeps.errors import UserError
 from sweeps.results.rankings import best_run, ranked, read_results
-from sweeps.storage.database import replica_study, spec_differences
-from sweeps.study.baselines import Reference
+from sweeps.storage.database import repeat_study, spec_differences
+from sweeps.study.baselines import Baseline
 from sweeps.study.study_file import Confirm, load_study
 from sweeps.workload.testing import ToyLanes
 from vaeexp.settings import SECTIONS
@@ -44,40 +44,40 @@ def message(tmp_path, *overrides, **parts) -> str:
 # ---- reading ----
 
 
-def test_a_reference_is_read_with_its_defaults_and_goes_into_the_record(tmp_path):
+def test_a_baseline_is_read_with_its_defaults_and_goes_into_the_record(tmp_path):
     study = load(
         tmp_path,
-        references={"wide": {"settings": {"hidden": [64]}}, "b": {"title": "B", "base": "best", "seeds": 2}},
+        baselines={"wide": {"settings": {"hidden": [64]}}, "b": {"title": "B", "at": "best", "seeds": 2}},
         start=[{"beta": 1}, {"prior": "mixture", "components": 3}],
     )
-    assert study.references == (
-        Reference(name="wide", title="wide", base="fixed", seeds=1, settings={"hidden": [64]}),
-        Reference(name="b", title="B", base="best", seeds=2, settings={}),
+    assert study.baselines == (
+        Baseline(name="wide", title="wide", at="fixed", seeds=1, settings={"hidden": [64]}),
+        Baseline(name="b", title="B", at="best", seeds=2, settings={}),
     )
-    assert study.spec()["references"]["wide"] == {
+    assert study.spec()["baselines"]["wide"] == {
         "title": "wide",
-        "base": "fixed",
+        "at": "fixed",
         "seeds": 1,
-        "reported": None,
+        "published": None,
         "settings": {"hidden": [64]},
     }
     assert study.spec()["start"] == [{"beta": 1.0}, {"prior": "mixture", "components": 3}]
 
 
 @pytest.mark.parametrize(
-    ("references", "words"),
+    ("baselines", "words"),
     [
-        ({"a": {"settings": {"hiden": [64]}}}, ["references.a.settings.hiden", "hidden"]),
-        ({"a": {"settings": {"learning_rate": -1}}}, ["references.a.settings.learning_rate", "-1", "greater than 0"]),
-        ({"a": {"settngs": {}}}, ["references.a.settngs", "settings"]),
-        ({"a": {"base": "worst"}}, ["references.a.base", "'worst'", "best"]),
-        ({"a": {"seeds": 0}}, ["references.a.seeds", "0"]),
-        ({"a": {"settings": {"beta": 2}}, "b": {"settings": {"beta": 2.0}}}, ["references.b", "same as references.a"]),
-        ([1], ["references"]),
+        ({"a": {"settings": {"hiden": [64]}}}, ["baselines.a.settings.hiden", "hidden"]),
+        ({"a": {"settings": {"learning_rate": -1}}}, ["baselines.a.settings.learning_rate", "-1", "greater than 0"]),
+        ({"a": {"settngs": {}}}, ["baselines.a.settngs", "settings"]),
+        ({"a": {"at": "worst"}}, ["baselines.a.at", "'worst'", "best"]),
+        ({"a": {"seeds": 0}}, ["baselines.a.seeds", "0"]),
+        ({"a": {"settings": {"beta": 2}}, "b": {"settings": {"beta": 2.0}}}, ["baselines.b", "same as baselines.a"]),
+        ([1], ["baselines"]),
     ],
 )
-def test_a_reference_that_is_wrong_is_named(tmp_path, references, words):
-    text = message(tmp_path, references=references)
+def test_a_baseline_that_is_wrong_is_named(tmp_path, baselines, words):
+    text = message(tmp_path, baselines=baselines)
     assert all(word in text for word in words), text
 
 
@@ -98,18 +98,18 @@ def test_a_start_point_that_is_wrong_is_named(tmp_path, start, words):
 def test_fixing_a_setting_takes_it_out_of_the_start_points(tmp_path):
     study = load(tmp_path, "beta=1", start=[{"beta": 1}, {"beta": 2, "prior": "normal"}])
     assert study.start == ({"prior": "normal"},)
-    assert load(tmp_path, "references=null", "start=null", references={"a": {}}, start=[{"beta": 1}]).references == ()
+    assert load(tmp_path, "baselines=null", "start=null", baselines={"a": {}}, start=[{"beta": 1}]).baselines == ()
 
 
 def test_what_was_reported_holds_for_the_data_of_the_file_alone_and_is_wording(tmp_path):
-    rows = {"a": {"reported": "91.2", "settings": {"beta": 2}}}
-    study = load(tmp_path, references=rows)
-    assert study.references[0].reported == "91.2"
-    assert load(tmp_path, "dataset=fashion_mnist", references=rows).references[0].reported is None
-    worded = load(tmp_path, references={"a": {"title": "A", "settings": {"beta": 2}}})
-    other = load(tmp_path, references={"a": {"settings": {"beta": 3}}})
+    rows = {"a": {"published": "91.2", "settings": {"beta": 2}}}
+    study = load(tmp_path, baselines=rows)
+    assert study.baselines[0].published == "91.2"
+    assert load(tmp_path, "dataset=fashion_mnist", baselines=rows).baselines[0].published is None
+    worded = load(tmp_path, baselines={"a": {"title": "A", "settings": {"beta": 2}}})
+    other = load(tmp_path, baselines={"a": {"settings": {"beta": 3}}})
     assert spec_differences(study.spec(), worded.spec()) == []
-    assert spec_differences(study.spec(), other.spec()) == ["references.a.settings.beta: 2.0 → 3.0"]
+    assert spec_differences(study.spec(), other.spec()) == ["baselines.a.settings.beta: 2.0 → 3.0"]
 
 
 # ---- start points ----
@@ -133,67 +133,69 @@ def test_the_search_begins_with_the_start_points_and_samples_what_they_leave_ope
 # ---- planning and training ----
 
 
-def with_references(*references, trials=4, confirm=None):
+def with_baselines(*baselines, trials=4, confirm=None):
     from dataclasses import replace
 
-    return replace(toy_study(trials=trials), references=references, confirm=confirm)
+    return replace(toy_study(trials=trials), baselines=baselines, confirm=confirm)
 
 
-FIXED = Reference(name="fixed", title="Fixed", base="fixed", seeds=2, settings={"x": 0.9})
-BEST = Reference(name="best", title="Best", base="best", seeds=1, settings={"epochs": 7})
+FIXED = Baseline(name="fixed", title="Fixed", at="fixed", seeds=2, settings={"x": 0.9})
+BEST = Baseline(name="best", title="Best", at="best", seeds=1, settings={"epochs": 7})
 
 
 def run(study, journal):
     optuna_study = in_memory(study, journal)
     search(optuna_study, study, ToyLanes(), [])
     results = read_results(optuna_study._storage, study.name)
-    run_replicas(replica_study(optuna_study._storage, study.name), plan_replicas(results, study), ToyLanes(), [])
+    run_repeats(repeat_study(optuna_study._storage, study.name), plan_repeats(results, study), ToyLanes(), [])
     return read_results(optuna_study._storage, study.name)
 
 
 def test_references_are_trained_as_runs_of_their_own_with_test_figures():
-    results = run(with_references(FIXED, BEST, confirm=Confirm(top=1, seeds=1)), MemoryJournal())
-    rows = results.trials[results.trials["replica"]]
-    assert rows["reference"].tolist() == [None, "fixed", "fixed", "best"]
-    assert rows["roles"].tolist() == [("confirm",), ("reference",), ("reference",), ("reference",)]
+    results = run(with_baselines(FIXED, BEST, confirm=Confirm(top=1, seeds=1)), MemoryJournal())
+    rows = results.trials[results.trials["repeat"]]
+    assert rows["baseline"].tolist() == [None, "fixed", "fixed", "best"]
+    assert rows["purposes"].tolist() == [("confirm",), ("baseline",), ("baseline",), ("baseline",)]
     best = ranked(results).iloc[0]
-    assert rows["of"].tolist()[0] == rows["of"].tolist()[3] == best["number"]
-    assert rows["of"].isna().tolist() == [False, True, True, False]
+    assert rows["source_trial"].tolist()[0] == rows["source_trial"].tolist()[3] == best["number"]
+    assert rows["source_trial"].isna().tolist() == [False, True, True, False]
     assert rows["params.x"].tolist() == [best["params.x"], 0.9, 0.9, best["params.x"]]
     assert rows["params.epochs"].tolist() == [None, None, None, 7]
     assert rows["seed"].nunique() == 4
-    assert best_run(results)["name"] == "replica-0000", "a reference is never the best model of the search"
+    assert best_run(results)["name"] == "repeat-0000", "a baseline is never the best model of the search"
 
 
-def test_a_reference_equal_to_a_confirmed_run_is_trained_once():
-    same = Reference(name="same", title="Same", base="best", seeds=1, settings={})
-    results = run(with_references(same, confirm=Confirm(top=1, seeds=2)), MemoryJournal())
-    rows = results.trials[results.trials["replica"]]
-    assert rows["roles"].tolist() == [("confirm", "reference"), ("confirm",)]
-    assert rows["reference"].tolist() == ["same", None]
+def test_a_baseline_equal_to_a_confirmed_run_is_trained_once():
+    same = Baseline(name="same", title="Same", at="best", seeds=1, settings={})
+    results = run(with_baselines(same, confirm=Confirm(top=1, seeds=2)), MemoryJournal())
+    rows = results.trials[results.trials["repeat"]]
+    assert rows["purposes"].tolist() == [("confirm", "baseline"), ("confirm",)]
+    assert rows["baseline"].tolist() == ["same", None]
 
 
 def test_without_a_complete_trial_only_references_of_their_own_settings_are_planned():
-    study = with_references(FIXED, BEST)
+    study = with_baselines(FIXED, BEST)
     optuna_study = in_memory(study)
-    plan = plan_replicas(read_results(optuna_study._storage, study.name), study)
-    assert [replica.reference for replica in plan] == ["fixed", "fixed"]
-    assert all(replica.test for replica in plan)
+    plan = plan_repeats(read_results(optuna_study._storage, study.name), study)
+    assert [repeat.baseline for repeat in plan] == ["fixed", "fixed"]
+    assert all(repeat.test for repeat in plan)
 
 
 def test_a_row_on_the_best_setting_moves_when_a_longer_search_finds_a_better_one():
     journal = MemoryJournal()
-    first = run(with_references(BEST, trials=2), journal)
-    later = run(with_references(BEST, trials=12), journal)
+    first = run(with_baselines(BEST, trials=2), journal)
+    later = run(with_baselines(BEST, trials=12), journal)
     best_before, best_after = (ranked(results).iloc[0]["number"] for results in (first, later))
     assert best_before != best_after, "choose another seed: the longer search must find something better"
-    rows = later.trials[later.trials["reference"].notna()]
-    assert rows["of"].tolist() == [best_after]
+    rows = later.trials[later.trials["baseline"].notna()]
+    assert rows["source_trial"].tolist() == [best_after]
     assert not rows["value"].isna().any()
-    assert pd.notna(later.trials[later.trials["replica"]]["of"]).sum() == 2, "the earlier run is kept, without the row"
+    assert pd.notna(later.trials[later.trials["repeat"]]["source_trial"]).sum() == 2, (
+        "the earlier run is kept, without the row"
+    )
 
 
 def test_the_shipped_studies_name_references_that_exist():
     folder = Path(__file__).parents[3] / "studies"
-    named = {path.stem for path in folder.glob("*.yaml") if "references:" in path.read_text()}
+    named = {path.stem for path in folder.glob("*.yaml") if "baselines:" in path.read_text()}
     assert {"beta_strip_mnist", "mog_mnist", "tutorial_mnist", "faces", "cifar10_arch", "svhn_conv"} <= named

@@ -93,7 +93,7 @@ def test_spec_holds_all_that_defines_the_study_and_not_the_budget():
     spec = load().spec()
     assert list(spec) == [
         *("name", "question", "data", "model", "train", "evaluation"),
-        *("search", "seed", "sampler", "pruner", "confirm", "compare", "references", "start"),
+        *("search", "seed", "sampler", "pruner", "confirm", "compare", "baselines", "start"),
     ]
     assert "beta" not in spec["train"]  # it is searched
     assert spec["model"]["latent_size"] == 8

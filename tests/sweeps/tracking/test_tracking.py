@@ -110,7 +110,7 @@ def test_metrics_pictures_and_files(undisturbed):
     run = small.contents(undisturbed)["trial-0000"]
     assert run["points"] == {
         "train/loss": [(1, 10.0), (2, 5.0), (3, 3.333333)],
-        "val/nll": [(1, 11.0), (2, 5.5), (3, 3.666667)],
+        "val/neg_elbo": [(1, 11.0), (2, 5.5), (3, 3.666667)],
         "parameters": [(3, 7.0)],
         "value": [(3, 3.666667)],
     }
@@ -131,7 +131,7 @@ def test_pictures_are_named_as_mlflow_names_them(undisturbed):
     """The UI finds the slider's pictures by these names, so a new layout in MLflow must be noticed here."""
     client = _client(undisturbed)
     experiment = client.get_experiment_by_name("small").experiment_id
-    run = client.create_run(experiment, run_name="reference")
+    run = client.create_run(experiment, run_name="baseline")
     client.log_image(run.info.run_id, Image.new("L", (60, 40)), key="a/b c", step=7, timestamp=123)
     theirs = sorted(item.path for item in client.list_artifacts(run.info.run_id, "images"))
     from sweeps.tracking.artifacts import log_picture
@@ -351,7 +351,7 @@ def test_interrupted_and_resumed(runs):
     assert tracked.close("finished") is None
     final = small.contents(runs)
     assert {run["status"] for run in final.values()} == {"FINISHED", "KILLED"}
-    assert final["trial-0000"]["points"]["val/nll"] == [(1, 11.0), (2, 5.5)]
+    assert final["trial-0000"]["points"]["val/neg_elbo"] == [(1, 11.0), (2, 5.5)]
     assert {run["id"] for run in final.values()} == {run["id"] for run in found.values()}
 
 
@@ -476,12 +476,12 @@ def test_records_that_an_older_version_left_arrive(runs):
     Image.new("L", (20, 10)).save(folder / "epoch-0001-samples.png")
     tracked.trial_started(small.trial(0), resumed=False)
     images = {"samples": str(folder / "epoch-0001-samples.png")}
-    tracked._append("epoch", trial="trial-0000", epoch=1, metrics={"val/nll": 3.0}, images=images)
+    tracked._append("epoch", trial="trial-0000", epoch=1, metrics={"val/neg_elbo": 3.0}, images=images)
     end = {"state": "complete", "epoch": 1, "value": 3.0, "failure": None, "folder": None, "duplicate_of": None}
     tracked._append("ended", **tracked._identify(small.trial(0)), metrics={}, **end)
     assert tracked.close("finished") is None
     run = small.contents(runs)["trial-0000"]
-    assert [value for _, value in run["points"]["val/nll"]] == [3.0]
+    assert [value for _, value in run["points"]["val/neg_elbo"]] == [3.0]
     assert run["status"] == "FINISHED"
     assert "images/samples+step+1.png" in run["files"]
 
@@ -516,7 +516,7 @@ def test_infinite_metrics_do_not_become_huge_numbers(runs):
     small.open_study(tracked)
     trial = small.trial(0)
     tracked.trial_started(trial, resumed=False)
-    metrics = {"train/loss": float("inf"), "val/nll": float("nan")}
+    metrics = {"train/loss": float("inf"), "val/neg_elbo": float("nan")}
     tracked.epoch_finished(trial, Progress(number=0, epoch=1, value=float("inf"), metrics=metrics))
     assert tracked.close("interrupted") is None
     points = small.contents(runs)["trial-0000"]["points"]
@@ -560,7 +560,7 @@ def test_a_run_deleted_by_hand_does_not_stop_the_others(runs):
         small.epoch(tracked, runs, number, 1)
     assert tracked.close("finished") is None
     assert "refused 1 records" in tracked.warning
-    assert small.contents(runs)["trial-0001"]["points"]["val/nll"] == [(1, 11.0)]
+    assert small.contents(runs)["trial-0001"]["points"]["val/neg_elbo"] == [(1, 11.0)]
     assert (runs / "outbox" / "small.refused.jsonl").read_text().count("\n") == 1
 
 

@@ -51,8 +51,8 @@ def alone(folder, numbers, epochs, start=0):
     lanes = counting.CountingLanes(folder / "alone", len(numbers))
     (folder / "alone").mkdir(exist_ok=True)
     for number in numbers:
-        lanes.admit(trial(number, start))
-    lanes.catch_up()
+        lanes.add(trial(number, start))
+    lanes.replay()
     return [values(advance_all(lanes, numbers)) for _ in range(epochs)]
 
 
@@ -88,8 +88,8 @@ def test_many_processes_give_the_rounds_of_one(workers, tmp_path, monkeypatch):
     lanes = workers()
     assert lanes.width == 4
     for number in range(4):
-        lanes.admit(trial(number))
-    lanes.catch_up()
+        lanes.add(trial(number))
+    lanes.replay()
     first = advance_all(lanes, [3, 0, 2, 1])
     assert [each.number for each in first] == [3, 0, 2, 1]
     pids = {each.number: each.metrics["pid"] for each in first}
@@ -99,17 +99,17 @@ def test_many_processes_give_the_rounds_of_one(workers, tmp_path, monkeypatch):
     later = [values(advance_all(lanes, [0, 1, 2, 3])) for _ in range(3)]
     assert [sorted(values(first)), *later] == alone(tmp_path, [0, 1, 2, 3], 4)
     with pytest.raises(ValueError, match="no lane is free for trial-0009"):
-        lanes.admit(trial(9))
-    [result] = lanes.release({1: COMPLETE})
+        lanes.add(trial(9))
+    [result] = lanes.finish({1: COMPLETE})
     assert (result.number, result.metrics, result.folder) == (1, {"epochs": 4}, "complete")
-    lanes.admit(trial(9))
+    lanes.add(trial(9))
     assert advance_all(lanes, [9])[0].metrics["pid"] == pids[1], "into the lane that has become free"
 
 
 def test_an_epoch_is_handed_over_while_its_neighbours_train(workers):
     lanes = workers(processes=1)
-    lanes.admit(trial(0))
-    lanes.admit(trial(1, bad="sleep", at=1))
+    lanes.add(trial(0))
+    lanes.add(trial(1, bad="sleep", at=1))
     advancing = lanes.advance([0, 1])
     assert next(advancing) == [], "they have begun"
     assert values(next(advancing)) == [(0, 1, advance_value(0))]
@@ -117,14 +117,14 @@ def test_an_epoch_is_handed_over_while_its_neighbours_train(workers):
 
 def advance_value(number):
     lanes = counting.CountingLanes(Path(), 1)
-    lanes.admit(trial(number))
+    lanes.add(trial(number))
     return advance_all(lanes, [number])[0].value
 
 
 def test_a_child_killed_after_some_epochs_of_a_round_trains_the_others_only(workers, tmp_path):
     lanes = workers(processes=1)
-    lanes.admit(trial(0))
-    lanes.admit(trial(1, bad="kill", at=1, times=1))
+    lanes.add(trial(0))
+    lanes.add(trial(1, bad="kill", at=1, times=1))
     assert [values(done) for done in lanes.advance([0, 1])] == [[], *([each] for each in alone(tmp_path, [0, 1], 1)[0])]
     assert values(advance_all(lanes, [0, 1])) == alone(tmp_path, [0, 1], 2)[1]
 
@@ -132,8 +132,8 @@ def test_a_child_killed_after_some_epochs_of_a_round_trains_the_others_only(work
 def test_a_child_killed_during_an_epoch_is_replaced_unnoticed(workers, tmp_path):
     lanes = workers()
     for number in range(3):
-        lanes.admit(trial(number))
-    lanes.admit(trial(3, bad="sleep", at=4, times=1))
+        lanes.add(trial(number))
+    lanes.add(trial(3, bad="sleep", at=4, times=1))
     seen = [advance_all(lanes, [0, 1, 2, 3]) for _ in range(3)]
     before = {each.number: each.metrics["pid"] for each in seen[-1]}
 
@@ -153,22 +153,22 @@ def test_a_child_killed_during_an_epoch_is_replaced_unnoticed(workers, tmp_path)
     assert gone([before[3]])
 
 
-@pytest.mark.parametrize("command", ["advance", "admit", "catch_up", "release", "forget"])
+@pytest.mark.parametrize("command", ["advance", "add", "replay", "finish", "discard_checkpoints"])
 def test_a_child_that_died_between_rounds_is_replaced_at_the_next_command(workers, tmp_path, command):
     lanes = workers(processes=1)
-    lanes.admit(trial(0))
+    lanes.add(trial(0))
     for _ in range(3):
         advance_all(lanes, [0])
     os.kill(lanes.pids[0], signal.SIGKILL)
     assert gone(lanes.pids)
-    if command == "admit":
-        lanes.admit(trial(1))
-    if command == "catch_up":
-        lanes.catch_up()
-    if command == "forget":
-        lanes.forget([trial(1)])
-    if command == "release":
-        assert lanes.release({0: COMPLETE})[0].metrics == {"epochs": 3}
+    if command == "add":
+        lanes.add(trial(1))
+    if command == "replay":
+        lanes.replay()
+    if command == "discard_checkpoints":
+        lanes.discard_checkpoints([trial(1)])
+    if command == "finish":
+        assert lanes.finish({0: COMPLETE})[0].metrics == {"epochs": 3}
     else:
         assert values(advance_all(lanes, [0])) == alone(tmp_path, [0], 4)[3]
 
@@ -183,41 +183,41 @@ def test_a_child_that_died_between_rounds_is_replaced_at_the_next_command(worker
 )
 def test_trials_whose_child_dies_three_times_fail_and_the_others_go_on(workers, tmp_path, bad, kind, words):
     lanes = workers(width=1)
-    lanes.admit(trial(0))
-    lanes.admit(trial(1, bad=bad, at=2))
+    lanes.add(trial(0))
+    lanes.add(trial(1, bad=bad, at=2))
     advance_all(lanes, [0, 1])
     good, failed = advance_all(lanes, [0, 1])
     assert values([good]) == alone(tmp_path, [0], 2)[1]
     assert (failed.number, failed.epoch, failed.failure.kind, failed.failure.message) == (1, 2, kind, words)
     assert len(list(tmp_path.glob("bad-1-*"))) == 3
-    assert lanes.release({1: FAILED})[0].metrics == {}
-    lanes.admit(trial(2))
+    assert lanes.finish({1: FAILED})[0].metrics == {}
+    lanes.add(trial(2))
     assert values(advance_all(lanes, [2])) == alone(tmp_path, [2], 1)[0]
 
 
 def test_two_deaths_in_each_epoch_are_forgiven(workers, tmp_path):
     lanes = workers(processes=1)
-    lanes.admit(trial(0, bad="kill", at=2, times=2))
-    lanes.admit(trial(1, bad="exit", at=3, times=2))
+    lanes.add(trial(0, bad="kill", at=2, times=2))
+    lanes.add(trial(1, bad="exit", at=3, times=2))
     assert [values(advance_all(lanes, [0, 1])) for _ in range(3)] == alone(tmp_path, [0, 1], 3)
 
 
 def test_an_exception_fails_the_trials_of_the_round_and_spares_those_that_wait(workers, tmp_path, caplog):
     lanes = workers(processes=1)
-    lanes.admit(trial(0))
-    lanes.admit(trial(1, bad="raise", at=2))
+    lanes.add(trial(0))
+    lanes.add(trial(1, bad="raise", at=2))
     advance_all(lanes, [0, 1])
     [failed] = advance_all(lanes, [1])
     assert (failed.failure.kind, failed.failure.message) == ("error", "ValueError: the loss has no gradient in epoch 2")
     assert "counting.py" in caplog.text, "the whole traceback is logged"
-    lanes.release({1: FAILED})
+    lanes.finish({1: FAILED})
     assert values(advance_all(lanes, [0])) == alone(tmp_path, [0], 2)[1]
 
 
 def test_a_trial_that_cannot_be_placed_fails_alone(workers, tmp_path):
     lanes = workers(processes=1)
-    lanes.admit(trial(0))
-    lanes.admit(trial(1, bad="kill", at="admit"))
+    lanes.add(trial(0))
+    lanes.add(trial(1, bad="kill", at="add"))
     good, failed = advance_all(lanes, [0, 1])
     assert values([good]) == alone(tmp_path, [0], 1)[0]
     assert failed.failure.kind == "out_of_memory"
@@ -226,7 +226,7 @@ def test_a_trial_that_cannot_be_placed_fails_alone(workers, tmp_path):
 def test_children_place_their_trials_side_by_side(workers, tmp_path):
     lanes = workers()
     for number in (0, 1):
-        lanes.admit(trial(number, bad="meet", at="admit"))
+        lanes.add(trial(number, bad="meet", at="add"))
     assert values(advance_all(lanes, [0, 1])) == alone(tmp_path, [0, 1], 1)[0]
 
 
@@ -234,56 +234,56 @@ def test_children_place_their_trials_side_by_side(workers, tmp_path):
 def test_a_death_while_several_are_placed_goes_unnoticed(workers, tmp_path, dies):
     lanes = workers(processes=1, width=3)
     for number in range(3):
-        lanes.admit(trial(number, **({"bad": "kill", "at": "admit", "times": 1} if number == dies else {})))
+        lanes.add(trial(number, **({"bad": "kill", "at": "add", "times": 1} if number == dies else {})))
     assert [values(advance_all(lanes, [0, 1, 2])) for _ in range(2)] == alone(tmp_path, [0, 1, 2], 2)
 
 
 def test_more_trials_than_pipes_hold_are_placed(workers, tmp_path):
     lanes = workers(processes=1, width=2000)
     for number in range(2000):
-        lanes.admit(trial(number))
+        lanes.add(trial(number))
     assert values(advance_all(lanes, [1999])) == alone(tmp_path, [1999], 1)[0]
 
 
 def test_a_release_that_fails_is_shown(workers):
     lanes = workers(processes=1)
-    lanes.admit(trial(0, bad="raise", at="release"))
+    lanes.add(trial(0, bad="raise", at="finish"))
     with pytest.raises(WorkerError, match="releasing trial 0: ValueError: the loss has no gradient"):
-        lanes.release({0: COMPLETE})
+        lanes.finish({0: COMPLETE})
 
 
 def test_many_are_released_in_the_order_asked_for_and_a_death_meanwhile_goes_unnoticed(workers):
     lanes = workers()
     for number in range(4):
-        lanes.admit(trial(number, **({"bad": "kill", "at": "release", "times": 2} if number == 3 else {})))
+        lanes.add(trial(number, **({"bad": "kill", "at": "finish", "times": 2} if number == 3 else {})))
     for _ in range(3):
         advance_all(lanes, range(4))
-    results = lanes.release({3: COMPLETE, 0: FAILED, 2: COMPLETE})
+    results = lanes.finish({3: COMPLETE, 0: FAILED, 2: COMPLETE})
     assert [(each.number, each.metrics, each.folder) for each in results] == [
         (3, {"epochs": 3}, "complete"),
         (0, {"epochs": 3}, "failed"),
         (2, {"epochs": 3}, "complete"),
     ]
     for number in (4, 5, 6):
-        lanes.admit(trial(number))
+        lanes.add(trial(number))
     assert [each.epoch for each in advance_all(lanes, [1, 4, 5, 6])] == [4, 1, 1, 1]
 
 
 def test_what_was_released_can_be_trained_again_until_it_is_forgotten(workers, tmp_path):
     lanes = workers()
-    lanes.admit(trial(0))
+    lanes.add(trial(0))
     for _ in range(3):
         advance_all(lanes, [0])
-    lanes.release({0: COMPLETE})
+    lanes.finish({0: COMPLETE})
     assert (tmp_path / "0.json").exists()
-    lanes.forget([trial(0)])
+    lanes.discard_checkpoints([trial(0)])
     assert not (tmp_path / "0.json").exists()
 
 
 def test_trials_are_continued_from_their_checkpoints(workers, tmp_path):
     lanes = workers()
     for number in (0, 1):
-        lanes.admit(trial(number))
+        lanes.add(trial(number))
     for _ in range(3):
         advance_all(lanes, [0, 1])
     children = lanes.pids
@@ -293,8 +293,8 @@ def test_trials_are_continued_from_their_checkpoints(workers, tmp_path):
     assert (tmp_path / "0.json").read_text().startswith("[2,"), "never ahead of what is reported"
     again = workers()
     for number in (0, 1):
-        again.admit(trial(number, epoch=3))
-    again.catch_up()
+        again.add(trial(number, epoch=3))
+    again.replay()
     assert values(advance_all(again, [0, 1])) == alone(tmp_path, [0, 1], 4)[3]
 
 
@@ -314,14 +314,14 @@ def test_what_a_factory_raises(tmp_path):
 
 def test_a_user_error_stays_one(workers):
     lanes = workers(processes=1)
-    lanes.admit(trial(0, bad="user", at=1))
+    lanes.add(trial(0, bad="user", at=1))
     with pytest.raises(UserError, match=r"^study.yaml: beta: got -1; must be at least 0.$"):
         advance_all(lanes, [0])
 
 
 def test_a_full_disk_stops_the_study_and_fails_no_trial(workers):
     lanes = workers(processes=1)
-    lanes.admit(trial(0, bad="full", at=1))
+    lanes.add(trial(0, bad="full", at=1))
     with pytest.raises(UserError, match=r"^the disk is full. What is finished is kept: free some space"):
         advance_all(lanes, [0])
 
@@ -334,7 +334,7 @@ def test_a_study_on_dying_workers_ends_in_the_table_of_one_process(tmp_path):
     study = toy_study(trials=6, pruner="median", pruner_options={"startup_trials": 2, "warmup_epochs": 0})
     plain, parallel = in_memory(study), in_memory(study)
     search(plain, study, ToyLanes(width=2, epochs=3), [])
-    kills = ["admit 3@0", "advance 1", "advance 4", "release 2 complete", "release 5 complete"]
+    kills = ["add 3@0", "advance 1", "advance 4", "finish 2 complete", "finish 5 complete"]
     lanes = WorkerLanes(counting.build_toy, [{"folder": tmp_path, "kills": kills}] * 2)
     try:
         search(parallel, study, lanes, [])
@@ -361,7 +361,7 @@ if __name__ == "__main__":
         problem = "slow" if bad == "slow" else None
         lanes = WorkerLanes(counting.build, [{"folder": folder, "problem": problem}] * 2)
         for number in (0, 1):
-            lanes.admit(Trial(number=number, params={"bad": bad, "at": 2}, seed=number))
+            lanes.add(Trial(number=number, params={"bad": bad, "at": 2}, seed=number))
         advance_all(lanes, [0, 1])
         if bad == "boot":
             sys.exit("children are well")

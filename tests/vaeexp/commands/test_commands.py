@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from sweeps.errors import UserError
-from sweeps.storage.database import open_storage, open_study, replica_study
+from sweeps.storage.database import open_storage, open_study, repeat_study
 from sweeps.storage.journal import study_lock
 from vaeexp import __version__
 from vaeexp.commands.main import cli, main
@@ -248,8 +248,8 @@ def test_show_tells_what_is_fixed_searched_and_default() -> None:
     assert ["pruner", "median", "startup_trials=8", "warmup_epochs=5"] in rows
     assert ["budget", "trials=40"] in rows
     shown = run("show", "beta_strip_mnist")
-    assert "\nstart      beta=0.0001\n" in shown
-    assert "\nreference  autoencoder: as fixed, posterior=deterministic beta=0\n" in shown
+    assert "\nstart     beta=0.0001\n" in shown
+    assert "\nbaseline  autoencoder: as fixed, posterior=deterministic beta=0\n" in shown
 
 
 # ---- status and trial, on a storage as the driver writes it ----
@@ -257,7 +257,7 @@ def test_show_tells_what_is_fixed_searched_and_default() -> None:
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    """Trial 0 complete, 1 pruned, 2 failed, 3 running; one replica of 0."""
+    """Trial 0 complete, 1 pruned, 2 failed, 3 running; one repeat of 0."""
     study = open_study_file("smoke")
     storage = open_storage(None, tmp_path, "smoke")
     search = open_study(storage, study, extend=False)
@@ -276,9 +276,17 @@ def runs(tmp_path: Path) -> Path:
         if state == "FAIL":
             storage.set_trial_user_attr(trial._trial_id, "ending", ending)
         search.tell(trial.number, 100.5 if state == "COMPLETE" else None, state=optuna.trial.TrialState[state])
-    replicas = replica_study(storage, "smoke")
-    _record(replicas, 0, [99.0], of=0, roles=["confirm"], replica_seed=0, params={"beta": 0.5, "optimizer": "adam"})
-    replicas.tell(0, 99.0)
+    repeats = repeat_study(storage, "smoke")
+    _record(
+        repeats,
+        0,
+        [99.0],
+        source_trial=0,
+        purposes=["confirm"],
+        seed_index=0,
+        params={"beta": 0.5, "optimizer": "adam"},
+    )
+    repeats.tell(0, 99.0)
     return tmp_path
 
 
@@ -297,7 +305,7 @@ def _record(study: optuna.Study, number: int, values: list[float], **attributes:
     for key, value in attributes.items():
         trial.set_user_attr(key, value)
     for epoch, value in enumerate(values, start=1):
-        trial.set_user_attr(f"metrics/{epoch}", {"val/nll": value, "val/rate": 20.25, "seconds": 1.5})
+        trial.set_user_attr(f"metrics/{epoch}", {"val/neg_elbo": value, "val/rate": 20.25, "seconds": 1.5})
         trial.report(value, epoch)
 
 
@@ -318,11 +326,11 @@ def test_status_of_one_study(runs: Path) -> None:
     shown = run("status", "--study", "smoke", "--runs", str(runs))
     assert shown.startswith("smoke: stopped before its end")
     assert "4 of 8 trials: 1 complete, 1 pruned, 1 failed, 1 running" in shown
-    running, best, replicas = shown.split("Running\n")[1].split("\n\n")
+    running, best, repeats = shown.split("Running\n")[1].split("\n\n")
     assert "trial-0003" in running
     assert [line.split()[0] for line in best.splitlines()[2:]] == ["trial-0000", "trial-0001", "trial-0002"]
     assert "failed: diverged" in best
-    assert "replica-0000" in replicas
+    assert "repeat-0000" in repeats
 
 
 def test_status_says_whether_a_driver_is_at_work(runs: Path) -> None:
@@ -365,12 +373,10 @@ def test_everything_about_a_trial(runs: Path) -> None:
     assert lines[-2:] == [["1", "120.00", "120.00", "20.25", "1.5"], ["2", "100.50", "100.50", "20.25", "1.5"]]
 
 
-def test_a_failed_trial_and_a_replica(runs: Path) -> None:
+def test_a_failed_trial_and_a_repeat(runs: Path) -> None:
     assert "diverged: The loss is not finite." in run("trial", "trial-0002", "--study", "smoke", "--runs", str(runs))
-    shown = [
-        line.split() for line in run("trial", "replica-0000", "--study", "smoke", "--runs", str(runs)).splitlines()
-    ]
-    assert ["replica", "of", "trial-0000"] in shown
+    shown = [line.split() for line in run("trial", "repeat-0000", "--study", "smoke", "--runs", str(runs)).splitlines()]
+    assert ["repeat", "of", "trial-0000"] in shown
     assert ["made", "for", "confirm"] in shown
 
 

@@ -27,7 +27,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def small(name: str, **changes: object) -> Results:
     """A study of three trials, whose report takes a moment."""
     results = renamed(name, trials=3, **changes)
-    return part(results, results.trials[~results.trials["replica"]])
+    return part(results, results.trials[~results.trials["repeat"]])
 
 
 def bare(name: str, **changes: object) -> Results:

@@ -206,11 +206,11 @@ def test_test_metrics_are_complete_and_ordered(prior):
     images = (torch.rand(60, 1, 5, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
     options = {"importance_samples": 64, "active_threshold": 1e-4, "seed": 1}
     metrics = evaluate_test(vae, images, **options)
-    values = {"nll", "nll_se", "distortion", "rate", "iw_nll", "iw_nll_se"}
+    values = {"neg_elbo", "neg_elbo_se", "distortion", "rate", "iw_nll", "iw_nll_se"}
     assert metrics.keys() == {f"test/{name}" for name in values | {"active_units", "images", "importance_samples"}}
     assert all(type(value) is float and math.isfinite(value) for value in metrics.values())
-    assert metrics["test/nll"] == pytest.approx(metrics["test/distortion"] + metrics["test/rate"])
-    assert metrics["test/iw_nll"] < metrics["test/nll"] + 3 * metrics["test/nll_se"]
+    assert metrics["test/neg_elbo"] == pytest.approx(metrics["test/distortion"] + metrics["test/rate"])
+    assert metrics["test/iw_nll"] < metrics["test/neg_elbo"] + 3 * metrics["test/neg_elbo_se"]
     assert (metrics["test/images"], metrics["test/importance_samples"]) == (60, 64)
     assert 0 < metrics["test/active_units"] <= 3
     assert metrics == evaluate_test(vae, images, **options)

@@ -58,7 +58,7 @@ def test_every_lane_has_the_statistics_of_its_plain_module(normed, name, kind):
     base, epochs = BASE.with_params(NETWORKS[name]), 3
     lanes, finisher = make_lanes(normed, group=kind, maxima={"latent_size": 6}, base=base)
     for number, params in enumerate(TRIALS):
-        lanes.admit(trial(number, **params))
+        lanes.add(trial(number, **params))
     assert [type(group) for group in lanes._all()] == [{"stacked": StackedGroup, "loop": LoopGroup}[kind]]
     rounds = [advance_all(lanes, range(len(TRIALS))) for _ in range(epochs)]
     data, statistics = source(), []
@@ -67,7 +67,7 @@ def test_every_lane_has_the_statistics_of_its_plain_module(normed, name, kind):
         losses, values, plain = plain_training(settings, seed=1000 + number, epochs=epochs)
         assert [each[number].metrics["train/loss"] for each in rounds] == pytest.approx(losses, rel=3e-4)
         assert [each[number].value for each in rounds] == pytest.approx(values, rel=3e-4)  # in evaluation mode
-        lanes.release({number: Outcome(state="complete", epoch=epochs, value=None)})
+        lanes.finish({number: Outcome(state="complete", epoch=epochs, value=None)})
         lane, mine = open_lane(trial(number, **params), settings, (1, 8, 8), 100)
         state = finisher.states[number]
         kept = lane.buffer_layout.read(state["buffers"])

@@ -131,10 +131,10 @@ def test_a_conv_lane_equals_a_plain_pytorch_loop(tmp_path, kind, normalisation, 
     params = {"optimizer": "adamax", "prior": prior, "beta": 0.7, "latent_size": 3}
     lanes, finisher = make_lanes(tmp_path, group=kind, maxima=MAXIMA, base=base)
     for each in (trial(0, **params), trial(1, latent_size=6, prior=prior)):
-        lanes.admit(each)
+        lanes.add(each)
     assert isinstance(lanes._all()[0], {"stacked": StackedGroup, "loop": LoopGroup}[kind])
     seen = [advance_all(lanes, [0, 1])[0] for _ in range(4)]
-    lanes.release({0: Outcome(state="complete", epoch=4, value=None)})
+    lanes.finish({0: Outcome(state="complete", epoch=4, value=None)})
     losses, values, vae = plain_training(base.with_params(params), seed=1000, epochs=4)
     assert [p.metrics["train/loss"] for p in seen] == pytest.approx(losses, rel=3e-4)
     assert [p.value for p in seen] == pytest.approx(values, rel=3e-4)
@@ -211,7 +211,7 @@ def test_the_order_in_which_weights_lie_changes_rounding_alone(tmp_path, monkeyp
         for module in (plain, loop):
             monkeypatch.setattr(module, "in_fast_order", reorder)
         lanes = make_lanes(tmp_path, group="loop", base=CONV, averaged=True)
-        lanes[0].admit(me)
+        lanes[0].add(me)
         advance_all(lanes[0], [0])
         group = lanes[0]._all()[0]
         for name, view in lanes[0]._all()[0].lanes[0].layout.views(group.states[0]["weights"]).items():
@@ -232,13 +232,13 @@ def test_waiting_lanes_keep_their_running_statistics(tmp_path, kind):
     steady = run(*make_lanes(tmp_path, group=kind, base=CONV), [trial(0), trial(1)], 3)
     lanes, finisher = make_lanes(tmp_path, group=kind, base=CONV)
     for number in (0, 1):
-        lanes.admit(trial(number))
+        lanes.add(trial(number))
     values = {0: [], 1: []}
     for numbers in ([0], [0], [1], [0, 1], [1]):
         for progress in advance_all(lanes, numbers):
             values[progress.number].append(progress.value)
     for number in (0, 1):
-        lanes.release({number: Outcome(state="complete", epoch=3, value=None)})
+        lanes.finish({number: Outcome(state="complete", epoch=3, value=None)})
         assert values[number] == steady[number][0]
         assert same_bits(finisher.states[number], steady[number][1])
 
@@ -250,26 +250,26 @@ def test_killed_and_resumed_is_bit_identical(tmp_path, kind):
     whole = run(*make_lanes(tmp_path / "whole", **make), [trial(0, **params), trial(1)], 4)[0]
     lanes, _ = make_lanes(tmp_path / "cut", **make)
     for each in (trial(0, **params), trial(1)):
-        lanes.admit(each)
+        lanes.add(each)
     for _ in range(3):
         advance_all(lanes, [0, 1])
     del lanes
     lanes, finisher = make_lanes(tmp_path / "cut", **make)
-    lanes.admit(trial(0, epoch=3, **params))
+    lanes.add(trial(0, epoch=3, **params))
     assert lanes._all()[0].lanes[0].epoch == 2, "from the checkpoint, not from the start"
-    lanes.catch_up()
+    lanes.replay()
     assert [advance_all(lanes, [0])[0].value] == whole[0][3:]
-    lanes.release({0: Outcome(state="complete", epoch=4, value=None)})
+    lanes.finish({0: Outcome(state="complete", epoch=4, value=None)})
     assert same_bits(finisher.states[0], whole[1])
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_saved_weights_bring_their_statistics_back(tmp_path, kind):
     lanes, finisher = make_lanes(tmp_path, group=kind, maxima=MAXIMA, base=CONV)
-    lanes.admit(trial(0, latent_size=3))
+    lanes.add(trial(0, latent_size=3))
     value = [advance_all(lanes, [0])[0].value for _ in range(2)][-1]
     lane = lanes._all()[0].lanes[0]
-    lanes.release({0: Outcome(state="complete", epoch=2, value=value)})
+    lanes.finish({0: Outcome(state="complete", epoch=2, value=value)})
     state = finisher.states[0]
     save_weights(tmp_path, lane, state["best"], state["best_buffers"], (1, 8, 8), {})
     vae, data = load_model(tmp_path), source()
@@ -437,7 +437,7 @@ def test_a_user_s_network_trains_fused_like_any_other(user, kind, name, caplog):
     check_model(base.model, (1, 8, 8))
     lanes, finisher = make_lanes(user, group=kind, base=base, maxima=MAXIMA)
     for each in (trial(0, latent_size=3), trial(1)):
-        lanes.admit(each)
+        lanes.add(each)
     assert isinstance(lanes._all()[0], {"stacked": StackedGroup, "loop": LoopGroup}[kind])
     lane = lanes._all()[0].lanes[0]
     seen = [advance_all(lanes, [0, 1])[0] for _ in range(3)]
@@ -445,7 +445,7 @@ def test_a_user_s_network_trains_fused_like_any_other(user, kind, name, caplog):
     assert [p.metrics["train/loss"] for p in seen] == pytest.approx(losses, rel=3e-4)
     assert [p.value for p in seen] == pytest.approx(values, rel=3e-4)
     assert not caplog.records
-    lanes.release({0: Outcome(state="complete", epoch=3, value=None)})
+    lanes.finish({0: Outcome(state="complete", epoch=3, value=None)})
     save_weights(user, lane, finisher.states[0]["best"], finisher.states[0]["best_buffers"], (1, 8, 8), {})
     vae, data = load_model(user), source()
     with torch.no_grad():
@@ -470,14 +470,14 @@ def test_what_cannot_be_fused_is_looped_and_said_once(user, name, why, caplog):
         assert runs[0][number][0] == loop[number][0]
         assert same_bits(runs[0][number][1], loop[number][1])
     lanes, _ = make_lanes(user, group="stacked", base=base, maxima=MAXIMA)
-    lanes.admit(trial(0))
+    lanes.add(trial(0))
     assert isinstance(lanes._all()[0], LoopGroup)
 
 
 def test_a_batch_norm_whose_batch_holds_padding_is_looped(tmp_path):
     """A VampPrior's padded pseudo-images would enter the statistics of the encoder."""
     lanes, _ = make_lanes(tmp_path, base=CONV, maxima=MAXIMA)
-    lanes.admit(trial(0, prior="vampprior"))
+    lanes.add(trial(0, prior="vampprior"))
     assert isinstance(lanes._all()[0], LoopGroup)
 
 
@@ -525,5 +525,5 @@ def test_a_published_lane_trains_like_a_plain_pytorch_loop(tmp_path, kind, monke
     monkeypatch.setitem(globals(), "source", lambda: data)
     losses, _, _ = plain_training(base, seed=1000, epochs=2)
     lanes, _ = make_lanes(tmp_path, group=kind, base=base, data=data)
-    lanes.admit(trial(0))
+    lanes.add(trial(0))
     assert [advance_all(lanes, [0])[0].metrics["train/loss"] for _ in range(2)] == pytest.approx(losses, rel=3e-4)

@@ -486,7 +486,7 @@ def test_bits_per_dimension_stand_where_they_are_defined(name):
     metrics = evaluate_test(vae, x, importance_samples=8, active_threshold=0.01, seed=1)
     assert ("test/bits_per_dimension" in metrics) == (name in LEVELS)
     if name in LEVELS:
-        assert metrics["test/bits_per_dimension"] == pytest.approx(metrics["test/nll"] / 24 / math.log(2))
+        assert metrics["test/bits_per_dimension"] == pytest.approx(metrics["test/neg_elbo"] / 24 / math.log(2))
 
 
 def test_levels_that_are_all_equally_likely_take_eight_bits():

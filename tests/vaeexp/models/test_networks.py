@@ -79,7 +79,7 @@ def test_the_latent_size_is_a_leading_slice_of_the_first_and_last_layers(name, c
         assert sum(a.shape != b.shape for a, b in zip(small.parameters(), large.parameters(), strict=True)) <= 2
 
 
-def test_mlp_is_the_reference_network():
+def test_mlp_is_the_baseline_network():
     """784–512–512–2L and L–512–512–784 at L = 20, with the decoder's widths mirrored."""
     options = model_settings(hidden=(512, 256))
     encoder, decoder = NETWORKS["mlp"].encoder(options, SHAPE, 40), NETWORKS["mlp"].decoder(options, SHAPE, 20, 1)

@@ -87,10 +87,10 @@ def test_a_small_head_is_a_leading_slice_of_a_big_one(name):
 
 def test_diagonal_gaussian_against_torch_distributions():
     posterior = from_head("gaussian", 6, 5)
-    reference = Independent(Normal(posterior.mean, (0.5 * posterior.log_var).exp()), 1)
+    baseline = Independent(Normal(posterior.mean, (0.5 * posterior.log_var).exp()), 1)
     z = 2 * torch.randn(6, 5)
-    torch.testing.assert_close(posterior.log_prob(z), reference.log_prob(z))
-    torch.testing.assert_close(posterior.entropy(), reference.entropy())
+    torch.testing.assert_close(posterior.log_prob(z), baseline.log_prob(z))
+    torch.testing.assert_close(posterior.entropy(), baseline.entropy())
 
 
 def test_log_variance_is_read_as_it_is_within_its_range_and_limited_outside():

@@ -117,30 +117,30 @@ def test_closed_form_kl_agrees_with_monte_carlo(name):
 
 
 def test_standard_normal_against_torch_distributions():
-    prior, reference = StandardNormal(torch.ones(5)), Independent(Normal(torch.zeros(5), torch.ones(5)), 1)
+    prior, baseline = StandardNormal(torch.ones(5)), Independent(Normal(torch.zeros(5), torch.ones(5)), 1)
     torch.manual_seed(0)
     z, posterior = torch.randn(7, 5), DiagonalGaussian(torch.randn(7, 5), torch.randn(7, 5), torch.ones(5))
-    torch.testing.assert_close(prior.log_prob(z), reference.log_prob(z))
+    torch.testing.assert_close(prior.log_prob(z), baseline.log_prob(z))
     other = Independent(Normal(posterior.mean, (0.5 * posterior.log_var).exp()), 1)
-    torch.testing.assert_close(prior.kl(posterior), torch.distributions.kl_divergence(other, reference))
+    torch.testing.assert_close(prior.kl(posterior), torch.distributions.kl_divergence(other, baseline))
 
 
 def test_mixture_is_the_mixture_of_joint_gaussians():
     prior = distribution("mixture", 5, 4)
     scales = (0.5 * prior.log_vars).exp()
-    reference = MixtureSameFamily(Categorical(logits=prior.log_weights), Independent(Normal(prior.means, scales), 1))
+    baseline = MixtureSameFamily(Categorical(logits=prior.log_weights), Independent(Normal(prior.means, scales), 1))
     z = 2 * torch.randn(6, 3, 5)
-    torch.testing.assert_close(prior.log_prob(z), reference.log_prob(z))
-    torch.testing.assert_close(prior.component_log_prob(z), reference.component_distribution.log_prob(z.unsqueeze(-2)))
+    torch.testing.assert_close(prior.log_prob(z), baseline.log_prob(z))
+    torch.testing.assert_close(prior.component_log_prob(z), baseline.component_distribution.log_prob(z.unsqueeze(-2)))
     torch.testing.assert_close(prior.weights.sum(), torch.tensor(1.0))
 
 
 def test_factorised_mixture_is_a_product_of_mixtures_on_the_line():
     prior = distribution("factorised_mixture", 5, 4)
     weights = Categorical(logits=prior.log_weights.expand(5, 4))
-    reference = Independent(MixtureSameFamily(weights, Normal(prior.means.T, (0.5 * prior.log_vars.T).exp())), 1)
+    baseline = Independent(MixtureSameFamily(weights, Normal(prior.means.T, (0.5 * prior.log_vars.T).exp())), 1)
     z = 2 * torch.randn(6, 5)
-    torch.testing.assert_close(prior.log_prob(z), reference.log_prob(z))
+    torch.testing.assert_close(prior.log_prob(z), baseline.log_prob(z))
 
 
 def test_one_component_or_one_dimension_makes_both_mixtures_equal():

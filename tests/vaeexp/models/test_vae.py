@@ -237,7 +237,7 @@ def test_initial_weights_come_from_the_seed_alone():
     assert not torch.equal(one.prior.means, other.prior.means)
 
 
-def test_parameter_count_of_the_reference_model():
+def test_parameter_count_of_the_baseline_model():
     """784–512–512–40 and 20–512–512–784, by hand; the masks are not counted."""
     settings = ModelSettings(hidden=(512, 512), latent_size=20)
     encoder = 785 * 512 + 513 * 512 + 513 * 40

@@ -13,7 +13,7 @@ from synthetic_study import (
     study_attributes,
     texts,
     thin_studies,
-    with_references,
+    with_baselines,
     write_pictures,
 )
 
@@ -180,8 +180,8 @@ def test_strip_skips_a_damaged_file(tmp_path):
 
 def test_component_samples_have_a_row_per_component_of_the_confirmed_best(results):
     found, files = best_pictured(results, "component_samples")
-    assert found["replica"]
-    assert "confirm" in found["roles"]
+    assert found["repeat"]
+    assert "confirm" in found["purposes"]
     labels = texts(component_samples(results))
     assert labels == [f"component {place}" for place in range(1, len(files["component_samples"]) + 1)]
 
@@ -246,7 +246,7 @@ def test_the_same_figure_gives_the_same_bytes(results, tmp_path):
 
 
 def test_figures_are_wide_enough_to_read(results, tmp_path):
-    whole = with_references(results, folder=tmp_path / "trials" / "beta_mnist")
+    whole = with_baselines(results, folder=tmp_path / "trials" / "beta_mnist")
     write_pictures(whole, tmp_path)
     for name, plot in FIGURES.items():
         width, height = plot.draw(whole).get_size_inches()

@@ -98,7 +98,7 @@ def test_a_map_without_classes_or_with_too_many_has_one_colour(classes):
 def test_captions_name_the_run_that_was_drawn_and_nothing_is_drawn_of_what_was_not_tested(results):
     for name in ("interpolations", "traversals", "latent_map", "latent_plane"):
         assert "Drawn by a confirmation run of trial" in FIGURES[name].reading(results)
-        searched = part(results, results.trials[~results.trials["replica"]])
+        searched = part(results, results.trials[~results.trials["repeat"]])
         assert FIGURES[name].draw(searched) is None
         assert isinstance(FIGURES[name].reading(searched), str)
 

@@ -52,7 +52,7 @@ def drawn(count: int, seed: int = 0, space: dict = SPACE) -> list[dict]:
 def study(settings: list[dict], values, *, space: dict = SPACE, states=None) -> Results:
     rows = [
         {
-            "replica": False, "number": number, "name": f"trial-{number:05d}", "value": float(value), "epochs": 1,
+            "repeat": False, "number": number, "name": f"trial-{number:05d}", "value": float(value), "epochs": 1,
             "state": "complete" if states is None else states[number], "best_epoch": 1,
             **{f"params.{name}": given for name, given in row.items()},
         }

@@ -38,7 +38,7 @@ def study(made):
 
 
 def clock(study):
-    return lane_times(study, study.trials).set_index(["replica", "number"])[["entered", "left"]]
+    return lane_times(study, study.trials).set_index(["repeat", "number"])[["entered", "left"]]
 
 
 def steps(axes):
@@ -55,7 +55,7 @@ def test_without_a_pause_the_clock_is_that_of_the_trials(study):
     assert len(times) == len(study.trials) - 1
     assert times["entered"].min() == 0
     assert (times["left"] - times["entered"]).to_numpy() == pytest.approx(times["epochs"] * ROUND)
-    assert times["left"].max() == pytest.approx(study.study["elapsed"] + study.study["replicas_elapsed"])
+    assert times["left"].max() == pytest.approx(study.study["elapsed"] + study.study["repeats_elapsed"])
 
 
 @pytest.mark.parametrize("moment", [37.0, 500.0])
@@ -80,7 +80,7 @@ def test_time_in_which_nothing_was_in_a_lane_needs_no_record(made, study):
     end = study.study["elapsed"]
     late = scheduled(made, {end - 1e-6: 40_000.0})
     trials = late.trials.copy()
-    trials.loc[~trials["replica"], "ended"] = study.trials.loc[~trials["replica"], "ended"]
+    trials.loc[~trials["repeat"], "ended"] = study.trials.loc[~trials["repeat"], "ended"]
     bare = replace(late, trials=trials, study=study_attributes(elapsed=None))
     pd.testing.assert_frame_equal(clock(bare), clock(study), atol=1e-3)
 
@@ -126,7 +126,7 @@ def test_best_over_time_says_when_it_was_nearly_as_good(study):
     trials.loc[trials["value"].idxmin(), "value"] += 0.5
     nearly = replace(study, trials=trials)
     winner = search_trials(nearly).query("state == 'complete'").sort_values("value").iloc[0]
-    late = trials.index[~trials["replica"] & (trials["number"] == 39)][0]
+    late = trials.index[~trials["repeat"] & (trials["number"] == 39)][0]
     trials.loc[late, ["state", "value"]] = ["complete", winner["value"] - 0.25]
     (words,) = [text for text in texts(best_over_time(nearly)) if text.startswith("within 1 nat of the best\nafter ")]
     left = lane_times(nearly, search_trials(nearly)).set_index("number").loc[winner["number"], "left"]
@@ -168,19 +168,19 @@ def test_nothing_pruned_is_no_figure(study):
 
 def test_lanes_in_use_add_up_to_the_time_that_trials_spent_there(study):
     axes = lanes_in_use(study).axes[0]
-    search, replicas = (data for data in steps(axes) if data.baseline is not None)
+    search, repeats = (data for data in steps(axes) if data.baseline is not None)
     times = lane_times(study, study.trials)
-    spent = (times["left"] - times["entered"]).groupby(times["replica"]).sum() / 60
+    spent = (times["left"] - times["entered"]).groupby(times["repeat"]).sum() / 60
     width = np.diff(search.edges)
     assert (search.values * width).sum() == pytest.approx(spent[False])
-    assert ((replicas.values - replicas.baseline) * width).sum() == pytest.approx(spent[True])
+    assert ((repeats.values - repeats.baseline) * width).sum() == pytest.approx(spent[True])
     assert search.edges[-1] == pytest.approx(times["left"].max() / 60)
     mean = spent.sum() / search.edges[-1]
     words = texts(axes.figure)
     assert "4 lanes: 2 processes × 2" in words
     assert f"mean: {mean:.1f} of 4 lanes, {100 * mean / 4:.3g} %" in words
     assert [line.get_ydata()[0] for line in axes.lines] == [4]
-    assert legend(axes) == ["search", "confirm, compare and references"]
+    assert legend(axes) == ["search", "confirm, compare and baselines"]
 
 
 def test_lanes_that_were_not_recorded_or_were_more_once_give_no_percentage(study):
@@ -231,7 +231,7 @@ def test_of_many_curves_some_are_drawn_evenly_and_all_are_counted(study):
     for copy in range(12):
         shift = {"number": search_trials(study)["number"] + 40 * copy}
         copies.append(search_trials(study).assign(**shift))
-        own = study.epochs[~study.epochs["replica"]]
+        own = study.epochs[~study.epochs["repeat"]]
         epochs.append(own.assign(number=own["number"] + 40 * copy, value=own["value"] + copy))
     for copy, trials in enumerate(copies):
         trials["value"] += copy

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from report_text import headings, tables_of, without_code
-from synthetic_study import SEARCH, make_results, part, study_attributes, thin_studies, with_references, write_pictures
+from synthetic_study import SEARCH, make_results, part, study_attributes, thin_studies, with_baselines, write_pictures
 
 from sweeps.errors import UserError
 from sweeps.results.rankings import confirmed, pairs, pruned_epochs_saved, ranked, read_results
@@ -18,7 +18,7 @@ from vaeexp.plots import FIGURES
 from vaeexp.report import trials_csv, write_report
 from vaeexp.report.answer import answer, notices
 from vaeexp.report.failures import outcomes
-from vaeexp.report.markdown import code, escape, fenced, picture, plural, references, table
+from vaeexp.report.markdown import baselines, code, escape, fenced, picture, plural, table
 from vaeexp.report.tables import by_choice, edges
 from vaeexp.report.words import duration
 from vaeexp.results.frames import number, search_trials
@@ -34,7 +34,7 @@ def results():
 @pytest.fixture(scope="module")
 def report(results, tmp_path_factory):
     root = tmp_path_factory.mktemp("report")
-    whole = with_references(results)
+    whole = with_baselines(results)
     write_pictures(whole, root / "runs")
     return write_report(whole, runs=root / "runs", reports=root / "reports")
 
@@ -59,7 +59,7 @@ def test_the_report_has_its_chapters_in_order_and_every_link_resolves(report):
     ]
     places = [names.index(name) for name in chapters]
     assert places == sorted(places)
-    files = references(text)
+    files = baselines(text)
     assert files == {f"{name}.png" for name in FIGURES} | {"trials.csv", "summary.json"}
     assert {path.name for path in report.parent.iterdir()} == files | {"README.md"}
     for file in files - {"trials.csv", "summary.json"}:
@@ -81,9 +81,9 @@ def test_numbers_of_the_answer_are_those_of_the_frames(results):
     words = answer(results)
     best = ranked(results).iloc[0]
     assert f"latent size = {best['params.latent_size']}" in words
-    runs = results.trials[results.trials["of"] == best["number"]].dropna(subset=["result.test/nll"])
+    runs = results.trials[results.trials["source_trial"] == best["number"]].dropna(subset=["result.test/neg_elbo"])
     assert len(runs) == 3
-    for metric in ("test/nll", "test/iw_nll"):
+    for metric in ("test/neg_elbo", "test/iw_nll"):
         interval = mean_interval(runs[f"result.{metric}"])
         assert f"{interval.mean:.2f} ± {interval.half_width:.2f}" in words
     assert "3 new seeds" in words
@@ -92,7 +92,7 @@ def test_numbers_of_the_answer_are_those_of_the_frames(results):
     spent = int(search_trials(results)["epochs"].sum())
     assert f"saved {saved} trial-epochs, {100 * saved / (saved + spent):.0f} %" in words
     assert f"5 min 12 s of wall time and {spent} trial-epochs" in words
-    differences = pairs(results, "optimizer").groupby("of")["difference"].mean()
+    differences = pairs(results, "optimizer").groupby("source_trial")["difference"].mean()
     interval = mean_interval(differences)
     assert "adamax is better than adam: in 8 matched pairs of runs over 4 configurations" in words
     assert f"{number(interval.mean)} nats per image of validation −ELBO" in words
@@ -111,8 +111,8 @@ def test_numbers_of_the_tables_are_those_of_the_frames(results, report):
     assert list(table_["optimizer"]) == list(best["params.optimizer"])
     sure = confirmed(results)
     table_ = found["Confirmed configurations"]
-    assert sorted(table_["trial"].astype(int)) == sorted(sure["of"])
-    means = dict(zip(sure["of"], sure["test/nll.mean"], strict=True))
+    assert sorted(table_["trial"].astype(int)) == sorted(sure["source_trial"])
+    means = dict(zip(sure["source_trial"], sure["test/neg_elbo.mean"], strict=True))
     for of, shown in zip(table_["trial"], table_["test −ELBO"], strict=True):
         assert shown.split(" ± ")[0] == f"{means[int(of)]:.2f}"
     matched = pairs(results, "optimizer")
@@ -123,9 +123,9 @@ def test_numbers_of_the_tables_are_those_of_the_frames(results, report):
 def test_the_winner_is_chosen_on_validation_never_on_test(results):
     trials = results.trials.copy()
     first, second = ranked(results)["number"].head(2)
-    confirming = trials["roles"].map(lambda roles: "confirm" in roles)
-    trials.loc[confirming & (trials["of"] == first), "value"] += 5
-    trials.loc[confirming & (trials["of"] == first), "result.test/nll"] -= 50
+    confirming = trials["purposes"].map(lambda purposes: "confirm" in purposes)
+    trials.loc[confirming & (trials["source_trial"] == first), "value"] += 5
+    trials.loc[confirming & (trials["source_trial"] == first), "result.test/neg_elbo"] -= 50
     assert f"(trial {second})" in answer(replace(results, trials=trials)).split(". ")[0]
 
 
@@ -135,8 +135,8 @@ def test_csv_has_every_trial_and_no_path(results):
     assert "folder" not in frame
     assert frame["value"].equals(results.trials["value"])
     complete = frame[frame["state"] == "complete"].dropna(subset=["best_epoch"])
-    assert (complete["val/nll"] - complete["value"]).abs().max() < 1e-9
-    assert set(frame["roles"].dropna()) == {"confirm", "compare", "confirm+compare"}
+    assert (complete["val/neg_elbo"] - complete["value"]).abs().max() < 1e-9
+    assert set(frame["purposes"].dropna()) == {"confirm", "compare", "confirm+compare"}
 
 
 def test_the_same_results_give_the_same_bytes_wherever_they_lie(results, tmp_path):
@@ -161,7 +161,7 @@ def test_files_of_an_earlier_report_go_and_others_stay(results, tmp_path):
     again = write_report(results, runs=tmp_path / "nothing", reports=tmp_path)
     assert again == readme
     left = {path.name for path in readme.parent.iterdir()}
-    assert left == references(readme.read_text(encoding="utf-8")) | {"README.md", "notes.md", "mine.png"}
+    assert left == baselines(readme.read_text(encoding="utf-8")) | {"README.md", "notes.md", "mine.png"}
     assert "component_samples.png" not in left
 
 
@@ -176,7 +176,7 @@ def test_thin_studies_get_a_whole_report_in_good_english(case, tmp_path):
     study = thin_studies()[case]
     readme = write_report(study, runs=tmp_path / "runs", reports=tmp_path)
     text = readme.read_text(encoding="utf-8")
-    assert {path.name for path in readme.parent.iterdir()} == references(text) | {"README.md"}
+    assert {path.name for path in readme.parent.iterdir()} == baselines(text) | {"README.md"}
     prose = without_code(text)
     for wrong in (
         r"\bnan\b",
@@ -191,7 +191,7 @@ def test_thin_studies_get_a_whole_report_in_good_english(case, tmp_path):
     ):
         assert not re.search(wrong, prose.replace("none (", "")), (wrong, prose)
     # No figure is missing without a reason, and none is there that was not drawn.
-    drawn = {name for name in FIGURES if f"{name}.png" in references(text)}
+    drawn = {name for name in FIGURES if f"{name}.png" in baselines(text)}
     for name, plot in FIGURES.items():
         assert (name in drawn) != (f"- {plot.title}: " in text), name
     assert ("**Interim report" in text) == (not study.study.get("finished"))
@@ -222,13 +222,13 @@ def test_interim_notices_say_what_is_missing(results):
 def differing(results, *differences):
     """The study with these differences adamax − adam, one pair of runs per configuration."""
     trials = results.trials
-    compared = trials[trials["pair"].notna() & (trials["replica_seed"] == 0)].copy()
-    for of, difference in zip(sorted(compared["of"].unique()), differences, strict=False):
-        own = compared["of"] == of
+    compared = trials[trials["pair_id"].notna() & (trials["seed_index"] == 0)].copy()
+    for of, difference in zip(sorted(compared["source_trial"].unique()), differences, strict=False):
+        own = compared["source_trial"] == of
         compared.loc[own, "value"] = 100.0
         compared.loc[own & (compared["params.optimizer"] == "adamax"), "value"] += difference
-    kept = sorted(compared["of"].unique())[: len(differences)]
-    return part(results, pd.concat([trials[~trials["replica"]], compared[compared["of"].isin(kept)]]))
+    kept = sorted(compared["source_trial"].unique())[: len(differences)]
+    return part(results, pd.concat([trials[~trials["repeat"]], compared[compared["source_trial"].isin(kept)]]))
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_the_comparison_says_how_sure_it_is(results, differences, words):
 
 def test_three_values_are_compared_two_by_two(results):
     trials = results.trials.copy()
-    third = trials[trials["pair"].notna() & (trials["params.optimizer"] == "adam")].copy()
+    third = trials[trials["pair_id"].notna() & (trials["params.optimizer"] == "adam")].copy()
     third[["params.optimizer", "value"]] = [["sgd", 500.0]] * len(third)
     third["number"] += 1000
     words = answer(replace(results, trials=pd.concat([trials, third], ignore_index=True)))
@@ -302,7 +302,7 @@ def test_text_of_study_and_trials_cannot_break_the_report(results, tmp_path):
     assert "<del>" not in html
     for table_ in tables_of(text).values():
         assert not table_.isna().any().any()
-    assert references(text) == {path.name for path in readme.parent.iterdir()} - {"README.md"}
+    assert baselines(text) == {path.name for path in readme.parent.iterdir()} - {"README.md"}
 
 
 WORDS = st.text(
@@ -345,7 +345,7 @@ def test_small_pieces_of_markdown():
     assert picture("a.png", "x [y]") == r"![x \[y\]](a.png)"
     assert table(["a", "b"], [("1", "2")], right=(1,)) == "| a | b |\n| --- | ---: |\n| 1 | 2 |"
     assert [plural(count, "trial") for count in (0, 1, 1200)] == ["0 trials", "1 trial", "1,200 trials"]
-    assert references("![x](a.png) [y](b.csv) [z](https://x.y/z) [w](#top)") == {"a.png", "b.csv"}
+    assert baselines("![x](a.png) [y](b.csv) [z](https://x.y/z) [w](#top)") == {"a.png", "b.csv"}
     assert [duration(seconds) for seconds in (0.2, 41, 312.4, 7380)] == [
         "under 1 s",
         "41 s",
@@ -364,7 +364,7 @@ def test_a_report_from_a_real_store(tmp_path):
     """The storage contract, read back by `read_results`: a search of two trials and one run that confirms the better."""
     storage = optuna.storages.InMemoryStorage()
     search = optuna.create_study(study_name="beta_mnist", storage=storage)
-    again = optuna.create_study(study_name="beta_mnist.replicas", storage=storage)
+    again = optuna.create_study(study_name="beta_mnist.repeats", storage=storage)
     spec = study_attributes()["spec"] | {"search": {"beta": SEARCH["beta"]}, "compare": None}
     for name, value in study_attributes(spec=spec).items():
         search.set_user_attr(name, value)
@@ -372,7 +372,7 @@ def test_a_report_from_a_real_store(tmp_path):
         trial = study.ask({"beta": optuna.distributions.FloatDistribution(0.01, 10, log=True)})
         for epoch, value in ((1, final + 20), (2, final)):
             metrics = {
-                "val/nll": value,
+                "val/neg_elbo": value,
                 "val/rate": 25.0,
                 "val/distortion": value - 25,
                 "val/active_units": 9.0,
@@ -383,9 +383,9 @@ def test_a_report_from_a_real_store(tmp_path):
         trial.set_user_attr("params", {"beta": beta})
         trial.set_user_attr("seed", 7)
         if study is again:
-            trial.set_user_attr("of", 0)
-            trial.set_user_attr("roles", ["confirm"])
-            trial.set_user_attr("result", {"test/nll": 91.25, "test/iw_nll": 86.5, "test/importance_samples": 500})
+            trial.set_user_attr("source_trial", 0)
+            trial.set_user_attr("purposes", ["confirm"])
+            trial.set_user_attr("result", {"test/neg_elbo": 91.25, "test/iw_nll": 86.5, "test/importance_samples": 500})
         study.tell(trial, final)
     readme = write_report(read_results(storage, "beta_mnist"), runs=tmp_path / "runs", reports=tmp_path)
     text = readme.read_text(encoding="utf-8")

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from synthetic_study import REFERENCES, make_results, study_attributes, with_references, write_pictures
+from synthetic_study import REFERENCES, make_results, study_attributes, with_baselines, write_pictures
 
 from sweeps.results.rankings import best_run, confirmed, pairs
 from sweeps.results.statistics import mean_interval
 from sweeps.workload.protocol import Outcome, Trial, TrialResult
 from vaeexp.commands.status import _row
 from vaeexp.plots import FIGURES
-from vaeexp.plots.baselines import reference_curves, reference_interpolations, reference_strip
+from vaeexp.plots.baselines import baseline_curves, baseline_interpolations, baseline_strip
 from vaeexp.plots.pictures import best_pictured, strip_trials
 from vaeexp.plots.style import end_places
 from vaeexp.report import trials_csv
@@ -27,7 +27,7 @@ from vaeexp.report.provenance import beta_scale
 from vaeexp.report.tables import by_choice, confirmed_table, ranked_table
 from vaeexp.results.frames import categories, confirm_runs, number
 from vaeexp.results.open_study import _trial_rows
-from vaeexp.results.tested_settings import best_row, by_protocol, reference_rows, rows
+from vaeexp.results.tested_settings import baseline_rows, best_row, by_protocol, rows
 from vaeexp.sweep.progress import LiveProgress
 
 
@@ -38,14 +38,14 @@ def plain():
 
 @pytest.fixture(scope="module")
 def results(plain):
-    return with_references(plain)
+    return with_baselines(plain)
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
     folder = runs / "trials" / "beta_mnist"
-    made = with_references(make_results(folder=folder), folder=folder)
+    made = with_baselines(make_results(folder=folder), folder=folder)
     write_pictures(made, runs)
     return made
 
@@ -63,9 +63,9 @@ def tables(blocks):
 
 
 def with_results(results, names, **figures):
-    """Some results of the runs of these references, or of all confirming runs where there is no name."""
+    """Some results of the runs of these baselines, or of all confirming runs where there is no name."""
     trials = results.trials.copy()
-    chosen = trials["reference"].isin(names) if names else trials["roles"].map(lambda roles: "confirm" in roles)
+    chosen = trials["baseline"].isin(names) if names else trials["purposes"].map(lambda purposes: "confirm" in purposes)
     for metric, value in figures.items():
         trials.loc[chosen.astype(bool), f"result.test/{metric}"] = value
     return replace(results, trials=trials)
@@ -79,13 +79,13 @@ def with_data(results, **data):
 WHOLE = {"name": "mnist", "title": "MNIST", "subset": False, "test": 10_000}
 
 
-def test_every_confirmed_configuration_and_every_reference_has_one_row_in_the_table_of_its_protocol(results):
+def test_every_confirmed_configuration_and_every_baseline_has_one_row_in_the_table_of_its_protocol(results):
     found = tables(protocol_rows(results))
     protocols = {row.title: row.same_protocol for row in rows(results)}
     shown = [title for _, table in found for title in table["row"]]
     assert sorted(shown) == sorted(protocols)
-    assert len(protocols) == results.trials["of"].where(
-        results.trials["roles"].map(lambda roles: "confirm" in roles)
+    assert len(protocols) == results.trials["source_trial"].where(
+        results.trials["purposes"].map(lambda purposes: "confirm" in purposes)
     ).nunique() + len(REFERENCES)
     for _, table in found:
         assert len({protocols[title] for title in table["row"]}) == 1
@@ -99,13 +99,13 @@ def test_rows_stand_in_the_order_of_their_validation_value_and_say_what_the_fram
         values = [float(cell.split(" ± ")[0]) for cell in table[name]]
         assert values == sorted(values)
     table = tables(protocol_rows(results))[0][1].set_index("row")
-    means = confirmed(results).set_index("of")
+    means = confirmed(results).set_index("source_trial")
     for of, row in means.iterrows():
         cells = table.loc[f"Trial {of}, confirmed"]
-        assert cells["test −ELBO"].split(" ± ")[0] == number(row["test/nll.mean"])
+        assert cells["test −ELBO"].split(" ± ")[0] == number(row["test/neg_elbo.mean"])
         assert cells["seeds"] == str(row["n"])
-        assert float(cells["nats per sub-pixel"]) == pytest.approx(row["test/nll.mean"] / 784, abs=5e-5)
-    strong = results.trials[results.trials["reference"] == "strong"].iloc[0]
+        assert float(cells["nats per sub-pixel"]) == pytest.approx(row["test/neg_elbo.mean"] / 784, abs=5e-5)
+    strong = results.trials[results.trials["baseline"] == "strong"].iloc[0]
     assert table.loc["β = 10", "val −ELBO"] == number(strong["value"])
     assert table.loc["β = 10", "best epoch"] == f"{strong['best_epoch']} of {strong['epochs']}"
 
@@ -115,7 +115,7 @@ def test_two_numbers_of_importance_samples_never_share_a_column(results):
     few, many = table["test IW-NLL, k = 500"], table["test IW-NLL, k = 5,000"]
     assert ((few == "–") != (many == "–")).all()
     assert many["Best, k = 5,000"] != "–"
-    runs = results.trials[results.trials["reference"] == "many_samples"]
+    runs = results.trials[results.trials["baseline"] == "many_samples"]
     interval = mean_interval(runs["result.test/iw_nll"])
     assert many["Best, k = 5,000"] == f"{number(interval.mean)} ± {number(interval.half_width)}"
 
@@ -124,7 +124,7 @@ def test_a_plain_autoencoder_has_no_elbo_and_a_table_of_its_own(results):
     (table,) = (table for title, table in tables(protocol_rows(results)) if title.endswith("deterministic autoencoder"))
     assert list(table["row"]) == ["Plain autoencoder"]
     assert not [column for column in table if "ELBO" in column or "NLL" in column or "rate" in column]
-    run = results.trials[results.trials["reference"] == "autoencoder"].iloc[0]
+    run = results.trials[results.trials["baseline"] == "autoencoder"].iloc[0]
     assert table.loc[0, "test distortion"] == number(run["result.test/distortion"])
     assert "never against a −ELBO" in "\n".join(protocol_rows(results))
 
@@ -158,7 +158,7 @@ def test_published_figures_stand_only_beside_rows_of_their_protocol(results):
     assert "appendix D" in text
     assert published(whole, plain) == ""
     assert published(whole, grey).endswith("they are of binary targets, and these are grey levels.")
-    few = [row for row in static if row.reference != "many_samples"]
+    few = [row for row in static if row.baseline != "many_samples"]
     assert published(whole, few).endswith("k = 500 here; the published figures use 5,000.")
     other = [replace(row, settings=row.settings | {"likelihood": "continuous_bernoulli"}) for row in static]
     assert published(whole, other).endswith("of a Bernoulli likelihood, and this is continuous_bernoulli.")
@@ -195,35 +195,35 @@ def test_references_change_nothing_that_is_said_of_the_search(plain, results):
     assert list(strip_trials(results)["number"]) == list(strip_trials(plain)["number"])
     assert by_choice(results, "prior") == by_choice(plain, "prior")
     for name, plot in FIGURES.items():
-        if not name.startswith("reference"):
+        if not name.startswith("baseline"):
             assert (plot.draw(results) is None) == (plot.draw(plain) is None), name
 
 
-def test_a_reference_with_a_prior_of_its_own_makes_no_category_of_the_search(plain):
-    other = with_references(
-        plain, {"vamp": {"title": "V", "base": "fixed", "seeds": 1, "settings": {"prior": "vampprior"}}}
+def test_a_baseline_with_a_prior_of_its_own_makes_no_category_of_the_search(plain):
+    other = with_baselines(
+        plain, {"vamp": {"title": "V", "at": "fixed", "seeds": 1, "settings": {"prior": "vampprior"}}}
     )
     assert categories(other, "prior") == ["normal", "mixture"]
 
 
-def test_the_pictures_of_the_best_model_are_not_those_of_a_reference(drawn):
+def test_the_pictures_of_the_best_model_are_not_those_of_a_baseline(drawn):
     row, _ = best_pictured(drawn, "samples")
-    assert pd.isna(row["reference"])
-    assert "reference" not in row["roles"]
+    assert pd.isna(row["baseline"])
+    assert "baseline" not in row["purposes"]
 
 
-def test_a_run_that_confirms_and_is_a_reference_stands_in_both_rows(plain):
+def test_a_run_that_confirms_and_is_a_baseline_stands_in_both_rows(plain):
     trials = plain.trials.copy()
     own = confirm_runs(plain)
     index = own.index[0]
-    trials.at[index, "roles"] = ("confirm", "reference")
-    trials.loc[index, "reference"] = "same"
-    spec = plain.study["spec"] | {"references": {"same": {"title": "Same", "base": "best", "seeds": 1, "settings": {}}}}
+    trials.at[index, "purposes"] = ("confirm", "baseline")
+    trials.loc[index, "baseline"] = "same"
+    spec = plain.study["spec"] | {"baselines": {"same": {"title": "Same", "at": "best", "seeds": 1, "settings": {}}}}
     both = replace(plain, trials=trials, study=plain.study | {"spec": spec})
     assert answer(both) == answer(plain)
     found = {row.title: row for row in rows(both)}
     assert list(found["Same"].runs["name"]) == [own.loc[index, "name"]]
-    assert own.loc[index, "name"] in set(found[f"Trial {own.loc[index, 'of']}, confirmed"].runs["name"])
+    assert own.loc[index, "name"] in set(found[f"Trial {own.loc[index, 'source_trial']}, confirmed"].runs["name"])
     assert "all of them runs that were trained for another reason" in "\n".join(protocol_rows(both))
 
 
@@ -231,26 +231,26 @@ def test_a_searched_likelihood_splits_the_confirmed_rows(results):
     spec = study_attributes()["spec"]
     spec["search"] = spec["search"] | {"likelihood": {"kind": "choice", "values": ["bernoulli", "gaussian"]}}
     trials = results.trials.assign(**{"params.likelihood": "bernoulli"})
-    of = confirm_runs(results)["of"].iloc[0]
-    trials.loc[trials["of"] == of, "params.likelihood"] = "gaussian"
+    of = confirm_runs(results)["source_trial"].iloc[0]
+    trials.loc[trials["source_trial"] == of, "params.likelihood"] = "gaussian"
     split = replace(results, trials=trials, study=results.study | {"spec": spec})
-    groups = by_protocol([row for row in rows(split) if row.reference is None])
+    groups = by_protocol([row for row in rows(split) if row.baseline is None])
     assert sorted(len(group) for group in groups) == [1, 2]
 
 
-def test_the_csv_names_the_reference_of_a_run(results):
+def test_the_csv_names_the_baseline_of_a_run(results):
     frame = pd.read_csv(io.StringIO(trials_csv(results)))
-    counts = frame["reference"].value_counts().to_dict()
+    counts = frame["baseline"].value_counts().to_dict()
     assert counts == {name: row["seeds"] for name, row in REFERENCES.items()}
-    assert "confirm, compare and references" in outcomes(results)
+    assert "confirm, compare and baselines" in outcomes(results)
 
 
 def test_without_anything_confirmed_there_is_no_chapter(plain):
-    search = plain.trials[~plain.trials["replica"]]
+    search = plain.trials[~plain.trials["repeat"]]
     bare = replace(plain, trials=search)
     assert protocol_rows(bare) == []
     assert best_row(bare).title == f"Trial {best_run(bare)['number']}, best of the search"
-    assert reference_rows(bare) == []
+    assert baseline_rows(bare) == []
 
 
 @pytest.mark.parametrize(("sigma", "shown"), [(math.sqrt(0.5), "0.00128"), (0.1, "0.0000255"), (1.0, "0.00255")])
@@ -287,7 +287,7 @@ def test_colour_and_levels_have_their_units_in_the_confirmed_table(results):
     colour = with_results(with_data(results, image_shape=[3, 8, 8]), [], bits_per_dimension=5.25)
     (_, table), *_ = tables([confirmed_table(colour)])
     assert list(table["bits per dimension"]) == ["5.250 ± 0.000"] * len(table)
-    means = confirmed(results).set_index("of")["test/nll.mean"]
+    means = confirmed(results).set_index("source_trial")["test/neg_elbo.mean"]
     assert list(table["nats per sub-pixel"]) == [number(means[int(of)] / 192, 4) for of in table["trial"]]
 
 
@@ -295,20 +295,20 @@ def words(figure):
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
-def test_the_strip_has_a_line_for_the_best_and_each_reference_below_its_own_originals(drawn):
-    figure = reference_strip(drawn)
+def test_the_strip_has_a_line_for_the_best_and_each_baseline_below_its_own_originals(drawn):
+    figure = baseline_strip(drawn)
     shown = words(figure)
     for title in [best_row(drawn).title, *(row["title"] for row in REFERENCES.values())]:
         assert shown.count(title) == 1
     assert shown.count("originals") == 2  # grey levels have their own
     assert {"static binarisation", "levels in [0, 1]"} <= set(shown)
     assert [text for text in shown if text.startswith("distortion")]
-    assert reference_strip(with_references(make_results())) is None
-    assert reference_strip(make_results()) is None
+    assert baseline_strip(with_baselines(make_results())) is None
+    assert baseline_strip(make_results()) is None
 
 
 def test_curves_share_a_panel_only_where_distortion_is_one_quantity(drawn):
-    figure = reference_curves(drawn)
+    figure = baseline_curves(drawn)
     assert len(figure.axes) == 6
     (value, rate, distortion, grey_value, _, grey) = figure.axes
     names = [text.get_text() for text in distortion.texts]
@@ -319,33 +319,33 @@ def test_curves_share_a_panel_only_where_distortion_is_one_quantity(drawn):
     assert len(flat) == 1
     assert len(value.lines) == len(rate.lines) - 1  # a plain autoencoder has no ELBO
     [line] = grey_value.lines
-    grey_run = drawn.trials.loc[drawn.trials["reference"] == "grey", "number"].iloc[0]
-    epochs = drawn.epochs[drawn.epochs["replica"] & (drawn.epochs["number"] == grey_run)]
-    assert list(line.get_ydata()) == list(epochs.sort_values("epoch")["val/nll"])
+    grey_run = drawn.trials.loc[drawn.trials["baseline"] == "grey", "number"].iloc[0]
+    epochs = drawn.epochs[drawn.epochs["repeat"] & (drawn.epochs["number"] == grey_run)]
+    assert list(line.get_ydata()) == list(epochs.sort_values("epoch")["val/neg_elbo"])
     heights = sorted(
         text.get_window_extent().y0 for text in distortion.texts if text.get_position()[0] == pytest.approx(1.05)
     )
     tall = min(text.get_window_extent().height for text in distortion.texts)
     assert min(np.diff(heights)) >= 0.8 * tall
-    assert reference_curves(make_results()) is None
+    assert baseline_curves(make_results()) is None
 
 
 def test_rates_that_lie_orders_of_magnitude_apart_are_all_seen(drawn):
     epochs = drawn.epochs.copy()
-    wild = drawn.trials.loc[drawn.trials["reference"] == "strong", "number"].iloc[0]
-    epochs.loc[epochs["replica"] & (epochs["number"] == wild), "val/rate"] = 2000.0
-    rate = reference_curves(replace(drawn, epochs=epochs)).axes[1]
+    wild = drawn.trials.loc[drawn.trials["baseline"] == "strong", "number"].iloc[0]
+    epochs.loc[epochs["repeat"] & (epochs["number"] == wild), "val/rate"] = 2000.0
+    rate = baseline_curves(replace(drawn, epochs=epochs)).axes[1]
     assert rate.get_yscale() == "symlog"
     assert rate.get_ylim()[0] < 0
     assert rate.get_ylim()[1] > 2000
 
 
 def test_interpolations_need_an_autoencoder_and_show_three_pairs_of_both(drawn):
-    shown = words(reference_interpolations(drawn))
+    shown = words(baseline_interpolations(drawn))
     assert shown == ["Plain autoencoder", best_row(drawn).title] * 3
     without = {name: row for name, row in REFERENCES.items() if name != "autoencoder"}
-    spec = drawn.study["spec"] | {"references": without}
-    assert reference_interpolations(replace(drawn, study=drawn.study | {"spec": spec})) is None
+    spec = drawn.study["spec"] | {"baselines": without}
+    assert baseline_interpolations(replace(drawn, study=drawn.study | {"spec": spec})) is None
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0.0, 0.12))
@@ -364,16 +364,16 @@ def test_labels_keep_apart_keep_their_order_and_stay_near(wanted, apart):
     assert abs(np.clip(shift, low, high)) < 1e-6
 
 
-def test_the_terminal_names_the_reference_of_a_run(results):
-    row = results.trials[results.trials["reference"] == "autoencoder"].iloc[0]
+def test_the_terminal_names_the_baseline_of_a_run(results):
+    row = results.trials[results.trials["baseline"] == "autoencoder"].iloc[0]
     assert _row(row)[-1].startswith("[autoencoder] ")
     shown = dict(_trial_rows("beta_mnist", row, Console(file=io.StringIO())))
-    assert shown["reference"] == "autoencoder"
-    assert "replica of" not in shown
+    assert shown["baseline"] == "autoencoder"
+    assert "repeat of" not in shown
     output = io.StringIO()
     progress = LiveProgress(Console(file=output, width=200), study="s")
-    trial = Trial(number=3, params={"beta": 0.0}, seed=1, replica=True, test=True, reference="autoencoder")
+    trial = Trial(number=3, params={"beta": 0.0}, seed=1, repeat=True, test=True, baseline="autoencoder")
     with progress:
         progress.trial_started(trial, resumed=False)
         progress.trial_ended(trial, Outcome(state="complete", epoch=2, value=9.0), TrialResult(number=3), None)
-    assert "replica-0003  complete  epoch 2  −ELBO 9.00  [autoencoder] beta=0" in output.getvalue()
+    assert "repeat-0003  complete  epoch 2  −ELBO 9.00  [autoencoder] beta=0" in output.getvalue()

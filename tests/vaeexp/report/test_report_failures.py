@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from report_text import headings, tables_of, without_code
-from synthetic_study import make_results, part, study_attributes, thin_studies, with_references, write_pictures
+from synthetic_study import make_results, part, study_attributes, thin_studies, with_baselines, write_pictures
 
 from sweeps.engine.search import trial_seed
 from sweeps.results.rankings import best_run, ranked
@@ -29,7 +29,7 @@ def results():
 def multiplied(results, state, count, **columns):
     """The study with so many trials of a state in the place of its own."""
     trials = results.trials
-    own = trials[(trials["state"] == state) & ~trials["replica"]]
+    own = trials[(trials["state"] == state) & ~trials["repeat"]]
     many = pd.concat([own] * math.ceil(count / len(own)), ignore_index=True).head(count)
     numbers = np.arange(1000, 1000 + count)
     many = many.assign(number=numbers, name=[f"trial-{number}" for number in numbers], **columns)
@@ -54,12 +54,12 @@ def test_the_outcomes_are_counted(results):
 
 def test_every_failed_trial_is_listed_with_its_class_message_and_setting(results):
     trials = results.trials.copy()
-    replica = trials.index[trials["replica"]][-1]
-    trials.loc[replica, ["state", "failure", "message"]] = ["failed", "out_of_memory", "its process was\nkilled"]
+    repeat = trials.index[trials["repeat"]][-1]
+    trials.loc[repeat, ["state", "failure", "message"]] = ["failed", "out_of_memory", "its process was\nkilled"]
     trials.loc[trials["number"] == 23, ["failure", "message"]] = None
     study = replace(results, trials=trials)
     table = tables_of(failed(study)[0])[""].set_index("trial")
-    assert list(table.index) == ["trial-0009", "trial-0023", trials.loc[replica, "name"]]
+    assert list(table.index) == ["trial-0009", "trial-0023", trials.loc[repeat, "name"]]
     assert list(table["class"]) == ["diverged", "unknown", "out of memory"]
     assert list(table["epochs"].astype(int)) == [3, 0, 30]
     assert table["message"].iloc[0] == r"loss is not finite at step 12 \| β_too \*small\*"
@@ -112,14 +112,14 @@ def test_what_was_left_out_is_counted_and_says_why(results):
         "34 trained models without pictures in the runs folder",
     ]
     trials, epochs = results.trials.copy(), results.epochs.copy()
-    own = trials.index[~trials["replica"] & (trials["state"] == "complete") & trials["duplicate_of"].isna()]
-    runs = trials.index[trials["replica"]]
+    own = trials.index[~trials["repeat"] & (trials["state"] == "complete") & trials["duplicate_of"].isna()]
+    runs = trials.index[trials["repeat"]]
     trials.loc[own[0], "value"] = math.nan
     trials.loc[own[1], "state"] = "running"
-    confirming = [index for index in runs if "confirm" in trials.at[index, "roles"]]
-    trials.loc[confirming[0], "result.test/nll"] = math.inf
-    trials.at[confirming[1], "roles"] = ()
-    compared = [index for index in runs if trials.at[index, "roles"] == ("compare",)]
+    confirming = [index for index in runs if "confirm" in trials.at[index, "purposes"]]
+    trials.loc[confirming[0], "result.test/neg_elbo"] = math.inf
+    trials.at[confirming[1], "purposes"] = ()
+    compared = [index for index in runs if trials.at[index, "purposes"] == ("compare",)]
     trials.loc[compared[0], ["state", "value"]] = ["failed", math.nan]
     trials.loc[compared[-1], "state"] = "waiting"
     epochs.loc[epochs.index[:3], "value"] = [math.nan, math.inf, -math.inf]
@@ -129,8 +129,8 @@ def test_what_was_left_out_is_counted_and_says_why(results):
         "1 trial of the search not ended yet",
         "1 confirming run without a finite test −ELBO",
         "1 run of an earlier plan",
-        "1 run to confirm, to compare or of a reference failed",
-        "1 run to confirm, to compare or of a reference not ended yet",
+        "1 run to confirm, to compare or of a baseline failed",
+        "1 run to confirm, to compare or of a baseline not ended yet",
         "3 epochs with a value that is not finite",
         "2 matched pairs without both runs complete",
     ):
@@ -139,7 +139,7 @@ def test_what_was_left_out_is_counted_and_says_why(results):
 
 
 def test_pictures_that_are_there_are_not_missed(results, tmp_path):
-    kept = part(results, pd.concat([ranked(results), results.trials[results.trials["replica"]]]))
+    kept = part(results, pd.concat([ranked(results), results.trials[results.trials["repeat"]]]))
     write_pictures(kept, tmp_path)
     there = located(kept, tmp_path)
     assert left_out(there) == []
@@ -152,7 +152,7 @@ def odd_studies():
     """Studies with values that no honest run would leave."""
     full = make_results()
     trials = full.trials
-    complete = ~trials["replica"] & (trials["state"] == "complete")
+    complete = ~trials["repeat"] & (trials["state"] == "complete")
     values = [name for name in trials if name.startswith("result.test/")]
     return {
         "no value": replace(full, trials=trials.assign(value=math.nan)),
@@ -174,8 +174,8 @@ def odd_studies():
             ),
         ),
         "no setting": replace(full, study=study_attributes(spec={"seed": 0})),
-        "all replicas failed": replace(
-            full, trials=trials.assign(state=trials["state"].where(~trials["replica"], "failed"))
+        "all repeats failed": replace(
+            full, trials=trials.assign(state=trials["state"].where(~trials["repeat"], "failed"))
         ),
         "one huge value": replace(full, trials=trials.assign(value=trials["value"].where(~complete, 1e12))),
         "a record of nothing": recorded(full, protocol={}, data={}, git={}, versions={}, hardware={}, study_file=""),
@@ -200,7 +200,7 @@ def test_odd_answers_read_well():
     assert "it reaches 96.95 there. It has no test figure." in answer(odd["test figures not finite"])
     assert answer(odd["no setting"]).startswith("The best trial is 15. Trained afresh")
     assert "mattered" not in answer(odd["constant parameters"])
-    assert "it has not been confirmed on test." in answer(odd["all replicas failed"])
+    assert "it has not been confirmed on test." in answer(odd["all repeats failed"])
 
 
 @pytest.mark.parametrize("case", thin_studies())
@@ -240,10 +240,10 @@ def test_the_commands_are_those_of_the_study(results):
     assert shown_commands(results) == [
         "vaeexp sweep --study beta_mnist",
         "vaeexp report --study beta_mnist",
-        f"vaeexp reproduce --study beta_mnist --trial {best['of']}",
+        f"vaeexp reproduce --study beta_mnist --trial {best['source_trial']}",
         f"vaeexp reproduce --study beta_mnist --trial {best['name']}",
     ]
-    search = part(results, results.trials[~results.trials["replica"]])
+    search = part(results, results.trials[~results.trials["repeat"]])
     assert shown_commands(search)[2:] == [
         f"vaeexp reproduce --study beta_mnist --trial {ranked(results)['number'].iloc[0]}"
     ]
@@ -272,15 +272,17 @@ def test_the_code_that_ran_is_named_with_its_state(results):
 
 
 def test_the_seeds_are_told_with_the_rule_that_makes_them(results):
-    best = best_run(results)["of"]
+    best = best_run(results)["source_trial"]
     table = tables_of("\n\n".join(seeds(results)))["Seeds"]
     rules = dict(zip(*(table.iloc[:, place] for place in (0, 1)), strict=True))
     trials = results.trials
-    own = trials.loc[~trials["replica"] & (trials["number"] == best), "seed"].iloc[0]
+    own = trials.loc[~trials["repeat"] & (trials["number"] == best), "seed"].iloc[0]
     assert rules["trial of the search"].endswith(f"; trial {best}: {own}")
     rule = re.search(r"first 63 bits of the SHA-256 of `(\S+)`", rules["trial of the search"])[1]
     assert seed_of(rule.replace("N", str(best))) == trial_seed(0, int(best))
-    confirming = trials[trials["roles"].map(lambda roles: "confirm" in roles) & (trials["of"] == best)]
+    confirming = trials[
+        trials["purposes"].map(lambda purposes: "confirm" in purposes) & (trials["source_trial"] == best)
+    ]
     assert rules["fresh seeds"].endswith(", ".join(str(seed) for seed in confirming["seed"]))
     assert rules["split"].startswith("0: which images train")
     assert seeds(replace(results, study={})) == []
@@ -303,7 +305,7 @@ def test_a_deterministic_code_is_announced(results, compose):
 
 
 def test_the_chapters_of_failures_and_of_the_making_stand_last(results, compose):
-    names = headings(compose(with_references(results)))
+    names = headings(compose(with_baselines(results)))
     order = ["Rows by protocol", "Plots", "How the trials ended", "Failed", "Pruned", "Left out", "How this was made",
              "Commands", "Code", "Seeds", "Protocol", "Study file"]  # fmt: skip
     assert [name for name in names if name in order] == order

@@ -10,7 +10,7 @@ import pytest
 import readme
 from markdown_it import MarkdownIt
 from pages import needs_browser, opened, page_facts
-from synthetic_study import SEARCH, make_results, part, study_attributes, thin_studies, with_references, write_pictures
+from synthetic_study import SEARCH, make_results, part, study_attributes, thin_studies, with_baselines, write_pictures
 
 from sweeps.results.rankings import pruned_epochs_saved, ranked
 from sweeps.results.statistics import mean_interval
@@ -24,7 +24,7 @@ NASTY = "a | b <script>alert(1)</script> <img src=x onerror=alert(1)> [l](javasc
 
 @pytest.fixture(scope="module")
 def results():
-    return with_references(make_results())
+    return with_baselines(make_results())
 
 
 @pytest.fixture(scope="module")
@@ -55,26 +55,28 @@ def test_the_figures_of_the_summary_are_those_of_the_frames(results, report):
     assert summary["best"]["search"] == best["value"]
     assert summary["best"]["setting"]["latent_size"] == best["params.latent_size"]
     assert set(summary["best"]["setting"]) <= set(SEARCH)
-    runs = trials[trials["roles"].map(lambda roles: "confirm" in roles) & (trials["of"] == best["number"])]
+    runs = trials[
+        trials["purposes"].map(lambda purposes: "confirm" in purposes) & (trials["source_trial"] == best["number"])
+    ]
     confirmed = summary["best"]["confirmed"]
     assert confirmed in summary["confirmed"]
     assert confirmed["seeds"] == len(runs) == 3
-    for name in ("nll", "iw_nll", "rate", "distortion"):
+    for name in ("neg_elbo", "iw_nll", "rate", "distortion"):
         interval = mean_interval(runs[f"result.test/{name}"])
         found = confirmed["test"][name]
         assert found == {"mean": interval.mean, "low": interval.low, "high": interval.high, "n": 3}
     assert confirmed["validation"]["mean"] == pytest.approx(runs["value"].mean())
     assert (confirmed["test"]["images"], confirmed["test"]["importance_samples"]) == (500, 500)
-    search = trials[~trials["replica"]]
+    search = trials[~trials["repeat"]]
     counts = summary["counts"]
     assert sum(counts["search"].values()) == len(search) == counts["budget"] == 40
     assert counts["search"]["repeated"] == 1
     assert counts["search"]["pruned"] == int((search["state"] == "pruned").sum())
-    assert counts["replicas"]["complete"] == int(trials["replica"].sum())
+    assert counts["repeats"]["complete"] == int(trials["repeat"].sum())
     cost = summary["cost"]
     assert cost["search_epochs"] == int(search["epochs"].sum())
-    assert cost["confirm_epochs"] + cost["reference_epochs"] == int(trials.loc[trials["replica"], "epochs"].sum())
-    assert cost["reference_epochs"] == int(trials.loc[trials["roles"] == ("reference",), "epochs"].sum()) > 0
+    assert cost["confirm_epochs"] + cost["baseline_epochs"] == int(trials.loc[trials["repeat"], "epochs"].sum())
+    assert cost["baseline_epochs"] == int(trials.loc[trials["purposes"] == ("baseline",), "epochs"].sum()) > 0
     assert cost["saved_epochs"] == pruned_epochs_saved(results, 30)
     assert cost["search_seconds"] == 312.4
     (comparison,) = summary["comparisons"]
@@ -92,7 +94,7 @@ def test_rows_of_the_summary_name_their_protocol(results):
     protocols = summary["protocols"]
     assert protocols[0] == results.study["record"]["protocol"]
     assert all(row["protocol"] == 0 for row in summary["confirmed"])
-    rows = {row["reference"]: row for row in summary["references"]}
+    rows = {row["baseline"]: row for row in summary["baselines"]}
     assert set(rows) == {"autoencoder", "grey", "many_samples", "strong"}
     assert protocols[rows["autoencoder"]["protocol"]]["posterior"] == "deterministic"
     assert protocols[rows["grey"]["protocol"]]["binarisation"] == "none"
@@ -100,7 +102,7 @@ def test_rows_of_the_summary_name_their_protocol(results):
     assert rows["strong"]["setting"] == {"beta": 10.0}
     assert rows["strong"]["trial"] == summary["best"]["trial"]
     plain = rows["autoencoder"]["test"]
-    assert plain["nll"] is None
+    assert plain["neg_elbo"] is None
     assert plain["iw_nll"] is None
     assert plain["importance_samples"] is None
     assert plain["distortion"]["n"] == 1
@@ -109,15 +111,15 @@ def test_rows_of_the_summary_name_their_protocol(results):
 
 def test_a_weighted_figure_of_runs_with_different_k_is_left_out(results):
     trials = results.trials.copy()
-    first = trials.index[trials["roles"].map(lambda roles: "confirm" in roles)][0]
+    first = trials.index[trials["purposes"].map(lambda purposes: "confirm" in purposes)][0]
     trials.loc[first, "result.test/importance_samples"] = 100.0
     rows = {row["trial"]: row for row in json.loads(summary_json(replace(results, trials=trials)))["confirmed"]}
-    assert rows.pop(trials.loc[first, "of"])["test"]["iw_nll"] is None
+    assert rows.pop(trials.loc[first, "source_trial"])["test"]["iw_nll"] is None
     assert all(row["test"]["iw_nll"]["n"] == 3 for row in rows.values())
 
 
 def cases():
-    return {"full": with_references(make_results())} | thin_studies()
+    return {"full": with_baselines(make_results())} | thin_studies()
 
 
 @pytest.mark.parametrize("case", cases())
@@ -163,7 +165,7 @@ def test_every_column_of_the_csv_is_documented(results):
             assert "params.<setting>" in names
         elif "/" in column:
             figure = column.rpartition("/")[2].removesuffix("_se")
-            assert {figure, f"…/{figure}", column} & names, column
+            assert {figure, f"…/{figure}", column.removesuffix("_se")} & names, column
         else:
             assert column in names, column
 

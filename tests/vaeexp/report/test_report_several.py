@@ -16,7 +16,7 @@ from sweeps.errors import UserError
 from sweeps.results.rankings import best_so_far, ranked
 from sweeps.results.statistics import mean_interval
 from vaeexp.plots.studies import side_by_side
-from vaeexp.report.markdown import references
+from vaeexp.report.markdown import baselines
 from vaeexp.report.several_studies import check_index, folder_name, protocol_titles, write_comparison, write_index
 from vaeexp.results.frames import confirm_runs, search_trials
 from vaeexp.results.study_summary import PROTOCOL, by_protocol, standing
@@ -25,9 +25,7 @@ DYNAMIC = {"binarisation": "dynamic (drawn anew each epoch)", "fingerprint": "77
 
 
 def unconfirmed(results):
-    return part(
-        results, results.trials[~results.trials["replica"]], results.study | {"finished": None, "stopped": None}
-    )
+    return part(results, results.trials[~results.trials["repeat"]], results.study | {"finished": None, "stopped": None})
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +64,15 @@ def test_a_standing_has_the_figures_of_its_study():
     results = renamed("base")
     each = standing(results)
     runs = confirm_runs(results)
-    best = runs.groupby("of")["value"].mean().idxmin()
-    interval = mean_interval(runs.loc[runs["of"] == best, "result.test/nll"])
+    best = runs.groupby("source_trial")["value"].mean().idxmin()
+    interval = mean_interval(runs.loc[runs["source_trial"] == best, "result.test/neg_elbo"])
     assert each.confirmed
     assert (each.test.mean, each.test.low, each.test.n) == (interval.mean, interval.low, 3)
     assert each.search_value == ranked(results)["value"].iloc[0]
     trials = search_trials(results)
     assert (each.trials, each.ended, each.budget) == (len(trials), len(trials), 40)
     assert each.epochs == int(trials["epochs"].sum())
-    assert each.more_epochs == int(results.trials.loc[results.trials["replica"], "epochs"].sum())
+    assert each.more_epochs == int(results.trials.loc[results.trials["repeat"], "epochs"].sum())
     assert each.course["best"].iloc[-1] == each.search_value
     assert list(each.course["best"].unique()) == list(best_so_far(results)["best"].unique())
     assert each.course["spent"].is_monotonic_increasing
@@ -85,7 +83,7 @@ def test_the_course_goes_by_the_end_of_trials_not_by_their_numbers():
     results = renamed("base")
     trials = results.trials.copy()
     complete = ranked(results)["number"].tolist()
-    last = (~trials["replica"]) & (trials["number"] == complete[0])
+    last = (~trials["repeat"]) & (trials["number"] == complete[0])
     trials.loc[last, "ended"] = trials["ended"].max() + 1
     each = standing(replace(results, trials=trials))
     assert each.course["best"].iloc[-2] == ranked(results)["value"].iloc[1]
@@ -111,9 +109,9 @@ def test_studies_without_a_record_share_nothing():
 def test_rows_are_sorted_by_validation_and_the_unconfirmed_come_last():
     first = renamed("first")
     trials = first.trials.copy()
-    confirming = trials["replica"]
+    confirming = trials["repeat"]
     trials.loc[confirming, "value"] -= 50
-    trials.loc[confirming, "result.test/nll"] += 50
+    trials.loc[confirming, "result.test/neg_elbo"] += 50
     lucky = unconfirmed(renamed("lucky", shift=-60.0))
     group = [standing(lucky), standing(renamed("second")), standing(replace(first, trials=trials))]
     assert [each.name for each in by_protocol(group)[0]] == ["first", "second", "lucky"]
@@ -149,7 +147,7 @@ def test_protocols_stand_apart_and_it_says_why(found, comparison):
     ]
     assert len(table_of(parts[dynamic])["study"]) == 1
     assert "small part of the data set" in parts[static]
-    assert references(text) == {"studies_1.png"} == {path.name for path in comparison.parent.glob("*.png")}
+    assert baselines(text) == {"studies_1.png"} == {path.name for path in comparison.parent.glob("*.png")}
 
 
 def test_figures_of_the_table_are_those_of_the_studies(found, comparison):
@@ -175,7 +173,7 @@ def verdict(*studies, tmp_path):
 
 def one_seed(results):
     trials = results.trials
-    return part(results, trials[~trials["replica"] | (trials["replica_seed"] == 0)])
+    return part(results, trials[~trials["repeat"] | (trials["seed_index"] == 0)])
 
 
 def test_the_verdict_says_how_sure_it_is(tmp_path):
@@ -201,8 +199,8 @@ def test_plain_autoencoders_are_compared_by_distortion(tmp_path):
     table = table_of(text)
     assert "test −ELBO" not in table
     runs = confirm_runs(studies[0])
-    best = runs.groupby("of")["value"].mean().idxmin()
-    mean = runs.loc[runs["of"] == best, "result.test/distortion"].mean()
+    best = runs.groupby("source_trial")["value"].mean().idxmin()
+    mean = runs.loc[runs["source_trial"] == best, "result.test/distortion"].mean()
     assert table["test distortion"][0].startswith(f"{mean:.2f} ± ")
     assert "deterministic autoencoder" in text
 
@@ -214,7 +212,7 @@ def test_thin_studies_are_compared_in_good_english(case, tmp_path):
     text = path.read_text(encoding="utf-8")
     for wrong in (r"\bnan\b", r"\bNone\b(?! of)", r"<NA>", r"\binf\b", r"\.\.", r"\b1 \w+s\b"):
         assert not re.search(wrong, text.replace("../", "")), (wrong, text)
-    assert references(text) == {file.name for file in path.parent.iterdir()} - {"README.md"}
+    assert baselines(text) == {file.name for file in path.parent.iterdir()} - {"README.md"}
     index = write_index([standing(thin)], {}, reports=tmp_path).read_text(encoding="utf-8")
     assert "[thin](thin/README.md)" in index
     assert not re.search(r"\bnan\b|\bNone\b", index)
@@ -275,8 +273,8 @@ def test_one_study_alone_has_no_figure(found):
 def test_an_interval_of_two_seeds_does_not_squeeze_the_values():
     results = renamed("wide")
     trials = results.trials.copy()
-    confirming = trials["roles"].map(lambda roles: "confirm" in roles)
-    trials.loc[confirming, "result.test/nll"] += 40 * (trials.loc[confirming, "replica_seed"].astype(float) - 1)
+    confirming = trials["purposes"].map(lambda purposes: "confirm" in purposes)
+    trials.loc[confirming, "result.test/neg_elbo"] += 40 * (trials.loc[confirming, "seed_index"].astype(float) - 1)
     axes = side_by_side([standing(renamed("base")), standing(replace(results, trials=trials))]).axes[0]
     low, high = axes.get_xlim()
     assert high - low < 30

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_text import tables_of
 from scipy import stats
-from synthetic_study import SEARCH, make_results, part, study_attributes, with_references
+from synthetic_study import SEARCH, make_results, part, study_attributes, with_baselines
 
 from sweeps.results.rankings import Results, ranked
 from sweeps.results.statistics import bootstrap_mean_interval, difference_interval, mean_interval
@@ -42,11 +42,11 @@ def results():
 def with_figures(results, *figures):
     """The study whose confirmed configurations, best first, have these test figures: −ELBO of each seed."""
     trials = results.trials.copy()
-    confirming = trials["roles"].map(lambda roles: "confirm" in roles)
+    confirming = trials["purposes"].map(lambda purposes: "confirm" in purposes)
     kept = [~confirming]
-    for of, values in zip(confirmations(results)["of"], figures, strict=False):
-        own = trials.index[confirming & (trials["of"] == of)][: len(values)]
-        trials.loc[own, "result.test/nll"] = values
+    for of, values in zip(confirmations(results)["source_trial"], figures, strict=False):
+        own = trials.index[confirming & (trials["source_trial"] == of)][: len(values)]
+        trials.loc[own, "result.test/neg_elbo"] = values
         kept.append(trials.index.isin(own))
     return part(results, trials[np.logical_or.reduce(kept)])
 
@@ -73,7 +73,7 @@ BEST = (98.0, 98.2, 98.4)
 )  # fmt: skip
 def test_the_margin_over_the_runner_up_is_said_with_what_the_seeds_allow(results, figures, words):
     study = with_figures(results, *figures)
-    runner = confirmations(study)["of"].iloc[1]
+    runner = confirmations(study)["source_trial"].iloc[1]
     assert words.format(runner) in answer(study)
     assert words.format(runner) in margin_words(study)
     if min(map(len, figures)) > 1:
@@ -98,9 +98,12 @@ def test_configurations_behind_the_runner_up_are_counted(results, figures, words
 
 def test_many_configurations_behind_the_runner_up_are_counted(results):
     trials = results.trials
-    confirming = trials[trials["roles"].map(lambda roles: "confirm" in roles)]
-    last = confirming[confirming["of"] == confirmations(results)["of"].iloc[-1]]
-    more = [last.assign(of=100 + k, number=last["number"] + 1000 * (k + 1), value=last["value"] + k) for k in range(2)]
+    confirming = trials[trials["purposes"].map(lambda purposes: "confirm" in purposes)]
+    last = confirming[confirming["source_trial"] == confirmations(results)["source_trial"].iloc[-1]]
+    more = [
+        last.assign(source_trial=100 + k, number=last["number"] + 1000 * (k + 1), value=last["value"] + k)
+        for k in range(2)
+    ]
     wide = replace(results, trials=pd.concat([trials, *more], ignore_index=True))
     far, near, ahead = (120.0, 120.1, 120.2), BEST, (80.0, 80.1, 80.2)
     for figures, words in (
@@ -117,9 +120,9 @@ def test_many_configurations_behind_the_runner_up_are_counted(results):
 
 
 def test_one_confirmed_configuration_has_no_margin(results):
-    first = confirmations(results)["of"].iloc[0]
+    first = confirmations(results)["source_trial"].iloc[0]
     trials = results.trials
-    alone = part(results, trials[~trials["replica"] | (trials["of"] == first)])
+    alone = part(results, trials[~trials["repeat"] | (trials["source_trial"] == first)])
     assert margins(alone) == []
     assert "above the first" not in confirmed_table(alone)
     assert "runner-up" not in answer(alone)
@@ -127,11 +130,11 @@ def test_one_confirmed_configuration_has_no_margin(results):
 
 def test_the_confirmed_table_has_the_difference_to_the_first_by_welch(results):
     table = tables_of(confirmed_table(results))[""].set_index("trial")
-    order = [str(of) for of in confirmations(results)["of"]]
+    order = [str(of) for of in confirmations(results)["source_trial"]]
     assert list(table.index) == order
     assert table["above the first"].iloc[0] == "–"
     trials = results.trials
-    runs = {of: trials.loc[trials["of"] == int(of), "result.test/nll"].dropna() for of in order}
+    runs = {of: trials.loc[trials["source_trial"] == int(of), "result.test/neg_elbo"].dropna() for of in order}
     for of in order[1:]:
         interval = difference_interval(runs[order[0]], runs[of])
         shown = f"{number(interval.mean)} ({number(interval.low)} to {number(interval.high)})"
@@ -163,15 +166,15 @@ def test_with_few_trials_nothing_is_said_to_have_mattered(results):
 
 def test_seeds_of_one_configuration_that_cannot_separate_two_values_are_counted(results):
     trials = results.trials
-    of = trials.loc[trials["pair"].notna(), "of"].iloc[0]
-    pairs = trials[trials["pair"].notna() & (trials["of"] == of)].copy()
+    of = trials.loc[trials["pair_id"].notna(), "source_trial"].iloc[0]
+    pairs = trials[trials["pair_id"].notna() & (trials["source_trial"] == of)].copy()
     pairs["value"] = [100.0, 101.0, 101.0, 100.0]
-    words = answer(part(results, pd.concat([trials[~trials["replica"]], pairs])))
+    words = answer(part(results, pd.concat([trials[~trials["repeat"]], pairs])))
     assert "remains open: 2 seeds of one configuration cannot separate them; adamax − adam is" in words
 
 
 def test_a_confirmation_without_test_figures_is_told(results):
-    trials = results.trials.assign(**{"result.test/nll": math.nan})
+    trials = results.trials.assign(**{"result.test/neg_elbo": math.nan})
     words = answer(replace(results, trials=trials))
     best = ranked(results).iloc[0]
     assert f"Its validation −ELBO is {number(best['value'])} nats per image, the lowest of 15 complete trials" in words
@@ -296,7 +299,7 @@ def test_a_search_over_one_constant_has_one_row(results):
 
 def test_every_table_names_its_protocol_where_the_study_has_more_than_one(results, compose):
     assert "Protocol: " not in compose(results)
-    text = compose(with_references(results))
+    text = compose(with_baselines(results))
     sections = text.split("\n## Rows by protocol")[0].split("\n### ")[1:]
     assert len(sections) >= 4
     for section in sections:
@@ -304,13 +307,13 @@ def test_every_table_names_its_protocol_where_the_study_has_more_than_one(result
         assert len(line) == 1, section
         assert "binarisation static; likelihood bernoulli; posterior gaussian; −ELBO at β = 1" in line[0]
         assert ("importance-weighted NLL with k = 500" in line[0]) == section.startswith("Confirmed")
-    assert "−ELBO" not in protocol_line(with_references(results), "", "other")
+    assert "−ELBO" not in protocol_line(with_baselines(results), "", "other")
 
 
 def test_trials_of_different_protocol_share_no_ranking(results, compose):
     trials = results.trials.copy()
     trials["params.likelihood"] = np.where(trials["number"] % 2 == 0, "bernoulli", "gaussian")
-    trials.loc[trials["replica"], "params.likelihood"] = "bernoulli"
+    trials.loc[trials["repeat"], "params.likelihood"] = "bernoulli"
     trials.loc[trials["number"] % 2 == 1, "value"] -= 500
     study = changed_search(results, likelihood={"kind": "choice", "values": ["bernoulli", "gaussian"]})
     mixed = replace(results, trials=trials, study=study)
@@ -360,18 +363,18 @@ def test_pairs_say_their_interval_its_kind_and_what_wilcoxon_can_tell(results):
 def with_pairs(results, configurations):
     """The study with one matched pair for each of so many configurations."""
     trials = results.trials
-    pair = trials[trials["pair"].notna()].drop_duplicates("params.optimizer")
+    pair = trials[trials["pair_id"].notna()].drop_duplicates("params.optimizer")
     made = [
-        pair.assign(of=of, number=pair["number"] + 1000 * (of + 1), pair=f"{of}/0", replica_seed=0, value=[100.0, 99.0 + of % 3])
+        pair.assign(source_trial=of, number=pair["number"] + 1000 * (of + 1), pair_id=f"{of}/0", seed_index=0, value=[100.0, 99.0 + of % 3])
         for of in range(configurations)
     ]  # fmt: skip
-    return replace(results, trials=pd.concat([trials[~trials["replica"]], *made], ignore_index=True))
+    return replace(results, trials=pd.concat([trials[~trials["repeat"]], *made], ignore_index=True))
 
 
 def test_a_trial_whose_epochs_are_missing_keeps_its_rank(results):
     first = ranked(results)["number"].iloc[0]
     epochs = results.epochs
-    without = replace(results, epochs=epochs[epochs["replica"] | (epochs["number"] != first)])
+    without = replace(results, epochs=epochs[epochs["repeat"] | (epochs["number"] != first)])
     table = tables_of(ranked_table(without))[""]
     assert list(table["trial"].astype(int)) == list(ranked(results)["number"].head(10))
     assert table.loc[0, "rate"] == "–"
@@ -381,7 +384,7 @@ def test_a_trial_whose_epochs_are_missing_keeps_its_rank(results):
 def repeated(results, count):
     """A study of so many trials of the search, each one of the given ones with noise on its value."""
     trials, epochs = results.trials, results.epochs
-    own = trials[~trials["replica"] & trials["duplicate_of"].isna()]
+    own = trials[~trials["repeat"] & trials["duplicate_of"].isna()]
     times = math.ceil(count / len(own))
     random = np.random.default_rng(0)
     search = pd.concat([own] * times, ignore_index=True).head(count)
@@ -391,14 +394,14 @@ def repeated(results, count):
         name=[f"trial-{number:04d}" for number in range(count)],
         value=search["value"] + random.exponential(1.0, count),
     )
-    there = epochs[~epochs["replica"]]
+    there = epochs[~epochs["repeat"]]
     numbers = pd.DataFrame({"number": source, "new": np.arange(count)})
     curves = there.merge(numbers, on="number").assign(number=lambda frame: frame["new"]).drop(columns="new")
     return Results(
         results.name,
         results.study,
-        pd.concat([search, trials[trials["replica"]]], ignore_index=True),
-        pd.concat([curves, epochs[epochs["replica"]]], ignore_index=True),
+        pd.concat([search, trials[trials["repeat"]]], ignore_index=True),
+        pd.concat([curves, epochs[epochs["repeat"]]], ignore_index=True),
     )
 
 

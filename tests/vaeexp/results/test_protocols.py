@@ -16,13 +16,13 @@ model: {{hidden: [16], latent_size: 3}}
 search:
   {search}
 budget: {{trials: 2}}
-references: {references}
+baselines: {baselines}
 """
 
 
-def study(tmp_path, search="beta: {low: 0.1, high: 2}", references="{}", fixed=", binarisation: none"):
+def study(tmp_path, search="beta: {low: 0.1, high: 2}", baselines="{}", fixed=", binarisation: none"):
     path = tmp_path / "x.yaml"
-    path.write_text(STUDY.format(search=search, references=references, fixed=fixed))
+    path.write_text(STUDY.format(search=search, baselines=baselines, fixed=fixed))
     return open_study_file(str(path))
 
 
@@ -83,31 +83,31 @@ def test_autoencoders_train_in_lanes(tmp_path):
     ],
 )
 def test_protocols_are_never_searched(tmp_path, search):
-    with pytest.raises(UserError, match=r"search\.\w+: trials of different .*references"):
+    with pytest.raises(UserError, match=r"search\.\w+: trials of different .*baselines"):
         study(tmp_path, search=search, fixed="" if "binarisation" in search else ", binarisation: none")
 
 
 @pytest.mark.parametrize(
     ("settings", "place"),
     [
-        ("{train_size: 100}", "references.a.settings.train_size"),
-        ("{dataset: cifar10}", "references.a.settings.dataset"),
-        ("{binarisation: static, likelihood: laplace}", "references.a.settings"),
-        ("{posterior: deterministic}", "references.a.settings"),
-        ("{posterior: deterministic, beta: 0, prior: mixture}", "references.a.settings"),
-        ("{network: perceptron}", "references.a.settings"),
+        ("{train_size: 100}", "baselines.a.settings.train_size"),
+        ("{dataset: cifar10}", "baselines.a.settings.dataset"),
+        ("{binarisation: static, likelihood: laplace}", "baselines.a.settings"),
+        ("{posterior: deterministic}", "baselines.a.settings"),
+        ("{posterior: deterministic, beta: 0, prior: mixture}", "baselines.a.settings"),
+        ("{network: perceptron}", "baselines.a.settings"),
     ],
 )
-def test_a_reference_that_cannot_be_is_refused_before_anything_runs(tmp_path, settings, place):
+def test_a_baseline_that_cannot_be_is_refused_before_anything_runs(tmp_path, settings, place):
     with pytest.raises(UserError) as caught:
-        study(tmp_path, references=f"{{a: {{settings: {settings}}}}}")
+        study(tmp_path, baselines=f"{{a: {{settings: {settings}}}}}")
     assert place in str(caught.value)
 
 
 def test_references_count_for_the_size_of_models_and_for_the_data(tmp_path):
     asked = study(
         tmp_path,
-        references="{a: {settings: {latent_size: 9, binarisation: dynamic}}, b: {settings: {ema_decay: 0.5, epochs: 99}}}",
+        baselines="{a: {settings: {latent_size: 9, binarisation: dynamic}}, b: {settings: {ema_decay: 0.5, epochs: 99}}}",
     )
     assert maxima_of(asked) == {"latent_size": 9, "components": 1}
     assert largest(asked, "epochs") == 99

@@ -43,7 +43,7 @@ def lanes_of(tmp_path, monkeypatch):
 
 def admitted(lanes, count=2):
     for number in range(count):
-        lanes.admit(Trial(number=number, params={}, seed=number))
+        lanes.add(Trial(number=number, params={}, seed=number))
     return lanes
 
 
@@ -64,7 +64,7 @@ def test_fused_lanes_hand_over_the_pictures_of_a_round_with_the_next(lanes_of, t
     assert [names(each.images) for each in first] == [{}, {}]
     assert [names(each.images) for each in second] == [{1: DRAWN}] * 2
     assert all(there(each.images) for each in second)
-    results = lanes.release({1: PRUNED, 0: PRUNED})
+    results = lanes.finish({1: PRUNED, 0: PRUNED})
     assert [each.number for each in results] == [1, 0]
     assert [names(each.images) for each in results] == [{2: DRAWN}] * 2
     for result in results:
@@ -90,23 +90,23 @@ def test_a_picture_that_a_kill_kept_from_being_drawn_is_drawn_when_the_trial_goe
     del lanes  # the process is gone
     lanes = lanes_of(group)
     for number in (0, 1):
-        lanes.admit(Trial(number=number, params={}, seed=number, epoch=2))
-    lanes.catch_up()
+        lanes.add(Trial(number=number, params={}, seed=number, epoch=2))
+    lanes.replay()
     own = {3: DRAWN} if group == "loop" else {}  # fused lanes' come with the next epoch
     for progress in advance_all(lanes, [0, 1]):
         assert names(progress.images) == {1: DRAWN, 2: DRAWN, **own}
         assert there(progress.images)
     assert all(Path(path).read_bytes() == content for path, content in before.items())
-    assert [names(each.images) for each in lanes.release({0: PRUNED, 1: PRUNED})] == [{} if own else {3: DRAWN}] * 2
+    assert [names(each.images) for each in lanes.finish({0: PRUNED, 1: PRUNED})] == [{} if own else {3: DRAWN}] * 2
 
 
-def test_a_replica_has_pictures_like_the_trial_of_its_number(lanes_of):
+def test_a_repeat_has_pictures_like_the_trial_of_its_number(lanes_of):
     lanes = lanes_of("loop")
-    for replica in (False, True):
-        lanes.admit(Trial(number=0, params={}, seed=1, replica=replica))
+    for repeat in (False, True):
+        lanes.add(Trial(number=0, params={}, seed=1, repeat=repeat))
         [progress] = advance_all(lanes, [0])
         assert names(progress.images) == {1: DRAWN}
-        lanes.release({0: PRUNED})
+        lanes.finish({0: PRUNED})
 
 
 def test_a_picture_shows_the_epoch_that_it_is_of_however_late_it_is_drawn(lanes_of):
@@ -143,14 +143,14 @@ def test_weights_on_disk_are_those_of_the_best_epoch_and_checkpoints_go_when_for
         number: next(g for g in lanes._all() if number in g.lanes).state(number)["best"].clone() for number in (0, 1)
     }
     layout = next(iter(lanes._all())).lanes[0].layout
-    lanes.release({0: PRUNED, 1: PRUNED})
+    lanes.finish({0: PRUNED, 1: PRUNED})
     folders = [tmp_path / "trials" / f"trial-000{number}" for number in (0, 1, 2)]
     for number in (0, 1):
         model = load_model(folders[number])
         for name, tensor in layout.views(best[number]).items():
             assert torch.equal(model.get_parameter(name), tensor)
     assert [(folder / "checkpoint.safetensors").exists() for folder in folders] == [True] * 3
-    lanes.forget([Trial(number=0, params={}, seed=0)])
+    lanes.discard_checkpoints([Trial(number=0, params={}, seed=0)])
     assert [(folder / "checkpoint.safetensors").exists() for folder in folders] == [False, True, True]
 
 
@@ -163,4 +163,4 @@ def test_a_disk_that_is_full_stops_the_release(lanes_of, monkeypatch):
 
     monkeypatch.setattr("vaeexp.runs.artifacts.save_weights", full)
     with pytest.raises(OSError, match="No space left"):
-        lanes.release({0: PRUNED, 1: PRUNED})
+        lanes.finish({0: PRUNED, 1: PRUNED})

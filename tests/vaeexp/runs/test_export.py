@@ -30,7 +30,7 @@ CASES |= {
 }
 CASES |= {f"posterior-{name}": ((1, 4, 4), {"posterior": name}) for name in POSTERIORS}
 CASES["group-norm"] = (1, 8, 8), {"network": "conv", "normalisation": "group", "head": 5, "activation": "gelu"}
-CASES["own"] = (1, 4, 4), {"network": "test_exporting:Own", "prior": "vampprior", "components": 2}
+CASES["own"] = (1, 4, 4), {"network": "test_export:Own", "prior": "vampprior", "components": 2}
 CASES = {name: (shape, TINY | params) for name, (shape, params) in CASES.items()}
 
 
@@ -153,8 +153,8 @@ def test_the_lines_of_its_readme_run(exported: dict) -> None:
 
 
 def test_a_network_that_cannot_be_traced_is_refused(tmp_path: Path) -> None:
-    finished_run(tmp_path / "run", (1, 4, 4), network="test_exporting:Branching", latent_size=3)
-    with pytest.raises(UserError, match=r"test_exporting:Branching.*decoder\.pt2"):
+    finished_run(tmp_path / "run", (1, 4, 4), network="test_export:Branching", latent_size=3)
+    with pytest.raises(UserError, match=r"test_export:Branching.*decoder\.pt2"):
         export_run(open_run(str(tmp_path / "run"), tmp_path), tmp_path / "out")
 
 

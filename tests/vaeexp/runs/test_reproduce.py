@@ -73,8 +73,8 @@ def contents(folder: Path) -> dict[str, str]:
 def tamper(runs: Path, trial: str, change: Callable[[dict], None]) -> None:
     """Change the lines of the journal that belong to a trial; one that is cleared is left out."""
     journal = runs / "journal" / f"{NAME}.log"
-    replica, number = trial.startswith("replica"), int(trial[-4:])
-    place = f"{NAME}.replicas" if replica else NAME
+    repeat, number = trial.startswith("repeat"), int(trial[-4:])
+    place = f"{NAME}.repeats" if repeat else NAME
     storage = open_storage(None, runs, NAME, must_exist=True)
     identity = storage.get_all_trials(storage.get_study_id_from_name(place))[number]._trial_id
     lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
@@ -123,7 +123,7 @@ def test_a_complete_trial_matches_to_the_bit_in_a_process_like_those_of_a_sweep(
         ("0", ["failed after 2 epochs", "epoch 3/3: diverged", "fails again in epoch 3: diverged", "9 tensors equal"]),
         ("2", ["pruned after 2 epochs, as on record", "2 of 2 equal, bit for bit"]),
         ("3", [f"trial-0003 took the result of trial-0001 of {NAME}", "4 of 4 equal"]),
-        ("replica-0", ["test/iw_nll", "test/reconstruction_mse", "test/fid, test/inception_score: as on record"]),
+        ("repeat-0", ["test/iw_nll", "test/reconstruction_mse", "test/fid, test/inception_score: as on record"]),
     ],
 )
 def test_every_kind_of_ending_is_reached_again(
@@ -215,9 +215,9 @@ CHANGES = {
         "end does not fail again; on record: epoch 4, diverged (by decree)",
     ),
     "a test figure": (
-        "replica-0000",
-        attribute("result", lambda result: result | {"test/nll": result["test/nll"] - 1e-6}),
-        "final figures test/nll ",
+        "repeat-0000",
+        attribute("result", lambda result: result | {"test/neg_elbo": result["test/neg_elbo"] - 1e-6}),
+        "final figures test/neg_elbo ",
     ),
 }  # fmt: skip
 
@@ -295,7 +295,7 @@ def test_what_has_not_ended_or_is_not_there_is_refused(
         "4": f"{NAME}/trial-0004: has not ended yet",
         "5": "was not made by `vaeexp sweep`",
         "99": f"study '{NAME}' has no trial-0099. It has trial-0000 to trial-0005.",
-        "replica-7": "It has replica-0000 to replica-0000.",
+        "repeat-7": "It has repeat-0000 to repeat-0000.",
     }.items():
         assert says in refused(capsys, trial, runs, tiny_study / "data")
 
@@ -387,18 +387,18 @@ def test_times_and_the_classifier_do_not_count() -> None:
 
 
 def test_a_figure_that_is_missing_is_a_difference() -> None:
-    record = recorded(**{"test/nll": 4.0})
+    record = recorded(**{"test/neg_elbo": 4.0})
     lacking = replace(record, progress=(replace(record.progress[0], metrics={}),), metrics={})
     found = findings(record, lacking)
     assert found["epochs"] == (False, "differ first at epoch 1, train/loss is on record alone")
-    assert found["final figures"] == (False, "test/nll is on record alone")
+    assert found["final figures"] == (False, "test/neg_elbo is on record alone")
     assert findings(record, replace(record, progress=()))["epochs"][0] is False
 
 
 def test_a_trial_is_read_as_it_was_given(tiny_study: Path) -> None:
     storage = open_storage(None, tiny_study / "mlruns", NAME, must_exist=True)
-    found = read_trial(storage, NAME, 0, replica=True)
-    assert (found.trial.name, found.trial.test, found.trial.replica) == ("replica-0000", True, True)
+    found = read_trial(storage, NAME, 0, repeat=True)
+    assert (found.trial.name, found.trial.test, found.trial.repeat) == ("repeat-0000", True, True)
     assert found.trial.params == {
         "learning_rate": 0.003,
         "beta": 1.0,
@@ -408,7 +408,7 @@ def test_a_trial_is_read_as_it_was_given(tiny_study: Path) -> None:
     }
     assert [each.epoch for each in found.progress] == [1, 2, 3, 4]
     assert found.outcome.state == "complete"
-    assert found.metrics["test/nll"] > 0
-    failed = read_trial(storage, NAME, 0, replica=False)
+    assert found.metrics["test/neg_elbo"] > 0
+    failed = read_trial(storage, NAME, 0, repeat=False)
     assert failed.outcome.failure.kind == "diverged"
-    assert read_trial(storage, NAME, 3, replica=False).duplicate_of == 1
+    assert read_trial(storage, NAME, 3, repeat=False).duplicate_of == 1

@@ -49,7 +49,7 @@ def somewhere_else(tmp_path: Path, keep_signals: None, monkeypatch: pytest.Monke
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `data`, `runs` of a real study of two trials and a replica, and the `cache` that it filled."""
+    """A folder with `data`, `runs` of a real study of two trials and a repeat, and the `cache` that it filled."""
     root = tmp_path_factory.mktemp("swept")
     write_files(root / "data" / "MNIST" / "raw", training=60, test=30)
     (root / "tiny.yaml").write_text(STUDY, encoding="utf-8")
@@ -98,9 +98,15 @@ def made(tmp_path: Path) -> Path:
 
 def test_evaluate_gives_the_very_figures_of_the_study(swept: Path, tmp_path: Path) -> None:
     """From a copy of the folder alone: without the study's storage, MLflow, or the cache."""
-    recorded = json.loads((swept / "runs/trials/tiny/replica-0000/result.json").read_text())["test"]
-    assert {"test/nll", "test/iw_nll", "test/active_units", "test/fid", "test/reconstruction_mse"} <= recorded.keys()
-    shutil.copytree(swept / "runs/trials/tiny/replica-0000", tmp_path / "copied")
+    recorded = json.loads((swept / "runs/trials/tiny/repeat-0000/result.json").read_text())["test"]
+    assert {
+        "test/neg_elbo",
+        "test/iw_nll",
+        "test/active_units",
+        "test/fid",
+        "test/reconstruction_mse",
+    } <= recorded.keys()
+    shutil.copytree(swept / "runs/trials/tiny/repeat-0000", tmp_path / "copied")
     said = run("evaluate", tmp_path / "copied", "--data", swept / "data", "--device", "cpu", "--output", "figures.json")
     written = json.loads(Path("figures.json").read_text())
     # The worker had one thread, this process has as many as there are cores: a different order of addition.
@@ -116,13 +122,13 @@ def test_evaluate_gives_the_very_figures_of_the_study(swept: Path, tmp_path: Pat
 
 def test_more_importance_samples_and_the_other_split(swept: Path) -> None:
     shared = ["--runs", swept / "runs", "--data", swept / "data", "--device", "cpu", "--output", "figures.json"]
-    run("evaluate", "tiny/replica-0", *shared, "--importance-samples", "200")
-    few = json.loads((swept / "runs/trials/tiny/replica-0000/result.json").read_text())["test"]
+    run("evaluate", "tiny/repeat-0", *shared, "--importance-samples", "200")
+    few = json.loads((swept / "runs/trials/tiny/repeat-0000/result.json").read_text())["test"]
     many = json.loads(Path("figures.json").read_text())["figures"]
     assert many["test/importance_samples"] == 200
-    assert many["test/nll"] == pytest.approx(few["test/nll"], rel=1e-6)
-    assert many["test/iw_nll"] < few["test/iw_nll"] < few["test/nll"]
-    run("evaluate", "tiny/replica-0", *shared, "--split", "validation")
+    assert many["test/neg_elbo"] == pytest.approx(few["test/neg_elbo"], rel=1e-6)
+    assert many["test/iw_nll"] < few["test/iw_nll"] < few["test/neg_elbo"]
+    run("evaluate", "tiny/repeat-0", *shared, "--split", "validation")
     validation = json.loads(Path("figures.json").read_text())
     assert validation["split"] == "validation"
     assert validation["figures"]["validation/images"] == 20
@@ -143,7 +149,7 @@ def test_a_plain_autoencoder_has_no_bound_on_the_likelihood(swept: Path, tmp_pat
     said = run("evaluate", tmp_path / "plain", "--data", swept / "data", "--output", "figures.json")
     figures = json.loads(Path("figures.json").read_text())["figures"]
     assert "test/distortion" in figures
-    assert not {"test/nll", "test/iw_nll"} & figures.keys()
+    assert not {"test/neg_elbo", "test/iw_nll"} & figures.keys()
     assert "ELBO" not in said
     assert "NLL" not in said
 
@@ -163,7 +169,7 @@ def test_the_bar_shows_how_far_it_is() -> None:
 
 
 def test_a_study_means_its_best_run(swept: Path) -> None:
-    assert open_run("tiny", swept / "runs").name == "tiny/replica-0000"
+    assert open_run("tiny", swept / "runs").name == "tiny/repeat-0000"
     assert open_run("tiny/trial-1", swept / "runs").folder == swept / "runs/trials/tiny/trial-0001"
     run = open_run(str(swept / "runs/trials/tiny/trial-0001"), Path("nowhere"))
     assert (run.name, run.study_seed, run.image_shape) == ("tiny/trial-0001", 3, (1, 28, 28))
@@ -327,4 +333,4 @@ def test_runs_are_completed(swept: Path, monkeypatch: pytest.MonkeyPatch, capsys
     with pytest.raises(SystemExit):
         main([])
     completed = [line.split(",")[-1] for line in capsys.readouterr().out.split()]
-    assert completed == ["tiny/replica-0000", "tiny/trial-0000", "tiny/trial-0001"]
+    assert completed == ["tiny/repeat-0000", "tiny/trial-0000", "tiny/trial-0001"]

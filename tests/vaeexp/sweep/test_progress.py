@@ -99,7 +99,7 @@ def test_a_trials_own_number_of_epochs_is_shown() -> None:
 
 def test_a_trial_that_will_be_tested_says_so_in_its_last_epoch() -> None:
     progress = LiveProgress(screen(), study="beta_mnist", epochs=30, clock=Clock())
-    tested = replace(trial(6), replica=True, test=True)
+    tested = replace(trial(6), repeat=True, test=True)
     for each, epoch in ((tested, 28), (trial(7), 29)):
         progress.trial_started(replace(each, epoch=epoch), resumed=True)
     assert "then test" not in rendered(progress)
@@ -200,10 +200,10 @@ def test_the_rate_is_of_the_last_rounds_and_starts_anew_with_a_phase() -> None:
     progress.round_finished(snapshot(elapsed=1000.0, epochs=1000))
     progress.round_finished(snapshot(elapsed=1010.0, epochs=1050))
     assert "5 epochs/s" in progress.summary()
-    progress.round_finished(snapshot(phase="replicas", elapsed=2.0, epochs=6, planned=9))
-    assert "confirm, compare and references" in progress.summary()
+    progress.round_finished(snapshot(phase="repeats", elapsed=2.0, epochs=6, planned=9))
+    assert "confirm, compare and baselines" in progress.summary()
     assert "3 epochs/s" in progress.summary()
-    assert "best" not in progress.summary()  # references are of other protocols
+    assert "best" not in progress.summary()  # baselines are of other protocols
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_a_lane_that_diverges_leaves_nothing_behind(tmp_path):
     quiet = run(*lanes_in(tmp_path / "quiet"), [trial(1, **PRIOR)], 2)[1]
     lanes, _ = lanes_in(tmp_path / "loud")
     for each in (trial(0, **PRIOR, beta=3e38, free_nats=100.0), trial(1, **PRIOR)):
-        lanes.admit(each)
+        lanes.add(each)
     rounds = [advance_all(lanes, [0, 1]) for _ in range(2)]
     assert rounds[0][0].failure.kind == "diverged"
     assert [done[1].value for done in rounds] == quiet[0]
@@ -110,15 +110,15 @@ def test_killed_and_resumed_is_bit_identical(tmp_path):
     params = PRIOR | {"ema_decay": 0.95, "schedule": "cosine", "warmup_epochs": 3.0, "optimizer": "adamax"}
     whole = run(*lanes_in(tmp_path / "whole"), [trial(0, **params)], 4)[0]
     lanes, _ = lanes_in(tmp_path / "cut")
-    lanes.admit(trial(0, **params))
+    lanes.add(trial(0, **params))
     for _ in range(2):
         advance_all(lanes, [0])
     del lanes  # the process is gone; the newest checkpoint is one epoch behind what was reported
     lanes, finisher = lanes_in(tmp_path / "cut")
-    lanes.admit(trial(0, epoch=2, **params))
-    lanes.catch_up()
+    lanes.add(trial(0, epoch=2, **params))
+    lanes.replay()
     values = [advance_all(lanes, [0])[0].value for _ in range(2)]
-    lanes.release({0: Outcome(state="complete", epoch=4, value=None)})
+    lanes.finish({0: Outcome(state="complete", epoch=4, value=None)})
     assert values == whole[0][2:]
     assert same_bits(finisher.states[0], whole[1])
 
@@ -240,7 +240,7 @@ def test_a_library_that_computes_something_else_is_not_used(tmp_path, monkeypatc
     group.warn_once.cache_clear()
     lanes, _ = lanes_in(tmp_path)
     with caplog.at_level(logging.WARNING):
-        lanes.admit(trial(0, **PRIOR))
+        lanes.add(trial(0, **PRIOR))
     assert "computes something else" in caplog.text
 
 

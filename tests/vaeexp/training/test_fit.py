@@ -57,10 +57,10 @@ def test_a_likelihood_meets_only_what_it_describes(place, binarisation, channels
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_reference_is_held_to_the_same(place, channels):
+def test_a_baseline_is_held_to_the_same(place, channels):
     for binarisation, likelihood in itertools.product(["static", "none"], ["bernoulli", "laplace"]):
         settings = f"{{binarisation: {binarisation}, likelihood: {likelihood}}}"
-        more = f"references: {{other: {{settings: {settings}}}}}"
+        more = f"baselines: {{other: {{settings: {settings}}}}}"
         if binarisation == "none" or (likelihood == "bernoulli" and channels == 1):
             prepare(place, "gaussian", "none", channels, more)
         else:

@@ -62,7 +62,7 @@ def opened_step(folder, *, precision="float32", **params) -> FusedStep:
     """A step of two lanes, Adam and Adamax, and their first batch."""
     lanes, _ = make_lanes(folder, averaged=True, maxima={"components": 3})
     for number, optimizer in enumerate(("adam", "adamax")):
-        lanes.admit(trial(number, optimizer=optimizer, ema_decay=0.9, schedule="cosine", **params))
+        lanes.add(trial(number, optimizer=optimizer, ema_decay=0.9, schedule="cosine", **params))
     [group] = lanes._all()
     made = FusedStep(group.template, group._rows, precision, compiled=True)
     made.begin([group.lanes.get(number) for number in group._numbers])

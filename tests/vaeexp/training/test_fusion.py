@@ -44,7 +44,7 @@ def test_a_lane_equals_a_plain_pytorch_loop(tmp_path, kind, optimizer, prior):
     params = {"optimizer": optimizer, "prior": prior, "beta": 0.7, "latent_size": 3}
     lanes, _ = make_lanes(tmp_path, group=kind, maxima={"latent_size": 6, "components": 5})
     for each in (trial(0, **params), trial(1, latent_size=6, prior=prior)):
-        lanes.admit(each)
+        lanes.add(each)
     losses = [advance_all(lanes, [0, 1])[0].metrics["train/loss"] for _ in range(4)]
     assert losses == pytest.approx(plain_training(params, seed=1000, epochs=4), rel=3e-4)
 
@@ -86,19 +86,19 @@ def test_weights_are_looked_at_beside_their_average_where_pictures_are(tmp_path,
     base = BASE.with_params({"pictures_every": 2, "epochs": 5})
     plain, _ = make_lanes(tmp_path / "plain", group=kind, base=base)
     lanes, _ = make_lanes(tmp_path / "averaged", group=kind, base=base, averaged=True)
-    plain.admit(trial(0))
+    plain.add(trial(0))
     for number, decay in enumerate((0.99, 0.0)):
-        lanes.admit(trial(number, ema_decay=decay))
+        lanes.add(trial(number, ema_decay=decay))
     found = [[each.metrics for each in advance_all(lanes, [0, 1])] for _ in range(5)]
-    wanted = [advance_all(plain, [0])[0].metrics["val/nll"] for _ in range(5)]
+    wanted = [advance_all(plain, [0])[0].metrics["val/neg_elbo"] for _ in range(5)]
     assert [("val/nll_raw" in mine, "val/nll_raw" in other) for mine, other in found] == [
         (shown, shown) for shown in (True, True, False, True, True)
     ]
     for (mine, other), nll in zip(found, wanted, strict=True):
         if "val/nll_raw" in mine:
             assert mine["val/nll_raw"] == pytest.approx(nll, rel=1e-6), "the average does not change what it is of"
-            assert mine["val/nll"] != pytest.approx(nll, rel=1e-4)
-            assert other["val/nll_raw"] == other["val/nll"], "without decay the average is the weights"
+            assert mine["val/neg_elbo"] != pytest.approx(nll, rel=1e-4)
+            assert other["val/nll_raw"] == other["val/neg_elbo"], "without decay the average is the weights"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -111,18 +111,18 @@ def test_refill_history_leaves_no_trace(tmp_path, kind):
     undisturbed = run(*make_lanes(tmp_path, group=kind, maxima=maxima), [trial(1)], 4)[1]
     lanes, finisher = make_lanes(tmp_path, group=kind, maxima=maxima)
     for number in range(3):
-        lanes.admit(trial(number))
+        lanes.add(trial(number))
     values = {1: [], 9: []}
     for numbers in ([0, 1, 2], [0, 1, 2]):
         values[1] += [p.value for p in advance_all(lanes, numbers) if p.number == 1]
     for gone in (0, 2):
-        lanes.release({gone: Outcome(state="pruned", epoch=2, value=None)})
-    lanes.admit(trial(9, latent_size=5))
+        lanes.finish({gone: Outcome(state="pruned", epoch=2, value=None)})
+    lanes.add(trial(9, latent_size=5))
     for _ in range(2):
         for progress in advance_all(lanes, [1, 9]):
             values[progress.number].append(progress.value)
     for number, (wanted, tensors) in {1: undisturbed, 9: fresh}.items():
-        lanes.release({number: Outcome(state="complete", epoch=4, value=None)})
+        lanes.finish({number: Outcome(state="complete", epoch=4, value=None)})
         assert values[number] == wanted
         assert same_bits(finisher.states[number], tensors)
 
@@ -132,7 +132,7 @@ def test_waiting_lanes_keep_their_state(tmp_path, kind):
     steady = run(*make_lanes(tmp_path, group=kind), [trial(0), trial(1)], 3)
     lanes, _ = make_lanes(tmp_path, group=kind)
     for number in (0, 1):
-        lanes.admit(trial(number))
+        lanes.add(trial(number))
     values = {0: [], 1: []}
     for numbers in ([0], [0], [1], [0, 1], [1]):
         for progress in advance_all(lanes, numbers):
@@ -145,7 +145,7 @@ def test_a_lane_that_diverges_fails_alone(tmp_path, kind):
     alone = run(*make_lanes(tmp_path, group=kind), [trial(0), trial(2)], 3)
     lanes, _ = make_lanes(tmp_path, group=kind)
     for each in (trial(0), trial(1, beta=3e38, free_nats=100.0), trial(2)):
-        lanes.admit(each)
+        lanes.add(each)
     rounds = [advance_all(lanes, [0, 1, 2]) for _ in range(3)]
     assert rounds[0][1].failure.kind == "diverged"
     assert "epoch 1" in rounds[0][1].failure.message
@@ -160,44 +160,44 @@ def test_killed_and_resumed_is_bit_identical(tmp_path, kind, killed_after):
     whole = run(*make_lanes(tmp_path / "whole", group=kind, averaged=True), [trial(0, **params), trial(1)], 4)[0]
     lanes, _ = make_lanes(tmp_path / "cut", group=kind, averaged=True)
     for each in (trial(0, **params), trial(1)):
-        lanes.admit(each)
+        lanes.add(each)
     for _ in range(killed_after):
         advance_all(lanes, [0, 1])
     del lanes  # the process is gone; the newest checkpoint is one epoch behind what was reported
     lanes, finisher = make_lanes(tmp_path / "cut", group=kind, averaged=True)
-    lanes.admit(trial(0, epoch=killed_after, **params))
-    lanes.catch_up()
+    lanes.add(trial(0, epoch=killed_after, **params))
+    lanes.replay()
     from sweeps.workload.protocol import Outcome
 
     values = [advance_all(lanes, [0])[0].value for _ in range(4 - killed_after)]
-    lanes.release({0: Outcome(state="complete", epoch=4, value=None)})
+    lanes.finish({0: Outcome(state="complete", epoch=4, value=None)})
     assert values == whole[0][killed_after:]
     assert same_bits(finisher.states[0], whole[1])
 
 
 def test_a_checkpoint_fits_either_group(tmp_path):
     stacked, _ = make_lanes(tmp_path, group="stacked", maxima={"latent_size": 9})
-    stacked.admit(trial(0))
+    stacked.add(trial(0))
     for _ in range(3):
         advance_all(stacked, [0])
     loop, _ = make_lanes(tmp_path, group="loop")
-    loop.admit(trial(0, epoch=3))
+    loop.add(trial(0, epoch=3))
     assert next(iter(loop._all())).lanes[0].epoch == 2
-    loop.catch_up()
+    loop.replay()
     value = advance_all(loop, [0])[0].value
     assert value == pytest.approx(advance_all(stacked, [0])[0].value, rel=1e-4)
 
 
 def test_a_damaged_or_foreign_checkpoint_costs_a_replay_not_the_trial(tmp_path):
     lanes, _ = make_lanes(tmp_path)
-    lanes.admit(trial(0))
+    lanes.add(trial(0))
     values = [advance_all(lanes, [0])[0].value for _ in range(3)]
     path = tmp_path / "trial-0000" / "checkpoint.safetensors"
     for broken in (path.read_bytes()[:1000], b"", b"x" * 5000):
         path.write_bytes(broken)
         again, _ = make_lanes(tmp_path)
-        again.admit(trial(0, epoch=2))
-        again.catch_up()
+        again.add(trial(0, epoch=2))
+        again.replay()
         assert advance_all(again, [0])[0].value == values[2]
 
 
@@ -241,11 +241,11 @@ def test_a_trial_that_fits_nowhere_fails_as_out_of_memory(tmp_path, monkeypatch)
     for kind in (StackedGroup, LoopGroup):
         monkeypatch.setattr(kind, "train_epoch", no_memory)
     lanes, _ = make_lanes(tmp_path)
-    lanes.admit(trial(0))
+    lanes.add(trial(0))
     failure = advance_all(lanes, [0])[0].failure
     assert failure.kind == "out_of_memory"
     assert "memory" in failure.message
-    lanes.release({0: Outcome(state="failed", epoch=0, value=None, failure=failure)})
+    lanes.finish({0: Outcome(state="failed", epoch=0, value=None, failure=failure)})
     list(lanes.advance([]))
     assert not lanes._all(), "a round keeps no memory of lanes that are gone"
 
@@ -256,17 +256,17 @@ def test_lanes_that_make_room_for_others_leave_the_rows_where_they_are(tmp_path)
 
     lanes, _ = make_lanes(tmp_path)
     for number in range(4):
-        lanes.admit(trial(number))
+        lanes.add(trial(number))
     list(lanes.advance(range(4)))
     [group] = lanes._all()
     step = group._step
-    lanes.release({number: Outcome(state="pruned", epoch=1, value=None) for number in range(4)})
+    lanes.finish({number: Outcome(state="pruned", epoch=1, value=None) for number in range(4)})
     for number in range(4, 8):
-        lanes.admit(trial(number))
+        lanes.add(trial(number))
     list(lanes.advance(range(4, 8)))
     assert lanes._all() == [group]
     assert group._step is step
-    lanes.release({number: Outcome(state="pruned", epoch=1, value=None) for number in range(5, 8)})
+    lanes.finish({number: Outcome(state="pruned", epoch=1, value=None) for number in range(5, 8)})
     list(lanes.advance([4]))
     assert heights(group) == {1}
 
@@ -274,8 +274,8 @@ def test_lanes_that_make_room_for_others_leave_the_rows_where_they_are(tmp_path)
 def test_early_stopping_ends_a_lane_after_patience_epochs_without_gain(tmp_path):
     lanes, _ = make_lanes(tmp_path, base=BASE.with_params({"epochs": 50}))
     # A learning rate this large stops improving at once.
-    lanes.admit(trial(0, patience=2, learning_rate=0.3))
-    lanes.admit(trial(1))
+    lanes.add(trial(0, patience=2, learning_rate=0.3))
+    lanes.add(trial(1))
     history = []
     while not (history and history[-1].finished):
         history.append(advance_all(lanes, [0])[0])

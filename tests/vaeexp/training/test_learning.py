@@ -37,7 +37,7 @@ def test_every_prior_and_optimizer_learns(tmp_path, digits):
         for optimizer in ("adam", "adamax")
     ]
     for number, (prior, optimizer) in enumerate(kinds):
-        lanes.admit(trial(number, prior=prior, optimizer=optimizer, learning_rate=LEARNING_RATES[optimizer]))
+        lanes.add(trial(number, prior=prior, optimizer=optimizer, learning_rate=LEARNING_RATES[optimizer]))
     rounds = [advance_all(lanes, range(len(kinds))) for _ in range(EPOCHS)]
     last = {kind: rounds[-1][number].value for number, kind in enumerate(kinds)}
     print({kind: round(value, 1) for kind, value in last.items()})

@@ -15,7 +15,7 @@ def gradients(steps: int, size: int) -> torch.Tensor:
     return torch.randn(steps, size, generator=generator) * scale
 
 
-def reference(name: str, start: torch.Tensor, grads: torch.Tensor) -> torch.Tensor:
+def baseline(name: str, start: torch.Tensor, grads: torch.Tensor) -> torch.Tensor:
     parameter = torch.nn.Parameter(start.clone())
     optimizer = TORCH[name]([parameter], lr=RATES[name])
     for grad in grads:
@@ -33,7 +33,7 @@ def test_one_lane_equals_torch(name):
             weights.split(20), grad.clone().split(20), first.split(20), second.split(20),
             step=step, learning_rate=RATES[name], optimizer=name,
         )  # fmt: skip
-    torch.testing.assert_close(weights, reference(name, start, grads), rtol=2e-6, atol=5e-7)
+    torch.testing.assert_close(weights, baseline(name, start, grads), rtol=2e-6, atol=5e-7)
 
 
 def update_rows(weights, grads, first, second, *, step, learning_rate, adamax) -> None:
@@ -55,7 +55,7 @@ def test_rows_of_both_rules_equal_torch():
             step=torch.full((3,), float(step)), learning_rate=rates, adamax=adamax,
         )  # fmt: skip
     for row, name in enumerate(names):
-        torch.testing.assert_close(weights[row], reference(name, start, grads), rtol=2e-6, atol=5e-7)
+        torch.testing.assert_close(weights[row], baseline(name, start, grads), rtol=2e-6, atol=5e-7)
     assert torch.equal(weights[0], weights[2])
 
 

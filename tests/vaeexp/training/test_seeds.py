@@ -43,7 +43,7 @@ def test_texts_of_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr("vaeexp.training.batches.seed_of", recording)
     lanes, _ = make_lanes(tmp_path, data=source("dynamic"))
-    lanes.admit(trial(0))
+    lanes.add(trial(0))
     advance_all(lanes, [0])
     lanes.close()
     assert set(texts) == {

@@ -131,12 +131,12 @@ class TrainingLanes:
         self._limit = width
         """Lanes in one stacked group; halved when memory runs out."""
 
-    def admit(self, trial: Trial) -> None:
+    def add(self, trial: Trial) -> None:
         lane, vae = self._open(trial)
         group = self._place(lane, vae, load_checkpoint(self._trial_folder(trial), lane))
         self._pictures.draw(group, lane, self._trial_folder(trial))
 
-    def catch_up(self) -> None:
+    def replay(self) -> None:
         while behind := [
             n for group in self._all() for n, lane in group.lanes.items() if lane.epoch < lane.trial.epoch
         ]:
@@ -152,9 +152,9 @@ class TrainingLanes:
                     save_checkpoint(self._trial_folder(lane.trial), lane, group.state(number))
         yield from self._round(list(numbers), replay=False)
 
-    def release(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
+    def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
         # All lanes are read before the first file is waited for.
-        released = [(number, *self._release(number, outcome)) for number, outcome in ending.items()]
+        released = [(number, *self._finish(number, outcome)) for number, outcome in ending.items()]
         results = []
         for number, folder, metrics, written in released:
             if written:
@@ -164,7 +164,7 @@ class TrainingLanes:
             results.append(TrialResult(number=number, metrics=metrics, folder=where, images=images))
         return results
 
-    def _release(self, number: int, outcome: Outcome) -> tuple[Path, dict[str, float], Future[None] | None]:
+    def _finish(self, number: int, outcome: Outcome) -> tuple[Path, dict[str, float], Future[None] | None]:
         """Free a lane: its folder, its figures, and what is waited for until its files are there."""
         group = next(group for group in self._all() if number in group.lanes)
         lane, folder = group.lanes[number], self._trial_folder(group.lanes[number].trial)
@@ -179,7 +179,7 @@ class TrainingLanes:
         group.remove(number)
         return folder, metrics, written
 
-    def forget(self, trials: Sequence[Trial]) -> None:
+    def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
         for trial in trials:
             (self._trial_folder(trial) / CHECKPOINT).unlink(missing_ok=True)
 
@@ -277,8 +277,8 @@ class TrainingLanes:
             return
         self._limit = max(1, held // 2)
         for lane in lanes:
-            self.admit(replace(lane.trial, epoch=max(lane.trial.epoch, lane.epoch)))
-        self.catch_up()
+            self.add(replace(lane.trial, epoch=max(lane.trial.epoch, lane.epoch)))
+        self.replay()
         yield from self._round(numbers, replay=replay)
 
     def _open(self, trial: Trial) -> tuple[Lane, VAE]:
