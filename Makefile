@@ -1,25 +1,23 @@
 # Two commands are enough: `make sweep` runs the main job, `make test` the tests. Both set everything up by themselves.
-# What is installed is remembered by a stamp that carries the checksum of pyproject.toml, written last: an install that
-# was interrupted, or is out of date, is done again; one that is up to date costs nothing.
+# A stamp with the checksum of pyproject.toml remembers an installation. The stamp is written last, so that an interrupted
+# or outdated installation is done again; an up-to-date one costs nothing.
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 STUDY := beta_mnist
 ARGS :=
+# The PyTorch build that set-up installs: `make sweep TORCH=cpu` spares the CUDA libraries (4.5 of 6.3 GB). See uv's --torch-backend.
+TORCH :=
 
 SUM := $(shell cksum < pyproject.toml | tr -c '0-9\n' '-')
 USABLE := $(shell $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo yes)
 INSTALLED := $(VENV)/.installed-$(SUM)
 INSTALLED_DEV := $(VENV)/.installed-dev-$(SUM)
 INSTALLED_BENCH := $(VENV)/.installed-bench-$(SUM)
-UV := $(shell command -v uv 2>/dev/null)
-# uv makes environments without pip, and an interrupted venv may lack it.
-PIP = { $(PYTHON) -m pip --version || $(PYTHON) -m ensurepip; } >/dev/null 2>&1; $(PYTHON) -m pip
-ifneq ($(UV),)
-ADD = uv pip install --python $(PYTHON)
-else
-ADD = $(PIP) install --quiet --disable-pip-version-check
-endif
+# uv installs, because it shows progress, is fast, and knows dependency groups (pip before 25.1 does not). Where it is not
+# on the PATH, it is installed into $(VENV).
+UV = $$(command -v uv || echo $(VENV)/bin/uv)
+ADD = $(UV) pip install --python $(PYTHON) $(if $(TORCH),--torch-backend=$(TORCH))
 
 .PHONY: help install install-dev sweep test lint ui report docs wheel bench bench-gpu clean again
 .DEFAULT_GOAL := help
@@ -28,18 +26,18 @@ help: ## list what can be made
 	@echo 'make TARGET [ARGS="further options"]'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-14s%s\n", $$1, $$2}'
 
-install: $(INSTALLED) ## set up .venv to run studies (uv where it is on the PATH, else venv and pip)
+install: $(INSTALLED) ## set up .venv to run studies (TORCH=cpu: without CUDA)
 
 install-dev: $(INSTALLED_DEV) ## the same, with what the tests need
 
 sweep: $(INSTALLED) ## run the main study, or continue it (STUDY=beta_mnist, ARGS="--trials 80")
-	@$(PYTHON) -m vaeexp sweep --study '$(STUDY)' $(ARGS)
+	@$(PYTHON) -P -m vaeexp sweep --study '$(STUDY)' $(ARGS)
 
 report: $(INSTALLED) ## write the report of STUDY again
-	@$(PYTHON) -m vaeexp report --study '$(STUDY)' $(ARGS)
+	@$(PYTHON) -P -m vaeexp report --study '$(STUDY)' $(ARGS)
 
 ui: $(INSTALLED) ## browse the runs in MLflow's pages
-	@$(PYTHON) -m vaeexp ui $(ARGS)
+	@$(PYTHON) -P -m vaeexp ui $(ARGS)
 
 # Files of tests side by side, each on one core; four need about 6 GiB.
 test: $(INSTALLED_DEV) ## run the tests (ARGS="tests/vaeexp -k prior")
@@ -53,11 +51,7 @@ docs: $(INSTALLED_DEV) ## write the generated parts of README.md again
 	@$(PYTHON) tests/support/readme.py --write
 
 wheel: $(INSTALLED_DEV) ## build dist/vaeexp-*.whl
-ifneq ($(UV),)
-	@uv build --quiet --wheel --out-dir dist .
-else
-	@$(PIP) wheel --quiet --no-deps --wheel-dir dist .
-endif
+	@$(UV) build --quiet --wheel --out-dir dist .
 	@ls dist/*.whl
 
 # What is measured, and how long each takes: tests/benchmarks/README.md. The results lie beside each other, by day and machine.
@@ -80,7 +74,7 @@ bench-gpu: ## the first of the benchmarks on a CUDA machine, a profile and the c
 	@PYTHONPATH=. $(GPU_PYTHON) $(BENCHMARKS)/evaluation.py --device cuda --images 1000 --json $(MEASURED)/evaluation-cuda.json
 
 clean: ## remove caches and builds; the runs, reports and .venv stay
-	@rm -rf build dist .pytest_cache .ruff_cache .hypothesis .benchmarks *.egg-info
+	@rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks *.egg-info
 	@find sweeps vaeexp tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 ifneq ($(USABLE),yes)
@@ -89,12 +83,8 @@ endif
 
 $(INSTALLED):
 	@rm -f $(VENV)/.installed-*
-ifneq ($(UV),)
-	@echo 'Setting up $(VENV) with uv. The first time this takes some minutes: PyTorch is large.'
-	@[ '$(USABLE)' = yes ] || uv venv --quiet --clear --python '>=3.11' $(VENV)
-else
-	@echo 'Setting up $(VENV) with pip. The first time this takes some minutes: PyTorch is large.'
-	@[ '$(USABLE)' = yes ] || { \
+	@echo 'Setting up $(VENV). The first time this takes some minutes, because PyTorch is large.'
+	@[ '$(USABLE)' = yes ] || if command -v uv >/dev/null; then uv venv --quiet --clear --python '>=3.11' $(VENV); else \
 	    found=; for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	        if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
 	    done; \
@@ -102,17 +92,19 @@ else
 	        echo 'make: vaeexp needs Python 3.11 or newer with its venv module (on Debian and Ubuntu: apt install python3-venv).' >&2; \
 	        echo "make: python3 here is: $$(python3 --version 2>&1 || true)" >&2; exit 2; \
 	    fi; \
-	    $$found -m venv --clear $(VENV); }
-endif
+	    $$found -m venv --clear $(VENV); \
+	fi
+	@command -v uv >/dev/null || [ -x $(VENV)/bin/uv ] || { \
+	    { $(PYTHON) -m pip --version || $(PYTHON) -m ensurepip; } >/dev/null 2>&1; $(PYTHON) -m pip install -qq --disable-pip-version-check uv; }
 	@$(ADD) -e .
 	@touch $@
 
 $(INSTALLED_DEV): $(INSTALLED)
 	@echo 'Adding to $(VENV) what the tests need.'
-	@$(ADD) -e '.[dev]'
+	@$(ADD) -e . --group dev
 	@touch $@
 
 $(INSTALLED_BENCH): $(INSTALLED_DEV)
 	@echo 'Adding to $(VENV) what vaeexp is measured against.'
-	@$(ADD) -e '.[dev,bench]'
+	@$(ADD) -e . --group dev --group bench
 	@touch $@

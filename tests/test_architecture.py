@@ -32,7 +32,7 @@ LAYERS = (
 """A module of vaeexp imports from its own layer and from those before it."""
 ENGINE = ("models", "evaluation", "training")
 TOP_LEVEL = {
-    *(".ci", "studies", "sweeps", "tests", "vaeexp", "mlruns", "reports"),
+    *(".ci", "docs", "studies", "sweeps", "tests", "vaeexp", "mlruns", "reports"),
     *(".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "pyproject.toml"),
 }
 

@@ -15,7 +15,7 @@ from vaeexp.settings import SECTIONS, ExecutionSettings
 ROOT = Path(__file__).resolve().parent.parent
 README = readme.README.read_text(encoding="utf-8")
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "reports").glob("*/README.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_every_generated_part_stands_in_the_readme_once() -> None:
