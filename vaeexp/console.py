@@ -5,7 +5,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -43,6 +43,36 @@ def tolerant(console: "Console") -> "Console":
 def write_line(console: "Console", text: str, style: str = "") -> None:
     """One line as it is: no markup, and no wrapping where the output is not a terminal."""
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+
+
+def print_table(
+    console: "Console",
+    titles: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    header: bool = True,
+    numeric: bool = False,
+) -> None:
+    """A table without lines. A terminal wraps long cells; in a pipe each row is one line."""
+    from rich.cells import cell_len
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = [tuple(row) for row in rows]
+    if not console.is_terminal:
+        rows = [tuple(titles), *rows] if header else rows
+        widths = [max(cell_len(cell) for cell in column) for column in zip(*rows, strict=True)]
+        for row in rows:
+            padding = [" " * (width - cell_len(cell)) for width, cell in zip(widths, row, strict=True)]
+            cells = [pad + cell if numeric else cell + pad for pad, cell in zip(padding, row, strict=True)]
+            write_line(console, "  ".join(cells).rstrip())
+        return
+    table = Table(box=None, pad_edge=False, show_header=header, header_style="dim")
+    for title in titles:
+        table.add_column(title, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
 
 
 def minus_elbo(console: "Console") -> str:

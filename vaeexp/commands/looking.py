@@ -1,11 +1,34 @@
 """Commands that only look: studies, show, status, trial, completion."""
 
 import os
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from vaeexp.cache import shipped_studies
 from vaeexp.commands.options import TrialName, runs_option, storage_option, study_option
+from vaeexp.console import duration, figure, minus_elbo, params_text, print_table, write_line
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+    from sweeps.study.space import Parameter
+    from sweeps.study.study_file import Study
+
+EPOCH_COLUMNS = (
+    "train/loss",
+    "val/neg_elbo",
+    "val/distortion",
+    "val/rate",
+    "val/active_units",
+    "learning_rate",
+    "beta_now",
+    "seconds",
+)
 
 
 @click.command()
@@ -15,7 +38,6 @@ def studies() -> None:
     Each with the question it answers: first those in ./studies, then those that come with vaeexp.
     """
     from vaeexp.console import open_console
-    from vaeexp.results.open_study import list_known
 
     list_known(console=open_console())
 
@@ -35,7 +57,6 @@ def show(*, study: str, overrides: tuple[str, ...]) -> None:
     Every setting that STUDY resolves to, its search space, sampler, pruner, budget, and the file it comes from.
     """
     from vaeexp.console import open_console
-    from vaeexp.results.open_study import show_study
 
     show_study(study, overrides, console=open_console())
 
@@ -69,7 +90,6 @@ def trial(*, trial: tuple[bool, int], study: str, runs: Path, storage: str | Non
     N is 7 or trial-0007 for a trial of the search, repeat-0003 for a run that confirms, compares or is a baseline.
     """
     from vaeexp.console import open_console
-    from vaeexp.results.open_study import show_trial
 
     repeat, number = trial
     show_trial(study, number, runs, storage, repeat=repeat, console=open_console())
@@ -90,3 +110,158 @@ def completion(ctx: click.Context, *, shell: str | None) -> None:
     if make is None:
         raise click.UsageError("SHELL names none of bash, zsh and fish. Say which one: vaeexp completion bash", ctx)
     click.echo(make(ctx.find_root().command, {}, "vaeexp", "_VAEEXP_COMPLETE").source())
+
+
+def list_known(*, console: "Console") -> None:
+    """Every study at hand with its question; a broken file has what is wrong with it instead."""
+    from sweeps.study.study_file import list_studies
+
+    print_table(
+        console,
+        ("study", "question"),
+        [(study.name, study.question) for study in list_studies(shipped=shipped_studies())],
+    )
+
+
+def show_study(study: str, overrides: Sequence[str], *, console: "Console") -> None:
+    """A study as it resolves: its file, settings, search space, sampler, pruner, budget. Raises UserError."""
+    from vaeexp.study import open_study_file
+
+    loaded = open_study_file(study, overrides=overrides)
+    write_line(console, loaded.name, style="bold")
+    write_line(console, loaded.question)
+    write_line(console, f"from {loaded.path}")
+    _heading(console, "Search space")
+    print_table(
+        console, ("setting", "values", "when"), [_space_row(parameter) for parameter in loaded.space.parameters]
+    )
+    _heading(console, "Settings")
+    print_table(console, ("section", "setting", "value", "from"), _settings_rows(loaded))
+    _heading(console, "Course")
+    print_table(console, ("", ""), _course_rows(loaded), header=False)
+
+
+def show_trial(study: str, number: int, runs: Path, storage: str | None, *, repeat: bool, console: "Console") -> None:
+    """Everything recorded about one trial. Raises UserError when there is no such study or trial."""
+    from sweeps.storage.trial_record import no_such_trial
+    from vaeexp.results.open_study import recorded_results
+
+    results = recorded_results(study, runs, storage)
+    of_kind = results.trials[results.trials["repeat"] == repeat]
+    found = of_kind[of_kind["number"] == number]
+    if found.empty:
+        raise no_such_trial("N", results.name, number, len(of_kind), repeat=repeat)
+    row = found.iloc[0]
+    write_line(console, f"{row['name']} of {results.name}", style="bold")
+    print_table(console, ("", ""), _trial_rows(results.name, row, console), header=False)
+    _heading(console, "Settings of its own" if row.get("baseline") else "Searched settings")
+    print_table(console, ("setting", "value"), _with_prefix(row, "params."))
+    outcome = _with_prefix(row, "result.")
+    if outcome:
+        _heading(console, "Results")
+        print_table(console, ("figure", "value"), outcome)
+    epochs = results.epochs[(results.epochs["repeat"] == repeat) & (results.epochs["number"] == number)]
+    if len(epochs):
+        _heading(console, "Epochs")
+        columns = [column for column in EPOCH_COLUMNS if column in epochs and epochs[column].notna().any()]
+        rows = [
+            (str(line["epoch"]), *(figure(line[column]) for column in ("value", *columns)))
+            for _, line in epochs.iterrows()
+        ]
+        print_table(console, ("epoch", minus_elbo(console), *columns), rows, numeric=True)
+
+
+def _heading(console: "Console", title: str) -> None:
+    write_line(console, "")
+    write_line(console, title, style="bold")
+
+
+def _space_row(parameter: "Parameter") -> tuple[str, str, str]:
+    if parameter.kind == "choice":
+        values = ", ".join(str(value) for value in parameter.values)
+    else:
+        scale = f", step {figure(parameter.step)}" if parameter.step else ", log scale" if parameter.log else ""
+        values = f"{figure(parameter.low)} to {figure(parameter.high)}{scale}"
+    when = [f"{name} is {' or '.join(str(value) for value in allowed)}" for name, allowed in parameter.when.items()]
+    return parameter.name, values, " and ".join(when)
+
+
+def _settings_rows(study: "Study") -> list[tuple[str, str, str, str]]:
+    searched = {parameter.name for parameter in study.space.parameters}
+    rows = []
+    for section, settings in study.fixed.items():
+        for name, value in settings.model_dump().items():
+            source = "study file" if name in settings.model_fields_set else "default"
+            rows.append((section, name, *(("", "searched") if name in searched else (figure(value) or "none", source))))
+    return rows
+
+
+def _course_rows(study: "Study") -> list[tuple[str, str]]:
+    spec: dict[str, Any] = study.spec()
+    budget = {name: getattr(study.budget, name) for name in ("trials", "seconds", "epochs", "stale_trials")}
+    rows = [("seed", str(study.seed)), ("sampler", _options(spec["sampler"])), ("pruner", _options(spec["pruner"]))]
+    rows.append(("budget", params_text({name: value for name, value in budget.items() if value is not None})))
+    rows += [("start", params_text(point)) for point in study.start]
+    rows += [(part, _options(spec[part])) for part in ("confirm", "compare") if spec.get(part)]
+    for row in study.baselines:
+        base = "the best setting" if row.at == "best" else "as fixed"
+        rows.append(("baseline", f"{row.title}: {', '.join(filter(None, [base, params_text(row.settings)]))}"))
+    return rows
+
+
+def _options(options: dict[str, Any]) -> str:
+    """`tpe startup_trials=10`: the name first, then what is set."""
+    rest = {name: value for name, value in options.items() if name != "name" and value is not None}
+    return " ".join(part for part in (str(options.get("name", "")), params_text(rest)) if part)
+
+
+def _trial_rows(study: str, row: "pd.Series", console: "Console") -> list[tuple[str, str]]:
+    rows = [("state", row["state"]), (f"best {minus_elbo(console)}", figure(float(row["value"])))]
+    rows += [
+        ("best epoch", _count(row["best_epoch"])),
+        ("epochs", _count(row["epochs"])),
+        ("seed", _count(row["seed"])),
+    ]
+    rows += [
+        ("started", _moment(row["started"])),
+        ("ended", _moment(row["ended"])),
+        ("training", duration(float(row["seconds"] or 0))),
+    ]
+    if row["failure"]:
+        rows.append(("failure", f"{row['failure']}: {row['message']}"))
+    if _count(row["duplicate_of"]):
+        rows.append(("same as", f"trial-{int(row['duplicate_of']):04d}, whose result it took"))
+    if row["repeat"]:
+        rows += [
+            ("repeat of", f"trial-{int(row['source_trial']):04d}" if _count(row["source_trial"]) else ""),
+            ("made for", ", ".join(row["purposes"])),
+            ("baseline", str(row.get("baseline") or "")),
+            ("pair_id", str(row["pair_id"] or "")),
+        ]
+    rows += [("MLflow run", f"{row['name']} in experiment {study}"), ("folder", str(row["folder"] or ""))]
+    return [(name, value) for name, value in rows if value]
+
+
+def _with_prefix(row: "pd.Series", prefix: str) -> list[tuple[str, str]]:
+    pairs = (
+        (str(name).removeprefix(prefix), figure(value))
+        for name, value in row.dropna().items()
+        if str(name).startswith(prefix)
+    )
+    return [(name, value) for name, value in pairs if value]
+
+
+def _count(value: Any) -> str:
+    import pandas as pd
+
+    return "" if pd.isna(value) else str(int(value))
+
+
+def _moment(seconds: Any) -> str:
+    import pandas as pd
+
+    return (
+        ""
+        if pd.isna(seconds)
+        else datetime.fromtimestamp(float(seconds)).astimezone().isoformat(sep=" ", timespec="seconds")
+    )

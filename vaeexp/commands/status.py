@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import UserError
-from vaeexp.console import duration, minus_elbo, params_text, write_line
-from vaeexp.results.open_study import print_table, recorded_results
+from vaeexp.console import duration, minus_elbo, params_text, print_table, write_line
+from vaeexp.results.open_study import recorded_results
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from vaeexp.console import figure, write_line
+from vaeexp.console import figure, print_table, write_line
 from vaeexp.evaluation.classifier import open_classifier
 from vaeexp.evaluation.nll import bits_per_dimension
-from vaeexp.results.open_study import print_table
 from vaeexp.runs.artifacts import test_figures
 from vaeexp.runs.provenance import protocol
 from vaeexp.runs.run import Images, Run

@@ -10,9 +10,8 @@ from sweeps.errors import UserError
 from sweeps.storage.running_trial import checked
 from sweeps.storage.trial_record import RecordedTrial
 from sweeps.workload.protocol import Outcome, Progress, advance_all
-from vaeexp.console import minus_elbo, params_text, write_line
+from vaeexp.console import minus_elbo, params_text, print_table, write_line
 from vaeexp.data import Dataset, open_dataset
-from vaeexp.results.open_study import print_table
 from vaeexp.runs.assessment import progress_bar
 from vaeexp.runs.comparison import Criterion, Finding, compare, criterion, differing
 from vaeexp.runs.provenance import arithmetic, describe_run, usable_cores

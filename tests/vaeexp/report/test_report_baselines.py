@@ -14,6 +14,7 @@ from synthetic_study import REFERENCES, make_results, study_attributes, with_bas
 from sweeps.results.rankings import best_run, confirmed, pairs
 from sweeps.results.statistics import mean_interval
 from sweeps.workload.protocol import Outcome, Trial, TrialResult
+from vaeexp.commands.looking import _trial_rows
 from vaeexp.commands.status import _row
 from vaeexp.plots import FIGURES
 from vaeexp.plots.baselines import baseline_curves, baseline_interpolations, baseline_strip
@@ -26,7 +27,6 @@ from vaeexp.report.failures import outcomes
 from vaeexp.report.provenance import beta_scale
 from vaeexp.report.tables import by_choice, confirmed_table, ranked_table
 from vaeexp.results.frames import categories, confirm_runs, number
-from vaeexp.results.open_study import _trial_rows
 from vaeexp.results.tested_settings import baseline_rows, best_row, by_protocol, rows
 from vaeexp.sweep.progress import LiveProgress
 
