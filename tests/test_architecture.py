@@ -15,7 +15,7 @@ MODULES = sorted(path for package in ("sweeps", "vaeexp") for path in (ROOT / pa
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 LAYERS = (
-    {"settings", "console"},
+    {"version", "settings", "console"},
     {"cache"},
     {"compiler"},
     {"data"},

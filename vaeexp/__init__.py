@@ -2,19 +2,20 @@
 
 from typing import TYPE_CHECKING, Any
 
+from vaeexp.version import __version__
+
 if TYPE_CHECKING:
     from vaeexp.api import load_study
 
 __all__ = ["__version__", "load_study"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """`load_study`, imported when it is first asked for: `import vaeexp` and `vaeexp --help` load nothing heavy."""
-    if name == "load_study":
-        from vaeexp.api import load_study
+    """Import a public name at its first use, so that `import vaeexp` and `vaeexp --help` load nothing heavy."""
+    if name in __all__:
+        from vaeexp import api
 
-        return load_study
+        return getattr(api, name)
     raise AttributeError(f"module 'vaeexp' has no attribute '{name}'")
 
 

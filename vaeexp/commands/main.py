@@ -10,8 +10,8 @@ import click
 
 import sweeps.fast_exit  # noqa: F401
 from sweeps.errors import UserError
-from vaeexp import __version__
 from vaeexp.commands import drawing, looking, reporting, reproducing, running, saved
+from vaeexp.version import __version__
 
 
 @click.group(context_settings={"show_default": True, "max_content_width": 100, "help_option_names": ["-h", "--help"]})

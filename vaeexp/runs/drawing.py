@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from sweeps.errors import UserError
-from vaeexp import __version__
 from vaeexp.evaluation.gallery import (
     REACH,
     SIDE,
@@ -30,6 +29,7 @@ from vaeexp.models.priors import GaussianMixture
 from vaeexp.plots.gallery import WAYS, interpolation_figure, map_figure, traversal_figure
 from vaeexp.plots.tiles import labelled, tiles
 from vaeexp.runs.run import Images, Run
+from vaeexp.version import __version__
 
 KINDS = dict(zip(("linear", "spherical", "pixel"), WAYS.values(), strict=True))
 CSV = ("image", "label", "class", "x", "y")

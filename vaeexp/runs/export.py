@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from sweeps.errors import UserError
-from vaeexp import __version__
 from vaeexp.models.vae import VAE
 from vaeexp.runs.run import Run
 from vaeexp.training.checkpoint import SETTINGS, WEIGHTS
+from vaeexp.version import __version__
 
 README = "README.txt"
 FILES = ("encoder.pt2", "decoder.pt2", WEIGHTS, SETTINGS, README)

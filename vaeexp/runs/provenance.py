@@ -10,9 +10,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from vaeexp import __version__
 from vaeexp.data import Dataset
 from vaeexp.settings import ModelSettings, Settings
+from vaeexp.version import __version__
 
 _PACKAGES = ("torch", "numpy", "optuna", "mlflow", "pandas")
 

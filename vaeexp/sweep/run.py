@@ -10,13 +10,13 @@ import numpy as np
 
 from sweeps.errors import UserError
 from sweeps.results.rankings import best_run
-from vaeexp import __version__
 from vaeexp.console import program, write_line
 from vaeexp.data import describe_plan
 from vaeexp.runs.provenance import describe_run, protocol
 from vaeexp.study import maxima_of, uses_average
 from vaeexp.sweep.execution import Execution, resolve_execution
 from vaeexp.sweep.job import Job, SweepOptions, prepare_job
+from vaeexp.version import __version__
 
 if TYPE_CHECKING:
     import optuna

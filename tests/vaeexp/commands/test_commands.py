@@ -14,11 +14,11 @@ from click.testing import CliRunner
 from sweeps.errors import UserError
 from sweeps.storage.database import open_storage, open_study, repeat_study
 from sweeps.storage.journal import study_lock
-from vaeexp import __version__
 from vaeexp.commands.main import cli, main
 from vaeexp.console import open_console
 from vaeexp.settings import ExecutionSettings
 from vaeexp.study import open_study_file
+from vaeexp.version import __version__
 
 pytestmark = pytest.mark.usefixtures("keep_signals")
 
