@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import re
 from collections.abc import Iterable
 
 
@@ -35,3 +36,9 @@ def full_disk(error: OSError) -> UserError | None:
         return None
     problem = "the disk is full. What is finished is kept: free some space and give the same command again."
     return UserError(str(error.filename or ""), problem)
+
+
+def masked(text: str) -> str:
+    """Return the text with *** in place of the password in every address: `scheme://user:***@host` and `password=***`."""
+    text = re.sub(r"(://[^\s:/@]*):\S*@", r"\1:***@", text)
+    return re.sub(r"(?i)\b(password|passwd|pwd|token|secret)=[^&\s'\"]*", r"\1=***", text)

@@ -1,7 +1,7 @@
 """Where studies are kept: an Optuna journal file per study (`sweeps.storage.journal`), or a database for many machines."""
 
 import json
-import re
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.storages import BaseStorage
 
-from sweeps.errors import UserError, did_you_mean, full_disk
+from sweeps.errors import UserError, did_you_mean, full_disk, masked
 from sweeps.storage.journal import journal_path, make_folder, open_journal
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def open_storage(url: str | None, runs: Path, study: str, *, must_exist: bool = 
         known = study_names(runs, url)
         if study not in known:
             hint = f" {did_you_mean(study, known)}" if known else ""
-            place = str(runs) if url is None else _masked(url)
+            place = str(runs) if url is None else masked(url)
             raise UserError(place, f"no such study '{study}'; run `vaeexp sweep --study {study}` first.{hint}")
     elif url is None:
         make_folder(journal.parent)
@@ -58,14 +58,14 @@ def _open_database(url: str, *, create: bool) -> BaseStorage:
     tables = _tables(url, create=create)
     # Optuna makes `alembic_version` last; whoever looks in before that would make it, too, and break the other's start.
     if not create and not {"studies", "alembic_version"} <= set(tables):
-        raise UserError(_masked(url), "holds no study yet; run `vaeexp sweep` with this --storage first.")
+        raise UserError(masked(url), "holds no study yet; run `vaeexp sweep` with this --storage first.")
     if "alembic_version" in tables and "studies" not in tables:
-        raise UserError(_masked(url), "belongs to another program (MLflow?); give the studies a database of their own.")
+        raise UserError(masked(url), "belongs to another program (MLflow?); give the studies a database of their own.")
     try:
         # Tables are made here, by one process: two that make them at once fail.
         storage = RDBStorage(url, engine_kwargs=_engine_arguments(url), skip_table_creation=not create)
     except RuntimeError as error:
-        raise UserError(_masked(url), f"was written by another version of Optuna: {_first_line(error)}") from error
+        raise UserError(masked(url), f"was written by another version of Optuna: {_first_line(error)}") from error
     if storage.engine.dialect.name == "sqlite":
         _tune_sqlite(storage.engine)
     return optuna.storages.get_storage(storage)
@@ -77,7 +77,7 @@ def _tables(url: str, *, create: bool) -> list[str]:
     from sqlalchemy import exc
 
     if url.partition("://")[2].partition("/")[0].count("@") > 1:
-        raise UserError(_masked(url), "has an '@' in the user or password; write it as %40.")
+        raise UserError(masked(url), "has an '@' in the user or password; write it as %40.")
     example = "Right would be e.g. sqlite:///runs.db or postgresql+psycopg://user@host/database."
     try:
         address = sqlalchemy.make_url(url)
@@ -85,13 +85,13 @@ def _tables(url: str, *, create: bool) -> list[str]:
             _check_sqlite_file(url, address.database, create=create)
         engine = sqlalchemy.create_engine(address, **_engine_arguments(url))
     except ImportError as error:
-        raise UserError(_masked(url), f"needs a driver that is not installed ({error}). {example}") from error
+        raise UserError(masked(url), f"needs a driver that is not installed ({error}). {example}") from error
     except (exc.ArgumentError, ValueError) as error:
-        raise UserError(_masked(url), f"is not the URL of a database ({_first_line(error)}). {example}") from error
+        raise UserError(masked(url), f"is not the URL of a database ({_first_line(error)}). {example}") from error
     try:
         return sqlalchemy.inspect(engine).get_table_names()
     except (exc.SQLAlchemyError, OSError) as error:
-        raise UserError(_masked(url), f"cannot be reached: {_first_line(error)}. {example}") from error
+        raise UserError(masked(url), f"cannot be reached: {_first_line(error)}. {example}") from error
     finally:
         engine.dispose()
 
@@ -102,11 +102,11 @@ def _engine_arguments(url: str) -> dict[str, Any]:
 
 def _check_sqlite_file(url: str, database: str | None, *, create: bool) -> None:
     if database in (None, "", ":memory:"):
-        raise UserError(_masked(url), "names no file; right would be e.g. sqlite:///runs.db.")
+        raise UserError(masked(url), "names no file; right would be e.g. sqlite:///runs.db.")
     if not create and not Path(database).exists():
-        raise UserError(_masked(url), f"there is no file {database}; run `vaeexp sweep` with this --storage first.")
+        raise UserError(masked(url), f"there is no file {database}; run `vaeexp sweep` with this --storage first.")
     if not Path(database).absolute().parent.is_dir():
-        raise UserError(_masked(url), f"the folder {Path(database).absolute().parent} does not exist.")
+        raise UserError(masked(url), f"the folder {Path(database).absolute().parent} does not exist.")
 
 
 def _tune_sqlite(engine: Any) -> None:
@@ -120,11 +120,6 @@ def _tune_sqlite(engine: Any) -> None:
 
     engine.dispose()
     engine.connect().close()
-
-
-def _masked(url: str) -> str:
-    url = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
-    return re.sub(r"(password=)[^&]*", r"\1***", url)
 
 
 def _first_line(error: Exception) -> str:
@@ -150,7 +145,7 @@ def told_plainly(url: str | None) -> Iterator[None]:
         raise
     except optuna.exceptions.StorageInternalError as error:
         problem = "no longer answers. What is finished is kept: when it is back, give the same command again."
-        raise UserError(_masked(url or "the storage"), problem) from error
+        raise UserError(masked(url or "the storage"), problem) from error
 
 
 def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) -> optuna.Study:
@@ -170,6 +165,8 @@ def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) ->
         sampler=optuna.samplers.RandomSampler(seed=0),
         pruner=make_pruner(study.pruner),
     )
+    if "identity" not in optuna_study.user_attrs:
+        optuna_study.set_user_attr("identity", uuid.uuid4().hex)
     old, new = optuna_study.user_attrs.get("spec"), json.loads(json.dumps(study.spec()))
     if old is not None and (differences := spec_differences(_with_defaults(old, study), new)):
         _check_change(study.name, old, new, differences, extend=extend)

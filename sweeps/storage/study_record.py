@@ -31,6 +31,8 @@ class StudyRecord:
     """All that the storage says of a study. Times are unix seconds; folders are relative to the runs folder where they can be."""
 
     name: str
+    identity: str = ""
+    """Random, given when the study is created; tells it apart from another study of the same name."""
     question: str = ""
     seed: int | None = None
     spec: Mapping[str, Any] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from sweeps.errors import UserError, did_you_mean
+from sweeps.errors import UserError, did_you_mean, masked
 
 STUDY_TAG = "sweeps.study"
 
@@ -45,7 +45,7 @@ def tracking_uri(uri: str | None, runs: Path) -> str:
     if scheme not in SCHEMES:
         raise UserError(
             "tracking address",
-            f"'{uri}' must start with http(s)://, sqlite:/// or postgresql://. {did_you_mean(scheme, SCHEMES)}",
+            f"'{masked(uri)}' must start with http(s)://, sqlite:/// or postgresql://. {did_you_mean(scheme, SCHEMES)}",
         )
     return uri
 
@@ -55,11 +55,6 @@ def artifact_location(uri: str, runs: Path, study: str) -> str | None:
     if uri.startswith(("http", "databricks")):
         return None
     return (runs.resolve() / "artifacts" / study).as_uri()
-
-
-def shown(uri: str) -> str:
-    """The address without a password."""
-    return re.sub(r"//([^:/@]*):[^@]*@", r"//\1:***@", uri)
 
 
 def opening(runs: Path) -> FileLock:

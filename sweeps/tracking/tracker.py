@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweeps.engine.events import Snapshot
+from sweeps.errors import masked
 from sweeps.tracking.delivery import Delivery
-from sweeps.tracking.mlflow_store import shown, tracking_uri
+from sweeps.tracking.mlflow_store import tracking_uri
 from sweeps.tracking.outbox import Outbox, Writer
 from sweeps.workload.protocol import Images, Outcome, Progress, Trial, TrialResult
 
@@ -50,7 +51,7 @@ class Tracker:
     @property
     def warning(self) -> str | None:
         """One plain line when records wait or were refused, or the runs folder was found moved; else None."""
-        where = shown(self._uri)
+        where = masked(self._uri)
         if self._writer.problem is not None:
             return f"MLflow at {where} does not take records ({self._writer.problem}); {self._outbox.pending} wait in {self._outbox.path}."
         if self._writer.refused:
@@ -156,7 +157,7 @@ class Tracker:
         """Wait until MLflow has everything, at most `timeout` seconds; what is left after that or three failures."""
         if self._writer.drain(timeout):
             return None
-        where, reason = shown(self._uri), self._writer.problem or "it is slow"
+        where, reason = masked(self._uri), self._writer.problem or "it is slow"
         events = self._outbox.pending
         message = (
             f"{events} records have not reached MLflow at {where} ({reason}). They are kept in {self._outbox.path} "
