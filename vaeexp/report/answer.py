@@ -25,7 +25,6 @@ from vaeexp.results.frames import (
     value_text,
 )
 from vaeexp.results.margins import margin_words
-from vaeexp.results.protocols import by_searched_protocol, searched_protocol
 
 
 def notices(results: Results) -> list[str]:
@@ -48,12 +47,6 @@ def notices(results: Results) -> list[str]:
         lines.append(
             "**The code is deterministic, without rate and ELBO: what is called −ELBO here is the distortion alone.**"
         )
-    mixed = searched_protocol(results)
-    if mixed:
-        lines.append(
-            f"**The study searches {listed([escape(label(name)) for name in mixed])}, which changes what is measured: values "
-            "across it cannot be compared.**"
-        )
     return lines
 
 
@@ -72,7 +65,7 @@ LITTLE = 0.05
 def compared(results: Results) -> list[str]:
     """Which value of the compared parameter is better, and how sure; empty where the study compares nothing."""
     asked = (results.study.get("spec") or {}).get("compare")
-    if not asked or asked["parameter"] in searched_protocol(results) or ranked(results).empty:
+    if not asked or ranked(results).empty:
         return []
     found = [comparison for comparison in comparisons(results) if len(comparison.pairs)]
     name = escape(label(asked["parameter"]))
@@ -189,14 +182,8 @@ def cost(results: Results) -> list[str]:
 
 def answer(results: Results) -> str:
     """The opening paragraphs: the best setting and how sure that is; then the comparison, what mattered, and what it took."""
-    parts = by_searched_protocol(results)
-    result, around = [_best(results)], [*compared(results), *mattered(results)]
-    if len(parts) > 1:
-        first = f"The trials are of {len(parts):,} protocols, whose values cannot be ranked together; the best of each follows."
-        result = [first, *(f"*{escape(words)}:* {_best(part)}" for words, part in parts)]
-        around = compared(results)
-    around += [*pruning(results), *cost(results)]
-    return "\n\n".join([*result, " ".join(around)] if around else result)
+    around = [*compared(results), *mattered(results), *pruning(results), *cost(results)]
+    return "\n\n".join([_best(results), " ".join(around)] if around else [_best(results)])
 
 
 def _best(results: Results) -> str:

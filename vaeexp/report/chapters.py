@@ -22,7 +22,7 @@ from vaeexp.report.tables import (
 )
 from vaeexp.report.words import listed
 from vaeexp.results.margins import margins
-from vaeexp.results.protocols import Figures, by_searched_protocol, protocol_line
+from vaeexp.results.protocols import Figures, protocol_line
 
 HEROES = ("beta_strip", "baseline_strip", "rate_distortion", "history")
 """The picture under the answer is the first of these that the study has."""
@@ -47,20 +47,16 @@ def compose(results: Results) -> tuple[str, dict[str, Figure]]:
 
 
 def _tables(results: Results) -> list[str]:
-    """Tables, each under its heading; those with nothing to show are left out, and trials of different protocol stand apart."""
+    """Tables, each under its heading; a table with nothing to show is left out."""
     blocks = [
         heading("Tables"),
         "All trials with all their figures: [trials.csv](trials.csv). This report for programs: [summary.json](summary.json).",
     ]
-    parts = by_searched_protocol(results)
     for title, words, figures, make in SECTIONS:
-        content = []
-        for apart, part in parts:
-            made = [block for block in make(part) if block]
-            line = protocol_line(results, apart, figures)
-            content += [*([line] if line else []), *made] if made else []
-        if content:
-            blocks += [heading(title, 3), words, *content]
+        made = [block for block in make(results) if block]
+        if made:
+            line = protocol_line(results, figures)
+            blocks += [heading(title, 3), words, *([line] if line else []), *made]
     return blocks
 
 

@@ -264,17 +264,12 @@ def test_three_values_are_compared_two_by_two(results):
     assert "adamax is better than sgd by " in words
 
 
-def test_grey_targets_and_mixed_protocols_are_labelled(results):
+def test_grey_targets_are_labelled(results):
     spec = study_attributes()["spec"]
     grey = spec | {"data": spec["data"] | {"binarisation": "none"}}
     assert any(
         "means nothing in absolute terms" in line
         for line in notices(replace(results, study=study_attributes(spec=grey)))
-    )
-    mixed = spec | {"search": SEARCH | {"binarisation": {"kind": "choice", "values": ["static", "dynamic"]}}}
-    assert any(
-        "searches binarisation, which changes what" in line
-        for line in notices(replace(results, study=study_attributes(spec=mixed)))
     )
 
 
