@@ -1,6 +1,7 @@
 """The report's chapters in order, from the answer to the study file."""
 
 from collections.abc import Callable
+from typing import Literal
 
 from matplotlib.figure import Figure
 
@@ -21,13 +22,15 @@ from vaeexp.report.tables import (
     ranked_table,
 )
 from vaeexp.report.words import listed
+from vaeexp.results.frames import fixed, recorded
 from vaeexp.results.margins import margins
-from vaeexp.results.protocols import Figures, protocol_line
+from vaeexp.results.study_summary import PROTOCOL
 
 HEROES = ("beta_strip", "baseline_strip", "rate_distortion", "history")
 """The picture under the answer is the first of these that the study has."""
 
 Make = Callable[[Results], list[str]]
+Figures = Literal["validation", "test", "other"]
 
 
 def compose(results: Results) -> tuple[str, dict[str, Figure]]:
@@ -58,6 +61,36 @@ def _tables(results: Results) -> list[str]:
             line = protocol_line(results, figures)
             blocks += [heading(title, 3), words, *([line] if line else []), *made]
     return blocks
+
+
+def protocol_line(results: Results, figures: Figures) -> str:
+    """What the figures of a table have in common, in a line; empty where the study has one protocol only.
+
+    Args:
+        results: the study.
+        figures: of which images they are; of no −ELBO at all is `other`.
+    """
+    if not _references_differ(results):
+        return ""
+    own = recorded(results, "protocol")
+    parts = [own[name] for name in ("data", "split") if own.get(name)]
+    for name in ("binarisation", "likelihood", "posterior"):
+        value = own.get(name) or fixed(results, name)
+        # What a binarisation means in full stands with the protocol at the end of the report.
+        parts += [f"{name} {str(value).split(' (')[0]}"] if value else []
+    if figures != "other":
+        parts.append("−ELBO at β = 1 with one posterior sample per image")
+    samples = fixed(results, "importance_samples")
+    if figures == "test" and samples:
+        parts.append(f"importance-weighted NLL with k = {samples:,}")
+    return f"Protocol: {escape('; '.join(parts))}."
+
+
+def _references_differ(results: Results) -> bool:
+    own = recorded(results, "protocol")
+    return any(
+        given.get(name) != own.get(name) for given in recorded(results, "protocols").values() for name in PROTOCOL
+    )
 
 
 def _best_trials(results: Results) -> list[str]:

@@ -18,7 +18,8 @@ from sweeps.results.rankings import Results, ranked
 from sweeps.results.statistics import bootstrap_mean_interval, difference_interval, mean_interval
 from vaeexp.plots.pairs import comparisons
 from vaeexp.plots.parameters import importances
-from vaeexp.report.answer import answer
+from vaeexp.report.answer import answer, margin_words
+from vaeexp.report.chapters import protocol_line
 from vaeexp.report.tables import (
     by_choice,
     by_prior_and_components,
@@ -30,8 +31,7 @@ from vaeexp.report.tables import (
     ranked_table,
 )
 from vaeexp.results.frames import confirmations, number, search_trials
-from vaeexp.results.margins import margin_words, margins
-from vaeexp.results.protocols import protocol_line
+from vaeexp.results.margins import margins
 
 
 @pytest.fixture(scope="module")
