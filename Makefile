@@ -47,8 +47,8 @@ lint: $(INSTALLED_DEV) ## check style and formatting
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 
-docs: $(INSTALLED_DEV) ## write the generated parts of README.md again
-	@$(PYTHON) tests/support/readme.py --write
+docs: $(INSTALLED_DEV) ## write the generated pages of docs/reference again
+	@$(PYTHON) tests/support/reference_pages.py --write
 
 wheel: $(INSTALLED_DEV) ## build dist/vaeexp-*.whl
 	@$(UV) build --quiet --wheel --out-dir dist .

@@ -58,7 +58,16 @@ PENDING = ("vaeexp.data.formats", "vaeexp.results")
 ENGINE = ("models", "evaluation", "training")
 TOP_LEVEL = {
     *(".ci", "docs", "studies", "sweeps", "tests", "vaeexp", "mlruns", "reports"),
-    *(".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "pyproject.toml"),
+    *(
+        ".gitignore",
+        "CHANGELOG.md",
+        "CITATION.cff",
+        "CONTRIBUTING.md",
+        "LICENSE",
+        "Makefile",
+        "README.md",
+        "pyproject.toml",
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""The network of the user's own in README.md, as it is written there: found, trained, tracked, loaded again."""
+"""The network of the user's own in docs/guide/own-network.md, as it stands there: found, trained, tracked, loaded again."""
 
 import json
 import os
@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import readme
 
 ROOT = Path(__file__).resolve().parent.parent
-SECTION = re.search(r"^### Your own network\n(.*?)^##", readme.README.read_text(encoding="utf-8"), re.M | re.S)[1]
+SECTION = (ROOT / "docs" / "guide" / "own-network.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
 
 

@@ -18,7 +18,7 @@ from vaeexp.study import maxima_of, open_study_file, settings_of, uses_average
 from vaeexp.sweep.execution import resolve_execution
 
 NAME = "beta_mnist"
-"""That of the study in the examples of README.md."""
+"""That of the study in the examples of docs/guide/notebook.md."""
 
 STUDY = """
 question: Does a trial that is trained again come out the same?

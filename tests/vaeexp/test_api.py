@@ -1,4 +1,4 @@
-"""`vaeexp.load_study`: tables, figures, answer and models of a real study and of thin ones, and the example in README.md."""
+"""`vaeexp.load_study`: tables, figures, answer and models of a real study and of thin ones, and the example in docs/guide/notebook.md."""
 
 import re
 import subprocess
@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import readme
 import torch
 from matplotlib.figure import Figure
 from safetensors.torch import load_file
@@ -25,9 +24,7 @@ from vaeexp.plots import FIGURES
 from vaeexp.report.chapters import compose
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SECTION = re.search(r"^## Look closer in a notebook\n(.*?)^##", readme.README.read_text(encoding="utf-8"), re.M | re.S)[
-    1
-]
+PAGE = (ROOT / "docs" / "guide" / "notebook.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -45,13 +42,13 @@ def test_the_package_imports_nothing_heavy_and_completes_the_name() -> None:
     assert done.stdout.splitlines() == ["[]", "module 'vaeexp' has no attribute 'load_studies'"]
 
 
-def test_the_example_in_the_readme_runs(tiny_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (block,) = re.findall(r"^```python\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
+def test_the_example_in_the_guide_runs(tiny_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [_, block] = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(tiny_study)
     monkeypatch.setattr("builtins.print", lambda text: said.append(text))
     said: list[str] = []
     names: dict = {}
-    exec(compile(block, "README.md", "exec"), names)
+    exec(compile(block, "notebook.md", "exec"), names)
     shown = eval('trials[trials["state"] == "complete"].sort_values("value")[["name", "value", "params.beta"]]', names)
     assert list(shown["name"]) == ["trial-0001", "trial-0003", "repeat-0000"]
     assert names["best"]["name"] == "repeat-0000"

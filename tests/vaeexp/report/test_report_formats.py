@@ -7,9 +7,9 @@ import re
 from dataclasses import replace
 
 import pytest
-import readme
 from markdown_it import MarkdownIt
 from pages import needs_browser, opened, page_facts
+from reference_pages import COLUMNS, SCHEMA
 from synthetic_study import SEARCH, make_results, part, study_attributes, thin_studies, with_baselines, write_pictures
 
 from sweeps.results.rankings import pruned_epochs_saved, ranked
@@ -138,7 +138,7 @@ def test_summaries_of_all_studies_keep_to_the_schema(case):
 @pytest.mark.parametrize("case", cases())
 def test_summaries_validate_against_the_shipped_document(case):
     jsonschema = pytest.importorskip("jsonschema")
-    schema = json.loads(readme.SCHEMA.read_text(encoding="utf-8"))
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
     content = json.loads(summary_json(cases()[case]))
@@ -148,7 +148,7 @@ def test_summaries_validate_against_the_shipped_document(case):
 
 
 def test_the_shipped_schema_is_up_to_date_and_describes_every_field():
-    text = readme.SCHEMA.read_text(encoding="utf-8")
+    text = SCHEMA.read_text(encoding="utf-8")
     schema = json.loads(text)
     assert schema == json.loads(schema_json()), "the schema is out of date: run `make docs`"
     for place, part_ in {"": schema, **schema["$defs"]}.items():
@@ -157,9 +157,7 @@ def test_the_shipped_schema_is_up_to_date_and_describes_every_field():
 
 
 def test_every_column_of_the_csv_is_documented(results):
-    text = readme.README.read_text(encoding="utf-8")
-    table = text[text.index("| Column of `trials.csv`") :].split("\n\n")[0]
-    names = set(re.findall(r"`([^`]+)`", table))
+    names = set(re.findall(r"`([^`]+)`", COLUMNS))
     for column in trials_csv(results).splitlines()[0].split(","):
         if column.startswith("params."):
             assert "params.<setting>" in names
