@@ -13,8 +13,9 @@ from sweeps.workload.protocol import named_run, run_name
 from vaeexp.plots import FIGURES
 from vaeexp.report import located
 from vaeexp.report.answer import answer, notices
-from vaeexp.report.markdown import escape, heading, plural
+from vaeexp.report.markdown import escape, heading
 from vaeexp.results.open_study import recorded_results
+from vaeexp.words import plural
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,11 +5,10 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,35 +77,6 @@ def print_table(
 def minus_elbo(console: "Console") -> str:
     """The name of the objective, with a true minus sign where it can be written."""
     return "−ELBO" if console.encoding.lower().startswith("utf") else "-ELBO"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words of two units at most: `48 s`, `4 min 10 s`, `2 h 5 min`, `3 d 4 h`."""
-    whole = max(0, round(seconds))
-    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
-    for (name, size), (small_name, small) in pairwise(units):
-        if whole >= size:
-            rest = whole % size // small
-            return f"{whole // size} {name} {rest} {small_name}" if rest else f"{whole // size} {name}"
-    return f"{whole} s"
-
-
-def figure(value: Any) -> str:
-    """A value of a setting or a metric, short: floats with four or five significant digits, nothing for none."""
-    if value is None or value != value:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 100 else f"{value:.2f}" if abs(value) < 1000 else f"{value:,.0f}"
-    if isinstance(value, list | tuple):
-        return ", ".join(figure(item) for item in value)
-    return str(value)
-
-
-def params_text(params: Mapping[str, Any]) -> str:
-    """Searched settings on one line: `beta=0.31 latent_size=12 optimizer=adam`."""
-    return " ".join(
-        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in params.items()
-    )
 
 
 @cache

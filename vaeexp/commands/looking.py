@@ -10,7 +10,8 @@ import click
 
 from vaeexp.cache import shipped_studies
 from vaeexp.commands.options import TrialName, runs_option, storage_option, study_option
-from vaeexp.console import duration, figure, minus_elbo, params_text, print_table, write_line
+from vaeexp.console import minus_elbo, print_table, write_line
+from vaeexp.words import format_duration, format_params, format_short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -165,7 +166,7 @@ def show_trial(study: str, number: int, runs: Path, storage: str | None, *, repe
         _heading(console, "Epochs")
         columns = [column for column in EPOCH_COLUMNS if column in epochs and epochs[column].notna().any()]
         rows = [
-            (str(line["epoch"]), *(figure(line[column]) for column in ("value", *columns)))
+            (str(line["epoch"]), *(format_short(line[column]) for column in ("value", *columns)))
             for _, line in epochs.iterrows()
         ]
         print_table(console, ("epoch", minus_elbo(console), *columns), rows, numeric=True)
@@ -180,8 +181,8 @@ def _space_row(parameter: "Parameter") -> tuple[str, str, str]:
     if parameter.kind == "choice":
         values = ", ".join(str(value) for value in parameter.values)
     else:
-        scale = f", step {figure(parameter.step)}" if parameter.step else ", log scale" if parameter.log else ""
-        values = f"{figure(parameter.low)} to {figure(parameter.high)}{scale}"
+        scale = f", step {format_short(parameter.step)}" if parameter.step else ", log scale" if parameter.log else ""
+        values = f"{format_short(parameter.low)} to {format_short(parameter.high)}{scale}"
     when = [f"{name} is {' or '.join(str(value) for value in allowed)}" for name, allowed in parameter.when.items()]
     return parameter.name, values, " and ".join(when)
 
@@ -192,7 +193,9 @@ def _settings_rows(study: "Study") -> list[tuple[str, str, str, str]]:
     for section, settings in study.fixed.items():
         for name, value in settings.model_dump().items():
             source = "study file" if name in settings.model_fields_set else "default"
-            rows.append((section, name, *(("", "searched") if name in searched else (figure(value) or "none", source))))
+            rows.append(
+                (section, name, *(("", "searched") if name in searched else (format_short(value) or "none", source)))
+            )
     return rows
 
 
@@ -200,23 +203,23 @@ def _course_rows(study: "Study") -> list[tuple[str, str]]:
     spec: dict[str, Any] = study.spec()
     budget = {name: getattr(study.budget, name) for name in ("trials", "seconds", "epochs", "stale_trials")}
     rows = [("seed", str(study.seed)), ("sampler", _options(spec["sampler"])), ("pruner", _options(spec["pruner"]))]
-    rows.append(("budget", params_text({name: value for name, value in budget.items() if value is not None})))
-    rows += [("start", params_text(point)) for point in study.start]
+    rows.append(("budget", format_params({name: value for name, value in budget.items() if value is not None})))
+    rows += [("start", format_params(point)) for point in study.start]
     rows += [(part, _options(spec[part])) for part in ("confirm", "compare") if spec.get(part)]
     for row in study.baselines:
         base = "the best setting" if row.at == "best" else "as fixed"
-        rows.append(("baseline", f"{row.title}: {', '.join(filter(None, [base, params_text(row.settings)]))}"))
+        rows.append(("baseline", f"{row.title}: {', '.join(filter(None, [base, format_params(row.settings)]))}"))
     return rows
 
 
 def _options(options: dict[str, Any]) -> str:
     """`tpe startup_trials=10`: the name first, then what is set."""
     rest = {name: value for name, value in options.items() if name != "name" and value is not None}
-    return " ".join(part for part in (str(options.get("name", "")), params_text(rest)) if part)
+    return " ".join(part for part in (str(options.get("name", "")), format_params(rest)) if part)
 
 
 def _trial_rows(study: str, row: "pd.Series", console: "Console") -> list[tuple[str, str]]:
-    rows = [("state", row["state"]), (f"best {minus_elbo(console)}", figure(float(row["value"])))]
+    rows = [("state", row["state"]), (f"best {minus_elbo(console)}", format_short(float(row["value"])))]
     rows += [
         ("best epoch", _count(row["best_epoch"])),
         ("epochs", _count(row["epochs"])),
@@ -225,7 +228,7 @@ def _trial_rows(study: str, row: "pd.Series", console: "Console") -> list[tuple[
     rows += [
         ("started", _moment(row["started"])),
         ("ended", _moment(row["ended"])),
-        ("training", duration(float(row["seconds"] or 0))),
+        ("training", format_duration(float(row["seconds"] or 0))),
     ]
     if row["failure"]:
         rows.append(("failure", f"{row['failure']}: {row['message']}"))
@@ -244,7 +247,7 @@ def _trial_rows(study: str, row: "pd.Series", console: "Console") -> list[tuple[
 
 def _with_prefix(row: "pd.Series", prefix: str) -> list[tuple[str, str]]:
     pairs = (
-        (str(name).removeprefix(prefix), figure(value))
+        (str(name).removeprefix(prefix), format_short(value))
         for name, value in row.dropna().items()
         if str(name).startswith(prefix)
     )

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import UserError
-from vaeexp.console import duration, minus_elbo, params_text, print_table, write_line
+from vaeexp.console import minus_elbo, print_table, write_line
 from vaeexp.results.open_study import recorded_results
+from vaeexp.words import format_duration, format_params
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,9 +111,9 @@ def _row(row: "pd.Series") -> tuple[str, ...]:
     state = f"failed: {row['failure']}" if row["state"] == "failed" else str(row["state"])
     value = "" if pd.isna(row["value"]) else f"{row['value']:.2f}"
     params = {str(key): item for key, item in row.dropna().items() if str(key).startswith("params.")}
-    shown = params_text({key.removeprefix("params."): item for key, item in params.items()})
+    shown = format_params({key.removeprefix("params."): item for key, item in params.items()})
     shown = f"[{row['baseline']}] {shown}".rstrip() if row.get("baseline") else shown
-    return str(row["name"]), state, str(int(row["epochs"])), value, duration(float(row["seconds"])), shown
+    return str(row["name"]), state, str(int(row["epochs"])), value, format_duration(float(row["seconds"])), shown
 
 
 def _counts(results: "Results") -> str:
@@ -137,4 +138,4 @@ def _best(results: "Results") -> str:
 
 
 def _elapsed(results: "Results") -> str:
-    return duration(float(results.study.get("elapsed", 0.0)))
+    return format_duration(float(results.study.get("elapsed", 0.0)))

@@ -14,7 +14,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from sweeps.results.rankings import Results
 from vaeexp.plots.style import decade_labels, log_axis, new_figure
-from vaeexp.results.frames import categories, column, search_trials, space, value_text
+from vaeexp.results.frames import categories, column, search_trials, space
+from vaeexp.words import format_value
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class ParameterAxis:
         given = column(trials, f"params.{self.name}")
         if self.kind == "choice":
             index = {text: float(place) for place, text in enumerate(self.texts)}
-            return given.map(value_text, na_action="ignore").map(index).astype(float)
+            return given.map(format_value, na_action="ignore").map(index).astype(float)
         values = given.astype("Float64").astype(float)
         if self.log:
             return np.log(values.where(values > 0) / self.low) / np.log(self.high / self.low)
@@ -70,7 +71,7 @@ class ParameterAxis:
         locator = LogLocator(numticks=6) if self.log else MaxNLocator(4, integer=self.kind == "int")
         inner = [value for value in locator.tick_values(self.low, self.high) if self.low < value < self.high]
         found = pd.DataFrame({f"params.{self.name}": [self.low, *inner, self.high]})
-        places = self.places(found).set_axis([value_text(value) for value in found.iloc[:, 0]])
+        places = self.places(found).set_axis([format_value(value) for value in found.iloc[:, 0]])
         return places[(places == 0) | (places == 1) | places.between(0.12, 0.88)]
 
 

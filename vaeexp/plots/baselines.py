@@ -13,8 +13,8 @@ from sweeps.results.rankings import Results
 from vaeexp.plots.pictures import read_pictures
 from vaeexp.plots.style import COLOURS, DASHES, INK, MUTED, End, Plot, dress, name_ends, new_figure, note, robust_limits
 from vaeexp.plots.tiles import GAP, picture_axes, tiles, words
-from vaeexp.results.frames import number
 from vaeexp.results.tested_settings import Row, baseline_rows, best_row
+from vaeexp.words import format_number
 
 SHOWN = 8
 """Reconstructions, and samples, per row of the strip."""
@@ -123,7 +123,7 @@ def _targets(row: Row) -> str:
 
 
 def _value_words(row: Row) -> str:
-    return f"{'distortion' if row.deterministic else '−ELBO'} {number(row.value, 1)}"
+    return f"{'distortion' if row.deterministic else '−ELBO'} {format_number(row.value, 1)}"
 
 
 def baseline_curves(results: Results) -> Figure | None:

@@ -15,7 +15,8 @@ from vaeexp.plots.axis import ParameterAxis, parameter_axis, wrapped
 from vaeexp.plots.baselines import COLOURS
 from vaeexp.plots.parameters import importances
 from vaeexp.plots.style import INK, MUTED, Plot, dress, new_figure, note, robust_limits, spread
-from vaeexp.results.frames import NATS, column, label, number, search_trials, space, value_text
+from vaeexp.results.frames import column, label, search_trials, space
+from vaeexp.words import NATS, format_number, format_value
 
 MOST_AXES = 7
 MOST_COLOURED, MOST_GREY = 200, 600
@@ -66,7 +67,7 @@ def parallel_coordinates(results: Results) -> Figure | None:
         _draw_axis(axes, place, label(parameter.name), _ticks(parameter), unused=unused)
     _draw_value_axis(axes, len(parameters), np.linspace(low, high, 256), norm)
     best, above = coloured.iloc[-1], int((scored["value"] > high).sum())
-    words = f"best: trial {best['number']}, {number(best['value'])}" + (
+    words = f"best: trial {best['number']}, {format_number(best['value'])}" + (
         f"\n▲ {above:,} above the scale" if above else ""
     )
     axes.annotate(
@@ -125,7 +126,7 @@ def _draw_value_axis(axes: Axes, place: int, values: np.ndarray, norm: Normalize
     low, high = values[0], values[-1]
     for tick in MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high):
         if low <= tick <= high:
-            text = number(tick, 0 if high - low > 5 else 1)
+            text = format_number(tick, 0 if high - low > 5 else 1)
             axes.annotate(text, (place + STRIP, (tick - low) / (high - low)), (4, 0), va="center", **style)
 
 
@@ -152,7 +153,7 @@ def distributions(results: Results) -> Figure | None:
     figure.axes[0].set_ylabel("complete trials at or below (%)", fontsize=11, color=INK)
     above = int((complete["value"] > high).sum())
     if above:
-        note(figure.axes[-1], f"{above:,} {'lies' if above == 1 else 'lie'} above {number(high, 0)}")
+        note(figure.axes[-1], f"{above:,} {'lies' if above == 1 else 'lie'} above {format_number(high, 0)}")
     return figure
 
 
@@ -163,7 +164,7 @@ def _choices(results: Results) -> list[str]:
 
 def _by_choice(results: Results, name: str, complete: pd.DataFrame) -> dict[str, np.ndarray]:
     """Choice → values of its complete trials in ascending order, for as many choices as there are colours, those of most trials."""
-    texts = column(complete, f"params.{name}").dropna().map(value_text)
+    texts = column(complete, f"params.{name}").dropna().map(format_value)
     groups = {text: np.sort(values) for text, values in complete["value"].groupby(texts)}
     most = sorted(groups, key=lambda text: -len(groups[text]))[: len(COLOURS)]
     return {text: groups[text] for text in parameter_axis(results, name).texts if text in most}

@@ -10,7 +10,7 @@ from sweeps.results.rankings import Results
 from vaeexp.plots.pictures import best_evaluated, best_pictured, drawn_by, read_evaluation
 from vaeexp.plots.style import INK, MUTED, Plot, new_figure
 from vaeexp.plots.tiles import GAP, labelled, picture_axes, tiles, words
-from vaeexp.results.frames import number
+from vaeexp.words import format_number
 
 WAYS = {
     "latent_interpolations": "latent, linear",
@@ -174,7 +174,7 @@ def _deviations(value: float) -> str:
     """+2.5 sd, mean, −2.5 sd."""
     if abs(value) < 1e-9:
         return "mean"
-    return f"{'+' if value > 0 else ''}{number(value, 2).rstrip('0').rstrip('.')} sd"
+    return f"{'+' if value > 0 else ''}{format_number(value, 2).rstrip('0').rstrip('.')} sd"
 
 
 PLOTS: dict[str, Plot] = {

@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sweeps.results.rankings import Results
 from vaeexp.plots.pictures import best_evaluated, drawn_by
 from vaeexp.plots.style import INK, MUTED, Plot, dress, key, new_figure
-from vaeexp.results.frames import number
+from vaeexp.words import format_number
 
 COMPONENTS = 20
 """Components shown, the heaviest ones."""
@@ -80,7 +80,9 @@ def component_figure(shares: np.ndarray, weights: np.ndarray, classes: list[str]
     figure = new_figure(1.5 + 0.3 * max(rows, 4))
     axes = figure.add_subplot()
     image = axes.imshow(shown, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-    axes.set_yticks(range(rows), [f"{place + 1}  ({number(100 * weights[k], 1)} %)" for place, k in enumerate(order)])
+    axes.set_yticks(
+        range(rows), [f"{place + 1}  ({format_number(100 * weights[k], 1)} %)" for place, k in enumerate(order)]
+    )
     axes.set_ylabel("component (weight)", fontsize=11, color=INK)
     _name_columns(axes, classes)
     if rows * columns <= _CELLS:

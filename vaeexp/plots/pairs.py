@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from sweeps.results.rankings import Results, levels, pairs
 from sweeps.results.statistics import Interval, interval_of_mean, wilcoxon_p
 from vaeexp.plots.style import INK, MUTED, STATE_COLOURS, Plot, dress, new_figure
-from vaeexp.results.frames import label, number, study_seed, value_text
+from vaeexp.results.frames import label, study_seed
+from vaeexp.words import format_number, format_value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,7 @@ def paired_differences(results: Results) -> Figure | None:
 
 
 def _draw_differences(axes, comparison: Comparison) -> None:
-    first, second = value_text(comparison.first), value_text(comparison.second)
+    first, second = format_value(comparison.first), format_value(comparison.second)
     dress(axes, x=f"validation −ELBO, {second} − {first} (nats per image)")
     axes.axvline(0, color=MUTED, linewidth=1.2)
     names = []
@@ -109,7 +110,7 @@ def _draw_differences(axes, comparison: Comparison) -> None:
     axes.text(
         0.5,
         1.02,
-        f"{label(comparison.parameter)}, mean {number(interval.mean)}",
+        f"{label(comparison.parameter)}, mean {format_number(interval.mean)}",
         transform=axes.transAxes,
         fontsize=10,
         color=MUTED,

@@ -24,7 +24,8 @@ from vaeexp.plots.style import (
     scatter,
     spread,
 )
-from vaeexp.results.frames import NATS, column, label, search_trials, space, study_seed
+from vaeexp.results.frames import column, label, search_trials, space, study_seed
+from vaeexp.words import NATS
 
 LEAST_TRIALS = 10
 """Complete trials below which an importance would be noise."""

@@ -17,14 +17,12 @@ from vaeexp.results.frames import (
     confirm_runs,
     confirmations,
     label,
-    number,
     params,
     search_trials,
-    setting_text,
     space,
     value_of,
-    value_text,
 )
+from vaeexp.words import format_configuration, format_number, format_value
 
 FILE, EVALUATION = "pictures.npz", "evaluation.npz"
 STRIP_ROWS = 6
@@ -89,7 +87,7 @@ def beta_strip(results: Results) -> Figure | None:
         return None
     axes, tile, middles = drawing_rows([files for _, files in drawn], margin=1.75)
     for (row, _), middle in zip(drawn, middles, strict=True):
-        beta = f"{label('beta')} = {value_text(row['params.beta'])}"
+        beta = f"{label('beta')} = {format_value(row['params.beta'])}"
         axes.text(-6, middle - 0.2 * tile, beta, **words(INK, "right", 12))
         axes.text(-6, middle + 0.24 * tile, _row_words(results, row), **words(MUTED, "right"))
     return axes.figure
@@ -97,7 +95,7 @@ def beta_strip(results: Results) -> Figure | None:
 
 def _row_words(results: Results, row: pd.Series) -> str:
     size = value_of(results, row, "latent_size")
-    return f"L = {value_text(size)}, −ELBO {number(row['value'], 1)}"
+    return f"L = {format_value(size)}, −ELBO {format_number(row['value'], 1)}"
 
 
 def best_pictured(results: Results, needed: str) -> tuple[pd.Series, Mapping[str, np.ndarray]] | None:
@@ -217,7 +215,7 @@ def best_median_worst(results: Results) -> Figure | None:
         return None
     axes, tile, middles = drawing_rows([files for _, _, files in rows], margin=2.6)
     for (rank, row, _), middle in zip(rows, middles, strict=True):
-        name = f"{rank}: trial {row['number']}, −ELBO {number(row['value'], 1)}"
+        name = f"{rank}: trial {row['number']}, −ELBO {format_number(row['value'], 1)}"
         axes.text(-6, middle - 0.2 * tile, name, **words(INK, "right", 11 if len(name) <= 30 else 10))
         axes.text(-6, middle + 0.24 * tile, _main_setting(results, row), **words(MUTED, "right"))
     return axes.figure
@@ -247,9 +245,9 @@ def _main_setting(results: Results, row: pd.Series) -> str:
     """The searched parameters that come first in the study file, as many as fit."""
     values = params(results, row)
     names = list(values)
-    while len(names) > 1 and len(setting_text({name: values[name] for name in names})) > LONGEST:
+    while len(names) > 1 and len(format_configuration({name: values[name] for name in names})) > LONGEST:
         names.pop()
-    return textwrap.shorten(setting_text({name: values[name] for name in names}), LONGEST, placeholder=" …")
+    return textwrap.shorten(format_configuration({name: values[name] for name in names}), LONGEST, placeholder=" …")
 
 
 CONTRAST: dict[str, Plot] = {

@@ -25,7 +25,8 @@ from vaeexp.plots.style import (
     robust_limits,
     scatter,
 )
-from vaeexp.results.frames import NATS, number, search_trials
+from vaeexp.results.frames import search_trials
+from vaeexp.words import NATS, format_number
 
 MOST_CURVES = 100
 """Learning curves drawn of each state; of more, so many that stand evenly among them."""
@@ -77,7 +78,7 @@ def draw_best(axes: Axes, course: pd.DataFrame, along: str, last: float, words: 
     low, high = axes.get_ylim()
     axes.set_ylim(low - 0.05 * (high - low), high)
     axes.annotate(
-        f"best: trial {int(best['number'])}, {number(best['value'])}{words}",
+        f"best: trial {int(best['number'])}, {format_number(best['value'])}{words}",
         (best[along], best["value"]),
         xytext=(0, -8),
         textcoords="offset points",

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from sweeps.results.rankings import Results
-from vaeexp.console import duration
 from vaeexp.plots.progress import draw_best
 from vaeexp.plots.style import (
     INK,
@@ -25,7 +24,8 @@ from vaeexp.plots.style import (
     robust_limits,
     scatter,
 )
-from vaeexp.results.frames import NATS, number, search_trials
+from vaeexp.results.frames import search_trials
+from vaeexp.words import NATS, format_duration, format_number
 
 
 def lane_times(results: Results, trials: pd.DataFrame) -> pd.DataFrame:
@@ -163,7 +163,7 @@ def best_over_time(results: Results) -> Figure | None:
 
 
 def _duration(seconds: float) -> str:
-    return duration(seconds) if seconds >= 10 else f"{number(seconds, 1)} s"
+    return format_duration(seconds) if seconds >= 10 else f"{format_number(seconds, 1)} s"
 
 
 def pruning_timeline(results: Results) -> Figure | None:
@@ -295,9 +295,9 @@ def _name_lanes(axes: Axes, lanes: tuple[int, str], mean: float, most: float) ->
             color=INK,
         )
     if count and most <= 1.001 * count:
-        note(axes, f"mean: {number(mean, 1)} of {count:,} lanes, {100 * mean / count:.3g} %")
+        note(axes, f"mean: {format_number(mean, 1)} of {count:,} lanes, {100 * mean / count:.3g} %")
     else:
-        note(axes, f"mean: {number(mean, 1)} in training")
+        note(axes, f"mean: {format_number(mean, 1)} in training")
 
 
 def trial_costs(results: Results) -> Figure | None:

@@ -21,7 +21,8 @@ from vaeexp.plots.style import (
     robust_limits,
     scatter,
 )
-from vaeexp.results.frames import NATS, at_best_epoch, column, fixed, label, number, search_trials, space, value_text
+from vaeexp.results.frames import at_best_epoch, column, fixed, label, search_trials, space
+from vaeexp.words import NATS, format_number, format_value
 
 GROUPS = 10
 """Sizes that are summed up each by itself; more of them by parts of their range, at most so many."""
@@ -126,7 +127,7 @@ def _draw_points(
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=name != "beta"))
     if listed and sizes.nunique() <= GROUPS:
         places = sorted(sizes.dropna().unique())
-        axes.set_xticks(places, [value_text(place) for place in places])
+        axes.set_xticks(places, [format_value(place) for place in places])
         axes.xaxis.set_minor_locator(NullLocator())
     for state in ("pruned", "failed", "running", "complete"):
         own = trials["state"] == state
@@ -163,7 +164,7 @@ def _draw_best(axes: Axes, values: pd.Series, sizes: pd.Series, groups: pd.Serie
     winner = values.idxmin()
     share = axes.transAxes.inverted().transform(axes.transData.transform((sizes[winner], 0.0)))[0]
     axes.annotate(
-        f"best at {value_text(sizes[winner])}: {number(values[winner])}",
+        f"best at {format_value(sizes[winner])}: {format_number(values[winner])}",
         (sizes[winner], values[winner]),
         xytext=(0, -8),
         textcoords="offset points",

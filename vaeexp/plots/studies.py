@@ -21,8 +21,8 @@ from vaeexp.plots.style import (
     note,
     robust_limits,
 )
-from vaeexp.results.frames import number
 from vaeexp.results.study_summary import Standing
+from vaeexp.words import format_number
 
 LONGEST = 28
 """Characters of a study's name in the figure; longer ones are cut."""
@@ -86,9 +86,9 @@ def _value_limits(shown: Sequence[Standing]) -> tuple[float, float]:
 def _value_words(each: Standing) -> str:
     test = each.test
     if not test.n:
-        return f"{number(each.search_value)}, not confirmed"
-    width = f" ± {number(test.half_width)}" if np.isfinite(test.low) else ""
-    return f"{number(test.mean)}{width}, n = {test.n}"
+        return f"{format_number(each.search_value)}, not confirmed"
+    width = f" ± {format_number(test.half_width)}" if np.isfinite(test.low) else ""
+    return f"{format_number(test.mean)}{width}, n = {test.n}"
 
 
 def _draw_courses(axes: Axes, shown: Sequence[Standing]) -> None:

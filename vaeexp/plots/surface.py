@@ -32,7 +32,8 @@ from vaeexp.plots.style import (
     robust_limits,
     spread,
 )
-from vaeexp.results.frames import NATS, label, number, space, study_seed, value_text
+from vaeexp.results.frames import label, space, study_seed
+from vaeexp.words import NATS, format_number, format_value
 
 _MOST_TRIALS = 2000
 _BAGS = 24
@@ -191,12 +192,12 @@ def _draw_dependence(axes: Axes, forest: Forest, name: str, text: str) -> None:
             parameter.values(places), np.full(len(places), 0.02), transform=axes.get_xaxis_transform(), **style
         )
     lowest, highest = int(mean.argmin()), int(mean.argmax())
-    note(axes, f"spans {number(mean[highest] - mean[lowest], 1)} nats")
+    note(axes, f"spans {format_number(mean[highest] - mean[lowest], 1)} nats")
     differences = bags[:, highest] - bags[:, lowest]
     if differences.mean() > 1.96 * differences.std(ddof=1):
         axes.plot(x[lowest], mean[lowest], marker="o", markersize=8, color=BEST, zorder=5)
         if parameter.kind != "choice":
-            text = value_text(float(f"{x[lowest]:.2g}") if parameter.kind == "float" else round(x[lowest]))
+            text = format_value(float(f"{x[lowest]:.2g}") if parameter.kind == "float" else round(x[lowest]))
             beside = {"textcoords": "offset points", "fontsize": 10, "color": BEST, "ha": "center", "va": "bottom"}
             axes.annotate(text, (x[lowest], mean[lowest]), (0, 8), **beside)
 
@@ -230,7 +231,9 @@ def contour(results: Results) -> Figure | None:
     _mark_best(axes, forest, pair, results)
     bar = figure.colorbar(ScalarMappable(**shades), ax=axes, pad=0.02, aspect=30, extend="both")
     bar.set_label(f"expected {NATS}", fontsize=11, color=INK)
-    bar.set_ticks(levels[::2], labels=[number(level, 0 if levels[2] - levels[0] > 0.5 else 1) for level in levels[::2]])
+    bar.set_ticks(
+        levels[::2], labels=[format_number(level, 0 if levels[2] - levels[0] > 0.5 else 1) for level in levels[::2]]
+    )
     bar.ax.tick_params(labelsize=10, colors=INK)
     bar.outline.set_visible(False)
     return figure
@@ -262,7 +265,7 @@ def _mark_best(axes: Axes, forest: Forest, pair: tuple[str, str], results: Resul
     axes.scatter([x], [y], s=190, marker="*", color="white", edgecolors=INK, linewidths=1, zorder=5)
     right = forest.axes[pair[0]].places(best).iloc[0] > 0.7
     axes.annotate(
-        f"best: trial {best['number'].iloc[0]}, {number(best['value'].iloc[0])}", (x, y),
+        f"best: trial {best['number'].iloc[0]}, {format_number(best['value'].iloc[0])}", (x, y),
         (-12 if right else 12, 0), textcoords="offset points", fontsize=10, color=INK, zorder=6,
         ha="right" if right else "left", va="center",
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2},
@@ -276,12 +279,12 @@ def _model(results: Results) -> str:
         return ""
     words = f"The model is a forest of randomised trees on {len(forest.values):,} complete trials (pruned ones are not counted)"
     if forest.capped == 1:
-        words += f"; the value above {number(forest.ceiling, 0)} counts as that"
+        words += f"; the value above {format_number(forest.ceiling, 0)} counts as that"
     elif forest.capped:
-        words += f"; the {forest.capped:,} values above {number(forest.ceiling, 0)} count as that"
+        words += f"; the {forest.capped:,} values above {format_number(forest.ceiling, 0)} count as that"
     if forest.r2 < LOW_R2:
         words += (
-            f". It explains little of trials that its trees have not seen (out-of-bag R² {number(forest.r2)}): read tendencies "
+            f". It explains little of trials that its trees have not seen (out-of-bag R² {format_number(forest.r2)}): read tendencies "
             "from it, not numbers"
         )
     return words + "."

@@ -23,7 +23,8 @@ from vaeexp.plots.style import (
     note,
     robust_limits,
 )
-from vaeexp.results.frames import label, number, points, space, value_of
+from vaeexp.results.frames import label, points, space, value_of
+from vaeexp.words import format_number
 
 
 def frontier(rate: np.ndarray, distortion: np.ndarray) -> np.ndarray:
@@ -140,7 +141,7 @@ def _name_best(axes: Axes, trials: pd.DataFrame) -> None:
     left, right = axes.get_xlim()
     far = best["val/rate"] > left + 0.7 * (right - left)
     axes.annotate(
-        f"best: trial {best['number']}, {number(best['value'])}",
+        f"best: trial {best['number']}, {format_number(best['value'])}",
         (best["val/rate"], best["val/distortion"]),
         xytext=(-26 if far else 26, 30),
         ha="right" if far else "left",

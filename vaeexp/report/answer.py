@@ -7,24 +7,33 @@ import pandas as pd
 from sweeps.results.rankings import Results, pruned_epochs_saved, ranked
 from vaeexp.plots.pairs import Comparison, comparisons
 from vaeexp.plots.parameters import LEAST_TRIALS, importance_intervals
-from vaeexp.report.markdown import escape, plural
-from vaeexp.report.words import duration, finite, interval_text, listed, percent, reach_text, test_interval
+from vaeexp.report.markdown import escape
 from vaeexp.results.frames import (
     best_number,
     column,
     confirm_runs,
+    finite,
     fixed,
     for_baseline_alone,
-    label,
-    number,
     params,
     recorded,
     search_trials,
-    setting_text,
     space,
-    value_text,
+    test_interval,
 )
 from vaeexp.results.margins import Margin, margins
+from vaeexp.words import (
+    format_configuration,
+    format_duration,
+    format_interval,
+    format_number,
+    format_reach,
+    format_share,
+    format_value,
+    join_and,
+    parameter_label,
+    plural,
+)
 
 
 def notices(results: Results) -> list[str]:
@@ -68,7 +77,7 @@ def compared(results: Results) -> list[str]:
     if not asked or ranked(results).empty:
         return []
     found = [comparison for comparison in comparisons(results) if len(comparison.pairs)]
-    name = escape(label(asked["parameter"]))
+    name = escape(parameter_label(asked["parameter"]))
     if not found:
         return [f"Which {name} is better is open: no matched pair of runs is complete."]
     if len(found) == 1:
@@ -78,16 +87,16 @@ def compared(results: Results) -> list[str]:
         return [f"In matched pairs, no two values of {name} can be told apart."]
     parts = [_better_than(comparison) for comparison in settled]
     rest = f"; other values of {name} cannot be told apart" if len(settled) < len(found) else ""
-    return [f"In matched pairs, {listed(parts)}{rest}."]
+    return [f"In matched pairs, {join_and(parts)}{rest}."]
 
 
 def _one_comparison(comparison: Comparison) -> str:
-    first, second = escape(value_text(comparison.first)), escape(value_text(comparison.second))
-    name, interval = escape(label(comparison.parameter)), comparison.interval
-    difference = f"{second} − {first} is {number(interval.mean)} nats per image of validation −ELBO"
+    first, second = escape(format_value(comparison.first)), escape(format_value(comparison.second))
+    name, interval = escape(parameter_label(comparison.parameter)), comparison.interval
+    difference = f"{second} − {first} is {format_number(interval.mean)} nats per image of validation −ELBO"
     if not math.isfinite(interval.low):
         return f"Which {name} is better, {first} or {second}, remains open: in the one matched pair of runs {difference}, and one pair gives no interval."
-    span = f"95 % interval {reach_text(interval)}"
+    span = f"95 % interval {format_reach(interval)}"
     if not comparison.settled:
         return f"Which {name} is better, {first} or {second}, remains open: {_basis(comparison)} cannot separate them; {difference} ({span})."
     better, worse = (first, second) if interval.mean > 0 else (second, first)
@@ -103,9 +112,9 @@ def _basis(comparison: Comparison) -> str:
 
 
 def _better_than(comparison: Comparison) -> str:
-    first, second = escape(value_text(comparison.first)), escape(value_text(comparison.second))
+    first, second = escape(format_value(comparison.first)), escape(format_value(comparison.second))
     winner, loser = (first, second) if comparison.interval.mean > 0 else (second, first)
-    return f"{winner} is better than {loser} by {number(abs(comparison.interval.mean))} nats per image"
+    return f"{winner} is better than {loser} by {format_number(abs(comparison.interval.mean))} nats per image"
 
 
 def mattered(results: Results) -> list[str]:
@@ -120,15 +129,19 @@ def mattered(results: Results) -> list[str]:
         return []
     shares = table["share"].to_dict()
     (top, share), *others = shares.items()
-    words = f"What mattered most among the {many:,} complete trials was {escape(label(top))} ({percent(share)} of the importance)"
-    then = [f"{escape(label(name))} ({percent(other)})" for name, other in others if other >= LITTLE]
-    little = [escape(label(name)) for name, other in others if other < LITTLE]
-    words += f", then {listed(then)}" if then else ""
+    words = f"What mattered most among the {many:,} complete trials was {escape(parameter_label(top))} ({format_share(share)} of the importance)"
+    then = [f"{escape(parameter_label(name))} ({format_share(other)})" for name, other in others if other >= LITTLE]
+    little = [escape(parameter_label(name)) for name, other in others if other < LITTLE]
+    words += f", then {join_and(then)}" if then else ""
     each = " each" if len(little) > 1 else ""
     # A sampler that settled a parameter early leaves too few of its other values to tell.
     early = f"which may be because the search settled {'them' if each else 'it'} early"
-    words += f"; {listed(little)} did not set the best apart (under {percent(LITTLE)}{each}), {early}" if little else ""
-    same = [escape(label(name)) for name in space(results) if name not in shares]
+    words += (
+        f"; {join_and(little)} did not set the best apart (under {format_share(LITTLE)}{each}), {early}"
+        if little
+        else ""
+    )
+    same = [escape(parameter_label(name)) for name in space(results) if name not in shares]
     words += f". {' and '.join(same)} had one value in all of them" if same else ""
     if table["low"].iloc[0] <= table["high"].iloc[1]:
         words += ". The order at the top is not settled: the 95 % intervals of the first two overlap"
@@ -160,7 +173,7 @@ def pruning(results: Results) -> list[str]:
         return [f"{words}."]
     upto = "up to " if fixed(results, "patience") else ""
     return [
-        f"{words} and saved {upto}{plural(saved, 'trial-epoch')}, {percent(saved / (saved + spent))} of what the search would "
+        f"{words} and saved {upto}{plural(saved, 'trial-epoch')}, {format_share(saved / (saved + spent))} of what the search would "
         "have taken without it."
     ]
 
@@ -172,7 +185,7 @@ def cost(results: Results) -> list[str]:
     if not search["epochs"].sum():
         return []
     elapsed = results.study.get("elapsed")
-    wall = f"{duration(elapsed)} of wall time and " if elapsed else ""
+    wall = f"{format_duration(elapsed)} of wall time and " if elapsed else ""
     words = f"The search took {wall}{plural(int(search['epochs'].sum()), 'trial-epoch')}"
     if len(more):
         runs = plural(len(more), "run")
@@ -194,7 +207,7 @@ def _best(results: Results) -> str:
     trials = results.trials
     row = trials[~trials["repeat"] & (trials["number"] == best)].iloc[0]
     soon = "" if results.study.get("finished") else " so far"
-    setting = escape(setting_text(params(results, row)))
+    setting = escape(format_configuration(params(results, row)))
     first = f"The best setting{soon} is {setting} (trial {best})." if setting else f"The best trial{soon} is {best}."
     runs = confirm_runs(results)
     runs = runs[runs["source_trial"] == best]
@@ -221,9 +234,9 @@ def _confirmed(runs: pd.DataFrame) -> list[str]:
     nll, weighted = test_interval(runs, "test/neg_elbo"), test_interval(runs, "test/iw_nll")
     samples = set(finite(column(runs, "result.test/importance_samples")))
     k = f" (k = {int(samples.pop()):,})" if len(samples) == 1 else ""
-    words = f"Trained afresh with {plural(nll.n, 'new seed')}, it reaches a test −ELBO of {interval_text(nll)} nats per image"
+    words = f"Trained afresh with {plural(nll.n, 'new seed')}, it reaches a test −ELBO of {format_interval(nll)} nats per image"
     if weighted.n:
-        words += f" and an importance-weighted NLL{k} of {interval_text(weighted)}"
+        words += f" and an importance-weighted NLL{k} of {format_interval(weighted)}"
     return [words + (" (95 % intervals over seeds)." if nll.n > 1 else "; one seed gives no interval.")]
 
 
@@ -236,10 +249,12 @@ def _unconfirmed(results: Results, row: pd.Series, runs: pd.DataFrame) -> str:
         place = int((found["number"] == row["number"]).argmax()) + 1
         which = "the lowest" if place == 1 else f"number {place:,}"
         optimism = f"{which} of {len(found):,} complete trials and optimistic for that reason"
-    words = f"Its validation −ELBO is {number(row['value'])} nats per image, {optimism}"
+    words = f"Its validation −ELBO is {format_number(row['value'])} nats per image, {optimism}"
     if runs.empty:
         return f"{words}; it has not been confirmed on test."
-    again = f"trained afresh with {plural(len(runs), 'new seed')} it reaches {number(runs['value'].mean())} there"
+    again = (
+        f"trained afresh with {plural(len(runs), 'new seed')} it reaches {format_number(runs['value'].mean())} there"
+    )
     return f"{words}; {again}. It has no test figure."
 
 
@@ -254,13 +269,13 @@ def margin_words(results: Results) -> str:
 def _runner_up(margin: Margin) -> str:
     gap = margin.interval.mean
     other = f"trial {margin.source_trial}, the runner-up on validation"
-    size = f"{number(abs(gap))} nats"
+    size = f"{format_number(abs(gap))} nats"
     if not math.isfinite(margin.interval.low):
         which = "one seed each" if max(margin.seeds) == 1 else "a single seed of one of them"
         return f"It is {size} {'better' if gap >= 0 else 'worse'} on test than {other}, and {which} cannot tell whether that is more than chance."
-    span = f"95 % interval {reach_text(margin.interval)}"
+    span = f"95 % interval {format_reach(margin.interval)}"
     if not margin.settled:
-        return f"It cannot be told from {other}: {_seeds(margin.seeds)} leave their difference of {number(gap)} nats open ({span})."
+        return f"It cannot be told from {other}: {_seeds(margin.seeds)} leave their difference of {format_number(gap)} nats open ({span})."
     if gap > 0:
         return f"It is {size} better on test than {other}, more than the seeds vary ({span})."
     return (

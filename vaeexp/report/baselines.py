@@ -9,10 +9,10 @@ import pandas as pd
 
 from sweeps.results.rankings import Results
 from sweeps.results.statistics import mean_interval
-from vaeexp.report.markdown import escape, heading, plural, table
-from vaeexp.report.words import finite, interval_text, test_interval
-from vaeexp.results.frames import column, for_baseline_alone, number, recorded
+from vaeexp.report.markdown import escape, heading, table
+from vaeexp.results.frames import column, finite, for_baseline_alone, recorded, test_interval
 from vaeexp.results.tested_settings import Row, by_protocol, rows
+from vaeexp.words import format_interval, format_number, plural
 
 TEST_IMAGES = 10_000
 
@@ -92,7 +92,7 @@ def _and(counts: Sequence[int]) -> str:
 def _published_table(anchors: list[Anchor]) -> str:
     header = ["published", "test NLL", "k", "source"]
     lines = [
-        [escape(anchor.model), number(anchor.nll), f"{anchor.importance_samples:,}", escape(anchor.source)]
+        [escape(anchor.model), format_number(anchor.nll), f"{anchor.importance_samples:,}", escape(anchor.source)]
         for anchor in anchors
     ]
     words = "Published figures of the same protocol, to set beside the importance-weighted NLL with the same k:"
@@ -200,7 +200,7 @@ def _likelihood_table(results: Results, group: list[Row]) -> str:
         ("row", lambda row: escape(row.title)),
         ("seeds", lambda row: str(len(row.runs))),
         ("best epoch", _epochs),
-        (f"val {name}", lambda row: interval_text(mean_interval(finite(row.runs["value"])))),
+        (f"val {name}", lambda row: format_interval(mean_interval(finite(row.runs["value"])))),
         (f"test {name}", lambda row: _figure(row.runs, total)),
     ]
     if not plain:
@@ -209,9 +209,11 @@ def _likelihood_table(results: Results, group: list[Row]) -> str:
             ("test rate", lambda row: _figure(row.runs, "test/rate")),
             ("test distortion", lambda row: _figure(row.runs, "test/distortion")),
         ]
-    columns.append(("active units", lambda row: number(_mean(row.runs, "test/active_units"), 1).removesuffix(".0")))
+    columns.append(
+        ("active units", lambda row: format_number(_mean(row.runs, "test/active_units"), 1).removesuffix(".0"))
+    )
     if size:
-        columns.append(("nats per sub-pixel", lambda row: number(_mean(row.runs, total) / size, 4)))
+        columns.append(("nats per sub-pixel", lambda row: format_number(_mean(row.runs, total) / size, 4)))
         if not plain and any(row.beta not in (None, 1) for row in group):
             columns.append(("test distortion + β·rate per sub-pixel", lambda row: _loss_per_sub_pixel(row, size)))
     columns += [
@@ -260,7 +262,7 @@ def _mean(runs: pd.DataFrame, metric: str) -> float:
 
 def _figure(runs: pd.DataFrame, metric: str, digits: int = 2) -> str:
     """Mean and interval over seeds of a result; an en dash where no run has it."""
-    return interval_text(test_interval(runs, metric), digits)
+    return format_interval(test_interval(runs, metric), digits)
 
 
 def _weighted(row: Row, samples: int) -> str:
@@ -285,14 +287,14 @@ def _train_loss(results: Results, row: Row, less: float = 0.0) -> str:
     if own.empty or "train/loss" not in own:
         return "–"
     last = own.sort_values("epoch").groupby("number")["train/loss"].last()
-    return interval_text(mean_interval(finite(last) - less))
+    return format_interval(mean_interval(finite(last) - less))
 
 
 def _loss_per_sub_pixel(row: Row, size: int) -> str:
     """What the row was trained to make small, on test images."""
     if row.beta is None:
         return "–"
-    return number((_mean(row.runs, "test/distortion") + row.beta * _mean(row.runs, "test/rate")) / size, 4)
+    return format_number((_mean(row.runs, "test/distortion") + row.beta * _mean(row.runs, "test/rate")) / size, 4)
 
 
 def _reported(results: Results, group: list[Row]) -> str:

@@ -21,10 +21,10 @@ from vaeexp.report.tables import (
     paired_tables,
     ranked_table,
 )
-from vaeexp.report.words import listed
 from vaeexp.results.frames import fixed, recorded
 from vaeexp.results.margins import margins
 from vaeexp.results.study_summary import PROTOCOL
+from vaeexp.words import join_and
 
 HEROES = ("beta_strip", "baseline_strip", "rate_distortion", "history")
 """The picture under the answer is the first of these that the study has."""
@@ -96,7 +96,7 @@ def _references_differ(results: Results) -> bool:
 def _best_trials(results: Results) -> list[str]:
     near = edges(results)
     widen = (
-        f"The best trial has {listed(near)} of the range that was searched; beyond it may be better." if near else ""
+        f"The best trial has {join_and(near)} of the range that was searched; beyond it may be better." if near else ""
     )
     return [ranked_table(results), widen]
 

@@ -8,17 +8,9 @@ import pandas as pd
 from sweeps.results.rankings import Results
 from vaeexp.plots.pairs import comparisons
 from vaeexp.plots.pictures import FILE
-from vaeexp.report.markdown import escape, heading, plural, table
-from vaeexp.results.frames import (
-    column,
-    confirm_runs,
-    for_baseline_alone,
-    number,
-    params,
-    points,
-    search_trials,
-    setting_text,
-)
+from vaeexp.report.markdown import escape, heading, table
+from vaeexp.results.frames import column, confirm_runs, for_baseline_alone, params, points, search_trials
+from vaeexp.words import format_configuration, format_number, plural
 
 COUNTED = "in no ranking, mean or importance, but counted in the tables by parameter"
 
@@ -179,7 +171,7 @@ def failed(results: Results) -> list[str]:
             escape(row["failure"].replace("_", " ") if isinstance(row["failure"], str) else "unknown"),
             str(row["epochs"]),
             escape(_shortened(row["message"])),
-            escape(setting_text(params(results, row))),
+            escape(format_configuration(params(results, row))),
         ]
         for _, row in found.head(FAILED_ROWS).iterrows()
     ]
@@ -203,14 +195,20 @@ def pruned(results: Results) -> list[str]:
         return []
     if len(found) <= PRUNED_ROWS:
         cells = zip(found["name"], found["epochs"], found["value"], strict=True)
-        rows = [[escape(name), str(epochs), number(value)] for name, epochs, value in cells]
+        rows = [[escape(name), str(epochs), format_number(value)] for name, epochs, value in cells]
         return [table(["trial", "stopped after epoch", "best val −ELBO by then"], rows, right=(1, 2))]
     rows = []
     for words, group in _by_epoch(found):
         names = ", ".join(map(str, group["number"].head(NAMED)))
         more = f" and {len(group) - NAMED:,} more" if len(group) > NAMED else ""
         rows.append(
-            [words, f"{len(group):,}", number(group["value"].min()), number(group["value"].max()), names + more]
+            [
+                words,
+                f"{len(group):,}",
+                format_number(group["value"].min()),
+                format_number(group["value"].max()),
+                names + more,
+            ]
         )
     header = ["stopped after epoch", "trials", "lowest val −ELBO by then", "highest", "which"]
     return [table(header, rows, right=range(4)), f"All of them are in {CSV}."]

@@ -50,11 +50,6 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequen
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def plural(count: int, one: str, many: str | None = None) -> str:
-    """`1 trial`, `2 trials`, `1,200 trial-epochs`."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
 def baselines(text: str) -> set[str]:
     """Files beside the report that its text links to."""
     return set(_TARGETS.findall(text))

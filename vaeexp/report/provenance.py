@@ -8,8 +8,8 @@ from typing import Any
 from sweeps.results.rankings import Results, best_run
 from vaeexp.report.baselines import sub_pixels
 from vaeexp.report.markdown import code, escape, fenced, heading, table
-from vaeexp.report.words import listed
-from vaeexp.results.frames import baselines, best_number, confirm_runs, fixed, params, recorded, space, value_text
+from vaeexp.results.frames import baselines, best_number, confirm_runs, fixed, params, recorded, space
+from vaeexp.words import format_value, join_and
 
 
 def beta_scale(results: Results) -> str:
@@ -32,7 +32,7 @@ def beta_scale(results: Results) -> str:
         f"D = {height} × {width} × {channels} = {size:,} sub-pixels of an image. In a loss that averages −log p(x|z) over "
         f"sub-pixels the same model has the weight β/D: β = 1 here is {_short(1 / size)} there"
     )
-    words += f", and the β = {value_text(best)} of the best setting is {_short(best / size)}." if best else "."
+    words += f", and the β = {format_value(best)} of the best setting is {_short(best / size)}." if best else "."
     return " ".join([words, *(_of_errors(name, scale, size, best) for name, scale in _scales(results))])
 
 
@@ -40,11 +40,11 @@ def _of_errors(likelihood: str, scale: float, size: int, best: float | None) -> 
     """In the terms of those who minimise squared or absolute errors."""
     if likelihood == "gaussian":
         factor = 2 * scale**2 / size
-        name, formula, symbol = "mean squared error per sub-pixel", "2σ²β/D", f"σ² = {value_text(scale**2)}"
+        name, formula, symbol = "mean squared error per sub-pixel", "2σ²β/D", f"σ² = {format_value(scale**2)}"
     else:
         factor = scale / size
-        name, formula, symbol = "mean absolute error per sub-pixel", "bβ/D", f"b = {value_text(scale)}"
-    also = f", and β = {value_text(best)} is {_short(factor * best)}" if best else ""
+        name, formula, symbol = "mean absolute error per sub-pixel", "bβ/D", f"b = {format_value(scale)}"
+    also = f", and β = {format_value(best)} is {_short(factor * best)}" if best else ""
     return f"With {symbol}, β = 1 here is {_short(factor)} in a loss of {name} + β·KL ({formula}){also}."
 
 
@@ -105,7 +105,7 @@ def commands(results: Results) -> list[str]:
     places = [option for option in ("--runs", "--storage") if f"{option} " in f"{ran} " or f"{option}=" in ran]
     words = "The first line is the command of the last call that trained anything, as it was recorded."
     if places:
-        words += f" The others need the same {listed([code(option) for option in places])}."
+        words += f" The others need the same {join_and([code(option) for option in places])}."
     if "--set" in ran:
         words += f" What {code('--set')} changes stands in the tables below, and not in the study file."
     return [*blocks, words]
@@ -182,7 +182,7 @@ def provenance(results: Results) -> list[str]:
     if text:
         blocks += [heading("Study file", 3), fenced(text, "yaml")]
     missing = [title.lower() for title, content in parts.items() if not content] + ([] if text else ["study file"])
-    return [*blocks, f"Not recorded with this study: {listed(missing)}."] if missing else blocks
+    return [*blocks, f"Not recorded with this study: {join_and(missing)}."] if missing else blocks
 
 
 def numbers_explained(results: Results) -> list[str]:
@@ -238,11 +238,11 @@ def _without(content: Mapping[str, Any], names: Collection[str]) -> dict[str, An
 
 def _range(parameter: Mapping[str, Any]) -> str:
     if parameter["kind"] == "choice":
-        words = ", ".join(value_text(value) for value in parameter["values"])
+        words = ", ".join(format_value(value) for value in parameter["values"])
     else:
-        words = f"{value_text(parameter['low'])} to {value_text(parameter['high'])}"
+        words = f"{format_value(parameter['low'])} to {format_value(parameter['high'])}"
         words += ", logarithmic" if parameter.get("log") else ""
-        words += f", step {value_text(parameter['step'])}" if parameter.get("step") else ""
+        words += f", step {format_value(parameter['step'])}" if parameter.get("step") else ""
         words += ", whole numbers" if parameter["kind"] == "int" else ""
     for name, wanted in (parameter.get("when") or {}).items():
         words += f"; only if {name} is {_listed(wanted)}"
@@ -279,4 +279,4 @@ def _words(name: str) -> str:
 
 
 def _listed(wanted: Any) -> str:
-    return " or ".join(map(value_text, wanted)) if isinstance(wanted, list | tuple) else value_text(wanted)
+    return " or ".join(map(format_value, wanted)) if isinstance(wanted, list | tuple) else format_value(wanted)

@@ -9,10 +9,9 @@ from pathlib import Path
 from sweeps.errors import UserError
 from vaeexp.plots.studies import side_by_side
 from vaeexp.report.folder import README, png, write_folder
-from vaeexp.report.markdown import code, escape, fenced, heading, picture, plural, table
-from vaeexp.report.words import duration, interval_text, listed
-from vaeexp.results.frames import number
+from vaeexp.report.markdown import code, escape, fenced, heading, picture, table
 from vaeexp.results.study_summary import PROTOCOL, Standing, by_protocol
+from vaeexp.words import format_duration, format_interval, format_number, join_and, plural
 
 LONGEST = 120
 """Characters of a folder's name; file systems take 255 bytes."""
@@ -49,7 +48,7 @@ def write_comparison(found: Sequence[Standing], *, reports: Path, html: bool = F
     groups = by_protocol(found)
     titles = protocol_titles(groups)
     names = sorted(each.name for each in found)
-    title = listed(names) if len(names) <= 3 else plural(len(names), "study", "studies")
+    title = join_and(names) if len(names) <= 3 else plural(len(names), "study", "studies")
     blocks = [heading(f"{escape(title)} side by side", 1), *_opening(groups)]
     pictures = {}
     for place, (title, group) in enumerate(zip(titles, groups, strict=True), start=1):
@@ -103,10 +102,10 @@ def state_words(each: Standing) -> str:
 def result_words(each: Standing) -> str:
     """What the best setting is worth: on test, or else the lowest value of the search."""
     if each.confirmed:
-        return f"test {each.measure} {interval_text(each.test)} (n = {each.test.n})"
+        return f"test {each.measure} {format_interval(each.test)} (n = {each.test.n})"
     if each.search_value is None:
         return "no complete trial"
-    return f"validation {each.measure} {number(each.search_value)}, not confirmed"
+    return f"validation {each.measure} {format_number(each.search_value)}, not confirmed"
 
 
 def _opening(groups: Sequence[Sequence[Standing]]) -> list[str]:
@@ -116,14 +115,14 @@ def _opening(groups: Sequence[Sequence[Standing]]) -> list[str]:
     going = [escape(each.name) for each in every if not each.finished]
     if going:
         verb = "has" if len(going) == 1 else "have"
-        blocks.append(f"**Interim report: {listed(going)} {verb} not finished; figures will change.**")
-    links = listed([own_report(each, "../") for each in every])
+        blocks.append(f"**Interim report: {join_and(going)} {verb} not finished; figures will change.**")
+    links = join_and([own_report(each, "../") for each in every])
     if len(groups) == 1:
         return [*blocks, f"{links} share their protocol, so that their figures can be set side by side."]
     differing = [
         name for part, name in PROTOCOL.items() if len({str(group[0].protocol.get(part)) for group in groups}) > 1
     ]
-    why = f"they differ in {listed(differing)}" if differing else "what they share was not recorded"
+    why = f"they differ in {join_and(differing)}" if differing else "what they share was not recorded"
     words = (
         f"{links} stand in {len(groups)} tables, for {why}. Figures of different tables measure different things: none of "
         "one table can be set against one of another."
@@ -141,7 +140,7 @@ def _apart(group: Sequence[Standing], first: Sequence[Standing], title: str) -> 
         for part, name in PROTOCOL.items()
         if own.get(part) != other.get(part)
     ]
-    why = f"it differs in {listed(parts)}" if parts else "which images it has was not recorded"
+    why = f"it differs in {join_and(parts)}" if parts else "which images it has was not recorded"
     return [f"Kept apart from “{escape(title)}”, for {why}."]
 
 
@@ -162,13 +161,13 @@ def _verdict(group: Sequence[Standing]) -> list[str]:
         return [f"{known} confirmed on test, so nothing is said yet of which is better."]
     leader, others = confirmed[0], confirmed[1:]
     words = (
-        f"The lowest confirmed test {leader.measure} is that of {escape(leader.name)}, {interval_text(leader.test)}."
+        f"The lowest confirmed test {leader.measure} is that of {escape(leader.name)}, {format_interval(leader.test)}."
     )
     near = [each for each in others if not leader.test.high < each.test.low]
     if not near:
         rest = "The other interval lies" if len(others) == 1 else "The other intervals lie"
         return [f"{words} {rest} above its own."]
-    names = listed([f"{escape(each.name)} ({interval_text(each.test)})" for each in near])
+    names = join_and([f"{escape(each.name)} ({format_interval(each.test)})" for each in near])
     single = any(not math.isfinite(each.test.low) for each in (leader, *near))
     why = "one seed gives no interval" if single else "the intervals overlap"
     return [f"{words} That it is better than {names} is not settled: {why}."]
@@ -189,15 +188,15 @@ def _line(each: Standing) -> list[str]:
     return [
         own_report(each, "../"),
         state_words(each),
-        interval_text(each.test) if sure else "–",
+        format_interval(each.test) if sure else "–",
         str(each.test.n) if sure else "–",
-        interval_text(each.best.test("iw_nll")) if sure else "–",
-        interval_text(each.best.validation) if sure else "–",
-        number(each.search_value) if each.search_value is not None else "–",
+        format_interval(each.best.test("iw_nll")) if sure else "–",
+        format_interval(each.best.validation) if sure else "–",
+        format_number(each.search_value) if each.search_value is not None else "–",
         f"{each.trials:,}",
         f"{each.epochs:,}",
         f"{each.more_epochs:,}",
-        duration(each.seconds) if each.seconds else "–",
+        format_duration(each.seconds) if each.seconds else "–",
         escape(each.best.setting) if each.best is not None else "–",
     ]
 

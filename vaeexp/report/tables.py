@@ -11,25 +11,31 @@ from sweeps.results.statistics import LEAST_PAIRS, MANY, interval_of_mean
 from vaeexp.plots.latent import heaviest
 from vaeexp.plots.pairs import Comparison, comparisons
 from vaeexp.plots.pictures import best_evaluated
-from vaeexp.report.markdown import escape, heading, plural, table
-from vaeexp.report.words import finite, interval_text, reach_text, test_interval
+from vaeexp.report.markdown import escape, heading, table
 from vaeexp.results.frames import (
     at_best_epoch,
     categories,
     column,
     confirm_runs,
     confirmations,
-    label,
-    number,
+    finite,
     params,
     recorded,
     search_trials,
-    setting_text,
     space,
     study_seed,
-    value_text,
+    test_interval,
 )
 from vaeexp.results.margins import Margin, margins
+from vaeexp.words import (
+    format_configuration,
+    format_interval,
+    format_number,
+    format_reach,
+    format_value,
+    parameter_label,
+    plural,
+)
 
 TOP = 10
 _KEYS = ["repeat", "number"]
@@ -50,18 +56,18 @@ def ranked_table(results: Results) -> str:
         "distortion",
         "active units",
         "epochs",
-        *(escape(label(name)) for name in names),
+        *(escape(parameter_label(name)) for name in names),
     ]
     rows = [
         [
             str(place),
             str(row["number"]),
-            number(row["value"]),
-            number(row.get("val/rate")),
-            number(row.get("val/distortion")),
-            number(row.get("val/active_units"), 0),
+            format_number(row["value"]),
+            format_number(row.get("val/rate")),
+            format_number(row.get("val/distortion")),
+            format_number(row.get("val/active_units"), 0),
             str(row["epochs"]),
-            *(escape(value_text(row.get(f"params.{name}"))) for name in names),
+            *(escape(format_value(row.get(f"params.{name}"))) for name in names),
         ]
         for place, (_, row) in enumerate(best.iterrows(), start=1)
     ]
@@ -81,8 +87,8 @@ def confirmed_table(results: Results) -> str:
     for _, entry in confirmations(results).iterrows():
         of = int(entry["source_trial"])
         own = runs[runs["source_trial"] == of]
-        values = [number(search["value"].get(of)), number(entry["value"])]
-        setting = escape(setting_text(params(results, search.loc[of]))) if of in search.index else ""
+        values = [format_number(search["value"].get(of)), format_number(entry["value"])]
+        setting = escape(format_configuration(params(results, search.loc[of]))) if of in search.index else ""
         rows.append([str(of), str(len(own)), *values, *(make(own) for _, make in columns), setting])
     titles = [title for title, _ in columns]
     header = ["trial", "seeds", "val −ELBO, search", "val −ELBO, new seeds", *titles, "setting"]
@@ -92,7 +98,7 @@ def confirmed_table(results: Results) -> str:
 def _tested_columns(results: Results, runs: pd.DataFrame) -> list[tuple[str, Callable[[pd.DataFrame], str]]]:
     """Title, and cell from the runs of a configuration, of each column of test figures."""
     columns: list[tuple[str, Callable[[pd.DataFrame], str]]] = [
-        (title, lambda own, metric=metric: interval_text(test_interval(own, metric)))
+        (title, lambda own, metric=metric: format_interval(test_interval(own, metric)))
         for title, metric in (
             ("test −ELBO", "test/neg_elbo"),
             ("test IW-NLL", "test/iw_nll"),
@@ -110,8 +116,8 @@ def _above(margin: Margin | None) -> str:
     """`0.62 (−0.31 to 1.55)`; an en dash for the first itself."""
     if margin is None:
         return "–"
-    reach = f" ({reach_text(margin.interval)})" if math.isfinite(margin.interval.low) else ""
-    return f"{number(margin.interval.mean)}{reach}"
+    reach = f" ({format_reach(margin.interval)})" if math.isfinite(margin.interval.low) else ""
+    return f"{format_number(margin.interval.mean)}{reach}"
 
 
 def _per_sub_pixel(results: Results, runs: pd.DataFrame) -> list[tuple[str, Callable[[pd.DataFrame], str]]]:
@@ -120,10 +126,12 @@ def _per_sub_pixel(results: Results, runs: pd.DataFrame) -> list[tuple[str, Call
     columns = []
     if shape[0] > 1:
         size = math.prod(shape)
-        columns.append(("nats per sub-pixel", lambda own: number(test_interval(own, "test/neg_elbo").mean / size, 4)))
+        columns.append(
+            ("nats per sub-pixel", lambda own: format_number(test_interval(own, "test/neg_elbo").mean / size, 4))
+        )
     if len(finite(column(runs, "result.test/bits_per_dimension"))):
         columns.append(
-            ("bits per dimension", lambda own: interval_text(test_interval(own, "test/bits_per_dimension"), 3))
+            ("bits per dimension", lambda own: format_interval(test_interval(own, "test/bits_per_dimension"), 3))
         )
     return columns
 
@@ -145,7 +153,7 @@ def edges(results: Results) -> list[str]:
         place = (scale(float(value)) - low) / (high - low)
         if place < 0.05 or place > 0.95:
             found.append(
-                f"{escape(label(name))} = {escape(value_text(value))} at the {'lower' if place < 0.05 else 'upper'} end"
+                f"{escape(parameter_label(name))} = {escape(format_value(value))} at the {'lower' if place < 0.05 else 'upper'} end"
             )
     return found
 
@@ -170,7 +178,7 @@ def group_tables(results: Results) -> list[str]:
     names, blocks = space(results), []
     joint = {"prior", "components"} <= set(names) and names["prior"]["kind"] == "choice"
     for name, parameter in names.items():
-        title = f"By {escape(label(name))}"
+        title = f"By {escape(parameter_label(name))}"
         if name == "components" and joint:
             title, made = "By prior and components", by_prior_and_components(results)
         elif parameter["kind"] == "choice":
@@ -183,12 +191,12 @@ def group_tables(results: Results) -> list[str]:
 
 def by_choice(results: Results, name: str) -> str:
     """Trials of the search for each value of a choice parameter; empty without a trial."""
-    return _group_table(results, [label(name)], _by_category(results, search_trials(results), name))
+    return _group_table(results, [parameter_label(name)], _by_category(results, search_trials(results), name))
 
 
 def by_range(results: Results, name: str) -> str:
     """Trials of the search for each range of a whole number, in powers of two; empty without a trial."""
-    return _group_table(results, [label(name)], _by_range(results, search_trials(results), name))
+    return _group_table(results, [parameter_label(name)], _by_range(results, search_trials(results), name))
 
 
 def by_prior_and_components(results: Results) -> str:
@@ -224,7 +232,7 @@ def ranges(low: int, high: int) -> list[tuple[int, int]]:
 def _by_category(results: Results, trials: pd.DataFrame, name: str) -> list[Group]:
     """A group for each value, also those without a trial, then one for trials without it."""
     values = column(trials, f"params.{name}")
-    texts = values.map(value_text).where(values.notna(), INACTIVE)
+    texts = values.map(format_value).where(values.notna(), INACTIVE)
     groups = [((value,), trials[texts == value]) for value in categories(results, name)]
     inactive = trials[texts == INACTIVE]
     return [*groups, ((INACTIVE,), inactive)] if len(inactive) else groups
@@ -265,8 +273,8 @@ def _measures(group: pd.DataFrame, seed: int) -> list[str]:
     if not len(values):
         return ["–"] * 4
     interval = interval_of_mean(values, seed=seed)
-    reach = reach_text(interval) if interval.n >= LEAST else "–"
-    return [number(values.min()), number(interval.mean), reach, number(float(np.median(values)))]
+    reach = format_reach(interval) if interval.n >= LEAST else "–"
+    return [format_number(values.min()), format_number(interval.mean), reach, format_number(float(np.median(values)))]
 
 
 SHOWN = 50
@@ -279,7 +287,7 @@ def paired_tables(results: Results) -> list[str]:
 
 
 def _paired(comparison: Comparison) -> list[str]:
-    first, second = value_text(comparison.first), value_text(comparison.second)
+    first, second = format_value(comparison.first), format_value(comparison.second)
     if not len(comparison.pairs):
         return []
     pairs = comparison.pairs.sort_values(["source_trial", "seed_index"])
@@ -287,9 +295,9 @@ def _paired(comparison: Comparison) -> list[str]:
         [
             str(int(row["source_trial"])),
             str(int(row["seed_index"])),
-            number(row[f"value.{comparison.first}"]),
-            number(row[f"value.{comparison.second}"]),
-            number(row["difference"]),
+            format_number(row[f"value.{comparison.first}"]),
+            format_number(row[f"value.{comparison.second}"]),
+            format_number(row["difference"]),
         ]
         for _, row in pairs.head(SHOWN).iterrows()
     ]
@@ -308,10 +316,10 @@ def _summary(comparison: Comparison, first: str, second: str) -> str:
     interval, several = comparison.interval, comparison.configurations > 1
     lower = int((comparison.pairs["difference"] < 0).sum())
     unit = "configuration" if several else "seed"
-    words = f"Mean difference {number(interval.mean)} nats per image"
+    words = f"Mean difference {format_number(interval.mean)} nats per image"
     if math.isfinite(interval.low):
         kind = "Student's t" if interval.n < MANY else "bootstrap"
-        words += f", 95 % interval {reach_text(interval)} ({kind}) over {plural(interval.n, unit)}"
+        words += f", 95 % interval {format_reach(interval)} ({kind}) over {plural(interval.n, unit)}"
         words += " (the seeds of a configuration averaged first)" if several else ""
     words += f". {escape(second)} is lower in {lower:,} of {plural(len(comparison.pairs), 'pair')}. {_wilcoxon(comparison, unit)}"
     if comparison.incomplete:
@@ -376,4 +384,4 @@ def _served(shares: np.ndarray, classes: list[str]) -> str:
 
 
 def _percent(share: float, digits: int = 1) -> str:
-    return f"{number(100 * share, digits)} %"
+    return f"{format_number(100 * share, digits)} %"

@@ -1,18 +1,14 @@
 """What figures and tables read from the results of a study: its search space, one row per trial, labels, numbers as text."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from sweeps.results.rankings import Results, best_run
-
-NATS = "validation −ELBO (nats per image)"
-
-LABELS = {"beta": "β"}
-"""Parameters with a usual symbol; others are shown by their name with spaces."""
+from sweeps.results.statistics import Interval, mean_interval
+from vaeexp.words import format_value, is_missing, parameter_label
 
 
 def recorded(results: Results, part: str) -> dict[str, Any]:
@@ -55,10 +51,21 @@ def column(frame: pd.DataFrame, name: str) -> pd.Series:
     return frame[name] if name in frame.columns else pd.Series(math.nan, index=frame.index, name=name)
 
 
+def finite(values: pd.Series) -> np.ndarray:
+    """The values that are numbers, float64: neither missing nor infinite."""
+    numbers = values.to_numpy(dtype=float, na_value=math.nan)
+    return numbers[np.isfinite(numbers)]
+
+
+def test_interval(runs: pd.DataFrame, metric: str) -> Interval:
+    """95 % interval (Student's t) of a test figure over the seeds of one configuration; NaN where no run has it."""
+    return mean_interval(finite(column(runs, f"result.{metric}")))
+
+
 def params(results: Results, row: pd.Series) -> dict[str, Any]:
     """Searched parameters of a trial, in the order of the study file, without those whose condition was false."""
     values = {name: row.get(f"params.{name}") for name in space(results)}
-    return {name: value for name, value in values.items() if not _missing(value)}
+    return {name: value for name, value in values.items() if not is_missing(value)}
 
 
 def value_of(results: Results, row: pd.Series, name: str) -> Any:
@@ -114,54 +121,22 @@ def best_number(results: Results) -> int | None:
 
 def categories(results: Results, name: str) -> list[str]:
     """Values of a choice parameter as text: those of the study file, then others that earlier trials had."""
-    listed = [value_text(value) for value in space(results)[name]["values"]]
+    listed = [format_value(value) for value in space(results)[name]["values"]]
     trials = results.trials[~for_baseline_alone(results.trials)]
-    found = set(column(trials, f"params.{name}").dropna().map(value_text))
+    found = set(column(trials, f"params.{name}").dropna().map(format_value))
     return list(dict.fromkeys([*listed, *sorted(found)]))
 
 
 def label(name: str, results: Results | None = None) -> str:
     """How a parameter is called in text and on axes, its condition added where `results` is given and it has one."""
-    text = LABELS.get(name, name.replace("_", " "))
+    text = parameter_label(name)
     condition = (space(results).get(name) or {}).get("when") if results is not None else None
     if not condition:
         return text
     return f"{text} (if {' and '.join(f'{label(key)} is {_listed(wanted)}' for key, wanted in condition.items())})"
 
 
-def setting_text(values: Mapping[str, Any]) -> str:
-    """`β = 0.98, latent size = 21, optimizer = adam`."""
-    return ", ".join(f"{label(name)} = {value_text(value)}" for name, value in values.items())
-
-
-def value_text(value: Any) -> str:
-    """A parameter's value for people: three significant digits, whole numbers whole."""
-    if isinstance(value, bool | str):
-        return str(value)
-    if isinstance(value, list | tuple):
-        return "–".join(value_text(part) for part in value)
-    if _missing(value):
-        return "–"
-    if isinstance(value, float) and not value.is_integer():
-        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return f"{int(value):,}" if isinstance(value, int | float) or hasattr(value, "__int__") else str(value)
-
-
-def number(value: float, digits: int = 2) -> str:
-    """A measured figure with this many decimals and a real minus sign; an en dash where there is none."""
-    if not _finite(value):
-        return "–"
-    text = f"{value:,.{digits}f}"
-    return text.replace("-", "−") if float(text.replace(",", "")) else text.lstrip("-")
-
-
 def _listed(wanted: Any) -> str:
-    return " or ".join(value_text(part) for part in wanted) if isinstance(wanted, list | tuple) else value_text(wanted)
-
-
-def _missing(value: Any) -> bool:
-    return value is None or (not isinstance(value, list | tuple | dict) and bool(pd.isna(value)))
-
-
-def _finite(value: Any) -> bool:
-    return not _missing(value) and math.isfinite(value)
+    return (
+        " or ".join(format_value(part) for part in wanted) if isinstance(wanted, list | tuple) else format_value(wanted)
+    )

@@ -7,8 +7,7 @@ import pandas as pd
 
 from sweeps.results.rankings import Results
 from sweeps.results.statistics import Interval, difference_interval
-from vaeexp.report.words import finite
-from vaeexp.results.frames import column, confirm_runs, confirmations
+from vaeexp.results.frames import column, confirm_runs, confirmations, finite
 
 
 @dataclass(frozen=True, kw_only=True)

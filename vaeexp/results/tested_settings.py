@@ -16,9 +16,9 @@ from vaeexp.results.frames import (
     params,
     recorded,
     search_trials,
-    setting_text,
     space,
 )
+from vaeexp.words import format_configuration
 
 DISTORTION = ("data", "fingerprint", "split", "binarisation", "likelihood")
 """What two distortions must share to be the same quantity."""
@@ -125,12 +125,12 @@ def _found(results: Results, runs: pd.DataFrame, number: int, role: str) -> Row:
     """A row of what the search found; the protocol is the study's, but for what the search itself varies."""
     values = params(results, runs.iloc[0])
     # Where one parameter was searched alone, its value is the best name.
-    only = setting_text(values) if len(space(results)) == 1 else ""
+    only = format_configuration(values) if len(space(results)) == 1 else ""
     protocol = study_protocol(results)
     protocol |= {part: str(values[name]) for name, part in CHANGES.items() if name in values}
     return Row(
         title=f"Trial {number}, {only or role}",
-        setting=setting_text(values),
+        setting=format_configuration(values),
         baseline=None,
         runs=runs.sort_values(["value", "number"]),
         protocol=protocol,
@@ -148,7 +148,7 @@ def _baseline(results: Results, name: str, given: dict[str, Any], runs: pd.DataF
     own = recorded(results, "protocols").get(name)
     protocol = study_protocol(results) | {part: str(values[key]) for key, part in CHANGES.items() if key in values}
     start = f"trial {of.iloc[0]}" if on_best else "the fixed settings"
-    words = setting_text(changed)
+    words = format_configuration(changed)
     return Row(
         title=given.get("title") or name,
         setting=f"{start} with {words}" if words else start,

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from vaeexp.console import figure, print_table, write_line
+from vaeexp.console import print_table, write_line
 from vaeexp.evaluation.classifier import open_classifier
 from vaeexp.evaluation.nll import bits_per_dimension
 from vaeexp.runs.artifacts import test_figures
 from vaeexp.runs.provenance import protocol
 from vaeexp.runs.run import Images, Run
+from vaeexp.words import format_short
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -94,7 +95,7 @@ def print_evaluation(evaluation: Mapping[str, Any], *, console: "Console") -> No
 def _with_error(value: float, error: float) -> tuple[str, str]:
     """A value to the second digit of its standard error, and that; as it comes where there is no error."""
     if not error > 0:
-        return figure(value), ""
+        return format_short(value), ""
     decimals = max(0, 1 - math.floor(math.log10(error)))
     return f"{value:,.{decimals}f}", f"± {error:,.{decimals}f}"
 

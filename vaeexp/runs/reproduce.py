@@ -10,7 +10,7 @@ from sweeps.errors import UserError
 from sweeps.storage.running_trial import checked
 from sweeps.storage.trial_record import RecordedTrial
 from sweeps.workload.protocol import Outcome, Progress, advance_all
-from vaeexp.console import minus_elbo, params_text, print_table, write_line
+from vaeexp.console import minus_elbo, print_table, write_line
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.runs.assessment import progress_bar
 from vaeexp.runs.comparison import Criterion, Finding, compare, criterion, differing
@@ -20,6 +20,7 @@ from vaeexp.settings import SECTIONS
 from vaeexp.study import maxima_of, uses_average
 from vaeexp.training.checkpoint import SETTINGS
 from vaeexp.training.device import resolve_device, resolve_precision
+from vaeexp.words import format_params
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -91,7 +92,7 @@ def _open_data(record: TrialRecord, data: Path | None, console: "Console") -> Da
 def _announce(record: TrialRecord, here: Mapping[str, Any], wanted: Criterion, console: "Console") -> None:
     trial, outcome = record.trial.trial, record.trial.outcome
     ended = f"{outcome.state} after {len(record.trial.progress)} epochs"
-    write_line(console, f"{record.name}: {ended}, seed {trial.seed}, {params_text(trial.params)}", style="bold")
+    write_line(console, f"{record.name}: {ended}, seed {trial.seed}, {format_params(trial.params)}", style="bold")
     now = record.attributes["spec"]
     fixed = {name: value for section in SECTIONS for name, value in now.get(section, {}).items()}
     ran = {

@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from vaeexp.console import duration, figure, write_line
+from vaeexp.console import write_line
 from vaeexp.data import Dataset, describe_plan
 from vaeexp.settings import Settings
 from vaeexp.study import maxima_of, uses_average
 from vaeexp.sweep.execution import Execution, resolve_execution
+from vaeexp.words import format_duration, format_short
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,7 +42,7 @@ def _intent(study: "Study", settings: Settings, dataset: Dataset) -> Iterator[st
     if comparing:
         yield f"Compare: {comparing} runs that differ in {study.compare.parameter} alone; runs that also confirm are trained once"
     for row in study.baselines:
-        given = ", ".join(f"{name} = {figure(value)}" for name, value in row.settings.items()) or "as it is"
+        given = ", ".join(f"{name} = {format_short(value)}" for name, value in row.settings.items()) or "as it is"
         yield f"Baseline: {row.title} ({'the best setting' if row.at == 'best' else 'the fixed settings'}; {given})"
 
 
@@ -57,12 +58,12 @@ def _cost(study: "Study", settings: Settings, dataset: Dataset, execution: Execu
     seconds = _epochs(study, settings) * epoch
     yield f"Execution: {execution.device}, {execution.precision}, {execution.processes} processes × {execution.width} lanes ({execution.group})"
     yield f"Largest model: {parameters:,} parameters; the lanes of a process take about {memory:,.0f} MiB, besides the images"
-    yield f"Measured: {epoch:.2f} s per trial-epoch{slowest}. The search takes at most {duration(trials * seconds)}; pruning shortens that"
+    yield f"Measured: {epoch:.2f} s per trial-epoch{slowest}. The search takes at most {format_duration(trials * seconds)}; pruning shortens that"
     if repeats := sum(_repeats(study)):
-        yield f"Confirm and compare take at most {duration(repeats * seconds)}, and the test figures come on top"
+        yield f"Confirm and compare take at most {format_duration(repeats * seconds)}, and the test figures come on top"
     if study.baselines:
         referred = sum(row.seeds * row.settings.get("epochs", _epochs(study, settings)) for row in study.baselines)
-        yield f"Baselines: at most {referred:,} trial-epochs, {duration(referred * epoch)} at that speed"
+        yield f"Baselines: at most {referred:,} trial-epochs, {format_duration(referred * epoch)} at that speed"
 
 
 def _epochs(study: "Study", settings: Settings) -> int:

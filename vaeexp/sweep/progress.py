@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps.engine.events import Running, Snapshot
-from vaeexp.console import duration, minus_elbo, params_text, tolerant, write_line
+from vaeexp.console import minus_elbo, tolerant, write_line
+from vaeexp.words import format_duration, format_params
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -167,7 +168,7 @@ class LiveProgress:
     def _summary_parts(self) -> list[str]:
         snapshot = self._snapshot
         if snapshot is None:
-            return ["starting", duration(self.clock() - self._started)]
+            return ["starting", format_duration(self.clock() - self._started)]
         since = self.clock() - self._snapshot_at
         ended = snapshot.complete + snapshot.pruned + snapshot.failed
         parts = [
@@ -182,7 +183,7 @@ class LiveProgress:
         rate = self._rate()
         if rate is not None:
             parts.append(f"{rate:.2g} epochs/s" if rate < 10 else f"{rate:.0f} epochs/s")
-        parts.append(duration(snapshot.elapsed + since))
+        parts.append(format_duration(snapshot.elapsed + since))
         left = time_left(snapshot, rate)
         if left is not None and left - since > 0:
             parts.append(f"~{_rounded(left - since)} left")
@@ -228,7 +229,7 @@ class LiveProgress:
 
 def _settings(trial: "Trial") -> str:
     """What the trial varies, after the name of the baseline that it is."""
-    shown = params_text(trial.params)
+    shown = format_params(trial.params)
     return f"[{trial.baseline}] {shown}".rstrip() if trial.baseline else shown
 
 
@@ -255,5 +256,5 @@ def _value(value: float | None) -> str:
 def _rounded(seconds: float) -> str:
     """An estimate in words, no finer than it deserves."""
     if seconds < 60:
-        return duration(max(5, 5 * round(seconds / 5)))
-    return duration(60 * round(seconds / 60))
+        return format_duration(max(5, 5 * round(seconds / 5)))
+    return format_duration(60 * round(seconds / 60))

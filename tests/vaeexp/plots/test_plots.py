@@ -25,7 +25,8 @@ from vaeexp.plots.pictures import best_pictured, best_samples, beta_strip, compo
 from vaeexp.plots.progress import history, learning_curves
 from vaeexp.plots.style import decade_labels, robust_limits, save
 from vaeexp.plots.tradeoff import frontier, rate_distortion
-from vaeexp.results.frames import at_best_epoch, number, search_trials, setting_text, value_text
+from vaeexp.results.frames import at_best_epoch, search_trials
+from vaeexp.words import format_configuration, format_number, format_value
 
 
 def points(axes):
@@ -162,8 +163,8 @@ def test_strip_goes_from_low_to_high_beta_with_the_best_of_each_range(results):
     assert len(betas) == 6
     assert betas == sorted(betas)
     best = ranked(results).iloc[0]
-    assert f"β = {value_text(best['params.beta'])}" in words
-    assert f"L = {best['params.latent_size']}, −ELBO {number(best['value'], 1)}" in words
+    assert f"β = {format_value(best['params.beta'])}" in words
+    assert f"L = {best['params.latent_size']}, −ELBO {format_number(best['value'], 1)}" in words
     assert {"originals", "reconstructions", "samples of the prior"} <= set(words)
 
 
@@ -228,14 +229,14 @@ def test_robust_limits_keep_most_of_all_points():
     [(3, "3"), (0.000123456, "0.000123"), (1234.0, "1,234"), (0.98, "0.98"), (True, "True"), ([512, 256], "512–256")],
 )
 def test_values_are_shown_short(value, text):
-    assert value_text(value) == text
+    assert format_value(value) == text
 
 
 def test_numbers_and_settings_as_text():
-    assert number(-0.5) == "−0.50"
-    assert number(-0.001) == "0.00"
-    assert number(math.nan) == "–"
-    assert setting_text({"beta": 1.0, "latent_size": 20}) == "β = 1, latent size = 20"
+    assert format_number(-0.5) == "−0.50"
+    assert format_number(-0.001) == "0.00"
+    assert format_number(math.nan) == "–"
+    assert format_configuration({"beta": 1.0, "latent_size": 20}) == "β = 1, latent size = 20"
     assert [decade_labels(value) for value in (0.0001, 0.1, 1, 1000, 1e-6)] == ["0.0001", "0.1", "1", "1,000", "1e-06"]
 
 

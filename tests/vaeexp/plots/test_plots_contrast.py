@@ -8,7 +8,7 @@ from synthetic_study import make_results, part, texts, write_pictures
 
 from sweeps.results.rankings import ranked
 from vaeexp.plots.pictures import best_median_worst, read_pictures
-from vaeexp.results.frames import number, value_text
+from vaeexp.words import format_number, format_value
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def names(figure):
 
 
 def words(rank, row):
-    return f"{rank}: trial {row['number']}, −ELBO {number(row['value'], 1)}"
+    return f"{rank}: trial {row['number']}, −ELBO {format_number(row['value'], 1)}"
 
 
 def test_three_rows_are_the_best_the_median_and_the_worst(study):
@@ -32,7 +32,7 @@ def test_three_rows_are_the_best_the_median_and_the_worst(study):
     three = [trials.iloc[0], trials.iloc[(len(trials) - 1) // 2], trials.iloc[-1]]
     assert names(figure) == [words(*each) for each in zip(("best", "median", "worst"), three, strict=True)]
     for row in three:
-        setting = f"β = {value_text(row['params.beta'])}, latent size = {row['params.latent_size']}"
+        setting = f"β = {format_value(row['params.beta'])}, latent size = {row['params.latent_size']}"
         assert setting in texts(figure)
     image = figure.axes[0].images[0].get_array()
     for place, row in enumerate(three):

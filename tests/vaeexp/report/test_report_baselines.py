@@ -26,9 +26,10 @@ from vaeexp.report.baselines import ANCHORS, other_data, protocol_rows, publishe
 from vaeexp.report.failures import outcomes
 from vaeexp.report.provenance import beta_scale
 from vaeexp.report.tables import by_choice, confirmed_table, ranked_table
-from vaeexp.results.frames import categories, confirm_runs, number
+from vaeexp.results.frames import categories, confirm_runs
 from vaeexp.results.tested_settings import baseline_rows, best_row, by_protocol, rows
 from vaeexp.sweep.progress import LiveProgress
+from vaeexp.words import format_number
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +103,11 @@ def test_rows_stand_in_the_order_of_their_validation_value_and_say_what_the_fram
     means = confirmed(results).set_index("source_trial")
     for of, row in means.iterrows():
         cells = table.loc[f"Trial {of}, confirmed"]
-        assert cells["test −ELBO"].split(" ± ")[0] == number(row["test/neg_elbo.mean"])
+        assert cells["test −ELBO"].split(" ± ")[0] == format_number(row["test/neg_elbo.mean"])
         assert cells["seeds"] == str(row["n"])
         assert float(cells["nats per sub-pixel"]) == pytest.approx(row["test/neg_elbo.mean"] / 784, abs=5e-5)
     strong = results.trials[results.trials["baseline"] == "strong"].iloc[0]
-    assert table.loc["β = 10", "val −ELBO"] == number(strong["value"])
+    assert table.loc["β = 10", "val −ELBO"] == format_number(strong["value"])
     assert table.loc["β = 10", "best epoch"] == f"{strong['best_epoch']} of {strong['epochs']}"
 
 
@@ -117,7 +118,7 @@ def test_two_numbers_of_importance_samples_never_share_a_column(results):
     assert many["Best, k = 5,000"] != "–"
     runs = results.trials[results.trials["baseline"] == "many_samples"]
     interval = mean_interval(runs["result.test/iw_nll"])
-    assert many["Best, k = 5,000"] == f"{number(interval.mean)} ± {number(interval.half_width)}"
+    assert many["Best, k = 5,000"] == f"{format_number(interval.mean)} ± {format_number(interval.half_width)}"
 
 
 def test_a_plain_autoencoder_has_no_elbo_and_a_table_of_its_own(results):
@@ -125,7 +126,7 @@ def test_a_plain_autoencoder_has_no_elbo_and_a_table_of_its_own(results):
     assert list(table["row"]) == ["Plain autoencoder"]
     assert not [column for column in table if "ELBO" in column or "NLL" in column or "rate" in column]
     run = results.trials[results.trials["baseline"] == "autoencoder"].iloc[0]
-    assert table.loc[0, "test distortion"] == number(run["result.test/distortion"])
+    assert table.loc[0, "test distortion"] == format_number(run["result.test/distortion"])
     assert "never against a −ELBO" in "\n".join(protocol_rows(results))
 
 
@@ -288,7 +289,7 @@ def test_colour_and_levels_have_their_units_in_the_confirmed_table(results):
     (_, table), *_ = tables([confirmed_table(colour)])
     assert list(table["bits per dimension"]) == ["5.250 ± 0.000"] * len(table)
     means = confirmed(results).set_index("source_trial")["test/neg_elbo.mean"]
-    assert list(table["nats per sub-pixel"]) == [number(means[int(of)] / 192, 4) for of in table["trial"]]
+    assert list(table["nats per sub-pixel"]) == [format_number(means[int(of)] / 192, 4) for of in table["trial"]]
 
 
 def words(figure):

@@ -18,7 +18,8 @@ from vaeexp.report import located
 from vaeexp.report.answer import answer
 from vaeexp.report.failures import failed, failures, left_out, outcomes, pruned
 from vaeexp.report.provenance import code_words, commands, provenance, seeds
-from vaeexp.results.frames import number, search_trials
+from vaeexp.results.frames import search_trials
+from vaeexp.words import format_number
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def test_every_pruned_trial_is_listed_with_its_epoch(results):
     table = tables_of(pruned(results)[0])[""]
     assert list(table["trial"]) == list(own["name"])
     assert list(table["stopped after epoch"].astype(int)) == list(own["epochs"])
-    assert list(table["best val −ELBO by then"]) == [number(value) for value in own["value"]]
+    assert list(table["best val −ELBO by then"]) == [format_number(value) for value in own["value"]]
 
 
 @pytest.mark.parametrize("longest", [12, 500])

@@ -30,8 +30,9 @@ from vaeexp.report.tables import (
     ranges,
     ranked_table,
 )
-from vaeexp.results.frames import confirmations, number, search_trials
+from vaeexp.results.frames import confirmations, search_trials
 from vaeexp.results.margins import margins
+from vaeexp.words import format_number
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def test_the_margin_over_the_runner_up_is_said_with_what_the_seeds_allow(results
     assert words.format(runner) in margin_words(study)
     if min(map(len, figures)) > 1:
         expected = stats.ttest_ind(figures[1], figures[0], equal_var=False).confidence_interval()
-        assert f"95 % interval {number(expected.low)} to {number(expected.high)}" in answer(study)
+        assert f"95 % interval {format_number(expected.low)} to {format_number(expected.high)}" in answer(study)
     else:
         assert "interval" not in margin_words(study)
 
@@ -137,7 +138,7 @@ def test_the_confirmed_table_has_the_difference_to_the_first_by_welch(results):
     runs = {of: trials.loc[trials["source_trial"] == int(of), "result.test/neg_elbo"].dropna() for of in order}
     for of in order[1:]:
         interval = difference_interval(runs[order[0]], runs[of])
-        shown = f"{number(interval.mean)} ({number(interval.low)} to {number(interval.high)})"
+        shown = f"{format_number(interval.mean)} ({format_number(interval.low)} to {format_number(interval.high)})"
         assert table.loc[of, "above the first"] == shown
     assert list(table["seeds"].astype(int)) == [len(values) for values in runs.values()]
 
@@ -177,9 +178,15 @@ def test_a_confirmation_without_test_figures_is_told(results):
     trials = results.trials.assign(**{"result.test/neg_elbo": math.nan})
     words = answer(replace(results, trials=trials))
     best = ranked(results).iloc[0]
-    assert f"Its validation −ELBO is {number(best['value'])} nats per image, the lowest of 15 complete trials" in words
+    assert (
+        f"Its validation −ELBO is {format_number(best['value'])} nats per image, the lowest of 15 complete trials"
+        in words
+    )
     of = confirmations(results).iloc[0]
-    assert f"trained afresh with 3 new seeds it reaches {number(of['value'])} there. It has no test figure." in words
+    assert (
+        f"trained afresh with 3 new seeds it reaches {format_number(of['value'])} there. It has no test figure."
+        in words
+    )
 
 
 def group_row(table, trials):
@@ -187,12 +194,12 @@ def group_row(table, trials):
     counts = [len(trials), *((trials["state"] == state).sum() for state in ("pruned", "failed", "complete"))]
     assert [int(table[name]) for name in ("trials", "pruned", "failed", "complete (n)")] == counts
     values = trials.loc[trials["state"] == "complete", "value"]
-    assert table["best"] == number(values.min())
-    assert table["mean"] == number(values.mean())
-    assert table["median"] == number(values.median())
+    assert table["best"] == format_number(values.min())
+    assert table["mean"] == format_number(values.mean())
+    assert table["median"] == format_number(values.median())
     if 5 <= len(values) < 20:
         interval = mean_interval(values)
-        assert table["95 % interval of the mean"] == f"{number(interval.low)} to {number(interval.high)}"
+        assert table["95 % interval of the mean"] == f"{format_number(interval.low)} to {format_number(interval.high)}"
     if len(values) < 5:
         assert table["95 % interval of the mean"] == "–"
 
@@ -317,7 +324,10 @@ def test_many_values_have_a_bootstrap_interval_with_the_seed_of_the_study(result
     values = trials.loc[(trials["params.optimizer"] == "adamax") & (trials["state"] == "complete"), "value"]
     assert len(values) > 20
     interval = bootstrap_mean_interval(values, seed=0)
-    assert table.loc["adamax", "95 % interval of the mean"] == f"{number(interval.low)} to {number(interval.high)}"
+    assert (
+        table.loc["adamax", "95 % interval of the mean"]
+        == f"{format_number(interval.low)} to {format_number(interval.high)}"
+    )
     assert by_choice(large, "optimizer") == by_choice(large, "optimizer")
 
 

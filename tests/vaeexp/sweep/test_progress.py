@@ -8,7 +8,6 @@ from rich.console import Console
 
 from sweeps.engine.events import Running, Snapshot
 from sweeps.workload.protocol import Failure, Outcome, Progress, Trial, TrialResult
-from vaeexp.console import duration, figure, params_text
 from vaeexp.sweep.progress import LiveProgress, time_left
 
 
@@ -204,21 +203,6 @@ def test_the_rate_is_of_the_last_rounds_and_starts_anew_with_a_phase() -> None:
     assert "confirm, compare and baselines" in progress.summary()
     assert "3 epochs/s" in progress.summary()
     assert "best" not in progress.summary()  # baselines are of other protocols
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0, "0 s"), (48.4, "48 s"), (60, "1 min"), (250, "4 min 10 s"), (7500, "2 h 5 min"), (273600, "3 d 4 h")],
-)
-def test_durations_in_words(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
-
-
-def test_figures_are_short() -> None:
-    assert [
-        figure(value) for value in (None, float("nan"), 0.123456, 123.456, 12345.6, 12, True, (512, 512), "adam")
-    ] == [*("", "", "0.1235", "123.46", "12,346", "12", "True", "512, 512", "adam")]
-    assert params_text({"beta": 0.0123456, "latent_size": 12}) == "beta=0.0123 latent_size=12"
 
 
 def test_the_header_breaks_between_parts_only():

@@ -1,0 +1,109 @@
+"""Numbers, values, durations, shares and lists as text: the one place in which a number becomes words."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sweeps.results.statistics import Interval
+
+NATS = "validation −ELBO (nats per image)"
+
+LABELS = {"beta": "β"}
+"""Parameters with a usual symbol; other parameters are called by their name, with spaces."""
+
+
+def parameter_label(name: str) -> str:
+    """Return how text and axes call a parameter."""
+    return LABELS.get(name, name.replace("_", " "))
+
+
+def format_number(value: Any, digits: int = 2) -> str:
+    """Format a measured number with so many decimals and a real minus sign; an en dash stands for a missing number."""
+    if is_missing(value) or not math.isfinite(value):
+        return "–"
+    text = f"{value:,.{digits}f}"
+    return text.replace("-", "−") if float(text.replace(",", "")) else text.lstrip("-")
+
+
+def format_value(value: Any) -> str:
+    """Format a parameter's value for a report: three significant digits, whole numbers whole, an en dash for none."""
+    if isinstance(value, bool | str):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return "–".join(format_value(part) for part in value)
+    if is_missing(value):
+        return "–"
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{int(value):,}" if isinstance(value, int | float) or hasattr(value, "__int__") else str(value)
+
+
+def format_short(value: Any) -> str:
+    """Format a setting or a metric for a terminal: four or five significant digits, nothing for none."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 100 else f"{value:.2f}" if abs(value) < 1000 else f"{value:,.0f}"
+    if isinstance(value, list | tuple):
+        return ", ".join(format_short(item) for item in value)
+    return str(value)
+
+
+def format_configuration(values: Mapping[str, Any]) -> str:
+    """Format a configuration for a report: `β = 0.98, latent size = 21, optimizer = adam`."""
+    return ", ".join(f"{parameter_label(name)} = {format_value(value)}" for name, value in values.items())
+
+
+def format_params(params: Mapping[str, Any]) -> str:
+    """Format a configuration for a terminal: `beta=0.31 latent_size=12 optimizer=adam`."""
+    return " ".join(
+        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in params.items()
+    )
+
+
+def format_interval(interval: "Interval", digits: int = 2) -> str:
+    """Format `98.12 ± 0.31`, or the mean alone where one value gives no interval."""
+    width = f" ± {format_number(interval.half_width, digits)}" if math.isfinite(interval.low) else ""
+    return f"{format_number(interval.mean, digits)}{width}"
+
+
+def format_reach(interval: "Interval") -> str:
+    """Format `−0.31 to 1.55`, because an interval need not be symmetric; an en dash where there is no interval."""
+    return f"{format_number(interval.low)} to {format_number(interval.high)}" if math.isfinite(interval.low) else "–"
+
+
+def format_share(share: float) -> str:
+    """Format `84 %`; a share above nothing that would round to nothing is `under 1 %`."""
+    return "under 1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
+
+
+def format_duration(seconds: float) -> str:
+    """Format seconds in two units at most: `48 s`, `4 min 10 s`, `2 h 5 min`, `3 d 4 h`; `under 1 s` for less than half a second."""
+    whole = max(0, round(seconds))
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    for (name, size), (small_name, small) in pairwise(units):
+        if whole >= size:
+            rest = whole % size // small
+            return f"{whole // size} {name} {rest} {small_name}" if rest else f"{whole // size} {name}"
+    return "under 1 s" if 0 < seconds < 0.5 else f"{whole} s"
+
+
+def join_and(parts: Sequence[str]) -> str:
+    """Join `a`, `a and b`, `a, b and c`."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """Format a count with its noun: `1 trial`, `2 trials`, `1,200 trial-epochs`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def is_missing(value: Any) -> bool:
+    """Tell whether a value is None, NaN or <NA>."""
+    if value is None or isinstance(value, str | list | tuple | dict):
+        return value is None
+    if isinstance(value, float):
+        return math.isnan(value)
+    return type(value).__name__ == "NAType"  # pandas.NA, which compares with nothing; pandas takes long to import
