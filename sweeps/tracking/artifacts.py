@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
+from sweeps.files import UNFINISHED, write_whole
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -60,7 +62,7 @@ def log_files(client: "MlflowClient", run_id: str, folder: Path) -> None:
     pictures = {Path(item.path).name for item in client.list_artifacts(run_id, "images")}
     store = _local(client.get_run(run_id).info.artifact_uri)
     for path in sorted(folder.rglob("*")):
-        if not path.is_file() or path.name in _LEFT_OUT or path.suffix == ".tmp" or pictured(path, pictures):
+        if not path.is_file() or path.name in _LEFT_OUT or path.name.startswith(UNFINISHED) or pictured(path, pictures):
             continue
         below = Path("trial", *path.relative_to(folder).parts[:-1])
         if store is None or not _linked(path, store / below / path.name):
@@ -75,14 +77,8 @@ def _local(artifact_uri: str) -> Path | None:
 
 def _linked(path: Path, target: Path) -> bool:
     """Whether `target` could be made a hard link to `path`: not across file systems, and not on all of them."""
-    temporary = target.with_name(f".{target.name}.link")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)
-        os.link(path, temporary)
-        os.replace(temporary, target)
-        # Replacing a link by a link to the same file leaves both names.
-        temporary.unlink(missing_ok=True)
+        write_whole(target, lambda unfinished: os.link(path, unfinished))
     except OSError:
         return False
     return True

@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from sweeps.errors import UserError, did_you_mean, masked
+from sweeps.files import remove_unfinished, write_whole
 
 STUDY_TAG = "sweeps.study"
 
@@ -115,16 +116,17 @@ def studies(runs: Path) -> dict[str, str]:
 def _create(runs: Path) -> None:
     """The store of `runs` where there is none, whole or not at all: MLflow takes seconds for its tables, and what a kill
     leaves of them it can neither use nor mend."""
-    database, unfinished = runs / "mlflow.db", runs / "mlflow.db.new"
+    database = runs / "mlflow.db"
     if database.exists():
         return
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    for part in runs.glob(f"{unfinished.name}*"):
-        part.unlink()
-    made = SqlAlchemyStore(f"sqlite:///{unfinished.resolve()}", (runs.resolve() / "artifacts").as_uri())
-    made.engine.dispose()
-    os.replace(unfinished, database)
+    def make(unfinished: Path) -> None:
+        made = SqlAlchemyStore(f"sqlite:///{unfinished.resolve()}", (runs.resolve() / "artifacts").as_uri())
+        made.engine.dispose()
+
+    remove_unfinished(database)
+    write_whole(database, make)
 
 
 def _replace(connection: sqlite3.Connection, old: str, new: str) -> None:

@@ -53,7 +53,7 @@ def epoch(tracked: Tracker, runs: Path, number: int, step: int) -> None:
 def end(tracked: Tracker, runs: Path, number: int, state: str, *, steps: int) -> None:
     """The end of a trial, with files in its folder."""
     folder = runs / "trials" / STUDY / trial(number).name
-    for name in ("settings.json", "weights.safetensors", "checkpoint.safetensors", "half.tmp"):
+    for name in ("settings.json", "weights.safetensors", "checkpoint.safetensors", ".part-1-half"):
         (folder / name).write_text(name)
     failure = Failure(kind="diverged", message="loss became infinite") if state == "failed" else None
     outcome = Outcome(state=state, epoch=steps, value=11.0 / steps, failure=failure)

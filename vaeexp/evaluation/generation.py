@@ -3,7 +3,6 @@
 Shapes: N pictures of H × W pixels and C channels, as uint8 [N, H, W, C].
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sweeps.files import write_whole
 from vaeexp.models.priors import GaussianMixture
 
 if TYPE_CHECKING:
@@ -84,7 +84,5 @@ def write_png(path: Path, image: np.ndarray) -> None:
     """Write a picture uint8 [H, W, C], C = 1 or 3, in one step: a reader sees the whole file or none."""
     from PIL import Image
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(unfinished, format="PNG")
-    os.replace(unfinished, path)
+    picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+    write_whole(path, lambda unfinished: picture.save(unfinished, format="PNG"))

@@ -1,6 +1,5 @@
 """A folder of a report: its files, its page and its text, each written whole or not at all."""
 
-import os
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from sweeps.errors import UserError
+from sweeps.files import write_whole
 from vaeexp.plots import save
 from vaeexp.report.html import page
 from vaeexp.report.markdown import baselines
@@ -53,10 +53,4 @@ def write_folder(folder: Path, text: str, files: Mapping[str, bytes], *, html: b
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name of this process and rename it: nobody reads half of it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, lambda unfinished: unfinished.write_bytes(content))

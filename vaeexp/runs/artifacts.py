@@ -1,7 +1,6 @@
 """What is made of a trained model: pictures while it trains, figures on the test set, and the files that stay."""
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sweeps.files import write_whole
 from sweeps.workload.protocol import Outcome
 from vaeexp.data.targets import targets
 from vaeexp.evaluation.classifier import open_classifier
@@ -174,7 +174,4 @@ def _load(model: VAE, lane: Lane, weights: Tensor, buffers: Tensor) -> None:
 
 def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write all or nothing."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    os.replace(temporary, path)
+    write_whole(path, lambda unfinished: np.savez_compressed(unfinished, **arrays))

@@ -4,7 +4,7 @@ import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from sweeps.errors import UserError
+from sweeps.files import write_whole
 from vaeexp.evaluation.gallery import (
     REACH,
     SIDE,
@@ -105,14 +106,16 @@ def write_map(run: Run, images: Images, points: np.ndarray, path: Path, *, named
     header = [*CSV, *(f"z{dimension}" for dimension in range(1, codes.shape[1] + 1))]
     if not named and path.exists() and not path.read_text(encoding="utf-8", errors="replace").startswith(",".join(CSV)):
         raise UserError(str(path), "is there already and is not from vaeexp; name a file with --output.")
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        for place, label, point, code in zip(images.places, images.labels.tolist(), points, codes, strict=True):
-            known = [label, classes[label]] if classes else ["", ""]
-            writer.writerow([place, *known, *(f"{value:.7g}" for value in (*point, *code))])
-    temporary.replace(path)
+
+    def write(unfinished: Path) -> None:
+        with unfinished.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(header)
+            for place, label, point, code in zip(images.places, images.labels.tolist(), points, codes, strict=True):
+                known = [label, classes[label]] if classes else ["", ""]
+                writer.writerow([place, *known, *(f"{value:.7g}" for value in (*point, *code))])
+
+    write_whole(path, write)
 
 
 def draw_manifold(run: Run, images: Tensor) -> Drawing:
@@ -141,11 +144,9 @@ def write_drawing(drawing: Drawing, run: Run, path: Path, *, named: bool) -> Non
         raise UserError("--output", f"'{path}' should end in .png.")
     if not named and path.exists() and not _own(path):
         raise UserError(str(path), "is there already and is not from vaeexp; name a file with --output.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
     metadata = {"Software": f"vaeexp {__version__}", "Description": f"{run.name}: {drawing.words}"}
-    drawing.figure.savefig(temporary, format="png", metadata=metadata, facecolor="white")
-    temporary.replace(path)
+    options: dict[str, Any] = {"format": "png", "metadata": metadata, "facecolor": "white"}
+    write_whole(path, lambda unfinished: drawing.figure.savefig(unfinished, **options))
 
 
 def _own(path: Path) -> bool:

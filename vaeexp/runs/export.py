@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sweeps.errors import UserError
+from sweeps.files import write_whole
 from vaeexp.models.vae import VAE
 from vaeexp.runs.run import Run
 from vaeexp.training.checkpoint import SETTINGS, WEIGHTS
@@ -89,16 +90,18 @@ def _export(run: Run, name: str, module: nn.Module, example: Tensor, path: Path)
         raise UserError(run.name, f"its network '{network}' cannot be exported as {name}: {problem}") from error
     finally:
         logging.disable(logging.NOTSET)
-    temporary = path.with_name(f"{path.stem}.tmp.pt2")
-    torch.export.save(program, temporary)
-    loaded = torch.export.load(temporary).module()
-    for inputs in (example, example[:1]):
-        for found, wanted in zip(_as_tuple(loaded(inputs)), _as_tuple(module(inputs)), strict=True):
-            if not torch.allclose(found, wanted, rtol=_TOLERANCE, atol=_TOLERANCE):
-                temporary.unlink()
-                difference = (found - wanted).abs().max().item()
-                raise UserError(run.name, f"{name} would differ from '{network}' by {difference:.3g}; it is not kept.")
-    temporary.replace(path)
+
+    def write_and_check(unfinished: Path) -> None:
+        torch.export.save(program, unfinished)
+        loaded = torch.export.load(unfinished).module()
+        for inputs in (example, example[:1]):
+            for found, wanted in zip(_as_tuple(loaded(inputs)), _as_tuple(module(inputs)), strict=True):
+                if not torch.allclose(found, wanted, rtol=_TOLERANCE, atol=_TOLERANCE):
+                    difference = (found - wanted).abs().max().item()
+                    problem = f"{name} would differ from '{network}' by {difference:.3g}; it is not kept."
+                    raise UserError(run.name, problem)
+
+    write_whole(path, write_and_check)
 
 
 def _as_tuple(output: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:

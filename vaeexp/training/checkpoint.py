@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from sweeps.files import write_whole
 from vaeexp.models.vae import VAE
 from vaeexp.training.lane import Lane, State
 
@@ -118,21 +118,14 @@ def load_model(folder: Path) -> VAE:
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Write to a temporary name, then rename, so that no reader sees half a file."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=1, sort_keys=True, default=str) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    """Write `content` as JSON, whole or not at all."""
+    text = json.dumps(content, indent=1, sort_keys=True, default=str) + "\n"
+    write_whole(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
 
 
 def _save(path: Path, tensors: State, metadata: dict[str, str]) -> None:
     from safetensors.torch import save
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
     # Not `save_file`: it makes files that only their owner may read, and a lab shares its runs.
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_whole(path, lambda unfinished: unfinished.write_bytes(content), durable=True)

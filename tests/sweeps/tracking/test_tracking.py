@@ -257,23 +257,23 @@ def test_a_delivery_killed_at_any_point_leaves_no_trace(whom, runs, expected, tm
 
 def test_a_kill_while_the_store_is_made_leaves_none(tmp_path, expected):
     """Half of MLflow's tables are worse than none: it cannot go on from there."""
-    runs = tmp_path / "runs"
+    runs, half = tmp_path / "runs", ".part-*-mlflow.db"
     script = f"import sys\nimport tracked_study as small\nsmall.open_study(small.tracker(small.Path(sys.argv[1])))\n{FOREVER}"
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}"}
     command = [sys.executable, "-c", script, str(runs)]
     for size in (1, 100_000):
         child = subprocess.Popen(command, env=environment, start_new_session=True)
         deadline = time.monotonic() + 60
-        while sum(part.stat().st_size for part in runs.glob("mlflow.db.new")) < size and time.monotonic() < deadline:
+        while sum(part.stat().st_size for part in runs.glob(half)) < size and time.monotonic() < deadline:
             time.sleep(0.001)
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
-        assert (runs / "mlflow.db.new").stat().st_size >= size
+        assert sum(part.stat().st_size for part in runs.glob(half)) >= size
         assert not (runs / "mlflow.db").exists()
     tracked = small.tracker(runs)
     small.tell_all(tracked, runs)
     assert tracked.close("finished") is None
-    assert not list(runs.glob("mlflow.db.new*"))
+    assert not list(runs.glob(f"{half}*"))
     assert comparable(small.contents(runs)) == expected
 
 
@@ -671,7 +671,7 @@ def test_files_of_a_local_store_take_their_space_once(tmp_path):
     experiment = client.create_experiment("links", artifact_location=(tmp_path / "arti facts").as_uri())
     run_id, folder = client.create_run(experiment).info.run_id, tmp_path / "trial-0000"
     folder.mkdir()
-    for name in ("weights.safetensors", "checkpoint.safetensors", "half.tmp"):
+    for name in ("weights.safetensors", "checkpoint.safetensors", ".part-1-half"):
         (folder / name).write_bytes(b"x" * 1000)
     for _ in range(2):  # as after a crash in the midst of it
         log_files(client, run_id, folder)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
+from sweeps.files import remove_unfinished
 from sweeps.workload.protocol import Failure, Outcome, Progress, Trial, TrialResult
 from vaeexp.models.vae import VAE
 from vaeexp.training.batches import Source, validation_noise
@@ -181,7 +182,9 @@ class TrainingLanes:
 
     def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
         for trial in trials:
-            (self._trial_folder(trial) / CHECKPOINT).unlink(missing_ok=True)
+            checkpoint = self._trial_folder(trial) / CHECKPOINT
+            checkpoint.unlink(missing_ok=True)
+            remove_unfinished(checkpoint)
 
     def close(self) -> None:
         self._groups.clear()

@@ -1,0 +1,42 @@
+"""The one way to replace a file: whole, or not at all."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+UNFINISHED = ".part-"
+"""How the names of half-written files begin; no reader takes them for files, and no mirror copies them."""
+
+
+def write_whole(path: Path, write: Callable[[Path], object], *, durable: bool = False) -> None:
+    """Replace the file `path` by the file that `write` makes under a temporary name beside it.
+
+    A reader sees the old file or the new file, and never a part of the new file. If `write` raises, the old file stays
+    and the temporary file goes. Two processes may write the same file at once: the later file stays. The name ends as
+    `path` does, because some writers choose the format by it. Folders that are missing are made.
+
+    Args:
+        durable: bring the content to the disk before the rename, so that a power cut leaves no empty file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{UNFINISHED}{os.getpid()}-{path.name}")
+    try:
+        write(unfinished)
+        if durable:
+            descriptor = os.open(unfinished, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        os.replace(unfinished, path)
+    finally:
+        # After a rename there is nothing left to remove, but for a hard link to the file that `path` was already.
+        with suppress(OSError):
+            unfinished.unlink()
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what killed processes left of the file `path`, side files of a database too. Only its one writer may call this."""
+    for unfinished in path.parent.glob(f"{UNFINISHED}*-{path.name}*"):
+        unfinished.unlink(missing_ok=True)
