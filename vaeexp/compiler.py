@@ -55,7 +55,7 @@ def has_foreign_layers(module: nn.Module) -> bool:
     return not {type(layer).__module__.partition(".")[0] for layer in module.modules()} <= {"torch", "vaeexp"}
 
 
-def open_library(
+def open_program(
     traced: Callable[[], fx.GraphModule], given: tuple[Any, ...], *, what: str, made_from: str | None = None
 ) -> Callable[[list[Tensor]], list[Tensor]]:
     """The program for tensors of these shapes, compiled with as many threads as this process has, or loaded.

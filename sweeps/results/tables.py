@@ -20,7 +20,7 @@ _MEASURES = ("loss", "neg_elbo", "distortion", "rate", "active_units")
 EPOCH_METRICS = (
     *(f"train/{measure}" for measure in _MEASURES),
     *(f"val/{measure}" for measure in _MEASURES),
-    *("learning_rate", "beta_now", "seconds", "images_per_second", "memory_mb"),
+    *("train/learning_rate", "train/beta", "seconds", "images_per_second", "memory_mb"),
 )
 """Metric columns that `Results.epochs` always has; others follow where a trial recorded them."""
 

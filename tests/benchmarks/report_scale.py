@@ -145,7 +145,7 @@ def _write_trial(storage, study, params, floor, epochs, state, attributes, rando
         metrics = {
             **{f"{part}/{name}": value for part in ("train", "val") for name in ("loss", "neg_elbo")},
             **{f"{part}/{name}": value * share for part in ("train", "val") for name, share in (("rate", 0.25), ("distortion", 0.75))},
-            "train/active_units": 12.0, "val/active_units": 12.0, "learning_rate": 1e-3, "beta_now": 1.0,
+            "train/active_units": 12.0, "val/active_units": 12.0, "train/learning_rate": 1e-3, "train/beta": 1.0,
             "seconds": 1.5, "images_per_second": 33000.0, "memory_mb": 412.0,
         }  # fmt: skip
         storage.set_trial_user_attr(trial_id, f"metrics/{epoch}", metrics)

@@ -20,7 +20,7 @@ from vaeexp.data import open_dataset
 from vaeexp.runs.worker import open_source
 from vaeexp.settings import DataSettings, ModelSettings, Settings, TrainSettings
 from vaeexp.training.batches import epoch_chunks, validation_noise
-from vaeexp.training.groups.sequential import LoopGroup
+from vaeexp.training.groups.sequential import SequentialGroup
 from vaeexp.training.lane import fresh_state, open_lane
 
 SETTINGS = Settings(
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def _lane(source):
-    group = LoopGroup(source, "float32", partial(validation_noise, source))
+    group = SequentialGroup(source, "float32", partial(validation_noise, source))
     lane, vae = open_lane(Trial(number=0, params={}, seed=0), SETTINGS, source.image_shape, len(source.train))
     group.add(lane, vae, fresh_state(lane, vae, averaged=False))
     return group, source

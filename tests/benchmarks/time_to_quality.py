@@ -25,7 +25,7 @@ from vaeexp.runs.worker import open_source
 from vaeexp.settings import DataSettings, ModelSettings, Settings, TrainSettings
 from vaeexp.training.batches import validation_noise
 from vaeexp.training.device import keep_freed_memory, resolve_precision
-from vaeexp.training.groups.sequential import LoopGroup
+from vaeexp.training.groups.sequential import SequentialGroup
 from vaeexp.training.lane import fresh_state, open_lane
 
 CPU = torch.device("cpu")
@@ -78,7 +78,7 @@ def main() -> None:
             break
 
 
-def open_group(settings: Settings, root: Path | None, seed: int) -> tuple[LoopGroup, str]:
+def open_group(settings: Settings, root: Path | None, seed: int) -> tuple[SequentialGroup, str]:
     """A lane that is evaluated on the test images, and which of its weights count."""
     dataset = open_dataset(settings.data, root=root)
     source = open_source(dataset, CPU, 0)
@@ -86,7 +86,7 @@ def open_group(settings: Settings, root: Path | None, seed: int) -> tuple[LoopGr
     noise = validation_noise(source, settings.model.latent_size)
     lane, vae = open_lane(Trial(number=0, params={}, seed=seed), settings, source.image_shape, len(source.train))
     averaged = settings.train.ema_decay > 0
-    group = LoopGroup(source, resolve_precision("auto", CPU), lambda latent_size: noise[:, :latent_size])
+    group = SequentialGroup(source, resolve_precision("auto", CPU), lambda latent_size: noise[:, :latent_size])
     group.add(lane, vae, fresh_state(lane, vae, averaged=averaged))
     return group, "average" if averaged else "weights"
 

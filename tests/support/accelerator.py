@@ -25,7 +25,7 @@ from vaeexp.models.priors import PRIORS
 from vaeexp.models.vae import VAE
 from vaeexp.training import batches
 from vaeexp.training.batches import Source
-from vaeexp.training.groups.vectorised import StackedGroup, padded_template
+from vaeexp.training.groups.vectorised import VectorisedGroup, padded_template
 from vaeexp.training.lane import fresh_state, open_lane
 from vaeexp.training.steps.cuda_graph import FusedStep
 
@@ -102,7 +102,7 @@ def problems(params: dict, binarisation: str, watch: Watch, fake: FakeTensorMode
         )
         template = padded_template(settings.model, shape, {})
         noise = lambda size: torch.zeros(20, size, device=there)  # noqa: E731
-        group = StackedGroup(data, "float32", noise, template, least_rows=LANES, compiled=False)
+        group = VectorisedGroup(data, "float32", noise, template, least_rows=LANES, compiled=False)
         for (lane, vae), state in zip(opened, states, strict=True):
             group.add(lane, vae, {name: fake.from_tensor(tensor) for name, tensor in state.items()})
         FusedStep.__call__ = watched
@@ -113,7 +113,7 @@ def problems(params: dict, binarisation: str, watch: Watch, fake: FakeTensorMode
         return [*watch.found, *validated(group, watch)]
 
 
-def validated(group: StackedGroup, watch: Watch) -> list[str]:
+def validated(group: VectorisedGroup, watch: Watch) -> list[str]:
     """Of a validation; it ends by reading its sums."""
     watch.found = []
     try:

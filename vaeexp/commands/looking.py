@@ -26,8 +26,8 @@ EPOCH_COLUMNS = (
     "val/distortion",
     "val/rate",
     "val/active_units",
-    "learning_rate",
-    "beta_now",
+    "train/learning_rate",
+    "train/beta",
     "seconds",
 )
 

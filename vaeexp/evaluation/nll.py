@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from sweeps.seeds import seed_of
-from vaeexp.compiler import has_convolutions, open_library, why_not_compiled
+from vaeexp.compiler import has_convolutions, open_program, why_not_compiled
 from vaeexp.console import warn_once
 from vaeexp.models.posteriors import DiagonalGaussian
 from vaeexp.models.priors import PriorDistribution
@@ -99,7 +99,7 @@ def _compiled(weights: _Weights, posterior: DiagonalGaussian, noise: Tensor, x: 
 
     tensors, of_prior = list(learned.values()), _tensors(prior)
     given = (tensors, of_prior, _tensors(posterior), noise.clone(), x.clone())
-    run = open_library(lambda: make_fx(program)(*given), given, what="the decoder")
+    run = open_program(lambda: make_fx(program)(*given), given, what="the decoder")
     return lambda posterior, noise, x: run([*tensors, *of_prior, *_tensors(posterior), noise, x])[0]
 
 

@@ -68,15 +68,15 @@ class Layout:
         self.write(flat, tensors)
         return flat
 
-    def corners(self, flat: Tensor, small: "Layout") -> dict[str, Tensor]:
+    def padded_views(self, flat: Tensor, small: "Layout") -> dict[str, Tensor]:
         """Name → where a smaller model's tensor lives in `flat` [..., size]: [..., *shape], sharing memory.
 
         Each tensor of the small model is the leading slice of the tensor of the same name here.
         """
         views = self.views(flat)
-        return {name: corner(views[name], shape) for name, shape in small.shapes.items()}
+        return {name: leading_slice(views[name], shape) for name, shape in small.shapes.items()}
 
 
-def corner(big: Tensor, shape: torch.Size) -> Tensor:
+def leading_slice(big: Tensor, shape: torch.Size) -> Tensor:
     """The leading slice [..., *shape] of `big` [..., *bigger shape]."""
     return big[(..., *(slice(length) for length in shape))]

@@ -28,17 +28,17 @@ def epoch_metrics(
     for split, sums in (("train", trained), ("val", scored)):
         metrics |= {
             f"{split}/loss": sums.loss,
-            f"{split}/nll": sums.distortion + sums.rate,
+            f"{split}/neg_elbo": sums.distortion + sums.rate,
             f"{split}/distortion": sums.distortion,
             f"{split}/rate": sums.rate,
             f"{split}/active_units": float(sums.active_units),
         }
     if raw is not None:
-        metrics["val/nll_raw"] = raw.distortion + raw.rate
+        metrics["val/neg_elbo_raw"] = raw.distortion + raw.rate
     images = lane.steps_per_epoch * lane.settings.train.batch_size
     return metrics | {
-        "learning_rate": learning_rate_at(lane, step),
-        "beta_now": lane.settings.train.beta * warmup_at(lane, step),
+        "train/learning_rate": learning_rate_at(lane, step),
+        "train/beta": lane.settings.train.beta * warmup_at(lane, step),
         "seconds": seconds,
         "images_per_second": images / seconds,
         "memory_mb": peak_memory_mb(device),

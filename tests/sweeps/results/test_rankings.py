@@ -290,7 +290,7 @@ def test_confirmed_configurations_and_the_run_to_keep(storage, study):
 
 def test_ten_thousand_trials_are_each_read_once(storage, study):
     rows = storage.get_all_trials(study._study_id, deepcopy=False)
-    metrics = dict.fromkeys((*EPOCH_METRICS, "val/nll_raw"), 1.0)
+    metrics = dict.fromkeys((*EPOCH_METRICS, "val/neg_elbo_raw"), 1.0)
     attrs = {f"metrics/{epoch}": metrics for epoch in range(1, 31)}
     template = create_trial(
         value=1.0,

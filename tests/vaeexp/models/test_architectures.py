@@ -14,8 +14,8 @@ from sweeps.workload.protocol import Outcome, Trial, advance_all
 from vaeexp.data import open_dataset
 from vaeexp.runs.worker import open_source
 from vaeexp.study import maxima_of, open_study_file, settings_of
-from vaeexp.training.groups.sequential import LoopGroup
-from vaeexp.training.groups.vectorised import StackedGroup
+from vaeexp.training.groups.sequential import SequentialGroup
+from vaeexp.training.groups.vectorised import VectorisedGroup
 
 STUDY = """
     question: Convolutional or fully connected?
@@ -81,9 +81,9 @@ def test_a_sweep_over_networks_gives_what_each_trial_gives_alone(opened, tmp_pat
     found = read_results(storage, study.name)
     names = ["conv_cifar", "mlp_cifar", "conv", "mlp"]
     if kind == "loop":
-        assert (LoopGroup, frozenset(names)) in seen.groups
+        assert (SequentialGroup, frozenset(names)) in seen.groups
     else:
-        assert {(StackedGroup, frozenset([name])) for name in names} == seen.groups
+        assert {(VectorisedGroup, frozenset([name])) for name in names} == seen.groups
     assert len(found.trials) == 12
     assert set(found.trials["state"]) == {"complete"}
     for row in found.trials.to_dict("records"):

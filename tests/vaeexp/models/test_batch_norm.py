@@ -9,8 +9,8 @@ from test_conv import plain_training
 
 from sweeps.workload.protocol import Outcome, advance_all
 from vaeexp.training.batches import validation_noise
-from vaeexp.training.groups.sequential import LoopGroup
-from vaeexp.training.groups.vectorised import StackedGroup
+from vaeexp.training.groups.sequential import SequentialGroup
+from vaeexp.training.groups.vectorised import VectorisedGroup
 from vaeexp.training.lane import open_lane
 
 NORMED = """
@@ -59,7 +59,7 @@ def test_every_lane_has_the_statistics_of_its_plain_module(normed, name, kind):
     lanes, finisher = make_lanes(normed, group=kind, maxima={"latent_size": 6}, base=base)
     for number, params in enumerate(TRIALS):
         lanes.add(trial(number, **params))
-    assert [type(group) for group in lanes._all()] == [{"stacked": StackedGroup, "loop": LoopGroup}[kind]]
+    assert [type(group) for group in lanes._all()] == [{"stacked": VectorisedGroup, "loop": SequentialGroup}[kind]]
     rounds = [advance_all(lanes, range(len(TRIALS))) for _ in range(epochs)]
     data, statistics = source(), []
     for number, params in enumerate(TRIALS):

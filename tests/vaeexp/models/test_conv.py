@@ -18,8 +18,8 @@ from vaeexp.training.batches import epoch_chunks, validation_noise
 from vaeexp.training.checkpoint import load_model, save_weights
 from vaeexp.training.groups import group as groups
 from vaeexp.training.groups import sequential as loop
-from vaeexp.training.groups.sequential import LoopGroup
-from vaeexp.training.groups.vectorised import StackedGroup
+from vaeexp.training.groups.sequential import SequentialGroup
+from vaeexp.training.groups.vectorised import VectorisedGroup
 from vaeexp.training.lane import open_lane
 from vaeexp.training.steps import eager as plain
 
@@ -132,7 +132,7 @@ def test_a_conv_lane_equals_a_plain_pytorch_loop(tmp_path, kind, normalisation, 
     lanes, finisher = make_lanes(tmp_path, group=kind, maxima=MAXIMA, base=base)
     for each in (trial(0, **params), trial(1, latent_size=6, prior=prior)):
         lanes.add(each)
-    assert isinstance(lanes._all()[0], {"stacked": StackedGroup, "loop": LoopGroup}[kind])
+    assert isinstance(lanes._all()[0], {"stacked": VectorisedGroup, "loop": SequentialGroup}[kind])
     seen = [advance_all(lanes, [0, 1])[0] for _ in range(4)]
     lanes.finish({0: Outcome(state="complete", epoch=4, value=None)})
     losses, values, vae = plain_training(base.with_params(params), seed=1000, epochs=4)
@@ -198,14 +198,14 @@ def test_activations_lie_in_the_fast_order_from_the_first_convolution_on(channel
 @pytest.mark.parametrize("optimizer", ["adam", "adamax"])
 def test_the_order_in_which_weights_lie_changes_rounding_alone(tmp_path, monkeypatch, optimizer):
     """Adam's fused kernel pairs weights, gradients and moments as they lie in memory, whatever their strides say."""
-    orders, step_of = [], LoopGroup._step_of
+    orders, step_of = [], SequentialGroup._step_of
 
     def watched(group, lane):
         step = step_of(group, lane)
         orders.append([weight.is_contiguous() for weight in step._tensors["weights"]])
         return step
 
-    monkeypatch.setattr(LoopGroup, "_step_of", watched)
+    monkeypatch.setattr(SequentialGroup, "_step_of", watched)
     found, me = [], trial(0, optimizer=optimizer, ema_decay=0.9)
     for reorder in (plain.in_fast_order, lambda module, tensors: dict(tensors)):
         for module in (plain, loop):
@@ -438,7 +438,7 @@ def test_a_user_s_network_trains_fused_like_any_other(user, kind, name, caplog):
     lanes, finisher = make_lanes(user, group=kind, base=base, maxima=MAXIMA)
     for each in (trial(0, latent_size=3), trial(1)):
         lanes.add(each)
-    assert isinstance(lanes._all()[0], {"stacked": StackedGroup, "loop": LoopGroup}[kind])
+    assert isinstance(lanes._all()[0], {"stacked": VectorisedGroup, "loop": SequentialGroup}[kind])
     lane = lanes._all()[0].lanes[0]
     seen = [advance_all(lanes, [0, 1])[0] for _ in range(3)]
     losses, values, _ = plain_training(base.with_params({"latent_size": 3}), seed=1000, epochs=3)
@@ -471,14 +471,14 @@ def test_what_cannot_be_fused_is_looped_and_said_once(user, name, why, caplog):
         assert same_bits(runs[0][number][1], loop[number][1])
     lanes, _ = make_lanes(user, group="stacked", base=base, maxima=MAXIMA)
     lanes.add(trial(0))
-    assert isinstance(lanes._all()[0], LoopGroup)
+    assert isinstance(lanes._all()[0], SequentialGroup)
 
 
 def test_a_batch_norm_whose_batch_holds_padding_is_looped(tmp_path):
     """A VampPrior's padded pseudo-images would enter the statistics of the encoder."""
     lanes, _ = make_lanes(tmp_path, base=CONV, maxima=MAXIMA)
     lanes.add(trial(0, prior="vampprior"))
-    assert isinstance(lanes._all()[0], LoopGroup)
+    assert isinstance(lanes._all()[0], SequentialGroup)
 
 
 @pytest.mark.parametrize(

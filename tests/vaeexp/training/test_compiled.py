@@ -26,7 +26,7 @@ from vaeexp.models.vae import build_vae
 from vaeexp.sweep.execution import resolve_execution
 from vaeexp.training.device import training_precision
 from vaeexp.training.groups import group
-from vaeexp.training.groups.sequential import LoopGroup
+from vaeexp.training.groups.sequential import SequentialGroup
 from vaeexp.training.steps import compiled
 from vaeexp.training.steps.fx_passes import with_biases_apart
 
@@ -223,7 +223,7 @@ def test_without_a_compiler_it_trains_uncompiled_and_says_so(tmp_path, monkeypat
 
 
 def test_a_library_that_computes_something_else_is_not_used(tmp_path, monkeypatch, caplog):
-    opened = library.open_library
+    opened = library.open_program
 
     def wrong(program, given, **what):
         right = opened(program, given, **what)
@@ -236,7 +236,7 @@ def test_a_library_that_computes_something_else_is_not_used(tmp_path, monkeypatc
 
         return run
 
-    monkeypatch.setattr("vaeexp.training.steps.compiled.open_library", wrong)
+    monkeypatch.setattr("vaeexp.training.steps.compiled.open_program", wrong)
     group.warn_once.cache_clear()
     lanes, _ = lanes_in(tmp_path)
     with caplog.at_level(logging.WARNING):
@@ -258,7 +258,7 @@ def test_a_compiled_decoder_gives_the_bound_of_the_plain_one(monkeypatch, caplog
     monkeypatch.setattr(weights, "_COMPILING_PAYS", 1)
     opened = []
     monkeypatch.setattr(
-        weights, "open_library", lambda *given, **what: opened.append(1) or library.open_library(*given, **what)
+        weights, "open_program", lambda *given, **what: opened.append(1) or library.open_program(*given, **what)
     )
     torch.testing.assert_close(nll_of(vae, 120, budget=budget), plain, rtol=1e-6, atol=1e-6)
     assert opened
@@ -290,7 +290,7 @@ def test_convolutions_are_left_as_they_are():
     opened = group.open_group(
         "compiled", source(), "float32", lambda size: None, model, {}, batch_size=16, averaged=False
     )
-    assert isinstance(opened, LoopGroup)
+    assert isinstance(opened, SequentialGroup)
     assert opened.compiled is None
 
 

@@ -91,14 +91,14 @@ def test_weights_are_looked_at_beside_their_average_where_pictures_are(tmp_path,
         lanes.add(trial(number, ema_decay=decay))
     found = [[each.metrics for each in advance_all(lanes, [0, 1])] for _ in range(5)]
     wanted = [advance_all(plain, [0])[0].metrics["val/neg_elbo"] for _ in range(5)]
-    assert [("val/nll_raw" in mine, "val/nll_raw" in other) for mine, other in found] == [
+    assert [("val/neg_elbo_raw" in mine, "val/neg_elbo_raw" in other) for mine, other in found] == [
         (shown, shown) for shown in (True, True, False, True, True)
     ]
     for (mine, other), nll in zip(found, wanted, strict=True):
-        if "val/nll_raw" in mine:
-            assert mine["val/nll_raw"] == pytest.approx(nll, rel=1e-6), "the average does not change what it is of"
+        if "val/neg_elbo_raw" in mine:
+            assert mine["val/neg_elbo_raw"] == pytest.approx(nll, rel=1e-6), "the average does not change what it is of"
             assert mine["val/neg_elbo"] != pytest.approx(nll, rel=1e-4)
-            assert other["val/nll_raw"] == other["val/neg_elbo"], "without decay the average is the weights"
+            assert other["val/neg_elbo_raw"] == other["val/neg_elbo"], "without decay the average is the weights"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -207,11 +207,11 @@ def heights(group) -> set[int]:
 
 
 def test_out_of_memory_halves_the_width_and_changes_no_number(tmp_path, monkeypatch):
-    from vaeexp.training.groups.vectorised import StackedGroup
+    from vaeexp.training.groups.vectorised import VectorisedGroup
 
     trials = [trial(n) for n in range(5)]
     calm = run(*make_lanes(tmp_path / "calm"), trials, 3)
-    train, seen, given_up = StackedGroup.train_epoch, [], []
+    train, seen, given_up = VectorisedGroup.train_epoch, [], []
 
     def too_small_a_device(group, numbers):
         seen.append(len(group.lanes))
@@ -221,7 +221,7 @@ def test_out_of_memory_halves_the_width_and_changes_no_number(tmp_path, monkeypa
             raise torch.OutOfMemoryError("out of memory")
         return train(group, numbers)
 
-    monkeypatch.setattr(StackedGroup, "train_epoch", too_small_a_device)
+    monkeypatch.setattr(VectorisedGroup, "train_epoch", too_small_a_device)
     tight = run(*make_lanes(tmp_path / "tight"), trials, 3)
     assert seen[0] == 5
     assert max(seen[-3:]) <= 2
@@ -232,13 +232,13 @@ def test_out_of_memory_halves_the_width_and_changes_no_number(tmp_path, monkeypa
 
 def test_a_trial_that_fits_nowhere_fails_as_out_of_memory(tmp_path, monkeypatch):
     from sweeps.workload.protocol import Outcome
-    from vaeexp.training.groups.sequential import LoopGroup
-    from vaeexp.training.groups.vectorised import StackedGroup
+    from vaeexp.training.groups.sequential import SequentialGroup
+    from vaeexp.training.groups.vectorised import VectorisedGroup
 
     def no_memory(group, numbers):
         raise torch.OutOfMemoryError("out of memory")
 
-    for kind in (StackedGroup, LoopGroup):
+    for kind in (VectorisedGroup, SequentialGroup):
         monkeypatch.setattr(kind, "train_epoch", no_memory)
     lanes, _ = make_lanes(tmp_path)
     lanes.add(trial(0))

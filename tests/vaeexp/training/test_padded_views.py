@@ -16,7 +16,7 @@ def test_a_small_model_lives_in_the_leading_slices_of_a_large_one(small_shapes, 
     large = Layout({f"p{i}": shape for i, shape in enumerate(large_shapes)})
     tensors = {name: torch.randn(shape) for name, shape in small.shapes.items()}
     embedded = torch.zeros(large.size)
-    for name, part in large.corners(embedded, small).items():
+    for name, part in large.padded_views(embedded, small).items():
         part.copy_(tensors[name])
     for name, view in large.views(embedded).items():
         inner = view[tuple(slice(n) for n in small.shapes[name])]

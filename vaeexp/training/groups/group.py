@@ -13,11 +13,11 @@ from vaeexp.models.networks import ImageShape, find_network
 from vaeexp.models.vae import VAE, build_vae
 from vaeexp.training.batches import Source
 from vaeexp.training.device import is_out_of_memory
-from vaeexp.training.groups.sequential import LoopGroup
-from vaeexp.training.groups.vectorised import StackedGroup, padded_template
+from vaeexp.training.groups.sequential import SequentialGroup
+from vaeexp.training.groups.vectorised import VectorisedGroup, padded_template
 from vaeexp.training.lane import EpochSums, Lane, State
 from vaeexp.training.loss import lane_loss, lane_terms
-from vaeexp.training.padded_views import Layout, corner
+from vaeexp.training.padded_views import Layout, leading_slice
 
 if TYPE_CHECKING:
     from vaeexp.settings import ModelSettings
@@ -37,14 +37,14 @@ class Group(Protocol):
 
     def add(self, lane: Lane, module: VAE, state: State) -> None: ...
     def remove(self, number: int) -> None: ...
-    def fit(self) -> None:
+    def shrink(self) -> None:
         """Give back memory that its lanes do not need."""
 
     def state(self, number: int, *names: str) -> State:
         """The lane's tensors of these names, or all of them; they may share memory with it."""
 
-    def keep_best(self, number: int, which: str) -> None: ...
-    def turns(self, numbers: Sequence[int]) -> list[list[int]]:
+    def snapshot_best(self, number: int, which: str) -> None: ...
+    def batches_of_lanes(self, numbers: Sequence[int]) -> list[list[int]]:
         """Which of them train at once, turn by turn."""
 
     def train_epoch(self, numbers: Sequence[int]) -> dict[int, EpochSums]: ...
@@ -70,10 +70,10 @@ def open_group(
     """
     fused = kind == "stacked" or (kind == "compiled" and source.device.type != "cpu")
     if kind == "loop":
-        return LoopGroup(source, precision, noise)
+        return SequentialGroup(source, precision, noise)
     template = padded_template(model, source.image_shape, maxima)
     if not fused and has_convolutions(template):
-        return LoopGroup(source, precision, noise)
+        return SequentialGroup(source, precision, noise)
     lanes = f"Lanes of network '{model.network}' (prior '{model.prior}')"
     problem = fusion_problem(template, model, source.image_shape)
     if problem is not None:
@@ -82,19 +82,19 @@ def open_group(
         rows = find_network(model.network).least_rows
         if rows > 1 and source.device.type == "cpu":
             rows = max(rows, _LEAST_CHANNELS // source.image_shape[0])
-        return StackedGroup(source, precision, noise, template, least_rows=rows, compiled=kind == "compiled")
+        return VectorisedGroup(source, precision, noise, template, least_rows=rows, compiled=kind == "compiled")
     else:
         # Late, because it brings PyTorch's tracer.
         from vaeexp.training.steps.compiled import CompiledStep
 
         try:
             compiled = CompiledStep(template, model, source.image_shape, batch_size, precision, averaged=averaged)
-            return LoopGroup(source, precision, noise, compiled=compiled)
+            return SequentialGroup(source, precision, noise, compiled=compiled)
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
             warn_once(f"{lanes} train uncompiled, about half as fast: {' '.join(str(error).split())[:200]}")
-    return LoopGroup(source, precision, noise)
+    return SequentialGroup(source, precision, noise)
 
 
 def fusion_problem(template: VAE, model: "ModelSettings", image_shape: ImageShape) -> str | None:
@@ -133,11 +133,11 @@ def _one_batch(template: VAE, plain: VAE, image_shape: ImageShape) -> tuple[list
     def rows(big: dict[str, Tensor], small: dict[str, Tensor]) -> tuple[dict[str, Tensor], Callable]:
         layout, own = Layout.of(big), Layout.of(small)
         flat = torch.zeros(2, layout.size)
-        for name, part in layout.corners(flat, own).items():
+        for name, part in layout.padded_views(flat, own).items():
             part.copy_(small[name])
 
         def unpadded(stacked: dict[str, Tensor]) -> list[Tensor]:
-            return [corner(stacked[name][0], tensor.shape) for name, tensor in small.items()]
+            return [leading_slice(stacked[name][0], tensor.shape) for name, tensor in small.items()]
 
         return layout.read(flat), unpadded
 

@@ -190,9 +190,9 @@ class TrainingLanes:
         self._groups.clear()
 
     def _round(self, numbers: list[int], *, replay: bool) -> Iterator[list[Progress]]:
-        self._fit()
+        self._shrink_groups()
         for group in self._all():
-            for turn in group.turns([number for number in numbers if number in group.lanes]):
+            for turn in group.batches_of_lanes([number for number in numbers if number in group.lanes]):
                 try:
                     done = self._train(group, turn, replay)
                 except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -244,7 +244,7 @@ class TrainingLanes:
         lane.stale += 1
         if value < lane.best_value:
             lane.best_value, lane.best_epoch, lane.best_metrics, lane.stale = value, lane.epoch, metrics, 0
-            group.keep_best(number, self._evaluated)
+            group.snapshot_best(number, self._evaluated)
         if not replay:
             self._test(lane, group, lane.finished)
         self._pictures.draw(group, lane, self._trial_folder(lane.trial))
@@ -262,12 +262,12 @@ class TrainingLanes:
         A lane that trained by itself fails.
         """
         held = len(group.lanes)
-        alone = len(group.turns(list(group.lanes))) == held
+        alone = len(group.batches_of_lanes(list(group.lanes))) == held
         lanes = [group.lanes[number] for number in (numbers if alone else list(group.lanes))]
         device = self._source(lanes[0]).device
         for lane in lanes:
             group.remove(lane.trial.number)
-        self._fit()
+        self._shrink_groups()
         free_memory(device)
         if alone:
             [lane] = lanes
@@ -294,7 +294,7 @@ class TrainingLanes:
         group = self._group_for(lane)
         for other in self._all():
             if other is not group:  # lanes of another shape take the place of those that are gone
-                other.fit()
+                other.shrink()
         group.add(lane, vae, state or fresh_state(lane, vae, averaged=self._averaged))
         return group
 
@@ -332,11 +332,11 @@ class TrainingLanes:
             self._noise = validation_noise(source, latent_size)
         return self._noise[:, :latent_size]
 
-    def _fit(self) -> None:
+    def _shrink_groups(self) -> None:
         """Give back the memory of lanes that are gone. Not when they go: most are followed by another."""
         for groups in self._groups.values():
             for group in groups:
-                group.fit()
+                group.shrink()
             # An empty loop takes no memory to speak of, and its compiled step is wanted again.
             groups[:] = [group for group in groups if group.lanes or not group.fused]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vaeexp.training.steps.compiled import CompiledStep
 
 
-class LoopGroup:
+class SequentialGroup:
     """The `Group` of plain modules. See `vaeexp.training.groups.lanes` for the interface."""
 
     fused = False
@@ -49,19 +49,19 @@ class LoopGroup:
     def remove(self, number: int) -> None:
         del self.lanes[number], self.states[number], self._modules[number]
 
-    def fit(self) -> None: ...
+    def shrink(self) -> None: ...
 
     def state(self, number: int, *names: str) -> State:
         state = self.states[number]
         return {name: state[name] for name in names or state}
 
-    def keep_best(self, number: int, which: str) -> None:
+    def snapshot_best(self, number: int, which: str) -> None:
         """Remember `which` ("weights" or "average") as the best of the lane so far."""
         state = self.states[number]
         state["best"].copy_(state[which])
         state["best_buffers"].copy_(state["buffers"])
 
-    def turns(self, numbers: Sequence[int]) -> list[list[int]]:
+    def batches_of_lanes(self, numbers: Sequence[int]) -> list[list[int]]:
         """One after the other: what a lane has done is known before the next begins."""
         return [[number] for number in numbers]
 

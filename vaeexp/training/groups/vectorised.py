@@ -15,7 +15,7 @@ from vaeexp.models.vae import VAE
 from vaeexp.training.batches import Source, epoch_chunks
 from vaeexp.training.lane import EpochSums, Lane, State
 from vaeexp.training.loss import lane_terms
-from vaeexp.training.padded_views import Layout, corner
+from vaeexp.training.padded_views import Layout, leading_slice
 from vaeexp.training.steps.cuda_graph import FusedStep, Rows
 from vaeexp.training.validation import epoch_sums, validation_sums, validation_totals
 
@@ -35,7 +35,7 @@ def padded_template(model: "ModelSettings", image_shape: tuple[int, int, int], m
     return VAE(SimpleNamespace(**{**vars(model), **rounded}), image_shape)
 
 
-class StackedGroup:
+class VectorisedGroup:
     """The `Group` of fused lanes. `template` is a model at the largest latent size and component count of the study."""
 
     fused = True
@@ -78,7 +78,7 @@ class StackedGroup:
         self._numbers[self._numbers.index(number)] = None
         del self.lanes[number]
 
-    def fit(self) -> None:
+    def shrink(self) -> None:
         if self._rows_for(len(self.lanes)) < len(self._numbers):
             self._compiled = False  # what is left of the study is too little
             self._resize(len(self.lanes))
@@ -93,13 +93,13 @@ class StackedGroup:
             torch._foreach_copy_(views, corners)
         return state
 
-    def keep_best(self, number: int, which: str) -> None:
+    def snapshot_best(self, number: int, which: str) -> None:
         row = self._numbers.index(number)
         for best, found in (("best", which), ("best_buffers", "buffers")):
             mine, theirs = ([stacked[row] for stacked in self._rows[name].values()] for name in (best, found))
             torch._foreach_copy_(mine, theirs)
 
-    def turns(self, numbers: Sequence[int]) -> list[list[int]]:
+    def batches_of_lanes(self, numbers: Sequence[int]) -> list[list[int]]:
         return [list(numbers)] if numbers else []
 
     def train_epoch(self, numbers: Sequence[int]) -> dict[int, EpochSums]:
@@ -164,7 +164,9 @@ class StackedGroup:
     def _places(self, name: str, lane: Lane, vector: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Where the lane's tensors of this name lie in its row, and where in a vector of its own size."""
         row, views = self._numbers.index(lane.trial.number), _layout(name, lane).views(vector)
-        return [corner(self._rows[name][part][row], view.shape) for part, view in views.items()], list(views.values())
+        return [leading_slice(self._rows[name][part][row], view.shape) for part, view in views.items()], list(
+            views.values()
+        )
 
     def _rows_of(self, name: str) -> dict[str, Tensor]:
         """The rows of this name, made when the first lane brings it."""

@@ -20,13 +20,13 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_leaves, tree_map
 
-from vaeexp.compiler import has_foreign_layers, open_library
+from vaeexp.compiler import has_foreign_layers, open_program
 from vaeexp.models.vae import VAE
 from vaeexp.training.device import wide_dtype
 from vaeexp.training.lane import Lane, State, average_decay_at, learning_rate_at, warmup_at
 from vaeexp.training.loss import lane_loss
 from vaeexp.training.optimizers import BETA1, BETA2, EPSILON
-from vaeexp.training.padded_views import Layout, corner
+from vaeexp.training.padded_views import Layout, leading_slice
 from vaeexp.training.steps.functional import Numbers, agree, step_of
 from vaeexp.training.steps.fx_passes import with_biases_apart
 
@@ -83,7 +83,7 @@ class CompiledStep:
         def step(state: Mapping[str, list[Tensor]], numbers: Tensor, noise: Tensor, x: Tensor) -> None:
             plain(state, Numbers(*numbers.unbind()), noise, x)
 
-        self._run = open_library(
+        self._run = open_program(
             lambda: with_biases_apart(make_fx(step)(*tree_map(Tensor.clone, given))),  # tracing takes a step, too
             given,
             what="the training step",
@@ -98,7 +98,7 @@ class CompiledStep:
             tensor.zero_()
         for big, small in self._pairs(lane, state):
             for name, tensor in small.items():
-                corner(big[name], tensor.shape).copy_(tensor)
+                leading_slice(big[name], tensor.shape).copy_(tensor)
         self._lane, self._lane_state, self._step = lane, state, lane.epoch * lane.steps_per_epoch
 
     def __call__(self, x: Tensor, e: Tensor) -> None:
@@ -112,7 +112,7 @@ class CompiledStep:
         """Give the lane back. Sums over steps of (loss, distortion, rate) [3], over images of μ and μ² [2, L]."""
         for big, small in self._pairs(self._lane, self._lane_state):
             for name, tensor in small.items():
-                tensor.copy_(corner(big[name], tensor.shape))
+                tensor.copy_(leading_slice(big[name], tensor.shape))
         return self._sums.clone(), self._moments[:, : self._lane.settings.model.latent_size].clone()
 
     def _pairs(self, lane: Lane, state: State) -> Iterator[tuple[Mapping[str, Tensor], Mapping[str, Tensor]]]:
