@@ -148,7 +148,7 @@ def test_loading_leaves_no_files_behind(cache, tmp_path, monkeypatch):
     temporary.mkdir()
     script = (
         "import os, signal, sys\n"
-        f"sys.path[:0] = {[str(Path(__file__).parents[2] / 'support'), str(compiled._PACKAGE.parent)]!r}\n"
+        f"sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[2] / 'support'), str(compiled._PACKAGE.parent)]!r}\n"
         "from pathlib import Path\n"
         f"import torch; torch.set_num_threads({torch.get_num_threads()})\n"
         "from test_compiled import PRIOR, lanes_in, run, trial\n"
@@ -173,7 +173,7 @@ def test_a_library_is_known_by_what_it_was_made_from(tmp_path, monkeypatch):
     edited = tmp_path / "vaeexp"
     shutil.copytree(compiled._PACKAGE, edited)
     monkeypatch.setattr(compiled, "_PACKAGE", edited)
-    with (edited / "priors.py").open("a") as file:
+    with (edited / "models" / "priors.py").open("a") as file:
         file.write("# edited")
     compiled._sources.cache_clear()
     assert compiled._made_from(template, model, "float32") not in names
