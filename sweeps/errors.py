@@ -39,6 +39,7 @@ def full_disk(error: OSError) -> UserError | None:
 
 
 def masked(text: str) -> str:
-    """Return the text with *** in place of the password in every address: `scheme://user:***@host` and `password=***`."""
-    text = re.sub(r"(://[^\s:/@]*):\S*@", r"\1:***@", text)
+    """Return the text with *** in place of every password: `scheme://user:***@host`, `https://***@host`, `password=***`."""
+    text = re.sub(r"(://[^\s:/@?#]*):\S*@", r"\1:***@", text)
+    text = re.sub(r"(https?://)[^\s:/@?#]+@", r"\1***@", text)
     return re.sub(r"(?i)\b(password|passwd|pwd|token|secret)=[^&\s'\"]*", r"\1=***", text)

@@ -3,13 +3,14 @@
 import re
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 from click.testing import CliRunner
 from reference_pages import REFERENCE, pages
 
 from sweeps.study.study_file import load_study
-from vaeexp.commands.main import cli
+from vaeexp.commands.main import COMMANDS, cli
 from vaeexp.settings import SECTIONS, ExecutionSettings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,9 +34,9 @@ def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= 250
 
 
-@pytest.mark.parametrize("name", sorted(cli.commands))
+@pytest.mark.parametrize("name", [name for table in COMMANDS.values() for name in table])
 def test_every_command_and_option_says_what_it_is(name: str) -> None:
-    command = cli.commands[name]
+    command = cli.get_command(click.Context(cli), name)
     assert command.help
     for option in command.params:
         if option.param_type_name == "option":

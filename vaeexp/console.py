@@ -5,7 +5,8 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,11 +25,11 @@ def program() -> str:
     return shlex.quote(os.path.relpath(installed))
 
 
-def open_console() -> "Console":
-    """The console of standard output."""
+def open_console(*, stderr: bool = False) -> "Console":
+    """The console of standard output, or of standard error."""
     from rich.console import Console
 
-    return tolerant(Console(highlight=False))
+    return tolerant(Console(stderr=stderr, highlight=False))
 
 
 def tolerant(console: "Console") -> "Console":
@@ -83,3 +84,14 @@ def minus_elbo(console: "Console") -> str:
 def warn_once(message: str) -> None:
     """Log a warning that a process need not repeat."""
     _log.warning(message)
+
+
+@contextmanager
+def progress_bar(console: "Console", words: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar with the time left, to be told (done, total); nothing where the console is no terminal."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(words, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

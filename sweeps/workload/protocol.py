@@ -42,9 +42,9 @@ def run_name(number: int, *, repeat: bool) -> str:
 
 
 def named_run(text: str) -> tuple[bool, int] | None:
-    """(whether it is a repeat, number) of `7`, `trial-0007` or `repeat-0003`; None for any other text."""
-    match = re.fullmatch(r"(?:(trial|repeat)-)?(\d+)", text, re.ASCII)
-    return (match[1] == "repeat", int(match[2])) if match else None
+    """(whether it is a repeat, number) of `7` or `r3`, `trial-0007` or `repeat-0003`; None for any other text."""
+    match = re.fullmatch(r"(|r|trial-|repeat-)(\d+)", text, re.ASCII)
+    return (match[1].startswith("r"), int(match[2])) if match else None
 
 
 @dataclass(frozen=True, kw_only=True)

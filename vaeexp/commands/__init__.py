@@ -1,1 +1,1 @@
-"""The command line, one module per group of commands."""
+"""The command line: one file per command or family of commands, listed in the table of `vaeexp.commands.main`."""

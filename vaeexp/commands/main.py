@@ -1,45 +1,106 @@
-"""The command line. Nothing heavy is imported before a command runs: `vaeexp --help` answers at once."""
+"""The command line: the table of commands, each loaded when it is called, and how a command ends."""
 
+import importlib
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 import sweeps.fast_exit  # noqa: F401
-from sweeps.errors import UserError
-from vaeexp.commands import drawing, looking, reporting, reproducing, running, saved
-from vaeexp.version import __version__
+from sweeps.errors import UserError, did_you_mean, masked
+from vaeexp import __version__
+
+COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "Run": {
+        "sweep": ("sweep", "Run a study, or continue it."),
+    },
+    "Watch": {
+        "status": ("status", "Show how far a study is."),
+        "report": ("report", "Write the report of a study again."),
+        "ui": ("ui", "Browse the runs in MLflow's pages."),
+    },
+    "Use a run": {
+        "evaluate": ("evaluate", "Measure a finished run on test images."),
+        "sample": ("draw", "Draw samples of a finished run's prior."),
+        "reconstruct": ("draw", "Draw images and a finished run's reconstructions."),
+        "interpolate": ("draw", "Draw the way from one image to another."),
+        "traverse": ("draw", "Draw what single latent dimensions do."),
+        "embed": ("draw", "Draw a map of a finished run's codes."),
+        "export": ("export", "Write a model that loads without vaeexp."),
+    },
+    "Check": {
+        "studies": ("show", "List the studies at hand."),
+        "show": ("show", "Show what a study is made of, or all about a run."),
+        "reproduce": ("reproduce", "Train a trial again and compare."),
+        "completion": ("completion", "Print the completion script of a shell."),
+    },
+}
+"""Title in the help → name of a command → its module in `vaeexp.commands`, and the first sentence of its help. In the
+module, the command has its own name."""
+
+_MODULES = {name: module for commands in COMMANDS.values() for name, (module, _) in commands.items()}
 
 
-@click.group(context_settings={"show_default": True, "max_content_width": 100, "help_option_names": ["-h", "--help"]})
+class CommandTable(click.Group):
+    """A group whose help and completion come from `COMMANDS`; a module is imported when its command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_MODULES)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _MODULES:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"vaeexp.commands.{_MODULES[name]}"), name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in _MODULES and not name.startswith("-") and not ctx.resilient_parsing:
+            ctx.fail(f"No such command '{name}'. {did_you_mean(name, _MODULES)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        widest = max(map(len, _MODULES))
+        for title, commands in COMMANDS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(widest), sentence) for name, (_, sentence) in commands.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        commands = {name: sentence for table in COMMANDS.values() for name, (_, sentence) in table.items()}
+        found = [CompletionItem(name, help=text) for name, text in commands.items() if name.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
+
+
+@click.group(
+    cls=CommandTable,
+    context_settings={"show_default": True, "max_content_width": 100, "help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="vaeexp")
 def cli() -> None:
     """Find good settings of a variational autoencoder, and say how sure that is.
 
-    Start with `vaeexp sweep --study smoke` (half a minute), then `vaeexp sweep --study beta_mnist`.
+    Start with `vaeexp sweep smoke` (half a minute), then `vaeexp sweep beta_mnist`.
     """
 
 
-for command in (
-    *(running.sweep, reporting.report, running.ui),
-    *(saved.evaluate, saved.export, reproducing.reproduce),
-    *(drawing.sample, drawing.reconstruct, drawing.interpolate, drawing.traverse, drawing.embed),
-    *(looking.studies, looking.show, looking.status, looking.trial, looking.completion),
-):
-    cli.add_command(command)
-
-
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run one command and exit: 0 done, 1 a bug or what is not as it was (`reproduce`), 2 something the user gave is wrong, 130 Ctrl-C, 143 SIGTERM."""
+    """Run one command and exit.
+
+    Exit status: 0 done; 1 a bug, or a run that is not as on record (`reproduce`); 2 something the user gave is wrong;
+    130 Ctrl-C; 143 SIGTERM.
+    """
     interrupted = 128 + signal.SIGINT
 
     def stop(number: int, frame: object) -> NoReturn:
         nonlocal interrupted
         interrupted = 128 + number
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not break into the orderly stop
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second signal must not break into the orderly stop
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
@@ -54,10 +115,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         error.show()
         code = error.exit_code
     except UserError as error:
-        click.echo(f"vaeexp: {error}", err=True)
+        click.echo(f"vaeexp: {masked(str(error))}", err=True)
         code = 2
     except Exception:
-        traceback.print_exc()
+        click.echo(masked(traceback.format_exc()), err=True, nl=False)
         click.echo(
             "vaeexp: this is a bug. Please report it with the lines above, the command and `vaeexp --version`.",
             err=True,

@@ -1,17 +1,44 @@
-"""Kinds of values and options that several commands share."""
+"""Kinds of values, arguments and options that several commands share, and titles between the options of one."""
 
+import functools
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from sweeps.workload.protocol import named_run
 from vaeexp.cache import shipped_studies
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+
+class TitledCommand(click.Command):
+    """A command whose help shows its options under the titles that `titled` gave them, those without one last."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and not isinstance(parameter, click.Argument):
+                sections.setdefault(getattr(parameter, "title", "Other options"), []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def titled(title: str, *options: Callable) -> Callable:
+    """Decorate a command with options that its help shows together."""
+
+    def decorate(command: Any) -> Any:
+        before = len(getattr(command, "__click_params__", ()))
+        for option in reversed(options):
+            command = option(command)
+        for parameter in command.__click_params__[before:]:
+            parameter.title = title
+        return command
+
+    return decorate
 
 
 class Duration(click.ParamType):
@@ -48,44 +75,38 @@ class IntegerOrAuto(click.ParamType):
         return int(value)
 
 
-class TrialName(click.ParamType):
-    """`7` or `trial-0007` for a trial of the search, `repeat-0003` for a run of confirm or compare; (repeat, number)."""
-
-    name = "trial"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[bool, int]:
-        if isinstance(value, tuple):
-            return value
-        named = named_run(value)
-        if named is None:
-            self.fail(
-                f"'{value}' names no trial. Give its number, as 7, or its name, as trial-0007 or repeat-0003.",
-                param,
-                ctx,
-            )
-        return named
-
-
-def _complete_study(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_study(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Study files at hand, and studies recorded in the runs folder where the command has one."""
     names = {path.stem for folder in (Path("studies"), shipped_studies()) for path in folder.glob("*.yaml")}
+    names |= {path.name for path in (runs_folder(ctx) / "trials").glob("*") if path.is_dir()}
     return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
 
 
-def study_option(help: str, *, required: bool = True, name: str = "study", multiple: bool = False) -> "Callable":
-    """`--study NAME`, completed from the study files at hand; `name` is that of the command's argument."""
-    return click.option(
-        "--study",
-        "-s",
-        name,
-        metavar="STUDY",
-        required=required,
-        multiple=multiple,
-        help=help,
-        shell_complete=_complete_study,
-    )
+def runs_folder(ctx: click.Context) -> Path:
+    """The runs folder while a command line is being completed."""
+    return Path(ctx.params.get("runs") or os.environ.get("VAEEXP_RUNS", "mlruns"))
 
 
-def _folder_option(name: str, **attributes: Any) -> "Callable":
+def study_argument(help: str, *, required: bool = True) -> Callable:
+    """STUDY, as an argument or as `--study STUDY`; the command gets `study`."""
+
+    def decorate(command: Callable) -> Callable:
+        @functools.wraps(command)
+        def with_study(*, study: str | None, named: str | None, **given: Any) -> Any:
+            if study and named:
+                raise click.UsageError(f"--study: got '{named}' besides '{study}'; give one study.")
+            if required and not (study or named):
+                raise click.UsageError("Missing argument 'STUDY'. `vaeexp studies` lists the studies at hand.")
+            return command(study=study or named, **given)
+
+        option = click.option("--study", "-s", "named", metavar="STUDY", help=help, shell_complete=complete_study)
+        argument = click.argument("study", required=False, metavar="STUDY", shell_complete=complete_study)
+        return argument(option(with_study))
+
+    return decorate
+
+
+def _folder_option(name: str, **attributes: Any) -> Callable:
     return click.option(name, type=click.Path(file_okay=False, path_type=Path), metavar="DIR", **attributes)
 
 
@@ -110,7 +131,7 @@ data_option = click.option(
 )
 
 
-def device_option(default: str) -> "Callable":
+def device_option(default: str) -> Callable:
     """`--device`; `default` is what help says of its absence."""
     return click.option(
         "--device",
@@ -120,7 +141,7 @@ def device_option(default: str) -> "Callable":
     )
 
 
-def precision_option(default: str) -> "Callable":
+def precision_option(default: str) -> Callable:
     """`--precision`; `default` is what help says of its absence."""
     return click.option(
         "--precision",
@@ -133,9 +154,16 @@ def precision_option(default: str) -> "Callable":
 storage_option = click.option(
     "--storage",
     metavar="URL",
+    envvar="VAEEXP_STORAGE",
+    show_envvar=True,
     show_default="a journal file in the runs folder",
-    help="Optuna storage, as postgresql+psycopg://host/name.",
+    help="Database of studies, as postgresql+psycopg://user@host/name. Keep its password out of the command: in ~/.pgpass, or in the environment as PGPASSWORD.",
 )
 tracking_option = click.option(
-    "--tracking", metavar="URI", show_default="mlflow.db in the runs folder", help="MLflow tracking server or store."
+    "--tracking",
+    metavar="URI",
+    envvar="VAEEXP_TRACKING",
+    show_envvar=True,
+    show_default="mlflow.db in the runs folder",
+    help="MLflow tracking server or store. Keep its password out of the command: in the environment as MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
 )

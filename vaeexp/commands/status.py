@@ -4,8 +4,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from sweeps.errors import UserError
-from vaeexp.console import minus_elbo, print_table, write_line
+from vaeexp.commands.options import runs_option, storage_option, study_argument
+from vaeexp.console import minus_elbo, open_console, print_table, write_line
 from vaeexp.results.open_study import recorded_results
 from vaeexp.words import format_duration, format_params
 
@@ -139,3 +142,18 @@ def _best(results: "Results") -> str:
 
 def _elapsed(results: "Results") -> str:
     return format_duration(float(results.study.get("elapsed", 0.0)))
+
+
+@click.command()
+@study_argument("Study to show; without it, one line for each study of the runs folder.", required=False)
+@runs_option
+@storage_option
+@click.option(
+    "--watch", is_flag=True, help="Look again every two seconds until the study is finished or Ctrl-C is pressed."
+)
+def status(*, study: str | None, runs: Path, storage: str | None, watch: bool) -> None:
+    """Show how far a study is.
+
+    While it runs or afterwards, from any terminal; it only reads.
+    """
+    show_status(study, runs, storage, watch=watch, console=open_console())

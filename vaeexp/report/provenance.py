@@ -83,18 +83,18 @@ def _short(value: float) -> str:
 def commands(results: Results) -> list[str]:
     """The study's command as it was recorded, and those that make its report and its best trial again."""
     command = (results.study.get("record") or {}).get("command")
-    ran = " ".join(str(command).split()) if command else f"vaeexp sweep --study {shlex.quote(results.name)}"
+    ran = " ".join(str(command).split()) if command else f"vaeexp sweep {shlex.quote(results.name)}"
     name = shlex.quote(results.name)
     lines = [
         (ran, "goes on where the study stopped; starts it where there is none"),
-        (f"vaeexp report --study {name}", "writes this report again"),
+        (f"vaeexp report {name}", "writes this report again"),
     ]
     best, run = best_number(results), best_run(results)
     if best is not None:
-        lines.append((f"vaeexp reproduce --study {name} --trial {best}", "trains the best trial of the search again"))
+        lines.append((f"vaeexp reproduce {name}/{best}", "trains the best trial of the search again"))
     if run is not None and run["repeat"]:
         what = "and its best run with a fresh seed, whose weights are the study's model"
-        lines.append((f"vaeexp reproduce --study {name} --trial {run['name']}", what))
+        lines.append((f"vaeexp reproduce {name}/r{run['number']}", what))
     width = max(len(command) for command, _ in lines)
     blocks = [
         heading("Commands", 3),

@@ -10,10 +10,10 @@ from sweeps.errors import UserError
 from sweeps.storage.running_trial import checked
 from sweeps.storage.trial_record import RecordedTrial
 from sweeps.workload.protocol import Outcome, Progress, advance_all
-from vaeexp.console import minus_elbo, print_table, write_line
+from vaeexp.console import minus_elbo, print_table, progress_bar, write_line
 from vaeexp.data import Dataset, open_dataset
-from vaeexp.runs.assessment import progress_bar
 from vaeexp.runs.comparison import Criterion, Finding, compare, criterion, differing
+from vaeexp.runs.names import find_run
 from vaeexp.runs.provenance import arithmetic, describe_run, usable_cores
 from vaeexp.runs.trial_settings import TrialRecord, read_record
 from vaeexp.settings import SECTIONS
@@ -31,12 +31,10 @@ HEARTBEAT_SECONDS = 30.0
 
 
 def reproduce_trial(
-    study: str,
-    number: int,
+    run: str,
     runs: Path,
     storage: str | None,
     *,
-    repeat: bool,
     data: Path | None,
     device: str | None,
     precision: str | None,
@@ -49,9 +47,10 @@ def reproduce_trial(
     Raises:
         UserError: there is no such trial, it has not ended, its record is incomplete, or the images are others.
     """
-    record = read_record(study, number, runs, storage, repeat=repeat)
-    if record.trial.trial.number != number:
-        write_line(console, f"trial-{number:04d} took the result of {record.name}, which has equal settings.")
+    name = find_run(run, runs, storage)
+    record = read_record(name, runs, storage)
+    if record.trial.trial.number != name.number:
+        write_line(console, f"{name} took the result of {record.name}, which has equal settings.")
     here = _arithmetic_here(record, device, precision)
     wanted = criterion(record.arithmetic, here, record.trial.progress)
     dataset = _open_data(record, data, console)

@@ -1,7 +1,6 @@
 """A finished run, opened from its folder alone: its settings, its model, and the images that it was made for."""
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,25 +11,25 @@ import numpy as np
 import torch
 
 from sweeps.errors import UserError, did_you_mean
-from sweeps.workload.protocol import run_name
+from sweeps.workload.protocol import named_run
 from vaeexp.cache import cache_folder
 from vaeexp.data import DATASETS, Dataset, open_dataset
 from vaeexp.data.formats.layouts import LAYOUTS
 from vaeexp.data.targets import targets
 from vaeexp.models.vae import VAE
+from vaeexp.runs.names import FORMS, RunName, best_of, parse_run
 from vaeexp.settings import SECTIONS, Settings
 from vaeexp.training.batches import derive_seed
 from vaeexp.training.checkpoint import SETTINGS, WEIGHTS, load_model
 
-_RUN = re.compile(r"(trial|repeat)-(\d+)", re.ASCII)
-_FORMS = "Give STUDY/trial-0007, STUDY/repeat-0003, STUDY for its best run, or a folder with settings.json."
+_FORMS = f"{FORMS} Or give a folder with its {SETTINGS}."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """A run that left weights.
 
-    name: what people call it, as `beta_mnist/repeat-0003`. study_seed: of the noise and the targets that all runs of the
+    name: what people call it, as `beta_mnist/r3`. study_seed: of the noise and the targets that all runs of the
     study share. fingerprint: of the data set (`Dataset.fingerprint`). Both are None in folders of vaeexp 0.1.
     """
 
@@ -53,9 +52,9 @@ class Run:
 
 
 def open_run(name: str, runs: Path, storage: str | None = None) -> Run:
-    """The run that `name` means: a folder, STUDY/trial-0007 or STUDY/repeat-0003 below `runs`, or STUDY: its best run.
+    """The run that `name` means: a folder; STUDY/7 or STUDY/r3 below `runs`; STUDY/best, or STUDY: its best run.
 
-    Only the last looks at the study's storage; the others need the folder and nothing else.
+    Only the best run is looked up in the study's storage; the others need their folder and nothing else.
     Raises UserError when there is no such run, or it left no weights.
     """
     folder, name = _find(name, runs, storage)
@@ -72,8 +71,8 @@ def open_run(name: str, runs: Path, storage: str | None = None) -> Run:
         raise UserError(
             str(path), f"does not hold the settings of a run of this version of vaeexp: {problem}"
         ) from error
-    if _RUN.fullmatch(name) and stored.get("study"):
-        name = f"{stored['study']}/{name}"
+    if (named := named_run(name)) and stored.get("study"):
+        name = str(RunName(stored["study"], number=named[1], repeat=named[0]))
     return Run(
         name=name,
         folder=folder,
@@ -84,42 +83,27 @@ def open_run(name: str, runs: Path, storage: str | None = None) -> Run:
     )
 
 
-def _find(name: str, runs: Path, storage: str | None) -> tuple[Path, str]:
-    """The folder that `name` means, and what to call the run."""
-    given = Path(name).expanduser()
+def _find(text: str, runs: Path, storage: str | None) -> tuple[Path, str]:
+    """The folder that a text names, and what to call the run."""
+    given = Path(text).expanduser()
     if (given / SETTINGS).is_file() or (given / WEIGHTS).is_file():
         return given, given.resolve().name
-    study, _, run = name.rstrip("/").rpartition("/")
-    match = _RUN.fullmatch(run)
-    if study and match:
-        return _below(runs / "trials" / study, run_name(int(match[2]), repeat=match[1] == "repeat"), study)
-    if study and not run.endswith((".yaml", ".yml")):
-        raise UserError(name, f"is no finished run. {_FORMS}")
-    return _best(name, runs, storage)
-
-
-def _below(trials: Path, run: str, study: str) -> tuple[Path, str]:
+    name = parse_run(text)
+    if name is None and "/" in text.rstrip("/") and not text.endswith((".yaml", ".yml")):
+        raise UserError(text, f"is no finished run. {_FORMS}")
+    if name is None or name.number is None:
+        try:
+            name = best_of(name.study if name else text, runs, storage)
+        except UserError as error:
+            raise UserError(error.place, f"{error.problem} {_FORMS}") from error
+    trials = runs / "trials" / name.study
     if not trials.is_dir():
         known = [path.name for path in trials.parent.glob("*") if path.is_dir()]
-        raise UserError(f"{study}/{run}", f"'{trials.parent}' has no study '{study}'. {did_you_mean(study, known)}")
-    if not (trials / run).is_dir():
+        raise UserError(str(name), f"'{trials.parent}' has no study '{name.study}'. {did_you_mean(name.study, known)}")
+    if not (trials / name.folder).is_dir():
         known = [path.parent.name for path in trials.glob(f"*/{WEIGHTS}")]
-        raise UserError(f"{study}/{run}", f"there is no such run with weights. {did_you_mean(run, known)}")
-    return trials / run, f"{study}/{run}"
-
-
-def _best(name: str, runs: Path, storage: str | None) -> tuple[Path, str]:
-    from sweeps.results.rankings import best_run
-    from vaeexp.results.open_study import recorded_results
-
-    try:
-        results = recorded_results(name, runs, storage)
-    except UserError as error:
-        raise UserError(error.place, f"{error.problem} {_FORMS}") from error
-    run = best_run(results)
-    if run is None:
-        raise UserError(f"study {results.name}", "none of its runs is complete yet.")
-    return _below(runs / "trials" / results.name, run["name"], results.name)
+        raise UserError(str(name), f"there is no such run with weights. {did_you_mean(name.folder, known)}")
+    return trials / name.folder, str(name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from sweeps.errors import UserError
 from sweeps.storage.database import open_storage
 from sweeps.storage.trial_record import RecordedTrial, read_trial
 from vaeexp.results.open_study import recorded_results
+from vaeexp.runs.names import RunName
 from vaeexp.settings import SECTIONS, Settings
 from vaeexp.study import recorded_parts, settings_of
 from vaeexp.training.checkpoint import SETTINGS
@@ -40,10 +41,11 @@ class TrialRecord:
     @property
     def name(self) -> str:
         """What people call it."""
-        return f"{self.trial.trial.name} of {self.study}"
+        trial = self.trial.trial
+        return str(RunName(self.study, number=trial.number, repeat=trial.repeat))
 
 
-def read_record(study: str, number: int, runs: Path, storage: str | None, *, repeat: bool) -> TrialRecord:
+def read_record(name: RunName, runs: Path, storage: str | None) -> TrialRecord:
     """The record of a trial that has ended; of a duplicate, that of the trial whose result it took.
 
     What the study fixes is taken from the run's folder, where there is one: the study may have been extended since.
@@ -51,12 +53,13 @@ def read_record(study: str, number: int, runs: Path, storage: str | None, *, rep
     Raises:
         UserError: there is no such trial, it has not ended, or its record is incomplete or of another version.
     """
-    results = recorded_results(study, runs, storage)
+    results = recorded_results(name.study, runs, storage)
     opened = open_storage(storage, runs, results.name, must_exist=True)
-    trial = read_trial(opened, results.name, number, repeat=repeat)
+    trial = read_trial(opened, results.name, name.number, repeat=name.repeat)
     if trial.duplicate_of is not None:
-        trial = read_trial(opened, results.name, trial.duplicate_of, repeat=repeat)
-    place, attributes = f"{results.name}/{trial.trial.name}", results.study
+        trial = read_trial(opened, results.name, trial.duplicate_of, repeat=name.repeat)
+    attributes = results.study
+    place = str(RunName(results.name, number=trial.trial.number, repeat=trial.trial.repeat))
     if trial.outcome is None:
         raise UserError(place, "has not ended yet; reproduce it when it has.")
     if missing := [part for part in ("spec", "execution", "record", "seed") if part not in attributes]:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import get_args
 
+import click
 import optuna
 import pytest
 from click.testing import CliRunner
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 from sweeps.errors import UserError
 from sweeps.storage.database import open_storage, open_study, repeat_study
 from sweeps.storage.journal import study_lock
-from vaeexp.commands.main import cli, main
+from vaeexp.commands.main import COMMANDS, cli, main
 from vaeexp.console import open_console
 from vaeexp.settings import ExecutionSettings
 from vaeexp.study import open_study_file
@@ -45,6 +46,12 @@ def refused(*arguments: str) -> str:
     result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 2
     return result.output
+
+
+def command(name: str) -> click.Command:
+    found = cli.get_command(click.Context(cli), name)
+    assert found is not None
+    return found
 
 
 def status_of(*arguments: str) -> int:
@@ -130,7 +137,7 @@ def test_wrong_values_are_refused_with_the_option_and_the_value(given: dict, wro
 
 
 def test_choices_are_those_of_the_settings() -> None:
-    options = {option.name: option for option in cli.commands["sweep"].params}
+    options = {option.name: option for option in command("sweep").params}
     for name in ("device", "precision", "group"):
         assert tuple(options[name].type.choices) == get_args(ExecutionSettings.model_fields[name].annotation)
 
@@ -190,7 +197,41 @@ def test_version_and_help(capsys: pytest.CaptureFixture) -> None:
     assert capsys.readouterr().out.split()[-1] == __version__
     assert status_of("--help") == 0
     shown = capsys.readouterr().out
-    assert all(re.search(rf"^  {name} ", shown, re.MULTILINE) for name in cli.commands)
+    for title, commands in COMMANDS.items():
+        listed = shown.split(f"\n{title}:\n")[1].split("\n\n")[0]
+        assert [line.split(maxsplit=1) for line in listed.splitlines()] == [
+            [n, text] for n, (_, text) in commands.items()
+        ]
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"), [(n, text) for table in COMMANDS.values() for n, (_, text) in table.items()]
+)
+def test_the_table_of_commands_says_what_each_says_itself(name: str, sentence: str) -> None:
+    found = command(name)
+    assert (found.name, found.help.splitlines()[0]) == (name, sentence)
+
+
+def test_help_groups_the_options_of_sweep() -> None:
+    shown = run("sweep", "--help")
+    titles = re.findall(r"^(\S.*):$", shown, re.MULTILINE)
+    assert titles == ["What to run", "Budget", "Data", "Where it is kept", "How it runs", "Other options"]
+    assert "--trials" in shown.split("Budget:")[1].split("Data:")[0]
+
+
+def test_a_study_is_an_argument_or_an_option(given: dict) -> None:
+    for arguments in (("smoke",), ("--study", "smoke"), ("-s", "smoke")):
+        run("sweep", *arguments)
+        assert given.pop("options").study == "smoke"
+    assert "got 'plain' besides 'smoke'; give one study" in refused("sweep", "smoke", "--study", "plain")
+    assert "Missing argument 'STUDY'" in refused("sweep")
+
+
+def test_addresses_come_from_the_environment(given: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAEEXP_STORAGE", "sqlite:///x")
+    monkeypatch.setenv("VAEEXP_TRACKING", "http://t")
+    run("sweep", "smoke")
+    assert (given["options"].storage, given["options"].tracking) == ("sqlite:///x", "http://t")
 
 
 def test_output_that_cannot_be_encoded_does_not_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,8 +259,8 @@ def test_completion_goes_by_the_shell_in_use(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_studies_are_completed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     monkeypatch.setenv("_VAEEXP_COMPLETE", "bash_complete")
-    monkeypatch.setenv("COMP_WORDS", "vaeexp sweep --study sm")
-    monkeypatch.setenv("COMP_CWORD", "3")
+    monkeypatch.setenv("COMP_WORDS", "vaeexp sweep sm")
+    monkeypatch.setenv("COMP_CWORD", "2")
     assert status_of() == 0
     assert capsys.readouterr().out.strip() == "plain,smoke"
 
@@ -358,9 +399,9 @@ def test_status_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture) -> Non
 
 
 def test_everything_about_a_trial(runs: Path) -> None:
-    shown = run("trial", "0", "--study", "smoke", "--runs", str(runs))
+    shown = run("show", "smoke/0", "--runs", str(runs))
     lines = [line.split() for line in shown.splitlines()]
-    assert lines[0] == ["trial-0000", "of", "smoke"]
+    assert lines[0] == ["smoke/0"]
     for row in (
         ["state", "complete"],
         ["best", "−ELBO", "100.50"],
@@ -374,23 +415,23 @@ def test_everything_about_a_trial(runs: Path) -> None:
 
 
 def test_a_failed_trial_and_a_repeat(runs: Path) -> None:
-    assert "diverged: The loss is not finite." in run("trial", "trial-0002", "--study", "smoke", "--runs", str(runs))
-    shown = [line.split() for line in run("trial", "repeat-0000", "--study", "smoke", "--runs", str(runs)).splitlines()]
+    assert "diverged: The loss is not finite." in run("show", "smoke/trial-0002", "--runs", str(runs))
+    shown = [line.split() for line in run("show", "smoke/r0", "--runs", str(runs)).splitlines()]
     assert ["repeat", "of", "trial-0000"] in shown
     assert ["made", "for", "confirm"] in shown
 
 
 def test_a_trial_that_is_not_there(runs: Path, capsys: pytest.CaptureFixture) -> None:
-    assert status_of("trial", "9", "--study", "smoke", "--runs", str(runs)) == 2
+    assert status_of("show", "smoke/9", "--runs", str(runs)) == 2
     assert "trial-0000 to trial-0003" in capsys.readouterr().err
-    assert "trial-0007" in refused("trial", "seven", "--study", "smoke", "--runs", str(runs))
+    assert "--set changes a study" in refused("show", "smoke/0", "--set", "epochs=5", "--runs", str(runs))
 
 
 def test_tables_fit_a_terminal(runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "60")
     assert open_console().is_terminal
-    assert status_of("trial", "0", "--study", "smoke", "--runs", str(runs)) == 0
+    assert status_of("show", "smoke/0", "--runs", str(runs)) == 0
     assert status_of("status", "--study", "smoke", "--runs", str(runs)) == 0
     plain = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     assert max(len(line) for line in plain.splitlines()) <= 60

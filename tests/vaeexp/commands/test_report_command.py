@@ -62,7 +62,7 @@ def written(place: Path) -> set[str]:
 def test_one_study(place: Path) -> None:
     store(small("base"), place / "mlruns")
     store(small("other"), place / "mlruns")
-    assert run("--study", "base") == ["reports/base/README.md"]
+    assert run("base") == ["reports/base/README.md"]
     assert written(place) == {"base/README.md"}
     assert json.loads((place / "reports/base/summary.json").read_text())["study"] == "base"
     assert run("-s", "studies/base.yaml", "--html") == ["reports/base/README.md", "reports/base/report.html"]
@@ -211,10 +211,10 @@ def test_a_signal_ends_the_watch(place: Path, monkeypatch: pytest.MonkeyPatch, n
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "--study NAME, or --all"),
-        (("--html",), "--study NAME, or --all"),
+        ((), "vaeexp report STUDY..., or --all"),
+        (("--html",), "vaeexp report STUDY..., or --all"),
         (("--all", "--study", "base"), "not both"),
-        (("-s", "base", "-s", "base"), "'base' is given twice"),
+        (("base", "-s", "base"), "'base' is given twice"),
         (("-s", "base", "-s", "studies/base.yaml"), "'base' is given twice"),
         (("-s", "base", "-s", "bsae"), "Did you mean 'base'?"),
         (("-s", "base", "--watch", "0"), "'0' is not a time"),

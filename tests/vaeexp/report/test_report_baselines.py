@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 from synthetic_study import REFERENCES, make_results, study_attributes, with_baselines, write_pictures
+from vaeexp.commands.looking import _trial_rows
 
 from sweeps.results.rankings import best_run, confirmed, pairs
 from sweeps.results.statistics import mean_interval
 from sweeps.workload.protocol import Outcome, Trial, TrialResult
-from vaeexp.commands.looking import _trial_rows
 from vaeexp.commands.status import _row
 from vaeexp.plots import FIGURES
 from vaeexp.plots.baselines import baseline_curves, baseline_interpolations, baseline_strip

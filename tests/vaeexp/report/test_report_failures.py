@@ -240,13 +240,13 @@ def test_the_commands_are_those_of_the_study(results):
     best = best_run(results)
     assert shown_commands(results) == [
         "vaeexp sweep --study beta_mnist",
-        "vaeexp report --study beta_mnist",
-        f"vaeexp reproduce --study beta_mnist --trial {best['source_trial']}",
-        f"vaeexp reproduce --study beta_mnist --trial {best['name']}",
+        "vaeexp report beta_mnist",
+        f"vaeexp reproduce beta_mnist/{best['source_trial']:.0f}",
+        f"vaeexp reproduce beta_mnist/r{best['number']}",
     ]
     search = part(results, results.trials[~results.trials["repeat"]])
     assert shown_commands(search)[2:] == [
-        f"vaeexp reproduce --study beta_mnist --trial {ranked(results)['number'].iloc[0]}"
+        f"vaeexp reproduce beta_mnist/{ranked(results)['number'].iloc[0]}"
     ]
     assert len(shown_commands(part(results, results.trials.iloc[:0]))) == 2
 

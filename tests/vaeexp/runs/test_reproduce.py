@@ -19,6 +19,7 @@ from sweeps.storage.trial_record import RecordedTrial, read_trial
 from sweeps.workload.protocol import Failure, Outcome, Progress, Trial
 from vaeexp.commands.main import cli, main
 from vaeexp.runs.comparison import DRAWS, PRECISION, ROUNDING, Criterion, compare, criterion, differing
+from vaeexp.runs.names import parse_run
 
 EXACT = Criterion(0.0, "")
 
@@ -54,7 +55,7 @@ def runs(tiny_study: Path, tmp_path: Path, in_this_process: None) -> Path:
 
 
 def reproduce(root: Path, trial: str, *options: object, runs: Path | None = None) -> Result:
-    arguments = ["reproduce", "--study", NAME, "--trial", trial, "--runs", runs or root / "mlruns", *options]
+    arguments = ["reproduce", f"{NAME}/{trial}", "--runs", runs or root / "mlruns", *options]
     if "--data" not in options:
         arguments += ["--data", root / "data"]
     result = CliRunner().invoke(cli, list(map(str, arguments)))
@@ -105,7 +106,7 @@ def test_a_complete_trial_matches_to_the_bit_in_a_process_like_those_of_a_sweep(
     done = reproduce(tiny_study, "trial-0001")
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
-    assert lines[0].startswith(f"trial-0001 of {NAME}: complete after 4 epochs, seed ")
+    assert lines[0].startswith(f"{NAME}/1: complete after 4 epochs, seed ")
     assert "on cpu (float32, loop, threads 1)" in lines[1]
     assert lines[2].startswith("It should match bit for bit: ")
     assert lines[3].startswith("epoch 4/4: −ELBO ")
@@ -113,7 +114,7 @@ def test_a_complete_trial_matches_to_the_bit_in_a_process_like_those_of_a_sweep(
     assert found["epochs"].endswith("4 of 4 equal, bit for bit, each in 13 figures")
     assert found["weights"].endswith("13 tensors equal, bit for bit")
     assert found["best epoch"].endswith("4, equal")
-    assert lines[-1] == f"trial-0001 of {NAME} matches its record."
+    assert lines[-1] == f"{NAME}/1 matches its record."
     assert contents(tiny_study / "mlruns") == before
 
 
@@ -122,8 +123,8 @@ def test_a_complete_trial_matches_to_the_bit_in_a_process_like_those_of_a_sweep(
     [
         ("0", ["failed after 2 epochs", "epoch 3/3: diverged", "fails again in epoch 3: diverged", "9 tensors equal"]),
         ("2", ["pruned after 2 epochs, as on record", "2 of 2 equal, bit for bit"]),
-        ("3", [f"trial-0003 took the result of trial-0001 of {NAME}", "4 of 4 equal"]),
-        ("repeat-0", ["test/iw_nll", "test/reconstruction_mse", "test/fid, test/inception_score: as on record"]),
+        ("3", [f"{NAME}/3 took the result of {NAME}/1", "4 of 4 equal"]),
+        ("r0", ["test/iw_nll", "test/reconstruction_mse", "test/fid, test/inception_score: as on record"]),
     ],
 )
 def test_every_kind_of_ending_is_reached_again(
@@ -228,7 +229,7 @@ def test_what_was_changed_on_record_is_found_out(tiny_study: Path, runs: Path, c
     tamper(runs, trial, tampering)
     done = reproduce(tiny_study, trial, runs=runs)
     assert done.exit_code == 1, done.output
-    assert done.output.splitlines()[-1].startswith(f"{trial} of {NAME} DIFFERS from its record: {says}")
+    assert done.output.splitlines()[-1].startswith(f"{parse_run(f'{NAME}/{trial}')} DIFFERS from its record: {says}")
     if change == "the seed":
         assert "in the run's folder" in done.output
     if change == "a value":
@@ -248,7 +249,7 @@ def test_changed_weights_and_settings_are_found_out(
     settings = json.loads((folder / "settings.json").read_text())
     settings["train"]["beta"] = 2.0
     (folder / "settings.json").write_text(json.dumps(settings))
-    given = ["--study", NAME, "--trial", "1", "--runs", str(runs), "--data", str(tiny_study / "data")]
+    given = [f"{NAME}/1", "--runs", str(runs), "--data", str(tiny_study / "data")]
     with pytest.raises(SystemExit) as ended:
         main(["reproduce", *given])
     said = capsys.readouterr()
@@ -263,7 +264,7 @@ def test_changed_weights_and_settings_are_found_out(
 
 def refused(capsys: pytest.CaptureFixture, trial: str, runs: Path, data: Path, *options: str) -> str:
     """What is said on the way out with status 2, which is one line."""
-    given = ["--study", NAME, "--trial", trial, "--runs", str(runs), "--data", str(data), *options]
+    given = [f"{NAME}/{trial}", "--runs", str(runs), "--data", str(data), *options]
     with pytest.raises(SystemExit) as ended:
         main(["reproduce", *given])
     said = capsys.readouterr().err
@@ -292,10 +293,10 @@ def test_what_has_not_ended_or_is_not_there_is_refused(
     storage.set_trial_user_attr(storage.create_new_trial(study), "seed", 5)
     storage.create_new_trial(study)
     for trial, says in {
-        "4": f"{NAME}/trial-0004: has not ended yet",
+        "4": f"{NAME}/4: has not ended yet",
         "5": "was not made by `vaeexp sweep`",
         "99": f"study '{NAME}' has no trial-0099. It has trial-0000 to trial-0005.",
-        "repeat-7": "It has repeat-0000 to repeat-0000.",
+        "r7": "It has repeat-0000 to repeat-0000.",
     }.items():
         assert says in refused(capsys, trial, runs, tiny_study / "data")
 
@@ -306,7 +307,7 @@ def test_a_device_that_is_not_here_is_named(tiny_study: Path, runs: Path, capsys
     stored["arithmetic"] |= {"device": "mps", "processor": "M"}
     settings.write_text(json.dumps(stored))
     said = refused(capsys, "1", runs, tiny_study / "data")
-    assert f"'mps' is not available on this machine. Available: cpu. trial-0001 of {NAME} was trained there" in said
+    assert f"'mps' is not available on this machine. Available: cpu. {NAME}/1 was trained there" in said
     done = reproduce(tiny_study, "1", "--device", "cpu", runs=runs)
     assert done.exit_code == 0
     assert "−ELBO within 10 % at each epoch: device cpu instead of mps" in done.output

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from saved_runs import finished_run
 
 from vaeexp.commands.main import cli, main
-from vaeexp.runs.assessment import progress_bar
+from vaeexp.console import progress_bar
 from vaeexp.runs.drawing import draw_samples
 from vaeexp.runs.run import open_run
 
@@ -139,7 +139,7 @@ def test_figures_on_other_images_are_refused(swept: Path, tmp_path: Path, capsys
     write_files(tmp_path / "data" / "MNIST" / "raw", training=60, test=30, seed=1)
     shared = ["--runs", swept / "runs", "--data", tmp_path / "data"]
     said = refused(capsys, "evaluate", "tiny/trial-0001", *shared)
-    assert "tiny/trial-0001" in said
+    assert "tiny/1" in said
     assert "other images" in said
     run("reconstruct", "tiny/trial-0001", *shared)
 
@@ -168,11 +168,13 @@ def test_the_bar_shows_how_far_it_is() -> None:
 # ---- which run ----
 
 
-def test_a_study_means_its_best_run(swept: Path) -> None:
-    assert open_run("tiny", swept / "runs").name == "tiny/repeat-0000"
-    assert open_run("tiny/trial-1", swept / "runs").folder == swept / "runs/trials/tiny/trial-0001"
+def test_a_run_is_named_in_several_ways(swept: Path) -> None:
+    for best in ("tiny/best", "tiny", "tiny/r0", "tiny/repeat-0000"):
+        assert open_run(best, swept / "runs").name == "tiny/r0"
+    for trial in ("tiny/1", "tiny/trial-1", "tiny/trial-0001"):
+        assert open_run(trial, swept / "runs").folder == swept / "runs/trials/tiny/trial-0001"
     run = open_run(str(swept / "runs/trials/tiny/trial-0001"), Path("nowhere"))
-    assert (run.name, run.study_seed, run.image_shape) == ("tiny/trial-0001", 3, (1, 28, 28))
+    assert (run.name, run.study_seed, run.image_shape) == ("tiny/1", 3, (1, 28, 28))
     assert run.settings.data.binarisation == "dynamic"
     assert len(run.fingerprint) == 64
 
@@ -182,7 +184,7 @@ def test_runs_that_are_not_there(swept: Path, tmp_path: Path, capsys: pytest.Cap
     assert "trial-0001" in refused(capsys, "sample", "tiny/trial-0009", *runs)
     assert "Did you mean 'tiny'?" in refused(capsys, "sample", "tinny/trial-0000", *runs)
     assert "Did you mean 'tiny'?" in refused(capsys, "sample", "tinny", *runs)
-    assert "STUDY/trial-0007" in refused(capsys, "sample", "some/folder", *runs)
+    assert "STUDY/7" in refused(capsys, "sample", "some/folder", *runs)
     assert "mlruns" in refused(capsys, "sample", "tiny")
     unfinished = tmp_path / "runs/trials/tiny/trial-0000"
     unfinished.mkdir(parents=True)
@@ -333,4 +335,4 @@ def test_runs_are_completed(swept: Path, monkeypatch: pytest.MonkeyPatch, capsys
     with pytest.raises(SystemExit):
         main([])
     completed = [line.split(",")[-1] for line in capsys.readouterr().out.split()]
-    assert completed == ["tiny/repeat-0000", "tiny/trial-0000", "tiny/trial-0001"]
+    assert completed == ["tiny/0", "tiny/1", "tiny/best", "tiny/r0"]

@@ -1,6 +1,5 @@
-"""Commands that only look: studies, show, status, trial, completion."""
+"""The commands studies and show: study files as they resolve, and everything recorded about one run."""
 
-import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -9,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vaeexp.cache import shipped_studies
-from vaeexp.commands.options import TrialName, runs_option, storage_option, study_option
-from vaeexp.console import minus_elbo, print_table, write_line
+from vaeexp.commands.options import complete_study, runs_option, storage_option
+from vaeexp.console import minus_elbo, open_console, print_table, write_line
+from vaeexp.runs.names import RunName, best_of, parse_run
 from vaeexp.words import format_duration, format_params, format_short
 
 if TYPE_CHECKING:
@@ -32,98 +32,6 @@ EPOCH_COLUMNS = (
 )
 
 
-@click.command()
-def studies() -> None:
-    """List the studies at hand.
-
-    Each with the question it answers: first those in ./studies, then those that come with vaeexp.
-    """
-    from vaeexp.console import open_console
-
-    list_known(console=open_console())
-
-
-@click.command()
-@click.argument("study")
-@click.option(
-    "--set",
-    "overrides",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Change one setting, as in `vaeexp sweep`. Repeatable.",
-)
-def show(*, study: str, overrides: tuple[str, ...]) -> None:
-    """Show what a study is made of.
-
-    Every setting that STUDY resolves to, its search space, sampler, pruner, budget, and the file it comes from.
-    """
-    from vaeexp.console import open_console
-
-    show_study(study, overrides, console=open_console())
-
-
-@click.command()
-@study_option("Study to show; without it, one line for each study in the runs folder.", required=False)
-@runs_option
-@storage_option
-@click.option(
-    "--watch", is_flag=True, help="Look again every two seconds until the study is finished or Ctrl-C is pressed."
-)
-def status(*, study: str | None, runs: Path, storage: str | None, watch: bool) -> None:
-    """Show how far a study is.
-
-    While it runs or afterwards, from any terminal; it only reads.
-    """
-    from vaeexp.commands.status import show_status
-    from vaeexp.console import open_console
-
-    show_status(study, runs, storage, watch=watch, console=open_console())
-
-
-@click.command()
-@click.argument("trial", type=TrialName(), metavar="N")
-@study_option("Study that the trial belongs to.")
-@runs_option
-@storage_option
-def trial(*, trial: tuple[bool, int], study: str, runs: Path, storage: str | None) -> None:
-    """Show everything about one trial.
-
-    N is 7 or trial-0007 for a trial of the search, repeat-0003 for a run that confirms, compares or is a baseline.
-    """
-    from vaeexp.console import open_console
-
-    repeat, number = trial
-    show_trial(study, number, runs, storage, repeat=repeat, console=open_console())
-
-
-@click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), required=False)
-@click.pass_context
-def completion(ctx: click.Context, *, shell: str | None) -> None:
-    """Print the completion script of a shell.
-
-    It completes vaeexp's commands, options and studies. Without an argument it is for the shell that SHELL names. For bash: eval "$(vaeexp completion bash)".
-    """
-    from click.shell_completion import get_completion_class
-
-    chosen = shell or Path(os.environ.get("SHELL", "")).name
-    make = get_completion_class(chosen) if chosen in ("bash", "zsh", "fish") else None
-    if make is None:
-        raise click.UsageError("SHELL names none of bash, zsh and fish. Say which one: vaeexp completion bash", ctx)
-    click.echo(make(ctx.find_root().command, {}, "vaeexp", "_VAEEXP_COMPLETE").source())
-
-
-def list_known(*, console: "Console") -> None:
-    """Every study at hand with its question; a broken file has what is wrong with it instead."""
-    from sweeps.study.study_file import list_studies
-
-    print_table(
-        console,
-        ("study", "question"),
-        [(study.name, study.question) for study in list_studies(shipped=shipped_studies())],
-    )
-
-
 def show_study(study: str, overrides: Sequence[str], *, console: "Console") -> None:
     """A study as it resolves: its file, settings, search space, sampler, pruner, budget. Raises UserError."""
     from vaeexp.study import open_study_file
@@ -142,18 +50,21 @@ def show_study(study: str, overrides: Sequence[str], *, console: "Console") -> N
     print_table(console, ("", ""), _course_rows(loaded), header=False)
 
 
-def show_trial(study: str, number: int, runs: Path, storage: str | None, *, repeat: bool, console: "Console") -> None:
-    """Everything recorded about one trial. Raises UserError when there is no such study or trial."""
+def show_run(name: RunName, runs: Path, storage: str | None, *, console: "Console") -> None:
+    """Everything recorded about one run. Raises UserError when there is no such study or run."""
     from sweeps.storage.trial_record import no_such_trial
     from vaeexp.results.open_study import recorded_results
 
-    results = recorded_results(study, runs, storage)
+    if name.number is None:
+        name = best_of(name.study, runs, storage)
+    number, repeat = name.number, name.repeat
+    results = recorded_results(name.study, runs, storage)
     of_kind = results.trials[results.trials["repeat"] == repeat]
     found = of_kind[of_kind["number"] == number]
     if found.empty:
-        raise no_such_trial("N", results.name, number, len(of_kind), repeat=repeat)
+        raise no_such_trial("RUN", results.name, number, len(of_kind), repeat=repeat)
     row = found.iloc[0]
-    write_line(console, f"{row['name']} of {results.name}", style="bold")
+    write_line(console, str(name), style="bold")
     print_table(console, ("", ""), _trial_rows(results.name, row, console), header=False)
     _heading(console, "Settings of its own" if row.get("baseline") else "Searched settings")
     print_table(console, ("setting", "value"), _with_prefix(row, "params."))
@@ -268,3 +179,40 @@ def _moment(seconds: Any) -> str:
         if pd.isna(seconds)
         else datetime.fromtimestamp(float(seconds)).astimezone().isoformat(sep=" ", timespec="seconds")
     )
+
+
+@click.command()
+def studies() -> None:
+    """List the studies at hand.
+
+    Each with the question it answers: first those in ./studies, then those that come with vaeexp. A broken file is listed with what is wrong with it.
+    """
+    from sweeps.study.study_file import list_studies
+
+    rows = [(study.name, study.question) for study in list_studies(shipped=shipped_studies())]
+    print_table(open_console(), ("study", "question"), rows)
+
+
+@click.command()
+@click.argument("name", metavar="STUDY|RUN", shell_complete=complete_study)
+@click.option(
+    "--set",
+    "overrides",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Change one setting of the study, as in `vaeexp sweep`. Repeatable.",
+)
+@runs_option
+@storage_option
+def show(*, name: str, overrides: tuple[str, ...], runs: Path, storage: str | None) -> None:
+    """Show what a study is made of, or all about a run.
+
+    Of a STUDY: every setting that its file resolves to, its search space, sampler, pruner, budget, and the file it comes from. Of a RUN, which is STUDY/7 for a trial, STUDY/r3 for a repeat, STUDY/best for the best run: everything recorded about it.
+    """
+    run = parse_run(name)
+    if run is None:
+        show_study(name, overrides, console=open_console())
+    elif overrides:
+        raise click.UsageError(f"--set changes a study; '{name}' is a run.")
+    else:
+        show_run(run, runs, storage, console=open_console())

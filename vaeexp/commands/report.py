@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sweeps.errors import UserError
-from vaeexp.commands.options import Duration, reports_option, runs_option, storage_option, study_option
+from vaeexp.commands.options import Duration, complete_study, reports_option, runs_option, storage_option
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -115,7 +115,7 @@ def _check_each_once(options: ReportOptions) -> None:
     names = _names(options)
     for name in names:
         if names.count(name) > 1:
-            raise UserError("--study", f"'{name}' is given twice; give each study once.")
+            raise UserError("STUDY", f"'{name}' is given twice; give each study once.")
 
 
 def _names(options: ReportOptions) -> list[str]:
@@ -163,11 +163,15 @@ WATCH_SECONDS = 30.0
 
 
 @click.command()
-@study_option(
-    "Study to report on, as named in the runs folder. Given several times: their reports, and a comparison.",
-    required=False,
-    name="studies",
+@click.argument("studies", metavar="[STUDY]...", nargs=-1, shell_complete=complete_study)
+@click.option(
+    "--study",
+    "-s",
+    "more",
+    metavar="STUDY",
     multiple=True,
+    shell_complete=complete_study,
+    help="Study to report on, as named in the runs folder. Given several: their reports, and a comparison.",
 )
 @click.option(
     "--all", "every", is_flag=True, help="Report on every study of the runs folder, with an index of them all."
@@ -187,6 +191,7 @@ WATCH_SECONDS = 30.0
 def report(
     *,
     studies: tuple[str, ...],
+    more: tuple[str, ...],
     every: bool,
     html: bool,
     watch: float | None,
@@ -198,9 +203,10 @@ def report(
 
     It is made from what the runs recorded; nothing is trained, and a study that still runs gets an interim report. Several studies are also compared, in DIR/<study>+<study>/README.md, a table for each protocol. Prints the paths.
     """
-    if bool(studies) == every:
-        problem = "Give --study or --all, not both." if every else "Say which study with --study NAME, or --all."
+    if bool(studies + more) == every:
+        problem = (
+            "Give studies or --all, not both." if every else "Say which studies: vaeexp report STUDY..., or --all."
+        )
         raise click.UsageError(problem)
-
-    options = ReportOptions(studies=studies, runs=runs, reports=reports, storage=storage, html=html, watch=watch)
+    options = ReportOptions(studies=studies + more, runs=runs, reports=reports, storage=storage, html=html, watch=watch)
     write_reports(options, say=click.echo)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vaeexp import runs as finished
+from vaeexp.commands.finished_run import count_option, note, run_argument, split_option, writing
 from vaeexp.commands.options import data_option
-from vaeexp.commands.saved import count_option, on_run, open_given, saying, split_option, writing
 
 if TYPE_CHECKING:
     from vaeexp.runs.drawing import Drawing
@@ -29,7 +30,7 @@ _seed = click.option("--seed", type=click.IntRange(min=0), metavar="N", default=
 
 
 @click.command()
-@on_run
+@run_argument
 @count_option("-n", "count", default=64, help="Samples.")
 @click.option(
     "--component",
@@ -46,14 +47,12 @@ def sample(
 
     RUN is as for `vaeexp evaluate`. It needs no images. What is shown is the mean of p(x|z) at each code z drawn.
     """
-    from vaeexp.runs.drawing import draw_samples
-
-    opened, _ = open_given(run, runs, storage)
-    _write(draw_samples(opened, count, component=component, seed=seed), opened, output, "samples.png")
+    opened = finished.run.open_run(run, runs, storage)
+    _write(finished.drawing.draw_samples(opened, count, component=component, seed=seed), opened, output, "samples.png")
 
 
 @click.command()
-@on_run
+@run_argument
 @data_option
 @split_option
 @count_option("-n", "count", default=16, help="Images.")
@@ -74,16 +73,13 @@ def reconstruct(
 
     RUN is as for `vaeexp evaluate`.
     """
-    from vaeexp.runs.drawing import draw_reconstructions
-    from vaeexp.runs.run import open_images
-
-    opened, notes = open_given(run, runs, storage)
-    images = open_images(opened, data, split=split, count=count, seed=seed, say=saying(notes))
-    _write(draw_reconstructions(opened, images), opened, output, "reconstructions.png")
+    opened = finished.run.open_run(run, runs, storage)
+    images = finished.run.open_images(opened, data, split=split, count=count, seed=seed, say=note)
+    _write(finished.drawing.draw_reconstructions(opened, images), opened, output, "reconstructions.png")
 
 
 @click.command()
-@on_run
+@run_argument
 @data_option
 @count_option("--pairs", default=3, help="Pairs of test images, of two classes where there are classes.")
 @count_option("--steps", default=10, help="Pictures from one image to the other, both included.")
@@ -111,17 +107,19 @@ def interpolate(
 
     RUN is as for `vaeexp evaluate`.
     """
-    from vaeexp.runs.drawing import KINDS, draw_interpolations
-    from vaeexp.runs.run import open_images
-
-    opened, notes = open_given(run, runs, storage)
-    images = open_images(opened, data, count=2 * pairs, seed=seed, say=saying(notes))
-    kinds = tuple(KINDS) if kind == "all" else (kind,)
-    _write(draw_interpolations(opened, images, steps=steps, kinds=kinds), opened, output, "interpolations.png")
+    opened = finished.run.open_run(run, runs, storage)
+    images = finished.run.open_images(opened, data, count=2 * pairs, seed=seed, say=note)
+    kinds = tuple(finished.drawing.KINDS) if kind == "all" else (kind,)
+    _write(
+        finished.drawing.draw_interpolations(opened, images, steps=steps, kinds=kinds),
+        opened,
+        output,
+        "interpolations.png",
+    )
 
 
 @click.command()
-@on_run
+@run_argument
 @data_option
 @count_option("--dimensions", default=8, help="Latent dimensions, the most active ones.")
 @count_option("--steps", default=9, help="Values of each.")
@@ -142,24 +140,21 @@ def traverse(
 
     RUN is as for `vaeexp evaluate`. Each dimension goes 2.5 standard deviations of the aggregate posterior to either side: that of test images when they are given or in the user's cache, else that of images the model draws itself. A model of two dimensions is drawn as a plane too, in manifold.png beside the other file.
     """
-    from vaeexp.runs.drawing import draw_manifold, draw_traversals, generated_images
-    from vaeexp.runs.run import open_images, own_data
-
-    opened, notes = open_given(run, runs, storage)
-    root = own_data(opened, data)
+    opened = finished.run.open_run(run, runs, storage)
+    root = finished.run.own_data(opened, data)
     if root is None:
-        images, source = generated_images(opened, seed), "images that the model draws itself"
+        images, source = finished.drawing.generated_images(opened, seed), "images that the model draws itself"
     else:
-        found = open_images(opened, root, most=2000, seed=seed, say=saying(notes))
+        found = finished.run.open_images(opened, root, most=2000, seed=seed, say=note)
         images, source = found.x, f"{len(found.x):,} test images of {found.dataset.title}"
-    drawing = draw_traversals(opened, images, source, dimensions=dimensions, steps=steps)
+    drawing = finished.drawing.draw_traversals(opened, images, source, dimensions=dimensions, steps=steps)
     path = _write(drawing, opened, output, "traversals.png")
     if opened.settings.model.latent_size == 2:
-        _write(draw_manifold(opened, images), opened, path.with_name("manifold.png"), "", named=False)
+        _write(finished.drawing.draw_manifold(opened, images), opened, path.with_name("manifold.png"), "", named=False)
 
 
 @click.command()
-@on_run
+@run_argument
 @data_option
 @count_option("-n", "count", default=None, show_default="2000, or all where there are fewer", help="Test images.")
 @_seed
@@ -171,25 +166,20 @@ def embed(
 
     RUN is as for `vaeexp evaluate`. It is the t-SNE map of the posterior means of test images, coloured by class. The file with the same name and the ending .csv has the place, class, point and code of each.
     """
-    from vaeexp.runs.drawing import draw_map, write_map
-    from vaeexp.runs.run import open_images
-
-    opened, notes = open_given(run, runs, storage)
-    images = open_images(opened, data, count=count, most=2000, seed=seed, say=saying(notes))
-    drawing, points = draw_map(opened, images, seed=seed)
+    opened = finished.run.open_run(run, runs, storage)
+    images = finished.run.open_images(opened, data, count=count, most=2000, seed=seed, say=note)
+    drawing, points = finished.drawing.draw_map(opened, images, seed=seed)
     path = _write(drawing, opened, output, "embedding.png")
     table = path.with_suffix(".csv")
     with writing(table):
-        write_map(opened, images, points, table, named=output is not None)
+        finished.drawing.write_map(opened, images, points, table, named=output is not None)
     click.echo(f"{table}  place, class, point and code of each image")
 
 
 def _write(drawing: "Drawing", run: "Run", output: Path | None, default: str, *, named: bool | None = None) -> Path:
     """Write a picture and say where it is."""
-    from vaeexp.runs.drawing import write_drawing
-
     path = output or Path(default)
     with writing(path):
-        write_drawing(drawing, run, path, named=output is not None if named is None else named)
+        finished.drawing.write_drawing(drawing, run, path, named=output is not None if named is None else named)
     click.echo(f"{path}  {run.name}: {drawing.words}")
     return path
