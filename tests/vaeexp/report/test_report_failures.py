@@ -260,7 +260,7 @@ def test_the_recorded_command_stands_as_it_was_given(results):
     assert "What `--set` changes stands in the tables below, and not in the study file." in words
     assert "not recorded" in commands(replace(results, study={}))[-1]
     odd = replace(results, name="my study")
-    assert shlex.split(shown_commands(odd)[1]) == ["vaeexp", "report", "--study", "my study"]
+    assert shlex.split(shown_commands(odd)[1]) == ["vaeexp", "report", "my study"]
 
 
 def test_the_code_that_ran_is_named_with_its_state(results):
