@@ -245,9 +245,7 @@ def test_the_commands_are_those_of_the_study(results):
         f"vaeexp reproduce beta_mnist/r{best['number']}",
     ]
     search = part(results, results.trials[~results.trials["repeat"]])
-    assert shown_commands(search)[2:] == [
-        f"vaeexp reproduce beta_mnist/{ranked(results)['number'].iloc[0]}"
-    ]
+    assert shown_commands(search)[2:] == [f"vaeexp reproduce beta_mnist/{ranked(results)['number'].iloc[0]}"]
     assert len(shown_commands(part(results, results.trials.iloc[:0]))) == 2
 
 
