@@ -59,7 +59,7 @@ def finite(values: pd.Series) -> np.ndarray:
 
 def test_interval(runs: pd.DataFrame, metric: str) -> Interval:
     """95 % interval (Student's t) of a test figure over the seeds of one configuration; NaN where no run has it."""
-    return mean_interval(finite(column(runs, f"result.{metric}")))
+    return mean_interval(finite(column(runs, f"result.{metric}")).tolist())
 
 
 def params(results: Results, row: pd.Series) -> dict[str, Any]:

@@ -1,17 +1,19 @@
-"""How far the best confirmed configuration is ahead of the others on test, and whether seeds alone could explain it."""
+"""How far the best confirmed configuration is ahead of another on test, and whether seeds alone could explain it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
-
-from sweeps.results.rankings import Results
 from sweeps.results.statistics import Interval, difference_interval
-from vaeexp.results.frames import column, confirm_runs, confirmations, finite
+from vaeexp.results.columns import column, finite
+from vaeexp.results.tested_settings import TestedSetting
+
+if TYPE_CHECKING:
+    from sweeps.results.rankings import Results
 
 
 @dataclass(frozen=True, kw_only=True)
-class Margin:
+class WinnerMargin:
     """Another confirmed configuration, set against the best."""
 
     source_trial: int
@@ -27,23 +29,30 @@ class Margin:
         return bool(self.interval.low > 0 or self.interval.high < 0)
 
 
-def margins(results: Results) -> list[Margin]:
-    """All confirmed configurations with test figures but the best, in order of their mean validation −ELBO.
+def winner_margins(confirmed: Sequence[TestedSetting]) -> list[WinnerMargin]:
+    """Set the first confirmed configuration against each other one that has test figures; empty where the first has none.
 
-    Every configuration has seeds of its own (`sweeps.engine.repeats`), so that nothing is paired and the interval is Welch's.
-    Empty where the best has no test figure.
+    Every configuration has seeds of its own (`sweeps.engine.repeats`). Nothing is paired, so that the interval is Welch's.
     """
-    runs = confirm_runs(results)
-    values = {of: _tested(runs[runs["source_trial"] == of]) for of in confirmations(results)["source_trial"]}
-    if not values:
+    tested = [(setting, finite(column(setting.runs, "result.test/neg_elbo")).tolist()) for setting in confirmed]
+    if not tested:
         return []
-    (_, best), *others = values.items()
+    (_, best), *others = tested
     return [
-        Margin(source_trial=int(of), seeds=(len(best), len(own)), interval=difference_interval(best, own))
-        for of, own in others
-        if len(best) and len(own)
+        WinnerMargin(
+            source_trial=int(setting.source_trial),
+            seeds=(len(best), len(own)),
+            interval=difference_interval(best, own),
+        )
+        for setting, own in others
+        if setting.source_trial is not None and best and own
     ]
 
 
-def _tested(runs: pd.DataFrame) -> np.ndarray:
-    return finite(column(runs, "result.test/neg_elbo"))
+Margin = WinnerMargin
+
+
+def margins(results: "Results") -> list[WinnerMargin]:
+    from vaeexp.results.study_view import StudyView
+
+    return StudyView(results).margins

@@ -1,52 +1,48 @@
-"""Rows that are set side by side: confirmed configurations and baselines, each with the protocol of its figures."""
+"""Configurations that are set side by side: the best and the confirmed ones and the baselines, each with its protocol."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from sweeps.results.rankings import Results, ranked
 from sweeps.results.statistics import Interval, mean_interval
-from vaeexp.results.frames import (
-    baselines,
-    column,
-    confirm_runs,
-    confirmations,
-    fixed,
-    params,
-    recorded,
-    search_trials,
-    space,
-)
+from vaeexp.results.columns import interval_on_test
 from vaeexp.words import format_configuration
 
+if TYPE_CHECKING:
+    from sweeps.results.rankings import Results
+    from vaeexp.results.study_view import StudyView
+
 DISTORTION = ("data", "fingerprint", "split", "binarisation", "likelihood")
-"""What two distortions must share to be the same quantity."""
+"""Parts of a protocol that two distortions must share to be the same quantity."""
 PROTOCOL = (*DISTORTION, "posterior")
-"""What two values of −ELBO must share to stand in one table."""
+"""Parts of a protocol that two values of −ELBO must share to stand in one table."""
 CHANGES = {"dataset": "data", "binarisation": "binarisation", "likelihood": "likelihood", "posterior": "posterior"}
 """Setting → the part of the protocol that it changes."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Row:
+class TestedSetting:
     """A configuration that was trained with one or more seeds."""
 
     title: str
     setting: str
-    """What it was trained with, in words."""
+    """The configuration in words."""
+    source_trial: int | None
+    """The trial of the search that has the configuration, or that a baseline changes; None for the fixed settings."""
     baseline: str | None
     """Its name in the study file; None for a configuration that the search found."""
     runs: pd.DataFrame
     """Its complete runs, rows of `Results.trials`, the lowest value first."""
-    protocol: dict[str, str]
+    protocol: Mapping[str, str]
     """As `vaeexp.runs.provenance.protocol`."""
-    settings: dict[str, Any]
+    settings: Mapping[str, Any]
     """dataset, binarisation, likelihood and posterior by name."""
     beta: float | None
-    """What it was trained with."""
+    """The β that it was trained with."""
     published: str | None = None
-    """What the source of a baseline printed for it, in words."""
+    """The figure that the source of a baseline printed for it, in words."""
 
     @property
     def value(self) -> float:
@@ -55,112 +51,127 @@ class Row:
 
     @property
     def validation(self) -> Interval:
-        """The same with its 95 % interval over seeds."""
-        return mean_interval(self.runs["value"].to_numpy(float))
+        """The same mean with its 95 % interval over seeds."""
+        return mean_interval(self.runs["value"].to_numpy(float).tolist())
 
     def test(self, metric: str) -> Interval:
-        """Mean over seeds of the result `test/<metric>` with its 95 % interval; of the runs that have it."""
-        return mean_interval(column(self.runs, f"result.test/{metric}").dropna().to_numpy(float))
+        """Return the mean over seeds of the result `test/<metric>` with its 95 % interval, of the runs that have it."""
+        return interval_on_test(self.runs, f"test/{metric}")
 
     @property
     def deterministic(self) -> bool:
         """Whether it is a plain autoencoder, whose value is its distortion."""
-        return self.settings["posterior"] == "deterministic"
+        return bool(self.settings["posterior"] == "deterministic")
 
     @property
-    def same_distortion(self) -> tuple:
-        """Equal for rows whose distortions are one quantity."""
+    def same_distortion(self) -> tuple[str | None, ...]:
+        """Equal for configurations whose distortions are one quantity."""
         return tuple(self.protocol.get(name) for name in DISTORTION)
 
     @property
-    def same_protocol(self) -> tuple:
-        """Equal for rows that may be ranked by −ELBO."""
+    def same_protocol(self) -> tuple[str | None, ...]:
+        """Equal for configurations that may be ranked by −ELBO."""
         return tuple(self.protocol.get(name) for name in PROTOCOL)
 
 
-def rows(results: Results) -> list[Row]:
-    """Confirmed configurations, the best on validation first, then baselines in the order of the study file.
+def confirmed_settings(view: "StudyView") -> list[TestedSetting]:
+    """Return the confirmed configurations with a complete run, the lowest mean validation −ELBO first.
 
-    Rows without a complete run are left out.
+    The order is that of validation over fresh seeds, so that the test figures of the winner were not selected for.
     """
-    runs = confirm_runs(results)
-    own = [
-        _found(results, runs[runs["source_trial"] == of], int(of), "confirmed")
-        for of in confirmations(results)["source_trial"]
-    ]
-    return [*own, *baseline_rows(results)]
+    runs = view.confirm_runs
+    means = runs.groupby("source_trial")["value"].mean().reset_index()
+    ordered = means.sort_values(["value", "source_trial"])["source_trial"]
+    return [_found(view, runs[runs["source_trial"] == trial], int(trial), "confirmed") for trial in ordered]
 
 
-def baseline_rows(results: Results) -> list[Row]:
-    """Baselines with a complete run, in the order of the study file."""
-    trials = results.trials
-    names = column(trials, "baseline")
-    complete = trials["repeat"] & (trials["state"] == "complete") & trials["value"].notna()
-    found = [(name, given, trials[complete & (names == name)]) for name, given in baselines(results).items()]
-    return [_baseline(results, name, given, runs) for name, given, runs in found if len(runs)]
-
-
-def best_row(results: Results) -> Row | None:
-    """The best confirmed configuration, else the best trial of the search; None without a complete trial."""
-    confirmed = confirmations(results)
-    if len(confirmed):
-        runs = confirm_runs(results)
-        of = confirmed["source_trial"].iloc[0]
-        return _found(results, runs[runs["source_trial"] == of], int(of), "confirmed")
-    complete = ranked(results)
-    if complete.empty:
+def best_setting(view: "StudyView") -> TestedSetting | None:
+    """Return the best confirmed configuration, else the best trial of the search; None without a complete trial."""
+    if view.confirmed:
+        return view.confirmed[0]
+    if view.ranked.empty:
         return None
-    return _found(results, complete.head(1), int(complete["number"].iloc[0]), "best of the search")
+    return _found(view, view.ranked.head(1), int(view.ranked["number"].iloc[0]), "best of the search")
 
 
-def by_protocol(found: list[Row]) -> list[list[Row]]:
-    """Rows of equal protocol together, by their mean value; protocols in order of appearance."""
-    groups: dict[tuple, list[Row]] = {}
-    for row in found:
-        groups.setdefault(row.same_protocol, []).append(row)
-    return [sorted(group, key=lambda row: row.value) for group in groups.values()]
+def baseline_settings(view: "StudyView") -> list[TestedSetting]:
+    """Return the baselines with a complete run, in the order of the study file."""
+    trials = view.trials
+    complete = trials["repeat"] & (trials["state"] == "complete") & trials["value"].notna()
+    runs = {name: trials[complete & (trials["baseline"] == name)] for name in view.baseline_specs}
+    return [_baseline(view, name, runs[name]) for name in view.baseline_specs if len(runs[name])]
 
 
-def _found(results: Results, runs: pd.DataFrame, number: int, role: str) -> Row:
-    """A row of what the search found; the protocol is the study's, but for what the search itself varies."""
-    values = params(results, runs.iloc[0])
+def by_protocol(settings: Iterable[TestedSetting]) -> list[list[TestedSetting]]:
+    """Group configurations of equal protocol, by their mean value; protocols in order of appearance."""
+    groups: dict[tuple[str | None, ...], list[TestedSetting]] = {}
+    for setting in settings:
+        groups.setdefault(setting.same_protocol, []).append(setting)
+    return [sorted(group, key=lambda setting: setting.value) for group in groups.values()]
+
+
+def _found(view: "StudyView", runs: pd.DataFrame, number: int, role: str) -> TestedSetting:
+    """Make the entry of a configuration that the search found; its protocol is that of the study."""
+    values = view.params(runs.iloc[0])
     # Where one parameter was searched alone, its value is the best name.
-    only = format_configuration(values) if len(space(results)) == 1 else ""
-    protocol = study_protocol(results)
-    protocol |= {part: str(values[name]) for name, part in CHANGES.items() if name in values}
-    return Row(
+    only = format_configuration(values) if len(view.parameters) == 1 else ""
+    return TestedSetting(
         title=f"Trial {number}, {only or role}",
         setting=format_configuration(values),
+        source_trial=number,
         baseline=None,
         runs=runs.sort_values(["value", "number"]),
-        protocol=protocol,
-        settings={name: values.get(name, fixed(results, name)) for name in CHANGES},
-        beta=values.get("beta", fixed(results, "beta")),
+        protocol=view.protocol(),
+        settings={name: view.fixed(name) for name in CHANGES},
+        beta=values.get("beta", view.fixed("beta")),
     )
 
 
-def _baseline(results: Results, name: str, given: dict[str, Any], runs: pd.DataFrame) -> Row:
-    changed = given.get("settings") or {}
-    base = search_trials(results).set_index("number")
-    of = runs["source_trial"].dropna()
-    on_best = given.get("at") == "best" and len(of) and of.iloc[0] in base.index
-    values = {**(params(results, base.loc[of.iloc[0]]) if on_best else {}), **changed}
-    own = recorded(results, "protocols").get(name)
-    protocol = study_protocol(results) | {part: str(values[key]) for key, part in CHANGES.items() if key in values}
-    start = f"trial {of.iloc[0]}" if on_best else "the fixed settings"
-    words = format_configuration(changed)
-    return Row(
-        title=given.get("title") or name,
-        setting=f"{start} with {words}" if words else start,
+def _baseline(view: "StudyView", name: str, runs: pd.DataFrame) -> TestedSetting:
+    section = view.baseline_specs[name]
+    changed = section.get("settings") or {}
+    sources = runs["source_trial"].dropna()
+    source = int(sources.iloc[0]) if len(sources) else None
+    base = view.search[view.search["number"] == source]
+    on_best = section.get("at") == "best" and len(base) > 0
+    values = {**(view.params(base.iloc[0]) if on_best else {}), **changed}
+    start = f"trial {source}" if on_best else "the fixed settings"
+    change = format_configuration(changed)
+    return TestedSetting(
+        title=section.get("title") or name,
+        setting=f"{start} with {change}" if change else start,
+        source_trial=source,
         baseline=name,
         runs=runs.sort_values(["value", "number"]),
-        protocol=dict(own) if own else protocol,
-        settings={key: values.get(key, fixed(results, key)) for key in CHANGES},
-        beta=values.get("beta", fixed(results, "beta")),
-        published=given.get("published"),
+        protocol=view.protocol(name),
+        settings={key: values.get(key, view.fixed(key)) for key in CHANGES},
+        beta=values.get("beta", view.fixed("beta")),
+        published=section.get("published"),
     )
 
 
-def study_protocol(results: Results) -> dict[str, str]:
-    """That of the search; studies of earlier versions name no posterior, and had the Gaussian one alone."""
-    return {"posterior": str(fixed(results, "posterior") or "gaussian")} | recorded(results, "protocol")
+Row = TestedSetting
+
+
+def rows(results: "Results") -> list[TestedSetting]:
+    from vaeexp.results.study_view import StudyView
+
+    return [*StudyView(results).confirmed, *StudyView(results).baselines]
+
+
+def baseline_rows(results: "Results") -> list[TestedSetting]:
+    from vaeexp.results.study_view import StudyView
+
+    return StudyView(results).baselines
+
+
+def best_row(results: "Results") -> TestedSetting | None:
+    from vaeexp.results.study_view import StudyView
+
+    return StudyView(results).best
+
+
+def study_protocol(results: "Results") -> dict[str, str]:
+    from vaeexp.results.study_view import StudyView
+
+    return StudyView(results).protocol()
