@@ -54,11 +54,11 @@ def describe_machine(device: str) -> dict[str, Any]:
     import torch
 
     try:
-        from vaeexp.runs.provenance import describe_hardware
+        from vaeexp.hardware import describe_hardware
+
+        found = describe_hardware()
     except ImportError:
         found = {"processor": platform.processor() or platform.machine(), "cores": usable_cores()}
-    else:
-        found = describe_hardware()
     if device == "cuda":
         found |= {"accelerator": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
     load = {"load_before": round(os.getloadavg()[0], 1)} if hasattr(os, "getloadavg") else {}

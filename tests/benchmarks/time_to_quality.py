@@ -20,7 +20,7 @@ import torch
 from sweeps.workload.protocol import Trial
 from vaeexp.data import open_dataset
 from vaeexp.data.targets import targets
-from vaeexp.runs.provenance import usable_cores
+from vaeexp.hardware import usable_cores
 from vaeexp.runs.worker import open_source
 from vaeexp.settings import DataSettings, ModelSettings, Settings, TrainSettings
 from vaeexp.training.batches import validation_noise

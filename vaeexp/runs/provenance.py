@@ -1,7 +1,6 @@
 """Where a result comes from: code, versions, machine, data, protocol. Recorded with a study and with each trial."""
 
 import importlib.metadata
-import os
 import platform
 import shlex
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vaeexp.data import Dataset
+from vaeexp.hardware import describe_hardware, processor_name
 from vaeexp.settings import ModelSettings, Settings
 from vaeexp.version import __version__
 
@@ -80,42 +80,12 @@ def arithmetic(device: str, *, precision: str, group: str, threads: int | None) 
 
     return {
         "device": torch.device(device).type,
-        "processor": torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor(),
+        "processor": torch.cuda.get_device_name(device) if device.startswith("cuda") else processor_name(),
         "precision": precision,
         "group": group,
         "threads": threads,
         "torch": importlib.metadata.version("torch"),
     }
-
-
-def describe_hardware() -> dict[str, Any]:
-    """Processor, cores, memory and accelerators of this machine."""
-    import psutil
-    import torch
-
-    found: dict[str, Any] = {
-        "processor": _processor(),
-        "cores": usable_cores(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-    if torch.cuda.is_available():
-        found["accelerators"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return found
-
-
-def usable_cores() -> int:
-    """Cores that this process may use; fewer than the machine has in a container or under a batch system."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or "unknown"
 
 
 def _git() -> dict[str, Any]:

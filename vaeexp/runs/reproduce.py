@@ -12,9 +12,10 @@ from sweeps.storage.trial_record import RecordedTrial
 from sweeps.workload.protocol import Outcome, Progress, advance_all
 from vaeexp.console import minus_elbo, print_table, progress_bar, write_line
 from vaeexp.data import Dataset, open_dataset
+from vaeexp.hardware import usable_cores
 from vaeexp.runs.comparison import Criterion, Finding, compare, criterion, differing
 from vaeexp.runs.names import find_run
-from vaeexp.runs.provenance import arithmetic, describe_run, usable_cores
+from vaeexp.runs.provenance import arithmetic, describe_run
 from vaeexp.runs.trial_settings import TrialRecord, read_record
 from vaeexp.settings import SECTIONS
 from vaeexp.study import maxima_of, uses_average

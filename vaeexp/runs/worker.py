@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from vaeexp.data.targets import targets
+from vaeexp.hardware import usable_cores
 from vaeexp.runs.artifacts import Finish
-from vaeexp.runs.provenance import arithmetic, usable_cores
+from vaeexp.runs.provenance import arithmetic
 from vaeexp.training.batches import Source, derive_seed
 from vaeexp.training.device import keep_freed_memory
 from vaeexp.training.groups.lanes import TrainingLanes

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from sweeps.errors import UserError
 from vaeexp.console import warn_once
 from vaeexp.data import Dataset
-from vaeexp.runs.provenance import usable_cores
+from vaeexp.hardware import usable_cores
 from vaeexp.settings import ExecutionSettings, Settings
 
 _COMPILING_PAYS = 20_000

@@ -1,7 +1,6 @@
 """The device that trains, its arithmetic, and its memory."""
 
 import ctypes
-import resource
 import sys
 from contextlib import AbstractContextManager, nullcontext
 
@@ -80,6 +79,10 @@ def peak_memory_mb(device: torch.device) -> float:
         with open("/proc/self/status", encoding="utf-8") as status:
             return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**10
     except (OSError, StopIteration):
+        try:
+            import resource
+        except ImportError:
+            raise UserError("platform", f"got {sys.platform}; must be Linux or macOS") from None
         # ru_maxrss counts bytes on macOS and KiB elsewhere.
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 

@@ -1,0 +1,40 @@
+"""Facts of this machine: processor, cores, memory and accelerators."""
+
+import os
+import platform
+from typing import Any
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may use: those of the machine, of its affinity, of its container's quota.
+
+    A batch system or a user sets fewer with `LOKY_MAX_CPU_COUNT`.
+    """
+    import joblib
+
+    return int(joblib.cpu_count())
+
+
+def processor_name() -> str:
+    """The model of the processor, in its maker's words."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or "unknown"
+
+
+def describe_hardware() -> dict[str, Any]:
+    """Processor, cores, memory and accelerators of this machine, for a record."""
+    import torch
+
+    found: dict[str, Any] = {
+        "processor": processor_name(),
+        "cores": usable_cores(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+    if torch.cuda.is_available():
+        found["accelerators"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return found
