@@ -30,6 +30,7 @@ LEVELS = (
     "vaeexp.settings",
     "vaeexp.console",
     "vaeexp.cache",
+    "vaeexp.hardware",
     "vaeexp.words",
     "vaeexp.data.formats",
     "vaeexp.data",
@@ -53,7 +54,7 @@ LEVELS = (
 )
 """Folders, and modules that lie beside them, from the lowest level up. A module imports from its own level and from those before it."""
 
-PENDING = ("vaeexp.data.formats", "vaeexp.results")
+PENDING = ("vaeexp.results",)
 """Levels whose modules still import from above."""
 ENGINE = ("models", "evaluation", "training")
 TOP_LEVEL = {

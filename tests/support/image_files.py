@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vaeexp.data.formats.cifar import BATCHES
+from vaeexp.data.formats.torchvision_files import BATCHES
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:

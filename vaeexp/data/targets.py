@@ -12,6 +12,7 @@ def _static(images: Tensor, thresholds: Tensor | None) -> Tensor:
 
 
 def _dynamic(images: Tensor, thresholds: Tensor | None) -> Tensor:
+    assert thresholds is not None
     return (images > thresholds).float()
 
 

@@ -14,7 +14,6 @@ from sweeps.errors import UserError, did_you_mean
 from sweeps.workload.protocol import named_run
 from vaeexp.cache import cache_folder
 from vaeexp.data import DATASETS, Dataset, open_dataset
-from vaeexp.data.formats.layouts import LAYOUTS
 from vaeexp.data.targets import targets
 from vaeexp.models.vae import VAE
 from vaeexp.runs.names import FORMS, RunName, best_of, parse_run
@@ -163,7 +162,7 @@ def own_data(run: Run, data: Path | None) -> Path | None:
     cached = cache_folder() / "downloads" / definition.name
     if data is not None or not definition.mirrors:
         return data
-    return cached if LAYOUTS[definition.layout].find(definition, cached) else None
+    return cached if definition.layout.find(definition, cached) else None
 
 
 def _check_data(run: Run, dataset: Dataset, *, same: bool, say: Callable[[str], None]) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from contenders import EPOCH
 from vaeexp.data import DATASETS
-from vaeexp.data.formats.idx import find, read_idx
+from vaeexp.data.formats.torchvision_files import IDX, read_idx
 
 __all__ = ["describe", "resident", "training_images"]
 
@@ -44,5 +44,5 @@ def resident(device: str) -> Tensor:
 
 def _file() -> Path | None:
     root = os.environ.get("VAEEXP_DATA")
-    paths = find(DATASETS["mnist"], Path(root)) if root else ()
+    paths = IDX.find(DATASETS["mnist"], Path(root)) if root else ()
     return paths[0] if paths else None

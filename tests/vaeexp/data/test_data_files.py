@@ -19,9 +19,7 @@ from sweeps.errors import UserError
 from vaeexp.data import DATASETS, open_dataset
 from vaeexp.data import locate as download
 from vaeexp.data import locate as sources
-from vaeexp.data.datasets import FILES
-from vaeexp.data.formats.bundled import bundled_file
-from vaeexp.data.formats.idx import read_idx
+from vaeexp.data.formats.torchvision_files import FILES, read_idx
 from vaeexp.settings import DataSettings
 
 SETTINGS = DataSettings(validation_size=10)
@@ -56,7 +54,7 @@ def test_a_truncated_file_is_refused_by_name_wherever_it_ends(tmp_path, suffix, 
     write_idx(path, small_data(training=2)[0])
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(UserError, match=r"expected .* found") as caught:
+    with pytest.raises(UserError, match=r"got .* must be") as caught:
         read_idx(path, 3)
     assert caught.value.place == str(path)
 
@@ -68,7 +66,7 @@ def test_a_wrong_magic_number_is_refused(tmp_path, place, value):
     content[place] ^= value
     (tmp_path / "array").write_bytes(content)
     found = struct.unpack(">I", content[:4])[0]
-    with pytest.raises(UserError, match=f"expected magic number 2051 .*, found {found}$"):
+    with pytest.raises(UserError, match=f"got magic number {found}; must be 2051 "):
         read_idx(tmp_path / "array", 3)
 
 
@@ -117,15 +115,15 @@ def _labels_for_images(raw):
 @pytest.mark.parametrize(
     ("damage", "name", "words"),
     [
-        (_longer, FILES[0], "expected 47,056 bytes for the 60 × 28 × 28 values .*, found 47,057"),
-        (_huge_dimensions, FILES[2], "expected .* found 16"),
-        (_not_gzip, f"{FILES[1]}.gz", "expected a whole gzip file"),
-        (_flipped_bit, f"{FILES[0]}.gz", "expected a whole gzip file"),
-        (_no_labels_for_the_last, FILES[3], "expected 20 labels.* found 19"),
-        (_label_eleven, FILES[1], "expected labels from 0 to 9, found 11 at image 41"),
-        (_other_picture_size, FILES[2], "28 × 28 pixels, found 20 images of 32 × 32"),
-        (_no_images, FILES[0], "at least one image.* found 0 images"),
-        (_labels_for_images, FILES[0], "expected magic number 2051 .*, found 2049"),
+        (_longer, FILES[0], "got more bytes of values; must be 47,040 for the 60 × 28 × 28 values of its header"),
+        (_huge_dimensions, FILES[2], "got 4,294,967,295 images of .*must be at least one image of 28 × 28"),
+        (_not_gzip, f"{FILES[1]}.gz", "must be a whole gzip file"),
+        (_flipped_bit, f"{FILES[0]}.gz", "must be a whole gzip file"),
+        (_no_labels_for_the_last, FILES[3], "got 19 labels; must be 20"),
+        (_label_eleven, FILES[1], "got label 11 at image 41; must be 0 to 9"),
+        (_other_picture_size, FILES[2], "got 20 images of 32 × 32 pixels; must be at least one image of 28 × 28"),
+        (_no_images, FILES[0], "got 0 images.* must be at least one image"),
+        (_labels_for_images, FILES[0], "got magic number 2049; must be 2051"),
     ],
 )
 def test_damaged_files_are_refused_by_name_and_nothing_is_kept(tmp_path, cache, damage, name, words):
@@ -181,15 +179,17 @@ def test_the_user_cache_comes_before_the_subset(cache):
     assert "cache" in data.source
 
 
-@pytest.mark.parametrize("damage", ["cut", "a row less", "gone"])
+@pytest.mark.parametrize("damage", ["cut", "a digit less", "gone"])
 def test_damaged_bundled_digits_are_refused_by_name(tmp_path, cache, monkeypatch, damage):
-    path = tmp_path / "mnist_5k.csv.gz"
-    content = bundled_file().read_bytes()
+    path = tmp_path / "digits.gz"
+    content = (sources.BUNDLED / "digits.gz").read_bytes()
     if damage == "cut":
         path.write_bytes(content[:100_000])
-    elif damage == "a row less":
-        path.write_bytes(gzip.compress(gzip.decompress(content).split(b"\n", 1)[1], compresslevel=1))
-    monkeypatch.setattr(sources, "bundled_file", lambda: path)
+    elif damage == "a digit less":
+        unpacked = gzip.decompress(content)
+        header = struct.pack(">4I", 2051, 4_999, 28, 28)
+        path.write_bytes(gzip.compress(header + unpacked[16:-784], compresslevel=1))
+    monkeypatch.setattr(sources, "BUNDLED", tmp_path)
     with pytest.raises(UserError) as caught:
         open_dataset(SETTINGS, say=lambda text: None)
     assert caught.value.place == str(path)

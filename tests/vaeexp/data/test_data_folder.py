@@ -12,7 +12,7 @@ from PIL import Image
 
 from sweeps.errors import UserError
 from vaeexp.data import describe_plan, open_dataset
-from vaeexp.data.formats import decode as decoding
+from vaeexp.data.formats import image_files as decoding
 from vaeexp.data.formats.image_files import read_header, read_pixels
 from vaeexp.data.formats.image_folder import find, list_tree
 from vaeexp.settings import DataSettings
@@ -97,13 +97,7 @@ def test_without_split_folders_a_tenth_is_for_test_for_ever(tmp_path):
 def test_what_folders_mean(tmp_path, names, classes, parts):
     listing = list_tree(tmp_path, names)
     assert listing.classes == classes
-    if parts is None:
-        assert sorted(listing.parts) == [0, 0, 2]
-    elif 2 in parts:
-        assert listing.parts.tolist() == parts
-    else:  # a tenth of the training images is held out for test, and validation images stay what they are
-        assert [part == 1 for part in listing.parts] == [part == 1 for part in parts]
-        assert sorted(listing.parts[np.array(parts) == 0]) == [0, 0, 2]
+    assert listing.parts.tolist() == (parts or [0, 0, 0])
     assert len(listing.names) == len(listing.labels) == len(listing.parts)
 
 
@@ -224,9 +218,8 @@ def test_processes_decode_the_same_and_leave_no_pixels_behind(tmp_path):
         scratch = tmp_path.parent / f"scratch-{processes}"
         scratch.mkdir()
         raws.append(decoding.decode(listing, settings, scratch, lambda text: None, processes=processes))
-    assert raws[0].unreadable == raws[1].unreadable == (("b/cut.png", raws[0].unreadable[0][1]),)
-    np.testing.assert_array_equal(raws[0].training_images, raws[1].training_images)
-    np.testing.assert_array_equal(raws[0].training_rows, raws[1].training_rows)
+    assert raws[0].unreadable == raws[1].unreadable == ((140, "b/cut.png", raws[0].unreadable[0].problem),)
+    np.testing.assert_array_equal(raws[0].images, raws[1].images)
     data, _ = opened(tmp_path, image_size=8)
     assert sorted(path.name for path in data.folder.iterdir() if path.suffix != ".npy") == [
         "meta.json",
@@ -259,22 +252,70 @@ def test_the_plan_of_a_dry_run_is_plain_lines(tmp_path):
         assert line in done.stdout.splitlines()
 
 
-def test_links_are_followed_but_not_in_circles_and_dead_ones_are_listed(tmp_path):
+def test_each_real_file_counts_once_whatever_links_lead_to_it(tmp_path):
+    """A file that counted twice could be trained on under one name and tested on under the other."""
     written = write_tree(tmp_path / "elsewhere", {"cat": 10})
-    write_tree(tmp_path / "mine", {"dog": 10})
-    (tmp_path / "mine" / "cat").symlink_to(tmp_path / "elsewhere" / "cat")
-    (tmp_path / "mine" / "round").symlink_to(tmp_path / "mine")
-    (tmp_path / "elsewhere" / "cat" / "back").symlink_to(tmp_path / "mine" / "dog")
-    (tmp_path / "mine" / "dog" / "forth").symlink_to(tmp_path / "elsewhere" / "cat")
-    (tmp_path / "mine" / "dog" / "gone.png").symlink_to(tmp_path / "nothing.png")
-    found = [path.relative_to(tmp_path / "mine").as_posix() for path in find(None, tmp_path / "mine")]
-    assert len(found) == len(set(found)) < 100
-    assert {"cat/000.png", "dog/000.png", "cat/back/000.png", "dog/gone.png"} <= set(found)
+    written |= write_tree(tmp_path / "mine", {"dog": 10})
+    mine = tmp_path / "mine"
+    (mine / "cat").symlink_to(tmp_path / "elsewhere" / "cat")
+    (mine / "round").symlink_to(mine)
+    (mine / "up").symlink_to(tmp_path)
+    (tmp_path / "elsewhere" / "cat" / "back").symlink_to(mine / "dog")
+    (mine / "dog" / "forth").symlink_to(tmp_path / "elsewhere" / "cat")
+    (mine / "dog" / "again.png").symlink_to(mine / "dog" / "000.png")
+    (mine / "dog" / "gone.png").symlink_to(tmp_path / "nothing.png")
+    found = [path.relative_to(mine).as_posix() for path in find(None, mine)]
+    dogs = [f"dog/{number:03d}.png" for number in range(10)]
+    assert found == [*(f"cat/{number:03d}.png" for number in range(10)), *dogs, "dog/gone.png"]
     with pytest.raises(UserError, match=r"dog/gone\.png \(No such file or directory\)"):
-        opened(tmp_path / "mine")
-    data, _ = opened(tmp_path / "mine", unreadable_share=0.1)
+        opened(mine)
+    data, _ = opened(mine, unreadable_share=0.1)
     assert data.classes == ("cat", "dog")
-    assert stored(written, "cat") <= set().union(*(keys(s.images) for s in (data.train, data.validation, data.test)))
+    assert sum(data.sizes) == 20
+    everything = [keys(split.images) for split in (data.train, data.validation, data.test)]
+    assert stored(written, "cat") <= set.union(*everything)
+
+
+def test_folders_full_of_links_to_each_other_end(tmp_path):
+    """Twelve folders that each link to all others have more names than could ever be listed."""
+    written = write_tree(tmp_path, {f"{number:02d}": 1 for number in range(12)})
+    for one in range(12):
+        for other in set(range(12)) - {one}:
+            (tmp_path / f"{one:02d}" / f"to-{other:02d}").symlink_to(tmp_path / f"{other:02d}")
+    assert [path.relative_to(tmp_path).as_posix() for path in find(None, tmp_path)] == sorted(written)
+
+
+def test_a_pipe_and_other_files_that_are_none_are_unreadable(tmp_path):
+    """Opening a named pipe would wait for ever, and PostScript would be run by another program."""
+    write_tree(tmp_path, {"a": 10})
+    os.mkfifo(tmp_path / "a" / "pipe.png")
+    (tmp_path / "a" / "zero.png").symlink_to("/dev/zero")
+    (tmp_path / "a" / "script.png").write_text(
+        "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 6\n%%EndComments\nshowpage\n"
+    )
+    with pytest.raises(UserError) as caught:
+        opened(tmp_path)
+    for words in ("3 of 13", "a/pipe.png (no regular file)", "a/zero.png (no regular file)", "a/script.png (no image)"):
+        assert words in caught.value.problem
+    assert opened(tmp_path, unreadable_share=0.5)[0].sizes == (8, 1, 1)
+
+
+def test_names_that_are_not_text_are_read_and_shown_with_escapes(tmp_path):
+    root = os.fsencode(tmp_path)
+    for folder in (b"cat\xff", b"dog\n"):
+        os.mkdir(os.path.join(root, folder))
+        for number in range(6):
+            write_image(tmp_path / "x.png", noise(6, 5, 3, seed=number))
+            os.rename(tmp_path / "x.png", os.path.join(root, folder, b"%d\xe9.png" % number))
+    with open(os.path.join(root, b"cat\xff", b"bad\xe9\n.png"), "w") as file:
+        file.write("no image")
+    with pytest.raises(UserError) as caught:
+        opened(tmp_path)
+    assert r"cat\udcff/bad\udce9\n.png (no image)" in str(caught.value).encode().decode()
+    data, said = opened(tmp_path, unreadable_share=0.5)
+    assert data.classes == (r"cat\udcff", r"dog\n")
+    "\n".join([*said, *describe_plan(data), str(data.describe())]).encode()
+    assert opened(tmp_path, unreadable_share=0.4)[0] == data
 
 
 def test_the_plan_says_what_of_the_files_is_dropped(tmp_path):
@@ -305,7 +346,7 @@ def test_how_few_images_are_enough(tmp_path, count, sizes):
     if sizes:
         assert opened(tmp_path)[0].sizes == sizes
     else:
-        with pytest.raises(UserError, match=f"holds {count} image.* needs at least 3"):
+        with pytest.raises(UserError, match=f"got {count} image.* must be at least 3"):
             opened(tmp_path)
 
 

@@ -214,7 +214,7 @@ def test_unknown_name_suggests_the_nearest():
 
 
 def test_import_is_light():
-    heavy = ["torch", "torchvision", "mlxtend", "pandas", "pydantic", "platformdirs", "urllib.request"]
+    heavy = ["torch", "torchvision", "joblib", "pandas", "pydantic", "platformdirs", "urllib.request"]
     program = f"import sys, vaeexp.data; sys.exit(', '.join(name for name in {heavy} if name in sys.modules) or 0)"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60, cwd=Path(__file__).parents[3])
 

@@ -2,23 +2,30 @@
 
 Images are uint8 [N, H, W] or [N, H, W, C] with C = 1 or 3, or floats in [0, 1] of these shapes. The keys of an `.npz`
 are `images` and `labels`, or `train_images`, `test_images` (and `val_images`) with their labels; the names of
-Keras' files (`x_train`, `y_train`, …) will do as well. Nothing in such a file is unpickled.
+Keras' files (`x_train`, `y_train`, …) work too. Nothing in such a file is unpickled.
 """
 
 import zipfile
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from sweeps.errors import UserError
-from vaeexp.data.datasets import Definition, RawImages, blocks, check_grey
-from vaeexp.data.formats.image_files import TEST, hold_out_test, label_type, tenth
-
-if TYPE_CHECKING:
-    from vaeexp.data.locate import Source
+from vaeexp.data.formats import (
+    TEST,
+    TRAINING,
+    VALIDATION,
+    Definition,
+    Layout,
+    RawImages,
+    Source,
+    blocks,
+    check_grey,
+    label_type,
+)
 
 _KEYS = {
     "": (("images", "labels"), ("x", "y")),
@@ -26,132 +33,151 @@ _KEYS = {
     "val": (("val_images", "val_labels"), ("x_val", "y_val")),
     "test": (("test_images", "test_labels"), ("x_test", "y_test")),
 }
+_PARTS = {"": TRAINING, "train": TRAINING, "val": VALIDATION, "test": TEST}
 _GREY_LEVELS = "uint8, or floats from 0 to 1"
 
 
 class _Part(NamedTuple):
-    """Images [N, C, H, W] uint8 and labels, None where the file has none."""
+    """Images uint8 [N, H, W, C], and labels or None where the file has none."""
 
     images: np.ndarray
     labels: np.ndarray | None
 
 
-def expected(definition: Definition) -> str:
-    """The file, in words."""
+def _expected(definition: Definition) -> str:
     keys = "images (and labels), or train_images and test_images (and val_images, …_labels)"
     return f"one file: .npy with images [N, H, W] or [N, H, W, C], or .npz with {keys}; {_GREY_LEVELS}"
 
 
-def find(definition: Definition, root: Path) -> tuple[Path, ...]:
-    """The file itself."""
+def _find(definition: Definition, root: Path) -> tuple[Path, ...]:
     return (root,) if root.is_file() and root.suffix in (".npy", ".npz") else ()
 
 
-def read(source: "Source", scratch: Path, say: Callable[[str], None]) -> RawImages:
-    """The arrays as uint8; floats are rounded to 256 grey levels. UserError naming what does not fit."""
-    path = source.paths[0]
-    arrays = _load(path)
-    parts = {}
-    for name, keys in _KEYS.items():
-        if pair := next((pair for pair in keys if pair[0] in arrays), None):
-            parts[name] = _part(path, arrays, pair, scratch)
+def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
+    """The arrays as uint8; floats are rounded to 256 grey levels. UserError naming the array that does not fit."""
+    path, parts = source.paths[0], {}
+    with _errors_named(path):
+        if path.suffix == ".npy":
+            images = np.load(path, mmap_mode="r", allow_pickle=False)
+            parts[""] = _Part(_as_bytes(f"{path}: images", images, scratch / "images.npy"), None)
+            names = ["images"]
+        else:
+            with zipfile.ZipFile(path) as file:
+                names = [name.removesuffix(".npy") for name in file.namelist()]
+                for part, keys in _KEYS.items():
+                    if pair := next((pair for pair in keys if pair[0] in names), None):
+                        parts[part] = _read_part(path, file, names, pair, scratch)
     if not parts or ("train" in parts) == ("" in parts) or ("" in parts and len(parts) > 1):
-        found = ", ".join(arrays) or "nothing"
-        raise UserError(str(path), f"expected the arrays images, or train_images and others; found {found}")
+        found = ", ".join(name for name in names if any(name in pair for pairs in _KEYS.values() for pair in pairs))
+        raise UserError(
+            str(path), f"got {found or 'no array of a known name'}; must be images, or train_images and others"
+        )
     shapes = {part.images.shape[1:] for part in parts.values()}
     if len(shapes) > 1:
-        raise UserError(str(path), f"the splits differ in channels, height and width: {sorted(shapes)}")
-    channels, height, width = shapes.pop()
+        raise UserError(
+            str(path), f"got splits of different height, width and channels {sorted(shapes)}; must be the same"
+        )
+    height, width, channels = shapes.pop()
     check_grey(path.name, channels, source.settings.binarisation)
-    raw = _join(path, parts)
-    classes = f"Classes: {len(raw.classes)}" if raw.classes else "Classes: none"
-    split = f"Split: {', '.join(name for name in parts)} as in the file" if "" not in parts else ""
-    drawn = "" if "test" in parts else "Test: a tenth of the images, drawn once for ever"
-    size = f"Images: {height} × {width} pixels, channels: {channels}, as they are"
-    return raw._replace(notes=tuple(note for note in (size, classes, split, drawn) if note))
+    return _join(parts, scratch, (height, width, channels))
 
 
-def _load(path: Path) -> Mapping[str, np.ndarray]:
-    """Name → array; `images` for that of an `.npy`, which stays on disk."""
+@contextmanager
+def _errors_named(path: Path) -> Iterator[None]:
+    """Turn the errors that damaged files provoke in numpy and zipfile into a UserError that names the file."""
     try:
-        if path.suffix == ".npy":
-            return {"images": np.load(path, mmap_mode="r", allow_pickle=False)}
-        known = {key for pairs in _KEYS.values() for pair in pairs for key in pair}
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if name in known}
+        yield
+    except UserError:
+        raise
+    except MemoryError as error:
+        raise UserError(str(path), "its arrays do not fit into the memory of this machine") from error
     except OSError as error:
         raise UserError(str(path), f"cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        # numpy's words on such a file advise to unpickle it.
-        why = "found pickled objects, or no numpy file at all" if "pickle" in str(error) else str(error)
-        raise UserError(str(path), f"expected a whole file of plain numpy arrays: {why}") from error
+    except Exception as error:  # headers are Python literals and members are compressed: a damaged one raises any error
+        # numpy's words on pickled objects advise to unpickle them.
+        why = (
+            "pickled objects, or no numpy file at all" if "pickle" in str(error) else f"{type(error).__name__}: {error}"
+        )
+        raise UserError(str(path), f"got something else ({why}); must be a whole file of plain numpy arrays") from error
 
 
-def _part(path: Path, arrays: Mapping[str, np.ndarray], keys: tuple[str, str], scratch: Path) -> _Part:
-    images, labels = arrays[keys[0]], arrays.get(keys[1])
-    place = f"{path}: {keys[0]}"
+def _read_part(path: Path, file: zipfile.ZipFile, names: list[str], keys: tuple[str, str], scratch: Path) -> _Part:
+    images = _as_bytes(f"{path}: {keys[0]}", _read_member(file, keys[0]), scratch / f"{keys[0]}.npy")
+    if keys[1] not in names:
+        return _Part(images, None)
+    labels, place = _read_member(file, keys[1]), f"{path}: {keys[1]}"
+    if labels.size != len(images) or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > 65_535:
+        found = f"{labels.dtype} {list(labels.shape)}"
+        raise UserError(
+            place, f"got {found}; must be {len(images):,} whole numbers from 0 to 65,535, one for each image"
+        )
+    return _Part(images, labels.reshape(-1))
+
+
+def _read_member(file: zipfile.ZipFile, name: str) -> np.ndarray:
+    """The array of a member. Its header is compared with the member's size before memory is given."""
+    member = file.getinfo(f"{name}.npy")
+    with file.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        read_header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[version[0]]
+        shape, _, kind = read_header(stream)
+        announced, held = stream.tell() + kind.itemsize * int(np.prod(shape, dtype=object)), member.file_size
+    if kind.hasobject:
+        raise ValueError("pickled objects")
+    if announced != held:
+        raise ValueError(f"{name} has {held:,} bytes, and its header announces {announced:,}")
+    with file.open(member) as stream:
+        return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def _as_bytes(place: str, images: np.ndarray, target: Path) -> np.ndarray:
+    """Images uint8 [N, H, W, C]; floats in [0, 1] and booleans are written to `target` piece by piece."""
     shaped = images[..., None] if images.ndim == 3 else images
     if shaped.ndim != 4 or shaped.shape[-1] not in (1, 3) or not all(shaped.shape):
-        turned = " (transpose it from [N, C, H, W])" if images.ndim == 4 and images.shape[1] in (1, 3) else ""
-        raise UserError(place, f"expected [N, H, W] or [N, H, W, C] with C = 1 or 3, found {images.shape}{turned}")
-    if shaped.dtype != np.uint8:
-        shaped = _to_bytes(place, shaped, scratch / f"{keys[0]}.npy")
-    if labels is not None:
-        labels = _labels(f"{path}: {keys[1]}", labels, len(shaped))
-    return _Part(np.moveaxis(shaped, -1, 1), labels)
-
-
-def _to_bytes(place: str, images: np.ndarray, target: Path) -> np.ndarray:
-    """Floats in [0, 1] or booleans → uint8, written to `target` piece by piece."""
-    if images.dtype.kind not in "fb":
-        raise UserError(place, f"expected {_GREY_LEVELS}, found {images.dtype}")
-    drawn = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=images.shape)
+        turned = " Try to transpose it from [N, C, H, W]." if images.ndim == 4 and images.shape[1] in (1, 3) else ""
+        raise UserError(place, f"got {images.shape}; must be [N, H, W] or [N, H, W, C] with C = 1 or 3.{turned}")
+    if shaped.dtype == np.uint8:
+        return shaped
+    if shaped.dtype.kind not in "fb":
+        raise UserError(place, f"got {shaped.dtype}; must be {_GREY_LEVELS}")
+    drawn = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=shaped.shape)
     start = 0
-    for piece in blocks(images, None):
+    for piece in blocks(shaped):
         values = piece.astype(np.float32)
         if not (values.min() >= 0 and values.max() <= 1):  # false for NaN too
-            raise UserError(place, f"expected {_GREY_LEVELS}, found values from {values.min():g} to {values.max():g}")
+            raise UserError(place, f"got values from {values.min():g} to {values.max():g}; must be {_GREY_LEVELS}")
         drawn[start : start + len(piece)] = np.rint(values * 255)
         start += len(piece)
     return drawn
 
 
-def _labels(place: str, labels: np.ndarray, count: int) -> np.ndarray:
-    if labels.size != count or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > 65_535:
-        found = f"{labels.dtype} {list(labels.shape)}"
-        raise UserError(place, f"expected {count:,} whole numbers from 0, one for each image, found {found}")
-    return labels.reshape(-1)
-
-
-def _join(path: Path, parts: Mapping[str, _Part]) -> RawImages:
-    """Training (with validation) and test images; a tenth is held out for test where the file has no test images."""
-    labelled = all(part.labels is not None for part in parts.values())
-    highest = max(int(part.labels.max()) for part in parts.values()) if labelled else 0
-    labels = {
-        name: part.labels.astype(label_type(highest + 1)) if labelled else np.zeros(len(part.images), np.uint8)
-        for name, part in parts.items()
-    }
-    first = "" if "" in parts else "train"
-    images, own = parts[first].images, labels[first]
-    rows, held = np.arange(len(images)), np.arange(0)
-    if "test" not in parts:
-        parted = hold_out_test(str(path), len(images))
-        rows, held = np.flatnonzero(parted != TEST), np.flatnonzero(parted == TEST)
-    holdout = tenth(len(images))
-    test_images, test_labels = (parts["test"].images, labels["test"]) if "test" in parts else (images, own[held])
-    training, training_labels = images, own[rows]
-    if "val" in parts:
-        training = np.concatenate([images, parts["val"].images])
-        rows = np.concatenate([rows, len(images) + np.arange(len(parts["val"].images))])
-        training_labels = np.concatenate([training_labels, labels["val"]])
+def _join(parts: dict[str, _Part], scratch: Path, shape: tuple[int, int, int]) -> RawImages:
+    """All parts one after the other, in a file of their own where there are several."""
+    counts = [len(part.images) for part in parts.values()]
+    images = next(iter(parts.values())).images
+    if len(parts) > 1:
+        images = np.lib.format.open_memmap(scratch / "all.npy", mode="w+", dtype=np.uint8, shape=(sum(counts), *shape))
+        start = 0
+        for part in parts.values():
+            images[start : start + len(part.images)] = part.images
+            start += len(part.images)
+    labels = [part.labels for part in parts.values() if part.labels is not None]
+    labelled = len(labels) == len(parts)
+    classes = 1 + max(int(each.max()) for each in labels) if labelled else 0
+    height, width, channels = shape
+    notes = [
+        f"Images: {height} × {width} pixels, channels: {channels}, as they are",
+        f"Classes: {classes}" if labelled else "Classes: none",
+    ]
+    if "" not in parts:
+        notes.append(f"Split: {', '.join(parts)} as in the file")
     return RawImages(
-        training_images=training,
-        training_labels=training_labels,
-        test_images=test_images,
-        test_labels=test_labels,
-        training_rows=rows,
-        test_rows=None if "test" in parts else held,
-        validation=len(parts["val"].images) if "val" in parts else None,
-        holdout=None if "val" in parts else holdout,
-        classes=tuple(str(number) for number in range(highest + 1)) if labelled else None,
+        images=np.moveaxis(images, -1, 1),
+        labels=np.concatenate(labels).astype(label_type(classes)) if labelled else np.zeros(sum(counts), np.uint8),
+        parts=np.repeat(np.array([_PARTS[name] for name in parts], np.uint8), counts),
+        classes=tuple(str(number) for number in range(classes)) if labelled else None,
+        notes=tuple(notes),
     )
+
+
+ARRAYS = Layout(expected=_expected, find=_find, read=_read)

@@ -1,27 +1,54 @@
-"""Image files: their names, splits and classes; and one file's header and pixels, cropped, resized and converted."""
+"""Image files made into one array, once: headers read, one size settled, pixels decoded, all in parallel processes.
 
-from collections.abc import Sequence
+The processes write into one file on disk and pass no pixels to each other, so the images may be larger than memory.
+"""
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from sweeps.errors import UserError
-from vaeexp.data.random_draws import Purpose, permutation
+from vaeexp.data.formats import RawImages, Unreadable, check_grey, height_width, printable
+from vaeexp.hardware import usable_cores
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from vaeexp.settings import DataSettings
+
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
+# Pillow goes by the content and not by the name, and hands PostScript to a program that runs it.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 _GREY_MODES = ("1", "L", "LA", "La")
 _TRANSPARENT_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 _ORIENTATION = 0x0112  # EXIF: 5 to 8 lie on their side
+_FILES_PER_TASK = 64
+_FILES_PER_PROCESS = 1_000  # fewer are decoded here before another process has started
 
 
-class UnreadableError(Exception):
-    """A file that holds no image which can be decoded; the message says why."""
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """Image files of a data set: names below `root` with `/`; parts, labels and classes as in `RawImages`."""
+
+    title: str
+    root: Path
+    names: Sequence[str]
+    parts: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...] | None
+    notes: tuple[str, ...] = ()
+    """Sentences for people on how the splits came about."""
 
 
 class Header(NamedTuple):
@@ -31,26 +58,51 @@ class Header(NamedTuple):
     width: int
     grey: bool
     dropped: tuple[str, ...] = ()
-    """What the pixels will not hold of the file, in words."""
+    """Content of the file that the pixels will not hold, in words."""
 
 
-def read_header(path: Path) -> Header:
-    """What the first bytes of the file say; UnreadableError when it is no image."""
+class UnreadableError(Exception):
+    """A file that holds no image which can be decoded; the message says why."""
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator["Image"]:
+    """The image of a regular file, because a named pipe would keep the reader waiting for ever. Raises UnreadableError."""
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            if image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):
-                width, height = height, width
-            if image.mode == "F":
-                raise ValueError("floating-point pixels")
-            grey = image.mode in _GREY_MODES or image.mode.startswith("I")
-            return Header(height, width, grey, _dropped(image))
-    except MemoryError:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UnreadableError("no regular file")
+        with Image.open(path, formats=_FORMATS) as image:
+            yield image
+    except UnreadableError:
         raise
-    except Exception as error:  # Pillow raises whatever a damaged file provokes
-        raise UnreadableError(_words(error, path)) from error
+    except MemoryError as error:
+        raise UserError(str(path), "its pixels do not fit into the memory of this machine") from error
+    except Exception as error:  # Pillow raises any error on a damaged file
+        text = (getattr(error, "strerror", None) or str(error)).replace(str(path), path.name)
+        words = "no image" if type(error).__name__ == "UnidentifiedImageError" else " ".join(text.split())
+        raise UnreadableError(printable(words) or type(error).__name__) from error
+
+
+def read_header(path: Path) -> Header:
+    """Read the first bytes of the file; UnreadableError when it is no image."""
+    with _opened(path) as image:
+        width, height = image.size
+        if not width or not height:
+            raise UnreadableError("no pixels")
+        if image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):
+            width, height = height, width
+        if image.mode == "F":
+            raise UnreadableError("floating-point pixels")
+        deep = image.mode.startswith("I")
+        dropped = {
+            "transparency": image.mode in _TRANSPARENT_MODES or "transparency" in image.info,
+            "all frames but the first": getattr(image, "is_animated", False),
+            "the lower bits of 16": deep,
+        }
+        words = tuple(words for words, there in dropped.items() if there)
+        return Header(height, width, deep or image.mode in _GREY_MODES, words)
 
 
 def read_pixels(path: Path, shape: tuple[int, int, int], crop: str) -> np.ndarray:
@@ -63,37 +115,17 @@ def read_pixels(path: Path, shape: tuple[int, int, int], crop: str) -> np.ndarra
     from PIL import Image, ImageOps
 
     channels, height, width = shape
-    try:
-        with Image.open(path) as image:
-            # JPEG files are decoded at 1/2, 1/4 or 1/8 of their size where that leaves twice the pixels wanted.
-            image.draft(None, (2 * max(width, height), 2 * max(width, height)))
-            upright = _eight_bit(ImageOps.exif_transpose(image)).convert("L" if channels == 1 else "RGB")
-            if upright.size != (width, height):
-                box = _centre(upright.size, (width, height)) if crop == "center" else None
-                upright = upright.resize((width, height), Image.Resampling.LANCZOS, box=box)
-            pixels = np.asarray(upright, dtype=np.uint8).reshape(height, width, channels)
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow raises whatever a damaged file provokes
-        raise UnreadableError(_words(error, path)) from error
-    return pixels.transpose(2, 0, 1)
-
-
-def _dropped(image: "Image") -> tuple[str, ...]:
-    found = {
-        "transparency": image.mode in _TRANSPARENT_MODES or "transparency" in image.info,
-        "all frames but the first": getattr(image, "is_animated", False),
-        "the lower bits of 16": image.mode.startswith("I"),
-    }
-    return tuple(words for words, there in found.items() if there)
-
-
-def _eight_bit(image: "Image") -> "Image":
-    from PIL import Image
-
-    if not image.mode.startswith("I"):
-        return image
-    return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+    with _opened(path) as image:
+        # JPEG files are decoded at 1/2, 1/4 or 1/8 of their size where that leaves twice the pixels wanted.
+        image.draft(None, (2 * max(width, height), 2 * max(width, height)))
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I"):
+            upright = Image.fromarray((np.asarray(upright).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+        upright = upright.convert("L" if channels == 1 else "RGB")
+        if upright.size != (width, height):
+            box = _centre(upright.size, (width, height)) if crop == "center" else None
+            upright = upright.resize((width, height), Image.Resampling.LANCZOS, box=box)
+        return np.asarray(upright, dtype=np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
 
 
 def _centre(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[float, float, float, float]:
@@ -104,57 +136,187 @@ def _centre(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[float, floa
     return left, top, min(left + width, size[0]), min(top + height, size[1])
 
 
-def _words(error: Exception, path: Path) -> str:
-    """One line that does not repeat the path."""
-    if type(error).__name__ == "UnidentifiedImageError":
-        return "no image"
-    text = (getattr(error, "strerror", None) or str(error)).replace(str(path), path.name)
-    return " ".join(text.split()) or type(error).__name__
+def decode(
+    listing: Listing,
+    settings: "DataSettings",
+    scratch: Path,
+    say: Callable[[str], None],
+    *,
+    processes: int | None = None,
+) -> RawImages:
+    """All images of `listing` as uint8 [N, C, H, W] in one file in the folder `scratch`.
 
+    Args:
+        settings: `image_size`, `image_channels`, `crop`, `unreadable_share`, `binarisation`.
+        say: is told what will be done, and which files were left out.
+        processes: None: one for each processor core, fewer for few files.
 
-TRAINING, VALIDATION, TEST = 0, 1, 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Listing:
-    """Image files of a data set.
-
-    names: below `root`, with `/`.
-    parts: TRAINING, VALIDATION or TEST of each, uint8 [N].
-    labels: unsigned [N]; zeros where `classes` is None.
-    holdout: images to hold out for validation at most, where the files do not say which.
-    notes: sentences for people on how the splits came about.
+    Raises:
+        UserError: sizes differ and none is asked for, or more files are unreadable than `unreadable_share`.
     """
-
-    title: str
-    root: Path
-    names: Sequence[str]
-    parts: np.ndarray
-    labels: np.ndarray
-    classes: tuple[str, ...] | None
-    holdout: int | None
-    notes: tuple[str, ...] = ()
-
-
-def tenth(count: int) -> int:
-    """A tenth of `count` images, at least one."""
-    return max(1, round(count / 10))
-
-
-def hold_out_test(place: str, count: int) -> np.ndarray:
-    """TEST for a tenth of `count` images that came without a test split, else TRAINING; uint8 [count].
-
-    The draw is fixed for ever and does not depend on the study's split seed, as with official test files: an image
-    that was tested on under one seed is not trained on under another. Raises UserError for fewer than three images.
-    """
-    if count < 3:
-        problem = f"holds {count} image{'s' * (count != 1)}; a split into train, validation and test needs at least 3"
-        raise UserError(place, problem)
-    parts = np.full(count, TRAINING, dtype=np.uint8)
-    parts[permutation(count, 0, Purpose.HELD_OUT_TEST)[: tenth(count)]] = TEST
-    return parts
+    count, path = len(listing.names), scratch / "decoded.npy"
+    with _workers(processes or min(usable_cores(), 1 + count // _FILES_PER_PROCESS)) as spread:
+        headers: list[Header | str] = []
+        for found in _shown(spread(_headers, _tasks(listing)), count, f"{listing.title}: headers", say):
+            headers += found
+        shape = _shape(listing, headers, settings)
+        notes = _notes(listing, headers, shape, settings)
+        say(f"{listing.title}: {notes[1]}")  # the plan shows all notes; decoding settles this note
+        images = _allocate(path, (count, *shape))
+        tasks = ((*task, path, shape, settings.crop) for task in _tasks(listing))
+        unreadable: list[Unreadable] = []
+        for failed in _shown(spread(_pixels, tasks), count, f"{listing.title}: decoding", say):
+            unreadable += failed
+    check_unreadable(str(listing.root), unreadable, count, settings.unreadable_share)
+    if unreadable:
+        say(f"  {_left_out(unreadable, count)}")
+    return RawImages(
+        images, listing.labels, listing.parts, classes=listing.classes, notes=notes, unreadable=tuple(unreadable)
+    )
 
 
-def label_type(classes: int) -> np.dtype:
-    """The smallest unsigned type that holds labels of this many classes."""
-    return np.min_scalar_type(max(1, classes) - 1)
+def check_unreadable(place: str, unreadable: Sequence[Unreadable], files: int, share: float) -> None:
+    """Raise UserError when more than this share of the files could not be read."""
+    if len(unreadable) > share * files:
+        allowed = f"more than the {share:.1%} that data.unreadable_share allows"
+        raise UserError(place, f"{_left_out(unreadable, files)}; {allowed}")
+
+
+def _left_out(unreadable: Sequence[Unreadable], files: int) -> str:
+    shown = "; ".join(f"{name} ({problem})" for _, name, problem in unreadable[:5])
+    more = f"; and {len(unreadable) - 5:,} more" if len(unreadable) > 5 else ""
+    return f"{len(unreadable):,} of {files:,} image files cannot be read: {shown}{more}"
+
+
+def _shape(listing: Listing, found: Sequence[Header | str], settings: "DataSettings") -> tuple[int, int, int]:
+    """C, H, W of the array: as asked for, else as all files are."""
+    headers = [header for header in found if isinstance(header, Header)]
+    if not headers:
+        rows = zip(range(len(found)), map(printable, listing.names), map(str, found), strict=True)
+        raise UserError(str(listing.root), _left_out([Unreadable(*row) for row in rows], len(found)))
+    channels = settings.image_channels or (1 if all(header.grey for header in headers) else 3)
+    check_grey(listing.title, channels, settings.binarisation)
+    if (size := height_width(settings.image_size)) is None:
+        sizes = Counter((header.height, header.width) for header in headers)
+        if len(sizes) > 1:
+            seen = ", ".join(
+                f"{h} × {w} ({count:,} image{'s' * (count > 1)})" for (h, w), count in sizes.most_common(5)
+            )
+            more = f" and {len(sizes) - 5:,} other sizes" if len(sizes) > 5 else ""
+            problem = f"the images differ in size (height × width): {seen}{more}"
+            raise UserError(
+                str(listing.root), f"{problem}. Set data.image_size, as image_size: [64, 64], or --set image_size=64"
+            )
+        (size,) = sizes
+    return channels, *size
+
+
+def _notes(
+    listing: Listing, headers: Sequence[Header | str], shape: tuple[int, int, int], settings: "DataSettings"
+) -> tuple[str, ...]:
+    """Sentences on the files and on what will be done to them."""
+    channels, height, width = shape
+    good = [header for header in headers if isinstance(header, Header)]
+    sizes = Counter((header.height, header.width) for header in good)
+    grey = sum(header.grey for header in good)
+    kinds = Counter(Path(name).suffix.lower() for name in listing.names)
+    tall, wide = (
+        f"{min(axis):,}" if min(axis) == max(axis) else f"{min(axis):,} to {max(axis):,}"
+        for axis in zip(*sizes, strict=True)
+    )
+    colour = "all in colour" if not grey else "all grey" if grey == len(good) else f"{grey:,} of them grey"
+    found = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+    resized = sizes.keys() != {(height, width)}
+    steps = ["resized (Lanczos)"] if resized else []
+    if any(h * width != w * height for h, w in sizes):
+        crops = {"center": "cropped to the largest centred rectangle of these proportions", "none": "stretched"}
+        steps.insert(0, crops[settings.crop])
+    names = listing.classes or ()
+    classes = f"{len(names):,} ({', '.join(names[:12])}{', …' if len(names) > 12 else ''})" if names else "none"
+    dropped = Counter(words for header in good for words in header.dropped)
+    drops = ", ".join(f"{words} ({count:,} file{'s' * (count != 1)})" for words, count in dropped.items())
+    return (
+        f"Files: {found}; height {tall}, width {wide} pixels; {colour}",
+        f"Images: {height} × {width} pixels, {' and '.join(steps) or 'as they are'}",
+        f"Channels: {channels} ({'grey levels' if channels == 1 else 'red, green, blue'})",
+        *([f"Dropped: {drops}"] if dropped else []),
+        f"Classes: {classes}",
+        *listing.notes,
+    )
+
+
+def _allocate(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """An array on disk. Its space is taken at once: a full disk is an error here, and not a crash in a child."""
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
+
+
+def _tasks(listing: Listing) -> Iterator[tuple[Path, Sequence[str], int]]:
+    """Root, names, row of the first name."""
+    for start in range(0, len(listing.names), _FILES_PER_TASK):
+        yield listing.root, listing.names[start : start + _FILES_PER_TASK], start
+
+
+def _headers(task: tuple[Path, Sequence[str], int]) -> list[Header | str]:
+    """The header of each file, or why there is none."""
+    root, names, _ = task
+    found: list[Header | str] = []
+    for name in names:
+        try:
+            found.append(read_header(root / name))
+        except UnreadableError as error:
+            found.append(str(error))
+    return found
+
+
+def _pixels(task: tuple[Path, Sequence[str], int, Path, tuple[int, int, int], str]) -> list[Unreadable]:
+    """Write each file's pixels into its row; the files that failed."""
+    root, names, first, path, shape, crop = task
+    images, failed = np.load(path, mmap_mode="r+"), []
+    for row, name in enumerate(names, first):
+        try:
+            images[row] = read_pixels(root / name, shape, crop)
+        except UnreadableError as error:
+            failed.append(Unreadable(row, printable(name), str(error)))
+    return failed
+
+
+@contextmanager
+def _workers(count: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """A `map` over this many processes; the built-in `map` for one process."""
+    if count == 1:
+        yield map
+        return
+    # Spawned, since a forked child inherits locks of threads that it does not have.
+    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_ignore_interrupts)
+    try:
+        yield pool.map
+    except BrokenProcessPool as error:
+        raise UserError("decoding", "a process that decodes images was ended, perhaps for lack of memory") from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _ignore_interrupts() -> None:
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends the others
+
+
+def _shown(results: Iterable[Any], total: int, words: str, say: Callable[[str], None]) -> Iterator[Any]:
+    """The results one by one, with a progress bar in a terminal and a plain line elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        say(f"{words} of {total:,} image files")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(words, total=total)
+        for done, result in enumerate(results, 1):
+            progress.update(bar, completed=min(done * _FILES_PER_TASK, total))
+            yield result

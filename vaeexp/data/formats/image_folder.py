@@ -1,62 +1,56 @@
-"""A folder of images: with class folders or without, split by `train/`, `val/` and `test/` or by a seeded draw."""
+"""A folder of images: with class folders or without, and with or without the split folders `train/`, `val/`, `test/`."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaeexp.data.datasets import Definition, RawImages
-from vaeexp.data.formats.decode import decode
-from vaeexp.data.formats.image_files import (
-    EXTENSIONS,
-    TEST,
-    TRAINING,
-    VALIDATION,
-    Listing,
-    hold_out_test,
-    label_type,
-    tenth,
-)
-
-if TYPE_CHECKING:
-    from vaeexp.data.locate import Source
+from vaeexp.data.formats import TEST, TRAINING, VALIDATION, Definition, Layout, RawImages, Source, label_type, printable
+from vaeexp.data.formats.image_files import EXTENSIONS, Listing, decode
 
 _SPLITS = {"train": TRAINING, "val": VALIDATION, "valid": VALIDATION, "validation": VALIDATION, "test": TEST}
 
 
-def expected(definition: Definition) -> str:
-    """The files, in words."""
-    return f"image files ({', '.join(EXTENSIONS)}), in class folders or not, in train/ and test/ or not"
+def find(definition: Definition | None, root: Path) -> tuple[Path, ...]:
+    """All image files below `root` in the order of their names, each file once; hidden files and other kinds are left out.
 
-
-def find(definition: Definition, root: Path) -> tuple[Path, ...]:
-    """All image files below `root` in the order of their names; hidden ones and other kinds are passed over.
-
-    Links to folders are followed, but for those that lead back to a folder that they are in.
+    Links are followed. Where a file or a folder can be reached by several names, the name without links counts, else the
+    first name. Links that lead to a folder around them are not followed.
     """
-    found = []
-    for folder, folders, names in os.walk(root, followlinks=True):
-        folders[:] = [
-            name for name in folders if not name.startswith(".") and not _leads_back(Path(folder, name), root)
-        ]
-        found += [
-            Path(folder, name) for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
-        ]
-    return tuple(sorted(found))
+    paths: list[Path] = []
+    file_links: list[Path] = []
+    folder_links, seen = [root], set[str]()
+    while folder_links:
+        # Folders without links first, and each folder once: folders full of links to each other have endless names.
+        folder_links.sort(reverse=True)
+        for folder, folders, names in os.walk(folder_links.pop()):
+            real = os.path.realpath(folder)
+            folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
+            if real in seen:
+                continue
+            seen.add(real)
+            links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+            folders[:] = [name for name in folders if name not in links]
+            folder_links += [Path(folder, name) for name in links if not _leads_back(Path(folder, name), root)]
+            for name in names:
+                if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
+                    path = Path(folder, name)
+                    (file_links if path.is_symlink() else paths).append(path)
+                    seen.add(os.path.join(real, name))
+    for path in sorted(file_links):
+        if (real := os.path.realpath(path)) not in seen:
+            seen.add(real)
+            paths.append(path)
+    return tuple(sorted(paths))
 
 
-def _leads_back(folder: Path, root: Path) -> bool:
-    if not folder.is_symlink():
-        return False
-    target = folder.resolve()
-    above = [root, *(parent for parent in folder.parents if parent.is_relative_to(root))]
-    return any(parent.resolve().is_relative_to(target) for parent in above)
+def _leads_back(link: Path, root: Path) -> bool:
+    target = link.resolve()
+    return any(folder.resolve().is_relative_to(target) for folder in (link.parent, root))
 
 
-def read(source: "Source", scratch: Path, say: Callable[[str], None]) -> RawImages:
-    """Decode all images."""
+def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
     names = [path.relative_to(source.root).as_posix() for path in source.paths]
     return decode(list_tree(source.root, names), source.settings, scratch, say)
 
@@ -67,7 +61,7 @@ def list_tree(root: Path, names: list[str]) -> Listing:
     A folder that holds all others stands for `root`. Where there is a folder `train`, and `test` or `val` (`valid`,
     `validation`) beside it or nothing else, these folders are the splits and other folders are left out; capitals make
     no difference. A class is the first folder below a split; there are classes only when every image is in such a
-    folder and there are two of them at least. Without a test split a tenth of the images is held out for it.
+    folder and there are two of them at least.
     """
     inner = _inner(names)
     paths = {name: name[len(inner) :] for name in names}
@@ -76,31 +70,19 @@ def list_tree(root: Path, names: list[str]) -> Listing:
     kinds = {top.lower() for top in splits}
     if "train" not in kinds or (kinds == {"train"} and len(tops) > 1):
         splits = set()
-    kept = [name for name, path in paths.items() if not splits or ("/" in path and path.split("/", 1)[0] in splits)]
-    parts = np.zeros(len(kept), dtype=np.uint8)
+    inside = [name for name, path in paths.items() if not splits or ("/" in path and path.split("/", 1)[0] in splits)]
+    parts = np.full(len(inside), TRAINING, dtype=np.uint8)
+    notes = []
     if splits:
-        parts = np.array([_SPLITS[paths[name].split("/", 1)[0].lower()] for name in kept], dtype=np.uint8)
-    given = [f"{name}/" for name in sorted(splits, key=lambda name: (_SPLITS[name.lower()], name))]
-    notes = [f"Split: as in the folders {', '.join(given)}"] if given else []
-    if len(kept) < len(names):
-        notes.append(f"Left out: {len(names) - len(kept):,} image files beside these folders")
-    total = len(kept)
-    if TEST not in parts:
-        training = np.flatnonzero(parts == TRAINING)
-        parts[training] = hold_out_test(str(root), len(training))
-        notes.append("Test: a tenth of the images, drawn once for ever")
-    else:
-        total = int((parts == TRAINING).sum())
-    classes, labels = _classes([paths[name].split("/", 1)[1] if splits else paths[name] for name in kept])
+        parts = np.array([_SPLITS[paths[name].split("/", 1)[0].lower()] for name in inside], dtype=np.uint8)
+        folders = sorted(splits, key=lambda name: (_SPLITS[name.lower()], name))
+        notes.append(f"Split: as in the folders {', '.join(f'{name}/' for name in folders)}")
+    if len(inside) < len(names):
+        notes.append(f"Left out: {len(names) - len(inside):,} image files beside these folders")
+    classes, labels = _classes([paths[name].split("/", 1)[1] if splits else paths[name] for name in inside])
+    title = printable(root.resolve().name)
     return Listing(
-        title=root.resolve().name,
-        root=root,
-        names=kept,
-        parts=parts,
-        labels=labels,
-        classes=classes,
-        holdout=None if VALIDATION in parts else tenth(total),
-        notes=tuple(notes),
+        title=title, root=root, names=inside, parts=parts, labels=labels, classes=classes, notes=tuple(notes)
     )
 
 
@@ -117,9 +99,19 @@ def _inner(names: list[str]) -> str:
 
 def _classes(names: list[str]) -> tuple[tuple[str, ...] | None, np.ndarray]:
     """Class names and the label of each file, from its first folder; (None, zeros) where there are no classes."""
-    found = sorted({name.split("/", 1)[0] for name in names})
-    if len(found) < 2 or not all("/" in name for name in names):
+    folders = sorted({name.split("/", 1)[0] for name in names})
+    if len(folders) < 2 or not all("/" in name for name in names):
         return None, np.zeros(len(names), dtype=np.uint8)
-    number = {name: place for place, name in enumerate(found)}
+    number = {name: index for index, name in enumerate(folders)}
     labels = [number[name.split("/", 1)[0]] for name in names]
-    return tuple(found), np.array(labels, dtype=label_type(len(found)))
+    return tuple(map(printable, folders)), np.array(labels, dtype=label_type(len(folders)))
+
+
+FOLDER = Layout(
+    expected=lambda definition: (
+        f"image files ({', '.join(EXTENSIONS)}), in class folders or not, in train/ and test/ or not"
+    ),
+    find=find,
+    read=_read,
+    resized=True,
+)

@@ -1,0 +1,270 @@
+"""The official files of MNIST, Fashion-MNIST, CIFAR-10 and SVHN, as torchvision lays them out.
+
+Our readers take compressed files, check every size before memory is given, and unpickle nothing; torchvision's readers
+want unpacked files, check an MD5 sum alone, and unpickle CIFAR.
+
+- IDX (http://yann.lecun.com/exdb/mnist/): a magic number (two zero bytes, type 8 for unsigned bytes, number of
+  dimensions), the dimensions as big-endian 32-bit integers, then the values. The official files are gzip-compressed.
+- CIFAR-10 for Python (Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html): six pickles of a dict with `data`,
+  an array uint8 [N, 3072] (1,024 red, green, then blue values of an image), and `labels`, a list of N numbers.
+- SVHN (Netzer et al. 2011, http://ufldl.stanford.edu/housenumbers/): two MATLAB 5 files with `X` uint8 [32, 32, 3, N] and
+  `y` [N, 1] from 1 to 10, where 10 stands for the digit 0.
+"""
+
+import gzip
+import math
+import os
+import pickle
+import struct
+import zlib
+from collections.abc import Callable, Iterable
+from io import BufferedIOBase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sweeps.errors import UserError
+from vaeexp.data.formats import TEST, TRAINING, Definition, Layout, RawImages, Source
+
+FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+"""Training images, training labels, test images, test labels of the MNIST family; each raw or with `.gz`."""
+BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
+MATRICES = ("train_32x32.mat", "test_32x32.mat")
+
+_MOST_DEFLATED = 1032  # bytes that one byte of deflate can stand for, at most
+
+
+def _joined(
+    definition: Definition, training: Iterable[tuple[np.ndarray, np.ndarray]], test: tuple[np.ndarray, np.ndarray]
+) -> RawImages:
+    images, labels = zip(*training, test, strict=True)
+    parts = np.repeat(np.array([TRAINING, TEST], np.uint8), [sum(map(len, labels[:-1])), len(labels[-1])])
+    return RawImages(np.concatenate(images), np.concatenate(labels), parts, classes=definition.classes)
+
+
+def _complete_set(folders: Iterable[Path], names: tuple[str, ...], title: str) -> tuple[Path, ...]:
+    """The files of these names in the first folder that has all of them; empty when no folder has any.
+
+    Raises UserError where a folder has some of them.
+    """
+    for folder in folders:
+        paths = tuple(folder / name for name in names)
+        missing = [path.name for path in paths if not path.is_file()]
+        if not missing:
+            return paths
+        if len(missing) < len(paths):
+            raise UserError(str(folder), f"some files of {title} are missing: {', '.join(missing)}")
+    return ()
+
+
+def _find_idx(definition: Definition, root: Path) -> tuple[Path, ...]:
+    for folder in (root / definition.folder / "raw", root / definition.folder, root / "raw", root):
+        versions = [(folder / name, folder / f"{name}.gz") for name in FILES]
+        paths = [next((path for path in version if os.path.isfile(path)), None) for version in versions]
+        if all(paths):
+            return tuple(path for path in paths if path)
+        if any(paths):
+            missing = ", ".join(name for name, path in zip(FILES, paths, strict=True) if not path)
+            raise UserError(str(folder), f"some files of {definition.title} are missing: {missing} (raw or .gz)")
+    return ()
+
+
+def _read_idx_files(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
+    definition, paths = source.definition, source.paths
+    return _joined(definition, [_read_pair(definition, *paths[:2])], _read_pair(definition, *paths[2:]))
+
+
+def _read_pair(definition: Definition, images_path: Path, labels_path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 [N, 1, H, W] and labels uint8 [N]. UserError for a file that is damaged or does not fit the other file."""
+    channels, height, width = definition.image_shape or (1, 0, 0)
+    labels = read_idx(labels_path, 1)
+    images = read_idx(images_path, 3, image=(height, width))
+    if len(labels) != len(images):
+        problem = f"got {len(labels):,} labels; must be {len(images):,}, one for each image in {images_path.name}"
+        raise UserError(str(labels_path), problem)
+    highest = len(definition.classes or ()) - 1
+    if labels.max() > highest:
+        index = int(np.argmax(labels > highest))
+        raise UserError(str(labels_path), f"got label {labels[index]} at image {index}; must be 0 to {highest}")
+    return images.reshape(-1, channels, height, width), labels
+
+
+def read_idx(path: Path, dimensions: int, image: tuple[int, int] | None = None) -> np.ndarray:
+    """The array in an IDX file of unsigned bytes, gzip-compressed if its name ends in `.gz`.
+
+    No more is unpacked than the header announces, and a header that announces more than the file can hold is refused.
+
+    Args:
+        image: height and width that the last two dimensions must have; then there must be one image at least.
+
+    Raises:
+        UserError: names the file, the content it has and the content it must have.
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            return _read_idx(path, stream, dimensions, image)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(str(path), f"got a damaged or truncated file ({error}); must be a whole gzip file") from error
+    except MemoryError as error:
+        raise UserError(str(path), "its values do not fit into the memory of this machine") from error
+    except OSError as error:
+        raise UserError(str(path), f"cannot be read: {error.strerror or error}") from error
+
+
+def _read_idx(path: Path, stream: BufferedIOBase, dimensions: int, image: tuple[int, int] | None) -> np.ndarray:
+    header = stream.read(4 + 4 * dimensions)
+    if len(header) < 4 + 4 * dimensions:
+        raise UserError(str(path), f"got {len(header)} bytes; must begin with an IDX header of {4 + 4 * dimensions}")
+    magic, *shape = struct.unpack(f">{1 + dimensions}I", header)
+    if magic != 0x0800 + dimensions:
+        kind = f"unsigned bytes in {dimensions} dimension{'s' if dimensions > 1 else ''}"
+        raise UserError(str(path), f"got magic number {magic}; must be {0x0800 + dimensions} (IDX, {kind})")
+    if image and (tuple(shape[1:]) != image or not shape[0]):
+        found = f"{shape[0]:,} images of {shape[1]} × {shape[2]} pixels"
+        raise UserError(str(path), f"got {found}; must be at least one image of {image[0]} × {image[1]} pixels")
+    count = math.prod(shape)  # of Python integers: a damaged header may announce more than 2⁶⁴ values
+    wanted = f"{count:,} for the {' × '.join(f'{length:,}' for length in shape)} values of its header"
+    held = os.path.getsize(path)
+    most = held * _MOST_DEFLATED if path.suffix == ".gz" else held - len(header)
+    if count > most:
+        raise UserError(str(path), f"got at most {most:,} bytes of values; must be {wanted}")
+    values = np.empty(count, np.uint8)
+    view, filled = values.data, 0
+    while filled < count and (length := stream.readinto(view[filled:])):
+        filled += length
+    if filled < count or stream.read(1):
+        raise UserError(
+            str(path), f"got {f'{filled:,}' if filled < count else 'more'} bytes of values; must be {wanted}"
+        )
+    return values.reshape(shape)
+
+
+def _find_cifar(definition: Definition, root: Path) -> tuple[Path, ...]:
+    return _complete_set((root / definition.folder, root), BATCHES, definition.title)
+
+
+def _read_cifar_files(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
+    definition = source.definition
+    shape, classes = definition.image_shape or (3, 32, 32), len(definition.classes or ())
+    *training, test = (read_batch(path, shape, classes) for path in source.paths)
+    return _joined(definition, training, test)
+
+
+def read_batch(path: Path, image_shape: tuple[int, int, int], classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 [N, C, H, W] and labels uint8 [N] of a CIFAR file.
+
+    A pickle can name any function to be called. Only the names that CIFAR's files hold are admitted, and stand-ins that
+    keep their arguments and run nothing answer for them.
+
+    Raises UserError naming the file when it is damaged, holds anything but plain data, or does not fit.
+    """
+    try:
+        with path.open("rb") as file:
+            content = _PlainUnpickler(file, encoding="bytes").load()
+        content = {key.decode() if isinstance(key, bytes) else key: value for key, value in content.items()}
+        images, labels = content["data"].array(), np.asarray(content["labels"], dtype=np.int64)
+    except OSError as error:
+        raise UserError(str(path), f"cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # a damaged pickle can raise any error
+        problem = f"got something else ({type(error).__name__}: {error}); must be a batch of CIFAR images"
+        raise UserError(str(path), problem) from error
+    size = math.prod(image_shape)
+    if images.ndim != 2 or images.shape[1] != size or not len(images):
+        raise UserError(str(path), f"got an array {images.shape}; must be at least one image of {size:,} values")
+    if labels.shape != (len(images),) or labels.min() < 0 or labels.max() >= classes:
+        raise UserError(str(path), f"got other labels; must be {len(images):,} labels from 0 to {classes - 1}")
+    return images.reshape(-1, *image_shape), labels.astype(np.uint8)
+
+
+class _PlainType:
+    """Stands for numpy.dtype."""
+
+    def __init__(self, code: str | bytes = "", *flags: Any) -> None:
+        self.code = code.decode() if isinstance(code, bytes) else code
+
+    def __setstate__(self, state: Any) -> None:
+        """Byte order and the like, which bytes do not have."""
+
+
+class _PlainArray:
+    """Stands for numpy.ndarray: keeps shape, type, order and content, which `array` checks."""
+
+    def __setstate__(self, state: tuple[int, tuple[int, ...], _PlainType, bool, bytes]) -> None:
+        _, self.shape, self.type, self.fortran, self.content = state
+
+    def array(self) -> np.ndarray:
+        if self.type.code != "u1":
+            raise ValueError(f"values of type {self.type.code}")
+        return np.frombuffer(self.content, np.uint8).reshape(self.shape, order="F" if self.fortran else "C")
+
+
+def _reconstruct(*arguments: Any) -> _PlainArray:
+    return _PlainArray()
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """How Python 3 writes bytes in a pickle that Python 2 can read."""
+    return text.encode("latin1")
+
+
+_ADMITTED: dict[tuple[str, str], Any] = {
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy", "ndarray"): _PlainArray,
+    ("numpy", "dtype"): _PlainType,
+    ("_codecs", "encode"): _encode,
+}
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ADMITTED:
+            raise pickle.UnpicklingError(f"the name {module}.{name}, which no such file holds")
+        return _ADMITTED[module, name]
+
+
+def _find_svhn(definition: Definition, root: Path) -> tuple[Path, ...]:
+    folders = (root, root / definition.folder, root / definition.title)
+    return _complete_set(folders, MATRICES, definition.title)
+
+
+def _read_svhn_files(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
+    training, test = (_read_matrix(path) for path in source.paths)
+    return _joined(source.definition, [training], test)
+
+
+def _read_matrix(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 [N, 3, 32, 32] and labels uint8 [N] from 0 to 9."""
+    import scipy.io
+
+    try:
+        content = scipy.io.loadmat(path, variable_names=("X", "y"))
+        images, labels = content["X"], content["y"].reshape(-1)
+    except OSError as error:
+        raise UserError(str(path), f"cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # a damaged file can raise any error
+        problem = f"got something else ({type(error).__name__}: {error}); must be a MATLAB file with X and y"
+        raise UserError(str(path), problem) from error
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[:3] != (32, 32, 3) or not images.shape[3]:
+        problem = f"got X as {images.dtype} {list(images.shape)}; must be uint8 [32, 32, 3, N] with at least one image"
+        raise UserError(str(path), problem)
+    fits = labels.dtype.kind in "iuf" and len(labels) == images.shape[3] and labels.min() >= 0 and labels.max() <= 10
+    if not fits:
+        raise UserError(str(path), f"got other labels y; must be {images.shape[3]:,} whole numbers from 1 to 10")
+    return images.transpose(3, 2, 0, 1), (labels % 10).astype(np.uint8)
+
+
+IDX = Layout(
+    expected=lambda definition: f"{definition.folder}/raw/ with {', '.join(FILES)} (each raw or .gz)",
+    find=_find_idx,
+    read=_read_idx_files,
+)
+CIFAR = Layout(
+    expected=lambda definition: (
+        f"{definition.folder}/ with {', '.join(BATCHES)} (unpack {definition.mirrors[0].rsplit('/', 1)[-1]} there)"
+    ),
+    find=_find_cifar,
+    read=_read_cifar_files,
+)
+SVHN = Layout(expected=lambda definition: " and ".join(MATRICES), find=_find_svhn, read=_read_svhn_files)
