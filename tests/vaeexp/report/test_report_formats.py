@@ -16,8 +16,7 @@ from sweeps.results.rankings import pruned_epochs_saved, ranked
 from sweeps.results.statistics import mean_interval
 from vaeexp.report import trials_csv, write_report
 from vaeexp.report.html import page
-from vaeexp.report.schema import Summary
-from vaeexp.report.summary import schema_json, summary_json
+from vaeexp.report.summary import Summary, schema_json, summary_json
 
 NASTY = "a | b <script>alert(1)</script> <img src=x onerror=alert(1)> [l](javascript:alert(1)) ![p](http://x/p.png) \"'&amp;"
 
