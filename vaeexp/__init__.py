@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 from vaeexp.version import __version__
 
 if TYPE_CHECKING:
-    from vaeexp.api import load_study
+    from vaeexp.api import load_model, load_study, run_study
 
-__all__ = ["__version__", "load_study"]
+__all__ = ["__version__", "load_model", "load_study", "run_study"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,9 +1,11 @@
-"""A study in a notebook or a script: its tables as data frames, its figures, its answer, its models."""
+"""vaeexp from a notebook or a script: run a study, and look at its tables, figures, answer and models."""
 
+import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -16,14 +18,16 @@ from vaeexp.report.answer import answer, notices
 from vaeexp.report.markdown import escape, heading
 from vaeexp.results.open_study import recorded_results
 from vaeexp.words import plural
+from vaeexp.settings import ExecutionSettings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from rich.console import Console
 
     from vaeexp.models.vae import VAE
 
 
-def load_study(study: str, runs: str | Path = "mlruns", storage: str | None = None) -> "LoadedStudy":
+def load_study(study: str, runs: str | Path = "mlruns", storage: str | None = None) -> "Study":
     """What a study has recorded so far, in any state; call it again to see more of one that is running.
 
     Args:
@@ -35,11 +39,92 @@ def load_study(study: str, runs: str | Path = "mlruns", storage: str | None = No
         UserError: there is no such study.
     """
     folder = Path(runs)
-    return LoadedStudy(located(recorded_results(str(study), folder, storage), folder), folder)
+    return Study(located(recorded_results(str(study), folder, storage), folder), folder)
+
+
+def run_study(
+    study: str | Path,
+    *,
+    trials: int | None = None,
+    seconds: float | None = None,
+    name: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    data: str | Path | None = None,
+    full_data: bool = False,
+    runs: str | Path = "mlruns",
+    reports: str | Path = "reports",
+    storage: str | None = None,
+    tracking: str | None = None,
+    extend: bool = False,
+    **execution: Any,
+) -> "Study":
+    """Run a study, or continue it, as `vaeexp sweep` does, and return what it recorded.
+
+    Progress is printed as lines; on a terminal it is a live table. Ctrl-C, or "interrupt" in a notebook, raises
+    KeyboardInterrupt and loses nothing: the same call continues the study.
+
+    Args:
+        study: path of a study file, or the name of a study in ./studies or of one that comes with vaeexp.
+        trials: budget in trials of the whole study; by default the study's own.
+        seconds: budget in seconds of the whole study; by default the study's own.
+        name: keep the study under this name, as a study of its own.
+        overrides: changes of the study file by key, such as `{"epochs": 5, "search.beta.low": 0.1}`.
+        data: folder or file with the images; by default the user's cache, else a download.
+        full_data: raise an error rather than run on the bundled subset.
+        runs: folder that gets the runs.
+        reports: folder that gets the report.
+        storage: URL of a PostgreSQL database that holds the study; by default a journal in `runs`.
+        tracking: MLflow server or store; by default a store in `runs`.
+        extend: continue a study although its file has changed.
+        **execution: hardware options by the name of the option of `vaeexp sweep`, such as `device="cpu"`.
+
+    Raises:
+        UserError: an argument or the study file is wrong; found before any training.
+        KeyboardInterrupt: the study was stopped; the same call continues it.
+    """
+    from vaeexp.sweep.job import SweepOptions
+    from vaeexp.sweep.run import run_sweep
+
+    for option in execution:
+        if option not in ExecutionSettings.model_fields:
+            raise UserError(option, f"is no option of a sweep. {did_you_mean(option, ExecutionSettings.model_fields)}")
+    options = SweepOptions(
+        study=str(study),
+        name=name,
+        overrides=tuple(f"{key}={json.dumps(value)}" for key, value in (overrides or {}).items()),
+        trials=trials,
+        seconds=seconds,
+        data=None if data is None else Path(data),
+        full_data=full_data,
+        runs=Path(runs),
+        reports=Path(reports),
+        storage=storage,
+        tracking=tracking,
+        execution=execution,
+        extend=extend,
+    )
+    run_sweep(options, console=_open_console())
+    return load_study(name or str(study), runs, storage)
+
+
+def load_model(run: str | Path, runs: str | Path = "mlruns", storage: str | None = None) -> "VAE":
+    """Load the model of a run: a `torch.nn.Module` in evaluation mode on the CPU, with the weights of its best epoch.
+
+    Args:
+        run: `beta_mnist/7`, `beta_mnist/r3` (a repeat), `beta_mnist/best`, or the folder of a run.
+        runs: folder of runs, as `--runs` of the commands.
+        storage: where the study is stored, as `--storage`; only `best` looks there.
+
+    Raises:
+        UserError: there is no such run, or it left no weights.
+    """
+    from vaeexp.runs.run import open_run
+
+    return open_run(str(run), Path(runs), storage).vae
 
 
 @dataclass(frozen=True, repr=False)
-class LoadedStudy:
+class Study:
     """A study as it stood when it was loaded. Its values are in nats per image, the smaller the better."""
 
     results: Results
@@ -80,12 +165,10 @@ class LoadedStudy:
         `trial`: 7 or "trial-0007", or "repeat-0003"; of a duplicate it is the model of the trial that it repeats.
         Raises UserError where there is no such trial or it has left no weights.
         """
-        from vaeexp.runs.run import open_run
-
         row = self._row(trial)
         if pd.notna(row["duplicate_of"]):
             row = self._row(int(row["duplicate_of"]))
-        return open_run(f"{self.name}/{row['name']}", self.runs).vae
+        return load_model(f"{self.name}/{row['name']}", self.runs)
 
     @property
     def figures(self) -> tuple[str, ...]:
@@ -134,6 +217,13 @@ class LoadedStudy:
             f"`.trials`: {self._standing()}. `.epochs`: {plural(len(self.epochs), 'row')}, one per trial and epoch."
         )
         return "\n\n".join([*blocks, f"`.figure(name)`: {drawn}."])
+
+
+def _open_console() -> "Console":
+    """Open the console of standard output; a notebook gets plain lines, because a live table there needs ipywidgets."""
+    from rich.console import Console
+
+    return Console(highlight=False, force_jupyter=False)
 
 
 def _show_figures() -> None:

@@ -23,6 +23,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from multiprocessing.connection import Connection, wait
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from sweeps.errors import UserError, full_disk
@@ -81,7 +82,9 @@ class Child:
         process = context.Process(
             target=_serve, args=(theirs, self.recipe, dict(os.environ)), name=self.name, daemon=True
         )
-        with _environment(_ENVIRONMENT), _interrupts_blocked():
+        # Only what the calling script defines needs that script in the child.
+        hidden = contextlib.nullcontext() if b"__main__" in self.recipe else without_main_module()
+        with _environment(_ENVIRONMENT), _interrupts_blocked(), hidden:
             process.start()
             self.process = process
         theirs.close()
@@ -255,3 +258,18 @@ def _interrupts_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def without_main_module() -> Iterator[None]:
+    """Keep processes that start meanwhile from running the calling script again.
+
+    multiprocessing imports the script in each child, so that a script without `if __name__ == "__main__":` would start
+    its study once more in the child.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

@@ -19,7 +19,7 @@ import vaeexp
 from sweeps.errors import UserError
 from sweeps.results.rankings import read_results
 from sweeps.storage.database import open_storage
-from vaeexp.api import LoadedStudy, load_study
+from vaeexp.api import Study, load_study
 from vaeexp.plots import FIGURES
 from vaeexp.report.chapters import compose
 
@@ -28,7 +28,7 @@ PAGE = (ROOT / "docs" / "guide" / "notebook.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def study(tiny_study: Path) -> LoadedStudy:
+def study(tiny_study: Path) -> Study:
     return load_study(NAME, runs=tiny_study / "mlruns")
 
 
@@ -57,7 +57,7 @@ def test_the_example_in_the_guide_runs(tiny_study: Path, monkeypatch: pytest.Mon
     assert said == [names["study"].answer()]
 
 
-def test_tables_are_those_of_the_storage(study: LoadedStudy, tiny_study: Path) -> None:
+def test_tables_are_those_of_the_storage(study: Study, tiny_study: Path) -> None:
     found = read_results(open_storage(None, tiny_study / "mlruns", NAME, must_exist=True), NAME)
     assert study.name == NAME
     pd.testing.assert_frame_equal(study.trials.drop(columns="folder"), found.trials.drop(columns="folder"))
@@ -67,7 +67,7 @@ def test_tables_are_those_of_the_storage(study: LoadedStudy, tiny_study: Path) -
     assert vaeexp.load_study is load_study
 
 
-def test_models_have_the_best_weights_and_evaluate(study: LoadedStudy, tiny_study: Path) -> None:
+def test_models_have_the_best_weights_and_evaluate(study: Study, tiny_study: Path) -> None:
     for model, run in (
         (study.best_model(), "repeat-0000"),
         (study.model(1), "trial-0001"),
@@ -84,19 +84,19 @@ def test_models_have_the_best_weights_and_evaluate(study: LoadedStudy, tiny_stud
     assert one is not other, "what is done to a model must not change the next one"
 
 
-def test_a_trial_that_is_not_there_is_named_with_the_nearest(study: LoadedStudy, tmp_path: Path) -> None:
+def test_a_trial_that_is_not_there_is_named_with_the_nearest(study: Study, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no trial 'trial-0009'. Did you mean 'trial-000\d'?"):
         study.model(9)
     with pytest.raises(UserError, match="has no trial 'best'"):
         study.model("best")
     with pytest.raises(UserError, match="no such study 'beta_mnits'"):
         load_study("beta_mnits", runs=study.runs)
-    moved = LoadedStudy(study.results, tmp_path)
+    moved = Study(study.results, tmp_path)
     with pytest.raises(UserError, match="no study 'beta_mnist'"):
         moved.best_model()
 
 
-def test_figures_are_those_of_the_report(study: LoadedStudy) -> None:
+def test_figures_are_those_of_the_report(study: Study) -> None:
     assert study.figures == tuple(FIGURES)
     drawn = {name: study.figure(name) for name in study.figures}
     assert all(figure is None or isinstance(figure, Figure) for figure in drawn.values())
@@ -106,7 +106,7 @@ def test_figures_are_those_of_the_report(study: LoadedStudy) -> None:
         study.figure("learning_curve")
 
 
-def test_the_answer_is_that_of_the_report(study: LoadedStudy) -> None:
+def test_the_answer_is_that_of_the_report(study: Study) -> None:
     written, _ = compose(study.results)
     *notices, first, second = study.answer().split("\n\n")
     assert f"## Answer\n\n{first}\n\n{second}\n" in written
@@ -114,7 +114,7 @@ def test_the_answer_is_that_of_the_report(study: LoadedStudy) -> None:
     assert "trial 1" in first
 
 
-def test_what_a_notebook_shows_reads_well(study: LoadedStudy) -> None:
+def test_what_a_notebook_shows_reads_well(study: Study) -> None:
     value = f"{study.best['value']:.2f}"
     words = "4 trials (2 complete, 1 failed, 1 pruned) and 1 repeat"
     assert repr(study) == f"{NAME}: {words}; best repeat-0000, −ELBO {value} nats per image"
@@ -129,7 +129,7 @@ def test_what_a_notebook_shows_reads_well(study: LoadedStudy) -> None:
 @pytest.mark.parametrize("name", [*thin_studies(), "full"])
 def test_any_study_can_be_shown(name: str, tmp_path: Path) -> None:
     results = make_results() if name == "full" else thin_studies()[name]
-    study = LoadedStudy(results, tmp_path)
+    study = Study(results, tmp_path)
     assert repr(study).startswith(f"{results.name}: ")
     assert study.answer() in study._repr_markdown_()
     if study.best is None:
@@ -139,7 +139,7 @@ def test_any_study_can_be_shown(name: str, tmp_path: Path) -> None:
         assert study.best["state"] == "complete"
 
 
-def test_a_notebook_is_told_to_show_figures_as_pictures(study: LoadedStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notebook_is_told_to_show_figures_as_pictures(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     """IPython knows figures only once pyplot has been set up; those of a study are made without it."""
     calls: list = []
     shell = object()

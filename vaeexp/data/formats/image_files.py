@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sweeps.errors import UserError
+from sweeps.workload.worker_process import without_main_module
 from vaeexp.data.formats import RawImages, Unreadable, check_grey, height_width, printable
 from vaeexp.hardware import usable_cores
 
@@ -293,7 +294,8 @@ def _workers(count: int) -> Iterator[Callable[..., Iterable[Any]]]:
     # Spawned, since a forked child inherits locks of threads that it does not have.
     pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_ignore_interrupts)
     try:
-        yield pool.map
+        with without_main_module():  # the processes start at the first call
+            yield pool.map
     except BrokenProcessPool as error:
         raise UserError("decoding", "a process that decodes images was ended, perhaps for lack of memory") from error
     finally:
