@@ -352,14 +352,18 @@ from sweeps.workload.protocol import Trial, advance_all
 from sweeps.workload.worker_pool import WorkerLanes
 
 folder, bad = Path(sys.argv[1]), sys.argv[2]
-if __name__ != "__main__" and bad == "boot":  # a child imports this before anything of ours runs in it
+def build(**given):  # lanes of this script's own: a child imports the script before anything of ours runs in it
+    return counting.build(**given)
+
+if __name__ != "__main__" and bad == "boot":
     (folder / f"starting-{os.getpid()}").touch()
     time.sleep(0.5)
 if __name__ == "__main__":
     lanes = None
     try:
         problem = "slow" if bad == "slow" else None
-        lanes = WorkerLanes(counting.build, [{"folder": folder, "problem": problem}] * 2)
+        factory = build if bad == "boot" else counting.build
+        lanes = WorkerLanes(factory, [{"folder": folder, "problem": problem}] * 2)
         for number in (0, 1):
             lanes.add(Trial(number=number, params={"bad": bad, "at": 2}, seed=number))
         advance_all(lanes, [0, 1])
@@ -408,6 +412,25 @@ def test_what_children_need_is_imported_once(tmp_path):
     subprocess.run([sys.executable, tmp_path / "parent.py"], env={**os.environ, "PYTHONPATH": path}, check=True)
     assert len(list(tmp_path.glob("child-*"))) == 3
     assert len(list(tmp_path.glob("imported-*"))) == 2, "by the parent and by the process that children are forks of"
+
+
+UNGUARDED = """
+import sys
+from pathlib import Path
+import counting
+from sweeps.workload.worker_pool import WorkerLanes
+
+print("the script runs")
+WorkerLanes(counting.build, [{"folder": Path(sys.argv[1])}] * 2).close()
+"""
+
+
+def test_a_script_without_a_guard_starts_its_children_and_runs_once(tmp_path):
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    path = os.pathsep.join([str(Path(__file__).parents[2] / "support"), str(Path(__file__).parents[3])])
+    command = [sys.executable, tmp_path / "script.py", tmp_path]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("the script runs\n", "")
 
 
 @pytest.fixture
