@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from pydantic import ValidationError
 
 from sweeps.errors import UserError, did_you_mean
 from sweeps.results.rankings import Results, best_run
@@ -17,8 +18,8 @@ from vaeexp.report import located
 from vaeexp.report.answer import answer, notices
 from vaeexp.report.markdown import escape, heading
 from vaeexp.results.open_study import recorded_results
-from vaeexp.words import plural
 from vaeexp.settings import ExecutionSettings
+from vaeexp.words import plural
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,9 +86,10 @@ def run_study(
     from vaeexp.sweep.job import SweepOptions
     from vaeexp.sweep.run import run_sweep
 
-    for option in execution:
-        if option not in ExecutionSettings.model_fields:
-            raise UserError(option, f"is no option of a sweep. {did_you_mean(option, ExecutionSettings.model_fields)}")
+    _check_execution(execution)
+    for option, value in (("trials", trials), ("seconds", seconds)):
+        if value is not None and value <= 0:
+            raise UserError(option, f"got {value}; must be above 0.")
     options = SweepOptions(
         study=str(study),
         name=name,
@@ -217,6 +219,19 @@ class Study:
             f"`.trials`: {self._standing()}. `.epochs`: {plural(len(self.epochs), 'row')}, one per trial and epoch."
         )
         return "\n\n".join([*blocks, f"`.figure(name)`: {drawn}."])
+
+
+def _check_execution(execution: Mapping[str, Any]) -> None:
+    """Raise UserError for an option that a sweep has not, or a value that the option does not take."""
+    for option in execution:
+        if option not in ExecutionSettings.model_fields:
+            raise UserError(option, f"is no option of a sweep. {did_you_mean(option, ExecutionSettings.model_fields)}")
+    try:
+        ExecutionSettings(**execution)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        message = f"got {problem['input']!r}; {problem['msg'][0].lower()}{problem['msg'][1:]}."
+        raise UserError(str(problem["loc"][0]), message) from error
 
 
 def _open_console() -> "Console":

@@ -1,8 +1,12 @@
 """`vaeexp.load_study`: tables, figures, answer and models of a real study and of thin ones, and the example in docs/guide/notebook.md."""
 
+import contextlib
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -35,7 +39,7 @@ def study(tiny_study: Path) -> Study:
 def test_the_package_imports_nothing_heavy_and_completes_the_name() -> None:
     heavy = ("torch", "mlflow", "optuna", "pandas", "matplotlib", "pydantic", "numpy")
     code = (
-        f"import sys, vaeexp\nassert 'load_study' in dir(vaeexp)\nprint([n for n in {heavy!r} if n in sys.modules])\n"
+        f"import sys, vaeexp\nassert set(vaeexp.__all__) <= set(dir(vaeexp))\nprint([n for n in {heavy!r} if n in sys.modules])\n"
         "try: vaeexp.load_studies\nexcept AttributeError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -155,3 +159,105 @@ def test_a_notebook_is_told_to_show_figures_as_pictures(study: Study, monkeypatc
         monkeypatch.setitem(sys.modules, module_name, module)
     study.figure("learning_curves")
     assert calls == [(shell, {"png"})]
+
+
+# ---- run_study ----
+
+SMALL = """
+question: Does a script run a study?
+data: {dataset: mnist, binarisation: static, validation_size: 40}
+model: {network: mlp, hidden: [8], latent_size: 2}
+train: {epochs: 3, batch_size: 20}
+evaluation: {importance_samples: 5, pictures_every: 100}
+search:
+  learning_rate: {low: 0.001, high: 0.01, log: true}
+budget: {trials: 3}
+confirm: {top: 1, seeds: 1}
+"""
+CALL = """
+import sys
+import vaeexp
+
+study = vaeexp.run_study("small", overrides={epochs}, data="data", device="cpu", precision="float32", processes=1, width=1)
+print(repr(study))
+assert "IPython" not in sys.modules
+"""
+
+
+@pytest.fixture
+def place(tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a study file and its images, in which scripts run without the network."""
+    (tmp_path / "data").symlink_to(tiny_study / "data")
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "small.yaml").write_text(SMALL, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    for name, value in {
+        "VAEEXP_OFFLINE": "1",
+        "VAEEXP_CACHE": str(tmp_path / "cache"),
+        "PYTHONPATH": str(ROOT),
+    }.items():
+        monkeypatch.setenv(name, value)
+    return tmp_path
+
+
+def script(place: Path, **overrides) -> subprocess.Popen:
+    """A program that runs the study; it has no `if __name__ == "__main__":`, as few scripts have."""
+    (place / "script.py").write_text(CALL.replace("{epochs}", repr(overrides)), encoding="utf-8")
+    command = [sys.executable, "script.py"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def test_a_script_runs_a_study_and_has_its_report_and_models(place: Path) -> None:
+    process = script(place)
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert "small: Does a script run a study?" in out
+    assert "[3/3]  trial-0002  complete" in out
+    assert out.splitlines()[-1].startswith("small: 3 trials (3 complete) and 1 repeat; best repeat-0000")
+    assert (place / "reports" / "small" / "README.md").exists()
+    model = vaeexp.load_model("small/repeat-0000")
+    assert isinstance(model, torch.nn.Module)
+    assert not model.training
+    kept = load_file(place / "mlruns" / "trials" / "small" / "repeat-0000" / "weights.safetensors")
+    for other in (model, vaeexp.load_model(place / "mlruns" / "trials" / "small" / "repeat-0000")):
+        assert all(parameter.equal(kept[name]) for name, parameter in other.named_parameters())
+
+
+def interrupt_after(process: subprocess.Popen, epochs: int) -> tuple[str, str]:
+    """Press Ctrl-C once the study has recorded more epochs than these; what the program wrote."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(UserError):  # the study does not exist yet
+            if len(load_study("small").epochs) > epochs:
+                break
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    return process.communicate(timeout=60)
+
+
+def test_an_interrupted_script_leaves_a_study_that_the_same_call_continues(place: Path) -> None:
+    out, err = interrupt_after(script(place, epochs=5000), 0)
+    assert "KeyboardInterrupt" in err
+    assert "what was running resumes" in out
+    before = load_study("small")
+    assert not before.results.study.get("finished")
+    assert list(before.trials["state"]) == ["running"]
+    interrupt_after(script(place, epochs=5000), len(before.epochs))
+    after = load_study("small").epochs
+    assert list(after["epoch"]) == list(range(1, len(after) + 1)), "it goes on where it stopped"
+    pd.testing.assert_series_equal(after["value"].head(len(before.epochs)), before.epochs["value"])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"widht": 2}, "widht: is no option of a sweep. Did you mean 'width'?"),
+        ({"device": "tpu"}, "device: got 'tpu'; input should be 'auto', 'cpu'"),
+        ({"trials": 0}, "trials: got 0; must be above 0."),
+        ({"overrides": {"epoch": 3}}, "Did you mean 'epochs'?"),
+    ],
+)
+def test_a_wrong_argument_is_refused_before_anything_is_written(place: Path, options: dict, words: str) -> None:
+    with pytest.raises(UserError, match=re.escape(words)):
+        vaeexp.run_study("small", **options)
+    assert not (place / "mlruns").exists()
