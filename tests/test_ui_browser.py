@@ -38,9 +38,9 @@ def runs(tmp_path_factory):
             metrics = {"train/loss": value - 2, "val/neg_elbo": value, "learning_rate": 0.001}
             images = {epoch: {"reconstructions": str(picture)}}
             tracked.epoch_finished(
-                trial, Progress(number=number, epoch=epoch, value=value, metrics=metrics, images=images)
+                trial, Progress(number=number, epoch=epoch, objective=value, metrics=metrics, images=images)
             )
-        outcome = Outcome(state="complete", epoch=5, value=value)
+        outcome = Outcome(state="complete", epoch=5, objective=value)
         tracked.trial_ended(
             trial, outcome, TrialResult(number=number, metrics={"parameters": 7.0}, folder=str(own)), None
         )

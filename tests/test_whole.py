@@ -60,13 +60,13 @@ def table(place: Path, name: str) -> list[tuple]:
         "repeat",
         "number",
         "state",
-        "value",
+        "objective",
         "epochs",
         "seed",
         *(c for c in found.trials if c.startswith(("params.", "result.test/"))),
     ]
     rows = found.trials[columns].to_json(orient="records", double_precision=15)
-    values = found.epochs[["repeat", "number", "epoch", "value", "train/loss", "val/rate"]]
+    values = found.epochs[["repeat", "number", "epoch", "objective", "train/loss", "val/rate"]]
     return [json.loads(rows), values.to_json(orient="records", double_precision=15)]
 
 
@@ -137,9 +137,11 @@ def test_the_report_says_what_the_store_says(place, swept):
             assert (folder / link).exists(), link
     assert "subset" in text.split("## Answer")[0]
     found = results(place)
-    best = found.trials[~found.trials["repeat"] & (found.trials["state"] == "complete")].sort_values("value").iloc[0]
+    best = (
+        found.trials[~found.trials["repeat"] & (found.trials["state"] == "complete")].sort_values("objective").iloc[0]
+    )
     first_row = re.search(r"^\| 1 \| (\d+) \| ([\d.]+) \|", text, re.MULTILINE)
-    assert (int(first_row[1]), first_row[2]) == (best["number"], f"{best['value']:.2f}")
+    assert (int(first_row[1]), first_row[2]) == (best["number"], f"{best['objective']:.2f}")
     with (folder / "trials.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(found.trials)

@@ -138,13 +138,13 @@ class Study:
 
     @property
     def trials(self) -> pd.DataFrame:
-        """One row per trial, those of the search first: `name`, `state`, `value` (best validation −ELBO), `epochs`,
+        """One row per trial, those of the search first: `name`, `state`, `objective` (best validation −ELBO), `epochs`,
         `params.<setting>`, `result.<figure>` such as `result.test/neg_elbo`, and more (`sweeps.results.rankings.Results`)."""
         return self.results.trials
 
     @property
     def epochs(self) -> pd.DataFrame:
-        """The learning curves, one row per trial and epoch: `repeat`, `number`, `epoch`, `value` (validation −ELBO),
+        """The learning curves, one row per trial and epoch: `repeat`, `number`, `epoch`, `objective` (validation −ELBO),
         `train/loss`, `val/rate`, `val/distortion` and the other measures."""
         return self.results.epochs
 
@@ -207,12 +207,12 @@ class Study:
 
     def __repr__(self) -> str:
         best = self.best
-        words = "" if best is None else f"; best {best['name']}, −ELBO {best['value']:.2f} nats per image"
+        words = "" if best is None else f"; best {best['name']}, −ELBO {best['objective']:.2f} nats per image"
         return f"{self.name}: {self._standing()}{words}"
 
     def _repr_markdown_(self) -> str:
         """What a notebook shows: question, answer, and what there is to look at."""
-        question = self.results.study.get("question")
+        question = self.results.study.question
         drawn = ", ".join(f"`{name}`" for name in FIGURES)
         blocks = [heading(escape(self.name), 3), *([f"*{escape(question)}*"] if question else []), self.answer()]
         blocks.append(

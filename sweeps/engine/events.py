@@ -1,4 +1,4 @@
-"""What the trial loop reads and tells: where its trials come from, who watches it, and the study after a round."""
+"""What the trial loop reads and reports: the source of its trials, its observers, and a snapshot after each round."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,8 +7,9 @@ from typing import Any, Protocol
 from optuna.trial import FrozenTrial
 
 from sweeps.engine.budget import best_trial, reported_epochs
-from sweeps.storage.proposals import Draft
-from sweeps.storage.running_trial import STATES, Held
+from sweeps.storage.proposals import Proposal
+from sweeps.storage.running_trial import RunningTrial
+from sweeps.storage.trial_record import ENDED
 from sweeps.workload.protocol import Outcome, Progress, Trial, TrialResult
 
 
@@ -18,8 +19,8 @@ class Running:
 
     trial: Trial
     epoch: int
-    value: float | None
-    """Its newest value."""
+    objective: float | None
+    """Its newest one; None before the first epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class Snapshot:
     failed: int
     planned: int | None
     """Trials that the budget allows, None when it is not counted in trials."""
-    best_value: float | None
+    best_objective: float | None
     best_number: int | None
     best_params: Mapping[str, Any] | None
     epochs: int
@@ -50,7 +51,7 @@ class Observer(Protocol):
         """It has its place in the storage. `resumed`: it began in an earlier process."""
 
     def epoch_finished(self, trial: Trial, progress: Progress) -> None:
-        """After the value is durable in the storage, and while the next round trains where it can be.
+        """After the epoch is durable in the storage, and while the next round trains where it can be.
 
         Replayed epochs are not told again, but for the newest of a trial that is resumed: the process may have died before it
         could tell it.
@@ -62,22 +63,22 @@ class Observer(Protocol):
     def round_finished(self, snapshot: Snapshot) -> None: ...
 
 
-class News:
-    """What observers are to hear once there is time for it, in order."""
+class EventQueue:
+    """Events that observers have not been told of yet, in order; told when the lanes are busy."""
 
     def __init__(self) -> None:
-        self._untold: list[tuple[Callable[[], None], int | None]] = []
+        self.pending: list[tuple[Callable[[], None], int | None]] = []
 
-    def add(self, tell: Callable[[], None], number: int | None = None) -> None:
-        """`number`: of the trial that it is about, if it is about one."""
-        self._untold.append((tell, number))
+    def add(self, event: Callable[[], None], number: int | None = None) -> None:
+        """`number`: of the trial that the event is about, if there is one."""
+        self.pending.append((event, number))
 
-    def tell(self, numbers: Collection[int] | None = None) -> None:
-        """All that is untold, or what is about these trials."""
-        ready = [tell for tell, number in self._untold if numbers is None or number in numbers]
-        self._untold = [] if numbers is None else [each for each in self._untold if each[1] not in numbers]
-        for tell in ready:
-            tell()
+    def deliver(self, numbers: Collection[int] | None = None) -> None:
+        """Tell the pending events: all, or those about these trials."""
+        ready = [event for event, number in self.pending if numbers is None or number in numbers]
+        self.pending = [] if numbers is None else [entry for entry in self.pending if entry[1] not in numbers]
+        for event in ready:
+            event()
 
 
 class Source(Protocol):
@@ -86,53 +87,59 @@ class Source(Protocol):
     planned: int | None
     """How many there will be, if that is known."""
 
-    def draft(self, trials: Sequence[FrozenTrial], drafts: Sequence[Draft], elapsed: float, round_: int) -> Draft | str:
+    def propose(
+        self, trials: Sequence[FrozenTrial], proposals: Sequence[Proposal], elapsed: float, round_: int
+    ) -> Proposal | str:
         """The next trial, to begin in this round; or a sentence that says why there is none.
 
         Args:
             trials: all so far.
-            drafts: those among them that are not written yet, the last ones.
+            proposals: those among them that are not written yet, the last ones.
             elapsed: seconds spent.
         """
 
     def prepare(self, trials: Sequence[FrozenTrial], round_: int, seconds: float) -> None:
-        """While the lanes train in this round: work for about so long on what `draft` may be asked for in the next."""
+        """While the lanes train in this round: work for about `seconds` on what `propose` may be asked for in the next."""
 
     def params(self, trial: FrozenTrial) -> dict[str, Any]:
         """The searched parameters as the workload gets them."""
 
-    def twin(self, stored: Mapping[str, Any], earlier: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    def duplicate_of(self, stored: Mapping[str, Any], earlier: Sequence[FrozenTrial]) -> FrozenTrial | None:
         """The earlier trial with these parameters, finished or running, that makes another one a duplicate."""
 
 
-def next_drafts(
+def next_proposals(
     source: Source, trials: Sequence[FrozenTrial], most: int, elapsed: float, round_: int
-) -> tuple[list[Draft], FrozenTrial | None, str]:
-    """Up to `most` trials to begin together: up to the first that is a duplicate, which needs no lane. With it the trial that
-    it equals, which may be an earlier draft; and why there are no more, where the source has no more."""
-    drafts, so_far = [], list(trials)
-    while len(drafts) < most:
-        draft = source.draft(so_far, drafts, elapsed, round_)
-        if isinstance(draft, str):
-            return drafts, None, draft
-        drafts.append(draft)
-        if twin := source.twin(draft.stored, so_far):
-            return drafts, twin, ""
-        so_far.append(draft.trial)
-    return drafts, None, ""
+) -> tuple[list[Proposal], FrozenTrial | None, str]:
+    """Propose up to `most` trials that begin together, up to the first duplicate, which needs no lane.
+
+    Returns the proposals; the trial that the last of them equals, which may itself be a proposal; and why there are no
+    more, where the source has no more.
+    """
+    proposals: list[Proposal] = []
+    so_far = list(trials)
+    while len(proposals) < most:
+        proposal = source.propose(so_far, proposals, elapsed, round_)
+        if isinstance(proposal, str):
+            return proposals, None, proposal
+        proposals.append(proposal)
+        if equal := source.duplicate_of(proposal.stored, so_far):
+            return proposals, equal, ""
+        so_far.append(proposal.trial)
+    return proposals, None, ""
 
 
 def snapshot_of(
-    phase: str, trials: Sequence[FrozenTrial], held: Mapping[int, Held], source: Source, elapsed: float
+    phase: str, trials: Sequence[FrozenTrial], running: Mapping[int, RunningTrial], source: Source, elapsed: float
 ) -> Snapshot:
-    """From the trials in the storage and, by number, those that are in lanes."""
+    """The study after a round: `trials` of the storage, and by number those in lanes."""
     best = best_trial(trials)
     return Snapshot(
         phase=phase,
-        running=tuple(_running(held[t.number].trial, t) for t in trials if t.number in held),
-        **{name: sum(trial.state == state for trial in trials) for name, state in STATES.items()},
+        running=tuple(_running(running[t.number].trial, t) for t in trials if t.number in running),
+        **{name: sum(trial.state == state for trial in trials) for name, state in ENDED.items()},
         planned=source.planned,
-        best_value=best and best.value,
+        best_objective=best and best.value,
         best_number=best and best.number,
         best_params=best and source.params(best),
         epochs=reported_epochs(trials),
@@ -142,5 +149,5 @@ def snapshot_of(
 
 def _running(trial: Trial, stored: FrozenTrial) -> Running:
     epoch = len(stored.intermediate_values)
-    value = stored.intermediate_values[stored.last_step] if epoch else None
-    return Running(trial=replace(trial, epoch=epoch), epoch=epoch, value=value)
+    objective = stored.intermediate_values[stored.last_step] if epoch else None
+    return Running(trial=replace(trial, epoch=epoch), epoch=epoch, objective=objective)

@@ -11,37 +11,13 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-
-from sweeps.results.rankings import Results, ranked
 from sweeps.seeds import seed_of
+from sweeps.storage.study_record import StoredStudy
+from sweeps.storage.trial_record import Repeat
 from sweeps.study.space import Space
 
 if TYPE_CHECKING:
     from sweeps.study.study_file import Study
-
-
-@dataclass(frozen=True, kw_only=True)
-class Repeat:
-    """One run of confirm, compare or a baseline, or of several of them."""
-
-    source_trial: int | None
-    """Number of the search trial whose configuration it repeats or changes; None for a baseline of its own settings."""
-    params: Mapping[str, Any]
-    """Values of all searched parameters that are active, and what a baseline sets besides."""
-    seed: int
-    """63 bits; never one that the search has used."""
-    seed_index: int
-    """Place of the seed in the configuration's list, from 0."""
-    purposes: tuple[str, ...]
-    """Of `confirm`, `compare` and `baseline`, in this order."""
-    pair_id: str | None
-    """`<of>/<seed index>`, shared by the runs that are compared with each other; None without the role `compare`."""
-    test: bool
-    """Whether the test set is evaluated: for `confirm` and baselines."""
-    baseline: str | None = None
-    """Name of the baseline whose run it is."""
 
 
 @dataclass(frozen=True)
@@ -50,18 +26,17 @@ class _Configuration:
     params: dict[str, Any]
 
 
-def plan_repeats(results: Results, study: "Study") -> list[Repeat]:
+def plan_repeats(stored: StoredStudy, study: "Study") -> list[Repeat]:
     """The runs that `study.confirm`, `.compare` and `.baselines` ask for, in this order, each (configuration, seed) once.
 
     Bases are the complete trials of the search in order of value, each configuration once. Comparing changes one value
     of a base; parameters that become inactive by it are dropped. Where a parameter becomes active for which the base has
     no value (its prior was `normal`, so there are no `components` to try `mixture` with), that run is left out, and with
     it the pair, unless two others remain. A baseline on the best setting is left out while no trial is complete. The plan
-    depends on the results and the study alone.
+    depends on what is stored and the study alone.
     """
-    searched = results.trials[~results.trials["repeat"]]
-    seeds = _Seeds(study.seed, searched["seed"].dropna().tolist())
-    bases = _distinct(results, study.space)
+    seeds = _Seeds(study.seed, [trial.seed for trial in stored.trials if trial.seed is not None])
+    bases = _distinct(stored, study.space)
     runs: dict[tuple[str, int], Repeat] = {}
     for run in (*_confirming(bases, study, seeds), *_comparing(bases, study, seeds), *_referring(bases, study, seeds)):
         key = _text(run.params), run.seed
@@ -146,25 +121,19 @@ def _changed(params: Mapping[str, Any], name: str, value: Any, space: Space) -> 
     return {other: given[other] for other in active}
 
 
-def _distinct(results: Results, space: Space) -> list[_Configuration]:
+def _distinct(stored: StoredStudy, space: Space) -> list[_Configuration]:
     """Configurations of the complete trials, the best first; of equal ones the best."""
+    complete = [
+        (trial.objective, trial.number, trial)
+        for trial in stored.trials
+        if trial.state == "complete" and trial.duplicate_of is None and trial.objective is not None
+    ]
     found: dict[str, _Configuration] = {}
-    for row in ranked(results).to_dict("records"):
-        params = _params(row, space)
-        found.setdefault(_text(params), _Configuration(int(row["number"]), params))
+    for _, number, trial in sorted(complete, key=lambda entry: entry[:2]):
+        active = space.active(trial.params)
+        params = {name: trial.params[name] for name in active if name in trial.params}
+        found.setdefault(_text(params), _Configuration(number, params))
     return list(found.values())
-
-
-def _params(row: Mapping[str, Any], space: Space) -> dict[str, Any]:
-    """The searched parameters of a row of `Results.trials` as plain Python values."""
-    params: dict[str, Any] = {}
-    for parameter in space.parameters:
-        value = row.get(f"params.{parameter.name}")
-        value = value.item() if isinstance(value, np.generic) else value
-        missing = value is pd.NA or value != value or (value is None and None not in parameter.values)
-        if parameter.name in space.active(params) and not missing:
-            params[parameter.name] = value
-    return params
 
 
 class _Seeds:

@@ -10,6 +10,7 @@ lanes, each trial that ends teaches the next.
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -19,14 +20,15 @@ from sweeps.engine.budget import used_up
 from sweeps.engine.events import Observer
 from sweeps.engine.trial_loop import Clock, Rounds
 from sweeps.seeds import seed_of
-from sweeps.storage.proposals import Draft, propose
-from sweeps.storage.running_trial import is_ours
+from sweeps.storage.proposals import Proposal, propose
+from sweeps.storage.running_trial import duplicate_of, ended_round, owned_by_driver
+from sweeps.storage.study_record import study_record, write_study
+from sweeps.storage.trial_record import Repeat, stored_repeat
 from sweeps.study.baselines import starting_values
 from sweeps.study.samplers import ask_seed, exhausted, make_sampler, starting_from
 from sweeps.workload.protocol import Lanes
 
 if TYPE_CHECKING:
-    from sweeps.engine.repeats import Repeat
     from sweeps.study.study_file import Study
 
 AHEAD = 16
@@ -42,6 +44,7 @@ def search(
     lanes: Lanes,
     observers: Sequence[Observer],
     *,
+    runs: Path = Path("mlruns"),
     clock: Clock = time.time,
 ) -> str:
     """Search until the study's budget is used up, from wherever the storage stands; returns why it ended.
@@ -52,17 +55,18 @@ def search(
         UserError: `sweeps.engine.trial_loop.ERRORS_IN_A_ROW` trials failed one after the other with an error.
     """
     source = _Search(optuna_study, study, ahead=lanes.width if lanes.width >= AHEAD else 0)
-    reason = Rounds("search", optuna_study, lanes, observers, clock, source).run()
-    optuna_study.set_user_attr("stopped", reason)
+    reason = Rounds("search", optuna_study, lanes, observers, runs=runs, clock=clock, source=source).run()
+    write_study(optuna_study, stopped=reason)
     return reason
 
 
 def run_repeats(
     repeat_study: optuna.Study,
-    repeats: Sequence["Repeat"],
+    repeats: Sequence[Repeat],
     lanes: Lanes,
     observers: Sequence[Observer],
     *,
+    runs: Path = Path("mlruns"),
     clock: Clock = time.time,
 ) -> None:
     """Train the planned repeats that the storage does not hold yet; those that were interrupted go on first.
@@ -72,7 +76,8 @@ def run_repeats(
     """
     _reassign(repeat_study, repeats)
     stored = repeat_study.get_trials(deepcopy=False)
-    Rounds("repeats", repeat_study, lanes, observers, clock, _Repeats(repeats, stored)).run()
+    source = _Repeats(repeats, stored)
+    Rounds("repeats", repeat_study, lanes, observers, runs=runs, clock=clock, source=source).run()
 
 
 def trial_seed(study_seed: int, number: int) -> int:
@@ -87,30 +92,32 @@ class _Search:
         """`ahead`: how many trials to draft, at the most, while others train; 0 to wait for what those teach."""
         self.optuna_study, self.study, self.ahead = optuna_study, study, ahead
         self.planned = study.budget.trials
-        self.drafts: dict[int, Draft] = {}
+        self.prepared: dict[int, Proposal] = {}
 
-    def draft(self, trials: Sequence[FrozenTrial], drafts: Sequence[Draft], elapsed: float, round_: int) -> Draft | str:
+    def propose(
+        self, trials: Sequence[FrozenTrial], proposals: Sequence[Proposal], elapsed: float, round_: int
+    ) -> Proposal | str:
         study, number = self.study, len(trials)
         if reason := used_up(study.budget, trials, elapsed):
             return reason
         if exhausted(study.sampler, study.space, number):
             return "Every setting of the grid is done."
         newest = trials[-KNOWN_IN_A_ROW:]
-        if len(newest) == KNOWN_IN_A_ROW and all(t.user_attrs.get("duplicate_of") is not None for t in newest):
+        if len(newest) == KNOWN_IN_A_ROW and all(duplicate_of(trial) is not None for trial in newest):
             return f"The sampler proposed only known settings, {KNOWN_IN_A_ROW} times in a row."
-        return self.drafts.pop(number, None) or self._propose(number, drafts, since=round_ - 1)
+        return self.prepared.pop(number, None) or self._propose(number, proposals, since=round_ - 1)
 
     def prepare(self, trials: Sequence[FrozenTrial], round_: int, seconds: float) -> None:
-        self.drafts.clear()
+        self.prepared.clear()
         end, first = time.monotonic() + seconds, len(trials)
         last = first + self.ahead if self.planned is None else min(first + self.ahead, self.planned)
         for number in range(first, last):
             if time.monotonic() >= end or exhausted(self.study.sampler, self.study.space, number):
                 return
-            self.drafts[number] = self._propose(number, list(self.drafts.values()), since=round_)
+            self.prepared[number] = self._propose(number, list(self.prepared.values()), since=round_)
 
-    def _propose(self, number: int, drafts: Sequence[Draft], *, since: int) -> Draft:
-        """The trial of this number, after all in the storage and these drafts. With many lanes, what has ended in round
+    def _propose(self, number: int, proposals: Sequence[Proposal], *, since: int) -> Proposal:
+        """The trial of this number, after all in the storage and these proposals. With many lanes, what has ended in round
         `since` or later counts as running."""
         study = self.study
         sampler = make_sampler(study.sampler, study.space, ask_seed(study.sampler, study.seed, number))
@@ -120,86 +127,72 @@ class _Search:
             sampler,
             study.space.suggest,
             seed=trial_seed(study.seed, number),
-            drafts=drafts,
-            unseen=lambda trial: self.ahead and trial.user_attrs.get("ended_in", -1) >= since,
+            proposals=proposals,
+            unseen=lambda trial: self.ahead and ended_round(trial) >= since,
         )
 
     def params(self, trial: FrozenTrial) -> dict[str, Any]:
         return self.study.space.decode(trial.params)
 
-    def twin(self, stored: Mapping[str, Any], earlier: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    def duplicate_of(self, stored: Mapping[str, Any], earlier: Sequence[FrozenTrial]) -> FrozenTrial | None:
         # A trial that failed says nothing about its setting.
-        lasting = (t for t in earlier if t.state in (TrialState.COMPLETE, TrialState.PRUNED) or is_ours(t))
+        lasting = (t for t in earlier if t.state in (TrialState.COMPLETE, TrialState.PRUNED) or owned_by_driver(t))
         return next((trial for trial in lasting if trial.params == stored), None)
 
 
 class _Repeats:
     """The planned runs, in order. One that failed is not tried again: its seed would fail again."""
 
-    def __init__(self, plan: Sequence["Repeat"], stored: Sequence[FrozenTrial]) -> None:
+    def __init__(self, plan: Sequence[Repeat], stored: Sequence[FrozenTrial]) -> None:
         self.plan = plan
         # Runs of an earlier plan that this one has no use for count as well: they are among those that ended.
         self.planned = len(plan) + sum(not any(_serves(trial, repeat) for repeat in plan) for trial in stored)
 
-    def draft(self, trials: Sequence[FrozenTrial], drafts: Sequence[Draft], elapsed: float, round_: int) -> Draft | str:
+    def propose(
+        self, trials: Sequence[FrozenTrial], proposals: Sequence[Proposal], elapsed: float, round_: int
+    ) -> Proposal | str:
         for repeat in self.plan:
             if not any(_serves(trial, repeat) for trial in trials):
-                return Draft(number=len(trials), seed=repeat.seed, user_attrs=_repeat_attrs(repeat))
+                return Proposal(number=len(trials), seed=repeat.seed, repeat=repeat)
         return "Every repeat is done."
 
     def prepare(self, trials: Sequence[FrozenTrial], round_: int, seconds: float) -> None: ...
 
     def params(self, trial: FrozenTrial) -> dict[str, Any]:
-        return trial.user_attrs["params"]
+        return dict(stored_repeat(trial).params)
 
-    def twin(self, stored: Mapping[str, Any], earlier: Sequence[FrozenTrial]) -> None:
+    def duplicate_of(self, stored: Mapping[str, Any], earlier: Sequence[FrozenTrial]) -> None:
         return None
 
 
-def _is_run_of(trial: FrozenTrial, repeat: "Repeat") -> bool:
-    attrs = trial.user_attrs
-    return (attrs["source_trial"], attrs["seed"], attrs["params"]) == (
-        repeat.source_trial,
-        repeat.seed,
-        dict(repeat.params),
-    )
+def _is_run_of(trial: FrozenTrial, repeat: Repeat) -> bool:
+    stored = stored_repeat(trial)
+    return (stored.source_trial, stored.seed, stored.params) == (repeat.source_trial, repeat.seed, dict(repeat.params))
 
 
-def _serves(trial: FrozenTrial, repeat: "Repeat") -> bool:
+def _serves(trial: FrozenTrial, repeat: Repeat) -> bool:
     """Whether this run makes the planned one needless: it is the same, and it saw the test images if that is wanted."""
-    return _is_run_of(trial, repeat) and (trial.user_attrs["test"] or not repeat.test)
+    return _is_run_of(trial, repeat) and (stored_repeat(trial).test or not repeat.test)
 
 
-def _reassign(repeat_study: optuna.Study, repeats: Sequence["Repeat"]) -> None:
+def _reassign(repeat_study: optuna.Study, repeats: Sequence[Repeat]) -> None:
     """Give runs of an earlier plan the purposes that they have in this one, after a study was extended.
 
-    Optuna lets no finished trial change, so this stands in an attribute of the study: `reassigned`, by number.
+    Optuna lets no finished trial change, so the record of the study says so (`StudyRecord.reassigned`).
     """
-    reassigned = dict(repeat_study.user_attrs.get("reassigned", {}))
+    reassigned = dict(study_record(repeat_study).reassigned)
     for trial in repeat_study.get_trials(deepcopy=False):
-        attrs = trial.user_attrs
+        stored = stored_repeat(trial)
         repeat = next((repeat for repeat in repeats if _is_run_of(trial, repeat)), None)
-        if repeat is None and attrs.get("baseline"):
+        if repeat is None and stored.baseline:
             # Its setting is no longer the best, or its row stood in an older file.
             reassigned[str(trial.number)] = {"purposes": [], "pair_id": None, "baseline": None}
         elif repeat is not None:
             serves = _serves(trial, repeat)
-            purposes = dict.fromkeys([*attrs["purposes"], *repeat.purposes])
+            purposes = dict.fromkeys([*stored.purposes, *repeat.purposes])
             reassigned[str(trial.number)] = {
                 "purposes": list(purposes) if serves else [],
-                "pair_id": (repeat.pair_id or attrs["pair_id"]) if serves else None,
+                "pair_id": (repeat.pair_id or stored.pair_id) if serves else None,
                 "baseline": repeat.baseline if serves else None,
             }
-    repeat_study.set_user_attr("reassigned", reassigned)
-
-
-def _repeat_attrs(repeat: "Repeat") -> dict[str, Any]:
-    return {
-        "source_trial": repeat.source_trial,
-        "purposes": list(repeat.purposes),
-        "seed_index": repeat.seed_index,
-        "pair_id": repeat.pair_id,
-        "params": dict(repeat.params),
-        "test": repeat.test,
-        "baseline": repeat.baseline,
-    }
+    write_study(repeat_study, reassigned=reassigned)

@@ -3,14 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from sweeps.errors import UserError, did_you_mean
 from sweeps.results.tables import epochs_table, trials_table
-from sweeps.study.space import Space
+from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -21,52 +21,45 @@ class Results:
     """Everything known about a study.
 
     `trials` has one row per trial, those of the search first, each by number: repeat, number, name, state (complete,
-    pruned, failed, running or waiting), value (the best reported), epochs (reported), best_epoch, seed, started and
-    ended (unix seconds), seconds (of training), duplicate_of, failure (its kind), message, folder, and for repeats of,
-    purposes, seed_index, pair, baseline; then `params.<name>` in the order of the search space and `result.<metric>`.
-    `epochs` has one row per reported epoch: repeat, number, epoch (from 1), value, and the metrics.
+    pruned, failed, running or waiting), objective (the best reported), epochs (reported), best_epoch, seed, started and
+    ended (unix seconds), seconds (of training), duplicate_of, failure (its kind), message, folder, and for repeats
+    source_trial, purposes, seed_index, pair_id, baseline; then `params.<name>` in the order of the search space and `result.<metric>`.
+    `epochs` has one row per reported epoch: repeat, number, epoch (from 1), objective, and the metrics.
 
     All columns above are there, in this order, even when there is no trial; metrics beyond `EPOCH_METRICS` and
     `RESULT_METRICS` follow in alphabetical order. Types: whole numbers that may be missing are Int64 (missing: <NA>);
-    value, times, metrics and results float64 (missing: NaN); texts object (missing: None); purposes a tuple, empty for the
+    objective, times, metrics and results float64 (missing: NaN); texts object (missing: None); purposes a tuple, empty for the
     search. Parameters searched over a float range are float64, over whole numbers Int64, choices object with the value
     itself (missing: None).
     """
 
     name: str
-    study: dict[str, Any]
-    """User attributes of the search: `spec`, `question`, `execution`, `record`, `stopped`, `elapsed` (seconds of wall time
-    spent searching) …; and `repeats_elapsed`, the seconds spent on repeats, where there are any."""
+    study: StudyRecord
     trials: pd.DataFrame
     epochs: pd.DataFrame
 
 
-def read_results(storage: "BaseStorage", name: str) -> Results:
-    """Read a study and its repeats, each trial once; attributes that an interrupted run left out are missing values.
+def read_results(storage: "BaseStorage", name: str, *, runs: Path | None = None) -> Results:
+    """Read a study and its repeats as tables; folders of trials are below `runs` where it is given.
 
     Raises UserError when the storage has no such study.
     """
-    known = {study.study_name: study._study_id for study in storage.get_all_studies()}
-    if name not in known:
-        names = [other for other in known if not other.endswith(".repeats")]
-        raise UserError(f"study {name}", f"there are no trials of it in this storage. {did_you_mean(name, names)}")
-    attributes = dict(storage.get_study_user_attrs(known[name]))
-    repeats = known.get(f"{name}.repeats")
-    found = [(False, trial) for trial in storage.get_all_trials(known[name], deepcopy=False)]
-    reassigned: dict[str, Any] = {}
-    if repeats is not None:
-        found += [(True, trial) for trial in storage.get_all_trials(repeats, deepcopy=False)]
-        own = storage.get_study_user_attrs(repeats)
-        reassigned, attributes["repeats_elapsed"] = own.get("reassigned", {}), own.get("elapsed")
-    space = Space.from_dict((attributes.get("spec") or {}).get("search") or {})
-    return Results(name, attributes, trials_table(found, space, reassigned), epochs_table(found))
+    return tables_of(read_study(storage, name), runs=runs)
+
+
+def tables_of(stored: StoredStudy, *, runs: Path | None = None) -> Results:
+    """The tables of a study that was read."""
+    records = (*stored.trials, *stored.repeats)
+    return Results(
+        stored.study.name, stored.study, trials_table(records, stored.study.space, runs), epochs_table(records)
+    )
 
 
 def ranked(results: Results) -> pd.DataFrame:
     """The complete trials of the search, the best first, equals by number; duplicates left out."""
     trials = results.trials
     chosen = trials[~trials["repeat"] & (trials["state"] == "complete") & trials["duplicate_of"].isna()]
-    return chosen.dropna(subset=["value"]).sort_values(["value", "number"], ignore_index=True)
+    return chosen.dropna(subset=["objective"]).sort_values(["objective", "number"], ignore_index=True)
 
 
 def best_run(results: Results) -> dict[str, Any] | None:
@@ -75,19 +68,19 @@ def best_run(results: Results) -> dict[str, Any] | None:
     Chosen on validation alone, so that its test figures stay an honest estimate.
     """
     runs = _with_role_confirm(results)
-    runs = runs[(runs["state"] == "complete") & runs["value"].notna()]
+    runs = runs[(runs["state"] == "complete") & runs["objective"].notna()]
     if len(runs):
-        means = runs.groupby("source_trial")["value"].mean()
+        means = runs.groupby("source_trial")["objective"].mean()
         best = runs[runs["source_trial"] == means.idxmin()]
-        return best.sort_values(["value", "number"]).iloc[0].to_dict()
+        return best.sort_values(["objective", "number"]).iloc[0].to_dict()
     found = ranked(results)
     return found.iloc[0].to_dict() if len(found) else None
 
 
 def best_so_far(results: Results) -> pd.DataFrame:
-    """number, ended, value and best (the smallest value up to that number) of the trials in `ranked`, by number."""
-    history = ranked(results).sort_values("number", ignore_index=True)[["number", "ended", "value"]]
-    return history.assign(best=history["value"].cummin())
+    """number, ended, objective and best (the smallest up to that number) of the trials in `ranked`, by number."""
+    history = ranked(results).sort_values("number", ignore_index=True)[["number", "ended", "objective"]]
+    return history.assign(best=history["objective"].cummin())
 
 
 def pruned_epochs_saved(results: Results, max_epochs: int) -> int:
@@ -104,7 +97,7 @@ def levels(results: Results, parameter: str) -> list[Any]:
         return []
     values = _compared(results)[column]
     there = [value.item() if isinstance(value, np.generic) else value for value in values.dropna()]
-    search = ((results.study.get("spec") or {}).get("search") or {}).get(parameter) or {}
+    search = (results.study.spec.get("search") or {}).get(parameter) or {}
     ordered = [value for value in search.get("values", []) if value in there]
     for value in there:
         if value not in ordered:
@@ -113,13 +106,13 @@ def levels(results: Results, parameter: str) -> list[Any]:
 
 
 def pairs(results: Results, parameter: str, two: Sequence[Any] | None = None) -> pd.DataFrame:
-    """Matched runs, which differ in `parameter` alone: pair, of, seed_index, `value.<level>` of each, difference.
+    """Matched runs, which differ in `parameter` alone: pair_id, source_trial, seed_index, `objective.<level>` of each, difference.
 
     `two` names the levels to set against each other; by default the first two of `levels`. The difference is the second
     value minus the first: above 0 where the first level is better. NaN for a run that did not complete.
     """
     two = list(two) if two is not None else levels(results, parameter)[:2]
-    names = [f"value.{level}" for level in two]
+    names = [f"objective.{level}" for level in two]
     column = f"params.{parameter}"
     compared = _compared(results)
     runs: dict[tuple, dict[str, Any]] = {}
@@ -129,7 +122,7 @@ def pairs(results: Results, parameter: str, two: Sequence[Any] | None = None) ->
             {name: row[name] for name in ("pair_id", "source_trial", "seed_index")},
         )
         if row.get(column) in two:
-            run[f"value.{row[column]}"] = row["value"] if row["state"] == "complete" else math.nan
+            run[f"objective.{row[column]}"] = row["objective"] if row["state"] == "complete" else math.nan
     table = pd.DataFrame([runs[key] for key in sorted(runs)], columns=["pair_id", "source_trial", "seed_index", *names])
     table = table.astype(
         {"pair_id": "object", "source_trial": "int64", "seed_index": "int64"} | dict.fromkeys(names, "float64")
@@ -139,9 +132,9 @@ def pairs(results: Results, parameter: str, two: Sequence[Any] | None = None) ->
 
 
 def confirmed(results: Results) -> pd.DataFrame:
-    """One row per confirmed configuration, in the order of their values in the search.
+    """One row per confirmed configuration, in the order of their objectives in the search.
 
-    Columns: of, value (in the search), n (runs with test figures), mean and sd (over seeds, of n - 1; NaN for one run)
+    Columns: source_trial, objective (in the search), n (runs with test figures), mean and sd (over seeds, of n - 1; NaN for one run)
     as `test/neg_elbo.mean`, `test/neg_elbo.sd`, `test/iw_nll.mean`, `test/iw_nll.sd`, and `params.<name>`.
     """
     trials = results.trials
@@ -156,9 +149,13 @@ def confirmed(results: Results) -> pd.DataFrame:
     for column, figure in figures.items():
         table[column] = table["source_trial"].map(figure.to_dict()).astype("float64")
     table["n"] = table["n"].fillna(0).astype("int64")
-    search = trials.loc[~trials["repeat"], ["number", "value", *parameters]].rename(columns={"number": "source_trial"})
-    table = table.merge(search, on="source_trial", how="left").sort_values(["value", "source_trial"], ignore_index=True)
-    return table[["source_trial", "value", *figures, *parameters]]
+    search = trials.loc[~trials["repeat"], ["number", "objective", *parameters]].rename(
+        columns={"number": "source_trial"}
+    )
+    table = table.merge(search, on="source_trial", how="left").sort_values(
+        ["objective", "source_trial"], ignore_index=True
+    )
+    return table[["source_trial", "objective", *figures, *parameters]]
 
 
 def _compared(results: Results) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """Where studies are kept: an Optuna journal file per study (`sweeps.storage.journal`), or a database for many machines."""
 
-import json
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,13 +10,14 @@ import optuna
 from optuna.storages import BaseStorage
 
 from sweeps.errors import UserError, did_you_mean, full_disk, masked
-from sweeps.storage.journal import journal_path, make_folder, open_journal
+from sweeps.storage.journal import journal_path, open_journal
+from sweeps.storage.lock import make_folder
+from sweeps.storage.study_record import REPEATS, json_able, study_record, write_study
 
 if TYPE_CHECKING:
     from sweeps.study.study_file import Study
 
 _CONNECT_SECONDS = 5
-_REPLICAS = ".repeats"
 
 
 def open_storage(url: str | None, runs: Path, study: str, *, must_exist: bool = False) -> BaseStorage:
@@ -46,7 +46,7 @@ def study_names(runs: Path, url: str | None = None) -> list[str]:
     if url is None:
         return sorted(path.stem for path in journal_path(runs, "*").parent.glob("*.log"))
     names = [study.study_name for study in _open_database(url, create=False).get_all_studies()]
-    return sorted(name for name in names if not name.endswith(_REPLICAS))
+    return sorted(name for name in names if not name.endswith(REPEATS))
 
 
 # ---- databases ----
@@ -131,7 +131,7 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def told_plainly(url: str | None) -> Iterator[None]:
+def storage_errors_as_user_errors(url: str | None) -> Iterator[None]:
     """A disk that fills up or a database that goes away ends a study with one line; the same command goes on.
 
     Raises:
@@ -165,28 +165,15 @@ def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) ->
         sampler=optuna.samplers.RandomSampler(seed=0),
         pruner=make_pruner(study.pruner),
     )
-    if "identity" not in optuna_study.user_attrs:
-        optuna_study.set_user_attr("identity", uuid.uuid4().hex)
-    old, new = optuna_study.user_attrs.get("spec"), json.loads(json.dumps(study.spec()))
-    if old is not None and (differences := spec_differences(_with_defaults(old, study), new)):
+    stored = study_record(optuna_study)
+    if not stored.identity:
+        write_study(optuna_study, identity=uuid.uuid4().hex)
+    old, new = stored.spec, json_able(study.spec())
+    if old and (differences := spec_differences(old, new)):
         _check_change(study.name, old, new, differences, extend=extend)
     if old != new:
-        if optuna_study.user_attrs.get("finished"):
-            optuna_study.set_user_attr("finished", False)
-        optuna_study.set_user_attr("question", study.question)
-        optuna_study.set_user_attr("seed", study.seed)
-        optuna_study.set_user_attr("spec", new)
+        write_study(optuna_study, finished=False, question=study.question, seed=study.seed, spec=new)
     return optuna_study
-
-
-def _with_defaults(old: dict[str, Any], study: "Study") -> dict[str, Any]:
-    """What an older version stored, with the settings that it did not have yet: they had their defaults."""
-    filled = {}
-    for section, settings in study.fixed.items():
-        fields = type(settings)().model_dump(mode="json")
-        missing = fields.keys() - old.get("search", {}).keys() - old.get(section, {}).keys()
-        filled[section] = {**old.get(section, {}), **{name: fields[name] for name in missing}}
-    return {**old, **filled}
 
 
 def spec_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -252,7 +239,7 @@ def _incompatible(old: dict[str, Any], new: dict[str, Any]) -> str | None:
 def repeat_study(storage: BaseStorage, name: str) -> optuna.Study:
     """The Optuna study that keeps the repeats (confirm, compare and baseline runs) of study `name`; created when missing."""
     return optuna.create_study(
-        study_name=name + _REPLICAS,
+        study_name=name + REPEATS,
         storage=storage,
         direction="minimize",
         load_if_exists=True,

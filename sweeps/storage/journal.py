@@ -1,26 +1,12 @@
-"""The default storage of a study: an Optuna journal file, held by one driver at a time.
+"""The default storage of a study: an Optuna journal file, `journal/<study>.log` below the runs folder."""
 
-Under the runs folder: `journal/<study>.log` (the journal), `.lock` (held by the driver while it runs, released by the
-system when it dies) and `.holder` (who holds it).
-"""
-
-import json
-import os
-import socket
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
 
-from filelock import FileLock, Timeout
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal import JournalFileOpenLock
 
 from sweeps.errors import UserError
-
-_LOCK_SECONDS = 1.0
+from sweeps.storage.optuna_internals import BatchingJournal
 
 
 def journal_path(runs: Path, study: str) -> Path:
@@ -31,159 +17,8 @@ def journal_path(runs: Path, study: str) -> Path:
 def open_journal(path: Path) -> BaseStorage:
     """Open a journal file, or start one; the folder must exist. Raises `UserError` where it cannot be read."""
     try:
-        return JournalStorage(_Journal(str(path), lock_obj=JournalFileOpenLock(str(path), grace_period=10)))
+        return JournalStorage(BatchingJournal(str(path), lock_obj=JournalFileOpenLock(str(path), grace_period=10)))
     except OSError as error:
         raise UserError(str(path), f"cannot be opened: {error.strerror}.") from error
     except (ValueError, KeyError, AssertionError) as error:
         raise UserError(str(path), f"is not an Optuna journal ({error}); move it away to start anew.") from error
-
-
-class _Journal(JournalFileBackend):
-    """A journal file whose writes can be held back (`together`), and that is opened to be read only when there is more of it.
-
-    Optuna looks for what others wrote before nearly everything it does, some hundred times in a round of 64 lanes.
-    """
-
-    held: list[dict[str, Any]] | None = None
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        if self.held is None:
-            super().append_logs(logs)
-        else:
-            self.held += logs
-
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        known = self._log_number_offset.get(log_number_from)
-        if self.held is None and known != os.stat(self._file_path).st_size:
-            yield from super().read_logs(log_number_from)
-
-
-@contextmanager
-def together(storage: BaseStorage) -> Iterator[None]:
-    """What is written within becomes durable at the end, in the same order, in one write where the storage is a journal.
-
-    Each write of its own costs a lock and a sync, milliseconds; a round of 64 lanes has over a hundred. Killed in the middle
-    of the one, a journal ends after some of its records, as it would between the many.
-    """
-    backend = getattr(storage, "_backend", None)
-    if not isinstance(backend, _Journal):
-        yield
-        return
-    # Creating a trial returns its number from here, where the first one puts it once it is read.
-    vars(storage._replay_result).setdefault("_last_created_trial_id_by_this_process", -1)
-    backend.held = []
-    try:
-        yield
-    finally:
-        held, backend.held = backend.held, None
-        if held:
-            backend.append_logs(held)
-            _read(storage)
-
-
-def _read(storage: JournalStorage) -> None:
-    """Take in what was written. Of a trial that somebody else has finished meanwhile nothing counts; one error for each record."""
-    while True:
-        with suppress(UpdateFinishedTrialError), storage._thread_lock:
-            storage._sync_with_backend()
-            return
-
-
-def make_folder(folder: Path) -> None:
-    """Create a folder of the runs and see that it can be written. Raises `UserError`."""
-    probe = folder / f".probe-{os.getpid()}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(str(folder), f"cannot be written: {error.strerror}; give another folder by --runs.") from error
-
-
-@contextmanager
-def study_lock(runs: Path, study: str) -> Iterator[None]:
-    """Hold a study as its only driver on this host; a journal that a crash left broken is mended first.
-
-    Raises:
-        UserError: another process holds it; says which and since when.
-    """
-    journal = journal_path(runs, study)
-    make_folder(journal.parent)
-    lock = FileLock(journal.with_suffix(".lock"))
-    try:
-        lock.acquire(timeout=_LOCK_SECONDS)
-    except Timeout:
-        who = _described(lock_holder(runs, study))
-        raise UserError(
-            f"study '{study}'", f"{who} is running it; `vaeexp status --study {study}` shows how it goes."
-        ) from None
-    try:
-        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
-        journal.with_suffix(".holder").write_text(json.dumps(holder))
-        _mend(journal)
-        yield
-    finally:
-        with suppress(OSError):
-            journal.with_suffix(".holder").unlink()
-        lock.release()
-
-
-def lock_holder(runs: Path, study: str) -> dict[str, Any] | None:
-    """The process that drives a study on this host: `pid`, `host`, `since` (unix seconds); None when there is none."""
-    journal = journal_path(runs, study)
-    lock = journal.with_suffix(".lock")
-    if not lock.exists():
-        return None
-    try:
-        with FileLock(lock).acquire(timeout=0):
-            return None
-    except Timeout:
-        try:
-            return json.loads(journal.with_suffix(".holder").read_text())
-        except (OSError, ValueError):  # it has the lock and has not yet said who it is
-            return {"pid": None, "host": socket.gethostname(), "since": time.time()}
-
-
-def _described(holder: dict[str, Any] | None) -> str:
-    if holder is None or holder["pid"] is None:
-        return "another process"
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
-    return f"process {holder['pid']} (since {since})"
-
-
-def _mend(journal: Path) -> None:
-    """Undo what a crash or a full disk left: Optuna's own lock, and a half-written last line, to which the next write
-    would be glued."""
-    Path(f"{journal}.lock").unlink(missing_ok=True)
-    if not journal.exists():
-        return
-    with journal.open("r+b") as file:
-        whole = _whole_length(file)
-        if whole < file.seek(0, os.SEEK_END):
-            file.truncate(whole)
-            os.fsync(file.fileno())
-
-
-def _whole_length(file: BinaryIO) -> int:
-    """Bytes up to the end of the last line that is whole and can be read."""
-    end = file.seek(0, os.SEEK_END)
-    block = 1 << 16
-    while True:
-        start = max(0, end - block)
-        file.seek(start)
-        lines = file.read(end - start).splitlines(keepends=True)
-        # Where the block does not begin with the file, its first line may be the rest of one.
-        for line in reversed(lines[1:] if start else lines):
-            if line.endswith(b"\n") and _is_record(line):
-                return end
-            end -= len(line)
-        if start == 0:
-            return 0
-        block *= 2
-
-
-def _is_record(line: bytes) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False

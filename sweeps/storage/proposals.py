@@ -1,9 +1,8 @@
-"""An ask, and the pruning decisions of a round, each as one durable write.
+"""A proposed trial, and the pruning decisions of a round, each as one durable write.
 
-Optuna's samplers and pruners write to the storage while they think: one parameter at a time, one rung at a time. A
-process killed in between leaves half a thought, and thinking it again ends elsewhere: the random stream is shifted, the
-rung is counted already. Here they think on a view of the storage that holds their writes back; then the whole thought
-is written, or nothing.
+Optuna's samplers and pruners write to the storage one parameter, or one rung, at a time. If the process dies halfway, a
+restart samples other values, because the random stream has moved on, or counts a rung twice. Here they work on a view
+of the storage that buffers their writes; the writes are committed together, or not at all.
 """
 
 import copy
@@ -11,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -20,15 +19,18 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-_DRAFT_ID = -1
+from sweeps.storage.optuna_internals import set_trial_id, storage_of, study_id, trial_id
+from sweeps.storage.trial_record import Repeat
 
-Notes = dict[str, dict[str, Any]]
-"""What a pruner notes about trials: number (as text, for JSON) → attribute → value."""
+_PROPOSED_ID = -1
+
+PrunerState = dict[str, dict[str, Any]]
+"""What a pruner writes about trials: number (as text, for JSON) → attribute → value."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draft:
-    """A trial that is thought out and not yet written."""
+class Proposal:
+    """A trial whose parameters are chosen and not yet written."""
 
     number: int
     """The number that it will have."""
@@ -37,9 +39,10 @@ class Draft:
     stored: Mapping[str, Any] = field(default_factory=dict)
     """Parameters as Optuna stores them; empty for a trial that no sampler should learn from."""
     distributions: Mapping[str, BaseDistribution] = field(default_factory=dict)
-    user_attrs: Mapping[str, Any] = field(default_factory=dict)
-    system_attrs: Mapping[str, Any] = field(default_factory=dict)
-    """What the sampler notes about the trial (the state of CMA-ES)."""
+    repeat: Repeat | None = None
+    """The repeat that it is; None for a trial of the search."""
+    sampler_state: Mapping[str, Any] = field(default_factory=dict)
+    """What the sampler keeps with the trial (the state of CMA-ES)."""
 
     @cached_property
     def trial(self) -> FrozenTrial:
@@ -53,124 +56,144 @@ def propose(
     suggest: Callable[[optuna.Trial], Any],
     *,
     seed: int,
-    drafts: Sequence[Draft] = (),
+    proposals: Sequence[Proposal] = (),
     unseen: Callable[[FrozenTrial], Any] = lambda trial: False,
-) -> Draft:
+) -> Proposal:
     """Let `sampler` choose the parameters of the study's next trial through `suggest`; writes nothing.
 
     Args:
         seed: of the trial.
-        drafts: trials that come before it and are not written yet; they count as running.
+        proposals: trials that come before it and are not written yet; they count as running.
         unseen: which finished trials count as running, too.
     """
     empty = create_trial(state=TrialState.RUNNING)
-    empty.number, empty._trial_id = len(study.get_trials(deepcopy=False)) + len(drafts), _DRAFT_ID
-    view = _View(study._storage, empty, drafts, unseen)
-    suggest(optuna.Trial(_on_view(study, view, sampler), _DRAFT_ID))
-    return Draft(
+    empty.number = len(study.get_trials(deepcopy=False)) + len(proposals)
+    set_trial_id(empty, _PROPOSED_ID)
+    view = _View(storage_of(study), empty, proposals, unseen)
+    suggest(optuna.Trial(_on_view(study, view, sampler), _PROPOSED_ID))
+    proposed = view.get_trial(_PROPOSED_ID)
+    return Proposal(
         number=empty.number,
         seed=seed,
-        stored=view.draft.params,
-        distributions=view.draft.distributions,
-        system_attrs=view.notes.get(_DRAFT_ID, {}),
+        stored=proposed.params,
+        distributions=proposed.distributions,
+        sampler_state=view.states.get(_PROPOSED_ID, {}),
     )
 
 
-def commit(study: optuna.Study, draft: Draft, user_attrs: Mapping[str, Any]) -> None:
-    """Write the draft as a RUNNING trial, in one piece, with these attributes added to its own."""
-    study._storage.create_new_trial(study._study_id, _as_trial(draft, user_attrs))
+def write_trial(
+    study: optuna.Study, proposal: Proposal, *, started: float, round_: int | None, duplicate_of: int | None = None
+) -> None:
+    """Write a proposal as a RUNNING trial, in one piece.
+
+    Args:
+        started: unix seconds.
+        round_: the round in which its first epoch is trained; None where it waits for a lane or an equal trial.
+        duplicate_of: number of the equal trial that it waits for.
+    """
+    attributes = {"started": started, "round": round_}
+    if duplicate_of is not None:
+        attributes["duplicate_of"] = duplicate_of
+    storage_of(study).create_new_trial(study_id(study), _as_trial(proposal, attributes))
 
 
-def _as_trial(draft: Draft, user_attrs: Mapping[str, Any]) -> FrozenTrial:
+def _as_trial(proposal: Proposal, attributes: Mapping[str, Any]) -> FrozenTrial:
+    own = proposal.repeat.to_attributes() if proposal.repeat else {}
     trial = create_trial(
         state=TrialState.RUNNING,
-        params=dict(draft.stored),
-        distributions=dict(draft.distributions),
-        user_attrs={"seed": draft.seed, **draft.user_attrs, **user_attrs},
-        system_attrs=dict(draft.system_attrs),
+        params=dict(proposal.stored),
+        distributions=dict(proposal.distributions),
+        user_attrs={"seed": proposal.seed, **own, **attributes},
+        system_attrs=dict(proposal.sampler_state),
     )
-    trial.number = draft.number
+    trial.number = proposal.number
     return trial
 
 
 @dataclass(frozen=True)
-class Verdicts:
-    """What a pruner thinks of the trials of a round."""
+class PruningDecisions:
+    """What a pruner decided about the trials of a round."""
 
     pruned: list[int]
-    notes: Notes
-    """To be written once the verdicts are: successive halving keeps rungs."""
+    pruner_state: PrunerState
+    """To be written once the decisions are: successive halving keeps rungs."""
 
 
-def judge(study: optuna.Study, trials: Iterable[FrozenTrial]) -> Verdicts:
+def decide_pruning(study: optuna.Study, trials: Iterable[FrozenTrial]) -> PruningDecisions:
     """Let the study's pruner look at each of these trials in order; writes nothing."""
-    view = _View(study._storage)
+    view = _View(storage_of(study))
     on_view = _on_view(study, view)
-    pruned, notes = [], {}
+    pruned, state = [], {}
     for trial in trials:
-        if study.pruner.prune(on_view, view.get_trial(trial._trial_id)):
+        if study.pruner.prune(on_view, view.get_trial(trial_id(trial))):
             pruned.append(trial.number)
-        if trial._trial_id in view.notes:
-            notes[str(trial.number)] = view.notes[trial._trial_id]
-    return Verdicts(pruned, notes)
+        if trial_id(trial) in view.states:
+            state[str(trial.number)] = view.states[trial_id(trial)]
+    return PruningDecisions(pruned, state)
 
 
-def write_notes(study: optuna.Study, notes: Notes) -> None:
-    """Write the notes of verdicts that stand; a second time changes nothing."""
-    storage = study._storage
-    for number, content in notes.items():
-        trial_id = storage.get_trial_id_from_study_id_trial_number(study._study_id, int(number))
+def write_pruner_state(study: optuna.Study, state: PrunerState) -> None:
+    """Write what the pruner keeps with the trials; a second time changes nothing."""
+    storage = storage_of(study)
+    for number, content in state.items():
+        identity = storage.get_trial_id_from_study_id_trial_number(study_id(study), int(number))
         with suppress(UpdateFinishedTrialError):
             for key, value in content.items():
-                storage.set_trial_system_attr(trial_id, key, value)
+                storage.set_trial_system_attr(identity, key, value)
 
 
 def _on_view(study: optuna.Study, view: "_View", sampler: BaseSampler | None = None) -> optuna.Study:
-    return optuna.Study(study.study_name, view, sampler=sampler or study.sampler, pruner=study.pruner)
+    # The view answers every call that samplers and pruners make, and is no subclass: it refuses all others.
+    return optuna.Study(
+        study.study_name, cast(BaseStorage, view), sampler=sampler or study.sampler, pruner=study.pruner
+    )
 
 
 class _View:
-    """A storage seen through what a sampler or pruner has written about trials, among them perhaps a draft.
+    """A storage with the buffered writes of a sampler or pruner on top, and perhaps with a proposed trial.
 
-    See `propose` for `drafts` and `unseen`.
+    See `propose` for `proposals` and `unseen`.
     """
 
     def __init__(
         self,
         storage: BaseStorage,
-        draft: FrozenTrial | None = None,
-        drafts: Sequence[Draft] = (),
+        proposed: FrozenTrial | None = None,
+        proposals: Sequence[Proposal] = (),
         unseen: Callable[[FrozenTrial], Any] = lambda trial: False,
     ) -> None:
-        self._storage, self.draft, self._unseen = storage, draft, unseen
-        self.notes: dict[int, dict[str, Any]] = {}
+        self._below, self._proposed, self._unseen = storage, proposed, unseen
+        self.states: dict[int, dict[str, Any]] = {}
+        """Identity of a trial → what was written about it."""
         self._known: dict[tuple[TrialState, ...] | None, list[FrozenTrial]] = {}
-        self._drafted = [draft.trial for draft in drafts]
-        for place, trial in enumerate(self._drafted):
-            trial._trial_id = _DRAFT_ID - 1 - place
+        self._earlier = [proposal.trial for proposal in proposals]
+        for index, trial in enumerate(self._earlier):
+            set_trial_id(trial, _PROPOSED_ID - 1 - index)
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("get_"):
-            raise AttributeError(f"storage.{name} is called by a sampler or pruner and would not be held back")
-        return getattr(self._storage, name)
+            raise AttributeError(f"storage.{name} is called by a sampler or pruner and would not be buffered")
+        return getattr(self._below, name)
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        return self._noted(self.draft if trial_id == _DRAFT_ID else self._storage.get_trial(trial_id))
+        if trial_id == _PROPOSED_ID and self._proposed is not None:
+            return self._with_state(self._proposed)
+        return self._with_state(self._below.get_trial(trial_id))
 
     def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
         return self.get_trial(trial_id).system_attrs
 
     def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
-        drafted = [*self._drafted, *([] if self.draft is None else [self.draft])]
+        proposed = [*self._earlier, *([] if self._proposed is None else [self._proposed])]
         states = None if states is None else tuple(states)
-        trials = [*self._stored(study_id, states), *_in_states(drafted, states)]
-        trials = [self._noted(trial) for trial in trials] if self.notes else trials
+        trials = [*self._stored(study_id, states), *_in_states(proposed, states)]
+        trials = [self._with_state(trial) for trial in trials] if self.states else trials
         return copy.deepcopy(trials) if deepcopy else trials
 
     def _stored(self, study_id: int, states: tuple[TrialState, ...] | None) -> list[FrozenTrial]:
-        """Looked up once: nothing is written while a sampler or pruner thinks, and a pruner asks for each trial of a round."""
+        """Read once, because a pruner asks for each trial of a round and nothing is written meanwhile."""
         if None not in self._known:
-            stored = self._storage.get_all_trials(study_id, deepcopy=False)
+            stored = self._below.get_all_trials(study_id, deepcopy=False)
             self._known[None] = [
                 _as_running(trial) if trial.state.is_finished() and self._unseen(trial) else trial for trial in stored
             ]
@@ -178,23 +201,23 @@ class _View:
             self._known[states] = _in_states(self._known[None], states)
         return self._known[states]
 
-    def _noted(self, trial: FrozenTrial) -> FrozenTrial:
-        if trial._trial_id not in self.notes:
+    def _with_state(self, trial: FrozenTrial) -> FrozenTrial:
+        if trial_id(trial) not in self.states:
             return trial
         trial = copy.copy(trial)
-        trial.system_attrs = {**trial.system_attrs, **self.notes[trial._trial_id]}
+        trial.system_attrs = {**trial.system_attrs, **self.states[trial_id(trial)]}
         return trial
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        self.notes.setdefault(trial_id, {})[key] = value
+        self.states.setdefault(trial_id, {})[key] = value
 
     def set_trial_param(self, trial_id: int, name: str, value: float, distribution: BaseDistribution) -> None:
-        if trial_id != _DRAFT_ID:
+        if trial_id != _PROPOSED_ID or self._proposed is None:
             raise ValueError("a sampler may give parameters to the trial that is being asked for, to no other")
         # A new object, as a storage would return: the old one is in the hands of the sampler.
-        self.draft = copy.copy(self.draft)
-        self.draft.params = {**self.draft.params, name: distribution.to_external_repr(value)}
-        self.draft.distributions = {**self.draft.distributions, name: distribution}
+        self._proposed = copy.copy(self._proposed)
+        self._proposed.params = {**self._proposed.params, name: distribution.to_external_repr(value)}
+        self._proposed.distributions = {**self._proposed.distributions, name: distribution}
 
 
 def _in_states(trials: list[FrozenTrial], states: Any) -> list[FrozenTrial]:

@@ -1,55 +1,103 @@
-"""A trial in storage: what it has reported, how it ends, and the handle through which the driver writes it."""
+"""A trial while it is trained: what its storage says of it, and the handle through which the driver writes it."""
 
 import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.workload.protocol import Failure, Outcome, Progress, Trial, TrialResult
+from sweeps.storage.optuna_internals import attributes_of, handle_of, set_state
+from sweeps.storage.proposals import PrunerState
+from sweeps.storage.study_record import stored_path, write_study
+from sweeps.storage.trial_record import ENDED, STATE_NAMES
+from sweeps.workload.protocol import Failure, Images, Outcome, Progress, Trial, TrialResult
 
-STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-"""`Outcome.state` → state of the Optuna trial."""
-STATE_NAMES = {state: name for name, state in STATES.items()}
+
+@dataclass(frozen=True)
+class RoundDecisions:
+    """The newest round that is over: every trial that it ends has ended, or ends the same way after a restart."""
+
+    round: int
+    pruned: tuple[int, ...]
+    pruner_state: PrunerState
 
 
-def is_ours(trial: FrozenTrial) -> bool:
+def round_decisions(study: optuna.Study) -> RoundDecisions | None:
+    """The decisions of the newest round; None before the first."""
+    stored = study.user_attrs.get("round_decisions")
+    return RoundDecisions(stored["round"], tuple(stored["pruned"]), stored["pruner_state"]) if stored else None
+
+
+def write_decisions(study: optuna.Study, decisions: RoundDecisions, elapsed: float) -> None:
+    """Write the decisions of a round, and the seconds spent on the phase so far."""
+    write_study(study, elapsed=elapsed)
+    study.set_user_attr("round_decisions", asdict(decisions))
+
+
+def owned_by_driver(trial: FrozenTrial) -> bool:
     """Whether the trial is unfinished and was started by this driver (anybody can ask in an Optuna storage)."""
     return trial.state == TrialState.RUNNING and "seed" in trial.user_attrs
 
 
-def has_done(trial: FrozenTrial, round_: int) -> bool:
+def first_round(trial: FrozenTrial) -> int | None:
+    """The round in which the trial's first epoch is trained; None while it waits outside the lanes."""
+    return trial.user_attrs["round"]
+
+
+def reported_in(trial: FrozenTrial, round_: int) -> bool:
     """Whether the trial has done its epoch of this round."""
     closing = trial.user_attrs.get("closing")
     failed = closing is not None and closing["failure"] is not None
     return failed or trial.user_attrs["round"] + len(trial.intermediate_values) > round_
 
 
-def decided_outcome(trial: FrozenTrial, decided: dict[str, Any] | None) -> Outcome | None:
-    """How the trial ends by what was decided; None when it goes on."""
-    epochs, value = len(trial.intermediate_values), min(trial.intermediate_values.values(), default=None)
-    if trial.state.is_finished():  # somebody else told it
-        return Outcome(state=STATE_NAMES[trial.state], epoch=epochs, value=value)
-    if decided is None:
+def is_closing(trial: FrozenTrial) -> bool:
+    """Whether the trial has said that it has no further epoch."""
+    return "closing" in trial.user_attrs
+
+
+def ended_round(trial: FrozenTrial) -> int:
+    """The round in which the driver ended the trial; -1 where it has not."""
+    return trial.user_attrs.get("ended_round", -1)
+
+
+def duplicate_of(trial: FrozenTrial) -> int | None:
+    """Number of the trial whose result this one takes; None where it is trained itself."""
+    return trial.user_attrs.get("duplicate_of")
+
+
+def results_of(trial: FrozenTrial) -> dict[str, float]:
+    """The final figures of a trial; empty before it has any."""
+    return trial.user_attrs.get("results") or {}
+
+
+def decided_outcome(trial: FrozenTrial, decisions: RoundDecisions | None) -> Outcome | None:
+    """How the trial ends by these decisions; None when it goes on."""
+    epochs, best = len(trial.intermediate_values), min(trial.intermediate_values.values(), default=None)
+    if trial.state.is_finished():  # another program ended it
+        return Outcome(state=STATE_NAMES[trial.state], epoch=epochs, objective=best)
+    if decisions is None:
         return None
     closing = trial.user_attrs.get("closing")
-    if closing and closing["round"] <= decided["round"]:
+    if closing and closing["round"] <= decisions.round:
         failure = Failure(**closing["failure"]) if closing["failure"] else None
-        return Outcome(state="failed" if failure else "complete", epoch=closing["epoch"], value=value, failure=failure)
-    if trial.number in decided["pruned"]:
-        return Outcome(state="pruned", epoch=epochs, value=value)
+        state = "failed" if failure else "complete"
+        return Outcome(state=state, epoch=closing["epoch"], objective=best, failure=failure)
+    if trial.number in decisions.pruned:
+        return Outcome(state="pruned", epoch=epochs, objective=best)
     return None
 
 
 def checked(progress: Progress) -> Progress:
-    """A value that is not finite is a failure, whatever the lanes say; Optuna never sees it."""
-    if progress.failure or math.isfinite(progress.value):
+    """Make an objective that is not finite a failure, whatever the lanes say; Optuna never sees it."""
+    if progress.failure or math.isfinite(progress.objective):
         return progress
-    return replace(progress, failure=Failure(kind="diverged", message=f"the value became {progress.value}"))
+    return replace(progress, failure=Failure(kind="diverged", message=f"the objective became {progress.objective}"))
 
 
 def last_progress(stored: FrozenTrial) -> Progress | None:
@@ -57,70 +105,93 @@ def last_progress(stored: FrozenTrial) -> Progress | None:
     epoch = len(stored.intermediate_values)
     if not epoch:
         return None
-    metrics = stored.user_attrs.get(f"metrics/{epoch}") or {}
-    return Progress(number=stored.number, epoch=epoch, value=stored.intermediate_values[epoch], metrics=metrics)
-
-
-def outcome_of(ended: FrozenTrial) -> Outcome:
-    """How a trial has ended."""
-    ending = ended.user_attrs.get("ending") or {"epoch": len(ended.intermediate_values), "value": ended.value}
-    return Outcome(state=STATE_NAMES[ended.state], epoch=ending["epoch"], value=ending["value"])
+    metrics = (stored.user_attrs.get(f"epoch/{epoch}") or {}).get("metrics") or {}
+    objective = stored.intermediate_values[epoch]
+    return Progress(number=stored.number, epoch=epoch, objective=objective, metrics=metrics)
 
 
 @dataclass(frozen=True)
-class Held:
-    """A trial and its handle in the storage."""
+class RunningTrial:
+    """A trial and its handle in the storage. Paths below `runs` are written relative to it."""
 
     trial: Trial
-    record: optuna.Trial
+    handle: optuna.Trial
+    runs: Path
 
-    def write(self, key: str, value: Any) -> None:
-        # A trial that somebody else has finished meanwhile is theirs; `decided_outcome` finds out.
-        with suppress(UpdateFinishedTrialError):
-            self.record.set_user_attr(key, value)
+    def place(self, round_: int | None) -> None:
+        """Record that its first epoch is, or would have been, trained in this round; None: it waits outside the lanes."""
+        if round_ is not None:
+            self._write("duplicate_of", None)
+        self._write("round", round_)
 
-    def report(self, progress: Progress, round_: int) -> bool:
-        """Record what it did in a round; whether there is an epoch of it to tell of."""
+    @property
+    def left(self) -> TrialResult | None:
+        """What it left behind, where a process was killed after it had taken note of it."""
+        attributes = attributes_of(self.handle)
+        if "results" not in attributes:
+            return None
+        folder = attributes["folder"]
+        folder = None if folder is None else str(self.runs / folder)
+        return TrialResult(number=self.trial.number, metrics=attributes["results"], folder=folder)
+
+    def report(self, progress: Progress, round_: int, at: float) -> bool:
+        """Record its epoch of a round, reported at time `at`; returns whether there is an epoch to tell observers of."""
         if progress.failure or progress.finished:
             failure = asdict(progress.failure) if progress.failure else None
-            self.write("closing", {"round": round_, "epoch": progress.epoch, "failure": failure})
+            self._write("closing", {"round": round_, "epoch": progress.epoch, "failure": failure})
+        self._write_pictures(progress.images)
         if progress.failure:
             return False
         metrics = {name: value for name, value in progress.metrics.items() if math.isfinite(value)}
-        self.write(f"metrics/{progress.epoch}", metrics)
+        self._write(f"epoch/{progress.epoch}", {"at": at, "metrics": metrics})
         with suppress(UpdateFinishedTrialError):
-            self.record.report(progress.value, progress.epoch)
+            self.handle.report(progress.objective, progress.epoch)
             return True
         return False
 
-    def end(self, outcome: Outcome, result: TrialResult, round_: int, at: float) -> None:
-        """Record how it ended in a round, and what it left behind, at time `at`. Where there is a result, there is all."""
-        self.write("ended_in", round_)
-        self.write("ending", asdict(outcome))
-        self.write("folder", result.folder)
-        self.write("ended", at)
-        self.write("result", dict(result.metrics))
+    def end(
+        self, outcome: Outcome, result: TrialResult, round_: int, at: float, *, duplicate_of: int | None = None
+    ) -> None:
+        """Record how it ended in a round, and what it left behind, at time `at`. Results are written last: they stand for all."""
+        if duplicate_of is not None:
+            self._write("duplicate_of", duplicate_of)
+        self._write("ended_round", round_)
+        self._write("outcome", asdict(outcome))
+        self._write("folder", None if result.folder is None else stored_path(result.folder, self.runs))
+        self._write("ended", at)
+        self._write_pictures(result.images)
+        self._write("results", dict(result.metrics))
 
-    def tell(self, state: TrialState, value: float | None) -> None:
-        """End the trial in the storage, unless somebody else has.
-
-        Not by `Study.tell`: it copies all that the trial has recorded, and takes the value of a pruned one from its reports,
-        of which a duplicate has none.
-        """
+    def tell(self, outcome: Outcome, objective: float | None) -> None:
+        """End the trial in the storage, unless another program has."""
         with suppress(UpdateFinishedTrialError):
-            values = None if value is None else [value]
-            self.record.storage.set_trial_state_values(self.record._trial_id, state, values)
+            set_state(self.handle, ENDED[outcome.state], objective)
+
+    def _write(self, key: str, value: Any) -> None:
+        # A trial that another program has finished meanwhile is theirs; `decided_outcome` finds out.
+        with suppress(UpdateFinishedTrialError):
+            self.handle.set_user_attr(key, value)
+
+    def _write_pictures(self, images: Images) -> None:
+        for epoch, named in images.items():
+            known = attributes_of(self.handle).get(f"pictures/{epoch}") or {}
+            paths = {name: stored_path(path, self.runs) for name, path in named.items()}
+            if {**known, **paths} != known:
+                self._write(f"pictures/{epoch}", {**known, **paths})
 
 
-def hold(study: optuna.Study, trial: FrozenTrial, params: Mapping[str, Any], *, repeat: bool) -> Held:
+def resume_trial(
+    study: optuna.Study, stored: FrozenTrial, params: Mapping[str, Any], *, repeat: bool, runs: Path
+) -> RunningTrial:
     """The trial as the workload sees it, with the epochs that it has reported."""
-    seen = Trial(
-        number=trial.number,
+    attributes = stored.user_attrs
+    trial = Trial(
+        number=stored.number,
         params=params,
-        seed=trial.user_attrs["seed"],
-        epoch=len(trial.intermediate_values),
+        seed=attributes["seed"],
+        epoch=len(stored.intermediate_values),
         repeat=repeat,
-        test=trial.user_attrs.get("test", False),
-        baseline=trial.user_attrs.get("baseline"),
+        test=attributes.get("test", False),
+        baseline=attributes.get("baseline"),
     )
-    return Held(seen, optuna.Trial(study, trial._trial_id))
+    return RunningTrial(trial, handle_of(study, stored), runs)

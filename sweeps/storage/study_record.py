@@ -1,8 +1,23 @@
 """A study as its storage holds it: what it asks, how it runs, how far it is, and what its mirror in MLflow needs."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sweeps.errors import UserError, did_you_mean
+from sweeps.storage.optuna_internals import study_ids
+from sweeps.storage.trial_record import TrialRecord
+from sweeps.study.space import Space
+from sweeps.workload.protocol import run_name
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.storages import BaseStorage
+
+REPEATS = ".repeats"
+"""What the name of the Optuna study of the repeats adds to that of the search."""
 
 Session = Literal["running", "finished", "interrupted", "failed"]
 
@@ -67,3 +82,129 @@ class StudyRecord:
     report: str | None = None
     """Folder of the newest report."""
     report_at: float | None = None
+
+    @property
+    def space(self) -> Space:
+        """The search space."""
+        return Space.from_dict(self.spec.get("search") or {})
+
+    def to_attributes(self) -> dict[str, Any]:
+        """What the storage keeps of the record with the study of the search (`reassigned` with its repeats): JSON-able, by field."""
+        return {name: value for name, value in json_able(asdict(self)).items() if name not in _ELSEWHERE}
+
+    @classmethod
+    def from_attributes(
+        cls, name: str, attributes: Mapping[str, Any], repeats: Mapping[str, Any] | None = None
+    ) -> "StudyRecord":
+        """Read a record from the attributes of the search and of the study of its repeats."""
+        known = {field.name for field in fields(cls)} - _ELSEWHERE
+        values = {key: value for key, value in attributes.items() if key in known and value is not None}
+        if "model" in values:
+            model = values["model"]
+            values["model"] = RegisteredModel(**model | {"pip_requirements": tuple(model["pip_requirements"])})
+        if repeats is not None:
+            values |= {"repeats_elapsed": repeats.get("elapsed"), "reassigned": repeats.get("reassigned") or {}}
+        return cls(name=name, **values)
+
+
+_ELSEWHERE = {"name", "repeats_elapsed"}
+"""Fields that the storage keeps under another name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredStudy:
+    """A study and all its trials, as its storage holds them at one moment."""
+
+    study: StudyRecord
+    trials: tuple[TrialRecord, ...]
+    """Of the search, by number."""
+    repeats: tuple[TrialRecord, ...]
+    """By number."""
+
+    def run(self, number: int, *, repeat: bool) -> TrialRecord:
+        """A trial of the search, or a repeat. Raises UserError where there is none of this number."""
+        runs = self.repeats if repeat else self.trials
+        if not 0 <= number < len(runs):
+            raise no_such_trial("--trial", self.study.name, number, len(runs), repeat=repeat)
+        return runs[number]
+
+
+def read_study(storage: "BaseStorage", name: str, *, known: StoredStudy | None = None) -> StoredStudy:
+    """Read a study and its repeats, each trial once; writes nothing.
+
+    Args:
+        known: what an earlier call returned; records of trials that had ended by then are taken from it.
+
+    Raises:
+        UserError: the storage has no such study.
+    """
+    identities = study_ids(storage)
+    if name not in identities:
+        names = [other for other in identities if not other.endswith(REPEATS)]
+        raise UserError(f"study '{name}'", f"not found in this storage. {did_you_mean(name, names)}")
+    attributes = storage.get_study_user_attrs(identities[name])
+    repeats = identities.get(name + REPEATS)
+    study = StudyRecord.from_attributes(
+        name, attributes, None if repeats is None else storage.get_study_user_attrs(repeats)
+    )
+    same = known if known is not None and known.study.spec == study.spec else None
+    return StoredStudy(
+        study=study,
+        trials=_read_trials(storage, identities[name], study, same.trials if same else (), repeat=False),
+        repeats=()
+        if repeats is None
+        else _read_trials(
+            storage,
+            repeats,
+            study,
+            same.repeats if same and same.study.reassigned == study.reassigned else (),
+            repeat=True,
+        ),
+    )
+
+
+def _read_trials(
+    storage: "BaseStorage", identity: int, study: StudyRecord, known: tuple[TrialRecord, ...], *, repeat: bool
+) -> tuple[TrialRecord, ...]:
+    space, records = study.space, []
+    for stored in storage.get_all_trials(identity, deepcopy=False):
+        if 0 <= stored.number < len(known) and known[stored.number].outcome is not None:
+            records.append(known[stored.number])
+            continue
+        reassigned = study.reassigned.get(str(stored.number)) if repeat else None
+        records.append(TrialRecord.from_attributes(stored, space, repeat=repeat, reassigned=reassigned))
+    return tuple(records)
+
+
+def study_record(study: "optuna.Study") -> StudyRecord:
+    """The record of an open study, without what its repeats add."""
+    return StudyRecord.from_attributes(study.study_name, study.user_attrs)
+
+
+def write_study(study: "optuna.Study", **changes: Any) -> None:
+    """Write fields of the record of an open study; fields that are not named keep their values."""
+    content = StudyRecord(name=study.study_name, **changes).to_attributes()
+    for name in changes:
+        study.set_user_attr(name, content[name])
+
+
+def stored_path(path: str | Path, runs: Path) -> str:
+    """A path as records hold it: relative to the runs folder where it lies below, so that the folder can move."""
+    absolute, root = Path(path).absolute(), Path(runs).absolute()
+    return str(absolute.relative_to(root)) if absolute.is_relative_to(root) else str(absolute)
+
+
+def json_able(value: Any) -> Any:
+    """The value as it comes back from JSON: tuples as lists, keys as text."""
+    return json.loads(json.dumps(value))
+
+
+def no_such_trial(place: str, study: str, number: int, count: int, *, repeat: bool) -> UserError:
+    """The error that says that a study has `count` trials (or repeats), numbered from 0, and none with this number."""
+    kind = "repeat" if repeat else "trial"
+    known = (
+        f"It has {run_name(0, repeat=repeat)} to {run_name(count - 1, repeat=repeat)}."
+        if count
+        else f"It has no {kind} yet."
+    )
+    return UserError(place, f"study '{study}' has no {run_name(number, repeat=repeat)}. {known}")

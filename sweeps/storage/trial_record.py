@@ -1,20 +1,28 @@
-"""One trial exactly as its storage holds it: what it was given, what it reported in each epoch, how it ended."""
+"""One trial as its storage holds it: its configuration, its epochs, its end. Written by `sweeps.storage.running_trial`."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from sweeps.errors import UserError
-from sweeps.storage.running_trial import STATE_NAMES
+from optuna.trial import TrialState
+
 from sweeps.study.space import Space
-from sweeps.workload.protocol import Failure, Outcome, Progress, Trial, run_name
+from sweeps.workload.protocol import Failure, Outcome, Trial, run_name
 
 if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
+ENDED = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+"""`Outcome.state` → state of the Optuna trial."""
+STATE_NAMES: dict[TrialState, Any] = {
+    **{state: name for name, state in ENDED.items()},
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EpochRecord:
     """One epoch that a trial reported."""
 
@@ -26,7 +34,7 @@ class EpochRecord:
     """When it was reported, in unix seconds."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Picture:
     """A PNG file that shows a trial after an epoch."""
 
@@ -34,6 +42,55 @@ class Picture:
     name: str
     path: str
     """Relative to the runs folder where it lies below."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeat:
+    """One run of a known configuration with a fresh seed: for confirm, compare or a baseline, or for several of them."""
+
+    source_trial: int | None
+    """Number of the search trial whose configuration it repeats or changes; None for a baseline at the fixed settings."""
+    params: Mapping[str, Any]
+    """Values of all searched parameters that are active, and what a baseline sets besides."""
+    seed: int
+    """63 bits; never one that the search has used."""
+    seed_index: int
+    """Place of the seed in the configuration's list, from 0."""
+    purposes: tuple[str, ...]
+    """Of `confirm`, `compare` and `baseline`, in this order."""
+    pair_id: str | None
+    """`<source trial>/<seed index>`, shared by the runs of one comparison; None without the purpose `compare`."""
+    test: bool
+    """Whether the test set is evaluated: for `confirm` and baselines."""
+    baseline: str | None = None
+    """Name of the baseline whose run it is."""
+
+    def to_attributes(self) -> dict[str, Any]:
+        """What the storage keeps of it besides the seed."""
+        return {
+            "source_trial": self.source_trial,
+            "purposes": list(self.purposes),
+            "seed_index": self.seed_index,
+            "pair_id": self.pair_id,
+            "params": dict(self.params),
+            "test": self.test,
+            "baseline": self.baseline,
+        }
+
+
+def stored_repeat(stored: "FrozenTrial") -> Repeat:
+    """The repeat that a stored trial was made for."""
+    attributes = stored.user_attrs
+    return Repeat(
+        source_trial=attributes["source_trial"],
+        params=attributes["params"],
+        seed=attributes["seed"],
+        seed_index=attributes["seed_index"],
+        purposes=tuple(attributes["purposes"]),
+        pair_id=attributes["pair_id"],
+        test=attributes["test"],
+        baseline=attributes["baseline"],
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +103,14 @@ class TrialRecord:
     params: Mapping[str, Any]
     """Values of the searched parameters and, of a baseline, what it sets besides."""
     seed: int | None
-    """None where the trial was not made by this driver."""
+    """None where another program made the trial."""
     started: float | None
     ended: float | None
     """Unix seconds."""
     epochs: tuple[EpochRecord, ...]
     """In order."""
     pictures: tuple[Picture, ...]
+    """In the order of their epochs."""
     outcome: Outcome | None
     """None while it has not ended."""
     results: Mapping[str, float]
@@ -76,80 +134,120 @@ class TrialRecord:
         """`trial-0007` or `repeat-0007`."""
         return run_name(self.number, repeat=self.repeat)
 
+    @property
+    def best(self) -> EpochRecord | None:
+        """The epoch with the smallest finite objective, the earliest of equals; None where there is none."""
+        finite = [epoch for epoch in self.epochs if math.isfinite(epoch.objective)]
+        return min(finite, key=lambda epoch: (epoch.objective, epoch.epoch), default=None)
 
-@dataclass(frozen=True, kw_only=True)
-class RecordedTrial:
-    """A trial and all that came of it. The tables of `sweeps.results.rankings` hold the same, with other types."""
+    @property
+    def objective(self) -> float | None:
+        """The best objective that it reported, else the one of its outcome (of a duplicate)."""
+        if best := self.best:
+            return best.objective
+        return self.outcome.objective if self.outcome else None
 
-    trial: Trial
-    """Its `epoch` is 0: where it began."""
-    outcome: Outcome | None
-    """None while it has not ended."""
-    progress: tuple[Progress, ...]
-    """Its epochs in order, without pictures."""
-    metrics: Mapping[str, float]
-    """Its final figures."""
-    folder: str | None
-    duplicate_of: int | None = None
-    """Number of the trial whose result it took, without being trained."""
+    @property
+    def trial(self) -> Trial:
+        """The trial as the workload got it when it began. Raises ValueError where another program made it."""
+        if self.seed is None:
+            raise ValueError(f"{self.name} was made by another program and has no seed")
+        return Trial(
+            number=self.number,
+            params=self.params,
+            seed=self.seed,
+            repeat=self.repeat,
+            test=self.test,
+            baseline=self.baseline,
+        )
 
+    @classmethod
+    def from_attributes(
+        cls, stored: "FrozenTrial", space: Space, *, repeat: bool, reassigned: Mapping[str, Any] | None = None
+    ) -> "TrialRecord":
+        """Read a stored trial; attributes that an interrupted process left out are None or empty.
 
-def read_trial(storage: "BaseStorage", study: str, number: int, *, repeat: bool) -> RecordedTrial:
-    """Read a trial of the search of a study, or one of its repeats; nothing is written.
-
-    Raises UserError when there is no such study or trial, or it was not made by the driver.
-    """
-    known = {found.study_name: found._study_id for found in storage.get_all_studies()}
-    if study not in known:
-        raise UserError(f"study {study}", "there are no trials of it in this storage.")
-    place = known.get(f"{study}.repeats") if repeat else known[study]
-    trials = [] if place is None else storage.get_all_trials(place, deepcopy=False)
-    if number >= len(trials):
-        raise no_such_trial("--trial", study, number, len(trials), repeat=repeat)
-    spec = storage.get_study_user_attrs(known[study]).get("spec") or {}
-    return _recorded(trials[number], Space.from_dict(spec.get("search") or {}), repeat)
-
-
-def no_such_trial(place: str, study: str, number: int, count: int, *, repeat: bool) -> UserError:
-    """The error that says that a study has `count` trials (or repeats), numbered from 0, and none with this number."""
-    kind = "repeat" if repeat else "trial"
-    known = (
-        f"It has {run_name(0, repeat=repeat)} to {run_name(count - 1, repeat=repeat)}."
-        if count
-        else f"It has no {kind} yet."
-    )
-    return UserError(place, f"study '{study}' has no {run_name(number, repeat=repeat)}. {known}")
-
-
-def _recorded(stored: "FrozenTrial", space: Space, repeat: bool) -> RecordedTrial:
-    attributes = stored.user_attrs
-    if "seed" not in attributes:  # anybody can put a trial into an Optuna storage
-        raise UserError(f"trial {stored.number}", "was not made by `vaeexp sweep`; nothing says how it was trained.")
-    return RecordedTrial(
-        trial=Trial(
+        Args:
+            space: the search space, which names the parameters' kinds.
+            reassigned: purposes, pair and baseline of a repeat in the newest plan, where they changed.
+        """
+        attributes = stored.user_attrs
+        purposes, pair_id, baseline = (
+            attributes.get("purposes") or (),
+            attributes.get("pair_id"),
+            attributes.get("baseline"),
+        )
+        if reassigned is not None:
+            purposes, pair_id, baseline = (reassigned[name] for name in ("purposes", "pair_id", "baseline"))
+        return cls(
             number=stored.number,
-            params=attributes["params"] if repeat else space.decode(stored.params),
-            seed=attributes["seed"],
             repeat=repeat,
-            test=attributes.get("test", False),
-            baseline=attributes.get("baseline"),
-        ),
-        outcome=_outcome(stored) if stored.state.is_finished() else None,
-        progress=tuple(
-            Progress(number=stored.number, epoch=epoch, value=value, metrics=attributes.get(f"metrics/{epoch}") or {})
-            for epoch, value in sorted(stored.intermediate_values.items())
-        ),
-        metrics=attributes.get("result") or {},
-        folder=attributes.get("folder"),
-        duplicate_of=attributes.get("duplicate_of"),
+            state=STATE_NAMES[stored.state],
+            params=attributes.get("params") or _decoded(stored.params, space),
+            seed=attributes.get("seed"),
+            started=attributes.get("started", _unix(stored.datetime_start)),
+            ended=attributes.get("ended", _unix(stored.datetime_complete)),
+            epochs=_epochs(stored),
+            pictures=pictures_of(attributes),
+            outcome=outcome_of(stored) if stored.state.is_finished() else None,
+            results=attributes.get("results") or {},
+            folder=attributes.get("folder"),
+            duplicate_of=attributes.get("duplicate_of"),
+            source_trial=attributes.get("source_trial"),
+            purposes=tuple(purposes),
+            seed_index=attributes.get("seed_index"),
+            pair_id=pair_id,
+            baseline=baseline,
+            test=bool(attributes.get("test", False)),
+        )
+
+
+def outcome_of(stored: "FrozenTrial") -> Outcome:
+    """How a trial ended, as the driver decided it; from its epochs alone where another program ended it."""
+    ending = stored.user_attrs.get("outcome")
+    if ending is not None:
+        failure = Failure(**ending["failure"]) if ending["failure"] else None
+        return Outcome(
+            state=STATE_NAMES[stored.state], epoch=ending["epoch"], objective=ending["objective"], failure=failure
+        )
+    reported = [value for value in stored.intermediate_values.values() if math.isfinite(value)]
+    told = stored.values[0] if stored.values else None
+    return Outcome(
+        state=STATE_NAMES[stored.state], epoch=len(stored.intermediate_values), objective=min(reported, default=told)
     )
 
 
-def _outcome(stored: "FrozenTrial") -> Outcome:
-    """As the driver decided it; from the reports alone where somebody else ended the trial."""
-    ending: dict[str, Any] | None = stored.user_attrs.get("ending")
-    if ending is None:
-        reported = stored.intermediate_values
-        return Outcome(state=STATE_NAMES[stored.state], epoch=len(reported), value=min(reported.values(), default=None))
-    failure = Failure(**ending["failure"]) if ending["failure"] else None
-    return Outcome(state=ending["state"], epoch=ending["epoch"], value=ending["value"], failure=failure)
+def _epochs(stored: "FrozenTrial") -> tuple[EpochRecord, ...]:
+    attributes, records = stored.user_attrs, []
+    for epoch, objective in sorted(stored.intermediate_values.items()):
+        written = attributes.get(f"epoch/{epoch}") or {}
+        records.append(
+            EpochRecord(epoch=epoch, objective=objective, metrics=written.get("metrics") or {}, at=written.get("at"))
+        )
+    return tuple(records)
+
+
+def pictures_of(attributes: Mapping[str, Any]) -> tuple[Picture, ...]:
+    """The pictures among the attributes of a trial."""
+    found = [
+        Picture(epoch=int(key.removeprefix("pictures/")), name=name, path=path)
+        for key, named in attributes.items()
+        if key.startswith("pictures/")
+        for name, path in named.items()
+    ]
+    return tuple(sorted(found, key=lambda picture: picture.epoch))
+
+
+def _decoded(stored: Mapping[str, Any], space: Space) -> dict[str, Any]:
+    """The configuration of a trial; values that the space does not know (it was changed since) stay as they are stored."""
+    known = {
+        parameter.name: parameter.decode(stored[parameter.name])
+        for parameter in space.parameters
+        if parameter.name in stored
+        and (parameter.kind != "choice" or stored[parameter.name] in map(parameter.encode, parameter.values))
+    }
+    return {**stored, **known}
+
+
+def _unix(moment: Any) -> float | None:
+    return None if moment is None else moment.timestamp()

@@ -104,7 +104,7 @@ class Tracker:
             **self._identify(trial),
             state=outcome.state,
             epoch=outcome.epoch,
-            value=outcome.value,
+            value=outcome.objective,
             failure=[failure.kind, failure.message] if failure else None,
             metrics={name: float(value) for name, value in result.metrics.items()},
             pictures=self._pictures(result.images),
@@ -114,7 +114,7 @@ class Tracker:
 
     def round_finished(self, snapshot: Snapshot) -> None:
         """Record a new best value of the search on the parent run, at step = trial-epochs so far."""
-        best = snapshot.best_value
+        best = snapshot.best_objective
         if snapshot.phase == "search" and best is not None and best != self._best:
             self._best = best
             self._append("best", value=float(best), number=snapshot.best_number, epochs=snapshot.epochs)

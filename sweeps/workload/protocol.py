@@ -62,8 +62,8 @@ class Progress:
     number: int
     epoch: int
     """Epochs finished, counted from 1."""
-    value: float
-    """The objective, to be minimised; not finite only together with `failure`."""
+    objective: float
+    """To be minimised; not finite only together with `failure`."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Names as `train/loss`, `val/neg_elbo`; recorded at step `epoch`."""
     images: Images = field(default_factory=dict)
@@ -75,11 +75,12 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a trial ended. `value` is the best (smallest) value that it reported, None when it reported none."""
+    """How a trial ended."""
 
     state: State
     epoch: int
-    value: float | None
+    objective: float | None
+    """The best (smallest) that it reported, None when it reported none."""
     failure: Failure | None = None
 
 

@@ -55,8 +55,8 @@ class ToyLanes:
     epochs: int = 5
     """Epochs of every trial."""
     curve: Curve = toy_curve
-    value: Callable[[Trial, int, float], float] = lambda trial, epoch, state: state
-    """(trial, epoch, state) → the value reported; may be NaN."""
+    objective: Callable[[Trial, int, float], float] = lambda trial, epoch, state: state
+    """(trial, epoch, state) → the objective reported; may be NaN."""
     failures: Mapping[int, tuple[int, Failure]] = field(default_factory=dict)
     """Number of a trial → the epoch in which it fails, and how."""
     last_epochs: Mapping[int, int] = field(default_factory=dict)
@@ -105,14 +105,14 @@ class ToyLanes:
         number = lane.trial.number
         failing = self.failures.get(number)
         if failing is not None and failing[0] == lane.epoch + 1:
-            return Progress(number=number, epoch=lane.epoch + 1, value=math.nan, finished=True, failure=failing[1])
+            return Progress(number=number, epoch=lane.epoch + 1, objective=math.nan, finished=True, failure=failing[1])
         self._train(lane)
         if lane.epoch % self.checkpoint_every == 0:
             self._save(lane)
         return Progress(
             number=number,
             epoch=lane.epoch,
-            value=self.value(lane.trial, lane.epoch, lane.state),
+            objective=self.objective(lane.trial, lane.epoch, lane.state),
             metrics={"val/neg_elbo": lane.state, "seconds": self.seconds},
             finished=lane.epoch == self.last_epochs.get(number, self.epochs),
         )
@@ -130,7 +130,7 @@ class ToyLanes:
     def _finish(self, number: int, outcome: Outcome) -> TrialResult:
         self._log(f"finish {number} {outcome.state}")
         lane = self._lanes.pop(number)
-        return TrialResult(number=number, metrics={"last": lane.state}, folder=f"trials/{lane.trial.name}")
+        return TrialResult(number=number, metrics={"last": lane.state}, folder=f"mlruns/trials/{lane.trial.name}")
 
     def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
         for trial in trials:
@@ -183,7 +183,7 @@ class _Same:
 
 
 def _complete(lanes: Lanes, number: int, epoch: int, value: float) -> TrialResult:
-    [result] = lanes.finish({number: Outcome(state="complete", epoch=epoch, value=value)})
+    [result] = lanes.finish({number: Outcome(state="complete", epoch=epoch, objective=value)})
     return result
 
 
@@ -199,8 +199,8 @@ def _check_alone(make_lanes: Callable[[], Lanes], trials: Sequence[Trial], epoch
             (progress,) = advance_all(lanes, [trial.number])
             assert (progress.number, progress.epoch) == (trial.number, epoch), f"epoch {epoch}: got {progress}"
             assert progress.failure is None, f"trial {trial.number} failed: {progress.failure}"
-            assert math.isfinite(progress.value), f"the value is {progress.value} without a failure"
-            curve.append(progress.value)
+            assert math.isfinite(progress.objective), f"the objective is {progress.objective} without a failure"
+            curve.append(progress.objective)
         result = _complete(lanes, trial.number, epochs, min(curve))
         assert result.number == trial.number, f"released {trial.number}, got the result of {result.number}"
         curves.append(curve)
@@ -218,7 +218,7 @@ def _check_side_by_side(make_lanes: Any, trials: Sequence[Trial], expected: list
         assert [p.number for p in progresses] == order, "progress does not come in the order of `numbers`"
         for progress in progresses:
             index = progress.number - trials[0].number
-            same(progress.value, expected[index][epoch], f"beside a neighbour, epoch {epoch + 1}")
+            same(progress.objective, expected[index][epoch], f"beside a neighbour, epoch {epoch + 1}")
     lanes.close()
 
 
@@ -230,10 +230,10 @@ def _check_waiting(make_lanes: Any, trials: Sequence[Trial], expected: list[list
     advance_all(lanes, [trials[0].number])
     for epoch in range(2):
         (progress,) = advance_all(lanes, [trials[1].number])
-        same(progress.value, expected[1][epoch], "advanced beside a lane that waits")
+        same(progress.objective, expected[1][epoch], "advanced beside a lane that waits")
     (progress,) = advance_all(lanes, [trials[0].number])
     assert progress.epoch == 2, f"a lane that waited is at epoch {progress.epoch}, not 2"
-    same(progress.value, expected[0][1], "after waiting")
+    same(progress.objective, expected[0][1], "after waiting")
     lanes.close()
 
 
@@ -243,12 +243,12 @@ def _check_refill(make_lanes: Any, trials: Sequence[Trial], expected: list[list[
     for trial in trials[:2]:
         lanes.add(trial)
     advance_all(lanes, [trials[0].number, trials[1].number])
-    lanes.finish({trials[0].number: Outcome(state="pruned", epoch=1, value=expected[0][0])})
+    lanes.finish({trials[0].number: Outcome(state="pruned", epoch=1, objective=expected[0][0])})
     lanes.add(trials[2])
     old, new = advance_all(lanes, [trials[1].number, trials[2].number])
     assert (old.epoch, new.epoch) == (2, 1), f"epochs after a refill: {old.epoch}, {new.epoch}"
-    same(old.value, expected[1][1], "beside a refilled lane")
-    same(new.value, expected[2][0], "in a refilled lane")
+    same(old.objective, expected[1][1], "beside a refilled lane")
+    same(new.objective, expected[2][0], "in a refilled lane")
     lanes.close()
 
 
@@ -267,10 +267,10 @@ def _check_continue(make_lanes: Any, trials: Sequence[Trial], expected: list[lis
     second.replay()
     (progress,) = advance_all(second, [trials[1].number])
     assert progress.epoch == reported, f"continued after epoch {reported - 1}, got epoch {progress.epoch}"
-    same(progress.value, expected[1][reported - 1], "continued behind its checkpoint")
+    same(progress.objective, expected[1][reported - 1], "continued behind its checkpoint")
     first_one, second_one = advance_all(second, [trial.number for trial in trials[:2]])
-    same(first_one.value, expected[0][reported], "continued")
-    same(second_one.value, expected[1][reported], "continued one epoch later")
+    same(first_one.objective, expected[0][reported], "continued")
+    same(second_one.objective, expected[1][reported], "continued one epoch later")
     for trial in trials[:2]:
         _complete(second, trial.number, reported + 1, 0.0)
     second.close()
@@ -283,11 +283,11 @@ def _check_forgetting(make_lanes: Any, trial: Trial, expected: list[float], same
     third.add(replace(trial, epoch=len(expected) - 1))
     third.replay()
     (progress,) = advance_all(third, [trial.number])
-    same(progress.value, expected[-1], "released and admitted again")
+    same(progress.objective, expected[-1], "released and admitted again")
     _complete(third, trial.number, len(expected), 0.0)
     third.discard_checkpoints([trial])
     third.add(trial)
     (progress,) = advance_all(third, [trial.number])
     assert progress.epoch == 1, f"a forgotten trial went on at epoch {progress.epoch}"
-    same(progress.value, expected[0], "forgotten and admitted afresh")
+    same(progress.objective, expected[0], "forgotten and admitted afresh")
     third.close()

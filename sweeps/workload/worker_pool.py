@@ -208,7 +208,7 @@ class WorkerLanes:
         for number in numbers:
             epoch = child.trials.pop(number).epoch + 1
             because = Failure(kind=failure.kind, message=f"{failure.message} in epoch {epoch}{how_often}")
-            self._given_up[number] = Progress(number=number, epoch=epoch, value=float("nan"), failure=because)
+            self._given_up[number] = Progress(number=number, epoch=epoch, objective=float("nan"), failure=because)
         child.losses = 0
 
 

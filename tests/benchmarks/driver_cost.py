@@ -40,7 +40,7 @@ class WaitingLanes(ToyLanes):
         trained = time.perf_counter()
         values = [each for [each] in super().advance(numbers)]
         self.spent += self.seconds + time.perf_counter() - trained
-        yield [replace(each, metrics={f"val/{name}": each.value for name in range(12)}) for each in values]
+        yield [replace(each, metrics={f"val/{name}": each.objective for name in range(12)}) for each in values]
 
 
 def main() -> None:

@@ -82,7 +82,7 @@ def write_study(path: Path, trials: int, epochs: int) -> None:
     journal = Journal(path)
     storage = JournalStorage(journal)
     search = optuna.create_study(study_name=STUDY, storage=storage)
-    for name, value in study_attributes(budget={"trials": trials}).items():
+    for name, value in study_attributes(budget={"trials": trials}).to_attributes().items():
         search.set_user_attr(name, value)
     random = np.random.default_rng(0)
     best: list[tuple[float, int, dict[str, Any]]] = []
@@ -103,6 +103,7 @@ def write_study(path: Path, trials: int, epochs: int) -> None:
                 "purposes": ["confirm"],
                 "seed_index": seed,
                 "pair_id": None,
+                "baseline": None,
                 "test": True,
                 "params": params,
                 "seed": int(random.integers(2**62)),
@@ -148,13 +149,15 @@ def _write_trial(storage, study, params, floor, epochs, state, attributes, rando
             "train/active_units": 12.0, "val/active_units": 12.0, "train/learning_rate": 1e-3, "train/beta": 1.0,
             "seconds": 1.5, "images_per_second": 33000.0, "memory_mb": 412.0,
         }  # fmt: skip
-        storage.set_trial_user_attr(trial_id, f"metrics/{epoch}", metrics)
+        storage.set_trial_user_attr(
+            trial_id, f"epoch/{epoch}", {"at": attributes["started"] + 1.5 * epoch, "metrics": metrics}
+        )
         storage.set_trial_intermediate_value(trial_id, epoch, value)
     name = {"COMPLETE": "complete", "PRUNED": "pruned"}[state.name]
-    ending = {"state": name, "epoch": epochs, "value": float(curve.min()), "failure": None}
-    storage.set_trial_user_attr(trial_id, "ending", ending)
+    ending = {"state": name, "epoch": epochs, "objective": float(curve.min()), "failure": None}
+    storage.set_trial_user_attr(trial_id, "outcome", ending)
     storage.set_trial_user_attr(trial_id, "folder", None)
-    storage.set_trial_user_attr(trial_id, "result", {"parameters": 1.3e6, "best_epoch": float(epochs), **tested})
+    storage.set_trial_user_attr(trial_id, "results", {"parameters": 1.3e6, "best_epoch": float(epochs), **tested})
     storage.set_trial_user_attr(trial_id, "ended", attributes["started"] + 1.5 * epochs)
     storage.set_trial_state_values(trial_id, state, [float(curve.min())] if name == "complete" else None)
     return float(curve.min())

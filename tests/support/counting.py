@@ -72,7 +72,7 @@ class CountingLanes:
         state = self.train(held)
         metrics = {"pid": os.getpid(), "variable": float(os.environ.get("VAEEXP_TEST_VARIABLE", "nan"))}
         return Progress(
-            number=trial.number, epoch=epoch + 1, value=state / 1e9, metrics=metrics, finished=epoch + 1 == 6
+            number=trial.number, epoch=epoch + 1, objective=state / 1e9, metrics=metrics, finished=epoch + 1 == 6
         )
 
     def train(self, held):

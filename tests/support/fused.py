@@ -90,9 +90,9 @@ def run(lanes: TrainingLanes, finisher: Bare, trials: list[Trial], epochs: int) 
     values: dict[int, list[float]] = {number: [] for number in numbers}
     for _ in range(epochs):
         for progress in advance_all(lanes, numbers):
-            values[progress.number].append(progress.value)
+            values[progress.number].append(progress.objective)
     for number in numbers:
-        lanes.finish({number: Outcome(state="complete", epoch=epochs, value=min(values[number]))})
+        lanes.finish({number: Outcome(state="complete", epoch=epochs, objective=min(values[number]))})
     return {number: (values[number], finisher.states[number]) for number in numbers}
 
 

@@ -20,8 +20,8 @@ COLUMNS = """\
 | --- | --- |
 | `repeat`, `number`, `name` | whether it is a run beside the search (confirm, compare, baseline), its number among its kind, its name |
 | `state` | `complete`, `pruned`, `failed`, `running` or `waiting` |
-| `value` | lowest validation −ELBO at β = 1 over epochs, nats per image (a deterministic autoencoder: its distortion) |
-| `epochs`, `best_epoch` | epochs reported, and that of `value`, counted from 1 |
+| `objective` | lowest validation −ELBO at β = 1 over epochs, nats per image (a deterministic autoencoder: its distortion) |
+| `epochs`, `best_epoch` | epochs reported, and that of `objective`, counted from 1 |
 | `seed` | of weights, batches and noise |
 | `started`, `ended`, `seconds` | seconds since 1970-01-01 UTC, and seconds of training |
 | `duplicate_of` | number of the earlier trial of equal configuration, whose value it took |

@@ -34,4 +34,4 @@ def scheduled(results: Results, pauses: dict[float, float] | None = None) -> Res
         work = trials[column].to_numpy(float)
         paused = sum((length * (work > moment) for moment, length in (pauses or {}).items()), np.zeros(len(work)))
         trials[column] = BEGAN + work + paused
-    return replace(results, trials=trials, study=results.study | ends)
+    return replace(results, trials=trials, study=replace(results.study, **ends))

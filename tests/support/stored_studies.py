@@ -13,7 +13,7 @@ from sweeps.results.rankings import Results
 from sweeps.storage.database import open_storage
 
 STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "running": "RUNNING", "waiting": "WAITING"}
-VALUES = ("value", "result.test/neg_elbo", "result.test/iw_nll", "result.test/distortion")
+VALUES = ("objective", "result.test/neg_elbo", "result.test/iw_nll", "result.test/distortion")
 
 
 def renamed(
@@ -21,11 +21,11 @@ def renamed(
 ) -> Results:
     """The made-up study as another one: `shift` nats higher, with these parts of its protocol changed."""
     results = make_results(trials)
-    record = results.study["record"]
-    changed = {"record": record | {"protocol": record["protocol"] | (protocol or {})}}
+    record = results.study.provenance
+    changed = {"provenance": record | {"protocol": record["protocol"] | (protocol or {})}, **study}
     frame = results.trials.assign(**{column: results.trials[column] + shift for column in VALUES})
-    epochs = results.epochs.assign(value=results.epochs["value"] + shift)
-    return replace(results, name=name, study=results.study | changed | study, trials=frame, epochs=epochs)
+    epochs = results.epochs.assign(objective=results.epochs["objective"] + shift)
+    return replace(results, name=name, study=replace(results.study, name=name, **changed), trials=frame, epochs=epochs)
 
 
 def store(results: Results, runs: Path, url: str | None = None) -> None:
@@ -33,7 +33,7 @@ def store(results: Results, runs: Path, url: str | None = None) -> None:
     storage = open_storage(url, runs, results.name)
     for repeat, name in ((False, results.name), (True, f"{results.name}.repeats")):
         study = optuna.create_study(study_name=name, storage=storage)
-        for key, value in ({} if repeat else results.study).items():
+        for key, value in ({} if repeat else results.study.to_attributes()).items():
             study.set_user_attr(key, value)
         chosen = results.trials[results.trials["repeat"] == repeat]
         study.add_trials([_trial(results, row) for _, row in chosen.sort_values("number").iterrows()])
@@ -54,18 +54,20 @@ def _trial(results: Results, row: pd.Series) -> FrozenTrial:
     )
     known = {key: _plain(row[key]) for key in keys if _there(row[key])}
     known["params"] = _with_prefix(row, "params.")
-    known["result"] = _with_prefix(row, "result.")
+    known["results"] = _with_prefix(row, "result.")
     if _there(row["failure"]):
-        known["ending"] = {"state": "failed", "failure": {"kind": row["failure"], "message": row["message"]}}
+        failure = {"kind": row["failure"], "message": row["message"]}
+        known["outcome"] = {"state": "failed", "epoch": row["epochs"], "objective": None, "failure": failure}
     own = results.epochs[(results.epochs["repeat"] == row["repeat"]) & (results.epochs["number"] == row["number"])]
     for _, line in own.iterrows():
-        names = [name for name in own.columns if name not in ("repeat", "number", "epoch", "value")]
-        known[f"metrics/{line['epoch']}"] = {name: line[name] for name in names if _there(line[name])}
+        names = [name for name in own.columns if name not in ("repeat", "number", "epoch", "objective")]
+        metrics = {name: line[name] for name in names if _there(line[name])}
+        known[f"epoch/{line['epoch']}"] = {"at": None, "metrics": metrics}
     return create_trial(
         state=TrialState[STATES[row["state"]]],
-        value=row["value"] if row["state"] == "complete" else None,
+        value=row["objective"] if row["state"] == "complete" else None,
         user_attrs=known,
-        intermediate_values=dict(zip(own["epoch"], own["value"], strict=True)),
+        intermediate_values=dict(zip(own["epoch"], own["objective"], strict=True)),
     )
 
 

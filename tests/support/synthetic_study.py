@@ -4,6 +4,7 @@ import functools
 import itertools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import optuna
 import pandas as pd
 
 from sweeps.results.rankings import Results, read_results
+from sweeps.storage.study_record import StudyRecord
 from vaeexp.data.formats.torchvision_files import read_idx
 from vaeexp.data.locate import BUNDLED
 
@@ -26,8 +28,8 @@ SEARCH = {
 PARAMS = {"float": "float64", "int": "Int64", "choice": "object"}
 
 
-def study_attributes(**changes) -> dict:
-    """What `sweeps.engine.search` and the workload record on a study."""
+def study_attributes(**changes) -> StudyRecord:
+    """What the driver and the workload record on a study."""
     spec = {
         "name": "beta_mnist",
         "question": "Which β, latent size and optimizer are best, and is Adam or Adamax the better choice?",
@@ -61,11 +63,11 @@ def study_attributes(**changes) -> dict:
         "study_file": "# A study | with ``` in a comment\nquestion: Which?\nseed: 0\n",
     }  # fmt: skip
     attributes = {
-        "spec": spec, "question": spec["question"], "budget": {"trials": 40}, "record": record, "seed": 0,
+        "spec": spec, "question": spec["question"], "budget": {"trials": 40}, "provenance": record, "seed": 0,
         "execution": {"device": "cpu", "precision": "float32", "processes": 2, "width": 2, "group": "loop"},
         "elapsed": 312.4, "stopped": "All 40 trials of the budget are done.", "finished": True,
     }  # fmt: skip
-    return json.loads(json.dumps(attributes)) | changes
+    return StudyRecord(name="beta_mnist", **json.loads(json.dumps(attributes)) | changes)
 
 
 def make_results(
@@ -81,14 +83,20 @@ def make_results(
         state = "pruned" if state == "complete" and kept < EPOCHS else state
         row = _row(number, params, state, curve[:kept], folder)
         if number == 31:
-            row |= {"duplicate_of": 7, "state": "complete", "value": rows[7]["value"], "epochs": 0, "folder": None}
+            row |= {
+                "duplicate_of": 7,
+                "state": "complete",
+                "objective": rows[7]["objective"],
+                "epochs": 0,
+                "folder": None,
+            }
             row |= {key: value for key, value in rows[7].items() if key.startswith("params.")}
         else:
             epochs += _epoch_rows(False, number, params, curve[:kept])
         rows.append(row)
     best = sorted(
         (row for row in rows if row["state"] == "complete" and pd.isna(row["duplicate_of"])),
-        key=lambda row: row["value"],
+        key=lambda row: row["objective"],
     )
     repeats = _repeats(best, random, confirm=confirm, compare=compare, folder=folder)
     epochs += [line for _, lines in repeats for line in lines]
@@ -118,10 +126,8 @@ def read_results_of_nothing(search: dict) -> Results:
     """What is read from a storage whose study has no trial yet: the real columns and types."""
     storage = optuna.storages.InMemoryStorage()
     study = optuna.create_study(study_name="beta_mnist", storage=storage)
-    for name, value in study_attributes().items():
+    for name, value in study_attributes(spec=study_attributes().spec | {"search": search}).to_attributes().items():
         study.set_user_attr(name, value)
-    spec = study_attributes()["spec"] | {"search": search}
-    study.set_user_attr("spec", spec)
     return read_results(storage, "beta_mnist")
 
 
@@ -157,7 +163,7 @@ def _train(params: dict, random: np.random.Generator, number: int, state: str, r
     curve = np.stack([rates, distortions], axis=1)
     if state == "failed":
         return curve, 3 if number == 9 else 0
-    done = [row["value"] for row in rows if row["state"] == "complete"]
+    done = [row["objective"] for row in rows if row["state"] == "complete"]
     if len(done) >= 6 and rates[5] + distortions[5] > np.median(done) + 14:
         return curve, 5
     if len(done) >= 6 and rates[11] + distortions[11] > np.median(done) + 4:
@@ -175,7 +181,7 @@ def _row(
     )
     return {
         "repeat": repeat, "number": number, "name": name, "state": state,
-        "value": float(values.min()) if len(values) else math.nan, "epochs": len(values),
+        "objective": float(values.min()) if len(values) else math.nan, "epochs": len(values),
         "best_epoch": int(values.argmin()) + 1 if len(values) else None, "seed": 1000 + number,
         "started": 1.79e9 + 20 * number, "ended": 1.79e9 + 20 * number + 0.6 * len(values), "seconds": 0.6 * len(values),
         "duplicate_of": None, "failure": None, "message": None, "folder": str(folder / name) if folder else None,
@@ -187,7 +193,7 @@ def _row(
 def _epoch_rows(repeat: bool, number: int, params: dict, curve: np.ndarray) -> list[dict]:
     return [
         {
-            "repeat": repeat, "number": number, "epoch": epoch, "value": float(rate + distortion),
+            "repeat": repeat, "number": number, "epoch": epoch, "objective": float(rate + distortion),
             "val/loss": float(distortion + params["beta"] * rate), "val/neg_elbo": float(rate + distortion),
             "val/rate": float(rate), "val/distortion": float(distortion),
             "val/active_units": float(min(params["latent_size"], round(rate / 1.6))), "seconds": 0.6,
@@ -250,7 +256,7 @@ def with_baselines(results: Results, baselines: dict | None = None, *, folder: P
     baselines = REFERENCES if baselines is None else baselines
     random = np.random.default_rng(11)
     trials = results.trials
-    best = trials[~trials["repeat"] & (trials["state"] == "complete")].sort_values("value").iloc[0]
+    best = trials[~trials["repeat"] & (trials["state"] == "complete")].sort_values("objective").iloc[0]
     first = int(trials.loc[trials["repeat"], "number"].max() + 1)
     rows, epochs = [], []
     for name, given in baselines.items():
@@ -275,10 +281,10 @@ def with_baselines(results: Results, baselines: dict | None = None, *, folder: P
     added = trials_frame(rows)
     for column in sorted({key for row in rows for key in row} - set(added)):
         added[column] = pd.Series([row.get(column) for row in rows], dtype="object")
-    record = results.study["record"]
+    record = results.study.provenance
     protocols = {name: _protocol(record["protocol"], given["settings"]) for name, given in baselines.items()}
-    study = results.study | {"spec": results.study["spec"] | {"baselines": baselines}}
-    study |= {"record": record | {"protocols": protocols}}
+    study = replace(results.study, spec=results.study.spec | {"baselines": baselines})
+    study = replace(study, provenance=record | {"protocols": protocols})
     both = pd.concat([trials, added], ignore_index=True)
     return Results(results.name, study, both, pd.concat([results.epochs, epochs_frame(epochs)], ignore_index=True))
 
@@ -294,9 +300,9 @@ def write_pictures(results: Results, runs: Path) -> None:
     """A `pictures.npz` for each trial that trained: real digits, blurred as the trial's distortion grows."""
     images = _digits()
     for _, row in results.trials.iterrows():
-        if pd.isna(row["value"]) or pd.notna(row["duplicate_of"]):
+        if pd.isna(row["objective"]) or pd.notna(row["duplicate_of"]):
             continue
-        blur = float(np.clip((row["value"] - 80) / 80, 0.05, 0.95))
+        blur = float(np.clip((row["objective"] - 80) / 80, 0.05, 0.95))
         originals, others = images[::625][:8], images[int(row["number"]) :: 300][:16]
         folder = runs / "trials" / results.name / row["name"]
         folder.mkdir(parents=True, exist_ok=True)
@@ -356,25 +362,25 @@ def thin_studies() -> dict[str, Results]:
     full = make_results()
     search = full.trials[~full.trials["repeat"]]
     complete = search[(search["state"] == "complete") & search["duplicate_of"].isna()]
-    interim = study_attributes(stopped=None, finished=None)
+    interim = study_attributes(stopped=None, finished=False)
     one = {"beta": SEARCH["beta"]}
     return {
         "no trial": part(full, search.iloc[:0], study=interim),
-        "nothing recorded": part(full, search.iloc[:0], study={}),
+        "nothing recorded": part(full, search.iloc[:0], study=StudyRecord(name="beta_mnist")),
         "one complete": part(full, complete.iloc[:1], study=interim),
         "two complete": part(full, complete.iloc[:2]),
-        "equal values": part(full, complete.iloc[:12].assign(value=100.0)),
+        "equal values": part(full, complete.iloc[:12].assign(objective=100.0)),
         "all pruned": part(full, search[search["state"] == "pruned"]),
         "all failed": part(full, search[search["state"] == "failed"]),
         "one failed before an epoch": part(full, search[search["number"] == 23]),
         "all running": part(full, search.iloc[:4].assign(state="running", ended=math.nan), study=interim),
-        "one parameter": part(full, search, study=study_attributes(spec=study_attributes()["spec"] | {"search": one})),
+        "one parameter": part(full, search, study=study_attributes(spec=study_attributes().spec | {"search": one})),
         "one seed, one pair": part(full, pd.concat([search, full.trials[full.trials["name"] == "repeat-0000"]])),
-        "search only": part(full, search, study=study_attributes(finished=None)),
+        "search only": part(full, search, study=study_attributes(finished=False)),
     }
 
 
-def part(results: Results, trials: pd.DataFrame, study: dict | None = None) -> Results:
+def part(results: Results, trials: pd.DataFrame, study: StudyRecord | None = None) -> Results:
     """The same study with these trials alone, and their epochs."""
     kept = set(zip(trials["repeat"], trials["number"], strict=True))
     keys = zip(results.epochs["repeat"], results.epochs["number"], strict=True)

@@ -9,8 +9,8 @@ from mnist_files import write_files
 
 from sweeps.engine.repeats import plan_repeats
 from sweeps.engine.search import run_repeats, search
-from sweeps.results.rankings import read_results
 from sweeps.storage.database import open_storage, open_study, repeat_study
+from sweeps.storage.study_record import read_study, write_study
 from vaeexp.data import open_dataset
 from vaeexp.runs.provenance import describe_run
 from vaeexp.runs.worker import open_lanes
@@ -59,8 +59,7 @@ def make_tiny_study(root: Path) -> Path:
     optuna_study = open_study(storage, study)
     record = describe_run(dataset, settings, study_text=study.text, searched=study.space.names, command=["sweep"])
     execution = execution.as_dict() | {"threads": 1}
-    for key, value in {"execution": execution, "record": record}.items():
-        optuna_study.set_user_attr(key, value)
+    write_study(optuna_study, execution=execution, provenance=record)
     lanes = open_lanes(
         settings=settings,
         datasets={dataset.binarisation: dataset},
@@ -73,8 +72,8 @@ def make_tiny_study(root: Path) -> Path:
             name: execution[name] for name in ("device", "precision", "group", "width", "threads", "checkpoint_seconds")
         },
     )
-    optuna_study.set_user_attr("stopped", search(optuna_study, study, lanes, []))
-    plan = plan_repeats(read_results(storage, NAME), study)
-    run_repeats(repeat_study(storage, NAME), plan, lanes, [])
-    optuna_study.set_user_attr("finished", True)
+    search(optuna_study, study, lanes, [], runs=runs)
+    plan = plan_repeats(read_study(storage, NAME), study)
+    run_repeats(repeat_study(storage, NAME), plan, lanes, [], runs=runs)
+    write_study(optuna_study, finished=True)
     return runs

@@ -120,8 +120,12 @@ def table(optuna_study) -> list[dict[str, Any]]:
             "state": trial.state.name,
             "values": trial.values,
             "published": trial.intermediate_values,
-            "attrs": {key: value for key, value in trial.user_attrs.items() if key not in TIMES},
+            "attrs": {key: _timeless(value) for key, value in trial.user_attrs.items() if key not in TIMES},
             "notes": {key: value for key, value in trial.system_attrs.items() if key.startswith("completed_rung")},
         }
         for trial in optuna_study.trials
     ]
+
+
+def _timeless(value: Any) -> Any:
+    return {key: part for key, part in value.items() if key != "at"} if isinstance(value, dict) else value

@@ -46,7 +46,7 @@ def epoch(tracked: Tracker, runs: Path, number: int, step: int) -> None:
     metrics = {"train/loss": 10.0 / step, "val/neg_elbo": 11.0 / step}
     images = {step: {"samples": str(picture)}}
     tracked.epoch_finished(
-        trial(number), Progress(number=number, epoch=step, value=11.0 / step, metrics=metrics, images=images)
+        trial(number), Progress(number=number, epoch=step, objective=11.0 / step, metrics=metrics, images=images)
     )
 
 
@@ -56,7 +56,7 @@ def end(tracked: Tracker, runs: Path, number: int, state: str, *, steps: int) ->
     for name in ("settings.json", "weights.safetensors", "checkpoint.safetensors", ".part-1-half"):
         (folder / name).write_text(name)
     failure = Failure(kind="diverged", message="loss became infinite") if state == "failed" else None
-    outcome = Outcome(state=state, epoch=steps, value=11.0 / steps, failure=failure)
+    outcome = Outcome(state=state, epoch=steps, objective=11.0 / steps, failure=failure)
     result = TrialResult(number=number, metrics={"parameters": 7.0}, folder=str(folder))
     tracked.trial_ended(trial(number), outcome, result, None)
 
@@ -72,7 +72,7 @@ def tell_all(tracked: Tracker, runs: Path) -> None:
             epoch(tracked, runs, number, step)
     for number, state in enumerate(states):
         end(tracked, runs, number, state, steps=3)
-    outcome = Outcome(state="complete", epoch=3, value=11.0 / 3)
+    outcome = Outcome(state="complete", epoch=3, objective=11.0 / 3)
     tracked.trial_ended(trial(3), outcome, TrialResult(number=3, metrics={"parameters": 7.0}), 0)
 
 

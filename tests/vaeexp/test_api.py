@@ -53,7 +53,9 @@ def test_the_example_in_the_guide_runs(tiny_study: Path, monkeypatch: pytest.Mon
     said: list[str] = []
     names: dict = {}
     exec(compile(block, "notebook.md", "exec"), names)
-    shown = eval('trials[trials["state"] == "complete"].sort_values("value")[["name", "value", "params.beta"]]', names)
+    shown = eval(
+        'trials[trials["state"] == "complete"].sort_values("objective")[["name", "objective", "params.beta"]]', names
+    )
     assert list(shown["name"]) == ["trial-0001", "trial-0003", "repeat-0000"]
     assert names["best"]["name"] == "repeat-0000"
     assert list(names["curve"]["epoch"]) == [1, 2, 3, 4]
@@ -67,7 +69,7 @@ def test_tables_are_those_of_the_storage(study: Study, tiny_study: Path) -> None
     pd.testing.assert_frame_equal(study.trials.drop(columns="folder"), found.trials.drop(columns="folder"))
     pd.testing.assert_frame_equal(study.epochs, found.epochs)
     assert study.best["name"] == "repeat-0000"
-    assert study.best["value"] == study.epochs.query("repeat")["value"].min()
+    assert study.best["objective"] == study.epochs.query("repeat")["objective"].min()
     assert vaeexp.load_study is load_study
 
 
@@ -119,7 +121,7 @@ def test_the_answer_is_that_of_the_report(study: Study) -> None:
 
 
 def test_what_a_notebook_shows_reads_well(study: Study) -> None:
-    value = f"{study.best['value']:.2f}"
+    value = f"{study.best['objective']:.2f}"
     words = "4 trials (2 complete, 1 failed, 1 pruned) and 1 repeat"
     assert repr(study) == f"{NAME}: {words}; best repeat-0000, −ELBO {value} nats per image"
     blocks = study._repr_markdown_().split("\n\n")
@@ -240,12 +242,12 @@ def test_an_interrupted_script_leaves_a_study_that_the_same_call_continues(place
     assert "KeyboardInterrupt" in err
     assert "what was running resumes" in out
     before = load_study("small")
-    assert not before.results.study.get("finished")
+    assert not before.results.study.finished
     assert list(before.trials["state"]) == ["running"]
     interrupt_after(script(place, epochs=5000), len(before.epochs))
     after = load_study("small").epochs
     assert list(after["epoch"]) == list(range(1, len(after) + 1)), "it goes on where it stopped"
-    pd.testing.assert_series_equal(after["value"].head(len(before.epochs)), before.epochs["value"])
+    pd.testing.assert_series_equal(after["objective"].head(len(before.epochs)), before.epochs["objective"])
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -139,7 +139,7 @@ def _read(name: str, options: ReportOptions, seen: _Seen) -> "Results | None":
     try:
         if name not in seen.storages:
             seen.storages[name] = open_storage(options.storage, options.runs, name, must_exist=True)
-        results = read_results(seen.storages[name], name)
+        results = read_results(seen.storages[name], name, runs=options.runs)
     except UserError as error:
         if options.studies:
             raise
@@ -153,7 +153,7 @@ def _mark(results: "Results") -> str:
     """A checksum of everything that a report is made from."""
     import pandas as pd
 
-    digest = hashlib.sha256(json.dumps(results.study, sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(json.dumps(asdict(results.study), sort_keys=True, default=str).encode())
     digest.update(results.trials.to_csv(index=False).encode())
     digest.update(pd.util.hash_pandas_object(results.epochs, index=False).to_numpy().tobytes())
     return digest.hexdigest()

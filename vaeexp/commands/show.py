@@ -52,7 +52,7 @@ def show_study(study: str, overrides: Sequence[str], *, console: "Console") -> N
 
 def show_run(name: RunName, runs: Path, storage: str | None, *, console: "Console") -> None:
     """Everything recorded about one run. Raises UserError when there is no such study or run."""
-    from sweeps.storage.trial_record import no_such_trial
+    from sweeps.storage.study_record import no_such_trial
     from vaeexp.results.open_study import recorded_results
 
     if name.number is None:
@@ -77,7 +77,7 @@ def show_run(name: RunName, runs: Path, storage: str | None, *, console: "Consol
         _heading(console, "Epochs")
         columns = [column for column in EPOCH_COLUMNS if column in epochs and epochs[column].notna().any()]
         rows = [
-            (str(line["epoch"]), *(format_short(line[column]) for column in ("value", *columns)))
+            (str(line["epoch"]), *(format_short(line[column]) for column in ("objective", *columns)))
             for _, line in epochs.iterrows()
         ]
         print_table(console, ("epoch", minus_elbo(console), *columns), rows, numeric=True)
@@ -130,7 +130,7 @@ def _options(options: dict[str, Any]) -> str:
 
 
 def _trial_rows(study: str, row: "pd.Series", console: "Console") -> list[tuple[str, str]]:
-    rows = [("state", row["state"]), (f"best {minus_elbo(console)}", format_short(float(row["value"])))]
+    rows = [("state", row["state"]), (f"best {minus_elbo(console)}", format_short(float(row["objective"])))]
     rows += [
         ("best epoch", _count(row["best_epoch"])),
         ("epochs", _count(row["epochs"])),

@@ -43,12 +43,12 @@ def show_status(study: str | None, runs: Path, storage: str | None, *, watch: bo
 
 def state_of(results: "Results", runs: Path) -> str:
     """`running`, `finished`, or what to do to go on; in words."""
-    from sweeps.storage.journal import lock_holder
+    from sweeps.storage.lock import lock_holder
 
     holder = lock_holder(runs, results.name)
     if holder is not None:
         return "running" if holder["pid"] is None else f"running (process {holder['pid']})"
-    if results.study.get("finished"):
+    if results.study.finished:
         return "finished"
     return "stopped before its end; the same sweep command goes on"
 
@@ -87,14 +87,14 @@ def _one_study(study: str, runs: Path, storage: str | None, console: "Console") 
 
 def _show_one(results: "Results", state: str, console: "Console") -> None:
     write_line(console, f"{results.name}: {state}", style="bold")
-    write_line(console, str(results.study.get("question", "")))
+    write_line(console, str(results.study.question))
     best = f"best {minus_elbo(console)} {_best(results)}" if _best(results) else "none complete"
     write_line(console, f"{_counts(results)}; {best}; searched for {_elapsed(results)}")
-    if results.study.get("stopped"):
-        write_line(console, f"search ended: {results.study['stopped']}")
+    if results.study.stopped:
+        write_line(console, f"search ended: {results.study.stopped}")
     trials = results.trials.sort_values(["repeat", "number"])
     running, repeat = trials["state"] == "running", trials["repeat"]
-    best = trials[~running & ~repeat].sort_values("value", kind="stable")[:BEST_SHOWN]
+    best = trials[~running & ~repeat].sort_values("objective", kind="stable")[:BEST_SHOWN]
     tables = {
         "Running": trials[running],
         "Best of the search": best,
@@ -112,7 +112,7 @@ def _row(row: "pd.Series") -> tuple[str, ...]:
     import pandas as pd
 
     state = f"failed: {row['failure']}" if row["state"] == "failed" else str(row["state"])
-    value = "" if pd.isna(row["value"]) else f"{row['value']:.2f}"
+    value = "" if pd.isna(row["objective"]) else f"{row['objective']:.2f}"
     params = {str(key): item for key, item in row.dropna().items() if str(key).startswith("params.")}
     shown = format_params({key.removeprefix("params."): item for key, item in params.items()})
     shown = f"[{row['baseline']}] {shown}".rstrip() if row.get("baseline") else shown
@@ -128,7 +128,7 @@ def _counts(results: "Results") -> str:
         for state in ("complete", "pruned", "failed", "running", "waiting")
         if by_state.get(state)
     ]
-    planned = (results.study.get("budget") or {}).get("trials")
+    planned = results.study.budget.get("trials")
     count = f"{len(search)} of {planned} trials" if planned else f"{len(search)} trials"
     return f"{count}: {', '.join(parts)}" if parts else count
 
@@ -137,11 +137,11 @@ def _best(results: "Results") -> str:
     from sweeps.results.rankings import ranked
 
     trials = ranked(results)
-    return f"{trials['value'][0]:.2f} ({trials['name'][0]})" if len(trials) else ""
+    return f"{trials['objective'][0]:.2f} ({trials['name'][0]})" if len(trials) else ""
 
 
 def _elapsed(results: "Results") -> str:
-    return format_duration(float(results.study.get("elapsed", 0.0)))
+    return format_duration(results.study.elapsed or 0.0)
 
 
 @click.command()

@@ -32,19 +32,19 @@ def parallel_coordinates(results: Results) -> Figure | None:
     no importance. None with fewer than two parameters or two complete trials.
     """
     trials = search_trials(results)
-    scored = trials[np.isfinite(trials["value"])]
+    scored = trials[np.isfinite(trials["objective"])]
     names = list(importances(results))[:MOST_AXES][::-1] or list(space(results))[:MOST_AXES]
     parameters = [parameter_axis(results, name) for name in names if column(scored, f"params.{name}").notna().any()]
     coloured, grey = _two_groups(scored)
     if len(parameters) < 2 or len(coloured) < 2:
         return None
-    low, high = robust_limits(coloured["value"])
+    low, high = robust_limits(coloured["objective"])
     figure = new_figure(5.4)
     axes = figure.add_subplot()
     axes.set_axis_off()
     axes.set(xlim=(-0.35, len(parameters) + 0.45), ylim=(NOT_USED - 0.06, 1.0))
     heights = pd.DataFrame({place: _heights(parameter, scored) for place, parameter in enumerate(parameters)})
-    heights[len(parameters)] = ((scored["value"] - low) / (high - low)).clip(0, 1)
+    heights[len(parameters)] = ((scored["objective"] - low) / (high - low)).clip(0, 1)
     _draw_lines(
         axes,
         heights.loc[grey.index],
@@ -53,9 +53,9 @@ def parallel_coordinates(results: Results) -> Figure | None:
         alpha=max(0.35, min(0.9, 60 / max(1, len(grey)))),
         zorder=1,
     )
-    norm = Normalize(coloured["value"].min(), min(coloured["value"].max(), high))
+    norm = Normalize(coloured["objective"].min(), min(coloured["objective"].max(), high))
     shade = {
-        "array": coloured["value"],
+        "array": coloured["objective"],
         "norm": norm,
         "cmap": "viridis",
         "alpha": max(0.5, min(0.9, 40 / len(coloured))),
@@ -66,8 +66,8 @@ def parallel_coordinates(results: Results) -> Figure | None:
         unused = bool((heights[place] < 0).any())
         _draw_axis(axes, place, label(parameter.name), _ticks(parameter), unused=unused)
     _draw_value_axis(axes, len(parameters), np.linspace(low, high, 256), norm)
-    best, above = coloured.iloc[-1], int((scored["value"] > high).sum())
-    words = f"best: trial {best['number']}, {format_number(best['value'])}" + (
+    best, above = coloured.iloc[-1], int((scored["objective"] > high).sum())
+    words = f"best: trial {best['number']}, {format_number(best['objective'])}" + (
         f"\n▲ {above:,} above the scale" if above else ""
     )
     axes.annotate(
@@ -79,7 +79,7 @@ def parallel_coordinates(results: Results) -> Figure | None:
 
 def _two_groups(scored: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The best complete trials, the best of all last, and others evenly from the whole course of the search."""
-    complete = scored[scored["state"] == "complete"].sort_values(["value", "number"])
+    complete = scored[scored["state"] == "complete"].sort_values(["objective", "number"])
     coloured = complete.head(MOST_COLOURED)[::-1]
     others = scored.drop(coloured.index)
     return coloured, others.iloc[:: max(1, -(-len(others) // MOST_GREY))]
@@ -142,7 +142,7 @@ def distributions(results: Results) -> Figure | None:
     if not shown:
         return None
     figure = new_figure(4.4, width=9.0 if len(shown) > 1 else 7.5)
-    low, high = robust_limits(complete["value"])
+    low, high = robust_limits(complete["objective"])
     for axes, (name, groups) in zip(figure.subplots(1, len(shown), sharey=True, squeeze=False)[0], shown, strict=True):
         dress(axes, x=NATS, title=label(name))
         axes.set(xlim=(low, high), ylim=(0, 1.02))
@@ -151,7 +151,7 @@ def distributions(results: Results) -> Figure | None:
             axes.ecdf(values, color=colour, linewidth=2)
         _label_curves(axes, groups, len(shown))
     figure.axes[0].set_ylabel("complete trials at or below (%)", fontsize=11, color=INK)
-    above = int((complete["value"] > high).sum())
+    above = int((complete["objective"] > high).sum())
     if above:
         note(figure.axes[-1], f"{above:,} {'lies' if above == 1 else 'lie'} above {format_number(high, 0)}")
     return figure
@@ -165,7 +165,7 @@ def _choices(results: Results) -> list[str]:
 def _by_choice(results: Results, name: str, complete: pd.DataFrame) -> dict[str, np.ndarray]:
     """Choice → values of its complete trials in ascending order, for as many choices as there are colours, those of most trials."""
     texts = column(complete, f"params.{name}").dropna().map(format_value)
-    groups = {text: np.sort(values) for text, values in complete["value"].groupby(texts)}
+    groups = {text: np.sort(values) for text, values in complete["objective"].groupby(texts)}
     most = sorted(groups, key=lambda text: -len(groups[text]))[: len(COLOURS)]
     return {text: groups[text] for text in parameter_axis(results, name).texts if text in most}
 
@@ -201,7 +201,7 @@ def _hidden(curves: Sequence[np.ndarray], start: float, end: float, height: floa
 
 
 def _lines_caption(results: Results) -> str:
-    scored = search_trials(results)["value"]
+    scored = search_trials(results)["objective"]
     complete = len(ranked(results))
     coloured = f"the best {MOST_COLOURED} of {complete:,}" if complete > MOST_COLOURED else f"all {complete:,}"
     grey = len(scored[np.isfinite(scored)]) - min(complete, MOST_COLOURED)

@@ -43,7 +43,7 @@ class Comparison:
 
 def comparisons(results: Results) -> list[Comparison]:
     """The comparison that the study asked for, one for each two values of its parameter; empty without matched pairs."""
-    asked = (results.study.get("spec") or {}).get("compare") or {}
+    asked = results.study.spec.get("compare") or {}
     if not asked:
         return []
     parameter = asked["parameter"]

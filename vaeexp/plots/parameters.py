@@ -59,7 +59,7 @@ def importance_intervals(results: Results) -> pd.DataFrame:
     random = np.random.default_rng(study_seed(results))
     count = len(complete)
     weights = np.stack([np.bincount(random.integers(count, size=count), minlength=count) for _ in range(RESAMPLES)])
-    drawn = importance_shares(list(columns.values()), complete["value"].to_numpy(float), weights.astype(float))
+    drawn = importance_shares(list(columns.values()), complete["objective"].to_numpy(float), weights.astype(float))
     table = pd.DataFrame({"share": _ranked_shares(columns, complete)})
     half = pd.Series(1.96 * drawn.std(axis=0, ddof=1), index=list(columns))[table.index]
     return table.assign(low=(table["share"] - half).clip(lower=0), high=(table["share"] + half).clip(upper=1))
@@ -69,13 +69,13 @@ def _ranked_shares(columns: dict[str, Cells], complete: pd.DataFrame) -> dict[st
     if not columns:
         return {}
     once = np.ones((1, len(complete)))
-    shares = importance_shares(list(columns.values()), complete["value"].to_numpy(float), once)[0]
+    shares = importance_shares(list(columns.values()), complete["objective"].to_numpy(float), once)[0]
     return dict(sorted(zip(columns, shares.tolist(), strict=True), key=lambda item: (-item[1], item[0])))
 
 
 def _columns(results: Results, complete: pd.DataFrame) -> dict[str, Cells]:
     """The parameters that varied among these trials; empty where the trials are too few or all have one value."""
-    if len(complete) < LEAST_TRIALS or complete["value"].nunique() == 1:
+    if len(complete) < LEAST_TRIALS or complete["objective"].nunique() == 1:
         return {}
     axes = [parameter_axis(results, name) for name in space(results)]
     cells = {axis.name: parameter_cells(axis, axis.places(complete).to_numpy()) for axis in axes}
@@ -111,18 +111,18 @@ def importance(results: Results) -> Figure | None:
 def effects(results: Results) -> Figure | None:
     """One panel per searched parameter: the value of each trial against it, coloured by state. None without a value."""
     trials = search_trials(results)
-    scored = trials[trials["value"].notna()]
+    scored = trials[trials["objective"].notna()]
     names = [name for name in space(results) if column(scored, f"params.{name}").notna().any()]
     if not names:
         return None
     figure, panels = parameter_panels(len(names), same_values=True)
-    low, high = robust_limits(scored.loc[scored["state"] == "complete", "value"], scored["value"])
+    low, high = robust_limits(scored.loc[scored["state"] == "complete", "objective"], scored["objective"])
     for panel, name in zip(panels, names, strict=True):
         panel.set_ylim(low, high)
         _draw_effect(panel, scored, parameter_axis(results, name), label(name, results))
     figure.supylabel(NATS, fontsize=11, color=INK)
     key_of_panels(figure, panels[0])
-    off_scale(figure, int((scored["value"] > high).sum()))
+    off_scale(figure, int((scored["objective"] > high).sum()))
     return figure
 
 
@@ -137,12 +137,12 @@ def _draw_effect(axes: Axes, trials: pd.DataFrame, parameter: ParameterAxis, tex
     for state in STATE_COLOURS:
         chosen = known[known["state"] == state]
         shown = state if (trials["state"] == state).any() else None
-        scatter(axes, places[chosen.index], chosen["value"], state, size=30 * crowding(len(trials)), label=shown)
+        scatter(axes, places[chosen.index], chosen["objective"], state, size=30 * crowding(len(trials)), label=shown)
 
 
 def _draw_medians(axes: Axes, known: pd.DataFrame, places: pd.Series) -> None:
     complete = known["state"] == "complete"
-    for place, value in known["value"][complete].groupby(places[complete]).median().items():
+    for place, value in known["objective"][complete].groupby(places[complete]).median().items():
         axes.plot([place - 0.3, place + 0.3], [value, value], color=INK, linewidth=2, zorder=5)
 
 

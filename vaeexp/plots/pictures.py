@@ -65,14 +65,14 @@ def strip_trials(results: Results, rows: int = STRIP_ROWS) -> pd.DataFrame:
     parameter = space(results).get("beta")
     if not parameter or parameter["kind"] == "choice":
         return trials.iloc[:0]
-    usable = trials[trials["value"].notna() & (trials["params.beta"].astype(float) > 0)]
+    usable = trials[trials["objective"].notna() & (trials["params.beta"].astype(float) > 0)]
     usable = usable[left_pictures(usable)]
     if usable.empty:
         return usable
     logs = np.log(usable["params.beta"].astype(float))
     span = logs.max() - logs.min()
     bins = ((logs - logs.min()) / (span or 1.0) * rows).astype(int).clip(upper=rows - 1)
-    best = usable.loc[usable.groupby(bins)["value"].idxmin()]
+    best = usable.loc[usable.groupby(bins)["objective"].idxmin()]
     return best.sort_values("params.beta")
 
 
@@ -95,7 +95,7 @@ def beta_strip(results: Results) -> Figure | None:
 
 def _row_words(results: Results, row: pd.Series) -> str:
     size = value_of(results, row, "latent_size")
-    return f"L = {format_value(size)}, −ELBO {format_number(row['value'], 1)}"
+    return f"L = {format_value(size)}, −ELBO {format_number(row['objective'], 1)}"
 
 
 def best_pictured(results: Results, needed: str) -> tuple[pd.Series, Mapping[str, np.ndarray]] | None:
@@ -114,7 +114,7 @@ def best_evaluated(results: Results, needed: str) -> tuple[pd.Series, Mapping[st
 def _best(results: Results, needed: str, name: str) -> tuple[pd.Series, Mapping[str, np.ndarray]] | None:
     runs = confirm_runs(results)
     order = {number: index for index, number in enumerate(confirmations(results)["source_trial"])}
-    runs = runs.assign(order=runs["source_trial"].map(order)).sort_values(["order", "value", "number"])
+    runs = runs.assign(order=runs["source_trial"].map(order)).sort_values(["order", "objective", "number"])
     for group in (runs, ranked(results).head(LOOKED_AT)):
         for place, folder in enumerate(group["folder"]):
             arrays = _arrays(folder, name, needed)
@@ -215,7 +215,7 @@ def best_median_worst(results: Results) -> Figure | None:
         return None
     axes, tile, middles = drawing_rows([files for _, _, files in rows], margin=2.6)
     for (rank, row, _), middle in zip(rows, middles, strict=True):
-        name = f"{rank}: trial {row['number']}, −ELBO {format_number(row['value'], 1)}"
+        name = f"{rank}: trial {row['number']}, −ELBO {format_number(row['objective'], 1)}"
         axes.text(-6, middle - 0.2 * tile, name, **words(INK, "right", 11 if len(name) <= 30 else 10))
         axes.text(-6, middle + 0.24 * tile, _main_setting(results, row), **words(MUTED, "right"))
     return axes.figure

@@ -35,29 +35,29 @@ MOST_CURVES = 100
 def history(results: Results) -> Figure | None:
     """Value of each trial of the search in order, by state, and the best complete value so far. None without a value."""
     trials = search_trials(results)
-    if not trials["value"].notna().any():
+    if not trials["objective"].notna().any():
         return None
     figure = new_figure()
     axes = dress(figure.add_subplot(), x="trial", y=NATS)
     complete = trials["state"] == "complete"
-    low, high = robust_limits(trials.loc[complete, "value"], trials["value"])
+    low, high = robust_limits(trials.loc[complete, "objective"], trials["objective"])
     axes.set_ylim(low, high)
     axes.set_xlim(-0.7, max(trials["number"].max(), 4) + 0.7)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for state in STATE_COLOURS:
         # A failed trial is shown even if it never reached the end of an epoch.
-        chosen = trials[(trials["state"] == state) & (trials["value"].notna() | (state == "failed"))]
+        chosen = trials[(trials["state"] == state) & (trials["objective"].notna() | (state == "failed"))]
         if len(chosen):
             scatter(
                 axes,
                 chosen["number"],
-                chosen["value"],
+                chosen["objective"],
                 state,
                 size=46 * crowding(len(trials)),
                 label=f"{state} ({len(chosen)})",
             )
     draw_best(axes, best_so_far(results), "number", trials["number"].max() + 0.5)
-    off_scale(axes, int((trials["value"] > high).sum()))
+    off_scale(axes, int((trials["objective"] > high).sum()))
     key(axes)
     return figure
 
@@ -72,14 +72,14 @@ def draw_best(axes: Axes, course: pd.DataFrame, along: str, last: float, words: 
         return
     places, steps = course[along], course["best"]
     axes.step([*places, last], [*steps, steps.iloc[-1]], where="post", color=BEST, linewidth=2, zorder=2)
-    best = course.loc[course["value"].idxmin()]
+    best = course.loc[course["objective"].idxmin()]
     share = best[along] / last if last else 0.0
     side = "center" if 0.15 < share < 0.85 else ("left" if share <= 0.5 else "right")
     low, high = axes.get_ylim()
     axes.set_ylim(low - 0.05 * (high - low), high)
     axes.annotate(
-        f"best: trial {int(best['number'])}, {format_number(best['value'])}{words}",
-        (best[along], best["value"]),
+        f"best: trial {int(best['number'])}, {format_number(best['objective'])}{words}",
+        (best[along], best["objective"]),
         xytext=(0, -8),
         textcoords="offset points",
         ha=side,
@@ -97,13 +97,13 @@ def learning_curves(results: Results) -> Figure | None:
     trials = search_trials(results)
     epochs = results.epochs
     own = epochs[~epochs["repeat"] & epochs["number"].isin(trials["number"])]
-    finite = own[np.isfinite(own["value"])]
+    finite = own[np.isfinite(own["objective"])]
     if finite.empty:
         return None
-    lowest = finite.groupby("number")["value"].min().sort_values(kind="stable")
+    lowest = finite.groupby("number")["objective"].min().sort_values(kind="stable")
     states = trials.set_index("number")["state"].reindex(lowest.index)
     complete = trials[(trials["state"] == "complete") & trials["number"].isin(lowest.index)].sort_values(
-        ["value", "number"]
+        ["objective", "number"]
     )
     leader = (complete["number"] if len(complete) else lowest.index.to_series()).iloc[0]
     drawn = {state: _evenly(lowest.index[states == state]) for state in ("pruned", "failed", "running", "complete")}
@@ -122,7 +122,7 @@ def learning_curves(results: Results) -> Figure | None:
     axes.set_ylim(low, high)
     axes.set_xlim(0.5, max(finite["epoch"].max(), 2) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if (finite["value"] > high).any():
+    if (finite["objective"] > high).any():
         note(axes, f"values above {high:,.0f} are cut off")
     if states.value_counts().max() > MOST_CURVES:
         note(axes, f"at most {MOST_CURVES} curves of an outcome are drawn", y=0.95)
@@ -139,7 +139,7 @@ def _evenly(ranked: pd.Index) -> np.ndarray:
 def _curves(epochs: pd.DataFrame, chosen: Sequence[int]) -> dict[int, np.ndarray]:
     """(epoch, value) of each of these trials, by number: [E, 2]."""
     own = epochs[epochs["number"].isin(chosen)].sort_values(["number", "epoch"])
-    return {int(row): part[["epoch", "value"]].to_numpy() for row, part in own.groupby("number")}
+    return {int(row): part[["epoch", "objective"]].to_numpy() for row, part in own.groupby("number")}
 
 
 def _draw_curves(axes: Axes, curves: list[np.ndarray], state: str, count: int) -> None:
@@ -160,7 +160,7 @@ def _draw_curves(axes: Axes, curves: list[np.ndarray], state: str, count: int) -
 
 def _draw_winner(axes: Axes, best: pd.Series, curve: np.ndarray) -> None:
     axes.plot(curve[:, 0], curve[:, 1], color=INK, linewidth=2.2, zorder=5, label=f"best: trial {best['number']}")
-    axes.plot([best["best_epoch"]], [best["value"]], marker="o", color=INK, markersize=6, zorder=6)
+    axes.plot([best["best_epoch"]], [best["objective"]], marker="o", color=INK, markersize=6, zorder=6)
 
 
 PLOTS: dict[str, Plot] = {

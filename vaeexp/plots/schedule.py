@@ -62,7 +62,7 @@ def _worked(
     lengths = np.where(phases[0] | phases[1], lengths, 0.0)
     since = 0.0
     for name, phase, own in zip(("elapsed", "repeats_elapsed"), phases, (~repeat, repeat), strict=True):
-        elapsed = results.study.get(name)
+        elapsed = getattr(results.study, name)
         if elapsed and math.isfinite(elapsed):
             lengths[phase] = _cut(lengths[phase], elapsed)
             if running[own].any():
@@ -128,22 +128,22 @@ PAUSES = (
 def best_over_time(results: Results) -> Figure | None:
     """Complete trials of the search at the time they ended, and the best value so far. None before one has ended."""
     times = lane_times(results, search_trials(results))
-    course = times[(times["state"] == "complete") & times["value"].notna()].sort_values(["left", "number"])
+    course = times[(times["state"] == "complete") & times["objective"].notna()].sort_values(["left", "number"])
     if course.empty or not times["left"].max() > 0:
         return None
     size, unit = time_unit(times["left"].max())
-    course = course.assign(best=course["value"].cummin(), time=course["left"] / size)
+    course = course.assign(best=course["objective"].cummin(), time=course["left"] / size)
     figure = new_figure()
     axes = dress(figure.add_subplot(), x=f"time since the first trial started ({unit})", y=NATS)
-    low, high = robust_limits(course["value"])
+    low, high = robust_limits(course["objective"])
     axes.set_ylim(low, high)
     end = times["left"].max() / size
     axes.set_xlim(0, 1.01 * end)
-    scatter(axes, course["time"], course["value"], "complete", size=30 * crowding(len(course)))
-    best = course.loc[course["value"].idxmin()]
-    close = course[course["best"] <= best["value"] + CLOSE].iloc[0]
+    scatter(axes, course["time"], course["objective"], "complete", size=30 * crowding(len(course)))
+    best = course.loc[course["objective"].idxmin()]
+    close = course[course["best"] <= best["objective"] + CLOSE].iloc[0]
     draw_best(axes, course, "time", end, f" after {_duration(best['left'])}")
-    off_scale(axes, int((course["value"] > high).sum()))
+    off_scale(axes, int((course["objective"] > high).sum()))
     if close["number"] != best["number"]:
         axes.axvline(close["time"], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         late = close["time"] > 0.6 * end
@@ -269,7 +269,7 @@ def _draw_in_lanes(
 
 def _lanes(results: Results) -> tuple[int, str]:
     """How many trials can be in training at once, and that in words; (0, "") where it was not recorded."""
-    execution = results.study.get("execution") or {}
+    execution = results.study.execution
     processes, width = execution.get("processes"), execution.get("width")
     if not isinstance(processes, int) or not isinstance(width, int):
         return 0, ""

@@ -39,23 +39,23 @@ def value_by_size(results: Results) -> Figure | None:
     One panel for each of the two that was searched. None where neither was, or no trial has a value.
     """
     trials = search_trials(results)
-    scored = trials[trials["value"].notna()]
+    scored = trials[trials["objective"].notna()]
     panels = _searched(results, scored, ("latent_size", "components"))
     if not panels:
         return None
     figure, axes = _panels(len(panels))
     complete = scored["state"] == "complete"
-    low, high = robust_limits(scored.loc[complete, "value"], scored["value"])
+    low, high = robust_limits(scored.loc[complete, "objective"], scored["objective"])
     low -= 0.07 * (high - low)  # for the words below the best
     for panel, (name, sizes) in zip(axes, panels.items(), strict=True):
         panel.set_ylim(low, high)
-        _draw_points(panel, results, scored, scored["value"], name, sizes)
-        _draw_best(panel, scored["value"], sizes, _groups(results, name, sizes[complete]))
+        _draw_points(panel, results, scored, scored["objective"], name, sizes)
+        _draw_best(panel, scored["objective"], sizes, _groups(results, name, sizes[complete]))
         if name == "components":
-            _draw_without(panel, scored[complete & sizes.isna()]["value"])
+            _draw_without(panel, scored[complete & sizes.isna()]["objective"])
     figure.supylabel(NATS, fontsize=11, color=INK)
     key_of_panels(figure, axes[-1])
-    off_scale(figure, int((scored["value"] > high).sum()))
+    off_scale(figure, int((scored["objective"] > high).sum()))
     return figure
 
 
@@ -158,9 +158,9 @@ def _draw_best(axes: Axes, values: pd.Series, sizes: pd.Series, groups: pd.Serie
         return
     values = values[groups.index]
     best = values.groupby(groups).idxmin()
-    line = pd.DataFrame({"size": sizes[best], "value": values[best]}).sort_values("size")
+    line = pd.DataFrame({"size": sizes[best], "objective": values[best]}).sort_values("size")
     look = {"color": BEST, "linewidth": 2, "marker": "o", "markersize": 4, "zorder": 5}
-    axes.plot(line["size"], line["value"], **look)
+    axes.plot(line["size"], line["objective"], **look)
     winner = values.idxmin()
     share = axes.transAxes.inverted().transform(axes.transData.transform((sizes[winner], 0.0)))[0]
     axes.annotate(

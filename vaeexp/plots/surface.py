@@ -72,14 +72,14 @@ def grow_forest(results: Results) -> Forest | None:
     if not axes:
         return None
     complete = ranked(results)
-    ceiling = robust_limits(complete["value"], reach=3, margin=0)[1]
+    ceiling = robust_limits(complete["objective"], reach=3, margin=0)[1]
     seed = study_seed(results)
     if len(complete) > _MOST_TRIALS:
         chosen = np.random.default_rng(seed).choice(len(complete), _MOST_TRIALS, replace=False)
         complete = complete.iloc[np.sort(chosen)].reset_index(drop=True)
     places = pd.DataFrame({name: axis.places(complete) for name, axis in axes.items()})
-    capped = int((complete["value"] > ceiling).sum())
-    values = complete["value"].clip(upper=ceiling).to_numpy(float)
+    capped = int((complete["objective"] > ceiling).sum())
+    values = complete["objective"].clip(upper=ceiling).to_numpy(float)
     design = np.ascontiguousarray(places.fillna(_NOT_ACTIVE).to_numpy(float))
     bags, r2 = _bags(design.tobytes(), len(axes), values.tobytes(), seed)
     return Forest(axes, places, values, ceiling, capped, r2, bags, _conditions(results, axes))
@@ -265,7 +265,7 @@ def _mark_best(axes: Axes, forest: Forest, pair: tuple[str, str], results: Resul
     axes.scatter([x], [y], s=190, marker="*", color="white", edgecolors=INK, linewidths=1, zorder=5)
     right = forest.axes[pair[0]].places(best).iloc[0] > 0.7
     axes.annotate(
-        f"best: trial {best['number'].iloc[0]}, {format_number(best['value'].iloc[0])}", (x, y),
+        f"best: trial {best['number'].iloc[0]}, {format_number(best['objective'].iloc[0])}", (x, y),
         (-12 if right else 12, 0), textcoords="offset points", fontsize=10, color=INK, zorder=6,
         ha="right" if right else "left", va="center",
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2},

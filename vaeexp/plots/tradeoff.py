@@ -134,14 +134,14 @@ def _draw_equal_lines(axes: Axes) -> None:
 
 
 def _name_best(axes: Axes, trials: pd.DataFrame) -> None:
-    complete = trials[(trials["state"] == "complete") & trials["value"].notna()]
+    complete = trials[(trials["state"] == "complete") & trials["objective"].notna()]
     if complete.empty:
         return
-    best = complete.loc[complete["value"].idxmin()]
+    best = complete.loc[complete["objective"].idxmin()]
     left, right = axes.get_xlim()
     far = best["val/rate"] > left + 0.7 * (right - left)
     axes.annotate(
-        f"best: trial {best['number']}, {format_number(best['value'])}",
+        f"best: trial {best['number']}, {format_number(best['objective'])}",
         (best["val/rate"], best["val/distortion"]),
         xytext=(-26 if far else 26, 30),
         ha="right" if far else "left",

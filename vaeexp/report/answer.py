@@ -45,7 +45,7 @@ def notices(results: Results) -> list[str]:
             f"**Every figure here is of {escape(data.get('title', 'a subset of the data'))}: a small part of the data set. "
             "None of them can be compared with published figures for the whole of it.**"
         )
-    if not results.study.get("finished"):
+    if not results.study.finished:
         lines.append(f"**Interim report: {_what_is_missing(results)}**")
     if fixed(results, "binarisation") == "none" and fixed(results, "likelihood") == "bernoulli":
         lines.append(
@@ -60,9 +60,9 @@ def notices(results: Results) -> list[str]:
 
 
 def _what_is_missing(results: Results) -> str:
-    if results.study.get("stopped"):
+    if results.study.stopped:
         return "the search is over, its confirmation is not; figures will change."
-    planned = (results.study.get("budget") or {}).get("trials")
+    planned = results.study.budget.get("trials")
     ended = int((~results.trials["repeat"] & results.trials["state"].isin(["complete", "pruned", "failed"])).sum())
     return f"{plural(ended, 'trial')}{f' of {planned:,}' if planned else ''} {'has' if ended == 1 else 'have'} ended; figures will change."
 
@@ -73,7 +73,7 @@ LITTLE = 0.05
 
 def compared(results: Results) -> list[str]:
     """Which value of the compared parameter is better, and how sure; empty where the study compares nothing."""
-    asked = (results.study.get("spec") or {}).get("compare")
+    asked = results.study.spec.get("compare")
     if not asked or ranked(results).empty:
         return []
     found = [comparison for comparison in comparisons(results) if len(comparison.pairs)]
@@ -184,7 +184,7 @@ def cost(results: Results) -> list[str]:
     search, more = trials[~trials["repeat"]], trials[trials["repeat"] & ~for_baseline_alone(trials)]
     if not search["epochs"].sum():
         return []
-    elapsed = results.study.get("elapsed")
+    elapsed = results.study.elapsed
     wall = f"{format_duration(elapsed)} of wall time and " if elapsed else ""
     words = f"The search took {wall}{plural(int(search['epochs'].sum()), 'trial-epoch')}"
     if len(more):
@@ -206,7 +206,7 @@ def _best(results: Results) -> str:
         return _nothing(results)
     trials = results.trials
     row = trials[~trials["repeat"] & (trials["number"] == best)].iloc[0]
-    soon = "" if results.study.get("finished") else " so far"
+    soon = "" if results.study.finished else " so far"
     setting = escape(format_configuration(params(results, row)))
     first = f"The best setting{soon} is {setting} (trial {best})." if setting else f"The best trial{soon} is {best}."
     runs = confirm_runs(results)
@@ -249,12 +249,10 @@ def _unconfirmed(results: Results, row: pd.Series, runs: pd.DataFrame) -> str:
         place = int((found["number"] == row["number"]).argmax()) + 1
         which = "the lowest" if place == 1 else f"number {place:,}"
         optimism = f"{which} of {len(found):,} complete trials and optimistic for that reason"
-    words = f"Its validation −ELBO is {format_number(row['value'])} nats per image, {optimism}"
+    words = f"Its validation −ELBO is {format_number(row['objective'])} nats per image, {optimism}"
     if runs.empty:
         return f"{words}; it has not been confirmed on test."
-    again = (
-        f"trained afresh with {plural(len(runs), 'new seed')} it reaches {format_number(runs['value'].mean())} there"
-    )
+    again = f"trained afresh with {plural(len(runs), 'new seed')} it reaches {format_number(runs['objective'].mean())} there"
     return f"{words}; {again}. It has no test figure."
 
 

@@ -200,7 +200,7 @@ def _likelihood_table(results: Results, group: list[Row]) -> str:
         ("row", lambda row: escape(row.title)),
         ("seeds", lambda row: str(len(row.runs))),
         ("best epoch", _epochs),
-        (f"val {name}", lambda row: format_interval(mean_interval(finite(row.runs["value"])))),
+        (f"val {name}", lambda row: format_interval(mean_interval(finite(row.runs["objective"])))),
         (f"test {name}", lambda row: _figure(row.runs, total)),
     ]
     if not plain:

@@ -38,7 +38,7 @@ def compose(results: Results) -> tuple[str, dict[str, Figure]]:
     figures = {name: figure for name, plot in FIGURES.items() if (figure := plot.draw(results)) is not None}
     hero = next((name for name in HEROES if name in figures), None)
     blocks = [heading(escape(results.name), 1), *notices(results)]
-    question = results.study.get("question")
+    question = results.study.question
     if question:
         blocks.append(f"*Question:* {escape(question)}")
     blocks += [heading("Answer"), answer(results)]

@@ -24,7 +24,7 @@ def left_out(results: Results) -> list[str]:
 def _of_the_search(results: Results) -> list[tuple[int, str, str]]:
     trials = results.trials
     own = search_trials(results)
-    state, values = own["state"], own["value"].to_numpy(float)
+    state, values = own["state"], own["objective"].to_numpy(float)
     repeated = int((~trials["repeat"] & trials["duplicate_of"].notna()).sum())
     return [
         (repeated, "repeated trial", "(the configuration of an earlier one): in trials.csv alone"),
@@ -52,7 +52,7 @@ def _of_the_search(results: Results) -> list[tuple[int, str, str]]:
 
 
 def _of_the_epochs(results: Results) -> list[tuple[int, str, str]]:
-    own, values = search_trials(results), results.epochs["value"].to_numpy(float)
+    own, values = search_trials(results), results.epochs["objective"].to_numpy(float)
     scored = int(own["best_epoch"].notna().sum())
     return [
         (
@@ -116,7 +116,7 @@ def failures(results: Results) -> list[str]:
     """The chapter, block by block; empty before the first trial."""
     if results.trials.empty:
         return []
-    blocks = [heading("How the trials ended"), outcomes(results), escape(results.study.get("stopped") or "")]
+    blocks = [heading("How the trials ended"), outcomes(results), escape(results.study.stopped or "")]
     for title, content in (("Failed", failed(results)), ("Pruned", pruned(results))):
         blocks += [heading(title, 3), *content] if content else []
     lines = left_out(results)
@@ -194,7 +194,7 @@ def pruned(results: Results) -> list[str]:
     if found.empty:
         return []
     if len(found) <= PRUNED_ROWS:
-        cells = zip(found["name"], found["epochs"], found["value"], strict=True)
+        cells = zip(found["name"], found["epochs"], found["objective"], strict=True)
         rows = [[escape(name), str(epochs), format_number(value)] for name, epochs, value in cells]
         return [table(["trial", "stopped after epoch", "best val −ELBO by then"], rows, right=(1, 2))]
     rows = []
@@ -205,8 +205,8 @@ def pruned(results: Results) -> list[str]:
             [
                 words,
                 f"{len(group):,}",
-                format_number(group["value"].min()),
-                format_number(group["value"].max()),
+                format_number(group["objective"].min()),
+                format_number(group["objective"].max()),
                 names + more,
             ]
         )

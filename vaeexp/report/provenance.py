@@ -82,7 +82,7 @@ def _short(value: float) -> str:
 
 def commands(results: Results) -> list[str]:
     """The study's command as it was recorded, and those that make its report and its best trial again."""
-    command = (results.study.get("record") or {}).get("command")
+    command = results.study.provenance.get("command")
     ran = " ".join(str(command).split()) if command else f"vaeexp sweep {shlex.quote(results.name)}"
     name = shlex.quote(results.name)
     lines = [
@@ -129,7 +129,7 @@ def code_words(results: Results) -> str:
 
 def seeds(results: Results) -> list[str]:
     """Where the randomness of each part comes from, as a table; empty where no seed is recorded."""
-    seed = (results.study.get("spec") or {}).get("seed", results.study.get("seed"))
+    seed = results.study.spec.get("seed", results.study.seed)
     if seed is None:
         return []
     split = fixed(results, "split_seed")
@@ -162,7 +162,7 @@ def _of_confirmation(results: Results) -> str:
 
 def provenance(results: Results) -> list[str]:
     """The closing chapter, block by block."""
-    record = results.study.get("record") or {}
+    record = results.study.provenance
     blocks = [heading("How this was made"), *numbers_explained(results), *commands(results)]
     blocks += [heading("Code", 3), code_words(results), *seeds(results)]
     parts = {
@@ -171,7 +171,7 @@ def provenance(results: Results) -> list[str]:
         "Fixed settings": _fixed(results),
         "Search": _search(results),
         "Search space": {name: _range(parameter) for name, parameter in space(results).items()},
-        "Execution": results.study.get("execution"),
+        "Execution": results.study.execution,
         "Versions": record.get("versions"),
         "Hardware": record.get("hardware"),
     }
@@ -187,7 +187,7 @@ def provenance(results: Results) -> list[str]:
 
 def numbers_explained(results: Results) -> list[str]:
     """What each figure in the report is: which split, which estimator, how many samples, and why test is looked at last."""
-    evaluation = (results.study.get("spec") or {}).get("evaluation") or {}
+    evaluation = results.study.spec.get("evaluation") or {}
     samples = evaluation.get("importance_samples")
     threshold = evaluation.get("active_threshold")
     lines = [
@@ -216,15 +216,15 @@ def numbers_explained(results: Results) -> list[str]:
 
 def _search(results: Results) -> dict[str, Any]:
     """Sampler, pruner, budget, and what follows the search."""
-    spec = results.study.get("spec") or {}
-    facts = {name: spec.get(name) for name in ("sampler", "pruner")} | {"budget": results.study.get("budget")}
+    spec = results.study.spec
+    facts = {name: spec.get(name) for name in ("sampler", "pruner")} | {"budget": results.study.budget}
     facts |= {name: spec.get(name) for name in ("confirm", "compare")}
     return {name: content for name, content in facts.items() if content}
 
 
 def _fixed(results: Results) -> dict[str, Any]:
     """Settings that all trials share, by section."""
-    spec = results.study.get("spec") or {}
+    spec = results.study.spec
     return {
         name: _without(spec[name], space(results))
         for name in ("data", "model", "train", "evaluation")

@@ -234,16 +234,16 @@ def summary(results: Results) -> Summary:
     protocols = [study_protocol(results)]
     protocols += [row.protocol for row in found if row.protocol not in protocols]
     protocols = [given for place, given in enumerate(protocols) if given not in protocols[:place]]
-    spec, record = results.study.get("spec") or {}, results.study.get("record") or {}
+    spec, record = results.study.spec, results.study.provenance
     made = [(row, _row(results, row, protocols.index(row.protocol))) for row in found]
     confirmed = [row for own, row in made if own.baseline is None]
     return Summary(
         schema_version=1,
         study=results.name,
-        question=results.study.get("question"),
-        state="finished" if results.study.get("finished") else "interim",
-        stopped=results.study.get("stopped"),
-        seed=spec.get("seed", results.study.get("seed")),
+        question=results.study.question,
+        state="finished" if results.study.finished else "interim",
+        stopped=results.study.stopped,
+        seed=spec.get("seed", results.study.seed),
         data=_data(recorded(results, "data")),
         protocols=[Protocol(**{name: given.get(name) for name in Protocol.model_fields}) for given in protocols],
         best=_best(results, confirmed),
@@ -275,7 +275,7 @@ def _best(results: Results, confirmed: list[SettingRow]) -> Best | None:
     return Best(
         trial=number,
         setting=_plain(params(results, row)),
-        search=_finite(row["value"]),
+        search=_finite(row["objective"]),
         confirmed=next((entry for entry in confirmed if entry.trial == number), None),
     )
 
@@ -311,7 +311,7 @@ def _counts(results: Results) -> Counts:
     return Counts(
         search=_states(results.trials[~repeat]),
         repeats=_states(results.trials[repeat]),
-        budget=(results.study.get("budget") or {}).get("trials"),
+        budget=results.study.budget.get("trials"),
     )
 
 
@@ -325,7 +325,7 @@ def _states(trials: pd.DataFrame) -> States:
 def _cost(results: Results) -> Cost:
     trials = results.trials
     repeat, baseline = trials["repeat"], for_baseline_alone(trials)
-    elapsed = results.study.get("elapsed")
+    elapsed = results.study.elapsed
     return Cost(
         search_seconds=None if elapsed is None else _finite(elapsed),
         search_epochs=int(trials.loc[~repeat, "epochs"].sum()),

@@ -62,7 +62,7 @@ def ranked_table(results: Results) -> str:
         [
             str(place),
             str(row["number"]),
-            format_number(row["value"]),
+            format_number(row["objective"]),
             format_number(row.get("val/rate")),
             format_number(row.get("val/distortion")),
             format_number(row.get("val/active_units"), 0),
@@ -87,7 +87,7 @@ def confirmed_table(results: Results) -> str:
     for _, entry in confirmations(results).iterrows():
         of = int(entry["source_trial"])
         own = runs[runs["source_trial"] == of]
-        values = [format_number(search["value"].get(of)), format_number(entry["value"])]
+        values = [format_number(search["objective"].get(of)), format_number(entry["objective"])]
         setting = escape(format_configuration(params(results, search.loc[of]))) if of in search.index else ""
         rows.append([str(of), str(len(own)), *values, *(make(own) for _, make in columns), setting])
     titles = [title for title, _ in columns]
@@ -269,7 +269,7 @@ def _counts(group: pd.DataFrame) -> list[str]:
 
 
 def _measures(group: pd.DataFrame, seed: int) -> list[str]:
-    values = finite(group.loc[group["state"] == "complete", "value"])
+    values = finite(group.loc[group["state"] == "complete", "objective"])
     if not len(values):
         return ["–"] * 4
     interval = interval_of_mean(values, seed=seed)
@@ -295,8 +295,8 @@ def _paired(comparison: Comparison) -> list[str]:
         [
             str(int(row["source_trial"])),
             str(int(row["seed_index"])),
-            format_number(row[f"value.{comparison.first}"]),
-            format_number(row[f"value.{comparison.second}"]),
+            format_number(row[f"objective.{comparison.first}"]),
+            format_number(row[f"objective.{comparison.second}"]),
             format_number(row["difference"]),
         ]
         for _, row in pairs.head(SHOWN).iterrows()

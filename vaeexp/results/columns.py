@@ -38,7 +38,7 @@ def at_best_epoch(epochs: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     """Return these trials with the metrics of their best epoch beside them (`val/rate`, …), without trials that have no epoch."""
     if trials.empty or epochs.empty:
         return trials.iloc[:0]
-    metrics = epochs.drop(columns=["value"], errors="ignore").rename(columns={"epoch": "best_epoch"})
+    metrics = epochs.drop(columns=["objective"], errors="ignore").rename(columns={"epoch": "best_epoch"})
     scored = trials[trials["best_epoch"].notna()]
     return scored.astype({"best_epoch": "int64"}).merge(metrics, on=["repeat", "number", "best_epoch"], how="inner")
 

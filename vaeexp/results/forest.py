@@ -52,13 +52,13 @@ def grow_forest(
     if not names:
         return None
     chosen = {name: parameters[name] for name in names}
-    ceiling = outer_fence(ranked["value"])
-    capped = int((ranked["value"] > ceiling).sum())
+    ceiling = outer_fence(ranked["objective"])
+    capped = int((ranked["objective"] > ceiling).sum())
     if len(ranked) > _MOST_TRIALS:
         drawn = np.random.default_rng(seed).choice(len(ranked), _MOST_TRIALS, replace=False)
         ranked = ranked.iloc[np.sort(drawn)].reset_index(drop=True)
     places = pd.DataFrame({name: parameter.places(ranked) for name, parameter in chosen.items()})
-    values = ranked["value"].clip(upper=ceiling).to_numpy(float)
+    values = ranked["objective"].clip(upper=ceiling).to_numpy(float)
     bags, r2 = _grow_bags(places.fillna(_NOT_ACTIVE).to_numpy(float), values, seed)
     return Forest(
         parameters=chosen,

@@ -13,27 +13,27 @@ from vaeexp.words import format_value, is_missing, parameter_label
 
 def recorded(results: Results, part: str) -> dict[str, Any]:
     """A part of what was recorded with the study (`vaeexp.runs.provenance.describe_run`): data, protocol …; empty without it."""
-    return (results.study.get("record") or {}).get(part) or {}
+    return results.study.provenance.get(part) or {}
 
 
 def baselines(results: Results) -> dict[str, dict[str, Any]]:
     """The baselines of the study file, by name."""
-    return (results.study.get("spec") or {}).get("baselines") or {}
+    return results.study.spec.get("baselines") or {}
 
 
 def space(results: Results) -> dict[str, dict[str, Any]]:
     """Searched parameters in the order of the study file, each with kind, low, high, log, step, values and when."""
-    return (results.study.get("spec") or {}).get("search") or {}
+    return results.study.spec.get("search") or {}
 
 
 def study_seed(results: Results) -> int:
     """The seed of the study file, from which whatever is drawn at random here is seeded; 0 without one."""
-    return int((results.study.get("spec") or {}).get("seed") or 0)
+    return int(results.study.spec.get("seed") or 0)
 
 
 def fixed(results: Results, name: str) -> Any:
     """Value of a setting that the study fixes, None where it has none of that name."""
-    spec = results.study.get("spec") or {}
+    spec = results.study.spec
     for section in ("data", "model", "train", "evaluation"):
         if name in (spec.get(section) or {}):
             return spec[section][name]
@@ -78,7 +78,7 @@ def at_best_epoch(results: Results, trials: pd.DataFrame) -> pd.DataFrame:
     """These trials with the metrics of their best epoch beside them (`val/rate`, …); trials without an epoch are left out."""
     if trials.empty or results.epochs.empty:
         return trials.iloc[:0]
-    epochs = results.epochs.drop(columns=["value"], errors="ignore").rename(columns={"epoch": "best_epoch"})
+    epochs = results.epochs.drop(columns=["objective"], errors="ignore").rename(columns={"epoch": "best_epoch"})
     keys = ["repeat", "number", "best_epoch"]
     scored = trials[trials["best_epoch"].notna()]
     return scored.astype({"best_epoch": "int64"}).merge(epochs, on=keys, how="inner")
@@ -94,7 +94,7 @@ def points(results: Results) -> pd.DataFrame:
 def confirm_runs(results: Results) -> pd.DataFrame:
     """Complete runs of the confirmation, each a known configuration trained again with a fresh seed."""
     trials = results.trials
-    chosen = trials["repeat"] & (trials["state"] == "complete") & trials["value"].notna()
+    chosen = trials["repeat"] & (trials["state"] == "complete") & trials["objective"].notna()
     return trials[chosen & trials["purposes"].map(lambda purposes: "confirm" in purposes).astype(bool)]
 
 
@@ -104,8 +104,8 @@ def confirmations(results: Results) -> pd.DataFrame:
     Ranked on validation over the fresh seeds, so that the test figures of the winner were not selected for.
     """
     runs = confirm_runs(results)
-    table = runs.groupby("source_trial")["value"].agg(n="count", value="mean").reset_index()
-    return table.sort_values(["value", "source_trial"], ignore_index=True)
+    table = runs.groupby("source_trial")["objective"].agg(n="count", objective="mean").reset_index()
+    return table.sort_values(["objective", "source_trial"], ignore_index=True)
 
 
 def for_baseline_alone(trials: pd.DataFrame) -> pd.Series:

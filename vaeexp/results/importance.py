@@ -47,7 +47,7 @@ def importance_table(parameters: Mapping[str, SearchedParameter], ranked: pd.Dat
     cells = _varied(parameters, ranked)
     if not cells:
         return pd.DataFrame(columns=["share", "low", "high"], dtype=float)
-    values, count = ranked["value"].to_numpy(float), len(ranked)
+    values, count = ranked["objective"].to_numpy(float), len(ranked)
     random = np.random.default_rng(seed)
     weights = np.stack([np.bincount(random.integers(count, size=count), minlength=count) for _ in range(RESAMPLES)])
     drawn = importance_shares(list(cells.values()), values, weights.astype(float))
@@ -60,7 +60,7 @@ def importance_table(parameters: Mapping[str, SearchedParameter], ranked: pd.Dat
 
 def _varied(parameters: Mapping[str, SearchedParameter], ranked: pd.DataFrame) -> dict[str, Cells]:
     """Return the cells of the parameters that varied; empty where the trials are too few or all have one value."""
-    if len(ranked) < LEAST_TRIALS or ranked["value"].nunique() == 1:
+    if len(ranked) < LEAST_TRIALS or ranked["objective"].nunique() == 1:
         return {}
     cells = {name: parameter_cells(parameter, ranked) for name, parameter in parameters.items()}
     return {name: own for name, own in cells.items() if len(np.unique(own.places[own.places >= 0])) > 1}

@@ -19,8 +19,13 @@ def recorded_results(study: str, runs: Path, storage: str | None) -> "Results":
     from sweeps.results.rankings import read_results
     from sweeps.storage.database import open_storage
 
-    name = Path(study).stem if study.endswith((".yaml", ".yml")) else study
-    return read_results(open_storage(storage, runs, name, must_exist=True), name)
+    name = study_name(study)
+    return read_results(open_storage(storage, runs, name, must_exist=True), name, runs=runs)
+
+
+def study_name(study: str) -> str:
+    """The name of a study that is given by its name, or by the path of its file."""
+    return Path(study).stem if study.endswith((".yaml", ".yml")) else study
 
 
 def view_study(results: "Results", runs: Path) -> "StudyView":

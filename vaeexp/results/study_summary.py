@@ -88,18 +88,18 @@ def standing(results: Results) -> Standing:
     started = trials[trials["state"] != "waiting"]
     return Standing(
         name=results.name,
-        question=results.study.get("question") or "",
-        finished=bool(results.study.get("finished")),
+        question=results.study.question or "",
+        finished=bool(results.study.finished),
         subset=bool(recorded(results, "data").get("subset")),
         protocol=study_protocol(results),
         best=best,
-        search_value=float(complete["value"].iloc[0]) if len(complete) else None,
+        search_value=float(complete["objective"].iloc[0]) if len(complete) else None,
         trials=len(started),
         ended=int(trials["state"].isin(["complete", "pruned", "failed"]).sum()),
-        budget=(results.study.get("budget") or {}).get("trials"),
+        budget=results.study.budget.get("trials"),
         epochs=int(results.trials.loc[~repeat, "epochs"].sum()),
         more_epochs=int(results.trials.loc[repeat, "epochs"].sum()),
-        seconds=results.study.get("elapsed"),
+        seconds=results.study.elapsed,
         course=_course(trials),
     )
 
@@ -119,6 +119,6 @@ def by_protocol(found: Iterable[Standing]) -> list[list[Standing]]:
 
 def _course(trials: pd.DataFrame) -> pd.DataFrame:
     ended = trials[trials["ended"].notna()].sort_values(["ended", "number"])
-    best = ended["value"].where(ended["state"] == "complete").cummin().ffill()
+    best = ended["objective"].where(ended["state"] == "complete").cummin().ffill()
     course = pd.DataFrame({"spent": ended["epochs"].cumsum(), "best": best}).dropna()
     return course.reset_index(drop=True)

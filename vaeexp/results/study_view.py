@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.results.rankings import Results, best_run, ranked
+from sweeps.storage.study_record import StudyRecord
 from vaeexp.results.columns import at_best_epoch, column, search_trials
 from vaeexp.results.forest import Forest, grow_forest
 from vaeexp.results.importance import importance_table
@@ -39,7 +40,7 @@ class StudyView:
         return self.results.name
 
     @property
-    def study(self) -> dict[str, Any]:
+    def study(self) -> StudyRecord:
         return self.results.study
 
     @property
@@ -57,7 +58,7 @@ class StudyView:
     @cached_property
     def spec(self) -> Mapping[str, Any]:
         """All that defines the study; empty where it was not recorded."""
-        return self.study.get("spec") or {}
+        return self.study.spec
 
     @cached_property
     def seed(self) -> int:
@@ -81,7 +82,7 @@ class StudyView:
 
     def recorded(self, part: str) -> Mapping[str, Any]:
         """Return a part of what `vaeexp.runs.provenance` recorded: data, protocol, git …; empty without it."""
-        return (self.study.get("record") or {}).get(part) or {}
+        return self.study.provenance.get(part) or {}
 
     def protocol(self, baseline: str | None = None) -> dict[str, str]:
         """Return the protocol of the search, or that of a baseline: what makes two values of −ELBO comparable."""
@@ -159,7 +160,7 @@ class StudyView:
     def confirm_runs(self) -> pd.DataFrame:
         """Complete runs of the confirmation, each a known configuration trained again with a fresh seed."""
         trials = self.trials
-        chosen = trials["repeat"] & (trials["state"] == "complete") & trials["value"].notna()
+        chosen = trials["repeat"] & (trials["state"] == "complete") & trials["objective"].notna()
         return trials[chosen & trials["purposes"].map(lambda purposes: "confirm" in purposes).astype(bool)]
 
     @cached_property

@@ -47,12 +47,12 @@ class TestedSetting:
     @property
     def value(self) -> float:
         """Mean over seeds of the lowest validation −ELBO, nats per image."""
-        return float(self.runs["value"].mean())
+        return float(self.runs["objective"].mean())
 
     @property
     def validation(self) -> Interval:
         """The same mean with its 95 % interval over seeds."""
-        return mean_interval(self.runs["value"].to_numpy(float).tolist())
+        return mean_interval(self.runs["objective"].to_numpy(float).tolist())
 
     def test(self, metric: str) -> Interval:
         """Return the mean over seeds of the result `test/<metric>` with its 95 % interval, of the runs that have it."""
@@ -80,8 +80,8 @@ def confirmed_settings(view: "StudyView") -> list[TestedSetting]:
     The order is that of validation over fresh seeds, so that the test figures of the winner were not selected for.
     """
     runs = view.confirm_runs
-    means = runs.groupby("source_trial")["value"].mean().reset_index()
-    ordered = means.sort_values(["value", "source_trial"])["source_trial"]
+    means = runs.groupby("source_trial")["objective"].mean().reset_index()
+    ordered = means.sort_values(["objective", "source_trial"])["source_trial"]
     return [_found(view, runs[runs["source_trial"] == trial], int(trial), "confirmed") for trial in ordered]
 
 
@@ -97,7 +97,7 @@ def best_setting(view: "StudyView") -> TestedSetting | None:
 def baseline_settings(view: "StudyView") -> list[TestedSetting]:
     """Return the baselines with a complete run, in the order of the study file."""
     trials = view.trials
-    complete = trials["repeat"] & (trials["state"] == "complete") & trials["value"].notna()
+    complete = trials["repeat"] & (trials["state"] == "complete") & trials["objective"].notna()
     runs = {name: trials[complete & (trials["baseline"] == name)] for name in view.baseline_specs}
     return [_baseline(view, name, runs[name]) for name in view.baseline_specs if len(runs[name])]
 
@@ -120,7 +120,7 @@ def _found(view: "StudyView", runs: pd.DataFrame, number: int, role: str) -> Tes
         setting=format_configuration(values),
         source_trial=number,
         baseline=None,
-        runs=runs.sort_values(["value", "number"]),
+        runs=runs.sort_values(["objective", "number"]),
         protocol=view.protocol(),
         settings={name: view.fixed(name) for name in CHANGES},
         beta=values.get("beta", view.fixed("beta")),
@@ -142,7 +142,7 @@ def _baseline(view: "StudyView", name: str, runs: pd.DataFrame) -> TestedSetting
         setting=f"{start} with {change}" if change else start,
         source_trial=source,
         baseline=name,
-        runs=runs.sort_values(["value", "number"]),
+        runs=runs.sort_values(["objective", "number"]),
         protocol=view.protocol(name),
         settings={key: values.get(key, view.fixed(key)) for key in CHANGES},
         beta=values.get("beta", view.fixed("beta")),

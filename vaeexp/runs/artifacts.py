@@ -147,7 +147,7 @@ class Finish:
             {
                 "state": outcome.state,
                 "epoch": outcome.epoch,
-                "value": outcome.value,
+                "objective": outcome.objective,
                 "best_epoch": lane.best_epoch,
                 "best": lane.best_metrics,
                 "test": lane.test_metrics,

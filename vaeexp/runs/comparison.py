@@ -19,8 +19,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from sweeps.storage.trial_record import RecordedTrial
-from sweeps.workload.protocol import Outcome, Progress
+from sweeps.storage.trial_record import EpochRecord, TrialRecord
+from sweeps.workload.protocol import Outcome
 from vaeexp.training.checkpoint import WEIGHTS
 
 ROUNDING, PRECISION, DRAWS = 1e-3, 2e-2, 1e-1
@@ -74,11 +74,11 @@ class Finding:
     agrees: bool | None
 
 
-def criterion(recorded: Mapping[str, Any], here: Mapping[str, Any], progress: Sequence[Progress]) -> Criterion:
+def criterion(recorded: Mapping[str, Any], here: Mapping[str, Any], progress: Sequence[EpochRecord]) -> Criterion:
     """What can be asked of a training, from `vaeexp.runs.provenance.arithmetic` on record and here, and the epochs on record."""
     changed = [name for name in here if here[name] != recorded.get(name)]
     words = ", ".join(f"{name} {here[name]} instead of {recorded.get(name) or 'unknown'}" for name in changed)
-    scale = fmean(abs(epoch.value) for epoch in progress) if progress else 0.0
+    scale = fmean(abs(epoch.objective) for epoch in progress) if progress else 0.0
     if "device" in changed:
         return Criterion(DRAWS, f"{words}: other random draws", scale)
     if "precision" in changed:
@@ -90,11 +90,11 @@ def criterion(recorded: Mapping[str, Any], here: Mapping[str, Any], progress: Se
     return Criterion(0.0, f"{', '.join(here)} are those of the record", scale)
 
 
-def differing(recorded: Progress, found: Progress, wanted: Criterion) -> Difference | None:
+def differing(recorded: EpochRecord, found: EpochRecord, wanted: Criterion) -> Difference | None:
     """The first figure of an epoch that does not agree: of all but times, or the −ELBO where there is a tolerance."""
     if wanted.tolerance:
-        near = wanted.near(recorded.value, found.value)
-        return None if near else Difference(recorded.epoch, "−ELBO", recorded.value, found.value)
+        near = wanted.near(recorded.objective, found.objective)
+        return None if near else Difference(recorded.epoch, "−ELBO", recorded.objective, found.objective)
     before, after = _figures(recorded), _figures(found)
     for name in [*before, *(name for name in after if name not in before)]:
         if before.get(name) != after.get(name):
@@ -103,39 +103,39 @@ def differing(recorded: Progress, found: Progress, wanted: Criterion) -> Differe
 
 
 def compare(
-    record: RecordedTrial, again: RecordedTrial, folders: tuple[Path | None, Path | None], wanted: Criterion
+    record: TrialRecord, again: TrialRecord, folders: tuple[Path | None, Path | None], wanted: Criterion
 ) -> list[Finding]:
     """Everything that can be compared; `folders` hold what the two left.
 
     The outcome of `again` is "pruned" where it would have gone on after the last epoch on record.
     """
     found = [_epochs(record, again, wanted), _end(record.outcome, again.outcome, wanted)]
-    if "best_epoch" in record.metrics:
+    if "best_epoch" in record.results:
         found.append(_best(record, again, wanted))
-    found += _final_figures(record.metrics, again.metrics, wanted)
+    found += _final_figures(record.results, again.results, wanted)
     weights = _weights(*folders, wanted)
     return [*found, weights] if weights else found
 
 
-def _figures(progress: Progress) -> dict[str, float]:
+def _figures(progress: EpochRecord) -> dict[str, float]:
     """The −ELBO, then all that was measured but times; as in a record, without what is not finite."""
     measured = {name: value for name, value in progress.metrics.items() if name not in OF_TIME and math.isfinite(value)}
-    return {"−ELBO": progress.value, **dict(sorted(measured.items()))}
+    return {"−ELBO": progress.objective, **dict(sorted(measured.items()))}
 
 
-def _epochs(record: RecordedTrial, again: RecordedTrial, wanted: Criterion) -> Finding:
-    pairs = list(zip(record.progress, again.progress, strict=False))
-    count = f"{len(pairs):,} of {len(record.progress):,}"
+def _epochs(record: TrialRecord, again: TrialRecord, wanted: Criterion) -> Finding:
+    pairs = list(zip(record.epochs, again.epochs, strict=False))
+    count = f"{len(pairs):,} of {len(record.epochs):,}"
     first = next((found for pair in pairs if (found := differing(*pair, wanted))), None)
     if first is not None:
         return Finding("epochs", f"differ first at {first.words}", False)
-    if len(pairs) < len(record.progress):
+    if len(pairs) < len(record.epochs):
         return Finding("epochs", f"{count} trained; they agree", None if wanted.tolerance else False)
     if not pairs:
         return Finding("epochs", "none on record", None)
     if not any(differing(*pair, Criterion(0.0, "")) for pair in pairs):
         return Finding("epochs", f"{count} equal, bit for bit, each in {len(_figures(pairs[0][0]))} figures", True)
-    most, epoch = max((abs(after.value - before.value), before.epoch) for before, after in pairs)
+    most, epoch = max((abs(after.objective - before.objective), before.epoch) for before, after in pairs)
     return Finding("epochs", f"{count} agree; −ELBO differs by at most {most:.3g} nats per image (epoch {epoch})", True)
 
 
@@ -161,9 +161,9 @@ def _end(recorded: Outcome, found: Outcome, wanted: Criterion) -> Finding:
     return Finding("end", words, None if wanted.tolerance else False)
 
 
-def _best(record: RecordedTrial, again: RecordedTrial, wanted: Criterion) -> Finding:
-    epoch, value = record.metrics["best_epoch"], record.outcome.value
-    other, found = again.metrics.get("best_epoch"), again.outcome.value
+def _best(record: TrialRecord, again: TrialRecord, wanted: Criterion) -> Finding:
+    epoch, value = record.results["best_epoch"], record.outcome.objective
+    other, found = again.results.get("best_epoch"), again.outcome.objective
     near = wanted.near(value, found, share=0.5)
     if epoch == other and value == found:
         return Finding("best epoch", f"{epoch:.0f}, equal", True)

@@ -3,12 +3,13 @@
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import UserError
 from sweeps.storage.running_trial import checked
-from sweeps.storage.trial_record import RecordedTrial
+from sweeps.storage.trial_record import EpochRecord, TrialRecord
 from sweeps.workload.protocol import Outcome, Progress, advance_all
 from vaeexp.console import minus_elbo, print_table, progress_bar, write_line
 from vaeexp.data import Dataset, open_dataset
@@ -16,7 +17,7 @@ from vaeexp.hardware import usable_cores
 from vaeexp.runs.comparison import Criterion, Finding, compare, criterion, differing
 from vaeexp.runs.names import find_run
 from vaeexp.runs.provenance import arithmetic, describe_run
-from vaeexp.runs.trial_settings import TrialRecord, read_record
+from vaeexp.runs.trial_settings import RunRecord, read_record
 from vaeexp.settings import SECTIONS
 from vaeexp.study import maxima_of, uses_average
 from vaeexp.training.checkpoint import SETTINGS
@@ -53,7 +54,7 @@ def reproduce_trial(
     if record.trial.trial.number != name.number:
         write_line(console, f"{name} took the result of {record.name}, which has equal settings.")
     here = _arithmetic_here(record, device, precision)
-    wanted = criterion(record.arithmetic, here, record.trial.progress)
+    wanted = criterion(record.arithmetic, here, record.trial.epochs)
     dataset = _open_data(record, data, console)
     _announce(record, here, wanted, console)
     with tempfile.TemporaryDirectory(prefix="vaeexp-reproduce-") as folder:
@@ -65,7 +66,7 @@ def reproduce_trial(
     return all(finding.agrees is not False for finding in findings)
 
 
-def _arithmetic_here(record: TrialRecord, device: str | None, precision: str | None) -> dict[str, Any]:
+def _arithmetic_here(record: RunRecord, device: str | None, precision: str | None) -> dict[str, Any]:
     wanted = record.arithmetic
     try:
         found = resolve_device(device or wanted["device"])
@@ -78,7 +79,7 @@ def _arithmetic_here(record: TrialRecord, device: str | None, precision: str | N
     return arithmetic(str(found), precision=arithmetics, group=wanted["group"], threads=threads)
 
 
-def _open_data(record: TrialRecord, data: Path | None, console: "Console") -> Dataset:
+def _open_data(record: RunRecord, data: Path | None, console: "Console") -> Dataset:
     dataset = open_dataset(record.settings.data, root=data, say=lambda text: write_line(console, text, style="yellow"))
     if dataset.fingerprint != record.fingerprint:
         raise UserError(
@@ -89,11 +90,11 @@ def _open_data(record: TrialRecord, data: Path | None, console: "Console") -> Da
     return dataset
 
 
-def _announce(record: TrialRecord, here: Mapping[str, Any], wanted: Criterion, console: "Console") -> None:
+def _announce(record: RunRecord, here: Mapping[str, Any], wanted: Criterion, console: "Console") -> None:
     trial, outcome = record.trial.trial, record.trial.outcome
-    ended = f"{outcome.state} after {len(record.trial.progress)} epochs"
+    ended = f"{outcome.state} after {len(record.trial.epochs)} epochs"
     write_line(console, f"{record.name}: {ended}, seed {trial.seed}, {format_params(trial.params)}", style="bold")
-    now = record.attributes["spec"]
+    now = record.stored.spec
     fixed = {name: value for section in SECTIONS for name, value in now.get(section, {}).items()}
     ran = {
         name: value
@@ -113,13 +114,13 @@ def _announce(record: TrialRecord, here: Mapping[str, Any], wanted: Criterion, c
 
 
 def _train(
-    record: TrialRecord, here: Mapping[str, Any], wanted: Criterion, dataset: Dataset, folder: Path, console: "Console"
-) -> RecordedTrial:
+    record: RunRecord, here: Mapping[str, Any], wanted: Criterion, dataset: Dataset, folder: Path, console: "Console"
+) -> TrialRecord:
     """The trial anew, in a process like those of a sweep, as far as the record goes: into the epoch that failed, too."""
     from sweeps.workload.worker_pool import WorkerLanes
     from vaeexp.runs.worker import open_lanes
 
-    execution = record.attributes["execution"]
+    execution = record.stored.execution
     arguments = {
         "settings": record.settings,
         "datasets": {record.settings.data.binarisation: dataset},
@@ -143,20 +144,23 @@ def _train(
         outcome = Outcome(
             state="failed" if last and last.failure else "complete" if last and last.finished else "pruned",
             epoch=last.epoch if last else 0,
-            value=min((each.value for each in reported), default=None),
+            objective=min((each.objective for each in reported), default=None),
             failure=last and last.failure,
         )
         [result] = lanes.finish({trial.number: outcome})
     finally:
         lanes.close()
-    return RecordedTrial(
-        trial=trial, outcome=outcome, progress=reported, metrics=dict(result.metrics), folder=result.folder
-    )
+    epochs = tuple(_as_epoch(each) for each in reported)
+    return replace(record.trial, outcome=outcome, epochs=epochs, results=dict(result.metrics), folder=result.folder)
 
 
-def _live(record: TrialRecord, lanes: "Lanes", wanted: Criterion, console: "Console") -> Iterator[Progress]:
+def _as_epoch(progress: Progress) -> EpochRecord:
+    return EpochRecord(epoch=progress.epoch, objective=progress.objective, metrics=progress.metrics, at=None)
+
+
+def _live(record: RunRecord, lanes: "Lanes", wanted: Criterion, console: "Console") -> Iterator[Progress]:
     """Train epoch by epoch and say how it goes."""
-    recorded, number = record.trial.progress, record.trial.trial.number
+    recorded, number = record.trial.epochs, record.trial.trial.number
     most = len(recorded) + (record.trial.outcome.failure is not None)
     agree, spoke = True, time.monotonic()
     with progress_bar(console, record.trial.trial.name) as advance:
@@ -175,7 +179,7 @@ def _live(record: TrialRecord, lanes: "Lanes", wanted: Criterion, console: "Cons
                 write_line(console, f"differs: {apart.words}", style="yellow")
             elif over or (not console.is_terminal and time.monotonic() - spoke >= HEARTBEAT_SECONDS):
                 spoke = time.monotonic()
-                value = progress.failure.kind if progress.failure else f"{minus_elbo(console)} {progress.value:.2f}"
+                value = progress.failure.kind if progress.failure else f"{minus_elbo(console)} {progress.objective:.2f}"
                 so_far = ("near the record" if wanted.tolerance else "as on record") if agree else "not as on record"
                 write_line(console, f"epoch {progress.epoch}/{most}: {value}, {so_far}")
             yield progress
@@ -183,7 +187,7 @@ def _live(record: TrialRecord, lanes: "Lanes", wanted: Criterion, console: "Cons
                 return
 
 
-def _conclude(record: TrialRecord, findings: list[Finding], dataset: Dataset, console: "Console") -> None:
+def _conclude(record: RunRecord, findings: list[Finding], dataset: Dataset, console: "Console") -> None:
     marks = {True: "agrees", False: "DIFFERS", None: ""}
     write_line(console, "")
     print_table(console, ("", "", ""), [(f.what, marks[f.agrees], f.words) for f in findings], header=False)
@@ -201,9 +205,9 @@ def _conclude(record: TrialRecord, findings: list[Finding], dataset: Dataset, co
         write_line(console, f"{record.name} matches its record.", style="bold green")
 
 
-def _surroundings(record: TrialRecord, dataset: Dataset) -> Iterator[tuple[str, str, str]]:
+def _surroundings(record: RunRecord, dataset: Dataset) -> Iterator[tuple[str, str, str]]:
     """What is not as it was when the study was last run: code, versions, machine."""
-    before, now = record.attributes["record"], describe_run(dataset, record.settings, study_text="")
+    before, now = record.stored.provenance, describe_run(dataset, record.settings, study_text="")
     names = {"commit": "git commit", "dirty": "uncommitted changes"}
     for part in ("git", "versions", "hardware"):
         old, new = before.get(part) or {}, now[part]

@@ -9,8 +9,9 @@ from typing import Any
 
 from sweeps.errors import UserError
 from sweeps.storage.database import open_storage
-from sweeps.storage.trial_record import RecordedTrial, read_trial
-from vaeexp.results.open_study import recorded_results
+from sweeps.storage.study_record import StudyRecord, read_study
+from sweeps.storage.trial_record import TrialRecord
+from vaeexp.results.open_study import study_name
 from vaeexp.runs.names import RunName
 from vaeexp.settings import SECTIONS, Settings
 from vaeexp.study import recorded_parts, settings_of
@@ -18,20 +19,20 @@ from vaeexp.training.checkpoint import SETTINGS
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialRecord:
+class RunRecord:
     """How a trial was trained, and what came of it.
 
-    parts: what the study fixes, searches and refers to (`vaeexp.study.recorded_parts`). attributes: all others of the study.
+    parts: what the study fixes, searches and refers to (`vaeexp.study.recorded_parts`). stored: the record of the study.
     study_seed: of the noise and the targets that all its runs share.
     folder: of the run, which need not be there. fingerprint: of its images. arithmetic: `vaeexp.runs.provenance.arithmetic` where
     it was trained. contradictions: where the folder says something else than the storage, in words.
     """
 
     study: str
-    trial: RecordedTrial
+    trial: TrialRecord
     settings: Settings
     parts: SimpleNamespace
-    attributes: Mapping[str, Any]
+    stored: StudyRecord
     study_seed: int
     folder: Path
     fingerprint: str
@@ -41,11 +42,10 @@ class TrialRecord:
     @property
     def name(self) -> str:
         """What people call it."""
-        trial = self.trial.trial
-        return str(RunName(self.study, number=trial.number, repeat=trial.repeat))
+        return str(RunName(self.study, number=self.trial.number, repeat=self.trial.repeat))
 
 
-def read_record(name: RunName, runs: Path, storage: str | None) -> TrialRecord:
+def read_record(name: RunName, runs: Path, storage: str | None) -> RunRecord:
     """The record of a trial that has ended; of a duplicate, that of the trial whose result it took.
 
     What the study fixes is taken from the run's folder, where there is one: the study may have been extended since.
@@ -53,51 +53,52 @@ def read_record(name: RunName, runs: Path, storage: str | None) -> TrialRecord:
     Raises:
         UserError: there is no such trial, it has not ended, or its record is incomplete or of another version.
     """
-    results = recorded_results(name.study, runs, storage)
-    opened = open_storage(storage, runs, results.name, must_exist=True)
-    trial = read_trial(opened, results.name, name.number, repeat=name.repeat)
+    study = study_name(name.study)
+    whole = read_study(open_storage(storage, runs, study, must_exist=True), study)
+    trial, stored = whole.run(name.number, repeat=name.repeat), whole.study
     if trial.duplicate_of is not None:
-        trial = read_trial(opened, results.name, trial.duplicate_of, repeat=name.repeat)
-    attributes = results.study
-    place = str(RunName(results.name, number=trial.trial.number, repeat=trial.trial.repeat))
+        trial = whole.run(trial.duplicate_of, repeat=name.repeat)
+    place = str(RunName(study, number=trial.number, repeat=trial.repeat))
+    if trial.seed is None:  # anybody can put a trial into an Optuna storage
+        raise UserError(place, "was not made by `vaeexp sweep`; nothing says how it was trained.")
     if trial.outcome is None:
         raise UserError(place, "has not ended yet; reproduce it when it has.")
-    if missing := [part for part in ("spec", "execution", "record", "seed") if part not in attributes]:
-        raise UserError(f"study '{results.name}'", f"does not say how it was run: its record has no {missing[0]}.")
-    folder = runs / "trials" / results.name / trial.trial.name
+    if missing := [part for part in ("spec", "execution", "provenance") if not getattr(stored, part)]:
+        raise UserError(f"study '{study}'", f"does not say how it was run: its record has no {missing[0]}.")
+    folder = runs / "trials" / study / trial.name
     if not folder.is_dir() and trial.folder:
-        folder = Path(trial.folder)
+        folder = runs / trial.folder
     try:
         left = json.loads((folder / SETTINGS).read_text(encoding="utf-8")) if (folder / SETTINGS).is_file() else {}
-        parts = recorded_parts(attributes["spec"])
+        parts = recorded_parts(stored.spec)
         ran = Settings(**{section: left[section] for section in SECTIONS}) if left else settings_of(parts)
-        settings = ran.with_params(dict(trial.trial.params))
+        settings = ran.with_params(dict(trial.params))
     except (ValueError, KeyError, TypeError) as error:
         problem = " ".join(str(error).split())
         raise UserError(place, f"does not have the settings of a run of this version of vaeexp: {problem}") from error
-    return TrialRecord(
-        study=results.name,
+    return RunRecord(
+        study=study,
         trial=trial,
         settings=settings,
         parts=parts,
-        attributes=attributes,
-        study_seed=left.get("study_seed", attributes["seed"]),
+        stored=stored,
+        study_seed=left.get("study_seed", stored.seed),
         folder=folder,
-        fingerprint=_fingerprint(attributes["record"], trial, left),
-        arithmetic=left.get("arithmetic") or _arithmetic_of_study(attributes),
+        fingerprint=_fingerprint(stored.provenance, trial, left),
+        arithmetic=left.get("arithmetic") or _arithmetic_of_study(stored),
         contradictions=tuple(_contradictions(trial, ran, settings, left)) if left else (),
     )
 
 
-def _fingerprint(record: Mapping[str, Any], trial: RecordedTrial, left: Mapping[str, Any]) -> str:
+def _fingerprint(record: Mapping[str, Any], trial: TrialRecord, left: Mapping[str, Any]) -> str:
     """Of the images that it was trained on: a baseline may have its own."""
-    protocol = (record.get("protocols") or {}).get(trial.trial.baseline) or {}
+    protocol = (record.get("protocols") or {}).get(trial.baseline) or {}
     return left.get("fingerprint") or protocol.get("fingerprint") or record["data"]["fingerprint"]
 
 
-def _arithmetic_of_study(attributes: Mapping[str, Any]) -> dict[str, Any]:
+def _arithmetic_of_study(stored: StudyRecord) -> dict[str, Any]:
     """What a run does not say itself (it left no folder, or is of an earlier version) as its study was run last."""
-    execution, record = attributes["execution"], attributes["record"]
+    execution, record = stored.execution, stored.provenance
     hardware = record["hardware"]
     processors = {"cuda": (hardware.get("accelerators") or [None])[0]}
     return {
@@ -107,10 +108,10 @@ def _arithmetic_of_study(attributes: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _contradictions(trial: RecordedTrial, ran: Settings, settings: Settings, left: Mapping[str, Any]) -> Iterator[str]:
+def _contradictions(trial: TrialRecord, ran: Settings, settings: Settings, left: Mapping[str, Any]) -> Iterator[str]:
     """Where what lies in the run's folder is not what the study's storage has; it was trained as the storage has it."""
-    if left.get("seed") != trial.trial.seed:
-        yield f"seed {left.get('seed')} in the run's folder, {trial.trial.seed} in the storage"
+    if left.get("seed") != trial.seed:
+        yield f"seed {left.get('seed')} in the run's folder, {trial.seed} in the storage"
     before, after = ran.flat(), settings.flat()
     for name in before:
         if before[name] != after[name]:

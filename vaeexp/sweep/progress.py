@@ -32,7 +32,7 @@ class _Ended:
     name: str
     state: str
     epoch: int
-    value: float | None
+    objective: float | None
     params: str
 
 
@@ -98,11 +98,11 @@ class LiveProgress:
     # What the driver tells.
 
     def trial_started(self, trial: "Trial", *, resumed: bool) -> None:
-        self._running = (*self._without(trial), Running(trial=trial, epoch=trial.epoch, value=None))
+        self._running = (*self._without(trial), Running(trial=trial, epoch=trial.epoch, objective=None))
 
     def epoch_finished(self, trial: "Trial", progress: "Progress") -> None:
         self._running = tuple(
-            replace(running, epoch=progress.epoch, value=progress.value)
+            replace(running, epoch=progress.epoch, objective=progress.objective)
             if running.trial.name == trial.name
             else running
             for running in self._running
@@ -115,7 +115,7 @@ class LiveProgress:
             state = f"same as trial-{duplicate_of:04d}"
         elif outcome.failure is not None:
             state = f"failed: {outcome.failure.kind}"
-        ended = _Ended(trial.name, state, outcome.epoch, outcome.value, _settings(trial))
+        ended = _Ended(trial.name, state, outcome.epoch, outcome.objective, _settings(trial))
         self._finished = (*self._finished, ended)[-FINISHED_SHOWN:]
         self._unprinted.append(ended)
 
@@ -153,7 +153,7 @@ class LiveProgress:
             table.add_row(
                 row.trial.name,
                 self._epoch(row),
-                _value(row.value),
+                _value(row.objective),
                 self._doing(row),
                 _one_line(_settings(row.trial)),
             )
@@ -161,7 +161,7 @@ class LiveProgress:
             table.add_row(f"and {len(running) - room} more", "", "", "running", "")
         for ended in reversed(finished):
             table.add_row(
-                ended.name, str(ended.epoch), _value(ended.value), ended.state, _one_line(ended.params), style="dim"
+                ended.name, str(ended.epoch), _value(ended.objective), ended.state, _one_line(ended.params), style="dim"
             )
         return Group(header, table)
 
@@ -176,9 +176,9 @@ class LiveProgress:
             f"{ended}/{snapshot.planned} trials" if snapshot.planned else f"{ended} trials",
         ]
         # Afterwards there are runs of other protocols, of which none is the best.
-        if snapshot.best_value is not None and snapshot.phase == "search":
+        if snapshot.best_objective is not None and snapshot.phase == "search":
             where = "" if snapshot.best_number is None else f" (trial-{snapshot.best_number:04d})"
-            parts.append(f"best {self._objective} {snapshot.best_value:.2f}{where}")
+            parts.append(f"best {self._objective} {snapshot.best_objective:.2f}{where}")
         parts += [f"{snapshot.pruned} pruned", f"{snapshot.failed} failed"]
         rate = self._rate()
         if rate is not None:
@@ -221,7 +221,7 @@ class LiveProgress:
             return
         count = 0 if snapshot is None else snapshot.complete + snapshot.pruned + snapshot.failed - len(ended)
         for position, item in enumerate(ended, start=1):
-            value = f"{self._objective} {_value(item.value)}" if item.value is not None else "no value"
+            value = f"{self._objective} {_value(item.objective)}" if item.objective is not None else "no value"
             of = f"/{snapshot.planned}" if snapshot is not None and snapshot.planned else ""
             where = f"[{count + position}{of}]  " if snapshot is not None else ""
             write_line(self.console, f"{where}{item.name}  {item.state}  epoch {item.epoch}  {value}  {item.params}")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sweeps.results.rankings import Results
+    from sweeps.storage.study_record import StudyRecord
     from sweeps.tracking import Tracker
     from sweeps.workload.worker_pool import WorkerLanes
     from vaeexp.data import Dataset
@@ -59,23 +60,25 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
         UserError: something given is wrong; found before any training.
         KeyboardInterrupt: stopped; everything finished is kept, and what was running resumes.
     """
-    from sweeps.storage.database import open_storage, open_study, told_plainly
-    from sweeps.storage.journal import study_lock
+    from sweeps.storage.database import open_storage, open_study, storage_errors_as_user_errors
+    from sweeps.storage.lock import study_lock
+    from sweeps.storage.study_record import study_record, write_study
 
     job = prepare_job(options, console, training=True)
     name = job.study.name
     # A database that cannot be reached is found out before anything is written.
     database = open_storage(options.storage, options.runs, name) if options.storage else None
-    with study_lock(options.runs, name), told_plainly(options.storage):
+    with study_lock(options.runs, name), storage_errors_as_user_errors(options.storage):
         storage = database or open_storage(None, options.runs, name)
         optuna_study = open_study(storage, job.study, extend=options.extend)
-        _check_same_data(job, optuna_study.user_attrs.get("record"))
+        stored = study_record(optuna_study)
+        _check_same_data(job, stored.provenance)
         budget = job.study.budget.model_dump()
-        if optuna_study.user_attrs.get("finished") and optuna_study.user_attrs.get("budget") == budget:
-            return _already_finished(job, storage, optuna_study)
+        if stored.finished and stored.budget == budget:
+            return _already_finished(job, storage, stored)
         execution = resolve_execution(
             options.execution,
-            optuna_study.user_attrs.get("execution", {}),
+            stored.execution,
             job.dataset,
             job.settings,
             maxima_of(job.study),
@@ -84,9 +87,7 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
         searched = job.study.space.names
         record = describe_run(job.dataset, job.settings, study_text=job.study.text, searched=searched)
         record["protocols"] = _protocols(job)
-        attributes = {"finished": False, "budget": budget, "execution": execution.as_dict(), "record": record}
-        for key, value in attributes.items():
-            optuna_study.set_user_attr(key, value)
+        write_study(optuna_study, finished=False, budget=budget, execution=execution.as_dict(), provenance=record)
         with _tracking(job, record, execution) as tracker:
             _search_and_confirm(job, storage, optuna_study, execution, tracker)
             return _conclude(job, storage, optuna_study, tracker)
@@ -100,9 +101,9 @@ def plan_sweep(options: SweepOptions, *, console: "Console") -> None:
     print_plan(job.study, job.settings, job.dataset, options.execution, console)
 
 
-def _check_same_data(job: Job, record: Mapping[str, Any] | None) -> None:
+def _check_same_data(job: Job, record: Mapping[str, Any]) -> None:
     """Trials on different images are different studies: their values must never share a ranking."""
-    before = record["data"] if record else None
+    before = record.get("data")
     if before is not None and before["fingerprint"] != job.dataset.fingerprint:
         raise UserError(
             f"study '{job.study.name}'",
@@ -111,9 +112,9 @@ def _check_same_data(job: Job, record: Mapping[str, Any] | None) -> None:
         )
 
 
-def _already_finished(job: Job, storage: "BaseStorage", optuna_study: "optuna.Study") -> Path:
+def _already_finished(job: Job, storage: "BaseStorage", stored: "StudyRecord") -> Path:
     name, more = job.study.name, (job.study.budget.trials or 40) * 2
-    write_line(job.console, f"The study '{name}' is complete: {optuna_study.user_attrs.get('stopped', '')}")
+    write_line(job.console, f"The study '{name}' is complete: {stored.stopped}")
     write_line(job.console, f"To extend it: {job.command(budget=False)} --trials {more}")
     path = job.options.reports / name / "README.md"
     if not path.exists():
@@ -162,8 +163,10 @@ def _tracking(job: Job, record: Mapping[str, Any], execution: Execution) -> Iter
 def _search_and_confirm(
     job: Job, storage: "BaseStorage", optuna_study: "optuna.Study", execution: Execution, tracker: "Tracker"
 ) -> None:
+    from sweeps.engine.repeats import plan_repeats
     from sweeps.engine.search import run_repeats, search
     from sweeps.storage.database import repeat_study
+    from sweeps.storage.study_record import read_study
     from vaeexp.sweep.progress import LiveProgress
 
     _announce(job, execution)
@@ -172,14 +175,10 @@ def _search_and_confirm(
         LiveProgress(job.console, study=job.study.name, epochs=job.settings.train.epochs) as progress,
     ):
         observers = [tracker, progress, _Warnings(tracker, progress)]
-        stopped = search(optuna_study, job.study, lanes, observers)
-        optuna_study.set_user_attr("stopped", stopped)
-        # Late, because they bring pandas, for which the first trial would wait half a second.
-        from sweeps.engine.repeats import plan_repeats
-        from sweeps.results.rankings import read_results
-
-        plan = plan_repeats(read_results(storage, job.study.name), job.study)
-        run_repeats(repeat_study(storage, job.study.name), plan, lanes, observers)
+        runs = job.options.runs
+        search(optuna_study, job.study, lanes, observers, runs=runs)
+        plan = plan_repeats(read_study(storage, job.study.name), job.study)
+        run_repeats(repeat_study(storage, job.study.name), plan, lanes, observers, runs=runs)
 
 
 @contextmanager
@@ -212,9 +211,10 @@ def _lanes(job: Job, execution: Execution) -> Iterator["WorkerLanes"]:
 def _conclude(job: Job, storage: "BaseStorage", optuna_study: "optuna.Study", tracker: "Tracker") -> Path:
     """Register the best model, write the report, and say where things are."""
     from sweeps.results.rankings import read_results
+    from sweeps.storage.study_record import write_study
 
     register_best(read_results(storage, job.study.name), job.dataset, tracker, job.options.runs)
-    optuna_study.set_user_attr("finished", True)
+    write_study(optuna_study, finished=True)
     path = _write_report(job, storage)
     tracker.log_study_folder(path.parent, "report")
     _say_where(job, path)
@@ -225,7 +225,9 @@ def _write_report(job: Job, storage: "BaseStorage") -> Path:
     from sweeps.results.rankings import read_results
     from vaeexp.report import write_report
 
-    return write_report(read_results(storage, job.study.name), runs=job.options.runs, reports=job.options.reports)
+    return write_report(
+        read_results(storage, job.study.name, runs=job.options.runs), runs=job.options.runs, reports=job.options.reports
+    )
 
 
 def _protocols(job: Job) -> dict[str, dict[str, str]]:

@@ -5,18 +5,19 @@ import json
 from dataclasses import replace
 from types import SimpleNamespace
 
-import numpy as np
-import pandas as pd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from toy_study import in_memory, toy_study
 
 from sweeps.engine.repeats import plan_repeats
 from sweeps.engine.search import run_repeats, search
-from sweeps.results.rankings import Results, confirmed, levels, pairs, ranked, read_results
+from sweeps.results.rankings import confirmed, levels, pairs, ranked, read_results
 from sweeps.storage.database import repeat_study
+from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study
+from sweeps.storage.trial_record import EpochRecord, TrialRecord
 from sweeps.study.space import Parameter, Space
 from sweeps.study.study_file import Compare, Confirm
+from sweeps.workload.protocol import Outcome
 from sweeps.workload.testing import ToyLanes
 
 SPACE = Space(
@@ -64,22 +65,26 @@ trial_lists = st.lists(
 )
 
 
-def table(trials):
-    """What `read_results` gives for these (params, value, state)."""
-    frame = pd.DataFrame(
-        {
-            "repeat": np.zeros(len(trials), dtype=bool),
-            "number": range(len(trials)),
-            "state": pd.Series([state for _, _, state in trials], dtype="object"),
-            "value": np.array([value for _, value, _ in trials], dtype=float),
-            "duplicate_of": pd.Series([None] * len(trials), dtype="Int64"),
-            "seed": pd.Series(SEARCH_SEEDS[: len(trials)], dtype="Int64"),
-        }
-    )
-    for parameter in SPACE.parameters:
-        dtype = {"float": "float64", "int": "Int64", "choice": "object"}[parameter.kind]
-        frame[f"params.{parameter.name}"] = pd.Series([p.get(parameter.name) for p, _, _ in trials], dtype=dtype)
-    return Results("toy", {}, frame, pd.DataFrame())
+def table(trials, seeds=SEARCH_SEEDS):
+    """What `read_study` gives for these (params, objective, state)."""
+    records = [
+        TrialRecord(
+            number=number,
+            repeat=False,
+            state=state,
+            params=params,
+            seed=seed,
+            started=None,
+            ended=None,
+            epochs=(EpochRecord(epoch=1, objective=objective, metrics={}, at=None),),
+            pictures=(),
+            outcome=Outcome(state=state, epoch=1, objective=objective),
+            results={},
+            folder=None,
+        )
+        for number, ((params, objective, state), seed) in enumerate(zip(trials, seeds, strict=False))
+    ]
+    return StoredStudy(study=StudyRecord(name="toy"), trials=tuple(records), repeats=())
 
 
 def text(params):
@@ -144,11 +149,10 @@ def check_pairs(runs, trials, best, study):
 @given(trial_lists, studies(), st.randoms())
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_plan_does_not_depend_on_the_order_of_rows(trials, study, random):
-    results = table(trials)
-    order = list(range(len(trials)))
-    random.shuffle(order)
-    shuffled = Results("toy", {}, results.trials.iloc[order], results.epochs)
-    assert plan_repeats(shuffled, study) == plan_repeats(results, study)
+    stored = table(trials)
+    shuffled = list(stored.trials)
+    random.shuffle(shuffled)
+    assert plan_repeats(replace(stored, trials=tuple(shuffled)), study) == plan_repeats(stored, study)
 
 
 def base(**changes):
@@ -195,10 +199,9 @@ def test_seeds_are_a_list_of_the_configuration_and_the_study():
     assert not set(seeds(5)) & set(seeds(5, study_seed=1))
     assert not set(seeds(5)) & set(seeds(5, beta=0.1))
     taken = seeds(1)[0]
-    results = table([(base(), 1.0, "complete")])
-    results.trials["seed"] = pd.array([taken], dtype="Int64")
+    stored = table([(base(), 1.0, "complete")], seeds=[taken])
     study = SimpleNamespace(seed=0, space=SPACE, confirm=Confirm(top=1, seeds=2), compare=None, baselines=())
-    assert [run.seed for run in plan_repeats(results, study)] == seeds(3)[1:], "a seed of the search is passed over"
+    assert [run.seed for run in plan_repeats(stored, study)] == seeds(3)[1:], "a seed of the search is passed over"
 
 
 def test_end_to_end_through_the_driver():
@@ -214,10 +217,10 @@ def test_end_to_end_through_the_driver():
     optuna_study = in_memory(study)
     storage = optuna_study._storage
     search(optuna_study, study, ToyLanes(), [])
-    plan = plan_repeats(read_results(storage, "toy"), study)
+    plan = plan_repeats(read_study(storage, "toy"), study)
     run_repeats(repeat_study(storage, "toy"), plan, ToyLanes(width=3), [])
     results = read_results(storage, "toy")
-    assert plan_repeats(results, study) == plan, "repeats never change the plan"
+    assert plan_repeats(read_study(storage, "toy"), study) == plan, "repeats never change the plan"
     runs = results.trials[results.trials["repeat"]]
     assert [
         (row["source_trial"], row["seed"], row["seed_index"], row["purposes"], row["pair_id"])
@@ -246,10 +249,10 @@ def test_an_extended_study_gives_runs_of_the_old_plan_their_new_roles():
     storage = optuna_study._storage
     search(optuna_study, before, ToyLanes(), [])
     for study in (before, after):
-        run_repeats(repeat_study(storage, "toy"), plan_repeats(read_results(storage, "toy"), study), ToyLanes(), [])
+        run_repeats(repeat_study(storage, "toy"), plan_repeats(read_study(storage, "toy"), study), ToyLanes(), [])
     results = read_results(storage, "toy")
     runs = results.trials[results.trials["repeat"]]
-    plan = plan_repeats(results, after)
+    plan = plan_repeats(read_study(storage, "toy"), after)
     tested = [run for run in plan if run.test]
     assert len(runs) == len(plan) + len(tested), "only what had not looked at the test images is trained again"
     in_use = runs[runs["purposes"].map(len) > 0]

@@ -22,7 +22,7 @@ from toy_study import CONDITIONAL, MemoryJournal, Watcher, X, in_memory, table, 
 from sweeps.engine.repeats import Repeat
 from sweeps.engine.search import run_repeats, search
 from sweeps.storage.database import open_storage, open_study, repeat_study
-from sweeps.storage.journal import study_lock
+from sweeps.storage.lock import study_lock
 from sweeps.workload.protocol import Failure
 from sweeps.workload.testing import SimulatedClock, ToyLanes
 
@@ -255,7 +255,7 @@ def test_a_failure_that_was_seen_stands():
     world.process()
     ((_, trials),) = _tables(world.journal)
     assert [trial["state"] for trial in trials] == ["COMPLETE", "FAIL"]
-    assert trials[1]["attrs"]["ending"]["failure"] == {"kind": "crashed", "message": "it died"}
+    assert trials[1]["attrs"]["outcome"]["failure"] == {"kind": "crashed", "message": "it died"}
 
 
 def test_with_fewer_lanes_the_others_wait_and_go_on_where_they_were():
@@ -284,7 +284,7 @@ sys.path[:0] = {paths!r}
 from toy_study import toy_study
 from sweeps.engine.search import search
 from sweeps.storage.database import open_storage, open_study
-from sweeps.storage.journal import study_lock
+from sweeps.storage.lock import study_lock
 from sweeps.workload.testing import ToyLanes
 study = toy_study(trials=10, sampler="tpe", sampler_options={{"startup_trials": 3}}, pruner="median")
 with study_lock(Path({runs!r}), "toy"):

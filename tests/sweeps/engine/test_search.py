@@ -105,14 +105,14 @@ def test_what_the_storage_holds_when_others_are_told():
     class Inspector(Watcher):
         def epoch_finished(self, trial, progress):
             stored = optuna_study.trials[trial.number]
-            assert stored.intermediate_values[progress.epoch] == progress.value
-            assert stored.user_attrs[f"metrics/{progress.epoch}"] == dict(progress.metrics)
+            assert stored.intermediate_values[progress.epoch] == progress.objective
+            assert stored.user_attrs[f"epoch/{progress.epoch}"]["metrics"] == dict(progress.metrics)
 
         def trial_ended(self, trial, outcome, result, duplicate_of):
             stored = optuna_study.trials
             assert stored[trial.number].state == TrialState.RUNNING
-            assert all("ending" in other.user_attrs for other in stored)
-            assert stored[trial.number].user_attrs["result"] == dict(result.metrics)
+            assert all("outcome" in other.user_attrs for other in stored)
+            assert stored[trial.number].user_attrs["results"] == dict(result.metrics)
             super().trial_ended(trial, outcome, result, duplicate_of)
 
     watcher = Inspector()
@@ -128,9 +128,9 @@ def test_attributes_of_a_finished_trial():
     assert trial.value == best
     assert trial.user_attrs["seed"] == trial_seed(0, 0) < 2**63
     assert trial.user_attrs["round"] == 0
-    assert trial.user_attrs["ending"] == {"state": "complete", "epoch": 2, "value": best, "failure": None}
+    assert trial.user_attrs["outcome"] == {"state": "complete", "epoch": 2, "objective": best, "failure": None}
     assert trial.user_attrs["folder"] == "trials/trial-0000"
-    assert trial.user_attrs["result"] == {"last": trial.intermediate_values[2]}
+    assert trial.user_attrs["results"] == {"last": trial.intermediate_values[2]}
     assert (trial.user_attrs["started"], trial.user_attrs["ended"]) == (100.0, 102.0)
     assert optuna_study.user_attrs["elapsed"] == 2.0
     assert optuna_study.user_attrs["stopped"] == "The budget of 1 trial is used up."
@@ -139,13 +139,13 @@ def test_attributes_of_a_finished_trial():
 def test_a_pruned_trial_frees_its_lane_in_the_same_round():
     pruner = {"startup_trials": 1, "warmup_epochs": 0}
     study = toy_study(trials=4, pruner="median", pruner_options=pruner)
-    lanes = ToyLanes(width=1, epochs=3, value=level(1.0, 2.0, 0.5, 3.0))
+    lanes = ToyLanes(width=1, epochs=3, objective=level(1.0, 2.0, 0.5, 3.0))
     optuna_study, _ = run(study, lanes)
     assert states(optuna_study) == ["COMPLETE", "PRUNED", "COMPLETE", "PRUNED"]
-    assert optuna_study.trials[1].user_attrs["ending"] == {
+    assert optuna_study.trials[1].user_attrs["outcome"] == {
         "state": "pruned",
         "epoch": 1,
-        "value": 2.0,
+        "objective": 2.0,
         "failure": None,
     }
     assert lanes.events.count("advance 1") == 1
@@ -155,7 +155,7 @@ def test_pruning_sees_every_report_of_the_round_whatever_the_order_of_lanes():
     """Two trials reach a rung together: the second one's better value counts when the first is judged."""
     options = {"min_epochs": 1, "factor": 2}
     study = toy_study(trials=2, pruner="successive_halving", pruner_options=options)
-    optuna_study, _ = run(study, ToyLanes(width=2, epochs=4, value=level(1.0, 2.0)))
+    optuna_study, _ = run(study, ToyLanes(width=2, epochs=4, objective=level(1.0, 2.0)))
     assert states(optuna_study) == ["COMPLETE", "PRUNED"]
 
 
@@ -163,11 +163,11 @@ def test_observers_get_a_snapshot_of_each_round():
     watcher = Watcher()
     clock = SimulatedClock()
     study = toy_study(trials=3)
-    run(study, ToyLanes(width=2, epochs=2, clock=clock, value=level(3.0, 2.0, 1.0)), watcher, clock=clock)
+    run(study, ToyLanes(width=2, epochs=2, clock=clock, objective=level(3.0, 2.0, 1.0)), watcher, clock=clock)
     first, second, *_, last = watcher.snapshots
-    assert [(one.trial.number, one.epoch, one.value) for one in first.running] == [(0, 1, 3.0), (1, 1, 2.0)]
-    assert (first.complete, first.best_value, first.epochs, first.elapsed) == (0, None, 2, 1.0)
-    assert (second.complete, second.best_value, second.best_number) == (2, 2.0, 1)
+    assert [(one.trial.number, one.epoch, one.objective) for one in first.running] == [(0, 1, 3.0), (1, 1, 2.0)]
+    assert (first.complete, first.best_objective, first.epochs, first.elapsed) == (0, None, 2, 1.0)
+    assert (second.complete, second.best_objective, second.best_number) == (2, 2.0, 1)
     assert (last.phase, last.planned, last.complete, last.running) == ("search", 3, 3, ())
     assert (last.best_number, last.epochs, last.elapsed) == (2, 6, 4.0)
 
@@ -200,7 +200,7 @@ def test_every_sampler_gives_what_its_own_ask_would(sampler):
 def test_lists_are_stored_as_text_and_reach_the_workload_as_lists():
     seen = []
     search_space = {"hidden": {"kind": "choice", "values": [[64, 64], [128]]}}
-    lanes = ToyLanes(epochs=1, value=lambda trial, epoch, state: seen.append(trial.params) or 1.0)
+    lanes = ToyLanes(epochs=1, objective=lambda trial, epoch, state: seen.append(trial.params) or 1.0)
     run(toy_study(search_space, trials=1), lanes)
     assert seen[0]["hidden"] in ([64, 64], [128])
 
@@ -251,14 +251,14 @@ def test_budget_of_epochs():
 
 def test_budget_of_stale_trials():
     values = level(3.0, 2.0, 2.5, 2.0, 4.0, 1.0)
-    optuna_study, reason = run(toy_study(stale_trials=3), ToyLanes(width=1, epochs=1, value=values))
+    optuna_study, reason = run(toy_study(stale_trials=3), ToyLanes(width=1, epochs=1, objective=values))
     assert len(optuna_study.trials) == 5
     assert reason == "The last 3 finished trials brought no better value."
 
 
 def test_a_stale_search_goes_on_when_a_running_trial_turns_out_better():
     values = level(1.0, 2.0, 2.0, 0.5, *[3.0] * 10)
-    lanes = ToyLanes(width=2, epochs=1, last_epochs={3: 4}, value=values)
+    lanes = ToyLanes(width=2, epochs=1, last_epochs={3: 4}, objective=values)
     optuna_study, _ = run(toy_study(stale_trials=3), lanes)
     assert optuna_study.best_trial.number == 3
     assert len(optuna_study.trials) > 5  # it had stopped asking after 0, 1, 2 and 4
@@ -330,8 +330,8 @@ def test_a_setting_that_is_done_is_not_trained_again():
         if original is not None:
             twin = optuna_study.trials[original]
             assert (trial.params, trial.state, trial.value) == (twin.params, twin.state, twin.value)
-            assert trial.user_attrs["ending"] == twin.user_attrs["ending"]
-            assert trial.user_attrs["result"] == twin.user_attrs["result"]
+            assert trial.user_attrs["outcome"] == twin.user_attrs["outcome"]
+            assert trial.user_attrs["results"] == twin.user_attrs["results"]
             assert ("ended", trial.number, "complete", original) in watcher.events
 
 
@@ -355,7 +355,7 @@ def test_a_duplicate_of_a_failed_trial_is_trained():
     )
     assert states(optuna_study) == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
     first, second, third, fourth = (trial.user_attrs for trial in optuna_study.trials)
-    assert first["ending"]["failure"]["kind"] == "diverged"
+    assert first["outcome"]["failure"]["kind"] == "diverged"
     assert (second["duplicate_of"], second["round"]) == (None, 2)
     assert (third["duplicate_of"], fourth["duplicate_of"]) == (1, 1)
     assert len(optuna_study.trials[1].intermediate_values) == 3
@@ -365,7 +365,7 @@ def test_a_duplicate_of_a_pruned_trial_is_pruned():
     study = toy_study(TWO, trials=6, pruner="median", pruner_options={"startup_trials": 1})
     value = lambda trial, epoch, state: 1.0 if trial.params["a"] == first else 2.0  # noqa: E731
     first = run(toy_study(TWO, trials=1))[0].trials[0].params["a"]
-    optuna_study, _ = run(study, ToyLanes(width=1, epochs=3, value=value))
+    optuna_study, _ = run(study, ToyLanes(width=1, epochs=3, objective=value))
     pruned = [trial for trial in optuna_study.trials if trial.state == TrialState.PRUNED]
     assert len(pruned) >= 2
     assert {trial.value for trial in pruned} == {2.0}
@@ -397,17 +397,17 @@ def test_every_way_that_a_trial_can_end():
         epochs=4,
         failures={1: (3, DIVERGED), 2: (1, crashed), 3: (2, memory), 4: (4, ERROR)},
         last_epochs={5: 2},
-        value=level(1.0, 1.0, 1.0, 1.0, 1.0, 1.5, 9.0),
+        objective=level(1.0, 1.0, 1.0, 1.0, 1.0, 1.5, 9.0),
     )
     study = toy_study(trials=7, pruner="threshold", pruner_options={"upper": 5.0})
     watcher = Watcher()
     optuna_study, _ = run(study, lanes, watcher)
     assert states(optuna_study) == ["COMPLETE", "FAIL", "FAIL", "FAIL", "FAIL", "COMPLETE", "PRUNED"]
-    endings = [trial.user_attrs["ending"] for trial in optuna_study.trials]
+    endings = [trial.user_attrs["outcome"] for trial in optuna_study.trials]
     kinds = [ending["failure"] and ending["failure"]["kind"] for ending in endings]
     assert kinds == [None, "diverged", "crashed", "out_of_memory", "error", None, None]
     assert [ending["epoch"] for ending in endings] == [4, 3, 1, 2, 4, 2, 1]
-    assert [ending["value"] for ending in endings] == [1.0, 1.0, None, 1.0, 1.0, 1.5, 9.0]
+    assert [ending["objective"] for ending in endings] == [1.0, 1.0, None, 1.0, 1.0, 1.5, 9.0]
     assert [len(trial.intermediate_values) for trial in optuna_study.trials] == [4, 2, 0, 1, 3, 2, 1]
     assert sorted(event[1] for event in watcher.events if event[0] == "ended") == list(range(7))
     assert not lanes.checkpoints
@@ -416,16 +416,16 @@ def test_every_way_that_a_trial_can_end():
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_value_that_is_not_finite_fails_the_trial_and_never_reaches_optuna(bad):
     lanes = ToyLanes(
-        width=2, epochs=3, value=lambda trial, epoch, state: bad if (trial.number, epoch) == (0, 2) else state
+        width=2, epochs=3, objective=lambda trial, epoch, state: bad if (trial.number, epoch) == (0, 2) else state
     )
     optuna_study, _ = run(toy_study(trials=2), lanes)
     assert states(optuna_study) == ["FAIL", "COMPLETE"]
     assert list(optuna_study.trials[0].intermediate_values) == [1]
-    assert optuna_study.trials[0].user_attrs["ending"]["failure"]["kind"] == "diverged"
+    assert optuna_study.trials[0].user_attrs["outcome"]["failure"]["kind"] == "diverged"
 
 
 def test_the_best_epoch_is_the_value_even_when_the_last_is_worse():
-    lanes = ToyLanes(width=1, epochs=3, value=lambda trial, epoch, state: [5.0, 2.0, 3.0][epoch - 1])
+    lanes = ToyLanes(width=1, epochs=3, objective=lambda trial, epoch, state: [5.0, 2.0, 3.0][epoch - 1])
     optuna_study, _ = run(toy_study(trials=1), lanes)
     assert optuna_study.best_value == 2.0
 
@@ -459,10 +459,10 @@ def test_trials_drafted_while_others_train_are_those_drafted_after(sampler, monk
             time.sleep(0.1)
             yield from super().advance(numbers)
 
-    def counted(*given, drafts=(), **more):
+    def counted(*given, proposals=(), **more):
         if training[0]:
-            ahead.append(len(drafts))
-        return propose(*given, drafts=drafts, **more)
+            ahead.append(len(proposals))
+        return propose(*given, proposals=proposals, **more)
 
     monkeypatch.setattr("sweeps.engine.search.propose", counted)
     lanes = {"width": 4, "epochs": 3, "last_epochs": {1: 1, 3: 2, 6: 1, 7: 2}}
@@ -470,7 +470,7 @@ def test_trials_drafted_while_others_train_are_those_drafted_after(sampler, monk
     search(hasty, study, ToyLanes(**lanes), [])
     assert ahead == []
     search(patient, study, Waiting(**lanes), [])
-    assert max(ahead) >= 2, "some were drafted after others that were not on record yet"
+    assert max(ahead) >= 2, "some were proposed after others that were not on record yet"
     assert [trial.params for trial in patient.trials] == [trial.params for trial in hasty.trials]
 
 
@@ -481,7 +481,7 @@ def test_metrics_that_are_not_finite_are_left_out():
                 yield [replace(p, metrics={"a": 1.0, "b": math.nan}, finished=True)]
 
     optuna_study, _ = run(toy_study(trials=1), Lanes())
-    assert optuna_study.trials[0].user_attrs["metrics/1"] == {"a": 1.0}
+    assert optuna_study.trials[0].user_attrs["epoch/1"]["metrics"] == {"a": 1.0}
 
 
 def test_a_bug_does_not_burn_the_budget():
@@ -573,7 +573,7 @@ def test_repeats_are_trained_once_each_and_marked():
     value = lambda trial, epoch, state: seen.append(trial) or state  # noqa: E731
     watcher = Watcher()
     for _ in range(2):
-        run_repeats(optuna_study, plan, ToyLanes(epochs=2, value=value), [watcher], clock=SimulatedClock())
+        run_repeats(optuna_study, plan, ToyLanes(epochs=2, objective=value), [watcher], clock=SimulatedClock())
     assert states(optuna_study) == ["COMPLETE"] * 3
     assert optuna_study.study_name == "toy.repeats"
     assert [trial.user_attrs["source_trial"] for trial in optuna_study.trials] == [0, 0, 3]
@@ -607,7 +607,7 @@ class Neighbourly(ToyLanes):
 
     def advance(self, numbers):
         for [p] in super().advance(numbers):
-            yield [replace(p, value=p.value + 0.1 * len(numbers))]
+            yield [replace(p, objective=p.objective + 0.1 * len(numbers))]
 
 
 class Forgetful(ToyLanes):

@@ -62,7 +62,7 @@ def add(study, params=ADAM, curve=(), state=TrialState.COMPLETE, **attrs):
     """A trial of the search with these values per epoch, as the driver leaves it."""
     curve = dict(enumerate(curve, start=1))
     stored = {name: SPACE[name].encode(value) for name, value in params.items()}
-    metrics = {f"metrics/{epoch}": {"val/neg_elbo": value, "seconds": 0.5} for epoch, value in curve.items()}
+    metrics = {f"epoch/{e}": {"at": 10.5 + e, "metrics": {"val/neg_elbo": v, "seconds": 0.5}} for e, v in curve.items()}
     study.add_trial(
         create_trial(
             state=state,
@@ -89,7 +89,7 @@ def repeat(
         "params": params,
         "seed": 90 + index,
     }
-    metrics = {f"metrics/{epoch}": {"seconds": 1.0} for epoch in range(1, len(curve) + 1)}
+    metrics = {f"epoch/{epoch}": {"at": None, "metrics": {"seconds": 1.0}} for epoch in range(1, len(curve) + 1)}
     result = {
         name.replace("_nll", "/neg_elbo", 1) if name == "test_nll" else "test/iw_nll": v for name, v in result.items()
     }
@@ -97,7 +97,7 @@ def repeat(
         create_trial(
             state=state,
             value=value,
-            user_attrs={**attrs, **metrics, "result": result, "ended": 50.0},
+            user_attrs={**attrs, **metrics, "results": result, "ended": 50.0},
             intermediate_values=dict(enumerate(curve, start=1)),
         )
     )
@@ -105,7 +105,7 @@ def repeat(
 
 def test_columns_and_types_do_not_depend_on_the_trials(storage, study):
     empty = read_results(storage, "toy")
-    add(study, MIXTURE, (3.0, 2.0), result={"test/neg_elbo": 2.5})
+    add(study, MIXTURE, (3.0, 2.0), results={"test/neg_elbo": 2.5})
     repeat(open_one(storage, "toy.repeats", spec=False), 0, (2.0,))
     full = read_results(storage, "toy")
     for table in ("trials", "epochs"):
@@ -114,7 +114,7 @@ def test_columns_and_types_do_not_depend_on_the_trials(storage, study):
         assert len(after) > 0
         assert before.dtypes.to_dict() == after.dtypes.to_dict()
         assert list(before) == list(after)
-    assert list(full.epochs)[:4] == ["repeat", "number", "epoch", "value"]
+    assert list(full.epochs)[:4] == ["repeat", "number", "epoch", "objective"]
     assert set(EPOCH_METRICS) <= set(full.epochs)
     assert {f"result.{metric}" for metric in RESULT_METRICS} | {f"params.{name}" for name in SEARCH} <= set(full.trials)
     for selection in (ranked, best_so_far, confirmed, lambda results: pairs(results, "optimizer")):
@@ -126,19 +126,24 @@ def test_columns_and_types_do_not_depend_on_the_trials(storage, study):
 
 def test_how_long_search_and_repeats_took(storage, study):
     study.set_user_attr("elapsed", 12.5)
-    assert "repeats_elapsed" not in read_results(storage, "toy").study
+    assert read_results(storage, "toy").study.repeats_elapsed is None
     open_one(storage, "toy.repeats", spec=False).set_user_attr("elapsed", 4.0)
     read = read_results(storage, "toy").study
-    assert (read["elapsed"], read["repeats_elapsed"]) == (12.5, 4.0)
+    assert (read.elapsed, read.repeats_elapsed) == (12.5, 4.0)
 
 
 def test_a_complete_trial(storage, study):
     add(
-        study, MIXTURE, (3.0, 1.5, 1.75), ended=20.5, folder="runs/trial-0000", result={"parameters": 1234, "odd": True}
+        study,
+        MIXTURE,
+        (3.0, 1.5, 1.75),
+        ended=20.5,
+        folder="runs/trial-0000",
+        results={"parameters": 1234, "odd": True},
     )
     results = read_results(storage, "toy")
     row = results.trials.iloc[0]
-    assert (row["name"], row["state"], row["value"], row["epochs"], row["best_epoch"]) == (
+    assert (row["name"], row["state"], row["objective"], row["epochs"], row["best_epoch"]) == (
         "trial-0000",
         "complete",
         1.5,
@@ -157,7 +162,7 @@ def test_a_complete_trial(storage, study):
     assert math.isnan(row["result.test/neg_elbo"])
     assert row["purposes"] == ()
     assert pd.isna(row["source_trial"])
-    assert results.epochs["val/neg_elbo"].tolist() == results.epochs["value"].tolist() == [3.0, 1.5, 1.75]
+    assert results.epochs["val/neg_elbo"].tolist() == results.epochs["objective"].tolist() == [3.0, 1.5, 1.75]
     assert results.epochs["epoch"].tolist() == [1, 2, 3]
 
 
@@ -168,26 +173,32 @@ def test_trials_in_every_state_and_with_attributes_missing(storage, study):
         ADAM,
         (3.0, 2.0),
         TrialState.PRUNED,
-        ending={"state": "pruned", "epoch": 2, "value": 2.0, "failure": None},
+        outcome={"state": "pruned", "epoch": 2, "objective": 2.0, "failure": None},
     )
-    add(study, ADAM, (3.0,), TrialState.FAIL, ending={"state": "failed", "epoch": 2, "value": 3.0, "failure": failure})
+    add(
+        study,
+        ADAM,
+        (3.0,),
+        TrialState.FAIL,
+        outcome={"state": "failed", "epoch": 2, "objective": 3.0, "failure": failure},
+    )
     add(study, ADAM, (), TrialState.FAIL)  # told by somebody else
     add(study, ADAM, (4.0, math.nan), TrialState.RUNNING)
     study.ask()  # killed before anything was written
     study.enqueue_trial({"beta": 1.0})
     add(study, ADAM, (), value=7.0, duplicate_of=0)
-    add(study, ADAM, (), TrialState.PRUNED, duplicate_of=0, ending={"value": 6.0, "failure": None})
+    add(study, ADAM, (), TrialState.PRUNED, duplicate_of=0, outcome={"epoch": 3, "objective": 6.0, "failure": None})
     study._storage.set_trial_user_attr(
-        study.trials[3]._trial_id, "metrics/1", {"val/neg_elbo": None, "train/loss": "?"}
+        study.trials[3]._trial_id, "epoch/1", {"metrics": {"val/neg_elbo": None, "train/loss": "?"}}
     )
     study._storage.set_trial_user_attr(
-        study.trials[3]._trial_id, "metrics/3", {"val/neg_elbo": 9.0}
+        study.trials[3]._trial_id, "epoch/3", {"metrics": {"val/neg_elbo": 9.0}}
     )  # not yet reported
     trials = read_results(storage, "toy").trials
     assert trials["state"].tolist() == [
         "pruned", "failed", "failed", "running", "running", "waiting", "complete", "pruned",
     ]  # fmt: skip
-    np.testing.assert_equal(trials["value"].tolist(), [2.0, 3.0, math.nan, 4.0, math.nan, math.nan, 7.0, 6.0])
+    np.testing.assert_equal(trials["objective"].tolist(), [2.0, 3.0, math.nan, 4.0, math.nan, math.nan, 7.0, 6.0])
     assert trials["epochs"].tolist() == [2, 1, 0, 2, 0, 0, 0, 0]
     assert trials["failure"].tolist() == [None, "diverged", None, None, None, None, None, None]
     assert trials["message"][1] == "the value became nan"
@@ -212,7 +223,7 @@ def test_a_value_outside_the_space_of_today_stays(storage):
 
 def test_an_unknown_study_suggests_the_nearest(storage, study):
     open_one(storage, "toy.repeats")
-    with pytest.raises(UserError, match=r"study toi: there are no trials of it in this storage. Did you mean 'toy'\?"):
+    with pytest.raises(UserError, match=r"study 'toi': not found in this storage. Did you mean 'toy'\?"):
         read_results(storage, "toi")
 
 
@@ -253,8 +264,8 @@ def test_matched_pairs(storage, study):
             "pair_id": ["0/0", "0/1", "4/0"],
             "source_trial": [0, 0, 4],
             "seed_index": [0, 1, 0],
-            "value.adam": [1.5, 2.5, math.nan],
-            "value.adamax": [1.75, 2.0, 1.75],
+            "objective.adam": [1.5, 2.5, math.nan],
+            "objective.adamax": [1.75, 2.0, 1.75],
             "difference": [0.25, -0.5, math.nan],
         }
     ).astype({"pair_id": "object"})
@@ -291,7 +302,7 @@ def test_confirmed_configurations_and_the_run_to_keep(storage, study):
 def test_ten_thousand_trials_are_each_read_once(storage, study):
     rows = storage.get_all_trials(study._study_id, deepcopy=False)
     metrics = dict.fromkeys((*EPOCH_METRICS, "val/neg_elbo_raw"), 1.0)
-    attrs = {f"metrics/{epoch}": metrics for epoch in range(1, 31)}
+    attrs = {f"epoch/{epoch}": {"at": 1.0, "metrics": metrics} for epoch in range(1, 31)}
     template = create_trial(
         value=1.0,
         params={"beta": 0.5},

@@ -16,8 +16,10 @@ from toy_study import Fixed, X, in_memory, table, toy_study
 
 from sweeps.engine.search import search
 from sweeps.errors import UserError
-from sweeps.storage.database import open_storage, open_study, study_names, told_plainly
-from sweeps.storage.journal import lock_holder, open_journal, study_lock, together
+from sweeps.storage.database import open_storage, open_study, storage_errors_as_user_errors, study_names
+from sweeps.storage.journal import open_journal
+from sweeps.storage.lock import lock_holder, study_lock
+from sweeps.storage.optuna_internals import batched_writes
 from sweeps.workload.testing import ToyLanes
 
 # ---- journal files ----
@@ -69,7 +71,7 @@ HOLDER = """
 import sys, time
 sys.path[:0] = {paths!r}
 from pathlib import Path
-from sweeps.storage.journal import study_lock
+from sweeps.storage.lock import study_lock
 with study_lock(Path({runs!r}), "toy"):
     print("held", flush=True)
     time.sleep(60)
@@ -149,17 +151,6 @@ def test_a_changed_budget_or_wording_is_no_other_study():
     optuna_study = in_memory(toy_study(trials=3))
     new = replace(toy_study(trials=99), question="What is it really?")
     assert open_study(optuna_study._storage, new).user_attrs["question"] == "What is it really?"
-
-
-def test_a_study_of_a_version_that_had_fewer_settings_goes_on():
-    class Newer(Fixed):
-        width: int = 3
-
-    storage = in_memory(toy_study())._storage
-    open_study(storage, toy_study(fixed=Newer()))
-    older = in_memory(toy_study())._storage
-    with pytest.raises(UserError, match=r"train\.width: 3 → 4"):
-        open_study(older, toy_study(fixed=Newer(width=4)))
 
 
 def test_extend_continues_with_the_new_file():
@@ -259,9 +250,12 @@ def test_a_server_that_does_not_answer(tmp_path):
 
 
 def test_a_disk_that_fills_up_is_told_in_one_line():
-    with pytest.raises(UserError, match=r"^the disk is full. What is finished is kept"), told_plainly(None):
+    with (
+        pytest.raises(UserError, match=r"^the disk is full. What is finished is kept"),
+        storage_errors_as_user_errors(None),
+    ):
         Path("/dev/full").write_text("a device that is always full")
-    with pytest.raises(FileNotFoundError), told_plainly(None):
+    with pytest.raises(FileNotFoundError), storage_errors_as_user_errors(None):
         Path("/nowhere/file").write_text("another error stays what it is")
 
 
@@ -335,7 +329,10 @@ def test_a_database_that_goes_away_ends_the_study_in_one_line_and_the_study_goes
         search(optuna_study, study, ToyLanes(width=2, epochs=3, checkpoints=checkpoints, **lanes), [])
         return optuna_study
 
-    with pytest.raises(UserError, match=r"no longer answers. What is finished is kept"), told_plainly(postgres):
+    with (
+        pytest.raises(UserError, match=r"no longer answers. What is finished is kept"),
+        storage_errors_as_user_errors(postgres),
+    ):
         train(before=unplug)
     server.start()
     undisturbed = in_memory(study)
@@ -350,7 +347,7 @@ def test_writes_held_together_are_durable_at_the_end_in_their_order(tmp_path, mo
     trial = study.ask()
     syncs = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: syncs.append(descriptor))
-    with together(storage):
+    with batched_writes(storage):
         for number in range(3):
             trial.set_user_attr("number", number)
         trial.report(0.5, 1)
@@ -368,7 +365,7 @@ def test_writes_held_together_of_a_trial_that_another_has_finished_are_left(tmp_
     study = optuna.create_study(storage=storage)
     mine, other = study.ask(), study.ask()
     elsewhere = optuna.load_study(study_name=study.study_name, storage=open_journal(path))
-    with together(storage):
+    with batched_writes(storage):
         mine.report(0.5, 1)
         elsewhere.tell(mine.number, 2.0)
         other.report(0.7, 1)
@@ -383,7 +380,7 @@ def test_what_an_interrupt_cuts_off_is_kept(tmp_path):
     trial = study.ask()
 
     def interrupted():
-        with together(storage):
+        with batched_writes(storage):
             trial.report(0.5, 1)
             raise KeyboardInterrupt
 

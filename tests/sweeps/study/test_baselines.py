@@ -12,6 +12,8 @@ from sweeps.engine.search import run_repeats, search
 from sweeps.errors import UserError
 from sweeps.results.rankings import best_run, ranked, read_results
 from sweeps.storage.database import repeat_study, spec_differences
+from sweeps.storage.optuna_internals import storage_of
+from sweeps.storage.study_record import read_study
 from sweeps.study.baselines import Baseline
 from sweeps.study.study_file import Confirm, load_study
 from sweeps.workload.testing import ToyLanes
@@ -146,9 +148,10 @@ BEST = Baseline(name="best", title="Best", at="best", seeds=1, settings={"epochs
 def run(study, journal):
     optuna_study = in_memory(study, journal)
     search(optuna_study, study, ToyLanes(), [])
-    results = read_results(optuna_study._storage, study.name)
-    run_repeats(repeat_study(optuna_study._storage, study.name), plan_repeats(results, study), ToyLanes(), [])
-    return read_results(optuna_study._storage, study.name)
+    storage = storage_of(optuna_study)
+    plan = plan_repeats(read_study(storage, study.name), study)
+    run_repeats(repeat_study(storage, study.name), plan, ToyLanes(), [])
+    return read_results(storage, study.name)
 
 
 def test_references_are_trained_as_runs_of_their_own_with_test_figures():
@@ -176,7 +179,7 @@ def test_a_baseline_equal_to_a_confirmed_run_is_trained_once():
 def test_without_a_complete_trial_only_references_of_their_own_settings_are_planned():
     study = with_baselines(FIXED, BEST)
     optuna_study = in_memory(study)
-    plan = plan_repeats(read_results(optuna_study._storage, study.name), study)
+    plan = plan_repeats(read_study(storage_of(optuna_study), study.name), study)
     assert [repeat.baseline for repeat in plan] == ["fixed", "fixed"]
     assert all(repeat.test for repeat in plan)
 
@@ -189,7 +192,7 @@ def test_a_row_on_the_best_setting_moves_when_a_longer_search_finds_a_better_one
     assert best_before != best_after, "choose another seed: the longer search must find something better"
     rows = later.trials[later.trials["baseline"].notna()]
     assert rows["source_trial"].tolist() == [best_after]
-    assert not rows["value"].isna().any()
+    assert not rows["objective"].isna().any()
     assert pd.notna(later.trials[later.trials["repeat"]]["source_trial"]).sum() == 2, (
         "the earlier run is kept, without the row"
     )

@@ -453,14 +453,14 @@ def test_long_histories_arrive_whole_and_cost_the_driver_little(runs, record_pro
     spent = []
     for step in range(1, steps + 1):
         metrics = {name: step + number / 100 for number, name in enumerate(names)}
-        progress = Progress(number=0, epoch=step, value=1.0, metrics=metrics)
+        progress = Progress(number=0, epoch=step, objective=1.0, metrics=metrics)
         start = time.perf_counter()
         tracked.epoch_finished(trial, progress)
         spent.append(time.perf_counter() - start)
     median = sorted(spent)[steps // 2]
     record_property("epoch_finished_ms", 1000 * median)
     assert median < 0.0005  # 0.025 ms measured; a shared machine is given room
-    tracked.trial_ended(trial, Outcome(state="complete", epoch=steps, value=1.0), TrialResult(number=0), None)
+    tracked.trial_ended(trial, Outcome(state="complete", epoch=steps, objective=1.0), TrialResult(number=0), None)
     assert tracked.close("finished") is None
     points = small.contents(runs)["trial-0000"]["points"]
     assert points[names[3]] == [(step, step + 0.03) for step in range(1, steps + 1)]
@@ -504,7 +504,7 @@ def test_a_picture_that_is_told_of_again_is_there_once(runs, killed):
     Image.new("L", (60, 40), color=20).save(folder / "epoch-0002-samples.png")
     images = {step: {"samples": str(folder / f"epoch-{step:04d}-samples.png")} for step in (1, 2)}
     time.sleep(0.002)  # a picture's name holds its millisecond
-    tracked.epoch_finished(small.trial(0), Progress(number=0, epoch=2, value=5.5, images=images))
+    tracked.epoch_finished(small.trial(0), Progress(number=0, epoch=2, objective=5.5, images=images))
     small.end(tracked, runs, 0, "complete", steps=2)
     assert tracked.close("finished") is None
     files = [name for name in small.contents(runs)["trial-0000"]["files"] if name.startswith("images/")]
@@ -517,7 +517,7 @@ def test_infinite_metrics_do_not_become_huge_numbers(runs):
     trial = small.trial(0)
     tracked.trial_started(trial, resumed=False)
     metrics = {"train/loss": float("inf"), "val/neg_elbo": float("nan")}
-    tracked.epoch_finished(trial, Progress(number=0, epoch=1, value=float("inf"), metrics=metrics))
+    tracked.epoch_finished(trial, Progress(number=0, epoch=1, objective=float("inf"), metrics=metrics))
     assert tracked.close("interrupted") is None
     points = small.contents(runs)["trial-0000"]["points"]
     assert all(np.isnan(points[name][0][1]) for name in metrics)
@@ -535,7 +535,7 @@ def test_the_best_value_is_a_curve_of_the_parent(runs):
                 pruned=0,
                 failed=0,
                 planned=None,
-                best_value=best,
+                best_objective=best,
                 best_number=2,
                 best_params={},
                 epochs=epochs,

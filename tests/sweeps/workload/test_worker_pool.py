@@ -20,8 +20,8 @@ from sweeps.workload.testing import ToyLanes, check_lanes
 from sweeps.workload.worker_pool import WorkerError, WorkerLanes
 from sweeps.workload.worker_process import Child
 
-COMPLETE = Outcome(state="complete", epoch=6, value=0.0)
-FAILED = Outcome(state="failed", epoch=0, value=None)
+COMPLETE = Outcome(state="complete", epoch=6, objective=0.0)
+FAILED = Outcome(state="failed", epoch=0, objective=None)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def trial(number, epoch=0, **params):
 
 
 def values(progress):
-    return [(each.number, each.epoch, each.value) for each in progress]
+    return [(each.number, each.epoch, each.objective) for each in progress]
 
 
 def alone(folder, numbers, epochs, start=0):
@@ -118,7 +118,7 @@ def test_an_epoch_is_handed_over_while_its_neighbours_train(workers):
 def advance_value(number):
     lanes = counting.CountingLanes(Path(), 1)
     lanes.add(trial(number))
-    return advance_all(lanes, [number])[0].value
+    return advance_all(lanes, [number])[0].objective
 
 
 def test_a_child_killed_after_some_epochs_of_a_round_trains_the_others_only(workers, tmp_path):

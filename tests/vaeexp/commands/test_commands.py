@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from sweeps.errors import UserError
 from sweeps.storage.database import open_storage, open_study, repeat_study
-from sweeps.storage.journal import study_lock
+from sweeps.storage.lock import study_lock
 from vaeexp.commands.main import COMMANDS, cli, main
 from vaeexp.console import open_console
 from vaeexp.settings import ExecutionSettings
@@ -310,12 +310,12 @@ def runs(tmp_path: Path) -> Path:
     ending = {
         "state": "failed",
         "epoch": 0,
-        "value": None,
+        "objective": None,
         "failure": {"kind": "diverged", "message": "The loss is not finite."},
     }
     for trial, state in zip(search.get_trials(deepcopy=False), ("COMPLETE", "PRUNED", "FAIL"), strict=False):
         if state == "FAIL":
-            storage.set_trial_user_attr(trial._trial_id, "ending", ending)
+            storage.set_trial_user_attr(trial._trial_id, "outcome", ending)
         search.tell(trial.number, 100.5 if state == "COMPLETE" else None, state=optuna.trial.TrialState[state])
     repeats = repeat_study(storage, "smoke")
     _record(
@@ -340,13 +340,14 @@ def _record(study: optuna.Study, number: int, values: list[float], **attributes:
         "seed": 1000 + number,
         "round": 0,
         "started": 1.7e9,
-        "result": {"parameters": 123456},
+        "results": {"parameters": 123456},
         "folder": f"/t/{number}",
     }
     for key, value in attributes.items():
         trial.set_user_attr(key, value)
     for epoch, value in enumerate(values, start=1):
-        trial.set_user_attr(f"metrics/{epoch}", {"val/neg_elbo": value, "val/rate": 20.25, "seconds": 1.5})
+        metrics = {"val/neg_elbo": value, "val/rate": 20.25, "seconds": 1.5}
+        trial.set_user_attr(f"epoch/{epoch}", {"at": 1.7e9 + epoch, "metrics": metrics})
         trial.report(value, epoch)
 
 

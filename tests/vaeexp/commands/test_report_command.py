@@ -124,7 +124,7 @@ def test_the_same_store_gives_the_same_bytes(place: Path) -> None:
 
 
 def test_a_study_that_runs_gets_an_interim_report(place: Path) -> None:
-    store(bare("base", finished=None, stopped=None), place / "mlruns")
+    store(bare("base", finished=False, stopped=None), place / "mlruns")
     run("-s", "base")
     assert "**Interim report: " in (place / "reports/base/README.md").read_text()
 
@@ -141,7 +141,7 @@ def advance(place: Path, name: str, **attributes: object) -> None:
 
 
 def test_watching_writes_at_each_change_until_the_end(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store(bare("base", finished=None, stopped=None), place / "mlruns")
+    store(bare("base", finished=False, stopped=None), place / "mlruns")
     waited: list[float] = []
     readme, changes = place / "reports/base/README.md", [{}, {"stopped": "Enough."}, {}, {"finished": True}]
     times: list[int] = []
@@ -164,7 +164,7 @@ def test_watching_writes_at_each_change_until_the_end(place: Path, monkeypatch: 
 
 def test_watching_several_studies_writes_what_has_changed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store(bare("base"), place / "mlruns")
-    store(bare("other", finished=None), place / "mlruns")
+    store(bare("other", finished=False), place / "mlruns")
     monkeypatch.setattr("time.sleep", lambda seconds: advance(place, "other", finished=True))
     lines = run("-s", "base", "-s", "other", "--watch", "5s", "--html")
     assert [line.split()[1] for line in lines] == [
@@ -177,7 +177,7 @@ def test_watching_several_studies_writes_what_has_changed(place: Path, monkeypat
 
 
 def test_watching_all_sees_studies_that_start(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store(bare("base", finished=None), place / "mlruns")
+    store(bare("base", finished=False), place / "mlruns")
 
     def sleep(seconds: float) -> None:
         assert seconds == 90
@@ -198,7 +198,7 @@ def test_a_finished_study_is_written_once(place: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_watch(place: Path, monkeypatch: pytest.MonkeyPatch, number: int, status: int) -> None:
-    store(bare("base", finished=None), place / "mlruns")
+    store(bare("base", finished=False), place / "mlruns")
     monkeypatch.setattr("time.sleep", lambda seconds: os.kill(os.getpid(), number))
     assert status_of("-s", "base", "--watch") == status
     assert (place / "reports/base/README.md").exists()

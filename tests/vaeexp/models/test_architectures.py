@@ -95,6 +95,6 @@ def test_a_sweep_over_networks_gives_what_each_trial_gives_alone(opened, tmp_pat
         params = {name: row[f"params.{name}"] for name in names if row[f"params.{name}"] is not None}
         alone = lanes_of(opened, tmp_path / "alone", kind, width=1)
         alone.add(Trial(number=row["number"], params=params, seed=int(row["seed"])))
-        values = [advance_all(alone, [row["number"]])[0].value for _ in range(2)]
-        alone.finish({row["number"]: Outcome(state="complete", epoch=2, value=min(values))})
-        assert found.epochs.loc[found.epochs["number"] == row["number"], "value"].tolist() == values
+        values = [advance_all(alone, [row["number"]])[0].objective for _ in range(2)]
+        alone.finish({row["number"]: Outcome(state="complete", epoch=2, objective=min(values))})
+        assert found.epochs.loc[found.epochs["number"] == row["number"], "objective"].tolist() == values

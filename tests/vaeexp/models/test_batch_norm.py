@@ -66,8 +66,8 @@ def test_every_lane_has_the_statistics_of_its_plain_module(normed, name, kind):
         settings = base.with_params(params)
         losses, values, plain = plain_training(settings, seed=1000 + number, epochs=epochs)
         assert [each[number].metrics["train/loss"] for each in rounds] == pytest.approx(losses, rel=3e-4)
-        assert [each[number].value for each in rounds] == pytest.approx(values, rel=3e-4)  # in evaluation mode
-        lanes.finish({number: Outcome(state="complete", epoch=epochs, value=None)})
+        assert [each[number].objective for each in rounds] == pytest.approx(values, rel=3e-4)  # in evaluation mode
+        lanes.finish({number: Outcome(state="complete", epoch=epochs, objective=None)})
         lane, mine = open_lane(trial(number, **params), settings, (1, 8, 8), 100)
         state = finisher.states[number]
         kept = lane.buffer_layout.read(state["buffers"])

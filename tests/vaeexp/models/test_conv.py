@@ -134,10 +134,10 @@ def test_a_conv_lane_equals_a_plain_pytorch_loop(tmp_path, kind, normalisation, 
         lanes.add(each)
     assert isinstance(lanes._all()[0], {"stacked": VectorisedGroup, "loop": SequentialGroup}[kind])
     seen = [advance_all(lanes, [0, 1])[0] for _ in range(4)]
-    lanes.finish({0: Outcome(state="complete", epoch=4, value=None)})
+    lanes.finish({0: Outcome(state="complete", epoch=4, objective=None)})
     losses, values, vae = plain_training(base.with_params(params), seed=1000, epochs=4)
     assert [p.metrics["train/loss"] for p in seen] == pytest.approx(losses, rel=3e-4)
-    assert [p.value for p in seen] == pytest.approx(values, rel=3e-4)
+    assert [p.objective for p in seen] == pytest.approx(values, rel=3e-4)
     lane, _ = open_lane(trial(0), base.with_params(params), (1, 8, 8), 100)
     kept = lane.buffer_layout.read(finisher.states[0]["buffers"])
     for name, buffer in vae.named_buffers():
@@ -219,7 +219,7 @@ def test_the_order_in_which_weights_lie_changes_rounding_alone(tmp_path, monkeyp
             assert parameter.data_ptr() == view.data_ptr(), "the state is what the module has"
             assert parameter.is_contiguous()
         progress = advance_all(lanes[0], [0])[0]
-        found.append((progress.value, group.state(0)))
+        found.append((progress.objective, group.state(0)))
     assert not all(orders[0])
     assert all(orders[-1])
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
@@ -236,9 +236,9 @@ def test_waiting_lanes_keep_their_running_statistics(tmp_path, kind):
     values = {0: [], 1: []}
     for numbers in ([0], [0], [1], [0, 1], [1]):
         for progress in advance_all(lanes, numbers):
-            values[progress.number].append(progress.value)
+            values[progress.number].append(progress.objective)
     for number in (0, 1):
-        lanes.finish({number: Outcome(state="complete", epoch=3, value=None)})
+        lanes.finish({number: Outcome(state="complete", epoch=3, objective=None)})
         assert values[number] == steady[number][0]
         assert same_bits(finisher.states[number], steady[number][1])
 
@@ -258,8 +258,8 @@ def test_killed_and_resumed_is_bit_identical(tmp_path, kind):
     lanes.add(trial(0, epoch=3, **params))
     assert lanes._all()[0].lanes[0].epoch == 2, "from the checkpoint, not from the start"
     lanes.replay()
-    assert [advance_all(lanes, [0])[0].value] == whole[0][3:]
-    lanes.finish({0: Outcome(state="complete", epoch=4, value=None)})
+    assert [advance_all(lanes, [0])[0].objective] == whole[0][3:]
+    lanes.finish({0: Outcome(state="complete", epoch=4, objective=None)})
     assert same_bits(finisher.states[0], whole[1])
 
 
@@ -267,9 +267,9 @@ def test_killed_and_resumed_is_bit_identical(tmp_path, kind):
 def test_saved_weights_bring_their_statistics_back(tmp_path, kind):
     lanes, finisher = make_lanes(tmp_path, group=kind, maxima=MAXIMA, base=CONV)
     lanes.add(trial(0, latent_size=3))
-    value = [advance_all(lanes, [0])[0].value for _ in range(2)][-1]
+    value = [advance_all(lanes, [0])[0].objective for _ in range(2)][-1]
     lane = lanes._all()[0].lanes[0]
-    lanes.finish({0: Outcome(state="complete", epoch=2, value=value)})
+    lanes.finish({0: Outcome(state="complete", epoch=2, objective=value)})
     state = finisher.states[0]
     save_weights(tmp_path, lane, state["best"], state["best_buffers"], (1, 8, 8), {})
     vae, data = load_model(tmp_path), source()
@@ -443,9 +443,9 @@ def test_a_user_s_network_trains_fused_like_any_other(user, kind, name, caplog):
     seen = [advance_all(lanes, [0, 1])[0] for _ in range(3)]
     losses, values, _ = plain_training(base.with_params({"latent_size": 3}), seed=1000, epochs=3)
     assert [p.metrics["train/loss"] for p in seen] == pytest.approx(losses, rel=3e-4)
-    assert [p.value for p in seen] == pytest.approx(values, rel=3e-4)
+    assert [p.objective for p in seen] == pytest.approx(values, rel=3e-4)
     assert not caplog.records
-    lanes.finish({0: Outcome(state="complete", epoch=3, value=None)})
+    lanes.finish({0: Outcome(state="complete", epoch=3, objective=None)})
     save_weights(user, lane, finisher.states[0]["best"], finisher.states[0]["best_buffers"], (1, 8, 8), {})
     vae, data = load_model(user), source()
     with torch.no_grad():

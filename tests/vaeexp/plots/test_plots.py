@@ -40,11 +40,11 @@ def test_history_shows_every_trial_once_and_the_best_so_far(results):
     line = axes.lines[0]
     assert list(line.get_ydata()[:-1]) == list(best_so_far(results)["best"])
     best = ranked(results).iloc[0]
-    assert f"best: trial {best['number']}, {best['value']:.2f}" in texts(axes.figure)
+    assert f"best: trial {best['number']}, {best['objective']:.2f}" in texts(axes.figure)
     assert axes.get_ylabel() == "validation −ELBO (nats per image)"
     counts = {state: int((trials["state"] == state).sum()) for state in ("complete", "pruned", "failed")}
     assert {text.get_text() for text in axes.get_legend().get_texts()} == {f"{k} ({n})" for k, n in counts.items()}
-    above = int((trials["value"] > axes.get_ylim()[1]).sum())
+    above = int((trials["objective"] > axes.get_ylim()[1]).sum())
     assert above
     assert f"▲ {above} above the scale" in texts(axes.figure)
 
@@ -79,7 +79,7 @@ def test_importance_bars_are_the_shares_and_need_enough_trials(results):
 
 def test_importance_finds_the_one_parameter_that_matters(results):
     trials = search_trials(results).assign(state="complete")
-    trials["value"] = 100 + 40 * (np.log(trials["params.learning_rate"].astype(float)) + 6) ** 2
+    trials["objective"] = 100 + 40 * (np.log(trials["params.learning_rate"].astype(float)) + 6) ** 2
     shares = importances(part(results, trials))
     assert next(iter(shares)) == "learning_rate"
     assert shares["learning_rate"] > 0.5
@@ -98,24 +98,24 @@ def test_effects_have_a_panel_per_parameter_on_the_scale_of_its_space(results):
     ]
     assert [axes.get_xscale() for axes in panels] == ["log", "log", "log", "linear", "linear", "log"]
     trials = search_trials(results)
-    scored = trials[trials["value"].notna()]
+    scored = trials[trials["objective"].notna()]
     assert points(panels[0]) == len(scored)
     assert points(panels[5]) == int(scored["params.components"].notna().sum())
     assert figure.get_supylabel() == "validation −ELBO (nats per image)"
     medians = [line.get_ydata()[0] for line in panels[3].lines]
-    complete = scored[scored["state"] == "complete"].groupby("params.optimizer")["value"].median()
+    complete = scored[scored["state"] == "complete"].groupby("params.optimizer")["objective"].median()
     assert medians == pytest.approx([complete["adam"], complete["adamax"]])
 
 
 def test_effects_show_values_outside_the_range_that_is_searched_now(results):
-    spec = study_attributes()["spec"]
+    spec = study_attributes().spec
     narrow = {
         "beta": {"kind": "float", "low": 0.5, "high": 2.0, "log": True},
         "optimizer": {"kind": "choice", "values": ["adamax"]},
     }
     later = part(results, results.trials, study=study_attributes(spec=spec | {"search": narrow}))
     axes = effects(later).axes[0]
-    betas = search_trials(later).dropna(subset=["value"])["params.beta"]
+    betas = search_trials(later).dropna(subset=["objective"])["params.beta"]
     assert axes.get_xlim()[0] < betas.min()
     assert axes.get_xlim()[1] > betas.max()
     assert [label.get_text() for label in effects(later).axes[1].get_xticklabels()] == ["adamax", "adam"]
@@ -128,7 +128,7 @@ def test_rate_distortion_places_and_colours_every_trial(results):
     trials = at_best_epoch(results, search_trials(results))
     assert points(axes) == len(trials)
     drawn = np.concatenate([found.get_offsets() for found in axes.collections if isinstance(found, PathCollection)])
-    assert sorted(drawn[:, 0] + drawn[:, 1]) == pytest.approx(sorted(trials["value"]))
+    assert sorted(drawn[:, 0] + drawn[:, 1]) == pytest.approx(sorted(trials["objective"]))
     shades = np.concatenate([found.get_array() for found in axes.collections if isinstance(found, PathCollection)])
     assert sorted(shades) == pytest.approx(sorted(trials["params.beta"]))
     assert axes.get_xlabel().endswith("(nats per image)")
@@ -164,7 +164,7 @@ def test_strip_goes_from_low_to_high_beta_with_the_best_of_each_range(results):
     assert betas == sorted(betas)
     best = ranked(results).iloc[0]
     assert f"β = {format_value(best['params.beta'])}" in words
-    assert f"L = {best['params.latent_size']}, −ELBO {format_number(best['value'], 1)}" in words
+    assert f"L = {best['params.latent_size']}, −ELBO {format_number(best['objective'], 1)}" in words
     assert {"originals", "reconstructions", "samples of the prior"} <= set(words)
 
 
@@ -172,7 +172,7 @@ def test_strip_skips_a_damaged_file(tmp_path):
     made = make_results(trials=12, folder=tmp_path / "trials" / "beta_mnist")
     write_pictures(made, tmp_path)
     rows = len(texts(beta_strip(made)))
-    lowest = search_trials(made).dropna(subset=["value"]).sort_values("params.beta").iloc[0]
+    lowest = search_trials(made).dropna(subset=["objective"]).sort_values("params.beta").iloc[0]
     file = tmp_path / "trials" / "beta_mnist" / lowest["name"] / "pictures.npz"
     file.write_bytes(file.read_bytes()[:200])
     assert read_pictures(file.parent) == {}

@@ -23,7 +23,7 @@ def names(figure):
 
 
 def words(rank, row):
-    return f"{rank}: trial {row['number']}, −ELBO {format_number(row['value'], 1)}"
+    return f"{rank}: trial {row['number']}, −ELBO {format_number(row['objective'], 1)}"
 
 
 def test_three_rows_are_the_best_the_median_and_the_worst(study):

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -52,13 +53,13 @@ def drawn(count: int, seed: int = 0, space: dict = SPACE) -> list[dict]:
 def study(settings: list[dict], values, *, space: dict = SPACE, states=None) -> Results:
     rows = [
         {
-            "repeat": False, "number": number, "name": f"trial-{number:05d}", "value": float(value), "epochs": 1,
+            "repeat": False, "number": number, "name": f"trial-{number:05d}", "objective": float(value), "epochs": 1,
             "state": "complete" if states is None else states[number], "best_epoch": 1,
             **{f"params.{name}": given for name, given in row.items()},
         }
         for number, (row, value) in enumerate(zip(settings, values, strict=True))
     ]  # fmt: skip
-    spec = study_attributes()["spec"] | {"search": space}
+    spec = study_attributes().spec | {"search": space}
     return Results("made", study_attributes(spec=spec), trials_frame(rows, space), epochs_frame([]))
 
 
@@ -90,7 +91,7 @@ def by_optuna(results: Results) -> dict[str, float]:
     for row in complete.to_dict("records"):
         given = {name: row[f"params.{name}"] for name in SPACE if not pd.isna(row[f"params.{name}"])}
         used = {name: distributions[name] for name in given}
-        found.append(optuna.trial.create_trial(params=given, distributions=used, value=row["value"]))
+        found.append(optuna.trial.create_trial(params=given, distributions=used, value=row["objective"]))
     frozen = optuna.create_study()
     frozen.add_trials(found)
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=max(0.1, 5 / len(complete)))
@@ -102,7 +103,7 @@ def by_optuna(results: Results) -> dict[str, float]:
 @pytest.mark.parametrize("digits", [0, 6])
 def test_importances_are_those_of_optuna(count, digits):
     results = bowl(count, seed=count, noise=4)
-    trials = results.trials.assign(value=results.trials["value"].round(digits))
+    trials = results.trials.assign(objective=results.trials["objective"].round(digits))
     rounded = Results(results.name, results.study, trials, results.epochs)
     assert importances(rounded) == pytest.approx(by_optuna(rounded), abs=1e-12)
 
@@ -126,8 +127,8 @@ def test_importance_intervals_hold_the_share_and_narrow_with_more_trials():
 
 
 def test_the_interval_depends_on_the_seed_of_the_study(made):
-    spec = made.study["spec"] | {"seed": 7}
-    other = Results(made.name, made.study | {"spec": spec}, made.trials, made.epochs)
+    spec = made.study.spec | {"seed": 7}
+    other = Results(made.name, replace(made.study, spec=spec), made.trials, made.epochs)
     ours, theirs = importance_intervals(made), importance_intervals(other)
     assert ours["share"].equals(theirs["share"])
     assert not np.allclose(ours["low"], theirs["low"])
@@ -211,7 +212,7 @@ def test_the_forest_explains_what_can_be_explained(made):
 
 def test_diverged_trials_count_as_the_ceiling(made):
     trials = made.trials.copy()
-    trials.loc[[3, 4], "value"] = [1e9, math.inf]
+    trials.loc[[3, 4], "objective"] = [1e9, math.inf]
     forest = grow_forest(Results(made.name, made.study, trials, made.epochs))
     assert forest.capped == 2
     assert forest.values.max() == forest.ceiling < 400
@@ -288,19 +289,19 @@ def test_the_contour_has_every_complete_trial_on_the_two_numeric_parameters_that
     assert bar.get_ylabel() == "expected validation −ELBO (nats per image)"
     points, star = (found for found in axes.collections if isinstance(found, PathCollection))
     both = ranked(made).dropna(subset=[f"params.{name}" for name in numeric[:2]])
-    assert sorted(points.get_array()) == pytest.approx(sorted(np.minimum(both["value"], grow_forest(made).ceiling)))
+    assert sorted(points.get_array()) == pytest.approx(sorted(np.minimum(both["objective"], grow_forest(made).ceiling)))
     given = both[[f"params.{name}" for name in numeric[:2]]].to_numpy(float)
     assert np.sort(np.asarray(points.get_offsets()), axis=0) == pytest.approx(np.sort(given, axis=0))
     best = ranked(made).iloc[0]
     assert list(star.get_offsets()[0]) == pytest.approx([best[f"params.{name}"] for name in numeric[:2]])
-    assert f"best: trial {best['number']}, {best['value']:.2f}" in texts(figure)
+    assert f"best: trial {best['number']}, {best['objective']:.2f}" in texts(figure)
     assert axes.get_xscale() == "log"
 
 
 def test_the_contour_needs_two_numeric_parameters_with_enough_trials(made):
-    spec = made.study["spec"]
+    spec = made.study.spec
     for names in (["beta", "optimizer", "prior"], ["optimizer", "prior"]):
-        narrow = made.study | {"spec": spec | {"search": {name: SPACE[name] for name in names}}}
+        narrow = replace(made.study, spec=spec | {"search": {name: SPACE[name] for name in names}})
         assert contour(Results("x", narrow, made.trials, made.epochs)) is None
     assert contour(part(made, ranked(made).head(9))) is None
 
@@ -320,7 +321,7 @@ def test_parallel_axes_rise_in_importance_towards_the_value(made):
     grey, coloured, best = lines
     assert len(grey.get_segments()) == 0
     assert len(coloured.get_segments()) == 120
-    assert list(coloured.get_array()) == sorted(made.trials["value"], reverse=True)
+    assert list(coloured.get_array()) == sorted(made.trials["objective"], reverse=True)
     first = ranked(made).head(1)
     heights = best.get_segments()[0][:, 1]
     assert heights[-2] == pytest.approx(parameter_axis(made, "learning_rate").places(first).iloc[0])
@@ -340,13 +341,13 @@ def test_parallel_lines_pass_below_the_axis_of_what_they_do_not_have():
 
 def test_parallel_lines_thin_out_and_say_so():
     states = ["complete" if index % 2 else "pruned" for index in range(3000)]
-    values = bowl(3000).trials["value"]
+    values = bowl(3000).trials["objective"]
     results = study(drawn(3000), values, states=states)
     figure = parallel_coordinates(results)
     grey, coloured, _ = (found for found in figure.axes[0].collections if isinstance(found, LineCollection))
     assert len(coloured.get_segments()) == MOST_COLOURED
     assert MOST_GREY / 2 < len(grey.get_segments()) <= MOST_GREY
-    assert max(coloured.get_array()) == ranked(results)["value"].iloc[MOST_COLOURED - 1]
+    assert max(coloured.get_array()) == ranked(results)["objective"].iloc[MOST_COLOURED - 1]
     assert f"the best {MOST_COLOURED} of 1,500 complete trials" in FIGURES["parallel_coordinates"].reading(results)
     assert "in grey, thinned out" in FIGURES["parallel_coordinates"].reading(results)
     top = max(coloured.get_array())
@@ -361,7 +362,7 @@ def test_distributions_are_those_of_numpy_the_optimizer_first(made):
     for axes, name in zip(figure.axes, ("optimizer", "prior"), strict=True):
         assert axes.get_xlabel() == "validation −ELBO (nats per image)"
         for line, choice in zip(axes.lines, SPACE[name]["values"], strict=True):
-            values = np.sort(complete.loc[complete[f"params.{name}"] == choice, "value"])
+            values = np.sort(complete.loc[complete[f"params.{name}"] == choice, "objective"])
             assert list(line.get_xdata()[1:]) == list(values)
             assert line.get_ydata()[1:] == pytest.approx(np.arange(1, len(values) + 1) / len(values))
             assert line.get_drawstyle() == "steps-post"

@@ -55,7 +55,7 @@ def test_without_a_pause_the_clock_is_that_of_the_trials(study):
     assert len(times) == len(study.trials) - 1
     assert times["entered"].min() == 0
     assert (times["left"] - times["entered"]).to_numpy() == pytest.approx(times["epochs"] * ROUND)
-    assert times["left"].max() == pytest.approx(study.study["elapsed"] + study.study["repeats_elapsed"])
+    assert times["left"].max() == pytest.approx(study.study.elapsed + study.study.repeats_elapsed)
 
 
 @pytest.mark.parametrize("moment", [37.0, 500.0])
@@ -77,7 +77,7 @@ def test_several_pauses_leave_the_right_total_and_small_errors(made, study):
 
 def test_time_in_which_nothing_was_in_a_lane_needs_no_record(made, study):
     """The night between search and confirmation, in a study that recorded no durations."""
-    end = study.study["elapsed"]
+    end = study.study.elapsed
     late = scheduled(made, {end - 1e-6: 40_000.0})
     trials = late.trials.copy()
     trials.loc[~trials["repeat"], "ended"] = study.trials.loc[~trials["repeat"], "ended"]
@@ -111,23 +111,25 @@ def test_best_over_time_steps_down_as_trials_end(study):
     ended = times[times["state"] == "complete"].sort_values(["left", "number"])
     line = axes.lines[0]
     assert line.get_xdata()[:-1] == pytest.approx(ended["left"] / 60)
-    assert list(line.get_ydata()[:-1]) == list(np.minimum.accumulate(ended["value"]))
+    assert list(line.get_ydata()[:-1]) == list(np.minimum.accumulate(ended["objective"]))
     assert line.get_xdata()[-1] == pytest.approx(times["left"].max() / 60)
     assert axes.get_xlabel() == "time since the first trial started (min)"
-    best = ended.loc[ended["value"].idxmin()]
+    best = ended.loc[ended["objective"].idxmin()]
     minutes, seconds = divmod(round(best["left"]), 60)
-    assert f"best: trial {best['number']}, {best['value']:.2f} after {minutes} min {seconds} s" in texts(axes.figure)
+    assert f"best: trial {best['number']}, {best['objective']:.2f} after {minutes} min {seconds} s" in texts(
+        axes.figure
+    )
     points = sum(len(found.get_offsets()) for found in axes.collections if isinstance(found, PathCollection))
     assert points == len(ended)
 
 
 def test_best_over_time_says_when_it_was_nearly_as_good(study):
     trials = study.trials.copy()
-    trials.loc[trials["value"].idxmin(), "value"] += 0.5
+    trials.loc[trials["objective"].idxmin(), "objective"] += 0.5
     nearly = replace(study, trials=trials)
-    winner = search_trials(nearly).query("state == 'complete'").sort_values("value").iloc[0]
+    winner = search_trials(nearly).query("state == 'complete'").sort_values("objective").iloc[0]
     late = trials.index[~trials["repeat"] & (trials["number"] == 39)][0]
-    trials.loc[late, ["state", "value"]] = ["complete", winner["value"] - 0.25]
+    trials.loc[late, ["state", "objective"]] = ["complete", winner["objective"] - 0.25]
     (words,) = [text for text in texts(best_over_time(nearly)) if text.startswith("within 1 nat of the best\nafter ")]
     left = lane_times(nearly, search_trials(nearly)).set_index("number").loc[winner["number"], "left"]
     assert words.endswith(f"{left // 60:.0f} min {left % 60:.0f} s")
@@ -184,8 +186,8 @@ def test_lanes_in_use_add_up_to_the_time_that_trials_spent_there(study):
 
 
 def test_lanes_that_were_not_recorded_or_were_more_once_give_no_percentage(study):
-    for execution, words in ((None, []), ({"processes": 1, "width": 1}, ["1 lane"])):
-        figure = lanes_in_use(replace(study, study=study.study | {"execution": execution}))
+    for execution, words in (({}, []), ({"processes": 1, "width": 1}, ["1 lane"])):
+        figure = lanes_in_use(replace(study, study=replace(study.study, execution=execution)))
         (mean,) = [text for text in texts(figure) if text.startswith("mean: ")]
         assert mean.endswith("in training")
         assert [text for text in texts(figure) if text != mean] == words
@@ -232,14 +234,14 @@ def test_of_many_curves_some_are_drawn_evenly_and_all_are_counted(study):
         shift = {"number": search_trials(study)["number"] + 40 * copy}
         copies.append(search_trials(study).assign(**shift))
         own = study.epochs[~study.epochs["repeat"]]
-        epochs.append(own.assign(number=own["number"] + 40 * copy, value=own["value"] + copy))
+        epochs.append(own.assign(number=own["number"] + 40 * copy, objective=own["objective"] + copy))
     for copy, trials in enumerate(copies):
-        trials["value"] += copy
+        trials["objective"] += copy
     many = replace(study, trials=pd.concat(copies), epochs=pd.concat(epochs))
     axes = learning_curves(many).axes[0]
     pruned, failed, complete = (found.get_segments() for found in axes.collections if isinstance(found, LineCollection))
     assert (len(pruned), len(failed), len(complete)) == (MOST_CURVES, 12, MOST_CURVES)
-    lowest = many.epochs.groupby("number")["value"].min()
+    lowest = many.epochs.groupby("number")["objective"].min()
     states = many.trials.set_index("number")["state"]
     for drawn, state in ((pruned, "pruned"), (complete, "complete")):
         of_state = lowest[states[lowest.index] == state]

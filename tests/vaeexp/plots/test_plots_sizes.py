@@ -20,7 +20,7 @@ def made():
 
 
 def with_search(results, search, **model):
-    spec = study_attributes()["spec"]
+    spec = study_attributes().spec
     return replace(results, study=study_attributes(spec=spec | {"search": search, "model": spec["model"] | model}))
 
 
@@ -36,13 +36,13 @@ def line_of(axes, colour):
 def test_a_panel_for_each_size_with_every_trial_that_has_one(made):
     figure = value_by_size(made)
     latent, components = figure.axes
-    scored = search_trials(made).dropna(subset=["value"])
+    scored = search_trials(made).dropna(subset=["objective"])
     assert (latent.get_xlabel(), components.get_xlabel()) == ("latent size", "components (if prior is mixture)")
     assert (latent.get_xscale(), components.get_xscale()) == ("log", "log")
     assert points(latent) == len(scored)
     assert points(components) == scored["params.components"].notna().sum()
     assert figure.get_supylabel() == "validation −ELBO (nats per image)"
-    above = (scored["value"] > latent.get_ylim()[1]).sum()
+    above = (scored["objective"] > latent.get_ylim()[1]).sum()
     assert [text.get_text() for text in figure.texts if "above" in text.get_text()] == [f"▲ {above} above the scale"]
 
 
@@ -60,19 +60,19 @@ def test_the_line_joins_the_best_complete_trial_of_each_part_of_the_range(made):
     complete = search_trials(made).query("state == 'complete'")
     groups = bins(complete["params.latent_size"].astype(float), log=True)
     assert set(groups) <= {0, 1, 2}
-    best = complete.loc[complete["value"].groupby(groups).idxmin()].sort_values("params.latent_size")
+    best = complete.loc[complete["objective"].groupby(groups).idxmin()].sort_values("params.latent_size")
     axes = value_by_size(made).axes[0]
     line = line_of(axes, BEST)
     assert list(line.get_xdata()) == list(best["params.latent_size"])
-    assert list(line.get_ydata()) == list(best["value"])
-    winner = complete.loc[complete["value"].idxmin()]
-    assert f"best at {winner['params.latent_size']}: {winner['value']:.2f}" in texts(axes.figure)
+    assert list(line.get_ydata()) == list(best["objective"])
+    winner = complete.loc[complete["objective"].idxmin()]
+    assert f"best at {winner['params.latent_size']}: {winner['objective']:.2f}" in texts(axes.figure)
 
 
 def test_trials_without_a_mixture_stand_as_a_line_beside_those_with_one(made):
     latent, components = value_by_size(made).axes
     complete = search_trials(made).query("state == 'complete'")
-    without = complete[complete["params.components"].isna()]["value"].min()
+    without = complete[complete["params.components"].isna()]["objective"].min()
     assert list(line_of(components, MUTED).get_ydata()) == [without, without]
     assert to_hex(MUTED) not in [to_hex(line.get_color()) for line in latent.lines]
 

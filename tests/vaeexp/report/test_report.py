@@ -72,8 +72,8 @@ def test_the_subset_is_announced_before_anything_else(results, report):
     first = text.split("\n\n")[1]
     assert first.startswith("**Every figure here is of MNIST, 5,000-image subset")
     assert first.endswith("**")
-    record = results.study["record"]
-    whole = results.study | {"record": record | {"data": record["data"] | {"subset": False}}}
+    record = results.study.provenance
+    whole = replace(results.study, provenance=record | {"data": record["data"] | {"subset": False}})
     assert notices(replace(results, study=whole)) == []
 
 
@@ -104,7 +104,7 @@ def test_numbers_of_the_tables_are_those_of_the_frames(results, report):
     best = ranked(results).head(10)
     table_ = found["Best trials of the search"]
     assert list(table_["trial"].astype(int)) == list(best["number"])
-    assert list(table_["val −ELBO"]) == [f"{value:.2f}" for value in best["value"]]
+    assert list(table_["val −ELBO"]) == [f"{value:.2f}" for value in best["objective"]]
     assert (
         table_["rate"].astype(float) + table_["distortion"].astype(float) - table_["val −ELBO"].astype(float)
     ).abs().max() < 0.02
@@ -124,7 +124,7 @@ def test_the_winner_is_chosen_on_validation_never_on_test(results):
     trials = results.trials.copy()
     first, second = ranked(results)["number"].head(2)
     confirming = trials["purposes"].map(lambda purposes: "confirm" in purposes)
-    trials.loc[confirming & (trials["source_trial"] == first), "value"] += 5
+    trials.loc[confirming & (trials["source_trial"] == first), "objective"] += 5
     trials.loc[confirming & (trials["source_trial"] == first), "result.test/neg_elbo"] -= 50
     assert f"(trial {second})" in answer(replace(results, trials=trials)).split(". ")[0]
 
@@ -133,9 +133,9 @@ def test_csv_has_every_trial_and_no_path(results):
     frame = pd.read_csv(io.StringIO(trials_csv(results)))
     assert len(frame) == len(results.trials)
     assert "folder" not in frame
-    assert frame["value"].equals(results.trials["value"])
+    assert frame["objective"].equals(results.trials["objective"])
     complete = frame[frame["state"] == "complete"].dropna(subset=["best_epoch"])
-    assert (complete["val/neg_elbo"] - complete["value"]).abs().max() < 1e-9
+    assert (complete["val/neg_elbo"] - complete["objective"]).abs().max() < 1e-9
     assert set(frame["purposes"].dropna()) == {"confirm", "compare", "confirm+compare"}
 
 
@@ -194,7 +194,7 @@ def test_thin_studies_get_a_whole_report_in_good_english(case, tmp_path):
     drawn = {name for name in FIGURES if f"{name}.png" in baselines(text)}
     for name, plot in FIGURES.items():
         assert (name in drawn) != (f"- {plot.title}: " in text), name
-    assert ("**Interim report" in text) == (not study.study.get("finished"))
+    assert ("**Interim report" in text) == (not study.study.finished)
 
 
 def test_thin_answers_read_well():
@@ -211,9 +211,9 @@ def test_thin_answers_read_well():
 
 
 def test_interim_notices_say_what_is_missing(results):
-    running = replace(results, study=study_attributes(stopped=None, finished=None))
+    running = replace(results, study=study_attributes(stopped=None, finished=False))
     assert "**Interim report: 40 trials of 40 have ended; figures will change.**" in notices(running)
-    confirming = replace(results, study=study_attributes(finished=None))
+    confirming = replace(results, study=study_attributes(finished=False))
     assert "**Interim report: the search is over, its confirmation is not; figures will change.**" in notices(
         confirming
     )
@@ -225,8 +225,8 @@ def differing(results, *differences):
     compared = trials[trials["pair_id"].notna() & (trials["seed_index"] == 0)].copy()
     for of, difference in zip(sorted(compared["source_trial"].unique()), differences, strict=False):
         own = compared["source_trial"] == of
-        compared.loc[own, "value"] = 100.0
-        compared.loc[own & (compared["params.optimizer"] == "adamax"), "value"] += difference
+        compared.loc[own, "objective"] = 100.0
+        compared.loc[own & (compared["params.optimizer"] == "adamax"), "objective"] += difference
     kept = sorted(compared["source_trial"].unique())[: len(differences)]
     return part(results, pd.concat([trials[~trials["repeat"]], compared[compared["source_trial"].isin(kept)]]))
 
@@ -257,7 +257,7 @@ def test_the_comparison_says_how_sure_it_is(results, differences, words):
 def test_three_values_are_compared_two_by_two(results):
     trials = results.trials.copy()
     third = trials[trials["pair_id"].notna() & (trials["params.optimizer"] == "adam")].copy()
-    third[["params.optimizer", "value"]] = [["sgd", 500.0]] * len(third)
+    third[["params.optimizer", "objective"]] = [["sgd", 500.0]] * len(third)
     third["number"] += 1000
     words = answer(replace(results, trials=pd.concat([trials, third], ignore_index=True)))
     assert "adam is better than sgd by " in words
@@ -265,7 +265,7 @@ def test_three_values_are_compared_two_by_two(results):
 
 
 def test_grey_targets_are_labelled(results):
-    spec = study_attributes()["spec"]
+    spec = study_attributes().spec
     grey = spec | {"data": spec["data"] | {"binarisation": "none"}}
     assert any(
         "means nothing in absolute terms" in line
@@ -285,10 +285,12 @@ def test_text_of_study_and_trials_cannot_break_the_report(results, tmp_path):
     trials = results.trials.copy()
     trials["message"] = trials["message"].where(trials["failure"].isna(), nasty)
     trials["params.prior"] = trials["params.prior"].replace("mixture", nasty)
-    spec = study_attributes()["spec"]
+    spec = study_attributes().spec
     search = spec["search"] | {"prior": {"kind": "choice", "values": ["normal", nasty]}}
     study = study_attributes(question=nasty, stopped=nasty, spec=spec | {"search": search})
-    study["record"] = study["record"] | {"command": "vaeexp `x` | y", "hardware": {"processor": nasty}}
+    study = replace(
+        study, provenance=study.provenance | {"command": "vaeexp `x` | y", "hardware": {"processor": nasty}}
+    )
     readme = write_report(replace(results, study=study, trials=trials), runs=tmp_path, reports=tmp_path)
     text = readme.read_text(encoding="utf-8")
     html = RENDER.render(text)
@@ -353,8 +355,8 @@ def test_a_report_from_a_real_store(tmp_path):
     storage = optuna.storages.InMemoryStorage()
     search = optuna.create_study(study_name="beta_mnist", storage=storage)
     again = optuna.create_study(study_name="beta_mnist.repeats", storage=storage)
-    spec = study_attributes()["spec"] | {"search": {"beta": SEARCH["beta"]}, "compare": None}
-    for name, value in study_attributes(spec=spec).items():
+    spec = study_attributes().spec | {"search": {"beta": SEARCH["beta"]}, "compare": None}
+    for name, value in study_attributes(spec=spec).to_attributes().items():
         search.set_user_attr(name, value)
     for study, beta, final in ((search, 0.5, 90.0), (search, 2.0, 95.0), (again, 0.5, 90.5)):
         trial = study.ask({"beta": optuna.distributions.FloatDistribution(0.01, 10, log=True)})
@@ -366,14 +368,16 @@ def test_a_report_from_a_real_store(tmp_path):
                 "val/active_units": 9.0,
                 "seconds": 1.0,
             }
-            trial.set_user_attr(f"metrics/{epoch}", metrics)
+            trial.set_user_attr(f"epoch/{epoch}", {"at": None, "metrics": metrics})
             trial.report(value, epoch)
         trial.set_user_attr("params", {"beta": beta})
         trial.set_user_attr("seed", 7)
         if study is again:
             trial.set_user_attr("source_trial", 0)
             trial.set_user_attr("purposes", ["confirm"])
-            trial.set_user_attr("result", {"test/neg_elbo": 91.25, "test/iw_nll": 86.5, "test/importance_samples": 500})
+            trial.set_user_attr(
+                "results", {"test/neg_elbo": 91.25, "test/iw_nll": 86.5, "test/importance_samples": 500}
+            )
         study.tell(trial, final)
     readme = write_report(read_results(storage, "beta_mnist"), runs=tmp_path / "runs", reports=tmp_path)
     text = readme.read_text(encoding="utf-8")

@@ -14,6 +14,7 @@ from vaeexp.commands.looking import _trial_rows
 
 from sweeps.results.rankings import best_run, confirmed, pairs
 from sweeps.results.statistics import mean_interval
+from sweeps.storage.study_record import StudyRecord
 from sweeps.workload.protocol import Outcome, Trial, TrialResult
 from vaeexp.commands.status import _row
 from vaeexp.plots import FIGURES
@@ -73,8 +74,8 @@ def with_results(results, names, **figures):
 
 
 def with_data(results, **data):
-    record = results.study["record"]
-    return replace(results, study=results.study | {"record": record | {"data": record["data"] | data}})
+    record = results.study.provenance
+    return replace(results, study=replace(results.study, provenance=record | {"data": record["data"] | data}))
 
 
 WHOLE = {"name": "mnist", "title": "MNIST", "subset": False, "test": 10_000}
@@ -107,7 +108,7 @@ def test_rows_stand_in_the_order_of_their_validation_value_and_say_what_the_fram
         assert cells["seeds"] == str(row["n"])
         assert float(cells["nats per sub-pixel"]) == pytest.approx(row["test/neg_elbo.mean"] / 784, abs=5e-5)
     strong = results.trials[results.trials["baseline"] == "strong"].iloc[0]
-    assert table.loc["β = 10", "val −ELBO"] == format_number(strong["value"])
+    assert table.loc["β = 10", "val −ELBO"] == format_number(strong["objective"])
     assert table.loc["β = 10", "best epoch"] == f"{strong['best_epoch']} of {strong['epochs']}"
 
 
@@ -219,8 +220,8 @@ def test_a_run_that_confirms_and_is_a_baseline_stands_in_both_rows(plain):
     index = own.index[0]
     trials.at[index, "purposes"] = ("confirm", "baseline")
     trials.loc[index, "baseline"] = "same"
-    spec = plain.study["spec"] | {"baselines": {"same": {"title": "Same", "at": "best", "seeds": 1, "settings": {}}}}
-    both = replace(plain, trials=trials, study=plain.study | {"spec": spec})
+    spec = plain.study.spec | {"baselines": {"same": {"title": "Same", "at": "best", "seeds": 1, "settings": {}}}}
+    both = replace(plain, trials=trials, study=replace(plain.study, spec=spec))
     assert answer(both) == answer(plain)
     found = {row.title: row for row in rows(both)}
     assert list(found["Same"].runs["name"]) == [own.loc[index, "name"]]
@@ -229,12 +230,12 @@ def test_a_run_that_confirms_and_is_a_baseline_stands_in_both_rows(plain):
 
 
 def test_a_searched_likelihood_splits_the_confirmed_rows(results):
-    spec = study_attributes()["spec"]
+    spec = study_attributes().spec
     spec["search"] = spec["search"] | {"likelihood": {"kind": "choice", "values": ["bernoulli", "gaussian"]}}
     trials = results.trials.assign(**{"params.likelihood": "bernoulli"})
     of = confirm_runs(results)["source_trial"].iloc[0]
     trials.loc[trials["source_trial"] == of, "params.likelihood"] = "gaussian"
-    split = replace(results, trials=trials, study=results.study | {"spec": spec})
+    split = replace(results, trials=trials, study=replace(results.study, spec=spec))
     groups = by_protocol([row for row in rows(split) if row.baseline is None])
     assert sorted(len(group) for group in groups) == [1, 2]
 
@@ -256,9 +257,9 @@ def test_without_anything_confirmed_there_is_no_chapter(plain):
 
 @pytest.mark.parametrize(("sigma", "shown"), [(math.sqrt(0.5), "0.00128"), (0.1, "0.0000255"), (1.0, "0.00255")])
 def test_the_scale_of_beta_is_that_of_a_loss_with_the_same_minimum(results, sigma, shown):
-    spec = study_attributes()["spec"]
+    spec = study_attributes().spec
     model = spec["model"] | {"likelihood": "gaussian", "sigma": sigma}
-    squares = replace(results, study=results.study | {"spec": spec | {"model": model}})
+    squares = replace(results, study=replace(results.study, spec=spec | {"model": model}))
     text = beta_scale(squares)
     (stated,) = re.findall(r"β = 1 here is ([\d.]+) in a loss of mean squared error per sub-pixel", text)
     assert stated == shown
@@ -279,7 +280,7 @@ def test_the_scale_of_beta_counts_all_sub_pixels_and_names_the_best(results):
     assert float(name) == pytest.approx(beta, rel=0.005)
     assert float(shown) == pytest.approx(beta / 4608, rel=0.005)
     assert "mean squared error" not in text
-    nothing = replace(results, study={})
+    nothing = replace(results, study=StudyRecord(name="beta_mnist"))
     assert "weight β/D" in beta_scale(nothing)
 
 
@@ -345,8 +346,8 @@ def test_interpolations_need_an_autoencoder_and_show_three_pairs_of_both(drawn):
     shown = words(baseline_interpolations(drawn))
     assert shown == ["Plain autoencoder", best_row(drawn).title] * 3
     without = {name: row for name, row in REFERENCES.items() if name != "autoencoder"}
-    spec = drawn.study["spec"] | {"baselines": without}
-    assert baseline_interpolations(replace(drawn, study=drawn.study | {"spec": spec})) is None
+    spec = drawn.study.spec | {"baselines": without}
+    assert baseline_interpolations(replace(drawn, study=replace(drawn.study, spec=spec))) is None
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0.0, 0.12))
@@ -376,5 +377,5 @@ def test_the_terminal_names_the_baseline_of_a_run(results):
     trial = Trial(number=3, params={"beta": 0.0}, seed=1, repeat=True, test=True, baseline="autoencoder")
     with progress:
         progress.trial_started(trial, resumed=False)
-        progress.trial_ended(trial, Outcome(state="complete", epoch=2, value=9.0), TrialResult(number=3), None)
+        progress.trial_ended(trial, Outcome(state="complete", epoch=2, objective=9.0), TrialResult(number=3), None)
     assert "repeat-0003  complete  epoch 2  −ELBO 9.00  [autoencoder] beta=0" in output.getvalue()

@@ -14,6 +14,7 @@ from synthetic_study import make_results, part, study_attributes, thin_studies, 
 from sweeps.engine.search import trial_seed
 from sweeps.results.rankings import best_run, ranked
 from sweeps.seeds import seed_of
+from sweeps.storage.study_record import StudyRecord
 from vaeexp.report import located
 from vaeexp.report.answer import answer
 from vaeexp.report.failures import failed, failures, left_out, outcomes, pruned
@@ -38,7 +39,7 @@ def multiplied(results, state, count, **columns):
 
 
 def recorded(results, **changes):
-    return replace(results, study=results.study | {"record": results.study["record"] | changes})
+    return replace(results, study=replace(results.study, provenance=results.study.provenance | changes))
 
 
 def test_the_outcomes_are_counted(results):
@@ -83,7 +84,7 @@ def test_every_pruned_trial_is_listed_with_its_epoch(results):
     table = tables_of(pruned(results)[0])[""]
     assert list(table["trial"]) == list(own["name"])
     assert list(table["stopped after epoch"].astype(int)) == list(own["epochs"])
-    assert list(table["best val −ELBO by then"]) == [format_number(value) for value in own["value"]]
+    assert list(table["best val −ELBO by then"]) == [format_number(value) for value in own["objective"]]
 
 
 @pytest.mark.parametrize("longest", [12, 500])
@@ -115,15 +116,15 @@ def test_what_was_left_out_is_counted_and_says_why(results):
     trials, epochs = results.trials.copy(), results.epochs.copy()
     own = trials.index[~trials["repeat"] & (trials["state"] == "complete") & trials["duplicate_of"].isna()]
     runs = trials.index[trials["repeat"]]
-    trials.loc[own[0], "value"] = math.nan
+    trials.loc[own[0], "objective"] = math.nan
     trials.loc[own[1], "state"] = "running"
     confirming = [index for index in runs if "confirm" in trials.at[index, "purposes"]]
     trials.loc[confirming[0], "result.test/neg_elbo"] = math.inf
     trials.at[confirming[1], "purposes"] = ()
     compared = [index for index in runs if trials.at[index, "purposes"] == ("compare",)]
-    trials.loc[compared[0], ["state", "value"]] = ["failed", math.nan]
+    trials.loc[compared[0], ["state", "objective"]] = ["failed", math.nan]
     trials.loc[compared[-1], "state"] = "waiting"
-    epochs.loc[epochs.index[:3], "value"] = [math.nan, math.inf, -math.inf]
+    epochs.loc[epochs.index[:3], "objective"] = [math.nan, math.inf, -math.inf]
     text = "\n".join(left_out(replace(results, trials=trials, epochs=epochs)))
     for words in (
         "1 complete trial without a finite value",
@@ -156,8 +157,8 @@ def odd_studies():
     complete = ~trials["repeat"] & (trials["state"] == "complete")
     values = [name for name in trials if name.startswith("result.test/")]
     return {
-        "no value": replace(full, trials=trials.assign(value=math.nan)),
-        "no finite epoch": replace(full, epochs=full.epochs.assign(value=math.nan, **{"val/rate": math.inf})),
+        "no value": replace(full, trials=trials.assign(objective=math.nan)),
+        "no finite epoch": replace(full, epochs=full.epochs.assign(objective=math.nan, **{"val/rate": math.inf})),
         "no epochs": replace(full, epochs=full.epochs.iloc[:0]),
         "test figures not finite": replace(full, trials=trials.assign(**dict.fromkeys(values, math.inf))),
         "no test figures": replace(full, trials=trials.assign(**dict.fromkeys(values, math.nan))),
@@ -178,9 +179,9 @@ def odd_studies():
         "all repeats failed": replace(
             full, trials=trials.assign(state=trials["state"].where(~trials["repeat"], "failed"))
         ),
-        "one huge value": replace(full, trials=trials.assign(value=trials["value"].where(~complete, 1e12))),
+        "one huge value": replace(full, trials=trials.assign(objective=trials["objective"].where(~complete, 1e12))),
         "a record of nothing": recorded(full, protocol={}, data={}, git={}, versions={}, hardware={}, study_file=""),
-        "no seed and no section": replace(full, study=study_attributes(spec={"search": full.study["spec"]["search"]}, seed=None)),
+        "no seed and no section": replace(full, study=study_attributes(spec={"search": full.study.spec["search"]}, seed=None)),
     }  # fmt: skip
 
 
@@ -256,13 +257,13 @@ def test_the_recorded_command_stands_as_it_was_given(results):
     words = commands(called)[-1]
     assert "The others need the same `--runs`." in words
     assert "What `--set` changes stands in the tables below, and not in the study file." in words
-    assert "not recorded" in commands(replace(results, study={}))[-1]
+    assert "not recorded" in commands(replace(results, study=StudyRecord(name="beta_mnist")))[-1]
     odd = replace(results, name="my study")
     assert shlex.split(shown_commands(odd)[1]) == ["vaeexp", "report", "my study"]
 
 
 def test_the_code_that_ran_is_named_with_its_state(results):
-    commit = results.study["record"]["git"]["commit"]
+    commit = results.study.provenance["git"]["commit"]
     assert code_words(results) == f"Commit `{commit}`, without uncommitted changes."
     dirty = code_words(recorded(results, git={"commit": commit, "dirty": True}))
     assert dirty.startswith(f"Commit `{commit}` **with uncommitted changes on top**")
@@ -284,18 +285,21 @@ def test_the_seeds_are_told_with_the_rule_that_makes_them(results):
     ]
     assert rules["fresh seeds"].endswith(", ".join(str(seed) for seed in confirming["seed"]))
     assert rules["split"].startswith("0: which images train")
-    assert seeds(replace(results, study={})) == []
+    assert seeds(replace(results, study=StudyRecord(name="beta_mnist"))) == []
 
 
 def test_the_report_says_what_was_not_recorded(results):
     assert not provenance(results)[-1].startswith("Not recorded")
     bare = recorded(results, versions={}, hardware=None, study_file="")
     assert provenance(bare)[-1] == "Not recorded with this study: versions, hardware and study file."
-    assert "Not recorded with this study: protocol, data, fixed settings" in provenance(replace(results, study={}))[-1]
+    assert (
+        "Not recorded with this study: protocol, data, fixed settings"
+        in provenance(replace(results, study=StudyRecord(name="beta_mnist")))[-1]
+    )
 
 
 def test_a_deterministic_code_is_announced(results, compose):
-    spec = study_attributes()["spec"]
+    spec = study_attributes().spec
     plain = study_attributes(spec=spec | {"model": spec["model"] | {"posterior": "deterministic"}})
     assert (
         "what is called −ELBO here is the distortion alone"

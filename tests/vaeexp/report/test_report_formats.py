@@ -51,7 +51,7 @@ def test_the_figures_of_the_summary_are_those_of_the_frames(results, report):
     best = ranked(results).iloc[0]
     assert (summary["study"], summary["state"], summary["schema_version"]) == ("beta_mnist", "finished", 1)
     assert summary["best"]["trial"] == best["number"]
-    assert summary["best"]["search"] == best["value"]
+    assert summary["best"]["search"] == best["objective"]
     assert summary["best"]["setting"]["latent_size"] == best["params.latent_size"]
     assert set(summary["best"]["setting"]) <= set(SEARCH)
     runs = trials[
@@ -64,7 +64,7 @@ def test_the_figures_of_the_summary_are_those_of_the_frames(results, report):
         interval = mean_interval(runs[f"result.test/{name}"])
         found = confirmed["test"][name]
         assert found == {"mean": interval.mean, "low": interval.low, "high": interval.high, "n": 3}
-    assert confirmed["validation"]["mean"] == pytest.approx(runs["value"].mean())
+    assert confirmed["validation"]["mean"] == pytest.approx(runs["objective"].mean())
     assert (confirmed["test"]["images"], confirmed["test"]["importance_samples"]) == (500, 500)
     search = trials[~trials["repeat"]]
     counts = summary["counts"]
@@ -84,14 +84,14 @@ def test_the_figures_of_the_summary_are_those_of_the_frames(results, report):
     shares = [entry["share"] for entry in summary["importances"]]
     assert shares == sorted(shares, reverse=True)
     assert sum(shares) == pytest.approx(1)
-    assert summary["versions"] == results.study["record"]["versions"]
+    assert summary["versions"] == results.study.provenance["versions"]
     assert summary["code"]["commit"] == "0123456789abcdef0123456789abcdef01234567"
 
 
 def test_rows_of_the_summary_name_their_protocol(results):
     summary = json.loads(summary_json(results))
     protocols = summary["protocols"]
-    assert protocols[0] == results.study["record"]["protocol"]
+    assert protocols[0] == results.study.provenance["protocol"]
     assert all(row["protocol"] == 0 for row in summary["confirmed"])
     rows = {row["baseline"]: row for row in summary["baselines"]}
     assert set(rows) == {"autoencoder", "grey", "many_samples", "strong"}
@@ -130,7 +130,7 @@ def test_summaries_of_all_studies_keep_to_the_schema(case):
     assert json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n" == text
     assert all(math.isfinite(value) for _, value in leaves(content) if isinstance(value, float))
     assert (content["best"] is None) == ranked(study).empty
-    assert (content["state"] == "finished") == bool(study.study.get("finished"))
+    assert (content["state"] == "finished") == bool(study.study.finished)
     assert summary_json(cases()[case]) == text
 
 
@@ -208,10 +208,11 @@ def test_text_of_a_study_brings_no_tag_and_no_link(results, tmp_path):
     trials = results.trials.copy()
     trials["message"] = trials["message"].where(trials["failure"].isna(), NASTY)
     trials["params.prior"] = trials["params.prior"].replace("mixture", NASTY)
-    spec = study_attributes()["spec"]
+    spec = study_attributes().spec
     search = spec["search"] | {"prior": {"kind": "choice", "values": ["normal", NASTY]}}
     study = study_attributes(question=NASTY, stopped=NASTY, spec=spec | {"search": search})
-    study["record"] |= {"study_file": f"question: {NASTY}\n```\n</pre>{NASTY}", "hardware": {"processor": NASTY}}
+    changed = {"study_file": f"question: {NASTY}\n```\n</pre>{NASTY}", "hardware": {"processor": NASTY}}
+    study = replace(study, provenance=study.provenance | changed)
     bad = replace(results, name="a<b>&c", study=study, trials=trials)
     readme_ = write_report(bad, runs=tmp_path, reports=tmp_path, html=True)
     text = (readme_.parent / "report.html").read_text(encoding="utf-8")
@@ -252,7 +253,7 @@ def test_the_same_results_give_the_same_bytes(results, tmp_path):
 
 
 def test_a_page_that_is_there_never_tells_of_an_earlier_state(results, tmp_path):
-    interim = replace(results, study=study_attributes(finished=None))
+    interim = replace(results, study=study_attributes(finished=False))
     path = write_report(interim, runs=tmp_path, reports=tmp_path)
     assert not (path.parent / "report.html").exists()
     write_report(interim, runs=tmp_path, reports=tmp_path, html=True)

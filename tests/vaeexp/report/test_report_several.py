@@ -25,7 +25,9 @@ DYNAMIC = {"binarisation": "dynamic (drawn anew each epoch)", "fingerprint": "77
 
 
 def unconfirmed(results):
-    return part(results, results.trials[~results.trials["repeat"]], results.study | {"finished": None, "stopped": None})
+    return part(
+        results, results.trials[~results.trials["repeat"]], replace(results.study, finished=False, stopped=None)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +66,11 @@ def test_a_standing_has_the_figures_of_its_study():
     results = renamed("base")
     each = standing(results)
     runs = confirm_runs(results)
-    best = runs.groupby("source_trial")["value"].mean().idxmin()
+    best = runs.groupby("source_trial")["objective"].mean().idxmin()
     interval = mean_interval(runs.loc[runs["source_trial"] == best, "result.test/neg_elbo"])
     assert each.confirmed
     assert (each.test.mean, each.test.low, each.test.n) == (interval.mean, interval.low, 3)
-    assert each.search_value == ranked(results)["value"].iloc[0]
+    assert each.search_value == ranked(results)["objective"].iloc[0]
     trials = search_trials(results)
     assert (each.trials, each.ended, each.budget) == (len(trials), len(trials), 40)
     assert each.epochs == int(trials["epochs"].sum())
@@ -86,8 +88,8 @@ def test_the_course_goes_by_the_end_of_trials_not_by_their_numbers():
     last = (~trials["repeat"]) & (trials["number"] == complete[0])
     trials.loc[last, "ended"] = trials["ended"].max() + 1
     each = standing(replace(results, trials=trials))
-    assert each.course["best"].iloc[-2] == ranked(results)["value"].iloc[1]
-    assert each.course["best"].iloc[-1] == ranked(results)["value"].iloc[0]
+    assert each.course["best"].iloc[-2] == ranked(results)["objective"].iloc[1]
+    assert each.course["best"].iloc[-1] == ranked(results)["objective"].iloc[0]
 
 
 @pytest.mark.parametrize("part_", PROTOCOL)
@@ -110,7 +112,7 @@ def test_rows_are_sorted_by_validation_and_the_unconfirmed_come_last():
     first = renamed("first")
     trials = first.trials.copy()
     confirming = trials["repeat"]
-    trials.loc[confirming, "value"] -= 50
+    trials.loc[confirming, "objective"] -= 50
     trials.loc[confirming, "result.test/neg_elbo"] += 50
     lucky = unconfirmed(renamed("lucky", shift=-60.0))
     group = [standing(lucky), standing(renamed("second")), standing(replace(first, trials=trials))]
@@ -189,17 +191,17 @@ def test_the_verdict_says_how_sure_it_is(tmp_path):
 
 
 def test_plain_autoencoders_are_compared_by_distortion(tmp_path):
-    spec = study_attributes()["spec"]
+    spec = study_attributes().spec
     studies = []
     for name, shift in (("one", 0.0), ("two", 5.0)):
         made = renamed(name, shift=shift, protocol={"posterior": "deterministic"})
         fixed = spec | {"model": spec["model"] | {"posterior": "deterministic"}}
-        studies.append(replace(made, study=made.study | {"spec": fixed}))
+        studies.append(replace(made, study=replace(made.study, spec=fixed)))
     text = write_comparison([standing(each) for each in studies], reports=tmp_path).read_text(encoding="utf-8")
     table = table_of(text)
     assert "test −ELBO" not in table
     runs = confirm_runs(studies[0])
-    best = runs.groupby("source_trial")["value"].mean().idxmin()
+    best = runs.groupby("source_trial")["objective"].mean().idxmin()
     mean = runs.loc[runs["source_trial"] == best, "result.test/distortion"].mean()
     assert table["test distortion"][0].startswith(f"{mean:.2f} ± ")
     assert "deterministic autoencoder" in text

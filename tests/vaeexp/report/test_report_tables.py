@@ -54,8 +54,8 @@ def with_figures(results, *figures):
 
 def changed_search(results, **parameters):
     """The study with other searched parameters beside its own."""
-    spec = study_attributes()["spec"]
-    return results.study | {"spec": spec | {"search": spec["search"] | parameters}}
+    spec = study_attributes().spec
+    return replace(results.study, spec=spec | {"search": spec["search"] | parameters})
 
 
 BEST = (98.0, 98.2, 98.4)
@@ -102,7 +102,7 @@ def test_many_configurations_behind_the_runner_up_are_counted(results):
     confirming = trials[trials["purposes"].map(lambda purposes: "confirm" in purposes)]
     last = confirming[confirming["source_trial"] == confirmations(results)["source_trial"].iloc[-1]]
     more = [
-        last.assign(source_trial=100 + k, number=last["number"] + 1000 * (k + 1), value=last["value"] + k)
+        last.assign(source_trial=100 + k, number=last["number"] + 1000 * (k + 1), objective=last["objective"] + k)
         for k in range(2)
     ]
     wide = replace(results, trials=pd.concat([trials, *more], ignore_index=True))
@@ -161,7 +161,7 @@ def test_with_few_trials_nothing_is_said_to_have_mattered(results):
     few = part(results, ranked(results).head(7))
     assert "Which parameters mattered cannot be said from 7 complete trials; it takes 10." in answer(few)
     assert "What mattered" not in answer(few)
-    one = replace(few, study=study_attributes(spec=study_attributes()["spec"] | {"search": {"beta": SEARCH["beta"]}}))
+    one = replace(few, study=study_attributes(spec=study_attributes().spec | {"search": {"beta": SEARCH["beta"]}}))
     assert "mattered" not in answer(one)
 
 
@@ -169,7 +169,7 @@ def test_seeds_of_one_configuration_that_cannot_separate_two_values_are_counted(
     trials = results.trials
     of = trials.loc[trials["pair_id"].notna(), "source_trial"].iloc[0]
     pairs = trials[trials["pair_id"].notna() & (trials["source_trial"] == of)].copy()
-    pairs["value"] = [100.0, 101.0, 101.0, 100.0]
+    pairs["objective"] = [100.0, 101.0, 101.0, 100.0]
     words = answer(part(results, pd.concat([trials[~trials["repeat"]], pairs])))
     assert "remains open: 2 seeds of one configuration cannot separate them; adamax − adam is" in words
 
@@ -179,12 +179,12 @@ def test_a_confirmation_without_test_figures_is_told(results):
     words = answer(replace(results, trials=trials))
     best = ranked(results).iloc[0]
     assert (
-        f"Its validation −ELBO is {format_number(best['value'])} nats per image, the lowest of 15 complete trials"
+        f"Its validation −ELBO is {format_number(best['objective'])} nats per image, the lowest of 15 complete trials"
         in words
     )
     of = confirmations(results).iloc[0]
     assert (
-        f"trained afresh with 3 new seeds it reaches {format_number(of['value'])} there. It has no test figure."
+        f"trained afresh with 3 new seeds it reaches {format_number(of['objective'])} there. It has no test figure."
         in words
     )
 
@@ -193,7 +193,7 @@ def group_row(table, trials):
     """A row of a table of groups is what the frame of its trials says."""
     counts = [len(trials), *((trials["state"] == state).sum() for state in ("pruned", "failed", "complete"))]
     assert [int(table[name]) for name in ("trials", "pruned", "failed", "complete (n)")] == counts
-    values = trials.loc[trials["state"] == "complete", "value"]
+    values = trials.loc[trials["state"] == "complete", "objective"]
     assert table["best"] == format_number(values.min())
     assert table["mean"] == format_number(values.mean())
     assert table["median"] == format_number(values.median())
@@ -264,7 +264,7 @@ def test_component_counts_of_a_choice_and_without_a_prior(results):
     table = tables_of(by_prior_and_components(study))[""]
     assert list(table["components"]) == ["–", "2"]
     search = {"components": {"kind": "int", "low": 2, "high": 64, "log": True}}
-    alone = replace(results, study=study_attributes(spec=study_attributes()["spec"] | {"search": search}))
+    alone = replace(results, study=study_attributes(spec=study_attributes().spec | {"search": search}))
     blocks = group_tables(alone)
     assert blocks[0] == "#### By components"
     table = tables_of("\n\n".join(blocks))["By components"]
@@ -297,9 +297,7 @@ def test_small_ranges():
 def test_a_search_over_one_constant_has_one_row(results):
     search = {"latent_size": {"kind": "int", "low": 20, "high": 20, "log": False}}
     trials = results.trials.assign(**{"params.latent_size": pd.array([20] * len(results.trials), dtype="Int64")})
-    study = replace(
-        results, trials=trials, study=study_attributes(spec=study_attributes()["spec"] | {"search": search})
-    )
+    study = replace(results, trials=trials, study=study_attributes(spec=study_attributes().spec | {"search": search}))
     table = tables_of("\n\n".join(group_tables(study)))["By latent size"]
     assert list(table["latent size"]) == ["20"]
 
@@ -321,7 +319,7 @@ def test_many_values_have_a_bootstrap_interval_with_the_seed_of_the_study(result
     large = repeated(results, 200)
     trials = search_trials(large)
     table = tables_of(by_choice(large, "optimizer"))[""].set_index("optimizer")
-    values = trials.loc[(trials["params.optimizer"] == "adamax") & (trials["state"] == "complete"), "value"]
+    values = trials.loc[(trials["params.optimizer"] == "adamax") & (trials["state"] == "complete"), "objective"]
     assert len(values) > 20
     interval = bootstrap_mean_interval(values, seed=0)
     assert (
@@ -351,7 +349,7 @@ def with_pairs(results, configurations):
     trials = results.trials
     pair = trials[trials["pair_id"].notna()].drop_duplicates("params.optimizer")
     made = [
-        pair.assign(source_trial=of, number=pair["number"] + 1000 * (of + 1), pair_id=f"{of}/0", seed_index=0, value=[100.0, 99.0 + of % 3])
+        pair.assign(source_trial=of, number=pair["number"] + 1000 * (of + 1), pair_id=f"{of}/0", seed_index=0, objective=[100.0, 99.0 + of % 3])
         for of in range(configurations)
     ]  # fmt: skip
     return replace(results, trials=pd.concat([trials[~trials["repeat"]], *made], ignore_index=True))
@@ -378,7 +376,7 @@ def repeated(results, count):
     search = search.assign(
         number=np.arange(count),
         name=[f"trial-{number:04d}" for number in range(count)],
-        value=search["value"] + random.exponential(1.0, count),
+        objective=search["objective"] + random.exponential(1.0, count),
     )
     there = epochs[~epochs["repeat"]]
     numbers = pd.DataFrame({"number": source, "new": np.arange(count)})

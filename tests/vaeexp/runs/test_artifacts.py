@@ -15,7 +15,7 @@ from vaeexp.runs.worker import open_lanes
 from vaeexp.settings import DataSettings, EvaluationSettings, ModelSettings, Settings, TrainSettings
 from vaeexp.training.checkpoint import load_model
 
-PRUNED = Outcome(state="pruned", epoch=2, value=1.0)
+PRUNED = Outcome(state="pruned", epoch=2, objective=1.0)
 KEPT = {"pictures.npz", "result.json", "settings.json", "weights.safetensors"}
 
 
@@ -137,7 +137,7 @@ def test_a_picture_shows_the_epoch_that_it_is_of_however_late_it_is_drawn(lanes_
 @pytest.mark.parametrize("group", ["stacked", "loop"])
 def test_weights_on_disk_are_those_of_the_best_epoch_and_checkpoints_go_when_forgotten(lanes_of, tmp_path, group):
     lanes = admitted(lanes_of(group), 3)
-    values = [[each.value for each in advance_all(lanes, [0, 1, 2])] for _ in range(3)]
+    values = [[each.objective for each in advance_all(lanes, [0, 1, 2])] for _ in range(3)]
     assert values[2] < values[0]
     best = {
         number: next(g for g in lanes._all() if number in g.lanes).state(number)["best"].clone() for number in (0, 1)

@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from tiny_study import NAME
 
 from sweeps.storage.database import open_storage
-from sweeps.storage.trial_record import RecordedTrial, read_trial
-from sweeps.workload.protocol import Failure, Outcome, Progress, Trial
+from sweeps.storage.study_record import read_study
+from sweeps.storage.trial_record import EpochRecord, TrialRecord
+from sweeps.workload.protocol import Failure, Outcome
 from vaeexp.commands.main import cli, main
 from vaeexp.runs.comparison import DRAWS, PRECISION, ROUNDING, Criterion, compare, criterion, differing
 from vaeexp.runs.names import parse_run
@@ -191,23 +192,27 @@ def value_of_epoch_3(line: dict) -> None:
 
 def failing_in_epoch_4(line: dict) -> None:
     failure = {"kind": "diverged", "message": "by decree"}
-    attribute("ending", lambda ending: ending | {"state": "failed", "epoch": 4, "failure": failure})(line)
+    attribute("outcome", lambda ending: ending | {"state": "failed", "epoch": 4, "failure": failure})(line)
     if line.get("step") == 4:
         line.clear()
+
+
+def with_another_rate(epoch: dict) -> dict:
+    return epoch | {"metrics": epoch["metrics"] | {"train/rate": epoch["metrics"]["train/rate"] * 1.001}}
 
 
 CHANGES = {
     "a value": ("trial-0001", value_of_epoch_3, "epochs differ first at epoch 3, −ELBO "),
     "a measure": (
         "trial-0001",
-        attribute("metrics/2", lambda metrics: metrics | {"train/rate": metrics["train/rate"] * 1.001}),
+        attribute("epoch/2", with_another_rate),
         "epochs differ first at epoch 2, train/rate ",
     ),
     "the seed": ("trial-0002", seed, "epochs differ first at epoch 1, −ELBO "),
-    "the best epoch": ("trial-0001", attribute("result", lambda result: result | {"best_epoch": 3.0}), "best epoch 4 i"),
+    "the best epoch": ("trial-0001", attribute("results", lambda result: result | {"best_epoch": 3.0}), "best epoch 4 i"),
     "how it failed": (
         "trial-0000",
-        attribute("ending", lambda ending: ending | {"epoch": 4}),
+        attribute("outcome", lambda ending: ending | {"epoch": 4}),
         "end fails otherwise in epoch 3: diverged",
     ),
     "that it failed": (
@@ -217,7 +222,7 @@ CHANGES = {
     ),
     "a test figure": (
         "repeat-0000",
-        attribute("result", lambda result: result | {"test/neg_elbo": result["test/neg_elbo"] - 1e-6}),
+        attribute("results", lambda result: result | {"test/neg_elbo": result["test/neg_elbo"] - 1e-6}),
         "final figures test/neg_elbo ",
     ),
 }  # fmt: skip
@@ -337,25 +342,39 @@ def test_what_is_asked_depends_on_what_is_the_same(recorded: dict, here: dict, t
 
 
 def test_values_near_zero_are_measured_by_the_whole_curve() -> None:
-    epochs = [Progress(number=0, epoch=epoch, value=value) for epoch, value in enumerate((-40.0, 0.001, 80.0), 1)]
+    epochs = [epoch_record(epoch, value) for epoch, value in enumerate((-40.0, 0.001, 80.0), 1)]
     wanted = criterion(HERE | {"threads": 1}, HERE, epochs)
     assert wanted.scale == pytest.approx(40, rel=1e-3)
-    assert differing(epochs[1], replace(epochs[1], value=0.03), wanted) is None
-    assert differing(epochs[1], replace(epochs[1], value=0.05), wanted).words.startswith("epoch 2, −ELBO 0.05 instead")
+    assert differing(epochs[1], replace(epochs[1], objective=0.03), wanted) is None
+    assert differing(epochs[1], replace(epochs[1], objective=0.05), wanted).words.startswith(
+        "epoch 2, −ELBO 0.05 instead"
+    )
 
 
-def recorded(failure: Failure | None = None, state: str = "complete", **metrics: float) -> RecordedTrial:
-    progress = (Progress(number=0, epoch=1, value=5.0, metrics={"train/loss": 6.0, "seconds": 1.0}),)
-    return RecordedTrial(
-        trial=Trial(number=0, params={}, seed=0),
-        outcome=Outcome(state="failed" if failure else state, epoch=2 if failure else 1, value=5.0, failure=failure),
-        progress=progress,
-        metrics=metrics,
+def epoch_record(epoch: int, objective: float, metrics: dict[str, float] | None = None) -> EpochRecord:
+    return EpochRecord(epoch=epoch, objective=objective, metrics=metrics or {}, at=None)
+
+
+def recorded(failure: Failure | None = None, state: str = "complete", **metrics: float) -> TrialRecord:
+    return TrialRecord(
+        number=0,
+        repeat=False,
+        state="complete",
+        params={},
+        seed=0,
+        started=None,
+        ended=None,
+        pictures=(),
+        outcome=Outcome(
+            state="failed" if failure else state, epoch=2 if failure else 1, objective=5.0, failure=failure
+        ),
+        epochs=(epoch_record(1, 5.0, {"train/loss": 6.0, "seconds": 1.0}),),
+        results=metrics,
         folder=None,
     )
 
 
-def findings(record: RecordedTrial, again: RecordedTrial, wanted: Criterion = EXACT) -> dict[str, tuple]:
+def findings(record: TrialRecord, again: TrialRecord, wanted: Criterion = EXACT) -> dict[str, tuple]:
     return {found.what: (found.agrees, found.words) for found in compare(record, again, (None, None), wanted)}
 
 
@@ -379,8 +398,8 @@ def test_a_trial_that_would_go_on_or_ends_by_itself_is_a_difference_of_bits_alon
 
 def test_times_and_the_classifier_do_not_count() -> None:
     one, other = recorded(**{"test/fid": 1.0, "parameters": 9.0}), recorded(**{"test/fid": 1.1, "parameters": 9.0})
-    slower = replace(other.progress[0], metrics={"train/loss": 6.0, "seconds": 9.0})
-    found = findings(one, replace(other, progress=(slower,)))
+    slower = replace(other.epochs[0], metrics={"train/loss": 6.0, "seconds": 9.0})
+    found = findings(one, replace(other, epochs=(slower,)))
     assert found["epochs"][0] is True
     assert found["by the classifier"][0] is None
     assert "not counted" in found["by the classifier"][1]
@@ -389,17 +408,18 @@ def test_times_and_the_classifier_do_not_count() -> None:
 
 def test_a_figure_that_is_missing_is_a_difference() -> None:
     record = recorded(**{"test/neg_elbo": 4.0})
-    lacking = replace(record, progress=(replace(record.progress[0], metrics={}),), metrics={})
+    lacking = replace(record, epochs=(replace(record.epochs[0], metrics={}),), results={})
     found = findings(record, lacking)
     assert found["epochs"] == (False, "differ first at epoch 1, train/loss is on record alone")
     assert found["final figures"] == (False, "test/neg_elbo is on record alone")
-    assert findings(record, replace(record, progress=()))["epochs"][0] is False
+    assert findings(record, replace(record, epochs=()))["epochs"][0] is False
 
 
 def test_a_trial_is_read_as_it_was_given(tiny_study: Path) -> None:
     storage = open_storage(None, tiny_study / "mlruns", NAME, must_exist=True)
-    found = read_trial(storage, NAME, 0, repeat=True)
-    assert (found.trial.name, found.trial.test, found.trial.repeat) == ("repeat-0000", True, True)
+    stored = read_study(storage, NAME)
+    found = stored.run(0, repeat=True)
+    assert (found.name, found.test, found.repeat) == ("repeat-0000", True, True)
     assert found.trial.params == {
         "learning_rate": 0.003,
         "beta": 1.0,
@@ -407,9 +427,9 @@ def test_a_trial_is_read_as_it_was_given(tiny_study: Path) -> None:
         "prior": "mixture",
         "components": 3,
     }
-    assert [each.epoch for each in found.progress] == [1, 2, 3, 4]
+    assert [each.epoch for each in found.epochs] == [1, 2, 3, 4]
     assert found.outcome.state == "complete"
-    assert found.metrics["test/neg_elbo"] > 0
-    failed = read_trial(storage, NAME, 0, repeat=False)
+    assert found.results["test/neg_elbo"] > 0
+    failed = stored.run(0, repeat=False)
     assert failed.outcome.failure.kind == "diverged"
-    assert read_trial(storage, NAME, 3, repeat=False).duplicate_of == 1
+    assert stored.run(3, repeat=False).duplicate_of == 1

@@ -16,7 +16,7 @@ def trial(number: int, **params: object) -> Trial:
 
 
 def snapshot(**changes: object) -> Snapshot:
-    running = (Running(trial=trial(6), epoch=10, value=104.5), Running(trial=trial(7), epoch=0, value=None))
+    running = (Running(trial=trial(6), epoch=10, objective=104.5), Running(trial=trial(7), epoch=0, objective=None))
     values = {
         "phase": "search",
         "running": running,
@@ -24,7 +24,7 @@ def snapshot(**changes: object) -> Snapshot:
         "pruned": 2,
         "failed": 0,
         "planned": 40,
-        "best_value": 97.9,
+        "best_objective": 97.9,
     }
     values |= {"best_number": 3, "best_params": {"beta": 0.5}, "epochs": 130, "elapsed": 65.0}
     return Snapshot(**(values | changes))
@@ -58,10 +58,10 @@ def rendered(progress: LiveProgress, **options: object) -> str:
 def test_the_table_shows_running_and_finished_trials() -> None:
     progress = LiveProgress(screen(), study="beta_mnist", epochs=30, clock=Clock())
     progress.trial_started(trial(6), resumed=False)
-    progress.epoch_finished(trial(6), Progress(number=6, epoch=3, value=120.25))
+    progress.epoch_finished(trial(6), Progress(number=6, epoch=3, objective=120.25))
     assert "3/30" in rendered(progress)
     assert "120.25" in rendered(progress)
-    end(progress, 5, Outcome(state="pruned", epoch=6, value=130.0))
+    end(progress, 5, Outcome(state="pruned", epoch=6, objective=130.0))
     progress.round_finished(snapshot())
     shown = rendered(progress)
     for part in (
@@ -83,7 +83,11 @@ def test_the_table_shows_running_and_finished_trials() -> None:
 def test_settings_are_cut_before_anything_else() -> None:
     progress = LiveProgress(screen(), study="s", epochs=30, clock=Clock())
     progress.trial_started(trial(6, **{f"setting_{number}": number for number in range(20)}), resumed=False)
-    end(progress, 5, Outcome(state="failed", epoch=6, value=130.0, failure=Failure(kind="out_of_memory", message="")))
+    end(
+        progress,
+        5,
+        Outcome(state="failed", epoch=6, objective=130.0, failure=Failure(kind="out_of_memory", message="")),
+    )
     shown = [line.split() for line in rendered(progress, width=60).splitlines()]
     assert ["trial-0006", "0/30", "running"] in [line[:3] for line in shown]
     assert ["trial-0005", "6", "130.00", "failed:", "out_of_memory"] in [line[:5] for line in shown]
@@ -102,14 +106,14 @@ def test_a_trial_that_will_be_tested_says_so_in_its_last_epoch() -> None:
     for each, epoch in ((tested, 28), (trial(7), 29)):
         progress.trial_started(replace(each, epoch=epoch), resumed=True)
     assert "then test" not in rendered(progress)
-    progress.epoch_finished(tested, Progress(number=6, epoch=29, value=100.0))
+    progress.epoch_finished(tested, Progress(number=6, epoch=29, objective=100.0))
     assert "last epoch, then test" in rendered(progress)
 
 
 def test_only_the_newest_finished_trials_stay() -> None:
     progress = LiveProgress(screen(), study="s", clock=Clock())
     for number in range(12):
-        end(progress, number, Outcome(state="complete", epoch=3, value=100.0 + number))
+        end(progress, number, Outcome(state="complete", epoch=3, objective=100.0 + number))
     shown = rendered(progress)
     assert "trial-0011" in shown
     assert "trial-0007" in shown
@@ -128,13 +132,13 @@ def test_more_trials_than_lines_are_counted() -> None:
 def test_plain_lines_where_there_is_no_terminal() -> None:
     clock, console = Clock(), Console(file=io.StringIO(), width=40)
     with LiveProgress(console, study="beta_mnist", clock=clock) as progress:
-        end(progress, 4, Outcome(state="complete", epoch=30, value=98.314))
+        end(progress, 4, Outcome(state="complete", epoch=30, objective=98.314))
         end(
             progress,
             5,
-            Outcome(state="failed", epoch=2, value=None, failure=Failure(kind="diverged", message="not finite")),
+            Outcome(state="failed", epoch=2, objective=None, failure=Failure(kind="diverged", message="not finite")),
         )
-        end(progress, 6, Outcome(state="complete", epoch=30, value=98.314), duplicate_of=4)
+        end(progress, 6, Outcome(state="complete", epoch=30, objective=98.314), duplicate_of=4)
         progress.round_finished(snapshot(complete=5, pruned=0, failed=1))
         clock.now = 29.0
         progress.round_finished(snapshot())
@@ -154,7 +158,7 @@ def test_plain_lines_where_there_is_no_terminal() -> None:
 def test_a_trial_that_ended_in_the_last_round_is_not_lost() -> None:
     console = Console(file=io.StringIO())
     with LiveProgress(console, study="s", clock=Clock()) as progress:
-        end(progress, 4, Outcome(state="complete", epoch=30, value=98.314))
+        end(progress, 4, Outcome(state="complete", epoch=30, objective=98.314))
         assert text(console) == ""
     assert "trial-0004" in text(console)
 
@@ -168,7 +172,7 @@ def test_no_terminal_makes_it_fail(width: int, height: int, encoding: str) -> No
     console = Console(file=stream, force_terminal=True, width=width, height=height)
     with LiveProgress(console, study="β-study", epochs=30) as progress:
         progress.trial_started(trial(8, prior="gemischt über β"), resumed=True)
-        end(progress, 4, Outcome(state="pruned", epoch=30, value=98.3))
+        end(progress, 4, Outcome(state="pruned", epoch=30, objective=98.3))
         progress.round_finished(snapshot())
         progress.warn("MLflow at http://127.0.0.1:5000 does not answer: β")
     stream.flush()

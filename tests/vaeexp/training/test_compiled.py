@@ -103,7 +103,7 @@ def test_a_lane_that_diverges_leaves_nothing_behind(tmp_path):
         lanes.add(each)
     rounds = [advance_all(lanes, [0, 1]) for _ in range(2)]
     assert rounds[0][0].failure.kind == "diverged"
-    assert [done[1].value for done in rounds] == quiet[0]
+    assert [done[1].objective for done in rounds] == quiet[0]
 
 
 def test_killed_and_resumed_is_bit_identical(tmp_path):
@@ -117,8 +117,8 @@ def test_killed_and_resumed_is_bit_identical(tmp_path):
     lanes, finisher = lanes_in(tmp_path / "cut")
     lanes.add(trial(0, epoch=2, **params))
     lanes.replay()
-    values = [advance_all(lanes, [0])[0].value for _ in range(2)]
-    lanes.finish({0: Outcome(state="complete", epoch=4, value=None)})
+    values = [advance_all(lanes, [0])[0].objective for _ in range(2)]
+    lanes.finish({0: Outcome(state="complete", epoch=4, objective=None)})
     assert values == whole[0][2:]
     assert same_bits(finisher.states[0], whole[1])
 

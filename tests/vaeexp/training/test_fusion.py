@@ -114,15 +114,15 @@ def test_refill_history_leaves_no_trace(tmp_path, kind):
         lanes.add(trial(number))
     values = {1: [], 9: []}
     for numbers in ([0, 1, 2], [0, 1, 2]):
-        values[1] += [p.value for p in advance_all(lanes, numbers) if p.number == 1]
+        values[1] += [p.objective for p in advance_all(lanes, numbers) if p.number == 1]
     for gone in (0, 2):
-        lanes.finish({gone: Outcome(state="pruned", epoch=2, value=None)})
+        lanes.finish({gone: Outcome(state="pruned", epoch=2, objective=None)})
     lanes.add(trial(9, latent_size=5))
     for _ in range(2):
         for progress in advance_all(lanes, [1, 9]):
-            values[progress.number].append(progress.value)
+            values[progress.number].append(progress.objective)
     for number, (wanted, tensors) in {1: undisturbed, 9: fresh}.items():
-        lanes.finish({number: Outcome(state="complete", epoch=4, value=None)})
+        lanes.finish({number: Outcome(state="complete", epoch=4, objective=None)})
         assert values[number] == wanted
         assert same_bits(finisher.states[number], tensors)
 
@@ -136,7 +136,7 @@ def test_waiting_lanes_keep_their_state(tmp_path, kind):
     values = {0: [], 1: []}
     for numbers in ([0], [0], [1], [0, 1], [1]):
         for progress in advance_all(lanes, numbers):
-            values[progress.number].append(progress.value)
+            values[progress.number].append(progress.objective)
     assert values == {number: steady[number][0] for number in (0, 1)}
 
 
@@ -150,7 +150,7 @@ def test_a_lane_that_diverges_fails_alone(tmp_path, kind):
     assert rounds[0][1].failure.kind == "diverged"
     assert "epoch 1" in rounds[0][1].failure.message
     for number in (0, 2):
-        assert [r[number].value for r in rounds] == alone[number][0]
+        assert [r[number].objective for r in rounds] == alone[number][0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -169,8 +169,8 @@ def test_killed_and_resumed_is_bit_identical(tmp_path, kind, killed_after):
     lanes.replay()
     from sweeps.workload.protocol import Outcome
 
-    values = [advance_all(lanes, [0])[0].value for _ in range(4 - killed_after)]
-    lanes.finish({0: Outcome(state="complete", epoch=4, value=None)})
+    values = [advance_all(lanes, [0])[0].objective for _ in range(4 - killed_after)]
+    lanes.finish({0: Outcome(state="complete", epoch=4, objective=None)})
     assert values == whole[0][killed_after:]
     assert same_bits(finisher.states[0], whole[1])
 
@@ -184,21 +184,21 @@ def test_a_checkpoint_fits_either_group(tmp_path):
     loop.add(trial(0, epoch=3))
     assert next(iter(loop._all())).lanes[0].epoch == 2
     loop.replay()
-    value = advance_all(loop, [0])[0].value
-    assert value == pytest.approx(advance_all(stacked, [0])[0].value, rel=1e-4)
+    value = advance_all(loop, [0])[0].objective
+    assert value == pytest.approx(advance_all(stacked, [0])[0].objective, rel=1e-4)
 
 
 def test_a_damaged_or_foreign_checkpoint_costs_a_replay_not_the_trial(tmp_path):
     lanes, _ = make_lanes(tmp_path)
     lanes.add(trial(0))
-    values = [advance_all(lanes, [0])[0].value for _ in range(3)]
+    values = [advance_all(lanes, [0])[0].objective for _ in range(3)]
     path = tmp_path / "trial-0000" / "checkpoint.safetensors"
     for broken in (path.read_bytes()[:1000], b"", b"x" * 5000):
         path.write_bytes(broken)
         again, _ = make_lanes(tmp_path)
         again.add(trial(0, epoch=2))
         again.replay()
-        assert advance_all(again, [0])[0].value == values[2]
+        assert advance_all(again, [0])[0].objective == values[2]
 
 
 def heights(group) -> set[int]:
@@ -245,7 +245,7 @@ def test_a_trial_that_fits_nowhere_fails_as_out_of_memory(tmp_path, monkeypatch)
     failure = advance_all(lanes, [0])[0].failure
     assert failure.kind == "out_of_memory"
     assert "memory" in failure.message
-    lanes.finish({0: Outcome(state="failed", epoch=0, value=None, failure=failure)})
+    lanes.finish({0: Outcome(state="failed", epoch=0, objective=None, failure=failure)})
     list(lanes.advance([]))
     assert not lanes._all(), "a round keeps no memory of lanes that are gone"
 
@@ -260,13 +260,13 @@ def test_lanes_that_make_room_for_others_leave_the_rows_where_they_are(tmp_path)
     list(lanes.advance(range(4)))
     [group] = lanes._all()
     step = group._step
-    lanes.finish({number: Outcome(state="pruned", epoch=1, value=None) for number in range(4)})
+    lanes.finish({number: Outcome(state="pruned", epoch=1, objective=None) for number in range(4)})
     for number in range(4, 8):
         lanes.add(trial(number))
     list(lanes.advance(range(4, 8)))
     assert lanes._all() == [group]
     assert group._step is step
-    lanes.finish({number: Outcome(state="pruned", epoch=1, value=None) for number in range(5, 8)})
+    lanes.finish({number: Outcome(state="pruned", epoch=1, objective=None) for number in range(5, 8)})
     list(lanes.advance([4]))
     assert heights(group) == {1}
 
@@ -279,7 +279,7 @@ def test_early_stopping_ends_a_lane_after_patience_epochs_without_gain(tmp_path)
     history = []
     while not (history and history[-1].finished):
         history.append(advance_all(lanes, [0])[0])
-    best = min(range(len(history)), key=lambda i: history[i].value)
+    best = min(range(len(history)), key=lambda i: history[i].objective)
     assert len(history) == best + 1 + 2 < 50
 
 

@@ -39,7 +39,7 @@ def test_every_prior_and_optimizer_learns(tmp_path, digits):
     for number, (prior, optimizer) in enumerate(kinds):
         lanes.add(trial(number, prior=prior, optimizer=optimizer, learning_rate=LEARNING_RATES[optimizer]))
     rounds = [advance_all(lanes, range(len(kinds))) for _ in range(EPOCHS)]
-    last = {kind: rounds[-1][number].value for number, kind in enumerate(kinds)}
+    last = {kind: rounds[-1][number].objective for number, kind in enumerate(kinds)}
     print({kind: round(value, 1) for kind, value in last.items()})
     assert all(value < REACHED for value in last.values()), last
     assert all(rounds[-1][n].metrics["val/active_units"] >= 4 for n in range(len(kinds)))

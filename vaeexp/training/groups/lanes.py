@@ -239,7 +239,7 @@ class TrainingLanes:
                 kind="diverged",
                 message=f"The {where} became {trained.loss if where[0] == 't' else value} in epoch {lane.epoch}.",
             )
-            return Progress(number=number, epoch=lane.epoch, value=math.nan, finished=True, failure=lane.failure)
+            return Progress(number=number, epoch=lane.epoch, objective=math.nan, finished=True, failure=lane.failure)
         metrics = epoch_metrics(lane, trained, scored, raw, seconds=seconds, device=self._source(lane).device)
         lane.stale += 1
         if value < lane.best_value:
@@ -248,7 +248,7 @@ class TrainingLanes:
         if not replay:
             self._test(lane, group, lane.finished)
         self._pictures.draw(group, lane, self._trial_folder(lane.trial))
-        return Progress(number=number, epoch=lane.epoch, value=value, metrics=metrics, finished=lane.finished)
+        return Progress(number=number, epoch=lane.epoch, objective=value, metrics=metrics, finished=lane.finished)
 
     def _test(self, lane: Lane, group: Group, complete: bool) -> None:
         """Look at the test set, once, if the trial may. In its last round, where all processes do so side by side;
@@ -276,7 +276,7 @@ class TrainingLanes:
             self._place(*self._open(lane.trial))
             failure = Failure(kind="out_of_memory", message=message)
             number = lane.trial.number
-            yield [Progress(number=number, epoch=lane.epoch + 1, value=math.nan, finished=True, failure=failure)]
+            yield [Progress(number=number, epoch=lane.epoch + 1, objective=math.nan, finished=True, failure=failure)]
             return
         self._limit = max(1, held // 2)
         for lane in lanes:
