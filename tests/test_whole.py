@@ -204,5 +204,5 @@ def test_ctrl_c_stops_within_seconds_and_says_how_to_continue(place, swept):
     rest, _ = running.communicate(timeout=60)
     assert time.monotonic() - started < 15
     assert running.returncode == 130, rest
-    assert re.search(r"Continue with: \S*vaeexp sweep --study smoke --name stopped", rest)
+    assert re.search(r"Continue with: \S*vaeexp sweep smoke --name stopped --set epochs=50", rest)
     assert "Traceback" not in rest

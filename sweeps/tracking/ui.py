@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sweeps.errors import UserError
+from sweeps.errors import UserError, masked
 from sweeps.tracking.mlflow_store import QUIET, artifact_location, opening, prepare, studies, tracking_uri
 
 HOST = "127.0.0.1"
@@ -29,7 +29,7 @@ def serve_ui(uri: str | None, runs: Path, *, port: int = 0, say: Callable[[str],
     """
     address = tracking_uri(uri, runs)
     if address.startswith(("http", "databricks")):
-        say(f"The runs are at {address}")
+        say(f"The runs are at {masked(address)}")
         return
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -66,8 +66,6 @@ def ui_server(
         "-m",
         "mlflow",
         "server",
-        "--backend-store-uri",
-        address,
         "--host",
         HOST,
         "--port",
@@ -82,6 +80,8 @@ def ui_server(
     ]
     # Without job execution: 2 processes and 0.5 GB instead of 11 and 3 GB.
     environment = {**os.environ, **QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    # In the environment, because everybody on the machine can list the arguments of a process.
+    environment["MLFLOW_BACKEND_STORE_URI"] = address
     log = runs / "ui.log"
     with log.open("wb") as output:
         server = subprocess.Popen(

@@ -57,7 +57,7 @@ def make_tiny_study(root: Path) -> Path:
     execution = resolve_execution(asked, {}, dataset, settings, maxima_of(study), 4)
     storage = open_storage(None, runs, NAME)
     optuna_study = open_study(storage, study)
-    record = describe_run(dataset, settings, study_text=study.text, searched=study.space.names, command=["sweep"])
+    record = describe_run(dataset, settings, study_text=study.text, searched=study.space.names, command="vaeexp sweep")
     execution = execution.as_dict() | {"threads": 1}
     write_study(optuna_study, execution=execution, provenance=record)
     lanes = open_lanes(

@@ -2,13 +2,12 @@
 
 import importlib.metadata
 import platform
-import shlex
 import subprocess
-import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from sweeps.errors import masked
 from vaeexp.data import Dataset
 from vaeexp.hardware import describe_hardware, processor_name
 from vaeexp.settings import ModelSettings, Settings
@@ -56,9 +55,9 @@ def describe_run(
     *,
     study_text: str,
     searched: Collection[str] = (),
-    command: list[str] | None = None,
+    command: str,
 ) -> dict[str, Any]:
-    """The `record` attribute of a study."""
+    """The `record` attribute of a study. `command`: what to type to run it again, without passwords."""
     return {
         "protocol": protocol(dataset, settings, searched),
         "data": dataset.describe(),
@@ -66,7 +65,7 @@ def describe_run(
         "versions": {"vaeexp": __version__, "python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in _PACKAGES},
         "hardware": describe_hardware(),
-        "command": shlex.join(["vaeexp", *(sys.argv[1:] if command is None else command)]),
+        "command": masked(command),
         "study_file": study_text,
     }
 

@@ -207,7 +207,7 @@ def _conclude(record: RunRecord, findings: list[Finding], dataset: Dataset, cons
 
 def _surroundings(record: RunRecord, dataset: Dataset) -> Iterator[tuple[str, str, str]]:
     """What is not as it was when the study was last run: code, versions, machine."""
-    before, now = record.stored.provenance, describe_run(dataset, record.settings, study_text="")
+    before, now = record.stored.provenance, describe_run(dataset, record.settings, study_text="", command="")
     names = {"commit": "git commit", "dirty": "uncommitted changes"}
     for part in ("git", "versions", "hardware"):
         old, new = before.get(part) or {}, now[part]

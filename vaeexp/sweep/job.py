@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeps.errors import UserError
-from vaeexp.console import program, write_line
+from sweeps.errors import UserError, masked
+from vaeexp.console import write_line
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.settings import Settings
 from vaeexp.study import binarisations, largest, open_study_file, settings_of
@@ -54,10 +54,13 @@ class Job:
         """What the search trains on."""
         return self.datasets[self.settings.data.binarisation]
 
-    def command(self, *, budget: bool = True) -> str:
-        """The command that continues this study; `budget` False leaves out what it may still spend."""
+    def command(self, *, budget: bool = True, program: str = "vaeexp") -> str:
+        """The command that continues this study, `***` in place of passwords; `budget` False leaves out what it may spend.
+
+        An address that the environment gives is left out, because the environment will give it again.
+        """
         options = self.options
-        words = ["sweep", "--study", options.study]
+        words = ["sweep", options.study]
         words += ["--name", options.name] if options.name else []
         for override in options.overrides:
             words += ["--set", override]
@@ -65,10 +68,15 @@ class Job:
             words += ["--trials", str(options.trials)] if options.trials else []
             words += ["--seconds", f"{options.seconds:g}"] if options.seconds else []
         words += ["--data", str(options.data)] if options.data else []
+        words += ["--full-data"] if options.full_data else []
         words += ["--runs", str(options.runs)] if options.runs != Path("mlruns") else []
-        words += ["--storage", options.storage] if options.storage else []
-        words += ["--tracking", options.tracking] if options.tracking else []
-        return f"{program()} {shlex.join(words)}"
+        words += ["--reports", str(options.reports)] if options.reports != Path("reports") else []
+        for flag, address in (("--storage", options.storage), ("--tracking", options.tracking)):
+            if address and address != os.environ.get(f"VAEEXP_{flag[2:].upper()}"):
+                words += [flag, masked(address)]
+        for name, value in options.execution.items():
+            words += [f"--{name.replace('_', '-')}", str(value)]
+        return f"{program} {shlex.join(words)}"
 
 
 def prepare_job(options: SweepOptions, console: "Console", *, training: bool) -> Job:

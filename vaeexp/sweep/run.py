@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweeps.errors import UserError
+from sweeps.errors import UserError, masked
 from sweeps.results.rankings import best_run
 from vaeexp.console import program, write_line
 from vaeexp.data import describe_plan
@@ -85,7 +85,9 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
             job.study.budget.trials or 100,
         )
         searched = job.study.space.names
-        record = describe_run(job.dataset, job.settings, study_text=job.study.text, searched=searched)
+        record = describe_run(
+            job.dataset, job.settings, study_text=job.study.text, searched=searched, command=job.command()
+        )
         record["protocols"] = _protocols(job)
         write_study(optuna_study, finished=False, budget=budget, execution=execution.as_dict(), provenance=record)
         with _tracking(job, record, execution) as tracker:
@@ -115,7 +117,7 @@ def _check_same_data(job: Job, record: Mapping[str, Any]) -> None:
 def _already_finished(job: Job, storage: "BaseStorage", stored: "StudyRecord") -> Path:
     name, more = job.study.name, (job.study.budget.trials or 40) * 2
     write_line(job.console, f"The study '{name}' is complete: {stored.stopped}")
-    write_line(job.console, f"To extend it: {job.command(budget=False)} --trials {more}")
+    write_line(job.console, f"To extend it: {job.command(budget=False, program=program())} --trials {more}")
     path = job.options.reports / name / "README.md"
     if not path.exists():
         path = _write_report(job, storage)
@@ -149,7 +151,7 @@ def _tracking(job: Job, record: Mapping[str, Any], execution: Execution) -> Iter
         tracker.close("interrupted", timeout=5)
         write_line(
             job.console,
-            f"Stopped. What is finished is kept, and what was running resumes. Continue with: {job.command()}",
+            f"Stopped. What is finished is kept, and what was running resumes. Continue with: {job.command(program=program())}",
         )
         raise
     except BaseException:
@@ -253,12 +255,11 @@ def _announce(job: Job, execution: Execution) -> None:
 
 
 def _say_where(job: Job, report: Path) -> None:
-    runs = f" --runs {shlex.quote(str(job.options.runs))}" if job.options.runs != Path("mlruns") else ""
-    browse = (
-        f"{program()} ui{runs}" if job.options.tracking is None else f"{program()} ui --tracking {job.options.tracking}"
-    )
+    options, words = job.options, ["ui"]
+    words += ["--runs", str(options.runs)] if options.runs != Path("mlruns") else []
+    words += ["--tracking", masked(options.tracking)] if options.tracking else []
     write_line(job.console, f"Report: {report}")
-    write_line(job.console, f"Browse the runs: {browse}")
+    write_line(job.console, f"Browse the runs: {program()} {shlex.join(words)}")
 
 
 def _tags(record: Mapping[str, Any], protocol: Mapping[str, str], execution: Execution) -> dict[str, str]:

