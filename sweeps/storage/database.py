@@ -131,21 +131,24 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def storage_errors_as_user_errors(url: str | None) -> Iterator[None]:
-    """A disk that fills up or a database that goes away ends a study with one line; the same command goes on.
+def storage_errors_as_user_errors(url: str | None, runs: Path) -> Iterator[None]:
+    """End a study with one line where its disk is full, its folder is gone or its database does not answer.
 
     Raises:
-        UserError: in place of the OSError of a full disk and of what Optuna raises when its database is gone.
+        UserError: in place of the OSError of the disk or folder and of Optuna's error for a database.
     """
     try:
         yield
     except OSError as error:
         if full := full_disk(error):
             raise full from error
+        if url is None and isinstance(error, FileNotFoundError) and not (runs / "journal").is_dir():
+            problem = "the folder is gone. Put it back and give the same command again; without it, that starts anew."
+            raise UserError(str(runs), problem) from error
         raise
     except optuna.exceptions.StorageInternalError as error:
         problem = "no longer answers. What is finished is kept: when it is back, give the same command again."
-        raise UserError(masked(url or "the storage"), problem) from error
+        raise UserError(masked(url or str(runs)), problem) from error
 
 
 def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) -> optuna.Study:

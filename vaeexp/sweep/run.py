@@ -3,13 +3,17 @@
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sweeps.engine.run import Description, open_sweep
 from sweeps.errors import UserError, masked
-from sweeps.results.rankings import best_run
+from sweeps.results.rankings import Results, best_run, tables_of
+from sweeps.storage.study_record import RegisteredModel, StoredStudy, stored_path
+from sweeps.workload.protocol import Trial
 from vaeexp.console import program, write_line
 from vaeexp.data import describe_plan
 from vaeexp.runs.provenance import describe_run, protocol
@@ -19,38 +23,12 @@ from vaeexp.sweep.job import Job, SweepOptions, prepare_job
 from vaeexp.version import __version__
 
 if TYPE_CHECKING:
-    import optuna
-    from optuna.storages import BaseStorage
     from rich.console import Console
 
-    from sweeps.results.rankings import Results
-    from sweeps.storage.study_record import StudyRecord
     from sweeps.tracking import Tracker
     from sweeps.workload.worker_pool import WorkerLanes
     from vaeexp.data import Dataset
     from vaeexp.sweep.progress import LiveProgress
-
-
-def register_best(results: "Results", dataset: "Dataset", tracker: "Tracker", runs: Path) -> None:
-    """Register the best run that left weights; nothing when no trial completed."""
-    run = best_run(results)
-    if run is None:
-        return
-    folder = runs / "trials" / results.name / run["name"]
-    if not (folder / "weights.safetensors").exists():
-        return
-    from vaeexp.runs.mlflow_model import Reconstructor
-
-    scale = 1 if dataset.binarisation == "static" else 255
-    images = np.asarray(dataset.validation.images[:2], dtype=np.float32) / scale
-    tracker.register_model(
-        name=results.name,
-        trial_name=run["name"],
-        folder=folder,
-        loader_module="vaeexp.runs.mlflow_model",
-        signature_example=(images, Reconstructor(folder).predict(images)),
-        pip_requirements=[f"vaeexp=={__version__}", "torch", "safetensors"],
-    )
 
 
 def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
@@ -60,39 +38,77 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
         UserError: something given is wrong; found before any training.
         KeyboardInterrupt: stopped; everything finished is kept, and what was running resumes.
     """
-    from sweeps.storage.database import open_storage, open_study, storage_errors_as_user_errors
-    from sweeps.storage.lock import study_lock
-    from sweeps.storage.study_record import study_record, write_study
+    from vaeexp.sweep.progress import LiveProgress
 
     job = prepare_job(options, console, training=True)
-    name = job.study.name
-    # A database that cannot be reached is found out before anything is written.
-    database = open_storage(options.storage, options.runs, name) if options.storage else None
-    with study_lock(options.runs, name), storage_errors_as_user_errors(options.storage):
-        storage = database or open_storage(None, options.runs, name)
-        optuna_study = open_study(storage, job.study, extend=options.extend)
-        stored = study_record(optuna_study)
-        _check_same_data(job, stored.provenance)
-        budget = job.study.budget.model_dump()
-        if stored.finished and stored.budget == budget:
-            return _already_finished(job, storage, stored)
+    with open_sweep(job.study, runs=options.runs, storage=options.storage, extend=options.extend) as sweep:
+        _check_same_data(job, sweep.before.provenance)
+        if sweep.finished:
+            return _already_finished(job, sweep.read())
         execution = resolve_execution(
             options.execution,
-            stored.execution,
+            sweep.before.execution,
             job.dataset,
             job.settings,
             maxima_of(job.study),
             job.study.budget.trials or 100,
         )
-        searched = job.study.space.names
-        record = describe_run(
-            job.dataset, job.settings, study_text=job.study.text, searched=searched, command=job.command()
-        )
-        record["protocols"] = _protocols(job)
-        write_study(optuna_study, finished=False, budget=budget, execution=execution.as_dict(), provenance=record)
-        with _tracking(job, record, execution) as tracker:
-            _search_and_confirm(job, storage, optuna_study, execution, tracker)
-            return _conclude(job, storage, optuna_study, tracker)
+        description = _describe_study(job, execution)
+        sweep.begin(description)
+        with _tracking(job, description) as tracker:
+            _announce(job, execution)
+            with LiveProgress(console, study=job.study.name, epochs=job.settings.train.epochs) as progress:
+                observers = [tracker, progress, _Warnings(tracker, progress)]
+                stored = sweep.train(lambda: _make_lanes(job, execution), observers)
+            stored = replace(stored, study=replace(stored.study, finished=True))
+            model = best_model(tables_of(stored), job.dataset, options.runs)
+            if model:
+                _register(tracker, model, options.runs)
+            path = _write_report(job, stored)
+            sweep.conclude(model=model, report=path.parent)
+            tracker.log_study_folder(path.parent, "report")
+            _say_where(job, path)
+            return path
+
+
+def best_model(results: Results, dataset: "Dataset", runs: Path) -> RegisteredModel | None:
+    """The model of the best run, for MLflow's registry; None where no run with weights is complete."""
+    run = best_run(results)
+    if run is None:
+        return None
+    folder = runs / "trials" / results.name / run["name"]
+    if not (folder / "weights.safetensors").exists():
+        return None
+    from vaeexp.runs.mlflow_model import Reconstructor
+
+    scale = 1 if dataset.binarisation == "static" else 255
+    images = np.asarray(dataset.validation.images[:2], dtype=np.float32) / scale
+    return RegisteredModel(
+        name=results.name,
+        alias="best",
+        run=run["name"],
+        folder=stored_path(folder, runs),
+        loader_module="vaeexp.runs.mlflow_model",
+        inputs=_as_example(images),
+        outputs=_as_example(Reconstructor(folder).predict(images)),
+        pip_requirements=(f"vaeexp=={__version__}", "torch", "safetensors"),
+    )
+
+
+def _as_example(array: np.ndarray) -> dict[str, Any]:
+    return {"dtype": str(array.dtype), "values": array.tolist()}
+
+
+def _register(tracker: "Tracker", model: RegisteredModel, runs: Path) -> None:
+    examples = [np.array(example["values"], dtype=example["dtype"]) for example in (model.inputs, model.outputs)]
+    tracker.register_model(
+        name=model.name,
+        trial_name=model.run,
+        folder=runs / model.folder,
+        loader_module=model.loader_module,
+        signature_example=(examples[0], examples[1]),
+        pip_requirements=model.pip_requirements,
+    )
 
 
 def plan_sweep(options: SweepOptions, *, console: "Console") -> None:
@@ -114,37 +130,34 @@ def _check_same_data(job: Job, record: Mapping[str, Any]) -> None:
         )
 
 
-def _already_finished(job: Job, storage: "BaseStorage", stored: "StudyRecord") -> Path:
+def _already_finished(job: Job, stored: StoredStudy) -> Path:
     name, more = job.study.name, (job.study.budget.trials or 40) * 2
-    write_line(job.console, f"The study '{name}' is complete: {stored.stopped}")
+    write_line(job.console, f"The study '{name}' is complete: {stored.study.stopped}")
     write_line(job.console, f"To extend it: {job.command(budget=False, program=program())} --trials {more}")
     path = job.options.reports / name / "README.md"
     if not path.exists():
-        path = _write_report(job, storage)
+        path = _write_report(job, stored)
     _say_where(job, path)
     return path
 
 
 @contextmanager
-def _tracking(job: Job, record: Mapping[str, Any], execution: Execution) -> Iterator["Tracker"]:
+def _tracking(job: Job, description: Description) -> Iterator["Tracker"]:
     """The tracker of a running sweep; ends the parent run as what happened: finished, interrupted or failed."""
+    from sweeps.tracking import Description as RunDescription
     from sweeps.tracking import Tracker
 
-    tracker = Tracker(
-        job.options.tracking, job.options.runs, job.study.name, lambda trial: _describe(job, record, execution, trial)
-    )
+    def describe(trial: Trial) -> RunDescription:
+        tags = {**description.tags, **description.baseline_tags.get(trial.baseline or "", {})}
+        return RunDescription(params=job.settings.with_params(dict(trial.params)).flat(), tags=tags)
+
+    tracker = Tracker(job.options.tracking, job.options.runs, job.study.name, describe)
     try:
-        data = record["data"]
         tracker.open_study(
             question=job.study.question,
-            tags=_tags(record, record["protocol"], execution),
+            tags=description.tags,
             params={"budget": job.study.budget.model_dump(exclude_none=True), "seed": job.study.seed},
-            dataset={
-                "name": data["title"],
-                "fingerprint": data["fingerprint"],
-                "source": data["source"],
-                "profile": data,
-            },
+            dataset=description.dataset,
         )
         yield tracker
     except KeyboardInterrupt:
@@ -162,29 +175,7 @@ def _tracking(job: Job, record: Mapping[str, Any], execution: Execution) -> Iter
         write_line(job.console, pending.message, style="yellow")
 
 
-def _search_and_confirm(
-    job: Job, storage: "BaseStorage", optuna_study: "optuna.Study", execution: Execution, tracker: "Tracker"
-) -> None:
-    from sweeps.engine.repeats import plan_repeats
-    from sweeps.engine.search import run_repeats, search
-    from sweeps.storage.database import repeat_study
-    from sweeps.storage.study_record import read_study
-    from vaeexp.sweep.progress import LiveProgress
-
-    _announce(job, execution)
-    with (
-        _lanes(job, execution) as lanes,
-        LiveProgress(job.console, study=job.study.name, epochs=job.settings.train.epochs) as progress,
-    ):
-        observers = [tracker, progress, _Warnings(tracker, progress)]
-        runs = job.options.runs
-        search(optuna_study, job.study, lanes, observers, runs=runs)
-        plan = plan_repeats(read_study(storage, job.study.name), job.study)
-        run_repeats(repeat_study(storage, job.study.name), plan, lanes, observers, runs=runs)
-
-
-@contextmanager
-def _lanes(job: Job, execution: Execution) -> Iterator["WorkerLanes"]:
+def _make_lanes(job: Job, execution: Execution) -> "WorkerLanes":
     from sweeps.workload.worker_pool import WorkerLanes
     from vaeexp.runs.worker import open_lanes
 
@@ -203,42 +194,38 @@ def _lanes(job: Job, execution: Execution) -> Iterator["WorkerLanes"]:
         "checkpoint_seconds": execution.checkpoint_seconds,
         "resident_mb": execution.resident_mb,
     }
-    lanes = WorkerLanes(open_lanes, [{**shared, "device": device} for device in execution.devices()])
-    try:
-        yield lanes
-    finally:
-        lanes.close()
+    return WorkerLanes(open_lanes, [{**shared, "device": device} for device in execution.devices()])
 
 
-def _conclude(job: Job, storage: "BaseStorage", optuna_study: "optuna.Study", tracker: "Tracker") -> Path:
-    """Register the best model, write the report, and say where things are."""
-    from sweeps.results.rankings import read_results
-    from sweeps.storage.study_record import write_study
-
-    register_best(read_results(storage, job.study.name), job.dataset, tracker, job.options.runs)
-    write_study(optuna_study, finished=True)
-    path = _write_report(job, storage)
-    tracker.log_study_folder(path.parent, "report")
-    _say_where(job, path)
-    return path
-
-
-def _write_report(job: Job, storage: "BaseStorage") -> Path:
-    from sweeps.results.rankings import read_results
+def _write_report(job: Job, stored: StoredStudy) -> Path:
     from vaeexp.report import write_report
 
-    return write_report(
-        read_results(storage, job.study.name, runs=job.options.runs), runs=job.options.runs, reports=job.options.reports
+    runs = job.options.runs
+    return write_report(tables_of(stored, runs=runs), runs=runs, reports=job.options.reports)
+
+
+def _describe_study(job: Job, execution: Execution) -> Description:
+    """What is recorded with the study: where and how it runs, on what images, and the protocol of each baseline.
+
+    A baseline on the best setting of the search differs from the study in its own settings only.
+    """
+    searched = job.study.space.names
+    record = describe_run(
+        job.dataset, job.settings, study_text=job.study.text, searched=searched, command=job.command()
     )
-
-
-def _protocols(job: Job) -> dict[str, dict[str, str]]:
-    """Of each baseline; that on the best setting of the search differs from the study in its own settings only."""
-    found = {}
+    protocols = {}
     for row in job.study.baselines:
         settings = job.settings.with_params(row.settings)
-        found[row.name] = protocol(job.datasets[settings.data.binarisation], settings, job.study.space.names)
-    return found
+        protocols[row.name] = protocol(job.datasets[settings.data.binarisation], settings, searched)
+    data = record["data"]
+    return Description(
+        execution=execution.as_dict(),
+        provenance={**record, "protocols": protocols},
+        constants=job.settings.flat(),
+        tags=_tags(record, execution) | _protocol_tags(record["protocol"]),
+        baseline_tags={name: _protocol_tags(own) for name, own in protocols.items()},
+        dataset={"name": data["title"], "fingerprint": data["fingerprint"], "source": data["source"], "profile": data},
+    )
 
 
 def _announce(job: Job, execution: Execution) -> None:
@@ -262,11 +249,9 @@ def _say_where(job: Job, report: Path) -> None:
     write_line(job.console, f"Browse the runs: {program()} {shlex.join(words)}")
 
 
-def _tags(record: Mapping[str, Any], protocol: Mapping[str, str], execution: Execution) -> dict[str, str]:
-    """What every run of the study carries, and the protocol of this one."""
+def _tags(record: Mapping[str, Any], execution: Execution) -> dict[str, str]:
     git, versions = record["git"], record["versions"]
-    tags = {f"protocol.{name}": value for name, value in protocol.items()}
-    tags |= {f"version.{name}": value for name, value in versions.items()}
+    tags = {f"version.{name}": value for name, value in versions.items()}
     tags |= {"git.commit": git.get("commit", "unknown"), "git.dirty": str(git.get("dirty", "unknown"))}
     tags |= {"device": execution.device, "precision": execution.precision, "group": execution.group}
     return tags | {
@@ -276,13 +261,8 @@ def _tags(record: Mapping[str, Any], protocol: Mapping[str, str], execution: Exe
     }
 
 
-def _describe(job: Job, record: Mapping[str, Any], execution: Execution, trial: Any):
-    from sweeps.tracking import Description
-
-    protocol = record["protocols"].get(trial.baseline, record["protocol"])
-    return Description(
-        params=job.settings.with_params(dict(trial.params)).flat(), tags=_tags(record, protocol, execution)
-    )
+def _protocol_tags(protocol: Mapping[str, str]) -> dict[str, str]:
+    return {f"protocol.{name}": value for name, value in protocol.items()}
 
 
 class _Warnings:

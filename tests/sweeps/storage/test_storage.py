@@ -250,13 +250,14 @@ def test_a_server_that_does_not_answer(tmp_path):
     assert time.monotonic() - started < 10
 
 
-def test_a_disk_that_fills_up_is_told_in_one_line():
+def test_a_disk_that_fills_up_is_told_in_one_line(tmp_path):
+    (tmp_path / "journal").mkdir()
     with (
         pytest.raises(UserError, match=r"^the disk is full. What is finished is kept"),
-        storage_errors_as_user_errors(None),
+        storage_errors_as_user_errors(None, tmp_path),
     ):
         Path("/dev/full").write_text("a device that is always full")
-    with pytest.raises(FileNotFoundError), storage_errors_as_user_errors(None):
+    with pytest.raises(FileNotFoundError), storage_errors_as_user_errors(None, tmp_path):
         Path("/nowhere/file").write_text("another error stays what it is")
 
 
@@ -319,7 +320,7 @@ def test_a_database_that_goes_away_ends_the_study_in_one_line_and_the_study_goes
 
     with (
         pytest.raises(UserError, match=r"no longer answers. What is finished is kept"),
-        storage_errors_as_user_errors(postgres),
+        storage_errors_as_user_errors(postgres, tmp_path),
     ):
         train(before=unplug)
     server.start()
