@@ -20,6 +20,8 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Watch": {
         "status": ("status", "Show how far a study is."),
+        "trials": ("trials", "List the trials of a study."),
+        "best": ("trials", "Show the best run of a study."),
         "report": ("report", "Write the report of a study again."),
         "ui": ("ui", "Browse the runs in MLflow's pages."),
     },

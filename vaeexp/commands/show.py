@@ -1,24 +1,28 @@
-"""The commands studies and show: study files as they resolve, and everything recorded about one run."""
+"""The commands studies and show: study files as they resolve, and everything recorded about a study or a run."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from sweeps.errors import UserError
+from sweeps.storage.study_record import StoredStudy
+from sweeps.storage.trial_record import TrialRecord
+from sweeps.study.space import Parameter, Space
+from sweeps.study.study_file import list_studies
 from vaeexp.cache import shipped_studies
 from vaeexp.commands.options import complete_study, runs_option, storage_option
+from vaeexp.commands.rows import json_option, moment, print_json, run_object, short_name, training_seconds
 from vaeexp.console import minus_elbo, open_console, print_table, write_line
-from vaeexp.runs.names import RunName, best_of, parse_run
+from vaeexp.results.open_study import stored_study
+from vaeexp.runs.names import RunName, parse_run
+from vaeexp.settings import SECTIONS
+from vaeexp.study import open_study_file
 from vaeexp.words import format_duration, format_params, format_short
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.console import Console
-
-    from sweeps.study.space import Parameter
-    from sweeps.study.study_file import Study
 
 EPOCH_COLUMNS = (
     "train/loss",
@@ -32,55 +36,41 @@ EPOCH_COLUMNS = (
 )
 
 
-def show_study(study: str, overrides: Sequence[str], *, console: "Console") -> None:
-    """A study as it resolves: its file, settings, search space, sampler, pruner, budget. Raises UserError."""
-    from vaeexp.study import open_study_file
+# ---- a study ----
 
-    loaded = open_study_file(study, overrides=overrides)
-    write_line(console, loaded.name, style="bold")
-    write_line(console, loaded.question)
-    write_line(console, f"from {loaded.path}")
+
+def study_of(study: str, overrides: Sequence[str], runs: Path, storage: str | None) -> tuple[dict[str, Any], str]:
+    """The definition of a study (`Study.spec` and budget) and where it is from: its storage, else its file.
+
+    A recorded study was checked when it began. A file is checked now, which takes PyTorch.
+    """
+    if not overrides and not study.endswith((".yaml", ".yml")):
+        try:
+            record = stored_study(study, runs, storage).study
+        except UserError:
+            if storage is not None:
+                raise
+        else:
+            return {
+                **record.spec,
+                "budget": dict(record.budget),
+            }, f"recorded in {runs if storage is None else 'the database'}"
+    found = open_study_file(study, overrides=overrides)
+    return {**found.spec(), "budget": found.budget.model_dump(mode="json")}, f"from {found.path}"
+
+
+def print_study(spec: Mapping[str, Any], source: str, *, console: "Console") -> None:
+    """Print settings, search space, sampler, pruner and budget of a study."""
+    space = Space.from_dict(spec.get("search") or {})
+    write_line(console, spec["name"], style="bold")
+    write_line(console, spec["question"])
+    write_line(console, source)
     _heading(console, "Search space")
-    print_table(
-        console, ("setting", "values", "when"), [_space_row(parameter) for parameter in loaded.space.parameters]
-    )
+    print_table(console, ("parameter", "values", "when"), [_space_row(parameter) for parameter in space.parameters])
     _heading(console, "Settings")
-    print_table(console, ("section", "setting", "value", "from"), _settings_rows(loaded))
+    print_table(console, ("section", "setting", "value", "default"), _settings_rows(spec, set(space.names)))
     _heading(console, "Course")
-    print_table(console, ("", ""), _course_rows(loaded), header=False)
-
-
-def show_run(name: RunName, runs: Path, storage: str | None, *, console: "Console") -> None:
-    """Everything recorded about one run. Raises UserError when there is no such study or run."""
-    from sweeps.storage.study_record import no_such_trial
-    from vaeexp.results.open_study import recorded_results
-
-    if name.number is None:
-        name = best_of(name.study, runs, storage)
-    number, repeat = name.number, name.repeat
-    results = recorded_results(name.study, runs, storage)
-    of_kind = results.trials[results.trials["repeat"] == repeat]
-    found = of_kind[of_kind["number"] == number]
-    if found.empty:
-        raise no_such_trial("RUN", results.name, number, len(of_kind), repeat=repeat)
-    row = found.iloc[0]
-    write_line(console, str(name), style="bold")
-    print_table(console, ("", ""), _trial_rows(results.name, row, console), header=False)
-    _heading(console, "Settings of its own" if row.get("baseline") else "Searched settings")
-    print_table(console, ("setting", "value"), _with_prefix(row, "params."))
-    outcome = _with_prefix(row, "result.")
-    if outcome:
-        _heading(console, "Results")
-        print_table(console, ("figure", "value"), outcome)
-    epochs = results.epochs[(results.epochs["repeat"] == repeat) & (results.epochs["number"] == number)]
-    if len(epochs):
-        _heading(console, "Epochs")
-        columns = [column for column in EPOCH_COLUMNS if column in epochs and epochs[column].notna().any()]
-        rows = [
-            (str(line["epoch"]), *(format_short(line[column]) for column in ("objective", *columns)))
-            for _, line in epochs.iterrows()
-        ]
-        print_table(console, ("epoch", minus_elbo(console), *columns), rows, numeric=True)
+    print_table(console, ("", ""), _course_rows(spec), header=False)
 
 
 def _heading(console: "Console", title: str) -> None:
@@ -88,7 +78,7 @@ def _heading(console: "Console", title: str) -> None:
     write_line(console, title, style="bold")
 
 
-def _space_row(parameter: "Parameter") -> tuple[str, str, str]:
+def _space_row(parameter: Parameter) -> tuple[str, str, str]:
     if parameter.kind == "choice":
         values = ", ".join(str(value) for value in parameter.values)
     else:
@@ -98,87 +88,90 @@ def _space_row(parameter: "Parameter") -> tuple[str, str, str]:
     return parameter.name, values, " and ".join(when)
 
 
-def _settings_rows(study: "Study") -> list[tuple[str, str, str, str]]:
-    searched = {parameter.name for parameter in study.space.parameters}
+def _settings_rows(spec: Mapping[str, Any], searched: set[str]) -> list[tuple[str, str, str, str]]:
+    """Every setting with its value, and its default where the study changes it."""
     rows = []
-    for section, settings in study.fixed.items():
-        for name, value in settings.model_dump().items():
-            source = "study file" if name in settings.model_fields_set else "default"
-            rows.append(
-                (section, name, *(("", "searched") if name in searched else (format_short(value) or "none", source)))
-            )
+    for section, model in SECTIONS.items():
+        for name, default in model().model_dump(mode="json").items():
+            if name in searched:
+                rows.append((section, name, "searched", ""))
+                continue
+            value = (spec.get(section) or {}).get(name, default)
+            changed = "" if value == default else format_short(default) or "none"
+            rows.append((section, name, format_short(value) or "none", changed))
     return rows
 
 
-def _course_rows(study: "Study") -> list[tuple[str, str]]:
-    spec: dict[str, Any] = study.spec()
-    budget = {name: getattr(study.budget, name) for name in ("trials", "seconds", "epochs", "stale_trials")}
-    rows = [("seed", str(study.seed)), ("sampler", _options(spec["sampler"])), ("pruner", _options(spec["pruner"]))]
-    rows.append(("budget", format_params({name: value for name, value in budget.items() if value is not None})))
-    rows += [("start", format_params(point)) for point in study.start]
+def _course_rows(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
+    budget = {name: value for name, value in spec["budget"].items() if value is not None}
+    rows = [("seed", str(spec["seed"])), ("sampler", _options(spec["sampler"])), ("pruner", _options(spec["pruner"]))]
+    rows.append(("budget", format_params(budget)))
+    rows += [("start", format_params(point)) for point in spec.get("start") or ()]
     rows += [(part, _options(spec[part])) for part in ("confirm", "compare") if spec.get(part)]
-    for row in study.baselines:
-        base = "the best setting" if row.at == "best" else "as fixed"
-        rows.append(("baseline", f"{row.title}: {', '.join(filter(None, [base, format_params(row.settings)]))}"))
+    for row in (spec.get("baselines") or {}).values():
+        at = "the best setting" if row["at"] == "best" else "as fixed"
+        rows.append(("baseline", f"{row['title']}: {', '.join(filter(None, [at, format_params(row['settings'])]))}"))
     return rows
 
 
-def _options(options: dict[str, Any]) -> str:
+def _options(options: Mapping[str, Any]) -> str:
     """`tpe startup_trials=10`: the name first, then what is set."""
     rest = {name: value for name, value in options.items() if name != "name" and value is not None}
     return " ".join(part for part in (str(options.get("name", "")), format_params(rest)) if part)
 
 
-def _trial_rows(study: str, row: "pd.Series", console: "Console") -> list[tuple[str, str]]:
-    rows = [("state", row["state"]), (f"best {minus_elbo(console)}", format_short(float(row["objective"])))]
-    rows += [
-        ("best epoch", _count(row["best_epoch"])),
-        ("epochs", _count(row["epochs"])),
-        ("seed", _count(row["seed"])),
-    ]
-    rows += [
-        ("started", _moment(row["started"])),
-        ("ended", _moment(row["ended"])),
-        ("training", format_duration(float(row["seconds"] or 0))),
-    ]
-    if row["failure"]:
-        rows.append(("failure", f"{row['failure']}: {row['message']}"))
-    if _count(row["duplicate_of"]):
-        rows.append(("same as", f"trial-{int(row['duplicate_of']):04d}, whose result it took"))
-    if row["repeat"]:
-        rows += [
-            ("repeat of", f"trial-{int(row['source_trial']):04d}" if _count(row["source_trial"]) else ""),
-            ("made for", ", ".join(row["purposes"])),
-            ("baseline", str(row.get("baseline") or "")),
-            ("pair_id", str(row["pair_id"] or "")),
+# ---- a run ----
+
+
+def print_run(stored: StoredStudy, run: TrialRecord, runs: Path, *, epochs: bool, console: "Console") -> None:
+    """Print everything recorded about a run; with `epochs` its learning curve."""
+    study = stored.study.name
+    write_line(console, str(RunName(study, number=run.number, repeat=run.repeat)), style="bold")
+    print_table(console, ("", ""), _run_rows(study, run, runs, minus_elbo(console)), header=False)
+    _heading(console, "Settings of its own" if run.baseline else "Searched parameters")
+    print_table(console, ("parameter", "value"), [(name, format_short(value)) for name, value in run.params.items()])
+    if run.results:
+        _heading(console, "Results")
+        print_table(
+            console, ("metric", "value"), [(name, format_short(float(value))) for name, value in run.results.items()]
+        )
+    if epochs and run.epochs:
+        _heading(console, "Epochs")
+        columns = [column for column in EPOCH_COLUMNS if any(column in epoch.metrics for epoch in run.epochs)]
+        rows = [
+            (str(epoch.epoch), *map(format_short, (epoch.objective, *(epoch.metrics.get(name) for name in columns))))
+            for epoch in run.epochs
         ]
-    rows += [("MLflow run", f"{row['name']} in experiment {study}"), ("folder", str(row["folder"] or ""))]
+        print_table(console, ("epoch", minus_elbo(console), *columns), rows, numeric=True)
+
+
+def _run_rows(study: str, run: TrialRecord, runs: Path, objective: str) -> list[tuple[str, str]]:
+    failure = run.outcome.failure if run.outcome else None
+    rows = [
+        ("state", run.state),
+        ("failure", f"{failure.kind}: {failure.message}" if failure else ""),
+        (f"best {objective}", format_short(run.objective)),
+        ("best epoch", str(run.best.epoch) if run.best else ""),
+        ("epochs", str(len(run.epochs))),
+        ("seed", "" if run.seed is None else str(run.seed)),
+        ("started", moment(run.started) or ""),
+        ("ended", moment(run.ended) or ""),
+        ("training", format_duration(training_seconds(run))),
+    ]
+    if run.duplicate_of is not None:
+        rows.append(("same as", f"{study}/{run.duplicate_of}, whose result it took"))
+    if run.repeat:
+        source = "" if run.source_trial is None else f"{study}/{short_name(run.source_trial, repeat=False)}"
+        rows += [("repeat of", source), ("made for", ", ".join(run.purposes))]
+        rows += [("baseline", run.baseline or ""), ("pair", run.pair_id or "")]
+    rows += [
+        ("MLflow run", f"{run.name} in experiment {study}"),
+        ("folder", str(runs / run.folder) if run.folder else ""),
+    ]
     return [(name, value) for name, value in rows if value]
 
 
-def _with_prefix(row: "pd.Series", prefix: str) -> list[tuple[str, str]]:
-    pairs = (
-        (str(name).removeprefix(prefix), format_short(value))
-        for name, value in row.dropna().items()
-        if str(name).startswith(prefix)
-    )
-    return [(name, value) for name, value in pairs if value]
-
-
-def _count(value: Any) -> str:
-    import pandas as pd
-
-    return "" if pd.isna(value) else str(int(value))
-
-
-def _moment(seconds: Any) -> str:
-    import pandas as pd
-
-    return (
-        ""
-        if pd.isna(seconds)
-        else datetime.fromtimestamp(float(seconds)).astimezone().isoformat(sep=" ", timespec="seconds")
-    )
+# ---- the commands ----
 
 
 @click.command()
@@ -187,8 +180,6 @@ def studies() -> None:
 
     Each with the question it answers: first those in ./studies, then those that come with vaeexp. A broken file is listed with what is wrong with it.
     """
-    from sweeps.study.study_file import list_studies
-
     rows = [(study.name, study.question) for study in list_studies(shipped=shipped_studies())]
     print_table(open_console(), ("study", "question"), rows)
 
@@ -200,19 +191,30 @@ def studies() -> None:
     "overrides",
     metavar="KEY=VALUE",
     multiple=True,
-    help="Change one setting of the study, as in `vaeexp sweep`. Repeatable.",
+    help="Change one setting of the study's file, as in `vaeexp sweep`. Repeatable.",
 )
+@json_option
 @runs_option
 @storage_option
-def show(*, name: str, overrides: tuple[str, ...], runs: Path, storage: str | None) -> None:
+def show(*, name: str, overrides: tuple[str, ...], as_json: bool, runs: Path, storage: str | None) -> None:
     """Show what a study is made of, or all about a run.
 
-    Of a STUDY: every setting that its file resolves to, its search space, sampler, pruner, budget, and the file it comes from. Of a RUN, which is STUDY/7 for a trial, STUDY/r3 for a repeat, STUDY/best for the best run: everything recorded about it.
+    Of a STUDY: its settings, search space, sampler, pruner and budget, as recorded where it has run, else as its file resolves. With --set, or given the path of a file, it is the file. Of a RUN, which is STUDY/7 for a trial, STUDY/r3 for a repeat, STUDY/best for the best run: everything recorded about it.
     """
     run = parse_run(name)
     if run is None:
-        show_study(name, overrides, console=open_console())
-    elif overrides:
+        spec, source = study_of(name, overrides, runs, storage)
+        if as_json:
+            print_json(spec)
+        else:
+            print_study(spec, source, console=open_console())
+        return
+    if overrides:
         raise click.UsageError(f"--set changes a study; '{name}' is a run.")
+    stored = stored_study(run.study, runs, storage)
+    record = run.record(stored)
+    if as_json:
+        epochs = [{"epoch": each.epoch, "objective": each.objective, **each.metrics} for each in record.epochs]
+        print_json({**run_object(stored.study.name, record, runs), "curve": epochs})
     else:
-        show_run(run, runs, storage, console=open_console())
+        print_run(stored, record, runs, epochs=True, console=open_console())

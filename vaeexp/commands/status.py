@@ -1,22 +1,27 @@
-"""How far studies are, read from their storage while they run or afterwards, from any terminal."""
+"""The command status: how far studies are, read from their storage while they run or afterwards, from any terminal."""
 
+import math
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweeps.errors import UserError
+from sweeps.errors import UserError, masked
+from sweeps.results.best import best_record, ranked_trials
+from sweeps.storage.database import study_names
+from sweeps.storage.lock import lock_holder
+from sweeps.storage.study_record import StoredStudy, StudyRecord
 from vaeexp.commands.options import runs_option, storage_option, study_argument
+from vaeexp.commands.rows import json_option, print_json, run_row, run_titles
 from vaeexp.console import minus_elbo, open_console, print_table, write_line
-from vaeexp.results.open_study import recorded_results
-from vaeexp.words import format_duration, format_params
+from vaeexp.results.open_study import stored_study
+from vaeexp.runs.names import RunName
+from vaeexp.words import format_duration
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.console import Console
-
-    from sweeps.results.rankings import Results
 
 WATCH_SECONDS = 2.0
 BEST_SHOWN = 10
@@ -41,107 +46,97 @@ def show_status(study: str | None, runs: Path, storage: str | None, *, watch: bo
         time.sleep(WATCH_SECONDS)
 
 
-def state_of(results: "Results", runs: Path) -> str:
+def state_of(study: StudyRecord, runs: Path) -> str:
     """`running`, `finished`, or what to do to go on; in words."""
-    from sweeps.storage.lock import lock_holder
-
-    holder = lock_holder(runs, results.name)
+    holder = lock_holder(runs, study.name)
     if holder is not None:
         return "running" if holder["pid"] is None else f"running (process {holder['pid']})"
-    if results.study.finished:
-        return "finished"
-    return "stopped before its end; the same sweep command goes on"
+    return "finished" if study.finished else "stopped before its end; the same sweep command goes on"
+
+
+def study_object(stored: StoredStudy, runs: Path) -> dict[str, Any]:
+    """How far a study is, JSON-able."""
+    study, best = stored.study, best_record(stored)
+    return {
+        "study": study.name,
+        "question": study.question,
+        "state": state_of(study, runs),
+        "trials": len(stored.trials),
+        "planned": study.budget.get("trials"),
+        "states": dict(Counter(trial.state for trial in stored.trials)),
+        "repeats": len(stored.repeats),
+        "best": best and str(RunName(study.name, number=best.number, repeat=best.repeat)),
+        "best_objective": best and best.objective,
+        "seconds": study.elapsed or 0.0,
+        "stopped": study.stopped,
+    }
 
 
 def _all_studies(runs: Path, storage: str | None, console: "Console") -> tuple[str, bool]:
-    """The table of all studies in a runs folder, and whether any is running."""
-    from sweeps.storage.database import study_names
-
-    if storage is not None:
-        raise UserError("--storage", "a database may hold many studies; say which one to look at with --study.")
+    """The table of all studies, and whether any is running."""
     rows = []
-    for name in study_names(runs):
+    for name in study_names(runs, storage):
         try:
-            results = recorded_results(name, runs, None)
+            stored = stored_study(name, runs, storage)
         except UserError as error:
             rows.append((name, "", "", "", error.problem))
         else:
-            rows.append((name, _counts(results), _best(results), _elapsed(results), state_of(results, runs)))
+            elapsed = format_duration(stored.study.elapsed or 0.0)
+            rows.append((name, _counts(stored), _best(stored), elapsed, state_of(stored.study, runs)))
     titles = ("study", "trials", f"best {minus_elbo(console)}", "time", "state")
     with console.capture() as captured:
         if rows:
             print_table(console, titles, rows)
         else:
-            write_line(console, f"No study has run in {runs}.")
+            write_line(console, f"No study has run in {runs if storage is None else masked(storage)}.")
     return captured.get().rstrip("\n"), any(row[-1].startswith("running") for row in rows)
 
 
 def _one_study(study: str, runs: Path, storage: str | None, console: "Console") -> tuple[str, bool]:
     """The tables of one study, and whether it is running."""
-    results = recorded_results(study, runs, storage)
-    state = state_of(results, runs)
+    stored = stored_study(study, runs, storage)
+    state = state_of(stored.study, runs)
     with console.capture() as captured:
-        _show_one(results, state, console)
+        _show_one(stored, state, console)
     return captured.get().rstrip("\n"), state.startswith("running")
 
 
-def _show_one(results: "Results", state: str, console: "Console") -> None:
-    write_line(console, f"{results.name}: {state}", style="bold")
-    write_line(console, str(results.study.question))
-    best = f"best {minus_elbo(console)} {_best(results)}" if _best(results) else "none complete"
-    write_line(console, f"{_counts(results)}; {best}; searched for {_elapsed(results)}")
-    if results.study.stopped:
-        write_line(console, f"search ended: {results.study.stopped}")
-    trials = results.trials.sort_values(["repeat", "number"])
-    running, repeat = trials["state"] == "running", trials["repeat"]
-    best = trials[~running & ~repeat].sort_values("objective", kind="stable")[:BEST_SHOWN]
+def _show_one(stored: StoredStudy, state: str, console: "Console") -> None:
+    study = stored.study
+    write_line(console, f"{study.name}: {state}", style="bold")
+    write_line(console, study.question)
+    best = f"best {minus_elbo(console)} {_best(stored)}" if _best(stored) else "none complete"
+    write_line(console, f"{_counts(stored)}; {best}; searched for {format_duration(study.elapsed or 0.0)}")
+    if study.stopped:
+        write_line(console, f"search ended: {study.stopped}")
+    ended = [trial for trial in stored.trials if trial.state != "running"]
+    ended.sort(key=lambda trial: math.inf if trial.objective is None else trial.objective)
     tables = {
-        "Running": trials[running],
-        "Best of the search": best,
-        "Confirm, compare and baselines": trials[~running & repeat],
+        "Running": [run for run in (*stored.trials, *stored.repeats) if run.state == "running"],
+        "Best of the search": ended[:BEST_SHOWN],
+        "Confirm, compare and baselines": [run for run in stored.repeats if run.state != "running"],
     }
-    for title, chosen in tables.items():
-        if len(chosen):
+    for title, runs in tables.items():
+        if runs:
             write_line(console, "")
             write_line(console, title, style="bold")
-            rows = [_row(row) for _, row in chosen.iterrows()]
-            print_table(console, ("trial", "state", "epochs", minus_elbo(console), "time", "settings"), rows)
+            print_table(console, run_titles(minus_elbo(console)), [run_row(run) for run in runs])
 
 
-def _row(row: "pd.Series") -> tuple[str, ...]:
-    import pandas as pd
-
-    state = f"failed: {row['failure']}" if row["state"] == "failed" else str(row["state"])
-    value = "" if pd.isna(row["objective"]) else f"{row['objective']:.2f}"
-    params = {str(key): item for key, item in row.dropna().items() if str(key).startswith("params.")}
-    shown = format_params({key.removeprefix("params."): item for key, item in params.items()})
-    shown = f"[{row['baseline']}] {shown}".rstrip() if row.get("baseline") else shown
-    return str(row["name"]), state, str(int(row["epochs"])), value, format_duration(float(row["seconds"])), shown
-
-
-def _counts(results: "Results") -> str:
+def _counts(stored: StoredStudy) -> str:
     """`12 of 40 trials: 8 complete, 3 pruned, 1 running`."""
-    search = results.trials[~results.trials["repeat"]]
-    by_state = search["state"].value_counts()
-    parts = [
-        f"{by_state[state]} {state}"
-        for state in ("complete", "pruned", "failed", "running", "waiting")
-        if by_state.get(state)
-    ]
-    planned = results.study.budget.get("trials")
-    count = f"{len(search)} of {planned} trials" if planned else f"{len(search)} trials"
+    states = Counter(trial.state for trial in stored.trials)
+    order = ("complete", "pruned", "failed", "running", "waiting")
+    parts = [f"{states[state]} {state}" for state in order if states[state]]
+    planned, done = stored.study.budget.get("trials"), len(stored.trials)
+    count = f"{done} of {planned} trials" if planned else f"{done} trials"
     return f"{count}: {', '.join(parts)}" if parts else count
 
 
-def _best(results: "Results") -> str:
-    from sweeps.results.rankings import ranked
-
-    trials = ranked(results)
-    return f"{trials['objective'][0]:.2f} ({trials['name'][0]})" if len(trials) else ""
-
-
-def _elapsed(results: "Results") -> str:
-    return format_duration(results.study.elapsed or 0.0)
+def _best(stored: StoredStudy) -> str:
+    """The best trial of the search."""
+    ranked = ranked_trials(stored)
+    return f"{ranked[0].objective:.2f} ({RunName(stored.study.name, number=ranked[0].number)})" if ranked else ""
 
 
 @click.command()
@@ -151,9 +146,18 @@ def _elapsed(results: "Results") -> str:
 @click.option(
     "--watch", is_flag=True, help="Look again every two seconds until the study is finished or Ctrl-C is pressed."
 )
-def status(*, study: str | None, runs: Path, storage: str | None, watch: bool) -> None:
+@json_option
+def status(*, study: str | None, runs: Path, storage: str | None, watch: bool, as_json: bool) -> None:
     """Show how far a study is.
 
     While it runs or afterwards, from any terminal; it only reads.
     """
-    show_status(study, runs, storage, watch=watch, console=open_console())
+    if as_json and watch:
+        raise click.UsageError("Give --json or --watch, not both.")
+    if as_json and study:
+        print_json(study_object(stored_study(study, runs, storage), runs))
+    elif as_json:
+        names = study_names(runs, storage)
+        print_json([study_object(stored_study(name, runs, storage), runs) for name in names])
+    else:
+        show_status(study, runs, storage, watch=watch, console=open_console())

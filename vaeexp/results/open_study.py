@@ -4,6 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweeps.storage.database import open_storage
+from sweeps.storage.study_record import StoredStudy, read_study
+
 if TYPE_CHECKING:
     from sweeps.results.rankings import Results
     from vaeexp.results.study_view import StudyView
@@ -17,10 +20,15 @@ def open_study(study: str, runs: Path, storage: str | None) -> "StudyView":
 def recorded_results(study: str, runs: Path, storage: str | None) -> "Results":
     """Return the tables of a study; `study` is its name, or the path of its file. Raises UserError where there is nothing."""
     from sweeps.results.rankings import read_results
-    from sweeps.storage.database import open_storage
 
     name = study_name(study)
     return read_results(open_storage(storage, runs, name, must_exist=True), name, runs=runs)
+
+
+def stored_study(study: str, runs: Path, storage: str | None) -> StoredStudy:
+    """Return the records of a study, which take no pandas to read; else as `recorded_results`."""
+    name = study_name(study)
+    return read_study(open_storage(storage, runs, name, must_exist=True), name)
 
 
 def study_name(study: str) -> str:

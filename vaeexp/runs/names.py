@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeps.errors import UserError
-from sweeps.results.rankings import best_run
+from sweeps.results.best import best_record
+from sweeps.storage.study_record import StoredStudy, no_such_trial
+from sweeps.storage.trial_record import TrialRecord
 from sweeps.workload.protocol import named_run, run_name
-from vaeexp.results.open_study import recorded_results
+from vaeexp.results.open_study import stored_study
 
 FORMS = "Name a run as STUDY/7 (a trial), STUDY/r3 (a repeat) or STUDY/best."
 _RUN = re.compile(r"(?:.*/)?([^/]+)/(best|[a-z]*-?\d+)/?", re.ASCII)
@@ -30,6 +32,15 @@ class RunName:
         assert self.number is not None
         return run_name(self.number, repeat=self.repeat)
 
+    def record(self, stored: StoredStudy) -> TrialRecord:
+        """What the study has recorded of it. Raises UserError where there is no such run."""
+        if self.number is None:
+            return best_of(stored).record(stored)
+        records = stored.repeats if self.repeat else stored.trials
+        if self.number >= len(records):
+            raise no_such_trial("RUN", stored.study.name, self.number, len(records), repeat=self.repeat)
+        return records[self.number]
+
 
 def parse_run(text: str) -> RunName | None:
     """The run that a text names; None where it names none. `beta_mnist/trial-0007` and the path of a run's folder are
@@ -48,13 +59,12 @@ def find_run(text: str, runs: Path, storage: str | None) -> RunName:
     name = parse_run(text)
     if name is None:
         raise UserError(text, f"is not the name of a run. {FORMS}")
-    return best_of(name.study, runs, storage) if name.number is None else name
+    return best_of(stored_study(name.study, runs, storage)) if name.number is None else name
 
 
-def best_of(study: str, runs: Path, storage: str | None) -> RunName:
+def best_of(stored: StoredStudy) -> RunName:
     """The best run of a study, chosen on validation. Raises UserError where no run is complete."""
-    results = recorded_results(study, runs, storage)
-    run = best_run(results)
+    run = best_record(stored)
     if run is None:
-        raise UserError(f"study '{results.name}'", "none of its runs is complete yet, so none is the best.")
-    return RunName(results.name, number=int(run["number"]), repeat=bool(run["repeat"]))
+        raise UserError(f"study '{stored.study.name}'", "none of its runs is complete yet, so none is the best.")
+    return RunName(stored.study.name, number=run.number, repeat=run.repeat)

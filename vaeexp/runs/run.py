@@ -16,6 +16,7 @@ from vaeexp.cache import cache_folder
 from vaeexp.data import DATASETS, Dataset, open_dataset
 from vaeexp.data.targets import targets
 from vaeexp.models.vae import VAE
+from vaeexp.results.open_study import stored_study
 from vaeexp.runs.names import FORMS, RunName, best_of, parse_run
 from vaeexp.settings import SECTIONS, Settings
 from vaeexp.training.batches import derive_seed
@@ -92,7 +93,7 @@ def _find(text: str, runs: Path, storage: str | None) -> tuple[Path, str]:
         raise UserError(text, f"is no finished run. {_FORMS}")
     if name is None or name.number is None:
         try:
-            name = best_of(name.study if name else text, runs, storage)
+            name = best_of(stored_study(name.study if name else text, runs, storage))
         except UserError as error:
             raise UserError(error.place, f"{error.problem} {_FORMS}") from error
     trials = runs / "trials" / name.study

@@ -1,9 +1,14 @@
 """The command line: options reach the sweep, everything wrong ends in one line, studies and trials are shown."""
 
+import csv
+import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -13,9 +18,14 @@ import pytest
 from click.testing import CliRunner
 
 from sweeps.errors import UserError
+from sweeps.results.best import best_record
+from sweeps.results.rankings import best_run, tables_of
 from sweeps.storage.database import open_storage, open_study, repeat_study
 from sweeps.storage.lock import study_lock
+from sweeps.storage.study_record import read_study
+from sweeps.storage.trial_record import TrialRecord
 from vaeexp.commands.main import COMMANDS, cli, main
+from vaeexp.commands.rows import run_row
 from vaeexp.console import open_console
 from vaeexp.settings import ExecutionSettings
 from vaeexp.study import open_study_file
@@ -283,8 +293,8 @@ def test_show_tells_what_is_fixed_searched_and_default() -> None:
     rows = [line.split() for line in run("show", "beta_mnist", "--set", "epochs=5").splitlines()]
     assert ["beta", "0.01", "to", "10,", "log", "scale"] in rows
     assert ["components", "2", "to", "64,", "log", "scale", "prior", "is", "mixture"] in rows
-    assert ["train", "epochs", "5", "study", "file"] in rows
-    assert ["train", "patience", "0", "default"] in rows
+    assert ["train", "epochs", "5", "30"] in rows
+    assert ["train", "patience", "0"] in rows
     assert ["train", "beta", "searched"] in rows
     assert ["pruner", "median", "startup_trials=8", "warmup_epochs=5"] in rows
     assert ["budget", "trials=40"] in rows
@@ -357,7 +367,7 @@ def test_status_of_all_studies(runs: Path) -> None:
     assert row.split()[0] == "smoke"
     for part in (
         "4 of 8 trials: 1 complete, 1 pruned, 1 failed, 1 running",
-        "100.50 (trial-0000)",
+        "100.50 (smoke/0)",
         "1 min 15 s",
         "stopped before its end",
     ):
@@ -369,10 +379,10 @@ def test_status_of_one_study(runs: Path) -> None:
     assert shown.startswith("smoke: stopped before its end")
     assert "4 of 8 trials: 1 complete, 1 pruned, 1 failed, 1 running" in shown
     running, best, repeats = shown.split("Running\n")[1].split("\n\n")
-    assert "trial-0003" in running
-    assert [line.split()[0] for line in best.splitlines()[2:]] == ["trial-0000", "trial-0001", "trial-0002"]
+    assert running.splitlines()[-1].split()[:2] == ["3", "running"]
+    assert [line.split()[0] for line in best.splitlines()[2:]] == ["0", "1", "2"]
     assert "failed: diverged" in best
-    assert "repeat-0000" in repeats
+    assert repeats.splitlines()[-1].split()[:2] == ["r0", "complete"]
 
 
 def test_status_says_whether_a_driver_is_at_work(runs: Path) -> None:
@@ -394,8 +404,6 @@ def test_status_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture) -> Non
     assert "No study has run" in run("status", "--runs", str(tmp_path))
     assert status_of("status", "--study", "smoke", "--runs", str(tmp_path)) == 2
     assert "smoke" in capsys.readouterr().err
-    assert status_of("status", "--storage", "sqlite:///x.db") == 2
-    assert "--study" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -418,7 +426,7 @@ def test_everything_about_a_trial(runs: Path) -> None:
 def test_a_failed_trial_and_a_repeat(runs: Path) -> None:
     assert "diverged: The loss is not finite." in run("show", "smoke/trial-0002", "--runs", str(runs))
     shown = [line.split() for line in run("show", "smoke/r0", "--runs", str(runs)).splitlines()]
-    assert ["repeat", "of", "trial-0000"] in shown
+    assert ["repeat", "of", "smoke/0"] in shown
     assert ["made", "for", "confirm"] in shown
 
 
@@ -436,3 +444,96 @@ def test_tables_fit_a_terminal(runs: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert status_of("status", "--study", "smoke", "--runs", str(runs)) == 0
     plain = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     assert max(len(line) for line in plain.splitlines()) <= 60
+
+
+# ---- trials, best, JSON ----
+
+
+def test_trials_are_listed_sorted_and_exported(runs: Path) -> None:
+    where = ("smoke", "--runs", str(runs))
+    assert [line.split()[0] for line in run("trials", *where).splitlines()] == ["run", "0", "1", "2", "3", "r0"]
+    by_value = [line.split()[0] for line in run("trials", *where, "--sort", "objective").splitlines()[1:]]
+    assert by_value == ["r0", "0", "3", "1", "2"], "without a value: last"
+    down = [line.split()[0] for line in run("trials", *where, "--sort=-objective").splitlines()[1:]]
+    assert down == ["1", "3", "0", "r0", "2"]
+    found = json.loads(run("trials", *where, "--json"))
+    assert [each["run"] for each in found] == ["smoke/0", "smoke/1", "smoke/2", "smoke/3", "smoke/r0"]
+    assert (found[2]["failure"], found[4]["source_trial"], found[0]["results"]) == (
+        "diverged",
+        0,
+        {"parameters": 123456},
+    )
+    rows = list(csv.DictReader(run("trials", *where, "--csv", "--sort", "beta").splitlines()))
+    betas = [float(row["params.beta"]) for row in rows]
+    assert betas == sorted(betas)
+    assert {row["run"] for row in rows} == {each["run"] for each in found}
+
+
+def test_trials_cannot_be_sorted_by_what_is_not_there(runs: Path, capsys: pytest.CaptureFixture) -> None:
+    assert status_of("trials", "smoke", "--runs", str(runs), "--sort", "objectiv") == 2
+    assert "'objectiv' is no column of the trials. Did you mean 'objective'?" in capsys.readouterr().err
+    assert "not both" in refused("trials", "smoke", "--runs", str(runs), "--json", "--csv")
+
+
+def test_the_best_run_is_that_of_the_report(runs: Path) -> None:
+    stored = read_study(open_storage(None, runs, "smoke"), "smoke")
+    assert best_record(stored).name == best_run(tables_of(stored))["name"] == "repeat-0000"
+    without = replace(stored, repeats=())
+    assert best_record(without).name == best_run(tables_of(without))["name"] == "trial-0000"
+    assert run("best", "smoke", "--runs", str(runs)).startswith("smoke/r0\nstate       complete\n")
+    assert json.loads(run("best", "--study", "smoke", "--runs", str(runs), "--json"))["run"] == "smoke/r0"
+    assert run("show", "smoke/best", "--runs", str(runs)).startswith("smoke/r0\n")
+
+
+def test_nothing_is_the_best_of_a_study_without_a_complete_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    open_study(open_storage(None, tmp_path, "smoke"), open_study_file("smoke"), extend=False)
+    assert status_of("best", "smoke", "--runs", str(tmp_path)) == 2
+    assert "none of its runs is complete yet" in capsys.readouterr().err
+    assert "smoke has no trial yet." in run("trials", "smoke", "--runs", str(tmp_path))
+
+
+def test_a_repeat_for_a_baseline_says_so() -> None:
+    record = TrialRecord(
+        number=3,
+        repeat=True,
+        state="complete",
+        params={"beta": 0.0},
+        seed=1,
+        started=None,
+        ended=None,
+        epochs=(),
+        pictures=(),
+        outcome=None,
+        results={},
+        folder=None,
+        purposes=("baseline",),
+        baseline="autoencoder",
+    )
+    assert run_row(record) == ("r3", "complete", "0", "", "0 s", "[autoencoder] beta=0")
+
+
+def test_json_of_studies_and_runs(runs: Path) -> None:
+    where = ("--runs", str(runs), "--json")
+    one = json.loads(run("status", "smoke", *where))
+    assert (one["states"], one["best"], one["planned"]) == (
+        {"complete": 1, "pruned": 1, "failed": 1, "running": 1},
+        "smoke/r0",
+        8,
+    )
+    assert json.loads(run("status", *where)) == [one]
+    assert [each["objective"] for each in json.loads(run("show", "smoke/0", *where))["curve"]] == [120.0, 100.5]
+    assert json.loads(run("show", "smoke", *where))["search"]["beta"]["high"] == 10
+    assert json.loads(run("show", "beta_mnist", *where))["budget"]["trials"] == 40
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("status",), ("status", "smoke"), ("trials", "smoke"), ("best", "smoke"), ("show", "smoke"), ("show", "smoke/0")],
+)
+def test_what_is_only_read_needs_nothing_heavy(runs: Path, arguments: tuple[str, ...]) -> None:
+    """`import torch` takes 2 s, mlflow 2 s, matplotlib and pandas half a second each."""
+    heavy = ("torch", "mlflow", "matplotlib", "pandas", "sklearn", "scipy", "sqlalchemy")
+    code = f"import sys\nfor name in {heavy!r}: sys.modules[name] = None\nfrom vaeexp.commands.main import main\nmain({[*arguments, '--runs', str(runs)]!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout

@@ -10,13 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 from synthetic_study import REFERENCES, make_results, study_attributes, with_baselines, write_pictures
-from vaeexp.commands.looking import _trial_rows
 
 from sweeps.results.rankings import best_run, confirmed, pairs
 from sweeps.results.statistics import mean_interval
 from sweeps.storage.study_record import StudyRecord
 from sweeps.workload.protocol import Outcome, Trial, TrialResult
-from vaeexp.commands.status import _row
 from vaeexp.plots import FIGURES
 from vaeexp.plots.baselines import baseline_curves, baseline_interpolations, baseline_strip
 from vaeexp.plots.pictures import best_pictured, strip_trials
@@ -366,12 +364,7 @@ def test_labels_keep_apart_keep_their_order_and_stay_near(wanted, apart):
     assert abs(np.clip(shift, low, high)) < 1e-6
 
 
-def test_the_terminal_names_the_baseline_of_a_run(results):
-    row = results.trials[results.trials["baseline"] == "autoencoder"].iloc[0]
-    assert _row(row)[-1].startswith("[autoencoder] ")
-    shown = dict(_trial_rows("beta_mnist", row, Console(file=io.StringIO())))
-    assert shown["baseline"] == "autoencoder"
-    assert "repeat of" not in shown
+def test_the_terminal_names_the_baseline_of_a_run():
     output = io.StringIO()
     progress = LiveProgress(Console(file=output, width=200), study="s")
     trial = Trial(number=3, params={"beta": 0.0}, seed=1, repeat=True, test=True, baseline="autoencoder")
