@@ -6,8 +6,6 @@ from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from sweeps.errors import UserError
-from sweeps.study.yaml_file import shown_path
 from vaeexp.cache import shipped_studies
 from vaeexp.settings import SECTIONS, DataSettings, EvaluationSettings, Settings
 
@@ -42,9 +40,11 @@ def open_study_file(
         shipped=shipped_studies(),
         overrides=overrides,
         check=check,
-        apart=PROTOCOL_FIELDS,
+        epochs="epochs",
+        unsearchable=PROTOCOL_FIELDS,
+        shared={*DataSettings.model_fields} - {"binarisation"},
+        data="data",
     )
-    _check_baselines(study)
     return replace(study, name=name_as) if name_as else study
 
 
@@ -59,17 +59,6 @@ def check_settings(sections: dict[str, dict[str, Any]], image_shape: tuple[int, 
     posterior, beta = sections["model"]["posterior"], sections["train"]["beta"]
     if not POSTERIORS[posterior].stochastic and beta != 0:
         raise ValueError(f"beta: {beta:g} weighs a rate that a {posterior} posterior does not have; give `beta: 0`.")
-
-
-def _check_baselines(study: "Study") -> None:
-    """Raise UserError where a baseline asks for other images than the study has."""
-    for row in study.baselines:
-        for name in row.settings:
-            if name in DataSettings.model_fields and name != "binarisation":
-                raise UserError(
-                    f"{shown_path(study.path)}: baselines.{row.name}.settings.{name}",
-                    "belongs to the whole study; of the data a baseline can change `binarisation` alone.",
-                )
 
 
 def recorded_parts(spec: Mapping[str, Any]) -> SimpleNamespace:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from optuna.trial import FrozenTrial, TrialState
 
 if TYPE_CHECKING:
-    from sweeps.study.study_file import Budget
+    from sweeps.study.study_model import Budget
 
 
 def used_up(budget: "Budget", trials: Sequence[FrozenTrial], elapsed: float) -> str | None:

@@ -157,8 +157,6 @@ def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) ->
     Raises:
         UserError: the storage holds the study with another definition, and `extend` is not given or cannot work.
     """
-    from sweeps.study.pruners import make_pruner
-
     optuna_study = optuna.create_study(
         study_name=study.name,
         storage=storage,
@@ -166,7 +164,7 @@ def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) ->
         load_if_exists=True,
         # What samplers note after a trial is not used here, and grid search would want to stop `Study.optimize`.
         sampler=optuna.samplers.RandomSampler(seed=0),
-        pruner=make_pruner(study.pruner),
+        pruner=study.pruner.build(),
     )
     stored = study_record(optuna_study)
     if not stored.identity:

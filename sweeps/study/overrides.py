@@ -1,4 +1,4 @@
-"""`--set key=value`: changes to a study file from the command line, made before it is checked."""
+"""Changes to a study before it is checked: `extends`, settings named without their section, and `--set key=value`."""
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,18 +7,93 @@ from typing import Any
 from pydantic import BaseModel
 
 from sweeps.errors import UserError, did_you_mean
-from sweeps.study.search_section import section_of
-from sweeps.study.yaml_file import parse_yaml
+from sweeps.study.mistakes import Mistakes
+from sweeps.study.study_model import PARTS
+from sweeps.study.yaml_file import Document, EntryPath, parse_yaml
 
-Path = tuple[str, ...]
+Sections = Mapping[str, type[BaseModel]]
+
+
+def section_of(name: str, sections: Sections) -> str | None:
+    """The section that has a setting of this name."""
+    return next((section for section, model in sections.items() if name in model.model_fields), None)
+
+
+def setting_names(sections: Iterable[type[BaseModel]]) -> list[str]:
+    """The names of all settings."""
+    return [field for model in sections for field in model.model_fields]
+
+
+def give_sections(document: Document, sections: Sections, mistakes: Mistakes) -> None:
+    """Move each setting that stands at the top level of a file into its section.
+
+    `mistakes` takes names that are unknown or ambiguous, and settings that stand in a section of others.
+    """
+    content = document.content
+    for section in sections:
+        given = content.get(section)
+        for key in list(given) if isinstance(given, dict) else ():
+            if (owner := section_of(key, sections)) not in (None, section):
+                mistakes.add((section, key), f"unknown setting; '{key}' belongs under '{owner}'.")
+                given.pop(key)
+    for key in [key for key in content if key not in {*sections, *PARTS, "search", "extends"}]:
+        value = content.pop(key)
+        try:
+            path = _bare_path(key, sections)
+        except UserError as error:
+            mistakes.add((key,), error.problem)
+            continue
+        if content.get(path[0]) is None:
+            content[path[0]] = {}
+            document.places.setdefault(path[:1], document.places[(key,)])
+        section = content[path[0]]
+        if isinstance(section, dict) and key in section:
+            mistakes.add((key,), f"stands here and under '{path[0]}'; must stand once.")
+        elif isinstance(section, dict):
+            section[key] = value
+            for old in [old for old in document.places if old[:1] == (key,)]:
+                document.places[(*path, *old[1:])] = document.places[old]
+
+
+def extended(parent: Document, child: Document, sections: Sections) -> Document:
+    """The parent study with the child's changes.
+
+    Mappings are merged entry by entry; everything else, and another form of a searched parameter, sampler or pruner,
+    replaces the parent's. `null` removes an entry. As with `--set`, a setting that the child fixes leaves the parent's
+    search, and a setting that the child searches is no longer fixed.
+    """
+    content = copy.deepcopy(parent.content)
+    for section in sections:
+        fixed = child.content.get(section)
+        for name, value in (fixed if isinstance(fixed, dict) else {}).items():
+            if value is not None:
+                _leave_search(content, name, value)
+    searched = child.content.get("search")
+    for name in searched if isinstance(searched, dict) else ():
+        _unfix(content, name, sections)
+    content.pop("extends", None)
+    return Document(_merged(content, child.content, ()), {**parent.places, **child.places})
+
+
+def _merged(old: Any, new: Any, path: EntryPath) -> Any:
+    if path and path[0] in ("sampler", "pruner"):
+        old, new = ({"name": each} if isinstance(each, str) else each for each in (old, new))
+        if isinstance(old, dict) and isinstance(new, dict) and new.get("name", old.get("name")) != old.get("name"):
+            return new
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return new
+    if path[:1] == ("search",) and len(path) == 2 and "values" in {*old} ^ {*new} and {*new} - {"when"}:
+        return new
+    merged = {key: value for key, value in old.items() if key not in new or new[key] is not None}
+    for key, value in new.items():
+        if value is not None or key not in old:
+            merged[key] = _merged(old[key], value, (*path, key)) if key in old else value
+    return merged
 
 
 def apply_overrides(
-    raw: Mapping[str, Any],
-    overrides: Sequence[str],
-    sections: Mapping[str, type[BaseModel]],
-    parts: Mapping[str, Iterable[str]],
-) -> tuple[dict[str, Any], frozenset[Path]]:
+    raw: Mapping[str, Any], overrides: Sequence[str], sections: Sections, mistakes: Mistakes
+) -> tuple[dict[str, Any], frozenset[EntryPath]]:
     """A study file's content with the overrides made, in their order, and the paths that they changed.
 
     - Fixing a setting that is searched takes it out of the search. Conditions on it are settled: what depends on
@@ -31,37 +106,45 @@ def apply_overrides(
         raw: the file; not changed.
         overrides: each `section.key=value` or, where the name is unique, `key=value`; the value is YAML.
         sections: section → settings model.
-        parts: the other top-level keys → names of their fields that can be given without the prefix.
-
-    Raises:
-        UserError: for a key that does not exist or is not unique, or a value that is no YAML.
+        mistakes: takes keys that do not exist or are not unique, and values that are no YAML.
     """
     changed, paths = copy.deepcopy(dict(raw)), set()
     for override in overrides:
-        key, equals, text = override.partition("=")
-        key = key.strip()
-        if not equals or not key:
-            raise UserError(f"--set {override}", "should be key=value, as in --set train.epochs=5.")
-        path = _resolve(key, sections, parts)
-        value = parse_yaml(text, f"--set {key}")
-        if path[0] in sections:
-            _leave_search(changed, path[-1], value)
-        elif path[0] == "search":
-            _unfix(changed, path[1], sections)
-        if path[0] in ("sampler", "pruner") and path[-1] == "name":
-            path, value = path[:-1], {"name": value}
-            paths.add((*path, "name"))
-        else:
-            paths.add(path)
-        _put(changed, path, value, f"--set {key}")
+        try:
+            paths.add(_apply(changed, override, sections))
+        except UserError as error:
+            mistakes.add_error(error)
     return changed, frozenset(paths)
 
 
-def _resolve(key: str, sections: Mapping[str, type[BaseModel]], parts: Mapping[str, Iterable[str]]) -> Path:
+def _apply(changed: dict[str, Any], override: str, sections: Sections) -> EntryPath:
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise UserError(f"--set {override}", "must be key=value, as in --set train.epochs=5.")
+    path = _resolve(key, sections)
+    value = parse_yaml(text, f"--set {key}", lines=False).content
+    if path[0] in sections:
+        _leave_search(changed, path[-1], value)
+    elif path[0] == "search":
+        _unfix(changed, path[1], sections)
+    if path[0] in ("sampler", "pruner") and path[-1] == "name":
+        _put(changed, path[:-1], {"name": value}, f"--set {key}")
+    else:
+        _put(changed, path, value, f"--set {key}")
+    return path
+
+
+def _resolve(key: str, sections: Sections) -> tuple[str, ...]:
     path = tuple(key.split("."))
     place = f"--set {key}"
     if len(path) == 1:
-        return _resolve_bare(key, place, sections, parts)
+        if key in PARTS:
+            return path
+        try:
+            return _bare_path(key, sections)
+        except UserError as error:
+            raise UserError(place, error.problem) from None
     head, name = path[0], path[1]
     if head in sections:
         fields = sections[head].model_fields
@@ -69,31 +152,25 @@ def _resolve(key: str, sections: Mapping[str, type[BaseModel]], parts: Mapping[s
             raise UserError(place, f"unknown setting. {did_you_mean('.'.join(path[1:]), fields)}")
     elif head == "search":
         if section_of(name, sections) is None:
-            fields = [field for model in sections.values() for field in model.model_fields]
-            raise UserError(place, f"'{name}' is no setting. {did_you_mean(name, fields)}")
-    elif head not in parts:
-        raise UserError(place, f"unknown section '{head}'. {did_you_mean(head, [*sections, *parts, 'search'])}")
+            raise UserError(place, f"'{name}' is no setting. {did_you_mean(name, setting_names(sections.values()))}")
+    elif head not in PARTS:
+        raise UserError(place, f"unknown section '{head}'. {did_you_mean(head, [*sections, *PARTS, 'search'])}")
     return path
 
 
-def _resolve_bare(
-    key: str, place: str, sections: Mapping[str, type[BaseModel]], parts: Mapping[str, Iterable[str]]
-) -> Path:
-    section = section_of(key, sections)
-    if section is not None:
+def _bare_path(key: str, sections: Sections) -> tuple[str, ...]:
+    """Section and name of a setting that is given without its section. Raises `UserError` without a place."""
+    if section := section_of(key, sections):
         return (section, key)
-    if key in parts:
-        return (key,)
     if key in sections:
         field = next(iter(sections[key].model_fields))
-        raise UserError(place, f"'{key}' is a section; name one of its settings, as in --set {key}.{field}=….")
-    owners = [part for part, fields in parts.items() if key in fields]
+        raise UserError("", f"'{key}' is a section; name one of its settings, as in --set {key}.{field}=….")
+    owners = [part for part, fields in PARTS.items() if key in fields]
     if len(owners) > 1:
-        raise UserError(place, f"could be {' or '.join(f'{owner}.{key}' for owner in owners)}; give it in full.")
+        raise UserError("", f"could be {' or '.join(f'{owner}.{key}' for owner in owners)}; give it in full.")
     if not owners:
-        known = [field for model in sections.values() for field in model.model_fields]
-        known += [name for fields in parts.values() for name in fields]
-        raise UserError(place, f"unknown setting. {did_you_mean(key, [*known, *parts])}")
+        known = [*setting_names(sections.values()), *(name for fields in PARTS.values() for name in fields)]
+        raise UserError("", f"unknown setting. {did_you_mean(key, [*known, *sections, *PARTS, 'search'])}")
     return (owners[0], key)
 
 
@@ -128,13 +205,13 @@ def _drop(search: dict[str, Any], name: str) -> None:
             _drop(search, dependent)
 
 
-def _unfix(raw: dict[str, Any], name: str, sections: Mapping[str, type[BaseModel]]) -> None:
-    fixed = raw.get(section_of(name, sections))
+def _unfix(raw: dict[str, Any], name: str, sections: Sections) -> None:
+    fixed = raw.get(section_of(name, sections) or "")
     if isinstance(fixed, dict):
         fixed.pop(name, None)
 
 
-def _put(raw: dict[str, Any], path: Path, value: Any, place: str) -> None:
+def _put(raw: dict[str, Any], path: tuple[str, ...], value: Any, place: str) -> None:
     inner: Any = raw
     for depth, part in enumerate(path[:-1], start=1):
         if inner.get(part) is None:

@@ -1,61 +1,111 @@
-"""Samplers: how the next setting is chosen. A row of `SAMPLERS` is all that one needs."""
+"""Samplers: how the next configuration is chosen. A class here, listed in `SAMPLERS`, is all that a sampler needs."""
 
 import importlib.util
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from abc import abstractmethod
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from sweeps.errors import UserError
 from sweeps.seeds import seed_of
+from sweeps.study.mistakes import Part, named
 from sweeps.study.space import Space
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
+Name = Field(description="Name of the sampler.")
 
-class SamplerSettings(BaseModel):
-    """How settings are chosen."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class SamplerSettings(Part):
+    """Chooses configurations."""
 
-    name: Annotated[str, Field(description="Name of the sampler.")]
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Packages that the sampler imports on first use."""
+    choices: ClassVar[bool] = True
+    """Whether the sampler can model a choice."""
+    conditions: ClassVar[bool] = True
+    """Whether the sampler can model a parameter that is searched only under a condition."""
+    numbered: ClassVar[bool] = False
+    """Trial n gets point n of a sequence that the seed fixes: the seed is the same for all trials of a study."""
+
+    name: str
+
+    @abstractmethod
+    def build(self, space: Space, seed: int) -> "BaseSampler":
+        """Make the Optuna sampler for one `ask`, with a seed from `ask_seed`."""
 
 
 class TPESettings(SamplerSettings):
-    """Tree-structured Parzen estimator (Bergstra et al. 2011; Watanabe 2023): models good and bad trials."""
+    """Models good and bad trials: the tree-structured Parzen estimator (Bergstra et al. 2011; Watanabe 2023)."""
 
-    name: Annotated[Literal["tpe"], Field(description="Name of the sampler.")] = "tpe"
+    name: Annotated[Literal["tpe"], Name] = "tpe"
     startup_trials: Annotated[int, Field(ge=1, description="Random trials to end before the model is used.")] = 10
     multivariate: Annotated[bool, Field(description="Model parameters together rather than one by one.")] = True
 
+    def build(self, space: Space, seed: int) -> "BaseSampler":
+        """Make the sampler. It models conditional parameters in groups (`group`): those that are active together."""
+        from optuna.exceptions import ExperimentalWarning
+        from optuna.samplers import TPESampler
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # of `group`
+            return TPESampler(
+                n_startup_trials=self.startup_trials,
+                multivariate=self.multivariate,
+                group=self.multivariate and bool(space.conditional),
+                constant_liar=True,
+                seed=seed,
+            )
+
 
 class RandomSettings(SamplerSettings):
-    """Independent draws."""
+    """Draws each configuration independently."""
 
-    name: Annotated[Literal["random"], Field(description="Name of the sampler.")] = "random"
+    name: Annotated[Literal["random"], Name] = "random"
+
+    def build(self, space: Space, seed: int) -> "BaseSampler":
+        from optuna.samplers import RandomSampler
+
+        return RandomSampler(seed=seed)
 
 
 class QuasiRandomSettings(SamplerSettings):
-    """A scrambled low-discrepancy sequence: covers the space more evenly than independent draws."""
+    """Covers the space more evenly than independent draws: a scrambled low-discrepancy sequence."""
 
-    name: Annotated[Literal["qmc"], Field(description="Name of the sampler.")] = "qmc"
+    needs = ("scipy",)
+    numbered = True
+    name: Annotated[Literal["qmc"], Name] = "qmc"
     sequence: Annotated[Literal["sobol", "halton"], Field(description="Which sequence.")] = "sobol"
+
+    def build(self, space: Space, seed: int) -> "BaseSampler":
+        from sweeps.study.optuna_classes import quasi_random_points
+
+        return quasi_random_points(space, seed, self.sequence)
 
 
 class GridSettings(SamplerSettings):
-    """Every combination once, in a random order."""
+    """Visits every combination once, in a random order."""
 
-    name: Annotated[Literal["grid"], Field(description="Name of the sampler.")] = "grid"
+    numbered = True
+    name: Annotated[Literal["grid"], Name] = "grid"
+
+    def build(self, space: Space, seed: int) -> "BaseSampler":
+        from sweeps.study.optuna_classes import grid_points
+
+        return grid_points(space, seed)
 
 
 class CMAESSettings(SamplerSettings):
-    """Covariance matrix adaptation (Hansen 2016): a population of numbers that moves and changes its shape."""
+    """Moves and reshapes a population of numbers: covariance matrix adaptation (Hansen 2016)."""
 
-    name: Annotated[Literal["cmaes"], Field(description="Name of the sampler.")] = "cmaes"
+    # Optuna draws choices and conditional parameters at random for ever. Pruned trials tell the sampler nothing.
+    needs = ("cmaes",)
+    choices = False
+    conditions = False
+    name: Annotated[Literal["cmaes"], Name] = "cmaes"
     startup_trials: Annotated[
         int, Field(ge=1, description="Random trials to complete before the first generation.")
     ] = 1
@@ -63,96 +113,38 @@ class CMAESSettings(SamplerSettings):
         int | None, Field(ge=2, description="Trials per generation; 4 + 3 ln(number of parameters) when empty.")
     ] = None
 
+    def build(self, space: Space, seed: int) -> "BaseSampler":
+        from optuna.samplers import CmaEsSampler
 
-class GPSettings(SamplerSettings):
-    """Gaussian process with expected improvement: few trials, each chosen with care (a second or so)."""
-
-    name: Annotated[Literal["gp"], Field(description="Name of the sampler.")] = "gp"
-    startup_trials: Annotated[int, Field(ge=1, description="Random trials to complete before the model is used.")] = 10
-
-
-@dataclass(frozen=True)
-class Sampler:
-    """A row of the table."""
-
-    settings: type[SamplerSettings]
-    build: "Callable[[Any, Space, int], BaseSampler]"
-    """(settings, space, seed) → sampler."""
-    needs: tuple[str, ...] = ()
-    """Packages that it imports on first use."""
-    choices: bool = True
-    """Whether it can model a choice."""
-    conditions: bool = True
-    """Whether it can model a parameter that is searched only under a condition."""
-    numbered: bool = False
-    """Trial n gets point n of a sequence that the seed fixes: the seed is the same for all trials of a study."""
-
-
-def _tpe(settings: TPESettings, space: Space, seed: int) -> "BaseSampler":
-    """Conditional parameters are modelled in groups (`group`): those that are active together."""
-    from optuna.exceptions import ExperimentalWarning
-    from optuna.samplers import TPESampler
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # of `group`
-        return TPESampler(
-            n_startup_trials=settings.startup_trials,
-            multivariate=settings.multivariate,
-            group=settings.multivariate and bool(space.conditional),
-            constant_liar=True,
+        return CmaEsSampler(
+            n_startup_trials=self.startup_trials,
+            popsize=self.population,
+            warn_independent_sampling=False,
             seed=seed,
         )
 
 
-def _random(settings: RandomSettings, space: Space, seed: int) -> "BaseSampler":
-    from optuna.samplers import RandomSampler
+class GPSettings(SamplerSettings):
+    """Chooses few trials with care (a second or so each): a Gaussian process with expected improvement."""
 
-    return RandomSampler(seed=seed)
+    # Optuna draws conditional parameters at random for ever. Pruned trials tell the sampler nothing.
+    needs = ("torch", "scipy")
+    conditions = False
+    name: Annotated[Literal["gp"], Name] = "gp"
+    startup_trials: Annotated[int, Field(ge=1, description="Random trials to complete before the model is used.")] = 10
 
+    def build(self, space: Space, seed: int) -> "BaseSampler":
+        from optuna.samplers import GPSampler
 
-def _quasi_random(settings: QuasiRandomSettings, space: Space, seed: int) -> "BaseSampler":
-    from sweeps.study.optuna_classes import quasi_random_points
-
-    return quasi_random_points(space, seed, settings.sequence)
-
-
-def _grid(settings: GridSettings, space: Space, seed: int) -> "BaseSampler":
-    from sweeps.study.optuna_classes import grid_points
-
-    return grid_points(space, seed)
+        return GPSampler(n_startup_trials=self.startup_trials, warn_independent_sampling=False, seed=seed)
 
 
-def _cmaes(settings: CMAESSettings, space: Space, seed: int) -> "BaseSampler":
-    """Optuna draws choices and conditional parameters at random for ever; such spaces are refused (`check_sampler`).
-    Pruned trials tell it nothing.
-    """
-    from optuna.samplers import CmaEsSampler
-
-    return CmaEsSampler(
-        n_startup_trials=settings.startup_trials,
-        popsize=settings.population,
-        warn_independent_sampling=False,
-        seed=seed,
-    )
-
-
-def _gp(settings: GPSettings, space: Space, seed: int) -> "BaseSampler":
-    """Models choices. Optuna draws conditional parameters at random for ever, so they are refused (`check_sampler`).
-    Pruned trials tell it nothing.
-    """
-    from optuna.samplers import GPSampler
-
-    return GPSampler(n_startup_trials=settings.startup_trials, warn_independent_sampling=False, seed=seed)
-
-
-SAMPLERS: dict[str, Sampler] = {
-    "tpe": Sampler(TPESettings, _tpe),
-    "random": Sampler(RandomSettings, _random),
-    "qmc": Sampler(QuasiRandomSettings, _quasi_random, needs=("scipy",), numbered=True),
-    "grid": Sampler(GridSettings, _grid, numbered=True),
-    "cmaes": Sampler(CMAESSettings, _cmaes, needs=("cmaes",), choices=False, conditions=False),
-    "gp": Sampler(GPSettings, _gp, needs=("torch", "scipy"), conditions=False),
+SAMPLERS: dict[str, type[SamplerSettings]] = {
+    model.model_fields["name"].default: model
+    for model in (TPESettings, RandomSettings, QuasiRandomSettings, GridSettings, CMAESSettings, GPSettings)
 }
+AnySampler = named(SAMPLERS)
+"""A sampler by its name and options, or by its name alone."""
 
 
 def check_sampler(settings: SamplerSettings, space: Space) -> None:
@@ -161,14 +153,14 @@ def check_sampler(settings: SamplerSettings, space: Space) -> None:
     Raises:
         UserError: a package is missing, the sampler cannot model a parameter, or a grid is not finite.
     """
-    name, sampler = settings.name, SAMPLERS[settings.name]
-    missing = [package for package in sampler.needs if importlib.util.find_spec(package) is None]
+    name = settings.name
+    missing = [package for package in settings.needs if importlib.util.find_spec(package) is None]
     if missing:
         raise UserError("sampler.name", f"'{name}' needs the package {missing[0]}: pip install {missing[0]}.")
     choices = [parameter.name for parameter in space.parameters if parameter.kind == "choice"]
     for able, kind, names in (
-        (sampler.choices, "a choice", choices),
-        (sampler.conditions, "searched under a condition", space.conditional),
+        (settings.choices, "a choice", choices),
+        (settings.conditions, "searched under a condition", space.conditional),
     ):
         if names and not able:
             raise UserError(
@@ -181,13 +173,13 @@ def check_sampler(settings: SamplerSettings, space: Space) -> None:
 
 
 def make_sampler(settings: SamplerSettings, space: Space, seed: int) -> "BaseSampler":
-    """The Optuna sampler for one `ask`, with `seed` from `ask_seed`. Raises what `check_sampler` raises."""
+    """Make the Optuna sampler for one `ask`, with `seed` from `ask_seed`. Raises what `check_sampler` raises."""
     check_sampler(settings, space)
-    return SAMPLERS[settings.name].build(settings, space, seed)
+    return settings.build(space, seed)
 
 
 def starting_from(sampler: "BaseSampler", values: dict[str, Any]) -> "BaseSampler":
-    """The sampler for an `ask` in which these parameters, as Optuna stores them, are given."""
+    """Make the sampler for an `ask` in which these parameters, as Optuna stores them, are given."""
     if not values:
         return sampler
     from optuna.exceptions import ExperimentalWarning
@@ -199,12 +191,12 @@ def starting_from(sampler: "BaseSampler", values: dict[str, Any]) -> "BaseSample
 
 
 def ask_seed(settings: SamplerSettings, seed: int, number: int) -> int:
-    """Seed of the sampler, 32 bits, for the `ask` of trial `number` in a study with this seed.
+    """Derive the seed of the sampler, 32 bits, for the `ask` of trial `number` in a study with this seed.
 
     A sampler that is made again with the same seed repeats its random trials, so each trial gets its own. Grid and
     quasi-random points are one sequence, whose seed must stay.
     """
-    text = f"sampler {seed}" if SAMPLERS[settings.name].numbered else f"sampler {seed} {number}"
+    text = f"sampler {seed}" if settings.numbered else f"sampler {seed} {number}"
     return seed_of(text) >> 31
 
 

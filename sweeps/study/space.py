@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """One searched setting: a range of numbers or a choice of values. Raises `UserError` when it makes no sense."""
+    """One searched parameter: a range of numbers or a choice of values. Raises `UserError` when it makes no sense."""
 
     name: str
     kind: Literal["float", "int", "choice"]
@@ -47,44 +47,68 @@ class Parameter:
         place = f"search.{self.name}.values"
         if not self.values:
             raise UserError(place, "got an empty list; give the values to choose from.")
-        for index, value in enumerate(self.values):
-            if value in self.values[:index]:
+        seen = set()
+        for value in self.values:
+            if value in seen:
                 raise UserError(place, f"{_shown(value)} stands there twice; give each value once.")
+            seen.add(value)
 
     def _check_range(self) -> None:
-        place = f"search.{self.name}"
-        if self.low >= self.high:
-            raise UserError(place, f"the range is empty: low {self.low:g} must be smaller than high {self.high:g}.")
-        if self.log and self.low <= 0:
-            raise UserError(f"{place}.low", f"got {self.low:g}; a log range needs low above 0.")
+        place, low, high = f"search.{self.name}", self.lowest, self.highest
+        if low >= high:
+            raise UserError(place, f"got low {low:g}; must be smaller than high, {high:g}.")
+        if self.log and low <= 0:
+            raise UserError(f"{place}.low", f"got {low:g}; must be above 0 because `log` is true.")
         if self.step is None:
             return
         if self.log:
-            raise UserError(
-                f"{place}.step", f"got {self.step:g} together with log; a range has log or a step, not both."
-            )
+            raise UserError(f"{place}.step", f"got {self.step:g} together with log; must have log or a step, not both.")
         if self.step <= 0:
-            raise UserError(f"{place}.step", f"got {self.step:g}; a step must be above 0.")
-        steps = (Decimal(str(self.high)) - Decimal(str(self.low))) / Decimal(str(self.step))
+            raise UserError(f"{place}.step", f"got {self.step:g}; must be above 0.")
+        if not math.isfinite((high - low) / self.step):
+            raise UserError(f"{place}.step", f"got {self.step:g}; must be larger for a range of this width.")
+        first, step = Decimal(str(low)), Decimal(str(self.step))
+        steps = (Decimal(str(high)) - first) / step
         if steps != steps.to_integral_value():
-            last = Decimal(str(self.low)) + math.floor(steps) * Decimal(str(self.step))
+            last = first + math.floor(steps) * step
             raise UserError(
                 f"{place}.high",
-                f"got {self.high:g}, which steps of {self.step:g} from {self.low:g} do not meet; "
-                f"the nearest are {last:g} and {last + Decimal(str(self.step)):g}.",
+                f"must be low + a multiple of step: {high:g} is not {low:g} + n·{self.step:g}. "
+                f"Try {last:g} or {last + step:g}.",
             )
+
+    @property
+    def lowest(self) -> float:
+        """`low` of a range."""
+        assert self.low is not None
+        return self.low
+
+    @property
+    def highest(self) -> float:
+        """`high` of a range."""
+        assert self.high is not None
+        return self.high
+
+    @property
+    def size(self) -> int | None:
+        """How many values there are; None for a continuous range."""
+        if self.kind == "choice":
+            return len(self.values)
+        if self.kind == "int":
+            return int(self.highest - self.lowest) // int(self.step or 1) + 1
+        return None if self.step is None else round((self.highest - self.lowest) / self.step) + 1
 
     def allows(self, value: Any) -> bool:
         """Whether the parameter can take this value."""
         if self.kind == "choice":
             return frozen(value) in self.values
-        if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not self.lowest <= value <= self.highest:
             return False
         if self.kind == "int" and value != int(value):
             return False
         if self.step is None:
             return True
-        steps = (value - self.low) / self.step
+        steps = (value - self.lowest) / self.step
         return abs(steps - round(steps)) < 1e-8
 
     def suggest(self, trial: "BaseTrial") -> Any:
@@ -92,8 +116,9 @@ class Parameter:
         if self.kind == "choice":
             return self.decode(trial.suggest_categorical(self.name, [_label(value) for value in self.values]))
         if self.kind == "int":
-            return trial.suggest_int(self.name, int(self.low), int(self.high), step=int(self.step or 1), log=self.log)
-        return trial.suggest_float(self.name, self.low, self.high, step=self.step, log=self.log)
+            low, high = int(self.lowest), int(self.highest)
+            return trial.suggest_int(self.name, low, high, step=int(self.step or 1), log=self.log)
+        return trial.suggest_float(self.name, self.lowest, self.highest, step=self.step, log=self.log)
 
     def decode(self, stored: Any) -> Any:
         """The value behind what Optuna stores, which knows no lists: `"[512, 512]"` → `[512, 512]`."""
@@ -105,35 +130,41 @@ class Parameter:
         """What Optuna stores for a value; the inverse of `decode`."""
         return _label(frozen(value)) if self.kind == "choice" else value
 
+    def value(self, index: int) -> Any:
+        """The value at a place, from 0, in the order of a parameter that has a `size`."""
+        if self.kind == "choice":
+            return plain(self.values[index])
+        if self.kind == "int":
+            return int(self.lowest) + index * int(self.step or 1)
+        return float(Decimal(str(self.lowest)) + Decimal(str(self.step)) * index)
+
     def listed(self) -> list[Any]:
         """Every value, in order.
 
         Raises:
-            UserError: for a range of floats without a step.
+            UserError: for a range of floats without a step, or more than `MAXIMUM_CONFIGURATIONS` values.
         """
-        if self.kind == "choice":
-            return [plain(value) for value in self.values]
-        if self.kind == "int":
-            return list(range(int(self.low), int(self.high) + 1, int(self.step or 1)))
-        if self.step is None:
+        if self.size is None:
             raise UserError(
                 f"search.{self.name}", "a grid needs a finite list: give `step`, or `values` instead of low and high."
             )
-        low, step = Decimal(str(self.low)), Decimal(str(self.step))
-        return [float(low + step * index) for index in range(round((self.high - self.low) / self.step) + 1)]
+        if self.size > MAXIMUM_CONFIGURATIONS:
+            raise UserError(
+                f"search.{self.name}", f"a grid of {self.size:,} values; must be at most {MAXIMUM_CONFIGURATIONS:,}."
+            )
+        return [self.value(index) for index in range(self.size)]
 
     def at(self, quantile: float) -> Any:
         """The value below which a share `quantile` in [0, 1) of the parameter's distribution lies."""
         if self.log:
             margin = 0.5 if self.kind == "int" else 0.0
-            low, high = math.log(self.low - margin), math.log(self.high + margin)
+            low, high = math.log(self.lowest - margin), math.log(self.highest + margin)
             value = math.exp(low + quantile * (high - low))
             value = round(value) if self.kind == "int" else value
-            return min(max(value, self.low), self.high)
-        if self.kind == "float" and self.step is None:
-            return min(self.low + quantile * (self.high - self.low), self.high)
-        listed = self.listed()
-        return listed[int(quantile * len(listed))]
+            return min(max(value, self.lowest), self.highest)
+        if self.size is None:
+            return min(self.lowest + quantile * (self.highest - self.lowest), self.highest)
+        return self.value(int(quantile * self.size))
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able, without what does not apply."""
@@ -151,9 +182,11 @@ class Parameter:
     def domain(self) -> str:
         """The values in words, for messages."""
         if self.kind == "choice":
-            return ", ".join(_shown(value) for value in self.values)
+            rest = f" and {len(self.values) - 10:,} more" if len(self.values) > 10 else ""
+            return ", ".join(_shown(value) for value in self.values[:10]) + rest
         steps = f" in steps of {self.step}" if self.step else ""
-        return f"whole numbers from {self.low} to {self.high}{steps}"
+        kind = "whole numbers" if self.kind == "int" else "numbers"
+        return f"{kind} from {self.low} to {self.high}{steps}"
 
 
 def frozen(value: Any) -> Any:
@@ -199,18 +232,18 @@ class Space:
         place = f"search.{parameter.name}.when"
         if parent == parameter.name:
             raise UserError(place, f"'{parent}' cannot depend on itself.")
+        if parent not in self.names:
+            raise UserError(
+                place, f"'{parent}' is not searched. {did_you_mean(parent, {*self.names} - {parameter.name})}"
+            )
         if parent not in earlier:
-            if parent not in self.names:
-                raise UserError(
-                    place, f"'{parent}' is not searched. {did_you_mean(parent, {*self.names} - {parameter.name})}"
-                )
             if parameter.name in self._ancestors(parent):
                 raise UserError(place, f"'{parameter.name}' and '{parent}' depend on each other; drop one condition.")
             raise UserError(place, f"'{parent}' stands further down; move it above '{parameter.name}'.")
         if earlier[parent].kind == "float":
             raise UserError(place, f"'{parent}' is a continuous range; a condition needs a choice or whole numbers.")
         if not values:
-            raise UserError(f"{place}.{parent}", f"got an empty list; give the values of '{parent}' that are meant.")
+            raise UserError(f"{place}.{parent}", "got an empty list; must hold the values under which it is searched.")
         for value in values:
             if not earlier[parent].allows(value):
                 raise UserError(
@@ -218,14 +251,14 @@ class Space:
                 )
 
     def _ancestors(self, name: str) -> set[str]:
-        found: set[str] = set()
+        ancestors: set[str] = set()
         waiting = [name]
         while waiting:
             current = waiting.pop()
-            if current in self.names and current not in found:
-                found.add(current)
+            if current in self.names and current not in ancestors:
+                ancestors.add(current)
                 waiting.extend(self[current].when)
-        return found
+        return ancestors
 
     def __getitem__(self, name: str) -> Parameter:
         return next(parameter for parameter in self.parameters if parameter.name == name)
@@ -270,34 +303,26 @@ class Space:
             values |= self.context(parent) | {parent: plain(allowed[0])}
         return values
 
-    def grid(self) -> dict[str, list[Any]]:
-        """Name → every value of each parameter.
-
-        Raises:
-            UserError: for a range of floats without a step.
-        """
-        return {parameter.name: parameter.listed() for parameter in self.parameters}
-
     def configurations(self) -> list[dict[str, Any]]:
         """Every valid combination once, in an order that does not depend on the order of the file.
 
         Raises:
             UserError: for a range of floats without a step, or more than `MAXIMUM_CONFIGURATIONS` combinations.
         """
-        found: list[dict[str, Any]] = [{}]
-        for name, values in self.grid().items():
-            found = [
-                extended
-                for params in found
-                for extended in (
-                    [params | {name: value} for value in values] if name in self.active(params) else [params]
-                )
-            ]
-            if len(found) > MAXIMUM_CONFIGURATIONS:
+        listed: list[dict[str, Any]] = [{}]
+        for parameter in self.parameters:
+            values = parameter.listed()
+            active = [parameter.name in self.active(params) for params in listed]
+            if sum(len(values) if searched else 1 for searched in active) > MAXIMUM_CONFIGURATIONS:
                 raise UserError(
                     "search", f"a grid of more than {MAXIMUM_CONFIGURATIONS:,} combinations; use larger steps."
                 )
-        return sorted(found, key=lambda params: json.dumps(params, sort_keys=True))
+            listed = [
+                extended
+                for params, searched in zip(listed, active, strict=True)
+                for extended in ([params | {parameter.name: value} for value in values] if searched else [params])
+            ]
+        return sorted(listed, key=lambda params: json.dumps(params, sort_keys=True))
 
     def maximum(self, name: str) -> Any:
         """The largest value that a parameter can take; None when it is not searched or its values have no order."""

@@ -1,88 +1,34 @@
-"""A study file: the question, what is fixed, what is searched, and how far. Checked whole before anything runs."""
+"""A study: read from its file, changed by `--set`, and checked whole before anything runs."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from sweeps.errors import UserError
 from sweeps.study.baselines import Baseline, read_baselines, read_start
-from sweeps.study.overrides import apply_overrides
-from sweeps.study.pruners import PrunerSettings, read_pruner, with_max_epochs
-from sweeps.study.samplers import SAMPLERS, SamplerSettings, check_sampler
-from sweeps.study.search_section import read_space, section_of
-from sweeps.study.space import Space
+from sweeps.study.mistakes import Mistakes, problems_of, shown
+from sweeps.study.overrides import apply_overrides, extended, give_sections, section_of
+from sweeps.study.pruners import PrunerSettings
+from sweeps.study.samplers import SamplerSettings, check_sampler
+from sweeps.study.space import Parameter, Space
+from sweeps.study.study_model import Budget, Compare, Confirm, Sections, StudyFile, number_kind, study_model
 from sweeps.study.yaml_file import (
-    Source,
+    Document,
+    EntryPath,
     find_study,
+    is_path,
     known_studies,
     parse_yaml,
-    read_mapping,
-    read_model,
-    read_named,
     read_text,
-    refuse_unknown,
     shown_path,
 )
 
-Sections = Mapping[str, type[BaseModel]]
 Check = Callable[[dict[str, dict[str, Any]]], None]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Budget(_Part):
-    """When the search ends: at the first of the limits that are given. It is of the study, not of one command."""
-
-    trials: Annotated[int | None, Field(ge=1, description="Trials started, in whatever state they end.")] = None
-    seconds: Annotated[float | None, Field(gt=0, description="Seconds spent searching.")] = None
-    epochs: Annotated[int | None, Field(ge=1, description="Trial-epochs trained, over all trials.")] = None
-    stale_trials: Annotated[
-        int | None, Field(ge=1, description="Trials that end one after the other without a better value.")
-    ] = None
-
-    @model_validator(mode="after")
-    def _limited(self) -> "Budget":
-        if all(value is None for value in self.model_dump().values()):
-            raise ValueError(f"nothing limits the search; give at least one of {', '.join(type(self).model_fields)}.")
-        return self
-
-
-class Confirm(_Part):
-    """The best configurations, trained again with fresh seeds and only then evaluated on test images."""
-
-    top: Annotated[int, Field(ge=1, description="Configurations, the best of the search.")]
-    seeds: Annotated[int, Field(ge=1, description="Fresh seeds for each.")]
-
-
-class Compare(_Part):
-    """Matched pairs: the same configuration and seed with each value of one parameter."""
-
-    parameter: Annotated[str, Field(description="A searched choice whose values are compared.")]
-    top: Annotated[int, Field(ge=1, description="Configurations, the best of the search.")]
-    seeds: Annotated[int, Field(ge=1, description="Seeds for each.")]
-
-
-class _Head(_Part):
-    question: Annotated[str, Field(min_length=1, description="What the study is to find out.")]
-    seed: Annotated[int, Field(ge=0, lt=2**63, description="Seed of the sampler and of all trials.")] = 0
-
-
-PARTS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(_Head.model_fields, ()),
-    "sampler": (),
-    "pruner": (),
-    "budget": tuple(Budget.model_fields),
-    "confirm": tuple(Confirm.model_fields),
-    "compare": tuple(Compare.model_fields),
-    "baselines": (),
-    "start": (),
-}
-"""Top-level keys besides the sections and `search` → fields that `--set` takes without the prefix."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,70 +88,68 @@ def load_study(
     name_or_path: str | Path,
     *,
     sections: Sections,
-    shipped: Path | None,
+    shipped: Path | None = None,
     overrides: Sequence[str] = (),
     check: Check | None = None,
-    apart: Collection[str] = (),
+    epochs: str | None = None,
+    unsearchable: Collection[str] = (),
+    shared: Collection[str] = (),
+    data: str | None = None,
 ) -> Study:
     """Find, read and check a study.
 
     Args:
-        name_or_path: a path (ends in .yaml or .yml, or has a separator), else looked up as `./studies/NAME.yaml` and
-            then among the shipped ones.
+        name_or_path: a path (ends in .yaml or .yml, or has a separator), else a name that is looked up as
+            `./studies/NAME.yaml` and then among the shipped studies.
         sections: section → settings model; field names are unique over all of them.
         shipped: folder of the shipped studies.
         overrides: `section.key=value` or `key=value`, see `sweeps.study.overrides.apply_overrides`.
-        check: called with section → settings as dicts: once as fixed, and once for each bound and each choice of each
-            searched parameter (with values of other parameters under which it is searched). It raises `UserError`
-            (its place is a path such as `model.prior`) or `ValueError` (`prior: what is wrong`) for what the models
-            alone cannot see.
-        apart: settings that make results incomparable; they are never searched.
+        check: called with section → settings as dicts: once as fixed, once for each baseline, and once for each bound
+            and each choice of each searched parameter (with values of other parameters under which it is searched).
+            It raises `UserError` (its place is a path such as `model.prior`) or `ValueError` (`prior: what is wrong`)
+            for what the models alone cannot see.
+        epochs: setting that says how many epochs a trial has; the pruner hyperband needs it.
+        unsearchable: settings that make results incomparable; they are never searched.
+        shared: settings that belong to the whole study; no baseline changes them.
+        data: section that says what is trained on; published results of baselines hold for the file's alone.
 
     Raises:
-        UserError: for the first thing that is wrong with the file or an override.
+        UserError: for all mistakes of the file and the overrides, a line each.
     """
     path = find_study(str(name_or_path), shipped)
-    shown = shown_path(path)
-    text = read_text(path, shown)
-    raw = {"sampler": "tpe", "pruner": "median"} | _top_level(parse_yaml(text, shown), shown)
-    raw, changed = apply_overrides(raw, overrides, sections, PARTS)
-    source = Source(shown, changed)
-    refuse_unknown(raw, [*sections, *PARTS, "search"], "", source, noun="section")
-    head = read_model(_Head, {key: raw[key] for key in _Head.model_fields if key in raw}, "", source)
-    fixed = {section: _read_section(section, raw.get(section), sections, source) for section in sections}
-    space = read_space(raw.get("search"), raw, sections, source)
-    for name in space.names:
-        if name in apart:
-            problem = f"trials of different {name} are measured on different scales and cannot be compared"
-            raise source.error(f"search.{name}", f"{problem}. Fix it; `baselines:` holds rows with other values.")
-    baselines = read_baselines(raw.get("baselines"), raw, sections, source)
-    if check is not None:
-        _check_settings(check, fixed, space, baselines, source)
-    sampler = read_named(
-        {name: row.settings for name, row in SAMPLERS.items()},
-        raw["sampler"],
-        "sampler",
-        source,
-        noun="sampler",
-    )
-    with source.located():
-        check_sampler(sampler, space)
-    pruner = with_max_epochs(read_pruner(raw["pruner"], "pruner", source), _epochs(fixed, space), "pruner", source)
+    document, mistakes, text = _read(path, sections, shipped)
+    raw = {"sampler": "tpe", "pruner": "median"} | document.content
+    raw, mistakes.overrides = apply_overrides(raw, overrides, sections, mistakes)
+    reading = _Reading(raw, sections, mistakes)
+    space = reading.space(unsearchable)
+    reading.refuse_shared(shared)
+    rows = reading.file.baselines or {}
+    published = not any(changed[0] == data for changed in mistakes.overrides)
+    baselines = read_baselines(rows, _mapping(raw.get("baselines")), mistakes, published=published)
+    fixed = reading.fixed()
+    if not any(entry[0] in sections for entry in reading.broken):
+        _check_settings(check, fixed, space, baselines, mistakes)
+    reading.check_search(space)
+    pruner = reading.pruner(space, fixed, epochs)
+    start = reading.start(space)
+    mistakes.raise_if_any()
+    file = reading.file
+    assert file.budget is not None
     return Study(
         name=path.stem,
         path=path,
         text=text,
-        question=head.question.strip(),
+        question=str(file.question).strip(),
         fixed=fixed,
         space=space,
-        seed=head.seed,
-        sampler=sampler,
+        seed=file.seed,
+        sampler=file.sampler,
         pruner=pruner,
-        budget=read_model(Budget, raw.get("budget"), "budget", source),
-        confirm=None if raw.get("confirm") is None else read_model(Confirm, raw["confirm"], "confirm", source),
-        compare=_read_compare(raw.get("compare"), space, source),
+        budget=file.budget,
+        confirm=file.confirm,
+        compare=file.compare,
         baselines=baselines,
-        start=read_start(raw.get("start"), space, source),
+        start=start,
     )
 
 
@@ -213,89 +157,249 @@ def list_studies(*, shipped: Path | None) -> list[StudySummary]:
     """Studies of `./studies`, then the shipped ones that these do not hide, by name. A broken file has its error for a question."""
     summaries: dict[str, StudySummary] = {}
     for name, path in known_studies(shipped).items():
-        shown = shown_path(path)
         try:
-            raw = _top_level(parse_yaml(read_text(path, shown), shown), shown)
-            head = read_model(_Head, {"question": raw.get("question")}, "", Source(shown))
-            summaries[name] = StudySummary(name=name, question=head.question.strip(), path=path)
+            document, mistakes, _ = _read(path, {}, shipped)
+            question = document.content.get("question")
+            if not question or not isinstance(question, str):
+                mistakes = Mistakes(shown_path(path), document.places)
+                mistakes.add(
+                    ("question",), "is missing." if question is None else f"got {shown(question)}; must be text."
+                )
+                mistakes.raise_if_any()
+            summaries[name] = StudySummary(name=name, question=str(question).strip(), path=path)
         except UserError as error:
             summaries[name] = StudySummary(name=name, question=str(error), path=path)
     return list(summaries.values())
 
 
-def _top_level(content: Any, shown: str) -> dict[str, Any]:
-    if not isinstance(content, dict):
-        got = "nothing" if content is None else f"a {type(content).__name__}"
-        raise UserError(shown, f"got {got}; a study file holds `name: value` lines such as `question:` and `search:`.")
-    return content
+def _read(
+    path: Path, sections: Sections, shipped: Path | None, above: tuple[Path, ...] = ()
+) -> tuple[Document, Mistakes, str]:
+    """Content, mistakes so far and text of a study; with `extends`, of the study and its parents as one file."""
+    file = shown_path(path)
+    text = read_text(path)
+    document = parse_yaml(text, file)
+    if not isinstance(document.content, dict):
+        got = "nothing" if document.content is None else f"a {type(document.content).__name__}"
+        raise UserError(file, f"got {got}; must hold `name: value` lines such as `question:` and `search:`.")
+    mistakes = Mistakes(file, document.places)
+    give_sections(document, sections, mistakes)
+    parent = document.content.pop("extends", None)
+    if parent is None:
+        return document, mistakes, text
+    if not isinstance(parent, str):
+        mistakes.add(("extends",), f"got {shown(parent)}; must be the name or path of a study.")
+        return document, mistakes, text
+    with mistakes.collected():
+        place = mistakes.place(("extends",))[1]
+        found = find_study(str(path.parent / parent) if is_path(parent) else parent, shipped, place)
+        files = (*above, path.resolve())
+        if found.resolve() in files:
+            circle = " → ".join(shown_path(each) for each in (*files, found.resolve()))
+            raise UserError("extends", f"got '{parent}', but no study can extend itself: {circle}.")
+        base, wrong, _ = _read(found, sections, shipped, files)
+        wrong.raise_if_any()
+        document = extended(base, document, sections)
+        mistakes.places = document.places
+        content = yaml.safe_dump(document.content, allow_unicode=True, sort_keys=False, width=120)
+        text = f"# {file}, which extends '{parent}', as one file.\n{content}"
+    return document, mistakes, text
 
 
-def _read_section(section: str, content: Any, sections: Sections, source: Source) -> BaseModel:
-    content = read_mapping(content, section, source)
-    for key in content:
-        owner = section_of(key, sections)
-        if owner not in (None, section):
-            raise source.error(f"{section}.{key}", f"unknown setting; '{key}' belongs under '{owner}'.")
-    return read_model(sections[section], content, section, source)
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
-def _check_settings(
-    check: Check,
-    fixed: Mapping[str, BaseModel],
-    space: Space,
-    baselines: Sequence[Baseline],
-    source: Source,
-) -> None:
-    plain = {section: settings.model_dump() for section, settings in fixed.items()}
+class _Reading:
+    """The content of a study while it is checked: its valid entries, and the entries that have a mistake."""
 
-    def run(params: Mapping[str, Any], path: str | None) -> None:
-        settings = {
-            section: values | {name: value for name, value in params.items() if name in values}
-            for section, values in plain.items()
-        }
+    def __init__(self, raw: dict[str, Any], sections: Sections, mistakes: Mistakes) -> None:
+        self._raw, self._sections, self._mistakes = raw, sections, mistakes
+        self.broken: set[EntryPath] = set()
+        """Entries that were left out because they have a mistake."""
+        self.file = self._validated()
+        """The form of the study, of valid entries alone."""
+        self._refuse_missing()
+        self._unusable: set[str] = set()
+        """Searched parameters that have a mistake, or depend on one that has."""
+
+    def _validated(self) -> StudyFile:
+        model = study_model(self._sections)
         try:
-            check(settings)
-        except UserError as error:
-            raise source.error(path or error.place, error.problem) from None
-        except ValueError as error:
-            name, _, problem = str(error).partition(": ")
-            section = next((section for section, values in plain.items() if name in values), None)
-            if section is None:
-                raise source.error(path or "", str(error)) from None
-            raise source.error(path or f"{section}.{name}", problem) from None
+            return model.model_validate(self._raw)
+        except ValidationError as error:
+            problems = problems_of(error, model, self._raw)
+        valid = {key: dict(value) if isinstance(value, dict) else value for key, value in self._raw.items()}
+        for path, problem in problems:
+            self._mistakes.add(path, problem)
+            if path[0] in (*self._sections, "search", "baselines") and len(path) > 1:
+                valid[str(path[0])].pop(path[1], None)
+                self.broken.add(path[:2])
+            else:
+                valid.pop(str(path[0]), None)
+                self.broken.add(path[:1])
+        try:
+            return model.model_validate(valid)
+        except ValidationError:
+            self._mistakes.raise_if_any()
+            raise
 
-    run({}, None)
-    for row in baselines:
-        run(row.settings, f"baselines.{row.name}.settings")
-    for parameter in space.parameters:
-        context = space.context(parameter.name)
-        if parameter.kind == "choice":
-            probes = [("values", value) for value in parameter.values]
-        else:
-            probes = [("low", parameter.low), ("high", parameter.high)]
-        for key, value in probes:
-            run(context | {parameter.name: value}, f"search.{parameter.name}.{key}")
+    def _refuse_missing(self) -> None:
+        missing = {
+            "question": "is missing.",
+            "search": "nothing is searched. Add, for example, `beta: {low: 0.1, high: 10, log: true}`.",
+            "budget": f"nothing limits the search; give at least one of {', '.join(Budget.model_fields)}.",
+        }
+        for part, problem in missing.items():
+            if self._raw.get(part) in (None, {}) and (part,) not in self.broken:
+                self._mistakes.add((part,), problem)
 
+    def fixed(self) -> dict[str, BaseModel]:
+        """Section → its settings, as the workload's own models."""
+        parts = {section: getattr(self.file, section) for section in self._sections}
+        return {
+            name: self._sections[name].model_validate(part.model_dump(exclude_unset=True))
+            for name, part in parts.items()
+        }
 
-def _epochs(fixed: Mapping[str, BaseModel], space: Space) -> int | None:
-    if "epochs" in space.names:
-        return space.maximum("epochs")
-    return next((settings.epochs for settings in fixed.values() if hasattr(settings, "epochs")), None)
+    def space(self, unsearchable: Collection[str]) -> Space:
+        """The searched parameters that have no mistake."""
+        parameters: list[Parameter] = []
+        search = _mapping(self._raw.get("search"))
+        for name in search:
+            form = getattr(self.file.search, name, None)
+            if form is None:
+                continue
+            section = section_of(name, self._sections) or ""
+            fixed = _mapping(self._raw.get(section))
+            if name in fixed:
+                problem = f"is searched, and fixed to {shown(fixed[name])} under '{section}'. Drop one of the two."
+                self._mistakes.add(("search", name), problem)
+            if name in unsearchable:
+                problem = f"trials of different {name} are measured on different scales and cannot be compared"
+                self._mistakes.add(("search", name), f"{problem}. Fix it; `baselines:` holds rows with other values.")
+            with self._mistakes.collected():
+                parameters.append(_parameter(name, form, self._sections[section].model_fields[name]))
+        found = {parameter.name for parameter in parameters}
+        self._unusable = {*search} - found
+        forms = {parameter.name: parameter for parameter in parameters}
+        parameters = [replace(p, when=_conditions(self.file.search, p.name, forms)) for p in parameters]
+        while True:
+            while dependent := {p.name for p in parameters if self._unusable & {*p.when}}:
+                self._unusable |= dependent
+                parameters = [p for p in parameters if p.name not in dependent]
+            try:
+                return Space(tuple(parameters))
+            except UserError as error:
+                self._mistakes.add(error.place, error.problem)
+                self._unusable.add(error.place.split(".")[1])
+                parameters = [p for p in parameters if p.name not in self._unusable]
 
+    def refuse_shared(self, shared: Collection[str]) -> None:
+        """Note baselines that change a setting of the whole study."""
+        for name, row in _mapping(self._raw.get("baselines")).items():
+            for setting in _mapping(_mapping(row).get("settings")):
+                if setting in shared:
+                    problem = "belongs to the whole study, so no baseline can change it."
+                    self._mistakes.add(("baselines", name, "settings", setting), problem)
 
-def _read_compare(content: Any, space: Space, source: Source) -> Compare | None:
-    if content is None:
-        return None
-    compare = read_model(Compare, content, "compare", source)
-    name, place = compare.parameter, "compare.parameter"
-    choices = [p.name for p in space.parameters if p.kind == "choice" and len(p.values) > 1]
-    if name not in choices:
+    def check_search(self, space: Space) -> None:
+        """Note what the sampler cannot search, and a comparison of what is no choice."""
+        if self.file.sampler is not None and not self._unusable and space.parameters:
+            with self._mistakes.collected():
+                check_sampler(self.file.sampler, space)
+        if self.file.compare is None or self.file.compare.parameter in self._unusable:
+            return
+        name = self.file.compare.parameter
+        choices = [p.name for p in space.parameters if p.kind == "choice" and len(p.values) > 1]
+        if name in choices:
+            return
         if name not in space.names:
             reason = "is not searched"
         else:
             reason = "has one value only" if space[name].kind == "choice" else "is a range, not a choice of values"
         known = f"Searched choices: {', '.join(choices) or 'none'}."
-        raise source.error(
-            place, f"'{name}' {reason}, so there is nothing to pair. {known} `compare: null` switches it off."
-        )
-    return compare
+        problem = f"'{name}' {reason}, so there is nothing to pair. {known} `compare: null` switches it off."
+        self._mistakes.add(("compare", "parameter"), problem)
+
+    def pruner(self, space: Space, fixed: Mapping[str, BaseModel], epochs: str | None) -> PrunerSettings:
+        """The pruner, with the epochs of a full trial where it needs them."""
+        section = section_of(epochs, self._sections) if epochs else None
+        pruner = self.file.pruner
+        if epochs is None or section is None:
+            longest = None
+        elif epochs in self._unusable or (section, epochs) in self.broken or (section,) in self.broken:
+            return pruner
+        else:
+            longest = space.maximum(epochs) if epochs in space.names else getattr(fixed[section], epochs)
+        if pruner is not None:
+            try:
+                return pruner.for_epochs(longest)
+            except UserError as error:
+                self._mistakes.add(f"pruner.{error.place}", error.problem)
+        return pruner
+
+    def start(self, space: Space) -> tuple[dict[str, Any], ...]:
+        """The values of the first trials."""
+        given = self._raw.get("start") if ("start",) not in self.broken else None
+        return read_start([point or {} for point in given or ()], space, self._unusable, self._mistakes)
+
+
+def _parameter(name: str, form: Any, field: FieldInfo) -> Parameter:
+    """A searched parameter without its condition. Raises `UserError` with its path as place."""
+    if hasattr(form, "values"):
+        return Parameter(name=name, kind="choice", values=tuple(form.values))
+    return Parameter(
+        name=name, kind=number_kind(field) or "choice", low=form.low, high=form.high, log=form.log, step=form.step
+    )
+
+
+def _conditions(search: Any, name: str, parameters: Mapping[str, Parameter]) -> dict[str, tuple[Any, ...]]:
+    conditions = {}
+    for parent, value in (getattr(search, name).when or {}).items():
+        # A list is one value where the parent's choices are lists, and alternatives otherwise.
+        single = not isinstance(value, list) or (parent in parameters and parameters[parent].allows(value))
+        conditions[parent] = (value,) if single else tuple(value)
+    return conditions
+
+
+def _check_settings(
+    check: Check | None, fixed: Mapping[str, BaseModel], space: Space, baselines: Sequence[Baseline], mistakes: Mistakes
+) -> None:
+    """Try the workload's check on the fixed settings, on each baseline, and on each bound and choice of the search."""
+    plain = {section: settings.model_dump() for section, settings in fixed.items()}
+
+    def passes(params: Mapping[str, Any], path: EntryPath) -> bool:
+        settings = {
+            section: values | {name: value for name, value in params.items() if name in values}
+            for section, values in plain.items()
+        }
+        try:
+            for section, values in settings.items():
+                if values != plain[section]:
+                    type(fixed[section]).model_validate(values)
+            if check is not None:
+                check(settings)
+        except ValidationError as error:
+            mistakes.add(path, str(error.errors(include_url=False)[0]["msg"]).removeprefix("Value error, "))
+        except UserError as error:
+            mistakes.add(path or error.place, error.problem)
+        except ValueError as error:
+            name, _, problem = str(error).partition(": ")
+            section = next((section for section, values in plain.items() if name in values), None)
+            mistakes.add(path or (f"{section}.{name}" if section else ""), problem if section else str(error))
+        else:
+            return True
+        return False
+
+    if not passes({}, ()):
+        return  # all others would fail with it
+    for row in baselines:
+        passes(row.settings, ("baselines", row.name, "settings"))
+    for parameter in space.parameters:
+        context = space.context(parameter.name)
+        probes: Iterable[tuple[EntryPath, Any]] = [(("low",), parameter.low), (("high",), parameter.high)]
+        if parameter.kind == "choice":
+            probes = ((("values", index), value) for index, value in enumerate(parameter.values))
+        for key, value in probes:
+            passes(context | {parameter.name: value}, ("search", parameter.name, *key))

@@ -22,7 +22,8 @@ from sweeps.storage.database import open_storage, open_study
 from sweeps.study.pruners import PRUNERS
 from sweeps.study.samplers import SAMPLERS
 from sweeps.study.space import Parameter, Space
-from sweeps.study.study_file import Budget, Study
+from sweeps.study.study_file import Study
+from sweeps.study.study_model import Budget
 from sweeps.tracking import Description, Tracker
 from sweeps.workload.protocol import Progress
 from sweeps.workload.testing import ToyLanes
@@ -76,8 +77,8 @@ def study_of(options: argparse.Namespace) -> Study:
         fixed={"train": Waiting(epochs=options.epochs)},
         space=Space(tuple(Parameter(name=name, kind="float", low=0.0, high=1.0) for name in ("beta", "rate", "share"))),
         seed=0,
-        sampler=SAMPLERS["tpe"].settings(),
-        pruner=PRUNERS["median"].settings(startup_trials=8, warmup_epochs=2),
+        sampler=SAMPLERS["tpe"](),
+        pruner=PRUNERS["median"](startup_trials=8, warmup_epochs=2),
         budget=Budget(trials=options.trials),
         confirm=None,
         compare=None,

@@ -79,10 +79,9 @@ def _settings_page() -> str:
 
 
 def _study_page() -> str:
-    from sweeps.study.baselines import BaselineRow
     from sweeps.study.pruners import PRUNERS
     from sweeps.study.samplers import SAMPLERS
-    from sweeps.study.study_file import Budget, Compare, Confirm
+    from sweeps.study.study_model import BaselineRow, Budget, Compare, Confirm
 
     blocks = [
         "[Studies](../guide/studies.md) explains a study file part by part. [Settings](settings.md) lists what can be fixed and searched."
@@ -168,11 +167,11 @@ def _named(table: Mapping[str, Any]) -> str:
     """Name, what it does, and its options with their defaults."""
     rows = ["| Name | What it does | Options |", "| --- | --- | --- |"]
     for name, row in table.items():
-        fields = {key: field for key, field in row.settings.model_fields.items() if key != "name"}
+        fields = {key: field for key, field in row.model_fields.items() if key != "name"}
         options = "; ".join(
             f"`{key}` ({_default(field.default)}): {_sentence(field.description)}" for key, field in fields.items()
         )
-        rows.append(f"| `{name}` | {' '.join(row.settings.__doc__.split())} | {options or 'none'} |")
+        rows.append(f"| `{name}` | {' '.join(row.__doc__.split())} | {options or 'none'} |")
     return "\n".join(rows)
 
 

@@ -13,7 +13,8 @@ from sweeps.storage.database import open_study
 from sweeps.study.pruners import PRUNERS
 from sweeps.study.samplers import SAMPLERS
 from sweeps.study.space import Parameter, Space
-from sweeps.study.study_file import Budget, Study
+from sweeps.study.study_file import Study
+from sweeps.study.study_model import Budget
 from sweeps.workload.protocol import Outcome, Progress, Trial, TrialResult
 
 X = {"x": {"kind": "float", "low": 0.0, "high": 1.0}}
@@ -53,8 +54,8 @@ def toy_study(
         fixed={"train": fixed or Fixed()},
         space=Space(tuple(Parameter(name=key, **content) for key, content in search.items())),
         seed=seed,
-        sampler=SAMPLERS[sampler].settings(**(sampler_options or {})),
-        pruner=PRUNERS[pruner].settings(**(pruner_options or {})),
+        sampler=SAMPLERS[sampler](**(sampler_options or {})),
+        pruner=PRUNERS[pruner](**(pruner_options or {})),
         budget=Budget(**(budget or {"trials": 6})),
         confirm=None,
         compare=None,

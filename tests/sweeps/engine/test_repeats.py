@@ -16,7 +16,7 @@ from sweeps.storage.database import repeat_study
 from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study
 from sweeps.storage.trial_record import EpochRecord, TrialRecord
 from sweeps.study.space import Parameter, Space
-from sweeps.study.study_file import Compare, Confirm
+from sweeps.study.study_model import Compare, Confirm
 from sweeps.workload.protocol import Outcome
 from sweeps.workload.testing import ToyLanes
 

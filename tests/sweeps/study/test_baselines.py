@@ -15,7 +15,8 @@ from sweeps.storage.database import repeat_study, spec_differences
 from sweeps.storage.optuna_internals import storage_of
 from sweeps.storage.study_record import read_study
 from sweeps.study.baselines import Baseline
-from sweeps.study.study_file import Confirm, load_study
+from sweeps.study.study_file import load_study
+from sweeps.study.study_model import Confirm
 from sweeps.workload.testing import ToyLanes
 from vaeexp.settings import SECTIONS
 
@@ -34,7 +35,7 @@ budget: {trials: 5}
 def load(tmp_path, *overrides, **parts):
     path = tmp_path / "x.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(STUDY) | parts, sort_keys=False))
-    return load_study(str(path), sections=SECTIONS, shipped=None, overrides=overrides)
+    return load_study(str(path), sections=SECTIONS, overrides=overrides, data="data")
 
 
 def message(tmp_path, *overrides, **parts) -> str:

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
+from pydantic import TypeAdapter
 
 from sweeps.errors import UserError
-from sweeps.study.pruners import PRUNERS, make_pruner, read_pruner
+from sweeps.study.pruners import PRUNERS, AnyPruner
 from sweeps.study.samplers import SAMPLERS, ask_seed, check_sampler, exhausted, make_sampler
 from sweeps.study.space import Parameter, Space
-from sweeps.study.yaml_file import Source, read_named
 
 NUMBERS = (
     Parameter(name="beta", kind="float", low=0.01, high=10.0, log=True),
@@ -44,13 +44,7 @@ SPACES = {name: Space(FULL) for name in ("tpe", "random", "qmc")} | {
 
 
 def sampler_settings(name, **options):
-    return read_named(
-        {n: row.settings for n, row in SAMPLERS.items()},
-        {"name": name} | options,
-        "sampler",
-        Source("x"),
-        noun="sampler",
-    )
+    return SAMPLERS[name](**options)
 
 
 def value_of(params):
@@ -150,7 +144,7 @@ def test_a_missing_package_is_found_before_the_first_trial(name, package, monkey
 
 def pruned_at(chosen, curves, study_name="x", pruner=None):
     """Epoch at which each curve is pruned, None where it runs to its end; one trial after the other."""
-    study = optuna.create_study(study_name=study_name, direction="minimize", pruner=pruner or make_pruner(chosen))
+    study = optuna.create_study(study_name=study_name, direction="minimize", pruner=pruner or chosen.build())
     epochs = []
     for curve in curves:
         trial = study.ask()
@@ -166,7 +160,7 @@ def pruned_at(chosen, curves, study_name="x", pruner=None):
 
 
 def pruner_settings(content):
-    return read_pruner(content, "pruner", Source("x"))
+    return TypeAdapter(AnyPruner).validate_python(content)
 
 
 GOOD, BAD = [[5.0, 4, 3, 2], [6.0, 5, 4, 3]], [9.0, 9, 9, 9]
@@ -217,4 +211,4 @@ def test_every_pruner_is_made():
         content = {"name": name} | ({"upper": 3} if name == "threshold" else {})
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert isinstance(make_pruner(pruner_settings(content)), optuna.pruners.BasePruner)
+            assert isinstance(pruner_settings(content).build(), optuna.pruners.BasePruner)

@@ -25,6 +25,8 @@ def test_every_shipped_study_is_pinned() -> None:
 @pytest.mark.parametrize("name", PINNED)
 def test_a_shipped_study_has_the_spec_that_stored_studies_were_begun_with(name: str) -> None:
     overrides = OVERRIDES.get(name, ())
-    study = load_study(name.split()[0], sections=SECTIONS, shipped=STUDIES, overrides=overrides)
+    study = load_study(
+        name.split()[0], sections=SECTIONS, shipped=STUDIES, overrides=overrides, epochs="epochs", data="data"
+    )
     assert json.loads(json.dumps(study.spec())) == PINNED[name]
     assert list(study.spec()["search"]) == list(PINNED[name]["search"]), "the order of asking is part of the study"
