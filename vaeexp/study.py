@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from vaeexp.cache import shipped_studies
-from vaeexp.settings import SECTIONS, DataSettings, EvaluationSettings, Settings
+from vaeexp.settings import SECTIONS, DataSettings, EvaluationSettings, ModelSettings, Settings
 
 if TYPE_CHECKING:
     from sweeps.study.study_file import Study
@@ -54,7 +54,7 @@ def check_settings(sections: dict[str, dict[str, Any]], image_shape: tuple[int, 
     from vaeexp.models.posteriors import POSTERIORS
     from vaeexp.models.vae import check_model
 
-    check_model(SimpleNamespace(**sections["model"]), image_shape)
+    check_model(ModelSettings.model_construct(**sections["model"]), image_shape)
     check_targets(sections["model"]["likelihood"], sections["data"]["binarisation"])
     posterior, beta = sections["model"]["posterior"], sections["train"]["beta"]
     if not POSTERIORS[posterior].stochastic and beta != 0:
@@ -76,7 +76,7 @@ def recorded_parts(spec: Mapping[str, Any]) -> SimpleNamespace:
 
 def settings_of(study: "Study") -> Settings:
     """The settings that the study fixes; searched ones stand at their defaults."""
-    return Settings(**study.fixed)
+    return Settings.model_validate(dict(study.fixed))
 
 
 def largest(study: "Study", name: str) -> int:

@@ -120,7 +120,7 @@ class Reading:
 
     def check_search(self, space: Space) -> None:
         """Note what the sampler cannot search, and a comparison of what is no choice."""
-        if self.file.sampler is not None and not self._unusable and space.parameters:
+        if ("sampler",) not in self.broken and not self._unusable and space.parameters:
             with self._mistakes.collected():
                 check_sampler(self.file.sampler, space)
         if self.file.compare is None or self.file.compare.parameter in self._unusable:
@@ -147,12 +147,11 @@ class Reading:
             return pruner
         else:
             longest = space.maximum(epochs) if epochs in space.names else getattr(fixed[section], epochs)
-        if pruner is not None:
-            try:
-                return pruner.for_epochs(longest)
-            except UserError as error:
-                self._mistakes.add(f"pruner.{error.place}", error.problem)
-        return pruner
+        try:
+            return pruner.for_epochs(longest)
+        except UserError as error:
+            self._mistakes.add(f"pruner.{error.place}", error.problem)
+            return pruner
 
     def start(self, space: Space) -> tuple[dict[str, Any], ...]:
         """The values of the first trials."""
@@ -201,8 +200,8 @@ def check_settings(
             mistakes.add(path or error.place, error.problem)
         except ValueError as error:
             name, _, problem = str(error).partition(": ")
-            section = next((section for section, values in plain.items() if name in values), None)
-            mistakes.add(path or (f"{section}.{name}" if section else ""), problem if section else str(error))
+            owner = next((section for section, values in plain.items() if name in values), None)
+            mistakes.add(path or (f"{owner}.{name}" if owner else ""), problem if owner else str(error))
         else:
             return True
         return False

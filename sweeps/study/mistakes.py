@@ -111,9 +111,9 @@ def named(table: Mapping[str, type[BaseModel]]) -> Any:
     def read(value: Any) -> Any:
         return {} if value is None else {"name": value} if isinstance(value, str) else value
 
-    members = [Annotated[model, Tag(name)] for name, model in table.items()]
-    union = Annotated[reduce(or_, members), Discriminator(name_of)]
-    written = Literal[tuple(table)] | union  # type: ignore[valid-type]
+    members: Any = reduce(or_, [Annotated[model, Tag(name)] for name, model in table.items()])
+    union: Any = Annotated[members, Discriminator(name_of)]
+    written: Any = Literal[tuple(table)] | union
     return Annotated[union, BeforeValidator(read, json_schema_input_type=written)]
 
 

@@ -189,6 +189,9 @@ PRUNERS: dict[str, type[PrunerSettings]] = {
 }
 
 
-AnyPruner = named(PRUNERS)
-"""A pruner by its name and options, or by its name alone."""
+if TYPE_CHECKING:
+    AnyPruner = PrunerSettings
+else:
+    AnyPruner = named(PRUNERS)
+    """A pruner by its name and options, or by its name alone."""
 PatientSettings.model_rebuild()

@@ -143,8 +143,11 @@ SAMPLERS: dict[str, type[SamplerSettings]] = {
     model.model_fields["name"].default: model
     for model in (TPESettings, RandomSettings, QuasiRandomSettings, GridSettings, CMAESSettings, GPSettings)
 }
-AnySampler = named(SAMPLERS)
-"""A sampler by its name and options, or by its name alone."""
+if TYPE_CHECKING:
+    AnySampler = SamplerSettings
+else:
+    AnySampler = named(SAMPLERS)
+    """A sampler by its name and options, or by its name alone."""
 
 
 def check_sampler(settings: SamplerSettings, space: Space) -> None:

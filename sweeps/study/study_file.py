@@ -107,6 +107,7 @@ def load_study(
     """
     path = find_study(str(name_or_path), shipped)
     document, mistakes, text = _read(path, sections, shipped)
+    # By name, so that `--set sampler.startup_trials=3` finds the sampler.
     raw = {"sampler": "tpe", "pruner": "median"} | document.content
     raw, mistakes.overrides = apply_overrides(raw, overrides, sections, mistakes)
     reading = Reading(raw, sections, mistakes)

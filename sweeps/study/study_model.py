@@ -12,8 +12,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from sweeps.study.mistakes import Part
-from sweeps.study.pruners import AnyPruner
-from sweeps.study.samplers import AnySampler
+from sweeps.study.pruners import AnyPruner, MedianSettings
+from sweeps.study.samplers import AnySampler, TPESettings
 
 Sections = Mapping[str, type[BaseModel]]
 FORMS = "must be a range {low: …, high: …} or a choice {values: […]}"
@@ -78,11 +78,14 @@ class StudyFile(Part):
     ] = None
     question: Annotated[str | None, Field(min_length=1, description="What the study is to find out.")] = None
     seed: Annotated[int, Field(ge=0, lt=2**63, description="Seed of the sampler and of all trials.")] = 0
-    sampler: Annotated[AnySampler, Field(description="How configurations are chosen.")] = None
-    pruner: Annotated[AnyPruner, Field(description="When a trial ends early.")] = None
+    sampler: Annotated[AnySampler, Field(description="How configurations are chosen.")] = TPESettings()
+    pruner: Annotated[AnyPruner, Field(description="When a trial ends early.")] = MedianSettings()
     budget: Annotated[Budget | None, Field(description="When the search ends.")] = None
     confirm: Annotated[Confirm | None, Field(description="What is trained again with fresh seeds.")] = None
     compare: Annotated[Compare | None, Field(description="What is compared in matched pairs.")] = None
+    search: Any = None
+    baselines: Any = None
+    start: Any = None
 
 
 PARTS: dict[str, tuple[str, ...]] = {
@@ -200,17 +203,17 @@ def _parameter(field: FieldInfo) -> Any:
     number, kind = number_type(field), number_kind(field)
     value: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
     values = (Annotated[list[value], Field(min_length=1, description="Values to choose from.")], ...)
-    choice = _model("Choice", "A choice of values.", {"values": values, "when": (_WHEN, _absent(None))})
+    choice: Any = _model("Choice", "A choice of values.", {"values": values, "when": (_WHEN, _absent(None))})
 
     def check(given: Any) -> Any:
         if not isinstance(given, dict):
-            raise PydanticCustomError("form", FORMS)  # type: ignore[arg-type]
+            raise PydanticCustomError("form", FORMS)
         ends = [key for key in ("low", "high", "log", "step") if key in given]
         if "values" in given and ends:
-            raise PydanticCustomError("value_error", f"got `values` together with `{ends[0]}`; {FORMS}.")  # type: ignore[arg-type]
+            raise PydanticCustomError("value_error", f"got `values` together with `{ends[0]}`; {FORMS}.")
         if kind is None and ends:
             problem = f"got `{ends[0]}`, but this setting takes no numbers; must be a choice {{values: […]}}."
-            raise PydanticCustomError("value_error", problem)  # type: ignore[arg-type]
+            raise PydanticCustomError("value_error", problem)
         return given
 
     if number is None:
@@ -223,8 +226,8 @@ def _parameter(field: FieldInfo) -> Any:
         "step": (Annotated[step | None, Field(description="Distance of neighbouring values.")], _absent(None)),
         "when": (_WHEN, _absent(None)),
     }
-    span = _model("Range", "A range of numbers.", ends)
-    union = Annotated[
+    span: Any = _model("Range", "A range of numbers.", ends)
+    union: Any = Annotated[
         Annotated[span, Tag("Range")] | Annotated[choice, Tag("Choice")],
         Discriminator(lambda given: "Choice" if "values" in given else "Range"),
     ]

@@ -150,11 +150,14 @@ class _Reader:
         """The place of a line, counted from 0."""
         return self._place.format(line + 1)
 
+    def _place_of(self, event: Event) -> str:
+        return self.at(event.start_mark.line if event.start_mark else 0)
+
     def _error(self, event: Event, problem: str) -> UserError:
-        return UserError(self.at(event.start_mark.line), f"{problem}.")
+        return UserError(self._place_of(event), f"{problem}.")
 
     def _value(self, event: Event, path: EntryPath) -> Any:
-        self.places.setdefault(path, self.at(event.start_mark.line))
+        self.places.setdefault(path, self._place_of(event))
         before = self._entries
         self._entries += 1
         if isinstance(event, AliasEvent):
@@ -188,7 +191,7 @@ class _Reader:
                 raise self._error(key, "a key must be a plain word")
             if key.value in value:
                 raise self._error(key, f"'{key.value}' stands there twice")
-            self.places[(*path, key.value)] = self.at(key.start_mark.line)
+            self.places[(*path, key.value)] = self._place_of(key)
             value[key.value] = self._value(next(self._events), (*path, key.value))
         return value
 
