@@ -6,10 +6,13 @@ so that `beta: {low: 0.01, high: 10, log: true}` under `search:` needs no prefix
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field
 
-Count = Annotated[int, Field(ge=1)]
-Margin = Annotated[int, Field(ge=0)]
+Width = Annotated[int, Field(ge=1, le=16_384)]
+Channels = Annotated[int, Field(ge=1, le=4096)]
+Side = Annotated[int, Field(ge=1, le=512)]
+Margin = Annotated[int, Field(ge=0, le=512)]
+Pixels = Annotated[int, Field(ge=1, le=8192)]
 
 
 class _Section(BaseModel):
@@ -35,6 +38,7 @@ class DataSettings(_Section):
         int,
         Field(
             gt=0,
+            le=10**9,
             description="Images held out of the training files for validation (a tenth of them on the bundled subset, and at most a tenth of a folder or an array); of a validation split that comes with the data, at most so many.",
         ),
     ] = 10_000
@@ -42,14 +46,15 @@ class DataSettings(_Section):
         int | None,
         Field(
             gt=0,
+            le=10**9,
             description="Images to train on, the first of the split (of a folder or an array: at most); all when empty.",
         ),
     ] = None
     split_seed: Annotated[
-        int, Field(ge=0, description="Seed of the train/validation split and of static binarisation.")
+        int, Field(ge=0, lt=2**63, description="Seed of the train/validation split and of static binarisation.")
     ] = 0
     image_size: Annotated[
-        tuple[PositiveInt, PositiveInt] | PositiveInt | None,
+        tuple[Pixels, Pixels] | Pixels | None,
         Field(
             description="Height and width in pixels that image files are resized to, as [64, 64] or 64; as they are when empty."
         ),
@@ -82,19 +87,27 @@ class ModelSettings(_Section):
         ),
     ] = "mlp"
     hidden: Annotated[
-        tuple[int, ...],
-        Field(min_length=1, description="Widths of the hidden layers of `mlp`'s encoder; the decoder mirrors them."),
+        tuple[Width, ...],
+        Field(
+            min_length=1,
+            max_length=64,
+            description="Widths of the hidden layers of `mlp`'s encoder; the decoder mirrors them.",
+        ),
     ] = (512, 512)
     channels: Annotated[
-        tuple[Count, ...],
-        Field(min_length=1, description="Channels after each block of `conv`'s encoder; the decoder mirrors them."),
+        tuple[Channels, ...],
+        Field(
+            min_length=1,
+            max_length=16,
+            description="Channels after each block of `conv`'s encoder; the decoder mirrors them.",
+        ),
     ] = (32, 64, 128)
     kernel: Annotated[
-        Count | tuple[Count, ...],
+        Side | tuple[Side, ...],
         Field(description="Side of `conv`'s kernels in pixels: one for all blocks, or a list with one for each."),
     ] = 4
     stride: Annotated[
-        Count | tuple[Count, ...],
+        Side | tuple[Side, ...],
         Field(description="Step of `conv`'s kernels in pixels: one for all blocks, or a list with one for each."),
     ] = 2
     padding: Annotated[
@@ -108,7 +121,7 @@ class ModelSettings(_Section):
         Field(description="Between a convolution of `conv` and its activation; group: GroupNorm with up to 8 groups."),
     ] = "batch"
     head: Annotated[
-        Count | None,
+        Width | None,
         Field(
             description="Width of a fully connected layer between `conv`'s blocks and the latent space; no such layer when empty."
         ),
@@ -165,7 +178,9 @@ class TrainSettings(_Section):
             ge=0, description="Weight of the rate in the training loss: distortion + beta x rate, in nats per image."
         ),
     ] = 1.0
-    warmup_epochs: Annotated[float, Field(ge=0, description="Epochs over which beta rises linearly from 0.")] = 0.0
+    warmup_epochs: Annotated[
+        float, Field(ge=0, le=1_000_000, description="Epochs over which beta rises linearly from 0.")
+    ] = 0.0
     free_nats: Annotated[
         float,
         Field(ge=0, description="Rate (nats per image, batch mean) below which the loss does not push it; 0 is off."),
@@ -185,11 +200,15 @@ class TrainSettings(_Section):
         ),
     ] = 0.0
     batch_size: Annotated[
-        int, Field(ge=1, description="Images per step; the incomplete last batch of an epoch is left out.")
+        int,
+        Field(ge=1, le=1_048_576, description="Images per step; the incomplete last batch of an epoch is left out."),
     ] = 128
-    epochs: Annotated[int, Field(ge=1, description="Passes over the training images, at most.")] = 30
+    epochs: Annotated[int, Field(ge=1, le=1_000_000, description="Passes over the training images, at most.")] = 30
     patience: Annotated[
-        int, Field(ge=0, description="Stop after this many epochs without a better validation value; 0 is off.")
+        int,
+        Field(
+            ge=0, le=1_000_000, description="Stop after this many epochs without a better validation value; 0 is off."
+        ),
     ] = 0
 
 
@@ -197,7 +216,8 @@ class EvaluationSettings(_Section):
     """How figures and pictures are made."""
 
     importance_samples: Annotated[
-        int, Field(ge=1, description="Samples per image (k) of the importance-weighted NLL on test images.")
+        int,
+        Field(ge=1, le=10_000_000, description="Samples per image (k) of the importance-weighted NLL on test images."),
     ] = 500
     active_threshold: Annotated[
         float,
@@ -207,7 +227,7 @@ class EvaluationSettings(_Section):
         ),
     ] = 0.01
     pictures_every: Annotated[
-        int, Field(ge=1, description="Epochs between two grids of reconstructions and samples.")
+        int, Field(ge=1, le=1_000_000, description="Epochs between two grids of reconstructions and samples.")
     ] = 5
 
 

@@ -115,7 +115,7 @@ def study_model(sections: Sections) -> type[StudyFile]:
 def _study_model(sections: tuple[tuple[str, type[BaseModel]], ...]) -> type[StudyFile]:
     fields = {name: field for _, model in sections for name, field in model.model_fields.items()}
     settings = _model("Settings", "Values of settings, from any section.", {n: _optional(f) for n, f in fields.items()})
-    search = {name: (_parameter(field), _absent(field.description)) for name, field in fields.items()}
+    search = {name: (_parameter(name, field), _absent(field.description)) for name, field in fields.items()}
     parts: dict[str, Any] = {
         name: (_or_empty(_strict(model)), Field(default_factory=model, description=_sentence(model)))
         for name, model in sections
@@ -130,8 +130,8 @@ def _study_model(sections: tuple[tuple[str, type[BaseModel]], ...]) -> type[Stud
     )
     parts["baselines"] = (dict[str, _or_empty(row)] | None, _absent("Rows trained whatever the search finds."))  # type: ignore[misc]
     parts["start"] = (list[_or_empty(settings)] | None, _absent("Values of parameters that the first trials take."))  # type: ignore[misc]
-    bare = {name: field for part in (Budget, Confirm, Compare) for name, field in part.model_fields.items()}
-    for name, field in {**bare, **fields}.items():
+    unique = {"parameter": Compare.model_fields["parameter"], **Budget.model_fields}
+    for name, field in {**unique, **fields}.items():
         if name not in parts and name not in StudyFile.model_fields:
             parts[name] = _optional(field)
     return create_model("Study", __base__=StudyFile, __doc__=StudyFile.__doc__, **parts)
@@ -168,6 +168,37 @@ def _or_empty(model: Any) -> Any:
     return Annotated[model, BeforeValidator(lambda value: {} if value is None else value, json_schema_input_type=model)]
 
 
+def study_schema(sections: Sections) -> dict[str, Any]:
+    """Make the JSON Schema of a workload's study files, for editors that complete and check YAML.
+
+    A setting is described once, in its section; everywhere else the schema refers to that description.
+    """
+    schema = study_model(sections).model_json_schema()
+    definitions = schema["$defs"]
+    places = {
+        name: f"#/$defs/{model.__name__}/properties/{name}"
+        for model in sections.values()
+        for name in model.model_fields
+    }
+    for holder in (schema, definitions["Settings"]):
+        for name in places.keys() & holder["properties"].keys():
+            holder["properties"][name] = {"$ref": places[name]}
+    for name, place in places.items():
+        definitions[f"{name}_choice"]["properties"]["values"]["items"] = {"$ref": place}
+    schema["anyOf"] = [{"required": ["extends"]}, {"required": ["question", "search"]}]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_without_titles(schema)}
+
+
+def _without_titles(schema: Any) -> Any:
+    """The schema without the titles that pydantic makes of names."""
+    if isinstance(schema, list):
+        return [_without_titles(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {key: value for key, value in schema.items() if key != "title" or not isinstance(value, str)}
+    return {key: _without_titles(value) for key, value in kept.items()}
+
+
 # ---- searched parameters ----
 
 
@@ -192,18 +223,17 @@ def number_kind(field: FieldInfo) -> Literal["int", "float"] | None:
     return "int" if number is int or typing.get_args(number)[:1] == (int,) else "float"
 
 
-_WHEN = Annotated[
-    dict[str, Any] | None,
-    Field(description="Searched only if each named parameter has this value, or one of these values in a list."),
-]
+def _when() -> Any:
+    words = "Searched only where each of these parameters has this value, or one of these values in a list."
+    return (dict[str, Any] | None, _absent(words))
 
 
-def _parameter(field: FieldInfo) -> Any:
+def _parameter(name: str, field: FieldInfo) -> Any:
     """The type of a searched parameter: a choice of values, or a range where the setting takes numbers."""
     number, kind = number_type(field), number_kind(field)
     value: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
     values = (Annotated[list[value], Field(min_length=1, description="Values to choose from.")], ...)
-    choice: Any = _model("Choice", "A choice of values.", {"values": values, "when": (_WHEN, _absent(None))})
+    choice: Any = _model(f"{name}_choice", "A choice of values.", {"values": values, "when": _when()})
 
     def check(given: Any) -> Any:
         if not isinstance(given, dict):
@@ -223,12 +253,12 @@ def _parameter(field: FieldInfo) -> Any:
         "low": (Annotated[number, Field(description="Smallest value, included.")], ...),
         "high": (Annotated[number, Field(description="Largest value, included.")], ...),
         "log": (Annotated[bool, Field(strict=True, description="Draw evenly in the logarithm.")], False),
-        "step": (Annotated[step | None, Field(description="Distance of neighbouring values.")], _absent(None)),
-        "when": (_WHEN, _absent(None)),
+        "step": (step | None, _absent("Distance of neighbouring values.")),
+        "when": _when(),
     }
-    span: Any = _model("Range", "A range of numbers.", ends)
+    span: Any = _model(f"{name}_range", "A range of numbers.", ends)
     union: Any = Annotated[
-        Annotated[span, Tag("Range")] | Annotated[choice, Tag("Choice")],
-        Discriminator(lambda given: "Choice" if "values" in given else "Range"),
+        Annotated[span, Tag(span.__name__)] | Annotated[choice, Tag(choice.__name__)],
+        Discriminator(lambda given: (choice if "values" in given else span).__name__),
     ]
     return Annotated[union | None, BeforeValidator(check, json_schema_input_type=union | None)]
