@@ -185,6 +185,9 @@ def study_schema(sections: Sections) -> dict[str, Any]:
             holder["properties"][name] = {"$ref": places[name]}
     for name, place in places.items():
         definitions[f"{name}_choice"]["properties"]["values"]["items"] = {"$ref": place}
+    for name, definition in definitions.items():
+        if not name.endswith("_choice"):
+            definition.pop("required", None)  # a study that extends another may give a part of it
     schema["anyOf"] = [{"required": ["extends"]}, {"required": ["question", "search"]}]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_without_titles(schema)}
 

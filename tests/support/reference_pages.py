@@ -4,6 +4,7 @@
 """
 
 import inspect
+import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -57,8 +58,23 @@ def pages() -> dict[Path, str]:
         "cli.md": _cli_page(),
         "files.md": _files_page(),
         "python.md": _python_page(),
+        "study.schema.json": _study_schema(),
     }
     return {REFERENCE / name: text for name, text in texts.items()} | {SCHEMA: schema_json()}
+
+
+def _study_schema() -> str:
+    """The JSON Schema of study files, with the names of the parts that a model can have."""
+    from sweeps.study.study_model import study_schema
+    from vaeexp.settings import SECTIONS
+
+    schema = study_schema(SECTIONS)
+    for name, known in _tables().items():
+        setting = schema["$defs"]["ModelSettings"]["properties"][name]
+        kind = setting.pop("type")
+        own = [{"type": kind, "pattern": ":"}] if name == "network" else []
+        setting["anyOf"] = [{"enum": list(known)}, *own]
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
 
 
 def _page(title: str, *blocks: str) -> str:
@@ -146,14 +162,19 @@ def _help(arguments: list[str]) -> str:
     return f"```text\n{shown.output.rstrip()}\n```"
 
 
-def _settings(model: Any) -> str:
+def _tables() -> dict[str, Mapping[str, Any]]:
+    """Setting of the model → the names that it takes."""
     from vaeexp.models.likelihoods import LIKELIHOODS
     from vaeexp.models.networks import ACTIVATIONS, NETWORKS
     from vaeexp.models.posteriors import POSTERIORS
     from vaeexp.models.priors import PRIORS
 
-    tables: dict[str, Any] = {"network": NETWORKS, "activation": ACTIVATIONS, "posterior": POSTERIORS}
-    tables |= {"prior": PRIORS, "likelihood": LIKELIHOODS}
+    tables = {"network": NETWORKS, "activation": ACTIVATIONS, "posterior": POSTERIORS}
+    return tables | {"prior": PRIORS, "likelihood": LIKELIHOODS}
+
+
+def _settings(model: Any) -> str:
+    tables = _tables()
     rows = ["| Setting | Default | Values | Meaning |", "| --- | --- | --- | --- |"]
     for name, field in model.model_fields.items():
         values = ", ".join(f"`{value}`" for value in tables[name]) if name in tables else _values(field)
