@@ -45,7 +45,7 @@ def write_cifar(folder: Path, each: int = 6) -> dict[str, tuple[np.ndarray, np.n
     return written
 
 
-def write_svhn(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def write_svhn(folder: Path, *, packed: bool = False) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Write both files; split → images [N, 3, 32, 32] and labels from 0 to 9."""
     import scipy.io
 
@@ -54,7 +54,8 @@ def write_svhn(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     for split, count in (("train", 30), ("test", 12)):
         images, labels = noise(count, 3, 32, 32, seed=count), np.arange(count, dtype=np.uint8) % 10
         stored = np.where(labels == 0, 10, labels)[:, None].astype(np.uint8)
-        scipy.io.savemat(folder / f"{split}_32x32.mat", {"X": images.transpose(2, 3, 1, 0), "y": stored})
+        matrices = {"comment": "passed over", "X": images.transpose(2, 3, 1, 0), "y": stored}
+        scipy.io.savemat(folder / f"{split}_32x32.mat", matrices, do_compression=packed)
         written[split] = images, labels
     return written
 

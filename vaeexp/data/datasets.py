@@ -96,8 +96,8 @@ def _read_digits(source: Source, scratch: Path, say: Callable[[str], None]) -> R
 
     The choice for test is fixed for ever and does not depend on the study's split seed, as with the official files.
     """
-    images = read_idx(source.paths[0], 3, image=(28, 28))
-    if len(images) != sum(SUBSET_COUNTS):
+    images = read_idx(source.paths[0], 3)
+    if images.shape != (sum(SUBSET_COUNTS), 28, 28):
         raise UserError(
             str(source.paths[0]), f"got {len(images):,} digits; must be {sum(SUBSET_COUNTS):,}. Install vaeexp again."
         )

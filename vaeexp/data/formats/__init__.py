@@ -30,6 +30,7 @@ __all__ = [
     "height_width",
     "label_type",
     "printable",
+    "reason",
 ]
 
 TRAINING, VALIDATION, TEST = 0, 1, 2
@@ -167,3 +168,8 @@ def label_type(classes: int) -> np.dtype:
 def printable(name: str) -> str:
     """`name` with escapes for bytes that are not UTF-8 and for control characters, because no report could show them."""
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in name)
+
+
+def reason(error: Exception) -> str:
+    """Kind and message of an error that a damaged file provoked, on one line of at most 200 letters."""
+    return printable(f"{type(error).__name__}: {error}")[:200]

@@ -25,6 +25,7 @@ from vaeexp.data.formats import (
     blocks,
     check_grey,
     label_type,
+    reason,
 )
 
 _KEYS = {
@@ -95,9 +96,7 @@ def _errors_named(path: Path) -> Iterator[None]:
         raise UserError(str(path), f"cannot be read: {error.strerror or error}") from error
     except Exception as error:  # headers are Python literals and members are compressed: a damaged one raises any error
         # numpy's words on pickled objects advise to unpickle them.
-        why = (
-            "pickled objects, or no numpy file at all" if "pickle" in str(error) else f"{type(error).__name__}: {error}"
-        )
+        why = "pickled objects, or no numpy file at all" if "pickle" in str(error) else reason(error)
         raise UserError(str(path), f"got something else ({why}); must be a whole file of plain numpy arrays") from error
 
 

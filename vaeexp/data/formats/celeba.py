@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from sweeps.errors import UserError
-from vaeexp.data.formats import Definition, Layout, RawImages, Source
+from vaeexp.data.formats import Definition, Layout, RawImages, Source, reason
 from vaeexp.data.formats.image_files import Listing, decode
 
 _PARTITION, _IMAGES = "list_eval_partition.txt", "img_align_celeba"
@@ -47,7 +47,7 @@ def _read_partition(path: Path) -> list[tuple[str, int]]:
         lines = path.read_text(encoding="utf-8").split("\n")
         rows = [(name, int(part)) for name, part in (line.split() for line in lines if line.strip())]
     except (OSError, ValueError) as error:
-        raise UserError(str(path), f"got other content ({error}); {wanted}") from error
+        raise UserError(str(path), f"got other content ({reason(error)}); {wanted}") from error
     names = {name for name, _ in rows}
     if (
         {part for _, part in rows} != {0, 1, 2}

@@ -17,15 +17,16 @@ import os
 import pickle
 import struct
 import zlib
-from collections.abc import Callable, Iterable
-from io import BufferedIOBase
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from io import BufferedIOBase, BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sweeps.errors import UserError
-from vaeexp.data.formats import TEST, TRAINING, Definition, Layout, RawImages, Source
+from vaeexp.data.formats import TEST, TRAINING, Definition, Layout, RawImages, Source, reason
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 """Training images, training labels, test images, test labels of the MNIST family; each raw or with `.gz`."""
@@ -78,11 +79,11 @@ def _read_idx_files(source: Source, scratch: Path, say: Callable[[str], None]) -
 def _read_pair(definition: Definition, images_path: Path, labels_path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 [N, 1, H, W] and labels uint8 [N]. UserError for a file that is damaged or does not fit the other file."""
     channels, height, width = definition.image_shape or (1, 0, 0)
-    labels = read_idx(labels_path, 1)
-    images = read_idx(images_path, 3, image=(height, width))
-    if len(labels) != len(images):
-        problem = f"got {len(labels):,} labels; must be {len(images):,}, one for each image in {images_path.name}"
+    labels, count = read_idx(labels_path, 1), idx_shape(images_path, 3, image=(height, width))[0]
+    if len(labels) != count:
+        problem = f"got {len(labels):,} labels; must be {count:,}, one for each image in {images_path.name}"
         raise UserError(str(labels_path), problem)
+    images = read_idx(images_path, 3)
     highest = len(definition.classes or ()) - 1
     if labels.max() > highest:
         index = int(np.argmax(labels > highest))
@@ -90,20 +91,44 @@ def _read_pair(definition: Definition, images_path: Path, labels_path: Path) -> 
     return images.reshape(-1, channels, height, width), labels
 
 
-def read_idx(path: Path, dimensions: int, image: tuple[int, int] | None = None) -> np.ndarray:
+def idx_shape(path: Path, dimensions: int, image: tuple[int, int] | None = None) -> tuple[int, ...]:
+    """The shape that an IDX file announces, without its values; with `image`, the height and width that images must have."""
+    with _idx_stream(path) as stream:
+        shape = _idx_header(path, stream, dimensions)
+    if image and (shape[1:] != image or not shape[0]):
+        found = f"{shape[0]:,} images of {shape[1]} × {shape[2]} pixels"
+        raise UserError(str(path), f"got {found}; must be at least one image of {image[0]} × {image[1]} pixels")
+    return shape
+
+
+def read_idx(path: Path, dimensions: int) -> np.ndarray:
     """The array in an IDX file of unsigned bytes, gzip-compressed if its name ends in `.gz`.
 
     No more is unpacked than the header announces, and a header that announces more than the file can hold is refused.
-
-    Args:
-        image: height and width that the last two dimensions must have; then there must be one image at least.
-
-    Raises:
-        UserError: names the file, the content it has and the content it must have.
+    Raises UserError that names the file, the content it has and the content it must have.
     """
+    with _idx_stream(path) as stream:
+        shape = _idx_header(path, stream, dimensions)
+        count = math.prod(shape)  # of Python integers: a damaged header may announce more than 2⁶⁴ values
+        wanted = f"{count:,} for the {' × '.join(f'{length:,}' for length in shape)} values of its header"
+        most = os.path.getsize(path) * (_MOST_DEFLATED if path.suffix == ".gz" else 1)
+        if count > most:
+            raise UserError(str(path), f"got at most {most:,} bytes of values; must be {wanted}")
+        values = np.empty(count, np.uint8)
+        filled = 0
+        while filled < count and (length := stream.readinto(values.data[filled:])):
+            filled += length
+        if filled < count or stream.read(1):
+            found = f"{filled:,}" if filled < count else "more"
+            raise UserError(str(path), f"got {found} bytes of values; must be {wanted}")
+    return values.reshape(shape)
+
+
+@contextmanager
+def _idx_stream(path: Path) -> Iterator[BufferedIOBase]:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            return _read_idx(path, stream, dimensions, image)
+            yield stream
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(str(path), f"got a damaged or truncated file ({error}); must be a whole gzip file") from error
     except MemoryError as error:
@@ -112,7 +137,7 @@ def read_idx(path: Path, dimensions: int, image: tuple[int, int] | None = None) 
         raise UserError(str(path), f"cannot be read: {error.strerror or error}") from error
 
 
-def _read_idx(path: Path, stream: BufferedIOBase, dimensions: int, image: tuple[int, int] | None) -> np.ndarray:
+def _idx_header(path: Path, stream: BufferedIOBase, dimensions: int) -> tuple[int, ...]:
     header = stream.read(4 + 4 * dimensions)
     if len(header) < 4 + 4 * dimensions:
         raise UserError(str(path), f"got {len(header)} bytes; must begin with an IDX header of {4 + 4 * dimensions}")
@@ -120,24 +145,7 @@ def _read_idx(path: Path, stream: BufferedIOBase, dimensions: int, image: tuple[
     if magic != 0x0800 + dimensions:
         kind = f"unsigned bytes in {dimensions} dimension{'s' if dimensions > 1 else ''}"
         raise UserError(str(path), f"got magic number {magic}; must be {0x0800 + dimensions} (IDX, {kind})")
-    if image and (tuple(shape[1:]) != image or not shape[0]):
-        found = f"{shape[0]:,} images of {shape[1]} × {shape[2]} pixels"
-        raise UserError(str(path), f"got {found}; must be at least one image of {image[0]} × {image[1]} pixels")
-    count = math.prod(shape)  # of Python integers: a damaged header may announce more than 2⁶⁴ values
-    wanted = f"{count:,} for the {' × '.join(f'{length:,}' for length in shape)} values of its header"
-    held = os.path.getsize(path)
-    most = held * _MOST_DEFLATED if path.suffix == ".gz" else held - len(header)
-    if count > most:
-        raise UserError(str(path), f"got at most {most:,} bytes of values; must be {wanted}")
-    values = np.empty(count, np.uint8)
-    view, filled = values.data, 0
-    while filled < count and (length := stream.readinto(view[filled:])):
-        filled += length
-    if filled < count or stream.read(1):
-        raise UserError(
-            str(path), f"got {f'{filled:,}' if filled < count else 'more'} bytes of values; must be {wanted}"
-        )
-    return values.reshape(shape)
+    return tuple(shape)
 
 
 def _find_cifar(definition: Definition, root: Path) -> tuple[Path, ...]:
@@ -167,7 +175,7 @@ def read_batch(path: Path, image_shape: tuple[int, int, int], classes: int) -> t
     except OSError as error:
         raise UserError(str(path), f"cannot be read: {error.strerror or error}") from error
     except Exception as error:  # a damaged pickle can raise any error
-        problem = f"got something else ({type(error).__name__}: {error}); must be a batch of CIFAR images"
+        problem = f"got something else ({reason(error)}); must be a batch of CIFAR images"
         raise UserError(str(path), problem) from error
     size = math.prod(image_shape)
     if images.ndim != 2 or images.shape[1] != size or not len(images):
@@ -230,29 +238,97 @@ def _find_svhn(definition: Definition, root: Path) -> tuple[Path, ...]:
 
 
 def _read_svhn_files(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
-    training, test = (_read_matrix(path) for path in source.paths)
+    training, test = (_read_svhn(path) for path in source.paths)
     return _joined(source.definition, [training], test)
 
 
-def _read_matrix(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_svhn(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 [N, 3, 32, 32] and labels uint8 [N] from 0 to 9."""
-    import scipy.io
-
     try:
-        content = scipy.io.loadmat(path, variable_names=("X", "y"))
-        images, labels = content["X"], content["y"].reshape(-1)
+        with path.open("rb") as file:
+            matrices = {matrix.name: matrix for matrix in _matrices(file)}
+        images, labels = matrices["X"], matrices["y"].values().reshape(-1)
+        shape, kind = images.shape, images.kind
+        if kind != np.uint8 or len(shape) != 4 or shape[:3] != (32, 32, 3) or not shape[3]:
+            found = f"{kind} {list(shape)}"
+            raise UserError(str(path), f"got X as {found}; must be uint8 [32, 32, 3, N] with at least one image")
+        if len(labels) != shape[3] or not (labels.min() >= 0 and labels.max() <= 10):
+            raise UserError(str(path), f"got {len(labels):,} labels y; must be {shape[3]:,} whole numbers from 1 to 10")
+        return images.values().transpose(3, 2, 0, 1), (labels % 10).astype(np.uint8)
     except OSError as error:
         raise UserError(str(path), f"cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # a damaged file can raise any error
-        problem = f"got something else ({type(error).__name__}: {error}); must be a MATLAB file with X and y"
+    except MemoryError as error:
+        raise UserError(str(path), "its images do not fit into the memory of this machine") from error
+    except (ValueError, LookupError, ArithmeticError, struct.error, zlib.error) as error:
+        problem = f"got something else ({reason(error)}); must be a MATLAB 5 file with X and y"
         raise UserError(str(path), problem) from error
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[:3] != (32, 32, 3) or not images.shape[3]:
-        problem = f"got X as {images.dtype} {list(images.shape)}; must be uint8 [32, 32, 3, N] with at least one image"
-        raise UserError(str(path), problem)
-    fits = labels.dtype.kind in "iuf" and len(labels) == images.shape[3] and labels.min() >= 0 and labels.max() <= 10
-    if not fits:
-        raise UserError(str(path), f"got other labels y; must be {images.shape[3]:,} whole numbers from 1 to 10")
-    return images.transpose(3, 2, 0, 1), (labels % 10).astype(np.uint8)
+
+
+_MATLAB_KINDS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+_MATLAB_MATRIX, _MATLAB_COMPRESSED = 14, 15
+_NUMERIC_CLASSES = range(6, 16)
+
+
+class _Inflated:
+    """Compressed bytes as a stream that unpacks no more than is asked for."""
+
+    def __init__(self, packed: bytes) -> None:
+        self._packed, self._inflate = packed, zlib.decompressobj()
+
+    def read(self, count: int) -> bytes:
+        if not count:  # zlib takes 0 for no limit
+            return b""
+        content = self._inflate.decompress(self._packed, count)
+        self._packed = self._inflate.unconsumed_tail
+        return content
+
+
+class _Matrix(NamedTuple):
+    """A matrix of numbers whose header has been read, and whose values come next in `stream`."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: np.dtype
+    stream: _Inflated | BytesIO
+
+    def values(self) -> np.ndarray:
+        size = math.prod(self.shape) * self.kind.itemsize
+        if len(content := self.stream.read(size)) < size:
+            raise ValueError(f"{self.name} has {len(content):,} bytes, and its header announces {size:,}")
+        return np.frombuffer(content, self.kind).reshape(self.shape, order="F")
+
+
+def _matrices(file: BufferedIOBase) -> Iterator[_Matrix]:
+    """The matrices of a MATLAB 5 file, in its order; strings, structures and so on are passed over.
+
+    scipy's reader ends the process with a segmentation fault on some damaged files.
+    """
+    header = file.read(128)
+    order = {b"IM": "<", b"MI": ">"}[header[126:]]
+    while len(tag := file.read(8)) == 8:
+        kind, size = struct.unpack(f"{order}II", tag)
+        content = file.read(size)
+        stream = _Inflated(content) if kind == _MATLAB_COMPRESSED else BytesIO(tag + content)
+        if struct.unpack(f"{order}II", stream.read(8))[0] != _MATLAB_MATRIX:
+            continue
+        flags, shape, name = (_matlab_element(stream, order, most=128) for _ in range(3))
+        if int(flags[0]) & 0xFF in _NUMERIC_CLASSES and min(shape) >= 0:
+            code, size = struct.unpack(f"{order}II", stream.read(8))
+            if code >> 16:  # at most four bytes of values, in the tag itself
+                stream = BytesIO(struct.pack(f"{order}I", size))
+            kind_of_values = np.dtype(f"{order}{_MATLAB_KINDS[code & 0xFFFF]}")
+            yield _Matrix(name.tobytes().decode("latin1"), tuple(map(int, shape)), kind_of_values, stream)
+
+
+def _matlab_element(stream: _Inflated | BytesIO, order: str, *, most: int) -> np.ndarray:
+    """The numbers of a small element: type and size, then values up to a multiple of eight bytes."""
+    code, size = struct.unpack(f"{order}II", tag := stream.read(8))
+    content = tag[4 : 4 + (code >> 16)]
+    if not code >> 16:
+        if size > most:
+            raise ValueError(f"a header of {size:,} bytes")
+        content = stream.read(size + -size % 8)[:size]
+    return np.frombuffer(content, f"{order}{_MATLAB_KINDS[code & 0xFFFF]}")
 
 
 IDX = Layout(
