@@ -1,4 +1,51 @@
-"""The study driver: study files, search spaces, Optuna, MLflow. It knows nothing of VAEs or torch.
+"""Run any iterative workload as a study: search, confirm, record.
 
-A workload meets the driver in one small protocol, `sweeps.workload.protocol.Lanes`.
+A workload implements `Lanes`; `run_study` does the rest. Nothing here knows VAEs or PyTorch. A name is imported when it is
+first used, so that `import sweeps` costs nothing.
 """
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sweeps.engine.run import Description, run_study
+    from sweeps.errors import UserError
+    from sweeps.results.rankings import Results, read_results
+    from sweeps.study.study_file import Study, load_study
+    from sweeps.workload.protocol import Failure, Lanes, Outcome, Progress, Trial, TrialResult
+
+_HOMES = {
+    "sweeps.engine.run": ("Description", "run_study"),
+    "sweeps.errors": ("UserError",),
+    "sweeps.results.rankings": ("Results", "read_results"),
+    "sweeps.study.study_file": ("Study", "load_study"),
+    "sweeps.workload.protocol": ("Failure", "Lanes", "Outcome", "Progress", "Trial", "TrialResult"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(module), name)
+    raise AttributeError(f"module 'sweeps' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+__all__ = [
+    "Description",
+    "Failure",
+    "Lanes",
+    "Outcome",
+    "Progress",
+    "Results",
+    "Study",
+    "Trial",
+    "TrialResult",
+    "UserError",
+    "load_study",
+    "read_results",
+    "run_study",
+]

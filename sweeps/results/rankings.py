@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.results.tables import epochs_table, trials_table
+from sweeps.storage.database import open_storage
 from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study
 
 if TYPE_CHECKING:
@@ -26,8 +27,7 @@ class Results:
     source_trial, purposes, seed_index, pair_id, baseline; then `params.<name>` in the order of the search space and `result.<metric>`.
     `epochs` has one row per reported epoch: repeat, number, epoch (from 1), objective, and the metrics.
 
-    All columns above are there, in this order, even when there is no trial; metrics beyond `EPOCH_METRICS` and
-    `RESULT_METRICS` follow in alphabetical order. Types: whole numbers that may be missing are Int64 (missing: <NA>);
+    All columns above are there, in this order, even when there is no trial; metrics follow in alphabetical order. Types: whole numbers that may be missing are Int64 (missing: <NA>);
     objective, times, metrics and results float64 (missing: NaN); texts object (missing: None); purposes a tuple, empty for the
     search. Parameters searched over a float range are float64, over whole numbers Int64, choices object with the value
     itself (missing: None).
@@ -39,19 +39,36 @@ class Results:
     epochs: pd.DataFrame
 
 
-def read_results(storage: "BaseStorage", name: str, *, runs: Path | None = None) -> Results:
-    """Read a study and its repeats as tables; folders of trials are below `runs` where it is given.
+def read_results(storage: "BaseStorage | str | Path", name: str, *, runs: str | Path | None = None) -> Results:
+    """Read a study and its repeats as tables.
 
-    Raises UserError when the storage has no such study.
+    Args:
+        storage: an open storage, or the runs folder with the study's journal.
+        runs: the runs folder, below which the folders of trials lie; by default `storage`, where that is a folder.
+
+    Raises:
+        UserError: the storage has no such study.
     """
-    return tables_of(read_study(storage, name), runs=runs)
+    if isinstance(storage, str | Path):
+        runs = storage if runs is None else runs
+        storage = open_storage(None, Path(storage), name, must_exist=True)
+    return tables_of(read_study(storage, name), runs=None if runs is None else Path(runs))
 
 
-def tables_of(stored: StoredStudy, *, runs: Path | None = None) -> Results:
-    """The tables of a study that was read."""
+def tables_of(
+    stored: StoredStudy,
+    *,
+    runs: Path | None = None,
+    epoch_metrics: Sequence[str] = (),
+    result_metrics: Sequence[str] = (),
+) -> Results:
+    """The tables of a study that was read. The columns of these metrics are there even when no trial recorded them."""
     records = (*stored.trials, *stored.repeats)
     return Results(
-        stored.study.name, stored.study, trials_table(records, stored.study.space, runs), epochs_table(records)
+        stored.study.name,
+        stored.study,
+        trials_table(records, stored.study.space, runs, result_metrics),
+        epochs_table(records, epoch_metrics),
     )
 
 
@@ -129,33 +146,6 @@ def pairs(results: Results, parameter: str, two: Sequence[Any] | None = None) ->
     )
     table["difference"] = table[names[1]] - table[names[0]] if len(names) == 2 else math.nan
     return table
-
-
-def confirmed(results: Results) -> pd.DataFrame:
-    """One row per confirmed configuration, in the order of their objectives in the search.
-
-    Columns: source_trial, objective (in the search), n (runs with test figures), mean and sd (over seeds, of n - 1; NaN for one run)
-    as `test/neg_elbo.mean`, `test/neg_elbo.sd`, `test/iw_nll.mean`, `test/iw_nll.sd`, and `params.<name>`.
-    """
-    trials = results.trials
-    parameters = [column for column in trials if column.startswith("params.")]
-    runs = _with_role_confirm(results)
-    complete = runs[runs["state"] == "complete"].groupby("source_trial")
-    figures = {"n": complete["result.test/neg_elbo"].count()}
-    for metric in ("test/neg_elbo", "test/iw_nll"):
-        figures[f"{metric}.mean"] = complete[f"result.{metric}"].mean()
-        figures[f"{metric}.sd"] = complete[f"result.{metric}"].std(ddof=1)
-    table = pd.DataFrame({"source_trial": pd.array(sorted(runs["source_trial"].dropna().unique()), dtype="int64")})
-    for column, figure in figures.items():
-        table[column] = table["source_trial"].map(figure.to_dict()).astype("float64")
-    table["n"] = table["n"].fillna(0).astype("int64")
-    search = trials.loc[~trials["repeat"], ["number", "objective", *parameters]].rename(
-        columns={"number": "source_trial"}
-    )
-    table = table.merge(search, on="source_trial", how="left").sort_values(
-        ["objective", "source_trial"], ignore_index=True
-    )
-    return table[["source_trial", "objective", *figures, *parameters]]
 
 
 def _compared(results: Results) -> pd.DataFrame:

@@ -14,21 +14,6 @@ import pandas as pd
 from sweeps.storage.trial_record import TrialRecord
 from sweeps.study.space import Space
 
-_MEASURES = ("loss", "neg_elbo", "distortion", "rate", "active_units")
-EPOCH_METRICS = (
-    *(f"train/{measure}" for measure in _MEASURES),
-    *(f"val/{measure}" for measure in _MEASURES),
-    *("train/learning_rate", "train/beta", "seconds", "images_per_second", "memory_mb"),
-)
-"""Metric columns that `Results.epochs` always has; others follow where a trial recorded them."""
-
-RESULT_METRICS = (
-    *("parameters", "best_epoch"),
-    *("test/neg_elbo", "test/neg_elbo_se", "test/iw_nll", "test/iw_nll_se", "test/distortion", "test/rate"),
-    *("test/active_units", "test/images", "test/importance_samples"),
-)
-"""Metrics that `Results.trials` always has as `result.<metric>`; others follow where a trial recorded them."""
-
 _DTYPES = {
     "repeat": "bool",
     "number": "int64",
@@ -53,7 +38,9 @@ _DTYPES = {
 }
 
 
-def trials_table(records: Sequence[TrialRecord], space: Space, runs: Path | None) -> pd.DataFrame:
+def trials_table(
+    records: Sequence[TrialRecord], space: Space, runs: Path | None, result_metrics: Sequence[str]
+) -> pd.DataFrame:
     """`Results.trials`; the columns of `space` are there in any case, and folders are below `runs` where it is given."""
     rows = [_row(record, runs) for record in records]
     columns = {name: _series([row[name] for row in rows], dtype) for name, dtype in _DTYPES.items()}
@@ -62,7 +49,7 @@ def trials_table(records: Sequence[TrialRecord], space: Space, runs: Path | None
     for name in dict.fromkeys([*kinds, *(name for own in params for name in own)]):
         dtype = {"float": "float64", "int": "Int64"}.get(kinds.get(name, ""), "object")
         columns[f"params.{name}"] = _series([own.get(name) for own in params], dtype)
-    results = _metric_columns([record.results for record in records], RESULT_METRICS)
+    results = _metric_columns([record.results for record in records], result_metrics)
     return pd.DataFrame(columns | {f"result.{metric}": pd.Series(values) for metric, values in results.items()})
 
 
@@ -95,7 +82,7 @@ def _row(record: TrialRecord, runs: Path | None) -> dict[str, Any]:
     }
 
 
-def epochs_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
+def epochs_table(records: Sequence[TrialRecord], epoch_metrics: Sequence[str]) -> pd.DataFrame:
     """`Results.epochs`, with one row per reported epoch."""
     rows = [(record.repeat, record.number, epoch) for record in records for epoch in record.epochs]
     keys = {
@@ -104,7 +91,7 @@ def epochs_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
         "epoch": _series([epoch.epoch for _, _, epoch in rows], "int64"),
         "objective": _series([epoch.objective for _, _, epoch in rows], "float64"),
     }
-    metrics = _metric_columns([epoch.metrics for _, _, epoch in rows], EPOCH_METRICS)
+    metrics = _metric_columns([epoch.metrics for _, _, epoch in rows], epoch_metrics)
     return pd.DataFrame({**keys, **metrics})
 
 

@@ -35,7 +35,7 @@ def open_storage(url: str | None, runs: Path, study: str, *, must_exist: bool = 
         if study not in known:
             hint = f" {did_you_mean(study, known)}" if known else ""
             place = str(runs) if url is None else masked(url)
-            raise UserError(place, f"no such study '{study}'; run `vaeexp sweep --study {study}` first.{hint}")
+            raise UserError(place, f"no such study '{study}'; start it first.{hint}")
     elif url is None:
         make_folder(journal.parent)
     return open_journal(journal) if url is None else _open_database(url, create=not must_exist)
@@ -58,7 +58,7 @@ def _open_database(url: str, *, create: bool) -> BaseStorage:
     tables = _tables(url, create=create)
     # Optuna makes `alembic_version` last; whoever looks in before that would make it, too, and break the other's start.
     if not create and not {"studies", "alembic_version"} <= set(tables):
-        raise UserError(masked(url), "holds no study yet; run `vaeexp sweep` with this --storage first.")
+        raise UserError(masked(url), "holds no study yet; start one with this storage first.")
     if "alembic_version" in tables and "studies" not in tables:
         raise UserError(masked(url), "belongs to another program (MLflow?); give the studies a database of their own.")
     try:
@@ -104,7 +104,7 @@ def _check_sqlite_file(url: str, database: str | None, *, create: bool) -> None:
     if database in (None, "", ":memory:"):
         raise UserError(masked(url), "names no file; right would be e.g. sqlite:///runs.db.")
     if not create and not Path(database).exists():
-        raise UserError(masked(url), f"there is no file {database}; run `vaeexp sweep` with this --storage first.")
+        raise UserError(masked(url), f"there is no file {database}; start a study with this storage first.")
     if not Path(database).absolute().parent.is_dir():
         raise UserError(masked(url), f"the folder {Path(database).absolute().parent} does not exist.")
 

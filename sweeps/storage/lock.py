@@ -28,7 +28,7 @@ def make_folder(folder: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UserError(str(folder), f"cannot be written: {error.strerror}; give another folder by --runs.") from error
+        raise UserError(str(folder), f"cannot be written: {error.strerror}; choose another runs folder.") from error
 
 
 @contextmanager
@@ -45,9 +45,7 @@ def study_lock(runs: Path, study: str) -> Iterator[None]:
         lock.acquire(timeout=_LOCK_SECONDS)
     except Timeout:
         who = _described(lock_holder(runs, study))
-        raise UserError(
-            f"study '{study}'", f"{who} is running it; `vaeexp status --study {study}` shows how it goes."
-        ) from None
+        raise UserError(f"study '{study}'", f"{who} is running it already.") from None
     try:
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
         journal.with_suffix(".holder").write_text(json.dumps(holder))

@@ -11,10 +11,11 @@ import numpy as np
 import optuna
 import pandas as pd
 
-from sweeps.results.rankings import Results, read_results
-from sweeps.storage.study_record import StudyRecord
+from sweeps.results.rankings import Results
+from sweeps.storage.study_record import StudyRecord, read_study
 from vaeexp.data.formats.torchvision_files import read_idx
 from vaeexp.data.locate import BUNDLED
+from vaeexp.results.open_study import study_tables
 
 EPOCHS = 30
 SEARCH = {
@@ -128,7 +129,7 @@ def read_results_of_nothing(search: dict) -> Results:
     study = optuna.create_study(study_name="beta_mnist", storage=storage)
     for name, value in study_attributes(spec=study_attributes().spec | {"search": search}).to_attributes().items():
         study.set_user_attr(name, value)
-    return read_results(storage, "beta_mnist")
+    return study_tables(read_study(storage, "beta_mnist"), Path("mlruns"))
 
 
 def _draw(random: np.random.Generator, number: int) -> dict:

@@ -133,13 +133,14 @@ def _names(options: ReportOptions) -> list[str]:
 
 def _read(name: str, options: ReportOptions, seen: _Seen) -> "Results | None":
     """What a study has recorded by now; None, with the reason noted, where one of all studies cannot be read."""
-    from sweeps.results.rankings import read_results
     from sweeps.storage.database import open_storage
+    from sweeps.storage.study_record import read_study
+    from vaeexp.results.open_study import study_tables
 
     try:
         if name not in seen.storages:
             seen.storages[name] = open_storage(options.storage, options.runs, name, must_exist=True)
-        results = read_results(seen.storages[name], name, runs=options.runs)
+        results = study_tables(read_study(seen.storages[name], name), options.runs)
     except UserError as error:
         if options.studies:
             raise

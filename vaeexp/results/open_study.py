@@ -12,6 +12,22 @@ if TYPE_CHECKING:
     from vaeexp.results.study_view import StudyView
 
 
+_MEASURES = ("loss", "neg_elbo", "distortion", "rate", "active_units")
+EPOCH_METRICS = (
+    *(f"train/{measure}" for measure in _MEASURES),
+    *(f"val/{measure}" for measure in _MEASURES),
+    *("train/learning_rate", "train/beta", "seconds", "images_per_second", "memory_mb"),
+)
+"""Metrics that the table of epochs has as columns in any case."""
+
+RESULT_METRICS = (
+    *("parameters", "best_epoch"),
+    *("test/neg_elbo", "test/neg_elbo_se", "test/iw_nll", "test/iw_nll_se", "test/distortion", "test/rate"),
+    *("test/active_units", "test/images", "test/importance_samples"),
+)
+"""Metrics that the table of trials has as columns `result.<metric>` in any case."""
+
+
 def open_study(study: str, runs: Path, storage: str | None) -> "StudyView":
     """Return the view of a study; `study` is its name, or the path of its file. Raises UserError where there is nothing."""
     return view_study(recorded_results(study, runs, storage), runs)
@@ -19,10 +35,14 @@ def open_study(study: str, runs: Path, storage: str | None) -> "StudyView":
 
 def recorded_results(study: str, runs: Path, storage: str | None) -> "Results":
     """Return the tables of a study; `study` is its name, or the path of its file. Raises UserError where there is nothing."""
-    from sweeps.results.rankings import read_results
+    return study_tables(stored_study(study, runs, storage), runs)
 
-    name = study_name(study)
-    return read_results(open_storage(storage, runs, name, must_exist=True), name, runs=runs)
+
+def study_tables(stored: StoredStudy, runs: Path) -> "Results":
+    """Return the tables of a study that was read, with every column that plots and report look at."""
+    from sweeps.results.rankings import tables_of
+
+    return tables_of(stored, runs=runs, epoch_metrics=EPOCH_METRICS, result_metrics=RESULT_METRICS)
 
 
 def stored_study(study: str, runs: Path, storage: str | None) -> StoredStudy:

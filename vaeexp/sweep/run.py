@@ -11,11 +11,12 @@ import numpy as np
 
 from sweeps.engine.run import Description, open_sweep
 from sweeps.errors import UserError, masked
-from sweeps.results.rankings import Results, best_run, tables_of
+from sweeps.results.rankings import Results, best_run
 from sweeps.storage.study_record import RegisteredModel, StoredStudy, stored_path
 from sweeps.workload.protocol import Trial
 from vaeexp.console import program, write_line
 from vaeexp.data import describe_plan
+from vaeexp.results.open_study import study_tables
 from vaeexp.runs.provenance import describe_run, protocol
 from vaeexp.study import maxima_of, uses_average
 from vaeexp.sweep.execution import Execution, resolve_execution
@@ -61,7 +62,7 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
                 observers = [tracker, progress, _Warnings(tracker, progress)]
                 stored = sweep.train(lambda: _make_lanes(job, execution), observers)
             stored = replace(stored, study=replace(stored.study, finished=True))
-            model = best_model(tables_of(stored), job.dataset, options.runs)
+            model = best_model(study_tables(stored, options.runs), job.dataset, options.runs)
             if model:
                 _register(tracker, model, options.runs)
             path = _write_report(job, stored)
@@ -201,7 +202,7 @@ def _write_report(job: Job, stored: StoredStudy) -> Path:
     from vaeexp.report import write_report
 
     runs = job.options.runs
-    return write_report(tables_of(stored, runs=runs), runs=runs, reports=job.options.reports)
+    return write_report(study_tables(stored, runs), runs=runs, reports=job.options.reports)
 
 
 def _describe_study(job: Job, execution: Execution) -> Description:

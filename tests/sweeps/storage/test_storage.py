@@ -36,7 +36,7 @@ def test_a_journal_is_made_and_found_again(tmp_path):
 
 
 def test_looking_at_a_study_that_does_not_exist_creates_nothing(tmp_path):
-    with pytest.raises(UserError, match=r"no such study 'toy'; run `vaeexp sweep --study toy` first"):
+    with pytest.raises(UserError, match=r"no such study 'toy'; start it first"):
         open_storage(None, tmp_path / "runs", "toy", must_exist=True)
     assert list(tmp_path.iterdir()) == []
     open_study(open_storage(None, tmp_path, "toys"), toy_study(name="toys"))
@@ -47,7 +47,7 @@ def test_looking_at_a_study_that_does_not_exist_creates_nothing(tmp_path):
 def test_a_runs_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     for action in (lambda runs: open_storage(None, runs, "toy"), lambda runs: study_lock(runs, "toy").__enter__()):
-        with pytest.raises(UserError, match=r"file/runs/journal: cannot be written: .*--runs"):
+        with pytest.raises(UserError, match=r"file/runs/journal: cannot be written: .*another runs folder"):
             action(tmp_path / "file" / "runs")
 
 
@@ -89,7 +89,7 @@ def test_a_second_driver_is_refused_and_told_who_is_there(tmp_path):
         assert holder["pid"] == process.pid
         assert abs(holder["since"] - time.time()) < 60
         with (
-            pytest.raises(UserError, match=rf"study 'toy': process {process.pid} \(since 2.*vaeexp status --study toy"),
+            pytest.raises(UserError, match=rf"study 'toy': process {process.pid} \(since 2.*\) is running it already"),
             study_lock(tmp_path, "toy"),
         ):
             pass

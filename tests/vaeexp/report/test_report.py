@@ -5,6 +5,7 @@ from dataclasses import replace
 import optuna
 import pandas as pd
 import pytest
+from confirmed_figures import confirmed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -12,8 +13,9 @@ from report_text import headings, tables_of, without_code
 from synthetic_study import SEARCH, make_results, part, study_attributes, thin_studies, with_baselines, write_pictures
 
 from sweeps.errors import UserError
-from sweeps.results.rankings import confirmed, pairs, pruned_epochs_saved, ranked, read_results
+from sweeps.results.rankings import pairs, pruned_epochs_saved, ranked
 from sweeps.results.statistics import mean_interval
+from sweeps.storage.study_record import read_study
 from vaeexp.plots import FIGURES
 from vaeexp.report import trials_csv, write_report
 from vaeexp.report.answer import answer, notices
@@ -21,6 +23,7 @@ from vaeexp.report.failures import outcomes
 from vaeexp.report.markdown import baselines, code, escape, fenced, picture, table
 from vaeexp.report.tables import by_choice, edges
 from vaeexp.results.frames import search_trials
+from vaeexp.results.open_study import study_tables
 from vaeexp.words import format_number
 
 RENDER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
@@ -379,7 +382,9 @@ def test_a_report_from_a_real_store(tmp_path):
                 "results", {"test/neg_elbo": 91.25, "test/iw_nll": 86.5, "test/importance_samples": 500}
             )
         study.tell(trial, final)
-    readme = write_report(read_results(storage, "beta_mnist"), runs=tmp_path / "runs", reports=tmp_path)
+    readme = write_report(
+        study_tables(read_study(storage, "beta_mnist"), tmp_path / "runs"), runs=tmp_path / "runs", reports=tmp_path
+    )
     text = readme.read_text(encoding="utf-8")
     assert "The best setting is β = 0.5 (trial 0)." in text
     assert (

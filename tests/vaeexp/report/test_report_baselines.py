@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from confirmed_figures import confirmed
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 from synthetic_study import REFERENCES, make_results, study_attributes, with_baselines, write_pictures
 
-from sweeps.results.rankings import best_run, confirmed, pairs
+from sweeps.results.rankings import best_run, pairs
 from sweeps.results.statistics import mean_interval
 from sweeps.storage.study_record import StudyRecord
 from sweeps.workload.protocol import Outcome, Trial, TrialResult

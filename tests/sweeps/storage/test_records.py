@@ -1,0 +1,148 @@
+"""What the storage holds of a study and its trials, read back as records; and that nobody else knows how it is kept."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from toy_study import MemoryJournal, in_memory, toy_study
+
+from sweeps.engine.run import Description, open_sweep, run_study
+from sweeps.engine.search import search
+from sweeps.errors import UserError
+from sweeps.storage.database import open_storage
+from sweeps.storage.optuna_internals import storage_of
+from sweeps.storage.study_record import RegisteredModel, StudyRecord, read_study, study_record, write_study
+from sweeps.storage.trial_record import Picture
+from sweeps.workload.testing import SimulatedClock, ToyLanes
+
+ROOT = Path(__file__).parents[3]
+PRIVATE = r"\._(storage|study_id|trial_id|backend|replay_result|thread_lock|cached_frozen_trial|log_number_offset)\b"
+ATTRIBUTES = r"user_attr|system_attr|\.study\[|\.study\.get\("
+
+
+@pytest.mark.parametrize(
+    ("pattern", "homes"),
+    [(ATTRIBUTES, "sweeps/storage/"), (PRIVATE, "sweeps/storage/optuna_internals.py")],
+    ids=["attributes", "private parts of Optuna"],
+)
+def test_nobody_else_knows_how_a_study_is_kept(pattern: str, homes: str) -> None:
+    modules = [path for package in ("sweeps", "vaeexp") for path in (ROOT / package).rglob("*.py")]
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in modules
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if re.search(pattern, line) and not str(path.relative_to(ROOT)).startswith(homes)
+    ]
+    assert found == []
+
+
+class Painting(ToyLanes):
+    """Lanes that leave a picture of every epoch, and one of the end, below a runs folder."""
+
+    runs = Path("mlruns")
+
+    def advance(self, numbers):
+        for done in super().advance(numbers):
+            yield [replace(p, images={p.epoch: {"samples": f"{self.runs}/p/{p.number}-{p.epoch}.png"}}) for p in done]
+
+    def finish(self, ending):
+        results = super().finish(ending)
+        return [replace(r, images={2: {"last": f"/elsewhere/{r.number}.png"}}) for r in results]
+
+
+def test_a_record_has_times_pictures_and_folders_that_can_move():
+    study, clock = toy_study(trials=2), SimulatedClock(100.0)
+    optuna_study = in_memory(study)
+    search(optuna_study, study, Painting(width=2, epochs=2, clock=clock), [], clock=clock)
+    first = read_study(storage_of(optuna_study), "toy").trials[0]
+    assert (first.name, first.state, first.outcome.state) == ("trial-0000", "complete", "complete")
+    assert [(epoch.epoch, epoch.at) for epoch in first.epochs] == [(1, 101.0), (2, 102.0)]
+    assert (first.started, first.ended) == (100.0, 102.0)
+    assert first.folder == "trials/trial-0000"
+    assert first.pictures == (
+        Picture(epoch=1, name="samples", path="p/0-1.png"),
+        Picture(epoch=2, name="samples", path="p/0-2.png"),
+        Picture(epoch=2, name="last", path="/elsewhere/0.png"),
+    )
+    assert first.objective == first.best.objective == first.outcome.objective == optuna_study.trials[0].value
+    assert first.trial.params == first.params
+
+
+def test_records_of_trials_that_ended_are_not_read_again():
+    study = toy_study(trials=2)
+    optuna_study = in_memory(study)
+    search(optuna_study, study, ToyLanes(), [])
+    storage = storage_of(optuna_study)
+    before = read_study(storage, "toy")
+    search(optuna_study, toy_study(trials=3), ToyLanes(), [])
+    after = read_study(storage, "toy", known=before)
+    assert [new is old for new, old in zip(after.trials, before.trials, strict=False)] == [True, True]
+    assert after == read_study(storage, "toy")
+    with pytest.raises(UserError, match=r"study 'toy' has no trial-0003. It has trial-0000 to trial-0002."):
+        after.run(3, repeat=False)
+
+
+def test_a_study_record_comes_back_as_it_was_written():
+    optuna_study = in_memory(toy_study(), MemoryJournal())
+    model = RegisteredModel(
+        name="toy", alias="best", run="trial-0001", folder="trials/toy/trial-0001", loader_module="loader",
+        inputs={"dtype": "float32", "values": [[0.5]]}, outputs={"dtype": "float32", "values": [1.0]},
+        pip_requirements=("numpy",),
+    )  # fmt: skip
+    write_study(optuna_study, model=model, tags={"device": "cpu"}, report="/reports/toy", report_at=5.0)
+    record = study_record(optuna_study)
+    assert (record.model, record.tags, record.report, record.report_at) == (
+        model,
+        {"device": "cpu"},
+        "/reports/toy",
+        5.0,
+    )
+    assert record.question == "What is it?"
+    assert record.identity
+    assert StudyRecord.from_attributes("toy", record.to_attributes()) == record
+    with pytest.raises(TypeError):
+        write_study(optuna_study, colour="red")
+
+
+def test_a_whole_sweep_records_what_it_ran_with_and_how_it_ended(tmp_path):
+    study = toy_study(trials=3)
+    description = Description(execution={"lanes": 1}, tags={"device": "toy"}, constants={"size": (3, 4)})
+    stored = run_study(study, ToyLanes, runs=tmp_path, description=description)
+    assert [trial.state for trial in stored.trials] == ["complete"] * 3
+    record = stored.study
+    assert (record.session, record.finished, record.execution) == ("finished", True, {"lanes": 1})
+    assert (record.tags, record.constants, record.budget["trials"]) == ({"device": "toy"}, {"size": [3, 4]}, 3)
+    assert record.stopped == "The budget of 3 trials is used up."
+    again = run_study(study, lambda: pytest.fail("nothing is left to train"), runs=tmp_path)
+    assert again == stored
+
+
+@pytest.mark.parametrize(("error", "session"), [(KeyboardInterrupt, "interrupted"), (RuntimeError, "failed")])
+def test_a_sweep_that_does_not_reach_its_end_says_so(tmp_path, error, session):
+    def stop(event):
+        raise error
+
+    with pytest.raises(error):
+        run_study(toy_study(), lambda: ToyLanes(before=stop), runs=tmp_path)
+    assert read_study(open_storage(None, tmp_path, "toy", must_exist=True), "toy").study.session == session
+    assert run_study(toy_study(), ToyLanes, runs=tmp_path).study.session == "finished"
+
+
+def test_a_runs_folder_that_is_deleted_under_a_sweep_is_named(tmp_path):
+    import shutil
+
+    def delete(event):
+        shutil.rmtree(tmp_path / "runs", ignore_errors=True)
+
+    with pytest.raises(UserError, match=rf"^{tmp_path}/runs: the folder is gone. Put it back"):
+        run_study(toy_study(), lambda: ToyLanes(before=delete), runs=tmp_path / "runs")
+
+
+def test_a_second_driver_of_a_sweep_is_refused(tmp_path):
+    with (
+        open_sweep(toy_study(), runs=tmp_path),
+        pytest.raises(UserError, match="is running it already"),
+        open_sweep(toy_study(), runs=tmp_path),
+    ):
+        pass
