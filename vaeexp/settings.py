@@ -232,7 +232,7 @@ class EvaluationSettings(_Section):
 
 
 class ExecutionSettings(_Section):
-    """Where and how wide a study runs; recorded, and never part of a trial's setting."""
+    """Where and how a study runs; recorded with the study, and never part of a configuration."""
 
     device: Annotated[
         Literal["auto", "cpu", "cuda", "mps"], Field(description="auto: cuda if there is one, else mps, else cpu.")
@@ -243,19 +243,26 @@ class ExecutionSettings(_Section):
             description="Arithmetic of training; evaluation is always float32. auto: bf16 where the processor has it."
         ),
     ] = "auto"
-    processes: Annotated[
-        int | Literal["auto"], Field(description="Child processes; auto: one per device, or per CPU core.")
-    ] = "auto"
-    width: Annotated[
-        int | Literal["auto"] | None,
+    lanes: Annotated[
+        Annotated[int, Field(ge=1)] | Literal["auto"] | None,
         Field(
-            description="Trials held at once in each process; auto: measured; empty: 2 on the CPU, measured elsewhere."
+            description="Trials at once, of all workers together; auto: measured; empty: 2 for each worker on a CPU, measured elsewhere."
         ),
     ] = None
-    group: Annotated[
-        Literal["auto", "stacked", "compiled", "loop"],
+    workers: Annotated[
+        Annotated[int, Field(ge=1)] | Literal["auto"],
+        Field(description="Processes that train; auto: one per device, or per CPU core."),
+    ] = "auto"
+    fuse: Annotated[
+        Literal["auto", "on", "off"],
         Field(
-            description="stacked: all lanes as one program (vmap); loop: one lane after the other; compiled: each step through PyTorch's compiler, of stacked lanes on cuda, of one lane after the other on a CPU. auto: compiled where a long study makes it pay, else stacked on an accelerator, loop on a CPU."
+            description="on: the lanes of a worker train as one program (vmap); off: one after the other; auto: on for accelerators, off on a CPU."
+        ),
+    ] = "auto"
+    compile: Annotated[
+        Literal["auto", "on", "off"],
+        Field(
+            description="on: PyTorch's compiler makes one program of each training step; auto: on where the study is long enough for this processor, off on mps."
         ),
     ] = "auto"
     resident_mb: Annotated[

@@ -224,6 +224,7 @@ class MixturePrior(nn.Module):
         self.log_vars = nn.Parameter(torch.zeros(components, latent_size))
         self.logits = nn.Parameter(torch.zeros(components))
         self.register_buffer("component_mask", torch.ones(components))
+        self.component_mask: Tensor
 
     def forward(self, encode: Encode, latent_mask: Tensor) -> GaussianMixture | FactorisedMixture:
         """The mixture on the dimensions of `latent_mask` [L]."""
@@ -257,6 +258,7 @@ class VampPrior(nn.Module):
         super().__init__()
         self.pseudo_logits = nn.Parameter(-2 + torch.randn(components, *image_shape))
         self.register_buffer("component_mask", torch.ones(components))
+        self.component_mask: Tensor
 
     @property
     def pseudo_images(self) -> Tensor:

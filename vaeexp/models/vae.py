@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sweeps.errors import did_you_mean
-from vaeexp.models.likelihoods import LIKELIHOODS, ImageDistribution
+from vaeexp.models.likelihoods import LIKELIHOODS, Head, ImageDistribution, LearnedGaussian
 from vaeexp.models.networks import ACTIVATIONS, ImageShape, find_network
 from vaeexp.models.posteriors import POSTERIORS, Deterministic, DiagonalGaussian
 from vaeexp.models.priors import PRIORS, PriorDistribution
@@ -40,6 +40,10 @@ class VAE(nn.Module):
     Matrix products may run in a lower precision (autocast); densities are always float32 or better.
     """
 
+    latent_mask: Tensor
+    """1 for a latent dimension that exists, else 0; [L]."""
+    likelihood: Head | LearnedGaussian
+
     def __init__(self, settings: "ModelSettings", image_shape: ImageShape) -> None:
         """Raises ValueError where a part is unknown or does not fit the images."""
         super().__init__()
@@ -56,6 +60,13 @@ class VAE(nn.Module):
         """q(z|x) for x [B, C, H, W] in [0, 1]."""
         return self.posterior.from_head(_full_precision(self.encoder(x)), self.latent_mask)
 
+    def encode_density(self, x: Tensor) -> DiagonalGaussian:
+        """q(z|x) as `encode` gives it. Raises TypeError for a posterior without a density."""
+        posterior = self.encode(x)
+        if isinstance(posterior, Deterministic):
+            raise TypeError("a deterministic posterior has no density")
+        return posterior
+
     def decode(self, z: Tensor) -> ImageDistribution:
         """p(x|z) for z [..., L]."""
         h = _full_precision(self.decoder(z.reshape(-1, z.shape[-1])))
@@ -68,7 +79,7 @@ class VAE(nn.Module):
     def forward(self, x: Tensor, noise: Tensor) -> Terms:
         """The ELBO's terms for x [B, C, H, W], with standard normal noise [B, L]."""
         posterior = self.encode(x)
-        if not posterior.stochastic:
+        if isinstance(posterior, Deterministic):
             distortion = -self.decode(posterior.mean).log_prob(x)
             return Terms(distortion, torch.zeros_like(distortion), posterior.mean)
         prior = self.prior_distribution()
@@ -116,6 +127,16 @@ def check_model(settings: "ModelSettings", image_shape: ImageShape | None = None
         )
     if image_shape is not None:
         build_vae(settings, image_shape, seed=0)
+
+
+def shape_of(settings: "ModelSettings") -> tuple[tuple[str, Any], ...]:
+    """Return the settings that decide a model's tensors and code, latent size and component count apart.
+
+    Models that agree in them can be padded to one size and train as rows of one program.
+    """
+    parts = ("network", "posterior", "prior", "likelihood")
+    names = (*parts, *find_network(settings.network).shapes, *LIKELIHOODS[settings.likelihood].shapes)
+    return tuple((name, getattr(settings, name)) for name in names)
 
 
 def build_vae(settings: "ModelSettings", image_shape: ImageShape, seed: int) -> VAE:

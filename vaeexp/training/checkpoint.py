@@ -4,12 +4,12 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from torch import Tensor
 
 from sweeps.files import write_whole
+from vaeexp.models.networks import settings_from
 from vaeexp.models.vae import VAE
 from vaeexp.training.lane import Lane, State
 
@@ -106,7 +106,7 @@ def load_model(folder: Path) -> VAE:
     from safetensors.torch import load_file
 
     settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-    vae = VAE(SimpleNamespace(**settings["model"]), tuple(settings["image_shape"]))
+    vae = VAE(settings_from(settings["model"]), tuple(settings["image_shape"]))
     tensors = load_file(folder / WEIGHTS)
     if tensors.keys() != {name for name, _ in (*vae.named_parameters(), *vae.named_buffers())}:
         raise ValueError(

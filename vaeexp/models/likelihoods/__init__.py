@@ -110,19 +110,21 @@ class Likelihood(NamedTuple):
 
     distribution: type[ImageDistribution]
     """Says with `support` and `bits_per_dimension` what its values are."""
-    head: Callable[["ModelSettings"], nn.Module]
-    """Settings → the module that makes it of the decoder's output."""
+    head: Callable[["ModelSettings"], Head | LearnedGaussian]
+    """Settings → the module that makes the distribution of the decoder's output."""
+    shapes: tuple[str, ...] = ()
+    """Names of the settings that change the decoder's tensors; all others are numbers in buffers."""
 
 
-def _gaussian(settings: "ModelSettings") -> nn.Module:
+def _gaussian(settings: "ModelSettings") -> Head:
     return Head(Gaussian.from_output, 1, sigma=settings.sigma)
 
 
-def _laplace(settings: "ModelSettings") -> nn.Module:
+def _laplace(settings: "ModelSettings") -> Head:
     return Head(Laplace.from_output, 1, scale=settings.laplace_scale)
 
 
-def _logistic_mixture(settings: "ModelSettings") -> nn.Module:
+def _logistic_mixture(settings: "ModelSettings") -> Head:
     components = settings.likelihood_components
     return Head(partial(DiscretisedLogisticMixture.mixture, components=components), 3 * components)
 
@@ -137,7 +139,9 @@ LIKELIHOODS: dict[str, Likelihood] = {
     "discretised_logistic": Likelihood(
         DiscretisedLogisticMixture, lambda _: Head(DiscretisedLogisticMixture.single, 2)
     ),
-    "discretised_logistic_mixture": Likelihood(DiscretisedLogisticMixture, _logistic_mixture),
+    "discretised_logistic_mixture": Likelihood(
+        DiscretisedLogisticMixture, _logistic_mixture, shapes=("likelihood_components",)
+    ),
 }
 """Name in a study file → distribution and how it is made."""
 

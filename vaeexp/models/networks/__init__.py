@@ -8,18 +8,26 @@ What breaks the first, third or fourth rule still trains, one lane after the oth
 
 from sweeps.errors import did_you_mean
 from vaeexp.models.networks.conv import conv_decoder, conv_encoder
-from vaeexp.models.networks.mlp import ACTIVATIONS, ImageShape, Network, mlp_decoder, mlp_encoder
+from vaeexp.models.networks.mlp import (
+    ACTIVATIONS,
+    CONVOLUTIONAL,
+    ImageShape,
+    Network,
+    mlp_decoder,
+    mlp_encoder,
+    settings_from,
+)
 from vaeexp.models.networks.published import CONV_CELEBA, CONV_CIFAR, CONV_MNIST, MLP_CIFAR
 from vaeexp.models.networks.user import load_network
 
-__all__ = ["ACTIVATIONS", "NETWORKS", "ImageShape", "Network", "find_network"]
+__all__ = ["ACTIVATIONS", "NETWORKS", "ImageShape", "Network", "find_network", "settings_from"]
 
 NETWORKS: dict[str, Network] = {
-    "mlp": Network(mlp_encoder, mlp_decoder, least_rows=1),
-    "conv": Network(conv_encoder, conv_decoder),
-    "conv_mnist": Network(CONV_MNIST.encoder, CONV_MNIST.decoder),
-    "conv_celeba": Network(CONV_CELEBA.encoder, CONV_CELEBA.decoder),
-    "conv_cifar": Network(CONV_CIFAR.encoder, CONV_CIFAR.decoder),
+    "mlp": Network(mlp_encoder, mlp_decoder, least_rows=1, shapes=("hidden", "activation")),
+    "conv": Network(conv_encoder, conv_decoder, shapes=(*CONVOLUTIONAL, "activation")),
+    "conv_mnist": Network(CONV_MNIST.encoder, CONV_MNIST.decoder, shapes=()),
+    "conv_celeba": Network(CONV_CELEBA.encoder, CONV_CELEBA.decoder, shapes=()),
+    "conv_cifar": Network(CONV_CIFAR.encoder, CONV_CIFAR.decoder, shapes=()),
     "mlp_cifar": MLP_CIFAR,
 }
 """Name in a study file → architecture."""

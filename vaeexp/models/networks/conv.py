@@ -117,7 +117,8 @@ def feature_sizes(blocks: Sequence[Block], image_shape: ImageShape) -> list[tupl
                 f"{after}block {number} has a kernel of {block.kernel} with padding {block.padding}. "
                 "Give fewer blocks, smaller kernels or strides, more padding, or larger images."
             )
-        sizes.append(tuple((n + 2 * block.padding - block.kernel) // block.stride + 1 for n in (height, width)))
+        down, across = ((n + 2 * block.padding - block.kernel) // block.stride + 1 for n in (height, width))
+        sizes.append((down, across))
     return sizes
 
 
@@ -125,11 +126,9 @@ def _transposed(channels: int, outputs: int, block: Block, small: tuple[int, int
     """The transposed convolution of this kernel and stride that leads from one size to the other."""
     # A transposed convolution without padding makes this many pixels too many; fewer than 0: too few.
     excess = [(n - 1) * block.stride + block.kernel - wanted for n, wanted in zip(small, large, strict=True)]
-    padding = [max(0, -(-e // 2)) for e in excess]
-    extra = [2 * p - e for p, e in zip(padding, excess, strict=True)]
-    return nn.ConvTranspose2d(
-        channels, outputs, block.kernel, block.stride, tuple(padding), tuple(extra), bias=block.bias
-    )
+    down, across = (max(0, -(-pixels // 2)) for pixels in excess)
+    extra = (2 * down - excess[0], 2 * across - excess[1])
+    return nn.ConvTranspose2d(channels, outputs, block.kernel, block.stride, (down, across), extra, bias=block.bias)
 
 
 def _after(block: Block, activation: str) -> list[nn.Module]:
@@ -162,8 +161,8 @@ def _from_settings(settings: "ModelSettings") -> ConvNetwork:
 
 def _of_each(settings: "ModelSettings", name: str, count: int) -> list[int]:
     """The value of a setting for each block: one for all, or a list with one for each."""
-    given = getattr(settings, name)
-    values = [given] if isinstance(given, int) else list(given)
+    setting = getattr(settings, name)
+    values = [setting] if isinstance(setting, int) else list(setting)
     if len(values) not in (1, count):
-        raise ValueError(f"{name}: {len(values)} values for {count} blocks. Give one for all, or one for each.")
+        raise ValueError(f"{name}: got {len(values)} values for {count} blocks; must be 1 or {count}.")
     return values * count if len(values) == 1 else values

@@ -3,10 +3,11 @@
 Shapes: B images, C channels, H × W pixels, L latent dimensions.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from torch import nn
 
@@ -27,6 +28,10 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 """Name in a study file → module between two layers."""
 
 
+CONVOLUTIONAL = ("channels", "kernel", "stride", "padding", "normalisation", "head")
+"""Settings of the network `conv`, besides the activation."""
+
+
 class Network(NamedTuple):
     """The two halves of an architecture. Both raise ValueError where the settings or the images do not fit."""
 
@@ -37,6 +42,14 @@ class Network(NamedTuple):
     least_rows: int = 4
     """Rows that a fused group has at least. Convolutions of one row, and of two when the images have three channels, take
     other kernels, which round differently: a lane's numbers would depend on its neighbours."""
+    shapes: tuple[str, ...] = ("hidden", "activation", *CONVOLUTIONAL)
+    """Names of the settings that change the network's tensors or code, besides `latent_size`. Trials that differ in one of
+    them cannot train as rows of one program. The default, for a user's network, is every setting that a network may read."""
+
+
+def settings_from(fields: Mapping[str, Any]) -> "ModelSettings":
+    """Return model settings with these fields, unchecked, because training imports without pydantic."""
+    return cast("ModelSettings", SimpleNamespace(**fields))
 
 
 def mlp_encoder(settings: "ModelSettings", image_shape: ImageShape, outputs: int) -> nn.Module:

@@ -3,13 +3,12 @@
 They take images of any size that their blocks can halve; the sizes in their names' documentation are the original ones.
 """
 
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from torch import nn
 
 from vaeexp.models.networks.conv import Block, ConvNetwork
-from vaeexp.models.networks.mlp import ImageShape, Network, mlp_decoder, mlp_encoder
+from vaeexp.models.networks.mlp import ImageShape, Network, mlp_decoder, mlp_encoder, settings_from
 
 if TYPE_CHECKING:
     from vaeexp.settings import ModelSettings
@@ -50,7 +49,7 @@ CONV_CIFAR = ConvNetwork(
 )
 """For 32 × 32 images: 2,048 features at 4 × 4, no normalisation."""
 
-_ONE_LAYER = SimpleNamespace(hidden=(400,), activation="relu")
+_ONE_LAYER = settings_from({"hidden": (400,), "activation": "relu"})
 
 
 def _encoder(settings: "ModelSettings", image_shape: ImageShape, outputs: int) -> nn.Module:
@@ -61,5 +60,5 @@ def _decoder(settings: "ModelSettings", image_shape: ImageShape, latent_size: in
     return mlp_decoder(_ONE_LAYER, image_shape, latent_size, parameters)
 
 
-MLP_CIFAR = Network(_encoder, _decoder, least_rows=1)
+MLP_CIFAR = Network(_encoder, _decoder, least_rows=1, shapes=())
 """One hidden layer of 400 with ReLU on either side (Kingma & Welling 2014): 3072–400–L for images of 32 × 32 × 3."""

@@ -1,4 +1,4 @@
-"""A few steps, timed: what `--width auto` chooses by and what a plan's time estimate rests on."""
+"""Time a few training steps, for `--lanes auto` and for the time estimate of a plan."""
 
 import time
 from collections.abc import Mapping
@@ -18,9 +18,16 @@ if TYPE_CHECKING:
 
 
 def seconds_per_image(
-    source: Source, settings: "Settings", maxima: Mapping[str, int], *, precision: str, group: str, width: int
+    source: Source,
+    settings: "Settings",
+    maxima: Mapping[str, int],
+    *,
+    precision: str,
+    fuse: bool,
+    compile: bool,
+    lanes: int,
 ) -> float:
-    """Training seconds per image and trial when `width` trials share the device.
+    """Return the training seconds per image and trial when `lanes` trials share the device.
 
     Raises:
         torch.OutOfMemoryError: they do not fit.
@@ -28,33 +35,45 @@ def seconds_per_image(
     images = min(CHUNK * settings.train.batch_size, len(source.train))
     few = replace(source, train=source.train[:images], validation=source.validation[:1])
     averaged = settings.train.ema_decay > 0
-    lanes = open_group(
-        group, few, precision, partial(validation_noise, few), settings.model, maxima,
-        batch_size=settings.train.batch_size, averaged=averaged,
+    group = open_group(
+        few, precision, partial(validation_noise, few), settings.model, maxima,
+        fuse=fuse, compile=compile, batch_size=settings.train.batch_size, averaged=averaged,
     )  # fmt: skip
-    for number in range(width):
+    for number in range(lanes):
         lane, vae = open_lane(Trial(number=number, params={}, seed=number), settings, few.image_shape, images)
-        lanes.add(lane, vae, fresh_state(lane, vae, averaged=averaged))
-    numbers, seconds = list(range(width)), []
+        group.add(lane, vae, fresh_state(lane, vae, averaged=averaged))
+    numbers, seconds = list(range(lanes)), []
     for _ in range(3):
         started = time.perf_counter()
-        lanes.train_epoch(numbers)
+        group.train_epoch(numbers)
         seconds.append(time.perf_counter() - started)
     # The first pass pays for warm-up; the better of the others is the machine, the rest is its neighbours.
-    return min(seconds[1:]) / (images * width)
+    return min(seconds[1:]) / (images * lanes)
 
 
-def best_width(
-    source: Source, settings: "Settings", maxima: Mapping[str, int], *, precision: str, group: str, most: int
+def fastest_lanes(
+    source: Source,
+    settings: "Settings",
+    maxima: Mapping[str, int],
+    *,
+    precision: str,
+    fuse: bool,
+    compile: bool,
+    most: int,
 ) -> int:
-    """The width (1, 2, 4 … `most`) of least time per trial that fits in memory; a gain under 5 % is not worth a wider one."""
-    best, least, width = 1, float("inf"), 1
-    while width <= most:
+    """Return the number of lanes (1, 2, 4 … `most`) of least time per trial that fits in memory.
+
+    A larger number must save 5 %.
+    """
+    best, least, lanes = 1, float("inf"), 1
+    while lanes <= most:
         try:
-            seconds = seconds_per_image(source, settings, maxima, precision=precision, group=group, width=width)
+            seconds = seconds_per_image(
+                source, settings, maxima, precision=precision, fuse=fuse, compile=compile, lanes=lanes
+            )
         except (torch.OutOfMemoryError, MemoryError):
             break
         if seconds > 0.95 * least:
             break
-        best, least, width = width, seconds, width * 2
+        best, least, lanes = lanes, seconds, lanes * 2
     return best

@@ -5,12 +5,12 @@ vector of R numbers, so a lane is refilled by writing one row, and nothing is co
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, vmap
 
+from vaeexp.models.networks import settings_from
 from vaeexp.models.vae import VAE
 from vaeexp.training.batches import Source, epoch_chunks
 from vaeexp.training.lane import EpochSums, Lane, State
@@ -32,7 +32,7 @@ def padded_template(model: "ModelSettings", image_shape: tuple[int, int, int], m
     rounded up to multiples of 8."""
     largest = {name: max(getattr(model, name), maxima.get(name, 1)) for name in ("latent_size", "components")}
     rounded = {name: -(-size // _MULTIPLE) * _MULTIPLE for name, size in largest.items()}
-    return VAE(SimpleNamespace(**{**vars(model), **rounded}), image_shape)
+    return VAE(settings_from({**vars(model), **rounded}), image_shape)
 
 
 class VectorisedGroup:
