@@ -88,7 +88,7 @@ def test_our_lanes_train_with_torch_and_numpy_alone() -> None:
     code = (
         f"import sys\nfor name in {blocked!r}: sys.modules[name] = None\n"
         "from contenders import Task, open_contender\n"
-        "for variant in ('loop', 'stacked'):\n"
+        "for variant in ('sequential', 'vectorised'):\n"
         "    stretch = open_contender(Task(module='ours', model='mlp', width=2, variant=variant))(128)\n"
         "    assert stretch.ended > stretch.began\n"
         "from table import describe_machine\n"

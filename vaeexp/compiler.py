@@ -11,6 +11,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,14 @@ COMPILER_ERRORS = (RuntimeError, *_OTHER_ERRORS)
 """PyTorch's compiler raises all of these, each in its own corner."""
 
 _SOUND = "2.13"
-"""Before, the last sums of a row that fills no vector were stored as if it did (pytorch/pytorch#183699)."""
+"""Older versions store the last sums of a row that fills no vector as if it did (pytorch/pytorch#183699)."""
 _FILE = "program.so"
 _UNUSED_DAYS = 90
 _OPTIONS = {"memory_planning": True, "aot_inductor.allow_stack_allocation": True}
 """Of Inductor: fewer allocations, of which a small step has as many as operations."""
+_FASTER = {"aot_inductor.precompile_headers": False, "cpp.vec_isa_ok": True}
+"""Of Inductor, for a shorter compilation of the same program. A precompiled header pays from the third program on. Inductor
+finds the processor's vector instructions by compiling a test of each, which takes a third of the whole time."""
 _log = logging.getLogger(__name__)
 
 
@@ -56,27 +60,28 @@ def has_foreign_layers(module: nn.Module) -> bool:
 
 
 def open_program(
-    traced: Callable[[], fx.GraphModule], given: tuple[Any, ...], *, what: str, made_from: str | None = None
+    traced: Callable[[], fx.GraphModule], arguments: tuple[Any, ...], *, what: str, made_from: str | None = None
 ) -> Callable[[list[Tensor]], list[Tensor]]:
-    """The program for tensors of these shapes, compiled with as many threads as this process has, or loaded.
+    """Load the program for tensors of these shapes; compile it first, with as many threads as this process has, if need be.
 
-    It takes the leaves of `given` as a list. The name of a library is a checksum of what it was made from: the operations,
-    the shapes, the processor, PyTorch.
+    The program takes the leaves of `arguments` as a list. Its name in the cache is a checksum of the operations, the shapes,
+    the processor and PyTorch's version. Of several processes one compiles a program and the others wait for it.
 
     Args:
-        traced: makes the program, in seconds.
-        given: what it is called with.
-        what: what it is, in words.
-        made_from: a text that tells the operations from all others, so that a library is found without tracing them.
+        traced: traces the operations, in seconds.
+        arguments: what the program is called with.
+        what: the program's name in messages.
+        made_from: a text that differs for different operations. With it a program is found without tracing.
 
     Raises:
-        RuntimeError: it cannot be compiled here, with the reason.
+        RuntimeError: the program cannot be compiled here; the message has the reason.
     """
-    program = traced() if made_from is None else None
-    folder = cache_folder() / "compiled" / _fingerprint(program or made_from, given)
+    operations = traced() if made_from is None else made_from
+    folder = cache_folder() / "compiled" / _fingerprint(operations, arguments)
 
     def build(there: Path) -> None:
-        _compile(program or traced(), given, there / _FILE, what)
+        program = traced() if isinstance(operations, str) else operations
+        _compile(program, arguments, there / _FILE, what)
         _remove_unused(folder.parent)
 
     try:
@@ -91,22 +96,28 @@ def open_program(
         raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
-def _compile(program: fx.GraphModule, given: tuple[Any, ...], path: Path, what: str) -> None:
+def _compile(program: fx.GraphModule, arguments: tuple[Any, ...], path: Path, what: str) -> None:
     if reason := why_not_compiled():
         raise RuntimeError(reason)
     import torch._inductor
+    from torch._inductor.cpu_vec_isa import valid_vec_isa_list
+    from torch._inductor.exc import CppCompileError
     from torch._inductor.utils import fresh_cache
 
-    _log.warning(f"Compiling {what} for this processor: about half a minute, once.")
-    # It warns of a CUDA that is installed and has no device.
+    _log.warning(f"Compiling {what} for this processor: about 20 seconds, once.")
+    # This logger warns of a CUDA that is installed and has no device.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    options = {**_OPTIONS, "cpp.threads": torch.get_num_threads()}
+    package = path.with_suffix(".pt2")
     with torch.no_grad(), warnings.catch_warnings(), fresh_cache():
         warnings.simplefilter("ignore")
-        exported = torch.export.export(_Program(program), given, strict=False)
-        package = path.with_suffix(".pt2")
-        torch._inductor.aoti_compile_and_package(
-            exported, package_path=str(package), inductor_configs={**_OPTIONS, "cpp.threads": torch.get_num_threads()}
-        )
+        exported = torch.export.export(_Program(program), arguments, strict=False)
+        try:
+            build = partial(torch._inductor.aoti_compile_and_package, exported, package_path=str(package))
+            build(inductor_configs=options | _FASTER)
+        except CppCompileError:  # the compiler may be older than the processor: Inductor tests what it can use
+            valid_vec_isa_list.cache_clear()
+            build(inductor_configs=options)
     with zipfile.ZipFile(package) as parts:
         [library] = [name for name in parts.namelist() if name.endswith(".so")]
         path.write_bytes(parts.read(library))
@@ -134,12 +145,13 @@ class _Program(nn.Module):
         return self.program(*given)
 
 
-def _fingerprint(program: fx.GraphModule | str, given: tuple[Any, ...]) -> str:
+def _fingerprint(program: fx.GraphModule | str, arguments: tuple[Any, ...]) -> str:
     constants = [] if isinstance(program, str) else [*program.buffers(), *program.parameters()]
-    shapes = [(str(tensor.dtype), tuple(tensor.shape), tensor.stride()) for tensor in [*tree_leaves(given), *constants]]
+    tensors = [*tree_leaves(arguments), *constants]
+    shapes = [(str(tensor.dtype), tuple(tensor.shape), tensor.stride()) for tensor in tensors]
     operations = program if isinstance(program, str) else program.code
-    made_from = (operations, shapes, _OPTIONS, torch.__version__, torch.get_num_threads(), _processor())
-    digest = hashlib.sha256(repr(made_from).encode())
+    parts = (operations, shapes, _OPTIONS, torch.__version__, torch.get_num_threads(), _processor())
+    digest = hashlib.sha256(repr(parts).encode())
     for constant in constants:
         digest.update(constant.detach().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:32]

@@ -119,8 +119,8 @@ def training(images: torch.Tensor, vae: VAE, device: torch.device) -> dict[str, 
     source = Source(train=images[:EPOCH], validation=images[:VALIDATION].float(), binarisation="static", noise_seed=0)
     settings = settings_of("mlp")
     group = open_group(
-        "stacked" if fused else "compiled", source, resolve_precision("auto", device),
-        partial(validation_noise, source), settings.model, {}, batch_size=BATCH, averaged=False,
+        source, resolve_precision("auto", device), partial(validation_noise, source), settings.model, {},
+        fuse=fused, compile=not fused, batch_size=BATCH, averaged=False,
     )  # fmt: skip
     for number in range(lanes):
         lane, vae = open_lane(Trial(number=number, params={}, seed=number), settings, source.image_shape, EPOCH)

@@ -66,8 +66,8 @@ def opened(options: argparse.Namespace) -> tuple[Group, Source]:
     source = Source(train=images, validation=images[:1].float(), binarisation="static", noise_seed=0)
     settings = settings_of(options.model)
     group = open_group(
-        "compiled" if options.device == "cuda" else "stacked", source, options.precision, partial(validation_noise, source), settings.model, {},
-        batch_size=BATCH, averaged=False,
+        source, options.precision, partial(validation_noise, source), settings.model, {},
+        fuse=True, compile=options.device == "cuda", batch_size=BATCH, averaged=False,
     )  # fmt: skip
     for number in range(options.width):
         add(group, source, options, number)

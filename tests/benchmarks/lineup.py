@@ -114,7 +114,7 @@ def ladder(model: str, device: str, cores: int, precision: str, width: int) -> E
         return Entry(
             name=f"vaeexp, {width} fused, {precision}",
             family="ours",
-            task=replace(task, variant="stacked", width=width),
+            task=replace(task, variant="vectorised", width=width),
         )
     processes = min(width, cores)
     lanes = width // processes
@@ -131,4 +131,4 @@ def compiled(entry: Entry) -> Entry:
 def uncompiled(model: str, cores: int, precision: str) -> Entry:
     """`ours` as a short study trains it on a CPU: a lane per process, operation by operation."""
     entry = ladder(model, "cpu", cores, precision, cores)
-    return replace(entry, name=f"{entry.name}, not compiled", task=replace(entry.task, variant="loop"))
+    return replace(entry, name=f"{entry.name}, not compiled", task=replace(entry.task, variant="sequential"))

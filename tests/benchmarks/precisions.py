@@ -46,9 +46,9 @@ def main() -> None:
     machine = describe_machine("cpu")
     torch.set_num_threads(usable_cores())
     keep_freed_memory()
-    arms = {"float32": ("float32", "loop")}
+    arms = {"float32": ("float32", "sequential")}
     if has_fast_bf16(torch.device("cpu")):
-        arms |= {"bf16": ("bf16", "loop"), "bf16, compiled": ("bf16", "compiled")}
+        arms |= {"bf16": ("bf16", "sequential"), "bf16, compiled": ("bf16", "compiled")}
     else:
         arms |= {"float32, compiled": ("float32", "compiled")}
     found = {name: trained(*arm, options) for name, arm in arms.items()}
@@ -76,8 +76,8 @@ def trained(precision: str, kind: str, options: argparse.Namespace) -> Values:
     )
     settings, places = settings_of("mlp"), list(product(OPTIMIZERS, RATES, range(options.seeds)))
     group = open_group(
-        kind, source, precision, partial(validation_noise, source), settings.model, {},
-        batch_size=BATCH, averaged=False,
+        source, precision, partial(validation_noise, source), settings.model, {},
+        fuse=False, compile=kind == "compiled", batch_size=BATCH, averaged=False,
     )  # fmt: skip
     started = time.perf_counter()
     for number, (optimizer, rate, seed) in enumerate(places):

@@ -17,6 +17,13 @@ BASE = Settings(
     evaluation=EvaluationSettings(pictures_every=1000),
 )
 
+KINDS = {
+    "vectorised": {"fuse": True, "compile": False},
+    "sequential": {"fuse": False, "compile": False},
+    "compiled": {"fuse": False, "compile": True},
+}
+"""Kind of group → arguments of `TrainingLanes`."""
+
 
 def images(count: int, seed: int = 0) -> torch.Tensor:
     """uint8 0/1 [count, 1, 8, 8]: a bar at a random place, with some noise."""
@@ -33,7 +40,7 @@ def source(binarisation: str = "static") -> Source:
 
 
 class Bare:
-    """A finisher that keeps the lane's tensors, as they are when it is released, instead of making pictures."""
+    """Artifacts that keep the lane's tensors, as they are when it is released, instead of making pictures."""
 
     lanes: TrainingLanes
 
@@ -59,9 +66,9 @@ def done(result) -> Future:
 
 
 def make_lanes(
-    folder: Path, *, group: str = "stacked", maxima=None, base=BASE, width=8, every=0.0, averaged=False, data=None
+    folder: Path, *, kind: str = "vectorised", maxima=None, base=BASE, width=8, every=0.0, averaged=False, data=None
 ):
-    finisher, held = Bare(), data or source()
+    artifacts, held = Bare(), data or source()
     lanes = TrainingLanes(
         source_of=held if callable(held) else lambda binarisation: held,
         settings_of=lambda trial: base.with_params(dict(trial.params)),
@@ -69,20 +76,20 @@ def make_lanes(
         averaged=averaged,
         folder=folder,
         precision="float32",
-        group=group,
-        width=width,
+        **KINDS[kind],
+        lanes=width,
         checkpoint_seconds=every,
-        finisher=finisher,
+        artifacts=artifacts,
     )
-    finisher.lanes = lanes
-    return lanes, finisher
+    artifacts.lanes = lanes
+    return lanes, artifacts
 
 
 def trial(number: int, *, epoch: int = 0, **params) -> Trial:
     return Trial(number=number, params=params, seed=1000 + number, epoch=epoch)
 
 
-def run(lanes: TrainingLanes, finisher: Bare, trials: list[Trial], epochs: int) -> dict[int, tuple]:
+def run(lanes: TrainingLanes, artifacts: Bare, trials: list[Trial], epochs: int) -> dict[int, tuple]:
     """Train these trials side by side; number → (values by epoch, final tensors)."""
     for each in trials:
         lanes.add(each)
@@ -93,7 +100,7 @@ def run(lanes: TrainingLanes, finisher: Bare, trials: list[Trial], epochs: int) 
             values[progress.number].append(progress.objective)
     for number in numbers:
         lanes.finish({number: Outcome(state="complete", epoch=epochs, objective=min(values[number]))})
-    return {number: (values[number], finisher.states[number]) for number in numbers}
+    return {number: (values[number], artifacts.states[number]) for number in numbers}
 
 
 def same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:

@@ -65,7 +65,7 @@ def study_attributes(**changes) -> StudyRecord:
     }  # fmt: skip
     attributes = {
         "spec": spec, "question": spec["question"], "budget": {"trials": 40}, "provenance": record, "seed": 0,
-        "execution": {"device": "cpu", "precision": "float32", "processes": 2, "width": 2, "group": "loop"},
+        "execution": {"device": "cpu", "precision": "float32", "workers": 2, "lanes": 4, "fuse": "off", "compile": "off"},
         "elapsed": 312.4, "stopped": "All 40 trials of the budget are done.", "finished": True,
     }  # fmt: skip
     return StudyRecord(name="beta_mnist", **json.loads(json.dumps(attributes)) | changes)

@@ -53,11 +53,12 @@ def make_tiny_study(root: Path) -> Path:
     study = open_study_file(str(path))
     settings = settings_of(study)
     dataset = open_dataset(settings.data, root=root / "data", say=lambda text: None)
-    asked = {"device": "cpu", "precision": "float32", "processes": 1, "width": 1}
+    asked = {"device": "cpu", "precision": "float32", "workers": 1, "lanes": 1}
     execution = resolve_execution(asked, {}, dataset, settings, maxima_of(study), 4)
     storage = open_storage(None, runs, NAME)
     optuna_study = open_study(storage, study)
     record = describe_run(dataset, settings, study_text=study.text, searched=study.space.names, command="vaeexp sweep")
+    [arguments] = execution.worker_arguments()
     execution = execution.as_dict() | {"threads": 1}
     write_study(optuna_study, execution=execution, provenance=record)
     lanes = open_lanes(
@@ -68,9 +69,7 @@ def make_tiny_study(root: Path) -> Path:
         study=NAME,
         study_seed=study.seed,
         folder=str(runs / "trials" / NAME),
-        **{
-            name: execution[name] for name in ("device", "precision", "group", "width", "threads", "checkpoint_seconds")
-        },
+        **arguments | {"threads": 1},
     )
     search(optuna_study, study, lanes, [], runs=runs)
     plan = plan_repeats(read_study(storage, NAME), study)

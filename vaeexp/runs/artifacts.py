@@ -73,8 +73,8 @@ def evaluation_arrays(
     return {name: np.asarray(array) for name, array in found.items() if array is not None}
 
 
-class Finish:
-    """`vaeexp.training.groups.lanes.Finisher` for the trials of a study."""
+class TrialArtifacts:
+    """`vaeexp.training.groups.lanes.Artifacts` for the trials of a study."""
 
     def __init__(
         self,

@@ -1,10 +1,10 @@
 """Whether a trial that was trained a second time is the one on record: what may differ, and what does.
 
-Numbers must agree bit for bit where the same operations run in the same order: same device, precision, group, threads,
+Numbers must agree bit for bit where the same operations run in the same order: same device, precision, fuse, compile, threads,
 processor and PyTorch, on the CPU. Elsewhere the −ELBO of each epoch has a relative tolerance, and the best one half of it.
 Measured were an MLP on 500 and 1,000 digits, over 10 to 40 epochs at learning rates of 1e-3 to 1e-2:
 
-- `ROUNDING`, the same draws and another order of addition (threads, group, processor, version): 2e-8. The margin is for
+- `ROUNDING`, the same draws and another order of addition (threads, fuse, compile, processor, version): 2e-8. The margin is for
   long trainings, where differences grow. On accelerators it holds in any case: their kernels add up in an order of their
   own, and a fused trial had others beside it.
 - `PRECISION`, the same draws in bf16 instead of float32 or the other way round: 1.5e-2.

@@ -70,7 +70,7 @@ def describe_run(
     }
 
 
-def arithmetic(device: str, *, precision: str, group: str, threads: int | None) -> dict[str, Any]:
+def arithmetic(device: str, *, precision: str, fuse: bool, compile: bool, threads: int | None) -> dict[str, Any]:
     """What decides the last bits of a training, besides its settings and its seed: where and how it is computed here.
 
     `processor` is the accelerator where one trains. Recorded with each run, for a study may go on elsewhere.
@@ -81,7 +81,8 @@ def arithmetic(device: str, *, precision: str, group: str, threads: int | None) 
         "device": torch.device(device).type,
         "processor": torch.cuda.get_device_name(device) if device.startswith("cuda") else processor_name(),
         "precision": precision,
-        "group": group,
+        "fuse": "on" if fuse else "off",
+        "compile": "on" if compile else "off",
         "threads": threads,
         "torch": importlib.metadata.version("torch"),
     }

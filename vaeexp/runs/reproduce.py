@@ -76,7 +76,13 @@ def _arithmetic_here(record: RunRecord, device: str | None, precision: str | Non
         raise UserError("--device", f"{error.problem} {record.name} was trained there; name another.") from error
     threads = (wanted["threads"] or usable_cores()) if found.type == "cpu" else None
     arithmetics = resolve_precision(precision or wanted["precision"], found)
-    return arithmetic(str(found), precision=arithmetics, group=wanted["group"], threads=threads)
+    return arithmetic(
+        str(found),
+        precision=arithmetics,
+        fuse=wanted["fuse"] == "on",
+        compile=wanted["compile"] == "on",
+        threads=threads,
+    )
 
 
 def _open_data(record: RunRecord, data: Path | None, console: "Console") -> Dataset:
@@ -108,7 +114,7 @@ def _announce(record: RunRecord, here: Mapping[str, Any], wanted: Criterion, con
     threads = f", threads {here['threads']}" if here["threads"] else ""
     write_line(
         console,
-        f"Trained again on {here['device']} ({here['precision']}, {here['group']}{threads}), in a temporary folder.",
+        f"Trained again on {here['device']} ({here['precision']}, fuse {here['fuse']}, compile {here['compile']}{threads}), in a temporary folder.",
     )
     write_line(console, f"It should match {wanted.words}: {wanted.why}.")
 
@@ -129,8 +135,9 @@ def _train(
         "study": record.study,
         "study_seed": record.study_seed,
         "folder": str(folder),
-        **{name: here[name] for name in ("device", "precision", "group", "threads")},
-        "width": 1,
+        **{name: here[name] for name in ("device", "precision", "threads")},
+        **{name: here[name] == "on" for name in ("fuse", "compile")},
+        "lanes": 1,
         "checkpoint_seconds": execution["checkpoint_seconds"],
         "resident_mb": execution.get("resident_mb", "auto"),
     }

@@ -102,7 +102,7 @@ def _arithmetic_of_study(stored: StudyRecord) -> dict[str, Any]:
     hardware = record["hardware"]
     processors = {"cuda": (hardware.get("accelerators") or [None])[0]}
     return {
-        **{name: execution.get(name) for name in ("device", "precision", "group", "threads")},
+        **{name: execution.get(name) for name in ("device", "precision", "fuse", "compile", "threads")},
         "processor": processors.get(execution["device"], hardware.get("processor")),
         "torch": record["versions"].get("torch"),
     }

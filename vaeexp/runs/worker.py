@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,7 +12,7 @@ import torch
 
 from vaeexp.data.targets import targets
 from vaeexp.hardware import usable_cores
-from vaeexp.runs.artifacts import Finish
+from vaeexp.runs.artifacts import TrialArtifacts
 from vaeexp.runs.provenance import arithmetic
 from vaeexp.training.batches import Source, derive_seed
 from vaeexp.training.device import keep_freed_memory
@@ -34,11 +34,13 @@ def open_lanes(
     folder: str,
     device: str,
     precision: str,
-    group: str,
-    width: int,
+    fuse: bool,
+    compile: bool,
+    lanes: int,
     threads: int | None,
     checkpoint_seconds: float,
     resident_mb: float | Literal["auto"] = "auto",
+    prepare: "Sequence[Settings]" = (),
 ) -> TrainingLanes:
     """The factory that `sweeps.workload.worker_pool` calls in each child process. Arguments are picklable and small.
 
@@ -53,6 +55,7 @@ def open_lanes(
         device: `cpu`, `cuda`, `cuda:1`, `mps`.
         threads: CPU threads of this process; None for one per core.
         resident_mb: MiB of training images that may lie on the device, else they stream from the memory map.
+        prepare: settings of the model shapes whose steps this worker compiles before its first trial.
     """
     torch.set_num_threads(threads or usable_cores())
     keep_freed_memory()
@@ -61,24 +64,27 @@ def open_lanes(
     def source_of(binarisation: str) -> Source:
         return open_source(datasets[binarisation], torch.device(device), study_seed, resident_mb=resident_mb)
 
-    return TrainingLanes(
+    training = TrainingLanes(
         source_of=source_of,
         settings_of=lambda trial: settings.with_params(dict(trial.params)),
         maxima=maxima,
         averaged=averaged,
         folder=Path(folder),
         precision=precision,
-        group=group,
-        width=width,
+        fuse=fuse,
+        compile=compile,
+        lanes=lanes,
         checkpoint_seconds=checkpoint_seconds,
-        finisher=Finish(
+        artifacts=TrialArtifacts(
             datasets,
             torch.device(device),
             study,
             study_seed,
-            arithmetic(device, precision=precision, group=group, threads=threads),
+            arithmetic(device, precision=precision, fuse=fuse, compile=compile, threads=threads),
         ),
     )
+    training.prepare(prepare)
+    return training
 
 
 def open_source(

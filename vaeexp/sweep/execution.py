@@ -1,6 +1,6 @@
 """Where and how a study runs: from the options, the record of the study, and the machine."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -8,13 +8,18 @@ from sweeps.errors import UserError
 from vaeexp.console import warn_once
 from vaeexp.data import Dataset
 from vaeexp.hardware import usable_cores
-from vaeexp.settings import ExecutionSettings, Settings
+from vaeexp.settings import ExecutionSettings, ModelSettings, Settings
 
 if TYPE_CHECKING:
     import torch
 
+    from sweeps.study.study_file import Study
+
 _LANES_OF_A_WORKER = 2
 """On a CPU: while one lane waits for the driver the other trains."""
+_CONFIGURATIONS = 256
+_PREPARED = 4
+"""Shapes that a worker compiles before the first trial, at most; further shapes when a trial asks for them."""
 _PAYS_WITH_BF16 = 6_000
 """Steps of one worker from which on compiling pays. Compiling takes 15 to 20 s of a core for each shape of model. With bf16
 units, a step of the network `mlp` then takes 1.7 to 3 ms less."""
@@ -45,10 +50,18 @@ class Execution:
     resident_mb: float | Literal["auto"]
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return the fields as they are recorded, `fuse` and `compile` as the options spell them."""
+        return asdict(self) | {name: "on" if getattr(self, name) else "off" for name in ("fuse", "compile")}
 
-    def worker_arguments(self) -> list[dict[str, Any]]:
-        """Return what each worker is told: its device and its number of lanes, spread as evenly as they can be."""
+    def describe(self) -> str:
+        """Say in words where and how the lanes train."""
+        steps = ", ".join([*["fused"] * self.fuse, "compiled" if self.compile else "eager"])
+        return f"{self.device}, {self.precision}, {steps} steps, {self.workers} workers, {self.lanes} lanes"
+
+    def worker_arguments(self, shapes: Sequence[Settings] = ()) -> list[dict[str, Any]]:
+        """Return the arguments of each worker: its device, its lanes, spread as evenly as they can be, and its share of the
+        `shapes` that all workers compile side by side before the first trial."""
+        prepared = shapes if self.compile and not self.fuse and len(shapes) <= _PREPARED * self.workers else ()
         devices = [self.device] * self.workers
         if self.device == "cuda" and self.workers > 1:
             import torch
@@ -65,6 +78,7 @@ class Execution:
                 "threads": self.threads,
                 "checkpoint_seconds": self.checkpoint_seconds,
                 "resident_mb": self.resident_mb,
+                "prepare": list(prepared[index :: self.workers]),
             }
             for index, device in enumerate(devices)
         ]
@@ -95,8 +109,7 @@ def resolve_execution(
     """
     from vaeexp.training.device import resolve_device, resolve_precision
 
-    kept = {name: recorded[name] for name in ("precision", "workers", "lanes") if name in recorded}
-    kept |= {name: "on" if recorded[name] else "off" for name in ("fuse", "compile") if name in recorded}
+    kept = {name: recorded[name] for name in ("precision", "workers", "lanes", "fuse", "compile") if name in recorded}
     if "lanes" in options:
         kept.pop("workers", None)
     wanted = ExecutionSettings(**{**kept, **options})
@@ -134,6 +147,26 @@ def resolve_execution(
     )
 
 
+def model_shapes(study: "Study", settings: Settings) -> list[Settings]:
+    """Return settings of each shape of model that the search can ask for by a choice of values, of each shape once."""
+    from vaeexp.models.vae import shape_of
+
+    names = {*ModelSettings.model_fields, "batch_size"}
+    configurations: list[dict[str, Any]] = [{}]
+    for parameter in study.space.parameters:
+        if parameter.values and parameter.name in names and len(configurations) <= _CONFIGURATIONS:
+            configurations = [
+                {**params, parameter.name: value}
+                for params in configurations
+                for value in (parameter.values if parameter.name in study.space.active(params) else ())
+            ] + [params for params in configurations if parameter.name not in study.space.active(params)]
+    shapes: dict[Any, Settings] = {}
+    for params in configurations:
+        shape = settings.with_params(params)
+        shapes.setdefault((shape_of(shape.model), shape.train.batch_size), shape)
+    return list(shapes.values())
+
+
 def _why_no_compiled_step(device: str, fuse: bool) -> str:
     if device == "mps":
         return "compiled steps need cpu or cuda, and this study would run on mps. Try --compile off."
@@ -144,9 +177,7 @@ def _why_no_compiled_step(device: str, fuse: bool) -> str:
     return ""
 
 
-def _workers(
-    wanted: ExecutionSettings, device: str, cores: int, trials: int, lanes_of_a_worker: int
-) -> int:
+def _workers(wanted: ExecutionSettings, device: str, cores: int, trials: int, lanes_of_a_worker: int) -> int:
     """The number of processes that train."""
     if isinstance(wanted.workers, int):
         if isinstance(wanted.lanes, int) and wanted.lanes < wanted.workers:

@@ -7,7 +7,7 @@ from vaeexp.console import write_line
 from vaeexp.data import Dataset, describe_plan
 from vaeexp.settings import Settings
 from vaeexp.study import maxima_of, uses_average
-from vaeexp.sweep.execution import Execution, resolve_execution
+from vaeexp.sweep.execution import Execution, model_shapes, resolve_execution
 from vaeexp.words import format_duration, format_short
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ def print_plan(
 ) -> None:
     """Print the plan. The time estimate is of a few measured training steps of the largest model."""
     trials = study.budget.trials or 100
-    execution = resolve_execution(asked, {}, dataset, settings, maxima_of(study), trials)
+    execution = resolve_execution(
+        asked, {}, dataset, settings, maxima_of(study), trials, len(model_shapes(study, settings))
+    )
     for line in (*_intent(study, settings, dataset), *_cost(study, settings, dataset, execution, trials)):
         write_line(console, line)
     write_line(console, "Nothing was trained.")
@@ -53,11 +55,12 @@ def _cost(study: "Study", settings: Settings, dataset: Dataset, execution: Execu
         f" with {max(measured, key=lambda name: measured[name][1])}, the slowest network" if len(measured) > 1 else ""
     )
     # Weights, two moments, the best weights, gradients; and the running average where the study has one.
+    lanes = -(-execution.lanes // execution.workers)
     vectors = 6 if uses_average(study) else 5
-    memory = execution.width * parameters * 4 * vectors / 2**20
+    memory = lanes * parameters * 4 * vectors / 2**20
     seconds = _epochs(study, settings) * epoch
-    yield f"Execution: {execution.device}, {execution.precision}, {execution.processes} processes × {execution.width} lanes ({execution.group})"
-    yield f"Largest model: {parameters:,} parameters; the lanes of a process take about {memory:,.0f} MiB, besides the images"
+    yield f"Execution: {execution.describe()}"
+    yield f"Largest model: {parameters:,} parameters; the lanes of a worker take about {memory:,.0f} MiB, besides the images"
     yield f"Measured: {epoch:.2f} s per trial-epoch{slowest}. The search takes at most {format_duration(trials * seconds)}; pruning shortens that"
     if repeats := sum(_repeats(study)):
         yield f"Confirm and compare take at most {format_duration(repeats * seconds)}, and the test figures come on top"
@@ -101,7 +104,13 @@ def _measure(
     largest = settings.with_params({**maxima, "network": network})
     source = open_source(dataset, torch.device(execution.device), study.seed, resident_mb=execution.resident_mb)
     seconds = seconds_per_image(
-        source, largest, maxima, precision=execution.precision, group=execution.group, width=execution.width
+        source,
+        largest,
+        maxima,
+        precision=execution.precision,
+        fuse=execution.fuse,
+        compile=execution.compile,
+        lanes=-(-execution.lanes // execution.workers),
     )
     parameters = build_vae(largest.model, dataset.image_shape, 0).parameter_count()
-    return parameters, seconds * dataset.sizes[0] / execution.processes
+    return parameters, seconds * dataset.sizes[0] / execution.workers

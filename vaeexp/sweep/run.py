@@ -19,7 +19,7 @@ from vaeexp.data import describe_plan
 from vaeexp.results.open_study import study_tables
 from vaeexp.runs.provenance import describe_run, protocol
 from vaeexp.study import maxima_of, uses_average
-from vaeexp.sweep.execution import Execution, resolve_execution
+from vaeexp.sweep.execution import Execution, model_shapes, resolve_execution
 from vaeexp.sweep.job import Job, SweepOptions, prepare_job
 from vaeexp.version import __version__
 
@@ -53,6 +53,7 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
             job.settings,
             maxima_of(job.study),
             job.study.budget.trials or 100,
+            len(model_shapes(job.study, job.settings)),
         )
         description = _describe_study(job, execution)
         sweep.begin(description)
@@ -188,14 +189,9 @@ def _make_lanes(job: Job, execution: Execution) -> "WorkerLanes":
         "study": job.study.name,
         "study_seed": job.study.seed,
         "folder": str(job.options.runs.absolute() / "trials" / job.study.name),
-        "precision": execution.precision,
-        "group": execution.group,
-        "width": execution.width,
-        "threads": execution.threads,
-        "checkpoint_seconds": execution.checkpoint_seconds,
-        "resident_mb": execution.resident_mb,
     }
-    return WorkerLanes(open_lanes, [{**shared, "device": device} for device in execution.devices()])
+    workers = execution.worker_arguments(model_shapes(job.study, job.settings))
+    return WorkerLanes(open_lanes, [{**shared, **arguments} for arguments in workers])
 
 
 def _write_report(job: Job, stored: StoredStudy) -> Path:
@@ -231,12 +227,11 @@ def _describe_study(job: Job, execution: Execution) -> Description:
 
 def _announce(job: Job, execution: Execution) -> None:
     train, validation, test = job.dataset.sizes
-    lanes = execution.processes * execution.width
     write_line(job.console, f"{job.study.name}: {job.study.question}")
     write_line(
         job.console,
         f"{job.dataset.title}: {train:,} images to train on, {validation:,} to validate, {test:,} to test. "
-        f"{lanes} trials at once on {execution.device} ({execution.processes} processes × {execution.width} lanes, {execution.precision}).",
+        f"{execution.lanes} trials at once ({execution.describe()}).",
     )
     for line in describe_plan(job.dataset) if job.dataset.notes else []:  # files of the user's own
         write_line(job.console, f"  {line}")
@@ -254,7 +249,9 @@ def _tags(record: Mapping[str, Any], execution: Execution) -> dict[str, str]:
     git, versions = record["git"], record["versions"]
     tags = {f"version.{name}": value for name, value in versions.items()}
     tags |= {"git.commit": git.get("commit", "unknown"), "git.dirty": str(git.get("dirty", "unknown"))}
-    tags |= {"device": execution.device, "precision": execution.precision, "group": execution.group}
+    tags |= {
+        name: str(execution.as_dict()[name]) for name in ("device", "precision", "fuse", "compile", "lanes", "workers")
+    }
     return tags | {
         "command": record["command"],
         "hardware": record["hardware"]["processor"],

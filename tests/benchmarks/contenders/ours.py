@@ -1,5 +1,5 @@
-"""vaeexp's own lanes, as a sweep trains them. Variants: "loop" (one after the other), "compiled" (the
-same, each step as compiled C++; on CUDA fused lanes, their step compiled), "stacked" (fused).
+"""vaeexp's own lanes, as a sweep trains them. Variants: "sequential" (one after the other), "compiled" (the
+same, each step as compiled C++; on CUDA fused lanes, their step compiled), "vectorised" (fused).
 
 Only the engine takes part (`vaeexp.models.vae`, `vaeexp.training`), which needs nothing but torch and numpy: settings are plain
 namespaces with the values that vaeexp's settings have by default.
@@ -55,10 +55,11 @@ def open_train(task: Task) -> Train:
     settings = settings_of(task.model)
     precision = "bf16" if task.precision == "bf16" else "float32"
     group = open_group(
-        task.variant, source, precision, partial(validation_noise, source), settings.model, {},
-        batch_size=BATCH, averaged=False,
+        source, precision, partial(validation_noise, source), settings.model, {},
+        fuse=task.variant == "vectorised" or (task.variant == "compiled" and task.device == "cuda"),
+        compile=task.variant == "compiled", batch_size=BATCH, averaged=False,
     )  # fmt: skip
-    if not group.fused and (task.variant == "stacked" or task.device == "cuda"):
+    if not group.fused and (task.variant == "vectorised" or task.device == "cuda"):
         raise RuntimeError("these lanes cannot be fused; the log says why")
     if task.device == "cpu" and task.variant == "compiled" and task.model == "mlp" and not group.compiled:
         raise RuntimeError("this step cannot be compiled; the log says why")

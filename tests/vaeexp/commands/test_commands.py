@@ -88,7 +88,7 @@ def test_options_of_sweep_arrive(given: dict, tmp_path: Path) -> None:
         "http://t",
     ]
     limits = ["--trials", "7", "--seconds", "2m", "--set", "epochs=5", "--set", "beta=1", "--name", "other", "--extend"]
-    places = ["--device", "cpu", "--precision", "bf16", "--width", "4", "--processes", "auto", "--group", "loop"]
+    places = ["--device", "cpu", "--precision", "bf16", "--lanes", "4", "--workers", "auto", "--fuse", "off"]
     run("sweep", "-s", "smoke", *folders, *limits, *places)
     options = given["options"]
     assert given["called"] == "run_sweep"
@@ -96,7 +96,7 @@ def test_options_of_sweep_arrive(given: dict, tmp_path: Path) -> None:
     assert (options.trials, options.seconds, options.extend, options.full_data) == (7, 120.0, True, True)
     assert (options.data, options.runs, options.reports) == (tmp_path, Path("r"), Path("p"))
     assert (options.storage, options.tracking) == ("sqlite:///x", "http://t")
-    assert options.execution == {"device": "cpu", "precision": "bf16", "width": 4, "processes": "auto", "group": "loop"}
+    assert options.execution == {"device": "cpu", "precision": "bf16", "lanes": 4, "workers": "auto", "fuse": "off"}
 
 
 def test_what_is_not_given_is_left_to_the_study(given: dict) -> None:
@@ -133,7 +133,7 @@ def test_times_with_units(given: dict, text: str, seconds: float) -> None:
     "wrong",
     [
         *(("--seconds", text) for text in ("", "0", "-5", "5x", "h", "1.2.3h", "ten")),
-        *(("--width", text) for text in ("0", "-1", "1.5", "many", "")),
+        *(("--lanes", text) for text in ("0", "-1", "1.5", "many", "")),
         *(("--trials", text) for text in ("0", "x")),
         ("--device", "tpu"),
         ("--precision", "fp8"),
@@ -148,7 +148,7 @@ def test_wrong_values_are_refused_with_the_option_and_the_value(given: dict, wro
 
 def test_choices_are_those_of_the_settings() -> None:
     options = {option.name: option for option in command("sweep").params}
-    for name in ("device", "precision", "group"):
+    for name in ("device", "precision", "fuse", "compile"):
         assert tuple(options[name].type.choices) == get_args(ExecutionSettings.model_fields[name].annotation)
 
 

@@ -30,13 +30,13 @@ def test_chunks_are_the_same_bits(binarisation, batch_size):
         assert torch.equal(noise, same_noise)
 
 
-@pytest.mark.parametrize("group", ["stacked", "loop"])
+@pytest.mark.parametrize("group", ["vectorised", "sequential"])
 def test_training_is_the_same_to_the_last_bit(tmp_path, group):
     results = []
     for streamed in (False, True):
         data = replace(source("dynamic"), streamed=streamed)
-        lanes, finisher = make_lanes(tmp_path / str(streamed), group=group, data=data)
-        results.append(run(lanes, finisher, [trial(0), trial(1, beta=0.5)], 2))
+        lanes, artifacts = make_lanes(tmp_path / str(streamed), kind=group, data=data)
+        results.append(run(lanes, artifacts, [trial(0), trial(1, beta=0.5)], 2))
     for number in (0, 1):
         assert results[0][number][0] == results[1][number][0]
         assert same_bits(results[0][number][1], results[1][number][1])
@@ -61,7 +61,7 @@ def test_a_low_limit_streams_from_the_memory_map(tmp_path, monkeypatch):
     assert len(chunks[0]) == 320
 
 
-@pytest.mark.parametrize("group", ["stacked", "loop"])
+@pytest.mark.parametrize("group", ["vectorised", "sequential"])
 def test_colour_images_of_more_than_one_mebibyte_train_the_same_under_that_limit(tmp_path, monkeypatch, group):
     """What `--resident-mb 1` does, from the file to the weights."""
     monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
@@ -73,8 +73,8 @@ def test_colour_images_of_more_than_one_mebibyte_train_the_same_under_that_limit
     for limit in ("auto", 1):
         opened = open_source(dataset, torch.device("cpu"), 0, resident_mb=limit)
         assert opened.streamed == (limit == 1)
-        lanes, finisher = make_lanes(tmp_path / str(limit), group=group, base=base, data=opened)
-        results.append(run(lanes, finisher, [trial(0), trial(1, beta=0.5)], 1))
+        lanes, artifacts = make_lanes(tmp_path / str(limit), kind=group, base=base, data=opened)
+        results.append(run(lanes, artifacts, [trial(0), trial(1, beta=0.5)], 1))
     for number in (0, 1):
         assert results[0][number][0] == results[1][number][0]
         assert same_bits(results[0][number][1], results[1][number][1])

@@ -67,12 +67,12 @@ class Seen:
 def lanes_of(opened, folder, kind, width):
     study, settings, source = opened
     lanes, _ = make_lanes(
-        folder, group=kind, maxima=maxima_of(study), base=settings, width=width, every=1e9, data=source
+        folder, kind=kind, maxima=maxima_of(study), base=settings, width=width, every=1e9, data=source
     )
     return lanes
 
 
-@pytest.mark.parametrize("kind", ["stacked", "loop"])
+@pytest.mark.parametrize("kind", ["vectorised", "sequential"])
 def test_a_sweep_over_networks_gives_what_each_trial_gives_alone(opened, tmp_path, kind):
     study, _, _ = opened
     storage, lanes = open_storage(None, tmp_path, study.name), lanes_of(opened, tmp_path, kind, width=12)
@@ -80,7 +80,7 @@ def test_a_sweep_over_networks_gives_what_each_trial_gives_alone(opened, tmp_pat
     search(open_study(storage, study), study, lanes, [seen])
     found = read_results(storage, study.name)
     names = ["conv_cifar", "mlp_cifar", "conv", "mlp"]
-    if kind == "loop":
+    if kind == "sequential":
         assert (SequentialGroup, frozenset(names)) in seen.groups
     else:
         assert {(VectorisedGroup, frozenset([name])) for name in names} == seen.groups

@@ -52,14 +52,16 @@ def normed(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("kind", ["stacked", "loop"])
+@pytest.mark.parametrize("kind", ["vectorised", "sequential"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_lane_has_the_statistics_of_its_plain_module(normed, name, kind):
     base, epochs = BASE.with_params(NETWORKS[name]), 3
-    lanes, finisher = make_lanes(normed, group=kind, maxima={"latent_size": 6}, base=base)
+    lanes, artifacts = make_lanes(normed, kind=kind, maxima={"latent_size": 6}, base=base)
     for number, params in enumerate(TRIALS):
         lanes.add(trial(number, **params))
-    assert [type(group) for group in lanes._all()] == [{"stacked": VectorisedGroup, "loop": SequentialGroup}[kind]]
+    assert [type(group) for group in lanes._all()] == [
+        {"vectorised": VectorisedGroup, "sequential": SequentialGroup}[kind]
+    ]
     rounds = [advance_all(lanes, range(len(TRIALS))) for _ in range(epochs)]
     data, statistics = source(), []
     for number, params in enumerate(TRIALS):
@@ -69,7 +71,7 @@ def test_every_lane_has_the_statistics_of_its_plain_module(normed, name, kind):
         assert [each[number].objective for each in rounds] == pytest.approx(values, rel=3e-4)  # in evaluation mode
         lanes.finish({number: Outcome(state="complete", epoch=epochs, objective=None)})
         lane, mine = open_lane(trial(number, **params), settings, (1, 8, 8), 100)
-        state = finisher.states[number]
+        state = artifacts.states[number]
         kept = lane.buffer_layout.read(state["buffers"])
         for key, buffer in plain.named_buffers():
             torch.testing.assert_close(kept[key], buffer, rtol=2e-3, atol=2e-4, msg=key)

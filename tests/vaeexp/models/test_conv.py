@@ -23,7 +23,7 @@ from vaeexp.training.groups.vectorised import VectorisedGroup
 from vaeexp.training.lane import open_lane
 from vaeexp.training.steps import eager as plain
 
-KINDS = ["stacked", "loop"]
+KINDS = ["vectorised", "sequential"]
 CONV = BASE.with_params({"network": "conv", "channels": (4, 6), "kernel": 3})
 MAXIMA = {"latent_size": 6, "components": 5}
 
@@ -129,17 +129,17 @@ def plain_training(settings, seed, epochs):
 def test_a_conv_lane_equals_a_plain_pytorch_loop(tmp_path, kind, normalisation, prior):
     base = CONV.with_params({"normalisation": normalisation})
     params = {"optimizer": "adamax", "prior": prior, "beta": 0.7, "latent_size": 3}
-    lanes, finisher = make_lanes(tmp_path, group=kind, maxima=MAXIMA, base=base)
+    lanes, artifacts = make_lanes(tmp_path, kind=kind, maxima=MAXIMA, base=base)
     for each in (trial(0, **params), trial(1, latent_size=6, prior=prior)):
         lanes.add(each)
-    assert isinstance(lanes._all()[0], {"stacked": VectorisedGroup, "loop": SequentialGroup}[kind])
+    assert isinstance(lanes._all()[0], {"vectorised": VectorisedGroup, "sequential": SequentialGroup}[kind])
     seen = [advance_all(lanes, [0, 1])[0] for _ in range(4)]
     lanes.finish({0: Outcome(state="complete", epoch=4, objective=None)})
     losses, values, vae = plain_training(base.with_params(params), seed=1000, epochs=4)
     assert [p.metrics["train/loss"] for p in seen] == pytest.approx(losses, rel=3e-4)
     assert [p.objective for p in seen] == pytest.approx(values, rel=3e-4)
     lane, _ = open_lane(trial(0), base.with_params(params), (1, 8, 8), 100)
-    kept = lane.buffer_layout.read(finisher.states[0]["buffers"])
+    kept = lane.buffer_layout.read(artifacts.states[0]["buffers"])
     for name, buffer in vae.named_buffers():
         assert kept[name].dtype == buffer.dtype
         torch.testing.assert_close(kept[name], buffer, rtol=2e-3, atol=2e-4, msg=name)
@@ -157,9 +157,9 @@ def test_bits_do_not_depend_on_lane_or_neighbours(tmp_path, kind, normalisation)
         trial(n, latent_size=2 + n % 5, learning_rate=1e-3 * n, optimizer=["adam", "adamax"][n % 2])
         for n in range(1, 6)
     ]
-    alone = run(*make_lanes(tmp_path, group=kind, maxima=MAXIMA, base=base), [me], 3)[0]
+    alone = run(*make_lanes(tmp_path, kind=kind, maxima=MAXIMA, base=base), [me], 3)[0]
     for company in ([*others, me], [me, *others[:2]], [others[0], me]):
-        together = run(*make_lanes(tmp_path, group=kind, maxima=MAXIMA, base=base), company, 3)[0]
+        together = run(*make_lanes(tmp_path, kind=kind, maxima=MAXIMA, base=base), company, 3)[0]
         assert together[0] == alone[0]
         assert same_bits(together[1], alone[1])
 
@@ -210,7 +210,7 @@ def test_the_order_in_which_weights_lie_changes_rounding_alone(tmp_path, monkeyp
     for reorder in (plain.in_fast_order, lambda module, tensors: dict(tensors)):
         for module in (plain, loop):
             monkeypatch.setattr(module, "in_fast_order", reorder)
-        lanes = make_lanes(tmp_path, group="loop", base=CONV, averaged=True)
+        lanes = make_lanes(tmp_path, kind="sequential", base=CONV, averaged=True)
         lanes[0].add(me)
         advance_all(lanes[0], [0])
         group = lanes[0]._all()[0]
@@ -229,8 +229,8 @@ def test_the_order_in_which_weights_lie_changes_rounding_alone(tmp_path, monkeyp
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_waiting_lanes_keep_their_running_statistics(tmp_path, kind):
-    steady = run(*make_lanes(tmp_path, group=kind, base=CONV), [trial(0), trial(1)], 3)
-    lanes, finisher = make_lanes(tmp_path, group=kind, base=CONV)
+    steady = run(*make_lanes(tmp_path, kind=kind, base=CONV), [trial(0), trial(1)], 3)
+    lanes, artifacts = make_lanes(tmp_path, kind=kind, base=CONV)
     for number in (0, 1):
         lanes.add(trial(number))
     values = {0: [], 1: []}
@@ -240,13 +240,13 @@ def test_waiting_lanes_keep_their_running_statistics(tmp_path, kind):
     for number in (0, 1):
         lanes.finish({number: Outcome(state="complete", epoch=3, objective=None)})
         assert values[number] == steady[number][0]
-        assert same_bits(finisher.states[number], steady[number][1])
+        assert same_bits(artifacts.states[number], steady[number][1])
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_and_resumed_is_bit_identical(tmp_path, kind):
     params = {"ema_decay": 0.95, "schedule": "cosine", "optimizer": "adamax"}
-    make = {"group": kind, "averaged": True, "base": CONV}
+    make = {"kind": kind, "averaged": True, "base": CONV}
     whole = run(*make_lanes(tmp_path / "whole", **make), [trial(0, **params), trial(1)], 4)[0]
     lanes, _ = make_lanes(tmp_path / "cut", **make)
     for each in (trial(0, **params), trial(1)):
@@ -254,23 +254,23 @@ def test_killed_and_resumed_is_bit_identical(tmp_path, kind):
     for _ in range(3):
         advance_all(lanes, [0, 1])
     del lanes
-    lanes, finisher = make_lanes(tmp_path / "cut", **make)
+    lanes, artifacts = make_lanes(tmp_path / "cut", **make)
     lanes.add(trial(0, epoch=3, **params))
     assert lanes._all()[0].lanes[0].epoch == 2, "from the checkpoint, not from the start"
     lanes.replay()
     assert [advance_all(lanes, [0])[0].objective] == whole[0][3:]
     lanes.finish({0: Outcome(state="complete", epoch=4, objective=None)})
-    assert same_bits(finisher.states[0], whole[1])
+    assert same_bits(artifacts.states[0], whole[1])
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_saved_weights_bring_their_statistics_back(tmp_path, kind):
-    lanes, finisher = make_lanes(tmp_path, group=kind, maxima=MAXIMA, base=CONV)
+    lanes, artifacts = make_lanes(tmp_path, kind=kind, maxima=MAXIMA, base=CONV)
     lanes.add(trial(0, latent_size=3))
     value = [advance_all(lanes, [0])[0].objective for _ in range(2)][-1]
     lane = lanes._all()[0].lanes[0]
     lanes.finish({0: Outcome(state="complete", epoch=2, objective=value)})
-    state = finisher.states[0]
+    state = artifacts.states[0]
     save_weights(tmp_path, lane, state["best"], state["best_buffers"], (1, 8, 8), {})
     vae, data = load_model(tmp_path), source()
     assert vae.encoder[1].num_batches_tracked.dtype == torch.int64
@@ -282,7 +282,7 @@ def test_saved_weights_bring_their_statistics_back(tmp_path, kind):
 
 def test_the_running_average_is_scored_with_the_statistics_of_the_weights(tmp_path):
     values = [
-        run(*make_lanes(tmp_path, group=kind, averaged=True, base=CONV), [trial(0, ema_decay=0.9)], 3)[0]
+        run(*make_lanes(tmp_path, kind=kind, averaged=True, base=CONV), [trial(0, ema_decay=0.9)], 3)[0]
         for kind in KINDS
     ]
     assert values[0][0] == pytest.approx(values[1][0], rel=1e-4)
@@ -435,10 +435,10 @@ def test_a_user_s_network_is_found_in_the_working_directory(tmp_path, monkeypatc
 def test_a_user_s_network_trains_fused_like_any_other(user, kind, name, caplog):
     base = using(name)
     check_model(base.model, (1, 8, 8))
-    lanes, finisher = make_lanes(user, group=kind, base=base, maxima=MAXIMA)
+    lanes, artifacts = make_lanes(user, kind=kind, base=base, maxima=MAXIMA)
     for each in (trial(0, latent_size=3), trial(1)):
         lanes.add(each)
-    assert isinstance(lanes._all()[0], {"stacked": VectorisedGroup, "loop": SequentialGroup}[kind])
+    assert isinstance(lanes._all()[0], {"vectorised": VectorisedGroup, "sequential": SequentialGroup}[kind])
     lane = lanes._all()[0].lanes[0]
     seen = [advance_all(lanes, [0, 1])[0] for _ in range(3)]
     losses, values, _ = plain_training(base.with_params({"latent_size": 3}), seed=1000, epochs=3)
@@ -446,7 +446,7 @@ def test_a_user_s_network_trains_fused_like_any_other(user, kind, name, caplog):
     assert [p.objective for p in seen] == pytest.approx(values, rel=3e-4)
     assert not caplog.records
     lanes.finish({0: Outcome(state="complete", epoch=3, objective=None)})
-    save_weights(user, lane, finisher.states[0]["best"], finisher.states[0]["best_buffers"], (1, 8, 8), {})
+    save_weights(user, lane, artifacts.states[0]["best"], artifacts.states[0]["best_buffers"], (1, 8, 8), {})
     vae, data = load_model(user), source()
     with torch.no_grad():
         terms = vae(data.validation, validation_noise(data, 3))
@@ -460,16 +460,17 @@ def test_what_cannot_be_fused_is_looped_and_said_once(user, name, why, caplog):
     base = using(name)
     with caplog.at_level(logging.WARNING):
         runs = [
-            run(*make_lanes(user, group="stacked", base=base, maxima=MAXIMA), [trial(0), trial(1)], 2) for _ in range(2)
+            run(*make_lanes(user, kind="vectorised", base=base, maxima=MAXIMA), [trial(0), trial(1)], 2)
+            for _ in range(2)
         ]
     assert len(caplog.records) == 1
     assert f"my_networks:{name}" in caplog.text
     assert why in caplog.text
-    loop = run(*make_lanes(user, group="loop", base=base), [trial(0), trial(1)], 2)
+    loop = run(*make_lanes(user, kind="sequential", base=base), [trial(0), trial(1)], 2)
     for number in (0, 1):
         assert runs[0][number][0] == loop[number][0]
         assert same_bits(runs[0][number][1], loop[number][1])
-    lanes, _ = make_lanes(user, group="stacked", base=base, maxima=MAXIMA)
+    lanes, _ = make_lanes(user, kind="vectorised", base=base, maxima=MAXIMA)
     lanes.add(trial(0))
     assert isinstance(lanes._all()[0], SequentialGroup)
 
@@ -524,6 +525,6 @@ def test_a_published_lane_trains_like_a_plain_pytorch_loop(tmp_path, kind, monke
     data, base = pictures(28, 1), BASE.with_params({"network": "conv_mnist"})
     monkeypatch.setitem(globals(), "source", lambda: data)
     losses, _, _ = plain_training(base, seed=1000, epochs=2)
-    lanes, _ = make_lanes(tmp_path, group=kind, base=base, data=data)
+    lanes, _ = make_lanes(tmp_path, kind=kind, base=base, data=data)
     lanes.add(trial(0))
     assert [advance_all(lanes, [0])[0].metrics["train/loss"] for _ in range(2)] == pytest.approx(losses, rel=3e-4)

@@ -434,7 +434,7 @@ def test_learned_sigma_finds_the_root_mean_squared_error_and_never_vanishes():
 # Where they are used
 
 
-@pytest.mark.parametrize("kind", ["stacked", "loop"])
+@pytest.mark.parametrize("kind", ["vectorised", "sequential"])
 @pytest.mark.parametrize(
     ("likelihood", "mine", "theirs"),
     [
@@ -446,10 +446,10 @@ def test_learned_sigma_finds_the_root_mean_squared_error_and_never_vanishes():
 )
 def test_lanes_of_different_options_do_not_touch_each_other(tmp_path, kind, likelihood, mine, theirs):
     base, data = BASE.with_params({"likelihood": likelihood, "epochs": 2}), source("none")
-    alone = run(*make_lanes(tmp_path, group=kind, base=base, data=data), [trial(0, **mine)], 2)[0]
-    plain = run(*make_lanes(tmp_path, group="loop", base=base, data=data), [trial(0, **mine)], 2)[0]
+    alone = run(*make_lanes(tmp_path, kind=kind, base=base, data=data), [trial(0, **mine)], 2)[0]
+    plain = run(*make_lanes(tmp_path, kind="sequential", base=base, data=data), [trial(0, **mine)], 2)[0]
     trials = [trial(1, **theirs), trial(0, **mine)]
-    together = run(*make_lanes(tmp_path, group=kind, base=base, data=data), trials, 2)
+    together = run(*make_lanes(tmp_path, kind=kind, base=base, data=data), trials, 2)
     assert together[0][0] == alone[0] == pytest.approx(plain[0], rel=1e-4)
     assert same_bits(together[0][1], alone[1])
     assert together[1][0] != together[0][0]

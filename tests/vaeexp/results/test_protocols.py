@@ -26,16 +26,16 @@ def study(tmp_path, search="beta: {low: 0.1, high: 2}", baselines="{}", fixed=",
     return open_study_file(str(path))
 
 
-@pytest.mark.parametrize("kind", ["loop", "stacked"])
+@pytest.mark.parametrize("kind", ["sequential", "vectorised"])
 def test_lanes_of_different_binarisation_train_side_by_side_as_alone(tmp_path, kind):
     sources = {name: source(name) for name in ("none", "dynamic", "static")}
     trials = [trial(n, binarisation=name, latent_size=3) for n, name in enumerate(sources)]
     together = {}
     for folder, chosen in (("together", trials), *((f"alone{each.number}", [each]) for each in trials)):
-        lanes, finisher = make_lanes(
-            tmp_path / folder, group=kind, maxima={"latent_size": 3}, data=lambda name: sources[name]
+        lanes, artifacts = make_lanes(
+            tmp_path / folder, kind=kind, maxima={"latent_size": 3}, data=lambda name: sources[name]
         )
-        found = run(lanes, finisher, chosen, 2)
+        found = run(lanes, artifacts, chosen, 2)
         if folder == "together":
             together = found
         for number, (values, state) in found.items():
@@ -62,11 +62,11 @@ def test_an_autoencoder_is_trained_on_the_distortion_alone():
 def test_autoencoders_train_in_lanes(tmp_path):
     trials = [trial(0, posterior="deterministic", beta=0, latent_size=2), trial(1, latent_size=4)]
     values = {}
-    for kind in ("loop", "stacked"):
-        lanes, finisher = make_lanes(tmp_path / kind, group=kind, maxima={"latent_size": 4})
-        values[kind] = run(lanes, finisher, trials, 3)[0][0]
-    assert values["loop"][-1] < values["loop"][0], "it learns"
-    assert values["stacked"] == pytest.approx(values["loop"], rel=1e-4), "padded to a larger latent space"
+    for kind in ("sequential", "vectorised"):
+        lanes, artifacts = make_lanes(tmp_path / kind, kind=kind, maxima={"latent_size": 4})
+        values[kind] = run(lanes, artifacts, trials, 3)[0][0]
+    assert values["sequential"][-1] < values["sequential"][0], "it learns"
+    assert values["vectorised"] == pytest.approx(values["sequential"], rel=1e-4), "padded to a larger latent space"
 
 
 # ---- what a study may ask for ----

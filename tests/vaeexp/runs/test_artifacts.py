@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fused import KINDS
 from image_files import write_tree
 from PIL import Image
 
@@ -34,7 +35,7 @@ def lanes_of(tmp_path, monkeypatch):
     def opened(group):
         return open_lanes(
             settings=settings, datasets={settings.data.binarisation: dataset}, maxima={}, averaged=False, study="s",
-            study_seed=0, folder=str(tmp_path / "trials"), device="cpu", precision="float32", group=group, width=3,
+            study_seed=0, folder=str(tmp_path / "trials"), device="cpu", precision="float32", **KINDS[group], lanes=3,
             threads=1, checkpoint_seconds=0.0,
         )  # fmt: skip
 
@@ -59,7 +60,7 @@ DRAWN = ["reconstructions", "samples"]
 
 
 def test_fused_lanes_hand_over_the_pictures_of_a_round_with_the_next(lanes_of, tmp_path):
-    lanes = admitted(lanes_of("stacked"))
+    lanes = admitted(lanes_of("vectorised"))
     first, second = advance_all(lanes, [0, 1]), advance_all(lanes, [0, 1])
     assert [names(each.images) for each in first] == [{}, {}]
     assert [names(each.images) for each in second] == [{1: DRAWN}] * 2
@@ -73,14 +74,14 @@ def test_fused_lanes_hand_over_the_pictures_of_a_round_with_the_next(lanes_of, t
 
 
 def test_a_lane_by_itself_shows_its_epoch_at_once(lanes_of):
-    lanes = admitted(lanes_of("loop"))
+    lanes = admitted(lanes_of("sequential"))
     for epoch in (1, 2):
         done = advance_all(lanes, [0, 1])
         assert [names(each.images) for each in done] == [{epoch: DRAWN}] * 2
         assert all(there(each.images) for each in done)
 
 
-@pytest.mark.parametrize("group", ["stacked", "loop"])
+@pytest.mark.parametrize("group", ["vectorised", "sequential"])
 def test_a_picture_that_a_kill_kept_from_being_drawn_is_drawn_when_the_trial_goes_on(lanes_of, group):
     """The newest checkpoint is of epoch 1, two are reported, and nobody knows whose pictures came through."""
     lanes = admitted(lanes_of(group))
@@ -92,7 +93,7 @@ def test_a_picture_that_a_kill_kept_from_being_drawn_is_drawn_when_the_trial_goe
     for number in (0, 1):
         lanes.add(Trial(number=number, params={}, seed=number, epoch=2))
     lanes.replay()
-    own = {3: DRAWN} if group == "loop" else {}  # fused lanes' come with the next epoch
+    own = {3: DRAWN} if group == "sequential" else {}  # fused lanes' come with the next epoch
     for progress in advance_all(lanes, [0, 1]):
         assert names(progress.images) == {1: DRAWN, 2: DRAWN, **own}
         assert there(progress.images)
@@ -101,7 +102,7 @@ def test_a_picture_that_a_kill_kept_from_being_drawn_is_drawn_when_the_trial_goe
 
 
 def test_a_repeat_has_pictures_like_the_trial_of_its_number(lanes_of):
-    lanes = lanes_of("loop")
+    lanes = lanes_of("sequential")
     for repeat in (False, True):
         lanes.add(Trial(number=0, params={}, seed=1, repeat=repeat))
         [progress] = advance_all(lanes, [0])
@@ -110,22 +111,22 @@ def test_a_repeat_has_pictures_like_the_trial_of_its_number(lanes_of):
 
 
 def test_a_picture_shows_the_epoch_that_it_is_of_however_late_it_is_drawn(lanes_of):
-    lanes = admitted(lanes_of("stacked"))
-    finisher = lanes._finisher
-    finisher._drawing.acquire()  # nothing is drawn until the next epoch is trained
+    lanes = admitted(lanes_of("vectorised"))
+    artifacts = lanes._artifacts
+    artifacts._drawing.acquire()  # nothing is drawn until the next epoch is trained
     advance_all(lanes, [0, 1])
     [group] = lanes._all()
     expected = {}
     for number, lane in group.lanes.items():
-        model = finisher._build(lane.settings.model, (1, 8, 8), "cpu")
+        model = artifacts._build(lane.settings.model, (1, 8, 8), "cpu")
         state = group.state(number)
         model.load_state_dict(lane.layout.views(state["weights"]) | lane.buffer_layout.views(state["buffers"]))
-        expected[number] = grids(pictures(model, finisher._shown(lane), seed=0, components=False))
+        expected[number] = grids(pictures(model, artifacts._shown(lane), seed=0, components=False))
     trained = group.train_epoch
 
     def train_epoch(numbers):
         found = trained(numbers)
-        finisher._drawing.release()
+        artifacts._drawing.release()
         return found
 
     group.train_epoch = train_epoch
@@ -134,7 +135,7 @@ def test_a_picture_shows_the_epoch_that_it_is_of_however_late_it_is_drawn(lanes_
             np.testing.assert_array_equal(np.asarray(Image.open(path)), expected[progress.number][name].squeeze(-1))
 
 
-@pytest.mark.parametrize("group", ["stacked", "loop"])
+@pytest.mark.parametrize("group", ["vectorised", "sequential"])
 def test_weights_on_disk_are_those_of_the_best_epoch_and_checkpoints_go_when_forgotten(lanes_of, tmp_path, group):
     lanes = admitted(lanes_of(group), 3)
     values = [[each.objective for each in advance_all(lanes, [0, 1, 2])] for _ in range(3)]
@@ -155,7 +156,7 @@ def test_weights_on_disk_are_those_of_the_best_epoch_and_checkpoints_go_when_for
 
 
 def test_a_disk_that_is_full_stops_the_release(lanes_of, monkeypatch):
-    lanes = admitted(lanes_of("stacked"))
+    lanes = admitted(lanes_of("vectorised"))
     advance_all(lanes, [0, 1])
 
     def full(*given, **options):

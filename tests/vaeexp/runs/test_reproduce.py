@@ -320,7 +320,15 @@ def test_a_device_that_is_not_here_is_named(tiny_study: Path, runs: Path, capsys
 
 # ---- the comparison itself ----
 
-HERE = {"device": "cpu", "processor": "A", "precision": "float32", "group": "loop", "threads": 2, "torch": "2"}
+HERE = {
+    "device": "cpu",
+    "processor": "A",
+    "precision": "float32",
+    "fuse": "off",
+    "compile": "off",
+    "threads": 2,
+    "torch": "2",
+}
 
 
 @pytest.mark.parametrize(
@@ -329,7 +337,7 @@ HERE = {"device": "cpu", "processor": "A", "precision": "float32", "group": "loo
         ({}, {}, 0.0),
         ({"threads": 1}, {}, ROUNDING),
         ({"processor": "B"}, {}, ROUNDING),
-        ({"group": "stacked", "torch": None}, {}, ROUNDING),
+        ({"compile": "on", "torch": None}, {}, ROUNDING),
         ({"precision": "bf16", "threads": 1}, {}, PRECISION),
         ({"device": "cuda", "processor": "C", "threads": None, "precision": "bf16"}, {}, DRAWS),
         ({"device": "cuda", "processor": "C"}, {"device": "cuda", "processor": "C"}, ROUNDING),

@@ -56,7 +56,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VAEEXP_CACHE", str(root / "cache"))
         folders = ["--data", root / "data", "--runs", root / "runs", "--reports", root / "reports"]
-        places = ["--device", "cpu", "--processes", "1", "--width", "1", "--precision", "float32"]
+        places = ["--device", "cpu", "--workers", "1", "--lanes", "1", "--precision", "float32"]
         run("sweep", "--study", root / "tiny.yaml", *folders, *places)
     return root
 

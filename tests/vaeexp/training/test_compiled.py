@@ -15,15 +15,12 @@ import torch
 from fused import BASE, make_lanes, run, same_bits, source, trial
 from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.torch_version import TorchVersion
 
-from sweeps.errors import UserError
 from sweeps.workload.protocol import Outcome, advance_all
 from vaeexp import compiler as library
 from vaeexp.evaluation import nll as weights
 from vaeexp.evaluation.nll import _bytes_per_code, importance_weighted_nll
 from vaeexp.models.vae import build_vae
-from vaeexp.sweep.execution import resolve_execution
 from vaeexp.training.device import training_precision
 from vaeexp.training.groups import group
 from vaeexp.training.groups.sequential import SequentialGroup
@@ -48,7 +45,7 @@ def cache(tmp_path_factory):
 
 
 def lanes_in(folder, kind="compiled"):
-    return make_lanes(folder, group=kind, maxima=MAXIMA, averaged=True)
+    return make_lanes(folder, kind=kind, maxima=MAXIMA, averaged=True)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +60,7 @@ def test_a_compiled_lane_equals_the_uncompiled_one(tmp_path, params, caplog):
     me = trial(0, **PRIOR, **params)
     values, tensors = run(*lanes_in(tmp_path / "compiled"), [me], 4)[0]
     assert "uncompiled" not in caplog.text
-    plain_values, plain_tensors = run(*lanes_in(tmp_path / "loop", "loop"), [me], 4)[0]
+    plain_values, plain_tensors = run(*lanes_in(tmp_path / "sequential", "sequential"), [me], 4)[0]
     assert values == pytest.approx(plain_values, rel=1e-4)
     for name, tensor in tensors.items():
         torch.testing.assert_close(tensor, plain_tensors[name], rtol=1e-2, atol=1e-3)
@@ -114,13 +111,13 @@ def test_killed_and_resumed_is_bit_identical(tmp_path):
     for _ in range(2):
         advance_all(lanes, [0])
     del lanes  # the process is gone; the newest checkpoint is one epoch behind what was reported
-    lanes, finisher = lanes_in(tmp_path / "cut")
+    lanes, artifacts = lanes_in(tmp_path / "cut")
     lanes.add(trial(0, epoch=2, **params))
     lanes.replay()
     values = [advance_all(lanes, [0])[0].objective for _ in range(2)]
     lanes.finish({0: Outcome(state="complete", epoch=4, objective=None)})
     assert values == whole[0][2:]
-    assert same_bits(finisher.states[0], whole[1])
+    assert same_bits(artifacts.states[0], whole[1])
 
 
 def test_it_is_compiled_once(cache, tmp_path, monkeypatch):
@@ -192,23 +189,6 @@ def test_a_step_with_the_users_own_layers_is_known_by_its_operations():
     assert compiled._made_from(build_vae(BASE.model, (1, 6, 6), 0), own, "float32") is None
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "reason"),
-    [("CXX", "no-such-compiler", "there is no C++ compiler"), ("version", "2.12.1", "PyTorch 2.12.1")],
-)
-def test_a_long_study_that_cannot_be_compiled_says_why(name, value, reason, monkeypatch, caplog):
-    if name == "CXX":
-        monkeypatch.setenv(name, value)
-    else:
-        monkeypatch.setattr(torch, "__version__", TorchVersion(value))
-    group.warn_once.cache_clear()
-    data = type("Data", (), {"sizes": (100, 40, 40)})
-    with caplog.at_level(logging.WARNING):
-        found = resolve_execution({"device": "cpu", "width": 1}, {}, data, BASE, {}, 100_000)
-    assert found.group == "loop"
-    assert f"Trials train uncompiled; compiled it can be twice as fast, but {reason}" in caplog.text
-
-
 def test_without_a_compiler_it_trains_uncompiled_and_says_so(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "empty"))
     monkeypatch.setenv("CXX", "no-such-compiler")
@@ -219,7 +199,7 @@ def test_without_a_compiler_it_trains_uncompiled_and_says_so(tmp_path, monkeypat
         values = run(*lanes_in(tmp_path / "compiled"), [me], 2)[0][0]
     assert "Lanes of network 'mlp' (prior 'mixture') train uncompiled" in caplog.text
     assert "there is no C++ compiler" in caplog.text
-    assert values == run(*lanes_in(tmp_path / "loop", "loop"), [me], 2)[0][0]
+    assert values == run(*lanes_in(tmp_path / "sequential", "sequential"), [me], 2)[0][0]
 
 
 def test_a_library_that_computes_something_else_is_not_used(tmp_path, monkeypatch, caplog):
@@ -288,46 +268,7 @@ def test_without_a_decoder_that_can_be_compiled_it_is_plain(monkeypatch, tmp_pat
 def test_convolutions_are_left_as_they_are():
     model = BASE.model.model_copy(update={"network": "conv"})
     opened = group.open_group(
-        "compiled", source(), "float32", lambda size: None, model, {}, batch_size=16, averaged=False
+        source(), "float32", lambda size: None, model, {}, fuse=False, compile=True, batch_size=16, averaged=False
     )
     assert isinstance(opened, SequentialGroup)
     assert opened.compiled is None
-
-
-@pytest.mark.parametrize(("trials", "wanted"), [(4, "loop"), (100_000, "compiled")])
-def test_a_study_is_compiled_when_it_is_long(trials, wanted, monkeypatch):
-    monkeypatch.setattr("vaeexp.sweep.execution.usable_cores", lambda: 2)
-    data = type("Data", (), {"sizes": (100, 40, 40)})
-    found = resolve_execution({"device": "cpu", "width": 1}, {}, data, BASE, {}, trials)
-    assert found.group == wanted
-    kept = resolve_execution({"device": "cpu"}, {"group": "loop", "width": 1}, data, BASE, {}, trials)
-    assert kept.group == "loop"
-
-
-@pytest.mark.parametrize(("trials", "wanted"), [(4, "stacked"), (400_000, "compiled")])
-def test_fused_lanes_are_compiled_when_the_study_is_long(trials, wanted, monkeypatch):
-    monkeypatch.setattr("vaeexp.training.device.resolve_device", lambda name: torch.device("cuda"))
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
-    data = type("Data", (), {"sizes": (100, 40, 40)})
-    asked = {"width": 2, "precision": "bf16"}
-    assert resolve_execution(asked, {}, data, BASE, {}, trials).group == wanted
-    kept = resolve_execution(asked, {"group": "stacked"}, data, BASE, {}, trials)
-    assert kept.group == "stacked", "what a study was begun with stays"
-
-
-@pytest.mark.parametrize(("asked", "measured"), [("compiled", "stacked"), ("auto", "stacked"), ("loop", "loop")])
-def test_the_width_of_fused_lanes_is_measured_uncompiled(asked, measured, monkeypatch):
-    kinds = []
-    monkeypatch.setattr("vaeexp.training.device.resolve_device", lambda name: torch.device("cuda"))
-    monkeypatch.setattr("vaeexp.sweep.execution._measured_width", lambda *given: kinds.append(given[5]) or 4)
-    data = type("Data", (), {"sizes": (100, 40, 40)})
-    resolve_execution({"group": asked, "precision": "bf16", "processes": 1}, {}, data, BASE, {}, 4)
-    assert kinds == [measured]
-
-
-def test_compiled_is_not_for_apple_gpus(monkeypatch):
-    monkeypatch.setattr("vaeexp.training.device.resolve_device", lambda name: torch.device("mps"))
-    with pytest.raises(UserError, match="'compiled' is for cpu and cuda"):
-        resolve_execution({"group": "compiled"}, {}, None, BASE, {}, 1)
-    elsewhere = resolve_execution({}, {"group": "compiled", "width": 1, "processes": 1}, None, BASE, {}, 1)
-    assert elsewhere.group == "stacked"

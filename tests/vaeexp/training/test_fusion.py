@@ -9,7 +9,7 @@ from vaeexp.models.vae import build_vae
 from vaeexp.training.batches import epoch_chunks
 from vaeexp.training.lane import learning_rate_at, open_lane, warmup_at
 
-KINDS = ["stacked", "loop"]
+KINDS = ["vectorised", "sequential"]
 PRIORS = ["normal", "mixture", "factorised_mixture", "vampprior"]
 
 
@@ -42,7 +42,7 @@ def plain_training(params: dict, seed: int, epochs: int, data=None) -> list[floa
 @pytest.mark.parametrize("prior", PRIORS)
 def test_a_lane_equals_a_plain_pytorch_loop(tmp_path, kind, optimizer, prior):
     params = {"optimizer": optimizer, "prior": prior, "beta": 0.7, "latent_size": 3}
-    lanes, _ = make_lanes(tmp_path, group=kind, maxima={"latent_size": 6, "components": 5})
+    lanes, _ = make_lanes(tmp_path, kind=kind, maxima={"latent_size": 6, "components": 5})
     for each in (trial(0, **params), trial(1, latent_size=6, prior=prior)):
         lanes.add(each)
     losses = [advance_all(lanes, [0, 1])[0].metrics["train/loss"] for _ in range(4)]
@@ -59,9 +59,9 @@ def test_bits_do_not_depend_on_lane_or_neighbours(tmp_path, kind, binarisation, 
         trial(n, prior=prior, latent_size=2 + n % 5, learning_rate=1e-3 * n, optimizer=["adam", "adamax"][n % 2])
         for n in range(1, 6)
     ]
-    alone = run(*make_lanes(tmp_path, group=kind, maxima=maxima, data=data), [me], 3)[0]
+    alone = run(*make_lanes(tmp_path, kind=kind, maxima=maxima, data=data), [me], 3)[0]
     for company in ([*others, me], [me, *others[:2]], [others[0], me]):
-        together = run(*make_lanes(tmp_path, group=kind, maxima=maxima, data=data), company, 3)[0]
+        together = run(*make_lanes(tmp_path, kind=kind, maxima=maxima, data=data), company, 3)[0]
         assert together[0] == alone[0]
         assert same_bits(together[1], alone[1])
 
@@ -77,15 +77,15 @@ def test_padding_changes_only_the_rounding(tmp_path, prior):
 
 def test_stacked_and_loop_agree_to_rounding(tmp_path):
     me = trial(0, prior="mixture", schedule="cosine", warmup_epochs=2.0, free_nats=1.0, ema_decay=0.9)
-    values = [run(*make_lanes(tmp_path, group=kind, averaged=True), [me], 4)[0][0] for kind in KINDS]
+    values = [run(*make_lanes(tmp_path, kind=kind, averaged=True), [me], 4)[0][0] for kind in KINDS]
     assert values[0] == pytest.approx(values[1], rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_weights_are_looked_at_beside_their_average_where_pictures_are(tmp_path, kind):
     base = BASE.with_params({"pictures_every": 2, "epochs": 5})
-    plain, _ = make_lanes(tmp_path / "plain", group=kind, base=base)
-    lanes, _ = make_lanes(tmp_path / "averaged", group=kind, base=base, averaged=True)
+    plain, _ = make_lanes(tmp_path / "plain", kind=kind, base=base)
+    lanes, _ = make_lanes(tmp_path / "averaged", kind=kind, base=base, averaged=True)
     plain.add(trial(0))
     for number, decay in enumerate((0.99, 0.0)):
         lanes.add(trial(number, ema_decay=decay))
@@ -107,9 +107,9 @@ def test_refill_history_leaves_no_trace(tmp_path, kind):
     from sweeps.workload.protocol import Outcome
 
     maxima = {"latent_size": 6}
-    fresh = run(*make_lanes(tmp_path, group=kind, maxima=maxima), [trial(9, latent_size=5)], 2)[9]
-    undisturbed = run(*make_lanes(tmp_path, group=kind, maxima=maxima), [trial(1)], 4)[1]
-    lanes, finisher = make_lanes(tmp_path, group=kind, maxima=maxima)
+    fresh = run(*make_lanes(tmp_path, kind=kind, maxima=maxima), [trial(9, latent_size=5)], 2)[9]
+    undisturbed = run(*make_lanes(tmp_path, kind=kind, maxima=maxima), [trial(1)], 4)[1]
+    lanes, artifacts = make_lanes(tmp_path, kind=kind, maxima=maxima)
     for number in range(3):
         lanes.add(trial(number))
     values = {1: [], 9: []}
@@ -124,13 +124,13 @@ def test_refill_history_leaves_no_trace(tmp_path, kind):
     for number, (wanted, tensors) in {1: undisturbed, 9: fresh}.items():
         lanes.finish({number: Outcome(state="complete", epoch=4, objective=None)})
         assert values[number] == wanted
-        assert same_bits(finisher.states[number], tensors)
+        assert same_bits(artifacts.states[number], tensors)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_waiting_lanes_keep_their_state(tmp_path, kind):
-    steady = run(*make_lanes(tmp_path, group=kind), [trial(0), trial(1)], 3)
-    lanes, _ = make_lanes(tmp_path, group=kind)
+    steady = run(*make_lanes(tmp_path, kind=kind), [trial(0), trial(1)], 3)
+    lanes, _ = make_lanes(tmp_path, kind=kind)
     for number in (0, 1):
         lanes.add(trial(number))
     values = {0: [], 1: []}
@@ -142,8 +142,8 @@ def test_waiting_lanes_keep_their_state(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_lane_that_diverges_fails_alone(tmp_path, kind):
-    alone = run(*make_lanes(tmp_path, group=kind), [trial(0), trial(2)], 3)
-    lanes, _ = make_lanes(tmp_path, group=kind)
+    alone = run(*make_lanes(tmp_path, kind=kind), [trial(0), trial(2)], 3)
+    lanes, _ = make_lanes(tmp_path, kind=kind)
     for each in (trial(0), trial(1, beta=3e38, free_nats=100.0), trial(2)):
         lanes.add(each)
     rounds = [advance_all(lanes, [0, 1, 2]) for _ in range(3)]
@@ -157,14 +157,14 @@ def test_a_lane_that_diverges_fails_alone(tmp_path, kind):
 @pytest.mark.parametrize("killed_after", [1, 2, 3])
 def test_killed_and_resumed_is_bit_identical(tmp_path, kind, killed_after):
     params = {"prior": "mixture", "ema_decay": 0.95, "schedule": "cosine", "warmup_epochs": 3.0, "optimizer": "adamax"}
-    whole = run(*make_lanes(tmp_path / "whole", group=kind, averaged=True), [trial(0, **params), trial(1)], 4)[0]
-    lanes, _ = make_lanes(tmp_path / "cut", group=kind, averaged=True)
+    whole = run(*make_lanes(tmp_path / "whole", kind=kind, averaged=True), [trial(0, **params), trial(1)], 4)[0]
+    lanes, _ = make_lanes(tmp_path / "cut", kind=kind, averaged=True)
     for each in (trial(0, **params), trial(1)):
         lanes.add(each)
     for _ in range(killed_after):
         advance_all(lanes, [0, 1])
     del lanes  # the process is gone; the newest checkpoint is one epoch behind what was reported
-    lanes, finisher = make_lanes(tmp_path / "cut", group=kind, averaged=True)
+    lanes, artifacts = make_lanes(tmp_path / "cut", kind=kind, averaged=True)
     lanes.add(trial(0, epoch=killed_after, **params))
     lanes.replay()
     from sweeps.workload.protocol import Outcome
@@ -172,15 +172,15 @@ def test_killed_and_resumed_is_bit_identical(tmp_path, kind, killed_after):
     values = [advance_all(lanes, [0])[0].objective for _ in range(4 - killed_after)]
     lanes.finish({0: Outcome(state="complete", epoch=4, objective=None)})
     assert values == whole[0][killed_after:]
-    assert same_bits(finisher.states[0], whole[1])
+    assert same_bits(artifacts.states[0], whole[1])
 
 
 def test_a_checkpoint_fits_either_group(tmp_path):
-    stacked, _ = make_lanes(tmp_path, group="stacked", maxima={"latent_size": 9})
+    stacked, _ = make_lanes(tmp_path, kind="vectorised", maxima={"latent_size": 9})
     stacked.add(trial(0))
     for _ in range(3):
         advance_all(stacked, [0])
-    loop, _ = make_lanes(tmp_path, group="loop")
+    loop, _ = make_lanes(tmp_path, kind="sequential")
     loop.add(trial(0, epoch=3))
     assert next(iter(loop._all())).lanes[0].epoch == 2
     loop.replay()
@@ -295,8 +295,8 @@ def test_schedules():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_running_average_against_a_plain_one(tmp_path, kind):
-    lanes, finisher = make_lanes(tmp_path, group=kind, averaged=True)
-    tensors = run(lanes, finisher, [trial(0, ema_decay=0.9)], 1)[0][1]
+    lanes, artifacts = make_lanes(tmp_path, kind=kind, averaged=True)
+    tensors = run(lanes, artifacts, [trial(0, ema_decay=0.9)], 1)[0][1]
     data, settings = source(), BASE
     vae = build_vae(settings.model, data.image_shape, 1000)
     optimizer = torch.optim.Adam(vae.parameters(), lr=settings.train.learning_rate)
@@ -329,4 +329,4 @@ def test_the_lanes_keep_the_protocol(tmp_path, kind):
     from sweeps.workload.testing import check_lanes
 
     settings = [{"beta": 0.5}, {"optimizer": "adamax", "latent_size": 2}, {"learning_rate": 1e-4, "prior": "mixture"}]
-    check_lanes(lambda: make_lanes(tmp_path, group=kind, maxima={"latent_size": 6})[0], settings, epochs=2)
+    check_lanes(lambda: make_lanes(tmp_path, kind=kind, maxima={"latent_size": 6})[0], settings, epochs=2)

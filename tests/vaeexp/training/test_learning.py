@@ -30,7 +30,7 @@ def digits(tmp_path_factory):
 
 
 def test_every_prior_and_optimizer_learns(tmp_path, digits):
-    lanes, _ = make_lanes(tmp_path, group="loop", base=SETTINGS, data=digits, every=1e9)
+    lanes, _ = make_lanes(tmp_path, kind="sequential", base=SETTINGS, data=digits, every=1e9)
     kinds = [
         (prior, optimizer)
         for prior in ("normal", "mixture", "factorised_mixture", "vampprior")

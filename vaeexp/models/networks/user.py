@@ -70,7 +70,9 @@ def load_network(path: str) -> Network:
         _check_fit(place, module, (latent_size,), (parameters * channels, height, width))
         return module
 
-    return Network(encoder, decoder, **{name: getattr(part, name) for name in ("least_rows", "shapes") if hasattr(part, name)})
+    return Network(
+        encoder, decoder, **{name: getattr(part, name) for name in ("least_rows", "shapes") if hasattr(part, name)}
+    )
 
 
 def _imported(path: str) -> Any:

@@ -7,19 +7,19 @@ A `vaeexp.training.groups.group.Group` trains lanes of equal shapes: `vaeexp.tra
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
 from sweeps.files import remove_unfinished
 from sweeps.workload.protocol import Failure, Outcome, Progress, Trial, TrialResult
-from vaeexp.models.vae import VAE
+from vaeexp.models.vae import VAE, shape_of
 from vaeexp.training.batches import Source, validation_noise
 from vaeexp.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from vaeexp.training.device import free_memory, is_out_of_memory
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from vaeexp.settings import Settings
 
 
-class Finisher(Protocol):
-    """What is made of a lane's weights, outside training. Pictures and files are made beside it, from copies on the CPU."""
+class Artifacts(Protocol):
+    """What is made of a lane's weights: pictures, test metrics, files. Threads make pictures and files during training, from
+    copies on the CPU."""
 
     def pictures(self, lane: Lane, weights: Tensor, buffers: Tensor, folder: Path) -> Future[dict[str, str]]:
         """Draw grids after this epoch: name → path."""
@@ -50,9 +51,9 @@ class Pictures:
     Also where the epoch is reached again, after a kill, for the process that trained it may not have come to them.
     """
 
-    def __init__(self, finisher: Finisher, weights: str) -> None:
+    def __init__(self, artifacts: Artifacts, weights: str) -> None:
         """`weights`: whose pictures, "weights" or "average"."""
-        self._finisher, self._weights = finisher, weights
+        self._artifacts, self._weights = artifacts, weights
         self._drawing: dict[int, list[tuple[int, Future[dict[str, str]]]]] = defaultdict(list)
         """By trial, the epochs that nobody has taken yet."""
         self._newest: dict[int, int] = defaultdict(int)
@@ -63,7 +64,7 @@ class Pictures:
         number = lane.trial.number
         if lane.epoch > self._newest[number] and (lane.shown_after(lane.epoch) or lane.finished):
             weights, buffers = copied(group, number, self._weights, "buffers")
-            self._drawing[number].append((lane.epoch, self._finisher.pictures(lane, weights, buffers, folder)))
+            self._drawing[number].append((lane.epoch, self._artifacts.pictures(lane, weights, buffers, folder)))
             self._newest[number] = lane.epoch
 
     def take(self, number: int, *, last: bool = False) -> dict[int, dict[str, str]]:
@@ -84,13 +85,6 @@ def _on_cpu(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, device="cpu", pin_memory=tensor.device.type == "cuda").copy_(tensor)
 
 
-# Model settings that lanes of one group share, for they change tensors or code.
-_SHAPING = (
-    *("network", "hidden", "activation", "channels", "kernel", "stride", "padding", "normalisation", "head"),
-    *("posterior", "prior", "likelihood", "likelihood_components"),
-)
-
-
 class TrainingLanes:
     """`sweeps.workload.protocol.Lanes` for VAEs on one device."""
 
@@ -103,34 +97,36 @@ class TrainingLanes:
         averaged: bool,
         folder: Path,
         precision: str,
-        group: str,
-        width: int,
+        fuse: bool,
+        compile: bool,
+        lanes: int,
         checkpoint_seconds: float,
-        finisher: Finisher,
+        artifacts: Artifacts,
     ) -> None:
         """
         Args:
             source_of: binarisation → the images, on the device.
             settings_of: all settings of a trial.
-            maxima: largest `latent_size` and `components` of the study; stacked models are padded to these.
+            maxima: largest `latent_size` and `components` of the study; fused models are padded to these.
             averaged: whether any trial of the study evaluates a running average of its weights.
             folder: holds one folder per trial.
             precision: `float32` or `bf16`.
-            group: `stacked`, `compiled` or `loop`.
-            width: trials held at once.
+            fuse: train the lanes of one shape as one program.
+            compile: compile the training step.
+            lanes: trials at once.
             checkpoint_seconds: seconds of training between two checkpoints of a lane.
-            finisher: makes pictures and final figures.
+            artifacts: makes pictures and test metrics.
         """
-        self.width = width
+        self.width = lanes
         self._source_of, self._settings_of, self._maxima, self._averaged = source_of, settings_of, maxima, averaged
-        self._folder, self._precision, self._kind = folder, precision, group
+        self._folder, self._precision, self._fuse, self._compile = folder, precision, fuse, compile
         self._checkpoint_seconds = checkpoint_seconds
         self._evaluated = "average" if averaged else "weights"
-        self._finisher, self._pictures = finisher, Pictures(finisher, self._evaluated)
+        self._artifacts, self._pictures = artifacts, Pictures(artifacts, self._evaluated)
         self._noise: Tensor | None = None
         self._groups: dict[tuple, list[Group]] = {}
-        self._limit = width
-        """Lanes in one stacked group; halved when memory runs out."""
+        self._limit = lanes
+        """Lanes in one fused group; halved when memory runs out."""
 
     def add(self, trial: Trial) -> None:
         lane, vae = self._open(trial)
@@ -176,7 +172,7 @@ class TrainingLanes:
             self._test(lane, group, outcome.state == "complete")
             metrics |= lane.test_metrics
             weights, buffers = copied(group, number, "best", "best_buffers")
-            written = self._finisher.finish(lane, weights, buffers, outcome, folder)
+            written = self._artifacts.finish(lane, weights, buffers, outcome, folder)
         group.remove(number)
         return folder, metrics, written
 
@@ -254,7 +250,7 @@ class TrainingLanes:
         """Look at the test set, once, if the trial may. In its last round, where all processes do so side by side;
         on release only when it was resumed after that round."""
         if complete and lane.trial.test and lane.best_epoch and not lane.test_metrics:
-            lane.test_metrics = self._finisher.test(lane, group.state(lane.trial.number, "best", "best_buffers"))
+            lane.test_metrics = self._artifacts.test(lane, group.state(lane.trial.number, "best", "best_buffers"))
 
     def _after_out_of_memory(self, group: Group, numbers: list[int], replay: bool) -> Iterator[list[Progress]]:
         """Go on at half the width: every lane of the group starts again from its checkpoint, in smaller groups.
@@ -291,37 +287,40 @@ class TrainingLanes:
 
     def _place(self, lane: Lane, vae: VAE, state: State | None = None) -> Group:
         """Put a lane into its group, from this state or from the start. The group."""
-        group = self._group_for(lane)
+        group = self._group_for(lane.settings)
         for other in self._all():
             if other is not group:  # lanes of another shape take the place of those that are gone
                 other.shrink()
         group.add(lane, vae, state or fresh_state(lane, vae, averaged=self._averaged))
         return group
 
-    def _group_for(self, lane: Lane) -> Group:
-        """The group with room for lanes of this shape, made when there is none."""
-        groups = self._groups.setdefault(self._shape_of(lane), [])
+    def prepare(self, configurations: Iterable["Settings"]) -> None:
+        """Open the groups of these settings now, so that their steps are compiled before the first trial comes."""
+        for settings in configurations:
+            self._group_for(settings)
+
+    def _group_for(self, settings: "Settings") -> Group:
+        """Return the group with room for a lane of these settings; open it if there is none."""
+        groups = self._groups.setdefault(self._shape_of(settings), [])
         for group in groups:
             if not group.fused or len(group.lanes) < self._limit:
                 return group
-        model = lane.settings.model
-        source = self._source(lane)
-        noise = partial(self._validation_noise, source)
+        source = self._source_of(settings.data.binarisation)
         groups.append(
             open_group(
-                self._kind, source, self._precision, noise, model, self._maxima,
-                batch_size=lane.settings.train.batch_size, averaged=self._averaged,
+                source, self._precision, partial(self._validation_noise, source), settings.model, self._maxima,
+                fuse=self._fuse, compile=self._compile,
+                batch_size=settings.train.batch_size, averaged=self._averaged,
             )
         )  # fmt: skip
         return groups[-1]
 
-    def _shape_of(self, lane: Lane) -> tuple:
-        """What lanes must share to train in one group: all that changes tensors or code."""
-        binarisation = lane.settings.data.binarisation
-        if self._kind == "loop":
+    def _shape_of(self, settings: "Settings") -> tuple[Any, ...]:
+        """Return what the lanes of one group share: all that changes tensors or code."""
+        binarisation = settings.data.binarisation
+        if not (self._fuse or self._compile):
             return (binarisation,)
-        model = lane.settings.model
-        return (binarisation, *(getattr(model, name) for name in _SHAPING), lane.settings.train.batch_size)
+        return (binarisation, *shape_of(settings.model), settings.train.batch_size)
 
     def _source(self, lane: Lane) -> Source:
         return self._source_of(lane.settings.data.binarisation)

@@ -1,8 +1,8 @@
 """One training step of one lane as one compiled function: loss, gradients and update in a few passes over memory.
 
 A CPU spends as long on the small operations of a step (casts, activations, densities, Adam, and what PyTorch adds to
-each) as on its matrix products. PyTorch's compiler (AOTInductor) makes C++ of the whole step. That takes half a minute
-for each shape of model, so the library is kept in the user's cache and loaded by every process and every later study.
+each) as on its matrix products. PyTorch's compiler (AOTInductor) makes C++ of the whole step. That takes 20 seconds
+for each shape of model, so the program is kept in the user's cache and loaded by every process and every later study.
 
 Shapes: B batch, C channels, H × W pixels, L latent dimensions of the padded model, in which lanes of all sizes of a study
 are embedded.

@@ -1,0 +1,119 @@
+"""How a study runs, decided from options, record and machine."""
+
+import logging
+import math
+
+import pytest
+import torch
+from fused import BASE
+from torch.torch_version import TorchVersion
+
+from sweeps.errors import UserError
+from vaeexp.console import warn_once
+from vaeexp.study import open_study_file, settings_of
+from vaeexp.sweep.execution import model_shapes, resolve_execution
+
+DATA = type("Data", (), {"sizes": (100, 40, 40)})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [("CXX", "no-such-compiler", "there is no C++ compiler"), ("version", "2.12.1", "PyTorch 2.12.1")],
+)
+def test_a_long_study_that_cannot_be_compiled_says_why(name, value, reason, monkeypatch, caplog):
+    if name == "CXX":
+        monkeypatch.setenv(name, value)
+    else:
+        monkeypatch.setattr(torch, "__version__", TorchVersion(value))
+    warn_once.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        decided = resolve_execution({"device": "cpu", "lanes": 1}, {}, DATA, BASE, {}, 100_000)
+    assert not decided.compile
+    assert f"Trials train uncompiled; compiled it can be twice as fast, but {reason}" in caplog.text
+
+
+@pytest.mark.parametrize(("trials", "wanted"), [(4, False), (100_000, True)])
+def test_a_study_is_compiled_when_it_is_long(trials, wanted, monkeypatch):
+    monkeypatch.setattr("vaeexp.sweep.execution.usable_cores", lambda: 2)
+    decided = resolve_execution({"device": "cpu", "lanes": 2}, {}, DATA, BASE, {}, trials)
+    assert (decided.fuse, decided.compile) == (False, wanted)
+    kept = resolve_execution({"device": "cpu"}, {"compile": "off", "lanes": 2}, DATA, BASE, {}, trials)
+    assert not kept.compile, "what a study was begun with stays"
+
+
+@pytest.mark.parametrize(
+    ("precision", "capability", "steps"),
+    [("bf16", "AVX512", 6_000), ("float32", "AVX512", 15_000), ("float32", "AVX2", 4_000)],
+)
+@pytest.mark.parametrize(("shapes", "cores"), [(1, 1), (1, 2), (2, 2), (3, 2)])
+def test_the_processor_and_the_shapes_decide_what_is_long(precision, capability, steps, shapes, cores, monkeypatch):
+    monkeypatch.setattr("vaeexp.sweep.execution.usable_cores", lambda: cores)
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    steps_of_a_trial = BASE.train.epochs * (100 // BASE.train.batch_size)
+    enough = math.ceil(steps * math.ceil(shapes / cores) * cores / steps_of_a_trial)
+    asked = {"device": "cpu", "precision": precision}
+    for trials in (enough - 1, enough):
+        assert resolve_execution(asked, {}, DATA, BASE, {}, trials, shapes).compile == (trials == enough)
+
+
+@pytest.mark.parametrize(("trials", "wanted"), [(4, False), (400_000, True)])
+def test_fused_lanes_are_compiled_when_the_study_is_long(trials, wanted, monkeypatch):
+    monkeypatch.setattr("vaeexp.training.device.resolve_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    asked = {"lanes": 2, "precision": "bf16"}
+    decided = resolve_execution(asked, {}, DATA, BASE, {}, trials)
+    assert (decided.fuse, decided.compile) == (True, wanted)
+    kept = resolve_execution(asked, {"fuse": "on", "compile": "off"}, DATA, BASE, {}, trials)
+    assert not kept.compile, "what a study was begun with stays"
+
+
+@pytest.mark.parametrize("asked", [{"compile": "on"}, {}, {"fuse": "off"}])
+def test_the_lanes_of_an_accelerator_are_measured_uncompiled(asked, monkeypatch):
+    measured = []
+    monkeypatch.setattr("vaeexp.training.device.resolve_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("vaeexp.sweep.execution._measured_lanes", lambda *given: measured.append(given[5:7]) or 4)
+    decided = resolve_execution({**asked, "precision": "bf16", "workers": 3}, {}, DATA, BASE, {}, 4)
+    assert measured == [(asked.get("fuse") != "off", False)]
+    assert decided.lanes == 12
+
+
+@pytest.mark.parametrize(
+    ("device", "asked"),
+    [("mps", {"compile": "on"}), ("cpu", {"fuse": "on", "compile": "on"}), ("cuda", {"fuse": "off", "compile": "on"})],
+)
+def test_a_compiled_step_that_there_is_not_is_refused(device, asked, monkeypatch):
+    monkeypatch.setattr("vaeexp.training.device.resolve_device", lambda name: torch.device(device))
+    with pytest.raises(UserError, match="--compile"):
+        resolve_execution({**asked, "precision": "float32"}, {}, DATA, BASE, {}, 1)
+    recorded = {**asked, "lanes": 1, "workers": 1, "precision": "float32"}
+    assert not resolve_execution({}, recorded, DATA, BASE, {}, 1).compile, "the study began on another device"
+
+
+@pytest.mark.parametrize(
+    ("asked", "shares"),
+    [
+        ({}, [2, 2]),
+        ({"lanes": 3}, [2, 1]),
+        ({"lanes": 1}, [1]),
+        ({"lanes": 7, "workers": 3}, [3, 2, 2]),
+        ({"workers": 3}, [2, 2, 2]),
+    ],
+)
+def test_lanes_are_spread_evenly_over_workers(asked, shares, monkeypatch):
+    monkeypatch.setattr("vaeexp.sweep.execution.usable_cores", lambda: 2)
+    decided = resolve_execution({"device": "cpu", **asked}, {}, DATA, BASE, {}, 40)
+    assert [arguments["lanes"] for arguments in decided.worker_arguments()] == shares
+
+
+def test_fewer_lanes_than_workers_are_refused():
+    with pytest.raises(UserError, match="--lanes: got 2; must be at least 3"):
+        resolve_execution({"device": "cpu", "lanes": 2, "workers": 3}, {}, DATA, BASE, {}, 40)
+
+
+def test_each_shape_of_model_is_compiled_once_by_workers_side_by_side():
+    study = open_study_file("beta_mnist")
+    shapes = model_shapes(study, settings_of(study))
+    assert [shape.model.prior for shape in shapes] == ["normal", "mixture"]
+    asked = {"device": "cpu", "workers": 2, "compile": "on"}
+    decided = resolve_execution(asked, {}, DATA, BASE, {}, 40, len(shapes))
+    assert [arguments["prepare"] for arguments in decided.worker_arguments(shapes)] == [shapes[:1], shapes[1:]]
