@@ -180,7 +180,7 @@ CALL = """
 import sys
 import vaeexp
 
-study = vaeexp.run_study("small", overrides={epochs}, data="data", device="cpu", precision="float32", processes=1, width=1)
+study = vaeexp.run_study("small", overrides={epochs}, data="data", device="cpu", precision="float32", workers=1, lanes=1)
 print(repr(study))
 assert "IPython" not in sys.modules
 """

@@ -270,12 +270,11 @@ def _draw_in_lanes(
 def _lanes(results: Results) -> tuple[int, str]:
     """How many trials can be in training at once, and that in words; (0, "") where it was not recorded."""
     execution = results.study.execution
-    processes, width = execution.get("processes"), execution.get("width")
-    if not isinstance(processes, int) or not isinstance(width, int):
+    lanes, workers = execution.get("lanes"), execution.get("workers")
+    if not isinstance(lanes, int):
         return 0, ""
-    lanes = processes * width
     words = f"{lanes:,} lane{'' if lanes == 1 else 's'}"
-    return lanes, words if processes == 1 else f"{words}: {processes:,} processes × {width:,}"
+    return lanes, words if workers in (None, 1) else f"{words} of {workers:,} workers"
 
 
 def _name_lanes(axes: Axes, lanes: tuple[int, str], mean: float, most: float) -> None:

@@ -54,9 +54,10 @@ class Execution:
         return asdict(self) | {name: "on" if getattr(self, name) else "off" for name in ("fuse", "compile")}
 
     def describe(self) -> str:
-        """Say in words where and how the lanes train."""
-        steps = ", ".join([*["fused"] * self.fuse, "compiled" if self.compile else "eager"])
-        return f"{self.device}, {self.precision}, {steps} steps, {self.workers} workers, {self.lanes} lanes"
+        """Say in words where and how the lanes train: "cpu (2 workers, bf16, compiled steps)"."""
+        workers = f"{self.workers} worker{'' if self.workers == 1 else 's'}"
+        steps = f"{'fused, ' if self.fuse else ''}{'compiled' if self.compile else 'eager'} steps"
+        return f"{self.device} ({workers}, {self.precision}, {steps})"
 
     def worker_arguments(self, shapes: Sequence[Settings] = ()) -> list[dict[str, Any]]:
         """Return the arguments of each worker: its device, its lanes, spread as evenly as they can be, and its share of the

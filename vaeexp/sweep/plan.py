@@ -59,7 +59,7 @@ def _cost(study: "Study", settings: Settings, dataset: Dataset, execution: Execu
     vectors = 6 if uses_average(study) else 5
     memory = lanes * parameters * 4 * vectors / 2**20
     seconds = _epochs(study, settings) * epoch
-    yield f"Execution: {execution.describe()}"
+    yield f"Execution: {execution.lanes} trials at once on {execution.describe()}"
     yield f"Largest model: {parameters:,} parameters; the lanes of a worker take about {memory:,.0f} MiB, besides the images"
     yield f"Measured: {epoch:.2f} s per trial-epoch{slowest}. The search takes at most {format_duration(trials * seconds)}; pruning shortens that"
     if repeats := sum(_repeats(study)):

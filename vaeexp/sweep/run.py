@@ -231,7 +231,7 @@ def _announce(job: Job, execution: Execution) -> None:
     write_line(
         job.console,
         f"{job.dataset.title}: {train:,} images to train on, {validation:,} to validate, {test:,} to test. "
-        f"{execution.lanes} trials at once ({execution.describe()}).",
+        f"{execution.lanes} trials at once on {execution.describe()}.",
     )
     for line in describe_plan(job.dataset) if job.dataset.notes else []:  # files of the user's own
         write_line(job.console, f"  {line}")

@@ -179,14 +179,14 @@ def test_lanes_in_use_add_up_to_the_time_that_trials_spent_there(study):
     assert search.edges[-1] == pytest.approx(times["left"].max() / 60)
     mean = spent.sum() / search.edges[-1]
     words = texts(axes.figure)
-    assert "4 lanes: 2 processes × 2" in words
+    assert "4 lanes of 2 workers" in words
     assert f"mean: {mean:.1f} of 4 lanes, {100 * mean / 4:.3g} %" in words
     assert [line.get_ydata()[0] for line in axes.lines] == [4]
     assert legend(axes) == ["search", "confirm, compare and baselines"]
 
 
 def test_lanes_that_were_not_recorded_or_were_more_once_give_no_percentage(study):
-    for execution, words in (({}, []), ({"processes": 1, "width": 1}, ["1 lane"])):
+    for execution, words in (({}, []), ({"workers": 1, "lanes": 1}, ["1 lane"])):
         figure = lanes_in_use(replace(study, study=replace(study.study, execution=execution)))
         (mean,) = [text for text in texts(figure) if text.startswith("mean: ")]
         assert mean.endswith("in training")

@@ -37,7 +37,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def options(folder, *overrides, study=TEMPLATE):
-    execution = {"device": "cpu", "precision": "float32", "processes": 1, "width": 1, "resident_mb": 1}
+    execution = {"device": "cpu", "precision": "float32", "workers": 1, "lanes": 1, "resident_mb": 1}
     return SweepOptions(study=str(study), data=folder, overrides=(*SMALL, *overrides), execution=execution)
 
 

@@ -47,7 +47,7 @@ def test_a_sweep_with_a_password_in_its_addresses_leaves_it_nowhere(server: Any,
     environment = os.environ | {"PYTHONPATH": str(ROOT), "VAEEXP_OFFLINE": "1", "VAEEXP_CACHE": str(tmp_path / "cache")}
     environment.pop("VAEEXP_DATA", None)
     stores = ["--storage", address(server, "studies", SECRET), "--tracking", address(server, "mlflow", f"{SECRET}%40x")]
-    small = ["--set", "train_size=200", "--set", "confirm.seeds=1", "--trials", "4", "--processes", "1"]
+    small = ["--set", "train_size=200", "--set", "confirm.seeds=1", "--trials", "4", "--workers", "1"]
     command = [sys.executable, "-m", "vaeexp"]
     said, children = "", []
 
