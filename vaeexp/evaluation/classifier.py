@@ -48,8 +48,8 @@ class ImageClassifier(nn.Module):
 
     def __init__(self, image_shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
-        channels, *sides = image_shape
-        self.sides = tuple(min(side, 64) for side in sides)
+        channels, height, width = image_shape
+        self.sides = min(height, 64), min(width, 64)
         widths, sides = [channels], list(self.sides)
         while len(widths) == 1 or max(sides) > 4:
             widths.append(min(8 * 2 ** len(widths), 64))
@@ -88,24 +88,27 @@ def open_classifier(dataset: "Dataset", *, say: Callable[[str], None] = print) -
     the others wait. `say` announces a training, which takes half a minute for MNIST on one core. Raises UserError when the
     cache cannot be written.
     """
-    if dataset.classes is None or len(dataset.classes) < 2:
+    classes = len(dataset.classes or ())
+    if classes < 2:
         return None
     key = hashlib.sha256(json.dumps([_RECIPE, dataset.fingerprint, dataset.sizes[0]]).encode()).hexdigest()[:16]
     folder = cache_folder() / "classifiers" / f"{dataset.name}-{key}"
-    if (found := _load(folder, dataset)) is None:
+    if (classifier := _load(folder, dataset, classes)) is None:
         build_once(
-            folder, lambda folder: _load(folder, dataset) is not None, lambda folder: _build(folder, dataset, say)
+            folder,
+            lambda folder: _load(folder, dataset, classes) is not None,
+            lambda folder: _build(folder, dataset, classes, say),
         )
-        found = _load(folder, dataset)
-    return found
+        classifier = _load(folder, dataset, classes)
+    return classifier
 
 
-def _build(folder: Path, dataset: "Dataset", say: Callable[[str], None]) -> None:
+def _build(folder: Path, dataset: "Dataset", classes: int, say: Callable[[str], None]) -> None:
     from safetensors.torch import save
 
     say(f"{dataset.title}: training a classifier to judge generated images with, once …")
     model = train_classifier(
-        dataset.train.images, dataset.train.labels, dataset.binarisation, classes=len(dataset.classes), seed=_SEED
+        dataset.train.images, dataset.train.labels, dataset.binarisation, classes=classes, seed=_SEED
     )
     test = targets(dataset.test.images, dataset.binarisation, _SEED)
     accuracy = _accuracy(model, test, _labels(dataset.test.labels))
@@ -114,7 +117,7 @@ def _build(folder: Path, dataset: "Dataset", say: Callable[[str], None]) -> None
     (folder / _FACTS).write_text(json.dumps({"accuracy": accuracy, "recipe": _RECIPE}) + "\n", encoding="utf-8")
 
 
-def _load(folder: Path, dataset: "Dataset") -> Classifier | None:
+def _load(folder: Path, dataset: "Dataset", classes: int) -> Classifier | None:
     """None when there is none, or its files are damaged."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -122,7 +125,7 @@ def _load(folder: Path, dataset: "Dataset") -> Classifier | None:
     try:
         accuracy = float(json.loads((folder / _FACTS).read_text(encoding="utf-8"))["accuracy"])
         with torch.random.fork_rng(devices=[]):
-            model = ImageClassifier(dataset.image_shape, len(dataset.classes))
+            model = ImageClassifier(dataset.image_shape, classes)
         model.load_state_dict(load_file(folder / _FILE))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError):
         return None

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vaeexp.evaluation.generation import grids, to_uint8, write_png
 from vaeexp.evaluation.nll import image_rows
+from vaeexp.models.posteriors import Deterministic
 from vaeexp.models.priors import StandardNormal
 
 if TYPE_CHECKING:
@@ -43,9 +44,14 @@ def gallery(vae: "VAE", images: Tensor, labels: np.ndarray | Tensor, *, seed: in
     chosen = _chosen(len(images), seed)
     first, second = pairs(labels)
     looked_at = images[chosen]
+    kinds: dict[str, Literal["linear", "spherical", "pixel"]] = {
+        "latent": "linear",
+        "spherical": "spherical",
+        "pixel": "pixel",
+    }
     shown = {
         f"{name}_interpolations": interpolations(vae, images[first], images[second], _STEPS, kind)
-        for name, kind in (("latent", "linear"), ("spherical", "spherical"), ("pixel", "pixel"))
+        for name, kind in kinds.items()
     }
     shown["traversals"], _ = traversals(vae, looked_at, dimensions=_DIMENSIONS, steps=_VALUES, reach=REACH)
     if int(vae.latent_mask.sum()) == 2:
@@ -69,7 +75,7 @@ def latent_arrays(
         "embedding_labels": np.asarray(labels).astype(np.int64)[chosen],
         "classes": np.array(classes or (), dtype=np.str_),
         "traversal_dimensions": _most_active(vae, codes_of(vae, looked_at)[0], _DIMENSIONS).numpy(),
-        "traversal_reach": np.float64(REACH),
+        "traversal_reach": np.array(REACH),
     }
 
 
@@ -81,7 +87,8 @@ def pairs(labels: np.ndarray | Tensor, count: int = _PAIRS) -> tuple[list[int], 
     """
     left = np.arange(len(labels)).tolist()
     classes = np.asarray(labels)
-    first, second = [], []
+    first: list[int] = []
+    second: list[int] = []
     while len(left) > 1 and len(first) < count:
         one = left.pop(0)
         place = next((place for place, other in enumerate(left) if classes[other] != classes[one]), 0)
@@ -125,7 +132,7 @@ def _spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     sine = angle.sin()
     determined = (sine > 1e-4) & (lengths[0] > 1e-6) & (lengths[1] > 1e-6)
     direction = (((1 - t) * angle).sin() * u + (t * angle).sin() * v) / torch.where(determined, sine, 1.0)
-    return torch.where(determined, _linear(*lengths, t) * direction, _linear(a, b, t))
+    return torch.where(determined, _linear(lengths[0], lengths[1], t) * direction, _linear(a, b, t))
 
 
 _WAYS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"linear": _linear, "spherical": _spherical}
@@ -242,8 +249,11 @@ def codes_of(vae: "VAE", images: Tensor) -> tuple[Tensor, Tensor]:
     for x in images.split(_ENCODED):
         posterior = vae.encode(x.to(vae.latent_mask))
         means.append(posterior.mean.cpu().double())
-        variance = posterior.log_var.exp() if posterior.stochastic else torch.zeros_like(posterior.mean)
-        variances.append(variance.cpu().double())
+        variances.append(
+            (torch.zeros_like(posterior.mean) if isinstance(posterior, Deterministic) else posterior.log_var.exp())
+            .cpu()
+            .double()
+        )
     return torch.cat(means), torch.cat(variances)
 
 
@@ -251,6 +261,6 @@ def codes_of(vae: "VAE", images: Tensor) -> tuple[Tensor, Tensor]:
 def decoded(vae: "VAE", z: Tensor) -> np.ndarray:
     """Pictures [..., H, W, C] of codes [..., L]."""
     flat = z.reshape(-1, z.shape[-1]).to(vae.latent_mask.dtype)  # before the device, which may have no float64
-    shown = [to_uint8(vae.decode(codes.to(vae.latent_mask.device)).mean) for codes in flat.split(image_rows(vae))]
-    shown = np.concatenate(shown)
-    return shown.reshape(*z.shape[:-1], *shown.shape[1:])
+    pieces = [to_uint8(vae.decode(codes.to(vae.latent_mask.device)).mean) for codes in flat.split(image_rows(vae))]
+    images = np.concatenate(pieces)
+    return images.reshape(*z.shape[:-1], *images.shape[1:])

@@ -29,7 +29,7 @@ def rate_per_dimension(vae: VAE, images: Tensor, *, seed: int) -> Tensor | None:
     prior, generator = vae.prior_distribution(), torch.Generator().manual_seed(seed)
     total = torch.zeros(len(vae.latent_mask), dtype=torch.float64)
     for x in images.split(_BATCH):
-        posterior = vae.encode(x.to(vae.latent_mask))
+        posterior = vae.encode_density(x.to(vae.latent_mask))
         if isinstance(prior, StandardNormal):
             total += prior.dimension_kl(posterior).cpu().double().sum(0)
             continue

@@ -67,7 +67,7 @@ class _Weights(nn.Module):
         return self.vae.decode(z).log_prob(x) + self.prior_distribution.log_prob(z) - log_q
 
 
-def _can_be_compiled(vae: VAE, prior: PriorDistribution) -> bool:
+def _can_be_compiled(vae: VAE, prior: Any) -> bool:
     """Layers of PyTorch's own, for what a user wrote may do one thing for these codes and another for others; in float32, on
     a CPU, without convolutions."""
     layers = [layer for layer in vae.decoder.modules() if not any(layer.children())]
@@ -103,7 +103,7 @@ def _compiled(weights: _Weights, posterior: DiagonalGaussian, noise: Tensor, x: 
     return lambda posterior, noise, x: run([*tensors, *of_prior, *_tensors(posterior), noise, x])[0]
 
 
-def _tensors(distribution: PriorDistribution | DiagonalGaussian) -> list[Tensor]:
+def _tensors(distribution: Any) -> list[Tensor]:
     return [getattr(distribution, field.name) for field in fields(distribution)]
 
 
@@ -159,11 +159,11 @@ def importance_weighted_nll(
     block, samples = max(1, min(len(images), rows // unit)), max(1, min(unit, rows))
     x, noise = images[:block].to(device), torch.zeros(samples, block, len(vae.latent_mask)).to(vae.latent_mask)
     codes = len(images) * importance_samples
-    weigh = log_weights(vae, vae.prior_distribution(), vae.encode(x), noise, x, codes=codes)
+    weigh = log_weights(vae, vae.prior_distribution(), vae.encode_density(x), noise, x, codes=codes)
     bounds = []
     for start in range(0, len(images), block):
         x = images[start : start + block].to(device)
-        posterior = vae.encode(x)
+        posterior = vae.encode_density(x)
         total = torch.full((len(x),), -math.inf, dtype=torch.float64)  # running log Σ of weights, [B]
         done, parts = 0, []
         draws = _draws(len(vae.latent_mask), range(start, start + len(x)), importance_samples, seed)

@@ -45,7 +45,9 @@ def structural_similarity(first: Tensor, second: Tensor) -> Tensor:
     # torchmetrics cuts its Gaussian at int(3.5 σ + 0.5) pixels.
     sigma = _SIGMA if radius == _RADIUS else radius / 3.5
     window = {"sigma": sigma} if radius else {"gaussian_kernel": False, "kernel_size": 1}
-    return structural_similarity_index_measure(first, second, data_range=1.0, reduction="none", **window)
+    similarity = structural_similarity_index_measure(first, second, data_range=1.0, reduction="none", **window)
+    assert isinstance(similarity, Tensor)  # it is a pair only where the contrast is asked for, too
+    return similarity
 
 
 _MOST = 10_000

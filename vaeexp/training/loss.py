@@ -34,7 +34,7 @@ def lane_loss(module: nn.Module) -> Callable[..., Loss]:
         beta: Tensor,
         free_nats: Tensor,
     ) -> Loss:
-        terms = functional_call(module, (parameters, buffers), (targets, noise))
+        terms = functional_call(module, (dict(parameters), dict(buffers)), (targets, noise))
         return _loss(terms, beta, free_nats)
 
     return loss
@@ -59,7 +59,7 @@ def lane_terms(module: nn.Module) -> Callable[..., tuple[Tensor, ...]]:
     def terms(
         parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], targets: Tensor, noise: Tensor
     ) -> tuple[Tensor, ...]:
-        distortion, rate, mean = functional_call(module, (parameters, buffers), (targets, noise))
+        distortion, rate, mean = functional_call(module, (dict(parameters), dict(buffers)), (targets, noise))
         wide = wide_dtype(targets.device)
         mean = mean.to(wide)
         return distortion.to(wide).sum(), rate.to(wide).sum(), mean.sum(0), mean.square().sum(0)

@@ -46,8 +46,9 @@ def move_all(
             weight, grad.contiguous(), mean, square,
             size=_beside(size, weight), epsilon=_beside(epsilon, weight), is_adamax=_beside(is_adamax, weight),
         )  # fmt: skip
-    for average, weight in zip(averages, weights, strict=bool(averages)):
-        average.add_(_beside(share, weight) * (weight - average))
+    if share is not None:
+        for average, weight in zip(averages, weights, strict=bool(averages)):
+            average.add_(_beside(share, weight) * (weight - average))
 
 
 def _beside(number: Tensor, weight: Tensor) -> Tensor:

@@ -79,4 +79,6 @@ class Layout:
 
 def leading_slice(big: Tensor, shape: torch.Size) -> Tensor:
     """The leading slice [..., *shape] of `big` [..., *bigger shape]."""
-    return big[(..., *(slice(length) for length in shape))]
+    for axis, length in enumerate(reversed(shape), start=1):
+        big = big.narrow(-axis, 0, length)
+    return big

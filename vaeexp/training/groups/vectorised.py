@@ -105,9 +105,9 @@ class VectorisedGroup:
     def train_epoch(self, numbers: Sequence[int]) -> dict[int, EpochSums]:
         waiting = [row for row, number in enumerate(self._numbers) if number is not None and number not in numbers]
         stacked = [tensor for rows in self._rows.values() for tensor in rows.values()] if waiting else []
-        kept = [tensor[waiting] for tensor in stacked]
+        unchanged = [tensor[waiting] for tensor in stacked]
         sums, moments = self._train_rows()
-        for tensor, rows in zip(stacked, kept, strict=True):
+        for tensor, rows in zip(stacked, unchanged, strict=True):
             tensor[waiting] = rows
         means, moments = sums.tolist(), moments.cpu()
         return {n: self._sums_of(n, means[self._numbers.index(n)], moments) for n in numbers}
@@ -118,16 +118,15 @@ class VectorisedGroup:
         totals = validation_totals(
             terms_of, self._rows[which], self._rows["buffers"], self.source, self.validation_noise
         )
-        rows, images = zip(*totals, strict=True), len(self.source.validation)
-        of_row = dict(zip(self._numbers, rows, strict=True))
-        return {number: validation_sums(of_row[number], images, self.lanes[number]) for number in numbers}
+        rows, images = list(zip(*totals, strict=True)), len(self.source.validation)
+        return {n: validation_sums(rows[self._numbers.index(n)], images, self.lanes[n]) for n in numbers}
 
     def _train_rows(self) -> tuple[Tensor, Tensor]:
         """One epoch of every row. Means of (loss, distortion, rate) [R, 3] and summed moments of μ [R, 2, L]."""
         if self._step is None:
             self._step = FusedStep(self.template, self._rows, self.precision, compiled=self._compiled)
         step, steps = self._step, 0
-        step.begin([self.lanes.get(number) for number in self._numbers])
+        step.begin([None if number is None else self.lanes[number] for number in self._numbers])
         for x, e in self._batches():
             step(x, e)
             steps += 1

@@ -55,7 +55,7 @@ class FusedStep:
         self._state["totals"] = [self.sums, self.moments]
         self._names = list(rows["weights"]), list(rows["buffers"])
         self._step = self._step_with(move_all)
-        self._batch: tuple[Tensor, Tensor] | None = None
+        self._batch: tuple[Tensor, ...] = ()
         self._replay: Callable[[], None] | None = None
 
     def begin(self, lanes: Sequence[Lane | None]) -> None:
@@ -73,7 +73,7 @@ class FusedStep:
         if self.device.type != "cuda":
             self._step(self._state, self._vectors, e, x)
             return
-        if self._batch is None:
+        if self._replay is None:
             self._batch = e.clone(), x.clone()
             self._replay = self._captured()
         for here, new in zip(self._batch, (e, x), strict=True):

@@ -45,9 +45,11 @@ class PlainStep:
         beta = torch.tensor(train.beta * warmup_at(lane, step), device=self._device)
         with training_precision(self._device, self._precision):
             loss = module_loss(self._module, x, e, beta, self._free_nats)
-        grads = torch.autograd.grad(loss.loss, self._parameters)
-        # They may come with transposed strides. Copying all into one vector would cost a tenth of the step.
-        grads = [_as(weight, grad) for weight, grad in zip(tensors["weights"], grads, strict=True)]
+        # Gradients may have transposed strides. Copying all into one vector would cost a tenth of the step.
+        grads = [
+            grad.contiguous(memory_format=torch.contiguous_format if weight.is_contiguous() else torch.channels_last)
+            for weight, grad in zip(tensors["weights"], torch.autograd.grad(loss.loss, self._parameters), strict=True)
+        ]
         update_one(
             tensors["weights"], grads, tensors["first"], tensors["second"],
             step=step + 1, learning_rate=learning_rate_at(lane, step), optimizer=train.optimizer,
@@ -75,17 +77,14 @@ def in_fast_order(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str,
 
     Only where all layers are PyTorch's: what a user wrote may ask for the usual order, as `view` does.
     """
-    found = dict(tensors)
+    ordered = dict(tensors)
     if has_foreign_layers(module):
-        return found
+        return ordered
     convolutions = (name for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d))
-    for weight in found.keys() & {f"{name}.weight" for name in convolutions}:  # not those that are computed from others
-        if found[weight].device.type == "cpu":
+    for weight in ordered.keys() & {
+        f"{name}.weight" for name in convolutions
+    }:  # not those that are computed from others
+        if ordered[weight].device.type == "cpu":
             # Not `contiguous`: of one channel it leaves the strides, which the convolution goes by, as they are.
-            found[weight] = found[weight].to(memory_format=torch.channels_last)
-    return found
-
-
-def _as(weight: Tensor, grad: Tensor) -> Tensor:
-    """The gradient in the order of its weight."""
-    return grad.contiguous(memory_format=torch.contiguous_format if weight.is_contiguous() else torch.channels_last)
+            ordered[weight] = ordered[weight].to(memory_format=torch.channels_last)
+    return ordered
