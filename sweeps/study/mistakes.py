@@ -42,7 +42,7 @@ class Mistakes:
 
     def place(self, path: EntryPath) -> tuple[str, str]:
         """Where the entry stands (`studies/x.yaml:12` or `--set`), and its full name for the user."""
-        name = ".".join(str(part + 1) if isinstance(part, int) else part for part in path)
+        name = ".".join(str(part + 1) if isinstance(part, int) else part[:80] for part in path)
         if any(path[: len(override)] == override for override in self.overrides):
             return "--set", f"--set {name}"
         known = (path[:length] for length in range(len(path), 0, -1))
@@ -146,8 +146,8 @@ def _path_of(details: ErrorDetails, content: Any) -> tuple[EntryPath, EntryPath,
     union: EntryPath = ()
     member, inner = "", content
     for depth, part in enumerate(details["loc"], start=1):
-        inside = part in inner if isinstance(inner, dict) else isinstance(inner, list) and isinstance(part, int)
-        if inside:
+        inside = isinstance(inner, list) and isinstance(part, int) and part < len(inner)
+        if inside or (isinstance(inner, dict) and part in inner):
             path, inner = (*path, part), inner[part]
         elif details["type"] == "missing" and depth == len(details["loc"]):
             path = (*path, part)
@@ -164,8 +164,8 @@ _WORDS = {
     r" after validation": "",
     "valid integer": "whole number",
     "valid tuple": "list",
-    "valid boolean": "truth value, true or false",
-    "valid string": "text",
+    "a valid boolean": "true or false",
+    "a valid string": "text",
     "valid ": "",
 }
 """What pydantic says → what a user reads."""

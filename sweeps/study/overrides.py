@@ -121,7 +121,7 @@ def _apply(changed: dict[str, Any], override: str, sections: Sections) -> EntryP
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not key:
-        raise UserError(f"--set {override}", "must be key=value, as in --set train.epochs=5.")
+        raise UserError(f"--set {override[:80]}", "must be key=value, as in --set train.epochs=5.")
     path = _resolve(key, sections)
     value = parse_yaml(text, f"--set {key}", lines=False).content
     if path[0] in sections:
@@ -165,6 +165,8 @@ def _bare_path(key: str, sections: Sections) -> tuple[str, ...]:
     if key in sections:
         field = next(iter(sections[key].model_fields))
         raise UserError("", f"'{key}' is a section; name one of its settings, as in --set {key}.{field}=….")
+    if key == "search":
+        raise UserError("", "names no parameter; give one, as in --set search.beta.low=0.1.")
     owners = [part for part, fields in PARTS.items() if key in fields]
     if len(owners) > 1:
         raise UserError("", f"could be {' or '.join(f'{owner}.{key}' for owner in owners)}; give it in full.")

@@ -177,20 +177,23 @@ def _read(
     parent = document.content.pop("extends", None)
     if parent is None:
         return document, mistakes, text
+    files = (*above, path.resolve())
     if not isinstance(parent, str):
         mistakes.add(("extends",), f"got {shown(parent)}; must be the name or path of a study.")
-        return document, mistakes, text
-    with mistakes.collected():
-        place = mistakes.place(("extends",))[1]
-        found = find_study(str(path.parent / parent) if is_path(parent) else parent, shipped, place)
-        files = (*above, path.resolve())
-        if found.resolve() in files:
-            circle = " → ".join(shown_path(each) for each in (*files, found.resolve()))
-            raise UserError("extends", f"got '{parent}', but no study can extend itself: {circle}.")
-        base, wrong, _ = _read(found, sections, shipped, files)
-        wrong.raise_if_any()
-        document = extended(base, document, sections)
-        mistakes.places = document.places
-        content = yaml.safe_dump(document.content, allow_unicode=True, sort_keys=False, width=120)
-        text = f"# {file}, which extends '{parent}', as one file.\n{content}"
-    return document, mistakes, text
+        mistakes.raise_if_any()
+    place = mistakes.place(("extends",))[1]
+    if is_path(parent):
+        found = path.parent / parent
+        if not found.is_file():
+            raise UserError(place, f"there is no file {shown_path(found)}.")
+    else:
+        found = find_study(parent, shipped, place)
+    if found.resolve() in files:
+        circle = " → ".join(shown_path(each) for each in (*files, found.resolve()))
+        raise UserError(place, f"got '{parent}', but no study can extend itself: {circle}.")
+    base, wrong, _ = _read(found, sections, shipped, files)
+    wrong.raise_if_any()
+    document = extended(base, document, sections)
+    mistakes.places = document.places
+    content = yaml.safe_dump(document.content, allow_unicode=True, sort_keys=False, width=120)
+    return document, mistakes, f"# {file}, which extends '{parent}', as one file.\n{content}"

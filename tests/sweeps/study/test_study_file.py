@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -396,6 +397,152 @@ SEARCHES = {
 def test_mistakes_in_the_search_space(search, parts):
     got = message(yaml.safe_dump(yaml.safe_load(SMALL) | {"search": search, "compare": None}, sort_keys=False))
     assert all(part in got for part in parts), got
+
+
+# ---- all at once, each with its line ----
+
+
+def test_all_mistakes_are_reported_at_once_with_their_lines():
+    text = SMALL.replace("latent_size: 8", "hidden: [8, x]").replace("high: 10,", "high: true,")
+    text = text.replace("epochs: 4", "epochs: -4, epoch: 3").replace("trials: 5", "trials: 0")
+    assert (
+        mistakes(text + "sampler: {name: [tpe]}\n", "seed=-1", "foo=1").splitlines()
+        == [
+            "studies/x.yaml: 8 mistakes",
+            *mistakes(None, "foo=1", "seed=-1").splitlines()[1:],
+            "studies/x.yaml:2: model.hidden.2: got 'x'; must be a whole number.",
+            "studies/x.yaml:3: train.epochs: got -4; must be greater than or equal to 1.",
+            "studies/x.yaml:3: train.epoch: unknown setting. Did you mean 'epochs'?",
+            "studies/x.yaml:5: search.beta.high: got true; must be a number.",
+            "studies/x.yaml:9: budget.trials: got 0; must be greater than or equal to 1.",
+            "studies/x.yaml:11: sampler.name: got ['tpe']; must be a name. Known: cmaes, gp, grid, qmc, random, tpe.",
+        ][:9]
+    )
+
+
+def test_a_mistake_is_not_reported_again_where_others_refer_to_it():
+    text = SMALL.replace("values: [normal, mixture]", "values: [normal, normal]") + "start: [{prior: normal}]\n"
+    assert mistakes(text).splitlines() == [
+        "studies/x.yaml:7: search.prior.values: 'normal' stands there twice; give each value once."
+    ]
+
+
+def test_no_more_mistakes_are_listed_than_anybody_reads():
+    text = mistakes(changed(baselines={f"b{n}": {"seeds": 0} for n in range(300)})).splitlines()
+    assert (text[0], len(text), text[-1]) == ("studies/x.yaml: 300 mistakes", 22, "and 280 more")
+
+
+# ---- settings without their section ----
+
+
+def test_settings_need_no_section():
+    bare = SMALL.replace("model: {latent_size: 8}\ntrain: {epochs: 4}\n", "latent_size: 8\nepochs: 4\n")
+    assert load(bare.replace("budget: {trials: 5}", "trials: 5")).spec() == load(SMALL).spec()
+    assert message(bare.replace("epochs: 4", "epochs: many")).startswith("studies/x.yaml: train.epochs: got 'many'")
+    assert "x.yaml:3: train.epochs" in mistakes(bare.replace("epochs: 4", "epochs: many"))
+
+
+# ---- extends ----
+
+
+def extend(child: str, *overrides: str):
+    Path("studies/child.yaml").write_text(child)
+    return load(SMALL, *overrides, name="child")
+
+
+def test_a_study_extends_another():
+    study = extend(
+        "extends: x\nepochs: 9\nmodel: {hidden: [64]}\nsearch: {beta: {low: 0.5}, components: {values: [3, 5]}}\n"
+        "budget: {seconds: 60}\nsampler: {name: tpe, startup_trials: 3}\ncompare: null\n"
+    )
+    spec, base = study.spec(), load(SMALL).spec()
+    assert (study.name, spec["question"], spec["train"]["epochs"]) == ("child", base["question"], 9)
+    assert (spec["model"]["hidden"], spec["model"]["latent_size"]) == ([64], 8)
+    assert spec["search"]["beta"] == base["search"]["beta"] | {"low": 0.5}
+    assert spec["search"]["components"] == {"kind": "choice", "values": [3, 5]}
+    assert list(spec["search"]) == list(base["search"])
+    assert (study.budget.trials, study.budget.seconds, study.compare) == (5, 60, None)
+    Path("studies/alone.yaml").write_text(study.text)
+    assert load(name="alone").spec() | {"name": "child"} == spec
+
+
+def test_what_the_child_fixes_or_removes_leaves_the_search_and_what_it_searches_is_not_fixed():
+    study = extend(
+        "extends: x\nprior: mixture\nsearch: {optimizer: null, latent_size: {values: [2, 4]}}\ncompare: null\n"
+    )
+    assert study.space.names == ["beta", "components", "latent_size"]
+    assert study.space["components"].when == {}
+    assert study.fixed["model"].prior == "mixture"
+
+
+def test_overrides_change_what_the_extended_study_says():
+    assert extend("extends: x\nepochs: 9\n", "beta=1").space.names == ["optimizer", "prior", "components"]
+
+
+@pytest.mark.parametrize(
+    ("child", "parts"),
+    [
+        ("extends: child\n", ["child.yaml:1: extends: got 'child'", "child.yaml → studies/child.yaml"]),
+        ("extends: [x]\n", ["child.yaml:1: extends: got ['x']; must be the name or path of a study"]),
+        ("extends: xx\n", ["child.yaml:1: extends: unknown study 'xx'", "Did you mean 'x'?"]),
+        ("extends: ./nothing.yaml\n", ["child.yaml:1: extends: there is no file studies/nothing.yaml"]),
+        ("extends: x\nepoch: 3\n", ["child.yaml:2: epoch: unknown setting. Did you mean 'epochs'?"]),
+        ("extends: x\nsearch: {beta: {low: 20}}\n", ["search.beta: got low 20; must be smaller than high, 10"]),
+        ("extends: x\nsearch: {prior: {values: [normal]}}\n", ["x.yaml:8: search.components.when.prior"]),
+    ],
+)
+def test_mistakes_in_extending(child, parts):
+    with pytest.raises(UserError) as caught:
+        extend(child)
+    assert all(part in str(caught.value) for part in parts), caught.value
+
+
+def test_two_studies_cannot_extend_each_other():
+    Path("studies/other.yaml").write_text("extends: child\n")
+    with pytest.raises(UserError, match=r"no study can extend itself: .*child.*other.*child"):
+        extend("extends: other\n")
+
+
+# ---- hostile files ----
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (changed(sampler={"name": [1]}), "sampler.name: got [1]; must be a name"),
+        (changed(pruner={"name": {"a": 1}}), "pruner.name: got {'a': 1}; must be a name"),
+        (SMALL.replace("What is a good beta?", "!!timestamp soon"), "the tag timestamp is not read"),
+        (SMALL.replace("epochs: 4", f"epochs: {'9' * 5000}"), "a whole number of 5,000 digits"),
+        (changed(model={"hidden": [-5]}), "model.hidden.1: got -5; must be greater than or equal to 1"),
+        (changed(model={"hidden": [0]}), "model.hidden.1: got 0"),
+        (changed(model={"hidden": [10**12]}), "model.hidden.1: got 1000000000000; must be less than or equal to 16384"),
+        (changed(model={"head": 10**12}), "model.head: got 1000000000000"),
+        (changed(model={"channels": [0]}), "model.channels.1: got 0"),
+        (SMALL + "a: &a [*a]\n", "'*a' repeats an entry that is not complete above"),
+        (SMALL + "a: " + "[" * 900 + "]" * 900, "nested deeper than 20 levels"),
+        ("a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(f"{b}: &{b} [{', '.join(['*' + a] * 10)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)), "more than 100,000 entries"),
+        ("# " + "x" * 1_000_001, "is too large"),
+    ],
+)  # fmt: skip
+def test_hostile_files_are_refused_in_a_line(text, words):
+    assert words in mistakes(text)
+
+
+@pytest.mark.parametrize(
+    "search", [{"patience": {"low": 0, "high": 10**6}}, {"beta": {"low": 0, "high": 1, "step": 1e-9}}]
+)
+def test_a_grid_of_a_billion_points_is_refused_before_it_is_listed(search):
+    started = time.monotonic()
+    assert "a grid of 1,000,00" in message(changed(search=search, compare=None, sampler="grid"))
+    assert load(changed(search=search, compare=None, sampler="qmc")).sampler.name == "qmc"
+    assert time.monotonic() - started < 5
+
+
+def test_twenty_thousand_choices_take_linear_time():
+    started = time.monotonic()
+    choices = [round(0.1 + index / 1000, 3) for index in range(20_000)]
+    assert len(load(changed(search={"beta": {"values": choices}}, compare=None)).space["beta"].values) == 20_000
+    assert time.monotonic() - started < 20
 
 
 # ---- overrides ----
