@@ -4,10 +4,13 @@ import json
 import re
 import time
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 import yaml
+from pydantic import BaseModel, Field, model_validator
 
+import sweeps
 from sweeps.errors import UserError
 from sweeps.storage.database import spec_differences
 from sweeps.study.study_file import list_studies, load_study
@@ -687,6 +690,33 @@ def test_what_check_refuses_is_placed_where_it_was_given():
     assert message(None, "prior=x", below, check=check) == "--set model.prior: unknown prior 'x'."
     text = changed(search={"optimizer": {"values": ["adam", "adamax"]}, "prior": {"values": ["normal", "x"]}})
     assert message(text, check=check) == "studies/x.yaml: search.prior.values.2: unknown prior 'x'."
+
+
+# ---- another workload ----
+
+
+def test_any_workload_reads_studies_of_its_own_settings():
+    class Forest(BaseModel):
+        """Settings of a forest."""
+
+        trees: Annotated[int, Field(ge=1, description="Trees.")] = 10
+        rounds: Annotated[int, Field(ge=1, description="Rounds of boosting.")] = 9
+
+        @model_validator(mode="after")
+        def _enough(self):
+            if self.trees * self.rounds > 1000:
+                raise ValueError("trees x rounds must be at most 1000.")
+            return self
+
+    text = "question: How many?\nsearch: {trees: {low: 1, high: 50}}\npruner: hyperband\ntrials: 3\n"
+    Path("studies/x.yaml").write_text(text)
+    study = sweeps.load_study("x", sections={"forest": Forest}, epochs="rounds")
+    assert (study.pruner.max_epochs, study.fixed["forest"]) == (9, Forest())
+    Path("studies/x.yaml").write_text(text + "rounds: 30\n")
+    with pytest.raises(UserError, match=r"x.yaml:2: search.trees.high: trees x rounds must be at most 1000"):
+        sweeps.load_study("x", sections={"forest": Forest}, epochs="rounds")
+    with pytest.raises(UserError, match=r"pruner.max_epochs: is missing"):
+        sweeps.load_study("x", sections={"forest": Forest})
 
 
 # ---- what differs ----
