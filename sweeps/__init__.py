@@ -22,6 +22,9 @@ _HOMES = {
     "sweeps.workload.protocol": ("Failure", "Lanes", "Outcome", "Progress", "Trial", "TrialResult"),
 }
 
+__project__ = "vaeexp"
+"""Whose package this is; PyPI has another `sweeps`."""
+
 
 def __getattr__(name: str) -> Any:
     for module, names in _HOMES.items():

@@ -1,5 +1,7 @@
 """vaeexp: hyperparameter sweeps and experiment tracking for variational autoencoders."""
 
+import importlib.util
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaeexp.version import __version__
@@ -8,6 +10,20 @@ if TYPE_CHECKING:
     from vaeexp.api import load_model, load_study, run_study
 
 __all__ = ["__version__", "load_model", "load_study", "run_study"]
+
+
+def _check_sweeps() -> None:
+    """Raise ImportError where `sweeps` is the package of another project (PyPI `sweeps`, of Weights & Biases)."""
+    spec = importlib.util.find_spec("sweeps")
+    path = None if spec is None or spec.origin is None else Path(spec.origin)
+    if path is None or '__project__ = "vaeexp"' not in path.read_text(encoding="utf-8"):
+        raise ImportError(
+            f"sweeps: got {path}, the package of another project (PyPI 'sweeps', of Weights & Biases?); vaeexp needs "
+            "its own package of this name. Try: pip uninstall sweeps, then install vaeexp again."
+        )
+
+
+_check_sweeps()
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,8 @@ from optuna.storages import BaseStorage
 from sweeps.errors import UserError, did_you_mean, full_disk, masked
 from sweeps.storage.journal import journal_path, open_journal
 from sweeps.storage.lock import make_folder
-from sweeps.storage.study_record import REPEATS, json_able, study_record, write_study
+from sweeps.storage.optuna_internals import study_ids
+from sweeps.storage.study_record import REPEATS, StudyRecord, json_able, read_study, study_record, write_study
 
 if TYPE_CHECKING:
     from sweeps.study.study_file import Study
@@ -56,11 +57,11 @@ def _open_database(url: str, *, create: bool) -> BaseStorage:
     from optuna.storages import RDBStorage
 
     tables = _tables(url, create=create)
+    if "alembic_version" in tables and "studies" not in tables:
+        raise UserError(masked(url), "belongs to another program (MLflow?); give the studies a database of their own.")
     # Optuna makes `alembic_version` last; whoever looks in before that would make it, too, and break the other's start.
     if not create and not {"studies", "alembic_version"} <= set(tables):
         raise UserError(masked(url), "holds no study yet; start one with this storage first.")
-    if "alembic_version" in tables and "studies" not in tables:
-        raise UserError(masked(url), "belongs to another program (MLflow?); give the studies a database of their own.")
     try:
         # Tables are made here, by one process: two that make them at once fail.
         storage = RDBStorage(url, engine_kwargs=_engine_arguments(url), skip_table_creation=not create)
@@ -83,6 +84,8 @@ def _tables(url: str, *, create: bool) -> list[str]:
         address = sqlalchemy.make_url(url)
         if address.get_backend_name() == "sqlite":
             _check_sqlite_file(url, address.database, create=create)
+            if not Path(str(address.database)).exists():
+                return []  # to look into it would make the file
         engine = sqlalchemy.create_engine(address, **_engine_arguments(url))
     except ImportError as error:
         raise UserError(masked(url), f"needs a driver that is not installed ({error}). {example}") from error
@@ -169,12 +172,32 @@ def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) ->
     stored = study_record(optuna_study)
     if not stored.identity:
         write_study(optuna_study, identity=uuid.uuid4().hex)
+    check_definition(stored, study, extend=extend)
+    if stored.spec != (new := json_able(study.spec())):
+        write_study(optuna_study, finished=False, question=study.question, seed=study.seed, spec=new)
+    return optuna_study
+
+
+def recorded_study(url: str | None, runs: Path, study: str) -> StudyRecord | None:
+    """What the storage that a sweep would use holds of a study; None where it holds nothing yet. Writes nothing.
+
+    Raises:
+        UserError: the database cannot be reached or belongs to another program.
+    """
+    if url is None:
+        if not journal_path(runs, study).exists():
+            return None
+    elif not _tables(url, create=True):
+        return None
+    storage = open_journal(journal_path(runs, study)) if url is None else _open_database(url, create=False)
+    return read_study(storage, study).study if study in study_ids(storage) else None
+
+
+def check_definition(stored: StudyRecord, study: "Study", *, extend: bool) -> None:
+    """Raise UserError where a study is stored with another definition, and `extend` is not given or cannot work."""
     old, new = stored.spec, json_able(study.spec())
     if old and (differences := spec_differences(old, new)):
         _check_change(study.name, old, new, differences, extend=extend)
-    if old != new:
-        write_study(optuna_study, finished=False, question=study.question, seed=study.seed, spec=new)
-    return optuna_study
 
 
 def spec_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -1,8 +1,12 @@
 """Where MLflow keeps its records: the SQLite store of a `runs` folder, or an address that the user gave."""
 
+import http.client
 import os
 import re
 import sqlite3
+import urllib.error
+import urllib.parse
+import urllib.request
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -49,6 +53,35 @@ def tracking_uri(uri: str | None, runs: Path) -> str:
             f"'{masked(uri)}' must start with http(s)://, sqlite:/// or postgresql://. {did_you_mean(scheme, SCHEMES)}",
         )
     return uri
+
+
+def check_reachable(uri: str) -> None:
+    """Raise UserError where a tracking server or a database does not answer within seconds. Writes nothing."""
+    from sqlalchemy import create_engine, exc
+
+    address = urllib.parse.urlsplit(uri)
+    problem: Exception | str | None = None
+    if uri.startswith("http"):
+        netloc = address.netloc.rpartition("@")[2]
+        try:
+            urllib.request.urlopen(f"{address.scheme}://{netloc}{address.path.rstrip('/')}/health", timeout=5).close()
+        except urllib.error.HTTPError:
+            return  # a server is there
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            problem = getattr(error, "reason", error)
+    elif uri.startswith("sqlite"):
+        folder = Path(uri.partition(":///")[2]).parent
+        problem = None if folder.is_dir() else f"the folder {folder} does not exist"
+    elif not uri.startswith("databricks"):
+        options = {"connect_timeout": 5} if uri.startswith("postgresql") else {}
+        try:
+            engine = create_engine(uri, connect_args=options)
+            engine.connect().close()
+            engine.dispose()
+        except (exc.SQLAlchemyError, ImportError, OSError) as error:
+            problem = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    if problem is not None:
+        raise UserError("--tracking", f"{masked(uri)} cannot be reached: {problem}.")
 
 
 def artifact_location(uri: str, runs: Path, study: str) -> str | None:

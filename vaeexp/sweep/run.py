@@ -12,7 +12,7 @@ import numpy as np
 from sweeps.engine.run import Description, open_sweep
 from sweeps.errors import UserError, masked
 from sweeps.results.rankings import Results, best_run
-from sweeps.storage.study_record import RegisteredModel, StoredStudy, stored_path
+from sweeps.storage.study_record import RegisteredModel, StoredStudy, StudyRecord, stored_path
 from sweeps.workload.protocol import Trial
 from vaeexp.console import program, write_line
 from vaeexp.data import describe_plan
@@ -114,10 +114,25 @@ def _register(tracker: "Tracker", model: RegisteredModel, runs: Path) -> None:
 
 
 def plan_sweep(options: SweepOptions, *, console: "Console") -> None:
-    """`--dry-run`: check everything, print what would happen, train nothing, write nothing but prepared data."""
+    """`--dry-run`: check everything that a sweep would, print what it would do, and record nothing.
+
+    Raises:
+        UserError: the sweep would refuse to start, or its tracking server does not answer.
+    """
+    from sweeps.storage.database import check_definition, recorded_study
+    from sweeps.tracking.mlflow_store import check_reachable, tracking_uri
     from vaeexp.sweep.plan import print_plan
 
     job = prepare_job(options, console, training=False)
+    if options.tracking is not None:
+        check_reachable(tracking_uri(options.tracking, options.runs))
+    stored = recorded_study(options.storage, options.runs, job.study.name)
+    if stored is not None:
+        check_definition(stored, job.study, extend=options.extend)
+        _check_same_data(job, stored.provenance)
+        if stored.finished and stored.budget == job.study.budget.model_dump():
+            _say_finished(job, stored)
+            return
     print_plan(job.study, job.settings, job.dataset, options.execution, console)
 
 
@@ -132,11 +147,15 @@ def _check_same_data(job: Job, record: Mapping[str, Any]) -> None:
         )
 
 
-def _already_finished(job: Job, stored: StoredStudy) -> Path:
-    name, more = job.study.name, (job.study.budget.trials or 40) * 2
-    write_line(job.console, f"The study '{name}' is complete: {stored.study.stopped}")
+def _say_finished(job: Job, study: StudyRecord) -> None:
+    more = (job.study.budget.trials or 40) * 2
+    write_line(job.console, f"The study '{study.name}' is complete: {study.stopped}")
     write_line(job.console, f"To extend it: {job.command(budget=False, program=program())} --trials {more}")
-    path = job.options.reports / name / "README.md"
+
+
+def _already_finished(job: Job, stored: StoredStudy) -> Path:
+    _say_finished(job, stored.study)
+    path = job.options.reports / job.study.name / "README.md"
     if not path.exists():
         path = _write_report(job, stored)
     _say_where(job, path)

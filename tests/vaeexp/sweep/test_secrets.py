@@ -47,7 +47,8 @@ def test_a_sweep_with_a_password_in_its_addresses_leaves_it_nowhere(server: Any,
     environment = os.environ | {"PYTHONPATH": str(ROOT), "VAEEXP_OFFLINE": "1", "VAEEXP_CACHE": str(tmp_path / "cache")}
     environment.pop("VAEEXP_DATA", None)
     stores = ["--storage", address(server, "studies", SECRET), "--tracking", address(server, "mlflow", f"{SECRET}%40x")]
-    small = ["--set", "train_size=200", "--set", "confirm.seeds=1", "--trials", "4", "--workers", "1"]
+    small = [f"--set={change}" for change in ("train_size=200", "epochs=25", "pictures_every=100", "confirm.seeds=1")]
+    small += ["--trials", "4"]
     command = [sys.executable, "-m", "vaeexp"]
     said, children = "", []
 

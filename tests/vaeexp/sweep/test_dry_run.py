@@ -1,0 +1,84 @@
+"""`--dry-run` refuses what the sweep itself would refuse, and leaves nothing behind."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mnist_files import write_files
+from rich.console import Console
+
+from sweeps.errors import UserError
+from sweeps.storage.database import open_storage, open_study
+from sweeps.storage.study_record import write_study
+from vaeexp.study import open_study_file
+from vaeexp.sweep.job import SweepOptions
+from vaeexp.sweep.run import plan_sweep
+
+SMALL = ("validation_size=40", "batch_size=20", "hidden=[8]")
+
+
+@pytest.fixture
+def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepOptions:
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    write_files(tmp_path / "data" / "MNIST" / "raw", training=160, test=30)
+    return SweepOptions(
+        study="smoke",
+        overrides=(*SMALL, "train_size=120"),
+        data=tmp_path / "data",
+        runs=tmp_path / "runs",
+        reports=tmp_path / "reports",
+    )
+
+
+def planned(options: SweepOptions) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    plan_sweep(options, console=console)
+    return console.file.getvalue()
+
+
+def begin(options: SweepOptions, *changes: str, **fields: object) -> None:
+    """Record the study in the runs folder, as a sweep that has begun."""
+    study = open_study_file("smoke", overrides=[*options.overrides, *changes])
+    write_study(open_study(open_storage(None, options.runs, "smoke"), study), **fields)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"storage": "postgresql+psycopg://me:secret@127.0.0.1:9/none"},
+            r"postgresql\+psycopg://me:\*\*\*@.*cannot be reached",
+        ),
+        ({"storage": "mongodb://x"}, "is not the URL of a database"),
+        ({"tracking": "http://127.0.0.1:9"}, "--tracking: http://127.0.0.1:9 cannot be reached: .*refused"),
+        ({"tracking": "sqlite:////nowhere/at/all.db"}, "the folder /nowhere/at does not exist"),
+        ({"tracking": "ftp://x"}, "must start with http"),
+    ],
+)
+def test_addresses_that_do_not_answer_are_found(options: SweepOptions, changes: dict, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        planned(replace(options, **changes))
+    assert not options.runs.exists()
+
+
+def test_a_changed_study_is_found(options: SweepOptions) -> None:
+    begin(options, "search.beta.high=5")
+    with pytest.raises(UserError, match=r"search.beta.high: 5.0 → 10.0"):
+        planned(options)
+    assert "Nothing was trained." in planned(replace(options, extend=True))
+
+
+def test_a_study_on_other_images_is_found(options: SweepOptions) -> None:
+    begin(options, provenance={"data": {"fingerprint": "other", "title": "MNIST", "source": "elsewhere"}})
+    with pytest.raises(UserError, match="was made on MNIST"):
+        planned(options)
+
+
+def test_a_finished_study_says_so_at_once(options: SweepOptions) -> None:
+    budget = open_study_file("smoke").budget.model_dump()
+    begin(options, finished=True, stopped="8 trials.", budget=budget)
+    said = planned(options)
+    assert "The study 'smoke' is complete: 8 trials." in said
+    assert "--trials 16" in said
+    assert "Nothing was trained." in planned(replace(options, trials=9))
