@@ -1,4 +1,4 @@
-"""Folders that vaeexp reads: the user's cache, written whole or not at all, and the shipped studies."""
+"""Folders that vaeexp reads: the user's cache, whose folders are written whole or not at all, and the shipped studies."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ _PATIENCE = 900  # seconds to wait for another process that builds the same fold
 
 
 def cache_folder() -> Path:
-    """The folder named by `VAEEXP_CACHE`, else the user's cache folder for vaeexp. It need not exist."""
+    """Return the folder named by `VAEEXP_CACHE`, else the user's cache folder for vaeexp. The folder may be missing."""
     if chosen := os.environ.get("VAEEXP_CACHE"):
         return Path(chosen).expanduser().absolute()
     import platformdirs
@@ -22,11 +22,11 @@ def cache_folder() -> Path:
 
 
 def build_once(target: Path, is_whole: Callable[[Path], bool], build: Callable[[Path], None]) -> None:
-    """Make the folder `target` by `build`, unless `is_whole(target)`; replace it when it is there but damaged.
+    """Make the folder `target` by `build`, unless `is_whole(target)`; replace a folder that is damaged.
 
-    `build` fills an empty temporary folder beside the target, which is then synced and renamed: no reader and no
-    later run ever sees half a folder, and nothing stays when `build` raises. Of several processes one builds and
-    the others wait for it. Raises UserError when the cache cannot be written.
+    `build` fills an empty temporary folder beside the target, which is then brought to the disk and renamed. So no
+    reader sees half a folder, and nothing stays when `build` raises. Of several processes one builds and the others
+    wait. Raises UserError when the cache cannot be written.
     """
     import filelock
 
@@ -45,20 +45,18 @@ def build_once(target: Path, is_whole: Callable[[Path], bool], build: Callable[[
             _remove_leftovers(target)
     except filelock.Timeout as error:
         problem = (
-            f"another process has been preparing it for {_PATIENCE // 60} minutes; if there is none, delete the file"
+            f"another process has held this lock for {_PATIENCE // 60} minutes. If there is none, delete the file."
         )
         raise UserError(f"{target}.lock", problem) from error
     except OSError as error:
-        problem = (
-            f"cannot write the cache ({error.strerror or error}); set VAEEXP_CACHE to a folder that can be written"
-        )
+        problem = f"the cache cannot be written ({error.strerror or error}). Set VAEEXP_CACHE to another folder."
         raise UserError(str(target.parent), problem) from error
 
 
 @contextmanager
 def _temporary_folder(target: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    folder.chmod(0o755)  # mkdtemp makes it private; a shared cache is for all who can reach it
+    folder.chmod(0o755)  # because mkdtemp makes private folders, and a cache may be shared
     try:
         yield folder
     finally:
@@ -66,7 +64,7 @@ def _temporary_folder(target: Path) -> Iterator[Path]:
 
 
 def _remove_leftovers(target: Path) -> None:
-    # Only called under the target's lock: whatever has this prefix belongs to a process that was killed, or was damaged.
+    # Called under the target's lock, so each folder with this prefix is damaged or belongs to a killed process.
     for leftover in target.parent.glob(f".{target.name}-*"):
         shutil.rmtree(leftover, ignore_errors=True)
 
@@ -82,7 +80,7 @@ def _sync(folder: Path) -> None:
 
 
 def shipped_studies() -> Path:
-    """The folder of studies that come with vaeexp: inside the installed package, or beside it in a checkout."""
+    """Return the folder of the shipped studies: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parent
     inside, beside = package / "studies", package.parent / "studies"
     return inside if inside.is_dir() else beside

@@ -1,4 +1,4 @@
-"""A data set opened for training: three splits as memory maps, what a record says of them, and the plan in lines for people."""
+"""A data set opened for training: three splits as memory maps, their description for a record, and the plan for people."""
 
 import hashlib
 from collections.abc import Callable
@@ -36,15 +36,15 @@ class Dataset:
     """Images split for training, validation and test.
 
     Pixels are 0 or 1 under static binarisation and 0 to 255 otherwise (dynamic binarisation is drawn in training).
-    A pickle holds the fields below and no array; the process that opens it maps the arrays again when they are used.
+    A pickle holds the fields and no array; the process that opens the pickle maps the arrays when it uses them.
 
     fingerprint: SHA-256 (hex) of the arrays, the validation size and the binarisation. Two runs with the same
         fingerprint are validated and tested on the same pixels, whatever their `train_size`.
-    source: where the files came from, for people, without a path of this machine.
+    source: the origin of the files, for people, without a path of this machine.
     folder: the prepared arrays (vaeexp/data/prepare.py).
     sizes: images in train, validation and test.
     classes: name of each label; None where the images have none, and then every label is 0.
-    notes: sentences for people on what was found in the files and what was done to it.
+    notes: sentences for people on the files and on their preparation.
     split_seed: of the order in which training and validation images are taken.
     """
 
@@ -77,7 +77,7 @@ class Dataset:
         return self._split("test", slice(None))
 
     def describe(self) -> dict[str, Any]:
-        """What a record keeps of the data: JSON-able, without arrays and paths."""
+        """Describe the data for a record: values for JSON, without arrays and paths."""
         train, validation, test = self.sizes
         return {
             "name": self.name,
@@ -97,7 +97,7 @@ class Dataset:
             images = np.load(self.folder / f"{part}_images.npy", mmap_mode="r")
             labels = np.load(self.folder / f"{part}_labels.npy", mmap_mode="r")
         except (OSError, ValueError) as error:
-            raise UserError(str(self.folder), f"prepared arrays cannot be opened ({error}); start again") from error
+            raise UserError(str(self.folder), f"got damaged prepared arrays ({error}). Start again.") from error
         return Split(images[which], labels[which])
 
     def __getstate__(self) -> dict[str, Any]:
@@ -109,11 +109,11 @@ def open_dataset(
 ) -> Dataset:
     """Find, prepare (the first time) and open the data set that `settings` name.
 
-    root: folder with the files, or the file of arrays (`--data`, `VAEEXP_DATA`); without one the user's cache, a
-        download and, for MNIST, the bundled digits are tried, unless `full_data` forbids those. `say` announces a
-        download, the subset, and what is done to a folder of images.
+    root: folder with the files, or the file of arrays (`--data`, `VAEEXP_DATA`). None: the user's cache, a download and,
+        for MNIST unless `full_data`, the bundled digits.
+    say: is told of a download, of the bundled digits, and of the decoding of image files.
 
-    Raises UserError when the settings contradict the data, when there are no files, when one is damaged, when the
+    Raises UserError when the settings contradict the data, when there are no files, when a file is damaged, when the
     split leaves nothing to train on, or when the cache cannot be written.
     """
     definition = check_data(settings)
@@ -125,10 +125,8 @@ def open_dataset(
     if prepared.unreadable:
         _check_share(source, prepared, settings.unreadable_share)
         listed = prepared.folder.name + "/" + UNREADABLE
-        notes = (
-            *notes,
-            f"Left out: {prepared.unreadable:,} of {prepared.files:,} files cannot be read (prepared/{listed} in the cache)",
-        )
+        count = f"{prepared.unreadable:,} of {prepared.files:,} files"
+        notes = (*notes, f"Left out: {count} cannot be read (prepared/{listed} in the cache)")
     sizes = _sizes(settings, source, prepared)
     facts = f"{prepared.digest} validation={sizes[1]} binarisation={settings.binarisation}"
     return Dataset(
@@ -148,28 +146,27 @@ def open_dataset(
 
 
 def check_data(settings: "DataSettings") -> Definition:
-    """The data set that is named. Raises UserError for settings that no file is needed to refuse: an unknown name,
-    binarised colour images, a size for images that come in one size."""
+    """Return the data set that is named. Raises UserError for mistakes that show without files: an unknown name,
+    binarised colour images, a size for images of one size."""
     if settings.dataset not in DATASETS:
-        raise UserError(
-            "data.dataset", f"'{settings.dataset}' is not known. {did_you_mean(settings.dataset, DATASETS)}"
-        )
+        hint = did_you_mean(settings.dataset, DATASETS)
+        raise UserError("data.dataset", f"got '{settings.dataset}'; must be a known data set. {hint}")
     definition = DATASETS[settings.dataset]
     if definition.image_shape:
         check_grey(definition.title, definition.image_shape[0], settings.binarisation)
     if not definition.layout.resized:
         for name in ("image_size", "image_channels"):
             if getattr(settings, name) is not None:
-                resized = ", ".join(each.name for each in DATASETS.values() if each.layout.resized)
-                problem = (
-                    f"is for data sets with a file for each image ({resized}); '{definition.name}' is taken as it is"
+                resized = ", ".join(row.name for row in DATASETS.values() if row.layout.resized)
+                problem = f"got {getattr(settings, name)}; must be left out for '{definition.name}'"
+                raise UserError(
+                    f"data.{name}", f"{problem}. It is for data sets with a file for each image: {resized}."
                 )
-                raise UserError(f"data.{name}", f"{getattr(settings, name)} {problem}")
     return definition
 
 
 def _check_share(source: Source, prepared: Prepared, share: float) -> None:
-    """The share allowed may be smaller now than when the files were decoded."""
+    """Compare with the share allowed now, because the files may have been decoded under a larger share."""
     lines = (prepared.folder / UNREADABLE).read_text(encoding="utf-8").split("\n")
     unreadable = [Unreadable(row, *line.split("\t", 1)) for row, line in enumerate(lines) if line]
     check_unreadable(str(source.root), unreadable, prepared.files, share)
@@ -184,13 +181,13 @@ def _sizes(settings: "DataSettings", source: Source, prepared: Prepared) -> tupl
     elif prepared.holdout is not None:
         validation = kept_apart = min(validation, prepared.holdout)
     if kept_apart >= prepared.training:
-        problem = f"{validation:,} leaves no image to train on; the training files hold {prepared.training:,}"
+        problem = f"got {validation:,}; must be less than the {prepared.training:,} images of the training files"
         raise UserError("data.validation_size", problem)
     most = prepared.training - kept_apart
     train = settings.train_size or most
-    # A folder or an array has as many images as it has; official files of a known size are another matter.
+    # Only official files have a known number of images; elsewhere a study asks for at most so many.
     if train > most and not source.subset and source.definition.counts is not None:
-        raise UserError("data.train_size", f"{train:,} is more than the {most:,} images that are not held out")
+        raise UserError("data.train_size", f"got {train:,}; must be at most {most:,}, the images that are not held out")
     return min(train, most), validation, prepared.test
 
 

@@ -28,15 +28,12 @@ _STALL_SECONDS = 30.0
 
 
 class DownloadError(Exception):
-    """The files could not be had from the network; the message says why."""
+    """The network does not give the files; the message has the reason."""
 
 
 @cache
 def why_unreachable(mirrors: tuple[str, ...]) -> str | None:
-    """None when one of the mirrors answers within 8 s, else a sentence that says why none does.
-
-    The answer is kept for this process.
-    """
+    """Return None when a mirror answers within 8 s, else a sentence with the reason. This process asks once."""
     answers: queue.Queue[str | None] = queue.Queue()
     for mirror in mirrors:
         # Daemon threads, since the look-up of a host name can hang for longer than any timeout given to urllib.
@@ -103,11 +100,11 @@ def _fetch(definition: Definition, folder: Path) -> None:
 def find_source(
     settings: "DataSettings", definition: Definition, *, root: Path | None, full_data: bool, say: Callable[[str], None]
 ) -> Source:
-    """The first of: the files under `root`; in the user's cache; downloaded into it; the bundled digits (MNIST only).
+    """Find the files: under `root`, else in the user's cache, else by download, else the bundled digits (MNIST only).
 
-    A root that is given must hold the files. The fallback to the bundled digits is announced by `say`.
-    Raises UserError, naming the files expected and where they were looked for, when there are none, or none but
-    the bundled digits and `full_data` is set.
+    A root that is given must hold the files. `say` announces the bundled digits.
+    Raises UserError, which names the files expected and the places searched, when there are no files, or none but the
+    bundled digits and `full_data` is set.
     """
     layout, title = definition.layout, definition.title
     expected = layout.expected(definition)
@@ -121,16 +118,15 @@ def find_source(
             files = f"{title} files" if definition.mirrors else title
             return source(root, paths, f"{files} in the {'folder' if root.is_dir() else 'file'} given")
         if layout is ARRAYS:
-            other = ". For a folder of image files: --set dataset=folder" if root.is_dir() else ""
-            raise UserError(str(root), f"is no file of arrays; expected {expected}{other}")
+            other = ". For a folder of image files try --set dataset=folder." if root.is_dir() else ""
+            raise UserError(str(root), f"got no file of arrays; must be {expected}{other}")
         if not root.is_dir():
-            other = ". For a file of arrays: --set dataset=arrays" if root.suffix in (".npy", ".npz") else ""
-            raise UserError(str(root), f"the data folder given is not a folder; expected {expected}{other}")
-        raise UserError(
-            str(root), f"the data folder given holds no {title}; expected {expected}{_elsewhere(definition)}"
-        )
+            other = ". For a file of arrays try --set dataset=arrays." if root.suffix in (".npy", ".npz") else ""
+            raise UserError(str(root), f"got a path that is not a folder; must be a folder with {expected}{other}")
+        raise UserError(str(root), f"got a folder without {title}; must hold {expected}{_elsewhere(definition)}")
     if not definition.mirrors:
-        raise UserError("data.dataset", f"'{definition.name}' needs --data (or VAEEXP_DATA); expected {expected}")
+        problem = f"'{definition.name}' needs --data (or VAEEXP_DATA), which must name {expected}"
+        raise UserError("data.dataset", problem)
     downloads = cache_folder() / "downloads" / definition.name
     if paths := layout.find(definition, downloads):
         return source(downloads, paths, f"{title} files in the user's cache")
@@ -141,8 +137,8 @@ def find_source(
         reason = str(error)
     looked = f"no data folder was given, {downloads} holds none, and they could not be downloaded: {reason}"
     if full_data or not definition.bundled:
-        problem = f"the files were not found ({looked}). Give the folder that holds {expected}"
-        raise UserError(title, f"{problem} with --data or VAEEXP_DATA{_elsewhere(definition)}")
+        problem = f"got no files ({looked}); must be {expected}. Try --data FOLDER or VAEEXP_DATA=FOLDER"
+        raise UserError(title, f"{problem}{_elsewhere(definition)}")
     say(_notice(definition, looked))
     digits = replace(definition, layout=DIGITS)
     return Source(
@@ -163,7 +159,7 @@ def _elsewhere(definition: Definition) -> str:
         f"{definition.torchvision}('FOLDER', {name}={value!r}, download=True)" for name, value in definition.downloads
     ]
     code = f"from torchvision.datasets import {definition.torchvision}; {'; '.join(calls)}"
-    return f'. Where there is a network, this makes such a FOLDER: python -c "{code}"'
+    return f'. On a machine with a network, this command makes such a FOLDER: python -c "{code}"'
 
 
 def _notice(definition: Definition, looked: str) -> str:

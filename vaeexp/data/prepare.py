@@ -51,9 +51,10 @@ class Prepared:
 
 
 def prepare(source: Source, *, static: bool, seed: int, say: Callable[[str], None]) -> Prepared:
-    """The prepared arrays of `source`, made unless they are there; static binarisation and the split use `seed`.
+    """Return the prepared arrays of `source`, and make them first where they are missing or damaged.
 
-    Raises UserError when a file of the source is damaged (nothing is kept then) or the cache cannot be written.
+    `seed` is that of static binarisation and of the split. Raises UserError when a file of the source is damaged (then
+    nothing is kept) or the cache cannot be written.
     """
     facts = [_LAYOUT, source.definition.name, source.identity(), static, seed]
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
@@ -66,7 +67,7 @@ def prepare(source: Source, *, static: bool, seed: int, say: Callable[[str], Non
         )
         prepared = _open(folder)
     if prepared is None:
-        raise UserError(str(folder), "the prepared arrays are damaged as soon as they are written; check the disk")
+        raise UserError(str(folder), "got damaged arrays right after they were written. Check the disk.")
     return prepared
 
 
@@ -100,7 +101,7 @@ def _split(source: Source, raw: RawImages) -> _Split:
     readable[[file.row for file in raw.unreadable]] = False
     rows = {part: np.flatnonzero(readable & (parts == part)) for part in (TRAINING, VALIDATION, TEST)}
     if any(not len(rows[part]) for part in (TRAINING, *parts)):
-        raise UserError(str(source.root), "one of the splits has no image that can be read")
+        raise UserError(str(source.root), "got a split without readable images; must be at least one image each")
     return _Split(
         training=np.concatenate([rows[TRAINING], rows[VALIDATION]]),
         test=rows[TEST],
@@ -176,7 +177,7 @@ def _order(count: int, validation: int, seed: int) -> np.ndarray:
 
 
 def _open(folder: Path) -> Prepared | None:
-    """The prepared arrays, or None when there are none or their files do not have the sizes that were written."""
+    """Open the prepared arrays; None when they are missing or their files have other sizes than were written."""
     try:
         meta = json.loads((folder / "meta.json").read_text())
         if any((folder / f"{name}.npy").stat().st_size != meta["sizes"][name] for name in ARRAYS):

@@ -108,7 +108,7 @@ def test_hidden_and_other_files_are_passed_over(tmp_path):
     write_image(tmp_path / "a" / "UPPER.PNG", noise(4, 4, 3))
     assert [path.name for path in find(None, tmp_path)] == ["000.png", "001.png", "UPPER.PNG"]
     (tmp_path / "none").mkdir()
-    with pytest.raises(UserError, match="holds no image files; expected"):
+    with pytest.raises(UserError, match="got a folder without image files; must hold"):
         opened(tmp_path / "none")
     with pytest.raises(UserError, match="not a folder"):
         opened(tmp_path / "absent")
@@ -119,7 +119,9 @@ def test_hidden_and_other_files_are_passed_over(tmp_path):
 def test_sizes_that_differ_need_a_size(tmp_path):
     write_tree(tmp_path, {"a": 9}, shape=(6, 5, 3))
     write_image(tmp_path / "a" / "wide.png", noise(8, 20, 3))
-    with pytest.raises(UserError, match=r"6 × 5 \(9 images\), 8 × 20 \(1 image\)\. Set data\.image_size") as caught:
+    with pytest.raises(
+        UserError, match=r"6 × 5 \(9 images\), 8 × 20 \(1 image\); must be one size. Try image_size"
+    ) as caught:
         opened(tmp_path)
     assert caught.value.place == str(tmp_path)
     data, said = opened(tmp_path, image_size=[4, 3])

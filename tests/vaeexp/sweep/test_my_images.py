@@ -77,7 +77,9 @@ def test_a_sweep_says_it_first(folder):
 
 
 def test_without_data_it_says_what_is_expected():
-    with pytest.raises(UserError, match=r"'folder' needs --data \(or VAEEXP_DATA\); expected image files \(\.png"):
+    with pytest.raises(
+        UserError, match=r"'folder' needs --data \(or VAEEXP_DATA\), which must name image files \(\.png"
+    ):
         prepare_job(options(None), Console(quiet=True), training=False)
 
 

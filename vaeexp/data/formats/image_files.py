@@ -19,6 +19,7 @@ import numpy as np
 
 from sweeps.errors import UserError
 from sweeps.workload.worker_process import without_main_module
+from vaeexp.console import open_console, progress_bar
 from vaeexp.data.formats import RawImages, Unreadable, check_grey, height_width, printable
 from vaeexp.hardware import usable_cores
 
@@ -204,10 +205,8 @@ def _shape(listing: Listing, found: Sequence[Header | str], settings: "DataSetti
                 f"{h} × {w} ({count:,} image{'s' * (count > 1)})" for (h, w), count in sizes.most_common(5)
             )
             more = f" and {len(sizes) - 5:,} other sizes" if len(sizes) > 5 else ""
-            problem = f"the images differ in size (height × width): {seen}{more}"
-            raise UserError(
-                str(listing.root), f"{problem}. Set data.image_size, as image_size: [64, 64], or --set image_size=64"
-            )
+            problem = f"got images of different sizes (height × width): {seen}{more}; must be one size"
+            raise UserError(str(listing.root), f"{problem}. Try image_size: [64, 64], or --set image_size=64.")
         (size,) = sizes
     return channels, *size
 
@@ -309,16 +308,11 @@ def _ignore_interrupts() -> None:
 
 
 def _shown(results: Iterable[Any], total: int, words: str, say: Callable[[str], None]) -> Iterator[Any]:
-    """The results one by one, with a progress bar in a terminal and a plain line elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
+    """Yield the results, with a progress bar in a terminal and a plain line elsewhere."""
+    console, words = open_console(stderr=True), f"{words} of {total:,} image files"
     if not console.is_terminal:
-        say(f"{words} of {total:,} image files")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(words, total=total)
+        say(words)
+    with progress_bar(console, words) as advance:
         for done, result in enumerate(results, 1):
-            progress.update(bar, completed=min(done * _FILES_PER_TASK, total))
+            advance(min(done * _FILES_PER_TASK, total), total)
             yield result
