@@ -13,11 +13,12 @@ from pydantic import ValidationError
 from sweeps.errors import UserError, did_you_mean
 from sweeps.results.rankings import Results, best_run
 from sweeps.workload.protocol import named_run, run_name
-from vaeexp.plots import FIGURES
+from vaeexp.plots import PLOTS
 from vaeexp.report import located
 from vaeexp.report.answer import answer, notices
 from vaeexp.report.markdown import escape, heading
 from vaeexp.results.open_study import recorded_results
+from vaeexp.results.study_view import StudyView
 from vaeexp.settings import ExecutionSettings
 from vaeexp.words import plural
 
@@ -175,14 +176,14 @@ class Study:
     @property
     def figures(self) -> tuple[str, ...]:
         """Names of the figures, in the order of the report."""
-        return tuple(FIGURES)
+        return tuple(PLOTS)
 
     def figure(self, name: str) -> "Figure | None":
         """One of `figures` as a matplotlib figure, or None where the study has too little for it."""
-        if name not in FIGURES:
-            raise UserError("figure", f"there is no figure '{name}'. {did_you_mean(name, FIGURES)}")
+        if name not in PLOTS:
+            raise UserError("figure", f"there is no figure '{name}'. {did_you_mean(name, PLOTS)}")
         _show_figures()
-        return FIGURES[name].draw(self.results)
+        return PLOTS[name].draw(StudyView(self.results))
 
     def answer(self) -> str:
         """The answer of the report, in markdown: what is best, how sure that is, what mattered, what it cost."""
@@ -213,7 +214,7 @@ class Study:
     def _repr_markdown_(self) -> str:
         """What a notebook shows: question, answer, and what there is to look at."""
         question = self.results.study.question
-        drawn = ", ".join(f"`{name}`" for name in FIGURES)
+        drawn = ", ".join(f"`{name}`" for name in PLOTS)
         blocks = [heading(escape(self.name), 3), *([f"*{escape(question)}*"] if question else []), self.answer()]
         blocks.append(
             f"`.trials`: {self._standing()}. `.epochs`: {plural(len(self.epochs), 'row')}, one per trial and epoch."

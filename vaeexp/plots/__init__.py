@@ -1,36 +1,258 @@
-"""Figures of a study, each one function from its results; each module says in `PLOTS` how the report shows its own.
+"""Plots of a study, each one function `StudyView -> Figure | None`; `CHAPTERS` says how the report shows each.
 
-A new figure is a function `results -> Figure | None` in one of these modules and an entry of its `PLOTS`.
+A new plot is a function in one of these modules and an entry in `CHAPTERS`.
 """
 
-from vaeexp.plots import (
-    baselines,
-    distribution,
-    gallery,
-    latent,
-    pairs,
-    parameters,
-    pictures,
-    progress,
-    schedule,
-    sizes,
-    surface,
-    tradeoff,
-)
-from vaeexp.plots.style import Plot, save
+from collections.abc import Callable
 
-__all__ = ["CHAPTERS", "FIGURES", "Plot", "save"]
+from vaeexp.plots import baselines, distribution, latent, parameters, pictures, search, tradeoff
+from vaeexp.plots.style import Plot, save
+from vaeexp.results.parameter_effects import LEAST_TRIALS
+from vaeexp.results.study_view import StudyView
+from vaeexp.results.trial_files import EVALUATION, PICTURES
+from vaeexp.words import parameter_label
+
+__all__ = ["CHAPTERS", "PLOTS", "Plot", "save"]
+
+
+def drawn_by(needed: str, text: str, file: str = PICTURES) -> Callable[[StudyView], str]:
+    """Return a caption that names the run whose array `needed` is shown: the best that left it in that file."""
+
+    def caption(view: StudyView) -> str:
+        found = view.best_pictured(needed) if file == PICTURES else view.best_evaluated(needed)
+        if found is None:
+            return text
+        row = found[0]
+        source = row["source_trial"] if row["repeat"] else row["number"]
+        run = f"a confirmation run of trial {source}" if row["repeat"] else f"trial {source}"
+        return f"{text} Drawn by {run}{'' if source == view.best_number else ', the best that left such pictures'}."
+
+    return caption
+
 
 CHAPTERS: dict[str, dict[str, Plot]] = {
-    "Results": tradeoff.PLOTS | sizes.PLOTS,
-    "The search": progress.PLOTS | schedule.PLOTS,
-    "The parameters": parameters.PLOTS | surface.PLOTS | distribution.PLOTS,
-    "Matched pairs": pairs.PLOTS,
-    "Baselines": baselines.PLOTS,
-    "What the models draw": pictures.PLOTS | pictures.CONTRAST | gallery.PLOTS,
-    "The latent space": latent.PLOTS,
+    "Results": {
+        "rate_distortion": Plot(
+            "Rate and distortion",
+            tradeoff.rate_distortion,
+            "Each trial at its best epoch (large: complete); lower left is better, along a dashed line the −ELBO is the same. "
+            "The grey line joins the trials that no other beats in both rate and distortion.",
+            "No trial has finished an epoch.",
+        ),
+        "value_by_size": Plot(
+            "Value by size of the model",
+            tradeoff.value_by_size,
+            "Every trial at its best epoch (large: complete). The line joins the best complete trial of each size, or of each "
+            f"of {tradeoff.GROUPS} parts of the range where there are more sizes; sizes that were tried more often have had more chances.",
+            "Neither the latent size nor the number of components was searched, or no trial has finished an epoch.",
+        ),
+        "active_units": Plot(
+            "Active units",
+            tradeoff.active_units,
+            "Latent units that carry information on validation images, of each trial at its best epoch (large: complete). At the "
+            "dashed line all units would be active; units that a trial leaves idle cost nothing and bring nothing.",
+            "Neither β nor the latent size was searched, or no trial has finished an epoch.",
+        ),
+    },
+    "The search": {
+        "history": Plot(
+            "Course of the search",
+            search.history,
+            "Each mark is a trial, in the order of the search, at its best epoch; the line is the best complete trial so far.",
+            "No trial has finished an epoch.",
+        ),
+        "learning_curves": Plot(
+            "Learning curves",
+            search.learning_curves,
+            "Validation −ELBO after each epoch. A square is where a trial was pruned, a cross where it failed; the black line is "
+            f"the best trial and its dot the epoch that counts. Of more than {search.MOST_CURVES} trials of one outcome, {search.MOST_CURVES} are "
+            "drawn, evenly from the best to the worst.",
+            "No trial has finished an epoch.",
+        ),
+        "best_by_cost": Plot(
+            "Best value by cost",
+            search.best_by_cost,
+            "The line is the best complete trial so far against the trial-epochs that all trials had trained by then; a dot is a "
+            "complete trial at the moment it ended. Where the line has become flat, a smaller budget would have been enough.",
+            "No trial has completed.",
+        ),
+        "trial_costs": Plot(
+            "Cost of the trials",
+            search.trial_costs,
+            "Each bar is a trial of the search, its height the time that it was trained; of an epoch in which trials share a device, "
+            "each is charged an equal part. A coloured area is what trials of that outcome took together, a black line their median.",
+            "No trial has finished an epoch.",
+        ),
+    },
+    "The parameters": {
+        "importance": Plot(
+            "Importance of the parameters",
+            parameters.importance,
+            parameters.importance_caption,
+            f"It takes {LEAST_TRIALS} complete trials of different value and two searched parameters to say anything.",
+        ),
+        "effects": Plot(
+            "Effect of each parameter",
+            parameters.effects,
+            "Every trial in every panel, at its best epoch; pruned trials had fewer epochs, so they stand higher than they would "
+            "have ended. A black bar is the median of the complete trials.",
+            "No trial has finished an epoch.",
+        ),
+        "partial_dependence": Plot(
+            "Partial dependence",
+            parameters.partial_dependence,
+            parameters.dependence_caption,
+            f"It takes {LEAST_TRIALS} complete trials of different value.",
+        ),
+        "parallel_coordinates": Plot(
+            "Every trial through its parameters",
+            distribution.parallel_coordinates,
+            distribution.parallel_caption,
+            "It takes two searched parameters and two complete trials.",
+        ),
+        "distributions": Plot(
+            "Distribution of results by choice",
+            distribution.distributions,
+            "Which share of the complete trials of each choice ended at or below a value; the curve further left is better. The "
+            "sampler prefers what looked good and pruned trials are not counted, so this describes and does not compare.",
+            "It takes a parameter with choices, two of which have a complete trial.",
+        ),
+    },
+    "Matched pairs": {
+        "paired_differences": Plot(
+            "Differences within pairs",
+            parameters.paired_differences,
+            "Each point is a pair of runs with the same configuration and seed, a row per configuration; the diamond is the mean "
+            "with its 95 % interval.",
+            "There is no complete matched pair.",
+        ),
+    },
+    "Baselines": {
+        "baseline_strip": Plot(
+            "Baselines side by side",
+            baselines.baseline_strip,
+            "The best setting of the search, then the baselines of the study file, each by its best run. Originals are "
+            "validation images as the rows below them were given; values of rows below different originals are not comparable.",
+            "No baseline with pictures is there.",
+        ),
+        "baseline_curves": Plot(
+            "Learning curves of the baselines",
+            baselines.baseline_curves,
+            "On validation images after each epoch, each row's best run: −ELBO = rate + distortion. Rows share panels only where "
+            "data, binarisation and likelihood are the same; a plain autoencoder has rate 0 and no ELBO.",
+            "No baseline has finished an epoch.",
+        ),
+        "baseline_interpolations": Plot(
+            "Between two images: autoencoder and VAE",
+            baselines.baseline_interpolations,
+            "Each row decodes codes on the straight line between those of two test images. What a VAE draws on the way tends to "
+            "stay an image; a plain autoencoder has not been asked to make sense there.",
+            "It takes a deterministic baseline and a VAE that left interpolations.",
+        ),
+    },
+    "What the models draw": {
+        "beta_strip": Plot(
+            f"From low to high {parameter_label('beta')}",
+            pictures.beta_strip,
+            "One model per row, from low to high β: the best trial of each sixth of the range of log β. A low β tends to "
+            "buy sharp reconstructions with a prior that fits badly, so that samples suffer; a high β blurs both. L is the latent size.",
+            "No trial with pictures is there, or β was not searched.",
+        ),
+        "best_reconstructions": Plot(
+            "Reconstructions by the best model",
+            pictures.best_reconstructions,
+            drawn_by("reconstructions", "Validation images and the means of p(x|z) with z from their posteriors."),
+            "No run left pictures.",
+        ),
+        "best_samples": Plot(
+            "Samples of the best model",
+            pictures.best_samples,
+            drawn_by("samples", "Means of p(x|z) with z from the prior."),
+            "No run left pictures.",
+        ),
+        "component_samples": Plot(
+            "Samples per mixture component",
+            pictures.component_samples,
+            drawn_by("component_samples", "One component of the prior per row, the heaviest first."),
+            "No run with a mixture prior left pictures.",
+        ),
+        "best_median_worst": Plot(
+            "From the best to the worst trial",
+            pictures.best_median_worst,
+            "Complete trials of the search, ranked by validation −ELBO: the best, the median and the worst of those that left "
+            "pictures. Beside each stand the parameters that come first in the study file. Trials that were pruned do not count.",
+            "It takes two complete trials that left pictures.",
+        ),
+        "interpolations": Plot(
+            "Between two images",
+            latent.interpolations,
+            drawn_by(
+                "latent_interpolations",
+                "Three pairs of test images. On the first two rows codes on the way from one to the other are decoded, in a "
+                "straight line and around the origin; the ends are reconstructions. Below them the pixels are cross-faded.",
+            ),
+            "No run that was tested left such pictures.",
+        ),
+        "traversals": Plot(
+            "Along single dimensions",
+            latent.traversals,
+            drawn_by(
+                "traversals",
+                "A test image with one latent dimension changed at a time, the most active ones first: from below to above the "
+                "mean of that dimension's aggregate posterior, in its standard deviations (sd).",
+            ),
+            "No run that was tested left such pictures.",
+        ),
+        "latent_map": Plot(
+            "Map of the latent space",
+            latent.latent_map,
+            drawn_by(
+                "embedding",
+                "t-SNE of the posterior means of test images, in the colours of their classes where they have any; a name "
+                "stands at its class's median. Neighbours on the map have similar codes; large distances say little.",
+                EVALUATION,
+            ),
+            "No run that was tested left a map.",
+        ),
+        "latent_plane": Plot(
+            "The plane of two latent dimensions",
+            latent.latent_plane,
+            drawn_by(
+                "manifold",
+                "What the codes of a plane decode to, at equal steps of probability: z₁ rises to the right, z₂ upwards.",
+            ),
+            "No run with two latent dimensions was tested.",
+        ),
+    },
+    "The latent space": {
+        "component_classes": Plot(
+            "Classes served by each component",
+            latent.component_classes,
+            drawn_by(
+                "component_classes",
+                "In percent, the share of each class of test images whose codes the component serves: the mean of p(component | z) with "
+                "z from the posterior. A column sums to 100; components are numbered as above, the heaviest first.",
+                EVALUATION,
+            ),
+            "No run with a mixture prior was tested on images with classes.",
+        ),
+        "rate_per_dimension": Plot(
+            "Rate of each latent dimension",
+            latent.rate_per_dimension,
+            drawn_by(
+                "rate_per_dimension",
+                "The divergence of the posterior of each latent dimension from the prior of that dimension, mean over test images. "
+                f"What is at most {latent.USED} nats carries next to nothing. The bars add up to the rate where the prior's dimensions are "
+                "independent, and not under a mixture of joint Gaussians.",
+                EVALUATION,
+            ),
+            "No run with a posterior that has a density was tested.",
+        ),
+    },
 }
-"""Chapter of the report → file name without ending → figure, in the order of the report."""
+"""Chapter of the report → file name without ending → plot, in the order of the report."""
 
-FIGURES: dict[str, Plot] = {name: plot for plots in CHAPTERS.values() for name, plot in plots.items()}
+PLOTS: dict[str, Plot] = {name: plot for plots in CHAPTERS.values() for name, plot in plots.items()}
 """All of them, by file name without ending."""
+
+FIGURES = PLOTS

@@ -1,131 +1,136 @@
-"""Pictures that the models drew: reconstructions and samples along β, and those of the best model."""
+"""Pictures that the models drew, side by side with words: along β, of the best model, and of the best, median and worst trial."""
 
 import textwrap
-import zipfile
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sweeps.results.rankings import Results, ranked
-from vaeexp.plots.style import INK, MUTED, Plot
-from vaeexp.plots.tiles import drawing_rows, labelled, tiles, words
-from vaeexp.results.frames import (
-    best_number,
-    confirm_runs,
-    confirmations,
-    label,
-    params,
-    search_trials,
-    space,
-    value_of,
-)
-from vaeexp.words import format_configuration, format_number, format_value
+from sweeps.results.rankings import Results
+from vaeexp.plots.style import MUTED, TEXT_COLOUR, new_figure
+from vaeexp.results.study_view import StudyView
+from vaeexp.results.trial_files import PICTURES, Arrays, left_pictures, read_pictures
+from vaeexp.words import format_configuration, format_number, format_value, parameter_label
 
-FILE, EVALUATION = "pictures.npz", "evaluation.npz"
+GAP = 2
+"""White pixels between two pictures."""
+SHOWN = 8
+"""Reconstructions, and samples, per row of `picture_rows`."""
+HEADING = 20
+"""Pixels for the words between the originals and the rows."""
+ACROSS = 8.95
+"""Inches for the words and the pictures of `picture_rows` together."""
 STRIP_ROWS = 6
-LOOKED_AT = 500
-"""Trials of the search, the best ones, whose pictures may stand for those of the best model."""
 STRIP = frozenset({"originals", "reconstructions", "samples"})
 """Arrays of `pictures.npz` that a row of reconstructions beside samples needs."""
+LONGEST = 33
+"""Characters of a configuration beside a row."""
 
 
-def read_pictures(folder: str | Path | None) -> Mapping[str, np.ndarray]:
-    """Arrays of a trial's `pictures.npz`, uint8 [..., H, W, C]; empty where the trial left none or the file is damaged."""
-    return _arrays(folder, FILE)
+def tiles(pictures: np.ndarray) -> np.ndarray:
+    """Join [R, K, H, W, C] to one picture with white gaps: [R·(H+gap) − gap, K·(W+gap) − gap, C]."""
+    rows, across, height, width, channels = pictures.shape
+    canvas = np.full((rows, across, height + GAP, width + GAP, channels), 255, dtype=np.uint8)
+    canvas[:, :, :height, :width] = pictures
+    joined = canvas.transpose(0, 2, 1, 3, 4).reshape(rows * (height + GAP), across * (width + GAP), channels)
+    return joined[:-GAP, :-GAP]
 
 
-def read_evaluation(folder: str | Path | None) -> Mapping[str, np.ndarray]:
-    """Arrays of a run's `evaluation.npz`, numbers about its latent space on test images; empty as with `read_pictures`."""
-    return _arrays(folder, EVALUATION)
+def picture_axes(canvas: np.ndarray, *, margin: float, width: float) -> tuple[Figure, Axes]:
+    """Return a figure with the picture `width` inches wide and a margin for words at its left; coordinates are pixels."""
+    edge = 0.06
+    height = width * canvas.shape[0] / canvas.shape[1]
+    whole = (margin + width + edge, height + 2 * edge)
+    figure = new_figure(whole[1], whole[0])
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((margin / whole[0], edge / whole[1], width / whole[0], height / whole[1]))
+    grey = canvas.shape[2] == 1
+    axes.imshow(canvas[..., 0] if grey else canvas, cmap="gray" if grey else None, vmin=0, vmax=255, aspect="auto")
+    axes.set_axis_off()
+    return figure, axes
 
 
-def _arrays(folder: str | Path | None, name: str, needed: str | None = None) -> Mapping[str, np.ndarray]:
-    """Empty, too, where the file lacks the array that is needed."""
-    if not isinstance(folder, str | Path):
-        return {}
-    try:
-        with np.load(Path(folder) / name, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files} if needed is None or needed in file.files else {}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-        return {}
+def labelled(canvas: np.ndarray, tile: int, names: Sequence[str]) -> Figure:
+    """Return the picture with a name, where there are names, left of each row of tiles, each `tile` pixels high."""
+    height, width = canvas.shape[:2]
+    figure, axes = picture_axes(canvas, margin=1.5 if names else 0.06, width=min(7.2, 6.6 * width / height))
+    for place, name in enumerate(names):
+        axes.text(-4, place * (tile + GAP) + tile / 2, name, **words(TEXT_COLOUR, "right", 11))
+    return figure
 
 
-def left_pictures(trials: pd.DataFrame) -> np.ndarray:
-    """Which of these trials have a file of pictures, as booleans."""
-    there = [isinstance(folder, str) and (Path(folder) / FILE).exists() for folder in trials["folder"]]
-    return np.array(there, dtype=bool)
+def picture_rows(rows: Sequence[tuple[str, str, Arrays]], *, margin: float) -> Figure:
+    """Draw the originals, and below them a row for each entry: title, smaller words, and files with `STRIP`.
+
+    A row is reconstructions beside samples; the originals are those of the first entry. The margin is in inches.
+    """
+    originals = tiles(rows[0][2]["originals"][None, :SHOWN])
+    left = tiles(np.stack([files["reconstructions"][:SHOWN] for _, _, files in rows]))
+    right = tiles(np.stack([files["samples"][:SHOWN] for _, _, files in rows]))
+    top, tile = len(originals) + HEADING, len(originals) + GAP
+    canvas = np.full((top + len(left), left.shape[1] + 4 * GAP + right.shape[1], left.shape[2]), 255, dtype=np.uint8)
+    canvas[: len(originals), : originals.shape[1]] = originals
+    canvas[top:, : left.shape[1]], canvas[top:, -right.shape[1] :] = left, right
+    figure, axes = picture_axes(canvas, margin=margin, width=ACROSS - margin)
+    axes.text(-6, tile / 2, "originals", **words(TEXT_COLOUR, "right", 11))
+    axes.text(0, top - 4, "reconstructions", **words(TEXT_COLOUR, "left", 11, "bottom"))
+    axes.text(
+        canvas.shape[1] - right.shape[1], top - 4, "samples of the prior", **words(TEXT_COLOUR, "left", 11, "bottom")
+    )
+    for place, (title, under, _) in enumerate(rows):
+        row_label(axes, top + place * tile + tile / 2, tile, title, under)
+    return figure
 
 
-def strip_trials(results: Results, rows: int = STRIP_ROWS) -> pd.DataFrame:
-    """Trials for the strip, from low to high β: of each of `rows` equal bins of log β the best trial that has pictures."""
-    trials = search_trials(results)
-    parameter = space(results).get("beta")
-    if not parameter or parameter["kind"] == "choice":
+def row_label(axes: Axes, middle: float, tile: int, title: str, under: str = "", size: float = 11) -> None:
+    """Write a title beside a row of pictures, with smaller words below it."""
+    axes.text(
+        -6,
+        middle - (0.2 * tile if under else 0.0),
+        title,
+        **words(TEXT_COLOUR, "right", size if len(title) <= 28 else 10),
+    )
+    if under:
+        axes.text(-6, middle + 0.25 * tile, under, **words(MUTED, "right"))
+
+
+def words(colour: str, side: str, size: float = 10, height: str = "center") -> dict[str, Any]:
+    """Return how words beside pictures look, as keywords of `Axes.text`; `side` is their horizontal, `height` their vertical alignment."""
+    return {"fontsize": size, "color": colour, "ha": side, "va": height}
+
+
+def strip_trials(view: StudyView, rows: int = STRIP_ROWS) -> pd.DataFrame:
+    """Return the trials for the strip, from low to high β: of each of `rows` equal bins of log β the best that has pictures."""
+    trials, beta = view.search, view.parameters.get("beta")
+    if beta is None or beta.is_choice:
         return trials.iloc[:0]
     usable = trials[trials["objective"].notna() & (trials["params.beta"].astype(float) > 0)]
     usable = usable[left_pictures(usable)]
     if usable.empty:
         return usable
-    logs = np.log(usable["params.beta"].astype(float))
+    logs = pd.Series(np.log(usable["params.beta"].astype(float)))
     span = logs.max() - logs.min()
     bins = ((logs - logs.min()) / (span or 1.0) * rows).astype(int).clip(upper=rows - 1)
-    best = usable.loc[usable.groupby(bins)["objective"].idxmin()]
-    return best.sort_values("params.beta")
+    return usable.loc[usable["objective"].groupby(bins).idxmin()].sort_values("params.beta")
 
 
-def beta_strip(results: Results) -> Figure | None:
-    """One row per β, low to high: reconstructions beside samples; the originals on top. None without pictures or without β."""
-    trials = strip_trials(results)
-    if trials.empty:
-        return None
-    drawn = [(row, read_pictures(row["folder"])) for _, row in trials.iterrows()]
-    drawn = [(row, files) for row, files in drawn if files.keys() >= STRIP]
-    if not drawn:
-        return None
-    axes, tile, middles = drawing_rows([files for _, files in drawn], margin=1.75)
-    for (row, _), middle in zip(drawn, middles, strict=True):
-        beta = f"{label('beta')} = {format_value(row['params.beta'])}"
-        axes.text(-6, middle - 0.2 * tile, beta, **words(INK, "right", 12))
-        axes.text(-6, middle + 0.24 * tile, _row_words(results, row), **words(MUTED, "right"))
-    return axes.figure
+def beta_strip(view: StudyView) -> Figure | None:
+    """Draw a row per β, low to high: reconstructions beside samples; the originals on top. None without pictures or without β."""
+    rows = []
+    for _, trial in strip_trials(view).iterrows():
+        beta = f"{parameter_label('beta')} = {format_value(trial['params.beta'])}"
+        size = f"L = {format_value(view.value_of(trial, 'latent_size'))}, −ELBO {format_number(trial['objective'], 1)}"
+        rows.append((beta, size, read_pictures(trial["folder"])))
+    rows = [row for row in rows if row[2].keys() >= STRIP]
+    return picture_rows(rows, margin=1.75) if rows else None
 
 
-def _row_words(results: Results, row: pd.Series) -> str:
-    size = value_of(results, row, "latent_size")
-    return f"L = {format_value(size)}, −ELBO {format_number(row['objective'], 1)}"
-
-
-def best_pictured(results: Results, needed: str) -> tuple[pd.Series, Mapping[str, np.ndarray]] | None:
-    """The best model that left an array of this name in `pictures.npz`, with that file's arrays.
-
-    Confirmed runs come first, those of the best configuration before others; then the trials of the search.
-    """
-    return _best(results, needed, FILE)
-
-
-def best_evaluated(results: Results, needed: str) -> tuple[pd.Series, Mapping[str, np.ndarray]] | None:
-    """The same for `evaluation.npz`."""
-    return _best(results, needed, EVALUATION)
-
-
-def _best(results: Results, needed: str, name: str) -> tuple[pd.Series, Mapping[str, np.ndarray]] | None:
-    runs = confirm_runs(results)
-    order = {number: index for index, number in enumerate(confirmations(results)["source_trial"])}
-    runs = runs.assign(order=runs["source_trial"].map(order)).sort_values(["order", "objective", "number"])
-    for group in (runs, ranked(results).head(LOOKED_AT)):
-        for place, folder in enumerate(group["folder"]):
-            arrays = _arrays(folder, name, needed)
-            if needed in arrays:
-                return group.iloc[place], arrays
-    return None
-
-
-def best_reconstructions(results: Results) -> Figure | None:
-    """Originals above their reconstructions by the best model. None when it left no pictures."""
-    found = best_pictured(results, "reconstructions")
+def best_reconstructions(view: StudyView) -> Figure | None:
+    """Draw originals above their reconstructions by the best model. None when it left no pictures."""
+    found = view.best_pictured("reconstructions")
     if found is None:
         return None
     files = found[1]
@@ -134,9 +139,9 @@ def best_reconstructions(results: Results) -> Figure | None:
     return labelled(canvas, files["originals"].shape[1], ["originals", "reconstructions"])
 
 
-def best_samples(results: Results) -> Figure | None:
-    """Samples of the best model's prior, decoded. None when it left no pictures."""
-    found = best_pictured(results, "samples")
+def best_samples(view: StudyView) -> Figure | None:
+    """Draw samples of the best model's prior, decoded. None when it left no pictures."""
+    found = view.best_pictured("samples")
     if found is None:
         return None
     samples = found[1]["samples"]
@@ -145,9 +150,9 @@ def best_samples(results: Results) -> Figure | None:
     return labelled(tiles(rows), samples.shape[1], [])
 
 
-def component_samples(results: Results) -> Figure | None:
-    """Samples of each component of the best mixture prior, a row each, heaviest first. None without a mixture."""
-    found = best_pictured(results, "component_samples")
+def component_samples(view: StudyView) -> Figure | None:
+    """Draw samples of each component of the best mixture prior, a row each, heaviest first. None without a mixture."""
+    found = view.best_pictured("component_samples")
     if found is None:
         return None
     samples = found[1]["component_samples"]
@@ -155,77 +160,27 @@ def component_samples(results: Results) -> Figure | None:
     return labelled(tiles(samples), samples.shape[2], names)
 
 
-def drawn_by(needed: str, words: str, find: Callable = best_pictured) -> Callable[[Results], str]:
-    """A caption that names the run whose pictures are shown, the one that `find` gives."""
-
-    def caption(results: Results) -> str:
-        found = find(results, needed)
-        if found is None:
-            return words
-        row = found[0]
-        source = row["source_trial"] if row["repeat"] else row["number"]
-        run = f"a confirmation run of trial {source}" if row["repeat"] else f"trial {source}"
-        return (
-            f"{words} Drawn by {run}{'' if source == best_number(results) else ', the best that left such pictures'}."
-        )
-
-    return caption
-
-
-PLOTS: dict[str, Plot] = {
-    "beta_strip": Plot(
-        f"From low to high {label('beta')}",
-        beta_strip,
-        "One model per row, from low to high β: the best trial of each sixth of the range of log β. A low β tends to "
-        "buy sharp reconstructions with a prior that fits badly, so that samples suffer; a high β blurs both. L is the latent size.",
-        "No trial with pictures is there, or β was not searched.",
-    ),
-    "best_reconstructions": Plot(
-        "Reconstructions by the best model",
-        best_reconstructions,
-        drawn_by("reconstructions", "Validation images and the means of p(x|z) with z from their posteriors."),
-        "No run left pictures.",
-    ),
-    "best_samples": Plot(
-        "Samples of the best model",
-        best_samples,
-        drawn_by("samples", "Means of p(x|z) with z from the prior."),
-        "No run left pictures.",
-    ),
-    "component_samples": Plot(
-        "Samples per mixture component",
-        component_samples,
-        drawn_by("component_samples", "One component of the prior per row, the heaviest first."),
-        "No run with a mixture prior left pictures.",
-    ),
-}
-
-
-LONGEST = 33
-"""Characters of a setting beside a row."""
-
-
-def best_median_worst(results: Results) -> Figure | None:
-    """Reconstructions and samples of the best, the median and the worst complete trial of the search that left pictures.
+def best_median_worst(view: StudyView) -> Figure | None:
+    """Draw reconstructions and samples of the best, the median and the worst complete trial of the search that left pictures.
 
     The median is the lower one of an even number. None with fewer than two such trials; of two, no median.
     """
-    rows = _three(results)
-    if len(rows) < 2:
-        return None
-    axes, tile, middles = drawing_rows([files for _, _, files in rows], margin=2.6)
-    for (rank, row, _), middle in zip(rows, middles, strict=True):
-        name = f"{rank}: trial {row['number']}, −ELBO {format_number(row['objective'], 1)}"
-        axes.text(-6, middle - 0.2 * tile, name, **words(INK, "right", 11 if len(name) <= 30 else 10))
-        axes.text(-6, middle + 0.24 * tile, _main_setting(results, row), **words(MUTED, "right"))
-    return axes.figure
+    rows = [
+        (
+            f"{rank}: trial {trial['number']}, −ELBO {format_number(trial['objective'], 1)}",
+            _main_setting(view, trial),
+            files,
+        )
+        for rank, trial, files in _three(view)
+    ]
+    return picture_rows(rows, margin=2.6) if len(rows) > 1 else None
 
 
-def _three(results: Results) -> list[tuple[str, pd.Series, Mapping[str, np.ndarray]]]:
-    """Rank in words, trial and pictures; trials whose file is damaged or lacks an array do not count."""
-    trials = ranked(results)
-    places = list(np.flatnonzero(left_pictures(trials)))
-    while places:
+def _three(view: StudyView) -> list[tuple[str, pd.Series, Arrays]]:
+    """Return rank in words, trial and pictures; a trial whose file is damaged or lacks an array does not count."""
+    trials = view.ranked
+    places = [int(place) for place in np.flatnonzero(left_pictures(trials))]
+    while len(places) > 1:
         wanted = {"best": places[0], "median": places[(len(places) - 1) // 2], "worst": places[-1]}
         if len(places) == 2:
             del wanted["median"]
@@ -236,26 +191,22 @@ def _three(results: Results) -> list[tuple[str, pd.Series, Mapping[str, np.ndarr
             place for place, (_, _, files) in zip(wanted.values(), found, strict=True) if not files.keys() >= STRIP
         }
         if not damaged:
-            return found if len(places) > 1 else []
+            return found
         places = [place for place in places if place not in damaged]
     return []
 
 
-def _main_setting(results: Results, row: pd.Series) -> str:
-    """The searched parameters that come first in the study file, as many as fit."""
-    values = params(results, row)
+def _main_setting(view: StudyView, trial: pd.Series) -> str:
+    """Return the searched parameters that come first in the study file, as many as fit."""
+    values = view.params(trial)
     names = list(values)
     while len(names) > 1 and len(format_configuration({name: values[name] for name in names})) > LONGEST:
         names.pop()
     return textwrap.shorten(format_configuration({name: values[name] for name in names}), LONGEST, placeholder=" …")
 
 
-CONTRAST: dict[str, Plot] = {
-    "best_median_worst": Plot(
-        "From the best to the worst trial",
-        best_median_worst,
-        "Complete trials of the search, ranked by validation −ELBO: the best, the median and the worst of those that left "
-        "pictures. Beside each stand the parameters that come first in the study file. Trials that were pruned do not count.",
-        "It takes two complete trials that left pictures.",
-    ),
-}
+FILE = PICTURES
+
+
+def best_evaluated(results: Results, needed: str) -> tuple[pd.Series, Arrays] | None:
+    return StudyView(results).best_evaluated(needed)

@@ -1,53 +1,62 @@
-"""One look for every plot: sizes, the Okabe–Ito colours, grid, axis limits, names at the ends of lines; and `Plot`, a plot with its words.
+"""One look for every plot: sizes, the Okabe–Ito colours, grid, legends, axis limits; and `Plot`, a plot with its words.
 
-Figures are made with matplotlib's object interface; nothing here touches pyplot or its global state.
+Plots are made with matplotlib's object interface; nothing here touches pyplot or its global state.
 """
 
+import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from sweeps.results.rankings import Results
+from vaeexp.results.parameters import SearchedParameter
+from vaeexp.results.study_view import StudyView
+from vaeexp.words import format_value
 
 WIDTH = 9.0
 """Inches. At 120 dots per inch a figure is 1,080 pixels wide and stays legible shown at 900."""
 DPI = 120
 
-INK = "#222222"
+TEXT_COLOUR = "#222222"
 MUTED = "#6f6f6f"
 BEST = "#009E73"
 STATE_COLOURS = {"complete": "#0072B2", "pruned": "#E69F00", "failed": "#D55E00", "running": "#56B4E9"}
 STATE_MARKERS = {"complete": "o", "pruned": "s", "failed": "X", "running": "D"}
 """From the palette of Okabe and Ito (2008), told apart by readers with any colour vision."""
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
-DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", TEXT_COLOUR)
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 """Of lines beside each other, from the same palette; the next dash where the colours are used up."""
+DASHED: dict[str, Any] = {"color": MUTED, "linewidth": 1.3, "linestyle": (0, (4, 3)), "zorder": 2}
+"""Of a line that is there for orientation."""
+_LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 10, "labelcolor": TEXT_COLOUR}
 
 
 def new_figure(height: float = 4.6, width: float = WIDTH) -> Figure:
-    """An empty white figure of this size in inches, which lays its parts out by itself."""
+    """Return an empty white figure of this size in inches, which lays its parts out by itself."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
 
-def dress(axes: Axes, *, x: str = "", y: str = "", title: str = "") -> Axes:
-    """Labels, light grid, no frame at the top and the right."""
-    axes.set_xlabel(x, fontsize=11, color=INK)
-    axes.set_ylabel(y, fontsize=11, color=INK)
+def style_axes(axes: Axes, *, x: str = "", y: str = "", title: str = "") -> Axes:
+    """Give axes labels and a light grid, without a frame at the top and the right; return them."""
+    axes.set_xlabel(x, fontsize=11, color=TEXT_COLOUR)
+    axes.set_ylabel(y, fontsize=11, color=TEXT_COLOUR)
     if title:
-        axes.set_title(title, fontsize=11, color=INK, loc="left")
-    axes.tick_params(labelsize=10, colors=INK, which="both")
+        axes.set_title(title, fontsize=11, color=TEXT_COLOUR, loc="left")
+    axes.tick_params(labelsize=10, colors=TEXT_COLOUR, which="both")
     axes.grid(visible=True, color="#e6e6e6", linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
@@ -57,55 +66,68 @@ def dress(axes: Axes, *, x: str = "", y: str = "", title: str = "") -> Axes:
     return axes
 
 
-def key(axes: Axes, columns: int = 5) -> None:
-    """The legend: one line above the axes, without a box."""
-    legend = axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(-0.01, 1.0),
-        ncols=columns,
-        frameon=False,
-        fontsize=10,
-        labelcolor=INK,
-        handletextpad=0.4,
-        columnspacing=1.4,
-        borderaxespad=0.2,
-    )
-    even_marks(legend)
+def legend(axes: Axes, columns: int = 5) -> None:
+    """Put the legend in one line above the axes, without a box."""
+    above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.01, 1.0), "borderaxespad": 0.2}
+    _even_marks(axes.legend(ncols=columns, columnspacing=1.4, handletextpad=0.4, **above, **_LEGEND))
 
 
-def key_of_panels(figure: Figure, axes: Axes) -> None:
-    """The legend of these axes, one line above all panels of the figure."""
-    legend = figure.legend(
-        *axes.get_legend_handles_labels(),
-        loc="outside upper left",
-        ncols=6,
-        frameon=False,
-        fontsize=10,
-        labelcolor=INK,
-        handletextpad=0.2,
-    )
-    even_marks(legend)
+def figure_legend(figure: Figure, axes: Axes) -> None:
+    """Put the legend of these axes in one line above all panels of the figure."""
+    handles, labels = axes.get_legend_handles_labels()
+    _even_marks(figure.legend(handles, labels, loc="outside upper left", ncols=6, handletextpad=0.2, **_LEGEND))
 
 
-def even_marks(legend: Legend) -> None:
-    """Points of a legend at one legible size, however small they are drawn."""
+def side_legend(axes: Axes) -> None:
+    """Put the legend beside the axes at the right, a line for each entry."""
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, **_LEGEND)
+
+
+def _even_marks(legend: Legend) -> None:
+    """Draw the points of a legend at one legible size, however small they are on the axes."""
     for handle in legend.legend_handles:
         if isinstance(handle, PathCollection):
             handle.set_sizes([40])
 
 
+def annotate(
+    axes: Axes,
+    text: str,
+    at: tuple[float, float],
+    offset: tuple[float, float] = (0, 0),
+    *,
+    colour: str = TEXT_COLOUR,
+    ha: str = "center",
+    va: str = "center",
+    boxed: bool = False,
+    **style: Any,
+) -> None:
+    """Write beside a point, so many points (1/72 inch) away from it; `boxed` puts white behind the words."""
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1} if boxed else None
+    style = {"fontsize": 10, "zorder": 6} | style
+    axes.annotate(text, at, offset, textcoords="offset points", color=colour, ha=ha, va=va, bbox=box, **style)
+
+
+def colour_bar(figure: Figure, axes: Axes, colours: ScalarMappable, **style: Any) -> Axes:
+    """Put the scale of these colours beside the axes; return the axes of the scale."""
+    bar = figure.colorbar(colours, ax=axes, aspect=30, **({"pad": 0.02} | style))
+    bar.ax.tick_params(labelsize=10, colors=TEXT_COLOUR)
+    bar.outline.set_visible(False)
+    return bar.ax
+
+
 def note(axes: Axes, text: str, *, x: float = 1.0, y: float = 1.01) -> None:
-    """A small remark above the right end of the axes."""
+    """Write a small remark above the right end of the axes."""
     axes.text(x, y, text, transform=axes.transAxes, fontsize=10, color=MUTED, ha="right", va="bottom")
 
 
 def robust_limits(
     values: Iterable[float], others: Iterable[float] = (), *, reach: float = 1.5, margin: float = 0.06
 ) -> tuple[float, float]:
-    """Limits that show the smallest values well: from the minimum up to Tukey's fence (q75 + reach x IQR) or the maximum.
+    """Return limits that show the smallest values well: from the minimum up to Tukey's fence (q75 + reach x IQR) or the maximum.
 
-    The fence is that of `values` (of all, where there are none); it is raised to the 0.7 quantile of everything, so
-    that most points keep their place. Values that are not finite are ignored. Without any, (0, 1).
+    The fence is that of `values`, or of all values where there are none of these. It is raised to the 0.7 quantile of all, so
+    that most points keep their place. Values that are not finite are ignored; without any other the limits are (0, 1).
     """
     main, everything = _finite(values), _finite([*values, *others])
     if not len(everything):
@@ -123,21 +145,24 @@ def _finite(values: Iterable[float]) -> np.ndarray:
     return numbers[np.isfinite(numbers)]
 
 
-def log_axis(axis, low: float, high: float) -> None:
+def log_axis(side: Axis, low: float, high: float) -> None:
     """Make an x or y axis logarithmic over [low, high], with plain decimal labels at 1, 2, 5 where decades are few."""
-    name = axis.axis_name
-    (axis.axes.set_xscale if name == "x" else axis.axes.set_yscale)("log")
-    decades = np.log10(high / low)
-    axis.set_major_locator(LogLocator(base=10, subs=(1.0,) if decades > 1.6 else (1.0, 2.0, 5.0)))
-    axis.set_major_formatter(FuncFormatter(decade_labels))
-    axis.set_minor_locator(NullLocator() if decades <= 1.6 else LogLocator(base=10, subs=tuple(range(2, 10))))
-    axis.set_minor_formatter(NullFormatter())
+    decades = float(np.log10(high / low))
+    (side.axes.set_xscale if _is_x(side) else side.axes.set_yscale)("log")
+    side.set_major_locator(LogLocator(base=10, subs=(1.0,) if decades > 1.6 else (1.0, 2.0, 5.0)))
+    side.set_major_formatter(FuncFormatter(decade_labels))
+    side.set_minor_locator(NullLocator() if decades <= 1.6 else LogLocator(base=10, subs=tuple(range(2, 10))))
+    side.set_minor_formatter(NullFormatter())
     edge = 10 ** (0.04 * decades)
-    (axis.axes.set_xlim if name == "x" else axis.axes.set_ylim)(low / edge, high * edge)
+    (side.axes.set_xlim if _is_x(side) else side.axes.set_ylim)(low / edge, high * edge)
+
+
+def _is_x(side: Axis) -> bool:
+    return side is side.axes.xaxis
 
 
 def decade_labels(value: float, position: int | None = None) -> str:
-    """0.001, 0.1, 10, 1,000; powers outside 1e-4 … 1e6 as 1e-05."""
+    """Format a tick: 0.001, 0.1, 10, 1,000; powers outside 1e-4 … 1e6 as 1e-05."""
     if value == 0 or 1e-4 <= abs(value) < 1e6:
         return f"{value:,.10g}" if abs(value) >= 1 else f"{value:.10f}".rstrip("0").rstrip(".")
     return f"{value:.3g}"
@@ -148,29 +173,33 @@ def save(figure: Figure, file: Path | BinaryIO) -> None:
     figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None}, facecolor="white")
 
 
-def crowding(count: int) -> float:
-    """By how much to shrink the marks of so many points: 1 up to 150 of them, then ever less."""
+def marker_scale(count: int) -> float:
+    """Return by how much to shrink the marks of so many points: 1 up to 150 of them, then ever less."""
     return max(0.08, min(1.0, 150 / max(count, 1)))
 
 
 def scatter(axes: Axes, x: pd.Series, y: pd.Series, state: str, *, size: float = 34, label: str | None = None) -> None:
-    """Points in the colour and shape of this state; those above the axes stand at the upper edge as triangles.
+    """Draw points in the colour and shape of a state; points above the axes stand at the upper edge as triangles.
 
-    Call after the limits are set. A failed trial without a value (NaN) keeps its cross, at the upper edge.
+    Call it after the limits are set. A failed trial without a value (NaN) keeps its cross, at the upper edge.
     """
     high = axes.get_ylim()[1]
     above = y > high
-    shared = {"color": STATE_COLOURS[state], "linewidths": 0, "clip_on": False, "alpha": 0.9}
     order = 4 if state == "complete" else 3
-    axes.scatter(
-        x[~above], y[~above].fillna(high), s=size, marker=STATE_MARKERS[state], label=label, zorder=order, **shared
-    )
+    look: dict[str, Any] = {
+        "color": STATE_COLOURS[state],
+        "linewidths": 0,
+        "clip_on": False,
+        "alpha": 0.9,
+        "zorder": order,
+    }
+    axes.scatter(x[~above], y[~above].fillna(high), s=size, marker=STATE_MARKERS[state], label=label, **look)
     if above.any():
-        axes.scatter(x[above], [high] * int(above.sum()), s=0.8 * size, marker="^", zorder=order, **shared)
+        axes.scatter(x[above], [high] * int(above.sum()), s=0.8 * size, marker="^", **look)
 
 
 def off_scale(axes_or_figure: Axes | Figure, count: int) -> None:
-    """Say how many points stand at the upper edge, where there are any."""
+    """Write how many points stand at the upper edge, where there are any."""
     if count:
         text = f"▲ {count} above the scale"
         if isinstance(axes_or_figure, Axes):
@@ -179,72 +208,81 @@ def off_scale(axes_or_figure: Axes | Figure, count: int) -> None:
             axes_or_figure.text(0.995, 0.985, text, ha="right", va="top", fontsize=10, color=MUTED)
 
 
-def spread(count: int, width: float = 0.5) -> Sequence[float]:
-    """Offsets in a repeating, even pattern over [−width/2, width/2]: points of one category side by side, no randomness."""
-    golden = 0.6180339887498949
-    return [(((index + 1) * golden) % 1.0 - 0.5) * width for index in range(count)]
+def style_parameter_axis(side: Axis, parameter: SearchedParameter) -> None:
+    """Make an x or y axis of a plot that of a parameter: its name, its scale, its range and the names of its choices."""
+    side.set_label_text(wrapped(parameter.label, 36))
+    first, last = parameter.first, parameter.last
+    if parameter.log:
+        log_axis(side, first, last)
+        return
+    if parameter.is_choice:
+        _name_choices(side, parameter.texts)
+        low, high = -0.5, len(parameter.texts) - 0.5
+    else:
+        side.set_major_locator(MaxNLocator(integer=parameter.kind == "int", nbins=6 if last < 1000 else 4))
+        side.set_major_formatter(FuncFormatter(decade_labels))
+        low, high = first - 0.04 * (last - first), last + 0.04 * (last - first)
+    (side.axes.set_xlim if _is_x(side) else side.axes.set_ylim)(low, high)
 
 
-LINE = 0.21
-"""Inches from one name to the next, at the least."""
+def _name_choices(side: Axis, texts: Sequence[str]) -> None:
+    """Write the names of choices as ticks: in lines where they fit side by side, else aslant."""
+    grid = side.axes.get_subplotspec()
+    room = 90 // (grid.get_gridspec().ncols if grid is not None else 1) // len(texts)
+    lines = [wrapped(text, max(6, room)) for text in texts]
+    if max(len(line) for text in lines for line in text.split("\n")) <= room:
+        side.set_ticks(range(len(texts)), lines)
+        return
+    side.set_ticks(range(len(texts)), [wrapped(text, 20) for text in texts])
+    for tick in side.get_ticklabels():
+        tick.set(rotation=30, ha="right", va="top", rotation_mode="anchor")
 
 
-class End(NamedTuple):
-    """Where a line ends, in the units of the data, and what stands there."""
-
-    x: float
-    y: float
-    name: str
-    colour: str
-
-
-def name_ends(axes: Axes, ends: Sequence[End]) -> None:
-    """Names near the height at which the lines end, apart from each other, joined to them by thin lines.
-
-    The limits and scales of the axes must be set. A line that ends outside of them is named at the edge.
-    """
-    points = axes.transAxes.inverted().transform(axes.transData.transform([(end.x, end.y) for end in ends]))
-    heights = np.clip(points[:, 1], 0, 1)
-    inches = axes.figure.get_size_inches()[1] * axes.get_subplotspec().get_position(axes.figure).height
-    for end, start, height, place in zip(ends, points[:, 0], heights, end_places(heights, LINE / inches), strict=True):
-        shared = {"transform": axes.transAxes, "clip_on": False, "color": end.colour}
-        axes.plot([start, 1.015, 1.04], [height, height, place], linewidth=0.7, alpha=0.7, **shared)
-        axes.text(1.05, place, end.name, fontsize=10, ha="left", va="center", **shared)
+def parameter_ticks(parameter: SearchedParameter) -> pd.Series:
+    """Return the values worth a label, as text → place: every choice, or both ends of a range and round numbers between."""
+    if parameter.is_choice:
+        return pd.Series(np.arange(len(parameter.texts), dtype=float), index=list(parameter.texts))
+    low, high = parameter.first, parameter.last
+    locator = LogLocator(numticks=6) if parameter.log else MaxNLocator(4, integer=parameter.kind == "int")
+    inner = [float(value) for value in locator.tick_values(low, high) if low < value < high]
+    numbers = pd.Series([low, *inner, high])
+    places = parameter.places_of(numbers).set_axis([format_value(value) for value in numbers])
+    return places[(places == 0) | (places == 1) | places.between(0.12, 0.88)]
 
 
-def end_places(wanted: np.ndarray, apart: float) -> np.ndarray:
-    """Places as near to those wanted as keeps any two at least `apart`, in their order, within [0, 1] where they fit.
+def parameter_panels(count: int, *, same_values: bool) -> tuple[Figure, list[Axes]]:
+    """Return a figure with a panel for each of so many parameters, with one scale of values or with scales of their own."""
+    across = 2 if count in (2, 4) else min(3, count)
+    down = math.ceil(count / across)
+    figure = new_figure(0.6 + 2.75 * down, width=9.0 if across > 1 else 6.5)
+    panels = list(figure.subplots(down, across, sharey=same_values, squeeze=False).ravel())
+    for panel in panels[count:]:
+        panel.set_visible(False)
+    return figure, panels[:count]
 
-    Wanted places in increasing order minus multiples of `apart` must not decrease: that is isotonic regression, solved
-    exactly by pooling neighbours (Barlow et al. 1972).
-    """
-    order = np.argsort(wanted, kind="stable")
-    steps = apart * np.arange(len(wanted))
-    pools: list[list[float]] = []
-    for value in wanted[order] - steps:
-        pools.append([float(value), 1.0])
-        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
-            (left, many), (right, more) = pools[-2:]
-            pools[-2:] = [[(left * many + right * more) / (many + more), many + more]]
-    level = np.concatenate([np.full(int(count), value) for value, count in pools])
-    room = max(0.0, 1.0 - (steps[-1] if len(steps) else 0.0))
-    places = np.empty(len(wanted))
-    places[order] = np.clip(level, 0.0, room) + steps
-    return places
+
+def wrapped(text: str, width: int) -> str:
+    """Break a text into lines of at most this many characters, after spaces and other marks where there are any."""
+    lines = [""]
+    for part in re.split(r"(?<=[ _–.:])", text):
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.rstrip() for line in lines)
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure and the words that go with it."""
+    """A plot and the words that go with it."""
 
     title: str
-    draw: Callable[[Results], Figure | None]
+    draw: Callable[[StudyView], Figure | None]
     """None when the study has too little for it."""
-    caption: str | Callable[[Results], str]
+    caption: str | Callable[[StudyView], str]
     """How to read it, in a sentence or two."""
     absent: str
     """Why it may be missing."""
 
-    def reading(self, results: Results) -> str:
-        """The caption for this study."""
-        return self.caption if isinstance(self.caption, str) else self.caption(results)
+    def reading(self, view: StudyView) -> str:
+        """Return the caption for this study."""
+        return self.caption if isinstance(self.caption, str) else self.caption(view)

@@ -1,6 +1,10 @@
-"""The rate–distortion plane (Alemi et al. 2018, "Fixing a Broken ELBO"): what β really chooses."""
+"""The rate–distortion plane (Alemi et al. 2018, "Fixing a Broken ELBO"), and how large a model should be.
+
+The plane shows what β really chooses; the other plots set value and active units against latent size, components and β.
+"""
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,43 +12,58 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from sweeps.results.rankings import Results
 from vaeexp.plots.style import (
-    INK,
+    BEST,
+    DASHED,
     MUTED,
     STATE_COLOURS,
-    Plot,
-    crowding,
+    TEXT_COLOUR,
+    annotate,
+    colour_bar,
     decade_labels,
-    dress,
+    figure_legend,
+    log_axis,
+    marker_scale,
     new_figure,
     note,
+    off_scale,
     robust_limits,
+    scatter,
+    style_axes,
 )
-from vaeexp.results.frames import label, points, space, value_of
-from vaeexp.words import format_number
+from vaeexp.results.columns import column, lowest
+from vaeexp.results.parameters import SearchedParameter
+from vaeexp.results.study_view import StudyView
+from vaeexp.words import NATS, format_number, format_value, parameter_label
+
+GROUPS = 10
+"""Sizes that are summed up each by itself; more of them by parts of their range, at most so many."""
+IN_EACH = 5
+"""Trials that such a part should have on average."""
+FAR_APART = 8
+"""By how much the largest of listed values exceeds the smallest for a logarithmic axis."""
 
 
 def frontier(rate: np.ndarray, distortion: np.ndarray) -> np.ndarray:
-    """Indices of the points that no other beats in both, in order of rising rate: [F]."""
+    """Return the indices of the points that no other beats in both, in order of rising rate: [F]."""
     order = np.lexsort((distortion, rate))
     lowest = np.minimum.accumulate(distortion[order])
     first = np.r_[True, lowest[1:] < lowest[:-1]]
     return order[first]
 
 
-def rate_distortion(results: Results) -> Figure | None:
-    """Each trial's rate and distortion at its best epoch, coloured by β, with lines of equal −ELBO and the frontier.
+def rate_distortion(view: StudyView) -> Figure | None:
+    """Draw each trial's rate and distortion at its best epoch, coloured by β, with lines of equal −ELBO and the frontier.
 
     None when no trial has finished an epoch.
     """
-    trials = points(results)
+    trials = view.points
     if trials.empty:
         return None
     figure = new_figure(5.4)
-    axes = dress(
+    axes = style_axes(
         figure.add_subplot(),
         x="rate: KL(q(z|x) ‖ p(z)) (nats per image)",
         y="distortion: −E log p(x|z) (nats per image)",
@@ -59,7 +78,7 @@ def rate_distortion(results: Results) -> Figure | None:
     _draw_equal_lines(axes)
     best = frontier(rate, distortion)
     axes.plot(rate[best], distortion[best], color=MUTED, linewidth=1.4, zorder=2)
-    _draw_trials(figure, axes, trials, results)
+    _draw_trials(figure, axes, view)
     _name_best(axes, trials)
     hidden = int(((rate > right) | (distortion > top)).sum())
     if hidden:
@@ -67,46 +86,39 @@ def rate_distortion(results: Results) -> Figure | None:
     return figure
 
 
-def _draw_trials(figure: Figure, axes: Axes, trials: pd.DataFrame, results: Results) -> None:
-    """Complete trials as large points, all others as small ones; colour is β where the study searched it."""
-    betas = pd.Series([_number(value_of(results, row, "beta")) for _, row in trials.iterrows()], index=trials.index)
-    coloured = "beta" in space(results) and bool((betas > 0).all()) and betas.nunique() > 1
-    scale = LogNorm(*_beta_range(results, betas)) if coloured else None
+def _draw_trials(figure: Figure, axes: Axes, view: StudyView) -> None:
+    """Draw complete trials as large points, all others as small ones; the colour is β where the study searched it."""
+    trials, beta = view.points, view.parameters.get("beta")
+    betas = pd.Series([_number(view.value_of(row, "beta")) for _, row in trials.iterrows()], index=trials.index)
+    scale = _beta_scale(beta, betas) if beta is not None and (betas > 0).all() and betas.nunique() > 1 else None
+    small = marker_scale(len(trials))
     for complete, size in ((False, 26), (True, 74)):
         chosen = trials[(trials["state"] == "complete") == complete]
-        if chosen.empty:
-            continue
-        shades = (
-            {"c": betas[chosen.index], "norm": scale, "cmap": "viridis"}
-            if coloured
-            else {"color": STATE_COLOURS["complete"]}
-        )
-        axes.scatter(
-            chosen["val/rate"],
-            chosen["val/distortion"],
-            s=size * crowding(len(trials)),
-            edgecolors=INK,
-            linewidths=0.5 * crowding(len(trials)),
-            zorder=4 if complete else 3,
-            **shades,
-        )
-    if coloured:
-        bar = figure.colorbar(ScalarMappable(norm=scale, cmap="viridis"), ax=axes, pad=0.02, aspect=30)
-        bar.set_label(label("beta"), fontsize=12, color=INK, rotation=0, labelpad=8)
-        bar.ax.yaxis.set_major_formatter(FuncFormatter(decade_labels))
-        bar.ax.tick_params(labelsize=10, colors=INK)
-        bar.outline.set_visible(False)
+        look: dict[str, Any] = {"color": STATE_COLOURS["complete"]}
+        if scale is not None:
+            look = {"c": betas[chosen.index], "norm": scale, "cmap": "viridis"}
+        look |= {
+            "s": size * small,
+            "edgecolors": TEXT_COLOUR,
+            "linewidths": 0.5 * small,
+            "zorder": 4 if complete else 3,
+        }
+        if len(chosen):
+            axes.scatter(chosen["val/rate"], chosen["val/distortion"], **look)
+    if scale is not None:
+        bar = colour_bar(figure, axes, ScalarMappable(norm=scale, cmap="viridis"))
+        bar.set_ylabel(parameter_label("beta"), fontsize=12, color=TEXT_COLOUR, rotation=0, labelpad=8)
+        bar.yaxis.set_major_formatter(FuncFormatter(decade_labels))
 
 
-def _beta_range(results: Results, betas: pd.Series) -> tuple[float, float]:
-    """The searched range, so that reports of one study share their colours; wider where a trial lies outside."""
-    parameter = space(results)["beta"]
-    ends = [end for end in (parameter.get("low"), parameter.get("high")) if end]
-    return min(betas.min(), *ends, math.inf), max(betas.max(), *ends, 0.0)
+def _beta_scale(beta: SearchedParameter, betas: pd.Series) -> LogNorm:
+    """Return colours over the searched range, so that reports of one study share them; wider where a trial lies outside."""
+    ends = [] if beta.is_choice else [end for end in (beta.low, beta.high) if end]
+    return LogNorm(min(betas.min(), *ends, math.inf), max(betas.max(), *ends, 0.0))
 
 
 def _draw_equal_lines(axes: Axes) -> None:
-    """Lines rate + distortion = constant, labelled where they meet the lower or the right edge."""
+    """Draw lines rate + distortion = constant, with their −ELBO where they meet the lower or the right edge."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     for level in MaxNLocator(nbins=9, steps=[1, 2, 3, 5, 10], integer=True).tick_values(left + bottom, right + top):
         ends = sorted((x, level - x) for x in {left, right, level - bottom, level - top} if left <= x <= right)
@@ -117,53 +129,182 @@ def _draw_equal_lines(axes: Axes) -> None:
             *zip(inside[0], inside[-1], strict=True), color="#c9c9c9", linewidth=1, linestyle=(0, (4, 3)), zorder=1
         )
         x, y = inside[-1]
-        if y > top - 0.08 * (top - bottom) or x < left + 0.12 * (right - left):
-            continue
-        axes.annotate(
-            f"−ELBO {level:,.0f}",
-            (x, y),
-            xytext=(-4, 4) if x > right - 1e-9 else (2, 4),
-            textcoords="offset points",
-            fontsize=10,
-            color=MUTED,
-            ha="right",
-            va="bottom",
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
-            zorder=1,
-        )
+        if y <= top - 0.08 * (top - bottom) and x >= left + 0.12 * (right - left):
+            away = (-4 if x > right - 1e-9 else 2, 4)
+            annotate(
+                axes, f"−ELBO {level:,.0f}", (x, y), away, colour=MUTED, ha="right", va="bottom", boxed=True, zorder=1
+            )
 
 
 def _name_best(axes: Axes, trials: pd.DataFrame) -> None:
     complete = trials[(trials["state"] == "complete") & trials["objective"].notna()]
     if complete.empty:
         return
-    best = complete.loc[complete["objective"].idxmin()]
+    best = lowest(complete)
     left, right = axes.get_xlim()
     far = best["val/rate"] > left + 0.7 * (right - left)
-    axes.annotate(
+    line = {"arrowstyle": "-", "color": TEXT_COLOUR, "linewidth": 0.9, "shrinkB": 5}
+    annotate(
+        axes,
         f"best: trial {best['number']}, {format_number(best['objective'])}",
         (best["val/rate"], best["val/distortion"]),
-        xytext=(-26 if far else 26, 30),
+        (-26 if far else 26, 30),
         ha="right" if far else "left",
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
-        textcoords="offset points",
+        va="baseline",
+        boxed=True,
         fontsize=11,
-        color=INK,
-        arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.9, "shrinkB": 5},
-        zorder=6,
+        arrowprops=line,
     )
 
 
-def _number(value) -> float:
+def _number(value: Any) -> float:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
 
 
-PLOTS: dict[str, Plot] = {
-    "rate_distortion": Plot(
-        "Rate and distortion",
-        rate_distortion,
-        "Each trial at its best epoch (large: complete); lower left is better, along a dashed line the −ELBO is the same. "
-        "The grey line joins the trials that no other beats in both rate and distortion.",
-        "No trial has finished an epoch.",
-    ),
-}
+def value_by_size(view: StudyView) -> Figure | None:
+    """Draw the value of each trial against latent size and against components, with the best complete trial of each size.
+
+    One panel for each of the two that was searched. None where neither was, or no trial has a value.
+    """
+    scored = view.search[view.search["objective"].notna()]
+    panels = _searched(view, scored, ("latent_size", "components"))
+    if not panels:
+        return None
+    figure, axes = _panels(len(panels))
+    complete = scored["state"] == "complete"
+    low, high = robust_limits(scored.loc[complete, "objective"], scored["objective"])
+    low -= 0.07 * (high - low)  # for the words below the best
+    for panel, (name, sizes) in zip(axes, panels.items(), strict=True):
+        panel.set_ylim(low, high)
+        parameter = view.parameters[name]
+        _draw_points(panel, scored, scored["objective"], parameter, sizes)
+        _draw_best_by_size(panel, scored["objective"], sizes, _groups(parameter, sizes[complete]))
+        without = scored.loc[complete & sizes.isna(), "objective"]
+        if name == "components" and len(without):
+            panel.axhline(float(without.min()), label="best without components", **DASHED)
+    figure.supylabel(NATS, fontsize=11, color=TEXT_COLOUR)
+    figure_legend(figure, axes[-1])
+    off_scale(figure, int((scored["objective"] > high).sum()))
+    return figure
+
+
+def active_units(view: StudyView) -> Figure | None:
+    """Draw the active units of each trial at its best epoch against β and against latent size, one panel for each searched.
+
+    A line shows where all units would be active. None where neither was searched, or no trial has such a figure.
+    """
+    every = column(view.best_epochs, "val/active_units").astype(float)
+    scored = view.best_epochs[np.isfinite(every)]
+    units = every[scored.index]
+    panels = _searched(view, scored, ("beta", "latent_size"))
+    if not panels:
+        return None
+    figure, axes = _panels(len(panels))
+    for panel, (name, sizes) in zip(axes, panels.items(), strict=True):
+        panel.set_ylim(-0.03 * units.max(), 1.1 * max(units.max(), 1))
+        panel.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+        parameter = view.parameters[name]
+        _draw_points(panel, scored, units, parameter, sizes)
+        _draw_medians(panel, units, sizes, _groups(parameter, sizes[scored["state"] == "complete"]))
+        _draw_all_active(panel, view, name)
+    figure.supylabel("active units at the best epoch", fontsize=11, color=TEXT_COLOUR)
+    figure_legend(figure, axes[-1])
+    return figure
+
+
+def _searched(view: StudyView, trials: pd.DataFrame, names: tuple[str, ...]) -> dict[str, pd.Series]:
+    """Return the values of those of these parameters that were searched over numbers, by name; NaN where not active."""
+    found = {}
+    for parameter in (view.parameters[name] for name in names if name in view.parameters):
+        values = parameter.of(trials)
+        sizes = pd.to_numeric(values, errors="coerce").astype(float)
+        if sizes.notna().any() and sizes.notna().sum() == values.notna().sum():
+            found[parameter.name] = sizes
+    return found
+
+
+def _panels(count: int) -> tuple[Figure, list[Axes]]:
+    figure = new_figure(4.6, width=9.0 if count > 1 else 6.5)
+    return figure, list(figure.subplots(1, count, sharey=True, squeeze=False)[0])
+
+
+def _is_log(parameter: SearchedParameter, sizes: pd.Series) -> bool:
+    """Tell whether a parameter was searched on a logarithmic scale; of listed values, whether they lie far apart."""
+    return bool(sizes.min() > 0 and (sizes.max() >= FAR_APART * sizes.min() if parameter.is_choice else parameter.log))
+
+
+def _groups(parameter: SearchedParameter, sizes: pd.Series) -> pd.Series:
+    return bins(sizes, log=_is_log(parameter, sizes), listed=parameter.is_choice)
+
+
+def bins(sizes: pd.Series, *, log: bool, listed: bool = False) -> pd.Series:
+    """Return the group of each size, without missing sizes.
+
+    A group is the size itself where there are few sizes, as there are of `listed` ones; else the part of their range, from 0.
+    """
+    known = sizes.dropna()
+    if listed or known.nunique() <= min(GROUPS, len(known) / 2):
+        return known
+    parts = min(GROUPS, max(3, len(known) // IN_EACH))
+    scaled = pd.Series(np.log(known)) if log else known
+    share = (scaled - scaled.min()) / ((scaled.max() - scaled.min()) or 1.0)
+    return (share * parts).astype(int).clip(upper=parts - 1)
+
+
+def _draw_points(
+    axes: Axes, trials: pd.DataFrame, values: pd.Series, parameter: SearchedParameter, sizes: pd.Series
+) -> None:
+    """Draw complete trials large, others small, on the scale of the search space."""
+    style_axes(axes, x=parameter.label)
+    ends = (sizes.min(), sizes.max()) if parameter.is_choice else (parameter.low, parameter.high)
+    low, high = min(ends[0], sizes.min()), max(ends[1], sizes.max())
+    if _is_log(parameter, sizes) and high > low:
+        log_axis(axes.xaxis, low, high)
+    else:
+        axes.set_xlim(low - 0.04 * (high - low or 1), high + 0.04 * (high - low or 1))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=parameter.name != "beta"))
+    if parameter.is_choice and sizes.nunique() <= GROUPS:
+        places = sorted(sizes.dropna().unique())
+        axes.set_xticks(places, [format_value(place) for place in places])
+        axes.xaxis.set_minor_locator(NullLocator())
+    for state in ("pruned", "failed", "running", "complete"):
+        own = trials["state"] == state
+        large, small = (44, 8) if state == "complete" else (16, 3)
+        chosen = own & sizes.notna()
+        if own.any():
+            size = max(small, large * marker_scale(len(trials)))
+            scatter(axes, sizes[chosen], values[chosen], state, size=size, label=state)
+
+
+def _draw_best_by_size(axes: Axes, values: pd.Series, sizes: pd.Series, groups: pd.Series) -> None:
+    """Join the best trial of each group of sizes, and name the best of all."""
+    if groups.empty:
+        return
+    own = pd.DataFrame({"size": sizes[groups.index], "objective": values[groups.index]})
+    line = own.loc[own["objective"].groupby(groups).idxmin()].sort_values("size")
+    axes.plot(line["size"], line["objective"], color=BEST, linewidth=2, marker="o", markersize=4, zorder=5)
+    winner = lowest(own)
+    share = axes.transAxes.inverted().transform(axes.transData.transform((winner["size"], 0.0)))[0]
+    side = "left" if share < 0.25 else "right" if share > 0.75 else "center"
+    text = f"best at {format_value(winner['size'])}: {format_number(winner['objective'])}"
+    annotate(axes, text, (winner["size"], winner["objective"]), (0, -8), colour=BEST, ha=side, va="top")
+
+
+def _draw_medians(axes: Axes, units: pd.Series, sizes: pd.Series, groups: pd.Series) -> None:
+    """Join the medians of the groups of sizes."""
+    if groups.empty:
+        return
+    middle = pd.DataFrame({"size": sizes[groups.index], "units": units[groups.index]}).groupby(groups).median()
+    look: dict[str, Any] = {"color": TEXT_COLOUR, "linewidth": 1.8, "zorder": 5}
+    axes.plot(middle["size"], middle["units"], label="median of complete trials", **look)
+
+
+def _draw_all_active(axes: Axes, view: StudyView, name: str) -> None:
+    """Draw where all units are active: units = latent size, or the latent size that the study fixes."""
+    latent = view.fixed("latent_size")
+    if name == "latent_size":
+        ends = np.linspace(max(axes.get_xlim()[0], 0), axes.get_xlim()[1], 200)
+        axes.plot(ends, ends, label="all units active", **DASHED)
+    elif "latent_size" not in view.parameters and isinstance(latent, int):
+        axes.set_ylim(top=max(axes.get_ylim()[1], 1.12 * latent))
+        axes.axhline(latent, label="all units active", **DASHED)

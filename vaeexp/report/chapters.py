@@ -24,6 +24,7 @@ from vaeexp.report.tables import (
 from vaeexp.results.frames import fixed, recorded
 from vaeexp.results.margins import margins
 from vaeexp.results.study_summary import PROTOCOL
+from vaeexp.results.study_view import StudyView
 from vaeexp.words import join_and
 
 HEROES = ("beta_strip", "baseline_strip", "rate_distortion", "history")
@@ -35,7 +36,8 @@ Figures = Literal["validation", "test", "other"]
 
 def compose(results: Results) -> tuple[str, dict[str, Figure]]:
     """The report's markdown, and its figures by file name."""
-    figures = {name: figure for name, plot in FIGURES.items() if (figure := plot.draw(results)) is not None}
+    view = StudyView(results)
+    figures = {name: figure for name, plot in FIGURES.items() if (figure := plot.draw(view)) is not None}
     hero = next((name for name in HEROES if name in figures), None)
     blocks = [heading(escape(results.name), 1), *notices(results)]
     question = results.study.question
@@ -43,8 +45,8 @@ def compose(results: Results) -> tuple[str, dict[str, Figure]]:
         blocks.append(f"*Question:* {escape(question)}")
     blocks += [heading("Answer"), answer(results)]
     if hero:
-        blocks += [picture(f"{hero}.png", FIGURES[hero].title), escape(FIGURES[hero].reading(results))]
-    blocks += [*_tables(results), *protocol_rows(results), *_plots(results, figures, hero)]
+        blocks += [picture(f"{hero}.png", FIGURES[hero].title), escape(FIGURES[hero].reading(view))]
+    blocks += [*_tables(results), *protocol_rows(results), *_plots(view, figures, hero)]
     blocks += [*failures(results), *provenance(results)]
     return "\n\n".join(blocks) + "\n", {f"{name}.png": figure for name, figure in figures.items()}
 
@@ -141,7 +143,7 @@ SECTIONS: tuple[tuple[str, str, Figures, Make], ...] = (
 """Title, words, of what the figures are, and what makes the blocks."""
 
 
-def _plots(results: Results, figures: dict[str, Figure], hero: str | None) -> list[str]:
+def _plots(view: StudyView, figures: dict[str, Figure], hero: str | None) -> list[str]:
     """Plots by chapter with how to read them; why one is missing, where it is."""
     blocks, missing = [heading("Plots")], []
     for chapter, plots in CHAPTERS.items():
@@ -154,7 +156,7 @@ def _plots(results: Results, figures: dict[str, Figure], hero: str | None) -> li
             blocks += [
                 heading(escape(plot.title), 4),
                 picture(f"{name}.png", plot.title),
-                escape(plot.reading(results)),
+                escape(plot.reading(view)),
             ]
     if missing:
         blocks += ["Not drawn:", "\n".join(missing)]

@@ -43,6 +43,22 @@ def at_best_epoch(epochs: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     return scored.astype({"best_epoch": "int64"}).merge(metrics, on=["repeat", "number", "best_epoch"], how="inner")
 
 
+def lowest(frame: pd.DataFrame) -> pd.Series:
+    """Return the first row with the lowest value."""
+    return frame.iloc[int(np.nanargmin(frame["objective"].to_numpy(float)))]
+
+
+def search_course(search: pd.DataFrame) -> pd.DataFrame:
+    """Return the trials of the search as they ended, with `spent` (trial-epochs by then) and `best` (lowest complete value by then).
+
+    Trials that ended before any was complete are left out.
+    """
+    ended = search[search["ended"].notna()].sort_values(["ended", "number"])
+    best = ended["objective"].where(ended["state"] == "complete").cummin().ffill()
+    course = ended.assign(spent=ended["epochs"].cumsum(), best=best)
+    return course[course["best"].notna()].reset_index(drop=True)
+
+
 def outer_fence(values: pd.Series) -> float:
     """Return Tukey's outer fence (the upper quartile + 3 interquartile ranges), at least the 0.7 quantile, at most the maximum.
 
@@ -53,7 +69,7 @@ def outer_fence(values: pd.Series) -> float:
     return high + max(0.01 * abs(float(values.min())), 1e-3)
 
 
-def evenly_spread(count: int, width: float = 0.5) -> list[float]:
+def jitter(count: int, width: float = 0.5) -> list[float]:
     """Return offsets in a repeating, even pattern over [−width/2, width/2], without randomness."""
     golden = 0.6180339887498949
     return [(((index + 1) * golden) % 1.0 - 0.5) * width for index in range(count)]

@@ -1,14 +1,14 @@
-"""Where a study stands, in one line: its best setting and what that is worth under its protocol. For several studies side by side."""
+"""A study in one line: its best configuration and what it is worth under its protocol. For several studies side by side."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
 
-from sweeps.results.rankings import Results, ranked
+from sweeps.results.rankings import Results
 from sweeps.results.statistics import Interval
-from vaeexp.results.frames import recorded, search_trials
-from vaeexp.results.tested_settings import Row, best_row, study_protocol
+from vaeexp.results.study_view import StudyView
+from vaeexp.results.tested_settings import TestedSetting
 
 PROTOCOL = {
     "data": "data",
@@ -23,7 +23,7 @@ PROTOCOL = {
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Standing:
+class StudySummary:
     """What the comparison of several studies needs of one."""
 
     name: str
@@ -32,8 +32,8 @@ class Standing:
     subset: bool
     """Whether its images are a small part of the data set."""
     protocol: dict[str, str]
-    best: Row | None
-    """Its best setting: confirmed, else the best of the search; None without a complete trial."""
+    best: TestedSetting | None
+    """Its best configuration: confirmed, else the best of the search; None without a complete trial."""
     search_value: float | None
     """Lowest validation −ELBO of the search, nats per image."""
     trials: int
@@ -53,7 +53,7 @@ class Standing:
 
     @property
     def confirmed(self) -> bool:
-        """Whether its best setting has test figures."""
+        """Whether its best configuration has test figures."""
         return self.test.n > 0
 
     @property
@@ -68,57 +68,54 @@ class Standing:
 
     @property
     def test(self) -> Interval:
-        """Its objective on test images over the seeds of the best setting, nats per image."""
+        """Its objective on test images over the seeds of the best configuration, nats per image."""
         if self.best is None:
             return Interval(mean=float("nan"), low=float("nan"), high=float("nan"), n=0)
         return self.best.test("distortion" if self.deterministic else "neg_elbo")
 
     @property
-    def order(self) -> tuple:
-        """Sorts the confirmed first, by their validation values, so that test figures select nothing; then the others."""
+    def order(self) -> tuple[bool, float, str]:
+        """Sort key: the confirmed first, by their validation values, so that test figures select nothing; then the others."""
         value = self.best.value if self.best is not None else float("inf")
         return not self.confirmed, value, self.name
 
 
-def standing(results: Results) -> Standing:
-    """Of a study in any state."""
-    trials, best = search_trials(results), best_row(results)
-    complete = ranked(results)
-    repeat = results.trials["repeat"]
-    started = trials[trials["state"] != "waiting"]
-    return Standing(
-        name=results.name,
-        question=results.study.question or "",
-        finished=bool(results.study.finished),
-        subset=bool(recorded(results, "data").get("subset")),
-        protocol=study_protocol(results),
-        best=best,
-        search_value=float(complete["objective"].iloc[0]) if len(complete) else None,
-        trials=len(started),
+def summarise_study(view: StudyView) -> StudySummary:
+    """Summarise a study in any state."""
+    trials, repeat = view.search, view.trials["repeat"]
+    return StudySummary(
+        name=view.name,
+        question=view.study.question,
+        finished=view.study.finished,
+        subset=bool(view.recorded("data").get("subset")),
+        protocol=view.protocol(),
+        best=view.best,
+        search_value=float(view.ranked["objective"].iloc[0]) if len(view.ranked) else None,
+        trials=int((trials["state"] != "waiting").sum()),
         ended=int(trials["state"].isin(["complete", "pruned", "failed"]).sum()),
-        budget=results.study.budget.get("trials"),
-        epochs=int(results.trials.loc[~repeat, "epochs"].sum()),
-        more_epochs=int(results.trials.loc[repeat, "epochs"].sum()),
-        seconds=results.study.elapsed,
-        course=_course(trials),
+        budget=view.study.budget.get("trials"),
+        epochs=int(view.trials.loc[~repeat, "epochs"].sum()),
+        more_epochs=int(view.trials.loc[repeat, "epochs"].sum()),
+        seconds=view.study.elapsed,
+        course=view.course[["spent", "best"]].copy(),
     )
 
 
-def by_protocol(found: Iterable[Standing]) -> list[list[Standing]]:
-    """Studies of one protocol together, in `order`; protocols by their first study's name.
+def by_protocol(studies: Iterable[StudySummary]) -> list[list[StudySummary]]:
+    """Group studies of one protocol, in `order`; protocols by their first study's name.
 
     A study whose images were not recorded stands alone: nothing shows that it shares them with another.
     """
-    groups: dict[tuple, list[Standing]] = {}
-    for each in sorted(found, key=lambda each: each.name):
-        known = each.protocol.get("fingerprint") is not None
-        key = tuple(each.protocol.get(part) for part in PROTOCOL) if known else (each.name,)
-        groups.setdefault(key, []).append(each)
-    return [sorted(group, key=lambda each: each.order) for group in groups.values()]
+    groups: dict[tuple[str | None, ...], list[StudySummary]] = {}
+    for study in sorted(studies, key=lambda study: study.name):
+        known = study.protocol.get("fingerprint") is not None
+        key = tuple(study.protocol.get(part) for part in PROTOCOL) if known else (study.name,)
+        groups.setdefault(key, []).append(study)
+    return [sorted(group, key=lambda study: study.order) for group in groups.values()]
 
 
-def _course(trials: pd.DataFrame) -> pd.DataFrame:
-    ended = trials[trials["ended"].notna()].sort_values(["ended", "number"])
-    best = ended["objective"].where(ended["state"] == "complete").cummin().ffill()
-    course = pd.DataFrame({"spent": ended["epochs"].cumsum(), "best": best}).dropna()
-    return course.reset_index(drop=True)
+Standing = StudySummary
+
+
+def standing(results: Results) -> StudySummary:
+    return summarise_study(StudyView(results))

@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps.results.rankings import Results, best_run, ranked
+from sweeps.results.rankings import Results, best_run, pruned_epochs_saved, ranked
 from sweeps.storage.study_record import StudyRecord
-from vaeexp.results.columns import at_best_epoch, column, search_trials
-from vaeexp.results.forest import Forest, grow_forest
-from vaeexp.results.importance import importance_table
-from vaeexp.results.margins import WinnerMargin, winner_margins
-from vaeexp.results.pairs import PairComparison, compare_pairs
+from vaeexp.results.columns import at_best_epoch, column, search_course, search_trials
+from vaeexp.results.differences import PairComparison, WinnerMargin, compare_pairs, winner_margins
+from vaeexp.results.parameter_effects import Forest, grow_forest, importance_table
 from vaeexp.results.parameters import SearchedParameter, searched_parameters
 from vaeexp.results.tested_settings import (
     CHANGES,
@@ -23,6 +21,7 @@ from vaeexp.results.tested_settings import (
     best_setting,
     confirmed_settings,
 )
+from vaeexp.results.trial_files import EVALUATION, LOOKED_AT, PICTURES, Arrays, first_with
 from vaeexp.words import is_missing
 
 SECTIONS = ("data", "model", "train", "evaluation")
@@ -107,6 +106,11 @@ class StudyView:
         return ranked(self.results)
 
     @cached_property
+    def course(self) -> pd.DataFrame:
+        """Trials of the search in the order in which they ended, with `spent` (trial-epochs by then) and `best` (value by then)."""
+        return search_course(self.search)
+
+    @cached_property
     def best_epochs(self) -> pd.DataFrame:
         """Trials of the search with the metrics of their best epoch (`val/rate`, …), without trials that have no epoch."""
         return self.at_best_epoch(self.search)
@@ -116,6 +120,14 @@ class StudyView:
         """The rows of `best_epochs` with a finite rate and distortion."""
         finite = [np.isfinite(column(self.best_epochs, f"val/{name}").astype(float)) for name in ("rate", "distortion")]
         return self.best_epochs[finite[0] & finite[1]]
+
+    @cached_property
+    def epochs_saved(self) -> int:
+        """Trial-epochs that pruned trials of the search did not train."""
+        if "epochs" not in self.parameters:
+            return pruned_epochs_saved(self.results, int(self.fixed("epochs") or 0))
+        pruned = self.search[self.search["state"] == "pruned"]
+        return int((pruned["params.epochs"].astype(float) - pruned["epochs"]).clip(lower=0).sum())
 
     def at_best_epoch(self, trials: pd.DataFrame) -> pd.DataFrame:
         """Return these trials with the metrics of their best epoch, without trials that have no epoch."""
@@ -199,3 +211,26 @@ class StudyView:
     def forest(self) -> Forest | None:
         """A model of validation −ELBO over the parameters; None where no importance can be said."""
         return grow_forest(self.parameters, list(self.importances.index), self.ranked, self.seed)
+
+    # ---- files of the trials ----
+
+    def best_pictured(self, needed: str) -> tuple[pd.Series, Arrays] | None:
+        """Return the best model that left an array of this name in `pictures.npz`, with that file's arrays.
+
+        Confirmed runs come first, those of the best configuration before others; then the trials of the search.
+        """
+        return self._best_with(PICTURES, needed)
+
+    def best_evaluated(self, needed: str) -> tuple[pd.Series, Arrays] | None:
+        """Return the same for `evaluation.npz`."""
+        return self._best_with(EVALUATION, needed)
+
+    @cached_property
+    def _opened(self) -> dict[tuple[str, str], tuple[pd.Series, Arrays] | None]:
+        return {}
+
+    def _best_with(self, name: str, needed: str) -> tuple[pd.Series, Arrays] | None:
+        if (name, needed) not in self._opened:
+            groups = [setting.runs for setting in self.confirmed] + [self.ranked.head(LOOKED_AT)]
+            self._opened[name, needed] = first_with(groups, name, needed)
+        return self._opened[name, needed]

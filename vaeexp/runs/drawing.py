@@ -27,8 +27,8 @@ from vaeexp.evaluation.gallery import (
 from vaeexp.evaluation.generation import to_uint8
 from vaeexp.evaluation.nll import image_rows
 from vaeexp.models.priors import GaussianMixture
-from vaeexp.plots.gallery import WAYS, interpolation_figure, map_figure, traversal_figure
-from vaeexp.plots.tiles import labelled, tiles
+from vaeexp.plots.latent import WAYS, interpolation_figure, map_figure, traversal_figure
+from vaeexp.plots.pictures import labelled, tiles
 from vaeexp.runs.run import Images, Run
 from vaeexp.version import __version__
 
