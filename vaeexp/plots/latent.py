@@ -1,5 +1,6 @@
 """The latent space of the best model: between codes, along its dimensions, its plane, its map, and how it is used."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -127,11 +128,34 @@ def map_figure(points: np.ndarray, labels: np.ndarray | None, classes: Sequence[
     # In the order of the images, so that no class lies on top.
     colours = np.array([CLASS_COLOURS[label % len(CLASS_COLOURS)] for label in range(len(classes))])
     axes.scatter(*points.T, color=colours[labels], **look)
-    for label in np.unique(labels).tolist():
-        x, y = np.median(points[labels == label], axis=0)
+    _name_classes(axes, points, labels, classes, colours)
+    return figure
+
+
+def _name_classes(
+    axes: Axes, points: np.ndarray, labels: np.ndarray, classes: Sequence[str], colours: np.ndarray
+) -> None:
+    """Write the name of each class in a box of its colour at the median of its points."""
+    present = np.unique(labels).tolist()
+    medians = np.array([np.median(points[labels == label], axis=0) for label in present])
+    extent = np.ptp(points, axis=0).max()
+    sizes = extent * np.array([(0.02 + 0.013 * len(classes[label]), 0.042) for label in present])
+    for label, (x, y) in zip(present, _apart(medians, sizes), strict=True):
         box = {"boxstyle": "round,pad=0.22", "facecolor": "white", "edgecolor": colours[label], "linewidth": 1.8}
         axes.text(x, y, classes[label], bbox=box, **words(TEXT_COLOUR, "center", 11))
-    return figure
+
+
+def _apart(places: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return centres [n, 2] of boxes of these widths and heights [n, 2], moved up and down by steps where boxes overlap."""
+    moved = places.astype(float)
+    for _ in range(100):
+        for i, j in itertools.combinations(range(len(moved)), 2):
+            gap, needed = moved[j] - moved[i], (sizes[i] + sizes[j]) / 2
+            if (np.abs(gap) < needed).all():
+                step = 0.51 * (needed[1] - abs(gap[1])) * (1 if gap[1] >= 0 else -1)
+                moved[j, 1] += step
+                moved[i, 1] -= step
+    return moved
 
 
 def _width(canvas: np.ndarray) -> float:
@@ -234,7 +258,7 @@ def _write_shares(axes: Axes, shares: np.ndarray) -> None:
     """Write percent in each cell, and nothing where it rounds to 0."""
     for (row, column), share in np.ndenumerate(shares):
         if np.isnan(share):
-            annotate(axes, "–", (column, row), colour=MUTED, fontsize=9)
+            axes.text(column, row, "–", **words(MUTED, "center", 9))
         elif share >= 0.005:
             colour = "white" if share > 0.55 else TEXT_COLOUR
-            annotate(axes, f"{100 * share:.0f}", (column, row), colour=colour, fontsize=9)
+            axes.text(column, row, f"{100 * share:.0f}", **words(colour, "center", 9))

@@ -18,14 +18,14 @@ from synthetic_study import (
 )
 
 from sweeps.results.rankings import best_so_far, ranked
-from vaeexp.plots import FIGURES
-from vaeexp.plots.pairs import comparisons, paired_differences
-from vaeexp.plots.parameters import effects, importance, importances
-from vaeexp.plots.pictures import best_pictured, best_samples, beta_strip, component_samples, read_pictures
-from vaeexp.plots.progress import history, learning_curves
+from vaeexp.plots import PLOTS
+from vaeexp.plots.parameters import effects, importance, paired_differences
+from vaeexp.plots.pictures import best_samples, beta_strip, component_samples
+from vaeexp.plots.search import history, learning_curves
 from vaeexp.plots.style import decade_labels, robust_limits, save
 from vaeexp.plots.tradeoff import frontier, rate_distortion
-from vaeexp.results.frames import at_best_epoch, search_trials
+from vaeexp.results.study_view import StudyView
+from vaeexp.results.trial_files import read_pictures
 from vaeexp.words import format_configuration, format_number, format_value
 
 
@@ -34,8 +34,8 @@ def points(axes):
 
 
 def test_history_shows_every_trial_once_and_the_best_so_far(results):
-    axes = history(results).axes[0]
-    trials = search_trials(results)
+    axes = history(StudyView(results)).axes[0]
+    trials = StudyView(results).search
     assert points(axes) == len(trials) == 39
     line = axes.lines[0]
     assert list(line.get_ydata()[:-1]) == list(best_so_far(results)["best"])
@@ -50,8 +50,8 @@ def test_history_shows_every_trial_once_and_the_best_so_far(results):
 
 
 def test_learning_curves_have_a_line_per_trial_and_mark_where_it_was_pruned(results):
-    axes = learning_curves(results).axes[0]
-    trials = search_trials(results)
+    axes = learning_curves(StudyView(results)).axes[0]
+    trials = StudyView(results).search
     lines = [
         segment for found in axes.collections if isinstance(found, LineCollection) for segment in found.get_segments()
     ]
@@ -65,28 +65,28 @@ def test_learning_curves_have_a_line_per_trial_and_mark_where_it_was_pruned(resu
 
 
 def test_importance_bars_are_the_shares_and_need_enough_trials(results):
-    shares = importances(results)
+    shares = StudyView(results).importances["share"].to_dict()
     assert set(shares) == set(SEARCH)
     assert sum(shares.values()) == pytest.approx(1)
-    assert shares == importances(results)
-    axes = importance(results).axes[0]
+    assert shares == StudyView(results).importances["share"].to_dict()
+    axes = importance(StudyView(results)).axes[0]
     assert [bar.get_width() for bar in axes.patches] == pytest.approx([100 * share for share in shares.values()][::-1])
     assert axes.get_xlabel() == "share of the importance (%)"
     few = part(results, ranked(results).head(9))
-    assert importances(few) == {}
-    assert importance(few) is None
+    assert StudyView(few).importances["share"].to_dict() == {}
+    assert importance(StudyView(few)) is None
 
 
 def test_importance_finds_the_one_parameter_that_matters(results):
-    trials = search_trials(results).assign(state="complete")
+    trials = StudyView(results).search.assign(state="complete")
     trials["objective"] = 100 + 40 * (np.log(trials["params.learning_rate"].astype(float)) + 6) ** 2
-    shares = importances(part(results, trials))
+    shares = StudyView(part(results, trials)).importances["share"].to_dict()
     assert next(iter(shares)) == "learning_rate"
     assert shares["learning_rate"] > 0.5
 
 
 def test_effects_have_a_panel_per_parameter_on_the_scale_of_its_space(results):
-    figure = effects(results)
+    figure = effects(StudyView(results))
     panels = [axes for axes in figure.axes if axes.get_visible()]
     assert [axes.get_xlabel() for axes in panels] == [
         "β",
@@ -97,12 +97,13 @@ def test_effects_have_a_panel_per_parameter_on_the_scale_of_its_space(results):
         "components (if prior is mixture)",
     ]
     assert [axes.get_xscale() for axes in panels] == ["log", "log", "log", "linear", "linear", "log"]
-    trials = search_trials(results)
+    trials = StudyView(results).search
     scored = trials[trials["objective"].notna()]
     assert points(panels[0]) == len(scored)
     assert points(panels[5]) == int(scored["params.components"].notna().sum())
     assert figure.get_supylabel() == "validation −ELBO (nats per image)"
-    medians = [line.get_ydata()[0] for line in panels[3].lines]
+    (bars,) = (found for found in panels[3].collections if isinstance(found, LineCollection))
+    medians = [bar[0, 1] for bar in bars.get_segments()]
     complete = scored[scored["state"] == "complete"].groupby("params.optimizer")["objective"].median()
     assert medians == pytest.approx([complete["adam"], complete["adamax"]])
 
@@ -114,18 +115,18 @@ def test_effects_show_values_outside_the_range_that_is_searched_now(results):
         "optimizer": {"kind": "choice", "values": ["adamax"]},
     }
     later = part(results, results.trials, study=study_attributes(spec=spec | {"search": narrow}))
-    axes = effects(later).axes[0]
-    betas = search_trials(later).dropna(subset=["objective"])["params.beta"]
+    axes = effects(StudyView(later)).axes[0]
+    betas = StudyView(later).search.dropna(subset=["objective"])["params.beta"]
     assert axes.get_xlim()[0] < betas.min()
     assert axes.get_xlim()[1] > betas.max()
-    assert [label.get_text() for label in effects(later).axes[1].get_xticklabels()] == ["adamax", "adam"]
-    assert set(importances(later)) == set(narrow)
+    assert [label.get_text() for label in effects(StudyView(later)).axes[1].get_xticklabels()] == ["adamax", "adam"]
+    assert set(StudyView(later).importances["share"].to_dict()) == set(narrow)
 
 
 def test_rate_distortion_places_and_colours_every_trial(results):
-    figure = rate_distortion(results)
+    figure = rate_distortion(StudyView(results))
     axes = figure.axes[0]
-    trials = at_best_epoch(results, search_trials(results))
+    trials = StudyView(results).at_best_epoch(StudyView(results).search)
     assert points(axes) == len(trials)
     drawn = np.concatenate([found.get_offsets() for found in axes.collections if isinstance(found, PathCollection)])
     assert sorted(drawn[:, 0] + drawn[:, 1]) == pytest.approx(sorted(trials["objective"]))
@@ -139,7 +140,7 @@ def test_rate_distortion_places_and_colours_every_trial(results):
 
 
 def test_lines_of_equal_elbo_are_what_they_say(results):
-    axes = rate_distortion(results).axes[0]
+    axes = rate_distortion(StudyView(results)).axes[0]
     dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
     assert dashed
     for line in dashed:
@@ -158,7 +159,7 @@ def test_the_frontier_is_what_nothing_beats(pairs):
 
 
 def test_strip_goes_from_low_to_high_beta_with_the_best_of_each_range(results):
-    words = texts(beta_strip(results))
+    words = texts(beta_strip(StudyView(results)))
     betas = [float(word.removeprefix("β = ")) for word in words if word.startswith("β = ")]
     assert len(betas) == 6
     assert betas == sorted(betas)
@@ -171,32 +172,32 @@ def test_strip_goes_from_low_to_high_beta_with_the_best_of_each_range(results):
 def test_strip_skips_a_damaged_file(tmp_path):
     made = make_results(trials=12, folder=tmp_path / "trials" / "beta_mnist")
     write_pictures(made, tmp_path)
-    rows = len(texts(beta_strip(made)))
-    lowest = search_trials(made).dropna(subset=["objective"]).sort_values("params.beta").iloc[0]
+    rows = len(texts(beta_strip(StudyView(made))))
+    lowest = StudyView(made).search.dropna(subset=["objective"]).sort_values("params.beta").iloc[0]
     file = tmp_path / "trials" / "beta_mnist" / lowest["name"] / "pictures.npz"
     file.write_bytes(file.read_bytes()[:200])
     assert read_pictures(file.parent) == {}
-    assert len(texts(beta_strip(made))) == rows - 2
+    assert len(texts(beta_strip(StudyView(made)))) == rows - 2
 
 
 def test_component_samples_have_a_row_per_component_of_the_confirmed_best(results):
-    found, files = best_pictured(results, "component_samples")
+    found, files = StudyView(results).best_pictured("component_samples")
     assert found["repeat"]
     assert "confirm" in found["purposes"]
-    labels = texts(component_samples(results))
+    labels = texts(component_samples(StudyView(results)))
     assert labels == [f"component {place}" for place in range(1, len(files["component_samples"]) + 1)]
 
 
 def test_sixteen_samples_stand_in_two_rows_of_eight(results):
-    image = best_samples(results).axes[0].images[0].get_array()
+    image = best_samples(StudyView(results)).axes[0].images[0].get_array()
     assert image.shape == (2 * 28 + 2, 8 * 28 + 7 * 2)
 
 
 def test_matched_pairs_are_drawn_one_by_one_with_their_mean(results):
-    (comparison,) = comparisons(results)
+    (comparison,) = StudyView(results).pairs
     assert len(comparison.pairs) == 8
     assert comparison.configurations == 4
-    axes = paired_differences(results).axes[0]
+    axes = paired_differences(StudyView(results)).axes[0]
     drawn = sorted(float(x) for found in axes.collections[:-1] for x, _ in found.get_offsets())
     assert drawn == pytest.approx(sorted(comparison.pairs["difference"]))
     assert axes.collections[-1].get_offsets()[0][0] == pytest.approx(comparison.interval.mean)
@@ -205,7 +206,7 @@ def test_matched_pairs_are_drawn_one_by_one_with_their_mean(results):
 
 
 def test_the_interval_is_over_configurations_not_over_their_seeds(results):
-    (comparison,) = comparisons(results)
+    (comparison,) = StudyView(results).pairs
     assert comparison.interval.n == 4
     assert comparison.interval.mean == pytest.approx(comparison.pairs["difference"].mean())
 
@@ -242,34 +243,34 @@ def test_numbers_and_settings_as_text():
 
 def test_the_same_figure_gives_the_same_bytes(results, tmp_path):
     for copy in ("a", "b"):
-        save(effects(results), tmp_path / copy)
+        save(effects(StudyView(results)), tmp_path / copy)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_figures_are_wide_enough_to_read(results, tmp_path):
     whole = with_baselines(results, folder=tmp_path / "trials" / "beta_mnist")
     write_pictures(whole, tmp_path)
-    for name, plot in FIGURES.items():
-        width, height = plot.draw(whole).get_size_inches()
+    for name, plot in PLOTS.items():
+        width, height = plot.draw(StudyView(whole)).get_size_inches()
         assert 4 <= width <= 9.2, name
         assert height <= 9, name
 
 
 def test_captions_name_the_run_that_drew(results):
     best = ranked(results).iloc[0]["number"]
-    assert FIGURES["best_samples"].reading(results).endswith(f"Drawn by a confirmation run of trial {best}.")
-    assert f"all {len(ranked(results))} complete trials" in FIGURES["importance"].reading(results)
+    assert PLOTS["best_samples"].reading(StudyView(results)).endswith(f"Drawn by a confirmation run of trial {best}.")
+    assert f"all {len(ranked(results))} complete trials" in PLOTS["importance"].reading(StudyView(results))
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("case", thin_studies())
 def test_thin_studies_give_a_figure_or_none(case):
     study = thin_studies()[case]
-    drawn = {name: plot.draw(study) for name, plot in FIGURES.items()}
+    drawn = {name: plot.draw(StudyView(study)) for name, plot in PLOTS.items()}
     for figure in drawn.values():
         if figure is not None:
             figure.savefig(io.BytesIO(), dpi=40)
-    assert all(isinstance(plot.reading(study), str) for plot in FIGURES.values())
+    assert all(isinstance(plot.reading(StudyView(study)), str) for plot in PLOTS.values())
     if case in ("no trial", "nothing recorded", "one failed before an epoch"):
         assert not any(drawn.values())
     if case == "one parameter":

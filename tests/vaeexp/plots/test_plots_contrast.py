@@ -7,7 +7,9 @@ import pytest
 from synthetic_study import make_results, part, texts, write_pictures
 
 from sweeps.results.rankings import ranked
-from vaeexp.plots.pictures import best_median_worst, read_pictures
+from vaeexp.plots.pictures import best_median_worst
+from vaeexp.results.study_view import StudyView
+from vaeexp.results.trial_files import read_pictures
 from vaeexp.words import format_number, format_value
 
 
@@ -27,7 +29,7 @@ def words(rank, row):
 
 
 def test_three_rows_are_the_best_the_median_and_the_worst(study):
-    figure = best_median_worst(study)
+    figure = best_median_worst(StudyView(study))
     trials = ranked(study)
     three = [trials.iloc[0], trials.iloc[(len(trials) - 1) // 2], trials.iloc[-1]]
     assert names(figure) == [words(*each) for each in zip(("best", "median", "worst"), three, strict=True)]
@@ -49,11 +51,14 @@ def test_a_damaged_or_missing_file_gives_way_to_the_next_trial(study):
         file.unlink()
         if content:
             file.write_bytes(content)
-    found = names(best_median_worst(study))
+    found = names(best_median_worst(StudyView(study)))
     assert (found[0], found[-1]) == (words("best", trials.iloc[1]), words("worst", trials.iloc[-2]))
 
 
 def test_two_have_no_median_and_one_is_no_contrast(study):
     trials = ranked(study)
-    assert [name.split(":")[0] for name in names(best_median_worst(part(study, trials.head(2))))] == ["best", "worst"]
-    assert best_median_worst(part(study, trials.head(1))) is None
+    assert [name.split(":")[0] for name in names(best_median_worst(StudyView(part(study, trials.head(2)))))] == [
+        "best",
+        "worst",
+    ]
+    assert best_median_worst(StudyView(part(study, trials.head(1)))) is None

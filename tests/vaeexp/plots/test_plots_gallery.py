@@ -6,9 +6,10 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 from synthetic_study import part, texts
 
-from vaeexp.plots import FIGURES
-from vaeexp.plots.gallery import interpolations, latent_map, latent_plane, map_figure, traversal_figure, traversals
-from vaeexp.plots.pictures import best_evaluated, best_pictured, read_evaluation
+from vaeexp.plots import PLOTS
+from vaeexp.plots.latent import interpolations, latent_map, latent_plane, map_figure, traversal_figure, traversals
+from vaeexp.results.study_view import StudyView
+from vaeexp.results.trial_files import read_evaluation
 
 
 def image_of(figure):
@@ -16,9 +17,12 @@ def image_of(figure):
 
 
 def test_each_pair_has_its_ways_one_below_the_other(results):
-    figure = interpolations(results)
+    figure = interpolations(StudyView(results))
     assert texts(figure) == ["latent, linear", "latent, spherical", "pixels"] * 3
-    image, drawn = image_of(figure), best_pictured(results, "latent_interpolations")[1]["latent_interpolations"]
+    image, drawn = (
+        image_of(figure),
+        StudyView(results).best_pictured("latent_interpolations")[1]["latent_interpolations"],
+    )
     assert image.shape[1] == 10 * 28 + 9 * 2
     np.testing.assert_array_equal(image[:28, :28], drawn[0, 0, ..., 0])
     np.testing.assert_array_equal(image[30:58, -28:], drawn[0, -1, ..., 0])
@@ -29,7 +33,7 @@ def test_each_pair_has_its_ways_one_below_the_other(results):
 
 
 def test_traversals_name_their_dimensions_and_how_far_they_go(results):
-    words = texts(traversals(results))
+    words = texts(traversals(StudyView(results)))
     assert words[:8] == ["z₁₂", "z₄", "z₁", "z₈", "z₆", "z₃", "z₁₀", "z₁₅"]
     assert words[8:] == ["−2.5 sd", "−1.25 sd", "mean", "+1.25 sd", "+2.5 sd"]
 
@@ -49,22 +53,25 @@ def test_words_above_the_columns_are_few_and_stand_above_theirs(steps, named):
 
 
 def test_traversals_of_a_run_without_numbers_are_drawn_without_words(results, tmp_path):
-    found, files = best_pictured(results, "traversals")
+    found, files = StudyView(results).best_pictured("traversals")
     (tmp_path / found["name"]).mkdir()
     np.savez(tmp_path / found["name"] / "pictures.npz", **files)
     alone = results.trials[results.trials["name"] == found["name"]].assign(folder=str(tmp_path / found["name"]))
-    assert texts(traversals(part(results, alone))) == []
+    assert texts(traversals(StudyView(part(results, alone)))) == []
 
 
 def test_the_plane_is_as_it_was_made(results):
-    image, drawn = image_of(latent_plane(results)), best_pictured(results, "manifold")[1]["manifold"]
+    image, drawn = (
+        image_of(latent_plane(StudyView(results))),
+        StudyView(results).best_pictured("manifold")[1]["manifold"],
+    )
     assert image.shape == (15 * 30 - 2, 15 * 30 - 2)
     np.testing.assert_array_equal(image[-28:, :28], drawn[-1, 0, ..., 0])
 
 
 def test_the_map_has_every_image_in_the_colour_of_its_class_and_names_at_the_medians(results):
-    numbers = best_evaluated(results, "embedding")[1]
-    axes = latent_map(results).axes[0]
+    numbers = StudyView(results).best_evaluated("embedding")[1]
+    axes = latent_map(StudyView(results)).axes[0]
     (marks,) = [found for found in axes.collections if isinstance(found, PathCollection)]
     np.testing.assert_allclose(marks.get_offsets(), numbers["embedding"])
     colours = np.array([to_hex(colour) for colour in marks.get_facecolors()])
@@ -97,10 +104,10 @@ def test_a_map_without_classes_or_with_too_many_has_one_colour(classes):
 
 def test_captions_name_the_run_that_was_drawn_and_nothing_is_drawn_of_what_was_not_tested(results):
     for name in ("interpolations", "traversals", "latent_map", "latent_plane"):
-        assert "Drawn by a confirmation run of trial" in FIGURES[name].reading(results)
+        assert "Drawn by a confirmation run of trial" in PLOTS[name].reading(StudyView(results))
         searched = part(results, results.trials[~results.trials["repeat"]])
-        assert FIGURES[name].draw(searched) is None
-        assert isinstance(FIGURES[name].reading(searched), str)
+        assert PLOTS[name].draw(StudyView(searched)) is None
+        assert isinstance(PLOTS[name].reading(StudyView(searched)), str)
 
 
 def test_a_damaged_file_of_numbers_is_no_file(tmp_path):

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from synthetic_study import part
 
-from vaeexp.plots import FIGURES
-from vaeexp.plots.latent import COMPONENTS, component_classes, component_figure, rate_figure, rate_per_dimension
-from vaeexp.plots.pictures import best_evaluated
+from vaeexp.plots import PLOTS
+from vaeexp.plots.latent import component_classes, component_figure, rate_figure, rate_per_dimension
 from vaeexp.report.chapters import compose
 from vaeexp.report.tables import component_table, purity
+from vaeexp.results.study_view import StudyView
+from vaeexp.results.trial_files import COMPONENTS
 
 
 def labels(axis):
@@ -16,8 +17,8 @@ def labels(axis):
 
 
 def test_bars_are_the_rates_from_the_greatest_to_the_smallest(results):
-    rates = best_evaluated(results, "rate_per_dimension")[1]["rate_per_dimension"]
-    axes = rate_per_dimension(results).axes[0]
+    rates = StudyView(results).best_evaluated("rate_per_dimension")[1]["rate_per_dimension"]
+    axes = rate_per_dimension(StudyView(results)).axes[0]
     assert [bar.get_height() for bar in axes.patches] == sorted(rates, reverse=True)
     assert labels(axes.xaxis) == [str(place + 1) for place in np.argsort(-rates, kind="stable")]
     used = int((rates > 0.01).sum())
@@ -40,9 +41,9 @@ def test_rates_of_any_number_are_drawn(rates):
 
 
 def test_cells_are_the_shares_with_the_heaviest_component_on_top(results):
-    arrays = best_evaluated(results, "component_classes")[1]
+    arrays = StudyView(results).best_evaluated("component_classes")[1]
     shares, weights = arrays["component_classes"], arrays["component_weights"]
-    axes = component_classes(results).axes[0]
+    axes = component_classes(StudyView(results)).axes[0]
     order = np.argsort(-weights, kind="stable")
     np.testing.assert_array_equal(axes.images[0].get_array(), shares[order])
     assert labels(axes.xaxis) == [str(digit) for digit in range(10)]
@@ -74,7 +75,7 @@ def test_purity_runs_from_chance_to_one():
 
 
 def test_the_table_names_the_classes_that_a_component_serves(results):
-    arrays = best_evaluated(results, "component_classes")[1]
+    arrays = StudyView(results).best_evaluated("component_classes")[1]
     shares, weights = arrays["component_classes"], arrays["component_weights"]
     first = int(np.argmax(weights))
     lines = component_table(results).splitlines()
@@ -91,8 +92,8 @@ def test_the_table_names_the_classes_that_a_component_serves(results):
 
 def test_without_arrays_there_is_neither_figure_nor_table(results):
     bare = part(results, results.trials.assign(folder=None))
-    assert rate_per_dimension(bare) is None
-    assert component_classes(bare) is None
+    assert rate_per_dimension(StudyView(bare)) is None
+    assert component_classes(StudyView(bare)) is None
     assert component_table(bare) == ""
     for name in ("rate_per_dimension", "component_classes"):
-        assert "trial" in FIGURES[name].reading(results)
+        assert "trial" in PLOTS[name].reading(StudyView(results))

@@ -9,9 +9,9 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 from synthetic_study import SEARCH, make_results, part, study_attributes, texts
 
-from vaeexp.plots.sizes import active_units, bins, value_by_size
-from vaeexp.plots.style import BEST, INK, MUTED
-from vaeexp.results.frames import at_best_epoch, search_trials
+from vaeexp.plots.style import BEST, MUTED, TEXT_COLOUR
+from vaeexp.plots.tradeoff import active_units, bins, value_by_size
+from vaeexp.results.study_view import StudyView
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +34,9 @@ def line_of(axes, colour):
 
 
 def test_a_panel_for_each_size_with_every_trial_that_has_one(made):
-    figure = value_by_size(made)
+    figure = value_by_size(StudyView(made))
     latent, components = figure.axes
-    scored = search_trials(made).dropna(subset=["objective"])
+    scored = StudyView(made).search.dropna(subset=["objective"])
     assert (latent.get_xlabel(), components.get_xlabel()) == ("latent size", "components (if prior is mixture)")
     assert (latent.get_xscale(), components.get_xscale()) == ("log", "log")
     assert points(latent) == len(scored)
@@ -49,7 +49,7 @@ def test_a_panel_for_each_size_with_every_trial_that_has_one(made):
 def test_complete_trials_are_large_and_pruned_ones_small(made):
     sizes = {
         to_hex(found.get_facecolor()[0]): found.get_sizes()[0]
-        for found in value_by_size(made).axes[0].collections
+        for found in value_by_size(StudyView(made)).axes[0].collections
         if found.get_label() in ("complete", "pruned")
     }
     complete, pruned = sizes["#0072b2"], sizes["#e69f00"]
@@ -57,11 +57,11 @@ def test_complete_trials_are_large_and_pruned_ones_small(made):
 
 
 def test_the_line_joins_the_best_complete_trial_of_each_part_of_the_range(made):
-    complete = search_trials(made).query("state == 'complete'")
+    complete = StudyView(made).search.query("state == 'complete'")
     groups = bins(complete["params.latent_size"].astype(float), log=True)
     assert set(groups) <= {0, 1, 2}
     best = complete.loc[complete["objective"].groupby(groups).idxmin()].sort_values("params.latent_size")
-    axes = value_by_size(made).axes[0]
+    axes = value_by_size(StudyView(made)).axes[0]
     line = line_of(axes, BEST)
     assert list(line.get_xdata()) == list(best["params.latent_size"])
     assert list(line.get_ydata()) == list(best["objective"])
@@ -70,8 +70,8 @@ def test_the_line_joins_the_best_complete_trial_of_each_part_of_the_range(made):
 
 
 def test_trials_without_a_mixture_stand_as_a_line_beside_those_with_one(made):
-    latent, components = value_by_size(made).axes
-    complete = search_trials(made).query("state == 'complete'")
+    latent, components = value_by_size(StudyView(made)).axes
+    complete = StudyView(made).search.query("state == 'complete'")
     without = complete[complete["params.components"].isna()]["objective"].min()
     assert list(line_of(components, MUTED).get_ydata()) == [without, without]
     assert to_hex(MUTED) not in [to_hex(line.get_color()) for line in latent.lines]
@@ -84,28 +84,28 @@ def test_listed_sizes_are_ticks_and_far_apart_on_a_logarithmic_axis(made):
         [listed[number % 4] if number % 3 else None for number in trials["number"]], dtype=object
     )
     study = with_search(replace(made, trials=trials), {"components": {"kind": "choice", "values": listed}})
-    (axes,) = value_by_size(study).axes
+    (axes,) = value_by_size(StudyView(study)).axes
     assert axes.get_xscale() == "log"
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "4", "16", "64"]
-    complete = search_trials(study).query("state == 'complete'")["params.components"]
+    complete = StudyView(study).search.query("state == 'complete'")["params.components"]
     assert list(line_of(axes, BEST).get_xdata()) == sorted(complete.dropna().unique())
     near = trials.assign(**{"params.components": trials["params.components"].map({1: 4, 4: 5, 16: 6, 64: 7})})
     study = with_search(replace(made, trials=near), {"components": {"kind": "choice", "values": [4, 5, 6, 7]}})
-    assert value_by_size(study).axes[0].get_xscale() == "linear"
+    assert value_by_size(StudyView(study)).axes[0].get_xscale() == "linear"
 
 
 def test_what_was_not_searched_or_is_no_number_has_no_panel(made):
-    assert value_by_size(with_search(made, {"beta": SEARCH["beta"]})) is None
-    assert len(value_by_size(with_search(made, {"latent_size": SEARCH["latent_size"]})).axes) == 1
+    assert value_by_size(StudyView(with_search(made, {"beta": SEARCH["beta"]}))) is None
+    assert len(value_by_size(StudyView(with_search(made, {"latent_size": SEARCH["latent_size"]}))).axes) == 1
     words = made.trials.assign(**{"params.latent_size": pd.Series(["small", "large"] * len(made.trials))})
     named = with_search(replace(made, trials=words), {"latent_size": {"kind": "choice", "values": ["small", "large"]}})
-    assert value_by_size(named) is None
-    assert active_units(named) is None
+    assert value_by_size(StudyView(named)) is None
+    assert active_units(StudyView(named)) is None
 
 
 def test_one_size_alone_is_a_point(made):
-    one = part(made, search_trials(made).query("state == 'complete'").assign(**{"params.latent_size": 7}))
-    axes = value_by_size(one).axes[0]
+    one = part(made, StudyView(made).search.query("state == 'complete'").assign(**{"params.latent_size": 7}))
+    axes = value_by_size(StudyView(one)).axes[0]
     assert list(line_of(axes, BEST).get_xdata()) == [7]
 
 
@@ -120,8 +120,8 @@ def test_sizes_fall_into_parts_of_their_range():
 
 
 def test_active_units_stand_against_beta_and_latent_size(made):
-    beta, latent = active_units(made).axes
-    trials = at_best_epoch(made, search_trials(made))
+    beta, latent = active_units(StudyView(made)).axes
+    trials = StudyView(made).at_best_epoch(StudyView(made).search)
     assert (beta.get_xlabel(), latent.get_xlabel()) == ("β", "latent size")
     for axes, name in ((beta, "beta"), (latent, "latent_size")):
         drawn = np.concatenate([found.get_offsets() for found in axes.collections if isinstance(found, PathCollection)])
@@ -136,18 +136,18 @@ def test_active_units_stand_against_beta_and_latent_size(made):
 def test_the_median_of_active_units_is_that_of_complete_trials(made):
     listed = made.trials.assign(**{"params.latent_size": pd.array([8, 16] * 100, dtype="Int64")[: len(made.trials)]})
     study = with_search(replace(made, trials=listed), {"latent_size": {"kind": "choice", "values": [8, 16]}})
-    line = line_of(active_units(study).axes[0], INK)
-    trials = at_best_epoch(study, search_trials(study)).query("state == 'complete'")
+    line = line_of(active_units(StudyView(study)).axes[0], TEXT_COLOUR)
+    trials = StudyView(study).at_best_epoch(StudyView(study).search).query("state == 'complete'")
     medians = trials.groupby("params.latent_size")["val/active_units"].median()
     assert (list(line.get_xdata()), list(line.get_ydata())) == ([8, 16], list(medians))
 
 
 def test_a_fixed_latent_size_is_the_ceiling_over_beta(made):
-    (axes,) = active_units(with_search(made, {"beta": SEARCH["beta"]}, latent_size=80)).axes
+    (axes,) = active_units(StudyView(with_search(made, {"beta": SEARCH["beta"]}, latent_size=80))).axes
     assert list(line_of(axes, MUTED).get_ydata()) == [80, 80]
     assert axes.get_ylim()[1] > 80
 
 
 def test_no_figure_of_active_units_without_such_a_figure(made):
-    assert active_units(replace(made, epochs=made.epochs.assign(**{"val/active_units": np.nan}))) is None
-    assert active_units(replace(made, epochs=made.epochs.drop(columns=["val/active_units"]))) is None
+    assert active_units(StudyView(replace(made, epochs=made.epochs.assign(**{"val/active_units": np.nan})))) is None
+    assert active_units(StudyView(replace(made, epochs=made.epochs.drop(columns=["val/active_units"])))) is None

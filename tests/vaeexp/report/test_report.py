@@ -16,7 +16,7 @@ from sweeps.errors import UserError
 from sweeps.results.rankings import pairs, pruned_epochs_saved, ranked
 from sweeps.results.statistics import mean_interval
 from sweeps.storage.study_record import read_study
-from vaeexp.plots import FIGURES
+from vaeexp.plots import PLOTS
 from vaeexp.report import trials_csv, write_report
 from vaeexp.report.answer import answer, notices
 from vaeexp.report.failures import outcomes
@@ -63,7 +63,7 @@ def test_the_report_has_its_chapters_in_order_and_every_link_resolves(report):
     places = [names.index(name) for name in chapters]
     assert places == sorted(places)
     files = baselines(text)
-    assert files == {f"{name}.png" for name in FIGURES} | {"trials.csv", "summary.json"}
+    assert files == {f"{name}.png" for name in PLOTS} | {"trials.csv", "summary.json"}
     assert {path.name for path in report.parent.iterdir()} == files | {"README.md"}
     for file in files - {"trials.csv", "summary.json"}:
         assert (report.parent / file).read_bytes().startswith(b"\x89PNG")
@@ -194,8 +194,8 @@ def test_thin_studies_get_a_whole_report_in_good_english(case, tmp_path):
     ):
         assert not re.search(wrong, prose.replace("none (", "")), (wrong, prose)
     # No figure is missing without a reason, and none is there that was not drawn.
-    drawn = {name for name in FIGURES if f"{name}.png" in baselines(text)}
-    for name, plot in FIGURES.items():
+    drawn = {name for name in PLOTS if f"{name}.png" in baselines(text)}
+    for name, plot in PLOTS.items():
         assert (name in drawn) != (f"- {plot.title}: " in text), name
     assert ("**Interim report" in text) == (not study.study.finished)
 

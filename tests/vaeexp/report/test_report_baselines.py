@@ -7,8 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from confirmed_figures import confirmed
-from hypothesis import given
-from hypothesis import strategies as st
 from rich.console import Console
 from synthetic_study import REFERENCES, make_results, study_attributes, with_baselines, write_pictures
 
@@ -16,10 +14,9 @@ from sweeps.results.rankings import best_run, pairs
 from sweeps.results.statistics import mean_interval
 from sweeps.storage.study_record import StudyRecord
 from sweeps.workload.protocol import Outcome, Trial, TrialResult
-from vaeexp.plots import FIGURES
+from vaeexp.plots import PLOTS
 from vaeexp.plots.baselines import baseline_curves, baseline_interpolations, baseline_strip
-from vaeexp.plots.pictures import best_pictured, strip_trials
-from vaeexp.plots.style import end_places
+from vaeexp.plots.pictures import strip_trials
 from vaeexp.report import trials_csv
 from vaeexp.report.answer import answer
 from vaeexp.report.baselines import ANCHORS, other_data, protocol_rows, published
@@ -27,6 +24,7 @@ from vaeexp.report.failures import outcomes
 from vaeexp.report.provenance import beta_scale
 from vaeexp.report.tables import by_choice, confirmed_table, ranked_table
 from vaeexp.results.frames import categories, confirm_runs
+from vaeexp.results.study_view import StudyView
 from vaeexp.results.tested_settings import baseline_rows, best_row, by_protocol, rows
 from vaeexp.sweep.progress import LiveProgress
 from vaeexp.words import format_number
@@ -193,11 +191,11 @@ def test_references_change_nothing_that_is_said_of_the_search(plain, results):
     assert best_run(results)["name"] == best_run(plain)["name"]
     assert confirmed(results)[list(confirmed(plain))].equals(confirmed(plain))
     assert pairs(results, "optimizer").equals(pairs(plain, "optimizer"))
-    assert list(strip_trials(results)["number"]) == list(strip_trials(plain)["number"])
+    assert list(strip_trials(StudyView(results))["number"]) == list(strip_trials(StudyView(plain))["number"])
     assert by_choice(results, "prior") == by_choice(plain, "prior")
-    for name, plot in FIGURES.items():
+    for name, plot in PLOTS.items():
         if not name.startswith("baseline"):
-            assert (plot.draw(results) is None) == (plot.draw(plain) is None), name
+            assert (plot.draw(StudyView(results)) is None) == (plot.draw(StudyView(plain)) is None), name
 
 
 def test_a_baseline_with_a_prior_of_its_own_makes_no_category_of_the_search(plain):
@@ -208,7 +206,7 @@ def test_a_baseline_with_a_prior_of_its_own_makes_no_category_of_the_search(plai
 
 
 def test_the_pictures_of_the_best_model_are_not_those_of_a_baseline(drawn):
-    row, _ = best_pictured(drawn, "samples")
+    row, _ = StudyView(drawn).best_pictured("samples")
     assert pd.isna(row["baseline"])
     assert "baseline" not in row["purposes"]
 
@@ -226,17 +224,6 @@ def test_a_run_that_confirms_and_is_a_baseline_stands_in_both_rows(plain):
     assert list(found["Same"].runs["name"]) == [own.loc[index, "name"]]
     assert own.loc[index, "name"] in set(found[f"Trial {own.loc[index, 'source_trial']}, confirmed"].runs["name"])
     assert "all of them runs that were trained for another reason" in "\n".join(protocol_rows(both))
-
-
-def test_a_searched_likelihood_splits_the_confirmed_rows(results):
-    spec = study_attributes().spec
-    spec["search"] = spec["search"] | {"likelihood": {"kind": "choice", "values": ["bernoulli", "gaussian"]}}
-    trials = results.trials.assign(**{"params.likelihood": "bernoulli"})
-    of = confirm_runs(results)["source_trial"].iloc[0]
-    trials.loc[trials["source_trial"] == of, "params.likelihood"] = "gaussian"
-    split = replace(results, trials=trials, study=replace(results.study, spec=spec))
-    groups = by_protocol([row for row in rows(split) if row.baseline is None])
-    assert sorted(len(group) for group in groups) == [1, 2]
 
 
 def test_the_csv_names_the_baseline_of_a_run(results):
@@ -297,19 +284,19 @@ def words(figure):
 
 
 def test_the_strip_has_a_line_for_the_best_and_each_baseline_below_its_own_originals(drawn):
-    figure = baseline_strip(drawn)
+    figure = baseline_strip(StudyView(drawn))
     shown = words(figure)
     for title in [best_row(drawn).title, *(row["title"] for row in REFERENCES.values())]:
         assert shown.count(title) == 1
     assert shown.count("originals") == 2  # grey levels have their own
     assert {"static binarisation", "levels in [0, 1]"} <= set(shown)
     assert [text for text in shown if text.startswith("distortion")]
-    assert baseline_strip(with_baselines(make_results())) is None
-    assert baseline_strip(make_results()) is None
+    assert baseline_strip(StudyView(with_baselines(make_results()))) is None
+    assert baseline_strip(StudyView(make_results())) is None
 
 
 def test_curves_share_a_panel_only_where_distortion_is_one_quantity(drawn):
-    figure = baseline_curves(drawn)
+    figure = baseline_curves(StudyView(drawn))
     assert len(figure.axes) == 6
     (value, rate, distortion, grey_value, _, grey) = figure.axes
     names = [text.get_text() for text in distortion.texts]
@@ -328,41 +315,25 @@ def test_curves_share_a_panel_only_where_distortion_is_one_quantity(drawn):
     )
     tall = min(text.get_window_extent().height for text in distortion.texts)
     assert min(np.diff(heights)) >= 0.8 * tall
-    assert baseline_curves(make_results()) is None
+    assert baseline_curves(StudyView(make_results())) is None
 
 
 def test_rates_that_lie_orders_of_magnitude_apart_are_all_seen(drawn):
     epochs = drawn.epochs.copy()
     wild = drawn.trials.loc[drawn.trials["baseline"] == "strong", "number"].iloc[0]
     epochs.loc[epochs["repeat"] & (epochs["number"] == wild), "val/rate"] = 2000.0
-    rate = baseline_curves(replace(drawn, epochs=epochs)).axes[1]
+    rate = baseline_curves(StudyView(replace(drawn, epochs=epochs))).axes[1]
     assert rate.get_yscale() == "symlog"
     assert rate.get_ylim()[0] < 0
     assert rate.get_ylim()[1] > 2000
 
 
 def test_interpolations_need_an_autoencoder_and_show_three_pairs_of_both(drawn):
-    shown = words(baseline_interpolations(drawn))
+    shown = words(baseline_interpolations(StudyView(drawn)))
     assert shown == ["Plain autoencoder", best_row(drawn).title] * 3
     without = {name: row for name, row in REFERENCES.items() if name != "autoencoder"}
     spec = drawn.study.spec | {"baselines": without}
-    assert baseline_interpolations(replace(drawn, study=replace(drawn.study, spec=spec))) is None
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0.0, 0.12))
-def test_labels_keep_apart_keep_their_order_and_stay_near(wanted, apart):
-    wanted = np.array(wanted)
-    places = end_places(wanted, apart)
-    order = np.argsort(wanted, kind="stable")
-    assert (np.diff(places[order]) >= apart - 1e-9).all()
-    assert places.min() >= -1e-9
-    assert places.max() <= 1 + 1e-9
-    if (np.diff(wanted[order]) >= apart).all():
-        assert np.allclose(places, wanted, atol=1e-9)
-    # No even shift of all of them comes nearer, but for the ends of the axis.
-    shift = float(np.mean(wanted - places))
-    low, high = -places.min(), 1 - places.max()
-    assert abs(np.clip(shift, low, high)) < 1e-6
+    assert baseline_interpolations(StudyView(replace(drawn, study=replace(drawn.study, spec=spec)))) is None
 
 
 def test_the_terminal_names_the_baseline_of_a_run():
