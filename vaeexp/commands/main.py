@@ -16,6 +16,7 @@ from vaeexp import __version__
 
 COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Run": {
+        "init": ("init", "Write a study file to start from."),
         "sweep": ("sweep", "Run a study, or continue it."),
     },
     "Watch": {

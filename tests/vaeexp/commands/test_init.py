@@ -1,0 +1,71 @@
+"""vaeexp init: what it writes loads, and nothing is ever replaced."""
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from click.testing import CliRunner
+
+from sweeps.errors import UserError
+from vaeexp.commands.main import cli
+from vaeexp.settings import DataSettings
+from vaeexp.study import open_study_file
+
+DATASETS = get_args(DataSettings.model_fields["dataset"].annotation)
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*arguments: str) -> str:
+    return CliRunner().invoke(cli, ["init", *arguments], catch_exceptions=False).output
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_a_new_study_loads_and_says_what_each_part_is(dataset: str) -> None:
+    assert "studies/mine.yaml is written" in run("mine", "--dataset", dataset)
+    study = open_study_file("mine")
+    assert study.fixed["data"].model_dump()["dataset"] == dataset
+    assert {"beta", "latent_size", "learning_rate"} == {*study.space.names}
+    text = Path("studies/mine.yaml").read_text(encoding="utf-8")
+    assert Path(text.splitlines()[0].removeprefix("# yaml-language-server: $schema=")).is_file()
+    assert text.count("#") > 20
+
+
+@pytest.mark.parametrize("dataset", [None, *DATASETS])
+def test_a_study_that_extends_another_loads(dataset: str | None) -> None:
+    run("mine", "--extends", "smoke", *(["--dataset", dataset] if dataset else []))
+    study, smoke = open_study_file("mine"), open_study_file("smoke")
+    assert study.space == smoke.space
+    assert study.fixed["data"].model_dump()["dataset"] == (dataset or "mnist")
+
+
+def test_a_study_can_extend_a_file() -> None:
+    Path("other.yaml").write_text("extends: smoke\nepochs: 2\n", encoding="utf-8")
+    run("mine", "--extends", "other.yaml")
+    assert open_study_file("mine").fixed["train"].model_dump()["epochs"] == 2
+
+
+def test_what_exists_is_not_replaced() -> None:
+    run("mine")
+    before = Path("studies/mine.yaml").read_text(encoding="utf-8")
+    with pytest.raises(UserError, match=r"studies/mine.yaml: exists already"):
+        run("mine", "--extends", "smoke")
+    assert Path("studies/mine.yaml").read_text(encoding="utf-8") == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["a b"], "NAME: got 'a b'; must be letters"),
+        (["../x"], "NAME: got '../x'"),
+        (["x", "--extends", "smoek"], "--extends: unknown study 'smoek'.*Did you mean 'smoke'"),
+        (["smoke", "--extends", "smoke"], "NAME: got 'smoke', the name of the study that it extends"),
+    ],
+)
+def test_what_cannot_be_written_is_refused(arguments: list[str], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        run(*arguments)
+    assert not Path("studies").exists()

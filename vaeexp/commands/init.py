@@ -1,0 +1,150 @@
+"""The command init: a commented study file to start from."""
+
+import os
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from sweeps.errors import UserError
+from sweeps.study.yaml_file import PLAIN_NAME, find_study, is_path
+from vaeexp.cache import shipped_studies
+from vaeexp.commands.options import complete_study
+from vaeexp.console import open_console, program, write_line
+from vaeexp.settings import DataSettings
+from vaeexp.study import open_study_file
+
+GREY = ("mnist", "fashion_mnist")
+
+WHOLE = """\
+{schema}
+# {name}: what this study is about, in a line. `vaeexp show {name}` prints every setting that it resolves to;
+# `vaeexp sweep {name} --dry-run` checks it against the data; `vaeexp sweep {name}` runs or continues it.
+question: Which β, latent size and learning rate explain these images best?
+
+# ---- fixed: what every trial has in common. What is not named here keeps its default. ----
+data:
+  dataset: {dataset}
+  {data}
+model:
+  {model}
+  prior: normal                  # mixture or vampprior (with components: 16)
+train:
+  epochs: 20                     # passes over the training images, at most
+  batch_size: 128                # images per step
+  schedule: cosine               # the learning rate falls to 0 over the epochs; constant
+evaluation:
+  importance_samples: 100        # samples per test image of the final NLL; 5000 for figures to publish
+
+# ---- searched: a range {{low, high}}, with log: true or step: where wanted, or a choice {{values: […]}} ----
+search:
+  beta: {{low: 0.1, high: 10, log: true}}
+  latent_size: {{low: 2, high: 64, log: true}}
+  learning_rate: {{low: 1.0e-4, high: 1.0e-2, log: true}}
+  # prior: {{values: [normal, mixture]}}                                    (take it from `model:` first)
+  # components: {{low: 2, high: 64, log: true, when: {{prior: mixture}}}}     searched only with that prior
+
+# ---- how the search goes ----
+seed: 0                          # of the sampler and of all trials
+sampler: tpe                     # random, qmc, grid, cmaes, gp
+pruner: {{name: median, startup_trials: 5, warmup_epochs: 3}}     # none: every trial runs to its end
+budget: {{trials: 20}}             # also seconds, epochs, stale_trials: the first that is reached ends the search
+confirm: {{top: 2, seeds: 2}}      # the best configurations again, with fresh seeds, then on the test images
+
+# ---- rows of the report that are trained whatever the search finds ----
+# baselines:
+#   plain:
+#     title: β = 1
+#     settings: {{beta: 1}}
+"""
+
+EXTENDING = """\
+{schema}
+# {name}: {parent}, changed. Everything that stands here replaces what {parent} says; null removes an entry.
+# `vaeexp show {name}` prints the result.
+extends: {parent}
+# question: What is this study to find out?
+{changes}
+# epochs: 5                      any setting by its name, as with --set; a searched setting is then fixed
+# search:
+#   beta: {{low: 0.5}}             one end of a range
+#   learning_rate: null          no longer searched
+# trials: 10
+# compare: null
+"""
+
+CHANGES = {
+    True: "binarisation: static           # each pixel drawn once; dynamic: drawn anew each epoch",
+    False: "binarisation: none             # levels as they are",
+}
+MODELS = {
+    True: "network: mlp                   # conv, or one of your own: package.module:Class\n  hidden: [512, 512]             # widths of the encoder's layers",
+    False: "network: conv                  # mlp, or one of your own: package.module:Class\n  likelihood: discretised_logistic    # gaussian, laplace and others: `binarisation: none` as well",
+}
+FILES = {
+    "folder": "\n  image_size: 32                 # pixels, as 64 or [height, width]; null: as the files are",
+}
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--extends",
+    "parent",
+    metavar="STUDY",
+    shell_complete=complete_study,
+    help="Start from this study and write only what changes.",
+)
+@click.option(
+    "--dataset",
+    type=click.Choice(get_args(DataSettings.model_fields["dataset"].annotation)),
+    show_default="mnist, or that of the extended study",
+    help="Data set that the study trains on.",
+)
+def init(*, name: str, parent: str | None, dataset: str | None) -> None:
+    """Write a study file to start from.
+
+    The file is ./studies/NAME.yaml, with a comment for each part; a file that exists is never replaced.
+    """
+    if not PLAIN_NAME.fullmatch(name):
+        raise UserError("NAME", f"got '{name}'; must be letters, digits, '_' and '-' only.")
+    path = Path("studies") / f"{name}.yaml"
+    if parent is not None:
+        find_study(parent, shipped_studies(), "--extends")
+        if Path(parent).stem == name:
+            raise UserError("NAME", f"got '{name}', the name of the study that it extends; must be another.")
+    text = study_text(name, parent, dataset)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UserError(str(path), "exists already. Choose another name, or edit it.") from None
+    except OSError as error:
+        raise UserError(str(path), f"cannot be written: {error.strerror}.") from None
+    open_study_file(str(path))
+    write_line(open_console(), f"{path} is written. Edit it, then: {program()} sweep {name} --dry-run")
+
+
+def study_text(name: str, parent: str | None, dataset: str | None) -> str:
+    """The text of a new study file: a whole study, or the changes to another."""
+    grey = dataset in (None, *GREY)
+    parts = {"name": name, "schema": f"# yaml-language-server: $schema={_schema_path()}"}
+    if parent is not None:
+        inner = os.path.relpath(parent, "studies") if is_path(parent) else parent
+        changes = f"dataset: {dataset}\n{CHANGES[grey]}\n" if dataset else ""
+        changes += (
+            "" if grey else "likelihood: discretised_logistic    # bernoulli takes black and white images alone\n"
+        )
+        return EXTENDING.format(**parts, parent=inner, changes=changes).replace("\n\n# epochs", "\n# epochs")
+    data = CHANGES[grey] + FILES.get(str(dataset), "")
+    return WHOLE.format(**parts, dataset=dataset or "mnist", data=data, model=MODELS[grey])
+
+
+def _schema_path() -> str:
+    """The JSON Schema of study files, as a file in ./studies names it: in the installed package, or in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside, beside = package / "study.schema.json", package.parent / "docs" / "reference" / "study.schema.json"
+    schema = inside if inside.is_file() else beside
+    here = Path.cwd()
+    return os.path.relpath(schema, here / "studies") if schema.is_relative_to(here) else str(schema)
