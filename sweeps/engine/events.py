@@ -139,9 +139,9 @@ def snapshot_of(
         running=tuple(_running(running[t.number].trial, t) for t in trials if t.number in running),
         **{name: sum(trial.state == state for trial in trials) for name, state in ENDED.items()},
         planned=source.planned,
-        best_objective=best and best.value,
-        best_number=best and best.number,
-        best_params=best and source.params(best),
+        best_objective=best.value if best else None,
+        best_number=best.number if best else None,
+        best_params=source.params(best) if best else None,
         epochs=reported_epochs(trials),
         elapsed=elapsed,
     )
@@ -149,5 +149,5 @@ def snapshot_of(
 
 def _running(trial: Trial, stored: FrozenTrial) -> Running:
     epoch = len(stored.intermediate_values)
-    objective = stored.intermediate_values[stored.last_step] if epoch else None
+    objective = stored.intermediate_values[max(stored.intermediate_values)] if epoch else None
     return Running(trial=replace(trial, epoch=epoch), epoch=epoch, objective=objective)

@@ -1,4 +1,4 @@
-"""Which configurations are trained once the search is over: to confirm the best, to compare in pairs, and for baseline.
+"""The repeats of a study: which configurations are trained again once the search is over, and their training.
 
 Confirm: the best configurations with fresh seeds, the only runs that look at the test set. Compare: for each value of
 one parameter the best configurations found with it, trained with *every* value of it and otherwise equal, seed for seed,
@@ -7,14 +7,23 @@ All draw the seeds of a configuration from the same list; what several ask for i
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import optuna
+from optuna.trial import FrozenTrial
+
+from sweeps.engine.events import Observer
+from sweeps.engine.trial_loop import Clock, Rounds
 from sweeps.seeds import seed_of
-from sweeps.storage.study_record import StoredStudy
-from sweeps.storage.trial_record import Repeat
+from sweeps.storage.proposals import Proposal
+from sweeps.storage.study_record import StoredStudy, study_record, write_study
+from sweeps.storage.trial_record import Repeat, stored_repeat
 from sweeps.study.space import Space
+from sweeps.workload.protocol import Lanes
 
 if TYPE_CHECKING:
     from sweeps.study.study_file import Study
@@ -68,8 +77,8 @@ def _comparing(bases: list[_Configuration], study: "Study", seeds: "_Seeds") -> 
     for level in levels:
         found_with = [base for base in bases if name in base.params and base.params[name] == level]
         for base in found_with[: study.compare.top]:
-            variants = [_changed(base.params, name, other, study.space) for other in levels]
-            variants = [params for params in variants if params is not None]
+            changed = [_changed(base.params, name, other, study.space) for other in levels]
+            variants = [params for params in changed if params is not None]
             if len(variants) < 2:
                 continue
             for index, seed in enumerate(seeds.of(base.params, study.compare.seeds)):
@@ -155,3 +164,83 @@ class _Seeds:
 
 def _text(content: Any) -> str:
     return json.dumps(content, sort_keys=True)
+
+
+def run_repeats(
+    repeat_study: optuna.Study,
+    repeats: Sequence[Repeat],
+    lanes: Lanes,
+    observers: Sequence[Observer],
+    *,
+    runs: Path = Path("mlruns"),
+    clock: Clock = time.time,
+) -> None:
+    """Train the planned repeats that the storage does not hold yet; those that were interrupted go on first.
+
+    Raises:
+        UserError: as `search`.
+    """
+    _reassign(repeat_study, repeats)
+    stored = repeat_study.get_trials(deepcopy=False)
+    source = _Repeats(repeats, stored)
+    Rounds("repeats", repeat_study, lanes, observers, runs=runs, clock=clock, source=source).run()
+
+
+class _Repeats:
+    """The planned runs, in order. One that failed is not tried again: its seed would fail again."""
+
+    def __init__(self, plan: Sequence[Repeat], stored: Sequence[FrozenTrial]) -> None:
+        self.plan = plan
+        # Runs of an earlier plan that this one has no use for count as well: they are among those that ended.
+        self.planned: int | None = len(plan) + sum(
+            not any(_serves(trial, repeat) for repeat in plan) for trial in stored
+        )
+
+    def propose(
+        self, trials: Sequence[FrozenTrial], proposals: Sequence[Proposal], elapsed: float, round_: int
+    ) -> Proposal | str:
+        for repeat in self.plan:
+            if not any(_serves(trial, repeat) for trial in trials):
+                return Proposal(number=len(trials), seed=repeat.seed, repeat=repeat)
+        return "Every repeat is done."
+
+    def prepare(self, trials: Sequence[FrozenTrial], round_: int, seconds: float) -> None: ...
+
+    def params(self, trial: FrozenTrial) -> dict[str, Any]:
+        return dict(stored_repeat(trial).params)
+
+    def duplicate_of(self, stored: Mapping[str, Any], earlier: Sequence[FrozenTrial]) -> None:
+        return None
+
+
+def _is_run_of(trial: FrozenTrial, repeat: Repeat) -> bool:
+    stored = stored_repeat(trial)
+    return (stored.source_trial, stored.seed, stored.params) == (repeat.source_trial, repeat.seed, dict(repeat.params))
+
+
+def _serves(trial: FrozenTrial, repeat: Repeat) -> bool:
+    """Whether this run makes the planned one needless: it is the same, and it saw the test images if that is wanted."""
+    return _is_run_of(trial, repeat) and (stored_repeat(trial).test or not repeat.test)
+
+
+def _reassign(repeat_study: optuna.Study, repeats: Sequence[Repeat]) -> None:
+    """Give runs of an earlier plan the purposes that they have in this one, after a study was extended.
+
+    Optuna lets no finished trial change, so the record of the study says so (`StudyRecord.reassigned`).
+    """
+    reassigned = dict(study_record(repeat_study).reassigned)
+    for trial in repeat_study.get_trials(deepcopy=False):
+        stored = stored_repeat(trial)
+        repeat = next((repeat for repeat in repeats if _is_run_of(trial, repeat)), None)
+        if repeat is None and stored.baseline:
+            # Its setting is no longer the best, or its row stood in an older file.
+            reassigned[str(trial.number)] = {"purposes": [], "pair_id": None, "baseline": None}
+        elif repeat is not None:
+            serves = _serves(trial, repeat)
+            purposes = dict.fromkeys([*stored.purposes, *repeat.purposes])
+            reassigned[str(trial.number)] = {
+                "purposes": list(purposes) if serves else [],
+                "pair_id": (repeat.pair_id or stored.pair_id) if serves else None,
+                "baseline": repeat.baseline if serves else None,
+            }
+    write_study(repeat_study, reassigned=reassigned)

@@ -15,8 +15,8 @@ import optuna
 from optuna.storages import BaseStorage
 
 from sweeps.engine.events import Observer
-from sweeps.engine.repeats import plan_repeats
-from sweeps.engine.search import run_repeats, search
+from sweeps.engine.repeats import plan_repeats, run_repeats
+from sweeps.engine.search import search
 from sweeps.storage.database import open_storage, open_study, repeat_study, storage_errors_as_user_errors
 from sweeps.storage.lock import study_lock
 from sweeps.storage.optuna_internals import batched_writes

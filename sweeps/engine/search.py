@@ -1,11 +1,11 @@
-"""The study driver: searches with Optuna, then trains repeats; both in the rounds of `sweeps.engine.trial_loop`.
+"""The search of a study: its sampler proposes trials, which run in the rounds of `sweeps.engine.trial_loop`.
 
-Here is where the trials of either phase come from. A trial's parameters depend on the study's seed, its number and the
-trials before it, so that a study with the same lanes repeats exactly.
+A trial's parameters depend on the study's seed, its number and the trials before it, so that a study with the same lanes
+repeats exactly.
 
-With many lanes, they depend on what had ended before the last round began, and the sampler works while that round trains:
-an accelerator would wait for it otherwise, 10 ms for each trial of TPE, a second for each of a Gaussian process. With few
-lanes, each trial that ends teaches the next.
+With many lanes, the parameters depend on the trials that had ended before the last round began, and the sampler works
+while that round trains: an accelerator would otherwise wait 10 ms for each trial of TPE, a second for each of a Gaussian
+process. With few lanes, each trial that ends teaches the next.
 """
 
 import time
@@ -22,8 +22,7 @@ from sweeps.engine.trial_loop import Clock, Rounds
 from sweeps.seeds import seed_of
 from sweeps.storage.proposals import Proposal, propose
 from sweeps.storage.running_trial import duplicate_of, ended_round, owned_by_driver
-from sweeps.storage.study_record import study_record, write_study
-from sweeps.storage.trial_record import Repeat, stored_repeat
+from sweeps.storage.study_record import write_study
 from sweeps.study.baselines import starting_values
 from sweeps.study.samplers import ask_seed, exhausted, make_sampler, starting_from
 from sweeps.workload.protocol import Lanes
@@ -58,26 +57,6 @@ def search(
     reason = Rounds("search", optuna_study, lanes, observers, runs=runs, clock=clock, source=source).run()
     write_study(optuna_study, stopped=reason)
     return reason
-
-
-def run_repeats(
-    repeat_study: optuna.Study,
-    repeats: Sequence[Repeat],
-    lanes: Lanes,
-    observers: Sequence[Observer],
-    *,
-    runs: Path = Path("mlruns"),
-    clock: Clock = time.time,
-) -> None:
-    """Train the planned repeats that the storage does not hold yet; those that were interrupted go on first.
-
-    Raises:
-        UserError: as `search`.
-    """
-    _reassign(repeat_study, repeats)
-    stored = repeat_study.get_trials(deepcopy=False)
-    source = _Repeats(repeats, stored)
-    Rounds("repeats", repeat_study, lanes, observers, runs=runs, clock=clock, source=source).run()
 
 
 def trial_seed(study_seed: int, number: int) -> int:
@@ -138,61 +117,3 @@ class _Search:
         # A trial that failed says nothing about its setting.
         lasting = (t for t in earlier if t.state in (TrialState.COMPLETE, TrialState.PRUNED) or owned_by_driver(t))
         return next((trial for trial in lasting if trial.params == stored), None)
-
-
-class _Repeats:
-    """The planned runs, in order. One that failed is not tried again: its seed would fail again."""
-
-    def __init__(self, plan: Sequence[Repeat], stored: Sequence[FrozenTrial]) -> None:
-        self.plan = plan
-        # Runs of an earlier plan that this one has no use for count as well: they are among those that ended.
-        self.planned = len(plan) + sum(not any(_serves(trial, repeat) for repeat in plan) for trial in stored)
-
-    def propose(
-        self, trials: Sequence[FrozenTrial], proposals: Sequence[Proposal], elapsed: float, round_: int
-    ) -> Proposal | str:
-        for repeat in self.plan:
-            if not any(_serves(trial, repeat) for trial in trials):
-                return Proposal(number=len(trials), seed=repeat.seed, repeat=repeat)
-        return "Every repeat is done."
-
-    def prepare(self, trials: Sequence[FrozenTrial], round_: int, seconds: float) -> None: ...
-
-    def params(self, trial: FrozenTrial) -> dict[str, Any]:
-        return dict(stored_repeat(trial).params)
-
-    def duplicate_of(self, stored: Mapping[str, Any], earlier: Sequence[FrozenTrial]) -> None:
-        return None
-
-
-def _is_run_of(trial: FrozenTrial, repeat: Repeat) -> bool:
-    stored = stored_repeat(trial)
-    return (stored.source_trial, stored.seed, stored.params) == (repeat.source_trial, repeat.seed, dict(repeat.params))
-
-
-def _serves(trial: FrozenTrial, repeat: Repeat) -> bool:
-    """Whether this run makes the planned one needless: it is the same, and it saw the test images if that is wanted."""
-    return _is_run_of(trial, repeat) and (stored_repeat(trial).test or not repeat.test)
-
-
-def _reassign(repeat_study: optuna.Study, repeats: Sequence[Repeat]) -> None:
-    """Give runs of an earlier plan the purposes that they have in this one, after a study was extended.
-
-    Optuna lets no finished trial change, so the record of the study says so (`StudyRecord.reassigned`).
-    """
-    reassigned = dict(study_record(repeat_study).reassigned)
-    for trial in repeat_study.get_trials(deepcopy=False):
-        stored = stored_repeat(trial)
-        repeat = next((repeat for repeat in repeats if _is_run_of(trial, repeat)), None)
-        if repeat is None and stored.baseline:
-            # Its setting is no longer the best, or its row stood in an older file.
-            reassigned[str(trial.number)] = {"purposes": [], "pair_id": None, "baseline": None}
-        elif repeat is not None:
-            serves = _serves(trial, repeat)
-            purposes = dict.fromkeys([*stored.purposes, *repeat.purposes])
-            reassigned[str(trial.number)] = {
-                "purposes": list(purposes) if serves else [],
-                "pair_id": (repeat.pair_id or stored.pair_id) if serves else None,
-                "baseline": repeat.baseline if serves else None,
-            }
-    write_study(repeat_study, reassigned=reassigned)

@@ -89,9 +89,14 @@ def best_run(results: Results) -> dict[str, Any] | None:
     if len(runs):
         means = runs.groupby("source_trial")["objective"].mean()
         best = runs[runs["source_trial"] == means.idxmin()]
-        return best.sort_values(["objective", "number"]).iloc[0].to_dict()
+        return _as_row(best.sort_values(["objective", "number"]))
     found = ranked(results)
-    return found.iloc[0].to_dict() if len(found) else None
+    return _as_row(found) if len(found) else None
+
+
+def _as_row(trials: pd.DataFrame) -> dict[str, Any]:
+    """The first of these trials."""
+    return {str(column): value for column, value in trials.iloc[0].items()}
 
 
 def best_so_far(results: Results) -> pd.DataFrame:

@@ -42,14 +42,14 @@ def mean_interval(values: Sequence[float], *, level: float = 0.95) -> Interval:
 
     One value has a mean but no interval; none has neither. Raises ValueError for a value that is not finite.
     """
-    values = _finite(values)
-    n = len(values)
+    sample = _finite(values)
+    n = len(sample)
     if n < 2:
-        return Interval(mean=float(values[0]) if n else math.nan, low=math.nan, high=math.nan, n=n)
+        return Interval(mean=float(sample[0]) if n else math.nan, low=math.nan, high=math.nan, n=n)
     from scipy.special import stdtrit  # the quantile of Student's t; `scipy.stats` takes half a second to import
 
-    mean = float(values.mean())
-    half = float(stdtrit(n - 1, 0.5 + level / 2) * values.std(ddof=1) / math.sqrt(n))
+    mean = float(sample.mean())
+    half = float(stdtrit(n - 1, 0.5 + level / 2) * sample.std(ddof=1) / math.sqrt(n))
     return Interval(mean=mean, low=mean - half, high=mean + half, n=n)
 
 
@@ -64,15 +64,15 @@ def difference_interval(first: Sequence[float], second: Sequence[float]) -> Inte
     The spreads may differ. `n` counts the values of both. No interval where either has fewer than two values, and no mean
     where either has none. Raises ValueError for a value that is not finite.
     """
-    first, second = _finite(first), _finite(second)
+    samples = _finite(first), _finite(second)
     n = len(first) + len(second)
     if not len(first) or not len(second):
         return Interval(mean=math.nan, low=math.nan, high=math.nan, n=n)
-    mean = float(second.mean() - first.mean())
+    mean = float(samples[1].mean() - samples[0].mean())
     if min(len(first), len(second)) < 2:
         return Interval(mean=mean, low=math.nan, high=math.nan, n=n)
     # Squared standard errors of the two means.
-    errors = np.array([sample.var(ddof=1) / len(sample) for sample in (first, second)])
+    errors = np.array([sample.var(ddof=1) / len(sample) for sample in samples])
     if not errors.any():
         return Interval(mean=mean, low=mean, high=mean, n=n)
     from scipy.special import stdtrit
@@ -92,17 +92,17 @@ def bootstrap_mean_interval(
     than 200 values fewer, down to 1,000.
     Raises ValueError for a value that is not finite, or when `clusters` has another length.
     """
-    values = _finite(values)
+    sample = _finite(values)
     if clusters is None:
-        sums, counts = values, np.ones(len(values))
+        sums, counts = sample, np.ones(len(sample))
     else:
         if len(clusters) != len(values):
             raise ValueError(f"got {len(clusters)} cluster names for {len(values)} values")
         names = {name: index for index, name in enumerate(dict.fromkeys(clusters))}
         member = np.array([names[name] for name in clusters], dtype=int)
-        sums, counts = np.bincount(member, weights=values), np.bincount(member).astype(float)
+        sums, counts = np.bincount(member, weights=sample), np.bincount(member).astype(float)
     n = len(sums)
-    mean = float(values.mean()) if n else math.nan
+    mean = float(sample.mean()) if n else math.nan
     if n < 2:
         return Interval(mean=mean, low=math.nan, high=math.nan, n=n)
     random = np.random.default_rng(seed)
@@ -119,18 +119,18 @@ def wilcoxon_p(differences: Sequence[float]) -> float:
     Fewer than `LEAST_PAIRS` pairs can never reach 0.05. NaN without pairs; 1 when all are 0.
     Raises ValueError for a value that is not finite.
     """
-    differences = _finite(differences)
-    if not len(differences):
+    sample = _finite(differences)
+    if not len(sample):
         return math.nan
-    if not differences.any():
+    if not sample.any():
         return 1.0
     from scipy.stats import wilcoxon
 
-    return float(wilcoxon(differences).pvalue)
+    return float(wilcoxon(sample).pvalue)
 
 
 def _finite(values: Sequence[float]) -> np.ndarray:
-    values = np.asarray(values, dtype=float)
-    if not np.isfinite(values).all():
-        raise ValueError(f"got a value that is not finite: {values[~np.isfinite(values)][0]}")
-    return values
+    sample = np.asarray(values, dtype=float)
+    if not np.isfinite(sample).all():
+        raise ValueError(f"got a value that is not finite: {sample[~np.isfinite(sample)][0]}")
+    return sample

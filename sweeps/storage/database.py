@@ -202,7 +202,7 @@ def check_definition(stored: StudyRecord, study: "Study", *, extend: bool) -> No
 
 def spec_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What differs between two results of `Study.spec`, as `search.beta.high: 10 → 5`; wording apart."""
-    return _differences(*map(_without_wording, (old, new)), "")
+    return _differences(_without_wording(old), _without_wording(new), "")
 
 
 def _without_wording(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -231,7 +231,9 @@ def _told(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _check_change(name: str, old: dict[str, Any], new: dict[str, Any], differences: list[str], *, extend: bool) -> None:
+def _check_change(
+    name: str, old: Mapping[str, Any], new: Mapping[str, Any], differences: list[str], *, extend: bool
+) -> None:
     shown = "".join(f"\n  {line}" for line in differences)
     if not extend:
         raise UserError(
@@ -248,7 +250,7 @@ def _check_change(name: str, old: dict[str, Any], new: dict[str, Any], differenc
         )
 
 
-def _incompatible(old: dict[str, Any], new: dict[str, Any]) -> str | None:
+def _incompatible(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
     """What keeps trials of the old search space from being trials of the new one, as Optuna checks it."""
     for name in sorted(old.keys() ^ new.keys()):
         return f"'{name}' is searched {'no longer' if name in old else 'only now'}"

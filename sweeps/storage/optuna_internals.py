@@ -5,7 +5,7 @@ storage, or to group writes. `pyproject.toml` bounds the version of Optuna for t
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -75,7 +75,7 @@ class BatchingJournal(JournalFileBackend):
         else:
             self.batch += logs
 
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         known = self._log_number_offset.get(log_number_from)
         if self.batch is None and known != os.stat(self._file_path).st_size:
             yield from super().read_logs(log_number_from)

@@ -15,7 +15,7 @@ from sweeps.storage.optuna_internals import attributes_of, handle_of, set_state
 from sweeps.storage.proposals import PrunerState
 from sweeps.storage.study_record import stored_path, write_study
 from sweeps.storage.trial_record import ENDED, STATE_NAMES
-from sweeps.workload.protocol import Failure, Images, Outcome, Progress, Trial, TrialResult
+from sweeps.workload.protocol import Failure, Images, Outcome, Progress, State, Trial, TrialResult
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def decided_outcome(trial: FrozenTrial, decisions: RoundDecisions | None) -> Out
     closing = trial.user_attrs.get("closing")
     if closing and closing["round"] <= decisions.round:
         failure = Failure(**closing["failure"]) if closing["failure"] else None
-        state = "failed" if failure else "complete"
+        state: State = "failed" if failure else "complete"
         return Outcome(state=state, epoch=closing["epoch"], objective=best, failure=failure)
     if trial.number in decisions.pruned:
         return Outcome(state="pruned", epoch=epochs, objective=best)

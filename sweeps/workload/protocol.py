@@ -22,7 +22,7 @@ class Trial:
     seed: int
     """Seed of initialisation, order of the data and noise."""
     epoch: int = 0
-    """Epochs already reported; a lane that admits the trial replays up to here from its checkpoint."""
+    """Epochs already reported; a lane that gets the trial replays up to here from its checkpoint."""
     repeat: bool = False
     """True for a run of confirm, compare or a baseline: a known configuration trained with a fresh seed."""
     test: bool = False
@@ -122,15 +122,15 @@ class Lanes(Protocol):
     def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
         """Free the lanes of trials that ended (in any state) and hand back what they made, in this order.
 
-        Each could still be admitted and trained again, until `discard_checkpoints`: whoever calls this may be killed before it has taken
-        note of the results.
+        Each trial can be added and trained again until `discard_checkpoints`, because the caller may be killed before
+        it has recorded the results.
         """
 
     def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
         """The results of these trials are on record: what they would go on from is needed no more."""
 
     def close(self) -> None:
-        """Give everything back. Trials still held go on from their checkpoints, whenever they are admitted again."""
+        """Give everything back. Trials still in lanes continue from their checkpoints when they are added again."""
 
 
 def advance_all(lanes: Lanes, numbers: Collection[int]) -> list[Progress]:

@@ -202,7 +202,7 @@ def _check_alone(make_lanes: Callable[[], Lanes], trials: Sequence[Trial], epoch
             assert math.isfinite(progress.objective), f"the objective is {progress.objective} without a failure"
             curve.append(progress.objective)
         result = _complete(lanes, trial.number, epochs, min(curve))
-        assert result.number == trial.number, f"released {trial.number}, got the result of {result.number}"
+        assert result.number == trial.number, f"finished {trial.number}, got the result of {result.number}"
         curves.append(curve)
     lanes.close()
     return curves
@@ -274,20 +274,20 @@ def _check_continue(make_lanes: Any, trials: Sequence[Trial], expected: list[lis
     for trial in trials[:2]:
         _complete(second, trial.number, reported + 1, 0.0)
     second.close()
-    _check_forgetting(make_lanes, trials[0], expected[0], same)
+    _check_discarding(make_lanes, trials[0], expected[0], same)
 
 
-def _check_forgetting(make_lanes: Any, trial: Trial, expected: list[float], same: _Same) -> None:
-    """What was released can be trained again, until it is forgotten; then it would start anew."""
+def _check_discarding(make_lanes: Any, trial: Trial, expected: list[float], same: _Same) -> None:
+    """A finished trial can be trained again until its checkpoints are discarded; then it starts anew."""
     third = make_lanes()
     third.add(replace(trial, epoch=len(expected) - 1))
     third.replay()
     (progress,) = advance_all(third, [trial.number])
-    same(progress.objective, expected[-1], "released and admitted again")
+    same(progress.objective, expected[-1], "finished and added again")
     _complete(third, trial.number, len(expected), 0.0)
     third.discard_checkpoints([trial])
     third.add(trial)
     (progress,) = advance_all(third, [trial.number])
     assert progress.epoch == 1, f"a forgotten trial went on at epoch {progress.epoch}"
-    same(progress.objective, expected[0], "forgotten and admitted afresh")
+    same(progress.objective, expected[0], "discarded and added afresh")
     third.close()

@@ -14,7 +14,7 @@ from typing import Any
 from sweeps.workload.protocol import Failure, Lanes, Outcome, Progress, Trial, TrialResult
 from sweeps.workload.worker_process import Child, Lost
 
-_DEATHS = 3  # in one epoch, before a child's trials are given up
+_DEATHS = 3  # in one epoch, after which the child's trials fail
 _CLOSE_SECONDS = 1.0  # for an orderly end without them
 _UNANSWERED = 32  # admissions; pipes hold some hundred, and with full ones on either side both would wait for ever
 
@@ -26,14 +26,14 @@ class WorkerError(RuntimeError):
     """A child process failed where no trial can be blamed; the message has its traceback or how it died."""
 
 
-class WorkerLanes:
+class WorkerPool:
     """Lanes over `len(arguments)` spawned processes; number i serves `factory(**arguments[i])`.
 
     `factory` is a function of a module, and everything in `arguments` can be pickled. `names` (of the processes, used in
     messages) default to `worker-0` …. Libraries have one thread each in a child until its lanes ask for more. Waits until
     every child is ready.
 
-    A trial that is given up comes out of `advance` with a failure: `out_of_memory` (SIGKILL ended its process three
+    A trial that the pool fails comes out of `advance` with a failure: `out_of_memory` (SIGKILL ended its process three
     times), `crashed` (it died in another way) or `error` (the lanes raised in `add`, `replay` or `advance`).
 
     The children work side by side. `add` does not wait for them: what goes wrong in it shows in the next call.
@@ -50,9 +50,9 @@ class WorkerLanes:
     ) -> None:
         names = names or [f"worker-{index}" for index in range(len(arguments))]
         self._children = [Child(name, factory, given) for name, given in zip(names, arguments, strict=True)]
-        self._admitting: list[tuple[Child, int]] = []
+        self._adding: list[tuple[Child, int]] = []
         """Numbers of the trials that children have not answered for yet."""
-        self._given_up: dict[int, Progress] = {}
+        self._failed: dict[int, Progress] = {}
         try:
             for child in self._children:
                 child.start()
@@ -72,26 +72,26 @@ class WorkerLanes:
     @property
     def pids(self) -> list[int]:
         """Process ids of the children that are running."""
-        return [child.process.pid for child in self._children if child.process]
+        return [pid for child in self._children if child.process and (pid := child.process.pid)]
 
     def add(self, trial: Trial) -> None:
         """Place a trial in the child with most free lanes, the first among equals."""
-        self._wait_for_admitted(_UNANSWERED)
+        self._wait_for_added(_UNANSWERED)
         child = max(self._children, key=lambda child: child.width - len(child.trials))
         if child.width <= len(child.trials):
             raise ValueError(f"no lane is free for {trial.name}: all {self.width} are taken")
         child.trials[trial.number] = trial
-        self._admitting.append((child, trial.number))
+        self._adding.append((child, trial.number))
         child.send("add", trial)
 
     def replay(self) -> None:
         """Train every lane that is behind its trial's reported epoch up to it, in all children at once."""
-        self._wait_for_admitted()
+        self._wait_for_added()
         self._exchange({child: ("replay", ()) for child in self._children if child.trials})
 
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
         """Train these trials one epoch, in all children at once; see `Lanes`."""
-        self._wait_for_admitted()
+        self._wait_for_added()
         commands: dict[Child, _Command] = {}
         for child in self._children:
             if mine := [number for number in numbers if number in child.trials]:
@@ -102,29 +102,29 @@ class WorkerLanes:
             if done:
                 yield done
                 child.report(done)
-        if given_up := [self._given_up[number] for number in numbers if number in self._given_up]:
-            yield given_up
+        if failed := [self._failed[number] for number in numbers if number in self._failed]:
+            yield failed
 
     def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
-        """Free the lanes of trials that ended. Of one that was given up, the result is empty."""
-        self._wait_for_admitted()
-        results = {number: TrialResult(number=number) for number in ending if self._given_up.pop(number, None)}
+        """Free the lanes of trials that ended. A trial that the pool failed has an empty result."""
+        self._wait_for_added()
+        results = {number: TrialResult(number=number) for number in ending if self._failed.pop(number, None)}
         commands: dict[Child, _Command] = {}
         for child in self._children:
             if mine := {number: outcome for number, outcome in ending.items() if number in child.trials}:
                 commands[child] = ("finish", (mine,))
-        for released in self._exchange(commands).values():
-            results |= {result.number: result for result in released or ()}
+        for answer in self._exchange(commands).values():
+            results |= {result.number: result for result in answer or ()}
         for number in ending:
-            if number in self._given_up:
-                raise WorkerError(f"releasing trial {number}: {self._given_up[number].failure.message}")
+            if number in self._failed and (failure := self._failed[number].failure):
+                raise WorkerError(f"finishing trial {number}: {failure.message}")
         for child, (_, (mine,)) in commands.items():
             child.trials = {number: trial for number, trial in child.trials.items() if number not in mine}
         return [results[number] for number in ending]
 
     def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
         """What these trials would go on from is needed no more. Any child can see to that."""
-        self._wait_for_admitted()
+        self._wait_for_added()
         self._exchange({self._children[0]: ("discard_checkpoints", (trials,))})
 
     def close(self) -> None:
@@ -141,7 +141,7 @@ class WorkerLanes:
                 child.kill()
 
     def _exchange(self, commands: dict[Child, _Command]) -> dict[Child, Any]:
-        """Send each child its command and wait for all answers; that of a child whose trials were given up is None."""
+        """Send each child its command and wait for all answers; a child whose trials failed answers None."""
         self._send(commands)
         return dict.fromkeys(commands) | dict(self._answers(commands))
 
@@ -149,15 +149,15 @@ class WorkerLanes:
         for child, (name, given) in commands.items():
             child.send(name, *given)
 
-    def _wait_for_admitted(self, most: int = 0) -> None:
+    def _wait_for_added(self, most: int = 0) -> None:
         """Until at most so many are on their way."""
-        while len(self._admitting) > most:
-            child, number = self._admitting.pop(0)
+        while len(self._adding) > most:
+            child, number = self._adding.pop(0)
             try:
                 child.receive()
             except Lost as lost:
                 # The new process is given all that this one had, or was to have.
-                self._admitting = [(other, n) for other, n in self._admitting if other is not child]
+                self._adding = [(other, n) for other, n in self._adding if other is not child]
                 self._replace(child, [number], lost)
 
     def _answers(self, commands: dict[Child, _Command]) -> Iterator[tuple[Child, Any]]:
@@ -185,7 +185,7 @@ class WorkerLanes:
     def _replace(self, child: Child, suspects: list[int], lost: Lost) -> None:
         """Put a new process with the same trials, caught up, in place of a lost one.
 
-        What raised would raise again, so the `suspects` are given up at once; after a death, at the third. If the child
+        An exception will repeat, so the `suspects` fail at once; a crash is retried twice. If the child
         is lost even so, its other trials are the suspects; when it holds none, the program itself is.
         """
         while True:
@@ -195,7 +195,7 @@ class WorkerLanes:
             if lost.failure.kind == "error" or child.losses >= _DEATHS:
                 if not suspects:
                     raise WorkerError(f"{child.name}: {lost.detail}")
-                self._give_up(child, suspects, lost.failure)
+                self._fail(child, suspects, lost.failure)
                 suspects = list(child.trials)
             try:
                 child.restore()
@@ -203,12 +203,12 @@ class WorkerLanes:
             except Lost as again:
                 lost = again
 
-    def _give_up(self, child: Child, numbers: list[int], failure: Failure) -> None:
+    def _fail(self, child: Child, numbers: list[int], failure: Failure) -> None:
         how_often = "" if failure.kind == "error" else f", {child.losses} times"
         for number in numbers:
             epoch = child.trials.pop(number).epoch + 1
             because = Failure(kind=failure.kind, message=f"{failure.message} in epoch {epoch}{how_often}")
-            self._given_up[number] = Progress(number=number, epoch=epoch, objective=float("nan"), failure=because)
+            self._failed[number] = Progress(number=number, epoch=epoch, objective=float("nan"), failure=because)
         child.losses = 0
 
 
@@ -221,7 +221,7 @@ def _concerned(child: Child, command: _Command) -> list[int]:
 
 
 def _left_of(child: Child, command: _Command) -> _Command | None:
-    """What an interrupted command still has to do in a new process, which has admitted its trials and caught up."""
+    """What an interrupted command still has to do in a new process, which holds its trials and has caught up."""
     name, given = command
     if name == "discard_checkpoints":
         return command

@@ -23,11 +23,12 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnContext
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from sweeps.errors import UserError, full_disk
-from sweeps.workload.protocol import Failure, Lanes, Progress, Trial
+from sweeps.workload.protocol import Failure, FailureKind, Lanes, Progress, Trial
 
 if sys.platform == "linux":
     from multiprocessing import forkserver
@@ -77,7 +78,7 @@ class Child:
 
     def start(self) -> None:
         """Start a process; its first reply (`receive`) says that the lanes are built."""
-        context = multiprocessing.get_context(_method)
+        context = cast(SpawnContext, multiprocessing.get_context(_method))  # the other kinds have the same methods
         self.connection, theirs = context.Pipe()
         process = context.Process(
             target=_serve, args=(theirs, self.recipe, dict(os.environ)), name=self.name, daemon=True
@@ -132,14 +133,14 @@ class Child:
 
     def handles(self) -> tuple[Connection, int]:
         """What `multiprocessing.connection.wait` waits for: an answer, or the end of the process."""
-        return self.connection, self.process.sentinel
+        return self.connection, self._started.sentinel
 
     def end(self, deadline: float) -> None:
         """Wait until it has closed its lanes and ended, at most to `deadline` (of `time.monotonic`)."""
         try:
             if wait(self.handles(), max(0.0, deadline - time.monotonic())):
                 self.receive()
-                self.process.join(max(0.0, deadline - time.monotonic()))
+                self._started.join(max(0.0, deadline - time.monotonic()))
         except (Lost, UserError) as problem:
             _log.warning("%s did not close in order: %s", self.name, problem)
 
@@ -151,11 +152,17 @@ class Child:
             self.connection.close()
             self.process, self.idle = None, False
 
+    @property
+    def _started(self) -> multiprocessing.process.BaseProcess:
+        assert self.process is not None
+        return self.process
+
     def _death(self) -> Lost:
-        self.process.join()
-        code = self.process.exitcode
+        self._started.join()
+        code = self._started.exitcode
+        assert code is not None
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
-        kind = "out_of_memory" if code == -signal.SIGKILL else "crashed"
+        kind: FailureKind = "out_of_memory" if code == -signal.SIGKILL else "crashed"
         return Lost(Failure(kind=kind, message=f"its process was {how}" if code < 0 else f"its process {how}"), how)
 
 
@@ -185,13 +192,16 @@ def _serve(connection: Connection, recipe: bytes, environment: Mapping[str, str]
         factory, arguments = pickle.loads(recipe)
         lanes = factory(**arguments)
 
+    def width() -> int:
+        return lanes.width if lanes is not None else 0
+
     # What lanes raise is an answer. A parent that has left may have left an answer unread, which is a reset, not an end.
     with contextlib.suppress(EOFError, ConnectionError):
-        connection.send_bytes(_answer(build, lambda: lanes.width))
+        connection.send_bytes(_answer(build, width))
         while lanes is not None:
             command, given = connection.recv()
             method = partial(_advance, connection, lanes) if command == "advance" else getattr(lanes, command)
-            connection.send_bytes(_answer(partial(method, *given), lambda: lanes.width))
+            connection.send_bytes(_answer(partial(method, *given), width))
             if command == "close":
                 return
 
@@ -222,6 +232,8 @@ def _end_with_parent() -> None:
     hold the other end of the sentinel.
     """
     parent = multiprocessing.parent_process()
+    assert parent is not None
+    assert parent.pid is not None
     signs, own = [parent.sentinel], os.getppid()
     if sys.platform == "linux":
         with contextlib.suppress(OSError):  # of a kernel before 5.3

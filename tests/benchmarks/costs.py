@@ -81,7 +81,7 @@ def one_sweep(overrides: list[str], *, tracked: bool) -> dict[str, float]:
     from vaeexp.sweep.job import SweepOptions
     from vaeexp.sweep.run import run_sweep
 
-    sweeps.workload.worker_pool.WorkerLanes = clocked(sweeps.workload.worker_pool.WorkerLanes, LANES, "lanes")
+    sweeps.workload.worker_pool.WorkerPool = clocked(sweeps.workload.worker_pool.WorkerPool, LANES, "lanes")
     sweeps.tracking.Tracker = clocked(sweeps.tracking.Tracker, TRACKER, "tracker") if tracked else NoTracker
     sweeps.engine.search.search = timed(sweeps.engine.search.search, "search")
     root = os.environ.get("VAEEXP_DATA")

@@ -123,7 +123,7 @@ def _train(
     record: RunRecord, here: Mapping[str, Any], wanted: Criterion, dataset: Dataset, folder: Path, console: "Console"
 ) -> TrialRecord:
     """The trial anew, in a process like those of a sweep, as far as the record goes: into the epoch that failed, too."""
-    from sweeps.workload.worker_pool import WorkerLanes
+    from sweeps.workload.worker_pool import WorkerPool
     from vaeexp.runs.worker import open_lanes
 
     execution = record.stored.execution
@@ -141,7 +141,7 @@ def _train(
         "checkpoint_seconds": execution["checkpoint_seconds"],
         "resident_mb": execution.get("resident_mb", "auto"),
     }
-    lanes = WorkerLanes(open_lanes, [arguments])
+    lanes = WorkerPool(open_lanes, [arguments])
     trial = record.trial.trial
     try:
         lanes.add(trial)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sweeps.tracking import Tracker
-    from sweeps.workload.worker_pool import WorkerLanes
+    from sweeps.workload.worker_pool import WorkerPool
     from vaeexp.data import Dataset
     from vaeexp.sweep.progress import LiveProgress
 
@@ -196,8 +196,8 @@ def _tracking(job: Job, description: Description) -> Iterator["Tracker"]:
         write_line(job.console, pending.message, style="yellow")
 
 
-def _make_lanes(job: Job, execution: Execution) -> "WorkerLanes":
-    from sweeps.workload.worker_pool import WorkerLanes
+def _make_lanes(job: Job, execution: Execution) -> "WorkerPool":
+    from sweeps.workload.worker_pool import WorkerPool
     from vaeexp.runs.worker import open_lanes
 
     shared = {
@@ -210,7 +210,7 @@ def _make_lanes(job: Job, execution: Execution) -> "WorkerLanes":
         "folder": str(job.options.runs.absolute() / "trials" / job.study.name),
     }
     workers = execution.worker_arguments(model_shapes(job.study, job.settings))
-    return WorkerLanes(open_lanes, [{**shared, **arguments} for arguments in workers])
+    return WorkerPool(open_lanes, [{**shared, **arguments} for arguments in workers])
 
 
 def _write_report(job: Job, stored: StoredStudy) -> Path:

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from toy_study import in_memory, toy_study
 
-from sweeps.engine.repeats import plan_repeats
-from sweeps.engine.search import run_repeats, search
+from sweeps.engine.repeats import plan_repeats, run_repeats
+from sweeps.engine.search import search
 from sweeps.results.rankings import levels, pairs, ranked, read_results
 from sweeps.storage.database import repeat_study
 from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study

@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from optuna.storages import JournalStorage
 from toy_study import CONDITIONAL, MemoryJournal, Watcher, X, in_memory, table, toy_study
 
-from sweeps.engine.repeats import Repeat
-from sweeps.engine.search import run_repeats, search
+from sweeps.engine.repeats import run_repeats
+from sweeps.engine.search import search
 from sweeps.storage.database import open_storage, open_study, repeat_study
 from sweeps.storage.lock import study_lock
+from sweeps.storage.trial_record import Repeat
 from sweeps.workload.protocol import Failure
 from sweeps.workload.testing import SimulatedClock, ToyLanes
 

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 from toy_study import CONDITIONAL, Fixed, Watcher, X, in_memory, table, toy_study
 
-from sweeps.engine.repeats import Repeat
-from sweeps.engine.search import KNOWN_IN_A_ROW, run_repeats, search, trial_seed
+from sweeps.engine.repeats import run_repeats
+from sweeps.engine.search import KNOWN_IN_A_ROW, search, trial_seed
 from sweeps.engine.trial_loop import ERRORS_IN_A_ROW
 from sweeps.errors import UserError
 from sweeps.storage.database import repeat_study
 from sweeps.storage.proposals import propose
+from sweeps.storage.trial_record import Repeat
 from sweeps.workload.protocol import Failure, TrialResult
 from sweeps.workload.testing import SimulatedClock, ToyLanes, check_lanes
 

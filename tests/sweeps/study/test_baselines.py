@@ -7,8 +7,8 @@ import pytest
 import yaml
 from toy_study import CONDITIONAL, MemoryJournal, X, in_memory, toy_study
 
-from sweeps.engine.repeats import plan_repeats
-from sweeps.engine.search import run_repeats, search
+from sweeps.engine.repeats import plan_repeats, run_repeats
+from sweeps.engine.search import search
 from sweeps.errors import UserError
 from sweeps.results.rankings import best_run, ranked, read_results
 from sweeps.storage.database import repeat_study, spec_differences

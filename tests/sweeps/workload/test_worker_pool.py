@@ -17,7 +17,7 @@ from sweeps.engine.search import search
 from sweeps.errors import UserError
 from sweeps.workload.protocol import Outcome, Trial, advance_all
 from sweeps.workload.testing import ToyLanes, check_lanes
-from sweeps.workload.worker_pool import WorkerError, WorkerLanes
+from sweeps.workload.worker_pool import WorkerError, WorkerPool
 from sweeps.workload.worker_process import Child
 
 COMPLETE = Outcome(state="complete", epoch=6, objective=0.0)
@@ -29,7 +29,7 @@ def workers(tmp_path):
     opened = []
 
     def start(processes=2, width=2, **options):
-        lanes = WorkerLanes(counting.build, [{"folder": tmp_path, "width": width}] * processes, **options)
+        lanes = WorkerPool(counting.build, [{"folder": tmp_path, "width": width}] * processes, **options)
         opened.append(lanes)
         return lanes
 
@@ -248,7 +248,7 @@ def test_more_trials_than_pipes_hold_are_placed(workers, tmp_path):
 def test_a_release_that_fails_is_shown(workers):
     lanes = workers(processes=1)
     lanes.add(trial(0, bad="raise", at="finish"))
-    with pytest.raises(WorkerError, match="releasing trial 0: ValueError: the loss has no gradient"):
+    with pytest.raises(WorkerError, match="finishing trial 0: ValueError: the loss has no gradient"):
         lanes.finish({0: COMPLETE})
 
 
@@ -300,7 +300,7 @@ def test_trials_are_continued_from_their_checkpoints(workers, tmp_path):
 
 def test_what_a_factory_raises(tmp_path):
     def start(*problems):
-        WorkerLanes(counting.build, [{"folder": tmp_path, "problem": problem} for problem in problems])
+        WorkerPool(counting.build, [{"folder": tmp_path, "problem": problem} for problem in problems])
 
     with pytest.raises(UserError, match=r"^study.yaml: device: got 'abacus'; known: cpu.$"):
         start(None, "user")
@@ -335,7 +335,7 @@ def test_a_study_on_dying_workers_ends_in_the_table_of_one_process(tmp_path):
     plain, parallel = in_memory(study), in_memory(study)
     search(plain, study, ToyLanes(width=2, epochs=3), [])
     kills = ["add 3@0", "advance 1", "advance 4", "finish 2 complete", "finish 5 complete"]
-    lanes = WorkerLanes(counting.build_toy, [{"folder": tmp_path, "kills": kills}] * 2)
+    lanes = WorkerPool(counting.build_toy, [{"folder": tmp_path, "kills": kills}] * 2)
     try:
         search(parallel, study, lanes, [])
     finally:
@@ -349,7 +349,7 @@ import os, sys, time
 from pathlib import Path
 import counting
 from sweeps.workload.protocol import Trial, advance_all
-from sweeps.workload.worker_pool import WorkerLanes
+from sweeps.workload.worker_pool import WorkerPool
 
 folder, bad = Path(sys.argv[1]), sys.argv[2]
 def build(**given):  # lanes of this script's own: a child imports the script before anything of ours runs in it
@@ -363,7 +363,7 @@ if __name__ == "__main__":
     try:
         problem = "slow" if bad == "slow" else None
         factory = build if bad == "boot" else counting.build
-        lanes = WorkerLanes(factory, [{"folder": folder, "problem": problem}] * 2)
+        lanes = WorkerPool(factory, [{"folder": folder, "problem": problem}] * 2)
         for number in (0, 1):
             lanes.add(Trial(number=number, params={"bad": bad, "at": 2}, seed=number))
         advance_all(lanes, [0, 1])
@@ -381,12 +381,12 @@ if __name__ == "__main__":
 PRELOADING = """
 import os, sys
 from sweeps.workload.worker_process import preload
-from sweeps.workload.worker_pool import WorkerLanes
+from sweeps.workload.worker_pool import WorkerPool
 
 if __name__ == "__main__":
     preload("imported")
     import imported
-    lanes = WorkerLanes(imported.build, [{}] * 3)
+    lanes = WorkerPool(imported.build, [{}] * 3)
     lanes.close()
     preload("imported")
 """
@@ -418,10 +418,10 @@ UNGUARDED = """
 import sys
 from pathlib import Path
 import counting
-from sweeps.workload.worker_pool import WorkerLanes
+from sweeps.workload.worker_pool import WorkerPool
 
 print("the script runs")
-WorkerLanes(counting.build, [{"folder": Path(sys.argv[1])}] * 2).close()
+WorkerPool(counting.build, [{"folder": Path(sys.argv[1])}] * 2).close()
 """
 
 
