@@ -39,13 +39,6 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "The grey line joins the trials that no other beats in both rate and distortion.",
             "No trial has finished an epoch.",
         ),
-        "value_by_size": Plot(
-            "Value by size of the model",
-            tradeoff.value_by_size,
-            "Every trial at its best epoch (large: complete). The line joins the best complete trial of each size, or of each "
-            f"of {tradeoff.GROUPS} parts of the range where there are more sizes; sizes that were tried more often have had more chances.",
-            "Neither the latent size nor the number of components was searched, or no trial has finished an epoch.",
-        ),
         "active_units": Plot(
             "Active units",
             tradeoff.active_units,

@@ -1,7 +1,4 @@
-"""The rate–distortion plane (Alemi et al. 2018, "Fixing a Broken ELBO"), and how large a model should be.
-
-The plane shows what β really chooses; the other plots set value and active units against latent size, components and β.
-"""
+"""The rate–distortion plane (Alemi et al. 2018, "Fixing a Broken ELBO"): what β really chooses; and the latent units in use."""
 
 import math
 from typing import Any
@@ -15,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from vaeexp.plots.style import (
-    BEST,
     DASHED,
     MUTED,
     STATE_COLOURS,
@@ -28,7 +24,6 @@ from vaeexp.plots.style import (
     marker_scale,
     new_figure,
     note,
-    off_scale,
     robust_limits,
     scatter,
     style_axes,
@@ -36,7 +31,7 @@ from vaeexp.plots.style import (
 from vaeexp.results.columns import column, lowest
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.study_view import StudyView
-from vaeexp.words import NATS, format_number, format_value, parameter_label
+from vaeexp.words import format_number, format_value, parameter_label
 
 GROUPS = 10
 """Sizes that are summed up each by itself; more of them by parts of their range, at most so many."""
@@ -161,54 +156,33 @@ def _number(value: Any) -> float:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
 
 
-def value_by_size(view: StudyView) -> Figure | None:
-    """Draw the value of each trial against latent size and against components, with the best complete trial of each size.
-
-    One panel for each of the two that was searched. None where neither was, or no trial has a value.
-    """
-    scored = view.search[view.search["objective"].notna()]
-    panels = _searched(view, scored, ("latent_size", "components"))
-    if not panels:
-        return None
-    figure, axes = _panels(len(panels))
-    complete = scored["state"] == "complete"
-    low, high = robust_limits(scored.loc[complete, "objective"], scored["objective"])
-    low -= 0.07 * (high - low)  # for the words below the best
-    for panel, (name, sizes) in zip(axes, panels.items(), strict=True):
-        panel.set_ylim(low, high)
-        parameter = view.parameters[name]
-        _draw_points(panel, scored, scored["objective"], parameter, sizes)
-        _draw_best_by_size(panel, scored["objective"], sizes, _groups(parameter, sizes[complete]))
-        without = scored.loc[complete & sizes.isna(), "objective"]
-        if name == "components" and len(without):
-            panel.axhline(float(without.min()), label="best without components", **DASHED)
-    figure.supylabel(NATS, fontsize=11, color=TEXT_COLOUR)
-    figure_legend(figure, axes[-1])
-    off_scale(figure, int((scored["objective"] > high).sum()))
-    return figure
-
-
 def active_units(view: StudyView) -> Figure | None:
     """Draw the active units of each trial at its best epoch against β and against latent size, one panel for each searched.
 
     A line shows where all units would be active. None where neither was searched, or no trial has such a figure.
     """
     every = column(view.best_epochs, "val/active_units").astype(float)
-    scored = view.best_epochs[np.isfinite(every)]
-    units = every[scored.index]
-    panels = _searched(view, scored, ("beta", "latent_size"))
+    trials = view.best_epochs[np.isfinite(every)]
+    units, most = every[trials.index], float(every[trials.index].max())
+    panels = _searched(view, trials, ("beta", "latent_size"))
     if not panels:
         return None
-    figure, axes = _panels(len(panels))
-    for panel, (name, sizes) in zip(axes, panels.items(), strict=True):
-        panel.set_ylim(-0.03 * units.max(), 1.1 * max(units.max(), 1))
-        panel.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    figure = new_figure(4.6, width=9.0 if len(panels) > 1 else 6.5)
+    drawn = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (name, sizes) in zip(drawn, panels.items(), strict=True):
         parameter = view.parameters[name]
-        _draw_points(panel, scored, units, parameter, sizes)
-        _draw_medians(panel, units, sizes, _groups(parameter, sizes[scored["state"] == "complete"]))
-        _draw_all_active(panel, view, name)
+        axes.set_ylim(-0.03 * most, 1.1 * max(most, 1))
+        axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+        _draw_points(axes, trials["state"], units, parameter, sizes)
+        complete = sizes[trials["state"] == "complete"]
+        groups = bins(complete, log=_is_log(parameter, sizes), listed=parameter.is_choice)
+        middle = pd.DataFrame({"size": complete[groups.index], "units": units[groups.index]}).groupby(groups).median()
+        look: dict[str, Any] = {"color": TEXT_COLOUR, "linewidth": 1.8, "zorder": 5}
+        if len(middle):
+            axes.plot(middle["size"], middle["units"], label="median of complete trials", **look)
+        _draw_all_active(axes, view, name)
     figure.supylabel("active units at the best epoch", fontsize=11, color=TEXT_COLOUR)
-    figure_legend(figure, axes[-1])
+    figure_legend(figure, drawn[-1])
     return figure
 
 
@@ -223,18 +197,9 @@ def _searched(view: StudyView, trials: pd.DataFrame, names: tuple[str, ...]) -> 
     return found
 
 
-def _panels(count: int) -> tuple[Figure, list[Axes]]:
-    figure = new_figure(4.6, width=9.0 if count > 1 else 6.5)
-    return figure, list(figure.subplots(1, count, sharey=True, squeeze=False)[0])
-
-
 def _is_log(parameter: SearchedParameter, sizes: pd.Series) -> bool:
     """Tell whether a parameter was searched on a logarithmic scale; of listed values, whether they lie far apart."""
     return bool(sizes.min() > 0 and (sizes.max() >= FAR_APART * sizes.min() if parameter.is_choice else parameter.log))
-
-
-def _groups(parameter: SearchedParameter, sizes: pd.Series) -> pd.Series:
-    return bins(sizes, log=_is_log(parameter, sizes), listed=parameter.is_choice)
 
 
 def bins(sizes: pd.Series, *, log: bool, listed: bool = False) -> pd.Series:
@@ -252,7 +217,7 @@ def bins(sizes: pd.Series, *, log: bool, listed: bool = False) -> pd.Series:
 
 
 def _draw_points(
-    axes: Axes, trials: pd.DataFrame, values: pd.Series, parameter: SearchedParameter, sizes: pd.Series
+    axes: Axes, states: pd.Series, units: pd.Series, parameter: SearchedParameter, sizes: pd.Series
 ) -> None:
     """Draw complete trials large, others small, on the scale of the search space."""
     style_axes(axes, x=parameter.label)
@@ -268,35 +233,11 @@ def _draw_points(
         axes.set_xticks(places, [format_value(place) for place in places])
         axes.xaxis.set_minor_locator(NullLocator())
     for state in ("pruned", "failed", "running", "complete"):
-        own = trials["state"] == state
+        chosen = (states == state) & sizes.notna()
         large, small = (44, 8) if state == "complete" else (16, 3)
-        chosen = own & sizes.notna()
-        if own.any():
-            size = max(small, large * marker_scale(len(trials)))
-            scatter(axes, sizes[chosen], values[chosen], state, size=size, label=state)
-
-
-def _draw_best_by_size(axes: Axes, values: pd.Series, sizes: pd.Series, groups: pd.Series) -> None:
-    """Join the best trial of each group of sizes, and name the best of all."""
-    if groups.empty:
-        return
-    own = pd.DataFrame({"size": sizes[groups.index], "objective": values[groups.index]})
-    line = own.loc[own["objective"].groupby(groups).idxmin()].sort_values("size")
-    axes.plot(line["size"], line["objective"], color=BEST, linewidth=2, marker="o", markersize=4, zorder=5)
-    winner = lowest(own)
-    share = axes.transAxes.inverted().transform(axes.transData.transform((winner["size"], 0.0)))[0]
-    side = "left" if share < 0.25 else "right" if share > 0.75 else "center"
-    text = f"best at {format_value(winner['size'])}: {format_number(winner['objective'])}"
-    annotate(axes, text, (winner["size"], winner["objective"]), (0, -8), colour=BEST, ha=side, va="top")
-
-
-def _draw_medians(axes: Axes, units: pd.Series, sizes: pd.Series, groups: pd.Series) -> None:
-    """Join the medians of the groups of sizes."""
-    if groups.empty:
-        return
-    middle = pd.DataFrame({"size": sizes[groups.index], "units": units[groups.index]}).groupby(groups).median()
-    look: dict[str, Any] = {"color": TEXT_COLOUR, "linewidth": 1.8, "zorder": 5}
-    axes.plot(middle["size"], middle["units"], label="median of complete trials", **look)
+        if (states == state).any():
+            size = max(small, large * marker_scale(len(states)))
+            scatter(axes, sizes[chosen], units[chosen], state, size=size, label=state)
 
 
 def _draw_all_active(axes: Axes, view: StudyView, name: str) -> None:

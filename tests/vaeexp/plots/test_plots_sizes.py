@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
-from synthetic_study import SEARCH, make_results, part, study_attributes, texts
+from synthetic_study import SEARCH, make_results, study_attributes
 
-from vaeexp.plots.style import BEST, MUTED, TEXT_COLOUR
-from vaeexp.plots.tradeoff import active_units, bins, value_by_size
+from vaeexp.plots.style import MUTED, TEXT_COLOUR
+from vaeexp.plots.tradeoff import active_units, bins
 from vaeexp.results.study_view import StudyView
 
 
@@ -33,80 +33,35 @@ def line_of(axes, colour):
     return line
 
 
-def test_a_panel_for_each_size_with_every_trial_that_has_one(made):
-    figure = value_by_size(StudyView(made))
-    latent, components = figure.axes
-    scored = StudyView(made).search.dropna(subset=["objective"])
-    assert (latent.get_xlabel(), components.get_xlabel()) == ("latent size", "components (if prior is mixture)")
-    assert (latent.get_xscale(), components.get_xscale()) == ("log", "log")
-    assert points(latent) == len(scored)
-    assert points(components) == scored["params.components"].notna().sum()
-    assert figure.get_supylabel() == "validation −ELBO (nats per image)"
-    above = (scored["objective"] > latent.get_ylim()[1]).sum()
-    assert [text.get_text() for text in figure.texts if "above" in text.get_text()] == [f"▲ {above} above the scale"]
-
-
 def test_complete_trials_are_large_and_pruned_ones_small(made):
     sizes = {
         to_hex(found.get_facecolor()[0]): found.get_sizes()[0]
-        for found in value_by_size(StudyView(made)).axes[0].collections
+        for found in active_units(StudyView(made)).axes[0].collections
         if found.get_label() in ("complete", "pruned")
     }
     complete, pruned = sizes["#0072b2"], sizes["#e69f00"]
     assert complete > 2 * pruned
 
 
-def test_the_line_joins_the_best_complete_trial_of_each_part_of_the_range(made):
-    complete = StudyView(made).search.query("state == 'complete'")
-    groups = bins(complete["params.latent_size"].astype(float), log=True)
-    assert set(groups) <= {0, 1, 2}
-    best = complete.loc[complete["objective"].groupby(groups).idxmin()].sort_values("params.latent_size")
-    axes = value_by_size(StudyView(made)).axes[0]
-    line = line_of(axes, BEST)
-    assert list(line.get_xdata()) == list(best["params.latent_size"])
-    assert list(line.get_ydata()) == list(best["objective"])
-    winner = complete.loc[complete["objective"].idxmin()]
-    assert f"best at {winner['params.latent_size']}: {winner['objective']:.2f}" in texts(axes.figure)
-
-
-def test_trials_without_a_mixture_stand_as_a_line_beside_those_with_one(made):
-    latent, components = value_by_size(StudyView(made)).axes
-    complete = StudyView(made).search.query("state == 'complete'")
-    without = complete[complete["params.components"].isna()]["objective"].min()
-    assert list(line_of(components, MUTED).get_ydata()) == [without, without]
-    assert to_hex(MUTED) not in [to_hex(line.get_color()) for line in latent.lines]
-
-
 def test_listed_sizes_are_ticks_and_far_apart_on_a_logarithmic_axis(made):
     trials = made.trials.copy()
     listed = [1, 4, 16, 64]
-    trials["params.components"] = pd.Series(
-        [listed[number % 4] if number % 3 else None for number in trials["number"]], dtype=object
-    )
-    study = with_search(replace(made, trials=trials), {"components": {"kind": "choice", "values": listed}})
-    (axes,) = value_by_size(StudyView(study)).axes
+    trials["params.latent_size"] = pd.Series([listed[number % 4] for number in trials["number"]], dtype=object)
+    study = with_search(replace(made, trials=trials), {"latent_size": {"kind": "choice", "values": listed}})
+    (axes,) = active_units(StudyView(study)).axes
     assert axes.get_xscale() == "log"
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "4", "16", "64"]
-    complete = StudyView(study).search.query("state == 'complete'")["params.components"]
-    assert list(line_of(axes, BEST).get_xdata()) == sorted(complete.dropna().unique())
-    near = trials.assign(**{"params.components": trials["params.components"].map({1: 4, 4: 5, 16: 6, 64: 7})})
-    study = with_search(replace(made, trials=near), {"components": {"kind": "choice", "values": [4, 5, 6, 7]}})
-    assert value_by_size(StudyView(study)).axes[0].get_xscale() == "linear"
+    near = trials.assign(**{"params.latent_size": trials["params.latent_size"].map({1: 4, 4: 5, 16: 6, 64: 7})})
+    study = with_search(replace(made, trials=near), {"latent_size": {"kind": "choice", "values": [4, 5, 6, 7]}})
+    assert active_units(StudyView(study)).axes[0].get_xscale() == "linear"
 
 
 def test_what_was_not_searched_or_is_no_number_has_no_panel(made):
-    assert value_by_size(StudyView(with_search(made, {"beta": SEARCH["beta"]}))) is None
-    assert len(value_by_size(StudyView(with_search(made, {"latent_size": SEARCH["latent_size"]}))).axes) == 1
+    assert active_units(StudyView(with_search(made, {"components": SEARCH["components"]}))) is None
+    assert len(active_units(StudyView(with_search(made, {"latent_size": SEARCH["latent_size"]}))).axes) == 1
     words = made.trials.assign(**{"params.latent_size": pd.Series(["small", "large"] * len(made.trials))})
     named = with_search(replace(made, trials=words), {"latent_size": {"kind": "choice", "values": ["small", "large"]}})
-    assert value_by_size(StudyView(named)) is None
     assert active_units(StudyView(named)) is None
-
-
-def test_one_size_alone_is_a_point(made):
-    one = part(made, StudyView(made).search.query("state == 'complete'").assign(**{"params.latent_size": 7}))
-    axes = value_by_size(StudyView(one)).axes[0]
-    assert list(line_of(axes, BEST).get_xdata()) == [7]
 
 
 def test_sizes_fall_into_parts_of_their_range():
