@@ -156,7 +156,7 @@ def test_a_folder_without_files_is_an_error_and_not_a_fallback(tmp_path, cache):
         open_dataset(SETTINGS, root=tmp_path / "none")
     write_files(tmp_path / "MNIST" / "raw")
     (tmp_path / "MNIST" / "raw" / f"{FILES[2]}.gz").unlink()
-    with pytest.raises(UserError, match=f"missing: {FILES[2]} "):
+    with pytest.raises(UserError, match=f"missing: {FILES[2]}$"):
         open_dataset(SETTINGS, root=tmp_path)
     assert kept(cache) == []
 

@@ -101,9 +101,7 @@ HEADER = "{{'descr': {}, 'fortran_order': False, 'shape': {}, }}"
 def test_damaged_arrays_are_refused_in_one_line(tmp_path, monkeypatch, name, content):
     monkeypatch.chdir(tmp_path)
     (tmp_path / name).write_bytes(content())
-    with pytest.raises(
-        UserError, match=r"must be a whole file of plain numpy arrays|cannot be read: Invalid data stream"
-    ) as caught:
+    with pytest.raises(UserError, match="must be a whole file of plain numpy arrays") as caught:
         open_dataset(DataSettings(dataset="arrays", binarisation="none"), root=tmp_path / name)
     assert caught.value.place == str(tmp_path / name)
     assert not (tmp_path / "harm").exists()

@@ -5,6 +5,7 @@ and the binarisation belong to `vaeexp.data.prepare`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,7 +31,7 @@ __all__ = [
     "height_width",
     "label_type",
     "printable",
-    "reason",
+    "refusing",
 ]
 
 TRAINING, VALIDATION, TEST = 0, 1, 2
@@ -170,6 +171,17 @@ def printable(name: str) -> str:
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in name)
 
 
-def reason(error: Exception) -> str:
-    """Kind and message of an error that a damaged file provoked, on one line of at most 200 letters."""
-    return printable(f"{type(error).__name__}: {error}")[:200]
+@contextmanager
+def refusing(path: Path, wanted: str) -> Iterator[None]:
+    """Turn the errors that a damaged file provokes, of any kind, into a UserError of one line that names the file."""
+    try:
+        yield
+    except UserError:
+        raise
+    except MemoryError as error:
+        raise UserError(str(path), "its content does not fit into the memory of this machine") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise UserError(str(path), f"cannot be read: {error.strerror}") from error
+        found = printable(f"{type(error).__name__}: {error}")[:200]
+        raise UserError(str(path), f"got something else ({found}); must be {wanted}") from error

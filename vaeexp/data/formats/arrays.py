@@ -6,8 +6,7 @@ Keras' files (`x_train`, `y_train`, …) work too. Nothing in such a file is unp
 """
 
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +24,7 @@ from vaeexp.data.formats import (
     blocks,
     check_grey,
     label_type,
-    reason,
+    refusing,
 )
 
 _KEYS = {
@@ -57,7 +56,7 @@ def _find(definition: Definition, root: Path) -> tuple[Path, ...]:
 def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
     """The arrays as uint8; floats are rounded to 256 grey levels. UserError naming the array that does not fit."""
     path, parts = source.paths[0], {}
-    with _errors_named(path):
+    with refusing(path, "a whole file of plain numpy arrays"):
         if path.suffix == ".npy":
             images = np.load(path, mmap_mode="r", allow_pickle=False)
             parts[""] = _Part(_as_bytes(f"{path}: images", images, scratch / "images.npy"), None)
@@ -81,23 +80,6 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
     height, width, channels = shapes.pop()
     check_grey(path.name, channels, source.settings.binarisation)
     return _join(parts, scratch, (height, width, channels))
-
-
-@contextmanager
-def _errors_named(path: Path) -> Iterator[None]:
-    """Turn the errors that damaged files provoke in numpy and zipfile into a UserError that names the file."""
-    try:
-        yield
-    except UserError:
-        raise
-    except MemoryError as error:
-        raise UserError(str(path), "its arrays do not fit into the memory of this machine") from error
-    except OSError as error:
-        raise UserError(str(path), f"cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # headers are Python literals and members are compressed: a damaged one raises any error
-        # numpy's words on pickled objects advise to unpickle them.
-        why = "pickled objects, or no numpy file at all" if "pickle" in str(error) else reason(error)
-        raise UserError(str(path), f"got something else ({why}); must be a whole file of plain numpy arrays") from error
 
 
 def _read_part(path: Path, file: zipfile.ZipFile, names: list[str], keys: tuple[str, str], scratch: Path) -> _Part:

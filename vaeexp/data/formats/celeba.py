@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from sweeps.errors import UserError
-from vaeexp.data.formats import Definition, Layout, RawImages, Source, reason
+from vaeexp.data.formats import Definition, Layout, RawImages, Source, refusing
 from vaeexp.data.formats.image_files import Listing, decode
 
 _PARTITION, _IMAGES = "list_eval_partition.txt", "img_align_celeba"
@@ -42,19 +42,17 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
 
 def _read_partition(path: Path) -> list[tuple[str, int]]:
     """(file name, 0 | 1 | 2) for each line: training, validation or test, as in `RawImages.parts`."""
-    wanted = "must be lines of a file name and 0, 1 or 2, with each of these numbers at least once and no name twice"
-    try:
+    wanted = "lines of a file name and 0, 1 or 2, with each of these numbers at least once and no name twice"
+    with refusing(path, wanted):
         lines = path.read_text(encoding="utf-8").split("\n")
         rows = [(name, int(part)) for name, part in (line.split() for line in lines if line.strip())]
-    except (OSError, ValueError) as error:
-        raise UserError(str(path), f"got other content ({reason(error)}); {wanted}") from error
     names = {name for name, _ in rows}
     if (
         {part for _, part in rows} != {0, 1, 2}
         or len(names) < len(rows)
         or any(set(name) & set("/\\\0") for name in names)
     ):
-        raise UserError(str(path), f"got other lines; {wanted}")
+        raise UserError(str(path), f"got other lines; must be {wanted}")
     return rows
 
 

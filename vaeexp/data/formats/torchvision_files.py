@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sweeps.errors import UserError
-from vaeexp.data.formats import TEST, TRAINING, Definition, Layout, RawImages, Source, reason
+from vaeexp.data.formats import TEST, TRAINING, Definition, Layout, RawImages, Source, refusing
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 """Training images, training labels, test images, test labels of the MNIST family; each raw or with `.gz`."""
@@ -44,31 +44,26 @@ def _joined(
     return RawImages(np.concatenate(images), np.concatenate(labels), parts, classes=definition.classes)
 
 
-def _complete_set(folders: Iterable[Path], names: tuple[str, ...], title: str) -> tuple[Path, ...]:
-    """The files of these names in the first folder that has all of them; empty when no folder has any.
+def _complete_set(
+    definition: Definition, folders: Iterable[Path], names: tuple[str, ...], suffixes: tuple[str, ...] = ("",)
+) -> tuple[Path, ...]:
+    """The files of these names, with one of the suffixes, in the first folder that has them all; empty where none is.
 
     Raises UserError where a folder has some of them.
     """
     for folder in folders:
-        paths = tuple(folder / name for name in names)
-        missing = [path.name for path in paths if not path.is_file()]
-        if not missing:
-            return paths
-        if len(missing) < len(paths):
-            raise UserError(str(folder), f"some files of {title} are missing: {', '.join(missing)}")
+        versions = [[path for suffix in suffixes if (path := folder / f"{name}{suffix}").is_file()] for name in names]
+        if all(versions):
+            return tuple(paths[0] for paths in versions)
+        if any(versions):
+            missing = ", ".join(name for name, paths in zip(names, versions, strict=True) if not paths)
+            raise UserError(str(folder), f"some files of {definition.title} are missing: {missing}")
     return ()
 
 
 def _find_idx(definition: Definition, root: Path) -> tuple[Path, ...]:
-    for folder in (root / definition.folder / "raw", root / definition.folder, root / "raw", root):
-        versions = [(folder / name, folder / f"{name}.gz") for name in FILES]
-        paths = [next((path for path in version if os.path.isfile(path)), None) for version in versions]
-        if all(paths):
-            return tuple(path for path in paths if path)
-        if any(paths):
-            missing = ", ".join(name for name, path in zip(FILES, paths, strict=True) if not path)
-            raise UserError(str(folder), f"some files of {definition.title} are missing: {missing} (raw or .gz)")
-    return ()
+    folders = (root / definition.folder / "raw", root / definition.folder, root / "raw", root)
+    return _complete_set(definition, folders, FILES, ("", ".gz"))
 
 
 def _read_idx_files(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
@@ -79,26 +74,19 @@ def _read_idx_files(source: Source, scratch: Path, say: Callable[[str], None]) -
 def _read_pair(definition: Definition, images_path: Path, labels_path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 [N, 1, H, W] and labels uint8 [N]. UserError for a file that is damaged or does not fit the other file."""
     channels, height, width = definition.image_shape or (1, 0, 0)
-    labels, count = read_idx(labels_path, 1), idx_shape(images_path, 3, image=(height, width))[0]
+    with _idx_stream(images_path) as stream:
+        count, *size = _idx_header(images_path, stream, 3)
+    if size != [height, width] or not count:
+        found = f"{count:,} images of {size[0]} × {size[1]} pixels"
+        raise UserError(str(images_path), f"got {found}; must be at least one image of {height} × {width} pixels")
+    labels, highest = read_idx(labels_path, 1), len(definition.classes or ()) - 1
     if len(labels) != count:
         problem = f"got {len(labels):,} labels; must be {count:,}, one for each image in {images_path.name}"
         raise UserError(str(labels_path), problem)
-    images = read_idx(images_path, 3)
-    highest = len(definition.classes or ()) - 1
     if labels.max() > highest:
         index = int(np.argmax(labels > highest))
         raise UserError(str(labels_path), f"got label {labels[index]} at image {index}; must be 0 to {highest}")
-    return images.reshape(-1, channels, height, width), labels
-
-
-def idx_shape(path: Path, dimensions: int, image: tuple[int, int] | None = None) -> tuple[int, ...]:
-    """The shape that an IDX file announces, without its values; with `image`, the height and width that images must have."""
-    with _idx_stream(path) as stream:
-        shape = _idx_header(path, stream, dimensions)
-    if image and (shape[1:] != image or not shape[0]):
-        found = f"{shape[0]:,} images of {shape[1]} × {shape[2]} pixels"
-        raise UserError(str(path), f"got {found}; must be at least one image of {image[0]} × {image[1]} pixels")
-    return shape
+    return read_idx(images_path, 3).reshape(-1, channels, height, width), labels
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
@@ -114,8 +102,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
         most = os.path.getsize(path) * (_MOST_DEFLATED if path.suffix == ".gz" else 1)
         if count > most:
             raise UserError(str(path), f"got at most {most:,} bytes of values; must be {wanted}")
-        values = np.empty(count, np.uint8)
-        filled = 0
+        values, filled = np.empty(count, np.uint8), 0
         while filled < count and (length := stream.readinto(values.data[filled:])):
             filled += length
         if filled < count or stream.read(1):
@@ -126,15 +113,12 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
 
 @contextmanager
 def _idx_stream(path: Path) -> Iterator[BufferedIOBase]:
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            yield stream
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(str(path), f"got a damaged or truncated file ({error}); must be a whole gzip file") from error
-    except MemoryError as error:
-        raise UserError(str(path), "its values do not fit into the memory of this machine") from error
-    except OSError as error:
-        raise UserError(str(path), f"cannot be read: {error.strerror or error}") from error
+    packed = path.suffix == ".gz"
+    with (
+        refusing(path, f"a whole {'gzip' if packed else 'IDX'} file"),
+        gzip.open(path) if packed else path.open("rb") as stream,
+    ):
+        yield stream
 
 
 def _idx_header(path: Path, stream: BufferedIOBase, dimensions: int) -> tuple[int, ...]:
@@ -149,7 +133,7 @@ def _idx_header(path: Path, stream: BufferedIOBase, dimensions: int) -> tuple[in
 
 
 def _find_cifar(definition: Definition, root: Path) -> tuple[Path, ...]:
-    return _complete_set((root / definition.folder, root), BATCHES, definition.title)
+    return _complete_set(definition, (root / definition.folder, root), BATCHES)
 
 
 def _read_cifar_files(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
@@ -167,16 +151,10 @@ def read_batch(path: Path, image_shape: tuple[int, int, int], classes: int) -> t
 
     Raises UserError naming the file when it is damaged, holds anything but plain data, or does not fit.
     """
-    try:
-        with path.open("rb") as file:
-            content = _PlainUnpickler(file, encoding="bytes").load()
+    with refusing(path, "a batch of CIFAR images"), path.open("rb") as file:
+        content = _PlainUnpickler(file, encoding="bytes").load()
         content = {key.decode() if isinstance(key, bytes) else key: value for key, value in content.items()}
         images, labels = content["data"].array(), np.asarray(content["labels"], dtype=np.int64)
-    except OSError as error:
-        raise UserError(str(path), f"cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # a damaged pickle can raise any error
-        problem = f"got something else ({reason(error)}); must be a batch of CIFAR images"
-        raise UserError(str(path), problem) from error
     size = math.prod(image_shape)
     if images.ndim != 2 or images.shape[1] != size or not len(images):
         raise UserError(str(path), f"got an array {images.shape}; must be at least one image of {size:,} values")
@@ -234,7 +212,7 @@ class _PlainUnpickler(pickle.Unpickler):
 
 def _find_svhn(definition: Definition, root: Path) -> tuple[Path, ...]:
     folders = (root, root / definition.folder, root / definition.title)
-    return _complete_set(folders, MATRICES, definition.title)
+    return _complete_set(definition, folders, MATRICES)
 
 
 def _read_svhn_files(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
@@ -244,9 +222,8 @@ def _read_svhn_files(source: Source, scratch: Path, say: Callable[[str], None]) 
 
 def _read_svhn(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 [N, 3, 32, 32] and labels uint8 [N] from 0 to 9."""
-    try:
-        with path.open("rb") as file:
-            matrices = {matrix.name: matrix for matrix in _matrices(file)}
+    with refusing(path, "a MATLAB 5 file with X and y"), path.open("rb") as file:
+        matrices = {matrix.name: matrix for matrix in _matrices(file)}
         images, labels = matrices["X"], matrices["y"].values().reshape(-1)
         shape, kind = images.shape, images.kind
         if kind != np.uint8 or len(shape) != 4 or shape[:3] != (32, 32, 3) or not shape[3]:
@@ -255,13 +232,6 @@ def _read_svhn(path: Path) -> tuple[np.ndarray, np.ndarray]:
         if len(labels) != shape[3] or not (labels.min() >= 0 and labels.max() <= 10):
             raise UserError(str(path), f"got {len(labels):,} labels y; must be {shape[3]:,} whole numbers from 1 to 10")
         return images.values().transpose(3, 2, 0, 1), (labels % 10).astype(np.uint8)
-    except OSError as error:
-        raise UserError(str(path), f"cannot be read: {error.strerror or error}") from error
-    except MemoryError as error:
-        raise UserError(str(path), "its images do not fit into the memory of this machine") from error
-    except (ValueError, LookupError, ArithmeticError, struct.error, zlib.error) as error:
-        problem = f"got something else ({reason(error)}); must be a MATLAB 5 file with X and y"
-        raise UserError(str(path), problem) from error
 
 
 _MATLAB_KINDS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
