@@ -1,15 +1,16 @@
 """Study files as vaeexp reads them: the settings that a study fixes, and the largest model that it can ask for."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from vaeexp.cache import shipped_studies
 from vaeexp.settings import SECTIONS, DataSettings, EvaluationSettings, ModelSettings, Settings
 
 if TYPE_CHECKING:
+    from sweeps.study.baselines import Baseline
+    from sweeps.study.space import Space
     from sweeps.study.study_file import Study
 
 
@@ -61,36 +62,44 @@ def check_settings(sections: dict[str, dict[str, Any]], image_shape: tuple[int, 
         raise ValueError(f"beta: {beta:g} weighs a rate that a {posterior} posterior does not have; give `beta: 0`.")
 
 
-def recorded_parts(spec: Mapping[str, Any]) -> SimpleNamespace:
-    """`fixed`, `space` and `baselines` of a study from its record (`Study.spec`): what `settings_of`, `maxima_of` and
-    `uses_average` look at. Settings that an older version did not have yet stand at their defaults."""
+@dataclass(frozen=True, kw_only=True)
+class StudyParts:
+    """What a study fixes, searches and trains as baselines: what `settings_of`, `maxima_of` and `uses_average` look at."""
+
+    fixed: Mapping[str, Any]
+    space: "Space"
+    baselines: "tuple[Baseline, ...]"
+
+
+def recorded_parts(spec: Mapping[str, Any]) -> StudyParts:
+    """Read the parts of a study from its record (`Study.spec`); settings that the record lacks stand at their defaults."""
     from sweeps.study.baselines import Baseline
     from sweeps.study.space import Space
 
-    return SimpleNamespace(
+    return StudyParts(
         fixed={section: model(**(spec.get(section) or {})) for section, model in SECTIONS.items()},
         space=Space.from_dict(spec.get("search") or {}),
         baselines=tuple(Baseline(name=name, **row) for name, row in (spec.get("baselines") or {}).items()),
     )
 
 
-def settings_of(study: "Study") -> Settings:
+def settings_of(study: "Study | StudyParts") -> Settings:
     """The settings that the study fixes; searched ones stand at their defaults."""
     return Settings.model_validate(dict(study.fixed))
 
 
-def largest(study: "Study", name: str) -> int:
+def largest(study: "Study | StudyParts", name: str) -> int:
     """The largest value of a whole-number setting that a trial or a baseline of this study can have."""
     searched = study.space.maximum(name) or settings_of(study).flat()[name]
     return max([int(searched), *(int(row.settings.get(name, 0)) for row in study.baselines)])
 
 
-def maxima_of(study: "Study") -> dict[str, int]:
+def maxima_of(study: "Study | StudyParts") -> dict[str, int]:
     """Largest latent size and component count that a trial of this study can have."""
     return {name: largest(study, name) for name in ("latent_size", "components")}
 
 
-def uses_average(study: "Study") -> bool:
+def uses_average(study: "Study | StudyParts") -> bool:
     """Whether any trial evaluates a running average of its weights."""
     referred = any(row.settings.get("ema_decay", 0) > 0 for row in study.baselines)
     return referred or "ema_decay" in study.space.names or settings_of(study).train.ema_decay > 0

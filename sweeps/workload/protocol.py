@@ -100,8 +100,9 @@ class TrialResult:
 class Lanes(Protocol):
     """Places where trials train side by side. `sweeps.workload.testing.ToyLanes` is the smallest example."""
 
-    width: int
-    """Trials that can be held at once."""
+    @property
+    def width(self) -> int:
+        """Trials that can be held at once."""
 
     def add(self, trial: Trial) -> None:
         """Place a trial in a free lane: fresh, or from its newest checkpoint at or before `trial.epoch`.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -99,7 +99,7 @@ def interpolate(
     data: Path | None,
     pairs: int,
     steps: int,
-    kind: str,
+    kind: Literal["linear", "spherical", "pixel", "all"],
     seed: int,
     output: Path | None,
 ) -> None:

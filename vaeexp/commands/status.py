@@ -126,7 +126,7 @@ def _show_one(stored: StoredStudy, state: str, console: "Console") -> None:
 def _counts(stored: StoredStudy) -> str:
     """`12 of 40 trials: 8 complete, 3 pruned, 1 running`."""
     states = Counter(trial.state for trial in stored.trials)
-    order = ("complete", "pruned", "failed", "running", "waiting")
+    order: tuple[Any, ...] = ("complete", "pruned", "failed", "running", "waiting")
     parts = [f"{states[state]} {state}" for state in order if states[state]]
     planned, done = stored.study.budget.get("trials"), len(stored.trials)
     count = f"{done} of {planned} trials" if planned else f"{done} trials"

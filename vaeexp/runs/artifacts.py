@@ -174,4 +174,4 @@ def _load(model: VAE, lane: Lane, weights: Tensor, buffers: Tensor) -> None:
 
 def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write all or nothing."""
-    write_whole(path, lambda unfinished: np.savez_compressed(unfinished, **arrays))
+    write_whole(path, lambda unfinished: np.savez_compressed(unfinished, allow_pickle=False, **arrays))

@@ -109,12 +109,18 @@ def compare(
 
     The outcome of `again` is "pruned" where it would have gone on after the last epoch on record.
     """
-    found = [_epochs(record, again, wanted), _end(record.outcome, again.outcome, wanted)]
+    found = [_epochs(record, again, wanted), _end(ended(record), ended(again), wanted)]
     if "best_epoch" in record.results:
         found.append(_best(record, again, wanted))
     found += _final_figures(record.results, again.results, wanted)
     weights = _weights(*folders, wanted)
     return [*found, weights] if weights else found
+
+
+def ended(run: TrialRecord) -> Outcome:
+    """The outcome of a run that has ended."""
+    assert run.outcome is not None
+    return run.outcome
 
 
 def _figures(progress: EpochRecord) -> dict[str, float]:
@@ -162,8 +168,8 @@ def _end(recorded: Outcome, found: Outcome, wanted: Criterion) -> Finding:
 
 
 def _best(record: TrialRecord, again: TrialRecord, wanted: Criterion) -> Finding:
-    epoch, value = record.results["best_epoch"], record.outcome.objective
-    other, found = again.results.get("best_epoch"), again.outcome.objective
+    epoch, value = record.results["best_epoch"], ended(record).objective
+    other, found = again.results.get("best_epoch"), ended(again).objective
     near = wanted.near(value, found, share=0.5)
     if epoch == other and value == found:
         return Finding("best epoch", f"{epoch:.0f}, equal", True)
@@ -177,7 +183,7 @@ def _final_figures(recorded: Mapping[str, float], found: Mapping[str, float], wa
     """Number of parameters and test figures; those of the classifier are told apart."""
     names = sorted(recorded.keys() - {"best_epoch", *OF_CLASSIFIER})
     if wanted.tolerance:
-        bounds = [name for name in ("test/neg_elbo", "test/iw_nll") if name in names] or ["test/distortion"]
+        bounds: list[str] = [name for name in ("test/neg_elbo", "test/iw_nll") if name in names] or ["test/distortion"]
         names = [name for name in names if name in (*bounds, "parameters")]
     findings = []
     if names:
@@ -198,14 +204,15 @@ def _weights(recorded: Path | None, again: Path | None, wanted: Criterion) -> Fi
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    there = [folder is not None and (folder / WEIGHTS).is_file() for folder in (recorded, again)]
-    if not all(there):
-        words = f"the run has left no {WEIGHTS}" if there[1] else "none now"
-        return Finding("weights", words, None if there[1] else False) if any(there) else None
+    paths = [folder / WEIGHTS for folder in (recorded, again) if folder is not None and (folder / WEIGHTS).is_file()]
+    if len(paths) < 2:
+        now = again is not None and again / WEIGHTS in paths
+        words = f"the run has left no {WEIGHTS}" if now else "none now"
+        return Finding("weights", words, None if now else False) if paths else None
     if wanted.tolerance:
         return Finding("weights", "not compared: sums that round otherwise end in other weights", None)
     try:
-        before, after = load_file(recorded / WEIGHTS), load_file(again / WEIGHTS)
+        before, after = (load_file(path) for path in paths)
     except SafetensorError as error:
         return Finding("weights", f"the run's {WEIGHTS} cannot be read: {error}", False)
     shapes = [{name: tensor.shape for name, tensor in tensors.items()} for tensors in (before, after)]

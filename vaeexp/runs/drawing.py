@@ -2,9 +2,9 @@
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -32,7 +32,8 @@ from vaeexp.plots.pictures import labelled, tiles
 from vaeexp.runs.run import Images, Run
 from vaeexp.version import __version__
 
-KINDS = dict(zip(("linear", "spherical", "pixel"), WAYS.values(), strict=True))
+Kind = Literal["linear", "spherical", "pixel"]
+KINDS: Mapping[Kind, str] = dict(zip(("linear", "spherical", "pixel"), WAYS.values(), strict=True))
 CSV = ("image", "label", "class", "x", "y")
 _ACROSS = 8
 _GENERATED = 500
@@ -58,7 +59,7 @@ def draw_samples(run: Run, count: int, *, component: int | None, seed: int) -> D
             last = len(prior.weights)
             raise UserError("--component", f"{component} is not there: {run.name} has components 1 to {last}.")
         else:
-            place = prior.weights.argsort(descending=True, stable=True)[component - 1].item()
+            place = int(prior.weights.argsort(descending=True, stable=True)[component - 1])
             z = prior.sample_component(place, count, generator)
             source = f"component {component} of the prior (weight {prior.weights[place]:.3g})"
     pictures = decoded(run.vae, z)
@@ -75,7 +76,7 @@ def draw_reconstructions(run: Run, images: Images) -> Drawing:
     return Drawing(figure, f"{len(images.x)} {images.split} images of {images.dataset.title} and their reconstructions")
 
 
-def draw_interpolations(run: Run, images: Images, *, steps: int, kinds: Sequence[str]) -> Drawing:
+def draw_interpolations(run: Run, images: Images, *, steps: int, kinds: Sequence[Kind]) -> Drawing:
     """Ways between the images of each pair, a row for each of `KINDS`; `images` are twice as many as pairs."""
     first, second = pairs(images.labels, len(images.x) // 2)
     ways = [interpolations(run.vae, images.x[first], images.x[second], steps, kind) for kind in kinds]

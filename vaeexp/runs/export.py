@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sweeps.errors import UserError
 from sweeps.files import write_whole
+from vaeexp.models.posteriors import DiagonalGaussian
 from vaeexp.models.vae import VAE
 from vaeexp.runs.run import Run
 from vaeexp.training.checkpoint import SETTINGS, WEIGHTS
@@ -29,11 +30,12 @@ class Encoder(nn.Module):
     def __init__(self, vae: VAE) -> None:
         super().__init__()
         self.network, self.posterior = vae.encoder, vae.posterior
+        self.mask: Tensor
         self.register_buffer("mask", vae.latent_mask)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         q = self.posterior.from_head(self.network(x), self.mask)
-        return (q.mean, q.log_var) if self.posterior.stochastic else (q.mean,)
+        return (q.mean, q.log_var) if isinstance(q, DiagonalGaussian) else (q.mean,)
 
 
 class Decoder(nn.Module):

@@ -97,7 +97,7 @@ def _open_data(record: RunRecord, data: Path | None, console: "Console") -> Data
 
 
 def _announce(record: RunRecord, here: Mapping[str, Any], wanted: Criterion, console: "Console") -> None:
-    trial, outcome = record.trial.trial, record.trial.outcome
+    trial, outcome = record.trial.trial, record.outcome
     ended = f"{outcome.state} after {len(record.trial.epochs)} epochs"
     write_line(console, f"{record.name}: {ended}, seed {trial.seed}, {format_params(trial.params)}", style="bold")
     now = record.stored.spec
@@ -152,7 +152,7 @@ def _train(
             state="failed" if last and last.failure else "complete" if last and last.finished else "pruned",
             epoch=last.epoch if last else 0,
             objective=min((each.objective for each in reported), default=None),
-            failure=last and last.failure,
+            failure=last.failure if last else None,
         )
         [result] = lanes.finish({trial.number: outcome})
     finally:
@@ -168,7 +168,7 @@ def _as_epoch(progress: Progress) -> EpochRecord:
 def _live(record: RunRecord, lanes: "Lanes", wanted: Criterion, console: "Console") -> Iterator[Progress]:
     """Train epoch by epoch and say how it goes."""
     recorded, number = record.trial.epochs, record.trial.trial.number
-    most = len(recorded) + (record.trial.outcome.failure is not None)
+    most = len(recorded) + (record.outcome.failure is not None)
     agree, spoke = True, time.monotonic()
     with progress_bar(console, record.trial.trial.name) as advance:
         for place in range(most):
@@ -179,7 +179,7 @@ def _live(record: RunRecord, lanes: "Lanes", wanted: Criterion, console: "Consol
             if bool(progress.failure) == on_record:
                 agree = False
             elif on_record and agree:
-                apart = differing(recorded[place], progress, wanted)
+                apart = differing(recorded[place], _as_epoch(progress), wanted)
             over = progress.finished or progress.failure or place + 1 == most
             if apart:
                 agree = False

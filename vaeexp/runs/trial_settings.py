@@ -4,17 +4,16 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from sweeps.errors import UserError
-from sweeps.storage.database import open_storage
-from sweeps.storage.study_record import StudyRecord, read_study
+from sweeps.storage.study_record import StudyRecord
 from sweeps.storage.trial_record import TrialRecord
-from vaeexp.results.open_study import study_name
+from sweeps.workload.protocol import Outcome
+from vaeexp.results.open_study import stored_study
 from vaeexp.runs.names import RunName
 from vaeexp.settings import SECTIONS, Settings
-from vaeexp.study import recorded_parts, settings_of
+from vaeexp.study import StudyParts, recorded_parts, settings_of
 from vaeexp.training.checkpoint import SETTINGS
 
 
@@ -30,8 +29,9 @@ class RunRecord:
 
     study: str
     trial: TrialRecord
+    outcome: Outcome
     settings: Settings
-    parts: SimpleNamespace
+    parts: StudyParts
     stored: StudyRecord
     study_seed: int
     folder: Path
@@ -53,9 +53,8 @@ def read_record(name: RunName, runs: Path, storage: str | None) -> RunRecord:
     Raises:
         UserError: there is no such trial, it has not ended, or its record is incomplete or of another version.
     """
-    study = study_name(name.study)
-    whole = read_study(open_storage(storage, runs, study, must_exist=True), study)
-    trial, stored = whole.run(name.number, repeat=name.repeat), whole.study
+    whole = stored_study(name.study, runs, storage)
+    trial, stored, study = name.record(whole), whole.study, whole.study.name
     if trial.duplicate_of is not None:
         trial = whole.run(trial.duplicate_of, repeat=name.repeat)
     place = str(RunName(study, number=trial.number, repeat=trial.repeat))
@@ -82,7 +81,8 @@ def read_record(name: RunName, runs: Path, storage: str | None) -> RunRecord:
         settings=settings,
         parts=parts,
         stored=stored,
-        study_seed=left.get("study_seed", stored.seed),
+        study_seed=int(left.get("study_seed", stored.seed) or 0),
+        outcome=trial.outcome,
         folder=folder,
         fingerprint=_fingerprint(stored.provenance, trial, left),
         arithmetic=left.get("arithmetic") or _arithmetic_of_study(stored),
@@ -92,7 +92,7 @@ def read_record(name: RunName, runs: Path, storage: str | None) -> RunRecord:
 
 def _fingerprint(record: Mapping[str, Any], trial: TrialRecord, left: Mapping[str, Any]) -> str:
     """Of the images that it was trained on: a baseline may have its own."""
-    protocol = (record.get("protocols") or {}).get(trial.baseline) or {}
+    protocol = (record.get("protocols") or {}).get(trial.baseline or "") or {}
     return left.get("fingerprint") or protocol.get("fingerprint") or record["data"]["fingerprint"]
 
 

@@ -38,10 +38,10 @@ def _intent(study: "Study", settings: Settings, dataset: Dataset) -> Iterator[st
     yield f"Search: {', '.join(study.space.names)}; sampler {study.sampler.name}, pruner {study.pruner.name}"
     yield f"Budget: {', '.join(f'{name} {limit:g}' for name, limit in limits.items())}; up to {_epochs(study, settings)} epochs each"
     confirming, comparing = _repeats(study)
-    if confirming:
+    if study.confirm and confirming:
         top = f"the best {study.confirm.top} settings" if study.confirm.top > 1 else "the best setting"
         yield f"Confirm: {confirming} runs on the test images, {top} with {study.confirm.seeds} fresh seeds each"
-    if comparing:
+    if study.compare and comparing:
         yield f"Compare: {comparing} runs that differ in {study.compare.parameter} alone; runs that also confirm are trained once"
     for row in study.baselines:
         given = ", ".join(f"{name} = {format_short(value)}" for name, value in row.settings.items()) or "as it is"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sweeps.engine.events import Observer
 from sweeps.engine.run import Description, open_sweep
 from sweeps.errors import UserError, masked
 from sweeps.results.rankings import Results, best_run
@@ -60,7 +61,7 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
         with _tracking(job, description) as tracker:
             _announce(job, execution)
             with LiveProgress(console, study=job.study.name, epochs=job.settings.train.epochs) as progress:
-                observers = [tracker, progress, _Warnings(tracker, progress)]
+                observers: list[Observer] = [tracker, progress, _Warnings(tracker, progress)]
                 stored = sweep.train(lambda: _make_lanes(job, execution), observers)
             stored = replace(stored, study=replace(stored.study, finished=True))
             model = best_model(study_tables(stored, options.runs), job.dataset, options.runs)
@@ -231,7 +232,7 @@ def _describe_study(job: Job, execution: Execution) -> Description:
     )
     protocols = {}
     for row in job.study.baselines:
-        settings = job.settings.with_params(row.settings)
+        settings = job.settings.with_params(dict(row.settings))
         protocols[row.name] = protocol(job.datasets[settings.data.binarisation], settings, searched)
     data = record["data"]
     return Description(
