@@ -1,0 +1,81 @@
+"""Every command in README.md and docs/ is a real one: all are parsed, those of the list below are run as they stand.
+
+The study that the pages call `beta_mnist` is here the small study `smoke` under that name.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from vaeexp.commands.main import cli
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*/*.md"))]
+
+NOT_RUN = {
+    r"vaeexp sweep (?!.*--dry-run)": "trains for minutes; tests/test_whole.py runs `vaeexp sweep smoke`, and here it runs once as beta_mnist",
+    r"vaeexp ui": "serves until Ctrl-C; tests/sweeps/tracking/test_ui.py runs it",
+    r"--watch": "goes on until the study is finished or Ctrl-C; tests/vaeexp/commands run it",
+    r"--tracking": "needs a server; tests/sweeps/tracking/test_sync.py has one",
+    r"--data FOLDER": "needs a folder of the user's images; tests/vaeexp/sweep/test_my_images.py runs it",
+    r"copied/folder|vaeexp report a b": "needs a copy of a run, or two studies; tests/vaeexp/commands run it",
+}
+"""Pattern of a command → why it is only parsed here."""
+
+
+def commands(page: Path) -> list[str]:
+    """The commands of vaeexp in the shell blocks of a page, without their comments."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("vaeexp ")]
+
+
+SHORTER = {"--importance-samples 5000": "--importance-samples 50"}
+"""What takes minutes as it stands in the docs → what runs here in its place."""
+
+COMMANDS = sorted({command for page in PAGES for command in commands(page)})
+RUN = [command for command in COMMANDS if not any(re.search(pattern, command) for pattern in NOT_RUN)]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_understood(command: str) -> None:
+    name, *arguments = shlex.split(command)[1:]
+    context = click.Context(cli, info_name="vaeexp")
+    found = cli.get_command(context, name)
+    assert found is not None, f"there is no command {name}"
+    found.make_context(name, arguments, parent=context)
+
+
+def test_the_reasons_for_not_running_are_needed() -> None:
+    for pattern in NOT_RUN:
+        assert any(re.search(pattern, command) for command in COMMANDS), pattern
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("docs")
+    done = vaeexp(folder, "vaeexp sweep smoke --name beta_mnist")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def vaeexp(place: Path, command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as its user would, in `place`, without MNIST and a network."""
+    environment = {name: value for name, value in os.environ.items() if name != "VAEEXP_DATA"}
+    environment |= {"PYTHONPATH": str(ROOT), "VAEEXP_OFFLINE": "1", "VAEEXP_CACHE": str(place / "cache")}
+    arguments = [sys.executable, "-P", "-m", *shlex.split(command)]
+    return subprocess.run(arguments, cwd=place, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("command", RUN)
+def test_a_command_of_the_docs_runs(place: Path, command: str) -> None:
+    for long, short in SHORTER.items():
+        command = command.replace(long, short)
+    done = vaeexp(place, command)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
