@@ -51,6 +51,13 @@ def format_short(value: Any) -> str:
     return str(value)
 
 
+def format_tick(value: float, position: int | None = None) -> str:
+    """Format a number on an axis: 0.001, 0.1, 10, 1,000; powers outside 1e-4 … 1e6 as 1e-05."""
+    if value == 0 or 1e-4 <= abs(value) < 1e6:
+        return f"{value:,.10g}" if abs(value) >= 1 else f"{value:.10f}".rstrip("0").rstrip(".")
+    return f"{value:.3g}"
+
+
 def format_configuration(values: Mapping[str, Any]) -> str:
     """Format a configuration for a report: `β = 0.98, latent size = 21, optimizer = adam`."""
     return ", ".join(f"{parameter_label(name)} = {format_value(value)}" for name, value in values.items())

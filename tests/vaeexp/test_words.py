@@ -1,8 +1,19 @@
 """Numbers, values, durations and lists as text."""
 
+import math
+
 import pytest
 
-from vaeexp.words import format_duration, format_params, format_short, plural
+from vaeexp.words import (
+    format_configuration,
+    format_duration,
+    format_number,
+    format_params,
+    format_short,
+    format_tick,
+    format_value,
+    plural,
+)
 
 
 @pytest.mark.parametrize(
@@ -30,3 +41,19 @@ def test_figures_are_short() -> None:
 
 def test_counts_have_their_noun() -> None:
     assert [plural(count, "trial") for count in (0, 1, 1200)] == ["0 trials", "1 trial", "1,200 trials"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(3, "3"), (0.000123456, "0.000123"), (1234.0, "1,234"), (0.98, "0.98"), (True, "True"), ([512, 256], "512–256")],
+)
+def test_values_are_shown_short(value, text):
+    assert format_value(value) == text
+
+
+def test_numbers_and_settings_as_text():
+    assert format_number(-0.5) == "−0.50"
+    assert format_number(-0.001) == "0.00"
+    assert format_number(math.nan) == "–"
+    assert format_configuration({"beta": 1.0, "latent_size": 20}) == "β = 1, latent size = 20"
+    assert [format_tick(value) for value in (0.0001, 0.1, 1, 1000, 1e-6)] == ["0.0001", "0.1", "1", "1,000", "1e-06"]

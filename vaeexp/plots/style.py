@@ -23,7 +23,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.study_view import StudyView
-from vaeexp.words import format_value
+from vaeexp.words import format_tick, format_value
 
 WIDTH = 9.0
 """Inches. At 120 dots per inch a figure is 1,080 pixels wide and stays legible shown at 900."""
@@ -150,7 +150,7 @@ def log_axis(side: Axis, low: float, high: float) -> None:
     decades = float(np.log10(high / low))
     (side.axes.set_xscale if _is_x(side) else side.axes.set_yscale)("log")
     side.set_major_locator(LogLocator(base=10, subs=(1.0,) if decades > 1.6 else (1.0, 2.0, 5.0)))
-    side.set_major_formatter(FuncFormatter(decade_labels))
+    side.set_major_formatter(FuncFormatter(format_tick))
     side.set_minor_locator(NullLocator() if decades <= 1.6 else LogLocator(base=10, subs=tuple(range(2, 10))))
     side.set_minor_formatter(NullFormatter())
     edge = 10 ** (0.04 * decades)
@@ -159,13 +159,6 @@ def log_axis(side: Axis, low: float, high: float) -> None:
 
 def _is_x(side: Axis) -> bool:
     return side is side.axes.xaxis
-
-
-def decade_labels(value: float, position: int | None = None) -> str:
-    """Format a tick: 0.001, 0.1, 10, 1,000; powers outside 1e-4 … 1e6 as 1e-05."""
-    if value == 0 or 1e-4 <= abs(value) < 1e6:
-        return f"{value:,.10g}" if abs(value) >= 1 else f"{value:.10f}".rstrip("0").rstrip(".")
-    return f"{value:.3g}"
 
 
 def save(figure: Figure, file: Path | BinaryIO) -> None:
@@ -220,7 +213,7 @@ def style_parameter_axis(side: Axis, parameter: SearchedParameter) -> None:
         low, high = -0.5, len(parameter.texts) - 0.5
     else:
         side.set_major_locator(MaxNLocator(integer=parameter.kind == "int", nbins=6 if last < 1000 else 4))
-        side.set_major_formatter(FuncFormatter(decade_labels))
+        side.set_major_formatter(FuncFormatter(format_tick))
         low, high = first - 0.04 * (last - first), last + 0.04 * (last - first)
     (side.axes.set_xlim if _is_x(side) else side.axes.set_ylim)(low, high)
 

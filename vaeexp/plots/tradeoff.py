@@ -18,7 +18,6 @@ from vaeexp.plots.style import (
     TEXT_COLOUR,
     annotate,
     colour_bar,
-    decade_labels,
     figure_legend,
     log_axis,
     marker_scale,
@@ -31,7 +30,7 @@ from vaeexp.plots.style import (
 from vaeexp.results.columns import column, lowest
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.study_view import StudyView
-from vaeexp.words import format_number, format_value, parameter_label
+from vaeexp.words import format_number, format_tick, format_value, parameter_label
 
 GROUPS = 10
 """Sizes that are summed up each by itself; more of them by parts of their range, at most so many."""
@@ -103,7 +102,7 @@ def _draw_trials(figure: Figure, axes: Axes, view: StudyView) -> None:
     if scale is not None:
         bar = colour_bar(figure, axes, ScalarMappable(norm=scale, cmap="viridis"))
         bar.set_ylabel(parameter_label("beta"), fontsize=12, color=TEXT_COLOUR, rotation=0, labelpad=8)
-        bar.yaxis.set_major_formatter(FuncFormatter(decade_labels))
+        bar.yaxis.set_major_formatter(FuncFormatter(format_tick))
 
 
 def _beta_scale(beta: SearchedParameter, betas: pd.Series) -> LogNorm:

@@ -22,11 +22,11 @@ from vaeexp.plots import PLOTS
 from vaeexp.plots.parameters import effects, importance, paired_differences
 from vaeexp.plots.pictures import best_samples, beta_strip, component_samples
 from vaeexp.plots.search import history, learning_curves
-from vaeexp.plots.style import decade_labels, robust_limits, save
+from vaeexp.plots.style import robust_limits, save
 from vaeexp.plots.tradeoff import frontier, rate_distortion
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.trial_files import read_pictures
-from vaeexp.words import format_configuration, format_number, format_value
+from vaeexp.words import format_number, format_value
 
 
 def points(axes):
@@ -223,22 +223,6 @@ def test_robust_limits_ignore_what_diverged():
 def test_robust_limits_keep_most_of_all_points():
     _, high = robust_limits([100, 101, 102], [*range(100, 200)])
     assert 169 < high < 190
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(3, "3"), (0.000123456, "0.000123"), (1234.0, "1,234"), (0.98, "0.98"), (True, "True"), ([512, 256], "512–256")],
-)
-def test_values_are_shown_short(value, text):
-    assert format_value(value) == text
-
-
-def test_numbers_and_settings_as_text():
-    assert format_number(-0.5) == "−0.50"
-    assert format_number(-0.001) == "0.00"
-    assert format_number(math.nan) == "–"
-    assert format_configuration({"beta": 1.0, "latent_size": 20}) == "β = 1, latent size = 20"
-    assert [decade_labels(value) for value in (0.0001, 0.1, 1, 1000, 1e-6)] == ["0.0001", "0.1", "1", "1,000", "1e-06"]
 
 
 def test_the_same_figure_gives_the_same_bytes(results, tmp_path):

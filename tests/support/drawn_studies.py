@@ -1,0 +1,63 @@
+"""Studies of random configurations with known values: no curves, no repeats, the same at each call."""
+
+import math
+
+import numpy as np
+from synthetic_study import epochs_frame, study_attributes, trials_frame
+
+from sweeps.results.rankings import Results
+
+SPACE = {
+    "beta": {"kind": "float", "low": 0.01, "high": 10.0, "log": True},
+    "learning_rate": {"kind": "float", "low": 1e-4, "high": 1e-2, "log": True},
+    "dropout": {"kind": "float", "low": 0.0, "high": 0.5},
+    "latent_size": {"kind": "int", "low": 2, "high": 64, "log": True},
+    "layers": {"kind": "int", "low": 1, "high": 5},
+    "prior": {"kind": "choice", "values": ["normal", "mixture", "vampprior"]},
+    "optimizer": {"kind": "choice", "values": ["adam", "adamax"]},
+    "components": {"kind": "int", "low": 2, "high": 64, "when": {"prior": ["mixture", "vampprior"]}},
+}
+
+
+def drawn(count: int, seed: int = 0, space: dict = SPACE) -> list[dict]:
+    """Settings at random, even on the scale of each parameter."""
+    random = np.random.default_rng(seed)
+    found = []
+    for _ in range(count):
+        row = {}
+        for name, given in space.items():
+            if any(row[parent] not in wanted for parent, wanted in given.get("when", {}).items()):
+                continue
+            if given["kind"] == "choice":
+                row[name] = given["values"][random.integers(len(given["values"]))]
+                continue
+            low, high = given["low"], given["high"]
+            value = random.uniform(math.log(low), math.log(high)) if given.get("log") else random.uniform(low, high)
+            value = math.exp(value) if given.get("log") else value
+            row[name] = round(value) if given["kind"] == "int" else value
+        found.append(row)
+    return found
+
+
+def study(settings: list[dict], values, *, space: dict = SPACE, states=None) -> Results:
+    rows = [
+        {
+            "repeat": False, "number": number, "name": f"trial-{number:05d}", "objective": float(value), "epochs": 1,
+            "state": "complete" if states is None else states[number], "best_epoch": 1,
+            **{f"params.{name}": given for name, given in row.items()},
+        }
+        for number, (row, value) in enumerate(zip(settings, values, strict=True))
+    ]  # fmt: skip
+    spec = study_attributes().spec | {"search": space}
+    return Results("made", study_attributes(spec=spec), trials_frame(rows, space), epochs_frame([]))
+
+
+def bowl(count: int, seed: int = 0, noise: float = 0.3) -> Results:
+    """A study whose value depends on the learning rate (best at 0.002), less on the optimizer, and on little else."""
+    settings = drawn(count, seed)
+    random = np.random.default_rng(seed + 1000)
+    values = [
+        100 + 20 * (math.log10(row["learning_rate"]) - math.log10(0.002)) ** 2 + 3 * (row["optimizer"] == "adam")
+        for row in settings
+    ]
+    return study(settings, values + random.normal(0, noise, count))

@@ -1,0 +1,41 @@
+"""The view of a study agrees with the rankings that it is made from, and computes each selection once."""
+
+import pytest
+from synthetic_study import make_results, thin_studies, with_baselines
+
+from sweeps.results.rankings import best_run, ranked
+from vaeexp.results.study_view import StudyView
+
+
+@pytest.fixture(scope="module")
+def view():
+    return StudyView(with_baselines(make_results()))
+
+
+def test_confirmed_configurations_are_in_the_order_of_their_means(view):
+    means = view.confirm_runs.groupby("source_trial")["objective"].mean().sort_values()
+    assert [setting.source_trial for setting in view.confirmed] == list(means.index)
+    assert [setting.value for setting in view.confirmed] == pytest.approx(list(means))
+    assert view.best is view.confirmed[0]
+    assert view.best_number == best_run(view.results)["source_trial"]
+    assert view.best_trial["number"] == view.best_number
+    assert len(view.margins) == len(view.confirmed) - 1
+
+
+def test_baselines_have_their_own_protocol(view):
+    assert [setting.baseline for setting in view.baselines] == list(view.baseline_specs)
+    by_name = {setting.baseline: setting for setting in view.baselines}
+    assert by_name["autoencoder"].deterministic
+    assert by_name["grey"].same_distortion != view.best.same_distortion
+    assert by_name["strong"].same_protocol == view.best.same_protocol
+
+
+@pytest.mark.parametrize("name", thin_studies())
+def test_a_study_with_next_to_nothing_has_a_view(name):
+    view = StudyView(thin_studies()[name])
+    complete = ranked(view.results)
+    assert (view.best is None) == (view.best_trial is None) == complete.empty
+    assert view.ranked.equals(complete)
+    assert len(view.course) <= len(view.search)
+    assert view.pairs is view.pairs
+    assert set(view.importances.columns) == {"share", "low", "high"}
