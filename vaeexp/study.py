@@ -25,12 +25,16 @@ def open_study_file(
     name_as: str | None = None,
     image_shape: tuple[int, int, int] | None = None,
 ) -> "Study":
-    """Read and check a study file; `name_as` keeps it under another name.
+    """Read and check a study file.
 
-    With the shape of the images (C, H, W), every network that it can ask for is built once.
+    Args:
+        name: name or path of the study.
+        overrides: changes as of `--set`.
+        name_as: keeps the study under another name.
+        image_shape: (C, H, W) of the images; every network that the study can ask for is then built once.
 
     Raises:
-        UserError: anything in it is wrong.
+        UserError: for all mistakes of the file, a line each.
     """
     from sweeps.study.study_file import load_study
 
@@ -101,11 +105,11 @@ def maxima_of(study: "Study | StudyParts") -> dict[str, int]:
 
 def uses_average(study: "Study | StudyParts") -> bool:
     """Whether any trial evaluates a running average of its weights."""
-    referred = any(row.settings.get("ema_decay", 0) > 0 for row in study.baselines)
-    return referred or "ema_decay" in study.space.names or settings_of(study).train.ema_decay > 0
+    averaged = any(row.settings.get("ema_decay", 0) > 0 for row in study.baselines)
+    return averaged or "ema_decay" in study.space.names or settings_of(study).train.ema_decay > 0
 
 
-def binarisations(study: "Study") -> list[str]:
-    """Those that trials and baselines of this study need, that of the search first."""
+def binarisations(study: StudyParts) -> list[str]:
+    """The binarisations that trials and baselines of this study need, that of the search first."""
     own = settings_of(study).data.binarisation
     return list(dict.fromkeys([own, *(row.settings.get("binarisation", own) for row in study.baselines)]))

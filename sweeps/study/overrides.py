@@ -55,14 +55,19 @@ def give_sections(document: Document, sections: Sections, mistakes: Mistakes) ->
                 document.places[(*path, *old[1:])] = document.places[old]
 
 
-def extended(parent: Document, child: Document, sections: Sections) -> Document:
+def extended(parent: Document, child: Document, sections: Sections, data: str | None = None) -> Document:
     """The parent study with the child's changes.
 
     Mappings are merged entry by entry; everything else, and another form of a searched parameter, sampler or pruner,
     replaces the parent's. `null` removes an entry. As with `--set`, a setting that the child fixes leaves the parent's
-    search, and a setting that the child searches is no longer fixed.
+    search, and a setting that the child searches is no longer fixed. Where the child changes the section `data`, the
+    published results of the parent's baselines go, because they hold for the parent's data.
     """
     content = copy.deepcopy(parent.content)
+    rows = content.get("baselines")
+    for row in rows.values() if child.content.get(data or "") and isinstance(rows, dict) else ():
+        if isinstance(row, dict):
+            row.pop("published", None)
     for section in sections:
         fixed = child.content.get(section)
         for name, value in (fixed if isinstance(fixed, dict) else {}).items():

@@ -106,7 +106,7 @@ def load_study(
         UserError: for all mistakes of the file and the overrides, a line each.
     """
     path = find_study(str(name_or_path), shipped)
-    document, mistakes, text = _read(path, sections, shipped)
+    document, mistakes, text = _read(path, sections, shipped, data)
     # By name, so that `--set sampler.startup_trials=3` finds the sampler.
     raw = {"sampler": "tpe", "pruner": "median"} | document.content
     raw, mistakes.overrides = apply_overrides(raw, overrides, sections, mistakes)
@@ -148,7 +148,7 @@ def list_studies(*, shipped: Path | None) -> list[StudySummary]:
     summaries: dict[str, StudySummary] = {}
     for name, path in known_studies(shipped).items():
         try:
-            document, mistakes, _ = _read(path, {}, shipped)
+            document, mistakes, _ = _read(path, None, shipped, None)
             question = document.content.get("question")
             if not question or not isinstance(question, str):
                 mistakes = Mistakes(shown_path(path), document.places)
@@ -158,14 +158,17 @@ def list_studies(*, shipped: Path | None) -> list[StudySummary]:
                 mistakes.raise_if_any()
             summaries[name] = StudySummary(name=name, question=str(question).strip(), path=path)
         except UserError as error:
-            summaries[name] = StudySummary(name=name, question=str(error), path=path)
+            summaries[name] = StudySummary(name=name, question=str(error).splitlines()[0], path=path)
     return list(summaries.values())
 
 
 def _read(
-    path: Path, sections: Sections, shipped: Path | None, above: tuple[Path, ...] = ()
+    path: Path, sections: Sections | None, shipped: Path | None, data: str | None, above: tuple[Path, ...] = ()
 ) -> tuple[Document, Mistakes, str]:
-    """Content, mistakes so far and text of a study; with `extends`, of the study and its parents as one file."""
+    """Content, mistakes so far and text of a study; with `extends`, of the study and its parents as one file.
+
+    Without `sections` the entries stay where they stand.
+    """
     file = shown_path(path)
     text = read_text(path)
     document = parse_yaml(text, file)
@@ -173,7 +176,8 @@ def _read(
         got = "nothing" if document.content is None else f"a {type(document.content).__name__}"
         raise UserError(file, f"got {got}; must hold `name: value` lines such as `question:` and `search:`.")
     mistakes = Mistakes(file, document.places)
-    give_sections(document, sections, mistakes)
+    if sections is not None:
+        give_sections(document, sections, mistakes)
     parent = document.content.pop("extends", None)
     if parent is None:
         return document, mistakes, text
@@ -191,9 +195,9 @@ def _read(
     if found.resolve() in files:
         circle = " → ".join(shown_path(each) for each in (*files, found.resolve()))
         raise UserError(place, f"got '{parent}', but no study can extend itself: {circle}.")
-    base, wrong, _ = _read(found, sections, shipped, files)
+    base, wrong, _ = _read(found, sections, shipped, data, files)
     wrong.raise_if_any()
-    document = extended(base, document, sections)
+    document = extended(base, document, sections or {}, data)
     mistakes.places = document.places
     content = yaml.safe_dump(document.content, allow_unicode=True, sort_keys=False, width=120)
     return document, mistakes, f"# {file}, which extends '{parent}', as one file.\n{content}"

@@ -109,6 +109,11 @@ def test_what_was_reported_holds_for_the_data_of_the_file_alone_and_is_wording(t
     study = load(tmp_path, baselines=rows)
     assert study.baselines[0].published == "91.2"
     assert load(tmp_path, "dataset=fashion_mnist", baselines=rows).baselines[0].published is None
+    (tmp_path / "parent.yaml").write_text(yaml.safe_dump(yaml.safe_load(STUDY) | {"baselines": rows}, sort_keys=False))
+    for child, published in (("seed: 1", "91.2"), ("dataset: fashion_mnist", None)):
+        (tmp_path / "child.yaml").write_text(f"extends: ./parent.yaml\n{child}\n")
+        extending = load_study(str(tmp_path / "child.yaml"), sections=SECTIONS, data="data")
+        assert extending.baselines[0].published == published
     worded = load(tmp_path, baselines={"a": {"title": "A", "settings": {"beta": 2}}})
     other = load(tmp_path, baselines={"a": {"settings": {"beta": 3}}})
     assert spec_differences(study.spec(), worded.spec()) == []

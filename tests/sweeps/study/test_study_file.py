@@ -154,10 +154,11 @@ def test_paths_that_are_no_study(here, name, parts):
 def test_list_has_own_studies_first_and_the_error_of_broken_ones(here):
     (here / "studies" / "broken.yaml").write_text("question: [")
     (here / "studies" / "smoke.yaml").write_text(SMALL)
+    (here / "studies" / "small.yaml").write_text("extends: smoke\nepochs: 3\n")
     listed = {summary.name: summary for summary in list_studies(shipped=STUDIES)}
-    assert list(listed)[:3] == ["broken", "smoke", "x"]
+    assert list(listed)[:3] == ["broken", "small", "smoke"]
     assert "studies/broken.yaml:2: column 1" in listed["broken"].question
-    assert listed["smoke"].question == "What is a good beta?"
+    assert listed["smoke"].question == listed["small"].question == "What is a good beta?"
     assert listed["beta_mnist"].path == STUDIES / "beta_mnist.yaml"
 
 
