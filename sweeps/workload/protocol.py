@@ -98,7 +98,10 @@ class TrialResult:
 
 
 class Lanes(Protocol):
-    """Places where trials train side by side. `sweeps.workload.testing.ToyLanes` is the smallest example."""
+    """Places where trials train side by side. `sweeps.workload.testing.ToyLanes` is a small example.
+
+    A subclass need not define `discard_checkpoints` and `close`: they do nothing.
+    """
 
     @property
     def width(self) -> int:

@@ -1,0 +1,49 @@
+"""The example of a workload that is no VAE: as long as it says, and the same when it is killed and continued."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+
+import sweeps
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "docs" / "examples" / "any_workload.py"
+
+
+def start(place: Path) -> subprocess.Popen[bytes]:
+    place.mkdir(exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, str(EXAMPLE)], cwd=place, env=environment, stdout=subprocess.DEVNULL)
+
+
+def tables(place: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    results = sweeps.read_results(place / "mlruns", "digits")
+    return results.trials.drop(columns=["started", "ended"]), results.epochs
+
+
+def test_it_is_short() -> None:
+    assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) <= 60
+
+
+def test_it_ends_in_the_same_table_when_it_is_killed_and_continued(tmp_path: Path) -> None:
+    assert start(tmp_path / "whole").wait() == 0
+    journal = tmp_path / "killed" / "mlruns" / "journal" / "digits.log"
+    for reports in (30, 90):
+        process = start(tmp_path / "killed")
+        while not journal.exists() or journal.read_bytes().count(b'"intermediate_value"') < reports:
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert "running" in set(tables(tmp_path / "killed")[0]["state"])
+    assert start(tmp_path / "killed").wait() == 0
+    for whole, continued in zip(tables(tmp_path / "whole"), tables(tmp_path / "killed"), strict=True):
+        pd.testing.assert_frame_equal(whole, continued)
+    trials = tables(tmp_path / "whole")[0]
+    assert set(trials["state"]) == {"complete", "pruned"}
+    assert trials["result.accuracy"].max() > 0.9
