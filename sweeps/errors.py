@@ -30,12 +30,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"Known: {', '.join(known)}." if known else "None is known."
 
 
+DISK_FULL = "the disk is full. What is finished is kept: free some space and give the same command again."
+
+
 def full_disk(error: OSError) -> UserError | None:
     """What to tell the user when `error` is that of a full disk (or quota); None for any other."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return None
-    problem = "the disk is full. What is finished is kept: free some space and give the same command again."
-    return UserError(str(error.filename or ""), problem)
+    return UserError(str(error.filename or ""), DISK_FULL)
 
 
 def masked(text: str) -> str:

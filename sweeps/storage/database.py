@@ -1,5 +1,6 @@
 """Where studies are kept: an Optuna journal file per study (`sweeps.storage.journal`), or a database for many machines."""
 
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.storages import BaseStorage
 
-from sweeps.errors import UserError, did_you_mean, full_disk, masked
+from sweeps.errors import DISK_FULL, UserError, did_you_mean, full_disk, masked
 from sweeps.storage.journal import journal_path, open_journal
 from sweeps.storage.lock import make_folder
 from sweeps.storage.optuna_internals import study_ids
@@ -142,14 +143,20 @@ def storage_errors_as_user_errors(url: str | None, runs: Path) -> Iterator[None]
     """
     try:
         yield
+    except UserError as error:
+        if error.place:
+            raise
+        raise UserError(str(runs), error.problem) from error  # a write that failed names no file
     except OSError as error:
         if full := full_disk(error):
-            raise full from error
+            raise UserError(full.place or str(runs), full.problem) from error
         if url is None and isinstance(error, FileNotFoundError) and not (runs / "journal").is_dir():
             problem = "the folder is gone. Put it back and give the same command again; without it, that starts anew."
             raise UserError(str(runs), problem) from error
         raise
     except optuna.exceptions.StorageInternalError as error:
+        if re.search("disk is full|no space left", str(error.__cause__), re.IGNORECASE):
+            raise UserError(masked(url or str(runs)), DISK_FULL) from error
         problem = "no longer answers. What is finished is kept: when it is back, give the same command again."
         raise UserError(masked(url or str(runs)), problem) from error
 

@@ -1,5 +1,6 @@
 """Where studies are kept: what opens, what is refused and with which words, who holds a study."""
 
+import errno
 import json
 import os
 import socket
@@ -16,11 +17,11 @@ from test_resume import PATHS, continued, killed_process
 from toy_study import Fixed, X, in_memory, table, toy_study
 
 from sweeps.engine.search import search
-from sweeps.errors import UserError
+from sweeps.errors import UserError, full_disk
 from sweeps.storage.database import open_storage, open_study, storage_errors_as_user_errors, study_names
 from sweeps.storage.journal import open_journal
 from sweeps.storage.lock import lock_holder, study_lock
-from sweeps.storage.optuna_internals import batched_writes
+from sweeps.storage.optuna_internals import batched_writes, storage_of
 from sweeps.workload.testing import ToyLanes
 
 # ---- journal files ----
@@ -250,13 +251,32 @@ def test_a_server_that_does_not_answer(tmp_path):
     assert time.monotonic() - started < 10
 
 
+def test_a_database_on_a_full_disk_is_told_in_one_line(tmp_path):
+    url = f"sqlite:///{tmp_path}/toy.db"
+    optuna_study = open_study(open_storage(url, tmp_path, "toy"), toy_study())
+    with storage_of(optuna_study)._backend.engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    with (
+        pytest.raises(UserError, match=rf"^{url}: the disk is full. What is finished is kept"),
+        storage_errors_as_user_errors(url, tmp_path),
+    ):
+        optuna_study.set_user_attr("filler", "x" * 2000 * pages)
+
+
+def fail_as_a_worker():
+    full = full_disk(OSError(errno.ENOSPC, "No space left on device"))
+    raise UserError(full.place, full.problem)
+
+
 def test_a_disk_that_fills_up_is_told_in_one_line(tmp_path):
     (tmp_path / "journal").mkdir()
-    with (
-        pytest.raises(UserError, match=r"^the disk is full. What is finished is kept"),
-        storage_errors_as_user_errors(None, tmp_path),
-    ):
-        Path("/dev/full").write_text("a device that is always full")
+    for failing in (lambda: Path("/dev/full").write_text("always full"), fail_as_a_worker):
+        with (
+            pytest.raises(UserError, match=rf"^{tmp_path}: the disk is full. What is finished is kept"),
+            storage_errors_as_user_errors(None, tmp_path),
+        ):
+            failing()
     with pytest.raises(FileNotFoundError), storage_errors_as_user_errors(None, tmp_path):
         Path("/nowhere/file").write_text("another error stays what it is")
 
