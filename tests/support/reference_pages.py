@@ -57,6 +57,7 @@ def pages() -> dict[Path, str]:
         "study-file.md": _study_page(),
         "cli.md": _cli_page(),
         "files.md": _files_page(),
+        "plots.md": _plots_page(),
         "python.md": _python_page(),
         "study.schema.json": _study_schema(),
     }
@@ -137,6 +138,30 @@ def _python_page() -> str:
         for name in sorted(getattr(module, "__all__", ())):
             blocks += _public(module, name)
     return _page("Python", *blocks)
+
+
+def _plots_page() -> str:
+    from vaeexp.plots import CHAPTERS
+
+    blocks = [
+        "The plots of a report, in its order. A report leaves out a plot for which the study has too little, and says why."
+    ]
+    for chapter, plots in CHAPTERS.items():
+        blocks.append(f"## {chapter}")
+        for name, plot in plots.items():
+            shown = (
+                " ".join((inspect.getdoc(plot.draw) or "").split())
+                .split(" None ")[0]
+                .removeprefix("Draw ")
+                .capitalize()
+            )
+            caption = plot.caption if isinstance(plot.caption, str) else shown[:1].upper() + shown[1:]
+            blocks += [
+                f"### {plot.title}",
+                f"`{name}.png`. {caption}",
+                f"Not drawn: {plot.absent[:1].lower()}{plot.absent[1:]}",
+            ]
+    return _page("Plots of a report", *blocks)
 
 
 def _public(module: ModuleType, name: str) -> list[str]:
