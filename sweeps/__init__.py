@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sweeps.errors import UserError
     from sweeps.results.rankings import Results, read_results
     from sweeps.study.study_file import Study, load_study
+    from sweeps.tracking.mirror import mirroring, sync
     from sweeps.workload.protocol import Failure, Lanes, Outcome, Progress, Trial, TrialResult
 
 _HOMES = {
@@ -19,6 +20,7 @@ _HOMES = {
     "sweeps.errors": ("UserError",),
     "sweeps.results.rankings": ("Results", "read_results"),
     "sweeps.study.study_file": ("Study", "load_study"),
+    "sweeps.tracking.mirror": ("mirroring", "sync"),
     "sweeps.workload.protocol": ("Failure", "Lanes", "Outcome", "Progress", "Trial", "TrialResult"),
 }
 
@@ -49,6 +51,8 @@ __all__ = [
     "TrialResult",
     "UserError",
     "load_study",
+    "mirroring",
     "read_results",
     "run_study",
+    "sync",
 ]

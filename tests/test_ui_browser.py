@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
+import tracked_study as small
 from pages import needs_browser, opened
 from PIL import Image, ImageDraw
 
-from sweeps.tracking import Description, Tracker
+from sweeps.tracking import sync
 from sweeps.tracking.ui import ui_server
-from sweeps.workload.protocol import Outcome, Progress, Trial, TrialResult
 
 pytestmark = [pytest.mark.browser, needs_browser]
 
@@ -21,30 +21,16 @@ WAIT = 60  # seconds for a page to show something
 def runs(tmp_path_factory):
     """A store with a parent, and 3 nested trials of 5 epochs, each with a picture per epoch."""
     folder = tmp_path_factory.mktemp("ui") / "runs"
-    tracked = Tracker(None, folder, STUDY, lambda trial: Description(params=dict(trial.params), tags={"model": "toy"}))
-    dataset = {"name": "made up", "fingerprint": "cd" * 32, "source": "drawn by the test"}
-    tracked.open_study(question="Can it be seen?", tags={"git": "abc"}, params={"seed": 0}, dataset=dataset)
+    study = small.SmallStudy(folder, name=STUDY)
     for number in range(3):
-        trial = Trial(number=number, params={"beta": 0.5 * number}, seed=number)
-        own = folder / "trials" / trial.name
-        own.mkdir(parents=True)
-        tracked.trial_started(trial, resumed=False)
+        study.start(number)
         for epoch in range(1, 6):
-            picture = own / f"epoch-{epoch:04d}-reconstructions.png"
             image = Image.new("RGB", (280, 140), (30 + 20 * epoch, 60 * number, 120))
-            ImageDraw.Draw(image).text((20, 60), f"{trial.name}, epoch {epoch}", fill="white")
-            image.save(picture)
-            value = 120 - 5 * number + 40 / epoch
-            metrics = {"train/loss": value - 2, "val/neg_elbo": value, "learning_rate": 0.001}
-            images = {epoch: {"reconstructions": str(picture)}}
-            tracked.epoch_finished(
-                trial, Progress(number=number, epoch=epoch, objective=value, metrics=metrics, images=images)
-            )
-        outcome = Outcome(state="complete", epoch=5, objective=value)
-        tracked.trial_ended(
-            trial, outcome, TrialResult(number=number, metrics={"parameters": 7.0}, folder=str(own)), None
-        )
-    assert tracked.close("finished") is None
+            ImageDraw.Draw(image).text((20, 60), f"trial {number}, epoch {epoch}", fill="white")
+            study.epoch(number, epoch, picture=image)
+        study.end(number, "complete", epochs=5)
+    study.session("finished")
+    assert sync(STUDY, runs=folder).brought == 4
     return folder
 
 
@@ -126,10 +112,10 @@ def test_the_pictures_are_loaded_and_follow_the_slider(browser, address, ids):
         "&& ['auto', 'scroll'].includes(getComputedStyle(e).overflowY)).forEach(e => e.scrollTop = e.scrollHeight)"
     )
     slider = _wait(browser, f"{scroll}; return document.querySelector('[role=slider]')", "slider of the pictures")
-    assert "reconstructions" in _text(browser)
+    assert "samples" in _text(browser)
     for step in (1, 2):
         slider.send_keys(Keys.ARROW_RIGHT)
-        shown = f"i => decodeURIComponent(i.src).includes('images/reconstructions+step+{step}+') && i.naturalWidth > 0"
+        shown = f"i => decodeURIComponent(i.src).includes('images/samples+step+{step}+') && i.naturalWidth > 0"
         _wait(browser, f"return [...document.querySelectorAll('img')].some({shown})", f"picture of epoch {step}")
     _screenshot(browser, "pictures")
 

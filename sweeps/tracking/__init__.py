@@ -1,9 +1,9 @@
-"""Tracking in MLflow: one experiment per study, one parent run, one nested run per trial.
+"""MLflow as a mirror of a study's storage: one experiment per study, one parent run, one nested run per trial.
 
-`tracker` is what the driver sees; it only appends to an outbox. `recorder` applies what was appended to MLflow, in a
-thread of its own. MLflow is imported there and in `models`, and nowhere else.
+MLflow is imported by the process that `mirror` starts (`follower`), and nowhere else.
 """
 
-from sweeps.tracking.tracker import Description, Pending, Tracker
+from sweeps.tracking.follower import State
+from sweeps.tracking.mirror import Mirror, mirroring, sync
 
-__all__ = ["Description", "Pending", "Tracker"]
+__all__ = ["Mirror", "State", "mirroring", "sync"]

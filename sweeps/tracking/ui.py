@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sweeps.errors import UserError, masked
-from sweeps.tracking.mlflow_store import QUIET, artifact_location, opening, prepare, studies, tracking_uri
+from sweeps.errors import UserError
+from sweeps.tracking.mlflow_store import QUIET, artifact_location, opening, place, prepare, studies, tracking_uri
 
 HOST = "127.0.0.1"
 PORT = 5210  # taken where it is free: a browser keeps the settings of MLflow's UI by port
@@ -27,9 +27,9 @@ def serve_ui(uri: str | None, runs: Path, *, port: int = 0, say: Callable[[str],
     `uri` None is the SQLite store in `runs`; `port` 0 takes a free one. UserError where there is nothing to show or
     the port is taken.
     """
-    address = tracking_uri(uri, runs)
+    address = tracking_uri(uri)
     if address.startswith(("http", "databricks")):
-        say(f"The runs are at {masked(address)}")
+        say(f"The runs are at {place(uri, runs)}")
         return
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -52,13 +52,13 @@ def ui_server(
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A server on a store for the length of a `with` block: its address, once it answers, and its process."""
     runs = runs.resolve()
-    address = tracking_uri(uri, runs)
+    address = tracking_uri(uri)
     if uri is None:
         if not (runs / "mlflow.db").exists():
             raise UserError(str(runs), "no runs are recorded here (there is no mlflow.db).")
         with opening(runs):
-            notice = prepare(runs)
-        if notice:
+            notices = prepare(runs)
+        for notice in notices:
             say(notice)
     port = _free_port(port)
     command = [
@@ -86,7 +86,7 @@ def ui_server(
     with log.open("wb") as output:
         server = subprocess.Popen(
             command,
-            cwd=runs,
+            cwd=runs if uri is None else None,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -4,9 +4,10 @@
         [--report-trials 10000] [--json FILE]
 
 Of a sweep of the study beta_mnist without confirm and compare, in a process and a folder of its own each time:
-- seconds in the lanes (training, validation, pictures), in the tracker, and in all else that the driver does between rounds
-  (Optuna's storage, sampler and pruner), by clocks around them, as shares of the search;
-- wall time with tracking and with a tracker that does nothing, in turn. Pictures are drawn either way.
+- seconds in the lanes (training, validation, pictures), and in all else that the driver does between rounds (Optuna's
+  storage, sampler and pruner), by clocks around them, as shares of the search;
+- wall time with tracking in MLflow and without it, in turn (pictures are drawn either way), the processor time of the process
+  that writes to MLflow, and its share of the processor time of all processes.
 Of the command line, on prepared data and with compiled bytecode, after a call that is not counted: seconds of
 `vaeexp --help`, and from the start of `vaeexp sweep` to its first validation value, beside that of a plain loop (a process
 of vaeexp trains on one core, the loop on all). Then report_scale.py. Medians.
@@ -16,6 +17,7 @@ import argparse
 import inspect
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -23,8 +25,10 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from table import child_environment, describe_machine, in_words, markdown, write_json
@@ -32,7 +36,6 @@ from values import JournalWatch, read_values
 
 HERE = Path(__file__).resolve().parent
 LANES = ("add", "advance", "replay", "finish")
-TRACKER = ("trial_started", "epoch_finished", "trial_ended", "round_finished")
 SPENT: Counter[str] = Counter()
 
 
@@ -75,15 +78,23 @@ def one_sweep(overrides: list[str], *, tracked: bool) -> dict[str, float]:
     """Run it here, with clocks around its parts; seconds of each."""
     from rich.console import Console
 
-    import sweeps.engine.search
-    import sweeps.tracking
+    import sweeps.engine.run
     import sweeps.workload.worker_pool
+    import vaeexp.sweep.run
     from vaeexp.sweep.job import SweepOptions
-    from vaeexp.sweep.run import run_sweep
 
+    mirrors = []
+    mirroring = vaeexp.sweep.run.mirroring if tracked else no_mirror
+
+    @contextmanager
+    def noted(*given: Any, **options: Any) -> Iterator[Any]:
+        with mirroring(*given, **options) as mirror:
+            mirrors.append(mirror)
+            yield mirror
+
+    vaeexp.sweep.run.mirroring = noted
     sweeps.workload.worker_pool.WorkerPool = clocked(sweeps.workload.worker_pool.WorkerPool, LANES, "lanes")
-    sweeps.tracking.Tracker = clocked(sweeps.tracking.Tracker, TRACKER, "tracker") if tracked else NoTracker
-    sweeps.engine.search.search = timed(sweeps.engine.search.search, "search")
+    sweeps.engine.run.search = timed(sweeps.engine.run.search, "search")
     root = os.environ.get("VAEEXP_DATA")
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -94,21 +105,20 @@ def one_sweep(overrides: list[str], *, tracked: bool) -> dict[str, float]:
             runs=Path(folder) / "mlruns",
             reports=Path(folder) / "reports",
         )
-        run_sweep(options, console=Console(stderr=True))
+        vaeexp.sweep.run.run_sweep(options, console=Console(stderr=True))
         wall = time.perf_counter() - started
-    other = SPENT["search"] - SPENT["lanes"] - SPENT["tracker"]
-    return {"wall": wall, **SPENT, "driver": other, "around": wall - SPENT["search"]}
+    other = SPENT["search"] - SPENT["lanes"]
+    processes = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    processor = sum(used.ru_utime + used.ru_stime for used in processes)
+    mirror = sum(mirror.state.seconds for mirror in mirrors)
+    found = {"wall": wall, **SPENT, "driver": other, "around": wall - SPENT["search"]}
+    return found | {"processor": processor, "mirror": mirror, "mirror_share": mirror / processor}
 
 
-class NoTracker:
-    """Takes what a Tracker takes and does nothing."""
-
-    warning = None
-
-    def __init__(self, *given: Any) -> None: ...
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *given, **options: None
+@contextmanager
+def no_mirror(*given: Any, **options: Any) -> Iterator[Any]:
+    """Takes what `mirroring` takes and does nothing."""
+    yield SimpleNamespace(warning=None, state=SimpleNamespace(seconds=0.0))
 
 
 def timed(function: Callable, name: str) -> Callable:
@@ -208,10 +218,12 @@ def written(sweeps: dict[str, list[dict[str, float]]], startup: dict[str, list[f
         for kind, runs in sweeps.items()
     }
     tracked, search = median["tracked"], median["tracked"]["search"]
-    parts = {"lanes: training, validation, pictures": "lanes", "tracker": "tracker", "Optuna and the driver": "driver"}
+    parts = {"lanes: training, validation, pictures": "lanes", "Optuna and the driver": "driver"}
     rows = [["search", f"{search:.2f}", "100 %"]]
     rows += [[name, f"{tracked[part]:.2f}", f"{tracked[part] / search:.2%}"] for name, part in parts.items()]
     rows.append(["start, report, delivery to MLflow", f"{tracked['around']:.2f}", "–"])
+    share = f"{tracked['mirror_share']:.1%} of all processes"
+    rows.append(["processor time of the process that writes to MLflow", f"{tracked['mirror']:.2f}", share])
     rows += [[f"whole sweep, {kind}", f"{found['wall']:.2f}", "–"] for kind, found in median.items()]
     rows += [[name, f"{statistics.median(seconds):.2f}", "–"] for name, seconds in startup.items()]
     return markdown(["what", "seconds", "share of the search"], rows, texts=1)

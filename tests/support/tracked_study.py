@@ -1,107 +1,215 @@
-"""A small study told to a Tracker, as a driver would; used by the tests of tracking, also from child processes."""
+"""A small study written to a journal as a driver writes it, and all that MLflow knows of it; used by the tests of tracking."""
 
+import re
+import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import optuna
 from PIL import Image
 
-from sweeps.tracking import Description, Tracker
-from sweeps.workload.protocol import Failure, Outcome, Progress, Trial, TrialResult
+from sweeps.files import UNFINISHED
+from sweeps.storage.database import open_storage
+from sweeps.storage.running_trial import RunningTrial, resume_trial
+from sweeps.storage.study_record import RegisteredModel, StoredStudy, read_study, stored_path, write_study
+from sweeps.workload.protocol import Failure, Outcome, Progress, TrialResult
 
 STUDY = "small"
-DATASET = {
-    "name": "digits",
-    "fingerprint": "ab" * 32,
-    "source": "made up",
-    "schema": {"images": [8, 1, 28, 28]},
-    "profile": {"train": 8},
-}
+DATASET = {"name": "digits", "fingerprint": "ab" * 32, "source": "made up", "profile": {"train": 8}}
+SPEC = {"search": {"beta": {"kind": "float", "low": 0.0, "high": 100.0}}}
 
 
-def describe(trial: Trial) -> Description:
-    """Parameters and tags of a trial."""
-    return Description(params={"epochs": 3, **trial.params}, tags={"model": "toy"})
+class SmallStudy:
+    """A study in the journal of a runs folder, told step by step."""
 
+    def __init__(self, runs: Path, *, identity: str = "0123", name: str = STUDY) -> None:
+        self.runs, self.name = runs, name
+        self.storage = open_storage(None, runs, name)
+        self.optuna = optuna.create_study(study_name=name, storage=self.storage, load_if_exists=True)
+        self.optuna.set_user_attr("identity", identity)
+        self.write(question="Does it work?", spec=SPEC, seed=0, budget={"trials": 4, "seconds": None})
+        self.write(tags={"git": "abc", "model": "toy"}, constants={"epochs": 3, "beta": 9}, dataset=DATASET)
+        self.running: dict[int, RunningTrial] = {}
+        self.session("running")
 
-def tracker(runs: Path, uri: str | None = None) -> Tracker:
-    """A tracker of the small study."""
-    return Tracker(uri, runs, STUDY, describe)
+    def write(self, **changes: Any) -> None:
+        write_study(self.optuna, **changes)
 
+    def session(self, state: str) -> None:
+        self.write(session=state, session_at=time.time())
 
-def open_study(tracked: Tracker) -> None:
-    """Begin or continue the small study."""
-    tracked.open_study(question="Does it work?", tags={"git": "abc"}, params={"seed": 0}, dataset=DATASET)
+    def folder(self, number: int) -> Path:
+        folder = self.runs / "trials" / self.name / f"trial-{number:04d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
+    def start(self, number: int) -> None:
+        """Begin a trial, or continue it."""
+        trials = self.optuna.get_trials(deepcopy=False)
+        if number == len(trials):
+            params, distributions = (
+                {"beta": 0.1 * (number + 1)},
+                {"beta": optuna.distributions.FloatDistribution(0, 100)},
+            )
+            attributes = {"seed": 100 + number, "round": 0}
+            fresh = optuna.create_trial(
+                state=optuna.trial.TrialState.RUNNING,
+                params=params,
+                distributions=distributions,
+                user_attrs=attributes,
+            )
+            self.optuna.add_trial(fresh)
+            trials = self.optuna.get_trials(deepcopy=False)
+        stored = trials[number]
+        self.running[number] = resume_trial(self.optuna, stored, stored.params, repeat=False, runs=self.runs)
 
-def trial(number: int, **changes: object) -> Trial:
-    """A trial with one searched parameter."""
-    return Trial(number=number, params={"beta": 0.1 * (number + 1)}, seed=100 + number, **changes)
+    def epoch(
+        self, number: int, step: int, metrics: Mapping[str, float] | None = None, picture: Image.Image | None = None
+    ) -> None:
+        """One epoch with metrics and a picture."""
+        path = self.folder(number) / f"epoch-{step:04d}-samples.png"
+        (picture or Image.new("L", (60, 40), color=10 * step % 256)).save(path)
+        progress = Progress(
+            number=number,
+            epoch=step,
+            objective=11.0 / step - number,
+            metrics=metrics or {"train/loss": 10.0 / step, "val/neg_elbo": 11.0 / step},
+            images={step: {"samples": str(path)}},
+        )
+        self.running[number].report(progress, step - 1, time.time())
 
+    def end(
+        self,
+        number: int,
+        state: str,
+        *,
+        epochs: int,
+        duplicate_of: int | None = None,
+        results: Mapping[str, float] | None = None,
+    ) -> None:
+        """The end of a trial, with files in its folder."""
+        folder = self.folder(number)
+        if duplicate_of is None:
+            for name in ("settings.json", "weights.safetensors", "checkpoint.safetensors", f"{UNFINISHED}half"):
+                (folder / name).write_text(name)
+        failure = Failure(kind="diverged", message="loss became infinite") if state == "failed" else None
+        objective = 11.0 / epochs - (number if duplicate_of is None else duplicate_of)
+        outcome = Outcome(state=state, epoch=epochs, objective=objective, failure=failure)
+        result = TrialResult(number=number, metrics=results or {"parameters": 7.0}, folder=str(folder))
+        self.running[number].end(outcome, result, epochs - 1, time.time(), duplicate_of=duplicate_of)
+        self.running.pop(number).tell(outcome, outcome.objective if state != "failed" else None)
 
-def epoch(tracked: Tracker, runs: Path, number: int, step: int) -> None:
-    """One epoch with two metrics and a picture."""
-    folder = runs / "trials" / STUDY / trial(number).name
-    folder.mkdir(parents=True, exist_ok=True)
-    picture = folder / f"epoch-{step:04d}-samples.png"
-    Image.new("L", (60, 40), color=10 * step).save(picture)
-    metrics = {"train/loss": 10.0 / step, "val/neg_elbo": 11.0 / step}
-    images = {step: {"samples": str(picture)}}
-    tracked.epoch_finished(
-        trial(number), Progress(number=number, epoch=step, objective=11.0 / step, metrics=metrics, images=images)
-    )
-
-
-def end(tracked: Tracker, runs: Path, number: int, state: str, *, steps: int) -> None:
-    """The end of a trial, with files in its folder."""
-    folder = runs / "trials" / STUDY / trial(number).name
-    for name in ("settings.json", "weights.safetensors", "checkpoint.safetensors", ".part-1-half"):
-        (folder / name).write_text(name)
-    failure = Failure(kind="diverged", message="loss became infinite") if state == "failed" else None
-    outcome = Outcome(state=state, epoch=steps, objective=11.0 / steps, failure=failure)
-    result = TrialResult(number=number, metrics={"parameters": 7.0}, folder=str(folder))
-    tracked.trial_ended(trial(number), outcome, result, None)
-
-
-def tell_all(tracked: Tracker, runs: Path) -> None:
-    """Three trials of 3 epochs (complete, pruned, failed) and a duplicate."""
-    open_study(tracked)
-    states = ("complete", "pruned", "failed")
-    for number in range(3):
-        tracked.trial_started(trial(number), resumed=False)
-    for step in range(1, 4):
+    def tell_all(self) -> None:
+        """Three trials of 3 epochs (complete, pruned, failed), a duplicate, the report and the model."""
         for number in range(3):
-            epoch(tracked, runs, number, step)
-    for number, state in enumerate(states):
-        end(tracked, runs, number, state, steps=3)
-    outcome = Outcome(state="complete", epoch=3, objective=11.0 / 3)
-    tracked.trial_ended(trial(3), outcome, TrialResult(number=3, metrics={"parameters": 7.0}), 0)
+            self.start(number)
+        for step in range(1, 4):
+            for number in range(3):
+                self.epoch(number, step)
+        for number, state in enumerate(("complete", "pruned", "failed")):
+            self.end(number, state, epochs=3)
+        self.start(3)
+        self.end(3, "complete", epochs=3, duplicate_of=0)
+        self.conclude()
+
+    def conclude(self) -> None:
+        """The report, the model and the end of the session."""
+        report = self.runs.parent / "reports" / self.name
+        report.mkdir(parents=True, exist_ok=True)
+        (report / "README.md").write_text("# It works")
+        model = self.runs / "trials" / "model"
+        model.mkdir(exist_ok=True)
+        (model / "factor.json").write_text("2")
+        registered = RegisteredModel(
+            name="toy-best",
+            alias="best",
+            run="trial-0000",
+            folder=stored_path(model, self.runs),
+            loader_module="doubling_model",
+            inputs={"dtype": "float32", "values": [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]},
+            outputs={"dtype": "float32", "values": [[0.0, 2.0, 4.0], [6.0, 8.0, 10.0]]},
+            pip_requirements=("numpy",),
+        )
+        self.write(report=str(report), report_at=time.time(), model=registered)
+        self.session("finished")
+
+    def stored(self) -> StoredStudy:
+        return read_study(self.storage, self.name)
 
 
-def contents(runs: Path, uri: str | None = None) -> dict[str, dict]:
-    """Everything that MLflow knows of the small study, by name of run, free of ids and times."""
+def client(runs: Path, uri: str | None = None) -> Any:
+    """A client of the store in a runs folder, or of another."""
     from mlflow import MlflowClient
 
-    client = MlflowClient(uri or f"sqlite:///{runs / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name(STUDY)
-    found: dict[str, dict] = {}
-    for run in client.search_runs([experiment.experiment_id]):
+    return MlflowClient(uri or f"sqlite:///{runs / 'mlflow.db'}")
+
+
+def contents(runs: Path, uri: str | None = None, name: str = STUDY) -> dict[str, dict[str, Any]]:
+    """Everything that MLflow knows of a study, by name of run, free of ids."""
+    mlflow = client(runs, uri)
+    found: dict[str, dict[str, Any]] = {}
+    for run in mlflow.search_runs([mlflow.get_experiment_by_name(name).experiment_id]):
+        identity, tags = run.info.run_id, dict(run.data.tags)
         assert run.info.run_name not in found, "two runs of one name"
-        points = {
-            key: [(point.step, round(point.value, 6)) for point in client.get_metric_history(run.info.run_id, key)]
-            for key in run.data.metrics
-        }
-        files = [
-            item for folder in ("trial", "images", "model") for item in client.list_artifacts(run.info.run_id, folder)
-        ]
         found[run.info.run_name] = {
             "status": run.info.status,
+            "started": run.info.start_time,
+            "ended": run.info.end_time,
             "params": dict(run.data.params),
-            "tags": {
-                key: value for key, value in run.data.tags.items() if key not in ("sweeps.id", "mlflow.parentRunId")
+            "tags": {key: value for key, value in tags.items() if key != "mlflow.parentRunId"},
+            "nested": "mlflow.parentRunId" in tags,
+            "points": {
+                key: [(p.step, p.timestamp, p.value) for p in mlflow.get_metric_history(identity, key)]
+                for key in run.data.metrics
             },
-            "points": points,
-            "files": sorted(item.path.split("+timestamp+")[0] + Path(item.path).suffix for item in files),
+            "files": sorted(
+                re.sub(r"\+[-0-9a-f]{36}", "", item.path)
+                for folder in ("trial", "images", "report")
+                for item in mlflow.list_artifacts(identity, folder)
+            ),
             "dataset": [item.dataset.digest for item in run.inputs.dataset_inputs],
-            "parent": run.data.tags.get("mlflow.parentRunId"),
-            "id": run.info.run_id,
         }
     return found
+
+
+def expected(stored: StoredStudy) -> dict[str, dict[str, Any]]:
+    """Points, pictures, times and states that MLflow should have of each trial, as the storage tells them."""
+    found = {}
+    stopped = stored.study.session != "running"
+    states = {"complete": ("FINISHED", "COMPLETE"), "pruned": ("KILLED", "PRUNED"), "failed": ("FAILED", "FAIL")}
+    states["running"] = ("KILLED", "INTERRUPTED") if stopped else ("RUNNING", "RUNNING")
+    for record in (*stored.trials, *stored.repeats):
+        points: dict[str, list[tuple[int, int, float]]] = {}
+        for epoch in record.epochs:
+            for name, value in epoch.metrics.items():
+                points.setdefault(name, []).append((epoch.epoch, int(1000 * epoch.at), value))
+        if record.outcome:
+            final = {} if record.duplicate_of is not None else dict(record.results)
+            if record.outcome.objective is not None:
+                final["objective"] = record.outcome.objective
+            for name, value in final.items():
+                points.setdefault(name, []).append((record.outcome.epoch, int(1000 * record.ended), value))
+        times = {epoch.epoch: int(1000 * epoch.at) for epoch in record.epochs}
+        pictures = [f"images/{p.name}+step+{p.epoch}+timestamp+{times[p.epoch]}" for p in record.pictures]
+        found[record.name] = {
+            "status": states[record.state][0],
+            "state": states[record.state][1],
+            "points": points,
+            "pictures": sorted(name + kind for name in pictures for kind in (".png", "+compressed.webp")),
+        }
+    return found
+
+
+def reduced(contents: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What `expected` tells, out of `contents`."""
+    return {
+        name: {
+            "status": run["status"],
+            "state": run["tags"]["sweeps.state"],
+            "points": run["points"],
+            "pictures": [file for file in run["files"] if file.startswith("images/")],
+        }
+        for name, run in contents.items()
+        if run["nested"]
+    }

@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "best": ("trials", "Show the best run of a study."),
         "report": ("report", "Write the report of a study again."),
         "ui": ("ui", "Browse the runs in MLflow's pages."),
+        "sync": ("sync", "Bring MLflow up to what the studies have stored."),
     },
     "Use a run": {
         "evaluate": ("evaluate", "Measure a finished run on test images."),

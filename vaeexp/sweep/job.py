@@ -95,7 +95,7 @@ def prepare_job(options: SweepOptions, console: "Console", *, training: bool) ->
     study = open_study_file(options.study, overrides=overrides, name_as=options.name)
     for folder, flag in ((options.runs, "--runs"), (options.reports, "--reports")):
         _check_writable(folder, flag)
-    tracking_uri(options.tracking, options.runs)
+    tracking_uri(options.tracking)
     resolve_device(options.execution.get("device", "auto"))
     settings = settings_of(study)
     datasets: dict[str, Dataset] = {}

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from sweeps.engine.run import Description, open_sweep
 from sweeps.errors import UserError, masked
 from sweeps.results.rankings import Results, best_run
 from sweeps.storage.study_record import RegisteredModel, StoredStudy, StudyRecord, stored_path
-from sweeps.workload.protocol import Trial
+from sweeps.tracking import Mirror, mirroring, sync
 from vaeexp.console import program, write_line
 from vaeexp.data import describe_plan
 from vaeexp.results.open_study import study_tables
@@ -27,7 +27,7 @@ from vaeexp.version import __version__
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sweeps.tracking import Tracker
+    from sweeps.engine.events import Observer
     from sweeps.workload.worker_pool import WorkerPool
     from vaeexp.data import Dataset
     from vaeexp.sweep.progress import LiveProgress
@@ -43,7 +43,11 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
     from vaeexp.sweep.progress import LiveProgress
 
     job = prepare_job(options, console, training=True)
-    with open_sweep(job.study, runs=options.runs, storage=options.storage, extend=options.extend) as sweep:
+    # The mirror ends last, because it brings how the sweep ended.
+    with (
+        ExitStack() as mirrors,
+        open_sweep(job.study, runs=options.runs, storage=options.storage, extend=options.extend) as sweep,
+    ):
         _check_same_data(job, sweep.before.provenance)
         if sweep.finished:
             return _already_finished(job, sweep.read())
@@ -56,22 +60,18 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
             job.study.budget.trials or 100,
             len(model_shapes(job.study, job.settings)),
         )
-        description = _describe_study(job, execution)
-        sweep.begin(description)
-        with _tracking(job, description) as tracker:
-            _announce(job, execution)
-            with LiveProgress(console, study=job.study.name, epochs=job.settings.train.epochs) as progress:
-                observers: list[Observer] = [tracker, progress, _Warnings(tracker, progress)]
-                stored = sweep.train(lambda: _make_lanes(job, execution), observers)
-            stored = replace(stored, study=replace(stored.study, finished=True))
-            model = best_model(study_tables(stored, options.runs), job.dataset, options.runs)
-            if model:
-                _register(tracker, model, options.runs)
-            path = _write_report(job, stored)
-            sweep.conclude(model=model, report=path.parent)
-            tracker.log_study_folder(path.parent, "report")
-            _say_where(job, path)
-            return path
+        sweep.begin(_describe_study(job, execution))
+        mirror = mirrors.enter_context(_mirrored(job))
+        _announce(job, execution)
+        with LiveProgress(console, study=job.study.name, epochs=job.settings.train.epochs) as progress:
+            observers: list[Observer] = [progress, _Warnings(mirror, progress)]
+            stored = sweep.train(lambda: _make_lanes(job, execution), observers)
+        stored = replace(stored, study=replace(stored.study, finished=True))
+        model = best_model(study_tables(stored, options.runs), job.dataset, options.runs)
+        path = _write_report(job, stored)
+        sweep.conclude(model=model, report=path.parent)
+        _say_where(job, path)
+        return path
 
 
 def best_model(results: Results, dataset: "Dataset", runs: Path) -> RegisteredModel | None:
@@ -102,18 +102,6 @@ def _as_example(array: np.ndarray) -> dict[str, Any]:
     return {"dtype": str(array.dtype), "values": array.tolist()}
 
 
-def _register(tracker: "Tracker", model: RegisteredModel, runs: Path) -> None:
-    examples = [np.array(example["values"], dtype=example["dtype"]) for example in (model.inputs, model.outputs)]
-    tracker.register_model(
-        name=model.name,
-        trial_name=model.run,
-        folder=runs / model.folder,
-        loader_module=model.loader_module,
-        signature_example=(examples[0], examples[1]),
-        pip_requirements=model.pip_requirements,
-    )
-
-
 def plan_sweep(options: SweepOptions, *, console: "Console") -> None:
     """`--dry-run`: check everything that a sweep would, print what it would do, and record nothing.
 
@@ -126,7 +114,7 @@ def plan_sweep(options: SweepOptions, *, console: "Console") -> None:
 
     job = prepare_job(options, console, training=False)
     if options.tracking is not None:
-        check_reachable(tracking_uri(options.tracking, options.runs))
+        check_reachable(tracking_uri(options.tracking))
     stored = recorded_study(options.storage, options.runs, job.study.name)
     if stored is not None:
         check_definition(stored, job.study, extend=options.extend)
@@ -155,6 +143,7 @@ def _say_finished(job: Job, study: StudyRecord) -> None:
 
 
 def _already_finished(job: Job, stored: StoredStudy) -> Path:
+    _bring_rest(job)
     _say_finished(job, stored.study)
     path = job.options.reports / job.study.name / "README.md"
     if not path.exists():
@@ -164,37 +153,37 @@ def _already_finished(job: Job, stored: StoredStudy) -> Path:
 
 
 @contextmanager
-def _tracking(job: Job, description: Description) -> Iterator["Tracker"]:
-    """The tracker of a running sweep; ends the parent run as what happened: finished, interrupted or failed."""
-    from sweeps.tracking import Description as RunDescription
-    from sweeps.tracking import Tracker
-
-    def describe(trial: Trial) -> RunDescription:
-        tags = {**description.tags, **description.baseline_tags.get(trial.baseline or "", {})}
-        return RunDescription(params=job.settings.with_params(dict(trial.params)).flat(), tags=tags)
-
-    tracker = Tracker(job.options.tracking, job.options.runs, job.study.name, describe)
+def _mirrored(job: Job) -> Iterator[Mirror]:
+    """Keep MLflow up to date; at the end, say what it lacks."""
+    options = job.options
     try:
-        tracker.open_study(
-            question=job.study.question,
-            tags=description.tags,
-            params={"budget": job.study.budget.model_dump(exclude_none=True), "seed": job.study.seed},
-            dataset=description.dataset,
-        )
-        yield tracker
+        with mirroring(
+            job.study,
+            runs=options.runs,
+            storage=options.storage,
+            tracking=options.tracking,
+            say=lambda line: write_line(job.console, line, style="yellow"),
+            sync_command=f"`{_command(job, 'sync', job.study.name)}`",
+        ) as mirror:
+            yield mirror
     except KeyboardInterrupt:
-        tracker.close("interrupted", timeout=5)
         write_line(
             job.console,
             f"Stopped. What is finished is kept, and what was running resumes. Continue with: {job.command(program=program())}",
         )
         raise
-    except BaseException:
-        tracker.close("failed", timeout=5)
-        raise
-    pending = tracker.close("finished")
-    if pending:
-        write_line(job.console, pending.message, style="yellow")
+
+
+def _bring_rest(job: Job) -> None:
+    """Bring MLflow what it lacks of a finished study, as after a server that was away."""
+    options = job.options
+    try:
+        state = sync(job.study, runs=options.runs, storage=options.storage, tracking=options.tracking)
+    except UserError as error:
+        write_line(job.console, f"warning: {error}", style="yellow")
+        return
+    if state.brought:
+        write_line(job.console, f"MLflow lacked {state.brought} of {state.runs} runs; it has them now.")
 
 
 def _make_lanes(job: Job, execution: Execution) -> "WorkerPool":
@@ -258,11 +247,18 @@ def _announce(job: Job, execution: Execution) -> None:
 
 
 def _say_where(job: Job, report: Path) -> None:
-    options, words = job.options, ["ui"]
-    words += ["--runs", str(options.runs)] if options.runs != Path("mlruns") else []
-    words += ["--tracking", masked(options.tracking)] if options.tracking else []
     write_line(job.console, f"Report: {report}")
-    write_line(job.console, f"Browse the runs: {program()} {shlex.join(words)}")
+    write_line(job.console, f"Browse the runs: {_command(job, 'ui')}")
+
+
+def _command(job: Job, *words: str) -> str:
+    """Return a command on the runs of this study, without passwords."""
+    options = job.options
+    given = [*words, *(["--runs", str(options.runs)] if options.runs != Path("mlruns") else [])]
+    if options.storage and "sync" in words:
+        given += ["--storage", masked(options.storage)]
+    given += ["--tracking", masked(options.tracking)] if options.tracking else []
+    return f"{program()} {shlex.join(given)}"
 
 
 def _tags(record: Mapping[str, Any], execution: Execution) -> dict[str, str]:
@@ -284,15 +280,15 @@ def _protocol_tags(protocol: Mapping[str, str]) -> dict[str, str]:
 
 
 class _Warnings:
-    """Shows what the tracker has to say, once a round."""
+    """Shows what the mirror has to say, once a round."""
 
-    def __init__(self, tracker: "Tracker", progress: "LiveProgress") -> None:
-        self._tracker, self._progress = tracker, progress
+    def __init__(self, mirror: Mirror, progress: "LiveProgress") -> None:
+        self._mirror, self._progress = mirror, progress
 
     def trial_started(self, *event: Any, **details: Any) -> None: ...
     def epoch_finished(self, *event: Any) -> None: ...
     def trial_ended(self, *event: Any) -> None: ...
 
     def round_finished(self, snapshot: Any) -> None:
-        if self._tracker.warning:
-            self._progress.warn(self._tracker.warning)
+        if self._mirror.warning:
+            self._progress.warn(self._mirror.warning)

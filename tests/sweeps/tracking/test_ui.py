@@ -14,6 +14,7 @@ import pytest
 import tracked_study as small
 
 from sweeps.errors import UserError
+from sweeps.tracking import sync
 from sweeps.tracking.ui import serve_ui, ui_server
 
 HERE = Path(__file__).resolve().parents[2] / "support"
@@ -46,9 +47,8 @@ def test_a_taken_port_is_an_error(tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="sends Unix signals")
 def test_it_answers_on_loopback_and_ctrl_c_ends_all_of_it(tmp_path):
     runs = tmp_path / "runs"
-    tracked = small.tracker(runs)
-    small.open_study(tracked)
-    assert tracked.close("finished") is None
+    small.SmallStudy(runs).session("finished")
+    sync(small.STUDY, runs=runs)
     script = "import sys\nfrom pathlib import Path\nfrom sweeps.tracking.ui import serve_ui\nserve_ui(None, Path(sys.argv[1]))\n"
     command = [sys.executable, "-u", "-c", script, str(runs)]
     empty = tmp_path / "cwd"

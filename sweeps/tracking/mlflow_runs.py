@@ -1,0 +1,392 @@
+"""A study's runs in MLflow: one experiment, one parent run, one nested run per trial, brought up to what the storage says.
+
+Whoever brings the same records twice changes nothing. Runs are found by their tags before they are created. A run's newest
+epoch is a tag that MLflow gets in one call with that epoch's metrics; metrics that come again have the same time and value,
+which MLflow keeps once. Pictures and files have names that follow from the record. The status comes last: a run that has
+its final status has everything.
+"""
+
+import bisect
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sweeps.storage.study_record import StudyRecord
+from sweeps.storage.trial_record import TrialRecord
+from sweeps.tracking.artifacts import Place, log_files, log_pictures, register
+from sweeps.tracking.mlflow_store import STUDY_TAG, Store, StoreReplacedError
+
+PARENT = "study"
+"""Value of the tag `sweeps.trial` on the parent run."""
+METRICS = 1000
+"""Metrics of one call, the most that MLflow takes."""
+REFUSALS = ("INVALID_PARAMETER_VALUE", "INVALID_STATE")
+STATE = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "running": "RUNNING"}
+"""State of a trial → tag `sweeps.state`."""
+STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED", "RUNNING": "RUNNING", "INTERRUPTED": "KILLED"}
+"""Tag `sweeps.state` → status of a trial's run."""
+SESSION = {"running": "RUNNING", "finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
+"""How the newest session of a study stands or ended → status of the parent run."""
+
+
+@dataclass
+class _Run:
+    """What MLflow has of a run."""
+
+    place: Place
+    status: str
+    tags: dict[str, str]
+    params: set[str]
+    dataset: bool
+    ended: int | None = None
+    """Unix ms."""
+    deleted: bool = False
+    """Somebody deleted it in MLflow, where it can be restored."""
+    pictures: set[tuple[int, str]] = field(default_factory=set)
+    """Epoch and name of those recorded by this process."""
+    brought: Any = None
+    """What the storage said when it was last brought up to date."""
+
+    @property
+    def epoch(self) -> int:
+        """The newest epoch whose metrics MLflow has."""
+        return int(self.tags.get("sweeps.epoch", 0))
+
+
+class StudyRuns:
+    """The runs of one study in one MLflow store. Constructing it imports MLflow (1 to 2 s) and opens or creates the store.
+
+    Raises:
+        UserError: the store in the runs folder is damaged, or a newer MLflow has written it.
+    """
+
+    def __init__(self, tracking: str | None, runs: Path, study: StudyRecord) -> None:
+        self.store = Store(tracking, runs)
+        self._client = self.store.client
+        self._experiment = self._open_experiment(study.name, self.store.artifact_location(study.name))
+        self._folder, self._study, self._identity = runs, study.name, study.identity
+        self._runs = self._find_runs()
+        self._best: list[tuple[float, int, int, int]] = []
+        self._complete = 0
+        self.refused: dict[str, str] = {}
+        """Name of a run → why MLflow will not take what is brought to it."""
+        self.created = 0
+        """Runs that this object created."""
+
+    def pending(self, study: StudyRecord, records: Sequence[TrialRecord]) -> list[str]:
+        """Return the names of the runs that MLflow lacks, or has in another state than the storage."""
+        names = [record.name for record in records if not self._has(study, record)]
+        parent = self._runs.get(PARENT)
+        if parent is None or not self._is_concluded(parent, study):
+            names.append(PARENT)
+        return [name for name in names if name not in self.refused]
+
+    def bring(self, study: StudyRecord, records: Sequence[TrialRecord], arrived: Callable[[str], None]) -> None:
+        """Bring the runs of the study up to its records; `arrived` gets the name of each that was changed.
+
+        Raises:
+            StoreReplacedError: the store was deleted, or another one took its place.
+            Exception: whatever MLflow raises where it cannot be reached; nothing is lost, the next call goes on.
+        """
+        self.store.check()
+        parent = self._runs.get(PARENT) or self._create_parent(study, records)
+        with self._refusals(PARENT):
+            if not parent.deleted:
+                self._describe(parent, study)
+        for record in records:
+            if record.name not in self.refused and not self._has(study, record):
+                with self._refusals(record.name):
+                    self._bring_run(study, record)
+                    arrived(record.name)
+        with self._refusals(PARENT):
+            if not parent.deleted:
+                self._draw_best(parent, records)
+            if not self._is_concluded(parent, study):
+                self._conclude(parent, study)
+                arrived(PARENT)
+        self.store.check()
+
+    # ---- the store ----
+
+    @contextmanager
+    def _refusals(self, name: str) -> Iterator[None]:
+        """Note that MLflow will never take what is brought to a run, and go on with the others."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                raise StoreReplacedError("MLflow has lost runs of the study; they are built anew.") from error
+            if error.error_code not in REFUSALS:
+                raise
+            self.refused[name] = str(error).splitlines()[0]
+
+    def _open_experiment(self, study: str, location: str | None) -> str:
+        found = self._client.get_experiment_by_name(study)
+        if found is None:
+            tags = {STUDY_TAG: study, "mlflow.experimentKind": "custom_model_development"}
+            return self._client.create_experiment(study, artifact_location=location, tags=tags)
+        if found.lifecycle_stage != "active":
+            raise RuntimeError(f"experiment '{study}' was deleted in MLflow: restore it there, or rename the study")
+        return found.experiment_id
+
+    def _find_runs(self) -> dict[str, _Run]:
+        """Name → run of every run of this study, deleted ones too."""
+        from mlflow.entities import ViewType
+
+        found: dict[str, _Run] = {}
+        condition, token = f"tags.`sweeps.id` = '{self._identity}'", None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment], condition, ViewType.ALL, max_results=1000, page_token=token
+            )
+            for run in page:
+                found[run.data.tags["sweeps.trial"]] = _known(run)
+            token = page.token
+            if not token:
+                return found
+
+    def _create_run(self, name: str, tags: Mapping[str, str], started: float) -> _Run:
+        shown = self._study if name == PARENT else name
+        own = {"sweeps.id": self._identity, "sweeps.trial": name, "sweeps.state": "RUNNING"}
+        run = self._client.create_run(self._experiment, start_time=_ms(started), tags={**tags, **own}, run_name=shown)
+        self._runs[name] = _known(run)
+        self.created += 1
+        return self._runs[name]
+
+    def _log(self, run: _Run, metrics: Sequence[Any], params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        from mlflow.entities import Param, RunTag
+
+        texts = {name: str(value) for name, value in params.items() if name not in run.params}
+        changed = {name: value for name, value in tags.items() if run.tags.get(name) != value}
+        if metrics or texts or changed:
+            self._client.log_batch(
+                run.place.run_id,
+                metrics=metrics,
+                params=[Param(name, text) for name, text in texts.items()],
+                tags=[RunTag(name, value) for name, value in changed.items()],
+            )
+            run.params |= texts.keys()
+            run.tags |= changed
+
+    def _set_status(self, run: _Run, status: str, at: float | None) -> None:
+        if status == "RUNNING":
+            if run.status != "RUNNING":
+                self._client.update_run(run.place.run_id, status="RUNNING")
+                run.ended = None
+        elif run.status != status or run.ended != _ms(at):
+            self._client.set_terminated(run.place.run_id, status=status, end_time=_ms(at))
+            run.ended = _ms(at)
+        run.status = status
+
+    # ---- the parent run ----
+
+    def _create_parent(self, study: StudyRecord, records: Sequence[TrialRecord]) -> _Run:
+        starts = [record.started for record in records if record.started]
+        tags = {STUDY_TAG: study.name, **study.tags}
+        return self._create_run(PARENT, tags, min(starts, default=study.session_at or 0.0))
+
+    def _describe(self, parent: _Run, study: StudyRecord) -> None:
+        """Give the parent what a running study has: the question as its note, tags, parameters, the data set."""
+        if parent.tags.get("mlflow.note.content") != study.question:
+            self._client.set_experiment_tag(self._experiment, "mlflow.note.content", study.question)
+        tags = {**study.tags, "mlflow.note.content": study.question}
+        if study.session == "running":
+            self._set_status(parent, "RUNNING", None)
+            tags["sweeps.state"] = "RUNNING"
+        budget = {name: limit for name, limit in study.budget.items() if limit is not None}
+        params = {"seed": study.seed, "budget": budget or None}
+        self._log(parent, (), {name: value for name, value in params.items() if value is not None}, tags)
+        self._add_dataset(parent, study)
+
+    def _add_dataset(self, run: _Run, study: StudyRecord) -> None:
+        if study.dataset is None or run.dataset:
+            return
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = study.dataset
+        described = {key: json.dumps(dataset[key]) for key in ("schema", "profile") if dataset.get(key) is not None}
+        entity = Dataset(dataset["name"], dataset["fingerprint"][:16], "local", dataset["source"], **described)
+        tags = [InputTag("mlflow.data.context", "training")]
+        self._client.log_inputs(run.place.run_id, datasets=[DatasetInput(entity, tags)])
+        run.dataset = True
+
+    def _draw_best(self, parent: _Run, records: Sequence[TrialRecord]) -> None:
+        """Draw the best objective of the search as a curve over trial-epochs."""
+        from mlflow.entities import Metric
+
+        complete = sum(record.state == "complete" for record in records)
+        if complete == self._complete:
+            return
+        self._complete = complete
+        curve = best_curve(records)
+        if new := curve[len(self._best) :]:
+            points = [Metric("best_objective", objective, at, step) for objective, at, step, _ in new]
+            self._log(parent, points, {}, {"sweeps.best_trial": str(new[-1][3])})
+            self._best = curve
+
+    def _is_concluded(self, parent: _Run, study: StudyRecord) -> bool:
+        """Whether the parent shows all of the study's record."""
+        ended = parent.ended == _ms(study.session_at) if study.session != "running" else True
+        tags = {**study.tags, **{name: value for name, (value, _) in self._additions(study).items()}}
+        return parent.deleted or (
+            ended and parent.status == SESSION[study.session or "running"] and tags.items() <= parent.tags.items()
+        )
+
+    def _additions(self, study: StudyRecord) -> dict[str, tuple[str, Path]]:
+        """Return the tags on the parent that say which report and which model MLflow has, each with the folder behind it."""
+        found = {}
+        if study.report:
+            found["sweeps.report_at"] = str(_ms(study.report_at)), self._folder / study.report
+        if study.model and (run := self._runs.get(study.model.run)) and not run.deleted:
+            found["sweeps.model"] = study.model.run, self._folder / study.model.folder
+        return {tag: (value, folder) for tag, (value, folder) in found.items() if folder.is_dir()}
+
+    def _conclude(self, parent: _Run, study: StudyRecord) -> None:
+        """Give the parent the report, the registry the model, and at last the parent its status."""
+        for tag, (value, folder) in self._additions(study).items():
+            if parent.tags.get(tag) == value:
+                continue
+            if study.model and tag == "sweeps.model":
+                register(self._client, self._runs[study.model.run].place.run_id, folder, study.model)
+            else:
+                log_files(self._client, parent.place, folder, "report")
+            self._log(parent, (), {}, {tag: value})
+        if study.session != "running":
+            self._log(parent, (), {}, {"sweeps.state": "COMPLETE" if study.session == "finished" else "INTERRUPTED"})
+            self._set_status(parent, SESSION[study.session or "interrupted"], study.session_at)
+
+    # ---- the runs of trials ----
+
+    def _has(self, study: StudyRecord, record: TrialRecord) -> bool:
+        """Whether MLflow has all of a record."""
+        run = self._runs.get(record.name)
+        if run is None:
+            return False
+        standing = _standing(study, record)
+        if run.deleted or run.brought == standing:
+            return True
+        state, epoch, _ = standing
+        whole = state != "RUNNING" and run.status == STATUS[state] and run.tags.get("sweeps.state") == state
+        if whole and run.epoch == epoch:
+            run.brought = standing
+            return True
+        return False
+
+    def _bring_run(self, study: StudyRecord, record: TrialRecord) -> None:
+        run = self._runs.get(record.name) or self._create_run(
+            record.name, self._tags_of(study, record), record.started or 0.0
+        )
+        standing = _standing(study, record)
+        self._set_status(run, "RUNNING", None)
+        self._add_dataset(run, study)
+        self._log_metrics(run, record, {**study.constants, **record.params}, _ending_tags(record, standing[0]))
+        self._add_pictures(run, record)
+        if record.outcome is not None and record.duplicate_of is None and record.folder:
+            shown = {self._folder / picture.path for picture in record.pictures}
+            log_files(self._client, run.place, self._folder / record.folder, "trial", shown)
+        self._set_status(run, STATUS[standing[0]], record.ended if record.outcome else study.session_at)
+        run.brought = standing
+
+    def _tags_of(self, study: StudyRecord, record: TrialRecord) -> dict[str, str]:
+        tags = {**study.tags, STUDY_TAG: study.name, "mlflow.parentRunId": self._runs[PARENT].place.run_id}
+        tags |= {"sweeps.number": str(record.number), "sweeps.seed": str(record.seed)}
+        if record.baseline:
+            tags |= {**study.baseline_tags.get(record.baseline, {}), "sweeps.baseline": record.baseline}
+        if record.purposes:
+            tags["sweeps.purposes"] = ", ".join(record.purposes)
+        if record.source_trial is not None:
+            tags["sweeps.source_trial"] = str(record.source_trial)
+        return tags
+
+    def _log_metrics(self, run: _Run, record: TrialRecord, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        """Add the epochs that MLflow lacks and, of a trial that has ended, its final figures."""
+        metrics: list[Any] = []
+        newest = run.epoch
+        for epoch in (epoch for epoch in record.epochs if epoch.epoch > run.epoch):
+            if metrics and len(metrics) + len(epoch.metrics) > METRICS:
+                self._log(run, metrics, params, {"sweeps.epoch": str(newest)})
+                metrics = []
+            metrics += _points(epoch.metrics, epoch.at, epoch.epoch)
+            newest = epoch.epoch
+        if outcome := record.outcome:
+            final = {} if record.duplicate_of is not None else dict(record.results)
+            if outcome.objective is not None:
+                final["objective"] = outcome.objective
+            metrics += _points(final, record.ended, outcome.epoch)
+        self._log(run, metrics, params, {**tags, **({"sweeps.epoch": str(newest)} if newest else {})})
+
+    def _add_pictures(self, run: _Run, record: TrialRecord) -> None:
+        times = {epoch.epoch: epoch.at for epoch in record.epochs}
+        new = [picture for picture in record.pictures if (picture.epoch, picture.name) not in run.pictures]
+        placed = [
+            (self._folder / picture.path, picture.name, picture.epoch, _ms(times.get(picture.epoch, record.started)))
+            for picture in new
+        ]
+        log_pictures(self._client, run.place, placed)
+        run.pictures |= {(picture.epoch, picture.name) for picture in new}
+
+
+def best_curve(records: Sequence[TrialRecord]) -> list[tuple[float, int, int, int]]:
+    """Return each new best objective of the search: the objective, unix ms, trial-epochs so far, number of the trial."""
+    search = [record for record in records if not record.repeat]
+    complete = [
+        (record.ended, record.number, record.outcome.objective)
+        for record in search
+        if record.state == "complete" and record.outcome and record.outcome.objective is not None and record.ended
+    ]
+    better: list[tuple[float, int, float]] = []
+    for ended, number, objective in sorted(complete):
+        if not better or objective < better[-1][2]:
+            better.append((ended, number, objective))
+    times = sorted(epoch.at or 0.0 for record in search for epoch in record.epochs) if better else []
+    return [(objective, _ms(ended), bisect.bisect_right(times, ended), number) for ended, number, objective in better]
+
+
+def _known(run: Any) -> _Run:
+    return _Run(
+        place=Place(run.info.run_id, run.info.artifact_uri),
+        status=run.info.status,
+        tags=dict(run.data.tags),
+        params=set(run.data.params),
+        dataset=bool(run.inputs and run.inputs.dataset_inputs),
+        ended=run.info.end_time,
+        deleted=run.info.lifecycle_stage == "deleted",
+    )
+
+
+def _standing(study: StudyRecord, record: TrialRecord) -> tuple[str, int, int]:
+    """Return a trial's state as a tag, its newest epoch, and how many pictures it has."""
+    stopped = record.state == "running" and study.session != "running"
+    return (
+        "INTERRUPTED" if stopped else STATE[record.state],
+        record.epochs[-1].epoch if record.epochs else 0,
+        len(record.pictures),
+    )
+
+
+def _points(values: Mapping[str, float], at: float | None, step: int) -> list[Any]:
+    """Return metrics of one step. MLflow would draw an infinity as 1.8e308 and flatten the chart."""
+    from mlflow.entities import Metric
+
+    return [Metric(name, value if math.isfinite(value) else math.nan, _ms(at), step) for name, value in values.items()]
+
+
+def _ending_tags(record: TrialRecord, state: str) -> dict[str, str]:
+    tags = {"sweeps.state": state}
+    if record.pictures:
+        tags["mlflow.loggedImages"] = "True"
+    if record.duplicate_of is not None and record.outcome is not None:
+        tags["sweeps.duplicate_of"] = str(record.duplicate_of)
+    if record.outcome is not None and record.outcome.failure is not None:
+        tags |= {"sweeps.failure": record.outcome.failure.kind, "sweeps.message": record.outcome.failure.message}
+    return tags
+
+
+def _ms(at: float | None) -> int:
+    return int(1000 * (at or 0.0))

@@ -1,0 +1,305 @@
+"""A study's runs in a real MLflow store: what the storage says is there once, however often and in whatever pieces it comes."""
+
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tracked_study as small
+from PIL import Image
+
+from sweeps.files import UNFINISHED
+from sweeps.tracking.artifacts import Place, log_files, log_pictures
+from sweeps.tracking.follower import _as_it_stands
+from sweeps.tracking.mlflow_runs import StudyRuns
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """An address of an empty store, which all tests of this file share; each has a study of its own."""
+    folder = tmp_path_factory.mktemp("store")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    small.client(folder, uri).search_experiments()
+    return uri
+
+
+@pytest.fixture
+def study(tmp_path, request):
+    name = request.node.name.replace("[", "_").replace("]", "")
+    return small.SmallStudy(tmp_path / "runs", name=name, identity=name)
+
+
+def bring(study, uri, runs=None, *, alive=True):
+    """Bring the store up to what the storage says now; the object that did it."""
+    stored = study.stored()
+    record = _as_it_stands(stored, alive=alive)
+    runs = runs or StudyRuns(uri, study.runs, record)
+    runs.bring(record, [*stored.trials, *stored.repeats], lambda name: None)
+    assert runs.pending(record, [*stored.trials, *stored.repeats]) == []
+    return runs
+
+
+def contents(study, uri):
+    return small.contents(study.runs, uri, study.name)
+
+
+def test_a_whole_study(study, store):
+    study.tell_all()
+    bring(study, store)
+    found = contents(study, store)
+    assert small.reduced(found) == small.expected(study.stored())
+    parent = found.pop(study.name)
+    assert parent["status"] == "FINISHED"
+    assert parent["params"] == {"seed": "0", "budget": "{'trials': 4}"}
+    assert parent["files"] == ["report/README.md"]
+    assert parent["tags"]["mlflow.note.content"] == "Does it work?"
+    assert parent["tags"]["sweeps.best_trial"] == "0"
+    assert [(step, value) for step, _, value in parent["points"]["best_objective"]] == [(9, pytest.approx(11 / 3))]
+    assert all(run["nested"] and run["dataset"] == ["ab" * 8] for run in found.values())
+    assert all(run["tags"]["git"] == "abc" and run["tags"]["model"] == "toy" for run in found.values())
+    assert found["trial-0001"]["params"] == {"epochs": "3", "beta": "0.2"}
+    failed, duplicate = found["trial-0002"]["tags"], found["trial-0003"]
+    assert (failed["sweeps.failure"], failed["sweeps.message"]) == ("diverged", "loss became infinite")
+    assert duplicate["tags"]["sweeps.duplicate_of"] == "0"
+    assert (list(duplicate["points"]), duplicate["files"]) == (["objective"], [])
+    assert [file for file in found["trial-0000"]["files"] if file.startswith("trial/")] == [
+        "trial/settings.json",
+        "trial/weights.safetensors",
+    ]
+    times = {name: (run["started"], run["ended"]) for name, run in found.items()}
+    assert times == {r.name: (int(1000 * r.started), int(1000 * r.ended)) for r in study.stored().trials}
+
+
+def test_in_pieces_and_again_by_another_process_it_is_the_same(study, store):
+    runs = None
+    study.start(0)
+    for step in range(1, 4):
+        study.epoch(0, step)
+        runs = bring(study, store, runs if step == 2 else None)
+        assert small.reduced(contents(study, store)) == small.expected(study.stored())
+    study.end(0, "complete", epochs=3)
+    study.conclude()
+    bring(study, store, runs)
+    whole = contents(study, store)
+    assert small.reduced(whole) == small.expected(study.stored())
+    again = bring(study, store)
+    assert contents(study, store) == whole
+    assert again.created == 0
+
+
+def test_points_that_come_again_are_there_once(study, store):
+    """As where a kill came between an epoch's metrics and the tag that counts them."""
+    study.tell_all()
+    bring(study, store)
+    whole = contents(study, store)
+    client = small.client(study.runs, store)
+    for run in client.search_runs([client.get_experiment_by_name(study.name).experiment_id]):
+        client.update_run(run.info.run_id, status="RUNNING")
+        client.delete_tag(run.info.run_id, "sweeps.state")
+        if "sweeps.epoch" in run.data.tags:
+            client.delete_tag(run.info.run_id, "sweeps.epoch")
+    bring(study, store)
+    assert contents(study, store) == whole
+
+
+def test_interrupted_and_resumed(study, store):
+    study.start(0)
+    study.start(1)
+    for number in range(2):
+        study.epoch(number, 1)
+    study.end(1, "complete", epochs=1)
+    study.session("interrupted")
+    bring(study, store, bring(study, store))
+    found = contents(study, store)
+    assert {name: (run["status"], run["tags"]["sweeps.state"]) for name, run in found.items()} == {
+        study.name: ("KILLED", "INTERRUPTED"),
+        "trial-0000": ("KILLED", "INTERRUPTED"),
+        "trial-0001": ("FINISHED", "COMPLETE"),
+    }
+    study.session("running")
+    study.start(0)
+    runs = bring(study, store)
+    again = contents(study, store)
+    assert [again[name]["status"] for name in (study.name, "trial-0000")] == ["RUNNING", "RUNNING"]
+    assert again["trial-0000"]["tags"]["sweeps.state"] == "RUNNING"
+    study.epoch(0, 2)
+    study.end(0, "pruned", epochs=2)
+    study.session("finished")
+    bring(study, store, runs)
+    assert small.reduced(contents(study, store)) == small.expected(study.stored())
+    assert contents(study, store)[study.name]["status"] == "FINISHED"
+    assert runs.created == 0
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_a_driver_that_died_leaves_nothing_running(study, store, seen):
+    study.start(0)
+    study.epoch(0, 1)
+    if seen:
+        bring(study, store)
+    bring(study, store, alive=False)
+    found = contents(study, store)
+    assert {run["status"] for run in found.values()} == {"KILLED"}
+    assert {run["tags"]["sweeps.state"] for run in found.values()} == {"INTERRUPTED"}
+    assert {run["ended"] for run in found.values()} == {int(1000 * study.stored().trials[0].epochs[0].at)}
+
+
+def test_a_session_that_failed_and_then_finished(study, store):
+    """The report could not be written; the same command wrote it."""
+    study.start(0)
+    study.epoch(0, 1)
+    study.end(0, "complete", epochs=1)
+    study.session("failed")
+    runs = bring(study, store)
+    assert contents(study, store)[study.name]["status"] == "FAILED"
+    study.conclude()
+    bring(study, store, runs)
+    parent = contents(study, store)[study.name]
+    assert (parent["status"], parent["files"]) == ("FINISHED", ["report/README.md"])
+
+
+def test_long_histories_arrive_whole(study, store):
+    names, epochs = [f"group/metric_{number}" for number in range(18)], 150
+    study.start(0)
+    for step in range(1, epochs + 1):
+        study.epoch(0, step, {name: step + number / 100 for number, name in enumerate(names)})
+    study.end(0, "complete", epochs=epochs)
+    bring(study, store)
+    assert small.reduced(contents(study, store)) == small.expected(study.stored())
+
+
+def test_infinite_figures_do_not_become_huge_numbers(study, store):
+    study.start(0)
+    study.epoch(0, 1)
+    study.end(0, "complete", epochs=1, results={"test/fid": math.inf})
+    bring(study, store)
+    assert math.isnan(contents(study, store)["trial-0000"]["points"]["test/fid"][0][2])
+
+
+def test_a_run_deleted_by_hand_stays_deleted_and_does_not_stop_the_others(study, store):
+    for number in range(2):
+        study.start(number)
+        study.epoch(number, 1)
+    runs, client = bring(study, store), small.client(study.runs, store)
+    experiment = client.get_experiment_by_name(study.name).experiment_id
+    [run] = client.search_runs([experiment], "tags.`sweeps.trial` = 'trial-0000'")
+    client.delete_run(run.info.run_id)
+    for number in range(2):
+        study.epoch(number, 2)
+    bring(study, store, runs)
+    assert list(runs.refused) == ["trial-0000"]
+    assert "active" in runs.refused["trial-0000"]
+    study.epoch(1, 3)
+    assert bring(study, store).refused == {}
+    found = contents(study, store)
+    assert set(found) == {study.name, "trial-0001"}
+    assert [step for step, _, _ in found["trial-0001"]["points"]["val/neg_elbo"]] == [1, 2, 3]
+
+
+def test_two_studies_of_one_name_in_a_store_stay_apart(tmp_path, store):
+    for identity in ("one", "two"):
+        study = small.SmallStudy(tmp_path / identity / "runs", identity=identity, name="shared")
+        study.write(constants={"whose": identity})
+        study.start(0)
+        study.epoch(0, 1)
+        bring(study, store)
+    client = small.client(tmp_path, store)
+    found = client.search_runs([client.get_experiment_by_name("shared").experiment_id])
+    assert len(found) == 4
+    assert {run.data.params["whose"] for run in found if "whose" in run.data.params} == {"one", "two"}
+
+
+LOADER = """
+import json
+from pathlib import Path
+
+class Doubling:
+    def __init__(self, factor):
+        self.factor = factor
+    def predict(self, inputs, params=None):
+        return inputs * self.factor
+
+def _load_pyfunc(folder):
+    return Doubling(json.loads(Path(folder, "factor.json").read_text()))
+"""
+
+
+def test_the_registered_model_loads_and_predicts(study, store, tmp_path):
+    (tmp_path / "doubling_model.py").write_text(LOADER)
+    study.tell_all()
+    bring(study, store)
+    client = small.client(study.runs, store)
+    study.write(report_at=time.time())
+    bring(study, store)
+    client.delete_tag(*_parent_and(client, study, "sweeps.model"))
+    bring(study, store)  # the version is there: only the alias is set
+    run = client.get_model_version_by_alias("toy-best", "best").run_id
+    versions = [version for version in client.search_model_versions("name = 'toy-best'") if version.run_id == run]
+    assert client.get_run(run).data.tags["sweeps.trial"] == "trial-0000"
+    assert len(versions) == 1
+    script = (
+        "import sys, numpy as np, mlflow\n"
+        "mlflow.set_tracking_uri(sys.argv[1])\n"
+        "model = mlflow.pyfunc.load_model('models:/toy-best@best')\n"
+        "assert model.metadata.signature.inputs.inputs[0].shape == (-1, 3)\n"
+        "print(model.predict(np.ones((4, 3), dtype=np.float32)).sum())\n"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", script, store]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "24.0", done.stderr
+
+
+def _parent_and(client, study, tag):
+    [run] = client.search_runs(
+        [client.get_experiment_by_name(study.name).experiment_id], "tags.`sweeps.trial` = 'study'"
+    )
+    return run.info.run_id, tag
+
+
+# ---- pictures and files ----
+
+
+@pytest.fixture
+def run(tmp_path, store):
+    """A client and a run without anything, and a run for comparison."""
+    client = small.client(tmp_path, store)
+    experiment = client.create_experiment(str(tmp_path), artifact_location=(tmp_path / "arti facts").as_uri())
+    return client, *(client.create_run(experiment).info for _ in range(2))
+
+
+def test_pictures_are_named_as_mlflow_names_them(run, tmp_path):
+    """The UI finds the slider's pictures by these names, so a new layout in MLflow must be noticed here."""
+    client, own, other = run
+    picture = tmp_path / "picture.png"
+    Image.new("L", (60, 40)).save(picture)
+    for _ in range(2):
+        log_pictures(client, Place(own.run_id, own.artifact_uri), [(picture, "a/b c", 7, 123)])
+    client.log_image(other.run_id, Image.new("L", (60, 40)), key="a/b c", step=7, timestamp=123)
+    ours, theirs = (sorted(item.path for item in client.list_artifacts(each.run_id, "images")) for each in (own, other))
+    length = len("images/a~b c+step+7+timestamp+123+")
+    for names in (ours, theirs):
+        assert [name[:length] for name in names] == ["images/a~b c+step+7+timestamp+123+"] * 2
+        assert [name[length + 36 :] for name in names] == ["+compressed.webp", ".png"]
+    sizes = [
+        Image.open(client.download_artifacts(each.run_id, names[0])).size
+        for each, names in ((own, ours), (other, theirs))
+    ]
+    assert sizes[0] == sizes[1]
+
+
+def test_files_of_a_local_store_take_their_space_once(run, tmp_path):
+    client, own, _ = run
+    folder = tmp_path / "trial-0000"
+    folder.mkdir()
+    for name in ("weights.safetensors", "checkpoint.safetensors", f"{UNFINISHED}half", "shown.png"):
+        (folder / name).write_bytes(b"x" * 1000)
+    for _ in range(2):  # as after a kill in the midst of it
+        log_files(client, Place(own.run_id, own.artifact_uri), folder, "trial", {folder / "shown.png"})
+    assert [item.path for item in client.list_artifacts(own.run_id, "trial")] == ["trial/weights.safetensors"]
+    kept = Path(client.download_artifacts(own.run_id, "trial/weights.safetensors"))
+    assert kept.read_bytes() == b"x" * 1000
+    assert (folder / "weights.safetensors").stat().st_nlink == 2

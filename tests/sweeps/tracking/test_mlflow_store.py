@@ -1,0 +1,91 @@
+"""The store of a runs folder: moved, of another MLflow, damaged."""
+
+import re
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import mlflow
+import pytest
+import tracked_study as small
+
+from sweeps.errors import UserError
+from sweeps.tracking.follower import _as_it_stands
+from sweeps.tracking.mlflow_runs import StudyRuns
+from sweeps.tracking.mlflow_store import prepare
+
+
+@pytest.fixture
+def brought(tmp_path, monkeypatch):
+    """A runs folder whose own store has a whole study."""
+    runs = tmp_path / "old" / "runs"
+    study = small.SmallStudy(runs)
+    study.tell_all()
+    monkeypatch.chdir(runs)
+    stored = study.stored()
+    tracked = StudyRuns(None, runs, _as_it_stands(stored, alive=False))
+    tracked.bring(stored.study, stored.trials, lambda name: None)
+    tracked.store.close()
+    assert tracked.store.notices == []
+    return runs
+
+
+def test_it_is_one_file_with_a_write_ahead_log_when_open_and_may_be_moved(brought, tmp_path):
+    assert sorted(path.name for path in brought.glob("mlflow.db*")) == ["mlflow.db", "mlflow.db.lock"]
+    with closing(sqlite3.connect(brought / "mlflow.db")) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    experiment = small.client(brought).get_experiment_by_name("small")
+    assert experiment.artifact_location == (brought / "artifacts" / "small").as_uri()
+
+    new = tmp_path / "a new place" / "runs"
+    new.parent.mkdir()
+    shutil.move(brought, new)
+    [notice] = prepare(new)
+    assert "this folder was moved" in notice
+    assert str(tmp_path / "old") in notice
+    assert prepare(new) == []
+    with closing(sqlite3.connect(new / "mlflow.db")) as connection:
+        assert (tmp_path / "old").as_uri() not in "\n".join(connection.iterdump())
+    client = small.client(new)
+    [run] = client.search_runs([experiment.experiment_id], "tags.`sweeps.trial` = 'trial-0000'")
+    local = client.download_artifacts(run.info.run_id, "trial/settings.json")
+    assert Path(local).read_text() == "settings.json"
+    version = client.get_model_version_by_alias("toy-best", "best")
+    assert version.source.startswith((new / "artifacts").as_uri())
+
+
+def test_the_store_of_an_older_mlflow_is_upgraded_after_a_copy(tmp_path):
+    from alembic import command
+    from alembic.script import ScriptDirectory
+    from mlflow.store.db.utils import _get_alembic_config
+    from mlflow.store.tracking.dbmodels.initial_models import Base
+    from sqlalchemy import create_engine
+
+    database = tmp_path / "mlflow.db"
+    config = _get_alembic_config(f"sqlite:///{database}")
+    script = ScriptDirectory.from_config(config)
+    older = list(script.walk_revisions())[3].revision
+    engine = create_engine(f"sqlite:///{database}")
+    Base.metadata.create_all(engine)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, older)
+    engine.dispose()
+
+    [notice] = prepare(tmp_path)
+    copy = f"mlflow-before-{mlflow.__version__}.db"
+    assert notice == f"{database}: upgraded for MLflow {mlflow.__version__}; {copy} keeps it as it was."
+    assert (_revision(database), _revision(tmp_path / copy)) == (script.get_current_head(), older)
+    assert prepare(tmp_path) == []
+    assert small.client(tmp_path).search_experiments()
+
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
+    with pytest.raises(UserError, match=re.escape(f"newer MLflow than the installed {mlflow.__version__}")):
+        prepare(tmp_path)
+
+
+def _revision(database):
+    with closing(sqlite3.connect(database)) as connection:
+        return connection.execute("SELECT version_num FROM alembic_version").fetchone()[0]
