@@ -11,13 +11,11 @@ import pandas as pd
 from pydantic import ValidationError
 
 from sweeps.errors import UserError, did_you_mean
-from sweeps.results.rankings import Results, best_run
 from sweeps.workload.protocol import named_run, run_name
 from vaeexp.plots import PLOTS
-from vaeexp.report import located
 from vaeexp.report.answer import answer, notices
 from vaeexp.report.markdown import escape, heading
-from vaeexp.results.open_study import recorded_results
+from vaeexp.results.open_study import open_study
 from vaeexp.results.study_view import StudyView
 from vaeexp.settings import ExecutionSettings
 from vaeexp.words import plural
@@ -29,19 +27,18 @@ if TYPE_CHECKING:
     from vaeexp.models.vae import VAE
 
 
-def load_study(study: str, runs: str | Path = "mlruns", storage: str | None = None) -> "Study":
-    """What a study has recorded so far, in any state; call it again to see more of one that is running.
+def load_study(study: str | Path, runs: str | Path = "mlruns", storage: str | None = None) -> "Study":
+    """Load what a study has recorded so far, in any state; call it again to see more of a running study.
 
     Args:
         study: its name, or the path of its file.
         runs: folder of runs, as `--runs` of the commands.
-        storage: Optuna storage, as `--storage`; the journal in the runs folder where it is None.
+        storage: URL of the database that holds the study, as `--storage`; by default the journal in `runs`.
 
     Raises:
         UserError: there is no such study.
     """
-    folder = Path(runs)
-    return Study(located(recorded_results(str(study), folder, storage), folder), folder)
+    return Study(open_study(str(study), Path(runs), storage), Path(runs))
 
 
 def run_study(
@@ -130,43 +127,46 @@ def load_model(run: str | Path, runs: str | Path = "mlruns", storage: str | None
 class Study:
     """A study as it stood when it was loaded. Its values are in nats per image, the smaller the better."""
 
-    results: Results
+    view: StudyView
+    """All selections and statistics of the study: `view.search`, `view.confirmed`, `view.pairs`, `view.importances` …"""
     runs: Path
 
     @property
     def name(self) -> str:
-        return self.results.name
+        return self.view.name
 
     @property
     def trials(self) -> pd.DataFrame:
         """One row per trial, those of the search first: `name`, `state`, `objective` (best validation −ELBO), `epochs`,
-        `params.<setting>`, `result.<figure>` such as `result.test/neg_elbo`, and more (`sweeps.results.rankings.Results`)."""
-        return self.results.trials
+        `params.<name>`, `result.<metric>` such as `result.test/neg_elbo`, and more (`sweeps.results.rankings.Results`)."""
+        return self.view.trials
 
     @property
     def epochs(self) -> pd.DataFrame:
         """The learning curves, one row per trial and epoch: `repeat`, `number`, `epoch`, `objective` (validation −ELBO),
-        `train/loss`, `val/rate`, `val/distortion` and the other measures."""
-        return self.results.epochs
+        `train/loss`, `val/rate`, `val/distortion` and the other metrics."""
+        return self.view.epochs
 
     @property
     def best(self) -> pd.Series | None:
-        """The row of the best run: of the confirmed setting with the lowest mean its best run, else the best trial;
-        chosen on validation. None where no trial is complete."""
-        found = best_run(self.results)
-        return None if found is None else self._row(found["name"])
+        """The row of the best run: the best run of the confirmed configuration with the lowest mean, else the best trial.
+
+        It is chosen on validation. None where no trial is complete.
+        """
+        run = self.view.best_run
+        return None if run is None else self._row(run["name"])
 
     def best_model(self) -> "VAE":
-        """The model of the best run; see `model`."""
+        """Load the model of the best run; see `model`."""
         if self.best is None:
             raise UserError(f"study '{self.name}'", "none of its trials is complete, so none is the best.")
         return self.model(self.best["name"])
 
     def model(self, trial: int | str) -> "VAE":
-        """A `torch.nn.Module` in evaluation mode on the CPU, with the weights of the trial's best epoch.
+        """Load a trial's model: a `torch.nn.Module` in evaluation mode on the CPU, with the weights of its best epoch.
 
-        `trial`: 7 or "trial-0007", or "repeat-0003"; of a duplicate it is the model of the trial that it repeats.
-        Raises UserError where there is no such trial or it has left no weights.
+        `trial` is 7 or "trial-0007", or of a repeat "r3" or "repeat-0003"; a duplicate has the model of the trial that it
+        repeats. Raises UserError where there is no such trial or it has left no weights.
         """
         row = self._row(trial)
         if pd.notna(row["duplicate_of"]):
@@ -179,15 +179,15 @@ class Study:
         return tuple(PLOTS)
 
     def figure(self, name: str) -> "Figure | None":
-        """One of `figures` as a matplotlib figure, or None where the study has too little for it."""
+        """Draw one of `figures` as a matplotlib figure; None where the study has too little for it."""
         if name not in PLOTS:
             raise UserError("figure", f"there is no figure '{name}'. {did_you_mean(name, PLOTS)}")
         _show_figures()
-        return PLOTS[name].draw(StudyView(self.results))
+        return PLOTS[name].draw(self.view)
 
     def answer(self) -> str:
-        """The answer of the report, in markdown: what is best, how sure that is, what mattered, what it cost."""
-        return "\n\n".join([*notices(self.results), answer(self.results)])
+        """Return the answer of the report as markdown: what is best, how sure that is, what mattered, what it cost."""
+        return "\n\n".join([*notices(self.view), answer(self.view)])
 
     def _row(self, trial: int | str) -> pd.Series:
         named = named_run(str(trial))
@@ -197,8 +197,8 @@ class Study:
             raise UserError(f"study '{self.name}'", f"has no trial '{name}'. {did_you_mean(name, names)}")
         return self.trials[names == name].iloc[0]
 
-    def _standing(self) -> str:
-        """How many trials there are, in which states."""
+    def _counts(self) -> str:
+        """Count the trials by state."""
         search = self.trials[~self.trials["repeat"]]
         states = search["state"].value_counts()
         words = ", ".join(f"{count:,} {state}" for state, count in states.items())
@@ -209,15 +209,15 @@ class Study:
     def __repr__(self) -> str:
         best = self.best
         words = "" if best is None else f"; best {best['name']}, −ELBO {best['objective']:.2f} nats per image"
-        return f"{self.name}: {self._standing()}{words}"
+        return f"{self.name}: {self._counts()}{words}"
 
     def _repr_markdown_(self) -> str:
-        """What a notebook shows: question, answer, and what there is to look at."""
-        question = self.results.study.question
+        """Return what a notebook shows: question, answer, and the tables and figures at hand."""
+        question = self.view.study.question
         drawn = ", ".join(f"`{name}`" for name in PLOTS)
         blocks = [heading(escape(self.name), 3), *([f"*{escape(question)}*"] if question else []), self.answer()]
         blocks.append(
-            f"`.trials`: {self._standing()}. `.epochs`: {plural(len(self.epochs), 'row')}, one per trial and epoch."
+            f"`.trials`: {self._counts()}. `.epochs`: {plural(len(self.epochs), 'row')}, one per trial and epoch."
         )
         return "\n\n".join([*blocks, f"`.figure(name)`: {drawn}."])
 

@@ -1,8 +1,29 @@
-"""Reports taken apart again: tables by the heading above them, and headings."""
+"""Reports of made-up results, and reports taken apart again: tables by the heading above them, and headings."""
 
 import re
+from dataclasses import replace
 
 import pandas as pd
+
+from vaeexp.report import write_report
+from vaeexp.results.study_view import StudyView
+
+
+def on_view(function):
+    """The same function, for the results of a study instead of its view."""
+    return lambda results, *given, **options: function(StudyView(results), *given, **options)
+
+
+def report_on(results, *, runs, reports, html=False):
+    """Write the report of these results, whose trials left their pictures below `runs`."""
+    return write_report(StudyView(located(results, runs)), reports=reports, html=html)
+
+
+def located(results, runs):
+    """The results whose trials have their folder below `runs` where it lies there."""
+    below = [runs / "trials" / results.name / name for name in results.trials["name"]]
+    folders = [str(path) if path.is_dir() else old for path, old in zip(below, results.trials["folder"], strict=True)]
+    return replace(results, trials=results.trials.assign(folder=pd.Series(folders, dtype="object")))
 
 
 def tables_of(text):

@@ -6,6 +6,7 @@ import pytest
 from synthetic_study import make_results, write_pictures
 
 from vaeexp.report import chapters
+from vaeexp.results.study_view import StudyView
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +34,9 @@ def tiny_study(tmp_path_factory):
 @pytest.fixture
 def compose(monkeypatch):
     """The report's text, with no figure drawn."""
-    monkeypatch.setattr(chapters, "FIGURES", {})
+    monkeypatch.setattr(chapters, "PLOTS", {})
     monkeypatch.setattr(chapters, "CHAPTERS", {})
-    return lambda results: chapters.compose(results)[0]
+    return lambda results: chapters.compose(StudyView(results))[0]
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from sweeps.storage.database import open_storage
 from vaeexp.api import Study, load_study
 from vaeexp.plots import FIGURES
 from vaeexp.report.chapters import compose
+from vaeexp.results.study_view import StudyView
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = (ROOT / "docs" / "guide" / "notebook.md").read_text(encoding="utf-8")
@@ -97,7 +98,7 @@ def test_a_trial_that_is_not_there_is_named_with_the_nearest(study: Study, tmp_p
         study.model("best")
     with pytest.raises(UserError, match="no such study 'beta_mnits'"):
         load_study("beta_mnits", runs=study.runs)
-    moved = Study(study.results, tmp_path)
+    moved = Study(study.view, tmp_path)
     with pytest.raises(UserError, match="no study 'beta_mnist'"):
         moved.best_model()
 
@@ -113,7 +114,7 @@ def test_figures_are_those_of_the_report(study: Study) -> None:
 
 
 def test_the_answer_is_that_of_the_report(study: Study) -> None:
-    written, _ = compose(study.results)
+    written, _ = compose(study.view)
     *notices, first, second = study.answer().split("\n\n")
     assert f"## Answer\n\n{first}\n\n{second}\n" in written
     assert all(notice in written for notice in notices)
@@ -135,7 +136,7 @@ def test_what_a_notebook_shows_reads_well(study: Study) -> None:
 @pytest.mark.parametrize("name", [*thin_studies(), "full"])
 def test_any_study_can_be_shown(name: str, tmp_path: Path) -> None:
     results = make_results() if name == "full" else thin_studies()[name]
-    study = Study(results, tmp_path)
+    study = Study(StudyView(results), tmp_path)
     assert repr(study).startswith(f"{results.name}: ")
     assert study.answer() in study._repr_markdown_()
     if study.best is None:
@@ -242,7 +243,7 @@ def test_an_interrupted_script_leaves_a_study_that_the_same_call_continues(place
     assert "KeyboardInterrupt" in err
     assert "what was running resumes" in out
     before = load_study("small")
-    assert not before.results.study.finished
+    assert not before.view.study.finished
     assert list(before.trials["state"]) == ["running"]
     interrupt_after(script(place, epochs=5000), len(before.epochs))
     after = load_study("small").epochs

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
     from sweeps.results.rankings import Results
-    from vaeexp.results.study_summary import Standing
+    from vaeexp.results.study_summary import StudySummary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class _Seen:
 
     storages: "dict[str, BaseStorage]" = field(default_factory=dict)
     marks: dict[str, str] = field(default_factory=dict)
-    standings: "dict[str, Standing]" = field(default_factory=dict)
+    summaries: "dict[str, StudySummary]" = field(default_factory=dict)
     unread: dict[str, str] = field(default_factory=dict)
 
 
@@ -62,7 +62,7 @@ def write_reports(options: ReportOptions, *, say: Callable[[str], None]) -> None
     seen = _Seen()
     while True:
         _look(options, seen, say)
-        if options.watch is None or all(each.finished for each in seen.standings.values()):
+        if options.watch is None or all(each.finished for each in seen.summaries.values()):
             break
         time.sleep(options.watch)
     if seen.unread:
@@ -74,7 +74,8 @@ def _look(options: ReportOptions, seen: _Seen, say: Callable[[str], None]) -> No
     """Read the studies, and write what has changed since they were read last."""
     from vaeexp.report import write_report
     from vaeexp.report.several_studies import write_comparison, write_index
-    from vaeexp.results.study_summary import standing
+    from vaeexp.results.study_summary import summarise_study
+    from vaeexp.results.study_view import StudyView
 
     before = dict(seen.marks), dict(seen.unread)
     found = ((name, _read(name, options, seen)) for name in _names(options))
@@ -82,12 +83,13 @@ def _look(options: ReportOptions, seen: _Seen, say: Callable[[str], None]) -> No
     for name, results in list(found) if options.studies else found:
         if results is None or seen.marks.get(name) == (mark := _mark(results)):
             continue
-        path = write_report(results, runs=options.runs, reports=options.reports, html=options.html)
-        seen.marks[name], seen.standings[name] = mark, standing(results)
-        _tell(path, options, say, seen.standings[name])
+        view = StudyView(results)
+        path = write_report(view, reports=options.reports, html=options.html)
+        seen.marks[name], seen.summaries[name] = mark, summarise_study(view)
+        _tell(path, options, say, seen.summaries[name])
     if (seen.marks, seen.unread) == before:
         return
-    known = list(seen.standings.values())
+    known = list(seen.summaries.values())
     if not options.studies:
         path = write_index(known, seen.unread, reports=options.reports, html=options.html)
     elif len(known) > 1:
@@ -97,7 +99,7 @@ def _look(options: ReportOptions, seen: _Seen, say: Callable[[str], None]) -> No
     _tell(path, options, say)
 
 
-def _tell(path: Path, options: ReportOptions, say: Callable[[str], None], study: "Standing | None" = None) -> None:
+def _tell(path: Path, options: ReportOptions, say: Callable[[str], None], study: "StudySummary | None" = None) -> None:
     """The path; while watching, the page alone and how far the study is, in one line."""
     from vaeexp.report.several_studies import state_words
 

@@ -1,27 +1,15 @@
 """The answer in words: warnings first, then plain sentences made from numbers, from no trial to a settled question."""
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 
-from sweeps.results.rankings import Results, pruned_epochs_saved, ranked
-from vaeexp.plots.pairs import Comparison, comparisons
-from vaeexp.plots.parameters import LEAST_TRIALS, importance_intervals
 from vaeexp.report.markdown import escape
-from vaeexp.results.frames import (
-    best_number,
-    column,
-    confirm_runs,
-    finite,
-    fixed,
-    for_baseline_alone,
-    params,
-    recorded,
-    search_trials,
-    space,
-    test_interval,
-)
-from vaeexp.results.margins import Margin, margins
+from vaeexp.results.columns import column, finite, for_baseline_alone, interval_on_test
+from vaeexp.results.differences import PairComparison, WinnerMargin
+from vaeexp.results.parameter_effects import LEAST_TRIALS
+from vaeexp.results.study_view import StudyView
 from vaeexp.words import (
     format_configuration,
     format_duration,
@@ -35,62 +23,66 @@ from vaeexp.words import (
     plural,
 )
 
+LITTLE = 0.05
+"""Share of the importance below which a parameter did not set the best trials apart."""
 
-def notices(results: Results) -> list[str]:
-    """Bold sentences, the gravest first; empty for a finished study on a whole data set."""
-    data = recorded(results, "data")
+
+def answer(view: StudyView) -> str:
+    """Return the opening paragraphs: the best configuration and how sure it is; then the comparison, what mattered, the cost."""
+    around = [*compared(view), *mattered(view), *pruning(view), *cost(view)]
+    return "\n\n".join([_best(view), " ".join(around)] if around else [_best(view)])
+
+
+def notices(view: StudyView) -> list[str]:
+    """Return warnings in bold, the gravest first; empty for a finished study on a whole data set."""
+    data = view.recorded("data")
     lines = []
     if data.get("subset"):
         lines.append(
             f"**Every figure here is of {escape(data.get('title', 'a subset of the data'))}: a small part of the data set. "
             "None of them can be compared with published figures for the whole of it.**"
         )
-    if not results.study.finished:
-        lines.append(f"**Interim report: {_what_is_missing(results)}**")
-    if fixed(results, "binarisation") == "none" and fixed(results, "likelihood") == "bernoulli":
+    if not view.study.finished:
+        lines.append(f"**Interim report: {_what_is_missing(view)}**")
+    if view.fixed("binarisation") == "none" and view.fixed("likelihood") == "bernoulli":
         lines.append(
             "**The targets are grey levels under a Bernoulli likelihood, which is no density there: its −ELBO ranks these "
             "trials among themselves and means nothing in absolute terms.**"
         )
-    if fixed(results, "posterior") == "deterministic":
+    if view.fixed("posterior") == "deterministic":
         lines.append(
             "**The code is deterministic, without rate and ELBO: what is called −ELBO here is the distortion alone.**"
         )
     return lines
 
 
-def _what_is_missing(results: Results) -> str:
-    if results.study.stopped:
+def _what_is_missing(view: StudyView) -> str:
+    if view.study.stopped:
         return "the search is over, its confirmation is not; figures will change."
-    planned = results.study.budget.get("trials")
-    ended = int((~results.trials["repeat"] & results.trials["state"].isin(["complete", "pruned", "failed"])).sum())
+    planned = view.study.budget.get("trials")
+    ended = int((~view.trials["repeat"] & view.trials["state"].isin(["complete", "pruned", "failed"])).sum())
     return f"{plural(ended, 'trial')}{f' of {planned:,}' if planned else ''} {'has' if ended == 1 else 'have'} ended; figures will change."
 
 
-LITTLE = 0.05
-"""Share of the importance below which a parameter did not set the best trials apart."""
-
-
-def compared(results: Results) -> list[str]:
-    """Which value of the compared parameter is better, and how sure; empty where the study compares nothing."""
-    asked = results.study.spec.get("compare")
-    if not asked or ranked(results).empty:
+def compared(view: StudyView) -> list[str]:
+    """Say which value of the compared parameter is better, and how sure; empty where the study compares nothing."""
+    if view.compared_parameter is None or view.ranked.empty:
         return []
-    found = [comparison for comparison in comparisons(results) if len(comparison.pairs)]
-    name = escape(parameter_label(asked["parameter"]))
-    if not found:
+    comparisons = [comparison for comparison in view.pairs if len(comparison.pairs)]
+    name = escape(parameter_label(view.compared_parameter))
+    if not comparisons:
         return [f"Which {name} is better is open: no matched pair of runs is complete."]
-    if len(found) == 1:
-        return [_one_comparison(found[0])]
-    settled = [comparison for comparison in found if comparison.settled]
+    if len(comparisons) == 1:
+        return [_one_comparison(comparisons[0])]
+    settled = [comparison for comparison in comparisons if comparison.settled]
     if not settled:
         return [f"In matched pairs, no two values of {name} can be told apart."]
     parts = [_better_than(comparison) for comparison in settled]
-    rest = f"; other values of {name} cannot be told apart" if len(settled) < len(found) else ""
+    rest = f"; other values of {name} cannot be told apart" if len(settled) < len(comparisons) else ""
     return [f"In matched pairs, {join_and(parts)}{rest}."]
 
 
-def _one_comparison(comparison: Comparison) -> str:
+def _one_comparison(comparison: PairComparison) -> str:
     first, second = escape(format_value(comparison.first)), escape(format_value(comparison.second))
     name, interval = escape(parameter_label(comparison.parameter)), comparison.interval
     difference = f"{second} − {first} is {format_number(interval.mean)} nats per image of validation −ELBO"
@@ -103,64 +95,52 @@ def _one_comparison(comparison: Comparison) -> str:
     return f"As {name}, {better} is better than {worse}: in {_basis(comparison)} {difference} ({span})."
 
 
-def _basis(comparison: Comparison) -> str:
-    """`8 matched pairs of runs over 4 configurations`, `3 seeds of one configuration`."""
+def _basis(comparison: PairComparison) -> str:
+    """Say over what a comparison is: `8 matched pairs of runs over 4 configurations`, `3 seeds of one configuration`."""
     count = len(comparison.pairs)
     if comparison.configurations == 1:
         return f"{plural(count, 'seed')} of one configuration"
     return f"{plural(count, 'matched pair')} of runs over {plural(comparison.configurations, 'configuration')}"
 
 
-def _better_than(comparison: Comparison) -> str:
+def _better_than(comparison: PairComparison) -> str:
     first, second = escape(format_value(comparison.first)), escape(format_value(comparison.second))
     winner, loser = (first, second) if comparison.interval.mean > 0 else (second, first)
     return f"{winner} is better than {loser} by {format_number(abs(comparison.interval.mean))} nats per image"
 
 
-def mattered(results: Results) -> list[str]:
-    """Which parameters mattered and which did not show; with few trials that this cannot be said."""
-    many = len(ranked(results))
-    if 0 < many < LEAST_TRIALS and len(space(results)) > 1:
+def mattered(view: StudyView) -> list[str]:
+    """Say which parameters mattered and which did not show; with few trials, that this cannot be said."""
+    many = len(view.ranked)
+    if 0 < many < LEAST_TRIALS and len(view.parameters) > 1:
         return [
             f"Which parameters mattered cannot be said from {plural(many, 'complete trial')}; it takes {LEAST_TRIALS}."
         ]
-    table = importance_intervals(results)
+    table = view.importances
     if len(table) < 2:
         return []
-    shares = table["share"].to_dict()
+    shares = {str(name): float(share) for name, share in table["share"].items()}
+    labels = {name: escape(parameter_label(name)) for name in view.parameters}
     (top, share), *others = shares.items()
-    words = f"What mattered most among the {many:,} complete trials was {escape(parameter_label(top))} ({format_share(share)} of the importance)"
-    then = [f"{escape(parameter_label(name))} ({format_share(other)})" for name, other in others if other >= LITTLE]
-    little = [escape(parameter_label(name)) for name, other in others if other < LITTLE]
+    words = f"What mattered most among the {many:,} complete trials was {labels[top]} ({format_share(share)} of the importance)"
+    then = [f"{labels[name]} ({format_share(other)})" for name, other in others if other >= LITTLE]
     words += f", then {join_and(then)}" if then else ""
-    each = " each" if len(little) > 1 else ""
-    # A sampler that settled a parameter early leaves too few of its other values to tell.
-    early = f"which may be because the search settled {'them' if each else 'it'} early"
-    words += (
-        f"; {join_and(little)} did not set the best apart (under {format_share(LITTLE)}{each}), {early}"
-        if little
-        else ""
-    )
-    same = [escape(parameter_label(name)) for name in space(results) if name not in shares]
+    little = [labels[name] for name, other in others if other < LITTLE]
+    if little:
+        several = len(little) > 1
+        words += f"; {join_and(little)} did not set the best apart (under {format_share(LITTLE)}{' each' if several else ''})"
+        # A sampler that settled a parameter early leaves too few of its other values to tell.
+        words += f", which may be because the search settled {'them' if several else 'it'} early"
+    same = [label for name, label in labels.items() if name not in shares]
     words += f". {' and '.join(same)} had one value in all of them" if same else ""
     if table["low"].iloc[0] <= table["high"].iloc[1]:
         words += ". The order at the top is not settled: the 95 % intervals of the first two overlap"
     return [f"{words}."]
 
 
-def epochs_saved(results: Results) -> int:
-    """Trial-epochs that pruned trials of the search did not train."""
-    epochs = fixed(results, "epochs")
-    if "epochs" not in space(results):
-        return pruned_epochs_saved(results, int(epochs)) if epochs else 0
-    trials = search_trials(results)
-    pruned = trials[trials["state"] == "pruned"]
-    return int((pruned["params.epochs"].astype(float) - pruned["epochs"]).clip(lower=0).sum())
-
-
-def pruning(results: Results) -> list[str]:
-    """How many trials were given up early, and what that saved; empty before a trial has ended."""
-    trials = search_trials(results)
+def pruning(view: StudyView) -> list[str]:
+    """Say how many trials were pruned, and how many trial-epochs that saved; empty before a trial has ended."""
+    trials = view.search
     pruned = int((trials["state"] == "pruned").sum())
     ended = int(trials["state"].isin(["complete", "pruned", "failed"]).sum())
     if not ended:
@@ -168,23 +148,23 @@ def pruning(results: Results) -> list[str]:
     if not pruned:
         return ["No trial was pruned."]
     words = f"Pruning ended {pruned:,} of {plural(ended, 'trial')} early"
-    saved, spent = epochs_saved(results), int(trials["epochs"].sum())
+    saved, spent = view.epochs_saved, int(trials["epochs"].sum())
     if not saved:
         return [f"{words}."]
-    upto = "up to " if fixed(results, "patience") else ""
+    upto = "up to " if view.fixed("patience") else ""
     return [
         f"{words} and saved {upto}{plural(saved, 'trial-epoch')}, {format_share(saved / (saved + spent))} of what the search would "
         "have taken without it."
     ]
 
 
-def cost(results: Results) -> list[str]:
-    """Wall time and trial-epochs of the search and of what followed it; empty before the first epoch."""
-    trials = results.trials
+def cost(view: StudyView) -> list[str]:
+    """Say the wall time and the trial-epochs of the search and of the repeats; empty before the first epoch."""
+    trials = view.trials
     search, more = trials[~trials["repeat"]], trials[trials["repeat"] & ~for_baseline_alone(trials)]
     if not search["epochs"].sum():
         return []
-    elapsed = results.study.elapsed
+    elapsed = view.study.elapsed
     wall = f"{format_duration(elapsed)} of wall time and " if elapsed else ""
     words = f"The search took {wall}{plural(int(search['epochs'].sum()), 'trial-epoch')}"
     if len(more):
@@ -193,31 +173,22 @@ def cost(results: Results) -> list[str]:
     return [words + "."]
 
 
-def answer(results: Results) -> str:
-    """The opening paragraphs: the best setting and how sure that is; then the comparison, what mattered, and what it took."""
-    around = [*compared(results), *mattered(results), *pruning(results), *cost(results)]
-    return "\n\n".join([_best(results), " ".join(around)] if around else [_best(results)])
-
-
-def _best(results: Results) -> str:
-    """The paragraph on the best setting: what it is, its test figure, and its margin over the next."""
-    best = best_number(results)
-    if best is None:
-        return _nothing(results)
-    trials = results.trials
-    row = trials[~trials["repeat"] & (trials["number"] == best)].iloc[0]
-    soon = "" if results.study.finished else " so far"
-    setting = escape(format_configuration(params(results, row)))
-    first = f"The best setting{soon} is {setting} (trial {best})." if setting else f"The best trial{soon} is {best}."
-    runs = confirm_runs(results)
-    runs = runs[runs["source_trial"] == best]
+def _best(view: StudyView) -> str:
+    """Return the paragraph on the best configuration: its parameters, its test figure, and its margin over the next."""
+    best, trial = view.best_number, view.best_trial
+    if trial is None:
+        return _nothing(view)
+    soon = "" if view.study.finished else " so far"
+    words = escape(format_configuration(view.params(trial)))
+    first = f"The best configuration{soon} is {words} (trial {best})." if words else f"The best trial{soon} is {best}."
+    runs = view.confirm_runs[view.confirm_runs["source_trial"] == best]
     if len(finite(column(runs, "result.test/neg_elbo"))):
-        return " ".join([first, *_confirmed(runs), margin_words(results)]).strip()
-    return f"{first} {_unconfirmed(results, row, runs)}"
+        return " ".join([first, *_confirmed(runs), margin_words(view)]).strip()
+    return f"{first} {_unconfirmed(view, trial, runs)}"
 
 
-def _nothing(results: Results) -> str:
-    trials = results.trials
+def _nothing(view: StudyView) -> str:
+    trials = view.trials
     if trials.empty:
         return "There is no answer yet: no trial has started."
     counts = trials.loc[~trials["repeat"], "state"].value_counts()
@@ -231,24 +202,24 @@ def _nothing(results: Results) -> str:
 
 
 def _confirmed(runs: pd.DataFrame) -> list[str]:
-    nll, weighted = test_interval(runs, "test/neg_elbo"), test_interval(runs, "test/iw_nll")
+    neg_elbo, weighted = interval_on_test(runs, "test/neg_elbo"), interval_on_test(runs, "test/iw_nll")
     samples = set(finite(column(runs, "result.test/importance_samples")))
     k = f" (k = {int(samples.pop()):,})" if len(samples) == 1 else ""
-    words = f"Trained afresh with {plural(nll.n, 'new seed')}, it reaches a test −ELBO of {format_interval(nll)} nats per image"
+    words = f"Trained afresh with {plural(neg_elbo.n, 'new seed')}, it reaches a test −ELBO of {format_interval(neg_elbo)} nats per image"
     if weighted.n:
         words += f" and an importance-weighted NLL{k} of {format_interval(weighted)}"
-    return [words + (" (95 % intervals over seeds)." if nll.n > 1 else "; one seed gives no interval.")]
+    return [words + (" (95 % intervals over seeds)." if neg_elbo.n > 1 else "; one seed gives no interval.")]
 
 
-def _unconfirmed(results: Results, row: pd.Series, runs: pd.DataFrame) -> str:
-    """The figure of the search, and why it flatters."""
-    found = ranked(results)
-    if len(found) == 1:
+def _unconfirmed(view: StudyView, row: pd.Series, runs: pd.DataFrame) -> str:
+    """Say the figure of the search, and why it is optimistic."""
+    ranked = view.ranked
+    if len(ranked) == 1:
         optimism = "that of the only complete trial"
     else:
-        place = int((found["number"] == row["number"]).argmax()) + 1
+        place = int((ranked["number"] == row["number"]).argmax()) + 1
         which = "the lowest" if place == 1 else f"number {place:,}"
-        optimism = f"{which} of {len(found):,} complete trials and optimistic for that reason"
+        optimism = f"{which} of {len(ranked):,} complete trials and optimistic for that reason"
     words = f"Its validation −ELBO is {format_number(row['objective'])} nats per image, {optimism}"
     if runs.empty:
         return f"{words}; it has not been confirmed on test."
@@ -256,15 +227,13 @@ def _unconfirmed(results: Results, row: pd.Series, runs: pd.DataFrame) -> str:
     return f"{words}; {again}. It has no test figure."
 
 
-def margin_words(results: Results) -> str:
-    """A sentence or two on the runner-up and the others; empty where one configuration alone was confirmed."""
-    found = margins(results)
-    if not found:
-        return ""
-    return " ".join([_runner_up(found[0]), *_others(found[1:])])
+def margin_words(view: StudyView) -> str:
+    """Say in a sentence or two how far the runner-up and the others are behind; empty where one configuration was confirmed."""
+    margins = view.margins
+    return " ".join([_runner_up(margins[0]), *_others(margins[1:])]) if margins else ""
 
 
-def _runner_up(margin: Margin) -> str:
+def _runner_up(margin: WinnerMargin) -> str:
     gap = margin.interval.mean
     other = f"trial {margin.source_trial}, the runner-up on validation"
     size = f"{format_number(abs(gap))} nats"
@@ -282,15 +251,16 @@ def _runner_up(margin: Margin) -> str:
     )
 
 
-def _others(others: list[Margin]) -> list[str]:
-    """What is to be said of those behind the runner-up, each set against the best."""
+def _others(others: Sequence[WinnerMargin]) -> list[str]:
+    """Count the configurations behind the runner-up that are worse than the best, better on test, or not settled."""
     count, unclear = len(others), sum(not margin.settled for margin in others)
     ahead = sum(margin.settled and margin.interval.mean < 0 for margin in others)
     vary = "by more than the seeds vary"
     if not count:
         return []
     if count == 1:
-        return [f"The third {'cannot be told from it' if unclear else f'is {_side(ahead)} {vary}'}."]
+        side = "better on test" if ahead else "worse"
+        return [f"The third {'cannot be told from it' if unclear else f'is {side} {vary}'}."]
     if unclear == count:
         return [f"None of the {count:,} others can be told from it."]
     if not unclear and not ahead:
@@ -298,10 +268,6 @@ def _others(others: list[Margin]) -> list[str]:
     parts = [f"{unclear:,} cannot be told from it"] if unclear else []
     parts += [f"{ahead:,} {'is' if ahead == 1 else 'are'} better on test {vary}"] if ahead else []
     return [f"Of the {count:,} others {' and '.join(parts)}."]
-
-
-def _side(ahead: int) -> str:
-    return "better on test" if ahead else "worse"
 
 
 def _seeds(seeds: tuple[int, int]) -> str:

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sweeps.results.rankings import Results
 from sweeps.results.statistics import mean_interval
 from vaeexp.report.markdown import escape, heading, table
-from vaeexp.results.frames import column, finite, for_baseline_alone, recorded, test_interval
-from vaeexp.results.tested_settings import Row, by_protocol, rows
-from vaeexp.words import format_interval, format_number, plural
+from vaeexp.results.columns import column, finite, for_baseline_alone, interval_on_test
+from vaeexp.results.study_view import StudyView
+from vaeexp.results.tested_settings import TestedSetting, by_protocol
+from vaeexp.words import format_interval, format_number, join_and, plural
 
 TEST_IMAGES = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Anchor:
+class PublishedResult:
     """A test NLL in nats per image on the 10,000 test images of MNIST, Bernoulli likelihood."""
 
     model: str
@@ -30,15 +30,15 @@ class Anchor:
 
 _NETWORK = "one stochastic layer of 50 units, two hidden layers of 200, trained on all 60,000 training images"
 
-ANCHORS = (
-    Anchor(
+PUBLISHED = (
+    PublishedResult(
         model=f"VAE, {_NETWORK}",
         nll=86.76,
         binarisation="dynamic",
         importance_samples=5000,
         source="Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016, table 1",
     ),
-    Anchor(
+    PublishedResult(
         model=f"VAE, {_NETWORK}",
         nll=88.71,
         binarisation="static",
@@ -49,9 +49,9 @@ ANCHORS = (
 )
 
 
-def other_data(results: Results) -> str:
-    """A sentence why no published figure can stand beside any row of the study; empty for the whole of MNIST."""
-    data = recorded(results, "data")
+def other_data(view: StudyView) -> str:
+    """Say why no published figure can stand beside any row of the study; empty for the whole of MNIST."""
+    data = view.recorded("data")
     if data.get("title") == "MNIST" and not data.get("subset") and data.get("test") == TEST_IMAGES:
         return ""
     here = data.get("title") or data.get("name") or "not recorded here"
@@ -61,17 +61,17 @@ def other_data(results: Results) -> str:
     )
 
 
-def published(results: Results, group: Sequence[Row]) -> str:
-    """The published figures of the protocol of these rows as a table, or a sentence why there is none.
+def published(view: StudyView, group: Sequence[TestedSetting]) -> str:
+    """Return the published figures of the protocol of these rows as a table, or a sentence why there is none.
 
-    Empty where `other_data` has said it, and for plain autoencoders, which have no likelihood.
+    Empty where `other_data` says why, and for plain autoencoders, which have no likelihood.
     """
-    if other_data(results) or group[0].deterministic:
+    if other_data(view) or group[0].deterministic:
         return ""
     settings = group[0].settings
-    same = [anchor for anchor in ANCHORS if anchor.binarisation == settings["binarisation"]]
-    samples = sorted({int(k) for row in group for k in finite(row.runs["result.test/importance_samples"])})
-    found = [anchor for anchor in same if anchor.importance_samples in samples]
+    same = [result for result in PUBLISHED if result.binarisation == settings["binarisation"]]
+    samples = _samples(group)
+    matches = [result for result in same if result.importance_samples in samples]
     why = ""
     if not same:
         why = "they are of binary targets, and these are grey levels"
@@ -79,21 +79,17 @@ def published(results: Results, group: Sequence[Row]) -> str:
         why = f"they are of a Bernoulli likelihood, and this is {settings['likelihood']}"
     elif not samples:
         why = "no run has an importance-weighted NLL"
-    elif not found:
-        wanted = sorted({anchor.importance_samples for anchor in same})
-        why = f"k = {_and(samples)} here; the published figures use {_and(wanted)}"
-    return f"No published figure stands beside these: {escape(why)}." if why else _published_table(found)
+    elif not matches:
+        wanted = sorted({result.importance_samples for result in same})
+        why = f"k = {_counts(samples)} here; the published figures use {_counts(wanted)}"
+    return f"No published figure stands beside these: {escape(why)}." if why else _published_table(matches)
 
 
-def _and(counts: Sequence[int]) -> str:
-    return " and ".join(f"{count:,}" for count in counts)
-
-
-def _published_table(anchors: list[Anchor]) -> str:
+def _published_table(results: Sequence[PublishedResult]) -> str:
     header = ["published", "test NLL", "k", "source"]
     lines = [
-        [escape(anchor.model), format_number(anchor.nll), f"{anchor.importance_samples:,}", escape(anchor.source)]
-        for anchor in anchors
+        [escape(result.model), format_number(result.nll), f"{result.importance_samples:,}", escape(result.source)]
+        for result in results
     ]
     words = "Published figures of the same protocol, to set beside the importance-weighted NLL with the same k:"
     return f"{words}\n\n{table(header, lines, right=(1, 2))}"
@@ -108,48 +104,48 @@ CLASSIFIER = (
     "Inception; they are not to be set against figures of Inception."
 )
 QUALITY = (
-    ("test/reconstruction_mse", "MSE", 5),
-    ("test/reconstruction_ssim", "SSIM", 4),
-    ("test/fid", "FID (classifier features)", 2),
-    ("test/inception_score", "IS (classifier)", 2),
+    ("reconstruction_mse", "MSE", 5),
+    ("reconstruction_ssim", "SSIM", 4),
+    ("fid", "FID (classifier features)", 2),
+    ("inception_score", "IS (classifier)", 2),
 )
 """Metric, title and decimals of the second table of a protocol."""
 
-Column = tuple[str, Callable[[Row], str]]
+Cell = Callable[[TestedSetting], str]
+Column = tuple[str, Cell]
 
 
-def protocol_rows(results: Results) -> list[str]:
-    """The chapter, block by block; empty without a confirmed configuration and without a baseline."""
-    found = rows(results)
-    if not found:
+def protocol_tables(view: StudyView) -> list[str]:
+    """Return the chapter, block by block; empty without a confirmed configuration and without a baseline."""
+    settings = [*view.confirmed, *view.baselines]
+    if not settings:
         return []
-    introduction = [INTRODUCTION, other_data(results)]
-    if any(column(row.runs, "result.test/fid").notna().any() for row in found):
+    introduction = [INTRODUCTION, other_data(view)]
+    if any(column(row.runs, "result.test/fid").notna().any() for row in settings):
         introduction.append(CLASSIFIER)
     blocks = [heading("Rows by protocol"), " ".join(part for part in introduction if part)]
     titles: set[str] = set()
-    for group in by_protocol(found):
-        title = _title(results, group[0])
+    for group in by_protocol(settings):
+        title = _title(view, group[0])
         # Two protocols may differ in a part that the heading does not name.
         title = title if title not in titles else f"{title} ({len(titles) + 1})"
         titles.add(title)
-        blocks += [heading(escape(title), 3), _protocol_words(group), _likelihood_table(results, group)]
-        blocks += [block for block in (*_quality(group), published(results, group), _reported(results, group)) if block]
-    baselines = [row for row in found if row.baseline is not None]
-    if baselines:
-        blocks.append(_cost(baselines))
+        blocks += [heading(escape(title), 3), _protocol_words(group), _likelihood_table(view, group)]
+        blocks += [block for block in (*_quality(group), published(view, group), _reported(view, group)) if block]
+    if view.baselines:
+        blocks.append(_cost(view.baselines))
     return blocks
 
 
-def sub_pixels(results: Results) -> int | None:
-    """D = H·W·C of the study's images; None where it is not recorded."""
-    shape = recorded(results, "data").get("image_shape")
+def sub_pixels(view: StudyView) -> int | None:
+    """Return D = H·W·C of the study's images; None where it is not recorded."""
+    shape = view.recorded("data").get("image_shape")
     return int(np.prod(shape)) if shape else None
 
 
-def _title(results: Results, row: Row) -> str:
-    """`Static binarisation, bernoulli likelihood, gaussian posterior`."""
-    shape = recorded(results, "data").get("image_shape") or [1]
+def _title(view: StudyView, row: TestedSetting) -> str:
+    """Return the heading of a protocol: `Static binarisation, bernoulli likelihood, gaussian posterior`."""
+    shape = view.recorded("data").get("image_shape") or [1]
     levels = "Grey levels" if shape[0] == 1 else "Colour levels"
     binarisation, likelihood, posterior = (_named(row, name) for name in ("binarisation", "likelihood", "posterior"))
     targets = levels if binarisation == "none" else f"{binarisation.capitalize()} binarisation"
@@ -157,12 +153,12 @@ def _title(results: Results, row: Row) -> str:
     return f"{targets}, {likelihood.replace('_', ' ')} likelihood, {ending}"
 
 
-def _named(row: Row, name: str) -> str:
-    """A setting, or what the protocol says where the study's settings are not recorded."""
+def _named(row: TestedSetting, name: str) -> str:
+    """Return a setting, or its part of the protocol where the study's settings are not recorded."""
     return str(row.settings[name] or row.protocol.get(name) or "unknown").split(" (")[0]
 
 
-def _protocol_words(group: list[Row]) -> str:
+def _protocol_words(group: Sequence[TestedSetting]) -> str:
     protocol = group[0].protocol
     parts = {
         "Data": ", ".join(protocol[name] for name in ("data", "split") if protocol.get(name)),
@@ -181,59 +177,56 @@ def _protocol_words(group: list[Row]) -> str:
     if len(samples) == 1:
         estimator += f"; importance-weighted NLL (IW-NLL) with k = {samples[0]:,} samples per image"
     elif samples:
-        listed = " and ".join(f"{k:,}" for k in samples)
-        estimator += f"; importance-weighted NLL (IW-NLL) with k = {listed} samples per image, a column each, since a larger k alone lowers it"
+        estimator += f"; importance-weighted NLL (IW-NLL) with k = {_counts(samples)} samples per image, a column each, since a larger k alone lowers it"
     return f"{words}; estimator: {estimator}."
 
 
-def _samples(group: list[Row]) -> list[int]:
-    """Numbers of importance samples that occur among these rows."""
+def _samples(group: Sequence[TestedSetting]) -> list[int]:
+    """Return the numbers of importance samples that occur among these rows."""
     return sorted({int(k) for row in group for k in finite(row.runs["result.test/importance_samples"])})
 
 
-def _likelihood_table(results: Results, group: list[Row]) -> str:
+def _counts(counts: Sequence[int]) -> str:
+    return join_and([f"{count:,}" for count in counts])
+
+
+def _likelihood_table(view: StudyView, group: Sequence[TestedSetting]) -> str:
     plain = group[0].deterministic
-    size = sub_pixels(results)
-    total = "test/distortion" if plain else "test/neg_elbo"
-    name = "distortion" if plain else "−ELBO"
+    size = sub_pixels(view)
+    total, name = ("distortion", "distortion") if plain else ("neg_elbo", "−ELBO")
     columns: list[Column] = [
         ("row", lambda row: escape(row.title)),
         ("seeds", lambda row: str(len(row.runs))),
         ("best epoch", _epochs),
-        (f"val {name}", lambda row: format_interval(mean_interval(finite(row.runs["objective"])))),
-        (f"test {name}", lambda row: _figure(row.runs, total)),
+        (f"val {name}", lambda row: format_interval(mean_interval(finite(row.runs["objective"]).tolist()))),
+        (f"test {name}", _on_test(total)),
     ]
     if not plain:
-        columns += [(f"test IW-NLL, k = {k:,}", lambda row, k=k: _weighted(row, k)) for k in _samples(group)]
-        columns += [
-            ("test rate", lambda row: _figure(row.runs, "test/rate")),
-            ("test distortion", lambda row: _figure(row.runs, "test/distortion")),
-        ]
-    columns.append(
-        ("active units", lambda row: format_number(_mean(row.runs, "test/active_units"), 1).removesuffix(".0"))
-    )
+        columns += [(f"test IW-NLL, k = {samples:,}", _weighted(samples)) for samples in _samples(group)]
+        columns += [("test rate", _on_test("rate")), ("test distortion", _on_test("distortion"))]
+    columns.append(("active units", lambda row: format_number(row.test("active_units").mean, 1).removesuffix(".0")))
     if size:
-        columns.append(("nats per sub-pixel", lambda row: format_number(_mean(row.runs, total) / size, 4)))
+        columns.append(("nats per sub-pixel", lambda row: format_number(row.test(total).mean / size, 4)))
         if not plain and any(row.beta not in (None, 1) for row in group):
             columns.append(("test distortion + β·rate per sub-pixel", lambda row: _loss_per_sub_pixel(row, size)))
     columns += [
-        ("bits per dimension", lambda row: _figure(row.runs, "test/bits_per_dimension", 3)),
-        ("train loss, last epoch", lambda row: _train_loss(results, row)),
+        ("bits per dimension", _on_test("bits_per_dimension", 3)),
+        ("train loss, last epoch", lambda row: _train_loss(view, row)),
     ]
     if size and "(squared error)" in group[0].protocol.get("likelihood", ""):
         # −log p(x|z) is the summed squared error and this constant, which notebooks leave out.
         constant = 0.5 * size * math.log(math.pi)
         title = "train loss, last epoch, as squared error + β·rate"
-        columns.append((title, lambda row: _train_loss(results, row, less=constant)))
-    return _table(columns, group, last=("setting", lambda row: escape(row.setting)))
+        columns.append((title, lambda row: _train_loss(view, row, less=constant)))
+    return _table(columns, group, last=("configuration", lambda row: escape(row.setting)))
 
 
-def _quality(group: list[Row]) -> list[str]:
-    """How near reconstructions and samples come to images, where that was measured."""
-    columns: list[Column] = [
-        (title, lambda row, metric=metric, digits=digits: _figure(row.runs, metric, digits))
+def _quality(group: Sequence[TestedSetting]) -> list[str]:
+    """Return how near reconstructions and samples come to images, where that was measured."""
+    columns = [
+        (title, _on_test(metric, digits))
         for metric, title, digits in QUALITY
-        if any(column(row.runs, f"result.{metric}").notna().any() for row in group)
+        if any(column(row.runs, f"result.test/{metric}").notna().any() for row in group)
     ]
     if not columns:
         return []
@@ -245,8 +238,20 @@ def _quality(group: list[Row]) -> list[str]:
     return [f"{text}:", _table([("row", lambda row: escape(row.title)), *columns], group)]
 
 
-def _table(columns: list[Column], group: list[Row], last: Column | None = None) -> str:
-    """Columns in which no row has anything are left out."""
+def _on_test(metric: str, digits: int = 2) -> Cell:
+    """Return the column of a test figure: its mean and interval over seeds."""
+    return lambda row: format_interval(row.test(metric), digits)
+
+
+def _weighted(samples: int) -> Cell:
+    """Return the column of the importance-weighted NLL of the runs that took so many samples."""
+    return lambda row: format_interval(
+        interval_on_test(row.runs[row.runs["result.test/importance_samples"] == samples], "test/iw_nll")
+    )
+
+
+def _table(columns: list[Column], group: Sequence[TestedSetting], last: Column | None = None) -> str:
+    """Return a table without the columns in which no row has anything."""
     filled = [(title, [make(row) for row in group]) for title, make in columns]
     filled = [(title, cells) for title, cells in filled if set(cells) != {"–"}]
     if last is not None:
@@ -256,22 +261,8 @@ def _table(columns: list[Column], group: list[Row], last: Column | None = None) 
     return table([title for title, _ in filled], lines, right=numeric)
 
 
-def _mean(runs: pd.DataFrame, metric: str) -> float:
-    return float(column(runs, f"result.{metric}").astype(float).mean())
-
-
-def _figure(runs: pd.DataFrame, metric: str, digits: int = 2) -> str:
-    """Mean and interval over seeds of a result; an en dash where no run has it."""
-    return format_interval(test_interval(runs, metric), digits)
-
-
-def _weighted(row: Row, samples: int) -> str:
-    """The importance-weighted NLL of the runs that took this many samples."""
-    return _figure(row.runs[row.runs["result.test/importance_samples"] == samples], "test/iw_nll")
-
-
-def _epochs(row: Row) -> str:
-    """`74 of 94`, over several seeds `70–74 of 90–94`."""
+def _epochs(row: TestedSetting) -> str:
+    """Return the best epoch: `74 of 94`, over several seeds `70–74 of 90–94`."""
     best, trained = (row.runs[name].dropna().astype(int) for name in ("best_epoch", "epochs"))
     return f"{_span(best)} of {_span(trained)}" if len(best) else "–"
 
@@ -281,32 +272,32 @@ def _span(counts: pd.Series) -> str:
     return f"{low:,}" if low == high else f"{low:,}–{high:,}"
 
 
-def _train_loss(results: Results, row: Row, less: float = 0.0) -> str:
-    epochs = results.epochs
+def _train_loss(view: StudyView, row: TestedSetting, less: float = 0.0) -> str:
+    epochs = view.epochs
     own = epochs[epochs["repeat"] & epochs["number"].isin(row.runs["number"])]
     if own.empty or "train/loss" not in own:
         return "–"
     last = own.sort_values("epoch").groupby("number")["train/loss"].last()
-    return format_interval(mean_interval(finite(last) - less))
+    return format_interval(mean_interval((finite(last) - less).tolist()))
 
 
-def _loss_per_sub_pixel(row: Row, size: int) -> str:
-    """What the row was trained to make small, on test images."""
+def _loss_per_sub_pixel(row: TestedSetting, size: int) -> str:
+    """Return the training loss of a row on test images, per sub-pixel."""
     if row.beta is None:
         return "–"
-    return format_number((_mean(row.runs, "test/distortion") + row.beta * _mean(row.runs, "test/rate")) / size, 4)
+    return format_number((row.test("distortion").mean + row.beta * row.test("rate").mean) / size, 4)
 
 
-def _reported(results: Results, group: list[Row]) -> str:
-    """What the sources of the baselines printed; nothing on a part of the data, which they did not use."""
-    if recorded(results, "data").get("subset"):
+def _reported(view: StudyView, group: Sequence[TestedSetting]) -> str:
+    """Return the figures that the sources of the baselines printed; none on a part of the data, which they did not use."""
+    if view.recorded("data").get("subset"):
         return ""
     lines = [f"- {escape(row.title)}: {escape(row.published)}" for row in group if row.published]
     return "Reported elsewhere, as the study file has it:\n\n" + "\n".join(lines) if lines else ""
 
 
-def _cost(baselines: list[Row]) -> str:
-    """What the baselines took; runs that also confirm a setting are counted there."""
+def _cost(baselines: Sequence[TestedSetting]) -> str:
+    """Say what the baselines cost; runs that also confirm a configuration are counted there."""
     runs = pd.concat([row.runs for row in baselines])
     alone = runs[for_baseline_alone(runs)]
     words = f"Baselines are trained whatever the search finds: {plural(len(baselines), 'row')}"

@@ -1,18 +1,18 @@
-"""Markdown that says what was meant whatever the text in it, on any git host: escaping, tables, fences, pictures."""
+"""Pieces of markdown that show any text as it stands, on any git host: escaping, tables, fences, pictures."""
 
 import re
 from collections.abc import Iterable, Sequence
 
 _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
-"""What begins emphasis, code, a link, a cell, strike-through or a formula anywhere; underscores inside a word do not."""
+"""Characters that begin emphasis, code, a link, a cell, strike-through or a formula; underscores inside a word do not."""
 _LINE_START = re.compile(r"^([-+#=:]|\d+(?=[.)](?:\s|$)))")
-"""What begins a list, a heading or a rule at the start of a line."""
+"""Characters that begin a list, a heading or a rule at the start of a line."""
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _TARGETS = re.compile(r"\]\(([^)\s/:#]+)\)")
 
 
 def escape(text: object) -> str:
-    """One line of text that markdown shows as it stands: no emphasis, link, table cell, tag or formula begins in it."""
+    """Return the text as one line that markdown shows as it stands: no emphasis, link, cell, tag or formula begins in it."""
     line = " ".join(str(text).split())
     for character, entity in _ENTITIES.items():
         line = line.replace(character, entity)
@@ -21,7 +21,7 @@ def escape(text: object) -> str:
 
 
 def code(text: object) -> str:
-    """Text as inline code, in more backticks than it has in a row; safe in a table cell."""
+    """Return the text as inline code, in more backticks than it has in a row; safe in a table cell."""
     line = " ".join(str(text).split()).replace("|", "\\|")
     fence = "`" * (_longest_run(line) + 1)
     space = " " if line.startswith("`") or line.endswith("`") else ""
@@ -29,7 +29,7 @@ def code(text: object) -> str:
 
 
 def fenced(text: str, language: str = "") -> str:
-    """A code block, with a fence longer than any run of backticks in it."""
+    """Return a code block, with a fence longer than any run of backticks in the text."""
     fence = "`" * max(3, _longest_run(text) + 1)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 
@@ -39,19 +39,19 @@ def heading(text: str, level: int = 2) -> str:
 
 
 def picture(file: str, alternative: str) -> str:
-    """A picture beside the report. `alternative` is read to those who cannot see it."""
+    """Return a picture beside the report. `alternative` is read to those who cannot see it."""
     return f"![{escape(alternative)}]({file})"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> str:
-    """A pipe table. Cells are markdown already; columns of `right` (indices) are aligned right, as numbers are."""
+    """Return a pipe table. Cells are markdown already; columns of `right` (indices) are aligned right, as numbers are."""
     rule = ["---:" if index in right else "---" for index in range(len(header))]
     lines = [header, rule, *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def baselines(text: str) -> set[str]:
-    """Files beside the report that its text links to."""
+def linked_files(text: str) -> set[str]:
+    """Return the names of the files beside the report that its text links to."""
     return set(_TARGETS.findall(text))
 
 

@@ -5,39 +5,97 @@ from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import Any
 
-from sweeps.results.rankings import Results, best_run
+import pandas as pd
+
+from sweeps.errors import masked
 from vaeexp.report.baselines import sub_pixels
 from vaeexp.report.markdown import code, escape, fenced, heading, table
-from vaeexp.results.frames import baselines, best_number, confirm_runs, fixed, params, recorded, space
+from vaeexp.results.parameters import SearchedParameter
+from vaeexp.results.study_view import SECTIONS, StudyView
 from vaeexp.words import format_value, join_and
 
 
-def beta_scale(results: Results) -> str:
-    """Sentences with the numbers of this study's images and likelihood.
+def provenance(view: StudyView) -> list[str]:
+    """Return the closing chapter, block by block."""
+    record = view.study.provenance
+    blocks = [heading("How this was made"), *numbers_explained(view), *commands(view)]
+    blocks += [heading("Code", 3), code_words(view), *seeds(view)]
+    parts = {
+        "Protocol": record.get("protocol"),
+        "Data": _without(record.get("data") or {}, ("name", "binarisation", "fingerprint")),
+        "Fixed settings": {
+            name: _without(view.spec[name], view.parameters) for name in SECTIONS if view.spec.get(name)
+        },
+        "Search": _search(view),
+        "Search space": {name: _range(parameter) for name, parameter in view.parameters.items()},
+        "Execution": view.study.execution,
+        "Versions": record.get("versions"),
+        "Hardware": record.get("hardware"),
+    }
+    for title, content in parts.items():
+        if content:
+            blocks += [heading(title, 3), _facts(content)]
+    text = record.get("study_file")
+    if text:
+        blocks += [heading("Study file", 3), fenced(text, "yaml")]
+    missing = [title.lower() for title, content in parts.items() if not content] + ([] if text else ["study file"])
+    return [*blocks, f"Not recorded with this study: {join_and(missing)}."] if missing else blocks
+
+
+def numbers_explained(view: StudyView) -> list[str]:
+    """Say of each figure in the report which images, which estimator and how many samples it has."""
+    evaluation = view.spec.get("evaluation") or {}
+    samples, threshold = evaluation.get("importance_samples"), evaluation.get("active_threshold")
+    weighted = (
+        "- **Importance-weighted NLL** is the tighter bound on −log p(x) of Burda et al. (2016) on the test images"
+    )
+    if samples:
+        weighted += f", with k = {samples:,} samples per image. Figures with another k are not comparable"
+    parts = "- **Rate** is KL(q(z|x) ‖ p(z)), **distortion** is −E log p(x|z); their sum is the −ELBO."
+    if threshold:
+        parts += (
+            f" A latent unit is **active** when the variance of its posterior mean over images exceeds {threshold:g}."
+        )
+    lines = [
+        "- **Validation −ELBO** (nats per image; lower is better) ranks the search: distortion + rate at β = 1, whatever β "
+        "a trial trained with, on the validation images, one posterior sample per image and the same noise for every trial "
+        "and epoch. A trial counts with its best epoch. Taking the minimum over trials and epochs makes it optimistic.",
+        "- **Test −ELBO** is the same estimate on the test images. Only runs of the confirmation and of baselines, "
+        "trained afresh with new seeds, look at them; so it carries no such optimism.",
+        f"{weighted}.",
+        parts,
+        "- **Intervals** of test figures are 95 % intervals over training seeds (Student's t; Welch's t for the difference of "
+        "two configurations); those of matched pairs are over configurations, or over seeds where there is one configuration. "
+        "They do not cover the choice of the images, and are not corrected for how many are looked at.",
+        f"- {beta_scale(view)}",
+    ]
+    return [heading("What the numbers are", 3), "\n".join(lines)]
+
+
+def beta_scale(view: StudyView) -> str:
+    """Say what β weighs, with the numbers of this study's images and likelihood.
 
     The loss is Σ_d −log p(x_d|z) + β·KL, in nats per image. Divided by a factor it has the same minimum: by D it is a
     mean over sub-pixels with the weight β/D; for a Gaussian of σ, Σ (x − μ)²/2σ² + β·KL is D/2σ² times
     MSE + (2σ²β/D)·KL; for a Laplace of scale b, Σ |x − μ|/b + β·KL is D/b times MAE + (bβ/D)·KL.
     """
-    shape = recorded(results, "data").get("image_shape")
-    size = sub_pixels(results)
+    size, best = sub_pixels(view), _best_beta(view)
     words = "**β** weighs the rate in nats per image against the distortion summed over all "
     if not size:
         return (
             f"{words}D = H·W·C sub-pixels; in a loss that averages over sub-pixels the same model has the weight β/D."
         )
-    channels, height, width = shape
-    best = _best_beta(results)
+    channels, height, width = view.recorded("data")["image_shape"]
     words += (
         f"D = {height} × {width} × {channels} = {size:,} sub-pixels of an image. In a loss that averages −log p(x|z) over "
         f"sub-pixels the same model has the weight β/D: β = 1 here is {_short(1 / size)} there"
     )
-    words += f", and the β = {format_value(best)} of the best setting is {_short(best / size)}." if best else "."
-    return " ".join([words, *(_of_errors(name, scale, size, best) for name, scale in _scales(results))])
+    words += f", and the β = {format_value(best)} of the best configuration is {_short(best / size)}." if best else "."
+    return " ".join([words, *(_of_errors(name, scale, size, best) for name, scale in _scales(view))])
 
 
 def _of_errors(likelihood: str, scale: float, size: int, best: float | None) -> str:
-    """In the terms of those who minimise squared or absolute errors."""
+    """Say the same in the terms of a loss of squared or absolute errors."""
     if likelihood == "gaussian":
         factor = 2 * scale**2 / size
         name, formula, symbol = "mean squared error per sub-pixel", "2σ²β/D", f"σ² = {format_value(scale**2)}"
@@ -48,48 +106,39 @@ def _of_errors(likelihood: str, scale: float, size: int, best: float | None) -> 
     return f"With {symbol}, β = 1 here is {_short(factor)} in a loss of {name} + β·KL ({formula}){also}."
 
 
-def _scales(results: Results) -> list[tuple[str, float]]:
-    """(gaussian or laplace, its scale) of all that the study trains with a known, fixed scale, each once."""
-    given = [{}, *((row.get("settings") or {}) for row in baselines(results).values())]
-    searched = space(results)
-    found = []
-    for settings in given:
-        values: dict[str, Any] = {
-            name: settings.get(name, fixed(results, name)) for name in ("likelihood", "sigma", "laplace_scale")
-        }
-        names = [values["likelihood"], *(searched.get("likelihood") or {}).get("values", [])]
-        for likelihood, scale in (("gaussian", "sigma"), ("laplace", "laplace_scale")):
-            if likelihood in names and scale not in searched and values[scale] is not None:
-                found.append((likelihood, float(values[scale])))
-    return list(dict.fromkeys(found))
+def _scales(view: StudyView) -> list[tuple[str, float]]:
+    """Return (gaussian or laplace, its scale) of everything that the study trains with a fixed scale, each once."""
+    scales = []
+    for changed in ({}, *((section.get("settings") or {}) for section in view.baseline_specs.values())):
+        likelihood = changed.get("likelihood", view.fixed("likelihood"))
+        name = {"gaussian": "sigma", "laplace": "laplace_scale"}.get(likelihood, "")
+        scale = changed.get(name, view.fixed(name))
+        if scale is not None and name not in view.parameters:
+            scales.append((likelihood, float(scale)))
+    return list(dict.fromkeys(scales))
 
 
-def _best_beta(results: Results) -> float | None:
-    """β of the best setting, where β was searched; None for 1 and 0, of which nothing more is to be said."""
-    best = best_number(results)
-    if best is None or "beta" not in space(results):
-        return None
-    trials = results.trials
-    row = trials[~trials["repeat"] & (trials["number"] == best)].iloc[0]
-    beta = params(results, row).get("beta")
+def _best_beta(view: StudyView) -> float | None:
+    """Return β of the best configuration, where β was searched; None for 1 and 0, where the scale of β adds nothing."""
+    beta = view.params(view.best_trial).get("beta") if view.best_trial is not None else None
     return float(beta) if beta and float(beta) != 1 else None
 
 
 def _short(value: float) -> str:
-    """Three significant digits, never with an exponent."""
+    """Return three significant digits, never with an exponent."""
     return format(Decimal(f"{value:.3g}"), ",f")
 
 
-def commands(results: Results) -> list[str]:
-    """The study's command as it was recorded, and those that make its report and its best trial again."""
-    command = results.study.provenance.get("command")
-    ran = " ".join(str(command).split()) if command else f"vaeexp sweep {shlex.quote(results.name)}"
-    name = shlex.quote(results.name)
+def commands(view: StudyView) -> list[str]:
+    """Return the study's command as it was recorded, and the commands that make its report and its best trial again."""
+    command = view.study.provenance.get("command")
+    name = shlex.quote(view.name)
+    ran = masked(" ".join(str(command).split())) if command else f"vaeexp sweep {name}"
     lines = [
         (ran, "goes on where the study stopped; starts it where there is none"),
         (f"vaeexp report {name}", "writes this report again"),
     ]
-    best, run = best_number(results), best_run(results)
+    best, run = view.best_number, view.best_run
     if best is not None:
         lines.append((f"vaeexp reproduce {name}/{best}", "trains the best trial of the search again"))
     if run is not None and run["repeat"]:
@@ -111,9 +160,9 @@ def commands(results: Results) -> list[str]:
     return [*blocks, words]
 
 
-def code_words(results: Results) -> str:
-    """Commit and state of the code that ran, in a sentence."""
-    git = recorded(results, "git")
+def code_words(view: StudyView) -> str:
+    """Say the commit and the state of the code that ran."""
+    git = view.recorded("git")
     if not git.get("commit"):
         return "No commit is recorded: the code did not run from a git checkout."
     if git.get("dirty"):
@@ -127,130 +176,60 @@ def code_words(results: Results) -> str:
     return f"Commit {code(git['commit'])}{clean}."
 
 
-def seeds(results: Results) -> list[str]:
-    """Where the randomness of each part comes from, as a table; empty where no seed is recorded."""
-    seed = results.study.spec.get("seed", results.study.seed)
+def seeds(view: StudyView) -> list[str]:
+    """Return the seed of each part as a table; empty where no seed is recorded."""
+    seed = view.spec.get("seed", view.study.seed)
     if seed is None:
         return []
-    split = fixed(results, "split_seed")
+    split = view.fixed("split_seed")
     rows = [("study", f"{seed}: the sampler, all trials, and noise and targets of the evaluation, which trials share")]
     if split is not None:
         rows.append(("split", f"{split}: which images train and which validate, and static binarisation"))
     rule = f"the first 63 bits of the SHA-256 of {code(f'{seed}:trial:N')}, N being the number of the trial"
-    rows.append(("trial of the search", rule + _of_best(results)))
+    trial = view.best_trial
+    of_best = f"; trial {view.best_number}: {trial['seed']}" if trial is not None and not pd.isna(trial["seed"]) else ""
+    rows.append(("trial of the search", rule + of_best))
     fresh = (
         "from the study's seed, the configuration and a count; a configuration has seeds of its own, none of the search"
     )
-    rows.append(("fresh seeds", fresh + _of_confirmation(results)))
+    rows.append(("fresh seeds", fresh + _of_confirmation(view)))
     return [heading("Seeds", 3), table(["", ""], rows)]
 
 
-def _of_best(results: Results) -> str:
-    best = best_number(results)
-    trials = results.trials
-    found = trials.loc[~trials["repeat"] & (trials["number"] == best), "seed"].dropna()
-    return f"; trial {best}: {found.iloc[0]}" if len(found) else ""
+def _of_confirmation(view: StudyView) -> str:
+    runs = view.confirm_runs
+    own = runs.loc[runs["source_trial"] == view.best_number].sort_values("seed_index")["seed"].dropna()
+    return f"; those of the confirmation of trial {view.best_number}: {', '.join(map(str, own))}" if len(own) else ""
 
 
-def _of_confirmation(results: Results) -> str:
-    runs = confirm_runs(results)
-    own = runs.loc[runs["source_trial"] == best_number(results)].sort_values("seed_index")["seed"].dropna()
-    return (
-        f"; those of the confirmation of trial {best_number(results)}: {', '.join(map(str, own))}" if len(own) else ""
-    )
-
-
-def provenance(results: Results) -> list[str]:
-    """The closing chapter, block by block."""
-    record = results.study.provenance
-    blocks = [heading("How this was made"), *numbers_explained(results), *commands(results)]
-    blocks += [heading("Code", 3), code_words(results), *seeds(results)]
-    parts = {
-        "Protocol": record.get("protocol"),
-        "Data": _without(record.get("data") or {}, ("name", "binarisation", "fingerprint")),
-        "Fixed settings": _fixed(results),
-        "Search": _search(results),
-        "Search space": {name: _range(parameter) for name, parameter in space(results).items()},
-        "Execution": results.study.execution,
-        "Versions": record.get("versions"),
-        "Hardware": record.get("hardware"),
-    }
-    for title, content in parts.items():
-        if content:
-            blocks += [heading(title, 3), _facts(content)]
-    text = record.get("study_file")
-    if text:
-        blocks += [heading("Study file", 3), fenced(text, "yaml")]
-    missing = [title.lower() for title, content in parts.items() if not content] + ([] if text else ["study file"])
-    return [*blocks, f"Not recorded with this study: {join_and(missing)}."] if missing else blocks
-
-
-def numbers_explained(results: Results) -> list[str]:
-    """What each figure in the report is: which split, which estimator, how many samples, and why test is looked at last."""
-    evaluation = results.study.spec.get("evaluation") or {}
-    samples = evaluation.get("importance_samples")
-    threshold = evaluation.get("active_threshold")
-    lines = [
-        "- **Validation −ELBO** (nats per image; lower is better) ranks the search: distortion + rate at β = 1, whatever β "
-        "a trial trained with, on the validation images, one posterior sample per image and the same noise for every trial "
-        "and epoch. A trial counts with its best epoch. Taking the minimum over trials and epochs makes it optimistic.",
-        "- **Test −ELBO** is the same estimate on the test images. Only runs of the confirmation and of baselines, "
-        "trained afresh with new seeds, look at them; so it carries no such optimism.",
-        f"- **Importance-weighted NLL** is the tighter bound on −log p(x) of Burda et al. (2016) on the test images, with "
-        f"k = {samples:,} samples per image. Figures with another k are not comparable."
-        if samples
-        else "- **Importance-weighted NLL** is the tighter bound on −log p(x) of Burda et al. (2016) on the test images.",
-        "- **Rate** is KL(q(z|x) ‖ p(z)), **distortion** is −E log p(x|z); their sum is the −ELBO."
-        + (
-            f" A latent unit is **active** when the variance of its posterior mean over images exceeds {threshold:g}."
-            if threshold
-            else ""
-        ),
-        "- **Intervals** of test figures are 95 % intervals over training seeds (Student's t; Welch's t for the difference of "
-        "two configurations); those of matched pairs are over configurations, or over seeds where there is one configuration. "
-        "They do not cover the choice of the images, and are not corrected for how many are looked at.",
-        f"- {beta_scale(results)}",
-    ]
-    return [heading("What the numbers are", 3), "\n".join(lines)]
-
-
-def _search(results: Results) -> dict[str, Any]:
-    """Sampler, pruner, budget, and what follows the search."""
-    spec = results.study.spec
-    facts = {name: spec.get(name) for name in ("sampler", "pruner")} | {"budget": results.study.budget}
+def _search(view: StudyView) -> dict[str, Any]:
+    """Return sampler, pruner, budget, confirmation and comparison."""
+    spec = view.spec
+    facts = {name: spec.get(name) for name in ("sampler", "pruner")} | {"budget": view.study.budget}
     facts |= {name: spec.get(name) for name in ("confirm", "compare")}
     return {name: content for name, content in facts.items() if content}
-
-
-def _fixed(results: Results) -> dict[str, Any]:
-    """Settings that all trials share, by section."""
-    spec = results.study.spec
-    return {
-        name: _without(spec[name], space(results))
-        for name in ("data", "model", "train", "evaluation")
-        if spec.get(name)
-    }
 
 
 def _without(content: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
     return {name: value for name, value in content.items() if name not in names}
 
 
-def _range(parameter: Mapping[str, Any]) -> str:
-    if parameter["kind"] == "choice":
-        words = ", ".join(format_value(value) for value in parameter["values"])
+def _range(parameter: SearchedParameter) -> str:
+    """Return the values that a parameter may take: `0.01 to 10, logarithmic`."""
+    if parameter.is_choice:
+        words = ", ".join(map(format_value, parameter.values))
     else:
-        words = f"{format_value(parameter['low'])} to {format_value(parameter['high'])}"
-        words += ", logarithmic" if parameter.get("log") else ""
-        words += f", step {format_value(parameter['step'])}" if parameter.get("step") else ""
-        words += ", whole numbers" if parameter["kind"] == "int" else ""
-    for name, wanted in (parameter.get("when") or {}).items():
-        words += f"; only if {name} is {_listed(wanted)}"
+        words = f"{format_value(parameter.low)} to {format_value(parameter.high)}"
+        words += ", logarithmic" if parameter.log else ""
+        words += f", step {format_value(parameter.step)}" if parameter.step else ""
+        words += ", whole numbers" if parameter.kind == "int" else ""
+    for name, wanted in parameter.when.items():
+        words += f"; only if {name} is {' or '.join(map(format_value, wanted))}"
     return words
 
 
 def _facts(content: Mapping[str, Any]) -> str:
-    """A two-column table of names and values; nested values in one line."""
+    """Return a table of two columns, names and values; nested values stand in one line."""
     rows = [(_words(name), _value(name, value)) for name, value in content.items() if value is not None]
     return table(["", ""], rows)
 
@@ -276,7 +255,3 @@ def _value(name: str, value: Any) -> str:
 
 def _words(name: str) -> str:
     return escape(name.replace("_", " "))
-
-
-def _listed(wanted: Any) -> str:
-    return " or ".join(map(format_value, wanted)) if isinstance(wanted, list | tuple) else format_value(wanted)

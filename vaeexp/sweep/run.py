@@ -205,9 +205,10 @@ def _make_lanes(job: Job, execution: Execution) -> "WorkerPool":
 
 def _write_report(job: Job, stored: StoredStudy) -> Path:
     from vaeexp.report import write_report
+    from vaeexp.results.study_view import StudyView
 
     runs = job.options.runs
-    return write_report(study_tables(stored, runs), runs=runs, reports=job.options.reports)
+    return write_report(StudyView(study_tables(stored, runs)), reports=job.options.reports)
 
 
 def _describe_study(job: Job, execution: Execution) -> Description:

@@ -78,15 +78,15 @@ def test_the_table_names_the_classes_that_a_component_serves(results):
     arrays = StudyView(results).best_evaluated("component_classes")[1]
     shares, weights = arrays["component_classes"], arrays["component_weights"]
     first = int(np.argmax(weights))
-    lines = component_table(results).splitlines()
+    lines = "\n".join(component_table(StudyView(results))).splitlines()
     assert len([line for line in lines if line.startswith("|")]) == 2 + len(weights)
     cells = [cell.strip() for cell in lines[2].strip("|").split("|")]
     assert cells[:2] == ["1", f"{100 * weights[first]:.1f} %"]
     best = int(np.argmax(shares[first]))
     assert cells[3].startswith(f"{best} ({100 * shares[first, best]:.0f} %)")
     assert f"{100 * purity(shares):.1f} %" in lines[-1]
-    text, figures = compose(results)
-    assert component_table(results) in text
+    text, figures = compose(StudyView(results))
+    assert "\n\n".join(component_table(StudyView(results))) in text
     assert {"rate_per_dimension.png", "component_classes.png"} <= figures.keys()
 
 
@@ -94,6 +94,6 @@ def test_without_arrays_there_is_neither_figure_nor_table(results):
     bare = part(results, results.trials.assign(folder=None))
     assert rate_per_dimension(StudyView(bare)) is None
     assert component_classes(StudyView(bare)) is None
-    assert component_table(bare) == ""
+    assert component_table(StudyView(bare)) == []
     for name in ("rate_per_dimension", "component_classes"):
         assert "trial" in PLOTS[name].reading(StudyView(results))

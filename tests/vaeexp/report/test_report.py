@@ -9,7 +9,7 @@ from confirmed_figures import confirmed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from report_text import headings, tables_of, without_code
+from report_text import headings, on_view, report_on, tables_of, without_code
 from synthetic_study import SEARCH, make_results, part, study_attributes, thin_studies, with_baselines, write_pictures
 
 from sweeps.errors import UserError
@@ -17,15 +17,17 @@ from sweeps.results.rankings import pairs, pruned_epochs_saved, ranked
 from sweeps.results.statistics import mean_interval
 from sweeps.storage.study_record import read_study
 from vaeexp.plots import PLOTS
-from vaeexp.report import trials_csv, write_report
+from vaeexp.report import trials_csv
 from vaeexp.report.answer import answer, notices
 from vaeexp.report.failures import outcomes
-from vaeexp.report.markdown import baselines, code, escape, fenced, picture, table
-from vaeexp.report.tables import by_choice, edges
-from vaeexp.results.frames import search_trials
+from vaeexp.report.markdown import code, escape, fenced, linked_files, picture, table
+from vaeexp.report.tables import by_parameter, edges
+from vaeexp.results.columns import search_trials
 from vaeexp.results.open_study import study_tables
 from vaeexp.words import format_number
 
+answer, notices, outcomes, trials_csv = map(on_view, (answer, notices, outcomes, trials_csv))
+by_parameter, edges = on_view(by_parameter), on_view(edges)
 RENDER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
 
@@ -39,7 +41,7 @@ def report(results, tmp_path_factory):
     root = tmp_path_factory.mktemp("report")
     whole = with_baselines(results)
     write_pictures(whole, root / "runs")
-    return write_report(whole, runs=root / "runs", reports=root / "reports")
+    return report_on(whole, runs=root / "runs", reports=root / "reports")
 
 
 def test_the_report_has_its_chapters_in_order_and_every_link_resolves(report):
@@ -62,7 +64,7 @@ def test_the_report_has_its_chapters_in_order_and_every_link_resolves(report):
     ]
     places = [names.index(name) for name in chapters]
     assert places == sorted(places)
-    files = baselines(text)
+    files = linked_files(text)
     assert files == {f"{name}.png" for name in PLOTS} | {"trials.csv", "summary.json"}
     assert {path.name for path in report.parent.iterdir()} == files | {"README.md"}
     for file in files - {"trials.csv", "summary.json"}:
@@ -92,7 +94,7 @@ def test_numbers_of_the_answer_are_those_of_the_frames(results):
     assert "3 new seeds" in words
     assert "(k = 500)" in words
     saved = pruned_epochs_saved(results, 30)
-    spent = int(search_trials(results)["epochs"].sum())
+    spent = int(search_trials(results.trials)["epochs"].sum())
     assert f"saved {saved} trial-epochs, {100 * saved / (saved + spent):.0f} %" in words
     assert f"5 min 12 s of wall time and {spent} trial-epochs" in words
     differences = pairs(results, "optimizer").groupby("source_trial")["difference"].mean()
@@ -148,8 +150,8 @@ def test_the_same_results_give_the_same_bytes_wherever_they_lie(results, tmp_pat
     write_pictures(results, tmp_path / "one")
     moved = replace(results, trials=results.trials.assign(folder="/elsewhere/trial"))
     paths = [
-        write_report(results, runs=tmp_path / "one", reports=tmp_path / "a"),
-        write_report(moved, runs=tmp_path / "two", reports=tmp_path / "b"),
+        report_on(results, runs=tmp_path / "one", reports=tmp_path / "a"),
+        report_on(moved, runs=tmp_path / "two", reports=tmp_path / "b"),
     ]
     first, second = ({path.name: path.read_bytes() for path in readme.parent.iterdir()} for readme in paths)
     assert first == second
@@ -157,29 +159,29 @@ def test_the_same_results_give_the_same_bytes_wherever_they_lie(results, tmp_pat
 
 def test_files_of_an_earlier_report_go_and_others_stay(results, tmp_path):
     write_pictures(results, tmp_path / "runs")
-    readme = write_report(results, runs=tmp_path / "runs", reports=tmp_path)
+    readme = report_on(results, runs=tmp_path / "runs", reports=tmp_path)
     (readme.parent / "notes.md").write_text("mine", encoding="utf-8")
     (readme.parent / "mine.png").write_bytes(b"mine")
     assert (readme.parent / "component_samples.png").exists()
-    again = write_report(results, runs=tmp_path / "nothing", reports=tmp_path)
+    again = report_on(results, runs=tmp_path / "nothing", reports=tmp_path)
     assert again == readme
     left = {path.name for path in readme.parent.iterdir()}
-    assert left == baselines(readme.read_text(encoding="utf-8")) | {"README.md", "notes.md", "mine.png"}
+    assert left == linked_files(readme.read_text(encoding="utf-8")) | {"README.md", "notes.md", "mine.png"}
     assert "component_samples.png" not in left
 
 
 def test_a_folder_that_cannot_be_written_is_named(results, tmp_path):
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(UserError, match=r"file/beta_mnist.*--reports"):
-        write_report(part(results, ranked(results).head(1)), runs=tmp_path, reports=tmp_path / "file")
+        report_on(part(results, ranked(results).head(1)), runs=tmp_path, reports=tmp_path / "file")
 
 
 @pytest.mark.parametrize("case", thin_studies())
 def test_thin_studies_get_a_whole_report_in_good_english(case, tmp_path):
     study = thin_studies()[case]
-    readme = write_report(study, runs=tmp_path / "runs", reports=tmp_path)
+    readme = report_on(study, runs=tmp_path / "runs", reports=tmp_path)
     text = readme.read_text(encoding="utf-8")
-    assert {path.name for path in readme.parent.iterdir()} == baselines(text) | {"README.md"}
+    assert {path.name for path in readme.parent.iterdir()} == linked_files(text) | {"README.md"}
     prose = without_code(text)
     for wrong in (
         r"\bnan\b",
@@ -194,7 +196,7 @@ def test_thin_studies_get_a_whole_report_in_good_english(case, tmp_path):
     ):
         assert not re.search(wrong, prose.replace("none (", "")), (wrong, prose)
     # No figure is missing without a reason, and none is there that was not drawn.
-    drawn = {name for name in PLOTS if f"{name}.png" in baselines(text)}
+    drawn = {name for name in PLOTS if f"{name}.png" in linked_files(text)}
     for name, plot in PLOTS.items():
         assert (name in drawn) != (f"- {plot.title}: " in text), name
     assert ("**Interim report" in text) == (not study.study.finished)
@@ -206,7 +208,7 @@ def test_thin_answers_read_well():
     assert answer(studies["all pruned"]).startswith("There is no answer yet: no trial has completed (22 pruned).")
     assert "What mattered" not in answer(studies["equal values"])
     assert "that of the only complete trial; it has not been confirmed on test." in answer(studies["one complete"])
-    assert answer(studies["one complete"]).startswith("The best setting so far is ")
+    assert answer(studies["one complete"]).startswith("The best configuration so far is ")
     assert "No trial was pruned." in answer(studies["one complete"])
     assert "with 1 new seed, it reaches" in answer(studies["one seed, one pair"])
     assert "; one seed gives no interval." in answer(studies["one seed, one pair"])
@@ -294,7 +296,7 @@ def test_text_of_study_and_trials_cannot_break_the_report(results, tmp_path):
     study = replace(
         study, provenance=study.provenance | {"command": "vaeexp `x` | y", "hardware": {"processor": nasty}}
     )
-    readme = write_report(replace(results, study=study, trials=trials), runs=tmp_path, reports=tmp_path)
+    readme = report_on(replace(results, study=study, trials=trials), runs=tmp_path, reports=tmp_path)
     text = readme.read_text(encoding="utf-8")
     html = RENDER.render(text)
     assert "<script>" not in html
@@ -302,7 +304,7 @@ def test_text_of_study_and_trials_cannot_break_the_report(results, tmp_path):
     assert "<del>" not in html
     for table_ in tables_of(text).values():
         assert not table_.isna().any().any()
-    assert baselines(text) == {path.name for path in readme.parent.iterdir()} - {"README.md"}
+    assert linked_files(text) == {path.name for path in readme.parent.iterdir()} - {"README.md"}
 
 
 WORDS = st.text(
@@ -344,12 +346,12 @@ def test_small_pieces_of_markdown():
     assert fenced("a ``` b", "sh") == "````sh\na ``` b\n````"
     assert picture("a.png", "x [y]") == r"![x \[y\]](a.png)"
     assert table(["a", "b"], [("1", "2")], right=(1,)) == "| a | b |\n| --- | ---: |\n| 1 | 2 |"
-    assert baselines("![x](a.png) [y](b.csv) [z](https://x.y/z) [w](#top)") == {"a.png", "b.csv"}
+    assert linked_files("![x](a.png) [y](b.csv) [z](https://x.y/z) [w](#top)") == {"a.png", "b.csv"}
 
 
 def test_a_parameter_without_trials_has_no_table(results):
     empty = part(results, results.trials.iloc[:0])
-    assert by_choice(empty, "optimizer") == ""
+    assert by_parameter(empty, "optimizer") == ""
     assert outcomes(empty) == ""
 
 
@@ -382,11 +384,10 @@ def test_a_report_from_a_real_store(tmp_path):
                 "results", {"test/neg_elbo": 91.25, "test/iw_nll": 86.5, "test/importance_samples": 500}
             )
         study.tell(trial, final)
-    readme = write_report(
-        study_tables(read_study(storage, "beta_mnist"), tmp_path / "runs"), runs=tmp_path / "runs", reports=tmp_path
-    )
+    results = study_tables(read_study(storage, "beta_mnist"), tmp_path / "runs")
+    readme = report_on(results, runs=tmp_path / "runs", reports=tmp_path)
     text = readme.read_text(encoding="utf-8")
-    assert "The best setting is β = 0.5 (trial 0)." in text
+    assert "The best configuration is β = 0.5 (trial 0)." in text
     assert (
         "test −ELBO of 91.25 nats per image and an importance-weighted NLL (k = 500) of 86.50; one seed gives no"
         in text

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from confirmed_figures import confirmed
+from report_text import on_view
 from synthetic_study import REFERENCES, make_results, study_attributes, with_baselines, write_pictures
 
 from sweeps.results.rankings import best_run, pairs
@@ -17,14 +18,17 @@ from vaeexp.plots.baselines import baseline_curves, baseline_strip
 from vaeexp.plots.pictures import strip_trials
 from vaeexp.report import trials_csv
 from vaeexp.report.answer import answer
-from vaeexp.report.baselines import ANCHORS, other_data, protocol_rows, published
+from vaeexp.report.baselines import PUBLISHED, other_data, protocol_tables, published
 from vaeexp.report.failures import outcomes
 from vaeexp.report.provenance import beta_scale
-from vaeexp.report.tables import by_choice, confirmed_table, ranked_table
-from vaeexp.results.frames import categories, confirm_runs
+from vaeexp.report.tables import by_parameter, confirmed_table, ranked_table
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tested_settings import baseline_rows, best_row, by_protocol, rows
+from vaeexp.results.tested_settings import by_protocol
 from vaeexp.words import format_number
+
+answer, beta_scale, other_data, outcomes = map(on_view, (answer, beta_scale, other_data, outcomes))
+by_parameter, confirmed_table, ranked_table = map(on_view, (by_parameter, confirmed_table, ranked_table))
+protocol_tables, published, trials_csv = map(on_view, (protocol_tables, published, trials_csv))
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +48,11 @@ def drawn(tmp_path_factory):
     made = with_baselines(make_results(folder=folder), folder=folder)
     write_pictures(made, runs)
     return made
+
+
+def settings_of(results):
+    view = StudyView(results)
+    return [*view.confirmed, *view.baselines]
 
 
 def tables(blocks):
@@ -76,8 +85,8 @@ WHOLE = {"name": "mnist", "title": "MNIST", "subset": False, "test": 10_000}
 
 
 def test_every_confirmed_configuration_and_every_baseline_has_one_row_in_the_table_of_its_protocol(results):
-    found = tables(protocol_rows(results))
-    protocols = {row.title: row.same_protocol for row in rows(results)}
+    found = tables(protocol_tables(results))
+    protocols = {row.title: row.same_protocol for row in settings_of(results)}
     shown = [title for _, table in found for title in table["row"]]
     assert sorted(shown) == sorted(protocols)
     assert len(protocols) == results.trials["source_trial"].where(
@@ -90,11 +99,11 @@ def test_every_confirmed_configuration_and_every_baseline_has_one_row_in_the_tab
 
 
 def test_rows_stand_in_the_order_of_their_validation_value_and_say_what_the_frames_say(results):
-    for _, table in tables(protocol_rows(results)):
+    for _, table in tables(protocol_tables(results)):
         name = "val −ELBO" if "val −ELBO" in table else "val distortion"
         values = [float(cell.split(" ± ")[0]) for cell in table[name]]
         assert values == sorted(values)
-    table = tables(protocol_rows(results))[0][1].set_index("row")
+    table = tables(protocol_tables(results))[0][1].set_index("row")
     means = confirmed(results).set_index("source_trial")
     for of, row in means.iterrows():
         cells = table.loc[f"Trial {of}, confirmed"]
@@ -107,7 +116,7 @@ def test_rows_stand_in_the_order_of_their_validation_value_and_say_what_the_fram
 
 
 def test_two_numbers_of_importance_samples_never_share_a_column(results):
-    table = tables(protocol_rows(results))[0][1].set_index("row")
+    table = tables(protocol_tables(results))[0][1].set_index("row")
     few, many = table["test IW-NLL, k = 500"], table["test IW-NLL, k = 5,000"]
     assert ((few == "–") != (many == "–")).all()
     assert many["Best, k = 5,000"] != "–"
@@ -117,35 +126,37 @@ def test_two_numbers_of_importance_samples_never_share_a_column(results):
 
 
 def test_a_plain_autoencoder_has_no_elbo_and_a_table_of_its_own(results):
-    (table,) = (table for title, table in tables(protocol_rows(results)) if title.endswith("deterministic autoencoder"))
+    (table,) = (
+        table for title, table in tables(protocol_tables(results)) if title.endswith("deterministic autoencoder")
+    )
     assert list(table["row"]) == ["Plain autoencoder"]
     assert not [column for column in table if "ELBO" in column or "NLL" in column or "rate" in column]
     run = results.trials[results.trials["baseline"] == "autoencoder"].iloc[0]
     assert table.loc[0, "test distortion"] == format_number(run["result.test/distortion"])
-    assert "never against a −ELBO" in "\n".join(protocol_rows(results))
+    assert "never against a −ELBO" in "\n".join(protocol_tables(results))
 
 
 def test_train_loss_is_that_of_the_last_epoch(results):
-    assert not [table for _, table in tables(protocol_rows(results)) if "train loss, last epoch" in table]
+    assert not [table for _, table in tables(protocol_tables(results)) if "train loss, last epoch" in table]
     epochs = results.epochs.assign(**{"train/loss": 500.0 - results.epochs["epoch"]})
-    for _, table in tables(protocol_rows(replace(results, epochs=epochs))):
+    for _, table in tables(protocol_tables(replace(results, epochs=epochs))):
         assert {cell.split(" ± ")[0] for cell in table["train loss, last epoch"]} == {"470.00"}
 
 
 def test_figures_of_samples_and_reconstructions_stand_in_a_second_table_with_the_classifier(results):
     measured = with_results(results, ["grey"], fid=12.34, inception_score=8.9, classifier_accuracy=0.985)
-    blocks = protocol_rows(measured)
+    blocks = protocol_tables(measured)
     (table,) = (table for title, table in tables(blocks) if "FID (classifier features)" in table)
     assert list(table["FID (classifier features)"]) == ["12.34 ± 0.00"]
     assert list(table["IS (classifier)"]) == ["8.90 ± 0.00"]
     assert "SSIM" not in table
     assert "right on 98.5 % of the test images" in "\n".join(blocks)
     assert "Inception" in blocks[1]
-    assert "Inception" not in "\n".join(protocol_rows(results))
+    assert "Inception" not in "\n".join(protocol_tables(results))
 
 
 def test_published_figures_stand_only_beside_rows_of_their_protocol(results):
-    groups = by_protocol(rows(with_data(results, **WHOLE)))
+    groups = by_protocol(settings_of(with_data(results, **WHOLE)))
     whole = with_data(results, **WHOLE)
     static, plain, grey = groups
     text = published(whole, static)
@@ -169,16 +180,16 @@ def test_published_figures_stand_only_beside_rows_of_their_protocol(results):
 def test_no_published_figure_stands_beside_other_data(results, data):
     other = with_data(results, **WHOLE | data)
     assert other_data(other)
-    assert all(published(other, group) == "" for group in by_protocol(rows(other)))
-    assert not re.search("|".join(str(anchor.nll) for anchor in ANCHORS), "\n".join(protocol_rows(other)))
+    assert all(published(other, group) == "" for group in by_protocol(settings_of(other)))
+    assert not re.search("|".join(str(result.nll) for result in PUBLISHED), "\n".join(protocol_tables(other)))
     assert other_data(with_data(results, **WHOLE)) == ""
 
 
-def test_anchors_say_where_they_come_from():
-    for anchor in ANCHORS:
-        assert re.search(r"\b(19|20)\d\d\b", anchor.source)
-        assert re.search(r"table|appendix", anchor.source)
-        assert anchor.binarisation in ("static", "dynamic")
+def test_published_results_say_where_they_come_from():
+    for result in PUBLISHED:
+        assert re.search(r"\b(19|20)\d\d\b", result.source)
+        assert re.search(r"table|appendix", result.source)
+        assert result.binarisation in ("static", "dynamic")
 
 
 def test_references_change_nothing_that_is_said_of_the_search(plain, results):
@@ -189,7 +200,7 @@ def test_references_change_nothing_that_is_said_of_the_search(plain, results):
     assert confirmed(results)[list(confirmed(plain))].equals(confirmed(plain))
     assert pairs(results, "optimizer").equals(pairs(plain, "optimizer"))
     assert list(strip_trials(StudyView(results))["number"]) == list(strip_trials(StudyView(plain))["number"])
-    assert by_choice(results, "prior") == by_choice(plain, "prior")
+    assert by_parameter(results, "prior") == by_parameter(plain, "prior")
     for name, plot in PLOTS.items():
         if not name.startswith("baseline"):
             assert (plot.draw(StudyView(results)) is None) == (plot.draw(StudyView(plain)) is None), name
@@ -199,7 +210,7 @@ def test_a_baseline_with_a_prior_of_its_own_makes_no_category_of_the_search(plai
     other = with_baselines(
         plain, {"vamp": {"title": "V", "at": "fixed", "seeds": 1, "settings": {"prior": "vampprior"}}}
     )
-    assert categories(other, "prior") == ["normal", "mixture"]
+    assert StudyView(other).parameters["prior"].texts == ("normal", "mixture")
 
 
 def test_the_pictures_of_the_best_model_are_not_those_of_a_baseline(drawn):
@@ -210,17 +221,17 @@ def test_the_pictures_of_the_best_model_are_not_those_of_a_baseline(drawn):
 
 def test_a_run_that_confirms_and_is_a_baseline_stands_in_both_rows(plain):
     trials = plain.trials.copy()
-    own = confirm_runs(plain)
+    own = StudyView(plain).confirm_runs
     index = own.index[0]
     trials.at[index, "purposes"] = ("confirm", "baseline")
     trials.loc[index, "baseline"] = "same"
     spec = plain.study.spec | {"baselines": {"same": {"title": "Same", "at": "best", "seeds": 1, "settings": {}}}}
     both = replace(plain, trials=trials, study=replace(plain.study, spec=spec))
     assert answer(both) == answer(plain)
-    found = {row.title: row for row in rows(both)}
+    found = {row.title: row for row in settings_of(both)}
     assert list(found["Same"].runs["name"]) == [own.loc[index, "name"]]
     assert own.loc[index, "name"] in set(found[f"Trial {own.loc[index, 'source_trial']}, confirmed"].runs["name"])
-    assert "all of them runs that were trained for another reason" in "\n".join(protocol_rows(both))
+    assert "all of them runs that were trained for another reason" in "\n".join(protocol_tables(both))
 
 
 def test_the_csv_names_the_baseline_of_a_run(results):
@@ -233,9 +244,9 @@ def test_the_csv_names_the_baseline_of_a_run(results):
 def test_without_anything_confirmed_there_is_no_chapter(plain):
     search = plain.trials[~plain.trials["repeat"]]
     bare = replace(plain, trials=search)
-    assert protocol_rows(bare) == []
-    assert best_row(bare).title == f"Trial {best_run(bare)['number']}, best of the search"
-    assert baseline_rows(bare) == []
+    assert protocol_tables(bare) == []
+    assert StudyView(bare).best.title == f"Trial {best_run(bare)['number']}, best of the search"
+    assert StudyView(bare).baselines == []
 
 
 @pytest.mark.parametrize(("sigma", "shown"), [(math.sqrt(0.5), "0.00128"), (0.1, "0.0000255"), (1.0, "0.00255")])
@@ -259,7 +270,7 @@ def test_the_scale_of_beta_counts_all_sub_pixels_and_names_the_best(results):
     text = beta_scale(colour)
     assert "D = 32 × 48 × 3 = 4,608 sub-pixels" in text
     beta = best_run(results)["params.beta"]
-    (name, shown) = re.findall(r"the β = ([\d.]+) of the best setting is ([\d.]+)\.", text)[0]
+    (name, shown) = re.findall(r"the β = ([\d.]+) of the best configuration is ([\d.]+)\.", text)[0]
     assert float(name) == pytest.approx(beta, rel=0.005)
     assert float(shown) == pytest.approx(beta / 4608, rel=0.005)
     assert "mean squared error" not in text
@@ -283,7 +294,7 @@ def words(figure):
 def test_the_strip_has_a_line_for_the_best_and_each_baseline_below_its_own_originals(drawn):
     figure = baseline_strip(StudyView(drawn))
     shown = words(figure)
-    for title in [best_row(drawn).title, *(row["title"] for row in REFERENCES.values())]:
+    for title in [StudyView(drawn).best.title, *(row["title"] for row in REFERENCES.values())]:
         assert shown.count(title) == 1
     assert shown.count("originals") == 2  # grey levels have their own
     assert {"static binarisation", "levels in [0, 1]"} <= set(shown)

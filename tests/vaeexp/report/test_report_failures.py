@@ -8,19 +8,22 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from report_text import headings, tables_of, without_code
+from report_text import headings, located, on_view, tables_of, without_code
 from synthetic_study import make_results, part, study_attributes, thin_studies, with_baselines, write_pictures
 
 from sweeps.engine.search import trial_seed
 from sweeps.results.rankings import best_run, ranked
 from sweeps.seeds import seed_of
 from sweeps.storage.study_record import StudyRecord
-from vaeexp.report import located
 from vaeexp.report.answer import answer
-from vaeexp.report.failures import failed, failures, left_out, outcomes, pruned
+from vaeexp.report.failures import failed_trials, failures, left_out, outcomes, pruned_trials
 from vaeexp.report.provenance import code_words, commands, provenance, seeds
-from vaeexp.results.frames import search_trials
+from vaeexp.results.columns import search_trials
 from vaeexp.words import format_number
+
+answer, failures, left_out, outcomes = map(on_view, (answer, failures, left_out, outcomes))
+failed_trials, pruned_trials = on_view(failed_trials), on_view(pruned_trials)
+code_words, commands, provenance, seeds = map(on_view, (code_words, commands, provenance, seeds))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,7 @@ def test_the_outcomes_are_counted(results):
     assert dict(table["search"].astype(int)) == {"complete": 15, "pruned": 22, "failed": 2, "repeated": 1}
     assert dict(table["confirm and compare"].astype(int)) == {"complete": 19, "pruned": 0, "failed": 0, "repeated": 0}
     assert table.loc["failed", "why"] == "2 diverged"
-    epochs = search_trials(results).query("state == 'pruned'")["epochs"]
+    epochs = search_trials(results.trials).query("state == 'pruned'")["epochs"]
     assert (
         f"stopped after {epochs.min()} to {epochs.max()} epochs (median {epochs.median():g})"
         in table.loc["pruned", "why"]
@@ -60,28 +63,28 @@ def test_every_failed_trial_is_listed_with_its_class_message_and_setting(results
     trials.loc[repeat, ["state", "failure", "message"]] = ["failed", "out_of_memory", "its process was\nkilled"]
     trials.loc[trials["number"] == 23, ["failure", "message"]] = None
     study = replace(results, trials=trials)
-    table = tables_of(failed(study)[0])[""].set_index("trial")
+    table = tables_of(failed_trials(study)[0])[""].set_index("trial")
     assert list(table.index) == ["trial-0009", "trial-0023", trials.loc[repeat, "name"]]
     assert list(table["class"]) == ["diverged", "unknown", "out of memory"]
     assert list(table["epochs"].astype(int)) == [3, 0, 30]
     assert table["message"].iloc[0] == r"loss is not finite at step 12 \| β_too \*small\*"
     assert list(table["message"].iloc[1:]) == ["–", "its process was killed"]
-    assert "latent size = 16" in table["setting"].iloc[0]
+    assert "latent size = 16" in table["configuration"].iloc[0]
     assert "1 out of memory" in outcomes(study)
 
 
 def test_of_many_failures_fifty_are_listed_and_all_are_counted(results):
     many = multiplied(results, "failed", 1260, failure=["diverged"] * 60 + ["crashed"] * 1200)
-    table, words = failed(many)
+    table, words = failed_trials(many)
     assert len(tables_of(table)[""]) == 50
     assert words == "1,210 more failed (1,200 crashed, 10 diverged); all of them are in [trials.csv](trials.csv)."
     long = multiplied(results, "failed", 1, message="y" * 5000)
-    assert len(tables_of(failed(long)[0])[""].loc[0, "message"]) < 320
+    assert len(tables_of(failed_trials(long)[0])[""].loc[0, "message"]) < 320
 
 
 def test_every_pruned_trial_is_listed_with_its_epoch(results):
-    own = search_trials(results).query("state == 'pruned'")
-    table = tables_of(pruned(results)[0])[""]
+    own = search_trials(results.trials).query("state == 'pruned'")
+    table = tables_of(pruned_trials(results)[0])[""]
     assert list(table["trial"]) == list(own["name"])
     assert list(table["stopped after epoch"].astype(int)) == list(own["epochs"])
     assert list(table["best val −ELBO by then"]) == [format_number(value) for value in own["objective"]]
@@ -91,7 +94,7 @@ def test_every_pruned_trial_is_listed_with_its_epoch(results):
 def test_many_pruned_trials_are_summed_up_by_epoch(results, longest):
     epochs = np.random.default_rng(0).integers(3, longest, 2000)
     many = multiplied(results, "pruned", 2000, epochs=epochs)
-    table, words = pruned(many)
+    table, words = pruned_trials(many)
     table = tables_of(table)[""]
     assert len(table) <= 30
     assert table["trials"].str.replace(",", "").astype(int).sum() == 2000
@@ -227,7 +230,7 @@ def test_messages_of_failures_cannot_break_the_table(results):
     nasty = "a | b <script>alert(1)</script> [l](http://x) `z`\n\n| c |"
     trials = results.trials.copy()
     trials["message"] = trials["message"].where(trials["failure"].isna(), nasty)
-    table = tables_of(failed(replace(results, trials=trials))[0])[""]
+    table = tables_of(failed_trials(replace(results, trials=trials))[0])[""]
     assert list(table["class"]) == ["diverged", "diverged"]
     assert "<script>" not in table["message"].iloc[0]
 

@@ -10,14 +10,16 @@ import pytest
 from markdown_it import MarkdownIt
 from pages import needs_browser, opened, page_facts
 from reference_pages import COLUMNS, SCHEMA
+from report_text import on_view, report_on
 from synthetic_study import SEARCH, make_results, part, study_attributes, thin_studies, with_baselines, write_pictures
 
 from sweeps.results.rankings import pruned_epochs_saved, ranked
 from sweeps.results.statistics import mean_interval
-from vaeexp.report import trials_csv, write_report
+from vaeexp.report import trials_csv
 from vaeexp.report.html import page
 from vaeexp.report.summary import Summary, schema_json, summary_json
 
+summary_json, trials_csv = on_view(summary_json), on_view(trials_csv)
 NASTY = "a | b <script>alert(1)</script> <img src=x onerror=alert(1)> [l](javascript:alert(1)) ![p](http://x/p.png) \"'&amp;"
 
 
@@ -30,7 +32,7 @@ def results():
 def report(results, tmp_path_factory):
     root = tmp_path_factory.mktemp("report")
     write_pictures(results, root / "runs")
-    return write_report(results, runs=root / "runs", reports=root / "reports", html=True)
+    return report_on(results, runs=root / "runs", reports=root / "reports", html=True)
 
 
 # ---- summary.json ----
@@ -52,8 +54,8 @@ def test_the_figures_of_the_summary_are_those_of_the_frames(results, report):
     assert (summary["study"], summary["state"], summary["schema_version"]) == ("beta_mnist", "finished", 1)
     assert summary["best"]["trial"] == best["number"]
     assert summary["best"]["search"] == best["objective"]
-    assert summary["best"]["setting"]["latent_size"] == best["params.latent_size"]
-    assert set(summary["best"]["setting"]) <= set(SEARCH)
+    assert summary["best"]["configuration"]["latent_size"] == best["params.latent_size"]
+    assert set(summary["best"]["configuration"]) <= set(SEARCH)
     runs = trials[
         trials["purposes"].map(lambda purposes: "confirm" in purposes) & (trials["source_trial"] == best["number"])
     ]
@@ -98,7 +100,7 @@ def test_rows_of_the_summary_name_their_protocol(results):
     assert protocols[rows["autoencoder"]["protocol"]]["posterior"] == "deterministic"
     assert protocols[rows["grey"]["protocol"]]["binarisation"] == "none"
     assert rows["strong"]["protocol"] == 0
-    assert rows["strong"]["setting"] == {"beta": 10.0}
+    assert rows["strong"]["configuration"] == {"beta": 10.0}
     assert rows["strong"]["trial"] == summary["best"]["trial"]
     plain = rows["autoencoder"]["test"]
     assert plain["neg_elbo"] is None
@@ -214,7 +216,7 @@ def test_text_of_a_study_brings_no_tag_and_no_link(results, tmp_path):
     changed = {"study_file": f"question: {NASTY}\n```\n</pre>{NASTY}", "hardware": {"processor": NASTY}}
     study = replace(study, provenance=study.provenance | changed)
     bad = replace(results, name="a<b>&c", study=study, trials=trials)
-    readme_ = write_report(bad, runs=tmp_path, reports=tmp_path, html=True)
+    readme_ = report_on(bad, runs=tmp_path, reports=tmp_path, html=True)
     text = (readme_.parent / "report.html").read_text(encoding="utf-8")
     assert "<script" not in text
     assert "<img src=x" not in text
@@ -245,7 +247,7 @@ def test_links_to_other_reports_lead_to_their_pages():
 def test_the_same_results_give_the_same_bytes(results, tmp_path):
     write_pictures(results, tmp_path / "runs")
     folders = [
-        write_report(results, runs=tmp_path / "runs", reports=tmp_path / name, html=True).parent for name in ("a", "b")
+        report_on(results, runs=tmp_path / "runs", reports=tmp_path / name, html=True).parent for name in ("a", "b")
     ]
     first, second = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
     assert {"README.md", "report.html", "summary.json", "trials.csv"} < set(first)
@@ -254,21 +256,21 @@ def test_the_same_results_give_the_same_bytes(results, tmp_path):
 
 def test_a_page_that_is_there_never_tells_of_an_earlier_state(results, tmp_path):
     interim = replace(results, study=study_attributes(finished=False))
-    path = write_report(interim, runs=tmp_path, reports=tmp_path)
+    path = report_on(interim, runs=tmp_path, reports=tmp_path)
     assert not (path.parent / "report.html").exists()
-    write_report(interim, runs=tmp_path, reports=tmp_path, html=True)
+    report_on(interim, runs=tmp_path, reports=tmp_path, html=True)
     assert "Interim report" in (path.parent / "report.html").read_text(encoding="utf-8")
-    write_report(part(results, ranked(results).head(3)), runs=tmp_path, reports=tmp_path)
+    report_on(part(results, ranked(results).head(3)), runs=tmp_path, reports=tmp_path)
     assert "Interim report" not in (path.parent / "report.html").read_text(encoding="utf-8")
     assert not list(path.parent.glob(".*"))
 
 
 def test_only_pictures_of_an_earlier_report_are_removed(results, tmp_path):
-    path = write_report(results, runs=tmp_path, reports=tmp_path)
+    path = report_on(results, runs=tmp_path, reports=tmp_path)
     path.write_text("# beta_mnist\n\n[mine](mine.csv) ![old](old.png)\n", encoding="utf-8")
     for name in ("mine.csv", "old.png", "other.png"):
         (path.parent / name).write_text("x", encoding="utf-8")
-    write_report(results, runs=tmp_path, reports=tmp_path)
+    report_on(results, runs=tmp_path, reports=tmp_path)
     assert {name for name in ("mine.csv", "old.png", "other.png") if (path.parent / name).exists()} == {
         "mine.csv",
         "other.png",

@@ -8,6 +8,7 @@ import pytest
 from markdown_it import MarkdownIt
 from matplotlib.collections import PathCollection
 from pages import needs_browser, opened, page_facts
+from report_text import on_view
 from stored_studies import renamed
 from synthetic_study import part, study_attributes, texts, thin_studies
 
@@ -15,11 +16,13 @@ from sweeps.errors import UserError
 from sweeps.results.rankings import best_so_far, ranked
 from sweeps.results.statistics import mean_interval
 from vaeexp.plots.studies import side_by_side
-from vaeexp.report.markdown import baselines
+from vaeexp.report.markdown import linked_files
 from vaeexp.report.several_studies import check_index, folder_name, protocol_titles, write_comparison, write_index
-from vaeexp.results.frames import confirm_runs, search_trials
-from vaeexp.results.study_summary import PROTOCOL, by_protocol, standing
+from vaeexp.results.columns import search_trials
+from vaeexp.results.study_summary import PROTOCOL, by_protocol, summarise_study
+from vaeexp.results.study_view import StudyView
 
+summarise = on_view(summarise_study)
 DYNAMIC = {"binarisation": "dynamic (drawn anew each epoch)", "fingerprint": "77aa" * 16}
 
 
@@ -38,7 +41,7 @@ def found():
         unconfirmed(renamed("running", shift=1.0, trials=20)),
         renamed("dynamic", shift=-30.0, protocol=DYNAMIC),
     ]
-    return [standing(results) for results in studies]
+    return [summarise(results) for results in studies]
 
 
 @pytest.fixture(scope="module")
@@ -61,16 +64,16 @@ def table_of(block):
 # ---- where a study stands ----
 
 
-def test_a_standing_has_the_figures_of_its_study():
+def test_a_summary_has_the_figures_of_its_study():
     results = renamed("base")
-    each = standing(results)
-    runs = confirm_runs(results)
+    each = summarise(results)
+    runs = StudyView(results).confirm_runs
     best = runs.groupby("source_trial")["objective"].mean().idxmin()
     interval = mean_interval(runs.loc[runs["source_trial"] == best, "result.test/neg_elbo"])
     assert each.confirmed
     assert (each.test.mean, each.test.low, each.test.n) == (interval.mean, interval.low, 3)
     assert each.search_value == ranked(results)["objective"].iloc[0]
-    trials = search_trials(results)
+    trials = search_trials(results.trials)
     assert (each.trials, each.ended, each.budget) == (len(trials), len(trials), 40)
     assert each.epochs == int(trials["epochs"].sum())
     assert each.more_epochs == int(results.trials.loc[results.trials["repeat"], "epochs"].sum())
@@ -86,15 +89,15 @@ def test_the_course_goes_by_the_end_of_trials_not_by_their_numbers():
     complete = ranked(results)["number"].tolist()
     last = (~trials["repeat"]) & (trials["number"] == complete[0])
     trials.loc[last, "ended"] = trials["ended"].max() + 1
-    each = standing(replace(results, trials=trials))
+    each = summarise(replace(results, trials=trials))
     assert each.course["best"].iloc[-2] == ranked(results)["objective"].iloc[1]
     assert each.course["best"].iloc[-1] == ranked(results)["objective"].iloc[0]
 
 
 @pytest.mark.parametrize("part_", PROTOCOL)
 def test_studies_share_a_table_only_where_every_part_of_the_protocol_is_the_same(part_):
-    one, same = standing(renamed("one")), standing(renamed("same"))
-    other = standing(renamed("other", protocol={part_: "something else"}))
+    one, same = summarise(renamed("one")), summarise(renamed("same"))
+    other = summarise(renamed("other", protocol={part_: "something else"}))
     groups = by_protocol([other, one, same])
     assert [[each.name for each in group] for group in groups] == [["one", "same"], ["other"]]
     titles = protocol_titles(groups)
@@ -102,7 +105,7 @@ def test_studies_share_a_table_only_where_every_part_of_the_protocol_is_the_same
 
 
 def test_studies_without_a_record_share_nothing():
-    bare = [standing(replace(thin_studies()["nothing recorded"], name=name)) for name in ("a", "b")]
+    bare = [summarise(replace(thin_studies()["nothing recorded"], name=name)) for name in ("a", "b")]
     assert [len(group) for group in by_protocol(bare)] == [1, 1]
     assert protocol_titles(by_protocol(bare)) == ["a: protocol not recorded", "b: protocol not recorded"]
 
@@ -114,7 +117,7 @@ def test_rows_are_sorted_by_validation_and_the_unconfirmed_come_last():
     trials.loc[confirming, "objective"] -= 50
     trials.loc[confirming, "result.test/neg_elbo"] += 50
     lucky = unconfirmed(renamed("lucky", shift=-60.0))
-    group = [standing(lucky), standing(renamed("second")), standing(replace(first, trials=trials))]
+    group = [summarise(lucky), summarise(renamed("second")), summarise(replace(first, trials=trials))]
     assert [each.name for each in by_protocol(group)[0]] == ["first", "second", "lucky"]
 
 
@@ -148,7 +151,7 @@ def test_protocols_stand_apart_and_it_says_why(found, comparison):
     ]
     assert len(table_of(parts[dynamic])["study"]) == 1
     assert "small part of the data set" in parts[static]
-    assert baselines(text) == {"studies_1.png"} == {path.name for path in comparison.parent.glob("*.png")}
+    assert linked_files(text) == {"studies_1.png"} == {path.name for path in comparison.parent.glob("*.png")}
 
 
 def test_figures_of_the_table_are_those_of_the_studies(found, comparison):
@@ -164,11 +167,11 @@ def test_figures_of_the_table_are_those_of_the_studies(found, comparison):
     assert table["search trial-epochs"] == tuple(f"{each.epochs:,}" for each in shown)
     assert table["wall time of the search"] == ("5 min 12 s",) * 3
     assert table["state"] == ("finished", "finished", "interim: 20 of 40 trials have ended")
-    assert "latent size = " in table["best setting"][0]
+    assert "latent size = " in table["best configuration"][0]
 
 
 def verdict(*studies, tmp_path):
-    text = write_comparison([standing(each) for each in studies], reports=tmp_path).read_text(encoding="utf-8")
+    text = write_comparison([summarise(each) for each in studies], reports=tmp_path).read_text(encoding="utf-8")
     return next(block for block in text.split("\n\n") if block.startswith(("The lowest", "None of", "One of")))
 
 
@@ -196,10 +199,10 @@ def test_plain_autoencoders_are_compared_by_distortion(tmp_path):
         made = renamed(name, shift=shift, protocol={"posterior": "deterministic"})
         fixed = spec | {"model": spec["model"] | {"posterior": "deterministic"}}
         studies.append(replace(made, study=replace(made.study, spec=fixed)))
-    text = write_comparison([standing(each) for each in studies], reports=tmp_path).read_text(encoding="utf-8")
+    text = write_comparison([summarise(each) for each in studies], reports=tmp_path).read_text(encoding="utf-8")
     table = table_of(text)
     assert "test −ELBO" not in table
-    runs = confirm_runs(studies[0])
+    runs = StudyView(studies[0]).confirm_runs
     best = runs.groupby("source_trial")["objective"].mean().idxmin()
     mean = runs.loc[runs["source_trial"] == best, "result.test/distortion"].mean()
     assert table["test distortion"][0].startswith(f"{mean:.2f} ± ")
@@ -209,12 +212,12 @@ def test_plain_autoencoders_are_compared_by_distortion(tmp_path):
 @pytest.mark.parametrize("case", thin_studies())
 def test_thin_studies_are_compared_in_good_english(case, tmp_path):
     thin = replace(thin_studies()[case], name="thin")
-    path = write_comparison([standing(thin), standing(renamed("base"))], reports=tmp_path)
+    path = write_comparison([summarise(thin), summarise(renamed("base"))], reports=tmp_path)
     text = path.read_text(encoding="utf-8")
     for wrong in (r"\bnan\b", r"\bNone\b(?! of)", r"<NA>", r"\binf\b", r"\.\.", r"\b1 \w+s\b"):
         assert not re.search(wrong, text.replace("../", "")), (wrong, text)
-    assert baselines(text) == {file.name for file in path.parent.iterdir()} - {"README.md"}
-    index = write_index([standing(thin)], {}, reports=tmp_path).read_text(encoding="utf-8")
+    assert linked_files(text) == {file.name for file in path.parent.iterdir()} - {"README.md"}
+    index = write_index([summarise(thin)], {}, reports=tmp_path).read_text(encoding="utf-8")
     assert "[thin](thin/README.md)" in index
     assert not re.search(r"\bnan\b|\bNone\b", index)
 
@@ -259,14 +262,14 @@ def test_the_figure_shows_every_study_of_the_group(found):
 
 
 def test_a_much_longer_search_does_not_hide_a_short_one(found):
-    short = standing(part(renamed("short"), ranked(renamed("short")).head(2)))
+    short = summarise(part(renamed("short"), ranked(renamed("short")).head(2)))
     figure = side_by_side([found[0], short])
     assert figure.axes[1].get_xscale() == "log"
 
 
 def test_one_study_alone_has_no_figure(found):
     assert side_by_side(found[:1]) is None
-    empty = standing(replace(thin_studies()["no trial"], name="empty"))
+    empty = summarise(replace(thin_studies()["no trial"], name="empty"))
     assert side_by_side([found[0], empty]) is None
     assert side_by_side([found[0], empty, found[1]]) is not None
 
@@ -276,7 +279,7 @@ def test_an_interval_of_two_seeds_does_not_squeeze_the_values():
     trials = results.trials.copy()
     confirming = trials["purposes"].map(lambda purposes: "confirm" in purposes)
     trials.loc[confirming, "result.test/neg_elbo"] += 40 * (trials.loc[confirming, "seed_index"].astype(float) - 1)
-    axes = side_by_side([standing(renamed("base")), standing(replace(results, trials=trials))]).axes[0]
+    axes = side_by_side([summarise(renamed("base")), summarise(replace(results, trials=trials))]).axes[0]
     low, high = axes.get_xlim()
     assert high - low < 30
     assert all(low < x < high for x, _ in points(axes) if math.isfinite(x))
@@ -330,7 +333,7 @@ def test_the_same_studies_give_the_same_bytes_in_any_order(found, tmp_path):
 
 def test_text_of_studies_cannot_break_the_pages(tmp_path):
     nasty = "a | b <script>alert(1)</script> *x* [l](http://x) `y`"
-    studies = [standing(renamed(name, question=nasty, protocol={"data": nasty})) for name in ("one", "two")]
+    studies = [summarise(renamed(name, question=nasty, protocol={"data": nasty})) for name in ("one", "two")]
     for path in (
         write_comparison(studies, reports=tmp_path, html=True),
         write_index(studies, {}, reports=tmp_path, html=True),

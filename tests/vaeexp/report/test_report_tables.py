@@ -10,29 +10,31 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_text import tables_of
+from report_text import on_view, tables_of
 from scipy import stats
 from synthetic_study import SEARCH, make_results, part, study_attributes, with_baselines
 
 from sweeps.results.rankings import Results, ranked
 from sweeps.results.statistics import bootstrap_mean_interval, difference_interval, mean_interval
-from vaeexp.plots.pairs import comparisons
-from vaeexp.plots.parameters import importances
 from vaeexp.report.answer import answer, margin_words
 from vaeexp.report.chapters import protocol_line
 from vaeexp.report.tables import (
-    by_choice,
+    by_parameter,
     by_prior_and_components,
-    by_range,
     confirmed_table,
-    group_tables,
     paired_tables,
+    parameter_tables,
     ranges,
     ranked_table,
 )
-from vaeexp.results.frames import confirmations, search_trials
-from vaeexp.results.margins import margins
+from vaeexp.results.columns import search_trials
+from vaeexp.results.study_view import StudyView
 from vaeexp.words import format_number
+
+answer, margin_words, protocol_line = map(on_view, (answer, margin_words, protocol_line))
+by_parameter, by_prior_and_components = on_view(by_parameter), on_view(by_prior_and_components)
+confirmed_table, paired_tables = on_view(confirmed_table), on_view(paired_tables)
+parameter_tables, ranked_table = on_view(parameter_tables), on_view(ranked_table)
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +42,17 @@ def results():
     return make_results()
 
 
+def confirmed(results):
+    return StudyView(results).confirmed
+
+
 def with_figures(results, *figures):
     """The study whose confirmed configurations, best first, have these test figures: −ELBO of each seed."""
     trials = results.trials.copy()
     confirming = trials["purposes"].map(lambda purposes: "confirm" in purposes)
     kept = [~confirming]
-    for of, values in zip(confirmations(results)["source_trial"], figures, strict=False):
-        own = trials.index[confirming & (trials["source_trial"] == of)][: len(values)]
+    for setting, values in zip(confirmed(results), figures, strict=False):
+        own = trials.index[confirming & (trials["source_trial"] == setting.source_trial)][: len(values)]
         trials.loc[own, "result.test/neg_elbo"] = values
         kept.append(trials.index.isin(own))
     return part(results, trials[np.logical_or.reduce(kept)])
@@ -74,7 +80,7 @@ BEST = (98.0, 98.2, 98.4)
 )  # fmt: skip
 def test_the_margin_over_the_runner_up_is_said_with_what_the_seeds_allow(results, figures, words):
     study = with_figures(results, *figures)
-    runner = confirmations(study)["source_trial"].iloc[1]
+    runner = confirmed(study)[1].source_trial
     assert words.format(runner) in answer(study)
     assert words.format(runner) in margin_words(study)
     if min(map(len, figures)) > 1:
@@ -100,7 +106,7 @@ def test_configurations_behind_the_runner_up_are_counted(results, figures, words
 def test_many_configurations_behind_the_runner_up_are_counted(results):
     trials = results.trials
     confirming = trials[trials["purposes"].map(lambda purposes: "confirm" in purposes)]
-    last = confirming[confirming["source_trial"] == confirmations(results)["source_trial"].iloc[-1]]
+    last = confirming[confirming["source_trial"] == confirmed(results)[-1].source_trial]
     more = [
         last.assign(source_trial=100 + k, number=last["number"] + 1000 * (k + 1), objective=last["objective"] + k)
         for k in range(2)
@@ -121,17 +127,17 @@ def test_many_configurations_behind_the_runner_up_are_counted(results):
 
 
 def test_one_confirmed_configuration_has_no_margin(results):
-    first = confirmations(results)["source_trial"].iloc[0]
+    first = confirmed(results)[0].source_trial
     trials = results.trials
     alone = part(results, trials[~trials["repeat"] | (trials["source_trial"] == first)])
-    assert margins(alone) == []
+    assert StudyView(alone).margins == []
     assert "above the first" not in confirmed_table(alone)
     assert "runner-up" not in answer(alone)
 
 
 def test_the_confirmed_table_has_the_difference_to_the_first_by_welch(results):
     table = tables_of(confirmed_table(results))[""].set_index("trial")
-    order = [str(of) for of in confirmations(results)["source_trial"]]
+    order = [str(setting.source_trial) for setting in confirmed(results)]
     assert list(table.index) == order
     assert table["above the first"].iloc[0] == "–"
     trials = results.trials
@@ -145,7 +151,7 @@ def test_the_confirmed_table_has_the_difference_to_the_first_by_welch(results):
 
 def test_what_mattered_and_what_did_not_are_all_named_with_their_shares(results):
     words = answer(results)
-    shares = importances(results)
+    shares = StudyView(results).importances["share"]
     named = {"beta": "β"} | {name: name.replace("_", " ") for name in SEARCH if name != "beta"}
     assert words.count("15 complete trials") == 1
     sentence = next(part for part in words.split(". ") if part.startswith("What mattered"))
@@ -182,9 +188,9 @@ def test_a_confirmation_without_test_figures_is_told(results):
         f"Its validation −ELBO is {format_number(best['objective'])} nats per image, the lowest of 15 complete trials"
         in words
     )
-    of = confirmations(results).iloc[0]
+    first = confirmed(results)[0]
     assert (
-        f"trained afresh with 3 new seeds it reaches {format_number(of['objective'])} there. It has no test figure."
+        f"trained afresh with 3 new seeds it reaches {format_number(first.value)} there. It has no test figure."
         in words
     )
 
@@ -205,8 +211,8 @@ def group_row(table, trials):
 
 
 def test_groups_by_a_choice_say_what_the_frames_say(results):
-    trials = search_trials(results)
-    table = tables_of(by_choice(results, "optimizer"))[""].set_index("optimizer")
+    trials = search_trials(results.trials)
+    table = tables_of(by_parameter(results, "optimizer"))[""].set_index("optimizer")
     assert list(table.index) == ["adam", "adamax"]
     for name, row in table.iterrows():
         group_row(row, trials[trials["params.optimizer"] == name])
@@ -216,27 +222,27 @@ def test_a_choice_with_a_condition_has_a_row_for_trials_without_it(results):
     trials = results.trials.copy()
     trials["params.sort"] = np.where(trials["params.prior"] == "mixture", "a", None)
     search = changed_search(results, sort={"kind": "choice", "values": ["a", "b"], "when": {"prior": ["mixture"]}})
-    table = tables_of(by_choice(replace(results, trials=trials, study=search), "sort"))[""].set_index("sort")
+    table = tables_of(by_parameter(replace(results, trials=trials, study=search), "sort"))[""].set_index("sort")
     assert list(table.index) == ["a", "b", "– (not used)"]
     assert list(table["trials"].astype(int)) == [20, 0, 19]
     assert table.loc["b", "mean"] == "–"
 
 
 def test_groups_by_latent_size_are_powers_of_two(results):
-    trials = search_trials(results)
-    table = tables_of(by_range(results, "latent_size"))[""].set_index("latent size")
+    trials = search_trials(results.trials)
+    table = tables_of(by_parameter(results, "latent_size"))[""].set_index("latent size")
     assert list(table.index) == ["2–3", "4–7", "8–15", "16–31", "32–64"]
     for name, row in table.iterrows():
         low, high = map(int, name.split("–"))
         group_row(row, trials[trials["params.latent_size"].between(low, high)])
     outside = results.trials.copy()
     outside.loc[outside["number"] == 0, "params.latent_size"] = 900
-    table = tables_of(by_range(replace(results, trials=outside), "latent_size"))[""]
+    table = tables_of(by_parameter(replace(results, trials=outside), "latent_size"))[""]
     assert table["trials"].astype(int).sum() == len(trials)
 
 
 def test_prior_and_components_are_grouped_jointly(results):
-    trials = search_trials(results)
+    trials = search_trials(results.trials)
     table = tables_of(by_prior_and_components(results))[""]
     assert list(zip(table["prior"], table["components"], strict=True))[:3] == [
         ("normal", "–"),
@@ -250,7 +256,7 @@ def test_prior_and_components_are_grouped_jointly(results):
             low, high = map(int, row["components"].split("–"))
             own = own[own["params.components"].between(low, high)]
         group_row(row, own)
-    headings = [block for block in group_tables(results) if block.startswith("#")]
+    headings = [block for block in parameter_tables(results) if block.startswith("#")]
     assert headings == [f"#### By {name}" for name in ("latent size", "optimizer", "prior", "prior and components")]
 
 
@@ -265,7 +271,7 @@ def test_component_counts_of_a_choice_and_without_a_prior(results):
     assert list(table["components"]) == ["–", "2"]
     search = {"components": {"kind": "int", "low": 2, "high": 64, "log": True}}
     alone = replace(results, study=study_attributes(spec=study_attributes().spec | {"search": search}))
-    blocks = group_tables(alone)
+    blocks = parameter_tables(alone)
     assert blocks[0] == "#### By components"
     table = tables_of("\n\n".join(blocks))["By components"]
     assert list(table["components"]) == ["– (not used)", "2–3", "4–7", "8–15", "16–31", "32–64"]
@@ -298,7 +304,7 @@ def test_a_search_over_one_constant_has_one_row(results):
     search = {"latent_size": {"kind": "int", "low": 20, "high": 20, "log": False}}
     trials = results.trials.assign(**{"params.latent_size": pd.array([20] * len(results.trials), dtype="Int64")})
     study = replace(results, trials=trials, study=study_attributes(spec=study_attributes().spec | {"search": search}))
-    table = tables_of("\n\n".join(group_tables(study)))["By latent size"]
+    table = tables_of("\n\n".join(parameter_tables(study)))["By latent size"]
     assert list(table["latent size"]) == ["20"]
 
 
@@ -317,8 +323,8 @@ def test_every_table_names_its_protocol_where_the_study_has_more_than_one(result
 
 def test_many_values_have_a_bootstrap_interval_with_the_seed_of_the_study(results):
     large = repeated(results, 200)
-    trials = search_trials(large)
-    table = tables_of(by_choice(large, "optimizer"))[""].set_index("optimizer")
+    trials = search_trials(large.trials)
+    table = tables_of(by_parameter(large, "optimizer"))[""].set_index("optimizer")
     values = trials.loc[(trials["params.optimizer"] == "adamax") & (trials["state"] == "complete"), "objective"]
     assert len(values) > 20
     interval = bootstrap_mean_interval(values, seed=0)
@@ -326,7 +332,7 @@ def test_many_values_have_a_bootstrap_interval_with_the_seed_of_the_study(result
         table.loc["adamax", "95 % interval of the mean"]
         == f"{format_number(interval.low)} to {format_number(interval.high)}"
     )
-    assert by_choice(large, "optimizer") == by_choice(large, "optimizer")
+    assert by_parameter(large, "optimizer") == by_parameter(large, "optimizer")
 
 
 def test_pairs_say_their_interval_its_kind_and_what_wilcoxon_can_tell(results):
@@ -335,7 +341,7 @@ def test_pairs_say_their_interval_its_kind_and_what_wilcoxon_can_tell(results):
     assert "(Student's t)" in few
     assert "With 4 configurations Wilcoxon's signed-rank test can never reach p = 0.05; it takes 6." in few
     many = with_pairs(results, 8)
-    (comparison,) = comparisons(many)
+    (comparison,) = StudyView(many).pairs
     words = paired_tables(many)[1]
     assert f"Wilcoxon's signed-rank test over 8 configurations: p = {comparison.p:.2g}." in words
     table, words = paired_tables(with_pairs(results, 60))
