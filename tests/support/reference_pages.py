@@ -33,7 +33,7 @@ COLUMNS = """\
 | `result.test/neg_elbo`, `…/iw_nll`, `…/rate`, `…/distortion` | on test images, of runs that confirm or are baselines, nats per image; with `_se`: standard error over images |
 | `result.test/active_units`, `…/images`, `…/importance_samples` | latent dimensions in use, test images, samples k per image of `iw_nll` |
 | `result.test/…` of some studies | `bits_per_dimension`; `reconstruction_mse` (per sub-pixel, black to white is 1), `reconstruction_ssim` (from −1 to 1); `fid` and `inception_score` of `generated` samples by a classifier that is right on the share `classifier_accuracy` of test images |
-| `train/…`, `val/…` | at the best epoch: `loss` (distortion + β · rate), `neg_elbo` (−ELBO at β = 1), `rate`, `distortion` in nats per image, `active_units`; `val/neg_elbo_raw`: of the last weights where their running average counts, in the first and last epoch and in those with pictures |"""
+| `train/…`, `val/…` | at the best epoch: `loss` (distortion + β · rate), `neg_elbo` (−ELBO at β = 1), `rate`, `distortion` in nats per image, `active_units`; of training alone `learning_rate` and `beta`; `val/neg_elbo_raw`: of the last weights where their running average counts, in the first and last epoch and in those with pictures |"""
 """What each column of `trials.csv` means; tests/vaeexp/report/test_report_formats.py compares it with the columns that are written."""
 
 RUNS = """\
