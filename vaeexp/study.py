@@ -109,7 +109,7 @@ def uses_average(study: "Study | StudyParts") -> bool:
     return averaged or "ema_decay" in study.space.names or settings_of(study).train.ema_decay > 0
 
 
-def binarisations(study: StudyParts) -> list[str]:
+def binarisations(study: "Study | StudyParts") -> list[str]:
     """The binarisations that trials and baselines of this study need, that of the search first."""
     own = settings_of(study).data.binarisation
     return list(dict.fromkeys([own, *(row.settings.get("binarisation", own) for row in study.baselines)]))

@@ -1,5 +1,6 @@
 """Find a study file and read its YAML strictly: YAML 1.2 scalars, no duplicate keys, the line of every entry."""
 
+import copy
 import os
 import re
 from collections.abc import Iterator
@@ -8,16 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from yaml.events import (
-    AliasEvent,
-    Event,
-    MappingEndEvent,
-    MappingStartEvent,
-    ScalarEvent,
-    SequenceEndEvent,
-    SequenceStartEvent,
-    StreamEndEvent,
-)
+from yaml import events
 
 from sweeps.errors import UserError, did_you_mean
 
@@ -130,19 +122,20 @@ class _Reader:
 
     def __init__(self, text: str, place: str) -> None:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        self._events: Iterator[Event] = yaml.parse(text, Loader=loader)
+        self._events: Iterator[events.Event] = yaml.parse(text, Loader=loader)
         self._place = place  # {} stands for the line
         self._anchors: dict[str, tuple[Any, int]] = {}
         self._entries = 0
         self.places: dict[EntryPath, str] = {}
 
     def document(self) -> Any:
+        """Read the one document of the text."""
         next(self._events)  # the start of the stream
-        if isinstance(next(self._events), StreamEndEvent):
+        if isinstance(next(self._events), events.StreamEndEvent):
             return None
         content = self._value(next(self._events), ())
         next(self._events)  # the end of the document
-        if not isinstance(event := next(self._events), StreamEndEvent):
+        if not isinstance(event := next(self._events), events.StreamEndEvent):
             raise self._error(event, "a second document begins; a study file is one document")
         return content
 
@@ -150,44 +143,45 @@ class _Reader:
         """The place of a line, counted from 0."""
         return self._place.format(line + 1)
 
-    def _place_of(self, event: Event) -> str:
+    def _place_of(self, event: events.Event) -> str:
         return self.at(event.start_mark.line if event.start_mark else 0)
 
-    def _error(self, event: Event, problem: str) -> UserError:
+    def _error(self, event: events.Event, problem: str) -> UserError:
         return UserError(self._place_of(event), f"{problem}.")
 
-    def _value(self, event: Event, path: EntryPath) -> Any:
+    def _value(self, event: events.Event, path: EntryPath) -> Any:
         self.places.setdefault(path, self._place_of(event))
         before = self._entries
         self._entries += 1
-        if isinstance(event, AliasEvent):
+        if isinstance(event, events.AliasEvent):
             if event.anchor not in self._anchors:
                 raise self._error(event, f"'*{event.anchor}' repeats an entry that is not complete above")
-            value, size = self._anchors[event.anchor]
+            anchored, size = self._anchors[event.anchor]
             self._entries += size
+            value = copy.deepcopy(anchored) if self._entries <= MOST_ENTRIES else None
         elif len(path) > DEEPEST:
             raise self._error(event, f"nested deeper than {DEEPEST} levels")
-        elif isinstance(event, ScalarEvent):
+        elif isinstance(event, events.ScalarEvent):
             value = self._scalar(event)
-        elif isinstance(event, SequenceStartEvent):
+        elif isinstance(event, events.SequenceStartEvent):
             self._check_tag(event, "seq")
             value = []
-            while not isinstance(item := next(self._events), SequenceEndEvent):
+            while not isinstance(item := next(self._events), events.SequenceEndEvent):
                 value.append(self._value(item, (*path, len(value))))
         else:
             value = self._mapping(event, path)
         if self._entries > MOST_ENTRIES:
             raise self._error(event, f"more than {MOST_ENTRIES:,} entries")
-        if not isinstance(event, AliasEvent) and (anchor := getattr(event, "anchor", None)):
+        if not isinstance(event, events.AliasEvent) and (anchor := getattr(event, "anchor", None)):
             self._anchors[anchor] = (value, self._entries - before)
         return value
 
-    def _mapping(self, event: Event, path: EntryPath) -> dict[str, Any]:
-        assert isinstance(event, MappingStartEvent)
+    def _mapping(self, event: events.Event, path: EntryPath) -> dict[str, Any]:
+        assert isinstance(event, events.MappingStartEvent)
         self._check_tag(event, "map")
         value: dict[str, Any] = {}
-        while not isinstance(key := next(self._events), MappingEndEvent):
-            if not isinstance(key, ScalarEvent):
+        while not isinstance(key := next(self._events), events.MappingEndEvent):
+            if not isinstance(key, events.ScalarEvent):
                 raise self._error(key, "a key must be a plain word")
             if key.value in value:
                 raise self._error(key, f"'{key.value}' stands there twice")
@@ -199,7 +193,7 @@ class _Reader:
         if event.tag not in (None, "!", f"tag:yaml.org,2002:{plain}"):
             raise self._error(event, f"the tag {event.tag.removeprefix('tag:yaml.org,2002:')} is not read; drop it")
 
-    def _scalar(self, event: ScalarEvent) -> Any:
+    def _scalar(self, event: events.ScalarEvent) -> Any:
         self._check_tag(event, "str")
         text = event.value
         if not event.implicit[0] or event.tag is not None:
