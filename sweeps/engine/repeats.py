@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial
 
 from sweeps.engine.events import Observer
 from sweeps.engine.trial_loop import Clock, Rounds
+from sweeps.results.best import ranked_trials
 from sweeps.seeds import seed_of
 from sweeps.storage.proposals import Proposal
 from sweeps.storage.study_record import StoredStudy, study_record, write_study
@@ -132,16 +133,11 @@ def _changed(params: Mapping[str, Any], name: str, value: Any, space: Space) -> 
 
 def _distinct(stored: StoredStudy, space: Space) -> list[_Configuration]:
     """Configurations of the complete trials, the best first; of equal ones the best."""
-    complete = [
-        (trial.objective, trial.number, trial)
-        for trial in stored.trials
-        if trial.state == "complete" and trial.duplicate_of is None and trial.objective is not None
-    ]
     found: dict[str, _Configuration] = {}
-    for _, number, trial in sorted(complete, key=lambda entry: entry[:2]):
+    for trial in ranked_trials(stored):
         active = space.active(trial.params)
         params = {name: trial.params[name] for name in active if name in trial.params}
-        found.setdefault(_text(params), _Configuration(number, params))
+        found.setdefault(_text(params), _Configuration(trial.number, params))
     return list(found.values())
 
 

@@ -19,7 +19,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from sweeps.storage.optuna_internals import set_trial_id, storage_of, study_id, trial_id
+from sweeps.storage.optuna_internals import batched_writes, set_trial_id, storage_of, study_id, trial_id
 from sweeps.storage.trial_record import Repeat
 
 _PROPOSED_ID = -1
@@ -135,11 +135,12 @@ def decide_pruning(study: optuna.Study, trials: Iterable[FrozenTrial]) -> Prunin
 def write_pruner_state(study: optuna.Study, state: PrunerState) -> None:
     """Write what the pruner keeps with the trials; a second time changes nothing."""
     storage = storage_of(study)
-    for number, content in state.items():
-        identity = storage.get_trial_id_from_study_id_trial_number(study_id(study), int(number))
-        with suppress(UpdateFinishedTrialError):
-            for key, value in content.items():
-                storage.set_trial_system_attr(identity, key, value)
+    with batched_writes(storage):
+        for number, content in state.items():
+            identity = storage.get_trial_id_from_study_id_trial_number(study_id(study), int(number))
+            with suppress(UpdateFinishedTrialError):
+                for key, value in content.items():
+                    storage.set_trial_system_attr(identity, key, value)
 
 
 def _on_view(study: optuna.Study, view: "_View", sampler: BaseSampler | None = None) -> optuna.Study:
