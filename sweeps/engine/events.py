@@ -53,12 +53,12 @@ class Observer(Protocol):
     def epoch_finished(self, trial: Trial, progress: Progress) -> None:
         """After the epoch is durable in the storage, and while the next round trains where it can be.
 
-        Replayed epochs are not told again, but for the newest of a trial that is resumed: the process may have died before it
-        could tell it.
+        Replayed epochs are not told again, except the newest of a trial that is resumed, because the process may have
+        died before it told observers.
         """
 
     def trial_ended(self, trial: Trial, outcome: Outcome, result: TrialResult, duplicate_of: int | None) -> None:
-        """Before the trial is told to Optuna; what is recorded here must be durable on return."""
+        """After its end is recorded, and before the trial ends in Optuna; what an observer records must be durable on return."""
 
     def round_finished(self, snapshot: Snapshot) -> None: ...
 

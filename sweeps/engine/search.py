@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from sweeps.study.study_file import Study
 
 AHEAD = 16
-"""Lanes from which on the next trials are drafted while the present ones train."""
+"""With this many lanes or more, the next trials are proposed while the present ones train."""
 
 KNOWN_IN_A_ROW = 50
-"""So many proposals in a row of settings that are known already end a search: the sampler has nothing left to find."""
+"""This many proposals in a row of known configurations end a search, because the sampler has nothing left to find."""
 
 
 def search(
@@ -68,7 +68,7 @@ class _Search:
     """Trials that the study's sampler asks for, while the budget lasts."""
 
     def __init__(self, optuna_study: optuna.Study, study: "Study", *, ahead: int) -> None:
-        """`ahead`: how many trials to draft, at the most, while others train; 0 to wait for what those teach."""
+        """`ahead`: how many trials to propose, at the most, while others train; 0 to wait for their results."""
         self.optuna_study, self.study, self.ahead = optuna_study, study, ahead
         self.planned = study.budget.trials
         self.prepared: dict[int, Proposal] = {}

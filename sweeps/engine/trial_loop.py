@@ -49,7 +49,7 @@ Clock = Callable[[], float]
 """Seconds since some fixed moment, as `time.time`."""
 
 ERRORS_IN_A_ROW = 10
-"""So many trials that fail one after the other with an error are a bug, which must not burn the budget."""
+"""This many trials in a row that fail with an error are a bug, which must not use up the budget."""
 
 
 class Rounds:
@@ -112,7 +112,7 @@ class Rounds:
         self.lanes.replay()
 
     def _end_late(self, trials: Sequence[FrozenTrial], decisions: RoundDecisions | None) -> None:
-        """End trials that were decided about and not told, as many at a time as there are lanes."""
+        """End trials that are decided and still run in Optuna, as many at a time as there are lanes."""
         ending = [(self._resumed(t), outcome) for t in trials if (outcome := decided_outcome(t, decisions))]
         for start in range(0, len(ending), self.lanes.width):
             batch = ending[start : start + self.lanes.width]

@@ -172,7 +172,7 @@ def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) ->
         storage=storage,
         direction="minimize",
         load_if_exists=True,
-        # What samplers note after a trial is not used here, and grid search would want to stop `Study.optimize`.
+        # Each trial is proposed by a sampler of its own, so the study's sampler only fills Optuna's slot.
         sampler=optuna.samplers.RandomSampler(seed=0),
         pruner=study.pruner.build(),
     )

@@ -126,7 +126,7 @@ class RunningTrial:
 
     @property
     def left(self) -> TrialResult | None:
-        """What it left behind, where a process was killed after it had taken note of it."""
+        """Its recorded result; None before it has one. A process that died may have recorded the result and not the end."""
         attributes = attributes_of(self.handle)
         if "results" not in attributes:
             return None

@@ -211,9 +211,9 @@ def outcome_of(stored: "FrozenTrial") -> Outcome:
             state=STATE_NAMES[stored.state], epoch=ending["epoch"], objective=ending["objective"], failure=failure
         )
     reported = [value for value in stored.intermediate_values.values() if math.isfinite(value)]
-    told = stored.values[0] if stored.values else None
+    value = stored.values[0] if stored.values else None
     return Outcome(
-        state=STATE_NAMES[stored.state], epoch=len(stored.intermediate_values), objective=min(reported, default=told)
+        state=STATE_NAMES[stored.state], epoch=len(stored.intermediate_values), objective=min(reported, default=value)
     )
 
 

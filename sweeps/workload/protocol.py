@@ -105,7 +105,7 @@ class Lanes(Protocol):
 
     @property
     def width(self) -> int:
-        """Trials that can be held at once."""
+        """How many trials fit at once."""
 
     def add(self, trial: Trial) -> None:
         """Place a trial in a free lane: fresh, or from its newest checkpoint at or before `trial.epoch`.
@@ -139,5 +139,5 @@ class Lanes(Protocol):
 
 def advance_all(lanes: Lanes, numbers: Collection[int]) -> list[Progress]:
     """Train these trials one epoch and wait for all, in the order of `numbers`."""
-    done = {progress.number: progress for together in lanes.advance(numbers) for progress in together}
+    done = {progress.number: progress for part in lanes.advance(numbers) for progress in part}
     return [done[number] for number in numbers]

@@ -66,7 +66,7 @@ class WorkerPool:
 
     @property
     def width(self) -> int:
-        """Trials that can be held at once, in all children together; follows a child that changes its own."""
+        """How many trials fit at once, in all children; follows a child that changes its own width."""
         return sum(child.width for child in self._children)
 
     @property
