@@ -95,9 +95,8 @@ class Reading:
                 self._mistakes.add(("search", name), f"{problem}. Fix it; `baselines:` holds rows with other values.")
             with self._mistakes.collected():
                 parameters.append(_parameter(name, form, self._sections[section].model_fields[name]))
-        found = {parameter.name for parameter in parameters}
-        self._unusable = {*search} - found
         forms = {parameter.name: parameter for parameter in parameters}
+        self._unusable = {*search} - {*forms}
         parameters = [replace(p, when=_conditions(self.file.search, p.name, forms)) for p in parameters]
         while True:
             while dependent := {p.name for p in parameters if self._unusable & {*p.when}}:
