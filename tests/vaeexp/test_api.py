@@ -24,7 +24,7 @@ from sweeps.errors import UserError
 from sweeps.results.rankings import read_results
 from sweeps.storage.database import open_storage
 from vaeexp.api import Study, load_study
-from vaeexp.plots import FIGURES
+from vaeexp.plots import PLOTS
 from vaeexp.report.chapters import compose
 from vaeexp.results.study_view import StudyView
 
@@ -104,7 +104,7 @@ def test_a_trial_that_is_not_there_is_named_with_the_nearest(study: Study, tmp_p
 
 
 def test_figures_are_those_of_the_report(study: Study) -> None:
-    assert study.figures == tuple(FIGURES)
+    assert study.figures == tuple(PLOTS)
     drawn = {name: study.figure(name) for name in study.figures}
     assert all(figure is None or isinstance(figure, Figure) for figure in drawn.values())
     assert drawn["learning_curves"] is not None

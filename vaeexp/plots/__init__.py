@@ -247,5 +247,3 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
 
 PLOTS: dict[str, Plot] = {name: plot for plots in CHAPTERS.values() for name, plot in plots.items()}
 """All of them, by file name without ending."""
-
-FIGURES = PLOTS

@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sweeps.results.rankings import Results
 from vaeexp.plots.style import (
     BEST,
     MUTED,
@@ -30,7 +29,6 @@ from vaeexp.plots.style import (
 )
 from vaeexp.results.columns import jitter
 from vaeexp.results.differences import PairComparison
-from vaeexp.results.parameter_effects import LEAST_TRIALS as LEAST_TRIALS
 from vaeexp.results.parameter_effects import RESAMPLES, Forest, expected
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.study_view import StudyView
@@ -224,11 +222,3 @@ def _draw_differences(axes: Axes, comparison: PairComparison) -> None:
         axes.text(place, 1.02, f"{better} better", fontsize=11, color=TEXT_COLOUR, ha=side, **above)
     middle = f"{parameter_label(comparison.parameter)}, mean {format_number(interval.mean)}"
     axes.text(0.5, 1.02, middle, fontsize=10, color=MUTED, ha="center", **above)
-
-
-def importances(results: Results) -> dict[str, float]:
-    return {str(name): float(share) for name, share in StudyView(results).importances["share"].items()}
-
-
-def importance_intervals(results: Results) -> pd.DataFrame:
-    return StudyView(results).importances

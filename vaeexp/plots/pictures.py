@@ -9,10 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sweeps.results.rankings import Results
 from vaeexp.plots.style import MUTED, TEXT_COLOUR, new_figure
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.trial_files import PICTURES, Arrays, left_pictures, read_pictures
+from vaeexp.results.trial_files import Arrays, left_pictures, read_pictures
 from vaeexp.words import format_configuration, format_number, format_value, parameter_label
 
 GAP = 2
@@ -91,7 +90,7 @@ def row_label(axes: Axes, middle: float, tile: int, title: str, under: str = "",
         -6,
         middle - (0.2 * tile if under else 0.0),
         title,
-        **words(TEXT_COLOUR, "right", size if len(title) <= 28 else 10),
+        **words(TEXT_COLOUR, "right", size if len(title) <= 30 else 10),
     )
     if under:
         axes.text(-6, middle + 0.25 * tile, under, **words(MUTED, "right"))
@@ -203,10 +202,3 @@ def _main_setting(view: StudyView, trial: pd.Series) -> str:
     while len(names) > 1 and len(format_configuration({name: values[name] for name in names})) > LONGEST:
         names.pop()
     return textwrap.shorten(format_configuration({name: values[name] for name in names}), LONGEST, placeholder=" …")
-
-
-FILE = PICTURES
-
-
-def best_evaluated(results: Results, needed: str) -> tuple[pd.Series, Arrays] | None:
-    return StudyView(results).best_evaluated(needed)

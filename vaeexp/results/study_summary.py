@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sweeps.results.rankings import Results
 from sweeps.results.statistics import Interval
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tested_settings import TestedSetting
@@ -112,10 +111,3 @@ def by_protocol(studies: Iterable[StudySummary]) -> list[list[StudySummary]]:
         key = tuple(study.protocol.get(part) for part in PROTOCOL) if known else (study.name,)
         groups.setdefault(key, []).append(study)
     return [sorted(group, key=lambda study: study.order) for group in groups.values()]
-
-
-Standing = StudySummary
-
-
-def standing(results: Results) -> StudySummary:
-    return summarise_study(StudyView(results))

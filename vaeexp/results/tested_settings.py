@@ -11,7 +11,6 @@ from vaeexp.results.columns import interval_on_test
 from vaeexp.words import format_configuration
 
 if TYPE_CHECKING:
-    from sweeps.results.rankings import Results
     from vaeexp.results.study_view import StudyView
 
 DISTORTION = ("data", "fingerprint", "split", "binarisation", "likelihood")
@@ -148,30 +147,3 @@ def _baseline(view: "StudyView", name: str, runs: pd.DataFrame) -> TestedSetting
         beta=values.get("beta", view.fixed("beta")),
         published=section.get("published"),
     )
-
-
-Row = TestedSetting
-
-
-def rows(results: "Results") -> list[TestedSetting]:
-    from vaeexp.results.study_view import StudyView
-
-    return [*StudyView(results).confirmed, *StudyView(results).baselines]
-
-
-def baseline_rows(results: "Results") -> list[TestedSetting]:
-    from vaeexp.results.study_view import StudyView
-
-    return StudyView(results).baselines
-
-
-def best_row(results: "Results") -> TestedSetting | None:
-    from vaeexp.results.study_view import StudyView
-
-    return StudyView(results).best
-
-
-def study_protocol(results: "Results") -> dict[str, str]:
-    from vaeexp.results.study_view import StudyView
-
-    return StudyView(results).protocol()

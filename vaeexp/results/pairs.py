@@ -1,5 +1,0 @@
-"""Old names."""
-
-from vaeexp.results.differences import PairComparison
-
-__all__ = ["PairComparison"]
