@@ -24,18 +24,17 @@ class Training(BaseModel):
 
 
 class DigitLanes(sweeps.Lanes):
-    """Train up to `width` trials side by side. A lane that is resumed trains again up to its last reported epoch."""
+    width = 4  # trials side by side
 
-    def __init__(self, width: int = 4) -> None:
-        images, labels = datasets.load_digits(return_X_y=True)
-        self.x, self.x_held, self.y, self.y_held = model_selection.train_test_split(images, labels, random_state=0)
-        self.width, self.lanes = width, {}
+    def __init__(self) -> None:
+        digits = model_selection.train_test_split(*datasets.load_digits(return_X_y=True), random_state=0)
+        (self.x, self.x_held, self.y, self.y_held), self.lanes = digits, {}
 
     def add(self, trial):
         model = linear_model.SGDClassifier(loss="log_loss", random_state=trial.seed % 2**32, **trial.params)
         self.lanes[trial.number] = SimpleNamespace(trial=trial, model=model, epoch=0)
 
-    def replay(self):
+    def replay(self):  # a resumed trial trains again up to its last reported epoch
         for number, lane in self.lanes.items():
             while lane.epoch < lane.trial.epoch:
                 next(self.advance([number]))
@@ -56,5 +55,6 @@ class DigitLanes(sweeps.Lanes):
 if __name__ == "__main__":
     Path("digits.yaml").write_text(STUDY)
     study = sweeps.load_study("digits.yaml", sections={"train": Training}, epochs="epochs")
-    sweeps.run_study(study, DigitLanes)
+    with sweeps.mirroring(study):  # in MLflow
+        sweeps.run_study(study, DigitLanes)
     print(sweeps.read_results("mlruns", "digits").trials.sort_values("objective").head().T)

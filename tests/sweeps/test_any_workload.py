@@ -26,6 +26,16 @@ def tables(place: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return results.trials.drop(columns=["started", "ended"]), results.epochs
 
 
+def in_mlflow(place: Path) -> dict[str, str]:
+    """Name of each run in MLflow → its status."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{place}/mlruns/mlflow.db")
+    experiment = client.get_experiment_by_name("digits")
+    assert experiment is not None
+    return {run.info.run_name: run.info.status for run in client.search_runs([experiment.experiment_id])}
+
+
 def test_it_is_short() -> None:
     assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) <= 60
 
@@ -44,6 +54,9 @@ def test_it_ends_in_the_same_table_when_it_is_killed_and_continued(tmp_path: Pat
     assert start(tmp_path / "killed").wait() == 0
     for whole, continued in zip(tables(tmp_path / "whole"), tables(tmp_path / "killed"), strict=True):
         pd.testing.assert_frame_equal(whole, continued)
-    trials = tables(tmp_path / "whole")[0]
+    statuses = in_mlflow(tmp_path / "killed")
+    assert statuses.pop("digits") == "FINISHED"
+    trials = tables(tmp_path / "whole")[0].set_index("name")
+    assert statuses == trials["state"].map({"complete": "FINISHED", "pruned": "KILLED"}).to_dict()
     assert set(trials["state"]) == {"complete", "pruned"}
     assert trials["result.accuracy"].max() > 0.9
