@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from sweeps.errors import UserError, did_you_mean
 from sweeps.workload.protocol import named_run, run_name
+from sweeps.workload.worker_process import preload
 from vaeexp.plots import PLOTS
 from vaeexp.report.answer import answer, notices
 from vaeexp.report.markdown import escape, heading
@@ -81,13 +82,14 @@ def run_study(
         UserError: an argument or the study file is wrong; found before any training.
         KeyboardInterrupt: the study was stopped; the same call continues it.
     """
-    from vaeexp.sweep.job import SweepOptions
-    from vaeexp.sweep.run import run_sweep
-
     _check_execution(execution)
     for option, value in (("trials", trials), ("seconds", seconds)):
         if value is not None and value <= 0:
             raise UserError(option, f"got {value}; must be above 0.")
+    preload("vaeexp.runs.worker")  # workers import PyTorch while this process does
+    from vaeexp.sweep.job import SweepOptions
+    from vaeexp.sweep.run import run_sweep
+
     options = SweepOptions(
         study=str(study),
         name=name,

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from sweeps.workload.worker_process import preload
 from vaeexp import sweep as sweeping
 from vaeexp.commands.options import (
     Duration,
@@ -132,6 +133,8 @@ def sweep(
 
     It searches, trains the best settings again with fresh seeds, tests them, compares, and writes a report. The same command again goes on where the last one stopped. Ctrl-C stops within seconds and loses nothing.
     """
+    if not dry_run:
+        preload("vaeexp.runs.worker")  # workers import PyTorch while this process does
     options = sweeping.job.SweepOptions(
         study=study,
         name=name,

@@ -11,6 +11,7 @@ from sweeps.errors import UserError
 from sweeps.storage.running_trial import checked
 from sweeps.storage.trial_record import EpochRecord, TrialRecord
 from sweeps.workload.protocol import Outcome, Progress, advance_all
+from sweeps.workload.worker_pool import WorkerPool
 from vaeexp.console import minus_elbo, print_table, progress_bar, write_line
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.hardware import usable_cores
@@ -18,6 +19,7 @@ from vaeexp.runs.comparison import Criterion, Finding, compare, criterion, diffe
 from vaeexp.runs.names import find_run
 from vaeexp.runs.provenance import arithmetic, describe_run
 from vaeexp.runs.trial_settings import RunRecord, read_record
+from vaeexp.runs.worker import open_lanes
 from vaeexp.settings import SECTIONS
 from vaeexp.study import maxima_of, uses_average
 from vaeexp.training.checkpoint import SETTINGS
@@ -123,9 +125,6 @@ def _train(
     record: RunRecord, here: Mapping[str, Any], wanted: Criterion, dataset: Dataset, folder: Path, console: "Console"
 ) -> TrialRecord:
     """The trial anew, in a process like those of a sweep, as far as the record goes: into the epoch that failed, too."""
-    from sweeps.workload.worker_pool import WorkerPool
-    from vaeexp.runs.worker import open_lanes
-
     execution = record.stored.execution
     arguments = {
         "settings": record.settings,

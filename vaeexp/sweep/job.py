@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import UserError, masked
+from sweeps.tracking.mlflow_store import tracking_uri
 from vaeexp.console import write_line
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.settings import Settings
 from vaeexp.study import binarisations, largest, open_study_file, settings_of
+from vaeexp.training.device import resolve_device
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -79,16 +81,8 @@ class Job:
         return f"{program} {shlex.join(words)}"
 
 
-def prepare_job(options: SweepOptions, console: "Console", *, training: bool) -> Job:
-    """Check what was given, from the cheapest to the dearest; for `training`, processes are made ready meanwhile."""
-    from sweeps.workload.worker_process import preload
-
-    if training:
-        preload("vaeexp.runs.worker")
-    # Late, because they bring PyTorch and MLflow.
-    from sweeps.tracking.mlflow_store import tracking_uri
-    from vaeexp.training.device import resolve_device
-
+def prepare_job(options: SweepOptions, console: "Console") -> Job:
+    """Check what was given, from the cheapest to the dearest. Raises UserError."""
     overrides = list(options.overrides)
     overrides += [f"budget.trials={options.trials}"] if options.trials else []
     overrides += [f"budget.seconds={options.seconds}"] if options.seconds else []

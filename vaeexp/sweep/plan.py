@@ -3,11 +3,16 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from vaeexp.console import write_line
 from vaeexp.data import Dataset, describe_plan
+from vaeexp.models.vae import build_vae
+from vaeexp.runs.worker import open_source
 from vaeexp.settings import Settings
 from vaeexp.study import maxima_of, uses_average
 from vaeexp.sweep.execution import Execution, model_shapes, resolve_execution
+from vaeexp.training.groups.measure import seconds_per_image
 from vaeexp.words import format_duration, format_short
 
 if TYPE_CHECKING:
@@ -92,11 +97,6 @@ def _measure(
 ) -> tuple[int, float]:
     """Parameters of the largest model of this network, and seconds per trial-epoch of the whole machine when it trains
     such models."""
-    import torch
-
-    from vaeexp.models.vae import build_vae
-    from vaeexp.runs.worker import open_source
-    from vaeexp.training.groups.measure import seconds_per_image
 
     if execution.threads:
         torch.set_num_threads(execution.threads)

@@ -13,24 +13,28 @@ from sweeps.engine.events import Observer
 from sweeps.engine.run import Description, open_sweep
 from sweeps.errors import UserError, masked
 from sweeps.results.rankings import Results, best_run
+from sweeps.storage.database import check_definition, recorded_study
 from sweeps.storage.study_record import RegisteredModel, StoredStudy, StudyRecord, stored_path
 from sweeps.tracking import Mirror, mirroring, sync
+from sweeps.tracking.mlflow_store import check_reachable, tracking_uri
+from sweeps.workload.worker_pool import WorkerPool
 from vaeexp.console import program, write_line
 from vaeexp.data import describe_plan
 from vaeexp.results.open_study import study_tables
+from vaeexp.runs.mlflow_model import Reconstructor
 from vaeexp.runs.provenance import describe_run, protocol
+from vaeexp.runs.worker import open_lanes
 from vaeexp.study import maxima_of, uses_average
 from vaeexp.sweep.execution import Execution, model_shapes, resolve_execution
 from vaeexp.sweep.job import Job, SweepOptions, prepare_job
+from vaeexp.sweep.plan import print_plan
+from vaeexp.sweep.progress import LiveProgress
 from vaeexp.version import __version__
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sweeps.engine.events import Observer
-    from sweeps.workload.worker_pool import WorkerPool
     from vaeexp.data import Dataset
-    from vaeexp.sweep.progress import LiveProgress
 
 
 def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
@@ -40,9 +44,7 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
         UserError: something given is wrong; found before any training.
         KeyboardInterrupt: stopped; everything finished is kept, and what was running resumes.
     """
-    from vaeexp.sweep.progress import LiveProgress
-
-    job = prepare_job(options, console, training=True)
+    job = prepare_job(options, console)
     # The mirror ends last, because it brings how the sweep ended.
     with (
         ExitStack() as mirrors,
@@ -82,8 +84,6 @@ def best_model(results: Results, dataset: "Dataset", runs: Path) -> RegisteredMo
     folder = runs / "trials" / results.name / run["name"]
     if not (folder / "weights.safetensors").exists():
         return None
-    from vaeexp.runs.mlflow_model import Reconstructor
-
     scale = 1 if dataset.binarisation == "static" else 255
     images = np.asarray(dataset.validation.images[:2], dtype=np.float32) / scale
     return RegisteredModel(
@@ -108,11 +108,7 @@ def plan_sweep(options: SweepOptions, *, console: "Console") -> None:
     Raises:
         UserError: the sweep would refuse to start, or its tracking server does not answer.
     """
-    from sweeps.storage.database import check_definition, recorded_study
-    from sweeps.tracking.mlflow_store import check_reachable, tracking_uri
-    from vaeexp.sweep.plan import print_plan
-
-    job = prepare_job(options, console, training=False)
+    job = prepare_job(options, console)
     if options.tracking is not None:
         check_reachable(tracking_uri(options.tracking))
     stored = recorded_study(options.storage, options.runs, job.study.name)
@@ -187,9 +183,6 @@ def _bring_rest(job: Job) -> None:
 
 
 def _make_lanes(job: Job, execution: Execution) -> "WorkerPool":
-    from sweeps.workload.worker_pool import WorkerPool
-    from vaeexp.runs.worker import open_lanes
-
     shared = {
         "settings": job.settings,
         "datasets": dict(job.datasets),

@@ -66,11 +66,11 @@ def test_a_dry_run_says_what_will_be_done_and_does_nothing(folder):
 
 
 def test_a_sweep_says_it_first(folder):
-    job = prepare_job(options(folder), Console(quiet=True), training=False)
+    job = prepare_job(options(folder), Console(quiet=True))
     execution = resolve_execution(job.options.execution, {}, job.dataset, job.settings, maxima_of(job.study), 1)
 
     def announce(console):
-        _announce(prepare_job(options(folder), console, training=False), execution)
+        _announce(prepare_job(options(folder), console), execution)
 
     lines = shown(announce)
     assert [line for line in PLAN if line not in lines] == []
@@ -80,7 +80,7 @@ def test_without_data_it_says_what_is_expected():
     with pytest.raises(
         UserError, match=r"'folder' needs --data \(or VAEEXP_DATA\), which must name image files \(\.png"
     ):
-        prepare_job(options(None), Console(quiet=True), training=False)
+        prepare_job(options(None), Console(quiet=True))
 
 
 def test_the_plan_of_a_searched_network_measures_each(folder, tmp_path):

@@ -35,7 +35,7 @@ def prepare(place, likelihood, binarisation, channels, more=""):
     path = place / "fits.yaml"
     path.write_text(STUDY.format(likelihood=likelihood, binarisation=binarisation, more=more))
     options = SweepOptions(study=str(path), data=place / f"{channels}.npy")
-    return prepare_job(options, Console(quiet=True), training=False)
+    return prepare_job(options, Console(quiet=True))
 
 
 @pytest.mark.parametrize("binarisation", ["static", "dynamic", "none"])
