@@ -91,9 +91,9 @@ def pairs(labels: np.ndarray | Tensor, count: int = _PAIRS) -> tuple[list[int], 
     second: list[int] = []
     while len(left) > 1 and len(first) < count:
         one = left.pop(0)
-        place = next((place for place, other in enumerate(left) if classes[other] != classes[one]), 0)
+        partner = next((index for index, other in enumerate(left) if classes[other] != classes[one]), 0)
         first.append(one)
-        second.append(left.pop(place))
+        second.append(left.pop(partner))
     return (first, second) if first else ([0], [0])
 
 

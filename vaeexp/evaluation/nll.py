@@ -94,12 +94,12 @@ def _compiled(weights: _Weights, posterior: DiagonalGaussian, noise: Tensor, x: 
         tensors: list[Tensor], of_prior: list[Tensor], of_posterior: list[Tensor], noise: Tensor, x: Tensor
     ) -> Tensor:
         module.prior_distribution = _with_tensors(prior, of_prior)
-        given = (_with_tensors(posterior, of_posterior), noise, x)
-        return functional_call(module, dict(zip(learned, tensors, strict=True)), given)
+        inputs = (_with_tensors(posterior, of_posterior), noise, x)
+        return functional_call(module, dict(zip(learned, tensors, strict=True)), inputs)
 
     tensors, of_prior = list(learned.values()), _tensors(prior)
-    given = (tensors, of_prior, _tensors(posterior), noise.clone(), x.clone())
-    run = open_program(lambda: make_fx(program)(*given), given, what="the decoder")
+    arguments = (tensors, of_prior, _tensors(posterior), noise.clone(), x.clone())
+    run = open_program(lambda: make_fx(program)(*arguments), arguments, what="the decoder")
     return lambda posterior, noise, x: run([*tensors, *of_prior, *_tensors(posterior), noise, x])[0]
 
 
@@ -181,11 +181,11 @@ def importance_weighted_nll(
     return torch.cat(bounds)
 
 
-def _draws(latent_size: int, places: range, importance_samples: int, seed: int) -> Iterator[Tensor]:
-    """Standard normal draws for the images at these places, [≤ `_UNIT`, B, L] at a time; one generator for each image."""
-    generators = [torch.Generator().manual_seed(seed_of(f"{seed}/importance/{place}")) for place in places]
+def _draws(latent_size: int, indices: range, importance_samples: int, seed: int) -> Iterator[Tensor]:
+    """Yield standard normal draws for the images at these indices, [≤ `_UNIT`, B, L] at a time; one generator for each image."""
+    generators = [torch.Generator().manual_seed(seed_of(f"{seed}/importance/{index}")) for index in indices]
     for first in range(0, importance_samples, _UNIT):
-        drawn = torch.empty(len(places), _UNIT, latent_size)
+        drawn = torch.empty(len(indices), _UNIT, latent_size)
         for row, generator in zip(drawn.unbind(), generators, strict=True):
             row.normal_(generator=generator)
         yield drawn.transpose(0, 1)[: importance_samples - first].contiguous()

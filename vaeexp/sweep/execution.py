@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from sweeps.errors import UserError
@@ -236,13 +237,13 @@ def _measured_lanes(
 
     from vaeexp.runs.worker import open_source
     from vaeexp.training.device import free_memory
-    from vaeexp.training.groups.measure import fastest_lanes
+    from vaeexp.training.groups.measure import fastest_lanes, seconds_per_image
 
     if device.type == "cpu":
         torch.set_num_threads(1)
     source = open_source(dataset, device, study_seed=0, resident_mb=resident_mb)
-    most = max(1, min(trials, 512))
-    lanes = fastest_lanes(source, settings, maxima, precision=precision, fuse=fuse, compile=compile, most=most)
-    del source
+    measure = partial(seconds_per_image, source, settings, maxima, precision=precision, fuse=fuse, compile=compile)
+    lanes = fastest_lanes(measure, max(1, min(trials, 512)))
+    del source, measure
     free_memory(device)
     return lanes

@@ -107,10 +107,10 @@ def _measure(
         source,
         largest,
         maxima,
+        -(-execution.lanes // execution.workers),
         precision=execution.precision,
         fuse=execution.fuse,
         compile=execution.compile,
-        lanes=-(-execution.lanes // execution.workers),
     )
     parameters = build_vae(largest.model, dataset.image_shape, 0).parameter_count()
     return parameters, seconds * dataset.sizes[0] / execution.workers

@@ -60,8 +60,8 @@ class Source:
         if not self.streamed:
             return self.train.index_select(0, index)
         # In the order of the file, so that a disk reads forward; a copy that is pinned moves while the device computes.
-        places, back = index.sort()
-        gathered = self.train.index_select(0, places).index_select(0, back.argsort())
+        rows, order = index.sort()
+        gathered = self.train.index_select(0, rows).index_select(0, order.argsort())
         if self.device.type == "cuda":
             gathered = gathered.pin_memory()
         return gathered.to(self.device, non_blocking=True)

@@ -10,22 +10,22 @@ from sweeps.errors import UserError
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` takes cuda, then mps, then the CPU.
+    """Return the device of this name; `auto` takes cuda, then mps, then the CPU.
 
     Raises:
-        UserError: the device asked for is not there.
+        UserError: this machine does not have the device.
     """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        name = next(device for device in ("cuda", "mps", "cpu") if there[device])
-    if not there[name]:
-        have = ", ".join(device for device, present in there.items() if present)
-        raise UserError("--device", f"'{name}' is not available on this machine. Available: {have}.")
+        name = next(device for device in ("cuda", "mps", "cpu") if present[device])
+    if not present[name]:
+        choices = " or ".join(device for device, is_present in present.items() if is_present)
+        raise UserError("--device", f"got {name}, which this machine does not have. Try {choices}.")
     return torch.device(name)
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether bf16 products run on units of their own; elsewhere they are emulated and slower than float32."""
+    """Say whether the device has bf16 units. Elsewhere bf16 products are emulated, slower than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
@@ -35,21 +35,21 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """`auto` takes bf16 where it is fast, else float32."""
+    """Return `float32` or `bf16`; `auto` takes bf16 where it is fast."""
     if name == "auto":
         return "bf16" if has_fast_bf16(device) else "float32"
     return name
 
 
 def training_precision(device: torch.device, precision: str) -> AbstractContextManager:
-    """Autocast of matrix products during training; densities and evaluation stay float32."""
+    """Return a context that autocasts matrix products. Training uses it; densities and evaluation stay float32."""
     if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
 
 
 def wide_dtype(device: torch.device) -> torch.dtype:
-    """What sums over many images are kept in: float64, where the device has it."""
+    """Return the type of sums over many images: float64, where the device has it."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
@@ -60,9 +60,8 @@ _LARGEST_BLOCK, _LARGEST_REST = 32 * 2**20, 256 * 2**20  # bytes
 def keep_freed_memory() -> None:
     """Let glibc keep the blocks of up to 32 MiB that are freed, and up to 256 MiB of them, for the next step.
 
-    By default it hands those above 128 KiB back to the kernel, and a step faults each page of its activations and
-    gradients in again: 300 faults a step of the default model, 5 to 10 % of its time. Nothing is done where there is no
-    `mallopt`.
+    By default glibc hands blocks above 128 KiB back to the kernel, so that a step faults each page of its activations and
+    gradients in again: 300 faults a step of the default model, 5 to 10 % of its time. Without `mallopt` nothing happens.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -71,7 +70,7 @@ def keep_freed_memory() -> None:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Peak memory of the device on cuda, else of this process, in MiB."""
+    """Return the peak memory in MiB: of the device on cuda, else of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     try:
@@ -88,7 +87,7 @@ def peak_memory_mb(device: torch.device) -> float:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out; on the CPU torch says so in words only."""
+    """Say whether memory ran out. On the CPU torch says so only in the message."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error)

@@ -312,7 +312,7 @@ def test_a_device_that_is_not_here_is_named(tiny_study: Path, runs: Path, capsys
     stored["arithmetic"] |= {"device": "mps", "processor": "M"}
     settings.write_text(json.dumps(stored))
     said = refused(capsys, "1", runs, tiny_study / "data")
-    assert f"'mps' is not available on this machine. Available: cpu. {NAME}/1 was trained there" in said
+    assert f"got mps, which this machine does not have. Try cpu. {NAME}/1 was trained there" in said
     done = reproduce(tiny_study, "1", "--device", "cpu", runs=runs)
     assert done.exit_code == 0
     assert "−ELBO within 10 % at each epoch: device cpu instead of mps" in done.output

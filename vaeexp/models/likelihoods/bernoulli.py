@@ -64,9 +64,9 @@ class _LogProb(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        (h, x), each = ctx.saved_tensors, grad[..., None, None, None]
-        of_h = each * (x - h.sigmoid()) if ctx.needs_input_grad[0] else None
-        return of_h, (each * h).sum_to_size(x.shape) if ctx.needs_input_grad[1] else None
+        (h, x), gradient = ctx.saved_tensors, grad[..., None, None, None]
+        of_h = gradient * (x - h.sigmoid()) if ctx.needs_input_grad[0] else None
+        return of_h, (gradient * h).sum_to_size(x.shape) if ctx.needs_input_grad[1] else None
 
 
 @dataclass(frozen=True)

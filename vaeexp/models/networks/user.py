@@ -58,16 +58,16 @@ def load_network(path: str) -> Network:
             raise ValueError(f"network: `{half}` of '{path}' must take ({', '.join(names)}): {error}.") from None
 
     def encoder(settings: "ModelSettings", image_shape: ImageShape, outputs: int) -> nn.Module:
-        place = f"network: the encoder of '{path}' for images of shape {image_shape}"
-        module = _built(place, part.encoder, settings, image_shape, outputs)
-        _check_fit(place, module, image_shape, (outputs,))
+        part_name = f"network: the encoder of '{path}' for images of shape {image_shape}"
+        module = _built(part_name, part.encoder, settings, image_shape, outputs)
+        _check_fit(part_name, module, image_shape, (outputs,))
         return module
 
     def decoder(settings: "ModelSettings", image_shape: ImageShape, latent_size: int, parameters: int) -> nn.Module:
-        place = f"network: the decoder of '{path}' for images of shape {image_shape}"
-        module = _built(place, part.decoder, settings, image_shape, latent_size, parameters)
+        part_name = f"network: the decoder of '{path}' for images of shape {image_shape}"
+        module = _built(part_name, part.decoder, settings, image_shape, latent_size, parameters)
         channels, height, width = image_shape
-        _check_fit(place, module, (latent_size,), (parameters * channels, height, width))
+        _check_fit(part_name, module, (latent_size,), (parameters * channels, height, width))
         return module
 
     return Network(
@@ -81,28 +81,28 @@ def _imported(path: str) -> Any:
     if here not in sys.path:
         sys.path.append(here)  # a command that pip installed does not look where it is called
     try:
-        found: Any = importlib.import_module(module)
+        part: Any = importlib.import_module(module)
         for step in name.split("."):
-            found = getattr(found, step)
+            part = getattr(part, step)
     except Exception as error:
         raise ValueError(
             f"network: '{path}' cannot be imported: {_words(error)}. Give `package.module:Class`, "
             f"installed or in the working directory ({here})."
         ) from error
-    return found
+    return part
 
 
-def _built(place: str, build: Callable[..., nn.Module], *arguments: Any) -> nn.Module:
+def _built(part_name: str, build: Callable[..., nn.Module], *arguments: Any) -> nn.Module:
     try:
         module = build(*arguments)
     except Exception as error:
-        raise ValueError(f"{place} cannot be built: {_words(error)}.") from error
+        raise ValueError(f"{part_name} cannot be built: {_words(error)}.") from error
     if not isinstance(module, nn.Module):
-        raise ValueError(f"{place} must be a torch.nn.Module, not {type(module).__name__}.")
+        raise ValueError(f"{part_name} must be a torch.nn.Module, not {type(module).__name__}.")
     return module
 
 
-def _check_fit(place: str, module: nn.Module, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
+def _check_fit(part_name: str, module: nn.Module, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
     """Raise ValueError unless `module` leads from [2, *inputs] to [2, *outputs], draws nothing and uses all parameters."""
     copied = copy.deepcopy(module).train()  # a pass in training moves running statistics
     before = torch.default_generator.get_state()
@@ -113,21 +113,21 @@ def _check_fit(place: str, module: nn.Module, inputs: tuple[int, ...], outputs: 
             if shape == (2, *outputs):
                 h.sum().backward()
     except Exception as error:
-        raise ValueError(f"{place} fails on an input of shape {(2, *inputs)}: {_words(error)}.") from error
+        raise ValueError(f"{part_name} fails on an input of shape {(2, *inputs)}: {_words(error)}.") from error
     finally:
         drawn = not torch.equal(before, torch.default_generator.get_state())
         torch.default_generator.set_state(before)
     if shape != (2, *outputs):
         raise ValueError(
-            f"{place} gives shape {shape} for an input of shape {(2, *inputs)}; it must be {(2, *outputs)}."
+            f"{part_name} gives shape {shape} for an input of shape {(2, *inputs)}; it must be {(2, *outputs)}."
         )
     if drawn:
         raise ValueError(
-            f"{place} draws random numbers in `forward` (dropout, say); its results could not be repeated."
+            f"{part_name} draws random numbers in `forward` (dropout, say); its results could not be repeated."
         )
     for name, parameter in copied.named_parameters():
         if parameter.grad is None:
-            raise ValueError(f"{place} has a parameter '{name}' that is not learned or not used; make it a buffer.")
+            raise ValueError(f"{part_name} has a parameter '{name}' that is not learned or not used; make it a buffer.")
 
 
 def _words(error: Exception) -> str:

@@ -205,13 +205,13 @@ class TrainingLanes:
         # Twice in every epoch would make validation a quarter of a bf16 epoch.
         shown = [n for n in numbers if self._averaged and group.lanes[n].shown_after(group.lanes[n].epoch + 1)]
         raw = group.evaluate(shown, "weights") if shown else {}
-        each = (time.perf_counter() - started) / len(numbers)
+        seconds = (time.perf_counter() - started) / len(numbers)
         # Pictures of the round before: those of this one are drawn while the next trains.
         images = {} if replay else {number: self._pictures.take(number) for number in numbers}
-        progress = [self._settle(group, n, trained[n], scored[n], raw.get(n), each, replay) for n in numbers]
+        progress = [self._settle(group, n, trained[n], scored[n], raw.get(n), seconds, replay) for n in numbers]
         if len(numbers) == 1:  # its neighbours train next, for a while
             images = {number: drawn | self._pictures.take(number) for number, drawn in images.items()}
-        return [replace(each, images=images.get(each.number, {})) for each in progress]
+        return [replace(report, images=images.get(report.number, {})) for report in progress]
 
     def _settle(
         self,
@@ -257,8 +257,8 @@ class TrainingLanes:
 
         A lane that trained by itself fails.
         """
-        held = len(group.lanes)
-        alone = len(group.batches_of_lanes(list(group.lanes))) == held
+        count = len(group.lanes)
+        alone = len(group.batches_of_lanes(list(group.lanes))) == count
         lanes = [group.lanes[number] for number in (numbers if alone else list(group.lanes))]
         device = self._source(lanes[0]).device
         for lane in lanes:
@@ -274,7 +274,7 @@ class TrainingLanes:
             number = lane.trial.number
             yield [Progress(number=number, epoch=lane.epoch + 1, objective=math.nan, finished=True, failure=failure)]
             return
-        self._limit = max(1, held // 2)
+        self._limit = max(1, count // 2)
         for lane in lanes:
             self.add(replace(lane.trial, epoch=max(lane.trial.epoch, lane.epoch)))
         self.replay()

@@ -1,7 +1,7 @@
 """Time a few training steps, for `--lanes auto` and for the time estimate of a plan."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,11 +21,11 @@ def seconds_per_image(
     source: Source,
     settings: "Settings",
     maxima: Mapping[str, int],
+    lanes: int,
     *,
     precision: str,
     fuse: bool,
     compile: bool,
-    lanes: int,
 ) -> float:
     """Return the training seconds per image and trial when `lanes` trials share the device.
 
@@ -51,26 +51,19 @@ def seconds_per_image(
     return min(seconds[1:]) / (images * lanes)
 
 
-def fastest_lanes(
-    source: Source,
-    settings: "Settings",
-    maxima: Mapping[str, int],
-    *,
-    precision: str,
-    fuse: bool,
-    compile: bool,
-    most: int,
-) -> int:
+def fastest_lanes(seconds_of: Callable[[int], float], most: int) -> int:
     """Return the number of lanes (1, 2, 4 … `most`) of least time per trial that fits in memory.
 
     A larger number must save 5 %.
+
+    Args:
+        seconds_of: number of lanes → `seconds_per_image`.
+        most: the largest number to try.
     """
     best, least, lanes = 1, float("inf"), 1
     while lanes <= most:
         try:
-            seconds = seconds_per_image(
-                source, settings, maxima, precision=precision, fuse=fuse, compile=compile, lanes=lanes
-            )
+            seconds = seconds_of(lanes)
         except (torch.OutOfMemoryError, MemoryError):
             break
         if seconds > 0.95 * least:

@@ -72,7 +72,7 @@ class VectorisedGroup:
         moved = {id(small): small.to(self.source.device) for small in state.values()}
         for name, small in state.items():
             torch._foreach_zero_([stacked[row] for stacked in self._rows_of(name).values()])
-            torch._foreach_copy_(*self._places(name, lane, moved[id(small)]))
+            torch._foreach_copy_(*self._views_of(name, lane, moved[id(small)]))
 
     def remove(self, number: int) -> None:
         self._numbers[self._numbers.index(number)] = None
@@ -89,15 +89,15 @@ class VectorisedGroup:
         state: State = {}
         for name in names or self._rows:
             state[name] = torch.zeros(_layout(name, lane).size, device=self.source.device)
-            corners, views = self._places(name, lane, state[name])
-            torch._foreach_copy_(views, corners)
+            row_views, views = self._views_of(name, lane, state[name])
+            torch._foreach_copy_(views, row_views)
         return state
 
     def snapshot_best(self, number: int, which: str) -> None:
         row = self._numbers.index(number)
-        for best, found in (("best", which), ("best_buffers", "buffers")):
-            mine, theirs = ([stacked[row] for stacked in self._rows[name].values()] for name in (best, found))
-            torch._foreach_copy_(mine, theirs)
+        for best, name in (("best", which), ("best_buffers", "buffers")):
+            copies, originals = ([stacked[row] for stacked in self._rows[part].values()] for part in (best, name))
+            torch._foreach_copy_(copies, originals)
 
     def batches_of_lanes(self, numbers: Sequence[int]) -> list[list[int]]:
         return [list(numbers)] if numbers else []
@@ -146,8 +146,8 @@ class VectorisedGroup:
             )
             for lane in present
         ]
-        place = iter(range(len(present)))
-        source_of_row = [next(place) if number is not None else 0 for number in self._numbers]
+        index = iter(range(len(present)))
+        source_of_row = [next(index) if number is not None else 0 for number in self._numbers]
         for chunk in zip(*streams, strict=True):
             targets = torch.stack([chunk[i][0] for i in source_of_row])
             noise = torch.zeros(len(self._numbers), targets.shape[1], self.latent_size, device=targets.device)
@@ -160,8 +160,8 @@ class VectorisedGroup:
         images = lane.steps_per_epoch * lane.settings.train.batch_size
         return epoch_sums(means, moments[self._numbers.index(number)], images, lane)
 
-    def _places(self, name: str, lane: Lane, vector: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Where the lane's tensors of this name lie in its row, and where in a vector of its own size."""
+    def _views_of(self, name: str, lane: Lane, vector: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Return views of the lane's tensors of this name: in its row, and in a vector of the lane's own size."""
         row, views = self._numbers.index(lane.trial.number), _layout(name, lane).views(vector)
         return [leading_slice(self._rows[name][part][row], view.shape) for part, view in views.items()], list(
             views.values()

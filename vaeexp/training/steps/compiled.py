@@ -77,15 +77,15 @@ class CompiledStep:
         for name, parameter in parameters.items():
             self._views["weights"][name].copy_(parameter.detach())
         x = (torch.rand(batch_size, *image_shape, generator=torch.Generator().manual_seed(0)) < 0.5).float()
-        given = (self._state, self._numbers, self._noise, x)
+        arguments = (self._state, self._numbers, self._noise, x)
         plain = step_of(lane_loss(template.train()), list(parameters), list(buffers), _CPU, precision)
 
         def step(state: Mapping[str, list[Tensor]], numbers: Tensor, noise: Tensor, x: Tensor) -> None:
             plain(state, Numbers(*numbers.unbind()), noise, x)
 
         self._run = open_program(
-            lambda: with_biases_apart(make_fx(step)(*tree_map(Tensor.clone, given))),  # tracing takes a step, too
-            given,
+            lambda: with_biases_apart(make_fx(step)(*tree_map(Tensor.clone, arguments))),  # tracing takes a step, too
+            arguments,
             what="the training step",
             made_from=_made_from(template, model, precision),
         )
@@ -128,14 +128,14 @@ class CompiledStep:
         """
         noise = torch.randn(self._noise.shape, generator=torch.Generator().manual_seed(1))
         numbers = torch.tensor([1.0, 0.0, 1e-3, EPSILON, 0.0, 0.5])
-        before, found = tree_map(Tensor.clone, self._state), []
+        before, results = tree_map(Tensor.clone, self._state), []
         runs = (lambda: step(self._state, numbers, noise, x), lambda: self._run([*self._leaves, numbers, noise, x]))
         for run in runs:
             for tensor, value in zip(self._leaves, tree_leaves(before), strict=True):
                 tensor.copy_(value)
             run()
-            found.append([[self._sums.clone()], [self._flat["first"].clone()]])
-        if not agree(found[1], found[0], precision):
+            results.append([[self._sums.clone()], [self._flat["first"].clone()]])
+        if not agree(results[1], results[0], precision):
             raise RuntimeError("the compiled step computes something else")
 
 
@@ -151,9 +151,8 @@ def _made_from(template: VAE, model: "ModelSettings", precision: str) -> str | N
 def _sources() -> str:
     """A checksum of the code that steps are made by."""
     digest = hashlib.sha256()
-    for part in ("models", "training"):
-        place = _PACKAGE / part
-        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+    for folder in ("models", "training"):
+        for path in sorted((_PACKAGE / folder).rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -60,10 +60,10 @@ class FusedStep:
 
     def begin(self, lanes: Sequence[Lane | None]) -> None:
         """Take the rows as they are now, with the settings of their lanes; rows without a lane take a neighbour's."""
-        known = next(lane for lane in lanes if lane is not None)
-        values = [_vector_entries(lane or known) for lane in lanes]
+        neighbour = next(lane for lane in lanes if lane is not None)
+        rows = [_vector_entries(lane or neighbour) for lane in lanes]
         for name, vector in self._vectors.items():
-            vector.copy_(torch.tensor([each[name] for each in values]))
+            vector.copy_(torch.tensor([entries[name] for entries in rows]))
         self.sums.zero_()
         self.moments.zero_()
         self.template.train()
@@ -76,8 +76,8 @@ class FusedStep:
         if self._replay is None:
             self._batch = e.clone(), x.clone()
             self._replay = self._captured()
-        for here, new in zip(self._batch, (e, x), strict=True):
-            here.copy_(new)
+        for static, new in zip(self._batch, (e, x), strict=True):
+            static.copy_(new)
         self._replay()
 
     def _step_with(self, update: Callable[..., None]) -> Callable[..., None]:
@@ -94,12 +94,11 @@ class FusedStep:
         """The step compiled from its first to its last operation. Raises what the compiler does."""
         from torch.fx.experimental.proxy_tensor import make_fx  # PyTorch's tracer takes a while to import
 
-        given = (self._state, self._vectors, *self._batch)
-        leaves, form = tree_flatten(given)
+        leaves, form = tree_flatten((self._state, self._vectors, *self._batch))
         copies = [leaf.clone() for leaf in leaves]  # tracing takes a step, too
         traced = make_fx(lambda *flat: self._step(*tree_unflatten(list(flat), form)))(*copies)
         run = torch.compile(with_gradients_as_weights(traced), dynamic=False)
-        return lambda *given: run(*tree_leaves(given))
+        return lambda *arguments: run(*tree_leaves(arguments))
 
     def _ways(self) -> Iterator[Callable[[], Callable[..., None]]]:
         """How to compute a step, the fastest first."""
@@ -155,12 +154,12 @@ class FusedStep:
 
         Not the weights: where a gradient is all but 0, rounding decides which way Adam goes.
         """
-        found = []
+        results = []
         for run in (lambda: self._take(self._step), graph.replay):
             torch._foreach_copy_(moved, before)
             run()
-            found.append([[self.sums.clone()], [moment.clone() for moment in self._state["first"]]])
-        return agree(found[1], found[0], self.precision)
+            results.append([[self.sums.clone()], [moment.clone() for moment in self._state["first"]]])
+        return agree(results[1], results[0], self.precision)
 
 
 _VECTORS = ("beta", "rate", "cosine", "decay", "total", "warmup", "free_nats", "adamax", "step")

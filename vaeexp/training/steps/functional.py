@@ -67,19 +67,19 @@ def step_of(
     return step
 
 
-def agree(mine: Sequence[Sequence[Tensor]], theirs: Sequence[Sequence[Tensor]], precision: str) -> bool:
+def agree(results: Sequence[Sequence[Tensor]], references: Sequence[Sequence[Tensor]], precision: str) -> bool:
     """Whether two ways to compute a step give the same, but for rounding. Lanes that have diverged must do so both ways.
 
     Tensors that are listed together are compared as one vector: the gradient of some alone is nothing but rounding, such as
     that of a bias before a normalisation.
     """
-    for some, others in zip(mine, theirs, strict=True):
-        apart = size = 0.0
-        for a, b in zip(some, others, strict=True):
+    for tensors, wanted in zip(results, references, strict=True):
+        distance = size = 0.0
+        for a, b in zip(tensors, wanted, strict=True):
             if not torch.equal(a.isfinite(), b.isfinite()):
                 return False
-            apart += float(torch.linalg.vector_norm((a - b).nan_to_num(0, 0, 0))) ** 2
+            distance += float(torch.linalg.vector_norm((a - b).nan_to_num(0, 0, 0))) ** 2
             size += float(torch.linalg.vector_norm(b.nan_to_num(0, 0, 0))) ** 2
-        if apart > _TOLERANCE[precision] ** 2 * size:
+        if distance > _TOLERANCE[precision] ** 2 * size:
             return False
     return True
