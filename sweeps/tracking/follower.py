@@ -11,6 +11,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
+
 from sweeps.errors import UserError, masked
 from sweeps.tracking.mlflow_store import place
 
@@ -68,9 +70,6 @@ def main() -> None:
         finishing.set()
     elif hasattr(os, "nice"):
         os.nice(NICE)
-    if given["tracking"] is None:
-        Path(given["runs"]).mkdir(parents=True, exist_ok=True)
-        os.chdir(given["runs"])
     _Follower(given, finishing, lambda state: print(json.dumps(asdict(state)), file=answers, flush=True)).run()
     os._exit(0)  # Python would search all objects of MLflow for cycles first
 
@@ -94,6 +93,8 @@ class _Follower:
         self._study, self._runs, self._tracking = given["study"], Path(given["runs"]), given["tracking"]
         self._once, self._finishing, self._tell = given["once"], finishing, tell
         self._source = _Source(self._study, self._runs, given["storage"])
+        mark = hashlib.sha256(place(self._tracking, self._runs).encode()).hexdigest()[:8]
+        self._lock = FileLock(self._runs / "journal" / f"{self._study}.mirror-{mark}.lock")
         self._mlflow: StudyRuns | None = None
         self._state = State(notice=given["notice"], brought=given["brought"])
         self._names: set[str] = set()
@@ -102,16 +103,11 @@ class _Follower:
 
     def run(self) -> None:
         """Make passes until the driver has finished and the last pass is made."""
-        from filelock import FileLock, Timeout
-
-        mark = hashlib.sha256(place(self._tracking, self._runs).encode()).hexdigest()[:8]
-        lock = FileLock(self._runs / "journal" / f"{self._study}.mirror-{mark}.lock")
         failures = 0
         while True:
             last, begun = self._finishing.is_set(), time.process_time()
             behind, opened = self._state.behind, self._mlflow
             try:
-                lock.acquire(timeout=0)
                 self._pass(last)
                 failures = 0
             except Timeout:
@@ -151,6 +147,9 @@ class _Follower:
                 return  # importing MLflow takes seconds of a core that the first epoch could have
             from sweeps.tracking.mlflow_runs import StudyRuns
 
+            self._lock.acquire(timeout=0)
+            if self._tracking is None:
+                os.chdir(self._runs)  # as the address of its store wants it
             self._mlflow = StudyRuns(self._tracking, self._runs, study)
             self._mlflow.store.told = self._answered
             if self._mlflow.store.notices:
