@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sweeps.errors import UserError
 from sweeps.storage.study_record import StudyRecord
 from sweeps.storage.trial_record import TrialRecord
 from sweeps.tracking.artifacts import Place, log_files, log_pictures, register
@@ -70,8 +71,7 @@ class StudyRuns:
         self._experiment = self._open_experiment(study.name, self.store.artifact_location(study.name))
         self._folder, self._study, self._identity = runs, study.name, study.identity
         self._runs = self._find_runs()
-        self._best: list[tuple[float, int, int, int]] = []
-        self._complete = 0
+        self._best = self._complete = 0
         self.refused: dict[str, str] = {}
         """Name of a run → why MLflow will not take what is brought to it."""
         self.created = 0
@@ -132,7 +132,7 @@ class StudyRuns:
             tags = {STUDY_TAG: study, "mlflow.experimentKind": "custom_model_development"}
             return self._client.create_experiment(study, artifact_location=location, tags=tags)
         if found.lifecycle_stage != "active":
-            raise RuntimeError(f"experiment '{study}' was deleted in MLflow: restore it there, or rename the study")
+            raise UserError(f"experiment '{study}'", "was deleted in MLflow. Restore it there, or rename the study.")
         return found.experiment_id
 
     def _find_runs(self) -> dict[str, _Run]:
@@ -223,12 +223,11 @@ class StudyRuns:
         complete = sum(record.state == "complete" for record in records)
         if complete == self._complete:
             return
-        self._complete = complete
         curve = best_curve(records)
-        if new := curve[len(self._best) :]:
+        if new := curve[self._best :]:
             points = [Metric("best_objective", objective, at, step) for objective, at, step, _ in new]
             self._log(parent, points, {}, {"sweeps.best_trial": str(new[-1][3])})
-            self._best = curve
+        self._best, self._complete = len(curve), complete
 
     def _is_concluded(self, parent: _Run, study: StudyRecord) -> bool:
         """Whether the parent shows all of the study's record."""
