@@ -254,7 +254,7 @@ def test_an_interrupted_script_leaves_a_study_that_the_same_call_continues(place
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"widht": 2}, "widht: is no option of a sweep. Did you mean 'width'?"),
+        ({"lane": 2}, "lane: is no option of a sweep. Did you mean 'lanes'?"),
         ({"device": "tpu"}, "device: got 'tpu'; input should be 'auto', 'cpu'"),
         ({"trials": 0}, "trials: got 0; must be above 0."),
         ({"overrides": {"epoch": 3}}, "Did you mean 'epochs'?"),

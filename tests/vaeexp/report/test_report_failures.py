@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from report_text import headings, located, on_view, tables_of, without_code
+from report_text import headings, located, on_view, report_on, tables_of, without_code
 from synthetic_study import make_results, part, study_attributes, thin_studies, with_baselines, write_pictures
 
 from sweeps.engine.search import trial_seed
@@ -18,6 +18,7 @@ from sweeps.storage.study_record import StudyRecord
 from vaeexp.report.answer import answer
 from vaeexp.report.failures import failed_trials, failures, left_out, outcomes, pruned_trials
 from vaeexp.report.provenance import code_words, commands, provenance, seeds
+from vaeexp.report.several_studies import write_index
 from vaeexp.results.columns import search_trials
 from vaeexp.words import format_number
 
@@ -315,3 +316,26 @@ def test_the_chapters_of_failures_and_of_the_making_stand_last(results, compose)
     order = ["Rows by protocol", "Plots", "How the trials ended", "Failed", "Pruned", "Left out", "How this was made",
              "Commands", "Code", "Seeds", "Protocol", "Study file"]  # fmt: skip
     assert [name for name in names if name in order] == order
+
+
+def test_no_file_of_a_report_has_a_password(results, tmp_path):
+    address = "postgresql+psycopg://me:hunter2@db.example/studies"
+    trials = results.trials.copy()
+    trials["message"] = trials["message"].where(trials["failure"].isna(), f"cannot reach {address}")
+    study = replace(results.study, stopped=f"Lost {address}.")
+    provenance_ = {
+        **study.provenance,
+        "command": f"vaeexp sweep beta_mnist --storage {address} --tracking http://me:hunter2@host",
+    }
+    leaky = replace(results, trials=trials, study=replace(study, provenance=provenance_))
+    folder = report_on(leaky, runs=tmp_path, reports=tmp_path, html=True).parent
+    texts = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir() if path.suffix != ".png"}
+    assert set(texts) == {"README.md", "report.html", "trials.csv", "summary.json"}
+    assert [name for name, text in texts.items() if "hunter2" in text] == []
+    assert (
+        "--storage postgresql+psycopg://me:***@db.example/studies --tracking http://me:***@host" in texts["README.md"]
+    )
+    index = write_index([], {"lost": f"cannot reach {address}"}, reports=tmp_path, html=True)
+    assert "hunter2" not in index.read_text(encoding="utf-8") + index.with_name("report.html").read_text(
+        encoding="utf-8"
+    )
