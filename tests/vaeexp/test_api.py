@@ -21,11 +21,12 @@ from tiny_study import NAME
 
 import vaeexp
 from sweeps.errors import UserError
-from sweeps.results.rankings import read_results
 from sweeps.storage.database import open_storage
+from sweeps.storage.study_record import read_study
 from vaeexp.api import Study, load_study
 from vaeexp.plots import PLOTS
 from vaeexp.report.chapters import compose
+from vaeexp.results.open_study import study_tables
 from vaeexp.results.study_view import StudyView
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -65,7 +66,8 @@ def test_the_example_in_the_guide_runs(tiny_study: Path, monkeypatch: pytest.Mon
 
 
 def test_tables_are_those_of_the_storage(study: Study, tiny_study: Path) -> None:
-    found = read_results(open_storage(None, tiny_study / "mlruns", NAME, must_exist=True), NAME)
+    runs = tiny_study / "mlruns"
+    found = study_tables(read_study(open_storage(None, runs, NAME, must_exist=True), NAME), runs)
     assert study.name == NAME
     pd.testing.assert_frame_equal(study.trials.drop(columns="folder"), found.trials.drop(columns="folder"))
     pd.testing.assert_frame_equal(study.epochs, found.epochs)
