@@ -238,10 +238,13 @@ def _check_execution(execution: Mapping[str, Any]) -> None:
 
 
 def _open_console() -> "Console":
-    """Open the console of standard output; a notebook gets plain lines, because a live table there needs ipywidgets."""
+    """Open the console of standard output.
+
+    A notebook gets plain lines, because its output says that it is a terminal and cannot move a cursor.
+    """
     from rich.console import Console
 
-    return Console(highlight=False, force_jupyter=False)
+    return Console(highlight=False, force_jupyter=False, force_terminal=False if "ipykernel" in sys.modules else None)
 
 
 def _show_figures() -> None:
