@@ -108,7 +108,7 @@ def test_a_complete_trial_matches_to_the_bit_in_a_process_like_those_of_a_sweep(
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
     assert lines[0].startswith(f"{NAME}/1: complete after 4 epochs, seed ")
-    assert "on cpu (float32, loop, threads 1)" in lines[1]
+    assert "on cpu (float32, fuse off, compile off, threads 1)" in lines[1]
     assert lines[2].startswith("It should match bit for bit: ")
     assert lines[3].startswith("epoch 4/4: −ELBO ")
     found = {line.split("  ")[0]: line for line in lines if "  agrees  " in line}
