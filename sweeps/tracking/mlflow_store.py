@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
+import zlib
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -203,15 +204,28 @@ def _create(runs: Path) -> None:
     if database.exists() and database.stat().st_size:
         return
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from sqlalchemy import event
+    from sqlalchemy.pool import Pool
+
+    def hurry(connection: sqlite3.Connection, _record: object) -> None:
+        # 300 changes of tables, each of which SQLite would bring to the disk: half the time of a core, a fifth of the wait.
+        connection.execute("PRAGMA synchronous=OFF")
+        connection.execute("PRAGMA journal_mode=MEMORY")
 
     def make(unfinished: Path) -> None:
         made = SqlAlchemyStore(f"sqlite:///{unfinished.name}", (runs.resolve() / "artifacts").as_uri())
         made.engine.dispose()
+        with closing(sqlite3.connect(unfinished)) as connection:
+            connection.execute(f"PRAGMA user_version = {_version_mark()}")
 
     remove_unfinished(database)
     for log in ("mlflow.db-wal", "mlflow.db-shm"):  # of a deleted store; SQLite would replay them into the new one
         (runs / log).unlink(missing_ok=True)
-    write_whole(database, make)
+    event.listen(Pool, "connect", hurry)
+    try:
+        write_whole(database, make, durable=True)
+    finally:
+        event.remove(Pool, "connect", hurry)
 
 
 def prepare(runs: Path) -> list[str]:
@@ -246,6 +260,10 @@ def _upgrade(runs: Path) -> str | None:
     from alembic.script import ScriptDirectory
 
     database = runs / "mlflow.db"
+    mark = _version_mark()
+    with closing(sqlite3.connect(database, timeout=20)) as connection:
+        if connection.execute("PRAGMA user_version").fetchone() == (mark,):
+            return None
     config = Config()
     folder = Path(mlflow.__file__).parent / "store" / "db_migrations"
     config.set_main_option("script_location", str(folder).replace("%", "%%"))
@@ -253,6 +271,7 @@ def _upgrade(runs: Path) -> str | None:
     with closing(sqlite3.connect(database, timeout=20)) as connection:
         (version,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         if version == script.get_current_head():
+            connection.execute(f"PRAGMA user_version = {mark}")
             return None
         if version not in {revision.revision for revision in script.walk_revisions()}:
             problem = (
@@ -268,6 +287,13 @@ def _upgrade(runs: Path) -> str | None:
         lines = done.stderr.strip().splitlines() or ["no message"]
         raise UserError(str(database), f"could not be upgraded for MLflow {mlflow.__version__}: {lines[-1]}")
     return f"{database}: upgraded for MLflow {mlflow.__version__}; {copy.name} keeps it as it was."
+
+
+def _version_mark() -> int:
+    """Return the number by which the store notes which MLflow has seen it: reading the migrations takes a third of a second."""
+    import mlflow
+
+    return zlib.crc32(mlflow.__version__.encode()) >> 1
 
 
 def _correct_addresses(runs: Path) -> str | None:

@@ -81,6 +81,7 @@ def test_the_store_of_an_older_mlflow_is_upgraded_after_a_copy(tmp_path):
     assert small.client(tmp_path).search_experiments()
 
     with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("PRAGMA user_version = 0")  # as the newer one would leave it
         connection.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
     with pytest.raises(UserError, match=re.escape(f"newer MLflow than the installed {mlflow.__version__}")):
         prepare(tmp_path)
