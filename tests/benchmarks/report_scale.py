@@ -28,7 +28,7 @@ from optuna.trial import TrialState
 
 from sweeps.storage.database import repeat_study
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "vaeexp"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 from synthetic_study import study_attributes
 
 STUDY = "beta_mnist"
