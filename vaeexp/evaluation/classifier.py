@@ -1,7 +1,8 @@
-"""A small classifier of a data set's labelled images, whose features judge what models generate.
+"""Trains a small classifier of a data set's labelled images; its features judge generated images.
 
-It is trained once on the training images and lies in the cache beside the prepared data. Shapes: B images, C channels,
-H × W pixels, n classes.
+The classifier is trained once on the training images and kept in the cache beside the prepared data.
+
+Shapes: B images, C channels, H × W pixels, n classes.
 """
 
 import hashlib
@@ -26,22 +27,22 @@ if TYPE_CHECKING:
 
 
 _RECIPE = 1
-"""Raised whenever the same images would give another classifier."""
+"""Version of the recipe. Increase it with every change that gives another classifier for the same images."""
 _FILE = "classifier.safetensors"
 _FACTS = "classifier.json"
 _BATCH = 128
 _SEEN = 250_000
-"""Images shown in training, repeats counted, whatever the number of different ones …"""
+"""Images shown in training, repeats counted, for a data set of any size …"""
 _EPOCHS = 30
-"""… but none more often than this."""
+"""… but each image at most this often."""
 _LEARNING_RATE = 3e-3
 _SEED = 0
 
 
 class ImageClassifier(nn.Module):
-    """Convolutions that halve the image down to 4 × 4 or less, a layer of features, and logits.
+    """Convolutions that halve the image until it is at most 4 × 4, a layer of features, and logits.
 
-    Images of more than 64 pixels along a side are first averaged down to 64.
+    Images with a side of more than 64 pixels are first averaged down to 64.
     """
 
     num_features = 128
@@ -62,11 +63,11 @@ class ImageClassifier(nn.Module):
         self.head = nn.Linear(self.num_features, classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """Activations of the last hidden layer [B, 128], ≥ 0, of targets x [B, C, H, W] in [0, 1]."""
+        """Return the activations of the last hidden layer [B, 128], ≥ 0, of targets x [B, C, H, W] in [0, 1]."""
         return F.relu(self.body(F.adaptive_avg_pool2d(x, self.sides)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [B, n]."""
+        """Return the logits [B, n] of targets x [B, C, H, W]."""
         return self.head(self.features(x))
 
 
@@ -76,17 +77,19 @@ class Classifier:
 
     model: ImageClassifier
     accuracy: float
-    """Share of the labelled test images whose class it names."""
+    """Share of the test images that it classifies correctly, in [0, 1]."""
     binarised: bool
-    """Whether it knows images of zeros and ones, and not grey levels or colours."""
+    """Whether it was trained on images of zeros and ones instead of grey levels or colours."""
 
 
 def open_classifier(dataset: "Dataset", *, say: Callable[[str], None] = print) -> Classifier | None:
-    """The classifier of this data set's targets, trained unless it lies in the user's cache; None without labels.
+    """Return the classifier of this data set's targets, from the user's cache or newly trained; None without labels.
 
-    It depends on the training images, their binarisation and the version of the recipe. Of several processes one trains and
-    the others wait. `say` announces a training, which takes half a minute for MNIST on one core. Raises UserError when the
-    cache cannot be written.
+    The classifier depends on the training images, their binarisation and the version of the recipe. Among several
+    processes one trains and the others wait. `say` announces the training, half a minute for MNIST on one core.
+
+    Raises:
+        UserError: the cache cannot be written.
     """
     classes = len(dataset.classes or ())
     if classes < 2:
@@ -106,19 +109,19 @@ def open_classifier(dataset: "Dataset", *, say: Callable[[str], None] = print) -
 def _build(folder: Path, dataset: "Dataset", classes: int, say: Callable[[str], None]) -> None:
     from safetensors.torch import save
 
-    say(f"{dataset.title}: training a classifier to judge generated images with, once …")
+    say(f"{dataset.title}: training a classifier, once, to judge generated images …")
     model = train_classifier(
         dataset.train.images, dataset.train.labels, dataset.binarisation, classes=classes, seed=_SEED
     )
     test = targets(dataset.test.images, dataset.binarisation, _SEED)
     accuracy = _accuracy(model, test, _labels(dataset.test.labels))
-    say(f"{dataset.title}: the classifier names {100 * accuracy:.1f} % of the test images rightly.")
+    say(f"{dataset.title}: the classifier recognises {100 * accuracy:.1f} % of the test images.")
     (folder / _FILE).write_bytes(save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
     (folder / _FACTS).write_text(json.dumps({"accuracy": accuracy, "recipe": _RECIPE}) + "\n", encoding="utf-8")
 
 
 def _load(folder: Path, dataset: "Dataset", classes: int) -> Classifier | None:
-    """None when there is none, or its files are damaged."""
+    """Return the classifier in `folder`; None if its files are missing or damaged."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -135,10 +138,10 @@ def _load(folder: Path, dataset: "Dataset", classes: int) -> Classifier | None:
 def train_classifier(
     images: np.ndarray, labels: np.ndarray, binarisation: str, *, classes: int, seed: int
 ) -> ImageClassifier:
-    """Trained on images uint8 [N, C, H, W] with labels [N], drawn anew in each epoch under dynamic binarisation.
+    """Train a classifier on images uint8 [N, C, H, W] with labels [N]; return it in evaluation mode, on the CPU.
 
     Cross-entropy, AdamW, one cycle of the learning rate (Smith & Topin 2018) over 250,000 images or 30 epochs, whichever is
-    less. In evaluation mode, on the CPU. Global generators are untouched.
+    less. Dynamic binarisation draws new images in each epoch. Global generators stay untouched.
     """
     generator = torch.Generator().manual_seed(seed)
     answers = _labels(labels)
@@ -151,7 +154,7 @@ def train_classifier(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=max(steps, 2))
     for _ in range(epochs):
         for rows in torch.randperm(len(answers), generator=generator)[:_SEEN].split(_BATCH):
-            x = torch.from_numpy(images[rows.numpy()])  # of a memory map that may be larger than memory
+            x = torch.from_numpy(images[rows.numpy()])  # by batches, because the memory map may be larger than memory
             thresholds = draw_thresholds(x, generator) if binarisation == "dynamic" else None
             loss = F.cross_entropy(model(TARGETS[binarisation](x, thresholds)), answers[rows])
             optimizer.zero_grad()

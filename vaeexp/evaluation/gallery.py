@@ -1,7 +1,7 @@
-"""Pictures of the latent space of a finished model: interpolations, traversals, manifold, map.
+"""Draws the latent space of a finished model: interpolations, traversals, manifold, t-SNE map.
 
-Shapes: N images, P pairs of images, L latent dimensions of which D are traversed, S steps; pictures of H × W pixels and C
-channels are uint8 [..., H, W, C]. Model outputs are means of p(x|z).
+Shapes: N images, P pairs of images, L latent dimensions, D traversed dimensions, S steps. Pictures of H × W pixels and C
+channels are uint8 [..., H, W, C]. Pictures show means of p(x|z).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 _IMAGES = 2000
-"""Test images whose codes are looked at."""
+"""Test images that are encoded, at most."""
 _PAIRS, _STEPS = 3, 10
 _DIMENSIONS, _VALUES = 8, 9
 REACH = 2.5
-"""Standard deviations of the aggregate posterior that a traversal goes to either side."""
+"""Half the length of a traversal, in standard deviations of the aggregate posterior."""
 SIDE = 15
 """Pictures along a side of the latent plane."""
 _ENCODED = 100
@@ -35,11 +35,11 @@ _PERPLEXITY, _ITERATIONS = 30.0, 500
 
 
 def gallery(vae: "VAE", images: Tensor, labels: np.ndarray | Tensor, *, seed: int) -> dict[str, np.ndarray]:
-    """Pictures of the latent space, from targets [N, C, H, W] in [0, 1] and their labels [N]. Any N ≥ 1 will do.
+    """Return pictures of the latent space by name, from N ≥ 1 targets [N, C, H, W] in [0, 1] and their labels [N].
 
-    latent_interpolations, spherical_interpolations, pixel_interpolations [P ≤ 3, 10]: between the images of the same
-    pairs; traversals [D ≤ 8, 9]: the most active dimensions, each from 2.5 standard deviations of the aggregate posterior
-    below its mean to as many above; manifold [15, 15]: where there are just two latent dimensions.
+    latent_interpolations, spherical_interpolations, pixel_interpolations [P ≤ 3, 10, H, W, C]: all between the same pairs.
+    traversals [D ≤ 8, 9, H, W, C]: the most active dimensions, each over mean ± 2.5 standard deviations of its aggregate
+    posterior. manifold [15, 15, H, W, C]: only for two latent dimensions.
     """
     chosen = _chosen(len(images), seed)
     first, second = pairs(labels)
@@ -62,11 +62,12 @@ def gallery(vae: "VAE", images: Tensor, labels: np.ndarray | Tensor, *, seed: in
 def latent_arrays(
     vae: "VAE", images: Tensor, labels: np.ndarray | Tensor, classes: Sequence[str] | None, *, seed: int
 ) -> dict[str, np.ndarray]:
-    """The numbers that go with `gallery`, from the same arguments and the names of the labels, None where there are none.
+    """Return the arrays that belong to `gallery`, from the same arguments and the class names (None without names).
 
-    embedding float32 [N ≤ 2000, 2]: t-SNE of posterior means of images drawn with the seed; embedding_labels int64 [N]:
-    theirs; classes unicode [n], empty without names; traversal_dimensions int64 [D]: which dimensions, from 0, `gallery`
-    traverses; traversal_reach float64 []: how far, in standard deviations.
+    embedding float32 [N ≤ 2000, 2]: t-SNE of the posterior means of images drawn with the seed. embedding_labels int64
+    [N]: the labels of these images. classes unicode [n]: the class names, empty without names. traversal_dimensions int64
+    [D]: the indices, from 0, of the dimensions that `gallery` traverses. traversal_reach float64 []: half the length of a
+    traversal, in standard deviations.
     """
     chosen = _chosen(len(images), seed)
     looked_at = images[chosen]
@@ -80,10 +81,10 @@ def latent_arrays(
 
 
 def pairs(labels: np.ndarray | Tensor, count: int = _PAIRS) -> tuple[list[int], list[int]]:
-    """Indices of the two images of each pair, at most `count` pairs: the first images, no image twice.
+    """Return the indices of the first and of the second images of at most `count` pairs; no image appears twice.
 
-    The second of a pair is the next image of another class than the first, where there is one. A single image is paired
-    with itself.
+    The first image of a pair is the next unused image; the second is the next unused image of another class, or of any
+    class if no other class is left. A single image forms a pair with itself.
     """
     left = np.arange(len(labels)).tolist()
     classes = np.asarray(labels)
@@ -100,11 +101,10 @@ def pairs(labels: np.ndarray | Tensor, count: int = _PAIRS) -> tuple[list[int], 
 def interpolations(
     vae: "VAE", first: Tensor, second: Tensor, steps: int, kind: Literal["linear", "spherical", "pixel"]
 ) -> np.ndarray:
-    """Ways from images `first` to images `second`, [P, C, H, W] in [0, 1] each, as pictures [P, S, H, W, C].
+    """Return pictures [P, S, H, W, C] that lead from images `first` to images `second`, both [P, C, H, W] in [0, 1].
 
-    linear and spherical: what is decoded on the way between their posterior means; the two ends are reconstructions.
-    spherical turns the code at an even pace while its length changes evenly (Shoemake 1985; White 2016). pixel: the images
-    themselves, cross-faded.
+    linear and spherical decode codes between the two posterior means; the ends are reconstructions. spherical changes the
+    angle and the length of the code evenly (Shoemake 1985; White 2016). pixel cross-fades the images.
     """
     t = torch.linspace(0, 1, steps, dtype=torch.float64)
     if kind == "pixel":
@@ -116,18 +116,18 @@ def interpolations(
 
 
 def _linear(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Codes [P, S, L] between a and b [P, 1, L] at t [S, 1]."""
+    """Return codes [P, S, L] between a and b [P, 1, L] at t [S, 1]."""
     return (1 - t) * a + t * b
 
 
 def _spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """The same on the great circle between their directions, lengths interpolated.
+    """Return codes [P, S, L] on the great circle between the directions of a and b, with lengths interpolated linearly.
 
-    Linear where no circle is determined: between codes that are nearly parallel, opposite, or zero.
+    The way is linear where a and b are nearly parallel, opposite or zero, because they then determine no circle.
     """
     lengths = [code.norm(dim=-1, keepdim=True) for code in (a, b)]
     u, v = (code / length.clamp_min(1e-12) for code, length in zip((a, b), lengths, strict=True))
-    # Kahan's formula; the arc cosine of the product loses half of the digits of a small angle.
+    # Kahan's formula, because the arc cosine of u·v loses half of the digits of a small angle.
     angle = 2 * torch.atan2((u - v).norm(dim=-1, keepdim=True), (u + v).norm(dim=-1, keepdim=True))
     sine = angle.sin()
     determined = (sine > 1e-4) & (lengths[0] > 1e-6) & (lengths[1] > 1e-6)
@@ -141,11 +141,11 @@ _WAYS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"linear": _li
 def traversals(
     vae: "VAE", images: Tensor, *, dimensions: int, steps: int, reach: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The most active dimensions, one at a time: pictures [D, S, H, W, C] and the dimensions' numbers int64 [D], from 0.
+    """Traverse the most active dimensions: return pictures [D, S, H, W, C] and the dimensions' indices int64 [D], from 0.
 
-    All other dimensions stay at the posterior mean of the first of `images` [N, C, H, W]. A dimension goes evenly from
-    `reach` standard deviations of its aggregate posterior (over the images) below its mean to as many above, whatever the
-    prior. A dimension is the more active, the more its posterior mean varies over the images.
+    One dimension moves at a time, in equal steps over mean ± `reach` standard deviations of its aggregate posterior (over
+    `images` [N, C, H, W]), for every prior. The other dimensions stay at the posterior mean of the first image. Activity
+    is the variance of the posterior mean over the images.
     """
     means, variances = codes_of(vae, images)
     numbers = _most_active(vae, means, dimensions)
@@ -157,26 +157,26 @@ def traversals(
 
 
 def _most_active(vae: "VAE", means: Tensor, dimensions: int) -> Tensor:
-    """Numbers [D] of the dimensions that exist, the most active first."""
+    """Return the indices [D] of the dimensions that the mask keeps, the most active first."""
     activity = means.var(0, correction=0).masked_fill(vae.latent_mask.cpu() == 0, -1.0)
     existing = int(vae.latent_mask.sum())
     return activity.argsort(descending=True, stable=True)[: min(dimensions, existing)]
 
 
 def manifold(vae: "VAE", side: int, images: Tensor | None = None) -> np.ndarray:
-    """What two latent dimensions decode to, [side, side, H, W, C]; the first rises to the right, the second upwards.
+    """Decode a grid over two latent dimensions, [side, side, H, W, C]; the first rises to the right, the second upwards.
 
-    Each goes through the quantiles (i + ½) / side of the standard normal prior (Kingma & Welling 2014, figure 4), so that
-    the pictures stand for equal shares of it. For another prior, and for a posterior that has no density and so nothing
-    that ties it to the prior, they are the quantiles of each dimension's posterior means over `images` [N, C, H, W];
-    without images, those of draws from the prior.
+    Both dimensions go through the quantiles (i + ½) / side of the standard normal prior (Kingma & Welling 2014, figure 4),
+    so that each picture stands for an equal share of the prior. Another prior, or a posterior without a density (nothing
+    ties it to the prior), takes the quantiles of each dimension's posterior means over `images` [N, C, H, W]; without
+    images, the quantiles of draws from the prior.
 
     Raises:
-        ValueError: the model has another number of latent dimensions than two.
+        ValueError: the model does not have exactly two latent dimensions.
     """
     dimensions = vae.latent_mask.cpu().nonzero().flatten()
     if len(dimensions) != 2:
-        raise ValueError(f"A manifold is drawn of 2 latent dimensions; this model has {len(dimensions)}.")
+        raise ValueError(f"latent_size: got {len(dimensions)}; a manifold needs a model of 2 latent dimensions.")
     levels = (torch.arange(side, dtype=torch.float64) + 0.5) / side
     prior = vae.prior_distribution()
     if images is not None and not (isinstance(prior, StandardNormal) and vae.posterior.stochastic):
@@ -193,10 +193,10 @@ def manifold(vae: "VAE", side: int, images: Tensor | None = None) -> np.ndarray:
 
 
 def embedding(vae: "VAE", images: Tensor, *, seed: int) -> np.ndarray:
-    """t-SNE (van der Maaten & Hinton 2008) of the posterior means of targets [N, C, H, W]: float32 [N, 2].
+    """Return the t-SNE map (van der Maaten & Hinton 2008) of the posterior means of targets [N, C, H, W]; float32 [N, 2].
 
-    It starts from the first two principal components, perplexity 30 or (N − 1) / 3 where that is less. The same images and
-    seed give the same map on one machine. Some seconds for 2,000 images.
+    The map starts from the first two principal components. Its perplexity is min(30, (N − 1) / 3). The same images and
+    seed give the same map on one machine. 2,000 images take some seconds.
     """
     means = codes_of(vae, images)[0].numpy()
     if len(means) < 2:
@@ -210,15 +210,15 @@ def embedding(vae: "VAE", images: Tensor, *, seed: int) -> np.ndarray:
         max_iter=_ITERATIONS,
         random_state=seed % 2**32,
     )
-    # Sums over threads would come in any order.
+    # One thread, because the order of sums over several threads changes from run to run.
     with threadpool_limits(limits=1):
         return tsne.fit_transform(means.astype(np.float32)).astype(np.float32)
 
 
 def _principal_components(codes: np.ndarray, seed: int) -> np.ndarray:
-    """Scores of codes [N, L] on their first two components, as small as t-SNE wants to start, [N, 2].
+    """Return the scores [N, 2] of codes [N, L] on their first two components, scaled down to 1e-4 as t-SNE expects.
 
-    With a touch of noise: codes that agree, or lie on a line, would never be told apart in the second direction.
+    A little noise is added, because t-SNE cannot separate equal codes, nor codes on a line in the second direction.
     """
     u, s, _ = np.linalg.svd(codes - codes.mean(0), full_matrices=False)
     scores = np.zeros((len(codes), 2))
@@ -235,7 +235,7 @@ def write_grids(folder: Path, drawn: Mapping[str, np.ndarray]) -> None:
 
 
 def _chosen(count: int, seed: int) -> list[int]:
-    """Which images are looked at: all, or the first and others drawn with the seed, as files may be sorted by class."""
+    """Return the indices of the images to encode: all, or the first and a draw, because files may be sorted by class."""
     if count <= _IMAGES:
         return list(range(count))
     drawn = 1 + torch.randperm(count - 1, generator=torch.Generator().manual_seed(seed))
@@ -244,7 +244,10 @@ def _chosen(count: int, seed: int) -> list[int]:
 
 @torch.no_grad()
 def codes_of(vae: "VAE", images: Tensor) -> tuple[Tensor, Tensor]:
-    """Posterior means and variances [N, L] of targets [N, C, H, W], float64 on the CPU; no variance without a density."""
+    """Return posterior means and variances [N, L] of targets [N, C, H, W], float64 on the CPU.
+
+    The variance of a posterior without a density is 0.
+    """
     means, variances = [], []
     for x in images.split(_ENCODED):
         posterior = vae.encode(x.to(vae.latent_mask))
@@ -259,8 +262,8 @@ def codes_of(vae: "VAE", images: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def decoded(vae: "VAE", z: Tensor) -> np.ndarray:
-    """Pictures [..., H, W, C] of codes [..., L]."""
-    flat = z.reshape(-1, z.shape[-1]).to(vae.latent_mask.dtype)  # before the device, which may have no float64
+    """Decode codes [..., L] into pictures [..., H, W, C]."""
+    flat = z.reshape(-1, z.shape[-1]).to(vae.latent_mask.dtype)  # cast first, because the device may have no float64
     pieces = [to_uint8(vae.decode(codes.to(vae.latent_mask.device)).mean) for codes in flat.split(image_rows(vae))]
     images = np.concatenate(pieces)
     return images.reshape(*z.shape[:-1], *images.shape[1:])

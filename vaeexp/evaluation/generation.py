@@ -1,4 +1,4 @@
-"""Pictures of what a model does: reconstructions, samples, grids, files.
+"""Draws a model's reconstructions and samples, joins pictures into grids, and writes PNG files.
 
 Shapes: N pictures of H × W pixels and C channels, as uint8 [N, H, W, C].
 """
@@ -23,22 +23,21 @@ _SAMPLES = 16
 _COMPONENTS = 16
 _PER_COMPONENT = 8
 _SEPARATOR = 128
-"""Grey of the lines between pictures: neither ink nor paper."""
+"""Grey level of the lines between pictures, different from black ink and white paper."""
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
-    """Images in [0, 1], [..., C, H, W], as uint8 [..., H, W, C]."""
+    """Convert images [..., C, H, W] in [0, 1] to uint8 [..., H, W, C]."""
     return (images.clamp(0, 1) * 255).round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
 
 
 @torch.no_grad()
 def pictures(vae: "VAE", images: Tensor, seed: int, *, components: bool = True) -> dict[str, np.ndarray]:
-    """What a trial shows of itself, as uint8 pictures. Model outputs are means of p(x|z).
+    """Return uint8 pictures by name; model outputs are means of p(x|z).
 
-    originals [8, H, W, C]: the first of `images` (targets in [0, 1], [N, C, H, W]); reconstructions [8, H, W, C]: each at
-    its posterior mean; samples [16, H, W, C]: at draws from the prior. For a mixture of Gaussians also
-    component_samples [K, 8, H, W, C]: draws from each component, heaviest first, of 16 components at most; unless
-    `components` is False.
+    originals [8, H, W, C]: the first of `images` (targets [N, C, H, W] in [0, 1]). reconstructions [8, H, W, C]: decoded
+    at the posterior mean. samples [16, H, W, C]: decoded at draws from the prior. component_samples [K, 8, H, W, C], for a
+    mixture of Gaussians if `components`: draws from each of the K ≤ 16 heaviest components, heaviest first.
     """
     generator = torch.Generator().manual_seed(seed)
     x = images[:_ORIGINALS].to(vae.latent_mask)
@@ -56,7 +55,7 @@ def pictures(vae: "VAE", images: Tensor, seed: int, *, components: bool = True) 
 
 
 def grid(images: np.ndarray, columns: int) -> np.ndarray:
-    """Pictures uint8 [N, H, W, C] row by row in one picture [H', W', C], with lines one pixel thin between them."""
+    """Join pictures uint8 [N, H, W, C] row by row into one picture [H', W', C], with lines of one pixel between them."""
     count, height, width, channels = images.shape
     rows = -(-count // columns)
     canvas = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, channels), _SEPARATOR, np.uint8)
@@ -67,9 +66,10 @@ def grid(images: np.ndarray, columns: int) -> np.ndarray:
 
 
 def grids(drawn: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Each array of pictures, uint8 [N, H, W, C] or [R, S, H, W, C], as one picture.
+    """Join each array of pictures, uint8 [N, H, W, C] or [R, S, H, W, C], into one picture.
 
-    Rows of an array stay rows, pictures without rows stand eight to a row; reconstructions have their originals above.
+    An array [R, S, ...] keeps its rows; an array [N, ...] gets eight pictures a row. The originals stand above their
+    reconstructions.
     """
     shown = dict(drawn)
     if {"originals", "reconstructions"} <= shown.keys():
@@ -81,7 +81,7 @@ def grids(drawn: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
-    """Write a picture uint8 [H, W, C], C = 1 or 3, in one step: a reader sees the whole file or none."""
+    """Write a picture uint8 [H, W, C], C = 1 or 3, atomically: a reader sees the whole file or none."""
     from PIL import Image
 
     picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)

@@ -1,4 +1,4 @@
-"""What a model does with its latent space: nats per dimension, and which component of the prior serves which class.
+"""Measures the use of the latent space: nats per dimension, and which component of the prior serves which class.
 
 Shapes: N images, L latent dimensions, K components.
 """
@@ -17,12 +17,12 @@ _SAMPLES = 8
 
 @torch.no_grad()
 def rate_per_dimension(vae: VAE, images: Tensor, *, seed: int) -> Tensor | None:
-    """KL(q(z_d|x) ‖ p(z_d)) of each latent dimension in nats, mean over images [N, C, H, W]; float64 [L], on the CPU.
+    """Return KL(q(z_d|x) ‖ p(z_d)) of each latent dimension in nats, mean over images [N, C, H, W]; float64 [L], on the CPU.
 
     For the standard normal prior it is the closed form, and its sum is the rate. For other priors it is a Monte-Carlo
-    estimate of E_q[log q(z_d|x) − log p(z_d)] against the prior's marginal of that dimension, with 8 codes per image; the
-    sum is the rate only where the prior's dimensions are independent, and not for a joint mixture. 0 where masked. None for
-    a posterior without a density.
+    estimate of E_q[log q(z_d|x) − log p(z_d)] with the prior's marginal p(z_d) and 8 codes per image. The sum is then the
+    rate only if the prior's dimensions are independent, so not for a joint mixture. Masked dimensions give 0. None for a
+    posterior without a density.
     """
     if not vae.posterior.stochastic:
         return None
@@ -35,7 +35,7 @@ def rate_per_dimension(vae: VAE, images: Tensor, *, seed: int) -> Tensor | None:
             continue
         for _ in range(_SAMPLES):
             noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
-            # log q is taken at the noise itself, which keeps full precision where σ is tiny.
+            # log q is computed from the noise, because that keeps full precision for a tiny σ.
             log_q = -0.5 * (noise.square() + posterior.log_var + LOG_2PI) * posterior.mask
             ratio = log_q - prior.dimension_log_prob(posterior.rsample(noise))
             total += ratio.cpu().double().sum(0) / _SAMPLES
@@ -44,11 +44,11 @@ def rate_per_dimension(vae: VAE, images: Tensor, *, seed: int) -> Tensor | None:
 
 @torch.no_grad()
 def component_classes(vae: VAE, images: Tensor, labels: Tensor, classes: int, *, seed: int) -> Tensor | None:
-    """Share of each class's codes that each component of the prior serves; float64 [K, classes], on the CPU.
+    """Return the share of each class's codes that each component of the prior serves; float64 [K, classes], on the CPU.
 
-    The mean of p(k|z) over the images [N, C, H, W] with that label [N], each with one z from q(z|x): the overlap of the
-    class's aggregate posterior with the components. Each column sums to 1; it is NaN for a class without images. None for a
-    prior that is no joint mixture.
+    An entry is the mean of p(k|z) over the images [N, C, H, W] of the class (labels [N]), with one z from q(z|x) per image:
+    the overlap of the class's aggregate posterior with the component. Each column sums to 1; it is NaN for a class without
+    images. None for a prior that is no joint mixture.
     """
     prior, generator = vae.prior_distribution(), torch.Generator().manual_seed(seed)
     if not isinstance(prior, GaussianMixture):
@@ -63,6 +63,6 @@ def component_classes(vae: VAE, images: Tensor, labels: Tensor, classes: int, *,
 
 @torch.no_grad()
 def component_weights(vae: VAE) -> Tensor | None:
-    """Weights of the prior's components, float64 [K], on the CPU; None for a prior that is no joint mixture."""
+    """Return the weights of the prior's components, float64 [K], on the CPU; None for a prior that is no joint mixture."""
     prior = vae.prior_distribution()
     return prior.weights.cpu().double() if isinstance(prior, GaussianMixture) else None

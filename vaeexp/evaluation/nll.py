@@ -1,11 +1,10 @@
-"""How well a model explains images: negative ELBO, importance-weighted NLL, active units.
+"""Computes how well a model explains images: negative ELBO, importance-weighted NLL, active units.
 
-Of the time for these a CPU spends but half on the decoder's matrix products. Compiled, what lies between them is a few passes
-over memory. That takes half a minute at the most for each shape of model, once, and pays for many codes only.
+On a CPU the decoder's matrix products take only half of the time. Compilation turns the operations between them into a few
+passes over memory. It takes up to half a minute, once per shape of model, so it pays for many codes only.
 
-Shapes: S samples, B images, L latent dimensions, C channels, H × W pixels.
-
-Shapes: N images, B images at a time, S samples at a time, L latent dimensions. All figures are in nats per image.
+Shapes: N images, B images at a time, S samples at a time, L latent dimensions, C channels, H × W pixels. All metrics are
+in nats per image.
 """
 
 import math
@@ -26,8 +25,8 @@ from vaeexp.models.priors import PriorDistribution
 from vaeexp.models.vae import VAE, Terms
 
 _COMPILING_PAYS = 10_000_000
-"""Codes from which on half a minute of compiling is less than what it saves."""
-_TOLERANCE = 1e-4  # relative, of a check before anything is computed with it
+"""Number of codes from which compilation saves more than the half minute that it costs."""
+_TOLERANCE = 1e-4  # relative; a compiled decoder must agree with the plain decoder before its first use
 
 LogWeights = Callable[[DiagonalGaussian, Tensor, Tensor], Tensor]
 """q(z|x) of B images, standard normal noise [S, B, L], x [B, C, H, W] → log weights [S, B]."""
@@ -36,9 +35,10 @@ LogWeights = Callable[[DiagonalGaussian, Tensor, Tensor], Tensor]
 def log_weights(
     vae: VAE, prior: PriorDistribution, posterior: DiagonalGaussian, noise: Tensor, x: Tensor, *, codes: int
 ) -> LogWeights:
-    """The log weights of codes of this model, as it is now, for `codes` codes in all.
+    """Return the function that computes log weights with the model's present weights, compiled if `codes` codes pay for it.
 
-    `posterior`, `noise` and `x` have the shapes of most of the pieces in which the codes come.
+    The compiled program serves only the shapes of `posterior`, `noise` and `x`. Give the shapes of most pieces; pieces of
+    other shapes are computed operation by operation.
     """
     plain = _Weights(vae, prior)
     if codes < _COMPILING_PAYS or not _can_be_compiled(vae, prior):
@@ -56,7 +56,7 @@ def log_weights(
 
 
 class _Weights(nn.Module):
-    """The model's, operation by operation."""
+    """Computes log p(x|z) + log p(z) − log q(z|x), operation by operation."""
 
     def __init__(self, vae: VAE, prior: PriorDistribution) -> None:
         super().__init__()
@@ -68,8 +68,10 @@ class _Weights(nn.Module):
 
 
 def _can_be_compiled(vae: VAE, prior: Any) -> bool:
-    """Layers of PyTorch's own, for what a user wrote may do one thing for these codes and another for others; in float32, on
-    a CPU, without convolutions."""
+    """Return whether the decoder can be compiled: float32, on a CPU, without convolutions, only PyTorch's own layers.
+
+    A user's layer is excluded because it may branch on the values of the codes.
+    """
     layers = [layer for layer in vae.decoder.modules() if not any(layer.children())]
     ours = all(type(layer).__module__.startswith("torch.nn.") for layer in layers)
     mask = vae.latent_mask
@@ -78,8 +80,8 @@ def _can_be_compiled(vae: VAE, prior: Any) -> bool:
 
 
 def _compiled(weights: _Weights, posterior: DiagonalGaussian, noise: Tensor, x: Tensor) -> LogWeights:
-    """Raises RuntimeError, with the reason."""
-    # Late, because it brings PyTorch's tracer.
+    """Compile the log weights. Raises RuntimeError with the reason if that fails."""
+    # A late import, because it loads PyTorch's tracer.
     from torch.fx.experimental.proxy_tensor import make_fx
 
     prior = weights.prior_distribution
@@ -113,19 +115,20 @@ def _with_tensors(distribution: Any, tensors: list[Tensor]) -> Any:
 
 
 _BATCH = 1000
-_BUDGETS = {"cpu": 2**23}  # bytes; a share of the cache, beyond which more is slower
+_BUDGETS = {"cpu": 2**23}  # bytes: a share of the cache; larger pieces are slower
 _UNIT = 50
-"""Samples of an image drawn at once; a part of what the draws are."""
+"""Samples of an image drawn at once. The draws depend on it."""
 _SUMMED = 20 * _UNIT
-"""Samples of an image whose weights are summed at once: an accelerator waits for it."""
-_BUDGET = 2**30  # bytes, elsewhere: enough to fill an accelerator
+"""Samples of an image whose weights are summed at once, because each sum makes an accelerator wait."""
+_BUDGET = 2**30  # bytes on other devices: enough to fill an accelerator
 
 
 @torch.no_grad()
 def evaluate_elbo(vae: VAE, images: Tensor, *, seed: int) -> Terms:
-    """Distortion and rate of each image [N] in float64, and posterior means [N, L], on the CPU.
+    """Return distortion and rate [N] in float64, in nats, and posterior means [N, L] of targets [N, C, H, W], on the CPU.
 
-    Their sum is the negative ELBO at β = 1, with one sample of z per image. The noise depends on the seed, N and L alone.
+    Distortion + rate is the negative ELBO at β = 1 (Kingma & Welling 2014), with one sample of z per image. The noise
+    depends on the seed, N and L alone.
     """
     device = vae.latent_mask.device
     noise = torch.randn(len(images), len(vae.latent_mask), generator=torch.Generator().manual_seed(seed))
@@ -144,14 +147,16 @@ def importance_weighted_nll(
     budget: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """−log 1/k Σ_i p(x, z_i) / q(z_i|x) of each image, with k codes z_i from q(z|x); [N], float64, on the CPU.
+    """Return −log 1/k Σ_i p(x, z_i) / q(z_i|x) of each image, in nats, with k codes z_i from q(z|x); float64 [N], on the CPU.
 
-    An upper bound on −log p(x) in expectation, which falls to it as k grows (Burda et al. 2016, eq. 8).
+    In expectation it is an upper bound on −log p(x), which falls to −log p(x) as k grows (Burda et al. 2016, eq. 8).
 
-    Images and samples are taken in pieces, so that a piece's activations fit in about `budget` bytes (by default what
-    suits the device). The draws depend on the seed, the place of the image and L alone, and those for a smaller k come
-    first: neither the pieces nor the device change more than the rounding. `progress` is told after each piece how many
-    codes are done and of how many.
+    Images [N, C, H, W] and samples are taken in pieces whose activations fit in about `budget` bytes (default: what suits
+    the device). The draws depend on the seed, the index of the image and L alone, and the draws for a smaller k come first;
+    so pieces and device change only the rounding. After each piece `progress` gets the codes done and the codes in all.
+
+    Raises:
+        TypeError: the posterior has no density.
     """
     device = vae.latent_mask.device
     rows = image_rows(vae, budget)
@@ -164,10 +169,10 @@ def importance_weighted_nll(
     for start in range(0, len(images), block):
         x = images[start : start + block].to(device)
         posterior = vae.encode_density(x)
-        total = torch.full((len(x),), -math.inf, dtype=torch.float64)  # running log Σ of weights, [B]
+        total = torch.full((len(x),), -math.inf, dtype=torch.float64)  # running log Σ_i of the weights [B]
         done, parts = 0, []
         draws = _draws(len(vae.latent_mask), range(start, start + len(x)), importance_samples, seed)
-        # A CPU has no time to spare for it; an accelerator would wait.
+        # Drawing ahead helps an accelerator, which would wait; a CPU has no idle time for it.
         for noise in draws if device.type == "cpu" else _ahead(draws):
             for part in noise.to(posterior.mean).split(samples):
                 parts.append(weigh(posterior, part, x))
@@ -182,7 +187,7 @@ def importance_weighted_nll(
 
 
 def _draws(latent_size: int, indices: range, importance_samples: int, seed: int) -> Iterator[Tensor]:
-    """Yield standard normal draws for the images at these indices, [≤ `_UNIT`, B, L] at a time; one generator for each image."""
+    """Yield standard normal draws for the images at these indices, [≤ `_UNIT`, B, L] at a time; a generator per image."""
     generators = [torch.Generator().manual_seed(seed_of(f"{seed}/importance/{index}")) for index in indices]
     for first in range(0, importance_samples, _UNIT):
         drawn = torch.empty(len(indices), _UNIT, latent_size)
@@ -192,7 +197,7 @@ def _draws(latent_size: int, indices: range, importance_samples: int, seed: int)
 
 
 def _ahead(draws: Iterator[Tensor]) -> Iterator[Tensor]:
-    """The same, each drawn while the one before is used."""
+    """Yield the same draws; a thread makes the next one while the caller uses the present one."""
     with ThreadPoolExecutor(1, thread_name_prefix="draws") as thread:
         coming = thread.submit(next, draws, None)
         while (drawn := coming.result()) is not None:
@@ -201,12 +206,12 @@ def _ahead(draws: Iterator[Tensor]) -> Iterator[Tensor]:
 
 
 def image_rows(vae: VAE, budget: int | None = None) -> int:
-    """How many codes to decode at once, so that it takes about `budget` bytes; by default what suits the device."""
+    """Return how many codes to decode at once to use about `budget` bytes; by default what suits the device."""
     return max(1, (budget or _BUDGETS.get(vae.latent_mask.device.type, _BUDGET)) // _bytes_per_code(vae))
 
 
 def _bytes_per_code(vae: VAE) -> int:
-    """Memory that decoding one code takes at its peak: a layer's input and output, or the likelihood's temporaries."""
+    """Return the peak memory to decode one code: a layer's input and output, or the likelihood's temporaries."""
     sizes: list[int] = []
     hooks = [
         layer.register_forward_hook(lambda _layer, _inputs, output: sizes.append(output.numel()))
@@ -222,21 +227,21 @@ def _bytes_per_code(vae: VAE) -> int:
 
 
 def active_units(total: Tensor, squares: Tensor, count: int, threshold: float) -> Tensor:
-    """Latent dimensions whose posterior mean varies over images by more than `threshold` (Burda et al. 2016, section 2).
+    """Count the latent dimensions whose posterior mean has a variance over images above `threshold`; [...].
 
-    From the sum and the sum of squares of `count` posterior means, [..., L] each; returns counts [...]. Masked dimensions
-    never vary.
+    `total` and `squares` [..., L] are the sum and the sum of squares of `count` posterior means. Masked dimensions never
+    count, because their mean is 0 (Burda et al. 2016, section 2).
     """
     return (squares / count - (total / count).square() > threshold).sum(-1)
 
 
 def standard_error(values: Tensor) -> float:
-    """Standard error of the mean of values [N]; NaN for fewer than two."""
+    """Return the standard error of the mean of values [N]; NaN for fewer than two values."""
     return (values.double().std() / math.sqrt(len(values))).item() if len(values) > 1 else math.nan
 
 
 def bits_per_dimension(nats: float, sub_pixels: int) -> float:
-    """Bits per sub-pixel of a value in nats per image; of masses on 256 levels, where 8 is what raw bytes take."""
+    """Convert nats per image to bits per sub-pixel. For masses on 256 levels only; raw bytes take 8."""
     return nats / (sub_pixels * math.log(2))
 
 
@@ -249,11 +254,11 @@ def evaluate_test(
     seed: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, float]:
-    """The metrics `test/…` on targets [N, C, H, W]: means over images in nats, their standard errors, counts.
+    """Return the metrics `test/…` on targets [N, C, H, W]: means over images in nats, standard errors, counts.
 
-    `test/bits_per_dimension` is `test/neg_elbo` in other units, and only there where the likelihood is of 256 levels. A posterior
-    without a density has no bound on the likelihood: of it there are distortion, active units and the count of images.
-    `progress` is told the codes done and to be done of the importance-weighted part, which takes most of the time.
+    `test/bits_per_dimension` is `test/neg_elbo` in bits per sub-pixel, only for a likelihood of 256 levels. A posterior
+    without a density bounds no likelihood, so it gets distortion, active units and the count of images only. `progress`
+    gets (codes done, codes in all) of the importance-weighted part, which takes most of the time.
     """
     terms = evaluate_elbo(vae, images, seed=seed)
     means = terms.mean.double()

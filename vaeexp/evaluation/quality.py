@@ -1,7 +1,9 @@
-"""Quality of reconstructions (error per image) and of samples (inception score, Fréchet distance of classifier features).
+"""Measures reconstructions (error per image) and samples (inception score, Fréchet distance of classifier features).
 
-The features are those of `vaeexp.evaluation.classifier`, not of the Inception network, so the figures compare models of one
-data set under one binarisation, and nothing with the literature. Shapes: N images, D features, n classes.
+The features come from `vaeexp.evaluation.classifier`, not from the Inception network. So the metrics compare models of one
+data set under one binarisation; they do not compare with the literature.
+
+Shapes: N images, B images at a time, C channels, H × W pixels, D features, n classes.
 """
 
 import warnings
@@ -15,15 +17,15 @@ from vaeexp.models.vae import VAE
 
 _SIGMA = 1.5
 _RADIUS = 5
-"""Pixels, of the window of Wang et al. 2004: 11 × 11, a Gaussian of σ = 1.5."""
+"""Radius in pixels of the window of Wang et al. 2004: 11 × 11, a Gaussian of σ = 1.5."""
 
 
 @torch.no_grad()
 def reconstruction_figures(vae: VAE, images: Tensor) -> dict[str, float]:
-    """Means over targets [N, C, H, W] in [0, 1], grey, colour or binary, against the mean of p(x|z) at the posterior mean.
+    """Compare targets [N, C, H, W] in [0, 1] with their reconstructions; return means over images.
 
-    `test/reconstruction_mse`: squared error per sub-pixel, black to white is 1. `test/reconstruction_ssim`: structural
-    similarity, 1 for equal images.
+    A reconstruction is the mean of p(x|z) at the posterior mean. `test/reconstruction_mse`: squared error per sub-pixel,
+    1 between black and white. `test/reconstruction_ssim`: structural similarity, 1 for equal images.
     """
     squares = similarity = 0.0
     for x in images.split(image_rows(vae)):
@@ -35,9 +37,10 @@ def reconstruction_figures(vae: VAE, images: Tensor) -> dict[str, float]:
 
 
 def structural_similarity(first: Tensor, second: Tensor) -> Tensor:
-    """SSIM of images in [0, 1], [B, C, H, W] each, mean over pixels and channels; [B] (Wang et al. 2004, eq. 13).
+    """Return the SSIM [B] of two sets of images [B, C, H, W] in [0, 1], mean over pixels and channels.
 
-    The window is a Gaussian of 11 × 11 pixels, and the largest odd one that fits where the images are smaller.
+    Wang et al. 2004, eq. 13. The window is a Gaussian of 11 × 11 pixels; smaller images take the largest odd window that
+    fits.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -46,23 +49,23 @@ def structural_similarity(first: Tensor, second: Tensor) -> Tensor:
     sigma = _SIGMA if radius == _RADIUS else radius / 3.5
     window = {"sigma": sigma} if radius else {"gaussian_kernel": False, "kernel_size": 1}
     similarity = structural_similarity_index_measure(first, second, data_range=1.0, reduction="none", **window)
-    assert isinstance(similarity, Tensor)  # it is a pair only where the contrast is asked for, too
+    assert isinstance(similarity, Tensor)  # a pair only if the contrast is asked for, too
     return similarity
 
 
 _MOST = 10_000
 _LEAST_LOG_PROBABILITY = -700.0
-"""Its exp is still a float64 above 0, so that no class has a share of exactly 0, whose logarithm torchmetrics takes."""
+"""exp(−700) is still a float64 above 0. A share of 0 would be −∞ in torchmetrics, which takes its logarithm."""
 
 
 @torch.no_grad()
 def generation_figures(vae: VAE, images: Tensor, classifier: Classifier, *, seed: int) -> dict[str, float]:
-    """`test/inception_score`, `test/fid`, `test/classifier_accuracy`, `test/generated` for targets [N, C, H, W].
+    """Return `test/inception_score`, `test/fid`, `test/classifier_accuracy`, `test/generated` for targets [N, C, H, W].
 
-    As many images are generated as there are test images, at most 10,000, with z from the prior: for binarised data draws
-    from p(x|z), zeros and ones as the targets are; otherwise means of p(x|z), as they are shown, without the noise that the
-    likelihood adds. `test/fid` compares them with as many of the first test images, and is left out for fewer than two.
-    `test/inception_score` lies between 1 and the number of classes. Features are float32, statistics float64.
+    min(N, 10,000) images are generated with z from the prior. For binarised data they are draws from p(x|z), because the
+    targets are zeros and ones; otherwise means of p(x|z), without the likelihood's noise, as the pictures show them.
+    `test/fid` compares them with as many test images, the first, and is absent for fewer than two. `test/inception_score`
+    lies between 1 and the number of classes. Features are float32, statistics float64.
     """
     device = vae.latent_mask.device
     model = classifier.model.to(device)
@@ -86,7 +89,7 @@ def generation_figures(vae: VAE, images: Tensor, classifier: Classifier, *, seed
 
 
 class _Given(nn.Identity):
-    """The feature extractor for torchmetrics, where the features are there already."""
+    """Passes features through torchmetrics, which expects a feature extractor."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -94,22 +97,22 @@ class _Given(nn.Identity):
 
 
 def inception_score(logits: Tensor) -> float:
-    """exp(E_x KL(p(y|x) ‖ p(y))) of logits [N, n] (Salimans et al. 2016), from all images at once, not in ten parts."""
+    """Return exp(E_x KL(p(y|x) ‖ p(y))) of logits [N, n] (Salimans et al. 2016), over all images, not in ten parts."""
     from torchmetrics.image.inception import InceptionScore
 
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        # It keeps all logits, which are few; one part has no spread; and it shuffles with the global generator, which
-        # decides the order of summation and with it the last digit.
+        # torchmetrics warns that it keeps all logits (they are few) and that one part has no spread. It shuffles with the
+        # global generator, so a fixed seed fixes the order of summation and with it the last digit.
         warnings.simplefilter("ignore", UserWarning)
         torch.default_generator.manual_seed(0)
         metric = InceptionScore(feature=_Given(logits.shape[1]), splits=1)
         metric.update(logits.cpu().double().log_softmax(1).clamp(min=_LEAST_LOG_PROBABILITY))
-        # Rounding can leave it just outside its bounds.
+        # Rounding can leave the score just outside its bounds.
         return min(max(1.0, metric.compute()[0].item()), float(logits.shape[1]))
 
 
 def frechet_distance(first: Tensor, second: Tensor) -> float:
-    """Fréchet distance between Gaussians with the moments of features [N, D] and [M, D], N, M ≥ 2 (Heusel et al. 2017).
+    """Return the Fréchet distance of Gaussians fitted to features [N, D] and [M, D], N, M ≥ 2 (Heusel et al. 2017).
 
     ‖μ − μ′‖² + tr(Σ + Σ′ − 2 (ΣΣ′)^½), in float64.
     """

@@ -83,7 +83,7 @@ def test_feature_sizes_are_those_of_the_convolutions():
     [
         ({"channels": (2, 2, 2, 2)}, (1, 8, 8), r"^channels: .*8 × 8 .*4 blocks: after block 3 they are 1 × 1"),
         ({"channels": (2,), "kernel": 9, "padding": 0}, (3, 8, 30), r"^channels: .*8 × 30 .*a kernel of 9"),
-        ({"channels": (2, 2), "kernel": (3, 3, 3)}, (1, 28, 28), "^kernel: 3 values for 2 blocks"),
+        ({"channels": (2, 2), "kernel": (3, 3, 3)}, (1, 28, 28), "^kernel: got 3 values for 2 blocks; must be 1 or 2"),
         (
             {"channels": (2, 2), "kernel": 2, "padding": (1, 2)},
             (1, 28, 28),
