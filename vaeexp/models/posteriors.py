@@ -1,10 +1,10 @@
-"""Approximate posteriors q(z|x): the distribution over latent codes that an encoder describes.
+"""Defines the approximate posteriors q(z|x): the distribution over latent codes that an encoder describes.
 
-Shapes: B images, L latent dimensions; `...` stands for any leading dimensions. All densities are in nats.
+Shapes: L latent dimensions; `...` stands for any leading dimensions. All densities are in nats.
 
-A posterior is built by `from_head(h, mask)` from the raw numbers of the encoder's last layer, `parameters` per latent
-dimension. They lie interleaved, (..., L, parameters), so that the head of a small model is a leading slice of the head
-of a bigger one. Dimensions where `mask` is 0 do not exist: their z is 0 and they add nothing to any density.
+`from_head(h, mask)` builds a posterior from the raw output of the encoder, `parameters` numbers per latent dimension. The
+numbers are interleaved, (..., L, parameters), so that the head of a small model is a leading slice of the head of a bigger
+model. Dimensions where `mask` is 0 do not exist: their z is 0 and they add nothing to any density.
 """
 
 import math
@@ -18,14 +18,14 @@ LOG_2PI = math.log(2 * math.pi)
 LOG_VAR_RANGE = (-20.0, 10.0)
 """Range of every log-variance, of posteriors and priors.
 
-Below it, σ < 4.5e-5 comes near the spacing of float32 numbers around z, and z could no longer carry its noise; far above
-it, exp overflows. Either way a number that is not finite would end the trial. Inside it nothing is changed, and the
-density stays an exact Gaussian everywhere.
+Below the range σ is less than 4.5e-5, near the spacing of float32 numbers around z, so z could not carry its noise. Far
+above the range exp overflows. Both would end the trial with a number that is not finite. Inside the range log-variances are
+unchanged, and a clamped one still gives an exact Gaussian.
 """
 
 
 def clamp_log_var(log_var: Tensor) -> Tensor:
-    """`log_var` limited to `LOG_VAR_RANGE`."""
+    """Return `log_var` clamped to `LOG_VAR_RANGE`."""
     return log_var.clamp(*LOG_VAR_RANGE)
 
 
@@ -36,7 +36,7 @@ class DiagonalGaussian:
     parameters: ClassVar[int] = 2
     """Numbers of the encoder's head per latent dimension: mean and log-variance."""
     stochastic: ClassVar[bool] = True
-    """Whether there is a density, and with it a rate and an ELBO."""
+    """Whether the posterior has a density, and so a rate and an ELBO."""
 
     mean: Tensor
     """[..., L]; 0 where masked."""
@@ -47,29 +47,29 @@ class DiagonalGaussian:
 
     @classmethod
     def from_head(cls, h: Tensor, mask: Tensor) -> "DiagonalGaussian":
-        """From the encoder's output h [..., 2L]."""
+        """Build the posterior from the encoder's output h [..., 2L]."""
         mean, log_var = h.unflatten(-1, (-1, cls.parameters)).unbind(-1)  # [..., L] each
         return cls(mean * mask, clamp_log_var(log_var), mask)
 
     def rsample(self, noise: Tensor) -> Tensor:
-        """z = mean + σ · noise, for standard normal noise [..., L]; gradients reach mean and σ."""
+        """Return z = mean + σ · noise [..., L] for standard normal noise [..., L]; gradients reach mean and σ."""
         return self.mean + (0.5 * self.log_var).exp() * noise * self.mask
 
     def rsample_and_log_prob(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """z [..., L] and log q(z) [...].
+        """Return z [..., L] and log q(z) [...] for standard normal noise [..., L].
 
-        The density is taken at the noise, (z − mean)/σ = noise, which keeps full precision where σ is tiny.
+        The density uses the noise for (z − mean)/σ, because the quotient loses precision for a tiny σ.
         """
         log_prob = -0.5 * ((noise.square() + self.log_var + LOG_2PI) * self.mask).sum(-1)
         return self.rsample(noise), log_prob
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """log q(z) [...] for z [..., L]."""
+        """Return log q(z) [...] for z [..., L]."""
         squares = (z - self.mean).square() * (-self.log_var).exp()
         return -0.5 * ((squares + self.log_var + LOG_2PI) * self.mask).sum(-1)
 
     def entropy(self) -> Tensor:
-        """−E_q[log q] [...]."""
+        """Return −E_q[log q] [...]."""
         return 0.5 * ((self.log_var + LOG_2PI + 1) * self.mask).sum(-1)
 
 
@@ -77,8 +77,8 @@ class DiagonalGaussian:
 class Deterministic:
     """A point, z = mean: the code of a plain autoencoder.
 
-    A point has no density, and its divergence from any continuous prior is infinite. So there is no rate (it counts as 0)
-    and no ELBO, and what stands in its place is the distortion alone.
+    A point has no density, and its divergence from any continuous prior is infinite. So the model has no ELBO: its rate
+    counts as 0, and the distortion stands in place of the negative ELBO.
     """
 
     parameters: ClassVar[int] = 1
@@ -91,11 +91,11 @@ class Deterministic:
 
     @classmethod
     def from_head(cls, h: Tensor, mask: Tensor) -> "Deterministic":
-        """From the encoder's output h [..., L]."""
+        """Build the posterior from the encoder's output h [..., L]."""
         return cls(h * mask, mask)
 
     def rsample(self, noise: Tensor) -> Tensor:
-        """The mean, whatever the noise [..., L]."""
+        """Return the mean, expanded to the shape of the noise [..., L]."""
         return self.mean.expand_as(noise)
 
 

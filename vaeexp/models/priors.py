@@ -1,11 +1,11 @@
-"""Priors p(z) over latent codes.
+"""Defines the priors p(z) over latent codes.
 
 Shapes: B codes, L latent dimensions, K components; `...` stands for any leading dimensions. All densities are in nats.
 
-Each prior is a module with the constructor `(latent_size, components, image_shape)`; it holds what is learned. Its
-`forward(encode, latent_mask)` returns a distribution, which holds the mathematics: `log_prob(z)`, its marginals
-`dimension_log_prob(z)`, `sample(n, generator)` and `kl(posterior)`, which is None where there is no closed form. Dimensions where `latent_mask` is 0 and components where
-`component_mask` is 0 do not exist: no density, no gradient, never drawn.
+Each prior is a module with the constructor `(latent_size, components, image_shape)`; the module holds the learned
+parameters. Its `forward(encode, latent_mask)` returns a distribution (`PriorDistribution`), which holds the mathematics.
+Dimensions where `latent_mask` is 0 and components where `component_mask` is 0 do not exist: they add no density, get no
+gradient and are never drawn.
 """
 
 import math
@@ -21,23 +21,23 @@ from vaeexp.models.networks import ImageShape
 from vaeexp.models.posteriors import LOG_2PI, DiagonalGaussian, clamp_log_var
 
 Encode = Callable[[Tensor], DiagonalGaussian]
-"""Images [B, C, H, W] → their posterior."""
+"""Images [B, C, H, W] → their posterior q(z|x)."""
 
 
 class PriorDistribution(Protocol):
-    """What every prior offers."""
+    """The methods of every prior."""
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """log p(z) [...] for z [..., L]."""
+        """Return log p(z) [...] for z [..., L]."""
 
     def dimension_log_prob(self, z: Tensor) -> Tensor:
-        """log p(z_d) [..., L] of each dimension by itself, the others integrated out; 0 where masked."""
+        """Return the log marginal density log p(z_d) [..., L] of each dimension; 0 where masked."""
 
     def kl(self, posterior: DiagonalGaussian) -> Tensor | None:
-        """KL(posterior ‖ self) [...] in closed form; None where there is none."""
+        """Return KL(posterior ‖ prior) [...] in closed form; None if it has no closed form."""
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """n codes [n, L], drawn on the generator's device."""
+        """Draw n codes [n, L] on the generator's device."""
 
 
 def _normal(shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:
@@ -49,27 +49,27 @@ class StandardNormal:
     """N(0, I) (Kingma & Welling 2014)."""
 
     mask: Tensor
-    """[L]."""
+    """1 for a dimension that exists, else 0; [L]."""
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """log p(z) [...] for z [..., L]."""
+        """Return log p(z) [...] for z [..., L]."""
         return self.dimension_log_prob(z).sum(-1)
 
     def dimension_log_prob(self, z: Tensor) -> Tensor:
-        """log p(z_d) [..., L], whose sum is log p(z)."""
+        """Return log p(z_d) [..., L]; the sum over d is log p(z)."""
         return -0.5 * (z.square() + LOG_2PI) * self.mask
 
     def kl(self, posterior: DiagonalGaussian) -> Tensor:
-        """½ Σ_d (μ² + σ² − 1 − log σ²) [...] (Kingma & Welling 2014, appendix B)."""
+        """Return ½ Σ_d (μ² + σ² − 1 − log σ²) [...] (Kingma & Welling 2014, appendix B)."""
         return self.dimension_kl(posterior).sum(-1)
 
     def dimension_kl(self, posterior: DiagonalGaussian) -> Tensor:
-        """The terms of `kl` [..., L], one per dimension."""
+        """Return the terms of `kl`, one per dimension; [..., L]."""
         terms = posterior.mean.square() + posterior.log_var.exp() - 1 - posterior.log_var
         return 0.5 * terms * self.mask
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """n codes [n, L]."""
+        """Draw n codes [n, L] on the generator's device."""
         return _normal((n, len(self.mask)), generator, self.mask) * self.mask
 
 
@@ -82,17 +82,17 @@ class GaussianMixture:
     means: Tensor
     """μ [K, L]; 0 where masked."""
     log_vars: Tensor
-    """log σ² [K, L], so that σ = exp(½ log σ²)."""
+    """log σ² [K, L]."""
     mask: Tensor
-    """[L]."""
+    """1 for a dimension that exists, else 0; [L]."""
 
     @property
     def weights(self) -> Tensor:
-        """w [K], which sum to 1."""
+        """The weights w [K]; their sum is 1."""
         return self.log_weights.exp()
 
     def component_log_prob(self, z: Tensor) -> Tensor:
-        """log N(z; μ_k, σ_k²) [..., K] of each component, without its weight."""
+        """Return log N(z; μ_k, σ_k²) [..., K] of each component, without its weight."""
         precisions = (-self.log_vars).exp() * self.mask  # [K, L]
         # MPS has no float64.
         distances = _distances if z.device.type == "mps" else _distances_by_products
@@ -100,26 +100,26 @@ class GaussianMixture:
         return -0.5 * (distances(z, self.means, precisions) + log_volumes)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """log p(z) [...] for z [..., L]: one log-sum-exp over components of the joint density."""
+        """Return log p(z) [...] for z [..., L]: the log-sum-exp over components of the joint density."""
         return (self.log_weights + self.component_log_prob(z)).logsumexp(-1)
 
     def responsibilities(self, z: Tensor) -> Tensor:
-        """p(k|z) [..., K]: the probability that z came from component k."""
+        """Return p(k|z) [..., K], the probability that z came from component k."""
         return (self.log_weights + self.component_log_prob(z)).softmax(-1)
 
     def dimension_log_prob(self, z: Tensor) -> Tensor:
-        """log Σ_k w_k N(z_d; μ_kd, σ_kd²) [..., L]: here the marginals do not multiply to p(z)."""
+        """Return log Σ_k w_k N(z_d; μ_kd, σ_kd²) [..., L]. The product of these marginals is not p(z)."""
         return _dimension_log_prob(self, z)
 
     def kl(self, posterior: DiagonalGaussian) -> None:
-        """None: it has no closed form."""
+        """Return None, because the divergence has no closed form."""
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """n codes [n, L]: a component, then a code from it."""
+        """Draw n codes [n, L]: first a component by weight, then a code from it."""
         return self._draw(_components(self.weights, n, generator), generator)
 
     def sample_component(self, k: int, n: int, generator: torch.Generator) -> Tensor:
-        """n codes [n, L] of component k."""
+        """Draw n codes [n, L] from component k."""
         return self._draw(torch.full((n,), k, device=self.means.device), generator)
 
     def _draw(self, components: Tensor, generator: torch.Generator) -> Tensor:
@@ -128,15 +128,15 @@ class GaussianMixture:
 
 
 def _distances(z: Tensor, means: Tensor, precisions: Tensor) -> Tensor:
-    """Σ_d (z_d − μ_kd)² / σ_kd² [..., K], in memory of [..., K, L]."""
+    """Return Σ_d (z_d − μ_kd)² / σ_kd² [..., K]; takes memory of [..., K, L]."""
     return ((z.unsqueeze(-2) - means).square() * precisions).sum(-1)
 
 
 def _distances_by_products(z: Tensor, means: Tensor, precisions: Tensor) -> Tensor:
-    """The same as z²·p − 2z·μp + μ²·p: two small matrix products, five times as fast on the CPU.
+    """Return the same as z²·p − 2z·μp + μ²·p: two small matrix products, five times as fast on the CPU.
 
-    In float64, because the terms cancel: with narrow components float32 would lose whole nats. Autocast and TF32 leave
-    float64 alone.
+    The sums are float64, because the terms cancel: with narrow components float32 would lose whole nats. Autocast and TF32
+    do not change float64.
     """
     wide_z, wide_means, p = z.double(), means.double(), precisions.double()
     weighted = wide_means * p  # [K, L]
@@ -145,14 +145,14 @@ def _distances_by_products(z: Tensor, means: Tensor, precisions: Tensor) -> Tens
 
 
 def _dimension_log_prob(mixture: "GaussianMixture | FactorisedMixture", z: Tensor) -> Tensor:
-    """Log density of one mixture on the line per dimension [..., L], in memory of [..., K, L]."""
+    """Return the log density of each dimension's one-dimensional mixture [..., L]; takes memory of [..., K, L]."""
     squares = (z.unsqueeze(-2) - mixture.means).square() * (-mixture.log_vars).exp()
     log_densities = -0.5 * (squares + mixture.log_vars + LOG_2PI)
     return (mixture.log_weights.unsqueeze(-1) + log_densities).logsumexp(-2) * mixture.mask
 
 
 def _components(weights: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """n indices of components, drawn by weight."""
+    """Draw n indices of components [n] by weight."""
     drawn = torch.multinomial(weights.detach().to(generator.device), n, replacement=True, generator=generator)
     return drawn.to(weights.device)
 
@@ -161,8 +161,8 @@ def _components(weights: Tensor, n: int, generator: torch.Generator) -> Tensor:
 class FactorisedMixture:
     """Π_d Σ_k w_k N(z_d; μ_kd, σ_kd²): one mixture per latent dimension, with weights shared by all dimensions.
 
-    A proper density with K^L modes. It is what comes out when the log-sum-exp over components is taken before the sum over
-    dimensions; `GaussianMixture` is the mixture of L-dimensional Gaussians.
+    A proper density with K^L modes. It takes the log-sum-exp over components before the sum over dimensions;
+    `GaussianMixture` takes the sum first and is the mixture of L-dimensional Gaussians.
     """
 
     log_weights: Tensor
@@ -172,21 +172,21 @@ class FactorisedMixture:
     log_vars: Tensor
     """log σ² [K, L]."""
     mask: Tensor
-    """[L]."""
+    """1 for a dimension that exists, else 0; [L]."""
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """log p(z) [...] for z [..., L]."""
+        """Return log p(z) [...] for z [..., L]."""
         return self.dimension_log_prob(z).sum(-1)
 
     def dimension_log_prob(self, z: Tensor) -> Tensor:
-        """log Σ_k w_k N(z_d; μ_kd, σ_kd²) [..., L], whose sum is log p(z)."""
+        """Return log Σ_k w_k N(z_d; μ_kd, σ_kd²) [..., L]; the sum over d is log p(z)."""
         return _dimension_log_prob(self, z)
 
     def kl(self, posterior: DiagonalGaussian) -> None:
-        """None: it has no closed form."""
+        """Return None, because the divergence has no closed form."""
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """n codes [n, L]: each dimension draws its own component."""
+        """Draw n codes [n, L]; each dimension draws its own component."""
         latent_size = len(self.mask)
         components = _components(torch.exp(self.log_weights), n * latent_size, generator).view(n, latent_size)
         means, log_vars = self.means.gather(0, components), self.log_vars.gather(0, components)
@@ -194,20 +194,20 @@ class FactorisedMixture:
 
 
 class NormalPrior(nn.Module):
-    """The standard normal: nothing to learn."""
+    """The standard normal prior, which has no learned parameters."""
 
     def __init__(self, latent_size: int, components: int, image_shape: ImageShape) -> None:
         super().__init__()
 
     def forward(self, encode: Encode, latent_mask: Tensor) -> StandardNormal:
-        """N(0, I) on the dimensions of `latent_mask` [L]."""
+        """Return N(0, I) on the dimensions of `latent_mask` [L]."""
         return StandardNormal(latent_mask)
 
 
 class MixturePrior(nn.Module):
-    """K Gaussians with learned means, variances and weights.
+    """A mixture of K Gaussians with learned means, variances and weights.
 
-    Weights start equal and variances at 1, the scale of a fresh posterior.
+    Weights start equal. Variances start at 1, the scale of a fresh posterior.
     """
 
     def __init__(
@@ -227,31 +227,31 @@ class MixturePrior(nn.Module):
         self.component_mask: Tensor
 
     def forward(self, encode: Encode, latent_mask: Tensor) -> GaussianMixture | FactorisedMixture:
-        """The mixture on the dimensions of `latent_mask` [L]."""
+        """Return the mixture on the dimensions of `latent_mask` [L]."""
         log_weights = _log_weights(self.logits, self.component_mask)
         return self.distribution(log_weights, self.means * latent_mask, clamp_log_var(self.log_vars), latent_mask)
 
 
 def _spread(latent_size: int) -> float:
-    """Standard deviation of the initial means.
+    """Return the standard deviation of the initial means: min(1, 4/√L).
 
-    A component's distance from the origin grows as √L. Kept to about 4, the components are told apart from the first step,
-    and yet each is within reach of fresh posteriors, which lie around the origin. Means of scale 1 at L = 64 leave one
-    component alone with all the images and cost 2 nats after 12 epochs on 10,000 digits.
+    A component's distance from the origin is about √L times this number. At a distance of about 4 the components are
+    separate from the first step, and fresh posteriors, which lie around the origin, still reach each of them. With a
+    standard deviation of 1 at L = 64 one component took all the images, which cost 2 nats after 12 epochs on 10,000 digits.
     """
     return min(1.0, 4 / math.sqrt(latent_size))
 
 
 def _log_weights(logits: Tensor, component_mask: Tensor) -> Tensor:
-    """log softmax over the components that exist, −inf for the others; [K]."""
+    """Return the log softmax over the components that exist, −inf for the others; [K]."""
     return logits.masked_fill(component_mask == 0, -math.inf).log_softmax(-1)
 
 
 class VampPrior(nn.Module):
-    """Mixture of the posteriors of K learned pseudo-images, equal weights (Tomczak & Welling 2018, eq. 9).
+    """A mixture of the posteriors of K learned pseudo-images, with equal weights (Tomczak & Welling 2018, eq. 9).
 
-    Pseudo-images are sigmoids of what is learned: they stay within (0, 1) and, unlike with the paper's hard limits, their
-    gradient never vanishes for good.
+    A pseudo-image is the sigmoid of learned logits, so it stays within (0, 1). The paper clips instead; behind a clip the
+    gradient can vanish for good, behind a sigmoid it cannot.
     """
 
     def __init__(self, latent_size: int, components: int, image_shape: ImageShape) -> None:
@@ -262,11 +262,11 @@ class VampPrior(nn.Module):
 
     @property
     def pseudo_images(self) -> Tensor:
-        """Images in (0, 1), [K, C, H, W]."""
+        """The pseudo-images [K, C, H, W] in (0, 1)."""
         return self.pseudo_logits.sigmoid()
 
     def forward(self, encode: Encode, latent_mask: Tensor) -> GaussianMixture:
-        """The mixture of `encode`'s posteriors, on the dimensions of `latent_mask` [L]."""
+        """Return the mixture of `encode`'s posteriors of the pseudo-images, on the dimensions of `latent_mask` [L]."""
         posterior = encode(self.pseudo_images)
         log_weights = _log_weights(torch.zeros_like(self.component_mask), self.component_mask)
         return GaussianMixture(log_weights, posterior.mean, posterior.log_var, latent_mask)

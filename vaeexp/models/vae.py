@@ -1,10 +1,10 @@
-"""The variational autoencoder: parts from the tables, put together by one evidence lower bound.
+"""Builds the variational autoencoder from the tables of parts and computes its evidence lower bound (ELBO).
 
 Shapes: B images, C channels, H × W pixels, L latent dimensions. All terms are in nats per image.
 
-A model can be embedded in one of more latent dimensions and components: each parameter and buffer becomes the leading slice
-of a bigger one filled with zeros, and the zeros in the buffers `latent_mask` and `component_mask` switch the rest off. Both
-models then compute the same, and the gradient of the padding is exactly 0.
+A model can be embedded in a model of more latent dimensions and components: each parameter and buffer becomes the leading
+slice of a bigger tensor that is otherwise 0, and zeros in the buffers `latent_mask` and `component_mask` switch the padding
+off. Both models compute the same, and the gradient of the padding is exactly 0.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Terms(NamedTuple):
-    """What one pass gives, per image: the negative ELBO is distortion + rate."""
+    """The result of one pass, per image. The negative ELBO is distortion + rate."""
 
     distortion: Tensor
     """−log p(x|z) at one z drawn from q(z|x); [B]."""
@@ -45,7 +45,7 @@ class VAE(nn.Module):
     likelihood: Head | LearnedGaussian
 
     def __init__(self, settings: "ModelSettings", image_shape: ImageShape) -> None:
-        """Raises ValueError where a part is unknown or does not fit the images."""
+        """Build the model. Raises ValueError if a part is unknown or does not fit the images."""
         super().__init__()
         check_model(settings)
         self.posterior = POSTERIORS[settings.posterior]
@@ -57,27 +57,27 @@ class VAE(nn.Module):
         self.register_buffer("latent_mask", torch.ones(latent_size))
 
     def encode(self, x: Tensor) -> DiagonalGaussian | Deterministic:
-        """q(z|x) for x [B, C, H, W] in [0, 1]."""
+        """Return q(z|x) for x [B, C, H, W] in [0, 1]."""
         return self.posterior.from_head(_full_precision(self.encoder(x)), self.latent_mask)
 
     def encode_density(self, x: Tensor) -> DiagonalGaussian:
-        """q(z|x) as `encode` gives it. Raises TypeError for a posterior without a density."""
+        """Return q(z|x) for x [B, C, H, W] in [0, 1]. Raises TypeError for a posterior without a density."""
         posterior = self.encode(x)
         if isinstance(posterior, Deterministic):
             raise TypeError("a deterministic posterior has no density")
         return posterior
 
     def decode(self, z: Tensor) -> ImageDistribution:
-        """p(x|z) for z [..., L]."""
+        """Return p(x|z) for z [..., L]."""
         h = _full_precision(self.decoder(z.reshape(-1, z.shape[-1])))
         return self.likelihood(h.reshape(*z.shape[:-1], *h.shape[1:]))
 
     def prior_distribution(self) -> PriorDistribution:
-        """p(z)."""
+        """Return p(z) with the present weights."""
         return self.prior(self.encode, self.latent_mask)
 
     def forward(self, x: Tensor, noise: Tensor) -> Terms:
-        """The ELBO's terms for x [B, C, H, W], with standard normal noise [B, L]."""
+        """Return the ELBO's terms for x [B, C, H, W] in [0, 1], with standard normal noise [B, L]."""
         posterior = self.encode(x)
         if isinstance(posterior, Deterministic):
             distortion = -self.decode(posterior.mean).log_prob(x)
@@ -89,16 +89,16 @@ class VAE(nn.Module):
         return Terms(-self.decode(z).log_prob(x), rate, posterior.mean)
 
     def sample(self, n: int, generator: torch.Generator) -> ImageDistribution:
-        """p(x|z) at n codes drawn from the prior; take its `mean`, or draw from it."""
+        """Draw n codes z from the prior and return p(x|z); its `mean` and `sample` give images [n, C, H, W]."""
         return self.decode(self.prior_distribution().sample(n, generator))
 
     def parameter_count(self) -> int:
-        """Numbers that are learned."""
+        """Return how many numbers are learned."""
         return sum(parameter.numel() for parameter in self.parameters())
 
 
 def _full_precision(h: Tensor) -> Tensor:
-    """As float32, unless it is float64 already."""
+    """Return h as float32, or unchanged if it is float64."""
     return h.to(torch.promote_types(h.dtype, torch.float32))
 
 
@@ -111,9 +111,10 @@ _TABLES: dict[str, Mapping[str, Any]] = {
 
 
 def check_model(settings: "ModelSettings", image_shape: ImageShape | None = None) -> None:
-    """Raise ValueError, in plain words, where `settings` names a part that there is not.
+    """Check that the parts exist and fit together and, with an image shape (C, H, W), that the network can be built.
 
-    With an image shape also where the network cannot be built for such images.
+    Raises:
+        ValueError: the name of a part is unknown, a prior would not be learned, or the network does not fit the images.
     """
     find_network(settings.network)
     for field, table in _TABLES.items():
@@ -122,17 +123,17 @@ def check_model(settings: "ModelSettings", image_shape: ImageShape | None = None
             raise ValueError(f"{field}: there is no {field} '{name}'. {did_you_mean(name, table)}")
     if not POSTERIORS[settings.posterior].stochastic and settings.prior != "normal":
         raise ValueError(
-            f"prior: '{settings.prior}' would never be learned, for a {settings.posterior} posterior has no rate; "
-            "leave `prior: normal`, from which samples are drawn."
+            f"prior: got '{settings.prior}'; must be 'normal' with `posterior: {settings.posterior}`, "
+            "because without a rate no prior is learned."
         )
     if image_shape is not None:
         build_vae(settings, image_shape, seed=0)
 
 
 def shape_of(settings: "ModelSettings") -> tuple[tuple[str, Any], ...]:
-    """Return the settings that decide a model's tensors and code, latent size and component count apart.
+    """Return the settings that decide a model's tensors and code, without latent size and component count.
 
-    Models that agree in them can be padded to one size and train as rows of one program.
+    Models with equal settings here can be padded to one size and train as rows of one program.
     """
     parts = ("network", "posterior", "prior", "likelihood")
     names = (*parts, *find_network(settings.network).shapes, *LIKELIHOODS[settings.likelihood].shapes)
@@ -140,8 +141,11 @@ def shape_of(settings: "ModelSettings") -> tuple[tuple[str, Any], ...]:
 
 
 def build_vae(settings: "ModelSettings", image_shape: ImageShape, seed: int) -> VAE:
-    """A VAE on the CPU whose initial weights depend on the settings and the seed alone; global generators are untouched."""
+    """Build a VAE on the CPU; its initial weights depend on the settings and the seed alone.
+
+    Global generators stay untouched. Raises ValueError if a part is unknown or does not fit the images.
+    """
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        # torch.manual_seed would reseed the accelerators too.
+        # Not torch.manual_seed, because it also reseeds the accelerators.
         torch.default_generator.manual_seed(seed)
         return VAE(settings, image_shape)

@@ -1,14 +1,14 @@
-"""Likelihoods p(x|z): the distribution over images that a decoder describes.
+"""Defines the likelihoods p(x|z): the distribution over images that a decoder describes.
 
-Shapes: B images, C channels, H × W pixels; `...` stands for any leading dimensions. All log-probabilities are in nats per
-image: sums over sub-pixels, never means.
+Shapes: C channels, H × W pixels; `...` stands for any leading dimensions. All log-probabilities are in nats per image:
+sums over sub-pixels, never means.
 
-A row of `LIKELIHOODS` makes a head from settings: a module that holds options and what is learned besides the decoder. Its
-`forward` takes the raw output of the decoder, [..., outputs·C, H, W], and returns a distribution, which holds the
-mathematics. Options are buffers, so that lanes of different options train as one program.
+A row of `LIKELIHOODS` makes a head from settings: a module that holds options and the parameters learned besides the
+decoder. Its `forward` takes the raw output of the decoder, [..., outputs·C, H, W], and returns a distribution, which holds
+the mathematics. Options are buffers, so that lanes of different options train as one program.
 
-Masses on 256 levels, densities on [0, 1] or on the real line, and probabilities of zeros and ones are different measures:
-their values are never comparable.
+Masses on 256 levels, densities on [0, 1] or on the real line, and probabilities of zeros and ones are different measures.
+Their values are never comparable.
 """
 
 import math
@@ -44,76 +44,76 @@ __all__ = [
 
 
 class ImageDistribution(Protocol):
-    """What every likelihood offers, for images [..., C, H, W]."""
+    """The methods of every likelihood, for images [..., C, H, W]."""
 
     support: ClassVar[str]
-    """What it is a distribution over. binary: zeros and ones; levels_256: k/255; unit_interval: [0, 1]; real: numbers."""
+    """The values of a sub-pixel. binary: zeros and ones; levels_256: k/255; unit_interval: [0, 1]; real: real numbers."""
     bits_per_dimension: ClassVar[bool]
-    """Whether nats / (sub-pixels · ln 2) are bits that it takes to store an image: for masses on 256 levels alone."""
+    """Whether nats / (sub-pixels · ln 2) are bits to store an image: only for masses on 256 levels."""
 
     @property
     def mean(self) -> Tensor:
         """E[x] [..., C, H, W], in [0, 1]."""
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x) [...], summed over sub-pixels, for x broadcastable to [..., C, H, W]."""
+        """Return log p(x) [...], summed over sub-pixels, for x broadcastable to [..., C, H, W]."""
 
     def sample(self, generator: torch.Generator) -> Tensor:
-        """Images [..., C, H, W], drawn on the generator's device."""
+        """Draw images [..., C, H, W] on the generator's device."""
 
 
 class Head(nn.Module):
-    """From the decoder's output to a distribution that has nothing to learn; `options` are numbers that `make` takes."""
+    """Turns the decoder's output into a distribution, without learned parameters of its own."""
 
     def __init__(self, make: Callable[..., ImageDistribution], outputs: int, **options: float) -> None:
-        """`outputs`: numbers of the decoder's output per sub-pixel."""
+        """`outputs`: numbers of the decoder's output per sub-pixel. `options`: numbers that `make` takes by name."""
         super().__init__()
         self.make, self.outputs, self._options = make, outputs, tuple(options)
         for name, value in options.items():
             self.register_buffer(name, torch.tensor(float(value)))
 
     def forward(self, h: Tensor) -> ImageDistribution:
-        """The distribution that h [..., outputs·C, H, W] describes."""
+        """Return the distribution that h [..., outputs·C, H, W] describes."""
         return self.make(h, **{name: getattr(self, name) for name in self._options})
 
 
 class LearnedGaussian(nn.Module):
-    """A Gaussian whose σ is learned, one number for all sub-pixels of all images (σ-VAE, Rybkin et al. 2021).
+    """A Gaussian with one learned σ for all sub-pixels of all images (σ-VAE, Rybkin et al. 2021).
 
-    One number, because the best σ is then the root mean squared error, which weighs distortion against rate as the data
-    ask. A σ per pixel that the decoder predicts is ill-posed: wherever pixels never change, as on a black border, the
-    density has no bound.
+    The best single σ is the root mean squared error, so the data balance distortion and rate. A σ per pixel from the
+    decoder is ill-posed: the density has no bound where pixels never change, for example on a black border.
     """
 
     outputs: ClassVar[int] = 1
     """Numbers of the decoder's output per sub-pixel."""
     FLOOR: ClassVar[float] = -6.0
-    """Of log σ, as in the paper: 0.6 of a grey level. It is approached smoothly, so that its gradient never vanishes."""
+    """Lower bound of log σ, as in the paper: σ = 0.6 of a grey level. A softplus approaches it, so that the gradient never
+    vanishes."""
 
     def __init__(self, sigma: float) -> None:
-        """`sigma`: where σ starts; above exp(FLOOR)."""
+        """`sigma`: the initial σ, above exp(FLOOR)."""
         super().__init__()
         self.raw_log_sigma = nn.Parameter(torch.tensor(self.FLOOR + math.log(math.expm1(math.log(sigma) - self.FLOOR))))
 
     @property
     def sigma(self) -> Tensor:
-        """σ []."""
+        """The present σ []."""
         return (self.FLOOR + F.softplus(self.raw_log_sigma - self.FLOOR)).exp()
 
     def forward(self, h: Tensor) -> Gaussian:
-        """N(sigmoid(h), σ²) for h [..., C, H, W]."""
+        """Return N(sigmoid(h), σ²) for h [..., C, H, W]."""
         return Gaussian.from_output(h, self.sigma)
 
 
 class Likelihood(NamedTuple):
-    """A row of the table."""
+    """A row of `LIKELIHOODS`."""
 
     distribution: type[ImageDistribution]
-    """Says with `support` and `bits_per_dimension` what its values are."""
+    """Its `support` and `bits_per_dimension` say what its values mean."""
     head: Callable[["ModelSettings"], Head | LearnedGaussian]
-    """Settings → the module that makes the distribution of the decoder's output."""
+    """Settings → the module that makes the distribution from the decoder's output."""
     shapes: tuple[str, ...] = ()
-    """Names of the settings that change the decoder's tensors; all others are numbers in buffers."""
+    """Names of the settings that change the decoder's tensors; the other settings are numbers in buffers."""
 
 
 def _gaussian(settings: "ModelSettings") -> Head:
@@ -143,17 +143,17 @@ LIKELIHOODS: dict[str, Likelihood] = {
         DiscretisedLogisticMixture, _logistic_mixture, shapes=("likelihood_components",)
     ),
 }
-"""Name in a study file → distribution and how it is made."""
+"""Name in a study file → the distribution and the constructor of its head."""
 
 
 def check_targets(likelihood: str, binarisation: str) -> None:
-    """Raise ValueError, in plain words, where the data cannot be what the likelihood describes.
+    """Raise ValueError if the likelihood does not describe targets of this binarisation.
 
-    A likelihood of grey levels on zeros and ones would measure nothing: its density there is without bound. Bernoulli takes
-    grey levels (`binarisation: none`) by custom, and reports say that it is no density then.
+    A likelihood of grey levels measures nothing on zeros and ones, because its density there has no bound. Bernoulli accepts
+    grey levels (`binarisation: none`) by custom; reports then say that it is no density.
     """
     if LIKELIHOODS[likelihood].distribution.support != "binary" and binarisation != "none":
         raise ValueError(
-            f"likelihood: '{likelihood}' describes grey levels, but `binarisation: {binarisation}` makes zeros and ones; "
-            f"set `binarisation: none`, or `likelihood: bernoulli`."
+            f"likelihood: '{likelihood}' needs grey levels; `binarisation: {binarisation}` makes zeros and ones. "
+            f"Try `binarisation: none` or `likelihood: bernoulli`."
         )

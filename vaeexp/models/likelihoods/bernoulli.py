@@ -1,4 +1,4 @@
-"""The likelihood of binary images.
+"""Defines the Bernoulli likelihood of binary images.
 
 Shapes: C channels, H × W pixels; `...` stands for any leading dimensions.
 """
@@ -12,21 +12,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _LINEAR_ABOVE = 80.0
-_FACTORS = 64  # of at most 2 each; the logarithm of their product is off by 1e-5 at most
-_VECTOR = 16  # numbers that a processor takes at once
+_FACTORS = 64  # at most 2 each; the logarithm of their product is off by at most 1e-5
+_VECTOR = 16  # numbers in a vector instruction
 
 
 def softplus(h: Tensor) -> Tensor:
-    """log(1 + exp h), six times as fast on the CPU as torch's, whose log1p is not vectorised.
+    """Return log(1 + exp h), six times as fast on the CPU as torch's softplus, whose log1p is not vectorised.
 
-    As −log sigmoid(−h), with the straight part added where sigmoid would underflow. Off by at most 6e-8, the rounding of
-    a float32 number near 1. Its gradient is sigmoid(h), and is computed as that.
+    It is −log sigmoid(−h), plus the linear part where sigmoid would underflow; the error is at most 6e-8, the rounding of
+    a float32 number near 1. The gradient is computed as sigmoid(h).
     """
     return _Softplus.apply(h)
 
 
 class _Softplus(torch.autograd.Function):
-    """Left to autograd, each step of the formula would keep a tensor and take a pass of its own backwards."""
+    """A function of its own, because autograd would keep a tensor and make a backward pass for each operation."""
 
     generate_vmap_rule = True
 
@@ -46,13 +46,14 @@ class _Softplus(torch.autograd.Function):
 
 
 class _LogProb(torch.autograd.Function):
-    """Σ x·h − log(1 + exp h) over sub-pixels, whose gradient is x − sigmoid h. As `_Softplus`, for the passes it saves."""
+    """Computes Σ x·h − log(1 + exp h) over sub-pixels; the gradient x − sigmoid h saves passes as in `_Softplus`."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(h: Tensor, x: Tensor) -> Tensor:
-        # log(1 + exp h) = max(h, 0) + log(1 + exp −|h|), and of these factors in [1, 2] one logarithm serves many.
+        # log(1 + exp h) = max(h, 0) + log(1 + exp −|h|). The factors 1 + exp −|h| lie in [1, 2], so many of them are
+        # multiplied before one logarithm is taken.
         linear = (x * h).sub_(F.relu(h)).sum((-3, -2, -1))
         factors = h.abs().neg_().exp_().add_(1).flatten(-3)
         together = _together(factors.shape[-1])
@@ -73,8 +74,8 @@ class _LogProb(torch.autograd.Function):
 class Bernoulli:
     """Independent coins: p(x) = Π_i p_i^x_i (1 − p_i)^(1 − x_i), with p = sigmoid(logits).
 
-    A probability for x in {0, 1}. Grey levels in [0, 1] are taken as well, the loss of many a notebook; there the formula
-    is no normalised density, and its values must not be compared with those on binary images.
+    A probability for x in {0, 1}. Grey levels in [0, 1] are accepted too, because many notebooks use this loss. There the
+    formula is no normalised density, so its values must not be compared with values on binary images.
     """
 
     support: ClassVar[str] = "binary"
@@ -84,22 +85,22 @@ class Bernoulli:
     """[..., C, H, W]."""
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x) [...], summed over sub-pixels, for x broadcastable to [..., C, H, W]."""
+        """Return log p(x) [...], summed over sub-pixels, for x broadcastable to [..., C, H, W]."""
         return _LogProb.apply(self.logits, x)
 
     @property
     def mean(self) -> Tensor:
-        """Probability of a 1 [..., C, H, W]."""
+        """The probability of a 1 [..., C, H, W]."""
         return self.logits.sigmoid()
 
     def sample(self, generator: torch.Generator) -> Tensor:
-        """Images of zeros and ones [..., C, H, W]; drawn on the generator's device."""
+        """Draw images of zeros and ones [..., C, H, W] on the generator's device."""
         uniform = torch.rand(self.logits.shape, generator=generator, device=generator.device)
         return (uniform.to(self.logits) < self.mean).to(self.logits)
 
 
 @cache
 def _together(sub_pixels: int) -> int:
-    """How many sub-pixels share a logarithm: as many as may, in rows of whole vectors where that divides their number."""
+    """Return how many sub-pixels share a logarithm: the largest divisor up to `_FACTORS`, preferably with whole vectors."""
     divisors = [n for n in range(1, _FACTORS + 1) if sub_pixels % n == 0]
     return max(divisors, key=lambda n: (sub_pixels // n % _VECTOR == 0, n))
