@@ -1,10 +1,10 @@
-"""Likelihoods of grey levels as real numbers: densities, so log p(x) may be positive.
+"""Defines the likelihoods of grey levels as real numbers: densities, so log p(x) may be positive.
 
 Shapes: C channels, H × W pixels; `...` stands for any leading dimensions. The Gaussian and the Laplace distribution are
-densities on the real line and spend some of their mass outside [0, 1]; the continuous Bernoulli spends none there.
+densities on the real line with some mass outside [0, 1]; the continuous Bernoulli has all its mass in [0, 1].
 
-A density of levels k/255 has no greatest value: where it can tell a pixel exactly, it grows without bound as its scale
-falls. So its values are comparable among densities on the same targets, and not with masses on 256 levels.
+A density at levels k/255 has no upper bound: if the model knows a pixel exactly, the density grows as its scale falls. So
+its values compare with densities on the same targets, not with masses on 256 levels.
 """
 
 import math
@@ -20,21 +20,22 @@ _TINY = 1e-6
 
 
 def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Draws from [0, 1) in the shape of `like`."""
+    """Draw uniform numbers from [0, 1) in the shape of `like`."""
     return torch.rand(like.shape, generator=generator, device=generator.device).to(like)
 
 
 def _log_normaliser(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """log ∫₀¹ exp(ηx) dx = log((exp η − 1) / η), whose formula is 0/0 at η = 0, as `middle` · η + `rest`.
+    """Return `middle` and `rest` with log ∫₀¹ exp(ηx) dx = log((exp η − 1) / η) = `middle` · η + `rest`.
 
-    Near 0 by its Taylor series, which is off by less than 2e-12; values and gradients of both branches are finite
-    everywhere, as `torch.where` needs. In η (x − middle) nothing cancels, as it would in ηx − relu(η).
+    The formula is 0/0 at η = 0, so near 0 its Taylor series replaces it, with an error below 2e-12. Values and gradients of
+    both branches are finite everywhere, because `torch.where` needs that. The split in two avoids the cancellation of
+    ηx − relu(η): the caller computes η (x − middle).
     """
     near = logits.abs() < _NEAR
     squares = torch.where(near, logits, 0).square()
     series = squares * (1 / 24 - squares * (1 / 2880 - squares / 181440))
     size = torch.where(near, 1, logits.abs())
-    # Far from 0, 1 − exp is as exact as expm1 and several times as fast on the CPU.
+    # Not expm1: far from 0, 1 − exp is as exact and several times as fast on the CPU.
     rest = torch.where(near, series, ((1 - (-size).exp()) / size).log())
     return torch.where(near, 0.5, (logits > 0).to(logits.dtype)), rest
 
@@ -43,7 +44,7 @@ def _log_normaliser(logits: Tensor) -> tuple[Tensor, Tensor]:
 class ContinuousBernoulli:
     """p(x) = Π_i exp(η_i x_i) / ∫₀¹ exp(η_i t) dt on [0, 1] (Loaiza-Ganem & Cunningham 2019), η = logits.
 
-    The formula of the Bernoulli distribution with the constant that makes it a density on [0, 1].
+    The Bernoulli formula with the constant that makes it a density on [0, 1].
     """
 
     support: ClassVar[str] = "unit_interval"
@@ -53,13 +54,13 @@ class ContinuousBernoulli:
     """η = log λ / (1 − λ) [..., C, H, W]."""
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x) [...], summed over sub-pixels, for x in [0, 1] broadcastable to [..., C, H, W]."""
+        """Return log p(x) [...], summed over sub-pixels, for x in [0, 1] broadcastable to [..., C, H, W]."""
         middle, rest = _log_normaliser(self.logits)
         return ((x - middle) * self.logits - rest).sum((-3, -2, -1))
 
     @property
     def mean(self) -> Tensor:
-        """1 / (1 − exp(−η)) − 1/η, and ½ at η = 0; [..., C, H, W]. It is not sigmoid(η)."""
+        """1 / (1 − exp(−η)) − 1/η, and ½ at η = 0; [..., C, H, W]. The mean is not sigmoid(η)."""
         near = self.logits.abs() < _NEAR
         small = torch.where(near, self.logits, 0)
         squares = small.square()
@@ -69,7 +70,7 @@ class ContinuousBernoulli:
         return torch.where(near, series, torch.where(self.logits > 0, upper, 1 - upper))
 
     def sample(self, generator: torch.Generator) -> Tensor:
-        """Images in [0, 1], [..., C, H, W], by the inverse of the distribution function; drawn on the generator's device."""
+        """Draw images [..., C, H, W] in [0, 1] by the inverse distribution function, on the generator's device."""
         size = self.logits.abs().clamp(min=_TINY)
         lower = -torch.log1p(_uniform(size, generator) * torch.expm1(-size)) / size
         return torch.where(self.logits > 0, 1 - lower, lower).clamp(0, 1)
@@ -79,8 +80,8 @@ class ContinuousBernoulli:
 class Gaussian:
     """p(x) = Π_i N(x_i; mean_i, σ²), one σ for all sub-pixels.
 
-    −log p(x) = Σ_i (x_i − mean_i)² / 2σ² + D log(σ √2π) with D sub-pixels: at σ² = ½ the squared error (MSE · D) plus
-    D/2 · log π.
+    −log p(x) = Σ_i (x_i − mean_i)² / 2σ² + D log(σ √2π) with D sub-pixels. At σ² = ½ it is the summed squared error
+    (MSE · D) plus D/2 · log π.
     """
 
     support: ClassVar[str] = "real"
@@ -89,20 +90,20 @@ class Gaussian:
     mean: Tensor
     """[..., C, H, W]."""
     sigma: Tensor
-    """σ [], a number."""
+    """σ []."""
 
     @classmethod
     def from_output(cls, h: Tensor, sigma: Tensor) -> "Gaussian":
-        """With mean = sigmoid(h), in the range of the images, h [..., C, H, W]."""
+        """Build the Gaussian with mean sigmoid(h), in the range of the images, from h [..., C, H, W]."""
         return cls(h.sigmoid(), sigma)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x) [...], summed over sub-pixels, for x broadcastable to [..., C, H, W]."""
+        """Return log p(x) [...], summed over sub-pixels, for x broadcastable to [..., C, H, W]."""
         squares = ((x - self.mean) / self.sigma).square().sum((-3, -2, -1))
         return -0.5 * squares - math.prod(self.mean.shape[-3:]) * (self.sigma.log() + _HALF_LOG_2PI)
 
     def sample(self, generator: torch.Generator) -> Tensor:
-        """Images [..., C, H, W], not limited to [0, 1]; drawn on the generator's device."""
+        """Draw images [..., C, H, W], not limited to [0, 1], on the generator's device."""
         noise = torch.randn(self.mean.shape, generator=generator, device=generator.device)
         return self.mean + self.sigma * noise.to(self.mean)
 
@@ -111,30 +112,30 @@ class Gaussian:
 class Laplace:
     """p(x) = Π_i exp(−|x_i − mean_i| / b) / 2b, one scale b for all sub-pixels.
 
-    At b = 1, −log p(x) is the absolute error (L1, summed) plus D log 2 with D sub-pixels.
+    At b = 1, −log p(x) is the summed absolute error (L1) plus D log 2 with D sub-pixels.
     """
 
     support: ClassVar[str] = "real"
     bits_per_dimension: ClassVar[bool] = False
 
     mean: Tensor
-    """Also the median; [..., C, H, W]."""
+    """Mean and median [..., C, H, W]."""
     scale: Tensor
-    """b [], a number."""
+    """b []."""
 
     @classmethod
     def from_output(cls, h: Tensor, scale: Tensor) -> "Laplace":
-        """With mean = sigmoid(h), in the range of the images, h [..., C, H, W]."""
+        """Build the distribution with mean sigmoid(h), in the range of the images, from h [..., C, H, W]."""
         return cls(h.sigmoid(), scale)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x) [...], summed over sub-pixels, for x broadcastable to [..., C, H, W]."""
+        """Return log p(x) [...], summed over sub-pixels, for x broadcastable to [..., C, H, W]."""
         errors = (x - self.mean).abs().sum((-3, -2, -1))
         return -errors / self.scale - math.prod(self.mean.shape[-3:]) * (2 * self.scale).log()
 
     def sample(self, generator: torch.Generator) -> Tensor:
-        """Images [..., C, H, W], not limited to [0, 1]; drawn on the generator's device."""
+        """Draw images [..., C, H, W], not limited to [0, 1], on the generator's device."""
         centred = 1 - 2 * _uniform(self.mean, generator)  # (−1, 1]
-        # Draws at ±1 would be infinite; torch's uniform numbers are multiples of 2⁻²⁴.
+        # The clamp excludes ±1, where a draw would be infinite. 2⁻²⁴ is the step of torch's uniform numbers.
         tail = torch.log1p(-centred.abs().clamp(max=1 - 2**-24))
         return self.mean - self.scale * centred.sign() * tail

@@ -1,9 +1,14 @@
 """Encoders and decoders: plain `nn.Module`s that know nothing of distributions.
 
-What runs fused (vmap over trials) must keep to four rules: no branch on the value of a tensor, no random draw inside
-`forward`, nothing written in place but registered buffers, and first and last layers whose weights at a smaller latent size
-are the leading slice of those at a bigger one (`nn.Linear` is such a layer), while nothing else depends on the latent size.
-What breaks the first, third or fourth rule still trains, one lane after the other; what draws is refused.
+A network that trains fused (vmap over trials) follows four rules:
+
+1. It does not branch on the value of a tensor.
+2. It draws no random numbers inside `forward`.
+3. It writes in place only to registered buffers.
+4. Only the layers next to the latent space depend on the latent size, and their weights at a smaller latent size are the
+   leading slice of the weights at a bigger size, as with `nn.Linear`.
+
+A network that breaks rule 1, 3 or 4 still trains, one lane after the other. A network that breaks rule 2 is refused.
 """
 
 from sweeps.errors import did_you_mean
@@ -34,15 +39,16 @@ NETWORKS: dict[str, Network] = {
 
 
 def find_network(name: str) -> Network:
-    """The architecture of this name: from the table, or the user's own by its import path `package.module:Class`.
+    """Return the architecture of this name: from `NETWORKS`, or the user's own by import path `package.module:Class`.
 
-    Raises ValueError, in plain words, where there is none or it does not fit.
+    Raises:
+        ValueError: the name is unknown, or the user's network cannot be imported or lacks a method.
     """
     if ":" in name:
         return load_network(name)
     if name not in NETWORKS:
         raise ValueError(
             f"network: there is no network '{name}'. {did_you_mean(name, NETWORKS)} "
-            "A network of your own is named by its import path, `package.module:Class`."
+            "For your own network give its import path, `package.module:Class`."
         )
     return NETWORKS[name]

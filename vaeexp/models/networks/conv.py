@@ -1,9 +1,9 @@
-"""Convolutional encoders and decoders for images of any size and number of channels.
+"""Builds convolutional encoders and decoders for images of any size and number of channels.
 
-Shapes: B images, C channels, H × W pixels, L latent dimensions. The decoder passes through the encoder's sizes backwards:
-padding and output padding of each transposed convolution are computed, so that the image comes out at exactly its own size.
+Shapes: B images, C channels, H × W pixels, L latent dimensions. The decoder goes through the encoder's sizes backwards. The
+padding and output padding of each transposed convolution are computed, so that the output has exactly the image's size.
 
-Fused lanes are independent of their neighbours to the last bit where channels are multiples of 4.
+Fused lanes are independent of their neighbours to the last bit if all channels are multiples of 4.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,18 +24,18 @@ NORMALISATIONS: dict[str, Callable[[int], nn.Module]] = {
     "group": lambda channels: nn.GroupNorm(gcd(8, channels), channels),
     "none": nn.Identity,
 }
-"""Name in a study file → module for a number of channels. `group` makes 8 groups, or the most that divide both."""
+"""Name in a study file → module for a number of channels. `group` makes gcd(8, channels) groups."""
 
 
 class Block(NamedTuple):
-    """A convolution, or a transposed one, followed by its normalisation and an activation."""
+    """A convolution or transposed convolution, its normalisation and an activation."""
 
     channels: int
-    """That come out."""
+    """Channels of the output."""
     kernel: int
     stride: int
     padding: int = 0
-    """Of a convolution; a transposed one takes the padding that leads to the size wanted."""
+    """Padding of a convolution. A transposed convolution ignores it and takes the padding that gives the target size."""
     normalisation: str = "none"
     bias: bool = True
 
@@ -45,19 +45,19 @@ class ConvNetwork:
     """An architecture of blocks, with the `encoder` and `decoder` of a `Network`."""
 
     down: tuple[Block, ...]
-    """The encoder, from the image on."""
+    """Blocks of the encoder, starting at the image."""
     up: tuple[Block, ...]
-    """Hidden blocks of the decoder, from the smallest size on."""
+    """Hidden blocks of the decoder, starting at the smallest size."""
     last: Block
-    """Makes the image, without normalisation and activation; its `channels` are those of the image. A transposed
-    convolution; a plain one where `up` has reached the image's size already."""
+    """The decoder's output layer, without normalisation and activation; the image decides its channels. A transposed
+    convolution, or a plain one if `up` ends at the image's size."""
     activation: str
     up_activation: str
     head: int | None = None
     """Width of a fully connected layer between the blocks and the latent space."""
 
     def encoder(self, settings: "ModelSettings", image_shape: ImageShape, outputs: int) -> nn.Module:
-        """x [B, C, H, W] → [B, outputs]."""
+        """Build the encoder: x [B, C, H, W] → [B, outputs]. Raises ValueError if the images are too small."""
         features, channels = self._features(image_shape), image_shape[0]
         layers: list[nn.Module] = []
         for block in self.down:
@@ -72,7 +72,7 @@ class ConvNetwork:
     def decoder(
         self, settings: "ModelSettings", image_shape: ImageShape, latent_size: int, parameters: int
     ) -> nn.Module:
-        """z [B, L] → [B, parameters·C, H, W]."""
+        """Build the decoder: z [B, L] → [B, parameters·C, H, W]. Raises ValueError if the images are too small."""
         features, sizes = self._features(image_shape), feature_sizes(self.down, image_shape)[::-1]
         head = [self.head] if self.head else []
         layers = [*linear_layers([latent_size, *head, prod(features)], self.up_activation), nn.Unflatten(1, features)]
@@ -87,24 +87,27 @@ class ConvNetwork:
         return nn.Sequential(*layers)
 
     def _features(self, image_shape: ImageShape) -> tuple[int, int, int]:
-        """Channels, height and width after the last block of the encoder."""
+        """Return channels, height and width after the last block of the encoder."""
         return (self.down[-1].channels, *feature_sizes(self.down, image_shape)[-1])
 
 
 def conv_encoder(settings: "ModelSettings", image_shape: ImageShape, outputs: int) -> nn.Module:
-    """Convolutions as in the settings, then a linear layer: x [B, C, H, W] → [B, outputs]."""
+    """Build the encoder of the settings, convolutions and a linear layer: x [B, C, H, W] → [B, outputs].
+
+    Raises ValueError if the settings contradict each other or the images are too small.
+    """
     return _from_settings(settings).encoder(settings, image_shape, outputs)
 
 
 def conv_decoder(settings: "ModelSettings", image_shape: ImageShape, latent_size: int, parameters: int) -> nn.Module:
-    """Mirror of the encoder: z [B, L] → [B, parameters·C, H, W]."""
+    """Build the mirror of the encoder: z [B, L] → [B, parameters·C, H, W]. Raises ValueError as `conv_encoder`."""
     return _from_settings(settings).decoder(settings, image_shape, latent_size, parameters)
 
 
 def feature_sizes(blocks: Sequence[Block], image_shape: ImageShape) -> list[tuple[int, int]]:
-    """(height, width) of the image and after each block.
+    """Return (height, width) of the image and after each block.
 
-    Raises ValueError where a block has less in front of it than its kernel covers.
+    Raises ValueError if the input of a block, with its padding, is smaller than the kernel.
     """
     sizes = [image_shape[1:]]
     for number, block in enumerate(blocks, 1):
@@ -115,7 +118,7 @@ def feature_sizes(blocks: Sequence[Block], image_shape: ImageShape) -> list[tupl
             raise ValueError(
                 f"channels: images of {image_shape[1]} × {image_shape[2]} pixels are too small for {len(blocks)} blocks: "
                 f"{after}block {number} has a kernel of {block.kernel} with padding {block.padding}. "
-                "Give fewer blocks, smaller kernels or strides, more padding, or larger images."
+                "Try fewer blocks, smaller kernels or strides, more padding, or larger images."
             )
         down, across = ((n + 2 * block.padding - block.kernel) // block.stride + 1 for n in (height, width))
         sizes.append((down, across))
@@ -123,8 +126,8 @@ def feature_sizes(blocks: Sequence[Block], image_shape: ImageShape) -> list[tupl
 
 
 def _transposed(channels: int, outputs: int, block: Block, small: tuple[int, int], large: tuple[int, int]) -> nn.Module:
-    """The transposed convolution of this kernel and stride that leads from one size to the other."""
-    # A transposed convolution without padding makes this many pixels too many; fewer than 0: too few.
+    """Build the transposed convolution with the block's kernel and stride that leads from size `small` to size `large`."""
+    # The pixels that a transposed convolution without padding makes too many; too few if negative.
     excess = [(n - 1) * block.stride + block.kernel - wanted for n, wanted in zip(small, large, strict=True)]
     down, across = (max(0, -(-pixels // 2)) for pixels in excess)
     extra = (2 * down - excess[0], 2 * across - excess[1])
@@ -136,18 +139,18 @@ def _after(block: Block, activation: str) -> list[nn.Module]:
 
 
 def _from_settings(settings: "ModelSettings") -> ConvNetwork:
-    """Raises ValueError where the settings contradict each other."""
+    """Build the architecture of the settings. Raises ValueError if the settings contradict each other."""
     count = len(settings.channels)
     kernels, strides, paddings = (_of_each(settings, name, count) for name in ("kernel", "stride", "padding"))
     for kernel, padding in zip(kernels, paddings, strict=True):
         if padding >= kernel:
             raise ValueError(
-                f"padding: {padding} must be less than the kernel, {kernel}: the border would see nothing of the image."
+                f"padding: {padding} must be less than the kernel, {kernel}, because the border would see only padding."
             )
-    # BatchNorm takes away what a bias adds, and an optimizer would move that bias by rounding errors alone.
+    # No bias before BatchNorm: BatchNorm removes it, and the optimizer would move it by rounding errors alone.
     after = (settings.normalisation, settings.normalisation != "batch")
     down = [Block(*sizes, *after) for sizes in zip(settings.channels, kernels, strides, paddings, strict=True)]
-    # Each block on the way up undoes one on the way down, and makes the channels of the one before it.
+    # Each block of the decoder mirrors a block of the encoder and outputs the channels of the block before that.
     up = [outer._replace(kernel=inner.kernel, stride=inner.stride) for outer, inner in pairwise(down)]
     return ConvNetwork(
         down=tuple(down),
@@ -160,7 +163,7 @@ def _from_settings(settings: "ModelSettings") -> ConvNetwork:
 
 
 def _of_each(settings: "ModelSettings", name: str, count: int) -> list[int]:
-    """The value of a setting for each block: one for all, or a list with one for each."""
+    """Return the value of a setting for each block, from one value for all blocks or a list with a value per block."""
     setting = getattr(settings, name)
     values = [setting] if isinstance(setting, int) else list(setting)
     if len(values) not in (1, count):

@@ -1,4 +1,4 @@
-"""The base of every architecture, the non-linearities, and fully connected encoders and decoders.
+"""Defines the type of every architecture, the activations, and fully connected encoders and decoders.
 
 Shapes: B images, C channels, H × W pixels, L latent dimensions.
 """
@@ -27,24 +27,23 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 """Name in a study file → module between two layers."""
 
-
 CONVOLUTIONAL = ("channels", "kernel", "stride", "padding", "normalisation", "head")
 """Settings of the network `conv`, besides the activation."""
 
 
 class Network(NamedTuple):
-    """The two halves of an architecture. Both raise ValueError where the settings or the images do not fit."""
+    """The two halves of an architecture. Both raise ValueError if the settings or the images do not fit."""
 
     encoder: Callable[["ModelSettings", ImageShape, int], nn.Module]
     """(settings, image shape, outputs) → module from [B, C, H, W] to [B, outputs]."""
     decoder: Callable[["ModelSettings", ImageShape, int, int], nn.Module]
     """(settings, image shape, L, parameters per sub-pixel) → module from [B, L] to [B, parameters·C, H, W]."""
     least_rows: int = 4
-    """Rows that a fused group has at least. Convolutions of one row, and of two when the images have three channels, take
-    other kernels, which round differently: a lane's numbers would depend on its neighbours."""
+    """Least number of rows of a fused group. With one row, and with two rows if images have three channels, PyTorch takes
+    other convolution kernels, which round differently, so a lane's numbers would depend on its neighbours."""
     shapes: tuple[str, ...] = ("hidden", "activation", *CONVOLUTIONAL)
-    """Names of the settings that change the network's tensors or code, besides `latent_size`. Trials that differ in one of
-    them cannot train as rows of one program. The default, for a user's network, is every setting that a network may read."""
+    """Names of the settings that change the network's tensors or code, besides `latent_size`. Trials with different values
+    cannot train as rows of one program. The default is every setting that a network may read, for a user's network."""
 
 
 def settings_from(fields: Mapping[str, Any]) -> "ModelSettings":
@@ -53,13 +52,13 @@ def settings_from(fields: Mapping[str, Any]) -> "ModelSettings":
 
 
 def mlp_encoder(settings: "ModelSettings", image_shape: ImageShape, outputs: int) -> nn.Module:
-    """Fully connected: x [B, C, H, W] → [B, outputs] through layers of `settings.hidden`."""
+    """Build a fully connected encoder with layers of `settings.hidden`: x [B, C, H, W] → [B, outputs]."""
     sizes = [prod(image_shape), *settings.hidden, outputs]
     return nn.Sequential(nn.Flatten(1), *linear_layers(sizes, settings.activation))
 
 
 def mlp_decoder(settings: "ModelSettings", image_shape: ImageShape, latent_size: int, parameters: int) -> nn.Module:
-    """Fully connected mirror of the encoder: z [B, L] → [B, parameters·C, H, W]."""
+    """Build the fully connected mirror of the encoder: z [B, L] → [B, parameters·C, H, W]."""
     channels, height, width = image_shape
     sizes = [latent_size, *reversed(settings.hidden), parameters * prod(image_shape)]
     return nn.Sequential(
@@ -68,7 +67,7 @@ def mlp_decoder(settings: "ModelSettings", image_shape: ImageShape, latent_size:
 
 
 def linear_layers(sizes: Sequence[int], activation: str) -> list[nn.Module]:
-    """Linear layers in PyTorch's default initialisation, with the activation between them but not after the last."""
+    """Build linear layers in PyTorch's default initialisation, with the activation between them, not after the last."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), ACTIVATIONS[activation]()]

@@ -1,6 +1,6 @@
-"""Networks with nothing to set but the latent size: the ones that published examples and course notebooks use.
+"""Defines fixed networks of published examples and course notebooks; only the latent size can be set.
 
-They take images of any size that their blocks can halve; the sizes in their names' documentation are the original ones.
+They accept images of any size that their blocks can halve. The docstrings give the original image sizes.
 """
 
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ CONV_MNIST = ConvNetwork(
     activation="leaky_relu",
     up_activation="leaky_relu",
 )
-"""For 28 × 28 images: sizes 14, 7, 3, 1, so that 256 features reach the latent space; DCGAN-like (Radford et al. 2016)."""
+"""For 28 × 28 images: sizes 14, 7, 3, 1 and 256 features before the latent space; DCGAN-like (Radford et al. 2016)."""
 
 CONV_CELEBA = ConvNetwork(
     down=tuple(Block(n, kernel=3, stride=2, padding=1, normalisation="batch") for n in (32, 64, 128, 256)),
@@ -38,7 +38,7 @@ CONV_CELEBA = ConvNetwork(
     activation="relu",
     up_activation="leaky_relu",
 )
-"""For faces of 218 × 178: four halvings to 14 × 12, transposed convolutions back, and a plain one that makes the image."""
+"""For faces of 218 × 178: four halvings to 14 × 12, transposed convolutions back, a plain convolution for the image."""
 
 CONV_CIFAR = ConvNetwork(
     down=tuple(Block(n, kernel=4, stride=2, padding=1) for n in (16, 32, 128)),
@@ -47,7 +47,7 @@ CONV_CIFAR = ConvNetwork(
     activation="relu",
     up_activation="relu",
 )
-"""For 32 × 32 images: 2,048 features at 4 × 4, no normalisation."""
+"""For 32 × 32 images: 2,048 features at 4 × 4, without normalisation."""
 
 _ONE_LAYER = settings_from({"hidden": (400,), "activation": "relu"})
 
@@ -61,4 +61,4 @@ def _decoder(settings: "ModelSettings", image_shape: ImageShape, latent_size: in
 
 
 MLP_CIFAR = Network(_encoder, _decoder, least_rows=1, shapes=())
-"""One hidden layer of 400 with ReLU on either side (Kingma & Welling 2014): 3072–400–L for images of 32 × 32 × 3."""
+"""One hidden layer of 400 with ReLU in encoder and decoder (Kingma & Welling 2014): 3072–400–L for 32 × 32 × 3 images."""

@@ -1,15 +1,15 @@
-"""Networks of the user's own, named in a study file by import path: `network: package.module:Class`.
+"""Loads a user's network, named in a study file by its import path: `network: package.module:Class`.
 
-`Class` is called without arguments and has two methods, like the constructors of `Network`; a `Network`, or any object with
-the two, does as well:
+`Class` is called without arguments and has two methods, like the constructors of `Network`. A `Network`, or any object
+with the two methods, works too:
 
     class Pyramid:
         def encoder(self, settings, image_shape, outputs):  # module from [B, C, H, W] to [B, outputs]
         def decoder(self, settings, image_shape, latent_size, parameters):  # from [B, L] to [B, parameters·C, H, W]
 
 `settings` is the study's `model:` section, `image_shape` is (C, H, W). The encoder's outputs are means and log-variances,
-interleaved; the decoder's are the raw parameters of the likelihood, all of the first for each channel, then the second.
-Every parameter must be learned and used, and nothing may be drawn at random in `forward`: the noise is an input of the model.
+interleaved. The decoder's outputs are the raw parameters of the likelihood: the first for all channels, then the second.
+Every parameter must be learned and used. `forward` must draw no random numbers, because the noise is an input of the model.
 """
 
 import copy
@@ -35,12 +35,13 @@ _ARGUMENTS = {
 
 
 def load_network(path: str) -> Network:
-    """The network at `package.module:Class`, looked for in the installed packages and then in the working directory.
+    """Return the network at `package.module:Class`, from the installed packages or else the working directory.
 
-    What its constructors make is tried on two images, so that a misfit is found before any training.
+    Its encoder and decoder run on two images when they are built, so that a misfit shows before any training. They raise
+    ValueError then.
 
     Raises:
-        ValueError: it cannot be imported, or is not a network.
+        ValueError: the import fails, or the object lacks a method of a network.
     """
     part = _imported(path)
     if isinstance(part, type):
@@ -79,7 +80,7 @@ def _imported(path: str) -> Any:
     module, _, name = path.partition(":")
     here = str(Path.cwd())
     if here not in sys.path:
-        sys.path.append(here)  # a command that pip installed does not look where it is called
+        sys.path.append(here)  # an installed command does not search its working directory
     try:
         part: Any = importlib.import_module(module)
         for step in name.split("."):
@@ -103,8 +104,8 @@ def _built(part_name: str, build: Callable[..., nn.Module], *arguments: Any) -> 
 
 
 def _check_fit(part_name: str, module: nn.Module, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
-    """Raise ValueError unless `module` leads from [2, *inputs] to [2, *outputs], draws nothing and uses all parameters."""
-    copied = copy.deepcopy(module).train()  # a pass in training moves running statistics
+    """Raise ValueError unless `module` maps [2, *inputs] to [2, *outputs], draws nothing and uses all parameters."""
+    copied = copy.deepcopy(module).train()  # a copy, because a pass in training mode changes running statistics
     before = torch.default_generator.get_state()
     try:
         with torch.enable_grad():
@@ -123,7 +124,7 @@ def _check_fit(part_name: str, module: nn.Module, inputs: tuple[int, ...], outpu
         )
     if drawn:
         raise ValueError(
-            f"{part_name} draws random numbers in `forward` (dropout, say); its results could not be repeated."
+            f"{part_name} draws random numbers in `forward` (for example dropout), so its results could not be repeated."
         )
     for name, parameter in copied.named_parameters():
         if parameter.grad is None:
