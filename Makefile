@@ -43,9 +43,10 @@ ui: $(INSTALLED) ## browse the runs in MLflow's pages
 test: $(INSTALLED_DEV) ## run the tests (ARGS="tests/vaeexp -k prior")
 	@$(PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
-lint: $(INSTALLED_DEV) ## check style and formatting
+lint: $(INSTALLED_DEV) ## check style, formatting and types
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
 
 docs: $(INSTALLED_DEV) ## write the generated pages of docs/reference again
 	@$(PYTHON) tests/support/reference_pages.py --write
