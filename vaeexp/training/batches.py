@@ -1,7 +1,7 @@
-"""What a lane sees in an epoch: the order of the images, their binarisation, the noise. All a function of (seed, epoch, purpose).
+"""Draws the batches of an epoch: the order of the images, their binarisation, the noise, all from (seed, epoch, purpose).
 
-Images that do not fit on the device stream from the memory map, a chunk at a time, with the same numbers to the last
-bit: order and noise are drawn on the device either way.
+Images that do not fit on the device stream from the memory map chunk by chunk, with the same numbers to the last bit,
+because order and noise are always drawn on the device.
 
 Shapes: N images, M images of a chunk (a whole number of batches), L latent dimensions.
 """
@@ -18,18 +18,18 @@ from vaeexp.data.targets import TARGETS, draw_thresholds
 
 
 def derive_seed(*parts: int | str) -> int:
-    """A 63-bit seed that depends on all parts and on nothing else (SHA-256 of their text)."""
+    """Return a 63-bit seed that depends on the parts alone (SHA-256 of their text)."""
     return seed_of("/".join(str(part) for part in parts))
 
 
 def generator(device: torch.device, *parts: int | str) -> torch.Generator:
-    """A fresh generator on `device`, seeded with `derive_seed(*parts)`."""
+    """Return a new generator on `device`, seeded with `derive_seed(*parts)`."""
     return torch.Generator(device=device).manual_seed(derive_seed(*parts))
 
 
-# Batches drawn at once: enough to make the draws cheap, few enough to keep the memory small.
+# Batches drawn at once: enough for cheap draws, few enough for little memory.
 CHUNK = 16
-_CHUNK_VALUES = 2**25  # values in a chunk, 128 MiB as float32: large images are drawn fewer batches at a time
+_CHUNK_VALUES = 2**25  # values in a chunk, 128 MiB as float32; chunks of large images hold fewer batches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +37,12 @@ class Source:
     """The images that a study trains and validates on."""
 
     train: Tensor
-    """uint8 [N, C, H, W]; 0/1 when binarised statically, else 0..255. On the device, or, when streamed, on the CPU."""
+    """uint8 [N, C, H, W]; 0/1 if binarised statically, else 0..255. On the device, or on the CPU if streamed."""
     validation: Tensor
-    """float32 [N, C, H, W] on the device: the targets, drawn once where binarisation is dynamic."""
+    """The targets, float32 [N, C, H, W], on the device. Dynamic binarisation draws them once."""
     binarisation: str
     noise_seed: int
-    """Seed of the validation noise, common to all trials of a study."""
+    """Seed of the validation noise, the same for all trials of a study."""
     streamed: bool = False
     """Whether each chunk of training images is gathered on the CPU and then moved to the device."""
 
@@ -52,14 +52,14 @@ class Source:
 
     @property
     def device(self) -> torch.device:
-        """Where lanes train."""
+        """The device on which lanes train."""
         return self.validation.device
 
     def images(self, index: Tensor) -> Tensor:
-        """The training images at `index` [M], int64: on the device, or on the CPU when they are streamed."""
+        """Return the training images [M, C, H, W] at `index` [M] (int64, on the device of `train`), on the device."""
         if not self.streamed:
             return self.train.index_select(0, index)
-        # In the order of the file, so that a disk reads forward; a copy that is pinned moves while the device computes.
+        # Read in the order of the file, because disks read forward fast. Pinned memory moves while the device computes.
         rows, order = index.sort()
         gathered = self.train.index_select(0, rows).index_select(0, order.argsort())
         if self.device.type == "cuda":
@@ -68,14 +68,14 @@ class Source:
 
 
 def chunk_batches(batch_size: int, image_shape: tuple[int, int, int]) -> int:
-    """Batches in a chunk. It enters the draws, so it depends on these sizes alone, and never on the machine."""
+    """Return the number of batches in a chunk. The draws depend on it, so it must not depend on the machine."""
     return max(1, min(CHUNK, _CHUNK_VALUES // (batch_size * math.prod(image_shape))))
 
 
 def epoch_chunks(
     source: Source, *, seed: int, epoch: int, batch_size: int, latent_size: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """(targets [M, C, H, W] float32, noise [M, L]) of epoch `epoch`, chunk by chunk; the incomplete last batch is left out."""
+    """Yield (targets float32 [M, C, H, W], noise [M, L]) of an epoch, chunk by chunk, without the incomplete last batch."""
     device, count = source.device, len(source.train) // batch_size
     order = torch.randperm(len(source.train), generator=generator(device, seed, epoch, "order"), device=device)
     order = order.cpu() if source.streamed else order
@@ -93,10 +93,10 @@ def epoch_chunks(
 
 
 def validation_noise(source: Source, latent_size: int) -> Tensor:
-    """[N, L] standard normal draws, the same for every trial and epoch of a study (common random numbers).
+    """Draw standard normal noise [N, L], the same for every trial and epoch of a study (common random numbers).
 
-    Each dimension has a generator of its own, so that the noise of a small latent space is a leading slice of that
-    of a large one.
+    Each dimension has its own generator, so that the noise of a small latent space is a leading slice of the noise of a
+    large latent space.
     """
     columns = [
         torch.randn(

@@ -1,4 +1,4 @@
-"""A lane on disk: safetensors with its tensors, and in the header where it stood. Written whole or not at all."""
+"""Writes lanes and models to disk and reads them: tensors as safetensors, progress in the header, atomic writes."""
 
 import json
 import math
@@ -19,7 +19,7 @@ SETTINGS = "settings.json"
 
 
 def save_checkpoint(folder: Path, lane: Lane, state: State) -> None:
-    """Write `checkpoint.safetensors`: everything that the lane needs to go on as if it had never stopped."""
+    """Write `checkpoint.safetensors`, from which the lane continues as if it had never stopped."""
     standing = {
         "epoch": lane.epoch,
         "best_value": lane.best_value if math.isfinite(lane.best_value) else None,
@@ -34,9 +34,10 @@ def save_checkpoint(folder: Path, lane: Lane, state: State) -> None:
 
 
 def load_checkpoint(folder: Path, lane: Lane) -> State | None:
-    """The newest state at or before the lane's reported epoch, put into `lane`; None when there is none to use.
+    """Read the checkpoint of `folder`: return its state and put its progress into `lane`; None without a usable one.
 
-    A checkpoint of another setting or seed (a study folder that was emptied by hand, say) is not used.
+    A checkpoint is usable if settings, seed and shapes are those of the lane (a folder edited by hand may hold another)
+    and if it is not ahead of the trial's reported epoch.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -50,7 +51,7 @@ def load_checkpoint(folder: Path, lane: Lane) -> State | None:
                 return None
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, ValueError, OSError):
-        # A damaged file costs a replay from the start, not the trial.
+        # A damaged file must not fail the trial; the lane replays from the start.
         return None
     lane.epoch, lane.best_epoch, lane.stale = standing["epoch"], standing["best_epoch"], standing["stale"]
     lane.best_value = math.inf if standing["best_value"] is None else standing["best_value"]
@@ -59,7 +60,7 @@ def load_checkpoint(folder: Path, lane: Lane) -> State | None:
 
 
 def fingerprint(lane: Lane) -> str:
-    """What must be equal for a checkpoint to fit: settings, seed and shapes."""
+    """Return settings, seed and shapes as text; a checkpoint fits a lane if their fingerprints are equal."""
     shapes = {name: list(shape) for name, shape in lane.layout.shapes.items()}
     settings = lane.settings.flat()
     return json.dumps({"settings": settings, "seed": lane.trial.seed, "shapes": shapes}, sort_keys=True, default=str)
@@ -75,7 +76,7 @@ def save_weights(
 ) -> None:
     """Write `weights.safetensors` (the plain state dict of the model) and `settings.json` beside it.
 
-    `origin` says where the run belongs and how it was computed: study, study_seed, fingerprint of its data, arithmetic.
+    `origin` is added to the settings: study, study_seed, fingerprint of the data, arithmetic.
     """
     tensors = {**lane.layout.read(weights.cpu()), **lane.buffer_layout.read(buffers.cpu())}
     _save(folder / WEIGHTS, tensors, {"epoch": str(lane.best_epoch)})
@@ -97,11 +98,11 @@ def save_weights(
 
 
 def load_model(folder: Path) -> VAE:
-    """The model of a finished trial, at its best epoch, from its folder alone; no pickle is involved.
+    """Return the model of a finished trial at its best epoch, in evaluation mode, from its folder alone, without pickle.
 
     Raises:
-        FileNotFoundError: the trial left no weights.
-        ValueError: its network is the user's own, and is not there or has changed.
+        FileNotFoundError: the folder holds no weights.
+        ValueError: the user's own network cannot be imported or has changed.
     """
     from safetensors.torch import load_file
 
@@ -110,15 +111,15 @@ def load_model(folder: Path) -> VAE:
     tensors = load_file(folder / WEIGHTS)
     if tensors.keys() != {name for name, _ in (*vae.named_parameters(), *vae.named_buffers())}:
         raise ValueError(
-            f"{folder}: the weights belong to another network than '{settings['model']['network']}' is now."
+            f"{folder}: network '{settings['model']['network']}' has changed; the weights belong to its earlier version."
         )
-    # Not strict: tied parameters stand in the file once, and buffers may be left out of a state dict.
+    # Not strict, because the file holds tied parameters once and a state dict may omit buffers.
     vae.load_state_dict(tensors, strict=False)
     return vae.eval()
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Write `content` as JSON, whole or not at all."""
+    """Write `content` as JSON, atomically."""
     text = json.dumps(content, indent=1, sort_keys=True, default=str) + "\n"
     write_whole(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
 
@@ -126,6 +127,6 @@ def write_json(path: Path, content: dict) -> None:
 def _save(path: Path, tensors: State, metadata: dict[str, str]) -> None:
     from safetensors.torch import save
 
-    # Not `save_file`: it makes files that only their owner may read, and a lab shares its runs.
+    # Not `save_file`, because it makes files that only their owner may read, and a lab shares its runs.
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
     write_whole(path, lambda unfinished: unfinished.write_bytes(content), durable=True)

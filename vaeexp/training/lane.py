@@ -1,4 +1,4 @@
-"""One trial in training: its settings, its shapes, where it stands, and the tensors that a checkpoint holds."""
+"""Defines a lane, one trial in training: settings, shapes, progress, and the tensors that a checkpoint holds."""
 
 import math
 from dataclasses import dataclass, field
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 State = dict[str, Tensor]
-"""Flat vectors of one lane at its own size: weights, first and second moment, average (of weights, when the study uses
-one), best (the weights of the best epoch), buffers, best_buffers."""
+"""Flat vectors of one lane at its own size: weights, first and second (moments), average (of the weights, if the study
+uses an average), best (the weights of the best epoch), buffers, best_buffers."""
 
 
 @dataclass(kw_only=True)
 class Lane:
-    """A trial that is being trained."""
+    """A trial in training."""
 
     trial: Trial
     settings: "Settings"
     layout: Layout
-    """Of the parameters at the trial's own size."""
+    """Layout of the parameters at the trial's own size."""
     buffer_layout: Layout
     steps_per_epoch: int
     epoch: int = 0
@@ -42,7 +42,7 @@ class Lane:
     """Seconds trained since the last checkpoint."""
     failure: Failure | None = None
     test_metrics: dict[str, float] = field(default_factory=dict)
-    """Figures on the test set, once the trial is complete and may see it."""
+    """Metrics on the test set, empty until the trial is complete and only if it may see the test set."""
 
     @property
     def total_steps(self) -> int:
@@ -50,18 +50,18 @@ class Lane:
 
     @property
     def finished(self) -> bool:
-        """True when no further epoch is wanted: all done, or stopped early."""
+        """True after the last epoch or after `patience` epochs without improvement."""
         patience = self.settings.train.patience
         return self.epoch >= self.settings.train.epochs or (patience > 0 and self.stale >= patience)
 
     def shown_after(self, epoch: int) -> bool:
-        """Whether this is one of the epochs that are looked at more closely: pictures, and weights beside their average."""
+        """Return whether this epoch gets pictures and an evaluation of the weights beside their average."""
         return epoch in (1, self.settings.train.epochs) or epoch % self.settings.evaluation.pictures_every == 0
 
 
 @dataclass(kw_only=True)
 class EpochSums:
-    """What a pass over images gives for one lane: means over images in nats, and per-dimension moments of μ(x)."""
+    """The result of a pass over images for one lane: means over images in nats, and the count of active units."""
 
     loss: float
     distortion: float
@@ -71,7 +71,10 @@ class EpochSums:
 
 
 def open_lane(trial: Trial, settings: "Settings", image_shape: tuple[int, int, int], images: int) -> tuple[Lane, VAE]:
-    """The lane of a trial and its freshly initialised model (on the CPU, a function of the trial's seed alone)."""
+    """Return the lane of a trial and its initial model, on the CPU; the weights depend on settings and seed alone.
+
+    `image_shape` is (C, H, W); `images` is the number of training images.
+    """
     vae = build_vae(settings.model, image_shape, trial.seed)
     lane = Lane(
         trial=trial,
@@ -84,7 +87,7 @@ def open_lane(trial: Trial, settings: "Settings", image_shape: tuple[int, int, i
 
 
 def fresh_state(lane: Lane, vae: VAE, *, averaged: bool) -> State:
-    """The state of a lane before its first step. Names whose values are the same share a tensor: groups copy it."""
+    """Return the state of a lane before its first step. Equal entries share a tensor, because groups copy the state."""
     weights = lane.layout.flatten({name: p.detach() for name, p in vae.named_parameters()})
     buffers = lane.buffer_layout.flatten(dict(vae.named_buffers()))
     zeros = torch.zeros_like(weights)
@@ -102,7 +105,7 @@ def fresh_state(lane: Lane, vae: VAE, *, averaged: bool) -> State:
 
 
 def learning_rate_at(lane: Lane, step: int) -> float:
-    """Learning rate of step `step`, counted from 0; cosine falls to 0 after the last step (Loshchilov & Hutter 2017)."""
+    """Return the learning rate of step `step`, from 0; cosine falls to 0 after the last step (Loshchilov & Hutter 2017)."""
     train = lane.settings.train
     if train.schedule == "constant":
         return train.learning_rate
@@ -110,12 +113,12 @@ def learning_rate_at(lane: Lane, step: int) -> float:
 
 
 def warmup_at(lane: Lane, step: int) -> float:
-    """Share of β that counts at step `step`: rises linearly to 1 over the warm-up (Sønderby et al. 2016)."""
+    """Return the share of β at step `step`, from 0: it rises linearly to 1 over the warm-up (Sønderby et al. 2016)."""
     steps = lane.settings.train.warmup_epochs * lane.steps_per_epoch
     return min(1.0, (step + 1) / steps) if steps > 0 else 1.0
 
 
 def average_decay_at(lane: Lane, step: int) -> float:
-    """Decay of the running average at step `step`: smaller at first, so that it forgets the initial weights."""
+    """Return the decay of the running average at step `step`; it starts small, so that the average forgets the start."""
     decay = lane.settings.train.ema_decay
     return min(decay, (1 + step) / (10 + step)) if decay > 0 else 0.0

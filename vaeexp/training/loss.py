@@ -1,4 +1,4 @@
-"""The loss of one lane, the same function for one plain module and, under vmap, for all lanes of a group."""
+"""Computes the loss of one lane: the same function for one plain module and, under vmap, for all lanes of a group."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Loss(NamedTuple):
-    """Of one batch: the loss and its parts, means over images in nats; sums over images of μ and μ² per dimension [L]."""
+    """The loss of one batch and its parts, means over images in nats, and sums over images of μ and μ² [L]."""
 
     loss: Tensor
     distortion: Tensor
@@ -24,7 +24,7 @@ class Loss(NamedTuple):
 
 
 def lane_loss(module: nn.Module) -> Callable[..., Loss]:
-    """`module_loss` as a function of parameters, buffers, targets, noise, β and free nats."""
+    """Return `module_loss` as a function of parameters, buffers, targets, noise, β and free nats."""
 
     def loss(
         parameters: Mapping[str, Tensor],
@@ -41,20 +41,23 @@ def lane_loss(module: nn.Module) -> Callable[..., Loss]:
 
 
 def module_loss(module: nn.Module, targets: Tensor, noise: Tensor, beta: Tensor, free_nats: Tensor) -> Loss:
-    """The training loss, distortion + β·rate, of the module as it stands."""
+    """Return the training loss, distortion + β·rate (Higgins et al. 2017), of targets [B, C, H, W] with noise [B, L]."""
     return _loss(module(targets, noise), beta, free_nats)
 
 
 def _loss(terms: "Terms", beta: Tensor, free_nats: Tensor) -> Loss:
     distortion, rate = terms.distortion.mean(), terms.rate.mean()
-    # Below free_nats the rate is not pushed (Kingma et al. 2016, with all dimensions as one group).
+    # Below free_nats the rate gets no gradient (Kingma et al. 2016, with all dimensions as one group).
     pushed = torch.where(free_nats > 0, torch.maximum(rate, free_nats), rate)
     mean = terms.mean.detach()
     return Loss(distortion + beta * pushed, distortion.detach(), rate.detach(), mean.sum(0), mean.square().sum(0))
 
 
 def lane_terms(module: nn.Module) -> Callable[..., tuple[Tensor, ...]]:
-    """Sums over a batch for evaluation: distortion, rate (scalars), μ and μ² per dimension [L], in float64 where there is one."""
+    """Return the function for evaluation: sums over a batch of distortion [], rate [], μ [L] and μ² [L].
+
+    The sums are float64 if the device has float64.
+    """
 
     def terms(
         parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], targets: Tensor, noise: Tensor

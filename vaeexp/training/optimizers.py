@@ -1,8 +1,8 @@
-"""Adam and Adamax (Kingma & Ba 2015, algorithms 1 and 2), elementwise.
+"""Takes the steps of Adam and Adamax (Kingma & Ba 2015, algorithms 1 and 2), elementwise.
 
-`move_all` moves the parameters of a lane or of R lanes at once, each with its own learning rate, step and rule;
-`update_one` is the same mathematics for a single lane with plain numbers, which a CPU runs faster where nothing is compiled;
-`move` is what both rules have in common, for a compiler to make one pass over memory of it.
+`move_all` updates the parameters of one lane or of R lanes, each with its own learning rate, step and rule. `move` updates
+one tensor by either rule, so that a compiler makes one pass over memory of it. `update_one` is the same mathematics for one
+lane with plain numbers, which is faster on a CPU without compilation.
 """
 
 import math
@@ -16,8 +16,8 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
 def corrected(step: Tensor, learning_rate: Tensor, adamax: Tensor) -> tuple[Tensor, Tensor]:
-    """`size` and `epsilon` of `move`, with the bias corrections of step `step` (from 1); all [R]."""
-    # expm1 keeps the corrections exact in float32, where 1 - 0.999 is not.
+    """Return `size` and `epsilon` of `move` with the bias corrections of step `step` (from 1); all [R]."""
+    # expm1, because in float32 1 - 0.999 is inexact.
     correction1 = -torch.expm1(step * math.log(BETA1))
     correction2 = torch.sqrt(-torch.expm1(step * math.log(BETA2)))
     return learning_rate / correction1 * torch.where(adamax.bool(), 1.0, correction2), EPSILON * correction2
@@ -35,13 +35,13 @@ def move_all(
     averages: Sequence[Tensor] = (),
     share: Tensor | None = None,
 ) -> None:
-    """One step in place, parameter by parameter: size, epsilon and adamax (0 or 1) are numbers, or [R] for parameters [R, ...].
+    """Take one step in place, parameter by parameter. size, epsilon, adamax (0 or 1): [], or [R] for parameters [R, ...].
 
-    `averages`, where there are any, come nearer to the weights by `share` of the way.
+    With `share`, each of `averages` moves towards its weights by this share of the distance.
     """
     is_adamax = adamax.bool()
     for weight, grad, mean, square in zip(weights, grads, first, second, strict=True):
-        # Gradients that come out of vmap have transposed strides.
+        # `contiguous`, because gradients from vmap have transposed strides.
         move(
             weight, grad.contiguous(), mean, square,
             size=_beside(size, weight), epsilon=_beside(epsilon, weight), is_adamax=_beside(is_adamax, weight),
@@ -52,15 +52,15 @@ def move_all(
 
 
 def _beside(number: Tensor, weight: Tensor) -> Tensor:
-    """A number as it is; one for each row with axes for what else a weight has."""
+    """Return [] unchanged, and [R] with further axes so that it broadcasts to a weight [R, ...]."""
     return number.reshape(*number.shape, *[1] * (weight.dim() - 1)) if number.dim() else number
 
 
 def move(
     weights: Tensor, grads: Tensor, first: Tensor, second: Tensor, *, size: Tensor, epsilon: Tensor, is_adamax: Tensor
 ) -> None:
-    """One step in place, of tensors of one shape. What broadcasts to them: `size`, the learning rate with its bias
-    corrections; `epsilon` for Adam's root, corrected; `is_adamax`, bool."""
+    """Take one step in place on tensors of one shape. Three arguments broadcast to this shape: `size`, the learning rate
+    with bias corrections; `epsilon`, the corrected addend of Adam's root; `is_adamax`, bool."""
     first.lerp_(grads, 1 - BETA1)
     of_adam = second.mul(BETA2).addcmul_(grads, grads, value=1 - BETA2)
     of_adamax = torch.maximum(second.mul(BETA2), grads.abs().add_(EPSILON))
@@ -79,9 +79,9 @@ def update_one(
     learning_rate: float,
     optimizer: str,
 ) -> None:
-    """One step in place of one lane, tensor by tensor, all contiguous; `grads` are used as scratch space and are lost."""
+    """Take one step of one lane in place; tensors are dense with equal strides; `grads` serve as scratch space."""
     if optimizer == "adam":
-        # torch's fused kernel: one pass over memory where separate operations take twelve. It ignores strides.
+        # torch's fused kernel makes one pass over memory; separate operations make twelve. It ignores strides.
         steps = [torch.tensor(step - 1.0, device=weight.device) for weight in weights]
         adam(
             list(weights), list(grads), list(first), list(second), [], steps,

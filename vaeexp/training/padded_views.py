@@ -1,11 +1,11 @@
-"""All parameters of a model in one flat vector: a lane is a row, an update is a few kernels, a copy is one."""
+"""Keeps all parameters of a model in one flat vector, so that a copy is one kernel, and views them as tensors."""
 
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-# Parameters start at multiples of 64 bytes, where vector instructions like them.
+# float32 numbers in 64 bytes. Each tensor starts at a multiple, because vector instructions are faster there.
 _ALIGN = 16
 
 
@@ -13,7 +13,7 @@ class Layout:
     """Names, shapes and offsets of the tensors that share a flat float32 vector of length `size`."""
 
     def __init__(self, shapes: Mapping[str, torch.Size], dtypes: Mapping[str, torch.dtype] | None = None) -> None:
-        """`dtypes`: of the tensors in their model, where that is not float32; a count keeps its value up to 2^24."""
+        """`dtypes`: the types of the model's tensors that are not float32. An integer keeps its value up to 2^24."""
         self.dtypes = {name: (dtypes or {}).get(name, torch.float32) for name in shapes}
         self.shapes = {name: torch.Size(shape) for name, shape in shapes.items()}
         self.offsets: dict[str, int] = {}
@@ -25,7 +25,7 @@ class Layout:
 
     @property
     def count(self) -> int:
-        """Numbers in the tensors, without the gaps."""
+        """How many numbers the tensors hold, without the gaps."""
         return sum(shape.numel() for shape in self.shapes.values())
 
     @classmethod
@@ -36,16 +36,17 @@ class Layout:
         )
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
-        """Name → view of `flat` [..., size] as [..., *shape]; they share memory."""
+        """Return name → view [..., *shape] of `flat` [..., size], sharing memory."""
         return {
             name: flat[..., start : start + shape.numel()].view((*flat.shape[:-1], *shape))
             for (name, shape), start in zip(self.shapes.items(), self.offsets.values(), strict=True)
         }
 
     def read(self, flat: Tensor) -> dict[str, Tensor]:
-        """Name → contiguous copy [..., *shape] in the tensor's own type, to be changed in place and written back.
+        """Return name → contiguous copy [..., *shape] in the tensor's own type; change it in place and `write` it back.
 
-        In views whose rows lie apart BatchNorm under vmap loses its running statistics, or autograd refuses the change.
+        A copy, because in views with gaps between rows BatchNorm under vmap loses its running statistics, or autograd
+        refuses the change in place.
         """
         return {
             name: view.to(self.dtypes[name], memory_format=torch.contiguous_format, copy=True)
@@ -53,32 +54,32 @@ class Layout:
         }
 
     def write(self, flat: Tensor, tensors: Mapping[str, Tensor]) -> None:
-        """Put back what `read` gave."""
+        """Copy tensors [..., *shape], as `read` returns them, into `flat` [..., size]."""
         for name, view in self.views(flat).items():
             view.copy_(tensors[name])
 
     def load(self, flat: Tensor, tensors: Mapping[str, Tensor]) -> None:
-        """What `read` gives, into tensors that are there already."""
+        """Copy `flat` [..., size] into existing tensors [..., *shape]."""
         for name, view in self.views(flat).items():
             tensors[name].copy_(view)
 
     def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """The flat vector [size] of these tensors; gaps between them are 0."""
+        """Return the flat vector [size] of these tensors; the gaps are 0."""
         flat = torch.zeros(self.size)
         self.write(flat, tensors)
         return flat
 
     def padded_views(self, flat: Tensor, small: "Layout") -> dict[str, Tensor]:
-        """Name → where a smaller model's tensor lives in `flat` [..., size]: [..., *shape], sharing memory.
+        """Return name → view [..., *shape] of a smaller model's tensor in `flat` [..., size], sharing memory.
 
-        Each tensor of the small model is the leading slice of the tensor of the same name here.
+        A tensor of the small model is the leading slice of the tensor of the same name here.
         """
         views = self.views(flat)
         return {name: leading_slice(views[name], shape) for name, shape in small.shapes.items()}
 
 
 def leading_slice(big: Tensor, shape: torch.Size) -> Tensor:
-    """The leading slice [..., *shape] of `big` [..., *bigger shape]."""
+    """Return the leading slice [..., *shape] of `big` [..., *bigger shape]."""
     for axis, length in enumerate(reversed(shape), start=1):
         big = big.narrow(-axis, 0, length)
     return big

@@ -1,4 +1,4 @@
-"""A pass over the validation images, and the metrics of an epoch."""
+"""Evaluates lanes on the validation images and collects the metrics of an epoch."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,14 +14,14 @@ from vaeexp.training.lane import EpochSums, Lane, learning_rate_at, warmup_at
 def epoch_metrics(
     lane: Lane, trained: EpochSums, scored: EpochSums, raw: EpochSums | None, *, seconds: float, device: torch.device
 ) -> dict[str, float]:
-    """The metrics of the epoch that `lane` has just finished.
+    """Return the metrics, in nats per image, of the epoch that `lane` has just finished.
 
     Args:
-        trained: on the training batches, while the weights moved.
-        scored: on validation, of the weights that count: their running average where the study uses one.
-        raw: on validation, of the weights themselves where `scored` is of an average and the epoch is one of those that are
-            looked at more closely.
+        trained: sums over the training batches, while the weights changed.
+        scored: sums over validation with the weights that count: their running average if the study uses one.
+        raw: sums over validation with the weights themselves, if `scored` used the average and `Lane.shown_after` asks.
         seconds: this lane's share of the time.
+        device: the device of the lane, for its peak memory.
     """
     step = lane.epoch * lane.steps_per_epoch - 1
     metrics: dict[str, float] = {}
@@ -55,7 +55,7 @@ def validation_totals(
     source: Source,
     noise: Tensor,
 ) -> tuple[Tensor, ...]:
-    """What `lane_terms` gives (or vmap of it, with an axis of rows), summed over the validation images, on the CPU."""
+    """Return the sums of `lane_terms` (or vmap of it, with an axis of rows) over the validation images, on the CPU."""
     totals: tuple[Tensor, ...] | None = None
     for x, e in zip(source.validation.split(_BATCH), noise.split(_BATCH), strict=True):
         terms = terms_of(parameters, buffers, x, e)
@@ -64,13 +64,13 @@ def validation_totals(
 
 
 def validation_sums(totals: Sequence[Tensor], images: int, lane: Lane) -> EpochSums:
-    """From the `validation_totals` of one lane: distortion, rate, and the sums of μ and μ² [L]."""
+    """Convert the `validation_totals` of one lane: sums of distortion, rate, μ [L] and μ² [L] over `images` images."""
     distortion, rate = float(totals[0]) / images, float(totals[1]) / images
     loss = distortion + lane.settings.train.beta * rate
     return epoch_sums([loss, distortion, rate], torch.stack(list(totals[2:])), images, lane)
 
 
 def epoch_sums(means: Sequence[float], moments: Tensor, images: int, lane: Lane) -> EpochSums:
-    """From (loss, distortion, rate) per image and the summed moments [2, L] of μ over `images`."""
+    """Convert means (loss, distortion, rate) per image and the sums [2, L] of μ and μ² over `images` images."""
     active = active_units(moments[0], moments[1], images, lane.settings.evaluation.active_threshold)
     return EpochSums(loss=means[0], distortion=means[1], rate=means[2], active_units=int(active))

@@ -514,7 +514,7 @@ def test_a_study_file_names_a_user_s_network_and_hears_where_it_does_not_fit(use
     path = user / "own.yaml"
     path.write_text(textwrap.dedent(text))
     assert open_study_file(str(path), image_shape=(1, 28, 28)).space["network"].values[0] == "my_networks:Pyramid"
-    with pytest.raises(UserError, match=r"search\.network\.values: .*8 × 4 pixels are too small for 3 blocks"):
+    with pytest.raises(UserError, match=r"search\.network\.values\.2: .*8 × 4 pixels are too small for 3 blocks"):
         open_study_file(str(path), image_shape=(1, 8, 4))
 
 
