@@ -1,7 +1,8 @@
-"""The lanes of one process and one device: add trials, train them round by round, hand back their artifacts.
+"""Trains the lanes of one process on one device: adds trials, trains them round by round, finishes their artifacts.
 
 A `vaeexp.training.groups.group.Group` trains lanes of equal shapes: `vaeexp.training.groups.vectorised` as one program,
-`vaeexp.training.groups.sequential` one after the other. Both hold the same state, write the same checkpoints and take the same random numbers.
+`vaeexp.training.groups.sequential` one after the other. Both hold the same state, write the same checkpoints and draw the
+same random numbers.
 """
 
 import math
@@ -32,35 +33,35 @@ if TYPE_CHECKING:
 
 
 class Artifacts(Protocol):
-    """What is made of a lane's weights: pictures, test metrics, files. Threads make pictures and files during training, from
+    """Makes pictures, test metrics and files from a lane's weights. Threads make pictures and files during training, from
     copies on the CPU."""
 
     def pictures(self, lane: Lane, weights: Tensor, buffers: Tensor, folder: Path) -> Future[dict[str, str]]:
-        """Draw grids after this epoch: name → path."""
+        """Draw grids of the lane's present epoch; the future gives name → path."""
 
     def test(self, lane: Lane, state: State) -> dict[str, float]:
-        """Figures of the lane's best weights on the test set."""
+        """Return the metrics of the lane's best weights on the test set."""
 
     def finish(self, lane: Lane, weights: Tensor, buffers: Tensor, outcome: Outcome, folder: Path) -> Future[None]:
-        """Write what is kept of an ended trial, with its best weights, into its folder."""
+        """Write the files of an ended trial, with its best weights, into its folder."""
 
 
 class Pictures:
-    """The pictures of lanes while they train: a process draws those of an epoch once, beside the training.
+    """Draws the pictures of lanes beside the training, once per epoch and process.
 
-    Also where the epoch is reached again, after a kill, for the process that trained it may not have come to them.
+    A new process draws the pictures of a replayed epoch too, because a killed process may not have drawn them.
     """
 
     def __init__(self, artifacts: Artifacts, weights: str) -> None:
-        """`weights`: whose pictures, "weights" or "average"."""
+        """`weights`: the weights to draw, "weights" or "average"."""
         self._artifacts, self._weights = artifacts, weights
         self._drawing: dict[int, list[tuple[int, Future[dict[str, str]]]]] = defaultdict(list)
-        """By trial, the epochs that nobody has taken yet."""
+        """Trial number → (epoch, future pictures) that nobody has taken yet."""
         self._newest: dict[int, int] = defaultdict(int)
-        """By trial, the last epoch of which there are any."""
+        """Trial number → its last epoch with pictures."""
 
     def draw(self, group: Group, lane: Lane, folder: Path) -> None:
-        """Those of the lane as it is, in an epoch that is looked at more closely, and at its end."""
+        """Start to draw the lane's pictures if its present epoch is to be shown or is its last."""
         number = lane.trial.number
         if lane.epoch > self._newest[number] and (lane.shown_after(lane.epoch) or lane.finished):
             weights, buffers = copied(group, number, self._weights, "buffers")
@@ -68,20 +69,23 @@ class Pictures:
             self._newest[number] = lane.epoch
 
     def take(self, number: int, *, last: bool = False) -> dict[int, dict[str, str]]:
-        """Epoch → name → path of what was not taken yet, once it is there. `last`: another trial may get this number."""
+        """Wait for the pictures that nobody has taken yet and return epoch → name → path.
+
+        `last` forgets the trial, because another trial may get its number.
+        """
         if last:
             self._newest.pop(number, None)
         return {epoch: drawing.result() for epoch, drawing in self._drawing.pop(number, ())}
 
 
 def copied(group: Group, number: int, *names: str) -> list[Tensor]:
-    """These tensors of a lane as they are now, on the CPU."""
+    """Copy these tensors of a lane to the CPU."""
     state = group.state(number, *names)
     return [_on_cpu(state[name].detach()) for name in names]
 
 
 def _on_cpu(tensor: Tensor) -> Tensor:
-    # All lanes wait for this copy, and a GPU writes into pinned memory several times as fast.
+    # Pinned, because all lanes wait for this copy and a GPU writes into pinned memory several times as fast.
     return torch.empty_like(tensor, device="cpu", pin_memory=tensor.device.type == "cuda").copy_(tensor)
 
 
@@ -106,14 +110,14 @@ class TrainingLanes:
         """
         Args:
             source_of: binarisation → the images, on the device.
-            settings_of: all settings of a trial.
-            maxima: largest `latent_size` and `components` of the study; fused models are padded to these.
+            settings_of: trial → all its settings.
+            maxima: largest `latent_size` and `components` of the study; fused models are padded to these sizes.
             averaged: whether any trial of the study evaluates a running average of its weights.
-            folder: holds one folder per trial.
+            folder: the parent of the trials' folders.
             precision: `float32` or `bf16`.
             fuse: train the lanes of one shape as one program.
             compile: compile the training step.
-            lanes: trials at once.
+            lanes: number of trials at once.
             checkpoint_seconds: seconds of training between two checkpoints of a lane.
             artifacts: makes pictures and test metrics.
         """
@@ -144,13 +148,14 @@ class TrainingLanes:
         for group in self._all():
             for number in group.lanes.keys() & set(numbers):
                 lane = group.lanes[number]
-                # At the start of a round all that the lane did is reported, so no checkpoint runs ahead of the storage.
+                # Checkpoints are written at the start of a round, because then the storage holds all epochs of the lane
+                # and no checkpoint runs ahead of the storage.
                 if lane.checkpoint_due >= self._checkpoint_seconds and lane.epoch > 0:
                     save_checkpoint(self._trial_folder(lane.trial), lane, group.state(number))
         yield from self._round(list(numbers), replay=False)
 
     def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
-        # All lanes are read before the first file is waited for.
+        # Start the files of all lanes, then wait for them.
         released = [(number, *self._finish(number, outcome)) for number, outcome in ending.items()]
         results = []
         for number, folder, metrics, written in released:
@@ -162,7 +167,7 @@ class TrainingLanes:
         return results
 
     def _finish(self, number: int, outcome: Outcome) -> tuple[Path, dict[str, float], Future[None] | None]:
-        """Free a lane: its folder, its figures, and what is waited for until its files are there."""
+        """Free a lane; return its folder, its metrics and the future of its files (None without files)."""
         group = next(group for group in self._all() if number in group.lanes)
         lane, folder = group.lanes[number], self._trial_folder(group.lanes[number].trial)
         metrics = {"parameters": float(lane.layout.count), "best_epoch": float(lane.best_epoch)}
@@ -202,14 +207,14 @@ class TrainingLanes:
         started = time.perf_counter()
         trained = group.train_epoch(numbers)
         scored = group.evaluate(numbers, self._evaluated)
-        # Twice in every epoch would make validation a quarter of a bf16 epoch.
+        # Only in some epochs, because two validations in every epoch take a quarter of a bf16 epoch.
         shown = [n for n in numbers if self._averaged and group.lanes[n].shown_after(group.lanes[n].epoch + 1)]
         raw = group.evaluate(shown, "weights") if shown else {}
         seconds = (time.perf_counter() - started) / len(numbers)
-        # Pictures of the round before: those of this one are drawn while the next trains.
+        # These are pictures of the round before. The pictures of this round are drawn while the next round trains.
         images = {} if replay else {number: self._pictures.take(number) for number in numbers}
         progress = [self._settle(group, n, trained[n], scored[n], raw.get(n), seconds, replay) for n in numbers]
-        if len(numbers) == 1:  # its neighbours train next, for a while
+        if len(numbers) == 1:  # its pictures are due now, because other lanes train next
             images = {number: drawn | self._pictures.take(number) for number, drawn in images.items()}
         return [replace(report, images=images.get(report.number, {})) for report in progress]
 
@@ -223,7 +228,7 @@ class TrainingLanes:
         seconds: float,
         replay: bool,
     ) -> Progress:
-        """Book one epoch of one lane: metrics, best weights, pictures, failure."""
+        """Record one trained epoch of a lane: metrics, best weights, pictures or failure; return its progress."""
         lane = group.lanes[number]
         lane.epoch += 1
         lane.seconds += seconds
@@ -247,15 +252,18 @@ class TrainingLanes:
         return Progress(number=number, epoch=lane.epoch, objective=value, metrics=metrics, finished=lane.finished)
 
     def _test(self, lane: Lane, group: Group, complete: bool) -> None:
-        """Look at the test set, once, if the trial may. In its last round, where all processes do so side by side;
-        on release only when it was resumed after that round."""
+        """Compute the test metrics, once, if the trial is complete and may see the test set.
+
+        That happens in the trial's last round, because all processes then work side by side. It happens in `finish` only if
+        the trial was resumed after that round.
+        """
         if complete and lane.trial.test and lane.best_epoch and not lane.test_metrics:
             lane.test_metrics = self._artifacts.test(lane, group.state(lane.trial.number, "best", "best_buffers"))
 
     def _after_out_of_memory(self, group: Group, numbers: list[int], replay: bool) -> Iterator[list[Progress]]:
-        """Go on at half the width: every lane of the group starts again from its checkpoint, in smaller groups.
+        """Continue with half as many lanes per group: every lane restarts from its checkpoint, in smaller groups.
 
-        A lane that trained by itself fails.
+        A lane that trained alone fails.
         """
         count = len(group.lanes)
         alone = len(group.batches_of_lanes(list(group.lanes))) == count
@@ -268,7 +276,7 @@ class TrainingLanes:
         if alone:
             [lane] = lanes
             message = f"One trial needs more memory than the device has ({lane.layout.count:,} parameters)."
-            # What it had learnt is gone with its memory: a fresh lane, whose weights are nobody's best, is released.
+            # The lane's weights were freed with its memory. A fresh lane without best weights stands in until `finish`.
             self._place(*self._open(lane.trial))
             failure = Failure(kind="out_of_memory", message=message)
             number = lane.trial.number
@@ -286,16 +294,16 @@ class TrainingLanes:
         return open_lane(trial, settings, source.image_shape, len(source.train))
 
     def _place(self, lane: Lane, vae: VAE, state: State | None = None) -> Group:
-        """Put a lane into its group, from this state or from the start. The group."""
+        """Put a lane into its group, with this state or a fresh one; return the group."""
         group = self._group_for(lane.settings)
         for other in self._all():
-            if other is not group:  # lanes of another shape take the place of those that are gone
+            if other is not group:  # another shape replaces the lanes that left, so their memory is given back
                 other.shrink()
         group.add(lane, vae, state or fresh_state(lane, vae, averaged=self._averaged))
         return group
 
     def prepare(self, configurations: Iterable["Settings"]) -> None:
-        """Open the groups of these settings now, so that their steps are compiled before the first trial comes."""
+        """Open the groups of these settings, so that their steps are compiled before the first trial."""
         for settings in configurations:
             self._group_for(settings)
 
@@ -316,7 +324,7 @@ class TrainingLanes:
         return groups[-1]
 
     def _shape_of(self, settings: "Settings") -> tuple[Any, ...]:
-        """Return what the lanes of one group share: all that changes tensors or code."""
+        """Return the settings that the lanes of one group share because they change tensors or code."""
         binarisation = settings.data.binarisation
         if not (self._fuse or self._compile):
             return (binarisation,)
@@ -326,17 +334,17 @@ class TrainingLanes:
         return self._source_of(lane.settings.data.binarisation)
 
     def _validation_noise(self, source: Source, latent_size: int) -> Tensor:
-        """The same for every binarisation: it depends on the seed and on the number of images."""
+        """Return the noise [N, L], the same for every binarisation: it depends on the seed and the number of images."""
         if self._noise is None or self._noise.shape[1] < latent_size:
             self._noise = validation_noise(source, latent_size)
         return self._noise[:, :latent_size]
 
     def _shrink_groups(self) -> None:
-        """Give back the memory of lanes that are gone. Not when they go: most are followed by another."""
+        """Give back the memory of lanes that left. Done before a round, because most lanes are replaced at once."""
         for groups in self._groups.values():
             for group in groups:
                 group.shrink()
-            # An empty loop takes no memory to speak of, and its compiled step is wanted again.
+            # An empty sequential group stays, because it takes little memory and its compiled step will be used again.
             groups[:] = [group for group in groups if group.lanes or not group.fused]
 
     def _all(self) -> list[Group]:

@@ -1,4 +1,4 @@
-"""Lanes trained one after the other, each a plain module at its own size: what a CPU likes best."""
+"""Trains lanes one after the other, each a plain module at its own size, which is fastest on a CPU."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ class SequentialGroup:
         *,
         compiled: "CompiledStep | None" = None,
     ) -> None:
-        """`noise`: latent size L → the validation noise [N, L]. `compiled`: the step of all lanes, where there is one."""
+        """`noise`: latent size L → the validation noise [N, L]. `compiled`: the compiled step of all lanes, if any."""
         self.source, self.precision, self.noise, self.compiled = source, precision, noise, compiled
         self.lanes: dict[int, Lane] = {}
         self.states: dict[int, State] = {}
@@ -41,7 +41,7 @@ class SequentialGroup:
         self.lanes[number] = lane
         self.states[number] = {name: tensor.to(self.source.device, copy=True) for name, tensor in state.items()}
         self._modules[number] = module.to(self.source.device)
-        # The module's parameters are the lane's weights, so that a step needs no exchange of one for the other.
+        # The module's parameters are views of the lane's weights, so that a step needs no copy between them.
         views = lane.layout.views(self.states[number]["weights"])
         for name, parameter in module.named_parameters():
             parameter.data = views[name]
@@ -56,13 +56,13 @@ class SequentialGroup:
         return {name: state[name] for name in names or state}
 
     def snapshot_best(self, number: int, which: str) -> None:
-        """Remember `which` ("weights" or "average") as the best of the lane so far."""
+        """Store the tensors `which` ("weights" or "average") as the lane's best."""
         state = self.states[number]
         state["best"].copy_(state[which])
         state["best_buffers"].copy_(state["buffers"])
 
     def batches_of_lanes(self, numbers: Sequence[int]) -> list[list[int]]:
-        """One after the other: what a lane has done is known before the next begins."""
+        """One lane per batch, so that a lane's progress is reported before the next lane trains."""
         return [[number] for number in numbers]
 
     def train_epoch(self, numbers: Sequence[int]) -> dict[int, EpochSums]:

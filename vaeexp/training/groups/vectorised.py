@@ -1,7 +1,7 @@
-"""Lanes trained as one program: parameters stacked along a leading axis of R rows, the loss under `vmap`.
+"""Trains lanes as one program: parameters stacked along a leading axis of R rows, the loss under `vmap`.
 
-Shapes: R rows, B batch and L latent dimensions of the padded model. All that differs between lanes is a
-vector of R numbers, so a lane is refilled by writing one row, and nothing is compiled or captured again.
+Shapes: N images, R rows, B batch, C channels, H × W pixels, L latent dimensions of the padded model. Each number that
+differs between lanes is a vector [R], so a new lane only writes its row, and nothing is compiled or captured again.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,21 +22,21 @@ from vaeexp.training.validation import epoch_sums, validation_sums, validation_t
 if TYPE_CHECKING:
     from vaeexp.settings import ModelSettings
 
-# Products whose sizes are no multiples of this take kernels that round differently with the number of rows, and a
-# lane's numbers would depend on its neighbours.
+# Matrix products of other sizes than multiples of 8 take kernels whose rounding depends on the number of rows, so a lane's
+# numbers would depend on its neighbours.
 _MULTIPLE = 8
 
 
 def padded_template(model: "ModelSettings", image_shape: tuple[int, int, int], maxima: Mapping[str, int]) -> VAE:
-    """The model that lanes of these settings are embedded in: at the study's largest latent size and component count,
-    rounded up to multiples of 8."""
+    """Return the model that embeds lanes of these settings: the study's largest latent size and component count, rounded up
+    to multiples of 8."""
     largest = {name: max(getattr(model, name), maxima.get(name, 1)) for name in ("latent_size", "components")}
     rounded = {name: -(-size // _MULTIPLE) * _MULTIPLE for name, size in largest.items()}
     return VAE(settings_from({**vars(model), **rounded}), image_shape)
 
 
 class VectorisedGroup:
-    """The `Group` of fused lanes. `template` is a model at the largest latent size and component count of the study."""
+    """The `Group` of fused lanes, which are rows of one program."""
 
     fused = True
 
@@ -50,7 +50,16 @@ class VectorisedGroup:
         least_rows: int,
         compiled: bool,
     ) -> None:
-        """`noise`: latent size L → the validation noise [N, L]. `compiled`: whether a step is worth half a minute of compiling."""
+        """Open an empty group.
+
+        Args:
+            source: the images.
+            precision: `float32` or `bf16`.
+            noise: latent size L → the validation noise [N, L].
+            template: the model of `padded_template`.
+            least_rows: least number of rows.
+            compiled: whether enough steps follow to pay for half a minute of compilation.
+        """
         self.source, self.precision = source, precision
         self.template = template.to(source.device)
         self.latent_size = len(template.latent_mask)
@@ -61,7 +70,7 @@ class VectorisedGroup:
         """The trial in each row."""
         self._rows: Rows = {}
         self._step: FusedStep | None = None
-        """Made for the rows as they are, and made again where they are replaced."""
+        """The step on the present rows; made again if `_rows` gets new tensors."""
 
     def add(self, lane: Lane, module: VAE, state: State) -> None:
         if None not in self._numbers:
@@ -80,11 +89,11 @@ class VectorisedGroup:
 
     def shrink(self) -> None:
         if self._rows_for(len(self.lanes)) < len(self._numbers):
-            self._compiled = False  # what is left of the study is too little
+            self._compiled = False  # too few steps are left to pay for compilation
             self._resize(len(self.lanes))
 
     def state(self, number: int, *names: str) -> State:
-        """A copy, at the trial's own size."""
+        """Return a copy at the trial's own size."""
         lane = self.lanes[number]
         state: State = {}
         for name in names or self._rows:
@@ -122,7 +131,7 @@ class VectorisedGroup:
         return {n: validation_sums(rows[self._numbers.index(n)], images, self.lanes[n]) for n in numbers}
 
     def _train_rows(self) -> tuple[Tensor, Tensor]:
-        """One epoch of every row. Means of (loss, distortion, rate) [R, 3] and summed moments of μ [R, 2, L]."""
+        """Train every row for one epoch; return means of (loss, distortion, rate) [R, 3] and sums of μ and μ² [R, 2, L]."""
         if self._step is None:
             self._step = FusedStep(self.template, self._rows, self.precision, compiled=self._compiled)
         step, steps = self._step, 0
@@ -133,7 +142,7 @@ class VectorisedGroup:
         return step.sums / steps, step.moments
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """(targets [R, B, C, H, W], noise [R, B, L]) step by step; an empty row sees what its first neighbour sees."""
+        """Yield (targets [R, B, C, H, W], noise [R, B, L]) step by step; an empty row gets the batches of the first lane."""
         present = [self.lanes[number] for number in self._numbers if number is not None]
         batch_size = present[0].settings.train.batch_size
         streams = [
@@ -168,7 +177,7 @@ class VectorisedGroup:
         )
 
     def _rows_of(self, name: str) -> dict[str, Tensor]:
-        """The rows of this name, made when the first lane brings it."""
+        """Return the rows of this name; make them for the first lane that has the name."""
         if name not in self._rows:
             parts = self.template.named_buffers() if "buffers" in name else self.template.named_parameters()
             self._rows[name] = {
@@ -182,7 +191,7 @@ class VectorisedGroup:
         return max(self.least_rows, 1 << (max(lanes, 1) - 1).bit_length())
 
     def _resize(self, wanted: int) -> None:
-        """Keep the occupied rows in the next power of two that holds `wanted` of them."""
+        """Move the occupied rows to new tensors, with the next power of two of rows that holds `wanted` lanes."""
         count = self._rows_for(wanted)
         occupied = [row for row, number in enumerate(self._numbers) if number is not None]
         numbers = [self._numbers[row] for row in occupied]
@@ -195,5 +204,5 @@ class VectorisedGroup:
 
 
 def _layout(name: str, lane: Lane) -> Layout:
-    """Of the lane's own vector of this name."""
+    """Return the layout of the lane's own vector of this name."""
     return lane.buffer_layout if "buffers" in name else lane.layout

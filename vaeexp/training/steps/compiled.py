@@ -1,11 +1,11 @@
-"""One training step of one lane as one compiled function: loss, gradients and update in a few passes over memory.
+"""Takes a training step of one lane as one compiled function: loss, gradients and update in a few passes over memory.
 
-A CPU spends as long on the small operations of a step (casts, activations, densities, Adam, and what PyTorch adds to
-each) as on its matrix products. PyTorch's compiler (AOTInductor) makes C++ of the whole step. That takes 20 seconds
-for each shape of model, so the program is kept in the user's cache and loaded by every process and every later study.
+A CPU spends as long on the small operations of a step (casts, activations, densities, Adam, PyTorch's overhead) as on its
+matrix products. PyTorch's compiler (AOTInductor) turns the whole step into C++. Compilation takes 20 seconds per shape of
+model, so the user's cache keeps the program, and every process and every later study loads it.
 
-Shapes: B batch, C channels, H × W pixels, L latent dimensions of the padded model, in which lanes of all sizes of a study
-are embedded.
+Shapes: B batch, C channels, H × W pixels, L latent dimensions of the padded model, which embeds lanes of all sizes of a
+study.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ _PACKAGE = Path(__file__).parents[2]
 
 
 class CompiledStep:
-    """Holds one lane at a time, in tensors that stay where they are: `begin`, a call for each batch, `end`."""
+    """Trains one lane at a time, in tensors at fixed addresses: `begin`, one call for each batch, `end`."""
 
     def __init__(
         self,
@@ -50,18 +50,18 @@ class CompiledStep:
         *,
         averaged: bool,
     ) -> None:
-        """Compile the step, or load it.
+        """Compile the step, or load it from the cache.
 
         Args:
-            template: the model that lanes are embedded in, on the CPU.
-            model: its settings, but for sizes that lanes differ in.
-            image_shape: C, H, W.
+            template: the padded model in which lanes are embedded, on the CPU.
+            model: the settings of a lane; latent size and component count may differ between lanes.
+            image_shape: (C, H, W).
             batch_size: images of every batch.
             precision: `float32` or `bf16`.
             averaged: whether lanes keep a running average of their weights.
 
         Raises:
-            RuntimeError: the step cannot be compiled here, or the compiled step computes something else.
+            RuntimeError: the step cannot be compiled on this machine, or the compiled step computes something else.
         """
         parameters, buffers = dict(template.named_parameters()), dict(template.named_buffers())
         layout, latent_size = Layout.of(parameters), len(template.latent_mask)
@@ -84,7 +84,7 @@ class CompiledStep:
             plain(state, Numbers(*numbers.unbind()), noise, x)
 
         self._run = open_program(
-            lambda: with_biases_apart(make_fx(step)(*tree_map(Tensor.clone, arguments))),  # tracing takes a step, too
+            lambda: with_biases_apart(make_fx(step)(*tree_map(Tensor.clone, arguments))),  # tracing takes a step
             arguments,
             what="the training step",
             made_from=_made_from(template, model, precision),
@@ -93,7 +93,7 @@ class CompiledStep:
         self._check(step, x, precision)
 
     def begin(self, lane: Lane, state: State) -> None:
-        """Take the lane as it is now."""
+        """Copy the lane's state into the padded tensors, filled up with zeros."""
         for tensor in (*self._flat.values(), *self._buffers.values(), self._sums, self._moments, self._noise):
             tensor.zero_()
         for big, small in self._pairs(lane, state):
@@ -102,29 +102,33 @@ class CompiledStep:
         self._lane, self._lane_state, self._step = lane, state, lane.epoch * lane.steps_per_epoch
 
     def __call__(self, x: Tensor, e: Tensor) -> None:
-        """One step on targets x [B, C, H, W] and noise e [B, the lane's latent size]."""
+        """Take one step on targets x [B, C, H, W] and noise e [B, the lane's latent size]."""
         self._noise[:, : e.shape[1]] = e
         self._numbers.copy_(torch.tensor(_numbers(self._lane, self._step)))
         self._run([*self._leaves, self._numbers, self._noise, x])
         self._step += 1
 
     def end(self) -> tuple[Tensor, Tensor]:
-        """Give the lane back. Sums over steps of (loss, distortion, rate) [3], over images of μ and μ² [2, L]."""
+        """Copy the tensors back into the lane's state.
+
+        Return sums over steps of (loss, distortion, rate) [3] and over images of μ and μ² [2, the lane's latent size].
+        """
         for big, small in self._pairs(self._lane, self._lane_state):
             for name, tensor in small.items():
                 tensor.copy_(leading_slice(big[name], tensor.shape))
         return self._sums.clone(), self._moments[:, : self._lane.settings.model.latent_size].clone()
 
     def _pairs(self, lane: Lane, state: State) -> Iterator[tuple[Mapping[str, Tensor], Mapping[str, Tensor]]]:
-        """The tensors of the padded model, and those of the lane that are their leading slices."""
+        """Yield the tensors of the padded model with the lane's tensors, which are their leading slices."""
         for name, views in self._views.items():
             yield views, lane.layout.views(state[name])
         yield self._buffers, lane.buffer_layout.views(state["buffers"])
 
     def _check(self, step: Callable[..., None], x: Tensor, precision: str) -> None:
-        """One step both ways, from the same state: sums of losses and first moments agree.
+        """Take one step eagerly and one compiled from the same state; raise RuntimeError if the results differ.
 
-        Not the weights: where a gradient is all but 0, rounding decides which way Adam goes.
+        Sums of losses and first moments are compared. Weights are not compared, because rounding decides the direction of
+        Adam where a gradient is almost 0.
         """
         noise = torch.randn(self._noise.shape, generator=torch.Generator().manual_seed(1))
         numbers = torch.tensor([1.0, 0.0, 1e-3, EPSILON, 0.0, 0.5])
@@ -140,7 +144,10 @@ class CompiledStep:
 
 
 def _made_from(template: VAE, model: "ModelSettings", precision: str) -> str | None:
-    """What tells a step from all others, but for its shapes; None where code of the user's own takes part."""
+    """Return the text that identifies a step besides its shapes, so that a cached program is found without tracing.
+
+    None if the user's own code takes part, because only tracing shows a change of this code.
+    """
     if ":" in model.network or has_foreign_layers(template):
         return None
     settings = {name: value for name, value in vars(model).items() if name not in ("latent_size", "components")}
@@ -149,7 +156,7 @@ def _made_from(template: VAE, model: "ModelSettings", precision: str) -> str | N
 
 @cache
 def _sources() -> str:
-    """A checksum of the code that steps are made by."""
+    """Return a checksum of the source code of models and training, so that a change of the code compiles anew."""
     digest = hashlib.sha256()
     for folder in ("models", "training"):
         for path in sorted((_PACKAGE / folder).rglob("*.py")):
@@ -158,7 +165,7 @@ def _sources() -> str:
 
 
 def _numbers(lane: Lane, step: int) -> list[float]:
-    """What differs between lanes and steps, in the order of `Numbers`."""
+    """Return the numbers that differ between lanes and steps, in the order of `Numbers`."""
     train = lane.settings.train
     adamax = train.optimizer == "adamax"
     root = math.sqrt(1 - BETA2 ** (step + 1))

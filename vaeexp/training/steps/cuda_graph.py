@@ -1,10 +1,11 @@
-"""One training step of all rows of a stacked group, on tensors that stay where they are.
+"""Takes one training step of all rows of a vectorised group, on tensors at fixed addresses.
 
-Shapes: R rows, B batch, P parameters and L latent dimensions of the padded model.
+Shapes: R rows, B batch, C channels, H × W pixels, L latent dimensions of the padded model.
 
-On CUDA a step is captured once as a CUDA graph and then replayed: launching its hundreds of small kernels one by one takes
-longer than running them. All that differs between lanes and between epochs is written into the same tensors, so a
-refilled lane needs no new graph. What is captured is compiled, if it can be: the whole step, or its update of the weights.
+On CUDA a step is captured once as a CUDA graph and then replayed, because launching its hundreds of small kernels one by
+one takes longer than running them. The numbers that differ between lanes and between epochs are written into the same
+tensors, so a refilled lane needs no new graph. The captured step is compiled if possible: all of it, or its update of the
+weights.
 """
 
 import warnings
@@ -25,31 +26,31 @@ from vaeexp.training.steps.functional import Numbers, agree, step_of
 from vaeexp.training.steps.fx_passes import with_gradients_as_weights
 
 Rows = dict[str, dict[str, Tensor]]
-"""name, as in `vaeexp.training.lane.State` → parameter or buffer → [R, *its shape], each a tensor of its own."""
+"""Name, as in `vaeexp.training.lane.State` → parameter or buffer → tensor [R, *its shape]."""
 
 _TRAINED = ("weights", "first", "second", "average")
-_WARM = 3  # steps before a capture, in which libraries set themselves up
+_WARM = 3  # steps before a capture, because libraries initialise themselves in the first steps
 
 
 class FusedStep:
-    """Moves rows in place: `begin`, then a call for each batch of an epoch."""
+    """Trains rows in place: `begin`, then one call for each batch of an epoch."""
 
     def __init__(self, template: VAE, rows: Rows, precision: str, *, compiled: bool) -> None:
         """
         Args:
-            template: the model that rows are embedded in, on the device.
-            rows: what is moved.
+            template: the padded model in which rows are embedded, on the device.
+            rows: the tensors to train.
             precision: `float32` or `bf16`.
-            compiled: whether so many steps are to come that on CUDA all of a step is compiled, which takes half a minute.
+            compiled: whether to compile the whole step on CUDA. That takes half a minute, so it pays for many steps only.
         """
         some = next(iter(rows["weights"].values()))
         self.template, self.precision, self.compiled = template, precision, compiled
         self.device, count = some.device, len(some)
         wide = wide_dtype(self.device)
         self.sums = torch.zeros(count, 3, device=self.device, dtype=wide)
-        """Of (loss, distortion, rate) over the steps since `begin`."""
+        """Sums of (loss, distortion, rate) over the steps since `begin`; [R, 3]."""
         self.moments = torch.zeros(count, 2, len(template.latent_mask), device=self.device, dtype=wide)
-        """Of μ and μ², summed over images."""
+        """Sums of μ and μ² over images since `begin`; [R, 2, L]."""
         self._vectors = {name: torch.zeros(count, device=self.device) for name in _VECTORS}
         self._state = {name: list(rows[name].values()) for name in (*_TRAINED, "buffers") if name in rows}
         self._state["totals"] = [self.sums, self.moments]
@@ -59,7 +60,7 @@ class FusedStep:
         self._replay: Callable[[], None] | None = None
 
     def begin(self, lanes: Sequence[Lane | None]) -> None:
-        """Take the rows as they are now, with the settings of their lanes; rows without a lane take a neighbour's."""
+        """Start an epoch with the settings of the rows' lanes; a row without a lane (None) takes a neighbour's settings."""
         neighbour = next(lane for lane in lanes if lane is not None)
         rows = [_vector_entries(lane or neighbour) for lane in lanes]
         for name, vector in self._vectors.items():
@@ -69,7 +70,7 @@ class FusedStep:
         self.template.train()
 
     def __call__(self, x: Tensor, e: Tensor) -> None:
-        """One step on targets x [R, B, C, H, W] and noise e [R, B, L]."""
+        """Take one step on targets x [R, B, C, H, W] and noise e [R, B, L]."""
         if self.device.type != "cuda":
             self._step(self._state, self._vectors, e, x)
             return
@@ -81,7 +82,7 @@ class FusedStep:
         self._replay()
 
     def _step_with(self, update: Callable[..., None]) -> Callable[..., None]:
-        """The step launched kernel by kernel."""
+        """Return the step with this update of the weights, launched kernel by kernel."""
         move = step_of(vmap(lane_loss(self.template)), *self._names, self.device, self.precision, update=update)
 
         def step(state: Mapping[str, list[Tensor]], vectors: Mapping[str, Tensor], e: Tensor, x: Tensor) -> None:
@@ -91,32 +92,34 @@ class FusedStep:
         return step
 
     def whole(self) -> Callable[..., None]:
-        """The step compiled from its first to its last operation. Raises what the compiler does."""
-        from torch.fx.experimental.proxy_tensor import make_fx  # PyTorch's tracer takes a while to import
+        """Compile the whole step and return it. Raises one of `COMPILER_ERRORS` if that fails."""
+        from torch.fx.experimental.proxy_tensor import make_fx  # late, because PyTorch's tracer imports slowly
 
         leaves, form = tree_flatten((self._state, self._vectors, *self._batch))
-        copies = [leaf.clone() for leaf in leaves]  # tracing takes a step, too
+        copies = [leaf.clone() for leaf in leaves]  # copies, because tracing takes a step
         traced = make_fx(lambda *flat: self._step(*tree_unflatten(list(flat), form)))(*copies)
         run = torch.compile(with_gradients_as_weights(traced), dynamic=False)
         return lambda *arguments: run(*tree_leaves(arguments))
 
     def _ways(self) -> Iterator[Callable[[], Callable[..., None]]]:
-        """How to compute a step, the fastest first."""
+        """Yield ways to build the step, the fastest first."""
         if self.compiled:
             yield self.whole
         yield lambda: self._step_with(torch.compile(move_all, dynamic=False))
         yield lambda: self._step
 
     def _captured(self) -> Callable[[], None]:
-        """A step as a graph, with nothing moved; launched kernel by kernel, with a warning, where none can be captured or
-        those that can compute something else."""
+        """Capture the step as a graph and return its replay; the rows stay as they are.
+
+        If no capture works, or each captured step computes something else, warn and return the step kernel by kernel.
+        """
         moved = [*tree_leaves(self._state), self._vectors["step"]]
         before = [tensor.clone() for tensor in moved]
         problem = ""
         for way in self._ways():
             try:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # the compiler gives advice, such as to use TF32
+                    warnings.simplefilter("ignore")  # the compiler's advice, for example to use TF32
                     graph = self._recorded(way(), moved, before)
             except COMPILER_ERRORS as error:
                 if is_out_of_memory(error):
@@ -132,11 +135,11 @@ class FusedStep:
         return lambda: self._take(self._step)
 
     def _take(self, step: Callable[..., None]) -> None:
-        """A step computed this way, on the batch that is there."""
+        """Run this step on the present batch."""
         step(self._state, self._vectors, *self._batch)
 
     def _recorded(self, step: Callable[..., None], moved: list[Tensor], before: list[Tensor]) -> "torch.cuda.CUDAGraph":
-        """As PyTorch's notes on CUDA graphs have it: warm up on a stream of its own, then capture."""
+        """Warm up on a separate stream, then capture the step, as PyTorch's notes on CUDA graphs advise."""
         side = torch.cuda.Stream(self.device)
         side.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(side):
@@ -150,9 +153,9 @@ class FusedStep:
         return graph
 
     def _repeats(self, graph: "torch.cuda.CUDAGraph", moved: list[Tensor], before: list[Tensor]) -> bool:
-        """Whether a replay gives the losses and the first moments of the step launched kernel by kernel.
+        """Return whether a replay gives the losses and first moments of the step launched kernel by kernel.
 
-        Not the weights: where a gradient is all but 0, rounding decides which way Adam goes.
+        Weights are not compared, because rounding decides the direction of Adam where a gradient is almost 0.
         """
         results = []
         for run in (lambda: self._take(self._step), graph.replay):
@@ -163,11 +166,11 @@ class FusedStep:
 
 
 _VECTORS = ("beta", "rate", "cosine", "decay", "total", "warmup", "free_nats", "adamax", "step")
-"""What differs between lanes, as tensors [R] that stay where they are; `step` counts the steps taken."""
+"""Names of the numbers that differ between lanes, kept in tensors [R] at fixed addresses; `step` counts the steps taken."""
 
 
 def _vector_entries(lane: Lane) -> Mapping[str, float]:
-    """A lane's entries of the vectors, where it stands now."""
+    """Return a lane's entries of the vectors at its present epoch."""
     train = lane.settings.train
     return {
         "beta": train.beta,
@@ -183,7 +186,7 @@ def _vector_entries(lane: Lane) -> Mapping[str, float]:
 
 
 def _numbers(vectors: Mapping[str, Tensor]) -> Numbers:
-    """Of the step that comes next; as `vaeexp.training.lane` has them for one lane."""
+    """Return the numbers [R] of the next step, by the formulas that `vaeexp.training.lane` has for one lane."""
     step, adamax = vectors["step"], vectors["adamax"]
     falling = 0.5 * (1 + torch.cos(torch.pi * step / vectors["total"]))
     learning_rate = vectors["rate"] * torch.where(vectors["cosine"].bool(), falling, 1.0)

@@ -1,6 +1,7 @@
-"""One training step of one lane on its plain module, operation by operation.
+"""Takes a training step of one lane on its plain module, operation by operation.
 
-On a CPU the weights of convolutions lie channels_last while they are trained, a tenth faster; in the lane's state never.
+On a CPU the weights of convolutions are channels_last during training, which is a tenth faster. In the lane's state they
+keep the usual order.
 """
 
 from collections.abc import Mapping
@@ -19,13 +20,13 @@ _MOVED = ("weights", "first", "second", "average")
 
 
 class PlainStep:
-    """Moves a lane's state in place, once for each batch of an epoch.
+    """Trains a lane's state in place: one call for each batch of an epoch, then `end`.
 
     Shapes: B batch, C channels, H × W pixels, L latent dimensions.
     """
 
     def __init__(self, lane: Lane, module: VAE, state: State, precision: str) -> None:
-        """`module`'s parameters share memory with the weights of `state`."""
+        """The parameters of `module` share memory with the weights of `state`."""
         self._lane, self._module, self._state, self._precision = lane, module.train(), state, precision
         self._device = device = state["weights"].device
         self._parameters, self._buffers = list(module.parameters()), dict(module.named_buffers())
@@ -40,12 +41,12 @@ class PlainStep:
         self._step = lane.epoch * lane.steps_per_epoch
 
     def __call__(self, x: Tensor, e: Tensor) -> None:
-        """One step on targets x [B, C, H, W] and noise e [B, L]."""
+        """Take one step on targets x [B, C, H, W] and noise e [B, L]."""
         lane, train, tensors, step = self._lane, self._lane.settings.train, self._tensors, self._step
         beta = torch.tensor(train.beta * warmup_at(lane, step), device=self._device)
         with training_precision(self._device, self._precision):
             loss = module_loss(self._module, x, e, beta, self._free_nats)
-        # Gradients may have transposed strides. Copying all into one vector would cost a tenth of the step.
+        # Gradients may have transposed strides. They stay separate, because one vector of all costs a tenth of the step.
         grads = [
             grad.contiguous(memory_format=torch.contiguous_format if weight.is_contiguous() else torch.channels_last)
             for weight, grad in zip(tensors["weights"], torch.autograd.grad(loss.loss, self._parameters), strict=True)
@@ -61,7 +62,10 @@ class PlainStep:
         self._step += 1
 
     def end(self) -> tuple[Tensor, Tensor]:
-        """Put all back into the state. Sums over steps of (loss, distortion, rate) [3], over images of μ and μ² [2, L]."""
+        """Copy weights and buffers back into the lane's state.
+
+        Return sums over steps of (loss, distortion, rate) [3] and over images of μ and μ² [2, L].
+        """
         for name, views in self._views.items():
             for view, tensor in zip(views.values(), self._tensors[name], strict=True):
                 if tensor is not view:
@@ -73,9 +77,9 @@ class PlainStep:
 
 
 def in_fast_order(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of the module's parameters by name, those of convolutions as copies in channels_last, on a CPU.
+    """Return the tensors of the module's parameters by name; on a CPU convolutions get channels_last copies.
 
-    Only where all layers are PyTorch's: what a user wrote may ask for the usual order, as `view` does.
+    A module with layers of other packages keeps its order, because the code of a user may need it, as `view` does.
     """
     ordered = dict(tensors)
     if has_foreign_layers(module):
@@ -83,8 +87,8 @@ def in_fast_order(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str,
     convolutions = (name for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d))
     for weight in ordered.keys() & {
         f"{name}.weight" for name in convolutions
-    }:  # not those that are computed from others
+    }:  # an intersection, because a weight may be computed from other parameters
         if ordered[weight].device.type == "cpu":
-            # Not `contiguous`: of one channel it leaves the strides, which the convolution goes by, as they are.
+            # Not `contiguous`, because with one channel it keeps the strides, by which the convolution chooses its kernel.
             ordered[weight] = ordered[weight].to(memory_format=torch.channels_last)
     return ordered

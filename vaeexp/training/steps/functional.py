@@ -1,4 +1,4 @@
-"""A training step as one function of tensors: of a lane or, stacked, of R lanes at once. What a compiler takes whole.
+"""Builds a training step as one function of tensors, for one lane or R stacked lanes, which a compiler can take whole.
 
 Shapes: B batch, C channels, H × W pixels, L latent dimensions; `...` is nothing or R rows.
 """
@@ -13,27 +13,28 @@ from vaeexp.training.device import training_precision
 from vaeexp.training.loss import Loss
 from vaeexp.training.optimizers import move_all
 
-_TOLERANCE = {"float32": 1e-3, "bf16": 5e-2}  # relative, of norms: a compiler rounds to bf16 in fewer places
+_TOLERANCE = {"float32": 1e-3, "bf16": 5e-2}  # relative to norms; larger for bf16, because a compiler rounds less often
 
 
 class Numbers(NamedTuple):
-    """What differs between lanes and between steps; each a number, or one for each row."""
+    """The numbers that differ between lanes and between steps: each [] for one lane or [R] for rows."""
 
     beta: Tensor
     free_nats: Tensor
     size: Tensor
-    """Learning rate, with bias corrections."""
+    """Learning rate with bias corrections."""
     epsilon: Tensor
+    """Addend of Adam's root, corrected."""
     adamax: Tensor
     """0 or 1."""
     share: Tensor
-    """Of the new weights in their running average."""
+    """Share of the new weights in their running average."""
 
 
 Step = Callable[[Mapping[str, list[Tensor]], Numbers, Tensor, Tensor], None]
-"""Moves a state in place, by noise [..., B, L] and targets [..., B, C, H, W]. The state's lists: weights, first and second
-moments, the running average where there is one, all by parameter; buffers; totals, which are the sums of (loss,
-distortion, rate) [..., 3] and of μ and μ² [..., 2, L]."""
+"""(state, numbers, noise [..., B, L], targets [..., B, C, H, W]) → None; trains the state in place. Lists of the state:
+weights, first and second (moments) and, if kept, average, all by parameter; buffers; totals, the sums of (loss, distortion,
+rate) [..., 3] and of μ and μ² [..., 2, L]."""
 
 
 def step_of(
@@ -45,7 +46,10 @@ def step_of(
     *,
     update: Callable[..., None] = move_all,
 ) -> Step:
-    """The step that lowers `loss_of` (`vaeexp.training.loss.lane_loss`, or vmap of it) of parameters of these names."""
+    """Return the step that minimises `loss_of`, which is `vaeexp.training.loss.lane_loss` or vmap of it.
+
+    `names` and `buffer_names` name the parameters and buffers in the order of the state's lists.
+    """
 
     def step(state: Mapping[str, list[Tensor]], numbers: Numbers, noise: Tensor, x: Tensor) -> None:
         leaves = [weight.detach().requires_grad_() for weight in state["weights"]]
@@ -68,10 +72,10 @@ def step_of(
 
 
 def agree(results: Sequence[Sequence[Tensor]], references: Sequence[Sequence[Tensor]], precision: str) -> bool:
-    """Whether two ways to compute a step give the same, but for rounding. Lanes that have diverged must do so both ways.
+    """Return whether two ways to compute a step agree up to rounding; numbers that are not finite must match in place.
 
-    Tensors that are listed together are compared as one vector: the gradient of some alone is nothing but rounding, such as
-    that of a bias before a normalisation.
+    The tensors of one inner list are compared as one vector, because some gradients are rounding errors alone, such as the
+    gradient of a bias before a normalisation.
     """
     for tensors, wanted in zip(results, references, strict=True):
         distance = size = 0.0
