@@ -244,10 +244,7 @@ def _chosen(count: int, seed: int) -> list[int]:
 
 @torch.no_grad()
 def codes_of(vae: "VAE", images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return posterior means and variances [N, L] of targets [N, C, H, W], float64 on the CPU.
-
-    The variance of a posterior without a density is 0.
-    """
+    """Return posterior means and variances (0 without a density) [N, L] of targets [N, C, H, W], float64 on the CPU."""
     means, variances = [], []
     for x in images.split(_ENCODED):
         posterior = vae.encode(x.to(vae.latent_mask))

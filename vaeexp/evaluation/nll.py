@@ -37,8 +37,7 @@ def log_weights(
 ) -> LogWeights:
     """Return the function that computes log weights with the model's present weights, compiled if `codes` codes pay for it.
 
-    The compiled program serves only the shapes of `posterior`, `noise` and `x`. Give the shapes of most pieces; pieces of
-    other shapes are computed operation by operation.
+    `posterior`, `noise` and `x` have the shapes of most pieces; other shapes are computed operation by operation.
     """
     plain = _Weights(vae, prior)
     if codes < _COMPILING_PAYS or not _can_be_compiled(vae, prior):
@@ -68,10 +67,8 @@ class _Weights(nn.Module):
 
 
 def _can_be_compiled(vae: VAE, prior: Any) -> bool:
-    """Return whether the decoder can be compiled: float32, on a CPU, without convolutions, only PyTorch's own layers.
-
-    A user's layer is excluded because it may branch on the values of the codes.
-    """
+    """Return whether the decoder can be compiled: float32, on a CPU, without convolutions, only PyTorch's own layers,
+    because a user's layer may branch on the values of the codes."""
     layers = [layer for layer in vae.decoder.modules() if not any(layer.children())]
     ours = all(type(layer).__module__.startswith("torch.nn.") for layer in layers)
     mask = vae.latent_mask

@@ -141,10 +141,7 @@ def shape_of(settings: "ModelSettings") -> tuple[tuple[str, Any], ...]:
 
 
 def build_vae(settings: "ModelSettings", image_shape: ImageShape, seed: int) -> VAE:
-    """Build a VAE on the CPU; its initial weights depend on the settings and the seed alone.
-
-    Global generators stay untouched. Raises ValueError if a part is unknown or does not fit the images.
-    """
+    """Build a VAE on the CPU from settings and seed alone; global generators stay untouched. Raises ValueError as `VAE`."""
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         # Not torch.manual_seed, because it also reseeds the accelerators.
         torch.default_generator.manual_seed(seed)

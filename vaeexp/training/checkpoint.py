@@ -36,8 +36,8 @@ def save_checkpoint(folder: Path, lane: Lane, state: State) -> None:
 def load_checkpoint(folder: Path, lane: Lane) -> State | None:
     """Read the checkpoint of `folder`: return its state and put its progress into `lane`; None without a usable one.
 
-    A checkpoint is usable if settings, seed and shapes are those of the lane (a folder edited by hand may hold another)
-    and if it is not ahead of the trial's reported epoch.
+    A checkpoint is usable if it has the lane's settings, seed and shapes (a folder edited by hand may hold another
+    checkpoint) and is not ahead of the trial's reported epoch.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -71,10 +71,7 @@ class EpochSums:
 
 
 def open_lane(trial: Trial, settings: "Settings", image_shape: tuple[int, int, int], images: int) -> tuple[Lane, VAE]:
-    """Return the lane of a trial and its initial model, on the CPU; the weights depend on settings and seed alone.
-
-    `image_shape` is (C, H, W); `images` is the number of training images.
-    """
+    """Return the lane of a trial and its initial model on the CPU, from settings and seed; `images`: how many train."""
     vae = build_vae(settings.model, image_shape, trial.seed)
     lane = Lane(
         trial=trial,

@@ -54,10 +54,7 @@ def _loss(terms: "Terms", beta: Tensor, free_nats: Tensor) -> Loss:
 
 
 def lane_terms(module: nn.Module) -> Callable[..., tuple[Tensor, ...]]:
-    """Return the function for evaluation: sums over a batch of distortion [], rate [], μ [L] and μ² [L].
-
-    The sums are float64 if the device has float64.
-    """
+    """Return the function that sums distortion [], rate [], μ [L] and μ² [L] over a batch, in float64 if possible."""
 
     def terms(
         parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], targets: Tensor, noise: Tensor

@@ -1,13 +1,11 @@
 """Encoders and decoders: plain `nn.Module`s that know nothing of distributions.
 
 A network that trains fused (vmap over trials) follows four rules:
-
 1. It does not branch on the value of a tensor.
 2. It draws no random numbers inside `forward`.
 3. It writes in place only to registered buffers.
 4. Only the layers next to the latent space depend on the latent size, and their weights at a smaller latent size are the
    leading slice of the weights at a bigger size, as with `nn.Linear`.
-
 A network that breaks rule 1, 3 or 4 still trains, one lane after the other. A network that breaks rule 2 is refused.
 """
 

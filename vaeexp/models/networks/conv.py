@@ -92,10 +92,8 @@ class ConvNetwork:
 
 
 def conv_encoder(settings: "ModelSettings", image_shape: ImageShape, outputs: int) -> nn.Module:
-    """Build the encoder of the settings, convolutions and a linear layer: x [B, C, H, W] → [B, outputs].
-
-    Raises ValueError if the settings contradict each other or the images are too small.
-    """
+    """Build convolutions and a linear layer: x [B, C, H, W] → [B, outputs]. Raises ValueError for contradictory settings or
+    too small images."""
     return _from_settings(settings).encoder(settings, image_shape, outputs)
 
 

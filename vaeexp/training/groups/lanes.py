@@ -69,10 +69,7 @@ class Pictures:
             self._newest[number] = lane.epoch
 
     def take(self, number: int, *, last: bool = False) -> dict[int, dict[str, str]]:
-        """Wait for the pictures that nobody has taken yet and return epoch → name → path.
-
-        `last` forgets the trial, because another trial may get its number.
-        """
+        """Wait for pictures that nobody has taken; return epoch → name → path. `last`: another trial may get the number."""
         if last:
             self._newest.pop(number, None)
         return {epoch: drawing.result() for epoch, drawing in self._drawing.pop(number, ())}
@@ -148,8 +145,7 @@ class TrainingLanes:
         for group in self._all():
             for number in group.lanes.keys() & set(numbers):
                 lane = group.lanes[number]
-                # Checkpoints are written at the start of a round, because then the storage holds all epochs of the lane
-                # and no checkpoint runs ahead of the storage.
+                # At the start of a round the storage holds all epochs of the lane, so no checkpoint runs ahead of it.
                 if lane.checkpoint_due >= self._checkpoint_seconds and lane.epoch > 0:
                     save_checkpoint(self._trial_folder(lane.trial), lane, group.state(number))
         yield from self._round(list(numbers), replay=False)
@@ -252,19 +248,13 @@ class TrainingLanes:
         return Progress(number=number, epoch=lane.epoch, objective=value, metrics=metrics, finished=lane.finished)
 
     def _test(self, lane: Lane, group: Group, complete: bool) -> None:
-        """Compute the test metrics, once, if the trial is complete and may see the test set.
-
-        That happens in the trial's last round, because all processes then work side by side. It happens in `finish` only if
-        the trial was resumed after that round.
-        """
+        """Compute the test metrics, once, if the trial is complete and may see the test set: in its last round, because all
+        processes then work side by side; in `finish` only if the trial was resumed after that round."""
         if complete and lane.trial.test and lane.best_epoch and not lane.test_metrics:
             lane.test_metrics = self._artifacts.test(lane, group.state(lane.trial.number, "best", "best_buffers"))
 
     def _after_out_of_memory(self, group: Group, numbers: list[int], replay: bool) -> Iterator[list[Progress]]:
-        """Continue with half as many lanes per group: every lane restarts from its checkpoint, in smaller groups.
-
-        A lane that trained alone fails.
-        """
+        """Halve the lanes per group; each lane restarts from its checkpoint, or fails if it trained alone."""
         count = len(group.lanes)
         alone = len(group.batches_of_lanes(list(group.lanes))) == count
         lanes = [group.lanes[number] for number in (numbers if alone else list(group.lanes))]

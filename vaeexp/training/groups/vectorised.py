@@ -50,16 +50,8 @@ class VectorisedGroup:
         least_rows: int,
         compiled: bool,
     ) -> None:
-        """Open an empty group.
-
-        Args:
-            source: the images.
-            precision: `float32` or `bf16`.
-            noise: latent size L → the validation noise [N, L].
-            template: the model of `padded_template`.
-            least_rows: least number of rows.
-            compiled: whether enough steps follow to pay for half a minute of compilation.
-        """
+        """`noise`: latent size L → the validation noise [N, L]. `template`: the model of `padded_template`. `compiled`:
+        whether enough steps follow to pay for half a minute of compilation."""
         self.source, self.precision = source, precision
         self.template = template.to(source.device)
         self.latent_size = len(template.latent_mask)

@@ -109,10 +109,8 @@ class CompiledStep:
         self._step += 1
 
     def end(self) -> tuple[Tensor, Tensor]:
-        """Copy the tensors back into the lane's state.
-
-        Return sums over steps of (loss, distortion, rate) [3] and over images of μ and μ² [2, the lane's latent size].
-        """
+        """Copy the tensors back into the lane's state; return sums over steps of (loss, distortion, rate) [3] and over
+        images of μ and μ² [2, the lane's latent size]."""
         for big, small in self._pairs(self._lane, self._lane_state):
             for name, tensor in small.items():
                 tensor.copy_(leading_slice(big[name], tensor.shape))
@@ -125,10 +123,9 @@ class CompiledStep:
         yield self._buffers, lane.buffer_layout.views(state["buffers"])
 
     def _check(self, step: Callable[..., None], x: Tensor, precision: str) -> None:
-        """Take one step eagerly and one compiled from the same state; raise RuntimeError if the results differ.
+        """Raise RuntimeError if an eager and a compiled step from one state differ in sums of losses or first moments.
 
-        Sums of losses and first moments are compared. Weights are not compared, because rounding decides the direction of
-        Adam where a gradient is almost 0.
+        Weights are not compared, because rounding decides the direction of Adam where a gradient is almost 0.
         """
         noise = torch.randn(self._noise.shape, generator=torch.Generator().manual_seed(1))
         numbers = torch.tensor([1.0, 0.0, 1e-3, EPSILON, 0.0, 0.5])
@@ -144,10 +141,8 @@ class CompiledStep:
 
 
 def _made_from(template: VAE, model: "ModelSettings", precision: str) -> str | None:
-    """Return the text that identifies a step besides its shapes, so that a cached program is found without tracing.
-
-    None if the user's own code takes part, because only tracing shows a change of this code.
-    """
+    """Return the text that identifies a step besides its shapes, so that a cached program is found without tracing. None if
+    the user's own code takes part, because only tracing shows a change of this code."""
     if ":" in model.network or has_foreign_layers(template):
         return None
     settings = {name: value for name, value in vars(model).items() if name not in ("latent_size", "components")}

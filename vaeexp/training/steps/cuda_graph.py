@@ -4,8 +4,7 @@ Shapes: R rows, B batch, C channels, H × W pixels, L latent dimensions of the p
 
 On CUDA a step is captured once as a CUDA graph and then replayed, because launching its hundreds of small kernels one by
 one takes longer than running them. The numbers that differ between lanes and between epochs are written into the same
-tensors, so a refilled lane needs no new graph. The captured step is compiled if possible: all of it, or its update of the
-weights.
+tensors, so a refilled lane needs no new graph. The captured step is compiled if possible, whole or in its update alone.
 """
 
 import warnings
@@ -109,10 +108,8 @@ class FusedStep:
         yield lambda: self._step
 
     def _captured(self) -> Callable[[], None]:
-        """Capture the step as a graph and return its replay; the rows stay as they are.
-
-        If no capture works, or each captured step computes something else, warn and return the step kernel by kernel.
-        """
+        """Capture the step as a graph and return its replay; the rows stay as they are. If no capture works and computes the
+        same, warn and return the step launched kernel by kernel."""
         moved = [*tree_leaves(self._state), self._vectors["step"]]
         before = [tensor.clone() for tensor in moved]
         problem = ""

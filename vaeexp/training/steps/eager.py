@@ -1,7 +1,6 @@
 """Takes a training step of one lane on its plain module, operation by operation.
 
-On a CPU the weights of convolutions are channels_last during training, which is a tenth faster. In the lane's state they
-keep the usual order.
+On a CPU the weights of convolutions are channels_last in training, a tenth faster, and in usual order in the lane's state.
 """
 
 from collections.abc import Mapping
@@ -62,10 +61,8 @@ class PlainStep:
         self._step += 1
 
     def end(self) -> tuple[Tensor, Tensor]:
-        """Copy weights and buffers back into the lane's state.
-
-        Return sums over steps of (loss, distortion, rate) [3] and over images of μ and μ² [2, L].
-        """
+        """Copy weights and buffers back into the lane's state; return sums over steps of (loss, distortion, rate) [3] and
+        over images of μ and μ² [2, L]."""
         for name, views in self._views.items():
             for view, tensor in zip(views.values(), self._tensors[name], strict=True):
                 if tensor is not view:

@@ -46,10 +46,8 @@ def step_of(
     *,
     update: Callable[..., None] = move_all,
 ) -> Step:
-    """Return the step that minimises `loss_of`, which is `vaeexp.training.loss.lane_loss` or vmap of it.
-
-    `names` and `buffer_names` name the parameters and buffers in the order of the state's lists.
-    """
+    """Return the step that minimises `loss_of` (`vaeexp.training.loss.lane_loss`, or vmap of it); `names` and `buffer_names`
+    are in the order of the state's lists."""
 
     def step(state: Mapping[str, list[Tensor]], numbers: Numbers, noise: Tensor, x: Tensor) -> None:
         leaves = [weight.detach().requires_grad_() for weight in state["weights"]]
