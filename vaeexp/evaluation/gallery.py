@@ -176,7 +176,7 @@ def manifold(vae: "VAE", side: int, images: Tensor | None = None) -> np.ndarray:
     """
     dimensions = vae.latent_mask.cpu().nonzero().flatten()
     if len(dimensions) != 2:
-        raise ValueError(f"latent_size: got {len(dimensions)}; a manifold needs a model of 2 latent dimensions.")
+        raise ValueError(f"latent_size: the model has {len(dimensions)} latent dimensions; a manifold needs 2.")
     levels = (torch.arange(side, dtype=torch.float64) + 0.5) / side
     prior = vae.prior_distribution()
     if images is not None and not (isinstance(prior, StandardNormal) and vae.posterior.stochastic):
