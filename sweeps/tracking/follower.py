@@ -192,7 +192,7 @@ class _Source:
 
     def __init__(self, study: str, runs: Path, url: str | None) -> None:
         self._study, self._runs, self._url = study, runs, url
-        self._storage: BaseStorage | None = None
+        self._opened: BaseStorage | None = None
         self._seen: tuple[int, int] | None = None
         self.stored: StoredStudy | None = None
 
@@ -209,11 +209,11 @@ class _Source:
             if seen == self._seen:
                 return False
             if self._seen and seen[0] != self._seen[0]:
-                self._storage = self.stored = None
+                self._opened = self.stored = None
         try:
-            if self._storage is None:
-                self._storage = open_storage(self._url, self._runs, self._study, must_exist=True)
-            stored = read_study(self._storage, self._study, known=self.stored)
+            if self._opened is None:
+                self._opened = open_storage(self._url, self._runs, self._study, must_exist=True)
+            stored = read_study(self._opened, self._study, known=self.stored)
         except UserError:
             if must_exist:
                 raise

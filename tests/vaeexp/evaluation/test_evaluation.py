@@ -60,6 +60,8 @@ class LinearGaussian(nn.Module):
         log_var = covariance.diagonal().log().expand_as(mean)
         return DiagonalGaussian(mean + 0.5 * self.flaw, log_var + self.flaw, self.latent_mask)
 
+    encode_density = encode
+
     def decode(self, z):
         return Gaussian(self.decoder(z).unflatten(-1, (1, 2, 3)))
 
