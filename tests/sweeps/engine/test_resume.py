@@ -2,27 +2,23 @@
 
 import copy
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from killed_search import continued, killed_process
 from optuna.storages import JournalStorage
 from toy_study import CONDITIONAL, MemoryJournal, Watcher, X, in_memory, table, toy_study
 
 from sweeps.engine.repeats import run_repeats
 from sweeps.engine.search import search
 from sweeps.storage.database import open_storage, open_study, repeat_study
-from sweeps.storage.lock import study_lock
 from sweeps.storage.trial_record import Repeat
 from sweeps.workload.protocol import Failure
 from sweeps.workload.testing import SimulatedClock, ToyLanes
@@ -277,46 +273,6 @@ def test_with_fewer_lanes_the_others_wait_and_go_on_where_they_were():
 
 
 # ---- real processes ----
-
-SLOW = """
-import sys, time
-from pathlib import Path
-sys.path[:0] = {paths!r}
-from toy_study import toy_study
-from sweeps.engine.search import search
-from sweeps.storage.database import open_storage, open_study
-from sweeps.storage.lock import study_lock
-from sweeps.workload.testing import ToyLanes
-study = toy_study(trials=10, sampler="tpe", sampler_options={{"startup_trials": 3}}, pruner="median")
-with study_lock(Path({runs!r}), "toy"):
-    optuna_study = open_study(open_storage({url!r}, Path({runs!r}), "toy"), study)
-    search(optuna_study, study, ToyLanes(width=3, epochs=4, before=lambda event: time.sleep(0.02)), [])
-"""
-PATHS = [str(Path(__file__).parents[3]), str(Path(__file__).parents[2] / "support")]
-
-
-def killed_process(
-    runs: Path, url: str | None, has_begun: Callable[[], bool], by: signal.Signals = signal.SIGKILL
-) -> None:
-    """Run the study above in a process of its own and kill it once it has begun."""
-    code = SLOW.format(paths=PATHS, runs=str(runs), url=url)
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not has_begun():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline, "the process trains nothing"
-        time.sleep(0.01)
-    os.kill(process.pid, by)
-    process.wait()
-    process.stderr.close()
-
-
-def continued(runs: Path, url: str | None) -> Any:
-    study = toy_study(trials=10, sampler="tpe", sampler_options={"startup_trials": 3}, pruner="median")
-    with study_lock(runs, "toy"):
-        optuna_study = open_study(open_storage(url, runs, "toy"), study)
-        search(optuna_study, study, ToyLanes(width=3, epochs=4), [])
-    return optuna_study
 
 
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import optuna
 import pytest
+from killed_search import PATHS, continued, killed_process
 from postgres import postgres_server
-from test_resume import PATHS, continued, killed_process
 from toy_study import Fixed, X, in_memory, table, toy_study
 
 from sweeps.engine.search import search
