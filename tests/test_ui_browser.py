@@ -14,7 +14,7 @@ from sweeps.tracking.ui import ui_server
 pytestmark = [pytest.mark.browser, needs_browser]
 
 STUDY = "seen_in_the_browser"
-WAIT = 60  # seconds for a page to show something
+WAIT = 120  # seconds for a page to show something, on a machine that other tests share
 
 
 @pytest.fixture(scope="module")
