@@ -1,4 +1,7 @@
-"""Rankings of a study's records without its tables, and so without pandas: for what must answer at once."""
+"""Rank the records of a study without pandas, because `best` and `trials` must answer at once.
+
+`sweeps.results.rankings` ranks the same runs in tables; a test holds both to one answer.
+"""
 
 from collections import defaultdict
 
@@ -7,14 +10,16 @@ from sweeps.storage.trial_record import TrialRecord
 
 
 def ranked_trials(stored: StoredStudy) -> list[TrialRecord]:
-    """The trials of `sweeps.results.rankings.ranked`: complete, no duplicates, the best first, equals by number."""
+    """Return the complete trials without duplicates, the best first, equals by number, as `rankings.ranked` does."""
     found = [trial for trial in stored.trials if _counts(trial) and trial.duplicate_of is None]
     return sorted(found, key=_by_objective)
 
 
 def best_record(stored: StoredStudy) -> TrialRecord | None:
-    """The run of `sweeps.results.rankings.best_run`: of the confirmed configuration with the lowest mean its best repeat,
-    else the best trial."""
+    """Return the run that `rankings.best_run` names.
+
+    It is the best repeat of the confirmed configuration with the lowest mean; without repeats, the best trial.
+    """
     confirmed: dict[int, list[TrialRecord]] = defaultdict(list)
     for repeat in stored.repeats:
         if _counts(repeat) and "confirm" in repeat.purposes and repeat.source_trial is not None:

@@ -16,24 +16,24 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 
 
 def short_name(number: int, *, repeat: bool) -> str:
-    """`7` for a trial, `r3` for a repeat: what stands behind the name of the study and a slash."""
+    """Return a run's name within its study: `7` for a trial, `r3` for a repeat."""
     return f"r{number}" if repeat else str(number)
 
 
 def training_seconds(run: TrialRecord) -> float:
-    """Seconds of training, of all epochs."""
+    """Sum the seconds of training over all epochs."""
     seconds = (float(epoch.metrics.get("seconds") or 0.0) for epoch in run.epochs)
     return math.fsum(second for second in seconds if math.isfinite(second))
 
 
 def state_words(run: TrialRecord) -> str:
-    """`complete`, or `failed: diverged`."""
+    """Return a run's state and, where it failed, the kind of failure: `complete`, `failed: diverged`."""
     failure = run.outcome.failure if run.outcome else None
     return f"failed: {failure.kind}" if failure else run.state
 
 
 def run_row(run: TrialRecord) -> tuple[str, ...]:
-    """Cells under `RUN_TITLES`."""
+    """Return a run's cells, in the order of `run_titles`."""
     objective = "" if run.objective is None else f"{run.objective:.2f}"
     configuration = format_params(run.params)
     if run.baseline:
