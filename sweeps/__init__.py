@@ -8,17 +8,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sweeps.engine.run import Description, run_study
+    from sweeps.engine.run import run_study
     from sweeps.errors import UserError
     from sweeps.results.rankings import Results, read_results
+    from sweeps.storage.study_record import Description
     from sweeps.study.study_file import Study, load_study
     from sweeps.tracking.mirror import mirroring, sync
     from sweeps.workload.protocol import Failure, Lanes, Outcome, Progress, Trial, TrialResult
 
 _HOMES = {
-    "sweeps.engine.run": ("Description", "run_study"),
+    "sweeps.engine.run": ("run_study",),
     "sweeps.errors": ("UserError",),
     "sweeps.results.rankings": ("Results", "read_results"),
+    "sweeps.storage.study_record": ("Description",),
     "sweeps.study.study_file": ("Study", "load_study"),
     "sweeps.tracking.mirror": ("mirroring", "sync"),
     "sweeps.workload.protocol": ("Failure", "Lanes", "Outcome", "Progress", "Trial", "TrialResult"),

@@ -1,9 +1,13 @@
-"""Errors that a user can act on: the command line shows them as one line and exits with status 2."""
+"""Errors that a user can act on, which the command line shows as one line and ends with status 2, and warnings."""
 
 import difflib
 import errno
+import logging
 import re
 from collections.abc import Iterable
+from functools import cache
+
+_log = logging.getLogger(__name__)
 
 
 class UserError(Exception):
@@ -22,7 +26,7 @@ class UserError(Exception):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence that names the known value nearest to `name`, or lists them all when none is near."""
+    """Return a sentence that names the known value nearest to `name`, or lists them all when none is near."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if near:
@@ -34,7 +38,7 @@ DISK_FULL = "the disk is full. What is finished is kept: free some space and giv
 
 
 def full_disk(error: OSError) -> UserError | None:
-    """What to tell the user when `error` is that of a full disk (or quota); None for any other."""
+    """Return what to tell the user about a full disk (or quota); None for any other error."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return None
     return UserError(str(error.filename or ""), DISK_FULL)
@@ -45,3 +49,9 @@ def masked(text: str) -> str:
     text = re.sub(r"(://[^\s:/@?#]*):\S*@", r"\1:***@", text)
     text = re.sub(r"(https?://)[^\s:/@?#]+@", r"\1***@", text)
     return re.sub(r"(?i)\b(password|passwd|pwd|token|secret)=[^&\s'\"]*", r"\1=***", text)
+
+
+@cache
+def warn_once(message: str) -> None:
+    """Log a warning once in this process."""
+    _log.warning(message)

@@ -4,5 +4,5 @@ import hashlib
 
 
 def seed_of(text: str) -> int:
-    """The first 63 bits of the text's SHA-256."""
+    """Return the first 63 bits of the text's SHA-256."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

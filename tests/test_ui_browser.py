@@ -84,15 +84,15 @@ def test_nested_runs_are_in_the_table(browser, address, ids):
     browser.get(f"{address}/#/experiments/{ids[0]}/runs?workflowType=machine_learning")
     link = f"document.querySelector('a[href*=\"{ids[1][STUDY]}\"]')"
     _wait(browser, f"return {link}", "parent run")
-    assert "trial-0000" not in _text(browser)  # nested: folded below its parent
+    assert f"{STUDY}/0" not in _text(browser)  # nested: folded below its parent
     _wait(browser, f"return {link}.parentElement.parentElement.querySelector('button')", "fold").click()
     for number in range(3):
-        _wait(browser, f"return document.body.innerText.includes('trial-000{number}')", f"trial {number}")
+        _wait(browser, f"return document.body.innerText.includes('{STUDY}/{number}')", f"trial {number}")
     _screenshot(browser, "runs")
 
 
 def test_a_metric_is_drawn(browser, address, ids):
-    browser.get(f"{address}/#/experiments/{ids[0]}/runs/{ids[1]['trial-0001']}/model-metrics")
+    browser.get(f"{address}/#/experiments/{ids[0]}/runs/{ids[1][f'{STUDY}/1']}/model-metrics")
     _wait(browser, "return document.body.innerText.includes('val/neg_elbo')", "metric name")
     points = (
         "[...document.querySelectorAll('.js-plotly-plot')].map(p => p.querySelectorAll('.scatterlayer .point').length)"
@@ -104,7 +104,7 @@ def test_a_metric_is_drawn(browser, address, ids):
 def test_the_pictures_are_loaded_and_follow_the_slider(browser, address, ids):
     from selenium.webdriver.common.keys import Keys
 
-    browser.get(f"{address}/#/experiments/{ids[0]}/runs/{ids[1]['trial-0001']}/model-metrics")
+    browser.get(f"{address}/#/experiments/{ids[0]}/runs/{ids[1][f'{STUDY}/1']}/model-metrics")
     _wait(browser, "return document.body.innerText.includes('val/neg_elbo')", "page")
     # Charts are drawn when they come into view.
     scroll = (

@@ -4,12 +4,12 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaeexp.version import __version__
-
 if TYPE_CHECKING:
     from vaeexp.api import load_model, load_study, run_study
 
 __all__ = ["__version__", "load_model", "load_study", "run_study"]
+
+__version__ = "0.1.0"
 
 
 def _check_sweeps() -> None:

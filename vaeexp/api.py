@@ -1,4 +1,4 @@
-"""vaeexp from a notebook or a script: run a study, and look at its tables, figures, answer and models."""
+"""vaeexp for notebooks and scripts: runs a study, and hands out its tables, figures, answer and models."""
 
 import json
 import sys
@@ -10,29 +10,30 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pydantic import ValidationError
 
+import vaeexp.runs
+import vaeexp.sweep
 from sweeps.errors import UserError, did_you_mean
 from sweeps.workload.protocol import named_run, run_name
 from sweeps.workload.worker_process import preload
+from vaeexp.console import open_console
 from vaeexp.plots import PLOTS
-from vaeexp.report.answer import answer, notices
-from vaeexp.report.markdown import escape, heading
-from vaeexp.results.open_study import open_study
-from vaeexp.results.study_view import StudyView
+from vaeexp.report.chapters import answer, notices
+from vaeexp.report.markup import escape, heading
+from vaeexp.results.study_view import StudyView, open_study
 from vaeexp.settings import ExecutionSettings
 from vaeexp.words import plural
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from rich.console import Console
 
     from vaeexp.models.vae import VAE
 
 
 def load_study(study: str | Path, runs: str | Path = "mlruns", storage: str | None = None) -> "Study":
-    """Load what a study has recorded so far, in any state; call it again to see more of a running study.
+    """Load the present record of a study in any state. Of a running study, a later call loads more.
 
     Args:
-        study: its name, or the path of its file.
+        study: name of the study, or path of its file.
         runs: folder of runs, as `--runs` of the commands.
         storage: URL of the database that holds the study, as `--storage`; by default the journal in `runs`.
 
@@ -87,10 +88,7 @@ def run_study(
         if value is not None and value <= 0:
             raise UserError(option, f"got {value}; must be above 0.")
     preload("vaeexp.runs.worker")  # workers import PyTorch while this process does
-    from vaeexp.sweep.job import SweepOptions
-    from vaeexp.sweep.run import run_sweep
-
-    options = SweepOptions(
+    options = vaeexp.sweep.job.SweepOptions(
         study=str(study),
         name=name,
         overrides=tuple(f"{key}={json.dumps(value)}" for key, value in (overrides or {}).items()),
@@ -105,7 +103,7 @@ def run_study(
         execution=execution,
         extend=extend,
     )
-    run_sweep(options, console=_open_console())
+    vaeexp.sweep.run.run_sweep(options, console=open_console())
     return load_study(name or str(study), runs, storage)
 
 
@@ -120,9 +118,7 @@ def load_model(run: str | Path, runs: str | Path = "mlruns", storage: str | None
     Raises:
         UserError: there is no such run, or it left no weights.
     """
-    from vaeexp.runs.run import open_run
-
-    return open_run(str(run), Path(runs), storage).vae
+    return vaeexp.runs.run.open_run(str(run), Path(runs), storage).vae
 
 
 @dataclass(frozen=True, repr=False)
@@ -167,13 +163,13 @@ class Study:
     def model(self, trial: int | str) -> "VAE":
         """Load a trial's model: a `torch.nn.Module` in evaluation mode on the CPU, with the weights of its best epoch.
 
-        `trial` is 7 or "trial-0007", or of a repeat "r3" or "repeat-0003"; a duplicate has the model of the trial that it
+        `trial` is 7 or "beta_mnist/7", of a repeat "r3" or "beta_mnist/r3"; a duplicate has the model of the trial that it
         repeats. Raises UserError where there is no such trial or it has left no weights.
         """
         row = self._row(trial)
         if pd.notna(row["duplicate_of"]):
             row = self._row(int(row["duplicate_of"]))
-        return load_model(f"{self.name}/{row['name']}", self.runs)
+        return load_model(row["name"], self.runs)
 
     @property
     def figures(self) -> tuple[str, ...]:
@@ -192,8 +188,8 @@ class Study:
         return "\n\n".join([*notices(self.view), answer(self.view)])
 
     def _row(self, trial: int | str) -> pd.Series:
-        named = named_run(str(trial))
-        name = run_name(named[1], repeat=named[0]) if named else str(trial)
+        named = named_run(str(trial).removeprefix(f"{self.name}/"))
+        name = run_name(self.name, named[1], repeat=named[0]) if named else str(trial)
         names = self.trials["name"]
         if not (names == name).any():
             raise UserError(f"study '{self.name}'", f"has no trial '{name}'. {did_you_mean(name, names)}")
@@ -218,10 +214,9 @@ class Study:
         question = self.view.study.question
         drawn = ", ".join(f"`{name}`" for name in PLOTS)
         blocks = [heading(escape(self.name), 3), *([f"*{escape(question)}*"] if question else []), self.answer()]
-        blocks.append(
-            f"`.trials`: {self._counts()}. `.epochs`: {plural(len(self.epochs), 'row')}, one per trial and epoch."
-        )
-        return "\n\n".join([*blocks, f"`.figure(name)`: {drawn}."])
+        rows = plural(len(self.epochs), "row")
+        tables = f"`.trials`: {self._counts()}. `.epochs`: {rows}, one per trial and epoch."
+        return "\n\n".join([*blocks, tables, f"`.figure(name)`: {drawn}."])
 
 
 def _check_execution(execution: Mapping[str, Any]) -> None:
@@ -237,18 +232,8 @@ def _check_execution(execution: Mapping[str, Any]) -> None:
         raise UserError(str(problem["loc"][0]), message) from error
 
 
-def _open_console() -> "Console":
-    """Open the console of standard output.
-
-    A notebook gets plain lines, because its output says that it is a terminal and cannot move a cursor.
-    """
-    from rich.console import Console
-
-    return Console(highlight=False, force_jupyter=False, force_terminal=False if "ipykernel" in sys.modules else None)
-
-
 def _show_figures() -> None:
-    """Let a notebook show a figure that is a cell's value: without `%matplotlib inline` it would print its class."""
+    """Let a notebook show a figure that is a cell's value; without `%matplotlib inline` it would print the figure's class."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None:
         from IPython.core.pylabtools import select_figure_formats

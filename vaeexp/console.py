@@ -1,24 +1,20 @@
-"""How vaeexp writes to a terminal or a pipe: the console, durations, figures and settings in words."""
+"""Writes lines, tables and bars to a terminal, a pipe or a notebook."""
 
-import logging
 import os
 import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_log = logging.getLogger(__name__)
-
 
 def program() -> str:
-    """What to type for `vaeexp` here: its path where it is not on the PATH, as in an environment that is not active."""
+    """Return the word that starts `vaeexp` here: its path if it is not on the PATH, as in an inactive environment."""
     installed = Path(sys.executable).with_name("vaeexp")
     if shutil.which("vaeexp") or not installed.exists():
         return "vaeexp"
@@ -26,14 +22,18 @@ def program() -> str:
 
 
 def open_console(*, stderr: bool = False) -> "Console":
-    """The console of standard output, or of standard error."""
+    """Open the console of standard output, or of standard error.
+
+    A notebook gets plain lines, because its output says that it is a terminal and cannot move a cursor.
+    """
     from rich.console import Console
 
-    return tolerant(Console(stderr=stderr, highlight=False))
+    terminal = False if "ipykernel" in sys.modules else None
+    return tolerant(Console(stderr=stderr, highlight=False, force_jupyter=False, force_terminal=terminal))
 
 
 def tolerant(console: "Console") -> "Console":
-    """The same console; a character that its encoding lacks becomes `?` instead of an error."""
+    """Return the same console, which writes `?` for a character that its encoding lacks, instead of raising an error."""
     reconfigure = getattr(console.file, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="replace")
@@ -41,7 +41,7 @@ def tolerant(console: "Console") -> "Console":
 
 
 def write_line(console: "Console", text: str, style: str = "") -> None:
-    """One line as it is: no markup, and no wrapping where the output is not a terminal."""
+    """Write one line without markup; only a terminal wraps it."""
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
@@ -53,7 +53,7 @@ def print_table(
     header: bool = True,
     numeric: bool = False,
 ) -> None:
-    """A table without lines. A terminal wraps long cells; in a pipe each row is one line."""
+    """Print a table without rules. A terminal wraps long cells; in a pipe each row is one line."""
     from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
@@ -76,19 +76,13 @@ def print_table(
 
 
 def minus_elbo(console: "Console") -> str:
-    """The name of the objective, with a true minus sign where it can be written."""
+    """Return the name of the objective, with a true minus sign if the console can write it."""
     return "−ELBO" if console.encoding.lower().startswith("utf") else "-ELBO"
-
-
-@cache
-def warn_once(message: str) -> None:
-    """Log a warning that a process need not repeat."""
-    _log.warning(message)
 
 
 @contextmanager
 def progress_bar(console: "Console", words: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar with the time left, to be told (done, total); nothing where the console is no terminal."""
+    """Show a bar with the time left on a terminal; the block gets a function to call with (done, total)."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())

@@ -1,85 +1,68 @@
 """Study files as vaeexp reads them: the settings that a study fixes, and the largest model that it can ask for."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vaeexp.cache import shipped_studies
+from sweeps.study.space import Space
+from sweeps.study.study_file import Study, load_study
+from sweeps.study.study_model import Baseline
+from vaeexp import models
+from vaeexp.machine import shipped_studies
 from vaeexp.settings import SECTIONS, DataSettings, EvaluationSettings, ModelSettings, Settings
-
-if TYPE_CHECKING:
-    from sweeps.study.baselines import Baseline
-    from sweeps.study.space import Space
-    from sweeps.study.study_file import Study
-
-
-PROTOCOL_FIELDS = frozenset({*DataSettings.model_fields, *EvaluationSettings.model_fields, "likelihood", "posterior"})
-"""Settings that numbers must share to stand in one ranking."""
 
 
 def open_study_file(
     name: str,
     *,
     overrides: Sequence[str] = (),
-    name_as: str | None = None,
     image_shape: tuple[int, int, int] | None = None,
-) -> "Study":
+) -> Study:
     """Read and check a study file.
 
     Args:
         name: name or path of the study.
         overrides: changes as of `--set`.
-        name_as: keeps the study under another name.
         image_shape: (C, H, W) of the images; every network that the study can ask for is then built once.
 
     Raises:
         UserError: for all mistakes of the file, a line each.
     """
-    from sweeps.study.study_file import load_study
-
-    check = partial(check_settings, image_shape=image_shape)
-    study = load_study(
+    return load_study(
         name,
         sections=SECTIONS,
         shipped=shipped_studies(),
         overrides=overrides,
-        check=check,
+        check=partial(check_settings, image_shape=image_shape),
         epochs="epochs",
-        unsearchable=PROTOCOL_FIELDS,
+        # Numbers must share these settings to stand in one ranking.
+        unsearchable={*DataSettings.model_fields, *EvaluationSettings.model_fields, "likelihood", "posterior"},
         shared={*DataSettings.model_fields} - {"binarisation"},
         data="data",
     )
-    return replace(study, name=name_as) if name_as else study
 
 
 def check_settings(sections: dict[str, dict[str, Any]], image_shape: tuple[int, int, int] | None = None) -> None:
     """Raise ValueError where a setting names a part that does not exist, or parts that do not fit each other or the data."""
-    from vaeexp.models.likelihoods import check_targets
-    from vaeexp.models.posteriors import POSTERIORS
-    from vaeexp.models.vae import check_model
-
-    check_model(ModelSettings.model_construct(**sections["model"]), image_shape)
-    check_targets(sections["model"]["likelihood"], sections["data"]["binarisation"])
+    models.vae.check_model(ModelSettings.model_construct(**sections["model"]), image_shape)
+    models.likelihoods.check_targets(sections["model"]["likelihood"], sections["data"]["binarisation"])
     posterior, beta = sections["model"]["posterior"], sections["train"]["beta"]
-    if not POSTERIORS[posterior].stochastic and beta != 0:
+    if not models.posteriors.POSTERIORS[posterior].stochastic and beta != 0:
         raise ValueError(f"beta: {beta:g} weighs a rate that a {posterior} posterior does not have; give `beta: 0`.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyParts:
-    """What a study fixes, searches and trains as baselines: what `settings_of`, `maxima_of` and `uses_average` look at."""
+    """The part of a study that says which settings its trials can have."""
 
     fixed: Mapping[str, Any]
-    space: "Space"
-    baselines: "tuple[Baseline, ...]"
+    space: Space
+    baselines: tuple[Baseline, ...]
 
 
 def recorded_parts(spec: Mapping[str, Any]) -> StudyParts:
     """Read the parts of a study from its record (`Study.spec`); settings that the record lacks stand at their defaults."""
-    from sweeps.study.baselines import Baseline
-    from sweeps.study.space import Space
-
     return StudyParts(
         fixed={section: model(**(spec.get(section) or {})) for section, model in SECTIONS.items()},
         space=Space.from_dict(spec.get("search") or {}),
@@ -87,29 +70,29 @@ def recorded_parts(spec: Mapping[str, Any]) -> StudyParts:
     )
 
 
-def settings_of(study: "Study | StudyParts") -> Settings:
-    """The settings that the study fixes; searched ones stand at their defaults."""
+def settings_of(study: Study | StudyParts) -> Settings:
+    """Return the settings that the study fixes; searched ones stand at their defaults."""
     return Settings.model_validate(dict(study.fixed))
 
 
-def largest(study: "Study | StudyParts", name: str) -> int:
-    """The largest value of a whole-number setting that a trial or a baseline of this study can have."""
+def largest(study: Study | StudyParts, name: str) -> int:
+    """Return the largest value of a whole-number setting that a trial or a baseline of this study can have."""
     searched = study.space.maximum(name) or settings_of(study).flat()[name]
     return max([int(searched), *(int(row.settings.get(name, 0)) for row in study.baselines)])
 
 
-def maxima_of(study: "Study | StudyParts") -> dict[str, int]:
-    """Largest latent size and component count that a trial of this study can have."""
+def maxima_of(study: Study | StudyParts) -> dict[str, int]:
+    """Return the largest latent size and component count that a trial of this study can have."""
     return {name: largest(study, name) for name in ("latent_size", "components")}
 
 
-def uses_average(study: "Study | StudyParts") -> bool:
-    """Whether any trial evaluates a running average of its weights."""
+def uses_average(study: Study | StudyParts) -> bool:
+    """Tell whether any trial evaluates a running average of its weights."""
     averaged = any(row.settings.get("ema_decay", 0) > 0 for row in study.baselines)
     return averaged or "ema_decay" in study.space.names or settings_of(study).train.ema_decay > 0
 
 
-def binarisations(study: "Study | StudyParts") -> list[str]:
-    """The binarisations that trials and baselines of this study need, that of the search first."""
+def binarisations(study: Study | StudyParts) -> list[str]:
+    """Return the binarisations that trials and baselines of this study need, that of the search first."""
     own = settings_of(study).data.binarisation
     return list(dict.fromkeys([own, *(row.settings.get("binarisation", own) for row in study.baselines)]))

@@ -13,8 +13,8 @@ Observers are told of a round while the next one trains, so that no lane waits f
 """
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -22,27 +22,25 @@ from typing import Literal
 import optuna
 from optuna.trial import FrozenTrial
 
-from sweeps.engine.events import EventQueue, Observer, Source, next_proposals, snapshot_of
+from sweeps.engine.events import Observer, Running, Snapshot, Source, best_trial, newest_objective, reported_epochs
 from sweeps.errors import UserError
-from sweeps.storage.optuna_internals import batched_writes, storage_of
-from sweeps.storage.proposals import Proposal, decide_pruning, write_pruner_state, write_trial
-from sweeps.storage.running_trial import (
-    RoundDecisions,
+from sweeps.storage.optuna_internals import batched_writes
+from sweeps.storage.proposals import decide_pruning, write_pruner_state, write_trial
+from sweeps.storage.study_record import round_decisions, study_record, write_decisions, write_study
+from sweeps.storage.trial_record import (
+    ENDED,
     RunningTrial,
     checked,
     decided_outcome,
     first_round,
     is_closing,
     last_progress,
+    outcome_of,
     owned_by_driver,
     reported_in,
     results_of,
     resume_trial,
-    round_decisions,
-    write_decisions,
 )
-from sweeps.storage.study_record import study_record, write_study
-from sweeps.storage.trial_record import outcome_of
 from sweeps.workload.protocol import Failure, Lanes, Outcome, Progress, TrialResult
 
 Clock = Callable[[], float]
@@ -52,28 +50,25 @@ ERRORS_IN_A_ROW = 10
 """This many trials in a row that fail with an error are a bug, which must not use up the budget."""
 
 
+@dataclass(eq=False)
 class Rounds:
     """One phase of a study. `running` are the trials in lanes, by number; others that have not ended wait outside."""
 
-    def __init__(
-        self,
-        phase: Literal["search", "repeats"],
-        study: optuna.Study,
-        lanes: Lanes,
-        observers: Sequence[Observer],
-        *,
-        runs: Path,
-        clock: Clock,
-        source: Source,
-    ) -> None:
-        self.phase, self.study, self.lanes, self.source = phase, study, lanes, source
-        self.observers, self.runs, self.clock = observers, runs, clock
+    phase: Literal["search", "repeats"]
+    study: optuna.Study
+    lanes: Lanes
+    observers: Sequence[Observer]
+    runs: Path
+    clock: Clock
+    source: Source
+
+    def __post_init__(self) -> None:
         self.running: dict[int, RunningTrial] = {}
-        self.round = 0
-        self.errors = 0
+        self.round = self.errors = 0
         self.waited = 0.0
-        self.events = EventQueue()
-        self.elapsed, self.mark = study_record(study).elapsed or 0.0, clock()
+        self.events: list[tuple[Callable[[], None], int | None]] = []
+        """Events that observers still have to get, in order, each with the number of its trial, if the event has a trial."""
+        self.elapsed, self.mark = study_record(self.study).elapsed or 0.0, self.clock()
 
     def run(self) -> str:
         """Go on until the source has no more trials and all have ended; returns the source's reason."""
@@ -82,19 +77,16 @@ class Rounds:
             self._settle()
             reason = self._fill()
             if not self.running:
-                self.events.deliver()
+                self._deliver()
                 return reason
             self._advance()
-            self._end(self._decide())
-            self._finish_round()
-
-    # -- taking up what an earlier process left --
+            self._end_round()
 
     def _resume(self) -> None:
         decisions = round_decisions(self.study)
         if decisions:
             self.round = decisions.round + 1
-            write_pruner_state(self.study, decisions.pruner_state)
+            write_pruner_state(self.study, decisions)
         unfinished = [trial for trial in self._trials() if owned_by_driver(trial)]
         for stored in unfinished:
             trial, newest = self._resumed(stored).trial, last_progress(stored)
@@ -102,27 +94,26 @@ class Rounds:
                 observer.trial_started(trial, resumed=True)
                 if newest:  # the process may have died before it could tell it
                     observer.epoch_finished(trial, newest)
-        in_lanes = [trial for trial in unfinished if first_round(trial) is not None]
-        self._end_late([trial for trial in in_lanes if decided_outcome(trial, decisions)], decisions)
-        going_on = [trial for trial in in_lanes if not decided_outcome(trial, decisions)]
-        for stored in going_on[: self.lanes.width]:
-            self._add(self._resumed(stored))
-        for stored in going_on[self.lanes.width :]:  # there are fewer lanes than there were
-            self._resumed(stored).place(None)
+        in_lanes = [
+            (trial, decided_outcome(trial, decisions)) for trial in unfinished if first_round(trial) is not None
+        ]
+        self._end_late([(self._resumed(trial), outcome) for trial, outcome in in_lanes if outcome])
+        going_on = [self._resumed(trial) for trial, outcome in in_lanes if not outcome]
+        for running in going_on[: self.lanes.width]:
+            self._add(running)
+        for running in going_on[self.lanes.width :]:  # there are fewer lanes than there were
+            running.place(None)
         self.lanes.replay()
 
-    def _end_late(self, trials: Sequence[FrozenTrial], decisions: RoundDecisions | None) -> None:
+    def _end_late(self, ending: Sequence[tuple[RunningTrial, Outcome]]) -> None:
         """End trials that are decided and still run in Optuna, as many at a time as there are lanes."""
-        ending = [(self._resumed(t), outcome) for t in trials if (outcome := decided_outcome(t, decisions))]
         for start in range(0, len(ending), self.lanes.width):
             batch = ending[start : start + self.lanes.width]
             for trial, _ in batch:
                 if trial.left is None:
                     self._add(trial)
             self.lanes.replay()
-            self._finish(batch, decisions.round if decisions else 0)
-
-    # -- duplicates and free lanes --
+            self._finish(batch, self.round - 1)
 
     def _settle(self) -> None:
         """Look again at the trials that wait, for an equal one to end or for a lane."""
@@ -142,27 +133,42 @@ class Rounds:
         """Start new trials in free lanes; returns why there is none for a lane that stays free."""
         reason = ""
         while len(self.running) < self.lanes.width and not reason:
-            free = self.lanes.width - len(self.running)
-            proposals, equal, reason = next_proposals(self.source, self._trials(), free, self._spent(), self.round)
+            proposals, equal, reason = self._next_proposals()
             if proposals:
                 self._start(proposals, equal)
         return reason
 
-    def _start(self, proposals: Sequence[Proposal], equal: FrozenTrial | None) -> None:
+    def _next_proposals(self) -> tuple[list[FrozenTrial], FrozenTrial | None, str]:
+        """Propose trials that begin together in the free lanes, up to the first duplicate, which needs none.
+
+        Returns the proposals; the trial that the last of them equals, which may itself be a proposal; and why there are
+        no more, where the source has no more.
+        """
+        proposals: list[FrozenTrial] = []
+        so_far, elapsed = [*self._trials()], self._spent()
+        while len(self.running) + len(proposals) < self.lanes.width:
+            proposal = self.source.propose(so_far, proposals, elapsed, self.round)
+            if isinstance(proposal, str):
+                return proposals, None, proposal
+            proposals.append(proposal)
+            if equal := self.source.duplicate_of(proposal.params, so_far):
+                return proposals, equal, ""
+            so_far.append(proposal)
+        return proposals, None, ""
+
+    def _start(self, proposals: Sequence[FrozenTrial], equal: FrozenTrial | None) -> None:
         """Begin these trials, written at once; the last of them may be a duplicate, of `equal`."""
         if study_record(self.study).stopped:
             write_study(self.study, stopped=None, finished=False)
         first = len(self._trials())
-        with batched_writes(storage_of(self.study)):
+        with batched_writes(self.study):
             for proposal in proposals:
-                if equal is not None and proposal is proposals[-1]:
-                    write_trial(self.study, proposal, started=self.clock(), round_=None, duplicate_of=equal.number)
-                else:
-                    write_trial(self.study, proposal, started=self.clock(), round_=self.round)
+                waits_for = equal if proposal is proposals[-1] else None
+                write_trial(self.study, proposal, started=self.clock(), round_=self.round, waits_for=waits_for)
         for stored in [stored for stored in self._trials()[first:] if owned_by_driver(stored)]:
             trial = self._resumed(stored)
             for observer in self.observers:
-                self.events.add(partial(observer.trial_started, trial.trial, resumed=False), stored.number)
+                self.events.append((partial(observer.trial_started, trial.trial, resumed=False), stored.number))
             if first_round(stored) is not None:
                 self._add(trial)
             elif equal is not None and equal.state.is_finished():
@@ -172,9 +178,9 @@ class Rounds:
         """Give a trial the outcome of an equal one, without training it."""
         outcome = replace(outcome_of(equal), failure=None)
         result = TrialResult(number=trial.trial.number, metrics=results_of(equal))
-        with batched_writes(storage_of(self.study)):
+        with batched_writes(self.study):
             trial.end(outcome, result, self.round, self.clock(), duplicate_of=equal.number)
-        self.events.deliver({trial.trial.number})
+        self._deliver({trial.trial.number})
         for observer in self.observers:
             observer.trial_ended(trial.trial, outcome, result, equal.number)
         trial.tell(outcome, equal.value)
@@ -187,50 +193,44 @@ class Rounds:
         self.lanes.add(trial.trial)
         self.running[trial.trial.number] = trial
 
-    # -- training and reporting --
-
     def _advance(self) -> None:
         """Train the lanes that have not done their epoch of this round (after a kill, some have); record each as it comes."""
         behind = [trial.number for trial in self._in_lanes() if not reported_in(trial, self.round)]
         begun, first, left = time.monotonic(), None, len(behind)
         for done in self.lanes.advance(behind) if behind else ():
-            self.events.deliver()
+            self._deliver()
             if done:
                 first, left = first or time.monotonic(), left - len(done)
                 self._report(done)
             else:
                 self.source.prepare(self._trials(), self.round, self.waited / 2)
             if left:  # others train meanwhile
-                self.events.deliver()
+                self._deliver()
         self.waited = (first or begun) - begun
 
     def _report(self, done: Sequence[Progress]) -> None:
         reports = [(self.running[progress.number], checked(progress)) for progress in done]
         at = self.clock()
-        with batched_writes(storage_of(self.study)):
+        with batched_writes(self.study):
             recorded = [(trial, p) for trial, p in reports if trial.report(p, self.round, at)]
         for trial, progress in recorded:
             for observer in self.observers:
-                self.events.add(partial(observer.epoch_finished, trial.trial, progress), trial.trial.number)
+                self.events.append((partial(observer.epoch_finished, trial.trial, progress), trial.trial.number))
 
-    # -- deciding and ending --
-
-    def _decide(self) -> RoundDecisions:
-        """Let the pruner look at the trials that would go on. Durable in one write."""
+    def _end_round(self) -> None:
+        """Let the pruner look at the trials that would go on, and end those that end. The decisions are one write."""
         going_on = [trial for trial in self._in_lanes() if not trial.state.is_finished() and not is_closing(trial)]
-        pruning = decide_pruning(self.study, going_on)
-        decisions = RoundDecisions(self.round, tuple(pruning.pruned), pruning.pruner_state)
+        decisions = decide_pruning(self.study, going_on, self.round)
         self.elapsed, self.mark = self._spent(), self.clock()
-        with batched_writes(storage_of(self.study)):
+        with batched_writes(self.study):
             write_decisions(self.study, decisions, self.elapsed)
-        return decisions
-
-    def _end(self, decisions: RoundDecisions) -> None:
-        write_pruner_state(self.study, decisions.pruner_state)
+        write_pruner_state(self.study, decisions)
         ending = [
             (self.running[t.number], outcome) for t in self._in_lanes() if (outcome := decided_outcome(t, decisions))
         ]
         self._finish(ending, self.round)
+        self.round += 1
+        self.events.append((partial(self._tell_round, self._trials(), dict(self.running), self.elapsed), None))
 
     def _finish(self, ending: Sequence[tuple[RunningTrial, Outcome]], round_: int) -> None:
         """Finish the lanes of these trials, then tell everybody how they ended, Optuna last."""
@@ -238,28 +238,27 @@ class Rounds:
             return
         results = self._results(ending, round_)
         self.lanes.discard_checkpoints([trial.trial for trial, _ in ending])
-        self.events.deliver({trial.trial.number for trial, _ in ending})
+        self._deliver({trial.trial.number for trial, _ in ending})
         for trial, outcome in ending:
             for observer in self.observers:
                 observer.trial_ended(trial.trial, outcome, results[trial.trial.number], None)
         stored = self._trials()
-        with batched_writes(storage_of(self.study)):
+        with batched_writes(self.study):
             for trial, outcome in ending:
-                reported = stored[trial.trial.number].intermediate_values
-                newest = reported[max(reported)] if reported else None  # what Optuna takes for a pruned trial
+                newest = newest_objective(stored[trial.trial.number])  # what Optuna takes for a pruned trial
                 trial.tell(outcome, {"complete": outcome.objective, "pruned": newest}.get(outcome.state))
         for trial, outcome in ending:
             self.running.pop(trial.trial.number, None)
             self._count_errors(outcome.failure)
 
     def _results(self, ending: Sequence[tuple[RunningTrial, Outcome]], round_: int) -> dict[int, TrialResult]:
-        """What the lanes leave behind, by number; durable before the lanes discard how to make it again."""
+        """Collect what the lanes leave behind, by number; durable before the lanes discard how to make it again."""
         here = {trial.trial.number: outcome for trial, outcome in ending if trial.trial.number in self.running}
         # Trials that are not in lanes were finished by a process that died before it could tell.
         left = [trial.left for trial, _ in ending if trial.trial.number not in here]
         results = {result.number: result for result in left if result is not None}
         results |= {result.number: result for result in (self.lanes.finish(here) if here else ())}
-        with batched_writes(storage_of(self.study)):
+        with batched_writes(self.study):
             for number, outcome in here.items():
                 self.running[number].end(outcome, results[number], round_, self.clock())
         return results
@@ -271,14 +270,29 @@ class Rounds:
             problem = f"{self.errors} trials in a row failed with an error, the last with: {failure.message}"
             raise UserError(f"study '{self.study.study_name}'", problem)
 
-    # -- keeping count --
+    def _deliver(self, numbers: Collection[int] | None = None) -> None:
+        """Give observers the events that wait for delivery: all, or those of these trials."""
+        ready = [event for event, number in self.events if numbers is None or number in numbers]
+        self.events = [] if numbers is None else [entry for entry in self.events if entry[1] not in numbers]
+        for event in ready:
+            event()
 
-    def _finish_round(self) -> None:
-        self.round += 1
-        self.events.add(partial(self._tell_round, self._trials(), dict(self.running), self.elapsed))
-
-    def _tell_round(self, trials: Sequence[FrozenTrial], running: dict[int, RunningTrial], elapsed: float) -> None:
-        snapshot = snapshot_of(self.phase, trials, running, self.source, elapsed)
+    def _tell_round(self, trials: Sequence[FrozenTrial], running: Mapping[int, RunningTrial], elapsed: float) -> None:
+        best = best_trial(trials)
+        snapshot = Snapshot(
+            phase=self.phase,
+            running=tuple(
+                Running(trial=running[t.number].trial, epoch=len(t.intermediate_values), objective=newest_objective(t))
+                for t in trials
+                if t.number in running
+            ),
+            **{name: sum(trial.state == state for trial in trials) for name, state in ENDED.items()},
+            planned=self.source.planned,
+            best_objective=best.value if best else None,
+            best_number=best.number if best else None,
+            epochs=reported_epochs(trials),
+            elapsed=elapsed,
+        )
         for observer in self.observers:
             observer.round_finished(snapshot)
 
@@ -289,5 +303,5 @@ class Rounds:
         return self.study.get_trials(deepcopy=False)
 
     def _in_lanes(self) -> list[FrozenTrial]:
-        """The trials in lanes, as the storage has them, by number."""
+        """Return the trials in lanes, as the storage has them, by number."""
         return [trial for trial in self._trials() if trial.number in self.running]

@@ -6,7 +6,7 @@ From `MANY` values on the bootstrap is right: it asks for no normal distribution
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ MANY = 20
 LEAST_PAIRS = 6
 """Fewer pairs can never bring Wilcoxon's p to 0.05: of n differences of one sign the exact p is 2/2ⁿ."""
 
+_LEVEL = 0.95
 _RESAMPLES, _LEAST_RESAMPLES = 10_000, 1_000
 _DRAWS = 2_000_000  # in all: a resample of many values costs more, and their interval needs fewer of them
 _BATCH = 100  # resamples drawn at once, to bound memory
@@ -29,16 +30,21 @@ class Interval:
     low: float
     high: float
     n: int
-    """Values, or clusters of values, that vary independently."""
+    """Number of values."""
 
     @property
     def half_width(self) -> float:
         """For `mean ± half_width`; exact where the interval is symmetric."""
         return (self.high - self.low) / 2
 
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether all of it lies on one side of 0."""
+        return bool(self.low > 0 or self.high < 0)
 
-def mean_interval(values: Sequence[float], *, level: float = 0.95) -> Interval:
-    """Student's t interval of the mean of independent, roughly normal values.
+
+def mean_interval(values: Sequence[float]) -> Interval:
+    """Return the 95 % interval, by Student's t, of the mean of independent, roughly normal values.
 
     One value has a mean but no interval; none has neither. Raises ValueError for a value that is not finite.
     """
@@ -49,27 +55,25 @@ def mean_interval(values: Sequence[float], *, level: float = 0.95) -> Interval:
     from scipy.special import stdtrit  # the quantile of Student's t; `scipy.stats` takes half a second to import
 
     mean = float(sample.mean())
-    half = float(stdtrit(n - 1, 0.5 + level / 2) * sample.std(ddof=1) / math.sqrt(n))
+    half = float(stdtrit(n - 1, 0.5 + _LEVEL / 2) * sample.std(ddof=1) / math.sqrt(n))
     return Interval(mean=mean, low=mean - half, high=mean + half, n=n)
 
 
 def interval_of_mean(values: Sequence[float], *, seed: int) -> Interval:
-    """95 % interval of the mean: Student's t of fewer than `MANY` values, else the bootstrap with this seed."""
+    """Return the 95 % interval of the mean: Student's t of fewer than `MANY` values, else the bootstrap with this seed."""
     return mean_interval(values) if len(values) < MANY else bootstrap_mean_interval(values, seed=seed)
 
 
 def difference_interval(first: Sequence[float], second: Sequence[float]) -> Interval:
-    """95 % interval by Welch's t (1947) of the mean of `second` minus that of `first`, two samples that share nothing.
+    """Return the 95 % interval, by Welch's t (1947), of the mean of `second` minus that of `first`.
 
-    The spreads may differ. `n` counts the values of both. No interval where either has fewer than two values, and no mean
+    The samples share nothing, and their spreads may differ. `n` counts the values of both. No interval where either has fewer than two values, and no mean
     where either has none. Raises ValueError for a value that is not finite.
     """
     samples = _finite(first), _finite(second)
-    n = len(first) + len(second)
-    if not len(first) or not len(second):
-        return Interval(mean=math.nan, low=math.nan, high=math.nan, n=n)
-    mean = float(samples[1].mean() - samples[0].mean())
-    if min(len(first), len(second)) < 2:
+    n, least = len(first) + len(second), min(len(first), len(second))
+    mean = float(samples[1].mean() - samples[0].mean()) if least else math.nan
+    if least < 2:
         return Interval(mean=mean, low=math.nan, high=math.nan, n=n)
     # Squared standard errors of the two means.
     errors = np.array([sample.var(ddof=1) / len(sample) for sample in samples])
@@ -78,43 +82,31 @@ def difference_interval(first: Sequence[float], second: Sequence[float]) -> Inte
     from scipy.special import stdtrit
 
     freedom = errors.sum() ** 2 / (errors**2 / [len(first) - 1, len(second) - 1]).sum()
-    half = float(stdtrit(freedom, 0.975) * math.sqrt(errors.sum()))
+    half = float(stdtrit(freedom, 0.5 + _LEVEL / 2) * math.sqrt(errors.sum()))
     return Interval(mean=mean, low=mean - half, high=mean + half, n=n)
 
 
-def bootstrap_mean_interval(
-    values: Sequence[float], *, seed: int, level: float = 0.95, clusters: Sequence[Hashable] | None = None
-) -> Interval:
-    """Percentile bootstrap interval of the mean (Efron and Tibshirani 1993, chapter 13), for 20 values or more.
+def bootstrap_mean_interval(values: Sequence[float], *, seed: int) -> Interval:
+    """Return the 95 % percentile bootstrap interval of the mean, for 20 values or more.
 
-    `clusters` names for each value the group that it belongs to, where values of one group are not independent (the runs
-    of one configuration): whole groups are drawn then. The same seed gives the same interval. 10,000 resamples; of more
-    than 200 values fewer, down to 1,000.
-    Raises ValueError for a value that is not finite, or when `clusters` has another length.
+    Source: Efron and Tibshirani (1993), chapter 13. The same seed gives the same interval. 10,000 resamples; of more than 200 values fewer, down to 1,000.
+    Raises ValueError for a value that is not finite.
     """
     sample = _finite(values)
-    if clusters is None:
-        sums, counts = sample, np.ones(len(sample))
-    else:
-        if len(clusters) != len(values):
-            raise ValueError(f"got {len(clusters)} cluster names for {len(values)} values")
-        names = {name: index for index, name in enumerate(dict.fromkeys(clusters))}
-        member = np.array([names[name] for name in clusters], dtype=int)
-        sums, counts = np.bincount(member, weights=sample), np.bincount(member).astype(float)
-    n = len(sums)
+    n = len(sample)
     mean = float(sample.mean()) if n else math.nan
     if n < 2:
         return Interval(mean=mean, low=math.nan, high=math.nan, n=n)
     random = np.random.default_rng(seed)
     resamples = max(_LEAST_RESAMPLES, min(_RESAMPLES, _DRAWS // n))
     batches = (random.integers(n, size=(_BATCH, n)) for _ in range(resamples // _BATCH))
-    means = np.concatenate([sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1) for drawn in batches])
-    low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2])
+    means = np.concatenate([sample[drawn].sum(axis=1) / n for drawn in batches])
+    low, high = np.quantile(means, [0.5 - _LEVEL / 2, 0.5 + _LEVEL / 2])
     return Interval(mean=mean, low=float(low), high=float(high), n=n)
 
 
 def wilcoxon_p(differences: Sequence[float]) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test that paired differences are symmetric around 0.
+    """Return the two-sided p of Wilcoxon's signed-rank test that paired differences are symmetric around 0.
 
     Fewer than `LEAST_PAIRS` pairs can never reach 0.05. NaN without pairs; 1 when all are 0.
     Raises ValueError for a value that is not finite.

@@ -1,5 +1,6 @@
 """Where studies are kept: an Optuna journal file per study (`sweeps.storage.journal`), or a database for many machines."""
 
+import json
 import re
 import uuid
 from collections.abc import Iterator, Mapping
@@ -11,15 +12,12 @@ import optuna
 from optuna.storages import BaseStorage
 
 from sweeps.errors import DISK_FULL, UserError, did_you_mean, full_disk, masked
-from sweeps.storage.journal import journal_path, open_journal
-from sweeps.storage.lock import make_folder
+from sweeps.storage.journal import journal_path, make_folder, open_journal
 from sweeps.storage.optuna_internals import study_ids
 from sweeps.storage.study_record import REPEATS, StudyRecord, json_able, read_study, study_record, write_study
 
 if TYPE_CHECKING:
     from sweeps.study.study_file import Study
-
-_CONNECT_SECONDS = 5
 
 
 def open_storage(url: str | None, runs: Path, study: str, *, must_exist: bool = False) -> BaseStorage:
@@ -44,7 +42,7 @@ def open_storage(url: str | None, runs: Path, study: str, *, must_exist: bool = 
 
 
 def study_names(runs: Path, url: str | None = None) -> list[str]:
-    """Names of the studies that have a journal under `runs`, or that the database at `url` holds, sorted."""
+    """Return the names of the studies that have a journal under `runs`, or that the database at `url` holds, sorted."""
     if url is None:
         return sorted(path.stem for path in journal_path(runs, "*").parent.glob("*.log"))
     names = [study.study_name for study in _open_database(url, create=False).get_all_studies()]
@@ -60,7 +58,7 @@ def _open_database(url: str, *, create: bool) -> BaseStorage:
     tables = _tables(url, create=create)
     if "alembic_version" in tables and "studies" not in tables:
         raise UserError(masked(url), "belongs to another program (MLflow?); give the studies a database of their own.")
-    # Optuna makes `alembic_version` last; whoever looks in before that would make it, too, and break the other's start.
+    # Optuna makes `alembic_version` last. A reader that came earlier would make it, too, and break the driver's start.
     if not create and not {"studies", "alembic_version"} <= set(tables):
         raise UserError(masked(url), "holds no study yet; start one with this storage first.")
     try:
@@ -74,7 +72,7 @@ def _open_database(url: str, *, create: bool) -> BaseStorage:
 
 
 def _tables(url: str, *, create: bool) -> list[str]:
-    """Names of the tables that are there. Raises `UserError` when the database cannot be reached."""
+    """Return the names of the tables that are there. Raises `UserError` when the database cannot be reached."""
     import sqlalchemy
     from sqlalchemy import exc
 
@@ -101,7 +99,7 @@ def _tables(url: str, *, create: bool) -> list[str]:
 
 
 def _engine_arguments(url: str) -> dict[str, Any]:
-    return {"connect_args": {"connect_timeout": _CONNECT_SECONDS}} if url.startswith("postgresql") else {}
+    return {"connect_args": {"connect_timeout": 5}} if url.startswith("postgresql") else {}  # seconds
 
 
 def _check_sqlite_file(url: str, database: str | None, *, create: bool) -> None:
@@ -167,15 +165,7 @@ def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) ->
     Raises:
         UserError: the storage holds the study with another definition, and `extend` is not given or cannot work.
     """
-    optuna_study = optuna.create_study(
-        study_name=study.name,
-        storage=storage,
-        direction="minimize",
-        load_if_exists=True,
-        # Each trial is proposed by a sampler of its own, so the study's sampler only fills Optuna's slot.
-        sampler=optuna.samplers.RandomSampler(seed=0),
-        pruner=study.pruner.build(),
-    )
+    optuna_study = _create_or_load(storage, study.name, study.pruner.build())
     stored = study_record(optuna_study)
     if not stored.identity:
         write_study(optuna_study, identity=uuid.uuid4().hex)
@@ -186,15 +176,12 @@ def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) ->
 
 
 def recorded_study(url: str | None, runs: Path, study: str) -> StudyRecord | None:
-    """What the storage that a sweep would use holds of a study; None where it holds nothing yet. Writes nothing.
+    """Read what the storage that a sweep would use holds of a study; None where it holds nothing yet.
 
     Raises:
         UserError: the database cannot be reached or belongs to another program.
     """
-    if url is None:
-        if not journal_path(runs, study).exists():
-            return None
-    elif not _tables(url, create=True):
+    if not (journal_path(runs, study).exists() if url is None else _tables(url, create=True)):
         return None
     storage = open_journal(journal_path(runs, study)) if url is None else _open_database(url, create=False)
     return read_study(storage, study).study if study in study_ids(storage) else None
@@ -203,20 +190,35 @@ def recorded_study(url: str | None, runs: Path, study: str) -> StudyRecord | Non
 def check_definition(stored: StudyRecord, study: "Study", *, extend: bool) -> None:
     """Raise UserError where a study is stored with another definition, and `extend` is not given or cannot work."""
     old, new = stored.spec, json_able(study.spec())
-    if old and (differences := spec_differences(old, new)):
-        _check_change(study.name, old, new, differences, extend=extend)
+    if not old or not (differences := spec_differences(old, new)):
+        return
+    shown = "".join(f"\n  {line}" for line in differences)
+    if not extend:
+        raise UserError(
+            f"study '{study.name}'",
+            f"exists with another definition (stored → file):{shown}\n"
+            "Use `--name NEW` for a new study, or `--extend` to continue this one with the new file.",
+        )
+    if broken := _incompatible(old.get("search", {}), new.get("search", {})):
+        raise UserError(
+            f"study '{study.name}'",
+            f"cannot be extended, for {broken}; its trials would no longer fit:{shown}\n"
+            "Use `--name NEW` for a new study.",
+        )
 
 
 def spec_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What differs between two results of `Study.spec`, as `search.beta.high: 10 → 5`; wording apart."""
+    """List what differs between two results of `Study.spec`, as `search.beta.high: 10 → 5`; wording apart."""
     return _differences(_without_wording(old), _without_wording(new), "")
 
 
 def _without_wording(spec: Mapping[str, Any]) -> dict[str, Any]:
     rest = {key: value for key, value in spec.items() if key not in ("name", "question")}
-    rows = (spec.get("baselines") or {}).items()
-    bare = {name: {k: v for k, v in row.items() if k not in ("title", "published")} for name, row in rows}
-    return {**rest, "baselines": bare} if bare else rest
+    baselines = {
+        name: {key: value for key, value in row.items() if key not in ("title", "published")}
+        for name, row in (spec.get("baselines") or {}).items()
+    }
+    return {**rest, "baselines": baselines} if baselines else rest
 
 
 def _differences(old: Any, new: Any, path: str) -> list[str]:
@@ -229,36 +231,11 @@ def _differences(old: Any, new: Any, path: str) -> list[str]:
 
 
 def _told(value: Any) -> str:
-    if value is None:
-        return "absent"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_told(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_told(inner) for inner in value) + "]"
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _check_change(
-    name: str, old: Mapping[str, Any], new: Mapping[str, Any], differences: list[str], *, extend: bool
-) -> None:
-    shown = "".join(f"\n  {line}" for line in differences)
-    if not extend:
-        raise UserError(
-            f"study '{name}'",
-            f"exists with another definition (stored → file):{shown}\n"
-            f"Use `--name NEW` for a new study, or `--extend` to continue this one with the new file.",
-        )
-    broken = _incompatible(old.get("search", {}), new.get("search", {}))
-    if broken:
-        raise UserError(
-            f"study '{name}'",
-            f"cannot be extended, for {broken}; its trials would no longer fit:{shown}\n"
-            "Use `--name NEW` for a new study.",
-        )
+    return "absent" if value is None else json.dumps(value, ensure_ascii=False).replace('"', "")
 
 
 def _incompatible(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
-    """What keeps trials of the old search space from being trials of the new one, as Optuna checks it."""
+    """Say why trials of the old search space cannot be trials of the new one, as Optuna checks it."""
     for name in sorted(old.keys() ^ new.keys()):
         return f"'{name}' is searched {'no longer' if name in old else 'only now'}"
     for name in old:
@@ -270,12 +247,17 @@ def _incompatible(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
 
 
 def repeat_study(storage: BaseStorage, name: str) -> optuna.Study:
-    """The Optuna study that keeps the repeats (confirm, compare and baseline runs) of study `name`; created when missing."""
+    """Open the Optuna study that keeps the repeats of study `name`; created when missing."""
+    return _create_or_load(storage, name + REPEATS, optuna.pruners.NopPruner())
+
+
+def _create_or_load(storage: BaseStorage, name: str, pruner: optuna.pruners.BasePruner) -> optuna.Study:
     return optuna.create_study(
-        study_name=name + REPEATS,
+        study_name=name,
         storage=storage,
         direction="minimize",
         load_if_exists=True,
+        # Each trial is proposed by a sampler of its own, so the study's sampler only fills Optuna's slot.
         sampler=optuna.samplers.RandomSampler(seed=0),
-        pruner=optuna.pruners.NopPruner(),
+        pruner=pruner,
     )

@@ -17,37 +17,33 @@ from optuna.trial import FrozenTrial
 
 
 def storage_of(study: optuna.Study) -> BaseStorage:
-    """The storage that holds a study."""
     return study._storage
 
 
 def study_id(study: optuna.Study) -> int:
-    """The identity of a study in its storage."""
     return study._study_id
 
 
 def study_ids(storage: BaseStorage) -> dict[str, int]:
-    """Name of each study in a storage → its identity."""
+    """Return the identity of each study in a storage, by name."""
     return {study.study_name: study._study_id for study in storage.get_all_studies()}
 
 
 def trial_id(trial: FrozenTrial) -> int:
-    """The identity of a trial in its storage."""
     return trial._trial_id
 
 
 def set_trial_id(trial: FrozenTrial, identity: int) -> None:
-    """Give a trial that no storage holds an identity."""
     trial._trial_id = identity
 
 
 def handle_of(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
-    """The object through which a stored trial is written."""
+    """Return the object through which a stored trial is written."""
     return optuna.Trial(study, trial._trial_id)
 
 
 def attributes_of(handle: optuna.Trial) -> dict[str, Any]:
-    """The attributes of a trial as its handle knows them; Optuna's public way copies them all."""
+    """Return the attributes of a trial as its handle knows them; Optuna's public way copies them all."""
     return handle._cached_frozen_trial.user_attrs
 
 
@@ -82,12 +78,13 @@ class BatchingJournal(JournalFileBackend):
 
 
 @contextmanager
-def batched_writes(storage: BaseStorage) -> Iterator[None]:
+def batched_writes(study: optuna.Study) -> Iterator[None]:
     """Make all writes within durable at the end: in one write where the storage is a journal, in the same order.
 
     A write of its own costs a lock and a sync, milliseconds; a round of 64 lanes has over a hundred. If the process dies
     in the one write, the journal ends after some of its records, as it would between many writes.
     """
+    storage = study._storage
     journal = getattr(storage, "_backend", None)
     if not isinstance(storage, JournalStorage) or not isinstance(journal, BatchingJournal) or journal.batch is not None:
         yield

@@ -6,10 +6,9 @@ of the storage that buffers their writes; the writes are committed together, or 
 """
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import asdict
 from typing import Any, cast
 
 import optuna
@@ -20,34 +19,9 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeps.storage.optuna_internals import batched_writes, set_trial_id, storage_of, study_id, trial_id
-from sweeps.storage.trial_record import Repeat
+from sweeps.storage.trial_record import Repeat, RoundDecisions
 
 _PROPOSED_ID = -1
-
-PrunerState = dict[str, dict[str, Any]]
-"""What a pruner writes about trials: number (as text, for JSON) → attribute → value."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Proposal:
-    """A trial whose parameters are chosen and not yet written."""
-
-    number: int
-    """The number that it will have."""
-    seed: int
-    """Its own seed, not that of the sampler."""
-    stored: Mapping[str, Any] = field(default_factory=dict)
-    """Parameters as Optuna stores them; empty for a trial that no sampler should learn from."""
-    distributions: Mapping[str, BaseDistribution] = field(default_factory=dict)
-    repeat: Repeat | None = None
-    """The repeat that it is; None for a trial of the search."""
-    sampler_state: Mapping[str, Any] = field(default_factory=dict)
-    """What the sampler keeps with the trial (the state of CMA-ES)."""
-
-    @cached_property
-    def trial(self) -> FrozenTrial:
-        """The RUNNING trial that it will be, but for what is known only when it begins."""
-        return _as_trial(self, {})
 
 
 def propose(
@@ -56,71 +30,48 @@ def propose(
     suggest: Callable[[optuna.Trial], Any],
     *,
     seed: int,
-    proposals: Sequence[Proposal] = (),
-    unseen: Callable[[FrozenTrial], Any] = lambda trial: False,
-) -> Proposal:
+    proposals: Sequence[FrozenTrial],
+    unseen: Callable[[FrozenTrial], Any],
+) -> FrozenTrial:
     """Let `sampler` choose the parameters of the study's next trial through `suggest`; writes nothing.
 
+    Returns a proposal: the RUNNING trial that it will be, but for what is known only when it begins.
+
     Args:
-        seed: of the trial.
+        seed: of the trial, not of the sampler.
         proposals: trials that come before it and are not written yet; they count as running.
         unseen: which finished trials count as running, too.
     """
-    empty = create_trial(state=TrialState.RUNNING)
+    empty = create_trial(state=TrialState.RUNNING, user_attrs={"seed": seed})
     empty.number = len(study.get_trials(deepcopy=False)) + len(proposals)
     set_trial_id(empty, _PROPOSED_ID)
     view = _View(storage_of(study), empty, proposals, unseen)
     suggest(optuna.Trial(_on_view(study, view, sampler), _PROPOSED_ID))
-    proposed = view.get_trial(_PROPOSED_ID)
-    return Proposal(
-        number=empty.number,
-        seed=seed,
-        stored=proposed.params,
-        distributions=proposed.distributions,
-        sampler_state=view.states.get(_PROPOSED_ID, {}),
-    )
+    return view.get_trial(_PROPOSED_ID)
 
 
-def write_trial(
-    study: optuna.Study, proposal: Proposal, *, started: float, round_: int | None, duplicate_of: int | None = None
-) -> None:
-    """Write a proposal as a RUNNING trial, in one piece.
-
-    Args:
-        started: unix seconds.
-        round_: the round in which its first epoch is trained; None where it waits for a lane or an equal trial.
-        duplicate_of: number of the equal trial that it waits for.
-    """
-    attributes = {"started": started, "round": round_}
-    if duplicate_of is not None:
-        attributes["duplicate_of"] = duplicate_of
-    storage_of(study).create_new_trial(study_id(study), _as_trial(proposal, attributes))
-
-
-def _as_trial(proposal: Proposal, attributes: Mapping[str, Any]) -> FrozenTrial:
-    own = proposal.repeat.to_attributes() if proposal.repeat else {}
-    trial = create_trial(
-        state=TrialState.RUNNING,
-        params=dict(proposal.stored),
-        distributions=dict(proposal.distributions),
-        user_attrs={"seed": proposal.seed, **own, **attributes},
-        system_attrs=dict(proposal.sampler_state),
-    )
-    trial.number = proposal.number
+def proposed_repeat(repeat: Repeat, number: int) -> FrozenTrial:
+    """Return the proposal of a repeat. It has no parameters in Optuna's sense, because no sampler should learn from it."""
+    trial = create_trial(state=TrialState.RUNNING, user_attrs=asdict(repeat))
+    trial.number = number
     return trial
 
 
-@dataclass(frozen=True)
-class PruningDecisions:
-    """What a pruner decided about the trials of a round."""
+def write_trial(
+    study: optuna.Study, proposal: FrozenTrial, *, started: float, round_: int, waits_for: FrozenTrial | None
+) -> None:
+    """Write a proposal as a RUNNING trial, in one piece.
 
-    pruned: list[int]
-    pruner_state: PrunerState
-    """To be written once the decisions are: successive halving keeps rungs."""
+    It began at `started` (unix seconds); its first epoch is trained in this round, unless it waits for an equal trial.
+    """
+    begun = {"round": round_} if waits_for is None else {"round": None, "duplicate_of": waits_for.number}
+    trial = copy.copy(proposal)
+    trial.user_attrs = {**proposal.user_attrs, "started": started, **begun}
+    storage_of(study).create_new_trial(study_id(study), trial)
 
 
-def decide_pruning(study: optuna.Study, trials: Iterable[FrozenTrial]) -> PruningDecisions:
-    """Let the study's pruner look at each of these trials in order; writes nothing."""
+def decide_pruning(study: optuna.Study, trials: Iterable[FrozenTrial], round_: int) -> RoundDecisions:
+    """Let the study's pruner look at each of these trials in order, in this round; writes nothing."""
     view = _View(storage_of(study))
     on_view = _on_view(study, view)
     pruned, state = [], {}
@@ -129,14 +80,14 @@ def decide_pruning(study: optuna.Study, trials: Iterable[FrozenTrial]) -> Prunin
             pruned.append(trial.number)
         if trial_id(trial) in view.states:
             state[str(trial.number)] = view.states[trial_id(trial)]
-    return PruningDecisions(pruned, state)
+    return RoundDecisions(round_, tuple(pruned), state)
 
 
-def write_pruner_state(study: optuna.Study, state: PrunerState) -> None:
-    """Write what the pruner keeps with the trials; a second time changes nothing."""
+def write_pruner_state(study: optuna.Study, decisions: RoundDecisions) -> None:
+    """Write what the pruner keeps with the trials (the rungs of successive halving); a second time changes nothing."""
     storage = storage_of(study)
-    with batched_writes(storage):
-        for number, content in state.items():
+    with batched_writes(study):
+        for number, content in decisions.pruner_state.items():
             identity = storage.get_trial_id_from_study_id_trial_number(study_id(study), int(number))
             with suppress(UpdateFinishedTrialError):
                 for key, value in content.items():
@@ -160,15 +111,15 @@ class _View:
         self,
         storage: BaseStorage,
         proposed: FrozenTrial | None = None,
-        proposals: Sequence[Proposal] = (),
+        proposals: Sequence[FrozenTrial] = (),
         unseen: Callable[[FrozenTrial], Any] = lambda trial: False,
     ) -> None:
         self._below, self._proposed, self._unseen = storage, proposed, unseen
         self.states: dict[int, dict[str, Any]] = {}
         """Identity of a trial → what was written about it."""
         self._known: dict[tuple[TrialState, ...] | None, list[FrozenTrial]] = {}
-        self._earlier = [proposal.trial for proposal in proposals]
-        for index, trial in enumerate(self._earlier):
+        self._earlier = proposals
+        for index, trial in enumerate(proposals):
             set_trial_id(trial, _PROPOSED_ID - 1 - index)
 
     def __getattr__(self, name: str) -> Any:

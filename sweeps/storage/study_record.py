@@ -3,12 +3,11 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sweeps.errors import UserError, did_you_mean
 from sweeps.storage.optuna_internals import study_ids
-from sweeps.storage.trial_record import TrialRecord
+from sweeps.storage.trial_record import RoundDecisions, TrialRecord
 from sweeps.study.space import Space
 from sweeps.workload.protocol import run_name
 
@@ -42,7 +41,25 @@ class RegisteredModel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyRecord:
+class Description:
+    """What a workload says of a study before it trains; recorded with the study. Every field is JSON-able."""
+
+    execution: Mapping[str, Any] = field(default_factory=dict)
+    """Device, precision, lanes …: what the results depend on to the last bit."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Code, versions, machine, data."""
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that all trials share; each trial's own parameters come on top."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """What every run carries in MLflow."""
+    baseline_tags: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Name of a baseline → tags that differ for its runs."""
+    dataset: Mapping[str, Any] | None = None
+    """name, fingerprint (hex), source, profile."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRecord(Description):
     """All that the storage says of a study. Times are unix seconds; folders are relative to the runs folder where they can be."""
 
     name: str
@@ -53,14 +70,8 @@ class StudyRecord:
     spec: Mapping[str, Any] = field(default_factory=dict)
     """`Study.spec()`: all that defines the study."""
     budget: Mapping[str, Any] = field(default_factory=dict)
-    execution: Mapping[str, Any] = field(default_factory=dict)
-    """Device, precision, lanes … that the results depend on to the last bit."""
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    """Code, versions, machine, data and protocol, as the workload describes them."""
     elapsed: float | None = None
     """Seconds of wall time spent on the search, over all processes."""
-    repeats_elapsed: float | None = None
-    """Seconds of wall time spent on repeats; None before the first."""
     stopped: str | None = None
     """Why the search ended, in a sentence; None while it goes on."""
     finished: bool = False
@@ -70,14 +81,6 @@ class StudyRecord:
     session: Session | None = None
     """How the newest process that drove the study stands or ended; None where none has said so."""
     session_at: float | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
-    """What every run of the study carries in MLflow."""
-    baseline_tags: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Name of a baseline → tags that differ for its runs."""
-    constants: Mapping[str, Any] = field(default_factory=dict)
-    """Resolved settings of a trial but for its own parameters, which come on top."""
-    dataset: Mapping[str, Any] | None = None
-    """name, fingerprint (hex), source, profile."""
     model: RegisteredModel | None = None
     report: str | None = None
     """Folder of the newest report."""
@@ -89,26 +92,20 @@ class StudyRecord:
         return Space.from_dict(self.spec.get("search") or {})
 
     def to_attributes(self) -> dict[str, Any]:
-        """What the storage keeps of the record with the study of the search (`reassigned` with its repeats): JSON-able, by field."""
-        return {name: value for name, value in json_able(asdict(self)).items() if name not in _ELSEWHERE}
+        """Return what the storage keeps with the study of the search (`reassigned` with its repeats): JSON-able, by field."""
+        content = json_able(asdict(self))
+        del content["name"]
+        return content
 
     @classmethod
-    def from_attributes(
-        cls, name: str, attributes: Mapping[str, Any], repeats: Mapping[str, Any] | None = None
-    ) -> "StudyRecord":
-        """Read a record from the attributes of the search and of the study of its repeats."""
-        known = {field.name for field in fields(cls)} - _ELSEWHERE
+    def from_attributes(cls, name: str, attributes: Mapping[str, Any]) -> "StudyRecord":
+        """Read a record from what `to_attributes` returned; fields that are missing or None have their defaults."""
+        known = {field.name for field in fields(cls)}
         values = {key: value for key, value in attributes.items() if key in known and value is not None}
         if "model" in values:
             model = values["model"]
             values["model"] = RegisteredModel(**model | {"pip_requirements": tuple(model["pip_requirements"])})
-        if repeats is not None:
-            values |= {"repeats_elapsed": repeats.get("elapsed"), "reassigned": repeats.get("reassigned") or {}}
         return cls(name=name, **values)
-
-
-_ELSEWHERE = {"name", "repeats_elapsed"}
-"""Fields that the storage keeps under another name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,10 +119,12 @@ class StoredStudy:
     """By number."""
 
     def run(self, number: int, *, repeat: bool) -> TrialRecord:
-        """A trial of the search, or a repeat. Raises UserError where there is none of this number."""
+        """Return a trial of the search, or a repeat. Raises UserError where there is none of this number."""
         runs = self.repeats if repeat else self.trials
         if not 0 <= number < len(runs):
-            raise no_such_trial("--trial", self.study.name, number, len(runs), repeat=repeat)
+            name, first, last = (run_name(self.study.name, n, repeat=repeat) for n in (number, 0, len(runs) - 1))
+            known = f"It has {first} to {last}." if runs else f"It has no {'repeat' if repeat else 'trial'} yet."
+            raise UserError("RUN", f"study '{self.study.name}' has no {name}. {known}")
         return runs[number]
 
 
@@ -142,24 +141,18 @@ def read_study(storage: "BaseStorage", name: str, *, known: StoredStudy | None =
     if name not in identities:
         names = [other for other in identities if not other.endswith(REPEATS)]
         raise UserError(f"study '{name}'", f"not found in this storage. {did_you_mean(name, names)}")
-    attributes = storage.get_study_user_attrs(identities[name])
     repeats = identities.get(name + REPEATS)
-    study = StudyRecord.from_attributes(
-        name, attributes, None if repeats is None else storage.get_study_user_attrs(repeats)
-    )
-    same = known if known is not None and known.study.spec == study.spec else None
+    attributes = storage.get_study_user_attrs(identities[name])
+    if repeats is not None:
+        attributes = {**attributes, "reassigned": storage.get_study_user_attrs(repeats).get("reassigned")}
+    study = StudyRecord.from_attributes(name, attributes)
+    same = known is not None and known.study.spec == study.spec
+    kept = known.trials if known and same else ()
+    kept_repeats = known.repeats if known and same and known.study.reassigned == study.reassigned else ()
     return StoredStudy(
         study=study,
-        trials=_read_trials(storage, identities[name], study, same.trials if same else (), repeat=False),
-        repeats=()
-        if repeats is None
-        else _read_trials(
-            storage,
-            repeats,
-            study,
-            same.repeats if same and same.study.reassigned == study.reassigned else (),
-            repeat=True,
-        ),
+        trials=_read_trials(storage, identities[name], study, kept, repeat=False),
+        repeats=() if repeats is None else _read_trials(storage, repeats, study, kept_repeats, repeat=True),
     )
 
 
@@ -168,7 +161,7 @@ def _read_trials(
 ) -> tuple[TrialRecord, ...]:
     space, records = study.space, []
     for stored in storage.get_all_trials(identity, deepcopy=False):
-        if 0 <= stored.number < len(known) and known[stored.number].outcome is not None:
+        if stored.number < len(known) and known[stored.number].outcome is not None:
             records.append(known[stored.number])
             continue
         reassigned = study.reassigned.get(str(stored.number)) if repeat else None
@@ -177,7 +170,7 @@ def _read_trials(
 
 
 def study_record(study: "optuna.Study") -> StudyRecord:
-    """The record of an open study, without what its repeats add."""
+    """Return the record of an open study, without what its repeats add."""
     return StudyRecord.from_attributes(study.study_name, study.user_attrs)
 
 
@@ -188,23 +181,18 @@ def write_study(study: "optuna.Study", **changes: Any) -> None:
         study.set_user_attr(name, content[name])
 
 
-def stored_path(path: str | Path, runs: Path) -> str:
-    """A path as records hold it: relative to the runs folder where it lies below, so that the folder can move."""
-    absolute, root = Path(path).absolute(), Path(runs).absolute()
-    return str(absolute.relative_to(root)) if absolute.is_relative_to(root) else str(absolute)
+def round_decisions(study: "optuna.Study") -> RoundDecisions | None:
+    """Return the decisions of the newest round; None before the first."""
+    stored = study.user_attrs.get("round_decisions")
+    return RoundDecisions(stored["round"], tuple(stored["pruned"]), stored["pruner_state"]) if stored else None
+
+
+def write_decisions(study: "optuna.Study", decisions: RoundDecisions, elapsed: float) -> None:
+    """Write the decisions of a round, and the seconds spent on the phase so far."""
+    write_study(study, elapsed=elapsed)
+    study.set_user_attr("round_decisions", asdict(decisions))
 
 
 def json_able(value: Any) -> Any:
-    """The value as it comes back from JSON: tuples as lists, keys as text."""
+    """Return the value as it comes back from JSON: tuples as lists, keys as text."""
     return json.loads(json.dumps(value))
-
-
-def no_such_trial(place: str, study: str, number: int, count: int, *, repeat: bool) -> UserError:
-    """The error that says that a study has `count` trials (or repeats), numbered from 0, and none with this number."""
-    kind = "repeat" if repeat else "trial"
-    known = (
-        f"It has {run_name(0, repeat=repeat)} to {run_name(count - 1, repeat=repeat)}."
-        if count
-        else f"It has no {kind} yet."
-    )
-    return UserError(place, f"study '{study}' has no {run_name(number, repeat=repeat)}. {known}")

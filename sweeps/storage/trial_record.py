@@ -1,17 +1,19 @@
-"""One trial as its storage holds it: its configuration, its epochs, its end. Written by `sweeps.storage.running_trial`."""
+"""One trial as its storage holds it: how the driver writes it while it is trained, and how it is read again."""
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
 
-from optuna.trial import TrialState
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
 
+from sweeps.storage.optuna_internals import attributes_of, handle_of, set_state
 from sweeps.study.space import Space
-from sweeps.workload.protocol import Failure, Outcome, Trial, run_name
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
+from sweeps.workload.protocol import Failure, Images, Outcome, Progress, State, Trial, TrialResult, run_name
 
 ENDED = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 """`Outcome.state` → state of the Optuna trial."""
@@ -58,39 +60,18 @@ class Repeat:
     """Place of the seed in the configuration's list, from 0."""
     purposes: tuple[str, ...]
     """Of `confirm`, `compare` and `baseline`, in this order."""
-    pair_id: str | None
+    pair_id: str | None = None
     """`<source trial>/<seed index>`, shared by the runs of one comparison; None without the purpose `compare`."""
-    test: bool
+    test: bool = False
     """Whether the test set is evaluated: for `confirm` and baselines."""
     baseline: str | None = None
     """Name of the baseline whose run it is."""
 
-    def to_attributes(self) -> dict[str, Any]:
-        """What the storage keeps of it besides the seed."""
-        return {
-            "source_trial": self.source_trial,
-            "purposes": list(self.purposes),
-            "seed_index": self.seed_index,
-            "pair_id": self.pair_id,
-            "params": dict(self.params),
-            "test": self.test,
-            "baseline": self.baseline,
-        }
 
-
-def stored_repeat(stored: "FrozenTrial") -> Repeat:
-    """The repeat that a stored trial was made for."""
-    attributes = stored.user_attrs
-    return Repeat(
-        source_trial=attributes["source_trial"],
-        params=attributes["params"],
-        seed=attributes["seed"],
-        seed_index=attributes["seed_index"],
-        purposes=tuple(attributes["purposes"]),
-        pair_id=attributes["pair_id"],
-        test=attributes["test"],
-        baseline=attributes["baseline"],
-    )
+def stored_repeat(stored: FrozenTrial) -> Repeat:
+    """Return the repeat that a stored trial was made for."""
+    values = {field.name: stored.user_attrs[field.name] for field in fields(Repeat)}
+    return Repeat(**values | {"purposes": tuple(values["purposes"])})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,10 +110,9 @@ class TrialRecord:
     test: bool = False
     """Whether the test set may be looked at once it is complete."""
 
-    @property
-    def name(self) -> str:
-        """`trial-0007` or `repeat-0007`."""
-        return run_name(self.number, repeat=self.repeat)
+    def name_in(self, study: str) -> str:
+        """`beta_mnist/7` or `beta_mnist/r7`."""
+        return run_name(study, self.number, repeat=self.repeat)
 
     @property
     def best(self) -> EpochRecord | None:
@@ -151,19 +131,13 @@ class TrialRecord:
     def trial(self) -> Trial:
         """The trial as the workload got it when it began. Raises ValueError where another program made it."""
         if self.seed is None:
-            raise ValueError(f"{self.name} was made by another program and has no seed")
-        return Trial(
-            number=self.number,
-            params=self.params,
-            seed=self.seed,
-            repeat=self.repeat,
-            test=self.test,
-            baseline=self.baseline,
-        )
+            raise ValueError(f"trial {self.number} was made by another program and has no seed")
+        shared = ("number", "params", "seed", "repeat", "test", "baseline")
+        return Trial(**{name: getattr(self, name) for name in shared})
 
     @classmethod
     def from_attributes(
-        cls, stored: "FrozenTrial", space: Space, *, repeat: bool, reassigned: Mapping[str, Any] | None = None
+        cls, stored: FrozenTrial, space: Space, *, repeat: bool, reassigned: Mapping[str, Any] | None = None
     ) -> "TrialRecord":
         """Read a stored trial; attributes that an interrupted process left out are None or empty.
 
@@ -172,74 +146,46 @@ class TrialRecord:
             reassigned: purposes, pair and baseline of a repeat in the newest plan, where they changed.
         """
         attributes = stored.user_attrs
-        purposes, pair_id, baseline = (
-            attributes.get("purposes") or (),
-            attributes.get("pair_id"),
-            attributes.get("baseline"),
-        )
-        if reassigned is not None:
-            purposes, pair_id, baseline = (reassigned[name] for name in ("purposes", "pair_id", "baseline"))
+        values: dict[str, Any] = {name: attributes.get(name) for name in _AS_STORED} | dict(reassigned or {})
         return cls(
             number=stored.number,
             repeat=repeat,
             state=STATE_NAMES[stored.state],
             params=attributes.get("params") or _decoded(stored.params, space),
-            seed=attributes.get("seed"),
-            started=attributes.get("started", _unix(stored.datetime_start)),
-            ended=attributes.get("ended", _unix(stored.datetime_complete)),
+            started=attributes.get("started", stored.datetime_start and stored.datetime_start.timestamp()),
+            ended=attributes.get("ended", stored.datetime_complete and stored.datetime_complete.timestamp()),
             epochs=_epochs(stored),
-            pictures=pictures_of(attributes),
+            pictures=_pictures(attributes),
             outcome=outcome_of(stored) if stored.state.is_finished() else None,
-            results=attributes.get("results") or {},
-            folder=attributes.get("folder"),
-            duplicate_of=attributes.get("duplicate_of"),
-            source_trial=attributes.get("source_trial"),
-            purposes=tuple(purposes),
-            seed_index=attributes.get("seed_index"),
-            pair_id=pair_id,
-            baseline=baseline,
-            test=bool(attributes.get("test", False)),
+            results=results_of(stored),
+            **values | {"purposes": tuple(values["purposes"] or ()), "test": bool(values["test"])},
         )
 
 
-def outcome_of(stored: "FrozenTrial") -> Outcome:
-    """How a trial ended, as the driver decided it; from its epochs alone where another program ended it."""
-    ending = stored.user_attrs.get("outcome")
-    if ending is not None:
-        failure = Failure(**ending["failure"]) if ending["failure"] else None
-        return Outcome(
-            state=STATE_NAMES[stored.state], epoch=ending["epoch"], objective=ending["objective"], failure=failure
-        )
-    reported = [value for value in stored.intermediate_values.values() if math.isfinite(value)]
-    value = stored.values[0] if stored.values else None
-    return Outcome(
-        state=STATE_NAMES[stored.state], epoch=len(stored.intermediate_values), objective=min(reported, default=value)
-    )
+_AS_STORED = ["seed", "folder", "duplicate_of", "source_trial", "seed_index", "purposes", "pair_id", "baseline", "test"]
+"""Attributes of a stored trial that a record holds under the same name."""
 
 
-def _epochs(stored: "FrozenTrial") -> tuple[EpochRecord, ...]:
-    attributes, records = stored.user_attrs, []
+def _epochs(stored: FrozenTrial) -> tuple[EpochRecord, ...]:
+    records = []
     for epoch, objective in sorted(stored.intermediate_values.items()):
-        written = attributes.get(f"epoch/{epoch}") or {}
-        records.append(
-            EpochRecord(epoch=epoch, objective=objective, metrics=written.get("metrics") or {}, at=written.get("at"))
-        )
+        written = {"at": None, "metrics": {}} | stored.user_attrs.get(f"epoch/{epoch}", {})
+        records.append(EpochRecord(epoch=epoch, objective=objective, **written))
     return tuple(records)
 
 
-def pictures_of(attributes: Mapping[str, Any]) -> tuple[Picture, ...]:
-    """The pictures among the attributes of a trial."""
-    found = [
+def _pictures(attributes: Mapping[str, Any]) -> tuple[Picture, ...]:
+    pictures = [
         Picture(epoch=int(key.removeprefix("pictures/")), name=name, path=path)
-        for key, named in attributes.items()
+        for key, paths in attributes.items()
         if key.startswith("pictures/")
-        for name, path in named.items()
+        for name, path in paths.items()
     ]
-    return tuple(sorted(found, key=lambda picture: picture.epoch))
+    return tuple(sorted(pictures, key=lambda picture: picture.epoch))
 
 
 def _decoded(stored: Mapping[str, Any], space: Space) -> dict[str, Any]:
-    """The configuration of a trial; values that the space does not know (it was changed since) stay as they are stored."""
+    """Return a trial's configuration; values that the space no longer knows stay as they are stored."""
     known = {
         parameter.name: parameter.decode(stored[parameter.name])
         for parameter in space.parameters
@@ -249,5 +195,190 @@ def _decoded(stored: Mapping[str, Any], space: Space) -> dict[str, Any]:
     return {**stored, **known}
 
 
-def _unix(moment: Any) -> float | None:
-    return None if moment is None else moment.timestamp()
+def stored_path(path: str | Path, runs: Path) -> str:
+    """Return a path as records hold it: relative to the runs folder where it lies below, so that the folder can move."""
+    absolute, root = Path(path).absolute(), Path(runs).absolute()
+    return str(absolute.relative_to(root)) if absolute.is_relative_to(root) else str(absolute)
+
+
+# ---- facts about a stored trial ----
+
+
+def owned_by_driver(trial: FrozenTrial) -> bool:
+    """Whether the trial is unfinished and was started by this driver (anybody can ask in an Optuna storage)."""
+    return trial.state == TrialState.RUNNING and "seed" in trial.user_attrs
+
+
+def first_round(trial: FrozenTrial) -> int | None:
+    """Return the round in which the trial's first epoch is trained; None while it waits outside the lanes."""
+    return trial.user_attrs["round"]
+
+
+def reported_in(trial: FrozenTrial, round_: int) -> bool:
+    """Whether the trial has done its epoch of this round."""
+    failed = is_closing(trial) and trial.user_attrs["closing"]["failure"]
+    return bool(failed) or trial.user_attrs["round"] + len(trial.intermediate_values) > round_
+
+
+def is_closing(trial: FrozenTrial) -> bool:
+    """Whether the trial has said that it has no further epoch."""
+    return "closing" in trial.user_attrs
+
+
+def ended_round(trial: FrozenTrial) -> int:
+    """Return the round in which the driver ended the trial; -1 where it has not."""
+    return trial.user_attrs.get("ended_round", -1)
+
+
+def duplicate_of(trial: FrozenTrial) -> int | None:
+    """Return the number of the trial whose result this one takes; None where it is trained itself."""
+    return trial.user_attrs.get("duplicate_of")
+
+
+def results_of(trial: FrozenTrial) -> dict[str, float]:
+    """Return the final figures of a trial; empty before it has any."""
+    return trial.user_attrs.get("results") or {}
+
+
+def last_progress(trial: FrozenTrial) -> Progress | None:
+    """Return the newest epoch that a trial has reported, without its pictures; None before the first."""
+    if not (epochs := _epochs(trial)):
+        return None
+    newest = epochs[-1]
+    return Progress(number=trial.number, epoch=newest.epoch, objective=newest.objective, metrics=newest.metrics)
+
+
+def outcome_of(trial: FrozenTrial) -> Outcome:
+    """Return how a trial ended, as the driver decided it; from its epochs alone where another program ended it."""
+    state, ending = STATE_NAMES[trial.state], trial.user_attrs.get("outcome")
+    if ending is not None:
+        return Outcome(state=state, epoch=ending["epoch"], objective=ending["objective"], failure=_failure(ending))
+    reported = [value for value in trial.intermediate_values.values() if math.isfinite(value)]
+    value = trial.values[0] if trial.values else None
+    return Outcome(state=state, epoch=len(trial.intermediate_values), objective=min(reported, default=value))
+
+
+@dataclass(frozen=True)
+class RoundDecisions:
+    """A round that is over: every trial that it ends has ended, or ends the same way after a restart."""
+
+    round: int
+    pruned: tuple[int, ...]
+    pruner_state: Mapping[str, Mapping[str, Any]]
+    """What the pruner writes about trials: number (as text, for JSON) → attribute → value."""
+
+
+def decided_outcome(trial: FrozenTrial, decisions: RoundDecisions | None) -> Outcome | None:
+    """Return how the trial ends by these decisions; None when it goes on."""
+    if trial.state.is_finished():  # another program ended it
+        return outcome_of(trial)
+    if decisions is None:
+        return None
+    closing, best = trial.user_attrs.get("closing"), min(trial.intermediate_values.values(), default=None)
+    if closing and closing["round"] <= decisions.round:
+        failure = _failure(closing)
+        state: State = "failed" if failure else "complete"
+        return Outcome(state=state, epoch=closing["epoch"], objective=best, failure=failure)
+    if trial.number in decisions.pruned:
+        return Outcome(state="pruned", epoch=len(trial.intermediate_values), objective=best)
+    return None
+
+
+def _failure(stored: Mapping[str, Any]) -> Failure | None:
+    return Failure(**stored["failure"]) if stored["failure"] else None
+
+
+# ---- a trial while it is trained ----
+
+
+def checked(progress: Progress) -> Progress:
+    """Make an objective that is not finite a failure, whatever the lanes say; Optuna never sees it."""
+    if progress.failure or math.isfinite(progress.objective):
+        return progress
+    return replace(progress, failure=Failure(kind="diverged", message=f"the objective became {progress.objective}"))
+
+
+@dataclass(frozen=True)
+class RunningTrial:
+    """A trial and its handle in the storage. Paths below `runs` are written relative to it."""
+
+    trial: Trial
+    handle: optuna.Trial
+    runs: Path
+
+    def place(self, round_: int | None) -> None:
+        """Record that its first epoch is, or would have been, trained in this round; None: it waits outside the lanes."""
+        if round_ is not None:
+            self._write("duplicate_of", None)
+        self._write("round", round_)
+
+    @property
+    def left(self) -> TrialResult | None:
+        """Its recorded result; None before it has one. A process that died may have recorded the result and not the end."""
+        attributes = attributes_of(self.handle)
+        if "results" not in attributes:
+            return None
+        folder = attributes["folder"] and str(self.runs / attributes["folder"])
+        return TrialResult(number=self.trial.number, metrics=attributes["results"], folder=folder)
+
+    def report(self, progress: Progress, round_: int, at: float) -> bool:
+        """Record its epoch of a round, reported at time `at`; returns whether there is an epoch to tell observers of."""
+        if progress.failure or progress.finished:
+            failure = asdict(progress.failure) if progress.failure else None
+            self._write("closing", {"round": round_, "epoch": progress.epoch, "failure": failure})
+        self._write_pictures(progress.images)
+        if progress.failure:
+            return False
+        metrics = {name: value for name, value in progress.metrics.items() if math.isfinite(value)}
+        self._write(f"epoch/{progress.epoch}", {"at": at, "metrics": metrics})
+        with suppress(UpdateFinishedTrialError):
+            self.handle.report(progress.objective, progress.epoch)
+            return True
+        return False
+
+    def end(
+        self, outcome: Outcome, result: TrialResult, round_: int, at: float, *, duplicate_of: int | None = None
+    ) -> None:
+        """Record how it ended in a round, and what it left behind, at time `at`. Results are written last: they stand for all."""
+        if duplicate_of is not None:
+            self._write("duplicate_of", duplicate_of)
+        self._write("ended_round", round_)
+        self._write("outcome", asdict(outcome))
+        self._write("folder", None if result.folder is None else stored_path(result.folder, self.runs))
+        self._write("ended", at)
+        self._write_pictures(result.images)
+        self._write("results", dict(result.metrics))
+
+    def tell(self, outcome: Outcome, objective: float | None) -> None:
+        """End the trial in the storage, unless another program has."""
+        with suppress(UpdateFinishedTrialError):
+            set_state(self.handle, ENDED[outcome.state], objective)
+
+    def _write(self, key: str, value: Any) -> None:
+        # A trial that another program has finished meanwhile is theirs; `decided_outcome` finds out.
+        with suppress(UpdateFinishedTrialError):
+            self.handle.set_user_attr(key, value)
+
+    def _write_pictures(self, images: Images) -> None:
+        for epoch, named in images.items():
+            known = attributes_of(self.handle).get(f"pictures/{epoch}") or {}
+            paths = {name: stored_path(path, self.runs) for name, path in named.items()}
+            if {**known, **paths} != known:
+                self._write(f"pictures/{epoch}", {**known, **paths})
+
+
+def resume_trial(
+    study: optuna.Study, stored: FrozenTrial, params: Mapping[str, Any], *, repeat: bool, runs: Path
+) -> RunningTrial:
+    """Return the trial as the workload sees it, with the epochs that it has reported."""
+    attributes = stored.user_attrs
+    trial = Trial(
+        number=stored.number,
+        params=params,
+        seed=attributes["seed"],
+        epoch=len(stored.intermediate_values),
+        repeat=repeat,
+        test=attributes.get("test", False),
+        baseline=attributes.get("baseline"),
+    )
+    return RunningTrial(trial, handle_of(study, stored), runs)

@@ -1,41 +1,81 @@
 """Changes to a study before it is checked: `extends`, settings named without their section, and `--set key=value`."""
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+import yaml
 
 from sweeps.errors import UserError, did_you_mean
-from sweeps.study.mistakes import Mistakes
-from sweeps.study.study_model import PARTS
-from sweeps.study.yaml_file import Document, EntryPath, parse_yaml
-
-Sections = Mapping[str, type[BaseModel]]
+from sweeps.study.study_model import PARTS, Sections
+from sweeps.study.yaml_file import (
+    EntryPath,
+    Mistakes,
+    find_study,
+    is_path,
+    mapping,
+    parse_yaml,
+    read_text,
+    shown,
+    shown_path,
+)
 
 
 def section_of(name: str, sections: Sections) -> str | None:
-    """The section that has a setting of this name."""
+    """Return the section that has a setting of this name."""
     return next((section for section, model in sections.items() if name in model.model_fields), None)
 
 
-def setting_names(sections: Iterable[type[BaseModel]]) -> list[str]:
-    """The names of all settings."""
-    return [field for model in sections for field in model.model_fields]
+def read_study_file(
+    path: Path, sections: Sections | None, shipped: Path | None, data: str | None, above: tuple[Path, ...] = ()
+) -> tuple[dict[str, Any], Mistakes, str]:
+    """Read a study and return its content, its mistakes so far and its text; with `extends`, it and its parents as one file.
+
+    Without `sections` the entries stay where they stand.
+    """
+    file = shown_path(path)
+    text = read_text(path)
+    content, places = parse_yaml(text, file)
+    if not isinstance(content, dict):
+        got = "nothing" if content is None else f"a {type(content).__name__}"
+        raise UserError(file, f"got {got}; must hold `name: value` lines such as `question:` and `search:`.")
+    mistakes = Mistakes(file, places)
+    if sections is not None:
+        _give_sections(content, sections, mistakes)
+    parent = content.pop("extends", None)
+    if parent is None:
+        return content, mistakes, text
+    if not isinstance(parent, str):
+        mistakes.add(("extends",), f"got {shown(parent)}; must be the name or path of a study.")
+        mistakes.raise_if_any()
+    place = mistakes.place(("extends",))[1]
+    found = path.parent / parent if is_path(parent) else find_study(parent, shipped, place)
+    if not found.is_file():
+        raise UserError(place, f"there is no file {shown_path(found)}.")
+    files = (*above, path.resolve())
+    if found.resolve() in files:
+        circle = " → ".join(shown_path(each) for each in (*files, found.resolve()))
+        raise UserError(place, f"got '{parent}', but no study can extend itself: {circle}.")
+    base, wrong, _ = read_study_file(found, sections, shipped, data, files)
+    wrong.raise_if_any()
+    content = _extended(base, content, sections or {}, data)
+    mistakes.places = wrong.places | places
+    whole = yaml.safe_dump(content, allow_unicode=True, sort_keys=False, width=120)
+    return content, mistakes, f"# {file}, which extends '{parent}', as one file.\n{whole}"
 
 
-def give_sections(document: Document, sections: Sections, mistakes: Mistakes) -> None:
+def _give_sections(content: dict[str, Any], sections: Sections, mistakes: Mistakes) -> None:
     """Move each setting that stands at the top level of a file into its section.
 
     `mistakes` takes names that are unknown or ambiguous, and settings that stand in a section of others.
     """
-    content = document.content
+    places = mistakes.places
     for section in sections:
-        given = content.get(section)
-        for key in list(given) if isinstance(given, dict) else ():
+        for key in list(mapping(content.get(section))):
             if (owner := section_of(key, sections)) not in (None, section):
                 mistakes.add((section, key), f"unknown setting; '{key}' belongs under '{owner}'.")
-                given.pop(key)
+                content[section].pop(key)
     for key in [key for key in content if key not in {*sections, *PARTS, "search", "extends"}]:
         value = content.pop(key)
         try:
@@ -45,39 +85,33 @@ def give_sections(document: Document, sections: Sections, mistakes: Mistakes) ->
             continue
         if content.get(path[0]) is None:
             content[path[0]] = {}
-            document.places.setdefault(path[:1], document.places[(key,)])
+            places.setdefault(path[:1], places[(key,)])
         section = content[path[0]]
         if isinstance(section, dict) and key in section:
             mistakes.add((key,), f"stands here and under '{path[0]}'; must stand once.")
         elif isinstance(section, dict):
             section[key] = value
-            for old in [old for old in document.places if old[:1] == (key,)]:
-                document.places[(*path, *old[1:])] = document.places[old]
+            places |= {(*path, *old[1:]): place for old, place in places.items() if old[:1] == (key,)}
 
 
-def extended(parent: Document, child: Document, sections: Sections, data: str | None = None) -> Document:
-    """The parent study with the child's changes.
+def _extended(content: dict[str, Any], changes: dict[str, Any], sections: Sections, data: str | None) -> dict[str, Any]:
+    """Return the parent study's content with the child's changes.
 
     Mappings are merged entry by entry; everything else, and another form of a searched parameter, sampler or pruner,
     replaces the parent's. `null` removes an entry. As with `--set`, a setting that the child fixes leaves the parent's
     search, and a setting that the child searches is no longer fixed. Where the child changes the section `data`, the
     published results of the parent's baselines go, because they hold for the parent's data.
     """
-    content = copy.deepcopy(parent.content)
-    rows = content.get("baselines")
-    for row in rows.values() if child.content.get(data or "") and isinstance(rows, dict) else ():
-        if isinstance(row, dict):
-            row.pop("published", None)
+    if changes.get(data or ""):
+        for row in mapping(content.get("baselines")).values():
+            mapping(row).pop("published", None)
     for section in sections:
-        fixed = child.content.get(section)
-        for name, value in (fixed if isinstance(fixed, dict) else {}).items():
+        for name, value in mapping(changes.get(section)).items():
             if value is not None:
                 _leave_search(content, name, value)
-    searched = child.content.get("search")
-    for name in searched if isinstance(searched, dict) else ():
+    for name in mapping(changes.get("search")):
         _unfix(content, name, sections)
-    content.pop("extends", None)
-    return Document(_merged(content, child.content, ()), {**parent.places, **child.places})
+    return _merged(content, changes, ())
 
 
 def _merged(old: Any, new: Any, path: EntryPath) -> Any:
@@ -97,9 +131,9 @@ def _merged(old: Any, new: Any, path: EntryPath) -> Any:
 
 
 def apply_overrides(
-    raw: Mapping[str, Any], overrides: Sequence[str], sections: Sections, mistakes: Mistakes
-) -> tuple[dict[str, Any], frozenset[EntryPath]]:
-    """A study file's content with the overrides made, in their order, and the paths that they changed.
+    content: Mapping[str, Any], overrides: Sequence[str], sections: Sections, mistakes: Mistakes
+) -> dict[str, Any]:
+    """Return a study file's content with the overrides made, in their order.
 
     - Fixing a setting that is searched takes it out of the search. Conditions on it are settled: what depends on
       another value of it leaves the search too, what depends on this value is searched unconditionally.
@@ -108,63 +142,47 @@ def apply_overrides(
     - `confirm=null` or `compare=null` switches the part off.
 
     Args:
-        raw: the file; not changed.
+        content: the file; not changed.
         overrides: each `section.key=value` or, where the name is unique, `key=value`; the value is YAML.
         sections: section → settings model.
-        mistakes: takes keys that do not exist or are not unique, and values that are no YAML.
+        mistakes: takes keys that do not exist or are not unique, and values that are no YAML; learns what was changed.
     """
-    changed, paths = copy.deepcopy(dict(raw)), set()
+    changed, paths = copy.deepcopy(dict(content)), set()
     for override in overrides:
+        key, equals, text = override.partition("=")
+        key = key.strip()
         try:
-            paths.add(_apply(changed, override, sections))
+            if not equals or not key:
+                key = override[:80]
+                raise UserError("", "must be key=value, as in --set train.epochs=5.")
+            path = _path_of(key, sections)
+            _apply(changed, path, parse_yaml(text, "")[0], sections)
+            paths.add(path)
         except UserError as error:
-            mistakes.add_error(error)
-    return changed, frozenset(paths)
+            mistakes.add_error(UserError(f"--set {key}", error.problem))
+    mistakes.overrides = frozenset(paths)
+    return changed
 
 
-def _apply(changed: dict[str, Any], override: str, sections: Sections) -> EntryPath:
-    key, equals, text = override.partition("=")
-    key = key.strip()
-    if not equals or not key:
-        raise UserError(f"--set {override[:80]}", "must be key=value, as in --set train.epochs=5.")
-    path = _resolve(key, sections)
-    value = parse_yaml(text, f"--set {key}", lines=False).content
-    if path[0] in sections:
-        _leave_search(changed, path[-1], value)
-    elif path[0] == "search":
-        _unfix(changed, path[1], sections)
-    if path[0] in ("sampler", "pruner") and path[-1] == "name":
-        _put(changed, path[:-1], {"name": value}, f"--set {key}")
-    else:
-        _put(changed, path, value, f"--set {key}")
-    return path
-
-
-def _resolve(key: str, sections: Sections) -> tuple[str, ...]:
-    path = tuple(key.split("."))
-    place = f"--set {key}"
-    if len(path) == 1:
-        if key in PARTS:
-            return path
-        try:
-            return _bare_path(key, sections)
-        except UserError as error:
-            raise UserError(place, error.problem) from None
-    head, name = path[0], path[1]
+def _path_of(key: str, sections: Sections) -> tuple[str, ...]:
+    """Return the path of the entry that a key names. Raises `UserError` without a place."""
+    head, *rest = key.split(".")
+    if not rest:
+        return (key,) if key in PARTS else _bare_path(key, sections)
     if head in sections:
         fields = sections[head].model_fields
-        if name not in fields or len(path) > 2:
-            raise UserError(place, f"unknown setting. {did_you_mean('.'.join(path[1:]), fields)}")
+        if rest[0] not in fields or len(rest) > 1:
+            raise UserError("", f"unknown setting. {did_you_mean('.'.join(rest), fields)}")
     elif head == "search":
-        if section_of(name, sections) is None:
-            raise UserError(place, f"'{name}' is no setting. {did_you_mean(name, setting_names(sections.values()))}")
+        if section_of(rest[0], sections) is None:
+            raise UserError("", f"'{rest[0]}' is no setting. {did_you_mean(rest[0], _setting_names(sections))}")
     elif head not in PARTS:
-        raise UserError(place, f"unknown section '{head}'. {did_you_mean(head, [*sections, *PARTS, 'search'])}")
-    return path
+        raise UserError("", f"unknown section '{head}'. {did_you_mean(head, [*sections, *PARTS, 'search'])}")
+    return (head, *rest)
 
 
-def _bare_path(key: str, sections: Sections) -> tuple[str, ...]:
-    """Section and name of a setting that is given without its section. Raises `UserError` without a place."""
+def _bare_path(key: str, sections: Sections) -> tuple[str, str]:
+    """Return section and name of a setting that is given without its section. Raises `UserError` without a place."""
     if section := section_of(key, sections):
         return (section, key)
     if key in sections:
@@ -176,50 +194,24 @@ def _bare_path(key: str, sections: Sections) -> tuple[str, ...]:
     if len(owners) > 1:
         raise UserError("", f"could be {' or '.join(f'{owner}.{key}' for owner in owners)}; give it in full.")
     if not owners:
-        known = [*setting_names(sections.values()), *(name for fields in PARTS.values() for name in fields)]
+        known = [*_setting_names(sections), *(name for fields in PARTS.values() for name in fields)]
         raise UserError("", f"unknown setting. {did_you_mean(key, [*known, *sections, *PARTS, 'search'])}")
     return (owners[0], key)
 
 
-def _leave_search(raw: dict[str, Any], name: str, value: Any) -> None:
-    search = raw.get("search")
-    if not isinstance(search, dict) or search.pop(name, None) is None:
-        return
-    _drop_from_start(raw, name)
-    for dependent, given in list(search.items()):
-        when = given.get("when") if isinstance(given, dict) else None
-        if not isinstance(when, dict) or name not in when:
-            continue
-        allowed = when.pop(name)
-        if value != allowed and not (isinstance(allowed, list) and value in allowed):
-            _drop(search, dependent)
+def _setting_names(sections: Sections) -> list[str]:
+    return [name for model in sections.values() for name in model.model_fields]
 
 
-def _drop_from_start(raw: dict[str, Any], name: str) -> None:
-    """First trials differ no longer in a parameter that is fixed; those that say nothing else go."""
-    start = raw.get("start")
-    if isinstance(start, list) and all(isinstance(point, dict) for point in start):
-        rest = [{key: value for key, value in point.items() if key != name} for point in start]
-        raw["start"] = [point for point in rest if point]
-
-
-def _drop(search: dict[str, Any], name: str) -> None:
-    """Take a parameter out that can never be active, and all that depends on it."""
-    search.pop(name, None)
-    for dependent, given in list(search.items()):
-        when = given.get("when") if isinstance(given, dict) else None
-        if isinstance(when, dict) and name in when:
-            _drop(search, dependent)
-
-
-def _unfix(raw: dict[str, Any], name: str, sections: Sections) -> None:
-    fixed = raw.get(section_of(name, sections) or "")
-    if isinstance(fixed, dict):
-        fixed.pop(name, None)
-
-
-def _put(raw: dict[str, Any], path: tuple[str, ...], value: Any, place: str) -> None:
-    inner: Any = raw
+def _apply(content: dict[str, Any], path: tuple[str, ...], value: Any, sections: Sections) -> None:
+    """Put a value at its path. Raises `UserError` without a place where an entry on the way holds no others."""
+    if path[0] in sections:
+        _leave_search(content, path[1], value)
+    elif path[0] == "search":
+        _unfix(content, path[1], sections)
+    elif path[0] in ("sampler", "pruner") and path[-1] == "name":
+        path, value = path[:-1], {"name": value}
+    inner: Any = content
     for depth, part in enumerate(path[:-1], start=1):
         if inner.get(part) is None:
             inner[part] = {}
@@ -227,5 +219,30 @@ def _put(raw: dict[str, Any], path: tuple[str, ...], value: Any, place: str) -> 
             inner[part] = {"name": inner[part]}
         inner = inner[part]
         if not isinstance(inner, dict):
-            raise UserError(place, f"'{'.'.join(path[:depth])}' is {inner!r}, which holds no '{path[depth]}'.")
+            raise UserError("", f"'{'.'.join(path[:depth])}' is {inner!r}, which holds no '{path[depth]}'.")
     inner[path[-1]] = value
+
+
+def _unfix(content: dict[str, Any], name: str, sections: Sections) -> None:
+    mapping(content.get(section_of(name, sections) or "")).pop(name, None)
+
+
+_NEVER = object()
+"""The value of a parameter that is never active: no condition allows it."""
+
+
+def _leave_search(content: dict[str, Any], name: str, value: Any) -> None:
+    """Take a parameter out of the search, of the conditions and of the first trials, because it is fixed at this value."""
+    search = mapping(content.get("search"))
+    if search.pop(name, None) is None:
+        return
+    start = content.get("start")
+    if isinstance(start, list) and all(isinstance(point, dict) for point in start):
+        rest = [{key: given for key, given in point.items() if key != name} for point in start]
+        content["start"] = [point for point in rest if point]
+    for dependent, form in list(search.items()):
+        when = mapping(mapping(form).get("when"))
+        if name in when:
+            allowed = when.pop(name)
+            if value != allowed and not (isinstance(allowed, list) and value in allowed):
+                _leave_search(content, dependent, _NEVER)

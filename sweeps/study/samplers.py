@@ -1,20 +1,19 @@
-"""Samplers: how the next configuration is chosen. A class here, listed in `SAMPLERS`, is all that a sampler needs."""
+"""Samplers: how the next configuration is chosen. A class here is all that a sampler needs."""
 
-import importlib.util
 import warnings
-from abc import abstractmethod
+from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+import numpy as np
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, PartialFixedSampler, RandomSampler, TPESampler
 from pydantic import Field
 
 from sweeps.errors import UserError
 from sweeps.seeds import seed_of
-from sweeps.study.mistakes import Part, named
 from sweeps.study.space import Space
-
-if TYPE_CHECKING:
-    from optuna.samplers import BaseSampler
+from sweeps.study.yaml_file import Part, named
 
 Name = Field(description="Name of the sampler.")
 
@@ -22,40 +21,39 @@ Name = Field(description="Name of the sampler.")
 class SamplerSettings(Part):
     """Chooses configurations."""
 
-    needs: ClassVar[tuple[str, ...]] = ()
-    """Packages that the sampler imports on first use."""
     choices: ClassVar[bool] = True
     """Whether the sampler can model a choice."""
     conditions: ClassVar[bool] = True
     """Whether the sampler can model a parameter that is searched only under a condition."""
     numbered: ClassVar[bool] = False
-    """Trial n gets point n of a sequence that the seed fixes: the seed is the same for all trials of a study."""
+    """Whether the sampler has a `point`; its seed is then the same for all trials of a study."""
 
     name: str
 
-    @abstractmethod
-    def build(self, space: Space, seed: int) -> "BaseSampler":
-        """Make the Optuna sampler for one `ask`, with a seed from `ask_seed`."""
+    def build(self, space: Space, seed: int) -> BaseSampler:
+        """Make the Optuna sampler for one `ask`, with a seed from `ask_seed`; by default each value is drawn at random."""
+        return RandomSampler(seed=seed)
+
+    def point(self, space: Space, seed: int, number: int) -> dict[str, Any]:
+        """Return parameter → value for trial `number`, whatever other trials got; by default none is fixed."""
+        return {}
 
 
 class TPESettings(SamplerSettings):
     """Models good and bad trials: the tree-structured Parzen estimator (Bergstra et al. 2011; Watanabe 2023)."""
 
     name: Annotated[Literal["tpe"], Name] = "tpe"
-    startup_trials: Annotated[int, Field(ge=1, description="Random trials to end before the model is used.")] = 10
-    multivariate: Annotated[bool, Field(description="Model parameters together rather than one by one.")] = True
+    startup_trials: int = Field(default=10, ge=1, description="Random trials to end before the model is used.")
+    multivariate: bool = Field(default=True, description="Model parameters together rather than one by one.")
 
-    def build(self, space: Space, seed: int) -> "BaseSampler":
+    def build(self, space: Space, seed: int) -> BaseSampler:
         """Make the sampler. It models conditional parameters in groups (`group`): those that are active together."""
-        from optuna.exceptions import ExperimentalWarning
-        from optuna.samplers import TPESampler
-
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)  # of `group`
             return TPESampler(
                 n_startup_trials=self.startup_trials,
                 multivariate=self.multivariate,
-                group=self.multivariate and bool(space.conditional),
+                group=self.multivariate and any(parameter.when for parameter in space.parameters),
                 constant_liar=True,
                 seed=seed,
             )
@@ -66,24 +64,29 @@ class RandomSettings(SamplerSettings):
 
     name: Annotated[Literal["random"], Name] = "random"
 
-    def build(self, space: Space, seed: int) -> "BaseSampler":
-        from optuna.samplers import RandomSampler
-
-        return RandomSampler(seed=seed)
-
 
 class QuasiRandomSettings(SamplerSettings):
     """Covers the space more evenly than independent draws: a scrambled low-discrepancy sequence."""
 
-    needs = ("scipy",)
     numbered = True
     name: Annotated[Literal["qmc"], Name] = "qmc"
-    sequence: Annotated[Literal["sobol", "halton"], Field(description="Which sequence.")] = "sobol"
+    sequence: Literal["sobol", "halton"] = Field(default="sobol", description="Which sequence.")
 
-    def build(self, space: Space, seed: int) -> "BaseSampler":
-        from sweeps.study.optuna_classes import quasi_random_points
+    def point(self, space: Space, seed: int, number: int) -> dict[str, Any]:
+        """Return a value for all parameters, active or not.
 
-        return quasi_random_points(space, seed, self.sequence)
+        `optuna.samplers.QMCSampler` takes its parameters from the first finished trial: the first trials, and
+        parameters that are inactive in that trial, stay purely random.
+        """
+        from scipy.stats import qmc
+
+        parameters = sorted(space.parameters, key=lambda parameter: parameter.name)  # in any order of the file
+        kind = {"sobol": qmc.Sobol, "halton": qmc.Halton}[self.sequence]
+        engine = kind(len(parameters), scramble=True, seed=seed)
+        if number > 0:
+            engine.fast_forward(number)
+        quantiles = engine.random(1)[0]
+        return {p.name: p.at(float(quantile)) for p, quantile in zip(parameters, quantiles, strict=True)}
 
 
 class GridSettings(SamplerSettings):
@@ -92,35 +95,32 @@ class GridSettings(SamplerSettings):
     numbered = True
     name: Annotated[Literal["grid"], Name] = "grid"
 
-    def build(self, space: Space, seed: int) -> "BaseSampler":
-        from sweeps.study.optuna_classes import grid_points
+    def point(self, space: Space, seed: int, number: int) -> dict[str, Any]:
+        """Return a combination, after the last the first again; `exhausted` says when to end.
 
-        return grid_points(space, seed)
+        `optuna.samplers.GridSampler` visits a configuration once for each value of an inactive parameter, and it calls
+        `Study.stop`, which raises outside `Study.optimize`.
+        """
+        configurations = _configurations(space)
+        order = np.random.default_rng(seed).permutation(len(configurations))
+        return configurations[order[number % len(order)]]
 
 
 class CMAESSettings(SamplerSettings):
     """Moves and reshapes a population of numbers: covariance matrix adaptation (Hansen 2016)."""
 
     # Optuna draws choices and conditional parameters at random for ever. Pruned trials tell the sampler nothing.
-    needs = ("cmaes",)
     choices = False
     conditions = False
     name: Annotated[Literal["cmaes"], Name] = "cmaes"
-    startup_trials: Annotated[
-        int, Field(ge=1, description="Random trials to complete before the first generation.")
-    ] = 1
-    population: Annotated[
-        int | None, Field(ge=2, description="Trials per generation; 4 + 3 ln(number of parameters) when empty.")
-    ] = None
+    startup_trials: int = Field(default=1, ge=1, description="Random trials to complete before the first generation.")
+    population: int | None = Field(
+        default=None, ge=2, description="Trials per generation; 4 + 3 ln(number of parameters) when empty."
+    )
 
-    def build(self, space: Space, seed: int) -> "BaseSampler":
-        from optuna.samplers import CmaEsSampler
-
+    def build(self, space: Space, seed: int) -> BaseSampler:
         return CmaEsSampler(
-            n_startup_trials=self.startup_trials,
-            popsize=self.population,
-            warn_independent_sampling=False,
-            seed=seed,
+            n_startup_trials=self.startup_trials, popsize=self.population, warn_independent_sampling=False, seed=seed
         )
 
 
@@ -128,20 +128,16 @@ class GPSettings(SamplerSettings):
     """Chooses few trials with care (a second or so each): a Gaussian process with expected improvement."""
 
     # Optuna draws conditional parameters at random for ever. Pruned trials tell the sampler nothing.
-    needs = ("torch", "scipy")
     conditions = False
     name: Annotated[Literal["gp"], Name] = "gp"
-    startup_trials: Annotated[int, Field(ge=1, description="Random trials to complete before the model is used.")] = 10
+    startup_trials: int = Field(default=10, ge=1, description="Random trials to complete before the model is used.")
 
-    def build(self, space: Space, seed: int) -> "BaseSampler":
-        from optuna.samplers import GPSampler
-
+    def build(self, space: Space, seed: int) -> BaseSampler:
         return GPSampler(n_startup_trials=self.startup_trials, warn_independent_sampling=False, seed=seed)
 
 
 SAMPLERS: dict[str, type[SamplerSettings]] = {
-    model.model_fields["name"].default: model
-    for model in (TPESettings, RandomSettings, QuasiRandomSettings, GridSettings, CMAESSettings, GPSettings)
+    model.model_fields["name"].default: model for model in SamplerSettings.__subclasses__()
 }
 if TYPE_CHECKING:
     AnySampler = SamplerSettings
@@ -154,43 +150,36 @@ def check_sampler(settings: SamplerSettings, space: Space) -> None:
     """Find out before the first trial whether the sampler can work on this space.
 
     Raises:
-        UserError: a package is missing, the sampler cannot model a parameter, or a grid is not finite.
+        UserError: the sampler cannot model a parameter, or a grid is not finite.
     """
-    name = settings.name
-    missing = [package for package in settings.needs if importlib.util.find_spec(package) is None]
-    if missing:
-        raise UserError("sampler.name", f"'{name}' needs the package {missing[0]}: pip install {missing[0]}.")
-    choices = [parameter.name for parameter in space.parameters if parameter.kind == "choice"]
-    for able, kind, names in (
-        (settings.choices, "a choice", choices),
-        (settings.conditions, "searched under a condition", space.conditional),
-    ):
-        if names and not able:
-            raise UserError(
-                "sampler.name",
-                f"'{name}' cannot model '{names[0]}', which is {kind}, and would draw it at random for ever. "
-                f"Fix it (--set {names[0]}=…) or take tpe.",
-            )
-    if name == "grid":
-        _grid_size(space)
+    unable = [(p.name, "a choice") for p in space.parameters if p.kind == "choice" and not settings.choices]
+    unable += [(p.name, "searched under a condition") for p in space.parameters if p.when and not settings.conditions]
+    for name, kind in unable:
+        problem = f"'{settings.name}' cannot model '{name}', which is {kind}, and would draw it at random for ever."
+        raise UserError("sampler.name", f"{problem} Fix it (--set {name}=…) or take tpe.")
+    if settings.name == "grid":
+        _configurations(space)
 
 
-def make_sampler(settings: SamplerSettings, space: Space, seed: int) -> "BaseSampler":
-    """Make the Optuna sampler for one `ask`, with `seed` from `ask_seed`. Raises what `check_sampler` raises."""
-    check_sampler(settings, space)
-    return settings.build(space, seed)
+def make_sampler(
+    settings: SamplerSettings, space: Space, seed: int, number: int, given: Mapping[str, Any]
+) -> BaseSampler:
+    """Make the Optuna sampler for the `ask` of one trial. It needs no earlier sampler, so any process can go on.
 
-
-def starting_from(sampler: "BaseSampler", values: dict[str, Any]) -> "BaseSampler":
-    """Make the sampler for an `ask` in which these parameters, as Optuna stores them, are given."""
+    Args:
+        settings: of a sampler that `check_sampler` accepts for this space.
+        space: the searched parameters.
+        seed: of the study.
+        number: of the trial.
+        given: parameters that have a value already.
+    """
+    seed = ask_seed(settings, seed, number)
+    sampler, values = settings.build(space, seed), {**settings.point(space, seed, number), **given}
     if not values:
         return sampler
-    from optuna.exceptions import ExperimentalWarning
-    from optuna.samplers import PartialFixedSampler
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return PartialFixedSampler(values, sampler)
+        return PartialFixedSampler({name: space[name].encode(value) for name, value in values.items()}, sampler)
 
 
 def ask_seed(settings: SamplerSettings, seed: int, number: int) -> int:
@@ -204,10 +193,10 @@ def ask_seed(settings: SamplerSettings, seed: int, number: int) -> int:
 
 
 def exhausted(settings: SamplerSettings, space: Space, trials_so_far: int) -> bool:
-    """Whether a grid has no further point once this many trials exist, in any state; False for other samplers."""
-    return settings.name == "grid" and trials_so_far >= _grid_size(space)
+    """Tell whether a grid has no further point once this many trials exist, in any state; False for other samplers."""
+    return settings.name == "grid" and trials_so_far >= len(_configurations(space))
 
 
 @cache
-def _grid_size(space: Space) -> int:
-    return len(space.configurations())
+def _configurations(space: Space) -> list[dict[str, Any]]:
+    return space.configurations()

@@ -1,19 +1,33 @@
-"""The form of a study file as one pydantic model, made from a workload's own settings; its JSON Schema serves editors."""
+"""The form of a study file as one pydantic model, made from a workload's own settings.
+
+Its JSON Schema serves editors; its mistakes are told in plain words.
+"""
 
 import copy
+import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, Literal, Self, Union
 
-from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
-from sweeps.study.mistakes import Part
+from sweeps.errors import did_you_mean
 from sweeps.study.pruners import AnyPruner, MedianSettings
 from sweeps.study.samplers import AnySampler, TPESettings
+from sweeps.study.yaml_file import EntryPath, Part, shown, types_of
 
 Sections = Mapping[str, type[BaseModel]]
 FORMS = "must be a range {low: …, high: …} or a choice {values: […]}"
@@ -22,116 +36,121 @@ FORMS = "must be a range {low: …, high: …} or a choice {values: […]}"
 class Budget(Part):
     """When the search ends: at the first limit reached. The budget is of the study, not of one command."""
 
-    trials: Annotated[int | None, Field(ge=1, description="Trials started, in whatever state they end.")] = None
-    seconds: Annotated[float | None, Field(gt=0, description="Seconds spent searching.")] = None
-    epochs: Annotated[int | None, Field(ge=1, description="Trial-epochs trained, over all trials.")] = None
-    stale_trials: Annotated[
-        int | None, Field(ge=1, description="Trials that end one after the other without a better value.")
-    ] = None
+    trials: int | None = Field(default=None, ge=1, description="Trials started, in whatever state they end.")
+    seconds: float | None = Field(default=None, gt=0, description="Seconds spent searching.")
+    epochs: int | None = Field(default=None, ge=1, description="Trial-epochs trained, over all trials.")
+    stale_trials: int | None = Field(
+        default=None, ge=1, description="Trials that end one after the other without a better value."
+    )
 
     @model_validator(mode="after")
     def _limited(self) -> Self:
         if all(value is None for value in self.model_dump().values()):
-            raise ValueError(f"nothing limits the search; give at least one of {', '.join(type(self).model_fields)}.")
+            raise ValueError(NO_BUDGET)
         return self
+
+
+NO_BUDGET = f"nothing limits the search; give at least one of {', '.join(Budget.model_fields)}."
 
 
 class Confirm(Part):
     """The best configurations, trained again with fresh seeds and only then evaluated on test data."""
 
-    top: Annotated[int, Field(ge=1, description="Configurations, the best of the search.")]
-    seeds: Annotated[int, Field(ge=1, description="Fresh seeds for each configuration.")]
+    top: int = Field(ge=1, description="Configurations, the best of the search.")
+    seeds: int = Field(ge=1, description="Fresh seeds for each configuration.")
 
 
 class Compare(Part):
     """Matched pairs: the same configuration and seed with each value of one parameter."""
 
-    parameter: Annotated[str, Field(description="Searched choice whose values are compared.")]
-    top: Annotated[int, Field(ge=1, description="Configurations, the best of the search.")]
-    seeds: Annotated[int, Field(ge=1, description="Seeds for each configuration.")]
+    parameter: str = Field(description="Searched choice whose values are compared.")
+    top: int = Field(ge=1, description="Configurations, the best of the search.")
+    seeds: int = Field(ge=1, description="Seeds for each configuration.")
 
 
 class BaselineRow(Part):
     """A row of the report that is trained whatever the search finds, under the protocol that its settings make."""
 
-    title: Annotated[
-        str | None, Field(min_length=1, description="Name of the row in the report; the key when empty.")
-    ] = None
-    at: Annotated[
-        Literal["fixed", "best"],
-        Field(description="What `settings` change: the settings that the file fixes, or the best configuration."),
-    ] = "fixed"
-    seeds: Annotated[int, Field(ge=1, description="Fresh seeds.")] = 1
-    published: Annotated[
-        str | None,
-        Field(min_length=1, description="Published result, in words; the report shows it below the row."),
-    ] = None
-    settings: Annotated[Any, Field(description="Settings by name, from any section.")] = None
+    title: str | None = Field(
+        default=None, min_length=1, description="Name of the row in the report; the key when empty."
+    )
+    at: Literal["fixed", "best"] = Field(
+        default="fixed",
+        description="What `settings` change: the settings that the file fixes, or the best configuration.",
+    )
+    seeds: int = Field(default=1, ge=1, description="Fresh seeds.")
+    published: str | None = Field(
+        default=None, min_length=1, description="Published result, in words; the report shows it below the row."
+    )
+    settings: Any = Field(default=None, description="Settings by name, from any section.")
+
+
+class Baseline(BaselineRow):
+    """A checked row with its name. It is JSON-able."""
+
+    name: str
+    title: str
+    settings: dict[str, Any]
+    """Name → value, in the order of the file."""
 
 
 class StudyFile(Part):
     """A study: its question, what is fixed, what is searched, and how far."""
 
-    extends: Annotated[
-        str | None,
-        Field(description="Study, by name or path, that this file changes; null in this file removes an entry."),
-    ] = None
-    question: Annotated[str | None, Field(min_length=1, description="What the study is to find out.")] = None
-    seed: Annotated[int, Field(ge=0, lt=2**63, description="Seed of the sampler and of all trials.")] = 0
-    sampler: Annotated[AnySampler, Field(description="How configurations are chosen.")] = TPESettings()
-    pruner: Annotated[AnyPruner, Field(description="When a trial ends early.")] = MedianSettings()
-    budget: Annotated[Budget | None, Field(description="When the search ends.")] = None
-    confirm: Annotated[Confirm | None, Field(description="What is trained again with fresh seeds.")] = None
-    compare: Annotated[Compare | None, Field(description="What is compared in matched pairs.")] = None
+    extends: str | None = Field(
+        default=None, description="Study, by name or path, that this file changes; null in this file removes an entry."
+    )
+    question: str | None = Field(default=None, min_length=1, description="What the study is to find out.")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of the sampler and of all trials.")
+    sampler: AnySampler = Field(default=TPESettings(), description="How configurations are chosen.")
+    pruner: AnyPruner = Field(default=MedianSettings(), description="When a trial ends early.")
+    budget: Budget | None = Field(default=None, description="When the search ends.")
+    confirm: Confirm | None = Field(default=None, description="What is trained again with fresh seeds.")
+    compare: Compare | None = Field(default=None, description="What is compared in matched pairs.")
     search: Any = None
     baselines: Any = None
     start: Any = None
 
 
 PARTS: dict[str, tuple[str, ...]] = {
-    "question": (),
-    "seed": (),
-    "sampler": (),
-    "pruner": (),
+    name: () for name in StudyFile.model_fields if name not in ("extends", "search")
+} | {
     "budget": tuple(Budget.model_fields),
     "confirm": tuple(Confirm.model_fields),
     "compare": tuple(Compare.model_fields),
-    "baselines": (),
-    "start": (),
 }
 """Top-level keys besides the sections, `search` and `extends` → fields that need no prefix."""
 
 
-def study_model(sections: Sections) -> type[StudyFile]:
+@cache
+def study_model(sections: tuple[tuple[str, type[BaseModel]], ...]) -> type[StudyFile]:
     """Make the model of a workload's study files.
 
     Args:
-        sections: section → settings model. Field names are unique over all sections; each field has a description.
+        sections: section and settings model. Field names are unique over all sections; each field has a description.
     """
-    return _study_model(tuple(sections.items()))
-
-
-@cache
-def _study_model(sections: tuple[tuple[str, type[BaseModel]], ...]) -> type[StudyFile]:
     fields = {name: field for _, model in sections for name, field in model.model_fields.items()}
-    settings = _model("Settings", "Values of settings, from any section.", {n: _optional(f) for n, f in fields.items()})
+    parts: dict[str, Any] = {}
+    for name, model in sections:
+        strict = create_model(model.__name__, __base__=(model, Part), __doc__=model.__doc__)
+        sentence = (model.__doc__ or model.__name__).strip().splitlines()[0]
+        parts[name] = (_or_empty(strict), Field(default_factory=model, description=sentence))
     search = {name: (_parameter(name, field), _absent(field.description)) for name, field in fields.items()}
-    parts: dict[str, Any] = {
-        name: (_or_empty(_strict(model)), Field(default_factory=model, description=_sentence(model)))
-        for name, model in sections
-    }
     space = _model("Search", "Searched parameters: a range or a choice for each.", search)
-    parts["search"] = (_or_empty(space), _absent("What is searched."))
-    row = create_model(
+    settings: Any = _or_empty(
+        _model("Settings", "Values of settings, from any section.", {n: _optional(f) for n, f in fields.items()})
+    )
+    row: Any = create_model(
         "Baseline",
         __base__=BaselineRow,
         __doc__=BaselineRow.__doc__,
-        settings=(_or_empty(settings), _absent("Settings by name, from any section.")),
+        settings=(settings, _absent("Settings by name, from any section.")),
     )
-    parts["baselines"] = (dict[str, _or_empty(row)] | None, _absent("Rows trained whatever the search finds."))  # type: ignore[misc]
-    parts["start"] = (list[_or_empty(settings)] | None, _absent("Values of parameters that the first trials take."))  # type: ignore[misc]
-    unique = {"parameter": Compare.model_fields["parameter"], **Budget.model_fields}
-    for name, field in {**unique, **fields}.items():
+    rows: Any = dict[str, _or_empty(row)]  # type: ignore[misc]
+    parts["search"] = (_or_empty(space), _absent("What is searched."))
+    parts["baselines"] = (rows | None, _absent("Rows trained whatever the search finds."))
+    parts["start"] = (list[settings] | None, _absent("Values of parameters that the first trials take."))
+    for name, field in {"parameter": Compare.model_fields["parameter"], **Budget.model_fields, **fields}.items():
         if name not in parts and name not in StudyFile.model_fields:
             parts[name] = _optional(field)
     return create_model("Study", __base__=StudyFile, __doc__=StudyFile.__doc__, **parts)
@@ -141,22 +160,13 @@ def _model(name: str, doc: str, fields: dict[str, Any]) -> Any:
     return create_model(name, __base__=Part, __doc__=doc, **fields)
 
 
-def _strict(model: type[BaseModel]) -> Any:
-    """A section's model with the rules of `Part`."""
-    return create_model(model.__name__, __base__=(model, Part), __doc__=model.__doc__)
-
-
-def _sentence(model: type[BaseModel]) -> str:
-    return (model.__doc__ or model.__name__).strip().splitlines()[0]
-
-
 def _absent(description: str | None) -> Any:
-    """A field that need not be given; its schema names no default."""
+    """Make a field that need not be given; its schema names no default."""
     return Field(default=None, description=description, json_schema_extra=lambda schema: schema.pop("default", None))
 
 
 def _optional(field: FieldInfo) -> tuple[Any, FieldInfo]:
-    """The field as one that need not be given."""
+    """Return type and copy of a field as one that need not be given."""
     optional = copy.copy(field)
     if optional.is_required():
         optional.default = None
@@ -164,7 +174,7 @@ def _optional(field: FieldInfo) -> tuple[Any, FieldInfo]:
 
 
 def _or_empty(model: Any) -> Any:
-    """A mapping, or nothing at all for an empty one."""
+    """Return the type of a mapping that may be left empty."""
     return Annotated[model, BeforeValidator(lambda value: {} if value is None else value, json_schema_input_type=model)]
 
 
@@ -173,7 +183,7 @@ def study_schema(sections: Sections) -> dict[str, Any]:
 
     A setting is described once, in its section; everywhere else the schema refers to that description.
     """
-    schema = study_model(sections).model_json_schema()
+    schema = study_model(tuple(sections.items())).model_json_schema()
     definitions = schema["$defs"]
     places = {
         name: f"#/$defs/{model.__name__}/properties/{name}"
@@ -193,50 +203,39 @@ def study_schema(sections: Sections) -> dict[str, Any]:
 
 
 def _without_titles(schema: Any) -> Any:
-    """The schema without the titles that pydantic makes of names."""
+    """Return the schema without the titles that pydantic makes of names."""
     if isinstance(schema, list):
         return [_without_titles(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    kept = {key: value for key, value in schema.items() if key != "title" or not isinstance(value, str)}
-    return {key: _without_titles(value) for key, value in kept.items()}
+    if isinstance(schema, dict):
+        kept = {key: value for key, value in schema.items() if key != "title" or not isinstance(value, str)}
+        return {key: _without_titles(value) for key, value in kept.items()}
+    return schema
 
 
 # ---- searched parameters ----
 
 
 def number_type(field: FieldInfo) -> Any:
-    """The type of a range's ends, with the bounds of the setting; None where the setting takes no number."""
+    """Return the type of a range's ends, with the bounds of the setting; None where the setting takes no number."""
     union = typing.get_origin(field.annotation) in (Union, types.UnionType)
     arms = typing.get_args(field.annotation) if union else (field.annotation,)
     for kind in (int, float):
         for arm in arms:
-            plain, *rules = (typing.get_args(arm)) if typing.get_origin(arm) is Annotated else (arm,)
+            plain, *rules = typing.get_args(arm) if typing.get_origin(arm) is Annotated else (arm,)
             if plain is kind:
                 metadata = (*rules, *field.metadata)
                 return Annotated[(kind, *metadata)] if metadata else kind
     return None
 
 
-def number_kind(field: FieldInfo) -> Literal["int", "float"] | None:
-    """Whether a range over the setting is of whole numbers or of floats; None where it can be no range."""
-    number = number_type(field)
-    if number is None:
-        return None
-    return "int" if number is int or typing.get_args(number)[:1] == (int,) else "float"
-
-
-def _when() -> Any:
-    words = "Searched only where each of these parameters has this value, or one of these values in a list."
-    return (dict[str, Any] | None, _absent(words))
-
-
 def _parameter(name: str, field: FieldInfo) -> Any:
-    """The type of a searched parameter: a choice of values, or a range where the setting takes numbers."""
-    number, kind = number_type(field), number_kind(field)
+    """Return the type of a searched parameter: a choice of values, or a range where the setting takes numbers."""
+    number = number_type(field)
+    condition = "Searched only where each of these parameters has this value, or one of these values in a list."
+    when = (dict[str, Any] | None, _absent(condition))
     value: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
-    values = (Annotated[list[value], Field(min_length=1, description="Values to choose from.")], ...)
-    choice: Any = _model(f"{name}_choice", "A choice of values.", {"values": values, "when": _when()})
+    values = (list[value], Field(min_length=1, description="Values to choose from."))
+    choice: Any = _model(f"{name}_choice", "A choice of values.", {"values": values, "when": when})
 
     def check(given: Any) -> Any:
         if not isinstance(given, dict):
@@ -244,24 +243,101 @@ def _parameter(name: str, field: FieldInfo) -> Any:
         ends = [key for key in ("low", "high", "log", "step") if key in given]
         if "values" in given and ends:
             raise PydanticCustomError("value_error", f"got `values` together with `{ends[0]}`; {FORMS}.")
-        if kind is None and ends:
+        if number is None and ends:
             problem = f"got `{ends[0]}`, but this setting takes no numbers; must be a choice {{values: […]}}."
             raise PydanticCustomError("value_error", problem)
         return given
 
-    if number is None:
-        return Annotated[choice | None, BeforeValidator(check, json_schema_input_type=choice | None)]
-    step = int if kind == "int" else float
-    ends = {
-        "low": (Annotated[number, Field(description="Smallest value, included.")], ...),
-        "high": (Annotated[number, Field(description="Largest value, included.")], ...),
-        "log": (Annotated[bool, Field(strict=True, description="Draw evenly in the logarithm.")], False),
-        "step": (step | None, _absent("Distance of neighbouring values.")),
-        "when": _when(),
-    }
-    span: Any = _model(f"{name}_range", "A range of numbers.", ends)
-    union: Any = Annotated[
-        Annotated[span, Tag(span.__name__)] | Annotated[choice, Tag(choice.__name__)],
-        Discriminator(lambda given: (choice if "values" in given else span).__name__),
-    ]
+    union = choice
+    if number is not None:
+        ends = {
+            "low": (number, Field(description="Smallest value, included.")),
+            "high": (number, Field(description="Largest value, included.")),
+            "log": (bool, Field(default=False, strict=True, description="Draw evenly in the logarithm.")),
+            "step": ((int if int in types_of(number) else float) | None, _absent("Distance of neighbouring values.")),
+            "when": when,
+        }
+        span: Any = _model(f"{name}_range", "A range of numbers.", ends)
+        union = Annotated[
+            Annotated[span, Tag(span.__name__)] | Annotated[choice, Tag(choice.__name__)],
+            Discriminator(lambda given: (choice if "values" in given else span).__name__),
+        ]
     return Annotated[union | None, BeforeValidator(check, json_schema_input_type=union | None)]
+
+
+# ---- what pydantic finds, in plain words ----
+
+
+def problems_of(
+    error: ValidationError, model: type[BaseModel], content: Mapping[str, Any]
+) -> list[tuple[EntryPath, str]]:
+    """List path and problem of each mistake that pydantic found in `content`.
+
+    Where each member of a union of types failed, the first of those that went deepest speaks for all.
+    """
+    mistakes: dict[EntryPath, ErrorDetails] = {}
+    for details in error.errors(include_url=False):
+        mistakes.setdefault(_path_of(details, content), details)
+    above = {path[:length] for path in mistakes for length in range(len(path))}
+    return [(path, _problem(details, model)) for path, details in mistakes.items() if path not in above]
+
+
+def _path_of(details: ErrorDetails, content: Any) -> EntryPath:
+    """Return the path of the entry that a mistake is about: its location without the names of a union's members."""
+    path: EntryPath = ()
+    for part in details["loc"]:
+        keys = content if isinstance(content, dict) else range(len(content)) if isinstance(content, list) else ()
+        if part in keys:
+            path, content = (*path, part), content[part]
+    if details["type"] == "missing":
+        return (*path, details["loc"][-1])
+    return (*path, "name") if details["type"] == "union_tag_invalid" else path
+
+
+_WORDS = {
+    r"^(Input|String|List|Tuple|Dictionary|Value) should": "must",
+    r", (unable|got|not) .*": "",
+    r" after validation": "",
+    "valid integer": "whole number",
+    "valid tuple": "list",
+    "a valid boolean": "true or false",
+    "a valid string": "text",
+    "valid ": "",
+}
+"""Words of pydantic → words for a user."""
+
+
+def _problem(details: ErrorDetails, model: type[BaseModel]) -> str:
+    kind, message, got = details["type"], details["msg"], details["input"]
+    if kind == "extra_forbidden":
+        return f"unknown setting. {did_you_mean(str(details['loc'][-1]), _names_beside(details['loc'], model))}"
+    if kind == "missing":
+        return "is missing."
+    if kind == "value_error":
+        return message.removeprefix("Value error, ")
+    if kind == "union_tag_invalid":
+        name = got.get("name") if isinstance(got, dict) else got
+        known = re.findall(r"'([^']*)'", details["ctx"]["expected_tags"])
+        return f"got {shown(name)}; must be a name. {did_you_mean(str(name), known)}"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return f"got {shown(got)}; must be `name: value` lines."
+    for pattern, words in _WORDS.items():
+        message = re.sub(pattern, words, message)
+    hint = ""
+    if kind == "literal_error":
+        hint = did_you_mean(str(got), re.findall(r"'([^']*)'", details["ctx"]["expected"]))
+    return f"got {shown(got)}; {message}." + (f" {hint}" if hint.startswith("Did") else "")
+
+
+def _names_beside(loc: Sequence[int | str], model: type[BaseModel]) -> set[str]:
+    """Return the field names of the model that refused the last part of a location."""
+    models = [model]
+    for part in loc[:-1]:
+        fields = [each.model_fields[str(part)] for each in models if part in each.model_fields]
+        types = {each for field in fields for each in types_of(field.annotation)}
+        inner = [each for each in types if isinstance(each, type) and issubclass(each, BaseModel)]
+        tagged = [
+            each for each in models if part in (each.__name__, getattr(each.model_fields.get("name"), "default", ""))
+        ]
+        models = inner or tagged or models
+    return {name for each in models for name in each.model_fields}

@@ -1,14 +1,22 @@
-"""Find a study file and read its YAML strictly: YAML 1.2 scalars, no duplicate keys, the line of every entry."""
+"""A study file as text: found, read as strict YAML 1.2 with the line of every entry, its mistakes listed with their lines.
+
+The base of the pydantic models of its parts stands here, too, because all of them share it.
+"""
 
 import copy
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Tag, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 from yaml import events
 
 from sweeps.errors import UserError, did_you_mean
@@ -24,7 +32,7 @@ MOST_DIGITS = 40
 
 
 def known_studies(shipped: Path | None) -> dict[str, Path]:
-    """Name → file: those of `./studies`, then the shipped ones that these do not hide, each by name."""
+    """Return name → file: those of `./studies`, then the shipped ones that these do not hide, each by name."""
     files: dict[str, Path] = {}
     for folder in filter(None, (Path("studies"), shipped)):
         for path in sorted(folder.glob("*.y*ml")):
@@ -34,12 +42,12 @@ def known_studies(shipped: Path | None) -> dict[str, Path]:
 
 
 def is_path(given: str) -> bool:
-    """Whether a study is given by path: the text ends in .yaml or .yml, or has a separator."""
+    """Tell whether a study is given by path: the text ends in .yaml or .yml, or has a separator."""
     return given.endswith((".yaml", ".yml")) or any(mark and mark in given for mark in (os.sep, os.altsep))
 
 
 def find_study(given: str, shipped: Path | None, place: str = "--study") -> Path:
-    """The file of a study given by path or by name.
+    """Return the file of a study given by path or by name.
 
     Raises:
         UserError: no file has this path or name. The message names the nearest known study and the folders searched.
@@ -62,53 +70,42 @@ def find_study(given: str, shipped: Path | None, place: str = "--study") -> Path
 
 
 def shown_path(path: Path) -> str:
-    """The path as a user knows it: relative to the current folder if it lies inside."""
+    """Return the path as a user knows it: relative to the current folder if it lies inside."""
     absolute, here = path.absolute(), Path.cwd()
     return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(path)
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file. Raises `UserError` with the reason why not."""
-    shown = shown_path(path)
+    """Return the text of a UTF-8 file. Raises `UserError` with the reason why not."""
     try:
-        content = path.read_bytes() if path.stat().st_size <= MOST_BYTES else None
-        if content is None:
-            raise UserError(shown, f"is too large; a study file has at most {MOST_BYTES:,} bytes.")
-        return content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+        if path.stat().st_size > MOST_BYTES:
+            raise UserError(shown_path(path), f"is too large; a study file has at most {MOST_BYTES:,} bytes.")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UserError(shown, f"cannot be read: {error.strerror}.") from None
+        raise UserError(shown_path(path), f"cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError as error:
-        raise UserError(shown, f"is not UTF-8 text (byte {error.start}).") from None
+        raise UserError(shown_path(path), f"is not UTF-8 text (byte {error.start}).") from None
 
 
-@dataclass
-class Document:
-    """The content of a YAML text, and the place of each entry."""
+def parse_yaml(text: str, file: str) -> tuple[Any, dict[EntryPath, str]]:
+    """Return the content of a YAML text, and the place of each entry: path → `studies/x.yaml:12`, where `file` is before `:`.
 
-    content: Any
-    places: dict[EntryPath, str] = field(default_factory=dict)
-    """Path → `studies/x.yaml:12`."""
-
-
-def parse_yaml(text: str, place: str, *, lines: bool = True) -> Document:
-    """Read YAML. No tag is followed, so no text can make an object or run code. `lines`: places have line numbers.
+    No tag is followed, so no text can make an object or run code.
 
     Raises:
         UserError: the text is no YAML, a key stands twice, or a limit of this module is passed; names the line.
     """
-    escaped = place.replace("{", "{{").replace("}", "}}")
-    reader = _Reader(text, f"{escaped}:{{}}" if lines else escaped)
+    reader = _Reader(text, file)
     try:
-        return Document(reader.document(), reader.places)
+        return reader.document(), reader.places
     except (yaml.YAMLError, UnicodeError) as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "holds a control character")
         column = f"column {mark.column + 1}: " if mark else ""
-        raise UserError(reader.at(mark.line) if mark else place, f"{column}{problem}.") from None
+        raise UserError(reader.place(mark), f"{column}{problem}.") from None
 
 
-_NULL = re.compile(r"~|null|")
-_BOOL = re.compile(r"true|false")
+_CONSTANTS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 
@@ -120,10 +117,10 @@ class _Reader:
     is false. ruamel.yaml, the usual alternative, reads `1_000` as a number and `2001-01-01` as a date in its 1.2 mode.
     """
 
-    def __init__(self, text: str, place: str) -> None:
+    def __init__(self, text: str, file: str) -> None:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         self._events: Iterator[events.Event] = yaml.parse(text, Loader=loader)
-        self._place = place  # {} stands for the line
+        self._file = file
         self._anchors: dict[str, tuple[Any, int]] = {}
         self._entries = 0
         self.places: dict[EntryPath, str] = {}
@@ -139,18 +136,15 @@ class _Reader:
             raise self._error(event, "a second document begins; a study file is one document")
         return content
 
-    def at(self, line: int) -> str:
-        """The place of a line, counted from 0."""
-        return self._place.format(line + 1)
-
-    def _place_of(self, event: events.Event) -> str:
-        return self.at(event.start_mark.line if event.start_mark else 0)
+    def place(self, mark: Any) -> str:
+        """Return the line of a mark, as `studies/x.yaml:12`."""
+        return f"{self._file}:{mark.line + 1}" if mark else self._file
 
     def _error(self, event: events.Event, problem: str) -> UserError:
-        return UserError(self._place_of(event), f"{problem}.")
+        return UserError(self.place(event.start_mark), f"{problem}.")
 
     def _value(self, event: events.Event, path: EntryPath) -> Any:
-        self.places.setdefault(path, self._place_of(event))
+        self.places.setdefault(path, self.place(event.start_mark))
         before = self._entries
         self._entries += 1
         if isinstance(event, events.AliasEvent):
@@ -185,7 +179,7 @@ class _Reader:
                 raise self._error(key, "a key must be a plain word")
             if key.value in value:
                 raise self._error(key, f"'{key.value}' stands there twice")
-            self.places[(*path, key.value)] = self._place_of(key)
+            self.places[(*path, key.value)] = self.place(key.start_mark)
             value[key.value] = self._value(next(self._events), (*path, key.value))
         return value
 
@@ -198,12 +192,127 @@ class _Reader:
         text = event.value
         if not event.implicit[0] or event.tag is not None:
             return text
-        if _NULL.fullmatch(text):
-            return None
-        if _BOOL.fullmatch(text):
-            return text == "true"
+        if text in _CONSTANTS:
+            return _CONSTANTS[text]
         if _INT.fullmatch(text):
             if len(text) > MOST_DIGITS:
                 raise self._error(event, f"a whole number of {len(text):,} digits; at most {MOST_DIGITS} are read")
             return int(text)
         return float(text) if _FLOAT.fullmatch(text) else text
+
+
+# ---- mistakes ----
+
+SHOWN = 20
+"""Mistakes that one message lists."""
+
+
+@dataclass
+class Mistakes:
+    """Collects the mistakes of a study file and of its overrides."""
+
+    file: str
+    """The study file, as shown to the user."""
+    places: dict[EntryPath, str]
+    """Path → `studies/x.yaml:12`."""
+    overrides: frozenset[EntryPath] = frozenset()
+    """Paths, as `("train", "epochs")`, that came from `--set`."""
+    _lines: dict[str, str] = field(default_factory=dict)
+    """Text of a mistake → its place without the path, for sorting."""
+
+    def place(self, path: EntryPath) -> tuple[str, str]:
+        """Return where the entry stands (`studies/x.yaml:12` or `--set`), and its full name for the user."""
+        name = ".".join(str(part + 1) if isinstance(part, int) else part[:80] for part in path)
+        if any(path[: len(override)] == override for override in self.overrides):
+            return "--set", f"--set {name}"
+        known = (path[:length] for length in range(len(path), 0, -1))
+        file = next((self.places[prefix] for prefix in known if prefix in self.places), self.file)
+        return file, f"{file}: {name}" if name else file
+
+    def add(self, path: EntryPath | str, problem: str) -> None:
+        """Note a mistake. The path is a tuple, or text such as `search.beta.low`."""
+        if isinstance(path, str):
+            path = tuple(path.split(".")) if path else ()
+        where, place = self.place(path)
+        self._lines.setdefault(str(UserError(place, problem)), where)
+
+    def add_error(self, error: UserError) -> None:
+        """Note a mistake whose place is complete."""
+        self._lines.setdefault(str(error), "")
+
+    @contextmanager
+    def collected(self) -> Iterator[None]:
+        """Note the `UserError` that is raised inside; its place is a path."""
+        try:
+            yield
+        except UserError as error:
+            self.add(error.place, error.problem)
+
+    def raise_if_any(self) -> None:
+        """Raise one `UserError` for all mistakes, in the order of the file: a line each, below their number."""
+        lines = sorted(self._lines, key=lambda text: _order(self._lines[text]))
+        if len(lines) > 1:
+            more = [f"and {len(lines) - SHOWN:,} more"] if len(lines) > SHOWN else []
+            raise UserError(self.file, "\n".join([f"{len(lines):,} mistakes", *lines[:SHOWN], *more]))
+        if lines:
+            raise UserError("", lines[0])
+
+
+def _order(place: str) -> tuple[str, int]:
+    file, _, line = place.rpartition(":")
+    return (file, int(line)) if line.isdigit() else (place, 0)
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """Return the value where it is a mapping, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def shown(value: Any) -> str:
+    """Return a value for a message: as YAML would have it, cut where it is long."""
+    if value is None:
+        return "nothing"
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+# ---- parts of a study ----
+
+
+class Part(BaseModel):
+    """A part of a study file: frozen, without unknown keys, and `true` is no number."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        # Pydantic would take `true` for 1.
+        types = types_of(cls.model_fields[str(info.field_name)].annotation)
+        items = value if isinstance(value, list) else [value]
+        if types.isdisjoint({bool, Any}) and any(isinstance(item, bool) for item in items):
+            kind = "a whole number" if int in types else "a number" if float in types else "text"
+            raise PydanticCustomError("truth", "must be {kind}", {"kind": kind})
+        return value
+
+
+def named(table: Mapping[str, type[BaseModel]]) -> Any:
+    """Make the type of an entry of a table: its `name` and options, or its name alone."""
+
+    def name_of(value: Any) -> str:
+        name = value.get("name") if isinstance(value, dict) else getattr(value, "name", "")
+        return name if isinstance(name, str) else ""
+
+    def read(value: Any) -> Any:
+        return {} if value is None else {"name": value} if isinstance(value, str) else value
+
+    members: Any = reduce(or_, [Annotated[model, Tag(name)] for name, model in table.items()])
+    union: Any = Annotated[members, Discriminator(name_of)]
+    written: Any = Literal[tuple(table)] | union
+    return Annotated[union, BeforeValidator(read, json_schema_input_type=written)]
+
+
+def types_of(annotation: Any) -> set[Any]:
+    """Return every plain type within an annotation."""
+    inner = [part for part in get_args(annotation) if isinstance(part, type) or get_args(part) or part is Any]
+    return {annotation}.union(*(types_of(part) for part in inner))

@@ -5,29 +5,28 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any, TextIO
 
 from filelock import FileLock, Timeout
+from optuna.storages import BaseStorage
 
 from sweeps.errors import UserError, masked
-from sweeps.tracking.mlflow_store import place
-
-if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
-
-    from sweeps.storage.study_record import StoredStudy, StudyRecord
-    from sweeps.storage.trial_record import TrialRecord
-    from sweeps.tracking.mlflow_runs import StudyRuns
+from sweeps.storage.database import open_storage
+from sweeps.storage.journal import journal_path, lock_holder
+from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study
+from sweeps.storage.trial_record import TrialRecord
+from sweeps.tracking.mlflow_runs import StudyRuns
+from sweeps.tracking.mlflow_store import StoreReplacedError, place
 
 NICE = 10  # training on the CPU comes first
 INTERVAL = 5.0  # seconds between two passes, at the least
 SHARE = 0.05  # of a core, at the most, while a study runs
 LONGEST = 60.0  # seconds between two passes, at the most
-DELAYS = (0.5, 30.0)  # seconds before the first and, doubling, the last kind of another try
+DELAYS = (0.5, 30.0)  # seconds before the next try: after the first failure and, doubling, at the most
 TELLING = 0.5  # seconds between two signs of life
 TRIES = 3  # failures in a row after which the last pass gives up
 FINISH = b"finish\n"
@@ -39,39 +38,39 @@ class State:
     """How far MLflow is behind the storage."""
 
     runs: int | None = None
-    """Of the study, its parent included; None until the storage has been read."""
+    """Runs of the study with the parent run; None until the storage has been read."""
     behind: int = 0
     """Runs that MLflow lacks or has in an older state."""
     brought: int = 0
     """Runs that were created or changed."""
     answers: int = 0
-    """Answers of MLflow to the process; anew with each process."""
+    """Answers of MLflow to this process; a new process counts from 0."""
     seconds: float = 0.0
     """Processor time of the process."""
     refused: int = 0
-    """Runs of which MLflow will never take all."""
+    """Runs with records that MLflow will never take."""
     problem: str | None = None
     """Why the newest pass failed, or why MLflow refused a run."""
     notice: str | None = None
-    """What happened to the store."""
+    """A change to the store that a user wants to know."""
     done: bool = False
     """Whether the process has made its last pass."""
 
 
 def main() -> None:
-    """Follow a study as the first line of standard input says, until the second one or the end of input comes."""
+    """Follow the study that the first line of standard input names, until the order to finish or the end of input comes."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints must not come between the answers
+    os.dup2(2, 1)  # lines that a library prints must not come between the answers
     orders: SimpleQueue[bytes] = SimpleQueue()
     finishing = threading.Event()
     threading.Thread(target=_listen, args=(orders, finishing), daemon=True).start()
-    given = json.loads(orders.get())
-    if given["once"]:
+    order = json.loads(orders.get())
+    if order["once"]:
         finishing.set()
     elif hasattr(os, "nice"):
         os.nice(NICE)
-    _Follower(given, finishing, lambda state: print(json.dumps(asdict(state)), file=answers, flush=True)).run()
-    os._exit(0)  # Python would search all objects of MLflow for cycles first
+    _Follower(order, finishing, answers).run()
+    os._exit(0)  # an ordinary exit would search all objects of MLflow for cycles first
 
 
 def _listen(orders: "SimpleQueue[bytes]", finishing: threading.Event) -> None:
@@ -83,23 +82,23 @@ def _listen(orders: "SimpleQueue[bytes]", finishing: threading.Event) -> None:
                 finishing.set()
             else:
                 orders.put(line)
-    os._exit(1)  # the driver is gone, and the next one's mirror may be at work already
+    os._exit(1)  # the driver is gone, and the mirror of the next driver may be at work already
 
 
 class _Follower:
-    """The process's own end: reads the storage, brings MLflow up to it, rests."""
+    """Reads the storage, brings MLflow up to it, and rests, until its driver has finished."""
 
-    def __init__(self, given: dict[str, Any], finishing: threading.Event, tell: Callable[[State], None]) -> None:
-        self._study, self._runs, self._tracking = given["study"], Path(given["runs"]), given["tracking"]
-        self._once, self._finishing, self._tell = given["once"], finishing, tell
-        self._source = _Source(self._study, self._runs, given["storage"])
+    def __init__(self, order: dict[str, Any], finishing: threading.Event, answers: TextIO) -> None:
+        self._study, self._runs, self._tracking = order["study"], Path(order["runs"]), order["tracking"]
+        self._once, self._finishing, self._output = order["once"], finishing, answers
+        self._source = _Source(self._study, self._runs, order["storage"])
         mark = hashlib.sha256(place(self._tracking, self._runs).encode()).hexdigest()[:8]
         self._lock = FileLock(self._runs / "journal" / f"{self._study}.mirror-{mark}.lock")
         self._mlflow: StudyRuns | None = None
-        self._state = State(notice=given["notice"], brought=given["brought"])
-        self._names: set[str] = set()
-        self._earlier: int = given["brought"]
-        self._told = 0.0
+        self._state = State(notice=order["notice"], brought=order["brought"])
+        self._brought: set[str] = set()
+        self._brought_before: int = order["brought"]
+        self._answers, self._told = 0, 0.0
 
     def run(self) -> None:
         """Make passes until the driver has finished and the last pass is made."""
@@ -110,17 +109,13 @@ class _Follower:
             try:
                 self._pass(last)
                 failures = 0
-            except Timeout:
-                failures += 1
-                self._note(problem="another process is bringing the study to it")
-            except Exception as error:  # whatever it is, the storage keeps all, and the driver shows the reason
+            except Exception as error:  # the storage keeps all, and the driver shows the reason
                 failures = 1 if self._state.behind < behind else failures + 1
                 if self._once and isinstance(error, UserError):
                     failures = TRIES
-                self._note(problem=_reason(error))
+                self._tell(problem=_reason(error))
             if last and (not failures or failures >= TRIES):
                 break
-            self._tell(self._state)
             spent = 0.0 if self._mlflow is not opened else time.process_time() - begun  # MLflow is imported once
             rest = min(max(INTERVAL, spent / SHARE), LONGEST)
             if failures:
@@ -128,8 +123,7 @@ class _Follower:
             time.sleep(rest) if last else self._finishing.wait(rest)
         if self._mlflow is not None:
             self._mlflow.store.close()
-        self._note(done=True, seconds=time.process_time())
-        self._tell(self._state)
+        self._tell(done=True, seconds=time.process_time())
 
     def _pass(self, last: bool) -> None:
         fresh = self._source.read(must_exist=self._once)
@@ -137,75 +131,67 @@ class _Follower:
         if stored is None or not (fresh or last or self._state.problem):
             return
         study = _as_it_stands(stored, alive=not last if not self._once else self._source.is_driven())
-        records = [record for record in (*stored.trials, *stored.repeats) if _is_run(record)]
+        # A trial that waits, or that another program has put into the storage, gets no run.
+        trials = [*stored.trials, *stored.repeats]
+        records = [record for record in trials if record.seed is not None and record.state != "waiting"]
         if not (records or last):
             return
-        self._note(runs=len(records) + 1, behind=self._count(study, records))
-        self._tell(self._state)
+        self._tell(runs=len(records) + 1, behind=self._count_behind(study, records))
         if self._mlflow is None:
             if not last and not any(record.epochs or record.outcome for record in records):
-                return  # importing MLflow takes seconds of a core that the first epoch could have
-            from sweeps.tracking.mlflow_runs import StudyRuns
-
+                return  # importing MLflow takes seconds of a core, which the first epoch needs
             self._lock.acquire(timeout=0)
             if self._tracking is None:
-                os.chdir(self._runs)  # as the address of its store wants it
-            self._mlflow = StudyRuns(self._tracking, self._runs, study)
-            self._mlflow.store.told = self._answered
+                os.chdir(self._runs)  # the address of its store is relative
+            self._mlflow = StudyRuns(self._tracking, self._runs, study, self._note_answer)
             if self._mlflow.store.notices:
-                self._note(notice=" ".join(self._mlflow.store.notices))
-        self._bring(self._mlflow, study, records)
-
-    def _bring(self, mlflow: "StudyRuns", study: "StudyRecord", records: "list[TrialRecord]") -> None:
-        from sweeps.tracking.mlflow_store import StoreReplacedError
-
-        def arrived(name: str) -> None:
-            self._names.add(name)
-            self._note(brought=self._earlier + len(self._names), behind=max(0, self._state.behind - 1))
-            self._tell(self._state)
-
+                self._tell(notice=" ".join(self._mlflow.store.notices))
         try:
-            mlflow.bring(study, records, arrived)
+            self._mlflow.bring(study, records, self._note_arrival)
         except StoreReplacedError as error:
-            self._note(notice=str(error))
-            self._tell(self._state)
-            os._exit(1)  # the next process opens the store anew; this one's connections lead to the old one
-        reason = next(reversed(mlflow.refused.values()), None)
-        self._note(problem=reason, refused=len(mlflow.refused), behind=self._count(study, records))
+            self._tell(notice=str(error))
+            os._exit(
+                1
+            )  # the next process opens the store anew, because the connections of this one lead to the old store
+        refused = self._mlflow.refused
+        behind = self._count_behind(study, records)
+        self._tell(problem=next(reversed(refused.values()), None), refused=len(refused), behind=behind)
 
-    def _count(self, study: "StudyRecord", records: "list[TrialRecord]") -> int:
+    def _count_behind(self, study: StudyRecord, records: Sequence[TrialRecord]) -> int:
         return len(self._mlflow.pending(study, records)) if self._mlflow else len(records) + 1
 
-    def _answered(self) -> None:
-        answers = self._mlflow.store.answers if self._mlflow else 0
-        if time.monotonic() >= self._told + TELLING:
-            self._note(answers=answers)
-            self._tell(self._state)
-            self._told = time.monotonic()
+    def _note_arrival(self, name: str) -> None:
+        self._brought.add(name)
+        self._tell(brought=self._brought_before + len(self._brought), behind=max(0, self._state.behind - 1))
 
-    def _note(self, **changes: Any) -> None:
+    def _note_answer(self) -> None:
+        self._answers += 1
+        if time.monotonic() >= self._told + TELLING:
+            self._told = time.monotonic()
+            self._tell(answers=self._answers)
+
+    def _tell(self, **changes: Any) -> None:
+        """Change the state and send it to the driver."""
         self._state = replace(self._state, **changes)
+        print(json.dumps(asdict(self._state)), file=self._output, flush=True)
 
 
 class _Source:
-    """The storage, read anew only where something was written to it."""
+    """The storage of a study, which is read only after something was written to it."""
 
     def __init__(self, study: str, runs: Path, url: str | None) -> None:
         self._study, self._runs, self._url = study, runs, url
         self._opened: BaseStorage | None = None
         self._seen: tuple[int, int] | None = None
+        """Inode and size of the journal when it was last read."""
         self.stored: StoredStudy | None = None
 
     def read(self, *, must_exist: bool) -> bool:
-        """Read what is new; whether there was something. UserError where the study must exist and does not."""
-        from sweeps.storage.database import open_storage
-        from sweeps.storage.journal import journal_path
-        from sweeps.storage.study_record import read_study
-
+        """Read new records and return whether there were any. Raises UserError where the study must exist and does not."""
         seen = None
         if self._url is None and (journal := journal_path(self._runs, self._study)).exists():
-            found = journal.stat()
-            seen = found.st_ino, found.st_size
+            status = journal.stat()
+            seen = status.st_ino, status.st_size
             if seen == self._seen:
                 return False
             if self._seen and seen[0] != self._seen[0]:
@@ -222,19 +208,12 @@ class _Source:
         return True
 
     def is_driven(self) -> bool:
-        """Whether a process drives the study; of one in a database, as the record says."""
-        from sweeps.storage.lock import lock_holder
-
+        """Tell whether a process drives the study. Of a study in a database, the record alone says so."""
         return self._url is not None or lock_holder(self._runs, self._study) is not None
 
 
-def _is_run(record: "TrialRecord") -> bool:
-    """Whether a trial gets a run: not one that waits for its turn, not one that another program has put into the storage."""
-    return record.seed is not None and record.state != "waiting"
-
-
-def _as_it_stands(stored: "StoredStudy", *, alive: bool) -> "StudyRecord":
-    """Return the study's record; a session that nobody ended counts as interrupted once its driver is gone."""
+def _as_it_stands(stored: StoredStudy, *, alive: bool) -> StudyRecord:
+    """Return the study's record. A session that nobody ended counts as interrupted once its driver is gone."""
     study = stored.study
     if study.session not in (None, "running"):
         return study
@@ -247,10 +226,11 @@ def _as_it_stands(stored: "StoredStudy", *, alive: bool) -> "StudyRecord":
 
 def _reason(error: Exception) -> str:
     """Return the first line of an error, short, without passwords, and free of the wrappings of an HTTP library."""
-    text = str(error)
+    text = str(error).strip()
+    if isinstance(error, Timeout):
+        return "another process brings the study to it"
     if "Max retries exceeded" in text or "Connection" in text:
         return "no answer"
     if isinstance(error, UserError):
         return masked(text)
-    line = text.strip().splitlines()[0] if text.strip() else ""
-    return masked(f"{type(error).__name__}: {line}")[:160]
+    return masked(f"{type(error).__name__}: {text.partition(chr(10))[0]}")[:160]

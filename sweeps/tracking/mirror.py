@@ -1,9 +1,9 @@
 """MLflow as a mirror of a study's storage: a process of low priority follows the storage and brings MLflow up to it.
 
-The driver only starts the process (`mirroring`) and never waits for it while it trains; `sync` runs the same process once.
-The process reads the storage by itself, so nothing is written down for it. If it is killed, the next one finds in MLflow how
-far it came. It gets its orders as lines on standard input, so no password stands among its arguments, and it ends when its
-input does, because its driver is gone then. It answers with lines of JSON, one `State` each.
+The driver starts the process (`mirroring`) and never waits for it while it trains; `sync` runs the same process once. The
+process reads the storage itself. If it is killed, the next process finds in MLflow how far it came. It gets its orders as lines
+on standard input, because everybody can list its arguments and an order may hold a password. It ends with its input, because
+its driver is gone then. It answers with lines of JSON, one `State` each.
 """
 
 import json
@@ -30,7 +30,7 @@ HASTE = 5.0  # seconds that an interrupted study waits for the mirror
 
 
 class Mirror:
-    """The driver's end: starts the process that follows a study, starts it anew where it dies, and ends it.
+    """Starts the process that follows a study, starts it again when it dies, and ends it.
 
     Raises:
         UserError: MLflow cannot write to the tracking address.
@@ -40,13 +40,8 @@ class Mirror:
         tracking_uri(tracking)
         self._runs = Path(runs).resolve()
         self.place = place(tracking, self._runs)
-        self._given = {
-            "study": study,
-            "runs": str(self._runs),
-            "storage": storage,
-            "tracking": tracking,
-            "once": once,
-        }
+        stores = {"runs": str(self._runs), "storage": storage or None, "tracking": tracking}
+        self._order = {"study": study, "once": once, **stores}
         self.state = State()
         self._changed = threading.Condition()
         self._process: subprocess.Popen[bytes] | None = None
@@ -56,7 +51,7 @@ class Mirror:
 
     @property
     def warning(self) -> str | None:
-        """One line where MLflow falls behind or refuses runs, or where its store was changed; else None."""
+        """One line if MLflow falls behind or refuses runs, or if its store was changed; else None."""
         state = self.state
         if state.refused:
             return f"MLflow at {self.place} refused {state.refused} runs ({state.problem})."
@@ -65,7 +60,7 @@ class Mirror:
         return state.notice
 
     def finish(self, timeout: float | None, *, patient: bool = False) -> State:
-        """Wait for the last pass, at most `timeout` seconds, and end the process; with `patient`, as long as runs arrive."""
+        """Wait `timeout` seconds for the last pass, with `patient` as long as MLflow answers, and end the process."""
         with self._changed:
             self._finishing = True
             self._send(FINISH)
@@ -84,7 +79,7 @@ class Mirror:
         return self.state
 
     def missing(self) -> str | None:
-        """Say in a sentence what has not reached MLflow; None where all has."""
+        """Say in a sentence which runs have not reached MLflow; None where all have."""
         state = self.state
         if state.done and not state.problem:
             return None
@@ -99,7 +94,7 @@ class Mirror:
             with self._changed:
                 if self._ended:
                     return
-                process = self._process = self._start()
+                process = self._start()
             brought = self.state.brought
             with process:
                 for line in process.stdout or ():
@@ -107,7 +102,6 @@ class Mirror:
                         self.state = State(**json.loads(line))
                         self._ended |= self.state.done
                         self._changed.notify_all()
-            status = process.returncode
             with self._changed:
                 self._process = None
                 if self._ended:
@@ -115,33 +109,30 @@ class Mirror:
                 # A process that changed something before it died is no sign that the next one will die, too.
                 delay, deaths = (DELAYS[0], 0) if self.state.brought > brought else (delay, deaths + 1)
                 if not self.state.notice:
-                    self.state = replace(
-                        self.state, problem=f"the process that writes to it ended with status {status}"
-                    )
+                    problem = f"the process that writes to it ended with status {process.returncode}"
+                    self.state = replace(self.state, problem=problem)
                 self._ended = self._finishing and deaths >= TRIES
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._ended, DELAYS[0] if self._finishing else delay)
                 delay = min(2 * delay, DELAYS[1])
 
     def _start(self) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        process = subprocess.Popen(
+        self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", f"from {follower.__name__} import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment,
-            process_group=0 if os.name == "posix" else None,  # away from Ctrl-C, which is the driver's
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            process_group=0 if os.name == "posix" else None,  # away from Ctrl-C, which is meant for the driver
         )
-        self._process = process
-        known = {"notice": self.state.notice, "brought": self.state.brought}
-        self._send(json.dumps({**self._given, **known}).encode() + b"\n")
+        order = {**self._order, "notice": self.state.notice, "brought": self.state.brought}
+        self._send(json.dumps(order).encode() + b"\n")
         if self._finishing:
             self._send(FINISH)
-        return process
+        return self._process
 
     def _send(self, line: bytes) -> None:
         if self._process is not None and self._process.stdin is not None:
-            with suppress(OSError):  # the process is gone; `_watch` starts another
+            with suppress(OSError):  # the process is gone, so `_watch` starts another
                 self._process.stdin.write(line)
                 self._process.stdin.flush()
 
@@ -158,15 +149,15 @@ def mirroring(
 ) -> Iterator[Mirror]:
     """Keep MLflow up to date with a study for the length of a `with` block, which holds `run_study`.
 
-    Training never waits for MLflow. At the end, the block waits for the rest as long as runs arrive; for a few seconds where it
-    was interrupted. `say` gets one line where something is missing then.
+    Training never waits for MLflow. The end of the block waits as long as MLflow answers; after an interrupt, a few seconds.
 
     Args:
         study: the study or its name.
         runs: folder of the runs, as for `run_study`.
         storage: address of the study's storage, as for `run_study`.
         tracking: address of an MLflow server or store; None for the store in `runs`.
-        sync_command: how the line calls what brings the rest.
+        say: gets one line at the end if runs are missing in MLflow.
+        sync_command: the command that the line names for bringing the rest.
 
     Raises:
         UserError: MLflow cannot write to the tracking address.
@@ -189,9 +180,7 @@ def mirroring(
 def sync(
     study: "Study | str", *, runs: Path = Path("mlruns"), storage: str | None = None, tracking: str | None = None
 ) -> State:
-    """Bring MLflow up to a study's storage once: any store or server, empty or not.
-
-    Args: as `mirroring`.
+    """Bring any MLflow store or server up to a study's storage once. The arguments are those of `mirroring`.
 
     Raises:
         UserError: the study does not exist, or MLflow cannot be reached or lacks something at the end.

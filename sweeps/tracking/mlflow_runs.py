@@ -1,9 +1,9 @@
-"""A study's runs in MLflow: one experiment, one parent run, one nested run per trial, brought up to what the storage says.
+"""Brings a study's runs in MLflow up to the storage: one experiment, one parent run, one nested run per trial.
 
-Whoever brings the same records twice changes nothing. Runs are found by their tags before they are created. A run's newest
-epoch is a tag that MLflow gets in one call with that epoch's metrics; metrics that come again have the same time and value,
-which MLflow keeps once. Pictures and files have names that follow from the record. The status comes last: a run that has
-its final status has everything.
+Bringing the same records twice changes nothing. Runs are found by their tags before they are created. A run's newest epoch
+is a tag that MLflow gets in one call with the metrics of this epoch. Metrics that come again have the same time and value, so
+MLflow keeps them once. Names of pictures and files follow from the record. The status comes last, so a run with its final
+status has everything.
 """
 
 import bisect
@@ -18,20 +18,30 @@ from typing import Any
 from sweeps.errors import UserError
 from sweeps.storage.study_record import StudyRecord
 from sweeps.storage.trial_record import TrialRecord
-from sweeps.tracking.artifacts import Place, log_files, log_pictures, register
-from sweeps.tracking.mlflow_store import STUDY_TAG, Store, StoreReplacedError
+from sweeps.tracking.mlflow_store import (
+    STUDY_TAG,
+    Place,
+    Store,
+    StoreReplacedError,
+    artifact_location,
+    log_files,
+    log_pictures,
+    register,
+    tracking_uri,
+)
 
 PARENT = "study"
 """Value of the tag `sweeps.trial` on the parent run."""
 METRICS = 1000
-"""Metrics of one call, the most that MLflow takes."""
+"""The most metrics that MLflow takes in one call."""
 REFUSALS = ("INVALID_PARAMETER_VALUE", "INVALID_STATE")
+"""Errors of MLflow that will come again."""
 STATE = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "running": "RUNNING"}
 """State of a trial → tag `sweeps.state`."""
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED", "RUNNING": "RUNNING", "INTERRUPTED": "KILLED"}
 """Tag `sweeps.state` → status of a trial's run."""
 SESSION = {"running": "RUNNING", "finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
-"""How the newest session of a study stands or ended → status of the parent run."""
+"""State of a study's newest session → status of the parent run."""
 
 
 @dataclass
@@ -46,11 +56,11 @@ class _Run:
     ended: int | None = None
     """Unix ms."""
     deleted: bool = False
-    """Somebody deleted it in MLflow, where it can be restored."""
+    """Whether somebody deleted it in MLflow, where it can be restored."""
     pictures: set[tuple[int, str]] = field(default_factory=set)
-    """Epoch and name of those recorded by this process."""
-    brought: Any = None
-    """What the storage said when it was last brought up to date."""
+    """Epoch and name of each picture that this process recorded."""
+    brought: tuple[str, int, int] | None = None
+    """The `_standing` of its record when it was last brought up to date."""
 
     @property
     def epoch(self) -> int:
@@ -65,32 +75,34 @@ class StudyRuns:
         UserError: the store in the runs folder is damaged, or a newer MLflow has written it.
     """
 
-    def __init__(self, tracking: str | None, runs: Path, study: StudyRecord) -> None:
-        self.store = Store(tracking, runs)
+    def __init__(
+        self, tracking: str | None, runs: Path, study: StudyRecord, answered: Callable[[], None] = lambda: None
+    ) -> None:
+        self.store = Store(tracking, runs, answered)
         self._client = self.store.client
-        self._experiment = self._open_experiment(study.name, self.store.artifact_location(study.name))
+        self._experiment = self._open_experiment(
+            study.name, artifact_location(tracking_uri(tracking), runs, study.name)
+        )
         self._folder, self._study, self._identity = runs, study.name, study.identity
         self._runs = self._find_runs()
         self._best = self._complete = 0
         self.refused: dict[str, str] = {}
-        """Name of a run → why MLflow will not take what is brought to it."""
-        self.created = 0
-        """Runs that this object created."""
+        """Name of a run → why MLflow will never take its records."""
 
     def pending(self, study: StudyRecord, records: Sequence[TrialRecord]) -> list[str]:
         """Return the names of the runs that MLflow lacks, or has in another state than the storage."""
-        names = [record.name for record in records if not self._has(study, record)]
+        names = [record.name_in(study.name) for record in records if not self._has(study, record)]
         parent = self._runs.get(PARENT)
         if parent is None or not self._is_concluded(parent, study):
             names.append(PARENT)
         return [name for name in names if name not in self.refused]
 
     def bring(self, study: StudyRecord, records: Sequence[TrialRecord], arrived: Callable[[str], None]) -> None:
-        """Bring the runs of the study up to its records; `arrived` gets the name of each that was changed.
+        """Bring the runs of the study up to its records; `arrived` gets the name of each changed run.
 
         Raises:
-            StoreReplacedError: the store was deleted, or another one took its place.
-            Exception: whatever MLflow raises where it cannot be reached; nothing is lost, the next call goes on.
+            StoreReplacedError: the store was deleted, or another store took its place.
+            Exception: MLflow cannot be reached; nothing is lost, because the next call goes on.
         """
         self.store.check()
         parent = self._runs.get(PARENT) or self._create_parent(study, records)
@@ -98,10 +110,11 @@ class StudyRuns:
             if not parent.deleted:
                 self._describe(parent, study)
         for record in records:
-            if record.name not in self.refused and not self._has(study, record):
-                with self._refusals(record.name):
+            name = record.name_in(study.name)
+            if name not in self.refused and not self._has(study, record):
+                with self._refusals(name):
                     self._bring_run(study, record)
-                    arrived(record.name)
+                    arrived(name)
         with self._refusals(PARENT):
             if not parent.deleted:
                 self._draw_best(parent, records)
@@ -110,11 +123,9 @@ class StudyRuns:
                 arrived(PARENT)
         self.store.check()
 
-    # ---- the store ----
-
     @contextmanager
     def _refusals(self, name: str) -> Iterator[None]:
-        """Note that MLflow will never take what is brought to a run, and go on with the others."""
+        """Note that MLflow will never take the records of a run, and go on with the other runs."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -136,7 +147,7 @@ class StudyRuns:
         return found.experiment_id
 
     def _find_runs(self) -> dict[str, _Run]:
-        """Name → run of every run of this study, deleted ones too."""
+        """Return all runs of this study by name, deleted ones too."""
         from mlflow.entities import ViewType
 
         found: dict[str, _Run] = {}
@@ -156,7 +167,6 @@ class StudyRuns:
         own = {"sweeps.id": self._identity, "sweeps.trial": name, "sweeps.state": "RUNNING"}
         run = self._client.create_run(self._experiment, start_time=_ms(started), tags={**tags, **own}, run_name=shown)
         self._runs[name] = _known(run)
-        self.created += 1
         return self._runs[name]
 
     def _log(self, run: _Run, metrics: Sequence[Any], params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
@@ -184,24 +194,23 @@ class StudyRuns:
             run.ended = _ms(at)
         run.status = status
 
-    # ---- the parent run ----
-
     def _create_parent(self, study: StudyRecord, records: Sequence[TrialRecord]) -> _Run:
         starts = [record.started for record in records if record.started]
         tags = {STUDY_TAG: study.name, **study.tags}
         return self._create_run(PARENT, tags, min(starts, default=study.session_at or 0.0))
 
     def _describe(self, parent: _Run, study: StudyRecord) -> None:
-        """Give the parent what a running study has: the question as its note, tags, parameters, the data set."""
+        """Give the parent the question as its note, the tags, the parameters and the data set."""
         if parent.tags.get("mlflow.note.content") != study.question:
             self._client.set_experiment_tag(self._experiment, "mlflow.note.content", study.question)
         tags = {**study.tags, "mlflow.note.content": study.question}
         if study.session == "running":
             self._set_status(parent, "RUNNING", None)
             tags["sweeps.state"] = "RUNNING"
-        budget = {name: limit for name, limit in study.budget.items() if limit is not None}
-        params = {"seed": study.seed, "budget": budget or None}
-        self._log(parent, (), {name: value for name, value in params.items() if value is not None}, tags)
+        params: dict[str, Any] = {} if study.seed is None else {"seed": study.seed}
+        if budget := {name: limit for name, limit in study.budget.items() if limit is not None}:
+            params["budget"] = budget
+        self._log(parent, (), params, tags)
         self._add_dataset(parent, study)
 
     def _add_dataset(self, run: _Run, study: StudyRecord) -> None:
@@ -223,7 +232,7 @@ class StudyRuns:
         complete = sum(record.state == "complete" for record in records)
         if complete == self._complete:
             return
-        curve = best_curve(records)
+        curve = _best_curve(records)
         if new := curve[self._best :]:
             points = [Metric("best_objective", objective, at, step) for objective, at, step, _ in new]
             self._log(parent, points, {}, {"sweeps.best_trial": str(new[-1][3])})
@@ -231,23 +240,23 @@ class StudyRuns:
 
     def _is_concluded(self, parent: _Run, study: StudyRecord) -> bool:
         """Whether the parent shows all of the study's record."""
-        ended = parent.ended == _ms(study.session_at) if study.session != "running" else True
+        ended = study.session == "running" or parent.ended == _ms(study.session_at)
         tags = {**study.tags, **{name: value for name, (value, _) in self._additions(study).items()}}
         return parent.deleted or (
             ended and parent.status == SESSION[study.session or "running"] and tags.items() <= parent.tags.items()
         )
 
     def _additions(self, study: StudyRecord) -> dict[str, tuple[str, Path]]:
-        """Return the tags on the parent that say which report and which model MLflow has, each with the folder behind it."""
-        found = {}
+        """Return the parent's tags for report and model: tag → its value, and the folder to record."""
+        additions = {}
         if study.report:
-            found["sweeps.report_at"] = str(_ms(study.report_at)), self._folder / study.report
+            additions["sweeps.report_at"] = str(_ms(study.report_at)), self._folder / study.report
         if study.model and (run := self._runs.get(study.model.run)) and not run.deleted:
-            found["sweeps.model"] = study.model.run, self._folder / study.model.folder
-        return {tag: (value, folder) for tag, (value, folder) in found.items() if folder.is_dir()}
+            additions["sweeps.model"] = study.model.run, self._folder / study.model.folder
+        return {tag: (value, folder) for tag, (value, folder) in additions.items() if folder.is_dir()}
 
     def _conclude(self, parent: _Run, study: StudyRecord) -> None:
-        """Give the parent the report, the registry the model, and at last the parent its status."""
+        """Record the report, register the model, and at last set the parent's status."""
         for tag, (value, folder) in self._additions(study).items():
             if parent.tags.get(tag) == value:
                 continue
@@ -260,27 +269,21 @@ class StudyRuns:
             self._log(parent, (), {}, {"sweeps.state": "COMPLETE" if study.session == "finished" else "INTERRUPTED"})
             self._set_status(parent, SESSION[study.session or "interrupted"], study.session_at)
 
-    # ---- the runs of trials ----
-
     def _has(self, study: StudyRecord, record: TrialRecord) -> bool:
         """Whether MLflow has all of a record."""
-        run = self._runs.get(record.name)
+        run = self._runs.get(record.name_in(study.name))
         if run is None:
             return False
         standing = _standing(study, record)
         if run.deleted or run.brought == standing:
             return True
         state, epoch, _ = standing
-        whole = state != "RUNNING" and run.status == STATUS[state] and run.tags.get("sweeps.state") == state
-        if whole and run.epoch == epoch:
-            run.brought = standing
-            return True
-        return False
+        ended = state != "RUNNING" and run.status == STATUS[state] and run.tags.get("sweeps.state") == state
+        return ended and run.epoch == epoch
 
     def _bring_run(self, study: StudyRecord, record: TrialRecord) -> None:
-        run = self._runs.get(record.name) or self._create_run(
-            record.name, self._tags_of(study, record), record.started or 0.0
-        )
+        name = record.name_in(study.name)
+        run = self._runs.get(name) or self._create_run(name, self._tags_of(study, record), record.started or 0.0)
         standing = _standing(study, record)
         self._set_status(run, "RUNNING", None)
         self._add_dataset(run, study)
@@ -322,29 +325,30 @@ class StudyRuns:
 
     def _add_pictures(self, run: _Run, record: TrialRecord) -> None:
         times = {epoch.epoch: epoch.at for epoch in record.epochs}
-        new = [picture for picture in record.pictures if (picture.epoch, picture.name) not in run.pictures]
+        new = {(picture.epoch, picture.name): picture.path for picture in record.pictures}
         placed = [
-            (self._folder / picture.path, picture.name, picture.epoch, _ms(times.get(picture.epoch, record.started)))
-            for picture in new
+            (self._folder / path, name, epoch, _ms(times.get(epoch, record.started)))
+            for (epoch, name), path in new.items()
+            if (epoch, name) not in run.pictures
         ]
         log_pictures(self._client, run.place, placed)
-        run.pictures |= {(picture.epoch, picture.name) for picture in new}
+        run.pictures |= new.keys()
 
 
-def best_curve(records: Sequence[TrialRecord]) -> list[tuple[float, int, int, int]]:
+def _best_curve(records: Sequence[TrialRecord]) -> list[tuple[float, int, int, int]]:
     """Return each new best objective of the search: the objective, unix ms, trial-epochs so far, number of the trial."""
     search = [record for record in records if not record.repeat]
-    complete = [
+    complete = sorted(
         (record.ended, record.number, record.outcome.objective)
         for record in search
         if record.state == "complete" and record.outcome and record.outcome.objective is not None and record.ended
-    ]
-    better: list[tuple[float, int, float]] = []
-    for ended, number, objective in sorted(complete):
-        if not better or objective < better[-1][2]:
-            better.append((ended, number, objective))
-    times = sorted(epoch.at or 0.0 for record in search for epoch in record.epochs) if better else []
-    return [(objective, _ms(ended), bisect.bisect_right(times, ended), number) for ended, number, objective in better]
+    )
+    times = sorted(epoch.at or 0.0 for record in search for epoch in record.epochs)
+    curve: list[tuple[float, int, int, int]] = []
+    for ended, number, objective in complete:
+        if not curve or objective < curve[-1][0]:
+            curve.append((objective, _ms(ended), bisect.bisect_right(times, ended), number))
+    return curve
 
 
 def _known(run: Any) -> _Run:

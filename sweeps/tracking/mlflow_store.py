@@ -1,32 +1,41 @@
-"""Where MLflow keeps its records: the SQLite store of a `runs` folder, or an address that the user gave."""
+"""Where MLflow keeps records and artifacts: the SQLite store of a runs folder, or an address that the user gave.
 
-import http.client
+A picture becomes the two files that `MlflowClient.log_image` makes, but the random part of their names follows from the
+picture's file name. So a picture that is recorded again, as after a kill, overwrites its files.
+"""
+
+import itertools
 import logging
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
-import urllib.error
+import tempfile
 import urllib.parse
-import urllib.request
+import uuid
+import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
 from sweeps.errors import UserError, did_you_mean, masked
-from sweeps.files import remove_unfinished, write_whole
+from sweeps.files import UNFINISHED, remove_unfinished, write_whole
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from sweeps.storage.study_record import RegisteredModel
+
 OWN_STORE = "sqlite:///mlflow.db"
-"""Address of the store of a runs folder, for a process that works in that folder: its path may hold `%`, `#` or `?`, which
-an address would have to quote, and MLflow reads quoted paths in two ways."""
+"""Address of the store of a runs folder, for a process that works in this folder. An absolute path may hold `%`, `#` or `?`,
+which an address must quote, and MLflow reads quoted paths in two ways."""
 
 STUDY_TAG = "sweeps.study"
 
@@ -42,9 +51,9 @@ QUIET = {
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_UV_AUTO_DETECT": "false",
 }
-"""Environment that keeps MLflow off the network, silent, and without minutes of retries (retrying is ours)."""
+"""Environment that keeps MLflow silent, off the network, and without retries of minutes, because the follower tries again."""
 
-PLACES = (
+ADDRESSES = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"),
@@ -52,6 +61,9 @@ PLACES = (
     ("model_versions", "storage_location"),
 )
 """Columns of MLflow's tables that hold absolute artifact addresses."""
+
+THUMBNAIL = 256
+"""Pixels of the longer side, as in MLflow's own thumbnails."""
 
 
 def tracking_uri(uri: str | None) -> str:
@@ -67,35 +79,6 @@ def tracking_uri(uri: str | None) -> str:
     return uri
 
 
-def check_reachable(uri: str) -> None:
-    """Raise UserError where a tracking server or a database does not answer within seconds. Writes nothing."""
-    from sqlalchemy import create_engine, exc
-
-    address = urllib.parse.urlsplit(uri)
-    problem: Exception | str | None = None
-    if uri.startswith("http"):
-        netloc = address.netloc.rpartition("@")[2]
-        try:
-            urllib.request.urlopen(f"{address.scheme}://{netloc}{address.path.rstrip('/')}/health", timeout=5).close()
-        except urllib.error.HTTPError:
-            return  # a server is there
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            problem = getattr(error, "reason", error)
-    elif uri.startswith("sqlite"):
-        folder = Path(uri.partition(":///")[2]).parent
-        problem = None if folder.is_dir() else f"the folder {folder} does not exist"
-    elif not uri.startswith("databricks"):
-        options = {"connect_timeout": 5} if uri.startswith("postgresql") else {}
-        try:
-            engine = create_engine(uri, connect_args=options)
-            engine.connect().close()
-            engine.dispose()
-        except (exc.SQLAlchemyError, ImportError, OSError) as error:
-            problem = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-    if problem is not None:
-        raise UserError("--tracking", f"{masked(uri)} cannot be reached: {problem}.")
-
-
 def artifact_location(uri: str, runs: Path, study: str) -> str | None:
     """Return the address of a study's artifacts: below `runs`, or None where a server decides."""
     if uri.startswith(("http", "databricks")):
@@ -104,33 +87,33 @@ def artifact_location(uri: str, runs: Path, study: str) -> str | None:
 
 
 def place(uri: str | None, runs: Path) -> str:
-    """Return the store's name for messages, without a password."""
+    """Name the store in messages, without a password."""
     return str(runs / "mlflow.db") if uri is None else masked(uri)
 
 
 def opening(runs: Path) -> FileLock:
-    """Return the lock under which the store is created: two processes that create MLflow's tables at once break each other."""
+    """Return the lock for creating the store, because two processes that create MLflow's tables at once break each other."""
     runs.mkdir(parents=True, exist_ok=True)
     return FileLock(runs / "mlflow.db.lock", timeout=60)
 
 
 class StoreReplacedError(Exception):
-    """The store no longer holds what it held; whoever writes to it has to look at it anew."""
+    """The store lost its runs: somebody deleted it, or put another store in its place. A new process must read it anew."""
 
 
-class _Counted:
-    """An MLflow client that calls `after` when a call has returned."""
+class _ObservedClient:
+    """An MLflow client that calls `answered` after each answer of MLflow."""
 
-    def __init__(self, client: "MlflowClient", after: Callable[[], None]) -> None:
-        self._client, self._after = client, after
+    def __init__(self, client: "MlflowClient", answered: Callable[[], None]) -> None:
+        self._client, self._answered = client, answered
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._client, name)
 
         def call(*arguments: Any, **options: Any) -> Any:
-            found = method(*arguments, **options)
-            self._after()
-            return found
+            result = method(*arguments, **options)
+            self._answered()
+            return result
 
         return call
 
@@ -138,56 +121,43 @@ class _Counted:
 class Store:
     """An open MLflow store, for one process that writes to it. Opening imports MLflow (1 to 2 s).
 
+    Args:
+        tracking: address of the store; None for the store in `runs`, in which this process must work then.
+        runs: folder of the runs.
+        answered: called after each answer of MLflow.
+
     Raises:
         UserError: the store of the runs folder is damaged, or a newer MLflow has written it.
     """
 
-    def __init__(self, tracking: str | None, runs: Path) -> None:
+    def __init__(self, tracking: str | None, runs: Path, answered: Callable[[], None]) -> None:
         os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
-        self._runs, self._uri, self._own = runs, tracking_uri(tracking), tracking is None
+        self._database = runs / "mlflow.db" if tracking is None else None
         self.notices: list[str] = []
         """One line for each change to the store that a user wants to know."""
-        self.told: Callable[[], None] = lambda: None
-        """Called after each answer of MLflow."""
-        self.answers = 0
         self._connections: list[sqlite3.Connection] = []
         with opening(runs):
             from mlflow import MlflowClient
+            from sqlalchemy import event
+            from sqlalchemy.pool import Pool
 
             for name in ("mlflow", "alembic", "urllib3.connectionpool"):
                 logging.getLogger(name).setLevel(logging.ERROR)
-            if self._own:
+            if tracking is None:
                 _create(runs)
                 self.notices = prepare(runs)
-                self._remember_connections()
-            self.client: Any = _Counted(MlflowClient(self._uri), self._count)
+                # MLflow gives no access to the connections that it opens from now on.
+                event.listen(Pool, "connect", lambda connection, record: self._connections.append(connection))
+            self.client: Any = _ObservedClient(MlflowClient(tracking_uri(tracking)), answered)
             self._inode = self._find()
-
-    def artifact_location(self, study: str) -> str | None:
-        """Return the address of a study's artifacts: below the runs folder, or None where a server decides."""
-        return artifact_location(self._uri, self._runs, study)
 
     def check(self) -> None:
         """Raise StoreReplacedError where the file that this store wrote to is gone."""
         if self._find() != self._inode:
-            raise StoreReplacedError(
-                f"{self._runs / 'mlflow.db'} was deleted or replaced; it is built anew from the storage."
-            )
-
-    def _count(self) -> None:
-        self.answers += 1
-        self.told()
+            raise StoreReplacedError(f"{self._database} was deleted or replaced; it is built anew from the storage.")
 
     def _find(self) -> int:
-        database = self._runs / "mlflow.db"
-        return database.stat().st_ino if self._own and database.exists() else 0
-
-    def _remember_connections(self) -> None:
-        """Note the connections that SQLAlchemy opens from now on: MLflow keeps them to itself."""
-        from sqlalchemy import event
-        from sqlalchemy.pool import Pool
-
-        event.listen(Pool, "connect", lambda connection, record: self._connections.append(connection))
+        return self._database.stat().st_ino if self._database and self._database.exists() else 0
 
     def close(self) -> None:
         """Leave a store of our own as one file: the last connection that closes takes its write-ahead log in."""
@@ -196,9 +166,9 @@ class Store:
 
 
 def _create(runs: Path) -> None:
-    """Create the store of `runs`, the folder of this process, where there is none.
+    """Create the store of `runs`, the folder of this process, unless it exists.
 
-    It is created whole or not at all: MLflow takes seconds for its tables, and can neither use nor mend half of them.
+    The store is created whole or not at all, because MLflow takes seconds for its tables and cannot use half of them.
     """
     database = runs / "mlflow.db"
     if database.exists() and database.stat().st_size:
@@ -208,7 +178,7 @@ def _create(runs: Path) -> None:
     from sqlalchemy.pool import Pool
 
     def hurry(connection: sqlite3.Connection, _record: object) -> None:
-        # 300 changes of tables, each of which SQLite would bring to the disk: half the time of a core, a fifth of the wait.
+        # MLflow changes tables 300 times, and SQLite would bring each change to the disk, which doubles the processor time.
         connection.execute("PRAGMA synchronous=OFF")
         connection.execute("PRAGMA journal_mode=MEMORY")
 
@@ -219,7 +189,7 @@ def _create(runs: Path) -> None:
             connection.execute(f"PRAGMA user_version = {_version_mark()}")
 
     remove_unfinished(database)
-    for log in ("mlflow.db-wal", "mlflow.db-shm"):  # of a deleted store; SQLite would replay them into the new one
+    for log in ("mlflow.db-wal", "mlflow.db-shm"):  # SQLite would replay the logs of a deleted store into the new one
         (runs / log).unlink(missing_ok=True)
     event.listen(Pool, "connect", hurry)
     try:
@@ -254,21 +224,19 @@ def prepare(runs: Path) -> list[str]:
 
 
 def _upgrade(runs: Path) -> str | None:
-    """Bring the tables of an older MLflow to the form that the installed one reads, and keep a copy of the file."""
+    """Bring the tables of an older MLflow to the form of the installed one, and keep a copy of the file."""
     import mlflow
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
-    database = runs / "mlflow.db"
-    mark = _version_mark()
+    database, mark = runs / "mlflow.db", _version_mark()
     with closing(sqlite3.connect(database, timeout=20)) as connection:
         if connection.execute("PRAGMA user_version").fetchone() == (mark,):
             return None
-    config = Config()
-    folder = Path(mlflow.__file__).parent / "store" / "db_migrations"
-    config.set_main_option("script_location", str(folder).replace("%", "%%"))
-    script = ScriptDirectory.from_config(config)
-    with closing(sqlite3.connect(database, timeout=20)) as connection:
+        config = Config()
+        folder = Path(mlflow.__file__).parent / "store" / "db_migrations"
+        config.set_main_option("script_location", str(folder).replace("%", "%%"))
+        script = ScriptDirectory.from_config(config)
         (version,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         if version == script.get_current_head():
             connection.execute(f"PRAGMA user_version = {mark}")
@@ -290,43 +258,128 @@ def _upgrade(runs: Path) -> str | None:
 
 
 def _version_mark() -> int:
-    """Return the number by which the store notes which MLflow has seen it: reading the migrations takes a third of a second."""
+    """Return the number with which the store notes the version of MLflow, because reading the migrations takes 0.3 s."""
     import mlflow
 
     return zlib.crc32(mlflow.__version__.encode()) >> 1
 
 
 def _correct_addresses(runs: Path) -> str | None:
-    database = runs / "mlflow.db"
-    with closing(sqlite3.connect(database, timeout=20)) as connection:
+    database, here = runs / "mlflow.db", (runs.resolve() / "artifacts").as_uri()
+    with closing(sqlite3.connect(database, timeout=20)) as connection, connection:
         rows = connection.execute(
             "SELECT artifact_location FROM experiments JOIN experiment_tags USING (experiment_id) WHERE key = ?",
             (STUDY_TAG,),
         )
-        here = (runs.resolve() / "artifacts").as_uri()
-        elsewhere = {location.rpartition("/")[0] for (location,) in rows} - {here}
-        with connection:
-            for old in elsewhere:
-                _replace(connection, old, here)
+        elsewhere = sorted({location.rpartition("/")[0] for (location,) in rows} - {here})
+        for old, (table, column) in itertools.product(elsewhere, ADDRESSES):
+            connection.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+                (here, len(old) + 1, len(old) + 1, f"{old}/"),
+            )
     if not elsewhere:
         return None
-    return f"{database}: this folder was moved (from {os.path.dirname(sorted(elsewhere)[0])}); its artifact addresses are corrected."
+    return f"{database}: this folder was moved (from {os.path.dirname(elsewhere[0])}); its artifact addresses are corrected."
 
 
-def studies(runs: Path) -> dict[str, str]:
-    """Name → id of the MLflow experiment of each study in the store of `runs`, the newest first."""
-    with closing(sqlite3.connect(runs / "mlflow.db", timeout=20)) as connection:
-        rows = connection.execute(
-            "SELECT name, experiment_id FROM experiments JOIN experiment_tags USING (experiment_id) "
-            "WHERE key = ? AND lifecycle_stage = 'active' ORDER BY last_update_time DESC",
-            (STUDY_TAG,),
+@dataclass(frozen=True)
+class Place:
+    """Where the artifacts of one run go."""
+
+    run_id: str
+    uri: str
+
+    def local(self) -> Path | None:
+        """Return the folder on this machine; None for a remote store."""
+        parsed = urllib.parse.urlparse(self.uri)
+        return Path(urllib.parse.unquote(parsed.path)) if parsed.scheme in ("", "file") else None
+
+
+def log_pictures(client: "MlflowClient", place: Place, pictures: Sequence[tuple[Path, str, int, int]]) -> None:
+    """Record PNG files of a run, each as (path, key, step, unix ms). A file that is gone is left out."""
+    from PIL import Image
+
+    store = place.local()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = store / "images" if store else Path(temporary)
+        for path, key, step, at in pictures:
+            if not path.exists():
+                continue
+            folder.mkdir(parents=True, exist_ok=True)
+            identity = uuid.uuid5(uuid.NAMESPACE_URL, path.name)
+            stem = f"{key.replace('/', '~')}+step+{step}+timestamp+{at}+{identity}"
+            if not _linked(path, folder / f"{stem}.png"):
+                shutil.copyfile(path, folder / f"{stem}.png")
+            with Image.open(path) as image:
+                scale = THUMBNAIL / max(image.size)
+                width, height = (max(1, int(side * scale)) for side in image.size)
+                image.resize((width, height)).save(folder / f"{stem}+compressed.webp", method=0)
+        if any(Path(temporary).iterdir()):
+            client.log_artifacts(place.run_id, temporary, "images")
+
+
+def log_files(client: "MlflowClient", place: Place, folder: Path, below: str, shown: Collection[Path] = ()) -> None:
+    """Record the files of a folder below `below`, but no checkpoint, no half-written file, none that is `shown` as a picture."""
+    store = place.local()
+    for path in sorted(folder.rglob("*")):
+        if (
+            not path.is_file()
+            or path.name == "checkpoint.safetensors"
+            or path.name.startswith(UNFINISHED)
+            or path in shown
+        ):
+            continue
+        target = Path(below, *path.relative_to(folder).parts)
+        if store is None or not _linked(path, store / target):
+            client.log_artifact(place.run_id, str(path), target.parent.as_posix())
+
+
+def _linked(path: Path, target: Path) -> bool:
+    """Make `target` a hard link to `path`; return False where the file system cannot, or across two of them."""
+    try:
+        write_whole(target, lambda unfinished: os.link(path, unfinished))
+    except OSError:
+        return False
+    return True
+
+
+def register(client: "MlflowClient", run_id: str, folder: Path, model: "RegisteredModel") -> None:
+    """Save the model in `folder` below the run's artifacts, make it a version of the registered model, and point the alias at it.
+
+    A run has at most one version of a model; a second call reuses it.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(model.name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    versions = client.search_model_versions(f"name = '{model.name}' and run_id = '{run_id}'")
+    if versions:
+        version = versions[0].version
+    else:
+        _upload(client, run_id, folder, model)
+        source = f"{client.get_run(run_id).info.artifact_uri}/model"
+        version = client.create_model_version(model.name, source, run_id=run_id).version
+    client.set_registered_model_alias(model.name, model.alias, version)
+
+
+def _upload(client: "MlflowClient", run_id: str, folder: Path, model: "RegisteredModel") -> None:
+    import mlflow.pyfunc
+    import numpy as np
+    from mlflow.models import infer_signature
+
+    inputs, outputs = (np.array(each["values"], dtype=each["dtype"]) for each in (model.inputs, model.outputs))
+    with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = Path(temporary, "model")
+        mlflow.pyfunc.save_model(
+            path,
+            loader_module=model.loader_module,
+            data_path=str(folder),
+            signature=infer_signature(inputs, outputs),
+            input_example=inputs,
+            pip_requirements=list(model.pip_requirements),
         )
-        return {name: str(number) for name, number in rows}
-
-
-def _replace(connection: sqlite3.Connection, old: str, new: str) -> None:
-    for table, column in PLACES:
-        connection.execute(
-            f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
-            (new, len(old) + 1, len(old) + 1, f"{old}/"),
-        )
+        client.log_artifacts(run_id, str(path), "model")

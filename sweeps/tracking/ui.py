@@ -1,31 +1,64 @@
-"""The MLflow UI on one store, on this machine only."""
+"""MLflow's pages on one store, on this machine only, and whether a tracking server answers."""
 
+import http.client
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from sweeps.errors import UserError
-from sweeps.tracking.mlflow_store import QUIET, artifact_location, opening, place, prepare, studies, tracking_uri
+from sweeps.errors import UserError, masked
+from sweeps.tracking.mlflow_store import QUIET, STUDY_TAG, artifact_location, opening, place, prepare, tracking_uri
 
 HOST = "127.0.0.1"
-PORT = 5210  # taken where it is free: a browser keeps the settings of MLflow's UI by port
+PORT = 5210  # used if it is free, because a browser keeps the settings of MLflow's pages by port
 PAGES = 10  # studies whose pages are named
 START = 120  # seconds within which the server must answer
 
 
-def serve_ui(uri: str | None, runs: Path, *, port: int = 0, say: Callable[[str], None] = print) -> None:
-    """Serve the store until Ctrl-C or SIGTERM, and say its address. A remote tracking server has its own UI: say where.
+def check_reachable(uri: str) -> None:
+    """Raise UserError if a tracking server or a database does not answer within seconds. Writes nothing."""
+    from sqlalchemy import create_engine, exc
 
-    `uri` None is the SQLite store in `runs`; `port` 0 takes a free one. UserError where there is nothing to show or
-    the port is taken.
+    address = urllib.parse.urlsplit(uri)
+    try:
+        if uri.startswith("http"):
+            netloc = address.netloc.rpartition("@")[2]
+            urllib.request.urlopen(f"{address.scheme}://{netloc}{address.path.rstrip('/')}/health", timeout=5).close()
+        elif uri.startswith("sqlite"):
+            folder = Path(uri.partition(":///")[2]).parent
+            if not folder.is_dir():
+                raise OSError(f"the folder {folder} does not exist")
+        elif not uri.startswith("databricks"):
+            engine = create_engine(uri, connect_args={"connect_timeout": 5} if uri.startswith("postgresql") else {})
+            engine.connect().close()
+            engine.dispose()
+    except urllib.error.HTTPError:
+        return  # a server answered
+    except (OSError, ValueError, http.client.HTTPException, exc.SQLAlchemyError, ImportError) as error:
+        problem = str(getattr(error, "reason", None) or getattr(error, "orig", None) or error).strip()
+        raise UserError("--tracking", f"{masked(uri)} cannot be reached: {problem.splitlines()[0]}.") from error
+
+
+def serve_ui(uri: str | None, runs: Path, *, port: int = 0, say: Callable[[str], None] = print) -> None:
+    """Serve the store until Ctrl-C or SIGTERM, and say its address. Of a tracking server, say the address only.
+
+    Args:
+        uri: address of the store; None for the store in `runs`.
+        runs: folder of the runs.
+        port: port of the pages; 0 for a free one.
+        say: gets each line.
+
+    Raises:
+        UserError: the folder holds no runs, the port is taken, or the server does not start.
     """
     address = tracking_uri(uri)
     if address.startswith(("http", "databricks")):
@@ -35,9 +68,9 @@ def serve_ui(uri: str | None, runs: Path, *, port: int = 0, say: Callable[[str],
     try:
         with ui_server(uri, runs, port=port, say=say) as (shown, server):
             say(f"The runs are at {shown} (stop with Ctrl-C)")
-            for name, number in list(studies(runs).items() if uri is None else ())[:PAGES]:
+            for name, experiment in _newest_studies(runs) if uri is None else ():
                 # Without the last part, MLflow shows its pages for language models.
-                say(f"  {name}: {shown}/#/experiments/{number}/runs?workflowType=machine_learning")
+                say(f"  {name}: {shown}/#/experiments/{experiment}/runs?workflowType=machine_learning")
             server.wait()
         raise UserError("MLflow server", f"ended with status {server.returncode}.")
     except KeyboardInterrupt:
@@ -50,23 +83,22 @@ def serve_ui(uri: str | None, runs: Path, *, port: int = 0, say: Callable[[str],
 def ui_server(
     uri: str | None, runs: Path, *, port: int = 0, say: Callable[[str], None] = print
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A server on a store for the length of a `with` block: its address, once it answers, and its process."""
+    """Run a server on a store for the length of a `with` block, which gets its address and its process once it answers."""
     runs = runs.resolve()
     address = tracking_uri(uri)
     if uri is None:
         if not (runs / "mlflow.db").exists():
             raise UserError(str(runs), "no runs are recorded here (there is no mlflow.db).")
         with opening(runs):
-            notices = prepare(runs)
-        for notice in notices:
-            say(notice)
+            for notice in prepare(runs):
+                say(notice)
     port = _free_port(port)
     root = str(artifact_location(address, runs, "other"))
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     command += ["--no-serve-artifacts", "--default-artifact-root", root]
-    # Without job execution: 2 processes and 0.5 GB instead of 11 and 3 GB.
+    # Without job execution, the server takes 2 processes and 0.5 GB instead of 11 processes and 3 GB.
     environment = {**os.environ, **QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    # In the environment, because everybody on the machine can list the arguments of a process.
+    # The address may hold a password, and everybody on the machine can list the arguments of a process.
     environment["MLFLOW_BACKEND_STORE_URI"] = address
     log = runs / "ui.log"
     with log.open("wb") as output:
@@ -86,6 +118,16 @@ def ui_server(
         _end(server)
 
 
+def _newest_studies(runs: Path) -> list[tuple[str, int]]:
+    """Return name and experiment id of the `PAGES` newest studies in the store of `runs`, the newest first."""
+    with closing(sqlite3.connect(runs / "mlflow.db", timeout=20)) as connection:
+        return connection.execute(
+            "SELECT name, experiment_id FROM experiments JOIN experiment_tags USING (experiment_id) "
+            "WHERE key = ? AND lifecycle_stage = 'active' ORDER BY last_update_time DESC LIMIT ?",
+            (STUDY_TAG, PAGES),
+        ).fetchall()
+
+
 def _free_port(port: int) -> int:
     for wanted in [port] if port else [PORT, 0]:
         with socket.socket() as probe:
@@ -101,30 +143,24 @@ def _free_port(port: int) -> int:
 def _wait_until_up(server: subprocess.Popen[bytes], address: str, log: Path) -> None:
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     end = time.monotonic() + START
-    while time.monotonic() < end:
-        if server.poll() is not None:
-            break
+    while time.monotonic() < end and server.poll() is None:
         try:
             with direct.open(f"{address}/health", timeout=5):
                 return
-        except OSError:  # not listening yet; urllib's errors are OSErrors
+        except OSError:  # urllib's errors are OSErrors; the server does not listen yet
             time.sleep(0.2)
-    lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-    raise UserError("MLflow server", f"did not start: {lines[-1]} (all it said: {log})")
+    lines = log.read_text(errors="replace").strip().splitlines() or ["no message"]
+    raise UserError("MLflow server", f"did not start: {lines[-1]}. Its log is {log}.")
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
-    """End the server and the processes that it started: they are one group."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(server.pid, number)
-        except ProcessLookupError:
-            return
-        end = time.monotonic() + 5
+    """End the server and the processes that it started, which form one group."""
+    end = time.monotonic() + 5
+    with suppress(ProcessLookupError):  # the whole group is gone
+        os.killpg(server.pid, signal.SIGTERM)
         while time.monotonic() < end:
             server.poll()
-            try:
-                os.killpg(server.pid, 0)
-            except ProcessLookupError:
-                return
+            os.killpg(server.pid, 0)
             time.sleep(0.05)
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()

@@ -31,14 +31,19 @@ class Trial:
     """Name of the row of the study file that it is trained for; None for all other trials."""
 
     @property
-    def name(self) -> str:
-        """Unique within a study, used for folders and run names: `trial-0007` or `repeat-0007`."""
-        return run_name(self.number, repeat=self.repeat)
+    def folder_name(self) -> str:
+        """Unique within a study: `trial-0007` or `repeat-0007`."""
+        return run_folder(self.number, repeat=self.repeat)
 
 
-def run_name(number: int, *, repeat: bool) -> str:
-    """`trial-0007`, or `repeat-0007` for a run beside the search."""
+def run_folder(number: int, *, repeat: bool) -> str:
+    """Return the name of a run's folder: `trial-0007`, of a repeat `repeat-0007`."""
     return f"{'repeat' if repeat else 'trial'}-{number:04d}"
+
+
+def run_name(study: str, number: int, *, repeat: bool) -> str:
+    """Return the name of a run as people read and give it: `beta_mnist/7`, of a repeat `beta_mnist/r7`."""
+    return f"{study}/{'r' if repeat else ''}{number}"
 
 
 def named_run(text: str) -> tuple[bool, int] | None:
@@ -65,7 +70,7 @@ class Progress:
     objective: float
     """To be minimised; not finite only together with `failure`."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Names as `train/loss`, `val/neg_elbo`; recorded at step `epoch`."""
+    """Names as `loss`, `validation/loss`; recorded at step `epoch`."""
     images: Images = field(default_factory=dict)
     """Pictures that have come since the last progress of the trial."""
     finished: bool = False
@@ -90,7 +95,7 @@ class TrialResult:
 
     number: int
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Final figures, e.g. `parameters`, `seconds`, `test/neg_elbo`."""
+    """Final figures, as `seconds`, `test/loss`."""
     folder: str | None = None
     """Folder whose files (settings, weights, pictures) are kept as the trial's artifacts."""
     images: Images = field(default_factory=dict)
@@ -98,7 +103,7 @@ class TrialResult:
 
 
 class Lanes(Protocol):
-    """Places where trials train side by side. `sweeps.workload.testing.ToyLanes` is a small example.
+    """Places where trials train side by side. `docs/examples/any_workload.py` is a small example.
 
     A subclass need not define `discard_checkpoints` and `close`: they do nothing.
     """
@@ -131,7 +136,7 @@ class Lanes(Protocol):
         """
 
     def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
-        """The results of these trials are on record: what they would go on from is needed no more."""
+        """Delete what these trials would go on from, because their results are on record."""
 
     def close(self) -> None:
         """Give everything back. Trials still in lanes continue from their checkpoints when they are added again."""

@@ -29,9 +29,8 @@ class WorkerError(RuntimeError):
 class WorkerPool:
     """Lanes over `len(arguments)` spawned processes; number i serves `factory(**arguments[i])`.
 
-    `factory` is a function of a module, and everything in `arguments` can be pickled. `names` (of the processes, used in
-    messages) default to `worker-0` …. Libraries have one thread each in a child until its lanes ask for more. Waits until
-    every child is ready.
+    `factory` is a function of a module, and everything in `arguments` can be pickled. Libraries have one thread each in a
+    child until its lanes ask for more. Waits until every child is ready.
 
     A trial that the pool fails comes out of `advance` with a failure: `out_of_memory` (SIGKILL ended its process three
     times), `crashed` (it died in another way) or `error` (the lanes raised in `add`, `replay` or `advance`).
@@ -41,15 +40,8 @@ class WorkerPool:
     Raises UserError where the lanes do; WorkerError when a child fails while it is built or in `finish`.
     """
 
-    def __init__(
-        self,
-        factory: Callable[..., Lanes],
-        arguments: Sequence[Mapping[str, Any]],
-        *,
-        names: Sequence[str] | None = None,
-    ) -> None:
-        names = names or [f"worker-{index}" for index in range(len(arguments))]
-        self._children = [Child(name, factory, given) for name, given in zip(names, arguments, strict=True)]
+    def __init__(self, factory: Callable[..., Lanes], arguments: Sequence[Mapping[str, Any]]) -> None:
+        self._children = [Child(f"worker-{index}", factory, given) for index, given in enumerate(arguments)]
         self._adding: list[tuple[Child, int]] = []
         """Numbers of the trials that children have not answered for yet."""
         self._failed: dict[int, Progress] = {}
@@ -69,28 +61,21 @@ class WorkerPool:
         """How many trials fit at once, in all children; follows a child that changes its own width."""
         return sum(child.width for child in self._children)
 
-    @property
-    def pids(self) -> list[int]:
-        """Process ids of the children that are running."""
-        return [pid for child in self._children if child.process and (pid := child.process.pid)]
-
     def add(self, trial: Trial) -> None:
         """Place a trial in the child with most free lanes, the first among equals."""
         self._wait_for_added(_UNANSWERED)
         child = max(self._children, key=lambda child: child.width - len(child.trials))
         if child.width <= len(child.trials):
-            raise ValueError(f"no lane is free for {trial.name}: all {self.width} are taken")
+            raise ValueError(f"no lane is free for {trial.folder_name}: all {self.width} are taken")
         child.trials[trial.number] = trial
         self._adding.append((child, trial.number))
         child.send("add", trial)
 
     def replay(self) -> None:
-        """Train every lane that is behind its trial's reported epoch up to it, in all children at once."""
         self._wait_for_added()
         self._exchange({child: ("replay", ()) for child in self._children if child.trials})
 
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
-        """Train these trials one epoch, in all children at once; see `Lanes`."""
         self._wait_for_added()
         commands: dict[Child, _Command] = {}
         for child in self._children:
@@ -123,7 +108,7 @@ class WorkerPool:
         return [results[number] for number in ending]
 
     def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
-        """What these trials would go on from is needed no more. Any child can see to that."""
+        # Any child can see to it.
         self._wait_for_added()
         self._exchange({self._children[0]: ("discard_checkpoints", (trials,))})
 
@@ -161,7 +146,7 @@ class WorkerPool:
                 self._replace(child, [number], lost)
 
     def _answers(self, commands: dict[Child, _Command]) -> Iterator[tuple[Child, Any]]:
-        """The answers to what was sent, as they come. A child that is lost meanwhile is replaced."""
+        """Yield the answers to what was sent, as they come. A child that is lost meanwhile is replaced."""
         waiting = dict(commands)
         while waiting:
             ready = set(wait([handle for child in waiting for handle in child.handles()]))
@@ -213,7 +198,7 @@ class WorkerPool:
 
 
 def _concerned(child: Child, command: _Command) -> list[int]:
-    """Numbers of the trials that a command works on."""
+    """Return the numbers of the trials that a command works on."""
     name, given = command
     if name in ("advance", "finish"):
         return list(given[0])
@@ -221,7 +206,7 @@ def _concerned(child: Child, command: _Command) -> list[int]:
 
 
 def _left_of(child: Child, command: _Command) -> _Command | None:
-    """What an interrupted command still has to do in a new process, which holds its trials and has caught up."""
+    """Return what an interrupted command still has to do in a new process, which holds its trials and has caught up."""
     name, given = command
     if name == "discard_checkpoints":
         return command

@@ -27,7 +27,7 @@ from multiprocessing.context import SpawnContext
 from types import ModuleType
 from typing import Any, NamedTuple, cast
 
-from sweeps.errors import UserError, full_disk
+from sweeps.errors import UserError, full_disk, warn_once
 from sweeps.workload.protocol import Failure, FailureKind, Lanes, Progress, Trial
 
 if sys.platform == "linux":
@@ -35,8 +35,7 @@ if sys.platform == "linux":
 
 
 _method = "spawn"
-# Libraries that start their threads when they are imported start none; lanes choose their own number.
-_ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
+_THREADS = "OMP_NUM_THREADS"
 _log = logging.getLogger(__name__)
 
 
@@ -47,7 +46,7 @@ def preload(module: str) -> None:
         return
     multiprocessing.set_forkserver_preload(["sweeps.fast_exit", module])
     # Its socket lies in the temporary folder, whose path may be too long for one.
-    with contextlib.suppress(OSError), _environment(_ENVIRONMENT), _interrupts_blocked():
+    with contextlib.suppress(OSError), _start_conditions():
         forkserver.ensure_running()
         _method = "forkserver"
 
@@ -56,8 +55,11 @@ class Lost(Exception):
     """A child that is of no more use: it died, or its lanes raised. `detail` may hold a traceback."""
 
     def __init__(self, failure: Failure, detail: str) -> None:
-        super().__init__(detail)
+        super().__init__(failure, detail)  # what pickle gives to the class again
         self.failure, self.detail = failure, detail
+
+    def __str__(self) -> str:
+        return self.detail
 
 
 class Child:
@@ -85,7 +87,7 @@ class Child:
         )
         # Only what the calling script defines needs that script in the child.
         hidden = contextlib.nullcontext() if b"__main__" in self.recipe else without_main_module()
-        with _environment(_ENVIRONMENT), _interrupts_blocked(), hidden:
+        with _start_conditions(), hidden:
             process.start()
             self.process = process
         theirs.close()
@@ -97,21 +99,21 @@ class Child:
             self.connection.send((command, given))
 
     def receive(self) -> Any:
-        """The answer, once it is there, or a part of it: then `busy`. Raises Lost, or the child's UserError."""
-        wait(self.handles())
-        try:
-            if not self.connection.poll():
-                raise EOFError
-            reply: _Reply = self.connection.recv()
-        except (EOFError, OSError):
-            raise self._death() from None
-        if reply.status == "user_error":
-            raise UserError(*reply.value)
-        if reply.status == "error":
-            last_line, text = reply.value
-            raise Lost(Failure(kind="error", message=last_line), text)
-        self.width = reply.width
-        self.busy = reply.status == "part"
+        """Wait for the answer, or for a part of it: then `busy`. Raises Lost, or the child's UserError."""
+        while True:
+            wait(self.handles())
+            try:
+                if not self.connection.poll():
+                    raise EOFError
+                reply: _Reply | Lost | UserError | str = self.connection.recv()
+            except (EOFError, OSError):
+                raise self._death() from None
+            if not isinstance(reply, str):
+                break
+            warn_once(reply)  # a second child may have the same warning
+        if isinstance(reply, Exception):
+            raise reply
+        self.width, self.busy = reply.width, reply.more
         self.idle = not self.busy  # all parts are reported by now
         return reply.value
 
@@ -126,13 +128,13 @@ class Child:
         self.receive()
 
     def report(self, done: Iterable[Progress]) -> None:
-        """The driver has seen these epochs; from here on they count as reported, but for those that failed."""
+        """Count these epochs as reported, but for those that failed, because the driver has seen them."""
         for progress in done:
             if not progress.failure:
                 self.trials[progress.number] = dataclasses.replace(self.trials[progress.number], epoch=progress.epoch)
 
     def handles(self) -> tuple[Connection, int]:
-        """What `multiprocessing.connection.wait` waits for: an answer, or the end of the process."""
+        """Return what `multiprocessing.connection.wait` waits for: an answer, or the end of the process."""
         return self.connection, self._started.sentinel
 
     def end(self, deadline: float) -> None:
@@ -167,15 +169,29 @@ class Child:
 
 
 class _Reply(NamedTuple):
-    status: str
-    """`done`, `part` (more will come), `user_error` (value: place and problem) or `error` (value: last line and whole text of
-    the traceback)."""
+    """What the lanes returned. In its place come an error to raise, and before it warnings to log, each a text."""
+
     value: Any
-    width: int = 0
+    width: int
+    """Of the lanes, now."""
+    more: bool = False
+    """Whether another part of the answer will come."""
+
+
+class _WarningSender(logging.Handler):
+    """Sends the warnings of a child to its parent."""
+
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._send = send
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):  # the parent is gone
+            self._send(pickle.dumps(record.getMessage()))
 
 
 def _serve(connection: Connection, recipe: bytes, environment: Mapping[str, str]) -> None:
-    """The child's main function: build the lanes, then answer commands until `close` or the end of the parent.
+    """Build the lanes in a child, then answer commands until `close` or the end of the parent.
 
     `environment` is the parent's of now; a fork has that of the time when its server started.
     """
@@ -186,6 +202,11 @@ def _serve(connection: Connection, recipe: bytes, environment: Mapping[str, str]
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
     lanes: Lanes | None = None
+    sending = threading.Lock()  # threads of the lanes may warn
+
+    def send(reply: bytes) -> None:
+        with sending:
+            connection.send_bytes(reply)
 
     def build() -> None:
         nonlocal lanes
@@ -197,32 +218,34 @@ def _serve(connection: Connection, recipe: bytes, environment: Mapping[str, str]
 
     # What lanes raise is an answer. A parent that has left may have left an answer unread, which is a reset, not an end.
     with contextlib.suppress(EOFError, ConnectionError):
-        connection.send_bytes(_answer(build, width))
+        logging.getLogger().addHandler(_WarningSender(send))
+        send(_answer(build, width))
         while lanes is not None:
             command, given = connection.recv()
-            method = partial(_advance, connection, lanes) if command == "advance" else getattr(lanes, command)
-            connection.send_bytes(_answer(partial(method, *given), width))
+            method = partial(_advance, send, lanes) if command == "advance" else getattr(lanes, command)
+            send(_answer(partial(method, *given), width))
             if command == "close":
                 return
 
 
-def _advance(connection: Connection, lanes: Lanes, numbers: list[int]) -> None:
+def _advance(send: Callable[[bytes], None], lanes: Lanes, numbers: list[int]) -> None:
     """Hand over the epochs as they are done."""
     for done in lanes.advance(numbers):
-        connection.send_bytes(pickle.dumps(_Reply("part", done, lanes.width)))
+        send(pickle.dumps(_Reply(done, lanes.width, more=True)))
 
 
 def _answer(work: Callable[[], Any], width: Callable[[], int]) -> bytes:
+    """Do the work; returns the reply, or the error that the parent is to raise."""
     try:
-        return pickle.dumps(_Reply("done", work(), width()))
+        return pickle.dumps(_Reply(work(), width()))
     except UserError as error:
-        return pickle.dumps(_Reply("user_error", (error.place, error.problem)))
+        return pickle.dumps(error)
     except Exception as error:
         # No trial is to blame for a full disk: the study stops, and goes on when there is room.
         if isinstance(error, OSError) and (full := full_disk(error)):
-            return pickle.dumps(_Reply("user_error", (full.place, full.problem)))
+            return pickle.dumps(full)
         last_line = traceback.format_exception_only(error)[-1].strip().splitlines()[-1]
-        return pickle.dumps(_Reply("error", (last_line, traceback.format_exc())))
+        return pickle.dumps(Lost(Failure(kind="error", message=last_line), traceback.format_exc()))
 
 
 def _end_with_parent() -> None:
@@ -244,32 +267,27 @@ def _end_with_parent() -> None:
 
 
 @contextlib.contextmanager
-def _environment(changes: Mapping[str, str]) -> Iterator[None]:
-    """Changes that a process started meanwhile inherits."""
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
+def _start_conditions() -> Iterator[None]:
+    """Set what a process that starts meanwhile inherits: one thread for libraries, and Ctrl-C held back.
+
+    Libraries that start their threads when they are imported start none; lanes choose their own number. A child is safe
+    from Ctrl-C before its first line runs.
+    """
+    threads = os.environ.get(_THREADS)
+    os.environ[_THREADS] = "1"
+    blocking = hasattr(signal, "pthread_sigmask")
+    if blocking:
+        multiprocessing.resource_tracker.ensure_running()  # started by the first spawn instead, it would lift the mask
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextlib.contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Hold back Ctrl-C: a child inherits the mask and is safe from it before its first line runs."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    multiprocessing.resource_tracker.ensure_running()  # started by the first spawn instead, it would lift the mask
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if blocking:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if threads is None:
+            del os.environ[_THREADS]
+        else:
+            os.environ[_THREADS] = threads
 
 
 @contextlib.contextmanager

@@ -17,7 +17,6 @@ import argparse
 import inspect
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 from table import child_environment, describe_machine, in_words, markdown, write_json
 from values import JournalWatch, read_values
 
@@ -79,7 +79,6 @@ def one_sweep(overrides: list[str], *, tracked: bool) -> dict[str, float]:
     from rich.console import Console
 
     import sweeps.engine.run
-    import sweeps.workload.worker_pool
     import vaeexp.sweep.run
     from vaeexp.sweep.job import SweepOptions
 
@@ -93,10 +92,10 @@ def one_sweep(overrides: list[str], *, tracked: bool) -> dict[str, float]:
             yield mirror
 
     vaeexp.sweep.run.mirroring = noted
-    sweeps.workload.worker_pool.WorkerPool = clocked(sweeps.workload.worker_pool.WorkerPool, LANES, "lanes")
+    vaeexp.sweep.run.WorkerPool = clocked(vaeexp.sweep.run.WorkerPool, LANES, "lanes")
     sweeps.engine.run.search = timed(sweeps.engine.run.search, "search")
     root = os.environ.get("VAEEXP_DATA")
-    started = time.perf_counter()
+    started, processor = time.perf_counter(), processor_seconds()
     with tempfile.TemporaryDirectory() as folder:
         options = SweepOptions(
             study="beta_mnist",
@@ -108,11 +107,16 @@ def one_sweep(overrides: list[str], *, tracked: bool) -> dict[str, float]:
         vaeexp.sweep.run.run_sweep(options, console=Console(stderr=True))
         wall = time.perf_counter() - started
     other = SPENT["search"] - SPENT["lanes"]
-    processes = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    processor = sum(used.ru_utime + used.ru_stime for used in processes)
+    processor = processor_seconds() - processor
     mirror = sum(mirror.state.seconds for mirror in mirrors)
     found = {"wall": wall, **SPENT, "driver": other, "around": wall - SPENT["search"]}
     return found | {"processor": processor, "mirror": mirror, "mirror_share": mirror / processor}
+
+
+def processor_seconds() -> float:
+    """Processor time of the whole machine, which should have nothing else to do: a fork server outlives the sweep unseen."""
+    spent = psutil.cpu_times()
+    return spent.user + spent.system
 
 
 @contextmanager

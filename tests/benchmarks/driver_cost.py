@@ -8,6 +8,7 @@ per lane and epoch, as VAEs have.
 """
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Collection, Iterator
@@ -17,7 +18,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from table import describe_machine, in_words, markdown, write_json
 
-from sweeps.engine.search import search
+from sweeps.engine.run import search
 from sweeps.storage.database import open_storage, open_study
 from sweeps.study.pruners import PRUNERS
 from sweeps.study.samplers import SAMPLERS
@@ -26,7 +27,9 @@ from sweeps.study.study_file import Study
 from sweeps.study.study_model import Budget
 from sweeps.tracking import mirroring
 from sweeps.workload.protocol import Progress
-from sweeps.workload.testing import ToyLanes
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+from toy_lanes import ToyLanes
 
 
 class WaitingLanes(ToyLanes):

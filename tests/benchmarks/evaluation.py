@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from contenders import BATCH, EPOCH
+from contenders import EPOCH
 from contenders.digits import resident
 from contenders.ours import settings_of
 from table import describe_machine, in_words, markdown, usable_cores, write_json
@@ -30,11 +30,11 @@ from vaeexp.evaluation import nll
 from vaeexp.evaluation import nll as weights
 from vaeexp.evaluation.nll import image_rows, importance_weighted_nll
 from vaeexp.models.vae import VAE, build_vae
-from vaeexp.training.batches import Source, validation_noise
+from vaeexp.training.batches import Source
 from vaeexp.training.device import keep_freed_memory, resolve_precision
-from vaeexp.training.groups.group import open_group
+from vaeexp.training.groups import open_group
 from vaeexp.training.lane import fresh_state, open_lane
-from vaeexp.training.validation import _BATCH
+from vaeexp.training.steps import VALIDATION_BATCH
 
 TEST, VALIDATION = 10_000, 10_000
 
@@ -119,8 +119,8 @@ def training(images: torch.Tensor, vae: VAE, device: torch.device) -> dict[str, 
     source = Source(train=images[:EPOCH], validation=images[:VALIDATION].float(), binarisation="static", noise_seed=0)
     settings = settings_of("mlp")
     group = open_group(
-        source, resolve_precision("auto", device), partial(validation_noise, source), settings.model, {},
-        fuse=fused, compile=not fused, batch_size=BATCH, averaged=False,
+        source, settings,
+        maxima={}, precision=resolve_precision("auto", device), fuse=fused, compile=not fused, averaged=False,
     )  # fmt: skip
     for number in range(lanes):
         lane, vae = open_lane(Trial(number=number, params={}, seed=number), settings, source.image_shape, EPOCH)
@@ -129,7 +129,7 @@ def training(images: torch.Tensor, vae: VAE, device: torch.device) -> dict[str, 
     return {
         "an epoch of training": lambda: group.train_epoch(numbers),
         "its validation": lambda: group.evaluate(numbers, "weights"),
-        "the validation's products alone": products(vae, _BATCH, VALIDATION, lanes),
+        "the validation's products alone": products(vae, VALIDATION_BATCH, VALIDATION, lanes),
     }
 
 

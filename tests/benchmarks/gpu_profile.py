@@ -16,7 +16,6 @@ On a CPU there are only the last two, of lanes fused as on an accelerator (--wid
 import argparse
 import time
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,8 +26,8 @@ from table import describe_machine, in_words, markdown, write_json
 from torch.profiler import ProfilerActivity, profile
 
 from sweeps.workload.protocol import Trial
-from vaeexp.training.batches import Source, validation_noise
-from vaeexp.training.groups.group import Group, open_group
+from vaeexp.training.batches import Source
+from vaeexp.training.groups import Group, open_group
 from vaeexp.training.groups.lanes import copied
 from vaeexp.training.lane import fresh_state, open_lane
 
@@ -66,8 +65,8 @@ def opened(options: argparse.Namespace) -> tuple[Group, Source]:
     source = Source(train=images, validation=images[:1].float(), binarisation="static", noise_seed=0)
     settings = settings_of(options.model)
     group = open_group(
-        source, options.precision, partial(validation_noise, source), settings.model, {},
-        fuse=True, compile=options.device == "cuda", batch_size=BATCH, averaged=False,
+        source, settings,
+        maxima={}, precision=options.precision, fuse=True, compile=options.device == "cuda", averaged=False,
     )  # fmt: skip
     for number in range(options.width):
         add(group, source, options, number)

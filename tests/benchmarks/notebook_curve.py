@@ -22,7 +22,7 @@ from sweeps.workload.protocol import Trial
 from vaeexp.data import open_dataset
 from vaeexp.runs.worker import open_source
 from vaeexp.settings import DataSettings, ModelSettings, Settings, TrainSettings
-from vaeexp.training.batches import Source, validation_noise
+from vaeexp.training.batches import Source
 from vaeexp.training.groups.sequential import SequentialGroup
 from vaeexp.training.lane import fresh_state, open_lane
 
@@ -66,8 +66,7 @@ class Ours:
 
     def __init__(self, settings: Settings, source: Source, seed: int) -> None:
         lane, vae = open_lane(Trial(number=0, params={}, seed=seed), settings, source.image_shape, len(source.train))
-        noise = validation_noise(source, LATENT)
-        self.group = SequentialGroup(source, "bf16", lambda latent_size: noise[:, :latent_size])
+        self.group = SequentialGroup(source, "bf16")
         self.group.add(lane, vae, fresh_state(lane, vae, averaged=False))
 
     def epoch(self) -> tuple[float, float]:

@@ -13,21 +13,20 @@ import math
 import statistics
 import sys
 import time
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
-from contenders import BATCH, EPOCH
+from contenders import EPOCH
 from contenders.digits import describe, resident
 from contenders.ours import settings_of
 from table import describe_machine, in_words, markdown, usable_cores, write_json
 
 from sweeps.workload.protocol import Trial
-from vaeexp.training.batches import Source, validation_noise
+from vaeexp.training.batches import Source
 from vaeexp.training.device import has_fast_bf16, keep_freed_memory
-from vaeexp.training.groups.group import open_group
+from vaeexp.training.groups import open_group
 from vaeexp.training.lane import fresh_state, open_lane
 
 RATES, OPTIMIZERS, VALIDATION = (3e-4, 1e-3, 3e-3), ("adam", "adamax"), 10_000
@@ -76,9 +75,8 @@ def trained(precision: str, kind: str, options: argparse.Namespace) -> Values:
     )
     settings, places = settings_of("mlp"), list(product(OPTIMIZERS, RATES, range(options.seeds)))
     group = open_group(
-        source, precision, partial(validation_noise, source), settings.model, {},
-        fuse=False, compile=kind == "compiled", batch_size=BATCH, averaged=False,
-    )  # fmt: skip
+        source, settings, maxima={}, precision=precision, fuse=False, compile=kind == "compiled", averaged=False
+    )
     started = time.perf_counter()
     for number, (optimizer, rate, seed) in enumerate(places):
         own = settings_of("mlp")

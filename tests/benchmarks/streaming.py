@@ -10,7 +10,6 @@ thread, training alone. Both ways take turns; the smallest of the repeats counts
 import argparse
 import os
 import time
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,7 +18,7 @@ from sweeps.workload.protocol import Trial
 from vaeexp.data import open_dataset
 from vaeexp.runs.worker import open_source
 from vaeexp.settings import DataSettings, ModelSettings, Settings, TrainSettings
-from vaeexp.training.batches import epoch_chunks, validation_noise
+from vaeexp.training.batches import epoch_chunks
 from vaeexp.training.groups.sequential import SequentialGroup
 from vaeexp.training.lane import fresh_state, open_lane
 
@@ -61,7 +60,7 @@ def main() -> None:
 
 
 def _lane(source):
-    group = SequentialGroup(source, "float32", partial(validation_noise, source))
+    group = SequentialGroup(source, "float32")
     lane, vae = open_lane(Trial(number=0, params={}, seed=0), SETTINGS, source.image_shape, len(source.train))
     group.add(lane, vae, fresh_state(lane, vae, averaged=False))
     return group, source

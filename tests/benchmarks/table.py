@@ -54,7 +54,7 @@ def describe_machine(device: str) -> dict[str, Any]:
     import torch
 
     try:
-        from vaeexp.hardware import describe_hardware
+        from vaeexp.machine import describe_hardware
 
         found = describe_hardware()
     except ImportError:

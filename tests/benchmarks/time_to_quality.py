@@ -19,11 +19,10 @@ import torch
 
 from sweeps.workload.protocol import Trial
 from vaeexp.data import open_dataset
-from vaeexp.data.targets import targets
-from vaeexp.hardware import usable_cores
+from vaeexp.data.dataset import targets
+from vaeexp.machine import usable_cores
 from vaeexp.runs.worker import open_source
 from vaeexp.settings import DataSettings, ModelSettings, Settings, TrainSettings
-from vaeexp.training.batches import validation_noise
 from vaeexp.training.device import keep_freed_memory, resolve_precision
 from vaeexp.training.groups.sequential import SequentialGroup
 from vaeexp.training.lane import fresh_state, open_lane
@@ -83,10 +82,9 @@ def open_group(settings: Settings, root: Path | None, seed: int) -> tuple[Sequen
     dataset = open_dataset(settings.data, root=root)
     source = open_source(dataset, CPU, 0)
     source = replace(source, validation=targets(dataset.test.images, settings.data.binarisation, 0))
-    noise = validation_noise(source, settings.model.latent_size)
     lane, vae = open_lane(Trial(number=0, params={}, seed=seed), settings, source.image_shape, len(source.train))
     averaged = settings.train.ema_decay > 0
-    group = SequentialGroup(source, resolve_precision("auto", CPU), lambda latent_size: noise[:, :latent_size])
+    group = SequentialGroup(source, resolve_precision("auto", CPU))
     group.add(lane, vae, fresh_state(lane, vae, averaged=averaged))
     return group, "average" if averaged else "weights"
 

@@ -101,8 +101,7 @@ def problems(params: dict, binarisation: str, watch: Watch, fake: FakeTensorMode
             noise_seed=0,
         )
         template = padded_template(settings.model, shape, {})
-        noise = lambda size: torch.zeros(20, size, device=there)  # noqa: E731
-        group = VectorisedGroup(data, "float32", noise, template, least_rows=LANES, compiled=False)
+        group = VectorisedGroup(data, "float32", template, least_rows=LANES, compiled=False)
         for (lane, vae), state in zip(opened, states, strict=True):
             group.add(lane, vae, {name: fake.from_tensor(tensor) for name, tensor in state.items()})
         FusedStep.__call__ = watched

@@ -6,14 +6,16 @@ What a trial does wrong is in its params: `{"bad": "kill" | "segfault" | "exit" 
 """
 
 import json
+import logging
 import os
 import signal
 import time
 from pathlib import Path
 
+from toy_lanes import ToyLanes
+
 from sweeps.errors import UserError
 from sweeps.workload.protocol import Progress, TrialResult
-from sweeps.workload.testing import ToyLanes
 
 
 def build(folder, width=2, problem=None):
@@ -23,6 +25,8 @@ def build(folder, width=2, problem=None):
         raise ZeroDivisionError("no such device")
     if problem == "exit":
         os._exit(7)
+    if problem == "warning":
+        logging.getLogger(__name__).warning("The lanes of %s train slowly.", Path(folder).name)
     if problem == "slow":
         (Path(folder) / f"starting-{os.getpid()}").touch()
         time.sleep(60)

@@ -1,14 +1,16 @@
 """A small study for tests of the engine: 8×8 images with structure, tiny networks, lanes with nothing around them."""
 
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from sweeps.workload.protocol import Outcome, Trial, advance_all
+from vaeexp.models.vae import VAE, build_vae
 from vaeexp.settings import EvaluationSettings, ModelSettings, Settings, TrainSettings
-from vaeexp.training.batches import Source
+from vaeexp.training.batches import Source, epoch_chunks, validation_noise
 from vaeexp.training.groups.lanes import TrainingLanes
 
 BASE = Settings(
@@ -103,5 +105,51 @@ def run(lanes: TrainingLanes, artifacts: Bare, trials: list[Trial], epochs: int)
     return {number: (values[number], artifacts.states[number]) for number in numbers}
 
 
+def killed_and_resumed(make, trials: list[Trial], killed_after: int, epochs: int) -> tuple[list[float], dict]:
+    """Train the trials, lose the process, go on with the first: (its later values by epoch, its final tensors).
+
+    The newest checkpoint is one epoch behind what was reported.
+    """
+    lanes, _ = make()
+    for each in trials:
+        lanes.add(each)
+    for _ in range(killed_after):
+        advance_all(lanes, [each.number for each in trials])
+    lanes, artifacts = make()
+    me = replace(trials[0], epoch=killed_after)
+    lanes.add(me)
+    lanes.replay()
+    values = [advance_all(lanes, [me.number])[0].objective for _ in range(epochs - killed_after)]
+    lanes.finish({me.number: Outcome(state="complete", epoch=epochs, objective=None)})
+    return values, artifacts.states[me.number]
+
+
 def same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def plain_training(settings: Settings, seed: int, epochs: int, data: Source | None = None) -> tuple[list, list, VAE]:
+    """Train as a person would write it. Return training loss and validation −ELBO of each epoch, and the model."""
+    data, train = data or source(), settings.train
+    vae = build_vae(settings.model, data.image_shape, seed)
+    kind = {"adam": torch.optim.Adam, "adamax": torch.optim.Adamax}[train.optimizer]
+    optimizer, losses, values = kind(vae.parameters(), lr=train.learning_rate), [], []
+    fixed = validation_noise(data, settings.model.latent_size)
+    for epoch in range(epochs):
+        total, steps = 0.0, 0
+        vae.train()
+        for targets, noise in epoch_chunks(
+            data, seed=seed, epoch=epoch, batch_size=train.batch_size, latent_size=settings.model.latent_size
+        ):
+            for x, e in zip(targets.split(train.batch_size), noise.split(train.batch_size), strict=True):
+                terms = vae(x, e)
+                loss = terms.distortion.mean() + train.beta * terms.rate.mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                total, steps = total + loss.item(), steps + 1
+        losses.append(total / steps)
+        with torch.no_grad():
+            terms = vae.eval()(data.validation, fixed)
+        values.append((terms.distortion + terms.rate).mean().item())
+    return losses, values, vae

@@ -9,22 +9,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import optuna
+from toy_lanes import ToyLanes
 from toy_study import toy_study
 
-from sweeps.engine.search import search
+from sweeps.engine.run import search
 from sweeps.storage.database import open_storage, open_study
-from sweeps.storage.lock import study_lock
-from sweeps.workload.testing import ToyLanes
+from sweeps.storage.journal import study_lock
 
 SLOW = """
 import sys, time
 from pathlib import Path
 sys.path[:0] = {paths!r}
 from toy_study import toy_study
-from sweeps.engine.search import search
+from sweeps.engine.run import search
 from sweeps.storage.database import open_storage, open_study
-from sweeps.storage.lock import study_lock
-from sweeps.workload.testing import ToyLanes
+from sweeps.storage.journal import study_lock
+from toy_lanes import ToyLanes
 study = toy_study(trials=10, sampler="tpe", sampler_options={{"startup_trials": 3}}, pruner="median")
 with study_lock(Path({runs!r}), "toy"):
     optuna_study = open_study(open_storage({url!r}, Path({runs!r}), "toy"), study)

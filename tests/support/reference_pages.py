@@ -1,10 +1,11 @@
-"""Writes the generated pages of docs/reference and the schema of summary.json.
+"""Writes the generated pages of docs/reference.
 
 `python tests/support/reference_pages.py --write` (or `make docs`) writes them; tests/test_docs.py checks that they are up to date.
 """
 
 import inspect
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import Any, get_args
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"
-SCHEMA = ROOT / "vaeexp" / "report" / "summary.schema.json"
 sys.path.insert(0, str(ROOT))
 
 COLUMNS = """\
@@ -50,8 +50,6 @@ reports/
 
 def pages() -> dict[Path, str]:
     """File → the text that it should have."""
-    from vaeexp.report.summary import schema_json
-
     texts = {
         "settings.md": _settings_page(),
         "study-file.md": _study_page(),
@@ -61,7 +59,7 @@ def pages() -> dict[Path, str]:
         "python.md": _python_page(),
         "study.schema.json": _study_schema(),
     }
-    return {REFERENCE / name: text for name, text in texts.items()} | {SCHEMA: schema_json()}
+    return {REFERENCE / name: text for name, text in texts.items()}
 
 
 def _study_schema() -> str:
@@ -150,7 +148,7 @@ def _plots_page() -> str:
         blocks.append(f"## {chapter}")
         for name, plot in plots.items():
             shown = (
-                " ".join((inspect.getdoc(plot.draw) or "").split())
+                " ".join((inspect.getdoc(plot.make) or "").split())
                 .split(" None ")[0]
                 .removeprefix("Draw ")
                 .capitalize()
@@ -178,13 +176,11 @@ def _sentence_of(model: Callable[..., Any]) -> str:
 
 
 def _help(arguments: list[str]) -> str:
-    from click.testing import CliRunner
-
-    from vaeexp.commands.main import cli
-
-    shown = CliRunner().invoke(cli, [*arguments, "--help"], prog_name="vaeexp", terminal_width=100, color=False)
-    assert shown.exit_code == 0, shown.output
-    return f"```text\n{shown.output.rstrip()}\n```"
+    # In a process of its own, because click keeps the help option that the first caller of a command asked for.
+    code = "import sys; from vaeexp.commands.main import cli; cli(sys.argv[1:], prog_name='vaeexp', terminal_width=100)"
+    command = [sys.executable, "-c", code, *arguments, "--help"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return f"```text\n{shown.rstrip()}\n```"
 
 
 def _tables() -> dict[str, Mapping[str, Any]]:
@@ -228,8 +224,8 @@ def _studies() -> str:
     # Not those of the current folder, which a user may have put there.
     found = {path.stem for path in (ROOT / "studies").glob("*.yaml")}
     rows = ["| Study | Question |", "| --- | --- |"]
-    listed = [study for study in list_studies(shipped=ROOT / "studies") if study.name in found]
-    return "\n".join([*rows, *(f"| `{study.name}` | {study.question} |" for study in listed)])
+    listed = list_studies(shipped=ROOT / "studies")
+    return "\n".join([*rows, *(f"| `{name}` | {listed[name]} |" for name in listed if name in found)])
 
 
 def _files() -> str:

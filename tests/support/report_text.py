@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from sweeps.workload.protocol import run_folder
 from vaeexp.report import write_report
 from vaeexp.results.study_view import StudyView
 
@@ -21,7 +22,8 @@ def report_on(results, *, runs, reports, html=False):
 
 def located(results, runs):
     """The results whose trials have their folder below `runs` where it lies there."""
-    below = [runs / "trials" / results.name / name for name in results.trials["name"]]
+    keys = zip(results.trials["number"], results.trials["repeat"], strict=True)
+    below = [runs / "trials" / results.name / run_folder(number, repeat=repeat) for number, repeat in keys]
     folders = [str(path) if path.is_dir() else old for path, old in zip(below, results.trials["folder"], strict=True)]
     return replace(results, trials=results.trials.assign(folder=pd.Series(folders, dtype="object")))
 

@@ -11,8 +11,11 @@ from vaeexp.models.vae import VAE, build_vae
 from vaeexp.settings import SECTIONS, Settings
 
 
-def finished_run(folder: Path, image_shape: tuple[int, int, int], seed: int = 0, **params: Any) -> VAE:
+def finished_run(
+    folder: Path, image_shape: tuple[int, int, int], seed: int = 0, fingerprint: str = "", **params: Any
+) -> VAE:
     """Write weights and settings of a model with these settings into `folder`; the model, in evaluation mode.
+    `fingerprint` is that of the images it claims to be trained on.
 
     What is learned is moved away from where it starts, running statistics too.
     """
@@ -28,6 +31,7 @@ def finished_run(folder: Path, image_shape: tuple[int, int, int], seed: int = 0,
     tensors = dict(vae.named_parameters()) | dict(vae.named_buffers())
     save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, folder / "weights.safetensors")
     sections = {section: getattr(settings, section).model_dump(mode="json") for section in SECTIONS}
-    known = {"image_shape": image_shape, "seed": seed, "number": 0, "params": params, "study": "made", "study_seed": 0}
+    known = {"image_shape": image_shape, "seed": seed, "number": 0, "params": params}
+    known |= {"study": "made", "study_seed": 0, "fingerprint": fingerprint, "arithmetic": {}}
     (folder / "settings.json").write_text(json.dumps(sections | known))
     return vae.eval()

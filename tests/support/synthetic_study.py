@@ -13,9 +13,10 @@ import pandas as pd
 
 from sweeps.results.rankings import Results
 from sweeps.storage.study_record import StudyRecord, read_study
+from sweeps.workload.protocol import run_folder, run_name
+from vaeexp.data.datasets import BUNDLED
 from vaeexp.data.formats.torchvision_files import read_idx
-from vaeexp.data.locate import BUNDLED
-from vaeexp.results.open_study import study_tables
+from vaeexp.results.tables import study_tables
 
 EPOCHS = 30
 SEARCH = {
@@ -176,16 +177,16 @@ def _row(
     number: int, params: dict, state: str, curve: np.ndarray, folder: Path | None, *, repeat: bool = False
 ) -> dict:
     values = curve.sum(axis=1)
-    name = f"{'repeat' if repeat else 'trial'}-{number:04d}"
+    place = run_folder(number, repeat=repeat)
     failure = (
         {"failure": "diverged", "message": "loss is not finite at step 12 | β_too *small*"} if state == "failed" else {}
     )
     return {
-        "repeat": repeat, "number": number, "name": name, "state": state,
+        "repeat": repeat, "number": number, "name": run_name("beta_mnist", number, repeat=repeat), "state": state,
         "objective": float(values.min()) if len(values) else math.nan, "epochs": len(values),
         "best_epoch": int(values.argmin()) + 1 if len(values) else None, "seed": 1000 + number,
         "started": 1.79e9 + 20 * number, "ended": 1.79e9 + 20 * number + 0.6 * len(values), "seconds": 0.6 * len(values),
-        "duplicate_of": None, "failure": None, "message": None, "folder": str(folder / name) if folder else None,
+        "duplicate_of": None, "failure": None, "message": None, "folder": str(folder / place) if folder else None,
         "source_trial": None, "purposes": (), "seed_index": None, "pair_id": None, "result.parameters": 1_300_000.0,
         **failure, **{f"params.{key}": value for key, value in params.items()},
     }  # fmt: skip
@@ -305,7 +306,7 @@ def write_pictures(results: Results, runs: Path) -> None:
             continue
         blur = float(np.clip((row["objective"] - 80) / 80, 0.05, 0.95))
         originals, others = images[::625][:8], images[int(row["number"]) :: 300][:16]
-        folder = runs / "trials" / results.name / row["name"]
+        folder = runs / "trials" / results.name / run_folder(row["number"], repeat=row["repeat"])
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {"originals": originals, "reconstructions": _blur(originals, blur), "samples": _blur(others, blur)}
         if row.get("params.prior") == "mixture":
@@ -376,7 +377,9 @@ def thin_studies() -> dict[str, Results]:
         "one failed before an epoch": part(full, search[search["number"] == 23]),
         "all running": part(full, search.iloc[:4].assign(state="running", ended=math.nan), study=interim),
         "one parameter": part(full, search, study=study_attributes(spec=study_attributes().spec | {"search": one})),
-        "one seed, one pair": part(full, pd.concat([search, full.trials[full.trials["name"] == "repeat-0000"]])),
+        "one seed, one pair": part(
+            full, pd.concat([search, full.trials[full.trials["repeat"] & (full.trials["number"] == 0)]])
+        ),
         "search only": part(full, search, study=study_attributes(finished=False)),
     }
 

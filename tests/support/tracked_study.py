@@ -11,9 +11,9 @@ from PIL import Image
 
 from sweeps.files import UNFINISHED
 from sweeps.storage.database import open_storage
-from sweeps.storage.running_trial import RunningTrial, resume_trial
-from sweeps.storage.study_record import RegisteredModel, StoredStudy, read_study, stored_path, write_study
-from sweeps.workload.protocol import Failure, Outcome, Progress, TrialResult
+from sweeps.storage.study_record import RegisteredModel, StoredStudy, read_study, write_study
+from sweeps.storage.trial_record import RunningTrial, resume_trial, stored_path
+from sweeps.workload.protocol import Failure, Outcome, Progress, TrialResult, run_name
 
 STUDY = "small"
 DATASET = {"name": "digits", "fingerprint": "ab" * 32, "source": "made up", "profile": {"train": 8}}
@@ -124,7 +124,7 @@ class SmallStudy:
         registered = RegisteredModel(
             name="toy-best",
             alias="best",
-            run="trial-0000",
+            run=run_name(self.name, 0, repeat=False),
             folder=stored_path(model, self.runs),
             loader_module="doubling_model",
             inputs={"dtype": "float32", "values": [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]},
@@ -192,7 +192,7 @@ def expected(stored: StoredStudy) -> dict[str, dict[str, Any]]:
                 points.setdefault(name, []).append((record.outcome.epoch, int(1000 * record.ended), value))
         times = {epoch.epoch: int(1000 * epoch.at) for epoch in record.epochs}
         pictures = [f"images/{p.name}+step+{p.epoch}+timestamp+{times[p.epoch]}" for p in record.pictures]
-        found[record.name] = {
+        found[record.name_in(stored.study.name)] = {
             "status": states[record.state][0],
             "state": states[record.state][1],
             "points": points,

@@ -32,10 +32,15 @@ def tiny_study(tmp_path_factory):
 
 
 @pytest.fixture
-def compose(monkeypatch):
-    """The report's text, with no figure drawn."""
+def no_figures(monkeypatch):
+    """Reports have no figures, which take nearly all of the time of a report."""
     monkeypatch.setattr(chapters, "PLOTS", {})
     monkeypatch.setattr(chapters, "CHAPTERS", {})
+
+
+@pytest.fixture
+def compose(no_figures):
+    """The report's text, with no figure drawn."""
     return lambda results: chapters.compose(StudyView(results))[0]
 
 

@@ -26,8 +26,8 @@ from sweeps.storage.study_record import read_study
 from vaeexp.api import Study, load_study
 from vaeexp.plots import PLOTS
 from vaeexp.report.chapters import compose
-from vaeexp.results.open_study import study_tables
 from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import study_tables
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = (ROOT / "docs" / "guide" / "notebook.md").read_text(encoding="utf-8")
@@ -58,8 +58,8 @@ def test_the_example_in_the_guide_runs(tiny_study: Path, monkeypatch: pytest.Mon
     shown = eval(
         'trials[trials["state"] == "complete"].sort_values("objective")[["name", "objective", "params.beta"]]', names
     )
-    assert list(shown["name"]) == ["trial-0001", "trial-0003", "repeat-0000"]
-    assert names["best"]["name"] == "repeat-0000"
+    assert list(shown["name"]) == [f"{NAME}/1", f"{NAME}/3", f"{NAME}/r0"]
+    assert names["best"]["name"] == f"{NAME}/r0"
     assert list(names["curve"]["epoch"]) == [1, 2, 3, 4]
     assert names["pictures"].shape == (16, 1, 28, 28)
     assert said == [names["study"].answer()]
@@ -71,7 +71,7 @@ def test_tables_are_those_of_the_storage(study: Study, tiny_study: Path) -> None
     assert study.name == NAME
     pd.testing.assert_frame_equal(study.trials.drop(columns="folder"), found.trials.drop(columns="folder"))
     pd.testing.assert_frame_equal(study.epochs, found.epochs)
-    assert study.best["name"] == "repeat-0000"
+    assert study.best["name"] == f"{NAME}/r0"
     assert study.best["objective"] == study.epochs.query("repeat")["objective"].min()
     assert vaeexp.load_study is load_study
 
@@ -81,8 +81,8 @@ def test_models_have_the_best_weights_and_evaluate(study: Study, tiny_study: Pat
         (study.best_model(), "repeat-0000"),
         (study.model(1), "trial-0001"),
         (study.model(np.int64(1)), "trial-0001"),
-        (study.model("trial-0003"), "trial-0001"),
-        (study.model("repeat-0"), "repeat-0000"),
+        (study.model(f"{NAME}/3"), "trial-0001"),
+        (study.model("r0"), "repeat-0000"),
     ):
         assert isinstance(model, torch.nn.Module)
         assert not any(module.training for module in model.modules())
@@ -94,7 +94,7 @@ def test_models_have_the_best_weights_and_evaluate(study: Study, tiny_study: Pat
 
 
 def test_a_trial_that_is_not_there_is_named_with_the_nearest(study: Study, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"has no trial 'trial-0009'. Did you mean 'trial-000\d'?"):
+    with pytest.raises(UserError, match=rf"has no trial '{NAME}/9'. Did you mean '{NAME}/.'?"):
         study.model(9)
     with pytest.raises(UserError, match="has no trial 'best'"):
         study.model("best")
@@ -126,7 +126,7 @@ def test_the_answer_is_that_of_the_report(study: Study) -> None:
 def test_what_a_notebook_shows_reads_well(study: Study) -> None:
     value = f"{study.best['objective']:.2f}"
     words = "4 trials (2 complete, 1 failed, 1 pruned) and 1 repeat"
-    assert repr(study) == f"{NAME}: {words}; best repeat-0000, −ELBO {value} nats per image"
+    assert repr(study) == f"{NAME}: {words}; best {NAME}/r0, −ELBO {value} nats per image"
     blocks = study._repr_markdown_().split("\n\n")
     assert blocks[0] == f"### {NAME}"
     assert blocks[1] == "*Does a trial that is trained again come out the same?*"
@@ -217,10 +217,10 @@ def test_a_script_runs_a_study_and_has_its_report_and_models(place: Path) -> Non
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
     assert "small: Does a script run a study?" in out
-    assert "[3/3]  trial-0002  complete" in out
-    assert out.splitlines()[-1].startswith("small: 3 trials (3 complete) and 1 repeat; best repeat-0000")
+    assert "[3/3]  small/2  complete" in out
+    assert out.splitlines()[-1].startswith("small: 3 trials (3 complete) and 1 repeat; best small/r0")
     assert (place / "reports" / "small" / "README.md").exists()
-    model = vaeexp.load_model("small/repeat-0000")
+    model = vaeexp.load_model("small/r0")
     assert isinstance(model, torch.nn.Module)
     assert not model.training
     kept = load_file(place / "mlruns" / "trials" / "small" / "repeat-0000" / "weights.safetensors")
@@ -243,7 +243,7 @@ def interrupt_after(process: subprocess.Popen, epochs: int) -> tuple[str, str]:
 def test_an_interrupted_script_leaves_a_study_that_the_same_call_continues(place: Path) -> None:
     out, err = interrupt_after(script(place, epochs=5000), 0)
     assert "KeyboardInterrupt" in err
-    assert "what was running resumes" in out
+    assert "running trials resume" in out
     before = load_study("small")
     assert not before.view.study.finished
     assert list(before.trials["state"]) == ["running"]

@@ -131,7 +131,7 @@ def mutant(number: int) -> str:
     text = rng.choice(STUDIES).read_text(encoding="utf-8")
     if rng.random() < 0.4:
         return damaged_text(text, rng)
-    content = parse_yaml(text, "x").content
+    content = parse_yaml(text, "x")[0]
     for _ in range(rng.choice([1, 1, 2, 4])):
         rng.choice(TREE)(content, rng)
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

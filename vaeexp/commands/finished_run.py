@@ -1,38 +1,62 @@
-"""What the commands on a finished run share: the argument RUN, options, notes, and files that cannot be written."""
+"""Commands on a finished run: evaluate, export, reproduce; sample, reconstruct, interpolate, traverse, embed."""
 
-from collections.abc import Callable, Iterator
+import functools
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from click.shell_completion import CompletionItem
 
 from sweeps.errors import UserError
 from sweeps.workload.protocol import named_run
-from vaeexp.commands.options import runs_folder, runs_option, storage_option
-from vaeexp.console import open_console, write_line
+from vaeexp import runs as finished
+from vaeexp.commands import options
+from vaeexp.console import open_console, print_table, progress_bar, write_line
+from vaeexp.words import format_short
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from vaeexp.runs.drawing import Drawing
+    from vaeexp.runs.run import Run
 
 
 def _complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """`beta_mnist/best`, `beta_mnist/7`, `beta_mnist/r3` of the runs that left weights."""
-    folders = [path.parent for path in (runs_folder(ctx) / "trials").glob("*/*/weights.safetensors")]
-    names = {f"{folder.parent.name}/best" for folder in folders}
-    for folder in folders:
-        if named := named_run(folder.name):
-            names.add(f"{folder.parent.name}/{'r' if named[0] else ''}{named[1]}")
-    return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
+    """Complete `beta_mnist/best`, `beta_mnist/7`, `beta_mnist/r3`: the runs that left weights."""
+    names = set()
+    for path in (options.runs_folder(ctx) / "trials").glob("*/*/weights.safetensors"):
+        study, named = path.parts[-3], named_run(path.parts[-2])
+        names |= {f"{study}/best", f"{study}/{'r' if named[0] else ''}{named[1]}"} if named else {f"{study}/best"}
+    return options.completions(names, incomplete)
 
 
 def run_argument(command: Callable) -> Callable:
-    """RUN, and where it is looked for."""
-    for option in (storage_option, runs_option):
-        command = option(command)
-    return click.argument("run", metavar="RUN", shell_complete=_complete_run)(command)
+    """Decorate a command with RUN, and with the options that say where runs are."""
+    argument = click.argument("run", metavar="RUN", shell_complete=_complete_run)
+    return argument(options.runs_option(options.storage_option(command)))
+
+
+def opened_run(command: Callable) -> Callable:
+    """Decorate a command with `run_argument`; it gets the opened run as its first argument."""
+
+    @functools.wraps(command)
+    def with_run(*, run: str, runs: Path, storage: str | None, **given: Any) -> None:
+        command(finished.run.open_run(run, runs, storage), **given)
+
+    return run_argument(with_run)
 
 
 def count_option(*names: str, default: int | None, help: str, **attributes: Any) -> Callable:
     return click.option(*names, type=click.IntRange(min=1), metavar="N", default=default, help=help, **attributes)
+
+
+def output_option(metavar: str, help: str, *, folder: bool = False, **attributes: Any) -> Callable:
+    path = click.Path(path_type=Path, dir_okay=folder)
+    return click.option("--output", "-o", type=path, metavar=metavar, help=help, **attributes)
 
 
 split_option = click.option(
@@ -42,7 +66,7 @@ split_option = click.option(
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns what the operating system says into the user's error."""
+    """Turn an error of the operating system into the user's error."""
     try:
         yield
     except OSError as error:
@@ -52,3 +76,243 @@ def writing(path: Path) -> Iterator[None]:
 def note(text: str) -> None:
     """Print a note on standard error."""
     write_line(open_console(stderr=True), text, style="yellow")
+
+
+FIGURES = {
+    "neg_elbo": ("−ELBO", "nats per image"),
+    "iw_nll": ("importance-weighted NLL", "nats per image"),
+    "distortion": ("distortion", "nats per image"),
+    "rate": ("rate", "nats per image"),
+    "bits_per_dimension": ("bits per dimension", "bits per sub-pixel"),
+    "active_units": ("active units", "latent dimensions"),
+    "reconstruction_mse": ("reconstruction MSE", "black to white is 1"),
+    "reconstruction_ssim": ("reconstruction SSIM", "1 is equal"),
+    "inception_score": ("inception score", "1 to the number of classes"),
+    "fid": ("Fréchet distance", "of features of the classifier"),
+    "classifier_accuracy": ("accuracy of the classifier", "share of the test images"),
+}
+"""Metric without its prefix → words and unit."""
+
+
+def print_evaluation(evaluation: Mapping[str, Any], *, console: "Console") -> None:
+    """Print the protocol, then one line for each figure, with its standard error over images where it has one."""
+    prefix = f"{evaluation['split']}/"
+    figures = {name.removeprefix(prefix): value for name, value in evaluation["figures"].items()}
+    write_line(console, f"{evaluation['run']} on {evaluation['protocol']['images']}", style="bold")
+    print_table(console, ("", ""), list(evaluation["protocol"].items()), header=False)
+    write_line(console, "")
+    rows = []
+    for name, (words, unit) in FIGURES.items():
+        if name in figures:
+            if name == "iw_nll":
+                words += f", k = {figures['importance_samples']:,.0f}"
+            value, error = _with_error(figures[name], figures.get(f"{name}_se", math.nan))
+            rows.append((words, value, error, unit))
+    print_table(console, ("figure", "value", "standard error", "unit"), rows)
+
+
+def _with_error(value: float, error: float) -> tuple[str, str]:
+    """Format a value and its standard error, both to the second digit of the error."""
+    if not error > 0:
+        return format_short(value), ""
+    decimals = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:,.{decimals}f}", f"± {error:,.{decimals}f}"
+
+
+@click.command()
+@opened_run
+@options.data_option
+@split_option
+@count_option(
+    "--importance-samples",
+    default=None,
+    show_default="the run's own",
+    help="Samples per image (k) of the importance-weighted NLL.",
+)
+@options.device_option("auto", "computes")
+@output_option("FILE.json", "Write protocol and figures as JSON too.")
+def evaluate(
+    run: "Run",
+    *,
+    data: Path | None,
+    split: str,
+    importance_samples: int | None,
+    device: str | None,
+    output: Path | None,
+) -> None:
+    """Measure a finished run on test images.
+
+    RUN is STUDY/7 for a trial, STUDY/r3 for a repeat, STUDY/best for the best run, or a folder with the run's files. Prints −ELBO, importance-weighted NLL, active units, reconstruction errors and, where there are classes, inception score and Fréchet distance, with the protocol they hold under. With the run's own number of samples they are the figures that its study recorded. Images other than the run's own are refused.
+    """
+    if output is not None:
+        with writing(output):  # before hours of work
+            output.parent.mkdir(parents=True, exist_ok=True)
+    images = finished.run.open_images(run, data, split=split, same=True, say=note)
+    with progress_bar(open_console(stderr=True), "importance-weighted NLL") as progress:
+        evaluation = finished.run.evaluate_run(
+            run, images, importance_samples=importance_samples, device=device or "auto", say=note, progress=progress
+        )
+    print_evaluation(evaluation, console=open_console())
+    if output is not None:
+        with writing(output):
+            output.write_text(json.dumps(evaluation, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+@click.command()
+@opened_run
+@output_option("DIR", "Folder to write into; it is made.", folder=True, required=True)
+def export(run: "Run", *, output: Path) -> None:
+    """Write a model that loads without vaeexp.
+
+    RUN is as for `vaeexp evaluate`. DIR gets encoder.pt2 and decoder.pt2, which PyTorch loads by itself, the weights as safetensors, the settings, and a README.txt that says how to use them.
+    """
+    with writing(output):
+        paths = finished.export.export_run(run, output)
+    click.echo("\n".join(map(str, paths)))
+
+
+@click.command()
+@run_argument
+@options.data_option
+@options.device_option("that of the record")
+@options.precision_option("that of the record")
+def reproduce(
+    *, run: str, runs: Path, storage: str | None, data: Path | None, device: str | None, precision: str | None
+) -> None:
+    """Train a trial again and compare.
+
+    RUN is STUDY/7 for a trial, STUDY/r3 for a repeat, STUDY/best for the best run. It is trained from its record alone, in a temporary folder; the study is only read. It must match the record bit for bit where device, precision, threads, processor and PyTorch are the same, and within a stated tolerance elsewhere: in every epoch, in its weights, in its test figures, in how it failed. Other images than its own are refused. Exit status 0: it matches; 1: it differs.
+    """
+    matches = finished.reproduce.reproduce_trial(
+        run, runs, storage, data=data, device=device, precision=precision, console=open_console()
+    )
+    if not matches:
+        raise click.exceptions.Exit(1)
+
+
+def _output(default: str) -> Callable:
+    return output_option("FILE", "File to write.", show_default=default)
+
+
+_seed = click.option("--seed", type=click.IntRange(min=0), metavar="N", default=0, help="Seed of the random draws.")
+
+
+@click.command()
+@opened_run
+@count_option("-n", "count", default=64, help="Samples.")
+@click.option(
+    "--component",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Sample this component of a mixture prior instead of the whole: 1 is the heaviest, as in the report.",
+)
+@_seed
+@_output("samples.png")
+def sample(run: "Run", *, count: int, component: int | None, seed: int, output: Path | None) -> None:
+    """Draw samples of a finished run's prior.
+
+    RUN is as for `vaeexp evaluate`. It needs no images. What is shown is the mean of p(x|z) at each code z drawn.
+    """
+    _write(finished.drawing.draw_samples(run, count, component=component, seed=seed), run, output, "samples.png")
+
+
+@click.command()
+@opened_run
+@options.data_option
+@split_option
+@count_option("-n", "count", default=16, help="Images.")
+@_seed
+@_output("reconstructions.png")
+def reconstruct(run: "Run", *, data: Path | None, split: str, count: int, seed: int, output: Path | None) -> None:
+    """Draw images and a finished run's reconstructions.
+
+    RUN is as for `vaeexp evaluate`.
+    """
+    images = finished.run.open_images(run, data, split=split, count=count, seed=seed, say=note)
+    _write(finished.drawing.draw_reconstructions(run, images), run, output, "reconstructions.png")
+
+
+@click.command()
+@opened_run
+@options.data_option
+@count_option("--pairs", default=3, help="Pairs of test images, of two classes where there are classes.")
+@count_option("--steps", default=10, help="Pictures from one image to the other, both included.")
+@click.option(
+    "--kind",
+    type=click.Choice(["linear", "spherical", "pixel", "all"]),
+    default="all",
+    help="Between codes on a line or on a sphere, or between the images themselves.",
+)
+@_seed
+@_output("interpolations.png")
+def interpolate(
+    run: "Run",
+    *,
+    data: Path | None,
+    pairs: int,
+    steps: int,
+    kind: Literal["linear", "spherical", "pixel", "all"],
+    seed: int,
+    output: Path | None,
+) -> None:
+    """Draw the way from one image to another.
+
+    RUN is as for `vaeexp evaluate`.
+    """
+    images = finished.run.open_images(run, data, count=2 * pairs, seed=seed, say=note)
+    kinds = tuple(finished.drawing.KINDS) if kind == "all" else (kind,)
+    drawing = finished.drawing.draw_interpolations(run, images, steps=steps, kinds=kinds)
+    _write(drawing, run, output, "interpolations.png")
+
+
+@click.command()
+@opened_run
+@options.data_option
+@count_option("--dimensions", default=8, help="Latent dimensions, the most active ones.")
+@count_option("--steps", default=9, help="Values of each.")
+@_seed
+@_output("traversals.png")
+def traverse(run: "Run", *, data: Path | None, dimensions: int, steps: int, seed: int, output: Path | None) -> None:
+    """Draw what single latent dimensions do.
+
+    RUN is as for `vaeexp evaluate`. Each dimension goes 2.5 standard deviations of the aggregate posterior to either side: that of test images when they are given or in the user's cache, else that of images the model draws itself. A model of two dimensions is drawn as a plane too, in manifold.png beside the other file.
+    """
+    root = finished.run.own_data(run, data)
+    if root is None:
+        images, source = finished.drawing.generated_images(run, seed), "images that the model draws itself"
+    else:
+        found = finished.run.open_images(run, root, most=2000, seed=seed, say=note)
+        images, source = found.x, f"{len(found.x):,} test images of {found.dataset.title}"
+    drawing = finished.drawing.draw_traversals(run, images, source, dimensions=dimensions, steps=steps)
+    path = _write(drawing, run, output, "traversals.png")
+    if run.settings.model.latent_size == 2:
+        _write(finished.drawing.draw_manifold(run, images), run, path.with_name("manifold.png"), "", named=False)
+
+
+@click.command()
+@opened_run
+@options.data_option
+@count_option("-n", "count", default=None, show_default="2000, or all where there are fewer", help="Test images.")
+@_seed
+@_output("embedding.png")
+def embed(run: "Run", *, data: Path | None, count: int | None, seed: int, output: Path | None) -> None:
+    """Draw a map of a finished run's codes.
+
+    RUN is as for `vaeexp evaluate`. It is the t-SNE map of the posterior means of test images, coloured by class. The file with the same name and the ending .csv has the place, class, point and code of each.
+    """
+    images = finished.run.open_images(run, data, count=count, most=2000, seed=seed, say=note)
+    drawing, points = finished.drawing.draw_map(run, images, seed=seed)
+    path = _write(drawing, run, output, "embedding.png")
+    table = path.with_suffix(".csv")
+    with writing(table):
+        finished.drawing.write_map(run, images, points, table, named=output is not None)
+    click.echo(f"{table}  place, class, point and code of each image")
+
+
+def _write(drawing: "Drawing", run: "Run", output: Path | None, default: str, *, named: bool | None = None) -> Path:
+    """Write a picture, print its path, and return the path."""
+    path = output or Path(default)
+    with writing(path):
+        finished.drawing.write_drawing(drawing, run, path, named=output is not None if named is None else named)
+    click.echo(f"{path}  {run.name}: {drawing.words}")
+    return path

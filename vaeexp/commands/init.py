@@ -8,9 +8,9 @@ import click
 
 from sweeps.errors import UserError
 from sweeps.study.yaml_file import PLAIN_NAME, find_study, is_path
-from vaeexp.cache import shipped_studies
 from vaeexp.commands.options import complete_study
 from vaeexp.console import open_console, program, write_line
+from vaeexp.machine import shipped_studies
 from vaeexp.settings import DataSettings
 from vaeexp.study import open_study_file
 
@@ -25,8 +25,8 @@ question: Which β, latent size and learning rate explain these images best?
 # ---- fixed: what every trial has in common. What is not named here keeps its default. ----
 data:
   dataset: {dataset}
-  {data}
-model:
+  {binarisation}
+{size}model:
   {model}
   prior: normal                  # mixture or vampprior (with components: 16)
 train:
@@ -64,8 +64,7 @@ EXTENDING = """\
 # `vaeexp show {name}` prints the result.
 extends: {parent}
 # question: What is this study to find out?
-{changes}
-# epochs: 5                      any setting by its name, as with --set; a searched setting is then fixed
+{changes}# epochs: 5                      any setting by its name, as with --set; a searched setting is then fixed
 # search:
 #   beta: {{low: 0.5}}             one end of a range
 #   learning_rate: null          no longer searched
@@ -73,7 +72,7 @@ extends: {parent}
 # compare: null
 """
 
-CHANGES = {
+BINARISATION = {
     True: "binarisation: static           # each pixel drawn once; dynamic: drawn anew each epoch",
     False: "binarisation: none             # levels as they are",
 }
@@ -81,9 +80,8 @@ MODELS = {
     True: "network: mlp                   # conv, or one of your own: package.module:Class\n  hidden: [512, 512]             # widths of the encoder's layers",
     False: "network: conv                  # mlp, or one of your own: package.module:Class\n  likelihood: discretised_logistic    # gaussian, laplace and others: `binarisation: none` as well",
 }
-FILES = {
-    "folder": "\n  image_size: 32                 # pixels, as 64 or [height, width]; null: as the files are",
-}
+"""Whether the images are grey → lines that suit them."""
+SIZE = "  image_size: 32                 # pixels, as 64 or [height, width]; null: as the files are\n"
 
 
 @click.command()
@@ -127,22 +125,22 @@ def init(*, name: str, parent: str | None, dataset: str | None) -> None:
 
 
 def study_text(name: str, parent: str | None, dataset: str | None) -> str:
-    """The text of a new study file: a whole study, or the changes to another."""
+    """Return the text of a new study file: a whole study, or the changes to another."""
     grey = dataset in (None, *GREY)
-    parts = {"name": name, "schema": f"# yaml-language-server: $schema={_schema_path()}"}
-    if parent is not None:
-        inner = os.path.relpath(parent, "studies") if is_path(parent) else parent
-        changes = f"dataset: {dataset}\n{CHANGES[grey]}\n" if dataset else ""
-        changes += (
-            "" if grey else "likelihood: discretised_logistic    # bernoulli takes black and white images alone\n"
-        )
-        return EXTENDING.format(**parts, parent=inner, changes=changes).replace("\n\n# epochs", "\n# epochs")
-    data = CHANGES[grey] + FILES.get(str(dataset), "")
-    return WHOLE.format(**parts, dataset=dataset or "mnist", data=data, model=MODELS[grey])
+    schema = f"# yaml-language-server: $schema={_schema_path()}"
+    if parent is None:
+        size = SIZE if dataset == "folder" else ""
+        fixed = {"dataset": dataset or "mnist", "binarisation": BINARISATION[grey], "size": size, "model": MODELS[grey]}
+        return WHOLE.format(schema=schema, name=name, **fixed)
+    changes = f"dataset: {dataset}\n{BINARISATION[grey]}\n" if dataset else ""
+    if not grey:
+        changes += "likelihood: discretised_logistic    # bernoulli takes black and white images alone\n"
+    inner = os.path.relpath(parent, "studies") if is_path(parent) else parent
+    return EXTENDING.format(schema=schema, name=name, parent=inner, changes=changes)
 
 
 def _schema_path() -> str:
-    """The JSON Schema of study files, as a file in ./studies names it: in the installed package, or in a checkout."""
+    """Return the path of the JSON Schema of study files, as a file in ./studies names it: in the installed package, or in a checkout."""
     package = Path(__file__).resolve().parents[1]
     inside, beside = package / "study.schema.json", package.parent / "docs" / "reference" / "study.schema.json"
     schema = inside if inside.is_file() else beside

@@ -1,14 +1,16 @@
 """The command line: the table of commands, each loaded when it is called, and how a command ends."""
 
 import importlib
+import os
 import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import CompletionItem, get_completion_class
 
 import sweeps.fast_exit  # noqa: F401
 from sweeps.errors import UserError, did_you_mean, masked
@@ -21,26 +23,26 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Watch": {
         "status": ("status", "Show how far a study is."),
-        "trials": ("trials", "List the trials of a study."),
-        "best": ("trials", "Show the best run of a study."),
+        "trials": ("status", "List the trials of a study."),
+        "best": ("status", "Show the best run of a study."),
         "report": ("report", "Write the report of a study again."),
-        "ui": ("ui", "Browse the runs in MLflow's pages."),
-        "sync": ("sync", "Bring MLflow up to what the studies have stored."),
+        "ui": ("tracking", "Browse the runs in MLflow's pages."),
+        "sync": ("tracking", "Bring MLflow up to what the studies have stored."),
     },
     "Use a run": {
-        "evaluate": ("evaluate", "Measure a finished run on test images."),
-        "sample": ("draw", "Draw samples of a finished run's prior."),
-        "reconstruct": ("draw", "Draw images and a finished run's reconstructions."),
-        "interpolate": ("draw", "Draw the way from one image to another."),
-        "traverse": ("draw", "Draw what single latent dimensions do."),
-        "embed": ("draw", "Draw a map of a finished run's codes."),
-        "export": ("export", "Write a model that loads without vaeexp."),
+        "evaluate": ("finished_run", "Measure a finished run on test images."),
+        "sample": ("finished_run", "Draw samples of a finished run's prior."),
+        "reconstruct": ("finished_run", "Draw images and a finished run's reconstructions."),
+        "interpolate": ("finished_run", "Draw the way from one image to another."),
+        "traverse": ("finished_run", "Draw what single latent dimensions do."),
+        "embed": ("finished_run", "Draw a map of a finished run's codes."),
+        "export": ("finished_run", "Write a model that loads without vaeexp."),
     },
     "Check": {
         "studies": ("show", "List the studies at hand."),
         "show": ("show", "Show what a study is made of, or all about a run."),
-        "reproduce": ("reproduce", "Train a trial again and compare."),
-        "completion": ("completion", "Print the completion script of a shell."),
+        "reproduce": ("finished_run", "Train a trial again and compare."),
+        "completion": ("main", "Print the completion script of a shell."),
     },
 }
 """Title in the help → name of a command → its module in `vaeexp.commands`, and the first sentence of its help. In the
@@ -129,3 +131,17 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         )
         code = 1
     sys.exit(code or 0)
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), required=False)
+@click.pass_context
+def completion(ctx: click.Context, *, shell: str | None) -> None:
+    """Print the completion script of a shell.
+
+    It completes vaeexp's commands, options and studies. Without an argument it is for the shell that SHELL names. For bash: eval "$(vaeexp completion bash)".
+    """
+    make = get_completion_class(shell or Path(os.environ.get("SHELL", "")).name)
+    if make is None:
+        raise click.UsageError("SHELL names none of bash, zsh and fish. Say which one: vaeexp completion bash", ctx)
+    click.echo(make(ctx.find_root().command, {}, "vaeexp", "_VAEEXP_COMPLETE").source())

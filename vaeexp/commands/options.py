@@ -1,16 +1,16 @@
-"""Kinds of values, arguments and options that several commands share, and titles between the options of one."""
+"""Kinds of values, arguments and options that several commands share, and titles for groups of options."""
 
 import functools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from vaeexp.cache import shipped_studies
+from vaeexp.machine import shipped_studies
 
 
 class TitledCommand(click.Command):
@@ -49,16 +49,12 @@ class Duration(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
             return value
-        match = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m(?:in)?)?(?:([\d.]+)s?)?", value.strip())
-        try:
-            hours, minutes, seconds = (float(part or 0) for part in match.groups()) if match else (0.0, 0.0, 0.0)
-        except ValueError:
-            hours = minutes = seconds = 0.0
-        total = hours * 3600 + minutes * 60 + seconds
+        number = r"(\d+\.?\d*|\.\d+)"
+        match = re.fullmatch(rf"(?:{number}h)?(?:{number}m(?:in)?)?(?:{number}s?)?", value.strip(), re.ASCII)
+        parts = match.groups(default="0") if match else ()
+        total = sum(float(part) * size for part, size in zip(parts, (3600, 60, 1), strict=False))
         if total <= 0:
-            self.fail(
-                f"'{value}' is not a time. Give seconds, or a number with a unit: 90, 90s, 15m, 2h, 1h30m.", param, ctx
-            )
+            self.fail(f"'{value}' is not a time. Give seconds, or a number with a unit: 90s, 15m, 2h.", param, ctx)
         return total
 
 
@@ -76,19 +72,24 @@ class IntegerOrAuto(click.ParamType):
 
 
 def complete_study(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Study files at hand, and studies recorded in the runs folder where the command has one."""
+    """Complete the names of study files at hand, and of the studies in the runs folder."""
     names = {path.stem for folder in (Path("studies"), shipped_studies()) for path in folder.glob("*.yaml")}
     names |= {path.name for path in (runs_folder(ctx) / "trials").glob("*") if path.is_dir()}
+    return completions(names, incomplete)
+
+
+def completions(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    """Return the names that begin with the text typed so far."""
     return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
 
 
 def runs_folder(ctx: click.Context) -> Path:
-    """The runs folder while a command line is being completed."""
+    """Return the runs folder while a command line is being completed."""
     return Path(ctx.params.get("runs") or os.environ.get("VAEEXP_RUNS", "mlruns"))
 
 
 def study_argument(help: str, *, required: bool = True) -> Callable:
-    """STUDY, as an argument or as `--study STUDY`; the command gets `study`."""
+    """Decorate a command with STUDY, as an argument or as `--study STUDY`; the command gets `study`."""
 
     def decorate(command: Callable) -> Callable:
         @functools.wraps(command)
@@ -104,6 +105,10 @@ def study_argument(help: str, *, required: bool = True) -> Callable:
         return argument(option(with_study))
 
     return decorate
+
+
+def overrides_option(help: str) -> Callable:
+    return click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help=help)
 
 
 def _folder_option(name: str, **attributes: Any) -> Callable:
@@ -131,24 +136,19 @@ data_option = click.option(
 )
 
 
-def device_option(default: str) -> Callable:
-    """`--device`; `default` is what help says of its absence."""
-    return click.option(
-        "--device",
-        type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-        show_default=default,
-        help="Device that trains. auto: cuda if there is one, else mps, else cpu.",
-    )
+def choice_option(name: str, choices: Sequence[str], default: str, help: str) -> Callable:
+    """Make an option with one of several values, None where it is not given. `default` says in the help what None means."""
+    return click.option(name, type=click.Choice(choices), show_default=default, help=help)
+
+
+def device_option(default: str, verb: str = "trains") -> Callable:
+    text = f"Device that {verb}. auto: cuda if there is one, else mps, else cpu."
+    return choice_option("--device", ("auto", "cpu", "cuda", "mps"), default, text)
 
 
 def precision_option(default: str) -> Callable:
-    """`--precision`; `default` is what help says of its absence."""
-    return click.option(
-        "--precision",
-        type=click.Choice(["auto", "float32", "bf16"]),
-        show_default=default,
-        help="Arithmetic of training; evaluation is always float32. auto: bf16 where the processor has it.",
-    )
+    text = "Arithmetic of training; evaluation is always float32. auto: bf16 where the processor has it."
+    return choice_option("--precision", ("auto", "float32", "bf16"), default, text)
 
 
 storage_option = click.option(

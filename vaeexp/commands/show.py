@@ -7,40 +7,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sweeps.errors import UserError
-from sweeps.storage.study_record import StoredStudy
-from sweeps.storage.trial_record import TrialRecord
 from sweeps.study.space import Parameter, Space
 from sweeps.study.study_file import list_studies
-from vaeexp.cache import shipped_studies
-from vaeexp.commands.options import complete_study, runs_option, storage_option
-from vaeexp.commands.rows import json_option, moment, print_json, run_object, short_name, training_seconds
-from vaeexp.console import minus_elbo, open_console, print_table, write_line
-from vaeexp.results.open_study import stored_study
-from vaeexp.runs.names import RunName, parse_run
+from vaeexp.commands.options import complete_study, overrides_option, runs_option, storage_option
+from vaeexp.commands.status import json_option, print_heading, print_json, show_run
+from vaeexp.console import open_console, print_table, write_line
+from vaeexp.machine import shipped_studies
+from vaeexp.results import parse_run, stored_study
 from vaeexp.settings import SECTIONS
 from vaeexp.study import open_study_file
-from vaeexp.words import format_duration, format_params, format_short
+from vaeexp.words import format_params, format_short
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-EPOCH_COLUMNS = (
-    "train/loss",
-    "val/neg_elbo",
-    "val/distortion",
-    "val/rate",
-    "val/active_units",
-    "train/learning_rate",
-    "train/beta",
-    "seconds",
-)
-
-
-# ---- a study ----
-
 
 def study_of(study: str, overrides: Sequence[str], runs: Path, storage: str | None) -> tuple[dict[str, Any], str]:
-    """The definition of a study (`Study.spec` and budget) and where it is from: its storage, else its file.
+    """Return the definition of a study (`Study.spec` and budget), and its source: the storage, else the file.
 
     A recorded study was checked when it began. A file is checked now, which takes PyTorch.
     """
@@ -51,10 +34,8 @@ def study_of(study: str, overrides: Sequence[str], runs: Path, storage: str | No
             if storage is not None:
                 raise
         else:
-            return {
-                **record.spec,
-                "budget": dict(record.budget),
-            }, f"recorded in {runs if storage is None else 'the database'}"
+            place = runs if storage is None else "the database"
+            return {**record.spec, "budget": dict(record.budget)}, f"recorded in {place}"
     found = open_study_file(study, overrides=overrides)
     return {**found.spec(), "budget": found.budget.model_dump(mode="json")}, f"from {found.path}"
 
@@ -65,17 +46,12 @@ def print_study(spec: Mapping[str, Any], source: str, *, console: "Console") -> 
     write_line(console, spec["name"], style="bold")
     write_line(console, spec["question"])
     write_line(console, source)
-    _heading(console, "Search space")
+    print_heading(console, "Search space")
     print_table(console, ("parameter", "values", "when"), [_space_row(parameter) for parameter in space.parameters])
-    _heading(console, "Settings")
+    print_heading(console, "Settings")
     print_table(console, ("section", "setting", "value", "default"), _settings_rows(spec, set(space.names)))
-    _heading(console, "Course")
+    print_heading(console, "Course")
     print_table(console, ("", ""), _course_rows(spec), header=False)
-
-
-def _heading(console: "Console", title: str) -> None:
-    write_line(console, "")
-    write_line(console, title, style="bold")
 
 
 def _space_row(parameter: Parameter) -> tuple[str, str, str]:
@@ -89,7 +65,7 @@ def _space_row(parameter: Parameter) -> tuple[str, str, str]:
 
 
 def _settings_rows(spec: Mapping[str, Any], searched: set[str]) -> list[tuple[str, str, str, str]]:
-    """Every setting with its value, and its default where the study changes it."""
+    """Return every setting with its value, and its default where the study changes it."""
     rows = []
     for section, model in SECTIONS.items():
         for name, default in model().model_dump(mode="json").items():
@@ -115,63 +91,9 @@ def _course_rows(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _options(options: Mapping[str, Any]) -> str:
-    """`tpe startup_trials=10`: the name first, then what is set."""
+    """Format `tpe startup_trials=10`: the name, then every option that is set."""
     rest = {name: value for name, value in options.items() if name != "name" and value is not None}
     return " ".join(part for part in (str(options.get("name", "")), format_params(rest)) if part)
-
-
-# ---- a run ----
-
-
-def print_run(stored: StoredStudy, run: TrialRecord, runs: Path, *, epochs: bool, console: "Console") -> None:
-    """Print everything recorded about a run; with `epochs` its learning curve."""
-    study = stored.study.name
-    write_line(console, str(RunName(study, number=run.number, repeat=run.repeat)), style="bold")
-    print_table(console, ("", ""), _run_rows(study, run, runs, minus_elbo(console)), header=False)
-    _heading(console, "Settings of its own" if run.baseline else "Searched parameters")
-    print_table(console, ("parameter", "value"), [(name, format_short(value)) for name, value in run.params.items()])
-    if run.results:
-        _heading(console, "Results")
-        print_table(
-            console, ("metric", "value"), [(name, format_short(float(value))) for name, value in run.results.items()]
-        )
-    if epochs and run.epochs:
-        _heading(console, "Epochs")
-        columns = [column for column in EPOCH_COLUMNS if any(column in epoch.metrics for epoch in run.epochs)]
-        rows = [
-            (str(epoch.epoch), *map(format_short, (epoch.objective, *(epoch.metrics.get(name) for name in columns))))
-            for epoch in run.epochs
-        ]
-        print_table(console, ("epoch", minus_elbo(console), *columns), rows, numeric=True)
-
-
-def _run_rows(study: str, run: TrialRecord, runs: Path, objective: str) -> list[tuple[str, str]]:
-    failure = run.outcome.failure if run.outcome else None
-    rows = [
-        ("state", run.state),
-        ("failure", f"{failure.kind}: {failure.message}" if failure else ""),
-        (f"best {objective}", format_short(run.objective)),
-        ("best epoch", str(run.best.epoch) if run.best else ""),
-        ("epochs", str(len(run.epochs))),
-        ("seed", "" if run.seed is None else str(run.seed)),
-        ("started", moment(run.started) or ""),
-        ("ended", moment(run.ended) or ""),
-        ("training", format_duration(training_seconds(run))),
-    ]
-    if run.duplicate_of is not None:
-        rows.append(("same as", f"{study}/{run.duplicate_of}, whose result it took"))
-    if run.repeat:
-        source = "" if run.source_trial is None else f"{study}/{short_name(run.source_trial, repeat=False)}"
-        rows += [("repeat of", source), ("made for", ", ".join(run.purposes))]
-        rows += [("baseline", run.baseline or ""), ("pair", run.pair_id or "")]
-    rows += [
-        ("MLflow run", f"{run.name} in experiment {study}"),
-        ("folder", str(runs / run.folder) if run.folder else ""),
-    ]
-    return [(name, value) for name, value in rows if value]
-
-
-# ---- the commands ----
 
 
 @click.command()
@@ -180,19 +102,13 @@ def studies() -> None:
 
     Each with the question it answers: first those in ./studies, then those that come with vaeexp. A broken file is listed with what is wrong with it.
     """
-    rows = [(study.name, study.question) for study in list_studies(shipped=shipped_studies())]
+    rows = list(list_studies(shipped=shipped_studies()).items())
     print_table(open_console(), ("study", "question"), rows)
 
 
 @click.command()
 @click.argument("name", metavar="STUDY|RUN", shell_complete=complete_study)
-@click.option(
-    "--set",
-    "overrides",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Change one setting of the study's file, as in `vaeexp sweep`. Repeatable.",
-)
+@overrides_option("Change one setting of the study's file, as in `vaeexp sweep`. Repeatable.")
 @json_option
 @runs_option
 @storage_option
@@ -212,9 +128,4 @@ def show(*, name: str, overrides: tuple[str, ...], as_json: bool, runs: Path, st
     if overrides:
         raise click.UsageError(f"--set changes a study; '{name}' is a run.")
     stored = stored_study(run.study, runs, storage)
-    record = run.record(stored)
-    if as_json:
-        epochs = [{"epoch": each.epoch, "objective": each.objective, **each.metrics} for each in record.epochs]
-        print_json({**run_object(stored.study.name, record, runs), "curve": epochs})
-    else:
-        print_run(stored, record, runs, epochs=True, console=open_console())
+    show_run(stored.study.name, run.record(stored), runs, as_json=as_json, epochs=True)

@@ -1,41 +1,197 @@
-"""The command status: how far studies are, read from their storage while they run or afterwards, from any terminal."""
+"""The commands status, trials and best: how far studies are, and their runs; read from records without pandas and pydantic."""
 
+import csv
+import json
 import math
+import sys
 import time
 from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweeps.errors import UserError, masked
-from sweeps.results.best import best_record, ranked_trials
+from sweeps.errors import UserError, did_you_mean, masked
+from sweeps.results.rankings import best_record, ranked_trials
 from sweeps.storage.database import study_names
-from sweeps.storage.lock import lock_holder
+from sweeps.storage.journal import lock_holder
 from sweeps.storage.study_record import StoredStudy, StudyRecord
+from sweeps.storage.trial_record import TrialRecord
 from vaeexp.commands.options import runs_option, storage_option, study_argument
-from vaeexp.commands.rows import json_option, print_json, run_row, run_titles
 from vaeexp.console import minus_elbo, open_console, print_table, write_line
-from vaeexp.results.open_study import stored_study
-from vaeexp.runs.names import RunName
-from vaeexp.words import format_duration
+from vaeexp.results import best_of, stored_study
+from vaeexp.words import format_duration, format_params, format_short
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+
+
+def training_seconds(run: TrialRecord) -> float:
+    """Sum the seconds of training over all epochs."""
+    seconds = (float(epoch.metrics.get("seconds") or 0.0) for epoch in run.epochs)
+    return math.fsum(second for second in seconds if math.isfinite(second))
+
+
+def print_runs(runs: Iterable[TrialRecord], *, console: "Console") -> None:
+    """Print the table of runs."""
+    titles = ("run", "state", "epochs", minus_elbo(console), "time", "configuration")
+    print_table(console, titles, map(run_row, runs))
+
+
+def run_row(run: TrialRecord) -> tuple[str, ...]:
+    """Return a run's cells: name in its study, state, epochs, objective, time, configuration."""
+    failure = run.outcome.failure if run.outcome else None
+    baseline = f"[{run.baseline}]" if run.baseline else ""
+    return (
+        f"r{run.number}" if run.repeat else str(run.number),
+        f"failed: {failure.kind}" if failure else run.state,
+        str(len(run.epochs)),
+        "" if run.objective is None else f"{run.objective:.2f}",
+        format_duration(training_seconds(run)),
+        f"{baseline} {format_params(run.params)}".strip(),
+    )
+
+
+def run_object(study: str, run: TrialRecord, runs: Path) -> dict[str, Any]:
+    """Return everything recorded about a run but its epochs, JSON-able. Times are ISO 8601."""
+    failure, best = run.outcome.failure if run.outcome else None, run.best
+    return {
+        "run": run.name_in(study),
+        "number": run.number,
+        "repeat": run.repeat,
+        "state": run.state,
+        "objective": run.objective,
+        "best_epoch": best.epoch if best else None,
+        "epochs": len(run.epochs),
+        "seconds": round(training_seconds(run), 3),
+        "started": moment(run.started),
+        "ended": moment(run.ended),
+        "seed": run.seed,
+        "failure": failure.kind if failure else None,
+        "message": failure.message if failure else None,
+        "duplicate_of": run.duplicate_of,
+        "source_trial": run.source_trial,
+        "purposes": list(run.purposes),
+        "pair_id": run.pair_id,
+        "baseline": run.baseline,
+        "folder": str(runs / run.folder) if run.folder else None,
+        "params": dict(run.params),
+        "results": dict(run.results),
+    }
+
+
+def moment(seconds: float | None) -> str | None:
+    """Return a time as the clock of this machine shows it."""
+    return None if seconds is None else datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
+
+
+def print_json(content: Any) -> None:
+    """Print JSON; a number that is not finite becomes null, because JSON has no word for it."""
+    click.echo(json.dumps(_finite(content), indent=1, ensure_ascii=False, default=str))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+GROUPS = ("params", "results")
+"""Parts of a run's object that become a column for each of their names."""
+
+
+def flat(run: dict[str, Any]) -> dict[str, Any]:
+    """Return the object of a run as one row: `params.beta`, `results.test/neg_elbo`."""
+    row = {name: value for name, value in run.items() if name not in GROUPS}
+    row["purposes"] = "+".join(run["purposes"])
+    return row | {f"{group}.{name}": value for group in GROUPS for name, value in run[group].items()}
+
+
+def in_order(rows: list[dict[str, Any]], sort: str) -> list[int]:
+    """Return the indices of the rows, sorted by a column: `objective`, `params.beta` or `beta`; rows without a value come last.
+
+    A `-` in front sorts from the largest down. A column that holds more than numbers is sorted as text.
+    """
+    name, known = sort.removeprefix("-"), {column for row in rows for column in row}
+    columns = [column for column in (name, *(f"{group}.{name}" for group in GROUPS)) if column in known]
+    if not columns:
+        raise UserError("--sort", f"'{name}' is no column of the trials. {did_you_mean(name, known)}")
+    values = {index: row[columns[0]] for index, row in enumerate(rows) if row.get(columns[0]) is not None}
+    if not all(isinstance(value, int | float) for value in values.values()):
+        values = {index: str(value) for index, value in values.items()}
+    order = sorted(values, key=values.__getitem__, reverse=sort.startswith("-"))
+    return [*order, *(index for index in range(len(rows)) if index not in values)]
+
+
+def print_csv(rows: list[dict[str, Any]]) -> None:
+    """Print rows as CSV, with all columns that any row has."""
+    columns = dict.fromkeys(column for row in rows for column in row)
+    writer = csv.DictWriter(sys.stdout, fieldnames=list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+@click.command()
+@study_argument("Study whose runs are listed.")
+@click.option(
+    "--sort",
+    metavar="COLUMN",
+    show_default="number",
+    help="Sort by a column of the CSV, as objective, seconds or beta. With - in front (--sort=-seconds) from the largest down.",
+)
+@json_option
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, a column for each parameter and result.")
+@runs_option
+@storage_option
+def trials(*, study: str, sort: str | None, as_json: bool, as_csv: bool, runs: Path, storage: str | None) -> None:
+    """List the trials of a study.
+
+    First those of the search, then the repeats (r0, r1 ...), which confirm, compare or are baselines.
+    """
+    if as_json and as_csv:
+        raise click.UsageError("Give --json or --csv, not both.")
+    stored = stored_study(study, runs, storage)
+    records = [*stored.trials, *stored.repeats]
+    objects = [run_object(stored.study.name, record, runs) for record in records]
+    if sort is not None and records:
+        order = in_order([flat(run) for run in objects], sort)
+        records, objects = [records[index] for index in order], [objects[index] for index in order]
+    console = open_console()
+    if as_json:
+        print_json(objects)
+    elif as_csv:
+        print_csv([flat(run) for run in objects])
+    elif records:
+        print_runs(records, console=console)
+    else:
+        write_line(console, f"{stored.study.name} has no trial yet.")
+
+
 WATCH_SECONDS = 2.0
 BEST_SHOWN = 10
+STATES: tuple[Any, ...] = ("complete", "pruned", "failed", "running", "waiting")
 
 
 def show_status(study: str | None, runs: Path, storage: str | None, *, watch: bool, console: "Console") -> None:
-    """One study in full, or all studies of the runs folder on one line each; with `watch` until all have ended.
+    """Print one study in full, or all studies of the runs folder on one line each; with `watch` until all have ended.
 
     In a terminal `watch` clears the screen and draws anew; elsewhere it prints again whenever something has changed.
-    Raises UserError when there is no such study.
+
+    Raises:
+        UserError: there is no such study.
     """
-    shown: Any = None
+    shown: str | None = None
     while True:
-        now, running = _one_study(study, runs, storage, console) if study else _all_studies(runs, storage, console)
+        with console.capture() as captured:
+            running = _print_one(study, runs, storage, console) if study else _print_all(runs, storage, console)
+        now = captured.get().rstrip("\n")
         if now != shown:
             if shown is not None and console.is_terminal:
                 console.clear()
@@ -47,7 +203,7 @@ def show_status(study: str | None, runs: Path, storage: str | None, *, watch: bo
 
 
 def state_of(study: StudyRecord, runs: Path) -> str:
-    """`running`, `finished`, or what to do to go on; in words."""
+    """Say `running`, `finished`, or how to go on."""
     holder = lock_holder(runs, study.name)
     if holder is not None:
         return "running" if holder["pid"] is None else f"running (process {holder['pid']})"
@@ -55,7 +211,7 @@ def state_of(study: StudyRecord, runs: Path) -> str:
 
 
 def study_object(stored: StoredStudy, runs: Path) -> dict[str, Any]:
-    """How far a study is, JSON-able."""
+    """Return how far a study is, JSON-able."""
     study, best = stored.study, best_record(stored)
     return {
         "study": study.name,
@@ -65,15 +221,15 @@ def study_object(stored: StoredStudy, runs: Path) -> dict[str, Any]:
         "planned": study.budget.get("trials"),
         "states": dict(Counter(trial.state for trial in stored.trials)),
         "repeats": len(stored.repeats),
-        "best": best and str(RunName(study.name, number=best.number, repeat=best.repeat)),
+        "best": best and best.name_in(study.name),
         "best_objective": best and best.objective,
         "seconds": study.elapsed or 0.0,
         "stopped": study.stopped,
     }
 
 
-def _all_studies(runs: Path, storage: str | None, console: "Console") -> tuple[str, bool]:
-    """The table of all studies, and whether any is running."""
+def _print_all(runs: Path, storage: str | None, console: "Console") -> bool:
+    """Print the table of all studies, and return whether any is running."""
     rows = []
     for name in study_names(runs, storage):
         try:
@@ -83,29 +239,20 @@ def _all_studies(runs: Path, storage: str | None, console: "Console") -> tuple[s
         else:
             elapsed = format_duration(stored.study.elapsed or 0.0)
             rows.append((name, _counts(stored), _best(stored), elapsed, state_of(stored.study, runs)))
-    titles = ("study", "trials", f"best {minus_elbo(console)}", "time", "state")
-    with console.capture() as captured:
-        if rows:
-            print_table(console, titles, rows)
-        else:
-            write_line(console, f"No study has run in {runs if storage is None else masked(storage)}.")
-    return captured.get().rstrip("\n"), any(row[-1].startswith("running") for row in rows)
+    if rows:
+        print_table(console, ("study", "trials", f"best {minus_elbo(console)}", "time", "state"), rows)
+    else:
+        write_line(console, f"No study has run in {runs if storage is None else masked(storage)}.")
+    return any(row[-1].startswith("running") for row in rows)
 
 
-def _one_study(study: str, runs: Path, storage: str | None, console: "Console") -> tuple[str, bool]:
-    """The tables of one study, and whether it is running."""
-    stored = stored_study(study, runs, storage)
-    state = state_of(stored.study, runs)
-    with console.capture() as captured:
-        _show_one(stored, state, console)
-    return captured.get().rstrip("\n"), state.startswith("running")
-
-
-def _show_one(stored: StoredStudy, state: str, console: "Console") -> None:
-    study = stored.study
+def _print_one(name: str, runs: Path, storage: str | None, console: "Console") -> bool:
+    """Print the tables of one study, and return whether it is running."""
+    stored = stored_study(name, runs, storage)
+    study, state, best = stored.study, state_of(stored.study, runs), _best(stored)
     write_line(console, f"{study.name}: {state}", style="bold")
     write_line(console, study.question)
-    best = f"best {minus_elbo(console)} {_best(stored)}" if _best(stored) else "none complete"
+    best = f"best {minus_elbo(console)} {best}" if best else "none complete"
     write_line(console, f"{_counts(stored)}; {best}; searched for {format_duration(study.elapsed or 0.0)}")
     if study.stopped:
         write_line(console, f"search ended: {study.stopped}")
@@ -116,27 +263,27 @@ def _show_one(stored: StoredStudy, state: str, console: "Console") -> None:
         "Best of the search": ended[:BEST_SHOWN],
         "Confirm, compare and baselines": [run for run in stored.repeats if run.state != "running"],
     }
-    for title, runs in tables.items():
-        if runs:
+    for title, records in tables.items():
+        if records:
             write_line(console, "")
             write_line(console, title, style="bold")
-            print_table(console, run_titles(minus_elbo(console)), [run_row(run) for run in runs])
+            print_runs(records, console=console)
+    return state.startswith("running")
 
 
 def _counts(stored: StoredStudy) -> str:
-    """`12 of 40 trials: 8 complete, 3 pruned, 1 running`."""
+    """Say `12 of 40 trials: 8 complete, 3 pruned, 1 running`."""
     states = Counter(trial.state for trial in stored.trials)
-    order: tuple[Any, ...] = ("complete", "pruned", "failed", "running", "waiting")
-    parts = [f"{states[state]} {state}" for state in order if states[state]]
+    parts = [f"{states[state]} {state}" for state in STATES if states[state]]
     planned, done = stored.study.budget.get("trials"), len(stored.trials)
     count = f"{done} of {planned} trials" if planned else f"{done} trials"
     return f"{count}: {', '.join(parts)}" if parts else count
 
 
 def _best(stored: StoredStudy) -> str:
-    """The best trial of the search."""
+    """Say `98.31 (beta_mnist/7)` of the best trial of the search; nothing where no trial is complete."""
     ranked = ranked_trials(stored)
-    return f"{ranked[0].objective:.2f} ({RunName(stored.study.name, number=ranked[0].number)})" if ranked else ""
+    return f"{ranked[0].objective:.2f} ({ranked[0].name_in(stored.study.name)})" if ranked else ""
 
 
 @click.command()
@@ -157,7 +304,88 @@ def status(*, study: str | None, runs: Path, storage: str | None, watch: bool, a
     if as_json and study:
         print_json(study_object(stored_study(study, runs, storage), runs))
     elif as_json:
-        names = study_names(runs, storage)
-        print_json([study_object(stored_study(name, runs, storage), runs) for name in names])
+        print_json([study_object(stored_study(name, runs, storage), runs) for name in study_names(runs, storage)])
     else:
         show_status(study, runs, storage, watch=watch, console=open_console())
+
+
+EPOCH_COLUMNS = (
+    "train/loss",
+    "val/neg_elbo",
+    "val/distortion",
+    "val/rate",
+    "val/active_units",
+    "train/learning_rate",
+    "train/beta",
+    "seconds",
+)
+
+
+def print_heading(console: "Console", title: str) -> None:
+    write_line(console, "")
+    write_line(console, title, style="bold")
+
+
+def print_run(study: str, run: TrialRecord, runs: Path, *, epochs: bool, console: "Console") -> None:
+    """Print everything recorded about a run; with `epochs` its learning curve."""
+    write_line(console, run.name_in(study), style="bold")
+    print_table(console, ("", ""), _run_rows(study, run, runs, minus_elbo(console)), header=False)
+    print_heading(console, "Settings of its own" if run.baseline else "Searched parameters")
+    print_table(console, ("parameter", "value"), [(name, format_short(value)) for name, value in run.params.items()])
+    if run.results:
+        print_heading(console, "Results")
+        results = [(name, format_short(float(value))) for name, value in run.results.items()]
+        print_table(console, ("metric", "value"), results)
+    if epochs and run.epochs:
+        print_heading(console, "Epochs")
+        columns = [column for column in EPOCH_COLUMNS if any(column in epoch.metrics for epoch in run.epochs)]
+        rows = [
+            (str(epoch.epoch), *map(format_short, (epoch.objective, *(epoch.metrics.get(name) for name in columns))))
+            for epoch in run.epochs
+        ]
+        print_table(console, ("epoch", minus_elbo(console), *columns), rows, numeric=True)
+
+
+def _run_rows(study: str, run: TrialRecord, runs: Path, objective: str) -> list[tuple[str, str]]:
+    failure = run.outcome.failure if run.outcome else None
+    rows = [
+        ("state", run.state),
+        ("failure", f"{failure.kind}: {failure.message}" if failure else ""),
+        (f"best {objective}", format_short(run.objective)),
+        ("best epoch", str(run.best.epoch) if run.best else ""),
+        ("epochs", str(len(run.epochs))),
+        ("seed", "" if run.seed is None else str(run.seed)),
+        ("started", moment(run.started) or ""),
+        ("ended", moment(run.ended) or ""),
+        ("training", format_duration(training_seconds(run))),
+        ("same as", "" if run.duplicate_of is None else f"{study}/{run.duplicate_of}, whose result it took"),
+        ("repeat of", "" if run.source_trial is None else f"{study}/{run.source_trial}"),
+        ("made for", ", ".join(run.purposes)),
+        ("baseline", run.baseline or ""),
+        ("pair", run.pair_id or ""),
+        ("MLflow run", f"{run.name_in(study)} in experiment {study}"),
+        ("folder", str(runs / run.folder) if run.folder else ""),
+    ]
+    return [(name, value) for name, value in rows if value]
+
+
+@click.command()
+@study_argument("Study whose best run is shown.")
+@json_option
+@runs_option
+@storage_option
+def best(*, study: str, as_json: bool, runs: Path, storage: str | None) -> None:
+    """Show the best run of a study.
+
+    It is chosen on validation: the best repeat of the confirmed configuration with the lowest mean, else the best trial. Commands that use a run know it as STUDY/best.
+    """
+    stored = stored_study(study, runs, storage)
+    show_run(stored.study.name, best_of(stored), runs, as_json=as_json, epochs=False)
+
+
+def show_run(study: str, run: TrialRecord, runs: Path, *, as_json: bool, epochs: bool) -> None:
+    if not as_json:
+        print_run(study, run, runs, epochs=epochs, console=open_console())
+        return
+    curve = [{"epoch": each.epoch, "objective": each.objective, **each.metrics} for each in run.epochs]
+    print_json(run_object(study, run, runs) | ({"curve": curve} if epochs else {}))

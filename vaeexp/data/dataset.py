@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sweeps.errors import UserError, did_you_mean
-from vaeexp.data.datasets import DATASETS, SUBSET_VALIDATION
+from vaeexp.data.datasets import DATASETS, SUBSET_VALIDATION, find_source
 from vaeexp.data.formats import Definition, Source, Unreadable, check_grey, height_width, printable
 from vaeexp.data.formats.image_files import check_unreadable
-from vaeexp.data.locate import find_source
 from vaeexp.data.prepare import UNREADABLE, Prepared, prepare
 
 if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
     from vaeexp.settings import DataSettings
 
 
@@ -78,27 +80,19 @@ class Dataset:
 
     def describe(self) -> dict[str, Any]:
         """Describe the data for a record: values for JSON, without arrays and paths."""
-        train, validation, test = self.sizes
         return {
-            "name": self.name,
-            "title": self.title,
-            "subset": self.subset,
-            "train": train,
-            "validation": validation,
-            "test": test,
+            **{name: getattr(self, name) for name in ("name", "title", "subset")},
+            **dict(zip(("train", "validation", "test"), self.sizes, strict=True)),
             "image_shape": list(self.image_shape),
-            "binarisation": self.binarisation,
-            "fingerprint": self.fingerprint,
-            "source": self.source,
+            **{name: getattr(self, name) for name in ("binarisation", "fingerprint", "source")},
         }
 
     def _split(self, part: str, which: slice) -> Split:
         try:
-            images = np.load(self.folder / f"{part}_images.npy", mmap_mode="r")
-            labels = np.load(self.folder / f"{part}_labels.npy", mmap_mode="r")
+            arrays = [np.load(self.folder / f"{part}_{kind}.npy", mmap_mode="r") for kind in ("images", "labels")]
         except (OSError, ValueError) as error:
             raise UserError(str(self.folder), f"got damaged prepared arrays ({error}). Start again.") from error
-        return Split(images[which], labels[which])
+        return Split(*(array[which] for array in arrays))
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -123,9 +117,11 @@ def open_dataset(
     check_grey(title, prepared.image_shape[0], settings.binarisation)
     notes = prepared.notes
     if prepared.unreadable:
-        _check_share(source, prepared, settings.unreadable_share)
-        listed = prepared.folder.name + "/" + UNREADABLE
-        count = f"{prepared.unreadable:,} of {prepared.files:,} files"
+        # The files may have been decoded under a larger share than is allowed now.
+        lines = (prepared.folder / UNREADABLE).read_text(encoding="utf-8").split("\n")
+        unreadable = [Unreadable(row, *line.split("\t", 1)) for row, line in enumerate(lines) if line]
+        check_unreadable(str(source.root), unreadable, prepared.files, settings.unreadable_share)
+        count, listed = f"{prepared.unreadable:,} of {prepared.files:,} files", f"{prepared.folder.name}/{UNREADABLE}"
         notes = (*notes, f"Left out: {count} cannot be read (prepared/{listed} in the cache)")
     sizes = _sizes(settings, source, prepared)
     facts = f"{prepared.digest} validation={sizes[1]} binarisation={settings.binarisation}"
@@ -154,32 +150,20 @@ def check_data(settings: "DataSettings") -> Definition:
     definition = DATASETS[settings.dataset]
     if definition.image_shape:
         check_grey(definition.title, definition.image_shape[0], settings.binarisation)
-    if not definition.layout.resized:
-        for name in ("image_size", "image_channels"):
-            if getattr(settings, name) is not None:
-                resized = ", ".join(row.name for row in DATASETS.values() if row.layout.resized)
-                problem = f"got {getattr(settings, name)}; must be left out for '{definition.name}'"
-                raise UserError(
-                    f"data.{name}", f"{problem}. It is for data sets with a file for each image: {resized}."
-                )
+    for name in ("image_size", "image_channels"):
+        if (setting := getattr(settings, name)) is not None and not definition.layout.resized:
+            resized = ", ".join(row.name for row in DATASETS.values() if row.layout.resized)
+            problem = f"got {setting}; must be left out for '{definition.name}'"
+            raise UserError(f"data.{name}", f"{problem}. It is for data sets with a file for each image: {resized}.")
     return definition
 
 
-def _check_share(source: Source, prepared: Prepared, share: float) -> None:
-    """Compare with the share allowed now, because the files may have been decoded under a larger share."""
-    lines = (prepared.folder / UNREADABLE).read_text(encoding="utf-8").split("\n")
-    unreadable = [Unreadable(row, *line.split("\t", 1)) for row, line in enumerate(lines) if line]
-    check_unreadable(str(source.root), unreadable, prepared.files, share)
-
-
 def _sizes(settings: "DataSettings", source: Source, prepared: Prepared) -> tuple[int, int, int]:
-    """Images in train, validation and test; the subset keeps its own validation size and takes any train_size."""
+    """Return the images in train, validation and test; the subset keeps its own validation size and takes any train_size."""
     validation = SUBSET_VALIDATION if source.subset else settings.validation_size
-    kept_apart = validation
-    if prepared.validation is not None:
-        validation, kept_apart = min(validation, prepared.validation), prepared.validation
-    elif prepared.holdout is not None:
-        validation = kept_apart = min(validation, prepared.holdout)
+    if (limit := prepared.holdout if prepared.validation is None else prepared.validation) is not None:
+        validation = min(validation, limit)
+    kept_apart = validation if prepared.validation is None else prepared.validation
     if kept_apart >= prepared.training:
         problem = f"got {validation:,}; must be less than the {prepared.training:,} images of the training files"
         raise UserError("data.validation_size", problem)
@@ -199,9 +183,8 @@ def _title(settings: "DataSettings", source: Source, prepared: Prepared) -> str:
     resized = f", {size[0]} × {size[1]}" if size else ""
     if definition.counts is None:
         return f"{printable(source.root.resolve().name)}{resized}, {count:,} images"
-    if (prepared.training, prepared.test) != definition.counts:
-        return f"{definition.title}{resized}, {count:,} images (not the official files)"
-    return f"{definition.title}{resized}"
+    official = (prepared.training, prepared.test) == definition.counts
+    return f"{definition.title}{resized}" + ("" if official else f", {count:,} images (not the official files)")
 
 
 _BINARISATION = {
@@ -212,16 +195,42 @@ _BINARISATION = {
 
 
 def describe_plan(dataset: Dataset) -> list[str]:
-    """Files, size, channels, classes, split and memory of a data set, one line each. No image is read."""
+    """Describe files, size, channels, classes, split and memory of a data set, one line each. Reads no image."""
     train, validation, test = dataset.sizes
     channels, height, width = dataset.image_shape
-    lines = list(dataset.notes) or [f"Images: {height} × {width} pixels, channels: {channels}"]
-    if dataset.classes and not dataset.notes:
-        lines.append(f"Classes: {len(dataset.classes)}")
-    lines.append(
-        f"Sizes: {train:,} images to train on, {validation:,} to validate, {test:,} to test; split seed {dataset.split_seed}"
-    )
-    lines.append(f"Targets: {_BINARISATION[dataset.binarisation]}")
-    megabytes = train * channels * height * width / 2**20
-    lines.append(f"Memory: {megabytes:,.1f} MiB of images to train on, as bytes")
-    return lines
+    classes = [f"Classes: {len(dataset.classes)}"] if dataset.classes else []
+    return [
+        *(dataset.notes or (f"Images: {height} × {width} pixels, channels: {channels}", *classes)),
+        f"Sizes: {train:,} images to train on, {validation:,} to validate, {test:,} to test; split seed {dataset.split_seed}",
+        f"Targets: {_BINARISATION[dataset.binarisation]}",
+        f"Memory: {train * channels * height * width / 2**20:,.1f} MiB of images to train on, as bytes",
+    ]
+
+
+TARGETS: dict[str, "Callable[[Tensor, Any], Tensor]"] = {
+    "static": lambda images, thresholds: images.float(),
+    "dynamic": lambda images, thresholds: (images > thresholds).float(),
+    "none": lambda images, thresholds: images.float().div_(255),
+}
+"""Kind of binarisation → targets float32 from images uint8 of any shape and, where it is dynamic, `draw_thresholds`."""
+
+
+def draw_thresholds(images: "Tensor", generator: "torch.Generator") -> "Tensor":
+    """Draw uint8 like `images`, uniform on 0 … 254, on the generator's device: P(image > threshold) = grey / 255."""
+    import torch
+
+    return torch.randint(0, 255, images.shape, generator=generator, device=generator.device, dtype=torch.uint8)
+
+
+def targets(images: np.ndarray, binarisation: str, seed: int) -> "Tensor":
+    """Return targets float32 [N, C, H, W] on the CPU, from images uint8 [N, C, H, W].
+
+    static: the images are zeros and ones already and stay so. dynamic: every pixel is drawn once with the seed,
+    P(1) = grey / 255 exactly (Salakhutdinov & Murray 2008). none: grey / 255.
+    """
+    import torch
+
+    pixels = torch.from_numpy(np.array(images))  # a copy, because memory maps are read-only
+    dynamic = binarisation == "dynamic"
+    thresholds = draw_thresholds(pixels, torch.Generator().manual_seed(seed)) if dynamic else None
+    return TARGETS[binarisation](pixels, thresholds)

@@ -1,49 +1,55 @@
-"""The data sets that a study can name: their files, sizes and classes, where they can be had, and the bundled digits."""
+"""The data sets that a study can name, and where their files are found: given, cached, downloaded or bundled."""
 
+import os
+import queue
+import socket
+import threading
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sweeps.errors import UserError
 from vaeexp.data.formats import TEST, TRAINING, Definition, Layout, RawImages, Source
 from vaeexp.data.formats.arrays import ARRAYS
-from vaeexp.data.formats.celeba import CELEBA
-from vaeexp.data.formats.image_folder import FOLDER
-from vaeexp.data.formats.torchvision_files import CIFAR, IDX, SVHN, read_idx
-from vaeexp.data.random_draws import Purpose, permutation
+from vaeexp.data.formats.image_folder import CELEBA, FOLDER
+from vaeexp.data.formats.torchvision_files import CIFAR, FILES, IDX, SVHN, read_idx
+from vaeexp.data.prepare import Purpose, permutation
+from vaeexp.machine import build_once, cache_folder
 
-SUBSET_COUNTS = (4_500, 500)
-"""Bundled digits in place of MNIST's training files, and of its test files."""
+if TYPE_CHECKING:
+    from vaeexp.settings import DataSettings
+
+SUBSET_COUNTS = (4_500, 500)  # bundled digits in place of MNIST's training files, and of its test files
 SUBSET_VALIDATION = 500
+BUNDLED = Path(__file__).parent  # the folder with the bundled digits
+_PROBE_SECONDS, _STALL_SECONDS = 8.0, 30.0
 
 _FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_DIGITS = tuple("0123456789")
+_of_mnist = partial(Definition, layout=IDX, counts=(60_000, 10_000), image_shape=(1, 28, 28))
 
 _ROWS = (
-    Definition(
+    _of_mnist(
         name="mnist",
         title="MNIST",
-        layout=IDX,
         folder="MNIST",
-        classes=tuple("0123456789"),
-        counts=(60_000, 10_000),
-        image_shape=(1, 28, 28),
+        classes=_DIGITS,
         torchvision="MNIST",
-        downloads=(("train", True),),
         mirrors=("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
         bundled=True,
     ),
-    Definition(
+    _of_mnist(
         name="fashion_mnist",
         title="Fashion-MNIST",
-        layout=IDX,
         folder="FashionMNIST",
         classes=_FASHION,
-        counts=(60_000, 10_000),
-        image_shape=(1, 28, 28),
         torchvision="FashionMNIST",
-        downloads=(("train", True),),
         mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
     ),
     Definition(
@@ -55,7 +61,6 @@ _ROWS = (
         counts=(50_000, 10_000),
         image_shape=(3, 32, 32),
         torchvision="CIFAR10",
-        downloads=(("train", True),),
         mirrors=("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
     ),
     Definition(
@@ -63,7 +68,7 @@ _ROWS = (
         title="SVHN",
         layout=SVHN,
         folder="svhn",
-        classes=tuple("0123456789"),
+        classes=_DIGITS,
         counts=(73_257, 26_032),
         image_shape=(3, 32, 32),
         torchvision="SVHN",
@@ -87,20 +92,15 @@ _ROWS = (
 DATASETS: dict[str, Definition] = {definition.name: definition for definition in _ROWS}
 
 
-def _find_digits(definition: Definition, root: Path) -> tuple[Path, ...]:
-    return (root / "digits.gz",)
-
-
 def _read_digits(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
-    """The 5,000 digits, 500 of each class in the order of the classes; 50 of each class are for test.
+    """Read the 5,000 digits, 500 of each class in the order of the classes; 50 of each class are for test.
 
     The choice for test is fixed for ever and does not depend on the study's split seed, as with the official files.
     """
     images = read_idx(source.paths[0], 3)
     if images.shape != (sum(SUBSET_COUNTS), 28, 28):
-        raise UserError(
-            str(source.paths[0]), f"got {len(images):,} digits; must be {sum(SUBSET_COUNTS):,}. Install vaeexp again."
-        )
+        problem = f"got {len(images):,} digits; must be {sum(SUBSET_COUNTS):,}. Install vaeexp again."
+        raise UserError(str(source.paths[0]), problem)
     labels = np.repeat(np.arange(10, dtype=np.uint8), len(images) // 10)
     order = permutation(len(images), 0, Purpose.SUBSET_TEST)
     parts = np.full(len(images), TRAINING, dtype=np.uint8)
@@ -109,5 +109,141 @@ def _read_digits(source: Source, scratch: Path, say: Callable[[str], None]) -> R
     return RawImages(images[:, None], labels, parts, classes=source.definition.classes)
 
 
-DIGITS = Layout(expected=lambda definition: "digits.gz of vaeexp", find=_find_digits, read=_read_digits)
+DIGITS = Layout(
+    expected=lambda _: "digits.gz of vaeexp",
+    find=lambda _, root: (root / "digits.gz",),
+    read=_read_digits,
+)
 """5,000 digits of MNIST in a file of vaeexp (vaeexp/data/digits.txt says where they come from)."""
+
+
+class DownloadError(Exception):
+    """The network does not give the files; the message has the reason."""
+
+
+@cache
+def why_unreachable(mirrors: tuple[str, ...]) -> str | None:
+    """Return None when a mirror answers within 8 s, else a sentence with the reason. This process asks once."""
+    answers: queue.Queue[str | None] = queue.Queue()
+    for mirror in mirrors:
+        # Daemon threads, since the look-up of a host name can hang for longer than any timeout given to urllib.
+        threading.Thread(target=lambda mirror=mirror: answers.put(_ask(mirror)), daemon=True).start()
+    problem: str | None = f"no mirror answered within {_PROBE_SECONDS:.0f} s"
+    with suppress(queue.Empty):
+        for _ in mirrors:
+            if (problem := answers.get(timeout=_PROBE_SECONDS)) is None:
+                break
+    return problem
+
+
+def _ask(mirror: str) -> str | None:
+    import urllib.request
+    from http.client import HTTPException
+
+    address = f"{mirror}{FILES[3]}.gz" if mirror.endswith("/") else mirror
+    request = urllib.request.Request(address, method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=_PROBE_SECONDS / 2):
+            return None
+    except (OSError, HTTPException, ValueError) as error:
+        return f"{mirror} does not answer ({getattr(error, 'reason', None) or error})"
+
+
+def download(definition: Definition, target: Path, say: Callable[[str], None]) -> tuple[Path, ...]:
+    """Put the official files into `target` in torchvision's layout, checked against torchvision's MD5 sums; return them.
+
+    Raises DownloadError when `VAEEXP_OFFLINE` is set, no mirror answers or a file does not arrive whole; then
+    `target` is not made. Raises UserError when the cache cannot be written.
+    """
+    if os.environ.get("VAEEXP_OFFLINE", "0") not in ("", "0"):
+        raise DownloadError("VAEEXP_OFFLINE is set")
+    if problem := why_unreachable(definition.mirrors):
+        raise DownloadError(problem)
+    say(f"Downloading {definition.title} to {target}.")
+    return build_once(target, partial(definition.layout.find, definition), partial(_fetch, definition))
+
+
+def _fetch(definition: Definition, folder: Path) -> None:
+    from http.client import HTTPException
+
+    import torchvision.datasets
+
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_STALL_SECONDS)  # torchvision gives none: a dead connection would hang for ever
+    try:
+        for keyword, value in definition.downloads:
+            getattr(torchvision.datasets, definition.torchvision)(folder, **{keyword: value}, download=True)
+    except (RuntimeError, ImportError, OSError, HTTPException, EOFError) as error:
+        raise DownloadError(f"the download failed: {error}") from error
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def find_source(
+    settings: "DataSettings", definition: Definition, *, root: Path | None, full_data: bool, say: Callable[[str], None]
+) -> Source:
+    """Find the files: under `root`, else in the user's cache, else by download, else the bundled digits (MNIST only).
+
+    A root that is given must hold the files. `say` announces the bundled digits.
+    Raises UserError, which names the files expected and the places searched, when there are no files, or none but the
+    bundled digits and `full_data` is set.
+    """
+    layout, title = definition.layout, definition.title
+    expected, source = layout.expected(definition), partial(Source, definition=definition, settings=settings)
+    if root is not None:
+        root = Path(root).expanduser()
+        if paths := layout.find(definition, root):
+            files = f"{title} files" if definition.mirrors else title
+            kind = "folder" if root.is_dir() else "file"
+            return source(root=root, paths=paths, words=f"{files} in the {kind} given")
+        if layout is ARRAYS:
+            other = ". For a folder of image files try --set dataset=folder." if root.is_dir() else ""
+            raise UserError(str(root), f"got no file of arrays; must be {expected}{other}")
+        if not root.is_dir():
+            other = ". For a file of arrays try --set dataset=arrays." if root.suffix in (".npy", ".npz") else ""
+            raise UserError(str(root), f"got a path that is not a folder; must be a folder with {expected}{other}")
+        raise UserError(str(root), f"got a folder without {title}; must hold {expected}{_elsewhere(definition)}")
+    if not definition.mirrors:
+        problem = f"'{definition.name}' needs --data (or VAEEXP_DATA), which must name {expected}"
+        raise UserError("data.dataset", problem)
+    downloads = cache_folder() / "downloads" / definition.name
+    if paths := layout.find(definition, downloads):
+        return source(root=downloads, paths=paths, words=f"{title} files in the user's cache")
+    try:
+        paths = download(definition, downloads, say)
+        return source(root=downloads, paths=paths, words=f"{title} files, downloaded")
+    except DownloadError as error:
+        reason = str(error)
+    looked = f"no data folder was given, {downloads} holds none, and they could not be downloaded: {reason}"
+    if full_data or not definition.bundled:
+        problem = f"got no files ({looked}); must be {expected}. Try --data FOLDER or VAEEXP_DATA=FOLDER"
+        raise UserError(title, f"{problem}{_elsewhere(definition)}")
+    say(_notice(definition, looked))
+    return source(
+        definition=replace(definition, layout=DIGITS),
+        root=BUNDLED,
+        paths=DIGITS.find(definition, BUNDLED),
+        words=f"{sum(SUBSET_COUNTS):,} {title} digits bundled with vaeexp",
+        subset=True,
+    )
+
+
+def _elsewhere(definition: Definition) -> str:
+    """Say how to get the files on another machine."""
+    if not (loader := definition.torchvision):
+        return ""
+    calls = [f"{loader}('FOLDER', {name}={value!r}, download=True)" for name, value in definition.downloads]
+    code = f"from torchvision.datasets import {loader}; {'; '.join(calls)}"
+    return f'. On a machine with a network, this command makes such a FOLDER: python -c "{code}"'
+
+
+def _notice(definition: Definition, looked: str) -> str:
+    training, test = SUBSET_COUNTS[0] - SUBSET_VALIDATION, SUBSET_COUNTS[1]
+    return (
+        f"NOTE: this run uses {sum(SUBSET_COUNTS):,} real digits, not the whole of {definition.title}.\n"
+        f"  The digits come with vaeexp: {training:,} to train on, {SUBSET_VALIDATION} for validation, {test} for test.\n"
+        f"  Every result is marked as made on this subset; it cannot be compared with results on {definition.title}.\n"
+        f"  Why: {looked}.\n"
+        f"  For all {sum(definition.counts or ()):,} images: --data FOLDER or VAEEXP_DATA=FOLDER, where FOLDER holds\n"
+        f"  {definition.layout.expected(definition)}."
+    )

@@ -4,26 +4,31 @@ A folder holds `training_images.npy` uint8 [N, C, H, W] and `training_labels.npy
 (`training_order.npy`, int64 [N]: place in the source's file), `test_images.npy`, `test_labels.npy` in the order of
 the file, and `meta.json` with the sizes of these files, the SHA-256 of their content and what is known of them;
 `unreadable.txt` lists the image files that were left out.
+
+Random draws are the same for ever: with every numpy version, on every machine. numpy promises to keep the raw output of its
+bit generators, but not what `Generator.permutation` or `Generator.random` make of it. So both draws here are made from raw
+Philox numbers (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), keyed with (purpose, seed).
 """
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from sweeps.errors import UserError
-from vaeexp.cache import build_once, cache_folder
 from vaeexp.data.formats import TEST, TRAINING, VALIDATION, RawImages, Source, blocks
-from vaeexp.data.random_draws import Purpose, binarise, permutation
+from vaeexp.machine import build_once, cache_folder
 
-ARRAYS = ("training_images", "training_labels", "training_order", "test_images", "test_labels")
 UNREADABLE = "unreadable.txt"
 
 _LAYOUT = 2  # raised whenever the same source would give other arrays
+_CHUNK = 2**20  # pixels drawn at a time; even, since one raw number serves two pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,33 +64,16 @@ def prepare(source: Source, *, static: bool, seed: int, say: Callable[[str], Non
     facts = [_LAYOUT, source.definition.name, source.identity(), static, seed]
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     folder = cache_folder() / "prepared" / f"{source.definition.name}-{key}"
-    if (prepared := _open(folder)) is None:
-        build_once(
-            folder,
-            is_whole=lambda folder: _open(folder) is not None,
-            build=lambda temporary: _build(temporary, source, static=static, seed=seed, say=say),
-        )
-        prepared = _open(folder)
-    if prepared is None:
-        raise UserError(str(folder), "got damaged arrays right after they were written. Check the disk.")
-    return prepared
+    return build_once(folder, _open, lambda new: _build(new, source, static=static, seed=seed, say=say))
 
 
-class _Split(NamedTuple):
-    """Rows of the raw images: training (the source's own validation images last) and test. Counts as in `Prepared`."""
+def _split(source: Source, raw: RawImages) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """Split the images. Return the facts of the split, as in `Prepared`, and the rows of the training and test images.
 
-    training: np.ndarray
-    test: np.ndarray
-    validation: int | None
-    holdout: int | None
-    notes: tuple[str, ...]
-
-
-def _split(source: Source, raw: RawImages) -> _Split:
-    """Keep the split of the files, and hold a tenth out for test where the files have no test images.
-
-    This tenth is fixed for ever and does not depend on the study's split seed, as with official test files: an image that
-    was tested on under one seed is not trained on under another. Raises UserError where a part has no readable image.
+    The split of the files is kept, the source's own validation images being the last training images. Where the files have
+    no test images, a tenth is held out for test. This tenth is fixed for ever and does not depend on the study's split seed,
+    as with official test files: an image that was tested on under one seed is not trained on under another.
+    Raises UserError where a part has no readable image.
     """
     parts, notes = raw.parts.copy(), raw.notes
     training = np.flatnonzero(parts == TRAINING)
@@ -102,60 +90,55 @@ def _split(source: Source, raw: RawImages) -> _Split:
     rows = {part: np.flatnonzero(readable & (parts == part)) for part in (TRAINING, VALIDATION, TEST)}
     if any(not len(rows[part]) for part in (TRAINING, *parts)):
         raise UserError(str(source.root), "got a split without readable images; must be at least one image each")
-    return _Split(
-        training=np.concatenate([rows[TRAINING], rows[VALIDATION]]),
-        test=rows[TEST],
-        validation=len(rows[VALIDATION]) if VALIDATION in parts else None,
-        holdout=holdout,
-        notes=notes,
-    )
+    facts = {"validation": len(rows[VALIDATION]) if VALIDATION in parts else None, "holdout": holdout, "notes": notes}
+    return facts, np.concatenate([rows[TRAINING], rows[VALIDATION]]), rows[TEST]
 
 
 def _build(folder: Path, source: Source, *, static: bool, seed: int, say: Callable[[str], None]) -> None:
     scratch = folder / "scratch"
     scratch.mkdir()
     raw = source.definition.layout.read(source, scratch, say)
-    split = _split(source, raw)
+    facts, training, test = _split(source, raw)
     meta = {
-        "training": len(split.training),
-        "test": len(split.test),
-        "image_shape": list(raw.images.shape[1:]),
-        "validation": split.validation,
-        "holdout": split.holdout,
+        "training": len(training),
+        "test": len(test),
+        "image_shape": raw.images.shape[1:],
         "classes": raw.classes,
-        "notes": split.notes,
         "files": len(raw.parts),
         "unreadable": len(raw.unreadable),
+        **facts,
     }
     if raw.unreadable:
         lines = "".join(f"{name}\t{problem}\n" for _, name, problem in raw.unreadable)
         (folder / UNREADABLE).write_text(lines, encoding="utf-8")
-    meta |= _write(folder, raw, split, static=static, seed=seed)
-    for path in scratch.iterdir():
-        path.unlink()
-    scratch.rmdir()
+    held_out = facts["validation"] or 0  # the source's own validation images stay last, in an order of their own
+    last = len(training) - held_out + permutation(held_out, seed, Purpose.VALIDATION_ORDER)
+    order = np.concatenate([permutation(len(training) - held_out, seed, Purpose.SPLIT), last])
+    meta |= _write(folder, raw, training, test, order, static_seed=seed if static else None)
+    shutil.rmtree(scratch)
     (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
 
 
-def _write(folder: Path, raw: RawImages, split: _Split, *, static: bool, seed: int) -> dict[str, Any]:
-    """Write the arrays, images piece by piece; their digest and the sizes of the files."""
-    order = _order(len(split.training), split.validation or 0, seed)
-    training, training_rows = raw.images, split.training[order]
-    test, test_rows = raw.images, split.test
-    if static:
-        # Drawn in the order of the source, so that an image's pixels do not depend on the split.
-        training, training_rows = binarise(raw.images[split.training], seed, Purpose.TRAINING_PIXELS), order
-        test, test_rows = binarise(raw.images[split.test], seed, Purpose.TEST_PIXELS), np.arange(len(split.test))
+def _write(
+    folder: Path, raw: RawImages, training: np.ndarray, test: np.ndarray, order: np.ndarray, *, static_seed: int | None
+) -> dict[str, Any]:
+    """Write the arrays, images piece by piece; return their digest and the sizes of the files.
+
+    training, test: rows of `raw`. order: of the training images. static_seed: of static binarisation; None without it.
+    """
     parts: dict[str, tuple[np.ndarray, np.ndarray | None]] = {
-        "training_images": (training, training_rows),
-        "training_labels": (raw.labels[split.training], order),
+        "training_images": (raw.images, training[order]),
+        "training_labels": (raw.labels[training], order),
         "training_order": (order.astype("<i8"), None),
-        "test_images": (test, test_rows),
-        "test_labels": (raw.labels[split.test], None),
+        "test_images": (raw.images, test),
+        "test_labels": (raw.labels[test], None),
     }
+    if static_seed is not None:
+        # Drawn in the order of the source, so that an image's pixels do not depend on the split.
+        parts["training_images"] = binarise(raw.images[training], static_seed, Purpose.TRAINING_PIXELS), order
+        parts["test_images"] = binarise(raw.images[test], static_seed, Purpose.TEST_PIXELS), None
     digest, sizes = hashlib.sha256(), {}
-    for name in ARRAYS:
-        array, rows = parts[name]
+    for name, (array, rows) in parts.items():
         shape = (len(array if rows is None else rows), *array.shape[1:])
         digest.update(f"{name} {array.dtype.str} {shape}\n".encode())
         with (folder / f"{name}.npy").open("wb") as file:
@@ -164,36 +147,58 @@ def _write(folder: Path, raw: RawImages, split: _Split, *, static: bool, seed: i
             for block in blocks(array, rows):
                 digest.update(block.data)
                 file.write(block.data)
-        sizes[name] = (folder / f"{name}.npy").stat().st_size
+            sizes[name] = file.tell()
     return {"digest": digest.hexdigest(), "sizes": sizes}
-
-
-def _order(count: int, validation: int, seed: int) -> np.ndarray:
-    """The order of the split, int64 [count]: a source's own validation images stay last, in an order of their own."""
-    training = permutation(count - validation, seed, Purpose.SPLIT)
-    if not validation:
-        return training
-    return np.concatenate([training, count - validation + permutation(validation, seed, Purpose.VALIDATION_ORDER)])
 
 
 def _open(folder: Path) -> Prepared | None:
     """Open the prepared arrays; None when they are missing or their files have other sizes than were written."""
     try:
         meta = json.loads((folder / "meta.json").read_text())
-        if any((folder / f"{name}.npy").stat().st_size != meta["sizes"][name] for name in ARRAYS):
+        sizes = meta.pop("sizes")
+        if any((folder / f"{name}.npy").stat().st_size != size for name, size in sizes.items()):
             return None
-        return Prepared(
-            folder=folder,
-            digest=meta["digest"],
-            training=meta["training"],
-            test=meta["test"],
-            image_shape=tuple(meta["image_shape"]),
-            validation=meta["validation"],
-            holdout=meta["holdout"],
-            classes=tuple(meta["classes"]) if meta["classes"] else None,
-            notes=tuple(meta["notes"]),
-            files=meta["files"],
-            unreadable=meta["unreadable"],
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+        facts: dict[str, Any] = {name: tuple(fact) if isinstance(fact, list) else fact for name, fact in meta.items()}
+        return Prepared(folder=folder, **facts)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+class Purpose(IntEnum):
+    """What a stream is for: streams of different purposes are independent under the same seed."""
+
+    SPLIT = 0
+    TRAINING_PIXELS = 1
+    TEST_PIXELS = 2
+    SUBSET_TEST = 3
+    HELD_OUT_TEST = 4
+    VALIDATION_ORDER = 5
+
+
+def _stream(seed: int, purpose: Purpose) -> np.random.Philox:
+    return np.random.Philox(key=(int(purpose) << 64) + seed % 2**64)
+
+
+def permutation(count: int, seed: int, purpose: Purpose) -> np.ndarray:
+    """Return a random order of range(count), int64 [count]: that of `count` raw 64-bit numbers, ties by index."""
+    return np.argsort(_stream(seed, purpose).random_raw(count), kind="stable")
+
+
+def binarise(images: np.ndarray, seed: int, purpose: Purpose) -> np.ndarray:
+    """Draw each pixel once: 1 with probability grey / 255, else 0.
+
+    Pixel i (in memory order) is 1 when u_i < grey_i · 2³² / 255, where u_i is the i-th 32-bit number of the stream,
+    low halves of the raw 64-bit numbers first. The probability is exact to 2⁻³²; 0 stays 0 and 255 becomes 1.
+    So an image's pixels depend on its place in `images`, and not on how the images are split later.
+
+    images: uint8 of any shape. Returns uint8 of the same shape.
+    """
+    bits = _stream(seed, purpose)
+    thresholds = np.array([-(-(grey << 32) // 255) for grey in range(256)], dtype=np.uint64)
+    grey = np.ascontiguousarray(images).reshape(-1)
+    drawn = np.empty_like(grey)
+    for start in range(0, grey.size, _CHUNK):
+        chunk = grey[start : start + _CHUNK]
+        uniform = bits.random_raw((chunk.size + 1) // 2).astype("<u8").view("<u4")[: chunk.size]
+        drawn[start : start + _CHUNK] = uniform < thresholds[chunk]
+    return drawn.reshape(images.shape)

@@ -2,5 +2,3 @@
 
 Models are given in evaluation mode, at their own size, on any device; images are on any device too.
 """
-
-__all__: list[str] = []

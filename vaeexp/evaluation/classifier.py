@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,24 +20,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaeexp.cache import build_once, cache_folder
-from vaeexp.data.targets import TARGETS, draw_thresholds, targets
+from vaeexp.data.dataset import TARGETS, draw_thresholds, targets
+from vaeexp.machine import build_once, cache_folder
 
 if TYPE_CHECKING:
     from vaeexp.data import Dataset
 
-
-_RECIPE = 1
-"""Version of the recipe. Increase it with every change that gives another classifier for the same images."""
-_FILE = "classifier.safetensors"
-_FACTS = "classifier.json"
-_BATCH = 128
-_SEEN = 250_000
-"""Images shown in training, repeats counted, for a data set of any size …"""
-_EPOCHS = 30
-"""… but each image at most this often."""
-_LEARNING_RATE = 3e-3
-_SEED = 0
+_RECIPE = 1  # increased with every change that gives another classifier for the same images
+_FILE, _FACTS = "classifier.safetensors", "classifier.json"
+_BATCH, _LEARNING_RATE, _SEED = 128, 3e-3, 0
+_SEEN = 250_000  # images shown in training, repeats counted, for a data set of any size …
+_EPOCHS = 30  # … but each image at most this often
 
 
 class ImageClassifier(nn.Module):
@@ -87,40 +81,32 @@ def open_classifier(dataset: "Dataset", *, say: Callable[[str], None] = print) -
 
     The classifier depends on the training images, their binarisation and the version of the recipe. Among several
     processes one trains and the others wait. `say` announces the training, half a minute for MNIST on one core.
-
-    Raises:
-        UserError: the cache cannot be written.
+    Raises UserError when the cache cannot be written.
     """
     classes = len(dataset.classes or ())
     if classes < 2:
         return None
     key = hashlib.sha256(json.dumps([_RECIPE, dataset.fingerprint, dataset.sizes[0]]).encode()).hexdigest()[:16]
     folder = cache_folder() / "classifiers" / f"{dataset.name}-{key}"
-    if (classifier := _load(folder, dataset, classes)) is None:
-        build_once(
-            folder,
-            lambda folder: _load(folder, dataset, classes) is not None,
-            lambda folder: _build(folder, dataset, classes, say),
-        )
-        classifier = _load(folder, dataset, classes)
-    return classifier
+    return build_once(folder, partial(_load, dataset, classes), partial(_build, dataset, classes, say))
 
 
-def _build(folder: Path, dataset: "Dataset", classes: int, say: Callable[[str], None]) -> None:
+def _build(dataset: "Dataset", classes: int, say: Callable[[str], None], folder: Path) -> None:
     from safetensors.torch import save
 
     say(f"{dataset.title}: training a classifier, once, to judge generated images …")
-    model = train_classifier(
-        dataset.train.images, dataset.train.labels, dataset.binarisation, classes=classes, seed=_SEED
-    )
+    train = dataset.train
+    model = train_classifier(train.images, train.labels, dataset.binarisation, classes=classes, seed=_SEED)
     test = targets(dataset.test.images, dataset.binarisation, _SEED)
-    accuracy = _accuracy(model, test, _labels(dataset.test.labels))
+    with torch.no_grad():
+        guesses = torch.cat([model(x).argmax(1) for x in test.split(1000)])
+    accuracy = int((guesses == _labels(dataset.test.labels)).sum()) / len(test)
     say(f"{dataset.title}: the classifier recognises {100 * accuracy:.1f} % of the test images.")
     (folder / _FILE).write_bytes(save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
     (folder / _FACTS).write_text(json.dumps({"accuracy": accuracy, "recipe": _RECIPE}) + "\n", encoding="utf-8")
 
 
-def _load(folder: Path, dataset: "Dataset", classes: int) -> Classifier | None:
+def _load(dataset: "Dataset", classes: int, folder: Path) -> Classifier | None:
     """Return the classifier in `folder`; None if its files are missing or damaged."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -162,14 +148,6 @@ def train_classifier(
             optimizer.step()
             schedule.step()
     return model.eval()
-
-
-@torch.no_grad()
-def _accuracy(model: ImageClassifier, images: Tensor, labels: Tensor) -> float:
-    right = sum(
-        int((model(x).argmax(1) == y).sum()) for x, y in zip(images.split(1000), labels.split(1000), strict=True)
-    )
-    return right / len(labels)
 
 
 def _labels(labels: np.ndarray) -> Tensor:

@@ -1,58 +1,44 @@
-"""Draws the latent space of a finished model: interpolations, traversals, manifold, t-SNE map.
+"""Draws and measures the latent space of a finished model: interpolations, traversals, t-SNE map, nats per dimension.
 
-Shapes: N images, P pairs of images, L latent dimensions, D traversed dimensions, S steps. Pictures of H × W pixels and C
-channels are uint8 [..., H, W, C]. Pictures show means of p(x|z).
+Shapes: N images, P pairs of images, L latent dimensions, D traversed dimensions, S steps, K components. Pictures of H × W
+pixels and C channels are uint8 [..., H, W, C]. Pictures show means of p(x|z).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vaeexp.evaluation.generation import grids, to_uint8, write_png
+from vaeexp.evaluation.generation import to_uint8
 from vaeexp.evaluation.nll import image_rows
-from vaeexp.models.posteriors import Deterministic
-from vaeexp.models.priors import StandardNormal
+from vaeexp.models.posteriors import LOG_2PI
+from vaeexp.models.priors import GaussianMixture, StandardNormal
+from vaeexp.models.vae import VAE
 
-if TYPE_CHECKING:
-    from vaeexp.models.vae import VAE
-
-
-_IMAGES = 2000
-"""Test images that are encoded, at most."""
+_IMAGES = 2000  # test images that are encoded, at most
 _PAIRS, _STEPS = 3, 10
 _DIMENSIONS, _VALUES = 8, 9
 REACH = 2.5
 """Half the length of a traversal, in standard deviations of the aggregate posterior."""
 SIDE = 15
 """Pictures along a side of the latent plane."""
-_ENCODED = 100
-_DRAWS = 10_000
+_ENCODED, _MEASURED = 100, 500  # images at once
+_CODES = 8  # per image of a Monte-Carlo estimate
 _PERPLEXITY, _ITERATIONS = 30.0, 500
 
 
-def gallery(vae: "VAE", images: Tensor, labels: np.ndarray | Tensor, *, seed: int) -> dict[str, np.ndarray]:
+def gallery(vae: VAE, images: Tensor, labels: np.ndarray | Tensor, *, seed: int) -> dict[str, np.ndarray]:
     """Return pictures of the latent space by name, from N ≥ 1 targets [N, C, H, W] in [0, 1] and their labels [N].
 
     latent_interpolations, spherical_interpolations, pixel_interpolations [P ≤ 3, 10, H, W, C]: all between the same pairs.
     traversals [D ≤ 8, 9, H, W, C]: the most active dimensions, each over mean ± 2.5 standard deviations of its aggregate
     posterior. manifold [15, 15, H, W, C]: only for two latent dimensions.
     """
-    chosen = _chosen(len(images), seed)
-    first, second = pairs(labels)
-    looked_at = images[chosen]
-    kinds: dict[str, Literal["linear", "spherical", "pixel"]] = {
-        "latent": "linear",
-        "spherical": "spherical",
-        "pixel": "pixel",
-    }
-    shown = {
-        f"{name}_interpolations": interpolations(vae, images[first], images[second], _STEPS, kind)
-        for name, kind in kinds.items()
-    }
+    first, second = (images[places] for places in pairs(labels))
+    looked_at = images[_chosen(len(images), seed)]
+    kinds = {"latent": "linear", "spherical": "spherical", "pixel": "pixel"}
+    shown = {f"{name}_interpolations": interpolations(vae, first, second, _STEPS, kinds[name]) for name in kinds}
     shown["traversals"], _ = traversals(vae, looked_at, dimensions=_DIMENSIONS, steps=_VALUES, reach=REACH)
     if int(vae.latent_mask.sum()) == 2:
         shown["manifold"] = manifold(vae, SIDE, looked_at)
@@ -60,23 +46,25 @@ def gallery(vae: "VAE", images: Tensor, labels: np.ndarray | Tensor, *, seed: in
 
 
 def latent_arrays(
-    vae: "VAE", images: Tensor, labels: np.ndarray | Tensor, classes: Sequence[str] | None, *, seed: int
+    vae: VAE, images: Tensor, labels: np.ndarray | Tensor, classes: Sequence[str] | None, *, seed: int
 ) -> dict[str, np.ndarray]:
     """Return the arrays that belong to `gallery`, from the same arguments and the class names (None without names).
 
     embedding float32 [N ≤ 2000, 2]: t-SNE of the posterior means of images drawn with the seed. embedding_labels int64
     [N]: the labels of these images. classes unicode [n]: the class names, empty without names. traversal_dimensions int64
     [D]: the indices, from 0, of the dimensions that `gallery` traverses. traversal_reach float64 []: half the length of a
-    traversal, in standard deviations.
+    traversal, in standard deviations. Where a model has them: those of `rate_per_dimension` and `component_use`.
     """
     chosen = _chosen(len(images), seed)
-    looked_at = images[chosen]
+    looked_at, rates = images[chosen], rate_per_dimension(vae, images, seed=seed)
     return {
         "embedding": embedding(vae, looked_at, seed=seed),
         "embedding_labels": np.asarray(labels).astype(np.int64)[chosen],
         "classes": np.array(classes or (), dtype=np.str_),
         "traversal_dimensions": _most_active(vae, codes_of(vae, looked_at)[0], _DIMENSIONS).numpy(),
         "traversal_reach": np.array(REACH),
+        **({} if rates is None else {"rate_per_dimension": rates.numpy()}),
+        **component_use(vae, images, labels, len(classes or ()), seed=seed),
     }
 
 
@@ -86,10 +74,8 @@ def pairs(labels: np.ndarray | Tensor, count: int = _PAIRS) -> tuple[list[int], 
     The first image of a pair is the next unused image; the second is the next unused image of another class, or of any
     class if no other class is left. A single image forms a pair with itself.
     """
-    left = np.arange(len(labels)).tolist()
-    classes = np.asarray(labels)
-    first: list[int] = []
-    second: list[int] = []
+    left, classes = list(range(len(labels))), np.asarray(labels)
+    first, second = list[int](), list[int]()
     while len(left) > 1 and len(first) < count:
         one = left.pop(0)
         partner = next((index for index, other in enumerate(left) if classes[other] != classes[one]), 0)
@@ -98,9 +84,7 @@ def pairs(labels: np.ndarray | Tensor, count: int = _PAIRS) -> tuple[list[int], 
     return (first, second) if first else ([0], [0])
 
 
-def interpolations(
-    vae: "VAE", first: Tensor, second: Tensor, steps: int, kind: Literal["linear", "spherical", "pixel"]
-) -> np.ndarray:
+def interpolations(vae: VAE, first: Tensor, second: Tensor, steps: int, kind: str) -> np.ndarray:
     """Return pictures [P, S, H, W, C] that lead from images `first` to images `second`, both [P, C, H, W] in [0, 1].
 
     linear and spherical decode codes between the two posterior means; the ends are reconstructions. spherical changes the
@@ -111,8 +95,8 @@ def interpolations(
         a, b = (images.unsqueeze(1).cpu().double() for images in (first, second))
         weights = t.view(-1, 1, 1, 1)
         return to_uint8((1 - weights) * a + weights * b)
-    a, b = codes_of(vae, first)[0], codes_of(vae, second)[0]
-    return decoded(vae, _WAYS[kind](a.unsqueeze(1), b.unsqueeze(1), t.unsqueeze(-1)))
+    a, b = (codes_of(vae, images)[0].unsqueeze(1) for images in (first, second))
+    return decoded(vae, (_linear if kind == "linear" else _spherical)(a, b, t.unsqueeze(-1)))
 
 
 def _linear(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
@@ -135,12 +119,7 @@ def _spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     return torch.where(determined, _linear(lengths[0], lengths[1], t) * direction, _linear(a, b, t))
 
 
-_WAYS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"linear": _linear, "spherical": _spherical}
-
-
-def traversals(
-    vae: "VAE", images: Tensor, *, dimensions: int, steps: int, reach: float
-) -> tuple[np.ndarray, np.ndarray]:
+def traversals(vae: VAE, images: Tensor, *, dimensions: int, steps: int, reach: float) -> tuple[np.ndarray, np.ndarray]:
     """Traverse the most active dimensions: return pictures [D, S, H, W, C] and the dimensions' indices int64 [D], from 0.
 
     One dimension moves at a time, in equal steps over mean ± `reach` standard deviations of its aggregate posterior (over
@@ -156,43 +135,35 @@ def traversals(
     return decoded(vae, z), numbers.numpy()
 
 
-def _most_active(vae: "VAE", means: Tensor, dimensions: int) -> Tensor:
+def _most_active(vae: VAE, means: Tensor, dimensions: int) -> Tensor:
     """Return the indices [D] of the dimensions that the mask keeps, the most active first."""
     activity = means.var(0, correction=0).masked_fill(vae.latent_mask.cpu() == 0, -1.0)
-    existing = int(vae.latent_mask.sum())
-    return activity.argsort(descending=True, stable=True)[: min(dimensions, existing)]
+    return activity.argsort(descending=True, stable=True)[: min(dimensions, int(vae.latent_mask.sum()))]
 
 
-def manifold(vae: "VAE", side: int, images: Tensor | None = None) -> np.ndarray:
+def manifold(vae: VAE, side: int, images: Tensor) -> np.ndarray:
     """Decode a grid over two latent dimensions, [side, side, H, W, C]; the first rises to the right, the second upwards.
 
     Both dimensions go through the quantiles (i + ½) / side of the standard normal prior (Kingma & Welling 2014, figure 4),
     so that each picture stands for an equal share of the prior. Another prior, or a posterior without a density (nothing
-    ties it to the prior), takes the quantiles of each dimension's posterior means over `images` [N, C, H, W]; without
-    images, the quantiles of draws from the prior.
-
-    Raises:
-        ValueError: the model does not have exactly two latent dimensions.
+    ties it to the prior), takes the quantiles of each dimension's posterior means over `images` [N, C, H, W].
+    Raises ValueError unless the model has exactly two latent dimensions.
     """
     dimensions = vae.latent_mask.cpu().nonzero().flatten()
     if len(dimensions) != 2:
         raise ValueError(f"latent_size: the model has {len(dimensions)} latent dimensions; a manifold needs 2.")
     levels = (torch.arange(side, dtype=torch.float64) + 0.5) / side
-    prior = vae.prior_distribution()
-    if images is not None and not (isinstance(prior, StandardNormal) and vae.posterior.stochastic):
-        points = codes_of(vae, images)[0][:, dimensions].quantile(levels, dim=0)
-    elif isinstance(prior, StandardNormal):
+    if isinstance(vae.prior_distribution(), StandardNormal) and vae.posterior.stochastic:
         points = torch.special.ndtri(levels).unsqueeze(-1).expand(-1, 2)
     else:
-        drawn = prior.sample(_DRAWS, torch.Generator().manual_seed(0))
-        points = drawn.detach().cpu().double()[:, dimensions].quantile(levels, dim=0)
+        points = codes_of(vae, images)[0][:, dimensions].quantile(levels, dim=0)
     z = torch.zeros(side, side, len(vae.latent_mask), dtype=torch.float64)
     z[..., dimensions[0]] = points[:, 0]
     z[..., dimensions[1]] = points[:, 1].flip(0).unsqueeze(-1)
     return decoded(vae, z)
 
 
-def embedding(vae: "VAE", images: Tensor, *, seed: int) -> np.ndarray:
+def embedding(vae: VAE, images: Tensor, *, seed: int) -> np.ndarray:
     """Return the t-SNE map (van der Maaten & Hinton 2008) of the posterior means of targets [N, C, H, W]; float32 [N, 2].
 
     The map starts from the first two principal components. Its perplexity is min(30, (N − 1) / 3). The same images and
@@ -228,12 +199,6 @@ def _principal_components(codes: np.ndarray, seed: int) -> np.ndarray:
     return (1e-4 * (scores / scale if scale > 1e-12 else noise) + 1e-6 * noise).astype(np.float32)
 
 
-def write_grids(folder: Path, drawn: Mapping[str, np.ndarray]) -> None:
-    """Write `pictures/<kind>.png` into `folder` for each of `grids`."""
-    for kind, picture in grids(drawn).items():
-        write_png(folder / "pictures" / f"{kind}.png", picture)
-
-
 def _chosen(count: int, seed: int) -> list[int]:
     """Return the indices of the images to encode: all, or the first and a draw, because files may be sorted by class."""
     if count <= _IMAGES:
@@ -243,24 +208,70 @@ def _chosen(count: int, seed: int) -> list[int]:
 
 
 @torch.no_grad()
-def codes_of(vae: "VAE", images: Tensor) -> tuple[Tensor, Tensor]:
+def codes_of(vae: VAE, images: Tensor) -> tuple[Tensor, Tensor]:
     """Return posterior means and variances (0 without a density) [N, L] of targets [N, C, H, W], float64 on the CPU."""
-    means, variances = [], []
-    for x in images.split(_ENCODED):
-        posterior = vae.encode(x.to(vae.latent_mask))
-        means.append(posterior.mean.cpu().double())
-        variances.append(
-            (torch.zeros_like(posterior.mean) if isinstance(posterior, Deterministic) else posterior.log_var.exp())
-            .cpu()
-            .double()
-        )
-    return torch.cat(means), torch.cat(variances)
+    posteriors = [vae.encode(x.to(vae.latent_mask)) for x in images.split(_ENCODED)]
+    means, variances = (torch.cat([getattr(p, name) for p in posteriors]) for name in ("mean", "variance"))
+    return means.cpu().double(), variances.cpu().double()
 
 
 @torch.no_grad()
-def decoded(vae: "VAE", z: Tensor) -> np.ndarray:
+def decoded(vae: VAE, z: Tensor) -> np.ndarray:
     """Decode codes [..., L] into pictures [..., H, W, C]."""
     flat = z.reshape(-1, z.shape[-1]).to(vae.latent_mask.dtype)  # cast first, because the device may have no float64
     pieces = [to_uint8(vae.decode(codes.to(vae.latent_mask.device)).mean) for codes in flat.split(image_rows(vae))]
     images = np.concatenate(pieces)
     return images.reshape(*z.shape[:-1], *images.shape[1:])
+
+
+@torch.no_grad()
+def rate_per_dimension(vae: VAE, images: Tensor, *, seed: int) -> Tensor | None:
+    """Return KL(q(z_d|x) ‖ p(z_d)) of each latent dimension in nats, mean over images [N, C, H, W]; float64 [L], on the CPU.
+
+    For the standard normal prior it is the closed form, and its sum is the rate. For other priors it is a Monte-Carlo
+    estimate of E_q[log q(z_d|x) − log p(z_d)] with the prior's marginal p(z_d) and 8 codes per image. The sum is then the
+    rate only if the prior's dimensions are independent, so not for a joint mixture. Masked dimensions give 0. None for a
+    posterior without a density.
+    """
+    if not vae.posterior.stochastic:
+        return None
+    prior, generator = vae.prior_distribution(), torch.Generator().manual_seed(seed)
+    total = torch.zeros(len(vae.latent_mask), dtype=torch.float64)
+    for x in images.split(_MEASURED):
+        posterior = vae.encode_density(x.to(vae.latent_mask))
+        if isinstance(prior, StandardNormal):
+            total += prior.dimension_kl(posterior).cpu().double().sum(0)
+            continue
+        for _ in range(_CODES):
+            noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
+            # log q is computed from the noise, because that keeps full precision for a tiny σ.
+            log_q = -0.5 * (noise.square() + posterior.log_var + LOG_2PI) * posterior.mask
+            ratio = log_q - prior.dimension_log_prob(posterior.rsample(noise))
+            total += ratio.cpu().double().sum(0) / _CODES
+    return total / len(images)
+
+
+@torch.no_grad()
+def component_use(
+    vae: VAE, images: Tensor, labels: np.ndarray | Tensor, classes: int, *, seed: int
+) -> dict[str, np.ndarray]:
+    """Return how the components of the prior are used, as arrays on the CPU; none for a prior that is no joint mixture.
+
+    component_weights float64 [K]. With classes, component_classes float64 [K, classes]: the share of each class's codes
+    that each component serves. An entry is the mean of p(k|z) over the images [N, C, H, W] of the class (labels [N]), with
+    one z from q(z|x) per image: the overlap of the class's aggregate posterior with the component. Each column sums to 1; it
+    is NaN for a class without images.
+    """
+    prior, generator = vae.prior_distribution(), torch.Generator().manual_seed(seed)
+    if not isinstance(prior, GaussianMixture):
+        return {}
+    arrays = {"component_weights": prior.weights.cpu().double().numpy()}
+    if classes:
+        shares = torch.zeros(classes, len(prior.log_weights), dtype=torch.float64)
+        label_of = torch.as_tensor(np.asarray(labels).astype(np.int64))
+        for x, y in zip(images.split(_MEASURED), label_of.split(_MEASURED), strict=True):
+            posterior = vae.encode_density(x.to(vae.latent_mask))
+            noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
+            shares.index_add_(0, y, prior.responsibilities(posterior.rsample(noise)).cpu().double())
+        arrays["component_classes"] = (shares / shares.sum(1, keepdim=True)).T.numpy()
+    return arrays

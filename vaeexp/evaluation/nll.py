@@ -10,23 +10,27 @@ in nats per image.
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from sweeps.errors import warn_once
 from sweeps.seeds import seed_of
 from vaeexp.compiler import has_convolutions, open_program, why_not_compiled
-from vaeexp.console import warn_once
 from vaeexp.models.posteriors import DiagonalGaussian
 from vaeexp.models.priors import PriorDistribution
 from vaeexp.models.vae import VAE, Terms
 
-_COMPILING_PAYS = 10_000_000
-"""Number of codes from which compilation saves more than the half minute that it costs."""
+_COMPILING_PAYS = 10_000_000  # codes from which compilation saves more than the half minute that it costs
 _TOLERANCE = 1e-4  # relative; a compiled decoder must agree with the plain decoder before its first use
+_BATCH = 1000
+_BUDGETS = {"cpu": 2**23}  # bytes: a share of the cache; larger pieces are slower
+_UNIT = 50  # samples of an image drawn at once; the draws depend on it
+_SUMMED = 20 * _UNIT  # samples of an image whose weights are summed at once, because each sum makes an accelerator wait
+_BUDGET = 2**30  # bytes on other devices: enough to fill an accelerator
 
 LogWeights = Callable[[DiagonalGaussian, Tensor, Tensor], Tensor]
 """q(z|x) of B images, standard normal noise [S, B, L], x [B, C, H, W] → log weights [S, B]."""
@@ -81,7 +85,7 @@ def _compiled(weights: _Weights, posterior: DiagonalGaussian, noise: Tensor, x: 
     # A late import, because it loads PyTorch's tracer.
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    prior = weights.prior_distribution
+    prior: Any = weights.prior_distribution
     module = _Weights(weights.vae, prior)
     learned = {
         name: parameter.detach()
@@ -92,8 +96,8 @@ def _compiled(weights: _Weights, posterior: DiagonalGaussian, noise: Tensor, x: 
     def program(
         tensors: list[Tensor], of_prior: list[Tensor], of_posterior: list[Tensor], noise: Tensor, x: Tensor
     ) -> Tensor:
-        module.prior_distribution = _with_tensors(prior, of_prior)
-        inputs = (_with_tensors(posterior, of_posterior), noise, x)
+        module.prior_distribution = type(prior)(*of_prior)
+        inputs = (DiagonalGaussian(*of_posterior), noise, x)
         return functional_call(module, dict(zip(learned, tensors, strict=True)), inputs)
 
     tensors, of_prior = list(learned.values()), _tensors(prior)
@@ -104,20 +108,6 @@ def _compiled(weights: _Weights, posterior: DiagonalGaussian, noise: Tensor, x: 
 
 def _tensors(distribution: Any) -> list[Tensor]:
     return [getattr(distribution, field.name) for field in fields(distribution)]
-
-
-def _with_tensors(distribution: Any, tensors: list[Tensor]) -> Any:
-    names = [field.name for field in fields(distribution)]
-    return replace(distribution, **dict(zip(names, tensors, strict=True)))
-
-
-_BATCH = 1000
-_BUDGETS = {"cpu": 2**23}  # bytes: a share of the cache; larger pieces are slower
-_UNIT = 50
-"""Samples of an image drawn at once. The draws depend on it."""
-_SUMMED = 20 * _UNIT
-"""Samples of an image whose weights are summed at once, because each sum makes an accelerator wait."""
-_BUDGET = 2**30  # bytes on other devices: enough to fill an accelerator
 
 
 @torch.no_grad()
@@ -151,9 +141,7 @@ def importance_weighted_nll(
     Images [N, C, H, W] and samples are taken in pieces whose activations fit in about `budget` bytes (default: what suits
     the device). The draws depend on the seed, the index of the image and L alone, and the draws for a smaller k come first;
     so pieces and device change only the rounding. After each piece `progress` gets the codes done and the codes in all.
-
-    Raises:
-        TypeError: the posterior has no density.
+    Raises TypeError for a posterior without a density.
     """
     device = vae.latent_mask.device
     rows = image_rows(vae, budget)
@@ -276,6 +264,6 @@ def evaluate_test(
         "test/iw_nll_se": standard_error(iw_nll),
         "test/importance_samples": float(importance_samples),
     }
-    if vae.decode(vae.latent_mask.unsqueeze(0)).bits_per_dimension:
+    if vae.decode(vae.latent_mask.unsqueeze(0)).support == "levels_256":
         metrics["test/bits_per_dimension"] = bits_per_dimension(metrics["test/neg_elbo"], images[0].numel())
     return metrics

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 LOG_2PI = math.log(2 * math.pi)
@@ -19,8 +20,7 @@ LOG_VAR_RANGE = (-20.0, 10.0)
 """Range of every log-variance, of posteriors and priors.
 
 Below the range σ is less than 4.5e-5, near the spacing of float32 numbers around z, so z could not carry its noise. Far
-above the range exp overflows. Both would end the trial with a number that is not finite. Inside the range log-variances are
-unchanged, and a clamped one still gives an exact Gaussian.
+above the range exp overflows. Both would end the trial with a number that is not finite.
 """
 
 
@@ -51,6 +51,11 @@ class DiagonalGaussian:
         mean, log_var = h.unflatten(-1, (-1, cls.parameters)).unbind(-1)  # [..., L] each
         return cls(mean * mask, clamp_log_var(log_var), mask)
 
+    @property
+    def variance(self) -> Tensor:
+        """σ² [..., L]."""
+        return self.log_var.exp()
+
     def rsample(self, noise: Tensor) -> Tensor:
         """Return z = mean + σ · noise [..., L] for standard normal noise [..., L]; gradients reach mean and σ."""
         return self.mean + (0.5 * self.log_var).exp() * noise * self.mask
@@ -62,15 +67,6 @@ class DiagonalGaussian:
         """
         log_prob = -0.5 * ((noise.square() + self.log_var + LOG_2PI) * self.mask).sum(-1)
         return self.rsample(noise), log_prob
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """Return log q(z) [...] for z [..., L]."""
-        squares = (z - self.mean).square() * (-self.log_var).exp()
-        return -0.5 * ((squares + self.log_var + LOG_2PI) * self.mask).sum(-1)
-
-    def entropy(self) -> Tensor:
-        """Return −E_q[log q] [...]."""
-        return 0.5 * ((self.log_var + LOG_2PI + 1) * self.mask).sum(-1)
 
 
 @dataclass(frozen=True)
@@ -94,9 +90,10 @@ class Deterministic:
         """Build the posterior from the encoder's output h [..., L]."""
         return cls(h * mask, mask)
 
-    def rsample(self, noise: Tensor) -> Tensor:
-        """Return the mean, expanded to the shape of the noise [..., L]."""
-        return self.mean.expand_as(noise)
+    @property
+    def variance(self) -> Tensor:
+        """0 [..., L]."""
+        return torch.zeros_like(self.mean)
 
 
 POSTERIORS: dict[str, type[DiagonalGaussian] | type[Deterministic]] = {

@@ -52,7 +52,6 @@ class StandardNormal:
     """1 for a dimension that exists, else 0; [L]."""
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Return log p(z) [...] for z [..., L]."""
         return self.dimension_log_prob(z).sum(-1)
 
     def dimension_log_prob(self, z: Tensor) -> Tensor:
@@ -69,13 +68,12 @@ class StandardNormal:
         return 0.5 * terms * self.mask
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw n codes [n, L] on the generator's device."""
         return _normal((n, len(self.mask)), generator, self.mask) * self.mask
 
 
 @dataclass(frozen=True)
-class GaussianMixture:
-    """Σ_k w_k Π_d N(z_d; μ_kd, σ_kd²): a mixture of L-dimensional Gaussians with diagonal covariances."""
+class _Mixture:
+    """The components of a mixture of Gaussians."""
 
     log_weights: Tensor
     """log w [K], −inf for a component that does not exist."""
@@ -91,6 +89,28 @@ class GaussianMixture:
         """The weights w [K]; their sum is 1."""
         return self.log_weights.exp()
 
+    def dimension_log_prob(self, z: Tensor) -> Tensor:
+        """Return log Σ_k w_k N(z_d; μ_kd, σ_kd²) [..., L]; takes memory of [..., K, L]."""
+        squares = (z.unsqueeze(-2) - self.means).square() * (-self.log_vars).exp()
+        log_densities = -0.5 * (squares + self.log_vars + LOG_2PI)
+        return (self.log_weights.unsqueeze(-1) + log_densities).logsumexp(-2) * self.mask
+
+    def kl(self, posterior: DiagonalGaussian) -> None:
+        """Return None, because the divergence has no closed form."""
+
+    def _components(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw n indices of components [n] by weight."""
+        weights = self.weights.detach().to(generator.device)
+        return torch.multinomial(weights, n, replacement=True, generator=generator).to(self.means.device)
+
+
+@dataclass(frozen=True)
+class GaussianMixture(_Mixture):
+    """Σ_k w_k Π_d N(z_d; μ_kd, σ_kd²): a mixture of L-dimensional Gaussians with diagonal covariances.
+
+    The product of its marginals `dimension_log_prob` is not p(z).
+    """
+
     def component_log_prob(self, z: Tensor) -> Tensor:
         """Return log N(z; μ_k, σ_k²) [..., K] of each component, without its weight."""
         precisions = (-self.log_vars).exp() * self.mask  # [K, L]
@@ -100,23 +120,15 @@ class GaussianMixture:
         return -0.5 * (distances(z, self.means, precisions) + log_volumes)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Return log p(z) [...] for z [..., L]: the log-sum-exp over components of the joint density."""
         return (self.log_weights + self.component_log_prob(z)).logsumexp(-1)
 
     def responsibilities(self, z: Tensor) -> Tensor:
         """Return p(k|z) [..., K], the probability that z came from component k."""
         return (self.log_weights + self.component_log_prob(z)).softmax(-1)
 
-    def dimension_log_prob(self, z: Tensor) -> Tensor:
-        """Return log Σ_k w_k N(z_d; μ_kd, σ_kd²) [..., L]. The product of these marginals is not p(z)."""
-        return _dimension_log_prob(self, z)
-
-    def kl(self, posterior: DiagonalGaussian) -> None:
-        """Return None, because the divergence has no closed form."""
-
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw n codes [n, L]: first a component by weight, then a code from it."""
-        return self._draw(_components(self.weights, n, generator), generator)
+        return self._draw(self._components(n, generator), generator)
 
     def sample_component(self, k: int, n: int, generator: torch.Generator) -> Tensor:
         """Draw n codes [n, L] from component k."""
@@ -144,51 +156,21 @@ def _distances_by_products(z: Tensor, means: Tensor, precisions: Tensor) -> Tens
     return distances.to(z.dtype)
 
 
-def _dimension_log_prob(mixture: "GaussianMixture | FactorisedMixture", z: Tensor) -> Tensor:
-    """Return the log density of each dimension's one-dimensional mixture [..., L]; takes memory of [..., K, L]."""
-    squares = (z.unsqueeze(-2) - mixture.means).square() * (-mixture.log_vars).exp()
-    log_densities = -0.5 * (squares + mixture.log_vars + LOG_2PI)
-    return (mixture.log_weights.unsqueeze(-1) + log_densities).logsumexp(-2) * mixture.mask
-
-
-def _components(weights: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """Draw n indices of components [n] by weight."""
-    drawn = torch.multinomial(weights.detach().to(generator.device), n, replacement=True, generator=generator)
-    return drawn.to(weights.device)
-
-
 @dataclass(frozen=True)
-class FactorisedMixture:
+class FactorisedMixture(_Mixture):
     """Π_d Σ_k w_k N(z_d; μ_kd, σ_kd²): one mixture per latent dimension, with weights shared by all dimensions.
 
     A proper density with K^L modes. It takes the log-sum-exp over components before the sum over dimensions;
     `GaussianMixture` takes the sum first and is the mixture of L-dimensional Gaussians.
     """
 
-    log_weights: Tensor
-    """log w [K], −inf for a component that does not exist."""
-    means: Tensor
-    """μ [K, L]; 0 where masked."""
-    log_vars: Tensor
-    """log σ² [K, L]."""
-    mask: Tensor
-    """1 for a dimension that exists, else 0; [L]."""
-
     def log_prob(self, z: Tensor) -> Tensor:
-        """Return log p(z) [...] for z [..., L]."""
         return self.dimension_log_prob(z).sum(-1)
-
-    def dimension_log_prob(self, z: Tensor) -> Tensor:
-        """Return log Σ_k w_k N(z_d; μ_kd, σ_kd²) [..., L]; the sum over d is log p(z)."""
-        return _dimension_log_prob(self, z)
-
-    def kl(self, posterior: DiagonalGaussian) -> None:
-        """Return None, because the divergence has no closed form."""
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw n codes [n, L]; each dimension draws its own component."""
         latent_size = len(self.mask)
-        components = _components(torch.exp(self.log_weights), n * latent_size, generator).view(n, latent_size)
+        components = self._components(n * latent_size, generator).view(n, latent_size)
         means, log_vars = self.means.gather(0, components), self.log_vars.gather(0, components)
         return means + (0.5 * log_vars).exp() * _normal((n, latent_size), generator, means) * self.mask
 
@@ -220,7 +202,9 @@ class MixturePrior(nn.Module):
     ) -> None:
         super().__init__()
         self.distribution = distribution
-        self.means = nn.Parameter(_spread(latent_size) * torch.randn(components, latent_size))
+        # A component's distance from the origin is about √L times the standard deviation. At a distance of about 4 the
+        # components are separate from the first step, and fresh posteriors, around the origin, still reach each of them.
+        self.means = nn.Parameter(min(1.0, 4 / math.sqrt(latent_size)) * torch.randn(components, latent_size))
         self.log_vars = nn.Parameter(torch.zeros(components, latent_size))
         self.logits = nn.Parameter(torch.zeros(components))
         self.register_buffer("component_mask", torch.ones(components))
@@ -230,16 +214,6 @@ class MixturePrior(nn.Module):
         """Return the mixture on the dimensions of `latent_mask` [L]."""
         log_weights = _log_weights(self.logits, self.component_mask)
         return self.distribution(log_weights, self.means * latent_mask, clamp_log_var(self.log_vars), latent_mask)
-
-
-def _spread(latent_size: int) -> float:
-    """Return the standard deviation of the initial means: min(1, 4/√L).
-
-    A component's distance from the origin is about √L times this number. At a distance of about 4 the components are
-    separate from the first step, and fresh posteriors, which lie around the origin, still reach each of them. With a
-    standard deviation of 1 at L = 64 one component took all the images, which cost 2 nats after 12 epochs on 10,000 digits.
-    """
-    return min(1.0, 4 / math.sqrt(latent_size))
 
 
 def _log_weights(logits: Tensor, component_mask: Tensor) -> Tensor:
@@ -260,14 +234,9 @@ class VampPrior(nn.Module):
         self.register_buffer("component_mask", torch.ones(components))
         self.component_mask: Tensor
 
-    @property
-    def pseudo_images(self) -> Tensor:
-        """The pseudo-images [K, C, H, W] in (0, 1)."""
-        return self.pseudo_logits.sigmoid()
-
     def forward(self, encode: Encode, latent_mask: Tensor) -> GaussianMixture:
         """Return the mixture of `encode`'s posteriors of the pseudo-images, on the dimensions of `latent_mask` [L]."""
-        posterior = encode(self.pseudo_images)
+        posterior = encode(self.pseudo_logits.sigmoid())
         log_weights = _log_weights(torch.zeros_like(self.component_mask), self.component_mask)
         return GaussianMixture(log_weights, posterior.mean, posterior.log_var, latent_mask)
 

@@ -7,7 +7,6 @@ slice of a bigger tensor that is otherwise 0, and zeros in the buffers `latent_m
 off. Both models compute the same, and the gradient of the padding is exactly 0.
 """
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -98,11 +97,10 @@ class VAE(nn.Module):
 
 
 def _full_precision(h: Tensor) -> Tensor:
-    """Return h as float32, or unchanged if it is float64."""
     return h.to(torch.promote_types(h.dtype, torch.float32))
 
 
-_TABLES: dict[str, Mapping[str, Any]] = {
+_TABLES: dict[str, Any] = {
     "activation": ACTIVATIONS,
     "posterior": POSTERIORS,
     "prior": PRIORS,
@@ -113,13 +111,11 @@ _TABLES: dict[str, Mapping[str, Any]] = {
 def check_model(settings: "ModelSettings", image_shape: ImageShape | None = None) -> None:
     """Check that the parts exist and fit together and, with an image shape (C, H, W), that the network can be built.
 
-    Raises:
-        ValueError: the name of a part is unknown, a prior would not be learned, or the network does not fit the images.
+    Raises ValueError if a part is unknown, a prior would not be learned, or the network does not fit the images.
     """
     find_network(settings.network)
     for field, table in _TABLES.items():
-        name = getattr(settings, field)
-        if name not in table:
+        if (name := getattr(settings, field)) not in table:
             raise ValueError(f"{field}: there is no {field} '{name}'. {did_you_mean(name, table)}")
     if not POSTERIORS[settings.posterior].stochastic and settings.prior != "normal":
         raise ValueError(

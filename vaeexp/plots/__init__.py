@@ -1,33 +1,51 @@
-"""Plots of a study, each one function `StudyView -> Figure | None`; `CHAPTERS` says how the report shows each.
-
-A new plot is a function in one of these modules and an entry in `CHAPTERS`.
-"""
+"""Plots of a study, each a function in one of these modules and an entry in `CHAPTERS`, which says how the report shows it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
-from vaeexp.plots import baselines, distribution, latent, parameters, pictures, search, tradeoff
-from vaeexp.plots.style import Plot, save
-from vaeexp.results.parameter_effects import LEAST_TRIALS
+from matplotlib.figure import Figure
+
+from vaeexp.plots import comparisons, latent, parameters, pictures, search, tradeoff
+from vaeexp.plots.style import save
+from vaeexp.results.parameters import LEAST_TRIALS
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.trial_files import EVALUATION, PICTURES
 from vaeexp.words import parameter_label
 
 __all__ = ["CHAPTERS", "PLOTS", "Plot", "save"]
 
 
-def drawn_by(needed: str, text: str, file: str = PICTURES) -> Callable[[StudyView], str]:
-    """Return a caption that names the run whose array `needed` is shown: the best that left it in that file."""
+@dataclass(frozen=True)
+class Plot:
+    """A plot and the words that go with it."""
 
-    def caption(view: StudyView) -> str:
-        found = view.best_pictured(needed) if file == PICTURES else view.best_evaluated(needed)
+    title: str
+    make: Callable[[Any], Figure | None]
+    """Draws the view of a study, or None where it has too little; where the plot `shows` a model, draws the arrays of its file."""
+    caption: str | Callable[[StudyView], str]
+    """How to read it, in a sentence or two."""
+    absent: str
+    """Why it may be missing."""
+    shows: str | None = None
+    """The array that a model must have left; the best that left it is drawn. None where no single model is drawn."""
+
+    def draw(self, view: StudyView) -> Figure | None:
+        """Draw the plot of this study; None where it has too little for it."""
+        if self.shows is None:
+            return self.make(view)
+        found = view.best_with(self.shows)
+        return None if found is None else self.make(found[1])
+
+    def reading(self, view: StudyView) -> str:
+        """Return the caption for this study, with the run that drew where it draws one model."""
+        caption = self.caption if isinstance(self.caption, str) else self.caption(view)
+        found = view.best_with(self.shows) if self.shows else None
         if found is None:
-            return text
+            return caption
         row = found[0]
         source = row["source_trial"] if row["repeat"] else row["number"]
         run = f"a confirmation run of trial {source}" if row["repeat"] else f"trial {source}"
-        return f"{text} Drawn by {run}{'' if source == view.best_number else ', the best that left such pictures'}."
-
-    return caption
+        return f"{caption} Drawn by {run}{'' if source == view.best_number else ', the best that left such pictures'}."
 
 
 CHAPTERS: dict[str, dict[str, Plot]] = {
@@ -43,7 +61,8 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "Active units",
             tradeoff.active_units,
             "Latent units that carry information on validation images, of each trial at its best epoch (large: complete). At the "
-            "dashed line all units would be active; units that a trial leaves idle cost nothing and bring nothing.",
+            "dashed line all units would be active; units that a trial leaves idle cost nothing and bring nothing. A black "
+            "line or bar is the median of the complete trials.",
             "Neither β nor the latent size was searched, or no trial has finished an epoch.",
         ),
     },
@@ -99,13 +118,13 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
         ),
         "parallel_coordinates": Plot(
             "Every trial through its parameters",
-            distribution.parallel_coordinates,
-            distribution.parallel_caption,
+            parameters.parallel_coordinates,
+            parameters.parallel_caption,
             "It takes two searched parameters and two complete trials.",
         ),
         "distributions": Plot(
             "Distribution of results by choice",
-            distribution.distributions,
+            parameters.distributions,
             "Which share of the complete trials of each choice ended at or below a value; the curve further left is better. The "
             "sampler prefers what looked good and pruned trials are not counted, so this describes and does not compare.",
             "It takes a parameter with choices, two of which have a complete trial.",
@@ -114,7 +133,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
     "Matched pairs": {
         "paired_differences": Plot(
             "Differences within pairs",
-            parameters.paired_differences,
+            comparisons.paired_differences,
             "Each point is a pair of runs with the same configuration and seed, a row per configuration; the diamond is the mean "
             "with its 95 % interval.",
             "There is no complete matched pair.",
@@ -123,21 +142,21 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
     "Baselines": {
         "baseline_strip": Plot(
             "Baselines side by side",
-            baselines.baseline_strip,
+            comparisons.baseline_strip,
             "The best setting of the search, then the baselines of the study file, each by its best run. Originals are "
             "validation images as the rows below them were given; values of rows below different originals are not comparable.",
             "No baseline with pictures is there.",
         ),
         "baseline_curves": Plot(
             "Learning curves of the baselines",
-            baselines.baseline_curves,
+            comparisons.baseline_curves,
             "On validation images after each epoch, each row's best run: −ELBO = rate + distortion. Rows share panels only where "
             "data, binarisation and likelihood are the same; a plain autoencoder has rate 0 and no ELBO.",
             "No baseline has finished an epoch.",
         ),
         "baseline_interpolations": Plot(
             "Between two images: autoencoder and VAE",
-            baselines.baseline_interpolations,
+            comparisons.baseline_interpolations,
             "Each row decodes codes on the straight line between those of two test images. What a VAE draws on the way tends to "
             "stay an image; a plain autoencoder has not been asked to make sense there.",
             "It takes a deterministic baseline and a VAE that left interpolations.",
@@ -154,20 +173,23 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
         "best_reconstructions": Plot(
             "Reconstructions by the best model",
             pictures.best_reconstructions,
-            drawn_by("reconstructions", "Validation images and the means of p(x|z) with z from their posteriors."),
+            "Validation images and the means of p(x|z) with z from their posteriors.",
             "No run left pictures.",
+            shows="reconstructions",
         ),
         "best_samples": Plot(
             "Samples of the best model",
             pictures.best_samples,
-            drawn_by("samples", "Means of p(x|z) with z from the prior."),
+            "Means of p(x|z) with z from the prior.",
             "No run left pictures.",
+            shows="samples",
         ),
         "component_samples": Plot(
             "Samples per mixture component",
             pictures.component_samples,
-            drawn_by("component_samples", "One component of the prior per row, the heaviest first."),
+            "One component of the prior per row, the heaviest first.",
             "No run with a mixture prior left pictures.",
+            shows="component_samples",
         ),
         "best_median_worst": Plot(
             "From the best to the worst trial",
@@ -179,67 +201,51 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
         "interpolations": Plot(
             "Between two images",
             latent.interpolations,
-            drawn_by(
-                "latent_interpolations",
-                "Three pairs of test images. On the first two rows codes on the way from one to the other are decoded, in a "
-                "straight line and around the origin; the ends are reconstructions. Below them the pixels are cross-faded.",
-            ),
+            "Three pairs of test images. On the first two rows codes on the way from one to the other are decoded, in a "
+            "straight line and around the origin; the ends are reconstructions. Below them the pixels are cross-faded.",
             "No run that was tested left such pictures.",
+            shows="latent_interpolations",
         ),
         "traversals": Plot(
             "Along single dimensions",
             latent.traversals,
-            drawn_by(
-                "traversals",
-                "A test image with one latent dimension changed at a time, the most active ones first: from below to above the "
-                "mean of that dimension's aggregate posterior, in its standard deviations (sd).",
-            ),
+            "A test image with one latent dimension changed at a time, the most active ones first: from below to above the "
+            "mean of that dimension's aggregate posterior, in its standard deviations (sd).",
             "No run that was tested left such pictures.",
+            shows="traversals",
         ),
         "latent_map": Plot(
             "Map of the latent space",
             latent.latent_map,
-            drawn_by(
-                "embedding",
-                "t-SNE of the posterior means of test images, in the colours of their classes where they have any; a name "
-                "stands at its class's median. Neighbours on the map have similar codes; large distances say little.",
-                EVALUATION,
-            ),
+            "t-SNE of the posterior means of test images, in the colours of their classes where they have any. Neighbours on the map have similar codes; large distances say little.",
             "No run that was tested left a map.",
+            shows="embedding",
         ),
         "latent_plane": Plot(
             "The plane of two latent dimensions",
             latent.latent_plane,
-            drawn_by(
-                "manifold",
-                "What the codes of a plane decode to, at equal steps of probability: z₁ rises to the right, z₂ upwards.",
-            ),
+            "What the codes of a plane decode to, at equal steps of probability: z₁ rises to the right, z₂ upwards.",
             "No run with two latent dimensions was tested.",
+            shows="manifold",
         ),
     },
     "The latent space": {
         "component_classes": Plot(
             "Classes served by each component",
             latent.component_classes,
-            drawn_by(
-                "component_classes",
-                "In percent, the share of each class of test images whose codes the component serves: the mean of p(component | z) with "
-                "z from the posterior. A column sums to 100; components are numbered as above, the heaviest first.",
-                EVALUATION,
-            ),
+            "In percent, the share of each class of test images whose codes the component serves: the mean of p(component | z) with "
+            "z from the posterior. A column sums to 100; components are numbered as above, the heaviest first.",
             "No run with a mixture prior was tested on images with classes.",
+            shows="component_classes",
         ),
         "rate_per_dimension": Plot(
             "Rate of each latent dimension",
             latent.rate_per_dimension,
-            drawn_by(
-                "rate_per_dimension",
-                "The divergence of the posterior of each latent dimension from the prior of that dimension, mean over test images. "
-                f"What is at most {latent.USED} nats carries next to nothing. The bars add up to the rate where the prior's dimensions are "
-                "independent, and not under a mixture of joint Gaussians.",
-                EVALUATION,
-            ),
+            "The divergence of the posterior of each latent dimension from the prior of that dimension, mean over test images. "
+            f"What is at most {latent.USED} nats carries next to nothing. The bars add up to the rate where the prior's dimensions are "
+            "independent, and not under a mixture of joint Gaussians.",
             "No run with a posterior that has a density was tested.",
+            shows="rate_per_dimension",
         ),
     },
 }

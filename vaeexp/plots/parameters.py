@@ -1,4 +1,4 @@
-"""What the searched parameters did: how much each mattered, the value along each, and the difference within matched pairs."""
+"""What the searched parameters did: how much each mattered, the value along each and under each choice, and all trials through them."""
 
 import math
 from typing import Any
@@ -6,37 +6,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from vaeexp.plots.style import (
-    BEST,
-    MUTED,
-    STATE_COLOURS,
-    TEXT_COLOUR,
-    annotate,
-    figure_legend,
-    marker_scale,
-    new_figure,
-    note,
-    off_scale,
-    parameter_panels,
-    robust_limits,
-    scatter,
-    style_axes,
-    style_parameter_axis,
-    wrapped,
-)
-from vaeexp.results.columns import jitter
-from vaeexp.results.differences import PairComparison
-from vaeexp.results.parameter_effects import RESAMPLES, Forest, expected
-from vaeexp.results.parameters import SearchedParameter
+from vaeexp.plots import style
+from vaeexp.results.parameters import RESAMPLES, Forest, SearchedParameter, expected
 from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import jitter
 from vaeexp.words import NATS, format_number, format_value, parameter_label
 
 MOST_PANELS = 9
 LOW_R2 = 0.5
 """Share of the variance below which a reader is told not to trust the numbers of the model."""
+MOST_AXES = 7
+LONGEST = 40
+"""Characters of a choice in a legend; longer ones are cut."""
+MOST_COLOURED, MOST_GREY = 200, 600
+"""Lines; more would be a carpet."""
+NOT_USED = -0.13
+STRIP = 0.05
 
 
 def importance(view: StudyView) -> Figure | None:
@@ -47,16 +37,17 @@ def importance(view: StudyView) -> Figure | None:
     table = 100 * view.importances.iloc[::-1]
     if len(table) < 2:
         return None
-    figure = new_figure(0.9 + 0.42 * len(table))
-    axes = style_axes(figure.add_subplot(), x="share of the importance (%)")
+    figure = style.new_figure(0.9 + 0.42 * len(table))
+    axes = style.style_axes(figure.add_subplot(), x="share of the importance (%)")
     places = list(range(len(table)))
-    axes.barh(places, table["share"], color=STATE_COLOURS["complete"], height=0.62)
-    axes.set_yticks(places, [wrapped(view.parameters[name].label, 34) for name in view.importances.index[::-1]])
-    axes.hlines(places, table["low"], table["high"], color=TEXT_COLOUR, linewidth=1.6)
-    for ends in (table["low"], table["high"]):
-        axes.scatter(ends, places, s=70, marker="|", color=TEXT_COLOUR, linewidths=1.6, clip_on=False, zorder=3)
+    axes.barh(places, table["share"], color=style.STATE_COLOURS["complete"], height=0.62)
+    axes.set_yticks(places, [style.wrapped(view.parameters[name].label, 34) for name in view.importances.index[::-1]])
+    whiskers = [table["share"] - table["low"], table["high"] - table["share"]]
+    axes.errorbar(
+        table["share"], places, xerr=whiskers, fmt="none", ecolor=style.TEXT_COLOUR, elinewidth=1.6, capsize=4
+    )
     for place, (share, low, high) in enumerate(table[["share", "low", "high"]].to_numpy()):
-        annotate(axes, f"{share:.0f} % ({low:.0f}–{high:.0f})", (high, place), (8, 0), ha="left")
+        style.annotate(axes, f"{share:.0f} % ({low:.0f}–{high:.0f})", (high, place), (8, 0), ha="left")
     top = float(table["high"].max())
     axes.set_xticks([tick for tick in MaxNLocator(6).tick_values(0, top) if tick <= 100])
     axes.set_xlim(0, 1.2 * top)
@@ -82,32 +73,38 @@ def effects(view: StudyView) -> Figure | None:
     parameters = [parameter for parameter in view.parameters.values() if parameter.of(scored).notna().any()]
     if not parameters:
         return None
-    figure, panels = parameter_panels(len(parameters), same_values=True)
-    low, high = robust_limits(scored.loc[scored["state"] == "complete", "objective"], scored["objective"])
+    figure, panels = style.parameter_panels(len(parameters), same_values=True)
+    low, high = style.robust_limits(scored.loc[scored["state"] == "complete", "objective"], scored["objective"])
     for panel, parameter in zip(panels, parameters, strict=True):
         panel.set_ylim(low, high)
-        _draw_effect(panel, scored, parameter)
-    figure.supylabel(NATS, fontsize=11, color=TEXT_COLOUR)
-    figure_legend(figure, panels[0])
-    off_scale(figure, int((scored["objective"] > high).sum()))
+        draw_trials(panel, scored, parameter)
+    figure.supylabel(NATS, fontsize=11, color=style.TEXT_COLOUR)
+    style.figure_legend(figure, panels[0])
+    if above := int((scored["objective"] > high).sum()):
+        figure.text(0.995, 0.985, f"▲ {above} above the scale", ha="right", va="top", fontsize=10, color=style.MUTED)
     return figure
 
 
-def _draw_effect(axes: Axes, trials: pd.DataFrame, parameter: SearchedParameter) -> None:
-    """Draw trials as points on the scale of the search space; choices side by side with the median of each."""
-    style_parameter_axis(style_axes(axes).xaxis, parameter)
+def draw_trials(
+    axes: Axes, trials: pd.DataFrame, parameter: SearchedParameter, metric: str = "objective", *, other: float = 1.0
+) -> None:
+    """Draw trials as points on the scale of the search space; choices side by side with the median of each.
+
+    Marks of trials that are not complete are `other` times as large.
+    """
+    style.style_parameter_axis(style.style_axes(axes), parameter)
     known = trials[parameter.places(trials).notna()]
-    places = pd.Series(parameter.numbers(parameter.places(known)), index=known.index)
+    places, values = pd.Series(parameter.numbers(parameter.places(known)), index=known.index), known[metric]
     if parameter.is_choice:
         complete = known["state"] == "complete"
-        medians = known.loc[complete, "objective"].groupby(places[complete]).median()
-        axes.hlines(medians, medians.index - 0.3, medians.index + 0.3, color=TEXT_COLOUR, linewidth=2, zorder=5)
-        places = places + np.array(jitter(len(known)))
-    for state in STATE_COLOURS:
+        medians = values[complete].groupby(places[complete]).median()
+        axes.hlines(medians, medians.index - 0.3, medians.index + 0.3, color=style.TEXT_COLOUR, linewidth=2, zorder=5)
+        places = places + jitter(len(known))
+    for state in style.STATE_COLOURS:
         chosen = known["state"] == state
         shown = state if (trials["state"] == state).any() else None
-        size = 30 * marker_scale(len(trials))
-        scatter(axes, places[chosen], known.loc[chosen, "objective"], state, size=size, label=shown)
+        size = 30 * style.marker_scale(len(trials)) * (1.0 if state == "complete" else other)
+        style.scatter(axes, places[chosen], values[chosen], state, size=size, label=shown)
 
 
 def partial_dependence(view: StudyView) -> Figure | None:
@@ -119,10 +116,10 @@ def partial_dependence(view: StudyView) -> Figure | None:
     names = [] if forest is None else [name for name in forest.parameters if forest.places[name].nunique() > 1]
     if forest is None or not names:
         return None
-    figure, panels = parameter_panels(len(names[:MOST_PANELS]), same_values=False)
+    figure, panels = style.parameter_panels(len(names[:MOST_PANELS]), same_values=False)
     for panel, name in zip(panels, names, strict=False):
         _draw_dependence(panel, forest, forest.parameters[name])
-    figure.supylabel(f"expected {NATS}", fontsize=11, color=TEXT_COLOUR)
+    figure.supylabel(f"expected {NATS}", fontsize=11, color=style.TEXT_COLOUR)
     return figure
 
 
@@ -130,35 +127,35 @@ def _draw_dependence(axes: Axes, forest: Forest, parameter: SearchedParameter) -
     """Draw the mean over the bags with its 95 % interval, the trials along the lower edge, and the lowest point."""
     places = forest.places[parameter.name].dropna()
     grid = parameter.grid(places, 25)
-    bags = expected(forest, {parameter.name: grid})
+    bags = expected(forest, parameter.name, grid)
     mean = bags.mean(axis=0)
     # The bags differ most in their height, which says nothing about this parameter.
     half = 1.96 * (bags - bags.mean(axis=1, keepdims=True)).std(axis=0, ddof=1)
-    x, colour = parameter.numbers(grid), STATE_COLOURS["complete"]
-    style_parameter_axis(style_axes(axes).xaxis, parameter)
+    x, colour = parameter.numbers(grid), style.STATE_COLOURS["complete"]
+    style.style_parameter_axis(style.style_axes(axes), parameter)
     edge = axes.get_xaxis_transform()
     if parameter.is_choice:
         axes.errorbar(x, mean, half, fmt="o", color=colour, markersize=8, elinewidth=2)
         axes.margins(y=0.2)
         for place in np.unique(places):
             count = f"{int((places == place).sum()):,}"
-            annotate(axes, count, (place, 0.045), xycoords=edge, colour=MUTED, va="baseline", boxed=True)
+            style.annotate(axes, count, (place, 0.045), xycoords=edge, colour=style.MUTED, va="baseline", boxed=True)
     else:
         axes.fill_between(x, mean - half, mean + half, color=colour, alpha=0.18, linewidth=0)
         axes.plot(x, mean, color=colour, linewidth=2.2)
         axes.margins(y=0.1)
         # A tick for each trial along the lower edge: where there are few, the line is a guess.
-        look: dict[str, Any] = {"marker": "|", "s": 60, "color": MUTED, "linewidths": 0.8, "transform": edge}
-        faint = 0.6 * marker_scale(len(places)) ** 0.7
+        look: dict[str, Any] = {"marker": "|", "s": 60, "color": style.MUTED, "linewidths": 0.8, "transform": edge}
+        faint = 0.6 * style.marker_scale(len(places)) ** 0.7
         axes.scatter(parameter.numbers(places), np.full(len(places), 0.02), alpha=faint, **look)
     low, high = int(mean.argmin()), int(mean.argmax())
-    note(axes, f"spans {format_number(mean[high] - mean[low], 1)} nats")
+    style.note(axes, f"spans {format_number(mean[high] - mean[low], 1)} nats")
     differences = bags[:, high] - bags[:, low]
     if differences.mean() > 1.96 * differences.std(ddof=1):
-        axes.plot(x[low], mean[low], marker="o", markersize=8, color=BEST, zorder=5)
+        axes.plot(x[low], mean[low], marker="o", markersize=8, color=style.BEST, zorder=5)
         if not parameter.is_choice:
             best = format_value(float(f"{x[low]:.2g}") if parameter.kind == "float" else round(x[low]))
-            annotate(axes, best, (x[low], mean[low]), (0, 8), colour=BEST, va="bottom")
+            style.annotate(axes, best, (x[low], mean[low]), (0, 8), colour=style.BEST, va="bottom")
 
 
 def dependence_caption(view: StudyView) -> str:
@@ -184,41 +181,135 @@ def dependence_caption(view: StudyView) -> str:
     return f"{text}."
 
 
-def paired_differences(view: StudyView) -> Figure | None:
-    """Draw the difference within each matched pair, a row per configuration, and their mean with its interval.
+def parallel_coordinates(view: StudyView) -> Figure | None:
+    """Draw a line per trial through its configuration to its value: the best complete trials in colour, others in grey.
 
-    One panel per two values that are compared, at most three. None without a complete pair.
+    The parameters stand by importance, the most important next to the value; in the order of the study file where there is
+    no importance. None with fewer than two parameters or two complete trials.
     """
-    shown = [comparison for comparison in view.pairs if len(comparison.pairs)][:3]
-    if not shown:
+    scored = view.search[np.isfinite(view.search["objective"])]
+    names = list(view.importances.index)[:MOST_AXES][::-1] or list(view.parameters)[:MOST_AXES]
+    parameters = [view.parameters[name] for name in names if view.parameters[name].of(scored).notna().any()]
+    coloured, grey = _two_groups(scored)
+    if len(parameters) < 2 or len(coloured) < 2:
         return None
-    rows = [comparison.configurations + 1 for comparison in shown]
-    figure = new_figure(sum(0.95 + 0.36 * count for count in rows))
-    panels = figure.subplots(len(shown), 1, squeeze=False, height_ratios=rows)
-    for axes, comparison in zip(panels[:, 0], shown, strict=True):
-        _draw_differences(axes, comparison)
+    low, high = style.robust_limits(coloured["objective"])
+    figure = style.new_figure(5.4)
+    axes = figure.add_subplot()
+    axes.set_axis_off()
+    axes.set(xlim=(-0.35, len(parameters) + 0.45), ylim=(NOT_USED - 0.06, 1.0))
+    heights = pd.DataFrame({place: _heights(parameter, scored) for place, parameter in enumerate(parameters)})
+    heights[len(parameters)] = ((scored["objective"] - low) / (high - low)).clip(0, 1)
+    colours = Normalize(coloured["objective"].min(), min(coloured["objective"].max(), high))
+    faint, strong = max(0.35, min(0.9, 60 / max(1, len(grey)))), max(0.5, min(0.9, 40 / len(coloured)))
+    shades: dict[str, Any] = {"array": coloured["objective"].to_numpy(), "norm": colours, "cmap": "viridis"}
+    wide = 1.3 if len(coloured) < 100 else 0.9
+    _draw_lines(axes, heights.loc[grey.index], colors="#b4b4b4", linewidths=0.6, alpha=faint, zorder=1)
+    _draw_lines(axes, heights.loc[coloured.index], linewidths=wide, alpha=strong, zorder=2, **shades)
+    _draw_lines(axes, heights.loc[coloured.index[-1:]], colors=style.TEXT_COLOUR, linewidths=2.4, zorder=3)
+    for place, parameter in enumerate(parameters):
+        _draw_axis(axes, place, parameter, unused=bool((heights[place] < 0).any()))
+    _draw_value_axis(axes, len(parameters), np.linspace(low, high, 256), colours)
+    best, above = coloured.iloc[-1], int((scored["objective"] > high).sum())
+    text = f"best: trial {best['number']}, {format_number(best['objective'])}"
+    text += f"\n▲ {above:,} above the scale" if above else ""
+    style.annotate(axes, text, (len(parameters) + STRIP, 0), (0, -14), ha="right", va="top", linespacing=1.5)
     return figure
 
 
-def _draw_differences(axes: Axes, comparison: PairComparison) -> None:
-    first, second = format_value(comparison.first), format_value(comparison.second)
-    style_axes(axes, x=f"validation −ELBO, {second} − {first} (nats per image)")
-    axes.axvline(0, color=MUTED, linewidth=1.2)
-    look: dict[str, Any] = {"s": 42, "color": STATE_COLOURS["complete"], "linewidths": 0, "zorder": 3}
-    names = []
-    for row, (trial, group) in enumerate(comparison.pairs.groupby("source_trial")):
-        axes.scatter(group["difference"], np.full(len(group), row), **look)
-        names.append(f"trial {trial}")
-    interval, last = comparison.interval, len(names)
-    ends = [interval.low, interval.high] if math.isfinite(interval.low) else []
-    axes.plot(ends, [last] * len(ends), color=TEXT_COLOUR, linewidth=2.4, zorder=3)
-    axes.scatter([interval.mean], [last], s=70, marker="D", color=TEXT_COLOUR, zorder=4)
-    axes.set_yticks(range(last + 1), [*names, "mean"])
-    axes.set_ylim(last + 0.6, -0.6)
-    reach = float(max(np.abs([*comparison.pairs["difference"], interval.mean, *ends]))) or 1.0
-    axes.set_xlim(-1.15 * reach, 1.15 * reach)
-    above: dict[str, Any] = {"transform": axes.transAxes, "va": "bottom"}
-    for place, side, better in ((0.0, "left", second), (1.0, "right", first)):
-        axes.text(place, 1.02, f"{better} better", fontsize=11, color=TEXT_COLOUR, ha=side, **above)
-    middle = f"{parameter_label(comparison.parameter)}, mean {format_number(interval.mean)}"
-    axes.text(0.5, 1.02, middle, fontsize=10, color=MUTED, ha="center", **above)
+def parallel_caption(view: StudyView) -> str:
+    """Say which lines are drawn, and in which order the parameters stand."""
+    scored, complete = int(np.isfinite(view.search["objective"]).sum()), len(view.ranked)
+    coloured = f"the best {MOST_COLOURED} of {complete:,}" if complete > MOST_COLOURED else f"all {complete:,}"
+    grey = scored - min(complete, MOST_COLOURED)
+    others = "" if not grey else "; other trials in grey" + (", thinned out" if grey > MOST_GREY else "")
+    order, left_out = "The parameters stand in the order of the study file.", len(view.parameters) - MOST_AXES
+    if len(view.importances):
+        order = "The further right a parameter stands, the more important it is"
+        order += f"; the {left_out} least important are left out." if left_out > 0 else "."
+    return (
+        f"A line per trial, through its settings to its value: {coloured} complete trials in the colour of the value, the best "
+        f"in black{others}. {order} Choices are spread a little, so that lines can be told apart."
+    )
+
+
+def _two_groups(scored: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the best complete trials, the best of all last, and others evenly from the whole course of the search."""
+    complete = scored[scored["state"] == "complete"].sort_values(["objective", "number"])
+    coloured = complete.head(MOST_COLOURED)[::-1]
+    others = scored.drop(coloured.index)
+    return coloured, others.iloc[:: max(1, -(-len(others) // MOST_GREY))]
+
+
+def _heights(parameter: SearchedParameter, trials: pd.DataFrame) -> pd.Series:
+    """Return where each trial crosses the axis, from 0 to 1; below 0 where the parameter is not active."""
+    places = parameter.places(trials)
+    offsets = pd.Series(jitter(len(places)), index=places.index)
+    if parameter.is_choice:
+        places = (places + 0.5 + offsets) / len(parameter.texts)
+    return places.fillna(NOT_USED + 0.08 * offsets)
+
+
+def _draw_lines(axes: Axes, heights: pd.DataFrame, **look: Any) -> None:
+    x = np.broadcast_to(np.arange(heights.shape[1]), heights.shape)
+    axes.add_collection(LineCollection(list(np.stack([x, heights.to_numpy()], axis=2)), clip_on=False, **look))
+
+
+def _draw_axis(axes: Axes, place: int, parameter: SearchedParameter, *, unused: bool) -> None:
+    axes.plot([place, place], [0, 1], color=style.TEXT_COLOUR, linewidth=1.2, zorder=4, clip_on=False)
+    style.annotate(axes, style.wrapped(parameter_label(parameter.name), 13), (place, 1), (0, 12), va="bottom")
+    ticks = style.parameter_ticks(parameter)
+    heights = (ticks + 0.5) / len(parameter.texts) if parameter.is_choice else ticks
+    for text, height in zip(map(str, heights.index), heights, strict=True):
+        style.annotate(axes, style.wrapped(text, 10), (place, height), (-4, 0), ha="right", boxed=True)
+    if unused:
+        style.annotate(axes, "not used", (place, NOT_USED), (-4, 0), ha="right", boxed=True, colour=style.MUTED)
+
+
+def _draw_value_axis(axes: Axes, place: int, values: np.ndarray, colours: Normalize) -> None:
+    """Draw the last axis, which is the scale of the colours, too."""
+    strip: dict[str, Any] = {"origin": "lower", "aspect": "auto", "cmap": "viridis", "zorder": 4, "clip_on": False}
+    axes.imshow(values[:, None], extent=(place, place + STRIP, 0, 1), norm=colours, **strip)
+    style.annotate(axes, NATS, (place + STRIP, 0.5), (38, 0), rotation=90, ha="left")
+    low, high = values[0], values[-1]
+    for tick in MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high):
+        if low <= tick <= high:
+            text = format_number(tick, 0 if high - low > 5 else 1)
+            style.annotate(axes, text, (place + STRIP, (tick - low) / (high - low)), (4, 0), ha="left")
+
+
+def distributions(view: StudyView) -> Figure | None:
+    """Draw the empirical distribution of the complete trials' values under each choice of a parameter; two panels at most.
+
+    The optimizer comes first, then the others as in the study file. None without a parameter of which two choices have a
+    complete trial.
+    """
+    choices = [parameter for parameter in view.parameters.values() if parameter.is_choice]
+    choices.sort(key=lambda parameter: parameter.name != "optimizer")
+    found = [(parameter, _by_choice(parameter, view.ranked)) for parameter in choices]
+    shown = [(parameter, groups) for parameter, groups in found if len(groups) > 1][:2]
+    if not shown:
+        return None
+    values = view.ranked["objective"]
+    low, high = style.robust_limits(values)
+    figure = style.new_figure(4.4, width=9.0 if len(shown) > 1 else 7.5)
+    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for axes, (parameter, groups) in zip(panels, shown, strict=True):
+        style.style_axes(axes, x=f"{parameter_label(parameter.name)}: {NATS}")
+        axes.set(xlim=(low, high), ylim=(0, 1.02))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.0f}"))
+        for colour, (text, own) in zip(style.COLOURS, groups.items(), strict=False):
+            axes.ecdf(own, color=colour, linewidth=2, label=f"{style.shortened(text, LONGEST)} (n = {len(own):,})")
+        style.legend(axes, columns=4 if len(shown) == 1 else 2)
+    panels[0].set_ylabel("complete trials at or below (%)", fontsize=11, color=style.TEXT_COLOUR)
+    if above := int((values > high).sum()):
+        style.note(panels[-1], f"{above:,} {'lies' if above == 1 else 'lie'} above {format_number(high, 0)}", y=0.02)
+    return figure
+
+
+def _by_choice(parameter: SearchedParameter, complete: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return choice → values of its complete trials, for as many choices as there are colours, those of most trials."""
+    texts = parameter.of(complete).dropna().map(format_value)
+    groups = {text: complete.loc[texts.index[texts == text], "objective"].to_numpy(float) for text in parameter.texts}
+    most = sorted(groups, key=lambda text: -len(groups[text]))[: len(style.COLOURS)]
+    return {text: own for text, own in groups.items() if text in most and len(own)}

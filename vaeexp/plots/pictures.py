@@ -1,6 +1,5 @@
 """Pictures that the models drew, side by side with words: along β, of the best model, and of the best, median and worst trial."""
 
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,17 +8,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vaeexp.plots.style import MUTED, TEXT_COLOUR, new_figure
+from vaeexp.plots.style import MUTED, TEXT_COLOUR, new_figure, shortened
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.trial_files import Arrays, left_pictures, read_pictures
+from vaeexp.results.tables import Arrays, left_pictures, read_arrays
 from vaeexp.words import format_configuration, format_number, format_value, parameter_label
 
 GAP = 2
 """White pixels between two pictures."""
 SHOWN = 8
 """Reconstructions, and samples, per row of `picture_rows`."""
-HEADING = 20
-"""Pixels for the words between the originals and the rows."""
 ACROSS = 8.95
 """Inches for the words and the pictures of `picture_rows` together."""
 STRIP_ROWS = 6
@@ -27,6 +24,9 @@ STRIP = frozenset({"originals", "reconstructions", "samples"})
 """Arrays of `pictures.npz` that a row of reconstructions beside samples needs."""
 LONGEST = 33
 """Characters of a configuration beside a row."""
+
+Row = tuple[str, str, Arrays]
+"""Title, smaller words below it, and arrays with `STRIP`."""
 
 
 def tiles(pictures: np.ndarray) -> np.ndarray:
@@ -36,6 +36,14 @@ def tiles(pictures: np.ndarray) -> np.ndarray:
     canvas[:, :, :height, :width] = pictures
     joined = canvas.transpose(0, 2, 1, 3, 4).reshape(rows * (height + GAP), across * (width + GAP), channels)
     return joined[:-GAP, :-GAP]
+
+
+def joined(pictures: Sequence[np.ndarray], gap: int, axis: int = 0) -> np.ndarray:
+    """Join pictures [H, W, C] below each other, or beside each other (axis 1), with so many white pixels between."""
+    shape = list(pictures[0].shape)
+    shape[axis] = gap
+    white = np.full(shape, 255, dtype=np.uint8)
+    return np.concatenate([part for picture in pictures for part in (white, picture)][1:], axis=axis)
 
 
 def picture_axes(canvas: np.ndarray, *, margin: float, width: float) -> tuple[Figure, Axes]:
@@ -52,8 +60,9 @@ def picture_axes(canvas: np.ndarray, *, margin: float, width: float) -> tuple[Fi
     return figure, axes
 
 
-def labelled(canvas: np.ndarray, tile: int, names: Sequence[str]) -> Figure:
-    """Return the picture with a name, where there are names, left of each row of tiles, each `tile` pixels high."""
+def picture_grid(pictures: np.ndarray, names: Sequence[str] = ()) -> Figure:
+    """Draw pictures [R, K, H, W, C] as a grid, with a name left of each row where there are names."""
+    canvas, tile = tiles(pictures), pictures.shape[2]
     height, width = canvas.shape[:2]
     figure, axes = picture_axes(canvas, margin=1.5 if names else 0.06, width=min(7.2, 6.6 * width / height))
     for place, name in enumerate(names):
@@ -61,37 +70,40 @@ def labelled(canvas: np.ndarray, tile: int, names: Sequence[str]) -> Figure:
     return figure
 
 
-def picture_rows(rows: Sequence[tuple[str, str, Arrays]], *, margin: float) -> Figure:
-    """Draw the originals, and below them a row for each entry: title, smaller words, and files with `STRIP`.
+def picture_rows(groups: Sequence[tuple[str, Sequence[Row]]], *, margin: float) -> Figure:
+    """Draw for each group its originals, with words below their name, and a row of reconstructions beside samples for each entry.
 
-    A row is reconstructions beside samples; the originals are those of the first entry. The margin is in inches.
+    The originals are those of the group's first entry. The margin is in inches.
     """
-    originals = tiles(rows[0][2]["originals"][None, :SHOWN])
-    left = tiles(np.stack([files["reconstructions"][:SHOWN] for _, _, files in rows]))
-    right = tiles(np.stack([files["samples"][:SHOWN] for _, _, files in rows]))
-    top, tile = len(originals) + HEADING, len(originals) + GAP
-    canvas = np.full((top + len(left), left.shape[1] + 4 * GAP + right.shape[1], left.shape[2]), 255, dtype=np.uint8)
-    canvas[: len(originals), : originals.shape[1]] = originals
-    canvas[top:, : left.shape[1]], canvas[top:, -right.shape[1] :] = left, right
-    figure, axes = picture_axes(canvas, margin=margin, width=ACROSS - margin)
-    axes.text(-6, tile / 2, "originals", **words(TEXT_COLOUR, "right", 11))
-    axes.text(0, top - 4, "reconstructions", **words(TEXT_COLOUR, "left", 11, "bottom"))
-    axes.text(
-        canvas.shape[1] - right.shape[1], top - 4, "samples of the prior", **words(TEXT_COLOUR, "left", 11, "bottom")
-    )
-    for place, (title, under, _) in enumerate(rows):
-        row_label(axes, top + place * tile + tile / 2, tile, title, under)
+    every = [files[name] for _, rows in groups for *_, files in rows for name in STRIP]
+    count, (tall, wide) = min(SHOWN, *map(len, every)), every[0].shape[1:3]
+    tile, heading, right = tall + GAP, max(round(2 * (tall + GAP) / 3), 12), count * (wide + GAP) + 3 * GAP
+    blocks = []
+    for _, rows in groups:
+        halves = [
+            tiles(np.stack([files[name][:count] for *_, files in rows])) for name in ("reconstructions", "samples")
+        ]
+        body = joined(halves, 4 * GAP, axis=1)
+        head = np.full_like(body[:tall], 255)
+        head[:, : halves[0].shape[1]] = tiles(rows[0][2]["originals"][None, :count])
+        blocks.append(joined([head, body], heading))
+    figure, axes = picture_axes(joined(blocks, tile // 2), margin=margin, width=ACROSS - margin)
+    top = 0
+    for (under, rows), block in zip(groups, blocks, strict=True):
+        first = top + tall + heading
+        row_label(axes, top + tile / 2, tile, "originals", under)
+        axes.text(0, first - 4, "reconstructions", **words(TEXT_COLOUR, "left", 11, "bottom"))
+        axes.text(right, first - 4, "samples of the prior", **words(TEXT_COLOUR, "left", 11, "bottom"))
+        for place, (title, below, _) in enumerate(rows):
+            row_label(axes, first + place * tile + tile / 2, tile, title, below)
+        top += len(block) + tile // 2
     return figure
 
 
-def row_label(axes: Axes, middle: float, tile: int, title: str, under: str = "", size: float = 11) -> None:
+def row_label(axes: Axes, middle: float, tile: int, title: str, under: str = "") -> None:
     """Write a title beside a row of pictures, with smaller words below it."""
-    axes.text(
-        -6,
-        middle - (0.2 * tile if under else 0.0),
-        title,
-        **words(TEXT_COLOUR, "right", size if len(title) <= 30 else 10),
-    )
+    size = 11 if len(title) <= 30 else 10
+    axes.text(-6, middle - (0.2 * tile if under else 0.0), title, **words(TEXT_COLOUR, "right", size))
     if under:
         axes.text(-6, middle + 0.25 * tile, under, **words(MUTED, "right"))
 
@@ -101,8 +113,8 @@ def words(colour: str, side: str, size: float = 10, height: str = "center") -> d
     return {"fontsize": size, "color": colour, "ha": side, "va": height}
 
 
-def strip_trials(view: StudyView, rows: int = STRIP_ROWS) -> pd.DataFrame:
-    """Return the trials for the strip, from low to high β: of each of `rows` equal bins of log β the best that has pictures."""
+def strip_trials(view: StudyView) -> pd.DataFrame:
+    """Return the trials for the strip, from low to high β: of each of six equal bins of log β the best that has pictures."""
     trials, beta = view.search, view.parameters.get("beta")
     if beta is None or beta.is_choice:
         return trials.iloc[:0]
@@ -112,7 +124,7 @@ def strip_trials(view: StudyView, rows: int = STRIP_ROWS) -> pd.DataFrame:
         return usable
     logs = pd.Series(np.log(usable["params.beta"].astype(float)))
     span = logs.max() - logs.min()
-    bins = ((logs - logs.min()) / (span or 1.0) * rows).astype(int).clip(upper=rows - 1)
+    bins = ((logs - logs.min()) / (span or 1.0) * STRIP_ROWS).astype(int).clip(upper=STRIP_ROWS - 1)
     return usable.loc[usable["objective"].groupby(bins).idxmin()].sort_values("params.beta")
 
 
@@ -121,42 +133,30 @@ def beta_strip(view: StudyView) -> Figure | None:
     rows = []
     for _, trial in strip_trials(view).iterrows():
         beta = f"{parameter_label('beta')} = {format_value(trial['params.beta'])}"
-        size = f"L = {format_value(view.value_of(trial, 'latent_size'))}, −ELBO {format_number(trial['objective'], 1)}"
-        rows.append((beta, size, read_pictures(trial["folder"])))
+        size = f"L = {format_value(view.params(trial).get('latent_size', view.fixed('latent_size')))}, −ELBO {format_number(trial['objective'], 1)}"
+        rows.append((beta, size, read_arrays(trial["folder"])))
     rows = [row for row in rows if row[2].keys() >= STRIP]
-    return picture_rows(rows, margin=1.75) if rows else None
+    return picture_rows([("", rows)], margin=1.75) if rows else None
 
 
-def best_reconstructions(view: StudyView) -> Figure | None:
-    """Draw originals above their reconstructions by the best model. None when it left no pictures."""
-    found = view.best_pictured("reconstructions")
-    if found is None:
-        return None
-    files = found[1]
-    count = min(len(files["originals"]), len(files["reconstructions"]))
-    canvas = tiles(np.stack([files["originals"][:count], files["reconstructions"][:count]]))
-    return labelled(canvas, files["originals"].shape[1], ["originals", "reconstructions"])
+def best_reconstructions(arrays: Arrays) -> Figure:
+    """Draw originals above their reconstructions."""
+    count = min(len(arrays["originals"]), len(arrays["reconstructions"]))
+    names = ["originals", "reconstructions"]
+    return picture_grid(np.stack([arrays[name][:count] for name in names]), names)
 
 
-def best_samples(view: StudyView) -> Figure | None:
-    """Draw samples of the best model's prior, decoded. None when it left no pictures."""
-    found = view.best_pictured("samples")
-    if found is None:
-        return None
-    samples = found[1]["samples"]
+def best_samples(arrays: Arrays) -> Figure:
+    """Draw samples of the prior, decoded, in full rows."""
+    samples = arrays["samples"]
     across = min(8, len(samples))
-    rows = samples[: len(samples) // across * across].reshape(-1, across, *samples.shape[1:])
-    return labelled(tiles(rows), samples.shape[1], [])
+    return picture_grid(samples[: len(samples) // across * across].reshape(-1, across, *samples.shape[1:]))
 
 
-def component_samples(view: StudyView) -> Figure | None:
-    """Draw samples of each component of the best mixture prior, a row each, heaviest first. None without a mixture."""
-    found = view.best_pictured("component_samples")
-    if found is None:
-        return None
-    samples = found[1]["component_samples"]
-    names = [f"component {place}" for place in range(1, len(samples) + 1)]
-    return labelled(tiles(samples), samples.shape[2], names)
+def component_samples(arrays: Arrays) -> Figure:
+    """Draw samples of each component of a mixture prior, a row each, heaviest first."""
+    samples = arrays["component_samples"]
+    return picture_grid(samples, [f"component {place}" for place in range(1, len(samples) + 1)])
 
 
 def best_median_worst(view: StudyView) -> Figure | None:
@@ -164,41 +164,30 @@ def best_median_worst(view: StudyView) -> Figure | None:
 
     The median is the lower one of an even number. None with fewer than two such trials; of two, no median.
     """
-    rows = [
-        (
-            f"{rank}: trial {trial['number']}, −ELBO {format_number(trial['objective'], 1)}",
-            _main_setting(view, trial),
-            files,
-        )
-        for rank, trial, files in _three(view)
-    ]
-    return picture_rows(rows, margin=2.6) if len(rows) > 1 else None
+    rows = []
+    for rank, trial, files in _three(view):
+        title = f"{rank}: trial {trial['number']}, −ELBO {format_number(trial['objective'], 1)}"
+        rows.append((title, _main_setting(view, trial), files))
+    return picture_rows([("", rows)], margin=2.6) if len(rows) > 1 else None
 
 
 def _three(view: StudyView) -> list[tuple[str, pd.Series, Arrays]]:
-    """Return rank in words, trial and pictures; a trial whose file is damaged or lacks an array does not count."""
-    trials = view.ranked
-    places = [int(place) for place in np.flatnonzero(left_pictures(trials))]
-    while len(places) > 1:
-        wanted = {"best": places[0], "median": places[(len(places) - 1) // 2], "worst": places[-1]}
-        if len(places) == 2:
-            del wanted["median"]
-        found = [
-            (rank, trials.iloc[place], read_pictures(trials["folder"].iloc[place])) for rank, place in wanted.items()
-        ]
-        damaged = {
-            place for place, (_, _, files) in zip(wanted.values(), found, strict=True) if not files.keys() >= STRIP
-        }
-        if not damaged:
-            return found
-        places = [place for place in places if place not in damaged]
-    return []
+    """Return rank in words, trial and arrays; in place of a trial whose file is damaged or lacks an array stands the next."""
+    trials = view.ranked[left_pictures(view.ranked)]
+    orders = {"best": trials, "worst": trials[::-1], "median": trials[(len(trials) - 1) // 2 :]}
+    found: dict[int, tuple[str, pd.Series, Arrays]] = {}
+    for rank, order in orders.items():
+        files = ((row, read_arrays(row["folder"])) for _, row in order.iterrows())
+        for row, arrays in files:
+            if arrays.keys() >= STRIP:
+                found.setdefault(row["number"], (rank, row, arrays))
+                break
+    return [found[number] for number in trials["number"] if number in found]
 
 
 def _main_setting(view: StudyView, trial: pd.Series) -> str:
     """Return the searched parameters that come first in the study file, as many as fit."""
-    values = view.params(trial)
-    names = list(values)
-    while len(names) > 1 and len(format_configuration({name: values[name] for name in names})) > LONGEST:
-        names.pop()
-    return textwrap.shorten(format_configuration({name: values[name] for name in names}), LONGEST, placeholder=" …")
+    parts = [format_configuration({name: value}) for name, value in view.params(trial).items()]
+    while len(parts) > 1 and len(", ".join(parts)) > LONGEST:
+        parts.pop()
+    return shortened(", ".join(parts), LONGEST)

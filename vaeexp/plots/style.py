@@ -1,19 +1,17 @@
-"""One look for every plot: sizes, the Okabe–Ito colours, grid, legends, axis limits; and `Plot`, a plot with its words.
+"""One look for every plot: sizes, the Okabe–Ito colours, grid, legends, axis limits.
 
 Plots are made with matplotlib's object interface; nothing here touches pyplot or its global state.
 """
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PathCollection
@@ -22,7 +20,7 @@ from matplotlib.legend import Legend
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from vaeexp.results.parameters import SearchedParameter
-from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import finite
 from vaeexp.words import format_tick, format_value
 
 WIDTH = 9.0
@@ -43,6 +41,11 @@ DASHED: dict[str, Any] = {"color": MUTED, "linewidth": 1.3, "linestyle": (0, (4,
 _LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 10, "labelcolor": TEXT_COLOUR}
 
 
+def line_style(place: int) -> dict[str, Any]:
+    """Return the colour and the dash of a line by its place among lines beside each other."""
+    return {"color": COLOURS[place % len(COLOURS)], "linestyle": DASHES[place // len(COLOURS) % len(DASHES)]}
+
+
 def new_figure(height: float = 4.6, width: float = WIDTH) -> Figure:
     """Return an empty white figure of this size in inches, which lays its parts out by itself."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
@@ -50,19 +53,15 @@ def new_figure(height: float = 4.6, width: float = WIDTH) -> Figure:
     return figure
 
 
-def style_axes(axes: Axes, *, x: str = "", y: str = "", title: str = "") -> Axes:
+def style_axes(axes: Axes, *, x: str = "", y: str = "") -> Axes:
     """Give axes labels and a light grid, without a frame at the top and the right; return them."""
     axes.set_xlabel(x, fontsize=11, color=TEXT_COLOUR)
     axes.set_ylabel(y, fontsize=11, color=TEXT_COLOUR)
-    if title:
-        axes.set_title(title, fontsize=11, color=TEXT_COLOUR, loc="left")
     axes.tick_params(labelsize=10, colors=TEXT_COLOUR, which="both")
     axes.grid(visible=True, color="#e6e6e6", linewidth=0.8)
     axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color("#b0b0b0")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#b0b0b0")
     return axes
 
 
@@ -116,49 +115,38 @@ def colour_bar(figure: Figure, axes: Axes, colours: ScalarMappable, **style: Any
     return bar.ax
 
 
-def note(axes: Axes, text: str, *, x: float = 1.0, y: float = 1.01) -> None:
+def note(axes: Axes, text: str, *, y: float = 1.01) -> None:
     """Write a small remark above the right end of the axes."""
-    axes.text(x, y, text, transform=axes.transAxes, fontsize=10, color=MUTED, ha="right", va="bottom")
+    axes.text(1.0, y, text, transform=axes.transAxes, fontsize=10, color=MUTED, ha="right", va="bottom")
 
 
-def robust_limits(
-    values: Iterable[float], others: Iterable[float] = (), *, reach: float = 1.5, margin: float = 0.06
-) -> tuple[float, float]:
+def robust_limits(values: Iterable[float], others: Iterable[float] = (), *, reach: float = 1.5) -> tuple[float, float]:
     """Return limits that show the smallest values well: from the minimum up to Tukey's fence (q75 + reach x IQR) or the maximum.
 
     The fence is that of `values`, or of all values where there are none of these. It is raised to the 0.7 quantile of all, so
     that most points keep their place. Values that are not finite are ignored; without any other the limits are (0, 1).
     """
-    main, everything = _finite(values), _finite([*values, *others])
+    main, everything = finite(values), finite([*values, *others])
     if not len(everything):
         return 0.0, 1.0
     main = main if len(main) else everything
     lower, upper = np.quantile(main, [0.25, 0.75])
     fence = max(float(upper + reach * (upper - lower)), float(np.quantile(everything, 0.7)))
     low, high = float(everything.min()), min(float(everything.max()), fence)
-    room = margin * (high - low) or max(abs(low) * 0.01, 1e-3)
+    room = 0.06 * (high - low) or max(abs(low) * 0.01, 1e-3)
     return low - room, high + room
 
 
-def _finite(values: Iterable[float]) -> np.ndarray:
-    numbers = np.asarray(list(values), dtype=float)
-    return numbers[np.isfinite(numbers)]
-
-
-def log_axis(side: Axis, low: float, high: float) -> None:
-    """Make an x or y axis logarithmic over [low, high], with plain decimal labels at 1, 2, 5 where decades are few."""
+def log_axis(axes: Axes, low: float, high: float) -> None:
+    """Make the x axis logarithmic over [low, high], with plain decimal labels at 1, 2, 5 where decades are few."""
     decades = float(np.log10(high / low))
-    (side.axes.set_xscale if _is_x(side) else side.axes.set_yscale)("log")
-    side.set_major_locator(LogLocator(base=10, subs=(1.0,) if decades > 1.6 else (1.0, 2.0, 5.0)))
-    side.set_major_formatter(FuncFormatter(format_tick))
-    side.set_minor_locator(NullLocator() if decades <= 1.6 else LogLocator(base=10, subs=tuple(range(2, 10))))
-    side.set_minor_formatter(NullFormatter())
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0,) if decades > 1.6 else (1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(format_tick))
+    axes.xaxis.set_minor_locator(NullLocator() if decades <= 1.6 else LogLocator(base=10, subs=tuple(range(2, 10))))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     edge = 10 ** (0.04 * decades)
-    (side.axes.set_xlim if _is_x(side) else side.axes.set_ylim)(low / edge, high * edge)
-
-
-def _is_x(side: Axis) -> bool:
-    return side is side.axes.xaxis
+    axes.set_xlim(low / edge, high * edge)
 
 
 def save(figure: Figure, file: Path | BinaryIO) -> None:
@@ -178,57 +166,44 @@ def scatter(axes: Axes, x: pd.Series, y: pd.Series, state: str, *, size: float =
     """
     high = axes.get_ylim()[1]
     above = y > high
-    order = 4 if state == "complete" else 3
-    look: dict[str, Any] = {
-        "color": STATE_COLOURS[state],
-        "linewidths": 0,
-        "clip_on": False,
-        "alpha": 0.9,
-        "zorder": order,
-    }
+    look: dict[str, Any] = {"color": STATE_COLOURS[state], "linewidths": 0, "clip_on": False, "alpha": 0.9}
+    look["zorder"] = 4 if state == "complete" else 3
     axes.scatter(x[~above], y[~above].fillna(high), s=size, marker=STATE_MARKERS[state], label=label, **look)
     if above.any():
         axes.scatter(x[above], [high] * int(above.sum()), s=0.8 * size, marker="^", **look)
 
 
-def off_scale(axes_or_figure: Axes | Figure, count: int) -> None:
-    """Write how many points stand at the upper edge, where there are any."""
-    if count:
-        text = f"▲ {count} above the scale"
-        if isinstance(axes_or_figure, Axes):
-            note(axes_or_figure, text)
-        else:
-            axes_or_figure.text(0.995, 0.985, text, ha="right", va="top", fontsize=10, color=MUTED)
+def off_scale(axes: Axes, values: pd.Series) -> None:
+    """Write how many of these values stand at the upper edge, where there are any."""
+    if count := int((values > axes.get_ylim()[1]).sum()):
+        note(axes, f"▲ {count} above the scale")
 
 
-def style_parameter_axis(side: Axis, parameter: SearchedParameter) -> None:
-    """Make an x or y axis of a plot that of a parameter: its name, its scale, its range and the names of its choices."""
-    side.set_label_text(wrapped(parameter.label, 36))
+def style_parameter_axis(axes: Axes, parameter: SearchedParameter) -> None:
+    """Make the x axis that of a parameter: its name, its scale, its range and the names of its choices."""
+    axes.xaxis.set_label_text(wrapped(parameter.label, 36))
     first, last = parameter.first, parameter.last
     if parameter.log:
-        log_axis(side, first, last)
-        return
-    if parameter.is_choice:
-        _name_choices(side, parameter.texts)
-        low, high = -0.5, len(parameter.texts) - 0.5
+        log_axis(axes, first, last)
+    elif parameter.is_choice:
+        _name_choices(axes, parameter.texts)
+        axes.set_xlim(-0.5, len(parameter.texts) - 0.5)
     else:
-        side.set_major_locator(MaxNLocator(integer=parameter.kind == "int", nbins=6 if last < 1000 else 4))
-        side.set_major_formatter(FuncFormatter(format_tick))
-        low, high = first - 0.04 * (last - first), last + 0.04 * (last - first)
-    (side.axes.set_xlim if _is_x(side) else side.axes.set_ylim)(low, high)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=parameter.kind == "int", nbins=6 if last < 1000 else 4))
+        axes.xaxis.set_major_formatter(FuncFormatter(format_tick))
+        axes.set_xlim(first - 0.04 * (last - first), last + 0.04 * (last - first))
 
 
-def _name_choices(side: Axis, texts: Sequence[str]) -> None:
-    """Write the names of choices as ticks: in lines where they fit side by side, else aslant."""
-    grid = side.axes.get_subplotspec()
+def _name_choices(axes: Axes, texts: Sequence[str]) -> None:
+    """Write the names of choices below the axes: in lines where they fit side by side, else aslant."""
+    grid = axes.get_subplotspec()
     room = 90 // (grid.get_gridspec().ncols if grid is not None else 1) // len(texts)
     lines = [wrapped(text, max(6, room)) for text in texts]
     if max(len(line) for text in lines for line in text.split("\n")) <= room:
-        side.set_ticks(range(len(texts)), lines)
-        return
-    side.set_ticks(range(len(texts)), [wrapped(text, 20) for text in texts])
-    for tick in side.get_ticklabels():
-        tick.set(rotation=30, ha="right", va="top", rotation_mode="anchor")
+        axes.set_xticks(range(len(texts)), lines)
+    else:
+        names = [wrapped(text, 20) for text in texts]
+        axes.set_xticks(range(len(texts)), names, rotation=30, ha="right", va="top", rotation_mode="anchor")
 
 
 def parameter_ticks(parameter: SearchedParameter) -> pd.Series:
@@ -264,18 +239,6 @@ def wrapped(text: str, width: int) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-@dataclass(frozen=True)
-class Plot:
-    """A plot and the words that go with it."""
-
-    title: str
-    draw: Callable[[StudyView], Figure | None]
-    """None when the study has too little for it."""
-    caption: str | Callable[[StudyView], str]
-    """How to read it, in a sentence or two."""
-    absent: str
-    """Why it may be missing."""
-
-    def reading(self, view: StudyView) -> str:
-        """Return the caption for this study."""
-        return self.caption if isinstance(self.caption, str) else self.caption(view)
+def shortened(text: str, most: int) -> str:
+    """Cut a text to at most so many characters, the last of them an ellipsis where something is missing."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"

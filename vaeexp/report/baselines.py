@@ -2,51 +2,32 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from sweeps.results.statistics import mean_interval
-from vaeexp.report.markdown import escape, heading, table
-from vaeexp.results.columns import column, finite, for_baseline_alone, interval_on_test
+from vaeexp.report.markup import escape, heading, table
+from vaeexp.report.tables import RATE_AND_DISTORTION, Column, on_test
 from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import column, finite, for_baseline_alone, interval_on_test
 from vaeexp.results.tested_settings import TestedSetting, by_protocol
 from vaeexp.words import format_interval, format_number, join_and, plural
 
 TEST_IMAGES = 10_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class PublishedResult:
-    """A test NLL in nats per image on the 10,000 test images of MNIST, Bernoulli likelihood."""
-
-    model: str
-    nll: float
-    binarisation: str
-    importance_samples: int
-    source: str
-
-
-_NETWORK = "one stochastic layer of 50 units, two hidden layers of 200, trained on all 60,000 training images"
-
-PUBLISHED = (
-    PublishedResult(
-        model=f"VAE, {_NETWORK}",
-        nll=86.76,
-        binarisation="dynamic",
-        importance_samples=5000,
-        source="Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016, table 1",
-    ),
-    PublishedResult(
-        model=f"VAE, {_NETWORK}",
-        nll=88.71,
-        binarisation="static",
-        importance_samples=5000,
-        source="Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016, appendix D "
+PUBLISHED_SAMPLES = 5000
+"""Importance samples per image of the published figures."""
+PUBLISHED_MODEL = (
+    "VAE, one stochastic layer of 50 units, two hidden layers of 200, trained on all 60,000 training images"
+)
+PUBLISHED = {
+    "dynamic": (86.76, "Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016, table 1"),
+    "static": (
+        88.71,
+        "Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016, appendix D "
         "(the fixed binarisation of Larochelle and Murray 2011; the pixels here are another draw)",
     ),
-)
+}
+"""Binarisation → NLL on the 10,000 test images of MNIST (Bernoulli likelihood, nats per image), and its source."""
 
 
 def other_data(view: StudyView) -> str:
@@ -62,37 +43,29 @@ def other_data(view: StudyView) -> str:
 
 
 def published(view: StudyView, group: Sequence[TestedSetting]) -> str:
-    """Return the published figures of the protocol of these rows as a table, or a sentence why there is none.
+    """Return the published figure of the protocol of these rows as a table, or a sentence why there is none.
 
     Empty where `other_data` says why, and for plain autoencoders, which have no likelihood.
     """
     if other_data(view) or group[0].deterministic:
         return ""
-    settings = group[0].settings
-    same = [result for result in PUBLISHED if result.binarisation == settings["binarisation"]]
+    binarisation, likelihood = (group[0].settings[name] for name in ("binarisation", "likelihood"))
     samples = _samples(group)
-    matches = [result for result in same if result.importance_samples in samples]
     why = ""
-    if not same:
+    if binarisation not in PUBLISHED:
         why = "they are of binary targets, and these are grey levels"
-    elif settings["likelihood"] != "bernoulli":
-        why = f"they are of a Bernoulli likelihood, and this is {settings['likelihood']}"
+    elif likelihood != "bernoulli":
+        why = f"they are of a Bernoulli likelihood, and this is {likelihood}"
     elif not samples:
         why = "no run has an importance-weighted NLL"
-    elif not matches:
-        wanted = sorted({result.importance_samples for result in same})
-        why = f"k = {_counts(samples)} here; the published figures use {_counts(wanted)}"
-    return f"No published figure stands beside these: {escape(why)}." if why else _published_table(matches)
-
-
-def _published_table(results: Sequence[PublishedResult]) -> str:
-    header = ["published", "test NLL", "k", "source"]
-    lines = [
-        [escape(result.model), format_number(result.nll), f"{result.importance_samples:,}", escape(result.source)]
-        for result in results
-    ]
+    elif PUBLISHED_SAMPLES not in samples:
+        why = f"k = {_counts(samples)} here; the published figures use {PUBLISHED_SAMPLES:,}"
+    if why:
+        return f"No published figure stands beside these: {escape(why)}."
+    nll, source = PUBLISHED[binarisation]
+    line = [escape(PUBLISHED_MODEL), format_number(nll), f"{PUBLISHED_SAMPLES:,}", escape(source)]
     words = "Published figures of the same protocol, to set beside the importance-weighted NLL with the same k:"
-    return f"{words}\n\n{table(header, lines, right=(1, 2))}"
+    return f"{words}\n\n{table(['published', 'test NLL', 'k', 'source'], [line], right=(1, 2))}"
 
 
 INTRODUCTION = (
@@ -111,18 +84,14 @@ QUALITY = (
 )
 """Metric, title and decimals of the second table of a protocol."""
 
-Cell = Callable[[TestedSetting], str]
-Column = tuple[str, Cell]
-
 
 def protocol_tables(view: StudyView) -> list[str]:
     """Return the chapter, block by block; empty without a confirmed configuration and without a baseline."""
     settings = [*view.confirmed, *view.baselines]
     if not settings:
         return []
-    introduction = [INTRODUCTION, other_data(view)]
-    if any(column(row.runs, "result.test/fid").notna().any() for row in settings):
-        introduction.append(CLASSIFIER)
+    by_classifier = any(row.test("fid").n for row in settings)
+    introduction = [INTRODUCTION, other_data(view), CLASSIFIER if by_classifier else ""]
     blocks = [heading("Rows by protocol"), " ".join(part for part in introduction if part)]
     titles: set[str] = set()
     for group in by_protocol(settings):
@@ -137,10 +106,10 @@ def protocol_tables(view: StudyView) -> list[str]:
     return blocks
 
 
-def sub_pixels(view: StudyView) -> int | None:
-    """Return D = H·W·C of the study's images; None where it is not recorded."""
+def sub_pixels(view: StudyView) -> int:
+    """Return D = H·W·C of the study's images; 0 where it is not recorded."""
     shape = view.recorded("data").get("image_shape")
-    return int(np.prod(shape)) if shape else None
+    return math.prod(shape) if shape else 0
 
 
 def _title(view: StudyView, row: TestedSetting) -> str:
@@ -174,10 +143,9 @@ def _protocol_words(group: Sequence[TestedSetting]) -> str:
         )
     samples = _samples(group)
     estimator = "−ELBO at β = 1 with one posterior sample per image"
-    if len(samples) == 1:
-        estimator += f"; importance-weighted NLL (IW-NLL) with k = {samples[0]:,} samples per image"
-    elif samples:
-        estimator += f"; importance-weighted NLL (IW-NLL) with k = {_counts(samples)} samples per image, a column each, since a larger k alone lowers it"
+    if samples:
+        estimator += f"; importance-weighted NLL (IW-NLL) with k = {_counts(samples)} samples per image"
+        estimator += ", a column each, since a larger k alone lowers it" if len(samples) > 1 else ""
     return f"{words}; estimator: {estimator}."
 
 
@@ -199,18 +167,18 @@ def _likelihood_table(view: StudyView, group: Sequence[TestedSetting]) -> str:
         ("seeds", lambda row: str(len(row.runs))),
         ("best epoch", _epochs),
         (f"val {name}", lambda row: format_interval(mean_interval(finite(row.runs["objective"]).tolist()))),
-        (f"test {name}", _on_test(total)),
+        (f"test {name}", on_test(total)),
     ]
     if not plain:
         columns += [(f"test IW-NLL, k = {samples:,}", _weighted(samples)) for samples in _samples(group)]
-        columns += [("test rate", _on_test("rate")), ("test distortion", _on_test("distortion"))]
+        columns += RATE_AND_DISTORTION
     columns.append(("active units", lambda row: format_number(row.test("active_units").mean, 1).removesuffix(".0")))
     if size:
         columns.append(("nats per sub-pixel", lambda row: format_number(row.test(total).mean / size, 4)))
         if not plain and any(row.beta not in (None, 1) for row in group):
             columns.append(("test distortion + β·rate per sub-pixel", lambda row: _loss_per_sub_pixel(row, size)))
     columns += [
-        ("bits per dimension", _on_test("bits_per_dimension", 3)),
+        ("bits per dimension", on_test("bits_per_dimension", 3)),
         ("train loss, last epoch", lambda row: _train_loss(view, row)),
     ]
     if size and "(squared error)" in group[0].protocol.get("likelihood", ""):
@@ -218,15 +186,16 @@ def _likelihood_table(view: StudyView, group: Sequence[TestedSetting]) -> str:
         constant = 0.5 * size * math.log(math.pi)
         title = "train loss, last epoch, as squared error + β·rate"
         columns.append((title, lambda row: _train_loss(view, row, less=constant)))
-    return _table(columns, group, last=("configuration", lambda row: escape(row.setting)))
+    columns.append(("configuration", lambda row: escape(row.setting)))
+    return _table(columns, group)
 
 
 def _quality(group: Sequence[TestedSetting]) -> list[str]:
     """Return how near reconstructions and samples come to images, where that was measured."""
     columns = [
-        (title, _on_test(metric, digits))
+        (title, on_test(metric, digits))
         for metric, title, digits in QUALITY
-        if any(column(row.runs, f"result.test/{metric}").notna().any() for row in group)
+        if any(row.test(metric).n for row in group)
     ]
     if not columns:
         return []
@@ -238,27 +207,19 @@ def _quality(group: Sequence[TestedSetting]) -> list[str]:
     return [f"{text}:", _table([("row", lambda row: escape(row.title)), *columns], group)]
 
 
-def _on_test(metric: str, digits: int = 2) -> Cell:
-    """Return the column of a test figure: its mean and interval over seeds."""
-    return lambda row: format_interval(row.test(metric), digits)
-
-
-def _weighted(samples: int) -> Cell:
+def _weighted(samples: int) -> Callable[[TestedSetting], str]:
     """Return the column of the importance-weighted NLL of the runs that took so many samples."""
     return lambda row: format_interval(
         interval_on_test(row.runs[row.runs["result.test/importance_samples"] == samples], "test/iw_nll")
     )
 
 
-def _table(columns: list[Column], group: Sequence[TestedSetting], last: Column | None = None) -> str:
+def _table(columns: Sequence[Column], group: Sequence[TestedSetting]) -> str:
     """Return a table without the columns in which no row has anything."""
-    filled = [(title, [make(row) for row in group]) for title, make in columns]
-    filled = [(title, cells) for title, cells in filled if set(cells) != {"–"}]
-    if last is not None:
-        filled.append((last[0], [last[1](row) for row in group]))
-    lines = zip(*(cells for _, cells in filled), strict=True)
-    numeric = range(1, len(filled) if last is None else len(filled) - 1)
-    return table([title for title, _ in filled], lines, right=numeric)
+    cells = {title: [make(row) for row in group] for title, make in columns}
+    filled = {title: column for title, column in cells.items() if set(column) != {"–"}}
+    numeric = [place for place, title in enumerate(filled) if title not in ("row", "configuration")]
+    return table(list(filled), zip(*filled.values(), strict=True), right=numeric)
 
 
 def _epochs(row: TestedSetting) -> str:
@@ -282,7 +243,6 @@ def _train_loss(view: StudyView, row: TestedSetting, less: float = 0.0) -> str:
 
 
 def _loss_per_sub_pixel(row: TestedSetting, size: int) -> str:
-    """Return the training loss of a row on test images, per sub-pixel."""
     if row.beta is None:
         return "–"
     return format_number((row.test("distortion").mean + row.beta * row.test("rate").mean) / size, 4)

@@ -7,10 +7,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from sweeps.errors import UserError
-from vaeexp.plots.studies import side_by_side
-from vaeexp.report import README, png, write_folder
-from vaeexp.report.markdown import code, escape, fenced, heading, picture, table
-from vaeexp.results.study_summary import PROTOCOL, StudySummary, by_protocol
+from vaeexp.plots.comparisons import side_by_side
+from vaeexp.report.markup import README, code, escape, fenced, heading, picture, png, table, write_folder
+from vaeexp.results.study_view import PROTOCOL, StudySummary, by_protocol
 from vaeexp.words import format_duration, format_interval, format_number, join_and, plural
 
 LONGEST = 120
@@ -53,7 +52,7 @@ def write_comparison(studies: Sequence[StudySummary], *, reports: Path, html: bo
     pictures = {}
     for place, (title, group) in enumerate(zip(titles, groups, strict=True), start=1):
         blocks += [heading(escape(title)), *_apart(group, groups[0], titles[0])]
-        blocks += [protocol_words(group[0]), *_verdict(group), _table(group)]
+        blocks += [protocol_words(group[0]), *verdict(group), _table(group)]
         figure = side_by_side(group)
         if figure is not None:
             pictures[f"studies_{place}.png"] = png(figure)
@@ -72,13 +71,13 @@ def own_report(study: StudySummary, up: str = "") -> str:
 def protocol_titles(groups: Sequence[Sequence[StudySummary]]) -> list[str]:
     """Return a heading for each protocol, no two alike: `MNIST, static binarisation, bernoulli likelihood, gaussian posterior`."""
     titles: list[str] = []
-    for group in groups:
-        protocol = group[0].protocol
+    for study, *_ in groups:
+        protocol = study.protocol
         targets = str(protocol.get("binarisation", "")).partition(" (")[0].replace("none", "no")
         parts = {"": protocol.get("data"), " binarisation": targets, " likelihood": protocol.get("likelihood")}
         known = [f"{value}{ending}".replace("_", " ") for ending, value in parts.items() if value]
-        ending = "deterministic autoencoder" if group[0].deterministic else f"{protocol.get('posterior')} posterior"
-        title = ", ".join([*known, ending]) if known else f"{group[0].name}: protocol not recorded"
+        ending = "deterministic autoencoder" if study.deterministic else f"{protocol.get('posterior')} posterior"
+        title = ", ".join([*known, ending]) if known else f"{study.name}: protocol not recorded"
         again = sum(earlier.partition(" (table ")[0] == title for earlier in titles)
         titles.append(f"{title} (table {again + 1})" if again else title)
     return titles
@@ -88,9 +87,8 @@ def protocol_words(study: StudySummary) -> str:
     """Say all parts of a protocol in one sentence, with a warning where the images are a small part of a data set."""
     parts = [f"{name}: {_part(study.protocol, part)}" for part, name in PROTOCOL.items() if study.protocol.get(part)]
     words = "; ".join(parts)
-    words = f"{words[0].upper()}{words[1:]}."
     subset = "**These are figures of a small part of the data set and cannot be compared with published ones.** "
-    return f"{subset if study.subset else ''}{words}"
+    return f"{subset if study.subset else ''}{words[0].upper()}{words[1:]}."
 
 
 def state_words(study: StudySummary) -> str:
@@ -99,35 +97,22 @@ def state_words(study: StudySummary) -> str:
     return "finished" if study.finished else f"interim: {study.ended:,}{planned} trials have ended"
 
 
-def result_words(study: StudySummary) -> str:
-    """Say what the best configuration is worth: on test, or else the lowest value of the search."""
-    if study.confirmed:
-        return f"test {study.measure} {format_interval(study.test)} (n = {study.test.n})"
-    if study.search_value is None:
-        return "no complete trial"
-    return f"validation {study.measure} {format_number(study.search_value)}, not confirmed"
-
-
 def _opening(groups: Sequence[Sequence[StudySummary]]) -> list[str]:
     """Say how many studies stand in how many tables, and which of them have not finished."""
-    every = sorted((study for group in groups for study in group), key=lambda study: study.name)
-    blocks = []
-    going = [escape(study.name) for study in every if not study.finished]
-    if going:
-        verb = "has" if len(going) == 1 else "have"
-        blocks.append(f"**Interim report: {join_and(going)} {verb} not finished; figures will change.**")
-    links = join_and([own_report(study, "../") for study in every])
+    studies = sorted((study for group in groups for study in group), key=lambda study: study.name)
+    going = [escape(study.name) for study in studies if not study.finished]
+    verb = "has" if len(going) == 1 else "have"
+    interim = [f"**Interim report: {join_and(going)} {verb} not finished; figures will change.**"] if going else []
+    links = join_and([own_report(study, "../") for study in studies])
     if len(groups) == 1:
-        return [*blocks, f"{links} share their protocol, so that their figures can be set side by side."]
-    differing = [
-        name for part, name in PROTOCOL.items() if len({str(group[0].protocol.get(part)) for group in groups}) > 1
-    ]
-    why = f"they differ in {join_and(differing)}" if differing else "what they share was not recorded"
+        return [*interim, f"{links} share their protocol, so that their figures can be set side by side."]
+    parts = [name for part, name in PROTOCOL.items() if len({group[0].protocol.get(part) for group in groups}) > 1]
+    why = f"they differ in {join_and(parts)}" if parts else "what they share was not recorded"
     words = (
         f"{links} stand in {len(groups)} tables, for {why}. Figures of different tables measure different things: none of "
         "one table can be set against one of another."
     )
-    return [*blocks, words]
+    return [*interim, words]
 
 
 def _apart(group: Sequence[StudySummary], first: Sequence[StudySummary], title: str) -> list[str]:
@@ -151,7 +136,7 @@ def _part(protocol: dict[str, str], part: str) -> str:
     return code(f"{value[:12]}…") if part == "fingerprint" else escape(value)
 
 
-def _verdict(group: Sequence[StudySummary]) -> list[str]:
+def verdict(group: Sequence[StudySummary]) -> list[str]:
     """Say which study has the lowest confirmed figure, and whether the others can be told from it."""
     if len(group) < 2:
         return []
@@ -159,7 +144,7 @@ def _verdict(group: Sequence[StudySummary]) -> list[str]:
     if len(confirmed) < 2:
         known = "None of them is" if not confirmed else "One of them alone is"
         return [f"{known} confirmed on test, so nothing is said yet of which is better."]
-    leader, others = confirmed[0], confirmed[1:]
+    leader, *others = confirmed
     words = (
         f"The lowest confirmed test {leader.measure} is that of {escape(leader.name)}, {format_interval(leader.test)}."
     )
@@ -184,17 +169,14 @@ def _table(group: Sequence[StudySummary]) -> str:
 
 
 def _line(study: StudySummary) -> list[str]:
-    best = study.best
-    tested = ["–"] * 4
+    best, tested = study.best, ["–"] * 4
     if study.confirmed and best is not None:
-        intervals = [format_interval(interval) for interval in (study.test, best.test("iw_nll"), best.validation)]
-        tested = [intervals[0], str(study.test.n), *intervals[1:]]
+        weighted, validation = format_interval(best.test("iw_nll")), format_interval(best.validation)
+        tested = [format_interval(study.test), str(study.test.n), weighted, validation]
     return [
-        *(own_report(study, "../"), state_words(study), *tested),
-        format_number(study.search_value) if study.search_value is not None else "–",
-        *(f"{study.trials:,}", f"{study.epochs:,}", f"{study.more_epochs:,}"),
-        format_duration(study.seconds) if study.seconds else "–",
-        _best(study),
+        *(own_report(study, "../"), state_words(study), *tested, format_number(study.search_value)),
+        *(f"{count:,}" for count in (study.trials, study.epochs, study.more_epochs)),
+        *(format_duration(study.seconds) if study.seconds else "–", _best(study)),
     ]
 
 
@@ -240,7 +222,15 @@ def write_index(
     """
     groups = by_protocol(studies)
     titles = protocol_titles(groups)
-    blocks = [TITLE, _index_opening(groups, len(studies))]
+    apart = (
+        " Each table holds studies of one protocol. Figures of different tables measure different things and are never to be "
+        "ranked together."
+    )
+    opening = (
+        f"{plural(len(studies), 'study', 'studies')}; a name leads to the report.{apart if len(groups) > 1 else ''} Test figures "
+        "are means ± 95 % intervals over n training seeds, in nats per image; smaller is better."
+    )
+    blocks = [TITLE, opening]
     for title, group in sorted(zip(titles, groups, strict=True), key=lambda pair: pair[0]):
         blocks += [heading(escape(title)), protocol_words(group[0]), _index_table(group)]
     if unread:
@@ -249,27 +239,17 @@ def write_index(
     return write_folder(reports, "\n\n".join(blocks) + "\n", {}, html=html)
 
 
-def _index_opening(groups: Sequence[Sequence[StudySummary]], count: int) -> str:
-    words = f"{plural(count, 'study', 'studies')}; a name leads to the report."
-    if len(groups) > 1:
-        words += (
-            " Each table holds studies of one protocol. Figures of different tables measure different things and are never "
-            "to be ranked together."
-        )
-    return (
-        f"{words} Test figures are means ± 95 % intervals over n training seeds, in nats per image; smaller is better."
-    )
+def _result(study: StudySummary) -> str:
+    """Say what the best configuration is worth: on test, or else the lowest value of the search."""
+    if study.confirmed:
+        return f"test {study.measure} {format_interval(study.test)} (n = {study.test.n})"
+    if study.search_value is None:
+        return "no complete trial"
+    return f"validation {study.measure} {format_number(study.search_value)}, not confirmed"
 
 
 def _index_table(group: Sequence[StudySummary]) -> str:
     rows = [
-        [
-            own_report(study),
-            escape(study.question),
-            state_words(study),
-            result_words(study),
-            _best(study),
-        ]
-        for study in group
+        [own_report(study), escape(study.question), state_words(study), _result(study), _best(study)] for study in group
     ]
     return table(["study", "question", "state", "result", "best configuration"], rows)

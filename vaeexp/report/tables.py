@@ -2,29 +2,45 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from sweeps.results.statistics import LEAST_PAIRS, MANY, interval_of_mean
-from vaeexp.report.markdown import escape, heading, table
-from vaeexp.results.columns import finite
-from vaeexp.results.differences import PairComparison, WinnerMargin
+from vaeexp.report.markup import escape, heading, table
 from vaeexp.results.parameters import SearchedParameter
-from vaeexp.results.study_view import StudyView
-from vaeexp.results.tested_settings import TestedSetting
-from vaeexp.results.trial_files import heaviest
-from vaeexp.words import format_interval, format_number, format_reach, format_value, parameter_label, plural
+from vaeexp.results.study_view import PROTOCOL, StudyView
+from vaeexp.results.tables import finite, heaviest
+from vaeexp.results.tested_settings import PairComparison, TestedSetting, WinnerMargin
+from vaeexp.words import format_interval, format_number, format_reach, format_value, join_and, parameter_label, plural
 
 TOP = 10
 _KEYS = ["repeat", "number"]
 _RANKED_METRICS = (("rate", 2), ("distortion", 2), ("active_units", 0))
-_TESTED_METRICS = (
-    ("test −ELBO", "neg_elbo"),
-    ("test IW-NLL", "iw_nll"),
-    ("test rate", "rate"),
-    ("test distortion", "distortion"),
+LEAST = 5
+"""Complete trials from which a mean has an interval: values of a search have a long tail, and Student's t over fewer trials
+reaches further than any value can be."""
+DESCRIBES = (
+    f"Trials of the search, and over the n complete ones the best, the mean with its 95 % interval (Student's t from {LEAST} "
+    f"trials, a bootstrap from {MANY} on; fewer have none) and the median of the validation −ELBO, in nats per image. The sampler "
+    "prefers what looked good and the pruner ends what did not, so these rows describe and do not compare."
 )
+INACTIVE = "– (not used)"
+"""Trials in which the parameter's condition was false."""
+PARTS = 4
+SHOWN = 50
+"""Pairs that are listed; all are in trials.csv."""
+_NAMED = 0.1
+"""Share of a class from which a component is said to serve it."""
+_CLASSES = 6
+
+Column = tuple[str, Callable[[TestedSetting], str]]
+"""Title, and how a cell is made from a configuration."""
+Group = tuple[tuple[str, ...], pd.DataFrame]
+"""Values or ranges of the parameters, in words, and the trials that have them."""
+Figures = Literal["validation", "test", "other"]
+"""Of which images the figures of a table are; `other` is no −ELBO at all."""
 
 
 def ranked_table(view: StudyView) -> str:
@@ -49,44 +65,40 @@ def ranked_table(view: StudyView) -> str:
     return table([*header, *titles], rows, right=[*range(len(header)), *numeric]) if rows else ""
 
 
+def on_test(metric: str, digits: int = 2) -> Callable[[TestedSetting], str]:
+    """Return the cells of a figure on test images: its mean and interval over seeds."""
+    return lambda setting: format_interval(setting.test(metric), digits)
+
+
+RATE_AND_DISTORTION: tuple[Column, ...] = (("test rate", on_test("rate")), ("test distortion", on_test("distortion")))
+
+
 def confirmed_table(view: StudyView) -> str:
     """Return the confirmed configurations over fresh seeds, with their test figures and how far the best is ahead.
 
     The best on validation stands first.
     """
     search = view.trials[~view.trials["repeat"]].set_index("number")["objective"]
-    columns = _tested_columns(view)
-    rows = [
-        [
-            *(str(setting.source_trial), str(len(setting.runs))),
-            *(format_number(search.get(setting.source_trial)), format_number(setting.value)),
-            *(make(setting) for _, make in columns),
-            escape(setting.setting),
-        ]
-        for setting in view.confirmed
-    ]
-    titles = [title for title, _ in columns]
-    header = ["trial", "seeds", "val −ELBO, search", "val −ELBO, new seeds", *titles, "configuration"]
-    return table(header, rows, right=range(4 + len(columns))) if rows else ""
-
-
-def _tested_columns(view: StudyView) -> list[tuple[str, Callable[[TestedSetting], str]]]:
-    """Return the columns of test figures: title, and how a cell is made from a configuration."""
-    columns = [(title, _on_test(metric)) for title, metric in _TESTED_METRICS]
     margins = {margin.source_trial: margin for margin in view.margins}
-    if margins:
-        columns.insert(1, ("above the first", lambda setting: _above(margins.get(setting.source_trial or 0))))
     shape = view.recorded("data").get("image_shape") or [1]
+    columns: list[Column] = [
+        ("trial", lambda setting: str(setting.source_trial)),
+        ("seeds", lambda setting: str(len(setting.runs))),
+        ("val −ELBO, search", lambda setting: format_number(search.get(setting.source_trial))),
+        ("val −ELBO, new seeds", lambda setting: format_number(setting.value)),
+        ("test −ELBO", on_test("neg_elbo")),
+    ]
+    if margins:
+        columns.append(("above the first", lambda setting: _above(margins.get(setting.source_trial or 0))))
+    columns += [("test IW-NLL", on_test("iw_nll")), *RATE_AND_DISTORTION]
     if shape[0] > 1:
         size = math.prod(shape)
         columns.append(("nats per sub-pixel", lambda setting: format_number(setting.test("neg_elbo").mean / size, 4)))
     if any(setting.test("bits_per_dimension").n for setting in view.confirmed):
-        columns.append(("bits per dimension", _on_test("bits_per_dimension", 3)))
-    return columns
-
-
-def _on_test(metric: str, digits: int = 2) -> Callable[[TestedSetting], str]:
-    return lambda setting: format_interval(setting.test(metric), digits)
+        columns.append(("bits per dimension", on_test("bits_per_dimension", 3)))
+    columns.append(("configuration", lambda setting: escape(setting.setting)))
+    rows = [[make(setting) for _, make in columns] for setting in view.confirmed]
+    return table([title for title, _ in columns], rows, right=range(len(columns) - 1)) if rows else ""
 
 
 def _above(margin: WinnerMargin | None) -> str:
@@ -99,38 +111,17 @@ def _above(margin: WinnerMargin | None) -> str:
 
 def edges(view: StudyView) -> list[str]:
     """Name the parameters whose best value lies within a twentieth of an end of its range, which may be too narrow."""
-    if view.ranked.empty:
-        return []
     near = []
-    for name, value in view.params(view.ranked.iloc[0]).items():
+    for name, value in view.params(view.ranked.iloc[0]).items() if len(view.ranked) else ():
         parameter = view.parameters[name]
-        if parameter.is_choice or not parameter.low <= value <= parameter.high:
+        if parameter.is_choice or parameter.low == parameter.high or not parameter.low <= value <= parameter.high:
             continue
-        scale = math.log if parameter.log else float
-        low, high = scale(parameter.low), scale(parameter.high)
-        if low == high:
-            continue
-        place = (scale(float(value)) - low) / (high - low)
+        low, high, at = map(math.log if parameter.log else float, (parameter.low, parameter.high, float(value)))
+        place = (at - low) / (high - low)
         if not 0.05 <= place <= 0.95:
             end = "lower" if place < 0.05 else "upper"
             near.append(f"{escape(parameter_label(name))} = {escape(format_value(value))} at the {end} end")
     return near
-
-
-LEAST = 5
-"""Complete trials from which a mean has an interval: values of a search have a long tail, and Student's t over fewer trials
-reaches further than any value can be."""
-DESCRIBES = (
-    f"Trials of the search, and over the n complete ones the best, the mean with its 95 % interval (Student's t from {LEAST} "
-    f"trials, a bootstrap from {MANY} on; fewer have none) and the median of the validation −ELBO, in nats per image. The sampler "
-    "prefers what looked good and the pruner ends what did not, so these rows describe and do not compare."
-)
-INACTIVE = "– (not used)"
-"""Trials in which the parameter's condition was false."""
-PARTS = 4
-
-Group = tuple[tuple[str, ...], pd.DataFrame]
-"""Values or ranges of the parameters, in words, and the trials that have them."""
 
 
 def parameter_tables(view: StudyView) -> list[str]:
@@ -202,79 +193,64 @@ def _group_table(view: StudyView, titles: Sequence[str], groups: Sequence[Group]
         return ""
     measures = ["best", "mean", "95 % interval of the mean", "median"]
     header = [*map(escape, titles), "trials", "pruned", "failed", "complete (n)", *measures]
-    rows = [[*map(escape, names), *_counts(group), *_measures(group, view.seed)] for names, group in groups]
+    rows = [[*map(escape, names), *_group_cells(group, view.seed)] for names, group in groups]
     return table(header, rows, right=range(len(titles), len(header)))
 
 
-def _counts(group: pd.DataFrame) -> list[str]:
-    ended = ((group["state"] == state).sum() for state in ("pruned", "failed", "complete"))
-    return [f"{int(count):,}" for count in (len(group), *ended)]
-
-
-def _measures(group: pd.DataFrame, seed: int) -> list[str]:
-    values = finite(group.loc[group["state"] == "complete", "objective"])
-    if not len(values):
-        return ["–"] * 4
-    interval = interval_of_mean(values.tolist(), seed=seed)
-    reach = format_reach(interval) if interval.n >= LEAST else "–"
-    return [format_number(values.min()), format_number(interval.mean), reach, format_number(float(np.median(values)))]
-
-
-SHOWN = 50
-"""Pairs that are listed; all are in trials.csv."""
+def _group_cells(group: pd.DataFrame, seed: int) -> list[str]:
+    """Return the counts of a group's trials, and what the values of the complete ones are."""
+    states = group["state"]
+    counts = [len(group), *(int((states == state).sum()) for state in ("pruned", "failed", "complete"))]
+    measures = ["–"] * 4
+    values = finite(group.loc[states == "complete", "objective"])
+    if len(values):
+        interval = interval_of_mean(values.tolist(), seed=seed)
+        reach = format_reach(interval) if interval.n >= LEAST else "–"
+        ends = format_number(values.min()), format_number(interval.mean)
+        measures = [*ends, reach, format_number(float(np.median(values)))]
+    return [*(f"{count:,}" for count in counts), *measures]
 
 
 def paired_tables(view: StudyView) -> list[str]:
     """Return for each two compared values the pairs, then their mean difference, its interval, and how many pairs lack a run."""
-    return [block for comparison in view.pairs for block in _paired(comparison)]
+    return [block for comparison in view.pairs if len(comparison.pairs) for block in _paired(comparison)]
 
 
 def _paired(comparison: PairComparison) -> list[str]:
-    if not len(comparison.pairs):
-        return []
     pairs = comparison.pairs.sort_values(["source_trial", "seed_index"])
     columns = (f"objective.{comparison.first}", f"objective.{comparison.second}", "difference")
     rows = [
-        [
-            *(str(int(row[name])) for name in ("source_trial", "seed_index")),
-            *(format_number(row[name]) for name in columns),
-        ]
+        [f"{row['source_trial']:.0f}", f"{row['seed_index']:.0f}", *(format_number(row[name]) for name in columns)]
         for _, row in pairs.head(SHOWN).iterrows()
     ]
     first, second = escape(format_value(comparison.first)), escape(format_value(comparison.second))
     titles = [f"{first} val −ELBO", f"{second} val −ELBO", f"{second} − {first}"]
-    header = ["configuration of trial", "seed index", *titles]
-    more = [f"{plural(len(pairs) - SHOWN, 'more pair')} not listed here."] if len(pairs) > SHOWN else []
-    return [table(header, rows, right=range(5)), " ".join([_summary(comparison, second), *more])]
+    words = _difference(comparison, second)
+    if len(pairs) > SHOWN:
+        words += f" {plural(len(pairs) - SHOWN, 'more pair')} not listed here."
+    return [table(["configuration of trial", "seed index", *titles], rows, right=range(5)), words]
 
 
-def _summary(comparison: PairComparison, second: str) -> str:
-    interval, several = comparison.interval, comparison.configurations > 1
+def _difference(comparison: PairComparison, second: str) -> str:
+    """Say the mean difference of matched pairs, how sure it is, and in how many the second value is lower."""
+    interval, several, incomplete = comparison.interval, comparison.configurations > 1, comparison.incomplete
     lower = int((comparison.pairs["difference"] < 0).sum())
-    unit = "configuration" if several else "seed"
+    count = plural(interval.n, "configuration" if several else "seed")
     words = f"Mean difference {format_number(interval.mean)} nats per image"
     if math.isfinite(interval.low):
         kind = "Student's t" if interval.n < MANY else "bootstrap"
-        words += f", 95 % interval {format_reach(interval)} ({kind}) over {plural(interval.n, unit)}"
+        words += f", 95 % interval {format_reach(interval)} ({kind}) over {count}"
         words += " (the seeds of a configuration averaged first)" if several else ""
-    words += (
-        f". {second} is lower in {lower:,} of {plural(len(comparison.pairs), 'pair')}. {_wilcoxon(comparison, unit)}"
-    )
-    if comparison.incomplete:
-        words += f" {plural(comparison.incomplete, 'pair')} lacked a complete run and {'is' if comparison.incomplete == 1 else 'are'} left out."
+    words += f". {second} is lower in {lower:,} of {plural(len(comparison.pairs), 'pair')}. "
+    if interval.n < LEAST_PAIRS:
+        words += f"With {count} Wilcoxon's signed-rank test can never reach p = 0.05; it takes {LEAST_PAIRS}."
+    else:
+        words += f"Wilcoxon's signed-rank test over {count}: p = {comparison.p:.2g}."
+    if incomplete:
+        words += (
+            f" {plural(incomplete, 'pair')} lacked a complete run and {'is' if incomplete == 1 else 'are'} left out."
+        )
     return words
-
-
-def _wilcoxon(comparison: PairComparison, unit: str) -> str:
-    n = comparison.interval.n
-    if n < LEAST_PAIRS:
-        return f"With {plural(n, unit)} Wilcoxon's signed-rank test can never reach p = 0.05; it takes {LEAST_PAIRS}."
-    return f"Wilcoxon's signed-rank test over {plural(n, unit)}: p = {comparison.p:.2g}."
-
-
-_NAMED = 0.1
-"""Share of a class from which a component is said to serve it."""
-_CLASSES = 6
 
 
 def component_table(view: StudyView) -> list[str]:
@@ -282,7 +258,7 @@ def component_table(view: StudyView) -> list[str]:
 
     Empty without a mixture or without classes.
     """
-    best = view.best_evaluated("component_classes")
+    best = view.best_with("component_classes")
     if best is None:
         return []
     arrays = best[1]
@@ -322,3 +298,87 @@ def _served(shares: np.ndarray, classes: list[str]) -> str:
 
 def _percent(share: float, digits: int = 1) -> str:
     return f"{format_number(100 * share, digits)} %"
+
+
+def table_chapter(view: StudyView) -> list[str]:
+    """Return the tables, each under its heading; a table with nothing to show is left out."""
+    blocks = [
+        heading("Tables"),
+        "All trials with all their figures: [trials.csv](trials.csv). This report for programs: [summary.json](summary.json).",
+    ]
+    for section in SECTIONS:
+        made = [block for block in section.make(view) if block]
+        if made:
+            line = protocol_line(view, section.figures)
+            blocks += [heading(section.title, 3), section.introduction, *([line] if line else []), *made]
+    return blocks
+
+
+def protocol_line(view: StudyView, figures: Figures) -> str:
+    """Return in a line what the figures of a table have in common; empty where the study has one protocol alone."""
+    own = view.recorded("protocol")
+    others = view.recorded("protocols").values()
+    if all(other.get(name) == own.get(name) for other in others for name in PROTOCOL):
+        return ""
+    parts = [own[name] for name in ("data", "split") if own.get(name)]
+    for name in ("binarisation", "likelihood", "posterior"):
+        value = own.get(name) or view.fixed(name)
+        # The protocol at the end of the report says in full what a binarisation means.
+        parts += [f"{name} {str(value).split(' (')[0]}"] if value else []
+    if figures != "other":
+        parts.append("−ELBO at β = 1 with one posterior sample per image")
+    samples = view.fixed("importance_samples")
+    if figures == "test" and samples:
+        parts.append(f"importance-weighted NLL with k = {samples:,}")
+    return f"Protocol: {escape('; '.join(parts))}."
+
+
+def _best_trials(view: StudyView) -> list[str]:
+    near = edges(view)
+    words = (
+        f"The best trial has {join_and(near)} of the range that was searched; beyond it may be better." if near else ""
+    )
+    return [ranked_table(view), words]
+
+
+def _confirmed(view: StudyView) -> list[str]:
+    above = (
+        "Above the first: the difference in test −ELBO with its 95 % interval (Welch's t, since no seeds are shared); the two "
+        "can be told apart where that interval excludes 0."
+    )
+    return [confirmed_table(view), above if view.margins else ""]
+
+
+class Section(NamedTuple):
+    """A table of the report under its heading."""
+
+    title: str
+    introduction: str
+    figures: Figures
+    make: Callable[[StudyView], list[str]]
+
+
+SECTIONS = (
+    Section(
+        "Best trials of the search",
+        "On validation images, in nats per image, at each trial's best epoch. Each is a single run (n = 1), which gives no "
+        "interval: differences among these rows may be chance.",
+        "validation",
+        _best_trials,
+    ),
+    Section(
+        "Confirmed configurations",
+        "Trained again with fresh seeds: mean ± 95 % interval over n = seeds (Student's t), in nats per image. The order is "
+        "that of the mean validation −ELBO of these runs, so that nothing was selected on test.",
+        "test",
+        _confirmed,
+    ),
+    Section(
+        "Matched pairs",
+        "Runs that share configuration and seed and differ in one parameter alone; validation −ELBO, in nats per image.",
+        "validation",
+        paired_tables,
+    ),
+    Section("The search by parameter", DESCRIBES, "validation", parameter_tables),
+    Section("Classes served by each component", "On test images, of the best mixture.", "other", component_table),
+)

@@ -1,1 +1,96 @@
-"""One study as plots and report see it."""
+"""One study as plots and report see it. The package itself finds studies and runs by their names, without pandas.
+
+A run is `beta_mnist/7` (a trial), `beta_mnist/r3` (a repeat) or `beta_mnist/best` (the best run of the study).
+
+`StudyView`, `study_tables` and `summarise_study` are imported when they are first asked for, because they bring pandas.
+"""
+
+import importlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeps.errors import UserError
+from sweeps.results.rankings import best_record
+from sweeps.storage.database import open_storage
+from sweeps.storage.study_record import StoredStudy, read_study
+from sweeps.storage.trial_record import TrialRecord
+from sweeps.workload.protocol import named_run, run_folder, run_name
+
+if TYPE_CHECKING:
+    from vaeexp.results.study_view import StudyView, summarise_study
+    from vaeexp.results.tables import study_tables
+
+__all__ = [
+    "RunName",
+    "StudyView",
+    "best_of",
+    "parse_run",
+    "stored_study",
+    "study_name",
+    "study_tables",
+    "summarise_study",
+]
+
+FORMS = "Name a run as STUDY/7 (a trial), STUDY/r3 (a repeat) or STUDY/best."
+_RUN = re.compile(r"(?:.*/)?([^/]+)/(best|[a-z]*-?\d+)/?", re.ASCII)
+
+
+def stored_study(study: str, runs: Path, storage: str | None) -> StoredStudy:
+    """Return the records of a study, by its name or the path of its file. Raises UserError where there is nothing."""
+    name = study_name(study)
+    return read_study(open_storage(storage, runs, name, must_exist=True), name)
+
+
+def study_name(study: str) -> str:
+    """Return the name of a study that is given by its name, or by the path of its file."""
+    return Path(study).stem if study.endswith((".yaml", ".yml")) else study
+
+
+@dataclass(frozen=True)
+class RunName:
+    """A trial or repeat of a study; `number` is None for the best of both."""
+
+    study: str
+    number: int | None = None
+    repeat: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.study}/best" if self.number is None else run_name(self.study, self.number, repeat=self.repeat)
+
+    @property
+    def folder(self) -> str:
+        """Name of the run's folder: `trial-0007`, `repeat-0003`."""
+        assert self.number is not None
+        return run_folder(self.number, repeat=self.repeat)
+
+    def record(self, stored: StoredStudy) -> TrialRecord:
+        """Return what the study has recorded of the run. Raises UserError where there is no such run."""
+        return best_of(stored) if self.number is None else stored.run(self.number, repeat=self.repeat)
+
+
+def parse_run(text: str) -> RunName | None:
+    """Return the run that a text names, None where it names none; `beta_mnist/trial-0007` and the path of a run's folder are names, too."""
+    match = _RUN.fullmatch(text)
+    if match is None:
+        return None
+    if match[2] == "best":
+        return RunName(match[1])
+    named = named_run(match[2])
+    return RunName(match[1], number=named[1], repeat=named[0]) if named else None
+
+
+def best_of(stored: StoredStudy) -> TrialRecord:
+    """Return the best run of a study, chosen on validation. Raises UserError where no run is complete."""
+    run = best_record(stored)
+    if run is None:
+        raise UserError(f"study '{stored.study.name}'", "none of its runs is complete yet, so none is the best.")
+    return run
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    module = "tables" if name == "study_tables" else "study_view"
+    return getattr(importlib.import_module(f"{__name__}.{module}"), name)

@@ -1,38 +1,48 @@
 """One study as plots and report see it: every selection and every statistic of it, typed and computed once."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sweeps.results.rankings import Results, best_run, pruned_epochs_saved, ranked
+from sweeps.results.rankings import Results, best_run, levels, ranked
+from sweeps.results.statistics import Interval, mean_interval
 from sweeps.storage.study_record import StudyRecord
-from vaeexp.results.columns import at_best_epoch, column, search_course, search_trials
-from vaeexp.results.differences import PairComparison, WinnerMargin, compare_pairs, winner_margins
-from vaeexp.results.parameter_effects import Forest, grow_forest, importance_table
-from vaeexp.results.parameters import SearchedParameter, searched_parameters
+from vaeexp.results import stored_study
+from vaeexp.results.parameters import Forest, SearchedParameter, grow_forest, importance_table, searched_parameter
+from vaeexp.results.tables import Arrays, read_arrays, search_trials, study_tables
 from vaeexp.results.tested_settings import (
     CHANGES,
+    SAME_ELBO,
+    PairComparison,
     TestedSetting,
-    baseline_settings,
-    best_setting,
-    confirmed_settings,
+    WinnerMargin,
+    baseline_setting,
+    compare_pairs,
+    found_setting,
+    winner_margins,
 )
-from vaeexp.results.trial_files import EVALUATION, LOOKED_AT, PICTURES, Arrays, first_with
 from vaeexp.words import is_missing
 
 SECTIONS = ("data", "model", "train", "evaluation")
 """Sections of a study file that hold settings."""
+LOOKED_AT = 500
+"""Trials of the search, the best ones, whose files may stand for those of the best model."""
+PROTOCOL = {part: part for part in (*SAME_ELBO, "estimator")} | {"fingerprint": "images"}
+"""Parts of a protocol, and what each is called. Studies must share all of them to stand in one table."""
 
 
 @dataclass(frozen=True, eq=False)
 class StudyView:
-    """A study in any state. Build it once for a report (`vaeexp.results.open_study`); nothing in it changes afterwards."""
+    """A study in any state. Build it once for a report (`open_study`); nothing in it changes afterwards."""
 
     results: Results
+    _opened: dict[str, tuple[pd.Series, Arrays] | None] = field(default_factory=dict, init=False)
 
     @property
     def name(self) -> str:
@@ -52,31 +62,25 @@ class StudyView:
         """One row per reported epoch, as `Results.epochs`."""
         return self.results.epochs
 
-    # ---- the study file ----
-
-    @cached_property
-    def spec(self) -> Mapping[str, Any]:
-        """All that defines the study; empty where it was not recorded."""
-        return self.study.spec
-
     @cached_property
     def seed(self) -> int:
         """The seed of the study file, which seeds every resample of a statistic; 0 without one."""
-        return int(self.spec.get("seed") or 0)
+        return int(self.study.spec.get("seed") or 0)
 
     @cached_property
     def parameters(self) -> dict[str, SearchedParameter]:
         """The searched parameters by name, in the order of the study file."""
-        return searched_parameters(self.spec.get("search") or {}, self.trials)
+        search = (self.study.spec.get("search") or {}).items()
+        return {name: searched_parameter(name, section, self.trials) for name, section in search}
 
     @cached_property
     def baseline_specs(self) -> Mapping[str, Mapping[str, Any]]:
         """The baselines of the study file, by name."""
-        return self.spec.get("baselines") or {}
+        return self.study.spec.get("baselines") or {}
 
     def fixed(self, name: str) -> Any:
         """Return the value of a setting that the study fixes; None where it has none of that name."""
-        sections = (self.spec.get(section) or {} for section in SECTIONS)
+        sections = (self.study.spec.get(section) or {} for section in SECTIONS)
         return next((section[name] for section in sections if name in section), None)
 
     def recorded(self, part: str) -> Mapping[str, Any]:
@@ -93,8 +97,6 @@ class StudyView:
         changed = self.baseline_specs[baseline].get("settings") or {}
         return own | {part: str(changed[name]) for name, part in CHANGES.items() if name in changed}
 
-    # ---- trials of the search ----
-
     @cached_property
     def search(self) -> pd.DataFrame:
         """Trials of the search by number, without those that repeat an earlier configuration."""
@@ -107,8 +109,14 @@ class StudyView:
 
     @cached_property
     def course(self) -> pd.DataFrame:
-        """Trials of the search in the order in which they ended, with `spent` (trial-epochs by then) and `best` (value by then)."""
-        return search_course(self.search)
+        """Trials of the search as they ended, with `spent` (trial-epochs by then) and `best` (lowest complete value by then).
+
+        Trials that ended before any was complete are left out.
+        """
+        ended = self.search[self.search["ended"].notna()].sort_values(["ended", "number"])
+        best = ended["objective"].where(ended["state"] == "complete").cummin().ffill()
+        course = ended.assign(spent=ended["epochs"].cumsum(), best=best)
+        return course[course["best"].notna()].reset_index(drop=True)
 
     @cached_property
     def best_epochs(self) -> pd.DataFrame:
@@ -118,45 +126,40 @@ class StudyView:
     @cached_property
     def points(self) -> pd.DataFrame:
         """The rows of `best_epochs` with a finite rate and distortion."""
-        finite = [np.isfinite(column(self.best_epochs, f"val/{name}").astype(float)) for name in ("rate", "distortion")]
-        return self.best_epochs[finite[0] & finite[1]]
+        total = self.best_epochs["val/rate"] + self.best_epochs["val/distortion"]
+        return self.best_epochs[np.isfinite(total.astype(float))]
 
     @cached_property
     def epochs_saved(self) -> int:
         """Trial-epochs that pruned trials of the search did not train."""
-        if "epochs" not in self.parameters:
-            return pruned_epochs_saved(self.results, int(self.fixed("epochs") or 0))
         pruned = self.search[self.search["state"] == "pruned"]
-        return int((pruned["params.epochs"].astype(float) - pruned["epochs"]).clip(lower=0).sum())
+        searched = "epochs" in self.parameters
+        most = pruned["params.epochs"].astype(float) if searched else int(self.fixed("epochs") or 0)
+        return int((most - pruned["epochs"]).clip(lower=0).sum())
 
     def at_best_epoch(self, trials: pd.DataFrame) -> pd.DataFrame:
         """Return these trials with the metrics of their best epoch, without trials that have no epoch."""
-        return at_best_epoch(self.epochs, trials)
+        metrics = self.epochs.drop(columns=["objective"]).rename(columns={"epoch": "best_epoch"})
+        scored = trials[trials["best_epoch"].notna()].astype({"best_epoch": "int64"})
+        return scored.merge(metrics, on=["repeat", "number", "best_epoch"])
 
     def params(self, trial: pd.Series) -> dict[str, Any]:
         """Return the searched parameters of a trial, in the order of the study file, without inactive ones."""
         values = {name: trial.get(f"params.{name}") for name in self.parameters}
         return {name: value for name, value in values.items() if not is_missing(value)}
 
-    def value_of(self, trial: pd.Series, name: str) -> Any:
-        """Return a setting of a trial: the searched value, else the value that the study fixes, else None."""
-        value = self.params(trial).get(name)
-        return self.fixed(name) if value is None else value
-
-    # ---- the best, the confirmed and the baselines ----
-
     @cached_property
     def best(self) -> TestedSetting | None:
         """The best configuration: confirmed, else the best trial of the search; None without a complete trial."""
-        return best_setting(self)
+        if self.confirmed:
+            return self.confirmed[0]
+        best = self.ranked.head(1)
+        return None if best.empty else found_setting(self, int(best["number"].iloc[0]), best, "best of the search")
 
     @cached_property
     def best_trial(self) -> pd.Series | None:
         """The trial of the search that has the best configuration."""
-        if self.best is None:
-            return None
-        trials = self.trials
-        return trials[~trials["repeat"] & (trials["number"] == self.best.source_trial)].iloc[0]
+        return None if self.best is None else self.search[self.search["number"] == self.best_number].iloc[0]
 
     @cached_property
     def best_number(self) -> int | None:
@@ -169,16 +172,24 @@ class StudyView:
         return best_run(self.results)
 
     @cached_property
-    def confirm_runs(self) -> pd.DataFrame:
-        """Complete runs of the confirmation, each a known configuration trained again with a fresh seed."""
+    def _repeats(self) -> pd.DataFrame:
+        """Complete runs of known configurations with fresh seeds."""
         trials = self.trials
-        chosen = trials["repeat"] & (trials["state"] == "complete") & trials["objective"].notna()
-        return trials[chosen & trials["purposes"].map(lambda purposes: "confirm" in purposes).astype(bool)]
+        return trials[trials["repeat"] & (trials["state"] == "complete") & trials["objective"].notna()]
+
+    @cached_property
+    def confirm_runs(self) -> pd.DataFrame:
+        """Complete runs of the confirmation."""
+        confirms = self._repeats["purposes"].map(lambda purposes: "confirm" in purposes)
+        return self._repeats[confirms.astype(bool)]
 
     @cached_property
     def confirmed(self) -> list[TestedSetting]:
-        """Confirmed configurations, the lowest mean validation −ELBO first."""
-        return confirmed_settings(self)
+        """Confirmed configurations, the lowest mean validation −ELBO over fresh seeds first, so that nothing is selected on test."""
+        runs = self.confirm_runs
+        means = runs.groupby("source_trial")["objective"].mean().reset_index()
+        ordered = means.sort_values(["objective", "source_trial"])["source_trial"]
+        return [found_setting(self, int(trial), runs[runs["source_trial"] == trial], "confirmed") for trial in ordered]
 
     @cached_property
     def margins(self) -> list[WinnerMargin]:
@@ -188,19 +199,22 @@ class StudyView:
     @cached_property
     def baselines(self) -> list[TestedSetting]:
         """Baselines with a complete run, in the order of the study file."""
-        return baseline_settings(self)
-
-    # ---- statistics ----
+        runs = {name: self._repeats[self._repeats["baseline"] == name] for name in self.baseline_specs}
+        return [baseline_setting(self, name, own) for name, own in runs.items() if len(own)]
 
     @cached_property
     def pairs(self) -> list[PairComparison]:
         """The comparison that the study asks for, one entry for each two values of its parameter."""
-        return compare_pairs(self.results, self.compared_parameter, self.seed)
+        name = self.compared_parameter
+        if name is None:
+            return []
+        twos = itertools.combinations(levels(self.results, name), 2)
+        return [compare_pairs(self.results, name, two, self.seed) for two in twos]
 
     @cached_property
     def compared_parameter(self) -> str | None:
         """The parameter that the study compares in matched pairs; None where it compares none."""
-        return (self.spec.get("compare") or {}).get("parameter")
+        return (self.study.spec.get("compare") or {}).get("parameter")
 
     @cached_property
     def importances(self) -> pd.DataFrame:
@@ -212,25 +226,111 @@ class StudyView:
         """A model of validation −ELBO over the parameters; None where no importance can be said."""
         return grow_forest(self.parameters, list(self.importances.index), self.ranked, self.seed)
 
-    # ---- files of the trials ----
-
-    def best_pictured(self, needed: str) -> tuple[pd.Series, Arrays] | None:
-        """Return the best model that left an array of this name in `pictures.npz`, with that file's arrays.
+    def best_with(self, needed: str) -> tuple[pd.Series, Arrays] | None:
+        """Return the best model that left the array `needed`, with all arrays of its file.
 
         Confirmed runs come first, those of the best configuration before others; then the trials of the search.
         """
-        return self._best_with(PICTURES, needed)
+        if needed not in self._opened:
+            tables = [*(setting.runs for setting in self.confirmed), self.ranked.head(LOOKED_AT)]
+            rows = (row for table in tables for _, row in table.iterrows())
+            found = ((row, read_arrays(row["folder"], needed)) for row in rows)
+            self._opened[needed] = next((each for each in found if each[1]), None)
+        return self._opened[needed]
 
-    def best_evaluated(self, needed: str) -> tuple[pd.Series, Arrays] | None:
-        """Return the same for `evaluation.npz`."""
-        return self._best_with(EVALUATION, needed)
 
-    @cached_property
-    def _opened(self) -> dict[tuple[str, str], tuple[pd.Series, Arrays] | None]:
-        return {}
+def open_study(study: str, runs: Path, storage: str | None) -> StudyView:
+    """Return the view of a study; `study` is its name, or the path of its file. Raises UserError where there is nothing."""
+    return StudyView(study_tables(stored_study(study, runs, storage), runs))
 
-    def _best_with(self, name: str, needed: str) -> tuple[pd.Series, Arrays] | None:
-        if (name, needed) not in self._opened:
-            groups = [setting.runs for setting in self.confirmed] + [self.ranked.head(LOOKED_AT)]
-            self._opened[name, needed] = first_with(groups, name, needed)
-        return self._opened[name, needed]
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StudySummary:
+    """What the comparison of several studies needs of one."""
+
+    name: str
+    question: str
+    finished: bool
+    subset: bool
+    """Whether its images are a small part of the data set."""
+    protocol: dict[str, str]
+    best: TestedSetting | None
+    """Its best configuration: confirmed, else the best of the search; None without a complete trial."""
+    search_value: float | None
+    """Lowest validation −ELBO of the search, nats per image."""
+    trials: int
+    """Trials of the search that have started, without repeated configurations."""
+    ended: int
+    """Those of them that are complete, pruned or failed."""
+    budget: int | None
+    """Trials that the search may have."""
+    epochs: int
+    """Trial-epochs of the search."""
+    more_epochs: int
+    """Trial-epochs of runs that confirm, compare or are baselines."""
+    seconds: float | None
+    """Wall time of the search."""
+    course: pd.DataFrame
+    """spent (trial-epochs of the search) and best (lowest validation −ELBO of a complete trial by then), as trials ended."""
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether its best configuration has test figures."""
+        return self.test.n > 0
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether it trains plain autoencoders, whose value is their distortion."""
+        return self.protocol.get("posterior") == "deterministic"
+
+    @property
+    def measure(self) -> str:
+        """Name of its objective."""
+        return "distortion" if self.deterministic else "−ELBO"
+
+    @property
+    def test(self) -> Interval:
+        """Its objective on test images over the seeds of the best configuration, nats per image."""
+        if self.best is None:
+            return mean_interval([])
+        return self.best.test("distortion" if self.deterministic else "neg_elbo")
+
+    @property
+    def order(self) -> tuple[bool, float, str]:
+        """Sort key: the confirmed first, by their validation values, so that test figures select nothing; then the others."""
+        value = self.best.value if self.best is not None else float("inf")
+        return not self.confirmed, value, self.name
+
+
+def summarise_study(view: StudyView) -> StudySummary:
+    """Summarise a study in any state."""
+    trials, repeat = view.search, view.trials["repeat"]
+    return StudySummary(
+        name=view.name,
+        question=view.study.question,
+        finished=view.study.finished,
+        subset=bool(view.recorded("data").get("subset")),
+        protocol=view.protocol(),
+        best=view.best,
+        search_value=float(view.ranked["objective"].iloc[0]) if len(view.ranked) else None,
+        trials=int((trials["state"] != "waiting").sum()),
+        ended=int(trials["state"].isin(["complete", "pruned", "failed"]).sum()),
+        budget=view.study.budget.get("trials"),
+        epochs=int(view.trials.loc[~repeat, "epochs"].sum()),
+        more_epochs=int(view.trials.loc[repeat, "epochs"].sum()),
+        seconds=view.study.elapsed,
+        course=view.course[["spent", "best"]].copy(),
+    )
+
+
+def by_protocol(studies: Iterable[StudySummary]) -> list[list[StudySummary]]:
+    """Group studies of one protocol, in `order`; protocols by their first study's name.
+
+    A study whose images were not recorded stands alone: nothing shows that it shares them with another.
+    """
+    groups: dict[tuple[str | None, ...], list[StudySummary]] = {}
+    for study in sorted(studies, key=lambda study: study.name):
+        known = study.protocol.get("fingerprint") is not None
+        key = tuple(study.protocol.get(part) for part in PROTOCOL) if known else (study.name,)
+        groups.setdefault(key, []).append(study)
+    return [sorted(group, key=lambda study: study.order) for group in groups.values()]

@@ -1,21 +1,22 @@
-"""Configurations that are set side by side: the best and the confirmed ones and the baselines, each with its protocol."""
+"""Configurations that are set side by side, each with its protocol, and the differences between them with how sure they are."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from sweeps.results.statistics import Interval, mean_interval
-from vaeexp.results.columns import interval_on_test
+from sweeps.results.rankings import Results, pairs
+from sweeps.results.statistics import Interval, difference_interval, interval_of_mean, mean_interval, wilcoxon_p
+from vaeexp.results.tables import column, finite, interval_on_test
 from vaeexp.words import format_configuration
 
 if TYPE_CHECKING:
     from vaeexp.results.study_view import StudyView
 
-DISTORTION = ("data", "fingerprint", "split", "binarisation", "likelihood")
+SAME_DISTORTION = ("data", "fingerprint", "split", "binarisation", "likelihood")
 """Parts of a protocol that two distortions must share to be the same quantity."""
-PROTOCOL = (*DISTORTION, "posterior")
+SAME_ELBO = (*SAME_DISTORTION, "posterior")
 """Parts of a protocol that two values of −ELBO must share to stand in one table."""
 CHANGES = {"dataset": "data", "binarisation": "binarisation", "likelihood": "likelihood", "posterior": "posterior"}
 """Setting → the part of the protocol that it changes."""
@@ -65,40 +66,12 @@ class TestedSetting:
     @property
     def same_distortion(self) -> tuple[str | None, ...]:
         """Equal for configurations whose distortions are one quantity."""
-        return tuple(self.protocol.get(name) for name in DISTORTION)
+        return tuple(self.protocol.get(name) for name in SAME_DISTORTION)
 
     @property
     def same_protocol(self) -> tuple[str | None, ...]:
         """Equal for configurations that may be ranked by −ELBO."""
-        return tuple(self.protocol.get(name) for name in PROTOCOL)
-
-
-def confirmed_settings(view: "StudyView") -> list[TestedSetting]:
-    """Return the confirmed configurations with a complete run, the lowest mean validation −ELBO first.
-
-    The order is that of validation over fresh seeds, so that the test figures of the winner were not selected for.
-    """
-    runs = view.confirm_runs
-    means = runs.groupby("source_trial")["objective"].mean().reset_index()
-    ordered = means.sort_values(["objective", "source_trial"])["source_trial"]
-    return [_found(view, runs[runs["source_trial"] == trial], int(trial), "confirmed") for trial in ordered]
-
-
-def best_setting(view: "StudyView") -> TestedSetting | None:
-    """Return the best confirmed configuration, else the best trial of the search; None without a complete trial."""
-    if view.confirmed:
-        return view.confirmed[0]
-    if view.ranked.empty:
-        return None
-    return _found(view, view.ranked.head(1), int(view.ranked["number"].iloc[0]), "best of the search")
-
-
-def baseline_settings(view: "StudyView") -> list[TestedSetting]:
-    """Return the baselines with a complete run, in the order of the study file."""
-    trials = view.trials
-    complete = trials["repeat"] & (trials["state"] == "complete") & trials["objective"].notna()
-    runs = {name: trials[complete & (trials["baseline"] == name)] for name in view.baseline_specs}
-    return [_baseline(view, name, runs[name]) for name in view.baseline_specs if len(runs[name])]
+        return tuple(self.protocol.get(name) for name in SAME_ELBO)
 
 
 def by_protocol(settings: Iterable[TestedSetting]) -> list[list[TestedSetting]]:
@@ -109,8 +82,8 @@ def by_protocol(settings: Iterable[TestedSetting]) -> list[list[TestedSetting]]:
     return [sorted(group, key=lambda setting: setting.value) for group in groups.values()]
 
 
-def _found(view: "StudyView", runs: pd.DataFrame, number: int, role: str) -> TestedSetting:
-    """Make the entry of a configuration that the search found; its protocol is that of the study."""
+def found_setting(view: "StudyView", number: int, runs: pd.DataFrame, role: str) -> TestedSetting:
+    """Make the entry of a configuration that trial `number` of the search found; its protocol is that of the study."""
     values = view.params(runs.iloc[0])
     # Where one parameter was searched alone, its value is the best name.
     only = format_configuration(values) if len(view.parameters) == 1 else ""
@@ -126,7 +99,8 @@ def _found(view: "StudyView", runs: pd.DataFrame, number: int, role: str) -> Tes
     )
 
 
-def _baseline(view: "StudyView", name: str, runs: pd.DataFrame) -> TestedSetting:
+def baseline_setting(view: "StudyView", name: str, runs: pd.DataFrame) -> TestedSetting:
+    """Make the entry of a baseline from its complete runs."""
     section = view.baseline_specs[name]
     changed = section.get("settings") or {}
     sources = runs["source_trial"].dropna()
@@ -147,3 +121,71 @@ def _baseline(view: "StudyView", name: str, runs: pd.DataFrame) -> TestedSetting
         beta=values.get("beta", view.fixed("beta")),
         published=section.get("published"),
     )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PairComparison:
+    """Two values of a parameter, set against each other in matched pairs."""
+
+    parameter: str
+    first: Any
+    second: Any
+    pairs: pd.DataFrame
+    """Complete pairs: source_trial, seed_index, value.<first>, value.<second>, difference (second − first, validation −ELBO)."""
+    incomplete: int
+    """Pairs that lack a run."""
+    interval: Interval
+    """Of the mean difference. Over configurations, whose seeds are averaged first; over seeds where there is one configuration."""
+    p: float
+    """Of Wilcoxon's signed-rank test on the values of the interval; NaN without pairs."""
+
+    @property
+    def configurations(self) -> int:
+        return int(self.pairs["source_trial"].nunique())
+
+
+def compare_pairs(results: Results, parameter: str, two: tuple[Any, Any], seed: int) -> PairComparison:
+    """Compare two values of a parameter; `seed` is that of the bootstrap."""
+    table = pairs(results, parameter, two)
+    complete = table.dropna(subset=["difference"])
+    grouped = complete.groupby("source_trial")["difference"].mean()
+    differences = (grouped if len(grouped) > 1 else complete["difference"]).to_numpy(float)
+    return PairComparison(
+        parameter=parameter,
+        first=two[0],
+        second=two[1],
+        pairs=complete,
+        incomplete=len(table) - len(complete),
+        interval=interval_of_mean(list(differences), seed=seed),
+        p=wilcoxon_p(list(differences)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WinnerMargin:
+    """Another confirmed configuration, set against the best."""
+
+    source_trial: int
+    """Its trial of the search."""
+    seeds: tuple[int, int]
+    """Runs with a test figure: of the best, of this one."""
+    interval: Interval
+    """Of its mean test −ELBO minus that of the best, nats per image: above 0 where the best is better."""
+
+
+def winner_margins(confirmed: Sequence[TestedSetting]) -> list[WinnerMargin]:
+    """Set the first confirmed configuration against each other one that has test figures; empty where the first has none.
+
+    Every configuration has seeds of its own (`sweeps.engine.repeats`). Nothing is paired, so that the interval is Welch's.
+    """
+    tested = [(setting, finite(column(setting.runs, "result.test/neg_elbo")).tolist()) for setting in confirmed]
+    best = tested[0][1] if tested else []
+    return [
+        WinnerMargin(
+            source_trial=int(setting.source_trial),
+            seeds=(len(best), len(own)),
+            interval=difference_interval(best, own),
+        )
+        for setting, own in tested[1:]
+        if setting.source_trial is not None and best and own
+    ]

@@ -8,9 +8,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vaeexp.runs import drawing, evaluation, export, reproduce, run
+    from vaeexp.runs import drawing, export, reproduce, run
 
-__all__ = ["drawing", "evaluation", "export", "reproduce", "run"]
+__all__ = ["drawing", "export", "reproduce", "run"]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -3,21 +3,21 @@
 import importlib.metadata
 import platform
 import subprocess
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from sweeps.errors import masked
+from vaeexp import __version__
 from vaeexp.data import Dataset
-from vaeexp.hardware import describe_hardware, processor_name
+from vaeexp.machine import describe_hardware, processor_name
 from vaeexp.settings import ModelSettings, Settings
-from vaeexp.version import __version__
 
 _PACKAGES = ("torch", "numpy", "optuna", "mlflow", "pandas")
 
 
 def protocol(dataset: Dataset, settings: Settings, searched: Collection[str] = ()) -> dict[str, str]:
-    """What two numbers must share before they may stand in one ranking, in words. `searched`: settings that vary."""
+    """Describe in words the facts that two numbers must share before one ranking may hold both. `searched`: settings that vary."""
     train, validation, test = dataset.sizes
     binarised = {
         "static": "static (each pixel drawn once)",
@@ -39,7 +39,7 @@ def protocol(dataset: Dataset, settings: Settings, searched: Collection[str] = (
 
 
 def _likelihood(model: ModelSettings, searched: Collection[str]) -> str:
-    """Its name, and the scale where that is fixed."""
+    """Describe the likelihood by its name, and by its scale where the scale is fixed."""
     if {"sigma", "laplace_scale"} & set(searched):
         return model.likelihood
     if model.likelihood == "gaussian":
@@ -50,14 +50,9 @@ def _likelihood(model: ModelSettings, searched: Collection[str]) -> str:
 
 
 def describe_run(
-    dataset: Dataset,
-    settings: Settings,
-    *,
-    study_text: str,
-    searched: Collection[str] = (),
-    command: str,
+    dataset: Dataset, settings: Settings, *, study_text: str, searched: Collection[str] = (), command: str
 ) -> dict[str, Any]:
-    """The `record` attribute of a study. `command`: what to type to run it again, without passwords."""
+    """Describe code, versions, machine, data and protocol of a study. `command` continues the study; its passwords are masked."""
     return {
         "protocol": protocol(dataset, settings, searched),
         "data": dataset.describe(),
@@ -70,10 +65,28 @@ def describe_run(
     }
 
 
-def arithmetic(device: str, *, precision: str, fuse: bool, compile: bool, threads: int | None) -> dict[str, Any]:
-    """What decides the last bits of a training, besides its settings and its seed: where and how it is computed here.
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield name, old and new value of what differs between two results of `describe_run`: code, versions, machine."""
+    titles = {"commit": "git commit", "dirty": "uncommitted changes"}
+    for part in ("git", "versions", "hardware"):
+        old, new = before.get(part) or {}, now[part]
+        for name in old | new:
+            pair = old.get(name), new.get(name)
+            # Two trees with uncommitted changes may differ, because no record holds the changes.
+            if name != "memory_gib" and (pair[0] != pair[1] or (name == "dirty" and pair[0])):
+                yield titles.get(name, name), _shown(pair[0]), _shown(pair[1])
 
-    `processor` is the accelerator where one trains. Recorded with each run, for a study may go on elsewhere.
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, list) else "" if value is None else str(value)
+
+
+def arithmetic(device: str, *, precision: str, fuse: bool, compile: bool, threads: int | None) -> dict[str, Any]:
+    """Describe what decides the last bits of a training besides its settings and its seed: how this machine computes.
+
+    `processor` is the accelerator where one trains. Each run records it, because a study may go on elsewhere.
     """
     import torch
 
@@ -89,7 +102,7 @@ def arithmetic(device: str, *, precision: str, fuse: bool, compile: bool, thread
 
 
 def _git() -> dict[str, Any]:
-    """Commit and dirty flag of the code that runs; empty when it was installed without its repository."""
+    """Return commit and dirty flag of the running code; empty when it was installed without its repository."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return {}

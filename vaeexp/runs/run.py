@@ -1,7 +1,7 @@
-"""A finished run, opened from its folder alone: its settings, its model, and the images that it was made for."""
+"""Read a finished run back: from its folder, with its model and the images that it was made for, or from its study's records."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,42 +9,47 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from sweeps.errors import UserError, did_you_mean
-from sweeps.workload.protocol import named_run
-from vaeexp.cache import cache_folder
+from sweeps.storage.study_record import StudyRecord
+from sweeps.storage.trial_record import TrialRecord
+from sweeps.workload.protocol import Outcome, named_run, run_folder, run_name
 from vaeexp.data import DATASETS, Dataset, open_dataset
-from vaeexp.data.targets import targets
+from vaeexp.data.dataset import targets
+from vaeexp.evaluation.classifier import open_classifier
+from vaeexp.evaluation.nll import bits_per_dimension
+from vaeexp.machine import cache_folder
 from vaeexp.models.vae import VAE
-from vaeexp.results.open_study import stored_study
-from vaeexp.runs.names import FORMS, RunName, best_of, parse_run
+from vaeexp.results import FORMS, RunName, best_of, parse_run, stored_study
+from vaeexp.runs.provenance import protocol
+from vaeexp.runs.worker import test_figures
 from vaeexp.settings import SECTIONS, Settings
+from vaeexp.study import StudyParts, recorded_parts, settings_of
 from vaeexp.training.batches import derive_seed
 from vaeexp.training.checkpoint import SETTINGS, WEIGHTS, load_model
+from vaeexp.training.device import resolve_device
 
 _FORMS = f"{FORMS} Or give a folder with its {SETTINGS}."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run that left weights.
-
-    name: what people call it, as `beta_mnist/r3`. study_seed: of the noise and the targets that all runs of the
-    study share. fingerprint: of the data set (`Dataset.fingerprint`). Both are None in folders of vaeexp 0.1.
-    """
+    """A run that left weights."""
 
     name: str
+    """As people call it: `beta_mnist/r3`."""
     folder: Path
     settings: Settings
     image_shape: tuple[int, int, int]
-    study_seed: int | None
-    fingerprint: str | None
+    study_seed: int
+    """Seed of the noise and the targets that all runs of the study share."""
+    fingerprint: str
+    """`Dataset.fingerprint` of its images."""
 
     @cached_property
     def vae(self) -> VAE:
         """The model in evaluation mode on the CPU. Raises UserError when the files do not make one."""
-        from safetensors import SafetensorError
-
         try:
             return load_model(self.folder)
         except (ValueError, RuntimeError, KeyError, AttributeError, SafetensorError, OSError) as error:
@@ -52,39 +57,26 @@ class Run:
 
 
 def open_run(name: str, runs: Path, storage: str | None = None) -> Run:
-    """The run that `name` means: a folder; STUDY/7 or STUDY/r3 below `runs`; STUDY/best, or STUDY: its best run.
+    """Open the run that `name` means: a folder; STUDY/7 or STUDY/r3 below `runs`; STUDY/best, or STUDY: its best run.
 
     Only the best run is looked up in the study's storage; the others need their folder and nothing else.
-    Raises UserError when there is no such run, or it left no weights.
+
+    Raises:
+        UserError: there is no such run, or it left no weights.
     """
     folder, name = _find(name, runs, storage)
-    if not (folder / WEIGHTS).is_file() or not (folder / SETTINGS).is_file():
-        missing = SETTINGS if (folder / WEIGHTS).is_file() else WEIGHTS
-        raise UserError(name, f"has no {missing}: it did not complete, or not yet. {_FORMS}")
-    path = folder / SETTINGS
-    try:
-        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        settings = Settings(**{section: stored[section] for section in SECTIONS})
-        channels, height, width = stored["image_shape"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        problem = " ".join(str(error).split())
-        raise UserError(
-            str(path), f"does not hold the settings of a run of this version of vaeexp: {problem}"
-        ) from error
-    if (named := named_run(name)) and stored.get("study"):
-        name = str(RunName(stored["study"], number=named[1], repeat=named[0]))
-    return Run(
-        name=name,
-        folder=folder,
-        settings=settings,
-        image_shape=(channels, height, width),
-        study_seed=stored.get("study_seed"),
-        fingerprint=stored.get("fingerprint"),
-    )
+    for file in (WEIGHTS, SETTINGS):
+        if not (folder / file).is_file():
+            raise UserError(name, f"has no {file}: it did not complete, or not yet. {_FORMS}")
+    origin, settings = _read_settings(folder)
+    if named := named_run(name):
+        name = run_name(origin["study"], named[1], repeat=named[0])
+    facts = {fact: origin[fact] for fact in ("image_shape", "study_seed", "fingerprint")}
+    return Run(name=name, folder=folder, settings=settings, **facts)
 
 
 def _find(text: str, runs: Path, storage: str | None) -> tuple[Path, str]:
-    """The folder that a text names, and what to call the run."""
+    """Return the folder that a text names, and what to call the run."""
     given = Path(text).expanduser()
     if (given / SETTINGS).is_file() or (given / WEIGHTS).is_file():
         return given, given.resolve().name
@@ -93,9 +85,11 @@ def _find(text: str, runs: Path, storage: str | None) -> tuple[Path, str]:
         raise UserError(text, f"is no finished run. {_FORMS}")
     if name is None or name.number is None:
         try:
-            name = best_of(stored_study(name.study if name else text, runs, storage))
+            stored = stored_study(name.study if name else text, runs, storage)
+            best = best_of(stored)
         except UserError as error:
             raise UserError(error.place, f"{error.problem} {_FORMS}") from error
+        name = RunName(stored.study.name, number=best.number, repeat=best.repeat)
     trials = runs / "trials" / name.study
     if not trials.is_dir():
         known = [path.name for path in trials.parent.glob("*") if path.is_dir()]
@@ -104,6 +98,22 @@ def _find(text: str, runs: Path, storage: str | None) -> tuple[Path, str]:
         known = [path.parent.name for path in trials.glob(f"*/{WEIGHTS}")]
         raise UserError(str(name), f"there is no such run with weights. {did_you_mean(name.folder, known)}")
     return trials / name.folder, str(name)
+
+
+def _read_settings(folder: Path) -> tuple[dict[str, Any], Settings]:
+    """Read the file of a run's settings: where the run comes from, and the settings. Raises UserError where it is no such file."""
+    path = folder / SETTINGS
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        channels, height, width = stored["image_shape"]
+        origin = {name: stored[name] for name in ("study", "seed", "study_seed", "fingerprint", "arithmetic")}
+        settings = Settings(**{section: stored[section] for section in SECTIONS})
+        return {**origin, "image_shape": (channels, height, width)}, settings
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problem = " ".join(str(error).split())
+        raise UserError(
+            str(path), f"does not hold the settings of a run of this version of vaeexp: {problem}"
+        ) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,19 +139,28 @@ def open_images(
     same: bool = False,
     say: Callable[[str], None],
 ) -> Images:
-    """Images of the data set that the run was trained on, with the targets that its study saw.
+    """Open images of the data set that the run was trained on, with the targets that its study saw.
 
     Args:
-        data: as for a sweep: the folder or file with the images; the user's cache, a download, else.
-        split: test or validation.
-        count: so many, drawn with the seed.
-        most: where there is no count, so many at most; all of them, in their order, when this is None too.
-        same: whether other images than the run's own are refused; else `say` is told.
+        data: as for a sweep: the folder or file with the images; else the user's cache or a download.
+        split: `test` or `validation`.
+        count: number of images, drawn with the seed.
+        most: without `count`, the largest number of images. None gives all images in their order.
+        same: whether to refuse other images than the run's own; otherwise `say` gets a note.
 
-    Raises UserError when the images cannot be had, do not fit the model, or are fewer than `count`.
+    Raises:
+        UserError: the images cannot be had, do not fit the model, or are fewer than `count`.
     """
     dataset = open_dataset(run.settings.data, root=data, say=say)
-    _check_data(run, dataset, same=same, say=say)
+    if dataset.image_shape != run.image_shape:
+        own, given = (" × ".join(map(str, shape)) for shape in (run.image_shape, dataset.image_shape))
+        problem = f"is a model of images of {own} (channels × height × width); {dataset.title} has {given}."
+        raise UserError(run.name, problem)
+    if run.fingerprint != dataset.fingerprint:
+        error = other_images(run.name, run.fingerprint, dataset)
+        if same:
+            raise error
+        say(f"NOTE: {run.name} {error.problem}")
     found = dataset.test if split == "test" else dataset.validation
     if count is not None and count > len(found):
         raise UserError(run.name, f"cannot be shown {count:,} images: {dataset.title} has {len(found):,} for {split}.")
@@ -151,14 +170,25 @@ def open_images(
     return Images(
         dataset=dataset,
         split=split,
-        x=targets(found.images[places], dataset.binarisation, derive_seed(run.study_seed or 0, name)),
+        x=targets(found.images[places], dataset.binarisation, derive_seed(run.study_seed, name)),
         labels=torch.from_numpy(np.asarray(found.labels)[places].astype(np.int64)),
         places=places,
     )
 
 
+def other_images(run: str, fingerprint: str, dataset: Dataset) -> UserError:
+    """Return the error that says that a run was trained on other images than these."""
+    bundled = DATASETS[dataset.name].bundled and not dataset.subset
+    hint = "; for the bundled digits leave out --data and VAEEXP_DATA" if bundled else ""
+    return UserError(
+        run,
+        f"was trained on other images, with the fingerprint {fingerprint[:12]}; {dataset.title} ({dataset.source}) has "
+        f"{dataset.fingerprint[:12]}. Numbers would not be comparable. Give the run's own images (--data){hint}.",
+    )
+
+
 def own_data(run: Run, data: Path | None) -> Path | None:
-    """Where the run's data set can be had without a download: `data`, or the user's cache; None when nowhere."""
+    """Return where the run's data set can be had without a download: `data`, or the user's cache; None when nowhere."""
     definition = DATASETS[run.settings.data.dataset]
     cached = cache_folder() / "downloads" / definition.name
     if data is not None or not definition.mirrors:
@@ -166,22 +196,127 @@ def own_data(run: Run, data: Path | None) -> Path | None:
     return cached if definition.layout.find(definition, cached) else None
 
 
-def _check_data(run: Run, dataset: Dataset, *, same: bool, say: Callable[[str], None]) -> None:
-    if dataset.image_shape != run.image_shape:
-        shapes = [" × ".join(str(size) for size in shape) for shape in (run.image_shape, dataset.image_shape)]
-        raise UserError(
-            run.name,
-            f"is a model of images of {shapes[0]} (channels × height × width); {dataset.title} has {shapes[1]}.",
-        )
-    if run.fingerprint is None:
-        say(f"NOTE: {run.name} does not say which images it was trained on; take care that it was {dataset.title}.")
-    elif run.fingerprint != dataset.fingerprint:
-        problem = (
-            f"was trained on other images than {dataset.title} ({dataset.source}): their fingerprint is "
-            f"{dataset.fingerprint[:12]}, its own {run.fingerprint[:12]}."
-        )
-        if same:
-            bundled = DATASETS[dataset.name].bundled and not dataset.subset
-            hint = "; for the bundled digits leave out --data and VAEEXP_DATA" if bundled else ""
-            raise UserError(run.name, f"{problem} Figures would not be comparable; give its own data (--data){hint}.")
-        say(f"NOTE: {run.name} {problem}")
+def evaluate_run(
+    run: Run,
+    images: Images,
+    *,
+    importance_samples: int | None,
+    device: str,
+    say: Callable[[str], None],
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Evaluate a model on `images`; return run, split, protocol (in words) and figures, JSON-able.
+
+    Figures are named as in a sweep, `test/neg_elbo` …, with the prefix of the split. With the run's own number of importance
+    samples (None), on the device of the sweep, they equal the test figures that the sweep recorded.
+    """
+    open_classifier(images.dataset, say=say)  # here `say` announces its training, which happens once
+    settings = run.settings.with_params({"importance_samples": importance_samples} if importance_samples else {})
+    vae, evaluation = run.vae.to(resolve_device(device)), settings.evaluation
+    found = test_figures(vae, images.dataset, images.x, evaluation, study_seed=run.study_seed, progress=progress)
+    if "test/bits_per_dimension" in found:
+        found["test/bits_per_dimension_se"] = bits_per_dimension(found["test/neg_elbo_se"], images.x[0].numel())
+    k = evaluation.importance_samples
+    bounds = f"−ELBO at β = 1, one sample per image; importance-weighted NLL with k = {k:,}"
+    words = protocol(images.dataset, settings) | {
+        "images": f"{len(images.x):,} {images.split} images",
+        "estimator": bounds if vae.posterior.stochastic else "distortion at the code; no bound on the likelihood",
+    }
+    return {
+        "run": run.name,
+        "split": images.split,
+        "protocol": words,
+        "figures": {name.replace("test/", f"{images.split}/", 1): value for name, value in found.items()},
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """How a trial was trained, and the outcome."""
+
+    asked: str
+    """Name of the run that the user asked for: another one than `name` where that run took the result of this one."""
+    name: str
+    study: StudyRecord
+    parts: StudyParts
+    """What the study fixes, searches and compares with."""
+    trial: TrialRecord
+    outcome: Outcome
+    settings: Settings
+    study_seed: int
+    """Seed of the noise and the targets that all runs of the study share."""
+    folder: Path
+    """Folder of the run; it may be missing."""
+    fingerprint: str
+    """`Dataset.fingerprint` of its images."""
+    arithmetic: Mapping[str, Any]
+    """`vaeexp.runs.provenance.arithmetic` where it was trained."""
+    contradictions: tuple[str, ...]
+    """Where the folder and the storage differ, in words."""
+
+
+def read_record(text: str, runs: Path, storage: str | None) -> RunRecord:
+    """Read the record of a trial that has ended; for a duplicate, the record of the trial whose result it took.
+
+    The fixed settings come from the run's folder, where there is one, because the study may have been extended since.
+
+    Raises:
+        UserError: there is no such trial, it has not ended, or its record is incomplete or of another version.
+    """
+    named = parse_run(text)
+    if named is None:
+        raise UserError(text, f"is not the name of a run. {FORMS}")
+    stored = stored_study(named.study, runs, storage)
+    asked = trial = named.record(stored)
+    if asked.duplicate_of is not None:
+        trial = stored.run(asked.duplicate_of, repeat=False)
+    study, name = stored.study, trial.name_in(stored.study.name)
+    if trial.seed is None:  # another program put this trial into the storage
+        raise UserError(name, "was not made by `vaeexp sweep`; nothing says how it was trained.")
+    if trial.outcome is None:
+        raise UserError(name, "has not ended yet; reproduce it when it has.")
+    folder = runs / "trials" / study.name / run_folder(trial.number, repeat=trial.repeat)
+    if not folder.is_dir() and trial.folder:
+        folder = runs / trial.folder
+    try:
+        parts = recorded_parts(study.spec)
+        left, ran = _read_settings(folder) if (folder / SETTINGS).is_file() else ({}, settings_of(parts))
+        settings = ran.with_params(dict(trial.params))
+    except (ValueError, KeyError, TypeError) as error:
+        problem = " ".join(str(error).split())
+        raise UserError(name, f"does not have the settings of a run of this version of vaeexp: {problem}") from error
+    # A baseline may have images of its own.
+    images = (study.provenance.get("protocols") or {}).get(trial.baseline) or study.provenance["data"]
+    return RunRecord(
+        asked=asked.name_in(study.name),
+        name=name,
+        study=study,
+        parts=parts,
+        trial=trial,
+        outcome=trial.outcome,
+        settings=settings,
+        study_seed=int(left.get("study_seed", study.seed) or 0),
+        folder=folder,
+        fingerprint=left.get("fingerprint") or images["fingerprint"],
+        arithmetic=left.get("arithmetic") or _arithmetic_of(study),
+        contradictions=tuple(_contradictions(trial, ran, settings, left)) if left else (),
+    )
+
+
+def _arithmetic_of(study: StudyRecord) -> dict[str, Any]:
+    """Return the arithmetic of the study's last run, for a trial that left no folder."""
+    execution, hardware = study.execution, study.provenance["hardware"]
+    accelerators = hardware.get("accelerators") or [None]
+    return {
+        **{name: execution.get(name) for name in ("device", "precision", "fuse", "compile", "threads")},
+        "processor": accelerators[0] if execution["device"] == "cuda" else hardware.get("processor"),
+        "torch": study.provenance["versions"].get("torch"),
+    }
+
+
+def _contradictions(trial: TrialRecord, ran: Settings, settings: Settings, left: Mapping[str, Any]) -> Iterator[str]:
+    """Yield where the run's folder and the study's storage differ. The trial is trained as the storage has it."""
+    before, after = {"seed": left["seed"], **ran.flat()}, {"seed": trial.seed, **settings.flat()}
+    for name, value in before.items():
+        if value != after[name]:
+            yield f"{name} {value} in the run's folder, {after[name]} in the storage"

@@ -1,32 +1,46 @@
-"""What a child process runs: the lanes of one device, with the data opened there."""
+"""Run the lanes of one device in a worker process, and write what a trained model leaves: pictures, test figures, files."""
 
+import logging
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import cache
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from threading import Lock
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from vaeexp.data.targets import targets
-from vaeexp.hardware import usable_cores
-from vaeexp.runs.artifacts import TrialArtifacts
+from sweeps.files import write_whole
+from sweeps.workload.protocol import Outcome
+from vaeexp.data.dataset import Dataset, targets
+from vaeexp.evaluation.classifier import open_classifier
+from vaeexp.evaluation.gallery import gallery, latent_arrays
+from vaeexp.evaluation.generation import generation_figures, grids, pictures, reconstruction_figures, write_png
+from vaeexp.evaluation.nll import evaluate_test
+from vaeexp.machine import usable_cores
+from vaeexp.models.vae import VAE
 from vaeexp.runs.provenance import arithmetic
+from vaeexp.settings import EvaluationSettings, ModelSettings, Settings
 from vaeexp.training.batches import Source, derive_seed
+from vaeexp.training.checkpoint import save_weights, write_json
 from vaeexp.training.device import keep_freed_memory
 from vaeexp.training.groups.lanes import TrainingLanes
+from vaeexp.training.lane import Lane, State
 
-if TYPE_CHECKING:
-    from vaeexp.data import Dataset
-    from vaeexp.settings import Settings
+EVALUATION = "evaluation.npz"
+_MODELS = 8
+_THREADS = 4
+_log = logging.getLogger(__name__)
 
 
 def open_lanes(
     *,
-    settings: "Settings",
-    datasets: "Mapping[str, Dataset]",
+    settings: Settings,
+    datasets: Mapping[str, Dataset],
     maxima: Mapping[str, int],
     averaged: bool,
     study: str,
@@ -40,21 +54,21 @@ def open_lanes(
     threads: int | None,
     checkpoint_seconds: float,
     resident_mb: float | Literal["auto"] = "auto",
-    prepare: "Sequence[Settings]" = (),
+    prepare: Sequence[Settings] = (),
 ) -> TrainingLanes:
-    """The factory that `sweeps.workload.worker_pool` calls in each child process. Arguments are picklable and small.
+    """Open the lanes of one worker. `sweeps.workload.worker_pool` calls it in each child; arguments are picklable and small.
 
     Args:
-        settings: the fixed settings of the study; a trial's parameters are put on top.
+        settings: the fixed settings of the study; a trial's parameters replace some of them.
         datasets: by binarisation, opened by the parent; the child maps the same files.
         maxima: largest latent size and component count of the search space.
         averaged: whether any trial evaluates a running average of its weights.
         study: its name.
-        study_seed: seed of the validation noise, common to all trials.
-        folder: one folder per trial is made in it.
+        study_seed: seed of the noise and the targets that all trials share.
+        folder: gets one folder for each trial.
         device: `cpu`, `cuda`, `cuda:1`, `mps`.
         threads: CPU threads of this process; None for one per core.
-        resident_mb: MiB of training images that may lie on the device, else they stream from the memory map.
+        resident_mb: as for `open_source`.
         prepare: settings of the model shapes whose steps this worker compiles before its first trial.
     """
     torch.set_num_threads(threads or usable_cores())
@@ -64,6 +78,7 @@ def open_lanes(
     def source_of(binarisation: str) -> Source:
         return open_source(datasets[binarisation], torch.device(device), study_seed, resident_mb=resident_mb)
 
+    here = arithmetic(device, precision=precision, fuse=fuse, compile=compile, threads=threads)
     training = TrainingLanes(
         source_of=source_of,
         settings_of=lambda trial: settings.with_params(dict(trial.params)),
@@ -75,33 +90,29 @@ def open_lanes(
         compile=compile,
         lanes=lanes,
         checkpoint_seconds=checkpoint_seconds,
-        artifacts=TrialArtifacts(
-            datasets,
-            torch.device(device),
-            study,
-            study_seed,
-            arithmetic(device, precision=precision, fuse=fuse, compile=compile, threads=threads),
-        ),
+        artifacts=TrialArtifacts(datasets, torch.device(device), study, study_seed, here),
     )
     training.prepare(prepare)
     return training
 
 
 def open_source(
-    dataset: "Dataset", device: torch.device, study_seed: int, *, resident_mb: float | Literal["auto"] = "auto"
+    dataset: Dataset, device: torch.device, study_seed: int, *, resident_mb: float | Literal["auto"] = "auto"
 ) -> Source:
-    """Training and validation images of a study, for training on `device`.
+    """Open the training and validation images of a study, for training on `device`.
 
-    Training images of more than `resident_mb` MiB stay in the memory map and stream; "auto" is half of the memory that
-    an accelerator has free, and no limit on the CPU, where they are mapped in any case. No number depends on it.
+    Training images of more than `resident_mb` MiB stay in the memory map and stream to the device. "auto" is half of an
+    accelerator's free memory, and no limit on the CPU, which reads the memory map anyway. The results are the same.
     """
-    train = _tensor(dataset.train.images)
+    with warnings.catch_warnings():
+        # The tensor shares the read-only memory map, and nothing here writes to it.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        train = torch.from_numpy(np.asarray(dataset.train.images))
     streamed = train.numel() > (_half_of_free_memory(device) if resident_mb == "auto" else resident_mb * 2**20)
+    validation = targets(dataset.validation.images, dataset.binarisation, derive_seed(study_seed, "targets"))
     return Source(
         train=train if streamed else train.to(device),
-        validation=targets(dataset.validation.images, dataset.binarisation, derive_seed(study_seed, "targets")).to(
-            device
-        ),
+        validation=validation.to(device),
         binarisation=dataset.binarisation,
         noise_seed=study_seed,
         streamed=streamed,
@@ -109,7 +120,7 @@ def open_source(
 
 
 def _half_of_free_memory(device: torch.device) -> float:
-    """In bytes; infinite on the CPU."""
+    """Return half of an accelerator's free memory in bytes; infinity on the CPU."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] / 2
     if device.type == "mps":
@@ -117,9 +128,105 @@ def _half_of_free_memory(device: torch.device) -> float:
     return math.inf
 
 
-def _tensor(images: np.ndarray) -> torch.Tensor:
-    """A tensor over the memory map itself; nothing is copied."""
-    with warnings.catch_warnings():
-        # The map is read-only and nothing here writes to it.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(np.asarray(images))
+def test_targets(dataset: Dataset, study_seed: int) -> Tensor:
+    """Return the targets of the test images, the same for all trials of a study; float32 [N, C, H, W]."""
+    return targets(dataset.test.images, dataset.binarisation, derive_seed(study_seed, "test targets"))
+
+
+def test_figures(
+    vae: VAE, dataset: Dataset, images: Tensor, evaluation: EvaluationSettings, *, study_seed: int, **progress: Any
+) -> dict[str, float]:
+    """Return all metrics `test/…` of a model on the targets of `test_targets`."""
+    seed = derive_seed(study_seed, "test")
+    options = evaluation.model_dump(include={"importance_samples", "active_threshold"})
+    figures = evaluate_test(vae, images, seed=seed, **options, **progress)
+    figures |= reconstruction_figures(vae, images)
+    classifier = open_classifier(dataset, say=_log.info)
+    return figures | (generation_figures(vae, images, classifier, seed=seed) if classifier else {})
+
+
+class TrialArtifacts:
+    """`vaeexp.training.groups.lanes.Artifacts` for the trials of a study."""
+
+    def __init__(
+        self,
+        datasets: Mapping[str, Dataset],
+        device: torch.device,
+        study: str,
+        study_seed: int,
+        arithmetic: Mapping[str, Any],
+    ) -> None:
+        """`datasets` are those of `open_lanes`. `arithmetic` is that of `vaeexp.runs.provenance` in this process."""
+        self._datasets, self._device, self._seed = datasets, device, study_seed
+        self._origin = {"study": study, "study_seed": study_seed, "arithmetic": dict(arithmetic)}
+        # A model takes longer to build than to draw with, so one model serves all trials of its settings, in turn.
+        self._model, self._tested = lru_cache(_MODELS)(self._build), lru_cache(_MODELS)(self._build)
+        # Threads draw and write on the CPU during training. One thread draws at a time, because the trials share models; the
+        # other threads wait for the disk.
+        self._threads, self._drawing = ThreadPoolExecutor(_THREADS, thread_name_prefix="pictures"), Lock()
+
+    def pictures(self, lane: Lane, weights: Tensor, buffers: Tensor, folder: Path) -> Future[dict[str, str]]:
+        # This thread builds the model, because the draw of initial weights would disturb other draws in another thread.
+        model = self._model(lane.settings.model, self._dataset(lane).image_shape, "cpu")
+        return self._threads.submit(self._draw, model, lane, weights, buffers, f"{folder}/epoch-{lane.epoch:04d}")
+
+    def _draw(self, model: VAE, lane: Lane, weights: Tensor, buffers: Tensor, prefix: str) -> dict[str, str]:
+        with self._drawing:
+            _load(model, lane, weights, buffers)
+            drawn = grids(pictures(model, self._shown(lane), seed=self._seed, components=False))
+        paths = {name: f"{prefix}-{name}.png" for name in drawn}
+        for name, image in drawn.items():
+            write_png(Path(paths[name]), image)
+        return paths
+
+    def test(self, lane: Lane, state: State) -> dict[str, float]:
+        dataset = self._dataset(lane)
+        model = self._tested(lane.settings.model, dataset.image_shape, str(self._device))
+        _load(model, lane, state["best"], state["best_buffers"])
+        images = test_targets(dataset, self._seed)
+        return test_figures(model, dataset, images, lane.settings.evaluation, study_seed=self._seed)
+
+    def finish(self, lane: Lane, weights: Tensor, buffers: Tensor, outcome: Outcome, folder: Path) -> Future[None]:
+        model = self._model(lane.settings.model, self._dataset(lane).image_shape, "cpu")
+        return self._threads.submit(self._write, model, lane, weights, buffers, outcome, folder)
+
+    def _write(self, model: VAE, lane: Lane, weights: Tensor, buffers: Tensor, outcome: Outcome, folder: Path) -> None:
+        dataset, shown = self._dataset(lane), self._shown(lane)
+        origin = self._origin | {"fingerprint": dataset.fingerprint}
+        save_weights(folder, lane, weights, buffers, dataset.image_shape, origin)
+        with self._drawing:
+            _load(model, lane, weights, buffers)
+            drawn = pictures(model, shown, seed=self._seed)
+            if lane.test_metrics:
+                images = test_targets(dataset, self._seed)
+                labels = torch.from_numpy(np.asarray(dataset.test.labels, dtype=np.int64))
+                drawn |= gallery(model, images, labels, seed=self._seed)
+                arrays = latent_arrays(model, images, labels, dataset.classes or (), seed=self._seed)
+        if lane.test_metrics:
+            _save_arrays(folder / EVALUATION, arrays)
+            for kind, picture in grids(drawn).items():
+                write_png(folder / "pictures" / f"{kind}.png", picture)
+        _save_arrays(folder / "pictures.npz", drawn)
+        result: dict[str, Any] = {"state": outcome.state, "epoch": outcome.epoch, "objective": outcome.objective}
+        result |= {"best_epoch": lane.best_epoch, "best": lane.best_metrics, "test": lane.test_metrics}
+        write_json(folder / "result.json", result)
+
+    def _dataset(self, lane: Lane) -> Dataset:
+        return self._datasets[lane.settings.data.binarisation]
+
+    def _shown(self, lane: Lane) -> Tensor:
+        dataset = self._dataset(lane)
+        return targets(dataset.validation.images[:8], dataset.binarisation, derive_seed(self._seed, "targets"))
+
+    def _build(self, settings: ModelSettings, image_shape: tuple[int, int, int], device: str) -> VAE:
+        with torch.random.fork_rng(devices=[]):
+            return VAE(settings, image_shape).to(device).eval()
+
+
+def _load(model: VAE, lane: Lane, weights: Tensor, buffers: Tensor) -> None:
+    """Give the model these weights, until another trial of the same settings needs the model."""
+    model.load_state_dict({**lane.layout.views(weights), **lane.buffer_layout.views(buffers)}, strict=False)
+
+
+def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    write_whole(path, lambda unfinished: np.savez_compressed(unfinished, allow_pickle=False, **arrays))

@@ -1,40 +1,40 @@
-"""Where and how a study runs: from the options, the record of the study, and the machine."""
+"""Decides where and how a study runs: from the options, the record of the study, and the machine."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from sweeps.errors import UserError
-from vaeexp.console import warn_once
+import torch
+
+from sweeps.errors import UserError, warn_once
+from vaeexp.compiler import why_not_compiled
 from vaeexp.data import Dataset
-from vaeexp.hardware import usable_cores
+from vaeexp.machine import usable_cores
+from vaeexp.models.vae import shape_of
+from vaeexp.runs.worker import open_source
 from vaeexp.settings import ExecutionSettings, ModelSettings, Settings
+from vaeexp.training.device import free_memory, resolve_device, resolve_precision
+from vaeexp.training.groups import fastest_lanes, seconds_per_image
 
 if TYPE_CHECKING:
-    import torch
-
     from sweeps.study.study_file import Study
 
 _LANES_OF_A_WORKER = 2
-"""On a CPU: while one lane waits for the driver the other trains."""
+"""On a CPU, because one lane trains while the other waits for the driver."""
 _CONFIGURATIONS = 256
 _PREPARED = 4
-"""Shapes that a worker compiles before the first trial, at most; further shapes when a trial asks for them."""
-_PAYS_WITH_BF16 = 6_000
+"""The most shapes that a worker compiles before the first trial. Further shapes are compiled when a trial needs them."""
+_STEPS_THAT_PAY = {"bf16": 6_000, "AVX512": 15_000, "other": 4_000, "cuda": 20_000}
 """Steps of one worker from which on compiling pays. Compiling takes 15 to 20 s of a core for each shape of model. With bf16
-units, a step of the network `mlp` then takes 1.7 to 3 ms less."""
-_PAYS_WITH_AVX512 = 15_000
-"""The same in float32 with AVX-512, where products take most of a step: 1.3 ms less."""
-_PAYS_ELSEWHERE = 4_000
-"""The same on other processors, where a step takes 4 to 10 ms less."""
-_PAYS_ON_CUDA = 20_000
-"""Estimated from the bytes that a compiled step saves; not measured."""
+units, a step of the network `mlp` then takes 1.7 to 3 ms less; in float32 with AVX-512, where products take most of a step,
+1.3 ms less; on other processors 4 to 10 ms less. The number for CUDA is an estimate from the bytes that a compiled step saves."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """How a study runs. It is recorded with the study, because rounding and the order of proposals depend on it."""
+    """How a study runs. The study records it, because rounding and the order of proposals depend on it."""
 
     device: str
     precision: str
@@ -61,25 +61,19 @@ class Execution:
         return f"{self.device} ({workers}, {self.precision}, {steps})"
 
     def worker_arguments(self, shapes: Sequence[Settings] = ()) -> list[dict[str, Any]]:
-        """Return the arguments of each worker: its device, its lanes, spread as evenly as they can be, and its share of the
-        `shapes` that all workers compile side by side before the first trial."""
+        """Return the arguments of each worker: its device, an even share of the lanes, and its share of the `shapes`, which the
+        workers compile side by side before the first trial."""
         prepared = shapes if self.compile and not self.fuse and len(shapes) <= _PREPARED * self.workers else ()
         devices = [self.device] * self.workers
         if self.device == "cuda" and self.workers > 1:
-            import torch
-
             devices = [f"cuda:{index % torch.cuda.device_count()}" for index in range(self.workers)]
         share, rest = divmod(self.lanes, self.workers)
+        common = {name: value for name, value in vars(self).items() if name != "workers"}
         return [
             {
+                **common,
                 "device": device,
                 "lanes": share + (index < rest),
-                "precision": self.precision,
-                "fuse": self.fuse,
-                "compile": self.compile,
-                "threads": self.threads,
-                "checkpoint_seconds": self.checkpoint_seconds,
-                "resident_mb": self.resident_mb,
                 "prepare": list(prepared[index :: self.workers]),
             }
             for index, device in enumerate(devices)
@@ -95,22 +89,22 @@ def resolve_execution(
     trials: int,
     shapes: int = 1,
 ) -> Execution:
-    """Decide how a study runs: as an option says, else as recorded when the study began, else as suits this machine.
+    """Decide how a study runs: by the options, else by the record of its first run, else by this machine.
 
     Args:
-        options: fields of `ExecutionSettings` that were given.
-        recorded: the `Execution` of the study's first run, as a mapping; empty at first.
+        options: the given fields of `ExecutionSettings`.
+        recorded: the `Execution` of the study's first run, as a mapping; empty before it.
         dataset: the images.
-        settings: what the study fixes.
+        settings: the fixed settings of the study.
         maxima: largest latent size and component count of the study.
         trials: budget of the search.
-        shapes: model shapes that trials can have; each is compiled by itself.
+        shapes: number of model shapes that trials can have; each is compiled by itself.
 
     Raises:
-        UserError: the device is not there, or the options contradict each other.
+        UserError: the system is Windows, the device is missing, or the options contradict each other.
     """
-    from vaeexp.training.device import resolve_device, resolve_precision
-
+    if sys.platform == "win32":
+        raise UserError("platform", "got Windows; must be Linux or macOS. Try the Windows Subsystem for Linux.")
     kept = {name: recorded[name] for name in ("precision", "workers", "lanes", "fuse", "compile") if name in recorded}
     if "lanes" in options:
         kept.pop("workers", None)
@@ -135,7 +129,7 @@ def resolve_execution(
     workers = _workers(wanted, device.type, cores, trials, lanes_of_a_worker)
     lanes = wanted.lanes if isinstance(wanted.lanes, int) else workers * lanes_of_a_worker
     if wanted.compile == "auto" and device.type == "cuda" and fuse:
-        compile = _steps(settings, dataset, trials, lanes) >= _PAYS_ON_CUDA
+        compile = _steps(settings, dataset, trials, lanes) >= _STEPS_THAT_PAY["cuda"]
     return Execution(
         device=device.type,
         precision=precision,
@@ -150,9 +144,7 @@ def resolve_execution(
 
 
 def model_shapes(study: "Study", settings: Settings) -> list[Settings]:
-    """Return settings of each shape of model that the search can ask for by a choice of values, of each shape once."""
-    from vaeexp.models.vae import shape_of
-
+    """Return settings for each shape of model that the search can reach by a choice of values."""
     names = {*ModelSettings.model_fields, "batch_size"}
     configurations: list[dict[str, Any]] = [{}]
     for parameter in study.space.parameters:
@@ -180,25 +172,23 @@ def _why_no_compiled_step(device: str, fuse: bool) -> str:
 
 
 def _workers(wanted: ExecutionSettings, device: str, cores: int, trials: int, lanes_of_a_worker: int) -> int:
-    """The number of processes that train."""
+    """Return the number of processes that train."""
     if isinstance(wanted.workers, int):
         if isinstance(wanted.lanes, int) and wanted.lanes < wanted.workers:
             problem = f"got {wanted.lanes}; must be at least {wanted.workers}, one for each worker. Try --workers auto."
             raise UserError("--lanes", problem)
         return wanted.workers
-    import torch
-
     places = {"cpu": cores, "cuda": torch.cuda.device_count(), "mps": 1}[device]
     if isinstance(wanted.lanes, int):
         return min(places, wanted.lanes)
-    # A sampler learns from finished trials only: with more lanes than a quarter of the trials the search is random.
+    # A sampler learns from finished trials only, so with more lanes than a quarter of the trials the search is random.
     return max(1, min(places, -(-max(4, trials // 4) // lanes_of_a_worker)))
 
 
 def _steps(settings: Settings, dataset: Dataset, trials: int, at_once: int) -> float:
-    """Steps of one worker in the whole search, by the study alone and not by what is left of it.
+    """Return the steps of one worker in the whole search if `at_once` trials take a step in the time of one.
 
-    `at_once` trials take a step in the time of one.
+    The number follows from the study alone and not from the trials that are left.
     """
     return trials * settings.train.epochs * (dataset.sizes[0] // settings.train.batch_size) / at_once
 
@@ -206,15 +196,11 @@ def _steps(settings: Settings, dataset: Dataset, trials: int, at_once: int) -> f
 def _pays_on_cpu(
     settings: Settings, dataset: Dataset, trials: int, precision: str, *, workers: int, shapes: int
 ) -> bool:
-    """Whether compiling saves more time than it takes, by facts that never change from run to run: the steps of the study,
-    the workers, the shapes to compile, the arithmetic and the vector units of the processor."""
-    import torch
-
-    from vaeexp.compiler import why_not_compiled
-
+    """Tell whether compiling saves more time than it takes. The facts never change from run to run: the study's steps and
+    shapes, the workers, the precision and the vector units of the processor."""
     wide = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-    steps_that_pay = _PAYS_WITH_BF16 if precision == "bf16" else _PAYS_WITH_AVX512 if wide else _PAYS_ELSEWHERE
-    if _steps(settings, dataset, trials, workers) < steps_that_pay * -(-shapes // workers):
+    kind = "bf16" if precision == "bf16" else "AVX512" if wide else "other"
+    if _steps(settings, dataset, trials, workers) < _STEPS_THAT_PAY[kind] * -(-shapes // workers):
         return False
     if reason := why_not_compiled():
         warn_once(f"Trials train uncompiled; compiled it can be twice as fast, but {reason}.")
@@ -226,19 +212,13 @@ def _measured_lanes(
     dataset: Dataset,
     settings: Settings,
     maxima: Mapping[str, int],
-    device: "torch.device",
+    device: torch.device,
     precision: str,
     fuse: bool,
     compile: bool,
     trials: int,
     resident_mb: float | Literal["auto"],
 ) -> int:
-    import torch
-
-    from vaeexp.runs.worker import open_source
-    from vaeexp.training.device import free_memory
-    from vaeexp.training.groups.measure import fastest_lanes, seconds_per_image
-
     if device.type == "cpu":
         torch.set_num_threads(1)
     source = open_source(dataset, device, study_seed=0, resident_mb=resident_mb)

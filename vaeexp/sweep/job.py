@@ -1,19 +1,27 @@
-"""A sweep before it starts: what the command line gave, read, resolved and checked, with nothing written yet."""
+"""A sweep before it starts: its options, read and checked, and the plan that `--dry-run` prints. Nothing is written yet."""
 
 import os
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from sweeps.errors import UserError, masked
 from sweeps.tracking.mlflow_store import tracking_uri
 from vaeexp.console import write_line
-from vaeexp.data import Dataset, open_dataset
+from vaeexp.data import Dataset, describe_plan, open_dataset
+from vaeexp.models.vae import build_vae
+from vaeexp.runs.worker import open_source
 from vaeexp.settings import Settings
-from vaeexp.study import binarisations, largest, open_study_file, settings_of
+from vaeexp.study import binarisations, largest, maxima_of, open_study_file, settings_of, uses_average
+from vaeexp.sweep.execution import Execution, model_shapes, resolve_execution
 from vaeexp.training.device import resolve_device
+from vaeexp.training.groups import seconds_per_image
+from vaeexp.words import format_duration, format_short
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepOptions:
-    """What the command line gives."""
+    """The options of the command `vaeexp sweep`."""
 
     study: str
     name: str | None = None
@@ -42,51 +50,51 @@ class SweepOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A sweep with all that can be wrong about it checked, and nothing written yet."""
+    """A sweep whose options, study and data have been checked."""
 
     options: SweepOptions
     study: "Study"
     settings: Settings
     datasets: Mapping[str, Dataset]
-    """By binarisation, that of the search first."""
+    """The images by binarisation; the binarisation of the search comes first."""
     console: "Console"
 
     @property
     def dataset(self) -> Dataset:
-        """What the search trains on."""
+        """The images of the search."""
         return self.datasets[self.settings.data.binarisation]
 
     def command(self, *, budget: bool = True, program: str = "vaeexp") -> str:
-        """The command that continues this study, `***` in place of passwords; `budget` False leaves out what it may spend.
+        """Return the command that continues this study, with `***` in place of passwords, and without its budget if not `budget`.
 
-        An address that the environment gives is left out, because the environment will give it again.
+        The command leaves out an address that the environment gives, because the environment will give it again.
         """
-        options = self.options
-        words = ["sweep", options.study]
-        words += ["--name", options.name] if options.name else []
+        options, defaults = self.options, SweepOptions(study=self.options.study)
+        names = (*(("trials", "seconds") if budget else ()), "data", "runs", "reports")
+        words = ["sweep", options.study, *(["--name", options.name] if options.name else [])]
         for override in options.overrides:
             words += ["--set", override]
-        if budget:
-            words += ["--trials", str(options.trials)] if options.trials else []
-            words += ["--seconds", f"{options.seconds:g}"] if options.seconds else []
-        words += ["--data", str(options.data)] if options.data else []
+        for name in names:
+            value = getattr(options, name)
+            if value != getattr(defaults, name):
+                words += [f"--{name}", f"{value:g}" if isinstance(value, float) else str(value)]
         words += ["--full-data"] if options.full_data else []
-        words += ["--runs", str(options.runs)] if options.runs != Path("mlruns") else []
-        words += ["--reports", str(options.reports)] if options.reports != Path("reports") else []
-        for flag, address in (("--storage", options.storage), ("--tracking", options.tracking)):
-            if address and address != os.environ.get(f"VAEEXP_{flag[2:].upper()}"):
-                words += [flag, masked(address)]
+        for name in ("storage", "tracking"):
+            address = getattr(options, name)
+            if address and address != os.environ.get(f"VAEEXP_{name.upper()}"):
+                words += [f"--{name}", masked(address)]
         for name, value in options.execution.items():
             words += [f"--{name.replace('_', '-')}", str(value)]
         return f"{program} {shlex.join(words)}"
 
 
 def prepare_job(options: SweepOptions, console: "Console") -> Job:
-    """Check what was given, from the cheapest to the dearest. Raises UserError."""
+    """Check the options, the cheapest checks first. Raises UserError."""
     overrides = list(options.overrides)
     overrides += [f"budget.trials={options.trials}"] if options.trials else []
     overrides += [f"budget.seconds={options.seconds}"] if options.seconds else []
-    study = open_study_file(options.study, overrides=overrides, name_as=options.name)
+    study = open_study_file(options.study, overrides=overrides)
+    study = replace(study, name=options.name or study.name)
     for folder, flag in ((options.runs, "--runs"), (options.reports, "--reports")):
         _check_writable(folder, flag)
     tracking_uri(options.tracking)
@@ -98,17 +106,16 @@ def prepare_job(options: SweepOptions, console: "Console") -> Job:
             settings.with_params({"binarisation": binarisation}).data,
             root=options.data,
             full_data=options.full_data,
-            # What is said about the files is the same for all.
-            say=_quiet if datasets else lambda text: write_line(console, text, style="yellow"),
+            # The lines about the files are the same for all binarisations.
+            say=(lambda text: None) if datasets else partial(write_line, console, style="yellow"),
         )
     dataset = datasets[settings.data.binarisation]
-    _check_batches(study, dataset)
-    # Whether the networks fit is known only now that the images are.
+    if (batch := largest(study, "batch_size")) > dataset.sizes[0]:
+        problem = f"{batch} is more than the {dataset.sizes[0]:,} training images; give at most that."
+        raise UserError(f"{study.path}: train.batch_size", problem)
+    # The shape of the images, which is known only now, decides whether the networks fit.
     open_study_file(options.study, overrides=overrides, image_shape=dataset.image_shape)
     return Job(options=options, study=study, settings=settings, datasets=datasets, console=console)
-
-
-def _quiet(text: str) -> None: ...
 
 
 def _check_writable(folder: Path, flag: str) -> None:
@@ -119,10 +126,92 @@ def _check_writable(folder: Path, flag: str) -> None:
         raise UserError(flag, f"'{folder}' cannot be written: no permission for '{there}'. Choose another folder.")
 
 
-def _check_batches(study: "Study", dataset: Dataset) -> None:
-    batch = largest(study, "batch_size")
-    if batch > dataset.sizes[0]:
-        raise UserError(
-            f"{study.path}: train.batch_size",
-            f"{batch} is more than the {dataset.sizes[0]:,} training images; give at most that.",
-        )
+def print_plan(
+    study: "Study", settings: Settings, dataset: Dataset, asked: Mapping[str, Any], console: "Console"
+) -> None:
+    """Print the plan. A few training steps of the largest model give the estimate of time."""
+    trials = study.budget.trials or 100
+    execution = resolve_execution(
+        asked, {}, dataset, settings, maxima_of(study), trials, len(model_shapes(study, settings))
+    )
+    for line in (*_intent(study, settings, dataset), *_cost(study, settings, dataset, execution, trials)):
+        write_line(console, line)
+    write_line(console, "Nothing was trained.")
+
+
+def _intent(study: "Study", settings: Settings, dataset: Dataset) -> Iterator[str]:
+    train, validation, test = dataset.sizes
+    limits = study.budget.model_dump(exclude_none=True)
+    yield f"Study {study.name} ({study.path}): {study.question}"
+    yield f"Data: {dataset.title}, from {dataset.source}: {train:,} images to train on, {validation:,} to validate, {test:,} to test"
+    yield from (f"  {line}" for line in describe_plan(dataset))
+    yield f"Search: {', '.join(study.space.names)}; sampler {study.sampler.name}, pruner {study.pruner.name}"
+    yield f"Budget: {', '.join(f'{name} {limit:g}' for name, limit in limits.items())}; up to {_epochs(study, settings)} epochs each"
+    confirming, comparing = _repeats(study)
+    if study.confirm and confirming:
+        top = f"the best {study.confirm.top} settings" if study.confirm.top > 1 else "the best setting"
+        yield f"Confirm: {confirming} runs on the test images, {top} with {study.confirm.seeds} fresh seeds each"
+    if study.compare and comparing:
+        yield f"Compare: {comparing} runs that differ in {study.compare.parameter} alone; runs that also confirm are trained once"
+    for row in study.baselines:
+        changes = ", ".join(f"{name} = {format_short(value)}" for name, value in row.settings.items()) or "as it is"
+        yield f"Baseline: {row.title} ({'the best setting' if row.at == 'best' else 'the fixed settings'}; {changes})"
+
+
+def _cost(study: "Study", settings: Settings, dataset: Dataset, execution: Execution, trials: int) -> Iterator[str]:
+    searched = "network" in study.space.names
+    networks = study.space["network"].values if searched else [settings.model.network]
+    measured = {name: _measure(study, settings, dataset, execution, name) for name in networks}
+    parameters, epoch = (max(numbers) for numbers in zip(*measured.values(), strict=True))
+    slowest = (
+        f" with {max(measured, key=lambda name: measured[name][1])}, the slowest network" if len(measured) > 1 else ""
+    )
+    # Vectors: weights, two moments, the best weights, gradients, and the running average if the study has one.
+    lanes = -(-execution.lanes // execution.workers)
+    vectors = 6 if uses_average(study) else 5
+    memory = lanes * parameters * 4 * vectors / 2**20
+    seconds = _epochs(study, settings) * epoch
+    yield f"Execution: {execution.lanes} trials at once on {execution.describe()}"
+    yield f"Largest model: {parameters:,} parameters; the lanes of a worker take about {memory:,.0f} MiB, besides the images"
+    yield f"Measured: {epoch:.2f} s per trial-epoch{slowest}. The search takes at most {format_duration(trials * seconds)}; pruning shortens that"
+    if repeats := sum(_repeats(study)):
+        yield f"Confirm and compare take at most {format_duration(repeats * seconds)}, and the test figures come on top"
+    if study.baselines:
+        epochs = sum(row.seeds * row.settings.get("epochs", _epochs(study, settings)) for row in study.baselines)
+        yield f"Baselines: at most {epochs:,} trial-epochs, {format_duration(epochs * epoch)} at that speed"
+
+
+def _epochs(study: "Study", settings: Settings) -> int:
+    """Return the most epochs of a trial of the search."""
+    return int(study.space.maximum("epochs") or settings.train.epochs)
+
+
+def _repeats(study: "Study") -> tuple[int, int]:
+    """Return the numbers of runs to confirm and to compare."""
+    confirming = study.confirm.top * study.confirm.seeds if study.confirm else 0
+    if not study.compare:
+        return confirming, 0
+    levels = len(study.space[study.compare.parameter].values)
+    return confirming, study.compare.top * levels * study.compare.seeds * levels
+
+
+def _measure(
+    study: "Study", settings: Settings, dataset: Dataset, execution: Execution, network: str
+) -> tuple[int, float]:
+    """Return the parameters of the network's largest model, and the machine's seconds per trial-epoch of such models."""
+    if execution.threads:
+        torch.set_num_threads(execution.threads)
+    maxima = maxima_of(study)
+    largest = settings.with_params({**maxima, "network": network})
+    source = open_source(dataset, torch.device(execution.device), study.seed, resident_mb=execution.resident_mb)
+    seconds = seconds_per_image(
+        source,
+        largest,
+        maxima,
+        -(-execution.lanes // execution.workers),
+        precision=execution.precision,
+        fuse=execution.fuse,
+        compile=execution.compile,
+    )
+    parameters = build_vae(largest.model, dataset.image_shape, 0).parameter_count()
+    return parameters, seconds * dataset.sizes[0] / execution.workers

@@ -9,27 +9,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweeps.engine.events import Observer
-from sweeps.engine.run import Description, open_sweep
+import vaeexp.report
+from sweeps.engine.run import open_sweep
 from sweeps.errors import UserError, masked
 from sweeps.results.rankings import Results, best_run
 from sweeps.storage.database import check_definition, recorded_study
-from sweeps.storage.study_record import RegisteredModel, StoredStudy, StudyRecord, stored_path
+from sweeps.storage.study_record import Description, RegisteredModel, StoredStudy, StudyRecord
+from sweeps.storage.trial_record import stored_path
 from sweeps.tracking import Mirror, mirroring, sync
-from sweeps.tracking.mlflow_store import check_reachable, tracking_uri
+from sweeps.tracking.mlflow_store import tracking_uri
+from sweeps.tracking.ui import check_reachable
+from sweeps.workload.protocol import run_folder
 from sweeps.workload.worker_pool import WorkerPool
+from vaeexp import __version__
 from vaeexp.console import program, write_line
 from vaeexp.data import describe_plan
-from vaeexp.results.open_study import study_tables
-from vaeexp.runs.mlflow_model import Reconstructor
+from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import study_tables
+from vaeexp.runs.export import Reconstructor
 from vaeexp.runs.provenance import describe_run, protocol
 from vaeexp.runs.worker import open_lanes
 from vaeexp.study import maxima_of, uses_average
 from vaeexp.sweep.execution import Execution, model_shapes, resolve_execution
-from vaeexp.sweep.job import Job, SweepOptions, prepare_job
-from vaeexp.sweep.plan import print_plan
+from vaeexp.sweep.job import Job, SweepOptions, prepare_job, print_plan
 from vaeexp.sweep.progress import LiveProgress
-from vaeexp.version import __version__
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,14 +41,14 @@ if TYPE_CHECKING:
 
 
 def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
-    """Run a study, or continue it, to its report; the report's path.
+    """Run a study, or continue it, to its report, and return the report's path.
 
     Raises:
-        UserError: something given is wrong; found before any training.
-        KeyboardInterrupt: stopped; everything finished is kept, and what was running resumes.
+        UserError: an option, the study or the machine is unfit; raised before any training.
+        KeyboardInterrupt: the sweep was stopped; finished trials are kept, and running trials resume.
     """
     job = prepare_job(options, console)
-    # The mirror ends last, because it brings how the sweep ended.
+    # The mirror ends last, because it records how the sweep ended.
     with (
         ExitStack() as mirrors,
         open_sweep(job.study, runs=options.runs, storage=options.storage, extend=options.extend) as sweep,
@@ -65,9 +68,10 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
         sweep.begin(_describe_study(job, execution))
         mirror = mirrors.enter_context(_mirrored(job))
         _announce(job, execution)
-        with LiveProgress(console, study=job.study.name, epochs=job.settings.train.epochs) as progress:
-            observers: list[Observer] = [progress, _Warnings(mirror, progress)]
-            stored = sweep.train(lambda: _make_lanes(job, execution), observers)
+        with LiveProgress(
+            console, study=job.study.name, epochs=job.settings.train.epochs, warning=lambda: mirror.warning
+        ) as progress:
+            stored = sweep.train(lambda: _make_lanes(job, execution), [progress])
         stored = replace(stored, study=replace(stored.study, finished=True))
         model = best_model(study_tables(stored, options.runs), job.dataset, options.runs)
         path = _write_report(job, stored)
@@ -77,33 +81,33 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
 
 
 def best_model(results: Results, dataset: "Dataset", runs: Path) -> RegisteredModel | None:
-    """The model of the best run, for MLflow's registry; None where no run with weights is complete."""
+    """Return the model of the best run for MLflow's registry; None if no run with weights is complete."""
     run = best_run(results)
     if run is None:
         return None
-    folder = runs / "trials" / results.name / run["name"]
+    folder = runs / "trials" / results.name / run_folder(run["number"], repeat=run["repeat"])
     if not (folder / "weights.safetensors").exists():
         return None
     scale = 1 if dataset.binarisation == "static" else 255
     images = np.asarray(dataset.validation.images[:2], dtype=np.float32) / scale
+    inputs, outputs = (
+        {"dtype": str(array.dtype), "values": array.tolist()}
+        for array in (images, Reconstructor(folder).predict(images))
+    )
     return RegisteredModel(
         name=results.name,
         alias="best",
         run=run["name"],
         folder=stored_path(folder, runs),
-        loader_module="vaeexp.runs.mlflow_model",
-        inputs=_as_example(images),
-        outputs=_as_example(Reconstructor(folder).predict(images)),
+        loader_module="vaeexp.runs.export",
+        inputs=inputs,
+        outputs=outputs,
         pip_requirements=(f"vaeexp=={__version__}", "torch", "safetensors"),
     )
 
 
-def _as_example(array: np.ndarray) -> dict[str, Any]:
-    return {"dtype": str(array.dtype), "values": array.tolist()}
-
-
 def plan_sweep(options: SweepOptions, *, console: "Console") -> None:
-    """`--dry-run`: check everything that a sweep would, print what it would do, and record nothing.
+    """Check all that a sweep checks, print what it would do, and record nothing.
 
     Raises:
         UserError: the sweep would refuse to start, or its tracking server does not answer.
@@ -122,13 +126,13 @@ def plan_sweep(options: SweepOptions, *, console: "Console") -> None:
 
 
 def _check_same_data(job: Job, record: Mapping[str, Any]) -> None:
-    """Trials on different images are different studies: their values must never share a ranking."""
+    """Raise UserError if the study began on other images, because values on different images share no ranking."""
     before = record.get("data")
     if before is not None and before["fingerprint"] != job.dataset.fingerprint:
         raise UserError(
             f"study '{job.study.name}'",
             f"was made on {before['title']} ({before['source']}), and this run would use {job.dataset.title} "
-            f"({job.dataset.source}). Use `--name NEW` for a new study, or give the first data again (--data).",
+            f"({job.dataset.source}). Try --name NEW for a new study, or give the first data again with --data.",
         )
 
 
@@ -139,9 +143,17 @@ def _say_finished(job: Job, study: StudyRecord) -> None:
 
 
 def _already_finished(job: Job, stored: StoredStudy) -> Path:
-    _bring_rest(job)
+    """Bring MLflow the rest of a finished study, as after a server that was away, and return the report's path."""
+    options = job.options
+    try:
+        state = sync(job.study, runs=options.runs, storage=options.storage, tracking=options.tracking)
+    except UserError as error:
+        write_line(job.console, f"warning: {error}", style="yellow")
+    else:
+        if state.brought:
+            write_line(job.console, f"MLflow lacked {state.brought} of {state.runs} runs; it has them now.")
     _say_finished(job, stored.study)
-    path = job.options.reports / job.study.name / "README.md"
+    path = options.reports / job.study.name / "README.md"
     if not path.exists():
         path = _write_report(job, stored)
     _say_where(job, path)
@@ -150,7 +162,7 @@ def _already_finished(job: Job, stored: StoredStudy) -> Path:
 
 @contextmanager
 def _mirrored(job: Job) -> Iterator[Mirror]:
-    """Keep MLflow up to date; at the end, say what it lacks."""
+    """Keep MLflow up to date, and say at the end which runs it lacks."""
     options = job.options
     try:
         with mirroring(
@@ -163,26 +175,12 @@ def _mirrored(job: Job) -> Iterator[Mirror]:
         ) as mirror:
             yield mirror
     except KeyboardInterrupt:
-        write_line(
-            job.console,
-            f"Stopped. What is finished is kept, and what was running resumes. Continue with: {job.command(program=program())}",
-        )
+        command = job.command(program=program())
+        write_line(job.console, f"Stopped. Finished trials are kept, running trials resume. Continue with: {command}")
         raise
 
 
-def _bring_rest(job: Job) -> None:
-    """Bring MLflow what it lacks of a finished study, as after a server that was away."""
-    options = job.options
-    try:
-        state = sync(job.study, runs=options.runs, storage=options.storage, tracking=options.tracking)
-    except UserError as error:
-        write_line(job.console, f"warning: {error}", style="yellow")
-        return
-    if state.brought:
-        write_line(job.console, f"MLflow lacked {state.brought} of {state.runs} runs; it has them now.")
-
-
-def _make_lanes(job: Job, execution: Execution) -> "WorkerPool":
+def _make_lanes(job: Job, execution: Execution) -> WorkerPool:
     shared = {
         "settings": job.settings,
         "datasets": dict(job.datasets),
@@ -197,15 +195,12 @@ def _make_lanes(job: Job, execution: Execution) -> "WorkerPool":
 
 
 def _write_report(job: Job, stored: StoredStudy) -> Path:
-    from vaeexp.report import write_report
-    from vaeexp.results.study_view import StudyView
-
-    runs = job.options.runs
-    return write_report(StudyView(study_tables(stored, runs)), reports=job.options.reports)
+    view = StudyView(study_tables(stored, job.options.runs))
+    return vaeexp.report.write_report(view, reports=job.options.reports)
 
 
 def _describe_study(job: Job, execution: Execution) -> Description:
-    """What is recorded with the study: where and how it runs, on what images, and the protocol of each baseline.
+    """Return the record of the study: where and how it runs, its images, and the protocol of each baseline.
 
     A baseline on the best setting of the search differs from the study in its own settings only.
     """
@@ -236,8 +231,9 @@ def _announce(job: Job, execution: Execution) -> None:
         f"{job.dataset.title}: {train:,} images to train on, {validation:,} to validate, {test:,} to test. "
         f"{execution.lanes} trials at once on {execution.describe()}.",
     )
-    for line in describe_plan(job.dataset) if job.dataset.notes else []:  # files of the user's own
-        write_line(job.console, f"  {line}")
+    if job.dataset.notes:  # the files are the user's own
+        for line in describe_plan(job.dataset):
+            write_line(job.console, f"  {line}")
 
 
 def _say_where(job: Job, report: Path) -> None:
@@ -256,12 +252,10 @@ def _command(job: Job, *words: str) -> str:
 
 
 def _tags(record: Mapping[str, Any], execution: Execution) -> dict[str, str]:
-    git, versions = record["git"], record["versions"]
-    tags = {f"version.{name}": value for name, value in versions.items()}
-    tags |= {"git.commit": git.get("commit", "unknown"), "git.dirty": str(git.get("dirty", "unknown"))}
-    tags |= {
-        name: str(execution.as_dict()[name]) for name in ("device", "precision", "fuse", "compile", "lanes", "workers")
-    }
+    git, decided = record["git"], execution.as_dict()
+    tags = {f"version.{name}": value for name, value in record["versions"].items()}
+    tags |= {f"git.{name}": str(git.get(name, "unknown")) for name in ("commit", "dirty")}
+    tags |= {name: str(decided[name]) for name in ("device", "precision", "fuse", "compile", "lanes", "workers")}
     return tags | {
         "command": record["command"],
         "hardware": record["hardware"]["processor"],
@@ -271,18 +265,3 @@ def _tags(record: Mapping[str, Any], execution: Execution) -> dict[str, str]:
 
 def _protocol_tags(protocol: Mapping[str, str]) -> dict[str, str]:
     return {f"protocol.{name}": value for name, value in protocol.items()}
-
-
-class _Warnings:
-    """Shows what the mirror has to say, once a round."""
-
-    def __init__(self, mirror: Mirror, progress: "LiveProgress") -> None:
-        self._mirror, self._progress = mirror, progress
-
-    def trial_started(self, *event: Any, **details: Any) -> None: ...
-    def epoch_finished(self, *event: Any) -> None: ...
-    def trial_ended(self, *event: Any) -> None: ...
-
-    def round_finished(self, snapshot: Any) -> None:
-        if self._mirror.warning:
-            self._progress.warn(self._mirror.warning)

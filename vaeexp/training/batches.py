@@ -8,13 +8,14 @@ Shapes: N images, M images of a chunk (a whole number of batches), L latent dime
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from sweeps.seeds import seed_of
-from vaeexp.data.targets import TARGETS, draw_thresholds
+from vaeexp.data.dataset import TARGETS, draw_thresholds
 
 
 def derive_seed(*parts: int | str) -> int:
@@ -45,6 +46,8 @@ class Source:
     """Seed of the validation noise, the same for all trials of a study."""
     streamed: bool = False
     """Whether each chunk of training images is gathered on the CPU and then moved to the device."""
+    noise_columns: list[Tensor] = field(init=False, default_factory=list, compare=False, repr=False)
+    """Validation noise [N] of each latent dimension drawn so far."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -77,33 +80,26 @@ def epoch_chunks(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (targets float32 [M, C, H, W], noise [M, L]) of an epoch, chunk by chunk, without the incomplete last batch."""
     device, count = source.device, len(source.train) // batch_size
-    order = torch.randperm(len(source.train), generator=generator(device, seed, epoch, "order"), device=device)
+    drawn_by = partial(generator, device, seed, epoch)
+    order = torch.randperm(len(source.train), generator=drawn_by("order"), device=device)
     order = order.cpu() if source.streamed else order
     step = chunk_batches(batch_size, source.image_shape)
     for chunk, start in enumerate(range(0, count, step)):
         index = order[start * batch_size : min(start + step, count) * batch_size]
-        images = source.images(index)
-        thresholds = None
-        if source.binarisation == "dynamic":
-            thresholds = draw_thresholds(images, generator(device, seed, epoch, "binarisation", chunk))
-        noise = torch.randn(
-            len(index), latent_size, generator=generator(device, seed, epoch, "noise", chunk), device=device
-        )
+        images, dynamic = source.images(index), source.binarisation == "dynamic"
+        thresholds = draw_thresholds(images, drawn_by("binarisation", chunk)) if dynamic else None
+        noise = torch.randn(len(index), latent_size, generator=drawn_by("noise", chunk), device=device)
         yield TARGETS[source.binarisation](images, thresholds), noise
 
 
 def validation_noise(source: Source, latent_size: int) -> Tensor:
-    """Draw standard normal noise [N, L], the same for every trial and epoch of a study (common random numbers).
+    """Return standard normal noise [N, L], the same for every trial and epoch of a study (common random numbers).
 
     Each dimension has its own generator, so that the noise of a small latent space is a leading slice of the noise of a
-    large latent space.
+    large latent space. The source keeps what is drawn.
     """
-    columns = [
-        torch.randn(
-            len(source.validation),
-            generator=generator(source.device, source.noise_seed, "validation", d),
-            device=source.device,
-        )
-        for d in range(latent_size)
-    ]
-    return torch.stack(columns, dim=1)
+    columns, device = source.noise_columns, source.device
+    for dimension in range(len(columns), latent_size):
+        drawn_by = generator(device, source.noise_seed, "validation", dimension)
+        columns.append(torch.randn(len(source.validation), generator=drawn_by, device=device))
+    return torch.stack(columns[:latent_size], dim=1)

@@ -1,7 +1,6 @@
 """Writes lanes and models to disk and reads them: tensors as safetensors, progress in the header, atomic writes."""
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,14 @@ WEIGHTS = "weights.safetensors"
 SETTINGS = "settings.json"
 
 
+_PROGRESS = ("epoch", "best_objective", "best_epoch", "best_metrics", "stale")
+"""The attributes of a lane that its checkpoint holds beside its tensors."""
+
+
 def save_checkpoint(folder: Path, lane: Lane, state: State) -> None:
     """Write `checkpoint.safetensors`, from which the lane continues as if it had never stopped."""
-    standing = {
-        "epoch": lane.epoch,
-        "best_value": lane.best_value if math.isfinite(lane.best_value) else None,
-        "best_epoch": lane.best_epoch,
-        "best_metrics": lane.best_metrics,
-        "stale": lane.stale,
-        "seconds": lane.seconds,
-        "setting": fingerprint(lane),
-    }
-    _save(folder / CHECKPOINT, state, {"vaeexp": json.dumps(standing)})
+    progress = {name: getattr(lane, name) for name in _PROGRESS} | {"fingerprint": _fingerprint(lane)}
+    _save(folder / CHECKPOINT, state, {"vaeexp": json.dumps(progress)})
     lane.checkpoint_due = 0.0
 
 
@@ -46,20 +41,18 @@ def load_checkpoint(folder: Path, lane: Lane) -> State | None:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            standing = json.loads(file.metadata()["vaeexp"])
-            if standing["setting"] != fingerprint(lane) or standing["epoch"] > lane.trial.epoch:
+            progress = json.loads(file.metadata()["vaeexp"])
+            if progress.pop("fingerprint") != _fingerprint(lane) or progress["epoch"] > lane.trial.epoch:
                 return None
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, ValueError, OSError):
         # A damaged file must not fail the trial; the lane replays from the start.
         return None
-    lane.epoch, lane.best_epoch, lane.stale = standing["epoch"], standing["best_epoch"], standing["stale"]
-    lane.best_value = math.inf if standing["best_value"] is None else standing["best_value"]
-    lane.best_metrics, lane.seconds = standing["best_metrics"], standing["seconds"]
+    vars(lane).update(progress)
     return state
 
 
-def fingerprint(lane: Lane) -> str:
+def _fingerprint(lane: Lane) -> str:
     """Return settings, seed and shapes as text; a checkpoint fits a lane if their fingerprints are equal."""
     shapes = {name: list(shape) for name, shape in lane.layout.shapes.items()}
     settings = lane.settings.flat()
@@ -67,12 +60,7 @@ def fingerprint(lane: Lane) -> str:
 
 
 def save_weights(
-    folder: Path,
-    lane: Lane,
-    weights: Tensor,
-    buffers: Tensor,
-    image_shape: tuple[int, ...],
-    origin: Mapping[str, Any],
+    folder: Path, lane: Lane, weights: Tensor, buffers: Tensor, image_shape: tuple[int, ...], origin: Mapping[str, Any]
 ) -> None:
     """Write `weights.safetensors` (the plain state dict of the model) and `settings.json` beside it.
 
@@ -80,21 +68,9 @@ def save_weights(
     """
     tensors = {**lane.layout.read(weights.cpu()), **lane.buffer_layout.read(buffers.cpu())}
     _save(folder / WEIGHTS, tensors, {"epoch": str(lane.best_epoch)})
-    trial = lane.trial
-    write_json(
-        folder / SETTINGS,
-        {
-            **{
-                section: dict(vars(getattr(lane.settings, section)))
-                for section in ("data", "model", "train", "evaluation")
-            },
-            "image_shape": image_shape,
-            "seed": trial.seed,
-            "number": trial.number,
-            "params": dict(trial.params),
-            **origin,
-        },
-    )
+    settings = {name: dict(vars(getattr(lane.settings, name))) for name in ("data", "model", "train", "evaluation")}
+    trial = {"seed": lane.trial.seed, "number": lane.trial.number, "params": dict(lane.trial.params)}
+    write_json(folder / SETTINGS, {**settings, **trial, "image_shape": image_shape, **origin})
 
 
 def load_model(folder: Path) -> VAE:

@@ -1,8 +1,8 @@
-"""The device that trains, its arithmetic, and its memory."""
+"""Chooses the device that trains and its arithmetic, and looks after its memory."""
 
 import ctypes
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 import torch
 
@@ -25,7 +25,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Say whether the device has bf16 units. Elsewhere bf16 products are emulated, slower than float32."""
+    """Return whether the device has bf16 units. Elsewhere bf16 products are emulated, slower than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
@@ -58,9 +58,9 @@ _LARGEST_BLOCK, _LARGEST_REST = 32 * 2**20, 256 * 2**20  # bytes
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep the blocks of up to 32 MiB that are freed, and up to 256 MiB of them, for the next step.
+    """Let glibc keep freed blocks of up to 32 MiB, together up to 256 MiB, for the next step.
 
-    By default glibc hands blocks above 128 KiB back to the kernel, so that a step faults each page of its activations and
+    By default glibc returns blocks above 128 KiB to the kernel, so that a step faults each page of its activations and
     gradients in again: 300 faults a step of the default model, 5 to 10 % of its time. Without `mallopt` nothing happens.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
@@ -70,28 +70,22 @@ def keep_freed_memory() -> None:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Return the peak memory in MiB: of the device on cuda, else of this process."""
+    """Return the peak memory in MiB: of the device on CUDA, else of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    try:
-        # Not ru_maxrss: on Linux a child process inherits the peak of its parent.
-        with open("/proc/self/status", encoding="utf-8") as status:
-            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**10
-    except (OSError, StopIteration):
-        try:
-            import resource
-        except ImportError:
-            raise UserError("platform", f"got {sys.platform}; must be Linux or macOS") from None
-        # ru_maxrss counts bytes on macOS and KiB elsewhere.
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    # Not ru_maxrss on Linux, because there a child process inherits the peak of its parent.
+    with suppress(OSError, StopIteration), open("/proc/self/status", encoding="utf-8") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**10
+    import resource  # Windows lacks this module, so sweeps refuse Windows
+
+    # ru_maxrss counts bytes on macOS and KiB elsewhere.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether memory ran out. On the CPU torch says so only in the message."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error)
-    return "can't allocate memory" in text or "out of memory" in text
+    """Return whether memory ran out. On the CPU torch says so only in the message."""
+    messages = ("can't allocate memory", "out of memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in messages)
 
 
 def free_memory(device: torch.device) -> None:

@@ -1,8 +1,7 @@
 """Takes the steps of Adam and Adamax (Kingma & Ba 2015, algorithms 1 and 2), elementwise.
 
-`move_all` updates the parameters of one lane or of R lanes, each with its own learning rate, step and rule. `move` updates
-one tensor by either rule, so that a compiler makes one pass over memory of it. `update_one` is the same mathematics for one
-lane with plain numbers, which is faster on a CPU without compilation.
+`move_all` updates the parameters of one lane or of R lanes, each with its own learning rate, step and rule. `update_one` is
+the same mathematics for one lane with plain numbers, which is faster on a CPU without compilation.
 """
 
 import math
@@ -16,7 +15,8 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
 def corrected(step: Tensor, learning_rate: Tensor, adamax: Tensor) -> tuple[Tensor, Tensor]:
-    """Return `size` and `epsilon` of `move` with the bias corrections of step `step` (from 1); all [R]."""
+    """Return `size` (the learning rate) and `epsilon` (the addend of Adam's root) of `move_all` with the bias corrections of
+    step `step` (from 1); all [R]."""
     # expm1, because in float32 1 - 0.999 is inexact.
     correction1 = -torch.expm1(step * math.log(BETA1))
     correction2 = torch.sqrt(-torch.expm1(step * math.log(BETA2)))
@@ -35,17 +35,21 @@ def move_all(
     averages: Sequence[Tensor] = (),
     share: Tensor | None = None,
 ) -> None:
-    """Take one step in place, parameter by parameter. size, epsilon, adamax (0 or 1): [], or [R] for parameters [R, ...].
+    """Take one step in place, parameter by parameter, by either rule without a branch, so that a compiler makes one pass over
+    memory of it. size, epsilon, adamax (0 or 1): [], or [R] for parameters [R, ...].
 
     With `share`, each of `averages` moves towards its weights by this share of the distance.
     """
     is_adamax = adamax.bool()
-    for weight, grad, mean, square in zip(weights, grads, first, second, strict=True):
-        # `contiguous`, because gradients from vmap have transposed strides.
-        move(
-            weight, grad.contiguous(), mean, square,
-            size=_beside(size, weight), epsilon=_beside(epsilon, weight), is_adamax=_beside(is_adamax, weight),
-        )  # fmt: skip
+    for weight, strided, mean, square in zip(weights, grads, first, second, strict=True):
+        grad = strided.contiguous()  # because gradients from vmap have transposed strides
+        rate, addend, largest_wins = (_beside(number, weight) for number in (size, epsilon, is_adamax))
+        mean.lerp_(grad, 1 - BETA1)
+        of_adam = square.mul(BETA2).addcmul_(grad, grad, value=1 - BETA2)
+        of_adamax = torch.maximum(square.mul(BETA2), grad.abs().add_(EPSILON))
+        square.copy_(torch.where(largest_wins, of_adamax, of_adam))
+        denominator = torch.where(largest_wins, square, square.sqrt().add_(addend))
+        weight.sub_(rate * mean / denominator)
     if share is not None:
         for average, weight in zip(averages, weights, strict=bool(averages)):
             average.add_(_beside(share, weight) * (weight - average))
@@ -54,19 +58,6 @@ def move_all(
 def _beside(number: Tensor, weight: Tensor) -> Tensor:
     """Return [] unchanged, and [R] with further axes so that it broadcasts to a weight [R, ...]."""
     return number.reshape(*number.shape, *[1] * (weight.dim() - 1)) if number.dim() else number
-
-
-def move(
-    weights: Tensor, grads: Tensor, first: Tensor, second: Tensor, *, size: Tensor, epsilon: Tensor, is_adamax: Tensor
-) -> None:
-    """Take one step in place on tensors of one shape. Three arguments broadcast to this shape: `size`, the learning rate
-    with bias corrections; `epsilon`, the corrected addend of Adam's root; `is_adamax`, bool."""
-    first.lerp_(grads, 1 - BETA1)
-    of_adam = second.mul(BETA2).addcmul_(grads, grads, value=1 - BETA2)
-    of_adamax = torch.maximum(second.mul(BETA2), grads.abs().add_(EPSILON))
-    second.copy_(torch.where(is_adamax, of_adamax, of_adam))
-    denominator = torch.where(is_adamax, second, second.sqrt().add_(epsilon))
-    weights.sub_(size * first / denominator)
 
 
 def update_one(

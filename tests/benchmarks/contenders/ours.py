@@ -6,16 +6,15 @@ namespaces with the values that vaeexp's settings have by default.
 """
 
 from dataclasses import replace
-from functools import partial
 from types import SimpleNamespace
 
 from contenders import BATCH, EPOCH, Stretch, Task, Train, timed
 from contenders.digits import resident
 from contenders.models import LATENT_SIZES
 from sweeps.workload.protocol import Trial
-from vaeexp.training.batches import Source, validation_noise
+from vaeexp.training.batches import Source
 from vaeexp.training.device import keep_freed_memory
-from vaeexp.training.groups.group import open_group
+from vaeexp.training.groups import open_group
 from vaeexp.training.lane import fresh_state, open_lane
 
 __all__ = ["open_train", "settings_of"]
@@ -55,9 +54,9 @@ def open_train(task: Task) -> Train:
     settings = settings_of(task.model)
     precision = "bf16" if task.precision == "bf16" else "float32"
     group = open_group(
-        source, precision, partial(validation_noise, source), settings.model, {},
+        source, settings, maxima={}, precision=precision,
         fuse=task.variant == "vectorised" or (task.variant == "compiled" and task.device == "cuda"),
-        compile=task.variant == "compiled", batch_size=BATCH, averaged=False,
+        compile=task.variant == "compiled", averaged=False,
     )  # fmt: skip
     if not group.fused and (task.variant == "vectorised" or task.device == "cuda"):
         raise RuntimeError("these lanes cannot be fused; the log says why")

@@ -7,10 +7,11 @@ from types import SimpleNamespace
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from toy_lanes import ToyLanes
 from toy_study import in_memory, toy_study
 
 from sweeps.engine.repeats import plan_repeats, run_repeats
-from sweeps.engine.search import search
+from sweeps.engine.run import search
 from sweeps.results.rankings import levels, pairs, ranked, read_results
 from sweeps.storage.database import repeat_study
 from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study
@@ -18,7 +19,6 @@ from sweeps.storage.trial_record import EpochRecord, TrialRecord
 from sweeps.study.space import Parameter, Space
 from sweeps.study.study_model import Compare, Confirm
 from sweeps.workload.protocol import Outcome
-from sweeps.workload.testing import ToyLanes
 
 SPACE = Space(
     (

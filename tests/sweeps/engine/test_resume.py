@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from killed_search import continued, killed_process
 from optuna.storages import JournalStorage
+from toy_lanes import SimulatedClock, ToyLanes
 from toy_study import CONDITIONAL, MemoryJournal, Watcher, X, in_memory, table, toy_study
 
 from sweeps.engine.repeats import run_repeats
-from sweeps.engine.search import search
+from sweeps.engine.run import search
 from sweeps.storage.database import open_storage, open_study, repeat_study
 from sweeps.storage.trial_record import Repeat
 from sweeps.workload.protocol import Failure
-from sweeps.workload.testing import SimulatedClock, ToyLanes
 
 FAILURES = {
     2: (1, Failure(kind="crashed", message="it died")),
@@ -77,18 +77,17 @@ def searching(study) -> Callable[[World, ToyLanes], None]:
     return work
 
 
-def replicating(world: World, lanes: ToyLanes) -> None:
+def repeating(world: World, lanes: ToyLanes) -> None:
     plan = [
         Repeat(
-            source_trial=of,
-            params={"x": 0.1 * of},
+            source_trial=source,
+            params={"x": 0.1 * source},
             seed=seed,
             seed_index=seed,
             purposes=("confirm",),
-            pair_id=None,
             test=True,
         )
-        for of in (1, 2)
+        for source in (1, 2)
         for seed in (0, 1)
     ]
     watcher = Watcher()
@@ -120,7 +119,7 @@ WORLDS = {
     ),
     "stale trials": lambda: World({"width": 2, "epochs": 2}, searching(toy_study(stale_trials=3, **TPE))),
     "epochs": lambda: World({"width": 2, "epochs": 3}, searching(toy_study(epochs=13, **TPE))),
-    "repeats": lambda: World({"width": 3, "epochs": 3, "failures": FAILURES}, replicating),
+    "repeats": lambda: World({"width": 3, "epochs": 3, "failures": FAILURES}, repeating),
 }
 
 
@@ -133,7 +132,7 @@ def undisturbed(name: str) -> tuple[World, int, list[Any]]:
 @pytest.mark.parametrize("ahead", [1000, 1], ids=["as trials end", "a round ahead"])
 @pytest.mark.parametrize("name", WORLDS)
 def test_killed_anywhere_and_continued_is_the_same_study(name, ahead, monkeypatch):
-    monkeypatch.setattr("sweeps.engine.search.AHEAD", ahead)
+    monkeypatch.setattr("sweeps.engine.run.AHEAD", ahead)
     _, events, expected = undisturbed(name)
     assert events > 50
     for bomb in range(events):

@@ -9,17 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
-from toy_study import CONDITIONAL, Fixed, Watcher, X, in_memory, table, toy_study
+from toy_lanes import SimulatedClock, ToyLanes
+from toy_study import CONDITIONAL, Watcher, X, in_memory, table, toy_study
 
 from sweeps.engine.repeats import run_repeats
-from sweeps.engine.search import KNOWN_IN_A_ROW, search, trial_seed
+from sweeps.engine.run import KNOWN_IN_A_ROW, search, trial_seed
 from sweeps.engine.trial_loop import ERRORS_IN_A_ROW
 from sweeps.errors import UserError
 from sweeps.storage.database import repeat_study
 from sweeps.storage.proposals import propose
-from sweeps.storage.trial_record import Repeat
+from sweeps.storage.trial_record import Repeat, stored_repeat
 from sweeps.workload.protocol import Failure, TrialResult
-from sweeps.workload.testing import SimulatedClock, ToyLanes, check_lanes
+from sweeps.workload.testing import check_lanes
 
 DIVERGED = Failure(kind="diverged", message="the loss became NaN")
 ERROR = Failure(kind="error", message="a bug")
@@ -184,7 +185,7 @@ def test_the_same_study_repeats_exactly_and_another_seed_differs():
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "grid", "cmaes", "gp"])
 def test_every_sampler_gives_what_its_own_ask_would(sampler):
     """Thinking on a view of the storage changes nothing: the same numbers as with plain Optuna."""
-    from sweeps.study.samplers import ask_seed, make_sampler
+    from sweeps.study.samplers import make_sampler
 
     options = {"tpe": {"startup_trials": 3}, "gp": {"startup_trials": 3}}.get(sampler, {})
     space = {"x": {"kind": "float", "low": 0.0, "high": 1.0, "step": 0.0625}, "y": {"kind": "int", "low": 1, "high": 9}}
@@ -192,7 +193,7 @@ def test_every_sampler_gives_what_its_own_ask_would(sampler):
     ours, _ = run(study, ToyLanes(width=1, epochs=1))
     plain = in_memory(toy_study(space, name="plain"))
     for number in range(6):
-        plain.sampler = make_sampler(study.sampler, study.space, ask_seed(study.sampler, study.seed, number))
+        plain.sampler = make_sampler(study.sampler, study.space, study.seed, number, {})
         trial = plain.ask()
         assert study.space.suggest(trial) == ours.trials[number].params
         plain.tell(trial, ours.trials[number].value)
@@ -230,10 +231,20 @@ def test_a_parameter_is_drawn_exactly_when_its_condition_holds(data, seed):
 # ---- budgets ----
 
 
-def test_budget_of_trials():
-    optuna_study, reason = run(toy_study(trials=3), ToyLanes(width=2))
-    assert len(optuna_study.trials) == 3
-    assert reason == "The budget of 3 trials is used up."
+@pytest.mark.parametrize(
+    ("budget", "lanes", "trials", "reason"),
+    [
+        ({"trials": 3}, {"width": 2}, 3, "The budget of 3 trials is used up."),
+        ({"epochs": 9}, {"width": 2, "epochs": 4}, 4, "The budget of 9 epochs is used up."),
+        ({"trials": 100, "epochs": 4}, {"width": 2, "epochs": 2}, 2, "The budget of 4 epochs is used up."),
+        ({"stale_trials": 3}, {"width": 1, "epochs": 1}, 5, "The last 3 finished trials brought no better value."),
+    ],
+    ids=["trials", "epochs", "the first limit that is reached", "stale trials"],
+)
+def test_a_budget_ends_the_search(budget, lanes, trials, reason):
+    values = level(3.0, 2.0, 2.5, 2.0, 4.0, 1.0)
+    optuna_study, why = run(toy_study(**budget), ToyLanes(**lanes, objective=values))
+    assert (len(optuna_study.trials), why) == (trials, reason)
 
 
 def test_budget_of_seconds_lets_running_trials_finish():
@@ -244,30 +255,12 @@ def test_budget_of_seconds_lets_running_trials_finish():
     assert reason == "The budget of 6.5 seconds is used up."
 
 
-def test_budget_of_epochs():
-    optuna_study, reason = run(toy_study(epochs=9), ToyLanes(width=2, epochs=4))
-    assert sum(len(trial.intermediate_values) for trial in optuna_study.trials) == 16
-    assert reason == "The budget of 9 epochs is used up."
-
-
-def test_budget_of_stale_trials():
-    values = level(3.0, 2.0, 2.5, 2.0, 4.0, 1.0)
-    optuna_study, reason = run(toy_study(stale_trials=3), ToyLanes(width=1, epochs=1, objective=values))
-    assert len(optuna_study.trials) == 5
-    assert reason == "The last 3 finished trials brought no better value."
-
-
 def test_a_stale_search_goes_on_when_a_running_trial_turns_out_better():
     values = level(1.0, 2.0, 2.0, 0.5, *[3.0] * 10)
     lanes = ToyLanes(width=2, epochs=1, last_epochs={3: 4}, objective=values)
     optuna_study, _ = run(toy_study(stale_trials=3), lanes)
     assert optuna_study.best_trial.number == 3
     assert len(optuna_study.trials) > 5  # it had stopped asking after 0, 1, 2 and 4
-
-
-def test_the_first_limit_that_is_reached_ends_the_search():
-    _, reason = run(toy_study(trials=100, epochs=4), ToyLanes(epochs=2))
-    assert reason == "The budget of 4 epochs is used up."
 
 
 def test_continuing_counts_what_is_there():
@@ -444,8 +437,8 @@ def test_an_epoch_is_on_record_before_its_neighbour_is_trained():
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp"])
-def test_trials_drafted_while_others_train_are_those_drafted_after(sampler, monkeypatch):
-    monkeypatch.setattr("sweeps.engine.search.AHEAD", 4)
+def test_trials_proposed_while_others_train_are_those_proposed_after(sampler, monkeypatch):
+    monkeypatch.setattr("sweeps.engine.run.AHEAD", 4)
     options = {"startup_trials": 5} if sampler in ("tpe", "gp") else {}
     study = toy_study(
         {**X, "y": {"kind": "float", "low": 0.01, "high": 1.0}}, trials=14, sampler=sampler, sampler_options=options
@@ -465,7 +458,7 @@ def test_trials_drafted_while_others_train_are_those_drafted_after(sampler, monk
             ahead.append(len(proposals))
         return propose(*given, proposals=proposals, **more)
 
-    monkeypatch.setattr("sweeps.engine.search.propose", counted)
+    monkeypatch.setattr("sweeps.engine.run.propose", counted)
     lanes = {"width": 4, "epochs": 3, "last_epochs": {1: 1, 3: 2, 6: 1, 7: 2}}
     patient, hasty = in_memory(study), in_memory(study)
     search(hasty, study, ToyLanes(**lanes), [])
@@ -551,15 +544,7 @@ def test_an_exception_of_the_workload_leaves_the_trials_running():
 
 
 def repeat(source_trial=0, seed=1, index=0, test=True, x=0.5, purposes=("confirm",)):
-    return Repeat(
-        source_trial=source_trial,
-        params={"x": x},
-        seed=seed,
-        seed_index=index,
-        purposes=purposes,
-        pair_id=None,
-        test=test,
-    )
+    return Repeat(source_trial=source_trial, params={"x": x}, seed=seed, seed_index=index, purposes=purposes, test=test)
 
 
 def test_repeats_are_trained_once_each_and_marked():
@@ -579,9 +564,13 @@ def test_repeats_are_trained_once_each_and_marked():
     assert optuna_study.study_name == "toy.repeats"
     assert [trial.user_attrs["source_trial"] for trial in optuna_study.trials] == [0, 0, 3]
     assert [trial.user_attrs["seed_index"] for trial in optuna_study.trials] == [0, 1, 0]
-    assert [trial.user_attrs["purposes"] for trial in optuna_study.trials] == [["confirm"], ["confirm"], ["compare"]]
+    assert [stored_repeat(trial).purposes for trial in optuna_study.trials] == [
+        ("confirm",),
+        ("confirm",),
+        ("compare",),
+    ]
     assert [trial.user_attrs["params"] for trial in optuna_study.trials] == [{"x": 0.5}, {"x": 0.5}, {"x": 0.25}]
-    assert {trial.name for trial in seen} == {"repeat-0000", "repeat-0001", "repeat-0002"}
+    assert {trial.folder_name for trial in seen} == {"repeat-0000", "repeat-0001", "repeat-0002"}
     assert {(trial.seed, trial.test) for trial in seen} == {(1, True), (2, True), (1, False)}
     assert {snapshot.phase for snapshot in watcher.snapshots} == {"repeats"}
     assert watcher.snapshots[-1].planned == 3
@@ -641,8 +630,3 @@ def test_the_checks_for_lanes_find_what_is_wrong(wrong):
     make = lambda: wrong(width=2, epochs=9, checkpoints=checkpoints)  # noqa: E731
     with pytest.raises(AssertionError):
         check_lanes(make, [{"x": 0.1}, {"x": 0.7}, {"x": 0.4}], epochs=4)
-
-
-def test_extended_settings_reach_the_table():
-    """`Fixed` is part of the definition: another value is another study."""
-    assert toy_study(fixed=Fixed(epochs=6)).spec() != toy_study(X).spec()

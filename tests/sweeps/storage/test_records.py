@@ -5,16 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from toy_lanes import SimulatedClock, ToyLanes
 from toy_study import MemoryJournal, in_memory, toy_study
 
-from sweeps.engine.run import Description, open_sweep, run_study
-from sweeps.engine.search import search
+from sweeps.engine.run import open_sweep, run_study, search
 from sweeps.errors import UserError
 from sweeps.storage.database import open_storage
 from sweeps.storage.optuna_internals import storage_of
-from sweeps.storage.study_record import RegisteredModel, StudyRecord, read_study, study_record, write_study
+from sweeps.storage.study_record import Description, RegisteredModel, StudyRecord, read_study, study_record, write_study
 from sweeps.storage.trial_record import Picture
-from sweeps.workload.testing import SimulatedClock, ToyLanes
 
 ROOT = Path(__file__).parents[3]
 PRIVATE = r"\._(storage|study_id|trial_id|backend|replay_result|thread_lock|cached_frozen_trial|log_number_offset)\b"
@@ -56,7 +55,7 @@ def test_a_record_has_times_pictures_and_folders_that_can_move():
     optuna_study = in_memory(study)
     search(optuna_study, study, Painting(width=2, epochs=2, clock=clock), [], clock=clock)
     first = read_study(storage_of(optuna_study), "toy").trials[0]
-    assert (first.name, first.state, first.outcome.state) == ("trial-0000", "complete", "complete")
+    assert (first.name_in("toy"), first.state, first.outcome.state) == ("toy/0", "complete", "complete")
     assert [(epoch.epoch, epoch.at) for epoch in first.epochs] == [(1, 101.0), (2, 102.0)]
     assert (first.started, first.ended) == (100.0, 102.0)
     assert first.folder == "trials/trial-0000"
@@ -79,14 +78,14 @@ def test_records_of_trials_that_ended_are_not_read_again():
     after = read_study(storage, "toy", known=before)
     assert [new is old for new, old in zip(after.trials, before.trials, strict=False)] == [True, True]
     assert after == read_study(storage, "toy")
-    with pytest.raises(UserError, match=r"study 'toy' has no trial-0003. It has trial-0000 to trial-0002."):
+    with pytest.raises(UserError, match=r"study 'toy' has no toy/3. It has toy/0 to toy/2."):
         after.run(3, repeat=False)
 
 
 def test_a_study_record_comes_back_as_it_was_written():
     optuna_study = in_memory(toy_study(), MemoryJournal())
     model = RegisteredModel(
-        name="toy", alias="best", run="trial-0001", folder="trials/toy/trial-0001", loader_module="loader",
+        name="toy", alias="best", run="toy/1", folder="trials/toy/trial-0001", loader_module="loader",
         inputs={"dtype": "float32", "values": [[0.5]]}, outputs={"dtype": "float32", "values": [1.0]},
         pip_requirements=("numpy",),
     )  # fmt: skip

@@ -5,19 +5,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from toy_lanes import ToyLanes
 from toy_study import CONDITIONAL, MemoryJournal, X, in_memory, toy_study
 
 from sweeps.engine.repeats import plan_repeats, run_repeats
-from sweeps.engine.search import search
+from sweeps.engine.run import search
 from sweeps.errors import UserError
 from sweeps.results.rankings import best_run, ranked, read_results
 from sweeps.storage.database import repeat_study, spec_differences
 from sweeps.storage.optuna_internals import storage_of
 from sweeps.storage.study_record import read_study
-from sweeps.study.baselines import Baseline
 from sweeps.study.study_file import load_study
-from sweeps.study.study_model import Confirm
-from sweeps.workload.testing import ToyLanes
+from sweeps.study.study_model import Baseline, Confirm
 from vaeexp.settings import SECTIONS
 
 STUDY = """\
@@ -138,6 +137,15 @@ def test_the_search_begins_with_the_start_points_and_samples_what_they_leave_ope
     assert len({trial["x"] for trial in params}) == 6
 
 
+def test_a_start_point_may_activate_what_a_point_of_the_grid_leaves_out():
+    from dataclasses import replace
+
+    study = replace(toy_study(CONDITIONAL, sampler="grid", trials=6), start=({"prior": "mixture"},) * 6)
+    optuna_study = in_memory(study)
+    search(optuna_study, study, ToyLanes(), [])
+    assert all("components" in trial.params for trial in optuna_study.trials)
+
+
 # ---- planning and training ----
 
 
@@ -171,7 +179,7 @@ def test_references_are_trained_as_runs_of_their_own_with_test_figures():
     assert rows["params.x"].tolist() == [best["params.x"], 0.9, 0.9, best["params.x"]]
     assert rows["params.epochs"].tolist() == [None, None, None, 7]
     assert rows["seed"].nunique() == 4
-    assert best_run(results)["name"] == "repeat-0000", "a baseline is never the best model of the search"
+    assert best_run(results)["name"] == f"{results.name}/r0", "a baseline is never the best model of the search"
 
 
 def test_a_baseline_equal_to_a_confirmed_run_is_trained_once():

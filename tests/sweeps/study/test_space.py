@@ -168,7 +168,6 @@ def test_conditions_hold_along_a_chain(params, active):
 def test_context_is_a_setting_under_which_the_parameter_is_searched():
     assert CHAIN.context("prior") == {}
     assert CHAIN.context("beta") == {"prior": "mixture", "components": 3}
-    assert CHAIN.conditional == ["components", "beta"]
 
 
 def test_maximum():

@@ -117,6 +117,35 @@ def test_spec_holds_all_that_defines_the_study_and_not_the_budget():
     assert spec["confirm"] is None
 
 
+PINNED = json.loads(Path(__file__).with_name("shipped_specs.json").read_text(encoding="utf-8"))
+PINNED_OVERRIDES = {
+    "beta_mnist --set": (
+        *("pruner.name=hyperband", "prior=mixture", "sampler=qmc", "search.epochs.low=3", "search.epochs.high=27"),
+        *("hidden=[64, 64]", "dataset=fashion_mnist"),
+    )
+}
+"""Overrides that a pinned spec was made with."""
+
+
+def test_every_shipped_study_is_pinned():
+    assert {path.stem for path in STUDIES.glob("*.yaml")} | set(PINNED_OVERRIDES) == set(PINNED)
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_a_shipped_study_has_the_spec_that_stored_studies_were_begun_with(name):
+    """A stored study continues only where its spec is the same."""
+    spec = load_study(
+        name.split()[0],
+        sections=SECTIONS,
+        shipped=STUDIES,
+        overrides=PINNED_OVERRIDES.get(name, ()),
+        epochs="epochs",
+        data="data",
+    ).spec()
+    assert json.loads(json.dumps(spec)) == PINNED[name]
+    assert list(spec["search"]) == list(PINNED[name]["search"]), "the order of asking is part of the study"
+
+
 # ---- where studies are found ----
 
 
@@ -155,11 +184,11 @@ def test_list_has_own_studies_first_and_the_error_of_broken_ones(here):
     (here / "studies" / "broken.yaml").write_text("question: [")
     (here / "studies" / "smoke.yaml").write_text(SMALL)
     (here / "studies" / "small.yaml").write_text("extends: smoke\nepochs: 3\n")
-    listed = {summary.name: summary for summary in list_studies(shipped=STUDIES)}
+    listed = list_studies(shipped=STUDIES)
     assert list(listed)[:3] == ["broken", "small", "smoke"]
-    assert "studies/broken.yaml:2: column 1" in listed["broken"].question
-    assert listed["smoke"].question == listed["small"].question == "What is a good beta?"
-    assert listed["beta_mnist"].path == STUDIES / "beta_mnist.yaml"
+    assert "studies/broken.yaml:2: column 1" in listed["broken"]
+    assert listed["smoke"] == listed["small"] == "What is a good beta?"
+    assert listed["beta_mnist"].endswith("?")
 
 
 # ---- YAML ----
@@ -219,6 +248,9 @@ BAD = {
         ["x.yaml: data.dataset: got 'mnits'", "Did you mean 'mnist'"],
     ),
     "item of a list": (changed(model={"hidden": [5, "a"]}), ["x.yaml: model.hidden.2: got 'a'", "whole number"]),
+    "only item of a list": (changed(model={"hidden": ["a"]}), ["x.yaml: model.hidden.1: got 'a'", "whole number"]),
+    "item of one of two forms": (changed(model={"kernel": [5, "a"]}), ["x.yaml: model.kernel.2: got 'a'"]),
+    "too few items": (changed(data={"image_size": [5]}), ["x.yaml: data.image_size.2: is missing."]),
     "unknown sampler": (changed(sampler={"name": "tpee"}), ["x.yaml: sampler.name: got 'tpee'", "'tpe'"]),
     "sampler has no name": (
         changed(sampler={}),
@@ -597,8 +629,10 @@ def test_fixing_what_a_condition_looks_at_settles_the_condition(value, searched,
 def test_what_depends_on_what_leaves_the_search_leaves_too():
     chain = yaml.safe_load(SMALL)
     chain["search"]["latent_size"] = {"low": 2, "high": 9, "when": {"components": 2}}
+    chain["start"] = [{"beta": 1.0, "prior": "mixture", "components": 2, "latent_size": 4}, {"components": 3}]
     study = load(yaml.safe_dump(chain | {"model": {}}, sort_keys=False), "prior=normal")
     assert study.space.names == ["beta", "optimizer"]
+    assert study.start == ({"beta": 1.0},)
 
 
 def test_searching_a_fixed_setting_takes_the_fixed_value_away():

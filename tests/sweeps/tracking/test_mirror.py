@@ -19,7 +19,7 @@ import tracked_study as small
 
 from sweeps.errors import UserError
 from sweeps.files import UNFINISHED
-from sweeps.storage.lock import study_lock
+from sweeps.storage.journal import study_lock
 from sweeps.tracking import mirror as module
 from sweeps.tracking import mirroring, sync
 
@@ -121,7 +121,8 @@ def test_a_path_that_an_address_would_quote(whole):
 
 def test_sync_again_has_nothing_to_do(whole):
     before = own_contents(whole.runs)
-    assert sync(small.STUDY, runs=whole.runs).brought == 0
+    for nowhere in (None, ""):  # an option may be empty
+        assert sync(small.STUDY, runs=whole.runs, storage=nowhere).brought == 0
     assert own_contents(whole.runs) == before
 
 
@@ -158,7 +159,7 @@ def test_what_a_dead_server_missed_reaches_a_live_one(whole, server):
     assert "secret" not in json.dumps(found)
     client = small.client(whole.runs, server)
     best = client.get_model_version_by_alias("toy-best", "best").run_id
-    assert client.get_run(best).data.tags["sweeps.trial"] == "trial-0000"
+    assert client.get_run(best).data.tags["sweeps.trial"] == "small/0"
 
 
 @contextmanager
@@ -303,14 +304,14 @@ def test_the_mirror_ends_with_its_driver_and_nothing_stays_running(runs):
     if arguments.parent.parent.exists():
         assert "runs" not in arguments.read_text()
         assert os.getpriority(os.PRIO_PROCESS, identity) >= 10
-    assert small.contents(runs)["trial-0000"]["status"] == "RUNNING"
+    assert small.contents(runs)["small/0"]["status"] == "RUNNING"
     driver.kill()
     driver.communicate()
     wait_until(lambda: not _alive(identity))
 
     with study_lock(runs, small.STUDY):
         sync(small.STUDY, runs=runs)
-        assert small.contents(runs)["trial-0000"]["status"] == "RUNNING", "somebody drives it"
+        assert small.contents(runs)["small/0"]["status"] == "RUNNING", "somebody drives it"
     sync(small.STUDY, runs=runs)
     assert {run["status"] for run in small.contents(runs).values()} == {"KILLED"}
 

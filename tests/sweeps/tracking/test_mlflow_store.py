@@ -48,7 +48,7 @@ def test_it_is_one_file_with_a_write_ahead_log_when_open_and_may_be_moved(brough
     with closing(sqlite3.connect(new / "mlflow.db")) as connection:
         assert (tmp_path / "old").as_uri() not in "\n".join(connection.iterdump())
     client = small.client(new)
-    [run] = client.search_runs([experiment.experiment_id], "tags.`sweeps.trial` = 'trial-0000'")
+    [run] = client.search_runs([experiment.experiment_id], "tags.`sweeps.trial` = 'small/0'")
     local = client.download_artifacts(run.info.run_id, "trial/settings.json")
     assert Path(local).read_text() == "settings.json"
     version = client.get_model_version_by_alias("toy-best", "best")

@@ -11,12 +11,13 @@ from pathlib import Path
 import counting
 import psutil
 import pytest
+from toy_lanes import ToyLanes
 from toy_study import in_memory, table, toy_study
 
-from sweeps.engine.search import search
+from sweeps.engine.run import search
 from sweeps.errors import UserError
 from sweeps.workload.protocol import Outcome, Trial, advance_all
-from sweeps.workload.testing import ToyLanes, check_lanes
+from sweeps.workload.testing import check_lanes
 from sweeps.workload.worker_pool import WorkerError, WorkerPool
 from sweeps.workload.worker_process import Child
 
@@ -28,8 +29,8 @@ FAILED = Outcome(state="failed", epoch=0, objective=None)
 def workers(tmp_path):
     opened = []
 
-    def start(processes=2, width=2, **options):
-        lanes = WorkerPool(counting.build, [{"folder": tmp_path, "width": width}] * processes, **options)
+    def start(processes=2, width=2):
+        lanes = WorkerPool(counting.build, [{"folder": tmp_path, "width": width}] * processes)
         opened.append(lanes)
         return lanes
 
@@ -42,18 +43,28 @@ def trial(number, epoch=0, **params):
     return Trial(number=number, params=params, seed=number + 100, epoch=epoch)
 
 
+def with_trials(lanes, *trials, rounds=0):
+    """The lanes, filled with these trials and trained for some epochs."""
+    for each in trials:
+        lanes.add(each)
+    for _ in range(rounds):
+        advance_all(lanes, [each.number for each in trials])
+    return lanes
+
+
 def values(progress):
     return [(each.number, each.epoch, each.objective) for each in progress]
 
 
-def alone(folder, numbers, epochs, start=0):
+def alone(folder, numbers, epochs):
     """The rounds of the same trials in one process without accidents."""
-    lanes = counting.CountingLanes(folder / "alone", len(numbers))
     (folder / "alone").mkdir(exist_ok=True)
-    for number in numbers:
-        lanes.add(trial(number, start))
-    lanes.replay()
+    lanes = with_trials(counting.CountingLanes(folder / "alone", len(numbers)), *map(trial, numbers))
     return [values(advance_all(lanes, numbers)) for _ in range(epochs)]
+
+
+def process_ids(lanes):
+    return [child.process.pid for child in lanes._children if child.process]
 
 
 def gone(pids, seconds=4.0):
@@ -106,34 +117,21 @@ def test_many_processes_give_the_rounds_of_one(workers, tmp_path, monkeypatch):
     assert advance_all(lanes, [9])[0].metrics["pid"] == pids[1], "into the lane that has become free"
 
 
-def test_an_epoch_is_handed_over_while_its_neighbours_train(workers):
-    lanes = workers(processes=1)
-    lanes.add(trial(0))
-    lanes.add(trial(1, bad="sleep", at=1))
+def test_an_epoch_is_handed_over_while_its_neighbours_train(workers, tmp_path):
+    lanes = with_trials(workers(processes=1), trial(0), trial(1, bad="sleep", at=1))
     advancing = lanes.advance([0, 1])
     assert next(advancing) == [], "they have begun"
-    assert values(next(advancing)) == [(0, 1, advance_value(0))]
-
-
-def advance_value(number):
-    lanes = counting.CountingLanes(Path(), 1)
-    lanes.add(trial(number))
-    return advance_all(lanes, [number])[0].objective
+    assert values(next(advancing)) == alone(tmp_path, [0], 1)[0]
 
 
 def test_a_child_killed_after_some_epochs_of_a_round_trains_the_others_only(workers, tmp_path):
-    lanes = workers(processes=1)
-    lanes.add(trial(0))
-    lanes.add(trial(1, bad="kill", at=1, times=1))
+    lanes = with_trials(workers(processes=1), trial(0), trial(1, bad="kill", at=1, times=1))
     assert [values(done) for done in lanes.advance([0, 1])] == [[], *([each] for each in alone(tmp_path, [0, 1], 1)[0])]
     assert values(advance_all(lanes, [0, 1])) == alone(tmp_path, [0, 1], 2)[1]
 
 
 def test_a_child_killed_during_an_epoch_is_replaced_unnoticed(workers, tmp_path):
-    lanes = workers()
-    for number in range(3):
-        lanes.add(trial(number))
-    lanes.add(trial(3, bad="sleep", at=4, times=1))
+    lanes = with_trials(workers(), *map(trial, range(3)), trial(3, bad="sleep", at=4, times=1))
     seen = [advance_all(lanes, [0, 1, 2, 3]) for _ in range(3)]
     before = {each.number: each.metrics["pid"] for each in seen[-1]}
 
@@ -155,12 +153,9 @@ def test_a_child_killed_during_an_epoch_is_replaced_unnoticed(workers, tmp_path)
 
 @pytest.mark.parametrize("command", ["advance", "add", "replay", "finish", "discard_checkpoints"])
 def test_a_child_that_died_between_rounds_is_replaced_at_the_next_command(workers, tmp_path, command):
-    lanes = workers(processes=1)
-    lanes.add(trial(0))
-    for _ in range(3):
-        advance_all(lanes, [0])
-    os.kill(lanes.pids[0], signal.SIGKILL)
-    assert gone(lanes.pids)
+    lanes = with_trials(workers(processes=1), trial(0), rounds=3)
+    os.kill(process_ids(lanes)[0], signal.SIGKILL)
+    assert gone(process_ids(lanes))
     if command == "add":
         lanes.add(trial(1))
     if command == "replay":
@@ -182,10 +177,7 @@ def test_a_child_that_died_between_rounds_is_replaced_at_the_next_command(worker
     ],
 )
 def test_trials_whose_child_dies_three_times_fail_and_the_others_go_on(workers, tmp_path, bad, kind, words):
-    lanes = workers(width=1)
-    lanes.add(trial(0))
-    lanes.add(trial(1, bad=bad, at=2))
-    advance_all(lanes, [0, 1])
+    lanes = with_trials(workers(width=1), trial(0), trial(1, bad=bad, at=2), rounds=1)
     good, failed = advance_all(lanes, [0, 1])
     assert values([good]) == alone(tmp_path, [0], 2)[1]
     assert (failed.number, failed.epoch, failed.failure.kind, failed.failure.message) == (1, 2, kind, words)
@@ -196,17 +188,23 @@ def test_trials_whose_child_dies_three_times_fail_and_the_others_go_on(workers, 
 
 
 def test_two_deaths_in_each_epoch_are_forgiven(workers, tmp_path):
-    lanes = workers(processes=1)
-    lanes.add(trial(0, bad="kill", at=2, times=2))
-    lanes.add(trial(1, bad="exit", at=3, times=2))
+    trials = trial(0, bad="kill", at=2, times=2), trial(1, bad="exit", at=3, times=2)
+    lanes = with_trials(workers(processes=1), *trials)
     assert [values(advance_all(lanes, [0, 1])) for _ in range(3)] == alone(tmp_path, [0, 1], 3)
 
 
+def test_a_warning_of_all_workers_is_logged_once_here(tmp_path, caplog, capfd):
+    lanes = WorkerPool(counting.build, [{"folder": tmp_path, "problem": "warning"}] * 2)
+    try:
+        assert lanes.width == 4
+    finally:
+        lanes.close()
+    assert caplog.messages == [f"The lanes of {tmp_path.name} train slowly."]
+    assert capfd.readouterr().err == ""
+
+
 def test_an_exception_fails_the_trials_of_the_round_and_spares_those_that_wait(workers, tmp_path, caplog):
-    lanes = workers(processes=1)
-    lanes.add(trial(0))
-    lanes.add(trial(1, bad="raise", at=2))
-    advance_all(lanes, [0, 1])
+    lanes = with_trials(workers(processes=1), trial(0), trial(1, bad="raise", at=2), rounds=1)
     [failed] = advance_all(lanes, [1])
     assert (failed.failure.kind, failed.failure.message) == ("error", "ValueError: the loss has no gradient in epoch 2")
     assert "counting.py" in caplog.text, "the whole traceback is logged"
@@ -215,18 +213,14 @@ def test_an_exception_fails_the_trials_of_the_round_and_spares_those_that_wait(w
 
 
 def test_a_trial_that_cannot_be_placed_fails_alone(workers, tmp_path):
-    lanes = workers(processes=1)
-    lanes.add(trial(0))
-    lanes.add(trial(1, bad="kill", at="add"))
+    lanes = with_trials(workers(processes=1), trial(0), trial(1, bad="kill", at="add"))
     good, failed = advance_all(lanes, [0, 1])
     assert values([good]) == alone(tmp_path, [0], 1)[0]
     assert failed.failure.kind == "out_of_memory"
 
 
 def test_children_place_their_trials_side_by_side(workers, tmp_path):
-    lanes = workers()
-    for number in (0, 1):
-        lanes.add(trial(number, bad="meet", at="add"))
+    lanes = with_trials(workers(), *(trial(number, bad="meet", at="add") for number in (0, 1)))
     assert values(advance_all(lanes, [0, 1])) == alone(tmp_path, [0, 1], 1)[0]
 
 
@@ -239,41 +233,31 @@ def test_a_death_while_several_are_placed_goes_unnoticed(workers, tmp_path, dies
 
 
 def test_more_trials_than_pipes_hold_are_placed(workers, tmp_path):
-    lanes = workers(processes=1, width=2000)
-    for number in range(2000):
-        lanes.add(trial(number))
+    lanes = with_trials(workers(processes=1, width=2000), *map(trial, range(2000)))
     assert values(advance_all(lanes, [1999])) == alone(tmp_path, [1999], 1)[0]
 
 
-def test_a_release_that_fails_is_shown(workers):
-    lanes = workers(processes=1)
-    lanes.add(trial(0, bad="raise", at="finish"))
+def test_a_finish_that_fails_is_shown(workers):
+    lanes = with_trials(workers(processes=1), trial(0, bad="raise", at="finish"))
     with pytest.raises(WorkerError, match="finishing trial 0: ValueError: the loss has no gradient"):
         lanes.finish({0: COMPLETE})
 
 
-def test_many_are_released_in_the_order_asked_for_and_a_death_meanwhile_goes_unnoticed(workers):
-    lanes = workers()
-    for number in range(4):
-        lanes.add(trial(number, **({"bad": "kill", "at": "finish", "times": 2} if number == 3 else {})))
-    for _ in range(3):
-        advance_all(lanes, range(4))
+def test_many_are_finished_in_the_order_asked_for_and_a_death_meanwhile_goes_unnoticed(workers):
+    trials = *map(trial, range(3)), trial(3, bad="kill", at="finish", times=2)
+    lanes = with_trials(workers(), *trials, rounds=3)
     results = lanes.finish({3: COMPLETE, 0: FAILED, 2: COMPLETE})
     assert [(each.number, each.metrics, each.folder) for each in results] == [
         (3, {"epochs": 3}, "complete"),
         (0, {"epochs": 3}, "failed"),
         (2, {"epochs": 3}, "complete"),
     ]
-    for number in (4, 5, 6):
-        lanes.add(trial(number))
+    with_trials(lanes, *map(trial, (4, 5, 6)))
     assert [each.epoch for each in advance_all(lanes, [1, 4, 5, 6])] == [4, 1, 1, 1]
 
 
-def test_what_was_released_can_be_trained_again_until_it_is_forgotten(workers, tmp_path):
-    lanes = workers()
-    lanes.add(trial(0))
-    for _ in range(3):
-        advance_all(lanes, [0])
+def test_a_finished_trial_can_be_trained_again_until_its_checkpoints_are_discarded(workers, tmp_path):
+    lanes = with_trials(workers(), trial(0), rounds=3)
     lanes.finish({0: COMPLETE})
     assert (tmp_path / "0.json").exists()
     lanes.discard_checkpoints([trial(0)])
@@ -281,19 +265,13 @@ def test_what_was_released_can_be_trained_again_until_it_is_forgotten(workers, t
 
 
 def test_trials_are_continued_from_their_checkpoints(workers, tmp_path):
-    lanes = workers()
-    for number in (0, 1):
-        lanes.add(trial(number))
-    for _ in range(3):
-        advance_all(lanes, [0, 1])
-    children = lanes.pids
+    lanes = with_trials(workers(), trial(0), trial(1), rounds=3)
+    children = process_ids(lanes)
     lanes.close()
     assert gone(children)
     assert len(list(tmp_path.glob("closed-*"))) == len(children)
     assert (tmp_path / "0.json").read_text().startswith("[2,"), "never ahead of what is reported"
-    again = workers()
-    for number in (0, 1):
-        again.add(trial(number, epoch=3))
+    again = with_trials(workers(), trial(0, epoch=3), trial(1, epoch=3))
     again.replay()
     assert values(advance_all(again, [0, 1])) == alone(tmp_path, [0, 1], 4)[3]
 
@@ -313,15 +291,13 @@ def test_what_a_factory_raises(tmp_path):
 
 
 def test_a_user_error_stays_one(workers):
-    lanes = workers(processes=1)
-    lanes.add(trial(0, bad="user", at=1))
+    lanes = with_trials(workers(processes=1), trial(0, bad="user", at=1))
     with pytest.raises(UserError, match=r"^study.yaml: beta: got -1; must be at least 0.$"):
         advance_all(lanes, [0])
 
 
 def test_a_full_disk_stops_the_study_and_fails_no_trial(workers):
-    lanes = workers(processes=1)
-    lanes.add(trial(0, bad="full", at=1))
+    lanes = with_trials(workers(processes=1), trial(0, bad="full", at=1))
     with pytest.raises(UserError, match=r"^the disk is full. What is finished is kept: free some space"):
         advance_all(lanes, [0])
 
@@ -343,6 +319,9 @@ def test_a_study_on_dying_workers_ends_in_the_table_of_one_process(tmp_path):
     assert len(list(tmp_path.glob("killed at *"))) >= 4
     assert table(parallel) == table(plain)
 
+
+SUPPORT = os.pathsep.join([str(Path(__file__).parents[2] / "support"), str(Path(__file__).parents[3])])
+"""What a script needs to find our modules."""
 
 PARENT = """
 import os, sys, time
@@ -408,7 +387,7 @@ def build():
 def test_what_children_need_is_imported_once(tmp_path):
     (tmp_path / "imported.py").write_text(IMPORTED)
     (tmp_path / "parent.py").write_text(PRELOADING)
-    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2] / "support"), str(Path(__file__).parents[3])])
+    path = os.pathsep.join([str(tmp_path), SUPPORT])
     subprocess.run([sys.executable, tmp_path / "parent.py"], env={**os.environ, "PYTHONPATH": path}, check=True)
     assert len(list(tmp_path.glob("child-*"))) == 3
     assert len(list(tmp_path.glob("imported-*"))) == 2, "by the parent and by the process that children are forks of"
@@ -427,9 +406,10 @@ WorkerPool(counting.build, [{"folder": Path(sys.argv[1])}] * 2).close()
 
 def test_a_script_without_a_guard_starts_its_children_and_runs_once(tmp_path):
     (tmp_path / "script.py").write_text(UNGUARDED)
-    path = os.pathsep.join([str(Path(__file__).parents[2] / "support"), str(Path(__file__).parents[3])])
     command = [sys.executable, tmp_path / "script.py", tmp_path]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": SUPPORT}, capture_output=True, text=True, check=True
+    )
     assert (done.stdout, done.stderr) == ("the script runs\n", "")
 
 
@@ -438,13 +418,12 @@ def parent(tmp_path):
     """Starts a program that holds two children in a process group of its own, as a shell does."""
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
-    path = os.pathsep.join([str(Path(__file__).parents[2] / "support"), str(Path(__file__).parents[3])])
     started = []
 
     def start(bad):
         process = subprocess.Popen(
             [sys.executable, script, tmp_path, bad],
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": SUPPORT},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -10,8 +10,8 @@ import pytest
 from mnist_files import write_files
 
 from sweeps.errors import UserError
-from vaeexp.cache import build_once, cache_folder
 from vaeexp.data import open_dataset, prepare
+from vaeexp.machine import build_once, cache_folder
 from vaeexp.settings import DataSettings
 
 SETTINGS = DataSettings(validation_size=10)
@@ -30,7 +30,7 @@ def _must_not_be_called(*arguments, **options):
 
 def test_opening_again_reads_neither_the_source_nor_the_arrays(root, monkeypatch):
     first = open_dataset(SETTINGS, root=root)
-    monkeypatch.setattr(prepare, "build_once", _must_not_be_called)  # which alone reads the source
+    monkeypatch.setattr(prepare, "_build", _must_not_be_called)  # which alone reads the source
     monkeypatch.setattr(np, "load", _must_not_be_called)  # the maps are opened when a split is asked for
     assert open_dataset(SETTINGS, root=root) == first
 
@@ -51,7 +51,14 @@ def test_changed_source_files_are_prepared_anew(root):
     assert after.fingerprint != before.fingerprint
 
 
-@pytest.mark.parametrize("name", [*(f"{name}.npy" for name in prepare.ARRAYS), "meta.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"{part}_{kind}.npy" for part in ("training", "test") for kind in ("images", "labels")),
+        "training_order.npy",
+        "meta.json",
+    ],
+)
 @pytest.mark.parametrize("damage", ["cut", "gone"])
 def test_damaged_arrays_are_rebuilt(root, name, damage):
     data = open_dataset(SETTINGS, root=root)
@@ -115,7 +122,7 @@ def test_a_build_that_fails_leaves_the_old_folder_and_nothing_else(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_once(target, is_whole=lambda folder: False, build=fail)
+        build_once(target, open_whole=lambda folder: False, build=fail)
     assert [path.name for path in target.iterdir()] == ["old"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "kept.lock"]
 

@@ -57,7 +57,7 @@ def test_a_batch_that_python_3_wrote_is_read_too(tmp_path, protocol, key):
     images = noise(3, 3072)
     path = tmp_path / "batch"
     path.write_bytes(pickle.dumps({key("data"): images, key("labels"): [1, 2, 9]}, protocol=protocol))
-    read, labels = read_batch(path, (3, 32, 32), 10)
+    read, labels = read_batch(path, 10)
     np.testing.assert_array_equal(read.reshape(3, -1), images)
     assert labels.tolist() == [1, 2, 9]
 
@@ -90,7 +90,7 @@ def test_a_batch_that_is_damaged_or_dangerous_is_refused_by_name(tmp_path, monke
     path = tmp_path / "batch"
     path.write_bytes(content())
     with pytest.raises(UserError, match=words) as caught:
-        read_batch(path, (3, 32, 32), 10)
+        read_batch(path, 10)
     assert caught.value.place == str(path)
     assert not (tmp_path / "harm").exists()
 

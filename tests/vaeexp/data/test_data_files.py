@@ -16,9 +16,7 @@ from hypothesis.extra import numpy as arrays
 from mnist_files import idx_bytes, small_data, write_files, write_idx
 
 from sweeps.errors import UserError
-from vaeexp.data import DATASETS, open_dataset
-from vaeexp.data import locate as download
-from vaeexp.data import locate as sources
+from vaeexp.data import DATASETS, datasets, open_dataset
 from vaeexp.data.formats.torchvision_files import FILES, read_idx
 from vaeexp.settings import DataSettings
 
@@ -182,14 +180,14 @@ def test_the_user_cache_comes_before_the_subset(cache):
 @pytest.mark.parametrize("damage", ["cut", "a digit less", "gone"])
 def test_damaged_bundled_digits_are_refused_by_name(tmp_path, cache, monkeypatch, damage):
     path = tmp_path / "digits.gz"
-    content = (sources.BUNDLED / "digits.gz").read_bytes()
+    content = (datasets.BUNDLED / "digits.gz").read_bytes()
     if damage == "cut":
         path.write_bytes(content[:100_000])
     elif damage == "a digit less":
         unpacked = gzip.decompress(content)
         header = struct.pack(">4I", 2051, 4_999, 28, 28)
         path.write_bytes(gzip.compress(header + unpacked[16:-784], compresslevel=1))
-    monkeypatch.setattr(sources, "BUNDLED", tmp_path)
+    monkeypatch.setattr(datasets, "BUNDLED", tmp_path)
     with pytest.raises(UserError) as caught:
         open_dataset(SETTINGS, say=lambda text: None)
     assert caught.value.place == str(path)
@@ -219,7 +217,7 @@ def mirror(tmp_path, monkeypatch):
     monkeypatch.setattr(torchvision.MNIST, "mirrors", [address])
     resources = [(f"{name}.gz", _md5(raw / f"{name}.gz")) for name in FILES]
     monkeypatch.setattr(torchvision.MNIST, "resources", resources)
-    monkeypatch.setattr(download, "why_unreachable", lambda mirrors: download._ask(address))
+    monkeypatch.setattr(datasets, "why_unreachable", lambda mirrors: datasets._ask(address))
     yield raw
     server.shutdown()
     server.server_close()
@@ -251,21 +249,21 @@ def test_a_download_that_breaks_off_leaves_nothing_and_says_why(mirror, cache):
 
 def test_a_mirror_that_never_answers_is_given_up_once_per_process(monkeypatch):
     asked, forever = [], threading.Event()
-    monkeypatch.setattr(download, "_PROBE_SECONDS", 0.2)
-    monkeypatch.setattr(download, "_ask", lambda mirror: (asked.append(mirror), forever.wait(20))[1])
+    monkeypatch.setattr(datasets, "_PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(datasets, "_ask", lambda mirror: (asked.append(mirror), forever.wait(20))[1])
     mirrors = ("http://first.invalid/", "http://second.invalid/")
     try:
-        assert "no mirror answered" in download.why_unreachable(mirrors)
-        assert "no mirror answered" in download.why_unreachable(mirrors)
+        assert "no mirror answered" in datasets.why_unreachable(mirrors)
+        assert "no mirror answered" in datasets.why_unreachable(mirrors)
     finally:
         forever.set()
-        download.why_unreachable.cache_clear()
+        datasets.why_unreachable.cache_clear()
     assert sorted(asked) == sorted(mirrors)
 
 
 def test_an_address_that_cannot_be_reached_is_named():
     # Port 9 of this machine: nothing listens there, and the answer comes at once.
-    assert "http://127.0.0.1:9/ does not answer" in download._ask("http://127.0.0.1:9/")
+    assert "http://127.0.0.1:9/ does not answer" in datasets._ask("http://127.0.0.1:9/")
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "cifar10", "svhn", "celeba"])

@@ -210,16 +210,18 @@ def test_decoding_happens_once_and_again_when_a_file_changes(tmp_path, monkeypat
     assert opened(tmp_path)[0].fingerprint != data.fingerprint
 
 
-def test_processes_decode_the_same_and_leave_no_pixels_behind(tmp_path):
+def test_processes_decode_the_same_and_leave_no_pixels_behind(tmp_path, monkeypatch):
     write_tree(tmp_path, {"a": 70, "b": 70})
     (tmp_path / "b" / "cut.png").write_bytes(b"\x89PNG")
     settings = DataSettings(dataset="folder", binarisation="none", image_size=8)
     listing = list_tree(tmp_path, [path.relative_to(tmp_path).as_posix() for path in find(None, tmp_path)])
+    monkeypatch.setattr(decoding, "_FILES_PER_PROCESS", 70)
     raws = []
-    for processes in (1, 2):
-        scratch = tmp_path.parent / f"scratch-{processes}"
+    for cores in (1, 2):
+        scratch = tmp_path.parent / f"scratch-{cores}"
         scratch.mkdir()
-        raws.append(decoding.decode(listing, settings, scratch, lambda text: None, processes=processes))
+        monkeypatch.setattr(decoding, "usable_cores", lambda cores=cores: cores)
+        raws.append(decoding.decode(listing, settings, scratch, lambda text: None))
     assert raws[0].unreadable == raws[1].unreadable == ((140, "b/cut.png", raws[0].unreadable[0].problem),)
     np.testing.assert_array_equal(raws[0].images, raws[1].images)
     data, _ = opened(tmp_path, image_size=8)

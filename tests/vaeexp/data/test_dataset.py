@@ -1,4 +1,4 @@
-"""Opening data sets: splits, binarisation, fingerprints, and what goes into a pickle."""
+"""Opening data sets: splits, binarisation, targets, fingerprints, and what goes into a pickle."""
 
 import hashlib
 import json
@@ -12,11 +12,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from mnist_files import write_files
 
 from sweeps.errors import UserError
 from vaeexp.data import DATASETS, open_dataset
-from vaeexp.data.random_draws import Purpose, binarise, permutation
+from vaeexp.data.dataset import TARGETS, targets
+from vaeexp.data.prepare import Purpose, binarise, permutation
 from vaeexp.settings import DataSettings
 
 
@@ -135,6 +137,33 @@ def test_a_longer_stream_starts_like_a_shorter_one():
     assert abs(whole.mean() - 128 / 255) < 0.003
     assert (binarise(grey, 1, Purpose.TEST_PIXELS) != whole).any()
     assert (binarise(grey, 2, Purpose.TRAINING_PIXELS) != whole).any()
+
+
+def test_targets_keep_zeros_and_ones_and_scale_grey_levels():
+    binary = np.random.default_rng(0).integers(0, 2, (4, 1, 3, 3), dtype=np.uint8)
+    assert targets(binary, "static", seed=0).tolist() == binary.tolist()
+    grey = np.array([0, 51, 255], np.uint8).reshape(1, 1, 1, 3)
+    assert targets(grey, "none", seed=0).flatten().tolist() == pytest.approx([0, 0.2, 1])
+    for kind in TARGETS:
+        assert targets(grey, kind, seed=0).dtype == torch.float32
+
+
+def test_dynamic_targets_are_one_with_probability_grey():
+    levels = np.array([0, 1, 64, 128, 254, 255], np.uint8)
+    images = np.broadcast_to(levels, (40_000, 1, 1, 6))
+    drawn = targets(images, "dynamic", seed=3)
+    assert set(drawn.unique().tolist()) == {0.0, 1.0}
+    share, expected = drawn.double().mean((0, 1, 2)), torch.tensor(levels / 255)
+    assert ((share - expected).abs() <= 4.5 * (expected * (1 - expected) / 40_000).sqrt()).all()
+    assert (share[0], share[-1]) == (0, 1)
+    assert torch.equal(drawn, targets(images, "dynamic", seed=3))
+    assert not torch.equal(drawn, targets(images, "dynamic", seed=4))
+
+
+def test_targets_read_a_memory_map_without_writing(tmp_path):
+    np.save(tmp_path / "images.npy", np.full((3, 1, 2, 2), 255, np.uint8))
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    assert (targets(mapped, "none", seed=0) == 1).all()
 
 
 def test_bundled_digits_stand_in_for_mnist_loudly():

@@ -11,7 +11,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 from sweeps.seeds import seed_of
-from vaeexp.data.targets import TARGETS, targets
 from vaeexp.evaluation import nll as bounds
 from vaeexp.evaluation.generation import grid, pictures, to_uint8, write_png
 from vaeexp.evaluation.nll import active_units, evaluate_elbo, evaluate_test, importance_weighted_nll, standard_error
@@ -243,33 +242,6 @@ def test_a_deterministic_model_has_distortion_and_no_bound():
         expected = -vae.decode(vae.encode(images).mean).log_prob(images)
     assert metrics["test/distortion"] == pytest.approx(expected.mean().item())
     assert not told
-
-
-def test_targets_keep_zeros_and_ones_and_scale_grey_levels():
-    binary = np.random.default_rng(0).integers(0, 2, (4, 1, 3, 3), dtype=np.uint8)
-    assert targets(binary, "static", seed=0).tolist() == binary.tolist()
-    grey = np.array([0, 51, 255], np.uint8).reshape(1, 1, 1, 3)
-    assert targets(grey, "none", seed=0).flatten().tolist() == pytest.approx([0, 0.2, 1])
-    for kind in TARGETS:
-        assert targets(torch.from_numpy(grey), kind, seed=0).dtype == torch.float32
-
-
-def test_dynamic_targets_are_one_with_probability_grey():
-    levels = np.array([0, 1, 64, 128, 254, 255], np.uint8)
-    images = np.broadcast_to(levels, (40_000, 1, 1, 6))
-    drawn = targets(images, "dynamic", seed=3)
-    assert set(drawn.unique().tolist()) == {0.0, 1.0}
-    share, expected = drawn.double().mean((0, 1, 2)), torch.tensor(levels / 255)
-    assert ((share - expected).abs() <= 4.5 * (expected * (1 - expected) / 40_000).sqrt()).all()
-    assert (share[0], share[-1]) == (0, 1)
-    assert torch.equal(drawn, targets(images, "dynamic", seed=3))
-    assert not torch.equal(drawn, targets(images, "dynamic", seed=4))
-
-
-def test_targets_read_a_memory_map_without_writing(tmp_path):
-    np.save(tmp_path / "images.npy", np.full((3, 1, 2, 2), 255, np.uint8))
-    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
-    assert (targets(mapped, "none", seed=0) == 1).all()
 
 
 @pytest.mark.parametrize(

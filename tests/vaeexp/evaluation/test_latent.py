@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 
-from vaeexp.evaluation.latent import component_classes, component_weights, rate_per_dimension
+from vaeexp.evaluation.gallery import component_use, rate_per_dimension
 from vaeexp.evaluation.nll import evaluate_elbo
 from vaeexp.models.posteriors import DiagonalGaussian
 from vaeexp.models.priors import FactorisedMixture, GaussianMixture, StandardNormal
@@ -122,13 +122,15 @@ def test_a_posterior_without_a_density_has_no_rate(monkeypatch):
 @pytest.mark.parametrize("prior", ["mixture", "vampprior"])
 def test_columns_of_component_classes_sum_to_one_and_a_missing_class_is_nan(prior):
     vae, labels = model(prior), torch.arange(700) % 3
-    shares = component_classes(vae, images(700), labels, 4, seed=0)
+    use = component_use(vae, images(700), labels, 4, seed=0)
+    shares = use["component_classes"]
     assert shares.shape == (4, 4)
-    assert shares.dtype == torch.float64
-    torch.testing.assert_close(shares[:, :3].sum(0), torch.ones(3).double())
-    assert shares[:, 3].isnan().all()
-    torch.testing.assert_close(component_weights(vae).sum(), torch.tensor(1.0).double())
-    assert torch.equal(shares[:, :3], component_classes(vae, images(700), labels, 4, seed=0)[:, :3])
+    assert shares.dtype == np.float64
+    np.testing.assert_allclose(shares[:, :3].sum(0), 1)
+    assert np.isnan(shares[:, 3]).all()
+    np.testing.assert_allclose(use["component_weights"].sum(), 1)
+    np.testing.assert_array_equal(shares, component_use(vae, images(700), labels, 4, seed=0)["component_classes"])
+    assert component_use(vae, images(2), labels[:2], 0, seed=0).keys() == {"component_weights"}
 
 
 def test_components_that_lie_apart_are_given_to_the_classes_that_use_them():
@@ -144,14 +146,13 @@ def test_components_that_lie_apart_are_given_to_the_classes_that_use_them():
         vae.prior.means.copy_(torch.cat([vae.encode(white).mean, vae.encode(black).mean, torch.full((1, 2), 500.0)]))
     labels = torch.tensor([0, 0, 1, 1, 2, 2, 2, 2])
     shown = torch.cat([black, black, white, white, black, black, black, white])
-    shares = component_classes(vae, shown, labels, 3, seed=0)
+    shares = component_use(vae, shown, labels, 3, seed=0)["component_classes"]
     np.testing.assert_allclose(shares, [[0, 1, 0.25], [1, 0, 0.75], [0, 0, 0]], atol=1e-6)
 
 
 @pytest.mark.parametrize("prior", ["normal", "factorised_mixture"])
 def test_priors_without_joint_components_have_none_to_give(prior):
-    assert component_classes(model(prior), images(4), torch.zeros(4), 2, seed=0) is None
-    assert component_weights(model(prior)) is None
+    assert component_use(model(prior), images(4), torch.zeros(4), 2, seed=0) == {}
 
 
 def test_equal_posterior_and_prior_cost_no_nats():

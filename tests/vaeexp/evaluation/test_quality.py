@@ -11,7 +11,7 @@ from sweeps.errors import UserError
 from vaeexp.data import Dataset
 from vaeexp.evaluation import classifier as recipe
 from vaeexp.evaluation.classifier import Classifier, ImageClassifier, open_classifier, train_classifier
-from vaeexp.evaluation.quality import (
+from vaeexp.evaluation.generation import (
     frechet_distance,
     generation_figures,
     inception_score,
@@ -249,6 +249,6 @@ def test_reconstruction_figures_are_means_over_images_whatever_the_batches(likel
         made = vae.decode(vae.encode(x).mean).mean
     assert whole["test/reconstruction_mse"] == pytest.approx(((made - x) ** 2).mean().item(), rel=1e-5)
     assert whole["test/reconstruction_ssim"] == pytest.approx(structural_similarity(made, x).mean().item(), rel=1e-4)
-    monkeypatch.setattr("vaeexp.evaluation.quality.image_rows", lambda vae: 3)
+    monkeypatch.setattr("vaeexp.evaluation.generation.image_rows", lambda vae: 3)
     for name, value in reconstruction_figures(vae, x).items():
         assert value == pytest.approx(whole[name], rel=1e-5)

@@ -7,7 +7,7 @@ import torch
 from fused import make_lanes
 from image_files import write_tree
 
-from sweeps.engine.search import search
+from sweeps.engine.run import search
 from sweeps.results.rankings import read_results
 from sweeps.storage.database import open_storage, open_study
 from sweeps.workload.protocol import Outcome, Trial, advance_all

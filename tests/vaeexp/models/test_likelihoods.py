@@ -68,7 +68,6 @@ def test_the_table_says_what_each_is_a_distribution_over():
     assert set(supports.values()) == {"binary", "unit_interval", "real", "levels_256"}
     assert len(LEVELS) == 3
     for name, row in LIKELIHOODS.items():
-        assert row.distribution.bits_per_dimension == (name in LEVELS)
         assert type(build(name)[0](build(name)[1])) is row.distribution
 
 
@@ -258,14 +257,6 @@ def test_drawn_levels_follow_the_masses(name, seed):
 # Against torch.distributions
 
 
-def test_bernoulli_against_torch_distributions():
-    _, logits = build("bernoulli", 6)
-    x = (torch.rand(6, 2, 3, 4) < 0.5).float()
-    expected = Independent(reference.Bernoulli(logits=logits), 3)
-    torch.testing.assert_close(Bernoulli(logits).log_prob(x), expected.log_prob(x))
-    torch.testing.assert_close(Bernoulli(logits).mean, expected.mean)
-
-
 @settings(deadline=None, max_examples=60)
 @given(
     shape=st.tuples(st.integers(1, 3), st.integers(1, 70), st.integers(1, 70)),
@@ -276,8 +267,11 @@ def test_bernoulli_of_images_of_any_size_is_what_its_coins_are(shape, scale, see
     """Many sub-pixels share a logarithm; at logits of 0 their product is as large as it can be."""
     generator = torch.Generator().manual_seed(seed)
     logits, x = scale * torch.randn(2, *shape, generator=generator), torch.rand(2, *shape, generator=generator).round()
-    expected = Independent(reference.Bernoulli(logits=logits.double()), 3).log_prob(x.double())
-    torch.testing.assert_close(Bernoulli(logits).log_prob(x).double(), expected, rtol=2e-6, atol=2e-5)
+    expected = Independent(reference.Bernoulli(logits=logits.double()), 3)
+    torch.testing.assert_close(
+        Bernoulli(logits).log_prob(x).double(), expected.log_prob(x.double()), rtol=2e-6, atol=2e-5
+    )
+    torch.testing.assert_close(Bernoulli(logits).mean.double(), expected.mean, rtol=2e-6, atol=2e-6)
 
 
 @pytest.mark.parametrize("lead", [(3,), (2, 3)])
@@ -350,16 +344,10 @@ def test_a_mixture_of_one_is_the_single_logistic_and_a_mixture_averages_masses()
 # Links to the losses that people know
 
 
-def test_bernoulli_on_grey_levels_is_binary_cross_entropy():
-    _, logits = build("bernoulli", 6)
-    x = torch.rand(6, 2, 3, 4)
-    expected = -F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum((1, 2, 3))
-    torch.testing.assert_close(Bernoulli(logits).log_prob(x), expected)
-
-
-def test_by_default_gaussian_is_the_squared_error_and_laplace_the_absolute_one():
+def test_by_default_they_are_the_cross_entropy_the_squared_error_and_the_absolute_one_on_grey_levels():
     defaults, h, x = ModelSettings(), torch.randn(6, 2, 3, 4), torch.rand(6, 2, 3, 4)
     for name, loss, constant in (
+        ("bernoulli", F.binary_cross_entropy, 0),
         ("gaussian", F.mse_loss, 0.5 * math.log(math.pi)),
         ("gaussian_learned", F.mse_loss, 0.5 * math.log(math.pi)),
         ("laplace", F.l1_loss, math.log(2)),
@@ -503,9 +491,6 @@ def test_bernoulli_is_exact_far_out_and_leaves_its_inputs_alone(shape):
     kept = logits.clone(), x.clone()
     exact = -F.binary_cross_entropy_with_logits(logits.double(), x.expand_as(logits).double(), reduction="none")
     found = Bernoulli(logits).log_prob(x)
-    extreme = [Bernoulli(torch.full(shape, h)).log_prob(torch.zeros(shape)) for h in (-1e4, -100.0, 100.0, 1e4)]
     torch.testing.assert_close(found.double(), exact.sum((-3, -2, -1)), rtol=1e-6, atol=1e-6)
-    sizes = math.prod(shape)
-    assert [value.item() for value in extreme] == pytest.approx([0.0, 0.0, -100.0 * sizes, -1e4 * sizes])
     assert torch.equal(logits, kept[0])
     assert torch.equal(x, kept[1])

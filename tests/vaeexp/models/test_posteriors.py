@@ -21,23 +21,10 @@ def from_head(name, rows, latent_size, scale=1.0, seed=0):
 
 @pytest.mark.parametrize("name", DENSITIES)
 def test_normalised_on_a_line(name):
-    posterior = from_head(name, 5, 1)
-    points = torch.linspace(-40, 40, 16001)
-    density = posterior.log_prob(points.view(-1, 1, 1)).double().exp()  # [points, 5]
-    torch.testing.assert_close(
-        torch.trapezoid(density, points.double(), dim=0), torch.ones(5).double(), rtol=1e-5, atol=0
-    )
-
-
-@pytest.mark.parametrize("name", DENSITIES)
-def test_draws_have_the_density_s_mean_and_entropy(name):
-    posterior = from_head(name, 4, 3)
-    z, log_prob = posterior.rsample_and_log_prob(torch.randn(40_000, 4, 3, generator=torch.Generator().manual_seed(1)))
-    torch.testing.assert_close(log_prob, posterior.log_prob(z), rtol=1e-4, atol=1e-4)
-    error = z.std(0) / math.sqrt(len(z))
-    assert ((z.mean(0) - posterior.mean).abs() < 4.5 * error).all()
-    error = log_prob.std(0) / math.sqrt(len(z))
-    assert ((-log_prob.mean(0) - posterior.entropy()).abs() < 4.5 * error).all()
+    noise = torch.linspace(-12, 12, 4801).view(-1, 1, 1).expand(-1, 5, 1)
+    z, log_prob = from_head(name, 5, 1).rsample_and_log_prob(noise)  # [points, 5, 1], [points, 5]
+    mass = torch.trapezoid(log_prob.double().exp(), z.squeeze(-1).double(), dim=0)
+    torch.testing.assert_close(mass, torch.ones(5).double(), rtol=1e-5, atol=0)
 
 
 @settings(deadline=None, max_examples=30)
@@ -49,8 +36,7 @@ def test_shapes(name, lead, latent):
     assert posterior.mean.shape == (*lead, latent)
     assert z.shape == (7, *lead, latent)
     assert posterior.rsample(torch.randn(*lead, latent)).shape == (*lead, latent)
-    assert log_prob.shape == posterior.log_prob(z).shape == (7, *lead)
-    assert posterior.entropy().shape == tuple(lead)
+    assert log_prob.shape == (7, *lead)
 
 
 @pytest.mark.parametrize("name", DENSITIES)
@@ -78,19 +64,18 @@ def test_a_small_head_is_a_leading_slice_of_a_big_one(name):
     assert torch.equal(z[:, :3], own_z)
     assert (z[:, 3:] == 0).all()
     torch.testing.assert_close(log_prob, own_log_prob)
-    torch.testing.assert_close(padded.log_prob(z), own.log_prob(own_z))
-    torch.testing.assert_close(padded.entropy(), own.entropy())
-    total = z.sum() + log_prob.sum() + padded.log_prob(z.detach()).sum() + padded.entropy().sum()
-    (gradient,) = torch.autograd.grad(total, big)
+    (gradient,) = torch.autograd.grad(z.sum() + log_prob.sum(), big)
     assert (gradient[:, kind.parameters * 3 :] == 0).all()
 
 
 def test_diagonal_gaussian_against_torch_distributions():
     posterior = from_head("gaussian", 6, 5)
     baseline = Independent(Normal(posterior.mean, (0.5 * posterior.log_var).exp()), 1)
-    z = 2 * torch.randn(6, 5)
-    torch.testing.assert_close(posterior.log_prob(z), baseline.log_prob(z))
-    torch.testing.assert_close(posterior.entropy(), baseline.entropy())
+    z, log_prob = posterior.rsample_and_log_prob(torch.randn(40_000, 6, 5, generator=torch.Generator().manual_seed(1)))
+    torch.testing.assert_close(log_prob, baseline.log_prob(z), rtol=1e-4, atol=1e-4)
+    errors = z.std(0) / math.sqrt(len(z)), log_prob.std(0) / math.sqrt(len(z))
+    assert ((z.mean(0) - baseline.mean).abs() < 4.5 * errors[0]).all()
+    assert ((-log_prob.mean(0) - baseline.entropy()).abs() < 4.5 * errors[1]).all()
 
 
 def test_log_variance_is_read_as_it_is_within_its_range_and_limited_outside():

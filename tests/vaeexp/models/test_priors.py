@@ -153,11 +153,11 @@ def test_one_component_or_one_dimension_makes_both_mixtures_equal():
 
 def test_vampprior_is_the_equal_mixture_of_posteriors_of_its_pseudo_images():
     prior, encode = build("vampprior", 3, 5), encoder(3)
-    assert prior.pseudo_images.shape == (5, *IMAGE)
-    assert ((prior.pseudo_images > 0) & (prior.pseudo_images < 1)).all()
+    assert prior.pseudo_logits.shape == (5, *IMAGE)
     z = torch.randn(8, 3)
-    each = torch.stack([encode(u.unsqueeze(0)).log_prob(z) for u in prior.pseudo_images])
-    expected = each.logsumexp(0) - math.log(5)
+    posterior = encode(prior.pseudo_logits.sigmoid())
+    each = Independent(Normal(posterior.mean, (0.5 * posterior.log_var).exp()), 1).log_prob(z.unsqueeze(1))  # [8, 5]
+    expected = each.logsumexp(1) - math.log(5)
     torch.testing.assert_close(prior(encode, torch.ones(3)).log_prob(z), expected)
     (gradient,) = torch.autograd.grad(prior(encode, torch.ones(3)).log_prob(z).sum(), prior.pseudo_logits)
     assert (gradient.flatten(1).abs().sum(1) > 0).all()

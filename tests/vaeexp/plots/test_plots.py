@@ -1,14 +1,13 @@
+"""Plots of the search, of its parameters and pairs, and facts that hold of every plot."""
+
 import io
 import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from matplotlib.collections import LineCollection, PathCollection
 from synthetic_study import (
     SEARCH,
-    make_results,
     part,
     study_attributes,
     texts,
@@ -19,14 +18,11 @@ from synthetic_study import (
 
 from sweeps.results.rankings import best_so_far, ranked
 from vaeexp.plots import PLOTS
-from vaeexp.plots.parameters import effects, importance, paired_differences
-from vaeexp.plots.pictures import best_samples, beta_strip, component_samples
+from vaeexp.plots.comparisons import paired_differences
+from vaeexp.plots.parameters import effects, importance
 from vaeexp.plots.search import history, learning_curves
 from vaeexp.plots.style import robust_limits, save
-from vaeexp.plots.tradeoff import frontier, rate_distortion
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.trial_files import read_pictures
-from vaeexp.words import format_number, format_value
 
 
 def points(axes):
@@ -121,76 +117,6 @@ def test_effects_show_values_outside_the_range_that_is_searched_now(results):
     assert axes.get_xlim()[1] > betas.max()
     assert [label.get_text() for label in effects(StudyView(later)).axes[1].get_xticklabels()] == ["adamax", "adam"]
     assert set(StudyView(later).importances["share"].to_dict()) == set(narrow)
-
-
-def test_rate_distortion_places_and_colours_every_trial(results):
-    figure = rate_distortion(StudyView(results))
-    axes = figure.axes[0]
-    trials = StudyView(results).at_best_epoch(StudyView(results).search)
-    assert points(axes) == len(trials)
-    drawn = np.concatenate([found.get_offsets() for found in axes.collections if isinstance(found, PathCollection)])
-    assert sorted(drawn[:, 0] + drawn[:, 1]) == pytest.approx(sorted(trials["objective"]))
-    shades = np.concatenate([found.get_array() for found in axes.collections if isinstance(found, PathCollection)])
-    assert sorted(shades) == pytest.approx(sorted(trials["params.beta"]))
-    assert axes.get_xlabel().endswith("(nats per image)")
-    assert axes.get_ylabel().endswith("(nats per image)")
-    levels = [text for text in texts(figure) if text.startswith("−ELBO")]
-    assert len(levels) >= 3
-    assert figure.axes[1].get_ylabel() == "β"
-
-
-def test_lines_of_equal_elbo_are_what_they_say(results):
-    axes = rate_distortion(StudyView(results)).axes[0]
-    dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
-    assert dashed
-    for line in dashed:
-        x, y = line.get_xdata(), line.get_ydata()
-        assert x[0] + y[0] == pytest.approx(x[1] + y[1])
-        assert (x[0] + y[0]) % 10 == pytest.approx(0, abs=1e-6)
-
-
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30))
-def test_the_frontier_is_what_nothing_beats(pairs):
-    rate, distortion = np.array(pairs, dtype=float).T
-    found = {(rate[i], distortion[i]) for i in frontier(rate, distortion)}
-    unbeaten = {(r, d) for r, d in pairs if not any((a <= r and b <= d) and (a < r or b < d) for a, b in pairs)}
-    assert found == unbeaten
-    assert list(rate[frontier(rate, distortion)]) == sorted(rate[frontier(rate, distortion)])
-
-
-def test_strip_goes_from_low_to_high_beta_with_the_best_of_each_range(results):
-    words = texts(beta_strip(StudyView(results)))
-    betas = [float(word.removeprefix("β = ")) for word in words if word.startswith("β = ")]
-    assert len(betas) == 6
-    assert betas == sorted(betas)
-    best = ranked(results).iloc[0]
-    assert f"β = {format_value(best['params.beta'])}" in words
-    assert f"L = {best['params.latent_size']}, −ELBO {format_number(best['objective'], 1)}" in words
-    assert {"originals", "reconstructions", "samples of the prior"} <= set(words)
-
-
-def test_strip_skips_a_damaged_file(tmp_path):
-    made = make_results(trials=12, folder=tmp_path / "trials" / "beta_mnist")
-    write_pictures(made, tmp_path)
-    rows = len(texts(beta_strip(StudyView(made))))
-    lowest = StudyView(made).search.dropna(subset=["objective"]).sort_values("params.beta").iloc[0]
-    file = tmp_path / "trials" / "beta_mnist" / lowest["name"] / "pictures.npz"
-    file.write_bytes(file.read_bytes()[:200])
-    assert read_pictures(file.parent) == {}
-    assert len(texts(beta_strip(StudyView(made)))) == rows - 2
-
-
-def test_component_samples_have_a_row_per_component_of_the_confirmed_best(results):
-    found, files = StudyView(results).best_pictured("component_samples")
-    assert found["repeat"]
-    assert "confirm" in found["purposes"]
-    labels = texts(component_samples(StudyView(results)))
-    assert labels == [f"component {place}" for place in range(1, len(files["component_samples"]) + 1)]
-
-
-def test_sixteen_samples_stand_in_two_rows_of_eight(results):
-    image = best_samples(StudyView(results)).axes[0].images[0].get_array()
-    assert image.shape == (2 * 28 + 2, 8 * 28 + 7 * 2)
 
 
 def test_matched_pairs_are_drawn_one_by_one_with_their_mean(results):

@@ -1,15 +1,115 @@
-"""Figures and table of the latent space: what they show of the arrays that a run left."""
+"""Plots of the latent space: what is drawn of the arrays that a run left, and of which run."""
 
 import numpy as np
 import pytest
-from synthetic_study import part
+from matplotlib.colors import to_hex
+from synthetic_study import part, texts
 
 from vaeexp.plots import PLOTS
-from vaeexp.plots.latent import component_classes, component_figure, rate_figure, rate_per_dimension
+from vaeexp.plots.latent import CLASS_COLOURS, component_classes, map_figure, rate_per_dimension, traversal_figure
 from vaeexp.report.chapters import compose
 from vaeexp.report.tables import component_table, purity
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.trial_files import COMPONENTS
+from vaeexp.results.tables import COMPONENTS, read_arrays
+
+
+def image_of(figure):
+    return figure.axes[0].images[0].get_array()
+
+
+def test_each_pair_has_its_ways_one_below_the_other(results):
+    figure = PLOTS["interpolations"].draw(StudyView(results))
+    assert texts(figure) == ["latent, linear", "latent, spherical", "pixels"] * 3
+    image, drawn = (
+        image_of(figure),
+        StudyView(results).best_with("latent_interpolations")[1]["latent_interpolations"],
+    )
+    assert image.shape[1] == 10 * 28 + 9 * 2
+    np.testing.assert_array_equal(image[:28, :28], drawn[0, 0, ..., 0])
+    np.testing.assert_array_equal(image[30:58, -28:], drawn[0, -1, ..., 0])
+    heights = [text.xy[1] for text in figure.axes[0].texts]
+    for place, height in enumerate(heights):
+        row = drawn[place // 3, 0, ..., 0]
+        np.testing.assert_array_equal(image[int(height - 14) :][:28, :28], row)
+
+
+def test_traversals_name_their_dimensions_and_how_far_they_go(results):
+    words = texts(PLOTS["traversals"].draw(StudyView(results)))
+    assert words[:8] == ["z₁₂", "z₄", "z₁", "z₈", "z₆", "z₃", "z₁₀", "z₁₅"]
+    assert words[8:] == ["−2.5 sd", "−1.25 sd", "mean", "+1.25 sd", "+2.5 sd"]
+
+
+@pytest.mark.parametrize(("steps", "named"), [(1, 1), (2, 2), (4, 2), (7, 3), (9, 5)])
+def test_words_above_the_columns_are_few_and_stand_above_theirs(steps, named):
+    pictures = np.zeros((2, steps, 6, 5, 3), np.uint8)
+    figure = traversal_figure(pictures, np.array([0, 1]), 1.0)
+    above = [text for text in figure.axes[0].texts if "z" not in text.get_text()]
+    assert len(above) == named
+    values = np.linspace(-1, 1, steps)
+    for text in above:
+        column = (text.get_position()[0] - 2.5) / 7
+        said = text.get_text().replace("mean", "0").replace(" sd", "").replace("−", "-")
+        assert values[round(column)] == pytest.approx(float(said), abs=0.006)
+        assert column == pytest.approx(round(column))
+
+
+def test_traversals_of_a_run_without_numbers_are_drawn_without_words(results, tmp_path):
+    found, files = StudyView(results).best_with("traversals")
+    (tmp_path / found["name"]).mkdir(parents=True)
+    np.savez(tmp_path / found["name"] / "pictures.npz", originals=files["originals"], traversals=files["traversals"])
+    alone = results.trials[results.trials["name"] == found["name"]].assign(folder=str(tmp_path / found["name"]))
+    assert texts(PLOTS["traversals"].draw(StudyView(part(results, alone)))) == []
+
+
+def test_the_plane_is_as_it_was_made(results):
+    image, drawn = (
+        image_of(PLOTS["latent_plane"].draw(StudyView(results))),
+        StudyView(results).best_with("manifold")[1]["manifold"],
+    )
+    assert image.shape == (15 * 30 - 2, 15 * 30 - 2)
+    np.testing.assert_array_equal(image[-28:, :28], drawn[-1, 0, ..., 0])
+
+
+def test_the_map_has_every_image_in_the_colour_of_its_class_and_a_legend(results):
+    numbers = StudyView(results).best_with("embedding")[1]
+    axes = PLOTS["latent_map"].draw(StudyView(results)).axes[0]
+    marks = axes.collections[0]
+    np.testing.assert_allclose(marks.get_offsets(), numbers["embedding"])
+    colours = [to_hex(colour) for colour in marks.get_facecolors()]
+    assert colours == [CLASS_COLOURS[label].lower() for label in numbers["embedding_labels"]]
+    handles, names = axes.get_legend_handles_labels()
+    assert names == list(numbers["classes"])
+    assert [to_hex(handle.get_facecolor()[0]) for handle in handles] == [colour.lower() for colour in CLASS_COLOURS]
+
+
+def test_classes_beyond_the_colours_have_another_shape():
+    points, names = np.random.default_rng(0).normal(size=(300, 2)), [f"class {number}" for number in range(25)]
+    axes = map_figure(points, np.arange(300) % 25, names).axes[0]
+    assert sum(len(found.get_offsets()) for found in axes.collections) == 300
+    handles, _ = axes.get_legend_handles_labels()
+    looks = {(to_hex(each.get_facecolor()[0]), len(each.get_paths()[0].vertices)) for each in handles}
+    assert len(handles) == len(looks) == 25
+
+
+@pytest.mark.parametrize("classes", [(), ("all",), tuple(str(number) for number in range(100))])
+def test_a_map_without_classes_or_with_too_many_has_one_colour(classes):
+    figure = map_figure(np.random.default_rng(0).normal(size=(50, 2)), np.zeros(50, np.int64), classes)
+    assert texts(figure) == []
+    assert len(figure.axes[0].collections[0].get_facecolors()) == 1
+
+
+def test_captions_name_the_run_that_was_drawn_and_nothing_is_drawn_of_what_was_not_tested(results):
+    for name in ("interpolations", "traversals", "latent_map", "latent_plane"):
+        assert "Drawn by a confirmation run of trial" in PLOTS[name].reading(StudyView(results))
+        searched = part(results, results.trials[~results.trials["repeat"]])
+        assert PLOTS[name].draw(StudyView(searched)) is None
+        assert isinstance(PLOTS[name].reading(StudyView(searched)), str)
+
+
+def test_a_damaged_file_of_numbers_is_no_file(tmp_path):
+    (tmp_path / "evaluation.npz").write_bytes(b"PK")
+    assert read_arrays(tmp_path) == {}
+    assert read_arrays(None) == {}
 
 
 def labels(axis):
@@ -17,8 +117,8 @@ def labels(axis):
 
 
 def test_bars_are_the_rates_from_the_greatest_to_the_smallest(results):
-    rates = StudyView(results).best_evaluated("rate_per_dimension")[1]["rate_per_dimension"]
-    axes = rate_per_dimension(StudyView(results)).axes[0]
+    rates = StudyView(results).best_with("rate_per_dimension")[1]["rate_per_dimension"]
+    axes = PLOTS["rate_per_dimension"].draw(StudyView(results)).axes[0]
     assert [bar.get_height() for bar in axes.patches] == sorted(rates, reverse=True)
     assert labels(axes.xaxis) == [str(place + 1) for place in np.argsort(-rates, kind="stable")]
     used = int((rates > 0.01).sum())
@@ -34,16 +134,16 @@ def test_bars_are_the_rates_from_the_greatest_to_the_smallest(results):
 
 @pytest.mark.parametrize("rates", [[0.0], [0.0, 0.0], [1.0], [2.0] * 300, [0.5, -0.01]])
 def test_rates_of_any_number_are_drawn(rates):
-    figure = rate_figure(np.array(rates))
+    figure = rate_per_dimension({"rate_per_dimension": np.array(rates)})
     assert len(figure.axes[0].patches) == len(rates)
     assert figure.axes[0].get_ylim()[0] <= min(rates)
     figure.draw_without_rendering()
 
 
 def test_cells_are_the_shares_with_the_heaviest_component_on_top(results):
-    arrays = StudyView(results).best_evaluated("component_classes")[1]
+    arrays = StudyView(results).best_with("component_classes")[1]
     shares, weights = arrays["component_classes"], arrays["component_weights"]
-    axes = component_classes(StudyView(results)).axes[0]
+    axes = PLOTS["component_classes"].draw(StudyView(results)).axes[0]
     order = np.argsort(-weights, kind="stable")
     np.testing.assert_array_equal(axes.images[0].get_array(), shares[order])
     assert labels(axes.xaxis) == [str(digit) for digit in range(10)]
@@ -54,15 +154,19 @@ def test_cells_are_the_shares_with_the_heaviest_component_on_top(results):
         assert text == f"{100 * shares[order[row], column]:.0f}"
 
 
+def classes_of_components(shares, weights, classes):
+    return component_classes({"component_classes": shares, "component_weights": weights, "classes": np.array(classes)})
+
+
 def test_many_components_many_classes_and_missing_ones():
     random = np.random.default_rng(0)
     shares, weights = random.dirichlet(np.ones(64), 200).T, random.dirichlet(np.ones(64))
-    axes = component_figure(shares, weights, [f"person {place}" for place in range(200)]).axes[0]
+    axes = classes_of_components(shares, weights, [f"person {place}" for place in range(200)]).axes[0]
     assert axes.images[0].get_array().shape == (COMPONENTS, 200)
     assert not axes.texts
     assert "200 classes" in axes.get_xlabel()
     shares[:, 1] = np.nan
-    axes = component_figure(shares[:4, :3], weights[:4], ["a", "b", "c"]).axes[0]
+    axes = classes_of_components(shares[:4, :3], weights[:4], ["a", "b", "c"]).axes[0]
     assert [text.get_text() for text in axes.texts].count("–") == 4
 
 
@@ -75,7 +179,7 @@ def test_purity_runs_from_chance_to_one():
 
 
 def test_the_table_names_the_classes_that_a_component_serves(results):
-    arrays = StudyView(results).best_evaluated("component_classes")[1]
+    arrays = StudyView(results).best_with("component_classes")[1]
     shares, weights = arrays["component_classes"], arrays["component_weights"]
     first = int(np.argmax(weights))
     lines = "\n".join(component_table(StudyView(results))).splitlines()
@@ -92,8 +196,8 @@ def test_the_table_names_the_classes_that_a_component_serves(results):
 
 def test_without_arrays_there_is_neither_figure_nor_table(results):
     bare = part(results, results.trials.assign(folder=None))
-    assert rate_per_dimension(StudyView(bare)) is None
-    assert component_classes(StudyView(bare)) is None
+    assert PLOTS["rate_per_dimension"].draw(StudyView(bare)) is None
+    assert PLOTS["component_classes"].draw(StudyView(bare)) is None
     assert component_table(StudyView(bare)) == []
     for name in ("rate_per_dimension", "component_classes"):
         assert "trial" in PLOTS[name].reading(StudyView(results))

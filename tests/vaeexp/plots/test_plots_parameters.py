@@ -8,8 +8,15 @@ from synthetic_study import SEARCH, make_results, part, texts
 
 from sweeps.results.rankings import Results, ranked
 from vaeexp.plots import PLOTS
-from vaeexp.plots.distribution import MOST_COLOURED, MOST_GREY, distributions, parallel_coordinates
-from vaeexp.plots.parameters import effects, importance, partial_dependence
+from vaeexp.plots.parameters import (
+    MOST_COLOURED,
+    MOST_GREY,
+    distributions,
+    effects,
+    importance,
+    parallel_coordinates,
+    partial_dependence,
+)
 from vaeexp.plots.style import save, wrapped
 from vaeexp.results.study_view import StudyView
 from vaeexp.words import parameter_label

@@ -1,3 +1,6 @@
+"""The report of a study as a whole: its words and figures against the frames, its files, its page in a browser."""
+
+import base64
 import io
 import re
 from dataclasses import replace
@@ -6,28 +9,28 @@ import optuna
 import pandas as pd
 import pytest
 from confirmed_figures import confirmed
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from pages import needs_browser, opened, page_facts
 from report_text import headings, on_view, report_on, tables_of, without_code
 from synthetic_study import SEARCH, make_results, part, study_attributes, thin_studies, with_baselines, write_pictures
 
 from sweeps.errors import UserError
-from sweeps.results.rankings import pairs, pruned_epochs_saved, ranked
+from sweeps.results.rankings import pairs, ranked
 from sweeps.results.statistics import mean_interval
 from sweeps.storage.study_record import read_study
 from vaeexp.plots import PLOTS
-from vaeexp.report import trials_csv
-from vaeexp.report.answer import answer, notices
-from vaeexp.report.failures import outcomes
-from vaeexp.report.markdown import code, escape, fenced, linked_files, picture, table
+from vaeexp.report import chapters
+from vaeexp.report.chapters import answer, notices
+from vaeexp.report.closing import outcomes
+from vaeexp.report.markup import linked_files
+from vaeexp.report.summary import summary_json, trials_csv
 from vaeexp.report.tables import by_parameter, edges
-from vaeexp.results.columns import search_trials
-from vaeexp.results.open_study import study_tables
+from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import search_trials, study_tables
 from vaeexp.words import format_number
 
 answer, notices, outcomes, trials_csv = map(on_view, (answer, notices, outcomes, trials_csv))
-by_parameter, edges = on_view(by_parameter), on_view(edges)
+by_parameter, edges, summary_json = map(on_view, (by_parameter, edges, summary_json))
 RENDER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
 
@@ -37,18 +40,23 @@ def results():
 
 
 @pytest.fixture(scope="module")
-def report(results, tmp_path_factory):
+def whole(results):
+    return with_baselines(results)
+
+
+@pytest.fixture(scope="module")
+def report(whole, tmp_path_factory):
+    """The README of a whole report with its page and all figures, which takes seconds: tests read this one."""
     root = tmp_path_factory.mktemp("report")
-    whole = with_baselines(results)
     write_pictures(whole, root / "runs")
-    return report_on(whole, runs=root / "runs", reports=root / "reports")
+    return report_on(whole, runs=root / "runs", reports=root / "reports", html=True)
 
 
-def test_the_report_has_its_chapters_in_order_and_every_link_resolves(report):
+def test_the_report_has_its_chapters_in_order_and_every_link_resolves(whole, report):
     text = report.read_text(encoding="utf-8")
     names = headings(text)
     assert names[0] == "beta_mnist"
-    chapters = [
+    order = [
         "Answer",
         "Tables",
         "Rows by protocol",
@@ -62,11 +70,12 @@ def test_the_report_has_its_chapters_in_order_and_every_link_resolves(report):
         "Commands",
         "Study file",
     ]
-    places = [names.index(name) for name in chapters]
+    places = [names.index(name) for name in order]
     assert places == sorted(places)
     files = linked_files(text)
     assert files == {f"{name}.png" for name in PLOTS} | {"trials.csv", "summary.json"}
-    assert {path.name for path in report.parent.iterdir()} == files | {"README.md"}
+    assert {path.name for path in report.parent.iterdir()} == files | {"README.md", "report.html"}
+    assert (report.parent / "summary.json").read_text(encoding="utf-8") == summary_json(whole)
     for file in files - {"trials.csv", "summary.json"}:
         assert (report.parent / file).read_bytes().startswith(b"\x89PNG")
     assert text.index("beta_strip.png") < text.index("## Tables")
@@ -93,7 +102,7 @@ def test_numbers_of_the_answer_are_those_of_the_frames(results):
         assert f"{interval.mean:.2f} ± {interval.half_width:.2f}" in words
     assert "3 new seeds" in words
     assert "(k = 500)" in words
-    saved = pruned_epochs_saved(results, 30)
+    saved = StudyView(results).epochs_saved
     spent = int(search_trials(results.trials)["epochs"].sum())
     assert f"saved {saved} trial-epochs, {100 * saved / (saved + spent):.0f} %" in words
     assert f"5 min 12 s of wall time and {spent} trial-epochs" in words
@@ -144,44 +153,57 @@ def test_csv_has_every_trial_and_no_path(results):
     assert set(frame["purposes"].dropna()) == {"confirm", "compare", "confirm+compare"}
 
 
-def test_the_same_results_give_the_same_bytes_wherever_they_lie(results, tmp_path):
-    write_pictures(results, tmp_path / "one")
-    (tmp_path / "one").rename(tmp_path / "two")
-    write_pictures(results, tmp_path / "one")
-    moved = replace(results, trials=results.trials.assign(folder="/elsewhere/trial"))
-    paths = [
-        report_on(results, runs=tmp_path / "one", reports=tmp_path / "a"),
-        report_on(moved, runs=tmp_path / "two", reports=tmp_path / "b"),
-    ]
-    first, second = ({path.name: path.read_bytes() for path in readme.parent.iterdir()} for readme in paths)
+def test_the_same_results_give_the_same_bytes_wherever_they_lie(whole, report, tmp_path):
+    write_pictures(whole, tmp_path / "moved")
+    moved = replace(whole, trials=whole.trials.assign(folder="/elsewhere/trial"))
+    again = report_on(moved, runs=tmp_path / "moved", reports=tmp_path, html=True)
+    first, second = ({path.name: path.read_bytes() for path in path.parent.iterdir()} for path in (report, again))
+    assert {"README.md", "report.html", "summary.json", "trials.csv"} < set(first)
     assert first == second
 
 
-def test_files_of_an_earlier_report_go_and_others_stay(results, tmp_path):
+def test_files_of_an_earlier_report_go_and_others_stay(results, tmp_path, monkeypatch):
+    plots = {name: PLOTS[name] for name in ("history", "component_samples")}
+    monkeypatch.setattr(chapters, "PLOTS", plots)
+    monkeypatch.setattr(chapters, "CHAPTERS", {"Plots": plots})
     write_pictures(results, tmp_path / "runs")
     readme = report_on(results, runs=tmp_path / "runs", reports=tmp_path)
-    (readme.parent / "notes.md").write_text("mine", encoding="utf-8")
-    (readme.parent / "mine.png").write_bytes(b"mine")
     assert (readme.parent / "component_samples.png").exists()
+    with readme.open("a", encoding="utf-8") as earlier:
+        earlier.write("[mine](mine.csv) ![old](old.png)\n")
+    mine = {"mine.csv", "other.png", "notes.md"}
+    for name in (*mine, "old.png"):
+        (readme.parent / name).write_text("mine", encoding="utf-8")
     again = report_on(results, runs=tmp_path / "nothing", reports=tmp_path)
     assert again == readme
-    left = {path.name for path in readme.parent.iterdir()}
-    assert left == linked_files(readme.read_text(encoding="utf-8")) | {"README.md", "notes.md", "mine.png"}
-    assert "component_samples.png" not in left
+    files = linked_files(readme.read_text(encoding="utf-8"))
+    assert files == {"history.png", "trials.csv", "summary.json"}
+    assert {path.name for path in readme.parent.iterdir()} == files | {"README.md"} | mine
 
 
-def test_a_folder_that_cannot_be_written_is_named(results, tmp_path):
+def test_a_page_that_is_there_never_tells_of_an_earlier_state(results, tmp_path, no_figures):
+    interim = replace(results, study=study_attributes(finished=False))
+    path = report_on(interim, runs=tmp_path, reports=tmp_path)
+    assert not (path.parent / "report.html").exists()
+    report_on(interim, runs=tmp_path, reports=tmp_path, html=True)
+    assert "Interim report" in (path.parent / "report.html").read_text(encoding="utf-8")
+    report_on(part(results, ranked(results).head(3)), runs=tmp_path, reports=tmp_path)
+    assert "Interim report" not in (path.parent / "report.html").read_text(encoding="utf-8")
+    assert not list(path.parent.glob(".*"))
+
+
+def test_a_folder_that_cannot_be_written_is_named(results, tmp_path, no_figures):
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(UserError, match=r"file/beta_mnist.*--reports"):
         report_on(part(results, ranked(results).head(1)), runs=tmp_path, reports=tmp_path / "file")
 
 
 @pytest.mark.parametrize("case", thin_studies())
-def test_thin_studies_get_a_whole_report_in_good_english(case, tmp_path):
+def test_thin_studies_get_a_whole_report_in_good_english(case):
+    """Figures are drawn here, and rendered by the tests of plots."""
     study = thin_studies()[case]
-    readme = report_on(study, runs=tmp_path / "runs", reports=tmp_path)
-    text = readme.read_text(encoding="utf-8")
-    assert {path.name for path in readme.parent.iterdir()} == linked_files(text) | {"README.md"}
+    text, figures = chapters.compose(StudyView(study))
+    assert linked_files(text) == {*figures, "trials.csv", "summary.json"}
     prose = without_code(text)
     for wrong in (
         r"\bnan\b",
@@ -196,10 +218,13 @@ def test_thin_studies_get_a_whole_report_in_good_english(case, tmp_path):
     ):
         assert not re.search(wrong, prose.replace("none (", "")), (wrong, prose)
     # No figure is missing without a reason, and none is there that was not drawn.
-    drawn = {name for name in PLOTS if f"{name}.png" in linked_files(text)}
     for name, plot in PLOTS.items():
-        assert (name in drawn) != (f"- {plot.title}: " in text), name
+        assert (f"{name}.png" in figures) != (f"- {plot.title}: " in text), name
     assert ("**Interim report" in text) == (not study.study.finished)
+    names = headings(text)
+    assert ("How the trials ended" in names) == bool(len(study.trials))
+    assert ("Failed" in names) == (study.trials["state"] == "failed").any()
+    assert ("Pruned" in names) == (study.trials["state"] == "pruned").any()
 
 
 def test_thin_answers_read_well():
@@ -285,68 +310,43 @@ def test_a_best_value_at_the_end_of_its_range_is_pointed_out(results):
     assert edges(replace(results, trials=trials)) == ["latent size = 64 at the upper end"]
 
 
+NASTY = (
+    "a | b <script>alert(1)</script> <img src=x onerror=alert(1)> *x* _y_ `z` [l](javascript:alert(1)) [l](http://x) "
+    "![p](http://x/p.png) # h\n\n- item $x$ ~~s~~ \"'&amp;"
+)
+
+
 def test_text_of_study_and_trials_cannot_break_the_report(results, tmp_path):
-    nasty = "a | b <script>alert(1)</script> *x* _y_ `z` [l](http://x) # h\n\n- item $x$ ~~s~~ &amp;"
     trials = results.trials.copy()
-    trials["message"] = trials["message"].where(trials["failure"].isna(), nasty)
-    trials["params.prior"] = trials["params.prior"].replace("mixture", nasty)
+    trials["message"] = trials["message"].where(trials["failure"].isna(), NASTY)
+    trials["params.prior"] = trials["params.prior"].replace("mixture", NASTY)
     spec = study_attributes().spec
-    search = spec["search"] | {"prior": {"kind": "choice", "values": ["normal", nasty]}}
-    study = study_attributes(question=nasty, stopped=nasty, spec=spec | {"search": search})
-    study = replace(
-        study, provenance=study.provenance | {"command": "vaeexp `x` | y", "hardware": {"processor": nasty}}
+    search = spec["search"] | {"prior": {"kind": "choice", "values": ["normal", NASTY]}}
+    study = study_attributes(question=NASTY, stopped=NASTY, spec=spec | {"search": search})
+    changed = {
+        "command": "vaeexp `x` | y",
+        "hardware": {"processor": NASTY},
+        "study_file": f"question: {NASTY}\n```\n</pre>{NASTY}",
+    }
+    study = replace(study, provenance=study.provenance | changed)
+    readme = report_on(
+        replace(results, name="a<b>&c", study=study, trials=trials), runs=tmp_path, reports=tmp_path, html=True
     )
-    readme = report_on(replace(results, study=study, trials=trials), runs=tmp_path, reports=tmp_path)
     text = readme.read_text(encoding="utf-8")
     html = RENDER.render(text)
     assert "<script>" not in html
-    assert "http://x" not in re.findall(r'href="([^"]*)"', html)
+    assert not [link for link in re.findall(r'(?:src|href)="([^"]*)"', html) if ":" in link]
     assert "<del>" not in html
     for table_ in tables_of(text).values():
         assert not table_.isna().any().any()
-    assert linked_files(text) == {path.name for path in readme.parent.iterdir()} - {"README.md"}
-
-
-WORDS = st.text(
-    st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zs", "Zl", "Zp"), include_characters=" "), max_size=40
-)
-MARKS = st.text(st.sampled_from(list("\\`*_{}[]()#+-.!|<>~$&;:=1a ")), max_size=20)
-
-
-def shown(html):
-    text = re.sub(r"<[^>]*>", "", html)
-    for entity, character in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&")):
-        text = text.replace(entity, character)
-    return text
-
-
-@settings(max_examples=300, deadline=None)
-@given(WORDS | MARKS)
-def test_escaped_text_is_shown_as_it_stands(text):
-    line = " ".join(text.split())
-    html = RENDER.render(escape(text))
-    assert html.strip() == "" or html.startswith("<p>")
-    assert shown(html).strip() == line
-    cells = re.findall(r"<td>(.*?)</td>", RENDER.render(table(["x", "y"], [(escape(text), "end")])))
-    assert [shown(cell) for cell in cells] == [line, "end"]
-
-
-@settings(max_examples=200, deadline=None)
-@given(MARKS)
-def test_code_is_shown_as_it_stands(text):
-    line = " ".join(text.split())
-    html = RENDER.render(table(["x", "y"], [(code(text), "end")]))
-    cells = re.findall(r"<td>(.*?)</td>", html)
-    assert len(cells) == 2
-    if "\\" not in line:
-        assert shown(cells[0]).strip() == line
-
-
-def test_small_pieces_of_markdown():
-    assert fenced("a ``` b", "sh") == "````sh\na ``` b\n````"
-    assert picture("a.png", "x [y]") == r"![x \[y\]](a.png)"
-    assert table(["a", "b"], [("1", "2")], right=(1,)) == "| a | b |\n| --- | ---: |\n| 1 | 2 |"
-    assert linked_files("![x](a.png) [y](b.csv) [z](https://x.y/z) [w](#top)") == {"a.png", "b.csv"}
+    assert linked_files(text) == {path.name for path in readme.parent.iterdir()} - {"README.md", "report.html"}
+    page_ = (readme.parent / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in page_
+    assert "<img src=x" not in page_
+    assert "onerror=alert(1)&gt;" in page_
+    assert not re.findall(r'(?:src|href)="(?!data:image/png|data:text/csv|data:application/json|#)', page_)
+    assert page_.count("</pre>") == page_.count("<pre>")
+    assert "<title>a&lt;b&gt;&amp;c</title>" in page_
 
 
 def test_a_parameter_without_trials_has_no_table(results):
@@ -355,7 +355,7 @@ def test_a_parameter_without_trials_has_no_table(results):
     assert outcomes(empty) == ""
 
 
-def test_a_report_from_a_real_store(tmp_path):
+def test_a_report_from_a_real_store(tmp_path, no_figures):
     """The storage contract, read back by `read_results`: a search of two trials and one run that confirms the better."""
     storage = optuna.storages.InMemoryStorage()
     search = optuna.create_study(study_name="beta_mnist", storage=storage)
@@ -393,3 +393,98 @@ def test_a_report_from_a_real_store(tmp_path):
         in text
     )
     assert list(tables_of(text)["Best trials of the search"]["val −ELBO"]) == ["90.00", "95.00"]
+
+
+# ---- report.html ----
+
+
+def test_the_page_has_everything_inside(report):
+    text = (report.parent / "report.html").read_text(encoding="utf-8")
+    sources = re.findall(r'<img src="([^"]*)"', text)
+    pictures = sorted(report.parent.glob("*.png"))
+    assert len(sources) == len(pictures)
+    inside = {base64.b64decode(source.removeprefix("data:image/png;base64,")) for source in sources}
+    assert inside == {path.read_bytes() for path in pictures}
+    files = dict(re.findall(r'<a href="data:[^;]*;charset=utf-8;base64,([^"]*)" download="([^"]*)"', text))
+    assert {name: base64.b64decode(content) for content, name in files.items()} == {
+        name: (report.parent / name).read_bytes() for name in ("trials.csv", "summary.json")
+    }
+    assert "<script" not in text
+    assert "default-src 'none'" in text
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', text)
+    assert "<title>beta_mnist</title>" in text
+
+
+def test_the_contents_lead_to_every_chapter(report):
+    text = (report.parent / "report.html").read_text(encoding="utf-8")
+    markdown = re.sub(r"(?s)(````*).*?\1", "", report.read_text(encoding="utf-8"))
+    chapters = [line for line in markdown.splitlines() if re.match(r"##?#? ", line)][1:]
+    targets = re.findall(r'<li class="h[23]"><a href="#([^"]*)">', text)
+    ids = re.findall(r'<h\d id="([^"]*)"', text)
+    assert len(targets) == len(chapters)
+    assert len(set(ids)) == len(ids)
+    assert set(targets) < set(ids)
+
+
+# ---- in a browser ----
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with opened(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
+
+
+def brightness(colour: str) -> float:
+    return sum(float(part_) for part_ in re.findall(r"[\d.]+", colour)[:3]) / 3
+
+
+@pytest.mark.browser
+@needs_browser
+@pytest.mark.parametrize("width", [900, 1500, 380])
+def test_the_page_in_a_browser(browser, report, width):
+    facts = page_facts(browser, report.parent / "report.html", width=width)
+    assert facts["loaded"] == facts["images"] == len(list(report.parent.glob("*.png")))
+    assert facts["overflow"] <= 0
+    assert facts["scrolling"] > 0, "the widest table scrolls by itself"
+    assert facts["console"] == []
+    assert {url.split(":")[0] for url in facts["requests"]} <= {"file", "data"}
+    assert {link.removeprefix("#") for link in facts["links"] if link.startswith("#")} <= set(facts["ids"])
+    assert brightness(facts["background"]) > 240
+    assert brightness(facts["ink"]) < 60
+
+
+@pytest.mark.browser
+@needs_browser
+def test_the_page_in_the_dark(browser, report):
+    facts = page_facts(browser, report.parent / "report.html", dark=True)
+    assert brightness(facts["background"]) < 40
+    assert brightness(facts["ink"]) > 180
+    assert facts["card"] == "rgb(255, 255, 255)", "pictures keep their white ground"
+    assert facts["loaded"] == facts["images"]
+    assert facts["overflow"] <= 0
+
+
+PLAIN = """<!DOCTYPE html><html><head><meta charset="utf-8"><link rel="icon" href="data:,"><style>
+body {{ max-width: 900px; margin: 0 auto; }} img {{ max-width: 100%; }} table {{ display: block; overflow: auto; }}
+pre {{ overflow: auto; }} p, td, li {{ overflow-wrap: break-word; }}
+</style></head><body>{}</body></html>"""
+"""As git hosts show markdown."""
+
+
+@pytest.mark.browser
+@needs_browser
+def test_the_markdown_in_a_browser(browser, report):
+    renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
+    shown = report.parent / "shown.html"
+    shown.write_text(PLAIN.format(renderer.render(report.read_text(encoding="utf-8"))), encoding="utf-8")
+    facts = page_facts(browser, shown)
+    assert facts["loaded"] == facts["images"] == len(list(report.parent.glob("*.png")))
+    assert facts["overflow"] <= 0
+    assert facts["console"] == []
+    assert {url.split(":")[0] for url in facts["requests"]} <= {"file", "data"}
+    prose = facts["text"]
+    assert "**" not in prose
+    assert not re.search(r"\|\s*---", prose), "every table is drawn as one"
+    missing = [link for link in facts["links"] if not (report.parent / link).exists()]
+    assert missing == []

@@ -1,38 +1,33 @@
-"""The report as JSON and as one HTML file: what is in them, that they harm nobody, and how a browser shows them."""
+"""The formats of a report: its summary as JSON, its table as CSV, pieces of markdown, and the HTML made from them."""
 
-import base64
 import json
 import math
 import re
 from dataclasses import replace
 
+import jsonschema
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from pages import needs_browser, opened, page_facts
-from reference_pages import COLUMNS, SCHEMA
-from report_text import on_view, report_on
-from synthetic_study import SEARCH, make_results, part, study_attributes, thin_studies, with_baselines, write_pictures
+from reference_pages import COLUMNS, ROOT
+from report_text import on_view
+from synthetic_study import SEARCH, make_results, thin_studies, with_baselines
 
-from sweeps.results.rankings import pruned_epochs_saved, ranked
+from sweeps.results.rankings import ranked
 from sweeps.results.statistics import mean_interval
-from vaeexp.report import trials_csv
-from vaeexp.report.html import page
-from vaeexp.report.summary import Summary, schema_json, summary_json
+from vaeexp.report.markup import code, escape, fenced, linked_files, page, picture, table
+from vaeexp.report.summary import summary_json, trials_csv
+from vaeexp.results.study_view import StudyView
 
 summary_json, trials_csv = on_view(summary_json), on_view(trials_csv)
-NASTY = "a | b <script>alert(1)</script> <img src=x onerror=alert(1)> [l](javascript:alert(1)) ![p](http://x/p.png) \"'&amp;"
+SCHEMA = ROOT / "vaeexp" / "report" / "summary.schema.json"
+RENDER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
 
 @pytest.fixture(scope="module")
 def results():
     return with_baselines(make_results())
-
-
-@pytest.fixture(scope="module")
-def report(results, tmp_path_factory):
-    root = tmp_path_factory.mktemp("report")
-    write_pictures(results, root / "runs")
-    return report_on(results, runs=root / "runs", reports=root / "reports", html=True)
 
 
 # ---- summary.json ----
@@ -47,8 +42,8 @@ def leaves(content, path=()):
         yield path, content
 
 
-def test_the_figures_of_the_summary_are_those_of_the_frames(results, report):
-    summary = json.loads((report.parent / "summary.json").read_text(encoding="utf-8"))
+def test_the_figures_of_the_summary_are_those_of_the_frames(results):
+    summary = json.loads(summary_json(results))
     trials = results.trials
     best = ranked(results).iloc[0]
     assert (summary["study"], summary["state"], summary["schema_version"]) == ("beta_mnist", "finished", 1)
@@ -78,7 +73,7 @@ def test_the_figures_of_the_summary_are_those_of_the_frames(results, report):
     assert cost["search_epochs"] == int(search["epochs"].sum())
     assert cost["confirm_epochs"] + cost["baseline_epochs"] == int(trials.loc[trials["repeat"], "epochs"].sum())
     assert cost["baseline_epochs"] == int(trials.loc[trials["purposes"] == ("baseline",), "epochs"].sum()) > 0
-    assert cost["saved_epochs"] == pruned_epochs_saved(results, 30)
+    assert cost["saved_epochs"] == StudyView(results).epochs_saved
     assert cost["search_seconds"] == 312.4
     (comparison,) = summary["comparisons"]
     assert (comparison["first"], comparison["second"], comparison["pairs"]) == ("adam", "adamax", 8)
@@ -119,16 +114,31 @@ def test_a_weighted_figure_of_runs_with_different_k_is_left_out(results):
     assert all(row["test"]["iw_nll"]["n"] == 3 for row in rows.values())
 
 
+@pytest.fixture(scope="module")
+def validator():
+    """Of the shipped schema, with every field required: a field may be null, and is always there."""
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    for part in (schema, *schema["$defs"].values()):
+        part |= {"required": list(part.get("properties", {}))}
+    return jsonschema.Draft202012Validator(schema)
+
+
 def cases():
-    return {"full": with_baselines(make_results())} | thin_studies()
+    full = with_baselines(make_results())
+    tested = [name for name in full.trials if name.startswith("result.test/")]
+    infinite = replace(full, trials=full.trials.assign(**dict.fromkeys(tested, math.inf)))
+    return {"full": full, "infinite": infinite} | thin_studies()
 
 
 @pytest.mark.parametrize("case", cases())
-def test_summaries_of_all_studies_keep_to_the_schema(case):
+def test_summaries_of_all_studies_keep_to_the_schema(case, validator):
     study = cases()[case]
     text = summary_json(study)
     content = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    Summary.model_validate(content, strict=True)
+    validator.validate(content)
+    for broken in ({"schema_version": 2}, {"state": "done"}, {"more": 1}, {"counts": None}):
+        assert not validator.is_valid(content | broken)
     assert json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n" == text
     assert all(math.isfinite(value) for _, value in leaves(content) if isinstance(value, float))
     assert (content["best"] is None) == ranked(study).empty
@@ -136,22 +146,8 @@ def test_summaries_of_all_studies_keep_to_the_schema(case):
     assert summary_json(cases()[case]) == text
 
 
-@pytest.mark.parametrize("case", cases())
-def test_summaries_validate_against_the_shipped_document(case):
-    jsonschema = pytest.importorskip("jsonschema")
+def test_the_shipped_schema_describes_every_field():
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator.check_schema(schema)
-    validator = jsonschema.Draft202012Validator(schema)
-    content = json.loads(summary_json(cases()[case]))
-    validator.validate(content)
-    for broken in ({"schema_version": 2}, {"state": "done"}, {"more": 1}, {"counts": None}):
-        assert not validator.is_valid(content | broken)
-
-
-def test_the_shipped_schema_is_up_to_date_and_describes_every_field():
-    text = SCHEMA.read_text(encoding="utf-8")
-    schema = json.loads(text)
-    assert schema == json.loads(schema_json()), "the schema is out of date: run `make docs`"
     for place, part_ in {"": schema, **schema["$defs"]}.items():
         for name, field in part_.get("properties", {}).items():
             assert field.get("description", "").endswith("."), f"{place}.{name} is not described"
@@ -172,58 +168,10 @@ def test_every_column_of_the_csv_is_documented(results):
 # ---- report.html ----
 
 
-def test_the_page_has_everything_inside(report):
-    text = (report.parent / "report.html").read_text(encoding="utf-8")
-    sources = re.findall(r'<img src="([^"]*)"', text)
-    pictures = sorted(report.parent.glob("*.png"))
-    assert len(sources) == len(pictures)
-    inside = {base64.b64decode(source.removeprefix("data:image/png;base64,")) for source in sources}
-    assert inside == {path.read_bytes() for path in pictures}
-    files = dict(re.findall(r'<a href="data:[^;]*;charset=utf-8;base64,([^"]*)" download="([^"]*)"', text))
-    assert {name: base64.b64decode(content) for content, name in files.items()} == {
-        name: (report.parent / name).read_bytes() for name in ("trials.csv", "summary.json")
-    }
-    assert "<script" not in text
-    assert "default-src 'none'" in text
-    assert not re.findall(r'(?:src|href)="(?!data:|#)', text)
-    assert "<title>beta_mnist</title>" in text
-
-
-def test_the_contents_lead_to_every_chapter(report):
-    text = (report.parent / "report.html").read_text(encoding="utf-8")
-    markdown = re.sub(r"(?s)(````*).*?\1", "", report.read_text(encoding="utf-8"))
-    chapters = [line for line in markdown.splitlines() if re.match(r"##?#? ", line)][1:]
-    targets = re.findall(r'<li class="h[23]"><a href="#([^"]*)">', text)
-    ids = re.findall(r'<h\d id="([^"]*)"', text)
-    assert len(targets) == len(chapters)
-    assert len(set(ids)) == len(ids)
-    assert set(targets) < set(ids)
-
-
 def test_headings_alike_have_ids_of_their_own():
     text = page("# x\n\n## Same\n\n## Same\n\n### same-1\n\n## !\n", {})
     assert re.findall(r'id="([^"]*)"', text) == ["x", "same", "same-1", "same-1-1", "section"]
     assert "<nav" not in page("no heading", {})
-
-
-def test_text_of_a_study_brings_no_tag_and_no_link(results, tmp_path):
-    trials = results.trials.copy()
-    trials["message"] = trials["message"].where(trials["failure"].isna(), NASTY)
-    trials["params.prior"] = trials["params.prior"].replace("mixture", NASTY)
-    spec = study_attributes().spec
-    search = spec["search"] | {"prior": {"kind": "choice", "values": ["normal", NASTY]}}
-    study = study_attributes(question=NASTY, stopped=NASTY, spec=spec | {"search": search})
-    changed = {"study_file": f"question: {NASTY}\n```\n</pre>{NASTY}", "hardware": {"processor": NASTY}}
-    study = replace(study, provenance=study.provenance | changed)
-    bad = replace(results, name="a<b>&c", study=study, trials=trials)
-    readme_ = report_on(bad, runs=tmp_path, reports=tmp_path, html=True)
-    text = (readme_.parent / "report.html").read_text(encoding="utf-8")
-    assert "<script" not in text
-    assert "<img src=x" not in text
-    assert "onerror=alert(1)&gt;" in text
-    assert not re.findall(r'(?:src|href)="(?!data:image/png|data:text/csv|data:application/json|#)', text)
-    assert text.count("</pre>") == text.count("<pre>")
-    assert "<title>a&lt;b&gt;&amp;c</title>" in text
 
 
 def test_html_in_the_markdown_itself_is_shown_not_obeyed():
@@ -241,101 +189,46 @@ def test_links_to_other_reports_lead_to_their_pages():
     assert re.findall(r'href="([^"]*)"', text) == ["../a/report.html", "https://x.y/README.md", "README.md"]
 
 
-# ---- both ----
+# ---- pieces of markdown ----
 
 
-def test_the_same_results_give_the_same_bytes(results, tmp_path):
-    write_pictures(results, tmp_path / "runs")
-    folders = [
-        report_on(results, runs=tmp_path / "runs", reports=tmp_path / name, html=True).parent for name in ("a", "b")
-    ]
-    first, second = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
-    assert {"README.md", "report.html", "summary.json", "trials.csv"} < set(first)
-    assert first == second
+WORDS = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zs", "Zl", "Zp"), include_characters=" "), max_size=40
+)
+MARKS = st.text(st.sampled_from(list("\\`*_{}[]()#+-.!|<>~$&;:=1a ")), max_size=20)
 
 
-def test_a_page_that_is_there_never_tells_of_an_earlier_state(results, tmp_path):
-    interim = replace(results, study=study_attributes(finished=False))
-    path = report_on(interim, runs=tmp_path, reports=tmp_path)
-    assert not (path.parent / "report.html").exists()
-    report_on(interim, runs=tmp_path, reports=tmp_path, html=True)
-    assert "Interim report" in (path.parent / "report.html").read_text(encoding="utf-8")
-    report_on(part(results, ranked(results).head(3)), runs=tmp_path, reports=tmp_path)
-    assert "Interim report" not in (path.parent / "report.html").read_text(encoding="utf-8")
-    assert not list(path.parent.glob(".*"))
+def shown(html):
+    text = re.sub(r"<[^>]*>", "", html)
+    for entity, character in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&")):
+        text = text.replace(entity, character)
+    return text
 
 
-def test_only_pictures_of_an_earlier_report_are_removed(results, tmp_path):
-    path = report_on(results, runs=tmp_path, reports=tmp_path)
-    path.write_text("# beta_mnist\n\n[mine](mine.csv) ![old](old.png)\n", encoding="utf-8")
-    for name in ("mine.csv", "old.png", "other.png"):
-        (path.parent / name).write_text("x", encoding="utf-8")
-    report_on(results, runs=tmp_path, reports=tmp_path)
-    assert {name for name in ("mine.csv", "old.png", "other.png") if (path.parent / name).exists()} == {
-        "mine.csv",
-        "other.png",
-    }
+@settings(max_examples=300, deadline=None)
+@given(WORDS | MARKS)
+def test_escaped_text_is_shown_as_it_stands(text):
+    line = " ".join(text.split())
+    html = RENDER.render(escape(text))
+    assert html.strip() == "" or html.startswith("<p>")
+    assert shown(html).strip() == line
+    cells = re.findall(r"<td>(.*?)</td>", RENDER.render(table(["x", "y"], [(escape(text), "end")])))
+    assert [shown(cell) for cell in cells] == [line, "end"]
 
 
-# ---- in a browser ----
+@settings(max_examples=200, deadline=None)
+@given(MARKS)
+def test_code_is_shown_as_it_stands(text):
+    line = " ".join(text.split())
+    html = RENDER.render(table(["x", "y"], [(code(text), "end")]))
+    cells = re.findall(r"<td>(.*?)</td>", html)
+    assert len(cells) == 2
+    if "\\" not in line:
+        assert shown(cells[0]).strip() == line
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with opened(tmp_path_factory.mktemp("profile")) as driver:
-        yield driver
-
-
-def brightness(colour: str) -> float:
-    return sum(float(part_) for part_ in re.findall(r"[\d.]+", colour)[:3]) / 3
-
-
-@pytest.mark.browser
-@needs_browser
-@pytest.mark.parametrize("width", [900, 1500, 380])
-def test_the_page_in_a_browser(browser, report, width):
-    facts = page_facts(browser, report.parent / "report.html", width=width)
-    assert facts["loaded"] == facts["images"] == len(list(report.parent.glob("*.png")))
-    assert facts["overflow"] <= 0
-    assert facts["scrolling"] > 0, "the widest table scrolls by itself"
-    assert facts["console"] == []
-    assert {url.split(":")[0] for url in facts["requests"]} <= {"file", "data"}
-    assert {link.removeprefix("#") for link in facts["links"] if link.startswith("#")} <= set(facts["ids"])
-    assert brightness(facts["background"]) > 240
-    assert brightness(facts["ink"]) < 60
-
-
-@pytest.mark.browser
-@needs_browser
-def test_the_page_in_the_dark(browser, report):
-    facts = page_facts(browser, report.parent / "report.html", dark=True)
-    assert brightness(facts["background"]) < 40
-    assert brightness(facts["ink"]) > 180
-    assert facts["card"] == "rgb(255, 255, 255)", "pictures keep their white ground"
-    assert facts["loaded"] == facts["images"]
-    assert facts["overflow"] <= 0
-
-
-PLAIN = """<!DOCTYPE html><html><head><meta charset="utf-8"><link rel="icon" href="data:,"><style>
-body {{ max-width: 900px; margin: 0 auto; }} img {{ max-width: 100%; }} table {{ display: block; overflow: auto; }}
-pre {{ overflow: auto; }} p, td, li {{ overflow-wrap: break-word; }}
-</style></head><body>{}</body></html>"""
-"""As git hosts show markdown."""
-
-
-@pytest.mark.browser
-@needs_browser
-def test_the_markdown_in_a_browser(browser, report):
-    renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
-    shown = report.parent / "shown.html"
-    shown.write_text(PLAIN.format(renderer.render(report.read_text(encoding="utf-8"))), encoding="utf-8")
-    facts = page_facts(browser, shown)
-    assert facts["loaded"] == facts["images"] == len(list(report.parent.glob("*.png")))
-    assert facts["overflow"] <= 0
-    assert facts["console"] == []
-    assert {url.split(":")[0] for url in facts["requests"]} <= {"file", "data"}
-    prose = facts["text"]
-    assert "**" not in prose
-    assert not re.search(r"\|\s*---", prose), "every table is drawn as one"
-    missing = [link for link in facts["links"] if not (report.parent / link).exists()]
-    assert missing == []
+def test_small_pieces_of_markdown():
+    assert fenced("a ``` b", "sh") == "````sh\na ``` b\n````"
+    assert picture("a.png", "x [y]") == r"![x \[y\]](a.png)"
+    assert table(["a", "b"], [("1", "2")], right=(1,)) == "| a | b |\n| --- | ---: |\n| 1 | 2 |"
+    assert linked_files("![x](a.png) [y](b.csv) [z](https://x.y/z) [w](#top)") == {"a.png", "b.csv"}

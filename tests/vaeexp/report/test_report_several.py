@@ -15,12 +15,18 @@ from synthetic_study import part, study_attributes, texts, thin_studies
 from sweeps.errors import UserError
 from sweeps.results.rankings import best_so_far, ranked
 from sweeps.results.statistics import mean_interval
-from vaeexp.plots.studies import side_by_side
-from vaeexp.report.markdown import linked_files
-from vaeexp.report.several_studies import check_index, folder_name, protocol_titles, write_comparison, write_index
-from vaeexp.results.columns import search_trials
-from vaeexp.results.study_summary import PROTOCOL, by_protocol, summarise_study
-from vaeexp.results.study_view import StudyView
+from vaeexp.plots.comparisons import side_by_side
+from vaeexp.report.markup import linked_files
+from vaeexp.report.several_studies import (
+    check_index,
+    folder_name,
+    protocol_titles,
+    verdict,
+    write_comparison,
+    write_index,
+)
+from vaeexp.results.study_view import PROTOCOL, StudyView, by_protocol, summarise_study
+from vaeexp.results.tables import search_trials
 
 summarise = on_view(summarise_study)
 DYNAMIC = {"binarisation": "dynamic (drawn anew each epoch)", "fingerprint": "77aa" * 16}
@@ -170,9 +176,9 @@ def test_figures_of_the_table_are_those_of_the_studies(found, comparison):
     assert "latent size = " in table["best configuration"][0]
 
 
-def verdict(*studies, tmp_path):
-    text = write_comparison([summarise(each) for each in studies], reports=tmp_path).read_text(encoding="utf-8")
-    return next(block for block in text.split("\n\n") if block.startswith(("The lowest", "None of", "One of")))
+def said_of(*studies):
+    (words,) = verdict([summarise(study) for study in studies])
+    return words
 
 
 def one_seed(results):
@@ -180,16 +186,16 @@ def one_seed(results):
     return part(results, trials[~trials["repeat"] | (trials["seed_index"] == 0)])
 
 
-def test_the_verdict_says_how_sure_it_is(tmp_path):
+def test_the_verdict_says_how_sure_it_is():
     base, near, far = renamed("base"), renamed("near", shift=0.3), renamed("far", shift=9.0)
-    assert "The other interval lies above its own." in verdict(base, far, tmp_path=tmp_path)
-    words = verdict(base, near, far, tmp_path=tmp_path)
+    assert "The other interval lies above its own." in said_of(base, far)
+    words = said_of(base, near, far)
     assert words.startswith("The lowest confirmed test −ELBO is that of base, ")
     assert re.search(r"That it is better than near \([\d.]+ ± [\d.]+\) is not settled: the intervals overlap\.", words)
-    assert "one seed gives no interval" in verdict(one_seed(base), far, tmp_path=tmp_path)
-    assert "one seed gives no interval" in verdict(base, one_seed(far), tmp_path=tmp_path)
-    assert verdict(base, unconfirmed(near), tmp_path=tmp_path).startswith("One of them alone is confirmed on test")
-    assert verdict(unconfirmed(base), unconfirmed(near), tmp_path=tmp_path).startswith("None of them is confirmed")
+    assert "one seed gives no interval" in said_of(one_seed(base), far)
+    assert "one seed gives no interval" in said_of(base, one_seed(far))
+    assert said_of(base, unconfirmed(near)).startswith("One of them alone is confirmed on test")
+    assert said_of(unconfirmed(base), unconfirmed(near)).startswith("None of them is confirmed")
 
 
 def test_plain_autoencoders_are_compared_by_distortion(tmp_path):
@@ -212,7 +218,8 @@ def test_plain_autoencoders_are_compared_by_distortion(tmp_path):
 @pytest.mark.parametrize("case", thin_studies())
 def test_thin_studies_are_compared_in_good_english(case, tmp_path):
     thin = replace(thin_studies()[case], name="thin")
-    path = write_comparison([summarise(thin), summarise(renamed("base"))], reports=tmp_path)
+    studies = [summarise(thin), summarise(renamed("base"))]
+    path = write_comparison(studies, reports=tmp_path)
     text = path.read_text(encoding="utf-8")
     for wrong in (r"\bnan\b", r"\bNone\b(?! of)", r"<NA>", r"\binf\b", r"\.\.", r"\b1 \w+s\b"):
         assert not re.search(wrong, text.replace("../", "")), (wrong, text)

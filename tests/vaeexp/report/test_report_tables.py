@@ -16,19 +16,19 @@ from synthetic_study import SEARCH, make_results, part, study_attributes, with_b
 
 from sweeps.results.rankings import Results, ranked
 from sweeps.results.statistics import bootstrap_mean_interval, difference_interval, mean_interval
-from vaeexp.report.answer import answer, margin_words
-from vaeexp.report.chapters import protocol_line
+from vaeexp.report.chapters import answer, margin_words
 from vaeexp.report.tables import (
     by_parameter,
     by_prior_and_components,
     confirmed_table,
     paired_tables,
     parameter_tables,
+    protocol_line,
     ranges,
     ranked_table,
 )
-from vaeexp.results.columns import search_trials
 from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import search_trials
 from vaeexp.words import format_number
 
 answer, margin_words, protocol_line = map(on_view, (answer, margin_words, protocol_line))
@@ -81,13 +81,14 @@ BEST = (98.0, 98.2, 98.4)
 def test_the_margin_over_the_runner_up_is_said_with_what_the_seeds_allow(results, figures, words):
     study = with_figures(results, *figures)
     runner = confirmed(study)[1].source_trial
-    assert words.format(runner) in answer(study)
-    assert words.format(runner) in margin_words(study)
+    said, margin = answer(study), margin_words(study)
+    assert words.format(runner) in margin
+    assert margin in said
     if min(map(len, figures)) > 1:
         expected = stats.ttest_ind(figures[1], figures[0], equal_var=False).confidence_interval()
-        assert f"95 % interval {format_number(expected.low)} to {format_number(expected.high)}" in answer(study)
+        assert f"95 % interval {format_number(expected.low)} to {format_number(expected.high)}" in said
     else:
-        assert "interval" not in margin_words(study)
+        assert "interval" not in margin
 
 
 @pytest.mark.parametrize(

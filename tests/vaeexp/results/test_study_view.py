@@ -1,5 +1,7 @@
 """The view of a study agrees with the rankings that it is made from, and computes each selection once."""
 
+from dataclasses import replace
+
 import pytest
 from synthetic_study import make_results, thin_studies, with_baselines
 
@@ -28,6 +30,17 @@ def test_baselines_have_their_own_protocol(view):
     assert by_name["autoencoder"].deterministic
     assert by_name["grey"].same_distortion != view.best.same_distortion
     assert by_name["strong"].same_protocol == view.best.same_protocol
+
+
+def test_pruned_trials_save_the_epochs_up_to_the_most_that_they_could_train(view):
+    pruned = view.search[view.search["state"] == "pruned"]
+    assert view.epochs_saved == sum(30 - pruned["epochs"]) > 0
+    spec = view.study.spec | {"search": view.study.spec["search"] | {"epochs": {"kind": "int", "low": 10, "high": 20}}}
+    trials = view.trials.assign(**{"params.epochs": 10})
+    searched = StudyView(replace(view.results, trials=trials, study=replace(view.study, spec=spec)))
+    assert searched.epochs_saved == sum(10 - pruned["epochs"][pruned["epochs"] < 10])
+    duplicates = view.trials.assign(duplicate_of=1)
+    assert StudyView(replace(view.results, trials=duplicates)).epochs_saved == 0
 
 
 @pytest.mark.parametrize("name", thin_studies())

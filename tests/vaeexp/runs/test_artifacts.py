@@ -162,6 +162,6 @@ def test_a_disk_that_is_full_stops_the_release(lanes_of, monkeypatch):
     def full(*given, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("vaeexp.runs.artifacts.save_weights", full)
+    monkeypatch.setattr("vaeexp.runs.worker.save_weights", full)
     with pytest.raises(OSError, match="No space left"):
         lanes.finish({0: PRUNED, 1: PRUNED})

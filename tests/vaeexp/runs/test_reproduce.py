@@ -19,8 +19,8 @@ from sweeps.storage.study_record import read_study
 from sweeps.storage.trial_record import EpochRecord, TrialRecord
 from sweeps.workload.protocol import Failure, Outcome
 from vaeexp.commands.main import cli, main
-from vaeexp.runs.comparison import DRAWS, PRECISION, ROUNDING, Criterion, compare, criterion, differing
-from vaeexp.runs.names import parse_run
+from vaeexp.results import parse_run
+from vaeexp.runs.reproduce import DRAWS, PRECISION, ROUNDING, Criterion, choose_criterion, compare, difference
 
 EXACT = Criterion(0.0, "")
 
@@ -220,11 +220,6 @@ CHANGES = {
         failing_in_epoch_4,
         "end does not fail again; on record: epoch 4, diverged (by decree)",
     ),
-    "a test figure": (
-        "repeat-0000",
-        attribute("results", lambda result: result | {"test/neg_elbo": result["test/neg_elbo"] - 1e-6}),
-        "final figures test/neg_elbo ",
-    ),
 }  # fmt: skip
 
 
@@ -300,8 +295,8 @@ def test_what_has_not_ended_or_is_not_there_is_refused(
     for trial, says in {
         "4": f"{NAME}/4: has not ended yet",
         "5": "was not made by `vaeexp sweep`",
-        "99": f"study '{NAME}' has no trial-0099. It has trial-0000 to trial-0005.",
-        "r7": "It has repeat-0000 to repeat-0000.",
+        "99": f"study '{NAME}' has no {NAME}/99. It has {NAME}/0 to {NAME}/5.",
+        "r7": f"It has {NAME}/r0 to {NAME}/r0.",
     }.items():
         assert says in refused(capsys, trial, runs, tiny_study / "data")
 
@@ -320,15 +315,8 @@ def test_a_device_that_is_not_here_is_named(tiny_study: Path, runs: Path, capsys
 
 # ---- the comparison itself ----
 
-HERE = {
-    "device": "cpu",
-    "processor": "A",
-    "precision": "float32",
-    "fuse": "off",
-    "compile": "off",
-    "threads": 2,
-    "torch": "2",
-}
+HERE = {"device": "cpu", "processor": "A", "precision": "float32", "fuse": "off", "compile": "off"}
+HERE |= {"threads": 2, "torch": "2"}
 
 
 @pytest.mark.parametrize(
@@ -344,19 +332,17 @@ HERE = {
     ],
 )
 def test_what_is_asked_depends_on_what_is_the_same(recorded: dict, here: dict, tolerance: float) -> None:
-    found = criterion(HERE | recorded, HERE | here, [])
+    found = choose_criterion(HERE | recorded, HERE | here, [])
     assert found.tolerance == tolerance
     assert all(name in found.why for name in recorded if not here)
 
 
 def test_values_near_zero_are_measured_by_the_whole_curve() -> None:
     epochs = [epoch_record(epoch, value) for epoch, value in enumerate((-40.0, 0.001, 80.0), 1)]
-    wanted = criterion(HERE | {"threads": 1}, HERE, epochs)
+    wanted = choose_criterion(HERE | {"threads": 1}, HERE, epochs)
     assert wanted.scale == pytest.approx(40, rel=1e-3)
-    assert differing(epochs[1], replace(epochs[1], objective=0.03), wanted) is None
-    assert differing(epochs[1], replace(epochs[1], objective=0.05), wanted).words.startswith(
-        "epoch 2, −ELBO 0.05 instead"
-    )
+    assert difference(epochs[1], replace(epochs[1], objective=0.03), wanted) is None
+    assert difference(epochs[1], replace(epochs[1], objective=0.05), wanted).startswith("epoch 2, −ELBO 0.05 instead")
 
 
 def epoch_record(epoch: int, objective: float, metrics: dict[str, float] | None = None) -> EpochRecord:
@@ -364,21 +350,20 @@ def epoch_record(epoch: int, objective: float, metrics: dict[str, float] | None 
 
 
 def recorded(failure: Failure | None = None, state: str = "complete", **metrics: float) -> TrialRecord:
+    ending, epoch = ("failed", 2) if failure else (state, 1)
+    outcome = Outcome(state=ending, epoch=epoch, objective=5.0, failure=failure)
+    epochs = (epoch_record(1, 5.0, {"train/loss": 6.0, "seconds": 1.0}),)
+    nothing = {"started": None, "ended": None, "pictures": (), "folder": None}
     return TrialRecord(
         number=0,
         repeat=False,
         state="complete",
         params={},
         seed=0,
-        started=None,
-        ended=None,
-        pictures=(),
-        outcome=Outcome(
-            state="failed" if failure else state, epoch=2 if failure else 1, objective=5.0, failure=failure
-        ),
-        epochs=(epoch_record(1, 5.0, {"train/loss": 6.0, "seconds": 1.0}),),
+        outcome=outcome,
+        epochs=epochs,
         results=metrics,
-        folder=None,
+        **nothing,
     )
 
 
@@ -414,8 +399,10 @@ def test_times_and_the_classifier_do_not_count() -> None:
     assert not [words for agrees, words in found.values() if agrees is False]
 
 
-def test_a_figure_that_is_missing_is_a_difference() -> None:
+def test_a_final_figure_that_changed_or_is_missing_is_a_difference() -> None:
     record = recorded(**{"test/neg_elbo": 4.0})
+    changed = findings(record, recorded(**{"test/neg_elbo": 4.0 - 1e-6}))["final figures"]
+    assert changed == (False, "test/neg_elbo 3.999999 instead of 4, by 1e-06")
     lacking = replace(record, epochs=(replace(record.epochs[0], metrics={}),), results={})
     found = findings(record, lacking)
     assert found["epochs"] == (False, "differ first at epoch 1, train/loss is on record alone")
@@ -427,14 +414,9 @@ def test_a_trial_is_read_as_it_was_given(tiny_study: Path) -> None:
     storage = open_storage(None, tiny_study / "mlruns", NAME, must_exist=True)
     stored = read_study(storage, NAME)
     found = stored.run(0, repeat=True)
-    assert (found.name, found.test, found.repeat) == ("repeat-0000", True, True)
-    assert found.trial.params == {
-        "learning_rate": 0.003,
-        "beta": 1.0,
-        "free_nats": 0.0,
-        "prior": "mixture",
-        "components": 3,
-    }
+    assert (found.number, found.test, found.repeat) == (0, True, True)
+    fixed = {"learning_rate": 0.003, "beta": 1.0, "free_nats": 0.0}
+    assert found.trial.params == fixed | {"prior": "mixture", "components": 3}
     assert [each.epoch for each in found.epochs] == [1, 2, 3, 4]
     assert found.outcome.state == "complete"
     assert found.results["test/neg_elbo"] > 0

@@ -22,19 +22,6 @@ from vaeexp.console import progress_bar
 from vaeexp.runs.drawing import draw_samples
 from vaeexp.runs.run import open_run
 
-STUDY = """
-question: Does a finished run say again what its study said?
-data: {dataset: mnist, binarisation: dynamic, validation_size: 20}
-model: {network: mlp, hidden: [16], latent_size: 2, prior: mixture, components: 3}
-train: {epochs: 1, batch_size: 10}
-evaluation: {importance_samples: 7}
-search: {learning_rate: {low: 1.0e-3, high: 1.0e-2, log: true}}
-seed: 3
-pruner: {name: none}
-budget: {trials: 2}
-confirm: {top: 1, seeds: 1}
-"""
-
 
 @pytest.fixture(autouse=True)
 def somewhere_else(tmp_path: Path, keep_signals: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,20 +32,6 @@ def somewhere_else(tmp_path: Path, keep_signals: None, monkeypatch: pytest.Monke
     monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
     for name in ("VAEEXP_DATA", "VAEEXP_RUNS"):
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `data`, `runs` of a real study of two trials and a repeat, and the `cache` that it filled."""
-    root = tmp_path_factory.mktemp("swept")
-    write_files(root / "data" / "MNIST" / "raw", training=60, test=30)
-    (root / "tiny.yaml").write_text(STUDY, encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VAEEXP_CACHE", str(root / "cache"))
-        folders = ["--data", root / "data", "--runs", root / "runs", "--reports", root / "reports"]
-        places = ["--device", "cpu", "--workers", "1", "--lanes", "1", "--precision", "float32"]
-        run("sweep", "--study", root / "tiny.yaml", *folders, *places)
-    return root
 
 
 def run(*arguments: object) -> str:
@@ -96,9 +69,9 @@ def made(tmp_path: Path) -> Path:
 # ---- evaluate ----
 
 
-def test_evaluate_gives_the_very_figures_of_the_study(swept: Path, tmp_path: Path) -> None:
+def test_evaluate_gives_the_very_figures_of_the_study(tiny_study: Path, tmp_path: Path) -> None:
     """From a copy of the folder alone: without the study's storage, MLflow, or the cache."""
-    recorded = json.loads((swept / "runs/trials/tiny/repeat-0000/result.json").read_text())["test"]
+    recorded = json.loads((tiny_study / "mlruns/trials/beta_mnist/repeat-0000/result.json").read_text())["test"]
     assert {
         "test/neg_elbo",
         "test/iw_nll",
@@ -106,8 +79,10 @@ def test_evaluate_gives_the_very_figures_of_the_study(swept: Path, tmp_path: Pat
         "test/fid",
         "test/reconstruction_mse",
     } <= recorded.keys()
-    shutil.copytree(swept / "runs/trials/tiny/repeat-0000", tmp_path / "copied")
-    said = run("evaluate", tmp_path / "copied", "--data", swept / "data", "--device", "cpu", "--output", "figures.json")
+    shutil.copytree(tiny_study / "mlruns/trials/beta_mnist/repeat-0000", tmp_path / "copied")
+    said = run(
+        "evaluate", tmp_path / "copied", "--data", tiny_study / "data", "--device", "cpu", "--output", "figures.json"
+    )
     written = json.loads(Path("figures.json").read_text())
     # The worker had one thread, this process has as many as there are cores: a different order of addition.
     assert written["figures"] == pytest.approx(recorded, rel=1e-5)
@@ -120,33 +95,44 @@ def test_evaluate_gives_the_very_figures_of_the_study(swept: Path, tmp_path: Pat
     assert list(Path().iterdir()) == [Path("figures.json")]
 
 
-def test_more_importance_samples_and_the_other_split(swept: Path) -> None:
-    shared = ["--runs", swept / "runs", "--data", swept / "data", "--device", "cpu", "--output", "figures.json"]
-    run("evaluate", "tiny/repeat-0", *shared, "--importance-samples", "200")
-    few = json.loads((swept / "runs/trials/tiny/repeat-0000/result.json").read_text())["test"]
+def test_more_importance_samples_and_the_other_split(tiny_study: Path) -> None:
+    shared = [
+        "--runs",
+        tiny_study / "mlruns",
+        "--data",
+        tiny_study / "data",
+        "--device",
+        "cpu",
+        "--output",
+        "figures.json",
+    ]
+    run("evaluate", "beta_mnist/repeat-0", *shared, "--importance-samples", "200")
+    few = json.loads((tiny_study / "mlruns/trials/beta_mnist/repeat-0000/result.json").read_text())["test"]
     many = json.loads(Path("figures.json").read_text())["figures"]
     assert many["test/importance_samples"] == 200
     assert many["test/neg_elbo"] == pytest.approx(few["test/neg_elbo"], rel=1e-6)
     assert many["test/iw_nll"] < few["test/iw_nll"] < few["test/neg_elbo"]
-    run("evaluate", "tiny/repeat-0", *shared, "--split", "validation")
+    run("evaluate", "beta_mnist/repeat-0", *shared, "--split", "validation")
     validation = json.loads(Path("figures.json").read_text())
     assert validation["split"] == "validation"
-    assert validation["figures"]["validation/images"] == 20
+    assert validation["figures"]["validation/images"] == 40
     assert not any(name.startswith("test/") for name in validation["figures"])
 
 
-def test_figures_on_other_images_are_refused(swept: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    write_files(tmp_path / "data" / "MNIST" / "raw", training=60, test=30, seed=1)
-    shared = ["--runs", swept / "runs", "--data", tmp_path / "data"]
-    said = refused(capsys, "evaluate", "tiny/trial-0001", *shared)
-    assert "tiny/1" in said
+def test_figures_on_other_images_are_refused(tiny_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    write_files(tmp_path / "data" / "MNIST" / "raw", training=160, test=30, seed=1)
+    shared = ["--runs", tiny_study / "mlruns", "--data", tmp_path / "data"]
+    said = refused(capsys, "evaluate", "beta_mnist/trial-0001", *shared)
+    assert "beta_mnist/1" in said
     assert "other images" in said
-    run("reconstruct", "tiny/trial-0001", *shared)
+    run("reconstruct", "beta_mnist/trial-0001", *shared)
 
 
-def test_a_plain_autoencoder_has_no_bound_on_the_likelihood(swept: Path, tmp_path: Path) -> None:
-    finished_run(tmp_path / "plain", (1, 28, 28), hidden=(8,), posterior="deterministic", validation_size=20)
-    said = run("evaluate", tmp_path / "plain", "--data", swept / "data", "--output", "figures.json")
+def test_a_plain_autoencoder_has_no_bound_on_the_likelihood(tiny_study: Path, tmp_path: Path) -> None:
+    images = json.loads((tiny_study / "mlruns/trials/beta_mnist/trial-0001/settings.json").read_text())["fingerprint"]
+    settings = {"hidden": (8,), "posterior": "deterministic", "validation_size": 40, "binarisation": "dynamic"}
+    finished_run(tmp_path / "plain", (1, 28, 28), fingerprint=images, **settings)
+    said = run("evaluate", tmp_path / "plain", "--data", tiny_study / "data", "--output", "figures.json")
     figures = json.loads(Path("figures.json").read_text())["figures"]
     assert "test/distortion" in figures
     assert not {"test/neg_elbo", "test/iw_nll"} & figures.keys()
@@ -168,28 +154,28 @@ def test_the_bar_shows_how_far_it_is() -> None:
 # ---- which run ----
 
 
-def test_a_run_is_named_in_several_ways(swept: Path) -> None:
-    for best in ("tiny/best", "tiny", "tiny/r0", "tiny/repeat-0000"):
-        assert open_run(best, swept / "runs").name == "tiny/r0"
-    for trial in ("tiny/1", "tiny/trial-1", "tiny/trial-0001"):
-        assert open_run(trial, swept / "runs").folder == swept / "runs/trials/tiny/trial-0001"
-    run = open_run(str(swept / "runs/trials/tiny/trial-0001"), Path("nowhere"))
-    assert (run.name, run.study_seed, run.image_shape) == ("tiny/1", 3, (1, 28, 28))
+def test_a_run_is_named_in_several_ways(tiny_study: Path) -> None:
+    for best in ("beta_mnist/best", "beta_mnist", "beta_mnist/r0", "beta_mnist/repeat-0000"):
+        assert open_run(best, tiny_study / "mlruns").name == "beta_mnist/r0"
+    for trial in ("beta_mnist/1", "beta_mnist/trial-1", "beta_mnist/trial-0001"):
+        assert open_run(trial, tiny_study / "mlruns").folder == tiny_study / "mlruns/trials/beta_mnist/trial-0001"
+    run = open_run(str(tiny_study / "mlruns/trials/beta_mnist/trial-0001"), Path("nowhere"))
+    assert (run.name, run.study_seed, run.image_shape) == ("beta_mnist/1", 3, (1, 28, 28))
     assert run.settings.data.binarisation == "dynamic"
     assert len(run.fingerprint) == 64
 
 
-def test_runs_that_are_not_there(swept: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    runs = ["--runs", swept / "runs"]
-    assert "trial-0001" in refused(capsys, "sample", "tiny/trial-0009", *runs)
-    assert "Did you mean 'tiny'?" in refused(capsys, "sample", "tinny/trial-0000", *runs)
-    assert "Did you mean 'tiny'?" in refused(capsys, "sample", "tinny", *runs)
+def test_runs_that_are_not_there(tiny_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    runs = ["--runs", tiny_study / "mlruns"]
+    assert "Did you mean 'trial-000" in refused(capsys, "sample", "beta_mnist/trial-0009", *runs)
+    assert "Did you mean 'beta_mnist'?" in refused(capsys, "sample", "beta_mnits/trial-0000", *runs)
+    assert "Did you mean 'beta_mnist'?" in refused(capsys, "sample", "beta_mnits", *runs)
     assert "STUDY/7" in refused(capsys, "sample", "some/folder", *runs)
-    assert "mlruns" in refused(capsys, "sample", "tiny")
-    unfinished = tmp_path / "runs/trials/tiny/trial-0000"
+    assert "mlruns" in refused(capsys, "sample", "beta_mnist")
+    unfinished = tmp_path / "runs/trials/beta_mnist/trial-0000"
     unfinished.mkdir(parents=True)
     (unfinished / "checkpoint.safetensors").write_bytes(b"")
-    said = refused(capsys, "sample", "tiny/trial-0000", "--runs", tmp_path / "runs")
+    said = refused(capsys, "sample", "beta_mnist/trial-0000", "--runs", tmp_path / "runs")
     assert "no weights.safetensors" in said
     assert list(Path().iterdir()) == []
 
@@ -246,42 +232,53 @@ def test_samples_of_a_component(made: Path, tmp_path: Path, capsys: pytest.Captu
     assert "no components" in refused(capsys, "sample", tmp_path / "normal", "--component", "1")
 
 
-def test_reconstructions_show_as_many_images_as_asked(swept: Path, capsys: pytest.CaptureFixture) -> None:
-    shared = ["--runs", swept / "runs", "--data", swept / "data"]
-    assert "30 test images" in run("reconstruct", "tiny", *shared, "-n", "30")
+def test_reconstructions_show_as_many_images_as_asked(tiny_study: Path, capsys: pytest.CaptureFixture) -> None:
+    shared = ["--runs", tiny_study / "mlruns", "--data", tiny_study / "data"]
+    assert "30 test images" in run("reconstruct", "beta_mnist", *shared, "-n", "30")
     picture(Path("reconstructions.png"))
-    assert "20 validation images" in run("reconstruct", "tiny", *shared, "-n", "20", "--split", "validation")
-    said = refused(capsys, "reconstruct", "tiny", *shared, "-n", "31")
+    assert "20 validation images" in run("reconstruct", "beta_mnist", *shared, "-n", "20", "--split", "validation")
+    said = refused(capsys, "reconstruct", "beta_mnist", *shared, "-n", "31")
     assert "31 images" in said
     assert "30 for test" in said
 
 
-def test_interpolations_of_each_kind(swept: Path) -> None:
-    shared = ["--runs", swept / "runs", "--data", swept / "data", "--pairs", "2", "--steps", "4"]
-    run("interpolate", "tiny", *shared)
+def test_interpolations_of_each_kind(tiny_study: Path) -> None:
+    shared = ["--runs", tiny_study / "mlruns", "--data", tiny_study / "data", "--pairs", "2", "--steps", "4"]
+    run("interpolate", "beta_mnist", *shared)
     whole = picture(Path("interpolations.png"))
     for kind in ("linear", "spherical", "pixel"):
-        run("interpolate", "tiny", *shared, "--kind", kind)
+        run("interpolate", "beta_mnist", *shared, "--kind", kind)
         assert picture(Path("interpolations.png")).shape[0] < whole.shape[0] / 2
 
 
-def test_traversals_with_images_and_without(swept: Path) -> None:
+def test_traversals_with_images_and_without(tiny_study: Path) -> None:
     """Without its images the model's own take their place; with two dimensions there is the plane too."""
-    shared = ["traverse", "tiny", "--runs", swept / "runs", "--dimensions", "1", "--steps", "3"]
+    shared = ["traverse", "beta_mnist", "--runs", tiny_study / "mlruns", "--dimensions", "1", "--steps", "3"]
     assert "the most active dimension over the aggregate posterior of images that the model draws" in run(*shared)
     without = picture(Path("traversals.png"))
     assert picture(Path("manifold.png")).size
-    assert "of 30 test images" in run(*shared, "--data", swept / "data")
+    assert "of 30 test images" in run(*shared, "--data", tiny_study / "data")
     assert not np.array_equal(picture(Path("traversals.png")), without)
 
 
-def test_a_map_and_its_table(swept: Path) -> None:
-    run("embed", "tiny/trial-0000", "--runs", swept / "runs", "--data", swept / "data", "-o", "sub/map.png")
+def test_a_map_and_its_table(tiny_study: Path) -> None:
+    run(
+        "embed",
+        "beta_mnist/trial-0000",
+        "--runs",
+        tiny_study / "mlruns",
+        "--data",
+        tiny_study / "data",
+        "-o",
+        "sub/map.png",
+    )
     picture(Path("sub/map.png"))
     with Path("sub/map.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert sorted(int(row["image"]) for row in rows) == list(range(30))
-    labels = np.frombuffer((next((swept / "cache/prepared").glob("*/test_labels.npy"))).read_bytes()[-30:], np.uint8)
+    labels = np.frombuffer(
+        (next((tiny_study / "cache/prepared").glob("*/test_labels.npy"))).read_bytes()[-30:], np.uint8
+    )
     for row in rows:
         assert row["label"] == row["class"] == str(labels[int(row["image"])])
     assert {"x", "y", "z1", "z2"} <= rows[0].keys()
@@ -327,12 +324,12 @@ def test_export_is_a_command(made: Path, capsys: pytest.CaptureFixture) -> None:
     run("sample", "out", "-n", "1")
 
 
-def test_runs_are_completed(swept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    monkeypatch.setenv("VAEEXP_RUNS", str(swept / "runs"))
+def test_runs_are_completed(tiny_study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setenv("VAEEXP_RUNS", str(tiny_study / "mlruns"))
     monkeypatch.setenv("_VAEEXP_COMPLETE", "bash_complete")
-    monkeypatch.setenv("COMP_WORDS", "vaeexp sample tiny/")
+    monkeypatch.setenv("COMP_WORDS", "vaeexp sample beta_mnist/")
     monkeypatch.setenv("COMP_CWORD", "2")
     with pytest.raises(SystemExit):
         main([])
     completed = [line.split(",")[-1] for line in capsys.readouterr().out.split()]
-    assert completed == ["tiny/0", "tiny/1", "tiny/best", "tiny/r0"]
+    assert completed == [f"beta_mnist/{run}" for run in ("0", "1", "2", "best", "r0")]

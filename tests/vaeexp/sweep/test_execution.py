@@ -8,28 +8,46 @@ import torch
 from fused import BASE
 from torch.torch_version import TorchVersion
 
-from sweeps.errors import UserError
-from vaeexp.console import warn_once
+from sweeps.errors import UserError, warn_once
 from vaeexp.study import open_study_file, settings_of
 from vaeexp.sweep.execution import model_shapes, resolve_execution
 
 DATA = type("Data", (), {"sizes": (100, 40, 40)})
 
 
+FAILING = "#!/bin/sh\necho 'fatal error: no such machine' >&2\nexit 1\n"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
-    [("CXX", "no-such-compiler", "there is no C++ compiler"), ("version", "2.12.1", "PyTorch 2.12.1")],
+    [
+        ("CXX", "no-such-compiler", "there is no C++ compiler"),
+        ("CXX", FAILING, "fails: fatal error: no such machine."),
+        ("version", "2.12.1", "PyTorch 2.12.1"),
+    ],
 )
-def test_a_long_study_that_cannot_be_compiled_says_why(name, value, reason, monkeypatch, caplog):
-    if name == "CXX":
-        monkeypatch.setenv(name, value)
-    else:
+def test_a_long_study_that_cannot_be_compiled_says_why(name, value, reason, monkeypatch, caplog, tmp_path):
+    if name == "version":
         monkeypatch.setattr(torch, "__version__", TorchVersion(value))
+    elif value == FAILING:
+        (tmp_path / "c++").write_text(FAILING)
+        (tmp_path / "c++").chmod(0o755)
+        monkeypatch.setenv(name, str(tmp_path / "c++"))
+    else:
+        monkeypatch.setenv(name, value)
     warn_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         decided = resolve_execution({"device": "cpu", "lanes": 1}, {}, DATA, BASE, {}, 100_000)
     assert not decided.compile
-    assert f"Trials train uncompiled; compiled it can be twice as fast, but {reason}" in caplog.text
+    [line] = caplog.messages
+    assert line.startswith("Trials train uncompiled; compiled it can be twice as fast, but ")
+    assert reason in line
+
+
+def test_windows_is_refused_before_any_work(monkeypatch):
+    monkeypatch.setattr("sys.platform", "win32")
+    with pytest.raises(UserError, match="platform: got Windows; must be Linux or macOS"):
+        resolve_execution({}, {}, DATA, BASE, {}, 4)
 
 
 @pytest.mark.parametrize(("trials", "wanted"), [(4, False), (100_000, True)])
@@ -58,7 +76,7 @@ def test_the_processor_and_the_shapes_decide_what_is_long(precision, capability,
 
 @pytest.mark.parametrize(("trials", "wanted"), [(4, False), (400_000, True)])
 def test_fused_lanes_are_compiled_when_the_study_is_long(trials, wanted, monkeypatch):
-    monkeypatch.setattr("vaeexp.training.device.resolve_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("vaeexp.sweep.execution.resolve_device", lambda name: torch.device("cuda"))
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     asked = {"lanes": 2, "precision": "bf16"}
     decided = resolve_execution(asked, {}, DATA, BASE, {}, trials)
@@ -70,7 +88,7 @@ def test_fused_lanes_are_compiled_when_the_study_is_long(trials, wanted, monkeyp
 @pytest.mark.parametrize("asked", [{"compile": "on"}, {}, {"fuse": "off"}])
 def test_the_lanes_of_an_accelerator_are_measured_uncompiled(asked, monkeypatch):
     measured = []
-    monkeypatch.setattr("vaeexp.training.device.resolve_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("vaeexp.sweep.execution.resolve_device", lambda name: torch.device("cuda"))
     monkeypatch.setattr("vaeexp.sweep.execution._measured_lanes", lambda *given: measured.append(given[5:7]) or 4)
     decided = resolve_execution({**asked, "precision": "bf16", "workers": 3}, {}, DATA, BASE, {}, 4)
     assert measured == [(asked.get("fuse") != "off", False)]
@@ -82,7 +100,7 @@ def test_the_lanes_of_an_accelerator_are_measured_uncompiled(asked, monkeypatch)
     [("mps", {"compile": "on"}), ("cpu", {"fuse": "on", "compile": "on"}), ("cuda", {"fuse": "off", "compile": "on"})],
 )
 def test_a_compiled_step_that_there_is_not_is_refused(device, asked, monkeypatch):
-    monkeypatch.setattr("vaeexp.training.device.resolve_device", lambda name: torch.device(device))
+    monkeypatch.setattr("vaeexp.sweep.execution.resolve_device", lambda name: torch.device(device))
     with pytest.raises(UserError, match="--compile"):
         resolve_execution({**asked, "precision": "float32"}, {}, DATA, BASE, {}, 1)
     recorded = {**asked, "lanes": 1, "workers": 1, "precision": "float32"}

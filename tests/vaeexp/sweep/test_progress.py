@@ -26,7 +26,7 @@ def snapshot(**changes: object) -> Snapshot:
         "planned": 40,
         "best_objective": 97.9,
     }
-    values |= {"best_number": 3, "best_params": {"beta": 0.5}, "epochs": 130, "elapsed": 65.0}
+    values |= {"best_number": 3, "epochs": 130, "elapsed": 65.0}
     return Snapshot(**(values | changes))
 
 
@@ -68,7 +68,7 @@ def test_the_table_shows_running_and_finished_trials() -> None:
         "beta_mnist",
         "search",
         "6/40 trials",
-        "best −ELBO 97.90 (trial-0003)",
+        "best −ELBO 97.90 (beta_mnist/3)",
         "2 pruned",
         "0 failed",
         "2 epochs/s",
@@ -76,8 +76,8 @@ def test_the_table_shows_running_and_finished_trials() -> None:
         "10/30",
     ):
         assert part in shown
-    assert "trial-0005" in shown
-    assert "pruned" in shown.split("trial-0005")[1].splitlines()[0]
+    assert "beta_mnist/5" in shown
+    assert "pruned" in shown.split("beta_mnist/5")[1].splitlines()[0]
 
 
 def test_settings_are_cut_before_anything_else() -> None:
@@ -89,8 +89,8 @@ def test_settings_are_cut_before_anything_else() -> None:
         Outcome(state="failed", epoch=6, objective=130.0, failure=Failure(kind="out_of_memory", message="")),
     )
     shown = [line.split() for line in rendered(progress, width=60).splitlines()]
-    assert ["trial-0006", "0/30", "running"] in [line[:3] for line in shown]
-    assert ["trial-0005", "6", "130.00", "failed:", "out_of_memory"] in [line[:5] for line in shown]
+    assert ["s/6", "0/30", "running"] in [line[:3] for line in shown]
+    assert ["s/5", "6", "130.00", "failed:", "out_of_memory"] in [line[:5] for line in shown]
     assert len(shown) == 4
 
 
@@ -115,9 +115,9 @@ def test_only_the_newest_finished_trials_stay() -> None:
     for number in range(12):
         end(progress, number, Outcome(state="complete", epoch=3, objective=100.0 + number))
     shown = rendered(progress)
-    assert "trial-0011" in shown
-    assert "trial-0007" in shown
-    assert "trial-0006" not in shown
+    assert "s/11" in shown
+    assert "s/7" in shown
+    assert "s/6" not in shown
 
 
 def test_more_trials_than_lines_are_counted() -> None:
@@ -147,9 +147,9 @@ def test_plain_lines_where_there_is_no_terminal() -> None:
         progress.round_finished(snapshot())
         progress.round_finished(snapshot())
     lines = text(console).splitlines()
-    assert lines[0] == "[4/40]  trial-0004  complete  epoch 30  −ELBO 98.31  beta=0.312 optimizer=adam"
-    assert lines[1] == "[5/40]  trial-0005  failed: diverged  epoch 2  no value  beta=0.312 optimizer=adam"
-    assert lines[2].startswith("[6/40]  trial-0006  same as trial-0004")
+    assert lines[0] == "[4/40]  beta_mnist/4  complete  epoch 30  −ELBO 98.31  beta=0.312 optimizer=adam"
+    assert lines[1] == "[5/40]  beta_mnist/5  failed: diverged  epoch 2  no value  beta=0.312 optimizer=adam"
+    assert lines[2].startswith("[6/40]  beta_mnist/6  same as beta_mnist/4")
     assert lines[3].startswith("beta_mnist  search  6/40 trials")
     assert len(lines) == 4
     assert "\x1b" not in text(console)
@@ -160,7 +160,7 @@ def test_a_trial_that_ended_in_the_last_round_is_not_lost() -> None:
     with LiveProgress(console, study="s", clock=Clock()) as progress:
         end(progress, 4, Outcome(state="complete", epoch=30, objective=98.314))
         assert text(console) == ""
-    assert "trial-0004" in text(console)
+    assert "s/4" in text(console)
 
 
 @pytest.mark.parametrize("width", [1, 5, 20, 79, 300])
@@ -210,9 +210,9 @@ def test_the_rate_is_of_the_last_rounds_and_starts_anew_with_a_phase() -> None:
 
 
 def test_the_header_breaks_between_parts_only():
-    from vaeexp.sweep.progress import _packed
+    from vaeexp.sweep.progress import _pack
 
     parts = ["study", "3/8 trials", "best 99.10", "5 s"]
-    assert _packed(parts, 200) == "study  3/8 trials  best 99.10  5 s"
-    assert _packed(parts, 18) == "study  3/8 trials\nbest 99.10  5 s"
-    assert _packed(parts, 4).split("\n") == parts
+    assert _pack(parts, 200) == "study  3/8 trials  best 99.10  5 s"
+    assert _pack(parts, 18) == "study  3/8 trials\nbest 99.10  5 s"
+    assert _pack(parts, 4).split("\n") == parts

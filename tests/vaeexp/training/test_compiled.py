@@ -12,20 +12,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from fused import BASE, make_lanes, run, same_bits, source, trial
+import torch._inductor.config
+from fused import BASE, killed_and_resumed, make_lanes, run, same_bits, source, trial
 from torch.func import functional_call
+from torch.fx.experimental import proxy_tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from sweeps.workload.protocol import Outcome, advance_all
+from sweeps.workload.protocol import advance_all
 from vaeexp import compiler as library
+from vaeexp.compiler import with_biases_apart
 from vaeexp.evaluation import nll as weights
 from vaeexp.evaluation.nll import _bytes_per_code, importance_weighted_nll
 from vaeexp.models.vae import build_vae
+from vaeexp.training import groups as group
 from vaeexp.training.device import training_precision
-from vaeexp.training.groups import group
 from vaeexp.training.groups.sequential import SequentialGroup
 from vaeexp.training.steps import compiled
-from vaeexp.training.steps.fx_passes import with_biases_apart
 
 pytestmark = pytest.mark.skipif(bool(library.why_not_compiled()), reason=library.why_not_compiled())
 
@@ -106,25 +108,16 @@ def test_a_lane_that_diverges_leaves_nothing_behind(tmp_path):
 def test_killed_and_resumed_is_bit_identical(tmp_path):
     params = PRIOR | {"ema_decay": 0.95, "schedule": "cosine", "warmup_epochs": 3.0, "optimizer": "adamax"}
     whole = run(*lanes_in(tmp_path / "whole"), [trial(0, **params)], 4)[0]
-    lanes, _ = lanes_in(tmp_path / "cut")
-    lanes.add(trial(0, **params))
-    for _ in range(2):
-        advance_all(lanes, [0])
-    del lanes  # the process is gone; the newest checkpoint is one epoch behind what was reported
-    lanes, artifacts = lanes_in(tmp_path / "cut")
-    lanes.add(trial(0, epoch=2, **params))
-    lanes.replay()
-    values = [advance_all(lanes, [0])[0].objective for _ in range(2)]
-    lanes.finish({0: Outcome(state="complete", epoch=4, objective=None)})
+    values, tensors = killed_and_resumed(partial(lanes_in, tmp_path / "cut"), [trial(0, **params)], 2, 4)
     assert values == whole[0][2:]
-    assert same_bits(artifacts.states[0], whole[1])
+    assert same_bits(tensors, whole[1])
 
 
 def test_it_is_compiled_once(cache, tmp_path, monkeypatch):
     run(*lanes_in(tmp_path / "first"), [trial(0, **PRIOR)], 1)
     assert len([folder for folder in (cache / "compiled").iterdir() if folder.is_dir()]) == 1
     monkeypatch.setattr(library, "_compile", lambda *given: pytest.fail("compiled again"))
-    monkeypatch.setattr(compiled, "make_fx", lambda step: pytest.fail("traced again"))
+    monkeypatch.setattr(proxy_tensor, "make_fx", lambda step: pytest.fail("traced again"))
     run(*lanes_in(tmp_path / "second"), [trial(0, **PRIOR, learning_rate=1e-3, optimizer="adamax")], 1)
 
 
@@ -197,8 +190,30 @@ def test_without_a_compiler_it_trains_uncompiled_and_says_so(tmp_path, monkeypat
     me = trial(0, **PRIOR)
     with caplog.at_level(logging.WARNING):
         values = run(*lanes_in(tmp_path / "compiled"), [me], 2)[0][0]
-    assert "Lanes of network 'mlp' (prior 'mixture') train uncompiled" in caplog.text
+    assert "Lanes of network 'mlp' train uncompiled" in caplog.text
     assert "there is no C++ compiler" in caplog.text
+    assert values == run(*lanes_in(tmp_path / "sequential", "sequential"), [me], 2)[0][0]
+
+
+def test_a_compiler_that_fails_on_a_program_trains_uncompiled_and_says_so(tmp_path, monkeypatch, caplog):
+    compiler = tmp_path / "c++"
+    answers = 'case "$*" in *probe.cpp|--version|-v) exec g++ "$@";; esac'
+    compiler.write_text(f"#!/bin/sh\n{answers}\necho 'a.cpp:1:9: fatal error: no room' >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("CXX", str(compiler))
+    group.warn_once.cache_clear()
+    me = trial(0, **PRIOR)
+    # CXX is read once, when PyTorch's settings are imported.
+    with torch._inductor.config.patch({"cpp.cxx": (None, str(compiler))}), caplog.at_level(logging.WARNING):
+        assert not library.why_not_compiled()
+        values = run(*lanes_in(tmp_path / "compiled"), [me], 2)[0][0]
+    [line] = [record.getMessage() for record in caplog.records if "train uncompiled" in record.getMessage()]
+    assert line.endswith("about half as fast: the C++ compiler fails: fatal error: no room")
+    assert list((tmp_path / "temporary").iterdir()) == []
     assert values == run(*lanes_in(tmp_path / "sequential", "sequential"), [me], 2)[0][0]
 
 
@@ -267,8 +282,9 @@ def test_without_a_decoder_that_can_be_compiled_it_is_plain(monkeypatch, tmp_pat
 
 def test_convolutions_are_left_as_they_are():
     model = BASE.model.model_copy(update={"network": "conv"})
+    settings = BASE.model_copy(update={"model": model})
     opened = group.open_group(
-        source(), "float32", lambda size: None, model, {}, fuse=False, compile=True, batch_size=16, averaged=False
+        source(), settings, maxima={}, precision="float32", fuse=False, compile=True, averaged=False
     )
     assert isinstance(opened, SequentialGroup)
     assert opened.compiled is None

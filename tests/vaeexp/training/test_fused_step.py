@@ -15,10 +15,10 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_leaves
 
 from vaeexp import compiler as library
+from vaeexp.compiler import with_gradients_as_weights
+from vaeexp.training.steps import agree
 from vaeexp.training.steps import cuda_graph as steps
 from vaeexp.training.steps.cuda_graph import FusedStep
-from vaeexp.training.steps.functional import agree
-from vaeexp.training.steps.fx_passes import with_gradients_as_weights
 
 HERE = Path(__file__).parents[2] / "support"
 SPOILT = """

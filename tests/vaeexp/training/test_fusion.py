@@ -1,40 +1,22 @@
 """Fused lanes are the trials that they would be alone: against a plain loop, and bit by bit against each other."""
 
+from functools import partial
+
 import pytest
 import torch
-from fused import BASE, images, make_lanes, run, same_bits, source, trial
+from fused import BASE, images, killed_and_resumed, make_lanes, plain_training, run, same_bits, source, trial
 
-from sweeps.workload.protocol import advance_all
+from sweeps.workload.protocol import Outcome, advance_all
+from sweeps.workload.testing import check_lanes
 from vaeexp.models.vae import build_vae
 from vaeexp.training.batches import epoch_chunks
-from vaeexp.training.lane import learning_rate_at, open_lane, warmup_at
+from vaeexp.training.groups import fastest_lanes
+from vaeexp.training.groups.sequential import SequentialGroup
+from vaeexp.training.groups.vectorised import VectorisedGroup
+from vaeexp.training.lane import open_lane
 
 KINDS = ["vectorised", "sequential"]
 PRIORS = ["normal", "mixture", "factorised_mixture", "vampprior"]
-
-
-def plain_training(params: dict, seed: int, epochs: int, data=None) -> list[float]:
-    """What a person would write: a module, torch.optim, a loop. Mean training loss of each epoch."""
-    settings, data = BASE.with_params(params), data or source()
-    vae = build_vae(settings.model, data.image_shape, seed)
-    kind = {"adam": torch.optim.Adam, "adamax": torch.optim.Adamax}[settings.train.optimizer]
-    optimizer, losses = kind(vae.parameters(), lr=settings.train.learning_rate), []
-    for epoch in range(epochs):
-        total, steps = 0.0, 0
-        for targets, noise in epoch_chunks(
-            data, seed=seed, epoch=epoch, batch_size=settings.train.batch_size, latent_size=settings.model.latent_size
-        ):
-            for x, e in zip(
-                targets.split(settings.train.batch_size), noise.split(settings.train.batch_size), strict=True
-            ):
-                terms = vae(x, e)
-                loss = terms.distortion.mean() + settings.train.beta * terms.rate.mean()
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                total, steps = total + loss.item(), steps + 1
-        losses.append(total / steps)
-    return losses
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -46,7 +28,7 @@ def test_a_lane_equals_a_plain_pytorch_loop(tmp_path, kind, optimizer, prior):
     for each in (trial(0, **params), trial(1, latent_size=6, prior=prior)):
         lanes.add(each)
     losses = [advance_all(lanes, [0, 1])[0].metrics["train/loss"] for _ in range(4)]
-    assert losses == pytest.approx(plain_training(params, seed=1000, epochs=4), rel=3e-4)
+    assert losses == pytest.approx(plain_training(BASE.with_params(params), seed=1000, epochs=4)[0], rel=3e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -104,8 +86,6 @@ def test_weights_are_looked_at_beside_their_average_where_pictures_are(tmp_path,
 @pytest.mark.parametrize("kind", KINDS)
 def test_refill_history_leaves_no_trace(tmp_path, kind):
     """A lane that is refilled while others train gives the same bits as one that starts in a fresh group."""
-    from sweeps.workload.protocol import Outcome
-
     maxima = {"latent_size": 6}
     fresh = run(*make_lanes(tmp_path, kind=kind, maxima=maxima), [trial(9, latent_size=5)], 2)[9]
     undisturbed = run(*make_lanes(tmp_path, kind=kind, maxima=maxima), [trial(1)], 4)[1]
@@ -158,21 +138,10 @@ def test_a_lane_that_diverges_fails_alone(tmp_path, kind):
 def test_killed_and_resumed_is_bit_identical(tmp_path, kind, killed_after):
     params = {"prior": "mixture", "ema_decay": 0.95, "schedule": "cosine", "warmup_epochs": 3.0, "optimizer": "adamax"}
     whole = run(*make_lanes(tmp_path / "whole", kind=kind, averaged=True), [trial(0, **params), trial(1)], 4)[0]
-    lanes, _ = make_lanes(tmp_path / "cut", kind=kind, averaged=True)
-    for each in (trial(0, **params), trial(1)):
-        lanes.add(each)
-    for _ in range(killed_after):
-        advance_all(lanes, [0, 1])
-    del lanes  # the process is gone; the newest checkpoint is one epoch behind what was reported
-    lanes, artifacts = make_lanes(tmp_path / "cut", kind=kind, averaged=True)
-    lanes.add(trial(0, epoch=killed_after, **params))
-    lanes.replay()
-    from sweeps.workload.protocol import Outcome
-
-    values = [advance_all(lanes, [0])[0].objective for _ in range(4 - killed_after)]
-    lanes.finish({0: Outcome(state="complete", epoch=4, objective=None)})
+    make = partial(make_lanes, tmp_path / "cut", kind=kind, averaged=True)
+    values, tensors = killed_and_resumed(make, [trial(0, **params), trial(1)], killed_after, 4)
     assert values == whole[0][killed_after:]
-    assert same_bits(artifacts.states[0], whole[1])
+    assert same_bits(tensors, whole[1])
 
 
 def test_a_checkpoint_fits_either_group(tmp_path):
@@ -207,8 +176,6 @@ def heights(group) -> set[int]:
 
 
 def test_out_of_memory_halves_the_width_and_changes_no_number(tmp_path, monkeypatch):
-    from vaeexp.training.groups.vectorised import VectorisedGroup
-
     trials = [trial(n) for n in range(5)]
     calm = run(*make_lanes(tmp_path / "calm"), trials, 3)
     train, seen, given_up = VectorisedGroup.train_epoch, [], []
@@ -231,10 +198,6 @@ def test_out_of_memory_halves_the_width_and_changes_no_number(tmp_path, monkeypa
 
 
 def test_a_trial_that_fits_nowhere_fails_as_out_of_memory(tmp_path, monkeypatch):
-    from sweeps.workload.protocol import Outcome
-    from vaeexp.training.groups.sequential import SequentialGroup
-    from vaeexp.training.groups.vectorised import VectorisedGroup
-
     def no_memory(group, numbers):
         raise torch.OutOfMemoryError("out of memory")
 
@@ -252,8 +215,6 @@ def test_a_trial_that_fits_nowhere_fails_as_out_of_memory(tmp_path, monkeypatch)
 
 def test_lanes_that_make_room_for_others_leave_the_rows_where_they_are(tmp_path):
     """What a step was captured for is needed again; only rows that stay empty in the next round are given back."""
-    from sweeps.workload.protocol import Outcome
-
     lanes, _ = make_lanes(tmp_path)
     for number in range(4):
         lanes.add(trial(number))
@@ -281,16 +242,6 @@ def test_early_stopping_ends_a_lane_after_patience_epochs_without_gain(tmp_path)
         history.append(advance_all(lanes, [0])[0])
     best = min(range(len(history)), key=lambda i: history[i].objective)
     assert len(history) == best + 1 + 2 < 50
-
-
-def test_schedules():
-    settings = BASE.with_params({"schedule": "cosine", "warmup_epochs": 2.0, "epochs": 10})
-    lane, _ = open_lane(trial(0), settings, (1, 8, 8), 160)
-    assert lane.steps_per_epoch == 10
-    assert learning_rate_at(lane, 0) == pytest.approx(2e-3)
-    assert learning_rate_at(lane, 50) == pytest.approx(1e-3)
-    assert learning_rate_at(lane, 99) < 1e-6
-    assert [warmup_at(lane, step) for step in (0, 9, 19, 70)] == pytest.approx([0.05, 0.5, 1.0, 1.0])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -326,7 +277,16 @@ def test_every_image_of_the_training_set_is_drawn_once_in_an_epoch():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_lanes_keep_the_protocol(tmp_path, kind):
-    from sweeps.workload.testing import check_lanes
-
     settings = [{"beta": 0.5}, {"optimizer": "adamax", "latent_size": 2}, {"learning_rate": 1e-4, "prior": "mixture"}]
     check_lanes(lambda: make_lanes(tmp_path, kind=kind, maxima={"latent_size": 6})[0], settings, epochs=2)
+
+
+def test_more_lanes_are_taken_while_they_fit_and_save_five_percent():
+    def small_device(lanes):
+        if lanes > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return 1 / lanes
+
+    assert fastest_lanes(lambda lanes: 1 / lanes, 6) == 4, "powers of two"
+    assert fastest_lanes({1: 1.0, 2: 0.6, 4: 0.58, 8: 0.1}.__getitem__, 8) == 2
+    assert fastest_lanes(small_device, 8) == 2

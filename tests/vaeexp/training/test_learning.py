@@ -1,4 +1,7 @@
-"""The model really learns, with each prior and each optimizer, on the digits that come along."""
+"""The model really learns, with each prior and with each optimizer, on the digits that come along.
+
+Half of the pairs train: `test_fusion` compares every pair with a plain loop.
+"""
 
 import pytest
 import torch
@@ -31,11 +34,7 @@ def digits(tmp_path_factory):
 
 def test_every_prior_and_optimizer_learns(tmp_path, digits):
     lanes, _ = make_lanes(tmp_path, kind="sequential", base=SETTINGS, data=digits, every=1e9)
-    kinds = [
-        (prior, optimizer)
-        for prior in ("normal", "mixture", "factorised_mixture", "vampprior")
-        for optimizer in ("adam", "adamax")
-    ]
+    kinds = [("normal", "adam"), ("mixture", "adamax"), ("factorised_mixture", "adam"), ("vampprior", "adamax")]
     for number, (prior, optimizer) in enumerate(kinds):
         lanes.add(trial(number, prior=prior, optimizer=optimizer, learning_rate=LEARNING_RATES[optimizer]))
     rounds = [advance_all(lanes, range(len(kinds))) for _ in range(EPOCHS)]

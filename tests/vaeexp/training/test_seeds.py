@@ -8,11 +8,11 @@ import pytest
 from fused import BASE, make_lanes, source, trial
 
 import sweeps.seeds
-from sweeps.engine.repeats import _Seeds
-from sweeps.engine.search import trial_seed
+from sweeps.engine.repeats import fresh_seeds
+from sweeps.engine.run import trial_seed
 from sweeps.study.samplers import QuasiRandomSettings, RandomSettings, TPESettings, ask_seed
 from sweeps.workload.protocol import advance_all
-from vaeexp.data.random_draws import Purpose, binarise, permutation
+from vaeexp.data.prepare import Purpose, binarise, permutation
 from vaeexp.models.vae import build_vae
 from vaeexp.training.batches import derive_seed
 
@@ -28,9 +28,11 @@ def test_seeds_of_the_driver() -> None:
     assert ask_seed(RandomSettings(), 3, 7) == sweeps.seeds.seed_of("sampler 3 7") >> 31
     assert ask_seed(QuasiRandomSettings(), 3, 7) == sweeps.seeds.seed_of("sampler 3") >> 31
     text = '[3, "confirm", {"beta": 0.5, "prior": "normal"}, 0]'
-    assert _Seeds(3, []).of({"prior": "normal", "beta": 0.5}, 1) == [sweeps.seeds.seed_of(text)]
+    assert fresh_seeds(3, [], {"prior": "normal", "beta": 0.5}, 1) == [sweeps.seeds.seed_of(text)]
     used = sweeps.seeds.seed_of(text)
-    assert _Seeds(3, [used]).of({"prior": "normal", "beta": 0.5}, 1) == [sweeps.seeds.seed_of(text.replace("0]", "1]"))]
+    assert fresh_seeds(3, [used], {"prior": "normal", "beta": 0.5}, 1) == [
+        sweeps.seeds.seed_of(text.replace("0]", "1]"))
+    ]
 
 
 def test_texts_of_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,6 @@
 """Readers of image files, one module for each format, and the types that they share.
 
-A reader finds the files of its format and reads all images and labels as they are. It draws nothing at random: the split
-and the binarisation belong to `vaeexp.data.prepare`.
+A reader finds the files of its format and reads all images and labels as they are. It draws nothing at random.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,25 +16,9 @@ from sweeps.errors import UserError
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
 
-__all__ = [
-    "TEST",
-    "TRAINING",
-    "VALIDATION",
-    "Definition",
-    "Layout",
-    "RawImages",
-    "Source",
-    "Unreadable",
-    "blocks",
-    "check_grey",
-    "height_width",
-    "label_type",
-    "printable",
-    "refusing",
-]
+__all__ = ["TEST", "TRAINING", "VALIDATION", "Definition", "Layout", "RawImages", "Source", "Unreadable"]
 
 TRAINING, VALIDATION, TEST = 0, 1, 2
-
 _BLOCK_BYTES = 2**26
 
 
@@ -94,7 +77,7 @@ class Definition:
     """C, H, W."""
     torchvision: str = ""
     """Name of torchvision's class, which downloads the files."""
-    downloads: tuple[tuple[str, str | bool], ...] = ()
+    downloads: tuple[tuple[str, str | bool], ...] = (("train", True),)
     """Keyword and value of each call of that class; together the calls get all files."""
     mirrors: tuple[str, ...] = ()
     """Addresses of which one must answer before a download is tried; an address that ends in `/` is MNIST's folder."""
@@ -114,32 +97,30 @@ class Source:
     subset: bool = False
 
     def identity(self) -> list[Any]:
-        """Path, size in bytes and time of change (ns) of each file, and how image files are decoded.
+        """Return path, size in bytes and time of change (ns) of each file, and how image files are decoded.
 
         Other content has another identity, and no file is opened: 6,000 images take 0.1 s. The fingerprint that records
         keep is another number: it is made of the decoded pixels, without paths and times.
         Raises UserError for a file that is missing, unless it is one image of many.
         """
-        many = self.definition.layout.resized
-        files: list[Any] = [[str(path.absolute()), *_size_and_time(path, one_of_many=many)] for path in self.paths]
+        many, files = self.definition.layout.resized, list[Any]()
+        for path in self.paths:
+            try:
+                fact = path.stat()
+                files.append([str(path.absolute()), fact.st_size, fact.st_mtime_ns])
+            except (OSError, ValueError) as error:
+                if not many:
+                    problem = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+                    raise UserError(str(path), problem) from error
+                files.append([str(path.absolute()), 0, 0])  # decoding lists the file among the unreadable files
         if not many:
             return files
         size = height_width(self.settings.image_size)
         return [*files, [size, size and self.settings.crop, self.settings.image_channels]]
 
 
-def _size_and_time(path: Path, *, one_of_many: bool) -> tuple[int, int]:
-    try:
-        fact = path.stat()
-    except (OSError, ValueError) as error:
-        if one_of_many:
-            return 0, 0  # decoding lists the file among the unreadable files
-        raise UserError(str(path), f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    return fact.st_size, fact.st_mtime_ns
-
-
 def blocks(array: np.ndarray, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:
-    """`array[rows]` (all rows when None) in pieces of about 64 MiB, so that an array larger than memory passes through."""
+    """Yield `array[rows]` (all rows when None) in pieces of about 64 MiB, for arrays larger than memory."""
     count = len(array) if rows is None else len(rows)
     step = max(1, _BLOCK_BYTES // max(1, array[:1].nbytes))
     for start in range(0, count, step):
@@ -155,19 +136,14 @@ def check_grey(title: str, channels: int, binarisation: str) -> None:
 
 
 def height_width(image_size: int | Sequence[int] | None) -> tuple[int, int] | None:
-    """The setting `image_size` as height and width; one number is a square."""
+    """Return the setting `image_size` as height and width; one number is a square."""
     if image_size is None:
         return None
     return (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
 
 
-def label_type(classes: int) -> np.dtype:
-    """The smallest unsigned type that holds labels of this many classes."""
-    return np.min_scalar_type(max(1, classes) - 1)
-
-
 def printable(name: str) -> str:
-    """`name` with escapes for bytes that are not UTF-8 and for control characters, because no report could show them."""
+    """Escape bytes that are not UTF-8 and control characters in `name`, because no report could show them."""
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in name)
 
 

@@ -13,19 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sweeps.errors import UserError
-from vaeexp.data.formats import (
-    TEST,
-    TRAINING,
-    VALIDATION,
-    Definition,
-    Layout,
-    RawImages,
-    Source,
-    blocks,
-    check_grey,
-    label_type,
-    refusing,
-)
+from vaeexp.data.formats import TEST, TRAINING, VALIDATION, Layout, RawImages, Source, blocks, check_grey, refusing
 
 _KEYS = {
     "": (("images", "labels"), ("x", "y")),
@@ -35,6 +23,7 @@ _KEYS = {
 }
 _PARTS = {"": TRAINING, "train": TRAINING, "val": VALIDATION, "test": TEST}
 _GREY_LEVELS = "uint8, or floats from 0 to 1"
+_NPZ = "images (and labels), or train_images and test_images (and val_images, …_labels)"
 
 
 class _Part(NamedTuple):
@@ -44,23 +33,13 @@ class _Part(NamedTuple):
     labels: np.ndarray | None
 
 
-def _expected(definition: Definition) -> str:
-    keys = "images (and labels), or train_images and test_images (and val_images, …_labels)"
-    return f"one file: .npy with images [N, H, W] or [N, H, W, C], or .npz with {keys}; {_GREY_LEVELS}"
-
-
-def _find(definition: Definition, root: Path) -> tuple[Path, ...]:
-    return (root,) if root.is_file() and root.suffix in (".npy", ".npz") else ()
-
-
 def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
-    """The arrays as uint8; floats are rounded to 256 grey levels. UserError naming the array that does not fit."""
-    path, parts = source.paths[0], {}
+    """Read the arrays as uint8; floats are rounded to 256 levels. Raises UserError naming the array that does not fit."""
+    path, parts, names = source.paths[0], {}, ["images"]
     with refusing(path, "a whole file of plain numpy arrays"):
         if path.suffix == ".npy":
             images = np.load(path, mmap_mode="r", allow_pickle=False)
             parts[""] = _Part(_as_bytes(f"{path}: images", images, scratch / "images.npy"), None)
-            names = ["images"]
         else:
             with zipfile.ZipFile(path) as file:
                 names = [name.removesuffix(".npy") for name in file.namelist()]
@@ -69,17 +48,14 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
                         parts[part] = _read_part(path, file, names, pair, scratch)
     if not parts or ("train" in parts) == ("" in parts) or ("" in parts and len(parts) > 1):
         found = ", ".join(name for name in names if any(name in pair for pairs in _KEYS.values() for pair in pairs))
-        raise UserError(
-            str(path), f"got {found or 'no array of a known name'}; must be images, or train_images and others"
-        )
+        problem = f"got {found or 'no array of a known name'}; must be images, or train_images and others"
+        raise UserError(str(path), problem)
     shapes = {part.images.shape[1:] for part in parts.values()}
     if len(shapes) > 1:
-        raise UserError(
-            str(path), f"got splits of different height, width and channels {sorted(shapes)}; must be the same"
-        )
-    height, width, channels = shapes.pop()
-    check_grey(path.name, channels, source.settings.binarisation)
-    return _join(parts, scratch, (height, width, channels))
+        problem = f"got splits of different height, width and channels {sorted(shapes)}; must be the same"
+        raise UserError(str(path), problem)
+    check_grey(path.name, min(shapes)[2], source.settings.binarisation)
+    return _join(parts, scratch)
 
 
 def _read_part(path: Path, file: zipfile.ZipFile, names: list[str], keys: tuple[str, str], scratch: Path) -> _Part:
@@ -88,15 +64,13 @@ def _read_part(path: Path, file: zipfile.ZipFile, names: list[str], keys: tuple[
         return _Part(images, None)
     labels, place = _read_member(file, keys[1]), f"{path}: {keys[1]}"
     if labels.size != len(images) or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > 65_535:
-        found = f"{labels.dtype} {list(labels.shape)}"
-        raise UserError(
-            place, f"got {found}; must be {len(images):,} whole numbers from 0 to 65,535, one for each image"
-        )
+        wanted = f"{len(images):,} whole numbers from 0 to 65,535, one for each image"
+        raise UserError(place, f"got {labels.dtype} {list(labels.shape)}; must be {wanted}")
     return _Part(images, labels.reshape(-1))
 
 
 def _read_member(file: zipfile.ZipFile, name: str) -> np.ndarray:
-    """The array of a member. Its header is compared with the member's size before memory is given."""
+    """Read the array of a member. Its header is compared with the member's size before memory is given."""
     member = file.getinfo(f"{name}.npy")
     with file.open(member) as stream:
         version = np.lib.format.read_magic(stream)
@@ -112,7 +86,7 @@ def _read_member(file: zipfile.ZipFile, name: str) -> np.ndarray:
 
 
 def _as_bytes(place: str, images: np.ndarray, target: Path) -> np.ndarray:
-    """Images uint8 [N, H, W, C]; floats in [0, 1] and booleans are written to `target` piece by piece."""
+    """Return images uint8 [N, H, W, C]; floats in [0, 1] and booleans are written to `target` piece by piece."""
     shaped = images[..., None] if images.ndim == 3 else images
     if shaped.ndim != 4 or shaped.shape[-1] not in (1, 3) or not all(shaped.shape):
         turned = " Try to transpose it from [N, C, H, W]." if images.ndim == 4 and images.shape[1] in (1, 3) else ""
@@ -132,20 +106,18 @@ def _as_bytes(place: str, images: np.ndarray, target: Path) -> np.ndarray:
     return drawn
 
 
-def _join(parts: dict[str, _Part], scratch: Path, shape: tuple[int, int, int]) -> RawImages:
-    """All parts one after the other, in a file of their own where there are several."""
+def _join(parts: dict[str, _Part], scratch: Path) -> RawImages:
+    """Join all parts one after the other, in a file of their own where there are several."""
     counts = [len(part.images) for part in parts.values()]
     images = next(iter(parts.values())).images
+    _, height, width, channels = images.shape
     if len(parts) > 1:
-        images = np.lib.format.open_memmap(scratch / "all.npy", mode="w+", dtype=np.uint8, shape=(sum(counts), *shape))
-        start = 0
-        for part in parts.values():
-            images[start : start + len(part.images)] = part.images
-            start += len(part.images)
+        shape = (sum(counts), height, width, channels)
+        images = np.lib.format.open_memmap(scratch / "all.npy", mode="w+", dtype=np.uint8, shape=shape)
+        np.concatenate([part.images for part in parts.values()], out=images)
     labels = [part.labels for part in parts.values() if part.labels is not None]
     labelled = len(labels) == len(parts)
     classes = 1 + max(int(each.max()) for each in labels) if labelled else 0
-    height, width, channels = shape
     notes = [
         f"Images: {height} × {width} pixels, channels: {channels}, as they are",
         f"Classes: {classes}" if labelled else "Classes: none",
@@ -154,11 +126,17 @@ def _join(parts: dict[str, _Part], scratch: Path, shape: tuple[int, int, int]) -
         notes.append(f"Split: {', '.join(parts)} as in the file")
     return RawImages(
         images=np.moveaxis(images, -1, 1),
-        labels=np.concatenate(labels).astype(label_type(classes)) if labelled else np.zeros(sum(counts), np.uint8),
+        labels=np.concatenate(labels).astype(np.min_scalar_type(classes - 1))
+        if labelled
+        else np.zeros(sum(counts), "u1"),
         parts=np.repeat(np.array([_PARTS[name] for name in parts], np.uint8), counts),
         classes=tuple(str(number) for number in range(classes)) if labelled else None,
         notes=tuple(notes),
     )
 
 
-ARRAYS = Layout(expected=_expected, find=_find, read=_read)
+ARRAYS = Layout(
+    expected=lambda _: f"one file: .npy with images [N, H, W] or [N, H, W, C], or .npz with {_NPZ}; {_GREY_LEVELS}",
+    find=lambda _, root: (root,) if root.is_file() and root.suffix in (".npy", ".npz") else (),
+    read=_read,
+)

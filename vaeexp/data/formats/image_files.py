@@ -4,6 +4,7 @@ The processes write into one file on disk and pass no pixels to each other, so t
 """
 
 import os
+import signal
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,7 +23,7 @@ from sweeps.errors import UserError
 from sweeps.workload.worker_process import without_main_module
 from vaeexp.console import open_console, progress_bar
 from vaeexp.data.formats import RawImages, Unreadable, check_grey, height_width, printable
-from vaeexp.hardware import usable_cores
+from vaeexp.machine import usable_cores
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -41,7 +43,7 @@ _FILES_PER_PROCESS = 1_000  # fewer are decoded here before another process has 
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """Image files of a data set: names below `root` with `/`; parts, labels and classes as in `RawImages`."""
+    """Image files of a data set: names below `root` with `/`; parts, labels, classes and notes as in `RawImages`."""
 
     title: str
     root: Path
@@ -50,26 +52,24 @@ class Listing:
     labels: np.ndarray
     classes: tuple[str, ...] | None
     notes: tuple[str, ...] = ()
-    """Sentences for people on how the splits came about."""
 
 
 class Header(NamedTuple):
-    """Size in pixels as shown (after the EXIF rotation), and whether the image has no colour."""
+    """Size in pixels as shown (after the EXIF rotation), whether the image has no colour, and the content that is dropped."""
 
     height: int
     width: int
     grey: bool
-    dropped: tuple[str, ...] = ()
-    """Content of the file that the pixels will not hold, in words."""
+    dropped: tuple[str, ...]
 
 
 class UnreadableError(Exception):
-    """A file that holds no image which can be decoded; the message says why."""
+    """A file holds no image that can be decoded; the message says why."""
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator["Image"]:
-    """The image of a regular file, because a named pipe would keep the reader waiting for ever. Raises UnreadableError."""
+    """Open the image of a regular file; a named pipe would keep the reader waiting for ever. Raises UnreadableError."""
     from PIL import Image
 
     try:
@@ -88,7 +88,7 @@ def _opened(path: Path) -> Iterator["Image"]:
 
 
 def read_header(path: Path) -> Header:
-    """Read the first bytes of the file; UnreadableError when it is no image."""
+    """Read the first bytes of the file. Raises UnreadableError when it is no image."""
     with _opened(path) as image:
         width, height = image.size
         if not width or not height:
@@ -108,7 +108,7 @@ def read_header(path: Path) -> Header:
 
 
 def read_pixels(path: Path, shape: tuple[int, int, int], crop: str) -> np.ndarray:
-    """Pixels uint8 [C, H, W] of an image of any size.
+    """Read the pixels uint8 [C, H, W] of an image of any size.
 
     Where the size differs, the largest centred rectangle of the wanted proportions is taken when `crop` is "center"
     and the whole image when it is "none"; it is resized with Lanczos' filter. The first frame counts, transparency is
@@ -131,50 +131,37 @@ def read_pixels(path: Path, shape: tuple[int, int, int], crop: str) -> np.ndarra
 
 
 def _centre(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom of the largest centred rectangle in `size` with the proportions of `wanted`."""
+    """Return left, top, right, bottom of the largest centred rectangle in `size` with the proportions of `wanted`."""
     scale = min(size[0] / wanted[0], size[1] / wanted[1])
     width, height = wanted[0] * scale, wanted[1] * scale
     left, top = (size[0] - width) / 2, (size[1] - height) / 2
     return left, top, min(left + width, size[0]), min(top + height, size[1])
 
 
-def decode(
-    listing: Listing,
-    settings: "DataSettings",
-    scratch: Path,
-    say: Callable[[str], None],
-    *,
-    processes: int | None = None,
-) -> RawImages:
-    """All images of `listing` as uint8 [N, C, H, W] in one file in the folder `scratch`.
+def decode(listing: Listing, settings: "DataSettings", scratch: Path, say: Callable[[str], None]) -> RawImages:
+    """Decode all images of `listing` as uint8 [N, C, H, W] in one file in the folder `scratch`.
 
-    Args:
-        settings: `image_size`, `image_channels`, `crop`, `unreadable_share`, `binarisation`.
-        say: is told what will be done, and which files were left out.
-        processes: None: one for each processor core, fewer for few files.
-
-    Raises:
-        UserError: sizes differ and none is asked for, or more files are unreadable than `unreadable_share`.
+    say: is told what will be done, and which files were left out. Raises UserError when sizes differ and none is asked for,
+    or when more files are unreadable than `unreadable_share`.
     """
     count, path = len(listing.names), scratch / "decoded.npy"
-    with _workers(processes or min(usable_cores(), 1 + count // _FILES_PER_PROCESS)) as spread:
-        headers: list[Header | str] = []
-        for found in _shown(spread(_headers, _tasks(listing)), count, f"{listing.title}: headers", say):
-            headers += found
+    starts = range(0, count, _FILES_PER_TASK)
+    tasks = [(listing.root, listing.names[start : start + _FILES_PER_TASK], start) for start in starts]
+    with _workers(min(usable_cores(), 1 + count // _FILES_PER_PROCESS)) as spread:
+        found = list(_shown(spread(_headers, tasks), count, f"{listing.title}: headers", say))
+        headers = [header for header in chain(*found) if isinstance(header, Header)]
+        if not headers:
+            raise UserError(str(listing.root), _left_out([*chain(*found)], count))
         shape = _shape(listing, headers, settings)
         notes = _notes(listing, headers, shape, settings)
         say(f"{listing.title}: {notes[1]}")  # the plan shows all notes; decoding settles this note
         images = _allocate(path, (count, *shape))
-        tasks = ((*task, path, shape, settings.crop) for task in _tasks(listing))
-        unreadable: list[Unreadable] = []
-        for failed in _shown(spread(_pixels, tasks), count, f"{listing.title}: decoding", say):
-            unreadable += failed
+        decoded = spread(_pixels, ((*task, path, shape, settings.crop) for task in tasks))
+        unreadable = [*chain(*_shown(decoded, count, f"{listing.title}: decoding", say))]
     check_unreadable(str(listing.root), unreadable, count, settings.unreadable_share)
     if unreadable:
         say(f"  {_left_out(unreadable, count)}")
-    return RawImages(
-        images, listing.labels, listing.parts, classes=listing.classes, notes=notes, unreadable=tuple(unreadable)
-    )
+    return RawImages(images, listing.labels, listing.parts, listing.classes, notes, tuple(unreadable))
 
 
 def check_unreadable(place: str, unreadable: Sequence[Unreadable], files: int, share: float) -> None:
@@ -190,20 +177,15 @@ def _left_out(unreadable: Sequence[Unreadable], files: int) -> str:
     return f"{len(unreadable):,} of {files:,} image files cannot be read: {shown}{more}"
 
 
-def _shape(listing: Listing, found: Sequence[Header | str], settings: "DataSettings") -> tuple[int, int, int]:
-    """C, H, W of the array: as asked for, else as all files are."""
-    headers = [header for header in found if isinstance(header, Header)]
-    if not headers:
-        rows = zip(range(len(found)), map(printable, listing.names), map(str, found), strict=True)
-        raise UserError(str(listing.root), _left_out([Unreadable(*row) for row in rows], len(found)))
+def _shape(listing: Listing, headers: Sequence[Header], settings: "DataSettings") -> tuple[int, int, int]:
+    """Return C, H, W of the array: as asked for, else as all files are."""
     channels = settings.image_channels or (1 if all(header.grey for header in headers) else 3)
     check_grey(listing.title, channels, settings.binarisation)
     if (size := height_width(settings.image_size)) is None:
         sizes = Counter((header.height, header.width) for header in headers)
         if len(sizes) > 1:
-            seen = ", ".join(
-                f"{h} × {w} ({count:,} image{'s' * (count > 1)})" for (h, w), count in sizes.most_common(5)
-            )
+            most = sizes.most_common(5)
+            seen = ", ".join(f"{h} × {w} ({count:,} image{'s' * (count > 1)})" for (h, w), count in most)
             more = f" and {len(sizes) - 5:,} other sizes" if len(sizes) > 5 else ""
             problem = f"got images of different sizes (height × width): {seen}{more}; must be one size"
             raise UserError(str(listing.root), f"{problem}. Try image_size: [64, 64], or --set image_size=64.")
@@ -212,28 +194,26 @@ def _shape(listing: Listing, found: Sequence[Header | str], settings: "DataSetti
 
 
 def _notes(
-    listing: Listing, headers: Sequence[Header | str], shape: tuple[int, int, int], settings: "DataSettings"
+    listing: Listing, headers: Sequence[Header], shape: tuple[int, int, int], settings: "DataSettings"
 ) -> tuple[str, ...]:
-    """Sentences on the files and on what will be done to them."""
+    """Describe the files and what will be done to them."""
     channels, height, width = shape
-    good = [header for header in headers if isinstance(header, Header)]
-    sizes = Counter((header.height, header.width) for header in good)
-    grey = sum(header.grey for header in good)
+    sizes = {(header.height, header.width) for header in headers}
+    grey = sum(header.grey for header in headers)
     kinds = Counter(Path(name).suffix.lower() for name in listing.names)
     tall, wide = (
         f"{min(axis):,}" if min(axis) == max(axis) else f"{min(axis):,} to {max(axis):,}"
         for axis in zip(*sizes, strict=True)
     )
-    colour = "all in colour" if not grey else "all grey" if grey == len(good) else f"{grey:,} of them grey"
+    colour = "all in colour" if not grey else "all grey" if grey == len(headers) else f"{grey:,} of them grey"
     found = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
-    resized = sizes.keys() != {(height, width)}
-    steps = ["resized (Lanczos)"] if resized else []
+    steps = ["resized (Lanczos)"] if sizes != {(height, width)} else []
     if any(h * width != w * height for h, w in sizes):
         crops = {"center": "cropped to the largest centred rectangle of these proportions", "none": "stretched"}
         steps.insert(0, crops[settings.crop])
     names = listing.classes or ()
     classes = f"{len(names):,} ({', '.join(names[:12])}{', …' if len(names) > 12 else ''})" if names else "none"
-    dropped = Counter(words for header in good for words in header.dropped)
+    dropped = Counter(words for header in headers for words in header.dropped)
     drops = ", ".join(f"{words} ({count:,} file{'s' * (count != 1)})" for words, count in dropped.items())
     return (
         f"Files: {found}; height {tall}, width {wide} pixels; {colour}",
@@ -246,7 +226,7 @@ def _notes(
 
 
 def _allocate(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """An array on disk. Its space is taken at once: a full disk is an error here, and not a crash in a child."""
+    """Make an array on disk and take its space, because a full disk must be an error here and no crash in a child."""
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
@@ -254,26 +234,20 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     return array
 
 
-def _tasks(listing: Listing) -> Iterator[tuple[Path, Sequence[str], int]]:
-    """Root, names, row of the first name."""
-    for start in range(0, len(listing.names), _FILES_PER_TASK):
-        yield listing.root, listing.names[start : start + _FILES_PER_TASK], start
-
-
-def _headers(task: tuple[Path, Sequence[str], int]) -> list[Header | str]:
-    """The header of each file, or why there is none."""
-    root, names, _ = task
-    found: list[Header | str] = []
-    for name in names:
+def _headers(task: tuple[Path, Sequence[str], int]) -> list[Header | Unreadable]:
+    """Read the header of each file, or say why there is none; a task is the root, names below it and the row of the first."""
+    root, names, first = task
+    found: list[Header | Unreadable] = []
+    for row, name in enumerate(names, first):
         try:
             found.append(read_header(root / name))
         except UnreadableError as error:
-            found.append(str(error))
+            found.append(Unreadable(row, printable(name), str(error)))
     return found
 
 
 def _pixels(task: tuple[Path, Sequence[str], int, Path, tuple[int, int, int], str]) -> list[Unreadable]:
-    """Write each file's pixels into its row; the files that failed."""
+    """Write each file's pixels into its row; return the files that failed."""
     root, names, first, path, shape, crop = task
     images, failed = np.load(path, mmap_mode="r+"), []
     for row, name in enumerate(names, first):
@@ -286,12 +260,13 @@ def _pixels(task: tuple[Path, Sequence[str], int, Path, tuple[int, int, int], st
 
 @contextmanager
 def _workers(count: int) -> Iterator[Callable[..., Iterable[Any]]]:
-    """A `map` over this many processes; the built-in `map` for one process."""
+    """Yield a `map` over this many processes; the built-in `map` for one process."""
     if count == 1:
         yield map
         return
     # Spawned, since a forked child inherits locks of threads that it does not have.
-    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_ignore_interrupts)
+    # Ctrl-C reaches all processes; the parent ends the others.
+    pool = ProcessPoolExecutor(count, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN))
     try:
         with without_main_module():  # the processes start at the first call
             yield pool.map
@@ -299,12 +274,6 @@ def _workers(count: int) -> Iterator[Callable[..., Iterable[Any]]]:
         raise UserError("decoding", "a process that decodes images was ended, perhaps for lack of memory") from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _ignore_interrupts() -> None:
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends the others
 
 
 def _shown(results: Iterable[Any], total: int, words: str, say: Callable[[str], None]) -> Iterator[Any]:

@@ -1,19 +1,26 @@
-"""A folder of images: with class folders or without, and with or without the split folders `train/`, `val/`, `test/`."""
+"""Data sets with a file for each image: folders with or without classes and splits, and CelebA (Liu et al. 2015).
+
+A folder has class folders or none, and the split folders `train/`, `val/`, `test/` or none. CelebA's aligned faces, 218 × 178
+pixels, are a folder of JPEG files and the official partition.
+"""
 
 import os
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 
-from vaeexp.data.formats import TEST, TRAINING, VALIDATION, Definition, Layout, RawImages, Source, label_type, printable
+from sweeps.errors import UserError
+from vaeexp.data.formats import TEST, TRAINING, VALIDATION, Definition, Layout, RawImages, Source, printable, refusing
 from vaeexp.data.formats.image_files import EXTENSIONS, Listing, decode
 
 _SPLITS = {"train": TRAINING, "val": VALIDATION, "valid": VALIDATION, "validation": VALIDATION, "test": TEST}
+_PARTITION, _IMAGES = "list_eval_partition.txt", "img_align_celeba"
 
 
 def find(definition: Definition | None, root: Path) -> tuple[Path, ...]:
-    """All image files below `root` in the order of their names, each file once; hidden files and other kinds are left out.
+    """Return all image files below `root` in the order of their names, each file once, without hidden files and other kinds.
 
     Links are followed. Where a file or a folder can be reached by several names, the name without links counts, else the
     first name. Links that lead to a folder around them are not followed.
@@ -25,14 +32,15 @@ def find(definition: Definition | None, root: Path) -> tuple[Path, ...]:
         # Folders without links first, and each folder once: folders full of links to each other have endless names.
         folder_links.sort(reverse=True)
         for folder, folders, names in os.walk(folder_links.pop()):
-            real = os.path.realpath(folder)
-            folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
-            if real in seen:
+            if (real := os.path.realpath(folder)) in seen:
+                folders.clear()
                 continue
             seen.add(real)
-            links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-            folders[:] = [name for name in folders if name not in links]
-            folder_links += [Path(folder, name) for name in links if not _leads_back(Path(folder, name), root)]
+            visible = [Path(folder, name) for name in folders if not name.startswith(".")]
+            folders[:] = sorted(path.name for path in visible if not path.is_symlink())
+            links = [(path, path.resolve()) for path in visible if path.is_symlink()]
+            around = Path(real), root.resolve()
+            folder_links += [path for path, end in links if not any(each.is_relative_to(end) for each in around)]
             for name in names:
                 if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
                     path = Path(folder, name)
@@ -45,18 +53,13 @@ def find(definition: Definition | None, root: Path) -> tuple[Path, ...]:
     return tuple(sorted(paths))
 
 
-def _leads_back(link: Path, root: Path) -> bool:
-    target = link.resolve()
-    return any(folder.resolve().is_relative_to(target) for folder in (link.parent, root))
-
-
 def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
     names = [path.relative_to(source.root).as_posix() for path in source.paths]
     return decode(list_tree(source.root, names), source.settings, scratch, say)
 
 
 def list_tree(root: Path, names: list[str]) -> Listing:
-    """Splits and classes of the files `names` below `root`.
+    """Find the splits and classes of the files `names` below `root`.
 
     A folder that holds all others stands for `root`. Where there is a folder `train`, and `test` or `val` (`valid`,
     `validation`) beside it or nothing else, these folders are the splits and other folders are left out; capitals make
@@ -70,9 +73,8 @@ def list_tree(root: Path, names: list[str]) -> Listing:
     kinds = {top.lower() for top in splits}
     if "train" not in kinds or (kinds == {"train"} and len(tops) > 1):
         splits = set()
-    inside = [name for name, path in paths.items() if not splits or ("/" in path and path.split("/", 1)[0] in splits)]
-    parts = np.full(len(inside), TRAINING, dtype=np.uint8)
-    notes = []
+    inside = [name for name, path in paths.items() if not splits or path.split("/", 1)[0] in splits]
+    parts, notes = np.full(len(inside), TRAINING, dtype=np.uint8), []
     if splits:
         parts = np.array([_SPLITS[paths[name].split("/", 1)[0].lower()] for name in inside], dtype=np.uint8)
         folders = sorted(splits, key=lambda name: (_SPLITS[name.lower()], name))
@@ -87,31 +89,73 @@ def list_tree(root: Path, names: list[str]) -> Listing:
 
 
 def _inner(names: list[str]) -> str:
-    """The folders that all images are in, as `images/` or empty; a folder named as a split is none of them."""
-    inner = ""
-    while True:
-        tops = {name[len(inner) :].split("/", 1)[0] for name in names}
-        top = next(iter(tops), "")
-        if len(tops) != 1 or top.lower() in _SPLITS or not all("/" in name[len(inner) :] for name in names):
-            return inner
-        inner += f"{top}/"
+    """Return the folders that all images are in, as `images/` or empty; they end before a folder named as a split."""
+    common = os.path.commonpath([os.path.dirname(name) for name in names])
+    folders = takewhile(lambda folder: folder.lower() not in _SPLITS, Path(common).parts)
+    return "".join(f"{folder}/" for folder in folders)
 
 
 def _classes(names: list[str]) -> tuple[tuple[str, ...] | None, np.ndarray]:
-    """Class names and the label of each file, from its first folder; (None, zeros) where there are no classes."""
+    """Return class names and the label of each file, from its first folder; (None, zeros) where there are no classes."""
     folders = sorted({name.split("/", 1)[0] for name in names})
     if len(folders) < 2 or not all("/" in name for name in names):
         return None, np.zeros(len(names), dtype=np.uint8)
     number = {name: index for index, name in enumerate(folders)}
     labels = [number[name.split("/", 1)[0]] for name in names]
-    return tuple(map(printable, folders)), np.array(labels, dtype=label_type(len(folders)))
+    return tuple(map(printable, folders)), np.array(labels, dtype=np.min_scalar_type(len(folders) - 1))
 
 
 FOLDER = Layout(
-    expected=lambda definition: (
-        f"image files ({', '.join(EXTENSIONS)}), in class folders or not, in train/ and test/ or not"
-    ),
+    expected=lambda _: f"image files ({', '.join(EXTENSIONS)}), in class folders or not, in train/ and test/ or not",
     find=find,
     read=_read,
+    resized=True,
+)
+
+
+def _find_celeba(definition: Definition, root: Path) -> tuple[Path, ...]:
+    """Return the partition file, then all images that it names; empty where both it and the folder of images are missing."""
+    for folder in (root / definition.folder, root):
+        partition, images = folder / _PARTITION, folder / _IMAGES
+        there = partition.is_file(), images.is_dir()
+        if all(there):
+            return partition, *(images / name for name, _ in _read_partition(partition))
+        if any(there):
+            missing = f"{_IMAGES}/" if there[0] else _PARTITION
+            raise UserError(str(folder), f"some files of {definition.title} are missing: {missing}")
+    return ()
+
+
+def _read_celeba(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
+    partition, first, *_ = source.paths
+    names, parts = zip(*_read_partition(partition), strict=True)
+    listing = Listing(
+        title=source.definition.title,
+        root=first.parent,
+        names=names,
+        parts=np.array(parts, dtype=np.uint8),
+        labels=np.zeros(len(names), dtype=np.uint8),
+        classes=None,
+        notes=("Split: the official partition",),
+    )
+    return decode(listing, source.settings, scratch, say)
+
+
+def _read_partition(path: Path) -> list[tuple[str, int]]:
+    """Return (file name, 0 | 1 | 2) for each line: training, validation or test, as in `RawImages.parts`."""
+    wanted = "lines of a file name and 0, 1 or 2, with each of these numbers at least once and no name twice"
+    with refusing(path, wanted):
+        lines = path.read_text(encoding="utf-8").split("\n")
+        rows = [(name, int(part)) for name, part in (line.split() for line in lines if line.strip())]
+    names, parts = {name for name, _ in rows}, {part for _, part in rows}
+    if parts != {0, 1, 2} or len(names) < len(rows) or any(set(name) & set("/\\\0") for name in names):
+        raise UserError(str(path), f"got other lines; must be {wanted}")
+    return rows
+
+
+CELEBA = Layout(
+    expected=lambda row: f"{row.folder}/ with {_PARTITION} and {_IMAGES}/*.jpg (unpack {_IMAGES}.zip there)",
+    find=_find_celeba,
+    read=_read_celeba,
     resized=True,
 )

@@ -17,7 +17,7 @@ import os
 import pickle
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BufferedIOBase, BytesIO
 from pathlib import Path
@@ -34,24 +34,26 @@ BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
 MATRICES = ("train_32x32.mat", "test_32x32.mat")
 
 _MOST_DEFLATED = 1032  # bytes that one byte of deflate can stand for, at most
+_MATLAB_KINDS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+_MATLAB_MATRIX, _MATLAB_COMPRESSED = 14, 15
+_NUMERIC_CLASSES = range(6, 16)
 
 
-def _joined(
-    definition: Definition, training: Iterable[tuple[np.ndarray, np.ndarray]], test: tuple[np.ndarray, np.ndarray]
-) -> RawImages:
-    images, labels = zip(*training, test, strict=True)
+def _joined(source: Source, files: Iterable[tuple[np.ndarray, np.ndarray]]) -> RawImages:
+    """Join the images and labels of files, of which the last is the test file."""
+    images, labels = zip(*files, strict=True)
     parts = np.repeat(np.array([TRAINING, TEST], np.uint8), [sum(map(len, labels[:-1])), len(labels[-1])])
-    return RawImages(np.concatenate(images), np.concatenate(labels), parts, classes=definition.classes)
+    return RawImages(np.concatenate(images), np.concatenate(labels), parts, source.definition.classes)
 
 
 def _complete_set(
-    definition: Definition, folders: Iterable[Path], names: tuple[str, ...], suffixes: tuple[str, ...] = ("",)
+    definition: Definition, root: Path, below: Iterable[str], names: tuple[str, ...], suffixes: tuple[str, ...] = ("",)
 ) -> tuple[Path, ...]:
-    """The files of these names, with one of the suffixes, in the first folder that has them all; empty where none is.
+    """Find the files of these names, with one of the suffixes, in the first folder below `root` that has them all.
 
-    Raises UserError where a folder has some of them.
+    Empty where no folder has any. Raises UserError where a folder has some of them.
     """
-    for folder in folders:
+    for folder in (root / name for name in below):
         versions = [[path for suffix in suffixes if (path := folder / f"{name}{suffix}").is_file()] for name in names]
         if all(versions):
             return tuple(paths[0] for paths in versions)
@@ -61,18 +63,8 @@ def _complete_set(
     return ()
 
 
-def _find_idx(definition: Definition, root: Path) -> tuple[Path, ...]:
-    folders = (root / definition.folder / "raw", root / definition.folder, root / "raw", root)
-    return _complete_set(definition, folders, FILES, ("", ".gz"))
-
-
-def _read_idx_files(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
-    definition, paths = source.definition, source.paths
-    return _joined(definition, [_read_pair(definition, *paths[:2])], _read_pair(definition, *paths[2:]))
-
-
 def _read_pair(definition: Definition, images_path: Path, labels_path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 [N, 1, H, W] and labels uint8 [N]. UserError for a file that is damaged or does not fit the other file."""
+    """Read images uint8 [N, 1, H, W] and labels uint8 [N]. Raises UserError where one is damaged or misfits the other."""
     channels, height, width = definition.image_shape or (1, 0, 0)
     with _idx_stream(images_path) as stream:
         count, *size = _idx_header(images_path, stream, 3)
@@ -90,7 +82,7 @@ def _read_pair(definition: Definition, images_path: Path, labels_path: Path) -> 
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """The array in an IDX file of unsigned bytes, gzip-compressed if its name ends in `.gz`.
+    """Read the array in an IDX file of unsigned bytes, gzip-compressed if its name ends in `.gz`.
 
     No more is unpacked than the header announces, and a header that announces more than the file can hold is refused.
     Raises UserError that names the file, the content it has and the content it must have.
@@ -113,18 +105,15 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
 
 @contextmanager
 def _idx_stream(path: Path) -> Iterator[BufferedIOBase]:
-    packed = path.suffix == ".gz"
-    with (
-        refusing(path, f"a whole {'gzip' if packed else 'IDX'} file"),
-        gzip.open(path) if packed else path.open("rb") as stream,
-    ):
+    kind, opened = ("gzip", gzip.open) if path.suffix == ".gz" else ("IDX", open)
+    with refusing(path, f"a whole {kind} file"), opened(path, "rb") as stream:
         yield stream
 
 
 def _idx_header(path: Path, stream: BufferedIOBase, dimensions: int) -> tuple[int, ...]:
-    header = stream.read(4 + 4 * dimensions)
-    if len(header) < 4 + 4 * dimensions:
-        raise UserError(str(path), f"got {len(header)} bytes; must begin with an IDX header of {4 + 4 * dimensions}")
+    header = stream.read(length := 4 + 4 * dimensions)
+    if len(header) < length:
+        raise UserError(str(path), f"got {len(header)} bytes; must begin with an IDX header of {length}")
     magic, *shape = struct.unpack(f">{1 + dimensions}I", header)
     if magic != 0x0800 + dimensions:
         kind = f"unsigned bytes in {dimensions} dimension{'s' if dimensions > 1 else ''}"
@@ -132,19 +121,8 @@ def _idx_header(path: Path, stream: BufferedIOBase, dimensions: int) -> tuple[in
     return tuple(shape)
 
 
-def _find_cifar(definition: Definition, root: Path) -> tuple[Path, ...]:
-    return _complete_set(definition, (root / definition.folder, root), BATCHES)
-
-
-def _read_cifar_files(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
-    definition = source.definition
-    shape, classes = definition.image_shape or (3, 32, 32), len(definition.classes or ())
-    *training, test = (read_batch(path, shape, classes) for path in source.paths)
-    return _joined(definition, training, test)
-
-
-def read_batch(path: Path, image_shape: tuple[int, int, int], classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 [N, C, H, W] and labels uint8 [N] of a CIFAR file.
+def read_batch(path: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Read images uint8 [N, 3, 32, 32] and labels uint8 [N] of a CIFAR file.
 
     A pickle can name any function to be called. Only the names that CIFAR's files hold are admitted, and stand-ins that
     keep their arguments and run nothing answer for them.
@@ -155,12 +133,11 @@ def read_batch(path: Path, image_shape: tuple[int, int, int], classes: int) -> t
         content = _PlainUnpickler(file, encoding="bytes").load()
         content = {key.decode() if isinstance(key, bytes) else key: value for key, value in content.items()}
         images, labels = content["data"].array(), np.asarray(content["labels"], dtype=np.int64)
-    size = math.prod(image_shape)
-    if images.ndim != 2 or images.shape[1] != size or not len(images):
-        raise UserError(str(path), f"got an array {images.shape}; must be at least one image of {size:,} values")
+    if images.ndim != 2 or images.shape[1] != 3072 or not len(images):
+        raise UserError(str(path), f"got an array {images.shape}; must be at least one image of 3,072 values")
     if labels.shape != (len(images),) or labels.min() < 0 or labels.max() >= classes:
         raise UserError(str(path), f"got other labels; must be {len(images):,} labels from 0 to {classes - 1}")
-    return images.reshape(-1, *image_shape), labels.astype(np.uint8)
+    return images.reshape(-1, 3, 32, 32), labels.astype(np.uint8)
 
 
 class _PlainType:
@@ -176,6 +153,9 @@ class _PlainType:
 class _PlainArray:
     """Stands for numpy.ndarray: keeps shape, type, order and content, which `array` checks."""
 
+    def __init__(self, *arguments: Any) -> None:
+        """Stand for numpy's function that makes an empty array."""
+
     def __setstate__(self, state: tuple[int, tuple[int, ...], _PlainType, bool, bytes]) -> None:
         _, self.shape, self.type, self.fortran, self.content = state
 
@@ -185,18 +165,14 @@ class _PlainArray:
         return np.frombuffer(self.content, np.uint8).reshape(self.shape, order="F" if self.fortran else "C")
 
 
-def _reconstruct(*arguments: Any) -> _PlainArray:
-    return _PlainArray()
-
-
 def _encode(text: str, encoding: str) -> bytes:
-    """How Python 3 writes bytes in a pickle that Python 2 can read."""
+    """Return bytes as Python 3 writes them in a pickle that Python 2 can read."""
     return text.encode("latin1")
 
 
 _ADMITTED: dict[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.multiarray", "_reconstruct"): _PlainArray,
+    ("numpy._core.multiarray", "_reconstruct"): _PlainArray,
     ("numpy", "ndarray"): _PlainArray,
     ("numpy", "dtype"): _PlainType,
     ("_codecs", "encode"): _encode,
@@ -210,33 +186,18 @@ class _PlainUnpickler(pickle.Unpickler):
         return _ADMITTED[module, name]
 
 
-def _find_svhn(definition: Definition, root: Path) -> tuple[Path, ...]:
-    folders = (root, root / definition.folder, root / definition.title)
-    return _complete_set(definition, folders, MATRICES)
-
-
-def _read_svhn_files(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
-    training, test = (_read_svhn(path) for path in source.paths)
-    return _joined(source.definition, [training], test)
-
-
 def _read_svhn(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 [N, 3, 32, 32] and labels uint8 [N] from 0 to 9."""
+    """Read images uint8 [N, 3, 32, 32] and labels uint8 [N] from 0 to 9."""
     with refusing(path, "a MATLAB 5 file with X and y"), path.open("rb") as file:
         matrices = {matrix.name: matrix for matrix in _matrices(file)}
         images, labels = matrices["X"], matrices["y"].values().reshape(-1)
-        shape, kind = images.shape, images.kind
-        if kind != np.uint8 or len(shape) != 4 or shape[:3] != (32, 32, 3) or not shape[3]:
-            found = f"{kind} {list(shape)}"
+        shape = images.shape
+        if images.kind != np.uint8 or len(shape) != 4 or shape[:3] != (32, 32, 3) or not shape[3]:
+            found = f"{images.kind} {list(shape)}"
             raise UserError(str(path), f"got X as {found}; must be uint8 [32, 32, 3, N] with at least one image")
         if len(labels) != shape[3] or not (labels.min() >= 0 and labels.max() <= 10):
             raise UserError(str(path), f"got {len(labels):,} labels y; must be {shape[3]:,} whole numbers from 1 to 10")
         return images.values().transpose(3, 2, 0, 1), (labels % 10).astype(np.uint8)
-
-
-_MATLAB_KINDS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
-_MATLAB_MATRIX, _MATLAB_COMPRESSED = 14, 15
-_NUMERIC_CLASSES = range(6, 16)
 
 
 class _Inflated:
@@ -269,7 +230,7 @@ class _Matrix(NamedTuple):
 
 
 def _matrices(file: BufferedIOBase) -> Iterator[_Matrix]:
-    """The matrices of a MATLAB 5 file, in its order; strings, structures and so on are passed over.
+    """Yield the matrices of a MATLAB 5 file, in its order, without strings, structures and so on.
 
     scipy's reader ends the process with a segmentation fault on some damaged files.
     """
@@ -291,7 +252,7 @@ def _matrices(file: BufferedIOBase) -> Iterator[_Matrix]:
 
 
 def _matlab_element(stream: _Inflated | BytesIO, order: str, *, most: int) -> np.ndarray:
-    """The numbers of a small element: type and size, then values up to a multiple of eight bytes."""
+    """Read the numbers of a small element: type and size, then values up to a multiple of eight bytes."""
     code, size = struct.unpack(f"{order}II", tag := stream.read(8))
     content = tag[4 : 4 + (code >> 16)]
     if not code >> 16:
@@ -302,15 +263,19 @@ def _matlab_element(stream: _Inflated | BytesIO, order: str, *, most: int) -> np
 
 
 IDX = Layout(
-    expected=lambda definition: f"{definition.folder}/raw/ with {', '.join(FILES)} (each raw or .gz)",
-    find=_find_idx,
-    read=_read_idx_files,
+    expected=lambda row: f"{row.folder}/raw/ with {', '.join(FILES)} (each raw or .gz)",
+    find=lambda row, root: _complete_set(row, root, (f"{row.folder}/raw", row.folder, "raw", ""), FILES, ("", ".gz")),
+    read=lambda source, *_: _joined(
+        source, [_read_pair(source.definition, *source.paths[place : place + 2]) for place in (0, 2)]
+    ),
 )
 CIFAR = Layout(
-    expected=lambda definition: (
-        f"{definition.folder}/ with {', '.join(BATCHES)} (unpack {definition.mirrors[0].rsplit('/', 1)[-1]} there)"
-    ),
-    find=_find_cifar,
-    read=_read_cifar_files,
+    expected=lambda row: f"{row.folder}/ with {', '.join(BATCHES)} (unpack {row.mirrors[0].rsplit('/', 1)[-1]} there)",
+    find=lambda row, root: _complete_set(row, root, (row.folder, ""), BATCHES),
+    read=lambda source, *_: _joined(source, [read_batch(path, classes=10) for path in source.paths]),
 )
-SVHN = Layout(expected=lambda definition: " and ".join(MATRICES), find=_find_svhn, read=_read_svhn_files)
+SVHN = Layout(
+    expected=lambda _: " and ".join(MATRICES),
+    find=lambda row, root: _complete_set(row, root, ("", row.folder, row.title), MATRICES),
+    read=lambda source, *_: _joined(source, map(_read_svhn, source.paths)),
+)

@@ -6,9 +6,6 @@ sums over sub-pixels, never means.
 A row of `LIKELIHOODS` makes a head from settings: a module that holds options and the parameters learned besides the
 decoder. Its `forward` takes the raw output of the decoder, [..., outputs·C, H, W], and returns a distribution, which holds
 the mathematics. Options are buffers, so that lanes of different options train as one program.
-
-Masses on 256 levels, densities on [0, 1] or on the real line, and probabilities of zeros and ones are different measures.
-Their values are never comparable.
 """
 
 import math
@@ -20,27 +17,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaeexp.models.likelihoods.bernoulli import Bernoulli
-from vaeexp.models.likelihoods.continuous import ContinuousBernoulli, Gaussian, Laplace
-from vaeexp.models.likelihoods.levels import LEVELS, Categorical, DiscretisedLogisticMixture
+from vaeexp.models.likelihoods.distributions import (
+    LEVELS,
+    Bernoulli,
+    Categorical,
+    ContinuousBernoulli,
+    DiscretisedLogisticMixture,
+    Gaussian,
+    Laplace,
+)
 
 if TYPE_CHECKING:
     from vaeexp.settings import ModelSettings
 
-__all__ = [
-    "LIKELIHOODS",
-    "Bernoulli",
-    "Categorical",
-    "ContinuousBernoulli",
-    "DiscretisedLogisticMixture",
-    "Gaussian",
-    "Head",
-    "ImageDistribution",
-    "Laplace",
-    "LearnedGaussian",
-    "Likelihood",
-    "check_targets",
-]
+__all__ = ["LIKELIHOODS", "Head", "ImageDistribution", "LearnedGaussian", "Likelihood", "check_targets"]
 
 
 class ImageDistribution(Protocol):
@@ -48,8 +38,6 @@ class ImageDistribution(Protocol):
 
     support: ClassVar[str]
     """The values of a sub-pixel. binary: zeros and ones; levels_256: k/255; unit_interval: [0, 1]; real: real numbers."""
-    bits_per_dimension: ClassVar[bool]
-    """Whether nats / (sub-pixels · ln 2) are bits to store an image: only for masses on 256 levels."""
 
     @property
     def mean(self) -> Tensor:
@@ -84,8 +72,7 @@ class LearnedGaussian(nn.Module):
     decoder is ill-posed: the density has no bound where pixels never change, for example on a black border.
     """
 
-    outputs: ClassVar[int] = 1
-    """Numbers of the decoder's output per sub-pixel."""
+    outputs: ClassVar[int] = 1  # numbers of the decoder's output per sub-pixel
     FLOOR: ClassVar[float] = -6.0
     """Lower bound of log σ, as in the paper: σ = 0.6 of a grey level. A softplus approaches it, so that the gradient never
     vanishes."""
@@ -102,26 +89,18 @@ class LearnedGaussian(nn.Module):
 
     def forward(self, h: Tensor) -> Gaussian:
         """Return N(sigmoid(h), σ²) for h [..., C, H, W]."""
-        return Gaussian.from_output(h, self.sigma)
+        return Gaussian(h.sigmoid(), self.sigma)
 
 
 class Likelihood(NamedTuple):
     """A row of `LIKELIHOODS`."""
 
     distribution: type[ImageDistribution]
-    """Its `support` and `bits_per_dimension` say what its values mean."""
+    """Its `support` says what its values mean."""
     head: Callable[["ModelSettings"], Head | LearnedGaussian]
     """Settings → the module that makes the distribution from the decoder's output."""
     shapes: tuple[str, ...] = ()
     """Names of the settings that change the decoder's tensors; the other settings are numbers in buffers."""
-
-
-def _gaussian(settings: "ModelSettings") -> Head:
-    return Head(Gaussian.from_output, 1, sigma=settings.sigma)
-
-
-def _laplace(settings: "ModelSettings") -> Head:
-    return Head(Laplace.from_output, 1, scale=settings.laplace_scale)
 
 
 def _logistic_mixture(settings: "ModelSettings") -> Head:
@@ -132,10 +111,16 @@ def _logistic_mixture(settings: "ModelSettings") -> Head:
 LIKELIHOODS: dict[str, Likelihood] = {
     "bernoulli": Likelihood(Bernoulli, lambda _: Head(Bernoulli, 1)),
     "continuous_bernoulli": Likelihood(ContinuousBernoulli, lambda _: Head(ContinuousBernoulli, 1)),
-    "gaussian": Likelihood(Gaussian, _gaussian),
+    "gaussian": Likelihood(
+        Gaussian, lambda settings: Head(lambda h, sigma: Gaussian(h.sigmoid(), sigma), 1, sigma=settings.sigma)
+    ),
     "gaussian_learned": Likelihood(Gaussian, lambda settings: LearnedGaussian(settings.sigma)),
-    "laplace": Likelihood(Laplace, _laplace),
-    "categorical_256": Likelihood(Categorical, lambda _: Head(Categorical.from_output, LEVELS)),
+    "laplace": Likelihood(
+        Laplace, lambda settings: Head(lambda h, scale: Laplace(h.sigmoid(), scale), 1, scale=settings.laplace_scale)
+    ),
+    "categorical_256": Likelihood(
+        Categorical, lambda _: Head(lambda h: Categorical(h.unflatten(-3, (LEVELS, -1))), LEVELS)
+    ),
     "discretised_logistic": Likelihood(
         DiscretisedLogisticMixture, lambda _: Head(DiscretisedLogisticMixture.single, 2)
     ),

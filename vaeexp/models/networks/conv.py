@@ -53,29 +53,27 @@ class ConvNetwork:
     convolution, or a plain one if `up` ends at the image's size."""
     activation: str
     up_activation: str
-    head: int | None = None
-    """Width of a fully connected layer between the blocks and the latent space."""
+    head: tuple[int, ...] = ()
+    """Widths of the fully connected layers between the blocks and the latent space."""
 
     def encoder(self, settings: "ModelSettings", image_shape: ImageShape, outputs: int) -> nn.Module:
         """Build the encoder: x [B, C, H, W] → [B, outputs]. Raises ValueError if the images are too small."""
         features, channels = self._features(image_shape), image_shape[0]
         layers: list[nn.Module] = []
         for block in self.down:
-            layers.append(
-                nn.Conv2d(channels, block.channels, block.kernel, block.stride, block.padding, bias=block.bias)
-            )
-            layers += _after(block, self.activation)
+            window = block.kernel, block.stride, block.padding
+            layers += [nn.Conv2d(channels, block.channels, *window, bias=block.bias), *_after(block, self.activation)]
             channels = block.channels
-        head = [self.head] if self.head else []
-        return nn.Sequential(*layers, nn.Flatten(1), *linear_layers([prod(features), *head, outputs], self.activation))
+        sizes = [prod(features), *self.head, outputs]
+        return nn.Sequential(*layers, nn.Flatten(1), *linear_layers(sizes, self.activation))
 
     def decoder(
         self, settings: "ModelSettings", image_shape: ImageShape, latent_size: int, parameters: int
     ) -> nn.Module:
         """Build the decoder: z [B, L] → [B, parameters·C, H, W]. Raises ValueError if the images are too small."""
         features, sizes = self._features(image_shape), feature_sizes(self.down, image_shape)[::-1]
-        head = [self.head] if self.head else []
-        layers = [*linear_layers([latent_size, *head, prod(features)], self.up_activation), nn.Unflatten(1, features)]
+        widths = [latent_size, *self.head, prod(features)]
+        layers = [*linear_layers(widths, self.up_activation), nn.Unflatten(1, features)]
         channels, outputs = features[0], parameters * image_shape[0]
         for block, (small, large) in zip(self.up, pairwise(sizes), strict=False):
             layers += [_transposed(channels, block.channels, block, small, large), *_after(block, self.up_activation)]
@@ -89,17 +87,6 @@ class ConvNetwork:
     def _features(self, image_shape: ImageShape) -> tuple[int, int, int]:
         """Return channels, height and width after the last block of the encoder."""
         return (self.down[-1].channels, *feature_sizes(self.down, image_shape)[-1])
-
-
-def conv_encoder(settings: "ModelSettings", image_shape: ImageShape, outputs: int) -> nn.Module:
-    """Build convolutions and a linear layer: x [B, C, H, W] → [B, outputs]. Raises ValueError for contradictory settings or
-    too small images."""
-    return _from_settings(settings).encoder(settings, image_shape, outputs)
-
-
-def conv_decoder(settings: "ModelSettings", image_shape: ImageShape, latent_size: int, parameters: int) -> nn.Module:
-    """Build the mirror of the encoder: z [B, L] → [B, parameters·C, H, W]. Raises ValueError as `conv_encoder`."""
-    return _from_settings(settings).decoder(settings, image_shape, latent_size, parameters)
 
 
 def feature_sizes(blocks: Sequence[Block], image_shape: ImageShape) -> list[tuple[int, int]]:
@@ -136,15 +123,13 @@ def _after(block: Block, activation: str) -> list[nn.Module]:
     return [NORMALISATIONS[block.normalisation](block.channels), ACTIVATIONS[activation]()]
 
 
-def _from_settings(settings: "ModelSettings") -> ConvNetwork:
-    """Build the architecture of the settings. Raises ValueError if the settings contradict each other."""
-    count = len(settings.channels)
-    kernels, strides, paddings = (_of_each(settings, name, count) for name in ("kernel", "stride", "padding"))
+def conv_network(settings: "ModelSettings") -> ConvNetwork:
+    """Return the architecture of the settings; its decoder mirrors its encoder. Raises ValueError if the settings contradict each other."""
+    kernels, strides, paddings = (_of_each(settings, name) for name in ("kernel", "stride", "padding"))
     for kernel, padding in zip(kernels, paddings, strict=True):
         if padding >= kernel:
-            raise ValueError(
-                f"padding: {padding} must be less than the kernel, {kernel}, because the border would see only padding."
-            )
+            why = "because the border would see only padding"
+            raise ValueError(f"padding: {padding} must be less than the kernel, {kernel}, {why}.")
     # No bias before BatchNorm: BatchNorm removes it, and the optimizer would move it by rounding errors alone.
     after = (settings.normalisation, settings.normalisation != "batch")
     down = [Block(*sizes, *after) for sizes in zip(settings.channels, kernels, strides, paddings, strict=True)]
@@ -156,13 +141,13 @@ def _from_settings(settings: "ModelSettings") -> ConvNetwork:
         last=down[0]._replace(bias=True),
         activation=settings.activation,
         up_activation=settings.activation,
-        head=settings.head,
+        head=(settings.head,) if settings.head else (),
     )
 
 
-def _of_each(settings: "ModelSettings", name: str, count: int) -> list[int]:
+def _of_each(settings: "ModelSettings", name: str) -> list[int]:
     """Return the value of a setting for each block, from one value for all blocks or a list with a value per block."""
-    setting = getattr(settings, name)
+    setting, count = getattr(settings, name), len(settings.channels)
     values = [setting] if isinstance(setting, int) else list(setting)
     if len(values) not in (1, count):
         raise ValueError(f"{name}: got {len(values)} values for {count} blocks; must be 1 or {count}.")

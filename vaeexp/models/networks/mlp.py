@@ -61,9 +61,8 @@ def mlp_decoder(settings: "ModelSettings", image_shape: ImageShape, latent_size:
     """Build the fully connected mirror of the encoder: z [B, L] → [B, parameters·C, H, W]."""
     channels, height, width = image_shape
     sizes = [latent_size, *reversed(settings.hidden), parameters * prod(image_shape)]
-    return nn.Sequential(
-        *linear_layers(sizes, settings.activation), nn.Unflatten(1, (parameters * channels, height, width))
-    )
+    layers = linear_layers(sizes, settings.activation)
+    return nn.Sequential(*layers, nn.Unflatten(1, (parameters * channels, height, width)))
 
 
 def linear_layers(sizes: Sequence[int], activation: str) -> list[nn.Module]:

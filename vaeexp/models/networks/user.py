@@ -1,22 +1,18 @@
 """Loads a user's network, named in a study file by its import path: `network: package.module:Class`.
 
-`Class` is called without arguments and has two methods, like the constructors of `Network`. A `Network`, or any object
-with the two methods, works too:
-
-    class Pyramid:
-        def encoder(self, settings, image_shape, outputs):  # module from [B, C, H, W] to [B, outputs]
-        def decoder(self, settings, image_shape, latent_size, parameters):  # from [B, L] to [B, parameters·C, H, W]
-
-`settings` is the study's `model:` section, `image_shape` is (C, H, W). The encoder's outputs are means and log-variances,
+`Class` is called without arguments and has the methods `encoder` and `decoder` of `Network`; docs/guide/own-network.md has
+an example. A `Network`, or any object with the two methods, works too. The encoder's outputs are means and log-variances,
 interleaved. The decoder's outputs are the raw parameters of the likelihood: the first for all channels, then the second.
-Every parameter must be learned and used. `forward` must draw no random numbers, because the noise is an input of the model.
 """
 
 import copy
 import importlib
 import inspect
+import math
 import sys
 from collections.abc import Callable
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +33,8 @@ _ARGUMENTS = {
 def load_network(path: str) -> Network:
     """Return the network at `package.module:Class`, from the installed packages or else the working directory.
 
-    Its encoder and decoder run on two images when they are built, so that a misfit shows before any training. They raise
-    ValueError then.
-
-    Raises:
-        ValueError: the import fails, or the object lacks a method of a network.
+    Its encoder and decoder run on two images when they are built, so that a misfit shows before any training; they raise
+    ValueError then. Raises ValueError when the import fails, or the object lacks a method of a network.
     """
     part = _imported(path)
     if isinstance(part, type):
@@ -59,21 +52,16 @@ def load_network(path: str) -> Network:
             raise ValueError(f"network: `{half}` of '{path}' must take ({', '.join(names)}): {error}.") from None
 
     def encoder(settings: "ModelSettings", image_shape: ImageShape, outputs: int) -> nn.Module:
-        part_name = f"network: the encoder of '{path}' for images of shape {image_shape}"
-        module = _built(part_name, part.encoder, settings, image_shape, outputs)
-        _check_fit(part_name, module, image_shape, (outputs,))
-        return module
+        place = f"network: the encoder of '{path}' for images of shape {image_shape}"
+        return _built(place, partial(part.encoder, settings, image_shape, outputs), image_shape, (outputs,))
 
     def decoder(settings: "ModelSettings", image_shape: ImageShape, latent_size: int, parameters: int) -> nn.Module:
-        part_name = f"network: the decoder of '{path}' for images of shape {image_shape}"
-        module = _built(part_name, part.decoder, settings, image_shape, latent_size, parameters)
-        channels, height, width = image_shape
-        _check_fit(part_name, module, (latent_size,), (parameters * channels, height, width))
-        return module
+        place = f"network: the decoder of '{path}' for images of shape {image_shape}"
+        build = partial(part.decoder, settings, image_shape, latent_size, parameters)
+        return _built(place, build, (latent_size,), (parameters * image_shape[0], *image_shape[1:]))
 
-    return Network(
-        encoder, decoder, **{name: getattr(part, name) for name in ("least_rows", "shapes") if hasattr(part, name)}
-    )
+    options = {name: getattr(part, name) for name in ("least_rows", "shapes") if hasattr(part, name)}
+    return Network(encoder, decoder, **options)
 
 
 def _imported(path: str) -> Any:
@@ -82,53 +70,45 @@ def _imported(path: str) -> Any:
     if here not in sys.path:
         sys.path.append(here)  # an installed command does not search its working directory
     try:
-        part: Any = importlib.import_module(module)
-        for step in name.split("."):
-            part = getattr(part, step)
+        return attrgetter(name)(importlib.import_module(module))
     except Exception as error:
         raise ValueError(
             f"network: '{path}' cannot be imported: {_words(error)}. Give `package.module:Class`, "
             f"installed or in the working directory ({here})."
         ) from error
-    return part
 
 
-def _built(part_name: str, build: Callable[..., nn.Module], *arguments: Any) -> nn.Module:
+def _built(place: str, build: Callable[[], nn.Module], inputs: tuple[int, ...], outputs: tuple[int, ...]) -> nn.Module:
+    """Build a module. Raises ValueError unless it maps [2, *inputs] to [2, *outputs], draws nothing, uses all parameters."""
     try:
-        module = build(*arguments)
+        module = build()
     except Exception as error:
-        raise ValueError(f"{part_name} cannot be built: {_words(error)}.") from error
+        raise ValueError(f"{place} cannot be built: {_words(error)}.") from error
     if not isinstance(module, nn.Module):
-        raise ValueError(f"{part_name} must be a torch.nn.Module, not {type(module).__name__}.")
-    return module
-
-
-def _check_fit(part_name: str, module: nn.Module, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
-    """Raise ValueError unless `module` maps [2, *inputs] to [2, *outputs], draws nothing and uses all parameters."""
+        raise ValueError(f"{place} must be a torch.nn.Module, not {type(module).__name__}.")
     copied = copy.deepcopy(module).train()  # a copy, because a pass in training mode changes running statistics
     before = torch.default_generator.get_state()
     try:
         with torch.enable_grad():
-            h = copied(torch.linspace(0, 1, 2 * torch.Size(inputs).numel()).view(2, *inputs))
+            h = copied(torch.linspace(0, 1, 2 * math.prod(inputs)).view(2, *inputs))
             shape = tuple(h.shape)
             if shape == (2, *outputs):
                 h.sum().backward()
     except Exception as error:
-        raise ValueError(f"{part_name} fails on an input of shape {(2, *inputs)}: {_words(error)}.") from error
+        raise ValueError(f"{place} fails on an input of shape {(2, *inputs)}: {_words(error)}.") from error
     finally:
         drawn = not torch.equal(before, torch.default_generator.get_state())
         torch.default_generator.set_state(before)
     if shape != (2, *outputs):
-        raise ValueError(
-            f"{part_name} gives shape {shape} for an input of shape {(2, *inputs)}; it must be {(2, *outputs)}."
-        )
+        problem = f"gives shape {shape} for an input of shape {(2, *inputs)}; it must be {(2, *outputs)}"
+        raise ValueError(f"{place} {problem}.")
     if drawn:
-        raise ValueError(
-            f"{part_name} draws random numbers in `forward` (for example dropout), so its results could not be repeated."
-        )
+        problem = "draws random numbers in `forward` (for example dropout), so its results could not be repeated"
+        raise ValueError(f"{place} {problem}.")
     for name, parameter in copied.named_parameters():
         if parameter.grad is None:
-            raise ValueError(f"{part_name} has a parameter '{name}' that is not learned or not used; make it a buffer.")
+            raise ValueError(f"{place} has a parameter '{name}' that is not learned or not used; make it a buffer.")
+    return module
 
 
 def _words(error: Exception) -> str:

@@ -1,1 +1,199 @@
-"""Lanes of equal shapes that train together, and the lanes of one process."""
+"""Opens groups of lanes of equal shapes, which train as one program or one after the other, and times them.
+
+Groups of both kinds hold the same state, write the same checkpoints and draw the same random numbers.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, vmap
+
+from sweeps.errors import warn_once
+from sweeps.workload.protocol import Trial
+from vaeexp.compiler import has_convolutions
+from vaeexp.models.networks import ImageShape, find_network, settings_from
+from vaeexp.models.vae import VAE, build_vae
+from vaeexp.training.batches import CHUNK, Source
+from vaeexp.training.device import is_out_of_memory
+from vaeexp.training.groups.sequential import SequentialGroup
+from vaeexp.training.groups.vectorised import VectorisedGroup, padded_template
+from vaeexp.training.lane import fresh_state, leading_slice, open_lane
+from vaeexp.training.steps import lane_loss, lane_terms
+from vaeexp.training.steps.compiled import CompiledStep
+
+if TYPE_CHECKING:
+    from vaeexp.settings import ModelSettings, Settings
+
+__all__ = ["Group", "fastest_lanes", "fusion_problem", "open_group", "seconds_per_image"]
+
+_IMAGES = 8
+_TOLERANCE = 1e-4  # relative; rounding over eight images stays well below
+_LEAST_CHANNELS = 8
+"""The fewest image channels of all rows together. With fewer, a CPU with AVX2 alone takes other convolution kernels, which
+round differently."""
+
+
+Group = SequentialGroup | VectorisedGroup
+
+
+def open_group(
+    source: Source,
+    settings: "Settings",
+    *,
+    maxima: Mapping[str, int],
+    precision: str,
+    fuse: bool,
+    compile: bool,
+    averaged: bool,
+) -> Group:
+    """Open an empty group for lanes of these settings.
+
+    Lanes that cannot be fused or compiled train one after the other, and the log says so. On a CPU a network with
+    convolutions is not compiled, because its time is in the convolutions either way.
+
+    Args:
+        source: the images.
+        settings: those of a lane; the lanes share the batch size and the model, but for latent size and component count.
+        maxima: largest `latent_size` and `components` of the study; models are padded to these sizes.
+        precision: `float32` or `bf16`.
+        fuse: train all lanes as one program.
+        compile: compile the training step: of fused lanes on CUDA, of single lanes on a CPU.
+        averaged: whether lanes keep a running average of their weights.
+    """
+    model, batch_shape = settings.model, (settings.train.batch_size, *source.image_shape)
+    sequential = SequentialGroup(source, precision)
+    if not fuse and not compile:
+        return sequential
+    template = padded_template(model, source.image_shape, maxima)
+    if not fuse and has_convolutions(template):
+        return sequential
+    problem = fusion_problem(template, model, source.image_shape)
+    if problem is not None:
+        lanes = f"Lanes of network '{model.network}' (prior '{model.prior}')"
+        warn_once(f"{lanes} train one after the other: {problem}")
+    elif fuse:
+        rows = find_network(model.network).least_rows
+        if rows > 1 and source.device.type == "cpu":
+            rows = max(rows, _LEAST_CHANNELS // source.image_shape[0])
+        return VectorisedGroup(source, precision, template, least_rows=rows, compiled=compile)
+    else:
+        try:
+            sequential.compiled = CompiledStep(template, model, batch_shape, precision, averaged=averaged)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            reason = " ".join(str(error).split())[:200]
+            warn_once(f"Lanes of network '{model.network}' train uncompiled, about half as fast: {reason}")
+    return sequential
+
+
+def fusion_problem(template: VAE, model: "ModelSettings", image_shape: ImageShape) -> str | None:
+    """Say why lanes of `model` cannot be rows of `template`, or return None where they can.
+
+    One batch is trained both ways: by a plain module of half the template's latent size and components, and by two fused
+    rows in which that module is embedded. Losses and running statistics must agree, in training and in evaluation. The check
+    runs on the CPU in float32, whatever the lanes use, so that the answer depends on the settings alone.
+    """
+    sizes = {"latent_size": len(template.latent_mask)}
+    if "prior.component_mask" in dict(template.named_buffers()):
+        sizes["components"] = len(template.get_buffer("prior.component_mask"))
+    half = {name: max(1, size // 2) for name, size in sizes.items()}
+    plain = build_vae(settings_from({**vars(model), **half}), image_shape, seed=0)
+    try:
+        fused, alone = _one_batch(template, plain, image_shape)
+    except (RuntimeError, ValueError, TypeError, LookupError) as error:
+        if is_out_of_memory(error):
+            raise
+        return f"vmap refuses it ({' '.join(str(error).split())[:200]})"
+    for row, reference in zip(fused, alone, strict=True):
+        if not torch.allclose(row.float(), reference.float(), rtol=_TOLERANCE, atol=_TOLERANCE):
+            return "a model padded to the largest latent size or component count of the study gives other numbers"
+    return None
+
+
+def _one_batch(template: VAE, plain: VAE, image_shape: ImageShape) -> tuple[list[Tensor], list[Tensor]]:
+    """Return losses, sums in evaluation and buffers after a step's forward pass: of the first of two fused rows, of `plain`."""
+    size, padded = len(plain.latent_mask), len(template.latent_mask)
+    generator = torch.Generator().manual_seed(0)
+    x = (torch.rand(_IMAGES, *image_shape, generator=generator) < 0.5).float()
+    e = torch.randn(_IMAGES, padded, generator=generator)
+    e[:, size:] = 0
+    beta, free = torch.ones(2), torch.zeros(2)
+    plain_parameters = {name: p.detach() for name, p in plain.named_parameters()}
+    plain_buffers = {name: buffer.clone() for name, buffer in plain.named_buffers()}
+    parameters = _two_rows(dict(template.named_parameters()), plain_parameters)
+    buffers = _two_rows(dict(template.named_buffers()), plain_buffers)
+    leaves = [parameter.requires_grad_() for parameter in parameters.values()]
+    two_x, two_e = (tensor.expand(2, *tensor.shape) for tensor in (x, e))
+    loss = vmap(lane_loss(template.train()))(parameters, buffers, two_x, two_e, beta, free)
+    gradients = torch.autograd.grad(loss.loss.sum(), leaves)
+    plain_loss = lane_loss(plain.train())(plain_parameters, plain_buffers, x, e[:, :size], beta[0], free[0])
+    with torch.no_grad():
+        terms = vmap(lane_terms(template.eval()), in_dims=(0, 0, None, None))(parameters, buffers, x, e)
+        plain_terms = lane_terms(plain.eval())(plain_parameters, plain_buffers, x, e[:, :size])
+    finite = torch.stack([gradient.isfinite().all() for gradient in gradients]).all()
+    unpadded = [leading_slice(buffers[name][0], tensor.shape) for name, tensor in plain_buffers.items()]
+    return (
+        [loss.loss[0].detach(), loss.rate[0], terms[0][0], terms[1][0], finite, *unpadded],
+        [plain_loss.loss, plain_loss.rate, *plain_terms[:2], torch.ones_like(finite), *plain_buffers.values()],
+    )
+
+
+def _two_rows(big: dict[str, Tensor], small: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Embed the tensors `small` in the shapes of `big`, twice: name → [2, *big shape]."""
+    rows = {name: torch.zeros(2, *tensor.shape, dtype=tensor.dtype) for name, tensor in big.items()}
+    for name, tensor in small.items():
+        leading_slice(rows[name], tensor.shape).copy_(tensor)
+    return rows
+
+
+def seconds_per_image(
+    source: Source,
+    settings: "Settings",
+    maxima: Mapping[str, int],
+    lanes: int,
+    *,
+    precision: str,
+    fuse: bool,
+    compile: bool,
+) -> float:
+    """Time a few training steps: return the seconds per image and trial when `lanes` trials share the device.
+
+    Raises:
+        torch.OutOfMemoryError: they do not fit.
+    """
+    images = min(CHUNK * settings.train.batch_size, len(source.train))
+    few = replace(source, train=source.train[:images], validation=source.validation[:1])
+    averaged = settings.train.ema_decay > 0
+    group = open_group(few, settings, maxima=maxima, precision=precision, fuse=fuse, compile=compile, averaged=averaged)
+    for number in range(lanes):
+        lane, vae = open_lane(Trial(number=number, params={}, seed=number), settings, few.image_shape, images)
+        group.add(lane, vae, fresh_state(lane, vae, averaged=averaged))
+    numbers, seconds = list(range(lanes)), []
+    for _ in range(3):
+        started = time.perf_counter()
+        group.train_epoch(numbers)
+        seconds.append(time.perf_counter() - started)
+    # The first pass pays for warm-up. The slower of the other two was disturbed by other work on the machine.
+    return min(seconds[1:]) / (images * lanes)
+
+
+def fastest_lanes(seconds_of: Callable[[int], float], most: int) -> int:
+    """Return the number of lanes (1, 2, 4 … `most`) of least time per trial that fits in memory; more must save 5 %.
+
+    `seconds_of`: number of lanes → `seconds_per_image`.
+    """
+    best, least = 1, math.inf
+    for lanes in (2**power for power in range(most.bit_length())):
+        try:
+            seconds = seconds_of(lanes)
+        except (torch.OutOfMemoryError, MemoryError):
+            break
+        if seconds > 0.95 * least:
+            break
+        best, least = lanes, seconds
+    return best

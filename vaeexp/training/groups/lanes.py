@@ -1,9 +1,4 @@
-"""Trains the lanes of one process on one device: adds trials, trains them round by round, finishes their artifacts.
-
-A `vaeexp.training.groups.group.Group` trains lanes of equal shapes: `vaeexp.training.groups.vectorised` as one program,
-`vaeexp.training.groups.sequential` one after the other. Both hold the same state, write the same checkpoints and draw the
-same random numbers.
-"""
+"""Trains the lanes of one process on one device: adds trials, trains them round by round, finishes their artifacts."""
 
 import math
 import time
@@ -19,14 +14,13 @@ import torch
 from torch import Tensor
 
 from sweeps.files import remove_unfinished
-from sweeps.workload.protocol import Failure, Outcome, Progress, Trial, TrialResult
+from sweeps.workload.protocol import Failure, FailureKind, Outcome, Progress, Trial, TrialResult
 from vaeexp.models.vae import VAE, shape_of
-from vaeexp.training.batches import Source, validation_noise
+from vaeexp.training.batches import Source
 from vaeexp.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from vaeexp.training.device import free_memory, is_out_of_memory
-from vaeexp.training.groups.group import Group, open_group
+from vaeexp.training.groups import Group, open_group
 from vaeexp.training.lane import EpochSums, Lane, State, fresh_state, open_lane
-from vaeexp.training.validation import epoch_metrics
 
 if TYPE_CHECKING:
     from vaeexp.settings import Settings
@@ -76,14 +70,10 @@ class Pictures:
 
 
 def copied(group: Group, number: int, *names: str) -> list[Tensor]:
-    """Copy these tensors of a lane to the CPU."""
-    state = group.state(number, *names)
-    return [_on_cpu(state[name].detach()) for name in names]
-
-
-def _on_cpu(tensor: Tensor) -> Tensor:
-    # Pinned, because all lanes wait for this copy and a GPU writes into pinned memory several times as fast.
-    return torch.empty_like(tensor, device="cpu", pin_memory=tensor.device.type == "cuda").copy_(tensor)
+    """Copy these tensors of a lane to the CPU: from a GPU into pinned memory, because all lanes wait for this copy and a
+    GPU writes into pinned memory several times as fast."""
+    tensors = [group.state(number, name)[name].detach() for name in names]
+    return [torch.empty_like(t, device="cpu", pin_memory=t.device.type == "cuda").copy_(t) for t in tensors]
 
 
 class TrainingLanes:
@@ -108,23 +98,20 @@ class TrainingLanes:
         Args:
             source_of: binarisation → the images, on the device.
             settings_of: trial → all its settings.
-            maxima: largest `latent_size` and `components` of the study; fused models are padded to these sizes.
-            averaged: whether any trial of the study evaluates a running average of its weights.
             folder: the parent of the trials' folders.
-            precision: `float32` or `bf16`.
-            fuse: train the lanes of one shape as one program.
-            compile: compile the training step.
             lanes: number of trials at once.
             checkpoint_seconds: seconds of training between two checkpoints of a lane.
-            artifacts: makes pictures and test metrics.
+            artifacts: makes pictures, test metrics and files.
+            others: as in `open_group`.
         """
         self.width = lanes
-        self._source_of, self._settings_of, self._maxima, self._averaged = source_of, settings_of, maxima, averaged
-        self._folder, self._precision, self._fuse, self._compile = folder, precision, fuse, compile
-        self._checkpoint_seconds = checkpoint_seconds
+        self._source_of, self._settings_of, self._folder = source_of, settings_of, folder
+        self._averaged, self._by_shape, self._checkpoint_seconds = averaged, fuse or compile, checkpoint_seconds
+        self._open_group = partial(
+            open_group, maxima=maxima, precision=precision, fuse=fuse, compile=compile, averaged=averaged
+        )
         self._evaluated = "average" if averaged else "weights"
         self._artifacts, self._pictures = artifacts, Pictures(artifacts, self._evaluated)
-        self._noise: Tensor | None = None
         self._groups: dict[tuple, list[Group]] = {}
         self._limit = lanes
         """Lanes in one fused group; halved when memory runs out."""
@@ -192,7 +179,7 @@ class TrainingLanes:
             for turn in group.batches_of_lanes([number for number in numbers if number in group.lanes]):
                 try:
                     done = self._train(group, turn, replay)
-                except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                except (MemoryError, RuntimeError) as error:
                     if not is_out_of_memory(error):
                         raise
                     yield from self._after_out_of_memory(group, turn, replay)
@@ -209,7 +196,7 @@ class TrainingLanes:
         seconds = (time.perf_counter() - started) / len(numbers)
         # These are pictures of the round before. The pictures of this round are drawn while the next round trains.
         images = {} if replay else {number: self._pictures.take(number) for number in numbers}
-        progress = [self._settle(group, n, trained[n], scored[n], raw.get(n), seconds, replay) for n in numbers]
+        progress = [self._settle(group, n, (trained[n], scored[n], raw.get(n)), seconds, replay) for n in numbers]
         if len(numbers) == 1:  # its pictures are due now, because other lanes train next
             images = {number: drawn | self._pictures.take(number) for number, drawn in images.items()}
         return [replace(report, images=images.get(report.number, {})) for report in progress]
@@ -218,34 +205,31 @@ class TrainingLanes:
         self,
         group: Group,
         number: int,
-        trained: EpochSums,
-        scored: EpochSums,
-        raw: EpochSums | None,
+        sums: tuple[EpochSums, EpochSums, EpochSums | None],
         seconds: float,
         replay: bool,
     ) -> Progress:
-        """Record one trained epoch of a lane: metrics, best weights, pictures or failure; return its progress."""
-        lane = group.lanes[number]
+        """Record one trained epoch of a lane: metrics, best weights, pictures or failure; return its progress.
+
+        `sums`: of training, of validation and, in some epochs, of validation without the running average.
+        """
+        lane, (trained, scored, raw) = group.lanes[number], sums
         lane.epoch += 1
-        lane.seconds += seconds
         lane.checkpoint_due += seconds
-        value = scored.distortion + scored.rate
-        if not (math.isfinite(value) and math.isfinite(trained.loss)):
-            where = "training loss" if not math.isfinite(trained.loss) else "validation value"
-            lane.failure = Failure(
-                kind="diverged",
-                message=f"The {where} became {trained.loss if where[0] == 't' else value} in epoch {lane.epoch}.",
-            )
-            return Progress(number=number, epoch=lane.epoch, objective=math.nan, finished=True, failure=lane.failure)
-        metrics = epoch_metrics(lane, trained, scored, raw, seconds=seconds, device=self._source(lane).device)
+        objective = scored.neg_elbo
+        for name, value in (("training loss", trained.loss), ("validation value", objective)):
+            if not math.isfinite(value):
+                return _failed(lane, "diverged", f"The {name} became {value} in epoch {lane.epoch}.")
+        metrics = lane.metrics(trained, scored, raw, seconds=seconds, device=group.source.device)
         lane.stale += 1
-        if value < lane.best_value:
-            lane.best_value, lane.best_epoch, lane.best_metrics, lane.stale = value, lane.epoch, metrics, 0
+        if objective < lane.best_objective:
+            lane.best_objective, lane.best_epoch, lane.best_metrics = objective, lane.epoch, metrics
+            lane.stale = 0
             group.snapshot_best(number, self._evaluated)
         if not replay:
             self._test(lane, group, lane.finished)
         self._pictures.draw(group, lane, self._trial_folder(lane.trial))
-        return Progress(number=number, epoch=lane.epoch, objective=value, metrics=metrics, finished=lane.finished)
+        return Progress(number=number, epoch=lane.epoch, objective=objective, metrics=metrics, finished=lane.finished)
 
     def _test(self, lane: Lane, group: Group, complete: bool) -> None:
         """Compute the test metrics, once, if the trial is complete and may see the test set: in its last round, because all
@@ -256,21 +240,19 @@ class TrainingLanes:
     def _after_out_of_memory(self, group: Group, numbers: list[int], replay: bool) -> Iterator[list[Progress]]:
         """Halve the lanes per group; each lane restarts from its checkpoint, or fails if it trained alone."""
         count = len(group.lanes)
-        alone = len(group.batches_of_lanes(list(group.lanes))) == count
-        lanes = [group.lanes[number] for number in (numbers if alone else list(group.lanes))]
-        device = self._source(lanes[0]).device
+        alone = count == 1 or not group.fused
+        lanes = [group.lanes[number] for number in numbers] if alone else list(group.lanes.values())
         for lane in lanes:
             group.remove(lane.trial.number)
         self._shrink_groups()
-        free_memory(device)
+        free_memory(group.source.device)
         if alone:
             [lane] = lanes
-            message = f"One trial needs more memory than the device has ({lane.layout.count:,} parameters)."
+            lane.epoch += 1
             # The lane's weights were freed with its memory. A fresh lane without best weights stands in until `finish`.
             self._place(*self._open(lane.trial))
-            failure = Failure(kind="out_of_memory", message=message)
-            number = lane.trial.number
-            yield [Progress(number=number, epoch=lane.epoch + 1, objective=math.nan, finished=True, failure=failure)]
+            message = f"One trial needs more memory than the device has ({lane.layout.count:,} parameters)."
+            yield [_failed(lane, "out_of_memory", message)]
             return
         self._limit = max(1, count // 2)
         for lane in lanes:
@@ -299,35 +281,16 @@ class TrainingLanes:
 
     def _group_for(self, settings: "Settings") -> Group:
         """Return the group with room for a lane of these settings; open it if there is none."""
-        groups = self._groups.setdefault(self._shape_of(settings), [])
+        shape: tuple[Any, ...] = (settings.data.binarisation,)
+        if self._by_shape:  # these settings change tensors or code
+            shape += (*shape_of(settings.model), settings.train.batch_size)
+        groups = self._groups.setdefault(shape, [])
         for group in groups:
             if not group.fused or len(group.lanes) < self._limit:
                 return group
         source = self._source_of(settings.data.binarisation)
-        groups.append(
-            open_group(
-                source, self._precision, partial(self._validation_noise, source), settings.model, self._maxima,
-                fuse=self._fuse, compile=self._compile,
-                batch_size=settings.train.batch_size, averaged=self._averaged,
-            )
-        )  # fmt: skip
+        groups.append(self._open_group(source, settings))
         return groups[-1]
-
-    def _shape_of(self, settings: "Settings") -> tuple[Any, ...]:
-        """Return the settings that the lanes of one group share because they change tensors or code."""
-        binarisation = settings.data.binarisation
-        if not (self._fuse or self._compile):
-            return (binarisation,)
-        return (binarisation, *shape_of(settings.model), settings.train.batch_size)
-
-    def _source(self, lane: Lane) -> Source:
-        return self._source_of(lane.settings.data.binarisation)
-
-    def _validation_noise(self, source: Source, latent_size: int) -> Tensor:
-        """Return the noise [N, L], the same for every binarisation: it depends on the seed and the number of images."""
-        if self._noise is None or self._noise.shape[1] < latent_size:
-            self._noise = validation_noise(source, latent_size)
-        return self._noise[:, :latent_size]
 
     def _shrink_groups(self) -> None:
         """Give back the memory of lanes that left. Done before a round, because most lanes are replaced at once."""
@@ -341,4 +304,9 @@ class TrainingLanes:
         return [group for groups in self._groups.values() for group in groups]
 
     def _trial_folder(self, trial: Trial) -> Path:
-        return self._folder / trial.name
+        return self._folder / trial.folder_name
+
+
+def _failed(lane: Lane, kind: FailureKind, message: str) -> Progress:
+    failure = Failure(kind=kind, message=message)
+    return Progress(number=lane.trial.number, epoch=lane.epoch, objective=math.nan, finished=True, failure=failure)

@@ -10,25 +10,22 @@ study.
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx import GraphModule
 from torch.utils._pytree import tree_leaves, tree_map
 
-from vaeexp.compiler import has_foreign_layers, open_program
+from vaeexp.compiler import has_foreign_layers, open_program, with_biases_apart
 from vaeexp.models.vae import VAE
 from vaeexp.training.device import wide_dtype
-from vaeexp.training.lane import Lane, State, average_decay_at, learning_rate_at, warmup_at
-from vaeexp.training.loss import lane_loss
+from vaeexp.training.lane import Lane, Layout, State, leading_slice
 from vaeexp.training.optimizers import BETA1, BETA2, EPSILON
-from vaeexp.training.padded_views import Layout, leading_slice
-from vaeexp.training.steps.functional import Numbers, agree, step_of
-from vaeexp.training.steps.fx_passes import with_biases_apart
+from vaeexp.training.steps import Numbers, StepState, lane_loss, same_step, step_of
 
 if TYPE_CHECKING:
     from vaeexp.settings import ModelSettings
@@ -41,64 +38,52 @@ class CompiledStep:
     """Trains one lane at a time, in tensors at fixed addresses: `begin`, one call for each batch, `end`."""
 
     def __init__(
-        self,
-        template: VAE,
-        model: "ModelSettings",
-        image_shape: tuple[int, ...],
-        batch_size: int,
-        precision: str,
-        *,
-        averaged: bool,
+        self, template: VAE, model: "ModelSettings", batch_shape: tuple[int, ...], precision: str, *, averaged: bool
     ) -> None:
         """Compile the step, or load it from the cache.
 
-        Args:
-            template: the padded model in which lanes are embedded, on the CPU.
-            model: the settings of a lane; latent size and component count may differ between lanes.
-            image_shape: (C, H, W).
-            batch_size: images of every batch.
-            precision: `float32` or `bf16`.
-            averaged: whether lanes keep a running average of their weights.
+        `template` is the padded model of `model`, on the CPU; `batch_shape` is (B, C, H, W).
 
         Raises:
             RuntimeError: the step cannot be compiled on this machine, or the compiled step computes something else.
         """
         parameters, buffers = dict(template.named_parameters()), dict(template.named_buffers())
-        layout, latent_size = Layout.of(parameters), len(template.latent_mask)
+        layout, latent_size = Layout(parameters), len(template.latent_mask)
         names = ("weights", "first", "second", "average") if averaged else ("weights", "first", "second")
-        self._flat = {name: torch.zeros(layout.size) for name in names}
-        self._views = {name: layout.views(flat) for name, flat in self._flat.items()}
+        self._views = {name: layout.views(torch.zeros(layout.size)) for name in names}
         self._buffers = {name: buffer.clone() for name, buffer in buffers.items()}
         wide = wide_dtype(_CPU)
         self._sums, self._moments = torch.zeros(3, dtype=wide), torch.zeros(2, latent_size, dtype=wide)
-        self._numbers, self._noise = torch.zeros(6), torch.zeros(batch_size, latent_size)
+        self._numbers, self._noise = torch.zeros(6), torch.zeros(batch_shape[0], latent_size)
         self._state = {name: list(views.values()) for name, views in self._views.items()}
         self._state |= {"buffers": list(self._buffers.values()), "totals": [self._sums, self._moments]}
         for name, parameter in parameters.items():
             self._views["weights"][name].copy_(parameter.detach())
-        x = (torch.rand(batch_size, *image_shape, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+        x = (torch.rand(batch_shape, generator=torch.Generator().manual_seed(0)) < 0.5).float()
         arguments = (self._state, self._numbers, self._noise, x)
         plain = step_of(lane_loss(template.train()), list(parameters), list(buffers), _CPU, precision)
 
-        def step(state: Mapping[str, list[Tensor]], numbers: Tensor, noise: Tensor, x: Tensor) -> None:
+        def step(state: StepState, numbers: Tensor, noise: Tensor, x: Tensor) -> None:
             plain(state, Numbers(*numbers.unbind()), noise, x)
 
-        self._run = open_program(
-            lambda: with_biases_apart(make_fx(step)(*tree_map(Tensor.clone, arguments))),  # tracing takes a step
-            arguments,
-            what="the training step",
-            made_from=_made_from(template, model, precision),
-        )
+        def traced() -> GraphModule:
+            from torch.fx.experimental.proxy_tensor import make_fx  # late, because PyTorch's tracer imports slowly
+
+            return with_biases_apart(
+                make_fx(step)(*tree_map(Tensor.clone, arguments))
+            )  # copies, because tracing takes a step
+
+        made_from = _made_from(template, model, precision)
+        self._run = open_program(traced, arguments, what="the training step", made_from=made_from)
         self._leaves = tree_leaves(self._state)
         self._check(step, x, precision)
 
     def begin(self, lane: Lane, state: State) -> None:
         """Copy the lane's state into the padded tensors, filled up with zeros."""
-        for tensor in (*self._flat.values(), *self._buffers.values(), self._sums, self._moments, self._noise):
+        for tensor in (*self._leaves, self._noise):
             tensor.zero_()
         for big, small in self._pairs(lane, state):
-            for name, tensor in small.items():
-                leading_slice(big[name], tensor.shape).copy_(tensor)
+            big.copy_(small)
         self._lane, self._lane_state, self._step = lane, state, lane.epoch * lane.steps_per_epoch
 
     def __call__(self, x: Tensor, e: Tensor) -> None:
@@ -112,31 +97,22 @@ class CompiledStep:
         """Copy the tensors back into the lane's state; return sums over steps of (loss, distortion, rate) [3] and over
         images of μ and μ² [2, the lane's latent size]."""
         for big, small in self._pairs(self._lane, self._lane_state):
-            for name, tensor in small.items():
-                tensor.copy_(leading_slice(big[name], tensor.shape))
+            small.copy_(big)
         return self._sums.clone(), self._moments[:, : self._lane.settings.model.latent_size].clone()
 
-    def _pairs(self, lane: Lane, state: State) -> Iterator[tuple[Mapping[str, Tensor], Mapping[str, Tensor]]]:
-        """Yield the tensors of the padded model with the lane's tensors, which are their leading slices."""
-        for name, views in self._views.items():
-            yield views, lane.layout.views(state[name])
-        yield self._buffers, lane.buffer_layout.views(state["buffers"])
+    def _pairs(self, lane: Lane, state: State) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield leading slices of the padded model's tensors, each with the lane's own tensor."""
+        pairs = [(views, lane.layout.views(state[name])) for name, views in self._views.items()]
+        for big, small in (*pairs, (self._buffers, lane.buffer_layout.views(state["buffers"]))):
+            for name, tensor in small.items():
+                yield leading_slice(big[name], tensor.shape), tensor
 
     def _check(self, step: Callable[..., None], x: Tensor, precision: str) -> None:
-        """Raise RuntimeError if an eager and a compiled step from one state differ in sums of losses or first moments.
-
-        Weights are not compared, because rounding decides the direction of Adam where a gradient is almost 0.
-        """
+        """Raise RuntimeError if an eager and a compiled step from one state differ."""
         noise = torch.randn(self._noise.shape, generator=torch.Generator().manual_seed(1))
         numbers = torch.tensor([1.0, 0.0, 1e-3, EPSILON, 0.0, 0.5])
-        before, results = tree_map(Tensor.clone, self._state), []
         runs = (lambda: step(self._state, numbers, noise, x), lambda: self._run([*self._leaves, numbers, noise, x]))
-        for run in runs:
-            for tensor, value in zip(self._leaves, tree_leaves(before), strict=True):
-                tensor.copy_(value)
-            run()
-            results.append([[self._sums.clone()], [self._flat["first"].clone()]])
-        if not agree(results[1], results[0], precision):
+        if not same_step(runs, self._state, self._leaves, tree_map(Tensor.clone, self._leaves), precision):
             raise RuntimeError("the compiled step computes something else")
 
 
@@ -151,10 +127,10 @@ def _made_from(template: VAE, model: "ModelSettings", precision: str) -> str | N
 
 @cache
 def _sources() -> str:
-    """Return a checksum of the source code of models and training, so that a change of the code compiles anew."""
+    """Return a checksum of the source code that makes a step, so that a change of the code compiles anew."""
     digest = hashlib.sha256()
-    for folder in ("models", "training"):
-        for path in sorted((_PACKAGE / folder).rglob("*.py")):
+    for pattern in ("compiler.py", "models/**/*.py", "training/**/*.py"):
+        for path in sorted(_PACKAGE.glob(pattern)):
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -164,6 +140,5 @@ def _numbers(lane: Lane, step: int) -> list[float]:
     train = lane.settings.train
     adamax = train.optimizer == "adamax"
     root = math.sqrt(1 - BETA2 ** (step + 1))
-    size = learning_rate_at(lane, step) / (1 - BETA1 ** (step + 1)) * (1.0 if adamax else root)
-    beta = train.beta * warmup_at(lane, step)
-    return [beta, train.free_nats, size, EPSILON * root, float(adamax), 1 - average_decay_at(lane, step)]
+    size = lane.learning_rate(step) / (1 - BETA1 ** (step + 1)) * (1.0 if adamax else root)
+    return [lane.beta(step), train.free_nats, size, EPSILON * root, float(adamax), 1 - lane.average_decay(step)]

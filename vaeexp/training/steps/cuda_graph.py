@@ -14,15 +14,13 @@ import torch
 from torch import Tensor, vmap
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from vaeexp.compiler import COMPILER_ERRORS
-from vaeexp.console import warn_once
+from sweeps.errors import warn_once
+from vaeexp.compiler import COMPILER_ERRORS, with_gradients_as_weights
 from vaeexp.models.vae import VAE
 from vaeexp.training.device import is_out_of_memory, wide_dtype
 from vaeexp.training.lane import Lane
-from vaeexp.training.loss import lane_loss
 from vaeexp.training.optimizers import corrected, move_all
-from vaeexp.training.steps.functional import Numbers, agree, step_of
-from vaeexp.training.steps.fx_passes import with_gradients_as_weights
+from vaeexp.training.steps import Numbers, StepState, lane_loss, same_step, step_of
 
 Rows = dict[str, dict[str, Tensor]]
 """Name, as in `vaeexp.training.lane.State` → parameter or buffer → tensor [R, *its shape]."""
@@ -35,17 +33,11 @@ class FusedStep:
     """Trains rows in place: `begin`, then one call for each batch of an epoch."""
 
     def __init__(self, template: VAE, rows: Rows, precision: str, *, compiled: bool) -> None:
-        """
-        Args:
-            template: the padded model in which rows are embedded, on the device.
-            rows: the tensors to train.
-            precision: `float32` or `bf16`.
-            compiled: whether to compile the whole step on CUDA. That takes half a minute, so it pays for many steps only.
-        """
+        """`template`: the padded model in which `rows` are embedded, on the device. `compiled`: whether to compile the whole
+        step on CUDA, which takes half a minute, so it pays for many steps only."""
         some = next(iter(rows["weights"].values()))
         self.template, self.precision, self.compiled = template, precision, compiled
-        self.device, count = some.device, len(some)
-        wide = wide_dtype(self.device)
+        self.device, count, wide = some.device, len(some), wide_dtype(some.device)
         self.sums = torch.zeros(count, 3, device=self.device, dtype=wide)
         """Sums of (loss, distortion, rate) over the steps since `begin`; [R, 3]."""
         self.moments = torch.zeros(count, 2, len(template.latent_mask), device=self.device, dtype=wide)
@@ -84,7 +76,7 @@ class FusedStep:
         """Return the step with this update of the weights, launched kernel by kernel."""
         move = step_of(vmap(lane_loss(self.template)), *self._names, self.device, self.precision, update=update)
 
-        def step(state: Mapping[str, list[Tensor]], vectors: Mapping[str, Tensor], e: Tensor, x: Tensor) -> None:
+        def step(state: StepState, vectors: Mapping[str, Tensor], e: Tensor, x: Tensor) -> None:
             move(state, _numbers(vectors), e, x)
             vectors["step"].add_(1)
 
@@ -123,7 +115,9 @@ class FusedStep:
                     raise
                 problem = " ".join(str(error).split())[:200]
             else:
-                problem = "" if self._repeats(graph, moved, before) else "it computes something else"
+                runs = (lambda: self._take(self._step), graph.replay)
+                same = same_step(runs, self._state, moved, before, self.precision)
+                problem = "" if same else "it computes something else"
             torch._foreach_copy_(moved, before)
             if not problem:
                 return graph.replay
@@ -148,18 +142,6 @@ class FusedStep:
         with torch.cuda.graph(graph):
             self._take(step)
         return graph
-
-    def _repeats(self, graph: "torch.cuda.CUDAGraph", moved: list[Tensor], before: list[Tensor]) -> bool:
-        """Return whether a replay gives the losses and first moments of the step launched kernel by kernel.
-
-        Weights are not compared, because rounding decides the direction of Adam where a gradient is almost 0.
-        """
-        results = []
-        for run in (lambda: self._take(self._step), graph.replay):
-            torch._foreach_copy_(moved, before)
-            run()
-            results.append([[self.sums.clone()], [moment.clone() for moment in self._state["first"]]])
-        return agree(results[1], results[0], self.precision)
 
 
 _VECTORS = ("beta", "rate", "cosine", "decay", "total", "warmup", "free_nats", "adamax", "step")
@@ -188,11 +170,6 @@ def _numbers(vectors: Mapping[str, Tensor]) -> Numbers:
     falling = 0.5 * (1 + torch.cos(torch.pi * step / vectors["total"]))
     learning_rate = vectors["rate"] * torch.where(vectors["cosine"].bool(), falling, 1.0)
     size, epsilon = corrected(step + 1, learning_rate, adamax)
-    return Numbers(
-        beta=vectors["beta"] * ((step + 1) / vectors["warmup"]).clamp(max=1),
-        free_nats=vectors["free_nats"],
-        size=size,
-        epsilon=epsilon,
-        adamax=adamax,
-        share=1 - torch.minimum(vectors["decay"], (1 + step) / (10 + step)),
-    )
+    beta = vectors["beta"] * ((step + 1) / vectors["warmup"]).clamp(max=1)
+    share = 1 - torch.minimum(vectors["decay"], (1 + step) / (10 + step))
+    return Numbers(beta, vectors["free_nats"], size, epsilon, adamax, share)

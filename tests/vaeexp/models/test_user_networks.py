@@ -1,0 +1,291 @@
+"""Networks of the user's own: found, refused, trained; with BatchNorm, and where they cannot be fused."""
+
+import logging
+import textwrap
+
+import pytest
+import torch
+from fused import BASE, make_lanes, plain_training, run, same_bits, source, trial
+
+from sweeps.workload.protocol import Outcome, advance_all
+from vaeexp.models.networks import find_network
+from vaeexp.models.vae import check_model
+from vaeexp.settings import ModelSettings
+from vaeexp.training import groups
+from vaeexp.training.batches import validation_noise
+from vaeexp.training.checkpoint import load_model, save_weights
+from vaeexp.training.groups.sequential import SequentialGroup
+from vaeexp.training.groups.vectorised import VectorisedGroup
+from vaeexp.training.lane import open_lane
+
+KINDS = ["vectorised", "sequential"]
+MAXIMA = {"latent_size": 6, "components": 5}
+TRIALS = (
+    {"beta": 0.3, "latent_size": 3},
+    {"learning_rate": 5e-3, "latent_size": 6},
+    {"optimizer": "adamax", "latent_size": 4},
+)
+
+USER = """
+    import torch
+    from torch import nn
+    from vaeexp.models.networks import Network
+
+    class Pyramid:
+        '''Pools instead of striding.'''
+
+        def encoder(self, settings, image_shape, outputs):
+            c, h, w = image_shape
+            return nn.Sequential(
+                nn.Conv2d(c, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(1),
+                nn.Linear(4 * (h // 2) * (w // 2), outputs),
+            )
+
+        def decoder(self, settings, image_shape, latent_size, parameters):
+            c, h, w = image_shape
+            return nn.Sequential(
+                nn.Linear(latent_size, 16), nn.ReLU(), nn.Linear(16, parameters * c * h * w),
+                nn.Unflatten(1, (parameters * c, h, w)),
+            )
+
+    ready = Network(Pyramid().encoder, Pyramid().decoder)
+
+    class Normed:
+        '''Fully connected, with BatchNorm1d on either side; rounding alone would move a bias before it.'''
+
+        def encoder(self, settings, image_shape, outputs):
+            c, h, w = image_shape
+            return nn.Sequential(
+                nn.Flatten(1), nn.Linear(c * h * w, 16, bias=False), nn.BatchNorm1d(16), nn.ReLU(),
+                nn.Linear(16, outputs),
+            )
+
+        def decoder(self, settings, image_shape, latent_size, parameters):
+            c, h, w = image_shape
+            return nn.Sequential(
+                nn.Linear(latent_size, 16, bias=False), nn.BatchNorm1d(16, momentum=0.3), nn.ReLU(),
+                nn.Linear(16, parameters * c * h * w), nn.Unflatten(1, (parameters * c, h, w)),
+            )
+
+    class Recurrent(Pyramid):
+        def encoder(self, settings, image_shape, outputs):
+            class Rows(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.read, self.head = nn.GRU(image_shape[2], 6, batch_first=True), nn.Linear(6, outputs)
+                def forward(self, x):
+                    return self.head(self.read(x[:, 0])[0][:, -1])
+            return Rows()
+
+    class Averaging(Pyramid):
+        '''BatchNorm with a plain average: reads its count, which vmap refuses.'''
+        def encoder(self, settings, image_shape, outputs):
+            net = super().encoder(settings, image_shape, outputs)
+            net[1].momentum = None
+            return net
+
+    class Centred(Pyramid):
+        '''Normalises over the latent dimensions, so padding changes its numbers.'''
+        def decoder(self, settings, image_shape, latent_size, parameters):
+            class Centre(nn.Module):
+                def forward(self, z):
+                    return z - 2 * z.mean(-1, keepdim=True)
+            return nn.Sequential(Centre(), super().decoder(settings, image_shape, latent_size, parameters))
+
+    class Indexed(Pyramid):
+        '''With a buffer of whole numbers, and one that no state dict holds.'''
+        def encoder(self, settings, image_shape, outputs):
+            net = super().encoder(settings, image_shape, outputs)
+            class Flipped(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.net = net
+                    self.register_buffer("order", torch.arange(image_shape[2]).flip(0))
+                    self.register_buffer("offset", torch.tensor(0.5), persistent=False)
+                def forward(self, x):
+                    return self.net(x[..., self.order] - self.offset)
+            return Flipped()
+
+    class Viewing(Pyramid):
+        '''Views its features, which only works where they lie in the usual order.'''
+        def encoder(self, settings, image_shape, outputs):
+            class Viewed(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.conv = nn.Conv2d(image_shape[0], 4, 3, padding=1)
+                    self.hidden = nn.Conv2d(4, 8, 3, padding=1)
+                    self.head = nn.Linear(8 * image_shape[1] * image_shape[2], outputs)
+                def forward(self, x):
+                    return self.head(self.hidden(self.conv(x)).view(len(x), -1))
+            return Viewed()
+
+    class Noisy(Pyramid):
+        def encoder(self, settings, image_shape, outputs):
+            return nn.Sequential(nn.Dropout(0.5), super().encoder(settings, image_shape, outputs))
+
+    class Wrong(Pyramid):
+        def encoder(self, settings, image_shape, outputs):
+            return super().encoder(settings, image_shape, outputs + 1)
+
+    class Idle(Pyramid):
+        def encoder(self, settings, image_shape, outputs):
+            net = super().encoder(settings, image_shape, outputs)
+            net.spare = nn.Parameter(torch.ones(3))
+            net.forward = lambda x, layers=list(net): [x := layer(x) for layer in layers][-1]
+            return net
+
+    class Broken(Pyramid):
+        def encoder(self, settings, image_shape, outputs):
+            raise KeyError("width")
+
+    class Half:
+        def encoder(self, settings, image_shape, outputs):
+            return nn.Identity()
+
+    class Short(Pyramid):
+        def decoder(self, settings, latent_size):
+            return nn.Identity()
+
+    class Needy(Pyramid):
+        def __init__(self, size):
+            self.size = size
+"""
+
+
+@pytest.fixture
+def user(tmp_path, monkeypatch):
+    """A folder with the user's module in it, as the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(__import__("sys").modules, "my_networks", raising=False)
+    (tmp_path / "my_networks.py").write_text(textwrap.dedent(USER))
+    groups.warn_once.cache_clear()
+    return tmp_path
+
+
+def using(name):
+    return BASE.with_params({"network": f"my_networks:{name}"})
+
+
+def test_a_user_s_network_is_found_in_the_working_directory(tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(tmp_path)])
+    (tmp_path / "networks_of_mine.py").write_text(textwrap.dedent(USER))
+    network = find_network("networks_of_mine:Pyramid")
+    assert network.encoder(ModelSettings(), (1, 8, 8), 6)(torch.rand(2, 1, 8, 8)).shape == (2, 6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["Pyramid", "ready", "Indexed", "Viewing"])
+def test_a_user_s_network_trains_fused_like_any_other(user, kind, name, caplog):
+    base = using(name)
+    check_model(base.model, (1, 8, 8))
+    lanes, artifacts = make_lanes(user, kind=kind, base=base, maxima=MAXIMA)
+    for each in (trial(0, latent_size=3), trial(1)):
+        lanes.add(each)
+    assert isinstance(lanes._all()[0], {"vectorised": VectorisedGroup, "sequential": SequentialGroup}[kind])
+    lane = lanes._all()[0].lanes[0]
+    seen = [advance_all(lanes, [0, 1])[0] for _ in range(3)]
+    losses, values, _ = plain_training(base.with_params({"latent_size": 3}), seed=1000, epochs=3)
+    assert [p.metrics["train/loss"] for p in seen] == pytest.approx(losses, rel=3e-4)
+    assert [p.objective for p in seen] == pytest.approx(values, rel=3e-4)
+    assert not caplog.records
+    lanes.finish({0: Outcome(state="complete", epoch=3, objective=None)})
+    save_weights(user, lane, artifacts.states[0]["best"], artifacts.states[0]["best_buffers"], (1, 8, 8), {})
+    vae, data = load_model(user), source()
+    with torch.no_grad():
+        terms = vae(data.validation, validation_noise(data, 3))
+    assert (terms.distortion + terms.rate).mean().item() == pytest.approx(min(values), rel=3e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("Recurrent", "vmap refuses"), ("Averaging", "vmap refuses"), ("Centred", "gives other numbers")]
+)
+def test_what_cannot_be_fused_is_looped_and_said_once(user, name, why, caplog):
+    base = using(name)
+    with caplog.at_level(logging.WARNING):
+        runs = [
+            run(*make_lanes(user, kind="vectorised", base=base, maxima=MAXIMA), [trial(0), trial(1)], 2)
+            for _ in range(2)
+        ]
+    assert len(caplog.records) == 1
+    assert f"my_networks:{name}" in caplog.text
+    assert why in caplog.text
+    loop = run(*make_lanes(user, kind="sequential", base=base), [trial(0), trial(1)], 2)
+    for number in (0, 1):
+        assert runs[0][number][0] == loop[number][0]
+        assert same_bits(runs[0][number][1], loop[number][1])
+    lanes, _ = make_lanes(user, kind="vectorised", base=base, maxima=MAXIMA)
+    lanes.add(trial(0))
+    assert isinstance(lanes._all()[0], SequentialGroup)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("no_such_module:Net", "'no_such_module:Net' cannot be imported: ModuleNotFoundError.*working directory"),
+        ("my_networks:Pyramyd", "cannot be imported: AttributeError.*Pyramyd"),
+        ("my_networks:Half", r"has no method `decoder\(settings, image_shape, latent_size, parameters\)`"),
+        ("my_networks:Short", r"`decoder` of 'my_networks:Short' must take \(settings, image_shape, latent_size"),
+        ("my_networks:Needy", "must be callable without arguments: TypeError"),
+        ("my_networks:Wrong", r"gives shape \(2, 9\) for an input of shape \(2, 1, 8, 8\); it must be \(2, 8\)"),
+        ("my_networks:Noisy", "draws random numbers in `forward`"),
+        ("my_networks:Idle", "a parameter 'spare' that is not learned or not used"),
+        ("my_networks:Broken", "the encoder of 'my_networks:Broken' .* cannot be built: KeyError: 'width'"),
+    ],
+)
+def test_a_user_s_network_that_does_not_fit_is_refused_in_plain_words(user, path, message):
+    with pytest.raises(ValueError, match=rf"^network: .*{message}"):
+        check_model(using("Pyramid").with_params({"network": path}).model, (1, 8, 8))
+
+
+def test_a_study_file_names_a_user_s_network_and_hears_where_it_does_not_fit(user):
+    from sweeps.errors import UserError
+    from vaeexp.study import open_study_file
+
+    text = """
+        question: Does it fit?
+        model: {kernel: [4, 4, 4]}
+        search: {network: {values: ["my_networks:Pyramid", conv, mlp]}, beta: {low: 0.1, high: 1}}
+        budget: {trials: 2}
+    """
+    path = user / "own.yaml"
+    path.write_text(textwrap.dedent(text))
+    assert open_study_file(str(path), image_shape=(1, 28, 28)).space["network"].values[0] == "my_networks:Pyramid"
+    with pytest.raises(UserError, match=r"search\.network\.values\.2: .*8 × 4 pixels are too small for 3 blocks"):
+        open_study_file(str(path), image_shape=(1, 8, 4))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("network", ["conv", "my_networks:Normed"])
+def test_every_lane_has_the_batch_norm_statistics_of_its_plain_module(user, network, kind):
+    base, epochs = BASE.with_params({"network": network, "channels": (4, 8), "kernel": 3}), 3
+    lanes, artifacts = make_lanes(user, kind=kind, maxima={"latent_size": 6}, base=base)
+    for number, params in enumerate(TRIALS):
+        lanes.add(trial(number, **params))
+    assert [type(group) for group in lanes._all()] == [
+        {"vectorised": VectorisedGroup, "sequential": SequentialGroup}[kind]
+    ]
+    rounds = [advance_all(lanes, range(len(TRIALS))) for _ in range(epochs)]
+    data, statistics = source(), []
+    for number, params in enumerate(TRIALS):
+        settings = base.with_params(params)
+        losses, values, plain = plain_training(settings, seed=1000 + number, epochs=epochs)
+        assert [each[number].metrics["train/loss"] for each in rounds] == pytest.approx(losses, rel=3e-4)
+        assert [each[number].objective for each in rounds] == pytest.approx(values, rel=3e-4)  # in evaluation mode
+        lanes.finish({number: Outcome(state="complete", epoch=epochs, objective=None)})
+        lane, mine = open_lane(trial(number, **params), settings, (1, 8, 8), 100)
+        state = artifacts.states[number]
+        kept = lane.buffer_layout.read(state["buffers"])
+        for key, buffer in plain.named_buffers():
+            torch.testing.assert_close(kept[key], buffer, rtol=2e-3, atol=2e-4, msg=key)
+        mine.load_state_dict({**lane.layout.read(state["weights"]), **kept})
+        noise = validation_noise(data, settings.model.latent_size)
+        for training in (True, False):
+            with torch.no_grad():
+                terms, wanted = (vae.train(training)(data.validation, noise) for vae in (mine, plain))
+            torch.testing.assert_close(terms.distortion, wanted.distortion, rtol=2e-3, atol=1e-2)
+        statistics.append(torch.cat([kept[key].flatten() for key in kept if key.endswith("running_var")]))
+    assert all(not torch.allclose(one, two, rtol=1e-2) for one in statistics for two in statistics if one is not two)

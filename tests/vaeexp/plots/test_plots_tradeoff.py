@@ -1,0 +1,140 @@
+"""The rate-distortion plane and the active units, on the scales of the search space."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.colors import to_hex
+from synthetic_study import (
+    SEARCH,
+    make_results,
+    study_attributes,
+    texts,
+)
+
+from vaeexp.plots.style import MUTED, TEXT_COLOUR
+from vaeexp.plots.tradeoff import active_units, frontier, rate_distortion
+from vaeexp.results.study_view import StudyView
+
+
+def test_rate_distortion_places_and_colours_every_trial(results):
+    figure = rate_distortion(StudyView(results))
+    axes = figure.axes[0]
+    trials = StudyView(results).at_best_epoch(StudyView(results).search)
+    assert points(axes) == len(trials)
+    drawn = np.concatenate([found.get_offsets() for found in axes.collections if isinstance(found, PathCollection)])
+    assert sorted(drawn[:, 0] + drawn[:, 1]) == pytest.approx(sorted(trials["objective"]))
+    shades = np.concatenate([found.get_array() for found in axes.collections if isinstance(found, PathCollection)])
+    assert sorted(shades) == pytest.approx(sorted(trials["params.beta"]))
+    assert axes.get_xlabel().endswith("(nats per image)")
+    assert axes.get_ylabel().endswith("(nats per image)")
+    levels = [text for text in texts(figure) if text.startswith("−ELBO")]
+    assert len(levels) >= 3
+    assert figure.axes[1].get_ylabel() == "β"
+
+
+def test_lines_of_equal_elbo_are_what_they_say(results):
+    axes = rate_distortion(StudyView(results)).axes[0]
+    dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert dashed
+    for line in dashed:
+        x, y = line.get_xdata(), line.get_ydata()
+        assert x[0] + y[0] == pytest.approx(x[1] + y[1])
+        assert (x[0] + y[0]) % 10 == pytest.approx(0, abs=1e-6)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30))
+def test_the_frontier_is_what_nothing_beats(pairs):
+    rate, distortion = np.array(pairs, dtype=float).T
+    found = {(rate[i], distortion[i]) for i in frontier(rate, distortion)}
+    unbeaten = {(r, d) for r, d in pairs if not any((a <= r and b <= d) and (a < r or b < d) for a, b in pairs)}
+    assert found == unbeaten
+    assert list(rate[frontier(rate, distortion)]) == sorted(rate[frontier(rate, distortion)])
+
+
+@pytest.fixture(scope="module")
+def made():
+    return make_results()
+
+
+def with_search(results, search, **model):
+    spec = study_attributes().spec
+    return replace(results, study=study_attributes(spec=spec | {"search": search, "model": spec["model"] | model}))
+
+
+def points(axes):
+    return sum(len(found.get_offsets()) for found in axes.collections if isinstance(found, PathCollection))
+
+
+def line_of(axes, colour):
+    (line,) = [line for line in axes.lines if to_hex(line.get_color()) == to_hex(colour)]
+    return line
+
+
+def test_complete_trials_are_large_and_pruned_ones_small(made):
+    sizes = {
+        to_hex(found.get_facecolor()[0]): found.get_sizes()[0]
+        for found in active_units(StudyView(made)).axes[0].collections
+        if found.get_label() in ("complete", "pruned")
+    }
+    complete, pruned = sizes["#0072b2"], sizes["#e69f00"]
+    assert complete > 2 * pruned
+
+
+def test_what_was_not_searched_has_no_panel(made):
+    assert active_units(StudyView(with_search(made, {"components": SEARCH["components"]}))) is None
+    assert len(active_units(StudyView(with_search(made, {"latent_size": SEARCH["latent_size"]}))).axes) == 1
+
+
+def test_many_sizes_have_a_median_for_each_part_of_their_range(made):
+    trials = pd.concat([made.trials[~made.trials["repeat"]].head(1)] * 100, ignore_index=True)
+    trials = trials.assign(number=range(100), state="complete", best_epoch=1)
+    trials["params.latent_size"] = pd.array(np.geomspace(2, 64, 100).round(), dtype="Int64")
+    epochs = pd.concat([made.epochs.head(1)] * 100, ignore_index=True).assign(number=range(100), epoch=1)
+    epochs["val/active_units"] = trials["params.latent_size"].astype(float)
+    study = with_search(replace(made, trials=trials, epochs=epochs), {"latent_size": SEARCH["latent_size"]})
+    line = line_of(active_units(StudyView(study)).axes[0], TEXT_COLOUR)
+    assert len(line.get_xdata()) == 10
+    assert list(line.get_xdata()) == pytest.approx(list(line.get_ydata()), rel=0.02)
+
+
+def test_active_units_stand_against_beta_and_latent_size(made):
+    beta, latent = active_units(StudyView(made)).axes
+    trials = StudyView(made).at_best_epoch(StudyView(made).search)
+    assert (beta.get_xlabel(), latent.get_xlabel()) == ("β", "latent size")
+    for axes, name in ((beta, "beta"), (latent, "latent_size")):
+        drawn = np.concatenate([found.get_offsets() for found in axes.collections if isinstance(found, PathCollection)])
+        wanted = trials[[f"params.{name}", "val/active_units"]].to_numpy(float)
+        np.testing.assert_allclose(sorted(drawn.tolist()), sorted(wanted.tolist()))
+    ceiling = line_of(latent, MUTED)
+    assert list(ceiling.get_xdata()) == list(ceiling.get_ydata())
+    assert ceiling.get_label() == "all units active"
+    assert beta.get_ylim()[1] > trials["val/active_units"].max()
+
+
+def test_the_median_of_active_units_is_that_of_complete_trials(made):
+    listed = made.trials.assign(**{"params.latent_size": pd.array([8, 16] * 100, dtype="Int64")[: len(made.trials)]})
+    study = with_search(replace(made, trials=listed), {"latent_size": {"kind": "choice", "values": [8, 16]}})
+    axes = active_units(StudyView(study)).axes[0]
+    (bars,) = [found.get_segments() for found in axes.collections if isinstance(found, LineCollection)]
+    trials = StudyView(study).at_best_epoch(StudyView(study).search).query("state == 'complete'")
+    medians = trials.groupby("params.latent_size")["val/active_units"].median()
+    assert [bar[0, 1] for bar in bars] == list(medians)
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["8", "16"]
+    ceiling = line_of(axes, MUTED)
+    assert (list(ceiling.get_xdata()), list(ceiling.get_ydata())) == ([0, 1], [8, 16])
+
+
+def test_a_fixed_latent_size_is_the_ceiling_over_beta(made):
+    (axes,) = active_units(StudyView(with_search(made, {"beta": SEARCH["beta"]}, latent_size=80))).axes
+    assert list(line_of(axes, MUTED).get_ydata()) == [80, 80]
+    assert axes.get_ylim()[1] > 80
+
+
+def test_no_figure_of_active_units_without_such_a_figure(made):
+    assert active_units(StudyView(replace(made, epochs=made.epochs.assign(**{"val/active_units": np.nan})))) is None
+    assert active_units(StudyView(replace(made, epochs=made.epochs.drop(columns=["val/active_units"])))) is None

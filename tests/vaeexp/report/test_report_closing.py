@@ -1,0 +1,342 @@
+"""What the report says of trials that failed, were pruned or left out, of thin studies, and of how to get them again."""
+
+import math
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from report_text import headings, located, on_view, report_on, tables_of, without_code
+from synthetic_study import make_results, part, study_attributes, with_baselines, write_pictures
+
+from sweeps.engine.run import trial_seed
+from sweeps.results.rankings import best_run, ranked
+from sweeps.seeds import seed_of
+from sweeps.storage.study_record import StudyRecord
+from vaeexp.report.chapters import answer
+from vaeexp.report.closing import (
+    code_words,
+    commands,
+    failed_trials,
+    failures,
+    left_out,
+    outcomes,
+    provenance,
+    pruned_trials,
+    seeds,
+)
+from vaeexp.report.several_studies import write_index
+from vaeexp.results.tables import search_trials
+from vaeexp.words import format_number
+
+answer, failures, left_out, outcomes = map(on_view, (answer, failures, left_out, outcomes))
+failed_trials, pruned_trials = on_view(failed_trials), on_view(pruned_trials)
+code_words, commands, provenance, seeds = map(on_view, (code_words, commands, provenance, seeds))
+
+
+@pytest.fixture(scope="module")
+def results():
+    return make_results()
+
+
+def multiplied(results, state, count, **columns):
+    """The study with so many trials of a state in the place of its own."""
+    trials = results.trials
+    own = trials[(trials["state"] == state) & ~trials["repeat"]]
+    many = pd.concat([own] * math.ceil(count / len(own)), ignore_index=True).head(count)
+    numbers = np.arange(1000, 1000 + count)
+    many = many.assign(number=numbers, name=[f"trial-{number}" for number in numbers], **columns)
+    return replace(results, trials=pd.concat([trials.drop(own.index), many], ignore_index=True))
+
+
+def recorded(results, **changes):
+    return replace(results, study=replace(results.study, provenance=results.study.provenance | changes))
+
+
+def test_the_outcomes_are_counted(results):
+    table = tables_of(outcomes(results))[""].set_index("outcome")
+    assert dict(table["search"].astype(int)) == {"complete": 15, "pruned": 22, "failed": 2, "repeated": 1}
+    assert dict(table["confirm and compare"].astype(int)) == {"complete": 19, "pruned": 0, "failed": 0, "repeated": 0}
+    assert table.loc["failed", "why"] == "2 diverged"
+    epochs = search_trials(results.trials).query("state == 'pruned'")["epochs"]
+    assert (
+        f"stopped after {epochs.min()} to {epochs.max()} epochs (median {epochs.median():g})"
+        in table.loc["pruned", "why"]
+    )
+
+
+def test_every_failed_trial_is_listed_with_its_class_message_and_setting(results):
+    trials = results.trials.copy()
+    repeat = trials.index[trials["repeat"]][-1]
+    trials.loc[repeat, ["state", "failure", "message"]] = ["failed", "out_of_memory", "its process was\nkilled"]
+    trials.loc[trials["number"] == 23, ["failure", "message"]] = None
+    study = replace(results, trials=trials)
+    table = tables_of(failed_trials(study)[0])[""].set_index("trial")
+    assert list(table.index) == ["beta_mnist/9", "beta_mnist/23", trials.loc[repeat, "name"]]
+    assert list(table["class"]) == ["diverged", "unknown", "out of memory"]
+    assert list(table["epochs"].astype(int)) == [3, 0, 30]
+    assert table["message"].iloc[0] == r"loss is not finite at step 12 \| β_too \*small\*"
+    assert list(table["message"].iloc[1:]) == ["–", "its process was killed"]
+    assert "latent size = 16" in table["configuration"].iloc[0]
+    assert "1 out of memory" in outcomes(study)
+
+
+def test_of_many_failures_fifty_are_listed_and_all_are_counted(results):
+    many = multiplied(results, "failed", 1260, failure=["diverged"] * 60 + ["crashed"] * 1200)
+    table, words = failed_trials(many)
+    assert len(tables_of(table)[""]) == 50
+    assert words == "1,210 more failed (1,200 crashed, 10 diverged); all of them are in [trials.csv](trials.csv)."
+    long = multiplied(results, "failed", 1, message="y" * 5000)
+    assert len(tables_of(failed_trials(long)[0])[""].loc[0, "message"]) < 320
+
+
+def test_every_pruned_trial_is_listed_with_its_epoch(results):
+    own = search_trials(results.trials).query("state == 'pruned'")
+    table = tables_of(pruned_trials(results)[0])[""]
+    assert list(table["trial"]) == list(own["name"])
+    assert list(table["stopped after epoch"].astype(int)) == list(own["epochs"])
+    assert list(table["best val −ELBO by then"]) == [format_number(value) for value in own["objective"]]
+
+
+@pytest.mark.parametrize("longest", [12, 500])
+def test_many_pruned_trials_are_summed_up_by_epoch(results, longest):
+    epochs = np.random.default_rng(0).integers(3, longest, 2000)
+    many = multiplied(results, "pruned", 2000, epochs=epochs)
+    table, words = pruned_trials(many)
+    table = tables_of(table)[""]
+    assert len(table) <= 30
+    assert table["trials"].str.replace(",", "").astype(int).sum() == 2000
+    for _, row in table.iterrows():
+        low, *high = map(int, row["stopped after epoch"].split("–"))
+        inside = (epochs >= low) & (epochs <= (high or [low])[0])
+        assert int(row["trials"]) == inside.sum()
+        named, more = row["which"].split(" and ")
+        assert [int(name) for name in named.split(", ")] == [1000 + place for place in np.flatnonzero(inside)[:12]]
+        assert more == f"{inside.sum() - 12} more"
+    assert "trials.csv" in words
+
+
+def test_what_was_left_out_is_counted_and_says_why(results):
+    lines = left_out(results)
+    assert [line.split(" (")[0].split(" of ")[0] for line in lines] == [
+        "1 repeated trial",
+        "2 failed trials",
+        "22 pruned trials",
+        "34 trained models without pictures in the runs folder",
+    ]
+    trials, epochs = results.trials.copy(), results.epochs.copy()
+    own = trials.index[~trials["repeat"] & (trials["state"] == "complete") & trials["duplicate_of"].isna()]
+    runs = trials.index[trials["repeat"]]
+    trials.loc[own[0], "objective"] = math.nan
+    trials.loc[own[1], "state"] = "running"
+    confirming = [index for index in runs if "confirm" in trials.at[index, "purposes"]]
+    trials.loc[confirming[0], "result.test/neg_elbo"] = math.inf
+    trials.at[confirming[1], "purposes"] = ()
+    compared = [index for index in runs if trials.at[index, "purposes"] == ("compare",)]
+    trials.loc[compared[0], ["state", "objective"]] = ["failed", math.nan]
+    trials.loc[compared[-1], "state"] = "waiting"
+    epochs.loc[epochs.index[:3], "objective"] = [math.nan, math.inf, -math.inf]
+    text = "\n".join(left_out(replace(results, trials=trials, epochs=epochs)))
+    for words in (
+        "1 complete trial without a finite value",
+        "1 trial of the search not ended yet",
+        "1 confirming run without a finite test −ELBO",
+        "1 run of an earlier plan",
+        "1 run to confirm, to compare or of a baseline failed",
+        "1 run to confirm, to compare or of a baseline not ended yet",
+        "3 epochs with a value that is not finite",
+        "2 matched pairs without both runs complete",
+    ):
+        assert words in text
+    assert "infinite" not in text
+
+
+def test_pictures_that_are_there_are_not_missed(results, tmp_path):
+    kept = part(results, pd.concat([ranked(results), results.trials[results.trials["repeat"]]]))
+    write_pictures(kept, tmp_path)
+    there = located(kept, tmp_path)
+    assert left_out(there) == []
+    assert failures(there)[-1] == "Nothing was left out of any table or plot."
+    (Path(there.trials["folder"].iloc[0]) / "pictures.npz").unlink()
+    assert left_out(there) == ["1 trained model without pictures in the runs folder: not among the pictures."]
+
+
+def odd_studies():
+    """Studies with values that no honest run would leave."""
+    full = make_results()
+    trials = full.trials
+    complete = ~trials["repeat"] & (trials["state"] == "complete")
+    values = [name for name in trials if name.startswith("result.test/")]
+    return {
+        "no value": replace(full, trials=trials.assign(objective=math.nan)),
+        "no finite epoch": replace(full, epochs=full.epochs.assign(objective=math.nan, **{"val/rate": math.inf})),
+        "no epochs": replace(full, epochs=full.epochs.iloc[:0]),
+        "test figures not finite": replace(full, trials=trials.assign(**dict.fromkeys(values, math.inf))),
+        "no test figures": replace(full, trials=trials.assign(**dict.fromkeys(values, math.nan))),
+        "constant parameters": replace(
+            full,
+            trials=trials.assign(
+                **{
+                    "params.beta": 1.0,
+                    "params.latent_size": pd.array([8] * len(trials), dtype="Int64"),
+                    "params.learning_rate": 1e-3,
+                    "params.optimizer": "adam",
+                    "params.prior": "normal",
+                    "params.components": pd.array([pd.NA] * len(trials), dtype="Int64"),
+                }
+            ),
+        ),
+        "no setting": replace(full, study=study_attributes(spec={"seed": 0})),
+        "all repeats failed": replace(
+            full, trials=trials.assign(state=trials["state"].where(~trials["repeat"], "failed"))
+        ),
+        "one huge value": replace(full, trials=trials.assign(objective=trials["objective"].where(~complete, 1e12))),
+        "a record of nothing": recorded(full, protocol={}, data={}, git={}, versions={}, hardware={}, study_file=""),
+        "no seed and no section": replace(full, study=study_attributes(spec={"search": full.study.spec["search"]}, seed=None)),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("case", odd_studies())
+def test_odd_studies_get_a_report_in_good_english(case, compose):
+    text = compose(odd_studies()[case])
+    for wrong in (r"\bnan\b", r"\bNone\b(?! of)", r"\bNaN\b", r"<NA>", r"\binf\b", r"  [a-z]", r"\.\."):
+        assert not re.search(wrong, without_code(text)), wrong
+    assert {"Answer", "How the trials ended", "How this was made"} <= set(headings(text))
+
+
+def test_odd_answers_read_well():
+    odd = odd_studies()
+    assert "no trial has completed" not in answer(odd["no value"])
+    assert answer(odd["no value"]).startswith(
+        "There is no answer yet: none of its complete trials has a value (16 complete,"
+    )
+    assert "it reaches 96.95 there. It has no test figure." in answer(odd["test figures not finite"])
+    assert answer(odd["no setting"]).startswith("The best trial is 15. Trained afresh")
+    assert "mattered" not in answer(odd["constant parameters"])
+    assert "it has not been confirmed on test." in answer(odd["all repeats failed"])
+
+
+def test_a_parameter_that_never_varied_is_said_to_have_had_one_value():
+    full = make_results()
+    words = answer(replace(full, trials=full.trials.assign(**{"params.beta": 1.0, "params.optimizer": "adam"})))
+    sentence = next(part for part in words.split(". ") if part.startswith("What mattered"))
+    assert "β" not in sentence
+    assert "optimizer" not in sentence
+    assert ". β and optimizer had one value in all of them." in words
+
+
+def test_messages_of_failures_cannot_break_the_table(results):
+    nasty = "a | b <script>alert(1)</script> [l](http://x) `z`\n\n| c |"
+    trials = results.trials.copy()
+    trials["message"] = trials["message"].where(trials["failure"].isna(), nasty)
+    table = tables_of(failed_trials(replace(results, trials=trials))[0])[""]
+    assert list(table["class"]) == ["diverged", "diverged"]
+    assert "<script>" not in table["message"].iloc[0]
+
+
+def shown_commands(results):
+    block = commands(results)[1]
+    return [line.split("   # ")[0].strip() for line in block.splitlines()[1:-1]]
+
+
+def test_the_commands_are_those_of_the_study(results):
+    best = best_run(results)
+    assert shown_commands(results) == [
+        "vaeexp sweep --study beta_mnist",
+        "vaeexp report beta_mnist",
+        f"vaeexp reproduce beta_mnist/{best['source_trial']:.0f}",
+        f"vaeexp reproduce beta_mnist/r{best['number']}",
+    ]
+    search = part(results, results.trials[~results.trials["repeat"]])
+    assert shown_commands(search)[2:] == [f"vaeexp reproduce beta_mnist/{ranked(results)['number'].iloc[0]}"]
+    assert len(shown_commands(part(results, results.trials.iloc[:0]))) == 2
+
+
+def test_the_recorded_command_stands_as_it_was_given(results):
+    given = "vaeexp sweep --study beta_mnist --runs '/a b' --set beta=2"
+    called = recorded(results, command=given)
+    assert shown_commands(called)[0] == given
+    words = commands(called)[-1]
+    assert "The others need the same `--runs`." in words
+    assert "What `--set` changes stands in the tables below, and not in the study file." in words
+    assert "not recorded" in commands(replace(results, study=StudyRecord(name="beta_mnist")))[-1]
+    odd = replace(results, name="my study")
+    assert shlex.split(shown_commands(odd)[1]) == ["vaeexp", "report", "my study"]
+
+
+def test_the_code_that_ran_is_named_with_its_state(results):
+    commit = results.study.provenance["git"]["commit"]
+    assert code_words(results) == f"Commit `{commit}`, without uncommitted changes."
+    dirty = code_words(recorded(results, git={"commit": commit, "dirty": True}))
+    assert dirty.startswith(f"Commit `{commit}` **with uncommitted changes on top**")
+    assert "not recorded" in code_words(recorded(results, git={"commit": commit}))
+    assert "No commit is recorded" in code_words(recorded(results, git={}))
+
+
+def test_the_seeds_are_told_with_the_rule_that_makes_them(results):
+    best = best_run(results)["source_trial"]
+    table = tables_of("\n\n".join(seeds(results)))["Seeds"]
+    rules = dict(zip(*(table.iloc[:, place] for place in (0, 1)), strict=True))
+    trials = results.trials
+    own = trials.loc[~trials["repeat"] & (trials["number"] == best), "seed"].iloc[0]
+    assert rules["trial of the search"].endswith(f"; trial {best}: {own}")
+    rule = re.search(r"first 63 bits of the SHA-256 of `(\S+)`", rules["trial of the search"])[1]
+    assert seed_of(rule.replace("N", str(best))) == trial_seed(0, int(best))
+    confirming = trials[
+        trials["purposes"].map(lambda purposes: "confirm" in purposes) & (trials["source_trial"] == best)
+    ]
+    assert rules["fresh seeds"].endswith(", ".join(str(seed) for seed in confirming["seed"]))
+    assert rules["split"].startswith("0: which images train")
+    assert seeds(replace(results, study=StudyRecord(name="beta_mnist"))) == []
+
+
+def test_the_report_says_what_was_not_recorded(results):
+    assert not provenance(results)[-1].startswith("Not recorded")
+    bare = recorded(results, versions={}, hardware=None, study_file="")
+    assert provenance(bare)[-1] == "Not recorded with this study: versions, hardware and study file."
+    assert (
+        "Not recorded with this study: protocol, data, fixed settings"
+        in provenance(replace(results, study=StudyRecord(name="beta_mnist")))[-1]
+    )
+
+
+def test_a_deterministic_code_is_announced(results, compose):
+    spec = study_attributes().spec
+    plain = study_attributes(spec=spec | {"model": spec["model"] | {"posterior": "deterministic"}})
+    assert (
+        "what is called −ELBO here is the distortion alone"
+        in compose(replace(results, study=plain)).split("## Answer")[0]
+    )
+
+
+def test_the_chapters_of_failures_and_of_the_making_stand_last(results, compose):
+    names = headings(compose(with_baselines(results)))
+    order = ["Rows by protocol", "Plots", "How the trials ended", "Failed", "Pruned", "Left out", "How this was made",
+             "Commands", "Code", "Seeds", "Protocol", "Study file"]  # fmt: skip
+    assert [name for name in names if name in order] == order
+
+
+def test_no_file_of_a_report_has_a_password(results, tmp_path, no_figures):
+    address = "postgresql+psycopg://me:hunter2@db.example/studies"
+    trials = results.trials.copy()
+    trials["message"] = trials["message"].where(trials["failure"].isna(), f"cannot reach {address}")
+    study = replace(results.study, stopped=f"Lost {address}.")
+    provenance_ = {
+        **study.provenance,
+        "command": f"vaeexp sweep beta_mnist --storage {address} --tracking http://me:hunter2@host",
+    }
+    leaky = replace(results, trials=trials, study=replace(study, provenance=provenance_))
+    folder = report_on(leaky, runs=tmp_path, reports=tmp_path, html=True).parent
+    texts = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir() if path.suffix != ".png"}
+    assert set(texts) == {"README.md", "report.html", "trials.csv", "summary.json"}
+    assert [name for name, text in texts.items() if "hunter2" in text] == []
+    assert (
+        "--storage postgresql+psycopg://me:***@db.example/studies --tracking http://me:***@host" in texts["README.md"]
+    )
+    index = write_index([], {"lost": f"cannot reach {address}"}, reports=tmp_path, html=True)
+    assert "hunter2" not in index.read_text(encoding="utf-8") + index.with_name("report.html").read_text(
+        encoding="utf-8"
+    )

@@ -1,0 +1,44 @@
+"""Flat parameters: views, gaps, and a small model inside a larger one; the schedules of a lane."""
+
+import pytest
+import torch
+from fused import BASE, trial
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vaeexp.training.lane import Layout, leading_slice, open_lane
+
+shapes = st.lists(st.integers(1, 5), min_size=0, max_size=3).map(torch.Size)
+
+
+@given(st.lists(shapes, min_size=1, max_size=4), st.data())
+def test_a_small_model_lives_in_the_leading_slices_of_a_large_one(small_shapes, data):
+    large_shapes = [torch.Size(n + data.draw(st.integers(0, 3)) for n in shape) for shape in small_shapes]
+    tensors = {f"p{i}": torch.randn(shape) for i, shape in enumerate(small_shapes)}
+    large = Layout({f"p{i}": torch.empty(shape) for i, shape in enumerate(large_shapes)})
+    embedded = torch.zeros(large.size)
+    for name, view in large.views(embedded).items():
+        leading_slice(view, tensors[name].shape).copy_(tensors[name])
+    for name, view in large.views(embedded).items():
+        inner = view[tuple(slice(n) for n in tensors[name].shape)]
+        assert torch.equal(inner, tensors[name])
+        assert view.count_nonzero() == inner.count_nonzero()
+
+
+def test_views_share_memory_and_keep_the_leading_axis():
+    layout = Layout({"w": torch.empty(2, 3), "b": torch.empty(5)})
+    flat = torch.zeros(4, layout.size)
+    layout.views(flat)["w"][2, 1, 1] = 7
+    assert flat[2].sum() == 7
+    assert flat[[0, 1, 3]].abs().sum() == 0
+    assert layout.offsets["b"] % 16 == 0
+
+
+def test_schedules():
+    settings = BASE.with_params({"schedule": "cosine", "warmup_epochs": 2.0, "epochs": 10})
+    lane, _ = open_lane(trial(0), settings, (1, 8, 8), 160)
+    assert lane.steps_per_epoch == 10
+    assert lane.learning_rate(0) == pytest.approx(2e-3)
+    assert lane.learning_rate(50) == pytest.approx(1e-3)
+    assert lane.learning_rate(99) < 1e-6
+    assert [lane.beta(step) for step in (0, 9, 19, 70)] == pytest.approx([0.05, 0.5, 1.0, 1.0])

@@ -1,0 +1,55 @@
+"""The commands ui and sync: serve MLflow's pages on this machine, and bring MLflow up to what the studies have stored."""
+
+from pathlib import Path
+
+import click
+
+from sweeps.errors import UserError
+from sweeps.storage.database import study_names
+from sweeps.tracking import sync as sync_study
+from sweeps.tracking.ui import serve_ui
+from vaeexp.commands.options import runs_option, storage_option, study_argument, tracking_option
+
+
+@click.command()
+@runs_option
+@tracking_option
+@click.option(
+    "--port", type=click.IntRange(1, 65535), metavar="N", show_default="a free one", help="Port on this machine."
+)
+def ui(*, runs: Path, tracking: str | None, port: int | None) -> None:
+    """Browse the runs in MLflow's pages.
+
+    They are served on this machine only. Prints the address; Ctrl-C stops it.
+    """
+    serve_ui(tracking, runs, port=port or 0, say=click.echo)
+
+
+@click.command()
+@study_argument("Study to bring; without it, all studies of the runs folder or the storage.", required=False)
+@runs_option
+@storage_option
+@tracking_option
+def sync(*, study: str | None, runs: Path, storage: str | None, tracking: str | None) -> None:
+    """Bring MLflow up to what the studies have stored.
+
+    A sweep does it by itself. This command builds a deleted mlflow.db anew, brings what a server missed while it was away, and copies studies into another server or store.
+    """
+    names = [study] if study else study_names(runs, storage)
+    if not names:
+        raise UserError(str(runs), "no study is stored here.")
+    failures = []
+    for name in names:
+        try:
+            state = sync_study(name, runs=runs, storage=storage, tracking=tracking)
+        except UserError as error:
+            failures.append(error)
+            continue
+        if state.notice:
+            click.echo(state.notice)
+        done = f"{state.brought} brought up to date" if state.brought else "nothing to bring"
+        click.echo(f"{name}: {state.runs or 0} runs in MLflow, {done}.")
+    for failure in failures[:-1]:
+        click.echo(f"vaeexp: {failure}", err=True)
+    if failures:
+        raise failures[-1]

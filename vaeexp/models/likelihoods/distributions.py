@@ -1,0 +1,326 @@
+"""Defines the distributions p(x|z) over images; `ImageDistribution` documents the methods of all.
+
+Shapes: C channels, H × W pixels, n mixture components; `...` stands for any leading dimensions.
+
+Densities of grey levels as real numbers may be above 1, so log p(x) may be positive. The Gaussian and the Laplace
+distribution are densities on the real line with some mass outside [0, 1]; the continuous Bernoulli has all its mass in
+[0, 1]. A density at levels k/255 has no upper bound: if the model knows a pixel exactly, the density grows as its scale
+falls. So its values compare with densities on the same targets, never with masses on 256 levels or with probabilities of
+zeros and ones.
+
+Masses on 256 grey levels are probabilities, so bits per dimension are defined. Targets are k/255 for a level k in 0..255.
+They are rounded to their level, because 255 · (k/255) is not always k in float32. The decoder's output is
+[..., numbers · C, H, W]: one block of C channels per number.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_LINEAR_ABOVE = 80.0
+_FACTORS = 64  # at most 2 each; the logarithm of their product is off by at most 1e-5
+_VECTOR = 16  # numbers in a vector instruction
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+_NEAR = 0.25  # |η| below which a Taylor series is exact
+_TINY = 1e-6  # |η| that draws take in place of 0
+LEVELS = 256
+_LOG_SCALE_RANGE = (-7.0, 7.0)
+_HALF_BIN = 1 / 255
+"""Half the width of a bin on [−1, 1], where bins are 2/255 wide."""
+
+
+def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.rand(like.shape, generator=generator, device=generator.device).to(like)
+
+
+def softplus(h: Tensor) -> Tensor:
+    """Return log(1 + exp h), six times as fast on the CPU as torch's softplus, whose log1p is not vectorised.
+
+    It is −log sigmoid(−h), plus the linear part where sigmoid would underflow; the error is at most 6e-8, the rounding of
+    a float32 number near 1. The gradient is computed as sigmoid(h).
+    """
+    return _Softplus.apply(h)
+
+
+class _Softplus(torch.autograd.Function):
+    """A function of its own, because autograd would keep a tensor and make a backward pass for each operation."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(h: Tensor) -> Tensor:
+        excess = F.relu(h - _LINEAR_ABOVE)
+        return excess.sub_((excess - h).sigmoid_().log_())
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (h,) = ctx.saved_tensors
+        return grad * torch.sigmoid(h)
+
+
+class _LogProb(torch.autograd.Function):
+    """Computes Σ x·h − log(1 + exp h) over sub-pixels; the gradient x − sigmoid h saves passes as in `_Softplus`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(h: Tensor, x: Tensor) -> Tensor:
+        # log(1 + exp h) = max(h, 0) + log(1 + exp −|h|). The factors 1 + exp −|h| lie in [1, 2], so many of them are
+        # multiplied before one logarithm is taken.
+        linear = (x * h).sub_(F.relu(h)).sum((-3, -2, -1))
+        factors = h.abs().neg_().exp_().add_(1).flatten(-3)
+        together = _together(factors.shape[-1])
+        return linear - factors.unflatten(-1, (together, -1)).prod(-2).log_().sum(-1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        (h, x), gradient = ctx.saved_tensors, grad[..., None, None, None]
+        of_h = gradient * (x - h.sigmoid()) if ctx.needs_input_grad[0] else None
+        return of_h, (gradient * h).sum_to_size(x.shape) if ctx.needs_input_grad[1] else None
+
+
+@dataclass(frozen=True)
+class Bernoulli:
+    """Independent coins: p(x) = Π_i p_i^x_i (1 − p_i)^(1 − x_i), with p = sigmoid(logits).
+
+    A probability for x in {0, 1}. Grey levels in [0, 1] are accepted too, because many notebooks use this loss. There the
+    formula is no normalised density, so its values must not be compared with values on binary images.
+    """
+
+    support: ClassVar[str] = "binary"
+
+    logits: Tensor
+    """[..., C, H, W]."""
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return _LogProb.apply(self.logits, x)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.logits.sigmoid()
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        return (_uniform(self.logits, generator) < self.mean).to(self.logits)
+
+
+@cache
+def _together(sub_pixels: int) -> int:
+    """Return how many sub-pixels share a logarithm: the largest divisor up to `_FACTORS`, preferably with whole vectors."""
+    divisors = [n for n in range(1, _FACTORS + 1) if sub_pixels % n == 0]
+    return max(divisors, key=lambda n: (sub_pixels // n % _VECTOR == 0, n))
+
+
+def _log_normaliser(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `middle` and `rest` with log ∫₀¹ exp(ηx) dx = log((exp η − 1) / η) = `middle` · η + `rest`.
+
+    The formula is 0/0 at η = 0, so near 0 its Taylor series replaces it, with an error below 2e-12. Values and gradients of
+    both branches are finite everywhere, because `torch.where` needs that. The split in two avoids the cancellation of
+    ηx − relu(η): the caller computes η (x − middle).
+    """
+    near = logits.abs() < _NEAR
+    squares = torch.where(near, logits, 0).square()
+    series = squares * (1 / 24 - squares * (1 / 2880 - squares / 181440))
+    size = torch.where(near, 1, logits.abs())
+    # Not expm1: far from 0, 1 − exp is as exact and several times as fast on the CPU.
+    rest = torch.where(near, series, ((1 - (-size).exp()) / size).log())
+    return torch.where(near, 0.5, (logits > 0).to(logits.dtype)), rest
+
+
+@dataclass(frozen=True)
+class ContinuousBernoulli:
+    """p(x) = Π_i exp(η_i x_i) / ∫₀¹ exp(η_i t) dt on [0, 1] (Loaiza-Ganem & Cunningham 2019), η = logits.
+
+    The Bernoulli formula with the constant that makes it a density on [0, 1].
+    """
+
+    support: ClassVar[str] = "unit_interval"
+
+    logits: Tensor
+    """η = log λ / (1 − λ) [..., C, H, W]."""
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        middle, rest = _log_normaliser(self.logits)
+        return ((x - middle) * self.logits - rest).sum((-3, -2, -1))
+
+    @property
+    def mean(self) -> Tensor:
+        """1 / (1 − exp(−η)) − 1/η, and ½ at η = 0; [..., C, H, W]. The mean is not sigmoid(η)."""
+        near = self.logits.abs() < _NEAR
+        small = torch.where(near, self.logits, 0)
+        squares = small.square()
+        series = 0.5 + small * (1 / 12 - squares * (1 / 720 - squares / 30240))
+        size = torch.where(near, 1, self.logits.abs())
+        upper = 1 / (1 - (-size).exp()) - 1 / size
+        return torch.where(near, series, torch.where(self.logits > 0, upper, 1 - upper))
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Draw by the inverse distribution function."""
+        size = self.logits.abs().clamp(min=_TINY)
+        lower = -torch.log1p(_uniform(size, generator) * torch.expm1(-size)) / size
+        return torch.where(self.logits > 0, 1 - lower, lower).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """p(x) = Π_i N(x_i; mean_i, σ²), one σ for all sub-pixels.
+
+    −log p(x) = Σ_i (x_i − mean_i)² / 2σ² + D log(σ √2π) with D sub-pixels. At σ² = ½ it is the summed squared error
+    (MSE · D) plus D/2 · log π.
+    """
+
+    support: ClassVar[str] = "real"
+
+    mean: Tensor
+    """[..., C, H, W]."""
+    sigma: Tensor
+    """σ []."""
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        squares = ((x - self.mean) / self.sigma).square().sum((-3, -2, -1))
+        return -0.5 * squares - math.prod(self.mean.shape[-3:]) * (self.sigma.log() + _HALF_LOG_2PI)
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        noise = torch.randn(self.mean.shape, generator=generator, device=generator.device)
+        return self.mean + self.sigma * noise.to(self.mean)
+
+
+@dataclass(frozen=True)
+class Laplace:
+    """p(x) = Π_i exp(−|x_i − mean_i| / b) / 2b, one scale b for all sub-pixels.
+
+    At b = 1, −log p(x) is the summed absolute error (L1) plus D log 2 with D sub-pixels.
+    """
+
+    support: ClassVar[str] = "real"
+
+    mean: Tensor
+    """Mean and median [..., C, H, W]."""
+    scale: Tensor
+    """b []."""
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        errors = (x - self.mean).abs().sum((-3, -2, -1))
+        return -errors / self.scale - math.prod(self.mean.shape[-3:]) * (2 * self.scale).log()
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        centred = 1 - 2 * _uniform(self.mean, generator)  # (−1, 1]
+        # The clamp excludes ±1, where a draw would be infinite. 2⁻²⁴ is the step of torch's uniform numbers.
+        tail = torch.log1p(-centred.abs().clamp(max=1 - 2**-24))
+        return self.mean - self.scale * centred.sign() * tail
+
+
+def _levels(x: Tensor) -> Tensor:
+    """Return the levels k of targets k/255, as floats."""
+    return (x * 255).round()
+
+
+def _draw(weights: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw indices [..., 1, C, H, W] by weight along dimension −4 of [..., n, C, H, W], from one uniform number each."""
+    cumulative = weights.cumsum(-4)
+    total = cumulative.narrow(-4, -1, 1)
+    return (cumulative <= _uniform(total, generator) * total).sum(-4, keepdim=True).clamp(max=weights.shape[-4] - 1)
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """A softmax over the 256 levels of each sub-pixel, without regard to their order (van den Oord et al. 2016)."""
+
+    support: ClassVar[str] = "levels_256"
+
+    logits: Tensor
+    """[..., 256, C, H, W]."""
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        levels, log_masses = _levels(x).long(), self.logits.log_softmax(-4)
+        lead = torch.broadcast_shapes(log_masses.shape[:-4], levels.shape[:-3])
+        # `gather` does not broadcast.
+        index = levels.expand(*lead, *levels.shape[-3:]).unsqueeze(-4)  # [..., 1, C, H, W]
+        return log_masses.expand(*lead, *log_masses.shape[-4:]).gather(-4, index).sum((-4, -3, -2, -1))
+
+    @property
+    def mean(self) -> Tensor:
+        """Σ_k p_k · k/255 [..., C, H, W]."""
+        values = torch.arange(LEVELS, device=self.logits.device).to(self.logits.dtype) / (LEVELS - 1)
+        return (self.logits.softmax(-4) * values.view(-1, 1, 1, 1)).sum(-4)
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        drawn = _draw(self.logits.softmax(-4), generator).squeeze(-4)
+        return drawn.to(self.logits.dtype) / (LEVELS - 1)
+
+
+@dataclass(frozen=True)
+class DiscretisedLogisticMixture:
+    """Each sub-pixel is Σ_k w_k Logistic(μ_k, s_k) on [−1, 1], rounded to the nearest of 256 levels.
+
+    Bins are 2/255 wide; the bins of black and white are open-ended (Kingma et al. 2016; Salimans et al. 2017, section 2.1).
+    Sub-pixels are independent given z, each with its own mixture; the paper shares the weights over colours. Small masses
+    are exact too; no density approximates them.
+    """
+
+    support: ClassVar[str] = "levels_256"
+
+    log_weights: Tensor
+    """log w [..., n, C, H, W]."""
+    means: Tensor
+    """μ [..., n, C, H, W], on [−1, 1]."""
+    log_scales: Tensor
+    """log s [..., n, C, H, W], from −7, as in the papers, to 7, where hardly any mass lies between black and white."""
+
+    @classmethod
+    def single(cls, h: Tensor) -> "DiscretisedLogisticMixture":
+        """Build one component from the decoder's output h [..., 2·C, H, W]: means, log-scales."""
+        means, log_scales = h.unflatten(-3, (2, 1, -1)).unbind(-5)
+        return cls(torch.zeros_like(means), means, log_scales.clamp(*_LOG_SCALE_RANGE))
+
+    @classmethod
+    def mixture(cls, h: Tensor, components: int) -> "DiscretisedLogisticMixture":
+        """Build n components from the decoder's output h [..., 3·n·C, H, W]: logits of the weights, means, log-scales.
+
+        At h = 0 the n means divide [−1, 1] evenly, because components with equal means would separate slowly.
+        """
+        logits, means, log_scales = h.unflatten(-3, (3, components, -1)).unbind(-5)
+        middles = (2 * torch.arange(components, device=h.device).to(h.dtype) + 1) / components - 1
+        return cls(logits.log_softmax(-4), means + middles.view(-1, 1, 1, 1), log_scales.clamp(*_LOG_SCALE_RANGE))
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        levels = _levels(x).to(self.means.dtype).unsqueeze(-4)  # [..., 1, C, H, W]
+        black, white = levels == 0, levels == LEVELS - 1
+        precisions = (-self.log_scales).exp()
+        distances = levels * (2 / (LEVELS - 1)) - 1 - self.means
+        below, above = (distances - _HALF_BIN) * precisions, (distances + _HALF_BIN) * precisions
+        # σ(a) − σ(b) = σ(a) σ(−b) (1 − exp(b − a)) avoids the difference of nearly equal numbers.
+        log_above = torch.where(white, 0, softplus(-above))
+        log_below = torch.where(black, 0, softplus(below))
+        log_width = torch.where(black | white, 0, (-torch.expm1(-2 * _HALF_BIN * precisions)).log())
+        log_masses = log_width - log_above - log_below  # [..., n, C, H, W]
+        return (self.log_weights + log_masses).logsumexp(-4).sum((-3, -2, -1))
+
+    @property
+    def mean(self) -> Tensor:
+        """Σ_k P(level ≥ k) / 255 over k = 1..255: the mean of the masses, in [0, 1]; [..., C, H, W]."""
+        weights, precisions = self.log_weights.exp(), (-self.log_scales).exp()
+        total = torch.zeros_like(weights)
+        for level in range(1, LEVELS):  # level by level, because all at once takes 255 times the memory
+            edge = (2 * level - 1) / (LEVELS - 1) - 1
+            total = total + torch.sigmoid((self.means - edge) * precisions)
+        return (weights * total).sum(-4) / (LEVELS - 1)
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Draw a component and then a level."""
+        chosen = _draw(self.log_weights.exp(), generator)
+        means, log_scales = (t.gather(-4, chosen).squeeze(-4) for t in (self.means, self.log_scales))
+        values = means + log_scales.exp() * _uniform(means, generator).logit()  # ±∞ is black or white
+        return ((values + 1) / 2 * (LEVELS - 1)).clamp(0, LEVELS - 1).round() / (LEVELS - 1)

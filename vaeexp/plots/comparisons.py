@@ -1,0 +1,289 @@
+"""What is set side by side: baselines and the best configuration, matched pairs, and studies of one protocol."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from vaeexp.plots import style
+from vaeexp.plots.latent import interpolation_figure
+from vaeexp.plots.pictures import STRIP, Row, picture_rows, words
+from vaeexp.results.study_view import StudySummary, StudyView
+from vaeexp.results.tables import Arrays, read_arrays
+from vaeexp.results.tested_settings import PairComparison, TestedSetting
+from vaeexp.words import format_interval, format_number, format_value, parameter_label
+
+LONGEST, LONGEST_NAME = 34, 28
+"""Characters of a title beside pictures and lines, and of a study's name; longer ones are cut."""
+MEASURES = {"val/neg_elbo": "−ELBO", "val/rate": "rate", "val/distortion": "distortion"}
+MANY = 6
+"""Times that the longest search has the epochs of the shortest from which on their axis is logarithmic."""
+
+Curve = tuple[TestedSetting, pd.DataFrame]
+
+
+def _shown(view: StudyView) -> list[TestedSetting]:
+    """Return the best configuration that the search found, then the baselines; empty where there is no baseline."""
+    best = [view.best] if view.best is not None else []
+    return [*best, *view.baselines] if view.baselines else []
+
+
+def _pictures(setting: TestedSetting, needed: frozenset[str]) -> Arrays:
+    """Return the pictures of the best run that left all of these; empty where none did."""
+    files = (read_arrays(folder) for folder in setting.runs["folder"])
+    return next((found for found in files if needed <= found.keys()), {})
+
+
+def baseline_strip(view: StudyView) -> Figure | None:
+    """Draw reconstructions beside samples of each baseline and of the best configuration, below the originals of each.
+
+    Baselines of other targets (binarised or grey) stand below originals of their own. None without a baseline with pictures.
+    """
+    pictures = ((setting, _pictures(setting, STRIP)) for setting in _shown(view))
+    found = [(setting, files) for setting, files in pictures if files]
+    if all(setting.baseline is None for setting, _ in found):
+        return None
+    groups: list[tuple[str, list[Row]]] = []
+    for setting, files in found:
+        measure = "distortion" if setting.deterministic else "−ELBO"
+        row = (style.shortened(setting.title, LONGEST), f"{measure} {format_number(setting.value, 1)}", files)
+        same = [rows for _, rows in groups if np.array_equal(rows[0][2]["originals"], files["originals"])]
+        if same:
+            same[0].append(row)
+        else:
+            groups.append((_targets(setting), [row]))
+    titles = [title for _, rows in groups for title, *_ in rows]
+    return picture_rows(groups if len(groups) > 1 else [("", groups[0][1])], margin=_margin(titles))
+
+
+def _margin(titles: Sequence[str]) -> float:
+    """Return inches for these titles beside a picture."""
+    return 0.25 + 0.083 * max(22, *map(len, titles))
+
+
+def _targets(setting: TestedSetting) -> str:
+    """`static binarisation`, or that the targets are levels."""
+    binarisation = str(setting.settings["binarisation"])
+    return "levels in [0, 1]" if binarisation == "none" else f"{binarisation} binarisation"
+
+
+def baseline_curves(view: StudyView) -> Figure | None:
+    """Draw −ELBO, rate and distortion on validation by epoch of each baseline and of the best configuration, the best run of each.
+
+    Three panels for each data, binarisation and likelihood. None without a baseline that finished an epoch.
+    """
+    every = ((setting, _curve_of_best_run(view, setting)) for setting in _shown(view))
+    curves = [(setting, curve) for setting, curve in every if len(curve)]
+    if all(setting.baseline is None for setting, _ in curves):
+        return None
+    groups: dict[tuple[str | None, ...], list[Curve]] = {}
+    for setting, curve in curves:
+        groups.setdefault(setting.same_distortion, []).append((setting, curve))
+    heights = [max(2.6, 0.9 + 0.24 * len(group)) for group in groups.values()]
+    figure = style.new_figure(sum(heights))
+    panels = figure.subplots(len(groups), len(MEASURES), squeeze=False, height_ratios=heights)
+    first = 0
+    for place, (group, axes) in enumerate(zip(groups.values(), panels, strict=True)):
+        setting = group[0][0]
+        for panel, (metric, label) in zip(axes, MEASURES.items(), strict=True):
+            style.style_axes(panel, x="epoch" if place == len(groups) - 1 else "", y=f"{label} (nats per image)")
+            _draw_measure(panel, group, metric, first)
+        if len(groups) > 1:
+            title = f"{_targets(setting)}, {str(setting.settings['likelihood']).replace('_', ' ')}"
+            # Above the remark on values that are cut off, for which the panel is too narrow beside it.
+            axes[0].set_title(title, fontsize=11, color=style.TEXT_COLOUR, loc="left", pad=20)
+        style.side_legend(axes[-1])
+        first += len(group)
+    return figure
+
+
+def _curve_of_best_run(view: StudyView, setting: TestedSetting) -> pd.DataFrame:
+    run, epochs = setting.runs.iloc[0], view.epochs
+    own = epochs[(epochs["repeat"] == run["repeat"]) & (epochs["number"] == run["number"])]
+    return own.dropna(subset=["val/rate", "val/distortion"]).sort_values("epoch")
+
+
+def _draw_measure(axes: Axes, group: list[Curve], metric: str, first: int) -> None:
+    """Draw a line for each curve, of which the first has the colour number `first`; a plain autoencoder has no −ELBO."""
+    last = max(float(curve["epoch"].max()) for _, curve in group)
+    axes.set_xlim(min(1.0, last - 1), last)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    values = []
+    for place, (setting, curve) in enumerate(group, start=first):
+        if metric == "val/neg_elbo" and setting.deterministic:
+            continue
+        look, label = style.line_style(place) | {"linewidth": 1.8, "zorder": 3}, style.shortened(setting.title, LONGEST)
+        axes.plot(curve["epoch"], curve[metric], label=label, **look)
+        if len(curve) == 1:
+            axes.scatter(curve["epoch"], curve[metric], color=look["color"], s=20, zorder=3)
+        values.append(curve[metric].to_numpy(float))
+    if not values:
+        axes.text(0.5, 0.5, "none", transform=axes.transAxes, **words(style.MUTED, "center", 10, "baseline"))
+        return
+    _scale(axes, values)
+    if metric == "val/rate" and min(float(value[-1]) for value in values) < 1:
+        # The line of a plain autoencoder, or of a collapsed posterior, stays clear of the axis.
+        axes.set_ylim(bottom=-0.15 if axes.get_yscale() == "symlog" else -0.02 * axes.get_ylim()[1])
+    high = axes.get_ylim()[1]
+    if any((value > high).any() for value in values):
+        style.note(axes, f"cut off above {high:,.0f}")
+
+
+def _scale(axes: Axes, values: Sequence[np.ndarray]) -> None:
+    """Set limits that the first epochs do not spoil; logarithmic above 1 where the lines lie orders of magnitude apart."""
+    settled = np.concatenate([value[len(value) // 5 :] for value in values])
+    ends = np.array([value[-1] for value in values])
+    positive = ends[ends > 1]
+    if len(positive) > 1 and positive.max() > 20 * positive.min():
+        axes.set_yscale("symlog", linthresh=1.0)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+        axes.set_ylim(0, 1.6 * settled.max())
+        return
+    low, high = style.robust_limits(settled)
+    # Of a short line beside long ones the better part stays in sight.
+    thirds = max(float(value[len(value) // 3]) for value in values)
+    high = max(high, thirds, float(ends.max()) + 0.08 * float(np.ptp(ends)))
+    axes.set_ylim(low, high)
+
+
+def baseline_interpolations(view: StudyView) -> Figure | None:
+    """Draw three interpolations between pairs of images: the plain autoencoder above the best VAE. None without a plain one."""
+    plain = [setting for setting in view.baselines if setting.deterministic]
+    shown = [*plain[:1], *([view.best] if view.best is not None else [])]
+    pictures = [_pictures(setting, frozenset({"latent_interpolations"})) for setting in shown]
+    if len(shown) < 2 or not plain or not all(pictures):
+        return None
+    drawn = [files["latent_interpolations"] for files in pictures]
+    pairs = min(3, *map(len, drawn))
+    titles = [style.shortened(setting.title, LONGEST) for setting in shown]
+    return interpolation_figure(np.stack([each[:pairs] for each in drawn], axis=1), titles, _margin(titles))
+
+
+def paired_differences(view: StudyView) -> Figure | None:
+    """Draw the difference within each matched pair, a row per configuration, and their mean with its interval.
+
+    One panel per two values that are compared, at most three. None without a complete pair.
+    """
+    shown = [comparison for comparison in view.pairs if len(comparison.pairs)][:3]
+    if not shown:
+        return None
+    rows = [comparison.configurations + 1 for comparison in shown]
+    figure = style.new_figure(sum(0.95 + 0.36 * count for count in rows))
+    panels = figure.subplots(len(shown), 1, squeeze=False, height_ratios=rows)
+    for axes, comparison in zip(panels[:, 0], shown, strict=True):
+        _draw_differences(axes, comparison)
+    return figure
+
+
+def _draw_differences(axes: Axes, comparison: PairComparison) -> None:
+    first, second = format_value(comparison.first), format_value(comparison.second)
+    style.style_axes(axes, x=f"validation −ELBO, {second} − {first} (nats per image)")
+    axes.axvline(0, color=style.MUTED, linewidth=1.2)
+    look: dict[str, Any] = {"s": 42, "color": style.STATE_COLOURS["complete"], "linewidths": 0, "zorder": 3}
+    names = []
+    for row, (trial, group) in enumerate(comparison.pairs.groupby("source_trial")):
+        axes.scatter(group["difference"], np.full(len(group), row), **look)
+        names.append(f"trial {trial}")
+    interval, last = comparison.interval, len(names)
+    ends = [interval.low, interval.high] if math.isfinite(interval.low) else []
+    axes.plot(ends, [last] * len(ends), color=style.TEXT_COLOUR, linewidth=2.4, zorder=3)
+    axes.scatter([interval.mean], [last], s=70, marker="D", color=style.TEXT_COLOUR, zorder=4)
+    axes.set_yticks(range(last + 1), [*names, "mean"])
+    reach = float(max(np.abs([*comparison.pairs["difference"], interval.mean, *ends]))) or 1.0
+    axes.set(xlim=(-1.15 * reach, 1.15 * reach), ylim=(last + 0.6, -0.6))
+    above: dict[str, Any] = {"transform": axes.transAxes, "va": "bottom"}
+    for place, side, better in ((0.0, "left", second), (1.0, "right", first)):
+        axes.text(place, 1.02, f"{better} better", fontsize=11, color=style.TEXT_COLOUR, ha=side, **above)
+    middle = f"{parameter_label(comparison.parameter)}, mean {format_number(interval.mean)}"
+    axes.text(0.5, 1.02, middle, fontsize=10, color=style.MUTED, ha="center", **above)
+
+
+def side_by_side(group: Sequence[StudySummary]) -> Figure | None:
+    """Draw the values of each study above, and the course of each search below.
+
+    Above is a row per study: test mean and interval of its confirmed configuration, and the best validation value of its
+    search. Below is that best value against the trial-epochs spent, a line per study. All studies must share their protocol.
+    None with fewer than two studies that have a complete trial.
+    """
+    shown = [study for study in group if len(study.course)]
+    if len(shown) < 2:
+        return None
+    upper, lower = 1.15 + 0.34 * len(shown), max(3.0, 1.0 + 0.22 * len(shown))
+    figure = style.new_figure(upper + lower)
+    above, below = figure.subplots(2, 1, height_ratios=[upper, lower])
+    _draw_values(above, shown)
+    _draw_courses(below, shown)
+    return figure
+
+
+def _draw_values(axes: Axes, shown: Sequence[StudySummary]) -> None:
+    style.style_axes(axes, x=f"{shown[0].measure} (nats per image; smaller is better)")
+    tested: dict[str, Any] = {"s": 64, "marker": "D", "linewidths": 0}
+    searched: dict[str, Any] = {"s": 46, "facecolor": "white", "linewidths": 1.6}
+    for row, study in enumerate(shown):
+        colour, test = style.COLOURS[row % len(style.COLOURS)], study.test
+        if np.isfinite(test.low):
+            axes.plot([test.low, test.high], [row, row], color=colour, linewidth=2.6, zorder=3)
+        if test.n:
+            axes.scatter([test.mean], [row], color=colour, zorder=4, **tested)
+        axes.scatter([_searched(study)], [row], edgecolor=colour, zorder=5, **searched)
+        searched_value = f"{format_number(study.search_value)}, not confirmed"
+        text = f"{format_interval(test)}, n = {test.n}" if test.n else searched_value
+        style.annotate(axes, text, (1.01, row), xycoords=("axes fraction", "data"), ha="left")
+    axes.scatter([], [], color=style.MUTED, label="test, confirmed with fresh seeds, 95 % interval", **tested)
+    axes.scatter([], [], edgecolor=style.MUTED, label="validation, best of the search", **searched)
+    axes.set_yticks(range(len(shown)), [style.shortened(study.name, LONGEST_NAME) for study in shown])
+    axes.set(xlim=_value_limits(shown), ylim=(len(shown) - 0.4, -0.6))
+    axes.grid(visible=False, axis="y")
+    style.legend(axes)
+
+
+def _searched(study: StudySummary) -> float:
+    """Return the lowest validation value of the search, which is where its course ends."""
+    return float(study.course["best"].iloc[-1])
+
+
+def _value_limits(shown: Sequence[StudySummary]) -> tuple[float, float]:
+    """Return limits for all means and values, and of the intervals what leaves these legible: two seeds may give one of 20 nats."""
+    values = [value for study in shown for value in (_searched(study), study.test.mean) if np.isfinite(value)]
+    low, high = min(values), max(values)
+    room = max(0.6 * (high - low), 0.5)
+    ends = [end for study in shown for end in (study.test.low, study.test.high) if np.isfinite(end)]
+    low, high = max(low - room, min([low, *ends])), min(high + room, max([high, *ends]))
+    margin = 0.06 * (high - low) or 0.5
+    return low - margin, high + margin
+
+
+def _draw_courses(axes: Axes, shown: Sequence[StudySummary]) -> None:
+    values = f"best validation {shown[0].measure} so far\n(nats per image)"
+    style.style_axes(axes, x="trial-epochs of the search", y=values)
+    low, high = style.robust_limits(map(_searched, shown), [value for study in shown for value in study.course["best"]])
+    # Each search shows how it came down, if not from how high.
+    high = max(high, *(float(study.course["best"].iloc[len(study.course) // 4]) for study in shown))
+    high += 0.06 * (high - low)
+    axes.set_ylim(low, high)
+    _scale_cost(axes, shown)
+    for row, study in enumerate(shown):
+        spent, best = study.course["spent"], study.course["best"]
+        look, label = style.line_style(row) | {"linewidth": 1.9}, style.shortened(study.name, LONGEST_NAME)
+        axes.step([*spent, study.epochs], [*best, best.iloc[-1]], where="post", label=label, **look)
+    if any((study.course["best"] > high).any() for study in shown):
+        style.note(axes, f"values above {high:,.0f} are cut off")
+    style.side_legend(axes)
+
+
+def _scale_cost(axes: Axes, shown: Sequence[StudySummary]) -> None:
+    """Scale from 0 to the longest search; logarithmic where a short one would be lost beside it."""
+    first = min(float(study.course["spent"].iloc[0]) for study in shown)
+    last = max(study.epochs for study in shown)
+    if last > MANY * min(study.epochs for study in shown):
+        style.log_axis(axes, max(first, 1.0), float(last))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.set_xlim(0, 1.01 * last)

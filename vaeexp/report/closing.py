@@ -1,0 +1,388 @@
+"""The closing chapters: how the trials ended, and how the figures were made and can be had again."""
+
+import shlex
+from collections.abc import Collection, Mapping
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sweeps.errors import masked
+from vaeexp.report.baselines import sub_pixels
+from vaeexp.report.markup import code, escape, fenced, heading, table
+from vaeexp.results.parameters import SearchedParameter
+from vaeexp.results.study_view import SECTIONS, StudyView
+from vaeexp.results.tables import column, for_baseline_alone, left_pictures
+from vaeexp.words import format_configuration, format_number, format_value, join_and, plural
+
+STATES = ("complete", "pruned", "failed", "running", "waiting")
+FAILED_ROWS, PRUNED_ROWS = 50, 30
+NAMED = 12
+"""Trials that are named in a row of the summary by epoch."""
+LONGEST = 300
+"""Characters of a message that are shown."""
+SEARCH = ("sampler", "pruner", "budget", "confirm", "compare")
+"""Sections of a study file that say how it searches."""
+CSV = "[trials.csv](trials.csv)"
+COUNTED = "in no ranking, mean or importance, but counted in the tables by parameter"
+
+
+def failures(view: StudyView) -> list[str]:
+    """Return the chapter, block by block; empty before the first trial."""
+    if view.trials.empty:
+        return []
+    blocks = [heading("How the trials ended"), outcomes(view), escape(view.study.stopped or "")]
+    for title, content in (("Failed", failed_trials(view)), ("Pruned", pruned_trials(view))):
+        blocks += [heading(title, 3), *content] if content else []
+    lines = left_out(view)
+    blocks.append(heading("Left out", 3))
+    blocks.append("\n".join(f"- {line}" for line in lines) if lines else "Nothing was left out of any table or plot.")
+    return [block for block in blocks if block]
+
+
+def left_out(view: StudyView) -> list[str]:
+    """Return a sentence for each kind of thing that is left out, with how many there are; empty where nothing is."""
+    missing = [*_of_the_search(view), *_of_the_runs(view)]
+    return [f"{plural(count, one)} {where}." for count, one, where in missing if count]
+
+
+def _of_the_search(view: StudyView) -> list[tuple[int, str, str]]:
+    """Return what is left out of the search: how many, the noun of one, and where they are left out."""
+    states = view.search["state"].value_counts()
+    failed, pruned, running, waiting = (int(states.get(name, 0)) for name in ("failed", "pruned", "running", "waiting"))
+    repeated = int((~view.trials["repeat"]).sum()) - len(view.search)
+    worthless = (view.search["state"] == "complete") & ~np.isfinite(view.search["objective"].to_numpy(float))
+    epochs = int((~np.isfinite(view.epochs["objective"].to_numpy(float))).sum())
+    unplaced = int(view.search["best_epoch"].notna().sum()) - len(view.points)
+    unvalued = "without a finite value"
+    outside = "without a finite rate and distortion at the best epoch: not in the plane of the two"
+    return [
+        (repeated, "repeated trial", "(the configuration of an earlier one): in trials.csv alone"),
+        (failed, "failed trial", f"of the search: {COUNTED}; in plots with the epochs before the failure"),
+        (pruned, "pruned trial", f"of the search: {COUNTED}; in plots at the best of the epochs before"),
+        (running + waiting, "trial", f"of the search not ended yet: {COUNTED}; in plots as far as reported"),
+        (_sum(worthless), "complete trial", f"{unvalued}: in no ranking, mean, importance or plot of values"),
+        (epochs, "epoch", "with a value that is not finite: in no curve, and never a trial's best"),
+        (unplaced, "trial", f"of the search {outside}"),
+    ]
+
+
+def _of_the_runs(view: StudyView) -> list[tuple[int, str, str]]:
+    """Return the same of the repeats, and of trained models without pictures."""
+    trials = view.trials
+    runs, complete = trials[trials["repeat"]], trials[(trials["state"] == "complete") & trials["duplicate_of"].isna()]
+    idle = runs["purposes"].map(len) == 0
+    failed, going = runs["state"].isin(["failed", "pruned"]), runs["state"].isin(["running", "waiting"])
+    untested = ~np.isfinite(column(view.confirm_runs, "result.test/neg_elbo").to_numpy(float))
+    incomplete = sum(comparison.incomplete for comparison in view.pairs)
+    pictureless = int((~left_pictures(complete)).sum())
+    every = "" if pictureless < len(complete) else " (all of them)"
+    which = "to confirm, to compare or of a baseline"
+    return [
+        (_sum(failed & ~idle), "run", f"{which} failed: one seed fewer in its mean"),
+        (_sum(going & ~idle), "run", f"{which} not ended yet: in no mean"),
+        (_sum(idle), "run", "of an earlier plan that this one has no use for: in trials.csv alone"),
+        (int(untested.sum()), "confirming run", "without a finite test −ELBO: in no mean of test figures"),
+        (incomplete, "matched pair", "without both runs complete: in no difference"),
+        (pictureless, "trained model", f"without pictures in the runs folder{every}: not among the pictures"),
+    ]
+
+
+def _sum(chosen: pd.Series) -> int:
+    return int(chosen.sum())
+
+
+def outcomes(view: StudyView) -> str:
+    """Return how many trials of the search and how many other runs ended in each state; empty without a trial."""
+    trials = view.trials
+    repeat, repeated = trials["repeat"], trials["duplicate_of"].notna() & ~trials["repeat"]
+    rows = []
+    for state in STATES:
+        chosen = (trials["state"] == state) & ~repeated
+        counts = _sum(chosen & ~repeat), _sum(chosen & repeat)
+        if any(counts):
+            rows.append([state, *(f"{count:,}" for count in counts), _why(state, trials[chosen])])
+    if repeated.any():
+        why = "the configuration of an earlier trial: its value was used again"
+        rows.append(["repeated", f"{_sum(repeated):,}", "0", why])
+    others = "confirm, compare and baselines" if for_baseline_alone(trials).any() else "confirm and compare"
+    return table(["outcome", "search", others, "why"], rows, right=(1, 2)) if rows else ""
+
+
+def _why(state: str, trials: pd.DataFrame) -> str:
+    if state == "pruned":
+        epochs = trials["epochs"]
+        low, high = int(epochs.min()), int(epochs.max())
+        span = plural(low, "epoch") if low == high else f"{low:,} to {high:,} epochs (median {epochs.median():g})"
+        return f"worse than others at the same epoch; stopped after {span}"
+    return _classes(trials) if state == "failed" else ""
+
+
+def _classes(trials: pd.DataFrame) -> str:
+    """Count the classes of failures: `2 diverged, 1 out of memory`, the most frequent first."""
+    counts = trials["failure"].fillna("unknown").value_counts()
+    ordered = sorted((-count, str(kind)) for kind, count in counts.items())
+    return escape(", ".join(f"{-count:,} {kind.replace('_', ' ')}" for count, kind in ordered))
+
+
+def failed_trials(view: StudyView) -> list[str]:
+    """Return every trial and run that failed, at most 50: its class, its epochs, its message and its configuration."""
+    failed = view.trials[view.trials["state"] == "failed"].sort_values(["repeat", "number"])
+    rows = [
+        [
+            escape(row["name"]),
+            escape(row["failure"].replace("_", " ") if isinstance(row["failure"], str) else "unknown"),
+            str(row["epochs"]),
+            escape(_shortened(row["message"])),
+            escape(format_configuration(view.params(row))),
+        ]
+        for _, row in failed.head(FAILED_ROWS).iterrows()
+    ]
+    if not rows:
+        return []
+    rest = failed.iloc[FAILED_ROWS:]
+    more = [f"{len(rest):,} more failed ({_classes(rest)}); all of them are in {CSV}."] if len(rest) else []
+    return [table(["trial", "class", "epochs", "message", "configuration"], rows, right=(2,)), *more]
+
+
+def _shortened(message: object) -> str:
+    text = " ".join(message.split()) if isinstance(message, str) else "–"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
+
+
+def pruned_trials(view: StudyView) -> list[str]:
+    """Return every pruned trial with its epoch; of more than 30, how many were pruned after which epoch, and which."""
+    pruned = view.search[view.search["state"] == "pruned"]
+    if pruned.empty:
+        return []
+    if len(pruned) <= PRUNED_ROWS:
+        cells = zip(pruned["name"], pruned["epochs"], pruned["objective"], strict=True)
+        rows = [[escape(name), str(epochs), format_number(value)] for name, epochs, value in cells]
+        return [table(["trial", "stopped after epoch", "best val −ELBO by then"], rows, right=(1, 2))]
+    rows = []
+    for words, group in _by_epoch(pruned):
+        names = ", ".join(map(str, group["number"].head(NAMED)))
+        more = f" and {len(group) - NAMED:,} more" if len(group) > NAMED else ""
+        ends = [format_number(group["objective"].min()), format_number(group["objective"].max())]
+        rows.append([words, f"{len(group):,}", *ends, names + more])
+    header = ["stopped after epoch", "trials", "lowest val −ELBO by then", "highest", "which"]
+    return [table(header, rows, right=range(4)), f"All of them are in {CSV}."]
+
+
+def _by_epoch(pruned: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Group the trials by epoch, or by at most 30 equal ranges of epochs."""
+    least = pruned["epochs"].min()
+    width = -(-int(pruned["epochs"].max() - least + 1) // PRUNED_ROWS)
+    first = pruned["epochs"] - (pruned["epochs"] - least) % width
+    return [
+        (f"{int(start):,}" if width == 1 else f"{int(start):,}–{int(start) + width - 1:,}", group)
+        for start, group in pruned.groupby(first)
+    ]
+
+
+def provenance(view: StudyView) -> list[str]:
+    """Return the closing chapter, block by block."""
+    record, spec = view.study.provenance, {**view.study.spec, "budget": view.study.budget}
+    blocks = [heading("How this was made"), heading("What the numbers are", 3), _numbers_explained(view)]
+    blocks += [*commands(view), heading("Code", 3), code_words(view), *seeds(view)]
+    parts = {
+        "Protocol": record.get("protocol"),
+        "Data": _without(record.get("data") or {}, ("name", "binarisation", "fingerprint")),
+        "Fixed settings": {name: _without(spec[name], view.parameters) for name in SECTIONS if spec.get(name)},
+        "Search": {name: spec[name] for name in SEARCH if spec.get(name)},
+        "Search space": {name: _range(parameter) for name, parameter in view.parameters.items()},
+        "Execution": view.study.execution,
+        "Versions": record.get("versions"),
+        "Hardware": record.get("hardware"),
+    }
+    for title, content in parts.items():
+        if content:
+            blocks += [heading(title, 3), _facts(content)]
+    text = record.get("study_file")
+    if text:
+        blocks += [heading("Study file", 3), fenced(text, "yaml")]
+    missing = [title.lower() for title, content in parts.items() if not content] + ([] if text else ["study file"])
+    return [*blocks, f"Not recorded with this study: {join_and(missing)}."] if missing else blocks
+
+
+def _numbers_explained(view: StudyView) -> str:
+    """Say of each figure in the report which images, which estimator and how many samples it has."""
+    samples, threshold = view.fixed("importance_samples"), view.fixed("active_threshold")
+    weighted = parts = ""
+    if samples:
+        weighted = f", with k = {samples:,} samples per image. Figures with another k are not comparable"
+    if threshold:
+        parts = (
+            f" A latent unit is **active** when the variance of its posterior mean over images exceeds {threshold:g}."
+        )
+    return f"""\
+- **Validation −ELBO** (nats per image; lower is better) ranks the search: distortion + rate at β = 1, whatever β a trial \
+trained with, on the validation images, one posterior sample per image and the same noise for every trial and epoch. A trial \
+counts with its best epoch. Taking the minimum over trials and epochs makes it optimistic.
+- **Test −ELBO** is the same estimate on the test images. Only runs of the confirmation and of baselines, trained afresh with \
+new seeds, look at them; so it carries no such optimism.
+- **Importance-weighted NLL** is the tighter bound on −log p(x) of Burda et al. (2016) on the test images{weighted}.
+- **Rate** is KL(q(z|x) ‖ p(z)), **distortion** is −E log p(x|z); their sum is the −ELBO.{parts}
+- **Intervals** of test figures are 95 % intervals over training seeds (Student's t; Welch's t for the difference of two \
+configurations); those of matched pairs are over configurations, or over seeds where there is one configuration. They do not \
+cover the choice of the images, and are not corrected for how many are looked at.
+- {beta_scale(view)}"""
+
+
+def beta_scale(view: StudyView) -> str:
+    """Say what β weighs, with the numbers of this study's images and likelihood.
+
+    The loss is Σ_d −log p(x_d|z) + β·KL, in nats per image. Divided by a factor it has the same minimum: by D it is a
+    mean over sub-pixels with the weight β/D; for a Gaussian of σ, Σ (x − μ)²/2σ² + β·KL is D/2σ² times
+    MSE + (2σ²β/D)·KL; for a Laplace of scale b, Σ |x − μ|/b + β·KL is D/b times MAE + (bβ/D)·KL.
+    """
+    size = sub_pixels(view)
+    words = "**β** weighs the rate in nats per image against the distortion summed over all "
+    if not size:
+        return (
+            f"{words}D = H·W·C sub-pixels; in a loss that averages over sub-pixels the same model has the weight β/D."
+        )
+    beta = view.params(view.best_trial).get("beta") if view.best_trial is not None else None
+    best = 0 if beta == 1 else beta or 0  # the scale of β adds nothing for β = 0 and β = 1
+    channels, height, width = view.recorded("data")["image_shape"]
+    words += (
+        f"D = {height} × {width} × {channels} = {size:,} sub-pixels of an image. In a loss that averages −log p(x|z) over "
+        f"sub-pixels the same model has the weight β/D: β = 1 here is {_short(1 / size)} there"
+    )
+    words += f", and the β = {format_value(best)} of the best configuration is {_short(best / size)}." if best else "."
+    for likelihood, scale in _scales(view):
+        factor = (2 * scale**2 if likelihood == "gaussian" else scale) / size
+        error, formula = ("squared", "2σ²β/D") if likelihood == "gaussian" else ("absolute", "bβ/D")
+        symbol = f"σ² = {format_value(scale**2)}" if likelihood == "gaussian" else f"b = {format_value(scale)}"
+        also = f", and β = {format_value(best)} is {_short(factor * best)}" if best else ""
+        words += (
+            f" With {symbol}, β = 1 here is {_short(factor)} in a loss of mean {error} error per sub-pixel + β·KL "
+            f"({formula}){also}."
+        )
+    return words
+
+
+def _scales(view: StudyView) -> list[tuple[str, float]]:
+    """Return (gaussian or laplace, its scale) of everything that the study trains with a fixed scale, each once."""
+    scales = []
+    for changed in ({}, *((section.get("settings") or {}) for section in view.baseline_specs.values())):
+        likelihood = changed.get("likelihood", view.fixed("likelihood"))
+        name = {"gaussian": "sigma", "laplace": "laplace_scale"}.get(likelihood, "")
+        scale = changed.get(name, view.fixed(name))
+        if scale is not None and name not in view.parameters:
+            scales.append((likelihood, float(scale)))
+    return list(dict.fromkeys(scales))
+
+
+def _short(value: float) -> str:
+    """Return three significant digits, never with an exponent."""
+    return format(Decimal(f"{value:.3g}"), ",f")
+
+
+def commands(view: StudyView) -> list[str]:
+    """Return the study's command as it was recorded, and the commands that make its report and its best trial again."""
+    command = view.study.provenance.get("command")
+    name = shlex.quote(view.name)
+    ran = masked(" ".join(str(command).split())) if command else f"vaeexp sweep {name}"
+    lines = [
+        (ran, "goes on where the study stopped; starts it where there is none"),
+        (f"vaeexp report {name}", "writes this report again"),
+    ]
+    best, run = view.best_number, view.best_run
+    if best is not None:
+        lines.append((f"vaeexp reproduce {name}/{best}", "trains the best trial of the search again"))
+    if run is not None and run["repeat"]:
+        what = "and its best run with a fresh seed, whose weights are the study's model"
+        lines.append((f"vaeexp reproduce {name}/r{run['number']}", what))
+    width = max(len(command) for command, _ in lines)
+    blocks = [
+        heading("Commands", 3),
+        fenced("\n".join(f"{command:<{width}}   # {words}" for command, words in lines), "sh"),
+    ]
+    if not command:
+        return [*blocks, "The command that ran the study was not recorded; the first line is the plain one."]
+    places = [option for option in ("--runs", "--storage") if f"{option} " in f"{ran} " or f"{option}=" in ran]
+    words = "The first line is the command of the last call that trained anything, as it was recorded."
+    if places:
+        words += f" The others need the same {join_and([code(option) for option in places])}."
+    if "--set" in ran:
+        words += f" What {code('--set')} changes stands in the tables below, and not in the study file."
+    return [*blocks, words]
+
+
+def code_words(view: StudyView) -> str:
+    """Say the commit and the state of the code that ran."""
+    git = view.recorded("git")
+    if not git.get("commit"):
+        return "No commit is recorded: the code did not run from a git checkout."
+    states = {
+        True: " **with uncommitted changes on top**: the commit alone is not the code that gave these numbers",
+        False: ", without uncommitted changes",
+        None: "; whether it had uncommitted changes is not recorded",
+    }
+    return f"Commit {code(git['commit'])}{states[git.get('dirty')]}."
+
+
+def seeds(view: StudyView) -> list[str]:
+    """Return the seed of each part as a table; empty where no seed is recorded."""
+    seed, split = view.study.spec.get("seed", view.study.seed), view.fixed("split_seed")
+    if seed is None:
+        return []
+    best, trial, runs = view.best_number, view.best_trial, view.confirm_runs
+    rule = f"the first 63 bits of the SHA-256 of {code(f'{seed}:trial:N')}, N being the number of the trial"
+    if trial is not None and not pd.isna(trial["seed"]):
+        rule += f"; trial {best}: {trial['seed']}"
+    fresh = (
+        "from the study's seed, the configuration and a count; a configuration has seeds of its own, none of the search"
+    )
+    confirming = runs.loc[runs["source_trial"] == best].sort_values("seed_index")["seed"].dropna()
+    if len(confirming):
+        fresh += f"; those of the confirmation of trial {best}: {', '.join(map(str, confirming))}"
+    rows = [("study", f"{seed}: the sampler, all trials, and noise and targets of the evaluation, which trials share")]
+    if split is not None:
+        rows.append(("split", f"{split}: which images train and which validate, and static binarisation"))
+    return [heading("Seeds", 3), table(["", ""], [*rows, ("trial of the search", rule), ("fresh seeds", fresh)])]
+
+
+def _without(content: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in content.items() if name not in names}
+
+
+def _range(parameter: SearchedParameter) -> str:
+    """Return the values that a parameter may take: `0.01 to 10, logarithmic`."""
+    if parameter.is_choice:
+        words = ", ".join(map(format_value, parameter.values))
+    else:
+        words = f"{format_value(parameter.low)} to {format_value(parameter.high)}"
+        words += ", logarithmic" if parameter.log else ""
+        words += f", step {format_value(parameter.step)}" if parameter.step else ""
+        words += ", whole numbers" if parameter.kind == "int" else ""
+    for name, wanted in parameter.when.items():
+        words += f"; only if {name} is {' or '.join(map(format_value, wanted))}"
+    return words
+
+
+def _facts(content: Mapping[str, Any]) -> str:
+    """Return a table of two columns, names and values; nested values stand in one line."""
+    rows = [(_words(name), _value(name, value)) for name, value in content.items() if value is not None]
+    return table(["", ""], rows)
+
+
+def _value(name: str, value: Any) -> str:
+    if isinstance(value, Mapping):
+        words = {key: _value(key, part) for key, part in value.items() if part is not None}
+        return ", ".join(text if key == "name" else f"{_words(key)} {text}" for key, text in words.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return str(value) if "seed" in name else f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return escape(" × ".join(map(str, value)) if name in ("image_shape", "hidden") else ", ".join(map(str, value)))
+    return code(value) if name in ("commit", "fingerprint") else escape(value)
+
+
+def _words(name: str) -> str:
+    return escape(name.replace("_", " "))

@@ -1,0 +1,100 @@
+"""The tables of a study, small operations on them, and the files that trained trials left in their folders."""
+
+import math
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sweeps.results.rankings import Results, tables_of
+from sweeps.results.statistics import Interval, mean_interval
+from sweeps.storage.study_record import StoredStudy
+from vaeexp.words import is_missing
+
+_MEASURES = ("loss", "neg_elbo", "distortion", "rate", "active_units")
+EPOCH_METRICS = (
+    *(f"train/{measure}" for measure in _MEASURES),
+    *(f"val/{measure}" for measure in _MEASURES),
+    *("train/learning_rate", "train/beta", "seconds", "images_per_second", "memory_mb"),
+)
+"""Metrics that the table of epochs has as columns in any case."""
+
+RESULT_METRICS = (
+    *("parameters", "best_epoch"),
+    *("test/neg_elbo", "test/neg_elbo_se", "test/iw_nll", "test/iw_nll_se", "test/distortion", "test/rate"),
+    *("test/active_units", "test/images", "test/importance_samples"),
+)
+"""Metrics that the table of trials has as columns `result.<metric>` in any case."""
+
+PICTURES, EVALUATION = "pictures.npz", "evaluation.npz"
+"""Files of a trial's folder: what its model draws; and numbers about the latent space on test images, of tested runs alone."""
+COMPONENTS = 20
+"""Components of a mixture that are shown, the heaviest ones."""
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def study_tables(stored: StoredStudy, runs: Path) -> Results:
+    """Return the tables of a study that was read, with every column that plots and report look at."""
+    return tables_of(stored, runs=runs, epoch_metrics=EPOCH_METRICS, result_metrics=RESULT_METRICS)
+
+
+def column(frame: pd.DataFrame, name: str) -> pd.Series:
+    """Return a column, or as many missing values where the frame has no column of that name."""
+    return frame[name] if name in frame.columns else pd.Series(math.nan, index=frame.index, name=name)
+
+
+def finite(values: Iterable[float]) -> np.ndarray:
+    """Return the values that are neither missing nor infinite, as float64."""
+    numbers = np.array([value for value in values if not is_missing(value)], dtype=float)
+    return numbers[np.isfinite(numbers)]
+
+
+def interval_on_test(runs: pd.DataFrame, metric: str) -> Interval:
+    """Return the mean of a test figure with its 95 % interval (Student's t) over these runs; NaN where no run has it."""
+    return mean_interval(finite(column(runs, f"result.{metric}")).tolist())
+
+
+def for_baseline_alone(trials: pd.DataFrame) -> pd.Series:
+    """Tell which trials are runs of a baseline that neither confirm nor compare a configuration of the search."""
+    return trials["purposes"].map(lambda purposes: tuple(purposes) == ("baseline",)).astype(bool)
+
+
+def search_trials(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return the trials of the search by number, without those that repeat an earlier configuration."""
+    return trials[~trials["repeat"] & trials["duplicate_of"].isna()].sort_values("number")
+
+
+def jitter(count: int, width: float = 0.5) -> np.ndarray:
+    """Return offsets in a repeating, even pattern over [−width/2, width/2], without randomness: [count]."""
+    golden = 0.6180339887498949
+    return (np.arange(1, count + 1) * golden % 1.0 - 0.5) * width
+
+
+def read_arrays(folder: object, needed: str = "originals") -> Arrays:
+    """Return what a trial left in its folder: numbers, and pictures (uint8 [..., H, W, C]) where `needed` is one of these.
+
+    Empty where the array `needed` is missing. A file that is missing or damaged has no arrays.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for name in (EVALUATION, PICTURES) if isinstance(folder, str | Path) else ():
+        try:
+            with np.load(Path(str(folder)) / name, allow_pickle=False) as file:
+                if name == EVALUATION or needed in file.files:
+                    arrays |= {key: file[key] for key in file.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            continue
+    return arrays if needed in arrays else {}
+
+
+def left_pictures(trials: pd.DataFrame) -> np.ndarray:
+    """Tell which of these trials have a file of pictures, as booleans."""
+    there = [isinstance(folder, str) and (Path(folder) / PICTURES).exists() for folder in trials["folder"]]
+    return np.array(there, dtype=bool)
+
+
+def heaviest(weights: np.ndarray) -> np.ndarray:
+    """Return the places of at most `COMPONENTS` components of these weights [K], the heaviest first."""
+    return np.argsort(-weights, kind="stable")[:COMPONENTS]
