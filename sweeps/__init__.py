@@ -5,36 +5,47 @@ first used, so that `import sweeps` costs nothing.
 """
 
 import importlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sweeps.engine.run import run_study
+    from sweeps.engine import run_study
     from sweeps.errors import UserError
-    from sweeps.results.rankings import Results, read_results
+    from sweeps.results import Results, read_results
     from sweeps.storage.study_record import Description
-    from sweeps.study.study_file import Study, load_study
-    from sweeps.tracking.mirror import mirroring, sync
-    from sweeps.workload.protocol import Failure, Lanes, Outcome, Progress, Trial, TrialResult
-
-_HOMES = {
-    "sweeps.engine.run": ("run_study",),
-    "sweeps.errors": ("UserError",),
-    "sweeps.results.rankings": ("Results", "read_results"),
-    "sweeps.storage.study_record": ("Description",),
-    "sweeps.study.study_file": ("Study", "load_study"),
-    "sweeps.tracking.mirror": ("mirroring", "sync"),
-    "sweeps.workload.protocol": ("Failure", "Lanes", "Outcome", "Progress", "Trial", "TrialResult"),
-}
+    from sweeps.study import Study, load_study
+    from sweeps.tracking import mirroring, sync
+    from sweeps.workload import Failure, Lanes, Outcome, Progress, Trial, TrialResult
 
 __project__ = "vaeexp"
 """Whose package this is; PyPI has another `sweeps`."""
 
 
-def __getattr__(name: str) -> Any:
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(importlib.import_module(module), name)
-    raise AttributeError(f"module 'sweeps' has no attribute '{name}'")
+def lazy(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
+    """Return a package's `__getattr__`, which imports a name when it is first used. `homes`: module → names; none: the module itself."""
+
+    def load(name: str) -> Any:
+        for module, names in homes.items():
+            if name in (names or (module,)):
+                loaded = importlib.import_module(f"{package}.{module}")
+                return getattr(loaded, name) if names else loaded
+        raise AttributeError(f"module '{package}' has no attribute '{name}'")
+
+    return load
+
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "engine": ("run_study",),
+        "errors": ("UserError",),
+        "results": ("Results", "read_results"),
+        "storage.study_record": ("Description",),
+        "study": ("Study", "load_study"),
+        "tracking": ("mirroring", "sync"),
+        "workload": ("Failure", "Lanes", "Outcome", "Progress", "Trial", "TrialResult"),
+    },
+)
 
 
 def __dir__() -> list[str]:

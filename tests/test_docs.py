@@ -9,8 +9,8 @@ import yaml
 from click.testing import CliRunner
 from reference_pages import REFERENCE, pages
 
-from sweeps.study.study_file import load_study
-from vaeexp.commands.main import COMMANDS, cli
+from sweeps.study import load_study
+from vaeexp.commands import COMMANDS, cli
 from vaeexp.settings import SECTIONS, ExecutionSettings
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
-from vaeexp.commands.main import cli
+from vaeexp.commands import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*/*.md"))]

@@ -31,7 +31,7 @@ def test_it_holds_both_packages_the_studies_and_the_command(installed):
     for name in ("report.css", "summary.schema.json"):
         assert (installed / "vaeexp" / "report" / name).read_bytes() == (ROOT / "vaeexp" / "report" / name).read_bytes()
     (entry_points,) = installed.glob("*.dist-info/entry_points.txt")
-    assert "vaeexp = vaeexp.commands.main:main" in entry_points.read_text()
+    assert "vaeexp = vaeexp.commands:main" in entry_points.read_text()
 
 
 def test_it_finds_its_studies_from_any_folder(installed, tmp_path):

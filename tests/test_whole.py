@@ -47,8 +47,8 @@ def swept(place):
 
 
 def results(place: Path, name: str = "smoke"):
-    from sweeps.results.rankings import read_results
-    from sweeps.storage.database import open_storage
+    from sweeps.results import read_results
+    from sweeps.storage import open_storage
 
     return read_results(open_storage(None, place / "mlruns", name, must_exist=True), name)
 

@@ -1,6 +1,6 @@
 """`python -m vaeexp` is the command `vaeexp`."""
 
-from vaeexp.commands.main import main
+from vaeexp.commands import main
 
 if __name__ == "__main__":
     main()

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 import vaeexp.runs
 import vaeexp.sweep
 from sweeps.errors import UserError, did_you_mean
-from sweeps.workload.protocol import named_run, run_name
+from sweeps.workload import named_run, run_name
 from sweeps.workload.worker_process import preload
 from vaeexp.console import open_console
 from vaeexp.plots import PLOTS
@@ -136,7 +136,7 @@ class Study:
     @property
     def trials(self) -> pd.DataFrame:
         """One row per trial, those of the search first: `name`, `state`, `objective` (best validation −ELBO), `epochs`,
-        `params.<name>`, `result.<metric>` such as `result.test/neg_elbo`, and more (`sweeps.results.rankings.Results`)."""
+        `params.<name>`, `result.<metric>` such as `result.test/neg_elbo`, and more (`sweeps.results.Results`)."""
         return self.view.trials
 
     @property

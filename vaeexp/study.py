@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from sweeps.study import Study, load_study
 from sweeps.study.space import Space
-from sweeps.study.study_file import Study, load_study
 from sweeps.study.study_model import Baseline
 from vaeexp import models
 from vaeexp.machine import shipped_studies

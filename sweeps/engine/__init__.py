@@ -1,1 +1,282 @@
-"""The loop: ask, train an epoch, decide, end; resumes anywhere."""
+"""A whole sweep of any workload: the lock and the storage of a study around its search and its repeats.
+
+`run_study` does all of it. `open_sweep` is for a workload that decides how it runs by what an earlier process recorded,
+or that has something to do once the last trial has ended: a report, a model to register.
+
+In the search, a trial's parameters depend on the study's seed, its number and the trials before it, so that a study with
+the same lanes repeats exactly. With few lanes, each trial that ends teaches the next. With many lanes, the sampler works
+while a round trains and learns from the trials that had ended before that round, because an accelerator would otherwise
+wait 10 ms for each trial of TPE, a second for each of a Gaussian process.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeps.engine.events import Observer, best_trial, reported_epochs
+from sweeps.engine.repeats import plan_repeats, run_repeats
+from sweeps.engine.trial_loop import Clock, Rounds
+from sweeps.seeds import seed_of
+from sweeps.storage import open_storage, open_study, repeat_study, storage_errors_as_user_errors
+from sweeps.storage.journal import study_lock
+from sweeps.storage.optuna_internals import batched_writes
+from sweeps.storage.proposals import propose
+from sweeps.storage.study_record import (
+    Description,
+    RegisteredModel,
+    Session,
+    StoredStudy,
+    StudyRecord,
+    read_study,
+    study_record,
+    write_study,
+)
+from sweeps.storage.trial_record import duplicate_of, ended_round, owned_by_driver, stored_path
+from sweeps.study.samplers import exhausted, make_sampler
+from sweeps.workload import Lanes
+
+if TYPE_CHECKING:
+    from sweeps.study import Study
+    from sweeps.study.study_model import Budget
+
+AHEAD = 16
+"""With this many lanes or more, the next trials are proposed while the present ones train."""
+
+KNOWN_IN_A_ROW = 50
+"""This many proposals in a row of known configurations end a search, because the sampler has nothing left to find."""
+
+
+class Sweep:
+    """A study that this process alone drives, from `open_sweep`. The order of calls: `begin`, `train`, `conclude`."""
+
+    def __init__(self, study: "Study", storage: BaseStorage, runs: Path, *, extend: bool) -> None:
+        self.study, self.storage, self.runs = study, storage, runs
+        self._optuna_study = open_study(storage, study, extend=extend)
+        self.before: StudyRecord = study_record(self._optuna_study)
+        """The record as an earlier process left it."""
+        self._begun = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether an earlier process has done all that the study asks for, under the same budget."""
+        return self.before.finished and self.before.budget == self.study.budget.model_dump()
+
+    def begin(self, description: Description) -> None:
+        """Record what the workload says of the study, and that a process runs it."""
+        budget = self.study.budget.model_dump()
+        with batched_writes(self._optuna_study):
+            write_study(self._optuna_study, finished=False, budget=budget, **vars(description))
+            self._write_session("running")
+        self._begun = True
+
+    def train(self, make_lanes: Callable[[], Lanes], observers: Sequence[Observer]) -> StoredStudy:
+        """Search, then train the repeats; returns all trials."""
+        with closing(make_lanes()) as lanes:
+            search(self._optuna_study, self.study, lanes, observers, runs=self.runs)
+            plan = plan_repeats(self.read(), self.study)
+            run_repeats(repeat_study(self.storage, self.study.name), plan, lanes, observers, runs=self.runs)
+        return self.read()
+
+    def conclude(self, *, model: RegisteredModel | None = None, report: Path | None = None) -> None:
+        """Record that the study is finished, with the model to register and the folder of the report, if there are any."""
+        made: dict[str, Any] = {"finished": True}
+        if model is not None:
+            made["model"] = model
+        if report is not None:
+            made |= {"report": stored_path(report, self.runs), "report_at": time.time()}
+        with batched_writes(self._optuna_study):
+            write_study(self._optuna_study, **made)
+            self._write_session("finished")
+        self._begun = False
+
+    def read(self) -> StoredStudy:
+        """Return the study and all its trials, as the storage holds them now."""
+        return read_study(self.storage, self.study.name)
+
+    def stop(self, session: Session) -> None:
+        """Record that the process ends before the study does."""
+        if self._begun:
+            # A storage that cannot be written is why the process ends, and its error says so.
+            with suppress(OSError, optuna.exceptions.StorageInternalError):
+                self._write_session(session)
+
+    def _write_session(self, session: Session) -> None:
+        write_study(self._optuna_study, session=session, session_at=time.time())
+
+
+@contextmanager
+def open_sweep(
+    study: "Study", *, runs: str | Path = "mlruns", storage: str | None = None, extend: bool = False
+) -> Iterator[Sweep]:
+    """Hold a study as its only driver, in its storage; records how the `with` block ends.
+
+    Args:
+        runs: folder of the runs; the study's journal lies below it, unless `storage` is given.
+        storage: URL of a database that keeps the study in place of a journal.
+        extend: accept a study file that differs from the stored one, where the trials still fit.
+
+    Raises:
+        UserError: another process drives the study, the storage cannot be used, or it holds another definition.
+    """
+    runs = Path(runs)
+    # An unreachable database is an error before anything is written.
+    database = open_storage(storage, runs, study.name) if storage else None
+    with study_lock(runs, study.name), storage_errors_as_user_errors(storage, runs):
+        sweep = Sweep(study, database or open_storage(None, runs, study.name), runs, extend=extend)
+        try:
+            yield sweep
+        except BaseException as error:
+            sweep.stop("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+            raise
+
+
+def run_study(
+    study: "Study",
+    make_lanes: Callable[[], Lanes],
+    *,
+    runs: str | Path = "mlruns",
+    storage: str | None = None,
+    observers: Sequence[Observer] = (),
+    description: Description | None = None,
+    extend: bool = False,
+) -> StoredStudy:
+    """Run a study to its end, from wherever an earlier process left it; returns all its trials.
+
+    A process that was killed at any moment continues with the same call and ends in the same table.
+
+    Args:
+        make_lanes: makes the lanes that train the trials; called once, if there is anything to train.
+        runs, storage, extend: as for `open_sweep`.
+        observers: are told of every trial, epoch and round.
+        description: what is recorded with the study.
+
+    Raises:
+        UserError: as `open_sweep`; or too many trials failed one after the other with an error.
+        KeyboardInterrupt: the study was stopped; what is finished is kept.
+    """
+    with open_sweep(study, runs=runs, storage=storage, extend=extend) as sweep:
+        if not sweep.finished:
+            sweep.begin(description or Description())
+            sweep.train(make_lanes, observers)
+            sweep.conclude()
+        return sweep.read()
+
+
+# ---- the search ----
+
+
+def search(
+    optuna_study: optuna.Study,
+    study: "Study",
+    lanes: Lanes,
+    observers: Sequence[Observer],
+    *,
+    runs: Path = Path("mlruns"),
+    clock: Clock = time.time,
+) -> str:
+    """Search until the study's budget is used up, from wherever the storage stands; returns why it ended.
+
+    An interrupt (KeyboardInterrupt, or an exception of the lanes) leaves its trials RUNNING for the next call.
+
+    Raises:
+        UserError: `sweeps.engine.trial_loop.ERRORS_IN_A_ROW` trials failed one after the other with an error.
+    """
+    source = _Search(optuna_study, study, ahead=lanes.width if lanes.width >= AHEAD else 0)
+    reason = Rounds("search", optuna_study, lanes, observers, runs, clock, source).run()
+    write_study(optuna_study, stopped=reason)
+    return reason
+
+
+def trial_seed(study_seed: int, number: int) -> int:
+    """Return the seed of a trial, 63 bits, from the study's seed and the trial's number."""
+    return seed_of(f"{study_seed}:trial:{number}")
+
+
+class _Search:
+    """Trials that the study's sampler asks for, while the budget lasts."""
+
+    def __init__(self, optuna_study: optuna.Study, study: "Study", *, ahead: int) -> None:
+        """`ahead`: how many trials to propose, at the most, while others train; 0 to wait for their results."""
+        self.optuna_study, self.study, self.ahead = optuna_study, study, ahead
+        self.planned = study.budget.trials
+        self.prepared: dict[int, FrozenTrial] = {}
+
+    def propose(
+        self, trials: Sequence[FrozenTrial], proposals: Sequence[FrozenTrial], elapsed: float, round_: int
+    ) -> FrozenTrial | str:
+        study, number = self.study, len(trials)
+        if reason := used_up(study.budget, trials, elapsed):
+            return reason
+        if exhausted(study.sampler, study.space, number):
+            return "Every setting of the grid is done."
+        newest = trials[-KNOWN_IN_A_ROW:]
+        if len(newest) == KNOWN_IN_A_ROW and all(duplicate_of(trial) is not None for trial in newest):
+            return f"The sampler proposed only known settings, {KNOWN_IN_A_ROW} times in a row."
+        return self.prepared.pop(number, None) or self._propose(number, proposals, since=round_ - 1)
+
+    def prepare(self, trials: Sequence[FrozenTrial], round_: int, seconds: float) -> None:
+        self.prepared.clear()
+        end, first = time.monotonic() + seconds, len(trials)
+        last = first + self.ahead if self.planned is None else min(first + self.ahead, self.planned)
+        for number in range(first, last):
+            if time.monotonic() >= end or exhausted(self.study.sampler, self.study.space, number):
+                return
+            self.prepared[number] = self._propose(number, list(self.prepared.values()), since=round_)
+
+    def _propose(self, number: int, proposals: Sequence[FrozenTrial], *, since: int) -> FrozenTrial:
+        """Propose the trial of this number, after all in the storage and these proposals.
+
+        With many lanes, what has ended in round `since` or later counts as running.
+        """
+        study = self.study
+        given = study.start[number] if number < len(study.start) else {}
+        sampler = make_sampler(study.sampler, study.space, study.seed, number, given)
+        return propose(
+            self.optuna_study,
+            sampler,
+            study.space.suggest,
+            seed=trial_seed(study.seed, number),
+            proposals=proposals,
+            unseen=lambda trial: self.ahead and ended_round(trial) >= since,
+        )
+
+    def params(self, trial: FrozenTrial) -> dict[str, Any]:
+        return self.study.space.decode(trial.params)
+
+    def duplicate_of(self, stored: Mapping[str, Any], earlier: Sequence[FrozenTrial]) -> FrozenTrial | None:
+        # A trial that failed says nothing about its setting.
+        lasting = (t for t in earlier if t.state in (TrialState.COMPLETE, TrialState.PRUNED) or owned_by_driver(t))
+        return next((trial for trial in lasting if trial.params == stored), None)
+
+
+def used_up(budget: "Budget", trials: Sequence[FrozenTrial], elapsed: float) -> str | None:
+    """Say why no trial may start after these and so many seconds of search, in a sentence; None while one may."""
+    if budget.trials is not None and len(trials) >= budget.trials:
+        return f"The budget of {_counted(budget.trials, 'trial')} is used up."
+    if budget.seconds is not None and elapsed >= budget.seconds:
+        return f"The budget of {budget.seconds:g} seconds is used up."
+    if budget.epochs is not None and reported_epochs(trials) >= budget.epochs:
+        return f"The budget of {_counted(budget.epochs, 'epoch')} is used up."
+    if budget.stale_trials is not None and _stale(trials) >= budget.stale_trials:
+        return f"The last {_counted(budget.stale_trials, 'finished trial')} brought no better value."
+    return None
+
+
+def _stale(trials: Sequence[FrozenTrial]) -> int:
+    """Count finished trials since the best value was found (or since the start), in the order in which they ended."""
+    finished = sorted((t for t in trials if t.state.is_finished()), key=lambda t: (t.datetime_complete, t.number))
+    best = best_trial(finished)
+    return len(finished) if best is None else len(finished) - 1 - finished.index(best)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+__all__ = ["KNOWN_IN_A_ROW", "open_sweep", "run_study", "search", "trial_seed"]

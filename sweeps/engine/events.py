@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.workload.protocol import Outcome, Progress, Trial, TrialResult
+from sweeps.workload import Outcome, Progress, Trial, TrialResult
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,16 +20,16 @@ from optuna.trial import FrozenTrial
 
 from sweeps.engine.events import Observer, Source
 from sweeps.engine.trial_loop import Clock, Rounds
-from sweeps.results.rankings import ranked_trials
+from sweeps.results import ranked_trials
 from sweeps.seeds import seed_of
 from sweeps.storage.proposals import proposed_repeat
 from sweeps.storage.study_record import StoredStudy, study_record, write_study
 from sweeps.storage.trial_record import Repeat, stored_repeat
 from sweeps.study.space import Space
-from sweeps.workload.protocol import Lanes
+from sweeps.workload import Lanes
 
 if TYPE_CHECKING:
-    from sweeps.study.study_file import Study
+    from sweeps.study import Study
 
 
 _Configuration = tuple[int | None, dict[str, Any]]

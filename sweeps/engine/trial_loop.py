@@ -41,7 +41,7 @@ from sweeps.storage.trial_record import (
     results_of,
     resume_trial,
 )
-from sweeps.workload.protocol import Failure, Lanes, Outcome, Progress, TrialResult
+from sweeps.workload import Failure, Lanes, Outcome, Progress, TrialResult
 
 Clock = Callable[[], float]
 """Seconds since some fixed moment, as `time.time`."""

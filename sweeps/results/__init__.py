@@ -1,1 +1,293 @@
-"""A study read back: tables, rankings, statistics."""
+"""A study read back from its storage: which of its runs is best, and all runs as two tables.
+
+Ranking records takes no pandas, whose import takes half a second; tables do.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sweeps.storage import open_storage
+from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study
+from sweeps.storage.trial_record import TrialRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from optuna.storages import BaseStorage
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything known about a study.
+
+    `trials` has one row per trial, those of the search first, each by number: repeat, number, name, state (complete,
+    pruned, failed, running or waiting), objective (the best reported), epochs (reported), best_epoch, seed, started and
+    ended (unix seconds), seconds (of training), duplicate_of, failure (its kind), message, folder, and for repeats
+    source_trial, purposes, seed_index, pair_id, baseline; then `params.<name>` in the order of the search space and `result.<metric>`.
+    `epochs` has one row per reported epoch: repeat, number, epoch (from 1), objective, and the metrics.
+
+    All columns above are there, in this order, even when there is no trial; metrics follow in alphabetical order. Types:
+    whole numbers that may be missing are Int64 (missing: <NA>); objective, times, metrics and results float64 (missing:
+    NaN); texts object (missing: None); purposes a tuple, empty for the search. Parameters searched over a float range are
+    float64, over whole numbers Int64, choices object with the value itself (missing: None).
+    """
+
+    name: str
+    study: StudyRecord
+    trials: "pd.DataFrame"
+    epochs: "pd.DataFrame"
+
+
+def read_results(storage: "BaseStorage | str | Path", name: str, *, runs: str | Path | None = None) -> Results:
+    """Read a study and its repeats as tables.
+
+    Args:
+        storage: an open storage, or the runs folder with the study's journal.
+        runs: the runs folder, below which the folders of trials lie; by default `storage`, where that is a folder.
+
+    Raises:
+        UserError: the storage has no such study.
+    """
+    if isinstance(storage, str | Path):
+        runs = storage if runs is None else runs
+        storage = open_storage(None, Path(storage), name, must_exist=True)
+    return tables_of(read_study(storage, name), runs=None if runs is None else Path(runs))
+
+
+def tables_of(
+    stored: StoredStudy,
+    *,
+    runs: Path | None = None,
+    epoch_metrics: Sequence[str] = (),
+    result_metrics: Sequence[str] = (),
+) -> Results:
+    """Build the tables of a study that was read. The columns of these metrics are there even when no trial recorded them."""
+    records, study = (*stored.trials, *stored.repeats), stored.study
+    trials = _trials_table(study, records, runs, result_metrics)
+    return Results(study.name, study, trials, _epochs_table(records, epoch_metrics))
+
+
+# ---- rankings, of records and of rows of the table ----
+
+
+def ranked_trials(stored: StoredStudy) -> list[TrialRecord]:
+    """Return the complete trials of the search, the best first, equals by number; duplicates left out."""
+    return _ranked(stored.trials)
+
+
+def ranked(results: Results) -> "pd.DataFrame":
+    """Return the rows of the trials that `ranked_trials` gives, in the same order."""
+    return results.trials.iloc[[row.Index for row in _ranked(_rows(results))]].reset_index(drop=True)
+
+
+def best_record(stored: StoredStudy) -> TrialRecord | None:
+    """Return the run to keep: of the confirmed configuration with the lowest mean objective its best run, else the best trial.
+
+    Chosen on validation alone, so that its test figures stay an honest estimate.
+    """
+    return _best([*stored.trials, *stored.repeats])
+
+
+def best_run(results: Results) -> dict[str, Any] | None:
+    """Return the row of the run that `best_record` gives."""
+    best = _best(list(_rows(results)))
+    return None if best is None else {str(name): value for name, value in results.trials.iloc[best.Index].items()}
+
+
+def _rows(results: Results) -> Iterable[Any]:
+    """Return the runs of the table with what ranks them, under the names of `TrialRecord`; `Index` is the place of the row."""
+    columns = results.trials[["repeat", "number", "state", "objective", "duplicate_of", "source_trial", "purposes"]]
+    columns = columns.reset_index(drop=True).astype(object)
+    return columns.where(columns.notna(), None).itertuples()
+
+
+def _ranked(runs: Iterable[Any]) -> list[Any]:
+    return sorted((run for run in _complete(runs) if not run.repeat and run.duplicate_of is None), key=_by_objective)
+
+
+def _best(runs: Sequence[Any]) -> Any:
+    confirmed: dict[int, list[Any]] = defaultdict(list)
+    for run in _complete(runs):
+        if run.repeat and "confirm" in run.purposes:
+            confirmed[run.source_trial].append(run)
+    if not confirmed:
+        return next(iter(_ranked(runs)), None)
+    means = {source: math.fsum(run.objective for run in its) / len(its) for source, its in sorted(confirmed.items())}
+    return min(confirmed[min(means, key=means.__getitem__)], key=_by_objective)
+
+
+def _complete(runs: Iterable[Any]) -> list[Any]:
+    return [run for run in runs if run.state == "complete" and run.objective is not None]
+
+
+def _by_objective(run: Any) -> tuple[float, int]:
+    return run.objective, run.number
+
+
+# ---- selections from the tables ----
+
+
+def best_so_far(results: Results) -> "pd.DataFrame":
+    """number, ended, objective and best (the smallest up to that number) of the trials in `ranked`, by number."""
+    history = ranked(results).sort_values("number", ignore_index=True)[["number", "ended", "objective"]]
+    return history.assign(best=history["objective"].cummin())
+
+
+def levels(results: Results, parameter: str) -> list[Any]:
+    """Return the values of a parameter in the runs of the comparison, in the order of the search space."""
+    column = f"params.{parameter}"
+    if column not in results.trials:
+        return []
+    there = _compared(results)[column].dropna().tolist()
+    search = (results.study.spec.get("search") or {}).get(parameter) or {}
+    ordered = [value for value in search.get("values", []) if value in there]
+    for value in there:
+        if value not in ordered:
+            ordered.append(value)
+    return ordered
+
+
+def pairs(results: Results, parameter: str, two: Sequence[Any] | None = None) -> "pd.DataFrame":
+    """Match runs that differ in `parameter` alone: pair_id, source_trial, seed_index, `objective.<level>` of each, difference.
+
+    `two` names the levels to set against each other; by default the first two of `levels`. The difference is the second
+    value minus the first: above 0 where the first level is better. NaN for a run that did not complete.
+    """
+    two = list(two) if two is not None else levels(results, parameter)[:2]
+    keys = {"pair_id": "object", "source_trial": "int64", "seed_index": "int64"}
+    names = [f"objective.{level}" for level in two]
+    column = f"params.{parameter}"
+    compared = _compared(results)
+    runs: dict[tuple, dict[str, Any]] = {}
+    for row in compared.dropna(subset=[column] if column in compared else []).to_dict("records"):
+        run = runs.setdefault((row["source_trial"], row["seed_index"]), {name: row[name] for name in keys})
+        if row.get(column) in two:
+            run[f"objective.{row[column]}"] = row["objective"] if row["state"] == "complete" else math.nan
+    dtypes = keys | dict.fromkeys(names, "float64")
+    table = _frame({name: ([runs[key].get(name) for key in sorted(runs)], dtype) for name, dtype in dtypes.items()})
+    table["difference"] = table[names[1]] - table[names[0]] if len(names) == 2 else math.nan
+    return table
+
+
+def _compared(results: Results) -> "pd.DataFrame":
+    trials = results.trials
+    return trials[trials["repeat"] & trials["pair_id"].notna()]
+
+
+# ---- the tables, column by column ----
+
+_DTYPES = {
+    "repeat": "bool",
+    "number": "int64",
+    "name": "object",
+    "state": "object",
+    "objective": "float64",
+    "epochs": "int64",
+    "best_epoch": "Int64",
+    "seed": "Int64",
+    "started": "float64",
+    "ended": "float64",
+    "seconds": "float64",
+    "duplicate_of": "Int64",
+    "failure": "object",
+    "message": "object",
+    "folder": "object",
+    "source_trial": "Int64",
+    "purposes": "object",
+    "seed_index": "Int64",
+    "pair_id": "object",
+    "baseline": "object",
+}
+"""Column of a run → its type."""
+
+
+def _trials_table(
+    study: StudyRecord, records: Sequence[TrialRecord], runs: Path | None, result_metrics: Sequence[str]
+) -> "pd.DataFrame":
+    rows = [_row(study.name, record, runs) for record in records]
+    columns = {name: ([row[name] for row in rows], dtype) for name, dtype in _DTYPES.items()}
+    params = [record.params for record in records]
+    kinds: dict[str, str] = {parameter.name: parameter.kind for parameter in study.space.parameters}
+    for name in dict.fromkeys([*kinds, *(name for own in params for name in own)]):
+        dtype = {"float": "float64", "int": "Int64"}.get(kinds.get(name, ""), "object")
+        columns[f"params.{name}"] = ([own.get(name) for own in params], dtype)
+    results = _metric_columns([record.results for record in records], result_metrics)
+    return _frame(columns, {f"result.{metric}": values for metric, values in results.items()})
+
+
+def _row(study: str, record: TrialRecord, runs: Path | None) -> dict[str, Any]:
+    """Return the run by column of `_DTYPES`; its folder is below `runs` where that is given."""
+    best, failure = record.best, record.outcome.failure if record.outcome else None
+    seconds = (_number(epoch.metrics.get("seconds")) for epoch in record.epochs)
+    computed = {
+        "name": record.name_in(study),
+        "epochs": len(record.epochs),
+        "best_epoch": best.epoch if best else None,
+        "seconds": math.fsum(second for second in seconds if math.isfinite(second)),
+        "failure": failure.kind if failure else None,
+        "message": failure.message if failure else None,
+        "folder": record.folder if record.folder is None or runs is None else str(runs / record.folder),
+    }
+    return {name: computed[name] if name in computed else getattr(record, name) for name in _DTYPES}
+
+
+def _epochs_table(records: Sequence[TrialRecord], epoch_metrics: Sequence[str]) -> "pd.DataFrame":
+    rows = [(record, epoch) for record in records for epoch in record.epochs]
+    columns: dict[str, tuple[list[Any], str]] = {
+        "repeat": ([record.repeat for record, _ in rows], "bool"),
+        "number": ([record.number for record, _ in rows], "int64"),
+        "epoch": ([epoch.epoch for _, epoch in rows], "int64"),
+        "objective": ([epoch.objective for _, epoch in rows], "float64"),
+    }
+    return _frame(columns, _metric_columns([epoch.metrics for _, epoch in rows], epoch_metrics))
+
+
+def _frame(
+    columns: Mapping[str, tuple[list[Any], str]], metrics: Mapping[str, np.ndarray] | None = None
+) -> "pd.DataFrame":
+    """Return a table of columns (values and type), then of metrics; what is no number is missing among numbers."""
+    import pandas as pd
+
+    typed = {
+        name: pd.Series(_numbers(values) if dtype == "float64" else values, dtype=dtype)
+        for name, (values, dtype) in columns.items()
+    }
+    return pd.DataFrame({**typed, **(metrics or {})})
+
+
+def _metric_columns(records: Sequence[Mapping[str, Any]], always: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return a column per metric, NaN where a record lacks it. Records of the same metrics, as most are, become one matrix."""
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for place, record in enumerate(records):
+        alike.setdefault(tuple(record), []).append(place)
+    others = sorted({name for names in alike for name in names}.difference(always))
+    columns = {name: np.full(len(records), math.nan) for name in (*always, *others)}
+    for names, places in alike.items():
+        values = _numbers([tuple(records[place].values()) for place in places])
+        for column, name in enumerate(names):
+            columns[name][places] = values[:, column]
+    return columns
+
+
+def _numbers(values: Sequence[Any]) -> np.ndarray:
+    """Return numbers, or tuples of as many numbers each, as float64; NaN for what is none."""
+    try:
+        return np.array(values, dtype=float)
+    except (TypeError, ValueError):
+        cleaned = [tuple(map(_number, each)) if isinstance(each, tuple) else _number(each) for each in values]
+        return np.array(cleaned, dtype=float)
+
+
+def _number(value: Any) -> float:
+    try:
+        return math.nan if value is None else float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+__all__ = ["Results", "best_record", "best_run", "levels", "pairs", "ranked", "ranked_trials", "read_results"]

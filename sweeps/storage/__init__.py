@@ -1,1 +1,266 @@
-"""Where studies are kept: the only place that knows attribute names and Optuna's private parts."""
+"""Where studies are kept: an Optuna journal file per study (`sweeps.storage.journal`), or a database for many machines."""
+
+import json
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.storages import BaseStorage
+
+from sweeps.errors import DISK_FULL, UserError, did_you_mean, full_disk, masked
+from sweeps.storage.journal import journal_path, make_folder, open_journal
+from sweeps.storage.optuna_internals import study_ids
+from sweeps.storage.study_record import REPEATS, StudyRecord, json_able, read_study, study_record, write_study
+
+if TYPE_CHECKING:
+    from sweeps.study import Study
+
+
+def open_storage(url: str | None, runs: Path, study: str, *, must_exist: bool = False) -> BaseStorage:
+    """Open (or create) the storage of a study: its journal file under `runs`, or the database at `url`.
+
+    With `must_exist` nothing is created and the study has to be there: for commands that only look.
+
+    Raises:
+        UserError: the folder cannot be written, the database cannot be reached, or the study does not exist.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    journal = journal_path(runs, study)
+    if must_exist:
+        known = study_names(runs, url)
+        if study not in known:
+            hint = f" {did_you_mean(study, known)}" if known else ""
+            place = str(runs) if url is None else masked(url)
+            raise UserError(place, f"no such study '{study}'; start it first.{hint}")
+    elif url is None:
+        make_folder(journal.parent)
+    return open_journal(journal) if url is None else _open_database(url, create=not must_exist)
+
+
+def study_names(runs: Path, url: str | None = None) -> list[str]:
+    """Return the names of the studies that have a journal under `runs`, or that the database at `url` holds, sorted."""
+    if url is None:
+        return sorted(path.stem for path in journal_path(runs, "*").parent.glob("*.log"))
+    names = [study.study_name for study in _open_database(url, create=False).get_all_studies()]
+    return sorted(name for name in names if not name.endswith(REPEATS))
+
+
+# ---- databases ----
+
+
+def _open_database(url: str, *, create: bool) -> BaseStorage:
+    from optuna.storages import RDBStorage
+
+    tables = _tables(url, create=create)
+    if "alembic_version" in tables and "studies" not in tables:
+        raise UserError(masked(url), "belongs to another program (MLflow?); give the studies a database of their own.")
+    # Optuna makes `alembic_version` last. A reader that came earlier would make it, too, and break the driver's start.
+    if not create and not {"studies", "alembic_version"} <= set(tables):
+        raise UserError(masked(url), "holds no study yet; start one with this storage first.")
+    try:
+        # Tables are made here, by one process: two that make them at once fail.
+        storage = RDBStorage(url, engine_kwargs=_engine_arguments(url), skip_table_creation=not create)
+    except RuntimeError as error:
+        raise UserError(masked(url), f"was written by another version of Optuna: {_first_line(error)}") from error
+    if storage.engine.dialect.name == "sqlite":
+        _tune_sqlite(storage.engine)
+    return optuna.storages.get_storage(storage)
+
+
+def _tables(url: str, *, create: bool) -> list[str]:
+    """Return the names of the tables that are there. Raises `UserError` when the database cannot be reached."""
+    import sqlalchemy
+    from sqlalchemy import exc
+
+    if url.partition("://")[2].partition("/")[0].count("@") > 1:
+        raise UserError(masked(url), "has an '@' in the user or password; write it as %40.")
+    example = "Right would be e.g. sqlite:///runs.db or postgresql+psycopg://user@host/database."
+    try:
+        address = sqlalchemy.make_url(url)
+        if address.get_backend_name() == "sqlite":
+            _check_sqlite_file(url, address.database, create=create)
+            if not Path(str(address.database)).exists():
+                return []  # to look into it would make the file
+        engine = sqlalchemy.create_engine(address, **_engine_arguments(url))
+    except ImportError as error:
+        raise UserError(masked(url), f"needs a driver that is not installed ({error}). {example}") from error
+    except (exc.ArgumentError, ValueError) as error:
+        raise UserError(masked(url), f"is not the URL of a database ({_first_line(error)}). {example}") from error
+    try:
+        return sqlalchemy.inspect(engine).get_table_names()
+    except (exc.SQLAlchemyError, OSError) as error:
+        raise UserError(masked(url), f"cannot be reached: {_first_line(error)}. {example}") from error
+    finally:
+        engine.dispose()
+
+
+def _engine_arguments(url: str) -> dict[str, Any]:
+    return {"connect_args": {"connect_timeout": 5}} if url.startswith("postgresql") else {}  # seconds
+
+
+def _check_sqlite_file(url: str, database: str | None, *, create: bool) -> None:
+    if database in (None, "", ":memory:"):
+        raise UserError(masked(url), "names no file; right would be e.g. sqlite:///runs.db.")
+    if not create and not Path(database).exists():
+        raise UserError(masked(url), f"there is no file {database}; start a study with this storage first.")
+    if not Path(database).absolute().parent.is_dir():
+        raise UserError(masked(url), f"the folder {Path(database).absolute().parent} does not exist.")
+
+
+def _tune_sqlite(engine: Any) -> None:
+    """Write-ahead log and one fsync less per commit: 5 times as fast, and readers do not block the driver."""
+    from sqlalchemy import event
+
+    @event.listens_for(engine, "connect")
+    def pragmas(connection: Any, _record: Any) -> None:
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=60000"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    engine.dispose()
+    engine.connect().close()
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+# ---- studies ----
+
+
+@contextmanager
+def storage_errors_as_user_errors(url: str | None, runs: Path) -> Iterator[None]:
+    """End a study with one line where its disk is full, its folder is gone or its database does not answer.
+
+    Raises:
+        UserError: in place of the OSError of the disk or folder and of Optuna's error for a database.
+    """
+    try:
+        yield
+    except UserError as error:
+        if error.place:
+            raise
+        raise UserError(str(runs), error.problem) from error  # a write that failed names no file
+    except OSError as error:
+        if full := full_disk(error):
+            raise UserError(full.place or str(runs), full.problem) from error
+        if url is None and isinstance(error, FileNotFoundError) and not (runs / "journal").is_dir():
+            problem = "the folder is gone. Put it back and give the same command again; without it, that starts anew."
+            raise UserError(str(runs), problem) from error
+        raise
+    except optuna.exceptions.StorageInternalError as error:
+        if re.search("disk is full|no space left", str(error.__cause__), re.IGNORECASE):
+            raise UserError(masked(url or str(runs)), DISK_FULL) from error
+        problem = "no longer answers. What is finished is kept: when it is back, give the same command again."
+        raise UserError(masked(url or str(runs)), problem) from error
+
+
+def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) -> optuna.Study:
+    """Create the Optuna study of a study file, or continue it.
+
+    Raises:
+        UserError: the storage holds the study with another definition, and `extend` is not given or cannot work.
+    """
+    optuna_study = _create_or_load(storage, study.name, study.pruner.build())
+    stored = study_record(optuna_study)
+    if not stored.identity:
+        write_study(optuna_study, identity=uuid.uuid4().hex)
+    check_definition(stored, study, extend=extend)
+    if stored.spec != (new := json_able(study.spec())):
+        write_study(optuna_study, finished=False, question=study.question, seed=study.seed, spec=new)
+    return optuna_study
+
+
+def recorded_study(url: str | None, runs: Path, study: str) -> StudyRecord | None:
+    """Read what the storage that a sweep would use holds of a study; None where it holds nothing yet.
+
+    Raises:
+        UserError: the database cannot be reached or belongs to another program.
+    """
+    if not (journal_path(runs, study).exists() if url is None else _tables(url, create=True)):
+        return None
+    storage = open_journal(journal_path(runs, study)) if url is None else _open_database(url, create=False)
+    return read_study(storage, study).study if study in study_ids(storage) else None
+
+
+def check_definition(stored: StudyRecord, study: "Study", *, extend: bool) -> None:
+    """Raise UserError where a study is stored with another definition, and `extend` is not given or cannot work."""
+    old, new = stored.spec, json_able(study.spec())
+    if not old or not (differences := spec_differences(old, new)):
+        return
+    shown = "".join(f"\n  {line}" for line in differences)
+    if not extend:
+        raise UserError(
+            f"study '{study.name}'",
+            f"exists with another definition (stored → file):{shown}\n"
+            "Use `--name NEW` for a new study, or `--extend` to continue this one with the new file.",
+        )
+    if broken := _incompatible(old.get("search", {}), new.get("search", {})):
+        raise UserError(
+            f"study '{study.name}'",
+            f"cannot be extended, for {broken}; its trials would no longer fit:{shown}\n"
+            "Use `--name NEW` for a new study.",
+        )
+
+
+def spec_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """List what differs between two results of `Study.spec`, as `search.beta.high: 10 → 5`; wording apart."""
+    return _differences(_without_wording(old), _without_wording(new), "")
+
+
+def _without_wording(spec: Mapping[str, Any]) -> dict[str, Any]:
+    rest = {key: value for key, value in spec.items() if key not in ("name", "question")}
+    baselines = {
+        name: {key: value for key, value in row.items() if key not in ("title", "published")}
+        for name, row in (spec.get("baselines") or {}).items()
+    }
+    return {**rest, "baselines": baselines} if baselines else rest
+
+
+def _differences(old: Any, new: Any, path: str) -> list[str]:
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        return [] if old == new else [f"{path}: {_told(old)} → {_told(new)}"]
+    lines = []
+    for key in [*old, *(key for key in new if key not in old)]:
+        lines += _differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+    return lines
+
+
+def _told(value: Any) -> str:
+    return "absent" if value is None else json.dumps(value, ensure_ascii=False).replace('"', "")
+
+
+def _incompatible(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+    """Say why trials of the old search space cannot be trials of the new one, as Optuna checks it."""
+    for name in sorted(old.keys() ^ new.keys()):
+        return f"'{name}' is searched {'no longer' if name in old else 'only now'}"
+    for name in old:
+        if old[name]["kind"] != new[name]["kind"] or old[name].get("log") != new[name].get("log"):
+            return f"'{name}' is of another kind now"
+        if old[name].get("values") != new[name].get("values"):
+            return f"'{name}' has other choices now"
+    return None
+
+
+def repeat_study(storage: BaseStorage, name: str) -> optuna.Study:
+    """Open the Optuna study that keeps the repeats of study `name`; created when missing."""
+    return _create_or_load(storage, name + REPEATS, optuna.pruners.NopPruner())
+
+
+def _create_or_load(storage: BaseStorage, name: str, pruner: optuna.pruners.BasePruner) -> optuna.Study:
+    return optuna.create_study(
+        study_name=name,
+        storage=storage,
+        direction="minimize",
+        load_if_exists=True,
+        # Each trial is proposed by a sampler of its own, so the study's sampler only fills Optuna's slot.
+        sampler=optuna.samplers.RandomSampler(seed=0),
+        pruner=pruner,
+    )
+
+
+__all__ = ["check_definition", "open_storage", "open_study", "recorded_study", "repeat_study", "study_names"]

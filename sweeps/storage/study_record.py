@@ -9,7 +9,7 @@ from sweeps.errors import UserError, did_you_mean
 from sweeps.storage.optuna_internals import study_ids
 from sweeps.storage.trial_record import RoundDecisions, TrialRecord
 from sweeps.study.space import Space
-from sweeps.workload.protocol import run_name
+from sweeps.workload import run_name
 
 if TYPE_CHECKING:
     import optuna

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.storage.optuna_internals import attributes_of, handle_of, set_state
 from sweeps.study.space import Space
-from sweeps.workload.protocol import Failure, Images, Outcome, Progress, State, Trial, TrialResult, run_name
+from sweeps.workload import Failure, Images, Outcome, Progress, State, Trial, TrialResult, run_name
 
 ENDED = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 """`Outcome.state` → state of the Optuna trial."""

@@ -1,1 +1,372 @@
-"""What a study is: from a YAML file to one checked `Study`."""
+"""A study: read from its file, changed by `--set`, and checked whole before anything runs."""
+
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from sweeps.errors import UserError, did_you_mean
+from sweeps.study.overrides import apply_overrides, read_study_file, section_of
+from sweeps.study.pruners import PrunerSettings
+from sweeps.study.samplers import SamplerSettings, check_sampler
+from sweeps.study.space import Kind, Parameter, Space
+from sweeps.study.study_model import (
+    NO_BUDGET,
+    Baseline,
+    Budget,
+    Compare,
+    Confirm,
+    Sections,
+    StudyFile,
+    problems_of,
+    study_model,
+)
+from sweeps.study.yaml_file import EntryPath, Mistakes, find_study, known_studies, mapping, shown
+
+Check = Callable[[dict[str, dict[str, Any]]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A checked study."""
+
+    name: str
+    path: Path
+    text: str
+    """The file as it stands, before overrides."""
+    question: str
+    fixed: Mapping[str, BaseModel]
+    """Section → its settings; a searched setting stands at its default."""
+    space: Space
+    seed: int
+    sampler: SamplerSettings
+    pruner: PrunerSettings
+    budget: Budget
+    confirm: Confirm | None
+    compare: Compare | None
+    baselines: tuple[Baseline, ...] = ()
+    start: tuple[Mapping[str, Any], ...] = ()
+    """Values that the search tries first, one mapping per trial."""
+
+    def spec(self) -> dict[str, Any]:
+        """Return all that defines the study, JSON-able, overrides included. Not the budget, which may be extended."""
+        searched = set(self.space.names)
+        sections = {
+            section: settings.model_dump(mode="json", exclude=searched) for section, settings in self.fixed.items()
+        }
+        return {
+            "name": self.name,
+            "question": self.question,
+            **sections,
+            "search": self.space.as_dict(),
+            "seed": self.seed,
+            "sampler": self.sampler.model_dump(mode="json"),
+            "pruner": self.pruner.model_dump(mode="json"),
+            "confirm": self.confirm and self.confirm.model_dump(mode="json"),
+            "compare": self.compare and self.compare.model_dump(mode="json"),
+            "baselines": {row.name: row.model_dump(exclude={"name"}) for row in self.baselines} or None,
+            "start": [dict(point) for point in self.start] or None,
+        }
+
+
+def load_study(
+    name_or_path: str | Path,
+    *,
+    sections: Sections,
+    shipped: Path | None = None,
+    overrides: Sequence[str] = (),
+    check: Check | None = None,
+    epochs: str | None = None,
+    unsearchable: Collection[str] = (),
+    shared: Collection[str] = (),
+    data: str | None = None,
+) -> Study:
+    """Find, read and check a study.
+
+    Args:
+        name_or_path: a path (ends in .yaml or .yml, or has a separator), else a name that is looked up as
+            `./studies/NAME.yaml` and then among the shipped studies.
+        sections: section → settings model; field names are unique over all of them.
+        shipped: folder of the shipped studies.
+        overrides: `section.key=value` or `key=value`, see `sweeps.study.overrides.apply_overrides`.
+        check: called with section → settings as dicts: once as fixed, once for each baseline, and once for each bound
+            and each choice of each searched parameter (with values of other parameters under which it is searched).
+            It raises `UserError` (its place is a path such as `model.prior`) or `ValueError` (`prior: what is wrong`)
+            for what the models alone cannot see.
+        epochs: setting that says how many epochs a trial has; the pruner hyperband needs it.
+        unsearchable: settings that make results incomparable; they are never searched.
+        shared: settings that belong to the whole study; no baseline changes them.
+        data: section that says what is trained on; published results of baselines hold for the file's alone.
+
+    Raises:
+        UserError: for all mistakes of the file and the overrides, a line each.
+    """
+    path = find_study(str(name_or_path), shipped)
+    written, mistakes, text = read_study_file(path, sections, shipped, data)
+    # By name, so that `--set sampler.startup_trials=3` finds the sampler.
+    content = {"sampler": "tpe", "pruner": "median"} | written
+    reading = _Reading(apply_overrides(content, overrides, sections, mistakes), sections, mistakes)
+    file = reading.file
+    space = reading.space(unsearchable)
+    baselines = reading.baselines(shared, published=not any(entry[0] == data for entry in mistakes.overrides))
+    fixed = {
+        section: model.model_validate(getattr(file, section).model_dump(exclude_unset=True))
+        for section, model in sections.items()
+    }
+    if not any(entry[0] in sections for entry in reading.broken):
+        _try_settings(check, fixed, space, baselines, mistakes)
+    reading.check_search(space)
+    pruner = reading.pruner(space, fixed, epochs)
+    start = reading.start(space)
+    mistakes.raise_if_any()
+    assert file.budget is not None
+    return Study(
+        name=path.stem,
+        path=path,
+        text=text,
+        question=str(file.question).strip(),
+        fixed=fixed,
+        space=space,
+        seed=file.seed,
+        sampler=file.sampler,
+        pruner=pruner,
+        budget=file.budget,
+        confirm=file.confirm,
+        compare=file.compare,
+        baselines=baselines,
+        start=start,
+    )
+
+
+def list_studies(*, shipped: Path | None) -> dict[str, str]:
+    """Return name → question of the studies of `./studies`, then of the shipped ones that these do not hide, by name.
+
+    A broken file has its first mistake for a question.
+    """
+    questions: dict[str, str] = {}
+    for name, path in known_studies(shipped).items():
+        try:
+            content, mistakes, _ = read_study_file(path, None, shipped, None)
+            question = content.get("question")
+            if not question or not isinstance(question, str):
+                problem = "is missing." if question is None else f"got {shown(question)}; must be text."
+                raise UserError(mistakes.place(("question",))[1], problem)
+            questions[name] = question.strip()
+        except UserError as error:
+            questions[name] = str(error).splitlines()[0]
+    return questions
+
+
+# ---- checks ----
+
+
+class _Reading:
+    """The content of a study while it is checked: its valid entries, and the entries that have a mistake."""
+
+    def __init__(self, raw: dict[str, Any], sections: Sections, mistakes: Mistakes) -> None:
+        self._raw, self._sections, self._mistakes = raw, sections, mistakes
+        self.broken: set[EntryPath] = set()
+        """Entries that were left out because they have a mistake."""
+        self.file = self._validated()
+        """The form of the study, of valid entries alone."""
+        self._unusable: set[str] = set()
+        """Searched parameters that have a mistake, or depend on one that has."""
+        missing = {
+            "question": "is missing.",
+            "search": "nothing is searched. Add, for example, `beta: {low: 0.1, high: 10, log: true}`.",
+            "budget": NO_BUDGET,
+        }
+        for part, problem in missing.items():
+            if raw.get(part) in (None, {}) and (part,) not in self.broken:
+                mistakes.add((part,), problem)
+
+    def _validated(self) -> StudyFile:
+        model = study_model(tuple(self._sections.items()))
+        try:
+            return model.model_validate(self._raw)
+        except ValidationError as error:
+            problems = problems_of(error, model, self._raw)
+        valid = {key: dict(value) if isinstance(value, dict) else value for key, value in self._raw.items()}
+        for path, problem in problems:
+            self._mistakes.add(path, problem)
+            if path[0] in (*self._sections, "search", "baselines") and len(path) > 1:
+                valid[str(path[0])].pop(path[1], None)
+                self.broken.add(path[:2])
+            else:
+                valid.pop(str(path[0]), None)
+                self.broken.add(path[:1])
+        try:
+            return model.model_validate(valid)
+        except ValidationError:
+            self._mistakes.raise_if_any()
+            raise
+
+    def space(self, unsearchable: Collection[str]) -> Space:
+        """Return the searched parameters that have no mistake."""
+        forms: dict[str, Parameter] = {}
+        search = mapping(self._raw.get("search"))
+        for name in search:
+            form = getattr(self.file.search, name, None)
+            if form is None:
+                continue
+            section = section_of(name, self._sections) or ""
+            fixed = mapping(self._raw.get(section))
+            if name in fixed:
+                problem = f"is searched, and fixed to {shown(fixed[name])} under '{section}'. Drop one of the two."
+                self._mistakes.add(("search", name), problem)
+            if name in unsearchable:
+                problem = f"trials of different {name} are measured on different scales and cannot be compared"
+                self._mistakes.add(("search", name), f"{problem}. Fix it; `baselines:` holds rows with other values.")
+            with self._mistakes.collected():
+                kind: Kind = "choice" if hasattr(form, "values") else "int" if isinstance(form.low, int) else "float"
+                forms[name] = Parameter(name=name, kind=kind, **form.model_dump(exclude={"when"}))
+        self._unusable = {*search} - {*forms}
+        parameters = [
+            replace(p, when=_conditions(getattr(self.file.search, p.name).when, forms)) for p in forms.values()
+        ]
+        while True:
+            parameters = [p for p in parameters if p.name not in self._unusable]
+            if dependent := {p.name for p in parameters if self._unusable & {*p.when}}:
+                self._unusable |= dependent
+                continue
+            try:
+                return Space(tuple(parameters))
+            except UserError as error:
+                self._mistakes.add(error.place, error.problem)
+                self._unusable.add(error.place.split(".")[1])
+
+    def baselines(self, shared: Collection[str], *, published: bool) -> tuple[Baseline, ...]:
+        """Return the valid baselines, in the order of the file, each with its settings in this order.
+
+        Args:
+            shared: settings that no baseline changes.
+            published: False drops the published results: they do not hold for other data.
+        """
+        baselines: list[Baseline] = []
+        names: dict[str, str] = {}
+        for name, given in mapping(self._raw.get("baselines")).items():
+            order = mapping(mapping(given).get("settings"))
+            for setting in order:
+                if setting in shared:
+                    problem = "belongs to the whole study, so no baseline can change it."
+                    self._mistakes.add(("baselines", name, "settings", setting), problem)
+            row = mapping(self.file.baselines).get(name)
+            if row is None:
+                continue
+            values = row.settings.model_dump(mode="json", exclude_unset=True) if order else {}
+            settings = {key: values[key] for key in order}
+            key = json.dumps([row.at, settings], sort_keys=True)
+            if (same := names.setdefault(key, name)) != name:
+                problem = f"is the same as baselines.{same}; must differ in `settings` or `at`."
+                self._mistakes.add(("baselines", name), problem)
+                continue
+            reported = row.published if published else None
+            changes = {"name": name, "title": row.title or name, "published": reported, "settings": settings}
+            baselines.append(Baseline(**dict(row) | changes))
+        return tuple(baselines)
+
+    def check_search(self, space: Space) -> None:
+        """Note parameters that the sampler cannot search, and a comparison over a parameter that is no choice."""
+        if ("sampler",) not in self.broken and not self._unusable and space.parameters:
+            with self._mistakes.collected():
+                check_sampler(self.file.sampler, space)
+        if self.file.compare is None or self.file.compare.parameter in self._unusable:
+            return
+        name = self.file.compare.parameter
+        choices = [p.name for p in space.parameters if p.kind == "choice" and len(p.values) > 1]
+        if name in choices:
+            return
+        reason = "is not searched"
+        if name in space.names:
+            reason = "has one value only" if space[name].kind == "choice" else "is a range, not a choice of values"
+        known = f"Searched choices: {', '.join(choices) or 'none'}."
+        problem = f"'{name}' {reason}, so there is nothing to pair. {known} `compare: null` switches it off."
+        self._mistakes.add(("compare", "parameter"), problem)
+
+    def pruner(self, space: Space, fixed: Mapping[str, BaseModel], epochs: str | None) -> PrunerSettings:
+        """Return the pruner, with the epochs of a full trial where it needs them."""
+        pruner, longest = self.file.pruner, None
+        if epochs is not None and (section := section_of(epochs, self._sections)):
+            if epochs in self._unusable or self.broken & {(section, epochs), (section,)}:
+                return pruner
+            longest = space.maximum(epochs) if epochs in space.names else getattr(fixed[section], epochs)
+        try:
+            return pruner.for_epochs(longest)
+        except UserError as error:
+            self._mistakes.add(f"pruner.{error.place}", error.problem)
+            return pruner
+
+    def start(self, space: Space) -> tuple[dict[str, Any], ...]:
+        """Return values of searched parameters for each of the first trials; the sampler chooses the others."""
+        given = self._raw.get("start") if ("start",) not in self.broken else None
+        points: list[dict[str, Any]] = []
+        for index, point in enumerate(given or ()):
+            points.append({})
+            for name, value in (point or {}).items():
+                path = ("start", index, name)
+                if name not in space.names:
+                    if name not in self._unusable:
+                        self._mistakes.add(path, f"is not searched. {did_you_mean(name, space.names)}")
+                    continue
+                if not space[name].allows(value):
+                    self._mistakes.add(path, f"got {shown(value)}; must be {space[name].domain()}.")
+                whole = isinstance(value, int) and space[name].kind == "float"
+                points[index][name] = float(value) if whole else value
+        return tuple(points)
+
+
+def _conditions(when: Mapping[str, Any] | None, parameters: Mapping[str, Parameter]) -> dict[str, tuple[Any, ...]]:
+    conditions = {}
+    for parent, value in (when or {}).items():
+        # A list is one value where the parent's choices are lists, and alternatives otherwise.
+        single = not isinstance(value, list) or (parent in parameters and parameters[parent].allows(value))
+        conditions[parent] = (value,) if single else tuple(value)
+    return conditions
+
+
+def _try_settings(
+    check: Check | None, fixed: Mapping[str, BaseModel], space: Space, baselines: Sequence[Baseline], mistakes: Mistakes
+) -> None:
+    """Try the workload's check on the fixed settings, on each baseline, and on each bound and choice of the search."""
+    plain = {section: settings.model_dump() for section, settings in fixed.items()}
+
+    def passes(params: Mapping[str, Any], path: EntryPath) -> bool:
+        settings = {
+            section: values | {name: value for name, value in params.items() if name in values}
+            for section, values in plain.items()
+        }
+        try:
+            for section, values in settings.items():
+                if values != plain[section]:
+                    type(fixed[section]).model_validate(values)
+            if check is not None:
+                check(settings)
+        except ValidationError as error:
+            mistakes.add(path, str(error.errors(include_url=False)[0]["msg"]).removeprefix("Value error, "))
+        except UserError as error:
+            mistakes.add(path or error.place, error.problem)
+        except ValueError as error:
+            name, _, problem = str(error).partition(": ")
+            owner = next((section for section, values in plain.items() if name in values), None)
+            mistakes.add(path or (f"{owner}.{name}" if owner else ""), problem if owner else str(error))
+        else:
+            return True
+        return False
+
+    if not passes({}, ()):
+        return  # all others would fail with it
+    for row in baselines:
+        passes(row.settings, ("baselines", row.name, "settings"))
+    for parameter in space.parameters:
+        context = space.context(parameter.name)
+        probes: Iterable[tuple[EntryPath, Any]] = [(("low",), parameter.low), (("high",), parameter.high)]
+        if parameter.kind == "choice":
+            probes = ((("values", index), value) for index, value in enumerate(parameter.values))
+        for key, value in probes:
+            passes(context | {parameter.name: value}, ("search", parameter.name, *key))
+
+
+__all__ = ["Study", "list_studies", "load_study"]

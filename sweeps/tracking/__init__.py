@@ -1,9 +1,196 @@
-"""MLflow as a mirror of a study's storage: one experiment per study, one parent run, one nested run per trial.
+"""MLflow as a mirror of a study's storage: a process of low priority follows the storage and brings MLflow up to it.
 
-MLflow is imported by the process that `mirror` starts (`follower`), and nowhere else.
+The driver starts the process (`mirroring`) and never waits for it while it trains; `sync` runs the same process once. The
+process reads the storage itself. If it is killed, the next process finds in MLflow how far it came. It gets its orders as lines
+on standard input, because everybody can list its arguments and an order may hold a password. It ends with its input, because
+its driver is gone then. It answers with lines of JSON, one `State` each.
 """
 
-from sweeps.tracking.follower import State
-from sweeps.tracking.mirror import Mirror, mirroring, sync
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["Mirror", "State", "mirroring", "sync"]
+from sweeps.errors import UserError
+from sweeps.tracking import follower
+from sweeps.tracking.follower import DELAYS, FINISH, TRIES, State
+from sweeps.tracking.mlflow_store import place, tracking_uri
+
+if TYPE_CHECKING:
+    from sweeps.study import Study
+
+PATIENCE = 60.0  # seconds that the end of a study waits for the next answer of MLflow
+HASTE = 5.0  # seconds that an interrupted study waits for the mirror
+
+
+class Mirror:
+    """Starts the process that follows a study, starts it again when it dies, and ends it.
+
+    Raises:
+        UserError: MLflow cannot write to the tracking address.
+    """
+
+    def __init__(self, study: str, runs: Path, storage: str | None, tracking: str | None, *, once: bool) -> None:
+        tracking_uri(tracking)
+        self._runs = Path(runs).resolve()
+        self.place = place(tracking, self._runs)
+        stores = {"runs": str(self._runs), "storage": storage or None, "tracking": tracking}
+        self._order = {"study": study, "once": once, **stores}
+        self.state = State()
+        self._changed = threading.Condition()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._finishing, self._ended = once, False
+        self._thread = threading.Thread(target=self._watch, name="mirror", daemon=True)
+        self._thread.start()
+
+    @property
+    def warning(self) -> str | None:
+        """One line if MLflow falls behind or refuses runs, or if its store was changed; else None."""
+        state = self.state
+        if state.refused:
+            return f"MLflow at {self.place} refused {state.refused} runs ({state.problem})."
+        if state.problem:
+            return f"MLflow at {self.place} is behind ({state.problem}); training goes on, and the storage keeps all."
+        return state.notice
+
+    def finish(self, timeout: float | None, *, patient: bool = False) -> State:
+        """Wait `timeout` seconds for the last pass, with `patient` as long as MLflow answers, and end the process."""
+        with self._changed:
+            self._finishing = True
+            self._send(FINISH)
+            try:
+                while True:
+                    before = self.state
+                    self._changed.wait_for(lambda: self._ended, timeout)
+                    if self._ended or not patient or self.state.answers == before.answers:
+                        break
+            finally:
+                self._ended = True
+                self._changed.notify_all()
+                if self._process is not None:
+                    self._process.kill()
+        self._thread.join(HASTE)
+        return self.state
+
+    def missing(self) -> str | None:
+        """Say in a sentence which runs have not reached MLflow; None where all have."""
+        state = self.state
+        if state.done and not state.problem:
+            return None
+        count = "runs" if state.runs is None else f"{state.behind or state.refused} of {state.runs} runs"
+        reason = state.problem or ("no answer" if state.runs is None else "it is slow")
+        return f"MLflow at {self.place} lacks {count} ({reason})."
+
+    def _watch(self) -> None:
+        """Keep a process running until it has made its last pass."""
+        delay, deaths = DELAYS[0], 0
+        while True:
+            with self._changed:
+                if self._ended:
+                    return
+                process = self._start()
+            brought = self.state.brought
+            with process:
+                for line in process.stdout or ():
+                    with self._changed:
+                        self.state = State(**json.loads(line))
+                        self._ended |= self.state.done
+                        self._changed.notify_all()
+            with self._changed:
+                self._process = None
+                if self._ended:
+                    return
+                # A process that changed something before it died is no sign that the next one will die, too.
+                delay, deaths = (DELAYS[0], 0) if self.state.brought > brought else (delay, deaths + 1)
+                if not self.state.notice:
+                    problem = f"the process that writes to it ended with status {process.returncode}"
+                    self.state = replace(self.state, problem=problem)
+                self._ended = self._finishing and deaths >= TRIES
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._ended, DELAYS[0] if self._finishing else delay)
+                delay = min(2 * delay, DELAYS[1])
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", f"from {follower.__name__} import main; main()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            process_group=0 if os.name == "posix" else None,  # away from Ctrl-C, which is meant for the driver
+        )
+        order = {**self._order, "notice": self.state.notice, "brought": self.state.brought}
+        self._send(json.dumps(order).encode() + b"\n")
+        if self._finishing:
+            self._send(FINISH)
+        return self._process
+
+    def _send(self, line: bytes) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            with suppress(OSError):  # the process is gone, so `_watch` starts another
+                self._process.stdin.write(line)
+                self._process.stdin.flush()
+
+
+@contextmanager
+def mirroring(
+    study: "Study | str",
+    *,
+    runs: Path = Path("mlruns"),
+    storage: str | None = None,
+    tracking: str | None = None,
+    say: Callable[[str], None] = print,
+    sync_command: str = "`sweeps.sync`",
+) -> Iterator[Mirror]:
+    """Keep MLflow up to date with a study for the length of a `with` block, which holds `run_study`.
+
+    Training never waits for MLflow. The end of the block waits as long as MLflow answers; after an interrupt, a few seconds.
+
+    Args:
+        study: the study or its name.
+        runs: folder of the runs, as for `run_study`.
+        storage: address of the study's storage, as for `run_study`.
+        tracking: address of an MLflow server or store; None for the store in `runs`.
+        say: gets one line at the end if runs are missing in MLflow.
+        sync_command: the command that the line names for bringing the rest.
+
+    Raises:
+        UserError: MLflow cannot write to the tracking address.
+    """
+    mirror = Mirror(study if isinstance(study, str) else study.name, runs, storage, tracking, once=False)
+    timeout, patient = HASTE, False
+    try:
+        yield mirror
+        timeout, patient = PATIENCE, True
+    finally:
+        try:
+            mirror.finish(timeout, patient=patient)
+        finally:
+            if missing := mirror.missing():
+                say(f"{missing} The storage keeps all: the same command brings the rest, and so does {sync_command}.")
+            elif mirror.state.notice:
+                say(mirror.state.notice)
+
+
+def sync(
+    study: "Study | str", *, runs: Path = Path("mlruns"), storage: str | None = None, tracking: str | None = None
+) -> State:
+    """Bring any MLflow store or server up to a study's storage once. The arguments are those of `mirroring`.
+
+    Raises:
+        UserError: the study does not exist, or MLflow cannot be reached or lacks something at the end.
+    """
+    name = study if isinstance(study, str) else study.name
+    mirror = Mirror(name, runs, storage, tracking, once=True)
+    state = mirror.finish(None)
+    if missing := mirror.missing():
+        raise UserError(f"study '{name}'", missing)
+    return state
+
+
+__all__ = ["Mirror", "mirroring", "sync"]

@@ -1,4 +1,4 @@
-"""The process that follows a study's storage and brings MLflow up to it; `sweeps.tracking.mirror` starts it."""
+"""The process that follows a study's storage and brings MLflow up to it; `sweeps.tracking` starts it."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage
 
 from sweeps.errors import UserError, masked
-from sweeps.storage.database import open_storage
+from sweeps.storage import open_storage
 from sweeps.storage.journal import journal_path, lock_holder
 from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study
 from sweeps.storage.trial_record import TrialRecord

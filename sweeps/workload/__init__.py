@@ -1,1 +1,151 @@
-"""What trains: the protocol `Lanes`, and lanes in worker processes."""
+"""Where the driver and a workload meet: trials go into lanes, progress comes out, round by round."""
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+FailureKind = Literal["diverged", "out_of_memory", "crashed", "error"]
+State = Literal["complete", "pruned", "failed"]
+Images = Mapping[int, Mapping[str, str]]
+"""Epoch → name → path of a PNG file, which is there and shows the trial after that epoch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One setting to train. The same trial gives the same numbers in any lane, beside any neighbour."""
+
+    number: int
+    """Its number in its Optuna study, counted from 0."""
+    params: Mapping[str, Any]
+    """Values of the searched parameters, and what a baseline sets besides; all else is fixed by the study."""
+    seed: int
+    """Seed of initialisation, order of the data and noise."""
+    epoch: int = 0
+    """Epochs already reported; a lane that gets the trial replays up to here from its checkpoint."""
+    repeat: bool = False
+    """True for a run of confirm, compare or a baseline: a known configuration trained with a fresh seed."""
+    test: bool = False
+    """True where the test set may be looked at once the trial is complete."""
+    baseline: str | None = None
+    """Name of the row of the study file that it is trained for; None for all other trials."""
+
+    @property
+    def folder_name(self) -> str:
+        """Unique within a study: `trial-0007` or `repeat-0007`."""
+        return run_folder(self.number, repeat=self.repeat)
+
+
+def run_folder(number: int, *, repeat: bool) -> str:
+    """Return the name of a run's folder: `trial-0007`, of a repeat `repeat-0007`."""
+    return f"{'repeat' if repeat else 'trial'}-{number:04d}"
+
+
+def run_name(study: str, number: int, *, repeat: bool) -> str:
+    """Return the name of a run as people read and give it: `beta_mnist/7`, of a repeat `beta_mnist/r7`."""
+    return f"{study}/{'r' if repeat else ''}{number}"
+
+
+def named_run(text: str) -> tuple[bool, int] | None:
+    """(whether it is a repeat, number) of `7` or `r3`, `trial-0007` or `repeat-0003`; None for any other text."""
+    match = re.fullmatch(r"(|r|trial-|repeat-)(\d+)", text, re.ASCII)
+    return (match[1].startswith("r"), int(match[2])) if match else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a trial failed, in a class and one sentence."""
+
+    kind: FailureKind
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What one trial did in one round."""
+
+    number: int
+    epoch: int
+    """Epochs finished, counted from 1."""
+    objective: float
+    """To be minimised; not finite only together with `failure`."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Names as `loss`, `validation/loss`; recorded at step `epoch`."""
+    images: Images = field(default_factory=dict)
+    """Pictures that have come since the last progress of the trial."""
+    finished: bool = False
+    """True when the trial has no further epoch (budget reached or stopped early)."""
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a trial ended."""
+
+    state: State
+    epoch: int
+    objective: float | None
+    """The best (smallest) that it reported, None when it reported none."""
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """What a trial leaves behind."""
+
+    number: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Final figures, as `seconds`, `test/loss`."""
+    folder: str | None = None
+    """Folder whose files (settings, weights, pictures) are kept as the trial's artifacts."""
+    images: Images = field(default_factory=dict)
+    """Pictures that have come since the last progress of the trial."""
+
+
+class Lanes(Protocol):
+    """Places where trials train side by side. `docs/examples/any_workload.py` is a small example.
+
+    A subclass need not define `discard_checkpoints` and `close`: they do nothing.
+    """
+
+    @property
+    def width(self) -> int:
+        """How many trials fit at once."""
+
+    def add(self, trial: Trial) -> None:
+        """Place a trial in a free lane: fresh, or from its newest checkpoint at or before `trial.epoch`.
+
+        Only loads, perhaps while the caller goes on: epochs between the checkpoint and `trial.epoch` are replayed by
+        `replay`.
+        """
+
+    def replay(self) -> None:
+        """Train every lane that is behind its trial's reported epoch up to it, without reporting."""
+
+    def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
+        """Train these trials one epoch; the other lanes keep their state. Those that are done at once, as soon as they are.
+
+        An empty list may come first: they have begun, elsewhere, and the caller has time.
+        """
+
+    def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
+        """Free the lanes of trials that ended (in any state) and hand back what they made, in this order.
+
+        Each trial can be added and trained again until `discard_checkpoints`, because the caller may be killed before
+        it has recorded the results.
+        """
+
+    def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
+        """Delete what these trials would go on from, because their results are on record."""
+
+    def close(self) -> None:
+        """Give everything back. Trials still in lanes continue from their checkpoints when they are added again."""
+
+
+def advance_all(lanes: Lanes, numbers: Collection[int]) -> list[Progress]:
+    """Train these trials one epoch and wait for all, in the order of `numbers`."""
+    done = {progress.number: progress for part in lanes.advance(numbers) for progress in part}
+    return [done[number] for number in numbers]
+
+
+__all__ = ["Failure", "Images", "Lanes", "Outcome", "Progress", "Trial", "TrialResult", "advance_all", "run_name"]

@@ -1,4 +1,4 @@
-"""Checks that every implementation of `sweeps.workload.protocol.Lanes` must pass, for the tests of workloads."""
+"""Checks that every implementation of `sweeps.workload.Lanes` must pass, for the tests of workloads."""
 
 import itertools
 import math
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sweeps.workload.protocol import Lanes, Outcome, Trial, TrialResult, advance_all
+from sweeps.workload import Lanes, Outcome, Trial, TrialResult, advance_all
 
 _Make = Callable[[], Lanes]
 _Curves = list[list[float]]

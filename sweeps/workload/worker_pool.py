@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from multiprocessing.connection import wait
 from typing import Any
 
-from sweeps.workload.protocol import Failure, Lanes, Outcome, Progress, Trial, TrialResult
+from sweeps.workload import Failure, Lanes, Outcome, Progress, Trial, TrialResult
 from sweeps.workload.worker_process import Child, Lost
 
 _DEATHS = 3  # in one epoch, after which the child's trials fail

@@ -28,7 +28,7 @@ from types import ModuleType
 from typing import Any, NamedTuple, cast
 
 from sweeps.errors import UserError, full_disk, warn_once
-from sweeps.workload.protocol import Failure, FailureKind, Lanes, Progress, Trial
+from sweeps.workload import Failure, FailureKind, Lanes, Progress, Trial
 
 if sys.platform == "linux":
     from multiprocessing import forkserver

@@ -78,7 +78,7 @@ def one_sweep(overrides: list[str], *, tracked: bool) -> dict[str, float]:
     """Run it here, with clocks around its parts; seconds of each."""
     from rich.console import Console
 
-    import sweeps.engine.run
+    import sweeps.engine
     import vaeexp.sweep.run
     from vaeexp.sweep.job import SweepOptions
 
@@ -93,7 +93,7 @@ def one_sweep(overrides: list[str], *, tracked: bool) -> dict[str, float]:
 
     vaeexp.sweep.run.mirroring = noted
     vaeexp.sweep.run.WorkerPool = clocked(vaeexp.sweep.run.WorkerPool, LANES, "lanes")
-    sweeps.engine.run.search = timed(sweeps.engine.run.search, "search")
+    sweeps.engine.search = timed(sweeps.engine.search, "search")
     root = os.environ.get("VAEEXP_DATA")
     started, processor = time.perf_counter(), processor_seconds()
     with tempfile.TemporaryDirectory() as folder:

@@ -18,15 +18,15 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from table import describe_machine, in_words, markdown, write_json
 
-from sweeps.engine.run import search
-from sweeps.storage.database import open_storage, open_study
+from sweeps.engine import search
+from sweeps.storage import open_storage, open_study
+from sweeps.study import Study
 from sweeps.study.pruners import PRUNERS
 from sweeps.study.samplers import SAMPLERS
 from sweeps.study.space import Parameter, Space
-from sweeps.study.study_file import Study
 from sweeps.study.study_model import Budget
 from sweeps.tracking import mirroring
-from sweeps.workload.protocol import Progress
+from sweeps.workload import Progress
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 from toy_lanes import ToyLanes

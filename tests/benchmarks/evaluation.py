@@ -25,15 +25,15 @@ from contenders.ours import settings_of
 from table import describe_machine, in_words, markdown, usable_cores, write_json
 from torch import nn
 
-from sweeps.workload.protocol import Trial
+from sweeps.workload import Trial
 from vaeexp.evaluation import nll
 from vaeexp.evaluation import nll as weights
 from vaeexp.evaluation.nll import image_rows, importance_weighted_nll
 from vaeexp.models.vae import VAE, build_vae
+from vaeexp.training import fresh_state, open_lane
 from vaeexp.training.batches import Source
 from vaeexp.training.device import keep_freed_memory, resolve_precision
 from vaeexp.training.groups import open_group
-from vaeexp.training.lane import fresh_state, open_lane
 from vaeexp.training.steps import VALIDATION_BATCH
 
 TEST, VALIDATION = 10_000, 10_000

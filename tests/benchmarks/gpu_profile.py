@@ -25,11 +25,11 @@ from contenders.ours import settings_of
 from table import describe_machine, in_words, markdown, write_json
 from torch.profiler import ProfilerActivity, profile
 
-from sweeps.workload.protocol import Trial
+from sweeps.workload import Trial
+from vaeexp.training import fresh_state, open_lane
 from vaeexp.training.batches import Source
 from vaeexp.training.groups import Group, open_group
 from vaeexp.training.groups.lanes import copied
-from vaeexp.training.lane import fresh_state, open_lane
 
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
 

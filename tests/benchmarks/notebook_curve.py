@@ -18,13 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sweeps.workload.protocol import Trial
+from sweeps.workload import Trial
 from vaeexp.data import open_dataset
 from vaeexp.runs.worker import open_source
 from vaeexp.settings import DataSettings, ModelSettings, Settings, TrainSettings
+from vaeexp.training import fresh_state, open_lane
 from vaeexp.training.batches import Source
 from vaeexp.training.groups.sequential import SequentialGroup
-from vaeexp.training.lane import fresh_state, open_lane
 
 LATENT, COMPONENTS, BATCH = 20, 16, 32
 MODEL = ModelSettings(

@@ -23,11 +23,11 @@ from contenders.digits import describe, resident
 from contenders.ours import settings_of
 from table import describe_machine, in_words, markdown, usable_cores, write_json
 
-from sweeps.workload.protocol import Trial
+from sweeps.workload import Trial
+from vaeexp.training import fresh_state, open_lane
 from vaeexp.training.batches import Source
 from vaeexp.training.device import has_fast_bf16, keep_freed_memory
 from vaeexp.training.groups import open_group
-from vaeexp.training.lane import fresh_state, open_lane
 
 RATES, OPTIMIZERS, VALIDATION = (3e-4, 1e-3, 3e-3), ("adam", "adamax"), 10_000
 COLOURS = {"float32": "#0072B2", "float32, compiled": "#56B4E9", "bf16": "#E69F00", "bf16, compiled": "#D55E00"}

@@ -26,7 +26,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import TrialState
 
-from sweeps.storage.database import repeat_study
+from sweeps.storage import repeat_study
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 from synthetic_study import study_attributes

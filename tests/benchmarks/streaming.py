@@ -14,13 +14,13 @@ from pathlib import Path
 
 import torch
 
-from sweeps.workload.protocol import Trial
+from sweeps.workload import Trial
 from vaeexp.data import open_dataset
 from vaeexp.runs.worker import open_source
 from vaeexp.settings import DataSettings, ModelSettings, Settings, TrainSettings
+from vaeexp.training import fresh_state, open_lane
 from vaeexp.training.batches import epoch_chunks
 from vaeexp.training.groups.sequential import SequentialGroup
-from vaeexp.training.lane import fresh_state, open_lane
 
 SETTINGS = Settings(
     data=DataSettings(dataset="folder", binarisation="none", image_size=32),

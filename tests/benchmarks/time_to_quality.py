@@ -17,15 +17,15 @@ from pathlib import Path
 
 import torch
 
-from sweeps.workload.protocol import Trial
+from sweeps.workload import Trial
 from vaeexp.data import open_dataset
 from vaeexp.data.dataset import targets
 from vaeexp.machine import usable_cores
 from vaeexp.runs.worker import open_source
 from vaeexp.settings import DataSettings, ModelSettings, Settings, TrainSettings
+from vaeexp.training import fresh_state, open_lane
 from vaeexp.training.device import keep_freed_memory, resolve_precision
 from vaeexp.training.groups.sequential import SequentialGroup
-from vaeexp.training.lane import fresh_state, open_lane
 
 CPU = torch.device("cpu")
 DATA = DataSettings(dataset="mnist", binarisation="dynamic")

@@ -17,16 +17,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sweeps.workload.protocol import Trial
+from sweeps.workload import Trial
 from vaeexp.models.likelihoods import LIKELIHOODS
 from vaeexp.models.networks import NETWORKS
 from vaeexp.models.posteriors import POSTERIORS
 from vaeexp.models.priors import PRIORS
 from vaeexp.models.vae import VAE
-from vaeexp.training import batches
+from vaeexp.training import batches, fresh_state, open_lane
 from vaeexp.training.batches import Source
 from vaeexp.training.groups.vectorised import VectorisedGroup, padded_template
-from vaeexp.training.lane import fresh_state, open_lane
 from vaeexp.training.steps.cuda_graph import FusedStep
 
 DEVICE, LANES, IMAGES = "unreal", 2, 32

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from sweeps.results.rankings import Results
+from sweeps.results import Results
 
 
 def confirmed(results: Results) -> pd.DataFrame:

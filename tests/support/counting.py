@@ -15,7 +15,7 @@ from pathlib import Path
 from toy_lanes import ToyLanes
 
 from sweeps.errors import UserError
-from sweeps.workload.protocol import Progress, TrialResult
+from sweeps.workload import Progress, TrialResult
 
 
 def build(folder, width=2, problem=None):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from synthetic_study import epochs_frame, study_attributes, trials_frame
 
-from sweeps.results.rankings import Results
+from sweeps.results import Results
 
 SPACE = {
     "beta": {"kind": "float", "low": 0.01, "high": 10.0, "log": True},

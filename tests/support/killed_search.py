@@ -12,8 +12,8 @@ import optuna
 from toy_lanes import ToyLanes
 from toy_study import toy_study
 
-from sweeps.engine.run import search
-from sweeps.storage.database import open_storage, open_study
+from sweeps.engine import search
+from sweeps.storage import open_storage, open_study
 from sweeps.storage.journal import study_lock
 
 SLOW = """
@@ -21,8 +21,8 @@ import sys, time
 from pathlib import Path
 sys.path[:0] = {paths!r}
 from toy_study import toy_study
-from sweeps.engine.run import search
-from sweeps.storage.database import open_storage, open_study
+from sweeps.engine import search
+from sweeps.storage import open_storage, open_study
 from sweeps.storage.journal import study_lock
 from toy_lanes import ToyLanes
 study = toy_study(trials=10, sampler="tpe", sampler_options={{"startup_trials": 3}}, pruner="median")

@@ -108,7 +108,7 @@ def _study_page() -> str:
 
 
 def _cli_page() -> str:
-    from vaeexp.commands.main import cli
+    from vaeexp.commands import cli
 
     blocks = [_help([])]
     for name in sorted(_command_names(cli)):
@@ -177,7 +177,7 @@ def _sentence_of(model: Callable[..., Any]) -> str:
 
 def _help(arguments: list[str]) -> str:
     # In a process of its own, because click keeps the help option that the first caller of a command asked for.
-    code = "import sys; from vaeexp.commands.main import cli; cli(sys.argv[1:], prog_name='vaeexp', terminal_width=100)"
+    code = "import sys; from vaeexp.commands import cli; cli(sys.argv[1:], prog_name='vaeexp', terminal_width=100)"
     command = [sys.executable, "-c", code, *arguments, "--help"]
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return f"```text\n{shown.rstrip()}\n```"
@@ -219,7 +219,7 @@ def _named(table: Mapping[str, Any]) -> str:
 
 def _studies() -> str:
     """The studies that come with vaeexp, with what they ask."""
-    from sweeps.study.study_file import list_studies
+    from sweeps.study import list_studies
 
     # Not those of the current folder, which a user may have put there.
     found = {path.stem for path in (ROOT / "studies").glob("*.yaml")}

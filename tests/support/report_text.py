@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from sweeps.workload.protocol import run_folder
+from sweeps.workload import run_folder
 from vaeexp.report import write_report
 from vaeexp.results.study_view import StudyView
 

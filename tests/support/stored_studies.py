@@ -9,8 +9,8 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from synthetic_study import make_results
 
-from sweeps.results.rankings import Results
-from sweeps.storage.database import open_storage
+from sweeps.results import Results
+from sweeps.storage import open_storage
 
 STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "running": "RUNNING", "waiting": "WAITING"}
 VALUES = ("objective", "result.test/neg_elbo", "result.test/iw_nll", "result.test/distortion")

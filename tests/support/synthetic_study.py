@@ -11,9 +11,9 @@ import numpy as np
 import optuna
 import pandas as pd
 
-from sweeps.results.rankings import Results
+from sweeps.results import Results
 from sweeps.storage.study_record import StudyRecord, read_study
-from sweeps.workload.protocol import run_folder, run_name
+from sweeps.workload import run_folder, run_name
 from vaeexp.data.datasets import BUNDLED
 from vaeexp.data.formats.torchvision_files import read_idx
 from vaeexp.results.tables import study_tables
@@ -108,7 +108,7 @@ def make_results(
 
 
 def trials_frame(rows: list[dict], search: dict | None = None) -> pd.DataFrame:
-    """Rows as `sweeps.results.rankings.read_results` would return them: its columns, order and types."""
+    """Rows as `sweeps.results.read_results` would return them: its columns, order and types."""
     empty = read_results_of_nothing(SEARCH if search is None else search).trials
     frame = pd.DataFrame(
         {name: pd.Series([row.get(name) for row in rows], dtype=kind) for name, kind in empty.dtypes.items()}

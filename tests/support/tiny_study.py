@@ -7,9 +7,9 @@ from pathlib import Path
 
 from mnist_files import write_files
 
+from sweeps.engine import search
 from sweeps.engine.repeats import plan_repeats, run_repeats
-from sweeps.engine.run import search
-from sweeps.storage.database import open_storage, open_study, repeat_study
+from sweeps.storage import open_storage, open_study, repeat_study
 from sweeps.storage.study_record import read_study, write_study
 from vaeexp.data import open_dataset
 from vaeexp.runs.provenance import describe_run

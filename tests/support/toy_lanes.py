@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sweeps.seeds import seed_of
-from sweeps.workload.protocol import Failure, Outcome, Progress, Trial, TrialResult
+from sweeps.workload import Failure, Outcome, Progress, Trial, TrialResult
 
 
 class SimulatedClock:

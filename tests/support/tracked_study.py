@@ -10,10 +10,10 @@ import optuna
 from PIL import Image
 
 from sweeps.files import UNFINISHED
-from sweeps.storage.database import open_storage
+from sweeps.storage import open_storage
 from sweeps.storage.study_record import RegisteredModel, StoredStudy, read_study, write_study
 from sweeps.storage.trial_record import RunningTrial, resume_trial, stored_path
-from sweeps.workload.protocol import Failure, Outcome, Progress, TrialResult, run_name
+from sweeps.workload import Failure, Outcome, Progress, TrialResult, run_name
 
 STUDY = "small"
 DATASET = {"name": "digits", "fingerprint": "ab" * 32, "source": "made up", "profile": {"train": 8}}

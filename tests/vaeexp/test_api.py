@@ -21,7 +21,7 @@ from tiny_study import NAME
 
 import vaeexp
 from sweeps.errors import UserError
-from sweeps.storage.database import open_storage
+from sweeps.storage import open_storage
 from sweeps.storage.study_record import read_study
 from vaeexp.api import Study, load_study
 from vaeexp.plots import PLOTS

@@ -1,1 +1,134 @@
-"""The command line: one file per command or family of commands, listed in the table of `vaeexp.commands.main`."""
+"""The command line: the table of commands, each loaded when it is called, and how a command ends."""
+
+import importlib
+import signal
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+import click
+from click.shell_completion import CompletionItem
+
+import sweeps.fast_exit  # noqa: F401
+from sweeps.errors import UserError, did_you_mean, masked
+from vaeexp import __version__
+
+COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "Run": {
+        "init": ("init", "Write a study file to start from."),
+        "sweep": ("sweep", "Run a study, or continue it."),
+    },
+    "Watch": {
+        "status": ("status", "Show how far a study is."),
+        "trials": ("status", "List the trials of a study."),
+        "best": ("status", "Show the best run of a study."),
+        "report": ("report", "Write the report of a study again."),
+        "ui": ("tracking", "Browse the runs in MLflow's pages."),
+        "sync": ("tracking", "Bring MLflow up to what the studies have stored."),
+    },
+    "Use a run": {
+        "evaluate": ("finished_run", "Measure a finished run on test images."),
+        "sample": ("finished_run", "Draw samples of a finished run's prior."),
+        "reconstruct": ("finished_run", "Draw images and a finished run's reconstructions."),
+        "interpolate": ("finished_run", "Draw the way from one image to another."),
+        "traverse": ("finished_run", "Draw what single latent dimensions do."),
+        "embed": ("finished_run", "Draw a map of a finished run's codes."),
+        "export": ("finished_run", "Write a model that loads without vaeexp."),
+    },
+    "Check": {
+        "studies": ("show", "List the studies at hand."),
+        "show": ("show", "Show what a study is made of, or all about a run."),
+        "reproduce": ("finished_run", "Train a trial again and compare."),
+        "completion": ("init", "Print the completion script of a shell."),
+    },
+}
+"""Title in the help → name of a command → its module in `vaeexp.commands`, and the first sentence of its help. In the
+module, the command has its own name."""
+
+_MODULES = {name: module for commands in COMMANDS.values() for name, (module, _) in commands.items()}
+
+
+class CommandTable(click.Group):
+    """A group whose help and completion come from `COMMANDS`; a module is imported when its command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_MODULES)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _MODULES:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"vaeexp.commands.{_MODULES[name]}"), name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in _MODULES and not name.startswith("-") and not ctx.resilient_parsing:
+            ctx.fail(f"No such command '{name}'. {did_you_mean(name, _MODULES)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        widest = max(map(len, _MODULES))
+        for title, commands in COMMANDS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(widest), sentence) for name, (_, sentence) in commands.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        commands = {name: sentence for table in COMMANDS.values() for name, (_, sentence) in table.items()}
+        found = [CompletionItem(name, help=text) for name, text in commands.items() if name.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
+
+
+@click.group(
+    cls=CommandTable,
+    context_settings={"show_default": True, "max_content_width": 100, "help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, prog_name="vaeexp")
+def cli() -> None:
+    """Find good settings of a variational autoencoder, and say how sure that is.
+
+    Start with `vaeexp sweep smoke` (half a minute), then `vaeexp sweep beta_mnist`.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and exit.
+
+    Exit status: 0 done; 1 a bug, or a run that is not as on record (`reproduce`); 2 something the user gave is wrong;
+    130 Ctrl-C; 143 SIGTERM.
+    """
+    interrupted = 128 + signal.SIGINT
+
+    def stop(number: int, frame: object) -> NoReturn:
+        nonlocal interrupted
+        interrupted = 128 + number
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second signal must not break into the orderly stop
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a letter shows ? instead of failing
+    try:
+        code = cli.main(arguments, prog_name="vaeexp", standalone_mode=False)
+    except click.Abort:
+        code = interrupted
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except UserError as error:
+        click.echo(f"vaeexp: {masked(str(error))}", err=True)
+        code = 2
+    except Exception:
+        click.echo(masked(traceback.format_exc()), err=True, nl=False)
+        click.echo(
+            "vaeexp: this is a bug. Please report it with the lines above, the command and `vaeexp --version`.",
+            err=True,
+        )
+        code = 1
+    sys.exit(code or 0)
+
+
+__all__ = ["COMMANDS", "cli", "main"]

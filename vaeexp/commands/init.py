@@ -1,10 +1,11 @@
-"""The command init: a commented study file to start from."""
+"""The commands init and completion: a commented study file to start from, and the completion script of a shell."""
 
 import os
 from pathlib import Path
 from typing import get_args
 
 import click
+from click.shell_completion import get_completion_class
 
 from sweeps.errors import UserError
 from sweeps.study.yaml_file import PLAIN_NAME, find_study, is_path
@@ -146,3 +147,17 @@ def _schema_path() -> str:
     schema = inside if inside.is_file() else beside
     here = Path.cwd()
     return os.path.relpath(schema, here / "studies") if schema.is_relative_to(here) else str(schema)
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), required=False)
+@click.pass_context
+def completion(ctx: click.Context, *, shell: str | None) -> None:
+    """Print the completion script of a shell.
+
+    It completes vaeexp's commands, options and studies. Without an argument it is for the shell that SHELL names. For bash: eval "$(vaeexp completion bash)".
+    """
+    make = get_completion_class(shell or Path(os.environ.get("SHELL", "")).name)
+    if make is None:
+        raise click.UsageError("SHELL names none of bash, zsh and fish. Say which one: vaeexp completion bash", ctx)
+    click.echo(make(ctx.find_root().command, {}, "vaeexp", "_VAEEXP_COMPLETE").source())

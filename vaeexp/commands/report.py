@@ -11,7 +11,7 @@ import click
 import vaeexp.report
 import vaeexp.results
 from sweeps.errors import UserError
-from sweeps.storage.database import open_storage, study_names
+from sweeps.storage import open_storage, study_names
 from sweeps.storage.study_record import StoredStudy, read_study
 from vaeexp.commands.options import Duration, complete_study, reports_option, runs_option, storage_option
 

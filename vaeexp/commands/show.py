@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sweeps.errors import UserError
+from sweeps.study import list_studies
 from sweeps.study.space import Parameter, Space
-from sweeps.study.study_file import list_studies
 from vaeexp.commands.options import complete_study, overrides_option, runs_option, storage_option
 from vaeexp.commands.status import json_option, print_heading, print_json, show_run
 from vaeexp.console import open_console, print_table, write_line

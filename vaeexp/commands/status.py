@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sweeps.errors import UserError, did_you_mean, masked
-from sweeps.results.rankings import best_record, ranked_trials
-from sweeps.storage.database import study_names
+from sweeps.results import best_record, ranked_trials
+from sweeps.storage import study_names
 from sweeps.storage.journal import lock_holder
 from sweeps.storage.study_record import StoredStudy, StudyRecord
 from sweeps.storage.trial_record import TrialRecord

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from sweeps.errors import UserError
-from sweeps.storage.database import study_names
+from sweeps.storage import study_names
 from sweeps.tracking import sync as sync_study
 from sweeps.tracking.ui import serve_ui
 from vaeexp.commands.options import runs_option, storage_option, study_argument, tracking_option

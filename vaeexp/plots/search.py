@@ -9,7 +9,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sweeps.results.rankings import best_so_far
+from sweeps.results import best_so_far
 from vaeexp.plots import style
 from vaeexp.results.study_view import StudyView
 from vaeexp.words import NATS, format_duration, format_number

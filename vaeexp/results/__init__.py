@@ -5,18 +5,18 @@ A run is `beta_mnist/7` (a trial), `beta_mnist/r3` (a repeat) or `beta_mnist/bes
 `StudyView`, `study_tables` and `summarise_study` are imported when they are first asked for, because they bring pandas.
 """
 
-import importlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from sweeps import lazy
 from sweeps.errors import UserError
-from sweeps.results.rankings import best_record
-from sweeps.storage.database import open_storage
+from sweeps.results import best_record
+from sweeps.storage import open_storage
 from sweeps.storage.study_record import StoredStudy, read_study
 from sweeps.storage.trial_record import TrialRecord
-from sweeps.workload.protocol import named_run, run_folder, run_name
+from sweeps.workload import named_run, run_folder, run_name
 
 if TYPE_CHECKING:
     from vaeexp.results.study_view import StudyView, summarise_study
@@ -89,8 +89,4 @@ def best_of(stored: StoredStudy) -> TrialRecord:
     return run
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    module = "tables" if name == "study_tables" else "study_view"
-    return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+__getattr__ = lazy(__name__, {"tables": ("study_tables",), "study_view": __all__})

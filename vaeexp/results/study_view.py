@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps.results.rankings import Results, best_run, levels, ranked
+from sweeps.results import Results, best_run, levels, ranked
 from sweeps.results.statistics import Interval, mean_interval
 from sweeps.storage.study_record import StudyRecord
 from vaeexp.results import stored_study

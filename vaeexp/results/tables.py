@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sweeps.results.rankings import Results, tables_of
+from sweeps.results import Results, tables_of
 from sweeps.results.statistics import Interval, mean_interval
 from sweeps.storage.study_record import StoredStudy
 from vaeexp.words import is_missing

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from sweeps.results.rankings import Results, pairs
+from sweeps.results import Results, pairs
 from sweeps.results.statistics import Interval, difference_interval, interval_of_mean, mean_interval, wilcoxon_p
 from vaeexp.results.tables import column, finite, interval_on_test
 from vaeexp.words import format_configuration

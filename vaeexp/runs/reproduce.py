@@ -27,7 +27,7 @@ from safetensors.torch import load_file
 
 from sweeps.errors import UserError
 from sweeps.storage.trial_record import EpochRecord, TrialRecord, checked
-from sweeps.workload.protocol import Lanes, Outcome, Progress, advance_all
+from sweeps.workload import Lanes, Outcome, Progress, advance_all
 from sweeps.workload.worker_pool import WorkerPool
 from vaeexp.console import minus_elbo, print_table, progress_bar, write_line
 from vaeexp.data import Dataset, open_dataset

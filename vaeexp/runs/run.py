@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from sweeps.errors import UserError, did_you_mean
 from sweeps.storage.study_record import StudyRecord
 from sweeps.storage.trial_record import TrialRecord
-from sweeps.workload.protocol import Outcome, named_run, run_folder, run_name
+from sweeps.workload import Outcome, named_run, run_folder, run_name
 from vaeexp.data import DATASETS, Dataset, open_dataset
 from vaeexp.data.dataset import targets
 from vaeexp.evaluation.classifier import open_classifier

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sweeps.files import write_whole
-from sweeps.workload.protocol import Outcome
+from sweeps.workload import Outcome
 from vaeexp.data.dataset import Dataset, targets
 from vaeexp.evaluation.classifier import open_classifier
 from vaeexp.evaluation.gallery import gallery, latent_arrays
@@ -25,11 +25,11 @@ from vaeexp.machine import usable_cores
 from vaeexp.models.vae import VAE
 from vaeexp.runs.provenance import arithmetic
 from vaeexp.settings import EvaluationSettings, ModelSettings, Settings
+from vaeexp.training import Lane, State
 from vaeexp.training.batches import Source, derive_seed
 from vaeexp.training.checkpoint import save_weights, write_json
 from vaeexp.training.device import keep_freed_memory
 from vaeexp.training.groups.lanes import TrainingLanes
-from vaeexp.training.lane import Lane, State
 
 EVALUATION = "evaluation.npz"
 _MODELS = 8

@@ -19,7 +19,7 @@ from vaeexp.training.device import free_memory, resolve_device, resolve_precisio
 from vaeexp.training.groups import fastest_lanes, seconds_per_image
 
 if TYPE_CHECKING:
-    from sweeps.study.study_file import Study
+    from sweeps.study import Study
 
 _LANES_OF_A_WORKER = 2
 """On a CPU, because one lane trains while the other waits for the driver."""

@@ -26,7 +26,7 @@ from vaeexp.words import format_duration, format_short
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sweeps.study.study_file import Study
+    from sweeps.study import Study
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps.engine.events import Running, Snapshot
-from sweeps.workload.protocol import run_name
+from sweeps.workload import run_name
 from vaeexp.console import minus_elbo, tolerant, write_line
 from vaeexp.words import format_duration, format_params
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
 
-    from sweeps.workload.protocol import Outcome, Progress, Trial, TrialResult
+    from sweeps.workload import Outcome, Progress, Trial, TrialResult
 
 HEARTBEAT_SECONDS = 30.0
 RATE_WINDOW_SECONDS = 120.0

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import vaeexp.report
-from sweeps.engine.run import open_sweep
+from sweeps.engine import open_sweep
 from sweeps.errors import UserError, masked
-from sweeps.results.rankings import Results, best_run
-from sweeps.storage.database import check_definition, recorded_study
+from sweeps.results import Results, best_run
+from sweeps.storage import check_definition, recorded_study
 from sweeps.storage.study_record import Description, RegisteredModel, StoredStudy, StudyRecord
 from sweeps.storage.trial_record import stored_path
 from sweeps.tracking import Mirror, mirroring, sync
 from sweeps.tracking.mlflow_store import tracking_uri
 from sweeps.tracking.ui import check_reachable
-from sweeps.workload.protocol import run_folder
+from sweeps.workload import run_folder
 from sweeps.workload.worker_pool import WorkerPool
 from vaeexp import __version__
 from vaeexp.console import program, write_line

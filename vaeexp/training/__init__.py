@@ -1,1 +1,235 @@
-"""Many trials as one program."""
+"""Defines a lane, one trial in training: settings, progress, metrics, and the layout of its tensors in flat vectors."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from sweeps.workload import Trial
+from vaeexp.evaluation.nll import active_units
+from vaeexp.models.vae import VAE, build_vae
+from vaeexp.training.batches import Source, epoch_chunks
+from vaeexp.training.device import peak_memory_mb
+
+if TYPE_CHECKING:
+    from vaeexp.settings import Settings
+
+# float32 numbers in 64 bytes. Each tensor starts at a multiple, because vector instructions are faster there.
+_ALIGN = 16
+
+
+class Layout:
+    """Names, shapes and offsets of a model's tensors in one flat float32 vector of length `size`, so that a copy of all of
+    them is one kernel."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        """Lay out tensors like these. Integers among them keep their values up to 2^24."""
+        self.shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        self.dtypes = {name: tensor.dtype for name, tensor in tensors.items()}
+        self.offsets: dict[str, int] = {}
+        self.size = 0
+        for name, shape in self.shapes.items():
+            self.offsets[name] = self.size
+            self.size += -(-max(shape.numel(), 1) // _ALIGN) * _ALIGN
+
+    @property
+    def count(self) -> int:
+        """How many numbers the tensors hold, without the gaps."""
+        return sum(shape.numel() for shape in self.shapes.values())
+
+    def views(self, flat: Tensor) -> dict[str, Tensor]:
+        """Return name → view [..., *shape] of `flat` [..., size], sharing memory."""
+        return {
+            name: flat[..., start : start + shape.numel()].view((*flat.shape[:-1], *shape))
+            for (name, shape), start in zip(self.shapes.items(), self.offsets.values(), strict=True)
+        }
+
+    def read(self, flat: Tensor) -> dict[str, Tensor]:
+        """Return name → contiguous copy [..., *shape] in the tensor's own type; change it in place and `write` it back.
+
+        A copy, because in views with gaps between rows BatchNorm under vmap loses its running statistics, or autograd
+        refuses the change in place.
+        """
+        return {
+            name: view.to(self.dtypes[name], memory_format=torch.contiguous_format, copy=True)
+            for name, view in self.views(flat).items()
+        }
+
+    def write(self, flat: Tensor, tensors: Mapping[str, Tensor]) -> None:
+        """Copy tensors [..., *shape], as `read` returns them, into `flat` [..., size]."""
+        for name, view in self.views(flat).items():
+            view.copy_(tensors[name])
+
+    def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Return the flat vector [size] of these tensors; the gaps are 0."""
+        flat = torch.zeros(self.size)
+        self.write(flat, tensors)
+        return flat
+
+
+def leading_slice(big: Tensor, shape: torch.Size) -> Tensor:
+    """Return the leading slice [..., *shape] of `big` [..., *bigger shape]."""
+    for axis, length in enumerate(reversed(shape), start=1):
+        big = big.narrow(-axis, 0, length)
+    return big
+
+
+State = dict[str, Tensor]
+"""Flat vectors of one lane at its own size: weights, first and second (moments), average (of the weights, if the study
+uses an average), best (the weights of the best epoch), buffers, best_buffers."""
+
+
+@dataclass(kw_only=True)
+class EpochSums:
+    """The result of a pass over images for one lane; means over images in nats."""
+
+    loss: float
+    distortion: float
+    rate: float
+    active_units: float
+    """How many latent dimensions have a posterior mean that varies over images by more than the threshold (Burda et al. 2016)."""
+
+    @property
+    def neg_elbo(self) -> float:
+        return self.distortion + self.rate
+
+
+@dataclass(kw_only=True)
+class Lane:
+    """A trial in training."""
+
+    trial: Trial
+    settings: "Settings"
+    layout: Layout
+    """Layout of the parameters at the trial's own size."""
+    buffer_layout: Layout
+    steps_per_epoch: int
+    epoch: int = 0
+    """Epochs trained."""
+    best_objective: float = math.inf
+    best_epoch: int = 0
+    best_metrics: dict[str, float] = field(default_factory=dict)
+    stale: int = 0
+    """Epochs since the best one."""
+    checkpoint_due: float = 0.0
+    """Seconds trained since the last checkpoint."""
+    test_metrics: dict[str, float] = field(default_factory=dict)
+    """Metrics on the test set, empty until the trial is complete and only if it may see the test set."""
+
+    @property
+    def total_steps(self) -> int:
+        return self.settings.train.epochs * self.steps_per_epoch
+
+    @property
+    def images_per_epoch(self) -> int:
+        return self.steps_per_epoch * self.settings.train.batch_size
+
+    @property
+    def finished(self) -> bool:
+        """True after the last epoch or after `patience` epochs without improvement."""
+        patience = self.settings.train.patience
+        return self.epoch >= self.settings.train.epochs or (patience > 0 and self.stale >= patience)
+
+    def shown_after(self, epoch: int) -> bool:
+        """Return whether this epoch gets pictures and an evaluation of the weights beside their average."""
+        return epoch in (1, self.settings.train.epochs) or epoch % self.settings.evaluation.pictures_every == 0
+
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of step `step`, from 0; cosine falls to 0 after the last step (Loshchilov & Hutter 2017)."""
+        train = self.settings.train
+        if train.schedule == "constant":
+            return train.learning_rate
+        return train.learning_rate * 0.5 * (1 + math.cos(math.pi * step / self.total_steps))
+
+    def beta(self, step: int) -> float:
+        """Return β at step `step`, from 0: it rises linearly over the warm-up (Sønderby et al. 2016)."""
+        steps = self.settings.train.warmup_epochs * self.steps_per_epoch
+        return self.settings.train.beta * (min(1.0, (step + 1) / steps) if steps > 0 else 1.0)
+
+    def average_decay(self, step: int) -> float:
+        """Return the decay of the running average at step `step`; it starts small, so that the average forgets the start."""
+        decay = self.settings.train.ema_decay
+        return min(decay, (1 + step) / (10 + step)) if decay > 0 else 0.0
+
+    def chunks(self, source: Source) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the `epoch_chunks` of the next epoch."""
+        batch_size, latent_size = self.settings.train.batch_size, self.settings.model.latent_size
+        seed, epoch = self.trial.seed, self.epoch
+        return epoch_chunks(source, seed=seed, epoch=epoch, batch_size=batch_size, latent_size=latent_size)
+
+    def training_sums(self, sums: Tensor, moments: Tensor) -> EpochSums:
+        """Convert the sums of an epoch: over steps of (loss, distortion, rate) [3], over images of μ and μ² [2, L]."""
+        return self._sums((sums / self.steps_per_epoch).tolist(), moments, self.images_per_epoch)
+
+    def validation_sums(self, totals: Sequence[Tensor], images: int) -> EpochSums:
+        """Convert sums of distortion, rate, μ [L] and μ² [L] over `images` images."""
+        distortion, rate = float(totals[0]) / images, float(totals[1]) / images
+        loss = distortion + self.settings.train.beta * rate
+        return self._sums([loss, distortion, rate], torch.stack(list(totals[2:])), images)
+
+    def _sums(self, means: Sequence[float], moments: Tensor, images: int) -> EpochSums:
+        active = active_units(moments[0], moments[1], images, self.settings.evaluation.active_threshold)
+        return EpochSums(loss=means[0], distortion=means[1], rate=means[2], active_units=float(active))
+
+    def metrics(
+        self, trained: EpochSums, scored: EpochSums, raw: EpochSums | None, *, seconds: float, device: torch.device
+    ) -> dict[str, float]:
+        """Return the metrics, in nats per image, of the epoch that the lane has just finished.
+
+        Args:
+            trained: sums over the training batches, while the weights changed.
+            scored: sums over validation with the weights that count: their running average if the study uses one.
+            raw: sums over validation with the weights themselves, if `scored` used the average and `shown_after` asks.
+            seconds: this lane's share of the time.
+            device: the device of the lane, for its peak memory.
+        """
+        metrics: dict[str, float] = {}
+        for split, sums in (("train", trained), ("val", scored)):
+            metrics |= {
+                f"{split}/loss": sums.loss,
+                f"{split}/neg_elbo": sums.neg_elbo,
+                f"{split}/distortion": sums.distortion,
+                f"{split}/rate": sums.rate,
+                f"{split}/active_units": sums.active_units,
+            }
+        if raw is not None:
+            metrics["val/neg_elbo_raw"] = raw.neg_elbo
+        step = self.epoch * self.steps_per_epoch - 1
+        return metrics | {
+            "train/learning_rate": self.learning_rate(step),
+            "train/beta": self.beta(step),
+            "seconds": seconds,
+            "images_per_second": self.images_per_epoch / seconds,
+            "memory_mb": peak_memory_mb(device),
+        }
+
+
+def open_lane(trial: Trial, settings: "Settings", image_shape: tuple[int, int, int], images: int) -> tuple[Lane, VAE]:
+    """Return the lane of a trial and its initial model on the CPU, from settings and seed; `images`: how many train."""
+    vae = build_vae(settings.model, image_shape, trial.seed)
+    lane = Lane(
+        trial=trial,
+        settings=settings,
+        layout=Layout(dict(vae.named_parameters())),
+        buffer_layout=Layout(dict(vae.named_buffers())),
+        steps_per_epoch=images // settings.train.batch_size,
+    )
+    return lane, vae
+
+
+def fresh_state(lane: Lane, vae: VAE, *, averaged: bool) -> State:
+    """Return the state of a lane before its first step. Equal entries share a tensor, because groups copy the state."""
+    weights = lane.layout.flatten({name: p.detach() for name, p in vae.named_parameters()})
+    buffers = lane.buffer_layout.flatten(dict(vae.named_buffers()))
+    of_weights = ("weights", "best", "average") if averaged else ("weights", "best")
+    return {
+        **dict.fromkeys(of_weights, weights),
+        **dict.fromkeys(("first", "second"), torch.zeros_like(weights)),
+        **dict.fromkeys(("buffers", "best_buffers"), buffers),
+    }
+
+
+__all__ = ["EpochSums", "Lane", "Layout", "State", "fresh_state", "leading_slice", "open_lane"]

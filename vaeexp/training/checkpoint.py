@@ -10,7 +10,7 @@ from torch import Tensor
 from sweeps.files import write_whole
 from vaeexp.models.networks import settings_from
 from vaeexp.models.vae import VAE
-from vaeexp.training.lane import Lane, State
+from vaeexp.training import Lane, State
 
 CHECKPOINT = "checkpoint.safetensors"
 WEIGHTS = "weights.safetensors"

@@ -11,11 +11,11 @@ from types import SimpleNamespace
 from contenders import BATCH, EPOCH, Stretch, Task, Train, timed
 from contenders.digits import resident
 from contenders.models import LATENT_SIZES
-from sweeps.workload.protocol import Trial
+from sweeps.workload import Trial
+from vaeexp.training import fresh_state, open_lane
 from vaeexp.training.batches import Source
 from vaeexp.training.device import keep_freed_memory
 from vaeexp.training.groups import open_group
-from vaeexp.training.lane import fresh_state, open_lane
 
 __all__ = ["open_train", "settings_of"]
 

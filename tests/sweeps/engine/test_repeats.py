@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from toy_lanes import ToyLanes
 from toy_study import in_memory, toy_study
 
+from sweeps.engine import search
 from sweeps.engine.repeats import plan_repeats, run_repeats
-from sweeps.engine.run import search
-from sweeps.results.rankings import levels, pairs, ranked, read_results
-from sweeps.storage.database import repeat_study
+from sweeps.results import levels, pairs, ranked, read_results
+from sweeps.storage import repeat_study
 from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study
 from sweeps.storage.trial_record import EpochRecord, TrialRecord
 from sweeps.study.space import Parameter, Space
 from sweeps.study.study_model import Compare, Confirm
-from sweeps.workload.protocol import Outcome
+from sweeps.workload import Outcome
 
 SPACE = Space(
     (

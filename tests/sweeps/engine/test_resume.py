@@ -17,11 +17,11 @@ from optuna.storages import JournalStorage
 from toy_lanes import SimulatedClock, ToyLanes
 from toy_study import CONDITIONAL, MemoryJournal, Watcher, X, in_memory, table, toy_study
 
+from sweeps.engine import search
 from sweeps.engine.repeats import run_repeats
-from sweeps.engine.run import search
-from sweeps.storage.database import open_storage, open_study, repeat_study
+from sweeps.storage import open_storage, open_study, repeat_study
 from sweeps.storage.trial_record import Repeat
-from sweeps.workload.protocol import Failure
+from sweeps.workload import Failure
 
 FAILURES = {
     2: (1, Failure(kind="crashed", message="it died")),
@@ -132,7 +132,7 @@ def undisturbed(name: str) -> tuple[World, int, list[Any]]:
 @pytest.mark.parametrize("ahead", [1000, 1], ids=["as trials end", "a round ahead"])
 @pytest.mark.parametrize("name", WORLDS)
 def test_killed_anywhere_and_continued_is_the_same_study(name, ahead, monkeypatch):
-    monkeypatch.setattr("sweeps.engine.run.AHEAD", ahead)
+    monkeypatch.setattr("sweeps.engine.AHEAD", ahead)
     _, events, expected = undisturbed(name)
     assert events > 50
     for bomb in range(events):

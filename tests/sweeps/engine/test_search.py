@@ -12,14 +12,14 @@ from optuna.trial import TrialState
 from toy_lanes import SimulatedClock, ToyLanes
 from toy_study import CONDITIONAL, Watcher, X, in_memory, table, toy_study
 
+from sweeps.engine import KNOWN_IN_A_ROW, search, trial_seed
 from sweeps.engine.repeats import run_repeats
-from sweeps.engine.run import KNOWN_IN_A_ROW, search, trial_seed
 from sweeps.engine.trial_loop import ERRORS_IN_A_ROW
 from sweeps.errors import UserError
-from sweeps.storage.database import repeat_study
+from sweeps.storage import repeat_study
 from sweeps.storage.proposals import propose
 from sweeps.storage.trial_record import Repeat, stored_repeat
-from sweeps.workload.protocol import Failure, TrialResult
+from sweeps.workload import Failure, TrialResult
 from sweeps.workload.testing import check_lanes
 
 DIVERGED = Failure(kind="diverged", message="the loss became NaN")
@@ -438,7 +438,7 @@ def test_an_epoch_is_on_record_before_its_neighbour_is_trained():
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp"])
 def test_trials_proposed_while_others_train_are_those_proposed_after(sampler, monkeypatch):
-    monkeypatch.setattr("sweeps.engine.run.AHEAD", 4)
+    monkeypatch.setattr("sweeps.engine.AHEAD", 4)
     options = {"startup_trials": 5} if sampler in ("tpe", "gp") else {}
     study = toy_study(
         {**X, "y": {"kind": "float", "low": 0.01, "high": 1.0}}, trials=14, sampler=sampler, sampler_options=options
@@ -458,7 +458,7 @@ def test_trials_proposed_while_others_train_are_those_proposed_after(sampler, mo
             ahead.append(len(proposals))
         return propose(*given, proposals=proposals, **more)
 
-    monkeypatch.setattr("sweeps.engine.run.propose", counted)
+    monkeypatch.setattr("sweeps.engine.propose", counted)
     lanes = {"width": 4, "epochs": 3, "last_epochs": {1: 1, 3: 2, 6: 1, 7: 2}}
     patient, hasty = in_memory(study), in_memory(study)
     search(hasty, study, ToyLanes(**lanes), [])

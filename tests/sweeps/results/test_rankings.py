@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from sweeps.errors import UserError
-from sweeps.results.rankings import (
+from sweeps.results import (
     best_run,
     best_so_far,
     levels,

@@ -8,9 +8,9 @@ import pytest
 from toy_lanes import SimulatedClock, ToyLanes
 from toy_study import MemoryJournal, in_memory, toy_study
 
-from sweeps.engine.run import open_sweep, run_study, search
+from sweeps.engine import open_sweep, run_study, search
 from sweeps.errors import UserError
-from sweeps.storage.database import open_storage
+from sweeps.storage import open_storage
 from sweeps.storage.optuna_internals import storage_of
 from sweeps.storage.study_record import Description, RegisteredModel, StudyRecord, read_study, study_record, write_study
 from sweeps.storage.trial_record import Picture

@@ -17,9 +17,9 @@ from postgres import postgres_server
 from toy_lanes import ToyLanes
 from toy_study import Fixed, X, in_memory, table, toy_study
 
-from sweeps.engine.run import search
+from sweeps.engine import search
 from sweeps.errors import UserError, full_disk
-from sweeps.storage.database import open_storage, open_study, storage_errors_as_user_errors, study_names
+from sweeps.storage import open_storage, open_study, storage_errors_as_user_errors, study_names
 from sweeps.storage.journal import lock_holder, open_journal, study_lock
 from sweeps.storage.optuna_internals import batched_writes, storage_of
 

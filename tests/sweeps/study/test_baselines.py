@@ -8,14 +8,14 @@ import yaml
 from toy_lanes import ToyLanes
 from toy_study import CONDITIONAL, MemoryJournal, X, in_memory, toy_study
 
+from sweeps.engine import search
 from sweeps.engine.repeats import plan_repeats, run_repeats
-from sweeps.engine.run import search
 from sweeps.errors import UserError
-from sweeps.results.rankings import best_run, ranked, read_results
-from sweeps.storage.database import repeat_study, spec_differences
+from sweeps.results import best_run, ranked, read_results
+from sweeps.storage import repeat_study, spec_differences
 from sweeps.storage.optuna_internals import storage_of
 from sweeps.storage.study_record import read_study
-from sweeps.study.study_file import load_study
+from sweeps.study import load_study
 from sweeps.study.study_model import Baseline, Confirm
 from vaeexp.settings import SECTIONS
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field, model_validator
 
 import sweeps
 from sweeps.errors import UserError
-from sweeps.storage.database import spec_differences
-from sweeps.study.study_file import list_studies, load_study
+from sweeps.storage import spec_differences
+from sweeps.study import list_studies, load_study
 from vaeexp.settings import SECTIONS
 
 STUDIES = Path(__file__).parents[3] / "studies"

@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 import tracked_study as small
 
+from sweeps import tracking as module
 from sweeps.errors import UserError
 from sweeps.files import UNFINISHED
 from sweeps.storage.journal import study_lock
-from sweeps.tracking import mirror as module
 from sweeps.tracking import mirroring, sync
 
 HERE = Path(__file__).resolve().parents[2] / "support"

@@ -14,9 +14,9 @@ import pytest
 from toy_lanes import ToyLanes
 from toy_study import in_memory, table, toy_study
 
-from sweeps.engine.run import search
+from sweeps.engine import search
 from sweeps.errors import UserError
-from sweeps.workload.protocol import Outcome, Trial, advance_all
+from sweeps.workload import Outcome, Trial, advance_all
 from sweeps.workload.testing import check_lanes
 from sweeps.workload.worker_pool import WorkerError, WorkerPool
 from sweeps.workload.worker_process import Child
@@ -327,7 +327,7 @@ PARENT = """
 import os, sys, time
 from pathlib import Path
 import counting
-from sweeps.workload.protocol import Trial, advance_all
+from sweeps.workload import Trial, advance_all
 from sweeps.workload.worker_pool import WorkerPool
 
 folder, bad = Path(sys.argv[1]), sys.argv[2]

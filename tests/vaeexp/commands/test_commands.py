@@ -19,13 +19,13 @@ import pytest
 from click.testing import CliRunner
 
 from sweeps.errors import UserError
-from sweeps.results.rankings import best_record, best_run, tables_of
-from sweeps.storage.database import open_storage, open_study, repeat_study
+from sweeps.results import best_record, best_run, tables_of
+from sweeps.storage import open_storage, open_study, repeat_study
 from sweeps.storage.journal import study_lock
 from sweeps.storage.study_record import read_study
 from sweeps.storage.trial_record import TrialRecord
 from vaeexp import __version__
-from vaeexp.commands.main import COMMANDS, cli, main
+from vaeexp.commands import COMMANDS, cli, main
 from vaeexp.commands.status import run_row
 from vaeexp.console import open_console
 from vaeexp.settings import ExecutionSettings
@@ -500,7 +500,7 @@ def test_what_is_only_read_needs_nothing_heavy(runs: Path) -> None:
     code = f"""
 import sys
 for name in {heavy!r}: sys.modules[name] = None
-from vaeexp.commands.main import main
+from vaeexp.commands import main
 for words in ("status", "status smoke", "trials smoke", "best smoke", "show smoke", "show smoke/0"):
     print("#", words, flush=True)
     try: main([*words.split(), "--runs", {str(runs)!r}])

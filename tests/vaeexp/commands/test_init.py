@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from sweeps.errors import UserError
-from vaeexp.commands.main import cli
+from vaeexp.commands import cli
 from vaeexp.settings import DataSettings
 from vaeexp.study import open_study_file
 

@@ -10,10 +10,10 @@ from click.testing import CliRunner
 from stored_studies import renamed, store
 from synthetic_study import part
 
-from sweeps.results.rankings import Results
-from sweeps.storage.database import open_storage
+from sweeps.results import Results
+from sweeps.storage import open_storage
 from sweeps.storage.journal import journal_path
-from vaeexp.commands.main import cli, main
+from vaeexp.commands import cli, main
 
 pytestmark = pytest.mark.usefixtures("keep_signals")
 

@@ -5,7 +5,7 @@ import socket
 import tracked_study as small
 from click.testing import CliRunner
 
-from vaeexp.commands.main import cli
+from vaeexp.commands import cli
 
 
 def sync(runs, *arguments):

@@ -6,17 +6,17 @@ from fused import BASE, make_lanes, plain_training, run, same_bits, source, tria
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeps.workload.protocol import Outcome, advance_all
+from sweeps.workload import Outcome, advance_all
 from vaeexp.models.networks import NETWORKS
 from vaeexp.models.networks.conv import Block, feature_sizes
 from vaeexp.models.vae import check_model
 from vaeexp.settings import ModelSettings
+from vaeexp.training import open_lane
 from vaeexp.training.batches import validation_noise
 from vaeexp.training.checkpoint import load_model, save_weights
 from vaeexp.training.groups import sequential
 from vaeexp.training.groups.sequential import SequentialGroup
 from vaeexp.training.groups.vectorised import VectorisedGroup
-from vaeexp.training.lane import open_lane
 
 KINDS = ["vectorised", "sequential"]
 CONV = BASE.with_params({"network": "conv", "channels": (4, 6), "kernel": 3})

@@ -7,16 +7,15 @@ import pytest
 import torch
 from fused import BASE, make_lanes, plain_training, run, same_bits, source, trial
 
-from sweeps.workload.protocol import Outcome, advance_all
+from sweeps.workload import Outcome, advance_all
 from vaeexp.models.networks import find_network
 from vaeexp.models.vae import check_model
 from vaeexp.settings import ModelSettings
-from vaeexp.training import groups
+from vaeexp.training import groups, open_lane
 from vaeexp.training.batches import validation_noise
 from vaeexp.training.checkpoint import load_model, save_weights
 from vaeexp.training.groups.sequential import SequentialGroup
 from vaeexp.training.groups.vectorised import VectorisedGroup
-from vaeexp.training.lane import open_lane
 
 KINDS = ["vectorised", "sequential"]
 MAXIMA = {"latent_size": 6, "components": 5}

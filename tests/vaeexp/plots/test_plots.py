@@ -16,7 +16,7 @@ from synthetic_study import (
     write_pictures,
 )
 
-from sweeps.results.rankings import best_so_far, ranked
+from sweeps.results import best_so_far, ranked
 from vaeexp.plots import PLOTS
 from vaeexp.plots.comparisons import paired_differences
 from vaeexp.plots.parameters import effects, importance

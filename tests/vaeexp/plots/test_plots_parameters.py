@@ -6,7 +6,7 @@ from drawn_studies import SPACE, bowl, drawn, study
 from matplotlib.collections import LineCollection, PathCollection
 from synthetic_study import SEARCH, make_results, part, texts
 
-from sweeps.results.rankings import Results, ranked
+from sweeps.results import Results, ranked
 from vaeexp.plots import PLOTS
 from vaeexp.plots.parameters import (
     MOST_COLOURED,

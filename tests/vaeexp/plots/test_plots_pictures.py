@@ -11,7 +11,7 @@ from synthetic_study import (
     write_pictures,
 )
 
-from sweeps.results.rankings import ranked
+from sweeps.results import ranked
 from vaeexp.plots import PLOTS
 from vaeexp.plots.pictures import best_median_worst, beta_strip
 from vaeexp.results.study_view import StudyView

@@ -15,7 +15,7 @@ from report_text import headings, on_view, report_on, tables_of, without_code
 from synthetic_study import SEARCH, make_results, part, study_attributes, thin_studies, with_baselines, write_pictures
 
 from sweeps.errors import UserError
-from sweeps.results.rankings import pairs, ranked
+from sweeps.results import pairs, ranked
 from sweeps.results.statistics import mean_interval
 from sweeps.storage.study_record import read_study
 from vaeexp.plots import PLOTS

@@ -10,7 +10,7 @@ from confirmed_figures import confirmed
 from report_text import on_view
 from synthetic_study import REFERENCES, make_results, study_attributes, with_baselines, write_pictures
 
-from sweeps.results.rankings import best_run, pairs
+from sweeps.results import best_run, pairs
 from sweeps.results.statistics import mean_interval
 from sweeps.storage.study_record import StudyRecord
 from vaeexp.plots import PLOTS

@@ -12,8 +12,8 @@ import pytest
 from report_text import headings, located, on_view, report_on, tables_of, without_code
 from synthetic_study import make_results, part, study_attributes, with_baselines, write_pictures
 
-from sweeps.engine.run import trial_seed
-from sweeps.results.rankings import best_run, ranked
+from sweeps.engine import trial_seed
+from sweeps.results import best_run, ranked
 from sweeps.seeds import seed_of
 from sweeps.storage.study_record import StudyRecord
 from vaeexp.report.chapters import answer

@@ -14,7 +14,7 @@ from reference_pages import COLUMNS, ROOT
 from report_text import on_view
 from synthetic_study import SEARCH, make_results, thin_studies, with_baselines
 
-from sweeps.results.rankings import ranked
+from sweeps.results import ranked
 from sweeps.results.statistics import mean_interval
 from vaeexp.report.markup import code, escape, fenced, linked_files, page, picture, table
 from vaeexp.report.summary import summary_json, trials_csv

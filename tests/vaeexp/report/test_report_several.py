@@ -13,7 +13,7 @@ from stored_studies import renamed
 from synthetic_study import part, study_attributes, texts, thin_studies
 
 from sweeps.errors import UserError
-from sweeps.results.rankings import best_so_far, ranked
+from sweeps.results import best_so_far, ranked
 from sweeps.results.statistics import mean_interval
 from vaeexp.plots.comparisons import side_by_side
 from vaeexp.report.markup import linked_files

@@ -14,7 +14,7 @@ from report_text import on_view, tables_of
 from scipy import stats
 from synthetic_study import SEARCH, make_results, part, study_attributes, with_baselines
 
-from sweeps.results.rankings import Results, ranked
+from sweeps.results import Results, ranked
 from sweeps.results.statistics import bootstrap_mean_interval, difference_interval, mean_interval
 from vaeexp.report.chapters import answer, margin_words
 from vaeexp.report.tables import (

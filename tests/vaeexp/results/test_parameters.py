@@ -10,7 +10,7 @@ import pytest
 from drawn_studies import SPACE, bowl, drawn, study
 from synthetic_study import part
 
-from sweeps.results.rankings import Results, ranked
+from sweeps.results import Results, ranked
 from vaeexp.plots.parameters import dependence_caption
 from vaeexp.plots.style import parameter_ticks
 from vaeexp.results.parameters import expected

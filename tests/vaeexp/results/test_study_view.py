@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from synthetic_study import make_results, thin_studies, with_baselines
 
-from sweeps.results.rankings import best_run, ranked
+from sweeps.results import best_run, ranked
 from vaeexp.results.study_view import StudyView
 
 

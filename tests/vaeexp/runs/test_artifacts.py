@@ -9,7 +9,7 @@ from fused import KINDS
 from image_files import write_tree
 from PIL import Image
 
-from sweeps.workload.protocol import Outcome, Trial, advance_all
+from sweeps.workload import Outcome, Trial, advance_all
 from vaeexp.data import open_dataset
 from vaeexp.evaluation.generation import grids, pictures
 from vaeexp.runs.worker import open_lanes

@@ -14,11 +14,11 @@ from mnist_files import write_files
 from safetensors.torch import load_file, save_file
 from tiny_study import NAME
 
-from sweeps.storage.database import open_storage
+from sweeps.storage import open_storage
 from sweeps.storage.study_record import read_study
 from sweeps.storage.trial_record import EpochRecord, TrialRecord
-from sweeps.workload.protocol import Failure, Outcome
-from vaeexp.commands.main import cli, main
+from sweeps.workload import Failure, Outcome
+from vaeexp.commands import cli, main
 from vaeexp.results import parse_run
 from vaeexp.runs.reproduce import DRAWS, PRECISION, ROUNDING, Criterion, choose_criterion, compare, difference
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 from saved_runs import finished_run
 
-from vaeexp.commands.main import cli, main
+from vaeexp.commands import cli, main
 from vaeexp.console import progress_bar
 from vaeexp.runs.drawing import draw_samples
 from vaeexp.runs.run import open_run

@@ -9,7 +9,7 @@ from mnist_files import write_files
 from rich.console import Console
 
 from sweeps.errors import UserError
-from sweeps.storage.database import open_storage, open_study
+from sweeps.storage import open_storage, open_study
 from sweeps.storage.study_record import write_study
 from vaeexp.study import open_study_file
 from vaeexp.sweep.job import SweepOptions

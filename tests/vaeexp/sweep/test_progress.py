@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from sweeps.engine.events import Running, Snapshot
-from sweeps.workload.protocol import Failure, Outcome, Progress, Trial, TrialResult
+from sweeps.workload import Failure, Outcome, Progress, Trial, TrialResult
 from vaeexp.sweep.progress import LiveProgress, time_left
 
 

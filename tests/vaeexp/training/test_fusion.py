@@ -6,14 +6,14 @@ import pytest
 import torch
 from fused import BASE, images, killed_and_resumed, make_lanes, plain_training, run, same_bits, source, trial
 
-from sweeps.workload.protocol import Outcome, advance_all
+from sweeps.workload import Outcome, advance_all
 from sweeps.workload.testing import check_lanes
 from vaeexp.models.vae import build_vae
+from vaeexp.training import open_lane
 from vaeexp.training.batches import epoch_chunks
 from vaeexp.training.groups import fastest_lanes
 from vaeexp.training.groups.sequential import SequentialGroup
 from vaeexp.training.groups.vectorised import VectorisedGroup
-from vaeexp.training.lane import open_lane
 
 KINDS = ["vectorised", "sequential"]
 PRIORS = ["normal", "mixture", "factorised_mixture", "vampprior"]

@@ -6,7 +6,7 @@ from fused import BASE, trial
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaeexp.training.lane import Layout, leading_slice, open_lane
+from vaeexp.training import Layout, leading_slice, open_lane
 
 shapes = st.lists(st.integers(1, 5), min_size=0, max_size=3).map(torch.Size)
 

@@ -8,10 +8,10 @@ import pytest
 from fused import BASE, make_lanes, source, trial
 
 import sweeps.seeds
+from sweeps.engine import trial_seed
 from sweeps.engine.repeats import fresh_seeds
-from sweeps.engine.run import trial_seed
 from sweeps.study.samplers import QuasiRandomSettings, RandomSettings, TPESettings, ask_seed
-from sweeps.workload.protocol import advance_all
+from sweeps.workload import advance_all
 from vaeexp.data.prepare import Purpose, binarise, permutation
 from vaeexp.models.vae import build_vae
 from vaeexp.training.batches import derive_seed

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, vmap
 
 from sweeps.errors import warn_once
-from sweeps.workload.protocol import Trial
+from sweeps.workload import Trial
 from vaeexp.compiler import has_convolutions
 from vaeexp.models.networks import ImageShape, find_network, settings_from
 from vaeexp.models.vae import VAE, build_vae
+from vaeexp.training import fresh_state, leading_slice, open_lane
 from vaeexp.training.batches import CHUNK, Source
 from vaeexp.training.device import is_out_of_memory
 from vaeexp.training.groups.sequential import SequentialGroup
 from vaeexp.training.groups.vectorised import VectorisedGroup, padded_template
-from vaeexp.training.lane import fresh_state, leading_slice, open_lane
 from vaeexp.training.steps import lane_loss, lane_terms
 from vaeexp.training.steps.compiled import CompiledStep
 

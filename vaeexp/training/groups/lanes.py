@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from sweeps.files import remove_unfinished
-from sweeps.workload.protocol import Failure, FailureKind, Outcome, Progress, Trial, TrialResult
+from sweeps.workload import Failure, FailureKind, Outcome, Progress, Trial, TrialResult
 from vaeexp.models.vae import VAE, shape_of
+from vaeexp.training import EpochSums, Lane, State, fresh_state, open_lane
 from vaeexp.training.batches import Source
 from vaeexp.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from vaeexp.training.device import free_memory, is_out_of_memory
 from vaeexp.training.groups import Group, open_group
-from vaeexp.training.lane import EpochSums, Lane, State, fresh_state, open_lane
 
 if TYPE_CHECKING:
     from vaeexp.settings import Settings
@@ -77,7 +77,7 @@ def copied(group: Group, number: int, *names: str) -> list[Tensor]:
 
 
 class TrainingLanes:
-    """`sweeps.workload.protocol.Lanes` for VAEs on one device."""
+    """`sweeps.workload.Lanes` for VAEs on one device."""
 
     def __init__(
         self,

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from vaeexp.compiler import has_foreign_layers
 from vaeexp.models.vae import VAE
+from vaeexp.training import EpochSums, Lane, State
 from vaeexp.training.batches import Source, validation_noise
 from vaeexp.training.device import training_precision, wide_dtype
-from vaeexp.training.lane import EpochSums, Lane, State
 from vaeexp.training.optimizers import update_one
 from vaeexp.training.steps import lane_terms, training_loss, validation_totals
 from vaeexp.training.steps.compiled import CompiledStep

@@ -12,8 +12,8 @@ from torch import Tensor, vmap
 
 from vaeexp.models.networks import settings_from
 from vaeexp.models.vae import VAE
+from vaeexp.training import EpochSums, Lane, Layout, State, leading_slice
 from vaeexp.training.batches import Source, validation_noise
-from vaeexp.training.lane import EpochSums, Lane, Layout, State, leading_slice
 from vaeexp.training.steps import lane_terms, validation_totals
 from vaeexp.training.steps.cuda_graph import FusedStep, Rows
 

@@ -22,8 +22,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from vaeexp.compiler import has_foreign_layers, open_program, with_biases_apart
 from vaeexp.models.vae import VAE
+from vaeexp.training import Lane, Layout, State, leading_slice
 from vaeexp.training.device import wide_dtype
-from vaeexp.training.lane import Lane, Layout, State, leading_slice
 from vaeexp.training.optimizers import BETA1, BETA2, EPSILON
 from vaeexp.training.steps import Numbers, StepState, lane_loss, same_step, step_of
 

@@ -17,13 +17,13 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from sweeps.errors import warn_once
 from vaeexp.compiler import COMPILER_ERRORS, with_gradients_as_weights
 from vaeexp.models.vae import VAE
+from vaeexp.training import Lane
 from vaeexp.training.device import is_out_of_memory, wide_dtype
-from vaeexp.training.lane import Lane
 from vaeexp.training.optimizers import corrected, move_all
 from vaeexp.training.steps import Numbers, StepState, lane_loss, same_step, step_of
 
 Rows = dict[str, dict[str, Tensor]]
-"""Name, as in `vaeexp.training.lane.State` → parameter or buffer → tensor [R, *its shape]."""
+"""Name, as in `vaeexp.training.State` → parameter or buffer → tensor [R, *its shape]."""
 
 _TRAINED = ("weights", "first", "second", "average")
 _WARM = 3  # steps before a capture, because libraries initialise themselves in the first steps
@@ -165,7 +165,7 @@ def _vector_entries(lane: Lane) -> Mapping[str, float]:
 
 
 def _numbers(vectors: Mapping[str, Tensor]) -> Numbers:
-    """Return the numbers [R] of the next step, by the formulas that `vaeexp.training.lane` has for one lane."""
+    """Return the numbers [R] of the next step, by the formulas that `vaeexp.training` has for one lane."""
     step, adamax = vectors["step"], vectors["adamax"]
     falling = 0.5 * (1 + torch.cos(torch.pi * step / vectors["total"]))
     learning_rate = vectors["rate"] * torch.where(vectors["cosine"].bool(), falling, 1.0)
