@@ -81,20 +81,6 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "drawn, evenly from the best to the worst.",
             "No trial has finished an epoch.",
         ),
-        "best_by_cost": Plot(
-            "Best value by cost",
-            search.best_by_cost,
-            "The line is the best complete trial so far against the trial-epochs that all trials had trained by then; a dot is a "
-            "complete trial at the moment it ended. Where the line has become flat, a smaller budget would have been enough.",
-            "No trial has completed.",
-        ),
-        "trial_costs": Plot(
-            "Cost of the trials",
-            search.trial_costs,
-            "Each bar is a trial of the search, its height the time that it was trained; of an epoch in which trials share a device, "
-            "each is charged an equal part. A coloured area is what trials of that outcome took together, a black line their median.",
-            "No trial has finished an epoch.",
-        ),
     },
     "The parameters": {
         "importance": Plot(
@@ -115,19 +101,6 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             parameters.partial_dependence,
             parameters.dependence_caption,
             f"It takes {LEAST_TRIALS} complete trials of different value.",
-        ),
-        "parallel_coordinates": Plot(
-            "Every trial through its parameters",
-            parameters.parallel_coordinates,
-            parameters.parallel_caption,
-            "It takes two searched parameters and two complete trials.",
-        ),
-        "distributions": Plot(
-            "Distribution of results by choice",
-            parameters.distributions,
-            "Which share of the complete trials of each choice ended at or below a value; the curve further left is better. The "
-            "sampler prefers what looked good and pruned trials are not counted, so this describes and does not compare.",
-            "It takes a parameter with choices, two of which have a complete trial.",
         ),
     },
     "Matched pairs": {
