@@ -203,7 +203,7 @@ def test_a_server_that_never_answers_or_is_slow(tmp_path, server, monkeypatch):
     start = time.monotonic()
     with in_front_of(server, None) as silent, mirroring("slow", runs=runs, tracking=silent, say=said.append):
         pass
-    assert time.monotonic() - start < 12
+    assert time.monotonic() - start < 40, "it waits once, not for each run"
     assert len(said) == 1
     assert "lacks 2 of 2 runs" in said[0]
     monkeypatch.setattr(module, "PATIENCE", 10.0)  # many times what one answer takes on a busy machine

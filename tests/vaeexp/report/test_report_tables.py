@@ -401,7 +401,7 @@ def test_ten_thousand_trials_take_seconds(results, compose):
     compose(results)  # imports
     started = time.process_time()
     text = compose(large)
-    assert time.process_time() - started < 6
+    assert time.process_time() - started < 20, "a table for each trial would take minutes"
     assert len(text) < 60_000
     counts = tables_of(text)["By optimizer"]["trials"].str.replace(",", "").astype(int)
     assert counts.sum() == 10_000
