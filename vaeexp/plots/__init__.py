@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from vaeexp.plots import comparisons, latent, parameters, pictures, search, tradeoff
-from vaeexp.plots.style import save
+from vaeexp.plots.style import framed, save
 from vaeexp.results.parameters import LEAST_TRIALS
 from vaeexp.results.study_view import StudyView
 from vaeexp.words import parameter_label
@@ -28,13 +28,14 @@ class Plot:
     """Why it may be missing."""
     shows: str | None = None
     """The array that a model must have left; the best that left it is drawn. None where no single model is drawn."""
+    unfolded: bool = False
+    """Whether a report shows it at once; the others stand folded, because they answer what few readers ask."""
 
     def draw(self, view: StudyView) -> Figure | None:
-        """Draw the plot of this study; None where it has too little for it."""
-        if self.shows is None:
-            return self.make(view)
-        found = view.best_with(self.shows)
-        return None if found is None else self.make(found[1])
+        """Draw the plot of this study under its title; None where it has too little for it."""
+        found = view if self.shows is None else (view.best_with(self.shows) or (None, None))[1]
+        figure = None if found is None else self.make(found)
+        return None if figure is None else framed(figure, self.title)
 
     def reading(self, view: StudyView) -> str:
         """Return the caption for this study, with the run that drew where it draws one model."""
@@ -56,6 +57,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "Each trial at its best epoch (large: complete); lower left is better, along a dashed line the −ELBO is the same. "
             "The grey line joins the trials that no other beats in both rate and distortion.",
             "No trial has finished an epoch.",
+            unfolded=True,
         ),
         "active_units": Plot(
             "Active units",
@@ -95,6 +97,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "Every trial in every panel, at its best epoch; pruned trials had fewer epochs, so they stand higher than they would "
             "have ended. A black bar is the median of the complete trials.",
             "No trial has finished an epoch.",
+            unfolded=True,
         ),
         "partial_dependence": Plot(
             "Partial dependence",
@@ -110,6 +113,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "Each point is a pair of runs with the same configuration and seed, a row per configuration; the diamond is the mean "
             "with its 95 % interval.",
             "There is no complete matched pair.",
+            unfolded=True,
         ),
     },
     "Baselines": {
@@ -119,6 +123,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "The best setting of the search, then the baselines of the study file, each by its best run. Originals are "
             "validation images as the rows below them were given; values of rows below different originals are not comparable.",
             "No baseline with pictures is there.",
+            unfolded=True,
         ),
         "baseline_curves": Plot(
             "Learning curves of the baselines",
@@ -142,6 +147,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "One model per row, from low to high β: the best trial of each sixth of the range of log β. A low β tends to "
             "buy sharp reconstructions with a prior that fits badly, so that samples suffer; a high β blurs both. L is the latent size.",
             "No trial with pictures is there, or β was not searched.",
+            unfolded=True,
         ),
         "best_reconstructions": Plot(
             "Reconstructions by the best model",
@@ -156,6 +162,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "Means of p(x|z) with z from the prior.",
             "No run left pictures.",
             shows="samples",
+            unfolded=True,
         ),
         "component_samples": Plot(
             "Samples per mixture component",

@@ -218,7 +218,7 @@ def side_by_side(group: Sequence[StudySummary]) -> Figure | None:
     above, below = figure.subplots(2, 1, height_ratios=[upper, lower])
     _draw_values(above, shown)
     _draw_courses(below, shown)
-    return figure
+    return style.framed(figure, f"Studies of one protocol: {shown[0].measure} and the course of each search")
 
 
 def _draw_values(axes: Axes, shown: Sequence[StudySummary]) -> None:

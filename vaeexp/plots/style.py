@@ -24,12 +24,16 @@ from vaeexp.results.tables import finite
 from vaeexp.words import format_tick
 
 WIDTH = 9.0
-"""Inches. At 120 dots per inch a figure is 1,080 pixels wide and stays legible shown at 900."""
-DPI = 120
+"""Inches of a plot without its frame. On a page an inch takes 100 to 120 pixels."""
+PICTURE_SCALE = 2
+"""Pixels of a file for each pixel of the page, so that a screen of high resolution shows sharp words."""
+DPI = 120 * PICTURE_SCALE
+MARGIN, TITLE = 0.14, 0.4
+"""Inches of white around a plot, which part it from a dark page, and of its title."""
 
 TEXT_COLOUR = "#222222"
 MUTED = "#6f6f6f"
-BEST = "#009E73"
+BEST = "#007A5A"
 STATE_COLOURS = {"complete": "#0072B2", "pruned": "#E69F00", "failed": "#D55E00", "running": "#56B4E9"}
 STATE_MARKERS = {"complete": "o", "pruned": "s", "failed": "X", "running": "D"}
 """From the palette of Okabe and Ito (2008), told apart by readers with any colour vision."""
@@ -50,6 +54,28 @@ def new_figure(height: float = 4.6, width: float = WIDTH) -> Figure:
     """Return an empty white figure of this size in inches, which lays its parts out by itself."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
+    return figure
+
+
+def framed(figure: Figure, title: str) -> Figure:
+    """Put a title above everything in the figure, and a white margin around; return the figure, which grows by both."""
+    # The layout is made once, without the frame, which the layout engine would not leave free above a legend.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    width, height = map(float, figure.get_size_inches())
+    whole = width + 2 * MARGIN, height + 2 * MARGIN + TITLE
+    left, bottom, across, up = MARGIN / whole[0], MARGIN / whole[1], width / whole[0], height / whole[1]
+    for text in figure.texts:
+        x, y = text.get_position()
+        text.set_position((left + across * x, bottom + up * y))
+    for each in figure.legends:
+        each.set_bbox_to_anchor((left, bottom, across, up), figure.transFigure)
+    for axes in figure.axes:
+        box = axes.get_position(original=True)
+        axes.set_position((left + across * box.x0, bottom + up * box.y0, across * box.width, up * box.height))
+    figure.set_size_inches(*whole)
+    top = 1 - (MARGIN + 0.02) / whole[1]
+    figure.text(left, top, title, fontsize=14, fontweight="bold", color=TEXT_COLOUR, ha="left", va="top", gid="title")
     return figure
 
 

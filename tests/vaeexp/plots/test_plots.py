@@ -1,11 +1,15 @@
 """Plots of the search, of its parameters and pairs, and facts that hold of every plot."""
 
 import io
+import itertools
 import math
 
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.colors import to_rgb
+from matplotlib.image import imread
+from matplotlib.text import Text
 from synthetic_study import (
     SEARCH,
     part,
@@ -17,7 +21,7 @@ from synthetic_study import (
 )
 
 from sweeps.results import best_so_far, ranked
-from vaeexp.plots import PLOTS
+from vaeexp.plots import PLOTS, style
 from vaeexp.plots.comparisons import paired_differences
 from vaeexp.plots.parameters import effects, importance
 from vaeexp.plots.search import history, learning_curves
@@ -157,13 +161,77 @@ def test_the_same_figure_gives_the_same_bytes(results, tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_figures_are_wide_enough_to_read(results, tmp_path):
-    whole = with_baselines(results, folder=tmp_path / "trials" / "beta_mnist")
-    write_pictures(whole, tmp_path)
-    for name, plot in PLOTS.items():
-        width, height = plot.draw(StudyView(whole)).get_size_inches()
-        assert 4 <= width <= 9.2, name
-        assert height <= 9, name
+@pytest.fixture(scope="module")
+def rendered(results, tmp_path_factory):
+    """Every plot of a study that has all of them, by name, laid out."""
+    runs = tmp_path_factory.mktemp("drawn")
+    whole = with_baselines(results, folder=runs / "trials" / "beta_mnist")
+    write_pictures(whole, runs)
+    drawn = {name: plot.draw(StudyView(whole)) for name, plot in PLOTS.items()}
+    assert None not in drawn.values()
+    for figure in drawn.values():
+        figure.draw_without_rendering()
+    return drawn
+
+
+def words_of(figure):
+    """All texts of a figure that are seen, titles and legends among them; ticks beyond the limits are there, but not drawn."""
+    unseen = set()
+    for axes in figure.axes:
+        unseen |= set() if axes.get_visible() else {id(text) for text in axes.findobj(Text)}
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            beyond = [tick for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high]
+            unseen |= {id(text) for tick in beyond for text in (tick.label1, tick.label2)}
+    found = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
+    return [text for text in found if id(text) not in unseen]
+
+
+def luminance(colour):
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_plots_have_a_title_fit_a_page_and_are_readable_on_a_dark_one(rendered, name):
+    """Words contrast with the white canvas (WCAG 2.2, 1.4.3); no two words overlap; a white frame parts the plot from the page."""
+    figure = rendered[name]
+    width, height = figure.get_size_inches()
+    assert 4 <= width <= 9.5
+    assert height <= 9.5
+    words = words_of(figure)
+    titles = [text for text in words if text.get_gid() == "title"]
+    assert [text.get_text() for text in titles] == [PLOTS[name].title]
+    canvas = figure.bbox.padded(-style.MARGIN * figure.dpi / 2)
+    for text in words:
+        box = text.get_window_extent()
+        assert canvas.x0 <= box.x0, text
+        assert box.x1 <= canvas.x1, text
+        assert canvas.y0 <= box.y0, text
+        assert box.y1 <= canvas.y1, text
+        on_a_cell = text.axes is not None and text.axes.images and text.get_color() == "white"
+        assert on_a_cell or 1.05 / (luminance(text.get_color()) + 0.05) >= 4.5, text
+    boxes = [text.get_window_extent().padded(-0.02 * figure.dpi) for text in words]
+    for (one, box), (other, near) in itertools.combinations(zip(words, boxes, strict=True), 2):
+        assert not box.overlaps(near), (one.get_text(), other.get_text())
+
+
+def test_files_have_twice_the_pixels_of_the_page_and_a_white_frame(rendered, tmp_path):
+    save(rendered["best_samples"], tmp_path / "plot.png")
+    pixels = imread(tmp_path / "plot.png")
+    width, height = rendered["best_samples"].get_size_inches()
+    assert pixels.shape[:2] == (int(240 * height), int(240 * width))
+    assert pixels.shape[2] == 3 or pixels[..., 3].min() == 1
+    edge = round(0.1 * 240)
+    inner = np.s_[edge:-edge, edge:-edge]
+    frame = pixels[..., :3].copy()
+    frame[inner] = 1
+    assert frame.min() == 1
+    assert pixels[inner][..., :3].min() == 0
+
+
+def test_a_report_opens_with_eight_plots_at_most():
+    assert 1 <= sum(plot.unfolded for plot in PLOTS.values()) <= 8
 
 
 def test_captions_name_the_run_that_drew(results):
