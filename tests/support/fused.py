@@ -52,12 +52,17 @@ class Bare:
     def pictures(self, lane, weights, buffers, folder) -> Future:
         return done({})
 
-    def finish(self, lane, weights, buffers, outcome, folder) -> Future:
+    def finish(self, lane, best, last, outcome, folder) -> Future:
         number = lane.trial.number
         [group] = [group for group in self.lanes._all() if number in group.lanes]
         self.states[number] = {name: tensor.clone() for name, tensor in group.state(number).items()}
-        assert torch.equal(weights, self.states[number]["best"])
-        assert torch.equal(buffers, self.states[number]["best_buffers"])
+        assert torch.equal(best.weights, self.states[number]["best"])
+        assert torch.equal(best.buffers, self.states[number]["best_buffers"])
+        assert torch.equal(
+            last.weights, self.states[number]["average" if "average" in self.states[number] else "weights"]
+        )
+        assert torch.equal(last.buffers, self.states[number]["buffers"])
+        assert (best.epoch, last.epoch) == (lane.best_epoch, lane.epoch)
         return done(None)
 
 

@@ -42,10 +42,24 @@ mlruns/
   mlflow.db              MLflow's runs, metrics and tags (SQLite)
   artifacts/<study>/     MLflow's pictures, files of trials, models
   journal/<study>.log    the study's storage: every fact, one line per record
-  trials/<study>/<run>/  settings.json, weights.safetensors, result.json, pictures
+  trials/<study>/<run>/  files of each run, listed below
 reports/
   <study>/               README.md, plots, trials.csv, summary.json
 ```"""
+
+
+FOLDER = """\
+| File | Content |
+| --- | --- |
+| `settings.json` | settings, seed, data fingerprint and arithmetic of the run |
+| `weights.safetensors` | state dict of the best epoch, in float32; the header has the epoch |
+| `last.safetensors` | the same of the last epoch, of repeats alone (confirm, compare, baselines) |
+| `result.json` | how the run ended, its best epoch, the metrics of this epoch, the test figures |
+| `pictures.npz` | uint8 [N, H, W, C]: `originals`, `reconstructions` and `samples` of the best epoch; `last_reconstructions` and `last_samples` of the last epoch, unless the run failed; of tested runs also pictures of the latent space |
+| `evaluation.npz`, `pictures/*.png` | of tested runs: arrays about the latent space, and the pictures as files |
+| `epoch-0005-samples.png` … | pictures of single epochs |
+| `checkpoint.safetensors` | while the run trains: what it goes on from |"""
+"""What lies in the folder of a run."""
 
 
 def pages() -> dict[Path, str]:
@@ -123,7 +137,9 @@ def _command_names(group: Any) -> list[str]:
 
 
 def _files_page() -> str:
-    return _page("Files", "## Output", RUNS, "## trials.csv", COLUMNS, "## Data sets", _files())
+    return _page(
+        "Files", "## Output", RUNS, "## Folder of a run", FOLDER, "## trials.csv", COLUMNS, "## Data sets", _files()
+    )
 
 
 def _python_page() -> str:

@@ -37,7 +37,7 @@ from vaeexp.runs.run import RunRecord, other_images, read_record
 from vaeexp.runs.worker import open_lanes
 from vaeexp.settings import SECTIONS
 from vaeexp.study import maxima_of, uses_average
-from vaeexp.training.checkpoint import SETTINGS, WEIGHTS
+from vaeexp.training.checkpoint import LAST, SETTINGS, WEIGHTS
 from vaeexp.training.device import resolve_device, resolve_precision
 from vaeexp.words import format_params
 
@@ -125,8 +125,8 @@ def compare(
         epochs = record.results["best_epoch"], again.results.get("best_epoch", math.nan)
         findings.append(_best(epochs, (record.outcome.objective, again.outcome.objective), wanted))
     findings += _final_figures(record.results, again.results, wanted)
-    weights = _weights(*folders, wanted)
-    return [*findings, weights] if weights else findings
+    weights = [_weights(*folders, wanted, file) for file in (WEIGHTS, LAST)]
+    return [*findings, *(finding for finding in weights if finding)]
 
 
 def _epochs(record: TrialRecord, again: TrialRecord, wanted: Criterion) -> Finding:
@@ -195,31 +195,32 @@ def _final_figures(recorded: Mapping[str, float], found: Mapping[str, float], wa
     return findings
 
 
-def _weights(recorded: Path | None, again: Path | None, wanted: Criterion) -> Finding | None:
-    """Compare the weights of the best epoch, tensor by tensor. None where neither training kept weights."""
-    there = [folder is not None and (folder / WEIGHTS).is_file() for folder in (recorded, again)]
+def _weights(recorded: Path | None, again: Path | None, wanted: Criterion, file: str) -> Finding | None:
+    """Compare the weights of the best or the last epoch, tensor by tensor. None where neither training kept this file."""
+    what = "weights" if file == WEIGHTS else "last weights"
+    there = [folder is not None and (folder / file).is_file() for folder in (recorded, again)]
     if recorded is None or again is None or not all(there):
-        words = f"the run has left no {WEIGHTS}" if there[1] else "none now"
-        return Finding("weights", words, None if there[1] else False) if any(there) else None
+        words = f"the run has left no {file}" if there[1] else "none now"
+        return Finding(what, words, None if there[1] else False) if any(there) else None
     if wanted.tolerance:
-        return Finding("weights", "not compared: sums that round otherwise end in other weights", None)
+        return Finding(what, "not compared: sums that round otherwise end in other weights", None)
     try:
-        before, after = load_file(recorded / WEIGHTS), load_file(again / WEIGHTS)
+        before, after = load_file(recorded / file), load_file(again / file)
     except SafetensorError as error:
-        return Finding("weights", f"the run's {WEIGHTS} cannot be read: {error}", False)
+        return Finding(what, f"the run's {file} cannot be read: {error}", False)
     shapes = [{name: tensor.shape for name, tensor in tensors.items()} for tensors in (before, after)]
     if shapes[0] != shapes[1]:
-        return Finding("weights", "names or shapes of the tensors are others", False)
+        return Finding(what, "names or shapes of the tensors are others", False)
     apart = {
         name: (after[name].double() - tensor.double()).abs().max().item()
         for name, tensor in before.items()
         if not tensor.equal(after[name])
     }
     if not apart:
-        return Finding("weights", f"{len(before):,} tensors equal, bit for bit", True)
+        return Finding(what, f"{len(before):,} tensors equal, bit for bit", True)
     most = max(apart, key=lambda name: apart[name])
     words = f"{len(apart):,} of {len(before):,} tensors differ, {most} by up to {apart[most]:.3g}"
-    return Finding("weights", words, False)
+    return Finding(what, words, False)
 
 
 def _by(recorded: float | None, found: float | None) -> str:

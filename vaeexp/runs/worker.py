@@ -25,9 +25,9 @@ from vaeexp.machine import usable_cores
 from vaeexp.models.vae import VAE
 from vaeexp.runs.provenance import arithmetic
 from vaeexp.settings import EvaluationSettings, ModelSettings, Settings
-from vaeexp.training import Lane, State
+from vaeexp.training import Lane, Snapshot, State
 from vaeexp.training.batches import Source, derive_seed
-from vaeexp.training.checkpoint import save_weights, write_json
+from vaeexp.training.checkpoint import LAST, WEIGHTS, save_settings, save_weights, write_json
 from vaeexp.training.device import keep_freed_memory
 from vaeexp.training.groups.lanes import TrainingLanes
 
@@ -172,7 +172,7 @@ class TrialArtifacts:
 
     def _draw(self, model: VAE, lane: Lane, weights: Tensor, buffers: Tensor, prefix: str) -> dict[str, str]:
         with self._drawing:
-            _load(model, lane, weights, buffers)
+            _load(model, lane, Snapshot(lane.epoch, weights, buffers))
             drawn = grids(pictures(model, self._shown(lane), seed=self._seed, components=False))
         paths = {name: f"{prefix}-{name}.png" for name in drawn}
         for name, image in drawn.items():
@@ -182,31 +182,40 @@ class TrialArtifacts:
     def test(self, lane: Lane, state: State) -> dict[str, float]:
         dataset = self._dataset(lane)
         model = self._tested(lane.settings.model, dataset.image_shape, str(self._device))
-        _load(model, lane, state["best"], state["best_buffers"])
+        _load(model, lane, Snapshot(lane.best_epoch, state["best"], state["best_buffers"]))
         images = test_targets(dataset, self._seed)
         return test_figures(model, dataset, images, lane.settings.evaluation, study_seed=self._seed)
 
-    def finish(self, lane: Lane, weights: Tensor, buffers: Tensor, outcome: Outcome, folder: Path) -> Future[None]:
+    def finish(self, lane: Lane, best: Snapshot, last: Snapshot | None, outcome: Outcome, folder: Path) -> Future[None]:
         model = self._model(lane.settings.model, self._dataset(lane).image_shape, "cpu")
-        return self._threads.submit(self._write, model, lane, weights, buffers, outcome, folder)
+        return self._threads.submit(self._write, model, lane, best, last, outcome, folder)
 
-    def _write(self, model: VAE, lane: Lane, weights: Tensor, buffers: Tensor, outcome: Outcome, folder: Path) -> None:
+    def _write(
+        self, model: VAE, lane: Lane, best: Snapshot, last: Snapshot | None, outcome: Outcome, folder: Path
+    ) -> None:
         dataset, shown = self._dataset(lane), self._shown(lane)
-        origin = self._origin | {"fingerprint": dataset.fingerprint}
-        save_weights(folder, lane, weights, buffers, dataset.image_shape, origin)
+        save_weights(folder / WEIGHTS, lane, best)
+        if last and lane.trial.repeat:
+            save_weights(folder / LAST, lane, last)
+        save_settings(folder, lane, dataset.image_shape, self._origin | {"fingerprint": dataset.fingerprint})
         with self._drawing:
-            _load(model, lane, weights, buffers)
+            _load(model, lane, best)
             drawn = pictures(model, shown, seed=self._seed)
             if lane.test_metrics:
                 images = test_targets(dataset, self._seed)
                 labels = torch.from_numpy(np.asarray(dataset.test.labels, dtype=np.int64))
                 drawn |= gallery(model, images, labels, seed=self._seed)
                 arrays = latent_arrays(model, images, labels, dataset.classes or (), seed=self._seed)
+            at_last: Mapping[str, np.ndarray] = drawn if last else {}
+            if last and last.epoch != best.epoch:
+                _load(model, lane, last)
+                at_last = pictures(model, shown, seed=self._seed, components=False)
         if lane.test_metrics:
             _save_arrays(folder / EVALUATION, arrays)
             for kind, picture in grids(drawn).items():
                 write_png(folder / "pictures" / f"{kind}.png", picture)
-        _save_arrays(folder / "pictures.npz", drawn)
+        of_last = {f"last_{name}": at_last[name] for name in ("reconstructions", "samples") if at_last}
+        _save_arrays(folder / "pictures.npz", drawn | of_last)
         result: dict[str, Any] = {"state": outcome.state, "epoch": outcome.epoch, "objective": outcome.objective}
         result |= {"best_epoch": lane.best_epoch, "best": lane.best_metrics, "test": lane.test_metrics}
         write_json(folder / "result.json", result)
@@ -223,9 +232,10 @@ class TrialArtifacts:
             return VAE(settings, image_shape).to(device).eval()
 
 
-def _load(model: VAE, lane: Lane, weights: Tensor, buffers: Tensor) -> None:
+def _load(model: VAE, lane: Lane, snapshot: Snapshot) -> None:
     """Give the model these weights, until another trial of the same settings needs the model."""
-    model.load_state_dict({**lane.layout.views(weights), **lane.buffer_layout.views(buffers)}, strict=False)
+    tensors = {**lane.layout.views(snapshot.weights), **lane.buffer_layout.views(snapshot.buffers)}
+    model.load_state_dict(tensors, strict=False)
 
 
 def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

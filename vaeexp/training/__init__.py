@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -80,6 +80,17 @@ def leading_slice(big: Tensor, shape: torch.Size) -> Tensor:
 State = dict[str, Tensor]
 """Flat vectors of one lane at its own size: weights, first and second (moments), average (of the weights, if the study
 uses an average), best (the weights of the best epoch), buffers, best_buffers."""
+
+
+class Snapshot(NamedTuple):
+    """The model of a lane after one epoch."""
+
+    epoch: int
+    """From 1."""
+    weights: Tensor
+    """Flat vector of the weights that validation used: their running average if the study uses one."""
+    buffers: Tensor
+    """Flat vector of the buffers."""
 
 
 @dataclass(kw_only=True)
@@ -232,4 +243,4 @@ def fresh_state(lane: Lane, vae: VAE, *, averaged: bool) -> State:
     }
 
 
-__all__ = ["EpochSums", "Lane", "Layout", "State", "fresh_state", "leading_slice", "open_lane"]
+__all__ = ["EpochSums", "Lane", "Layout", "Snapshot", "State", "fresh_state", "leading_slice", "open_lane"]

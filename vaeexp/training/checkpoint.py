@@ -5,15 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from sweeps.files import write_whole
 from vaeexp.models.networks import settings_from
 from vaeexp.models.vae import VAE
-from vaeexp.training import Lane, State
+from vaeexp.training import Lane, Snapshot, State
 
 CHECKPOINT = "checkpoint.safetensors"
 WEIGHTS = "weights.safetensors"
+"""The weights of the best epoch."""
+LAST = "last.safetensors"
+"""The weights of the last epoch, of repeats alone."""
 SETTINGS = "settings.json"
 
 
@@ -59,22 +60,27 @@ def _fingerprint(lane: Lane) -> str:
     return json.dumps({"settings": settings, "seed": lane.trial.seed, "shapes": shapes}, sort_keys=True, default=str)
 
 
-def save_weights(
-    folder: Path, lane: Lane, weights: Tensor, buffers: Tensor, image_shape: tuple[int, ...], origin: Mapping[str, Any]
-) -> None:
-    """Write `weights.safetensors` (the plain state dict of the model) and `settings.json` beside it.
+def save_weights(path: Path, lane: Lane, snapshot: Snapshot) -> None:
+    """Write the plain state dict of the lane's model after an epoch, with the epoch in the header."""
+    weights, buffers = snapshot.weights.cpu(), snapshot.buffers.cpu()
+    tensors = {**lane.layout.read(weights), **lane.buffer_layout.read(buffers)}
+    _save(path, tensors, {"epoch": str(snapshot.epoch)})
+
+
+def save_settings(folder: Path, lane: Lane, image_shape: tuple[int, ...], origin: Mapping[str, Any]) -> None:
+    """Write `settings.json`, which lies beside the weights.
 
     `origin` is added to the settings: study, study_seed, fingerprint of the data, arithmetic.
     """
-    tensors = {**lane.layout.read(weights.cpu()), **lane.buffer_layout.read(buffers.cpu())}
-    _save(folder / WEIGHTS, tensors, {"epoch": str(lane.best_epoch)})
     settings = {name: dict(vars(getattr(lane.settings, name))) for name in ("data", "model", "train", "evaluation")}
     trial = {"seed": lane.trial.seed, "number": lane.trial.number, "params": dict(lane.trial.params)}
     write_json(folder / SETTINGS, {**settings, **trial, "image_shape": image_shape, **origin})
 
 
-def load_model(folder: Path) -> VAE:
-    """Return the model of a finished trial at its best epoch, in evaluation mode, from its folder alone, without pickle.
+def load_model(folder: Path, weights: str = WEIGHTS) -> VAE:
+    """Return the model of a finished trial, in evaluation mode, from its folder alone, without pickle.
+
+    `weights` is the file with the weights: those of the best epoch, or `LAST`.
 
     Raises:
         FileNotFoundError: the folder holds no weights.
@@ -84,7 +90,7 @@ def load_model(folder: Path) -> VAE:
 
     settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     vae = VAE(settings_from(settings["model"]), tuple(settings["image_shape"]))
-    tensors = load_file(folder / WEIGHTS)
+    tensors = load_file(folder / weights)
     if tensors.keys() != {name for name, _ in (*vae.named_parameters(), *vae.named_buffers())}:
         raise ValueError(
             f"{folder}: network '{settings['model']['network']}' has changed; the weights belong to its earlier version."

@@ -11,9 +11,9 @@ from vaeexp.models.networks import NETWORKS
 from vaeexp.models.networks.conv import Block, feature_sizes
 from vaeexp.models.vae import check_model
 from vaeexp.settings import ModelSettings
-from vaeexp.training import open_lane
+from vaeexp.training import Snapshot, open_lane
 from vaeexp.training.batches import validation_noise
-from vaeexp.training.checkpoint import load_model, save_weights
+from vaeexp.training.checkpoint import WEIGHTS, load_model, save_settings, save_weights
 from vaeexp.training.groups import sequential
 from vaeexp.training.groups.sequential import SequentialGroup
 from vaeexp.training.groups.vectorised import VectorisedGroup
@@ -238,7 +238,8 @@ def test_saved_weights_bring_their_statistics_back(tmp_path, kind):
     lane = lanes._all()[0].lanes[0]
     lanes.finish({0: Outcome(state="complete", epoch=2, objective=value)})
     state = artifacts.states[0]
-    save_weights(tmp_path, lane, state["best"], state["best_buffers"], (1, 8, 8), {})
+    save_weights(tmp_path / WEIGHTS, lane, Snapshot(1, state["best"], state["best_buffers"]))
+    save_settings(tmp_path, lane, (1, 8, 8), {})
     vae, data = load_model(tmp_path), source()
     assert vae.encoder[1].num_batches_tracked.dtype == torch.int64
     assert vae.encoder[1].num_batches_tracked == 12

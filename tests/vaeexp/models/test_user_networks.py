@@ -11,9 +11,9 @@ from sweeps.workload import Outcome, advance_all
 from vaeexp.models.networks import find_network
 from vaeexp.models.vae import check_model
 from vaeexp.settings import ModelSettings
-from vaeexp.training import groups, open_lane
+from vaeexp.training import Snapshot, groups, open_lane
 from vaeexp.training.batches import validation_noise
-from vaeexp.training.checkpoint import load_model, save_weights
+from vaeexp.training.checkpoint import WEIGHTS, load_model, save_settings, save_weights
 from vaeexp.training.groups.sequential import SequentialGroup
 from vaeexp.training.groups.vectorised import VectorisedGroup
 
@@ -192,7 +192,9 @@ def test_a_user_s_network_trains_fused_like_any_other(user, kind, name, caplog):
     assert [p.objective for p in seen] == pytest.approx(values, rel=3e-4)
     assert not caplog.records
     lanes.finish({0: Outcome(state="complete", epoch=3, objective=None)})
-    save_weights(user, lane, artifacts.states[0]["best"], artifacts.states[0]["best_buffers"], (1, 8, 8), {})
+    best = Snapshot(1, artifacts.states[0]["best"], artifacts.states[0]["best_buffers"])
+    save_weights(user / WEIGHTS, lane, best)
+    save_settings(user, lane, (1, 8, 8), {})
     vae, data = load_model(user), source()
     with torch.no_grad():
         terms = vae(data.validation, validation_noise(data, 3))

@@ -1,5 +1,6 @@
 """What is made of lanes beside their training: pictures and files, from copies of what trains on."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from vaeexp.data import open_dataset
 from vaeexp.evaluation.generation import grids, pictures
 from vaeexp.runs.worker import open_lanes
 from vaeexp.settings import DataSettings, EvaluationSettings, ModelSettings, Settings, TrainSettings
-from vaeexp.training.checkpoint import load_model
+from vaeexp.training.checkpoint import LAST, load_model
 
 PRUNED = Outcome(state="pruned", epoch=2, objective=1.0)
 KEPT = {"pictures.npz", "result.json", "settings.json", "weights.safetensors"}
@@ -32,9 +33,9 @@ def lanes_of(tmp_path, monkeypatch):
     )
     dataset = open_dataset(settings.data, root=tmp_path / "images", say=lambda text: None)
 
-    def opened(group):
+    def opened(group, *, averaged=False, **params):
         return open_lanes(
-            settings=settings, datasets={settings.data.binarisation: dataset}, maxima={}, averaged=False, study="s",
+            settings=settings.with_params(params), datasets={settings.data.binarisation: dataset}, maxima={}, averaged=averaged, study="s",
             study_seed=0, folder=str(tmp_path / "trials"), device="cpu", precision="float32", **KINDS[group], lanes=3,
             threads=1, checkpoint_seconds=0.0,
         )  # fmt: skip
@@ -153,6 +154,81 @@ def test_weights_on_disk_are_those_of_the_best_epoch_and_checkpoints_go_when_for
     assert [(folder / "checkpoint.safetensors").exists() for folder in folders] == [True] * 3
     lanes.discard_checkpoints([Trial(number=0, params={}, seed=0)])
     assert [(folder / "checkpoint.safetensors").exists() for folder in folders] == [False, True, True]
+
+
+def trained(lanes, trial, epochs):
+    """Train a trial for so many more epochs; its progress by epoch."""
+    lanes.add(trial)
+    lanes.replay()
+    return [advance_all(lanes, [trial.number])[0] for _ in range(epochs)]
+
+
+WORSENING = {"beta": 0.0, "learning_rate": 0.01}  # the first epoch is the best at β = 1
+
+
+@pytest.mark.parametrize("averaged", [False, True], ids=["weights", "average"])
+@pytest.mark.parametrize("group", ["vectorised", "sequential"])
+def test_a_repeat_keeps_its_last_weights_and_pictures_of_them(lanes_of, tmp_path, group, averaged):
+    lanes = lanes_of(group, averaged=averaged, ema_decay=0.1 if averaged else 0.0, **WORSENING)
+    progress = trained(lanes, Trial(number=0, params={}, seed=0, repeat=True), 2)
+    assert progress[0].objective < progress[1].objective
+    [held] = lanes._all()
+    lane, state = held.lanes[0], {name: tensor.clone() for name, tensor in held.state(0).items()}
+    shown = lanes._artifacts._shown(lane)
+    lanes.finish({0: PRUNED})
+    folder, kept = tmp_path / "trials" / "repeat-0000", "average" if averaged else "weights"
+    for file, name in (("weights.safetensors", "best"), (LAST, kept)):
+        model = load_model(folder, file)
+        for parameter, tensor in lane.layout.views(state[name]).items():
+            assert torch.equal(model.get_parameter(parameter), tensor)
+    best, last = (pictures(load_model(folder, file), shown, seed=0) for file in ("weights.safetensors", LAST))
+    with np.load(folder / "pictures.npz") as arrays:
+        for name in ("reconstructions", "samples"):
+            np.testing.assert_array_equal(arrays[name], best[name])
+            np.testing.assert_array_equal(arrays[f"last_{name}"], last[name])
+            assert not np.array_equal(best[name], last[name])
+
+
+def test_a_trial_of_the_search_has_pictures_of_its_last_epoch_and_no_second_file_of_weights(lanes_of, tmp_path):
+    lanes = lanes_of("sequential")
+    trained(lanes, Trial(number=0, params={}, seed=0), 2)
+    lanes.finish({0: PRUNED})
+    folder = tmp_path / "trials" / "trial-0000"
+    assert {path.name for path in folder.iterdir()} >= KEPT
+    assert not (folder / LAST).exists()
+    with np.load(folder / "pictures.npz") as arrays:  # its last epoch is its best
+        for name in ("reconstructions", "samples"):
+            np.testing.assert_array_equal(arrays[name], arrays[f"last_{name}"])
+
+
+@pytest.mark.parametrize("group", ["vectorised", "sequential"])
+def test_a_killed_and_continued_repeat_ends_with_the_same_last_weights(lanes_of, tmp_path, group):
+    """Killed after its last epoch, before its files were written; the newest checkpoint is an epoch behind."""
+    ended, files = Outcome(state="complete", epoch=3, objective=1.0), []
+    repeat = Trial(number=0, params={}, seed=0, repeat=True)
+    for killed in (False, True):
+        lanes = lanes_of(group, epochs=3, **WORSENING)
+        trained(lanes, repeat, 3)
+        if killed:
+            lanes = lanes_of(group, epochs=3, **WORSENING)
+            trained(lanes, replace(repeat, epoch=3), 0)
+        lanes.finish({0: ended})
+        lanes.discard_checkpoints([repeat])
+        files.append(
+            [(tmp_path / "trials" / "repeat-0000" / name).read_bytes() for name in ("weights.safetensors", LAST)]
+        )
+    assert files[0] == files[1]
+    assert files[0][0] != files[0][1]
+
+
+def test_a_trial_that_failed_has_no_pictures_of_its_last_weights(lanes_of, tmp_path):
+    lanes = lanes_of("sequential")
+    trained(lanes, Trial(number=0, params={}, seed=0, repeat=True), 2)
+    lanes.finish({0: Outcome(state="failed", epoch=2, objective=1.0)})
+    folder = tmp_path / "trials" / "repeat-0000"
+    assert not (folder / LAST).exists()
+    with np.load(folder / "pictures.npz") as arrays:
+        assert not [name for name in arrays if name.startswith("last_")]
 
 
 def test_a_disk_that_is_full_stops_the_release(lanes_of, monkeypatch):

@@ -16,7 +16,7 @@ from torch import Tensor
 from sweeps.files import remove_unfinished
 from sweeps.workload import Failure, FailureKind, Outcome, Progress, Trial, TrialResult
 from vaeexp.models.vae import VAE, shape_of
-from vaeexp.training import EpochSums, Lane, State, fresh_state, open_lane
+from vaeexp.training import EpochSums, Lane, Snapshot, State, fresh_state, open_lane
 from vaeexp.training.batches import Source
 from vaeexp.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from vaeexp.training.device import free_memory, is_out_of_memory
@@ -36,8 +36,9 @@ class Artifacts(Protocol):
     def test(self, lane: Lane, state: State) -> dict[str, float]:
         """Return the metrics of the lane's best weights on the test set."""
 
-    def finish(self, lane: Lane, weights: Tensor, buffers: Tensor, outcome: Outcome, folder: Path) -> Future[None]:
-        """Write the files of an ended trial, with its best weights, into its folder."""
+    def finish(self, lane: Lane, best: Snapshot, last: Snapshot | None, outcome: Outcome, folder: Path) -> Future[None]:
+        """Write the files of an ended trial into its folder, from its best and its last epoch. `last` is None for a trial
+        that failed, because its last weights may not be finite."""
 
 
 class Pictures:
@@ -159,8 +160,11 @@ class TrainingLanes:
             folder.mkdir(parents=True, exist_ok=True)
             self._test(lane, group, outcome.state == "complete")
             metrics |= lane.test_metrics
-            weights, buffers = copied(group, number, "best", "best_buffers")
-            written = self._artifacts.finish(lane, weights, buffers, outcome, folder)
+            best = last = Snapshot(lane.best_epoch, *copied(group, number, "best", "best_buffers"))
+            if lane.epoch != lane.best_epoch:
+                last = Snapshot(lane.epoch, *copied(group, number, self._evaluated, "buffers"))
+            shown = None if outcome.state == "failed" else last
+            written = self._artifacts.finish(lane, best, shown, outcome, folder)
         group.remove(number)
         return folder, metrics, written
 
