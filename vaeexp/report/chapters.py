@@ -151,7 +151,8 @@ def _one_comparison(comparison: PairComparison) -> str:
     span = f"95 % interval {format_reach(interval)}"
     unsettled = f"Which {name} is better, {first} or {second}, remains open:"
     if not math.isfinite(interval.low):
-        return f"{unsettled} in the one matched pair of runs {difference}, and one pair gives no interval."
+        basis = "the one matched pair of runs" if count == 1 else basis
+        return f"{unsettled} in {basis} {difference}, and fewer than three differences give no interval."
     if not comparison.interval.excludes_zero:
         return f"{unsettled} {basis} cannot separate them; {difference} ({span})."
     return f"As {name}, {better} is better than {worse}: in {basis} {difference} ({span})."
@@ -285,7 +286,7 @@ def _runner_up(margin: WinnerMargin) -> str:
     other = f"trial {margin.source_trial}, the runner-up on validation"
     size = f"{format_number(abs(gap))} nats"
     if not math.isfinite(margin.interval.low):
-        which = "one seed each" if max(margin.seeds) == 1 else "a single seed of one of them"
+        which = "one seed each" if max(margin.seeds) == 1 else "fewer than three seeds of one of them"
         return f"It is {size} {'better' if gap >= 0 else 'worse'} on test than {other}, and {which} cannot tell whether that is more than chance."
     span = f"95 % interval {format_reach(margin.interval)}"
     if not margin.interval.excludes_zero:

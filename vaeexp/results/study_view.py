@@ -14,7 +14,11 @@ from sweeps.results import Results, best_run, levels, ranked
 from sweeps.results.statistics import Interval, mean_interval
 from sweeps.storage.study_record import StudyRecord
 from vaeexp.results import stored_study
+from vaeexp.results.coverage import Coverage, covered_trials, measure_coverage
+from vaeexp.results.effects import ParameterEffect, parameter_effects
+from vaeexp.results.interactions import Interaction, find_interactions
 from vaeexp.results.parameters import Forest, SearchedParameter, grow_forest, importance_table, searched_parameter
+from vaeexp.results.pruner_replay import Replay, recorded_curves, replay_pruner
 from vaeexp.results.tables import Arrays, read_arrays, search_trials, study_tables
 from vaeexp.results.tested_settings import (
     CHANGES,
@@ -27,6 +31,7 @@ from vaeexp.results.tested_settings import (
     found_setting,
     winner_margins,
 )
+from vaeexp.results.trust import Check, check_study
 from vaeexp.words import is_missing
 
 SECTIONS = ("data", "model", "train", "evaluation")
@@ -106,6 +111,12 @@ class StudyView:
     def ranked(self) -> pd.DataFrame:
         """Complete trials of the search, the best first."""
         return ranked(self.results)
+
+    @cached_property
+    def learned(self) -> pd.DataFrame:
+        """Complete and pruned trials of the search, the lowest objective first; that of a pruned one is what it had reached."""
+        known = self.search["state"].isin(["complete", "pruned"]) & self.search["objective"].notna()
+        return self.search[known].sort_values(["objective", "number"], ignore_index=True)
 
     @cached_property
     def course(self) -> pd.DataFrame:
@@ -225,6 +236,44 @@ class StudyView:
     def forest(self) -> Forest | None:
         """A model of validation −ELBO over the parameters; None where no importance can be said."""
         return grow_forest(self.parameters, list(self.importances.index), self.ranked, self.seed)
+
+    @cached_property
+    def coverage(self) -> dict[str, list[Coverage]]:
+        """Searched choice → how far each of its values was tried where the others are good, in the order of the study file."""
+        return measure_coverage(self.parameters, self.search, self.ranked)
+
+    def uncovered(self, name: str) -> list[str]:
+        """Return the values of a choice, as text, that were never tried to the end where the others are good; marginals leave them out."""
+        return [each.text for each in self.coverage.get(name, []) if not each.covered]
+
+    def covered(self, trials: pd.DataFrame, name: str) -> pd.DataFrame:
+        """Return the trials whose value of a parameter is covered; all of them for a range of numbers."""
+        return covered_trials(trials, self.parameters[name], self.coverage)
+
+    @cached_property
+    def effects(self) -> list[ParameterEffect]:
+        """What each searched parameter did, in the order of the study file."""
+        return parameter_effects(self.parameters, self.ranked, self.learned, self.importances, {})
+
+    @cached_property
+    def interactions(self) -> list[Interaction]:
+        """How each comparison depends on the learning rate and the two most important other parameters."""
+        return find_interactions(self.pairs, self.parameters, self.search, list(self.importances.index))
+
+    @cached_property
+    def trust(self) -> list[Check]:
+        """The checks of “Can this study be trusted?”."""
+        return check_study(self)
+
+    @cached_property
+    def curves(self) -> list[np.ndarray]:
+        """The objective after each epoch of the complete trials, the best first, as `recorded_curves`."""
+        return recorded_curves(self.epochs, self.ranked)
+
+    @cached_property
+    def replay(self) -> Replay | None:
+        """What the study's pruner would have done to its complete trials; None without a rule that stops any."""
+        return replay_pruner(self.study.spec.get("pruner"), self.curves, self.fixed("epochs"))
 
     def best_with(self, needed: str) -> tuple[pd.Series, Arrays] | None:
         """Return the best model that left the array `needed`, with all arrays of its file.

@@ -1,0 +1,261 @@
+"""What each searched parameter did: where the best trials have it, whether that is more than chance, and how far it moves the objective."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from sweeps.results.statistics import holm
+from vaeexp.results.parameters import SearchedParameter
+from vaeexp.words import parameter_label
+
+TOP = 5
+"""The best configurations whose values are given."""
+NARROW = 0.25
+"""Share of its axis within which the best lie where a parameter is determined."""
+EDGE = 0.05
+"""Share of the axis at each end that counts as being at the bound."""
+_LEVEL = 0.05
+
+Verdict = Literal["determined", "weak", "open"]
+Bound = Literal["lower", "upper"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterEffect:
+    """What the search says about one parameter.
+
+    The verdict rests on a test whether the best quarter of the trials (complete and pruned, a pruned one as good as what it
+    had reached; at least `TOP`) have other values than the rest: Kolmogorov and Smirnov's for numbers, for a choice Fisher's
+    for each value, corrected for the number of values. All parameters of a study are corrected together (`holm`), so that in
+    a random search of parameters that do nothing at most 5 % of the studies have any verdict but `open`. A sampler that
+    returns to good regions draws trials that depend on each other, and then the level is only roughly kept.
+
+    - `determined`: the test finds a difference, and the best `top` lie within a quarter of the axis or share one value.
+    - `weak`: the test finds a difference, and the best are spread wider: some values are ruled out, no more.
+    - `open`: the test finds none, or there is too little to test.
+    """
+
+    parameter: str
+    label: str
+    top: int
+    """The best complete configurations with an active value that were looked at."""
+    low: float | None
+    high: float | None
+    """Least and largest number in them; None for a choice, or without any."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Of a choice: text of each value → how many of them have it."""
+    share: float = math.nan
+    share_low: float = math.nan
+    share_high: float = math.nan
+    """Importance with its 95 % interval, from 0 to 1."""
+    span: float = math.nan
+    """Nats per image between the best and the worst of the partial dependence over covered values."""
+    p: float = math.nan
+    """Of the test, after the correction for the number of parameters."""
+    verdict: Verdict = "open"
+    at_bound: Bound | None = None
+    """The end of the searched range near which the best `2·TOP` lie more often than chance would have them (`bound_hit`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundHit:
+    """How many of the best configurations lie at one end of a parameter's range."""
+
+    parameter: str
+    bound: Bound
+    count: int
+    """Of `top`, those within `EDGE` of this end."""
+    top: int
+
+
+def parameter_effects(
+    parameters: Mapping[str, SearchedParameter],
+    ranked: pd.DataFrame,
+    learned: pd.DataFrame,
+    importances: pd.DataFrame,
+    spans: Mapping[str, float],
+) -> list[ParameterEffect]:
+    """Return the effect of each searched parameter, in the order of the study file.
+
+    Args:
+        ranked: complete trials, the best first.
+        learned: complete and pruned trials, the best first.
+        importances: as `importance_table`.
+        spans: parameter → span of its partial dependence, nats.
+    """
+    corrected = holm([difference_p(parameter, learned) for parameter in parameters.values()])
+    effects = []
+    for (name, parameter), p in zip(parameters.items(), corrected, strict=True):
+        top = ranked[parameter.places(ranked).notna()].head(TOP)
+        shares = {end: float(importances[end][name]) for end in importances if name in importances.index}
+        hit = bound_hit(parameter, ranked)
+        effects.append(
+            ParameterEffect(
+                parameter=name,
+                label=parameter_label(name),
+                top=len(top),
+                **_reach(parameter, top),
+                share=shares.get("share", math.nan),
+                share_low=shares.get("low", math.nan),
+                share_high=shares.get("high", math.nan),
+                span=float(spans.get(name, math.nan)),
+                p=p,
+                verdict=_verdict(parameter, top, p),
+                at_bound=hit.bound if hit else None,
+            )
+        )
+    return effects
+
+
+def _reach(parameter: SearchedParameter, top: pd.DataFrame) -> dict[str, Any]:
+    if parameter.is_choice:
+        places = parameter.places(top)
+        counts = {text: int((places == place).sum()) for place, text in enumerate(parameter.texts)}
+        return {"low": None, "high": None, "counts": {text: count for text, count in counts.items() if count}}
+    numbers = parameter.of(top).astype(float)
+    return {"low": float(numbers.min()), "high": float(numbers.max())} if len(top) else {"low": None, "high": None}
+
+
+def _verdict(parameter: SearchedParameter, top: pd.DataFrame, p: float) -> Verdict:
+    if not p <= _LEVEL:
+        return "open"
+    places = parameter.places(top)
+    narrow = places.nunique() == 1 if parameter.is_choice else bool(places.max() - places.min() <= NARROW)
+    return "determined" if narrow else "weak"
+
+
+def difference_p(parameter: SearchedParameter, learned: pd.DataFrame) -> float:
+    """Return the p of the test that the best quarter of these trials, best first, have other values than the rest.
+
+    NaN where the parameter is active in fewer than 2·`TOP` trials, or never varied.
+    """
+    places = parameter.places(learned).dropna().to_numpy(float)
+    if len(places) < 2 * TOP or places.min() == places.max():
+        return math.nan
+    count = max(TOP, round(len(places) / 4))
+    if parameter.is_choice:
+        return _choice_p(places, count)
+    from scipy.stats import ks_2samp
+
+    return float(ks_2samp(places[:count], places[count:]).pvalue)
+
+
+def _choice_p(places: np.ndarray, count: int) -> float:
+    """Return the smallest two-sided p of Fisher's test of each value's count among the first, times the number of values."""
+    from scipy.special import gammaln
+
+    def log_choose(n: np.ndarray | int, k: np.ndarray | int) -> np.ndarray:
+        return np.asarray(gammaln(np.add(n, 1)) - gammaln(np.add(k, 1)) - gammaln(np.subtract(n, k) + 1))
+
+    values, total, ps = np.unique(places), len(places), []
+    for value in values:
+        have, found = int((places == value).sum()), int((places[:count] == value).sum())
+        possible = np.arange(max(0, count - (total - have)), min(count, have) + 1)
+        chances = log_choose(have, possible) + log_choose(total - have, count - possible) - log_choose(total, count)
+        own = chances[possible == found][0]
+        ps.append(np.exp(chances[chances <= own + 1e-7]).sum())
+    # The counts of two values mirror each other, and are one test.
+    return float(min(1.0, min(ps) * (len(values) if len(values) > 2 else 1)))
+
+
+def bound_hit(parameter: SearchedParameter, ranked: pd.DataFrame, top: int = 2 * TOP) -> BoundHit | None:
+    """Return the end of a range at which the best trials pile up; None where they do not, or where the end is a natural one.
+
+    They do where at least 2 of the best `top` lie within `EDGE` of one end, and as many would lie there by chance in at most 2.5 % of
+    random searches. An end is natural where no value lies beyond: 0 of an even range, and 1 of whole numbers.
+    """
+    best = parameter.of(ranked).dropna().astype(float).head(top) if not parameter.is_choice else pd.Series(dtype=float)
+    if best.empty:
+        return None
+    axis = _searched_axis(parameter, best.to_numpy())
+    ends: tuple[tuple[Bound, np.ndarray, float], ...] = (
+        ("lower", axis <= EDGE, _edge_mass(parameter, upper=False)),
+        ("upper", axis >= 1 - EDGE, _edge_mass(parameter, upper=True)),
+    )
+    for bound, near, chance in ends:
+        natural = bound == "lower" and parameter.low <= (1 if parameter.kind == "int" else 0)
+        count = int(near.sum())
+        if not natural and count >= 2 and _binomial_tail(count, len(best), chance) <= _LEVEL / 2:
+            return BoundHit(parameter=parameter.name, bound=bound, count=count, top=len(best))
+    return None
+
+
+def _searched_axis(parameter: SearchedParameter, numbers: np.ndarray) -> np.ndarray:
+    """Return where these numbers lie between the bounds of the study file, from 0 to 1."""
+    if parameter.log:
+        return np.asarray(
+            np.log(np.maximum(numbers, 1e-300) / parameter.low) / math.log(parameter.high / parameter.low)
+        )
+    return (numbers - parameter.low) / (parameter.high - parameter.low)
+
+
+def _edge_mass(parameter: SearchedParameter, *, upper: bool) -> float:
+    """Return the chance that a random draw lies within `EDGE` of an end; whole numbers and steps have few values."""
+    if parameter.kind == "float" and parameter.step is None:
+        return EDGE
+    step = parameter.step or 1
+    values = np.arange(parameter.low, parameter.high + step / 2, step)
+    if parameter.log:
+        edges = np.log(np.concatenate([values - step / 2, values[-1:] + step / 2]))
+        mass = np.diff(edges) / (edges[-1] - edges[0])
+    else:
+        mass = np.full(len(values), 1 / len(values))
+    axis = _searched_axis(parameter, values)
+    return float(mass[axis >= 1 - EDGE].sum() if upper else mass[axis <= EDGE].sum())
+
+
+def _binomial_tail(count: int, trials: int, chance: float) -> float:
+    """Return the chance of `count` or more successes."""
+    return math.fsum(math.comb(trials, k) * chance**k * (1 - chance) ** (trials - k) for k in range(count, trials + 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """The trials of the search that share something, pruned ones counted as what they are: ended before their end."""
+
+    complete: int
+    pruned: int
+    median: float
+    """As `censored_median`."""
+    best: float
+    """The lowest objective of a complete trial; NaN without one."""
+
+    @property
+    def tells(self) -> bool:
+        """Whether it has a median and at least two complete trials, so that it may be called best."""
+        return self.complete > 1 and math.isfinite(self.median)
+
+
+def censored_median(trials: pd.DataFrame) -> float:
+    """Return the median objective of these trials, a pruned one counted as worse than every value; NaN where that cannot be said.
+
+    It cannot where half or more were pruned, or without a complete trial. A mean of the complete trials alone would flatter
+    a value whose trials were mostly pruned: only the survivors would count. Trials in other states are left out, as are
+    those without an objective.
+    """
+    complete = trials.loc[(trials["state"] == "complete") & trials["objective"].notna(), "objective"].to_numpy(float)
+    pruned = int((trials["state"] == "pruned").sum())
+    if len(complete) <= pruned:
+        return math.nan
+    return float(np.median(np.concatenate([complete, np.full(pruned, math.inf)])))
+
+
+def group_of(trials: pd.DataFrame) -> Group:
+    """Summarise trials of the search."""
+    complete = trials.loc[(trials["state"] == "complete") & trials["objective"].notna(), "objective"]
+    return Group(
+        complete=len(complete),
+        pruned=int((trials["state"] == "pruned").sum()),
+        median=censored_median(trials),
+        best=float(complete.min()) if len(complete) else math.nan,
+    )
+
+
+def best_group(groups: Sequence[Group]) -> int | None:
+    """Return the place of the group with the lowest median, of those that have one from two complete trials or more; None without one."""
+    known = [place for place, group in enumerate(groups) if group.tells]
+    return min(known, key=lambda place: (groups[place].median, place), default=None)

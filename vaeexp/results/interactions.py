@@ -1,0 +1,164 @@
+"""Whether a compared parameter acts otherwise under one value of another parameter than under the next: from the matched pairs."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vaeexp.results.parameters import SearchedParameter
+from vaeexp.results.tested_settings import PairComparison
+from vaeexp.words import format_value
+
+TUNED = "learning_rate"
+"""The parameter whose best value most depends on others; it is looked at in any case."""
+OTHERS = 2
+"""Parameters that are looked at beside it, the most important ones."""
+LEVEL = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interaction:
+    """How the difference of a matched pair depends on another parameter of the configuration.
+
+    A difference is that of one configuration and one seed: second value − first, nats per image of validation −ELBO, so
+    above 0 where the first value is better. A threshold splits the configurations in two. The interaction is consistent where
+    every difference on one side is above 0 and every one on the other side below 0, in every seed, and where signs drawn by
+    coins would show that, for any parameter and threshold looked at, in at most 5 % of studies: of n differences, chance makes
+    S different splits consistent with a probability of 2·S/2ⁿ. Nothing then says which of the parameters that split the
+    configurations alike is the cause: `alike` names the others.
+    """
+
+    parameter: str
+    """The compared one."""
+    first: Any
+    second: Any
+    other: str
+    threshold: Any
+    """A number, of which `above` counts those above it; or a value of a choice, of which `above` counts those that have it. None
+    where all configurations have one value."""
+    below: float
+    above: float
+    """Mean difference on each side, nats per image; NaN without a side."""
+    configurations: int
+    n: int
+    """Differences: configurations times seeds."""
+    false_alarm: float
+    """The probability above."""
+    consistent: bool
+    alike: tuple[str, ...] = ()
+    """Other parameters, looked at, that split the configurations in the same way."""
+    tuned_for: Any | None = None
+    """The compared value that all compared configurations had in the search, where the learning rate was searched: it then
+    was tuned for this value alone. None where both had their share."""
+
+
+def find_interactions(
+    pairs: Sequence[PairComparison],
+    parameters: Mapping[str, SearchedParameter],
+    search: pd.DataFrame,
+    importances: Sequence[str],
+) -> list[Interaction]:
+    """Return, for each comparison, how it depends on the learning rate and on the two most important other parameters.
+
+    Args:
+        pairs: as `StudyView.pairs`.
+        search: trials of the search, which have the configurations of the pairs.
+        importances: names of parameters, the most important first.
+    """
+    found = []
+    for comparison in pairs:
+        if not comparison.pairs.empty:
+            found += _of_comparison(comparison, parameters, search, importances)
+    return found
+
+
+def _of_comparison(
+    comparison: PairComparison,
+    parameters: Mapping[str, SearchedParameter],
+    search: pd.DataFrame,
+    importances: Sequence[str],
+) -> list[Interaction]:
+    others = [name for name in importances if name not in (comparison.parameter, TUNED)][:OTHERS]
+    others = [name for name in (TUNED, *others) if name in parameters]
+    table = comparison.pairs[["source_trial", "difference"]]
+    configurations = search.set_index("number").reindex(table["source_trial"].astype(int).unique())
+    splits = {name: _splits(parameters[name], configurations) for name in others}
+    distinct = {frozenset((mask, tuple(not each for each in mask))) for own in splits.values() for mask in own}
+    n = len(table)
+    false_alarm = min(1.0, 2 * len(distinct) / 2**n) if distinct else math.nan
+    tuned = _tuned_for(comparison, parameters, configurations)
+    return [
+        _best_split(
+            comparison, name, table, configurations.index, splits, false_alarm, tuned if name == TUNED else None
+        )
+        for name in others
+    ]
+
+
+def _splits(parameter: SearchedParameter, configurations: pd.DataFrame) -> dict[tuple[bool, ...], Any]:
+    """Return which configurations lie above each threshold → the threshold; a number's lies halfway between two neighbours."""
+    places = parameter.places(configurations).to_numpy(float)
+    values = np.unique(places[~np.isnan(places)])
+    if len(values) < 2 or np.isnan(places).any():
+        return {}
+    if parameter.is_choice:
+        # Of two values either split says the same.
+        kept = values if len(values) > 2 else values[1:]
+        return {tuple(places == value): parameter.texts[int(value)] for value in kept}
+    halves = [(low + high) / 2 for low, high in pairwise(values)]
+    return {tuple(places > half): float(parameter.numbers(np.array([half]))[0]) for half in halves}
+
+
+def _best_split(
+    comparison: PairComparison,
+    other: str,
+    table: pd.DataFrame,
+    configurations: pd.Index,
+    splits: Mapping[str, Mapping[tuple[bool, ...], Any]],
+    false_alarm: float,
+    tuned_for: Any | None,
+) -> Interaction:
+    """Return the split of one parameter whose sides differ most, a consistent one first."""
+    differences, sources = table["difference"].to_numpy(float), table["source_trial"].astype(int).to_numpy()
+    best: tuple[tuple[bool, float], Any, float, float, tuple[bool, ...]] | None = None
+    for mask, threshold in splits[other].items():
+        high = np.isin(sources, configurations.to_numpy()[list(mask)])
+        below, above = differences[~high], differences[high]
+        opposed = bool(below.max() < 0 < above.min() or above.max() < 0 < below.min())
+        key = (opposed, abs(float(above.mean() - below.mean())))
+        if best is None or key > best[0]:
+            best = (key, threshold, float(below.mean()), float(above.mean()), mask)
+    alike: tuple[str, ...] = ()
+    if best:
+        mirrored = tuple(not each for each in best[4])
+        alike = tuple(name for name, own in splits.items() if name != other and (best[4] in own or mirrored in own))
+    return Interaction(
+        parameter=comparison.parameter,
+        first=comparison.first,
+        second=comparison.second,
+        other=other,
+        threshold=best[1] if best else None,
+        below=best[2] if best else math.nan,
+        above=best[3] if best else math.nan,
+        configurations=len(configurations),
+        n=len(table),
+        false_alarm=false_alarm,
+        consistent=bool(best and best[0][0] and false_alarm <= LEVEL),
+        alike=alike,
+        tuned_for=tuned_for,
+    )
+
+
+def _tuned_for(
+    comparison: PairComparison, parameters: Mapping[str, SearchedParameter], configurations: pd.DataFrame
+) -> Any | None:
+    """Return the one value of the compared parameter with which the search found every configuration of the pairs."""
+    if TUNED not in parameters or comparison.parameter not in parameters:
+        return None
+    texts = {format_value(value) for value in parameters[comparison.parameter].of(configurations)}
+    two = (comparison.first, comparison.second)
+    return next((value for value in two if texts == {format_value(value)}), None)

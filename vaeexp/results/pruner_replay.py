@@ -1,0 +1,158 @@
+"""The study's pruner, run again over the recorded curves of its complete trials: whom would it have stopped, and when?"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+
+from sweeps.study.pruners import PRUNERS, PrunerSettings
+
+WINNERS = 10
+"""The best trials, which no pruner should stop; fewer where these are more than a quarter of the complete ones."""
+LEAST = 8
+"""Complete trials with a curve below which a replay says nothing."""
+MOST = 200
+"""Trials that are replayed; where there are more, the winners and others evenly from the whole ranking."""
+_WAITS = ("warmup_epochs", "min_epochs", "patience")
+"""Settings that say how long a pruner waits before it stops a trial; a pruner has one of them at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """What a pruner would have done to complete trials, each compared with all of them."""
+
+    winners: int
+    """The best trials that were looked at."""
+    stopped: int
+    """Those of them that it would have stopped."""
+    setting: str
+    """The setting that says how long it waits: `warmup_epochs`, `min_epochs` or `patience`."""
+    present: int | None
+    """Its value in the study."""
+    recommended: int | None
+    """The smallest value that was tried with which no winner is stopped; None where each stops one."""
+    saved: float
+    """Share of the complete trials' epochs that it would have spared with the recommended value; NaN without one."""
+
+
+def recorded_curves(epochs: pd.DataFrame, ranked: pd.DataFrame) -> list[np.ndarray]:
+    """Return the objective after each epoch of at most `MOST` complete trials, the best first: [E] each; without trials that recorded none."""
+    chosen = ranked["number"].to_numpy()
+    if len(chosen) > MOST:
+        rest = np.linspace(WINNERS, len(chosen) - 1, MOST - WINNERS).round().astype(int)
+        chosen = chosen[np.unique(np.concatenate([np.arange(WINNERS), rest]))]
+    own = epochs[~epochs["repeat"] & epochs["number"].isin(chosen)].sort_values(["number", "epoch"])
+    curves = {number: curve.to_numpy(float) for number, curve in own.groupby("number")["objective"]}
+    return [curves[number] for number in chosen if number in curves]
+
+
+def rank_agreement(curves: Sequence[np.ndarray]) -> pd.Series:
+    """Return Spearman's rank correlation, over trials, of the best value by each epoch with the best of all, by epoch from 1.
+
+    Only trials of the greatest length count. Empty with fewer than five of them, or where all end with one value.
+    """
+    longest = max(map(len, curves), default=0)
+    table = np.array([np.minimum.accumulate(curve) for curve in curves if len(curve) == longest])
+    if len(table) < 5 or longest < 2 or len(np.unique(table[:, -1])) == 1:
+        return pd.Series(dtype=float)
+    ranks = pd.DataFrame(table).rank().to_numpy()
+    centred = ranks - ranks.mean(axis=0)
+    scale = np.sqrt((centred**2).sum(axis=0))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        agreement = (centred * centred[:, -1:]).sum(axis=0) / (scale * scale[-1])
+    return pd.Series(np.nan_to_num(agreement), index=np.arange(1, longest + 1))
+
+
+def replay_pruner(section: Mapping[str, Any] | None, curves: Sequence[np.ndarray], epochs: int | None) -> Replay | None:
+    """Replay the pruner of a study; None without a rule, or with fewer than `LEAST` curves.
+
+    Args:
+        section: the pruner in the study file.
+        curves: the objective after each epoch of complete trials, the best first.
+        epochs: epochs of a full trial.
+    """
+    pruner = PRUNERS[section["name"]].model_validate(dict(section)).for_epochs(epochs) if section else None
+    setting = next((name for name in _WAITS if pruner is not None and hasattr(pruner, name)), None)
+    if pruner is None or setting is None or len(curves) < LEAST:
+        return None
+    present, longest = int(getattr(pruner, setting)), max(map(len, curves))
+    stops = _stops(pruner, setting, sorted({*_candidates(longest), present}), curves)
+    winners = min(WINNERS, len(curves) // 4)
+    spares = [value for value, own in stops.items() if not any(stop is not None for stop in own[:winners])]
+    recommended = min(spares, default=None)
+    total, saved = sum(map(len, curves)), math.nan
+    if recommended is not None:
+        pairs = zip(stops[recommended], curves, strict=True)
+        saved = sum(len(curve) - stop for stop, curve in pairs if stop is not None) / total
+    return Replay(
+        winners=winners,
+        stopped=sum(stop is not None for stop in stops[present][:winners]),
+        setting=setting,
+        present=present,
+        recommended=recommended,
+        saved=saved,
+    )
+
+
+def _candidates(longest: int) -> list[int]:
+    """Return what a pruner may wait, in epochs: every number of few, of many ever fewer."""
+    return sorted({round(1.2**power) for power in range(60) if 1.2**power < longest})
+
+
+Stops = Sequence[int | None]
+"""Epochs after which each trial was stopped; None where it never was."""
+
+
+def _stops(
+    pruner: PrunerSettings, setting: str, candidates: Sequence[int], curves: Sequence[np.ndarray]
+) -> dict[int, Stops]:
+    """Return the stops by value of the setting."""
+    if setting == "warmup_epochs":
+        # Warm-up only silences a verdict, so that the verdicts of one replay without it serve every value.
+        verdicts = _verdicts(pruner.model_copy(update={setting: 0}), curves)
+        return {value: [_first(verdict, value) for verdict in verdicts] for value in candidates}
+    return {
+        value: [_first(verdict, 0) for verdict in _verdicts(pruner.model_copy(update={setting: value}), curves)]
+        for value in candidates
+    }
+
+
+def _first(verdicts: np.ndarray, warmup: int) -> int | None:
+    """Return the first epoch from the warm-up on at which the verdict is to stop, but for the last epoch, which costs nothing."""
+    epochs = np.flatnonzero(verdicts[:-1]) + 1
+    return next((int(epoch) for epoch in epochs if epoch >= warmup), None)
+
+
+def _verdicts(pruner: PrunerSettings, curves: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Ask the pruner after each epoch of each trial whether to stop it, among all trials, complete: booleans [E] each.
+
+    A trial goes on whatever the verdict is. All trials pass once before any verdict counts, because successive halving
+    compares a trial with what the others left at its rungs; Hyperband's brackets are drawn anew.
+    """
+    rule, storage = pruner.build(), optuna.storages.InMemoryStorage()
+    direction = optuna.study.StudyDirection.MINIMIZE
+    study_id = storage.create_new_study([direction], "replay")
+    study = optuna.load_study(study_name="replay", storage=storage)
+    for curve in curves:
+        known = dict(enumerate(map(float, curve), start=1))
+        done = optuna.trial.create_trial(value=min(known.values()), intermediate_values=known)
+        storage.create_new_trial(study_id, template_trial=done)
+    verdicts = []
+    for _ in range(2 if hasattr(pruner, "min_epochs") else 1):
+        verdicts = [_ask(rule, study, curve) for curve in curves]
+    return verdicts
+
+
+def _ask(rule: optuna.pruners.BasePruner, study: optuna.Study, curve: np.ndarray) -> np.ndarray:
+    """Return the verdict on a trial after each of its epochs: [E]."""
+    storage = study._storage
+    trial = storage.get_trial(storage.create_new_trial(study._study_id))
+    verdicts = np.zeros(len(curve), dtype=bool)
+    for epoch, value in enumerate(map(float, curve), start=1):
+        trial.intermediate_values[epoch] = value
+        verdicts[epoch - 1] = rule.prune(study, trial)
+    return verdicts
