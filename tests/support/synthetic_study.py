@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pandas as pd
+from synthetic_arrays import blur, digits, evaluation_arrays
 
 from sweeps.results import Results
 from sweeps.storage.study_record import StudyRecord, read_study
 from sweeps.workload import run_folder, run_name
-from vaeexp.data.datasets import BUNDLED
-from vaeexp.data.formats.torchvision_files import read_idx
 from vaeexp.results.tables import study_tables
 
 EPOCHS = 30
@@ -113,6 +112,8 @@ def trials_frame(rows: list[dict], search: dict | None = None) -> pd.DataFrame:
     frame = pd.DataFrame(
         {name: pd.Series([row.get(name) for row in rows], dtype=kind) for name, kind in empty.dtypes.items()}
     )
+    for name in {name for row in rows for name in row if name.startswith("result.")} - set(frame):
+        frame[name] = pd.Series([row.get(name) for row in rows], dtype="float64")
     frame["purposes"] = frame["purposes"].map(lambda purposes: purposes or ())
     return frame.sort_values(["repeat", "number"], ignore_index=True)
 
@@ -239,7 +240,8 @@ def _tested(curve: np.ndarray, random) -> dict:
     return {
         "result.test/neg_elbo": nll, "result.test/distortion": distortion, "result.test/rate": rate,
         "result.test/iw_nll": nll - 5.1, "result.test/iw_nll_se": 0.4, "result.test/neg_elbo_se": 0.5,
-        "result.test/active_units": 16.0, "result.test/images": 500.0, "result.test/importance_samples": 500.0,
+        "result.test/active_units": 16.0, "result.test/used_dimensions": 2.0, "result.test_last/used_dimensions": 2.0,
+        "result.test/images": 500.0, "result.test/importance_samples": 500.0,
     }  # fmt: skip
 
 
@@ -300,62 +302,27 @@ def _protocol(own: dict, settings: dict) -> dict:
 
 def write_pictures(results: Results, runs: Path) -> None:
     """A `pictures.npz` for each trial that trained: real digits, blurred as the trial's distortion grows."""
-    images = _digits()
+    images = digits()
     for _, row in results.trials.iterrows():
         if pd.isna(row["objective"]) or pd.notna(row["duplicate_of"]):
             continue
-        blur = float(np.clip((row["objective"] - 80) / 80, 0.05, 0.95))
+        amount = float(np.clip((row["objective"] - 80) / 80, 0.05, 0.95))
         originals, others = images[::625][:8], images[int(row["number"]) :: 300][:16]
         folder = runs / "trials" / results.name / run_folder(row["number"], repeat=row["repeat"])
         folder.mkdir(parents=True, exist_ok=True)
-        arrays = {"originals": originals, "reconstructions": _blur(originals, blur), "samples": _blur(others, blur)}
+        arrays = {"originals": originals, "reconstructions": blur(originals, amount), "samples": blur(others, amount)}
         if row.get("params.prior") == "mixture":
-            arrays["component_samples"] = np.stack([_blur(images[500 * k : 500 * k + 8], 0.3) for k in range(10)])
+            arrays["component_samples"] = np.stack([blur(images[500 * k : 500 * k + 8], 0.3) for k in range(10)])
         if pd.notna(row.get("result.test/distortion")):
             ends = np.linspace(0, 1, 10).reshape(1, 10, 1, 1, 1)
             arrays["latent_interpolations"] = (1 - ends) * originals[:3, None] + ends * originals[3:6, None]
             arrays["spherical_interpolations"] = arrays["pixel_interpolations"] = arrays["latent_interpolations"]
-            arrays["traversals"] = np.stack([_blur(images[500 * k : 500 * k + 9], 0.3) for k in range(8)])
-            arrays["manifold"] = np.stack([_blur(images[300 * k : 300 * k + 15], 0.3) for k in range(15)])
-            np.savez_compressed(folder / "evaluation.npz", **_evaluation())
+            arrays["traversals"] = np.stack([blur(images[500 * k : 500 * k + 9], 0.3) for k in range(8)])
+            arrays["manifold"] = np.stack([blur(images[300 * k : 300 * k + 15], 0.3) for k in range(15)])
+            np.savez_compressed(folder / "evaluation.npz", **evaluation_arrays())
         if row.get("params.binarisation") == "none":
             arrays["originals"] = 0.8 * originals
         np.savez_compressed(folder / "pictures.npz", **{key: value.astype(np.uint8) for key, value in arrays.items()})
-
-
-def _evaluation() -> dict[str, np.ndarray]:
-    """What a tested run leaves about its latent space: ten classes around a circle, 20 images each."""
-    labels = np.arange(200) % 10
-    angles = 2 * np.pi * labels / 10
-    noise = np.random.default_rng(3).normal(0, 2, (200, 2))
-    return {
-        "embedding": (20 * np.stack([np.cos(angles), np.sin(angles)], axis=1) + noise).astype(np.float32),
-        "embedding_labels": labels.astype(np.int64),
-        "classes": np.array([str(digit) for digit in range(10)]),
-        "traversal_dimensions": np.array([11, 3, 0, 7, 5, 2, 9, 14]),
-        "traversal_reach": np.float64(2.5),
-        "rate_per_dimension": np.array([1.9, 0.002, 3.1, 2.2, 0.0, 2.7, 0.4, 2.5, 1.1, 0.02, 2.9, 0.004]),
-        **_components(),
-    }
-
-
-def _components() -> dict[str, np.ndarray]:
-    """A mixture of 12 components that serve mostly one class each; the last two serve next to none."""
-    shares = np.random.default_rng(4).dirichlet(np.full(12, 0.05), 10).T + np.eye(12, 10)
-    shares[10:] *= 0.01
-    weights = shares.mean(1) + 0.002
-    return {"component_classes": shares / shares.sum(0), "component_weights": weights / weights.sum()}
-
-
-@functools.cache
-def _digits() -> np.ndarray:
-    return read_idx(BUNDLED / "digits.gz", 3)[..., None].astype(np.float32)
-
-
-def _blur(images: np.ndarray, amount: float) -> np.ndarray:
-    """Mixed with its own shifted copies."""
-    shifts = [np.roll(images, step, axis=axis) for axis in (1, 2) for step in (-2, -1, 1, 2)]
-    return (1 - amount) * images + amount * np.mean(shifts, axis=0)
 
 
 @functools.cache

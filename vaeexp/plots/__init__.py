@@ -54,17 +54,18 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
         "rate_distortion": Plot(
             "Rate and distortion",
             tradeoff.rate_distortion,
-            "Each trial at its best epoch (large: complete); lower left is better, along a dashed line the −ELBO is the same. "
-            "The grey line joins the trials that no other beats in both rate and distortion.",
+            "Each trial at its last epoch (large: complete), because that is the model which its β trained; lower left is better, "
+            "along a dashed line the −ELBO is the same. The grey line joins the trials that no other beats in both rate and distortion.",
             "No trial has finished an epoch.",
             unfolded=True,
         ),
         "active_units": Plot(
             "Active units",
             tradeoff.active_units,
-            "Latent units that carry information on validation images, of each trial at its best epoch (large: complete). At the "
-            "dashed line all units would be active; units that a trial leaves idle cost nothing and bring nothing. A black "
-            "line or bar is the median of the complete trials.",
+            "Latent units whose posterior mean varies over validation images (Burda et al. 2016), of each trial at its last epoch "
+            "(large: complete), as shares where the latent size varies. That variance has no scale of its own under a learned "
+            "prior; diamonds, where tested runs recorded them, count dimensions by their rate. A black line or bar is the median "
+            "of the complete trials.",
             "Neither β nor the latent size was searched, or no trial has finished an epoch.",
         ),
     },

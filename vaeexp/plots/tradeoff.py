@@ -22,6 +22,8 @@ GROUPS = 10
 """Numbers whose median is drawn for each by itself; of more the medians of parts of their range, at most so many."""
 IN_EACH = 5
 """Trials that such a part should have on average."""
+UNITS = "units"
+"""Column of what is drawn: a number of latent dimensions, or their share in percent."""
 
 
 def frontier(rate: np.ndarray, distortion: np.ndarray) -> np.ndarray:
@@ -33,7 +35,7 @@ def frontier(rate: np.ndarray, distortion: np.ndarray) -> np.ndarray:
 
 
 def rate_distortion(view: StudyView) -> Figure | None:
-    """Draw each trial's rate and distortion at its best epoch, coloured by β, with lines of equal −ELBO and the frontier.
+    """Draw each trial's rate and distortion at its last epoch, coloured by β, with lines of equal −ELBO and the frontier.
 
     None when no trial has finished an epoch.
     """
@@ -64,7 +66,7 @@ def rate_distortion(view: StudyView) -> Figure | None:
 
 
 def _draw_trials(figure: Figure, axes: Axes, view: StudyView) -> None:
-    """Draw complete trials as large points, all others as small ones; the colour is β where the study searched it."""
+    """Draw complete trials as large points, all others as small open ones; the colour is β where the study searched it."""
     trials, beta = view.points, view.parameters.get("beta")
     betas = pd.to_numeric(column(trials, "params.beta"), errors="coerce").fillna(view.fixed("beta") or math.nan)
     scale = None
@@ -73,7 +75,6 @@ def _draw_trials(figure: Figure, axes: Axes, view: StudyView) -> None:
         ends = [] if beta.is_choice else [end for end in (beta.low, beta.high) if end]
         scale = LogNorm(min(betas.min(), *ends, math.inf), max(betas.max(), *ends, 0.0))
     small = style.marker_scale(len(trials))
-    look: dict[str, Any] = {"edgecolors": style.TEXT_COLOUR, "linewidths": 0.5 * small}
     for complete, size in ((False, 26), (True, 74)):
         chosen = trials[(trials["state"] == "complete") == complete]
         colours: dict[str, Any] = {"c": betas[chosen.index], "norm": scale, "cmap": "viridis"}
@@ -81,7 +82,16 @@ def _draw_trials(figure: Figure, axes: Axes, view: StudyView) -> None:
             colours = {"color": style.STATE_COLOURS["complete"]}
         if len(chosen):
             x, y = chosen["val/rate"], chosen["val/distortion"]
-            axes.scatter(x, y, s=size * small, zorder=4 if complete else 3, **colours, **look)
+            points = axes.scatter(x, y, s=size * small, zorder=4 if complete else 3, **colours)
+            if complete:
+                points.set(edgecolor=style.TEXT_COLOUR, linewidth=0.5 * small)
+            else:
+                edge = None if scale is not None else style.STATE_COLOURS["complete"]
+                points.set(facecolor="none", edgecolor=edge, linewidth=1.4 * small**0.5)
+            label = "complete" if complete else "not complete, value reached"
+            shape: dict[str, Any] = {"s": 40, "edgecolor": style.MUTED, "label": f"{label} ({len(chosen):,})"}
+            axes.scatter([], [], facecolor=style.MUTED if complete else "none", **shape)
+    style.legend(axes)
     if scale is not None:
         bar = style.colour_bar(figure, axes, ScalarMappable(norm=scale, cmap="viridis"))
         bar.set_ylabel(parameter_label("beta"), fontsize=12, color=style.TEXT_COLOUR, rotation=0, labelpad=8)
@@ -112,34 +122,75 @@ def _name_best(axes: Axes, trials: pd.DataFrame) -> None:
     far = best["val/rate"] > left + 0.7 * (right - left)
     line = {"arrowstyle": "-", "color": style.TEXT_COLOUR, "linewidth": 0.9, "shrinkB": 5}
     at = best["val/rate"], best["val/distortion"]
-    text = f"best: trial {best['number']}, {format_number(best['objective'])}"
+    here = format_number(best["val/rate"] + best["val/distortion"])
+    text = f"best: trial {best['number']}, {here}"
+    if best["epoch"] != best["best_epoch"]:
+        text += f" ({format_number(best['objective'])} at epoch {best['best_epoch']})"
     look: dict[str, Any] = {"va": "baseline", "boxed": True, "fontsize": 11, "arrowprops": line}
     style.annotate(axes, text, at, (-26 if far else 26, 30), ha="right" if far else "left", **look)
 
 
 def active_units(view: StudyView) -> Figure | None:
-    """Draw the active units of each trial at its best epoch against β and against latent size, one panel for each searched.
+    """Draw the active units of each trial at its last epoch against β and against latent size, one panel for each searched.
 
-    A dashed line shows where all units would be active. None where neither was searched, or no trial has such a figure.
+    Where the latent size varies they are shares of it. Dimensions whose rate is above the threshold stand beside them for
+    tested runs. None where neither was searched, or no trial has such a figure.
     """
-    units = column(view.best_epochs, "val/active_units").astype(float)
-    trials, most = view.best_epochs[np.isfinite(units)], float(units.max())
     searched = [view.parameters[name] for name in ("beta", "latent_size") if name in view.parameters]
+    shares = "latent_size" in view.parameters
+    trials, tested = _in_use(view, shares=shares), _used_by_rate(view, shares=shares)
     shown = [parameter for parameter in searched if parameter.of(trials).notna().any()]
     if not shown:
         return None
     figure, panels = style.parameter_panels(len(shown), same_values=True)
     figure.set_figheight(4.6)
+    latent = view.fixed("latent_size")
+    full = 100.0 if shares else float(latent) if isinstance(latent, int) else math.nan
+    most = np.nanmax([full, 1.0, trials[UNITS].max(), tested[UNITS].max()])
     for axes, parameter in zip(panels, shown, strict=True):
-        axes.set_ylim(-0.03 * most, 1.1 * max(most, 1))
+        axes.set_ylim(-0.03 * most, 1.12 * most)
         axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
-        draw_trials(axes, trials, parameter, "val/active_units", other=0.4)
+        draw_trials(axes, trials, parameter, UNITS, other=0.4)
         if not parameter.is_choice:
             _draw_medians(axes, trials[trials["state"] == "complete"], parameter)
-        _draw_all_active(axes, view, parameter)
-    figure.supylabel("active units at the best epoch", fontsize=11, color=style.TEXT_COLOUR)
+        if math.isfinite(full):
+            axes.axhline(full, label="all in use", **style.DASHED)
+        if len(tested):
+            places = parameter.numbers(parameter.places(tested))
+            look: dict[str, Any] = {
+                "marker": "D",
+                "facecolor": "none",
+                "edgecolor": style.COLOURS[3],
+                "linewidths": 1.6,
+            }
+            axes.scatter(places, tested[UNITS], s=44, zorder=6, label=f"by rate, tested ({len(tested)})", **look)
+    unit = "active units (% of the latent size)" if shares else "active units"
+    figure.supylabel(f"{unit}, last epoch", fontsize=11, color=style.TEXT_COLOUR)
     style.figure_legend(figure, panels[-1])
     return figure
+
+
+def _in_use(view: StudyView, *, shares: bool) -> pd.DataFrame:
+    """Return the trials of the search whose active units at the last epoch are known, with these as the column `UNITS`."""
+    trials = view.last_epochs
+    units = column(trials, "val/active_units").astype(float)
+    return _as_shares(trials.assign(**{UNITS: units}), shares=shares)
+
+
+def _used_by_rate(view: StudyView, *, shares: bool) -> pd.DataFrame:
+    """Return the runs that confirm whose dimensions by rate were recorded, at the last epoch where that was tested."""
+    runs = view.confirm_runs
+    at_best = column(runs, "result.test/used_dimensions").astype(float)
+    used = column(runs, "result.test_last/used_dimensions").astype(float).fillna(at_best)
+    return _as_shares(runs.assign(**{UNITS: used}), shares=shares)
+
+
+def _as_shares(trials: pd.DataFrame, *, shares: bool) -> pd.DataFrame:
+    """Return the rows with a number of units; as percent of the searched latent size where these are to be shares."""
+    if shares:
+        sizes = pd.to_numeric(column(trials, "params.latent_size"), errors="coerce").astype(float)
+        trials = trials.assign(**{UNITS: 100 * trials[UNITS] / sizes})
+    return trials[np.isfinite(trials[UNITS].to_numpy(float))]
 
 
 def _draw_medians(axes: Axes, complete: pd.DataFrame, parameter: SearchedParameter) -> None:
@@ -149,18 +200,6 @@ def _draw_medians(axes: Axes, complete: pd.DataFrame, parameter: SearchedParamet
         return
     few = places.nunique() <= min(GROUPS, len(places) / 2)
     groups = places if few else pd.cut(places, min(GROUPS, max(3, len(places) // IN_EACH)), labels=False)
-    middle = pd.DataFrame({"place": places, "units": complete["val/active_units"]}).groupby(groups).median()
+    middle = pd.DataFrame({"place": places, "units": complete[UNITS]}).groupby(groups).median()
     look: dict[str, Any] = {"color": style.TEXT_COLOUR, "linewidth": 1.8, "zorder": 5}
     axes.plot(parameter.numbers(middle["place"]), middle["units"], label="median of complete trials", **look)
-
-
-def _draw_all_active(axes: Axes, view: StudyView, parameter: SearchedParameter) -> None:
-    """Draw where all units are active: units = latent size, or the latent size that the study fixes."""
-    latent = view.fixed("latent_size")
-    if parameter.name == "latent_size":
-        every = np.linspace(max(axes.get_xlim()[0], 0), axes.get_xlim()[1], 200)
-        sizes = np.array(parameter.values, dtype=float) if parameter.is_choice else every
-        axes.plot(range(len(sizes)) if parameter.is_choice else every, sizes, label="all units active", **style.DASHED)
-    elif "latent_size" not in view.parameters and isinstance(latent, int):
-        axes.set_ylim(top=max(axes.get_ylim()[1], 1.12 * latent))
-        axes.axhline(latent, label="all units active", **style.DASHED)

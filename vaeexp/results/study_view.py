@@ -130,15 +130,15 @@ class StudyView:
         return course[course["best"].notna()].reset_index(drop=True)
 
     @cached_property
-    def best_epochs(self) -> pd.DataFrame:
-        """Trials of the search with the metrics of their best epoch (`val/rate`, …), without trials that have no epoch."""
-        return self.at_best_epoch(self.search)
+    def last_epochs(self) -> pd.DataFrame:
+        """Trials of the search with the metrics of their last epoch (`val/rate`, …), without trials that have no epoch."""
+        return self.at_last_epoch(self.search)
 
     @cached_property
     def points(self) -> pd.DataFrame:
-        """The rows of `best_epochs` with a finite rate and distortion."""
-        total = self.best_epochs["val/rate"] + self.best_epochs["val/distortion"]
-        return self.best_epochs[np.isfinite(total.astype(float))]
+        """The rows of `last_epochs` with a finite rate and distortion."""
+        total = self.last_epochs["val/rate"] + self.last_epochs["val/distortion"]
+        return self.last_epochs[np.isfinite(total.astype(float))]
 
     @cached_property
     def epochs_saved(self) -> int:
@@ -153,6 +153,17 @@ class StudyView:
         metrics = self.epochs.drop(columns=["objective"]).rename(columns={"epoch": "best_epoch"})
         scored = trials[trials["best_epoch"].notna()].astype({"best_epoch": "int64"})
         return scored.merge(metrics, on=["repeat", "number", "best_epoch"])
+
+    def at_last_epoch(self, trials: pd.DataFrame) -> pd.DataFrame:
+        """Return these trials with the metrics of the last epoch that they reported, `epoch`; `objective` stays their best.
+
+        Where β is not 1, training moves away from the best −ELBO: a model as it was trained is the one of the last epoch.
+        """
+        metrics = self.epochs.drop(columns=["objective", "seconds"], errors="ignore").sort_values(
+            "epoch", kind="stable"
+        )
+        last = metrics.drop_duplicates(["repeat", "number"], keep="last")
+        return trials.merge(last, on=["repeat", "number"])
 
     def params(self, trial: pd.Series) -> dict[str, Any]:
         """Return the searched parameters of a trial, in the order of the study file, without inactive ones."""

@@ -16,6 +16,7 @@ from synthetic_study import (
     texts,
 )
 
+from vaeexp.plots import PLOTS
 from vaeexp.plots.style import MUTED, TEXT_COLOUR
 from vaeexp.plots.tradeoff import active_units, frontier, rate_distortion
 from vaeexp.results.study_view import StudyView
@@ -24,17 +25,53 @@ from vaeexp.results.study_view import StudyView
 def test_rate_distortion_places_and_colours_every_trial(results):
     figure = rate_distortion(StudyView(results))
     axes = figure.axes[0]
-    trials = StudyView(results).at_best_epoch(StudyView(results).search)
+    trials = StudyView(results).last_epochs
     assert points(axes) == len(trials)
-    drawn = np.concatenate([found.get_offsets() for found in axes.collections if isinstance(found, PathCollection)])
-    assert sorted(drawn[:, 0] + drawn[:, 1]) == pytest.approx(sorted(trials["objective"]))
-    shades = np.concatenate([found.get_array() for found in axes.collections if isinstance(found, PathCollection)])
+    marks = [found for found in axes.collections if isinstance(found, PathCollection) and len(found.get_offsets())]
+    drawn = np.concatenate([found.get_offsets() for found in marks])
+    ends = trials["val/rate"] + trials["val/distortion"]
+    assert sorted(drawn[:, 0] + drawn[:, 1]) == pytest.approx(sorted(ends))
+    shades = np.concatenate([found.get_array() for found in marks])
     assert sorted(shades) == pytest.approx(sorted(trials["params.beta"]))
     assert axes.get_xlabel().endswith("(nats per image)")
     assert axes.get_ylabel().endswith("(nats per image)")
     levels = [text for text in texts(figure) if text.startswith("−ELBO")]
     assert len(levels) >= 3
     assert figure.axes[1].get_ylabel() == "β"
+
+
+def test_a_trial_with_a_small_beta_stands_where_its_training_ended(made):
+    """At β near 0 the best −ELBO is that of the first epoch, so the best epoch shows a model that was not trained."""
+    view = StudyView(made)
+    trial = view.ranked[view.ranked["params.beta"].astype(float) < 0.03].iloc[0]
+    assert trial["best_epoch"] == 1
+    curve = view.epochs[~view.epochs["repeat"] & (view.epochs["number"] == trial["number"])].sort_values("epoch")
+    first, last = curve.iloc[0], curve.iloc[-1]
+    marks = [found for found in rate_distortion(view).axes[0].collections if isinstance(found, PathCollection)]
+    drawn = {tuple(point) for found in marks for point in found.get_offsets().tolist()}
+    assert (last["val/rate"], last["val/distortion"]) in drawn
+    assert (first["val/rate"], first["val/distortion"]) not in drawn
+    assert "at its last epoch" in PLOTS["rate_distortion"].reading(view)
+
+
+def test_the_best_trial_is_named_with_both_values_where_its_last_epoch_is_not_its_best(made):
+    view = StudyView(made)
+    best = view.ranked.iloc[0]
+    last = view.at_last_epoch(view.ranked.head(1)).iloc[0]
+    here = f"{last['val/rate'] + last['val/distortion']:.2f}"
+    words = f"best: trial {best['number']}, {here} ({best['objective']:.2f} at epoch {best['best_epoch']})"
+    assert words in texts(rate_distortion(view))
+
+
+def test_trials_that_did_not_complete_are_open_marks(made):
+    marks = [
+        found for found in rate_distortion(StudyView(made)).axes[0].collections if isinstance(found, PathCollection)
+    ]
+    drawn = {len(found.get_offsets()): found for found in marks if len(found.get_offsets())}
+    complete = len(StudyView(made).ranked)
+    assert len(drawn[complete].get_facecolors())
+    (others,) = [found for count, found in drawn.items() if count != complete]
+    assert not len(others.get_facecolors())
 
 
 def test_lines_of_equal_elbo_are_what_they_say(results):
@@ -99,21 +136,24 @@ def test_many_sizes_have_a_median_for_each_part_of_their_range(made):
     study = with_search(replace(made, trials=trials, epochs=epochs), {"latent_size": SEARCH["latent_size"]})
     line = line_of(active_units(StudyView(study)).axes[0], TEXT_COLOUR)
     assert len(line.get_xdata()) == 10
-    assert list(line.get_xdata()) == pytest.approx(list(line.get_ydata()), rel=0.02)
+    assert list(line.get_ydata()) == [100] * 10
 
 
 def test_active_units_stand_against_beta_and_latent_size(made):
     beta, latent = active_units(StudyView(made)).axes
-    trials = StudyView(made).at_best_epoch(StudyView(made).search)
+    trials = StudyView(made).last_epochs
+    shares = 100 * trials["val/active_units"].astype(float) / trials["params.latent_size"].astype(float)
+    tested = StudyView(made).confirm_runs
+    by_rate = 100 * 2 / tested["params.latent_size"].astype(float)
     assert (beta.get_xlabel(), latent.get_xlabel()) == ("β", "latent size")
     for axes, name in ((beta, "beta"), (latent, "latent_size")):
-        drawn = np.concatenate([found.get_offsets() for found in axes.collections if isinstance(found, PathCollection)])
-        wanted = trials[[f"params.{name}", "val/active_units"]].to_numpy(float)
-        np.testing.assert_allclose(sorted(drawn.tolist()), sorted(wanted.tolist()))
-    ceiling = line_of(latent, MUTED)
-    assert list(ceiling.get_xdata()) == list(ceiling.get_ydata())
-    assert ceiling.get_label() == "all units active"
-    assert beta.get_ylim()[1] > trials["val/active_units"].max()
+        *marks, diamonds = [found.get_offsets() for found in axes.collections if isinstance(found, PathCollection)]
+        wanted = np.stack([trials[f"params.{name}"].astype(float), shares], axis=1)
+        np.testing.assert_allclose(sorted(np.concatenate(marks).tolist()), sorted(wanted.tolist()))
+        np.testing.assert_allclose(diamonds, np.stack([tested[f"params.{name}"].astype(float), by_rate], axis=1))
+    assert list(line_of(latent, MUTED).get_ydata()) == [100, 100]
+    assert beta.get_ylim()[1] > 100
+    assert active_units(StudyView(made)).get_supylabel() == "active units (% of the latent size), last epoch"
 
 
 def test_the_median_of_active_units_is_that_of_complete_trials(made):
@@ -121,12 +161,10 @@ def test_the_median_of_active_units_is_that_of_complete_trials(made):
     study = with_search(replace(made, trials=listed), {"latent_size": {"kind": "choice", "values": [8, 16]}})
     axes = active_units(StudyView(study)).axes[0]
     (bars,) = [found.get_segments() for found in axes.collections if isinstance(found, LineCollection)]
-    trials = StudyView(study).at_best_epoch(StudyView(study).search).query("state == 'complete'")
-    medians = trials.groupby("params.latent_size")["val/active_units"].median()
-    assert [bar[0, 1] for bar in bars] == list(medians)
+    trials = StudyView(study).last_epochs.query("state == 'complete'")
+    shares = 100 * trials["val/active_units"] / trials["params.latent_size"].astype(float)
+    assert [bar[0, 1] for bar in bars] == list(shares.groupby(trials["params.latent_size"]).median())
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["8", "16"]
-    ceiling = line_of(axes, MUTED)
-    assert (list(ceiling.get_xdata()), list(ceiling.get_ydata())) == ([0, 1], [8, 16])
 
 
 def test_a_fixed_latent_size_is_the_ceiling_over_beta(made):
