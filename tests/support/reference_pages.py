@@ -31,8 +31,10 @@ COLUMNS = """\
 | `params.<setting>` | searched settings as in the study file; of a baseline also those that it changes; empty where a condition was false |
 | `result.parameters`, `result.best_epoch` | weights of the model, epoch whose weights were kept |
 | `result.test/neg_elbo`, `…/iw_nll`, `…/rate`, `…/distortion` | on test images, of runs that confirm or are baselines, nats per image; with `_se`: standard error over images |
-| `result.test/active_units`, `…/images`, `…/importance_samples` | latent dimensions in use, test images, samples k per image of `iw_nll` |
+| `result.test/active_units`, `…/used_dimensions` | latent dimensions whose posterior mean varies over images by more than `active_threshold` (Burda et al. 2016); whose rate is above `rate_threshold` nats |
+| `result.test/images`, `…/importance_samples` | test images, samples k per image of `iw_nll` |
 | `result.test/…` of some studies | `bits_per_dimension`; `reconstruction_mse` (per sub-pixel, black to white is 1), `reconstruction_ssim` (from −1 to 1); `fid` and `inception_score` of `generated` samples by a classifier that is right on the share `classifier_accuracy` of test images |
+| `result.test_last/…` | the same at the last epoch, of tested runs: `neg_elbo`, `rate`, `distortion`, `active_units`, `used_dimensions`, and where the study has them `reconstruction_mse`, `reconstruction_ssim`, `fid`, `inception_score` |
 | `train/…`, `val/…` | at the best epoch: `loss` (distortion + β · rate), `neg_elbo` (−ELBO at β = 1), `rate`, `distortion` in nats per image, `active_units`; of training alone `learning_rate` and `beta`; `val/neg_elbo_raw`: of the last weights where their running average counts, in the first and last epoch and in those with pictures |"""
 """What each column of `trials.csv` means; tests/vaeexp/report/test_report_formats.py compares it with the columns that are written."""
 

@@ -85,6 +85,7 @@ FIGURES = {
     "rate": ("rate", "nats per image"),
     "bits_per_dimension": ("bits per dimension", "bits per sub-pixel"),
     "active_units": ("active units", "latent dimensions"),
+    "used_dimensions": ("dimensions that carry nats", "latent dimensions"),
     "reconstruction_mse": ("reconstruction MSE", "black to white is 1"),
     "reconstruction_ssim": ("reconstruction SSIM", "1 is equal"),
     "inception_score": ("inception score", "1 to the number of classes"),

@@ -1,6 +1,6 @@
-"""Draws and measures the latent space of a finished model: interpolations, traversals, t-SNE map, nats per dimension.
+"""Draws the latent space of a finished model: interpolations, traversals, t-SNE map.
 
-Shapes: N images, P pairs of images, L latent dimensions, D traversed dimensions, S steps, K components. Pictures of H × W
+Shapes: N images, P pairs of images, L latent dimensions, D traversed dimensions, S steps. Pictures of H × W
 pixels and C channels are uint8 [..., H, W, C]. Pictures show means of p(x|z).
 """
 
@@ -11,20 +11,17 @@ import torch
 from torch import Tensor
 
 from vaeexp.evaluation.generation import to_uint8
+from vaeexp.evaluation.latent import chosen, codes_of, component_use
 from vaeexp.evaluation.nll import image_rows
-from vaeexp.models.posteriors import LOG_2PI
-from vaeexp.models.priors import GaussianMixture, StandardNormal
+from vaeexp.models.priors import StandardNormal
 from vaeexp.models.vae import VAE
 
-_IMAGES = 2000  # test images that are encoded, at most
 _PAIRS, _STEPS = 3, 10
 _DIMENSIONS, _VALUES = 8, 9
 REACH = 2.5
 """Half the length of a traversal, in standard deviations of the aggregate posterior."""
 SIDE = 15
 """Pictures along a side of the latent plane."""
-_ENCODED, _MEASURED = 100, 500  # images at once
-_CODES = 8  # per image of a Monte-Carlo estimate
 _PERPLEXITY, _ITERATIONS = 30.0, 500
 
 
@@ -36,7 +33,7 @@ def gallery(vae: VAE, images: Tensor, labels: np.ndarray | Tensor, *, seed: int)
     posterior. manifold [15, 15, H, W, C]: only for two latent dimensions.
     """
     first, second = (images[places] for places in pairs(labels))
-    looked_at = images[_chosen(len(images), seed)]
+    looked_at = images[chosen(len(images), seed)]
     kinds = {"latent": "linear", "spherical": "spherical", "pixel": "pixel"}
     shown = {f"{name}_interpolations": interpolations(vae, first, second, _STEPS, kinds[name]) for name in kinds}
     shown["traversals"], _ = traversals(vae, looked_at, dimensions=_DIMENSIONS, steps=_VALUES, reach=REACH)
@@ -53,17 +50,16 @@ def latent_arrays(
     embedding float32 [N ≤ 2000, 2]: t-SNE of the posterior means of images drawn with the seed. embedding_labels int64
     [N]: the labels of these images. classes unicode [n]: the class names, empty without names. traversal_dimensions int64
     [D]: the indices, from 0, of the dimensions that `gallery` traverses. traversal_reach float64 []: half the length of a
-    traversal, in standard deviations. Where a model has them: those of `rate_per_dimension` and `component_use`.
+    traversal, in standard deviations. Where a model has them: those of `component_use`.
     """
-    chosen = _chosen(len(images), seed)
-    looked_at, rates = images[chosen], rate_per_dimension(vae, images, seed=seed)
+    places = chosen(len(images), seed)
+    looked_at = images[places]
     return {
         "embedding": embedding(vae, looked_at, seed=seed),
-        "embedding_labels": np.asarray(labels).astype(np.int64)[chosen],
+        "embedding_labels": np.asarray(labels).astype(np.int64)[places],
         "classes": np.array(classes or (), dtype=np.str_),
         "traversal_dimensions": _most_active(vae, codes_of(vae, looked_at)[0], _DIMENSIONS).numpy(),
         "traversal_reach": np.array(REACH),
-        **({} if rates is None else {"rate_per_dimension": rates.numpy()}),
         **component_use(vae, images, labels, len(classes or ()), seed=seed),
     }
 
@@ -199,22 +195,6 @@ def _principal_components(codes: np.ndarray, seed: int) -> np.ndarray:
     return (1e-4 * (scores / scale if scale > 1e-12 else noise) + 1e-6 * noise).astype(np.float32)
 
 
-def _chosen(count: int, seed: int) -> list[int]:
-    """Return the indices of the images to encode: all, or the first and a draw, because files may be sorted by class."""
-    if count <= _IMAGES:
-        return list(range(count))
-    drawn = 1 + torch.randperm(count - 1, generator=torch.Generator().manual_seed(seed))
-    return [0, *drawn[: _IMAGES - 1].tolist()]
-
-
-@torch.no_grad()
-def codes_of(vae: VAE, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return posterior means and variances (0 without a density) [N, L] of targets [N, C, H, W], float64 on the CPU."""
-    posteriors = [vae.encode(x.to(vae.latent_mask)) for x in images.split(_ENCODED)]
-    means, variances = (torch.cat([getattr(p, name) for p in posteriors]) for name in ("mean", "variance"))
-    return means.cpu().double(), variances.cpu().double()
-
-
 @torch.no_grad()
 def decoded(vae: VAE, z: Tensor) -> np.ndarray:
     """Decode codes [..., L] into pictures [..., H, W, C]."""
@@ -222,56 +202,3 @@ def decoded(vae: VAE, z: Tensor) -> np.ndarray:
     pieces = [to_uint8(vae.decode(codes.to(vae.latent_mask.device)).mean) for codes in flat.split(image_rows(vae))]
     images = np.concatenate(pieces)
     return images.reshape(*z.shape[:-1], *images.shape[1:])
-
-
-@torch.no_grad()
-def rate_per_dimension(vae: VAE, images: Tensor, *, seed: int) -> Tensor | None:
-    """Return KL(q(z_d|x) ‖ p(z_d)) of each latent dimension in nats, mean over images [N, C, H, W]; float64 [L], on the CPU.
-
-    For the standard normal prior it is the closed form, and its sum is the rate. For other priors it is a Monte-Carlo
-    estimate of E_q[log q(z_d|x) − log p(z_d)] with the prior's marginal p(z_d) and 8 codes per image. The sum is then the
-    rate only if the prior's dimensions are independent, so not for a joint mixture. Masked dimensions give 0. None for a
-    posterior without a density.
-    """
-    if not vae.posterior.stochastic:
-        return None
-    prior, generator = vae.prior_distribution(), torch.Generator().manual_seed(seed)
-    total = torch.zeros(len(vae.latent_mask), dtype=torch.float64)
-    for x in images.split(_MEASURED):
-        posterior = vae.encode_density(x.to(vae.latent_mask))
-        if isinstance(prior, StandardNormal):
-            total += prior.dimension_kl(posterior).cpu().double().sum(0)
-            continue
-        for _ in range(_CODES):
-            noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
-            # log q is computed from the noise, because that keeps full precision for a tiny σ.
-            log_q = -0.5 * (noise.square() + posterior.log_var + LOG_2PI) * posterior.mask
-            ratio = log_q - prior.dimension_log_prob(posterior.rsample(noise))
-            total += ratio.cpu().double().sum(0) / _CODES
-    return total / len(images)
-
-
-@torch.no_grad()
-def component_use(
-    vae: VAE, images: Tensor, labels: np.ndarray | Tensor, classes: int, *, seed: int
-) -> dict[str, np.ndarray]:
-    """Return how the components of the prior are used, as arrays on the CPU; none for a prior that is no joint mixture.
-
-    component_weights float64 [K]. With classes, component_classes float64 [K, classes]: the share of each class's codes
-    that each component serves. An entry is the mean of p(k|z) over the images [N, C, H, W] of the class (labels [N]), with
-    one z from q(z|x) per image: the overlap of the class's aggregate posterior with the component. Each column sums to 1; it
-    is NaN for a class without images.
-    """
-    prior, generator = vae.prior_distribution(), torch.Generator().manual_seed(seed)
-    if not isinstance(prior, GaussianMixture):
-        return {}
-    arrays = {"component_weights": prior.weights.cpu().double().numpy()}
-    if classes:
-        shares = torch.zeros(classes, len(prior.log_weights), dtype=torch.float64)
-        label_of = torch.as_tensor(np.asarray(labels).astype(np.int64))
-        for x, y in zip(images.split(_MEASURED), label_of.split(_MEASURED), strict=True):
-            posterior = vae.encode_density(x.to(vae.latent_mask))
-            noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
-            shares.index_add_(0, y, prior.responsibilities(posterior.rsample(noise)).cpu().double())
-        arrays["component_classes"] = (shares / shares.sum(1, keepdim=True)).T.numpy()
-    return arrays

@@ -1,4 +1,4 @@
-"""Computes how well a model explains images: negative ELBO, importance-weighted NLL, active units.
+"""Computes how well a model explains images: negative ELBO, importance-weighted NLL, latent dimensions in use.
 
 On a CPU the decoder's matrix products take only half of the time. Compilation turns the operations between them into a few
 passes over memory. It takes up to half a minute, once per shape of model, so it pays for many codes only.
@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -20,6 +21,7 @@ from torch.func import functional_call
 from sweeps.errors import warn_once
 from sweeps.seeds import seed_of
 from vaeexp.compiler import has_convolutions, open_program, why_not_compiled
+from vaeexp.evaluation.latent import rate_per_dimension, used_dimensions
 from vaeexp.models.posteriors import DiagonalGaussian
 from vaeexp.models.priors import PriorDistribution
 from vaeexp.models.vae import VAE, Terms
@@ -234,16 +236,19 @@ def evaluate_test(
     vae: VAE,
     images: Tensor,
     *,
-    importance_samples: int,
+    importance_samples: int | None,
     active_threshold: float,
+    rate_threshold: float,
     seed: int,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, float]:
-    """Return the metrics `test/…` on targets [N, C, H, W]: means over images in nats, standard errors, counts.
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Return the metrics `test/…` on targets [N, C, H, W], and arrays that belong to them.
 
-    `test/bits_per_dimension` is `test/neg_elbo` in bits per sub-pixel, only for a likelihood of 256 levels. A posterior
-    without a density bounds no likelihood, so it gets distortion, active units and the count of images only. `progress`
-    gets (codes done, codes in all) of the importance-weighted part, which takes most of the time.
+    Metrics are means over images in nats, standard errors, counts. `test/bits_per_dimension` is `test/neg_elbo` in bits per
+    sub-pixel, only for a likelihood of 256 levels. The array rate_per_dimension float64 [L] is that of
+    `vaeexp.evaluation.latent`. A posterior without a density bounds no likelihood, so it gets distortion, active units and
+    the count of images only. Without `importance_samples` there is no importance-weighted part, which takes most of the
+    time; `progress` gets its (codes done, codes in all).
     """
     terms = evaluate_elbo(vae, images, seed=seed)
     means = terms.mean.double()
@@ -252,18 +257,25 @@ def evaluate_test(
         "test/active_units": float(active_units(means.sum(0), means.square().sum(0), len(images), active_threshold)),
         "test/images": float(len(images)),
     }
-    if not vae.posterior.stochastic:
-        return metrics
-    nll = terms.distortion + terms.rate
-    iw_nll = importance_weighted_nll(vae, images, importance_samples=importance_samples, seed=seed, progress=progress)
+    rates = rate_per_dimension(vae, images, seed=seed)
+    if rates is None:
+        return metrics, {}
+    neg_elbo = terms.distortion + terms.rate
     metrics |= {
-        "test/neg_elbo": nll.mean().item(),
-        "test/neg_elbo_se": standard_error(nll),
+        "test/neg_elbo": neg_elbo.mean().item(),
+        "test/neg_elbo_se": standard_error(neg_elbo),
         "test/rate": terms.rate.mean().item(),
-        "test/iw_nll": iw_nll.mean().item(),
-        "test/iw_nll_se": standard_error(iw_nll),
-        "test/importance_samples": float(importance_samples),
+        "test/used_dimensions": float(used_dimensions(rates, rate_threshold)),
     }
     if vae.decode(vae.latent_mask.unsqueeze(0)).support == "levels_256":
         metrics["test/bits_per_dimension"] = bits_per_dimension(metrics["test/neg_elbo"], images[0].numel())
-    return metrics
+    if importance_samples:
+        iw_nll = importance_weighted_nll(
+            vae, images, importance_samples=importance_samples, seed=seed, progress=progress
+        )
+        metrics |= {
+            "test/iw_nll": iw_nll.mean().item(),
+            "test/iw_nll_se": standard_error(iw_nll),
+            "test/importance_samples": float(importance_samples),
+        }
+    return metrics, {"rate_per_dimension": rates.numpy()}

@@ -15,7 +15,7 @@ from torch import Tensor
 from sweeps.errors import UserError
 from sweeps.files import write_whole
 from vaeexp import __version__
-from vaeexp.evaluation import gallery
+from vaeexp.evaluation import gallery, latent
 from vaeexp.evaluation.generation import to_uint8
 from vaeexp.evaluation.nll import image_rows
 from vaeexp.models.priors import GaussianMixture
@@ -60,7 +60,7 @@ def draw_samples(run: Run, count: int, *, component: int | None, seed: int) -> D
 def draw_reconstructions(run: Run, images: Images) -> Drawing:
     """Draw rows of images, each above the row of their reconstructions at the posterior means."""
     across = min(_ACROSS, len(images.x))
-    shown = gallery.decoded(run.vae, gallery.codes_of(run.vae, images.x)[0])
+    shown = gallery.decoded(run.vae, latent.codes_of(run.vae, images.x)[0])
     originals, reconstructions = (_rows(each, across) for each in (to_uint8(images.x), shown))
     woven = np.stack([originals, reconstructions], axis=1).reshape(-1, *originals.shape[1:])
     figure = picture_grid(woven, ["images", "reconstructions"] * len(originals))
@@ -94,7 +94,7 @@ def draw_map(run: Run, images: Images, *, seed: int) -> tuple[Drawing, np.ndarra
 
 def write_map(run: Run, images: Images, points: np.ndarray, path: Path, *, named: bool) -> None:
     """Write one line of CSV for each image: place in its split, label, class, point on the map, posterior mean."""
-    classes, codes = images.dataset.classes, gallery.codes_of(run.vae, images.x)[0]
+    classes, codes = images.dataset.classes, latent.codes_of(run.vae, images.x)[0]
     header = [*CSV, *(f"z{dimension}" for dimension in range(1, codes.shape[1] + 1))]
     if not named and path.exists() and not path.read_text(encoding="utf-8", errors="replace").startswith(",".join(CSV)):
         raise _foreign(path)

@@ -47,8 +47,13 @@ if TYPE_CHECKING:
 ROUNDING, PRECISION, DRAWS = 1e-3, 2e-2, 1e-1
 OF_TIME = ("seconds", "images_per_second", "memory_mb")
 """Metrics that measure the machine."""
-OF_CLASSIFIER = ("test/inception_score", "test/fid", "test/classifier_accuracy")
+OF_CLASSIFIER = (
+    *("test/inception_score", "test/fid", "test/classifier_accuracy"),
+    *("test_last/inception_score", "test_last/fid"),
+)
 """Metrics that rest on the classifier in the user's cache, which no record holds."""
+BOUNDS = ("test/neg_elbo", "test/iw_nll", "test_last/neg_elbo")
+"""Test metrics that have the tolerance of an epoch."""
 HEARTBEAT_SECONDS = 30.0
 
 
@@ -180,7 +185,7 @@ def _final_figures(recorded: Mapping[str, float], found: Mapping[str, float], wa
     names = sorted(recorded.keys() - {"best_epoch", *OF_CLASSIFIER})
     by_classifier = sorted(recorded.keys() & set(OF_CLASSIFIER))
     if wanted.tolerance:
-        bounds = [name for name in names if name in ("test/neg_elbo", "test/iw_nll")] or ["test/distortion"]
+        bounds = [name for name in names if name in BOUNDS] or ["test/distortion", "test_last/distortion"]
         names, by_classifier = [name for name in names if name in (*bounds, "parameters")], []
     findings = []
     for what, group, counts in (("final figures", names, True), ("by the classifier", by_classifier, False)):

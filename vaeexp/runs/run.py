@@ -213,7 +213,9 @@ def evaluate_run(
     open_classifier(images.dataset, say=say)  # here `say` announces its training, which happens once
     settings = run.settings.with_params({"importance_samples": importance_samples} if importance_samples else {})
     vae, evaluation = run.vae.to(resolve_device(device)), settings.evaluation
-    found = test_figures(vae, images.dataset, images.x, evaluation, study_seed=run.study_seed, progress=progress)
+    found, _ = test_figures(
+        vae, images.dataset, images.x, evaluation, study_seed=run.study_seed, weighted=True, progress=progress
+    )
     if "test/bits_per_dimension" in found:
         found["test/bits_per_dimension_se"] = bits_per_dimension(found["test/neg_elbo_se"], images.x[0].numel())
     k = evaluation.importance_samples

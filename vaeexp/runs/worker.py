@@ -3,9 +3,9 @@
 import logging
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
@@ -25,13 +25,18 @@ from vaeexp.machine import usable_cores
 from vaeexp.models.vae import VAE
 from vaeexp.runs.provenance import arithmetic
 from vaeexp.settings import EvaluationSettings, ModelSettings, Settings
-from vaeexp.training import Lane, Snapshot, State
+from vaeexp.training import Lane, Snapshot
 from vaeexp.training.batches import Source, derive_seed
 from vaeexp.training.checkpoint import LAST, WEIGHTS, save_settings, save_weights, write_json
 from vaeexp.training.device import keep_freed_memory
 from vaeexp.training.groups.lanes import TrainingLanes
 
 EVALUATION = "evaluation.npz"
+AT_LAST = (
+    *("neg_elbo", "rate", "distortion", "reconstruction_mse", "reconstruction_ssim"),
+    *("fid", "inception_score", "active_units", "used_dimensions"),
+)
+"""Metrics that a tested run has of its last epoch, too: `test_last/<metric>`."""
 _MODELS = 8
 _THREADS = 4
 _log = logging.getLogger(__name__)
@@ -134,15 +139,28 @@ def test_targets(dataset: Dataset, study_seed: int) -> Tensor:
 
 
 def test_figures(
-    vae: VAE, dataset: Dataset, images: Tensor, evaluation: EvaluationSettings, *, study_seed: int, **progress: Any
-) -> dict[str, float]:
-    """Return all metrics `test/…` of a model on the targets of `test_targets`."""
+    vae: VAE,
+    dataset: Dataset,
+    images: Tensor,
+    evaluation: EvaluationSettings,
+    *,
+    study_seed: int,
+    weighted: bool,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Return all metrics `test/…` of a model on the targets of `test_targets`, and the arrays of `evaluate_test`.
+
+    weighted: whether to compute the importance-weighted NLL too, which takes most of the time.
+    progress: as for `evaluate_test`.
+    """
     seed = derive_seed(study_seed, "test")
-    options = evaluation.model_dump(include={"importance_samples", "active_threshold"})
-    figures = evaluate_test(vae, images, seed=seed, **options, **progress)
+    options = evaluation.model_dump(include={"active_threshold", "rate_threshold"})
+    options["importance_samples"] = evaluation.importance_samples if weighted else None
+    figures, arrays = evaluate_test(vae, images, seed=seed, progress=progress, **options)
     figures |= reconstruction_figures(vae, images)
-    classifier = open_classifier(dataset, say=_log.info)
-    return figures | (generation_figures(vae, images, classifier, seed=seed) if classifier else {})
+    if classifier := open_classifier(dataset, say=_log.info):
+        figures |= generation_figures(vae, images, classifier, seed=seed)
+    return figures, arrays
 
 
 class TrialArtifacts:
@@ -179,12 +197,19 @@ class TrialArtifacts:
             write_png(Path(paths[name]), image)
         return paths
 
-    def test(self, lane: Lane, state: State) -> dict[str, float]:
-        dataset = self._dataset(lane)
+    def test(self, lane: Lane, best: Snapshot, last: Snapshot) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        dataset, evaluation = self._dataset(lane), lane.settings.evaluation
         model = self._tested(lane.settings.model, dataset.image_shape, str(self._device))
-        _load(model, lane, Snapshot(lane.best_epoch, state["best"], state["best_buffers"]))
+        _load(model, lane, best)
         images = test_targets(dataset, self._seed)
-        return test_figures(model, dataset, images, lane.settings.evaluation, study_seed=self._seed)
+        measure = partial(test_figures, model, dataset, images, evaluation, study_seed=self._seed, progress=None)
+        figures, arrays = measure(weighted=True)
+        at_last = figures
+        if last.epoch != best.epoch:
+            _load(model, lane, last)
+            at_last, _ = measure(weighted=False)
+        of_last = {f"test_last/{name}": at_last[f"test/{name}"] for name in AT_LAST if f"test/{name}" in at_last}
+        return figures | of_last, arrays
 
     def finish(self, lane: Lane, best: Snapshot, last: Snapshot | None, outcome: Outcome, folder: Path) -> Future[None]:
         model = self._model(lane.settings.model, self._dataset(lane).image_shape, "cpu")
@@ -205,7 +230,7 @@ class TrialArtifacts:
                 images = test_targets(dataset, self._seed)
                 labels = torch.from_numpy(np.asarray(dataset.test.labels, dtype=np.int64))
                 drawn |= gallery(model, images, labels, seed=self._seed)
-                arrays = latent_arrays(model, images, labels, dataset.classes or (), seed=self._seed)
+                arrays = lane.test_arrays | latent_arrays(model, images, labels, dataset.classes or (), seed=self._seed)
             at_last: Mapping[str, np.ndarray] = drawn if last else {}
             if last and last.epoch != best.epoch:
                 _load(model, lane, last)

@@ -15,6 +15,8 @@ from vaeexp.training.batches import Source, epoch_chunks
 from vaeexp.training.device import peak_memory_mb
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from vaeexp.settings import Settings
 
 # float32 numbers in 64 bytes. Each tensor starts at a multiple, because vector instructions are faster there.
@@ -129,6 +131,8 @@ class Lane:
     """Seconds trained since the last checkpoint."""
     test_metrics: dict[str, float] = field(default_factory=dict)
     """Metrics on the test set, empty until the trial is complete and only if it may see the test set."""
+    test_arrays: dict[str, "np.ndarray"] = field(default_factory=dict)
+    """Arrays that belong to `test_metrics`."""
 
     @property
     def total_steps(self) -> int:

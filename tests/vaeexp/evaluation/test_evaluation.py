@@ -205,16 +205,20 @@ def test_standard_error():
 def test_test_metrics_are_complete_and_ordered(prior):
     vae = build_vae(ModelSettings(hidden=(16,), latent_size=3, prior=prior, components=4), (1, 5, 4), seed=0).eval()
     images = (torch.rand(60, 1, 5, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
-    options = {"importance_samples": 64, "active_threshold": 1e-4, "seed": 1}
-    metrics = evaluate_test(vae, images, **options)
-    values = {"neg_elbo", "neg_elbo_se", "distortion", "rate", "iw_nll", "iw_nll_se"}
-    assert metrics.keys() == {f"test/{name}" for name in values | {"active_units", "images", "importance_samples"}}
+    options = {"importance_samples": 64, "active_threshold": 1e-4, "rate_threshold": 1e-4, "seed": 1}
+    metrics, arrays = evaluate_test(vae, images, **options)
+    values = {"neg_elbo", "neg_elbo_se", "distortion", "rate", "active_units", "used_dimensions", "images"}
+    weighted = {"iw_nll", "iw_nll_se", "importance_samples"}
+    assert metrics.keys() == {f"test/{name}" for name in values | weighted}
     assert all(type(value) is float and math.isfinite(value) for value in metrics.values())
     assert metrics["test/neg_elbo"] == pytest.approx(metrics["test/distortion"] + metrics["test/rate"])
     assert metrics["test/iw_nll"] < metrics["test/neg_elbo"] + 3 * metrics["test/neg_elbo_se"]
     assert (metrics["test/images"], metrics["test/importance_samples"]) == (60, 64)
     assert 0 < metrics["test/active_units"] <= 3
-    assert metrics == evaluate_test(vae, images, **options)
+    assert 0 < metrics["test/used_dimensions"] == (arrays["rate_per_dimension"] > 1e-4).sum() <= 3
+    assert metrics == evaluate_test(vae, images, **options)[0]
+    few, _ = evaluate_test(vae, images, **options | {"importance_samples": None})
+    assert few == {name: value for name, value in metrics.items() if name.removeprefix("test/") in values}
 
 
 def test_progress_counts_every_code_up_to_all():
@@ -234,10 +238,10 @@ def test_a_deterministic_model_has_distortion_and_no_bound():
     vae = build_vae(settings, (1, 5, 4), seed=0).eval()
     images = (torch.rand(60, 1, 5, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
     told = []
-    metrics = evaluate_test(
-        vae, images, importance_samples=8, active_threshold=1e-4, seed=1, progress=lambda *now: told.append(now)
-    )
+    options = {"importance_samples": 8, "active_threshold": 1e-4, "rate_threshold": 0.01, "seed": 1}
+    metrics, arrays = evaluate_test(vae, images, **options, progress=lambda *now: told.append(now))
     assert metrics.keys() == {"test/distortion", "test/active_units", "test/images"}
+    assert not arrays
     with torch.no_grad():
         expected = -vae.decode(vae.encode(images).mean).log_prob(images)
     assert metrics["test/distortion"] == pytest.approx(expected.mean().item())

@@ -250,7 +250,7 @@ def test_colour_pictures_and_numbers_fit_together(tmp_path):
 
 
 def test_of_many_images_some_are_looked_at_with_their_own_labels(monkeypatch):
-    monkeypatch.setattr("vaeexp.evaluation.gallery._IMAGES", 5)
+    monkeypatch.setattr("vaeexp.evaluation.latent._IMAGES", 5)
     x = as_images(torch.arange(30) / 10)
     found = latent_arrays(Glass(1), x, torch.arange(30), None, seed=1)
     chosen = found["embedding_labels"].tolist()

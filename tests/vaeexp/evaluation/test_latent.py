@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 
-from vaeexp.evaluation.gallery import component_use, rate_per_dimension
+from vaeexp.evaluation.latent import component_use, rate_per_dimension, used_dimensions
 from vaeexp.evaluation.nll import evaluate_elbo
 from vaeexp.models.posteriors import DiagonalGaussian
 from vaeexp.models.priors import FactorisedMixture, GaussianMixture, StandardNormal
@@ -165,6 +165,38 @@ def test_equal_posterior_and_prior_cost_no_nats():
     with torch.no_grad():
         vae.encoder[-1].bias[0::2] += 1.0
         expected = 0.5 / vae.prior.log_vars[0].exp()
+    assert used_dimensions(rates, 0.01) == 0
     rates = rate_per_dimension(vae, images(50), seed=0)
     assert torch.isfinite(rates).all()
     np.testing.assert_allclose(rates, expected, atol=4 * math.sqrt(expected.max() * 2 / 400))
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+def test_collapsed_dimensions_are_not_used_whatever_the_scale_of_their_means(prior):
+    """Under a learned prior all codes may move and stretch together; by the variance of their means they stay active."""
+    vae, x = model(prior, components=1), images(400)
+    with torch.no_grad():
+        last = vae.encoder[-1]
+        if prior == "vampprior":  # the same posterior for every image is the posterior of the pseudo-image, too
+            last.weight[[0, 1]] = 0
+        elif prior == "normal":
+            last.weight[[0, 1]] = last.bias[[0, 1]] = 0
+        else:
+            last.weight[[0, 1]] = 0
+            last.bias[[0, 1]] = torch.stack([vae.prior.means[0, 0], vae.prior.log_vars[0, 0]])
+        last.weight[[2, 4]] *= 50
+    rates = rate_per_dimension(vae, x, seed=0)
+    assert rates[0].abs() < 1e-5
+    assert used_dimensions(rates, 0.01) == 2 == int((rates > 0.01).sum())
+    assert used_dimensions(rates, rates.max().item()) == 0
+    if prior in ("mixture", "factorised_mixture"):
+        # Codes and prior shrink together a hundredfold: the rates stay, the means hardly vary any more.
+        with torch.no_grad():
+            last.weight[0::2] /= 100
+            last.bias[0::2] /= 100
+            last.bias[1::2] -= 2 * math.log(100)
+            vae.prior.means /= 100
+            vae.prior.log_vars -= 2 * math.log(100)
+        torch.testing.assert_close(rate_per_dimension(vae, x, seed=0), rates, rtol=1e-3, atol=1e-4)
+        assert (vae.encode(x).mean.var(0) < 0.01).any()
+        assert used_dimensions(rates, 0.01) == 2

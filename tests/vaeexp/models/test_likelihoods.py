@@ -471,7 +471,7 @@ def test_bits_per_dimension_stand_where_they_are_defined(name):
     changes = {"hidden": (8,), "latent_size": 2, "likelihood": name}
     vae = build_vae(OPTIONS.model_copy(update=changes), (3, 2, 4), seed=0).eval()
     x = targets(LIKELIHOODS[name].distribution.support, (20, 3, 2, 4))
-    metrics = evaluate_test(vae, x, importance_samples=8, active_threshold=0.01, seed=1)
+    metrics, _ = evaluate_test(vae, x, importance_samples=8, active_threshold=0.01, rate_threshold=0.01, seed=1)
     assert ("test/bits_per_dimension" in metrics) == (name in LEVELS)
     if name in LEVELS:
         assert metrics["test/bits_per_dimension"] == pytest.approx(metrics["test/neg_elbo"] / 24 / math.log(2))

@@ -13,6 +13,7 @@ from PIL import Image
 from sweeps.workload import Outcome, Trial, advance_all
 from vaeexp.data import open_dataset
 from vaeexp.evaluation.generation import grids, pictures
+from vaeexp.runs import worker
 from vaeexp.runs.worker import open_lanes
 from vaeexp.settings import DataSettings, EvaluationSettings, ModelSettings, Settings, TrainSettings
 from vaeexp.training.checkpoint import LAST, load_model
@@ -219,6 +220,64 @@ def test_a_killed_and_continued_repeat_ends_with_the_same_last_weights(lanes_of,
         )
     assert files[0] == files[1]
     assert files[0][0] != files[0][1]
+
+
+OF_LAST = {
+    *("neg_elbo", "rate", "distortion", "reconstruction_mse", "reconstruction_ssim"),
+    *("fid", "inception_score", "active_units", "used_dimensions"),
+}
+
+
+def tested(lanes, tmp_path, epochs):
+    """What a repeat that may see the test images has: its figures, its lane, its folder."""
+    progress = trained(lanes, Trial(number=0, params={}, seed=0, repeat=True, test=True), epochs)
+    lane = lanes._all()[0].lanes[0]
+    [result] = lanes.finish({0: Outcome(state="complete", epoch=epochs, objective=progress[0].objective)})
+    return result.metrics, lane, tmp_path / "trials" / "repeat-0000"
+
+
+@pytest.mark.parametrize("group", ["vectorised", "sequential"])
+def test_a_tested_run_is_measured_at_its_best_and_at_its_last_epoch(lanes_of, tmp_path, group):
+    lanes = lanes_of(group, epochs=3, importance_samples=5, **WORSENING)
+    metrics, lane, folder = tested(lanes, tmp_path, 3)
+    assert metrics["best_epoch"] == 1
+    assert {name.removeprefix("test_last/") for name in metrics if name.startswith("test_last/")} == OF_LAST
+    [dataset] = lanes._artifacts._datasets.values()
+    images = worker.test_targets(dataset, 0)
+    for prefix, file in (("test", "weights.safetensors"), ("test_last", LAST)):
+        again, _ = worker.test_figures(
+            load_model(folder, file),
+            dataset,
+            images,
+            lane.settings.evaluation,
+            study_seed=0,
+            weighted=False,
+            progress=None,
+        )
+        for name in OF_LAST:
+            assert metrics[f"{prefix}/{name}"] == pytest.approx(again[f"test/{name}"], rel=1e-6), name
+    assert metrics["test_last/neg_elbo"] > metrics["test/neg_elbo"]
+    assert metrics["test_last/rate"] > metrics["test/rate"]
+
+
+def test_where_the_last_epoch_is_the_best_its_figures_are_copied(lanes_of, tmp_path, monkeypatch):
+    calls, measure = [], worker.test_figures
+    monkeypatch.setattr(
+        worker, "test_figures", lambda *given, **options: calls.append(options) or measure(*given, **options)
+    )
+    metrics, lane, _ = tested(lanes_of("sequential", epochs=3, importance_samples=5), tmp_path, 3)
+    assert lane.best_epoch == 3
+    assert len(calls) == 1
+    assert {name: metrics[f"test_last/{name}"] for name in OF_LAST} == {
+        name: metrics[f"test/{name}"] for name in OF_LAST
+    }
+
+
+def test_a_run_that_may_not_see_the_test_images_has_no_figures_of_them(lanes_of):
+    lanes = lanes_of("sequential", epochs=2)
+    trained(lanes, Trial(number=0, params={}, seed=0, repeat=True), 2)
+    [result] = lanes.finish({0: Outcome(state="complete", epoch=2, objective=1.0)})
+    assert not [name for name in result.metrics if name.startswith("test")]
 
 
 def test_a_trial_that_failed_has_no_pictures_of_its_last_weights(lanes_of, tmp_path):

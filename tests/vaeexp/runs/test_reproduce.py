@@ -125,7 +125,10 @@ def test_a_complete_trial_matches_to_the_bit_in_a_process_like_those_of_a_sweep(
         ("0", ["failed after 2 epochs", "epoch 3/3: diverged", "fails again in epoch 3: diverged", "9 tensors equal"]),
         ("2", ["pruned after 2 epochs, as on record", "2 of 2 equal, bit for bit"]),
         ("3", [f"{NAME}/3 took the result of {NAME}/1", "4 of 4 equal"]),
-        ("r0", ["test/iw_nll", "test/reconstruction_mse", "test/fid, test/inception_score: as on record"]),
+        (
+            "r0",
+            ["test/iw_nll", "test_last/reconstruction_mse", "test_last/inception_score: as on record", "last weights"],
+        ),
     ],
 )
 def test_every_kind_of_ending_is_reached_again(
@@ -210,6 +213,11 @@ CHANGES = {
     ),
     "the seed": ("trial-0002", seed, "epochs differ first at epoch 1, −ELBO "),
     "the best epoch": ("trial-0001", attribute("results", lambda result: result | {"best_epoch": 3.0}), "best epoch 4 i"),
+    "a figure of the last epoch": (
+        "repeat-0000",
+        attribute("results", lambda result: result | {"test_last/rate": result["test_last/rate"] * 1.001}),
+        "final figures test_last/rate ",
+    ),
     "how it failed": (
         "trial-0000",
         attribute("outcome", lambda ending: ending | {"epoch": 4}),

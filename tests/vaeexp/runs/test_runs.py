@@ -85,7 +85,8 @@ def test_evaluate_gives_the_very_figures_of_the_study(tiny_study: Path, tmp_path
     )
     written = json.loads(Path("figures.json").read_text())
     # The worker had one thread, this process has as many as there are cores: a different order of addition.
-    assert written["figures"] == pytest.approx(recorded, rel=1e-5)
+    of_best = {name: value for name, value in recorded.items() if name.startswith("test/")}
+    assert written["figures"] == pytest.approx(of_best, rel=1e-5)
     assert written["protocol"]["binarisation"].startswith("dynamic")
     assert "k = 7" in written["protocol"]["estimator"]
     line = next(line for line in said.splitlines() if line.startswith("importance-weighted NLL, k = 7"))

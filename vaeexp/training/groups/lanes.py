@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,8 +34,8 @@ class Artifacts(Protocol):
     def pictures(self, lane: Lane, weights: Tensor, buffers: Tensor, folder: Path) -> Future[dict[str, str]]:
         """Draw grids of the lane's present epoch; the future gives name → path."""
 
-    def test(self, lane: Lane, state: State) -> dict[str, float]:
-        """Return the metrics of the lane's best weights on the test set."""
+    def test(self, lane: Lane, best: Snapshot, last: Snapshot) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """Return the metrics of the lane's best and last weights on the test set, and arrays of the best ones."""
 
     def finish(self, lane: Lane, best: Snapshot, last: Snapshot | None, outcome: Outcome, folder: Path) -> Future[None]:
         """Write the files of an ended trial into its folder, from its best and its last epoch. `last` is None for a trial
@@ -160,11 +161,9 @@ class TrainingLanes:
             folder.mkdir(parents=True, exist_ok=True)
             self._test(lane, group, outcome.state == "complete")
             metrics |= lane.test_metrics
-            best = last = Snapshot(lane.best_epoch, *copied(group, number, "best", "best_buffers"))
-            if lane.epoch != lane.best_epoch:
-                last = Snapshot(lane.epoch, *copied(group, number, self._evaluated, "buffers"))
-            shown = None if outcome.state == "failed" else last
-            written = self._artifacts.finish(lane, best, shown, outcome, folder)
+            best, last = self._snapshots(lane, partial(copied, group, number))
+            usable = None if outcome.state == "failed" else last
+            written = self._artifacts.finish(lane, best, usable, outcome, folder)
         group.remove(number)
         return folder, metrics, written
 
@@ -239,7 +238,16 @@ class TrainingLanes:
         """Compute the test metrics, once, if the trial is complete and may see the test set: in its last round, because all
         processes then work side by side; in `finish` only if the trial was resumed after that round."""
         if complete and lane.trial.test and lane.best_epoch and not lane.test_metrics:
-            lane.test_metrics = self._artifacts.test(lane, group.state(lane.trial.number, "best", "best_buffers"))
+            state = partial(group.state, lane.trial.number)
+            snapshots = self._snapshots(lane, lambda *names: list(state(*names).values()))
+            lane.test_metrics, lane.test_arrays = self._artifacts.test(lane, *snapshots)
+
+    def _snapshots(self, lane: Lane, read: Callable[..., list[Tensor]]) -> tuple[Snapshot, Snapshot]:
+        """Return the lane's model after its best epoch and after its last; `read` gives tensors of its state by name."""
+        best = Snapshot(lane.best_epoch, *read("best", "best_buffers"))
+        if lane.epoch == lane.best_epoch:
+            return best, best
+        return best, Snapshot(lane.epoch, *read(self._evaluated, "buffers"))
 
     def _after_out_of_memory(self, group: Group, numbers: list[int], replay: bool) -> Iterator[list[Progress]]:
         """Halve the lanes per group; each lane restarts from its checkpoint, or fails if it trained alone."""
