@@ -18,7 +18,7 @@ from vaeexp.commands.options import Duration, complete_study, reports_option, ru
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-    from vaeexp.results.study_view import StudySummary
+    from vaeexp.results.study_summary import StudySummary
 
 WATCH_SECONDS = 30.0
 

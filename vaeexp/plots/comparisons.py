@@ -13,7 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from vaeexp.plots import style
 from vaeexp.plots.latent import interpolation_figure
 from vaeexp.plots.pictures import STRIP, Row, picture_rows, words
-from vaeexp.results.study_view import StudySummary, StudyView
+from vaeexp.results.study_summary import StudySummary
+from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import Arrays, read_arrays
 from vaeexp.results.tested_settings import PairComparison, TestedSetting
 from vaeexp.words import format_interval, format_number, format_value, parameter_label

@@ -19,7 +19,8 @@ from sweeps.storage.trial_record import TrialRecord
 from sweeps.workload import named_run, run_folder, run_name
 
 if TYPE_CHECKING:
-    from vaeexp.results.study_view import StudyView, summarise_study
+    from vaeexp.results.study_summary import summarise_study
+    from vaeexp.results.study_view import StudyView
     from vaeexp.results.tables import study_tables
 
 __all__ = [
@@ -89,4 +90,6 @@ def best_of(stored: StoredStudy) -> TrialRecord:
     return run
 
 
-__getattr__ = lazy(__name__, {"tables": ("study_tables",), "study_view": __all__})
+__getattr__ = lazy(
+    __name__, {"tables": ("study_tables",), "study_summary": ("summarise_study",), "study_view": ("StudyView",)}
+)

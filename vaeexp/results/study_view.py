@@ -1,7 +1,7 @@
 """One study as plots and report see it: every selection and every statistic of it, typed and computed once."""
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from sweeps.results import Results, best_run, levels, ranked
-from sweeps.results.statistics import Interval, mean_interval
 from sweeps.storage.study_record import StudyRecord
 from vaeexp.results import stored_study
 from vaeexp.results.coverage import Coverage, covered_trials, measure_coverage
@@ -302,95 +301,3 @@ class StudyView:
 def open_study(study: str, runs: Path, storage: str | None) -> StudyView:
     """Return the view of a study; `study` is its name, or the path of its file. Raises UserError where there is nothing."""
     return StudyView(study_tables(stored_study(study, runs, storage), runs))
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class StudySummary:
-    """What the comparison of several studies needs of one."""
-
-    name: str
-    question: str
-    finished: bool
-    subset: bool
-    """Whether its images are a small part of the data set."""
-    protocol: dict[str, str]
-    best: TestedSetting | None
-    """Its best configuration: confirmed, else the best of the search; None without a complete trial."""
-    search_value: float | None
-    """Lowest validation −ELBO of the search, nats per image."""
-    trials: int
-    """Trials of the search that have started, without repeated configurations."""
-    ended: int
-    """Those of them that are complete, pruned or failed."""
-    budget: int | None
-    """Trials that the search may have."""
-    epochs: int
-    """Trial-epochs of the search."""
-    more_epochs: int
-    """Trial-epochs of runs that confirm, compare or are baselines."""
-    seconds: float | None
-    """Wall time of the search."""
-    course: pd.DataFrame
-    """spent (trial-epochs of the search) and best (lowest validation −ELBO of a complete trial by then), as trials ended."""
-
-    @property
-    def confirmed(self) -> bool:
-        """Whether its best configuration has test figures."""
-        return self.test.n > 0
-
-    @property
-    def deterministic(self) -> bool:
-        """Whether it trains plain autoencoders, whose value is their distortion."""
-        return self.protocol.get("posterior") == "deterministic"
-
-    @property
-    def measure(self) -> str:
-        """Name of its objective."""
-        return "distortion" if self.deterministic else "−ELBO"
-
-    @property
-    def test(self) -> Interval:
-        """Its objective on test images over the seeds of the best configuration, nats per image."""
-        if self.best is None:
-            return mean_interval([])
-        return self.best.test("distortion" if self.deterministic else "neg_elbo")
-
-    @property
-    def order(self) -> tuple[bool, float, str]:
-        """Sort key: the confirmed first, by their validation values, so that test figures select nothing; then the others."""
-        value = self.best.value if self.best is not None else float("inf")
-        return not self.confirmed, value, self.name
-
-
-def summarise_study(view: StudyView) -> StudySummary:
-    """Summarise a study in any state."""
-    trials, repeat = view.search, view.trials["repeat"]
-    return StudySummary(
-        name=view.name,
-        question=view.study.question,
-        finished=view.study.finished,
-        subset=bool(view.recorded("data").get("subset")),
-        protocol=view.protocol(),
-        best=view.best,
-        search_value=float(view.ranked["objective"].iloc[0]) if len(view.ranked) else None,
-        trials=int((trials["state"] != "waiting").sum()),
-        ended=int(trials["state"].isin(["complete", "pruned", "failed"]).sum()),
-        budget=view.study.budget.get("trials"),
-        epochs=int(view.trials.loc[~repeat, "epochs"].sum()),
-        more_epochs=int(view.trials.loc[repeat, "epochs"].sum()),
-        seconds=view.study.elapsed,
-        course=view.course[["spent", "best"]].copy(),
-    )
-
-
-def by_protocol(studies: Iterable[StudySummary]) -> list[list[StudySummary]]:
-    """Group studies of one protocol, in `order`; protocols by their first study's name.
-
-    A study whose images were not recorded stands alone: nothing shows that it shares them with another.
-    """
-    groups: dict[tuple[str | None, ...], list[StudySummary]] = {}
-    for study in sorted(studies, key=lambda study: study.name):
-        known = study.protocol.get("fingerprint") is not None
-        key = tuple(study.protocol.get(part) for part in PROTOCOL) if known else (study.name,)
-        groups.setdefault(key, []).append(study)
-    return [sorted(group, key=lambda study: study.order) for group in groups.values()]

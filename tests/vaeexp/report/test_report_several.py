@@ -25,7 +25,8 @@ from vaeexp.report.several_studies import (
     write_comparison,
     write_index,
 )
-from vaeexp.results.study_view import PROTOCOL, StudyView, by_protocol, summarise_study
+from vaeexp.results.study_summary import by_protocol, summarise_study
+from vaeexp.results.study_view import PROTOCOL, StudyView
 from vaeexp.results.tables import search_trials
 
 summarise = on_view(summarise_study)
