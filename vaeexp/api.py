@@ -17,7 +17,8 @@ from sweeps.workload import named_run, run_name
 from sweeps.workload.worker_process import preload
 from vaeexp.console import open_console
 from vaeexp.plots import PLOTS
-from vaeexp.report.chapters import answer, notices
+from vaeexp.report.answer import answer
+from vaeexp.report.chapters import notices
 from vaeexp.report.markup import escape, heading
 from vaeexp.results.study_view import StudyView, open_study
 from vaeexp.settings import ExecutionSettings

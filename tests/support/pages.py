@@ -1,4 +1,4 @@
-"""A headless browser for the tests of pages: what a page loads, logs and shows, in light and dark."""
+"""A headless browser for the tests of pages: what a page loads, logs and shows with everything unfolded, in light and dark."""
 
 import json
 import shutil
@@ -26,12 +26,13 @@ FLAGS = (
 WAIT = 60
 """Seconds for a page to load."""
 FACTS = """
+document.querySelectorAll('details').forEach(each => { each.open = true; });
 const images = [...document.images], page = document.scrollingElement;
 return {
   loaded: images.filter(image => image.naturalWidth > 0).length,
   images: images.length,
   overflow: page.scrollWidth - page.clientWidth,
-  scrolling: [...document.querySelectorAll('.table')].filter(each => each.scrollWidth > each.clientWidth).length,
+  scrolling: [...document.querySelectorAll('.table, table, pre')].filter(each => each.scrollWidth > each.clientWidth).length,
   background: getComputedStyle(document.body).backgroundColor,
   ink: getComputedStyle(document.body).color,
   card: images.length ? getComputedStyle(images[0]).backgroundColor : '',
@@ -80,5 +81,5 @@ def page_facts(browser: Any, path: Path, *, width: int = 900, dark: bool = False
     sent = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
     assert path.as_uri() in sent, "the log of requests has nothing of the page"
     # The browser's own first page may still be loading; no other page can ask for what is below chrome:.
-    requests = [url for url in sent if not url.startswith("chrome:")]
+    requests = [url for url in sent if not url.startswith(("chrome:", "chrome-untrusted:"))]
     return facts | {"console": browser.get_log("browser"), "requests": requests}

@@ -1,5 +1,6 @@
 """Reports of made-up results, and reports taken apart again: tables by the heading above them, and headings."""
 
+import html
 import re
 from dataclasses import replace
 
@@ -29,20 +30,36 @@ def located(results, runs):
 
 
 def tables_of(text):
-    """Pipe tables of markdown as frames of text, by the heading above; of several below one heading the last."""
-    found, title = {}, ""
+    """Pipe tables of markdown as frames of text, by the heading or the summary above them.
+
+    Tables that follow each other are one that was too wide; otherwise, of several below one heading, the last.
+    """
+    found, title, before = {}, "", ""
     for block in re.split(r"\n\n+", text):
         if block.startswith("#"):
             title = block.lstrip("# ")
+        elif block.startswith("<details>"):
+            title = summary_of(block)
         elif block.startswith("|"):
             rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in block.splitlines()]
             cells = [[cell.strip() for cell in row] for row in rows]
-            found[title] = pd.DataFrame(cells[2:], columns=cells[0])
+            frame = pd.DataFrame(cells[2:], columns=cells[0])
+            more = [name for name in frame if title not in found or name not in found[title]]
+            joined = before.startswith("|") and title in found
+            found[title] = found[title].join(frame[more]) if joined else frame
+        before = block
     return found
 
 
+def summary_of(block):
+    return html.unescape(re.search(r"<summary>(.*)</summary>", block)[1])
+
+
 def headings(text):
-    return [line.lstrip("# ") for line in without_code(text).splitlines() if line.startswith("#")]
+    """Headings, and the lines that open what is folded away."""
+    lines = without_code(text).splitlines()
+    marked = [line for line in lines if line.startswith(("#", "<summary>"))]
+    return [summary_of(line) if line.startswith("<") else line.lstrip("# ") for line in marked]
 
 
 def without_code(text):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from sweeps.results.statistics import mean_interval
-from vaeexp.report.markup import escape, heading, table
+from vaeexp.report.markup import escape, folded, heading, narrow_tables, table
 from vaeexp.report.tables import RATE_AND_DISTORTION, Column, on_test
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite, for_baseline_alone, interval_on_test
@@ -99,8 +99,8 @@ def protocol_tables(view: StudyView) -> list[str]:
         # Two protocols may differ in a part that the heading does not name.
         title = title if title not in titles else f"{title} ({len(titles) + 1})"
         titles.add(title)
-        blocks += [heading(escape(title), 3), _protocol_words(group), _likelihood_table(view, group)]
-        blocks += [block for block in (*_quality(group), published(view, group), _reported(view, group)) if block]
+        inside = [_protocol_words(group), _likelihood_table(view, group), *_quality(group)]
+        blocks += folded(title, [*inside, published(view, group), _reported(view, group)])
     if view.baselines:
         blocks.append(_cost(view.baselines))
     return blocks
@@ -215,11 +215,10 @@ def _weighted(samples: int) -> Callable[[TestedSetting], str]:
 
 
 def _table(columns: Sequence[Column], group: Sequence[TestedSetting]) -> str:
-    """Return a table without the columns in which no row has anything."""
-    cells = {title: [make(row) for row in group] for title, make in columns}
-    filled = {title: column for title, column in cells.items() if set(column) != {"–"}}
-    numeric = [place for place, title in enumerate(filled) if title not in ("row", "configuration")]
-    return table(list(filled), zip(*filled.values(), strict=True), right=numeric)
+    """Return these columns as tables that are narrow enough; a column in which no row has anything is left out."""
+    titles = [title for title, _ in columns]
+    numeric = [place for place, title in enumerate(titles) if title not in ("row", "configuration")]
+    return narrow_tables(titles, [[make(row) for _, make in columns] for row in group], right=numeric)
 
 
 def _epochs(row: TestedSetting) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from sweeps.errors import masked
 from vaeexp.report.baselines import sub_pixels
-from vaeexp.report.markup import code, escape, fenced, heading, table
+from vaeexp.report.markup import code, escape, fenced, folded, heading, table
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.study_view import SECTIONS, StudyView
 from vaeexp.results.tables import column, for_baseline_alone, left_pictures
@@ -34,11 +34,10 @@ def failures(view: StudyView) -> list[str]:
         return []
     blocks = [heading("How the trials ended"), outcomes(view), escape(view.study.stopped or "")]
     for title, content in (("Failed", failed_trials(view)), ("Pruned", pruned_trials(view))):
-        blocks += [heading(title, 3), *content] if content else []
+        blocks += folded(title, content)
     lines = left_out(view)
-    blocks.append(heading("Left out", 3))
-    blocks.append("\n".join(f"- {line}" for line in lines) if lines else "Nothing was left out of any table or plot.")
-    return [block for block in blocks if block]
+    left = "\n".join(f"- {line}" for line in lines) if lines else "Nothing was left out of any table or plot."
+    return [block for block in (*blocks, *folded("Left out", [left])) if block]
 
 
 def left_out(view: StudyView) -> list[str]:
@@ -184,8 +183,8 @@ def _by_epoch(pruned: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 def provenance(view: StudyView) -> list[str]:
     """Return the closing chapter, block by block."""
     record, spec = view.study.provenance, {**view.study.spec, "budget": view.study.budget}
-    blocks = [heading("How this was made"), heading("What the numbers are", 3), _numbers_explained(view)]
-    blocks += [*commands(view), heading("Code", 3), code_words(view), *seeds(view)]
+    blocks = [heading("How this was made"), *folded("What the numbers are", [_numbers_explained(view)])]
+    blocks += folded("Commands", commands(view)) + folded("Code", [code_words(view)]) + folded("Seeds", seeds(view))
     parts = {
         "Protocol": record.get("protocol"),
         "Data": _without(record.get("data") or {}, ("name", "binarisation", "fingerprint")),
@@ -198,10 +197,10 @@ def provenance(view: StudyView) -> list[str]:
     }
     for title, content in parts.items():
         if content:
-            blocks += [heading(title, 3), _facts(content)]
+            blocks += folded(title, [_facts(content)])
     text = record.get("study_file")
     if text:
-        blocks += [heading("Study file", 3), fenced(text, "yaml")]
+        blocks += folded("Study file", [fenced(text, "yaml")])
     missing = [title.lower() for title, content in parts.items() if not content] + ([] if text else ["study file"])
     return [*blocks, f"Not recorded with this study: {join_and(missing)}."] if missing else blocks
 
@@ -281,7 +280,10 @@ def _short(value: float) -> str:
 
 
 def commands(view: StudyView) -> list[str]:
-    """Return the study's command as it was recorded, and the commands that make its report and its best trial again."""
+    """Return the study's command as it was recorded, and the commands that make its report and its best trial again.
+
+    A remark stands above its command: beside it the two are wider than a page.
+    """
     command = view.study.provenance.get("command")
     name = shlex.quote(view.name)
     ran = masked(" ".join(str(command).split())) if command else f"vaeexp sweep {name}"
@@ -295,11 +297,7 @@ def commands(view: StudyView) -> list[str]:
     if run is not None and run["repeat"]:
         what = "and its best run with a fresh seed, whose weights are the study's model"
         lines.append((f"vaeexp reproduce {name}/r{run['number']}", what))
-    width = max(len(command) for command, _ in lines)
-    blocks = [
-        heading("Commands", 3),
-        fenced("\n".join(f"{command:<{width}}   # {words}" for command, words in lines), "sh"),
-    ]
+    blocks = [fenced("\n".join(f"# {words}\n{command}" for command, words in lines), "sh")]
     if not command:
         return [*blocks, "The command that ran the study was not recorded; the first line is the plain one."]
     places = [option for option in ("--runs", "--storage") if f"{option} " in f"{ran} " or f"{option}=" in ran]
@@ -342,7 +340,7 @@ def seeds(view: StudyView) -> list[str]:
     rows = [("study", f"{seed}: the sampler, all trials, and noise and targets of the evaluation, which trials share")]
     if split is not None:
         rows.append(("split", f"{split}: which images train and which validate, and static binarisation"))
-    return [heading("Seeds", 3), table(["", ""], [*rows, ("trial of the search", rule), ("fresh seeds", fresh)])]
+    return [table(["", ""], [*rows, ("trial of the search", rule), ("fresh seeds", fresh)])]
 
 
 def _without(content: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from itertools import chain, count, pairwise
 from pathlib import Path
 
 from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock
 from markdown_it.token import Token
 from matplotlib.figure import Figure
 
@@ -26,7 +27,15 @@ _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 """Characters that begin emphasis, code, a link, a cell, strike-through or a formula; underscores inside a word do not."""
 _LINE_START = re.compile(r"^([-+#=:]|\d+(?=[.)](?:\s|$)))")
 """Characters that begin a list, a heading or a rule at the start of a line."""
-_TARGETS = re.compile(r"\]\(([^)\s/:#]+)\)")
+_TARGETS = re.compile(r'\]\(([^)\s/:#]+)\)|^<img src="([^"/:#]+)"', re.MULTILINE)
+_OWN_LINES = re.compile(
+    r'<details>|<summary>[^<>]*</summary>|</details>|<img src="([^"/:]+)" width="\d+" alt="([^"<>]*)">'
+)
+"""The only tags that a report's markdown may hold, each on a line of its own."""
+PER_INCH = 100
+"""CSS pixels for an inch of a figure: one of 9 inches, the usual width, is shown as wide as a git host has room."""
+MOST_COLUMNS = 8
+"""Columns of a table at most: wider ones scroll sideways on a git host."""
 
 
 def escape(text: object) -> str:
@@ -54,9 +63,37 @@ def heading(text: str, level: int = 2) -> str:
     return f"{'#' * level} {text}"
 
 
-def picture(file: str, alternative: str) -> str:
-    """Return a picture beside the report, with words for those who cannot see it."""
-    return f"![{escape(alternative)}]({file})"
+def picture(file: str, alternative: str, figure: Figure) -> str:
+    """Return a picture of a figure beside the report, with words for those who cannot see it.
+
+    Its width is stated because the file has more pixels than that, which keeps the picture sharp on a dense screen.
+    """
+    width = round(PER_INCH * figure.get_figwidth())
+    return f'<img src="{file}" width="{width}" alt="{_in_tag(alternative)}">'
+
+
+def folded(summary: str, blocks: Sequence[str]) -> list[str]:
+    """Return these blocks behind a line that opens them; nothing where no block has any text.
+
+    The blank line after the summary makes git hosts read the blocks as markdown.
+    """
+    filled = [block for block in blocks if block]
+    return [f"<details>\n<summary>{_in_tag(summary)}</summary>", *filled, "</details>"] if filled else []
+
+
+def _in_tag(text: str) -> str:
+    """Return a text as it may stand in a tag, in which markdown begins nothing either, should a host show tags as text."""
+    line = html.escape(" ".join(text.split()))
+    return _SPECIAL.sub(lambda match: f"&#{ord(match[0])};", line)
+
+
+def contents(blocks: Iterable[str]) -> str:
+    """Return a list of links to the headings of the second level among these blocks.
+
+    Their words must be plain: git hosts and `page` then give them the same anchors.
+    """
+    titles = [block.removeprefix("## ") for block in blocks if block.startswith("## ")]
+    return "\n".join(f"- [{title}](#{'-'.join(re.findall(r'[a-z0-9]+', title.lower()))})" for title in titles)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> str:
@@ -66,9 +103,30 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequen
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def narrow_tables(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), key: int = 1
+) -> str:
+    """Return pipe tables of at most `MOST_COLUMNS` columns: the first has the first columns, each later one the next.
+
+    Every table begins with the first `key` columns, which name the row. Columns in which no row has anything are left out.
+    """
+    rows = [list(row) for row in rows]
+    filled = [place for place in range(len(header)) if place < key or any(row[place] not in ("", "–") for row in rows)]
+    rest, room = filled[key:], MOST_COLUMNS - key
+    parts = [[*range(key), *rest[start : start + room]] for start in range(0, max(len(rest), 1), room)]
+    return "\n\n".join(
+        table(
+            [header[place] for place in part],
+            [[row[place] for place in part] for row in rows],
+            right=[index for index, place in enumerate(part) if place in right],
+        )
+        for part in parts
+    )
+
+
 def linked_files(text: str) -> set[str]:
-    """Return the names of the files beside the report that its text links to."""
-    return set(_TARGETS.findall(text))
+    """Return the names of the files beside the report that its text links to or shows."""
+    return {name for pair in _TARGETS.findall(text) for name in pair if name}
 
 
 def _longest_run(text: str) -> int:
@@ -78,20 +136,22 @@ def _longest_run(text: str) -> int:
 def page(text: str, files: Mapping[str, bytes]) -> str:
     """Return a whole HTML document made from a report's markdown, which opens offline, light or dark.
 
-    Pictures and linked files, given by name, are put into the document. Tags in the markdown are shown, never obeyed, and
-    the document's own policy forbids it to load anything or to run a script. The same arguments give the same text.
+    Pictures and linked files, given by name, are put into the document. Tags in the markdown are shown, never obeyed, but
+    for the lines that `picture` and `folded` write; and the document's own policy forbids it to load anything or to run a
+    script. The same arguments give the same text.
     """
     renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
+    renderer.block.ruler.before("paragraph", "own_lines", _own_line, {"alt": ["paragraph"]})
     # A wide table scrolls by itself.
     renderer.add_render_rule("table_open", lambda *_: '<div class="table" tabindex="0">\n<table>\n')
     renderer.add_render_rule("table_close", lambda *_: "</table>\n</div>\n")
     tokens = renderer.parse(text)
-    contents = _name_headings(tokens)
+    headings = _name_headings(tokens)
     _put_inside(tokens, files)
-    title = next((words for tag, _, words in contents if tag == "h1"), "Report")
+    title = next((words for tag, _, words in headings if tag == "h1"), "Report")
     links = "".join(
         f'<li class="{tag}"><a href="#{html.escape(name)}">{html.escape(words)}</a></li>\n'
-        for tag, name, words in contents
+        for tag, name, words in headings
         if tag in ("h2", "h3")
     )
     navigation = f'<nav aria-label="Contents">\n<ul>\n{links}</ul>\n</nav>\n' if links else ""
@@ -107,18 +167,29 @@ def page(text: str, files: Mapping[str, bytes]) -> str:
     )
 
 
+def _own_line(state: StateBlock, line: int, _: int, silent: bool) -> bool:
+    """Take a line that `picture` or `folded` wrote as what it is; a rule of markdown-it's block parser."""
+    text = state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]].rstrip()
+    if not _OWN_LINES.fullmatch(text) or state.is_code_block(line):
+        return False
+    if not silent:
+        state.push("html_block", "", 0).content = f"{text}\n"
+        state.line = line + 1
+    return True
+
+
 def _name_headings(tokens: Sequence[Token]) -> list[tuple[str, str, str]]:
     """Give every heading an id of its own, and return the tag, id and words of each."""
-    contents: dict[str, tuple[str, str, str]] = {}
+    named: dict[str, tuple[str, str, str]] = {}
     for opening, inline in pairwise(tokens):
         if opening.type == "heading_open":
             words = "".join(child.content for child in inline.children or [])
             stem = "-".join(re.findall(r"\w+", words.lower())) or "section"
             numbered = (f"{stem}-{number}" for number in count(1))
-            name = next(name for name in chain([stem], numbered) if name not in contents)
+            name = next(name for name in chain([stem], numbered) if name not in named)
             opening.attrSet("id", name)
-            contents[name] = (str(opening.tag), name, words)
-    return list(contents.values())
+            named[name] = (str(opening.tag), name, words)
+    return list(named.values())
 
 
 def _put_inside(tokens: Sequence[Token], files: Mapping[str, bytes]) -> None:
@@ -127,6 +198,9 @@ def _put_inside(tokens: Sequence[Token], files: Mapping[str, bytes]) -> None:
         name: f"data:{KINDS[name.rpartition('.')[2]]};base64,{b64encode(content).decode()}"
         for name, content in files.items()
     }
+    for token in tokens:
+        if token.type == "html_block" and (shown := _OWN_LINES.fullmatch(token.content.strip())) and shown[1]:
+            token.content = token.content.replace(f'src="{shown[1]}"', f'src="{inside.get(shown[1], "data:,")}"')
     for token in (child for inline in tokens for child in inline.children or []):
         target = str(token.attrGet("href"))
         if token.type == "image":

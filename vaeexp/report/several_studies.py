@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sweeps.errors import UserError
 from vaeexp.plots.comparisons import side_by_side
-from vaeexp.report.markup import README, code, escape, fenced, heading, picture, png, table, write_folder
+from vaeexp.report.markup import README, code, escape, fenced, heading, narrow_tables, picture, png, table, write_folder
 from vaeexp.results.study_summary import StudySummary, by_protocol
 from vaeexp.results.study_view import PROTOCOL
 from vaeexp.words import format_duration, format_interval, format_number, join_and, plural
@@ -57,7 +57,7 @@ def write_comparison(studies: Sequence[StudySummary], *, reports: Path, html: bo
         figure = side_by_side(group)
         if figure is not None:
             pictures[f"studies_{place}.png"] = png(figure)
-            blocks += [picture(f"studies_{place}.png", f"Studies side by side: {title}"), CAPTION]
+            blocks += [picture(f"studies_{place}.png", f"Studies side by side: {title}", figure), CAPTION]
     given = " ".join(map(shlex.quote, names))
     blocks += [heading("How to read this"), READING]
     blocks.append(fenced(f"vaeexp report {given}    # writes these reports again", "sh"))
@@ -166,7 +166,7 @@ def _table(group: Sequence[StudySummary]) -> str:
         *(f"best val {measure}, search", "search trials", "search trial-epochs", "later trial-epochs"),
         *("wall time of the search", "best configuration"),
     ]
-    return table(header, [_line(study) for study in group], right=range(2, 11))
+    return narrow_tables(header, [_line(study) for study in group], right=range(2, 11))
 
 
 def _line(study: StudySummary) -> list[str]:

@@ -1,34 +1,31 @@
-"""Tables: best trials, confirmed configurations, trials by parameter, matched pairs, components of the best mixture."""
+"""Tables: best trials, confirmed configurations, matched pairs, components of the best mixture; and their chapter."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
 
-from sweeps.results.statistics import LEAST_PAIRS, MANY, interval_of_mean
-from vaeexp.report.markup import escape, heading, table
-from vaeexp.results.parameters import SearchedParameter
+from sweeps.results.statistics import LEAST_PAIRS, MANY
+from vaeexp.report.by_parameter import DESCRIBES, parameter_tables
+from vaeexp.report.markup import escape, folded, heading, narrow_tables, table
 from vaeexp.results.study_view import PROTOCOL, StudyView
-from vaeexp.results.tables import finite, heaviest
+from vaeexp.results.tables import heaviest
 from vaeexp.results.tested_settings import PairComparison, TestedSetting, WinnerMargin
-from vaeexp.words import format_interval, format_number, format_reach, format_value, join_and, parameter_label, plural
+from vaeexp.words import (
+    format_configuration,
+    format_interval,
+    format_number,
+    format_reach,
+    format_value,
+    join_and,
+    parameter_label,
+    plural,
+)
 
 TOP = 10
 _KEYS = ["repeat", "number"]
 _RANKED_METRICS = (("rate", 2), ("distortion", 2), ("active_units", 0))
-LEAST = 5
-"""Complete trials from which a mean has an interval: values of a search have a long tail, and Student's t over fewer trials
-reaches further than any value can be."""
-DESCRIBES = (
-    f"Trials of the search, and over the n complete ones the best, the mean with its 95 % interval (Student's t from {LEAST} "
-    f"trials, a bootstrap from {MANY} on; fewer have none) and the median of the validation −ELBO, in nats per image. The sampler "
-    "prefers what looked good and the pruner ends what did not, so these rows describe and do not compare."
-)
-INACTIVE = "– (not used)"
-"""Trials in which the parameter's condition was false."""
-PARTS = 4
 SHOWN = 50
 """Pairs that are listed; all are in trials.csv."""
 _NAMED = 0.1
@@ -37,8 +34,6 @@ _CLASSES = 6
 
 Column = tuple[str, Callable[[TestedSetting], str]]
 """Title, and how a cell is made from a configuration."""
-Group = tuple[tuple[str, ...], pd.DataFrame]
-"""Values or ranges of the parameters, in words, and the trials that have them."""
 Figures = Literal["validation", "test", "other"]
 """Of which images the figures of a table are; `other` is no −ELBO at all."""
 
@@ -49,20 +44,17 @@ def ranked_table(view: StudyView) -> str:
     epochs = view.at_best_epoch(best)
     # A trial whose epochs are missing keeps its place.
     best = best.merge(epochs[[*_KEYS, *(name for name in epochs if name not in best)]], on=_KEYS, how="left")
-    parameters = view.parameters.values()
-    header = ["rank", "trial", "val −ELBO", "rate", "distortion", "active units", "epochs"]
+    header = ["rank", "trial", "val −ELBO", "rate", "distortion", "active units", "epochs", "configuration"]
     rows = [
         [
             *(str(place), str(row["number"]), format_number(row["objective"])),
             *(format_number(row.get(f"val/{name}"), digits) for name, digits in _RANKED_METRICS),
             str(row["epochs"]),
-            *(escape(format_value(row.get(f"params.{parameter.name}"))) for parameter in parameters),
+            escape(format_configuration(view.params(row))),
         ]
         for place, (_, row) in enumerate(best.iterrows(), start=1)
     ]
-    titles = [escape(parameter_label(parameter.name)) for parameter in parameters]
-    numeric = [place for place, parameter in enumerate(parameters, len(header)) if not parameter.is_choice]
-    return table([*header, *titles], rows, right=[*range(len(header)), *numeric]) if rows else ""
+    return narrow_tables(header, rows, right=range(7)) if rows else ""
 
 
 def on_test(metric: str, digits: int = 2) -> Callable[[TestedSetting], str]:
@@ -98,7 +90,7 @@ def confirmed_table(view: StudyView) -> str:
         columns.append(("bits per dimension", on_test("bits_per_dimension", 3)))
     columns.append(("configuration", lambda setting: escape(setting.setting)))
     rows = [[make(setting) for _, make in columns] for setting in view.confirmed]
-    return table([title for title, _ in columns], rows, right=range(len(columns) - 1)) if rows else ""
+    return narrow_tables([title for title, _ in columns], rows, right=range(len(columns) - 1)) if rows else ""
 
 
 def _above(margin: WinnerMargin | None) -> str:
@@ -122,93 +114,6 @@ def edges(view: StudyView) -> list[str]:
             end = "lower" if place < 0.05 else "upper"
             near.append(f"{escape(parameter_label(name))} = {escape(format_value(value))} at the {end} end")
     return near
-
-
-def parameter_tables(view: StudyView) -> list[str]:
-    """Return a table under its heading for each choice and each whole number that is searched; prior and components jointly."""
-    parameters, blocks = view.parameters, []
-    joint = {"prior", "components"} <= set(parameters) and parameters["prior"].is_choice
-    for name in parameters:
-        title, made = f"By {escape(parameter_label(name))}", by_parameter(view, name)
-        if name == "components" and joint:
-            title, made = "By prior and components", by_prior_and_components(view)
-        blocks += [heading(title, 4), made] if made else []
-    return blocks
-
-
-def by_parameter(view: StudyView, name: str) -> str:
-    """Return the trials of the search for each value of a choice, or each range of a whole number in powers of two.
-
-    Empty for other numbers, and without a trial.
-    """
-    parameter = view.parameters[name]
-    groups = [] if parameter.kind == "float" else _split(parameter, view.search)
-    return _group_table(view, [parameter_label(name)], groups)
-
-
-def by_prior_and_components(view: StudyView) -> str:
-    """Return the trials of the search for each prior and, within it, each count or range of counts of components."""
-    prior, components = view.parameters["prior"], view.parameters["components"]
-    groups: list[Group] = [
-        ((*kind, "–" if counts == (INACTIVE,) else counts[0]), both)
-        for kind, group in _split(prior, view.search)
-        for counts, both in _split(components, group)
-        if len(both)
-    ]
-    return _group_table(view, ["prior", "components"], groups)
-
-
-def ranges(low: int, high: int) -> list[tuple[int, int]]:
-    """Split the whole numbers from low to high between powers of two; fewer than three such ranges make way for even parts.
-
-    A last range of one number (64 of 2–64) goes to its neighbour.
-    """
-    starts = (
-        [low, *(2**power for power in range(max(high, 1).bit_length()) if low < 2**power <= high)] if low >= 0 else []
-    )
-    if len(starts) > 1 and starts[-1] == high:
-        starts.pop()
-    if len(starts) < 3:
-        starts = sorted({low + math.floor(part * (high - low + 1) / PARTS) for part in range(PARTS)})
-    return [*zip(starts, [start - 1 for start in starts[1:]] + [high], strict=True)]
-
-
-def _split(parameter: SearchedParameter, trials: pd.DataFrame) -> list[Group]:
-    """Return a group for each value of a choice, also without a trial, or each range; and one of trials without the parameter."""
-    values = parameter.of(trials)
-    inactive: list[Group] = [((INACTIVE,), trials[values.isna()])] if values.isna().any() else []
-    if parameter.is_choice:
-        texts = values.map(format_value, na_action="ignore")
-        return [*(((text,), trials[texts == text]) for text in parameter.texts), *inactive]
-    numbers = values.astype("Float64").astype(float)
-    # The axis reaches to trials of an earlier search space, which may lie outside the range of today.
-    for first, last in ranges(int(parameter.first), int(parameter.last)):
-        words = f"{first:,}–{last:,}" if first < last else f"{first:,}"
-        inactive.append(((words,), trials[numbers.between(first, last)]))
-    return inactive
-
-
-def _group_table(view: StudyView, titles: Sequence[str], groups: Sequence[Group]) -> str:
-    if not any(len(group) for _, group in groups):
-        return ""
-    measures = ["best", "mean", "95 % interval of the mean", "median"]
-    header = [*map(escape, titles), "trials", "pruned", "failed", "complete (n)", *measures]
-    rows = [[*map(escape, names), *_group_cells(group, view.seed)] for names, group in groups]
-    return table(header, rows, right=range(len(titles), len(header)))
-
-
-def _group_cells(group: pd.DataFrame, seed: int) -> list[str]:
-    """Return the counts of a group's trials, and what the values of the complete ones are."""
-    states = group["state"]
-    counts = [len(group), *(int((states == state).sum()) for state in ("pruned", "failed", "complete"))]
-    measures = ["–"] * 4
-    values = finite(group.loc[states == "complete", "objective"])
-    if len(values):
-        interval = interval_of_mean(values.tolist(), seed=seed)
-        reach = format_reach(interval) if interval.n >= LEAST else "–"
-        ends = format_number(values.min()), format_number(interval.mean)
-        measures = [*ends, reach, format_number(float(np.median(values)))]
-    return [*(f"{count:,}" for count in counts), *measures]
 
 
 def paired_tables(view: StudyView) -> list[str]:
@@ -301,16 +206,20 @@ def _percent(share: float, digits: int = 1) -> str:
 
 
 def table_chapter(view: StudyView) -> list[str]:
-    """Return the tables, each under its heading; a table with nothing to show is left out."""
+    """Return the tables under their headings, the long ones folded away; a table with nothing to show is left out."""
     blocks = [
         heading("Tables"),
         "All trials with all their figures: [trials.csv](trials.csv). This report for programs: [summary.json](summary.json).",
     ]
     for section in SECTIONS:
         made = [block for block in section.make(view) if block]
-        if made:
-            line = protocol_line(view, section.figures)
-            blocks += [heading(section.title, 3), section.introduction, *([line] if line else []), *made]
+        if not made:
+            continue
+        inside = [section.introduction, protocol_line(view, section.figures), *made]
+        if section.folded:
+            blocks += folded(section.title, inside)
+        else:
+            blocks += [heading(section.title, 3), *(block for block in inside if block)]
     return blocks
 
 
@@ -356,6 +265,8 @@ class Section(NamedTuple):
     introduction: str
     figures: Figures
     make: Callable[[StudyView], list[str]]
+    folded: bool = True
+    """Whether a reader opens it."""
 
 
 SECTIONS = (
@@ -372,6 +283,7 @@ SECTIONS = (
         "that of the mean validation −ELBO of these runs, so that nothing was selected on test.",
         "test",
         _confirmed,
+        folded=False,
     ),
     Section(
         "Matched pairs",

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from confirmed_figures import confirmed
-from report_text import on_view
+from report_text import on_view, summary_of
 from synthetic_study import REFERENCES, make_results, study_attributes, with_baselines, write_pictures
 
 from sweeps.results import best_run, pairs
@@ -16,11 +16,12 @@ from sweeps.storage.study_record import StudyRecord
 from vaeexp.plots import PLOTS
 from vaeexp.plots.comparisons import baseline_curves, baseline_strip
 from vaeexp.plots.pictures import strip_trials
+from vaeexp.report.answer import answer
 from vaeexp.report.baselines import PUBLISHED, other_data, protocol_tables, published
-from vaeexp.report.chapters import answer
+from vaeexp.report.by_parameter import by_parameter
 from vaeexp.report.closing import beta_scale, outcomes
 from vaeexp.report.summary import trials_csv
-from vaeexp.report.tables import by_parameter, confirmed_table, ranked_table
+from vaeexp.report.tables import confirmed_table, ranked_table
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tested_settings import by_protocol
 from vaeexp.words import format_number
@@ -55,14 +56,21 @@ def settings_of(results):
 
 
 def tables(blocks):
-    """(heading, frame of text) of each pipe table, in order."""
-    found, title = [], ""
+    """(heading, frame of text) of each table, in order; the parts of a table that was too wide are one."""
+    found, title, before = [], "", ""
     for block in "\n\n".join(blocks).split("\n\n"):
         if block.startswith("#"):
             title = block.lstrip("# ")
+        elif block.startswith("<details>"):
+            title = summary_of(block)
         elif block.startswith("|"):
             cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in block.splitlines()]
-            found.append((title, pd.DataFrame(cells[2:], columns=cells[0])))
+            frame = pd.DataFrame(cells[2:], columns=cells[0])
+            if before.startswith("|"):
+                last = found.pop()[1]
+                frame = last.join(frame[[name for name in frame if name not in last]])
+            found.append((title, frame))
+        before = block
     return found
 
 

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from matplotlib.figure import Figure
 from reference_pages import COLUMNS, ROOT
 from report_text import on_view
 from synthetic_study import SEARCH, make_results, thin_studies, with_baselines
 
 from sweeps.results import ranked
 from sweeps.results.statistics import mean_interval
-from vaeexp.report.markup import code, escape, fenced, linked_files, page, picture, table
+from vaeexp.report.markup import code, escape, fenced, folded, linked_files, narrow_tables, page, picture, table
 from vaeexp.report.summary import summary_json, trials_csv
 from vaeexp.results.study_view import StudyView
 
@@ -229,6 +230,36 @@ def test_code_is_shown_as_it_stands(text):
 
 def test_small_pieces_of_markdown():
     assert fenced("a ``` b", "sh") == "````sh\na ``` b\n````"
-    assert picture("a.png", "x [y]") == r"![x \[y\]](a.png)"
+    assert (
+        picture("a.png", 'x [y] "z"', Figure((9, 4)))
+        == '<img src="a.png" width="900" alt="x &#91;y&#93; &quot;z&quot;">'
+    )
     assert table(["a", "b"], [("1", "2")], right=(1,)) == "| a | b |\n| --- | ---: |\n| 1 | 2 |"
-    assert linked_files("![x](a.png) [y](b.csv) [z](https://x.y/z) [w](#top)") == {"a.png", "b.csv"}
+    text = '![x](a.png) [y](b.csv) [z](https://x.y/z) [w](#top)\n<img src="c.png" width="9" alt="">'
+    assert linked_files(text) == {"a.png", "b.csv", "c.png"}
+
+
+def test_only_lines_of_the_reports_own_making_become_tags():
+    own = "\n\n".join(folded("a *b* <c>", [picture("p.png", 'x "y"', Figure((9, 4))), "inside **bold**"]))
+    text = page(f"# x\n\n{own}\n\nend", {"p.png": b"png"})
+    body = text[text.index("<main>") :]
+    assert '<details>\n<summary>a &#42;b&#42; &lt;c&gt;</summary>\n<img src="data:image/png;base64,' in body
+    assert "<strong>bold</strong>" in body
+    assert body.count("<details>") == body.count("</details>") == 1
+    for line in ('<details open onclick="x()">', "<summary><b>x</b></summary>", '<img src="a.png" onerror="x()">'):
+        shown_ = page(f"# x\n\n{line}", {})
+        assert line.split(" ")[0] not in shown_[shown_.index("<main>") :], line
+    assert '<img src="http' not in page('# x\n\n<img src="http://x/y.png" width="9" alt="">', {})
+    assert "&lt;details&gt;" in page(f"# x\n\n{fenced('<details>')}", {})
+
+
+def test_a_table_of_many_columns_is_cut_into_tables_that_name_their_rows():
+    header = ["row", *map(str, range(17))]
+    rows = [["a", *map(str, range(17))], ["b", *["–"] * 16, "1"]]
+    parts = [block.splitlines() for block in narrow_tables(header, rows, right=[17]).split("\n\n")]
+    assert [part[0].count("|") - 1 for part in parts] == [8, 8, 4]
+    assert all(part[2].startswith("| a |") and part[3].startswith("| b |") for part in parts)
+    assert parts[-1][1].endswith("---: |")
+    cells = [cell.strip() for part in parts for cell in part[0].split("|")[2:-1]]
+    assert cells == header[1:]
+    assert narrow_tables(["row", "x", "y"], [["a", "–", "1"]]).splitlines()[0] == "| row | y |"

@@ -1,0 +1,240 @@
+"""The answer of a study in words made from numbers: its best configuration, and a sentence for each clause of the question."""
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from vaeexp.report.closing import STATES
+from vaeexp.report.markup import escape
+from vaeexp.results.parameters import LEAST_TRIALS
+from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import column, finite, for_baseline_alone, interval_on_test
+from vaeexp.results.tested_settings import PairComparison, WinnerMargin
+from vaeexp.words import (
+    format_configuration,
+    format_duration,
+    format_interval,
+    format_number,
+    format_reach,
+    format_share,
+    format_value,
+    join_and,
+    parameter_label,
+    plural,
+)
+
+ENDED = ("complete", "pruned", "failed")
+LITTLE = 0.05
+"""Share of the importance below which a parameter did not set the best trials apart."""
+
+
+def answer(view: StudyView) -> str:
+    """Return the opening paragraphs: the best configuration and how sure it is; then the comparison, what mattered, the cost."""
+    around = _join(_compared(view), _mattered(view), _pruning(view), _cost(view))
+    return f"{_best(view)}\n\n{around}" if around else _best(view)
+
+
+def _join(*sentences: str) -> str:
+    return " ".join(filter(None, sentences))
+
+
+def _compared(view: StudyView) -> str:
+    """Say which value of the compared parameter is better, and how sure; empty where the study compares nothing."""
+    if view.compared_parameter is None or view.ranked.empty:
+        return ""
+    comparisons = [comparison for comparison in view.pairs if len(comparison.pairs)]
+    name = escape(parameter_label(view.compared_parameter))
+    if not comparisons:
+        return f"Which {name} is better is open: no matched pair of runs is complete."
+    if len(comparisons) == 1:
+        return _one_comparison(comparisons[0])
+    settled = [comparison for comparison in comparisons if comparison.interval.excludes_zero]
+    if not settled:
+        return f"In matched pairs, no two values of {name} can be told apart."
+    parts = [
+        f"{' is better than '.join(_sides(each))} by {format_number(abs(each.interval.mean))} nats per image"
+        for each in settled
+    ]
+    rest = f"; other values of {name} cannot be told apart" if len(settled) < len(comparisons) else ""
+    return f"In matched pairs, {join_and(parts)}{rest}."
+
+
+def _one_comparison(comparison: PairComparison) -> str:
+    better, worse = _sides(comparison)
+    first, second = escape(format_value(comparison.first)), escape(format_value(comparison.second))
+    name, interval, count = escape(parameter_label(comparison.parameter)), comparison.interval, len(comparison.pairs)
+    basis = f"{plural(count, 'seed')} of one configuration"
+    if comparison.configurations > 1:
+        basis = f"{plural(count, 'matched pair')} of runs over {plural(comparison.configurations, 'configuration')}"
+    difference = f"{second} − {first} is {format_number(interval.mean)} nats per image of validation −ELBO"
+    span = f"95 % interval {format_reach(interval)}"
+    unsettled = f"Which {name} is better, {first} or {second}, remains open:"
+    if not math.isfinite(interval.low):
+        basis = "the one matched pair of runs" if count == 1 else basis
+        return f"{unsettled} in {basis} {difference}, and fewer than three differences give no interval."
+    if not comparison.interval.excludes_zero:
+        return f"{unsettled} {basis} cannot separate them; {difference} ({span})."
+    return f"As {name}, {better} is better than {worse}: in {basis} {difference} ({span})."
+
+
+def _sides(comparison: PairComparison) -> tuple[str, str]:
+    """Return the better value and the other."""
+    first, second = escape(format_value(comparison.first)), escape(format_value(comparison.second))
+    return (first, second) if comparison.interval.mean > 0 else (second, first)
+
+
+def _mattered(view: StudyView) -> str:
+    """Say which parameters mattered and which did not show; with few trials, that this cannot be said."""
+    many = len(view.ranked)
+    if 0 < many < LEAST_TRIALS and len(view.parameters) > 1:
+        return (
+            f"Which parameters mattered cannot be said from {plural(many, 'complete trial')}; it takes {LEAST_TRIALS}."
+        )
+    table = view.importances
+    if len(table) < 2:
+        return ""
+    shares = {str(name): float(share) for name, share in table["share"].items()}
+    labels = {name: escape(parameter_label(name)) for name in view.parameters}
+    (top, share), *others = shares.items()
+    words = f"What mattered most among the {many:,} complete trials was {labels[top]} ({format_share(share)} of the importance)"
+    then = [f"{labels[name]} ({format_share(other)})" for name, other in others if other >= LITTLE]
+    words += f", then {join_and(then)}" if then else ""
+    little = [labels[name] for name, other in others if other < LITTLE]
+    if little:
+        several = len(little) > 1
+        words += f"; {join_and(little)} did not set the best apart (under {format_share(LITTLE)}{' each' if several else ''})"
+        # A sampler that settled a parameter early leaves too few of its other values to tell.
+        words += f", which may be because the search settled {'them' if several else 'it'} early"
+    same = [label for name, label in labels.items() if name not in shares]
+    words += f". {' and '.join(same)} had one value in all of them" if same else ""
+    if table["low"].iloc[0] <= table["high"].iloc[1]:
+        words += ". The order at the top is not settled: the 95 % intervals of the first two overlap"
+    return f"{words}."
+
+
+def _pruning(view: StudyView) -> str:
+    """Say how many trials were pruned, and how many trial-epochs that saved; empty before a trial has ended."""
+    trials = view.search
+    pruned = int((trials["state"] == "pruned").sum())
+    ended = int(trials["state"].isin(ENDED).sum())
+    if not ended:
+        return ""
+    if not pruned:
+        return "No trial was pruned."
+    words = f"Pruning ended {pruned:,} of {plural(ended, 'trial')} early"
+    saved, spent = view.epochs_saved, int(trials["epochs"].sum())
+    if not saved:
+        return f"{words}."
+    upto, share = "up to " if view.fixed("patience") else "", format_share(saved / (saved + spent))
+    return f"{words} and saved {upto}{plural(saved, 'trial-epoch')}, {share} of what the search would have taken without it."
+
+
+def _cost(view: StudyView) -> str:
+    """Say the wall time and the trial-epochs of the search and of the repeats; empty before the first epoch."""
+    trials = view.trials
+    search, more = trials[~trials["repeat"]], trials[trials["repeat"] & ~for_baseline_alone(trials)]
+    if not search["epochs"].sum():
+        return ""
+    elapsed = view.study.elapsed
+    wall = f"{format_duration(elapsed)} of wall time and " if elapsed else ""
+    words = f"The search took {wall}{plural(int(search['epochs'].sum()), 'trial-epoch')}"
+    if len(more):
+        epochs = plural(int(more["epochs"].sum()), "trial-epoch")
+        words += f"; {plural(len(more), 'run')} to confirm and compare took {epochs} more"
+    return f"{words}."
+
+
+def _best(view: StudyView) -> str:
+    """Return the paragraph on the best configuration: its parameters, its test figure, and its margin over the next."""
+    best, trial = view.best_number, view.best_trial
+    if trial is None:
+        return _nothing(view)
+    soon = "" if view.study.finished else " so far"
+    words = escape(format_configuration(view.params(trial)))
+    first = f"The best configuration{soon} is {words} (trial {best})." if words else f"The best trial{soon} is {best}."
+    runs = view.confirm_runs[view.confirm_runs["source_trial"] == best]
+    if len(finite(column(runs, "result.test/neg_elbo"))):
+        return _join(first, _confirmed(runs), margin_words(view))
+    return f"{first} {_unconfirmed(view, trial, runs)}"
+
+
+def _nothing(view: StudyView) -> str:
+    trials = view.trials
+    if trials.empty:
+        return "There is no answer yet: no trial has started."
+    counts = trials.loc[~trials["repeat"], "state"].value_counts()
+    states = [f"{counts[state]:,} {state}" for state in STATES if state in counts]
+    what = "none of its complete trials has a value" if "complete" in counts else "no trial has completed"
+    return f"There is no answer yet: {what} ({', '.join(states)})."
+
+
+def _confirmed(runs: pd.DataFrame) -> str:
+    neg_elbo, weighted = interval_on_test(runs, "test/neg_elbo"), interval_on_test(runs, "test/iw_nll")
+    samples = set(finite(column(runs, "result.test/importance_samples")))
+    k = f" (k = {int(samples.pop()):,})" if len(samples) == 1 else ""
+    words = f"Trained afresh with {plural(neg_elbo.n, 'new seed')}, it reaches a test −ELBO of {format_interval(neg_elbo)} nats per image"
+    if weighted.n:
+        words += f" and an importance-weighted NLL{k} of {format_interval(weighted)}"
+    return words + (" (95 % intervals over seeds)." if neg_elbo.n > 1 else "; one seed gives no interval.")
+
+
+def _unconfirmed(view: StudyView, row: pd.Series, runs: pd.DataFrame) -> str:
+    """Say the figure of the search, and why it is optimistic."""
+    ranked = view.ranked
+    if len(ranked) == 1:
+        optimism = "that of the only complete trial"
+    else:
+        place = int((ranked["number"] == row["number"]).argmax()) + 1
+        which = "the lowest" if place == 1 else f"number {place:,}"
+        optimism = f"{which} of {len(ranked):,} complete trials and optimistic for that reason"
+    words = f"Its validation −ELBO is {format_number(row['objective'])} nats per image, {optimism}"
+    if runs.empty:
+        return f"{words}; it has not been confirmed on test."
+    again = f"trained afresh with {plural(len(runs), 'new seed')} it reaches {format_number(runs['objective'].mean())} there"
+    return f"{words}; {again}. It has no test figure."
+
+
+def margin_words(view: StudyView) -> str:
+    """Say in a sentence or two how far the runner-up and the others are behind; empty where one configuration was confirmed."""
+    margins = view.margins
+    return _join(_runner_up(margins[0]), _others(margins[1:])) if margins else ""
+
+
+def _runner_up(margin: WinnerMargin) -> str:
+    gap = margin.interval.mean
+    other = f"trial {margin.source_trial}, the runner-up on validation"
+    size = f"{format_number(abs(gap))} nats"
+    if not math.isfinite(margin.interval.low):
+        which = "one seed each" if max(margin.seeds) == 1 else "fewer than three seeds of one of them"
+        return f"It is {size} {'better' if gap >= 0 else 'worse'} on test than {other}, and {which} cannot tell whether that is more than chance."
+    span = f"95 % interval {format_reach(margin.interval)}"
+    if not margin.interval.excludes_zero:
+        best, least = margin.seeds
+        seeds = f"{best:,} seeds each" if best == least else f"{best:,} and {least:,} seeds"
+        return f"It cannot be told from {other}: {seeds} leave their difference of {format_number(gap)} nats open ({span})."
+    if gap > 0:
+        return f"It is {size} better on test than {other}, more than the seeds vary ({span})."
+    return (
+        f"On test it is {size} worse than {other}, more than the seeds vary ({span}); the choice rests on validation alone, "
+        "so that no test figure is selected for."
+    )
+
+
+def _others(others: Sequence[WinnerMargin]) -> str:
+    """Count the configurations behind the runner-up that are worse than the best, better on test, or not settled."""
+    count, unclear = len(others), sum(not margin.interval.excludes_zero for margin in others)
+    ahead = sum(margin.interval.excludes_zero and margin.interval.mean < 0 for margin in others)
+    vary = "by more than the seeds vary"
+    if not count:
+        return ""
+    if count == 1:
+        side = "better on test" if ahead else "worse"
+        return f"The third {'cannot be told from it' if unclear else f'is {side} {vary}'}."
+    if unclear == count:
+        return f"None of the {count:,} others can be told from it."
+    if not unclear and not ahead:
+        return f"The {count:,} others are worse {vary}."
+    parts = [f"{unclear:,} cannot be told from it"] if unclear else []
+    parts += [f"{ahead:,} {'is' if ahead == 1 else 'are'} better on test {vary}"] if ahead else []
+    return f"Of the {count:,} others {' and '.join(parts)}."

@@ -1,0 +1,104 @@
+"""Trials of the search by the value of one parameter, or by prior and components jointly."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from vaeexp.report.markup import escape, heading, table
+from vaeexp.results.parameters import SearchedParameter
+from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import finite
+from vaeexp.words import format_number, format_value, parameter_label
+
+DESCRIBES = (
+    "Trials of the search by how they ended, and over the n complete ones the best, the mean and the median of the validation "
+    "−ELBO, in nats per image. The sampler prefers what looked good and the pruner ends what did not, so these rows describe "
+    "and do not compare."
+)
+INACTIVE = "– (not used)"
+"""Trials in which the parameter's condition was false."""
+PARTS = 4
+Group = tuple[tuple[str, ...], pd.DataFrame]
+"""Values or ranges of the parameters, in words, and the trials that have them."""
+
+
+def parameter_tables(view: StudyView) -> list[str]:
+    """Return a table under its heading for each choice and each whole number that is searched; prior and components jointly."""
+    parameters, blocks = view.parameters, []
+    joint = {"prior", "components"} <= set(parameters) and parameters["prior"].is_choice
+    for name in parameters:
+        title, made = f"By {escape(parameter_label(name))}", by_parameter(view, name)
+        if name == "components" and joint:
+            title, made = "By prior and components", by_prior_and_components(view)
+        blocks += [heading(title, 4), made] if made else []
+    return blocks
+
+
+def by_parameter(view: StudyView, name: str) -> str:
+    """Return the trials of the search for each value of a choice, or each range of a whole number in powers of two.
+
+    Empty for other numbers, and without a trial.
+    """
+    parameter = view.parameters[name]
+    groups = [] if parameter.kind == "float" else _split(parameter, view.search)
+    return _group_table([parameter_label(name)], groups)
+
+
+def by_prior_and_components(view: StudyView) -> str:
+    """Return the trials of the search for each prior and, within it, each count or range of counts of components."""
+    prior, components = view.parameters["prior"], view.parameters["components"]
+    groups: list[Group] = [
+        ((*kind, "–" if counts == (INACTIVE,) else counts[0]), both)
+        for kind, group in _split(prior, view.search)
+        for counts, both in _split(components, group)
+        if len(both)
+    ]
+    return _group_table(["prior", "components"], groups)
+
+
+def ranges(low: int, high: int) -> list[tuple[int, int]]:
+    """Split the whole numbers from low to high between powers of two; fewer than three such ranges make way for even parts.
+
+    A last range of one number (64 of 2–64) goes to its neighbour.
+    """
+    starts = (
+        [low, *(2**power for power in range(max(high, 1).bit_length()) if low < 2**power <= high)] if low >= 0 else []
+    )
+    if len(starts) > 1 and starts[-1] == high:
+        starts.pop()
+    if len(starts) < 3:
+        starts = sorted({low + math.floor(part * (high - low + 1) / PARTS) for part in range(PARTS)})
+    return [*zip(starts, [start - 1 for start in starts[1:]] + [high], strict=True)]
+
+
+def _split(parameter: SearchedParameter, trials: pd.DataFrame) -> list[Group]:
+    """Return a group for each value of a choice, also without a trial, or each range; and one of trials without the parameter."""
+    values = parameter.of(trials)
+    inactive: list[Group] = [((INACTIVE,), trials[values.isna()])] if values.isna().any() else []
+    if parameter.is_choice:
+        texts = values.map(format_value, na_action="ignore")
+        return [*(((text,), trials[texts == text]) for text in parameter.texts), *inactive]
+    numbers = values.astype("Float64").astype(float)
+    # The axis reaches to trials of an earlier search space, which may lie outside the range of today.
+    for first, last in ranges(int(parameter.first), int(parameter.last)):
+        words = f"{first:,}–{last:,}" if first < last else f"{first:,}"
+        inactive.append(((words,), trials[numbers.between(first, last)]))
+    return inactive
+
+
+def _group_table(titles: Sequence[str], groups: Sequence[Group]) -> str:
+    if not any(len(group) for _, group in groups):
+        return ""
+    header = [*map(escape, titles), "complete (n)", "pruned", "failed", "best", "mean", "median"]
+    rows = [[*map(escape, names), *_group_cells(group)] for names, group in groups]
+    return table(header, rows, right=range(len(titles), len(header)))
+
+
+def _group_cells(group: pd.DataFrame) -> list[str]:
+    """Return the counts of a group's trials, and what the values of the complete ones are."""
+    counts = [int((group["state"] == state).sum()) for state in ("complete", "pruned", "failed")]
+    values = finite(group.loc[group["state"] == "complete", "objective"])
+    measures = [values.min(), values.mean(), np.median(values)] if len(values) else []
+    return [*(f"{count:,}" for count in counts), *(map(format_number, measures) if measures else ["–"] * 3)]
