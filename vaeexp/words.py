@@ -63,6 +63,18 @@ def format_configuration(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{parameter_label(name)} = {format_value(value)}" for name, value in values.items())
 
 
+SHORT = {"beta": "β", "latent_size": "L", "learning_rate": "lr", "components": "K"}
+
+
+def format_briefly(values: Mapping[str, Any]) -> str:
+    """Format a configuration beside a picture: `L = 21, lr = 0.0012, adam, K = 12`; a name that is a value stands alone."""
+    parts = {name: format_value(value) for name, value in values.items()}
+    return ", ".join(
+        text if isinstance(values[name], str) else f"{SHORT.get(name, parameter_label(name))} = {text}"
+        for name, text in parts.items()
+    )
+
+
 def format_params(params: Mapping[str, Any]) -> str:
     """Format a configuration for a terminal: `beta=0.31 latent_size=12 optimizer=adam`."""
     return " ".join(

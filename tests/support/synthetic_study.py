@@ -311,6 +311,7 @@ def write_pictures(results: Results, runs: Path) -> None:
         folder = runs / "trials" / results.name / run_folder(row["number"], repeat=row["repeat"])
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {"originals": originals, "reconstructions": blur(originals, amount), "samples": blur(others, amount)}
+        arrays |= {f"last_{name}": blur(arrays[name], 0.2) for name in ("reconstructions", "samples")}
         if row.get("params.prior") == "mixture":
             arrays["component_samples"] = np.stack([blur(images[500 * k : 500 * k + 8], 0.3) for k in range(10)])
         if pd.notna(row.get("result.test/distortion")):

@@ -121,7 +121,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
         "baseline_strip": Plot(
             "Baselines side by side",
             comparisons.baseline_strip,
-            "The best setting of the search, then the baselines of the study file, each by its best run. Originals are "
+            "The best setting of the search, then the baselines of the study file, each by its best run, at the epoch that its row names. Originals are "
             "validation images as the rows below them were given; values of rows below different originals are not comparable.",
             "No baseline with pictures is there.",
             unfolded=True,
@@ -145,22 +145,23 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
         "beta_strip": Plot(
             f"From low to high {parameter_label('beta')}",
             pictures.beta_strip,
-            "One model per row, from low to high β: the best trial of each sixth of the range of log β. A low β tends to "
-            "buy sharp reconstructions with a prior that fits badly, so that samples suffer; a high β blurs both. L is the latent size.",
+            pictures.strip_caption,
             "No trial with pictures is there, or β was not searched.",
             unfolded=True,
         ),
         "best_reconstructions": Plot(
             "Reconstructions by the best model",
             pictures.best_reconstructions,
-            "Validation images and the means of p(x|z) with z from their posteriors.",
+            lambda view: pictures.best_caption(
+                view, "reconstructions", "Validation images and the means of p(x|z) with z from their posteriors."
+            ),
             "No run left pictures.",
             shows="reconstructions",
         ),
         "best_samples": Plot(
             "Samples of the best model",
             pictures.best_samples,
-            "Means of p(x|z) with z from the prior.",
+            lambda view: pictures.best_caption(view, "samples", "Means of p(x|z) with z from the prior."),
             "No run left pictures.",
             shows="samples",
             unfolded=True,
@@ -176,7 +177,8 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "From the best to the worst trial",
             pictures.best_median_worst,
             "Complete trials of the search, ranked by validation −ELBO: the best, the median and the worst of those that left "
-            "pictures. Beside each stand the parameters that come first in the study file. Trials that were pruned do not count.",
+            "pictures, drawn by the last epoch's model where that was kept. Beside each stand the parameters that come first in "
+            "the study file. Trials that were pruned do not count.",
             "It takes two complete trials that left pictures.",
         ),
         "interpolations": Plot(

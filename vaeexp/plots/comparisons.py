@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from vaeexp.plots import style
 from vaeexp.plots.latent import interpolation_figure
-from vaeexp.plots.pictures import STRIP, Row, picture_rows, words
+from vaeexp.plots.pictures import STRIP, Row, at_last_epoch, epoch_words, picture_rows, words
 from vaeexp.results.study_summary import StudySummary
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import Arrays, read_arrays
@@ -34,10 +34,10 @@ def _shown(view: StudyView) -> list[TestedSetting]:
     return [*best, *view.baselines] if view.baselines else []
 
 
-def _pictures(setting: TestedSetting, needed: frozenset[str]) -> Arrays:
-    """Return the pictures of the best run that left all of these; empty where none did."""
-    files = (read_arrays(folder) for folder in setting.runs["folder"])
-    return next((found for found in files if needed <= found.keys()), {})
+def _pictures(setting: TestedSetting, needed: frozenset[str]) -> tuple[pd.Series | None, Arrays]:
+    """Return the best run that left all of these, with its pictures; None and no pictures where none did."""
+    files = ((run, read_arrays(run["folder"])) for _, run in setting.runs.iterrows())
+    return next(((run, found) for run, found in files if needed <= found.keys()), (None, {}))
 
 
 def baseline_strip(view: StudyView) -> Figure | None:
@@ -45,20 +45,21 @@ def baseline_strip(view: StudyView) -> Figure | None:
 
     Baselines of other targets (binarised or grey) stand below originals of their own. None without a baseline with pictures.
     """
-    pictures = ((setting, _pictures(setting, STRIP)) for setting in _shown(view))
-    found = [(setting, files) for setting, files in pictures if files]
-    if all(setting.baseline is None for setting, _ in found):
+    pictures = ((setting, *_pictures(setting, STRIP)) for setting in _shown(view))
+    found = [(setting, run, files) for setting, run, files in pictures if run is not None]
+    if all(setting.baseline is None for setting, *_ in found):
         return None
     groups: list[tuple[str, list[Row]]] = []
-    for setting, files in found:
-        measure = "distortion" if setting.deterministic else "−ELBO"
-        row = (style.shortened(setting.title, LONGEST), f"{measure} {format_number(setting.value, 1)}", files)
+    for setting, run, every in found:
+        files, last = at_last_epoch(every)
+        words_below = epoch_words(view, run, last=last, deterministic=setting.deterministic)
+        row = (style.shortened(setting.title, LONGEST), words_below, files)
         same = [rows for _, rows in groups if np.array_equal(rows[0][2]["originals"], files["originals"])]
         if same:
             same[0].append(row)
         else:
             groups.append((_targets(setting), [row]))
-    titles = [title for _, rows in groups for title, *_ in rows]
+    titles = [line for _, rows in groups for title, below, _ in rows for line in (title, below)]
     return picture_rows(groups if len(groups) > 1 else [("", groups[0][1])], margin=_margin(titles))
 
 
@@ -78,7 +79,7 @@ def baseline_curves(view: StudyView) -> Figure | None:
 
     Three panels for each data, binarisation and likelihood. None without a baseline that finished an epoch.
     """
-    every = ((setting, _curve_of_best_run(view, setting)) for setting in _shown(view))
+    every = ((setting, view.curve(setting.runs.iloc[0])) for setting in _shown(view))
     curves = [(setting, curve) for setting, curve in every if len(curve)]
     if all(setting.baseline is None for setting, _ in curves):
         return None
@@ -101,12 +102,6 @@ def baseline_curves(view: StudyView) -> Figure | None:
         style.side_legend(axes[-1])
         first += len(group)
     return figure
-
-
-def _curve_of_best_run(view: StudyView, setting: TestedSetting) -> pd.DataFrame:
-    run, epochs = setting.runs.iloc[0], view.epochs
-    own = epochs[(epochs["repeat"] == run["repeat"]) & (epochs["number"] == run["number"])]
-    return own.dropna(subset=["val/rate", "val/distortion"]).sort_values("epoch")
 
 
 def _draw_measure(axes: Axes, group: list[Curve], metric: str, first: int) -> None:
@@ -156,7 +151,7 @@ def baseline_interpolations(view: StudyView) -> Figure | None:
     """Draw three interpolations between pairs of images: the plain autoencoder above the best VAE. None without a plain one."""
     plain = [setting for setting in view.baselines if setting.deterministic]
     shown = [*plain[:1], *([view.best] if view.best is not None else [])]
-    pictures = [_pictures(setting, frozenset({"latent_interpolations"})) for setting in shown]
+    pictures = [_pictures(setting, frozenset({"latent_interpolations"}))[1] for setting in shown]
     if len(shown) < 2 or not plain or not all(pictures):
         return None
     drawn = [files["latent_interpolations"] for files in pictures]

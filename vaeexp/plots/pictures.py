@@ -10,8 +10,16 @@ from matplotlib.figure import Figure
 
 from vaeexp.plots.style import MUTED, TEXT_COLOUR, new_figure, shortened
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import Arrays, left_pictures, read_arrays
-from vaeexp.words import format_configuration, format_number, format_value, parameter_label
+from vaeexp.results.tables import Arrays, column, left_pictures, read_arrays
+from vaeexp.words import (
+    SHORT,
+    format_briefly,
+    format_configuration,
+    format_number,
+    format_value,
+    join_and,
+    parameter_label,
+)
 
 GAP = 2
 """White pixels between two pictures."""
@@ -24,6 +32,8 @@ STRIP = frozenset({"originals", "reconstructions", "samples"})
 """Arrays of `pictures.npz` that a row of reconstructions beside samples needs."""
 LONGEST = 33
 """Characters of a configuration beside a row."""
+LEAST_ALIKE = 3
+"""Values of β under one configuration from which a strip shows these alone."""
 
 Row = tuple[str, str, Arrays]
 """Title, smaller words below it, and arrays with `STRIP`."""
@@ -70,13 +80,33 @@ def picture_grid(pictures: np.ndarray, names: Sequence[str] = ()) -> Figure:
     return figure
 
 
-def picture_rows(groups: Sequence[tuple[str, Sequence[Row]]], *, margin: float) -> Figure:
+def at_last_epoch(arrays: Arrays) -> tuple[Arrays, bool]:
+    """Return the arrays with the pictures of the last epoch in place of the best one's, and whether the file has them."""
+    if not {"last_reconstructions", "last_samples"} <= arrays.keys():
+        return arrays, False
+    last = {"reconstructions": arrays["last_reconstructions"], "samples": arrays["last_samples"]}
+    return {**arrays, **last}, True
+
+
+def epoch_words(view: StudyView, run: pd.Series, *, last: bool, deterministic: bool = False) -> str:
+    """Return `−ELBO 98.1 at epoch 30 (last)`, of the epoch whose pictures are drawn; of an autoencoder the distortion."""
+    curve, which = view.curve(run), "last" if last else "best"
+    drawn = curve.tail(1) if last else curve[curve["epoch"] == run["best_epoch"]]
+    if drawn.empty:
+        return f"{which} epoch"
+    row = drawn.iloc[0]
+    value = row["val/distortion"] if deterministic else row["val/rate"] + row["val/distortion"]
+    which += f", {run['state']}" if run["state"] != "complete" else ""
+    return f"{'distortion' if deterministic else '−ELBO'} {format_number(value, 1)} at epoch {row['epoch']} ({which})"
+
+
+def picture_rows(groups: Sequence[tuple[str, Sequence[Row]]], *, margin: float, shown: int = SHOWN) -> Figure:
     """Draw for each group its originals, with words below their name, and a row of reconstructions beside samples for each entry.
 
     The originals are those of the group's first entry. The margin is in inches.
     """
     every = [files[name] for _, rows in groups for *_, files in rows for name in STRIP]
-    count, (tall, wide) = min(SHOWN, *map(len, every)), every[0].shape[1:3]
+    count, (tall, wide) = min(shown, *map(len, every)), every[0].shape[1:3]
     tile, heading, right = tall + GAP, max(round(2 * (tall + GAP) / 3), 12), count * (wide + GAP) + 3 * GAP
     blocks = []
     for _, rows in groups:
@@ -102,10 +132,10 @@ def picture_rows(groups: Sequence[tuple[str, Sequence[Row]]], *, margin: float) 
 
 def row_label(axes: Axes, middle: float, tile: int, title: str, under: str = "") -> None:
     """Write a title beside a row of pictures, with smaller words below it."""
-    size = 11 if len(title) <= 30 else 10
-    axes.text(-6, middle - (0.2 * tile if under else 0.0), title, **words(TEXT_COLOUR, "right", size))
+    size, lines = 11 if len(title) <= 30 else 10, len(under.splitlines())
+    axes.text(-6, middle - (0.0, 0.2, 0.3)[lines] * tile, title, **words(TEXT_COLOUR, "right", size))
     if under:
-        axes.text(-6, middle + 0.25 * tile, under, **words(MUTED, "right"))
+        axes.text(-6, middle + (0.0, 0.25, 0.17)[lines] * tile, under, **words(MUTED, "right", 10 if lines == 1 else 9))
 
 
 def words(colour: str, side: str, size: float = 10, height: str = "center") -> dict[str, Any]:
@@ -114,41 +144,115 @@ def words(colour: str, side: str, size: float = 10, height: str = "center") -> d
 
 
 def strip_trials(view: StudyView) -> pd.DataFrame:
-    """Return the trials for the strip, from low to high β: of each of six equal bins of log β the best that has pictures."""
+    """Return the trials for the strip, from low to high β: of each of six equal bins of log β the best complete one that has pictures.
+
+    Where at least `LEAST_ALIKE` values of β were trained under one configuration, runs of it alone. A β of 0 has a bin of
+    its own.
+    """
     trials, beta = view.search, view.parameters.get("beta")
-    if beta is None or beta.is_choice:
+    if beta is None:
         return trials.iloc[:0]
-    usable = trials[trials["objective"].notna() & (trials["params.beta"].astype(float) > 0)]
+    alike = _one_configuration(view)
+    usable = trials[trials["objective"].notna() & (_betas(trials) >= 0)] if alike is None else alike
     usable = usable[left_pictures(usable)]
     if usable.empty:
         return usable
-    logs = pd.Series(np.log(usable["params.beta"].astype(float)))
+    positive = _betas(usable)
+    logs = pd.Series(np.log(positive.where(positive > 0)))
     span = logs.max() - logs.min()
-    bins = ((logs - logs.min()) / (span or 1.0) * STRIP_ROWS).astype(int).clip(upper=STRIP_ROWS - 1)
-    return usable.loc[usable["objective"].groupby(bins).idxmin()].sort_values("params.beta")
+    bins = ((logs - logs.min()) / (span or 1.0) * STRIP_ROWS).clip(upper=STRIP_ROWS - 1).fillna(-1).astype(int)
+    # A trial that was pruned had fewer epochs, so it stands only where none of its bin is complete.
+    order = usable.assign(bin=bins, early=usable["state"] != "complete").sort_values(["early", "objective", "number"])
+    best = order.drop_duplicates("bin").drop(columns=["bin", "early"])
+    return best.iloc[np.argsort(_betas(best), kind="stable")]
+
+
+def _betas(trials: pd.DataFrame) -> pd.Series:
+    return pd.to_numeric(column(trials, "params.beta"), errors="coerce").astype(float)
+
+
+def _one_configuration(view: StudyView) -> pd.DataFrame | None:
+    """Return the complete runs of the configuration that was trained with most values of β; None below `LEAST_ALIKE` of them."""
+    specs = view.baseline_specs
+    unlike = [name for name in specs if set(specs[name].get("settings") or {}) - {"beta"}]
+    runs = view.trials[(view.trials["state"] == "complete") & view.trials["objective"].notna()]
+    runs = runs[~runs["baseline"].isin(unlike) & (_betas(runs) >= 0) & left_pictures(runs)]
+    others = [name for name in view.parameters if name != "beta"]
+    if runs.empty:
+        return None
+    keys = runs.apply(lambda run: tuple(format_value(run.get(f"params.{name}")) for name in others), axis=1)
+    counts = _betas(runs).groupby(keys).nunique().sort_values(ascending=False, kind="stable")
+    return runs[keys == counts.index[0]] if counts.iloc[0] >= LEAST_ALIKE else None
 
 
 def beta_strip(view: StudyView) -> Figure | None:
-    """Draw a row per β, low to high: reconstructions beside samples; the originals on top. None without pictures or without β."""
-    rows = []
-    for _, trial in strip_trials(view).iterrows():
-        beta = f"{parameter_label('beta')} = {format_value(trial['params.beta'])}"
-        size = f"L = {format_value(view.params(trial).get('latent_size', view.fixed('latent_size')))}, −ELBO {format_number(trial['objective'], 1)}"
-        rows.append((beta, size, read_arrays(trial["folder"])))
-    rows = [row for row in rows if row[2].keys() >= STRIP]
-    return picture_rows([("", rows)], margin=1.75) if rows else None
+    """Draw a row per β, low to high: reconstructions beside samples; the originals on top. None without pictures or without β.
+
+    Each row names the parameters that differ between the rows beside β.
+    """
+    rows, differing = _strip_rows(view)
+    labelled = []
+    for trial, files, last in rows:
+        values = view.params(trial)
+        apart = format_briefly({name: values[name] for name in differing if name in values})
+        title = f"{parameter_label('beta')} = {format_value(trial['params.beta'])}"
+        labelled.append((title, "\n".join(filter(None, [epoch_words(view, trial, last=last), apart])), files))
+    return picture_rows([("", labelled)], margin=3.1, shown=6) if rows else None
+
+
+def _strip_rows(view: StudyView) -> tuple[list[tuple[pd.Series, Arrays, bool]], list[str]]:
+    """Return trial, arrays and whether they are of the last epoch for each row, and the parameters that differ beside β."""
+    found = ((trial, read_arrays(trial["folder"])) for _, trial in strip_trials(view).iterrows())
+    rows = [(trial, *at_last_epoch(files)) for trial, files in found if files.keys() >= STRIP]
+    configurations = [view.params(trial) for trial, *_ in rows]
+    others = [name for name in view.parameters if name != "beta"]
+    return rows, [name for name in others if len({format_value(each.get(name)) for each in configurations}) > 1]
+
+
+def strip_caption(view: StudyView) -> str:
+    """Say what differs between the rows, what may be concluded from that, and of which epoch the pictures are."""
+    rows, differing = _strip_rows(view)
+    if not differing:
+        text = (
+            "One model per row, from low to high β; nothing but β and the seed differs. A low β tends to buy sharp "
+            "reconstructions with a prior that fits badly, so that samples suffer; a high β blurs both."
+        )
+    else:
+        names = join_and([parameter_label(name) for name in differing])
+        text = (
+            "One model per row, from low to high β: the best trial of each sixth of the range of log β. The rows also differ in "
+            f"{names}, as each row says, so they do not show what β alone does."
+        )
+        brief = [f"{SHORT[name]} is {parameter_label(name)}" for name in differing if name in SHORT]
+        text += f" {', '.join(brief)}." if brief else ""
+    return f"{text} {epoch_sentence([last for *_, last in rows])}"
+
+
+def epoch_sentence(last: Sequence[bool]) -> str:
+    """Say of which epoch the pictures are; `last` tells for each row whether its file has those of the last epoch."""
+    if all(last):
+        return "Pictures are of the last epoch."
+    which = "Some" if any(last) else "These"
+    return f"{which} runs kept no pictures of the last epoch: theirs are of the epoch with the best −ELBO."
+
+
+def best_caption(view: StudyView, shows: str, text: str) -> str:
+    """Return the words on pictures of the best model, with the epoch that they are of."""
+    found = view.best_with(shows)
+    return text if found is None else f"{text} {epoch_sentence([at_last_epoch(found[1])[1]])}"
 
 
 def best_reconstructions(arrays: Arrays) -> Figure:
-    """Draw originals above their reconstructions."""
+    """Draw originals above their reconstructions by the last epoch's model."""
+    arrays, _ = at_last_epoch(arrays)
     count = min(len(arrays["originals"]), len(arrays["reconstructions"]))
     names = ["originals", "reconstructions"]
     return picture_grid(np.stack([arrays[name][:count] for name in names]), names)
 
 
 def best_samples(arrays: Arrays) -> Figure:
-    """Draw samples of the prior, decoded, in full rows."""
-    samples = arrays["samples"]
+    """Draw samples of the prior, decoded by the last epoch's model, in full rows."""
+    samples = at_last_epoch(arrays)[0]["samples"]
     across = min(8, len(samples))
     return picture_grid(samples[: len(samples) // across * across].reshape(-1, across, *samples.shape[1:]))
 
@@ -180,7 +284,7 @@ def _three(view: StudyView) -> list[tuple[str, pd.Series, Arrays]]:
         files = ((row, read_arrays(row["folder"])) for _, row in order.iterrows())
         for row, arrays in files:
             if arrays.keys() >= STRIP:
-                found.setdefault(row["number"], (rank, row, arrays))
+                found.setdefault(row["number"], (rank, row, at_last_epoch(arrays)[0]))
                 break
     return [found[number] for number in trials["number"] if number in found]
 

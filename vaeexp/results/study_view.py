@@ -164,6 +164,11 @@ class StudyView:
         last = metrics.drop_duplicates(["repeat", "number"], keep="last")
         return trials.merge(last, on=["repeat", "number"])
 
+    def curve(self, run: pd.Series) -> pd.DataFrame:
+        """Return the epochs of a run with a finite rate and distortion, in order."""
+        own = self.epochs[(self.epochs["repeat"] == run["repeat"]) & (self.epochs["number"] == run["number"])]
+        return own.dropna(subset=["val/rate", "val/distortion"]).sort_values("epoch")
+
     def params(self, trial: pd.Series) -> dict[str, Any]:
         """Return the searched parameters of a trial, in the order of the study file, without inactive ones."""
         values = {name: trial.get(f"params.{name}") for name in self.parameters}

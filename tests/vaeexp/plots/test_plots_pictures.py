@@ -8,34 +8,95 @@ from synthetic_study import (
     make_results,
     part,
     texts,
+    with_baselines,
     write_pictures,
 )
 
 from sweeps.results import ranked
 from vaeexp.plots import PLOTS
-from vaeexp.plots.pictures import best_median_worst, beta_strip
+from vaeexp.plots.pictures import best_median_worst, beta_strip, strip_trials
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import read_arrays
 from vaeexp.words import format_number, format_value
 
 
-def test_strip_goes_from_low_to_high_beta_with_the_best_of_each_range(results):
-    words = texts(beta_strip(StudyView(results)))
+def test_strip_goes_from_low_to_high_beta_and_names_all_that_differs(results):
+    view = StudyView(results)
+    words = texts(beta_strip(view))
     betas = [float(word.removeprefix("β = ")) for word in words if word.startswith("β = ")]
     assert len(betas) == 6
     assert betas == sorted(betas)
     best = ranked(results).iloc[0]
-    assert f"β = {format_value(best['params.beta'])}" in words
-    assert f"L = {best['params.latent_size']}, −ELBO {format_number(best['objective'], 1)}" in words
+    place = words.index(f"β = {format_value(best['params.beta'])}")
+    last = view.curve(best).iloc[-1]
+    lines = [
+        f"−ELBO {format_number(last['val/rate'] + last['val/distortion'], 1)} at epoch {last['epoch']} (last)",
+        f"L = {best['params.latent_size']}, lr = {format_value(best['params.learning_rate'])}, "
+        f"{best['params.optimizer']}, {best['params.prior']}, K = {best['params.components']}",
+    ]
+    assert words[place + 1] == "\n".join(lines)
     assert {"originals", "reconstructions", "samples of the prior"} <= set(words)
+    caption = PLOTS["beta_strip"].reading(view)
+    assert "The rows also differ in latent size, learning rate, optimizer, prior and components" in caption
+    assert "tends to" not in caption
+    assert "a high β blurs" not in caption
+
+
+def test_strip_shows_a_pruned_trial_only_where_none_of_its_range_was_trained_to_the_end(results):
+    view = StudyView(results)
+    scored = view.search[view.search["objective"].notna()]
+    logs = np.log(scored["params.beta"].astype(float))
+    sixths = np.minimum((6 * (logs - logs.min()) / (logs.max() - logs.min())).astype(int), 5)
+    chosen = strip_trials(view)
+    for _, trial in chosen.iterrows():
+        near = scored[sixths == sixths[trial.name]]
+        assert (trial["state"] == "complete") == (near["state"] == "complete").any()
+    pruned = int((chosen["state"] == "pruned").sum())
+    assert sum("(last, pruned)" in word for word in texts(beta_strip(view))) == pruned > 0
+
+
+def test_strip_of_one_configuration_may_speak_of_beta(results, tmp_path):
+    """A baseline at the best setting changes β alone, so three values of β can be compared."""
+    betas = {f"beta{value}": value for value in (0.0, 3.0, 10.0)}
+    specs = {
+        name: {"title": name, "at": "best", "seeds": 1, "settings": {"beta": value}} for name, value in betas.items()
+    }
+    other = {"more": {"title": "k", "at": "best", "seeds": 1, "settings": {"beta": 5.0, "binarisation": "none"}}}
+    made = make_results(folder=tmp_path / "trials" / "beta_mnist")
+    whole = with_baselines(made, specs | other, folder=tmp_path / "trials" / "beta_mnist")
+    write_pictures(whole, tmp_path)
+    view = StudyView(whole)
+    best = float(ranked(whole)["params.beta"].iloc[0])
+    assert sorted(strip_trials(view)["params.beta"].astype(float)) == sorted([*betas.values(), best])
+    words = texts(beta_strip(view))
+    assert not [word for word in words if "L = " in word]
+    assert "nothing but β and the seed differs" in PLOTS["beta_strip"].reading(view)
+
+
+def test_pictures_are_of_the_last_epoch_or_say_that_they_are_not(study):
+    view = StudyView(study)
+    best = ranked(study).iloc[0]
+    files = read_arrays(best["folder"])
+    image = PLOTS["best_reconstructions"].draw(view).axes[0].images[0].get_array()
+    np.testing.assert_array_equal(image[30:58, :28], files["last_reconstructions"][0, ..., 0])
+    assert "Pictures are of the last epoch." in PLOTS["best_reconstructions"].reading(view)
+    for _, trial in view.search[view.search["objective"].notna()].iterrows():
+        file = Path(trial["folder"]) / "pictures.npz"
+        arrays = {name: array for name, array in np.load(file).items() if not name.startswith("last_")}
+        np.savez(file, **arrays)
+    view = StudyView(study)
+    image = PLOTS["best_reconstructions"].draw(view).axes[0].images[0].get_array()
+    np.testing.assert_array_equal(image[30:58, :28], files["reconstructions"][0, ..., 0])
+    for name in ("beta_strip", "best_reconstructions", "best_samples"):
+        assert "runs kept no pictures of the last epoch" in PLOTS[name].reading(view)
+    assert f"at epoch {best['best_epoch']} (best)" in " ".join(texts(beta_strip(view)))
 
 
 def test_strip_skips_a_damaged_file(tmp_path):
     made = make_results(trials=12, folder=tmp_path / "trials" / "beta_mnist")
     write_pictures(made, tmp_path)
     rows = len(texts(beta_strip(StudyView(made))))
-    lowest = StudyView(made).search.dropna(subset=["objective"]).sort_values("params.beta").iloc[0]
-    file = Path(lowest["folder"]) / "pictures.npz"
+    file = Path(strip_trials(StudyView(made))["folder"].iloc[0]) / "pictures.npz"
     file.write_bytes(file.read_bytes()[:200])
     assert read_arrays(file.parent) == {}
     assert len(texts(beta_strip(StudyView(made)))) == rows - 2
@@ -80,8 +141,8 @@ def test_three_rows_are_the_best_the_median_and_the_worst(study):
     image = figure.axes[0].images[0].get_array()
     for place, row in enumerate(three):
         files, top = read_arrays(row["folder"]), 28 + 20 + place * 30
-        np.testing.assert_array_equal(image[top : top + 28, :28], files["reconstructions"][0, ..., 0])
-        np.testing.assert_array_equal(image[top : top + 28, -28:], files["samples"][7, ..., 0])
+        np.testing.assert_array_equal(image[top : top + 28, :28], files["last_reconstructions"][0, ..., 0])
+        np.testing.assert_array_equal(image[top : top + 28, -28:], files["last_samples"][7, ..., 0])
     assert {"originals", "reconstructions", "samples of the prior"} <= set(texts(figure))
 
 
