@@ -57,11 +57,26 @@ FOLDER = """\
 | `weights.safetensors` | state dict of the best epoch, in float32; the header has the epoch |
 | `last.safetensors` | the same of the last epoch, of repeats alone (confirm, compare, baselines) |
 | `result.json` | how the run ended, its best epoch, the metrics of this epoch, the test figures |
-| `pictures.npz` | uint8 [N, H, W, C]: `originals`, `reconstructions` and `samples` of the best epoch; `last_reconstructions` and `last_samples` of the last epoch, unless the run failed; of tested runs also pictures of the latent space |
-| `evaluation.npz`, `pictures/*.png` | of tested runs: arrays about the latent space, and the pictures as files |
+| `pictures.npz` | uint8 [N, H, W, C]: `originals` (each class in turn), `reconstructions` and `samples` of the best epoch; `last_reconstructions` and `last_samples` of the last epoch, unless the run failed; of tested runs also pictures of the latent space |
+| `pictures/*.png` | of tested runs: the pictures of the best epoch as files |
+| `evaluation.npz` | of tested runs, at the best epoch, the arrays listed below |
 | `epoch-0005-samples.png` … | pictures of single epochs |
 | `checkpoint.safetensors` | while the run trains: what it goes on from |"""
 """What lies in the folder of a run."""
+
+ARRAYS = """\
+| Array of `evaluation.npz` | Meaning, type and unit |
+| --- | --- |
+| `rate_per_dimension` | float64 [L]: KL(q(z_d\\|x) ‖ p(z_d)) of each latent dimension, mean over test images, nats |
+| `nll_k`, `nll_by_k` | int64 [K] and float64 [K]: importance-weighted NLL of the first k = 1, 2, 5, 10 … of the samples, nats per image; the last is `test/iw_nll` |
+| `neighbour_samples`, `neighbour_images` | uint8 [8, H, W, C]: samples and the training image nearest to each; samples of binarised data are draws from p(x\\|z), as test images are |
+| `neighbour_distances`, `neighbour_usual` | float64 [8] and []: Euclidean distance of the two, black to white is 1; median of this distance of test images to their nearest training image |
+| `aggregate_dimensions` | int64 [D]: the D ≤ 6 latent dimensions with the highest rate, from 0 |
+| `aggregate_codes`, `prior_codes` | float32 [D, N]: codes z ~ q(z\\|x) of N ≤ 2,000 test images in these dimensions; as many samples of the prior |
+| `embedding`, `embedding_labels`, `classes` | float32 [N, 2]: t-SNE of posterior means; their labels; names of the classes |
+| `traversal_dimensions`, `traversal_reach` | int64 [D]: dimensions of the traversals; half their length in standard deviations |
+| `component_weights`, `component_classes` | float64 [K] and [K, classes]: weights of a joint mixture's components; the share of each class that each serves |"""
+"""What evaluation.npz holds; a test compares it with the arrays that are written."""
 
 
 def pages() -> dict[Path, str]:
@@ -140,7 +155,17 @@ def _command_names(group: Any) -> list[str]:
 
 def _files_page() -> str:
     return _page(
-        "Files", "## Output", RUNS, "## Folder of a run", FOLDER, "## trials.csv", COLUMNS, "## Data sets", _files()
+        "Files",
+        "## Output",
+        RUNS,
+        "## Folder of a run",
+        FOLDER,
+        "## evaluation.npz",
+        ARRAYS,
+        "## trials.csv",
+        COLUMNS,
+        "## Data sets",
+        _files(),
     )
 
 

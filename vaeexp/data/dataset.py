@@ -207,6 +207,15 @@ def describe_plan(dataset: Dataset) -> list[str]:
     ]
 
 
+def stratified(labels: np.ndarray, count: int) -> np.ndarray:
+    """Return the indices int64 [≤ count] of images that show each class in turn: the first image of every class, in the
+    order of the labels [N], then the second of every class, and so on. Images without classes come in their order."""
+    by_class = np.argsort(labels, kind="stable")
+    sorted_labels = np.asarray(labels)[by_class]
+    turns = np.arange(len(sorted_labels)) - np.searchsorted(sorted_labels, sorted_labels)
+    return by_class[np.lexsort((sorted_labels, turns))[:count]]
+
+
 TARGETS: dict[str, "Callable[[Tensor, Any], Tensor]"] = {
     "static": lambda images, thresholds: images.float(),
     "dynamic": lambda images, thresholds: (images > thresholds).float(),

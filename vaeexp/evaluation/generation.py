@@ -20,7 +20,9 @@ from vaeexp.evaluation.nll import image_rows
 from vaeexp.models.priors import GaussianMixture
 from vaeexp.models.vae import VAE
 
-_ORIGINALS, _SAMPLES, _COMPONENTS, _PER_COMPONENT = 8, 16, 16, 8
+ORIGINALS = 10
+"""Images that are reconstructed: one for each digit."""
+_SAMPLES, _COMPONENTS, _PER_COMPONENT = 16, 16, 8
 _SEPARATOR = 128  # grey level of the lines between pictures, different from black ink and white paper
 _SIGMA, _RADIUS = 1.5, 5  # of the window of Wang et al. 2004: a Gaussian of σ = 1.5 on 11 × 11 pixels
 _MOST = 10_000  # generated images
@@ -36,12 +38,12 @@ def to_uint8(images: Tensor) -> np.ndarray:
 def pictures(vae: VAE, images: Tensor, seed: int, *, components: bool = True) -> dict[str, np.ndarray]:
     """Return uint8 pictures by name; model outputs are means of p(x|z).
 
-    originals [8, H, W, C]: the first of `images` (targets [N, C, H, W] in [0, 1]). reconstructions [8, H, W, C]: decoded
+    originals [10, H, W, C]: the first of `images` (targets [N, C, H, W] in [0, 1]). reconstructions [10, H, W, C]: decoded
     at the posterior mean. samples [16, H, W, C]: decoded at draws from the prior. component_samples [K, 8, H, W, C], for a
     mixture of Gaussians if `components`: draws from each of the K ≤ 16 heaviest components, heaviest first.
     """
     generator = torch.Generator().manual_seed(seed)
-    x = images[:_ORIGINALS].to(vae.latent_mask)
+    x = images[:ORIGINALS].to(vae.latent_mask)
     shown = {
         "originals": to_uint8(x),
         "reconstructions": to_uint8(vae.decode(vae.encode(x).mean).mean),

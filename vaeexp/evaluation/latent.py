@@ -13,6 +13,7 @@ from vaeexp.models.vae import VAE
 
 _IMAGES = 2000  # test images that are encoded, at most
 _ENCODED, _MEASURED = 100, 500  # images at once
+_DIMENSIONS = 6  # of the aggregate posterior
 _CODES = 8  # per image of a Monte-Carlo estimate
 
 
@@ -57,6 +58,26 @@ def rate_per_dimension(vae: VAE, images: Tensor, *, seed: int) -> Tensor | None:
             ratio = log_q - prior.dimension_log_prob(posterior.rsample(noise))
             total += ratio.cpu().double().sum(0) / _CODES
     return total / len(images)
+
+
+@torch.no_grad()
+def aggregate_codes(vae: VAE, images: Tensor, rates: np.ndarray | None, *, seed: int) -> dict[str, np.ndarray]:
+    """Return codes of the aggregate posterior and of the prior in the D ≤ 6 dimensions with the highest rates [L].
+
+    aggregate_dimensions int64 [D]: their indices from 0, the highest rate first. aggregate_codes float32 [D, M]: one
+    z ~ q(z|x) for each of M ≤ 2,000 images of [N, C, H, W]. prior_codes float32 [D, M]: as many draws from p(z). No arrays
+    without rates.
+    """
+    if rates is None:
+        return {}
+    looked_at, generator = images[chosen(len(images), seed)], torch.Generator().manual_seed(seed)
+    dimensions = np.argsort(-rates, kind="stable")[: min(_DIMENSIONS, int(vae.latent_mask.sum()))]
+    means, variances = codes_of(vae, looked_at)
+    codes = means + variances.sqrt() * torch.randn(means.shape, generator=generator)
+    drawn = vae.prior_distribution().sample(len(looked_at), generator).cpu()
+    both = {"aggregate_codes": codes, "prior_codes": drawn}
+    arrays = {name: z.numpy().T[dimensions].astype(np.float32) for name, z in both.items()}
+    return {"aggregate_dimensions": dimensions, **arrays}
 
 
 def used_dimensions(rates: Tensor, threshold: float) -> int:

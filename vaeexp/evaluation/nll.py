@@ -136,9 +136,10 @@ def importance_weighted_nll(
     budget: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Return −log 1/k Σ_i p(x, z_i) / q(z_i|x) of each image, in nats, with k codes z_i from q(z|x); float64 [N], on the CPU.
+    """Return −log 1/k Σ_i p(x, z_i) / q(z_i|x) of each image, in nats, with k codes z_i from q(z|x); float64 [K, N], on the CPU.
 
-    In expectation it is an upper bound on −log p(x), which falls to −log p(x) as k grows (Burda et al. 2016, eq. 8).
+    Row j is for the first `sample_counts(importance_samples)[j]` of the codes, so that the last row is for all. In
+    expectation it is an upper bound on −log p(x), which falls to −log p(x) as k grows (Burda et al. 2016, eq. 8).
 
     Images [N, C, H, W] and samples are taken in pieces whose activations fit in about `budget` bytes (default: what suits
     the device). The draws depend on the seed, the index of the image and L alone, and the draws for a smaller k come first;
@@ -152,12 +153,12 @@ def importance_weighted_nll(
     x, noise = images[:block].to(device), torch.zeros(samples, block, len(vae.latent_mask)).to(vae.latent_mask)
     codes = len(images) * importance_samples
     weigh = log_weights(vae, vae.prior_distribution(), vae.encode_density(x), noise, x, codes=codes)
-    bounds = []
+    bounds, counts = [], sample_counts(importance_samples)
     for start in range(0, len(images), block):
         x = images[start : start + block].to(device)
         posterior = vae.encode_density(x)
         total = torch.full((len(x),), -math.inf, dtype=torch.float64)  # running log Σ_i of the weights [B]
-        done, parts = 0, []
+        done, summed, parts, sums = 0, 0, [], []
         draws = _draws(len(vae.latent_mask), range(start, start + len(x)), importance_samples, seed)
         # Drawing ahead helps an accelerator, which would wait; a CPU has no idle time for it.
         for noise in draws if device.type == "cpu" else _ahead(draws):
@@ -167,10 +168,21 @@ def importance_weighted_nll(
                 if progress:
                     progress(start * importance_samples + done * len(x), codes)
             if done % _SUMMED == 0 or done == importance_samples:
-                total = torch.logaddexp(total, torch.cat(parts).cpu().double().logsumexp(0))
+                weights = torch.cat(parts).cpu().double()
+                within = [count - summed for count in counts if summed < count <= done]
+                sums += [torch.logaddexp(total, weights[:count].logsumexp(0)) for count in within]
+                total = torch.logaddexp(total, weights.logsumexp(0))
+                summed = done
                 parts.clear()
-        bounds.append(math.log(importance_samples) - total)
-    return torch.cat(bounds)
+        bounds.append(torch.stack([math.log(count) - of_first for count, of_first in zip(counts, sums, strict=True)]))
+    return torch.cat(bounds, dim=1)
+
+
+def sample_counts(importance_samples: int) -> list[int]:
+    """Return the counts of codes k = 1, 2, 5, 10, … below `importance_samples`, and this number itself."""
+    decades = (10**power for power in range(len(str(importance_samples))))
+    steps = [step * decade for decade in decades for step in (1, 2, 5)]
+    return [*(count for count in steps if count < importance_samples), importance_samples]
 
 
 def _draws(latent_size: int, indices: range, importance_samples: int, seed: int) -> Iterator[Tensor]:
@@ -245,8 +257,8 @@ def evaluate_test(
     """Return the metrics `test/…` on targets [N, C, H, W], and arrays that belong to them.
 
     Metrics are means over images in nats, standard errors, counts. `test/bits_per_dimension` is `test/neg_elbo` in bits per
-    sub-pixel, only for a likelihood of 256 levels. The array rate_per_dimension float64 [L] is that of
-    `vaeexp.evaluation.latent`. A posterior without a density bounds no likelihood, so it gets distortion, active units and
+    sub-pixel, only for a likelihood of 256 levels. Arrays: rate_per_dimension float64 [L], as in `vaeexp.evaluation.latent`;
+    nll_k int64 [K] and nll_by_k float64 [K], the importance-weighted NLL of the first nll_k samples. A posterior without a density bounds no likelihood, so it gets distortion, active units and
     the count of images only. Without `importance_samples` there is no importance-weighted part, which takes most of the
     time; `progress` gets its (codes done, codes in all).
     """
@@ -261,6 +273,7 @@ def evaluate_test(
     if rates is None:
         return metrics, {}
     neg_elbo = terms.distortion + terms.rate
+    arrays = {"rate_per_dimension": rates.numpy()}
     metrics |= {
         "test/neg_elbo": neg_elbo.mean().item(),
         "test/neg_elbo_se": standard_error(neg_elbo),
@@ -270,12 +283,15 @@ def evaluate_test(
     if vae.decode(vae.latent_mask.unsqueeze(0)).support == "levels_256":
         metrics["test/bits_per_dimension"] = bits_per_dimension(metrics["test/neg_elbo"], images[0].numel())
     if importance_samples:
-        iw_nll = importance_weighted_nll(
+        bounds = importance_weighted_nll(
             vae, images, importance_samples=importance_samples, seed=seed, progress=progress
         )
+        iw_nll = bounds[-1]
+        arrays["nll_k"] = np.array(sample_counts(importance_samples))
+        arrays["nll_by_k"] = np.array([bound.mean().item() for bound in bounds])
         metrics |= {
             "test/iw_nll": iw_nll.mean().item(),
             "test/iw_nll_se": standard_error(iw_nll),
             "test/importance_samples": float(importance_samples),
         }
-    return metrics, {"rate_per_dimension": rates.numpy()}
+    return metrics, arrays

@@ -16,10 +16,19 @@ from torch import Tensor
 
 from sweeps.files import write_whole
 from sweeps.workload import Outcome
-from vaeexp.data.dataset import Dataset, targets
+from vaeexp.data.dataset import Dataset, stratified, targets
 from vaeexp.evaluation.classifier import open_classifier
 from vaeexp.evaluation.gallery import gallery, latent_arrays
-from vaeexp.evaluation.generation import generation_figures, grids, pictures, reconstruction_figures, write_png
+from vaeexp.evaluation.generation import (
+    ORIGINALS,
+    generation_figures,
+    grids,
+    pictures,
+    reconstruction_figures,
+    write_png,
+)
+from vaeexp.evaluation.latent import aggregate_codes
+from vaeexp.evaluation.neighbours import neighbour_arrays, usual_distance
 from vaeexp.evaluation.nll import evaluate_test
 from vaeexp.machine import usable_cores
 from vaeexp.models.vae import VAE
@@ -179,6 +188,8 @@ class TrialArtifacts:
         self._origin = {"study": study, "study_seed": study_seed, "arithmetic": dict(arithmetic)}
         # A model takes longer to build than to draw with, so one model serves all trials of its settings, in turn.
         self._model, self._tested = lru_cache(_MODELS)(self._build), lru_cache(_MODELS)(self._build)
+        # The same for all trials, and it takes longer than the rest of a trial's arrays.
+        self._usual = cache(self._usual_distance)
         # Threads draw and write on the CPU during training. One thread draws at a time, because the trials share models; the
         # other threads wait for the disk.
         self._threads, self._drawing = ThreadPoolExecutor(_THREADS, thread_name_prefix="pictures"), Lock()
@@ -227,10 +238,8 @@ class TrialArtifacts:
             _load(model, lane, best)
             drawn = pictures(model, shown, seed=self._seed)
             if lane.test_metrics:
-                images = test_targets(dataset, self._seed)
-                labels = torch.from_numpy(np.asarray(dataset.test.labels, dtype=np.int64))
-                drawn |= gallery(model, images, labels, seed=self._seed)
-                arrays = lane.test_arrays | latent_arrays(model, images, labels, dataset.classes or (), seed=self._seed)
+                of_latents, arrays = self._latents(model, lane, dataset)
+                drawn |= of_latents
             at_last: Mapping[str, np.ndarray] = drawn if last else {}
             if last and last.epoch != best.epoch:
                 _load(model, lane, last)
@@ -245,12 +254,27 @@ class TrialArtifacts:
         result |= {"best_epoch": lane.best_epoch, "best": lane.best_metrics, "test": lane.test_metrics}
         write_json(folder / "result.json", result)
 
+    def _latents(self, model: VAE, lane: Lane, dataset: Dataset) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Return the pictures and the arrays that a tested run leaves besides those of every run."""
+        images, seed = test_targets(dataset, self._seed), self._seed
+        labels = torch.from_numpy(np.asarray(dataset.test.labels, dtype=np.int64))
+        arrays = lane.test_arrays | latent_arrays(model, images, labels, dataset.classes or (), seed=seed)
+        arrays |= aggregate_codes(model, images, arrays.get("rate_per_dimension"), seed=seed)
+        arrays |= neighbour_arrays(model, dataset, seed=seed)
+        arrays["neighbour_usual"] = np.array(self._usual(dataset.binarisation))
+        return gallery(model, images, labels, seed=seed), arrays
+
+    def _usual_distance(self, binarisation: str) -> float:
+        dataset = self._datasets[binarisation]
+        return usual_distance(test_targets(dataset, self._seed), dataset, seed=self._seed)
+
     def _dataset(self, lane: Lane) -> Dataset:
         return self._datasets[lane.settings.data.binarisation]
 
     def _shown(self, lane: Lane) -> Tensor:
         dataset = self._dataset(lane)
-        return targets(dataset.validation.images[:8], dataset.binarisation, derive_seed(self._seed, "targets"))
+        images = dataset.validation.images[stratified(dataset.validation.labels, ORIGINALS)]
+        return targets(images, dataset.binarisation, derive_seed(self._seed, "targets"))
 
     def _build(self, settings: ModelSettings, image_shape: tuple[int, int, int], device: str) -> VAE:
         with torch.random.fork_rng(devices=[]):

@@ -13,11 +13,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from mnist_files import write_files
 
 from sweeps.errors import UserError
 from vaeexp.data import DATASETS, open_dataset
-from vaeexp.data.dataset import TARGETS, targets
+from vaeexp.data.dataset import TARGETS, stratified, targets
 from vaeexp.data.prepare import Purpose, binarise, permutation
 from vaeexp.settings import DataSettings
 
@@ -255,3 +257,22 @@ def test_official_files_open_whole():
     assert data.sizes == (50_000, 10_000, 10_000)
     assert data.fingerprint == "ef51493ba8028bb35a09daf16914c04b236eb9d5ecd5ee7a103481d6125e0712"
     assert np.bincount(data.test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+
+@given(st.lists(st.integers(0, 6), max_size=40), st.integers(0, 50))
+def test_stratified_images_show_each_class_in_turn(labels, count):
+    chosen = stratified(np.array(labels, dtype=np.uint8), count)
+    assert len(set(chosen)) == len(chosen) == min(count, len(labels))
+    shown = [labels[index] for index in chosen]
+    classes = sorted(set(labels))
+    assert shown[: len(classes)] == classes[: len(shown)]
+    every = {each: [index for index, label in enumerate(labels) if label == each] for each in classes}
+    for each, indices in every.items():
+        taken = [index for index in chosen if labels[index] == each]
+        assert taken == indices[: len(taken)], "the first of a class come first"
+    counts = [shown.count(each) for each in classes if shown.count(each) < len(every[each])]
+    assert not counts or max(shown.count(each) for each in classes) - min(counts) <= 1
+
+
+def test_without_classes_stratified_images_are_the_first():
+    assert stratified(np.zeros(20, np.uint8), 8).tolist() == list(range(8))

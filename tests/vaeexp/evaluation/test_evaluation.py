@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from sweeps.seeds import seed_of
 from vaeexp.evaluation import nll as bounds
 from vaeexp.evaluation.generation import grid, pictures, to_uint8, write_png
-from vaeexp.evaluation.nll import active_units, evaluate_elbo, evaluate_test, importance_weighted_nll, standard_error
+from vaeexp.evaluation.nll import (
+    active_units,
+    evaluate_elbo,
+    evaluate_test,
+    importance_weighted_nll,
+    sample_counts,
+    standard_error,
+)
 from vaeexp.models.posteriors import DiagonalGaussian
 from vaeexp.models.priors import StandardNormal
 from vaeexp.models.vae import Terms, build_vae
@@ -81,7 +88,7 @@ def observed(model, rows, seed=0):
 
 
 def nll(model, x, k, seed=0, **options):
-    return importance_weighted_nll(model, x, importance_samples=k, seed=seed, **options)
+    return importance_weighted_nll(model, x, importance_samples=k, seed=seed, **options)[-1]
 
 
 def test_one_sample_from_the_exact_posterior_gives_the_exact_likelihood():
@@ -98,6 +105,35 @@ def test_importance_weighted_bound_falls_with_k_to_the_exact_value():
         assert (loose - tight).mean() > 3 * standard_error(loose - tight)
     assert gaps[0].mean() > 0.5, "the flawed posterior is really flawed"
     assert abs(gaps[-1].mean()) < 4 * standard_error(gaps[-1]) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("samples", "counts"),
+    [(1, [1]), (7, [1, 2, 5, 7]), (10, [1, 2, 5, 10]), (1000, [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000])],
+)
+def test_counts_of_samples_rise_to_all(samples, counts):
+    assert sample_counts(samples) == counts
+
+
+@pytest.mark.parametrize("samples", [1, 7, 50, 120, 2300])
+def test_each_prefix_of_the_samples_gives_the_bound_of_that_many(samples):
+    """Beyond 1,000 samples the sums come in parts."""
+    model = LinearGaussian(2, flaw=0.4)
+    x, _ = observed(model, 5)
+    bounds = importance_weighted_nll(model, x, importance_samples=samples, seed=3)
+    for count, bound in zip(sample_counts(samples), bounds, strict=True):
+        torch.testing.assert_close(bound, nll(model, x, count, seed=3), rtol=1e-6, atol=1e-6)
+    assert torch.equal(bounds[-1], nll(model, x, samples, seed=3))
+
+
+def test_bounds_of_more_samples_are_lower_on_average_and_reach_the_exact_value():
+    model = LinearGaussian(3, flaw=0.6)
+    x, exact = observed(model, 2000)
+    gaps = importance_weighted_nll(model, x, importance_samples=500, seed=0) - exact
+    assert gaps.shape == (9, 2000)
+    for loose, tight in pairwise(gaps):
+        assert (loose - tight).mean() > -3 * standard_error(loose - tight)
+    assert gaps[0].mean() > 0.5 > 0.01 > abs(gaps[-1].mean())
 
 
 def test_importance_weights_average_to_the_exact_likelihood():
@@ -216,6 +252,8 @@ def test_test_metrics_are_complete_and_ordered(prior):
     assert (metrics["test/images"], metrics["test/importance_samples"]) == (60, 64)
     assert 0 < metrics["test/active_units"] <= 3
     assert 0 < metrics["test/used_dimensions"] == (arrays["rate_per_dimension"] > 1e-4).sum() <= 3
+    assert arrays["nll_k"].tolist() == [1, 2, 5, 10, 20, 50, 64]
+    assert arrays["nll_by_k"][-1] == metrics["test/iw_nll"]
     assert metrics == evaluate_test(vae, images, **options)[0]
     few, _ = evaluate_test(vae, images, **options | {"importance_samples": None})
     assert few == {name: value for name, value in metrics.items() if name.removeprefix("test/") in values}
@@ -257,10 +295,10 @@ def test_pictures_follow_their_contract(prior, components, channels):
     vae = build_vae(settings, (channels, 5, 4), seed=0)
     images = torch.rand(11, channels, 5, 4, generator=torch.Generator().manual_seed(0))
     shown = pictures(vae, images, seed=4)
-    assert shown["originals"].shape == shown["reconstructions"].shape == (8, 5, 4, channels)
+    assert shown["originals"].shape == shown["reconstructions"].shape == (10, 5, 4, channels)
     assert shown["samples"].shape == (16, 5, 4, channels)
     assert all(array.dtype == np.uint8 for array in shown.values())
-    np.testing.assert_array_equal(shown["originals"], to_uint8(images[:8]))
+    np.testing.assert_array_equal(shown["originals"], to_uint8(images[:10]))
     mixture = prior in ("mixture", "vampprior")
     assert ("component_samples" in shown) == mixture
     if mixture:

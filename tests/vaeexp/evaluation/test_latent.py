@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 
-from vaeexp.evaluation.latent import component_use, rate_per_dimension, used_dimensions
+from vaeexp.evaluation.latent import aggregate_codes, component_use, rate_per_dimension, used_dimensions
 from vaeexp.evaluation.nll import evaluate_elbo
 from vaeexp.models.posteriors import DiagonalGaussian
 from vaeexp.models.priors import FactorisedMixture, GaussianMixture, StandardNormal
@@ -200,3 +200,32 @@ def test_collapsed_dimensions_are_not_used_whatever_the_scale_of_their_means(pri
         torch.testing.assert_close(rate_per_dimension(vae, x, seed=0), rates, rtol=1e-3, atol=1e-4)
         assert (vae.encode(x).mean.var(0) < 0.01).any()
         assert used_dimensions(rates, 0.01) == 2
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+def test_codes_of_the_aggregate_posterior_have_its_moments_and_those_of_the_prior_its_marginal(prior):
+    vae, x = model(prior, latent_size=9), images(1500)
+    vae.latent_mask[4] = 0
+    rates = rate_per_dimension(vae, x, seed=0).numpy()
+    found = aggregate_codes(vae, x, rates, seed=0)
+    dimensions = found["aggregate_dimensions"]
+    assert sorted(rates[dimensions], reverse=True) == rates[dimensions].tolist() == sorted(rates, reverse=True)[:6]
+    assert found["aggregate_codes"].shape == found["prior_codes"].shape == (6, 1500)
+    assert found["aggregate_codes"].dtype == found["prior_codes"].dtype == np.float32
+    with torch.no_grad():
+        posterior = vae.encode(x)
+        spread = (posterior.mean.var(0) + posterior.log_var.exp().mean(0)).sqrt()[dimensions]
+        grid = torch.linspace(-15, 15, 6001)
+        density = vae.prior_distribution().dimension_log_prob(grid.unsqueeze(-1).expand(-1, 9)).double().exp()
+    mean = torch.trapezoid(density * grid.unsqueeze(-1), grid.double(), dim=0)
+    square = torch.trapezoid(density * grid.square().unsqueeze(-1), grid.double(), dim=0)
+    width = (square - mean.square()).sqrt()[dimensions].numpy()
+    of_prior, of_posterior = (found[name].astype(float) for name in ("prior_codes", "aggregate_codes"))
+    few = 5 / math.sqrt(1500)  # five standard errors of a mean
+    np.testing.assert_allclose((of_prior.mean(1) - mean[dimensions].numpy()) / width, 0, atol=few)
+    np.testing.assert_allclose(of_prior.std(1) / width, 1, atol=2 * few)
+    np.testing.assert_allclose(
+        (of_posterior.mean(1) - posterior.mean.mean(0)[dimensions].numpy()) / spread.numpy(), 0, atol=few
+    )
+    np.testing.assert_allclose(of_posterior.std(1) / spread.numpy(), 1, atol=2 * few)
+    assert aggregate_codes(vae, x, None, seed=0) == {}

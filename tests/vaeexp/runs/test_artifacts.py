@@ -1,5 +1,6 @@
 """What is made of lanes beside their training: pictures and files, from copies of what trains on."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from fused import KINDS
 from image_files import write_tree
 from PIL import Image
+from reference_pages import ARRAYS
 
 from sweeps.workload import Outcome, Trial, advance_all
 from vaeexp.data import open_dataset
@@ -228,7 +230,7 @@ OF_LAST = {
 }
 
 
-def tested(lanes, tmp_path, epochs):
+def measured(lanes, tmp_path, epochs):
     """What a repeat that may see the test images has: its figures, its lane, its folder."""
     progress = trained(lanes, Trial(number=0, params={}, seed=0, repeat=True, test=True), epochs)
     lane = lanes._all()[0].lanes[0]
@@ -239,7 +241,7 @@ def tested(lanes, tmp_path, epochs):
 @pytest.mark.parametrize("group", ["vectorised", "sequential"])
 def test_a_tested_run_is_measured_at_its_best_and_at_its_last_epoch(lanes_of, tmp_path, group):
     lanes = lanes_of(group, epochs=3, importance_samples=5, **WORSENING)
-    metrics, lane, folder = tested(lanes, tmp_path, 3)
+    metrics, lane, folder = measured(lanes, tmp_path, 3)
     assert metrics["best_epoch"] == 1
     assert {name.removeprefix("test_last/") for name in metrics if name.startswith("test_last/")} == OF_LAST
     [dataset] = lanes._artifacts._datasets.values()
@@ -258,6 +260,16 @@ def test_a_tested_run_is_measured_at_its_best_and_at_its_last_epoch(lanes_of, tm
             assert metrics[f"{prefix}/{name}"] == pytest.approx(again[f"test/{name}"], rel=1e-6), name
     assert metrics["test_last/neg_elbo"] > metrics["test/neg_elbo"]
     assert metrics["test_last/rate"] > metrics["test/rate"]
+    documented = set(re.findall(r"`(\w+)`", "".join(row.split("|")[1] for row in ARRAYS.splitlines())))
+    with np.load(folder / "evaluation.npz") as arrays:
+        of_mixtures = {"component_weights", "component_classes"}
+        assert set(arrays) | of_mixtures >= documented
+        assert set(arrays) <= documented
+        assert arrays["nll_by_k"][-1] == metrics["test/iw_nll"]
+        assert (arrays["rate_per_dimension"] > 0.01).sum() == metrics["test/used_dimensions"]
+        assert arrays["neighbour_images"].shape == (8, 8, 8, 1)
+        assert 0 < arrays["neighbour_usual"] < 8
+        assert arrays["aggregate_codes"].shape == arrays["prior_codes"].shape == (3, len(images))
 
 
 def test_where_the_last_epoch_is_the_best_its_figures_are_copied(lanes_of, tmp_path, monkeypatch):
@@ -265,7 +277,7 @@ def test_where_the_last_epoch_is_the_best_its_figures_are_copied(lanes_of, tmp_p
     monkeypatch.setattr(
         worker, "test_figures", lambda *given, **options: calls.append(options) or measure(*given, **options)
     )
-    metrics, lane, _ = tested(lanes_of("sequential", epochs=3, importance_samples=5), tmp_path, 3)
+    metrics, lane, _ = measured(lanes_of("sequential", epochs=3, importance_samples=5), tmp_path, 3)
     assert lane.best_epoch == 3
     assert len(calls) == 1
     assert {name: metrics[f"test_last/{name}"] for name in OF_LAST} == {
@@ -278,6 +290,17 @@ def test_a_run_that_may_not_see_the_test_images_has_no_figures_of_them(lanes_of)
     trained(lanes, Trial(number=0, params={}, seed=0, repeat=True), 2)
     [result] = lanes.finish({0: Outcome(state="complete", epoch=2, objective=1.0)})
     assert not [name for name in result.metrics if name.startswith("test")]
+
+
+def test_originals_show_the_classes_in_turn(lanes_of):
+    lanes = admitted(lanes_of("sequential"), 1)
+    [dataset], shown = lanes._artifacts._datasets.values(), lanes._artifacts._shown(lanes._all()[0].lanes[0])
+    images, labels = (np.asarray(array) for array in (dataset.validation.images, dataset.validation.labels))
+    shares = [
+        next(label for image, label in zip(images, labels, strict=True) if np.array_equal(image, x)) for x in shown
+    ]
+    assert shares[:4] == [0, 1, 0, 1]
+    assert len(shown) == min(10, len(images))
 
 
 def test_a_trial_that_failed_has_no_pictures_of_its_last_weights(lanes_of, tmp_path):
