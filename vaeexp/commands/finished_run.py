@@ -124,6 +124,12 @@ def _with_error(value: float, error: float) -> tuple[str, str]:
 @opened_run
 @options.data_option
 @split_option
+@click.option(
+    "--epoch",
+    type=click.Choice(["best", "last"]),
+    default="best",
+    help="Weights of which epoch: the one with the best validation −ELBO at β = 1, or the last, which repeats keep.",
+)
 @count_option(
     "--importance-samples",
     default=None,
@@ -137,6 +143,7 @@ def evaluate(
     *,
     data: Path | None,
     split: str,
+    epoch: str,
     importance_samples: int | None,
     device: str | None,
     output: Path | None,
@@ -145,6 +152,8 @@ def evaluate(
 
     RUN is STUDY/7 for a trial, STUDY/r3 for a repeat, STUDY/best for the best run, or a folder with the run's files. Prints −ELBO, importance-weighted NLL, active units, reconstruction errors and, where there are classes, inception score and Fréchet distance, with the protocol they hold under. With the run's own number of samples they are the figures that its study recorded. Images other than the run's own are refused.
     """
+    if epoch == "last":
+        run = finished.run.at_last_epoch(run)
     if output is not None:
         with writing(output):  # before hours of work
             output.parent.mkdir(parents=True, exist_ok=True)

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from vaeexp.runs.worker import test_figures
 from vaeexp.settings import SECTIONS, Settings
 from vaeexp.study import StudyParts, recorded_parts, settings_of
 from vaeexp.training.batches import derive_seed
-from vaeexp.training.checkpoint import SETTINGS, WEIGHTS, load_model
+from vaeexp.training.checkpoint import LAST, SETTINGS, WEIGHTS, load_model
 from vaeexp.training.device import resolve_device
 
 _FORMS = f"{FORMS} Or give a folder with its {SETTINGS}."
@@ -46,12 +46,14 @@ class Run:
     """Seed of the noise and the targets that all runs of the study share."""
     fingerprint: str
     """`Dataset.fingerprint` of its images."""
+    epoch: Literal["best", "last"] = "best"
+    """The epoch whose weights the model has."""
 
     @cached_property
     def vae(self) -> VAE:
         """The model in evaluation mode on the CPU. Raises UserError when the files do not make one."""
         try:
-            return load_model(self.folder)
+            return load_model(self.folder, WEIGHTS if self.epoch == "best" else LAST)
         except (ValueError, RuntimeError, KeyError, AttributeError, SafetensorError, OSError) as error:
             raise UserError(str(self.folder), f"holds no usable model: {' '.join(str(error).split())}") from error
 
@@ -73,6 +75,14 @@ def open_run(name: str, runs: Path, storage: str | None = None) -> Run:
         name = run_name(origin["study"], named[1], repeat=named[0])
     facts = {fact: origin[fact] for fact in ("image_shape", "study_seed", "fingerprint")}
     return Run(name=name, folder=folder, settings=settings, **facts)
+
+
+def at_last_epoch(run: Run) -> Run:
+    """Return the run with the weights of its last epoch. Raises UserError where it kept none."""
+    if not (run.folder / LAST).is_file():
+        problem = f"has no {LAST}: only repeats (runs of confirm, compare and baselines) keep the weights of their last epoch."
+        raise UserError(run.name, problem)
+    return replace(run, epoch="last")
 
 
 def _find(text: str, runs: Path, storage: str | None) -> tuple[Path, str]:
@@ -205,7 +215,7 @@ def evaluate_run(
     say: Callable[[str], None],
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Evaluate a model on `images`; return run, split, protocol (in words) and figures, JSON-able.
+    """Evaluate a model on `images`; return run, epoch (`best` or `last`), split, protocol (in words), figures, JSON-able.
 
     Figures are named as in a sweep, `test/neg_elbo` …, with the prefix of the split. With the run's own number of importance
     samples (None), on the device of the sweep, they equal the test figures that the sweep recorded.
@@ -222,10 +232,12 @@ def evaluate_run(
     bounds = f"−ELBO at β = 1, one sample per image; importance-weighted NLL with k = {k:,}"
     words = protocol(images.dataset, settings) | {
         "images": f"{len(images.x):,} {images.split} images",
+        "weights": f"of the {run.epoch} epoch",
         "estimator": bounds if vae.posterior.stochastic else "distortion at the code; no bound on the likelihood",
     }
     return {
         "run": run.name,
+        "epoch": run.epoch,
         "split": images.split,
         "protocol": words,
         "figures": {name.replace("test/", f"{images.split}/", 1): value for name, value in found.items()},

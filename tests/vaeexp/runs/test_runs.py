@@ -96,6 +96,25 @@ def test_evaluate_gives_the_very_figures_of_the_study(tiny_study: Path, tmp_path
     assert list(Path().iterdir()) == [Path("figures.json")]
 
 
+def test_a_repeat_is_evaluated_at_its_last_epoch_too(
+    tiny_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The last weights are made worse here, because those of the study are its best ones."""
+    shutil.copytree(tiny_study / "mlruns/trials/beta_mnist/repeat-0000", tmp_path / "copied")
+    tensors = load_file(tmp_path / "copied" / "last.safetensors")
+    save_file({name: tensor * 1.5 for name, tensor in tensors.items()}, tmp_path / "copied" / "last.safetensors")
+    shared = ["--data", tiny_study / "data", "--device", "cpu", "--output", "figures.json"]
+    figures = []
+    for epoch in ("best", "last"):
+        run("evaluate", tmp_path / "copied", "--epoch", epoch, *shared)
+        written = json.loads(Path("figures.json").read_text())
+        assert (written["epoch"], written["protocol"]["weights"]) == (epoch, f"of the {epoch} epoch")
+        figures.append(written["figures"]["test/neg_elbo"])
+    assert figures[1] > figures[0]
+    said = refused(capsys, "evaluate", "beta_mnist/1", "--runs", tiny_study / "mlruns", "--epoch", "last")
+    assert "beta_mnist/1: has no last.safetensors: only repeats" in said
+
+
 def test_more_importance_samples_and_the_other_split(tiny_study: Path) -> None:
     shared = [
         "--runs",
