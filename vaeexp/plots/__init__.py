@@ -95,8 +95,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
         "effects": Plot(
             "Effect of each parameter",
             parameters.effects,
-            "Every trial in every panel, at its best epoch; pruned trials had fewer epochs, so they stand higher than they would "
-            "have ended. A black bar is the median of the complete trials.",
+            parameters.effects_caption,
             "No trial has finished an epoch.",
             unfolded=True,
         ),

@@ -10,14 +10,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from vaeexp.plots import style
+from vaeexp.results.effects import group_of
 from vaeexp.results.parameters import RESAMPLES, Forest, SearchedParameter, expected
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import jitter
-from vaeexp.words import NATS, format_number, format_value
+from vaeexp.words import NATS, format_number, format_value, join_and, parameter_label
 
 MOST_PANELS = 9
 LOW_R2 = 0.5
 """Share of the variance below which a reader is told not to trust the numbers of the model."""
+NEAR = 0.1
+"""Share of an axis within which trials speak for a point on it."""
 
 
 def importance(view: StudyView) -> Figure | None:
@@ -59,7 +62,10 @@ def importance_caption(view: StudyView) -> str:
 
 
 def effects(view: StudyView) -> Figure | None:
-    """Draw a panel per searched parameter: the value of each trial against it, coloured by state. None without a value."""
+    """Draw a panel per searched parameter: the value of each trial against it, by state, with medians of choices.
+
+    Values of a choice that the search did not cover are left out, with a note. None without a value.
+    """
     scored = view.search[view.search["objective"].notna()]
     parameters = [parameter for parameter in view.parameters.values() if parameter.of(scored).notna().any()]
     if not parameters:
@@ -68,27 +74,59 @@ def effects(view: StudyView) -> Figure | None:
     low, high = style.robust_limits(scored.loc[scored["state"] == "complete", "objective"], scored["objective"])
     for panel, parameter in zip(panels, parameters, strict=True):
         panel.set_ylim(low, high)
-        draw_trials(panel, scored, parameter)
+        draw_trials(panel, view.covered(scored, parameter.name), parameter)
+        _note_left_out(panel, view, parameter)
     figure.supylabel(NATS, fontsize=11, color=style.TEXT_COLOUR)
-    style.figure_legend(figure, panels[0])
+    _state_legend(figure, scored)
     if above := int((scored["objective"] > high).sum()):
         figure.text(0.995, 0.985, f"▲ {above} above the scale", ha="right", va="top", fontsize=10, color=style.MUTED)
     return figure
 
 
+def _note_left_out(axes: Axes, view: StudyView, parameter: SearchedParameter) -> None:
+    """Write above a panel which values it leaves out."""
+    if left_out := view.uncovered(parameter.name):
+        style.note(axes, f"left out, not covered: {style.shortened(', '.join(left_out), 24)}", y=1.03)
+
+
+def _state_legend(figure: Figure, trials: pd.DataFrame) -> None:
+    """Put a legend with the number of trials of each state above all panels."""
+    axes = figure.axes[0]
+    handles, labels = axes.get_legend_handles_labels()
+    counts = trials["state"].value_counts()
+    known = {label: handle for handle, label in zip(handles, labels, strict=True)}
+    for state in style.STATE_COLOURS:
+        if state in known:
+            known[state].set_label(style.state_label(state, int(counts[state])))
+    style.figure_legend(figure, axes)
+
+
+def counts_below(trials: pd.DataFrame, parameter: SearchedParameter) -> list[str]:
+    """Return for each choice of a parameter how many of these trials are complete and how many were pruned: `5 + 9 pruned`."""
+    places = parameter.places(trials)
+    groups = [group_of(trials[places == place]) for place in range(len(parameter.texts))]
+    return [f"{group.complete:,} + {group.pruned:,} pruned" for group in groups]
+
+
 def draw_trials(
     axes: Axes, trials: pd.DataFrame, parameter: SearchedParameter, metric: str = "objective", *, other: float = 1.0
 ) -> None:
-    """Draw trials as points on the scale of the search space; choices side by side with the median of each.
+    """Draw trials as points on the scale of the search space; choices side by side, each with its median and its trials.
 
-    Marks of trials that are not complete are `other` times as large.
+    The median of the objective counts a pruned trial as worse than every value, and is drawn from two complete trials on;
+    that of another metric is over the complete trials. Marks of trials that are not complete are `other` times as large.
     """
-    style.style_parameter_axis(style.style_axes(axes), parameter)
+    below = counts_below(trials, parameter) if parameter.is_choice else ()
+    style.style_parameter_axis(style.style_axes(axes), parameter, below)
     known = trials[parameter.places(trials).notna()]
     places, values = pd.Series(parameter.numbers(parameter.places(known)), index=known.index), known[metric]
     if parameter.is_choice:
         complete = known["state"] == "complete"
-        medians = values[complete].groupby(places[complete]).median()
+        if metric == "objective":
+            groups = {place: group_of(known[places == place]) for place in sorted(set(places))}
+            medians = pd.Series({place: group.median for place, group in groups.items() if group.tells}, dtype=float)
+        else:
+            medians = values[complete].groupby(places[complete]).median()
         axes.hlines(medians, medians.index - 0.3, medians.index + 0.3, color=style.TEXT_COLOUR, linewidth=2, zorder=5)
         places = places + jitter(len(known))
     for state in style.STATE_COLOURS:
@@ -101,52 +139,91 @@ def draw_trials(
 def partial_dependence(view: StudyView) -> Figure | None:
     """Draw a panel per searched parameter, the most important first: the expected value along it, averaged over the others.
 
-    None with fewer than `LEAST_TRIALS` complete trials, or when they have one value.
+    Values of a choice that the search did not cover are left out. None with fewer than `LEAST_TRIALS` complete trials, or when they have one value.
     """
     forest = view.forest
-    names = [] if forest is None else [name for name in forest.parameters if forest.places[name].nunique() > 1]
+    names = (
+        []
+        if forest is None
+        else [name for name in forest.parameters if _covered_places(view, forest, name).nunique() > 1]
+    )
     if forest is None or not names:
         return None
     figure, panels = style.parameter_panels(len(names[:MOST_PANELS]), same_values=False)
     for panel, name in zip(panels, names, strict=False):
-        _draw_dependence(panel, forest, forest.parameters[name])
+        _draw_dependence(panel, view, forest, forest.parameters[name])
     figure.supylabel(f"expected {NATS}", fontsize=11, color=style.TEXT_COLOUR)
     return figure
 
 
-def _draw_dependence(axes: Axes, forest: Forest, parameter: SearchedParameter) -> None:
+def _covered_places(view: StudyView, forest: Forest, name: str) -> pd.Series:
+    """Return the places of the complete trials along a parameter, without those of values that are not covered."""
+    places, texts = forest.places[name].dropna(), forest.parameters[name].texts
+    left_out = [texts.index(text) for text in view.uncovered(name) if text in texts]
+    return places[~places.isin(left_out)]
+
+
+def _draw_dependence(axes: Axes, view: StudyView, forest: Forest, parameter: SearchedParameter) -> None:
     """Draw the mean over the bags with its 95 % interval, the trials along the lower edge, and the lowest point."""
-    places = forest.places[parameter.name].dropna()
+    places = _covered_places(view, forest, parameter.name)
+    pruned = parameter.places(view.search[view.search["state"] == "pruned"]).dropna()
     grid = parameter.grid(places, 25)
     bags = expected(forest, parameter.name, grid)
     mean = bags.mean(axis=0)
     # The bags differ most in their height, which says nothing about this parameter.
     half = 1.96 * (bags - bags.mean(axis=1, keepdims=True)).std(axis=0, ddof=1)
     x, colour = parameter.numbers(grid), style.STATE_COLOURS["complete"]
-    style.style_parameter_axis(style.style_axes(axes), parameter)
-    edge = axes.get_xaxis_transform()
+    below = counts_below(view.search, parameter) if parameter.is_choice else ()
+    style.style_parameter_axis(style.style_axes(axes), parameter, below)
     if parameter.is_choice:
         axes.errorbar(x, mean, half, fmt="o", color=colour, markersize=8, elinewidth=2)
         axes.margins(y=0.2)
-        for place in np.unique(places):
-            count = f"{int((places == place).sum()):,}"
-            style.annotate(axes, count, (place, 0.045), xycoords=edge, colour=style.MUTED, va="baseline", boxed=True)
     else:
         axes.fill_between(x, mean - half, mean + half, color=colour, alpha=0.18, linewidth=0)
         axes.plot(x, mean, color=colour, linewidth=2.2)
         axes.margins(y=0.1)
-        # A tick for each trial along the lower edge: where there are few, the line is a guess.
-        look: dict[str, Any] = {"marker": "|", "s": 60, "color": style.MUTED, "linewidths": 0.8, "transform": edge}
-        faint = 0.6 * style.marker_scale(len(places)) ** 0.7
-        axes.scatter(parameter.numbers(places), np.full(len(places), 0.02), alpha=faint, **look)
+        # A tick for each trial along the lower edge: where there are few, or mostly pruned ones, the line is a guess.
+        edge, ticks = (
+            axes.get_xaxis_transform(),
+            ((places, 0.02, style.TEXT_COLOUR), (pruned, 0.06, style.STATE_COLOURS["pruned"])),
+        )
+        for marked, height, shade in ticks:
+            look: dict[str, Any] = {"marker": "|", "s": 40, "color": shade, "linewidths": 0.9, "transform": edge}
+            faint = 0.8 * style.marker_scale(len(marked)) ** 0.7
+            axes.scatter(parameter.numbers(marked), np.full(len(marked), height), alpha=faint, **look)
     low, high = int(mean.argmin()), int(mean.argmax())
-    style.note(axes, f"spans {format_number(mean[high] - mean[low], 1)} nats")
+    left_out = f", without {', '.join(view.uncovered(parameter.name))}" if view.uncovered(parameter.name) else ""
+    style.note(axes, style.shortened(f"spans {format_number(mean[high] - mean[low], 1)} nats{left_out}", 36))
     differences = bags[:, high] - bags[:, low]
-    if differences.mean() > 1.96 * differences.std(ddof=1):
+    near = 0.5 if parameter.is_choice else NEAR
+    survivors, losses = (int((abs(marked - grid[low]) < near).sum()) for marked in (places, pruned))
+    if differences.mean() > 1.96 * differences.std(ddof=1) and survivors > max(1, losses):
         axes.plot(x[low], mean[low], marker="o", markersize=8, color=style.BEST, zorder=5)
         if not parameter.is_choice:
             best = format_value(float(f"{x[low]:.2g}") if parameter.kind == "float" else round(x[low]))
             style.annotate(axes, best, (x[low], mean[low]), (0, 8), colour=style.BEST, va="bottom")
+
+
+def left_out_sentence(view: StudyView) -> str:
+    """Say which values are left out because the search did not cover them; empty where it covered all."""
+    parts = [
+        f"{parameter_label(name)} = {join_and(view.uncovered(name))}"
+        for name in view.parameters
+        if view.uncovered(name)
+    ]
+    if not parts:
+        return ""
+    return f" Left out: {'; '.join(parts)}, never tried to the end where the other parameters are good, so nothing can be said."
+
+
+def effects_caption(view: StudyView) -> str:
+    """Say what the marks are, what a median counts, and which values are left out."""
+    return (
+        "Every trial in every panel. The value of a pruned trial (open) is what it had reached, not what it would have "
+        "become. Under each choice stands how many trials are complete and pruned. A black bar is the median with the pruned counted as "
+        "worse than all others; there is none where half or more were pruned, or where one trial is complete."
+        f"{left_out_sentence(view)}"
+    )
 
 
 def dependence_caption(view: StudyView) -> str:
@@ -154,8 +231,10 @@ def dependence_caption(view: StudyView) -> str:
     text = (
         "The value to expect along each parameter, the others averaged over the trials that have it; the most important "
         "first, each on its own scale. Bands are 95 % intervals of the shape, its mean height held fixed. Along the lower "
-        "edge are the trials, for choices their number; a green point is the lowest, where the bands tell it from the highest."
+        "edge are the trials (orange: pruned), for choices their number; a green point is the lowest, where the bands tell it "
+        "from the highest and where at least two trials, and more than were pruned, are complete."
     )
+    text += left_out_sentence(view)
     forest = view.forest
     if forest is None:
         return text

@@ -34,7 +34,7 @@ def history(view: StudyView) -> Figure | None:
         # A failed trial is shown even if it never reached the end of an epoch.
         chosen = trials[(trials["state"] == state) & (trials["objective"].notna() | (state == "failed"))]
         if len(chosen):
-            label = f"{state} ({len(chosen)})"
+            label = style.state_label(state, len(chosen))
             style.scatter(axes, chosen["number"], chosen["objective"], state, size=size, label=label)
     _draw_best(axes, best_so_far(view.results), trials["number"].max() + 0.5)
     style.off_scale(axes, trials["objective"])
@@ -112,11 +112,16 @@ def _draw_curves(axes: Axes, curves: list[np.ndarray], state: str, count: int) -
     """Draw the curves of one state, `count` trials in all; pruned and failed ones faded, with a mark at their end."""
     stopped = state in ("pruned", "failed")
     faint = (0.4 if stopped else 0.7) * min(1.0, (30 / len(curves)) ** 0.75)
-    colour, label = style.STATE_COLOURS[state], f"{state} ({count:,})"
+    colour, label = style.STATE_COLOURS[state], style.state_label(state, count)
     axes.add_collection(LineCollection(curves, colors=colour, linewidths=1.2, alpha=faint, zorder=2))
     if stopped:
         ends = np.array([curve[-1] for curve in curves])
-        look: dict[str, Any] = {"marker": style.STATE_MARKERS[state], "color": colour, "linewidths": 0, "alpha": 0.9}
+        look: dict[str, Any] = {
+            "marker": style.STATE_MARKERS[state],
+            "edgecolors": colour,
+            "facecolors": "none",
+            "alpha": 0.9,
+        }
         axes.scatter(ends[:, 0], ends[:, 1], s=30 * style.marker_scale(4 * len(curves)), zorder=4, label=label, **look)
     else:
         axes.plot([], [], color=colour, linewidth=1.6, label=label)

@@ -186,17 +186,24 @@ def marker_scale(count: int) -> float:
 
 
 def scatter(axes: Axes, x: pd.Series, y: pd.Series, state: str, *, size: float = 34, label: str | None = None) -> None:
-    """Draw points in the colour and shape of a state; points above the axes stand at the upper edge as triangles.
+    """Draw points in the colour and shape of a state, filled where complete; points above the axes stand at the upper edge as triangles.
 
     Call it after the limits are set. A failed trial without a value (NaN) keeps its cross, at the upper edge.
     """
     high = axes.get_ylim()[1]
     above = y > high
-    look: dict[str, Any] = {"color": STATE_COLOURS[state], "linewidths": 0, "clip_on": False, "alpha": 0.9}
-    look["zorder"] = 4 if state == "complete" else 3
+    colour, complete = STATE_COLOURS[state], state == "complete"
+    look: dict[str, Any] = {"edgecolors": colour, "clip_on": False, "alpha": 0.9, "zorder": 4 if complete else 3}
+    # The value of a trial that ended early is what it had reached, so its mark is open.
+    look |= {"facecolors": colour, "linewidths": 0} if complete else {"facecolors": "none", "linewidths": 1.3}
     axes.scatter(x[~above], y[~above].fillna(high), s=size, marker=STATE_MARKERS[state], label=label, **look)
     if above.any():
         axes.scatter(x[above], [high] * int(above.sum()), s=0.8 * size, marker="^", **look)
+
+
+def state_label(state: str, count: int) -> str:
+    """Return how a legend calls so many trials of a state: `complete (15)`, `pruned, value reached (22)`."""
+    return f"{state}{', value reached' if state == 'pruned' else ''} ({count:,})"
 
 
 def off_scale(axes: Axes, values: pd.Series) -> None:
@@ -205,14 +212,17 @@ def off_scale(axes: Axes, values: pd.Series) -> None:
         note(axes, f"▲ {count} above the scale")
 
 
-def style_parameter_axis(axes: Axes, parameter: SearchedParameter) -> None:
-    """Make the x axis that of a parameter: its name, its scale, its range and the names of its choices."""
+def style_parameter_axis(axes: Axes, parameter: SearchedParameter, below: Sequence[str] = ()) -> None:
+    """Make the x axis that of a parameter: its name, its scale, its range and the names of its choices.
+
+    `below` has a remark for each choice, which stands under its name.
+    """
     axes.xaxis.set_label_text(wrapped(parameter.label, 36))
     first, last = parameter.first, parameter.last
     if parameter.log:
         log_axis(axes, first, last)
     elif parameter.is_choice:
-        _name_choices(axes, parameter.texts)
+        _name_choices(axes, parameter.texts, below or [""] * len(parameter.texts))
         axes.set_xlim(-0.5, len(parameter.texts) - 0.5)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=parameter.kind == "int", nbins=6 if last < 1000 else 4))
@@ -220,15 +230,15 @@ def style_parameter_axis(axes: Axes, parameter: SearchedParameter) -> None:
         axes.set_xlim(first - 0.04 * (last - first), last + 0.04 * (last - first))
 
 
-def _name_choices(axes: Axes, texts: Sequence[str]) -> None:
-    """Write the names of choices below the axes: in lines where they fit side by side, else aslant."""
+def _name_choices(axes: Axes, texts: Sequence[str], below: Sequence[str]) -> None:
+    """Write the names of choices below the axes, each above its remark: in lines where they fit side by side, else aslant."""
     grid = axes.get_subplotspec()
     room = 90 // (grid.get_gridspec().ncols if grid is not None else 1) // len(texts)
-    lines = [wrapped(text, max(6, room)) for text in texts]
+    lines = [f"{wrapped(text, max(6, room))}\n{words}".rstrip() for text, words in zip(texts, below, strict=True)]
     if max(len(line) for text in lines for line in text.split("\n")) <= room:
         axes.set_xticks(range(len(texts)), lines)
     else:
-        names = [wrapped(text, 20) for text in texts]
+        names = [f"{wrapped(text, 20)}\n{words}".rstrip() for text, words in zip(texts, below, strict=True)]
         axes.set_xticks(range(len(texts)), names, rotation=30, ha="right", va="top", rotation_mode="anchor")
 
 

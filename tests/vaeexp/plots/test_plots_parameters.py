@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from drawn_studies import SPACE, bowl, drawn, study
 from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.colors import to_hex
 from synthetic_study import SEARCH, make_results, texts
 
 from sweeps.results import Results
-from vaeexp.plots import PLOTS
+from vaeexp.plots import PLOTS, style
 from vaeexp.plots.parameters import (
     effects,
     importance,
@@ -82,13 +83,70 @@ def test_partial_dependence_finds_the_known_minimum(made):
     means = choice.lines[0].get_ydata()
     assert means[0] - means[1] == pytest.approx(3, abs=0.8)
     counts = StudyView(made).search["params.optimizer"].value_counts()
-    assert {str(count) for count in counts} < {text.get_text() for text in choice.texts}
+    ticks = [tick.get_text() for tick in choice.get_xticklabels()]
+    assert ticks == [f"{name}\n{counts[name]} + 0 pruned" for name in SPACE["optimizer"]["values"]]
 
 
 def test_nothing_is_called_lowest_where_nothing_can_be_told():
     noise = study(drawn(60), np.random.default_rng(2).normal(100, 1, 60))
     marked = [axes for axes in partial_dependence(StudyView(noise)).axes if axes.get_visible() and len(axes.lines) > 1]
     assert len(marked) <= 1
+
+
+def best_points(results, name):
+    """x of the green points in the panel of a parameter; there is no panel where one value alone is covered."""
+    panels = [axes for axes in partial_dependence(StudyView(results)).axes if axes.get_xlabel() == name]
+    return [
+        line.get_xdata()[0] for axes in panels for line in axes.lines if to_hex(line.get_color()) == style.BEST.lower()
+    ]
+
+
+@pytest.mark.parametrize(("survivors", "pruned", "named"), [(1, 5, False), (6, 9, False), (9, 5, True), (1, 0, False)])
+def test_nothing_is_called_best_by_the_few_that_survived_pruning(survivors, pruned, named):
+    """adamax is 12 nats better where it was trained to the end; how many trials of it were decides what may be said."""
+    settings = [row | {"optimizer": "adam"} for row in drawn(60)]
+    for number in range(survivors + pruned):
+        settings[4 * number]["optimizer"] = "adamax"
+    states = ["complete"] * 60
+    for number in range(survivors, survivors + pruned):
+        states[4 * number] = "pruned"
+    noise = np.random.default_rng(1).normal(0, 0.3, 60)
+    values = [100 - 12 * (row["optimizer"] == "adamax") for row in settings] + noise
+    results = study(settings, values, states=states)
+    assert best_points(results, "optimizer") == ([1] if named else [])
+    bars = [
+        found
+        for found in panel(effects(StudyView(results)), "optimizer").collections
+        if isinstance(found, LineCollection)
+    ]
+    drawn_for = sorted(float(bar[:, 0].mean()) for found in bars for bar in found.get_segments())
+    assert drawn_for == ([0, 1] if named else [0])
+
+
+def panel(figure, label):
+    (axes,) = [axes for axes in figure.axes if axes.get_visible() and axes.get_xlabel() == label]
+    return axes
+
+
+def test_a_value_that_was_never_tried_where_the_others_are_good_is_left_out(made):
+    """vampprior had only large learning rates, where everything is bad: nothing is shown of it, and the panels say so."""
+    trials = made.trials.copy()
+    bad = trials["params.learning_rate"].astype(float) > 0.006
+    other = np.where(np.arange(len(trials)) % 2 == 0, "normal", "mixture")
+    trials["params.prior"] = np.where(bad, "vampprior", other)
+    view = StudyView(Results("x", made.study, trials, made.epochs))
+    assert view.uncovered("prior") == ["vampprior"]
+    figure = effects(view)
+    axes = panel(figure, "prior")
+    drawn_points = sum(len(found.get_offsets()) for found in axes.collections if isinstance(found, PathCollection))
+    assert drawn_points == int((~bad).sum())
+    assert "left out, not covered: vampprior" in texts(figure)
+    axes = panel(partial_dependence(view), "prior")
+    assert list(axes.lines[0].get_xdata()) == [0, 1]
+    assert any("without vampprior" in text for text in texts(axes.figure))
+    for name in ("effects", "partial_dependence"):
+        assert "Left out: prior = vampprior, never tried to the end" in PLOTS[name].reading(view)
+    assert "Left out" not in PLOTS["effects"].reading(StudyView(made))
 
 
 def test_partial_dependence_leaves_out_what_has_one_value(made):
