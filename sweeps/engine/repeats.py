@@ -1,9 +1,10 @@
 """The repeats of a study: which configurations are trained again once the search is over, and their training.
 
 Confirm: the best configurations with fresh seeds, the only runs that look at the test set. Compare: for each value of
-one parameter the best configurations found with it, trained with *every* value of it and otherwise equal, seed for seed,
-so that the difference within a pair is due to the parameter. Baselines: the rows of the study file, with test figures.
-All draw the seeds of a configuration from the same list; what several ask for is trained once.
+a parameter the best configurations found with it, trained with *every* value of it and otherwise equal, seed for seed, so
+that the difference within a pair is due to the parameter. Baselines: the rows of the study file, with test figures.
+All draw from one list of fresh seeds: seed index i is the same seed everywhere in a study, so that any two configurations
+can be compared seed for seed. What several ask for is trained once.
 """
 
 import itertools
@@ -16,16 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.engine.events import Observer, Source
 from sweeps.engine.trial_loop import Clock, Rounds
 from sweeps.results import ranked_trials
 from sweeps.seeds import seed_of
 from sweeps.storage.proposals import proposed_repeat
-from sweeps.storage.study_record import StoredStudy, study_record, write_study
+from sweeps.storage.study_record import StoredStudy, write_study
 from sweeps.storage.trial_record import Repeat, stored_repeat
-from sweeps.study.space import Space
+from sweeps.study.space import Space, dependents
+from sweeps.study.study_model import Compare
 from sweeps.workload import Lanes
 
 if TYPE_CHECKING:
@@ -34,15 +36,16 @@ if TYPE_CHECKING:
 
 _Configuration = tuple[int | None, dict[str, Any]]
 """Number of the trial that found it, None for the fixed settings; and its parameters."""
-_Seeds = Callable[[Mapping[str, Any], int], list[int]]
-"""(configuration, how many) → its fresh seeds; the longer list begins with the shorter one."""
+_Seeds = Callable[[int], list[int]]
+"""How many → the study's fresh seeds; the longer list begins with the shorter one."""
 
 
 def plan_repeats(stored: StoredStudy, study: "Study") -> list[Repeat]:
     """Plan the runs that `study.confirm`, `.compare` and `.baselines` ask for, in this order, each (configuration, seed) once.
 
     Bases are the complete trials of the search in order of value, each configuration once. Comparing changes one value
-    of a base; parameters that become inactive by it are dropped. Where a parameter becomes active for which the base has
+    of a base; parameters that become inactive by it are dropped. Bases that are equal but for the compared parameter (and
+    for parameters that depend on it) make one comparison, not two: the better one stands for both. Where a parameter becomes active for which the base has
     no value (its prior was `normal`, so there are no `components` to try `mixture` with), that run is left out, and with
     it the pair, unless two others remain. A baseline on the best setting is left out while no trial is complete. The plan
     depends on what is stored and the study alone.
@@ -52,37 +55,54 @@ def plan_repeats(stored: StoredStudy, study: "Study") -> list[Repeat]:
     runs: dict[tuple[str, int], Repeat] = {}
     for run in (*_confirming(bases, study, seeds), *_comparing(bases, study, seeds), *_referring(bases, study, seeds)):
         key = _text(run.params), run.seed
-        if known := runs.get(key):
-            run = replace(
-                known,
-                purposes=known.purposes + run.purposes,
-                pair_id=known.pair_id or run.pair_id,
-                test=known.test or run.test,
-                baseline=known.baseline or run.baseline,
-            )
-        runs[key] = run
+        runs[key] = _both(runs[key], run) if key in runs else run
     return list(runs.values())
+
+
+def _both(known: Repeat, run: Repeat) -> Repeat:
+    """Return one run for two purposes. Of a configuration that is confirmed, it is the trial that found it that counts."""
+    return replace(
+        known,
+        source_trial=run.source_trial if run.baseline and "confirm" not in known.purposes else known.source_trial,
+        purposes=tuple(dict.fromkeys(known.purposes + run.purposes)),
+        pair_ids=known.pair_ids + run.pair_ids,
+        test=known.test or run.test,
+        baseline=known.baseline or run.baseline,
+    )
 
 
 def _confirming(bases: list[_Configuration], study: "Study", seeds: _Seeds) -> Iterator[Repeat]:
     if study.confirm is None:
         return
     for number, params in bases[: study.confirm.top]:
-        yield from _tested(number, params, seeds(params, study.confirm.seeds), "confirm")
+        yield from _tested(number, params, seeds(study.confirm.seeds), "confirm")
 
 
 def _comparing(bases: list[_Configuration], study: "Study", seeds: _Seeds) -> Iterator[Repeat]:
-    if study.compare is None:
-        return
-    name = study.compare.parameter
-    levels = study.space[name].listed()
+    if study.compare is not None:
+        for name in study.compare.parameters:
+            yield from _comparing_one(name, bases, study.compare, study.space, seeds)
+
+
+def _comparing_one(
+    name: str, bases: list[_Configuration], compare: Compare, space: Space, seeds: _Seeds
+) -> Iterator[Repeat]:
+    """Pair the best configurations found with each value of one parameter."""
+    levels = space[name].listed()
+    others = [other for other in space.names if other not in (name, *dependents(name, space.as_dict()))]
+    alike: set[str] = set()
     for level in levels:
-        found_with = [(number, params) for number, params in bases if name in params and params[name] == level]
-        for source, base in found_with[: study.compare.top]:
-            variants = [params for other in levels if (params := _changed(base, name, other, study.space)) is not None]
+        found = 0
+        for source, base in bases:
+            rest = _text({other: base[other] for other in others if other in base})
+            if name not in base or base[name] != level or rest in alike or found == compare.top:
+                continue
+            variants = [params for other in levels if (params := _changed(base, name, other, space)) is not None]
+            found += 1
             if len(variants) < 2:
                 continue
-            for index, seed in enumerate(seeds(base, study.compare.seeds)):
+            alike.add(rest)
+            for index, seed in enumerate(seeds(compare.seeds)):
                 for params in variants:
                     yield Repeat(
                         source_trial=source,
@@ -90,7 +110,7 @@ def _comparing(bases: list[_Configuration], study: "Study", seeds: _Seeds) -> It
                         seed=seed,
                         seed_index=index,
                         purposes=("compare",),
-                        pair_id=f"{source}/{index}",
+                        pair_ids=(f"{name}:{source}/{index}",),
                     )
 
 
@@ -99,8 +119,7 @@ def _referring(bases: list[_Configuration], study: "Study", seeds: _Seeds) -> It
         if row.at == "best" and not bases:
             continue
         number, params = bases[0] if row.at == "best" else (None, {})
-        changed = {**params, **row.settings}
-        yield from _tested(number, changed, seeds(changed, row.seeds), "baseline", row.name)
+        yield from _tested(number, {**params, **row.settings}, seeds(row.seeds), "baseline", row.name)
 
 
 def _tested(
@@ -137,9 +156,9 @@ def _distinct(stored: StoredStudy, space: Space) -> list[_Configuration]:
     return list(found.values())
 
 
-def fresh_seeds(study_seed: int, used: Collection[int | None], params: Mapping[str, Any], count: int) -> list[int]:
-    """Return the first seeds of a configuration that are not used."""
-    seeds = (seed_of(_text([study_seed, "confirm", params, attempt])) for attempt in itertools.count())
+def fresh_seeds(study_seed: int, used: Collection[int | None], count: int) -> list[int]:
+    """Return the first fresh seeds of a study, which all its configurations share, without those that are used."""
+    seeds = (seed_of(_text([study_seed, "repeat", attempt])) for attempt in itertools.count())
     return list(itertools.islice((seed for seed in seeds if seed not in used), count))
 
 
@@ -171,7 +190,7 @@ class _Repeats(Source):
     def __init__(self, plan: Sequence[Repeat], stored: Sequence[FrozenTrial]) -> None:
         self.plan = plan
         # Runs of an earlier plan that this one has no use for count as well: they are among those that ended.
-        self.planned = len(plan) + sum(not any(_serves(trial, repeat) for repeat in plan) for trial in stored)
+        self.planned = len(stored) + sum(not any(_serves(trial, repeat) for trial in stored) for repeat in plan)
 
     def propose(
         self, trials: Sequence[FrozenTrial], proposals: Sequence[FrozenTrial], elapsed: float, round_: int
@@ -185,32 +204,26 @@ class _Repeats(Source):
         return dict(stored_repeat(trial).params)
 
 
-def _is_run_of(trial: FrozenTrial, repeat: Repeat) -> bool:
-    stored = stored_repeat(trial)
-    return (stored.source_trial, stored.seed, stored.params) == (repeat.source_trial, repeat.seed, dict(repeat.params))
-
-
 def _serves(trial: FrozenTrial, repeat: Repeat) -> bool:
     """Whether this run makes the planned one needless: it is the same, and it saw the test images if that is wanted."""
-    return _is_run_of(trial, repeat) and (stored_repeat(trial).test or not repeat.test)
+    stored = stored_repeat(trial)
+    return stored.seed == repeat.seed and stored.params == dict(repeat.params) and (stored.test or not repeat.test)
 
 
 def _reassign(repeat_study: optuna.Study, repeats: Sequence[Repeat]) -> None:
-    """Give runs of an earlier plan the purposes that they have in this one, after a study was extended.
+    """Give runs of an earlier plan the purposes that they have in this one, after a study was extended; the others have none.
 
-    Optuna lets no finished trial change, so the record of the study says so (`StudyRecord.reassigned`).
+    Optuna lets no finished trial change, so the record of the study says so (`StudyRecord.reassigned`). Of several runs
+    that serve, one that is complete takes the purposes.
     """
-    reassigned = dict(study_record(repeat_study).reassigned)
-    for trial in repeat_study.get_trials(deepcopy=False):
-        stored = stored_repeat(trial)
-        repeat = next((repeat for repeat in repeats if _is_run_of(trial, repeat)), None)
-        if repeat is not None and _serves(trial, repeat):
-            reassigned[str(trial.number)] = {
-                "purposes": list(dict.fromkeys([*stored.purposes, *repeat.purposes])),
-                "pair_id": repeat.pair_id or stored.pair_id,
-                "baseline": repeat.baseline,
-            }
-        elif repeat is not None or stored.baseline:
-            # Another run takes its place, its setting is no longer the best, or its row stood in an older file.
-            reassigned[str(trial.number)] = {"purposes": [], "pair_id": None, "baseline": None}
+    stored = sorted(repeat_study.get_trials(deepcopy=False), key=lambda trial: trial.state == TrialState.FAIL)
+    reassigned: dict[str, Any] = {str(trial.number): _USELESS for trial in stored}
+    for repeat in repeats:
+        serving = next((trial for trial in stored if _serves(trial, repeat)), None)
+        if serving is not None:
+            own = {name: getattr(repeat, name) for name in _USELESS}
+            reassigned[str(serving.number)] = {"source_trial": repeat.source_trial, **own}
     write_study(repeat_study, reassigned=reassigned)
+
+
+_USELESS: dict[str, Any] = {"purposes": (), "pair_ids": (), "baseline": None}

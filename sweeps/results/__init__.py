@@ -15,6 +15,7 @@ import numpy as np
 from sweeps.storage import open_storage
 from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study
 from sweeps.storage.trial_record import TrialRecord
+from sweeps.study.space import dependents
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,12 +29,12 @@ class Results:
     `trials` has one row per trial, those of the search first, each by number: repeat, number, name, state (complete,
     pruned, failed, running or waiting), objective (the best reported), epochs (reported), best_epoch, seed, started and
     ended (unix seconds), seconds (of training), duplicate_of, failure (its kind), message, folder, and for repeats
-    source_trial, purposes, seed_index, pair_id, baseline; then `params.<name>` in the order of the search space and `result.<metric>`.
+    source_trial, purposes, seed_index, pair_ids, baseline; then `params.<name>` in the order of the search space and `result.<metric>`.
     `epochs` has one row per reported epoch: repeat, number, epoch (from 1), objective, and the metrics.
 
     All columns above are there, in this order, even when there is no trial; metrics follow in alphabetical order. Types:
     whole numbers that may be missing are Int64 (missing: <NA>); objective, times, metrics and results float64 (missing:
-    NaN); texts object (missing: None); purposes a tuple, empty for the search. Parameters searched over a float range are
+    NaN); texts object (missing: None); purposes and pair_ids tuples, empty for the search. Parameters searched over a float range are
     float64, over whole numbers Int64, choices object with the value itself (missing: None).
     """
 
@@ -139,11 +140,13 @@ def best_so_far(results: Results) -> "pd.DataFrame":
 
 
 def levels(results: Results, parameter: str) -> list[Any]:
-    """Return the values of a parameter in the runs of the comparison, in the order of the search space."""
+    """Return the values of a parameter in the runs of its comparison, in the order of the search space."""
     column = f"params.{parameter}"
     if column not in results.trials:
         return []
-    there = _compared(results)[column].dropna().tolist()
+    numbers = {row["number"] for row, _, _ in _compared(results, parameter)}
+    compared = results.trials[results.trials["repeat"] & results.trials["number"].isin(numbers)]
+    there = compared[column].dropna().tolist()
     search = (results.study.spec.get("search") or {}).get(parameter) or {}
     ordered = [value for value in search.get("values", []) if value in there]
     for value in there:
@@ -156,27 +159,48 @@ def pairs(results: Results, parameter: str, two: Sequence[Any] | None = None) ->
     """Match runs that differ in `parameter` alone: pair_id, source_trial, seed_index, `objective.<level>` of each, difference.
 
     `two` names the levels to set against each other; by default the first two of `levels`. The difference is the second
-    value minus the first: above 0 where the first level is better. NaN for a run that did not complete.
+    value minus the first: above 0 where the first level is better. NaN for a run that did not complete. Configurations that
+    are equal but for the parameter, and for parameters that depend on it, count once: under the first trial that has one.
     """
     two = list(two) if two is not None else levels(results, parameter)[:2]
     keys = {"pair_id": "object", "source_trial": "int64", "seed_index": "int64"}
     names = [f"objective.{level}" for level in two]
-    column = f"params.{parameter}"
-    compared = _compared(results)
-    runs: dict[tuple, dict[str, Any]] = {}
-    for row in compared.dropna(subset=[column] if column in compared else []).to_dict("records"):
-        run = runs.setdefault((row["source_trial"], row["seed_index"]), {name: row[name] for name in keys})
-        if row.get(column) in two:
-            run[f"objective.{row[column]}"] = row["objective"] if row["state"] == "complete" else math.nan
+    search, column = results.study.spec.get("search") or {}, f"params.{parameter}"
+    apart = (parameter, *dependents(parameter, search))
+    alike = [f"params.{name}" for name in search if name not in apart]
+    first: dict[str, int] = {}
+    runs: dict[tuple[int, int], dict[str, Any]] = {}
+    for row, pair_id, source in sorted(_compared(results, parameter), key=lambda run: (run[2], run[0]["number"])):
+        rest = repr([(name, value) for name in alike if not _missing(value := row.get(name))])
+        identity = first.setdefault(rest, source)
+        known = {"pair_id": pair_id, "source_trial": identity, "seed_index": row["seed_index"]}
+        run = runs.setdefault((identity, row["seed_index"]), known)
+        if row[column] in two:
+            run.setdefault(f"objective.{row[column]}", row["objective"] if row["state"] == "complete" else math.nan)
     dtypes = keys | dict.fromkeys(names, "float64")
     table = _frame({name: ([runs[key].get(name) for key in sorted(runs)], dtype) for name, dtype in dtypes.items()})
     table["difference"] = table[names[1]] - table[names[0]] if len(names) == 2 else math.nan
     return table
 
 
-def _compared(results: Results) -> "pd.DataFrame":
-    trials = results.trials
-    return trials[trials["repeat"] & trials["pair_id"].notna()]
+def _compared(results: Results, parameter: str) -> list[tuple[dict[str, Any], str, int]]:
+    """Return the runs that have a value of a parameter and are paired for it, each with its pair and the trial that the pair is named after."""
+    if f"params.{parameter}" not in results.trials:
+        return []
+    repeats = results.trials[results.trials["repeat"]].dropna(subset=[f"params.{parameter}"])
+    own = f"{parameter}:"
+    return [
+        ({str(name): value for name, value in row.items()}, pair_id, int(pair_id.removeprefix(own).partition("/")[0]))
+        for row in repeats[repeats["pair_ids"].map(len) > 0].to_dict("records")
+        for pair_id in row["pair_ids"]
+        if pair_id.startswith(own)
+    ]
+
+
+def _missing(value: Any) -> bool:
+    import pandas as pd
+
+    return not isinstance(value, list | tuple) and bool(pd.isna(value))
 
 
 # ---- the tables, column by column ----
@@ -200,7 +224,7 @@ _DTYPES = {
     "source_trial": "Int64",
     "purposes": "object",
     "seed_index": "Int64",
-    "pair_id": "object",
+    "pair_ids": "object",
     "baseline": "object",
 }
 """Column of a run → its type."""

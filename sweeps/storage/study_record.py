@@ -77,7 +77,7 @@ class StudyRecord(Description):
     finished: bool = False
     """Whether search, repeats and report are done under the present spec and budget."""
     reassigned: Mapping[str, Any] = field(default_factory=dict)
-    """Number of a repeat (as text) → its purposes, pair and baseline in the newest plan, where they changed."""
+    """Number of a repeat (as text) → its source trial, purposes, pairs and baseline in the newest plan."""
     session: Session | None = None
     """How the newest process that drove the study stands or ended; None where none has said so."""
     session_at: float | None = None

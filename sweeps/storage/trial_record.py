@@ -57,11 +57,11 @@ class Repeat:
     seed: int
     """63 bits; never one that the search has used."""
     seed_index: int
-    """Place of the seed in the configuration's list, from 0."""
+    """Place of the seed in the study's list of fresh seeds, from 0."""
     purposes: tuple[str, ...]
     """Of `confirm`, `compare` and `baseline`, in this order."""
-    pair_id: str | None = None
-    """`<source trial>/<seed index>`, shared by the runs of one comparison; None without the purpose `compare`."""
+    pair_ids: tuple[str, ...] = ()
+    """`<parameter>:<source trial>/<seed index>`, shared by runs that differ in this parameter alone; empty without `compare`."""
     test: bool = False
     """Whether the test set is evaluated: for `confirm` and baselines."""
     baseline: str | None = None
@@ -71,7 +71,7 @@ class Repeat:
 def stored_repeat(stored: FrozenTrial) -> Repeat:
     """Return the repeat that a stored trial was made for."""
     values = {field.name: stored.user_attrs[field.name] for field in fields(Repeat)}
-    return Repeat(**values | {"purposes": tuple(values["purposes"])})
+    return Repeat(**values | {name: tuple(values[name]) for name in ("purposes", "pair_ids")})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ class TrialRecord:
     purposes: tuple[str, ...] = ()
     """Of a repeat: `confirm`, `compare`, `baseline`."""
     seed_index: int | None = None
-    pair_id: str | None = None
+    pair_ids: tuple[str, ...] = ()
     baseline: str | None = None
     test: bool = False
     """Whether the test set may be looked at once it is complete."""
@@ -143,7 +143,7 @@ class TrialRecord:
 
         Args:
             space: the search space, which names the parameters' kinds.
-            reassigned: purposes, pair and baseline of a repeat in the newest plan, where they changed.
+            reassigned: source trial, purposes, pairs and baseline of a repeat in the newest plan, where it was made by an older one.
         """
         attributes = stored.user_attrs
         values: dict[str, Any] = {name: attributes.get(name) for name in _AS_STORED} | dict(reassigned or {})
@@ -158,11 +158,23 @@ class TrialRecord:
             pictures=_pictures(attributes),
             outcome=outcome_of(stored) if stored.state.is_finished() else None,
             results=results_of(stored),
-            **values | {"purposes": tuple(values["purposes"] or ()), "test": bool(values["test"])},
+            **values
+            | {name: tuple(values[name] or ()) for name in ("purposes", "pair_ids")}
+            | {"test": bool(values["test"])},
         )
 
 
-_AS_STORED = ["seed", "folder", "duplicate_of", "source_trial", "seed_index", "purposes", "pair_id", "baseline", "test"]
+_AS_STORED = [
+    "seed",
+    "folder",
+    "duplicate_of",
+    "source_trial",
+    "seed_index",
+    "purposes",
+    "pair_ids",
+    "baseline",
+    "test",
+]
 """Attributes of a stored trial that a record holds under the same name."""
 
 

@@ -273,18 +273,20 @@ class _Reading:
         if ("sampler",) not in self.broken and not self._unusable and space.parameters:
             with self._mistakes.collected():
                 check_sampler(self.file.sampler, space)
-        if self.file.compare is None or self.file.compare.parameter in self._unusable:
-            return
-        name = self.file.compare.parameter
+        compared = self.file.compare.parameters if self.file.compare else []
         choices = [p.name for p in space.parameters if p.kind == "choice" and len(p.values) > 1]
-        if name in choices:
-            return
-        reason = "is not searched"
-        if name in space.names:
-            reason = "has one value only" if space[name].kind == "choice" else "is a range, not a choice of values"
-        known = f"Searched choices: {', '.join(choices) or 'none'}."
-        problem = f"'{name}' {reason}, so there is nothing to pair. {known} `compare: null` switches it off."
-        self._mistakes.add(("compare", "parameter"), problem)
+        known = f"Searched choices: {', '.join(choices) or 'none'}. `compare: null` switches it off."
+        for index, name in enumerate(compared):
+            path = ("compare", "parameters", index)
+            if name in compared[:index]:
+                self._mistakes.add(path, f"'{name}' stands there twice; name each parameter once.")
+            elif name not in (*choices, *self._unusable):
+                reason = "is not searched"
+                if name in space.names:
+                    reason = (
+                        "has one value only" if space[name].kind == "choice" else "is a range, not a choice of values"
+                    )
+                self._mistakes.add(path, f"'{name}' {reason}, so there is nothing to pair. {known}")
 
     def pruner(self, space: Space, fixed: Mapping[str, BaseModel], epochs: str | None) -> PrunerSettings:
         """Return the pruner, with the epochs of a full trial where it needs them."""

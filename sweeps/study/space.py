@@ -171,6 +171,19 @@ class Parameter:
         return f"{kind} from {self.low} to {self.high}{steps}"
 
 
+def dependents(name: str, search: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the parameters that are searched only under some values of this one, directly or through others.
+
+    Args:
+        search: name → range or choice, as `Space.as_dict` gives them: conditions look at earlier parameters only.
+    """
+    found: list[str] = []
+    for other, content in search.items():
+        if {name, *found} & {*(content.get("when") or {})}:
+            found.append(other)
+    return found
+
+
 def frozen(value: Any) -> Any:
     """Return lists as tuples, all the way down."""
     return tuple(frozen(item) for item in value) if isinstance(value, list | tuple) else value

@@ -61,10 +61,12 @@ class Confirm(Part):
 
 
 class Compare(Part):
-    """Matched pairs: the same configuration and seed with each value of one parameter."""
+    """Matched pairs: the same configuration and seed with each value of one parameter, for each of these parameters."""
 
-    parameter: str = Field(description="Searched choice whose values are compared.")
-    top: int = Field(ge=1, description="Configurations, the best of the search.")
+    parameters: list[str] = Field(
+        min_length=1, description="Searched choices whose values are compared, each on its own."
+    )
+    top: int = Field(ge=1, description="Configurations for each value, the best that the search found with it.")
     seeds: int = Field(ge=1, description="Seeds for each configuration.")
 
 
@@ -78,7 +80,7 @@ class BaselineRow(Part):
         default="fixed",
         description="What `settings` change: the settings that the file fixes, or the best configuration.",
     )
-    seeds: int = Field(default=1, ge=1, description="Fresh seeds.")
+    seeds: int = Field(default=3, ge=1, description="Fresh seeds, shared with all other repeats.")
     published: str | None = Field(
         default=None, min_length=1, description="Published result, in words; the report shows it below the row."
     )
@@ -150,7 +152,7 @@ def study_model(sections: tuple[tuple[str, type[BaseModel]], ...]) -> type[Study
     parts["search"] = (_or_empty(space), _absent("What is searched."))
     parts["baselines"] = (rows | None, _absent("Rows trained whatever the search finds."))
     parts["start"] = (list[settings] | None, _absent("Values of parameters that the first trials take."))
-    for name, field in {"parameter": Compare.model_fields["parameter"], **Budget.model_fields, **fields}.items():
+    for name, field in {"parameters": Compare.model_fields["parameters"], **Budget.model_fields, **fields}.items():
         if name not in parts and name not in StudyFile.model_fields:
             parts[name] = _optional(field)
     return create_model("Study", __base__=StudyFile, __doc__=StudyFile.__doc__, **parts)

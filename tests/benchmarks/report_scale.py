@@ -102,7 +102,7 @@ def write_study(path: Path, trials: int, epochs: int) -> None:
                 "source_trial": number,
                 "purposes": ["confirm"],
                 "seed_index": seed,
-                "pair_id": None,
+                "pair_ids": [],
                 "baseline": None,
                 "test": True,
                 "params": params,

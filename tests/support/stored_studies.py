@@ -48,7 +48,7 @@ def _trial(results: Results, row: pd.Series) -> FrozenTrial:
         "source_trial",
         "purposes",
         "seed_index",
-        "pair_id",
+        "pair_ids",
         "baseline",
         "folder",
     )

@@ -46,7 +46,7 @@ def study_attributes(**changes) -> StudyRecord:
         "sampler": {"name": "tpe"},
         "pruner": {"name": "median", "startup_trials": 6, "warmup_epochs": 4},
         "confirm": {"top": 3, "seeds": 3},
-        "compare": {"parameter": "optimizer", "top": 4, "seeds": 2},
+        "compare": {"parameters": ["optimizer"], "top": 4, "seeds": 2},
     }  # fmt: skip
     record = {
         "protocol": {
@@ -114,7 +114,8 @@ def trials_frame(rows: list[dict], search: dict | None = None) -> pd.DataFrame:
     )
     for name in {name for row in rows for name in row if name.startswith("result.")} - set(frame):
         frame[name] = pd.Series([row.get(name) for row in rows], dtype="float64")
-    frame["purposes"] = frame["purposes"].map(lambda purposes: purposes or ())
+    for name in ("purposes", "pair_ids"):
+        frame[name] = frame[name].map(lambda several: several if isinstance(several, tuple) else ())
     return frame.sort_values(["repeat", "number"], ignore_index=True)
 
 
@@ -188,7 +189,7 @@ def _row(
         "best_epoch": int(values.argmin()) + 1 if len(values) else None, "seed": 1000 + number,
         "started": 1.79e9 + 20 * number, "ended": 1.79e9 + 20 * number + 0.6 * len(values), "seconds": 0.6 * len(values),
         "duplicate_of": None, "failure": None, "message": None, "folder": str(folder / place) if folder else None,
-        "source_trial": None, "purposes": (), "seed_index": None, "pair_id": None, "result.parameters": 1_300_000.0,
+        "source_trial": None, "purposes": (), "seed_index": None, "pair_ids": (), "result.parameters": 1_300_000.0,
         **failure, **{f"params.{key}": value for key, value in params.items()},
     }  # fmt: skip
 
@@ -215,12 +216,12 @@ def _repeats(
             plans[row["number"], row["params.optimizer"], seed] = {
                 "row": row,
                 "purposes": ("confirm",),
-                "pair_id": None,
+                "pair_ids": (),
             }
     for row in best[:4] if compare else []:
         for seed, optimizer in itertools.product(range(2), ("adam", "adamax")):
-            plan = plans.setdefault((row["number"], optimizer, seed), {"row": row, "purposes": ()})
-            plan |= {"purposes": (*plan["purposes"], "compare"), "pair_id": f"{row['number']}/{seed}"}
+            plan = plans.setdefault((row["number"], optimizer, seed), {"row": row, "purposes": (), "pair_ids": ()})
+            plan |= {"purposes": (*plan["purposes"], "compare"), "pair_ids": (f"optimizer:{row['number']}/{seed}",)}
     made = []
     for number, ((of, optimizer, seed), plan) in enumerate(plans.items()):
         params = {key.removeprefix("params."): value for key, value in plan["row"].items() if key.startswith("params.")}
@@ -228,7 +229,8 @@ def _repeats(
         curve, _ = _train(params, random, -1, "complete", [])
         curve[:, 1] += 0.4 * seed
         repeat = _row(number, params, "complete", curve, folder, repeat=True)
-        repeat |= {"source_trial": of, "purposes": plan["purposes"], "seed_index": seed, "pair_id": plan["pair_id"]}
+        repeat |= {"source_trial": of, "purposes": plan["purposes"], "seed_index": seed, "pair_ids": plan["pair_ids"]}
+        repeat |= {"seed": 500 + seed}
         repeat |= _tested(curve, random) if "confirm" in plan["purposes"] else {}
         made.append((repeat, _epoch_rows(True, number, params, curve)))
     return made
@@ -280,6 +282,7 @@ def with_baselines(results: Results, baselines: dict | None = None, *, folder: P
                 tested = {key: value for key, value in tested.items() if "neg_elbo" not in key and "samples" not in key}
             of = int(best["number"]) if given["at"] == "best" else None
             row |= {"source_trial": of, "purposes": ("baseline",), "seed_index": seed, "baseline": name, **tested}
+            row |= {"seed": 500 + seed}
             rows.append(row)
             epochs += _epoch_rows(True, row["number"], params, curve)
     added = trials_frame(rows)

@@ -77,7 +77,7 @@ def run_object(study: str, run: TrialRecord, runs: Path) -> dict[str, Any]:
         "duplicate_of": run.duplicate_of,
         "source_trial": run.source_trial,
         "purposes": list(run.purposes),
-        "pair_id": run.pair_id,
+        "pair_ids": list(run.pair_ids),
         "baseline": run.baseline,
         "folder": str(runs / run.folder) if run.folder else None,
         "params": dict(run.params),
@@ -362,7 +362,7 @@ def _run_rows(study: str, run: TrialRecord, runs: Path, objective: str) -> list[
         ("repeat of", "" if run.source_trial is None else f"{study}/{run.source_trial}"),
         ("made for", ", ".join(run.purposes)),
         ("baseline", run.baseline or ""),
-        ("pair", run.pair_id or ""),
+        ("pairs", ", ".join(run.pair_ids)),
         ("MLflow run", f"{run.name_in(study)} in experiment {study}"),
         ("folder", str(runs / run.folder) if run.folder else ""),
     ]

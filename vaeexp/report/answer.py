@@ -40,16 +40,20 @@ def _join(*sentences: str) -> str:
 
 
 def _compared(view: StudyView) -> str:
-    """Say which value of the compared parameter is better, and how sure; empty where the study compares nothing."""
-    if view.compared_parameter is None or view.ranked.empty:
+    """Say which value of each compared parameter is better, and how sure; empty where the study compares nothing."""
+    if view.ranked.empty:
         return ""
-    comparisons = [comparison for comparison in view.pairs if len(comparison.pairs)]
-    name = escape(parameter_label(view.compared_parameter))
+    return _join(*(_compared_one(view, name) for name in view.compared_parameters))
+
+
+def _compared_one(view: StudyView, parameter: str) -> str:
+    comparisons = [each for each in view.pairs if each.parameter == parameter and len(each.pairs)]
+    name = escape(parameter_label(parameter))
     if not comparisons:
         return f"Which {name} is better is open: no matched pair of runs is complete."
     if len(comparisons) == 1:
         return _one_comparison(comparisons[0])
-    settled = [comparison for comparison in comparisons if comparison.interval.excludes_zero]
+    settled = [comparison for comparison in comparisons if comparison.better is not None]
     if not settled:
         return f"In matched pairs, no two values of {name} can be told apart."
     parts = [
@@ -73,7 +77,7 @@ def _one_comparison(comparison: PairComparison) -> str:
     if not math.isfinite(interval.low):
         basis = "the one matched pair of runs" if count == 1 else basis
         return f"{unsettled} in {basis} {difference}, and fewer than three differences give no interval."
-    if not comparison.interval.excludes_zero:
+    if comparison.better is None:
         return f"{unsettled} {basis} cannot separate them; {difference} ({span})."
     return f"As {name}, {better} is better than {worse}: in {basis} {difference} ({span})."
 
@@ -206,13 +210,10 @@ def _runner_up(margin: WinnerMargin) -> str:
     other = f"trial {margin.source_trial}, the runner-up on validation"
     size = f"{format_number(abs(gap))} nats"
     if not math.isfinite(margin.interval.low):
-        which = "one seed each" if max(margin.seeds) == 1 else "fewer than three seeds of one of them"
-        return f"It is {size} {'better' if gap >= 0 else 'worse'} on test than {other}, and {which} cannot tell whether that is more than chance."
+        return f"It is {size} {'better' if gap >= 0 else 'worse'} on test than {other}, and {plural(margin.seeds, 'shared seed')} cannot tell whether that is more than chance."
     span = f"95 % interval {format_reach(margin.interval)}"
     if not margin.interval.excludes_zero:
-        best, least = margin.seeds
-        seeds = f"{best:,} seeds each" if best == least else f"{best:,} and {least:,} seeds"
-        return f"It cannot be told from {other}: {seeds} leave their difference of {format_number(gap)} nats open ({span})."
+        return f"It cannot be told from {other}: {margin.seeds:,} shared seeds leave their difference of {format_number(gap)} nats open ({span})."
     if gap > 0:
         return f"It is {size} better on test than {other}, more than the seeds vary ({span})."
     return (

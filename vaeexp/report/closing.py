@@ -223,8 +223,8 @@ counts with its best epoch. Taking the minimum over trials and epochs makes it o
 new seeds, look at them; so it carries no such optimism.
 - **Importance-weighted NLL** is the tighter bound on −log p(x) of Burda et al. (2016) on the test images{weighted}.
 - **Rate** is KL(q(z|x) ‖ p(z)), **distortion** is −E log p(x|z); their sum is the −ELBO.{parts}
-- **Intervals** of test figures are 95 % intervals over training seeds (Student's t; Welch's t for the difference of two \
-configurations); those of matched pairs are over configurations, or over seeds where there is one configuration. They do not \
+- **Intervals** of test figures are 95 % intervals over training seeds (Student's t; for the difference \
+of two configurations over the seeds that they share); those of matched pairs are over configurations, or over seeds where there is one configuration. They do not \
 cover the choice of the images, and are not corrected for how many are looked at.
 - {beta_scale(view)}"""
 
@@ -331,9 +331,7 @@ def seeds(view: StudyView) -> list[str]:
     rule = f"the first 63 bits of the SHA-256 of {code(f'{seed}:trial:N')}, N being the number of the trial"
     if trial is not None and not pd.isna(trial["seed"]):
         rule += f"; trial {best}: {trial['seed']}"
-    fresh = (
-        "from the study's seed, the configuration and a count; a configuration has seeds of its own, none of the search"
-    )
+    fresh = "from the study's seed and a count, none of the search; all configurations share them, seed for seed"
     confirming = runs.loc[runs["source_trial"] == best].sort_values("seed_index")["seed"].dropna()
     if len(confirming):
         fresh += f"; those of the confirmation of trial {best}: {', '.join(map(str, confirming))}"

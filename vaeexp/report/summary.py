@@ -34,7 +34,8 @@ def trials_csv(view: StudyView) -> str:
     epochs = view.at_best_epoch(trials)
     metrics = [name for name in epochs.columns if name.startswith(("train/", "val/"))]
     table = trials.drop(columns=["folder"]).merge(epochs[[*keys, *metrics]], on=keys, how="left")
-    table["purposes"] = table["purposes"].map("+".join)
+    for name in ("purposes", "pair_ids"):
+        table[name] = table[name].map("+".join)
     table["message"] = table["message"].map(masked, na_action="ignore")
     return table.sort_values(keys).to_csv(index=False, lineterminator="\n")
 
@@ -149,8 +150,8 @@ def _cost(view: StudyView) -> dict[str, Any]:
 
 def _difference(comparison: PairComparison) -> dict[str, Any]:
     return {
-        **{name: getattr(comparison, name) for name in ("parameter", "first", "second", "incomplete", "p")},
+        **{name: getattr(comparison, name) for name in ("parameter", "first", "second", "incomplete", "p", "p_holm")},
         "pairs": len(comparison.pairs),
         "difference": asdict(comparison.interval),
-        "settled": comparison.interval.excludes_zero,
+        "settled": comparison.better is not None,
     }

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from sweeps.results.statistics import LEAST_PAIRS, MANY
+from sweeps.results.statistics import LEAST_VALUES, MANY
 from vaeexp.report.by_parameter import DESCRIBES, parameter_tables
 from vaeexp.report.markup import escape, folded, heading, narrow_tables, table
 from vaeexp.results.study_view import PROTOCOL, StudyView
@@ -147,10 +147,11 @@ def _difference(comparison: PairComparison, second: str) -> str:
         words += f", 95 % interval {format_reach(interval)} ({kind}) over {count}"
         words += " (the seeds of a configuration averaged first)" if several else ""
     words += f". {second} is lower in {lower:,} of {plural(len(comparison.pairs), 'pair')}. "
-    if interval.n < LEAST_PAIRS:
-        words += f"With {count} Wilcoxon's signed-rank test can never reach p = 0.05; it takes {LEAST_PAIRS}."
+    if math.isfinite(comparison.p):
+        test = "Student's t for pairs" if interval.n < MANY else "Wilcoxon's signed-rank test"
+        words += f"{test} over {count}: p = {comparison.p:.2g}, and {comparison.p_holm:.2g} after Holm's correction for all comparisons of the study."
     else:
-        words += f"Wilcoxon's signed-rank test over {count}: p = {comparison.p:.2g}."
+        words += f"It takes {LEAST_VALUES} for an interval and a test."
     if incomplete:
         words += (
             f" {plural(incomplete, 'pair')} lacked a complete run and {'is' if incomplete == 1 else 'are'} left out."
@@ -252,8 +253,8 @@ def _best_trials(view: StudyView) -> list[str]:
 
 def _confirmed(view: StudyView) -> list[str]:
     above = (
-        "Above the first: the difference in test −ELBO with its 95 % interval (Welch's t, since no seeds are shared); the two "
-        "can be told apart where that interval excludes 0."
+        "Above the first: the mean difference in test −ELBO over shared seeds with its 95 % interval (Student's t of the paired "
+        "differences, from 3 seeds on); the two can be told apart where that interval excludes 0."
     )
     return [confirmed_table(view), above if view.margins else ""]
 

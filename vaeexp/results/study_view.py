@@ -27,6 +27,7 @@ from vaeexp.results.tested_settings import (
     WinnerMargin,
     baseline_setting,
     compare_pairs,
+    corrected,
     found_setting,
     winner_margins,
 )
@@ -230,17 +231,18 @@ class StudyView:
 
     @cached_property
     def pairs(self) -> list[PairComparison]:
-        """The comparison that the study asks for, one entry for each two values of its parameter."""
-        name = self.compared_parameter
-        if name is None:
-            return []
-        twos = itertools.combinations(levels(self.results, name), 2)
-        return [compare_pairs(self.results, name, two, self.seed) for two in twos]
+        """The comparisons that the study asks for, one entry for each two values of each parameter, corrected for their number."""
+        twos = [
+            (name, two)
+            for name in self.compared_parameters
+            for two in itertools.combinations(levels(self.results, name), 2)
+        ]
+        return corrected([compare_pairs(self.results, name, two, self.seed) for name, two in twos])
 
     @cached_property
-    def compared_parameter(self) -> str | None:
-        """The parameter that the study compares in matched pairs; None where it compares none."""
-        return (self.study.spec.get("compare") or {}).get("parameter")
+    def compared_parameters(self) -> tuple[str, ...]:
+        """The parameters that the study compares in matched pairs, in the order of its file."""
+        return tuple((self.study.spec.get("compare") or {}).get("parameters") or ())
 
     @cached_property
     def importances(self) -> pd.DataFrame:

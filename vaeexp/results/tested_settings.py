@@ -1,14 +1,25 @@
 """Configurations that are set side by side, each with its protocol, and the differences between them with how sure they are."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from sweeps.results import Results, pairs
-from sweeps.results.statistics import Interval, difference_interval, interval_of_mean, mean_interval, wilcoxon_p
-from vaeexp.results.tables import column, finite, interval_on_test
+from sweeps.results.statistics import (
+    LEAST_VALUES,
+    MANY,
+    Interval,
+    holm,
+    interval_of_mean,
+    mean_interval,
+    paired_interval,
+    wilcoxon_p,
+)
+from vaeexp.results.tables import column, interval_on_test
 from vaeexp.words import format_configuration
 
 if TYPE_CHECKING:
@@ -18,6 +29,8 @@ SAME_DISTORTION = ("data", "fingerprint", "split", "binarisation", "likelihood")
 """Parts of a protocol that two distortions must share to be the same quantity."""
 SAME_ELBO = (*SAME_DISTORTION, "posterior")
 """Parts of a protocol that two values of −ELBO must share to stand in one table."""
+ERROR_RATE = 0.05
+"""Of the comparisons of a study in which nothing differs, the share in which one is called better."""
 CHANGES = {"dataset": "data", "binarisation": "binarisation", "likelihood": "likelihood", "posterior": "posterior"}
 """Setting → the part of the protocol that it changes."""
 
@@ -135,30 +148,61 @@ class PairComparison:
     incomplete: int
     """Pairs that lack a run."""
     interval: Interval
-    """Of the mean difference. Over configurations, whose seeds are averaged first; over seeds where there is one configuration."""
+    """Of the mean difference. Over configurations, whose seeds are averaged first; over seeds where there is one configuration.
+    No interval from fewer than 3 of them."""
     p: float
-    """Of Wilcoxon's signed-rank test on the values of the interval; NaN without pairs."""
+    """Two-sided, that the mean difference is 0: of Student's t for paired differences, and from 20 configurations on, where
+    the interval is a bootstrap, of Wilcoxon's signed-rank test; NaN without an interval."""
+    p_holm: float = math.nan
+    """The same after Holm's correction for all comparisons of the study; NaN without an interval."""
 
     @property
     def configurations(self) -> int:
         return int(self.pairs["source_trial"].nunique())
 
+    @property
+    def better(self) -> Any | None:
+        """The better value, where the corrected test tells the two apart at 5 %; else None."""
+        if not self.p_holm <= ERROR_RATE:
+            return None
+        return self.first if self.interval.mean > 0 else self.second
+
 
 def compare_pairs(results: Results, parameter: str, two: tuple[Any, Any], seed: int) -> PairComparison:
-    """Compare two values of a parameter; `seed` is that of the bootstrap."""
+    """Compare two values of a parameter, not yet corrected for other comparisons; `seed` is that of the bootstrap."""
     table = pairs(results, parameter, two)
     complete = table.dropna(subset=["difference"])
     grouped = complete.groupby("source_trial")["difference"].mean()
-    differences = (grouped if len(grouped) > 1 else complete["difference"]).to_numpy(float)
+    differences = (grouped if len(grouped) > 1 else complete["difference"]).to_numpy(float).tolist()
+    many = len(differences) >= MANY
     return PairComparison(
         parameter=parameter,
         first=two[0],
         second=two[1],
         pairs=complete,
         incomplete=len(table) - len(complete),
-        interval=interval_of_mean(list(differences), seed=seed),
-        p=wilcoxon_p(list(differences)),
+        interval=interval_of_mean(differences, seed=seed),
+        p=wilcoxon_p(differences) if many else paired_t_p(differences),
     )
+
+
+def corrected(comparisons: Sequence[PairComparison]) -> list[PairComparison]:
+    """Return the comparisons with their p after Holm's correction over those of them that have one."""
+    adjusted = holm([comparison.p for comparison in comparisons])
+    return [replace(comparison, p_holm=p) for comparison, p in zip(comparisons, adjusted, strict=True)]
+
+
+def paired_t_p(differences: Sequence[float]) -> float:
+    """Return the two-sided p of Student's t that paired differences have the mean 0; NaN for fewer than `LEAST_VALUES` of them."""
+    n, spread = len(differences), float(np.std(differences, ddof=1)) if len(differences) >= LEAST_VALUES else math.nan
+    if n < LEAST_VALUES:
+        return math.nan
+    mean = float(np.mean(differences))
+    if spread == 0:
+        return float(mean == 0)
+    from scipy.special import stdtr  # the distribution of Student's t; `scipy.stats` takes half a second to import
+
+    return float(2 * stdtr(n - 1, -abs(mean) / spread * math.sqrt(n)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,25 +211,30 @@ class WinnerMargin:
 
     source_trial: int
     """Its trial of the search."""
-    seeds: tuple[int, int]
-    """Runs with a test figure: of the best, of this one."""
+    seeds: int
+    """Fresh seeds for which both have a test figure."""
     interval: Interval
-    """Of its mean test −ELBO minus that of the best, nats per image: above 0 where the best is better."""
+    """Of its test −ELBO minus that of the best with the same seed, nats per image: above 0 where the best is better. No interval from fewer than 3 seeds."""
 
 
 def winner_margins(confirmed: Sequence[TestedSetting]) -> list[WinnerMargin]:
-    """Set the first confirmed configuration against each other one that has test figures; empty where the first has none.
+    """Set the first confirmed configuration against each other one that shares a seed with it on test.
 
-    Every configuration has seeds of its own (`sweeps.engine.repeats`). Nothing is paired, so that the interval is Welch's.
+    All configurations of a study draw from one list of fresh seeds (`sweeps.engine.repeats`), so that they are paired.
     """
-    tested = [(setting, finite(column(setting.runs, "result.test/neg_elbo")).tolist()) for setting in confirmed]
-    best = tested[0][1] if tested else []
-    return [
-        WinnerMargin(
-            source_trial=int(setting.source_trial),
-            seeds=(len(best), len(own)),
-            interval=difference_interval(best, own),
-        )
-        for setting, own in tested[1:]
-        if setting.source_trial is not None and best and own
-    ]
+    tested = [(setting, _by_seed(setting)) for setting in confirmed]
+    margins = []
+    for setting, own in tested[1:]:
+        best = tested[0][1]
+        shared = own.index.intersection(best.index)
+        if setting.source_trial is not None and len(shared):
+            interval = paired_interval(best[shared].tolist(), own[shared].tolist())
+            margins.append(WinnerMargin(source_trial=int(setting.source_trial), seeds=len(shared), interval=interval))
+    return margins
+
+
+def _by_seed(setting: TestedSetting) -> pd.Series:
+    """Return the test −ELBO of each run with a test figure, by the place of its seed."""
+    runs = setting.runs.dropna(subset=["seed_index"])
+    figures = column(runs, "result.test/neg_elbo").set_axis(runs["seed_index"].astype(int))
+    return figures[np.isfinite(figures)].groupby(level=0).first()

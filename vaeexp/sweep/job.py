@@ -152,7 +152,8 @@ def _intent(study: "Study", settings: Settings, dataset: Dataset) -> Iterator[st
         top = f"the best {study.confirm.top} settings" if study.confirm.top > 1 else "the best setting"
         yield f"Confirm: {confirming} runs on the test images, {top} with {study.confirm.seeds} fresh seeds each"
     if study.compare and comparing:
-        yield f"Compare: {comparing} runs that differ in {study.compare.parameter} alone; runs that also confirm are trained once"
+        names = " or ".join(study.compare.parameters)
+        yield f"Compare: up to {comparing} runs that differ in {names} alone; runs that also confirm are trained once"
     for row in study.baselines:
         changes = ", ".join(f"{name} = {format_short(value)}" for name, value in row.settings.items()) or "as it is"
         yield f"Baseline: {row.title} ({'the best setting' if row.at == 'best' else 'the fixed settings'}; {changes})"
@@ -191,8 +192,8 @@ def _repeats(study: "Study") -> tuple[int, int]:
     confirming = study.confirm.top * study.confirm.seeds if study.confirm else 0
     if not study.compare:
         return confirming, 0
-    levels = len(study.space[study.compare.parameter].values)
-    return confirming, study.compare.top * levels * study.compare.seeds * levels
+    levels = (len(study.space[name].values) for name in study.compare.parameters)
+    return confirming, study.compare.top * study.compare.seeds * sum(count**2 for count in levels)
 
 
 def _measure(

@@ -16,7 +16,7 @@ from sweeps.results import levels, pairs, ranked, read_results
 from sweeps.storage import repeat_study
 from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study
 from sweeps.storage.trial_record import EpochRecord, TrialRecord
-from sweeps.study.space import Parameter, Space
+from sweeps.study.space import Parameter, Space, dependents
 from sweeps.study.study_model import Compare, Confirm
 from sweeps.workload import Outcome
 
@@ -46,8 +46,9 @@ def configurations(draw):
 @st.composite
 def studies(draw):
     confirm = st.builds(Confirm, top=st.integers(1, 4), seeds=st.integers(1, 3))
-    compared = st.sampled_from(["optimizer", "hidden", "batch_size", "prior", "components", "spread"])
-    compare = st.builds(Compare, parameter=compared, top=st.integers(1, 3), seeds=st.integers(1, 3))
+    choices = ["optimizer", "hidden", "batch_size", "prior", "components", "spread"]
+    compared = st.lists(st.sampled_from(choices), min_size=1, max_size=3, unique=True)
+    compare = st.builds(Compare, parameters=compared, top=st.integers(1, 3), seeds=st.integers(1, 3))
     return SimpleNamespace(
         seed=draw(st.integers(0, 3)),
         space=SPACE,
@@ -103,12 +104,14 @@ def test_every_plan(trials, study):
         best.setdefault(text(params), number)
 
     assert len({(text(run.params), run.seed) for run in plan}) == len(plan), "nothing is trained twice"
+    shared = {run.seed_index: run.seed for run in plan}
+    assert all(run.seed == shared[run.seed_index] for run in plan), "seed index i is one seed, whatever the run is for"
     assert not {run.seed for run in plan} & set(SEARCH_SEEDS)
     for run in plan:
         assert list(run.params) == SPACE.active(run.params), "a valid configuration, in the order of the space"
         assert run.source_trial in best.values()
         assert run.test == ("confirm" in run.purposes)
-        assert run.pair_id == (f"{run.source_trial}/{run.seed_index}" if "compare" in run.purposes else None)
+        assert bool(run.pair_ids) == ("compare" in run.purposes)
         assert json.loads(text(run.params)) == run.params, "plain values that a storage can keep"
 
     confirm = [run for run in plan if "confirm" in run.purposes]
@@ -120,30 +123,46 @@ def test_every_plan(trials, study):
 
 
 def check_pairs(runs, trials, best, study):
-    if study.compare is None:
-        assert runs == []
-        return
-    name = study.compare.parameter
-    per_level = {}
-    for pair in dict.fromkeys(run.pair_id for run in runs):
-        members = [run for run in runs if run.pair_id == pair]
-        base = trials[members[0].source_trial][0]
-        per_level.setdefault(text(base[name]), {})[members[0].source_trial] = None
+    parameters = study.compare.parameters if study.compare else ()
+    assert {pair.partition(":")[0] for run in runs for pair in run.pair_ids} <= set(parameters)
+    for name in parameters:
+        check_pairs_of(name, runs, trials, best, study.compare)
+
+
+def check_pairs_of(name, runs, trials, best, compare):
+    """The pairs of one parameter; `best`: each configuration that the search found (as text), the best first, and its trial."""
+    own = [pair for run in runs for pair in run.pair_ids if pair.startswith(f"{name}:")]
+    assert all(sum(pair in own for pair in run.pair_ids) <= 1 for run in runs), "no run counts twice for a parameter"
+    bases = {}
+    for pair in dict.fromkeys(own):
+        members = [run for run in runs if pair in run.pair_ids]
+        source, index = map(int, pair.removeprefix(f"{name}:").split("/"))
+        base = trials[source][0]
+        bases.setdefault(source, set()).add(index)
         assert len(members) >= 2
-        assert len({(run.source_trial, run.seed, run.seed_index) for run in members}) == 1
+        assert {run.seed_index for run in members} == {index}
+        assert len({run.seed for run in members}) == 1
         assert len({text(run.params[name]) for run in members}) == len(members)
         assert base in [run.params for run in members], "the configuration itself takes part"
         for run in members:
             changed = {key for key in base.keys() & run.params.keys() if base[key] != run.params[key]}
             assert changed <= {name}
             assert run.params.keys() <= base.keys(), "no parameter gets an invented value"
-    assert {run.seed_index for run in runs} <= set(range(study.compare.seeds))
+    assert all(indices == set(range(compare.seeds)) for indices in bases.values())
+    dependent = dependents(name, SPACE.as_dict())
+    rests = [rest_of(trials[source][0], name, *dependent) for source in bases]
+    assert len(set(rests)) == len(rests), "equal but for the parameter: once"
     for level in SPACE[name].listed():
         found = [n for key, n in best.items() if name in (p := json.loads(key)) and p[name] == level]
-        assert len(per_level.get(text(level), {})) <= study.compare.top
-        assert set(per_level.get(text(level), {})) <= set(found[: study.compare.top])
-        if name not in ("prior", "components"):  # on these nothing else depends: no pair is impossible
-            assert set(per_level.get(text(level), {})) == set(found[: study.compare.top])
+        taken = [source for source in bases if trials[source][0][name] == level]
+        assert len(taken) <= compare.top
+        if not dependent and name not in ("components", "spread"):  # no pair is impossible
+            for source in set(found) - set(taken) if len(taken) < compare.top else ():
+                assert rest_of(trials[source][0], name) in rests, "left out only where another stands for it"
+
+
+def rest_of(params, *names):
+    return text({key: value for key, value in params.items() if key not in names})
 
 
 @given(trial_lists, studies(), st.randoms())
@@ -169,35 +188,75 @@ def test_what_confirm_and_compare_share_is_trained_once():
     plan = plan_of(
         (base(), 1.0, "complete"),
         confirm=Confirm(top=1, seeds=3),
-        compare=Compare(parameter="optimizer", top=1, seeds=2),
+        compare=Compare(parameters=["optimizer"], top=1, seeds=2),
     )
-    assert [(run.params["optimizer"], run.seed_index, run.purposes, run.pair_id, run.test) for run in plan] == [
-        ("adam", 0, ("confirm", "compare"), "0/0", True),
-        ("adam", 1, ("confirm", "compare"), "0/1", True),
-        ("adam", 2, ("confirm",), None, True),
-        ("adamax", 0, ("compare",), "0/0", False),
-        ("sgd", 0, ("compare",), "0/0", False),
-        ("adamax", 1, ("compare",), "0/1", False),
-        ("sgd", 1, ("compare",), "0/1", False),
+    assert [(run.params["optimizer"], run.seed_index, run.purposes, run.pair_ids, run.test) for run in plan] == [
+        ("adam", 0, ("confirm", "compare"), ("optimizer:0/0",), True),
+        ("adam", 1, ("confirm", "compare"), ("optimizer:0/1",), True),
+        ("adam", 2, ("confirm",), (), True),
+        ("adamax", 0, ("compare",), ("optimizer:0/0",), False),
+        ("sgd", 0, ("compare",), ("optimizer:0/0",), False),
+        ("adamax", 1, ("compare",), ("optimizer:0/1",), False),
+        ("sgd", 1, ("compare",), ("optimizer:0/1",), False),
     ]
 
 
 def test_a_parameter_without_a_value_rules_out_a_pair_and_one_without_a_use_is_dropped():
-    compare = Compare(parameter="prior", top=2, seeds=1)
+    compare = Compare(parameters=["prior"], top=2, seeds=1)
     assert plan_of((base(), 1.0, "complete"), compare=compare) == []
     mixture = base(prior="mixture", components=2)
     normal, same = plan_of((mixture, 1.0, "complete"), compare=compare)
     assert (normal.params, same.params) == (base(), mixture)
 
 
-def test_seeds_are_a_list_of_the_configuration_and_the_study():
+def test_configurations_that_are_equal_but_for_the_parameter_are_one_comparison():
+    """The adam trial and its adamax twin were two configurations, with the same runs in both; now the next one is tried."""
+    twins = [(base(), 1.0, "complete"), (base(optimizer="adamax"), 2.0, "complete")]
+    other = (base(optimizer="adamax", beta=0.1), 3.0, "complete")
+    compare = Compare(parameters=["optimizer"], top=1, seeds=1)
+    assert {run.pair_ids for run in plan_of(*twins, compare=compare)} == {("optimizer:0/0",)}
+    plan = plan_of(*twins, other, compare=compare)
+    assert {run.pair_ids for run in plan} == {("optimizer:0/0",), ("optimizer:2/0",)}
+    priors = Compare(parameters=["prior", "optimizer"], top=2, seeds=1)
+    mixtures = [
+        (base(prior="mixture", **more), 1.0, "complete")
+        for more in ({"components": 2}, {"components": 3, "spread": None})
+    ]
+    ids = [run.pair_ids for run in plan_of(*mixtures, compare=priors)]
+    assert sum(any(pair.startswith("prior:") for pair in each) for each in ids) == 2, "components belong to the prior"
+    assert sum(len(each) for each in ids) == 2 + 2 * 3, "a run may stand in pairs of several parameters"
+
+
+def test_runs_of_an_earlier_plan_count_nowhere():
+    search_space = {
+        "beta": {"kind": "float", "low": 0.0, "high": 1.0},
+        "optimizer": {"kind": "choice", "values": ["adam", "adamax"]},
+    }
+    both = {"confirm": Confirm(top=2, seeds=2), "compare": Compare(parameters=["optimizer"], top=2, seeds=2)}
+    before = replace(toy_study(search_space, trials=6), **both)
+    optuna_study = in_memory(before)
+    storage = optuna_study._storage
+    search(optuna_study, before, ToyLanes(), [])
+    for study in (before, replace(before, confirm=Confirm(top=1, seeds=1), compare=None)):
+        plan = plan_repeats(read_study(storage, "toy"), study)
+        run_repeats(repeat_study(storage, "toy"), plan, ToyLanes(), [])
+    results = read_results(storage, "toy")
+    runs = results.trials[results.trials["repeat"]]
+    assert len(runs) > 4
+    in_use = runs[runs["purposes"].map(len) > 0]
+    assert in_use["purposes"].tolist() == [("confirm",)]
+    assert in_use["source_trial"].tolist() == ranked(results)["number"].tolist()[:1]
+    assert pairs(results, "optimizer").empty
+
+
+def test_seeds_are_one_list_of_the_study():
     def seeds(number, study_seed=0, **changes):
         plan = plan_of((base(**changes), 1.0, "complete"), confirm=Confirm(top=1, seeds=number), seed=study_seed)
         return [run.seed for run in plan]
 
     assert seeds(5)[:2] == seeds(2)
     assert not set(seeds(5)) & set(seeds(5, study_seed=1))
-    assert not set(seeds(5)) & set(seeds(5, beta=0.1))
+    assert seeds(5) == seeds(5, beta=0.1), "every configuration has the same seeds"
     taken = seeds(1)[0]
     stored = table([(base(), 1.0, "complete")], seeds=[taken])
     study = SimpleNamespace(seed=0, space=SPACE, confirm=Confirm(top=1, seeds=2), compare=None, baselines=())
@@ -212,7 +271,7 @@ def test_end_to_end_through_the_driver():
     study = replace(
         toy_study(search_space, trials=6),
         confirm=Confirm(top=2, seeds=2),
-        compare=Compare(parameter="optimizer", top=1, seeds=3),
+        compare=Compare(parameters=["optimizer"], top=1, seeds=3),
     )
     optuna_study = in_memory(study)
     storage = optuna_study._storage
@@ -223,15 +282,15 @@ def test_end_to_end_through_the_driver():
     assert plan_repeats(read_study(storage, "toy"), study) == plan, "repeats never change the plan"
     runs = results.trials[results.trials["repeat"]]
     assert [
-        (row["source_trial"], row["seed"], row["seed_index"], row["purposes"], row["pair_id"])
+        (row["source_trial"], row["seed"], row["seed_index"], row["purposes"], row["pair_ids"])
         for row in runs.to_dict("records")
-    ] == [(run.source_trial, run.seed, run.seed_index, run.purposes, run.pair_id) for run in plan]
+    ] == [(run.source_trial, run.seed, run.seed_index, run.purposes, run.pair_ids) for run in plan]
     assert levels(results, "optimizer") == ["adam", "adamax"]
     matched = pairs(results, "optimizer")
     assert len(matched) == 6
     assert matched["difference"].notna().all()
     for pair in matched.to_dict("records"):
-        two = runs[runs["pair_id"] == pair["pair_id"]]
+        two = runs[runs["pair_ids"].map(lambda ids, own=pair["pair_id"]: own in ids)]
         assert two["params.beta"].nunique() == two["seed"].nunique() == 1
     chosen = runs[runs["purposes"].map(lambda purposes: "confirm" in purposes)]["source_trial"]
     assert chosen.drop_duplicates().tolist() == ranked(results)["number"].tolist()[:2]
@@ -243,9 +302,9 @@ def test_an_extended_study_gives_runs_of_the_old_plan_their_new_roles():
         "optimizer": {"kind": "choice", "values": ["adam", "adamax"]},
     }
     before = replace(
-        toy_study(search_space, trials=6), confirm=None, compare=Compare(parameter="optimizer", top=1, seeds=2)
+        toy_study(search_space, trials=6), confirm=None, compare=Compare(parameters=["optimizer"], top=1, seeds=2)
     )
-    after = replace(before, confirm=Confirm(top=1, seeds=1), compare=Compare(parameter="optimizer", top=2, seeds=2))
+    after = replace(before, confirm=Confirm(top=1, seeds=1), compare=Compare(parameters=["optimizer"], top=2, seeds=2))
     optuna_study = in_memory(before)
     storage = optuna_study._storage
     search(optuna_study, before, ToyLanes(), [])
@@ -257,6 +316,6 @@ def test_an_extended_study_gives_runs_of_the_old_plan_their_new_roles():
     tested = [run for run in plan if run.test]
     assert len(runs) == len(plan) + len(tested), "only what had not looked at the test images is trained again"
     in_use = runs[runs["purposes"].map(len) > 0]
-    expected = {(run.source_trial, run.seed, run.purposes, run.pair_id) for run in plan}
-    assert {(r["source_trial"], r["seed"], r["purposes"], r["pair_id"]) for r in in_use.to_dict("records")} == expected
-    assert len(pairs(results, "optimizer")) == len({run.pair_id for run in plan if run.pair_id})
+    expected = {(run.source_trial, run.seed, run.purposes, run.pair_ids) for run in plan}
+    assert {(r["source_trial"], r["seed"], r["purposes"], r["pair_ids"]) for r in in_use.to_dict("records")} == expected
+    assert len(pairs(results, "optimizer")) == len({pair for run in plan for pair in run.pair_ids})

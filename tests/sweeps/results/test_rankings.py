@@ -1,5 +1,6 @@
 """Studies of every condition, written as the driver writes them, read back."""
 
+import itertools
 import math
 
 import numpy as np
@@ -77,13 +78,13 @@ def add(study, params=ADAM, curve=(), state=TrialState.COMPLETE, **attrs):
 
 
 def repeat(
-    study, of, curve, *, purposes=("confirm",), pair_id=None, index=0, params=ADAM, state=TrialState.COMPLETE, **result
+    study, of, curve, *, purposes=("confirm",), pairs_of=(), index=0, params=ADAM, state=TrialState.COMPLETE, **result
 ):
     value = min(curve) if state == TrialState.COMPLETE else None
     attrs = {
         "source_trial": of,
         "purposes": list(purposes),
-        "pair_id": pair_id,
+        "pair_ids": list(pairs_of),
         "seed_index": index,
         "params": params,
         "seed": 90 + index,
@@ -238,18 +239,19 @@ def test_matched_pairs(storage, study):
     again = open_one(storage, "toy.repeats", spec=False)
     other = ADAM | {"optimizer": "adamax"}
     both = {"purposes": ("confirm", "compare")}
-    repeat(again, 0, (2.0, 1.5), pair_id="0/0", **both)
-    repeat(again, 0, (2.5,), pair_id="0/1", index=1, **both)
+    repeat(again, 0, (2.0, 1.5), pairs_of=("optimizer:0/0",), **both)
+    repeat(again, 0, (2.5,), pairs_of=("optimizer:0/1",), index=1, **both)
     repeat(again, 0, (1.0,), index=2)  # confirm alone
-    repeat(again, 0, (2.0,), pair_id="0/1", index=1, params=other, purposes=("compare",))
-    repeat(again, 0, (1.75,), pair_id="0/0", params=other, purposes=("compare",))
-    repeat(again, 4, (1.75,), pair_id="4/0", params=other, purposes=("compare",))
-    repeat(again, 4, (1.0,), pair_id="4/0", purposes=("compare",), state=TrialState.FAIL)
+    repeat(again, 0, (2.0,), pairs_of=("optimizer:0/1",), index=1, params=other, purposes=("compare",))
+    repeat(again, 0, (1.75,), pairs_of=("optimizer:0/0",), params=other, purposes=("compare",))
+    third = {"beta": 0.25, "pairs_of": ("optimizer:4/0",), "purposes": ("compare",)}
+    repeat(again, 4, (1.75,), **third | {"params": other | {"beta": third.pop("beta")}})
+    repeat(again, 4, (1.0,), **third, params=ADAM | {"beta": 0.25}, state=TrialState.FAIL)
     results = read_results(storage, "toy")
     assert levels(results, "optimizer") == ["adam", "adamax"]
     expected = pd.DataFrame(
         {
-            "pair_id": ["0/0", "0/1", "4/0"],
+            "pair_id": ["optimizer:0/0", "optimizer:0/1", "optimizer:4/0"],
             "source_trial": [0, 0, 4],
             "seed_index": [0, 1, 0],
             "objective.adam": [1.5, 2.5, math.nan],
@@ -260,8 +262,27 @@ def test_matched_pairs(storage, study):
     pd.testing.assert_frame_equal(pairs(results, "optimizer"), expected)
     turned = pairs(results, "optimizer", ("adamax", "adam"))
     np.testing.assert_equal(turned["difference"].tolist(), [-0.25, 0.5, math.nan])
-    assert levels(results, "prior") == ["normal"]
-    assert pairs(results, "prior")["difference"].isna().all()
+    assert levels(results, "prior") == []
+    assert pairs(results, "prior").empty
+
+
+def test_configurations_that_are_equal_but_for_the_parameter_count_once(storage, study):
+    """A run that stands in two pairs, as an adam trial and its adamax twin were both paired, would be counted twice."""
+    add(study, ADAM, (2.0,))
+    again = open_one(storage, "toy.repeats", spec=False)
+    other = ADAM | {"optimizer": "adamax"}
+    for source, params in itertools.product((0, 3), (ADAM, other)):
+        ids = (f"optimizer:{source}/0",)
+        repeat(again, source, (1.0 + (params is other),), pairs_of=ids, params=params, purposes=("compare",))
+    mixtures = [{**ADAM, "prior": "mixture", "components": count} for count in (2, 4)]
+    for source, mixture in zip((7, 8), mixtures, strict=True):
+        for params in (ADAM, mixture):
+            repeat(again, source, (1.0,), pairs_of=(f"prior:{source}/0",), params=params, purposes=("compare",))
+    results = read_results(storage, "toy")
+    table = pairs(results, "optimizer")
+    assert table[["source_trial", "difference"]].to_numpy().tolist() == [[0, 1.0]]
+    assert levels(results, "prior") == ["normal", "mixture"]
+    assert pairs(results, "prior")["source_trial"].tolist() == [7], "components depend on the prior"
 
 
 def test_the_run_to_keep_is_of_the_best_confirmed_configuration(storage, study):
@@ -275,7 +296,7 @@ def test_the_run_to_keep_is_of_the_best_confirmed_configuration(storage, study):
     repeat(again, 1, (2.0,), test_nll=9.0)
     repeat(again, 1, (1.0,), index=1, state=TrialState.FAIL)
     repeat(again, 2, (1.0,), state=TrialState.FAIL)
-    repeat(again, 1, (0.1,), purposes=("compare",), pair_id="1/0")
+    repeat(again, 1, (0.1,), purposes=("compare",), pairs_of=("optimizer:1/0",))
     results = read_results(storage, "toy")
     assert best_run(results)["name"] == "toy/r1"
 

@@ -28,7 +28,7 @@ search:
   prior: {values: [normal, mixture]}
   components: {low: 2, high: 16, when: {prior: mixture}}
 budget: {trials: 5}
-compare: {parameter: optimizer, top: 1, seeds: 2}
+compare: {parameters: [optimizer], top: 1, seeds: 2}
 """
 
 
@@ -96,7 +96,7 @@ def test_beta_mnist_says_what_its_file_says():
     assert study.fixed["model"].hidden == (512, 512)
     assert (study.sampler.name, study.pruner.name, study.pruner.warmup_epochs) == ("tpe", "median", 5)
     assert (study.budget.trials, study.budget.seconds) == (40, None)
-    assert (study.confirm.top, study.compare.parameter) == (3, "optimizer")
+    assert (study.confirm.top, study.compare.parameters) == (3, ["optimizer"])
 
 
 def test_spec_holds_all_that_defines_the_study_and_not_the_budget():
@@ -298,12 +298,24 @@ BAD = {
     "negative seconds": (changed(budget={"seconds": -3}), ["x.yaml: budget.seconds: got -3", "greater than 0"]),
     "confirm": (changed(confirm={"top": 3}), ["x.yaml: confirm.seeds: is missing"]),
     "compare a range": (
-        changed(compare={"parameter": "beta", "top": 1, "seeds": 1}),
-        ["x.yaml: compare.parameter: 'beta' is a range"],
+        changed(compare={"parameters": ["optimizer", "beta"], "top": 1, "seeds": 1}),
+        ["compare.parameters.2: 'beta' is a range"],
+    ),
+    "compare twice": (
+        changed(compare={"parameters": ["optimizer", "optimizer"], "top": 1, "seeds": 1}),
+        ["compare.parameters.2: 'optimizer' stands there twice"],
+    ),
+    "compare nothing": (
+        changed(compare={"parameters": [], "top": 1, "seeds": 1}),
+        ["x.yaml: compare.parameters: got []"],
+    ),
+    "compare in the old way": (
+        changed(compare={"parameter": "optimizer", "parameters": ["optimizer"], "top": 1, "seeds": 1}),
+        ["x.yaml: compare.parameter: unknown setting. Did you mean 'parameters'?"],
     ),
     "compare what is fixed": (
-        changed(compare={"parameter": "optimiser", "top": 1, "seeds": 1}),
-        ["x.yaml: compare.parameter: 'optimiser' is not searched", "Searched choices: optimizer, prior"],
+        changed(compare={"parameters": ["optimiser"], "top": 1, "seeds": 1}),
+        ["compare.parameters.1: 'optimiser' is not searched", "Searched choices: optimizer, prior"],
     ),
 }
 
@@ -677,7 +689,7 @@ OVERRIDES = {
     "search.beta.lo=1": ["--set search.beta.lo: unknown setting", "'low'"],
     "search.prior.values=[normal]": ["x.yaml: search.components.when.prior: 'prior' never is 'mixture'"],
     "search.latent_size.low=3": ["x.yaml: search.latent_size.high: is missing"],
-    "optimizer=adam": ["x.yaml: compare.parameter: 'optimizer' is not searched", "compare: null"],
+    "optimizer=adam": ["compare.parameters.1: 'optimizer' is not searched", "compare: null"],
     "question.x=1": ["--set question.x: 'question' is 'What is a good beta?'"],
 }
 
@@ -768,7 +780,7 @@ def test_differences_are_told_line_by_line():
         "model.latent_size: 8 → 9",
         "search.beta.high: 10.0 → 5.0",
         "search.hidden: absent → {kind: choice, values: [[64], [64, 64]]}",
-        "compare: {parameter: optimizer, top: 1, seeds: 2} → absent",
+        "compare: {parameters: [optimizer], top: 1, seeds: 2} → absent",
     ]
 
 

@@ -291,7 +291,7 @@ def test_interim_notices_say_what_is_missing(results):
 def differing(results, *differences):
     """The study with these differences adamax − adam, one pair of runs per configuration."""
     trials = results.trials
-    compared = trials[trials["pair_id"].notna() & (trials["seed_index"] == 0)].copy()
+    compared = trials[trials["pair_ids"].astype(bool) & (trials["seed_index"] == 0)].copy()
     for of, difference in zip(sorted(compared["source_trial"].unique()), differences, strict=False):
         own = compared["source_trial"] == of
         compared.loc[own, "objective"] = 100.0
@@ -325,7 +325,7 @@ def test_the_comparison_says_how_sure_it_is(results, differences, words):
 
 def test_three_values_are_compared_two_by_two(results):
     trials = results.trials.copy()
-    third = trials[trials["pair_id"].notna() & (trials["params.optimizer"] == "adam")].copy()
+    third = trials[trials["pair_ids"].astype(bool) & (trials["params.optimizer"] == "adam")].copy()
     third[["params.optimizer", "objective"]] = [["sgd", 500.0]] * len(third)
     third["number"] += 1000
     words = answer(replace(results, trials=pd.concat([trials, third], ignore_index=True)))

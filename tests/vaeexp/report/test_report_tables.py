@@ -16,7 +16,7 @@ from scipy import stats
 from synthetic_study import SEARCH, make_results, part, study_attributes, with_baselines
 
 from sweeps.results import Results, ranked
-from sweeps.results.statistics import difference_interval
+from sweeps.results.statistics import mean_interval
 from vaeexp.report.answer import answer, margin_words
 from vaeexp.report.by_parameter import by_parameter, by_prior_and_components, parameter_tables, ranges
 from vaeexp.report.tables import confirmed_table, paired_tables, protocol_line, ranked_table
@@ -63,12 +63,12 @@ BEST = (98.0, 98.2, 98.4)
 @pytest.mark.parametrize(
     ("figures", "words"),
     [
-        ([BEST, (99.0, 99.2, 99.4)], "It is 1.00 nats better on test than trial {}, the runner-up on validation, more than the"),
-        ([BEST, (97.0, 97.2, 97.4)], "On test it is 1.00 nats worse than trial {}, the runner-up on validation, more than the"),
-        ([BEST, (98.1, 98.3, 98.5)], "cannot be told from trial {}, the runner-up on validation: 3 seeds each leave their"),
-        ([BEST, (98.1, 98.5)], "and fewer than three seeds of one of them cannot tell"),
-        ([(98.0,), (99.0,)], "It is 1.00 nats better on test than trial {}, the runner-up on validation, and one seed each"),
-        ([BEST, (97.2,)], "It is 1.00 nats worse on test than trial {}, the runner-up on validation, and fewer than three seeds of"),
+        ([BEST, (99.0, 99.3, 99.3)], "It is 1.00 nats better on test than trial {}, the runner-up on validation, more than the"),
+        ([BEST, (97.0, 97.3, 97.3)], "On test it is 1.00 nats worse than trial {}, the runner-up on validation, more than the"),
+        ([BEST, (98.2, 98.7, 98.0)], "cannot be told from trial {}, the runner-up on validation: 3 shared seeds leave their"),
+        ([BEST, (98.1, 98.5)], "It is 0.20 nats better on test than trial {}, the runner-up on validation, and 2 shared seeds"),
+        ([(98.0,), (99.0,)], "It is 1.00 nats better on test than trial {}, the runner-up on validation, and 1 shared seed"),
+        ([BEST, (97.2,)], "It is 0.80 nats worse on test than trial {}, the runner-up on validation, and 1 shared seed"),
     ],
 )  # fmt: skip
 def test_the_margin_over_the_runner_up_is_said_with_what_the_seeds_allow(results, figures, words):
@@ -78,7 +78,7 @@ def test_the_margin_over_the_runner_up_is_said_with_what_the_seeds_allow(results
     assert words.format(runner) in margin
     assert margin in said
     if min(map(len, figures)) > 2:
-        expected = stats.ttest_ind(figures[1], figures[0], equal_var=False).confidence_interval()
+        expected = stats.ttest_rel(figures[1], figures[0]).confidence_interval()
         assert f"95 % interval {format_number(expected.low)} to {format_number(expected.high)}" in said
     else:
         assert "interval" not in margin
@@ -90,7 +90,7 @@ def test_the_margin_over_the_runner_up_is_said_with_what_the_seeds_allow(results
         ([BEST, BEST, (110.0, 111.0, 112.0)], " The third is worse by more than the seeds vary."),
         ([BEST, BEST, BEST], " The third cannot be told from it."),
         ([BEST, BEST, (90.0, 90.1, 90.2)], " The third is better on test by more than the seeds vary."),
-        ([BEST, BEST], "open (95 % interval −0.45 to 0.45)."),
+        ([BEST, BEST], "open (95 % interval 0.00 to 0.00)."),
     ],
 )
 def test_configurations_behind_the_runner_up_are_counted(results, figures, words):
@@ -129,15 +129,19 @@ def test_one_confirmed_configuration_has_no_margin(results):
     assert "runner-up" not in answer(alone)
 
 
-def test_the_confirmed_table_has_the_difference_to_the_first_by_welch(results):
+def test_the_confirmed_table_has_the_paired_difference_to_the_first(results):
     table = tables_of(confirmed_table(results))[""].set_index("trial")
     order = [str(setting.source_trial) for setting in confirmed(results)]
     assert list(table.index) == order
     assert table["above the first"].iloc[0] == "–"
     trials = results.trials
-    runs = {of: trials.loc[trials["source_trial"] == int(of), "result.test/neg_elbo"].dropna() for of in order}
+    tested = trials[trials["result.test/neg_elbo"].notna()].set_index("seed_index")["result.test/neg_elbo"]
+    runs = {
+        of: tested[(trials.loc[trials["result.test/neg_elbo"].notna(), "source_trial"] == int(of)).to_numpy(bool)]
+        for of in order
+    }
     for of in order[1:]:
-        interval = difference_interval(runs[order[0]], runs[of])
+        interval = mean_interval((runs[of] - runs[order[0]]).to_list())
         shown = f"{format_number(interval.mean)} ({format_number(interval.low)} to {format_number(interval.high)})"
         assert table.loc[of, "above the first"] == shown
     assert list(table["seeds"].astype(int)) == [len(values) for values in runs.values()]
@@ -167,8 +171,8 @@ def test_with_few_trials_nothing_is_said_to_have_mattered(results):
 
 def test_seeds_of_one_configuration_that_cannot_separate_two_values_are_counted(results):
     trials = results.trials
-    of = trials.loc[trials["pair_id"].notna(), "source_trial"].iloc[0]
-    pairs = trials[trials["pair_id"].notna() & (trials["source_trial"] == of)].copy()
+    of = trials.loc[trials["pair_ids"].astype(bool), "source_trial"].iloc[0]
+    pairs = trials[trials["pair_ids"].astype(bool) & (trials["source_trial"] == of)].copy()
     pairs["objective"] = [100.0, 101.0, 101.0, 100.0]
     words = answer(part(results, pd.concat([trials[~trials["repeat"]], pairs])))
     assert "remains open: in 2 seeds of one configuration adamax − adam is" in words
@@ -316,27 +320,26 @@ def test_every_table_names_its_protocol_where_the_study_has_more_than_one(result
     assert "−ELBO" not in protocol_line(with_baselines(results), "other")
 
 
-def test_pairs_say_their_interval_its_kind_and_what_wilcoxon_can_tell(results):
+def test_pairs_say_their_interval_and_the_test_that_agrees_with_it(results):
     (few,) = paired_tables(results)[1:]
     assert "over 4 configurations (the seeds of a configuration averaged first)" in few
     assert "(Student's t)" in few
-    assert "With 4 configurations Wilcoxon's signed-rank test can never reach p = 0.05; it takes 6." in few
-    many = with_pairs(results, 8)
-    (comparison,) = StudyView(many).pairs
-    words = paired_tables(many)[1]
-    assert f"Wilcoxon's signed-rank test over 8 configurations: p = {comparison.p:.2g}." in words
+    (comparison,) = StudyView(results).pairs
+    assert f"Student's t for pairs over 4 configurations: p = {comparison.p:.2g}, and" in few
+    assert paired_tables(with_pairs(results, 2))[1].endswith("It takes 3 for an interval and a test.")
     table, words = paired_tables(with_pairs(results, 60))
     assert len(tables_of(table)[""]) == 50
     assert words.endswith("10 more pairs not listed here.")
     assert "(bootstrap) over 60 configurations" in words
+    assert "Wilcoxon's signed-rank test over 60 configurations: p = " in words
 
 
 def with_pairs(results, configurations):
     """The study with one matched pair for each of so many configurations."""
     trials = results.trials
-    pair = trials[trials["pair_id"].notna()].drop_duplicates("params.optimizer")
+    pair = trials[trials["pair_ids"].astype(bool)].drop_duplicates("params.optimizer")
     made = [
-        pair.assign(source_trial=of, number=pair["number"] + 1000 * (of + 1), pair_id=f"{of}/0", seed_index=0, objective=[100.0, 99.0 + of % 3])
+        pair.assign(**{"params.beta": 0.5 + of}, source_trial=of, number=pair["number"] + 1000 * (of + 1), pair_ids=[(f"optimizer:{of}/0",)] * 2, seed_index=0, objective=[100.0, 99.0 + of % 3])
         for of in range(configurations)
     ]  # fmt: skip
     return replace(results, trials=pd.concat([trials[~trials["repeat"]], *made], ignore_index=True))

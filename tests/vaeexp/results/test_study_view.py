@@ -1,11 +1,16 @@
 """The view of a study agrees with the rankings that it is made from, and computes each selection once."""
 
+import itertools
+import math
 from dataclasses import replace
 
+import pandas as pd
 import pytest
+from scipy import stats
 from synthetic_study import make_results, thin_studies, with_baselines
 
 from sweeps.results import best_run, ranked
+from sweeps.results.statistics import holm
 from vaeexp.results.study_view import StudyView
 
 
@@ -41,6 +46,49 @@ def test_pruned_trials_save_the_epochs_up_to_the_most_that_they_could_train(view
     assert searched.epochs_saved == sum(10 - pruned["epochs"][pruned["epochs"] < 10])
     duplicates = view.trials.assign(duplicate_of=1)
     assert StudyView(replace(view.results, trials=duplicates)).epochs_saved == 0
+
+
+def paired_study(effects, *, seeds=2):
+    """A study with runs of each optimizer: `effects` names, for each configuration, its difference for each other value."""
+    results = make_results()
+    model = results.trials[results.trials["repeat"]].iloc[[0]]
+    rows = []
+    for of, differences in enumerate(effects):
+        for index, (optimizer, difference) in itertools.product(range(seeds), {"adam": 0.0, **differences}.items()):
+            params = {"params.optimizer": optimizer, "params.beta": 1.0 + of}
+            ids = {
+                "source_trial": of,
+                "pair_ids": [(f"optimizer:{of}/{index}",)],
+                "seed_index": index,
+                "number": len(rows),
+            }
+            rows.append(model.assign(**params, **ids, objective=100.0 + difference))
+    return StudyView(replace(results, trials=pd.concat([results.trials[~results.trials["repeat"]], *rows])))
+
+
+def test_the_test_of_pairs_agrees_with_their_interval():
+    for differences in ([1.0, 1.2, 0.9], [1.0, 3.0, -0.5, 0.4], [-1.0, -2.0]):
+        (comparison,) = paired_study([{"adamax": each} for each in differences]).pairs
+        if len(differences) < 3:
+            assert math.isnan(comparison.p)
+            assert math.isnan(comparison.interval.low)
+            assert comparison.better is None
+            continue
+        assert comparison.p == comparison.p_holm == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
+        assert (comparison.p < 0.05) == comparison.interval.excludes_zero == (comparison.better == "adam")
+
+
+def test_many_comparisons_are_corrected_for_their_number():
+    """p of 0.03 for adamax is below 0.05 alone, and one of three comparisons."""
+    differences = [
+        {"adamax": value, "sgd": 0.1 * sign} for value, sign in zip((1.0, 2.2, 1.3, 0.4), (1, -1, 1, -2), strict=True)
+    ]
+    comparisons = {(each.first, each.second): each for each in paired_study(differences).pairs}
+    assert len(comparisons) == 3
+    alone = comparisons["adam", "adamax"]
+    assert alone.p < 0.05
+    assert [each.p_holm for each in comparisons.values()] == holm([each.p for each in comparisons.values()])
+    assert alone.better is None
 
 
 @pytest.mark.parametrize("name", thin_studies())

@@ -27,12 +27,9 @@ def test_seeds_of_the_driver() -> None:
     assert ask_seed(TPESettings(), 3, 7) == sweeps.seeds.seed_of("sampler 3 7") >> 31
     assert ask_seed(RandomSettings(), 3, 7) == sweeps.seeds.seed_of("sampler 3 7") >> 31
     assert ask_seed(QuasiRandomSettings(), 3, 7) == sweeps.seeds.seed_of("sampler 3") >> 31
-    text = '[3, "confirm", {"beta": 0.5, "prior": "normal"}, 0]'
-    assert fresh_seeds(3, [], {"prior": "normal", "beta": 0.5}, 1) == [sweeps.seeds.seed_of(text)]
-    used = sweeps.seeds.seed_of(text)
-    assert fresh_seeds(3, [used], {"prior": "normal", "beta": 0.5}, 1) == [
-        sweeps.seeds.seed_of(text.replace("0]", "1]"))
-    ]
+    first, second = map(sweeps.seeds.seed_of, ('[3, "repeat", 0]', '[3, "repeat", 1]'))
+    assert fresh_seeds(3, [], 2) == [first, second]
+    assert fresh_seeds(3, [first], 1) == [second], "a seed of the search is passed over"
 
 
 def test_texts_of_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
