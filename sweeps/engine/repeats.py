@@ -47,7 +47,8 @@ def plan_repeats(stored: StoredStudy, study: "Study") -> list[Repeat]:
     of a base; parameters that become inactive by it are dropped. Bases that are equal but for the compared parameter (and
     for parameters that depend on it) make one comparison, not two: the better one stands for both. Where a parameter becomes active for which the base has
     no value (its prior was `normal`, so there are no `components` to try `mixture` with), that run is left out, and with
-    it the pair, unless two others remain. A baseline on the best setting is left out while no trial is complete. The plan
+    it the pair, unless two others remain. A baseline on the best setting is left out while no trial is complete; of that setting,
+    too, parameters that become inactive are dropped. The plan
     depends on what is stored and the study alone.
     """
     seeds = partial(fresh_seeds, study.seed, {trial.seed for trial in stored.trials})
@@ -119,7 +120,11 @@ def _referring(bases: list[_Configuration], study: "Study", seeds: _Seeds) -> It
         if row.at == "best" and not bases:
             continue
         number, params = bases[0] if row.at == "best" else (None, {})
-        yield from _tested(number, {**params, **row.settings}, seeds(row.seeds), "baseline", row.name)
+        changed = {**params, **row.settings}
+        # What the row gives stays as it is; what it inherits goes where the row leaves it without a use.
+        useless = {*params} - {*study.space.active(changed), *row.settings}
+        kept = {name: value for name, value in changed.items() if name not in useless}
+        yield from _tested(number, kept, seeds(row.seeds), "baseline", row.name)
 
 
 def _tested(

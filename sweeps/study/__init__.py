@@ -12,7 +12,7 @@ from sweeps.errors import UserError, did_you_mean
 from sweeps.study.overrides import apply_overrides, read_study_file, section_of
 from sweeps.study.pruners import PrunerSettings
 from sweeps.study.samplers import SamplerSettings, check_sampler
-from sweeps.study.space import Kind, Parameter, Space
+from sweeps.study.space import Kind, Parameter, Space, frozen
 from sweeps.study.study_model import (
     NO_BUDGET,
     Baseline,
@@ -119,6 +119,7 @@ def load_study(
     if not any(entry[0] in sections for entry in reading.broken):
         _try_settings(check, fixed, space, baselines, mistakes)
     reading.check_search(space)
+    reading.check_baselines(baselines, space)
     pruner = reading.pruner(space, fixed, epochs)
     start = reading.start(space)
     mistakes.raise_if_any()
@@ -288,6 +289,21 @@ class _Reading:
                     )
                 self._mistakes.add(path, f"'{name}' {reason}, so there is nothing to pair. {known}")
 
+    def check_baselines(self, baselines: Sequence[Baseline], space: Space) -> None:
+        """Note rows on the best setting that make a parameter active for which that setting may have no value."""
+        for row in baselines:
+            if row.at != "best":
+                continue
+            for child in space.parameters:
+                needed = {parent: row.settings[parent] for parent in child.when if parent in row.settings}
+                holds = all(frozen(value) in child.when[parent] for parent, value in needed.items())
+                given = child.name in row.settings
+                if given or not holds or all(_always(space[parent], child) for parent in needed):
+                    continue
+                change = ", ".join(f"{parent}: {value}" for parent, value in needed.items())
+                problem = f"needs `{child.name}`, which the best setting lacks where it has another value. Give it beside `{change}`."
+                self._mistakes.add(("baselines", row.name, "settings"), problem)
+
     def pruner(self, space: Space, fixed: Mapping[str, BaseModel], epochs: str | None) -> PrunerSettings:
         """Return the pruner, with the epochs of a full trial where it needs them."""
         pruner, longest = self.file.pruner, None
@@ -318,6 +334,11 @@ class _Reading:
                 whole = isinstance(value, int) and space[name].kind == "float"
                 points[index][name] = float(value) if whole else value
         return tuple(points)
+
+
+def _always(parent: Parameter, child: Parameter) -> bool:
+    """Whether a parameter has a value under which the child is searched in every configuration."""
+    return not parent.when and {*parent.values} <= {*child.when[parent.name]} and parent.kind == "choice"
 
 
 def _conditions(when: Mapping[str, Any] | None, parameters: Mapping[str, Parameter]) -> dict[str, tuple[Any, ...]]:

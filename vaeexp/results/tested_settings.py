@@ -116,13 +116,14 @@ def baseline_setting(view: "StudyView", name: str, runs: pd.DataFrame) -> Tested
     """Make the entry of a baseline from its complete runs."""
     section = view.baseline_specs[name]
     changed = section.get("settings") or {}
-    sources = runs["source_trial"].dropna()
-    source = int(sources.iloc[0]) if len(sources) else None
+    on_best, sources = section.get("at") == "best", runs["source_trial"].dropna()
+    source = int(sources.iloc[0]) if on_best and len(sources) else None
     base = view.search[view.search["number"] == source]
-    on_best = section.get("at") == "best" and len(base) > 0
-    values = {**(view.params(base.iloc[0]) if on_best else {}), **changed}
-    start = f"trial {source}" if on_best else "the fixed settings"
-    change = format_configuration(changed)
+    inherited = view.params(base.iloc[0]) if len(base) else {}
+    values = {**inherited, **changed}
+    start = "the fixed settings" if source is None else f"trial {source}"
+    # A run may stand for a confirmed trial, too, that has these settings already.
+    change = format_configuration({key: value for key, value in changed.items() if inherited.get(key) != value})
     return TestedSetting(
         title=section.get("title") or name,
         setting=f"{start} with {change}" if change else start,

@@ -212,6 +212,39 @@ def test_a_row_on_the_best_setting_moves_when_a_longer_search_finds_a_better_one
     )
 
 
+def test_a_row_on_the_best_setting_drops_what_has_no_use_there():
+    """The normal prior at the best setting, a mixture with components: trained with its own seeds beside the confirmed runs."""
+    from dataclasses import replace
+
+    normal = Baseline(name="normal", title="Normal prior", at="best", seeds=2, settings={"prior": "normal"})
+    start = tuple({"prior": "mixture", "components": components} for components in (2, 3, 4))
+    study = replace(
+        toy_study(X | CONDITIONAL, trials=3), start=start, baselines=(normal,), confirm=Confirm(top=1, seeds=2)
+    )
+    results = run(study, MemoryJournal())
+    best = ranked(results).iloc[0]
+    assert best["params.prior"] == "mixture"
+    rows = results.trials[results.trials["baseline"] == "normal"]
+    assert rows["state"].tolist() == ["complete"] * 2
+    assert rows["params.prior"].tolist() == ["normal"] * 2
+    assert rows["params.components"].isna().all()
+    assert (rows["params.x"] == best["params.x"]).all()
+    confirming = results.trials[results.trials["purposes"].map(lambda purposes: "confirm" in purposes)]
+    assert rows["seed"].tolist() == confirming["seed"].tolist(), "seed for seed with the best"
+
+
+def test_a_row_on_the_best_setting_needs_the_values_that_the_best_setting_may_lack(tmp_path):
+    text = message(tmp_path, baselines={"mixed": {"at": "best", "settings": {"prior": "mixture"}}})
+    assert "baselines.mixed.settings: needs `components`" in text
+    assert "prior: mixture" in text
+    rows = {
+        "mixed": {"at": "best", "settings": {"prior": "mixture", "components": 3}},
+        "normal": {"at": "best", "settings": {"prior": "normal"}},
+        "fixed": {"settings": {"prior": "mixture"}},
+    }
+    assert len(load(tmp_path, baselines=rows).baselines) == 3
+
+
 def test_the_shipped_studies_name_references_that_exist():
     folder = Path(__file__).parents[3] / "studies"
     named = {path.stem for path in folder.glob("*.yaml") if "baselines:" in path.read_text()}
