@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from vaeexp.report.clauses import clauses
 from vaeexp.report.closing import STATES
 from vaeexp.report.markup import escape
-from vaeexp.results.parameters import LEAST_TRIALS
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite, for_baseline_alone, interval_on_test
 from vaeexp.results.tested_settings import PairComparison, WinnerMargin
@@ -25,14 +25,13 @@ from vaeexp.words import (
 )
 
 ENDED = ("complete", "pruned", "failed")
-LITTLE = 0.05
-"""Share of the importance below which a parameter did not set the best trials apart."""
 
 
 def answer(view: StudyView) -> str:
-    """Return the opening paragraphs: the best configuration and how sure it is; then the comparison, what mattered, the cost."""
-    around = _join(_compared(view), _mattered(view), _pruning(view), _cost(view))
-    return f"{_best(view)}\n\n{around}" if around else _best(view)
+    """Return the best configuration and how sure it is; a list with a sentence for each clause of the question; the cost."""
+    listed = "\n".join(f"- {clause}" for clause in filter(None, [_compared(view), *clauses(view)]))
+    blocks = _best(view), listed, _join(_pruning(view), _cost(view))
+    return "\n\n".join(block for block in blocks if block)
 
 
 def _join(*sentences: str) -> str:
@@ -86,35 +85,6 @@ def _sides(comparison: PairComparison) -> tuple[str, str]:
     """Return the better value and the other."""
     first, second = escape(format_value(comparison.first)), escape(format_value(comparison.second))
     return (first, second) if comparison.interval.mean > 0 else (second, first)
-
-
-def _mattered(view: StudyView) -> str:
-    """Say which parameters mattered and which did not show; with few trials, that this cannot be said."""
-    many = len(view.ranked)
-    if 0 < many < LEAST_TRIALS and len(view.parameters) > 1:
-        return (
-            f"Which parameters mattered cannot be said from {plural(many, 'complete trial')}; it takes {LEAST_TRIALS}."
-        )
-    table = view.importances
-    if len(table) < 2:
-        return ""
-    shares = {str(name): float(share) for name, share in table["share"].items()}
-    labels = {name: escape(parameter_label(name)) for name in view.parameters}
-    (top, share), *others = shares.items()
-    words = f"What mattered most among the {many:,} complete trials was {labels[top]} ({format_share(share)} of the importance)"
-    then = [f"{labels[name]} ({format_share(other)})" for name, other in others if other >= LITTLE]
-    words += f", then {join_and(then)}" if then else ""
-    little = [labels[name] for name, other in others if other < LITTLE]
-    if little:
-        several = len(little) > 1
-        words += f"; {join_and(little)} did not set the best apart (under {format_share(LITTLE)}{' each' if several else ''})"
-        # A sampler that settled a parameter early leaves too few of its other values to tell.
-        words += f", which may be because the search settled {'them' if several else 'it'} early"
-    same = [label for name, label in labels.items() if name not in shares]
-    words += f". {' and '.join(same)} had one value in all of them" if same else ""
-    if table["low"].iloc[0] <= table["high"].iloc[1]:
-        words += ". The order at the top is not settled: the 95 % intervals of the first two overlap"
-    return f"{words}."
 
 
 def _pruning(view: StudyView) -> str:

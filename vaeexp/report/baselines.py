@@ -2,44 +2,18 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pandas as pd
 
 from sweeps.results.statistics import mean_interval
+from vaeexp.report.headline import PUBLISHED, PUBLISHED_MODEL, PUBLISHED_SAMPLES, other_data, samples_of, unpublished
 from vaeexp.report.markup import escape, folded, heading, narrow_tables, table
-from vaeexp.report.tables import RATE_AND_DISTORTION, Column, on_test
+from vaeexp.report.tables import RATE_AND_DISTORTION, Column, active_share, on_test
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite, for_baseline_alone, interval_on_test
 from vaeexp.results.tested_settings import TestedSetting, by_protocol
 from vaeexp.words import format_interval, format_number, join_and, plural
-
-TEST_IMAGES = 10_000
-PUBLISHED_SAMPLES = 5000
-"""Importance samples per image of the published figures."""
-PUBLISHED_MODEL = (
-    "VAE, one stochastic layer of 50 units, two hidden layers of 200, trained on all 60,000 training images"
-)
-PUBLISHED = {
-    "dynamic": (86.76, "Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016, table 1"),
-    "static": (
-        88.71,
-        "Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016, appendix D "
-        "(the fixed binarisation of Larochelle and Murray 2011; the pixels here are another draw)",
-    ),
-}
-"""Binarisation → NLL on the 10,000 test images of MNIST (Bernoulli likelihood, nats per image), and its source."""
-
-
-def other_data(view: StudyView) -> str:
-    """Say why no published figure can stand beside any row of the study; empty for the whole of MNIST."""
-    data = view.recorded("data")
-    if data.get("title") == "MNIST" and not data.get("subset") and data.get("test") == TEST_IMAGES:
-        return ""
-    here = data.get("title") or data.get("name") or "not recorded here"
-    return (
-        f"No published figure stands beside them: those at hand are of MNIST with its {TEST_IMAGES:,} test images, "
-        f"and the data are {escape(here)}."
-    )
 
 
 def published(view: StudyView, group: Sequence[TestedSetting]) -> str:
@@ -49,20 +23,9 @@ def published(view: StudyView, group: Sequence[TestedSetting]) -> str:
     """
     if other_data(view) or group[0].deterministic:
         return ""
-    binarisation, likelihood = (group[0].settings[name] for name in ("binarisation", "likelihood"))
-    samples = _samples(group)
-    why = ""
-    if binarisation not in PUBLISHED:
-        why = "they are of binary targets, and these are grey levels"
-    elif likelihood != "bernoulli":
-        why = f"they are of a Bernoulli likelihood, and this is {likelihood}"
-    elif not samples:
-        why = "no run has an importance-weighted NLL"
-    elif PUBLISHED_SAMPLES not in samples:
-        why = f"k = {_counts(samples)} here; the published figures use {PUBLISHED_SAMPLES:,}"
-    if why:
+    if why := unpublished(group):
         return f"No published figure stands beside these: {escape(why)}."
-    nll, source = PUBLISHED[binarisation]
+    nll, source = PUBLISHED[group[0].settings["binarisation"]]
     line = [escape(PUBLISHED_MODEL), format_number(nll), f"{PUBLISHED_SAMPLES:,}", escape(source)]
     words = "Published figures of the same protocol, to set beside the importance-weighted NLL with the same k:"
     return f"{words}\n\n{table(['published', 'test NLL', 'k', 'source'], [line], right=(1, 2))}"
@@ -141,17 +104,12 @@ def _protocol_words(group: Sequence[TestedSetting]) -> str:
             f"{words}. A deterministic code has no rate and no ELBO: these figures are the distortion alone, to be set "
             "against other distortions at most, never against a −ELBO."
         )
-    samples = _samples(group)
+    samples = samples_of(group)
     estimator = "−ELBO at β = 1 with one posterior sample per image"
     if samples:
         estimator += f"; importance-weighted NLL (IW-NLL) with k = {_counts(samples)} samples per image"
         estimator += ", a column each, since a larger k alone lowers it" if len(samples) > 1 else ""
     return f"{words}; estimator: {estimator}."
-
-
-def _samples(group: Sequence[TestedSetting]) -> list[int]:
-    """Return the numbers of importance samples that occur among these rows."""
-    return sorted({int(k) for row in group for k in finite(row.runs["result.test/importance_samples"])})
 
 
 def _counts(counts: Sequence[int]) -> str:
@@ -170,9 +128,12 @@ def _likelihood_table(view: StudyView, group: Sequence[TestedSetting]) -> str:
         (f"test {name}", on_test(total)),
     ]
     if not plain:
-        columns += [(f"test IW-NLL, k = {samples:,}", _weighted(samples)) for samples in _samples(group)]
+        columns += [(f"test IW-NLL, k = {samples:,}", _weighted(samples)) for samples in samples_of(group)]
         columns += RATE_AND_DISTORTION
-    columns.append(("active units", lambda row: format_number(row.test("active_units").mean, 1).removesuffix(".0")))
+    columns += [
+        (title, partial(_units, metric=metric))
+        for title, metric in (("active units", "active_units"), ("dimensions in use", "used_dimensions"))
+    ]
     if size:
         columns.append(("nats per sub-pixel", lambda row: format_number(row.test(total).mean / size, 4)))
         if not plain and any(row.beta not in (None, 1) for row in group):
@@ -230,6 +191,10 @@ def _epochs(row: TestedSetting) -> str:
 def _span(counts: pd.Series) -> str:
     low, high = int(counts.min()), int(counts.max())
     return f"{low:,}" if low == high else f"{low:,}–{high:,}"
+
+
+def _units(row: TestedSetting, metric: str) -> str:
+    return active_share(row.test(metric).mean, column(row.runs, "params.latent_size").iloc[0])
 
 
 def _train_loss(view: StudyView, row: TestedSetting, less: float = 0.0) -> str:

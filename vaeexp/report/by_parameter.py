@@ -3,19 +3,19 @@
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from vaeexp.report.markup import escape, heading, table
+from vaeexp.results.effects import best_group, group_of
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tables import finite
-from vaeexp.words import format_number, format_value, parameter_label
+from vaeexp.words import format_number, format_value, join_and, parameter_label
 
 DESCRIBES = (
-    "Trials of the search by how they ended, and over the n complete ones the best, the mean and the median of the validation "
-    "−ELBO, in nats per image. The sampler prefers what looked good and the pruner ends what did not, so these rows describe "
-    "and do not compare."
+    "Trials of the search by how they ended, the best validation −ELBO of the n complete ones, and the median of complete and "
+    "pruned ones together, in nats per image. A pruned trial counts as worse than every complete one, so that there is no "
+    "median where half or more were pruned. Bold is the lowest median; a value with one complete trial is never bold. The "
+    "sampler prefers what looked good, so these rows describe and do not compare."
 )
 INACTIVE = "– (not used)"
 """Trials in which the parameter's condition was false."""
@@ -32,8 +32,16 @@ def parameter_tables(view: StudyView) -> list[str]:
         title, made = f"By {escape(parameter_label(name))}", by_parameter(view, name)
         if name == "components" and joint:
             title, made = "By prior and components", by_prior_and_components(view)
-        blocks += [heading(title, 4), made] if made else []
+        blocks += [heading(title, 4), made, _left_out(view, name)] if made else []
     return blocks
+
+
+def _left_out(view: StudyView, name: str) -> str:
+    """Name the values that are not in the table because no complete trial has them where the others are good."""
+    texts = view.uncovered(name)
+    if not texts:
+        return ""
+    return f"Left out, because no complete trial has it where the others are good: {escape(join_and(texts))}."
 
 
 def by_parameter(view: StudyView, name: str) -> str:
@@ -42,7 +50,8 @@ def by_parameter(view: StudyView, name: str) -> str:
     Empty for other numbers, and without a trial.
     """
     parameter = view.parameters[name]
-    groups = [] if parameter.kind == "float" else _split(parameter, view.search)
+    groups = [] if parameter.kind == "float" else _split(parameter, view.covered(view.search, name))
+    groups = [group for group in groups if group[0][0] not in view.uncovered(name)]
     return _group_table([parameter_label(name)], groups)
 
 
@@ -51,7 +60,8 @@ def by_prior_and_components(view: StudyView) -> str:
     prior, components = view.parameters["prior"], view.parameters["components"]
     groups: list[Group] = [
         ((*kind, "–" if counts == (INACTIVE,) else counts[0]), both)
-        for kind, group in _split(prior, view.search)
+        for kind, group in _split(prior, view.covered(view.search, "prior"))
+        if kind[0] not in view.uncovered("prior")
         for counts, both in _split(components, group)
         if len(both)
     ]
@@ -89,16 +99,17 @@ def _split(parameter: SearchedParameter, trials: pd.DataFrame) -> list[Group]:
 
 
 def _group_table(titles: Sequence[str], groups: Sequence[Group]) -> str:
-    if not any(len(group) for _, group in groups):
+    """Return a row for each group; bold is the lowest median of those that rest on two complete trials or more."""
+    if not any(len(trials) for _, trials in groups):
         return ""
-    header = [*map(escape, titles), "complete (n)", "pruned", "failed", "best", "mean", "median"]
-    rows = [[*map(escape, names), *_group_cells(group)] for names, group in groups]
+    header = [*map(escape, titles), "complete (n)", "pruned", "failed", "best", "median, pruned as worse"]
+    summaries = [group_of(trials) for _, trials in groups]
+    lowest = best_group(summaries)
+    rows = []
+    for place, ((names, trials), each) in enumerate(zip(groups, summaries, strict=True)):
+        failed = int((trials["state"] == "failed").sum())
+        counts = [f"{count:,}" for count in (each.complete, each.pruned, failed)]
+        median = format_number(each.median)
+        marked = f"**{median}**" if place == lowest and sum(other.tells for other in summaries) > 1 else median
+        rows.append([*map(escape, names), *counts, format_number(each.best), marked])
     return table(header, rows, right=range(len(titles), len(header)))
-
-
-def _group_cells(group: pd.DataFrame) -> list[str]:
-    """Return the counts of a group's trials, and what the values of the complete ones are."""
-    counts = [int((group["state"] == state).sum()) for state in ("complete", "pruned", "failed")]
-    values = finite(group.loc[group["state"] == "complete", "objective"])
-    measures = [values.min(), values.mean(), np.median(values)] if len(values) else []
-    return [*(f"{count:,}" for count in counts), *(map(format_number, measures) if measures else ["–"] * 3)]

@@ -8,7 +8,8 @@ from vaeexp.plots import CHAPTERS, PLOTS
 from vaeexp.report.answer import ENDED, answer
 from vaeexp.report.baselines import protocol_tables
 from vaeexp.report.closing import failures, provenance
-from vaeexp.report.markup import contents, escape, folded, heading, picture, png, write_folder
+from vaeexp.report.headline import headline
+from vaeexp.report.markup import code, contents, escape, folded, heading, picture, png, table, write_folder
 from vaeexp.report.summary import summary_json, trials_csv
 from vaeexp.report.tables import table_chapter
 from vaeexp.results.study_view import StudyView
@@ -43,12 +44,31 @@ def compose(view: StudyView) -> tuple[str, dict[str, Figure]]:
     hero = next((name for name in HEROES if name in figures), None)
     question = [f"*Question:* {escape(view.study.question)}"] if view.study.question else []
     opening = [heading(escape(view.name), 1), *question, *notices(view), heading("Answer"), answer(view)]
+    opening += headline(view)
     if hero:
         opening += _shown(view, hero, figures)
-    rest = [*table_chapter(view), *protocol_tables(view), *_plots(view, figures, hero)]
+    rest = [*_trust(view), *table_chapter(view), *protocol_tables(view), *_plots(view, figures, hero)]
     rest += [*failures(view), *provenance(view)]
     blocks = [*opening, heading("Contents"), contents(rest), *rest]
     return "\n\n".join(blocks) + "\n", {f"{name}.png": figure for name, figure in figures.items()}
+
+
+SIGNS = {True: "✓ good", False: "✗ warning", None: "? cannot be said"}
+"""Verdict of a check → a sign and a word, neither of which needs a colour."""
+
+
+def _trust(view: StudyView) -> list[str]:
+    """Return the checks of the study; empty before the first trial."""
+    if view.trials.empty:
+        return []
+    rows = [[escape(check.name), escape(check.figure), SIGNS[check.ok], _advice(check.advice)] for check in view.trust]
+    return [heading("Can this study be trusted?"), table(["check", "number", "verdict", "what to do"], rows)]
+
+
+def _advice(advice: str) -> str:
+    """Return what to do, its command as code."""
+    words, found, command = advice.partition("vaeexp ")
+    return f"{escape(words)} {code(found + command)}".strip() if found and "`" not in advice else escape(advice) or "–"
 
 
 def _shown(view: StudyView, name: str, figures: dict[str, Figure]) -> list[str]:

@@ -17,7 +17,9 @@ from vaeexp.words import (
     format_interval,
     format_number,
     format_reach,
+    format_share,
     format_value,
+    is_missing,
     join_and,
     parameter_label,
     plural,
@@ -25,7 +27,7 @@ from vaeexp.words import (
 
 TOP = 10
 _KEYS = ["repeat", "number"]
-_RANKED_METRICS = (("rate", 2), ("distortion", 2), ("active_units", 0))
+_RANKED_METRICS = (("rate", 2), ("distortion", 2))
 SHOWN = 50
 """Pairs that are listed; all are in trials.csv."""
 _NAMED = 0.1
@@ -49,12 +51,23 @@ def ranked_table(view: StudyView) -> str:
         [
             *(str(place), str(row["number"]), format_number(row["objective"])),
             *(format_number(row.get(f"val/{name}"), digits) for name, digits in _RANKED_METRICS),
+            active_share(row.get("val/active_units"), row.get("params.latent_size")),
             str(row["epochs"]),
             escape(format_configuration(view.params(row))),
         ]
         for place, (_, row) in enumerate(best.iterrows(), start=1)
     ]
     return narrow_tables(header, rows, right=range(7)) if rows else ""
+
+
+def active_share(units: float, latent_size: float) -> str:
+    """Return `10 of 34 (29 %)`: where the latent size varies, a count alone says how large the model is."""
+    text = format_number(units, 1).removesuffix(".0")
+    return (
+        text
+        if text == "–" or is_missing(latent_size)
+        else f"{text} of {latent_size:,.0f} ({format_share(units / latent_size)})"
+    )
 
 
 def on_test(metric: str, digits: int = 2) -> Callable[[TestedSetting], str]:
@@ -177,7 +190,11 @@ def component_table(view: StudyView) -> list[str]:
     served = f"classes of which it serves {_percent(_NAMED, 0)} or more"
     header = ["component", "weight", "mean share of a class", served]
     left_out = len(weights) - len(order)
-    words = [f"{plural(left_out, 'lighter component')} not shown."] if left_out else []
+    equal = bool(np.allclose(weights, weights[0]))
+    further = (
+        f"{plural(left_out, 'further component')}, {'all of equal weight' if equal else 'all lighter'}, not shown."
+    )
+    words = [further] if left_out else []
     words.append(
         f"If each component stood for the class that it serves most, {_percent(purity(shares))} of the images would be put "
         "into their class (all classes weighted alike)."

@@ -40,14 +40,17 @@ class Replay:
 
 
 def recorded_curves(epochs: pd.DataFrame, ranked: pd.DataFrame) -> list[np.ndarray]:
-    """Return the objective after each epoch of at most `MOST` complete trials, the best first: [E] each; without trials that recorded none."""
+    """Return the objective after each epoch of at most `MOST` complete trials, the best first: [E] each.
+
+    Trials that recorded none, or a value that is not finite, are left out.
+    """
     chosen = ranked["number"].to_numpy()
     if len(chosen) > MOST:
         rest = np.linspace(WINNERS, len(chosen) - 1, MOST - WINNERS).round().astype(int)
         chosen = chosen[np.unique(np.concatenate([np.arange(WINNERS), rest]))]
     own = epochs[~epochs["repeat"] & epochs["number"].isin(chosen)].sort_values(["number", "epoch"])
     curves = {number: curve.to_numpy(float) for number, curve in own.groupby("number")["objective"]}
-    return [curves[number] for number in chosen if number in curves]
+    return [curves[number] for number in chosen if number in curves and np.isfinite(curves[number]).all()]
 
 
 def rank_agreement(curves: Sequence[np.ndarray]) -> pd.Series:

@@ -215,17 +215,16 @@ def test_odd_answers_read_well():
     )
     assert "it reaches 96.95 there. It has no test figure." in answer(odd["test figures not finite"])
     assert answer(odd["no setting"]).startswith("The best trial is 15. Trained afresh")
-    assert "mattered" not in answer(odd["constant parameters"])
+    assert "of the importance" not in answer(odd["constant parameters"])
     assert "it has not been confirmed on test." in answer(odd["all repeats failed"])
 
 
 def test_a_parameter_that_never_varied_is_said_to_have_had_one_value():
     full = make_results()
     words = answer(replace(full, trials=full.trials.assign(**{"params.beta": 1.0, "params.optimizer": "adam"})))
-    sentence = next(part for part in words.split(". ") if part.startswith("What mattered"))
-    assert "β" not in sentence
-    assert "optimizer" not in sentence
-    assert ". β and optimizer had one value in all of them." in words
+    assert "- **β**: one value in all 15 complete trials, so nothing is said of it." in words
+    assert "- **optimizer**: one value in all 15 complete trials" in words
+    assert "- **learning rate**: one value" not in words
 
 
 def test_messages_of_failures_cannot_break_the_table(results):

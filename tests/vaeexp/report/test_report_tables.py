@@ -19,10 +19,12 @@ from sweeps.results import Results, ranked
 from sweeps.results.statistics import mean_interval
 from vaeexp.report.answer import answer, margin_words
 from vaeexp.report.by_parameter import by_parameter, by_prior_and_components, parameter_tables, ranges
+from vaeexp.report.clauses import _effect, interaction_clauses
 from vaeexp.report.tables import confirmed_table, paired_tables, protocol_line, ranked_table
+from vaeexp.results.effects import ParameterEffect
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import search_trials
-from vaeexp.words import format_number
+from vaeexp.words import format_number, format_share, format_value
 
 answer, margin_words, protocol_line = map(on_view, (answer, margin_words, protocol_line))
 by_parameter, by_prior_and_components = on_view(by_parameter), on_view(by_prior_and_components)
@@ -147,26 +149,96 @@ def test_the_confirmed_table_has_the_paired_difference_to_the_first(results):
     assert list(table["seeds"].astype(int)) == [len(values) for values in runs.values()]
 
 
-def test_what_mattered_and_what_did_not_are_all_named_with_their_shares(results):
-    words = answer(results)
-    shares = StudyView(results).importances["share"]
-    named = {"beta": "β"} | {name: name.replace("_", " ") for name in SEARCH if name != "beta"}
-    assert words.count("15 complete trials") == 1
-    sentence = next(part for part in words.split(". ") if part.startswith("What mattered"))
-    much, little = sentence.split("; ")
-    assert little.endswith("apart (under 5 % each), which may be because the search settled them early")
-    for name, share in shares.items():
-        assert (named[name] in much) == (share >= 0.05), name
-        assert (named[name] in little) == (share < 0.05), name
-        assert share < 0.05 or f"{named[name]} ({100 * share:.0f} %" in much
+def clause(words, name):
+    """The sentence of a parameter or a baseline in the answer."""
+    return next(line for line in words.splitlines() if line.startswith(f"- **{name}"))
+
+
+def test_every_searched_parameter_has_a_sentence_with_its_figures(results):
+    words, view = answer(results), StudyView(results)
+    best = ranked(results).head(5)
+    for effect in view.effects:
+        sentence = clause(words, effect.label)
+        assert format_share(effect.share) in sentence
+        own = best[f"params.{effect.parameter}"].dropna()
+        if effect.counts:
+            for text, count in own.value_counts().items():
+                assert f"{text} in {count}" in sentence
+        elif len(own) == 5:
+            assert f"{format_value(own.min())} to {format_value(own.max())} in the best 5 trials" in sentence
+    assert "4 in the best" not in clause(words, "components")
+
+
+def test_a_parameter_that_spans_most_is_not_said_to_matter_little():
+    effect = ParameterEffect(parameter="x", label="x", top=5, low=1.0, high=2.0, share=0.0, span=9.0)
+    words = _effect(effect, widest=True)
+    assert "0 % of the importance" in words
+    assert "9.00 nats" in words
+    assert "does not mean that it did not matter" in words
+    assert "does not mean" not in _effect(effect, widest=False)
 
 
 def test_with_few_trials_nothing_is_said_to_have_mattered(results):
     few = part(results, ranked(results).head(7))
     assert "Which parameters mattered cannot be said from 7 complete trials; it takes 10." in answer(few)
-    assert "What mattered" not in answer(few)
+    assert "of the importance" not in answer(few)
     one = replace(few, study=study_attributes(spec=study_attributes().spec | {"search": {"beta": SEARCH["beta"]}}))
     assert "mattered" not in answer(one)
+
+
+def uncovered(results):
+    """The study in which the normal prior was tried at β below 0.1 alone, and was pruned in half of its other trials."""
+    trials = results.trials.copy()
+    normal = ~trials["repeat"] & (trials["params.prior"] == "normal")
+    trials.loc[normal, ["params.beta", "objective"]] = [0.02, 150.0]
+    trials.loc[~trials["repeat"] & (trials["params.beta"] < 0.1) & ~normal, "params.beta"] = 0.5
+    return replace(results, trials=trials)
+
+
+def test_a_value_that_was_never_tried_where_others_are_good_is_named_and_left_out(results):
+    study = uncovered(results)
+    assert StudyView(study).uncovered("prior") == ["normal"]
+    sentence = clause(answer(study), "prior = normal")
+    assert "never tried to the end near the region where the others are good" in sentence
+    assert "nothing is said of it" in sentence
+    blocks = parameter_tables(study)
+    tables = tables_of("\n\n".join(blocks))
+    assert list(tables["By prior"]["prior"]) == ["mixture"]
+    assert set(tables["By prior and components"]["prior"]) == {"mixture"}
+    assert blocks.count("Left out, because no complete trial has it where the others are good: normal.") == 1
+    assert "**prior =" not in answer(results)
+
+
+def test_no_value_is_called_best_from_one_trial_or_from_survivors(results):
+    trials = results.trials
+    own = trials[~trials["repeat"] & trials["duplicate_of"].isna()]
+    one = own[own["params.optimizer"] == "adam"].head(6).copy()
+    one[["state", "objective"]] = [["complete", 50.0]] + [["pruned", 300.0]] * 5
+    others = own[(own["params.optimizer"] == "adamax") & (own["state"] == "complete")]
+    table = tables_of(by_parameter(part(results, pd.concat([one, others])), "optimizer"))[""].set_index("optimizer")
+    assert list(table.loc["adam"]) == ["1", "5", "0", "50.00", "–"]
+    assert "**" not in table.to_string()
+    both = tables_of(by_parameter(part(results, pd.concat([one.head(1), others])), "optimizer"))[""]
+    assert "**" not in both.to_string(), "one trial has no best median"
+
+
+def test_an_interaction_is_named_where_its_sign_is_the_same_everywhere(results):
+    words = interaction_clauses(StudyView(results))
+    assert not [line for line in words if "depends on" in line]
+    trials = results.trials.copy()
+    rates = {}
+    for place, of in enumerate(sorted(trials.loc[trials["pair_id"].notna(), "source_trial"].unique())):
+        rates[of] = (0.001, 0.0011, 0.004, 0.005)[place]
+        own = trials["source_trial"] == of
+        trials.loc[own | (~trials["repeat"] & (trials["number"] == of)), "params.learning_rate"] = rates[of]
+        worse = own & (trials["params.optimizer"] == ("adamax" if place < 2 else "adam"))
+        trials.loc[own, "objective"] = 100.0
+        trials.loc[worse, "objective"] = 102.0
+    view = StudyView(replace(results, trials=trials))
+    (sentence,) = [line for line in interaction_clauses(view) if "depends on the learning rate" in line]
+    assert re.search(r"with learning rate below [\d.]+ adam is better by 2.00 nats", sentence)
+    assert re.search(r"with learning rate above [\d.]+ adamax is better by 2.00 nats", sentence)
+    assert "the same in each of 8 pairs over 4 configurations" in sentence
 
 
 def test_seeds_of_one_configuration_that_cannot_separate_two_values_are_counted(results):
@@ -199,8 +271,12 @@ def group_row(table, trials):
     assert [int(table[name]) for name in ("complete (n)", "pruned", "failed")] == counts
     values = trials.loc[trials["state"] == "complete", "objective"]
     assert table["best"] == format_number(values.min())
-    assert table["mean"] == format_number(values.mean())
-    assert table["median"] == format_number(values.median())
+    ordered = sorted([*values, *[math.inf] * counts[1]])
+    middle = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    assert table[MEDIAN].strip("*") == (format_number(sum(middle) / 2) if math.isfinite(middle[1]) else "–")
+
+
+MEDIAN = "median, pruned as worse"
 
 
 def ended(table):
@@ -221,9 +297,8 @@ def test_a_choice_with_a_condition_has_a_row_for_trials_without_it(results):
     trials["params.sort"] = np.where(trials["params.prior"] == "mixture", "a", None)
     search = changed_search(results, sort={"kind": "choice", "values": ["a", "b"], "when": {"prior": ["mixture"]}})
     table = tables_of(by_parameter(replace(results, trials=trials, study=search), "sort"))[""].set_index("sort")
-    assert list(table.index) == ["a", "b", "– (not used)"]
-    assert list(ended(table)) == [20, 0, 19]
-    assert table.loc["b", "mean"] == "–"
+    assert list(table.index) == ["a", "– (not used)"], "b was never tried"
+    assert list(ended(table)) == [20, 19]
 
 
 def test_groups_by_latent_size_are_powers_of_two(results):

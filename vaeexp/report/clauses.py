@@ -1,0 +1,184 @@
+"""A sentence with figures for each clause of a study's question: each searched parameter, each baseline, and what was not tried."""
+
+import math
+from collections.abc import Sequence
+
+from vaeexp.report.headline import BOTH_EPOCHS, at_epoch, difference_to_best, gap, incomparable, moved, same_images
+from vaeexp.report.markup import escape
+from vaeexp.results.effects import ParameterEffect
+from vaeexp.results.interactions import Interaction
+from vaeexp.results.parameters import LEAST_TRIALS
+from vaeexp.results.study_view import StudyView
+from vaeexp.results.tested_settings import TestedSetting
+from vaeexp.words import (
+    format_interval,
+    format_number,
+    format_reach,
+    format_share,
+    format_value,
+    join_and,
+    parameter_label,
+    plural,
+)
+
+LITTLE = 0.05
+"""Share of the importance below which a parameter did not set the best trials apart."""
+VERDICTS = {
+    "determined": "strongly determined",
+    "weak": "weakly determined: some values are ruled out, no more",
+    "open": "open: the best differ from the rest by no more than chance allows",
+}
+
+
+def clauses(view: StudyView) -> list[str]:
+    """Return the sentences in order; empty before a trial is complete."""
+    if view.ranked.empty:
+        return []
+    return [*parameter_clauses(view), *interaction_clauses(view), *coverage_clauses(view), *baseline_clauses(view)]
+
+
+def parameter_clauses(view: StudyView) -> list[str]:
+    """Say of each searched parameter where the best trials have it and how sure that is; with few trials, that this cannot be said."""
+    many = len(view.ranked)
+    if many < LEAST_TRIALS:
+        if len(view.parameters) < 2:
+            return []
+        return [
+            f"Which parameters mattered cannot be said from {plural(many, 'complete trial')}; it takes {LEAST_TRIALS}."
+        ]
+    spans = {effect.parameter: effect.span for effect in view.effects if math.isfinite(effect.span)}
+    widest = max(spans, key=lambda name: spans[name], default=None)
+    words = []
+    for effect in view.effects:
+        parameter, label = view.parameters[effect.parameter], f"**{escape(effect.label)}**"
+        if parameter.places(view.ranked).nunique() < 2:
+            words.append(f"{label}: one value in all {many:,} complete trials, so nothing is said of it.")
+        else:
+            words.append(f"{label}: {_effect(effect, widest=effect.parameter == widest and len(spans) > 1)}")
+    return words
+
+
+def _effect(effect: ParameterEffect, *, widest: bool) -> str:
+    top = f"the best {effect.top} trials"
+    if effect.low is not None and effect.high is not None:
+        ends = list(dict.fromkeys(format_value(end) for end in (effect.low, effect.high)))
+        where = f"{' to '.join(ends)} in {top}"
+    else:
+        counts = sorted(effect.counts.items(), key=lambda pair: -pair[1])
+        where = (
+            f"{join_and([f'{escape(text)} in {count:,}' for text, count in counts])} of {top}" if counts else "not used"
+        )
+    parts = [where, VERDICTS[effect.verdict]]
+    if math.isfinite(effect.share):
+        share = f"{format_share(effect.share)} of the importance"
+        if math.isfinite(effect.share_low):
+            share += f" (95 % interval {format_share(effect.share_low)} to {format_share(effect.share_high)})"
+        parts.append(share)
+    if math.isfinite(effect.span):
+        parts.append(f"{format_number(effect.span)} nats between the best and the worst of its partial dependence")
+    words = "; ".join(parts)
+    if effect.at_bound:
+        words += f". The best trials pile up at its {effect.at_bound} bound, and beyond may be better"
+    if widest and effect.share < LITTLE:
+        # PED-ANOVA compares the best with all trials: where all trials have a good value, the best do not stand out.
+        words += (
+            ". No parameter spans more nats, so the small importance does not mean that it did not matter: the search had "
+            "settled it, and the best differ little from all trials there"
+        )
+    return f"{words}."
+
+
+def interaction_clauses(view: StudyView) -> list[str]:
+    """Name where a compared parameter acts otherwise below a threshold than above, and for which side the learning rate was tuned."""
+    words = [_interaction(each) for each in view.interactions if each.consistent]
+    tuned = {(each.parameter, format_value(each.tuned_for)) for each in view.interactions if each.tuned_for is not None}
+    return words + [
+        f"**{escape(parameter_label(name))}**: every compared configuration was found with {escape(value)}, so that its "
+        "learning rate was tuned for this side only."
+        for name, value in sorted(tuned)
+    ]
+
+
+def _interaction(each: Interaction) -> str:
+    first, second = escape(format_value(each.first)), escape(format_value(each.second))
+    other, at = escape(parameter_label(each.other)), escape(format_value(each.threshold))
+    number = isinstance(each.threshold, int | float)
+    above, below = (
+        (f"{other} above {at}", f"{other} below {at}") if number else (f"{other} = {at}", f"any other {other}")
+    )
+
+    def side(mean: float) -> str:
+        return f"{first if mean > 0 else second} is better by {format_number(abs(mean))} nats"
+
+    words = (
+        f"**{escape(parameter_label(each.parameter))}** depends on the {other}: with {below} {side(each.below)}, with {above} "
+        f"{side(each.above)}, the same in each of {plural(each.n, 'pair')} over {plural(each.configurations, 'configuration')}"
+    )
+    if each.alike:
+        names = join_and([escape(parameter_label(name)) for name in each.alike])
+        words += f"; {names} {'splits' if len(each.alike) == 1 else 'split'} the configurations alike, so which is the cause is open"
+    return f"{words}."
+
+
+def coverage_clauses(view: StudyView) -> list[str]:
+    """Name each value of a choice that was never tried where the others are good: nothing is said of it."""
+    words = []
+    for name, entries in view.coverage.items():
+        for each in (each for each in entries if not each.covered and len(view.ranked) > 1):
+            tried = (
+                f"{plural(each.trials, 'trial')}, {each.complete:,} complete and {each.pruned:,} pruned"
+                if each.trials
+                else "no trial"
+            )
+            words.append(
+                f"**{escape(parameter_label(name))} = {escape(each.text)}** was never tried to the end near the region where the "
+                f"others are good ({tried}), so nothing is said of it."
+            )
+    return words
+
+
+def baseline_clauses(view: StudyView) -> list[str]:
+    """Set each baseline beside the best configuration: −ELBO where it can be compared, and rate, FID and MSE at both epochs."""
+    best = view.best
+    tested = best is not None and best.test("distortion").n > 0
+    return [_baseline(best if tested else None, setting) for setting in view.baselines]
+
+
+def _baseline(best: TestedSetting | None, setting: TestedSetting) -> str:
+    title = f"**{escape(setting.title)}** (n = {len(setting.runs):,})"
+    if best is None:
+        own = join_and([f"{name} {cell}" for name, cell in _known(at_epoch(setting, "test"))] or ["no test figure"])
+        return f"{title}: {own}; no configuration was confirmed, to set it beside."
+    reasons = incomparable(best, setting)
+    parts = []
+    if setting.same_protocol == best.same_protocol:
+        interval, basis = difference_to_best(best, setting)
+        if math.isfinite(interval.mean):
+            own = format_interval(setting.test("neg_elbo"))
+            few = " (too few seeds for an interval)"
+            sure = "" if interval.excludes_zero else ", which chance may explain"
+            span = f" (95 % interval {format_reach(interval)}, {basis}){sure}"
+            parts.append(
+                f"test −ELBO {own}, {gap(interval)} than the best{span if math.isfinite(interval.low) else few}"
+            )
+    else:
+        parts.append(f"its −ELBO cannot be compared ({escape('; '.join(reasons))})")
+    parts += _beside(best, setting) if same_images(best, setting) else []
+    words = f"{title}: {'; '.join(parts)}."
+    if moved(setting):
+        epochs = setting.runs["epochs"].dropna().astype(int)
+        last = join_and([f"{name} {cell}" for name, cell in _known(at_epoch(setting, "test_last"))])
+        words += f" These are of its best epoch; at its last ({int(epochs.max()):,}): {last}."
+    return words
+
+
+def _known(cells: Sequence[str]) -> list[tuple[str, str]]:
+    return [(name, cell) for (_, name, _), cell in zip(BOTH_EPOCHS, cells, strict=True) if cell != "–"]
+
+
+def _beside(best: TestedSetting, setting: TestedSetting) -> list[str]:
+    """Return `FID 247.56 against 68.96`, where either is known at the best epoch."""
+    pairs = zip(BOTH_EPOCHS, at_epoch(setting, "test"), at_epoch(best, "test"), strict=True)
+    return [
+        f"{name} {own} against {other} of the best" for (_, name, _), own, other in pairs if "–" not in (own, other)
+    ]

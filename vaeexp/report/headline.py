@@ -1,0 +1,221 @@
+"""The headline table: the best configuration, each baseline and the published figure, one row each, with what may be compared."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from sweeps.results.statistics import Interval, difference_interval, paired_interval
+from vaeexp.report.markup import escape, table
+from vaeexp.results.study_view import PROTOCOL, StudyView
+from vaeexp.results.tables import column, finite, interval_on_test
+from vaeexp.results.tested_settings import SAME_DISTORTION, TestedSetting
+from vaeexp.words import format_interval, format_number, join_and, plural
+
+TEST_IMAGES = 10_000
+PUBLISHED_SAMPLES = 5000
+"""Importance samples per image of the published figures."""
+PUBLISHED_MODEL = (
+    "VAE, one stochastic layer of 50 units, two hidden layers of 200, trained on all 60,000 training images"
+)
+PUBLISHED = {
+    "dynamic": (86.76, "Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016, table 1"),
+    "static": (
+        88.71,
+        "Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016, appendix D "
+        "(the fixed binarisation of Larochelle and Murray 2011; the pixels here are another draw)",
+    ),
+}
+"""Binarisation → NLL on the 10,000 test images of MNIST (Bernoulli likelihood, nats per image), and its source."""
+HEADER = ("row", "n", "test −ELBO", "test IW-NLL (k)", "rate", "FID", "MSE", "comparable?")
+BOTH_EPOCHS = (("rate", "rate", 2), ("fid", "FID", 2), ("reconstruction_mse", "MSE", 5))
+"""Metric, name and decimals of what is given at the best and at the last epoch."""
+
+
+class Line(NamedTuple):
+    """A row of the table; its reason is empty where all its figures may be set beside the first row's."""
+
+    cells: list[str]
+    comparable: str
+    reason: str
+
+
+def headline(view: StudyView) -> list[str]:
+    """Return the table and its notes; empty where nothing was tested."""
+    best = view.best
+    settings = [*([best] if best is not None and best.test(_total(best)).n else []), *view.baselines]
+    if not settings:
+        return []
+    first = settings[0] if settings[0] is best else None
+    lines = [line for setting in settings for line in _of_setting(first, setting)]
+    lines += _published(view, first)
+    rows, notes = [], []
+    for line in lines:
+        mark = ""
+        if line.reason:
+            notes += [] if line.reason in notes else [line.reason]
+            mark = f" ({chr(ord('a') + notes.index(line.reason))})"
+        rows.append([*line.cells, f"{line.comparable}{mark}"])
+    words = (
+        "On test images, mean over n training seeds ± 95 % interval (none from fewer than three seeds); −ELBO, IW-NLL and rate "
+        "in nats per image, k importance samples. A row stands at its best epoch by validation −ELBO, and once more at its last "
+        "epoch where figures differ there."
+    )
+    listed = "\n".join(f"- ({chr(ord('a') + place)}) {note}" for place, note in enumerate(notes))
+    return [block for block in (table(HEADER, rows, right=range(1, 7)), words, listed) if block]
+
+
+def _total(setting: TestedSetting) -> str:
+    return "distortion" if setting.deterministic else "neg_elbo"
+
+
+def _of_setting(best: TestedSetting | None, setting: TestedSetting) -> list[Line]:
+    """Return the row of a configuration, that of its last epoch where figures differ, and what its source printed."""
+    reasons = incomparable(best, setting) if best is not None and setting is not best else []
+    comparable = "yes" if best is not None else "–"
+    reason = f"{escape(setting.title)}: {'; '.join(map(escape, reasons))}." if reasons else ""
+    if reasons:
+        comparable = "FID, MSE" if best is not None and same_images(best, setting) else "no"
+        comparable = (
+            "all but IW-NLL" if best is not None and setting.same_protocol == best.same_protocol else comparable
+        )
+    title = escape(setting.title)
+    lines = [Line([title, str(setting.test(_total(setting)).n), *_figures(setting, "test")], comparable, reason)]
+    if moved(setting):
+        cells = [
+            f"{title}, last epoch",
+            str(_at(setting, "test_last", _total(setting)).n),
+            *_figures(setting, "test_last"),
+        ]
+        lines.append(Line(cells, comparable, reason))
+    if setting.published:
+        note = (
+            f"{title}, as its source printed it: {escape(setting.published)}. Another run, of which no seeds are known."
+        )
+        lines.append(Line([f"{title}, as published", *["–"] * 6], "no", note))
+    return lines
+
+
+def _figures(setting: TestedSetting, when: str) -> list[str]:
+    neg_elbo = "–" if setting.deterministic else format_interval(_at(setting, when, "neg_elbo"))
+    return [neg_elbo, _weighted(setting) if when == "test" else "–", *at_epoch(setting, when)]
+
+
+def at_epoch(setting: TestedSetting, when: str) -> list[str]:
+    """Return rate, FID and MSE at the best epoch (`test`) or at the last one (`test_last`); a deterministic code has no rate."""
+    return [
+        "–" if metric == "rate" and setting.deterministic else format_interval(_at(setting, when, metric), digits)
+        for metric, _, digits in BOTH_EPOCHS
+    ]
+
+
+def moved(setting: TestedSetting) -> bool:
+    """Tell whether rate, FID or MSE of the last epoch is known and differs from that of the best epoch, as shown."""
+    best, last = at_epoch(setting, "test"), at_epoch(setting, "test_last")
+    return any(shown not in ("–", other) for shown, other in zip(last, best, strict=True))
+
+
+def _at(setting: TestedSetting, when: str, metric: str) -> Interval:
+    return interval_on_test(setting.runs, f"{when}/{metric}")
+
+
+def _weighted(setting: TestedSetting) -> str:
+    """Return `91.04 ± 1.09 (200)`; the mean of runs that share their number of samples, an en dash otherwise."""
+    samples = set(finite(column(setting.runs, "result.test/importance_samples")))
+    interval = setting.test("iw_nll")
+    return f"{format_interval(interval)} ({int(samples.pop()):,})" if interval.n and len(samples) == 1 else "–"
+
+
+def same_images(best: TestedSetting, setting: TestedSetting) -> bool:
+    """Tell whether two configurations saw the same images and targets, so that FID and MSE measure one thing."""
+    parts = [part for part in SAME_DISTORTION if part != "likelihood"]
+    return all(best.protocol.get(part) == setting.protocol.get(part) for part in parts)
+
+
+def incomparable(best: TestedSetting, setting: TestedSetting) -> list[str]:
+    """Return why figures of a configuration cannot be set beside those of the best; empty where all of them can."""
+    if setting.deterministic and not best.deterministic:
+        reasons = ["a deterministic code has no rate and no ELBO"]
+    else:
+        reasons = [
+            f"{name} {setting.protocol.get(part, 'not recorded')}, not {best.protocol.get(part, 'recorded')}"
+            for part, name in PROTOCOL.items()
+            if part not in ("estimator", "fingerprint") and setting.protocol.get(part) != best.protocol.get(part)
+        ]
+    counts = [sorted(set(finite(column(each.runs, "result.test/importance_samples")))) for each in (setting, best)]
+    if not reasons and counts[0] and counts[1] and counts[0] != counts[1]:
+        here, there = (join_and([f"{int(count):,}" for count in own]) for own in counts)
+        reasons.append(f"its IW-NLL has k = {here} samples, not {there}; a larger k alone lowers it")
+    return reasons
+
+
+def difference_to_best(best: TestedSetting, setting: TestedSetting, metric: str = "neg_elbo") -> tuple[Interval, str]:
+    """Return the mean difference of a result on test (setting − best) with its interval, and what the interval rests on.
+
+    Runs that share their seed are paired; otherwise the interval is Welch's.
+    """
+    name = f"result.test/{metric}"
+    tables = [
+        pd.DataFrame({"seed": each.runs["seed"], "figure": column(each.runs, name)}).dropna()
+        for each in (best, setting)
+    ]
+    both = tables[0].merge(tables[1], on="seed").drop_duplicates("seed")
+    if len(both) > 1 and len(both) == len(tables[1]):
+        interval = paired_interval(both["figure_x"].tolist(), both["figure_y"].tolist())
+        return interval, f"paired over {plural(len(both), 'shared seed')}"
+    first, second = (finite(each["figure"]).tolist() for each in tables)
+    return difference_interval(first, second), f"Welch's t over {len(first):,} and {plural(len(second), 'seed')}"
+
+
+def other_data(view: StudyView) -> str:
+    """Say why no published figure can stand beside any row of the study; empty for the whole of MNIST."""
+    data = view.recorded("data")
+    if data.get("title") == "MNIST" and not data.get("subset") and data.get("test") == TEST_IMAGES:
+        return ""
+    here = data.get("title") or data.get("name") or "not recorded here"
+    return (
+        f"No published figure stands beside them: those at hand are of MNIST with its {TEST_IMAGES:,} test images, "
+        f"and the data are {escape(here)}."
+    )
+
+
+def unpublished(group: Sequence[TestedSetting]) -> str:
+    """Say why the published figure cannot be set beside these rows of one protocol; empty where it can."""
+    binarisation, likelihood = (group[0].settings[name] for name in ("binarisation", "likelihood"))
+    samples = samples_of(group)
+    if binarisation not in PUBLISHED:
+        return "they are of binary targets, and these are grey levels"
+    if likelihood != "bernoulli":
+        return f"they are of a Bernoulli likelihood, and this is {likelihood}"
+    if not samples:
+        return "no run has an importance-weighted NLL"
+    if PUBLISHED_SAMPLES not in samples:
+        counts = join_and([f"{count:,}" for count in samples])
+        return f"k = {counts} here; the published figures use {PUBLISHED_SAMPLES:,}"
+    return ""
+
+
+def samples_of(group: Sequence[TestedSetting]) -> list[int]:
+    """Return the numbers of importance samples that occur among these rows."""
+    return sorted({int(k) for row in group for k in finite(row.runs["result.test/importance_samples"])})
+
+
+def _published(view: StudyView, best: TestedSetting | None) -> list[Line]:
+    """Return the published figure of the binarisation of the best, marked where it cannot be set beside it."""
+    if best is None or best.deterministic or other_data(view):
+        return []
+    figure = PUBLISHED.get(best.settings["binarisation"])
+    if figure is None or best.settings["likelihood"] != "bernoulli":
+        return []
+    nll, source = figure
+    why = unpublished([best])
+    reason = f"Published: {escape(PUBLISHED_MODEL)} ({escape(source)}); one figure, no interval"
+    cells = ["published (Burda et al. 2016)", "–", "–", f"{format_number(nll)} ({PUBLISHED_SAMPLES:,})", "–", "–", "–"]
+    return [Line(cells, "no" if why else "IW-NLL", f"{reason}{f'. {why}' if why else ''}.")]
+
+
+def gap(interval: Interval) -> str:
+    """Return `24.50 nats worse` or `0.31 nats better`, as a difference of −ELBO reads."""
+    side = "worse" if interval.mean >= 0 else "better"
+    return f"{format_number(abs(interval.mean))} nats {side}" if math.isfinite(interval.mean) else "–"
