@@ -11,7 +11,8 @@ from matplotlib.ticker import MaxNLocator
 
 from vaeexp.plots import style
 from vaeexp.results.effects import group_of
-from vaeexp.results.parameters import RESAMPLES, Forest, SearchedParameter, expected
+from vaeexp.results.forest import Forest, expected
+from vaeexp.results.parameters import RESAMPLES, SearchedParameter
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import jitter
 from vaeexp.words import NATS, format_number, format_value, join_and, parameter_label
@@ -51,13 +52,13 @@ def importance(view: StudyView) -> Figure | None:
 
 def importance_caption(view: StudyView) -> str:
     """Say how the importance is estimated, from how many trials."""
-    count = len(view.ranked)
+    count = len(view.learned)
     few = " With so few trials it is a rough guide." if count < 100 else ""
     return (
         f"How far the values of a parameter among the best {max(5, math.ceil(count / 10)):,} differ from those among all "
-        f"{count:,} complete trials (PED-ANOVA, Watanabe et al. 2023), as shares of the sum. Whiskers are 95 % intervals: ± 1.96 "
-        f"standard deviations over {RESAMPLES} resamples of the trials.{few} Pruned trials are not counted: a parameter whose "
-        "bad values were pruned early looks less important than it is."
+        f"{count:,} complete and pruned trials (PED-ANOVA, Watanabe et al. 2023), as shares of the sum. Whiskers are 95 % intervals: ± 1.96 "
+        f"standard deviations over {RESAMPLES} resamples of the trials.{few} A pruned trial counts with what it had reached. "
+        "Values of a choice that were never tried where the others are good are left out."
     )
 
 
@@ -238,7 +239,7 @@ def dependence_caption(view: StudyView) -> str:
     forest = view.forest
     if forest is None:
         return text
-    text += f" The model is a forest of randomised trees on {len(forest.values):,} complete trials (pruned ones are not counted)"
+    text += f" The model is a forest of randomised trees on {forest.complete:,} complete and {forest.pruned:,} pruned trials, these with what they had reached"
     if forest.capped == 1:
         text += f"; the value above {format_number(forest.ceiling, 0)} counts as that"
     elif forest.capped:

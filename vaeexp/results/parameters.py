@@ -1,10 +1,10 @@
-"""The searched parameters of a study: their values and axes, and what each did to the objective.
+"""The searched parameters of a study: their values and axes, and how much each mattered.
 
 Importance is PED-ANOVA (Watanabe, Bansal and Hutter 2023; with conditions: 2026). Optuna's `PedAnovaImportanceEvaluator`
 gives the same shares, but takes seconds for 10,000 trials. Here all resamples share everything but the counts in cells.
 
-The forest has extremely randomised trees (Geurts, Ernst and Wehenkel 2006) in small bags, each with its own bootstrap
-resample of the trials: the spread over bags is the sampling error of the whole (Sexton and Laake 2009).
+It learns from complete and pruned trials. A pruned trial is censored, and counts with what it had reached: what it would
+have come to is not known, and without it a value whose trials were mostly pruned would be judged by its survivors alone.
 """
 
 import math
@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from vaeexp.results.tables import column, for_baseline_alone, jitter, search_trials
+from vaeexp.results.tables import column, for_baseline_alone, search_trials
 from vaeexp.words import format_value, parameter_label
 
 LEAST_TRIALS = 10
@@ -129,22 +129,30 @@ class Cells:
     """Whether neighbouring cells are alike, as those of numbers are and those of choices are not."""
 
 
-def importance_table(parameters: Mapping[str, SearchedParameter], ranked: pd.DataFrame, seed: int) -> pd.DataFrame:
+def importance_table(
+    parameters: Mapping[str, SearchedParameter],
+    learned: pd.DataFrame,
+    seed: int,
+    left_out: Mapping[str, Sequence[str]] | None = None,
+) -> pd.DataFrame:
     """Return share, low and high by parameter, the most important first; the shares sum to 1.
 
     A share says how far the values of a parameter among the best trials (a tenth, and at least 5) differ from those among
-    all complete trials (`ranked`). The interval is ± 1.96 standard deviations of the share among 200 bootstrap resamples of
+    all complete and pruned trials (`learned`, the lowest objective first). Values of a choice that are left out (as text)
+    count as if the choice were not active with them: where they were never tried near the best, being rare among the best says nothing. The interval is ± 1.96 standard deviations of the share among 200 bootstrap resamples of
     the trials (Efron and Tibshirani 1993, chapter 13), within 0 and 1. Percentiles of the resamples would be biased: a
     resample repeats trials, which makes every parameter look more important.
 
-    Without rows below `LEAST_TRIALS` trials, or when all have one value. A parameter that never varied is left out: it cannot
+    Without rows below `LEAST_TRIALS` complete trials, or when all have one value. A parameter that never varied is left out: it cannot
     have mattered, but PED-ANOVA sees that the trials fill little of its range.
     """
-    cells = {name: parameter_cells(parameter, ranked) for name, parameter in parameters.items()}
+    without = left_out or {}
+    cells = {name: parameter_cells(own, learned, without.get(name, ())) for name, own in parameters.items()}
     cells = {name: own for name, own in cells.items() if len(np.unique(own.places[own.places >= 0])) > 1}
-    if not cells or len(ranked) < LEAST_TRIALS or ranked["objective"].nunique() == 1:
+    complete = int((learned["state"] == "complete").sum())
+    if not cells or complete < LEAST_TRIALS or learned["objective"].nunique() == 1:
         return pd.DataFrame(columns=["share", "low", "high"], dtype=float)
-    values, count = ranked["objective"].to_numpy(float), len(ranked)
+    values, count = learned["objective"].to_numpy(float), len(learned)
     random = np.random.default_rng(seed)
     weights = np.stack([np.bincount(random.integers(count, size=count), minlength=count) for _ in range(RESAMPLES)])
     drawn = importance_shares(list(cells.values()), values, weights.astype(float))
@@ -155,9 +163,10 @@ def importance_table(parameters: Mapping[str, SearchedParameter], ranked: pd.Dat
     return table.sort_index().sort_values("share", ascending=False, kind="stable")
 
 
-def parameter_cells(parameter: SearchedParameter, trials: pd.DataFrame) -> Cells:
-    """Divide the range of a parameter: a cell per choice, or at most 50 over a range of numbers."""
+def parameter_cells(parameter: SearchedParameter, trials: pd.DataFrame, left_out: Sequence[str] = ()) -> Cells:
+    """Divide the range of a parameter: a cell per choice that is not left out, or at most 50 over a range of numbers."""
     places, ordered, count = parameter.places(trials).to_numpy(), not parameter.is_choice, len(parameter.texts)
+    places = np.where(np.isin(places, [parameter.texts.index(text) for text in left_out]), np.nan, places)
     if ordered:
         width = parameter.last - parameter.first
         whole = math.ceil(math.log2(width + 1)) + 1 if parameter.log else round(width) + 1
@@ -231,125 +240,3 @@ def _smooth_choices(counts: np.ndarray) -> np.ndarray:
     heights = counts.sum(axis=1, keepdims=True)
     kernels = (lift * heights + counts) / (choices * lift + 1)
     return (kernels + 1 / choices) / (heights + 1)
-
-
-_MOST_TRIALS = 2000
-_BAGS = 24
-_TREES = 4
-_NOT_ACTIVE = -1.0
-
-
-@dataclass(frozen=True, eq=False)
-class Forest:
-    """A fitted model of validation −ELBO."""
-
-    parameters: Mapping[str, SearchedParameter]
-    """The parameters, the most important first."""
-    places: pd.DataFrame
-    """The trials that it learned from, best first: their place on the axis of each parameter."""
-    values: np.ndarray
-    """Their validation −ELBO, values above `ceiling` set to it: [N]."""
-    ceiling: float
-    """Tukey's outer fence; without one, the diverged trials would be all that a tree learns."""
-    capped: int
-    """Trials above the ceiling."""
-    r2: float
-    """Share of the variance that it explains in trials which its trees have not seen."""
-    bags: Sequence[Any]
-    """Fitted models, each of its own resample."""
-    conditions: Mapping[str, Mapping[str, list[float]]]
-    """Parameter → parent → places of the parent under which the parameter is active."""
-
-
-def grow_forest(
-    parameters: Mapping[str, SearchedParameter], names: Sequence[str], ranked: pd.DataFrame, seed: int
-) -> Forest | None:
-    """Fit the model on the complete trials (`ranked`), on 2,000 of them drawn at random where there are more.
-
-    `names` are the parameters to learn from, the most important first; None without any.
-    """
-    if not names:
-        return None
-    chosen = {name: parameters[name] for name in names}
-    ceiling = outer_fence(ranked["objective"])
-    capped = int((ranked["objective"] > ceiling).sum())
-    if len(ranked) > _MOST_TRIALS:
-        drawn = np.random.default_rng(seed).choice(len(ranked), _MOST_TRIALS, replace=False)
-        ranked = ranked.iloc[np.sort(drawn)].reset_index(drop=True)
-    places = pd.DataFrame({name: parameter.places(ranked) for name, parameter in chosen.items()})
-    values = ranked["objective"].clip(upper=ceiling).to_numpy(float)
-    bags, r2 = _grow_bags(places.fillna(_NOT_ACTIVE).to_numpy(float), values, seed)
-    return Forest(
-        parameters=chosen,
-        places=places,
-        values=values,
-        ceiling=ceiling,
-        capped=capped,
-        r2=r2,
-        bags=bags,
-        conditions=_conditions({name: own for name, own in parameters.items() if name in chosen}),
-    )
-
-
-def outer_fence(values: pd.Series) -> float:
-    """Return Tukey's outer fence (the upper quartile + 3 interquartile ranges), at least the 0.7 quantile, at most the maximum.
-
-    The fence has room above it: 1 % of the smallest value.
-    """
-    lower, upper, most = np.quantile(values, [0.25, 0.75, 0.7])
-    high = min(float(values.max()), max(float(upper + 3 * (upper - lower)), float(most)))
-    return high + max(0.01 * abs(float(values.min())), 1e-3)
-
-
-def _grow_bags(design: np.ndarray, values: np.ndarray, seed: int) -> tuple[list[Any], float]:
-    """Fit the bags; return them and their R² on the trials out of the bag."""
-    from sklearn.ensemble import ExtraTreesRegressor
-
-    random = np.random.default_rng(seed)
-    bags, sums, counts = [], np.zeros(len(values)), np.zeros(len(values))
-    for bag in range(_BAGS):
-        drawn = random.integers(len(values), size=len(values))
-        model = ExtraTreesRegressor(_TREES, min_samples_leaf=2, random_state=(seed + bag) % 2**32)
-        bags.append(model.fit(design[drawn], values[drawn]))
-        out = np.setdiff1d(np.arange(len(values)), drawn)
-        if len(out):
-            sums[out] += model.predict(design[out])
-            counts[out] += 1
-    known = counts > 0
-    error = np.mean((sums[known] / counts[known] - values[known]) ** 2)
-    return bags, float(1 - error / values[known].var()) if values[known].var() else 0.0
-
-
-def _conditions(parameters: Mapping[str, SearchedParameter]) -> dict[str, dict[str, list[float]]]:
-    """Return the conditions on parents that the model knows; parents come first, as in the study file."""
-
-    def places(parent: str, wanted: Sequence[Any]) -> list[float]:
-        return parameters[parent].places(pd.DataFrame({f"params.{parent}": list(wanted)})).dropna().tolist()
-
-    conditions = {
-        name: {parent: places(parent, wanted) for parent, wanted in parameter.when.items() if parent in parameters}
-        for name, parameter in parameters.items()
-    }
-    return {name: parents for name, parents in conditions.items() if parents}
-
-
-def expected(forest: Forest, name: str, places: np.ndarray, *, over: int = 100) -> np.ndarray:
-    """Return the partial dependence of each bag on a parameter (Friedman 2001): [B, G].
-
-    The expected validation −ELBO at each of G places, over the other settings of the trials in which the parameter is
-    active, `over` of them evenly spread in rank. Parameters whose condition then fails are put out of use; parameters whose
-    condition then holds take values of the trials that have them.
-    """
-    known = forest.places.dropna(subset=[name])
-    rows = known.iloc[np.unique(np.linspace(0, len(known) - 1, over).round().astype(int))]
-    design = pd.DataFrame(np.tile(rows.to_numpy(), (len(places), 1)), columns=rows.columns)
-    design[name] = np.repeat(places, len(rows))
-    turns = jitter(len(rows), 1.0) + 0.5
-    for child, parents in forest.conditions.items():
-        others = forest.places[child].dropna().to_numpy()
-        if child != name and len(others):
-            holds = np.logical_and.reduce([design[parent].isin(wanted) for parent, wanted in parents.items()])
-            spare = np.tile(others[(turns * len(others)).astype(int)], len(places))
-            design[child] = np.where(holds, design[child].fillna(pd.Series(spare)), np.nan)
-    filled = design.fillna(_NOT_ACTIVE).to_numpy(float)
-    return np.stack([bag.predict(filled).reshape(len(places), len(rows)).mean(axis=1) for bag in forest.bags])

@@ -15,8 +15,9 @@ from sweeps.storage.study_record import StudyRecord
 from vaeexp.results import stored_study
 from vaeexp.results.coverage import Coverage, covered_trials, measure_coverage
 from vaeexp.results.effects import ParameterEffect, parameter_effects
+from vaeexp.results.forest import Dependence, Forest, dependence, grow_forest
 from vaeexp.results.interactions import Interaction, find_interactions
-from vaeexp.results.parameters import Forest, SearchedParameter, grow_forest, importance_table, searched_parameter
+from vaeexp.results.parameters import SearchedParameter, importance_table, searched_parameter
 from vaeexp.results.pruner_replay import Replay, recorded_curves, replay_pruner
 from vaeexp.results.tables import Arrays, read_arrays, search_trials, study_tables
 from vaeexp.results.tested_settings import (
@@ -247,17 +248,27 @@ class StudyView:
     @cached_property
     def importances(self) -> pd.DataFrame:
         """Share of each searched parameter with its interval (share, low, high), the most important first."""
-        return importance_table(self.parameters, self.ranked, self.seed)
+        return importance_table(self.parameters, self.learned, self.seed, self.left_out)
 
     @cached_property
     def forest(self) -> Forest | None:
         """A model of validation −ELBO over the parameters; None where no importance can be said."""
-        return grow_forest(self.parameters, list(self.importances.index), self.ranked, self.seed)
+        return grow_forest(self.parameters, list(self.importances.index), self.learned, self.seed, self.left_out)
+
+    @cached_property
+    def dependences(self) -> dict[str, Dependence]:
+        """Parameter → what the forest expects along it, the most important first; empty without a forest."""
+        return {} if self.forest is None else {name: dependence(self.forest, name) for name in self.forest.parameters}
 
     @cached_property
     def coverage(self) -> dict[str, list[Coverage]]:
         """Searched choice → how far each of its values was tried where the others are good, in the order of the study file."""
         return measure_coverage(self.parameters, self.search, self.ranked)
+
+    @cached_property
+    def left_out(self) -> dict[str, list[str]]:
+        """Searched choice → its values that no marginal statistic counts, as `uncovered`."""
+        return {name: self.uncovered(name) for name in self.coverage}
 
     def uncovered(self, name: str) -> list[str]:
         """Return the values of a choice, as text, that were never tried to the end where the others are good; marginals leave them out."""
@@ -270,7 +281,8 @@ class StudyView:
     @cached_property
     def effects(self) -> list[ParameterEffect]:
         """What each searched parameter did, in the order of the study file."""
-        return parameter_effects(self.parameters, self.ranked, self.learned, self.importances, {})
+        spans = {name: dependence.span for name, dependence in self.dependences.items()}
+        return parameter_effects(self.parameters, self.ranked, self.learned, self.importances, spans)
 
     @cached_property
     def interactions(self) -> list[Interaction]:

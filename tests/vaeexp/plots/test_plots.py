@@ -249,7 +249,9 @@ def test_a_report_opens_with_eight_plots_at_most():
 def test_captions_name_the_run_that_drew(results):
     best = ranked(results).iloc[0]["number"]
     assert PLOTS["best_samples"].reading(StudyView(results)).endswith(f"Drawn by a confirmation run of trial {best}.")
-    assert f"all {len(ranked(results))} complete trials" in PLOTS["importance"].reading(StudyView(results))
+    assert f"all {len(StudyView(results).learned)} complete and pruned trials" in PLOTS["importance"].reading(
+        StudyView(results)
+    )
 
 
 @pytest.mark.filterwarnings("error")

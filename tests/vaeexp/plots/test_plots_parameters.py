@@ -32,7 +32,7 @@ def test_whiskers_are_the_interval_and_the_words_say_its_ends(made):
     first = table.iloc[-1]
     assert texts(axes.figure)[-1] == f"{first['share']:.0f} % ({first['low']:.0f}–{first['high']:.0f})"
     words = PLOTS["importance"].reading(StudyView(made))
-    assert "the best 12 differ from those among all 120 complete trials (PED-ANOVA" in words
+    assert "the best 12 differ from those among all 120 complete and pruned trials (PED-ANOVA" in words
     assert "95 % intervals" in words
     assert "Pruned trials are not counted" in words
 
