@@ -159,9 +159,7 @@ def partial_dependence(view: StudyView) -> Figure | None:
 
 def _covered_places(view: StudyView, forest: Forest, name: str) -> pd.Series:
     """Return the places of the complete trials along a parameter, without those of values that are not covered."""
-    places, texts = forest.places[name].dropna(), forest.parameters[name].texts
-    left_out = [texts.index(text) for text in view.uncovered(name) if text in texts]
-    return places[~places.isin(left_out)]
+    return forest.parameters[name].places(view.covered(view.ranked, name)).dropna()
 
 
 def _draw_dependence(axes: Axes, view: StudyView, forest: Forest, parameter: SearchedParameter) -> None:

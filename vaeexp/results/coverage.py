@@ -19,7 +19,8 @@ class Coverage:
 
     That region is the box which the best quarter (and at least `LEAST_GOOD`) of the complete trials with another value span
     in the other searched parameters: from the least to the largest of a number, the same values of a choice. A parameter
-    that is not active in a trial, or in none of those that span the box, is ignored.
+    that is not active in a trial, or in none of those that span the box, is ignored. Fewer than `LEAST_GOOD` complete trials
+    with another value span no region, and then every trial counts as inside: nothing shows that the value was tried elsewhere.
     """
 
     parameter: str
@@ -75,7 +76,7 @@ def _coverage(
     own, text = complete[parameter.name] == place, parameter.texts[place]
     others = complete[(complete[parameter.name] != place) & complete[parameter.name].notna()]
     good = others.head(max(LEAST_GOOD, -(-len(others) // 4)))
-    names = [name for name in parameters if name != parameter.name]
+    names = [name for name in parameters if name != parameter.name] if len(good) >= LEAST_GOOD else []
     mine = pruned[pruned[parameter.name] == place]
     return Coverage(
         parameter=parameter.name,

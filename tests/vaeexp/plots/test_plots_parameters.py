@@ -34,7 +34,6 @@ def test_whiskers_are_the_interval_and_the_words_say_its_ends(made):
     words = PLOTS["importance"].reading(StudyView(made))
     assert "the best 12 differ from those among all 120 complete and pruned trials (PED-ANOVA" in words
     assert "95 % intervals" in words
-    assert "Pruned trials are not counted" in words
 
 
 @pytest.mark.parametrize(
@@ -95,7 +94,8 @@ def test_nothing_is_called_lowest_where_nothing_can_be_told():
 
 def best_points(results, name):
     """x of the green points in the panel of a parameter; there is no panel where one value alone is covered."""
-    panels = [axes for axes in partial_dependence(StudyView(results)).axes if axes.get_xlabel() == name]
+    figure = partial_dependence(StudyView(results))
+    panels = [axes for axes in figure.axes if axes.get_xlabel() == name] if figure else []
     return [
         line.get_xdata()[0] for axes in panels for line in axes.lines if to_hex(line.get_color()) == style.BEST.lower()
     ]
