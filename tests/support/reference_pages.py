@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"
 sys.path.insert(0, str(ROOT))
 
+CURVES = "`curves.csv` has a row for each epoch of each run: `repeat`, `number`, `epoch` (from 1), `objective` and the columns `train/…` and `val/…`."
 COLUMNS = """\
 | Column of `trials.csv` | Meaning and unit |
 | --- | --- |
@@ -46,7 +47,7 @@ mlruns/
   journal/<study>.log    the study's storage: every fact, one line per record
   trials/<study>/<run>/  files of each run, listed below
 reports/
-  <study>/               README.md, plots, trials.csv, summary.json
+  <study>/               README.md, plots, trials.csv, curves.csv, summary.json
 ```"""
 
 
@@ -164,6 +165,7 @@ def _files_page() -> str:
         ARRAYS,
         "## trials.csv",
         COLUMNS,
+        CURVES,
         "## Data sets",
         _files(),
     )

@@ -10,7 +10,7 @@ from vaeexp.report.baselines import protocol_tables
 from vaeexp.report.closing import failures, provenance
 from vaeexp.report.headline import headline
 from vaeexp.report.markup import code, contents, escape, folded, heading, picture, png, table, write_folder
-from vaeexp.report.summary import summary_json, trials_csv
+from vaeexp.report.summary import curves_csv, summary_json, trials_csv
 from vaeexp.report.tables import table_chapter
 from vaeexp.results.study_view import StudyView
 from vaeexp.words import join_and, plural
@@ -34,7 +34,8 @@ def write_report(view: StudyView, *, reports: Path, html: bool = False) -> Path:
     """
     text, figures = compose(view)
     files = {name: png(figure) for name, figure in figures.items()}
-    files |= {"trials.csv": trials_csv(view).encode(), "summary.json": summary_json(view).encode()}
+    files |= {"trials.csv": trials_csv(view).encode(), "curves.csv": curves_csv(view).encode()}
+    files["summary.json"] = summary_json(view).encode()
     return write_folder(reports / view.name, text, files, html=html)
 
 

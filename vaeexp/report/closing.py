@@ -130,7 +130,7 @@ def failed_trials(view: StudyView) -> list[str]:
     failed = view.trials[view.trials["state"] == "failed"].sort_values(["repeat", "number"])
     rows = [
         [
-            escape(row["name"]),
+            _called(row["number"], repeat=row["repeat"]),
             escape(row["failure"].replace("_", " ") if isinstance(row["failure"], str) else "unknown"),
             str(row["epochs"]),
             escape(_shortened(row["message"])),
@@ -145,6 +145,11 @@ def failed_trials(view: StudyView) -> list[str]:
     return [table(["trial", "class", "epochs", "message", "configuration"], rows, right=(2,)), *more]
 
 
+def _called(number: int, *, repeat: bool = False) -> str:
+    """Return how every table calls a trial, `9`, and a repeat, `r3`, as commands do after the name of the study."""
+    return f"{'r' if repeat else ''}{number}"
+
+
 def _shortened(message: object) -> str:
     text = " ".join(message.split()) if isinstance(message, str) else "–"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
@@ -156,8 +161,8 @@ def pruned_trials(view: StudyView) -> list[str]:
     if pruned.empty:
         return []
     if len(pruned) <= PRUNED_ROWS:
-        cells = zip(pruned["name"], pruned["epochs"], pruned["objective"], strict=True)
-        rows = [[escape(name), str(epochs), format_number(value)] for name, epochs, value in cells]
+        cells = zip(pruned["number"], pruned["epochs"], pruned["objective"], strict=True)
+        rows = [[_called(number), str(epochs), format_number(value)] for number, epochs, value in cells]
         return [table(["trial", "stopped after epoch", "best val −ELBO by then"], rows, right=(1, 2))]
     rows = []
     for words, group in _by_epoch(pruned):

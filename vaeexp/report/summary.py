@@ -1,4 +1,4 @@
-"""The report for programs: `trials.csv` and `summary.json`.
+"""The report for programs: `trials.csv`, `curves.csv` and `summary.json`.
 
 `summary.schema.json` beside this module describes each field of the summary, its type and its unit.
 """
@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from sweeps.errors import masked
+from vaeexp.results.effects import ParameterEffect
 from vaeexp.results.study_view import PROTOCOL, StudyView
-from vaeexp.results.tables import column, finite, for_baseline_alone
+from vaeexp.results.tables import column, finite, for_baseline_alone, interval_on_test
 from vaeexp.results.tested_settings import PairComparison, TestedSetting
 
 VERSION = 1
@@ -22,10 +23,12 @@ VERSION = 1
 DATA = ("title", "subset", "source", "train", "validation", "test", "image_shape")
 STATES = ("complete", "pruned", "failed", "running", "waiting", "repeated")
 MEANS = (
-    *("neg_elbo", "iw_nll", "rate", "distortion", "active_units", "bits_per_dimension"),
+    *("neg_elbo", "iw_nll", "rate", "distortion", "active_units", "used_dimensions", "bits_per_dimension"),
     *("reconstruction_mse", "reconstruction_ssim", "fid", "inception_score"),
 )
 """Results on test of which the summary has the mean over seeds."""
+LAST_MEANS = ("neg_elbo", "rate", "distortion", "used_dimensions", "reconstruction_mse", "reconstruction_ssim", "fid")
+"""Those of the last epoch of which it has the mean."""
 
 
 def trials_csv(view: StudyView) -> str:
@@ -38,6 +41,16 @@ def trials_csv(view: StudyView) -> str:
         table[name] = table[name].map("+".join)
     table["message"] = table["message"].map(masked, na_action="ignore")
     return table.sort_values(keys).to_csv(index=False, lineterminator="\n")
+
+
+def curves_csv(view: StudyView) -> str:
+    """Return every epoch of every trial and repeat as CSV, with the objective and the metrics of training and validation.
+
+    Repeats stand after the trials of the search, as in `trials_csv`; the two share `repeat` and `number`.
+    """
+    keys = ["repeat", "number", "epoch"]
+    metrics = [name for name in view.epochs.columns if name.startswith(("train/", "val/"))]
+    return view.epochs[[*keys, "objective", *metrics]].sort_values(keys).to_csv(index=False, lineterminator="\n")
 
 
 def summary_json(view: StudyView) -> str:
@@ -86,9 +99,19 @@ def _summary(view: StudyView) -> dict[str, Any]:
         },
         "cost": _cost(view),
         "importances": [{"parameter": name, "share": share} for name, share in view.importances["share"].items()],
+        "effects": [_effect(effect) for effect in view.effects],
+        "uncovered": {name: view.uncovered(name) for name in view.coverage if view.uncovered(name)},
+        "trust": [asdict(check) for check in view.trust],
         "comparisons": [_difference(comparison) for comparison in view.pairs],
         "code": {name: view.recorded("git").get(name) for name in ("commit", "dirty")},
         "versions": {name: str(version) for name, version in view.recorded("versions").items()},
+    }
+
+
+def _effect(effect: ParameterEffect) -> dict[str, Any]:
+    return {
+        name: getattr(effect, name)
+        for name in ("parameter", "top", "low", "high", "counts", "span", "verdict", "at_bound")
     }
 
 
@@ -123,6 +146,10 @@ def _tested(view: StudyView, setting: TestedSetting, protocol: int) -> dict[str,
         "seeds": len(setting.runs),
         "validation": asdict(setting.validation),
         "test": {"images": images, "importance_samples": samples, **means},
+        "test_last": {
+            name: asdict(mean) if (mean := interval_on_test(setting.runs, f"test_last/{name}")).n else None
+            for name in LAST_MEANS
+        },
     }
 
 

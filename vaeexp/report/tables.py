@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -60,7 +60,7 @@ def ranked_table(view: StudyView) -> str:
     return narrow_tables(header, rows, right=range(7)) if rows else ""
 
 
-def active_share(units: float, latent_size: float) -> str:
+def active_share(units: Any, latent_size: Any) -> str:
     """Return `10 of 34 (29 %)`: where the latent size varies, a count alone says how large the model is."""
     text = format_number(units, 1).removesuffix(".0")
     return (
@@ -227,7 +227,8 @@ def table_chapter(view: StudyView) -> list[str]:
     """Return the tables under their headings, the long ones folded away; a table with nothing to show is left out."""
     blocks = [
         heading("Tables"),
-        "All trials with all their figures: [trials.csv](trials.csv). This report for programs: [summary.json](summary.json).",
+        "All trials with all their figures: [trials.csv](trials.csv); every epoch of them: [curves.csv](curves.csv). This report for "
+        "programs: [summary.json](summary.json).",
     ]
     for section in SECTIONS:
         made = [block for block in section.make(view) if block]

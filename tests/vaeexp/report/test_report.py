@@ -25,13 +25,14 @@ from vaeexp.report.by_parameter import by_parameter
 from vaeexp.report.chapters import notices
 from vaeexp.report.closing import outcomes
 from vaeexp.report.markup import linked_files
-from vaeexp.report.summary import summary_json, trials_csv
+from vaeexp.report.summary import curves_csv, summary_json, trials_csv
 from vaeexp.report.tables import edges
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import search_trials, study_tables
 from vaeexp.words import format_number
 
 answer, notices, outcomes, trials_csv = map(on_view, (answer, notices, outcomes, trials_csv))
+curves_csv = on_view(curves_csv)
 by_parameter, edges, summary_json = map(on_view, (by_parameter, edges, summary_json))
 RENDER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
@@ -77,10 +78,10 @@ def test_the_report_has_its_chapters_in_order_and_every_link_resolves(whole, rep
     places = [names.index(name) for name in order]
     assert places == sorted(places)
     files = linked_files(text)
-    assert files == {f"{name}.png" for name in PLOTS} | {"trials.csv", "summary.json"}
+    assert files == {f"{name}.png" for name in PLOTS} | {"trials.csv", "curves.csv", "summary.json"}
     assert {path.name for path in report.parent.iterdir()} == files | {"README.md", "report.html"}
     assert (report.parent / "summary.json").read_text(encoding="utf-8") == summary_json(whole)
-    for file in files - {"trials.csv", "summary.json"}:
+    for file in files - {"trials.csv", "curves.csv", "summary.json"}:
         assert (report.parent / file).read_bytes().startswith(b"\x89PNG")
     assert text.index("beta_strip.png") < text.index("## Tables")
 
@@ -204,12 +205,22 @@ def test_csv_has_every_trial_and_no_path(results):
     assert set(frame["purposes"].dropna()) == {"confirm", "compare", "confirm+compare"}
 
 
+def test_the_curves_have_every_epoch_of_every_run(results):
+    frame = pd.read_csv(io.StringIO(curves_csv(results)))
+    assert len(frame) == len(results.epochs)
+    lowest = frame.groupby(["repeat", "number"])["objective"].min()
+    trained = results.trials[results.trials["best_epoch"].notna() & results.trials["duplicate_of"].isna()]
+    for _, row in trained.iterrows():
+        assert lowest[row["repeat"], row["number"]] == pytest.approx(row["objective"])
+    assert (frame["val/rate"] + frame["val/distortion"] - frame["objective"]).abs().max() < 1e-9
+
+
 def test_the_same_results_give_the_same_bytes_wherever_they_lie(whole, report, tmp_path):
     write_pictures(whole, tmp_path / "moved")
     moved = replace(whole, trials=whole.trials.assign(folder="/elsewhere/trial"))
     again = report_on(moved, runs=tmp_path / "moved", reports=tmp_path, html=True)
     first, second = ({path.name: path.read_bytes() for path in path.parent.iterdir()} for path in (report, again))
-    assert {"README.md", "report.html", "summary.json", "trials.csv"} < set(first)
+    assert {"README.md", "report.html", "summary.json", "trials.csv", "curves.csv"} < set(first)
     assert first == second
 
 
@@ -228,7 +239,7 @@ def test_files_of_an_earlier_report_go_and_others_stay(results, tmp_path, monkey
     again = report_on(results, runs=tmp_path / "nothing", reports=tmp_path)
     assert again == readme
     files = linked_files(readme.read_text(encoding="utf-8"))
-    assert files == {"history.png", "trials.csv", "summary.json"}
+    assert files == {"history.png", "trials.csv", "curves.csv", "summary.json"}
     assert {path.name for path in readme.parent.iterdir()} == files | {"README.md"} | mine
 
 
@@ -254,7 +265,7 @@ def test_thin_studies_get_a_whole_report_in_good_english(case):
     """Figures are drawn here, and rendered by the tests of plots."""
     study = thin_studies()[case]
     text, figures = chapters.compose(StudyView(study))
-    assert linked_files(text) == {*figures, "trials.csv", "summary.json"}
+    assert linked_files(text) == {*figures, "trials.csv", "curves.csv", "summary.json"}
     prose = without_code(text)
     for wrong in (
         r"\bnan\b",
@@ -458,7 +469,7 @@ def test_the_page_has_everything_inside(report):
     assert inside == {path.read_bytes() for path in pictures}
     files = dict(re.findall(r'<a href="data:[^;]*;charset=utf-8;base64,([^"]*)" download="([^"]*)"', text))
     assert {name: base64.b64decode(content) for content, name in files.items()} == {
-        name: (report.parent / name).read_bytes() for name in ("trials.csv", "summary.json")
+        name: (report.parent / name).read_bytes() for name in ("trials.csv", "curves.csv", "summary.json")
     }
     assert "<script" not in text
     assert "default-src 'none'" in text

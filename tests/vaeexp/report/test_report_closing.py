@@ -75,7 +75,7 @@ def test_every_failed_trial_is_listed_with_its_class_message_and_setting(results
     trials.loc[trials["number"] == 23, ["failure", "message"]] = None
     study = replace(results, trials=trials)
     table = tables_of(failed_trials(study)[0])[""].set_index("trial")
-    assert list(table.index) == ["beta_mnist/9", "beta_mnist/23", trials.loc[repeat, "name"]]
+    assert list(table.index) == ["9", "23", f"r{trials.loc[repeat, 'number']}"]
     assert list(table["class"]) == ["diverged", "unknown", "out of memory"]
     assert list(table["epochs"].astype(int)) == [3, 0, 30]
     assert table["message"].iloc[0] == r"loss is not finite at step 12 \| β_too \*small\*"
@@ -96,7 +96,7 @@ def test_of_many_failures_fifty_are_listed_and_all_are_counted(results):
 def test_every_pruned_trial_is_listed_with_its_epoch(results):
     own = search_trials(results.trials).query("state == 'pruned'")
     table = tables_of(pruned_trials(results)[0])[""]
-    assert list(table["trial"]) == list(own["name"])
+    assert list(table["trial"]) == list(own["number"].astype(str))
     assert list(table["stopped after epoch"].astype(int)) == list(own["epochs"])
     assert list(table["best val −ELBO by then"]) == [format_number(value) for value in own["objective"]]
 
@@ -331,7 +331,7 @@ def test_no_file_of_a_report_has_a_password(results, tmp_path, no_figures):
     leaky = replace(results, trials=trials, study=replace(study, provenance=provenance_))
     folder = report_on(leaky, runs=tmp_path, reports=tmp_path, html=True).parent
     texts = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir() if path.suffix != ".png"}
-    assert set(texts) == {"README.md", "report.html", "trials.csv", "summary.json"}
+    assert set(texts) == {"README.md", "report.html", "trials.csv", "curves.csv", "summary.json"}
     assert [name for name, text in texts.items() if "hunter2" in text] == []
     assert (
         "--storage postgresql+psycopg://me:***@db.example/studies --tracking http://me:***@host" in texts["README.md"]

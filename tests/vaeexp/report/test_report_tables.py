@@ -227,7 +227,9 @@ def test_an_interaction_is_named_where_its_sign_is_the_same_everywhere(results):
     assert not [line for line in words if "depends on" in line]
     trials = results.trials.copy()
     rates = {}
-    for place, of in enumerate(sorted(trials.loc[trials["pair_id"].notna(), "source_trial"].unique())):
+    for place, of in enumerate(
+        sorted(trials.loc[trials["purposes"].map(lambda own: "compare" in own), "source_trial"].unique())
+    ):
         rates[of] = (0.001, 0.0011, 0.004, 0.005)[place]
         own = trials["source_trial"] == of
         trials.loc[own | (~trials["repeat"] & (trials["number"] == of)), "params.learning_rate"] = rates[of]
