@@ -20,7 +20,32 @@ def evaluation_arrays() -> dict[str, np.ndarray]:
         "traversal_dimensions": np.array([11, 3, 0, 7, 5, 2, 9, 14]),
         "traversal_reach": np.float64(2.5),
         "rate_per_dimension": np.array([1.9, 0.002, 3.1, 2.2, 0.0, 2.7, 0.4, 2.5, 1.1, 0.02, 2.9, 0.004]),
+        "nll_k": np.array([1, 2, 5, 10, 20, 50, 100, 200, 500]),
+        "nll_by_k": 92 + 5 * np.array([1, 2, 5, 10, 20, 50, 100, 200, 500]) ** -0.35,
         **_components(),
+        **_neighbours(),
+        **_codes(),
+    }
+
+
+def _neighbours() -> dict[str, np.ndarray]:
+    """Eight samples, which are blurred digits, and as their neighbours the digits."""
+    images = digits()[::600][:8]
+    samples = blur(images, 0.3)
+    distances = np.linalg.norm((samples - images).reshape(8, -1) / 255, axis=1)
+    pictures = {"neighbour_samples": samples.astype(np.uint8), "neighbour_images": images.astype(np.uint8)}
+    return pictures | {"neighbour_distances": distances, "neighbour_usual": np.array(6.4)}
+
+
+def _codes() -> dict[str, np.ndarray]:
+    """Codes of six dimensions that leave the prior ever more."""
+    random = np.random.default_rng(6)
+    prior = random.normal(size=(6, 1000)).astype(np.float32)
+    codes = random.normal(0, 1, (6, 1000)) * (1 - 0.1 * np.arange(6)[:, None]) + 0.2 * np.arange(6)[:, None]
+    return {
+        "aggregate_dimensions": np.array([2, 10, 5, 7, 3, 0]),
+        "aggregate_codes": codes.astype(np.float32),
+        "prior_codes": prior,
     }
 
 

@@ -199,7 +199,7 @@ def _epoch_rows(repeat: bool, number: int, params: dict, curve: np.ndarray) -> l
         {
             "repeat": repeat, "number": number, "epoch": epoch, "objective": float(rate + distortion),
             "val/loss": float(distortion + params["beta"] * rate), "val/neg_elbo": float(rate + distortion),
-            "val/rate": float(rate), "val/distortion": float(distortion),
+            "train/neg_elbo": float(rate + distortion - 0.05 * epoch), "val/rate": float(rate), "val/distortion": float(distortion),
             "val/active_units": float(min(params["latent_size"], round(rate / 1.6))), "seconds": 0.6,
         }
         for epoch, (rate, distortion) in enumerate(curve, start=1)

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from vaeexp.plots import comparisons, latent, parameters, pictures, search, tradeoff
+from vaeexp.plots import comparisons, confirmed, latent, parameters, pictures, search, tradeoff
 from vaeexp.plots.style import framed, save
 from vaeexp.results.parameters import LEAST_TRIALS
 from vaeexp.results.study_view import StudyView
@@ -51,6 +51,14 @@ class Plot:
 
 CHAPTERS: dict[str, dict[str, Plot]] = {
     "Results": {
+        "confirmed_seeds": Plot(
+            "The confirmed configurations, seed by seed",
+            confirmed.confirmed_seeds,
+            "Each dot is a run with a fresh seed, the diamond below the mean with its 95 % interval by Student's t (from three "
+            "seeds on). A grey line joins runs of the same seed; a triangle at the edge lies beyond. Baselines stand below where their protocol is the same.",
+            "No configuration was confirmed.",
+            unfolded=True,
+        ),
         "rate_distortion": Plot(
             "Rate and distortion",
             tradeoff.rate_distortion,
@@ -84,8 +92,30 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "drawn, evenly from the best to the worst.",
             "No trial has finished an epoch.",
         ),
+        "confirmed_curves": Plot(
+            "Learning curves of the confirmed configurations",
+            confirmed.confirmed_curves,
+            "Validation −ELBO after each epoch, with fresh seeds: the median, and a band from the least to the largest seed. Curves "
+            "that still fall at their end were stopped too early.",
+            "No configuration was confirmed.",
+        ),
+        "train_validation": Plot(
+            "Training against validation",
+            confirmed.train_validation,
+            "−ELBO of the best configuration on training images (mean over the epoch, while the weights move) and on validation "
+            "images (after the epoch), a line per seed. A gap that widens is overfitting.",
+            "The best configuration has no epoch with both figures.",
+        ),
     },
     "The parameters": {
+        "top_two": Plot(
+            "The two most important parameters",
+            parameters.top_two,
+            "Each trial at its values of the two parameters with the largest importance; the darker a complete trial, the better. "
+            "Open squares are trials that were pruned, failed or still run: they have no final value. Choices are spread a little.",
+            f"It takes {LEAST_TRIALS} complete trials of different value and two searched parameters.",
+            unfolded=True,
+        ),
         "importance": Plot(
             "Importance of the parameters",
             parameters.importance,
@@ -180,6 +210,13 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "the study file. Trials that were pruned do not count.",
             "It takes two complete trials that left pictures.",
         ),
+        "neighbours": Plot(
+            "Samples and their nearest training images",
+            pictures.neighbours,
+            pictures.neighbours_caption,
+            "No run that was tested left such pictures.",
+            shows="neighbour_images",
+        ),
         "interpolations": Plot(
             "Between two images",
             latent.interpolations,
@@ -212,6 +249,21 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
         ),
     },
     "The latent space": {
+        "aggregate_posterior": Plot(
+            "Aggregate posterior against prior",
+            latent.aggregate_posterior,
+            "Densities of the codes of test images, z ~ q(z|x), and of samples of the prior, in the dimensions with the highest "
+            "rate. Where the two differ, samples of the prior are decoded from codes that no image has.",
+            "No run that was tested left codes.",
+            shows="aggregate_codes",
+        ),
+        "nll_by_samples": Plot(
+            "NLL against the number of samples",
+            confirmed.nll_by_samples,
+            "The importance-weighted bound on test images with k samples for each, of the best run of each configuration; k = 1 is "
+            "the −ELBO. Figures of different k are not comparable; where a curve is still falling, the true NLL is lower.",
+            "No tested run left the bound by its number of samples.",
+        ),
         "component_classes": Plot(
             "Classes served by each component",
             latent.component_classes,

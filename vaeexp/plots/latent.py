@@ -33,6 +33,8 @@ USED = 0.01
 """Nats above which a dimension is said to carry something."""
 NUMBERED = 40
 """Dimensions, or names of classes, that there is room to name."""
+BINS = 41
+"""Edges of the bins of a density."""
 MOST_CELLS = 260
 """Cells of the heat map that there is room to write a number in."""
 
@@ -201,3 +203,20 @@ def _write_shares(axes: Axes, shares: np.ndarray) -> None:
         elif share >= 0.005:
             colour = "white" if share > 0.55 else style.TEXT_COLOUR
             axes.text(column, row, f"{100 * share:.0f}", **words(colour, "center", 9))
+
+
+def aggregate_posterior(arrays: Arrays) -> Figure:
+    """Draw for each dimension the codes z ~ q(z|x) of test images against samples of the prior, as densities."""
+    codes, priors, dimensions = arrays["aggregate_codes"], arrays["prior_codes"], arrays["aggregate_dimensions"]
+    figure, panels = style.parameter_panels(len(codes), same_values=False)
+    for axes, own, prior, dimension in zip(panels, codes, priors, dimensions.tolist(), strict=True):
+        style.style_axes(axes, x=f"latent dimension {dimension + 1}")
+        both = np.concatenate([own, prior])
+        low, high = np.quantile(both[np.isfinite(both)], [0.002, 0.998])
+        bins = np.linspace(low, high if high > low else low + 1, BINS).tolist()
+        axes.hist(own, bins, density=True, color="#0072B2", alpha=0.45, label="codes of test images")
+        axes.hist(prior, bins, density=True, histtype="step", color=style.TEXT_COLOUR, linewidth=1.6, label="prior")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    figure.supylabel("density", fontsize=11, color=style.TEXT_COLOUR)
+    style.figure_legend(figure, panels[0])
+    return figure

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -135,6 +137,58 @@ def draw_trials(
         shown = state if (trials["state"] == state).any() else None
         size = 30 * style.marker_scale(len(trials)) * (1.0 if state == "complete" else other)
         style.scatter(axes, places[chosen], values[chosen], state, size=size, label=shown)
+
+
+def top_two(view: StudyView) -> Figure | None:
+    """Draw each trial at its values of the two most important parameters, complete ones in the colour of their objective.
+
+    None without two parameters whose importance is known.
+    """
+    names = list(view.importances.index[:2])
+    if len(names) < 2:
+        return None
+    across, up = (view.parameters[name] for name in names)
+    trials = view.search[across.places(view.search).notna() & up.places(view.search).notna()]
+    trials = trials[trials["objective"].notna()]
+    complete = trials[trials["state"] == "complete"]
+    if complete.empty:
+        return None
+    figure = style.new_figure(5.2)
+    axes = style.style_axes(figure.add_subplot())
+    style.style_parameter_axis(axes, across)
+    # The heights are places, from 0 to 1 or by choice, because the axis of a parameter is made for x alone.
+    ticks = style.parameter_ticks(up)
+    axes.set_yticks(ticks, list(map(str, ticks.index)))
+    axes.set_ylabel(style.wrapped(up.label, 36), fontsize=11, color=style.TEXT_COLOUR)
+    axes.set_ylim((-0.5, len(up.texts) - 0.5) if up.is_choice else (-0.04, 1.04))
+    x, y = (_spread(parameter, trials, numbers=parameter is across) for parameter in (across, up))
+    low, high = style.robust_limits(complete["objective"])
+    colours = Normalize(low, high)
+    size = 60 * style.marker_scale(len(trials))
+    early = trials["state"] != "complete"
+    look: dict[str, Any] = {
+        "facecolors": "none",
+        "edgecolors": style.MUTED,
+        "linewidths": 1.0,
+        "marker": "s",
+        "zorder": 2,
+    }
+    axes.scatter(x[early], y[early], s=0.5 * size, label=f"not complete ({int(early.sum()):,})", **look)
+    shades: dict[str, Any] = {"c": complete["objective"], "norm": colours, "cmap": "viridis"}
+    edges: dict[str, Any] = {"edgecolors": style.TEXT_COLOUR, "linewidths": 0.5, "zorder": 3}
+    axes.scatter(x[~early], y[~early], s=size, label=f"complete ({len(complete):,})", **shades, **edges)
+    bar = style.colour_bar(figure, axes, ScalarMappable(norm=colours, cmap="viridis"))
+    bar.set_ylabel(NATS, fontsize=11, color=style.TEXT_COLOUR)
+    style.legend(axes)
+    return figure
+
+
+def _spread(parameter: SearchedParameter, trials: pd.DataFrame, *, numbers: bool) -> pd.Series:
+    """Return places, or the numbers at them, of trials; choices spread a little, so that trials can be told apart."""
+    places = parameter.places(trials)
+    if parameter.is_choice:
+        return places + jitter(len(places))
+    return pd.Series(parameter.numbers(places), index=places.index) if numbers else places
 
 
 def partial_dependence(view: StudyView) -> Figure | None:

@@ -56,25 +56,27 @@ def joined(pictures: Sequence[np.ndarray], gap: int, axis: int = 0) -> np.ndarra
     return np.concatenate([part for picture in pictures for part in (white, picture)][1:], axis=axis)
 
 
-def picture_axes(canvas: np.ndarray, *, margin: float, width: float) -> tuple[Figure, Axes]:
-    """Return a figure with the picture `width` inches wide and a margin for words at its left; coordinates are pixels."""
+def picture_axes(canvas: np.ndarray, *, margin: float, width: float, below: float = 0.0) -> tuple[Figure, Axes]:
+    """Return a figure with the picture `width` inches wide and margins for words at its left and below; coordinates are pixels."""
     edge = 0.06
     height = width * canvas.shape[0] / canvas.shape[1]
-    whole = (margin + width + edge, height + 2 * edge)
+    whole = (margin + width + edge, height + below + 2 * edge)
     figure = new_figure(whole[1], whole[0])
     figure.set_layout_engine("none")
-    axes = figure.add_axes((margin / whole[0], edge / whole[1], width / whole[0], height / whole[1]))
+    axes = figure.add_axes((margin / whole[0], (edge + below) / whole[1], width / whole[0], height / whole[1]))
     grey = canvas.shape[2] == 1
     axes.imshow(canvas[..., 0] if grey else canvas, cmap="gray" if grey else None, vmin=0, vmax=255, aspect="auto")
     axes.set_axis_off()
     return figure, axes
 
 
-def picture_grid(pictures: np.ndarray, names: Sequence[str] = ()) -> Figure:
-    """Draw pictures [R, K, H, W, C] as a grid, with a name left of each row where there are names."""
+def picture_grid(pictures: np.ndarray, names: Sequence[str] = (), *, below: float = 0.0) -> Figure:
+    """Draw pictures [R, K, H, W, C] as a grid, with a name left of each row where there are names, and inches left free below."""
     canvas, tile = tiles(pictures), pictures.shape[2]
     height, width = canvas.shape[:2]
-    figure, axes = picture_axes(canvas, margin=1.5 if names else 0.06, width=min(7.2, 6.6 * width / height))
+    figure, axes = picture_axes(
+        canvas, margin=1.5 if names else 0.06, width=min(7.2, 6.6 * width / height), below=below
+    )
     for place, name in enumerate(names):
         axes.text(-4, place * (tile + GAP) + tile / 2, name, **words(TEXT_COLOUR, "right", 11))
     return figure
@@ -295,3 +297,28 @@ def _main_setting(view: StudyView, trial: pd.Series) -> str:
     while len(parts) > 1 and len(", ".join(parts)) > LONGEST:
         parts.pop()
     return shortened(", ".join(parts), LONGEST)
+
+
+def neighbours(arrays: Arrays) -> Figure:
+    """Draw samples above the training images nearest to them, with the distance of each pair below."""
+    shown = np.stack([arrays["neighbour_samples"], arrays["neighbour_images"]])
+    figure = picture_grid(shown, ["samples", "nearest in training"], below=0.32)
+    axes, (tall, wide) = figure.axes[0], shown.shape[2:4]
+    for place, distance in enumerate(arrays["neighbour_distances"]):
+        middle = place * (wide + GAP) + wide / 2
+        axes.text(middle, 2 * tall + 2 * GAP, format_number(distance, 1), **words(TEXT_COLOUR, "center", 10, "top"))
+    axes.text(-4, 2 * tall + 2 * GAP, "distance", **words(TEXT_COLOUR, "right", 11, "top"))
+    return figure
+
+
+def neighbours_caption(view: StudyView) -> str:
+    """Say what the distance is, and which one is usual for images that no model has seen."""
+    text = (
+        "Samples of the model of the best epoch, and the training image nearest to each: Euclidean distance over sub-pixels, "
+        "where black to white is 1. A model that copies has samples much nearer than that."
+    )
+    found = view.best_with("neighbour_images")
+    if found is None or "neighbour_usual" not in found[1]:
+        return text
+    usual = format_number(float(found[1]["neighbour_usual"]), 1)
+    return text.replace("than that.", f"than test images are, whose median distance to the training images is {usual}.")

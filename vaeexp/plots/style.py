@@ -21,7 +21,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.tables import finite
-from vaeexp.words import format_tick
+from vaeexp.words import format_tick, format_value
 
 WIDTH = 9.0
 """Inches of a plot without its frame. On a page an inch takes 100 to 120 pixels."""
@@ -240,6 +240,18 @@ def _name_choices(axes: Axes, texts: Sequence[str], below: Sequence[str]) -> Non
     else:
         names = [f"{wrapped(text, 20)}\n{words}".rstrip() for text, words in zip(texts, below, strict=True)]
         axes.set_xticks(range(len(texts)), names, rotation=30, ha="right", va="top", rotation_mode="anchor")
+
+
+def parameter_ticks(parameter: SearchedParameter) -> pd.Series:
+    """Return the values worth a label, as text → place: every choice, or both ends of a range and round numbers between."""
+    if parameter.is_choice:
+        return pd.Series(np.arange(len(parameter.texts), dtype=float), index=list(parameter.texts))
+    low, high = parameter.first, parameter.last
+    locator = LogLocator(numticks=6) if parameter.log else MaxNLocator(4, integer=parameter.kind == "int")
+    inner = [float(value) for value in locator.tick_values(low, high) if low < value < high]
+    numbers = pd.Series([low, *inner, high])
+    places = parameter.places_of(numbers).set_axis([format_value(value) for value in numbers])
+    return places[(places == 0) | (places == 1) | places.between(0.12, 0.88)]
 
 
 def parameter_panels(count: int, *, same_values: bool) -> tuple[Figure, list[Axes]]:

@@ -1,0 +1,193 @@
+"""The confirmed configurations: a dot per seed, their learning curves, training against validation, and the bound by samples."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from sweeps.results.statistics import mean_interval
+from vaeexp.plots import style
+from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import Arrays, column, finite, read_arrays
+from vaeexp.results.tested_settings import TestedSetting
+from vaeexp.words import NATS, format_interval, format_number
+
+LONGEST = 34
+"""Characters of a title beside a row; longer ones are cut."""
+FAR = 6
+"""Interquartile ranges above the median from which a dot stands at the edge, so that the others stay apart."""
+MOST = 6
+"""Configurations whose curves are drawn; more would hide each other."""
+LOOKED_AT = 3
+"""Runs of a configuration whose files may be damaged before it is left out."""
+
+
+def comparable(view: StudyView) -> list[TestedSetting]:
+    """Return the confirmed configurations, the best first, then baselines of the same protocol; empty without a confirmed one."""
+    own = view.confirmed
+    same = [setting for setting in view.baselines if own and setting.same_protocol == own[0].same_protocol]
+    return [*own, *same] if own else []
+
+
+def confirmed_seeds(view: StudyView) -> Figure | None:
+    """Draw a dot per seed of each confirmed configuration and comparable baseline, with means, intervals and lines of one seed.
+
+    A line joins the runs of neighbouring rows that have the same seed. None without a confirmed configuration.
+    """
+    settings = comparable(view)
+    if not settings:
+        return None
+    tested = any(len(finite(column(setting.runs, "result.test/neg_elbo"))) for setting in settings)
+    metric = "result.test/neg_elbo" if tested else "objective"
+    figure = style.new_figure(1.3 + 0.46 * len(settings))
+    axes = style.style_axes(figure.add_subplot(), x="test −ELBO (nats per image)" if tested else NATS)
+    rows = [setting.runs[np.isfinite(column(setting.runs, metric).astype(float))] for setting in settings]
+    low, high = _limits(rows, metric)
+    _join_seeds(axes, rows, metric)
+    for place, runs in enumerate(rows):
+        values = runs[metric].astype(float)
+        axes.scatter(values, [place] * len(values), s=46, color=style.STATE_COLOURS["complete"], linewidths=0, zorder=3)
+        interval = mean_interval(values.tolist())
+        if len(values) > 2:
+            axes.plot(
+                [interval.low, interval.high], [place + 0.24] * 2, color=style.TEXT_COLOUR, linewidth=2.2, zorder=4
+            )
+        if beyond := int((values > high).sum()):
+            look: dict[str, Any] = {"marker": ">", "s": 46, "color": style.STATE_COLOURS["complete"], "clip_on": False}
+            axes.scatter([high] * beyond, [place] * beyond, zorder=3, **look)
+        if len(values):
+            axes.scatter([interval.mean], [place + 0.24], s=44, marker="D", color=style.TEXT_COLOUR, zorder=5)
+            mean = format_interval(interval) if len(values) > 2 else format_number(interval.mean)
+            text = f"{mean}, n = {len(values)}"
+            style.annotate(axes, text, (1.025, place), xycoords=("axes fraction", "data"), ha="left")
+    axes.set_yticks(range(len(settings)), [style.shortened(setting.title, LONGEST) for setting in settings])
+    axes.set(ylim=(len(settings) - 0.4, -0.6), xlim=(low, high))
+    axes.grid(visible=False, axis="y")
+    return figure
+
+
+def _join_seeds(axes: Axes, rows: Sequence[pd.DataFrame], metric: str) -> None:
+    """Join the values of one seed in rows that lie below each other."""
+    for place, (above, below) in enumerate(pairwise(rows)):
+        both = above.dropna(subset=["seed"]).merge(below.dropna(subset=["seed"]), on="seed")
+        for pair in both[[f"{metric}_x", f"{metric}_y"]].to_numpy(float):
+            axes.plot(pair, [place, place + 1], color="#b0b0b0", linewidth=1, zorder=1)
+
+
+def _limits(rows: Sequence[pd.DataFrame], metric: str) -> tuple[float, float]:
+    """Return limits that hold the confirmed dots and all others that are near, and of the intervals what leaves them legible."""
+    values = finite(value for runs in rows for value in runs[metric])
+    if not len(values):
+        return 0.0, 1.0
+    low, high = float(values.min()), float(values[values <= np.median(values) + FAR * _spread(rows, metric)].max())
+    room = 0.5 * (high - low) or 0.5
+    intervals = [mean_interval(runs[metric].astype(float).tolist()) for runs in rows if len(runs) > 2]
+    ends = [end for each in intervals for end in (each.low, each.high)]
+    left = max(low - room, min([low, *ends]))
+    right = min(high + room, max([high, *(end for end in ends if end <= high + room)]))
+    edge = 0.05 * (right - left) or 0.5
+    return left - edge, right + edge
+
+
+def _spread(rows: Sequence[pd.DataFrame], metric: str) -> float:
+    """Return the interquartile range of the rows' values, at least 1 nat."""
+    lower, upper = np.quantile(finite(value for runs in rows for value in runs[metric]), [0.25, 0.75])
+    return max(float(upper - lower), 1.0)
+
+
+def confirmed_curves(view: StudyView) -> Figure | None:
+    """Draw validation −ELBO by epoch of the confirmed configurations: the median over seeds, with a band from least to largest.
+
+    A curve ends where the first of its seeds ended. None without a confirmed configuration.
+    """
+    found = [(setting, _by_seed(view, setting, "objective")) for setting in view.confirmed[:MOST]]
+    found = [(setting, curves) for setting, curves in found if len(curves)]
+    if not found:
+        return None
+    figure = style.new_figure(4.8)
+    axes = style.style_axes(figure.add_subplot(), x="epoch", y=NATS)
+    for place, (setting, curves) in enumerate(found):
+        look = style.line_style(place)
+        label = f"{style.shortened(setting.title, LONGEST)} (n = {curves.shape[1]})"
+        axes.plot(curves.index, curves.median(axis=1), linewidth=1.9, label=label, zorder=3, **look)
+        axes.fill_between(
+            curves.index, curves.min(axis=1), curves.max(axis=1), color=look["color"], alpha=0.2, linewidth=0
+        )
+    _scale_curves(axes, [curves for _, curves in found])
+    style.legend(axes, columns=3)
+    return figure
+
+
+def _by_seed(view: StudyView, setting: TestedSetting, metric: str) -> pd.DataFrame:
+    """Return a metric of each run of a configuration, [epochs, runs], as far as all of its runs went."""
+    curves = [
+        view.curve(run).set_index("epoch")[metric].rename(place)
+        for place, (_, run) in enumerate(setting.runs.iterrows())
+    ]
+    return pd.concat(curves, axis=1).dropna().sort_index().astype(float)
+
+
+def _scale_curves(axes: Axes, curves: Sequence[pd.DataFrame]) -> None:
+    """Set limits that the first fifth of the epochs does not spoil."""
+    settled = np.concatenate([each.iloc[len(each) // 5 :].to_numpy().ravel() for each in curves])
+    low, high = style.robust_limits(settled)
+    last = max(float(each.index.max()) for each in curves)
+    axes.set(xlim=(min(1.0, last - 1), last), ylim=(low, high))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if any(float(each.to_numpy().max()) > high for each in curves):
+        style.note(axes, f"values above {high:,.0f} are cut off", y=0.95)
+
+
+def train_validation(view: StudyView) -> Figure | None:
+    """Draw −ELBO on training and on validation images by epoch, of each run of the best configuration. None without its epochs."""
+    if view.best is None:
+        return None
+    sides = {"training": "train/neg_elbo", "validation": "val/neg_elbo"}
+    found = {side: _by_seed(view, view.best, metric) for side, metric in sides.items()}
+    if not all(len(curves) for curves in found.values()):
+        return None
+    figure = style.new_figure(4.6)
+    axes = style.style_axes(figure.add_subplot(), x="epoch", y="−ELBO (nats per image)")
+    gap = float((found["validation"].iloc[-1] - found["training"].iloc[-1]).mean())
+    labels = {"training": "training", "validation": f"validation, at the end {format_number(gap)} nats above training"}
+    for place, (side, curves) in enumerate(found.items()):
+        look = style.line_style(place)
+        for number, run in enumerate(curves):
+            axes.plot(curves.index, curves[run], linewidth=1.5, label=None if number else labels[side], **look)
+    _scale_curves(axes, list(found.values()))
+    style.legend(axes)
+    return figure
+
+
+def nll_by_samples(view: StudyView) -> Figure | None:
+    """Draw the importance-weighted NLL against its number of samples, of the best run of each comparable configuration.
+
+    None without a run that left these numbers.
+    """
+    found = [(setting, _arrays_of(setting)) for setting in comparable(view)]
+    found = [(setting, arrays) for setting, arrays in found if arrays][:MOST]
+    if not found:
+        return None
+    figure = style.new_figure(4.4)
+    axes = style.style_axes(figure.add_subplot(), x="samples k", y="test NLL ≤ (nats per image)")
+    first, last = math.inf, 2.0
+    for place, (setting, arrays) in enumerate(found):
+        samples, bounds = arrays["nll_k"], arrays["nll_by_k"]
+        look: dict[str, Any] = {"marker": "o", "markersize": 4, "linewidth": 1.8, **style.line_style(place)}
+        axes.plot(samples, bounds, label=style.shortened(setting.title, LONGEST), **look)
+        first, last = min(first, float(samples[0])), max(last, float(samples[-1]))
+    style.log_axis(axes, first, last)
+    style.legend(axes, columns=3)
+    return figure
+
+
+def _arrays_of(setting: TestedSetting) -> Arrays:
+    """Return the arrays of the first of its runs that left the bound by samples; empty where none did."""
+    files = (read_arrays(folder, "nll_by_k") for folder in setting.runs["folder"].head(LOOKED_AT))
+    return next((arrays for arrays in files if arrays), {})
