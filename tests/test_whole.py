@@ -89,12 +89,19 @@ def test_mlflow_holds_what_the_study_holds(place, swept, monkeypatch):
     found, experiment = results(place), client.get_experiment_by_name("smoke")
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
     parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
-    nested = {run.info.run_name: run for run in runs if run is not parent}
+    nested = {run.data.tags["sweeps.trial"]: run for run in runs if run is not parent}
     assert parent.info.status == "FINISHED"
+    assert parent.data.params["network"] == "mlp"
+    assert "learning_rate" not in parent.data.params
+    assert [file.path for file in client.list_artifacts(parent.info.run_id, "study")] == ["study/smoke.yaml"]
     assert set(nested) == set(found.trials["name"])
     for row in found.trials.to_dict("records"):
         run = nested[row["name"]]
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert run.info.run_name.startswith(row["name"])
+        assert ("seed" in run.info.run_name) == row["repeat"]
+        assert not {"network", "batch_size"} & {*run.data.params}, "what all trials share stands once, with the parent"
+        assert not {"test/images", "test/importance_samples"} & {*run.data.metrics}
         assert run.info.status == STATUS[row["state"]]
         assert float(run.data.params["learning_rate"]) == pytest.approx(row["params.learning_rate"])
         assert "MNIST, 5,000-image subset" in run.data.tags["protocol.data"]

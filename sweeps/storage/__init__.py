@@ -171,7 +171,7 @@ def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) ->
         write_study(optuna_study, identity=uuid.uuid4().hex)
     check_definition(stored, study, extend=extend)
     if stored.spec != (new := json_able(study.spec())):
-        write_study(optuna_study, finished=False, question=study.question, seed=study.seed, spec=new)
+        write_study(optuna_study, finished=False, question=study.question, text=study.text, seed=study.seed, spec=new)
     return optuna_study
 
 

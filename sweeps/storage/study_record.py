@@ -54,6 +54,8 @@ class Description:
     """What every run carries in MLflow."""
     baseline_tags: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Name of a baseline → tags that differ for its runs."""
+    no_metrics: tuple[str, ...] = ()
+    """Figures of epochs and results that say how a run was made, as a number of images does: parameters of it in MLflow, no metrics."""
     dataset: Mapping[str, Any] | None = None
     """name, fingerprint (hex), source, profile."""
 
@@ -66,6 +68,8 @@ class StudyRecord(Description):
     identity: str = ""
     """Random, given when the study is created; tells it apart from another study of the same name."""
     question: str = ""
+    text: str = ""
+    """The study file as it stands, before overrides; empty for a study that no file describes."""
     seed: int | None = None
     spec: Mapping[str, Any] = field(default_factory=dict)
     """`Study.spec()`: all that defines the study."""
@@ -105,6 +109,8 @@ class StudyRecord(Description):
         if "model" in values:
             model = values["model"]
             values["model"] = RegisteredModel(**model | {"pip_requirements": tuple(model["pip_requirements"])})
+        if "no_metrics" in values:
+            values["no_metrics"] = tuple(values["no_metrics"])
         return cls(name=name, **values)
 
 

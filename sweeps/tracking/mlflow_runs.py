@@ -7,6 +7,7 @@ status has everything.
 """
 
 import bisect
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from sweeps.tracking.mlflow_store import (
     register,
     tracking_uri,
 )
+from sweeps.tracking.run_tags import STATUS, ending_tags, role_tags, standing_of
 
 PARENT = "study"
 """Value of the tag `sweeps.trial` on the parent run."""
@@ -36,10 +38,6 @@ METRICS = 1000
 """The most metrics that MLflow takes in one call."""
 REFUSALS = ("INVALID_PARAMETER_VALUE", "INVALID_STATE")
 """Errors of MLflow that will come again."""
-STATE = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "running": "RUNNING"}
-"""State of a trial → tag `sweeps.state`."""
-STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED", "RUNNING": "RUNNING", "INTERRUPTED": "KILLED"}
-"""Tag `sweeps.state` → status of a trial's run."""
 SESSION = {"running": "RUNNING", "finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 """State of a study's newest session → status of the parent run."""
 
@@ -60,7 +58,7 @@ class _Run:
     pictures: set[tuple[int, str]] = field(default_factory=set)
     """Epoch and name of each picture that this process recorded."""
     brought: tuple[str, int, int] | None = None
-    """The `_standing` of its record when it was last brought up to date."""
+    """The `standing_of` of its record when it was last brought up to date."""
 
     @property
     def epoch(self) -> int:
@@ -163,9 +161,8 @@ class StudyRuns:
                 return found
 
     def _create_run(self, name: str, tags: Mapping[str, str], started: float) -> _Run:
-        shown = self._study if name == PARENT else name
         own = {"sweeps.id": self._identity, "sweeps.trial": name, "sweeps.state": "RUNNING"}
-        run = self._client.create_run(self._experiment, start_time=_ms(started), tags={**tags, **own}, run_name=shown)
+        run = self._client.create_run(self._experiment, start_time=_ms(started), tags={**tags, **own})
         self._runs[name] = _known(run)
         return self._runs[name]
 
@@ -196,11 +193,11 @@ class StudyRuns:
 
     def _create_parent(self, study: StudyRecord, records: Sequence[TrialRecord]) -> _Run:
         starts = [record.started for record in records if record.started]
-        tags = {STUDY_TAG: study.name, **study.tags}
+        tags = {STUDY_TAG: study.name, "mlflow.runName": study.name, **study.tags}
         return self._create_run(PARENT, tags, min(starts, default=study.session_at or 0.0))
 
     def _describe(self, parent: _Run, study: StudyRecord) -> None:
-        """Give the parent the question as its note, the tags, the parameters and the data set."""
+        """Give the parent the question as its note, the tags, the data set, and what all trials share: settings and file."""
         if parent.tags.get("mlflow.note.content") != study.question:
             self._client.set_experiment_tag(self._experiment, "mlflow.note.content", study.question)
         tags = {**study.tags, "mlflow.note.content": study.question}
@@ -210,8 +207,14 @@ class StudyRuns:
         params: dict[str, Any] = {} if study.seed is None else {"seed": study.seed}
         if budget := {name: limit for name, limit in study.budget.items() if limit is not None}:
             params["budget"] = budget
+        searched = study.spec.get("search") or {}
+        params |= {name: value for name, value in study.constants.items() if name not in searched}
         self._log(parent, (), params, tags)
         self._add_dataset(parent, study)
+        version = hashlib.sha256(study.text.encode()).hexdigest()[:16]
+        if study.text and parent.tags.get("sweeps.study_file") != version:
+            self._client.log_text(parent.place.run_id, study.text, f"study/{study.name}.yaml")
+            self._log(parent, (), {}, {"sweeps.study_file": version})
 
     def _add_dataset(self, run: _Run, study: StudyRecord) -> None:
         if study.dataset is None or run.dataset:
@@ -274,8 +277,12 @@ class StudyRuns:
         run = self._runs.get(record.name_in(study.name))
         if run is None:
             return False
-        standing = _standing(study, record)
-        if run.deleted or run.brought == standing:
+        standing = standing_of(study, record)
+        if run.deleted:
+            return True
+        if not role_tags(study, record, run.tags).items() <= run.tags.items():
+            return False
+        if run.brought == standing:
             return True
         state, epoch, _ = standing
         ended = state != "RUNNING" and run.status == STATUS[state] and run.tags.get("sweeps.state") == state
@@ -284,10 +291,10 @@ class StudyRuns:
     def _bring_run(self, study: StudyRecord, record: TrialRecord) -> None:
         name = record.name_in(study.name)
         run = self._runs.get(name) or self._create_run(name, self._tags_of(study, record), record.started or 0.0)
-        standing = _standing(study, record)
+        standing = standing_of(study, record)
         self._set_status(run, "RUNNING", None)
         self._add_dataset(run, study)
-        self._log_metrics(run, record, {**study.constants, **record.params}, _ending_tags(record, standing[0]))
+        self._log_metrics(run, study, record, ending_tags(record, standing[0]) | role_tags(study, record, run.tags))
         self._add_pictures(run, record)
         if record.outcome is not None and record.duplicate_of is None and record.folder:
             shown = {self._folder / picture.path for picture in record.pictures}
@@ -299,28 +306,30 @@ class StudyRuns:
         tags = {**study.tags, STUDY_TAG: study.name, "mlflow.parentRunId": self._runs[PARENT].place.run_id}
         tags |= {"sweeps.number": str(record.number), "sweeps.seed": str(record.seed)}
         if record.baseline:
-            tags |= {**study.baseline_tags.get(record.baseline, {}), "sweeps.baseline": record.baseline}
-        if record.purposes:
-            tags["sweeps.purposes"] = ", ".join(record.purposes)
-        if record.source_trial is not None:
-            tags["sweeps.source_trial"] = str(record.source_trial)
-        return tags
+            tags |= study.baseline_tags.get(record.baseline, {})
+        return tags | role_tags(study, record, {})
 
-    def _log_metrics(self, run: _Run, record: TrialRecord, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-        """Add the epochs that MLflow lacks and, of a trial that has ended, its final figures."""
+    def _log_metrics(self, run: _Run, study: StudyRecord, record: TrialRecord, tags: Mapping[str, str]) -> None:
+        """Add parameters, the epochs that MLflow lacks and, of a trial that has ended, its final figures."""
         metrics: list[Any] = []
+        constants = {name: value for name, value in record.results.items() if name in study.no_metrics}
+        params = {**record.params, **constants}
+
+        def points(values: Mapping[str, float], at: float | None, step: int) -> list[Any]:
+            return _points({name: value for name, value in values.items() if name not in study.no_metrics}, at, step)
+
         newest = run.epoch
         for epoch in (epoch for epoch in record.epochs if epoch.epoch > run.epoch):
             if metrics and len(metrics) + len(epoch.metrics) > METRICS:
                 self._log(run, metrics, params, {"sweeps.epoch": str(newest)})
                 metrics = []
-            metrics += _points(epoch.metrics, epoch.at, epoch.epoch)
+            metrics += points(epoch.metrics, epoch.at, epoch.epoch)
             newest = epoch.epoch
         if outcome := record.outcome:
             final = {} if record.duplicate_of is not None else dict(record.results)
             if outcome.objective is not None:
                 final["objective"] = outcome.objective
-            metrics += _points(final, record.ended, outcome.epoch)
+            metrics += points(final, record.ended, outcome.epoch)
         self._log(run, metrics, params, {**tags, **({"sweeps.epoch": str(newest)} if newest else {})})
 
     def _add_pictures(self, run: _Run, record: TrialRecord) -> None:
@@ -363,32 +372,11 @@ def _known(run: Any) -> _Run:
     )
 
 
-def _standing(study: StudyRecord, record: TrialRecord) -> tuple[str, int, int]:
-    """Return a trial's state as a tag, its newest epoch, and how many pictures it has."""
-    stopped = record.state == "running" and study.session != "running"
-    return (
-        "INTERRUPTED" if stopped else STATE[record.state],
-        record.epochs[-1].epoch if record.epochs else 0,
-        len(record.pictures),
-    )
-
-
 def _points(values: Mapping[str, float], at: float | None, step: int) -> list[Any]:
     """Return metrics of one step. MLflow would draw an infinity as 1.8e308 and flatten the chart."""
     from mlflow.entities import Metric
 
     return [Metric(name, value if math.isfinite(value) else math.nan, _ms(at), step) for name, value in values.items()]
-
-
-def _ending_tags(record: TrialRecord, state: str) -> dict[str, str]:
-    tags = {"sweeps.state": state}
-    if record.pictures:
-        tags["mlflow.loggedImages"] = "True"
-    if record.duplicate_of is not None and record.outcome is not None:
-        tags["sweeps.duplicate_of"] = str(record.duplicate_of)
-    if record.outcome is not None and record.outcome.failure is not None:
-        tags |= {"sweeps.failure": record.outcome.failure.kind, "sweeps.message": record.outcome.failure.message}
-    return tags
 
 
 def _ms(at: float | None) -> int:

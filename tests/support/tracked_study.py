@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import optuna
 from PIL import Image
 
 from sweeps.files import UNFINISHED
-from sweeps.storage import open_storage
+from sweeps.storage import open_storage, repeat_study
 from sweeps.storage.study_record import RegisteredModel, StoredStudy, read_study, write_study
-from sweeps.storage.trial_record import RunningTrial, resume_trial, stored_path
+from sweeps.storage.trial_record import Repeat, RunningTrial, resume_trial, stored_path
+from sweeps.tracking.run_tags import title
 from sweeps.workload import Failure, Outcome, Progress, TrialResult, run_name
 
 STUDY = "small"
@@ -30,6 +32,7 @@ class SmallStudy:
         self.optuna.set_user_attr("identity", identity)
         self.write(question="Does it work?", spec=SPEC, seed=0, budget={"trials": 4, "seconds": None})
         self.write(tags={"git": "abc", "model": "toy"}, constants={"epochs": 3, "beta": 9}, dataset=DATASET)
+        self.write(text="question: Does it work?\n")
         self.running: dict[int, RunningTrial] = {}
         self.session("running")
 
@@ -63,6 +66,33 @@ class SmallStudy:
             trials = self.optuna.get_trials(deepcopy=False)
         stored = trials[number]
         self.running[number] = resume_trial(self.optuna, stored, stored.params, repeat=False, runs=self.runs)
+
+    def repeat(self, plan: Repeat) -> None:
+        """A repeat that is trained for one epoch."""
+        study = repeat_study(self.storage, self.name)
+        number = len(study.get_trials(deepcopy=False))
+        study.add_trial(
+            optuna.create_trial(
+                state=optuna.trial.TrialState.COMPLETE,
+                value=1.0,
+                intermediate_values={1: 1.0},
+                user_attrs={
+                    **asdict(plan),
+                    "started": 10.0,
+                    "ended": 20.0,
+                    "round": 0,
+                    "results": {"test/images": 8.0, "test/rate": 2.0},
+                },
+            )
+        )
+        assert study.get_trials(deepcopy=False)[number].user_attrs["seed"] == plan.seed
+
+    def reassign(self, **roles: Mapping[str, Any]) -> None:
+        """Give repeats, by number, other roles, as a longer search does."""
+        write_study(
+            repeat_study(self.storage, self.name),
+            reassigned={name.removeprefix("r"): role for name, role in roles.items()},
+        )
 
     def epoch(
         self, number: int, step: int, metrics: Mapping[str, float] | None = None, picture: Image.Image | None = None
@@ -165,7 +195,7 @@ def contents(runs: Path, uri: str | None = None, name: str = STUDY) -> dict[str,
             },
             "files": sorted(
                 re.sub(r"\+[-0-9a-f]{36}", "", item.path)
-                for folder in ("trial", "images", "report")
+                for folder in ("trial", "images", "report", "study")
                 for item in mlflow.list_artifacts(identity, folder)
             ),
             "dataset": [item.dataset.digest for item in run.inputs.dataset_inputs],
@@ -192,7 +222,7 @@ def expected(stored: StoredStudy) -> dict[str, dict[str, Any]]:
                 points.setdefault(name, []).append((record.outcome.epoch, int(1000 * record.ended), value))
         times = {epoch.epoch: int(1000 * epoch.at) for epoch in record.epochs}
         pictures = [f"images/{p.name}+step+{p.epoch}+timestamp+{times[p.epoch]}" for p in record.pictures]
-        found[record.name_in(stored.study.name)] = {
+        found[title(stored.study.name, record)] = {
             "status": states[record.state][0],
             "state": states[record.state][1],
             "points": points,

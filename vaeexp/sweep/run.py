@@ -217,10 +217,23 @@ def _describe_study(job: Job, execution: Execution) -> Description:
         execution=execution.as_dict(),
         provenance={**record, "protocols": protocols},
         constants=job.settings.flat(),
+        no_metrics=_no_metrics(job),
         tags=_tags(record, execution) | _protocol_tags(record["protocol"]),
         baseline_tags={name: _protocol_tags(own) for name, own in protocols.items()},
         dataset={"name": data["title"], "fingerprint": data["fingerprint"], "source": data["source"], "profile": data},
     )
+
+
+def _no_metrics(job: Job) -> tuple[str, ...]:
+    """Return the figures that say how a trial was trained and tested; learning rate and β are curves only where they change."""
+    train = job.settings.train
+    changed = {name for row in job.study.baselines for name in row.settings} | {*job.study.space.names}
+    constant = ["test/images", "test/importance_samples", "test/generated", "test/classifier_accuracy"]
+    if train.schedule == "constant" and "schedule" not in changed:
+        constant.append("train/learning_rate")
+    if not train.warmup_epochs and "warmup_epochs" not in changed:
+        constant.append("train/beta")
+    return tuple(constant)
 
 
 def _announce(job: Job, execution: Execution) -> None:

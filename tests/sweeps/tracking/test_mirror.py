@@ -268,7 +268,7 @@ def test_a_mirror_killed_at_any_point_leaves_no_trace(runs, whole, tmp_path, mon
     assert not (tmp_path / "plan").exists(), "all of them were killed"
     found = small.contents(runs)
     assert small.reduced(found) == small.expected(study.stored())
-    assert found[small.STUDY]["files"] == ["report/README.md"]
+    assert found[small.STUDY]["files"] == ["report/README.md", f"study/{small.STUDY}.yaml"]
     untimed = {name: run["files"] for name, run in own_contents(whole.runs).items()}
     assert {name: len(run["files"]) for name, run in found.items()} == {n: len(f) for n, f in untimed.items()}
     assert small.client(runs).get_model_version_by_alias("toy-best", "best").version in (1, "1")

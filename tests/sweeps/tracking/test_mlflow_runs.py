@@ -12,6 +12,7 @@ import tracked_study as small
 from PIL import Image
 
 from sweeps.files import UNFINISHED
+from sweeps.storage.trial_record import Repeat
 from sweeps.tracking.follower import _as_it_stands
 from sweeps.tracking.mlflow_runs import StudyRuns
 from sweeps.tracking.mlflow_store import Place, log_files, log_pictures
@@ -53,14 +54,16 @@ def test_a_whole_study(study, store):
     assert small.reduced(found) == small.expected(study.stored())
     parent = found.pop(study.name)
     assert parent["status"] == "FINISHED"
-    assert parent["params"] == {"seed": "0", "budget": "{'trials': 4}"}
-    assert parent["files"] == ["report/README.md"]
+    assert parent["params"] == {"seed": "0", "budget": "{'trials': 4}", "epochs": "3"}, (
+        "constants once, searched ones with trials"
+    )
+    assert parent["files"] == ["report/README.md", f"study/{study.name}.yaml"]
     assert parent["tags"]["mlflow.note.content"] == "Does it work?"
     assert parent["tags"]["sweeps.best_trial"] == "0"
     assert [(step, value) for step, _, value in parent["points"]["best_objective"]] == [(9, pytest.approx(11 / 3))]
     assert all(run["nested"] and run["dataset"] == ["ab" * 8] for run in found.values())
     assert all(run["tags"]["git"] == "abc" and run["tags"]["model"] == "toy" for run in found.values())
-    assert found[f"{study.name}/1"]["params"] == {"epochs": "3", "beta": "0.2"}
+    assert found[f"{study.name}/1"]["params"] == {"beta": "0.2"}
     failed, duplicate = found[f"{study.name}/2"]["tags"], found[f"{study.name}/3"]
     assert (failed["sweeps.failure"], failed["sweeps.message"]) == ("diverged", "loss became infinite")
     assert duplicate["tags"]["sweeps.duplicate_of"] == "0"
@@ -71,6 +74,37 @@ def test_a_whole_study(study, store):
     ]
     times = {name: (run["started"], run["ended"]) for name, run in found.items()}
     assert times == {r.name_in(study.name): (int(1000 * r.started), int(1000 * r.ended)) for r in study.stored().trials}
+
+
+def test_repeats_say_what_they_are_for_and_constants_are_no_metrics(study, store):
+    study.write(
+        no_metrics=("test/images",),
+        tags={"git": "abc", "protocol": "own"},
+        baseline_tags={"plain": {"protocol": "other"}},
+    )
+    base = {"source_trial": 35, "params": {"beta": 0.5}, "test": True}
+    study.repeat(Repeat(**base, seed=7, seed_index=1, purposes=("confirm", "compare"), pair_ids=("prior:35/1",)))
+    fixed = base | {"source_trial": None, "params": {"beta": 0.0}}
+    study.repeat(Repeat(**fixed, seed=6, seed_index=0, purposes=("baseline",), baseline="plain"))
+    runs = bring(study, store)
+    found = contents(study, store)
+    name = study.name
+    confirming, plain = (
+        found[f"{name}/r0 confirm and compare of 35, seed 1"],
+        found[f"{name}/r1 baseline plain, seed 0"],
+    )
+    roles = ("purposes", "source_trial", "seed_index", "baseline")
+    assert [confirming["tags"].get(role) for role in roles] == ["confirm, compare", "35", "1", None]
+    assert [plain["tags"].get(role) for role in roles] == ["baseline", None, "0", "plain"]
+    assert plain["tags"]["protocol"] == "other"
+    assert confirming["params"] == {"beta": "0.5", "test/images": "8.0"}
+    assert set(confirming["points"]) == {"objective", "test/rate"}
+    unused = {"purposes": [], "pair_ids": [], "baseline": None}
+    study.reassign(r0=unused, r1=unused | {"purposes": ["baseline"], "baseline": "renamed"})
+    bring(study, store, runs)
+    again = contents(study, store)
+    assert set(again) == {name, f"{name}/r0 of an earlier plan, seed 1", f"{name}/r1 baseline renamed, seed 0"}
+    assert again[f"{name}/r0 of an earlier plan, seed 1"]["tags"]["purposes"] == ""
 
 
 def test_in_pieces_and_again_by_another_process_it_is_the_same(study, store):
@@ -156,7 +190,7 @@ def test_a_session_that_failed_and_then_finished(study, store):
     study.conclude()
     bring(study, store, runs)
     parent = contents(study, store)[study.name]
-    assert (parent["status"], parent["files"]) == ("FINISHED", ["report/README.md"])
+    assert (parent["status"], parent["files"][0]) == ("FINISHED", "report/README.md")
 
 
 def test_long_histories_arrive_whole(study, store):
@@ -207,7 +241,7 @@ def test_two_studies_of_one_name_in_a_store_stay_apart(tmp_path, store):
     client = small.client(tmp_path, store)
     found = client.search_runs([client.get_experiment_by_name("shared").experiment_id])
     assert len(found) == 4
-    assert {run.data.params["whose"] for run in found if "whose" in run.data.params} == {"one", "two"}
+    assert sorted(run.data.params["whose"] for run in found if "whose" in run.data.params) == ["one", "two"]
 
 
 LOADER = """

@@ -1,0 +1,61 @@
+"""What a trial's run is called in MLflow, and the tags that say what it is for and how it stands."""
+
+from collections.abc import Mapping
+
+from sweeps.storage.study_record import StudyRecord
+from sweeps.storage.trial_record import TrialRecord
+
+STATE = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "running": "RUNNING"}
+"""State of a trial → tag `sweeps.state`."""
+STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED", "RUNNING": "RUNNING", "INTERRUPTED": "KILLED"}
+"""Tag `sweeps.state` → status of a trial's run."""
+
+
+def title(study: str, record: TrialRecord) -> str:
+    """Return what the run is called: `mnist/7`, or for a repeat `mnist/r3 confirm of 35, seed 1`; seeds count from 0."""
+    name = record.name_in(study)
+    if not record.repeat:
+        return name
+    whose = [purpose for purpose in record.purposes if purpose != "baseline"]
+    parts = [f"{' and '.join(whose)} of {record.source_trial}"] if whose else []
+    parts += [f"baseline {record.baseline}"] if record.baseline else []
+    return f"{name} {' and '.join(parts) or 'of an earlier plan'}, seed {record.seed_index}"
+
+
+def role_tags(study: StudyRecord, record: TrialRecord, known: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags that say what a run is for: its name and, of a repeat, purposes, source_trial, seed_index, baseline.
+
+    A longer search may give a repeat another role; a tag that is `known` and no longer true becomes empty.
+    """
+    tags = {"mlflow.runName": title(study.name, record)}
+    if not record.repeat:
+        return tags
+    roles = {
+        "purposes": ", ".join(record.purposes),
+        "source_trial": "" if record.source_trial is None else str(record.source_trial),
+        "seed_index": "" if record.seed_index is None else str(record.seed_index),
+        "baseline": record.baseline or "",
+    }
+    return tags | {name: value for name, value in roles.items() if value or name in known}
+
+
+def standing_of(study: StudyRecord, record: TrialRecord) -> tuple[str, int, int]:
+    """Return a trial's state as a tag, its newest epoch, and how many pictures it has."""
+    stopped = record.state == "running" and study.session != "running"
+    return (
+        "INTERRUPTED" if stopped else STATE[record.state],
+        record.epochs[-1].epoch if record.epochs else 0,
+        len(record.pictures),
+    )
+
+
+def ending_tags(record: TrialRecord, state: str) -> dict[str, str]:
+    """Return the tags that say how the trial stands or ended."""
+    tags = {"sweeps.state": state}
+    if record.pictures:
+        tags["mlflow.loggedImages"] = "True"
+    if record.duplicate_of is not None and record.outcome is not None:
+        tags["sweeps.duplicate_of"] = str(record.duplicate_of)
+    if record.outcome is not None and record.outcome.failure is not None:
+        tags |= {"sweeps.failure": record.outcome.failure.kind, "sweeps.message": record.outcome.failure.message}
+    return tags
