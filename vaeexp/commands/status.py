@@ -1,4 +1,4 @@
-"""The commands status, trials and best: how far studies are, and their runs; read from records without pandas and pydantic."""
+"""The commands status, trials and best: how far studies are, and their runs; read from records. Only warnings take pandas."""
 
 import csv
 import json
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import vaeexp.results
 from sweeps.errors import UserError, did_you_mean, masked
 from sweeps.results import best_record, ranked_trials
 from sweeps.storage import study_names
@@ -268,6 +269,10 @@ def _print_one(name: str, runs: Path, storage: str | None, console: "Console") -
             write_line(console, "")
             write_line(console, title, style="bold")
             print_runs(records, console=console)
+    if study.finished:
+        view = vaeexp.results.StudyView(vaeexp.results.study_tables(stored, runs))
+        for warning in view.warnings:
+            write_line(console, f"\n{warning}")
     return state.startswith("running")
 
 

@@ -92,7 +92,7 @@ def parameter_effects(
     for (name, parameter), p in zip(parameters.items(), corrected, strict=True):
         top = ranked[parameter.places(ranked).notna()].head(TOP)
         shares = {end: float(importances[end][name]) for end in importances if name in importances.index}
-        hit = bound_hit(parameter, ranked)
+        hit = bound_hit(parameter, ranked, parameters=len(parameters))
         effects.append(
             ParameterEffect(
                 parameter=name,
@@ -133,11 +133,15 @@ def difference_p(parameter: SearchedParameter, learned: pd.DataFrame) -> float:
 
     NaN where the parameter is active in fewer than 2·`TOP` trials, or never varied.
     """
-    places = parameter.places(learned).dropna().to_numpy(float)
+    return places_p(parameter.places(learned).dropna().to_numpy(float), choice=parameter.is_choice)
+
+
+def places_p(places: np.ndarray, *, choice: bool) -> float:
+    """Return the p of `difference_p` from the places of the trials, the best first: [N]."""
     if len(places) < 2 * TOP or places.min() == places.max():
         return math.nan
     count = max(TOP, round(len(places) / 4))
-    if parameter.is_choice:
+    if choice:
         return _choice_p(places, count)
     from scipy.stats import ks_2samp
 
@@ -162,11 +166,13 @@ def _choice_p(places: np.ndarray, count: int) -> float:
     return float(min(1.0, min(ps) * (len(values) if len(values) > 2 else 1)))
 
 
-def bound_hit(parameter: SearchedParameter, ranked: pd.DataFrame, top: int = 2 * TOP) -> BoundHit | None:
+def bound_hit(
+    parameter: SearchedParameter, ranked: pd.DataFrame, *, parameters: int = 1, top: int = 2 * TOP
+) -> BoundHit | None:
     """Return the end of a range at which the best trials pile up; None where they do not, or where the end is a natural one.
 
     They do where at least 2 of the best `top` lie within `EDGE` of one end, and as many would lie there by chance in at most 2.5 % of
-    random searches. An end is natural where no value lies beyond: 0 of an even range, and 1 of whole numbers.
+    random searches, divided by the number of `parameters` that are looked at. An end is natural where no value lies beyond: 0 of an even range, and 1 of whole numbers.
     """
     best = parameter.of(ranked).dropna().astype(float).head(top) if not parameter.is_choice else pd.Series(dtype=float)
     if best.empty:
@@ -179,7 +185,7 @@ def bound_hit(parameter: SearchedParameter, ranked: pd.DataFrame, top: int = 2 *
     for bound, near, chance in ends:
         natural = bound == "lower" and parameter.low <= (1 if parameter.kind == "int" else 0)
         count = int(near.sum())
-        if not natural and count >= 2 and _binomial_tail(count, len(best), chance) <= _LEVEL / 2:
+        if not natural and count >= 2 and _binomial_tail(count, len(best), chance) <= _LEVEL / 2 / parameters:
             return BoundHit(parameter=parameter.name, bound=bound, count=count, top=len(best))
     return None
 

@@ -294,6 +294,11 @@ class StudyView:
         """The checks of “Can this study be trusted?”."""
         return check_study(self)
 
+    @property
+    def warnings(self) -> list[str]:
+        """The checks that failed, each as its question, its answer and what to do."""
+        return [f"{check.name} {check.figure}. {check.advice}" for check in self.trust if check.ok is False]
+
     @cached_property
     def curves(self) -> list[np.ndarray]:
         """The objective after each epoch of the complete trials, the best first, as `recorded_curves`."""

@@ -61,7 +61,8 @@ def at_bounds(view: "StudyView") -> Check:
     name = "Are the best configurations inside the searched ranges?"
     if len(view.ranked) < 2:
         return Check(name=name, figure="fewer than two complete trials", ok=None, advice=_more_trials(view))
-    hits = [hit for own in view.parameters.values() if (hit := bound_hit(own, view.ranked)) is not None]
+    found = [bound_hit(own, view.ranked, parameters=len(view.parameters)) for own in view.parameters.values()]
+    hits = [hit for hit in found if hit is not None]
     if not hits:
         top = min(10, len(view.ranked))
         return Check(name=name, figure=f"no range has its best {top} trials at one end", ok=True, advice="")
@@ -100,8 +101,8 @@ def levelled_off(view: "StudyView") -> Check:
     """Check that the last third of the trial-epochs lowered the best value by less than it varies over seeds."""
     name = "Has the search levelled off?"
     course, spread = view.course, seed_spread(view)
-    if len(view.ranked) < LEAST_ENDED:
-        figure = f"{plural(len(view.ranked), 'complete trial')}, too few to tell"
+    if len(view.ranked) < LEAST_ENDED or course.empty:
+        figure = f"{plural(len(course), 'trial')} with a time at which it ended, too few to tell"
         return Check(name=name, figure=figure, ok=None, advice=_more_trials(view))
     before = course[course["spent"] <= (1 - LATE) * course["spent"].iloc[-1]]["best"]
     if before.empty:

@@ -373,6 +373,25 @@ def test_status_says_whether_a_driver_is_at_work(runs: Path, tmp_path: Path) -> 
     assert run("status", "smoke", "--runs", str(copied), "--watch").startswith("smoke: finished")
 
 
+def test_status_of_a_finished_study_prints_the_checks_that_failed_without_torch(tmp_path: Path) -> None:
+    """The best of twelve trials lie at the upper bound of β; an interpreter without torch prints it, with what to do."""
+    search = open_study(open_storage(None, tmp_path, "smoke"), open_study_file("smoke"), extend=False)
+    high = float(search.user_attrs["spec"]["search"]["beta"]["high"])
+    for number in range(12):
+        search.enqueue_trial({"beta": high if number < 6 else 0.1 * (number - 5)})
+        _record(search, number, [150.0 + number, 100.0 + number])
+        search.tell(number, 100.0 + number)
+    code = "import sys\nsys.modules['torch'] = None\nfrom vaeexp.commands import main\nmain(sys.argv[1:])"
+    command = [sys.executable, "-c", code, "status", "smoke", "--runs", str(tmp_path)]
+    warning = (
+        "have β within 5 % of its upper bound. Widen the range and go on: vaeexp sweep smoke --set search.beta.high="
+    )
+    for finished in (False, True):
+        search.set_user_attr("finished", finished)
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert (warning in done.stdout.replace("\n", " ")) == finished
+
+
 def test_status_only_reads(runs: Path) -> None:
     before = {path: path.read_bytes() for path in runs.rglob("*") if path.is_file()}
     run("status", "--study", "smoke", "--runs", str(runs))

@@ -1,0 +1,149 @@
+"""The checks of “Can this study be trusted?”, each on a study in which the answer is known, and the replay of the pruner."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from drawn_studies import SPACE, drawn, study
+from synthetic_study import make_results, thin_studies
+
+from vaeexp.results.effects import bound_hit
+from vaeexp.results.pruner_replay import rank_agreement, replay_pruner
+from vaeexp.results.study_view import StudyView
+
+MEDIAN = {"name": "median", "startup_trials": 5, "warmup_epochs": 2}
+
+
+@pytest.fixture(scope="module")
+def results():
+    return make_results()
+
+
+def check(results, word):
+    (found,) = [check for check in StudyView(results).trust if word in check.name]
+    return found
+
+
+def towards(name, space=SPACE):
+    """A study whose objective falls towards the upper end of one parameter."""
+    settings = drawn(60, seed=1)
+    return study(settings, [100 - np.log(row[name]) for row in settings], space=space)
+
+
+def test_a_best_at_a_bound_is_named_with_the_command_that_widens_the_range():
+    found = check(towards("beta"), "inside the searched ranges")
+    assert found.ok is False
+    assert re.search(r"of the best 10 trials have β within 5 % of its upper bound", found.figure)
+    assert found.advice.endswith("vaeexp sweep made --set search.beta.high=40 --extend")
+    view = StudyView(towards("beta"))
+    assert {effect.parameter: effect.at_bound for effect in view.effects if effect.at_bound} == {"beta": "upper"}
+
+
+def test_natural_ends_are_no_bounds():
+    settings = drawn(60)
+    view = StudyView(study(settings, [100 + row["dropout"] + row["layers"] for row in settings]))
+    assert bound_hit(view.parameters["dropout"], view.ranked) is None
+    assert bound_hit(view.parameters["layers"], view.ranked) is None
+
+
+def test_the_pruner_is_replayed_and_a_late_winner_needs_a_longer_warm_up():
+    """The best trials are the worst for six epochs; the median rule stops them before."""
+    epochs, slow = np.arange(1, 21), []
+    for number in range(20):
+        early = 200 - 3 * epochs + number
+        slow.append(np.where(epochs < 7, early + 100, 80 + number - epochs / 10) if number < 5 else early - 60)
+    replay = replay_pruner(MEDIAN, slow, 20)
+    assert (replay.winners, replay.stopped, replay.present) == (5, 5, 2)
+    assert replay.recommended == 7
+    assert 0 < replay.saved < 1
+    spared = replay_pruner(MEDIAN | {"warmup_epochs": 7}, slow, 20)
+    assert spared.stopped == 0
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"name": "percentile", "percentile": 50.0},
+        {"name": "hyperband"},
+        {"name": "successive_halving", "min_epochs": 2, "factor": 2},
+        {"name": "patient", "patience": 3},
+        {"name": "threshold", "upper": 500.0},
+    ],
+)
+def test_curves_that_keep_their_order_lose_no_winner(section):
+    curves = [100 + 2 * number - np.arange(20) / 10 for number in range(32)]
+    replay = replay_pruner(section, curves, 20)
+    assert replay.winners == 8
+    if section["name"] not in ("hyperband", "successive_halving"):  # these keep one in `factor` at each rung
+        assert replay.stopped == 0
+        assert replay.recommended is not None
+
+
+def test_without_a_rule_or_with_few_curves_there_is_no_replay():
+    curves = [np.arange(10.0, 0, -1)] * 10
+    assert replay_pruner({"name": "none"}, curves, 10) is None
+    assert replay_pruner(None, curves, 10) is None
+    assert replay_pruner(MEDIAN, curves[:7], 10) is None
+
+
+def test_rank_agreement_is_spearmans():
+    random = np.random.default_rng(0)
+    curves = list(np.minimum.accumulate(random.normal(0, 1, (12, 8)), axis=1))
+    agreement = rank_agreement(curves)
+    table = pd.DataFrame(curves)
+    expected = [table[column].corr(table[7], method="spearman") for column in table]
+    assert agreement.to_numpy() == pytest.approx(expected)
+    assert rank_agreement(curves[:4]).empty
+
+
+def test_a_search_that_still_improves_has_not_levelled_off(results):
+    assert check(results, "levelled off").ok is True
+    trials = results.trials.copy()
+    search = ~trials["repeat"] & (trials["state"] == "complete")
+    trials.loc[search, "objective"] = 200 - 2 * trials.loc[search, "number"]
+    found = check(replace(results, trials=trials), "levelled off")
+    assert found.ok is False
+    assert found.advice == "Search on: vaeexp sweep beta_mnist --trials 80"
+
+
+def test_seeds_that_vary_as_much_as_configurations_are_said(results):
+    assert check(results, "differ by more than seeds").ok is True
+    trials = results.trials.copy()
+    confirms = trials["purposes"].map(lambda purposes: "confirm" in purposes)
+    trials.loc[confirms, "objective"] += np.tile([-20.0, 0.0, 20.0], 20)[: int(confirms.sum())]
+    assert check(replace(results, trials=trials), "differ by more than seeds").ok is False
+
+
+def test_runs_that_still_fall_are_not_learned_out(results):
+    assert check(results, "learned out").ok is True
+    epochs = results.epochs.copy()
+    epochs.loc[epochs["repeat"], "objective"] = 200 - 3 * epochs["epoch"]
+    found = check(replace(results, epochs=epochs), "learned out")
+    assert found.ok is False
+    assert "by 9.00 nats on average over 9 runs" in found.figure
+
+
+def test_a_better_configuration_on_test_is_said(results):
+    assert check(results, "hold on test").ok is True
+    trials = results.trials.copy()
+    first = StudyView(results).confirmed[0].source_trial
+    confirms = trials["purposes"].map(lambda purposes: "confirm" in purposes) & (trials["source_trial"] != first)
+    trials.loc[confirms, "result.test/neg_elbo"] -= 50
+    found = check(replace(results, trials=trials), "hold on test")
+    assert found.ok is False
+    assert "is better on test by more than seeds vary" in found.figure
+
+
+def test_every_study_has_the_same_checks_whatever_it_lacks():
+    for name, thin in thin_studies().items():
+        checks = StudyView(thin).trust
+        assert len(checks) == 6, name
+        assert all(check.figure and (check.ok is not False or check.advice) for check in checks), name
+
+
+def test_warnings_are_the_checks_that_failed():
+    view = StudyView(towards("beta"))
+    assert view.warnings[0].startswith("Are the best configurations inside the searched ranges? ")
+    assert len(view.warnings) == sum(check.ok is False for check in view.trust)
