@@ -110,7 +110,9 @@ def test_mlflow_holds_what_the_study_holds(place, swept, monkeypatch):
             history = {point.step: point.value for point in client.get_metric_history(run.info.run_id, metric)}
             assert history == pytest.approx(dict(zip(mine["epoch"], mine[metric], strict=True)))
         files = {file.path for file in client.list_artifacts(run.info.run_id, "trial")}
-        assert {"trial/weights.safetensors", "trial/settings.json", "trial/pictures.npz"} <= files
+        heavy = {"trial/weights.safetensors", "trial/pictures.npz"}
+        assert {"trial/settings.json", "trial/result.json"} <= files
+        assert heavy & files == (heavy if row["state"] == "complete" else set()), "of a pruned trial its figures alone"
         assert len(client.list_artifacts(run.info.run_id, "images")) > 0
         drawn = {file.path for file in client.list_artifacts(run.info.run_id, "trial/pictures")}
         if row["repeat"] and "confirm" in row["purposes"]:

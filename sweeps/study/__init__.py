@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from sweeps.study.study_model import (
     Budget,
     Compare,
     Confirm,
+    Keep,
     Sections,
     StudyFile,
     problems_of,
@@ -50,9 +51,11 @@ class Study:
     baselines: tuple[Baseline, ...] = ()
     start: tuple[Mapping[str, Any], ...] = ()
     """Values that the search tries first, one mapping per trial."""
+    keep: Keep = field(default_factory=Keep)
+    """What trials leave on disk."""
 
     def spec(self) -> dict[str, Any]:
-        """Return all that defines the study, JSON-able, overrides included. Not the budget, which may be extended."""
+        """Return all that defines the study, JSON-able, overrides included. Not the budget, which may be extended, and not `keep`."""
         searched = set(self.space.names)
         sections = {
             section: settings.model_dump(mode="json", exclude=searched) for section, settings in self.fixed.items()
@@ -139,6 +142,7 @@ def load_study(
         compare=file.compare,
         baselines=baselines,
         start=start,
+        keep=file.keep,
     )
 
 

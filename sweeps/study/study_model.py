@@ -70,6 +70,19 @@ class Compare(Part):
     seeds: int = Field(ge=1, description="Seeds for each configuration.")
 
 
+class Keep(Part):
+    """What trials leave on disk. No part of what decides results: it may change between two commands."""
+
+    pruned: Literal["figures", "weights"] = Field(
+        default="figures",
+        description="Of a pruned trial: its figures alone, or its weights and pictures, too, as of a complete one.",
+    )
+    pictures: Literal["all", "last"] = Field(
+        default="all",
+        description="Pictures of a trial: of every epoch that is to be shown, or of the last of a complete trial alone.",
+    )
+
+
 class BaselineRow(Part):
     """A row of the report that is trained whatever the search finds, under the protocol that its settings make."""
 
@@ -109,6 +122,7 @@ class StudyFile(Part):
     budget: Budget | None = Field(default=None, description="When the search ends.")
     confirm: Confirm | None = Field(default=None, description="What is trained again with fresh seeds.")
     compare: Compare | None = Field(default=None, description="What is compared in matched pairs.")
+    keep: Keep = Field(default=Keep(), description="What trials leave on disk; no part of what decides results.")
     search: Any = None
     baselines: Any = None
     start: Any = None

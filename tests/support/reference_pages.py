@@ -128,12 +128,18 @@ def _settings_page() -> str:
 def _study_page() -> str:
     from sweeps.study.pruners import PRUNERS
     from sweeps.study.samplers import SAMPLERS
-    from sweeps.study.study_model import BaselineRow, Budget, Compare, Confirm
+    from sweeps.study.study_model import BaselineRow, Budget, Compare, Confirm, Keep
 
     blocks = [
         "[Studies](../guide/studies.md) explains a study file part by part. [Settings](settings.md) lists what can be fixed and searched."
     ]
-    for title, model in (("budget", Budget), ("confirm", Confirm), ("compare", Compare), ("baselines", BaselineRow)):
+    for title, model in (
+        ("budget", Budget),
+        ("confirm", Confirm),
+        ("compare", Compare),
+        ("keep", Keep),
+        ("baselines", BaselineRow),
+    ):
         blocks += [f"## {title}", _sentence_of(model), _settings(model)]
     blocks += ["## sampler", _named(SAMPLERS), "## pruner", _named(PRUNERS), "## Shipped studies", _studies()]
     return _page("Study file", *blocks)

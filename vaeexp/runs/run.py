@@ -69,7 +69,10 @@ def open_run(name: str, runs: Path, storage: str | None = None) -> Run:
     folder, name = _find(name, runs, storage)
     for file in (WEIGHTS, SETTINGS):
         if not (folder / file).is_file():
-            raise UserError(name, f"has no {file}: it did not complete, or not yet. {_FORMS}")
+            raise UserError(
+                name,
+                f"has no {file}: it did not complete (pruned trials leave weights with `keep: {{pruned: weights}}` in the study file). {_FORMS}",
+            )
     origin, settings = _read_settings(folder)
     if named := named_run(name):
         name = run_name(origin["study"], named[1], repeat=named[0])

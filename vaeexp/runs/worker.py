@@ -69,6 +69,8 @@ def open_lanes(
     checkpoint_seconds: float,
     resident_mb: float | Literal["auto"] = "auto",
     prepare: Sequence[Settings] = (),
+    keep_pruned: bool = True,
+    keep_pictures: Literal["all", "last"] = "all",
 ) -> TrainingLanes:
     """Open the lanes of one worker. `sweeps.workload.worker_pool` calls it in each child; arguments are picklable and small.
 
@@ -84,6 +86,8 @@ def open_lanes(
         threads: CPU threads of this process; None for one per core.
         resident_mb: as for `open_source`.
         prepare: settings of the model shapes whose steps this worker compiles before its first trial.
+        keep_pruned: whether pruned trials leave weights and pictures, as complete ones do.
+        keep_pictures: of which epochs a trial leaves pictures: of all that are to be shown, or of the last.
     """
     torch.set_num_threads(threads or usable_cores())
     keep_freed_memory()
@@ -104,7 +108,8 @@ def open_lanes(
         compile=compile,
         lanes=lanes,
         checkpoint_seconds=checkpoint_seconds,
-        artifacts=TrialArtifacts(datasets, torch.device(device), study, study_seed, here),
+        artifacts=TrialArtifacts(datasets, torch.device(device), study, study_seed, here, keep_pruned=keep_pruned),
+        pictures=keep_pictures,
     )
     training.prepare(prepare)
     return training
@@ -182,9 +187,12 @@ class TrialArtifacts:
         study: str,
         study_seed: int,
         arithmetic: Mapping[str, Any],
+        *,
+        keep_pruned: bool,
     ) -> None:
         """`datasets` are those of `open_lanes`. `arithmetic` is that of `vaeexp.runs.provenance` in this process."""
         self._datasets, self._device, self._seed = datasets, device, study_seed
+        self._keep_pruned = keep_pruned
         self._origin = {"study": study, "study_seed": study_seed, "arithmetic": dict(arithmetic)}
         # A model takes longer to build than to draw with, so one model serves all trials of its settings, in turn.
         self._model, self._tested = lru_cache(_MODELS)(self._build), lru_cache(_MODELS)(self._build)
@@ -229,11 +237,20 @@ class TrialArtifacts:
     def _write(
         self, model: VAE, lane: Lane, best: Snapshot, last: Snapshot | None, outcome: Outcome, folder: Path
     ) -> None:
+        dataset = self._dataset(lane)
+        save_settings(folder, lane, dataset.image_shape, self._origin | {"fingerprint": dataset.fingerprint})
+        if outcome.state != "pruned" or self._keep_pruned:
+            self._write_model(model, lane, best, last, folder)
+        result: dict[str, Any] = {"state": outcome.state, "epoch": outcome.epoch, "objective": outcome.objective}
+        result |= {"best_epoch": lane.best_epoch, "best": lane.best_metrics, "test": lane.test_metrics}
+        write_json(folder / "result.json", result)
+
+    def _write_model(self, model: VAE, lane: Lane, best: Snapshot, last: Snapshot | None, folder: Path) -> None:
+        """Write the weights, and the pictures and arrays that are made from them."""
         dataset, shown = self._dataset(lane), self._shown(lane)
         save_weights(folder / WEIGHTS, lane, best)
         if last and lane.trial.repeat:
             save_weights(folder / LAST, lane, last)
-        save_settings(folder, lane, dataset.image_shape, self._origin | {"fingerprint": dataset.fingerprint})
         with self._drawing:
             _load(model, lane, best)
             drawn = pictures(model, shown, seed=self._seed)
@@ -250,9 +267,6 @@ class TrialArtifacts:
                 write_png(folder / "pictures" / f"{kind}.png", picture)
         of_last = {f"last_{name}": at_last[name] for name in ("reconstructions", "samples") if at_last}
         _save_arrays(folder / "pictures.npz", drawn | of_last)
-        result: dict[str, Any] = {"state": outcome.state, "epoch": outcome.epoch, "objective": outcome.objective}
-        result |= {"best_epoch": lane.best_epoch, "best": lane.best_metrics, "test": lane.test_metrics}
-        write_json(folder / "result.json", result)
 
     def _latents(self, model: VAE, lane: Lane, dataset: Dataset) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Return the pictures and the arrays that a tested run leaves besides those of every run."""

@@ -189,6 +189,8 @@ def _make_lanes(job: Job, execution: Execution) -> WorkerPool:
         "study": job.study.name,
         "study_seed": job.study.seed,
         "folder": str(job.options.runs.absolute() / "trials" / job.study.name),
+        "keep_pruned": job.study.keep.pruned == "weights",
+        "keep_pictures": job.study.keep.pictures,
     }
     workers = execution.worker_arguments(model_shapes(job.study, job.settings))
     return WorkerPool(open_lanes, [{**shared, **arguments} for arguments in workers])

@@ -659,6 +659,15 @@ def test_a_new_sampler_starts_from_its_own_defaults():
     assert load(text, "sampler.name=tpe").sampler.startup_trials == 10
 
 
+def test_what_is_kept_decides_no_result_and_may_change():
+    study = load(SMALL)
+    assert (study.keep.pruned, study.keep.pictures) == ("figures", "all")
+    other = load(changed(keep={"pruned": "weights"}), "keep.pictures=last")
+    assert (other.keep.pruned, other.keep.pictures) == ("weights", "last")
+    assert other.spec() == study.spec()
+    assert "keep.pruned: got 'all'" in message(changed(keep={"pruned": "all"}))
+
+
 def test_compare_and_confirm_can_be_switched_off():
     study = load(changed(confirm={"top": 1, "seeds": 1}), "compare=null", "confirm=null", "optimizer=adam")
     assert (study.compare, study.confirm) == (None, None)

@@ -36,14 +36,28 @@ def lanes_of(tmp_path, monkeypatch):
     )
     dataset = open_dataset(settings.data, root=tmp_path / "images", say=lambda text: None)
 
-    def opened(group, *, averaged=False, **params):
+    def opened(group, *, averaged=False, keep=None, **params):
         return open_lanes(
             settings=settings.with_params(params), datasets={settings.data.binarisation: dataset}, maxima={}, averaged=averaged, study="s",
             study_seed=0, folder=str(tmp_path / "trials"), device="cpu", precision="float32", **KINDS[group], lanes=3,
-            threads=1, checkpoint_seconds=0.0,
+            threads=1, checkpoint_seconds=0.0, **keep or {},
         )  # fmt: skip
 
     return opened
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_pruned_trial_leaves_its_figures_and_on_request_its_weights(lanes_of, tmp_path, kept):
+    lanes = admitted(lanes_of("vectorised", keep={"keep_pruned": kept, "keep_pictures": "last"}), count=2)
+    reports = [advance_all(lanes, [0, 1]) for _ in range(5)]
+    assert not any(report.images for round_ in reports[:4] for report in round_), "pictures of the last epoch alone"
+    ended = {0: Outcome(state="pruned", epoch=5, objective=1.0), 1: Outcome(state="complete", epoch=5, objective=1.0)}
+    pruned, complete = (Path(result.folder) for result in lanes.finish(ended))
+    heavy = {"weights.safetensors", "pictures.npz"}
+    assert {"settings.json", "result.json"} <= {path.name for path in pruned.iterdir()}
+    assert heavy & {path.name for path in pruned.iterdir()} == (heavy if kept else set())
+    assert heavy <= {path.name for path in complete.iterdir()}
+    assert {path.name[:10] for path in complete.glob("epoch-*")} == {"epoch-0005"}
 
 
 def admitted(lanes, count=2):

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -48,9 +48,9 @@ class Pictures:
     A new process draws the pictures of a replayed epoch too, because a killed process may not have drawn them.
     """
 
-    def __init__(self, artifacts: Artifacts, weights: str) -> None:
-        """`weights`: the weights to draw, "weights" or "average"."""
-        self._artifacts, self._weights = artifacts, weights
+    def __init__(self, artifacts: Artifacts, weights: str, epochs: Literal["all", "last"]) -> None:
+        """`weights`: the weights to draw, "weights" or "average". `epochs`: all that are to be shown, or a lane's last."""
+        self._artifacts, self._weights, self._epochs = artifacts, weights, epochs
         self._drawing: dict[int, list[tuple[int, Future[dict[str, str]]]]] = defaultdict(list)
         """Trial number → (epoch, future pictures) that nobody has taken yet."""
         self._newest: dict[int, int] = defaultdict(int)
@@ -59,7 +59,8 @@ class Pictures:
     def draw(self, group: Group, lane: Lane, folder: Path) -> None:
         """Start to draw the lane's pictures if its present epoch is to be shown or is its last."""
         number = lane.trial.number
-        if lane.epoch > self._newest[number] and (lane.shown_after(lane.epoch) or lane.finished):
+        shown = lane.finished or (self._epochs == "all" and lane.shown_after(lane.epoch))
+        if lane.epoch > self._newest[number] and shown:
             weights, buffers = copied(group, number, self._weights, "buffers")
             self._drawing[number].append((lane.epoch, self._artifacts.pictures(lane, weights, buffers, folder)))
             self._newest[number] = lane.epoch
@@ -95,6 +96,7 @@ class TrainingLanes:
         lanes: int,
         checkpoint_seconds: float,
         artifacts: Artifacts,
+        pictures: Literal["all", "last"] = "all",
     ) -> None:
         """
         Args:
@@ -104,6 +106,7 @@ class TrainingLanes:
             lanes: number of trials at once.
             checkpoint_seconds: seconds of training between two checkpoints of a lane.
             artifacts: makes pictures, test metrics and files.
+            pictures: epochs whose pictures are drawn: all that are to be shown, or the last one of a lane that trains to its end.
             others: as in `open_group`.
         """
         self.width = lanes
@@ -113,7 +116,7 @@ class TrainingLanes:
             open_group, maxima=maxima, precision=precision, fuse=fuse, compile=compile, averaged=averaged
         )
         self._evaluated = "average" if averaged else "weights"
-        self._artifacts, self._pictures = artifacts, Pictures(artifacts, self._evaluated)
+        self._artifacts, self._pictures = artifacts, Pictures(artifacts, self._evaluated, pictures)
         self._groups: dict[tuple, list[Group]] = {}
         self._limit = lanes
         """Lanes in one fused group; halved when memory runs out."""
