@@ -150,7 +150,9 @@ def _confirmed(runs: pd.DataFrame) -> str:
     words = f"Trained afresh with {plural(neg_elbo.n, 'new seed')}, it reaches a test −ELBO of {format_interval(neg_elbo)} nats per image"
     if weighted.n:
         words += f" and an importance-weighted NLL{k} of {format_interval(weighted)}"
-    return words + (" (95 % intervals over seeds)." if neg_elbo.n > 1 else "; one seed gives no interval.")
+    if math.isfinite(neg_elbo.low):
+        return f"{words} (95 % intervals over seeds)."
+    return f"{words}; {'one seed gives' if neg_elbo.n == 1 else 'two seeds give'} no interval."
 
 
 def _unconfirmed(view: StudyView, row: pd.Series, runs: pd.DataFrame) -> str:

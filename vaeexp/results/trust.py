@@ -10,7 +10,7 @@ import pandas as pd
 
 from vaeexp.results.effects import BoundHit, bound_hit
 from vaeexp.results.parameters import SearchedParameter
-from vaeexp.results.pruner_replay import Replay, rank_agreement
+from vaeexp.results.pruner_replay import LEAST, Replay, rank_agreement
 from vaeexp.results.tables import column, finite
 from vaeexp.words import format_number, format_share, join_and, parameter_label, plural
 
@@ -151,7 +151,9 @@ def pruner_kept_winners(view: "StudyView") -> Check:
     replay, agreement = view.replay, rank_agreement(view.curves)
     course = _agreement_words(agreement)
     if replay is None:
-        return Check(name=name, figure=f"nothing was pruned by a rule{course}", ok=None, advice="")
+        ruled = (view.study.spec.get("pruner") or {}).get("name") not in (None, "none")
+        why = f"fewer than {LEAST} complete trials to replay" if ruled else "the study prunes nothing"
+        return Check(name=name, figure=f"{why}{course}", ok=None, advice="")
     stopped, top = replay.stopped, replay.winners
     figure = f"{stopped} of the best {top} trials, replayed{_at(replay, replay.present)}{course}"
     if replay.recommended is None:
