@@ -9,6 +9,7 @@ import numpy as np
 import optuna
 import pandas as pd
 
+from sweeps.storage.optuna_internals import storage_of, study_id
 from sweeps.study.pruners import PRUNERS, PrunerSettings
 
 WINNERS = 10
@@ -138,12 +139,12 @@ def _verdicts(pruner: PrunerSettings, curves: Sequence[np.ndarray]) -> list[np.n
     """
     rule, storage = pruner.build(), optuna.storages.InMemoryStorage()
     direction = optuna.study.StudyDirection.MINIMIZE
-    study_id = storage.create_new_study([direction], "replay")
+    replay = storage.create_new_study([direction], "replay")
     study = optuna.load_study(study_name="replay", storage=storage)
     for curve in curves:
         known = dict(enumerate(map(float, curve), start=1))
         done = optuna.trial.create_trial(value=min(known.values()), intermediate_values=known)
-        storage.create_new_trial(study_id, template_trial=done)
+        storage.create_new_trial(replay, template_trial=done)
     verdicts = []
     for _ in range(2 if hasattr(pruner, "min_epochs") else 1):
         verdicts = [_ask(rule, study, curve) for curve in curves]
@@ -152,8 +153,8 @@ def _verdicts(pruner: PrunerSettings, curves: Sequence[np.ndarray]) -> list[np.n
 
 def _ask(rule: optuna.pruners.BasePruner, study: optuna.Study, curve: np.ndarray) -> np.ndarray:
     """Return the verdict on a trial after each of its epochs: [E]."""
-    storage = study._storage
-    trial = storage.get_trial(storage.create_new_trial(study._study_id))
+    storage = storage_of(study)
+    trial = storage.get_trial(storage.create_new_trial(study_id(study)))
     verdicts = np.zeros(len(curve), dtype=bool)
     for epoch, value in enumerate(map(float, curve), start=1):
         trial.intermediate_values[epoch] = value
