@@ -58,7 +58,7 @@ def test_the_example_in_the_guide_runs(tiny_study: Path, monkeypatch: pytest.Mon
     shown = eval(
         'trials[trials["state"] == "complete"].sort_values("objective")[["name", "objective", "params.beta"]]', names
     )
-    assert list(shown["name"]) == [f"{NAME}/1", f"{NAME}/3", f"{NAME}/r0"]
+    assert list(shown["name"]) == [f"{NAME}/r0", f"{NAME}/1", f"{NAME}/3"]
     assert names["best"]["name"] == f"{NAME}/r0"
     assert list(names["curve"]["epoch"]) == [1, 2, 3, 4]
     assert names["pictures"].shape == (16, 1, 28, 28)
@@ -117,10 +117,10 @@ def test_figures_are_those_of_the_report(study: Study) -> None:
 
 def test_the_answer_is_that_of_the_report(study: Study) -> None:
     written, _ = compose(study.view)
-    *notices, first, second = study.answer().split("\n\n")
-    assert f"## Answer\n\n{first}\n\n{second}\n" in written
+    *notices, best, clauses, cost = study.answer().split("\n\n")
+    assert f"## Answer\n\n{best}\n\n{clauses}\n\n{cost}\n" in written
     assert all(notice in written for notice in notices)
-    assert "trial 1" in first
+    assert "trial 1" in best
 
 
 def test_what_a_notebook_shows_reads_well(study: Study) -> None:
