@@ -70,6 +70,7 @@ ARRAYS = """\
 | --- | --- |
 | `rate_per_dimension` | float64 [L]: KL(q(z_d\\|x) ‖ p(z_d)) of each latent dimension, mean over test images, nats |
 | `nll_k`, `nll_by_k` | int64 [K] and float64 [K]: importance-weighted NLL of the first k = 1, 2, 5, 10 … of the samples, nats per image; the last is `test/iw_nll` |
+| `neg_elbo_per_image`, `iw_nll_per_image` | float32 [N]: −ELBO and importance-weighted NLL of each test image, in the order of the data set, nats; their means are `test/neg_elbo` and `test/iw_nll` |
 | `neighbour_samples`, `neighbour_images` | uint8 [8, H, W, C]: samples and the training image nearest to each; samples of binarised data are draws from p(x\\|z), as test images are |
 | `neighbour_distances`, `neighbour_usual` | float64 [8] and []: Euclidean distance of the two, black to white is 1; median of this distance of test images to their nearest training image |
 | `aggregate_dimensions` | int64 [D]: the D ≤ 6 latent dimensions with the highest rate, from 0 |

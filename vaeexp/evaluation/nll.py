@@ -258,7 +258,8 @@ def evaluate_test(
 
     Metrics are means over images in nats, standard errors, counts. `test/bits_per_dimension` is `test/neg_elbo` in bits per
     sub-pixel, only for a likelihood of 256 levels. Arrays: rate_per_dimension float64 [L], as in `vaeexp.evaluation.latent`;
-    nll_k int64 [K] and nll_by_k float64 [K], the importance-weighted NLL of the first nll_k samples. A posterior without a density bounds no likelihood, so it gets distortion, active units and
+    neg_elbo_per_image and iw_nll_per_image float32 [N]; nll_k int64 [K] and nll_by_k float64 [K], the importance-weighted NLL
+    of the first nll_k samples. A posterior without a density bounds no likelihood, so it gets distortion, active units and
     the count of images only. Without `importance_samples` there is no importance-weighted part, which takes most of the
     time; `progress` gets its (codes done, codes in all).
     """
@@ -273,7 +274,7 @@ def evaluate_test(
     if rates is None:
         return metrics, {}
     neg_elbo = terms.distortion + terms.rate
-    arrays = {"rate_per_dimension": rates.numpy()}
+    arrays = {"rate_per_dimension": rates.numpy(), "neg_elbo_per_image": neg_elbo.float().numpy()}
     metrics |= {
         "test/neg_elbo": neg_elbo.mean().item(),
         "test/neg_elbo_se": standard_error(neg_elbo),
@@ -287,6 +288,7 @@ def evaluate_test(
             vae, images, importance_samples=importance_samples, seed=seed, progress=progress
         )
         iw_nll = bounds[-1]
+        arrays["iw_nll_per_image"] = iw_nll.float().numpy()
         arrays["nll_k"] = np.array(sample_counts(importance_samples))
         arrays["nll_by_k"] = np.array([bound.mean().item() for bound in bounds])
         metrics |= {

@@ -254,6 +254,11 @@ def test_test_metrics_are_complete_and_ordered(prior):
     assert 0 < metrics["test/used_dimensions"] == (arrays["rate_per_dimension"] > 1e-4).sum() <= 3
     assert arrays["nll_k"].tolist() == [1, 2, 5, 10, 20, 50, 64]
     assert arrays["nll_by_k"][-1] == metrics["test/iw_nll"]
+    for name in ("neg_elbo", "iw_nll"):
+        per_image = torch.from_numpy(arrays[f"{name}_per_image"]).double()
+        assert per_image.shape == (60,)
+        assert per_image.mean().item() == pytest.approx(metrics[f"test/{name}"], rel=1e-6)
+        assert standard_error(per_image) == pytest.approx(metrics[f"test/{name}_se"], rel=1e-5)
     assert metrics == evaluate_test(vae, images, **options)[0]
     few, _ = evaluate_test(vae, images, **options | {"importance_samples": None})
     assert few == {name: value for name, value in metrics.items() if name.removeprefix("test/") in values}
