@@ -1,6 +1,7 @@
 """What the searched parameters did: how much each mattered, the value of each trial along each, and the value to expect."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def effects(view: StudyView) -> Figure | None:
     low, high = style.robust_limits(scored.loc[scored["state"] == "complete", "objective"], scored["objective"])
     for panel, parameter in zip(panels, parameters, strict=True):
         panel.set_ylim(low, high)
-        draw_trials(panel, view.covered(scored, parameter.name), parameter)
+        draw_trials(panel, view.covered(scored, parameter.name), parameter, left_out=view.uncovered(parameter.name))
         _note_left_out(panel, view, parameter)
     figure.supylabel(NATS, fontsize=11, color=style.TEXT_COLOUR)
     _state_legend(figure, scored)
@@ -104,22 +105,31 @@ def _state_legend(figure: Figure, trials: pd.DataFrame) -> None:
     style.figure_legend(figure, axes)
 
 
-def counts_below(trials: pd.DataFrame, parameter: SearchedParameter) -> list[str]:
+def counts_below(trials: pd.DataFrame, parameter: SearchedParameter, left_out: Sequence[str] = ()) -> list[str]:
     """Return for each choice of a parameter how many of these trials are complete and how many were pruned: `5 + 9 pruned`."""
     places = parameter.places(trials)
-    groups = [group_of(trials[places == place]) for place in range(len(parameter.texts))]
-    return [f"{group.complete:,} + {group.pruned:,} pruned" for group in groups]
+    groups = [(text, group_of(trials[places == place])) for place, text in enumerate(parameter.texts)]
+    return [
+        "left out" if text in left_out else f"{group.complete:,} + {group.pruned:,} pruned" for text, group in groups
+    ]
 
 
 def draw_trials(
-    axes: Axes, trials: pd.DataFrame, parameter: SearchedParameter, metric: str = "objective", *, other: float = 1.0
+    axes: Axes,
+    trials: pd.DataFrame,
+    parameter: SearchedParameter,
+    metric: str = "objective",
+    *,
+    other: float = 1.0,
+    left_out: Sequence[str] = (),
 ) -> None:
     """Draw trials as points on the scale of the search space; choices side by side, each with its median and its trials.
+    `left_out` are choices whose trials are not among `trials`.
 
     The median of the objective counts a pruned trial as worse than every value, and is drawn from two complete trials on;
     that of another metric is over the complete trials. Marks of trials that are not complete are `other` times as large.
     """
-    below = counts_below(trials, parameter) if parameter.is_choice else ()
+    below = counts_below(trials, parameter, left_out) if parameter.is_choice else ()
     style.style_parameter_axis(style.style_axes(axes), parameter, below)
     known = trials[parameter.places(trials).notna()]
     places, values = pd.Series(parameter.numbers(parameter.places(known)), index=known.index), known[metric]

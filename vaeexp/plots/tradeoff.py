@@ -26,6 +26,12 @@ UNITS = "units"
 """Column of what is drawn: a number of latent dimensions, or their share in percent."""
 
 
+FONT = 11
+"""Of the words beside the best trial."""
+NEAR = 6
+"""Room around these words, in 1/72 inch."""
+
+
 def frontier(rate: np.ndarray, distortion: np.ndarray) -> np.ndarray:
     """Return the indices of the points that no other beats in both, in order of rising rate: [F]."""
     order = np.lexsort((distortion, rate))
@@ -55,8 +61,10 @@ def rate_distortion(view: StudyView) -> Figure | None:
     left = min(0.0, float(rate.min()))
     axes.set(xlim=(left - 0.02 * (right - left), right + 0.04 * (right - left)), ylim=(bottom, top))
     _draw_equal_lines(axes)
-    best = frontier(rate, distortion)
-    axes.plot(rate[best], distortion[best], color=style.MUTED, linewidth=1.4, zorder=2)
+    # A pruned trial would not have stayed where it was stopped.
+    complete = (trials["state"] == "complete").to_numpy()
+    best = frontier(rate[complete], distortion[complete])
+    axes.plot(rate[complete][best], distortion[complete][best], color=style.MUTED, linewidth=1.4, zorder=2)
     _draw_trials(figure, axes, view)
     _name_best(axes, trials)
     hidden = int(((rate > right) | (distortion > top)).sum())
@@ -118,16 +126,40 @@ def _name_best(axes: Axes, trials: pd.DataFrame) -> None:
     if complete.empty:
         return
     best = complete.nsmallest(1, "objective").iloc[0]
-    left, right = axes.get_xlim()
-    far = best["val/rate"] > left + 0.7 * (right - left)
-    line = {"arrowstyle": "-", "color": style.TEXT_COLOUR, "linewidth": 0.9, "shrinkB": 5}
     at = best["val/rate"], best["val/distortion"]
     here = format_number(best["val/rate"] + best["val/distortion"])
     text = f"best: trial {best['number']}, {here}"
     if best["epoch"] != best["best_epoch"]:
         text += f" ({format_number(best['objective'])} at epoch {best['best_epoch']})"
-    look: dict[str, Any] = {"va": "baseline", "boxed": True, "fontsize": 11, "arrowprops": line}
-    style.annotate(axes, text, at, (-26 if far else 26, 30), ha="right" if far else "left", **look)
+    line = {"arrowstyle": "-", "color": style.TEXT_COLOUR, "linewidth": 0.9, "shrinkB": 5}
+    look: dict[str, Any] = {"va": "baseline", "boxed": True, "fontsize": FONT, "arrowprops": line}
+    across, up = _free_place(axes, trials[["val/rate", "val/distortion"]].to_numpy(float), at, text)
+    style.annotate(axes, text, at, (across, up), ha="left" if across > 0 else "right", **look)
+
+
+def _free_place(axes: Axes, points: np.ndarray, at: tuple[float, float], text: str) -> tuple[float, float]:
+    """Return the offset from `at` at which words fit into the axes and cover the fewest of the points [N, 2]; in 1/72 inch.
+
+    The size of the words is estimated from their number.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    box = axes.get_position()
+    size = np.array([figure.get_figwidth() * box.width, figure.get_figheight() * box.height]) * 72
+    ends = np.array([axes.get_xlim(), axes.get_ylim()])
+    scaled, (x, y) = (
+        (places - ends[:, 0]) / (ends[:, 1] - ends[:, 0]) * size for places in (points, np.array(at, dtype=float))
+    )
+    width = 0.6 * FONT * len(text)
+
+    def cost(offset: tuple[float, float]) -> int:
+        left, low = (x + offset[0] if offset[0] > 0 else x + offset[0] - width), y + offset[1]
+        corner, opposite = np.array([left, low]), np.array([left + width, low + FONT])
+        covered = ((scaled > corner - NEAR) & (scaled < opposite + NEAR)).all(axis=1).sum()
+        outside = (corner < 0).any() or (opposite > size).any()
+        return int(covered) + len(points) * int(outside)
+
+    return min(((side * 26, up) for up in (30, -36, 60) for side in (1, -1)), key=cost)
 
 
 def active_units(view: StudyView) -> Figure | None:
