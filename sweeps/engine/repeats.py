@@ -1,8 +1,8 @@
 """The repeats of a study: which configurations are trained again once the search is over, and their training.
 
-Confirm: the best configurations with fresh seeds, the only runs that look at the test set. Compare: for each value of
-a parameter the best configurations found with it, trained with *every* value of it and otherwise equal, seed for seed, so
-that the difference within a pair is due to the parameter. Baselines: the rows of the study file, with test figures.
+Confirm: the best configurations with fresh seeds, the only runs that look at the test set. Compare: the best configuration
+found with each value of a parameter, then the next best, trained with *every* value of it and otherwise equal, seed for
+seed, so that the difference within a pair is due to the parameter. Baselines: the rows of the study file, with test figures.
 All draw from one list of fresh seeds: seed index i is the same seed everywhere in a study, so that any two configurations
 can be compared seed for seed. What several ask for is trained once.
 """
@@ -88,31 +88,31 @@ def _comparing(bases: list[_Configuration], study: "Study", seeds: _Seeds) -> It
 def _comparing_one(
     name: str, bases: list[_Configuration], compare: Compare, space: Space, seeds: _Seeds
 ) -> Iterator[Repeat]:
-    """Pair the best configurations found with each value of one parameter."""
+    """Pair the best configuration found with each value of one parameter, then the next best, up to `compare.top` of them."""
     levels = space[name].listed()
     others = [other for other in space.names if other not in (name, *dependents(name, space.as_dict()))]
-    alike: set[str] = set()
-    for level in levels:
-        found = 0
-        for source, base in bases:
-            rest = _text({other: base[other] for other in others if other in base})
-            if name not in base or base[name] != level or rest in alike or found == compare.top:
-                continue
-            variants = [params for other in levels if (params := _changed(base, name, other, space)) is not None]
-            found += 1
-            if len(variants) < 2:
-                continue
-            alike.add(rest)
-            for index, seed in enumerate(seeds(compare.seeds)):
-                for params in variants:
-                    yield Repeat(
-                        source_trial=source,
-                        params=params,
-                        seed=seed,
-                        seed_index=index,
-                        purposes=("compare",),
-                        pair_ids=(f"{name}:{source}/{index}",),
-                    )
+    candidates: dict[str, tuple[int | None, str, list[dict[str, Any]]]] = {}
+    for source, base in (each for each in bases if name in each[1]):
+        rest = _text({other: base[other] for other in others if other in base})
+        variants = [params for level in levels if (params := _changed(base, name, level, space)) is not None]
+        if len(variants) > 1:
+            candidates.setdefault(rest, (source, _text(base[name]), variants))
+    # A configuration was tuned for its own value, so each value brings its best one.
+    own: dict[str, int | None] = {}
+    for source, level, _ in candidates.values():
+        own.setdefault(level, source)
+    order = sorted(candidates.values(), key=lambda each: each[0] != own[each[1]])
+    for source, _, variants in order[: max(compare.top, len(own))]:
+        for index, seed in enumerate(seeds(compare.seeds)):
+            for params in variants:
+                yield Repeat(
+                    source_trial=source,
+                    params=params,
+                    seed=seed,
+                    seed_index=index,
+                    purposes=("compare",),
+                    pair_ids=(f"{name}:{source}/{index}",),
+                )
 
 
 def _referring(bases: list[_Configuration], study: "Study", seeds: _Seeds) -> Iterator[Repeat]:

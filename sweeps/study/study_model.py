@@ -66,7 +66,10 @@ class Compare(Part):
     parameters: list[str] = Field(
         min_length=1, description="Searched choices whose values are compared, each on its own."
     )
-    top: int = Field(ge=1, description="Configurations for each value, the best that the search found with it.")
+    top: int = Field(
+        ge=1,
+        description="Configurations for each parameter: the best that the search found with each value, then the next best.",
+    )
     seeds: int = Field(ge=1, description="Seeds for each configuration.")
 
 
