@@ -17,6 +17,10 @@ REFERENCE = ROOT / "docs" / "reference"
 sys.path.insert(0, str(ROOT))
 
 CURVES = "`curves.csv` has a row for each epoch of each run: `repeat`, `number`, `epoch` (from 1), `objective` and the columns `train/…` and `val/…`."
+PER_IMAGE = (
+    "`per_image.npz` has the figures of each test image of the runs in the first table, where they left them: `r3/neg_elbo` and "
+    "`r3/iw_nll` of repeat 3, float32 [N], nats, in the order of the data set. report.html holds the other files, and links to this one."
+)
 COLUMNS = """\
 | Column of `trials.csv` | Meaning and unit |
 | --- | --- |
@@ -47,7 +51,7 @@ mlruns/
   journal/<study>.log    the study's storage: every fact, one line per record
   trials/<study>/<run>/  files of each run, listed below
 reports/
-  <study>/               README.md, plots, trials.csv, curves.csv, summary.json
+  <study>/               README.md, plots, trials.csv, curves.csv, per_image.npz, summary.json
 ```"""
 
 
@@ -173,6 +177,7 @@ def _files_page() -> str:
         "## trials.csv",
         COLUMNS,
         CURVES,
+        PER_IMAGE,
         "## Data sets",
         _files(),
     )

@@ -10,7 +10,7 @@ from vaeexp.report.baselines import protocol_tables
 from vaeexp.report.closing import failures, provenance
 from vaeexp.report.headline import headline
 from vaeexp.report.markup import code, contents, escape, folded, heading, picture, png, table, write_folder
-from vaeexp.report.summary import curves_csv, summary_json, trials_csv
+from vaeexp.report.summary import curves_csv, per_image_npz, summary_json, trials_csv
 from vaeexp.report.tables import table_chapter
 from vaeexp.results.study_view import StudyView
 from vaeexp.words import join_and, plural
@@ -36,6 +36,7 @@ def write_report(view: StudyView, *, reports: Path, html: bool = False) -> Path:
     files = {name: png(figure) for name, figure in figures.items()}
     files |= {"trials.csv": trials_csv(view).encode(), "curves.csv": curves_csv(view).encode()}
     files["summary.json"] = summary_json(view).encode()
+    files |= {"per_image.npz": images} if (images := per_image_npz(view)) else {}
     return write_folder(reports / view.name, text, files, html=html)
 
 

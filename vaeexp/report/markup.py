@@ -22,7 +22,7 @@ from vaeexp.plots import save
 README = "README.md"
 PAGE = "report.html"
 KINDS = {"png": "image/png", "csv": "text/csv;charset=utf-8", "json": "application/json;charset=utf-8"}
-"""Ending of a file → its type in a data URI."""
+"""Ending of a file that the HTML page holds → its type in a data URI."""
 _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 """Characters that begin emphasis, code, a link, a cell, strike-through or a formula; underscores inside a word do not."""
 _LINE_START = re.compile(r"^([-+#=:]|\d+(?=[.)](?:\s|$)))")
@@ -136,7 +136,7 @@ def _longest_run(text: str) -> int:
 def page(text: str, files: Mapping[str, bytes]) -> str:
     """Return a whole HTML document made from a report's markdown, which opens offline, light or dark.
 
-    Pictures and linked files, given by name, are put into the document. Tags in the markdown are shown, never obeyed, but
+    Pictures and linked files of `KINDS`, given by name, are put into the document. Tags in the markdown are shown, never obeyed, but
     for the lines that `picture` and `folded` write; and the document's own policy forbids it to load anything or to run a
     script. The same arguments give the same text.
     """
@@ -193,10 +193,14 @@ def _name_headings(tokens: Sequence[Token]) -> list[tuple[str, str, str]]:
 
 
 def _put_inside(tokens: Sequence[Token], files: Mapping[str, bytes]) -> None:
-    """Make data URIs of pictures and links to files beside the report, and lead links to other reports to their HTML."""
+    """Make data URIs of pictures and links to files beside the report, and lead links to other reports to their HTML.
+
+    A link to a file of another kind stays as it is: arrays may have megabytes, which would make the page slow to open.
+    """
     inside = {
-        name: f"data:{KINDS[name.rpartition('.')[2]]};base64,{b64encode(content).decode()}"
+        name: f"data:{KINDS[kind]};base64,{b64encode(content).decode()}"
         for name, content in files.items()
+        if (kind := name.rpartition(".")[2]) in KINDS
     }
     for token in tokens:
         if token.type == "html_block" and (shown := _OWN_LINES.fullmatch(token.content.strip())) and shown[1]:
@@ -222,7 +226,7 @@ def png(figure: Figure) -> bytes:
 def write_folder(folder: Path, text: str, files: Mapping[str, bytes], *, html: bool) -> Path:
     """Write a report's markdown with the files beside it, and return the path of its README.md.
 
-    Passwords in addresses are masked in the text. Pictures that only an earlier report had are removed. A `report.html`
+    Passwords in addresses are masked in the text. Pictures and arrays that only an earlier report had are removed. A `report.html`
     that is already there is written again even without `html`, so that it never shows an earlier state.
 
     Raises:
@@ -240,7 +244,7 @@ def write_folder(folder: Path, text: str, files: Mapping[str, bytes], *, html: b
         for name, content in {**contents, README: text.encode()}.items():
             write_whole(folder / name, partial(Path.write_bytes, data=content))
         for name in earlier - linked_files(text):
-            if name.endswith(".png"):
+            if name.endswith((".png", ".npz")):
                 (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise UserError(

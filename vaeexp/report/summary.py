@@ -1,4 +1,4 @@
-"""The report for programs: `trials.csv`, `curves.csv` and `summary.json`.
+"""The report for programs: `trials.csv`, `curves.csv`, `per_image.npz` and `summary.json`.
 
 `summary.schema.json` beside this module describes each field of the summary, its type and its unit.
 """
@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,18 @@ def curves_csv(view: StudyView) -> str:
     keys = ["repeat", "number", "epoch"]
     metrics = [name for name in view.epochs.columns if name.startswith(("train/", "val/"))]
     return view.epochs[[*keys, "objective", *metrics]].sort_values(keys).to_csv(index=False, lineterminator="\n")
+
+
+def per_image_npz(view: StudyView) -> bytes:
+    """Return −ELBO and importance-weighted NLL of each test image, of the runs in the headline table, as a compressed npz file.
+
+    Its arrays are those of `StudyView.per_image`. The same study gives the same bytes. Empty where no run has left such figures.
+    """
+    if not view.per_image:
+        return b""
+    file = BytesIO()
+    np.savez_compressed(file, **view.per_image)  # type: ignore[arg-type]  # its other argument is a flag
+    return file.getvalue()
 
 
 def summary_json(view: StudyView) -> str:

@@ -225,10 +225,11 @@ def _percent(share: float, digits: int = 1) -> str:
 
 def table_chapter(view: StudyView) -> list[str]:
     """Return the tables under their headings, the long ones folded away; a table with nothing to show is left out."""
+    each = "; each test image of the runs in the first table: [per_image.npz](per_image.npz)" if view.per_image else ""
     blocks = [
         heading("Tables"),
-        "All trials with all their figures: [trials.csv](trials.csv); every epoch of them: [curves.csv](curves.csv). This report for "
-        "programs: [summary.json](summary.json).",
+        f"All trials with all their figures: [trials.csv](trials.csv); every epoch of them: [curves.csv](curves.csv){each}. This "
+        "report for programs: [summary.json](summary.json).",
     ]
     for section in SECTIONS:
         made = [block for block in section.make(view) if block]

@@ -19,7 +19,7 @@ from vaeexp.results.forest import Dependence, Forest, dependence, grow_forest
 from vaeexp.results.interactions import Interaction, find_interactions
 from vaeexp.results.parameters import SearchedParameter, importance_table, searched_parameter
 from vaeexp.results.pruner_replay import Replay, recorded_curves, replay_pruner
-from vaeexp.results.tables import Arrays, read_arrays, search_trials, study_tables
+from vaeexp.results.tables import Arrays, per_image_arrays, read_arrays, search_trials, study_tables
 from vaeexp.results.tested_settings import (
     CHANGES,
     SAME_ELBO,
@@ -229,6 +229,12 @@ class StudyView:
         """Baselines with a complete run, in the order of the study file."""
         runs = {name: self._repeats[self._repeats["baseline"] == name] for name in self.baseline_specs}
         return [baseline_setting(self, name, own) for name, own in runs.items() if len(own)]
+
+    @cached_property
+    def per_image(self) -> dict[str, np.ndarray]:
+        """−ELBO and importance-weighted NLL of each test image, of the runs of the best configuration and of the baselines (`per_image_arrays`)."""
+        settings = [*([self.best] if self.best is not None else []), *self.baselines]
+        return per_image_arrays(pd.concat([setting.runs for setting in settings])) if settings else {}
 
     @cached_property
     def pairs(self) -> list[PairComparison]:

@@ -89,6 +89,23 @@ def read_arrays(folder: object, needed: str = "originals") -> Arrays:
     return arrays if needed in arrays else {}
 
 
+def per_image_arrays(runs: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return the figures of each test image that these runs left: `r3/neg_elbo` and `r3/iw_nll`, float32 [N], nats; r3 is repeat 3.
+
+    N is the number of test images, in the order of the data set. A run without such a file, or without one of the two, lacks its keys.
+    """
+    found = {}
+    for _, run in runs.drop_duplicates(["repeat", "number"]).sort_values(["repeat", "number"]).iterrows():
+        arrays, name = (
+            read_arrays(run["folder"], "neg_elbo_per_image"),
+            f"{'r' if run['repeat'] else ''}{run['number']}",
+        )
+        for measure in ("neg_elbo", "iw_nll"):
+            if f"{measure}_per_image" in arrays:
+                found[f"{name}/{measure}"] = arrays[f"{measure}_per_image"]
+    return found
+
+
 def left_pictures(trials: pd.DataFrame) -> np.ndarray:
     """Tell which of these trials have a file of pictures, as booleans."""
     there = [isinstance(folder, str) and (Path(folder) / PICTURES).exists() for folder in trials["folder"]]

@@ -5,6 +5,7 @@ import io
 import re
 from dataclasses import replace
 
+import numpy as np
 import optuna
 import pandas as pd
 import pytest
@@ -78,10 +79,10 @@ def test_the_report_has_its_chapters_in_order_and_every_link_resolves(whole, rep
     places = [names.index(name) for name in order]
     assert places == sorted(places)
     files = linked_files(text)
-    assert files == {f"{name}.png" for name in PLOTS} | {"trials.csv", "curves.csv", "summary.json"}
+    assert files == {f"{name}.png" for name in PLOTS} | {"trials.csv", "curves.csv", "per_image.npz", "summary.json"}
     assert {path.name for path in report.parent.iterdir()} == files | {"README.md", "report.html"}
     assert (report.parent / "summary.json").read_text(encoding="utf-8") == summary_json(whole)
-    for file in files - {"trials.csv", "curves.csv", "summary.json"}:
+    for file in files - {"trials.csv", "curves.csv", "per_image.npz", "summary.json"}:
         assert (report.parent / file).read_bytes().startswith(b"\x89PNG")
     assert text.index("beta_strip.png") < text.index("## Tables")
 
@@ -213,6 +214,26 @@ def test_the_curves_have_every_epoch_of_every_run(results):
     for _, row in trained.iterrows():
         assert lowest[row["repeat"], row["number"]] == pytest.approx(row["objective"])
     assert (frame["val/rate"] + frame["val/distortion"] - frame["objective"]).abs().max() < 1e-9
+
+
+def test_the_figures_of_each_test_image_lie_beside_the_report(whole, report):
+    with np.load(report.parent / "per_image.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    view = StudyView(whole)
+    rows = pd.concat([setting.runs for setting in (view.best, *view.baselines)])
+    tested = rows.dropna(subset=["result.test/neg_elbo", "result.test/iw_nll"])
+    assert {name for name in arrays if name.endswith("/iw_nll")} == {f"r{number}/iw_nll" for number in tested["number"]}
+    for _, run in rows.dropna(subset=["result.test/neg_elbo"]).iterrows():
+        values = arrays[f"r{run['number']}/neg_elbo"]
+        assert values.dtype == np.float32
+        assert len(values) == run["result.test/images"]
+        assert values.mean(dtype=float) == pytest.approx(run["result.test/neg_elbo"], abs=1e-4)
+
+
+def test_the_page_links_to_large_arrays_and_does_not_hold_them(report):
+    page = report.with_name("report.html").read_text(encoding="utf-8")
+    assert 'href="per_image.npz"' in page
+    assert "data:text/csv" in page
 
 
 def test_the_same_results_give_the_same_bytes_wherever_they_lie(whole, report, tmp_path):
@@ -473,7 +494,7 @@ def test_the_page_has_everything_inside(report):
     }
     assert "<script" not in text
     assert "default-src 'none'" in text
-    assert not re.findall(r'(?:src|href)="(?!data:|#)', text)
+    assert not re.findall(r'(?:src|href)="(?!data:|#|per_image.npz")', text)
     assert "<title>beta_mnist</title>" in text
 
 
