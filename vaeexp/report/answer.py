@@ -14,9 +14,9 @@ from vaeexp.results.tested_settings import PairComparison, WinnerMargin
 from vaeexp.words import (
     format_configuration,
     format_duration,
+    format_evidence,
     format_interval,
     format_number,
-    format_reach,
     format_share,
     format_value,
     join_and,
@@ -56,7 +56,7 @@ def _compared_one(view: StudyView, parameter: str) -> str:
     if not settled:
         return f"In matched pairs, no two values of {name} can be told apart."
     parts = [
-        f"{' is better than '.join(_sides(each))} by {format_number(abs(each.interval.mean))} nats per image"
+        f"{' is better than '.join(_sides(each))} by {format_number(abs(each.interval.mean))} nats per image ({_evidence(each)})"
         for each in settled
     ]
     rest = f"; other values of {name} cannot be told apart" if len(settled) < len(comparisons) else ""
@@ -71,7 +71,7 @@ def _one_comparison(comparison: PairComparison) -> str:
     if comparison.configurations > 1:
         basis = f"{plural(count, 'matched pair')} of runs over {plural(comparison.configurations, 'configuration')}"
     difference = f"{second} − {first} is {format_number(interval.mean)} nats per image of validation −ELBO"
-    span = f"95 % interval {format_reach(interval)}"
+    span = _evidence(comparison)
     unsettled = f"Which {name} is better, {first} or {second}, remains open:"
     if not math.isfinite(interval.low):
         basis = "the one matched pair of runs" if count == 1 else basis
@@ -79,6 +79,10 @@ def _one_comparison(comparison: PairComparison) -> str:
     if comparison.better is None:
         return f"{unsettled} {basis} cannot separate them; {difference} ({span})."
     return f"As {name}, {better} is better than {worse}: in {basis} {difference} ({span})."
+
+
+def _evidence(difference: PairComparison | WinnerMargin) -> str:
+    return format_evidence(difference.interval, difference.p_holm, difference.tests)
 
 
 def _sides(comparison: PairComparison) -> tuple[str, str]:
@@ -183,8 +187,8 @@ def _runner_up(margin: WinnerMargin) -> str:
     size = f"{format_number(abs(gap))} nats"
     if not math.isfinite(margin.interval.low):
         return f"It is {size} {'better' if gap >= 0 else 'worse'} on test than {other}, and {plural(margin.seeds, 'shared seed')} cannot tell whether that is more than chance."
-    span = f"95 % interval {format_reach(margin.interval)}"
-    if not margin.interval.excludes_zero:
+    span = _evidence(margin)
+    if not margin.settled:
         return f"It cannot be told from {other}: {margin.seeds:,} shared seeds leave their difference of {format_number(gap)} nats open ({span})."
     if gap > 0:
         return f"It is {size} better on test than {other}, more than the seeds vary ({span})."
@@ -196,8 +200,8 @@ def _runner_up(margin: WinnerMargin) -> str:
 
 def _others(others: Sequence[WinnerMargin]) -> str:
     """Count the configurations behind the runner-up that are worse than the best, better on test, or not settled."""
-    count, unclear = len(others), sum(not margin.interval.excludes_zero for margin in others)
-    ahead = sum(margin.interval.excludes_zero and margin.interval.mean < 0 for margin in others)
+    count, unclear = len(others), sum(not margin.settled for margin in others)
+    ahead = sum(margin.settled and margin.interval.mean < 0 for margin in others)
     vary = "by more than the seeds vary"
     if not count:
         return ""

@@ -3,17 +3,20 @@
 import math
 from collections.abc import Sequence
 
-from vaeexp.report.headline import BOTH_EPOCHS, at_epoch, difference_to_best, gap, incomparable, moved, same_images
+import pandas as pd
+
+from vaeexp.report.headline import BOTH_EPOCHS, at_epoch, incomparable, moved, same_images
 from vaeexp.report.markup import escape
+from vaeexp.results.coverage import Coverage
 from vaeexp.results.effects import ParameterEffect
 from vaeexp.results.interactions import Interaction
 from vaeexp.results.parameters import LEAST_TRIALS
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tested_settings import TestedSetting
+from vaeexp.results.tested_settings import BaselineMargin, TestedSetting, same_runs
 from vaeexp.words import (
+    format_evidence,
     format_interval,
     format_number,
-    format_reach,
     format_share,
     format_value,
     join_and,
@@ -121,7 +124,7 @@ def _interaction(each: Interaction) -> str:
 
 
 def coverage_clauses(view: StudyView) -> list[str]:
-    """Name each value of a choice that was never tried where the others are good: nothing is said of it."""
+    """Name each value of a choice that the search never tried where the others are good, and what else says something of it."""
     words = []
     for name, entries in view.coverage.items():
         for each in (each for each in entries if not each.covered and len(view.ranked) > 1):
@@ -132,37 +135,53 @@ def coverage_clauses(view: StudyView) -> list[str]:
             )
             words.append(
                 f"**{escape(parameter_label(name))} = {escape(each.text)}** was never tried to the end near the region where the "
-                f"others are good ({tried}), so nothing is said of it."
+                f"others are good ({tried}), so the search alone says nothing of it{_tried_elsewhere(view, each)}."
             )
     return words
+
+
+def _tried_elsewhere(view: StudyView, value: Coverage) -> str:
+    """Name the matched pairs and the baselines that tried a value at good configurations; empty without any."""
+    pairs = [
+        each.pairs
+        for each in view.pairs
+        if each.parameter == value.parameter and value.text in (format_value(each.first), format_value(each.second))
+    ]
+    runs = pd.concat(pairs) if pairs else pd.DataFrame()
+    parts = []
+    if len(runs):
+        over = plural(int(runs["source_trial"].nunique()), "of the best configurations", "of the best configurations")
+        parts.append(f"{plural(len(runs), 'matched pair')} over {over}")
+    for setting in view.baselines:
+        spec = view.baseline_specs[str(setting.baseline)]
+        changed = (spec.get("settings") or {}).get(value.parameter)
+        if spec.get("at") == "best" and changed is not None and format_value(changed) == value.text:
+            parts.append(f"the baseline “{escape(setting.title)}”")
+    return f"; what is said of it rests on {join_and(parts)}" if parts else ""
 
 
 def baseline_clauses(view: StudyView) -> list[str]:
     """Set each baseline beside the best configuration: −ELBO where it can be compared, and rate, FID and MSE at both epochs."""
     best = view.best
     tested = best is not None and best.test("distortion").n > 0
-    return [_baseline(best if tested else None, setting) for setting in view.baselines]
+    return [
+        _baseline(best if tested else None, setting, view.baseline_margins.get(str(setting.baseline)))
+        for setting in view.baselines
+    ]
 
 
-def _baseline(best: TestedSetting | None, setting: TestedSetting) -> str:
+def _baseline(best: TestedSetting | None, setting: TestedSetting, margin: BaselineMargin | None) -> str:
     title = f"**{escape(setting.title)}** (n = {len(setting.runs):,})"
     if best is None:
         own = join_and([f"{name} {cell}" for name, cell in _known(at_epoch(setting, "test"))] or ["no test figure"])
         return f"{title}: {own}; no configuration was confirmed, to set it beside."
-    reasons = incomparable(best, setting)
+    if same_runs(best, setting):
+        return f"{title} is the best configuration itself: these are the same runs."
     parts = []
-    if setting.same_protocol == best.same_protocol:
-        interval, basis = difference_to_best(best, setting)
-        if math.isfinite(interval.mean):
-            own = format_interval(setting.test("neg_elbo"))
-            few = " (too few seeds for an interval)"
-            sure = "" if interval.excludes_zero else ", which chance may explain"
-            span = f" (95 % interval {format_reach(interval)}, {basis}){sure}"
-            parts.append(
-                f"test −ELBO {own}, {gap(interval)} than the best{span if math.isfinite(interval.low) else few}"
-            )
-    else:
-        parts.append(f"its −ELBO cannot be compared ({escape('; '.join(reasons))})")
+    if margin is not None:
+        parts.append(f"test −ELBO {format_interval(setting.test('neg_elbo'))}, {_against_best(margin)}")
+    elif setting.same_protocol != best.same_protocol:
+        parts.append(f"its −ELBO cannot be compared ({escape('; '.join(incomparable(best, setting)))})")
     parts += _beside(best, setting) if same_images(best, setting) else []
     words = f"{title}: {'; '.join(parts)}."
     if moved(setting):
@@ -170,6 +189,18 @@ def _baseline(best: TestedSetting | None, setting: TestedSetting) -> str:
         last = join_and([f"{name} {cell}" for name, cell in _known(at_epoch(setting, "test_last"))])
         words += f" These are of its best epoch; at its last ({int(epochs.max()):,}): {last}."
     return words
+
+
+def _against_best(margin: BaselineMargin) -> str:
+    """Return `24.50 nats worse than the best (…)`; without “worse” where the corrected test does not tell the two apart."""
+    size = f"{format_number(abs(margin.interval.mean))} nats"
+    side = "above" if margin.interval.mean >= 0 else "below"
+    if not math.isfinite(margin.interval.low):
+        return f"{size} {side} the best (too few seeds for an interval)"
+    evidence = f"({format_evidence(margin.interval, margin.p_holm, margin.tests)}; {margin.basis})"
+    if not margin.settled:
+        return f"{size} {side} the best, which chance may explain {evidence}"
+    return f"{size} {'worse' if margin.interval.mean > 0 else 'better'} than the best {evidence}"
 
 
 def _known(cells: Sequence[str]) -> list[tuple[str, str]]:

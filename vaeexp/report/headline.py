@@ -1,17 +1,14 @@
 """The headline table: the best configuration, each baseline and the published figure, one row each, with what may be compared."""
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import pandas as pd
-
-from sweeps.results.statistics import Interval, difference_interval, paired_interval
+from sweeps.results.statistics import Interval
 from vaeexp.report.markup import escape, table
 from vaeexp.results.study_view import PROTOCOL, StudyView
 from vaeexp.results.tables import column, finite, interval_on_test
-from vaeexp.results.tested_settings import SAME_DISTORTION, TestedSetting
-from vaeexp.words import format_interval, format_number, join_and, plural
+from vaeexp.results.tested_settings import SAME_DISTORTION, TestedSetting, same_runs
+from vaeexp.words import format_interval, format_number, join_and
 
 TEST_IMAGES = 10_000
 PUBLISHED_SAMPLES = 5000
@@ -71,17 +68,23 @@ def _total(setting: TestedSetting) -> str:
 
 
 def _of_setting(best: TestedSetting | None, setting: TestedSetting) -> list[Line]:
-    """Return the row of a configuration, that of its last epoch where figures differ, and what its source printed."""
+    """Return the row of a configuration, that of its last epoch where figures differ, and what its source printed.
+
+    A baseline of the same runs as the best has one row, marked so.
+    """
+    title, count = escape(setting.title), str(setting.test(_total(setting)).n)
+    if best is not None and setting is not best and same_runs(best, setting):
+        note = f"{title} is the best configuration itself: the two rows show the same runs."
+        return [Line([title, count, *_figures(setting, "test")], "the best itself", note)]
     reasons = incomparable(best, setting) if best is not None and setting is not best else []
     comparable = "yes" if best is not None else "–"
-    reason = f"{escape(setting.title)}: {'; '.join(map(escape, reasons))}." if reasons else ""
+    reason = f"{title}: {'; '.join(map(escape, reasons))}." if reasons else ""
     if reasons:
         comparable = "FID, MSE" if best is not None and same_images(best, setting) else "no"
         comparable = (
             "all but IW-NLL" if best is not None and setting.same_protocol == best.same_protocol else comparable
         )
-    title = escape(setting.title)
-    lines = [Line([title, str(setting.test(_total(setting)).n), *_figures(setting, "test")], comparable, reason)]
+    lines = [Line([title, count, *_figures(setting, "test")], comparable, reason)]
     if moved(setting):
         cells = [
             f"{title}, last epoch",
@@ -150,24 +153,6 @@ def incomparable(best: TestedSetting, setting: TestedSetting) -> list[str]:
     return reasons
 
 
-def difference_to_best(best: TestedSetting, setting: TestedSetting, metric: str = "neg_elbo") -> tuple[Interval, str]:
-    """Return the mean difference of a result on test (setting − best) with its interval, and what the interval rests on.
-
-    Runs that share their seed are paired; otherwise the interval is Welch's.
-    """
-    name = f"result.test/{metric}"
-    tables = [
-        pd.DataFrame({"seed": each.runs["seed"], "figure": column(each.runs, name)}).dropna()
-        for each in (best, setting)
-    ]
-    both = tables[0].merge(tables[1], on="seed").drop_duplicates("seed")
-    if len(both) > 1 and len(both) == len(tables[1]):
-        interval = paired_interval(both["figure_x"].tolist(), both["figure_y"].tolist())
-        return interval, f"paired over {plural(len(both), 'shared seed')}"
-    first, second = (finite(each["figure"]).tolist() for each in tables)
-    return difference_interval(first, second), f"Welch's t over {len(first):,} and {plural(len(second), 'seed')}"
-
-
 def other_data(view: StudyView) -> str:
     """Say why no published figure can stand beside any row of the study; empty for the whole of MNIST."""
     data = view.recorded("data")
@@ -213,9 +198,3 @@ def _published(view: StudyView, best: TestedSetting | None) -> list[Line]:
     reason = f"Published: {escape(PUBLISHED_MODEL)} ({escape(source)}); one figure, no interval"
     cells = ["published (Burda et al. 2016)", "–", "–", f"{format_number(nll)} ({PUBLISHED_SAMPLES:,})", "–", "–", "–"]
     return [Line(cells, "no" if why else "IW-NLL", f"{reason}{f'. {why}' if why else ''}.")]
-
-
-def gap(interval: Interval) -> str:
-    """Return `24.50 nats worse` or `0.31 nats better`, as a difference of −ELBO reads."""
-    side = "worse" if interval.mean >= 0 else "better"
-    return f"{format_number(abs(interval.mean))} nats {side}" if math.isfinite(interval.mean) else "–"

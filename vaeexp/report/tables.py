@@ -16,6 +16,7 @@ from vaeexp.words import (
     format_configuration,
     format_interval,
     format_number,
+    format_p,
     format_reach,
     format_share,
     format_value,
@@ -95,6 +96,7 @@ def confirmed_table(view: StudyView) -> str:
     ]
     if margins:
         columns.append(("above the first", lambda setting: _above(margins.get(setting.source_trial or 0))))
+        columns.append(("p (Holm)", lambda setting: _corrected_p(margins.get(setting.source_trial or 0))))
     columns += [("test IW-NLL", on_test("iw_nll")), *RATE_AND_DISTORTION]
     if shape[0] > 1:
         size = math.prod(shape)
@@ -112,6 +114,14 @@ def _above(margin: WinnerMargin | None) -> str:
         return "–"
     reach = f" ({format_reach(margin.interval)})" if math.isfinite(margin.interval.low) else ""
     return f"{format_number(margin.interval.mean)}{reach}"
+
+
+def _corrected_p(margin: WinnerMargin | None) -> str:
+    return (
+        "–"
+        if margin is None or math.isnan(margin.p_holm)
+        else format_p(margin.p_holm).removeprefix("p = ").removeprefix("p ")
+    )
 
 
 def edges(view: StudyView) -> list[str]:
@@ -271,11 +281,15 @@ def _best_trials(view: StudyView) -> list[str]:
 
 
 def _confirmed(view: StudyView) -> list[str]:
+    if not view.margins:
+        return [confirmed_table(view)]
+    pairs = plural(max(margin.tests for margin in view.margins), "pair")
     above = (
         "Above the first: the mean difference in test −ELBO over shared seeds with its 95 % interval (Student's t of the paired "
-        "differences, from 3 seeds on); the two can be told apart where that interval excludes 0."
+        f"differences, from 3 seeds on). p (Holm): of the same t, after Holm's correction for {pairs} of confirmed "
+        "configurations, because the first was chosen among them; two can be told apart where it is at most 0.05."
     )
-    return [confirmed_table(view), above if view.margins else ""]
+    return [confirmed_table(view), above]
 
 
 class Section(NamedTuple):

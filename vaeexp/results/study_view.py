@@ -23,9 +23,11 @@ from vaeexp.results.tables import Arrays, per_image_arrays, read_arrays, search_
 from vaeexp.results.tested_settings import (
     CHANGES,
     SAME_ELBO,
+    BaselineMargin,
     PairComparison,
     TestedSetting,
     WinnerMargin,
+    baseline_margins,
     baseline_setting,
     compare_pairs,
     corrected,
@@ -235,6 +237,11 @@ class StudyView:
         """−ELBO and importance-weighted NLL of each test image, of the runs of the best configuration and of the baselines (`per_image_arrays`)."""
         settings = [*([self.best] if self.best is not None else []), *self.baselines]
         return per_image_arrays(pd.concat([setting.runs for setting in settings])) if settings else {}
+
+    @cached_property
+    def baseline_margins(self) -> dict[str, BaselineMargin]:
+        """Baseline → how far it is from the best on test; without those of another protocol or of the same runs as the best."""
+        return {margin.baseline: margin for margin in baseline_margins(self.confirmed, self.baselines)}
 
     @cached_property
     def pairs(self) -> list[PairComparison]:

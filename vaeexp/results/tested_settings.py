@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,14 +14,15 @@ from sweeps.results.statistics import (
     LEAST_VALUES,
     MANY,
     Interval,
+    difference_interval,
     holm,
     interval_of_mean,
     mean_interval,
     paired_interval,
     wilcoxon_p,
 )
-from vaeexp.results.tables import column, interval_on_test
-from vaeexp.words import format_configuration
+from vaeexp.results.tables import column, finite, interval_on_test
+from vaeexp.words import format_configuration, plural
 
 if TYPE_CHECKING:
     from vaeexp.results.study_view import StudyView
@@ -156,6 +158,8 @@ class PairComparison:
     the interval is a bootstrap, of Wilcoxon's signed-rank test; NaN without an interval."""
     p_holm: float = math.nan
     """The same after Holm's correction for all comparisons of the study; NaN without an interval."""
+    tests: int = 1
+    """Comparisons that the correction counts: those with a p."""
 
     @property
     def configurations(self) -> int:
@@ -189,8 +193,9 @@ def compare_pairs(results: Results, parameter: str, two: tuple[Any, Any], seed: 
 
 def corrected(comparisons: Sequence[PairComparison]) -> list[PairComparison]:
     """Return the comparisons with their p after Holm's correction over those of them that have one."""
-    adjusted = holm([comparison.p for comparison in comparisons])
-    return [replace(comparison, p_holm=p) for comparison, p in zip(comparisons, adjusted, strict=True)]
+    ps = [comparison.p for comparison in comparisons]
+    tests = sum(math.isfinite(p) for p in ps)
+    return [replace(each, p_holm=p, tests=tests) for each, p in zip(comparisons, holm(ps), strict=True)]
 
 
 def paired_t_p(differences: Sequence[float]) -> float:
@@ -206,32 +211,127 @@ def paired_t_p(differences: Sequence[float]) -> float:
     return float(2 * stdtr(n - 1, -abs(mean) / spread * math.sqrt(n)))
 
 
+def welch_p(first: Sequence[float], second: Sequence[float]) -> float:
+    """Return the two-sided p of Welch's t (1947) that two samples have one mean; NaN where either has fewer than `LEAST_VALUES` values."""
+    if min(len(first), len(second)) < LEAST_VALUES:
+        return math.nan
+    if not np.ptp(first) and not np.ptp(second):
+        return float(np.mean(first) == np.mean(second))
+    from scipy.stats import ttest_ind
+
+    return float(ttest_ind(second, first, equal_var=False).pvalue)
+
+
 @dataclass(frozen=True, kw_only=True)
-class WinnerMargin:
+class Margin:
+    """How far a tested configuration is from the best on test."""
+
+    interval: Interval
+    """Of its test −ELBO minus that of the best, nats per image: above 0 where the best is better. No interval from fewer than 3 seeds."""
+    p: float
+    """Two-sided, of the t test that the interval rests on; NaN without an interval."""
+    p_holm: float = math.nan
+    """The same after Holm's correction for `tests` comparisons."""
+    tests: int = 1
+
+    @property
+    def settled(self) -> bool:
+        """Whether the corrected test tells the two apart at 5 %."""
+        return self.p_holm <= ERROR_RATE
+
+
+@dataclass(frozen=True, kw_only=True)
+class WinnerMargin(Margin):
     """Another confirmed configuration, set against the best."""
 
     source_trial: int
     """Its trial of the search."""
     seeds: int
     """Fresh seeds for which both have a test figure."""
-    interval: Interval
-    """Of its test −ELBO minus that of the best with the same seed, nats per image: above 0 where the best is better. No interval from fewer than 3 seeds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineMargin(Margin):
+    """A baseline of the same protocol, set against the best."""
+
+    baseline: str
+    basis: str
+    """What the interval rests on, in words."""
 
 
 def winner_margins(confirmed: Sequence[TestedSetting]) -> list[WinnerMargin]:
     """Set the first confirmed configuration against each other one that shares a seed with it on test.
 
     All configurations of a study draw from one list of fresh seeds (`sweeps.engine.repeats`), so that they are paired.
+    Holm's correction counts all pairs of confirmed configurations, because the first was chosen among them by runs that
+    are tested here: with the pairs of the first alone, chance would be called a difference in more than 5 % of studies.
     """
-    tested = [(setting, _by_seed(setting)) for setting in confirmed]
-    margins = []
-    for setting, own in tested[1:]:
-        best = tested[0][1]
-        shared = own.index.intersection(best.index)
-        if setting.source_trial is not None and len(shared):
-            interval = paired_interval(best[shared].tolist(), own[shared].tolist())
-            margins.append(WinnerMargin(source_trial=int(setting.source_trial), seeds=len(shared), interval=interval))
+    figures = [_by_seed(setting) for setting in confirmed]
+    every = [
+        (one, other, _shared(figures[one], figures[other])) for one, other in combinations(range(len(confirmed)), 2)
+    ]
+    ps = [paired_t_p((second - first).tolist()) for _, _, (first, second) in every]
+    tests, margins = sum(math.isfinite(p) for p in ps), []
+    for (one, other, (first, second)), p, p_holm in zip(every, ps, holm(ps), strict=True):
+        source = confirmed[other].source_trial
+        if one == 0 and source is not None and len(first):
+            interval = paired_interval(first.tolist(), second.tolist())
+            margins.append(
+                WinnerMargin(
+                    source_trial=int(source), seeds=len(first), interval=interval, p=p, p_holm=p_holm, tests=tests
+                )
+            )
     return margins
+
+
+def _shared(first: pd.Series, second: pd.Series) -> tuple[pd.Series, pd.Series]:
+    shared = second.index.intersection(first.index)
+    return first[shared], second[shared]
+
+
+def baseline_margins(confirmed: Sequence[TestedSetting], baselines: Sequence[TestedSetting]) -> list[BaselineMargin]:
+    """Set the first confirmed configuration against each baseline that shares its protocol and is not the same runs.
+
+    Holm's correction counts every baseline with every confirmed configuration, because the first was chosen among these
+    by runs that are tested here.
+    """
+    every = [
+        (place, baseline, *difference_on_test(setting, baseline))
+        for place, setting in enumerate(confirmed)
+        for baseline in baselines
+        if setting.same_protocol == baseline.same_protocol and not same_runs(setting, baseline)
+    ]
+    ps = [p for *_, p, _ in every]
+    tests = sum(math.isfinite(p) for p in ps)
+    return [
+        BaselineMargin(baseline=str(baseline.baseline), basis=basis, interval=interval, p=p, p_holm=p_holm, tests=tests)
+        for (place, baseline, interval, p, basis), p_holm in zip(every, holm(ps), strict=True)
+        if place == 0 and math.isfinite(interval.mean)
+    ]
+
+
+def same_runs(setting: TestedSetting, other: TestedSetting) -> bool:
+    """Tell whether all runs of the other are runs of this one, so that both are one configuration."""
+    return set(other.runs["name"]) <= set(setting.runs["name"])
+
+
+def difference_on_test(first: TestedSetting, second: TestedSetting) -> tuple[Interval, float, str]:
+    """Return the mean difference in test −ELBO (second − first) with its interval, the p of its test, and what both rest on.
+
+    Runs that share their seed are paired; otherwise interval and test are Welch's.
+    """
+    tables = [
+        pd.DataFrame({"seed": each.runs["seed"], "figure": column(each.runs, "result.test/neg_elbo")}).dropna()
+        for each in (first, second)
+    ]
+    both = tables[0].merge(tables[1], on="seed").drop_duplicates("seed")
+    if len(both) > 1 and len(both) == len(tables[1]):
+        paired = both["figure_x"].tolist(), both["figure_y"].tolist()
+        p = paired_t_p((both["figure_y"] - both["figure_x"]).tolist())
+        return paired_interval(*paired), p, f"paired over {plural(len(both), 'shared seed')}"
+    one, other = (finite(each["figure"]).tolist() for each in tables)
+    basis = f"Welch's t over {len(one):,} and {plural(len(other), 'seed')}"
+    return difference_interval(one, other), welch_p(one, other), basis
 
 
 def _by_seed(setting: TestedSetting) -> pd.Series:

@@ -197,7 +197,7 @@ def validation_holds_on_test(view: "StudyView") -> Check:
         return Check(name=name, figure=figure, ok=None, advice=confirm)
     on_test = sorted(tested, key=tested.__getitem__)
     figure = f"on validation {_order(list(tested))}, on test {_order(on_test)}"
-    ahead = [margin.source_trial for margin in view.margins if margin.interval.high < 0]
+    ahead = [margin.source_trial for margin in view.margins if margin.settled and margin.interval.mean < 0]
     if ahead:
         figure += f"; trial {ahead[0]} is better on test by more than seeds vary"
         advice = (

@@ -355,7 +355,7 @@ def differing(results, *differences):
         ),
         (
             (0.0, 0.0, 0.0),
-            "cannot separate them; adamax − adam is 0.00 nats per image of validation −ELBO (95 % interval 0.00 to 0.00).",
+            "cannot separate them; adamax − adam is 0.00 nats per image of validation −ELBO (95 % interval 0.00 to 0.00, p = 1).",
         ),
         (
             (0.5,),

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from confirmed_figures import confirmed
 from report_text import on_view, summary_of
+from scipy.stats import ttest_1samp
 from synthetic_study import REFERENCES, make_results, study_attributes, with_baselines, write_pictures
 
 from sweeps.results import best_run, pairs
@@ -400,7 +401,7 @@ def test_the_answer_says_what_each_baseline_does(results):
     )
     own = results.trials.loc[results.trials["baseline"] == "strong", "result.test/neg_elbo"].iloc[0]
     gap = own - confirmed(results).iloc[0]["test/neg_elbo.mean"]
-    assert f"{format_number(gap)} nats worse than the best (too few seeds for an interval)" in strong
+    assert f"{format_number(gap)} nats above the best (too few seeds for an interval)" in strong
     assert "FID 713.00 against 70.00 ± 0.00 of the best" in strong
     assert "its −ELBO cannot be compared (a deterministic code" in autoencoder
     assert "FID 713.00 against 70.00" in autoencoder
@@ -416,4 +417,40 @@ def test_runs_that_share_their_seeds_are_paired(results):
     (line,) = [line for line in answer(replace(results, trials=trials)).splitlines() if "**Best, k" in line]
     interval = mean_interval([1.0, 1.1, 1.2])
     span = f"{format_number(interval.low)} to {format_number(interval.high)}"
-    assert f"1.10 nats worse than the best (95 % interval {span}, paired over 3 shared seeds)" in line
+    p = 3 * ttest_1samp([1.0, 1.1, 1.2], 0).pvalue  # with each of three confirmed configurations
+    evidence = (
+        f"95 % interval {span}, p = {p:.2g} after Holm's correction for 3 comparisons; paired over 3 shared seeds"
+    )
+    assert f"1.10 nats worse than the best ({evidence})" in line
+
+
+def test_a_baseline_that_only_chance_may_tell_apart_is_not_called_worse(results):
+    trials = results.trials.copy()
+    own, best = trials["baseline"] == "many_samples", StudyView(results).best.runs.sort_values("seed_index")
+    for name, more in (("seed", 0), ("result.test/neg_elbo", np.array([0.5, 1.0, 0.6]))):
+        trials.loc[own, name] = best[name].to_numpy() + more
+    study = replace(results, trials=trials)
+    margin = StudyView(study).baseline_margins["many_samples"]
+    assert margin.interval.excludes_zero
+    assert not margin.settled
+    (line,) = [line for line in answer(study).splitlines() if "**Best, k" in line]
+    assert "0.70 nats above the best, which chance may explain (95 % interval" in line
+    assert "worse" not in line
+
+
+def test_a_baseline_that_is_the_best_configuration_has_no_difference(plain):
+    """The best configuration has what the baseline asks for, so that both are the same runs."""
+    trials = plain.trials.copy()
+    best = StudyView(plain).best
+    own = trials["repeat"] & trials["number"].isin(best.runs["number"])
+    trials.loc[own, "purposes"] = trials.loc[own, "purposes"].map(lambda purposes: (*purposes, "baseline"))
+    trials.loc[own, "baseline"] = "same"
+    trials.loc[own, "result.test_last/rate"] = 9.0
+    spec = plain.study.spec | {"baselines": {"same": {"title": "Same", "at": "best", "seeds": 3, "settings": {}}}}
+    study = replace(plain, trials=trials, study=replace(plain.study, spec=spec))
+    (line,) = [line for line in answer(study).splitlines() if "**Same**" in line]
+    assert line == "- **Same** (n = 3) is the best configuration itself: these are the same runs."
+    row = of_row(study, "Same")
+    assert row["comparable?"] == "the best itself (a)"
+    assert "Same, last epoch" not in headline(study)[0]
+    assert "- (a) Same is the best configuration itself: the two rows show the same runs." in headline(study)[-1]

@@ -81,7 +81,8 @@ def test_the_margin_over_the_runner_up_is_said_with_what_the_seeds_allow(results
     assert margin in said
     if min(map(len, figures)) > 2:
         expected = stats.ttest_rel(figures[1], figures[0]).confidence_interval()
-        assert f"95 % interval {format_number(expected.low)} to {format_number(expected.high)}" in said
+        p = stats.ttest_rel(figures[1], figures[0]).pvalue
+        assert f"95 % interval {format_number(expected.low)} to {format_number(expected.high)}, p = {p:.2g})" in said
     else:
         assert "interval" not in margin
 
@@ -92,7 +93,7 @@ def test_the_margin_over_the_runner_up_is_said_with_what_the_seeds_allow(results
         ([BEST, BEST, (110.0, 111.0, 112.0)], " The third is worse by more than the seeds vary."),
         ([BEST, BEST, BEST], " The third cannot be told from it."),
         ([BEST, BEST, (90.0, 90.1, 90.2)], " The third is better on test by more than the seeds vary."),
-        ([BEST, BEST], "open (95 % interval 0.00 to 0.00)."),
+        ([BEST, BEST], "open (95 % interval 0.00 to 0.00, p = 1)."),
     ],
 )
 def test_configurations_behind_the_runner_up_are_counted(results, figures, words):
@@ -200,13 +201,51 @@ def test_a_value_that_was_never_tried_where_others_are_good_is_named_and_left_ou
     assert StudyView(study).uncovered("prior") == ["normal"]
     sentence = clause(answer(study), "prior = normal")
     assert "never tried to the end near the region where the others are good" in sentence
-    assert "nothing is said of it" in sentence
+    assert "so the search alone says nothing of it." in sentence
     blocks = parameter_tables(study)
     tables = tables_of("\n\n".join(blocks))
     assert list(tables["By prior"]["prior"]) == ["mixture"]
     assert set(tables["By prior and components"]["prior"]) == {"mixture"}
     assert blocks.count("Left out, because no complete trial has it where the others are good: normal.") == 1
     assert "**prior =" not in answer(results)
+
+
+def compared(results, parameter, values):
+    """The study that compares another parameter, whose matched pairs have these two values."""
+    trials = results.trials.copy()
+    paired = trials["pair_ids"].astype(bool)
+    trials.loc[paired, f"params.{parameter}"] = trials.loc[paired, "params.optimizer"].map(
+        dict(zip(("adam", "adamax"), values, strict=True))
+    )
+    trials["pair_ids"] = trials["pair_ids"].map(lambda ids: tuple(each.replace("optimizer", parameter) for each in ids))
+    spec = results.study.spec | {"compare": {"parameters": [parameter], "top": 4, "seeds": 2}}
+    return replace(results, trials=trials, study=replace(results.study, spec=spec))
+
+
+def test_an_uncovered_value_that_pairs_and_a_baseline_tried_is_said_to_be_tried_there(results):
+    """The search says nothing of the value; its sentences on pairs and on the baseline must not contradict that."""
+    row = {"title": "best, normal", "at": "best", "seeds": 3, "settings": {"prior": "normal"}}
+    study = compared(with_baselines(uncovered(results), {"normal": row}), "prior", ("mixture", "normal"))
+    sentence = clause(answer(study), "prior = normal")
+    count = len(StudyView(study).pairs[0].pairs)
+    assert (
+        f"so the search alone says nothing of it; what is said of it rests on {count} matched pairs over 4 of the best"
+        in sentence
+    )
+    assert "and the baseline “best, normal”." in sentence
+
+
+def test_of_many_comparisons_the_corrected_test_decides_not_each_interval(results):
+    """The interval of one of three configurations excludes 0, but three were confirmed."""
+    study = with_figures(results, BEST, (98.6, 99.3, 99.3), (98.3, 98.1, 98.0))
+    margin = StudyView(study).margins[0]
+    assert margin.interval.excludes_zero
+    assert margin.tests == 3
+    assert margin.p_holm == pytest.approx(3 * stats.ttest_rel((98.6, 99.3, 99.3), BEST).pvalue)
+    assert not margin.settled
+    assert f"It cannot be told from trial {margin.source_trial}" in margin_words(study)
+    assert "after Holm's correction for 3 comparisons" in margin_words(study)
+    assert tables_of(confirmed_table(study))[""]["p (Holm)"].iloc[1] == f"{margin.p_holm:.2g}"
 
 
 def test_no_value_is_called_best_from_one_trial_or_from_survivors(results):
