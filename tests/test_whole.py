@@ -138,6 +138,12 @@ def test_the_registered_model_reconstructs(place, swept, monkeypatch):
     assert 0 <= out.min() <= out.max() <= 1
 
 
+def test_the_numbers_of_the_report_are_those_of_the_files_beside_it(place, swept, capsys):
+    from recompute_report import main
+
+    assert main([str(place / "reports" / "smoke")]) == 0, capsys.readouterr().out
+
+
 def test_the_report_says_what_the_store_says(place, swept):
     folder = place / "reports" / "smoke"
     text = (folder / "README.md").read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pandas as pd
+import yaml
 from synthetic_arrays import blur, digits, evaluation_arrays
 
 from sweeps.results import Results
@@ -291,7 +292,8 @@ def with_baselines(results: Results, baselines: dict | None = None, *, folder: P
     record = results.study.provenance
     protocols = {name: _protocol(record["protocol"], given["settings"]) for name, given in baselines.items()}
     study = replace(results.study, spec=results.study.spec | {"baselines": baselines})
-    study = replace(study, provenance=record | {"protocols": protocols})
+    text = record["study_file"] + yaml.safe_dump({"baselines": baselines}, allow_unicode=True)
+    study = replace(study, provenance=record | {"protocols": protocols, "study_file": text})
     both = pd.concat([trials, added], ignore_index=True)
     return Results(results.name, study, both, pd.concat([results.epochs, epochs_frame(epochs)], ignore_index=True))
 

@@ -1,0 +1,376 @@
+"""Rules for the answer: the best configuration, the clauses, pruning and cost; and for the headline table."""
+
+import math
+import re
+
+import numpy as np
+import pandas as pd
+from recompute_figures import Study, bound_of
+from recompute_files import number_of, value_text
+from recompute_rules import EVIDENCE, MEAN, NUM, SHARE, Expected, State, says
+from recompute_statistics import Gap, evidence, interval, listed, number, plural, share
+
+# ---- the best configuration ----
+
+
+@says(r"The best configuration( so far)? is (.+?) \(trial (\d+)\)", r"The best trial( so far)?( )is (\d+)")
+def best(state: State, *_: str) -> list[Expected]:
+    study = state.study
+    words = study.configuration(study.best_trial)
+    return [" so far" if study.report.interim else "", words or None, str(study.best)]
+
+
+@says(
+    rf"Trained afresh with (\d+) new seeds?, it reaches a test −ELBO of ({MEAN}) nats per image(?: and an importance-weighted NLL"
+    rf"(?: \(k = ({NUM})\))? of ({MEAN}))?(?: \(95 % intervals over seeds\)|; one seed gives no interval|; two seeds give no interval)"
+)
+def confirmed(state: State, *_: str) -> list[Expected]:
+    study, runs = state.study, state.study.best_runs
+    total, weighted = study.test(runs, "neg_elbo"), study.test(runs, "iw_nll")
+    counts = samples(runs)
+    k = f"{counts[0]:,}" if len(counts) == 1 and weighted.n else ""
+    return [str(total.n), interval(total), k, interval(weighted) if weighted.n else ""]
+
+
+def samples(runs: pd.DataFrame) -> list[int]:
+    name = "result.test/importance_samples"
+    return sorted({int(k) for k in runs[name].dropna()}) if name in runs else []
+
+
+@says(
+    rf"Its validation −ELBO is ({NUM}) nats per image, (?:that of the only complete trial|(?:the lowest|number ({NUM})) of ({NUM}) "
+    r"complete trials and optimistic for that reason)(?:; it has not been confirmed on test)?"
+)
+def unconfirmed(state: State, _: str, place: str | None, __: str | None) -> list[Expected]:
+    ranked = state.study.ranked
+    at = list(ranked["number"]).index(state.study.best) + 1
+    return [
+        number(state.study.best_trial["objective"]),
+        f"{at:,}" if at > 1 else "",
+        f"{len(ranked):,}" if len(ranked) > 1 else "",
+    ]
+
+
+@says(rf"trained afresh with (\d+) new seeds? it reaches ({NUM}) there")
+def again(state: State, *_: str) -> list[Expected]:
+    runs = state.study.best_runs
+    return [str(len(runs)), number(runs["objective"].mean())]
+
+
+@says(
+    rf"It is ({NUM}) nats (better|worse) on test than trial (\d+), the runner-up on validation, and (\d+) shared seeds? cannot tell "
+    r"whether that is more than chance"
+)
+def runner_up_open(state: State, *_: str) -> list[Expected]:
+    trial, margin = runner_up(state.study)[0], runner_up(state.study)[1].mean
+    side = "better" if margin.mean >= 0 else "worse"
+    return [number(abs(margin.mean)), side, trial, str(margin.n)]
+
+
+@says(
+    rf"It is ({NUM}) nats (better|worse) on test than trial (\d+), the runner-up on validation, more than the seeds vary "
+    rf"\(({EVIDENCE})\)",
+    rf"On test it is ({NUM}) nats (better|worse) than trial (\d+), the runner-up on validation, more than the seeds vary "
+    rf"\(({EVIDENCE})\)",
+)
+def runner_up_apart(state: State, *_: str) -> list[Expected]:
+    trial, margin = runner_up(state.study)
+    assert_that(margin.settled)
+    mean = margin.mean.mean
+    return [
+        number(abs(mean)),
+        "better" if mean > 0 else "worse",
+        trial,
+        evidence(margin.mean, margin.p_holm, margin.tests),
+    ]
+
+
+@says(
+    rf"It cannot be told from trial (\d+), the runner-up on validation: (\d+) shared seeds leave their difference of ({NUM}) nats open "
+    rf"\(({EVIDENCE})\)"
+)
+def runner_up_tied(state: State, *_: str) -> list[Expected]:
+    trial, margin = runner_up(state.study)
+    assert_that(not margin.settled)
+    words = evidence(margin.mean, margin.p_holm, margin.tests)
+    return [trial, str(margin.mean.n), number(margin.mean.mean), words]
+
+
+def runner_up(study: Study) -> tuple[str, Gap]:
+    trial, margin = next(iter(study.margins.items()))
+    return str(trial), margin
+
+
+def assert_that(holds: bool) -> None:
+    if not holds:
+        raise ValueError("the words say otherwise than the figures")
+
+
+@says(
+    rf"None of the ({NUM}) others can be told from it",
+    rf"The ({NUM}) others are worse by more than the seeds vary",
+    rf"Of the ({NUM}) others (?:({NUM}) cannot be told from it)?(?: and )?(?:({NUM}) (?:is|are) better on test by more than the seeds vary)?",
+)
+def others(state: State, *groups: str) -> list[Expected]:
+    margins = list(state.study.margins.values())[1:]
+    unclear = sum(not margin.settled for margin in margins)
+    ahead = sum(margin.settled and margin.mean.mean < 0 for margin in margins)
+    return [f"{len(margins):,}", f"{unclear:,}" if unclear else "", f"{ahead:,}" if ahead else ""][: len(groups)]
+
+
+# ---- matched pairs ----
+
+
+@says(
+    rf"As ([^,]+), (.+?) is better than (.+?): in (.+?) (\S+) − (\S+) is ({NUM}) nats per image of validation −ELBO \(({EVIDENCE})\)"
+)
+def better(state: State, label: str, *_: str) -> list[Expected]:
+    each, p = compared(state.study, label, _[-4], _[-3])
+    assert_that(p <= 0.05)
+    sides = (each.first, each.second) if each.mean.mean > 0 else (each.second, each.first)
+    return [None, *sides, basis(each), each.second, each.first, number(each.mean.mean), proof(state.study, each, p)]
+
+
+@says(
+    rf"Which ([^,]+?) is better, (.+?) or (.+?), remains open: (.+?) cannot separate them; (\S+) − (\S+) is ({NUM}) nats per image of "
+    rf"validation −ELBO \(({EVIDENCE})\)"
+)
+def open_pairs(state: State, label: str, *_: str) -> list[Expected]:
+    each, p = compared(state.study, label, _[-4], _[-3])
+    assert_that(not p <= 0.05)
+    ends = [number(each.mean.mean), proof(state.study, each, p)]
+    return [None, each.first, each.second, basis(each), each.second, each.first, *ends]
+
+
+@says(
+    rf"Which ([^,]+?) is better, (.+?) or (.+?), remains open: in (.+?) (\S+) − (\S+) is ({NUM}) nats per image of validation −ELBO, and "
+    r"fewer than three differences give no interval"
+)
+def few_pairs(state: State, label: str, *_: str) -> list[Expected]:
+    each, _p = compared(state.study, label, _[-3], _[-2])
+    words = "the one matched pair of runs" if len(each.table) == 1 else basis(each)
+    assert_that(len(each.differences) < 3)
+    return [None, each.first, each.second, words, each.second, each.first, number(each.mean.mean)]
+
+
+def compared(study: Study, label: str, second: str, first: str):
+    found = zip(study.pairs, study.p_holm, strict=True)
+    return next(
+        (each, p)
+        for each, p in found
+        if study.parameters[each.parameter].label == label and (each.first, each.second) == (first, second)
+    )
+
+
+def proof(study: Study, each, p: float) -> str:
+    return evidence(each.mean, p, sum(not math.isnan(own.p) for own in study.pairs))
+
+
+def basis(each) -> str:
+    several, count = each.table["source"].nunique(), len(each.table)
+    if several > 1:
+        return f"{plural(count, 'matched pair')} of runs over {plural(several, 'configuration')}"
+    return f"{plural(count, 'seed')} of one configuration"
+
+
+@says(
+    rf"In matched pairs, (.+ is better than .+ by {NUM} nats per image \({EVIDENCE}\))(?:; other values of (.+?) cannot be told apart)?"
+)
+def several_pairs(state: State, words: str, _: str | None) -> list[Expected]:
+    study = state.study
+    two = re.findall(r"(\S+) is better than (\S+) by", words)[0]
+    found = list(zip(study.pairs, study.p_holm, strict=True))
+    name = next(each.parameter for each, _ in found if set(two) == {each.first, each.second})
+    own = [(each, p) for each, p in found if each.parameter == name and len(each.table)]
+    parts = []
+    for each, p in own:
+        if p <= 0.05:
+            sides = (each.first, each.second) if each.mean.mean > 0 else (each.second, each.first)
+            parts.append(
+                f"{' is better than '.join(sides)} by {number(abs(each.mean.mean))} nats per image ({proof(study, each, p)})"
+            )
+    return [listed(parts), study.parameters[name].label if len(parts) < len(own) else ""]
+
+
+# ---- clauses of parameters ----
+
+VERDICTS = {
+    "strongly determined": "determined",
+    "weakly determined: some values are ruled out, no more": "weak",
+    "open: the best differ from the rest by no more than chance allows": "open",
+}
+
+
+@says(r"\*\*([^*=]+)\*\*(?=: )")
+def parameter(state: State, label: str) -> list[Expected]:
+    state.subject = next((name for name, own in state.study.parameters.items() if own.label == label), label)
+    return [None]
+
+
+@says(rf"one value in all ({NUM}) complete trials, so nothing is said of it")
+def one_value(state: State, _: str) -> str:
+    assert_that(state.study.places(state.subject, state.study.ranked).nunique() < 2)
+    return f"{len(state.study.ranked):,}"
+
+
+@says(
+    r"(\S+(?: to \S+)?) in the best (\d+) trials",
+    r"(?!\*\*)(.+? in \d+(?:(?:,| and) .+? in \d+)*) of the best (\d+) trials",
+)
+def where(state: State, *_: str) -> list[Expected]:
+    own, top = state.study.parameters[state.subject], state.study.top(state.subject)
+    values = own.values(top)
+    if not own.texts:
+        ends = dict.fromkeys(value_text(end) for end in (values.min(), values.max()))
+        return [" to ".join(ends), str(len(top))]
+    counts = {text: int((values == text).sum()) for text in own.texts}
+    parts = [f"{text} in {count:,}" for text, count in sorted(counts.items(), key=lambda pair: -pair[1]) if count]
+    return [listed(parts), str(len(top))]
+
+
+@says(f"({'|'.join(VERDICTS)})")
+def verdict(state: State, words: str) -> str:
+    own = state.study.verdicts[state.subject]
+    return next(text for text, name in VERDICTS.items() if name == own)
+
+
+@says(rf"({SHARE}) of the importance(?: \(95 % interval ({SHARE}) to ({SHARE})\))?")
+def importance(state: State, _: str, low: str | None, high: str | None) -> list[Expected]:
+    """Recompute the share by Optuna's PED-ANOVA. The ends come from 200 resamples: they must lie as far on both sides."""
+    own = state.study.importances[state.subject]
+    if low and high:
+        below, above = (number_of(end.split()[-2]) / 100 for end in (low, high))
+        assert_that(below <= own + 0.005 and above >= own - 0.005 and 0 <= below <= above <= 1)
+        assert_that(below < 0.01 or above > 0.99 or abs((above - own) - (own - below)) < 0.011)
+    return [share(own), None, None]
+
+
+@says(rf"({NUM}) nats between the best and the worst of its partial dependence")
+def span(state: State, words: str) -> list[Expected]:
+    """The span is that of a forest of randomised trees: it cannot exceed that of the objectives which the forest learned from."""
+    objectives = state.study.learned["objective"]
+    assert_that(0 <= number_of(words) <= objectives.max() - objectives.min() + 0.005)
+    return [None]
+
+
+@says(r"The best trials pile up at its (lower|upper) bound, and beyond may be better")
+def bound(state: State, _: str) -> str | None:
+    return bound_of(state.study, state.subject)[0]
+
+
+@says(rf"Which parameters mattered cannot be said from ({NUM}) complete trials?; it takes 10")
+def too_few(state: State, _: str) -> str:
+    assert_that(len(state.study.ranked) < 10)
+    return f"{len(state.study.ranked):,}"
+
+
+@says(
+    r"\*\*(.+?) = (.+?)\*\* was never tried to the end near the region where the others are good "
+    rf"\((no|{NUM}) trials?(?:, ({NUM}) complete and ({NUM}) pruned)?\), so the search alone says nothing of it"
+    rf"(?:; what is said of it rests on (?:({NUM}) matched pairs? over ({NUM}) of the best configurations)?(?: and )?((?:the baseline “.+?”(?:, | and )?)+)?)?"
+)
+def never_tried(state: State, label: str, text: str, *_: str) -> list[Expected]:
+    study = state.study
+    own = next(own for own in study.parameters.values() if own.label == label)
+    assert_that(text in study.uncovered[own.name])
+    mine = study.search[own.values(study.search) == text]
+    counts = [f"{(mine['state'] == state).sum():,}" for state in ("complete", "pruned")] if len(mine) else ["", ""]
+    pairs = [each.table for each in study.pairs if each.parameter == own.name and text in (each.first, each.second)]
+    runs = pd.concat([pd.DataFrame(columns=["source"]), *pairs])
+    tried = [f"{len(runs):,}", f"{runs['source'].nunique():,}"] if len(runs) else ["", ""]
+    others = [
+        f"the baseline “{title}”"
+        for title in study.rows
+        if study.file_of(title).get("at") == "best" and str(study.settings_of(title).get(own.name)) == text
+    ]
+    return [None, None, f"{len(mine):,}" if len(mine) else "no", *counts, *tried, listed(others) if others else ""]
+
+
+@says(
+    r"\*\*(.+?)\*\* depends on the (.+?): with (.+?) (\S+) is better by (\S+) nats, with (.+?) (\S+) is better by (\S+) nats, the same in "
+    rf"each of ({NUM}) pairs? over ({NUM}) configurations?"
+)
+def interaction(state: State, label: str, other: str, below: str, low: str, _: str, above: str, high: str, *__: str):
+    study = state.study
+    own = next(own for own in study.parameters.values() if own.label == other)
+    for each in study.pairs:
+        if study.parameters[each.parameter].label != label or {low, high} - {each.first, each.second}:
+            continue
+        values = own.values(study.search.set_index("number")).reindex(each.table["source"])
+        at = above.removeprefix(f"{other} above ") if " above " in above else above.removeprefix(f"{other} = ")
+        mask = (values == at if own.texts else values > number_of(at)).to_numpy()
+        sides = [each.table["difference"][~mask], each.table["difference"][mask]]
+        assert_that(
+            all(len(set(np.sign(side))) == 1 for side in sides) and set(np.sign(sides[0])) != set(np.sign(sides[1]))
+        )
+        cells = [(each.first if side.mean() > 0 else each.second, number(abs(side.mean()))) for side in sides]
+        if not own.texts:
+            middle = halfway(own, values[~mask].max(), values[mask].min())
+            assert_that(value_text(middle) == at and below == f"{other} below {at}")
+        counts = f"{len(each.table):,}", f"{each.table['source'].nunique():,}"
+        return [None, None, None, *cells[0], None, *cells[1], *counts]
+    raise ValueError("no such comparison")
+
+
+def halfway(own, low: float, high: float) -> float:
+    return math.sqrt(low * high) if own.log else (low + high) / 2
+
+
+# ---- clauses of baselines ----
+
+MEASURES = {"rate": ("rate", 2), "FID": ("fid", 2), "MSE": ("reconstruction_mse", 5)}
+
+
+@says(rf"\*\*(.+?)\*\* \(n = ({NUM})\)(?=: | is the best configuration itself)")
+def baseline(state: State, title: str, _: str) -> list[Expected]:
+    state.subject = title
+    return [None, f"{len(state.study.rows[title]):,}"]
+
+
+@says(
+    rf"test −ELBO ({MEAN}), ({NUM} nats) (worse|better|above|below) (?:than )?the best(, which chance may explain)?"
+    rf"(?: \(too few seeds for an interval\)| \(({EVIDENCE}); ((?:paired|Welch's t) over .+?)\))"
+)
+def against_best(state: State, *_: str) -> list[Expected]:
+    gap = state.study.baseline_gaps[state.subject]
+    known, above = math.isfinite(gap.mean.low), gap.mean.mean >= 0
+    side = ("worse" if above else "better") if gap.settled else ("above" if above else "below")
+    return [
+        interval(state.study.test(state.study.rows[state.subject], "neg_elbo")),
+        f"{number(abs(gap.mean.mean))} nats",
+        side,
+        ", which chance may explain" if known and not gap.settled else "",
+        evidence(gap.mean, gap.p_holm, gap.tests) if known else "",
+        gap.basis if known else "",
+    ]
+
+
+@says(rf"(rate|FID|MSE) ({MEAN}) against ({MEAN}) of the best")
+def beside(state: State, name: str, *_: str) -> list[Expected]:
+    metric, digits = MEASURES[name]
+    cells = (state.study.test(runs, metric) for runs in (state.study.rows[state.subject], state.study.best_runs))
+    return [None, *(interval(cell, digits) for cell in cells)]
+
+
+@says(
+    rf"These are of its best epoch; at its last \(({NUM})\): ((?:rate|FID|MSE) .+?)(?=\.$)",
+    r"((?:rate|FID|MSE) .+?)(?=; no configuration)",
+)
+def last_epoch(state: State, *groups: str) -> list[Expected]:
+    runs, when = state.study.rows[state.subject], "test_last" if len(groups) == 2 else "test"
+    parts = []
+    for name, (metric, digits) in MEASURES.items():
+        cell = interval(state.study.test(runs, metric, when), digits)
+        hidden = name == "rate" and state.study.deterministic(state.subject)
+        parts += [] if cell == "–" or hidden else [f"{name} {cell}"]
+    return [*([f"{int(runs['epochs'].max()):,}"] if len(groups) == 2 else []), listed(parts)]
+
+
+@says(
+    r"(?:its −ELBO cannot be compared \(|- |\([a-z]\) .+?: |)its IW-NLL has k = (.+?) samples, not (.+?); a larger k alone lowers it\)?"
+)
+def other_samples(state: State, *_: str) -> list[Expected]:
+    words = state.block.text.words if state.block.text else ""
+    title = state.subject or re.sub(r"^\([a-z]\) ", "", words).partition(": ")[0]
+    counts = (samples(runs) for runs in (state.study.rows[title], state.study.best_runs))
+    return [listed([f"{count:,}" for count in own]) for own in counts]

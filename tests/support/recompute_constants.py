@@ -1,0 +1,68 @@
+"""Sentences whose numbers are none of the study's figures, each group with the reason. Every other sentence needs a rule."""
+
+from recompute_rules import constant
+
+constant(
+    "the interval's level and the number of seeds that it needs",
+    r"Mean ± 95 % interval over seeds, in nats per image, sorted by validation −ELBO within a protocol",
+    r"Trained again with fresh seeds: mean ± 95 % interval over n = seeds \(Student's t\), in nats per image",
+)
+
+constant(
+    "the protocol: sizes of the data, seed of the split",
+    r"Data: .*?(?=; estimator|\.$|\. A deterministic)",
+    r"Protocol: .+?(?=\.$)",
+    r"estimator: −ELBO at β = 1 with one posterior sample per image",
+)
+
+constant(
+    "published figures and their conditions",
+    r"No published figure stands beside (?:them|these): .+?(?=\. FID|\.$)",
+    r"Reported elsewhere.*",
+    r"\([a-z]\) Published: VAE, one stochastic layer of 50 units, two hidden layers of 200, trained on all 60,000 training images .+",
+    r"\([a-z]\) .+?, as its source printed it: .+",
+)
+
+constant("a study that is interrupted", r"\*\*Interim report: the search is over, .+?\*\*")
+constant("the data set's name", r"\*\*Every figure here is of .+?: a small part of the data set\. None of them .+?\*\*")
+constant("the driver's reason to stop, in its words", r"(?:All|The budget of) \d+ .*", r"Stopped .*")
+constant("each row of the table is one run", r"Each is a single run \(n = 1\), which gives no interval: .*")
+constant(
+    "the interval's level and the number of seeds that it needs",
+    r"On test images, mean over n training seeds ± 95 % interval \(none from fewer than three seeds\)",
+    r"Above the first: the mean difference in test −ELBO over shared seeds with its 95 % interval \(Student's t of the paired differences, from 3 seeds on\)",
+    r"two can be told apart where it is at most 0\.05",
+    r"The words “better” and “worse” follow a test whose p is corrected by Holm's method \(1979\)",
+    r"Within each of the three, at most 5 % of studies without a difference name one",
+    r"Each dot is a run with a fresh seed, the diamond below the mean with its 95 % interval by Student's t",
+    r"Each point is a pair of runs with the same configuration and seed, a row per configuration; the diamond is the mean with its 95 % interval",
+    r"Bands are 95 % intervals of the shape, its mean height held fixed",
+    r"Whiskers are 95 % intervals: ± 1\.96 standard deviations over 200 resamples of the trials",
+    r"\*\*Intervals\*\* of test figures are 95 % intervals over training seeds",
+)
+
+constant(
+    "sources, and how a figure is defined",
+    r"\(PED-ANOVA, Watanabe et al\. 2023\), as shares of the sum",
+    r"Latent units whose posterior mean varies over validation images \(Burda et al\. 2016\), of each trial at its last epoch",
+    r"\*\*Validation −ELBO\*\* \(nats per image; lower is better\) ranks the search: distortion \+ rate at β = 1, whatever β a trial trained with",
+    r"\*\*Importance-weighted NLL\*\* is the tighter bound on −log p\(x\) of Burda et al\. \(2016\)(?= on the test images)",
+    r"A latent unit is \*\*active\*\* when the(?= variance)",
+    r"The importance-weighted bound on test images with k samples for each, of the best run of each configuration; k = 1 is the −ELBO",
+    r"a plain autoencoder has rate 0 and no ELBO",
+    r"A column sums to 100",
+    r"Samples of the model of the best epoch, and the training image nearest to each: Euclidean distance over sub-pixels, where black to white is 1",
+    r"Of more than 100 trials of one outcome, 100 are drawn",
+    r"It takes 10 complete trials of different value.*",
+)
+
+constant(
+    "arrays of one run or a randomised model, which no table has",
+    r"It explains little of trials that its trees have not seen \(out-of-bag R² \S+\): read tendencies from it, not numbers",
+    r"A model that copies has samples much nearer than test images are, whose median distance to the training images is \S+(?=\.)",
+    r"\d+ further components?, all (?:lighter|of equal weight), not shown",
+    r"If each component stood for the class that it serves most, \S+ % of the images would be put into their class \(all classes weighted alike\)",
+    r"\d+ trained models? without pictures in the runs folder.*",
+)
+
+constant("the commit of the code", r"Commit `?[0-9a-f]+`?.*")

@@ -1,0 +1,370 @@
+"""Figures of a study from the tables beside its report: selections, margins, pairs, verdicts, importances."""
+
+import itertools
+import math
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import scipy.stats
+from recompute_files import Parameter, Report, value_text
+from recompute_statistics import Gap, Mean, Pairs, corrected, holm, paired_p, plural, student, welch
+
+ENDED = ("complete", "pruned", "failed")
+
+
+@dataclass(frozen=True)
+class Study:
+    """The study of a report, recomputed."""
+
+    report: Report
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        return self.report.trials
+
+    @property
+    def epochs(self) -> pd.DataFrame:
+        return self.report.epochs
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        return self.report.parameters
+
+    @cached_property
+    def search(self) -> pd.DataFrame:
+        own = self.trials[~self.trials["repeat"] & self.trials["duplicate_of"].isna()]
+        return own.sort_values("number")
+
+    @cached_property
+    def ranked(self) -> pd.DataFrame:
+        own = self.search[(self.search["state"] == "complete") & self.search["objective"].notna()]
+        return own.sort_values(["objective", "number"])
+
+    @cached_property
+    def learned(self) -> pd.DataFrame:
+        own = self.search[self.search["state"].isin(["complete", "pruned"]) & self.search["objective"].notna()]
+        return own.sort_values(["objective", "number"])
+
+    @cached_property
+    def repeats(self) -> pd.DataFrame:
+        own = self.trials[self.trials["repeat"] & (self.trials["state"] == "complete")]
+        return own[own["objective"].notna()].sort_values(["objective", "number"])
+
+    def _for(self, purpose: str) -> pd.Series:
+        return self.trials["purposes"].map(lambda text: purpose in str(text).split("+")).astype(bool)
+
+    @cached_property
+    def confirmed(self) -> dict[int, pd.DataFrame]:
+        """Trial → its confirming runs, the lowest mean validation −ELBO first."""
+        runs = self.repeats[self._for("confirm").reindex(self.repeats.index)]
+        groups = {int(source): own for source, own in runs.groupby("source_trial")}
+        return dict(sorted(groups.items(), key=lambda pair: (pair[1]["objective"].mean(), pair[0])))
+
+    @cached_property
+    def best(self) -> int | None:
+        if self.confirmed:
+            return next(iter(self.confirmed))
+        return None if self.ranked.empty else int(self.ranked["number"].iloc[0])
+
+    @cached_property
+    def best_trial(self) -> pd.Series:
+        return self.search[self.search["number"] == self.best].iloc[0]
+
+    @cached_property
+    def best_runs(self) -> pd.DataFrame:
+        return self.confirmed[self.best] if self.best in self.confirmed else self.ranked.head(1)
+
+    def baseline(self, name: str) -> pd.DataFrame:
+        return self.repeats[self.repeats["baseline"] == name]
+
+    @cached_property
+    def rows(self) -> dict[str, pd.DataFrame]:
+        """Title of each baseline that has a complete run → its runs."""
+        found = {title: self.baseline(name) for title, name in self.report.baselines.items()}
+        return {title: runs for title, runs in found.items() if len(runs)}
+
+    def runs_of(self, title: str) -> pd.DataFrame | None:
+        """Return the runs behind the title of a row; None for an unknown title."""
+        title = title.removesuffix(", last epoch")
+        if title in self.rows:
+            return self.rows[title]
+        source, _, role = title.removeprefix("Trial ").partition(",")
+        if not source.isdigit() or not title.startswith("Trial ") or not role:
+            return None
+        return self.confirmed.get(int(source)) if self.confirmed else self.ranked[self.ranked["number"] == int(source)]
+
+    def deterministic(self, title: str | None = None) -> bool:
+        changed = self.settings_of(title).get("posterior")
+        return (changed or self.report.setting("model", "posterior")) == "deterministic"
+
+    def file_of(self, title: str | None) -> dict:
+        """Return a baseline as the study file has it; empty for a configuration of the search."""
+        return (self.report.file.get("baselines") or {}).get(self.report.baselines.get(str(title), "")) or {}
+
+    def settings_of(self, title: str | None) -> dict:
+        """Return the settings that a baseline changes."""
+        return self.file_of(title).get("settings") or {}
+
+    def configuration(self, row: pd.Series) -> str:
+        """Return `β = 0.98, latent size = 21, optimizer = adam`, without what is not active."""
+        frame = row.to_frame().T
+        values = {own.label: own.values(frame).iloc[0] for own in self.parameters.values()}
+        return ", ".join(
+            f"{label} = {value_text(value)}"
+            for label, value in values.items()
+            if isinstance(value, str) or not math.isnan(value)
+        )
+
+    # ---- figures on test ----
+
+    def test(self, runs: pd.DataFrame, metric: str, when: str = "test") -> Mean:
+        name = f"result.{when}/{metric}"
+        return student(runs[name].astype(float)) if name in runs else Mean(math.nan)
+
+    def difference(self, best: pd.DataFrame, runs: pd.DataFrame) -> Gap:
+        """Return the mean difference in test −ELBO (runs − best): of shared seeds where all have one, else Welch's."""
+        name = "result.test/neg_elbo"
+        one, two = (own[["seed", name]].dropna() for own in (best, runs))
+        both = one.merge(two, on="seed").drop_duplicates("seed")
+        if len(both) > 1 and len(both) == len(two):
+            values = list(both[f"{name}_y"] - both[f"{name}_x"])
+            return Gap(student(values), paired_p(values), f"paired over {plural(len(both), 'shared seed')}")
+        first, second = list(one[name]), list(two[name])
+        basis = f"Welch's t over {len(first):,} and {plural(len(second), 'seed')}"
+        many = min(len(first), len(second)) >= 3
+        p = float(scipy.stats.ttest_ind(first, second, equal_var=False).pvalue) if many else math.nan
+        return Gap(welch(first, second), p, basis)
+
+    @cached_property
+    def margins(self) -> dict[int, Gap]:
+        """Trial → test −ELBO of its runs minus that of the best by seed index, corrected for all pairs of the confirmed."""
+        column = "result.test/neg_elbo"
+        own = {
+            source: runs.dropna(subset=["seed_index", column]).groupby("seed_index")[column].first()
+            for source, runs in self.confirmed.items()
+        }
+        two = list(itertools.combinations(own, 2))
+        gaps = [list((own[second] - own[first]).dropna()) for first, second in two]
+        tests = corrected([Gap(student(gap), paired_p(gap), "") for gap in gaps])
+        return {other: gap for (one, other), gap in zip(two, tests, strict=True) if one == self.best and gap.mean.n}
+
+    @cached_property
+    def baseline_gaps(self) -> dict[str, Gap]:
+        """Title → that of a baseline of the same protocol, corrected for each of them with each confirmed configuration."""
+        every = [
+            (source, title, self.difference(own, runs))
+            for source, own in self.confirmed.items()
+            for title, runs in self.rows.items()
+            if self.same_protocol(title) and not set(runs["name"]) <= set(own["name"])
+        ]
+        tests = corrected([gap for *_, gap in every])
+        return {title: gap for (source, title, _), gap in zip(every, tests, strict=True) if source == self.best}
+
+    def same_protocol(self, title: str) -> bool:
+        """Tell whether a baseline changes nothing that makes its −ELBO another quantity."""
+        parts = {
+            "dataset": "data",
+            "binarisation": "data",
+            "likelihood": "model",
+            "posterior": "model",
+            "sigma": "model",
+        }
+        changed = self.settings_of(title)
+        return all(
+            str(changed[name]) == str(self.report.setting(section, name))
+            for name, section in parts.items()
+            if name in changed
+        )
+
+    @cached_property
+    def seed_spread(self) -> float:
+        groups = [runs["objective"].to_numpy() for runs in self.confirmed.values() if len(runs) > 1]
+        freedom = sum(len(own) - 1 for own in groups)
+        return math.sqrt(sum(own.var(ddof=0) * len(own) for own in groups) / freedom) if freedom else math.nan
+
+    # ---- matched pairs ----
+
+    @cached_property
+    def pairs(self) -> list[Pairs]:
+        """The comparisons of all compared parameters, in the order of the search space."""
+        compared = self.trials.loc[self.trials["repeat"], "pair_ids"].dropna()
+        names = {identity.partition(":")[0] for ids in compared for identity in ids.split("+")}
+        ordered = (self.report.file.get("compare") or {}).get("parameters") or sorted(
+            names, key=list(self.parameters).index
+        )
+        return [each for name in ordered if name in names for each in self._pairs_of(name)]
+
+    def _pairs_of(self, name: str) -> list[Pairs]:
+        own = self.parameters[name]
+        apart = {name, *(other for other in self.parameters if self._depends(other, name))}
+        alike = [other for other in self.parameters if other not in apart]
+        first: dict[str, int] = {}
+        cells: dict[tuple[int, int], dict[str, float]] = {}
+        found = []
+        for _, row in self.trials[self.trials["repeat"] & self.trials["pair_ids"].notna()].iterrows():
+            for identity in row["pair_ids"].split("+"):
+                if identity.startswith(f"{name}:"):
+                    found.append((int(identity.partition(":")[2].partition("/")[0]), row))
+        for source, row in sorted(found, key=lambda each: (each[0], each[1]["number"])):
+            frame = row.to_frame().T
+            key = repr([(other, self.parameters[other].values(frame).iloc[0]) for other in alike])
+            cell = cells.setdefault((first.setdefault(key, source), int(row["seed_index"])), {})
+            value = own.values(frame).iloc[0]
+            cell.setdefault(value, row["objective"] if row["state"] == "complete" else math.nan)
+        levels = [value for value in own.texts if any(value in cell for cell in cells.values())]
+        return [self._compare(name, two, cells) for two in itertools.combinations(levels, 2)]
+
+    def _depends(self, name: str, parent: str) -> bool:
+        return f"only if {parent} is " in self.report.facts("Search space")[name.replace("_", " ")]
+
+    def _compare(self, name: str, two: tuple[str, str], cells: dict) -> Pairs:
+        rows = [
+            (source, seed, cell.get(two[0], math.nan), cell.get(two[1], math.nan))
+            for (source, seed), cell in sorted(cells.items())
+        ]
+        table = pd.DataFrame(rows, columns=["source", "seed_index", "first", "second"])
+        table["difference"] = table["second"] - table["first"]
+        complete = table.dropna()
+        return Pairs(name, *two, complete, len(table) - len(complete))
+
+    @cached_property
+    def p_holm(self) -> list[float]:
+        return holm([each.p for each in self.pairs])
+
+    # ---- what the search says about parameters ----
+
+    def top(self, name: str) -> pd.DataFrame:
+        own = self.parameters[name]
+        return self.ranked[own.values(self.ranked).notna()].head(5)
+
+    @cached_property
+    def uncovered(self) -> dict[str, list[str]]:
+        """Choice → values of which no complete trial lies in the box that the best of the others span."""
+        found = {}
+        for name, own in self.parameters.items():
+            given = own.values(self.ranked) if own.texts else None
+            if given is None:
+                continue
+            found[name] = [text for place, text in enumerate(own.texts) if not self._is_covered(name, given, text)]
+        return found
+
+    def _is_covered(self, name: str, given: pd.Series, text: str) -> bool:
+        mine, others = self.ranked[given == text], self.ranked[given.notna() & (given != text)]
+        if len(self.ranked) and given.iloc[0] == text:
+            return True
+        good = others.head(max(5, math.ceil(len(others) / 4)))
+        inside = pd.Series(True, index=mine.index)
+        for other, own in self.parameters.items():
+            region, values = own.values(good).dropna(), own.values(mine)
+            if other == name or region.empty or len(good) < 5:
+                continue
+            within = values.isin(region) if own.texts else values.between(region.min(), region.max())
+            inside &= within | values.isna()
+        return bool(inside.any())
+
+    def places(self, name: str, trials: pd.DataFrame) -> pd.Series:
+        own = self.parameters[name]
+        values = own.values(trials).dropna()
+        return values.map(own.texts.index).astype(float) if own.texts else values
+
+    @cached_property
+    def verdicts(self) -> dict[str, str]:
+        ps = holm([self._p_of(name) for name in self.parameters])
+        return {name: self._verdict(name, p) for name, p in zip(self.parameters, ps, strict=True)}
+
+    def _p_of(self, name: str) -> float:
+        places = self.places(name, self.learned).to_numpy()
+        if len(places) < 10 or len(set(places)) == 1:
+            return math.nan
+        count = max(5, round(len(places) / 4))
+        if not self.parameters[name].texts:
+            return float(scipy.stats.ks_2samp(places[:count], places[count:]).pvalue)
+        ps = []
+        for value in set(places):
+            inside, outside = int((places[:count] == value).sum()), int((places[count:] == value).sum())
+            table = [[inside, count - inside], [outside, len(places) - count - outside]]
+            ps.append(float(scipy.stats.fisher_exact(table).pvalue))
+        return min(1.0, min(ps) * (len(ps) if len(ps) > 2 else 1))
+
+    def _verdict(self, name: str, p: float) -> str:
+        if not p <= 0.05:
+            return "open"
+        own, top = self.parameters[name], self.top(name)
+        values = own.values(top)
+        if own.texts:
+            return "determined" if values.nunique() == 1 else "weak"
+        everything = own.values(self.search).dropna()
+        low, high = min(own.low, everything.min()), max(own.high, everything.max())
+        wide = Parameter(name, (), low, high, own.log)
+        return "determined" if np.ptp(wide.axis(values)) <= 0.25 else "weak"
+
+    @cached_property
+    def importances(self) -> dict[str, float]:
+        """Share of each parameter by Optuna's PED-ANOVA over complete and pruned trials; empty where it says nothing."""
+        import optuna
+
+        varied = {name: self._counted(name) for name in self.parameters}
+        varied = {name: values for name, values in varied.items() if values.dropna().nunique() > 1}
+        if len(self.ranked) < 10 or not varied or self.learned["objective"].nunique() == 1:
+            return {}
+        distributions = {name: self._distribution(self.parameters[name]) for name in varied}
+        trials = []
+        for index, objective in self.learned["objective"].items():
+            params = {name: values[index] for name, values in varied.items() if not pd.isna(values[index])}
+            params = {name: int(value) if self.parameters[name].whole else value for name, value in params.items()}
+            used = {name: distributions[name] for name in params}
+            trials.append(optuna.trial.create_trial(params=params, distributions=used, value=objective))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            verbosity = optuna.logging.get_verbosity()
+            optuna.logging.set_verbosity(optuna.logging.ERROR)
+            study = optuna.create_study()
+            optuna.logging.set_verbosity(verbosity)
+            study.add_trials(trials)
+            quantile = max(0.1, 5 / len(trials))
+            evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
+            return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
+
+    def _counted(self, name: str) -> pd.Series:
+        values = self.parameters[name].values(self.learned)
+        return values.where(~values.isin(self.uncovered.get(name, [])))
+
+    def _distribution(self, own: Parameter):
+        import optuna
+
+        if own.texts:
+            return optuna.distributions.CategoricalDistribution(own.texts)
+        given = own.values(self.search).dropna()
+        low, high = min(own.low, given.min()), max(own.high, given.max())
+        if own.whole:
+            return optuna.distributions.IntDistribution(int(low), int(high), log=own.log)
+        return optuna.distributions.FloatDistribution(low, high, log=own.log)
+
+
+def bound_of(study: Study, name: str) -> tuple[str, int, int]:
+    """Return the end of a range near which the best ten trials lie more often than chance has them there, how many, of how many."""
+    own = study.parameters[name]
+    best = own.values(study.ranked).dropna().head(10) if not own.texts else pd.Series(dtype=float)
+    for end in ("lower", "upper") if len(best) else ():
+        if end == "lower" and own.low <= (1 if own.whole else 0):
+            continue
+        near = own.axis(best) <= 0.05 if end == "lower" else own.axis(best) >= 0.95
+        count = int(near.sum())
+        chance = _edge(own, end)
+        if count >= 2 and scipy.stats.binom.sf(count - 1, len(best), chance) <= 0.025 / len(study.parameters):
+            return end, count, len(best)
+    return "", 0, len(best)
+
+
+def _edge(own, end: str) -> float:
+    """Return the share of random draws that lie within a twentieth of the axis from one end."""
+    if not own.whole and own.step is None:
+        return 0.05
+    step = own.step or 1
+    values = np.arange(own.low, own.high + step / 2, step)
+    width = np.log((values + step / 2) / (values - step / 2)) if own.log else np.ones(len(values))
+    near = own.axis(values) <= 0.05 if end == "lower" else own.axis(values) >= 0.95
+    return float(width[near].sum() / width.sum())

@@ -1,0 +1,342 @@
+"""Rules for the tables of the search, of the confirmed configurations, of matched pairs and of each protocol, and for their sentences."""
+
+import math
+import re
+
+import numpy as np
+import pandas as pd
+from recompute_answer import MEASURES, samples
+from recompute_figures import Study
+from recompute_files import Parameter, number_of, value_text
+from recompute_rules import NUM, REACH, Expected, State, says, shows
+from recompute_statistics import Mean, interval, listed, number, p_words, plural, reach, share, student
+
+Rows = list[list[str]]
+
+
+def active(units: float, size: float) -> str:
+    text = number(units, 1).removesuffix(".0")
+    return text if text == "–" or math.isnan(size) else f"{text} of {size:,.0f} ({share(units / size)})"
+
+
+def get(row: pd.Series, name: str) -> float:
+    value = row.get(name, math.nan)
+    return math.nan if value is None else float(value)
+
+
+def has(*titles: str):
+    """Tell of a block whether its table begins with these titles."""
+    return lambda block: [cell.words for cell in block.rows[0][: len(titles)]] == list(titles)
+
+
+# ---- the headline table ----
+
+
+@shows(lambda block: block.rows[0][-1].words == "comparable?")
+def headline(state: State, rows: list[list[str]]) -> list[list[Expected]]:
+    return [_headline_row(state.study, row[0]) for row in rows[1:]]
+
+
+def _headline_row(study: Study, title: str) -> list[Expected]:
+    if title == "published (Burda et al. 2016)":
+        binarisation = (study.report.setting("data", "binarisation") or "").split(" ")[0]
+        figure = {"dynamic": "86.76 (5,000)", "static": "88.71 (5,000)"}[binarisation]
+        return [title, "–", "–", figure, "–", "–", "–", None]
+    if title.endswith(", as published"):
+        return [title, *["–"] * 6, None]
+    runs = study.runs_of(title)
+    if runs is None:
+        raise KeyError(title)
+    last = title.endswith(", last epoch")
+    when, plain = ("test_last" if last else "test"), study.deterministic(title.removesuffix(", last epoch"))
+    total = study.test(runs, "distortion" if plain else "neg_elbo", when)
+    weighted, counts = study.test(runs, "iw_nll"), samples(runs)
+    k = f"{interval(weighted)} ({counts[0]:,})" if weighted.n and len(counts) == 1 and not last else "–"
+    cells = [interval(study.test(runs, metric, when), digits) for metric, digits in MEASURES.values()]
+    cells[0] = "–" if plain else cells[0]
+    return [None, str(total.n), "–" if plain else interval(total), k, *cells, None]
+
+
+# ---- the search ----
+
+
+@shows(has("rank", "trial"))
+def best_trials(state: State, rows: Rows) -> list[list[Expected]]:
+    study, made = state.study, []
+    for place, (_, row) in enumerate(study.ranked.head(10).iterrows(), start=1):
+        cells = {
+            "rank": str(place),
+            "trial": str(row["number"]),
+            "val −ELBO": number(row["objective"]),
+            "rate": number(get(row, "val/rate")),
+            "distortion": number(get(row, "val/distortion")),
+            "active units": active(get(row, "val/active_units"), get(row, "params.latent_size")),
+            "epochs": str(row["epochs"]),
+            "configuration": study.configuration(row),
+        }
+        made.append([cells[title] for title in rows[0]])
+    return made
+
+
+@says(r"The best trial has (.+ end) of the range that was searched")
+def at_end(state: State, _: str) -> str:
+    study, parts = state.study, []
+    for own in study.parameters.values():
+        value = own.values(study.ranked).iloc[0]
+        if own.texts or math.isnan(value) or own.low == own.high or not own.low <= value <= own.high:
+            continue
+        if not 0.05 <= (place := own.axis(value)) <= 0.95:
+            parts.append(f"{own.label} = {value_text(value)} at the {'lower' if place < 0.05 else 'upper'} end")
+    return listed(parts)
+
+
+def _is_by_parameter(block) -> bool:
+    titles = [cell.words for cell in block.rows[0]]
+    return "median, pruned as worse" in titles
+
+
+@shows(_is_by_parameter)
+def by_parameter(state: State, rows: Rows) -> list[list[Expected]]:
+    study = state.study
+    names = rows[0][: rows[0].index("complete (n)")]
+    own = [next(each for each in study.parameters.values() if each.label == name) for name in names]
+    groups = []
+    for row in rows[1:]:
+        chosen = pd.Series(True, index=study.search.index)
+        for each, text in zip(own, row, strict=False):
+            chosen &= _in(each, text, study.search)
+        groups.append(study.search[chosen])
+    medians = [_median(group) for group in groups]
+    told = [place for place, group in enumerate(groups) if _complete(group).size > 1 and math.isfinite(medians[place])]
+    lowest = min(told, key=lambda place: medians[place], default=None)
+    made: list[list[Expected]] = []
+    for place, group in enumerate(groups):
+        complete, median = _complete(group), number(medians[place])
+        bold = place == lowest and len(told) > 1
+        counts = [f"{(group['state'] == state).sum():,}" for state in ("pruned", "failed")]
+        best = number(complete.min() if complete.size else math.nan)
+        made.append([*[None] * len(names), f"{complete.size:,}", *counts, best, f"**{median}**" if bold else median])
+    _all_counted(study, own, groups)
+    return made
+
+
+def _in(own: Parameter, text: str, trials: pd.DataFrame) -> pd.Series:
+    values = own.values(trials)
+    if text in ("– (not used)", "–"):
+        return values.isna()
+    if own.texts:
+        return values == text
+    low, _, high = text.partition("–")
+    return values.between(number_of(low), number_of(high or low))
+
+
+def _complete(group: pd.DataFrame) -> np.ndarray:
+    return group.loc[group["state"] == "complete", "objective"].dropna().to_numpy()
+
+
+def _median(group: pd.DataFrame) -> float:
+    complete, pruned = _complete(group), int((group["state"] == "pruned").sum())
+    if len(complete) <= pruned:
+        return math.nan
+    return float(np.median([*complete, *[math.inf] * pruned]))
+
+
+def _all_counted(study: Study, own: list[Parameter], groups: list[pd.DataFrame]) -> None:
+    """Raise ValueError where a trial stands in two rows, or in none although its values were covered."""
+    counted = pd.concat(groups)["number"]
+    left = pd.Series(False, index=study.search.index)
+    for each in own:
+        left |= each.values(study.search).isin(study.uncovered.get(each.name, []))
+    if counted.duplicated().any() or set(counted) != set(study.search.loc[~left, "number"]):
+        raise ValueError("the rows are not all trials, each once")
+
+
+# ---- confirmed configurations ----
+
+
+@shows(lambda block: block.heading == "Confirmed configurations" and has("trial")(block))
+def confirmed(state: State, rows: Rows) -> list[list[Expected]]:
+    study = state.study
+    made = []
+    for trial, runs in study.confirmed.items():
+        found = study.search.loc[study.search["number"] == trial, "objective"]
+        margin, size = study.margins.get(trial), study.report.sub_pixels
+        cells = {
+            "trial": str(trial),
+            "seeds": str(len(runs)),
+            "val −ELBO, search": number(found.iloc[0] if len(found) else math.nan),
+            "val −ELBO, new seeds": number(runs["objective"].mean()),
+            "test −ELBO": interval(study.test(runs, "neg_elbo")),
+            "above the first": "–" if margin is None else _above(margin.mean),
+            "p (Holm)": "–"
+            if margin is None or math.isnan(margin.p_holm)
+            else p_words(margin.p_holm)[2:].removeprefix("= "),
+            "test IW-NLL": interval(study.test(runs, "iw_nll")),
+            "test rate": interval(study.test(runs, "rate")),
+            "test distortion": interval(study.test(runs, "distortion")),
+            "nats per sub-pixel": number(study.test(runs, "neg_elbo").mean / size if size else math.nan, 4),
+            "bits per dimension": interval(study.test(runs, "bits_per_dimension"), 3),
+            "configuration": study.configuration(runs.iloc[0]),
+        }
+        made.append([cells[title] for title in rows[0]])
+    return made
+
+
+@says(rf"p \(Holm\): of the same t, after Holm's correction for ({NUM}) pairs? of confirmed configurations")
+def pairs_of_confirmed(state: State, _: str) -> str:
+    return f"{max(margin.tests for margin in state.study.margins.values()):,}"
+
+
+def _above(margin: Mean) -> str:
+    return number(margin.mean) + (f" ({reach(margin)})" if math.isfinite(margin.low) else "")
+
+
+# ---- matched pairs ----
+
+
+@shows(has("configuration of trial", "seed index"))
+def pairs(state: State, rows: Rows) -> list[list[Expected]]:
+    first, second = (title.removesuffix(" val −ELBO") for title in rows[0][2:4])
+    each = next(each for each in state.study.pairs if (each.first, each.second) == (first, second))
+    return [
+        [str(row["source"]), str(row["seed_index"]), *(number(row[name]) for name in ("first", "second", "difference"))]
+        for row in each.table.head(50).to_dict("records")
+    ]
+
+
+@says(
+    rf"Mean difference ({NUM}) nats per image(?:, 95 % interval ({REACH}) \((Student's t|bootstrap)\) over ({NUM} (?:seed|configuration)s?)"
+    rf"(?: \(the seeds of a configuration averaged first\))?)?\. (\S+) is lower in ({NUM}) of ({NUM}) pairs?\. "
+    rf"(?:(?:Student's t for pairs|Wilcoxon's signed-rank test) over ({NUM} (?:seed|configuration)s?): p = (\S+), and (\S+) after Holm's "
+    r"correction for all comparisons of the study|It takes 3 for an interval and a test)(?:\. "
+    rf"({NUM}) pairs? lacked a complete run and (?:is|are) left out)?(?:\. ({NUM}) more pairs? not listed here)?"
+)
+def difference(state: State, *groups: str) -> list[Expected]:
+    study, second = state.study, groups[4]
+    each, p = _nearest(study, second, groups[0])
+    values, mean = each.differences, each.mean
+    known, several = len(values) >= 3, each.table["source"].nunique() > 1
+    over = plural(len(values), "configuration" if several else "seed")
+    many = len(values) >= 20
+    if many and known:  # the bootstrap of another program draws other resamples
+        ends = [number_of(end) for end in groups[1].split(" to ")]
+        width = mean.high - mean.low
+        if max(abs(ends[0] - mean.low), abs(ends[1] - mean.high)) > 0.1 * width + 0.005:
+            raise ValueError("the bootstrap interval is another one")
+    more = len(each.table) - 50
+    return [
+        number(mean.mean),
+        (None if many else reach(mean)) if known else "",
+        ("bootstrap" if many else "Student's t") if known else "",
+        over if known else "",
+        None,
+        f"{(each.table['difference'] < 0).sum():,}",
+        f"{len(each.table):,}",
+        over if known else "",
+        f"{each.p:.2g}" if known else "",
+        f"{p:.2g}" if known else "",
+        f"{each.incomplete:,}" if each.incomplete else "",
+        f"{more:,}" if more > 0 else "",
+    ]
+
+
+def _nearest(study: Study, second: str, printed: str):
+    """Return the comparison that a sentence below a table is of: with this second value, the one with the nearest mean."""
+    found = [
+        pair for pair in zip(study.pairs, study.p_holm, strict=True) if pair[0].second == second and len(pair[0].table)
+    ]
+    return min(found, key=lambda pair: abs(pair[0].mean.mean - number_of(printed)))
+
+
+# ---- rows by protocol ----
+
+QUALITY = {
+    "MSE": ("reconstruction_mse", 5),
+    "SSIM": ("reconstruction_ssim", 4),
+    "FID (classifier features)": ("fid", 2),
+    "IS (classifier)": ("inception_score", 2),
+}
+ON_TEST = {
+    "test distortion": ("distortion", 2),
+    "test rate": ("rate", 2),
+    "test −ELBO": ("neg_elbo", 2),
+    "bits per dimension": ("bits_per_dimension", 3),
+    **QUALITY,
+}
+
+
+@shows(lambda block: block.chapter == "Rows by protocol" and has("row")(block))
+def protocol(state: State, rows: Rows) -> list[list[Expected]]:
+    return [[_cell(state.study, row[0], title) for title in rows[0]] for row in rows[1:]]
+
+
+def _cell(study: Study, title: str, column: str) -> Expected:
+    runs = study.runs_of(title)
+    if runs is None:
+        raise KeyError(title)
+    size, plain = study.report.sub_pixels, study.deterministic(title)
+    if column in ON_TEST:
+        metric, digits = ON_TEST[column]
+        return interval(study.test(runs, metric), digits)
+    if found := re.fullmatch(rf"test IW-NLL, k = ({NUM})", column):
+        chosen = runs[runs["result.test/importance_samples"] == number_of(found[1])]
+        return interval(study.test(chosen, "iw_nll"))
+    if column in ("active units", "dimensions in use"):
+        metric = "active_units" if column == "active units" else "used_dimensions"
+        latent = runs["params.latent_size"].iloc[0] if "params.latent_size" in runs else math.nan
+        return active(study.test(runs, metric).mean, float(latent))
+    if column.startswith("train loss"):
+        constant = 0.5 * size * math.log(math.pi) if "squared error" in column else 0.0
+        curves = study.epochs[study.epochs["repeat"] & study.epochs["number"].isin(runs["number"])]
+        last = curves.sort_values("epoch").groupby("number")["train/loss"].last().dropna() - constant
+        return interval(student(last))
+    if column == "nats per sub-pixel":
+        return number(study.test(runs, "distortion" if plain else "neg_elbo").mean / size, 4)
+    if column == "test distortion + β·rate per sub-pixel":
+        given = study.settings_of(title).get("beta", get(runs.iloc[0], "params.beta"))
+        beta = number_of(study.report.setting("train", "beta") or "1") if math.isnan(given) else given
+        return number((study.test(runs, "distortion").mean + beta * study.test(runs, "rate").mean) / size, 4)
+    if column == "configuration":
+        return study.configuration(runs.iloc[0]) if title not in study.rows else None
+    return {
+        "row": None,
+        "seeds": str(len(runs)),
+        "best epoch": f"{_span(runs['best_epoch'])} of {_span(runs['epochs'])}",
+        "val −ELBO": interval(student(runs["objective"])),
+        "val distortion": interval(student(runs["objective"])),
+    }[column]
+
+
+def _span(counts: pd.Series) -> str:
+    low, high = int(counts.min()), int(counts.max())
+    return f"{low:,}" if low == high else f"{low:,}–{high:,}"
+
+
+@says(
+    r"Reconstructions of test images \(MSE, SSIM\) and samples of the prior \(FID, IS\), by a classifier of these targets that is right on (\S+ %) of the test images"
+)
+def classifier(state: State, printed: str) -> str:
+    """The rows of the protocol are those of the next table; each protocol has one classifier, so that one of the means must be it."""
+    runs = pd.concat([state.study.best_runs, *state.study.confirmed.values(), *state.study.rows.values()])
+    groups = runs.groupby(runs["baseline"].fillna(""))["result.test/classifier_accuracy"].mean().dropna()
+    every = [*groups, runs.drop_duplicates("number")["result.test/classifier_accuracy"].mean()]
+    texts = [f"{value:.1%}".replace("%", " %") for value in every]
+    return printed if printed in texts else texts[-1]
+
+
+@says(
+    rf"Baselines are trained whatever the search finds: ({NUM}) rows?(?:, ({NUM}) runs? of their own, ({NUM}) trial-epochs?|, all of them runs "
+    r"that were trained for another reason)"
+)
+def baselines(state: State, *_: str) -> list[Expected]:
+    own = state.study.repeats[state.study.repeats["baseline"].isin(state.study.report.baselines.values())]
+    alone = own[own["purposes"] == "baseline"]
+    counts = [f"{len(alone):,}", f"{int(alone['epochs'].sum()):,}"] if len(alone) else ["", ""]
+    return [f"{len(state.study.rows):,}", *counts]
+
+
+@says(r"importance-weighted NLL \(IW-NLL\) with k = (.+?) samples per image")
+def estimator(state: State, printed: str) -> str | None:
+    counts = {count for runs in [state.study.best_runs, *state.study.rows.values()] for count in samples(runs)}
+    own = {int(number_of(part)) for part in re.split(r", | and ", printed)}
+    return printed if own <= counts else str(sorted(counts))

@@ -1,0 +1,177 @@
+"""Rules for the checks of “Can this study be trusted?”: each number, the verdict that it gives, and the command to go on with."""
+
+import math
+import re
+
+import numpy as np
+import pandas as pd
+from recompute_answer import assert_that
+from recompute_figures import Study, bound_of
+from recompute_rules import SHARE, Expected, State, shows
+from recompute_statistics import listed, number, plural
+from recompute_tables import Rows, has
+
+
+@shows(lambda block: block.chapter == "Can this study be trusted?" and has("check")(block))
+def trust(state: State, rows: Rows) -> list[list[Expected]]:
+    return [[None, *_checks(state.study, row)] for row in rows[1:]]
+
+
+def _checks(study: Study, row: list[str]) -> list[Expected]:
+    name, figure, _sign, advice = row
+    makers = {
+        "Are the best configurations inside the searched ranges?": _bounds,
+        "Has the search levelled off?": _course,
+        "Do configurations differ by more than seeds?": _spreads,
+        "Would the pruner have stopped the winners?": _pruner,
+        "Does the validation optimum hold on test?": _holds,
+        "Are the confirmed runs learned out?": _learned_out,
+    }
+    made, ok = makers[name](study, figure)
+    return [made, {True: "✓ good", False: "✗ warning", None: "? cannot be said"}[ok], _advice(study, figure, advice)]
+
+
+def _advice(study: Study, figure: str, words: str) -> str:
+    """Return what to do, its numbers recomputed or those of the constant commands; raises ValueError for other commands."""
+    planned = study.report.count("budget", "trials", "Search") or len(study.search)
+    runs = pd.concat([*study.confirmed.values(), study.repeats.head(0)])
+    recommended = re.search(r"; (\w+) = (\d+) spares them all", figure)
+    longest = int(runs["epochs"].max()) if len(runs) else 0
+    spared = f"--set pruner.{recommended[1]}={recommended[2]} --extend" if recommended else ""
+    ways = {
+        "Search on": f"--trials {2 * max(planned, 10)}",
+        "Give the best": "--set confirm.seeds=3 --extend",
+        "Confirm more": "--set confirm.top=5 --set confirm.seeds=5 --extend",
+        "Confirm three": "--set confirm.top=3 --set confirm.seeds=3 --extend",
+        "More seeds": "--set confirm.seeds=5 --extend; choose on validation all the same",
+        "Train longer": f"--set epochs={2 * longest} is another study, and needs a name of its own",
+        "`vaeexp": spared,
+        "Widen": " ".join([*_wider(study), "--extend"]),
+    }
+    first = next((first for first in ways if words.startswith(first)), None)
+    if first is None:
+        assert_that(not re.search(r"\d", words))
+        return words
+    opening = words.partition("vaeexp sweep ")[0]
+    return f"{opening}vaeexp sweep {study.report.name} {ways[first]}`"
+
+
+def _wider(study: Study) -> list[str]:
+    """Return a bound four times as far on a logarithmic axis, else half the range beyond, of each range at whose end the best lie."""
+    settings = []
+    for name, own in study.parameters.items():
+        end = bound_of(study, name)[0]
+        if not end:
+            continue
+        low, high = own.low, own.high
+        sides = (low / 4, high * 4) if own.log else (low - (high - low) / 2, high + (high - low) / 2)
+        value = sides[end == "upper"]
+        value = max(value, 0.0) if low >= 0 else value
+        text = str(max(1, round(value))) if own.whole else f"{value:.2g}"
+        settings.append(f"--set search.{name}.{'low' if end == 'lower' else 'high'}={text}")
+    return settings
+
+
+def _bounds(study: Study, _: str) -> tuple[str, bool | None]:
+    if len(study.ranked) < 2:
+        return "fewer than two complete trials", None
+    hits = [(own, *bound_of(study, name)) for name, own in study.parameters.items()]
+    parts = [
+        f"{count} of the best {top} trials have {own.label} within 5 % of its {end} bound"
+        for own, end, count, top in hits
+        if end
+    ]
+    if not parts:
+        return f"no range has its best {min(10, len(study.ranked))} trials at one end", True
+    return listed(parts), False
+
+
+def _course(study: Study, _: str) -> tuple[str, bool | None]:
+    ended = study.search[study.search["ended"].notna()].sort_values(["ended", "number"])
+    best = ended["objective"].where(ended["state"] == "complete").cummin().ffill()
+    course = ended.assign(spent=ended["epochs"].cumsum(), best=best)[best.notna()]
+    if len(study.ranked) < 10 or course.empty:
+        return f"{plural(len(course), 'trial')} with a time at which it ended, too few to tell", None
+    before = course.loc[course["spent"] <= course["spent"].iloc[-1] * 2 / 3, "best"]
+    if before.empty:
+        return "no trial was complete by then", None
+    gain, spread = before.iloc[-1] - course["best"].iloc[-1], study.seed_spread
+    words = f"the last third of the trial-epochs lowered the best value by {number(gain)} nats"
+    if math.isnan(spread):
+        return f"{words}; the spread over seeds is not known", None if gain else True
+    return f"{words}; seeds vary by {number(spread)}", bool(gain <= spread)
+
+
+def _spreads(study: Study, _: str) -> tuple[str, bool | None]:
+    best, spread = study.ranked["objective"].head(10), study.seed_spread
+    if math.isnan(spread) or len(best) < 3:
+        return "no configuration was trained with two seeds or more", None
+    among = best.std(ddof=1)
+    words = f"seeds vary by {number(spread)} nats, the best {len(best)} trials by {number(among)} (standard deviations)"
+    return words, bool(2 * spread**2 < among**2)
+
+
+def _curves(study: Study) -> list[np.ndarray]:
+    own = study.epochs[~study.epochs["repeat"]].sort_values("epoch").groupby("number")["objective"]
+    curves = {number_: curve.to_numpy(float) for number_, curve in own}
+    return [curves[each] for each in study.ranked["number"] if each in curves]
+
+
+def _pruner(study: Study, figure: str) -> tuple[Expected, bool | None]:
+    """Recompute the rank correlations. Whom the pruner would have stopped is its own verdict, run again: no table has it."""
+    curves = _curves(study)
+    longest = max(map(len, curves), default=0)
+    table = np.array([np.minimum.accumulate(curve) for curve in curves if len(curve) == longest])
+    words = ""
+    if len(table) >= 5 and longest > 1 and len(set(table[:, -1])) > 1:
+        ranks = pd.DataFrame(table).rank()
+        with np.errstate(invalid="ignore", divide="ignore"):
+            agreement = ranks.corrwith(ranks[longest - 1]).fillna(0).to_numpy()
+        early = max(1, round(longest / 5))
+        words = f"; the ranks at epoch {early} correlate with the last ones by {number(agreement[early - 1])}"
+        low = np.flatnonzero(agreement < 0.7)
+        fair = 1 if not len(low) else int(low[-1]) + 2
+        words += f", by 0.7 or more from epoch {fair} on" if fair <= longest else ""
+    ruled = study.report.facts("Search").get("pruner", "none")
+    found = re.match(r"(\d+) of the best (\d+) trials, replayed(?: with (\w+) = (\d+))?", figure)
+    if found is None:
+        few = "fewer than 8 complete trials to replay" if not ruled.startswith("none") else "the study prunes nothing"
+        return f"{few}{words}", None
+    top = min(10, len(curves) // 4)
+    at = f" with {found[3]} = {study.report.count('pruner', found[3].replace('_', ' '), 'Search')}" if found[3] else ""
+    re.search(rf"; \w+ = \d+ spares them all and would have saved {SHARE} of the complete trials' epochs$", figure)
+    assert_that(int(found[1]) <= top)
+    spares = rf"(?:; \w+ = \d+ spares them all and would have saved {SHARE} of the complete trials' epochs)?"
+    return re.compile(rf"\d+ of the best ({top}) trials, replayed{re.escape(at + words)}{spares}"), found[1] == "0"
+
+
+def _holds(study: Study, figure: str) -> tuple[str, bool | None]:
+    tested = {source: study.test(runs, "neg_elbo").mean for source, runs in study.confirmed.items()}
+    tested = {source: mean for source, mean in tested.items() if math.isfinite(mean)}
+    if len(tested) < 2:
+        return "fewer than two configurations were tested", None
+    orders = [
+        " < ".join(map(str, own[:5])) + (" < …" if len(own) > 5 else "")
+        for own in (list(tested), sorted(tested, key=tested.__getitem__))
+    ]
+    words = f"on validation trials {orders[0]}, on test trials {orders[1]}"
+    ahead = [source for source, margin in study.margins.items() if margin.settled and margin.mean.mean < 0]
+    if ahead:
+        return f"{words}; trial {ahead[0]} is better on test by more than seeds vary", False
+    if not any(math.isfinite(margin.mean.low) for margin in study.margins.values()):
+        return f"{words}; fewer than three seeds give no interval", None
+    return words, True
+
+
+def _learned_out(study: Study, _: str) -> tuple[str, bool | None]:
+    gains, epochs = [], study.epochs[study.epochs["repeat"]].sort_values("epoch")
+    for runs in study.confirmed.values():
+        for each in runs["number"]:
+            curve = epochs.loc[epochs["number"] == each, "objective"].to_numpy(float)
+            if len(curve) >= 10:
+                gains.append(curve[: -max(1, round(len(curve) / 10))].min() - curve.min())
+    if not gains:
+        return "no confirmed run has enough epochs", None
+    little = max(0.001 * abs(study.best_runs["objective"].mean()), np.nan_to_num(study.seed_spread))
+    words = f"the last tenth of their epochs lowered the best value by {number(np.mean(gains))} nats on average over {plural(len(gains), 'run')}"
+    return words, bool(np.mean(gains) <= little)

@@ -1,0 +1,194 @@
+"""Every number of a report, recomputed from the files beside it by a script that imports nothing of vaeexp."""
+
+import ast
+import random
+import re
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import recompute_report
+from drawn_studies import bowl
+from matplotlib.figure import Figure
+from recompute_figures import Study
+from recompute_files import blocks, read_report
+from recompute_report import main, recompute
+from recompute_rules import RULES, check
+from report_text import report_on
+from synthetic_study import (
+    SEARCH,
+    make_results,
+    part,
+    study_attributes,
+    thin_studies,
+    with_baselines,
+    write_pictures,
+)
+
+from vaeexp.report import chapters
+
+MUTATIONS = 60
+"""Numbers of a report that are changed one by one; the seed draws others each time that a report changes."""
+
+
+def interim():
+    full = make_results()
+    search = full.trials[~full.trials["repeat"] & (full.trials["number"] < 25)].copy()
+    search.loc[search["number"] == 24, ["state", "ended"]] = ["running", float("nan")]
+    return part(full, search, study=study_attributes(stopped=None, finished=False))
+
+
+def strip():
+    """A study of β alone on colour images, with squared errors and a baseline of its own."""
+    full = make_results(compare=False)
+    spec = study_attributes().spec
+    spec = spec | {"search": {"beta": SEARCH["beta"]}, "compare": None, "pruner": None}
+    spec["model"] = spec["model"] | {"network": "conv", "likelihood": "gaussian", "sigma": 0.707107}
+    record = full.study.provenance
+    data = record["data"] | {"title": "CIFAR-10", "subset": False, "image_shape": [3, 32, 32]}
+    protocol = record["protocol"] | {"likelihood": "gaussian, σ² = 0.5 (squared error)", "data": "CIFAR-10"}
+    study = study_attributes(spec=spec, provenance=record | {"data": data, "protocol": protocol})
+    kept = full.trials[full.trials["duplicate_of"].isna()]
+    results = part(full, kept, study=study)
+    others = {"strong": {"title": "β = 10", "at": "best", "seeds": 3, "settings": {"beta": 10.0}}}
+    return with_baselines(results, others)
+
+
+def three_optimizers():
+    """A comparison of three values, one of which the search never tried."""
+    full = make_results()
+    spec = study_attributes().spec
+    spec = spec | {"search": SEARCH | {"optimizer": {"kind": "choice", "values": ["adam", "adamax", "radam"]}}}
+    trials = full.trials
+    third = trials[trials["repeat"] & (trials["params.optimizer"] == "adamax") & trials["pair_ids"].map(bool)].copy()
+    third = third.assign(**{"params.optimizer": "radam", "purposes": [("compare",)] * len(third)})
+    third["objective"] += np.random.default_rng(1).normal(3, 0.2, len(third))
+    third["number"] += 100
+    both = pd.concat([trials, third], ignore_index=True)
+    results = replace(full, trials=both, study=study_attributes(spec=spec))
+    settings = {"prior": "normal", "optimizer": "radam"}
+    return with_baselines(results, {"radam": {"title": "RAdam", "at": "best", "seeds": 3, "settings": settings}})
+
+
+def interaction():
+    """Adam is better below a learning rate and Adamax above, in every seed."""
+    full = make_results()
+    trials = full.trials.copy()
+    compared = trials["repeat"] & trials["pair_ids"].map(bool)
+    middle = trials.loc[compared, "params.learning_rate"].median()
+    sign = np.where(trials["params.learning_rate"] > middle, -2.0, 2.0)
+    trials["objective"] += np.where(compared & (trials["params.optimizer"] == "adamax"), sign, 0.0)
+    more = trials[compared].copy()
+    more["number"], more["seed_index"] = more["number"] + 100, more["seed_index"] + 2
+    more["pair_ids"] = [(f"optimizer:{source}/{seed}",) for source, seed in more[["source_trial", "seed_index"]].values]
+    more["purposes"] = [("compare",)] * len(more)
+    return replace(full, trials=pd.concat([trials, more], ignore_index=True))
+
+
+THIN = (
+    "no trial",
+    "nothing recorded",
+    "one complete",
+    "two complete",
+    "all pruned",
+    "all failed",
+    "one seed, one pair",
+)
+STATES = {
+    "finished": lambda: with_baselines(make_results()),
+    "interim": interim,
+    "not confirmed": lambda: make_results(confirm=False),
+    "baselines alone": lambda: with_baselines(make_results(confirm=False)),
+    "strip": strip,
+    "three optimizers": three_optimizers,
+    "interaction": interaction,
+    "many trials": lambda: bowl(120),
+    **{name: (lambda name=name: thin_studies()[name]) for name in THIN},
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Return the folder of the report of a state, made once. Its plots are empty, because drawing takes nearly all of the time."""
+    plots = {
+        chapter: {name: replace(plot, make=lambda _: Figure(figsize=(1, 1))) for name, plot in entries.items()}
+        for chapter, entries in chapters.CHAPTERS.items()
+    }
+    made = {}
+
+    def folder(state):
+        if state not in made:
+            root, results = tmp_path_factory.mktemp("state"), STATES[state]()
+            if state == "finished":
+                write_pictures(results, root / "runs")
+            made[state] = report_on(results, runs=root / "runs", reports=root / "reports").parent
+        return made[state]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chapters, "CHAPTERS", plots)
+        patch.setattr(chapters, "PLOTS", {name: plot for entries in plots.values() for name, plot in entries.items()})
+        yield folder
+
+
+@pytest.fixture
+def folder(folders, request):
+    return folders(request.param)
+
+
+@pytest.mark.parametrize("folder", STATES, indirect=True)
+def test_every_number_of_a_report_is_that_of_the_files_beside_it(folder, capsys):
+    assert main([str(folder)]) == 0, capsys.readouterr().out
+    assert re.search(r"\d+ numbers recomputed, \d+ sentences of constants, 0 wrong", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("folder", ["finished", "not confirmed", "strip"], indirect=True)
+def test_a_wrong_last_digit_is_found_wherever_it_stands(folder):
+    report = read_report(folder)
+    study = Study(report)
+    chosen = recompute(report, study).checked
+    opening = [number for number in chosen if number.chapter == "Answer"]
+    draw = random.Random(len(report.readme))
+    sample = draw.sample(opening, min(MUTATIONS // 2, len(opening))) + draw.sample(chosen, MUTATIONS // 2)
+    for number in sample:
+        digit = report.readme[number.end - 1]
+        wrong = f"{report.readme[: number.end - 1]}{(int(digit) + 1) % 10}{report.readme[number.end :]}"
+        line = wrong.splitlines()[wrong[: number.start].count("\n")]
+        changed = [new for old, new in zip(report.blocks, blocks(wrong), strict=True) if old != new]
+        assert check(study, changed).wrong, (report.readme[number.start : number.end], line)
+
+
+def test_a_sentence_without_a_rule_is_an_error(folders, tmp_path, capsys):
+    other = shutil.copytree(folders("no trial"), tmp_path / "other")
+    readme = other / "README.md"
+    text = readme.read_text(encoding="utf-8").replace("## Answer", "## Answer\n\nIt is 3 times as good as any other.")
+    readme.write_text(text, encoding="utf-8")
+    assert main([str(other)]) == 1
+    assert "no rule for this sentence: It is 3 times" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("folder", ["finished"], indirect=True)
+def test_figures_of_images_that_do_not_give_the_test_figure_are_an_error(folder):
+    report = read_report(folder)
+    assert report.per_image
+    key = next(iter(report.per_image))
+    other = replace(report, per_image={**report.per_image, key: report.per_image[key] + 0.1})
+    assert any(f"per_image.npz: {key}" in wrong.message for wrong in recompute(other, Study(report)).wrong)
+
+
+def test_the_script_imports_nothing_of_what_it_checks():
+    for path in Path(recompute_report.__file__).parent.glob("recompute_*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                top = name.partition(".")[0]
+                known = top in sys.stdlib_module_names or top.startswith("recompute_")
+                assert known or top in {"numpy", "pandas", "scipy", "optuna", "yaml"}, (path.name, name)
+
+
+def test_every_constant_has_a_reason():
+    assert all(rule.reason for rule in RULES if rule.make is None)
