@@ -19,6 +19,9 @@ INSTALLED_BENCH := $(VENV)/.installed-bench-$(SUM)
 UV = $$(command -v uv || echo $(VENV)/bin/uv)
 ADD = $(UV) pip install --python $(PYTHON) $(if $(TORCH),--torch-backend=$(TORCH))
 
+# Otherwise every process would compile the source of all packages anew where this is set, as in many containers: seconds each.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install install-dev sweep test lint ui report docs wheel bench bench-gpu clean again
 .DEFAULT_GOAL := help
 

@@ -1,15 +1,22 @@
 """What holds for all tests.
 
-One thread for each process: several at once, on a busy machine, only get into each other's way. And no deadline for the
-examples that hypothesis draws: how long one takes says how busy the machine is.
+One thread for each process: several at once, on a busy machine, only get into each other's way. No deadline for the
+examples that hypothesis draws: how long one takes says how busy the machine is. And compiled modules are kept, even where the
+environment forbids it: the tests start hundreds of processes, and each would compile all its packages for seconds.
 """
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 settings.register_profile("vaeexp", deadline=None)
 settings.load_profile("vaeexp")
 
@@ -29,6 +36,27 @@ LONGEST = (
 )
 """Files that take from twenty seconds to minutes, longest first. `make test` begins with them, because one that began last
 would leave all cores but one idle at the end."""
+
+
+MAKE_STORE = """
+from pathlib import Path
+from sweeps.tracking.mlflow_store import Store
+Store(None, Path("."), lambda: None).close()
+"""
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An `mlflow.db` with MLflow's tables and nothing in them, made once for all testers: the tables take seconds."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "empty_store"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "lock"):
+        if not (folder / "made").exists():
+            environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+            subprocess.run([sys.executable, "-c", MAKE_STORE], cwd=folder, env=environment, check=True)
+            (folder / "made").touch()
+    return folder / "mlflow.db"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

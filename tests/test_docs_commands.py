@@ -6,6 +6,7 @@ The study that the pages call `beta_mnist` is here the small study `smoke` under
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,8 +59,10 @@ def test_the_reasons_for_not_running_are_needed() -> None:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     folder = tmp_path_factory.mktemp("docs")
+    (folder / "mlruns").mkdir()
+    shutil.copy(empty_store, folder / "mlruns")
     done = vaeexp(folder, "vaeexp sweep smoke --name beta_mnist")
     assert done.returncode == 0, done.stderr
     return folder

@@ -1,6 +1,7 @@
 """The notebook of docs/examples: its code runs, and its outputs are those of a terminal that cannot move a cursor."""
 
 import json
+import shutil
 from pathlib import Path
 
 import matplotlib
@@ -18,7 +19,9 @@ def test_the_notebook_was_executed_and_its_outputs_are_plain() -> None:
     assert "\\u001b" not in text
 
 
-def test_the_code_of_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_of_the_notebook_runs(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mlruns").mkdir()
+    shutil.copy(empty_store, tmp_path / "mlruns")
     matplotlib.use("Agg")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VAEEXP_OFFLINE", "1")

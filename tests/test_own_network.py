@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +38,9 @@ def test_the_section_is_whole(place):
     assert sorted(path.name for path in place.iterdir()) == ["my_networks.py", "pooled.yaml"]
 
 
-def test_the_command_trains_it_in_child_processes_and_the_run_loads_again(place):
+def test_the_command_trains_it_in_child_processes_and_the_run_loads_again(place, empty_store):
+    (place / "mlruns").mkdir()
+    shutil.copy(empty_store, place / "mlruns")
     words = next(text for language, text in BLOCKS if language == "sh").split()
     assert words[0] == "vaeexp"
     done = run(place, "-m", *words)

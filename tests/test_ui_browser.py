@@ -1,6 +1,7 @@
 """The MLflow UI on a real store, seen through a headless browser: runs, a metric chart and a picture grid are there."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ WAIT = 120  # seconds for a page to show something, on a machine that other test
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(tmp_path_factory, empty_store):
     """A store with a parent, and 3 nested trials of 5 epochs, each with a picture per epoch."""
     folder = tmp_path_factory.mktemp("ui") / "runs"
     study = small.SmallStudy(folder, name=STUDY)
@@ -30,6 +31,7 @@ def runs(tmp_path_factory):
             study.epoch(number, epoch, picture=image)
         study.end(number, "complete", epochs=5)
     study.session("finished")
+    shutil.copy(empty_store, folder)
     assert sync(STUDY, runs=folder).brought == 4
     return folder
 

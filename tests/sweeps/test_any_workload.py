@@ -1,6 +1,7 @@
 """The example of a workload that is no VAE: as long as it says, and the same when it is killed and continued."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,7 +41,9 @@ def test_it_is_short() -> None:
     assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) <= 60
 
 
-def test_it_ends_in_the_same_table_when_it_is_killed_and_continued(tmp_path: Path) -> None:
+def test_it_ends_in_the_same_table_when_it_is_killed_and_continued(tmp_path: Path, empty_store: Path) -> None:
+    (tmp_path / "killed" / "mlruns").mkdir(parents=True)
+    shutil.copy(empty_store, tmp_path / "killed" / "mlruns")
     assert start(tmp_path / "whole").wait() == 0
     journal = tmp_path / "killed" / "mlruns" / "journal" / "digits.log"
     for reports in (30, 90):

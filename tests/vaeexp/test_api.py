@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -205,6 +206,13 @@ def place(tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return tmp_path
 
 
+@pytest.fixture
+def store(place: Path, empty_store: Path) -> None:
+    """MLflow's tables, which every script would make for seconds."""
+    (place / "mlruns").mkdir()
+    shutil.copy(empty_store, place / "mlruns")
+
+
 def script(place: Path, **overrides) -> subprocess.Popen:
     """A program that runs the study; it has no `if __name__ == "__main__":`, as few scripts have."""
     (place / "script.py").write_text(CALL.replace("{epochs}", repr(overrides)), encoding="utf-8")
@@ -240,6 +248,7 @@ def interrupt_after(process: subprocess.Popen, epochs: int) -> tuple[str, str]:
     return process.communicate(timeout=60)
 
 
+@pytest.mark.usefixtures("store")
 def test_an_interrupted_script_leaves_a_study_that_the_same_call_continues(place: Path) -> None:
     out, err = interrupt_after(script(place, epochs=5000), 0)
     assert "KeyboardInterrupt" in err

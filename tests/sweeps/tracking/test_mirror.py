@@ -38,14 +38,6 @@ def elsewhere(tmp_path_factory):
     assert list(folder.iterdir()) == []
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory):
-    """A file of a store that has its tables, which take 2 s."""
-    folder = tmp_path_factory.mktemp("template")
-    small.client(folder).search_experiments()
-    return folder / "mlflow.db"
-
-
 @pytest.fixture
 def runs(empty_store, tmp_path):
     folder = tmp_path / "runs"

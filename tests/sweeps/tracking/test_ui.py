@@ -1,6 +1,7 @@
 """Starting the MLflow UI: on this store, on this machine only, and gone when it is stopped."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -45,9 +46,10 @@ def test_a_taken_port_is_an_error(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends Unix signals")
-def test_it_answers_on_loopback_and_ctrl_c_ends_all_of_it(tmp_path):
+def test_it_answers_on_loopback_and_ctrl_c_ends_all_of_it(tmp_path, empty_store):
     runs = tmp_path / "runs"
     small.SmallStudy(runs).session("finished")
+    shutil.copy(empty_store, runs)
     sync(small.STUDY, runs=runs)
     script = "import sys\nfrom pathlib import Path\nfrom sweeps.tracking.ui import serve_ui\nserve_ui(None, Path(sys.argv[1]))\n"
     command = [sys.executable, "-u", "-c", script, str(runs)]

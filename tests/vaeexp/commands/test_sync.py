@@ -1,5 +1,6 @@
 """The command sync: every study of a runs folder, into any store; what fails does not stop the others."""
 
+import shutil
 import socket
 
 import tracked_study as small
@@ -13,8 +14,10 @@ def sync(runs, *arguments):
     return done.exit_code, done.stdout.splitlines(), done.exception
 
 
-def test_all_studies_into_the_store_of_the_folder(tmp_path):
+def test_all_studies_into_the_store_of_the_folder(tmp_path, empty_store):
     runs = tmp_path / "runs"
+    runs.mkdir()
+    shutil.copy(empty_store, runs)
     for name in ("one", "two"):
         small.SmallStudy(runs, name=name, identity=name).tell_all()
     assert sync(runs)[:2] == (0, [f"{name}: 5 runs in MLflow, 5 brought up to date." for name in ("one", "two")])
