@@ -56,6 +56,10 @@ def parameter_clauses(view: StudyView) -> list[str]:
         parameter, label = view.parameters[effect.parameter], f"**{escape(effect.label)}**"
         if parameter.places(view.ranked).nunique() < 2:
             words.append(f"{label}: one value in all {many:,} complete trials, so nothing is said of it.")
+        elif parameter.places(view.covered(view.ranked, effect.parameter)).nunique() < 2:
+            words.append(
+                f"{label}: no two of its values were tried to the end where the best lie, so nothing is said of it."
+            )
         else:
             words.append(f"{label}: {_effect(effect, widest=effect.parameter == widest and len(spans) > 1)}")
     return words
@@ -113,13 +117,16 @@ def _interaction(each: Interaction) -> str:
     def side(mean: float) -> str:
         return f"{first if mean > 0 else second} is better by {format_number(abs(mean))} nats"
 
+    on = other if each.is_cause else "configuration"
     words = (
-        f"**{escape(parameter_label(each.parameter))}** depends on the {other}: with {below} {side(each.below)}, with {above} "
+        f"**{escape(parameter_label(each.parameter))}** depends on the {on}: with {below} {side(each.below)}, with {above} "
         f"{side(each.above)}, the same in each of {plural(each.n, 'pair')} over {plural(each.configurations, 'configuration')}"
     )
     if each.alike:
         names = join_and([escape(parameter_label(name)) for name in each.alike])
         words += f"; {names} {'splits' if len(each.alike) == 1 else 'split'} the configurations alike, so which is the cause is open"
+    elif not each.is_cause:
+        words += f"; so few configurations cannot show that the {other} is the cause"
     return f"{words}."
 
 

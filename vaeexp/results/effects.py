@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.results.statistics import holm
+from vaeexp.results.coverage import Coverage, covered_trials
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.words import parameter_label
 
@@ -78,6 +79,7 @@ def parameter_effects(
     learned: pd.DataFrame,
     importances: pd.DataFrame,
     spans: Mapping[str, float],
+    coverage: Mapping[str, list[Coverage]],
 ) -> list[ParameterEffect]:
     """Return the effect of each searched parameter, in the order of the study file.
 
@@ -86,8 +88,13 @@ def parameter_effects(
         learned: complete and pruned trials, the best first.
         importances: as `importance_table`.
         spans: parameter → span of its partial dependence, nats.
+        coverage: as `measure_coverage`. Trials with a value that is not covered are left out of the test of that choice, because
+            their difference would be that of the regions.
     """
-    corrected = holm([difference_p(parameter, learned) for parameter in parameters.values()])
+    covered = [covered_trials(learned, parameter, coverage) for parameter in parameters.values()]
+    corrected = holm(
+        [difference_p(parameter, own) for parameter, own in zip(parameters.values(), covered, strict=True)]
+    )
     effects = []
     for (name, parameter), p in zip(parameters.items(), corrected, strict=True):
         top = ranked[parameter.places(ranked).notna()].head(TOP)

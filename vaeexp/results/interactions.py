@@ -27,9 +27,11 @@ class Interaction:
     A difference is that of one configuration and one seed: second value − first, nats per image of validation −ELBO, so
     above 0 where the first value is better. A threshold splits the configurations in two. The interaction is consistent where
     every difference on one side is above 0 and every one on the other side below 0, in every seed, and where signs drawn by
-    coins would show that, for any parameter and threshold looked at, in at most 5 % of studies: of n differences, chance makes
-    S different splits consistent with a probability of 2·S/2ⁿ. Nothing then says which of the parameters that split the
-    configurations alike is the cause: `alike` names the others.
+    coins would show that, for any comparison, parameter and threshold looked at, in at most 5 % of studies: of n differences,
+    chance makes S different splits consistent with a probability of 2·S/2ⁿ. Then the difference depends on the configuration. That the
+    parameter is the cause is another claim: where each of c configurations has a difference of its own, seeds of one share
+    their sign, and chance makes a split consistent with a probability of 2·S/2ᶜ (`cause_false_alarm`). Nothing says which of
+    the parameters that split the configurations alike is the cause: `alike` names the others.
     """
 
     parameter: str
@@ -47,13 +49,20 @@ class Interaction:
     n: int
     """Differences: configurations times seeds."""
     false_alarm: float
-    """The probability above."""
+    """The probability 2·S/2ⁿ above."""
+    cause_false_alarm: float
+    """The probability 2·S/2ᶜ above."""
     consistent: bool
     alike: tuple[str, ...] = ()
     """Other parameters, looked at, that split the configurations in the same way."""
     tuned_for: Any | None = None
     """The compared value that all compared configurations had in the search, where the learning rate was searched: it then
     was tuned for this value alone. None where both had their share."""
+
+    @property
+    def is_cause(self) -> bool:
+        """Whether chance would make it consistent in at most 5 % of studies whose configurations differ for other reasons."""
+        return self.consistent and self.cause_false_alarm <= LEVEL and not self.alike
 
 
 def find_interactions(
@@ -69,10 +78,10 @@ def find_interactions(
         search: trials of the search, which have the configurations of the pairs.
         importances: names of parameters, the most important first.
     """
+    compared = [comparison for comparison in pairs if not comparison.pairs.empty]
     found = []
-    for comparison in pairs:
-        if not comparison.pairs.empty:
-            found += _of_comparison(comparison, parameters, search, importances)
+    for comparison in compared:
+        found += _of_comparison(comparison, parameters, search, importances, len(compared))
     return found
 
 
@@ -81,6 +90,7 @@ def _of_comparison(
     parameters: Mapping[str, SearchedParameter],
     search: pd.DataFrame,
     importances: Sequence[str],
+    comparisons: int,
 ) -> list[Interaction]:
     others = [name for name in importances if name not in (comparison.parameter, TUNED)][:OTHERS]
     others = [name for name in (TUNED, *others) if name in parameters]
@@ -88,15 +98,18 @@ def _of_comparison(
     configurations = search.set_index("number").reindex(table["source_trial"].astype(int).unique())
     splits = {name: _splits(parameters[name], configurations) for name in others}
     distinct = {frozenset((mask, tuple(not each for each in mask))) for own in splits.values() for mask in own}
-    n = len(table)
-    false_alarm = min(1.0, 2 * len(distinct) / 2**n) if distinct else math.nan
+    looked_at = comparisons * len(distinct)
+    alarms = _false_alarm(looked_at, len(table)), _false_alarm(looked_at, len(configurations))
     tuned = _tuned_for(comparison, parameters, configurations)
     return [
-        _best_split(
-            comparison, name, table, configurations.index, splits, false_alarm, tuned if name == TUNED else None
-        )
+        _best_split(comparison, name, table, configurations.index, splits, alarms, tuned if name == TUNED else None)
         for name in others
     ]
+
+
+def _false_alarm(splits: int, coins: int) -> float:
+    """Return the bound of the probability that signs drawn by so many coins make one of these splits consistent; NaN without a split."""
+    return min(1.0, 2 * splits / 2**coins) if splits else math.nan
 
 
 def _splits(parameter: SearchedParameter, configurations: pd.DataFrame) -> dict[tuple[bool, ...], Any]:
@@ -119,7 +132,7 @@ def _best_split(
     table: pd.DataFrame,
     configurations: pd.Index,
     splits: Mapping[str, Mapping[tuple[bool, ...], Any]],
-    false_alarm: float,
+    alarms: tuple[float, float],
     tuned_for: Any | None,
 ) -> Interaction:
     """Return the split of one parameter whose sides differ most, a consistent one first."""
@@ -146,8 +159,9 @@ def _best_split(
         above=best[3] if best else math.nan,
         configurations=len(configurations),
         n=len(table),
-        false_alarm=false_alarm,
-        consistent=bool(best and best[0][0] and false_alarm <= LEVEL),
+        false_alarm=alarms[0],
+        cause_false_alarm=alarms[1],
+        consistent=bool(best and best[0][0] and alarms[0] <= LEVEL),
         alike=alike,
         tuned_for=tuned_for,
     )

@@ -295,7 +295,7 @@ class StudyView:
     def effects(self) -> list[ParameterEffect]:
         """What each searched parameter did, in the order of the study file."""
         spans = {name: dependence.span for name, dependence in self.dependences.items()}
-        return parameter_effects(self.parameters, self.ranked, self.learned, self.importances, spans)
+        return parameter_effects(self.parameters, self.ranked, self.learned, self.importances, spans, self.coverage)
 
     @cached_property
     def interactions(self) -> list[Interaction]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Text
 from synthetic_study import (
@@ -171,6 +172,17 @@ def test_the_same_figure_gives_the_same_bytes(results, tmp_path):
     for copy in ("a", "b"):
         save(effects(StudyView(results)), tmp_path / copy)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["effects", "confirmed_seeds", "best_samples"])
+def test_a_file_is_drawn_once_and_as_matplotlib_would_save_it(results, tmp_path, monkeypatch, name):
+    draws, draw = [], Figure.draw
+    monkeypatch.setattr(Figure, "draw", lambda self, renderer: draws.append(self) or draw(self, renderer))
+    figure = PLOTS[name].draw(StudyView(results))
+    save(figure, tmp_path / "ours.png")
+    assert draws == [figure], "its layout takes no drawing"
+    figure.savefig(tmp_path / "theirs.png", dpi=style.DPI, facecolor="white")
+    np.testing.assert_array_equal(imread(tmp_path / "ours.png"), imread(tmp_path / "theirs.png")[..., :3])
 
 
 @pytest.fixture(scope="module")

@@ -276,10 +276,13 @@ def test_an_interaction_is_named_where_its_sign_is_the_same_everywhere(results):
         trials.loc[own, "objective"] = 100.0
         trials.loc[worse, "objective"] = 102.0
     view = StudyView(replace(results, trials=trials))
-    (sentence,) = [line for line in interaction_clauses(view) if "depends on the learning rate" in line]
+    (sentence,) = [
+        line for line in interaction_clauses(view) if "depends on the configuration: with learning rate" in line
+    ]
     assert re.search(r"with learning rate below [\d.]+ adam is better by 2.00 nats", sentence)
     assert re.search(r"with learning rate above [\d.]+ adamax is better by 2.00 nats", sentence)
     assert "the same in each of 8 pairs over 4 configurations" in sentence
+    assert "β splits the configurations alike, so which is the cause is open" in sentence
 
 
 def test_seeds_of_one_configuration_that_cannot_separate_two_values_are_counted(results):

@@ -16,14 +16,14 @@ PARAMETERS = {name: searched_parameter(name, section, EMPTY) for name, section i
 RATES, BETAS = (0.0012, 0.0023, 0.004, 0.006), (0.8, 0.5, 0.9, 0.6)
 
 
-def found(differences, optimizers=("adam", "adamax", "adam", "adamax"), rates=RATES):
+def found(differences, optimizers=("adam", "adamax", "adam", "adamax"), rates=RATES, betas=BETAS):
     rows = [(trial, value) for trial, own in enumerate(differences) for value in own]
     table = pd.DataFrame(rows, columns=["source_trial", "difference"])
     search = pd.DataFrame(
         {
             "number": range(len(differences)),
             "params.learning_rate": rates[: len(differences)],
-            "params.beta": BETAS[: len(differences)],
+            "params.beta": betas[: len(differences)],
             "params.optimizer": optimizers[: len(differences)],
         }
     )
@@ -42,6 +42,18 @@ def test_the_pattern_is_named_with_its_threshold_and_sides():
     assert (rate.configurations, rate.n) == (4, 8)
     # three thresholds of the learning rate and three of β split the configurations in six ways
     assert rate.false_alarm == pytest.approx(2 * 6 / 2**8)
+
+
+def test_few_configurations_show_no_cause_and_twelve_may():
+    """With a difference of its own in each configuration, four of them split by a threshold by chance in every second study."""
+    few = found([(2.0, 2.2), (-1.0, -1.4), (-4.0, -3.0), (-2.0, -2.5)])["learning_rate"]
+    assert few.cause_false_alarm == pytest.approx(2 * 6 / 2**4)
+    assert not few.is_cause
+    rates = tuple(0.001 * (1 + place) for place in range(12))
+    betas = (0.5, 0.9) * 6
+    many = found([(2.0, 2.2)] * 6 + [(-1.0, -1.4)] * 6, ("adam", "adamax") * 6, rates, betas)["learning_rate"]
+    assert many.cause_false_alarm == pytest.approx(2 * 12 / 2**12)
+    assert many.is_cause
 
 
 def test_one_seed_of_the_other_sign_takes_the_name_away():
