@@ -96,13 +96,39 @@ def _effect(effect: ParameterEffect, *, widest: bool) -> str:
 
 
 def interaction_clauses(view: StudyView) -> list[str]:
-    """Name where a compared parameter acts otherwise below a threshold than above, and for which side the learning rate was tuned."""
+    """Name where a compared parameter acts otherwise below a threshold than above, and for which side the learning rate was tuned.
+
+    The last sentence says how often chance names an interaction, or that there are too few pairs to name one.
+    """
     words = [_interaction(each) for each in view.interactions if each.consistent]
     tuned = {(each.parameter, format_value(each.tuned_for)) for each in view.interactions if each.tuned_for is not None}
-    return words + [
-        f"**{escape(parameter_label(name))}**: every compared configuration was found with {escape(value)}, so that its "
-        "learning rate was tuned for this side only."
-        for name, value in sorted(tuned)
+    return (
+        words
+        + [
+            f"**{escape(parameter_label(name))}**: every compared configuration was found with {escape(value)}, so that its "
+            "learning rate was tuned for this side only."
+            for name, value in sorted(tuned)
+        ]
+        + _how_sure(view.interactions)
+    )
+
+
+def _how_sure(interactions: Sequence[Interaction]) -> list[str]:
+    """Say how often chance names an interaction in such a study; nothing where nothing was compared."""
+    kinds = {(each.parameter, format_value(each.first), format_value(each.second)): each for each in interactions}
+    able = [each for each in kinds.values() if each.nameable]
+    if not kinds:
+        return []
+    if not able:
+        return [
+            "Whether a compared parameter acts otherwise at other values of the rest cannot be said: with so few matched pairs, "
+            "chance would name an interaction in more than 5 % of studies without any."
+        ]
+    others = join_and(list(dict.fromkeys(escape(parameter_label(each.other)) for each in interactions)))
+    where = f"in {plural(len(able), 'comparison')}" + (f" of {len(kinds):,}" if len(able) < len(kinds) else "")
+    rate = format_share(able[0].study_false_alarm)
+    return [
+        f"Interactions with {others} were looked for {where}; chance names one in at most {rate} of studies without any."
     ]
 
 

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +19,7 @@ TUNED = "learning_rate"
 OTHERS = 2
 """Parameters that are looked at beside it, the most important ones."""
 LEVEL = 0.05
+"""Of the studies in which nothing interacts, the share in which any interaction is named, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +28,13 @@ class Interaction:
 
     A difference is that of one configuration and one seed: second value − first, nats per image of validation −ELBO, so
     above 0 where the first value is better. A threshold splits the configurations in two. The interaction is consistent where
-    every difference on one side is above 0 and every one on the other side below 0, in every seed, and where signs drawn by
-    coins would show that, for any comparison, parameter and threshold looked at, in at most 5 % of studies: of n differences,
-    chance makes S different splits consistent with a probability of 2·S/2ⁿ. Then the difference depends on the configuration. That the
-    parameter is the cause is another claim: where each of c configurations has a difference of its own, seeds of one share
-    their sign, and chance makes a split consistent with a probability of 2·S/2ᶜ (`cause_false_alarm`). Nothing says which of
-    the parameters that split the configurations alike is the cause: `alike` names the others.
+    every difference on one side is above 0 and every one on the other side below 0, in every seed, and where the comparison
+    may name one: those with the smallest `false_alarm` may, as long as these add up to at most 5 %. So at most 5 % of the
+    studies in which nothing interacts name an interaction, whatever they compare, because the chance that any of several
+    comparisons does is at most the sum of their chances. Then the difference depends on the configuration. That the parameter
+    is the cause is another claim: where each configuration has a difference of its own, seeds of one share their sign, and
+    the chance is that of as many differences as there are configurations (`cause_false_alarm`). Nothing says which of the
+    parameters that split the configurations alike is the cause: `alike` names the others.
     """
 
     parameter: str
@@ -49,15 +52,19 @@ class Interaction:
     n: int
     """Differences: configurations times seeds."""
     false_alarm: float
-    """The probability 2·S/2ⁿ above."""
+    """The chance that this comparison shows any consistent split where nothing interacts (`chance_of_split`); NaN without a split."""
     cause_false_alarm: float
-    """The probability 2·S/2ᶜ above."""
+    """The chance that any comparison shows one where the configurations differ for other reasons, at most."""
     consistent: bool
     alike: tuple[str, ...] = ()
     """Other parameters, looked at, that split the configurations in the same way."""
     tuned_for: Any | None = None
     """The compared value that all compared configurations had in the search, where the learning rate was searched: it then
     was tuned for this value alone. None where both had their share."""
+    nameable: bool = False
+    """Whether this comparison may name an interaction."""
+    study_false_alarm: float = 0.0
+    """The sum of `false_alarm` over the comparisons of the study that may name one; 0 where none may."""
 
     @property
     def is_cause(self) -> bool:
@@ -78,11 +85,22 @@ def find_interactions(
         search: trials of the search, which have the configurations of the pairs.
         importances: names of parameters, the most important first.
     """
-    compared = [comparison for comparison in pairs if not comparison.pairs.empty]
-    found = []
-    for comparison in compared:
-        found += _of_comparison(comparison, parameters, search, importances, len(compared))
-    return found
+    compared = [each for each in pairs if not each.pairs.empty]
+    every = [_of_comparison(each, parameters, search, importances, len(compared)) for each in compared]
+    alarms = [own[0].false_alarm if own else math.nan for own in every]
+    order = [place for place in np.argsort(alarms, kind="stable").tolist() if math.isfinite(alarms[place])]
+    sums = [total for total in np.cumsum([alarms[place] for place in order]).tolist() if total <= LEVEL]
+    nameable = set(order[: len(sums)])
+    return [
+        replace(
+            each,
+            consistent=each.consistent and place in nameable,
+            nameable=place in nameable,
+            study_false_alarm=sums[-1] if sums else 0.0,
+        )
+        for place, own in enumerate(every)
+        for each in own
+    ]
 
 
 def _of_comparison(
@@ -98,18 +116,43 @@ def _of_comparison(
     configurations = search.set_index("number").reindex(table["source_trial"].astype(int).unique())
     splits = {name: _splits(parameters[name], configurations) for name in others}
     distinct = {frozenset((mask, tuple(not each for each in mask))) for own in splits.values() for mask in own}
-    looked_at = comparisons * len(distinct)
-    alarms = _false_alarm(looked_at, len(table)), _false_alarm(looked_at, len(configurations))
+    counts = table["source_trial"].astype(int).value_counts().reindex(configurations.index).to_numpy()
+    alarms = tuple(
+        chance_of_split(tuple(sorted(int(own[list(min(pair))].sum()) for pair in distinct)), int(own.sum()))
+        for own in (counts, np.ones(len(counts), dtype=int))
+    )
     tuned = _tuned_for(comparison, parameters, configurations)
     return [
-        _best_split(comparison, name, table, configurations.index, splits, alarms, tuned if name == TUNED else None)
+        _best_split(
+            comparison,
+            name,
+            table,
+            configurations.index,
+            splits,
+            (alarms[0], min(1.0, comparisons * alarms[1])),
+            tuned if name == TUNED else None,
+        )
         for name in others
     ]
 
 
-def _false_alarm(splits: int, coins: int) -> float:
-    """Return the bound of the probability that signs drawn by so many coins make one of these splits consistent; NaN without a split."""
-    return min(1.0, 2 * splits / 2**coins) if splits else math.nan
+@cache
+def chance_of_split(sides: tuple[int, ...], n: int) -> float:
+    """Return the greatest chance that n independent differences of one distribution are above 0 on exactly one side of any split.
+
+    Args:
+        sides: of each different split, the differences on one of its sides.
+        n: all differences.
+
+    Where a difference is above 0 with the chance p, a split with a and b differences on its sides is consistent with
+    the chance pᵃ(1−p)ᵇ + (1−p)ᵃpᵇ, and no two different splits are at once. The compared values may differ by some amount
+    everywhere, which is no interaction, so p is not known: the greatest sum over p counts. NaN without a split.
+    """
+    if not sides:
+        return math.nan
+    p, a = np.linspace(0, 1, 401)[:, None], np.array(sides)[None]
+    chances = p**a * (1 - p) ** (n - a) + (1 - p) ** a * p ** (n - a)
+    return float(min(1.0, chances.sum(axis=1).max()))
 
 
 def _splits(parameter: SearchedParameter, configurations: pd.DataFrame) -> dict[tuple[bool, ...], Any]:
@@ -161,7 +204,7 @@ def _best_split(
         n=len(table),
         false_alarm=alarms[0],
         cause_false_alarm=alarms[1],
-        consistent=bool(best and best[0][0] and alarms[0] <= LEVEL),
+        consistent=bool(best and best[0][0]),
         alike=alike,
         tuned_for=tuned_for,
     )

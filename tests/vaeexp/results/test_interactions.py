@@ -2,12 +2,14 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 from drawn_studies import SPACE
+from scipy.stats import binomtest
 
 from sweeps.results.statistics import mean_interval
-from vaeexp.results.interactions import find_interactions
+from vaeexp.results.interactions import chance_of_split, find_interactions
 from vaeexp.results.parameters import searched_parameter
 from vaeexp.results.tested_settings import PairComparison
 
@@ -35,36 +37,90 @@ def found(differences, optimizers=("adam", "adamax", "adam", "adamax"), rates=RA
 
 
 def test_the_pattern_is_named_with_its_threshold_and_sides():
-    rate = found([(2.0, 2.2), (-1.0, -1.4), (-4.0, -3.0), (-2.0, -2.5)])["learning_rate"]
+    rate = found([(2.0, 2.2, 2.1), (-1.0, -1.4, -1.2), (-4.0, -3.0, -3.5), (-2.0, -2.5, -2.0)])["learning_rate"]
     assert rate.consistent
     assert 0.0012 < rate.threshold < 0.0023
-    assert (rate.below, rate.above) == pytest.approx((2.1, -13.9 / 6))
-    assert (rate.configurations, rate.n) == (4, 8)
-    # three thresholds of the learning rate and three of β split the configurations in six ways
-    assert rate.false_alarm == pytest.approx(2 * 6 / 2**8)
+    assert (rate.below, rate.above) == pytest.approx((2.1, -20.6 / 9))
+    assert (rate.configurations, rate.n) == (4, 12)
+    # three thresholds of the learning rate and three of β: {0}, {3}, {0, 1} and {1}, {2}, {1, 3} against the rest
+    assert rate.false_alarm == pytest.approx(chance_of_split((3, 3, 3, 3, 6, 6), 12))
+    assert rate.study_false_alarm == rate.false_alarm < 0.01
 
 
-def test_few_configurations_show_no_cause_and_twelve_may():
+def test_few_configurations_show_no_cause_and_many_may():
     """With a difference of its own in each configuration, four of them split by a threshold by chance in every second study."""
-    few = found([(2.0, 2.2), (-1.0, -1.4), (-4.0, -3.0), (-2.0, -2.5)])["learning_rate"]
-    assert few.cause_false_alarm == pytest.approx(2 * 6 / 2**4)
+    few = found([(2.0, 2.2, 2.1), (-1.0, -1.4, -1.2), (-4.0, -3.0, -3.5), (-2.0, -2.5, -2.0)])["learning_rate"]
+    assert few.consistent
+    assert few.cause_false_alarm == pytest.approx(chance_of_split((1, 1, 1, 1, 2, 2), 4))
     assert not few.is_cause
-    rates = tuple(0.001 * (1 + place) for place in range(12))
-    betas = (0.5, 0.9) * 6
-    many = found([(2.0, 2.2)] * 6 + [(-1.0, -1.4)] * 6, ("adam", "adamax") * 6, rates, betas)["learning_rate"]
-    assert many.cause_false_alarm == pytest.approx(2 * 12 / 2**12)
+    rates = tuple(0.0004 * (1 + place) for place in range(24))
+    betas = (0.5, 0.9) * 12
+    many = found([(2.0, 2.2)] * 12 + [(-1.0, -1.4)] * 12, ("adam", "adamax") * 12, rates, betas)["learning_rate"]
+    assert many.cause_false_alarm < 0.05
     assert many.is_cause
 
 
 def test_one_seed_of_the_other_sign_takes_the_name_away():
-    assert not found([(2.0, -0.2), (-1.0, -1.4), (-4.0, -3.0), (-2.0, -2.5)])["learning_rate"].consistent
+    differences = [(2.0, 2.2, -0.2), (-1.0, -1.4, -1.2), (-4.0, -3.0, -3.5), (-2.0, -2.5, -2.0)]
+    assert not found(differences)["learning_rate"].consistent
 
 
 def test_too_few_differences_name_nothing():
     rate = found([(2.0, 2.2), (-1.0, -1.4)])["learning_rate"]
     assert not rate.consistent
     assert rate.false_alarm == pytest.approx(2 / 16)
+    assert not rate.nameable
+    assert rate.study_false_alarm == 0
     assert rate.alike == ("beta",)
+
+
+@pytest.mark.parametrize(("sides", "n"), [((2, 2, 4), 8), ((3,), 12), ((1, 5, 6), 9)])
+def test_the_chance_of_a_split_is_that_of_the_worst_common_difference(sides, n):
+    """By simulation: differences above 0 with a chance p; every p has fewer consistent studies than stated, and one about as many."""
+    random, stated, most = np.random.default_rng(0), chance_of_split(sides, n), 0.0
+    masks = [np.arange(n) < side for side in sides]
+    for p in (0.1, 0.2, 0.25, 0.3, 0.4, 0.5):
+        signs = random.random((50_000, n)) < p
+        hits = sum(((signs == mask).all(1) | (signs == ~mask).all(1)).mean() for mask in masks)
+        most = max(most, hits)
+        assert hits < stated + 0.002
+    assert most > 0.9 * stated - 0.001
+
+
+def test_at_most_five_percent_of_studies_without_an_interaction_name_one():
+    """Three optimizers and two priors are compared at once, on shared seeds; the compared values differ by an amount everywhere."""
+    random, false, studies = np.random.default_rng(1), 0, 200
+    for _ in range(studies):
+        rows = int(random.integers(2, 6))
+        search = pd.DataFrame(
+            {
+                "number": range(rows),
+                "params.learning_rate": 10 ** random.uniform(-4, -2, rows),
+                "params.beta": 10 ** random.uniform(-2, 1, rows),
+                "params.latent_size": random.integers(2, 64, rows),
+                "params.optimizer": ["adam"] * rows,
+            }
+        )
+        seeds, shift = int(random.integers(2, 4)), random.normal(0, 1, 4)
+        run = random.normal(0, 1, (4, rows, seeds)) + random.normal(0, 1, (4, 1, seeds)) + shift[:, None, None]
+        twos = [(0, 1), (0, 2), (1, 2), (0, 3)]
+        comparisons = [compared(str(one), str(other), run[other] - run[one]) for one, other in twos]
+        named = find_interactions(comparisons, PARAMETERS, search, ["beta", "latent_size", "optimizer"])
+        rates = {each.study_false_alarm for each in named}
+        assert max(rates) <= 0.05
+        assert len(rates) == 1
+        false += any(each.consistent for each in named)
+    assert binomtest(false, studies).proportion_ci(0.99, method="exact").low <= 0.05, false
+
+
+def compared(first, second, differences):
+    """A comparison with these differences, [configurations, seeds]."""
+    rows, seeds = differences.shape
+    table = pd.DataFrame({"source_trial": np.repeat(np.arange(rows), seeds), "difference": differences.ravel()})
+    interval = mean_interval(differences.mean(axis=1).tolist())
+    return PairComparison(
+        parameter="kind", first=first, second=second, pairs=table, incomplete=0, interval=interval, p=math.nan
+    )
 
 
 def test_the_learning_rate_was_tuned_for_one_side():

@@ -137,7 +137,7 @@ def pairs_of(differences: np.ndarray) -> PairComparison:
 
 def interactions(random: np.random.Generator, effect) -> list:
     search = pd.DataFrame(drawn(random, 4))
-    differences = effect(search) + random.normal(0, 1, (4, 2))
+    differences = effect(search) + random.normal(0, 1, (4, 3))
     return find_interactions([pairs_of(differences)], PARAMETERS, search, ["beta", "latent_size", "prior"])
 
 
