@@ -21,7 +21,7 @@ from sweeps.results.statistics import (
     paired_interval,
     wilcoxon_p,
 )
-from vaeexp.results.tables import column, finite, interval_on_test
+from vaeexp.results.tables import column, interval_on_test
 from vaeexp.words import format_configuration, plural
 
 if TYPE_CHECKING:
@@ -320,22 +320,21 @@ def difference_on_test(first: TestedSetting, second: TestedSetting) -> tuple[Int
 
     Runs that share their seed are paired; otherwise interval and test are Welch's.
     """
-    tables = [
-        pd.DataFrame({"seed": each.runs["seed"], "figure": column(each.runs, "result.test/neg_elbo")}).dropna()
-        for each in (first, second)
-    ]
-    both = tables[0].merge(tables[1], on="seed").drop_duplicates("seed")
-    if len(both) > 1 and len(both) == len(tables[1]):
-        paired = both["figure_x"].tolist(), both["figure_y"].tolist()
-        p = paired_t_p((both["figure_y"] - both["figure_x"]).tolist())
-        return paired_interval(*paired), p, f"paired over {plural(len(both), 'shared seed')}"
-    one, other = (finite(each["figure"]).tolist() for each in tables)
+    one, other = _by_seed(first, "seed"), _by_seed(second, "seed")
+    shared = _shared(one, other)
+    if len(shared[0]) > 1 and len(shared[0]) == len(other):
+        interval = paired_interval(shared[0].tolist(), shared[1].tolist())
+        p = paired_t_p((shared[1] - shared[0]).tolist())
+        return interval, p, f"paired over {plural(len(shared[0]), 'shared seed')}"
+    figures = one.tolist(), other.tolist()
     basis = f"Welch's t over {len(one):,} and {plural(len(other), 'seed')}"
-    return difference_interval(one, other), welch_p(one, other), basis
+    return difference_interval(*figures), welch_p(*figures), basis
 
 
-def _by_seed(setting: TestedSetting) -> pd.Series:
-    """Return the test −ELBO of each run with a test figure, by the place of its seed."""
-    runs = setting.runs.dropna(subset=["seed_index"])
-    figures = column(runs, "result.test/neg_elbo").set_axis(runs["seed_index"].astype(int))
-    return figures[np.isfinite(figures)].groupby(level=0).first()
+def _by_seed(setting: TestedSetting, name: str = "seed_index") -> pd.Series:
+    """Return the test −ELBO of each run with a test figure, by its seed or by the place of its seed among the fresh ones."""
+    runs = setting.runs
+    figures, seeds = column(runs, "result.test/neg_elbo").to_numpy(float), runs[name]
+    known = np.isfinite(figures) & seeds.notna().to_numpy()
+    found = pd.Series(figures[known], index=seeds.to_numpy()[known].astype(np.int64))
+    return found[~found.index.duplicated()]

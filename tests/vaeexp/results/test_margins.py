@@ -1,0 +1,78 @@
+"""The best of several equal configurations must not look better than the others, nor than a baseline that equals it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from vaeexp.results import tested_settings
+from vaeexp.results.tested_settings import baseline_margins, same_runs, welch_p, winner_margins
+
+STUDIES = 200
+
+
+def setting_of(name, figures, seeds=None, source=None):
+    """A configuration with these test figures, whose validation figures are the same."""
+    runs = pd.DataFrame(
+        {
+            "name": [f"{name}/{place}" for place in range(len(figures))],
+            "seed": range(len(figures)) if seeds is None else seeds,
+            "seed_index": range(len(figures)),
+            "objective": figures,
+            "result.test/neg_elbo": figures,
+        }
+    )
+    return tested_settings.TestedSetting(
+        title=name, setting=name, source_trial=source, baseline=name, runs=runs, protocol={}, settings={}, beta=1.0
+    )
+
+
+def nominal(false):
+    """Whether the exact 99 % binomial interval of a rate reaches down to 5 %."""
+    return stats.binomtest(false, STUDIES).proportion_ci(0.99, method="exact").low <= 0.05
+
+
+@pytest.mark.parametrize(("configurations", "seeds"), [(2, 3), (4, 4)])
+def test_at_most_five_percent_of_studies_without_a_difference_name_one(configurations, seeds):
+    """The best is chosen by the runs that are tested: with Holm over its own pairs alone, more than 5 % would name one."""
+    random, margins, baselines, naive = np.random.default_rng(0), 0, 0, 0
+    for _ in range(STUDIES):
+        drawn = random.normal(100, 1, (configurations + 2, seeds)) + random.normal(0, 1, seeds)
+        confirmed = [setting_of(str(place), own, source=place) for place, own in enumerate(drawn[:configurations])]
+        confirmed.sort(key=lambda each: each.value)
+        found = winner_margins(confirmed)
+        others = [setting_of("first", drawn[-2]), setting_of("second", drawn[-1])]
+        margins += any(margin.settled for margin in found)
+        baselines += any(margin.settled for margin in baseline_margins(confirmed, others))
+        naive += any(margin.interval.excludes_zero for margin in found)
+    assert nominal(margins), margins
+    assert nominal(baselines), baselines
+    assert configurations == 2 or not nominal(naive), naive
+
+
+def test_every_pair_among_which_the_best_was_chosen_is_counted():
+    random = np.random.default_rng(1)
+    confirmed = [setting_of(str(place), random.normal(100 + place, 0.1, 4), source=place) for place in range(4)]
+    margins = winner_margins(confirmed)
+    assert [margin.tests for margin in margins] == [6, 6, 6]
+    first = stats.ttest_rel(*(each.runs["objective"] for each in (confirmed[1], confirmed[0]))).pvalue
+    assert margins[0].p == pytest.approx(first)
+    assert all(margin.p <= margin.p_holm <= 6 * margin.p for margin in margins)
+    rows = [setting_of("a", [101.0, 101.2, 101.1]), setting_of("b", [101.0, 101.2, 101.5], seeds=[7, 8, 9])]
+    found = baseline_margins(confirmed, rows)
+    assert {margin.tests for margin in found} == {8}
+    assert [margin.basis.split()[0] for margin in found] == ["paired", "Welch's"]
+
+
+def test_the_runs_of_the_best_are_no_margin():
+    best = setting_of("best", [100.0, 101.0, 102.0], source=1)
+    assert same_runs(best, best)
+    assert baseline_margins([best], [best]) == []
+
+
+def test_welchs_p_is_that_of_scipy():
+    first, second = [1.0, 2.0, 4.0], [3.0, 9.0, 5.0, 6.0]
+    assert welch_p(first, second) == pytest.approx(stats.ttest_ind(second, first, equal_var=False).pvalue)
+    assert np.isnan(welch_p(first, second[:2]))
+    assert welch_p([1.0] * 3, [1.0] * 3) == 1
+    assert welch_p([1.0] * 3, [2.0] * 3) == 0
