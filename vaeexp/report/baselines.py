@@ -7,7 +7,15 @@ from functools import partial
 import pandas as pd
 
 from sweeps.results.statistics import mean_interval
-from vaeexp.report.headline import PUBLISHED, PUBLISHED_MODEL, PUBLISHED_SAMPLES, other_data, samples_of, unpublished
+from vaeexp.report.headline import (
+    PUBLISHED,
+    PUBLISHED_MODEL,
+    PUBLISHED_SAMPLES,
+    moved,
+    other_data,
+    samples_of,
+    unpublished,
+)
 from vaeexp.report.markup import escape, folded, heading, narrow_tables, table
 from vaeexp.report.tables import RATE_AND_DISTORTION, Column, active_share, on_test
 from vaeexp.results.study_view import StudyView
@@ -152,20 +160,29 @@ def _likelihood_table(view: StudyView, group: Sequence[TestedSetting]) -> str:
 
 
 def _quality(group: Sequence[TestedSetting]) -> list[str]:
-    """Return how near reconstructions and samples come to images, where that was measured."""
-    columns = [
-        (title, on_test(metric, digits))
-        for metric, title, digits in QUALITY
-        if any(row.test(metric).n for row in group)
-    ]
-    if not columns:
+    """Return how near reconstructions and samples come to images, at the best epoch and, where it differs, at the last one."""
+    known = [(name, title, digits) for name, title, digits in QUALITY if any(row.test(name).n for row in group)]
+    if not known:
         return []
+    apart = [row for row in group if moved(row)]
+    if apart and not group[0].deterministic:
+        known.insert(0, ("rate", "rate", 2))
+    rows = [(row, when) for row in group for when in ("test", "test_last") if when == "test" or row in apart]
+    cells = [
+        [
+            escape(row.title) + (", last epoch" if when == "test_last" else ""),
+            *(format_interval(interval_on_test(row.runs, f"{when}/{name}"), digits) for name, _, digits in known),
+        ]
+        for row, when in rows
+    ]
     text = "Reconstructions of test images (MSE, SSIM) and samples of the prior (FID, IS)"
     accuracies = pd.concat([column(row.runs, "result.test/classifier_accuracy") for row in group]).dropna()
     if len(accuracies):
         right = f"{accuracies.mean():.1%}".replace("%", " %")
         text += f", by a classifier of these targets that is right on {right} of the test images"
-    return [f"{text}:", _table([("row", lambda row: escape(row.title)), *columns], group)]
+    text += "; a row stands once more at its last epoch where figures differ there" if apart else ""
+    titles = ["row", *(title for _, title, _ in known)]
+    return [f"{text}:", narrow_tables(titles, cells, right=range(1, len(titles)))]
 
 
 def _weighted(samples: int) -> Callable[[TestedSetting], str]:

@@ -165,6 +165,21 @@ def test_figures_of_samples_and_reconstructions_stand_in_a_second_table_with_the
     assert "Inception" not in "\n".join(protocol_tables(results))
 
 
+def test_figures_of_the_last_epoch_stand_in_a_row_of_their_own_where_they_differ(results):
+    at_best = with_results(results, ["strong", "many_samples"], fid=700.0, reconstruction_mse=0.05)
+    moved = with_trial_figures(at_best, "strong", {"result.test_last/fid": 650.0, "result.test_last/rate": 9.5})
+    (table,) = (table for _, table in tables(protocol_tables(moved)) if "FID (classifier features)" in table)
+    shown = table.set_index("row")
+    assert shown.loc["β = 10", "FID (classifier features)"] == "700.00"
+    assert list(shown.loc["β = 10, last epoch", ["FID (classifier features)", "rate", "MSE"]]) == [
+        "650.00",
+        "9.50",
+        "–",
+    ]
+    assert "Best, k = 5,000, last epoch" not in shown.index
+    assert len(shown.columns) < 8
+
+
 def test_published_figures_stand_only_beside_rows_of_their_protocol(results):
     groups = by_protocol(settings_of(with_data(results, **WHOLE)))
     whole = with_data(results, **WHOLE)
