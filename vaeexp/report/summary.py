@@ -116,6 +116,7 @@ def _summary(view: StudyView) -> dict[str, Any]:
         "uncovered": {name: view.uncovered(name) for name in view.coverage if view.uncovered(name)},
         "trust": [asdict(check) for check in view.trust],
         "comparisons": [_difference(comparison) for comparison in view.pairs],
+        "interactions": [asdict(interaction) for interaction in view.interactions],
         "code": {name: view.recorded("git").get(name) for name in ("commit", "dirty")},
         "versions": {name: str(version) for name, version in view.recorded("versions").items()},
     }
@@ -124,7 +125,10 @@ def _summary(view: StudyView) -> dict[str, Any]:
 def _effect(effect: ParameterEffect) -> dict[str, Any]:
     return {
         name: getattr(effect, name)
-        for name in ("parameter", "top", "low", "high", "counts", "span", "verdict", "at_bound")
+        for name in (
+            *("parameter", "top", "low", "high", "counts", "share", "share_low", "share_high"),
+            *("span", "p", "verdict", "at_bound"),
+        )
     }
 
 
