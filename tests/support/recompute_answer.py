@@ -3,7 +3,6 @@
 import math
 import re
 
-import numpy as np
 import pandas as pd
 from recompute_figures import Study, bound_of
 from recompute_files import number_of, value_text
@@ -284,36 +283,6 @@ def never_tried(state: State, label: str, text: str, *_: str) -> list[Expected]:
         if study.file_of(title).get("at") == "best" and str(study.settings_of(title).get(own.name)) == text
     ]
     return [None, None, f"{len(mine):,}" if len(mine) else "no", *counts, *tried, listed(others) if others else ""]
-
-
-@says(
-    r"\*\*(.+?)\*\* depends on the (.+?): with (.+?) (\S+) is better by (\S+) nats, with (.+?) (\S+) is better by (\S+) nats, the same in "
-    rf"each of ({NUM}) pairs? over ({NUM}) configurations?"
-)
-def interaction(state: State, label: str, other: str, below: str, low: str, _: str, above: str, high: str, *__: str):
-    study = state.study
-    own = next(own for own in study.parameters.values() if own.label == other)
-    for each in study.pairs:
-        if study.parameters[each.parameter].label != label or {low, high} - {each.first, each.second}:
-            continue
-        values = own.values(study.search.set_index("number")).reindex(each.table["source"])
-        at = above.removeprefix(f"{other} above ") if " above " in above else above.removeprefix(f"{other} = ")
-        mask = (values == at if own.texts else values > number_of(at)).to_numpy()
-        sides = [each.table["difference"][~mask], each.table["difference"][mask]]
-        assert_that(
-            all(len(set(np.sign(side))) == 1 for side in sides) and set(np.sign(sides[0])) != set(np.sign(sides[1]))
-        )
-        cells = [(each.first if side.mean() > 0 else each.second, number(abs(side.mean()))) for side in sides]
-        if not own.texts:
-            middle = halfway(own, values[~mask].max(), values[mask].min())
-            assert_that(value_text(middle) == at and below == f"{other} below {at}")
-        counts = f"{len(each.table):,}", f"{each.table['source'].nunique():,}"
-        return [None, None, None, *cells[0], None, *cells[1], *counts]
-    raise ValueError("no such comparison")
-
-
-def halfway(own, low: float, high: float) -> float:
-    return math.sqrt(low * high) if own.log else (low + high) / 2
 
 
 # ---- clauses of baselines ----

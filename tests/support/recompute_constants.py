@@ -65,4 +65,10 @@ constant(
     r"\d+ trained models? without pictures in the runs folder.*",
 )
 
+constant(
+    "the error rate that the pairs are too few for",
+    r"with so few matched pairs, chance would name an interaction in more than 5 % of studies without any",
+    r"Whether a compared parameter acts otherwise at other values of the rest cannot be said: with so few matched pairs, .+?(?=\.$)",
+)
+
 constant("the commit of the code", r"Commit `?[0-9a-f]+`?.*")

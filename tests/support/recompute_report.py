@@ -9,13 +9,21 @@ from pathlib import Path
 import recompute_answer
 import recompute_closing
 import recompute_constants
+import recompute_interactions
 import recompute_tables
 import recompute_trust
 from recompute_figures import Study
 from recompute_files import Report, read_report
 from recompute_rules import Outcome, Wrong, check
 
-RULES = (recompute_answer, recompute_tables, recompute_trust, recompute_closing, recompute_constants)
+RULES = (
+    recompute_answer,
+    recompute_interactions,
+    recompute_tables,
+    recompute_trust,
+    recompute_closing,
+    recompute_constants,
+)
 """Modules whose import registers the rules."""
 
 

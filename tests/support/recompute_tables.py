@@ -261,6 +261,7 @@ ON_TEST = {
     "test rate": ("rate", 2),
     "test −ELBO": ("neg_elbo", 2),
     "bits per dimension": ("bits_per_dimension", 3),
+    "rate": ("rate", 2),
     **QUALITY,
 }
 
@@ -277,7 +278,7 @@ def _cell(study: Study, title: str, column: str) -> Expected:
     size, plain = study.report.sub_pixels, study.deterministic(title)
     if column in ON_TEST:
         metric, digits = ON_TEST[column]
-        return interval(study.test(runs, metric), digits)
+        return interval(study.test(runs, metric, "test_last" if title.endswith(", last epoch") else "test"), digits)
     if found := re.fullmatch(rf"test IW-NLL, k = ({NUM})", column):
         chosen = runs[runs["result.test/importance_samples"] == number_of(found[1])]
         return interval(study.test(chosen, "iw_nll"))
