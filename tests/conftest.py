@@ -21,18 +21,22 @@ settings.register_profile("vaeexp", deadline=None)
 settings.load_profile("vaeexp")
 
 LONGEST = (
-    "test_benchmarks.py",
     "test_mirror.py",
     "test_whole.py",
-    "test_fused_step.py",
+    "test_benchmarks.py",
+    "test_docs_commands.py",
+    "test_compiled.py",
     "test_secrets.py",
     "test_any_workload.py",
-    "test_compiled.py",
-    "test_docs_commands.py",
-    "test_notebook_example.py",
-    "test_learning.py",
-    "test_own_network.py",
     "test_api.py",
+    "test_own_network.py",
+    "test_report.py",
+    "test_export.py",
+    "test_notebook_example.py",
+    "test_fused_step.py",
+    "test_learning.py",
+    "test_known_truth.py",
+    "test_recompute.py",
 )
 """Files that take from twenty seconds to minutes, longest first. `make test` begins with them, because one that began last
 would leave all cores but one idle at the end."""

@@ -59,6 +59,7 @@ def written(place: Path) -> set[str]:
 # ---- what is written ----
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_one_study(place: Path) -> None:
     store(small("base"), place / "mlruns")
     store(small("other"), place / "mlruns")
