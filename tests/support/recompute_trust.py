@@ -8,7 +8,7 @@ import pandas as pd
 from recompute_answer import assert_that
 from recompute_figures import Study, bound_of
 from recompute_rules import SHARE, Expected, State, shows
-from recompute_statistics import listed, number, plural
+from recompute_statistics import evidence, listed, number, plural
 from recompute_tables import Rows, has
 
 
@@ -18,7 +18,7 @@ def trust(state: State, rows: Rows) -> list[list[Expected]]:
 
 
 def _checks(study: Study, row: list[str]) -> list[Expected]:
-    name, figure, _sign, advice = row
+    name, figure, *_ = row
     makers = {
         "Are the best configurations inside the searched ranges?": _bounds,
         "Has the search levelled off?": _course,
@@ -28,32 +28,76 @@ def _checks(study: Study, row: list[str]) -> list[Expected]:
         "Are the confirmed runs learned out?": _learned_out,
     }
     made, ok = makers[name](study, figure)
-    return [made, {True: "✓ good", False: "✗ warning", None: "? cannot be said"}[ok], _advice(study, figure, advice)]
+    return [made, {True: "✓ good", False: "✗ warning", None: "? cannot be said"}[ok], _advice(study, name, figure, ok)]
 
 
-def _advice(study: Study, figure: str, words: str) -> str:
-    """Return what to do, its numbers recomputed or those of the constant commands; raises ValueError for other commands."""
-    planned = study.report.count("budget", "trials", "Search") or len(study.search)
-    runs = pd.concat([*study.confirmed.values(), study.repeats.head(0)])
+def _advice(study: Study, name: str, figure: str, ok: bool | None) -> str:
+    """Return what to do: the command that ran the study, without its budget, and what it changes."""
     recommended = re.search(r"; (\w+) = (\d+) spares them all", figure)
-    longest = int(runs["epochs"].max()) if len(runs) else 0
-    spared = f"--set pruner.{recommended[1]}={recommended[2]} --extend" if recommended else ""
-    ways = {
-        "Search on": f"--trials {2 * max(planned, 10)}",
-        "Give the best": "--set confirm.seeds=3 --extend",
-        "Confirm more": "--set confirm.top=5 --set confirm.seeds=5 --extend",
-        "Confirm three": "--set confirm.top=3 --set confirm.seeds=3 --extend",
-        "More seeds": "--set confirm.seeds=5 --extend; choose on validation all the same",
-        "Train longer": f"--set epochs={2 * longest} is another study, and needs a name of its own",
-        "`vaeexp": spared,
-        "Widen": " ".join([*_wider(study), "--extend"]),
+    further = f"{_base(study)} {_limits(study)}"
+    if "inside the searched ranges" in name:
+        if ok is not False:
+            return "–" if ok else f"Search on: `{further}`"
+        wider = _wider(study)
+        words = f"Widen the range and search on: `{further} {' '.join(wider)} --extend`"
+        return words if wider else "No value lies beyond, so there is nothing to widen"
+    if "stopped the winners" in name:
+        if ok is not False:
+            return "–"
+        if recommended:
+            setting = f"--set pruner.{recommended[1]}={recommended[2]}"
+            return f"Search on with more patience: `{further} {setting} --extend`"
+        waits = next(waits for waits in ("warmup_epochs", "min_epochs", "patience") if waits in figure)
+        return f"No {waits} spares them all. Search on without: `{further} --set pruner.name=none --extend`"
+    if "learned out" in name:
+        return _longer_advice(study, figure, ok)
+    if "levelled off" in name and "is not known" not in figure:
+        return "–" if ok else f"Search on: `{further}`"
+    if ok:
+        return "–"
+    if ok is None:
+        return _confirm(study, 3, 3, more=False)
+    return _confirm(study, 5 if "differ by more" in name else 2, 5, more=True)
+
+
+def _base(study: Study) -> str:
+    """Return the first of the report's commands without its budget."""
+    command = re.search(r"^# goes on where the study stopped.*\n(.+)$", study.report.readme, re.MULTILINE)
+    assert_that(command is not None)
+    return re.sub(r" --(?:trials|seconds) \S+", "", command[1] if command else "")
+
+
+def _limits(study: Study) -> str:
+    forms = {
+        "trials": "--trials {}",
+        "epochs": "--set budget.epochs={}",
+        "stale trials": "--set budget.stale_trials={}",
     }
-    first = next((first for first in ways if words.startswith(first)), None)
-    if first is None:
-        assert_that(not re.search(r"\d", words))
-        return words
-    opening = words.partition("vaeexp sweep ")[0]
-    return f"{opening}vaeexp sweep {study.report.name} {ways[first]}`"
+    given = {name: study.report.count("budget", name, "Search") for name in forms}
+    given = {name: limit for name, limit in given.items() if limit} or {"trials": len(study.search)}
+    return " ".join(forms[name].format(2 * max(limit, 10 * (name == "trials"))) for name, limit in given.items())
+
+
+def _confirm(study: Study, top: int, seeds: int, *, more: bool) -> str:
+    plan = {name: study.report.count("confirm", name, "Search") or 0 for name in ("top", "seeds")}
+    top, wanted = max(top, plan["top"]), max(seeds, plan["seeds"])
+    wanted *= 2 if more and wanted == plan["seeds"] else 1
+    if plan == {"top": top, "seeds": wanted}:
+        return f"Let the study finish, which confirms them: `{_base(study)}`"
+    settings = f"--set confirm.top={top} --set confirm.seeds={wanted} --extend"
+    return f"Confirm {top} configurations with {wanted} fresh seeds each: `{_base(study)} {settings}`"
+
+
+def _longer_advice(study: Study, figure: str, ok: bool | None) -> str:
+    runs = pd.concat([*study.confirmed.values(), study.repeats.head(0)])
+    if ok or runs.empty or figure.startswith("no confirmed"):
+        return "–"
+    epochs = 2 * int(runs["epochs"].max())
+    if "with more epochs" in figure:
+        base = re.sub(r" --name \S+", "", _base(study))
+        return f"Train longer: `{base} --name {study.report.name}_longer --set train.epochs={epochs}`"
+    row = f"'baselines.longer={{at: best, settings: {{epochs: {epochs}}}}}'"
+    return f"Train the best for twice as long beside it: `{_base(study)} --set {row} --extend`"
 
 
 def _wider(study: Study) -> list[str]:
@@ -66,9 +110,12 @@ def _wider(study: Study) -> list[str]:
         low, high = own.low, own.high
         sides = (low / 4, high * 4) if own.log else (low - (high - low) / 2, high + (high - low) / 2)
         value = sides[end == "upper"]
-        value = max(value, 0.0) if low >= 0 else value
-        text = str(max(1, round(value))) if own.whole else f"{value:.2g}"
-        settings.append(f"--set search.{name}.{'low' if end == 'lower' else 'high'}={text}")
+        # What a setting allows: whole numbers from 1, other numbers from 0, a learning rate up to 1.
+        value = max(value, 1.0 if own.whole else 0.0)
+        value = min(value, 1.0) if name == "learning_rate" else value
+        value = round(value) if own.whole else value
+        if value != (low if end == "lower" else high):
+            settings.append(f"--set search.{name}.{'low' if end == 'lower' else 'high'}={value:.10g}")
     return settings
 
 
@@ -174,4 +221,19 @@ def _learned_out(study: Study, _: str) -> tuple[str, bool | None]:
         return "no confirmed run has enough epochs", None
     little = max(0.001 * abs(study.best_runs["objective"].mean()), np.nan_to_num(study.seed_spread))
     words = f"the last tenth of their epochs lowered the best value by {number(np.mean(gains))} nats on average over {plural(len(gains), 'run')}"
-    return words, bool(np.mean(gains) <= little)
+    for title, gap in study.baseline_gaps.items():
+        settings = study.settings_of(title)
+        usual = max(int(runs["epochs"].max()) for runs in study.confirmed.values())
+        if {*settings} == {"epochs"} and settings["epochs"] > usual and math.isfinite(gap.mean.low):
+            side = "below" if gap.mean.mean < 0 else "above"
+            words += f"; with more epochs the best is {number(abs(gap.mean.mean))} nats {side} itself on test"
+            words += f" ({evidence(gap.mean, gap.p_holm, gap.tests)})"
+            return words, not (gap.settled and gap.mean.mean < 0)
+    if np.mean(gains) > little:
+        return words, False
+    if study.report.setting("train", "schedule") == "cosine":
+        return (
+            f"{words}; the learning rate falls to 0 at the end, so that every run ends flat, learned out or not",
+            None,
+        )
+    return words, True

@@ -1,9 +1,10 @@
 """Whether a study can be trusted: the checks that experienced tuners make, each with its number and what to do."""
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,9 @@ from vaeexp.results.effects import BoundHit, bound_hit
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.pruner_replay import LEAST, Replay, rank_agreement
 from vaeexp.results.tables import column, finite
-from vaeexp.words import format_number, format_share, join_and, parameter_label, plural
+from vaeexp.results.tested_settings import BaselineMargin
+from vaeexp.settings import SECTIONS
+from vaeexp.words import format_evidence, format_number, format_share, join_and, parameter_label, plural
 
 if TYPE_CHECKING:
     from vaeexp.results.study_view import StudyView
@@ -25,6 +28,8 @@ LEAST_ENDED = 10
 """Complete trials before the course of a search says anything."""
 AGREE = 0.7
 """Rank correlation with the end from which an epoch is a fair guess of it."""
+_BUDGET = ("--trials", "--seconds")
+"""Options of `vaeexp sweep` that an advice gives anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,28 +75,50 @@ def at_bounds(view: "StudyView") -> Check:
         f"{hit.count} of the best {hit.top} trials have {parameter_label(hit.parameter)} within 5 % of its {hit.bound} bound"
         for hit in hits
     ]
+    wider = [(hit, _wider(view.parameters[hit.parameter], hit)) for hit in hits]
     settings = " ".join(
-        f"--set search.{hit.parameter}.{'low' if hit.bound == 'lower' else 'high'}={_wider(view.parameters[hit.parameter], hit)}"
-        for hit in hits
+        f"--set search.{hit.parameter}.{'low' if hit.bound == 'lower' else 'high'}={bound}"
+        for hit, bound in wider
+        if bound is not None
     )
-    advice = f"Widen the range and go on: {_sweep(view)} {settings} --extend"
+    advice = f"Widen the range and search on: {_search_on(view)} {settings} --extend"
+    if not settings:
+        advice = "No value lies beyond, so there is nothing to widen"
     return Check(name=name, figure=join_and(parts), ok=False, advice=advice)
 
 
-def _wider(parameter: SearchedParameter, hit: BoundHit) -> str:
-    """Return a bound beyond the present one: four times as far on a logarithmic range, else by half the range."""
-    low, high = parameter.low, parameter.high
+def _wider(parameter: SearchedParameter, hit: BoundHit) -> str | None:
+    """Return a bound beyond the present one: four times as far on a logarithmic range, else by half the range.
+
+    Where the setting allows no such value, it is the last one that it allows, or halfway to a limit that it cannot reach.
+    None where it allows none beyond.
+    """
+    low, high, down = parameter.low, parameter.high, hit.bound == "lower"
+    end = low if down else high
     if parameter.log:
-        value = low / 4 if hit.bound == "lower" else high * 4
+        value = low / 4 if down else high * 4
     else:
-        value = low - (high - low) / 2 if hit.bound == "lower" else high + (high - low) / 2
-        value = max(value, 0.0) if low >= 0 else value
+        value = low - (high - low) / 2 if down else high + (high - low) / 2
+    last, reached = _last_allowed(parameter.name, down=down)
+    if value < last if down else value > last:
+        value = last if reached else (end + last) / 2
     if parameter.step is not None:
-        end = low if hit.bound == "lower" else high
         value = end + round((value - end) / parameter.step) * parameter.step
     if parameter.kind == "int":
-        return str(max(1, round(value)))
-    return f"{value:.2g}" if parameter.step is None else f"{value:.10g}"
+        value = round(value)
+    text = str(int(value)) if parameter.kind == "int" else f"{value:.10g}"
+    beyond = float(text) < end if down else float(text) > end
+    return text if beyond else None
+
+
+def _last_allowed(name: str, *, down: bool) -> tuple[float, bool]:
+    """Return the end of the values that a setting may have, infinite where there is none, and whether it may have this value."""
+    field = next((model.model_fields[name] for model in SECTIONS.values() if name in model.model_fields), None)
+    for bound in field.metadata if field else ():
+        for end, reached in (("ge" if down else "le", True), ("gt" if down else "lt", False)):
+            if hasattr(bound, end):
+                return float(getattr(bound, end)), reached
+    return (-math.inf if down else math.inf), True
 
 
 # ---- the course of the search ----
@@ -111,9 +138,7 @@ def levelled_off(view: "StudyView") -> Check:
     figure = f"the last third of the trial-epochs lowered the best value by {format_number(gain)} nats"
     if math.isnan(spread):
         figure += "; the spread over seeds is not known"
-        advice = (
-            "" if not gain else "Train the best configurations with fresh seeds (`confirm`), to know what chance does"
-        )
+        advice = "" if not gain else _confirm(view, top=3, seeds=3)
         return Check(name=name, figure=figure, ok=True if not gain else None, advice=advice)
     figure += f"; seeds vary by {format_number(spread)}"
     ok = gain <= spread
@@ -133,13 +158,12 @@ def seeds_against_configurations(view: "StudyView") -> Check:
     name = "Do configurations differ by more than seeds?"
     spread, best = seed_spread(view), view.ranked["objective"].head(10).to_numpy(float)
     if math.isnan(spread) or len(best) < 3 or not np.isfinite(best).all():
-        advice = f"Give the best configurations fresh seeds: {_sweep(view)} --set confirm.seeds=3 --extend"
+        advice = _confirm(view, top=3, seeds=3)
         return Check(name=name, figure="no configuration was trained with two seeds or more", ok=None, advice=advice)
     among = float(best.std(ddof=1))
     ok = spread**2 < among**2 / 2
     figure = f"seeds vary by {format_number(spread)} nats, the best {len(best)} trials by {format_number(among)} (standard deviations)"
-    advice = f"Confirm more configurations with more seeds: {_sweep(view)} --set confirm.top=5 --set confirm.seeds=5 --extend"
-    return Check(name=name, figure=figure, ok=ok, advice="" if ok else advice)
+    return Check(name=name, figure=figure, ok=ok, advice="" if ok else _confirm(view, top=5, seeds=5, more=True))
 
 
 # ---- the pruner ----
@@ -157,12 +181,14 @@ def pruner_kept_winners(view: "StudyView") -> Check:
     stopped, top = replay.stopped, replay.winners
     figure = f"{stopped} of the best {top} trials, replayed{_at(replay, replay.present)}{course}"
     if replay.recommended is None:
-        advice = "No setting of this pruner spares them all; set pruner.name=none, or raise what it waits for"
+        advice = f"No {replay.setting} spares them all. Search on without: {_search_on(view)} --set pruner.name=none --extend"
         return Check(name=name, figure=figure, ok=stopped == 0, advice="" if stopped == 0 else advice)
     saved = f"would have saved {format_share(replay.saved)} of the complete trials' epochs"
     figure += f"; {replay.setting} = {replay.recommended} spares them all and {saved}"
     ok = stopped == 0
-    advice = f"{_sweep(view)} --set pruner.{replay.setting}={replay.recommended} --extend"
+    advice = (
+        f"Search on with more patience: {_search_on(view)} --set pruner.{replay.setting}={replay.recommended} --extend"
+    )
     return Check(name=name, figure=figure, ok=ok, advice="" if ok else advice)
 
 
@@ -186,7 +212,7 @@ def _agreement_words(agreement: pd.Series) -> str:
 def validation_holds_on_test(view: "StudyView") -> Check:
     """Check that no other confirmed configuration is better on test than the best on validation by more than seeds vary."""
     name = "Does the validation optimum hold on test?"
-    confirm = f"Confirm three configurations on test: {_sweep(view)} --set confirm.top=3 --set confirm.seeds=3 --extend"
+    confirm = _confirm(view, top=3, seeds=3)
     tested = {
         setting.source_trial: float(np.mean(values))
         for setting in view.confirmed
@@ -200,9 +226,7 @@ def validation_holds_on_test(view: "StudyView") -> Check:
     ahead = [margin.source_trial for margin in view.margins if margin.settled and margin.interval.mean < 0]
     if ahead:
         figure += f"; trial {ahead[0]} is better on test by more than seeds vary"
-        advice = (
-            f"More seeds tell which: {_sweep(view)} --set confirm.seeds=5 --extend; choose on validation all the same"
-        )
+        advice = _confirm(view, top=2, seeds=5, more=True)
         return Check(name=name, figure=figure, ok=False, advice=advice)
     if not any(math.isfinite(margin.interval.low) for margin in view.margins):
         return Check(name=name, figure=f"{figure}; fewer than three seeds give no interval", ok=None, advice=confirm)
@@ -215,20 +239,55 @@ def _order(trials: Sequence[int | None]) -> str:
 
 
 def learned_out(view: "StudyView") -> Check:
-    """Check that the last tenth of their epochs gained the confirmed runs less than seeds vary, and less than 0.1 % of the objective."""
+    """Check that the last tenth of their epochs gained the confirmed runs less than seeds vary, and less than 0.1 % of the objective.
+
+    Under a schedule that lets the learning rate fall to 0 every run ends flat. Then, and better in any case, a baseline
+    that is the best configuration with more epochs answers: whether it is better on test, by the corrected test.
+    """
     name = "Are the confirmed runs learned out?"
     gains = [gain for setting in view.confirmed for gain in late_gains(view, setting.runs)]
     if not gains:
         return Check(name=name, figure="no confirmed run has enough epochs", ok=None, advice="")
     gain, spread = float(np.mean(gains)), seed_spread(view)
-    value = abs(float(view.confirmed[0].value))
-    little = max(0.001 * value, spread if math.isfinite(spread) else 0.0)
-    epochs = int(view.confirm_runs["epochs"].max())
+    little = max(0.001 * abs(float(view.confirmed[0].value)), spread if math.isfinite(spread) else 0.0)
     figure = f"the last tenth of their epochs lowered the best value by {format_number(gain)} nats on average"
     figure += f" over {plural(len(gains), 'run')}"
-    ok = gain <= little
-    advice = f"Train longer: {_sweep(view)} --set epochs={2 * epochs} is another study, and needs a name of its own"
-    return Check(name=name, figure=figure, ok=ok, advice="" if ok else advice)
+    epochs = 2 * int(view.confirm_runs["epochs"].max())
+    row = shlex.quote(f"baselines.longer={{at: best, settings: {{epochs: {epochs}}}}}")
+    advice = f"Train the best for twice as long beside it: {_sweep(view)} --set {row} --extend"
+    longer = _longer(view)
+    if longer is not None:
+        side = "below" if longer.interval.mean < 0 else "above"
+        figure += (
+            f"; with more epochs the best is {format_number(abs(longer.interval.mean))} nats {side} itself on test"
+        )
+        if math.isfinite(longer.interval.low):
+            figure += f" ({format_evidence(longer.interval, longer.p_holm, longer.tests)})"
+            ok = not (longer.settled and longer.interval.mean < 0)
+            advice = f"Train longer: {_sweep(view, '--name')} --name {shlex.quote(f'{view.name}_longer')} --set train.epochs={epochs}"
+            return Check(name=name, figure=figure, ok=ok, advice="" if ok else advice)
+    if gain > little:
+        return Check(name=name, figure=figure, ok=False, advice=advice)
+    falling = [run for _, run in view.confirm_runs.iterrows() if _schedule(view, run) == "cosine"]
+    if falling:
+        figure += "; the learning rate falls to 0 at the end, so that every run ends flat, learned out or not"
+        return Check(name=name, figure=figure, ok=None, advice=advice)
+    return Check(name=name, figure=figure, ok=True, advice="")
+
+
+def _schedule(view: "StudyView", run: pd.Series) -> Any:
+    return view.params(run).get("schedule", view.fixed("schedule"))
+
+
+def _longer(view: "StudyView") -> BaselineMargin | None:
+    """Return the margin of a baseline that is the best configuration with more epochs; None without one."""
+    usual = view.confirm_runs["epochs"].max()
+    for name, margin in view.baseline_margins.items():
+        settings = view.baseline_specs[name].get("settings") or {}
+        source = next(each for each in view.baselines if each.baseline == name).source_trial
+        if {*settings} == {"epochs"} and settings["epochs"] > usual and source == view.best_number:
+            return margin
+    return None
 
 
 def late_gains(view: "StudyView", runs: pd.DataFrame) -> list[float]:
@@ -243,10 +302,44 @@ def late_gains(view: "StudyView", runs: pd.DataFrame) -> list[float]:
     return gains
 
 
-def _sweep(view: "StudyView") -> str:
-    return f"vaeexp sweep {view.name}"
+# ---- commands ----
+
+
+def _sweep(view: "StudyView", *without: str) -> str:
+    """Return the command that ran the study, as it was recorded, without its budget and without these options."""
+    words = shlex.split(str(view.study.provenance.get("command") or f"vaeexp sweep {shlex.quote(view.name)}"))
+    kept: list[str] = []
+    for place, word in enumerate(words):
+        dropped = (*_BUDGET, *without)
+        if word not in dropped and (place == 0 or words[place - 1] not in dropped):
+            kept.append(word)
+    return shlex.join(kept)
+
+
+def _search_on(view: "StudyView") -> str:
+    """Return the command that goes on searching, with twice the budget."""
+    budget = {name: limit for name, limit in view.study.budget.items() if limit}
+    budget = budget or {"trials": len(view.search)}
+    forms = {"trials": "--trials {:.0f}", "seconds": "--seconds {:.0f}"}
+    least = {"trials": LEAST_ENDED}
+    limits = [
+        forms.get(name, f"--set budget.{name}={{:.0f}}").format(2 * max(limit, least.get(name, 0)))
+        for name, limit in budget.items()
+    ]
+    return " ".join([_sweep(view), *limits])
 
 
 def _more_trials(view: "StudyView") -> str:
-    planned = view.study.budget.get("trials") or len(view.search)
-    return f"Search on: {_sweep(view)} --trials {2 * max(int(planned), LEAST_ENDED)}"
+    return f"Search on: {_search_on(view)}"
+
+
+def _confirm(view: "StudyView", *, top: int, seeds: int, more: bool = False) -> str:
+    """Return the advice to confirm this many configurations with this many seeds, or twice the seeds where the study has them."""
+    plan = view.study.spec.get("confirm") or {}
+    top, wanted = max(top, int(plan.get("top") or 0)), max(seeds, int(plan.get("seeds") or 0))
+    if more and wanted == plan.get("seeds"):
+        wanted *= 2
+    if {"top": top, "seeds": wanted} == {name: plan.get(name) for name in ("top", "seeds")}:
+        return f"Let the study finish, which confirms them: {_sweep(view)}"
+    what = f"{top} configurations with {wanted} fresh seeds each"
+    return f"Confirm {what}: {_sweep(view)} --set confirm.top={top} --set confirm.seeds={wanted} --extend"

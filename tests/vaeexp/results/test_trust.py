@@ -36,7 +36,7 @@ def test_a_best_at_a_bound_is_named_with_the_command_that_widens_the_range():
     found = check(towards("beta"), "inside the searched ranges")
     assert found.ok is False
     assert re.search(r"of the best 10 trials have β within 5 % of its upper bound", found.figure)
-    assert found.advice.endswith("vaeexp sweep made --set search.beta.high=40 --extend")
+    assert found.advice.endswith("vaeexp sweep --study beta_mnist --trials 80 --set search.beta.high=40 --extend")
     view = StudyView(towards("beta"))
     assert {effect.parameter: effect.at_bound for effect in view.effects if effect.at_bound} == {"beta": "upper"}
 
@@ -105,7 +105,7 @@ def test_a_search_that_still_improves_has_not_levelled_off(results):
     trials.loc[search, "objective"] = 200 - 2 * trials.loc[search, "number"]
     found = check(replace(results, trials=trials), "levelled off")
     assert found.ok is False
-    assert found.advice == "Search on: vaeexp sweep beta_mnist --trials 80"
+    assert found.advice == "Search on: vaeexp sweep --study beta_mnist --trials 80"
 
 
 def test_seeds_that_vary_as_much_as_configurations_are_said(results):
