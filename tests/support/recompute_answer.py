@@ -206,6 +206,13 @@ def parameter(state: State, label: str) -> list[Expected]:
     return [None]
 
 
+@says(r"(no two of its values) were tried to the end where the best lie, so nothing is said of it")
+def not_tried(state: State, words: str) -> str:
+    own, study = state.study.parameters[state.subject], state.study
+    tried = own.values(study.ranked).dropna()
+    return words if len(set(tried) - set(study.uncovered[own.name])) < 2 else "two of its values or more"
+
+
 @says(rf"one value in all ({NUM}) complete trials, so nothing is said of it")
 def one_value(state: State, _: str) -> str:
     assert_that(state.study.places(state.subject, state.study.ranked).nunique() < 2)

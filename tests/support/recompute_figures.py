@@ -276,7 +276,8 @@ class Study:
         return {name: self._verdict(name, p) for name, p in zip(self.parameters, ps, strict=True)}
 
     def _p_of(self, name: str) -> float:
-        places = self.places(name, self.learned).to_numpy()
+        uncovered = self.parameters[name].values(self.learned).isin(self.uncovered.get(name, []))
+        places = self.places(name, self.learned[~uncovered]).to_numpy()
         if len(places) < 10 or len(set(places)) == 1:
             return math.nan
         count = max(5, round(len(places) / 4))

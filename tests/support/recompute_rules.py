@@ -123,7 +123,7 @@ def _compare(found: re.Match[str], rule: Rule, text: Text, state: State, outcome
     assert rule.make is not None
     try:
         made = rule.make(state, *found.groups())
-    except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError, StopIteration) as error:
         name = type(error).__name__
         outcome.wrong.append(Wrong(state.block.line, f"cannot be recomputed ({name}: {error}): {found[0]}"))
         return
@@ -154,7 +154,7 @@ def check_table(state: State, outcome: Outcome) -> None:
         return
     try:
         expected = make(state, rows)
-    except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError, StopIteration) as error:
         name = type(error).__name__
         outcome.wrong.append(Wrong(block.line, f"cannot be recomputed ({name}: {error}): {block.heading}: {rows[0]}"))
         return
