@@ -319,7 +319,7 @@ def _span(counts: pd.Series) -> str:
 def classifier(state: State, printed: str) -> str:
     """The rows of the protocol are those of the next table; each protocol has one classifier, so that one of the means must be it."""
     runs = pd.concat([state.study.best_runs, *state.study.confirmed.values(), *state.study.rows.values()])
-    groups = runs.groupby(runs["baseline"].fillna(""))["result.test/classifier_accuracy"].mean().dropna()
+    groups = runs.groupby(runs["baseline"].astype(object).fillna(""))["result.test/classifier_accuracy"].mean().dropna()
     every = [*groups, runs.drop_duplicates("number")["result.test/classifier_accuracy"].mean()]
     texts = [f"{value:.1%}".replace("%", " %") for value in every]
     return printed if printed in texts else texts[-1]
