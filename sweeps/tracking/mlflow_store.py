@@ -310,7 +310,7 @@ def log_pictures(client: "MlflowClient", place: Place, pictures: Sequence[tuple[
             stem = f"{key.replace('/', '~')}+step+{step}+timestamp+{at}+{identity}"
             if not _linked(path, folder / f"{stem}.png"):
                 shutil.copyfile(path, folder / f"{stem}.png")
-            with Image.open(path) as image:
+            with Image.open(folder / f"{stem}.png") as image:
                 scale = THUMBNAIL / max(image.size)
                 width, height = (max(1, int(side * scale)) for side in image.size)
                 image.resize((width, height)).save(folder / f"{stem}+compressed.webp", method=0)

@@ -3,8 +3,9 @@
 import logging
 import math
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from threading import Lock
@@ -201,11 +202,14 @@ class TrialArtifacts:
         # Threads draw and write on the CPU during training. One thread draws at a time, because the trials share models; the
         # other threads wait for the disk.
         self._threads, self._drawing = ThreadPoolExecutor(_THREADS, thread_name_prefix="pictures"), Lock()
+        self._of_epochs: dict[Path, list[Future[dict[str, str]]]] = defaultdict(list)
 
     def pictures(self, lane: Lane, weights: Tensor, buffers: Tensor, folder: Path) -> Future[dict[str, str]]:
         # This thread builds the model, because the draw of initial weights would disturb other draws in another thread.
         model = self._model(lane.settings.model, self._dataset(lane).image_shape, "cpu")
-        return self._threads.submit(self._draw, model, lane, weights, buffers, f"{folder}/epoch-{lane.epoch:04d}")
+        drawn = self._threads.submit(self._draw, model, lane, weights, buffers, f"{folder}/epoch-{lane.epoch:04d}")
+        self._of_epochs[folder].append(drawn)
+        return drawn
 
     def _draw(self, model: VAE, lane: Lane, weights: Tensor, buffers: Tensor, prefix: str) -> dict[str, str]:
         with self._drawing:
@@ -239,8 +243,14 @@ class TrialArtifacts:
     ) -> None:
         dataset = self._dataset(lane)
         save_settings(folder, lane, dataset.image_shape, self._origin | {"fingerprint": dataset.fingerprint})
+        drawn = self._of_epochs.pop(folder, [])
         if outcome.state != "pruned" or self._keep_pruned:
             self._write_model(model, lane, best, last, folder)
+        else:
+            # Other threads began with these pictures before this one did, so that waiting for them ends.
+            wait(drawn)
+            for path in folder.glob("epoch-*.png"):
+                path.unlink()
         result: dict[str, Any] = {"state": outcome.state, "epoch": outcome.epoch, "objective": outcome.objective}
         result |= {"best_epoch": lane.best_epoch, "best": lane.best_metrics, "test": lane.test_metrics}
         write_json(folder / "result.json", result)

@@ -12,6 +12,7 @@ from image_files import write_tree
 from PIL import Image
 from reference_pages import ARRAYS
 
+from sweeps.tracking.mlflow_store import Place, log_pictures
 from sweeps.workload import Outcome, Trial, advance_all
 from vaeexp.data import open_dataset
 from vaeexp.evaluation.generation import grids, pictures
@@ -58,6 +59,25 @@ def test_a_pruned_trial_leaves_its_figures_and_on_request_its_weights(lanes_of, 
     assert heavy & {path.name for path in pruned.iterdir()} == (heavy if kept else set())
     assert heavy <= {path.name for path in complete.iterdir()}
     assert {path.name[:10] for path in complete.glob("epoch-*")} == {"epoch-0005"}
+
+
+@pytest.mark.parametrize("group", ["vectorised", "sequential"])
+def test_pictures_of_epochs_go_when_a_trial_is_pruned_of_which_figures_are_kept(lanes_of, tmp_path, group):
+    lanes = admitted(lanes_of(group, keep={"keep_pruned": False}), count=2)
+    for _ in range(5):
+        advance_all(lanes, [0, 1])
+    results = lanes.finish({0: PRUNED, 1: Outcome(state="complete", epoch=5, objective=1.0)})
+    pruned, complete = (Path(result.folder) for result in results)
+    assert not list(pruned.glob("epoch-*"))
+    assert not results[0].images
+    assert list(complete.glob("epoch-*"))
+    # A mirror that comes later does without them.
+    log_pictures(
+        None,
+        Place("run", str(tmp_path / "artifacts")),
+        [(pruned / "epoch-0001-samples.png", "samples", 1, 0)],
+    )
+    assert not (tmp_path / "artifacts").exists()
 
 
 def admitted(lanes, count=2):

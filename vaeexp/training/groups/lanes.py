@@ -1,6 +1,7 @@
 """Trains the lanes of one process on one device: adds trials, trains them round by round, finishes their artifacts."""
 
 import math
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -150,7 +151,8 @@ class TrainingLanes:
             if written:
                 written.result()
             where = str(folder) if folder.exists() else None
-            images = self._pictures.take(number, last=True)
+            drawn = self._pictures.take(number, last=True)
+            images = {epoch: named for epoch, named in drawn.items() if all(map(os.path.exists, named.values()))}
             results.append(TrialResult(number=number, metrics=metrics, folder=where, images=images))
         return results
 
