@@ -31,8 +31,8 @@ PICTURE_SCALE = 2
 DPI = 120 * PICTURE_SCALE
 COMPRESSION = 3
 """Level of PNG files: level 6 takes twice as long for files that are 15 % smaller."""
-MARGIN, TITLE = 0.14, 0.4
-"""Inches of white around a plot, which part it from a dark page, and of its title."""
+MARGIN, TITLE, LINE = 0.14, 0.4, 0.25
+"""Inches of white around a plot, which part it from a dark page, of its title, and of each further line of the title."""
 
 TEXT_COLOUR = "#222222"
 MUTED = "#6f6f6f"
@@ -67,7 +67,7 @@ def framed(figure: Figure, title: str) -> Figure:
         engine.execute(figure)
         figure.set_layout_engine("none")
     width, height = map(float, figure.get_size_inches())
-    whole = width + 2 * MARGIN, height + 2 * MARGIN + TITLE
+    whole = width + 2 * MARGIN, height + 2 * MARGIN + TITLE + LINE * title.count("\n")
     left, bottom, across, up = MARGIN / whole[0], MARGIN / whole[1], width / whole[0], height / whole[1]
     for text in figure.texts:
         x, y = text.get_position()

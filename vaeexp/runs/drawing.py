@@ -2,6 +2,7 @@
 
 import csv
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -21,20 +22,30 @@ from vaeexp.evaluation.nll import image_rows
 from vaeexp.models.priors import GaussianMixture
 from vaeexp.plots.latent import WAYS, interpolation_figure, map_figure, traversal_figure
 from vaeexp.plots.pictures import picture_grid
+from vaeexp.plots.style import framed
 from vaeexp.runs.run import Images, Run
 
 Kind = Literal["linear", "spherical", "pixel"]
 KINDS: Mapping[Kind, str] = dict(zip(("linear", "spherical", "pixel"), WAYS.values(), strict=True))
 CSV = ("image", "label", "class", "x", "y")
+INCH = 7
+"""Characters of a title for each inch of a figure."""
 _ACROSS = 8
 _GENERATED = 500
 
 
 class Drawing(NamedTuple):
-    """A figure, and in words what it shows."""
+    """A figure under its title, which is the run's name and what is shown, and the latter in words."""
 
     figure: Figure
     words: str
+
+
+def _titled(run: Run, figure: Figure, words: str) -> Drawing:
+    """Put the title above a figure, in lines that are not wider than the figure."""
+    room = int(INCH * figure.get_figwidth())
+    lines = textwrap.wrap(f"{run.name}: {words}", max(room, 12))
+    return Drawing(framed(figure, "\n".join(lines)), words)
 
 
 def draw_samples(run: Run, count: int, *, component: int | None, seed: int) -> Drawing:
@@ -54,7 +65,7 @@ def draw_samples(run: Run, count: int, *, component: int | None, seed: int) -> D
             z = prior.sample_component(place, count, generator)
             source = f"component {component} of the prior (weight {prior.weights[place]:.3g})"
     rows = _rows(gallery.decoded(vae, z), math.ceil(math.sqrt(count)))
-    return Drawing(picture_grid(rows), f"{count} samples of {source}, seed {seed}")
+    return _titled(run, picture_grid(rows), f"{count} samples of {source}, seed {seed}")
 
 
 def draw_reconstructions(run: Run, images: Images) -> Drawing:
@@ -64,7 +75,9 @@ def draw_reconstructions(run: Run, images: Images) -> Drawing:
     originals, reconstructions = (_rows(each, across) for each in (to_uint8(images.x), shown))
     woven = np.stack([originals, reconstructions], axis=1).reshape(-1, *originals.shape[1:])
     figure = picture_grid(woven, ["images", "reconstructions"] * len(originals))
-    return Drawing(figure, f"{len(images.x)} {images.split} images of {images.dataset.title} and their reconstructions")
+    return _titled(
+        run, figure, f"{len(images.x)} {images.split} images of {images.dataset.title} and their reconstructions"
+    )
 
 
 def draw_interpolations(run: Run, images: Images, *, steps: int, kinds: Sequence[Kind]) -> Drawing:
@@ -73,7 +86,9 @@ def draw_interpolations(run: Run, images: Images, *, steps: int, kinds: Sequence
     ways = [gallery.interpolations(run.vae, images.x[first], images.x[second], steps, kind) for kind in kinds]
     figure = interpolation_figure(np.stack(ways, axis=1), [KINDS[kind] for kind in kinds])
     title = images.dataset.title
-    return Drawing(figure, f"{', '.join(kinds)} interpolation between {len(first)} pairs of test images of {title}")
+    return _titled(
+        run, figure, f"{', '.join(kinds)} interpolation between {len(first)} pairs of test images of {title}"
+    )
 
 
 def draw_traversals(run: Run, images: Tensor, source: str, *, dimensions: int, steps: int) -> Drawing:
@@ -81,7 +96,7 @@ def draw_traversals(run: Run, images: Tensor, source: str, *, dimensions: int, s
     pictures, numbers = gallery.traversals(run.vae, images, dimensions=dimensions, steps=steps, reach=gallery.REACH)
     figure = traversal_figure(pictures, numbers, gallery.REACH)
     which = f"the {len(numbers)} most active dimensions" if len(numbers) > 1 else "the most active dimension"
-    return Drawing(figure, f"{which} over the aggregate posterior of {source}")
+    return _titled(run, figure, f"{which} over the aggregate posterior of {source}")
 
 
 def draw_map(run: Run, images: Images, *, seed: int) -> tuple[Drawing, np.ndarray]:
@@ -89,7 +104,7 @@ def draw_map(run: Run, images: Images, *, seed: int) -> tuple[Drawing, np.ndarra
     points, classes = gallery.embedding(run.vae, images.x, seed=seed), images.dataset.classes or ()
     coloured = "coloured by class" if classes else "without classes"
     words = f"t-SNE map of {len(points):,} {images.split} images of {images.dataset.title}, {coloured}, seed {seed}"
-    return Drawing(map_figure(points, images.labels.numpy(), classes), words), points
+    return _titled(run, map_figure(points, images.labels.numpy(), classes), words), points
 
 
 def write_map(run: Run, images: Images, points: np.ndarray, path: Path, *, named: bool) -> None:
@@ -112,7 +127,7 @@ def write_map(run: Run, images: Images, points: np.ndarray, path: Path, *, named
 
 def draw_manifold(run: Run, images: Tensor) -> Drawing:
     """Draw the plane of a model of two latent dimensions."""
-    return Drawing(picture_grid(gallery.manifold(run.vae, gallery.SIDE, images)), "the latent plane, decoded")
+    return _titled(run, picture_grid(gallery.manifold(run.vae, gallery.SIDE, images)), "the latent plane, decoded")
 
 
 def generated_images(run: Run, seed: int) -> Tensor:
