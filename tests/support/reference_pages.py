@@ -73,6 +73,7 @@ ARRAYS = """\
 | Array of `evaluation.npz` | Meaning, type and unit |
 | --- | --- |
 | `rate_per_dimension` | float64 [L]: KL(q(z_d\\|x) ‖ p(z_d)) of each latent dimension, mean over test images, nats |
+| `rate_threshold` | float64 []: the study's setting, nats above which a dimension counts as used |
 | `nll_k`, `nll_by_k` | int64 [K] and float64 [K]: importance-weighted NLL of the first k = 1, 2, 5, 10 … of the samples, nats per image; the last is `test/iw_nll` |
 | `neg_elbo_per_image`, `iw_nll_per_image` | float32 [N]: −ELBO and importance-weighted NLL of each test image, in the order of the data set, nats; their means are `test/neg_elbo` and `test/iw_nll` |
 | `neighbour_samples`, `neighbour_images` | uint8 [8, H, W, C]: samples and the training image nearest to each; samples of binarised data are draws from p(x\\|z), as test images are |

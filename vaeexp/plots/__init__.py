@@ -198,7 +198,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
         "component_samples": Plot(
             "Samples per mixture component",
             pictures.component_samples,
-            "One component of the prior per row, the heaviest first.",
+            latent.samples_caption,
             "No run with a mixture prior left pictures.",
             shows="component_samples",
         ),
@@ -267,17 +267,14 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
         "component_classes": Plot(
             "Classes served by each component",
             latent.component_classes,
-            "In percent, the share of each class of test images whose codes the component serves: the mean of p(component | z) with "
-            "z from the posterior. A column sums to 100; components are numbered as above, the heaviest first.",
+            latent.classes_caption,
             "No run with a mixture prior was tested on images with classes.",
             shows="component_classes",
         ),
         "rate_per_dimension": Plot(
             "Rate of each latent dimension",
             latent.rate_per_dimension,
-            "The divergence of the posterior of each latent dimension from the prior of that dimension, mean over test images. "
-            f"What is at most {latent.USED} nats carries next to nothing. The bars add up to the rate where the prior's dimensions are "
-            "independent, and not under a mixture of joint Gaussians.",
+            latent.rate_caption,
             "No run with a posterior that has a density was tested.",
             shows="rate_per_dimension",
         ),

@@ -10,8 +10,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from vaeexp.plots import style
 from vaeexp.plots.pictures import GAP, joined, picture_axes, picture_grid, tiles, words
-from vaeexp.results.tables import Arrays, heaviest
-from vaeexp.words import format_number
+from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import Arrays, component_order, heaviest
+from vaeexp.words import format_number, format_value
 
 WAYS = {
     "latent_interpolations": "latent, linear",
@@ -30,7 +31,7 @@ LONGEST_CLASS = 18
 TALLEST = 8.5
 """Inches."""
 USED = 0.01
-"""Nats above which a dimension is said to carry something."""
+"""Nats above which a dimension is said to carry something, where the run did not record its `rate_threshold`."""
 NUMBERED = 40
 """Dimensions, or names of classes, that there is room to name."""
 BINS = 41
@@ -139,19 +140,20 @@ def _deviations(value: float) -> str:
 
 
 def rate_per_dimension(arrays: Arrays) -> Figure:
-    """Draw bars of the rate of each latent dimension in nats per image, sorted; those above `USED` in colour."""
-    rates = arrays["rate_per_dimension"]
+    """Draw bars of the rate of each latent dimension in nats per image, sorted; those above the study's `rate_threshold` in colour."""
+    rates, threshold = arrays["rate_per_dimension"], float(arrays.get("rate_threshold", USED))
+    nats = f"{format_value(threshold)} nats"
     figure = style.new_figure(3.8)
     few = len(rates) <= NUMBERED
     numbers = "number of the latent dimension" if few else "latent dimensions, from the greatest rate to the smallest"
     axes = style.style_axes(figure.add_subplot(), x=numbers, y="rate (nats per image)")
     order = np.argsort(-rates, kind="stable")
     places, heights = np.arange(1, len(rates) + 1), rates[order]
-    for used, colour, text in ((True, "#0072B2", f"above {USED} nats"), (False, "#b8b8b8", f"at most {USED} nats")):
-        chosen = (heights > USED) == used
+    for used, colour, text in ((True, "#0072B2", f"above {nats}"), (False, "#b8b8b8", f"at most {nats}")):
+        chosen = (heights > threshold) == used
         look: dict[str, Any] = {"width": 0.8 if few else 1.0, "color": colour, "linewidth": 0}
         axes.bar(places[chosen], heights[chosen], label=f"{text} ({int(chosen.sum())})", **look)
-    axes.set(xlim=(0.4, len(rates) + 0.6), ylim=(min(0.0, 1.05 * heights.min()), 1.05 * max(heights.max(), USED)))
+    axes.set(xlim=(0.4, len(rates) + 0.6), ylim=(min(0.0, 1.05 * heights.min()), 1.05 * max(heights.max(), threshold)))
     axes.grid(visible=False, axis="x")
     if few:
         axes.set_xticks(places, [str(dimension + 1) for dimension in order])
@@ -161,8 +163,20 @@ def rate_per_dimension(arrays: Arrays) -> Figure:
     return figure
 
 
+def rate_caption(view: StudyView) -> str:
+    """Say what a bar is, and from which rate on a dimension counts as used."""
+    found = view.best_with("rate_per_dimension")
+    recorded = found[1].get("rate_threshold", USED) if found else view.fixed("rate_threshold")
+    threshold = format_value(float(USED if recorded is None else recorded))
+    return (
+        "The divergence of the posterior of each latent dimension from the prior of that dimension, mean over test images. "
+        f"What is at most {threshold} nats carries next to nothing. The bars add up to the rate where the prior's dimensions are "
+        "independent, and not under a mixture of joint Gaussians."
+    )
+
+
 def component_classes(arrays: Arrays) -> Figure:
-    """Draw the share of each class that each component of a mixture serves: the heaviest component on top, a column per class."""
+    """Draw the share of each class that each component of a mixture serves: a row per component as `heaviest` orders them, a column per class."""
     shares, weights = arrays["component_classes"], arrays["component_weights"]
     order = heaviest(weights)
     shown = np.ma.masked_invalid(shares[order])
@@ -181,6 +195,31 @@ def component_classes(arrays: Arrays) -> Figure:
     bar = style.colour_bar(figure, axes, image, format=PercentFormatter(1, decimals=0, symbol=" %"), pad=0.015)
     bar.set_ylabel("share of the class", fontsize=11, color=style.TEXT_COLOUR)
     return figure
+
+
+def classes_caption(view: StudyView) -> str:
+    """Say what a cell is, and in which order the components stand."""
+    return (
+        "In percent, the share of each class of test images whose codes the component serves: the mean of p(component | z) with "
+        f"z from the posterior. A column sums to 100; components are numbered {_order(view, 'component_classes')}."
+    )
+
+
+def samples_caption(view: StudyView) -> str:
+    """Say in which order the components stand."""
+    return f"One component of the prior per row, {_order(view, 'component_samples')}."
+
+
+def _order(view: StudyView, shows: str) -> str:
+    """Return in words the order of the components of the model that is drawn, by its weights or else by its prior."""
+    found = view.best_with(shows)
+    if found is None:
+        return "the heaviest first"
+    row, arrays = found
+    if "component_weights" in arrays:
+        return component_order(arrays["component_weights"])
+    equal = view.params(row).get("prior", view.fixed("prior")) == "vampprior"
+    return component_order(np.array([1.0] if equal else [2.0, 1.0]))
 
 
 def _name_columns(axes: Axes, classes: list[str]) -> None:

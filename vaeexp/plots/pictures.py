@@ -1,5 +1,6 @@
 """Pictures that the models drew, side by side with words: along β, of the best model, and of the best, median and worst trial."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,13 +24,17 @@ from vaeexp.words import (
 
 GAP = 2
 """White pixels between two pictures."""
-SHOWN = 8
-"""Reconstructions, and samples, per row of `picture_rows`."""
+SHOWN = 10
+"""Reconstructions per row of `picture_rows`: one of each class of ten."""
+SAMPLES = 5
+"""Samples per row, which are of no particular class."""
 ACROSS = 8.95
 """Inches for the words and the pictures of `picture_rows` together."""
 STRIP_ROWS = 6
 STRIP = frozenset({"originals", "reconstructions", "samples"})
 """Arrays of `pictures.npz` that a row of reconstructions beside samples needs."""
+LINES = (0.2, 0.36, 0.5)
+"""Inches that the words beside a row take, by the lines of smaller words below the title."""
 LONGEST = 33
 """Characters of a configuration beside a row."""
 LEAST_ALIKE = 3
@@ -102,33 +107,41 @@ def epoch_words(view: StudyView, run: pd.Series, *, last: bool, deterministic: b
     return f"{'distortion' if deterministic else '−ELBO'} {format_number(value, 1)} at epoch {row['epoch']} ({which})"
 
 
-def picture_rows(groups: Sequence[tuple[str, Sequence[Row]]], *, margin: float, shown: int = SHOWN) -> Figure:
+def picture_rows(groups: Sequence[tuple[str, Sequence[Row]]], *, margin: float) -> Figure:
     """Draw for each group its originals, with words below their name, and a row of reconstructions beside samples for each entry.
+
+    At most `SHOWN` reconstructions and `SAMPLES` samples stand in a row, as many as each file has.
 
     The originals are those of the group's first entry. The margin is in inches.
     """
-    every = [files[name] for _, rows in groups for *_, files in rows for name in STRIP]
-    count, (tall, wide) = min(shown, *map(len, every)), every[0].shape[1:3]
-    tile, heading, right = tall + GAP, max(round(2 * (tall + GAP) / 3), 12), count * (wide + GAP) + 3 * GAP
+    every = [files for _, rows in groups for *_, files in rows]
+    count = min(SHOWN, *(len(files[name]) for files in every for name in ("originals", "reconstructions")))
+    counts = {"reconstructions": count, "samples": min(SAMPLES, *(len(files["samples"]) for files in every))}
+    tall, wide = every[0]["originals"].shape[1:3]
+    across = sum(counts.values()) * (wide + GAP) + 2 * GAP
+    lines = max(len(below.splitlines()) for _, rows in groups for _, below, _ in rows)
+    step = max(tall + GAP, math.ceil(LINES[lines] * across / (ACROSS - margin)))
+    heading, right = max(round(2 * (tall + GAP) / 3), 12), count * (wide + GAP) + 3 * GAP
     blocks = []
     for _, rows in groups:
         halves = [
-            tiles(np.stack([files[name][:count] for *_, files in rows])) for name in ("reconstructions", "samples")
+            joined([tiles(files[name][None, :shown]) for *_, files in rows], step - tall)
+            for name, shown in counts.items()
         ]
         body = joined(halves, 4 * GAP, axis=1)
-        head = np.full_like(body[:tall], 255)
+        head = np.full((tall, *body.shape[1:]), 255, np.uint8)
         head[:, : halves[0].shape[1]] = tiles(rows[0][2]["originals"][None, :count])
         blocks.append(joined([head, body], heading))
-    figure, axes = picture_axes(joined(blocks, tile // 2), margin=margin, width=ACROSS - margin)
+    figure, axes = picture_axes(joined(blocks, step // 2), margin=margin, width=ACROSS - margin)
     top = 0
     for (under, rows), block in zip(groups, blocks, strict=True):
         first = top + tall + heading
-        row_label(axes, top + tile / 2, tile, "originals", under)
+        row_label(axes, top + tall / 2, step, "originals", under)
         axes.text(0, first - 4, "reconstructions", **words(TEXT_COLOUR, "left", 11, "bottom"))
         axes.text(right, first - 4, "samples of the prior", **words(TEXT_COLOUR, "left", 11, "bottom"))
         for place, (title, below, _) in enumerate(rows):
-            row_label(axes, first + place * tile + tile / 2, tile, title, below)
-        top += len(block) + tile // 2
+            row_label(axes, first + place * step + tall / 2, step, title, below)
+        top += len(block) + step // 2
     return figure
 
 
@@ -199,7 +212,7 @@ def beta_strip(view: StudyView) -> Figure | None:
         apart = format_briefly({name: values[name] for name in differing if name in values})
         title = f"{parameter_label('beta')} = {format_value(trial['params.beta'])}"
         labelled.append((title, "\n".join(filter(None, [epoch_words(view, trial, last=last), apart])), files))
-    return picture_rows([("", labelled)], margin=3.1, shown=6) if rows else None
+    return picture_rows([("", labelled)], margin=3.1) if rows else None
 
 
 def _strip_rows(view: StudyView) -> tuple[list[tuple[pd.Series, Arrays, bool]], list[str]]:
@@ -260,7 +273,7 @@ def best_samples(arrays: Arrays) -> Figure:
 
 
 def component_samples(arrays: Arrays) -> Figure:
-    """Draw samples of each component of a mixture prior, a row each, heaviest first."""
+    """Draw samples of each component of a mixture prior, a row each, the heaviest first, those of equal weight in the order of the model."""
     samples = arrays["component_samples"]
     return picture_grid(samples, [f"component {place}" for place in range(1, len(samples) + 1)])
 

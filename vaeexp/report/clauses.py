@@ -58,7 +58,7 @@ def parameter_clauses(view: StudyView) -> list[str]:
             words.append(f"{label}: one value in all {many:,} complete trials, so nothing is said of it.")
         elif parameter.places(view.covered(view.ranked, effect.parameter)).nunique() < 2:
             words.append(
-                f"{label}: no two of its values were tried to the end where the best lie, so nothing is said of it."
+                f"{label}: no two of its values were tried to the end where the best lie, so the search says nothing of it."
             )
         else:
             words.append(f"{label}: {_effect(effect, widest=effect.parameter == widest and len(spans) > 1)}")

@@ -55,11 +55,12 @@ def _of_the_search(view: StudyView) -> list[tuple[int, str, str]]:
     epochs = int((~np.isfinite(view.epochs["objective"].to_numpy(float))).sum())
     unplaced = int(view.search["best_epoch"].notna().sum()) - len(view.points)
     unvalued = "without a finite value"
-    outside = "without a finite rate and distortion at the best epoch: not in the plane of the two"
+    outside = "without a finite rate and distortion at the last epoch: not in the plane of the two"
+    pictured = "in plots of −ELBO at the best of the epochs before, in those of rate, distortion and active units at the last of them"
     return [
         (repeated, "repeated trial", "(the configuration of an earlier one): in trials.csv alone"),
         (failed, "failed trial", f"of the search: {COUNTED}; in plots with the epochs before the failure"),
-        (pruned, "pruned trial", f"of the search: {COUNTED}; in plots at the best of the epochs before"),
+        (pruned, "pruned trial", f"of the search: {COUNTED}; {pictured}"),
         (running + waiting, "trial", f"of the search not ended yet: {COUNTED}; in plots as far as reported"),
         (_sum(worthless), "complete trial", f"{unvalued}: in no ranking, mean, importance or plot of values"),
         (epochs, "epoch", "with a value that is not finite: in no curve, and never a trial's best"),

@@ -10,7 +10,7 @@ from sweeps.results.statistics import LEAST_VALUES, MANY
 from vaeexp.report.by_parameter import DESCRIBES, parameter_tables
 from vaeexp.report.markup import escape, folded, heading, narrow_tables, table
 from vaeexp.results.study_view import PROTOCOL, StudyView
-from vaeexp.results.tables import heaviest
+from vaeexp.results.tables import component_order, heaviest
 from vaeexp.results.tested_settings import PairComparison, TestedSetting, WinnerMargin
 from vaeexp.words import (
     format_configuration,
@@ -183,7 +183,7 @@ def _difference(comparison: PairComparison, second: str) -> str:
 
 
 def component_table(view: StudyView) -> list[str]:
-    """Return a row per component of the best mixture prior, the heaviest first, and how well components tell classes apart.
+    """Return a row per component of the best mixture prior, as `heaviest` orders them, and how well components tell classes apart.
 
     Empty without a mixture or without classes.
     """
@@ -204,7 +204,7 @@ def component_table(view: StudyView) -> list[str]:
     further = (
         f"{plural(left_out, 'further component')}, {'all of equal weight' if equal else 'all lighter'}, not shown."
     )
-    words = [further] if left_out else []
+    words = [f"Components stand {component_order(weights)}.", *([further] if left_out else [])]
     words.append(
         f"If each component stood for the class that it serves most, {_percent(purity(shares))} of the images would be put "
         "into their class (all classes weighted alike)."

@@ -113,5 +113,12 @@ def left_pictures(trials: pd.DataFrame) -> np.ndarray:
 
 
 def heaviest(weights: np.ndarray) -> np.ndarray:
-    """Return the places of at most `COMPONENTS` components of these weights [K], the heaviest first."""
+    """Return the places of at most `COMPONENTS` components of these weights [K], the heaviest first, equal ones in the order of the model."""
     return np.argsort(-weights, kind="stable")[:COMPONENTS]
+
+
+def component_order(weights: np.ndarray) -> str:
+    """Return in words how `heaviest` orders components of these weights [K]."""
+    if np.allclose(weights, weights[0]):
+        return "in the order of the model, because all have the same weight"
+    return "the heaviest first"

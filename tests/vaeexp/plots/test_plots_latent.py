@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
-from synthetic_study import part, texts
+from synthetic_study import make_results, part, texts, write_pictures
 
 from vaeexp.plots import PLOTS
 from vaeexp.plots.latent import CLASS_COLOURS, component_classes, map_figure, rate_per_dimension, traversal_figure
@@ -130,6 +130,28 @@ def test_bars_are_the_rates_from_the_greatest_to_the_smallest(results):
     assert len(set(colours[:used])) == len(set(colours[used:])) == 1
     assert colours[0] != colours[-1]
     assert axes.get_ylabel() == "rate (nats per image)"
+
+
+def test_what_a_run_recorded_decides_over_a_default(tmp_path):
+    """Components of equal weight have no heaviest, and the line stands at the study's threshold."""
+    made = make_results(12, folder=tmp_path / "trials" / "beta_mnist")
+    write_pictures(made, tmp_path)
+    view = StudyView(made)
+    assert (
+        PLOTS["component_samples"].reading(view).startswith("One component of the prior per row, the heaviest first.")
+    )
+    for file in tmp_path.glob("trials/*/*/evaluation.npz"):
+        arrays = dict(np.load(file))
+        weights = np.full_like(arrays["component_weights"], 1 / len(arrays["component_weights"]))
+        np.savez(file, **arrays | {"component_weights": weights, "rate_threshold": np.array(2.0)})
+    view = StudyView(made)
+    for name in ("component_samples", "component_classes"):
+        assert "in the order of the model, because all have the same weight." in PLOTS[name].reading(view)
+    assert any("Components stand in the order of the model" in block for block in component_table(view))
+    axes = PLOTS["rate_per_dimension"].draw(view).axes[0]
+    used = int((view.best_with("rate_per_dimension")[1]["rate_per_dimension"] > 2).sum())
+    assert axes.get_legend().get_texts()[0].get_text() == f"above 2 nats ({used})"
+    assert "What is at most 2 nats carries next to nothing." in PLOTS["rate_per_dimension"].reading(view)
 
 
 @pytest.mark.parametrize("rates", [[0.0], [0.0, 0.0], [1.0], [2.0] * 300, [0.5, -0.01]])

@@ -14,7 +14,7 @@ from synthetic_study import (
 
 from sweeps.results import ranked
 from vaeexp.plots import PLOTS
-from vaeexp.plots.pictures import best_median_worst, beta_strip, strip_trials
+from vaeexp.plots.pictures import best_median_worst, beta_strip, picture_rows, strip_trials
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import read_arrays
 from vaeexp.words import format_number, format_value
@@ -102,6 +102,19 @@ def test_strip_skips_a_damaged_file(tmp_path):
     assert len(texts(beta_strip(StudyView(made)))) == rows - 2
 
 
+def test_a_row_shows_all_ten_reconstructions_and_some_samples():
+    files = {
+        name: np.zeros((count, 28, 28, 1), np.uint8)
+        for name, count in (("originals", 10), ("reconstructions", 10), ("samples", 16))
+    }
+    image = picture_rows([("", [("one", "", files), ("other", "", files)])], margin=3.1).axes[0].images[0].get_array()
+    assert image.shape[1] == (10 * 30 - 2) + 4 * 2 + (5 * 30 - 2)
+    assert (np.asarray(image)[0, 9 * 30 : 9 * 30 + 28] == 0).all(), "the tenth original"
+    few = {name: array[:3] for name, array in files.items()}
+    image = picture_rows([("", [("one", "", few)])], margin=3.1).axes[0].images[0].get_array()
+    assert image.shape[1] == 2 * (3 * 30 - 2) + 4 * 2
+
+
 def test_component_samples_have_a_row_per_component_of_the_confirmed_best(results):
     found, files = StudyView(results).best_with("component_samples")
     assert found["repeat"]
@@ -142,7 +155,7 @@ def test_three_rows_are_the_best_the_median_and_the_worst(study):
     for place, row in enumerate(three):
         files, top = read_arrays(row["folder"]), 28 + 20 + place * 30
         np.testing.assert_array_equal(image[top : top + 28, :28], files["last_reconstructions"][0, ..., 0])
-        np.testing.assert_array_equal(image[top : top + 28, -28:], files["last_samples"][7, ..., 0])
+        np.testing.assert_array_equal(image[top : top + 28, -28:], files["last_samples"][4, ..., 0])
     assert {"originals", "reconstructions", "samples of the prior"} <= set(texts(figure))
 
 

@@ -127,6 +127,10 @@ def test_what_was_left_out_is_counted_and_says_why(results):
         "22 pruned trials",
         "34 trained models without pictures in the runs folder",
     ]
+    assert (
+        "in plots of −ELBO at the best of the epochs before, in those of rate, distortion and active units at the last"
+        in lines[2]
+    )
     trials, epochs = results.trials.copy(), results.epochs.copy()
     own = trials.index[~trials["repeat"] & (trials["state"] == "complete") & trials["duplicate_of"].isna()]
     runs = trials.index[trials["repeat"]]

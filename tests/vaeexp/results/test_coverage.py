@@ -52,8 +52,9 @@ def test_marginal_statistics_leave_such_a_value_out():
     prior = next(effect for effect in view.effects if effect.parameter == "prior")
     assert math.isnan(prior.span)
     assert prior.verdict == "open"
-    assert "**prior**: no two of its values were tried to the end where the best lie, so nothing is said of it." in (
-        parameter_clauses(view)
+    assert (
+        "**prior**: no two of its values were tried to the end where the best lie, so the search says nothing of it."
+        in (parameter_clauses(view))
     )
     even = StudyView(hole(normal_beta=(0.05, 10)))
     assert even.uncovered("prior") == []
