@@ -92,7 +92,7 @@ def test_beta_mnist_says_what_its_file_says():
     ]
     assert study.space["components"].when == {"prior": ("mixture",)}
     assert (study.space["learning_rate"].low, study.space["learning_rate"].high) == (1e-4, 1e-2)
-    assert study.fixed["train"].epochs == 20
+    assert study.fixed["train"].epochs == 15
     assert study.fixed["model"].hidden == (512, 512)
     assert (study.sampler.name, study.pruner.name, study.pruner.warmup_epochs) == ("tpe", "median", 5)
     assert (study.budget.trials, study.budget.seconds) == (32, None)

@@ -383,9 +383,7 @@ def test_status_of_a_finished_study_prints_the_checks_that_failed_without_torch(
         search.tell(number, 100.0 + number)
     code = "import sys\nsys.modules['torch'] = None\nfrom vaeexp.commands import main\nmain(sys.argv[1:])"
     command = [sys.executable, "-c", code, "status", "smoke", "--runs", str(tmp_path)]
-    warning = (
-        "have β within 5 % of its upper bound. Widen the range and go on: vaeexp sweep smoke --set search.beta.high="
-    )
+    warning = "have β within 5 % of its upper bound. Widen the range and search on: vaeexp sweep smoke --trials 24 --set search.beta.high="
     for finished in (False, True):
         search.set_user_attr("finished", finished)
         done = subprocess.run(command, capture_output=True, text=True, check=True)
