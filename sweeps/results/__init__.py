@@ -187,7 +187,9 @@ def _compared(results: Results, parameter: str) -> list[tuple[dict[str, Any], st
     """Return the runs that have a value of a parameter and are paired for it, each with its pair and the trial that the pair is named after."""
     if f"params.{parameter}" not in results.trials:
         return []
-    repeats = results.trials[results.trials["repeat"]].dropna(subset=[f"params.{parameter}"])
+    needed = ["number", "state", "objective", "source_trial", "seed_index", "pair_ids"]
+    needed += [name for name in results.trials if name.startswith("params.")]
+    repeats = results.trials.loc[results.trials["repeat"], needed].dropna(subset=[f"params.{parameter}"])
     own = f"{parameter}:"
     return [
         ({str(name): value for name, value in row.items()}, pair_id, int(pair_id.removeprefix(own).partition("/")[0]))

@@ -129,6 +129,12 @@ def epochs_frame(rows: list[dict]) -> pd.DataFrame:
 
 def read_results_of_nothing(search: dict) -> Results:
     """What is read from a storage whose study has no trial yet: the real columns and types."""
+    return _read_results_of_nothing(json.dumps(search))
+
+
+@functools.cache
+def _read_results_of_nothing(text: str) -> Results:
+    search = json.loads(text)
     storage = optuna.storages.InMemoryStorage()
     study = optuna.create_study(study_name="beta_mnist", storage=storage)
     for name, value in study_attributes(spec=study_attributes().spec | {"search": search}).to_attributes().items():

@@ -29,7 +29,7 @@ ENDED = ("complete", "pruned", "failed")
 
 def answer(view: StudyView) -> str:
     """Return the best configuration and how sure it is; a list with a sentence for each clause of the question; the cost."""
-    listed = "\n".join(f"- {clause}" for clause in filter(None, [_compared(view), *clauses(view)]))
+    listed = "\n".join(f"- {clause}" for clause in filter(None, [compared_words(view), *clauses(view)]))
     blocks = _best(view), listed, _join(_pruning(view), _cost(view))
     return "\n\n".join(block for block in blocks if block)
 
@@ -38,7 +38,7 @@ def _join(*sentences: str) -> str:
     return " ".join(filter(None, sentences))
 
 
-def _compared(view: StudyView) -> str:
+def compared_words(view: StudyView) -> str:
     """Say which value of each compared parameter is better, and how sure; empty where the study compares nothing."""
     if view.ranked.empty:
         return ""

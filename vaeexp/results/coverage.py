@@ -53,12 +53,12 @@ def measure_coverage(
         search: trials of the search, without duplicates.
         ranked: the complete ones, the best first.
     """
-    pruned = search[search["state"] == "pruned"]
-    places = {name: (own.places(ranked), own.places(pruned)) for name, own in parameters.items()}
-    first = pd.DataFrame({name: each[0].to_numpy() for name, each in places.items()})
-    other = pd.DataFrame({name: each[1].to_numpy() for name, each in places.items()})
+    every = {name: own.places(search).to_numpy(float) for name, own in parameters.items()}
+    complete = {name: own.places(ranked).to_numpy(float) for name, own in parameters.items()}
+    ended = search["state"].to_numpy(object) == "pruned"
+    pruned = {name: places[ended] for name, places in every.items()}
     return {
-        name: [_coverage(own, place, parameters, search, first, other) for place in range(len(own.texts))]
+        name: [_coverage(own, place, parameters, every[name], complete, pruned) for place in range(len(own.texts))]
         for name, own in parameters.items()
         if own.is_choice
     }
@@ -68,36 +68,40 @@ def _coverage(
     parameter: SearchedParameter,
     place: int,
     parameters: Mapping[str, SearchedParameter],
-    search: pd.DataFrame,
-    complete: pd.DataFrame,
-    pruned: pd.DataFrame,
+    every: np.ndarray,
+    complete: Mapping[str, np.ndarray],
+    pruned: Mapping[str, np.ndarray],
 ) -> Coverage:
-    """Return the coverage of the value at a place; `complete` and `pruned` hold the places of these trials, [N, P]."""
-    own, text = complete[parameter.name] == place, parameter.texts[place]
-    others = complete[(complete[parameter.name] != place) & complete[parameter.name].notna()]
-    good = others.head(max(LEAST_GOOD, -(-len(others) // 4)))
+    """Return the coverage of the value at a place, from the places of all trials [N], and of complete and pruned ones by parameter."""
+    values, text = complete[parameter.name], parameter.texts[place]
+    own, others = np.flatnonzero(values == place), np.flatnonzero((values != place) & ~np.isnan(values))
+    good = others[: max(LEAST_GOOD, -(-len(others) // 4))]
     names = [name for name in parameters if name != parameter.name] if len(good) >= LEAST_GOOD else []
-    mine = pruned[pruned[parameter.name] == place]
+    mine = np.flatnonzero(pruned[parameter.name] == place)
+    box = {name: complete[name][good] for name in names}
     return Coverage(
         parameter=parameter.name,
         value=next((value for value in parameter.values if format_value(value) == text), text),
         text=text,
-        trials=int((parameter.places(search) == place).sum()),
-        complete=int(own.sum()),
+        trials=int((every == place).sum()),
+        complete=len(own),
         pruned=len(mine),
-        inside=int(_inside(complete[own], good, names, parameters).sum()),
-        pruned_inside=int(_inside(mine, good, names, parameters).sum()),
-        leads=bool(own.iloc[0]) if len(own) else False,
+        inside=_count_inside(complete, own, box, parameters),
+        pruned_inside=_count_inside(pruned, mine, box, parameters),
+        leads=bool(len(own)) and own[0] == 0,
     )
 
 
-def _inside(
-    trials: pd.DataFrame, good: pd.DataFrame, names: list[str], parameters: Mapping[str, SearchedParameter]
-) -> np.ndarray:
-    """Tell which trials lie in the box that `good` spans; all do where nothing spans one: [N]."""
+def _count_inside(
+    places: Mapping[str, np.ndarray],
+    trials: np.ndarray,
+    box: Mapping[str, np.ndarray],
+    parameters: Mapping[str, SearchedParameter],
+) -> int:
+    """Return how many of these trials lie in the box that the places of good trials span; all do where nothing spans one."""
     inside = np.ones(len(trials), dtype=bool)
-    for name in names:
-        own, region = trials[name].to_numpy(float), good[name].dropna().to_numpy(float)
+    for name, good in box.items():
+        own, region = places[name][trials], good[~np.isnan(good)]
         if not len(region):
             continue
         if parameters[name].is_choice:
@@ -106,7 +110,7 @@ def _inside(
             # Places are computed from numbers; the slack is that of rounding.
             within = (own >= region.min() - 1e-9) & (own <= region.max() + 1e-9)
         inside &= within | np.isnan(own)
-    return inside
+    return int(inside.sum())
 
 
 def covered_trials(
@@ -116,5 +120,4 @@ def covered_trials(
     left_out = [each.text for each in coverage.get(parameter.name, []) if not each.covered]
     if not left_out:
         return trials
-    texts = parameter.of(trials).map(format_value, na_action="ignore")
-    return trials[~texts.isin(left_out)]
+    return trials[~np.isin(parameter.places(trials), [parameter.texts.index(text) for text in left_out])]

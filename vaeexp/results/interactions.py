@@ -112,11 +112,12 @@ def _of_comparison(
 ) -> list[Interaction]:
     others = [name for name in importances if name not in (comparison.parameter, TUNED)][:OTHERS]
     others = [name for name in (TUNED, *others) if name in parameters]
-    table = comparison.pairs[["source_trial", "difference"]]
-    configurations = search.set_index("number").reindex(table["source_trial"].astype(int).unique())
+    differences = comparison.pairs["difference"].to_numpy(float)
+    trials, places = np.unique(comparison.pairs["source_trial"].to_numpy(int), return_inverse=True)
+    configurations = search.set_axis(search["number"]).reindex(trials)
     splits = {name: _splits(parameters[name], configurations) for name in others}
     distinct = {frozenset((mask, tuple(not each for each in mask))) for own in splits.values() for mask in own}
-    counts = table["source_trial"].astype(int).value_counts().reindex(configurations.index).to_numpy()
+    counts = np.bincount(places)
     alarms = tuple(
         chance_of_split(tuple(sorted(int(own[list(min(pair))].sum()) for pair in distinct)), int(own.sum()))
         for own in (counts, np.ones(len(counts), dtype=int))
@@ -126,8 +127,8 @@ def _of_comparison(
         _best_split(
             comparison,
             name,
-            table,
-            configurations.index,
+            differences,
+            places,
             splits,
             (alarms[0], min(1.0, comparisons * alarms[1])),
             tuned if name == TUNED else None,
@@ -172,17 +173,16 @@ def _splits(parameter: SearchedParameter, configurations: pd.DataFrame) -> dict[
 def _best_split(
     comparison: PairComparison,
     other: str,
-    table: pd.DataFrame,
-    configurations: pd.Index,
+    differences: np.ndarray,
+    places: np.ndarray,
     splits: Mapping[str, Mapping[tuple[bool, ...], Any]],
     alarms: tuple[float, float],
     tuned_for: Any | None,
 ) -> Interaction:
-    """Return the split of one parameter whose sides differ most, a consistent one first."""
-    differences, sources = table["difference"].to_numpy(float), table["source_trial"].astype(int).to_numpy()
+    """Return the split of one parameter whose sides differ most, a consistent one first; `places` are those of the configurations [n]."""
     best: tuple[tuple[bool, float], Any, float, float, tuple[bool, ...]] | None = None
     for mask, threshold in splits[other].items():
-        high = np.isin(sources, configurations.to_numpy()[list(mask)])
+        high = np.array(mask)[places]
         below, above = differences[~high], differences[high]
         opposed = bool(below.max() < 0 < above.min() or above.max() < 0 < below.min())
         key = (opposed, abs(float(above.mean() - below.mean())))
@@ -200,8 +200,8 @@ def _best_split(
         threshold=best[1] if best else None,
         below=best[2] if best else math.nan,
         above=best[3] if best else math.nan,
-        configurations=len(configurations),
-        n=len(table),
+        configurations=int(places.max()) + 1,
+        n=len(differences),
         false_alarm=alarms[0],
         cause_false_alarm=alarms[1],
         consistent=bool(best and best[0][0]),

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from vaeexp.results.tables import column, for_baseline_alone, search_trials
-from vaeexp.words import format_value, parameter_label
+from vaeexp.words import format_value, is_missing, parameter_label
 
 LEAST_TRIALS = 10
 """Complete trials below which an importance would be noise."""
@@ -66,14 +66,21 @@ class SearchedParameter:
         given = self.of(trials)
         if self.is_choice:
             index = {text: float(place) for place, text in enumerate(self.texts)}
-            return given.map(format_value, na_action="ignore").map(index).astype(float)
-        return self.places_of(given.astype("Float64").astype(float))
+            places = [math.nan if is_missing(value) else index.get(format_value(value), math.nan) for value in given]
+            return pd.Series(places, index=given.index, name=given.name, dtype=float)
+        # Whole numbers may be missing, and then are no numbers of numpy.
+        return self.places_of(given if given.dtype == float else given.astype("Float64").astype(float))
 
     def places_of(self, numbers: pd.Series) -> pd.Series:
         """Return the places of these numbers, NaN where a logarithmic axis has none."""
-        if self.log:
-            return pd.Series(np.log(numbers.where(numbers > 0) / self.first) / np.log(self.last / self.first))
-        return (numbers - self.first) / (self.last - self.first)
+        values = numbers.to_numpy(float)
+        # A range of one value has no axis: its places are NaN.
+        with np.errstate(invalid="ignore", divide="ignore"):
+            if self.log:
+                places = np.log(np.where(values > 0, values, np.nan) / self.first) / np.log(self.last / self.first)
+            else:
+                places = (values - self.first) / (self.last - self.first)
+        return pd.Series(places, index=numbers.index, name=numbers.name)
 
     def numbers(self, places: np.ndarray | pd.Series) -> np.ndarray:
         """Return the numbers at these places, not rounded; of a choice the places themselves."""

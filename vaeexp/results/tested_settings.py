@@ -22,7 +22,7 @@ from sweeps.results.statistics import (
     wilcoxon_p,
 )
 from vaeexp.results.tables import column, interval_on_test
-from vaeexp.words import format_configuration, plural
+from vaeexp.words import format_configuration, is_missing, plural
 
 if TYPE_CHECKING:
     from vaeexp.results.study_view import StudyView
@@ -163,7 +163,7 @@ class PairComparison:
 
     @property
     def configurations(self) -> int:
-        return int(self.pairs["source_trial"].nunique())
+        return len(np.unique(self.pairs["source_trial"]))
 
     @property
     def better(self) -> Any | None:
@@ -175,10 +175,16 @@ class PairComparison:
 
 def compare_pairs(results: Results, parameter: str, two: tuple[Any, Any], seed: int) -> PairComparison:
     """Compare two values of a parameter, not yet corrected for other comparisons; `seed` is that of the bootstrap."""
-    table = pairs(results, parameter, two)
-    complete = table.dropna(subset=["difference"])
-    grouped = complete.groupby("source_trial")["difference"].mean()
-    differences = (grouped if len(grouped) > 1 else complete["difference"]).to_numpy(float).tolist()
+    return compare_matched(parameter, two, pairs(results, parameter, two), seed)
+
+
+def compare_matched(parameter: str, two: tuple[Any, Any], table: pd.DataFrame, seed: int) -> PairComparison:
+    """Return the comparison of two values from their matched pairs, a row each, as `sweeps.results.pairs` gives them."""
+    complete = table[table["difference"].notna()]
+    values, sources = complete["difference"].to_numpy(float), complete["source_trial"].to_numpy()
+    trials = np.unique(sources)
+    own = [values[sources == trial] for trial in trials] if len(trials) > 1 else values[:, None]
+    differences = [math.fsum(each) / len(each) for each in own]
     many = len(differences) >= MANY
     return PairComparison(
         parameter=parameter,
@@ -270,12 +276,12 @@ def winner_margins(confirmed: Sequence[TestedSetting]) -> list[WinnerMargin]:
     every = [
         (one, other, _shared(figures[one], figures[other])) for one, other in combinations(range(len(confirmed)), 2)
     ]
-    ps = [paired_t_p((second - first).tolist()) for _, _, (first, second) in every]
+    ps = [paired_t_p(np.subtract(second, first).tolist()) for _, _, (first, second) in every]
     tests, margins = sum(math.isfinite(p) for p in ps), []
     for (one, other, (first, second)), p, p_holm in zip(every, ps, holm(ps), strict=True):
         source = confirmed[other].source_trial
         if one == 0 and source is not None and len(first):
-            interval = paired_interval(first.tolist(), second.tolist())
+            interval = paired_interval(first, second)
             margins.append(
                 WinnerMargin(
                     source_trial=int(source), seeds=len(first), interval=interval, p=p, p_holm=p_holm, tests=tests
@@ -284,9 +290,10 @@ def winner_margins(confirmed: Sequence[TestedSetting]) -> list[WinnerMargin]:
     return margins
 
 
-def _shared(first: pd.Series, second: pd.Series) -> tuple[pd.Series, pd.Series]:
-    shared = second.index.intersection(first.index)
-    return first[shared], second[shared]
+def _shared(first: Mapping[int, float], second: Mapping[int, float]) -> tuple[list[float], list[float]]:
+    """Return the figures of both for each seed that both have, in the order of the second."""
+    seeds = [seed for seed in second if seed in first]
+    return [first[seed] for seed in seeds], [second[seed] for seed in seeds]
 
 
 def baseline_margins(confirmed: Sequence[TestedSetting], baselines: Sequence[TestedSetting]) -> list[BaselineMargin]:
@@ -323,18 +330,17 @@ def difference_on_test(first: TestedSetting, second: TestedSetting) -> tuple[Int
     one, other = _by_seed(first, "seed"), _by_seed(second, "seed")
     shared = _shared(one, other)
     if len(shared[0]) > 1 and len(shared[0]) == len(other):
-        interval = paired_interval(shared[0].tolist(), shared[1].tolist())
-        p = paired_t_p((shared[1] - shared[0]).tolist())
-        return interval, p, f"paired over {plural(len(shared[0]), 'shared seed')}"
-    figures = one.tolist(), other.tolist()
+        p = paired_t_p(np.subtract(shared[1], shared[0]).tolist())
+        return paired_interval(*shared), p, f"paired over {plural(len(shared[0]), 'shared seed')}"
+    figures = list(one.values()), list(other.values())
     basis = f"Welch's t over {len(one):,} and {plural(len(other), 'seed')}"
     return difference_interval(*figures), welch_p(*figures), basis
 
 
-def _by_seed(setting: TestedSetting, name: str = "seed_index") -> pd.Series:
-    """Return the test −ELBO of each run with a test figure, by its seed or by the place of its seed among the fresh ones."""
-    runs = setting.runs
-    figures, seeds = column(runs, "result.test/neg_elbo").to_numpy(float), runs[name]
-    known = np.isfinite(figures) & seeds.notna().to_numpy()
-    found = pd.Series(figures[known], index=seeds.to_numpy()[known].astype(np.int64))
-    return found[~found.index.duplicated()]
+def _by_seed(setting: TestedSetting, name: str = "seed_index") -> dict[int, float]:
+    """Return the test −ELBO of each run with a test figure, by its seed or by the place of its seed; of equal seeds the first run."""
+    figures: dict[int, float] = {}
+    for seed, figure in zip(setting.runs[name], column(setting.runs, "result.test/neg_elbo"), strict=True):
+        if not is_missing(seed) and math.isfinite(figure):
+            figures.setdefault(int(seed), float(figure))
+    return figures
