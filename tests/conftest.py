@@ -24,6 +24,7 @@ LONGEST = (
     "test_mirror.py",
     "test_whole.py",
     "test_benchmarks.py",
+    "test_known_truth.py",
     "test_docs_commands.py",
     "test_compiled.py",
     "test_secrets.py",
@@ -35,7 +36,7 @@ LONGEST = (
     "test_notebook_example.py",
     "test_fused_step.py",
     "test_learning.py",
-    "test_known_truth.py",
+    "test_known_truth_reports.py",
     "test_recompute.py",
 )
 """Files that take from twenty seconds to minutes, longest first. `make test` begins with them, because one that began last
