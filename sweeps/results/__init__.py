@@ -188,7 +188,7 @@ def _compared(results: Results, parameter: str) -> list[tuple[dict[str, Any], st
     if f"params.{parameter}" not in results.trials:
         return []
     needed = ["number", "state", "objective", "source_trial", "seed_index", "pair_ids"]
-    needed += [name for name in results.trials if name.startswith("params.")]
+    needed += [str(name) for name in results.trials if str(name).startswith("params.")]
     repeats = results.trials.loc[results.trials["repeat"], needed].dropna(subset=[f"params.{parameter}"])
     own = f"{parameter}:"
     return [

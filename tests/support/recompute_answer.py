@@ -206,7 +206,7 @@ def parameter(state: State, label: str) -> list[Expected]:
     return [None]
 
 
-@says(r"(no two of its values) were tried to the end where the best lie, so nothing is said of it")
+@says(r"(no two of its values) were tried to the end where the best lie, so the search says nothing of it")
 def not_tried(state: State, words: str) -> str:
     own, study = state.study.parameters[state.subject], state.study
     tried = own.values(study.ranked).dropna()
