@@ -28,7 +28,7 @@ from sweeps.storage.study_record import StoredStudy, write_study
 from sweeps.storage.trial_record import Repeat, stored_repeat
 from sweeps.study.space import Space, dependents
 from sweeps.study.study_model import Compare
-from sweeps.workload import Lanes
+from sweeps.workload import Lanes, joined_baselines
 
 if TYPE_CHECKING:
     from sweeps.study import Study
@@ -61,14 +61,17 @@ def plan_repeats(stored: StoredStudy, study: "Study") -> list[Repeat]:
 
 
 def _both(known: Repeat, run: Repeat) -> Repeat:
-    """Return one run for two purposes. Of a configuration that is confirmed, it is the trial that found it that counts."""
+    """Return one run for two purposes; two baselines that come to one configuration share it.
+
+    Of a configuration that is confirmed, it is the trial that found it that counts.
+    """
     return replace(
         known,
         source_trial=run.source_trial if run.baseline and "confirm" not in known.purposes else known.source_trial,
         purposes=tuple(dict.fromkeys(known.purposes + run.purposes)),
         pair_ids=known.pair_ids + run.pair_ids,
         test=known.test or run.test,
-        baseline=known.baseline or run.baseline,
+        baseline=joined_baselines(known.baseline, run.baseline),
     )
 
 

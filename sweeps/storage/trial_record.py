@@ -65,7 +65,7 @@ class Repeat:
     test: bool = False
     """Whether the test set is evaluated: for `confirm` and baselines."""
     baseline: str | None = None
-    """Name of the baseline whose run it is."""
+    """Name of the baseline whose run it is; of several joined by +."""
 
 
 def stored_repeat(stored: FrozenTrial) -> Repeat:

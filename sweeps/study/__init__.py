@@ -258,9 +258,10 @@ class _Reading:
                 if setting in shared:
                     problem = "belongs to the whole study, so no baseline can change it."
                     self._mistakes.add(("baselines", name, "settings", setting), problem)
-            row = mapping(self.file.baselines).get(name)
-            if row is None:
+            if (row := mapping(self.file.baselines).get(name)) is None:
                 continue
+            if "+" in name:
+                self._mistakes.add(("baselines", name), "must have no +, which joins baselines that share their runs.")
             values = row.settings.model_dump(mode="json", exclude_unset=True) if order else {}
             settings = {key: values[key] for key in order}
             key = json.dumps([row.at, settings], sort_keys=True)

@@ -31,6 +31,7 @@ from sweeps.tracking.mlflow_store import (
     tracking_uri,
 )
 from sweeps.tracking.run_tags import STATUS, ending_tags, role_tags, standing_of
+from sweeps.workload import baseline_names
 
 PARENT = "study"
 """Value of the tag `sweeps.trial` on the parent run."""
@@ -305,8 +306,8 @@ class StudyRuns:
     def _tags_of(self, study: StudyRecord, record: TrialRecord) -> dict[str, str]:
         tags = {**study.tags, STUDY_TAG: study.name, "mlflow.parentRunId": self._runs[PARENT].place.run_id}
         tags |= {"sweeps.number": str(record.number), "sweeps.seed": str(record.seed)}
-        if record.baseline:
-            tags |= study.baseline_tags.get(record.baseline, {})
+        for name in baseline_names(record.baseline)[:1]:  # those that share a run share its protocol
+            tags |= study.baseline_tags.get(name, {})
         return tags | role_tags(study, record, {})
 
     def _log_metrics(self, run: _Run, study: StudyRecord, record: TrialRecord, tags: Mapping[str, str]) -> None:

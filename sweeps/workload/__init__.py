@@ -28,7 +28,7 @@ class Trial:
     test: bool = False
     """True where the test set may be looked at once the trial is complete."""
     baseline: str | None = None
-    """Name of the row of the study file that it is trained for; None for all other trials."""
+    """Name of the row of the study file that it is trained for, of several joined by +; None for all other trials."""
 
     @property
     def folder_name(self) -> str:
@@ -44,6 +44,16 @@ def run_folder(number: int, *, repeat: bool) -> str:
 def run_name(study: str, number: int, *, repeat: bool) -> str:
     """Return the name of a run as people read and give it: `beta_mnist/7`, of a repeat `beta_mnist/r7`."""
     return f"{study}/{'r' if repeat else ''}{number}"
+
+
+def baseline_names(joined: object) -> list[str]:
+    """Return the names of the baselines that share a run, of its `baseline`; empty for what is no text."""
+    return joined.split("+") if isinstance(joined, str) else []
+
+
+def joined_baselines(*joined: str | None) -> str | None:
+    """Return the `baseline` of a run that these share, each name once; None without any."""
+    return "+".join(dict.fromkeys(name for each in joined for name in baseline_names(each))) or None
 
 
 def named_run(text: str) -> tuple[bool, int] | None:

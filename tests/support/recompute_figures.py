@@ -78,7 +78,7 @@ class Study:
         return self.confirmed[self.best] if self.best in self.confirmed else self.ranked.head(1)
 
     def baseline(self, name: str) -> pd.DataFrame:
-        return self.repeats[self.repeats["baseline"] == name]
+        return self.repeats[self.repeats["baseline"].map(lambda names: name in str(names).split("+")).astype(bool)]
 
     @cached_property
     def rows(self) -> dict[str, pd.DataFrame]:

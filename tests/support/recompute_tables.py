@@ -330,7 +330,7 @@ def classifier(state: State, printed: str) -> str:
     r"that were trained for another reason)"
 )
 def baselines(state: State, *_: str) -> list[Expected]:
-    own = state.study.repeats[state.study.repeats["baseline"].isin(state.study.report.baselines.values())]
+    own = state.study.repeats[state.study.repeats["baseline"].notna()]
     alone = own[own["purposes"] == "baseline"]
     counts = [f"{len(alone):,}", f"{int(alone['epochs'].sum()):,}"] if len(alone) else ["", ""]
     return [f"{len(state.study.rows):,}", *counts]

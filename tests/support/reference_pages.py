@@ -32,7 +32,7 @@ COLUMNS = """\
 | `started`, `ended`, `seconds` | seconds since 1970-01-01 UTC, and seconds of training |
 | `duplicate_of` | number of the earlier trial of equal configuration, whose value it took |
 | `failure`, `message` | kind of failure, and what it said |
-| `source_trial`, `purposes`, `seed_index`, `pair_ids`, `baseline` | of a repeat: trial whose setting it has, what it is for (joined by +), index of its seed, its matched pairs (parameter:trial/seed index, joined by +), its name in the study file |
+| `source_trial`, `purposes`, `seed_index`, `pair_ids`, `baseline` | of a repeat: trial whose setting it has, what it is for (joined by +), index of its seed, its matched pairs (parameter:trial/seed index, joined by +), its name in the study file (of baselines that share it, joined by +) |
 | `params.<setting>` | searched settings as in the study file; of a baseline also those that it changes; empty where a condition was false |
 | `result.parameters`, `result.best_epoch` | weights of the model, epoch whose weights were kept |
 | `result.test/neg_elbo`, `…/iw_nll`, `…/rate`, `…/distortion` | on test images, of runs that confirm or are baselines, nats per image; with `_se`: standard error over images |

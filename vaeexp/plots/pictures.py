@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sweeps.workload import baseline_names
 from vaeexp.plots.style import MUTED, TEXT_COLOUR, new_figure, shortened
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import Arrays, column, left_pictures, read_arrays
@@ -191,7 +192,8 @@ def _one_configuration(view: StudyView) -> pd.DataFrame | None:
     specs = view.baseline_specs
     unlike = [name for name in specs if set(specs[name].get("settings") or {}) - {"beta"}]
     runs = view.trials[(view.trials["state"] == "complete") & view.trials["objective"].notna()]
-    runs = runs[~runs["baseline"].isin(unlike) & (_betas(runs) >= 0) & left_pictures(runs)]
+    like = runs["baseline"].map(lambda names: not {*baseline_names(names)} & {*unlike}).astype(bool)
+    runs = runs[like & (_betas(runs) >= 0) & left_pictures(runs)]
     others = [name for name in view.parameters if name != "beta"]
     if runs.empty:
         return None

@@ -239,7 +239,7 @@ def _reported(view: StudyView, group: Sequence[TestedSetting]) -> str:
 
 def _cost(baselines: Sequence[TestedSetting]) -> str:
     """Say what the baselines cost; runs that also confirm a configuration are counted there."""
-    runs = pd.concat([row.runs for row in baselines])
+    runs = pd.concat([row.runs for row in baselines]).drop_duplicates("name")
     alone = runs[for_baseline_alone(runs)]
     words = f"Baselines are trained whatever the search finds: {plural(len(baselines), 'row')}"
     if alone.empty:

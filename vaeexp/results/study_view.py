@@ -12,6 +12,7 @@ import pandas as pd
 
 from sweeps.results import Results, best_run, levels, ranked
 from sweeps.storage.study_record import StudyRecord
+from sweeps.workload import baseline_names
 from vaeexp.results import stored_study
 from vaeexp.results.coverage import Coverage, covered_trials, measure_coverage
 from vaeexp.results.effects import ParameterEffect, parameter_effects
@@ -229,7 +230,11 @@ class StudyView:
     @cached_property
     def baselines(self) -> list[TestedSetting]:
         """Baselines with a complete run, in the order of the study file."""
-        runs = {name: self._repeats[self._repeats["baseline"] == name] for name in self.baseline_specs}
+        named = self._repeats["baseline"].map(baseline_names)
+        runs = {
+            name: self._repeats[named.map(lambda names, own=name: own in names).astype(bool)]
+            for name in self.baseline_specs
+        }
         return [baseline_setting(self, name, own) for name, own in runs.items() if len(own)]
 
     @cached_property

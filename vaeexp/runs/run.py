@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from sweeps.errors import UserError, did_you_mean
 from sweeps.storage.study_record import StudyRecord
 from sweeps.storage.trial_record import TrialRecord
-from sweeps.workload import Outcome, named_run, run_folder, run_name
+from sweeps.workload import Outcome, baseline_names, named_run, run_folder, run_name
 from vaeexp.data import DATASETS, Dataset, open_dataset
 from vaeexp.data.dataset import targets
 from vaeexp.evaluation.classifier import open_classifier
@@ -303,8 +303,11 @@ def read_record(text: str, runs: Path, storage: str | None) -> RunRecord:
     except (ValueError, KeyError, TypeError) as error:
         problem = " ".join(str(error).split())
         raise UserError(name, f"does not have the settings of a run of this version of vaeexp: {problem}") from error
-    # A baseline may have images of its own.
-    images = (study.provenance.get("protocols") or {}).get(trial.baseline) or study.provenance["data"]
+    # A baseline may have images of its own; those that share a run share them.
+    protocols = study.provenance.get("protocols") or {}
+    images = next(
+        (protocols[name] for name in baseline_names(trial.baseline) if name in protocols), study.provenance["data"]
+    )
     return RunRecord(
         asked=asked.name_in(study.name),
         name=name,

@@ -17,8 +17,8 @@ from sweeps.storage import repeat_study
 from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study
 from sweeps.storage.trial_record import EpochRecord, TrialRecord
 from sweeps.study.space import Parameter, Space, dependents
-from sweeps.study.study_model import Compare, Confirm
-from sweeps.workload import Outcome
+from sweeps.study.study_model import Baseline, Compare, Confirm
+from sweeps.workload import Outcome, baseline_names, joined_baselines
 
 SPACE = Space(
     (
@@ -267,6 +267,24 @@ def test_seeds_are_one_list_of_the_study():
     stored = table([(base(), 1.0, "complete")], seeds=[taken])
     study = SimpleNamespace(seed=0, space=SPACE, confirm=Confirm(top=1, seeds=2), compare=None, baselines=())
     assert [run.seed for run in plan_repeats(stored, study)] == seeds(3)[1:], "a seed of the search is passed over"
+
+
+def test_baselines_that_come_to_one_configuration_share_their_runs_and_keep_their_names():
+    """The best trial has what both ask for, so that neither changes it."""
+    rows = tuple(
+        Baseline(name=name, title=name, at="best", seeds=2, settings=settings)
+        for name, settings in (("adam", {"optimizer": "adam"}), ("normal", {"prior": "normal"}))
+    )
+    trials = table([(base(optimizer="adam", prior="normal"), 1.0, "complete")])
+    study = SimpleNamespace(seed=0, space=SPACE, confirm=Confirm(top=1, seeds=2), compare=None, baselines=rows)
+    plan = plan_repeats(trials, study)
+    assert [(run.seed_index, run.purposes, run.baseline) for run in plan] == [
+        (index, ("confirm", "baseline"), "adam+normal") for index in (0, 1)
+    ]
+    assert baseline_names(plan[0].baseline) == ["adam", "normal"]
+    assert joined_baselines(None, "adam", "adam+normal") == "adam+normal"
+    assert joined_baselines(None, None) is None
+    assert baseline_names(None) == baseline_names(float("nan")) == []
 
 
 def test_end_to_end_through_the_driver():

@@ -249,3 +249,8 @@ def test_the_shipped_studies_name_references_that_exist():
     folder = Path(__file__).parents[3] / "studies"
     named = {path.stem for path in folder.glob("*.yaml") if "baselines:" in path.read_text()}
     assert {"beta_strip_mnist", "mog_mnist", "tutorial_mnist", "faces", "cifar10_arch", "svhn_conv"} <= named
+
+
+def test_a_plus_joins_baselines_and_so_stands_in_no_name(tmp_path):
+    row = {"at": "best", "settings": {"prior": "normal"}}
+    assert "must have no +, which joins" in message(tmp_path, baselines={"a+b": row})

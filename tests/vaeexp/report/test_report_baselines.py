@@ -259,6 +259,22 @@ def test_a_run_that_confirms_and_is_a_baseline_stands_in_both_rows(plain):
     assert "all of them runs that were trained for another reason" in "\n".join(protocol_tables(both))
 
 
+def test_baselines_that_share_their_runs_have_a_row_each(plain):
+    settings = {"prior": "normal"}
+    given = {"at": "best", "seeds": 3, "settings": settings}
+    made = with_baselines(plain, {"one": {"title": "One", **given}})
+    trials = made.trials.copy()
+    trials.loc[trials["baseline"] == "one", "baseline"] = "one+two"
+    spec = made.study.spec | {"baselines": {name: {"title": name.capitalize(), **given} for name in ("one", "two")}}
+    both = replace(made, trials=trials, study=replace(made.study, spec=spec))
+    found = {row.title: list(row.runs["name"]) for row in StudyView(both).baselines}
+    assert list(found) == ["One", "Two"]
+    assert found["One"] == found["Two"]
+    assert len(found["One"]) == 3
+    assert {"One", "Two"} <= set(tables(headline(both))[0][1]["row"])
+    assert "2 rows, 3 runs of their own" in "\n".join(protocol_tables(both))
+
+
 def test_the_csv_names_the_baseline_of_a_run(results):
     frame = pd.read_csv(io.StringIO(trials_csv(results)))
     counts = frame["baseline"].value_counts().to_dict()
