@@ -93,9 +93,14 @@ def format_reach(interval: "Interval") -> str:
     return f"{format_number(interval.low)} to {format_number(interval.high)}" if math.isfinite(interval.low) else "–"
 
 
+def format_least(p: float) -> str:
+    """Format `0.012`; `< 0.0001` below that."""
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
 def format_p(p: float, tests: int = 1) -> str:
     """Format `p = 0.012 after Holm's correction for 3 comparisons`; of one comparison the p alone, `p < 0.0001` below that."""
-    text = "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
+    text = f"p {format_least(p)}" if p < 1e-4 else f"p = {format_least(p)}"
     return f"{text} after Holm's correction for {tests:,} comparisons" if tests > 1 else text
 
 

@@ -257,9 +257,9 @@ def evaluate_test(
     """Return the metrics `test/…` on targets [N, C, H, W], and arrays that belong to them.
 
     Metrics are means over images in nats, standard errors, counts. `test/bits_per_dimension` is `test/neg_elbo` in bits per
-    sub-pixel, only for a likelihood of 256 levels. Arrays: rate_per_dimension float64 [L], as in `vaeexp.evaluation.latent`, and rate_threshold float64 [];
-    neg_elbo_per_image and iw_nll_per_image float32 [N]; nll_k int64 [K] and nll_by_k float64 [K], the importance-weighted NLL
-    of the first nll_k samples. A posterior without a density bounds no likelihood, so it gets distortion, active units and
+    sub-pixel, only for a likelihood of 256 levels. Arrays: rate_per_dimension float64 [L], as in `vaeexp.evaluation.latent`,
+    and rate_threshold float64 []; neg_elbo_per_image and iw_nll_per_image float32 [N]; nll_k int64 [K] and nll_by_k
+    float64 [K], the importance-weighted NLL of the first nll_k samples. A posterior without a density bounds no likelihood, so it gets distortion, active units and
     the count of images only. Without `importance_samples` there is no importance-weighted part, which takes most of the
     time; `progress` gets its (codes done, codes in all).
     """

@@ -124,8 +124,8 @@ def draw_trials(
     left_out: Sequence[str] = (),
 ) -> None:
     """Draw trials as points on the scale of the search space; choices side by side, each with its median and its trials.
-    `left_out` are choices whose trials are not among `trials`.
 
+    `left_out` are choices whose trials are not among `trials`: a note below the axis says so in place of their numbers.
     The median of the objective counts a pruned trial as worse than every value, and is drawn from two complete trials on;
     that of another metric is over the complete trials. Marks of trials that are not complete are `other` times as large.
     """

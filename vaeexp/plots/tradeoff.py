@@ -36,8 +36,7 @@ def frontier(rate: np.ndarray, distortion: np.ndarray) -> np.ndarray:
     """Return the indices of the points that no other beats in both, in order of rising rate: [F]."""
     order = np.lexsort((distortion, rate))
     lowest = np.minimum.accumulate(distortion[order])
-    first = np.r_[True, lowest[1:] < lowest[:-1]][: len(order)]
-    return order[first]
+    return order[np.diff(lowest, prepend=math.inf) < 0]
 
 
 def rate_distortion(view: StudyView) -> Figure | None:

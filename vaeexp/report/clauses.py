@@ -183,8 +183,8 @@ def _tried_elsewhere(view: StudyView, value: Coverage) -> str:
     runs = pd.concat(pairs) if pairs else pd.DataFrame()
     parts = []
     if len(runs):
-        over = plural(int(runs["source_trial"].nunique()), "of the best configurations", "of the best configurations")
-        parts.append(f"{plural(len(runs), 'matched pair')} over {over}")
+        over = runs["source_trial"].nunique()
+        parts.append(f"{plural(len(runs), 'matched pair')} over {over:,} of the best configurations")
     for setting in view.baselines:
         spec = view.baseline_specs[str(setting.baseline)]
         changed = (spec.get("settings") or {}).get(value.parameter)

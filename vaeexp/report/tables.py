@@ -15,8 +15,8 @@ from vaeexp.results.tested_settings import PairComparison, TestedSetting, Winner
 from vaeexp.words import (
     format_configuration,
     format_interval,
+    format_least,
     format_number,
-    format_p,
     format_reach,
     format_share,
     format_value,
@@ -117,11 +117,7 @@ def _above(margin: WinnerMargin | None) -> str:
 
 
 def _corrected_p(margin: WinnerMargin | None) -> str:
-    return (
-        "–"
-        if margin is None or math.isnan(margin.p_holm)
-        else format_p(margin.p_holm).removeprefix("p = ").removeprefix("p ")
-    )
+    return "–" if margin is None or math.isnan(margin.p_holm) else format_least(margin.p_holm)
 
 
 def edges(view: StudyView) -> list[str]:

@@ -96,10 +96,8 @@ def per_image_arrays(runs: pd.DataFrame) -> dict[str, np.ndarray]:
     """
     found = {}
     for _, run in runs.drop_duplicates(["repeat", "number"]).sort_values(["repeat", "number"]).iterrows():
-        arrays, name = (
-            read_arrays(run["folder"], "neg_elbo_per_image"),
-            f"{'r' if run['repeat'] else ''}{run['number']}",
-        )
+        arrays = read_arrays(run["folder"], "neg_elbo_per_image")
+        name = run["name"].rpartition("/")[2]
         for measure in ("neg_elbo", "iw_nll"):
             if f"{measure}_per_image" in arrays:
                 found[f"{name}/{measure}"] = arrays[f"{measure}_per_image"]
