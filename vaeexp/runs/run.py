@@ -67,13 +67,10 @@ def open_run(name: str, runs: Path, storage: str | None = None) -> Run:
         UserError: there is no such run, or it left no weights.
     """
     folder, name = _find(name, runs, storage)
-    again = f", or train it again with `vaeexp reproduce {name}`" if parse_run(name) else ""
     for file in (WEIGHTS, SETTINGS):
         if not (folder / file).is_file():
-            raise UserError(
-                name,
-                f"has no {file}; choose a complete run{again}.",
-            )
+            kept = "a pruned trial leaves weights only with `keep: {pruned: weights}` in its study file"
+            raise UserError(name, f"has no {file}; choose a complete run, because {kept}.")
     origin, settings = _read_settings(folder)
     if named := named_run(name):
         name = run_name(origin["study"], named[1], repeat=named[0])

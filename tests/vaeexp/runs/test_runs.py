@@ -205,7 +205,8 @@ def test_runs_that_are_not_there(tiny_study: Path, tmp_path: Path, capsys: pytes
     (unfinished / "checkpoint.safetensors").write_bytes(b"")
     said = refused(capsys, "sample", "beta_mnist/trial-0000", "--runs", tmp_path / "runs")
     assert said.rstrip().endswith(
-        "beta_mnist/0: has no weights.safetensors; choose a complete run, or train it again with `vaeexp reproduce beta_mnist/0`."
+        "beta_mnist/0: has no weights.safetensors; choose a complete run, because a pruned trial leaves weights only with "
+        "`keep: {pruned: weights}` in its study file."
     )
     assert list(Path().iterdir()) == []
 
