@@ -22,7 +22,7 @@ ADD = $(UV) pip install --python $(PYTHON) $(if $(TORCH),--torch-backend=$(TORCH
 # Otherwise every process would compile the source of all packages anew where this is set, as in many containers: seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install install-dev sweep test lint ui report docs wheel bench bench-gpu clean again
+.PHONY: help install install-dev sweep test test-all lint ui report docs wheel bench bench-gpu clean again
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -47,6 +47,9 @@ ui: $(INSTALLED) ## browse the runs in MLflow's pages
 TESTERS = $(shell $(PYTHON) -c 'import joblib; print(min(4, joblib.cpu_count()) + 1)')
 test: $(INSTALLED_DEV) ## run the tests (ARGS="tests/vaeexp -k prior")
 	@$(PYTHON) -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-all: ## the same, with the slow ones
+	@$(MAKE) --no-print-directory test ARGS="-m '' $(ARGS)"
 
 lint: $(INSTALLED_DEV) ## check style, formatting and types
 	@$(PYTHON) -m ruff check .

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import Swept, sweep_once
 from filelock import FileLock
 from hypothesis import settings
 
@@ -54,11 +55,16 @@ Store(None, Path("."), lambda: None).close()
 """
 
 
+def _shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all testers of this run have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An `mlflow.db` with MLflow's tables and nothing in them, made once for all testers: the tables take seconds."""
-    own = tmp_path_factory.getbasetemp()
-    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "empty_store"
+    folder = _shared(tmp_path_factory) / "empty_store"
     folder.mkdir(exist_ok=True)
     with FileLock(folder / "lock"):
         if not (folder / "made").exists():
@@ -66,6 +72,14 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
             subprocess.run([sys.executable, "-c", MAKE_STORE], cwd=folder, env=environment, check=True)
             (folder / "made").touch()
     return folder / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def swept_smoke(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Swept:
+    """The study `smoke`, as the `beta_mnist` of the docs, swept once for all testers: copy the folder."""
+    folder = _shared(tmp_path_factory) / "swept_smoke"
+    with FileLock(folder.with_suffix(".lock")):
+        return sweep_once(folder, empty_store)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

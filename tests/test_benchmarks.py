@@ -49,6 +49,7 @@ def one_core() -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
+@pytest.mark.slow
 def test_a_run_of_one_step_writes_the_whole_table(tmp_path: Path) -> None:
     found, picture = tmp_path / "found" / "throughput.json", tmp_path / "found" / "throughput.png"
     command = [str(BENCHMARKS / "throughput.py"), "--device", "cpu", "--images", "128", "--repeats", "1"]

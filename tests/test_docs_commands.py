@@ -3,16 +3,15 @@
 The study that the pages call `beta_mnist` is here the small study `smoke` under that name.
 """
 
-import os
 import re
 import shlex
-import shutil
-import subprocess
-import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import click
 import pytest
+from command_line import Forks, Swept
 
 from vaeexp.commands import cli
 
@@ -59,26 +58,17 @@ def test_the_reasons_for_not_running_are_needed() -> None:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
+def vaeexp(tmp_path_factory: pytest.TempPathFactory, swept_smoke: Swept) -> Iterator[Forks]:
+    """Commands in a folder that holds a finished study."""
     folder = tmp_path_factory.mktemp("docs")
-    (folder / "mlruns").mkdir()
-    shutil.copy(empty_store, folder / "mlruns")
-    done = vaeexp(folder, "vaeexp sweep smoke --name beta_mnist")
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
-def vaeexp(place: Path, command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as its user would, in `place`, without MNIST and a network."""
-    environment = {name: value for name, value in os.environ.items() if name != "VAEEXP_DATA"}
-    environment |= {"PYTHONPATH": str(ROOT), "VAEEXP_OFFLINE": "1", "VAEEXP_CACHE": str(place / "cache")}
-    arguments = [sys.executable, "-P", "-m", *shlex.split(command)]
-    return subprocess.run(arguments, cwd=place, env=environment, capture_output=True, text=True, timeout=120)
+    swept_smoke.copy_to(folder)
+    with closing(Forks(folder)) as forks:
+        yield forks
 
 
 @pytest.mark.parametrize("command", RUN)
-def test_a_command_of_the_docs_runs(place: Path, command: str) -> None:
+def test_a_command_of_the_docs_runs(vaeexp: Forks, command: str) -> None:
     for long, short in SHORTER.items():
         command = command.replace(long, short)
-    done = vaeexp(place, command)
+    done = vaeexp.run(*shlex.split(command)[1:])
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"

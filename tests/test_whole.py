@@ -12,8 +12,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from command_line import without_mnist
 
-ROOT = Path(__file__).resolve().parent.parent
+NAME = "beta_mnist"
 STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 
 
@@ -21,32 +22,20 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "vaeexp", *arguments]
 
 
-def environment(cache: Path) -> dict[str, str]:
-    """As on a machine without MNIST and without a network."""
-    inherited = {name: value for name, value in os.environ.items() if name != "VAEEXP_DATA"}
-    return inherited | {"PYTHONPATH": str(ROOT), "VAEEXP_OFFLINE": "1", "VAEEXP_CACHE": str(cache)}
-
-
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return tmp_path_factory.mktemp("whole")
+def place(tmp_path_factory, swept_smoke):
+    folder = tmp_path_factory.mktemp("whole")
+    swept_smoke.copy_to(folder)
+    return folder
 
 
 def vaeexp(place: Path, *arguments: str) -> subprocess.CompletedProcess:
-    done = subprocess.run(
-        command(*arguments), cwd=place, env=environment(place / "cache"), capture_output=True, text=True, timeout=280
+    return subprocess.run(
+        command(*arguments), cwd=place, env=without_mnist(place), capture_output=True, text=True, timeout=280
     )
-    return done
 
 
-@pytest.fixture(scope="module")
-def swept(place):
-    done = vaeexp(place, "sweep", "--study", "smoke")
-    assert done.returncode == 0, done.stderr + done.stdout
-    return done
-
-
-def results(place: Path, name: str = "smoke"):
+def results(place: Path, name: str = NAME):
     from sweeps.results import read_results
     from sweeps.storage import open_storage
 
@@ -70,10 +59,10 @@ def table(place: Path, name: str) -> list[tuple]:
     return [json.loads(rows), values.to_json(orient="records", double_precision=15)]
 
 
-def test_the_first_run_says_what_it_did_and_where_it_is(place, swept):
-    assert "5,000 real digits" in swept.stdout
-    assert "Report: reports/smoke/README.md" in swept.stdout
-    assert "vaeexp ui" in swept.stdout
+def test_the_first_run_says_what_it_did_and_where_it_is(place, swept_smoke):
+    assert "5,000 real digits" in swept_smoke.said
+    assert f"Report: reports/{NAME}/README.md" in swept_smoke.said
+    assert "vaeexp ui" in swept_smoke.said
     assert not list((place / "mlruns").glob("mlflow.db-*")), "MLflow's store can be copied as one file"
     trials = results(place).trials
     assert len(trials[~trials["repeat"]]) == 8
@@ -81,19 +70,19 @@ def test_the_first_run_says_what_it_did_and_where_it_is(place, swept):
     assert trials.loc[trials["repeat"], "result.test/iw_nll"].notna().sum() == 2
 
 
-def test_mlflow_holds_what_the_study_holds(place, swept, monkeypatch):
+def test_mlflow_holds_what_the_study_holds(place, monkeypatch):
     from mlflow import MlflowClient
 
     monkeypatch.chdir(place)
     client = MlflowClient(tracking_uri=f"sqlite:///{place / 'mlruns' / 'mlflow.db'}")
-    found, experiment = results(place), client.get_experiment_by_name("smoke")
+    found, experiment = results(place), client.get_experiment_by_name(NAME)
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
     parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
     nested = {run.data.tags["sweeps.trial"]: run for run in runs if run is not parent}
     assert parent.info.status == "FINISHED"
     assert parent.data.params["network"] == "mlp"
     assert "learning_rate" not in parent.data.params
-    assert [file.path for file in client.list_artifacts(parent.info.run_id, "study")] == ["study/smoke.yaml"]
+    assert [file.path for file in client.list_artifacts(parent.info.run_id, "study")] == [f"study/{NAME}.yaml"]
     assert set(nested) == set(found.trials["name"])
     for row in found.trials.to_dict("records"):
         run = nested[row["name"]]
@@ -124,28 +113,28 @@ def test_mlflow_holds_what_the_study_holds(place, swept, monkeypatch):
         assert run.inputs.dataset_inputs[0].dataset.name == "MNIST, 5,000-image subset"
 
 
-def test_the_registered_model_reconstructs(place, swept, monkeypatch):
+def test_the_registered_model_reconstructs(place, monkeypatch):
     import mlflow
     import numpy as np
 
     monkeypatch.chdir(place)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{place / 'mlruns' / 'mlflow.db'}")
     mlflow.set_tracking_uri(f"sqlite:///{place / 'mlruns' / 'mlflow.db'}")
-    model = mlflow.pyfunc.load_model("models:/smoke@best")
+    model = mlflow.pyfunc.load_model(f"models:/{NAME}@best")
     images = np.random.default_rng(0).integers(0, 2, (3, 1, 28, 28)).astype(np.float32)
     out = model.predict(images)
     assert out.shape == images.shape
     assert 0 <= out.min() <= out.max() <= 1
 
 
-def test_the_numbers_of_the_report_are_those_of_the_files_beside_it(place, swept, capsys):
+def test_the_numbers_of_the_report_are_those_of_the_files_beside_it(place, capsys):
     from recompute_report import main
 
-    assert main([str(place / "reports" / "smoke")]) == 0, capsys.readouterr().out
+    assert main([str(place / "reports" / NAME)]) == 0, capsys.readouterr().out
 
 
-def test_the_report_says_what_the_store_says(place, swept):
-    folder = place / "reports" / "smoke"
+def test_the_report_says_what_the_store_says(place):
+    folder = place / "reports" / NAME
     text = (folder / "README.md").read_text(encoding="utf-8")
     for link in re.findall(r"\]\(([^)#]+)\)", text):
         if not link.startswith("http"):
@@ -164,25 +153,23 @@ def test_the_report_says_what_the_store_says(place, swept):
     assert f"{confirmed['result.test/neg_elbo'].mean():.2f}" in text.split("## Tables")[0]
 
 
-def test_a_finished_study_is_seen_within_seconds_and_extends(place, swept):
-    before = table(place, "smoke")
+def test_a_finished_study_is_seen_within_seconds_and_extends(place):
+    before = table(place, NAME)
     (place / "mlruns" / "mlflow.db").unlink()
     started = time.monotonic()
-    again = vaeexp(place, "sweep", "--study", "smoke")
+    again = vaeexp(place, "sweep", "--study", "smoke", "--name", NAME)
     assert again.returncode == 0
     runs = len(before[0]) + 1
-    assert f"MLflow lacked {runs} of {runs} runs; it has them now.\nThe study 'smoke' is complete" in again.stdout
+    assert f"MLflow lacked {runs} of {runs} runs; it has them now.\nThe study '{NAME}' is complete" in again.stdout
     assert "--trials" in again.stdout
     assert time.monotonic() - started < 60
-    assert table(place, "smoke") == before
+    assert table(place, NAME) == before
 
 
-def test_the_same_study_gives_the_same_table_even_when_killed(place, swept):
+def test_the_same_study_gives_the_same_table_even_when_killed(place):
     """Kill the driver with no warning while trials run, look at what is left, continue, compare."""
     arguments = command("sweep", "--study", "smoke", "--name", "killed")
-    running = subprocess.Popen(
-        arguments, cwd=place, env=environment(place / "cache"), stdout=subprocess.PIPE, text=True
-    )
+    running = subprocess.Popen(arguments, cwd=place, env=without_mnist(place), stdout=subprocess.PIPE, text=True)
     for line in running.stdout:
         if line.startswith("[3/8]"):
             break
@@ -196,15 +183,15 @@ def test_the_same_study_gives_the_same_table_even_when_killed(place, swept):
     assert (left["state"] == "complete").sum() >= 1
     continued = vaeexp(place, "sweep", "--study", "smoke", "--name", "killed")
     assert continued.returncode == 0, continued.stderr
-    assert table(place, "killed") == table(place, "smoke")
+    assert table(place, "killed") == table(place, NAME)
 
 
-def test_ctrl_c_stops_within_seconds_and_says_how_to_continue(place, swept):
+def test_ctrl_c_stops_within_seconds_and_says_how_to_continue(place):
     arguments = command("sweep", "--study", "smoke", "--name", "stopped", "--set", "epochs=50")
     running = subprocess.Popen(
         arguments,
         cwd=place,
-        env=environment(place / "cache"),
+        env=without_mnist(place),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

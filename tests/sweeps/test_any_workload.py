@@ -17,7 +17,6 @@ EXAMPLE = ROOT / "docs" / "examples" / "any_workload.py"
 
 
 def start(place: Path) -> subprocess.Popen[bytes]:
-    place.mkdir(exist_ok=True)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen([sys.executable, str(EXAMPLE)], cwd=place, env=environment, stdout=subprocess.DEVNULL)
 
@@ -42,8 +41,9 @@ def test_it_is_short() -> None:
 
 
 def test_it_ends_in_the_same_table_when_it_is_killed_and_continued(tmp_path: Path, empty_store: Path) -> None:
-    (tmp_path / "killed" / "mlruns").mkdir(parents=True)
-    shutil.copy(empty_store, tmp_path / "killed" / "mlruns")
+    for name in ("whole", "killed"):
+        (tmp_path / name / "mlruns").mkdir(parents=True)
+        shutil.copy(empty_store, tmp_path / name / "mlruns")
     assert start(tmp_path / "whole").wait() == 0
     journal = tmp_path / "killed" / "mlruns" / "journal" / "digits.log"
     for reports in (30, 90):

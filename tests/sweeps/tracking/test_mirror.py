@@ -244,7 +244,7 @@ if plan.exists() and any("tracking.follower" in argument for argument in sys.ori
 """The `sitecustomize` of a mirror that ends by SIGKILL at a call to MLflow; each process takes the next point of the plan."""
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_mirror_killed_at_any_point_leaves_no_trace(runs, whole, tmp_path, monkeypatch, seed):
     """The driver starts it anew each time."""
     study, chosen = small.SmallStudy(runs), random.Random(seed)

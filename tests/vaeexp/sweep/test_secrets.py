@@ -47,7 +47,7 @@ def test_a_sweep_with_a_password_in_its_addresses_leaves_it_nowhere(server: Any,
     environment.pop("VAEEXP_DATA", None)
     stores = ["--storage", address(server, "studies", SECRET), "--tracking", address(server, "mlflow", f"{SECRET}%40x")]
     small = [f"--set={change}" for change in ("train_size=200", "epochs=25", "pictures_every=100", "confirm.seeds=1")]
-    small += ["--trials", "4"]
+    small += ["--trials", "4", "--workers", "1"]
     command = [sys.executable, "-m", "vaeexp"]
     said, children = "", []
 

@@ -195,6 +195,7 @@ def test_without_a_compiler_it_trains_uncompiled_and_says_so(tmp_path, monkeypat
     assert values == run(*lanes_in(tmp_path / "sequential", "sequential"), [me], 2)[0][0]
 
 
+@pytest.mark.slow
 def test_a_compiler_that_fails_on_a_program_trains_uncompiled_and_says_so(tmp_path, monkeypatch, caplog):
     compiler = tmp_path / "c++"
     answers = 'case "$*" in *probe.cpp|--version|-v) exec g++ "$@";; esac'
@@ -244,6 +245,7 @@ def nll_of(vae, importance_samples, **compiling):
     return importance_weighted_nll(vae, images, importance_samples=importance_samples, seed=3, **compiling)[-1]
 
 
+@pytest.mark.slow
 def test_a_compiled_decoder_gives_the_bound_of_the_plain_one(monkeypatch, caplog):
     vae = build_vae(BASE.model.model_copy(update=PRIOR), (1, 6, 6), 0).eval()
     budget = 200 * _bytes_per_code(
