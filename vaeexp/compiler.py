@@ -131,7 +131,7 @@ def _compile(program: fx.GraphModule, arguments: tuple[Any, ...], path: Path, wh
     from torch._inductor.exc import CppCompileError
     from torch._inductor.utils import fresh_cache
 
-    _log.warning(f"Compiling {what} for this processor: about 20 seconds, once.")
+    _log.warning(f"Compiling {what} for this processor: 20 to 45 seconds, once.")
     # These loggers warn where CUDA is installed without a device, and of the cache after an error.
     for name in ("torch.utils.cpp_extension", "torch._inductor.utils"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,7 +1,7 @@
 """Takes a training step of one lane as one compiled function: loss, gradients and update in a few passes over memory.
 
 A CPU spends as long on the small operations of a step (casts, activations, densities, Adam, PyTorch's overhead) as on its
-matrix products. PyTorch's compiler (AOTInductor) turns the whole step into C++. Compilation takes 20 seconds per shape of
+matrix products. PyTorch's compiler (AOTInductor) turns the whole step into C++. Compilation takes 20 to 45 seconds per shape of
 model, so the user's cache keeps the program, and every process and every later study loads it.
 
 Shapes: B batch, C channels, H × W pixels, L latent dimensions of the padded model, which embeds lanes of all sizes of a
