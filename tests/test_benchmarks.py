@@ -99,6 +99,7 @@ def test_our_lanes_train_with_torch_and_numpy_alone() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_refill_is_measured_and_busy_time_counts_once(tmp_path: Path) -> None:
     found = tmp_path / "profile.json"
     command = [str(BENCHMARKS / "gpu_profile.py"), "--device", "cpu", "--width", "2", "--images", "128"]
@@ -112,6 +113,7 @@ def test_a_refill_is_measured_and_busy_time_counts_once(tmp_path: Path) -> None:
     assert union([]) == 0
 
 
+@pytest.mark.slow
 def test_the_driver_is_measured_beside_waiting_lanes(tmp_path: Path) -> None:
     found = tmp_path / "driver.json"
     command = [
@@ -132,6 +134,7 @@ def test_the_driver_is_measured_beside_waiting_lanes(tmp_path: Path) -> None:
     assert 0 < content["their share"] < 1
 
 
+@pytest.mark.slow
 def test_several_processes_train_at_once() -> None:
     code = (
         "from contenders import Task, open_contender\n"
