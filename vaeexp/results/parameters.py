@@ -219,9 +219,11 @@ def _smooth(counts: np.ndarray) -> np.ndarray:
     from scipy.special import ndtr
 
     cells = counts.shape[1]
-    middle = np.append(np.arange(cells), (cells - 1) / 2)
-    sigma = np.concatenate([np.repeat(_bandwidth(counts)[:, None], cells, axis=1), np.full((len(counts), 1), cells)], 1)
-    edges = ndtr((np.arange(cells + 1) - 0.5 - middle[:, None]) / sigma[:, :, None])
+    # The kernel of a cell is that of its neighbour, moved by one: one curve over twice the grid has those of all cells.
+    curve = ndtr((np.arange(-cells, cells) + 0.5) / _bandwidth(counts)[:, None])
+    wide = ndtr((np.arange(cells + 1) - cells / 2) / cells)
+    edges = np.lib.stride_tricks.sliding_window_view(curve, cells + 1, axis=1)[:, ::-1]
+    edges = np.concatenate([edges, np.broadcast_to(wide, (len(counts), 1, cells + 1))], axis=1)
     kernels = np.diff(edges, axis=2) / (edges[:, :, -1:] - edges[:, :, :1])
     heights = np.append(counts, np.ones((len(counts), 1)), axis=1)
     return np.einsum("rk,rkg->rg", heights / heights.sum(axis=1, keepdims=True), kernels)
