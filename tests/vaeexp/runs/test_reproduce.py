@@ -46,7 +46,7 @@ def somewhere_else(
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same lanes without the process around them, which takes seconds to start."""
-    monkeypatch.setattr("sweeps.workload.worker_pool.WorkerPool", lambda factory, given: factory(**given[0]))
+    monkeypatch.setattr("vaeexp.runs.reproduce.WorkerPool", lambda factory, given: factory(**given[0]))
 
 
 @pytest.fixture
