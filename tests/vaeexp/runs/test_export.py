@@ -4,8 +4,10 @@ import json
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,22 +18,32 @@ from sweeps.errors import UserError
 from vaeexp.models.likelihoods import LIKELIHOODS
 from vaeexp.models.networks import NETWORKS
 from vaeexp.models.posteriors import POSTERIORS
+from vaeexp.models.vae import VAE
 from vaeexp.runs.export import FILES, export_run
 from vaeexp.runs.run import open_run
 
 TINY = {"hidden": (6,), "channels": (4, 6), "latent_size": 3}
 GREY = {"binarisation": "none"}
-CASES = {f"network-{name}": ((3, 28, 28), GREY | {"network": name, "likelihood": "gaussian"}) for name in NETWORKS}
+MIXTURE = "discretised_logistic_mixture"
 # A discretised logistic is the same code as a mixture of one, and its mean a program of 1,000 steps: ten seconds to trace.
-CASES |= {
-    f"likelihood-{name}": ((1, 3, 2), GREY | {"likelihood": name, "likelihood_components": 2})
-    for name in LIKELIHOODS
-    if name != "discretised_logistic"
-}
-CASES |= {f"posterior-{name}": ((1, 4, 4), {"posterior": name}) for name in POSTERIORS}
-CASES["group-norm"] = (1, 8, 8), {"network": "conv", "normalisation": "group", "head": 5, "activation": "gelu"}
-CASES["own"] = (1, 4, 4), {"network": "test_export:Own", "prior": "vampprior", "components": 2}
-CASES = {name: (shape, TINY | params) for name, (shape, params) in CASES.items()}
+LIKELIHOODS_OF_FEW_STEPS = [name for name in LIKELIHOODS if name not in ("discretised_logistic", MIXTURE)]
+
+
+def cases() -> Iterator[tuple[str, tuple[int, int, int], dict[str, Any]]]:
+    """A name, the shape of the images and settings. A program is a network and then a likelihood or a posterior, so each of
+    those is exported in one case; the cases take them in turn.
+    """
+    parts = [list(NETWORKS), LIKELIHOODS_OF_FEW_STEPS, list(POSTERIORS)]
+    for turn in range(max(map(len, parts))):
+        network, likelihood, posterior = (part[turn % len(part)] for part in parts)
+        shape = (3, 3, 2) if network.startswith("mlp") else (3, 28, 28)
+        params = {"network": network, "likelihood": likelihood, "posterior": posterior}
+        yield f"{network}, {likelihood}, {posterior}", shape, GREY | params
+    yield "group norm", (1, 8, 8), {"network": "conv", "normalisation": "group", "head": 5, "activation": "gelu"}
+    yield "own", (1, 4, 4), {"network": "test_export:Own", "prior": "vampprior", "components": 2}
+
+
+CASES = {name: (shape, TINY | params) for name, shape, params in cases()}
 
 
 class Own:
@@ -73,34 +85,45 @@ class Block:
             raise ImportError(name + " is not here")
 
 sys.meta_path.insert(0, Block())
+import os
 import torch
 for folder in sys.argv[1:]:
-    given = torch.load(folder + "/given.pt")
-    encoder, decoder = (torch.export.load(f"{folder}/{name}.pt2").module() for name in ("encoder", "decoder"))
-    torch.save([(list(encoder(x)), decoder(z)) for x, z in given], folder + "/found.pt")
+    os.chdir(folder)
+    given = torch.load("given.pt")
+    names = {"x": given[0][0]}
+    with open("README.txt", encoding="utf-8") as readme:
+        lines = [line.strip() for line in readme if line.startswith("    ")]
+    exec("; ".join(lines), names)
+    encoder, decoder = names["encoder"], names["decoder"]
+    torch.save([(list(encoder(x)), decoder(z)) for x, z in given], "found.pt")
+    torch.save(names["picture"], "picture.pt")
 assert "vaeexp" not in sys.modules
 """
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """Every case exported by this process, and run by another that has PyTorch alone."""
-    root, models, folders = tmp_path_factory.mktemp("exported"), {}, {}
-    for name, (shape, params) in CASES.items():
-        models[name], folders[name] = finished_run(root / "runs" / name, shape, **params), root / name
-        written = export_run(open_run(str(root / "runs" / name), root), folders[name])
+def export_and_run(root: Path, cases: dict[str, tuple]) -> dict[str, tuple[VAE, Path]]:
+    """Cases exported by this process, and run by another that has PyTorch alone, with the lines of their README."""
+    made = {}
+    for name, (shape, params) in cases.items():
+        run, folder = root / "runs" / name, root / name
+        made[name] = finished_run(run, shape, **params), folder
+        written = export_run(open_run(str(run), root), folder)
         assert [path.name for path in written] == list(FILES)
         batches = [(torch.rand(n, *shape), torch.randn(n, 3)) for n in (1, 2, 7)]
-        torch.save(batches, folders[name] / "given.pt")
-    command = [sys.executable, "-I", "-c", ALONE, *map(str, folders.values())]
+        torch.save(batches, folder / "given.pt")
+    command = [sys.executable, "-I", "-c", ALONE, *(str(folder) for _, folder in made.values())]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return {name: (models[name], folders[name]) for name in CASES}
+    return made
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_it_computes_what_the_model_does_without_vaeexp(exported: dict, name: str) -> None:
-    vae, folder = exported[name]
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[VAE, Path]]:
+    return export_and_run(tmp_path_factory.mktemp("exported"), CASES)
+
+
+def check_numbers(vae: VAE, folder: Path) -> None:
+    """The programs computed what the model computes."""
     for (x, z), (encoded, decoded) in zip(
         torch.load(folder / "given.pt"), torch.load(folder / "found.pt"), strict=True
     ):
@@ -114,6 +137,23 @@ def test_it_computes_what_the_model_does_without_vaeexp(exported: dict, name: st
         torch.testing.assert_close(decoded, wanted, rtol=1e-5, atol=1e-5)
 
 
+def test_every_part_of_a_model_is_in_a_case() -> None:
+    settings = [params for _, params in CASES.values()]
+    for part, known in {"network": NETWORKS, "likelihood": LIKELIHOODS_OF_FEW_STEPS, "posterior": POSTERIORS}.items():
+        assert set(known) <= {params.get(part) for params in settings}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_computes_what_the_model_does_without_vaeexp(exported: dict, name: str) -> None:
+    check_numbers(*exported[name])
+
+
+@pytest.mark.slow
+def test_a_program_of_a_thousand_steps_computes_what_the_model_does(tmp_path: Path) -> None:
+    params = TINY | GREY | {"likelihood": MIXTURE, "likelihood_components": 2}
+    check_numbers(*export_and_run(tmp_path, {"mixture": ((1, 3, 2), params)})["mixture"])
+
+
 def test_weights_and_settings_are_the_runs_own_and_open_again(exported: dict) -> None:
     vae, folder = exported["own"]
     run = open_run(str(folder), folder)
@@ -124,7 +164,7 @@ def test_weights_and_settings_are_the_runs_own_and_open_again(exported: dict) ->
 
 
 def test_each_program_holds_its_own_weights_alone_and_no_pickled_ones(exported: dict) -> None:
-    vae, folder = exported["network-conv_mnist"]
+    vae, folder = next(made for name, made in exported.items() if name.startswith("conv_mnist"))
     for half in ("encoder", "decoder"):
         network = getattr(vae, half)
         floats = sum(tensor.numel() for tensor in network.state_dict().values() if tensor.is_floating_point())
@@ -142,14 +182,13 @@ def test_each_program_holds_its_own_weights_alone_and_no_pickled_ones(exported: 
         assert len(weights) >= len(dict(network.named_parameters()))
 
 
-def test_the_lines_of_its_readme_run(exported: dict) -> None:
-    _, folder = exported["posterior-gaussian"]
+@pytest.mark.parametrize("name", CASES)
+def test_the_lines_of_its_readme_run(exported: dict, name: str) -> None:
+    _, folder = exported[name]
     text = (folder / "README.txt").read_text(encoding="utf-8")
-    lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
-    assert len(lines) == 3
-    code = "\n".join([lines[0], "x = torch.zeros(1, 1, 4, 4)", *lines[1:], "print(tuple(picture.shape))"])
-    done = subprocess.run([sys.executable, "-I", "-c", code], cwd=folder, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "(1, 1, 4, 4)"
+    assert len([line for line in text.splitlines() if line.startswith("    ")]) == 3
+    x, _ = torch.load(folder / "given.pt")[0]
+    assert torch.load(folder / "picture.pt").shape == x.shape
 
 
 def test_a_network_that_cannot_be_traced_is_refused(tmp_path: Path) -> None:
