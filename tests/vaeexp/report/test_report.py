@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from confirmed_figures import confirmed
 from markdown_it import MarkdownIt
 from pages import needs_browser, opened, page_facts
+from PIL import Image
 from report_text import headings, on_view, report_on, tables_of, without_code
 from synthetic_study import SEARCH, make_results, part, study_attributes, thin_studies, with_baselines, write_pictures
 
@@ -19,7 +21,8 @@ from sweeps.errors import UserError
 from sweeps.results import pairs, ranked
 from sweeps.results.statistics import mean_interval
 from sweeps.storage.study_record import read_study
-from vaeexp.plots import PLOTS
+from vaeexp.plots import CHAPTERS, PLOTS
+from vaeexp.plots.style import DPI
 from vaeexp.report import chapters
 from vaeexp.report.answer import answer
 from vaeexp.report.by_parameter import by_parameter
@@ -49,11 +52,17 @@ def whole(results):
 
 
 @pytest.fixture(scope="module")
-def report(whole, tmp_path_factory):
+def runs(whole, tmp_path_factory):
+    """The folder where the runs of the whole study left their pictures."""
+    folder = tmp_path_factory.mktemp("runs")
+    write_pictures(whole, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(whole, runs, tmp_path_factory):
     """The README of a whole report with its page and all figures, which takes seconds: tests read this one."""
-    root = tmp_path_factory.mktemp("report")
-    write_pictures(whole, root / "runs")
-    return report_on(whole, runs=root / "runs", reports=root / "reports", html=True)
+    return report_on(whole, runs=runs, reports=tmp_path_factory.mktemp("report"), html=True)
 
 
 def test_the_report_has_its_chapters_in_order_and_every_link_resolves(whole, report):
@@ -126,11 +135,14 @@ def test_no_table_has_more_than_eight_columns(report):
     assert max(rule.count("|") - 1 for rule in rules) <= 8
 
 
-def test_every_picture_has_its_width_stated(whole):
-    text, figures = chapters.compose(StudyView(part(whole, search_trials(whole.trials))))
-    shown = dict(re.findall(r'<img src="([^"]*)" width="(\d+)"', text))
-    assert shown.keys() == figures.keys()
-    assert all(int(width) == round(100 * figures[name].get_figwidth()) <= 1000 for name, width in shown.items())
+def test_every_picture_has_its_width_stated(report):
+    shown = dict(re.findall(r'<img src="([^"]*)" width="(\d+)"', report.read_text(encoding="utf-8")))
+    assert shown.keys() == {path.name for path in report.parent.glob("*.png")}
+    for name, width in shown.items():
+        with Image.open(report.parent / name) as file:
+            # A file ends at a whole pixel.
+            assert 0 <= DPI * int(width) / 100 - file.width < DPI / 100, name
+        assert int(width) <= 1000
 
 
 def test_the_subset_is_announced_before_anything_else(results, report):
@@ -236,21 +248,30 @@ def test_the_page_links_to_large_arrays_and_does_not_hold_them(report):
     assert "data:text/csv" in page
 
 
-def test_the_same_results_give_the_same_bytes_wherever_they_lie(whole, report, tmp_path):
-    write_pictures(whole, tmp_path / "moved")
+SOME = ("rate_distortion", "learning_curves", "baseline_strip", "best_samples", "latent_map")
+"""Plots of trials, epochs, pictures and arrays; the tests of plots draw those of the parameters twice."""
+
+
+@pytest.mark.parametrize("names", [SOME, pytest.param(PLOTS, marks=pytest.mark.slow)], ids=["some plots", "all plots"])
+def test_the_same_results_give_the_same_bytes_wherever_they_lie(whole, runs, tmp_path, monkeypatch, names):
+    kept = {title: {name: plot for name, plot in plots.items() if name in names} for title, plots in CHAPTERS.items()}
+    monkeypatch.setattr(chapters, "CHAPTERS", kept)
+    monkeypatch.setattr(chapters, "PLOTS", {name: plot for plots in kept.values() for name, plot in plots.items()})
+    shutil.copytree(runs, tmp_path / "moved")
     moved = replace(whole, trials=whole.trials.assign(folder="/elsewhere/trial"))
-    again = report_on(moved, runs=tmp_path / "moved", reports=tmp_path, html=True)
-    first, second = ({path.name: path.read_bytes() for path in path.parent.iterdir()} for path in (report, again))
+    one = report_on(whole, runs=runs, reports=tmp_path / "one", html=True)
+    again = report_on(moved, runs=tmp_path / "moved", reports=tmp_path / "again", html=True)
+    first, second = ({path.name: path.read_bytes() for path in path.parent.iterdir()} for path in (one, again))
+    assert {f"{name}.png" for name in names} < set(first)
     assert {"README.md", "report.html", "summary.json", "trials.csv", "curves.csv"} < set(first)
     assert first == second
 
 
-def test_files_of_an_earlier_report_go_and_others_stay(results, tmp_path, monkeypatch):
+def test_files_of_an_earlier_report_go_and_others_stay(results, runs, tmp_path, monkeypatch):
     plots = {name: PLOTS[name] for name in ("history", "component_samples")}
     monkeypatch.setattr(chapters, "PLOTS", plots)
     monkeypatch.setattr(chapters, "CHAPTERS", {"Plots": plots})
-    write_pictures(results, tmp_path / "runs")
-    readme = report_on(results, runs=tmp_path / "runs", reports=tmp_path)
+    readme = report_on(results, runs=runs, reports=tmp_path)
     assert (readme.parent / "component_samples.png").exists()
     with readme.open("a", encoding="utf-8") as earlier:
         earlier.write("[mine](mine.csv) ![old](old.png)\n")
@@ -281,11 +302,16 @@ def test_a_folder_that_cannot_be_written_is_named(results, tmp_path, no_figures)
         report_on(part(results, ranked(results).head(1)), runs=tmp_path, reports=tmp_path / "file")
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("case", thin_studies())
 def test_thin_studies_get_a_whole_report_in_good_english(case):
-    """Figures are drawn here, and rendered by the tests of plots."""
+    """And every plot gives a figure, which is rendered here, or none."""
     study = thin_studies()[case]
-    text, figures = chapters.compose(StudyView(study))
+    view = StudyView(study)
+    text, figures = chapters.compose(view)
+    for figure in figures.values():
+        figure.set_dpi(40)
+        figure.canvas.draw()
     assert linked_files(text) == {*figures, "trials.csv", "curves.csv", "summary.json"}
     prose = without_code(text)
     for wrong in (
@@ -303,6 +329,12 @@ def test_thin_studies_get_a_whole_report_in_good_english(case):
     # No figure is missing without a reason, and none is there that was not drawn.
     for name, plot in PLOTS.items():
         assert (f"{name}.png" in figures) != (f"- {plot.title}: " in text), name
+        assert isinstance(plot.reading(view), str)
+    if case in ("no trial", "nothing recorded", "one failed before an epoch"):
+        assert not figures
+    if case == "one parameter":
+        assert "importance.png" not in figures
+        assert len([axes for axes in figures["effects.png"].axes if axes.get_visible()]) == 1
     assert ("**Interim report" in text) == (not study.study.finished)
     names = headings(text)
     assert ("How the trials ended" in names) == bool(len(study.trials))
@@ -315,12 +347,14 @@ def test_thin_answers_read_well():
     assert answer(studies["no trial"]) == "There is no answer yet: no trial has started."
     assert answer(studies["all pruned"]).startswith("There is no answer yet: no trial has completed (22 pruned).")
     assert "of the importance" not in answer(studies["equal values"])
-    assert "that of the only complete trial; it has not been confirmed on test." in answer(studies["one complete"])
-    assert answer(studies["one complete"]).startswith("The best configuration so far is ")
-    assert "No trial was pruned." in answer(studies["one complete"])
-    assert "with 1 new seed, it reaches" in answer(studies["one seed, one pair"])
-    assert "; one seed gives no interval." in answer(studies["one seed, one pair"])
-    assert "no matched pair of runs is complete" in answer(studies["one seed, one pair"])
+    one = answer(studies["one complete"])
+    assert "that of the only complete trial; it has not been confirmed on test." in one
+    assert one.startswith("The best configuration so far is ")
+    assert "No trial was pruned." in one
+    one = answer(studies["one seed, one pair"])
+    assert "with 1 new seed, it reaches" in one
+    assert "; one seed gives no interval." in one
+    assert "no matched pair of runs is complete" in one
 
 
 def test_interim_notices_say_what_is_missing(results):
