@@ -14,6 +14,7 @@ from sweeps.results import Results
 from sweeps.storage import open_storage
 from sweeps.storage.journal import journal_path
 from vaeexp.commands import cli, main
+from vaeexp.report import chapters
 
 pytestmark = pytest.mark.usefixtures("keep_signals")
 
@@ -111,7 +112,11 @@ def test_studies_of_a_database(place: Path) -> None:
     assert run("-s", "base", "-s", "other", "--storage", url)[-1] == "reports/base+other/README.md"
 
 
-def test_the_same_store_gives_the_same_bytes(place: Path) -> None:
+def test_the_same_store_gives_the_same_bytes(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two plots stand for all, of trials and of epochs; those of all plots are compared where reports of the same results are."""
+    plots = {name: chapters.PLOTS[name] for name in ("history", "learning_curves")}
+    monkeypatch.setattr(chapters, "PLOTS", plots)
+    monkeypatch.setattr(chapters, "CHAPTERS", {"The search": plots})
     store(small("base"), place / "mlruns")
     store(bare("other"), place / "mlruns")
     for folder in ("one", "two"):
@@ -120,6 +125,7 @@ def test_the_same_store_gives_the_same_bytes(place: Path) -> None:
         {path.relative_to(place / folder): path.read_bytes() for path in (place / folder).rglob("*") if path.is_file()}
         for folder in ("one", "two")
     ]
+    assert {Path(f"base/{name}.png") for name in plots} < set(found[0])
     assert len(found[0]) > 12
     assert found[0] == found[1]
 

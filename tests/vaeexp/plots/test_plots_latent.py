@@ -5,9 +5,9 @@ import pytest
 from matplotlib.colors import to_hex
 from synthetic_study import make_results, part, texts, write_pictures
 
-from vaeexp.plots import PLOTS
+from vaeexp.plots import CHAPTERS, PLOTS
 from vaeexp.plots.latent import CLASS_COLOURS, component_classes, map_figure, rate_per_dimension, traversal_figure
-from vaeexp.report.chapters import compose
+from vaeexp.report import chapters
 from vaeexp.report.tables import component_table, purity
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import COMPONENTS, read_arrays
@@ -200,7 +200,10 @@ def test_purity_runs_from_chance_to_one():
     assert purity(np.array([[0.8, 0.3, np.nan], [0.2, 0.7, np.nan]])) == pytest.approx(0.75)
 
 
-def test_the_table_names_the_classes_that_a_component_serves(results):
+def test_the_table_names_the_classes_that_a_component_serves(results, monkeypatch):
+    plots = CHAPTERS["The latent space"]
+    monkeypatch.setattr(chapters, "PLOTS", plots)
+    monkeypatch.setattr(chapters, "CHAPTERS", {"The latent space": plots})
     arrays = StudyView(results).best_with("component_classes")[1]
     shares, weights = arrays["component_classes"], arrays["component_weights"]
     first = int(np.argmax(weights))
@@ -211,7 +214,7 @@ def test_the_table_names_the_classes_that_a_component_serves(results):
     best = int(np.argmax(shares[first]))
     assert cells[3].startswith(f"{best} ({100 * shares[first, best]:.0f} %)")
     assert f"{100 * purity(shares):.1f} %" in lines[-1]
-    text, figures = compose(StudyView(results))
+    text, figures = chapters.compose(StudyView(results))
     assert "\n\n".join(component_table(StudyView(results))) in text
     assert {"rate_per_dimension.png", "component_classes.png"} <= figures.keys()
 

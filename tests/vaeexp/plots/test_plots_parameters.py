@@ -23,15 +23,21 @@ def made():
     return bowl(120)
 
 
-def test_whiskers_are_the_interval_and_the_words_say_its_ends(made):
-    axes = importance(StudyView(made)).axes[0]
-    table = 100 * StudyView(made).importances.iloc[::-1]
+@pytest.fixture(scope="module")
+def view(made):
+    """Its view, whose importances and forest are made once."""
+    return StudyView(made)
+
+
+def test_whiskers_are_the_interval_and_the_words_say_its_ends(view):
+    axes = importance(view).axes[0]
+    table = 100 * view.importances.iloc[::-1]
     (whiskers,) = [found for found in axes.collections if isinstance(found, LineCollection)]
     ends = np.array([segment[:, 0] for segment in whiskers.get_segments()])
     assert ends == pytest.approx(table[["low", "high"]].to_numpy())
     first = table.iloc[-1]
     assert texts(axes.figure)[-1] == f"{first['share']:.0f} % ({first['low']:.0f}–{first['high']:.0f})"
-    words = PLOTS["importance"].reading(StudyView(made))
+    words = PLOTS["importance"].reading(view)
     assert "the best 12 differ from those among all 120 complete and pruned trials (PED-ANOVA" in words
     assert "95 % intervals" in words
 
@@ -63,8 +69,8 @@ def test_names_of_choices_do_not_overlap_in_a_panel():
     assert boxes[0].x1 < boxes[1].x0
 
 
-def test_partial_dependence_finds_the_known_minimum(made):
-    figure = partial_dependence(StudyView(made))
+def test_partial_dependence_finds_the_known_minimum(view):
+    figure = partial_dependence(view)
     assert figure.get_supylabel() == "expected validation −ELBO (nats per image)"
     panels = {axes.get_xlabel().split("\n")[0]: axes for axes in figure.axes if axes.get_visible()}
     assert next(iter(panels)) == "learning rate"
@@ -81,7 +87,7 @@ def test_partial_dependence_finds_the_known_minimum(made):
     assert choice.lines[-1].get_xdata()[0] == 1
     means = choice.lines[0].get_ydata()
     assert means[0] - means[1] == pytest.approx(3, abs=0.8)
-    counts = StudyView(made).search["params.optimizer"].value_counts()
+    counts = view.search["params.optimizer"].value_counts()
     ticks = [tick.get_text() for tick in choice.get_xticklabels()]
     assert ticks == [f"{name}\n{counts[name]} + 0 pruned" for name in SPACE["optimizer"]["values"]]
 
@@ -128,25 +134,25 @@ def panel(figure, label):
     return axes
 
 
-def test_a_value_that_was_never_tried_where_the_others_are_good_is_left_out(made):
+def test_a_value_that_was_never_tried_where_the_others_are_good_is_left_out(made, view):
     """vampprior had only large learning rates, where everything is bad: nothing is shown of it, and the panels say so."""
     trials = made.trials.copy()
     bad = trials["params.learning_rate"].astype(float) > 0.006
-    other = np.where(np.arange(len(trials)) % 2 == 0, "normal", "mixture")
-    trials["params.prior"] = np.where(bad, "vampprior", other)
-    view = StudyView(Results("x", made.study, trials, made.epochs))
-    assert view.uncovered("prior") == ["vampprior"]
-    figure = effects(view)
+    alternate = np.where(np.arange(len(trials)) % 2 == 0, "normal", "mixture")
+    trials["params.prior"] = np.where(bad, "vampprior", alternate)
+    other = StudyView(Results("x", made.study, trials, made.epochs))
+    assert other.uncovered("prior") == ["vampprior"]
+    figure = effects(other)
     axes = panel(figure, "prior")
     drawn_points = sum(len(found.get_offsets()) for found in axes.collections if isinstance(found, PathCollection))
     assert drawn_points == int((~bad).sum())
     assert "left out, not covered: vampprior" in texts(figure)
-    axes = panel(partial_dependence(view), "prior")
+    axes = panel(partial_dependence(other), "prior")
     assert list(axes.lines[0].get_xdata()) == [0, 1]
     assert any("without vampprior" in text for text in texts(axes.figure))
     for name in ("effects", "partial_dependence"):
-        assert "Left out: prior = vampprior, never tried to the end" in PLOTS[name].reading(view)
-    assert "Left out" not in PLOTS["effects"].reading(StudyView(made))
+        assert "Left out: prior = vampprior, never tried to the end" in PLOTS[name].reading(other)
+    assert "Left out" not in PLOTS["effects"].reading(view)
 
 
 def test_partial_dependence_leaves_out_what_has_one_value(made):

@@ -1,5 +1,6 @@
 """The formats of a report: its summary as JSON, its table as CSV, pieces of markdown, and the HTML made from them."""
 
+import functools
 import json
 import math
 import re
@@ -125,6 +126,7 @@ def validator():
     return jsonschema.Draft202012Validator(schema)
 
 
+@functools.cache
 def cases():
     full = with_baselines(make_results())
     tested = [name for name in full.trials if name.startswith("result.test/")]
@@ -193,9 +195,7 @@ def test_links_to_other_reports_lead_to_their_pages():
 # ---- pieces of markdown ----
 
 
-WORDS = st.text(
-    st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zs", "Zl", "Zp"), include_characters=" "), max_size=40
-)
+WORDS = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zs", "Zl", "Zp"), include_characters=" "), max_size=40)
 MARKS = st.text(st.sampled_from(list("\\`*_{}[]()#+-.!|<>~$&;:=1a ")), max_size=20)
 
 
