@@ -38,6 +38,8 @@ def command(tmp_path_factory):
     root = tmp_path_factory.mktemp("advice")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VAEEXP_CACHE", str(root / "cache"))
+        # The plan measures a model of a few units, for which threads of a busy machine would wait for each other.
+        patch.setenv("LOKY_MAX_CPU_COUNT", "1")
         write_files(root / "data" / "MNIST" / "raw", training=160, test=30)
         path = root / "beta_mnist.yaml"
         path.write_text(yaml.safe_dump(SETTINGS, sort_keys=False), encoding="utf-8")
