@@ -42,6 +42,12 @@ def somewhere_else(tmp_path: Path, keep_signals: None, monkeypatch: pytest.Monke
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture
+def classifier(tiny_study: Path, tmp_path: Path) -> None:
+    """The classifier that judges samples, which would be trained for half a second."""
+    shutil.copytree(tiny_study / "cache", tmp_path / "cache")
+
+
 def run(*arguments: object) -> str:
     result = CliRunner().invoke(cli, list(map(str, arguments)), catch_exceptions=False)
     assert result.exit_code == 0, result.output
@@ -104,6 +110,7 @@ def test_evaluate_gives_the_very_figures_of_the_study(tiny_study: Path, tmp_path
     assert list(Path().iterdir()) == [Path("figures.json")]
 
 
+@pytest.mark.usefixtures("classifier")
 def test_a_repeat_is_evaluated_at_its_last_epoch_too(
     tiny_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -123,6 +130,7 @@ def test_a_repeat_is_evaluated_at_its_last_epoch_too(
     assert "beta_mnist/1: has no last.safetensors: only repeats" in said
 
 
+@pytest.mark.usefixtures("classifier")
 def test_more_importance_samples_and_the_other_split(tiny_study: Path) -> None:
     shared = [
         "--runs",
@@ -156,6 +164,7 @@ def test_figures_on_other_images_are_refused(tiny_study: Path, tmp_path: Path, c
     run("reconstruct", "beta_mnist/trial-0001", *shared)
 
 
+@pytest.mark.usefixtures("classifier")
 def test_a_plain_autoencoder_has_no_bound_on_the_likelihood(tiny_study: Path, tmp_path: Path) -> None:
     images = json.loads((tiny_study / "mlruns/trials/beta_mnist/trial-0001/settings.json").read_text())["fingerprint"]
     settings = {"hidden": (8,), "posterior": "deterministic", "validation_size": 40, "binarisation": "dynamic"}
