@@ -69,7 +69,7 @@ OTHERS = ["beta", "latent_size", "prior"]
 """Parameters by importance, as the search for interactions takes them."""
 
 
-def studies(count=STUDIES, *, plans=PLANS):
+def studies(count, *, plans=PLANS):
     """Return number, shape of the noise and plan of each study, every combination in turn."""
     combinations = itertools.cycle(itertools.product(NOISES, plans))
     return [(number, *next(combinations)) for number in range(count)]
