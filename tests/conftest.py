@@ -82,6 +82,13 @@ def swept_smoke(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> 
         return sweep_once(folder, empty_store)
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """A command that ran in this process before gave PyTorch the threads of a worker; here they would wait for each other."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
