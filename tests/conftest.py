@@ -5,6 +5,7 @@ examples that hypothesis draws: how long one takes says how busy the machine is.
 environment forbids it: the tests start hundreds of processes, and each would compile all its packages for seconds.
 """
 
+import gc
 import os
 import signal
 import subprocess
@@ -76,7 +77,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def swept_smoke(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Swept:
-    """The study `smoke`, as the `beta_mnist` of the docs, swept once for all testers: copy the folder."""
+    """The study `smoke`, as the `beta_mnist` of the docs, swept once for all testers: copy what you change."""
     folder = _shared(tmp_path_factory) / "swept_smoke"
     with FileLock(folder.with_suffix(".lock")):
         return sweep_once(folder, empty_store)
@@ -87,6 +88,12 @@ def one_thread() -> None:
     """A command that ran in this process before gave PyTorch the threads of a worker; here they would wait for each other."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """Leave all that was imported out of the search for garbage, which goes through millions of objects each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -146,6 +146,7 @@ def test_several_processes_train_at_once() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_contender_that_cannot_run_is_a_row_that_says_why(tmp_path: Path) -> None:
     nobody = Entry(name="nobody", family="resident", task=Task(module="nobody", model="mlp"))
     copies = [

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib
 import pytest
+from command_line import Swept
 
 NOTEBOOK = Path(__file__).resolve().parent.parent / "docs" / "examples" / "notebook.ipynb"
 
@@ -19,9 +20,12 @@ def test_the_notebook_was_executed_and_its_outputs_are_plain() -> None:
     assert "\\u001b" not in text
 
 
-def test_the_code_of_the_notebook_runs(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_of_the_notebook_runs(
+    tmp_path: Path, empty_store: Path, swept_smoke: Swept, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "mlruns").mkdir()
     shutil.copy(empty_store, tmp_path / "mlruns")
+    swept_smoke.copy_cache_to(tmp_path)
     matplotlib.use("Agg")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VAEEXP_OFFLINE", "1")

@@ -1,7 +1,6 @@
 """The network of the user's own in docs/guide/own-network.md, as it stands there: found, trained, tracked, loaded again."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -9,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import without_mnist
 
 ROOT = Path(__file__).resolve().parent.parent
 SECTION = (ROOT / "docs" / "guide" / "own-network.md").read_text(encoding="utf-8")
@@ -16,12 +16,9 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
 
 
 def run(place: Path, *arguments: str) -> subprocess.CompletedProcess:
-    """In `place`, without it on the module path, as an installed command is; without MNIST and a network."""
-    environment = {name: value for name, value in os.environ.items() if name != "VAEEXP_DATA"}
-    environment |= {"PYTHONPATH": str(ROOT), "VAEEXP_OFFLINE": "1", "VAEEXP_CACHE": str(place / "cache")}
-    return subprocess.run(
-        [sys.executable, "-P", *arguments], cwd=place, env=environment, capture_output=True, text=True, timeout=280
-    )
+    """In `place`, without it on the module path, as an installed command is."""
+    command = [sys.executable, "-P", *arguments]
+    return subprocess.run(command, cwd=place, env=without_mnist(place), capture_output=True, text=True, timeout=280)
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +35,10 @@ def test_the_section_is_whole(place):
     assert sorted(path.name for path in place.iterdir()) == ["my_networks.py", "pooled.yaml"]
 
 
-def test_the_command_trains_it_in_child_processes_and_the_run_loads_again(place, empty_store):
+def test_the_command_trains_it_in_child_processes_and_the_run_loads_again(place, empty_store, swept_smoke):
     (place / "mlruns").mkdir()
     shutil.copy(empty_store, place / "mlruns")
+    swept_smoke.copy_cache_to(place)
     words = next(text for language, text in BLOCKS if language == "sh").split()
     assert words[0] == "vaeexp"
     done = run(place, "-m", *words)

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from sweeps.tracking import sync
 from sweeps.tracking.ui import ui_server
 
-pytestmark = [pytest.mark.browser, needs_browser]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, needs_browser]
 
 STUDY = "seen_in_the_browser"
 WAIT = 120  # seconds for a page to show something, on a machine that other tests share

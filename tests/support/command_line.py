@@ -27,6 +27,10 @@ class Swept:
     def copy_to(self, folder: Path) -> None:
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
 
+    def copy_cache_to(self, folder: Path) -> None:
+        """Spare a study of the same images their preparation and the training of the classifier."""
+        shutil.copytree(self.folder / "cache", folder / "cache")
+
 
 def sweep_once(folder: Path, empty_store: Path) -> Swept:
     """Run the study `smoke` in the folder, as the `beta_mnist` of the docs, unless it was run there."""

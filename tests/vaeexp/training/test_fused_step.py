@@ -94,12 +94,13 @@ def after(made: FusedStep, step, times: int) -> list[torch.Tensor]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(library.why_not_compiled()), reason=library.why_not_compiled())
 @pytest.mark.parametrize(
     "params",
     [
+        {"prior": "mixture", "warmup_epochs": 1.0},
         {"network": "conv", "channels": (4,)},
-        pytest.param({"prior": "mixture", "warmup_epochs": 1.0}, marks=pytest.mark.slow),
     ],
 )
 def test_a_step_compiled_whole_is_the_step(tmp_path, params):
