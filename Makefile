@@ -42,9 +42,9 @@ report: $(INSTALLED) ## write the report of STUDY again
 ui: $(INSTALLED) ## browse the runs in MLflow's pages
 	@$(PYTHON) -P -m vaeexp ui $(ARGS)
 
-# Files of tests side by side, the longest first. Two more than there are cores, because tests of servers, kills and
-# pages wait much; six need about 10 GiB.
-TESTERS = $(shell $(PYTHON) -c 'import joblib; print(min(4, joblib.cpu_count()) + 2)')
+# Files of tests side by side, the longest first. One more than there are cores, because tests of servers, kills and
+# pages wait much; five need about 8 GiB.
+TESTERS = $(shell $(PYTHON) -c 'import joblib; print(min(4, joblib.cpu_count()) + 1)')
 test: $(INSTALLED_DEV) ## run the tests (ARGS="tests/vaeexp -k prior")
 	@$(PYTHON) -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 

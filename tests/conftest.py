@@ -27,26 +27,30 @@ settings.register_profile("vaeexp", deadline=None)
 settings.load_profile("vaeexp")
 
 LONGEST = (
-    "test_mirror.py",
     "test_whole.py",
-    "test_benchmarks.py",
-    "test_known_truth.py",
-    "test_docs_commands.py",
+    "test_mirror.py",
+    "test_any_workload.py",
     "test_compiled.py",
     "test_secrets.py",
-    "test_any_workload.py",
-    "test_api.py",
-    "test_own_network.py",
+    "test_known_truth.py",
     "test_report.py",
-    "test_export.py",
+    "test_docs_commands.py",
+    "test_api.py",
+    "test_benchmarks.py",
+    "test_resume.py",
     "test_notebook_example.py",
+    "test_own_network.py",
     "test_fused_step.py",
+    "test_export.py",
+    "test_recompute.py",
+    "test_ui.py",
+    "test_ui_browser.py",
     "test_learning.py",
     "test_known_truth_reports.py",
-    "test_recompute.py",
+    "test_study_mutants.py",
 )
-"""Files that take from twenty seconds to minutes, longest first. `make test` begins with them, because one that began last
-would leave all cores but one idle at the end."""
+"""Files that take from twenty seconds to minutes, longest first. A run begins with them, because one that began last would leave
+all cores but one idle at the end. The first one sweeps `smoke`, for which another would wait."""
 
 
 MAKE_STORE = """

@@ -100,6 +100,7 @@ def test_the_targets_of_the_makefile_are_real_and_described() -> None:
         "install-dev",
         "sweep",
         "test",
+        "test-all",
         "lint",
         "ui",
         "report",

@@ -20,6 +20,7 @@ def test_the_notebook_was_executed_and_its_outputs_are_plain() -> None:
     assert "\\u001b" not in text
 
 
+@pytest.mark.slow
 def test_the_code_of_the_notebook_runs(
     tmp_path: Path, empty_store: Path, swept_smoke: Swept, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,7 @@ def test_the_section_is_whole(place):
     assert sorted(path.name for path in place.iterdir()) == ["my_networks.py", "pooled.yaml"]
 
 
+@pytest.mark.slow
 def test_the_command_trains_it_in_child_processes_and_the_run_loads_again(place, empty_store, swept_smoke):
     (place / "mlruns").mkdir()
     shutil.copy(empty_store, place / "mlruns")

@@ -184,7 +184,7 @@ def overrides(number: int) -> list[str]:
     return [f"{rng.choice(KEYS)}={value}" for value in values]
 
 
-@pytest.mark.parametrize("batch", range(BATCHES))
+@pytest.mark.parametrize("batch", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, BATCHES))])
 def test_a_damaged_study_loads_or_is_refused_in_plain_words(
     batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

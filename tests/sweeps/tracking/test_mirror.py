@@ -327,6 +327,7 @@ def test_ctrl_c_says_what_is_missing(runs):
     assert "lacks 2 of 2 runs" in said[0]
 
 
+@pytest.mark.slow
 def test_a_store_that_is_deleted_meanwhile_is_built_anew(runs):
     said, study = [], small.SmallStudy(runs)
     with mirroring(study.name, runs=runs, say=said.append) as mirror:
@@ -342,6 +343,7 @@ def test_a_store_that_is_deleted_meanwhile_is_built_anew(runs):
     assert small.reduced(small.contents(runs)) == small.expected(study.stored())
 
 
+@pytest.mark.slow
 def test_a_kill_while_the_store_is_made_leaves_none(tmp_path):
     """Half of MLflow's tables are worse than none: it cannot go on from there."""
     runs = tmp_path / "runs"

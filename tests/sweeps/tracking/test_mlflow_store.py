@@ -4,9 +4,9 @@ import re
 import shutil
 import sqlite3
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 
-import mlflow
 import pytest
 import tracked_study as small
 
@@ -14,6 +14,8 @@ from sweeps.errors import UserError
 from sweeps.tracking.follower import _as_it_stands
 from sweeps.tracking.mlflow_runs import StudyRuns
 from sweeps.tracking.mlflow_store import prepare
+
+INSTALLED = version("mlflow")
 
 
 @pytest.fixture
@@ -51,8 +53,8 @@ def test_it_is_one_file_with_a_write_ahead_log_when_open_and_may_be_moved(brough
     [run] = client.search_runs([experiment.experiment_id], "tags.`sweeps.trial` = 'small/0'")
     local = client.download_artifacts(run.info.run_id, "trial/settings.json")
     assert Path(local).read_text() == "settings.json"
-    version = client.get_model_version_by_alias("toy-best", "best")
-    assert version.source.startswith((new / "artifacts").as_uri())
+    model = client.get_model_version_by_alias("toy-best", "best")
+    assert model.source.startswith((new / "artifacts").as_uri())
 
 
 def test_the_store_of_an_older_mlflow_is_upgraded_after_a_copy(tmp_path):
@@ -74,8 +76,8 @@ def test_the_store_of_an_older_mlflow_is_upgraded_after_a_copy(tmp_path):
     engine.dispose()
 
     [notice] = prepare(tmp_path)
-    copy = f"mlflow-before-{mlflow.__version__}.db"
-    assert notice == f"{database}: upgraded for MLflow {mlflow.__version__}; {copy} keeps it as it was."
+    copy = f"mlflow-before-{INSTALLED}.db"
+    assert notice == f"{database}: upgraded for MLflow {INSTALLED}; {copy} keeps it as it was."
     assert (_revision(database), _revision(tmp_path / copy)) == (script.get_current_head(), older)
     assert prepare(tmp_path) == []
     assert small.client(tmp_path).search_experiments()
@@ -83,7 +85,7 @@ def test_the_store_of_an_older_mlflow_is_upgraded_after_a_copy(tmp_path):
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("PRAGMA user_version = 0")  # as the newer one would leave it
         connection.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
-    with pytest.raises(UserError, match=re.escape(f"newer MLflow than the installed {mlflow.__version__}")):
+    with pytest.raises(UserError, match=re.escape(f"newer MLflow than the installed {INSTALLED}")):
         prepare(tmp_path)
 
 

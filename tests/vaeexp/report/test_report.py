@@ -567,6 +567,7 @@ def brightness(colour: str) -> float:
 
 
 @pytest.mark.browser
+@pytest.mark.slow
 @needs_browser
 @pytest.mark.parametrize("width", [1000, 1500, 380])
 def test_the_page_in_a_browser(browser, report, width):
@@ -582,6 +583,7 @@ def test_the_page_in_a_browser(browser, report, width):
 
 
 @pytest.mark.browser
+@pytest.mark.slow
 @needs_browser
 def test_the_page_in_the_dark(browser, report):
     facts = page_facts(browser, report.parent / "report.html", dark=True)
@@ -600,6 +602,7 @@ pre {{ overflow: auto; }} p, td, li {{ overflow-wrap: break-word; }}
 
 
 @pytest.mark.browser
+@pytest.mark.slow
 @needs_browser
 def test_the_markdown_in_a_browser(browser, report):
     renderer = MarkdownIt("commonmark", {"html": True}).enable("table")

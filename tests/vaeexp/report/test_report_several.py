@@ -361,6 +361,7 @@ def test_text_of_studies_cannot_break_the_pages(tmp_path):
 
 
 @pytest.mark.browser
+@pytest.mark.slow
 @needs_browser
 def test_the_pages_in_a_browser(found, comparison, tmp_path):
     index = write_index(found, {}, reports=comparison.parent.parent, html=True)

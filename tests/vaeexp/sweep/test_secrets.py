@@ -41,6 +41,7 @@ def rows(server: Any, database: str) -> str:
     return str(found)
 
 
+@pytest.mark.slow
 def test_a_sweep_with_a_password_in_its_addresses_leaves_it_nowhere(server: Any, tmp_path: Path) -> None:
     """Interrupted, continued, reported and looked at."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "VAEEXP_OFFLINE": "1", "VAEEXP_CACHE": str(tmp_path / "cache")}

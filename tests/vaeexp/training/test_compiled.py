@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch._inductor.config
 from fused import BASE, killed_and_resumed, make_lanes, run, same_bits, source, trial
 from torch.func import functional_call
 from torch.fx.experimental import proxy_tensor
@@ -197,6 +196,8 @@ def test_without_a_compiler_it_trains_uncompiled_and_says_so(tmp_path, monkeypat
 
 @pytest.mark.slow
 def test_a_compiler_that_fails_on_a_program_trains_uncompiled_and_says_so(tmp_path, monkeypatch, caplog):
+    import torch._inductor.config  # 4 s, which each tester would pay at the top
+
     compiler = tmp_path / "c++"
     answers = 'case "$*" in *probe.cpp|--version|-v) exec g++ "$@";; esac'
     compiler.write_text(f"#!/bin/sh\n{answers}\necho 'a.cpp:1:9: fatal error: no room' >&2\nexit 1\n")
