@@ -40,6 +40,8 @@ SHORTER = {"--importance-samples 5000": "--importance-samples 50"}
 """What takes minutes as it stands in the docs → what runs here in its place."""
 
 COMMANDS = sorted({command for page in PAGES for command in commands(page)})
+AGAIN = ("vaeexp report --all", "vaeexp report beta_mnist --html")
+"""Commands that write the report of `vaeexp report beta_mnist` again, for seconds each."""
 RUN = [command for command in COMMANDS if not any(re.search(pattern, command) for pattern in NOT_RUN)]
 
 
@@ -66,7 +68,9 @@ def vaeexp(tmp_path_factory: pytest.TempPathFactory, swept_smoke: Swept) -> Iter
         yield forks
 
 
-@pytest.mark.parametrize("command", RUN)
+@pytest.mark.parametrize(
+    "command", [pytest.param(command, marks=pytest.mark.slow if command in AGAIN else ()) for command in RUN]
+)
 def test_a_command_of_the_docs_runs(vaeexp: Forks, command: str) -> None:
     for long, short in SHORTER.items():
         command = command.replace(long, short)

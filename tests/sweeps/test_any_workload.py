@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 import sweeps
 
@@ -16,9 +17,20 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "examples" / "any_workload.py"
 
 
-def start(place: Path) -> subprocess.Popen[bytes]:
+def start(place: Path, empty_store: Path) -> subprocess.Popen[bytes]:
+    if not place.exists():
+        (place / "mlruns").mkdir(parents=True)
+        shutil.copy(empty_store, place / "mlruns")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen([sys.executable, str(EXAMPLE)], cwd=place, env=environment, stdout=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
+    """The folder of an undisturbed run."""
+    place = tmp_path_factory.mktemp("any") / "whole"
+    assert start(place, empty_store).wait() == 0
+    return place
 
 
 def tables(place: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -40,25 +52,35 @@ def test_it_is_short() -> None:
     assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) <= 60
 
 
-def test_it_ends_in_the_same_table_when_it_is_killed_and_continued(tmp_path: Path, empty_store: Path) -> None:
-    for name in ("whole", "killed"):
-        (tmp_path / name / "mlruns").mkdir(parents=True)
-        shutil.copy(empty_store, tmp_path / name / "mlruns")
-    assert start(tmp_path / "whole").wait() == 0
-    journal = tmp_path / "killed" / "mlruns" / "journal" / "digits.log"
-    process = start(tmp_path / "killed")
-    while not journal.exists() or journal.read_bytes().count(b'"intermediate_value"') < 60:
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert "running" in set(tables(tmp_path / "killed")[0]["state"])
-    assert start(tmp_path / "killed").wait() == 0
-    for whole, continued in zip(tables(tmp_path / "whole"), tables(tmp_path / "killed"), strict=True):
-        pd.testing.assert_frame_equal(whole, continued)
-    statuses = in_mlflow(tmp_path / "killed")
+def check_mlflow(place: Path) -> None:
+    statuses = in_mlflow(place)
     assert statuses.pop("digits") == "FINISHED"
-    trials = tables(tmp_path / "whole")[0].set_index("name")
+    trials = tables(place)[0].set_index("name")
     assert statuses == trials["state"].map({"complete": "FINISHED", "pruned": "KILLED"}).to_dict()
+
+
+def test_it_learns_prunes_and_is_in_mlflow(whole: Path) -> None:
+    trials, _ = tables(whole)
     assert set(trials["state"]) == {"complete", "pruned"}
     assert trials["result.accuracy"].max() > 0.9
+    check_mlflow(whole)
+
+
+@pytest.mark.slow
+def test_it_ends_in_the_same_table_when_it_is_killed_and_continued(
+    whole: Path, tmp_path: Path, empty_store: Path
+) -> None:
+    killed = tmp_path / "killed"
+    journal = killed / "mlruns" / "journal" / "digits.log"
+    for reports in (30, 90):
+        process = start(killed, empty_store)
+        while not journal.exists() or journal.read_bytes().count(b'"intermediate_value"') < reports:
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert "running" in set(tables(killed)[0]["state"])
+    assert start(killed, empty_store).wait() == 0
+    for one, other in zip(tables(whole), tables(killed), strict=True):
+        pd.testing.assert_frame_equal(one, other)
+    check_mlflow(killed)

@@ -34,6 +34,7 @@ print(faults() - before)
 FIXED = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="mallopt is glibc's")
 def test_kept_memory_is_not_faulted_in_again():
     def faults(mode: str) -> int:
