@@ -49,8 +49,8 @@ LONGEST = (
     "test_known_truth_reports.py",
     "test_study_mutants.py",
 )
-"""Files that take from twenty seconds to minutes, longest first. A run begins with them, because one that began last would leave
-all cores but one idle at the end. The first one sweeps `smoke`, for which another would wait."""
+"""Files that take from twenty seconds to minutes, longest first. A run begins with them, because a long file that began last would
+leave all cores but one idle at the end. The first file sweeps `smoke`; a second file would only wait for it."""
 
 
 MAKE_STORE = """
@@ -89,7 +89,7 @@ def swept_smoke(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
-    """A command that ran in this process before gave PyTorch the threads of a worker; here they would wait for each other."""
+    """Take back the threads that an earlier command gave PyTorch in this process, because they would wait for each other."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 

@@ -26,6 +26,9 @@ KINDS = {
 }
 """Kind of group → arguments of `TrainingLanes`."""
 
+RARELY = 3600.0
+"""Seconds between checkpoints, which are a fifth of the time of so small a training, where a test reads no checkpoint."""
+
 
 def images(count: int, seed: int = 0) -> torch.Tensor:
     """uint8 0/1 [count, 1, 8, 8]: a bar at a random place, with some noise."""

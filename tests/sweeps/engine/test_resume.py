@@ -141,8 +141,13 @@ LEARNING = ["tpe and median, with failures", "hyperband", "stale trials", "epoch
 
 @pytest.mark.parametrize(
     ("name", "ahead"),
-    [*((name, 1000) for name in WORLDS), *((name, 1) for name in LEARNING)],
-    ids=[*(f"{name}, as trials end" for name in WORLDS), *(f"{name}, a round ahead" for name in LEARNING)],
+    [
+        *(pytest.param(name, 1000, id=f"{name}, as trials end") for name in WORLDS),
+        *(
+            pytest.param(name, 1, id=f"{name}, a round ahead", marks=() if name in LEARNING else pytest.mark.slow)
+            for name in WORLDS
+        ),
+    ],
 )
 def test_killed_anywhere_and_continued_is_the_same_study(name, ahead, monkeypatch):
     """Where two kills leave the same, the study is continued once, because it would go on in the same way."""

@@ -111,9 +111,11 @@ def test_a_path_that_an_address_would_quote(whole):
     assert not list(whole.runs.glob("mlflow.db-*"))  # one file
 
 
-def test_sync_again_has_nothing_to_do(whole):
+@pytest.mark.parametrize("nowhere", ["", pytest.param(None, marks=pytest.mark.slow)])
+def test_sync_again_has_nothing_to_do(whole, nowhere):
+    """An option may be empty."""
     before = own_contents(whole.runs)
-    assert sync(small.STUDY, runs=whole.runs, storage="").brought == 0  # an option may be empty
+    assert sync(small.STUDY, runs=whole.runs, storage=nowhere).brought == 0
     assert own_contents(whole.runs) == before
 
 

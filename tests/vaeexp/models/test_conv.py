@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from fused import BASE, make_lanes, plain_training, run, same_bits, source, trial
+from fused import BASE, RARELY, make_lanes, plain_training, run, same_bits, source, trial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,8 +23,6 @@ from vaeexp.training.groups.vectorised import VectorisedGroup
 KINDS = ["vectorised", "sequential"]
 CONV = BASE.with_params({"network": "conv", "channels": (4, 6), "kernel": 3})
 MAXIMA = {"latent_size": 6, "components": 5}
-RARELY = 3600.0
-"""Seconds between checkpoints, where no checkpoint is read."""
 
 
 @settings(deadline=None, max_examples=60)
@@ -96,8 +94,15 @@ def test_what_does_not_fit_is_refused_in_plain_words(changes, shape, message):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-# The network and the prior know nothing of each other, so that not every pair of the two has to be tried.
-@pytest.mark.parametrize(("normalisation", "prior"), [("batch", "mixture"), ("group", "normal")])
+@pytest.mark.parametrize(
+    ("normalisation", "prior"),
+    [
+        ("batch", "mixture"),
+        ("group", "normal"),
+        pytest.param("batch", "normal", marks=pytest.mark.slow),
+        pytest.param("group", "mixture", marks=pytest.mark.slow),
+    ],
+)
 def test_a_conv_lane_equals_a_plain_pytorch_loop(tmp_path, kind, normalisation, prior):
     base = CONV.with_params({"normalisation": normalisation})
     params = {"optimizer": "adamax", "prior": prior, "beta": 0.7, "latent_size": 3}

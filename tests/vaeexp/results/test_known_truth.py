@@ -279,7 +279,8 @@ def test_heavy_pruning_makes_no_survivor_the_best(count):
             assert bool(bold) == all(group.tells for group in groups)
             assert not any("adamax" in line for line in bold) or best_group(groups) == 1
     assert at_most(wrong, 0.05, count), wrong
-    assert at_least(lone, 0.3, count), lone  # what a mean of survivors would have said
+    # What a mean of survivors would have said. Of the few it is a matter of luck whether they reach the share.
+    assert lone > 0.3 * count if count == STUDIES else at_least(lone, 0.3, count), lone
 
 
 # ---- interactions ----

@@ -1,6 +1,5 @@
 """A password in an address stands nowhere afterwards: not in files, stores, the terminal, nor in what children are called."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,11 +8,11 @@ from typing import Any
 
 import psutil
 import pytest
+from command_line import without_mnist
 from postgres import postgres_server
 
 from sweeps.tracking.ui import serve_ui
 
-ROOT = Path(__file__).resolve().parents[3]
 SECRET = "Tr0ub4dor"
 
 
@@ -44,8 +43,7 @@ def rows(server: Any, database: str) -> str:
 @pytest.mark.slow
 def test_a_sweep_with_a_password_in_its_addresses_leaves_it_nowhere(server: Any, tmp_path: Path) -> None:
     """Interrupted, continued, reported and looked at."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "VAEEXP_OFFLINE": "1", "VAEEXP_CACHE": str(tmp_path / "cache")}
-    environment.pop("VAEEXP_DATA", None)
+    environment = without_mnist(tmp_path)
     stores = ["--storage", address(server, "studies", SECRET), "--tracking", address(server, "mlflow", f"{SECRET}%40x")]
     small = [f"--set={change}" for change in ("train_size=200", "epochs=25", "pictures_every=100", "confirm.seeds=1")]
     small += ["--trials", "4", "--workers", "1"]

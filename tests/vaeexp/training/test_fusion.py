@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from fused import BASE, images, killed_and_resumed, make_lanes, plain_training, run, same_bits, source, trial
+from fused import BASE, RARELY, images, killed_and_resumed, make_lanes, plain_training, run, same_bits, source, trial
 
 from sweeps.workload import Outcome, advance_all
 from sweeps.workload.testing import check_lanes
@@ -17,13 +17,17 @@ from vaeexp.training.groups.vectorised import VectorisedGroup
 
 KINDS = ["vectorised", "sequential"]
 PRIORS = ["normal", "mixture", "factorised_mixture", "vampprior"]
-RARELY = 3600.0
-"""Seconds between checkpoints, which are a fifth of the time of so small a training, where no checkpoint is read."""
 
 
 @pytest.mark.parametrize("kind", KINDS)
-# An optimizer moves one row of numbers, whatever they are, so that not every pair of the two has to be tried.
-@pytest.mark.parametrize(("prior", "optimizer"), [*zip(PRIORS, ["adam", "adamax"] * 2, strict=True)])
+@pytest.mark.parametrize(
+    ("prior", "optimizer"),
+    [
+        pytest.param(prior, optimizer, marks=pytest.mark.slow if (place + other) % 2 else ())
+        for place, prior in enumerate(PRIORS)
+        for other, optimizer in enumerate(["adam", "adamax"])
+    ],
+)
 def test_a_lane_equals_a_plain_pytorch_loop(tmp_path, kind, prior, optimizer):
     params = {"optimizer": optimizer, "prior": prior, "beta": 0.7, "latent_size": 3}
     lanes, _ = make_lanes(tmp_path, kind=kind, maxima={"latent_size": 6, "components": 5}, every=RARELY)
@@ -34,10 +38,13 @@ def test_a_lane_equals_a_plain_pytorch_loop(tmp_path, kind, prior, optimizer):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-# Images are binarised before any prior is asked, so that not every pair of the two has to be tried.
 @pytest.mark.parametrize(
     ("binarisation", "prior", "largest"),
-    [("none", "normal", 6), ("static", "vampprior", 11), ("dynamic", "mixture", 9)],
+    [
+        pytest.param(binarisation, prior, largest, marks=() if place == other else pytest.mark.slow)
+        for place, binarisation in enumerate(["none", "static", "dynamic"])
+        for other, (prior, largest) in enumerate([("normal", 6), ("vampprior", 11), ("mixture", 9)])
+    ],
 )
 def test_bits_do_not_depend_on_lane_or_neighbours(tmp_path, kind, binarisation, prior, largest):
     maxima = {"latent_size": largest, "components": 4}

@@ -21,10 +21,10 @@ def step():
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
-for _ in range(5):
+for _ in range(10):
     step()
 before = faults()
-for _ in range(10):
+for _ in range(30):
     step()
 print(faults() - before)
 """
