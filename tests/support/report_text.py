@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 
 from sweeps.workload import run_folder
-from vaeexp.report import write_report
+from vaeexp.report import chapters, write_report
 from vaeexp.results.study_view import StudyView
 
 
@@ -19,6 +19,14 @@ def on_view(function):
 def report_on(results, *, runs, reports, html=False):
     """Write the report of these results, whose trials left their pictures below `runs`."""
     return write_report(StudyView(located(results, runs)), reports=reports, html=html)
+
+
+def draw_only(patch, plots=None):
+    """Let reports draw these plots alone, chapter → name → plot: none, unless told."""
+    patch.setattr(chapters, "CHAPTERS", plots or {})
+    patch.setattr(
+        chapters, "PLOTS", {name: plot for entries in (plots or {}).values() for name, plot in entries.items()}
+    )
 
 
 def located(results, runs):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from report_text import draw_only
 from stored_studies import renamed, store
 from synthetic_study import part
 
@@ -14,7 +15,7 @@ from sweeps.results import Results
 from sweeps.storage import open_storage
 from sweeps.storage.journal import journal_path
 from vaeexp.commands import cli, main
-from vaeexp.report import chapters
+from vaeexp.plots import PLOTS
 
 pytestmark = pytest.mark.usefixtures("keep_signals")
 
@@ -114,9 +115,8 @@ def test_studies_of_a_database(place: Path) -> None:
 
 def test_the_same_store_gives_the_same_bytes(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two plots stand for all, of trials and of epochs; those of all plots are compared where reports of the same results are."""
-    plots = {name: chapters.PLOTS[name] for name in ("history", "learning_curves")}
-    monkeypatch.setattr(chapters, "PLOTS", plots)
-    monkeypatch.setattr(chapters, "CHAPTERS", {"The search": plots})
+    plots = {name: PLOTS[name] for name in ("history", "learning_curves")}
+    draw_only(monkeypatch, {"The search": plots})
     store(small("base"), place / "mlruns")
     store(bare("other"), place / "mlruns")
     for folder in ("one", "two"):

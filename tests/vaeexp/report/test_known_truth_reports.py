@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pytest
 from planted_studies import EFFECT, FLIPS_AT, NOISES, planted, results_of
-from report_text import tables_of
+from report_text import draw_only, tables_of
 
 from vaeexp.report import chapters
 from vaeexp.results.study_view import StudyView
@@ -23,8 +23,7 @@ def reports():
     """Scenario → study, view and text of each, without plots."""
     random, made = np.random.default_rng(30), {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chapters, "PLOTS", {})
-        patch.setattr(chapters, "CHAPTERS", {})
+        draw_only(patch)
         for kind, count in KINDS.items():
             made[kind] = []
             for place in range(count):

@@ -18,7 +18,7 @@ from recompute_figures import Study
 from recompute_files import blocks, read_report
 from recompute_report import main, recompute
 from recompute_rules import RULES, check
-from report_text import report_on
+from report_text import draw_only, report_on
 from synthetic_study import (
     SEARCH,
     make_results,
@@ -136,8 +136,7 @@ def folders(tmp_path_factory):
         return made[state]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chapters, "CHAPTERS", plots)
-        patch.setattr(chapters, "PLOTS", {name: plot for entries in plots.values() for name, plot in entries.items()})
+        draw_only(patch, plots)
         yield folder
 
 

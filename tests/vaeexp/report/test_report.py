@@ -14,7 +14,7 @@ from confirmed_figures import confirmed
 from markdown_it import MarkdownIt
 from pages import needs_browser, opened, page_facts
 from PIL import Image
-from report_text import headings, on_view, report_on, tables_of, without_code
+from report_text import draw_only, headings, on_view, report_on, tables_of, without_code
 from synthetic_study import SEARCH, make_results, part, study_attributes, thin_studies, with_baselines, write_pictures
 
 from sweeps.errors import UserError
@@ -255,8 +255,7 @@ SOME = ("rate_distortion", "learning_curves", "baseline_strip", "best_samples", 
 @pytest.mark.parametrize("names", [SOME, pytest.param(PLOTS, marks=pytest.mark.slow)], ids=["some plots", "all plots"])
 def test_the_same_results_give_the_same_bytes_wherever_they_lie(whole, runs, tmp_path, monkeypatch, names):
     kept = {title: {name: plot for name, plot in plots.items() if name in names} for title, plots in CHAPTERS.items()}
-    monkeypatch.setattr(chapters, "CHAPTERS", kept)
-    monkeypatch.setattr(chapters, "PLOTS", {name: plot for plots in kept.values() for name, plot in plots.items()})
+    draw_only(monkeypatch, kept)
     shutil.copytree(runs, tmp_path / "moved")
     moved = replace(whole, trials=whole.trials.assign(folder="/elsewhere/trial"))
     one = report_on(whole, runs=runs, reports=tmp_path / "one", html=True)
@@ -268,9 +267,7 @@ def test_the_same_results_give_the_same_bytes_wherever_they_lie(whole, runs, tmp
 
 
 def test_files_of_an_earlier_report_go_and_others_stay(results, runs, tmp_path, monkeypatch):
-    plots = {name: PLOTS[name] for name in ("history", "component_samples")}
-    monkeypatch.setattr(chapters, "PLOTS", plots)
-    monkeypatch.setattr(chapters, "CHAPTERS", {"Plots": plots})
+    draw_only(monkeypatch, {"Plots": {name: PLOTS[name] for name in ("history", "component_samples")}})
     readme = report_on(results, runs=runs, reports=tmp_path)
     assert (readme.parent / "component_samples.png").exists()
     with readme.open("a", encoding="utf-8") as earlier:
@@ -314,8 +311,7 @@ WITH_PLOTS = [
 def test_thin_studies_get_a_whole_report_in_good_english(case, drawn, monkeypatch):
     """And every plot gives a figure, which is rendered here, or none."""
     if not drawn:
-        monkeypatch.setattr(chapters, "PLOTS", {})
-        monkeypatch.setattr(chapters, "CHAPTERS", {})
+        draw_only(monkeypatch)
     study = thin_studies()[case]
     view = StudyView(study)
     text, figures = chapters.compose(view)
