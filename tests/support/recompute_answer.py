@@ -270,6 +270,34 @@ def too_few(state: State, _: str) -> str:
     return f"{len(state.study.ranked):,}"
 
 
+@says(rf"({NUM}) values in ({NUM}) complete trials, too few for an interval")
+def few_values(state: State, *_: str) -> list[Expected]:
+    (own,), ranked = state.study.parameters.values(), state.study.ranked
+    return [f"{own.values(ranked).nunique():,}", f"{len(ranked):,}"]
+
+
+@says(rf"The validation −ELBO is lowest at (\S+) \(({NUM})\) and next lowest at (\S+) \(({NUM})\)")
+def lowest_values(state: State, *_: str) -> list[Expected]:
+    (own,), ranked = state.study.parameters.values(), state.study.ranked
+    best = ranked.groupby(own.values(ranked))["objective"].min().sort_values()
+    return [text for value, least in best.head(2).items() for text in (value_text(value), number(least))]
+
+
+@says(
+    rf"From ({NUM}) to ({NUM}), the lowest and the highest, the rate goes from ({NUM}) to ({NUM}) and the distortion from ({NUM}) to ({NUM}) nats per image "
+    r"\(last epochs, validation\)"
+)
+def ends_of_few(state: State, *_: str) -> list[Expected]:
+    study = state.study
+    (own,) = study.parameters.values()
+    epochs = study.epochs[~study.epochs["repeat"] & study.epochs["number"].isin(study.ranked["number"])]
+    last = epochs.sort_values("epoch").groupby("number").last()
+    values = own.values(study.ranked.set_index("number").loc[last.index]).sort_values()
+    ends = last.loc[[values.index[0], values.index[-1]]]
+    sides = [number(value) for name in ("val/rate", "val/distortion") for value in ends[name]]
+    return [value_text(values.iloc[0]), value_text(values.iloc[-1]), *sides]
+
+
 @says(
     r"\*\*(.+?) = (.+?)\*\* was never tried to the end near the region where the others are good "
     rf"\((no|{NUM}) trials?(?:, ({NUM}) complete and ({NUM}) pruned)?\), so the search alone says nothing of it"

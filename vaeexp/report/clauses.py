@@ -10,7 +10,7 @@ from vaeexp.report.markup import escape
 from vaeexp.results.coverage import Coverage
 from vaeexp.results.effects import ParameterEffect
 from vaeexp.results.interactions import Interaction
-from vaeexp.results.parameters import LEAST_TRIALS
+from vaeexp.results.parameters import LEAST_TRIALS, SearchedParameter
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tested_settings import BaselineMargin, TestedSetting, same_runs
 from vaeexp.words import (
@@ -45,7 +45,7 @@ def parameter_clauses(view: StudyView) -> list[str]:
     many = len(view.ranked)
     if many < LEAST_TRIALS:
         if len(view.parameters) < 2:
-            return []
+            return [_of_few(view, parameter) for parameter in view.parameters.values()]
         return [
             f"Which parameters mattered cannot be said from {plural(many, 'complete trial')}; it takes {LEAST_TRIALS}."
         ]
@@ -63,6 +63,26 @@ def parameter_clauses(view: StudyView) -> list[str]:
         else:
             words.append(f"{label}: {_effect(effect, widest=effect.parameter == widest and len(spans) > 1)}")
     return words
+
+
+def _of_few(view: StudyView, parameter: SearchedParameter) -> str:
+    """Say which value of the only parameter is best among few trials, and how rate and distortion differ between its two ends."""
+    values, trials = parameter.of(view.ranked).map(format_value), view.ranked
+    many = values.nunique()
+    if many < 2:
+        return f"**{escape(parameter.label)}**: one value in every complete trial, so nothing is said of it."
+    best = trials.loc[~values.duplicated(), "objective"]
+    first, second = (f"{escape(values[row])} ({format_number(best[row])})" for row in best.index[:2])
+    words = f"**{escape(parameter.label)}**: {many} values in {plural(len(trials), 'complete trial')}, too few for an interval. "
+    words += f"The validation −ELBO is lowest at {first} and next lowest at {second}."
+    last = view.points[view.points["number"].isin(trials["number"])]
+    if parameter.is_choice or len(last) < 2:
+        return words
+    ends = last.loc[parameter.of(last).sort_values(kind="stable").index[[0, -1]]]
+    low, high = map(format_value, parameter.of(ends))
+    rate, distortion = (" to ".join(map(format_number, ends[f"val/{name}"])) for name in ("rate", "distortion"))
+    words += f" From {low} to {high}, the lowest and the highest, the rate goes from {rate}"
+    return f"{words} and the distortion from {distortion} nats per image (last epochs, validation)."
 
 
 def _effect(effect: ParameterEffect, *, widest: bool) -> str:

@@ -183,8 +183,30 @@ def test_with_few_trials_nothing_is_said_to_have_mattered(results):
     few = part(results, ranked(results).head(7))
     assert "Which parameters mattered cannot be said from 7 complete trials; it takes 10." in answer(few)
     assert "of the importance" not in answer(few)
-    one = replace(few, study=study_attributes(spec=study_attributes().spec | {"search": {"beta": SEARCH["beta"]}}))
-    assert "mattered" not in answer(one)
+
+
+def of_beta_alone(results):
+    return replace(results, study=study_attributes(spec=study_attributes().spec | {"search": {"beta": SEARCH["beta"]}}))
+
+
+def test_with_few_trials_the_only_parameter_has_its_best_values_and_its_ends(results):
+    few = of_beta_alone(part(results, ranked(results).head(7)))
+    words, view = clause(answer(few), "β"), StudyView(few)
+    assert "mattered" not in answer(few)
+    assert "7 values in 7 complete trials, too few for an interval." in words
+    first, second = (format_value(beta) for beta in view.ranked["params.beta"].head(2))
+    best, next_best = (format_number(value) for value in view.ranked["objective"].head(2))
+    assert f"lowest at {first} ({best}) and next lowest at {second} ({next_best})" in words
+    last = view.at_last_epoch(view.ranked).set_index("params.beta").sort_index()
+    low, high = last.iloc[0], last.iloc[-1]
+    for metric in ("rate", "distortion"):
+        assert f"from {format_number(low[f'val/{metric}'])} to {format_number(high[f'val/{metric}'])}" in words
+    assert f"From {format_value(low.name)} to {format_value(high.name)}, the lowest and the highest, the rate" in words
+
+
+def test_one_value_of_the_only_parameter_says_nothing(results):
+    one = of_beta_alone(part(results, ranked(results).head(1)))
+    assert "one value in every complete trial, so nothing is said of it" in clause(answer(one), "β")
 
 
 def uncovered(results):
