@@ -264,6 +264,11 @@ def bound(state: State, _: str) -> str | None:
     return bound_of(state.study, state.subject)[0]
 
 
+@says(rf"The study file gave the first ({NUM}); what the line gains there is no work of the search")
+def given(state: State, _: str) -> str:
+    return f"{min(len(state.study.report.file['start']), len(state.study.search)):,}"
+
+
 @says(rf"Which parameters mattered cannot be said from ({NUM}) complete trials?; it takes 10")
 def too_few(state: State, _: str) -> str:
     assert_that(len(state.study.ranked) < 10)

@@ -81,7 +81,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
         "history": Plot(
             "Course of the search",
             search.history,
-            "Each mark is a trial, in the order of the search, at its best epoch; the line is the best complete trial so far.",
+            search.history_caption,
             "No trial has finished an epoch.",
         ),
         "learning_curves": Plot(

@@ -155,7 +155,9 @@ def train_validation(view: StudyView) -> Figure | None:
     figure = style.new_figure(4.6)
     axes = style.style_axes(figure.add_subplot(), x="epoch", y="−ELBO (nats per image)")
     gap = float((found["validation"].iloc[-1] - found["training"].iloc[-1]).mean())
-    labels = {"training": "training", "validation": f"validation, at the end {format_number(gap)} nats above training"}
+    side = "above" if gap >= 0 else "below"
+    words = f"validation, at the end {format_number(abs(gap))} nats {side} training"
+    labels = {"training": "training", "validation": words}
     for place, (side, curves) in enumerate(found.items()):
         look = style.line_style(place)
         for number, run in enumerate(curves):

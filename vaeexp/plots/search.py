@@ -42,6 +42,17 @@ def history(view: StudyView) -> Figure | None:
     return figure
 
 
+def history_caption(view: StudyView) -> str:
+    """Trials of the study file tell nothing of how well the search searches."""
+    words = "Each mark is a trial, in the order of the search, at its best epoch; the line is the best complete trial so far."
+    given = min(len(view.study.spec.get("start") or []), len(view.search))
+    return (
+        f"{words} The study file gave the first {given}; what the line gains there is no work of the search."
+        if given
+        else words
+    )
+
+
 def _draw_best(axes: Axes, course: pd.DataFrame, last: float) -> None:
     """Draw the steps of the best complete value so far, on to `last`, and name the winner below its point.
 

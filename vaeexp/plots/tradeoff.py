@@ -21,7 +21,7 @@ from vaeexp.words import format_number, format_tick, parameter_label
 GROUPS = 10
 """Numbers whose median is drawn for each by itself; of more the medians of parts of their range, at most so many."""
 IN_EACH = 5
-"""Trials that such a part should have on average."""
+"""Trials that such a part has on average, because a median of fewer lies between two marks and shows neither."""
 UNITS = "units"
 """Column of what is drawn: a number of latent dimensions, or their share in percent."""
 
@@ -225,12 +225,13 @@ def _as_shares(trials: pd.DataFrame, *, shares: bool) -> pd.DataFrame:
 
 
 def _draw_medians(axes: Axes, complete: pd.DataFrame, parameter: SearchedParameter) -> None:
-    """Draw the median along a parameter: at each number where there are few, else in equal parts of their range."""
+    """Draw the median along a parameter: at each number where there are few, else in equal parts of their range, of which it takes two."""
     places = parameter.places(complete).dropna()
-    if places.empty:
-        return
+    parts = min(GROUPS, len(places) // IN_EACH)
     few = places.nunique() <= min(GROUPS, len(places) / 2)
-    groups = places if few else pd.cut(places, min(GROUPS, max(3, len(places) // IN_EACH)), labels=False)
+    if not few and parts < 2:
+        return
+    groups = places if few else pd.cut(places, parts, labels=False)
     middle = pd.DataFrame({"place": places, "units": complete[UNITS]}).groupby(groups).median()
     look: dict[str, Any] = {"color": style.TEXT_COLOUR, "linewidth": 1.8, "zorder": 5}
     axes.plot(parameter.numbers(middle["place"]), middle["units"], label="median of complete trials", **look)

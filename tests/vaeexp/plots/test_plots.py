@@ -5,6 +5,7 @@ The plots of studies with next to nothing in them are drawn by the tests of the 
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,6 +34,18 @@ from vaeexp.results.study_view import StudyView
 
 def points(axes):
     return sum(len(found.get_offsets()) for found in axes.collections if isinstance(found, PathCollection))
+
+
+@pytest.mark.parametrize(
+    ("given", "trials", "words"), [(0, 9, ""), (4, 9, "gave the first 4;"), (4, 2, "gave the first 2;")]
+)
+def test_the_history_says_which_trials_the_study_file_gave(results, given, trials, words):
+    spec = results.study.spec | ({"start": [{"beta": 1}] * given} if given else {})
+    study = replace(results.study, spec=spec)
+    few = part(results, results.trials[~results.trials["repeat"]].head(trials), study=study)
+    reading = PLOTS["history"].reading(StudyView(few))
+    assert words in reading
+    assert ("study file" in reading) == bool(given)
 
 
 def test_history_shows_every_trial_once_and_the_best_so_far(results):

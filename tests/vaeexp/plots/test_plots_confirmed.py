@@ -87,6 +87,9 @@ def test_the_gap_between_training_and_validation_is_named(results):
     labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert labels == ["training", "validation, at the end 1.50 nats above training"]
     assert len(figure.axes[0].lines) == 2 * len(StudyView(results).best.runs)
+    easier = results.epochs.assign(**{"val/neg_elbo": results.epochs["train/neg_elbo"] - 2})
+    words = train_validation(StudyView(replace(results, epochs=easier))).axes[0].get_legend().get_texts()[1].get_text()
+    assert words == "validation, at the end 2.00 nats below training"
 
 
 def test_the_bound_by_samples_is_drawn_as_it_was_left(results, tmp_path):

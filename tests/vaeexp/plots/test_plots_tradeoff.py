@@ -139,6 +139,15 @@ def test_many_sizes_have_a_median_for_each_part_of_their_range(made):
     assert list(line.get_ydata()) == [100] * 10
 
 
+@pytest.mark.parametrize(("trials", "drawn"), [(6, False), (9, False), (10, True)])
+def test_few_trials_of_many_numbers_have_no_median(made, trials, drawn):
+    """A line through medians of two would show values that no trial has."""
+    few = made.trials[~made.trials["repeat"] & (made.trials["state"] == "complete")].head(trials)
+    study = with_search(replace(made, trials=few), {"beta": SEARCH["beta"]})
+    lines = [line.get_label() for line in active_units(StudyView(study)).axes[0].lines]
+    assert any("median" in label for label in lines) == drawn
+
+
 def test_active_units_stand_against_beta_and_latent_size(made):
     beta, latent = active_units(StudyView(made)).axes
     trials = StudyView(made).last_epochs
