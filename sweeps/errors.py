@@ -27,7 +27,7 @@ class UserError(Exception):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a sentence that names the known value nearest to `name`, or lists them all when none is near."""
-    known = sorted(known)
+    known = sorted({*known})
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if near:
         return f"Did you mean '{near[0]}'?"

@@ -91,6 +91,27 @@ def test_the_example_in_the_guide_is_the_shipped_study() -> None:
     )
 
 
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/guide/{name}" for name in ("own-network.md", "studies.md"))])
+def test_every_study_on_a_page_loads(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it stands there, or, where a page shows an entry alone, as a change to the main job."""
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
+    for number, block in enumerate(blocks):
+        whole = "question:" in block
+        path = tmp_path / f"study{number}.yaml"
+        path.write_text(block if whole else f"extends: beta_mnist\n{block}", encoding="utf-8")
+        assert load_study(
+            str(path), sections=SECTIONS, shipped=ROOT / "studies", epochs="epochs", data="data"
+        ).space.names
+
+
+def test_the_pages_with_studies_are_those_that_are_tested() -> None:
+    pages = [path for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")] if "examples" not in path.parts]
+    shown = {path.name for path in pages if "```yaml" in path.read_text(encoding="utf-8")}
+    assert shown == {"README.md", "own-network.md", "studies.md"}
+
+
 def test_the_targets_of_the_makefile_are_real_and_described() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     described = set(re.findall(r"^([a-z-]+):.*## .+", makefile, re.MULTILINE))

@@ -99,19 +99,30 @@ def _extended(content: dict[str, Any], changes: dict[str, Any], sections: Sectio
 
     Mappings are merged entry by entry; everything else, and another form of a searched parameter, sampler or pruner,
     replaces the parent's. `null` removes an entry. As with `--set`, a setting that the child fixes leaves the parent's
-    search, and a setting that the child searches is no longer fixed. Where the child changes the section `data`, the
-    published results of the parent's baselines go, because they hold for the parent's data.
+    search, and a setting that the child searches is no longer fixed. A parameter that the child takes out of the search has
+    its default. Where the child changes the section `data`, the published results of the parent's baselines go, because they
+    hold for the parent's data.
     """
     if changes.get(data or ""):
         for row in mapping(content.get("baselines")).values():
             mapping(row).pop("published", None)
+    searched, search = {*mapping(content.get("search"))}, mapping(changes.get("search"))
     for section in sections:
         for name, value in mapping(changes.get(section)).items():
             if value is not None:
                 _leave_search(content, name, value)
-    for name in mapping(changes.get("search")):
-        _unfix(content, name, sections)
+    for name, form in list(search.items()):
+        if form is not None:
+            _unfix(content, name, sections)
+        elif name in searched:
+            search.pop(name)
+            _leave_search(content, name, _default(name, sections))
     return _merged(content, changes, ())
+
+
+def _default(name: str, sections: Sections) -> Any:
+    section = section_of(name, sections)
+    return sections[section].model_fields[name].default if section else None
 
 
 def _merged(old: Any, new: Any, path: EntryPath) -> Any:

@@ -42,8 +42,8 @@ search:
   beta: {{low: 0.1, high: 10, log: true}}
   latent_size: {{low: 2, high: 64, log: true}}
   learning_rate: {{low: 1.0e-4, high: 1.0e-2, log: true}}
-  # prior: {{values: [normal, mixture]}}                                    (take it from `model:` first)
-  # components: {{low: 2, high: 64, log: true, when: {{prior: mixture}}}}     searched only with that prior
+  # prior: {{values: [normal, mixture]}}                                    # take it from `model:` first
+  # components: {{low: 2, high: 64, log: true, when: {{prior: mixture}}}}     # searched only with that prior
 
 # ---- how the search goes ----
 seed: 0                          # of the sampler and of all trials
@@ -65,10 +65,10 @@ EXTENDING = """\
 # `vaeexp show {name}` prints the result.
 extends: {parent}
 # question: What is this study to find out?
-{changes}# epochs: 5                      any setting by its name, as with --set; a searched setting is then fixed
+{changes}# epochs: 5                      # any setting by its name, as with --set; a searched setting is then fixed
 # search:
-#   beta: {{low: 0.5}}             one end of a range
-#   learning_rate: null          no longer searched
+#   beta: {{low: 0.5}}             # one end of a range
+#   learning_rate: null          # no longer searched
 # trials: 10
 # compare: null
 """

@@ -523,6 +523,24 @@ def test_what_the_child_fixes_or_removes_leaves_the_search_and_what_it_searches_
     assert study.fixed["model"].prior == "mixture"
 
 
+@pytest.mark.parametrize("fixed", ["", "latent_size: 9\n"])
+def test_a_parameter_that_leaves_the_search_leaves_the_first_trials(fixed):
+    Path("studies/parent.yaml").write_text(
+        "extends: x\nsearch: {latent_size: {values: [4, 8]}}\nstart: [{beta: 1, latent_size: 4}]\n"
+    )
+    study = extend(f"extends: parent\n{fixed}search: {{latent_size: null}}\n")
+    assert "latent_size" not in study.space.names
+    assert study.start == ({"beta": 1},)
+    assert study.fixed["model"].latent_size == (9 if fixed else 20), "20 by default"
+
+
+def test_what_hangs_on_a_parameter_that_leaves_the_search_goes_by_its_default():
+    study = extend("extends: x\nsearch: {prior: null}\n")
+    assert study.space.names == ["beta", "optimizer"], (
+        "components are of the mixture prior, and the default is the normal one"
+    )
+
+
 def test_overrides_change_what_the_extended_study_says():
     assert extend("extends: x\nepochs: 9\n", "beta=1").space.names == ["optimizer", "prior", "components"]
 

@@ -1,5 +1,6 @@
 """vaeexp init: what it writes loads, and nothing is ever replaced."""
 
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -40,6 +41,31 @@ def test_a_study_that_extends_another_loads(dataset: str | None) -> None:
     study, smoke = open_study_file("mine"), open_study_file("smoke")
     assert study.space == smoke.space
     assert study.fixed["data"].model_dump()["dataset"] == (dataset or "mnist")
+
+
+def uncommented(text: str) -> str:
+    """The same file with every line taken in that holds an entry of YAML: `# beta: …`, and what stands below it."""
+    return re.sub(r"(?m)^( *)# (( *)(?!mine)[a-z_]+:( |$))", r"\1\2", text)
+
+
+def test_every_line_of_a_study_that_extends_another_can_be_taken_in() -> None:
+    run("mine", "--extends", "beta_mnist")
+    path = Path("studies/mine.yaml")
+    path.write_text(uncommented(path.read_text(encoding="utf-8")), encoding="utf-8")
+    study, parent = open_study_file("mine"), open_study_file("beta_mnist")
+    assert {*parent.space.names} - {*study.space.names} == {"learning_rate"}
+    assert (study.space["beta"].low, study.fixed["train"].model_dump()["epochs"]) == (0.5, 5)
+    assert (study.budget.trials, study.compare) == (10, None)
+
+
+def test_every_line_of_a_new_study_can_be_taken_in() -> None:
+    run("mine")
+    path = Path("studies/mine.yaml")
+    text = path.read_text(encoding="utf-8")
+    path.write_text(uncommented(re.sub(r"(?m)^  prior: .*\n", "", text)), encoding="utf-8")
+    study = open_study_file("mine")
+    assert {"prior", "components"} < {*study.space.names}
+    assert [row.name for row in study.baselines] == ["plain"]
 
 
 def test_a_study_can_extend_a_file() -> None:
