@@ -59,6 +59,16 @@ def table(place: Path, name: str) -> list[tuple]:
     return [json.loads(rows), values.to_json(orient="records", double_precision=15)]
 
 
+def test_what_the_report_warns_of_is_recorded(place):
+    from sweeps.storage import open_storage
+    from sweeps.storage.study_record import read_study
+    from vaeexp.results.study_view import StudyView
+
+    recorded = read_study(open_storage(None, place / "mlruns", NAME, must_exist=True), NAME).study.warnings
+    assert recorded, "a study of seconds is not learned out"
+    assert list(recorded) == StudyView(results(place)).warnings
+
+
 def test_the_first_run_says_what_it_did_and_where_it_is(place, swept_smoke):
     assert "5,000 real digits" in swept_smoke.said
     assert f"Report: reports/{NAME}/README.md" in swept_smoke.said

@@ -83,9 +83,11 @@ class Sweep:
             run_repeats(repeat_study(self.storage, self.study.name), plan, lanes, observers, runs=self.runs)
         return self.read()
 
-    def conclude(self, *, model: RegisteredModel | None = None, report: Path | None = None) -> None:
-        """Record that the study is finished, with the model to register and the folder of the report, if there are any."""
-        made: dict[str, Any] = {"finished": True}
+    def conclude(
+        self, *, model: RegisteredModel | None = None, report: Path | None = None, warnings: Sequence[str] = ()
+    ) -> None:
+        """Record that the study is finished, with the model to register, the folder of the report, and what the report warns of."""
+        made: dict[str, Any] = {"finished": True, "warnings": list(warnings)}
         if model is not None:
             made["model"] = model
         if report is not None:

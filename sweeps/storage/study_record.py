@@ -89,6 +89,8 @@ class StudyRecord(Description):
     report: str | None = None
     """Folder of the newest report."""
     report_at: float | None = None
+    warnings: tuple[str, ...] = ()
+    """Sentences that whoever reads the results of the finished study has to know."""
 
     @property
     def space(self) -> Space:
@@ -109,8 +111,7 @@ class StudyRecord(Description):
         if "model" in values:
             model = values["model"]
             values["model"] = RegisteredModel(**model | {"pip_requirements": tuple(model["pip_requirements"])})
-        if "no_metrics" in values:
-            values["no_metrics"] = tuple(values["no_metrics"])
+        values |= {key: tuple(values[key]) for key in ("no_metrics", "warnings") if key in values}
         return cls(name=name, **values)
 
 

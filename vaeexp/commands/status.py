@@ -1,4 +1,4 @@
-"""The commands status, trials and best: how far studies are, and their runs; read from records. Only warnings take pandas."""
+"""The commands status, trials and best: how far studies are, and their runs; read from records."""
 
 import csv
 import json
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-import vaeexp.results
 from sweeps.errors import UserError, did_you_mean, masked
 from sweeps.results import best_record, ranked_trials
 from sweeps.storage import study_names
@@ -213,7 +212,7 @@ def state_of(study: StudyRecord, runs: Path) -> str:
 
 def study_object(stored: StoredStudy, runs: Path) -> dict[str, Any]:
     """Return how far a study is, JSON-able."""
-    study, best = stored.study, best_record(stored)
+    study, best, search_best = stored.study, best_record(stored), next(iter(ranked_trials(stored)), None)
     return {
         "study": study.name,
         "question": study.question,
@@ -224,8 +223,11 @@ def study_object(stored: StoredStudy, runs: Path) -> dict[str, Any]:
         "repeats": len(stored.repeats),
         "best": best and best.name_in(study.name),
         "best_objective": best and best.objective,
+        "best_of_search": search_best and search_best.name_in(study.name),
+        "best_of_search_objective": search_best and search_best.objective,
         "seconds": study.elapsed or 0.0,
         "stopped": study.stopped,
+        "warnings": list(study.warnings) if study.finished else [],
     }
 
 
@@ -250,10 +252,11 @@ def _print_all(runs: Path, storage: str | None, console: "Console") -> bool:
 def _print_one(name: str, runs: Path, storage: str | None, console: "Console") -> bool:
     """Print the tables of one study, and return whether it is running."""
     stored = stored_study(name, runs, storage)
-    study, state, best = stored.study, state_of(stored.study, runs), _best(stored)
+    study, state, best, run = stored.study, state_of(stored.study, runs), _best(stored), best_record(stored)
     write_line(console, f"{study.name}: {state}", style="bold")
     write_line(console, study.question)
-    best = f"best {minus_elbo(console)} {best}" if best else "none complete"
+    best = f"best {minus_elbo(console)} of the search {best}" if best else "none complete"
+    best += f", best repeat {run.objective:.2f} ({run.name_in(study.name)})" if run in stored.repeats else ""
     write_line(console, f"{_counts(stored)}; {best}; searched for {format_duration(study.elapsed or 0.0)}")
     if study.stopped:
         write_line(console, f"search ended: {study.stopped}")
@@ -269,10 +272,8 @@ def _print_one(name: str, runs: Path, storage: str | None, console: "Console") -
             write_line(console, "")
             write_line(console, title, style="bold")
             print_runs(records, console=console)
-    if study.finished:
-        view = vaeexp.results.StudyView(vaeexp.results.study_tables(stored, runs))
-        for warning in view.warnings:
-            write_line(console, f"\n{warning}")
+    for warning in study.warnings if study.finished else ():
+        write_line(console, f"\n{warning}")
     return state.startswith("running")
 
 

@@ -74,8 +74,9 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
             stored = sweep.train(lambda: _make_lanes(job, execution), [progress])
         stored = replace(stored, study=replace(stored.study, finished=True))
         model = best_model(study_tables(stored, options.runs), job.dataset, options.runs)
-        path = _write_report(job, stored)
-        sweep.conclude(model=model, report=path.parent)
+        view = StudyView(study_tables(stored, options.runs))
+        path = vaeexp.report.write_report(view, reports=options.reports)
+        sweep.conclude(model=model, report=path.parent, warnings=view.warnings)
         _say_where(job, path)
         return path
 
@@ -155,7 +156,8 @@ def _already_finished(job: Job, stored: StoredStudy) -> Path:
     _say_finished(job, stored.study)
     path = options.reports / job.study.name / "README.md"
     if not path.exists():
-        path = _write_report(job, stored)
+        view = StudyView(study_tables(stored, options.runs))
+        path = vaeexp.report.write_report(view, reports=options.reports)
     _say_where(job, path)
     return path
 
@@ -194,11 +196,6 @@ def _make_lanes(job: Job, execution: Execution) -> WorkerPool:
     }
     workers = execution.worker_arguments(model_shapes(job.study, job.settings))
     return WorkerPool(open_lanes, [{**shared, **arguments} for arguments in workers])
-
-
-def _write_report(job: Job, stored: StoredStudy) -> Path:
-    view = StudyView(study_tables(stored, job.options.runs))
-    return vaeexp.report.write_report(view, reports=job.options.reports)
 
 
 def _describe_study(job: Job, execution: Execution) -> Description:

@@ -22,7 +22,7 @@ from sweeps.errors import UserError
 from sweeps.results import best_record, best_run, tables_of
 from sweeps.storage import open_storage, open_study, repeat_study
 from sweeps.storage.journal import study_lock
-from sweeps.storage.study_record import read_study
+from sweeps.storage.study_record import read_study, write_study
 from sweeps.storage.trial_record import TrialRecord
 from vaeexp import __version__
 from vaeexp.commands import COMMANDS, cli, main
@@ -373,21 +373,16 @@ def test_status_says_whether_a_driver_is_at_work(runs: Path, tmp_path: Path) -> 
     assert run("status", "smoke", "--runs", str(copied), "--watch").startswith("smoke: finished")
 
 
-def test_status_of_a_finished_study_prints_the_checks_that_failed_without_torch(tmp_path: Path) -> None:
-    """The best of twelve trials lie at the upper bound of β; an interpreter without torch prints it, with what to do."""
-    search = open_study(open_storage(None, tmp_path, "smoke"), open_study_file("smoke"), extend=False)
-    high = float(search.user_attrs["spec"]["search"]["beta"]["high"])
-    for number in range(12):
-        search.enqueue_trial({"beta": high if number < 6 else 0.1 * (number - 5)})
-        _record(search, number, [150.0 + number, 100.0 + number])
-        search.tell(number, 100.0 + number)
-    code = "import sys\nsys.modules['torch'] = None\nfrom vaeexp.commands import main\nmain(sys.argv[1:])"
-    command = [sys.executable, "-c", code, "status", "smoke", "--runs", str(tmp_path)]
-    warning = "have β within 5 % of its upper bound. Widen the range and search on: vaeexp sweep smoke --trials 24 --set search.beta.high="
+def test_status_of_a_finished_study_prints_what_its_report_warned_of(runs: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(runs, tmp_path / "copied"))
+    stored = open_study(open_storage(None, copied, "smoke"), open_study_file("smoke"), extend=False)
     for finished in (False, True):
-        search.set_user_attr("finished", finished)
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert (warning in done.stdout.replace("\n", " ")) == finished
+        write_study(stored, finished=finished, warnings=["Are the best inside? No. Widen the range."])
+        assert (
+            "\nAre the best inside? No. Widen the range.\n" in run("status", "smoke", "--runs", str(copied))
+        ) == finished
+        state = json.loads(run("status", "smoke", "--runs", str(copied), "--json"))
+        assert state["warnings"] == ["Are the best inside? No. Widen the range."] * finished
 
 
 def test_status_only_reads(runs: Path) -> None:
@@ -504,7 +499,7 @@ def test_json_of_studies_and_runs(runs: Path) -> None:
     where = ("--runs", str(runs), "--json")
     one = json.loads(run("status", "smoke", *where))
     assert one["states"] == {"complete": 1, "pruned": 1, "failed": 1, "running": 1}
-    assert (one["best"], one["planned"]) == ("smoke/r0", 8)
+    assert (one["best"], one["best_of_search"], one["planned"]) == ("smoke/r0", "smoke/0", 8)
     assert json.loads(run("status", *where)) == [one]
     assert [each["objective"] for each in json.loads(run("show", "smoke/0", *where))["curve"]] == [120.0, 100.5]
     assert json.loads(run("show", "smoke", *where))["search"]["beta"]["high"] == 10
