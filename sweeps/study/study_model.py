@@ -336,8 +336,8 @@ def _problem(details: ErrorDetails, model: type[BaseModel]) -> str:
         return message.removeprefix("Value error, ")
     if kind == "union_tag_invalid":
         name = got.get("name") if isinstance(got, dict) else got
-        known = re.findall(r"'([^']*)'", details["ctx"]["expected_tags"])
-        return f"got {shown(name)}; must be a name. {did_you_mean(str(name), known)}"
+        *first, last = sorted(re.findall(r"'([^']*)'", details["ctx"]["expected_tags"]))
+        return f"got {shown(name)}; must be {', '.join(first)} or {last}."
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return f"got {shown(got)}; must be `name: value` lines."
     for pattern, words in _WORDS.items():

@@ -88,8 +88,8 @@ def runs_folder(ctx: click.Context) -> Path:
     return Path(ctx.params.get("runs") or os.environ.get("VAEEXP_RUNS", "mlruns"))
 
 
-def study_argument(help: str, *, required: bool = True) -> Callable:
-    """Decorate a command with STUDY, as an argument or as `--study STUDY`; the command gets `study`."""
+def study_argument(help: str, *, required: bool = True, names: str = "STUDY") -> Callable:
+    """Decorate a command with STUDY, as an argument or as `--study STUDY`; the command gets `study`. The argument may have more `names`."""
 
     def decorate(command: Callable) -> Callable:
         @functools.wraps(command)
@@ -97,11 +97,12 @@ def study_argument(help: str, *, required: bool = True) -> Callable:
             if study and named:
                 raise click.UsageError(f"--study: got '{named}' besides '{study}'; give one study.")
             if required and not (study or named):
-                raise click.UsageError("Missing argument 'STUDY'. `vaeexp studies` lists the studies at hand.")
+                raise click.UsageError(f"Missing argument '{names}'. `vaeexp studies` lists the studies at hand.")
             return command(study=study or named, **given)
 
         option = click.option("--study", "-s", "named", metavar="STUDY", help=help, shell_complete=complete_study)
-        argument = click.argument("study", required=False, metavar="STUDY", shell_complete=complete_study)
+        shown = names if required else f"[{names}]"
+        argument = click.argument("study", required=False, metavar=shown, shell_complete=complete_study)
         return argument(option(with_study))
 
     return decorate

@@ -9,7 +9,7 @@ import click
 from sweeps.errors import UserError
 from sweeps.study import list_studies
 from sweeps.study.space import Parameter, Space
-from vaeexp.commands.options import complete_study, overrides_option, runs_option, storage_option
+from vaeexp.commands.options import overrides_option, runs_option, storage_option, study_argument
 from vaeexp.commands.status import json_option, print_heading, print_json, show_run
 from vaeexp.console import open_console, print_table, write_line
 from vaeexp.machine import shipped_studies
@@ -107,25 +107,30 @@ def studies() -> None:
 
 
 @click.command()
-@click.argument("name", metavar="STUDY|RUN", shell_complete=complete_study)
+@study_argument("Study to show.", names="STUDY|RUN")
 @overrides_option("Change one setting of the study's file, as in `vaeexp sweep`. Repeatable.")
 @json_option
 @runs_option
 @storage_option
-def show(*, name: str, overrides: tuple[str, ...], as_json: bool, runs: Path, storage: str | None) -> None:
+def show(*, study: str, overrides: tuple[str, ...], as_json: bool, runs: Path, storage: str | None) -> None:
     """Show what a study is made of, or all about a run.
 
     Of a STUDY: its settings, search space, sampler, pruner and budget, as recorded where it has run, else as its file resolves. With --set, or given the path of a file, it is the file. Of a RUN, which is STUDY/7 for a trial, STUDY/r3 for a repeat, STUDY/best for the best run: everything recorded about it.
     """
-    run = parse_run(name)
+    run = parse_run(study)
+    if run is None and "/" in study and not study.endswith((".yaml", ".yml")):
+        name = study.partition("/")[0].strip(".") or "STUDY"
+        raise UserError(
+            study, f"is neither a study nor a run; runs are {name}/7, {name}/r3 (a repeat) and {name}/best."
+        )
     if run is None:
-        spec, source = study_of(name, overrides, runs, storage)
+        spec, source = study_of(study, overrides, runs, storage)
         if as_json:
             print_json(spec)
         else:
             print_study(spec, source, console=open_console())
         return
     if overrides:
-        raise click.UsageError(f"--set changes a study; '{name}' is a run.")
+        raise click.UsageError(f"--set changes a study; '{study}' is a run.")
     stored = stored_study(run.study, runs, storage)
     show_run(stored.study.name, run.record(stored), runs, as_json=as_json, epochs=True)

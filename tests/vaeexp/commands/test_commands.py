@@ -385,6 +385,16 @@ def test_status_of_a_finished_study_prints_what_its_report_warned_of(runs: Path,
         assert state["warnings"] == ["Are the best inside? No. Widen the range."] * finished
 
 
+@pytest.mark.parametrize(("name", "runs_of"), [("smoke/x", "smoke/7"), ("smoke/R3", "smoke/r3"), ("./x", "STUDY/7")])
+def test_what_is_neither_a_study_nor_a_run_is_told_the_names_of_runs(name: str, runs_of: str) -> None:
+    with pytest.raises(UserError, match=f"^{name}: is neither a study nor a run; .*{runs_of}"):
+        run("show", name)
+
+
+def test_show_takes_a_study_by_its_option_too() -> None:
+    assert run("show", "--study", "smoke") == run("show", "smoke")
+
+
 def test_status_only_reads(runs: Path) -> None:
     before = {path: path.read_bytes() for path in runs.rglob("*") if path.is_file()}
     run("status", "--study", "smoke", "--runs", str(runs))
