@@ -35,13 +35,13 @@ class Coverage:
     """Complete trials in the region."""
     pruned_inside: int
     """Pruned trials in the region: tried there, but not to the end."""
-    leads: bool
-    """Whether the best complete trial has this value. The region where all trials are good is then its own."""
+    is_good: bool
+    """Whether a trial with this value is among the best quarter of all complete trials: it was tried where it is good itself."""
 
     @property
     def covered(self) -> bool:
-        """Whether a complete trial lies where the others are good, or nothing is better than this value's own best."""
-        return self.inside > 0 or self.leads
+        """Whether a complete trial lies where the others are good, or is as good as they are elsewhere."""
+        return self.inside > 0 or self.is_good
 
 
 def measure_coverage(
@@ -75,7 +75,7 @@ def _coverage(
     """Return the coverage of the value at a place, from the places of all trials [N], and of complete and pruned ones by parameter."""
     values, text = complete[parameter.name], parameter.texts[place]
     own, others = np.flatnonzero(values == place), np.flatnonzero((values != place) & ~np.isnan(values))
-    good = others[: max(LEAST_GOOD, -(-len(others) // 4))]
+    good = others[: max(LEAST_GOOD, _quarter(len(others)))]
     names = [name for name in parameters if name != parameter.name] if len(good) >= LEAST_GOOD else []
     mine = np.flatnonzero(pruned[parameter.name] == place)
     box = {name: complete[name][good] for name in names}
@@ -88,8 +88,12 @@ def _coverage(
         pruned=len(mine),
         inside=_count_inside(complete, own, box, parameters),
         pruned_inside=_count_inside(pruned, mine, box, parameters),
-        leads=bool(len(own)) and own[0] == 0,
+        is_good=bool(len(own)) and own[0] < _quarter(len(values)),
     )
+
+
+def _quarter(count: int) -> int:
+    return -(-count // 4)
 
 
 def _count_inside(

@@ -36,7 +36,7 @@ def test_a_value_that_was_never_tried_near_the_best_is_not_covered():
     view = StudyView(hole())
     normal, mixture = view.coverage["prior"]
     assert (normal.value, normal.trials, normal.complete, normal.inside, normal.covered) == ("normal", 10, 10, 0, False)
-    assert mixture.leads
+    assert (normal.is_good, mixture.is_good) == (False, True)
     assert mixture.covered
     assert view.uncovered("prior") == ["normal"]
     assert set(view.covered(view.search, "prior")["params.prior"]) == {"mixture"}
@@ -73,6 +73,16 @@ def test_a_parameter_that_is_not_active_in_either_is_ignored():
     """No normal prior has components; that alone leaves none outside the region of the mixtures."""
     normal = StudyView(hole(normal_beta=(0.5, 2))).coverage["prior"][0]
     assert normal.inside > 0
+
+
+@pytest.mark.parametrize(("value", "covered"), [(100.05, True), (130.0, False)])
+def test_a_value_that_is_good_elsewhere_is_covered(value, covered):
+    """Fourteen complete trials, of which the best quarter is four: the runner-up is no hole of its value."""
+    settings = [{"beta": 1 + number / 100, "rate": 0.5, "prior": "mixture", "components": 8} for number in range(13)]
+    values = [100 + number / 10 for number in range(13)]
+    view = StudyView(study([*settings, {"beta": 9.0, "rate": 0.5, "prior": "normal"}], [*values, value], space=SPACE))
+    normal = view.coverage["prior"][0]
+    assert (normal.inside, normal.is_good, normal.covered) == (0, covered, covered)
 
 
 def test_too_few_others_span_no_region():
