@@ -16,6 +16,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 LEVELS = (
     "sweeps.errors",
+    "sweeps.checksums",
     "sweeps.seeds",
     "sweeps.files",
     "sweeps.fast_exit",

@@ -1,0 +1,84 @@
+"""Checksums of what is stored: a seal inside a file, the digest of a whole file, and the checksum of one record."""
+
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sweeps.errors import UserError
+
+SLOT = "0" * 64
+"""What stands in the place of a seal until the content is sealed."""
+
+CHECKSUM = "crc32"
+"""The key of a record that holds the checksum of its other keys."""
+
+_SEAL = re.compile(rb'"sha256": ?"([0-9a-f]{64})"')
+
+
+class Damaged(UserError):
+    """A stored file does not hold what was written into it. The place is its path; the problem says what to do."""
+
+
+def seal(content: bytes) -> bytes:
+    """Return `content` with its own SHA-256 in its slot.
+
+    Args:
+        content: a JSON text, or a file whose head is JSON (safetensors), with the slot `"sha256": "000…0"` (64 zeros,
+            with or without the space). The first key `sha256` with 64 hexadecimal digits is the slot.
+
+    Raises:
+        ValueError: `content` has no slot.
+    """
+    slot = _SEAL.search(content)
+    if slot is None or slot[1] != SLOT.encode():
+        raise ValueError('the content has no slot: "sha256" with 64 zeros must be its first key of that name')
+    return content[: slot.start(1)] + _digest(content, slot).encode() + content[slot.end(1) :]
+
+
+def check_seal(content: bytes, path: Path) -> None:
+    """Check the content of the file `path` against its seal.
+
+    Raises:
+        Damaged: the content has changed since it was sealed, or it has no seal.
+    """
+    found = _SEAL.search(content)
+    if found is None:
+        problem = "has no checksum, because it is damaged or was written by an older version of vaeexp."
+        raise Damaged(str(path), problem)
+    if found[1].decode() != _digest(content, found):
+        raise Damaged(str(path), "is damaged: its content does not match its checksum.")
+
+
+def _digest(content: bytes, slot: re.Match[bytes]) -> str:
+    """Return the SHA-256 of the content with zeros in its slot, without a copy of the content."""
+    view = memoryview(content)
+    digest = hashlib.sha256(view[: slot.start(1)])
+    digest.update(SLOT.encode())
+    digest.update(view[slot.end(1) :])
+    return digest.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits. The file is read block by block.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def record_checksum(record: Mapping[str, Any]) -> str:
+    """Return the CRC-32 (8 hexadecimal digits) of a JSON record without its key `crc32`.
+
+    The CRC-32 is that of the record's JSON in UTF-8 with sorted keys and without spaces, so the order and the spacing
+    of a stored record do not count. A CRC-32 finds every change of up to 32 neighbouring bits, and 1 − 2⁻³² of others.
+    """
+    content = {key: value for key, value in record.items() if key != CHECKSUM}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    # A lone surrogate is valid in JSON, and not in UTF-8.
+    return f"{zlib.crc32(text.encode('utf-8', 'surrogatepass')):08x}"
