@@ -19,6 +19,7 @@ LEVELS = (
     "sweeps.checksums",
     "sweeps.seeds",
     "sweeps.files",
+    "sweeps.source",
     "sweeps.fast_exit",
     "sweeps.study",
     "sweeps.workload",

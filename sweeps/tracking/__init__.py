@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeps.errors import UserError
+from sweeps.source import check_sources, python_environment
 from sweeps.tracking import follower
 from sweeps.tracking.follower import DELAYS, FINISH, TRIES, State
 from sweeps.tracking.mlflow_store import place, tracking_uri
@@ -97,13 +98,19 @@ class Mirror:
                 process = self._start()
             brought = self.state.brought
             with process:
-                for line in process.stdout or ():
+                assert process.stdout is not None
+                if refusal := _refusal(process.stdout.readline()):
+                    process.kill()
+                for line in process.stdout if not refusal else ():
                     with self._changed:
                         self.state = State(**json.loads(line))
                         self._ended |= self.state.done
                         self._changed.notify_all()
             with self._changed:
                 self._process = None
+                if refusal:
+                    self.state, self._ended = replace(self.state, problem=refusal), True
+                    self._changed.notify_all()
                 if self._ended:
                     return
                 # A process that changed something before it died is no sign that the next one will die, too.
@@ -121,7 +128,7 @@ class Mirror:
             [sys.executable, "-P", "-c", f"from {follower.__name__} import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env={**os.environ, **python_environment()},
             process_group=0 if os.name == "posix" else None,  # away from Ctrl-C, which is meant for the driver
         )
         order = {**self._order, "notice": self.state.notice, "brought": self.state.brought}
@@ -135,6 +142,17 @@ class Mirror:
             with suppress(OSError):  # the process is gone, so `_watch` starts another
                 self._process.stdin.write(line)
                 self._process.stdin.flush()
+
+
+def _refusal(first: bytes) -> str | None:
+    """Return why the process of this first line runs other code than this process; None if it runs the same, or died before."""
+    if not first:
+        return None
+    try:
+        check_sources("the process that writes to it", json.loads(first).get("sources", {}), follower.PACKAGES)
+    except UserError as error:
+        return f"{error.place} {error.problem}"
+    return None
 
 
 @contextmanager

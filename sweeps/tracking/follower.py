@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage
 
 from sweeps.errors import UserError, masked
+from sweeps.source import sources
 from sweeps.storage import open_storage
 from sweeps.storage.journal import journal_path, lock_holder
 from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study
@@ -29,6 +30,8 @@ LONGEST = 60.0  # seconds between two passes, at the most
 DELAYS = (0.5, 30.0)  # seconds before the next try: after the first failure and, doubling, at the most
 TELLING = 0.5  # seconds between two signs of life
 TRIES = 3  # failures in a row after which the last pass gives up
+PACKAGES = ("sweeps",)
+"""Packages whose code the process runs, and names in its first line."""
 FINISH = b"finish\n"
 """The order to make the last pass."""
 
@@ -61,6 +64,7 @@ def main() -> None:
     """Follow the study that the first line of standard input names, until the order to finish or the end of input comes."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # lines that a library prints must not come between the answers
+    print(json.dumps({"sources": sources(PACKAGES)}), file=answers, flush=True)
     orders: SimpleQueue[bytes] = SimpleQueue()
     finishing = threading.Event()
     threading.Thread(target=_listen, args=(orders, finishing), daemon=True).start()

@@ -50,8 +50,9 @@ QUIET = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_UV_AUTO_DETECT": "false",
+    "PYTHONSAFEPATH": "1",
 }
-"""Environment that keeps MLflow silent, off the network, and without retries of minutes, because the follower tries again."""
+"""Environment that keeps MLflow silent, off the network, away from files of the current folder, and without retries of minutes, because the follower tries again."""
 
 ADDRESSES = (
     ("experiments", "artifact_location"),

@@ -37,7 +37,7 @@ class WorkerPool:
 
     The children work side by side. `add` does not wait for them: what goes wrong in it shows in the next call.
 
-    Raises UserError where the lanes do; WorkerError when a child fails while it is built or in `finish`.
+    Raises UserError where the lanes do, and when a child runs other code than this process; WorkerError when a child fails while it is built or in `finish`.
     """
 
     def __init__(self, factory: Callable[..., Lanes], arguments: Sequence[Mapping[str, Any]]) -> None:
@@ -49,7 +49,7 @@ class WorkerPool:
             for child in self._children:
                 child.start()
             for child in self._children:
-                child.receive()
+                child.wait_until_ready()
         except BaseException as error:
             self.close()
             if isinstance(error, Lost):

@@ -4,12 +4,15 @@ The parent writes commands to a pipe, the child answers each with a reply, `adva
 Ctrl-C, which reaches the whole process group (the parent decides what it means), and never outlives its parent, whatever it
 is doing.
 
+Before it builds its lanes, a child says which code it runs (`sweeps.source`): a driver must not record values of other code as its own.
+
 After `preload`, on Linux, children are forks of a process that has done nothing but import what they need (multiprocessing's
 fork server): it takes the seconds and the memory of that once. Elsewhere each starts afresh.
 """
 
 import contextlib
 import dataclasses
+import json
 import logging
 import multiprocessing
 import multiprocessing.resource_tracker
@@ -28,6 +31,7 @@ from types import ModuleType
 from typing import Any, NamedTuple, cast
 
 from sweeps.errors import UserError, full_disk, warn_once
+from sweeps.source import check_sources, same_code, source_of, sources
 from sweeps.workload import Failure, FailureKind, Lanes, Progress, Trial
 
 if sys.platform == "linux":
@@ -35,8 +39,8 @@ if sys.platform == "linux":
 
 
 _method = "spawn"
-_THREADS = "OMP_NUM_THREADS"
 _log = logging.getLogger(__name__)
+source_of("sweeps")  # now, because forks of this process run the code that it has imported
 
 
 def preload(module: str) -> None:
@@ -44,7 +48,7 @@ def preload(module: str) -> None:
     global _method
     if sys.platform != "linux":
         return
-    multiprocessing.set_forkserver_preload(["sweeps.fast_exit", module])
+    multiprocessing.set_forkserver_preload(["sweeps.fast_exit", __name__, module])
     # Its socket lies in the temporary folder, whose path may be too long for one.
     with contextlib.suppress(OSError), _start_conditions():
         forkserver.ensure_running()
@@ -71,7 +75,9 @@ class Child:
 
     def __init__(self, name: str, factory: Callable[..., Lanes], arguments: Mapping[str, Any]) -> None:
         self.name = name
-        self.recipe = pickle.dumps((factory, dict(arguments)))
+        packages = {"sweeps", factory.__module__.partition(".")[0]} - {"__main__"}
+        self.packages = sorted(packages)
+        self.recipe = pickle.dumps((self.packages, pickle.dumps((factory, dict(arguments)))))
         self.process: multiprocessing.process.BaseProcess | None = None
         self.trials: dict[int, Trial] = {}
         self.width = 0
@@ -79,7 +85,7 @@ class Child:
         self.idle = self.busy = False
 
     def start(self) -> None:
-        """Start a process; its first reply (`receive`) says that the lanes are built."""
+        """Start a process; `wait_until_ready` waits for its lanes."""
         context = cast(SpawnContext, multiprocessing.get_context(_method))  # the other kinds have the same methods
         self.connection, theirs = context.Pipe()
         process = context.Process(
@@ -98,16 +104,19 @@ class Child:
         with contextlib.suppress(OSError):  # of a dead child; `receive` tells
             self.connection.send((command, given))
 
+    def wait_until_ready(self) -> None:
+        """Wait until its lanes are built. Raises UserError if it runs other code than this process, Lost as `receive`."""
+        try:
+            theirs = json.loads(self._read())
+        except ValueError:  # an older version says nothing of its code
+            theirs = {}
+        check_sources(self.name, theirs, self.packages)
+        self.receive()
+
     def receive(self) -> Any:
         """Wait for the answer, or for a part of it: then `busy`. Raises Lost, or the child's UserError."""
         while True:
-            wait(self.handles())
-            try:
-                if not self.connection.poll():
-                    raise EOFError
-                reply: _Reply | Lost | UserError | str = self.connection.recv()
-            except (EOFError, OSError):
-                raise self._death() from None
+            reply: _Reply | Lost | UserError | str = pickle.loads(self._read())
             if not isinstance(reply, str):
                 break
             warn_once(reply)  # a second child may have the same warning
@@ -120,7 +129,7 @@ class Child:
     def restore(self) -> None:
         """Start a process that holds the same trials, caught up to what the driver knows."""
         self.start()
-        self.receive()
+        self.wait_until_ready()
         for trial in self.trials.values():
             self.send("add", trial)
             self.receive()
@@ -158,6 +167,16 @@ class Child:
     def _started(self) -> multiprocessing.process.BaseProcess:
         assert self.process is not None
         return self.process
+
+    def _read(self) -> bytes:
+        """Wait for the next message. Raises Lost when the child has died instead."""
+        wait(self.handles())
+        try:
+            if not self.connection.poll():
+                raise EOFError
+            return self.connection.recv_bytes()
+        except (EOFError, OSError):
+            raise self._death() from None
 
     def _death(self) -> Lost:
         self._started.join()
@@ -208,9 +227,11 @@ def _serve(connection: Connection, recipe: bytes, environment: Mapping[str, str]
         with sending:
             connection.send_bytes(reply)
 
+    packages, building = pickle.loads(recipe)
+
     def build() -> None:
         nonlocal lanes
-        factory, arguments = pickle.loads(recipe)
+        factory, arguments = pickle.loads(building)
         lanes = factory(**arguments)
 
     def width() -> int:
@@ -218,6 +239,7 @@ def _serve(connection: Connection, recipe: bytes, environment: Mapping[str, str]
 
     # What lanes raise is an answer. A parent that has left may have left an answer unread, which is a reset, not an end.
     with contextlib.suppress(EOFError, ConnectionError):
+        send(json.dumps(sources(packages)).encode())
         logging.getLogger().addHandler(_WarningSender(send))
         send(_answer(build, width))
         while lanes is not None:
@@ -268,26 +290,21 @@ def _end_with_parent() -> None:
 
 @contextlib.contextmanager
 def _start_conditions() -> Iterator[None]:
-    """Set what a process that starts meanwhile inherits: one thread for libraries, and Ctrl-C held back.
+    """Set what a process that starts meanwhile inherits: its code, one thread for libraries, and Ctrl-C held back.
 
     Libraries that start their threads when they are imported start none; lanes choose their own number. A child is safe
     from Ctrl-C before its first line runs.
     """
-    threads = os.environ.get(_THREADS)
-    os.environ[_THREADS] = "1"
-    blocking = hasattr(signal, "pthread_sigmask")
-    if blocking:
-        multiprocessing.resource_tracker.ensure_running()  # started by the first spawn instead, it would lift the mask
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
+    with same_code(OMP_NUM_THREADS="1"):
+        blocking = hasattr(signal, "pthread_sigmask")
         if blocking:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if threads is None:
-            del os.environ[_THREADS]
-        else:
-            os.environ[_THREADS] = threads
+            multiprocessing.resource_tracker.ensure_running()  # started by the first spawn instead, it would lift the mask
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            if blocking:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sweeps.files import write_whole
+from sweeps.source import source_of
 from sweeps.workload import Outcome
 from vaeexp.data.dataset import Dataset, stratified, targets
 from vaeexp.evaluation.classifier import open_classifier
@@ -50,6 +51,7 @@ AT_LAST = (
 _MODELS = 8
 _THREADS = 4
 _log = logging.getLogger(__name__)
+source_of("vaeexp")  # now, because forks of this process run the code that it has imported
 
 
 def open_lanes(

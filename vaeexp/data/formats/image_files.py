@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sweeps.errors import UserError
+from sweeps.source import same_code
 from sweeps.workload.worker_process import without_main_module
 from vaeexp.console import open_console, progress_bar
 from vaeexp.data.formats import RawImages, Unreadable, check_grey, height_width, printable
@@ -268,7 +269,7 @@ def _workers(count: int) -> Iterator[Callable[..., Iterable[Any]]]:
     # Ctrl-C reaches all processes; the parent ends the others.
     pool = ProcessPoolExecutor(count, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN))
     try:
-        with without_main_module():  # the processes start at the first call
+        with without_main_module(), same_code():  # the processes start at the first call
             yield pool.map
     except BrokenProcessPool as error:
         raise UserError("decoding", "a process that decodes images was ended, perhaps for lack of memory") from error
