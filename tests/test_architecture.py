@@ -18,6 +18,7 @@ LEVELS = (
     "sweeps.errors",
     "sweeps.checksums",
     "sweeps.seeds",
+    "sweeps.names",
     "sweeps.files",
     "sweeps.source",
     "sweeps.fast_exit",

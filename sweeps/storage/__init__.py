@@ -12,6 +12,7 @@ import optuna
 from optuna.storages import BaseStorage
 
 from sweeps.errors import DISK_FULL, UserError, did_you_mean, full_disk, masked
+from sweeps.names import check_name
 from sweeps.storage.journal import journal_path, make_folder, open_journal
 from sweeps.storage.optuna_internals import study_ids
 from sweeps.storage.study_record import REPEATS, StudyRecord, json_able, read_study, study_record, write_study
@@ -26,7 +27,7 @@ def open_storage(url: str | None, runs: Path, study: str, *, must_exist: bool = 
     With `must_exist` nothing is created and the study has to be there: for commands that only look.
 
     Raises:
-        UserError: the folder cannot be written, the database cannot be reached, or the study does not exist.
+        UserError: the folder cannot be written, the database cannot be reached, the study does not exist, or its name is none.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal = journal_path(runs, study)
@@ -36,7 +37,8 @@ def open_storage(url: str | None, runs: Path, study: str, *, must_exist: bool = 
             hint = f" {did_you_mean(study, known)}" if known else ""
             place = str(runs) if url is None else masked(url)
             raise UserError(place, f"no such study '{study}'; start it first.{hint}")
-    elif url is None:
+    check_name(study, "study")  # a database may hold names that are not ours
+    if url is None and not must_exist:
         make_folder(journal.parent)
     return open_journal(journal) if url is None else _open_database(url, create=not must_exist)
 

@@ -18,6 +18,7 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileOpenLock
 
 from sweeps.errors import UserError
+from sweeps.names import check_name
 from sweeps.storage.optuna_internals import BatchingJournal
 
 _LOCK_SECONDS = 1.0
@@ -56,7 +57,7 @@ def study_lock(runs: Path, study: str) -> Iterator[None]:
     Raises:
         UserError: another process holds it; says which and since when.
     """
-    journal = journal_path(runs, study)
+    journal = journal_path(runs, check_name(study, "study"))
     make_folder(journal.parent)
     lock = FileLock(journal.with_suffix(".lock"))
     try:

@@ -20,11 +20,11 @@ from pydantic_core import PydanticCustomError
 from yaml import events
 
 from sweeps.errors import UserError, did_you_mean
+from sweeps.names import check_name
 
 EntryPath = tuple[str | int, ...]
 """Keys and indices that lead to an entry: `("search", "beta", "low")`."""
 
-PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]+")
 MOST_BYTES = 1_000_000
 MOST_ENTRIES = 100_000
 DEEPEST = 20
@@ -55,8 +55,8 @@ def find_study(given: str, shipped: Path | None, place: str = "--study") -> Path
     known = known_studies(shipped)
     if is_path(given):
         path = Path(given)
-        if not path.is_file():
-            kind = "a folder" if path.is_dir() else "no such file"
+        if not os.path.isfile(path):  # not `Path.is_file`, which raises for a name that no file system takes
+            kind = "a folder" if os.path.isdir(path) else "no such file"
             raise UserError(given, f"{kind}; must be a study file. {did_you_mean(path.stem, known)}")
     elif given in known:
         path = known[given]
@@ -64,8 +64,7 @@ def find_study(given: str, shipped: Path | None, place: str = "--study") -> Path
         folders = [shown_path(folder) for folder in (Path("studies"), shipped) if folder is not None]
         looked = " and ".join(dict.fromkeys(folders))
         raise UserError(place, f"unknown study '{given}', looked in {looked}. {did_you_mean(given, known)}")
-    if not PLAIN_NAME.fullmatch(path.stem):
-        raise UserError(shown_path(path), f"got '{path.stem}' as name; must be letters, digits, '_' and '-' only.")
+    check_name(path.stem, shown_path(path))
     return path
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeps.errors import UserError
+from sweeps.names import check_name
 from sweeps.source import check_sources, python_environment
 from sweeps.tracking import follower
 from sweeps.tracking.follower import DELAYS, FINISH, TRIES, State
@@ -34,10 +35,11 @@ class Mirror:
     """Starts the process that follows a study, starts it again when it dies, and ends it.
 
     Raises:
-        UserError: MLflow cannot write to the tracking address.
+        UserError: MLflow cannot write to the tracking address, or the study's name is none.
     """
 
     def __init__(self, study: str, runs: Path, storage: str | None, tracking: str | None, *, once: bool) -> None:
+        check_name(study, "study")
         tracking_uri(tracking)
         self._runs = Path(runs).resolve()
         self.place = place(tracking, self._runs)

@@ -8,7 +8,8 @@ import click
 from click.shell_completion import get_completion_class
 
 from sweeps.errors import UserError
-from sweeps.study.yaml_file import PLAIN_NAME, find_study, is_path
+from sweeps.names import check_name
+from sweeps.study.yaml_file import find_study, is_path
 from vaeexp.commands.options import complete_study
 from vaeexp.console import open_console, program, write_line
 from vaeexp.machine import shipped_studies
@@ -105,8 +106,7 @@ def init(*, name: str, parent: str | None, dataset: str | None) -> None:
 
     The file is ./studies/NAME.yaml, with a comment for each part; a file that exists is never replaced.
     """
-    if not PLAIN_NAME.fullmatch(name):
-        raise UserError("NAME", f"got '{name}'; must be letters, digits, '_' and '-' only.")
+    check_name(name, "NAME")
     path = Path("studies") / f"{name}.yaml"
     if parent is not None:
         find_study(parent, shipped_studies(), "--extends")

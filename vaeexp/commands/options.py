@@ -96,6 +96,8 @@ def study_argument(help: str, *, required: bool = True, names: str = "STUDY") ->
         def with_study(*, study: str | None, named: str | None, **given: Any) -> Any:
             if study and named:
                 raise click.UsageError(f"--study: got '{named}' besides '{study}'; give one study.")
+            if "" in (study, named):
+                raise click.UsageError("STUDY: got an empty name.")
             if required and not (study or named):
                 raise click.UsageError(f"Missing argument '{names}'. `vaeexp studies` lists the studies at hand.")
             return command(study=study or named, **given)

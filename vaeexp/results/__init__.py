@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 FORMS = "Name a run as STUDY/7 (a trial), STUDY/r3 (a repeat) or STUDY/best."
-_RUN = re.compile(r"(?:.*/)?([^/]+)/(best|[a-z]*-?\d+)/?", re.ASCII)
+_RUN = re.compile(r"(?:.*/)?([A-Za-z0-9_-]+)/(best|[a-z]*-?\d+)/?", re.ASCII)
 
 
 def stored_study(study: str, runs: Path, storage: str | None) -> StoredStudy:

@@ -1,6 +1,7 @@
 """Read a finished run back: from its folder, with its model and the images that it was made for, or from its study's records."""
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -89,7 +90,8 @@ def at_last_epoch(run: Run) -> Run:
 def _find(text: str, runs: Path, storage: str | None) -> tuple[Path, str]:
     """Return the folder that a text names, and what to call the run."""
     given = Path(text).expanduser()
-    if (given / SETTINGS).is_file() or (given / WEIGHTS).is_file():
+    # Not `Path.is_file`, which raises for a name that no file system takes.
+    if os.path.isfile(given / SETTINGS) or os.path.isfile(given / WEIGHTS):
         return given, given.resolve().name
     name = parse_run(text)
     if name is None and "/" in text.rstrip("/") and not text.endswith((".yaml", ".yml")):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sweeps.errors import UserError, masked
+from sweeps.names import check_name
 from sweeps.tracking.mlflow_store import tracking_uri
 from vaeexp.console import write_line
 from vaeexp.data import Dataset, describe_plan, open_dataset
@@ -90,6 +91,8 @@ class Job:
 
 def prepare_job(options: SweepOptions, console: "Console") -> Job:
     """Check the options, the cheapest checks first. Raises UserError."""
+    if options.name is not None:
+        check_name(options.name, "--name")
     overrides = list(options.overrides)
     overrides += [f"budget.trials={options.trials}"] if options.trials else []
     overrides += [f"budget.seconds={options.seconds}"] if options.seconds else []

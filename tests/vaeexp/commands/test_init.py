@@ -85,7 +85,7 @@ def test_what_exists_is_not_replaced() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["a b"], "NAME: got 'a b'; must be letters"),
+        (["a b"], "NAME: got 'a b' as name; must be letters"),
         (["../x"], "NAME: got '../x'"),
         (["x", "--extends", "smoek"], "--extends: unknown study 'smoek'.*Did you mean 'smoke'"),
         (["smoke", "--extends", "smoke"], "NAME: got 'smoke', the name of the study that it extends"),
