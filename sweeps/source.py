@@ -24,7 +24,7 @@ class Source(NamedTuple):
     version: str
     """`__version__` of the package, or ""."""
     sha256: str
-    """Hash of the names and contents of its .py files."""
+    """See `hash_of`."""
     folder: str
     """For messages; two folders may hold the same code."""
 
@@ -39,14 +39,20 @@ def source_of(package: str) -> Source:
     file = getattr(module, "__file__", None)
     if file is None:
         return Source("", "", "")
+    version, folder = getattr(module, "__version__", ""), os.path.dirname(os.path.realpath(file))
+    return Source(version, hash_of(file, package=hasattr(module, "__path__")), folder)
+
+
+def hash_of(file: str, *, package: bool) -> str:
+    """Return the SHA-256 of a module's file or, of a package, of the names and contents of its .py files."""
     digest, file = hashlib.sha256(), os.path.realpath(file)
     root = os.path.dirname(file)
-    for path in _files(root) if hasattr(module, "__path__") else [file]:
+    for path in _files(root) if package else [file]:
         with open(path, "rb", buffering=0) as source:
             content = source.read()
         digest.update(f"{path.removeprefix(root)}\0{len(content)}\0".encode())
         digest.update(content)
-    return Source(getattr(module, "__version__", ""), digest.hexdigest(), root)
+    return digest.hexdigest()
 
 
 def _files(root: str) -> list[str]:
@@ -93,6 +99,13 @@ def search_path() -> list[str]:
     here, others = os.getcwd(), [entry for entry in sys.path if entry]
     ours = os.path.samefile(here, Path(__file__).resolve().parents[1])
     return [here, *others] if ours else [*others, here]
+
+
+def search_working_directory() -> None:
+    """Make this process find modules in the working directory, after all others; an installed command does not look there."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)
 
 
 def python_environment() -> dict[str, str]:

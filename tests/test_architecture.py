@@ -32,6 +32,7 @@ LEVELS = (
     "vaeexp.settings",
     "vaeexp.console",
     "vaeexp.machine",
+    "vaeexp.allowed_code",
     "vaeexp.words",
     "vaeexp.data.formats",
     "vaeexp.data",
@@ -66,6 +67,7 @@ TOP_LEVEL = {
         "LICENSE",
         "Makefile",
         "README.md",
+        "SECURITY.md",
         "pyproject.toml",
     ),
 }

@@ -108,18 +108,21 @@ def run_study(
     return load_study(name or str(study), runs, storage)
 
 
-def load_model(run: str | Path, runs: str | Path = "mlruns", storage: str | None = None) -> "VAE":
+def load_model(
+    run: str | Path, runs: str | Path = "mlruns", storage: str | None = None, *, allow_code: bool = False
+) -> "VAE":
     """Load the model of a run: a `torch.nn.Module` in evaluation mode on the CPU, with the weights of its best epoch.
 
     Args:
         run: `beta_mnist/7`, `beta_mnist/r3` (a repeat), `beta_mnist/best`, or the folder of a run.
         runs: folder of runs, as `--runs` of the commands.
         storage: where the study is stored, as `--storage`; only `best` looks there.
+        allow_code: run the module that a run from elsewhere names as its network, and remember the module until it changes.
 
     Raises:
-        UserError: there is no such run, or it left no weights.
+        UserError: there is no such run, it left no weights, or it names a module that is not allowed.
     """
-    return vaeexp.runs.run.open_run(str(run), Path(runs), storage).vae
+    return vaeexp.runs.run.open_run(str(run), Path(runs), storage, allow_code=allow_code).vae
 
 
 @dataclass(frozen=True, repr=False)

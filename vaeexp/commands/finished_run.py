@@ -34,18 +34,25 @@ def _complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -
     return options.completions(names, incomplete)
 
 
+allow_code_option = click.option(
+    "--allow-code",
+    is_flag=True,
+    help="Run the module that a run from elsewhere names as its network, and remember the module until it changes.",
+)
+
+
 def run_argument(command: Callable) -> Callable:
     """Decorate a command with RUN, and with the options that say where runs are."""
     argument = click.argument("run", metavar="RUN", shell_complete=_complete_run)
-    return argument(options.runs_option(options.storage_option(command)))
+    return argument(options.runs_option(options.storage_option(allow_code_option(command))))
 
 
 def opened_run(command: Callable) -> Callable:
     """Decorate a command with `run_argument`; it gets the opened run as its first argument."""
 
     @functools.wraps(command)
-    def with_run(*, run: str, runs: Path, storage: str | None, **given: Any) -> None:
-        command(finished.run.open_run(run, runs, storage), **given)
+    def with_run(*, run: str, runs: Path, storage: str | None, allow_code: bool, **given: Any) -> None:
+        command(finished.run.open_run(run, runs, storage, allow_code=allow_code), **given)
 
     return run_argument(with_run)
 
@@ -187,14 +194,28 @@ def export(run: "Run", *, output: Path) -> None:
 @options.device_option("that of the record")
 @options.precision_option("that of the record")
 def reproduce(
-    *, run: str, runs: Path, storage: str | None, data: Path | None, device: str | None, precision: str | None
+    *,
+    run: str,
+    runs: Path,
+    storage: str | None,
+    allow_code: bool,
+    data: Path | None,
+    device: str | None,
+    precision: str | None,
 ) -> None:
     """Train a trial again and compare.
 
     RUN is STUDY/7 for a trial, STUDY/r3 for a repeat, STUDY/best for the best run. It is trained from its record alone, in a temporary folder; the study is only read. It must match the record bit for bit where device, precision, threads, processor and PyTorch are the same, and within a stated tolerance elsewhere: in every epoch, in its weights, in its test figures, in how it failed. Other images than its own are refused. Exit status 0: it matches; 1: it differs.
     """
     matches = finished.reproduce.reproduce_trial(
-        run, runs, storage, data=data, device=device, precision=precision, console=open_console()
+        run,
+        runs,
+        storage,
+        data=data,
+        device=device,
+        precision=precision,
+        allow_code=allow_code,
+        console=open_console(),
     )
     if not matches:
         raise click.exceptions.Exit(1)

@@ -242,6 +242,7 @@ def reproduce_trial(
     data: Path | None,
     device: str | None,
     precision: str | None,
+    allow_code: bool = False,
     console: "Console",
 ) -> bool:
     """Train a trial again in a temporary folder, print the comparison, and return whether the trial matches its record.
@@ -251,7 +252,7 @@ def reproduce_trial(
     Raises:
         UserError: there is no such trial, it has not ended, its record is incomplete, or the images are others.
     """
-    record = read_record(run, runs, storage)
+    record = read_record(run, runs, storage, allow_code=allow_code)
     if record.asked != record.name:
         write_line(console, f"{record.asked} took the result of {record.name}, which has equal settings.")
     here = _arithmetic_here(record, device, precision)

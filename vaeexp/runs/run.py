@@ -16,6 +16,7 @@ from sweeps.errors import UserError, did_you_mean
 from sweeps.storage.study_record import StudyRecord
 from sweeps.storage.trial_record import TrialRecord
 from sweeps.workload import Outcome, baseline_names, named_run, run_folder, run_name
+from vaeexp.allowed_code import check_code
 from vaeexp.data import DATASETS, Dataset, open_dataset
 from vaeexp.data.dataset import targets
 from vaeexp.evaluation.classifier import open_classifier
@@ -59,13 +60,16 @@ class Run:
             raise UserError(str(self.folder), f"holds no usable model: {' '.join(str(error).split())}") from error
 
 
-def open_run(name: str, runs: Path, storage: str | None = None) -> Run:
+def open_run(name: str, runs: Path, storage: str | None = None, *, allow_code: bool = False) -> Run:
     """Open the run that `name` means: a folder; STUDY/7 or STUDY/r3 below `runs`; STUDY/best, or STUDY: its best run.
 
     Only the best run is looked up in the study's storage; the others need their folder and nothing else.
 
+    Args:
+        allow_code: whether a run from elsewhere may run the module that it names as its network.
+
     Raises:
-        UserError: there is no such run, or it left no weights.
+        UserError: there is no such run, it left no weights, or it names a module that is not allowed.
     """
     folder, name = _find(name, runs, storage)
     for file in (WEIGHTS, SETTINGS):
@@ -75,6 +79,7 @@ def open_run(name: str, runs: Path, storage: str | None = None) -> Run:
     origin, settings = _read_settings(folder)
     if named := named_run(name):
         name = run_name(origin["study"], named[1], repeat=named[0])
+    check_code(name, settings.model.network, folder, allow=allow_code)
     facts = {fact: origin[fact] for fact in ("image_shape", "study_seed", "fingerprint")}
     return Run(name=name, folder=folder, settings=settings, **facts)
 
@@ -272,13 +277,14 @@ class RunRecord:
     """Where the folder and the storage differ, in words."""
 
 
-def read_record(text: str, runs: Path, storage: str | None) -> RunRecord:
+def read_record(text: str, runs: Path, storage: str | None, *, allow_code: bool = False) -> RunRecord:
     """Read the record of a trial that has ended; for a duplicate, the record of the trial whose result it took.
 
     The fixed settings come from the run's folder, where there is one, because the study may have been extended since.
 
     Raises:
-        UserError: there is no such trial, it has not ended, or its record is incomplete or of another version.
+        UserError: there is no such trial, it has not ended, its record is incomplete or of another version, or it names a
+            module that is not allowed (`open_run`).
     """
     named = parse_run(text)
     if named is None:
@@ -302,6 +308,8 @@ def read_record(text: str, runs: Path, storage: str | None) -> RunRecord:
     except (ValueError, KeyError, TypeError) as error:
         problem = " ".join(str(error).split())
         raise UserError(name, f"does not have the settings of a run of this version of vaeexp: {problem}") from error
+    # Where it would lie in this store: the records, and not the folder, say which module is run.
+    check_code(name, settings.model.network, runs / "trials" / study.name / folder.name, allow=allow_code)
     # A baseline may have images of its own; those that share a run share them.
     protocols = study.provenance.get("protocols") or {}
     images = next(

@@ -22,6 +22,7 @@ from sweeps.tracking.ui import check_reachable
 from sweeps.workload import run_folder
 from sweeps.workload.worker_pool import WorkerPool
 from vaeexp import __version__
+from vaeexp.allowed_code import note_beginning
 from vaeexp.console import program, write_line
 from vaeexp.data import describe_plan
 from vaeexp.results.study_view import StudyView
@@ -65,6 +66,8 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
             job.study.budget.trials or 100,
             len(model_shapes(job.study, job.settings)),
         )
+        if sweep.before.session is None and not any((options.runs / "trials" / job.study.name).glob("*")):
+            note_beginning(options.runs, job.study.name)
         sweep.begin(_describe_study(job, execution))
         mirror = mirrors.enter_context(_mirrored(job))
         _announce(job, execution)

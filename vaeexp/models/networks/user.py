@@ -9,7 +9,6 @@ import copy
 import importlib
 import inspect
 import math
-import sys
 from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from sweeps.source import search_working_directory
 from vaeexp.models.networks.mlp import ImageShape, Network
 
 if TYPE_CHECKING:
@@ -66,15 +66,13 @@ def load_network(path: str) -> Network:
 
 def _imported(path: str) -> Any:
     module, _, name = path.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)  # an installed command does not search its working directory
+    search_working_directory()
     try:
         return attrgetter(name)(importlib.import_module(module))
     except Exception as error:
         raise ValueError(
             f"network: '{path}' cannot be imported: {_words(error)}. Give `package.module:Class`, "
-            f"installed or in the working directory ({here})."
+            f"installed or in the working directory ({Path.cwd()})."
         ) from error
 
 
