@@ -56,6 +56,12 @@ def test_the_command_trains_it_in_child_processes_and_the_run_loads_again(place,
     )
     loaded = run(place, "load.py")
     assert loaded.stdout.strip() == "(16, 1, 28, 28) BatchNorm2d", loaded.stderr
+    drawn = run(place, "-m", "vaeexp", "sample", f"pooled/{own.removeprefix('trial-')}", "-n", "2")
+    assert drawn.returncode == 0, "the study began here: " + drawn.stderr
+    shutil.copytree(place / "mlruns" / "trials", place / "sent" / "trials")
+    refused = run(place, "-m", "vaeexp", "sample", f"pooled/{own.removeprefix('trial-')}", "--runs", "sent")
+    assert refused.returncode == 2
+    assert "--allow-code" in refused.stderr
     (place / "my_networks.py").rename(place / "my_other_networks.py")
     missing = run(place, "load.py")
     assert missing.returncode != 0
