@@ -13,6 +13,7 @@ from optuna.storages import BaseStorage
 
 from sweeps.errors import DISK_FULL, UserError, did_you_mean, full_disk, masked
 from sweeps.names import check_name
+from sweeps.storage.database import database_tables, open_database
 from sweeps.storage.journal import journal_path, make_folder, open_journal
 from sweeps.storage.optuna_internals import study_ids
 from sweeps.storage.study_record import REPEATS, StudyRecord, json_able, read_study, study_record, write_study
@@ -40,95 +41,15 @@ def open_storage(url: str | None, runs: Path, study: str, *, must_exist: bool = 
     check_name(study, "study")  # a database may hold names that are not ours
     if url is None and not must_exist:
         make_folder(journal.parent)
-    return open_journal(journal) if url is None else _open_database(url, create=not must_exist)
+    return open_journal(journal) if url is None else open_database(url, create=not must_exist)
 
 
 def study_names(runs: Path, url: str | None = None) -> list[str]:
     """Return the names of the studies that have a journal under `runs`, or that the database at `url` holds, sorted."""
     if url is None:
         return sorted(path.stem for path in journal_path(runs, "*").parent.glob("*.log"))
-    names = [study.study_name for study in _open_database(url, create=False).get_all_studies()]
+    names = [study.study_name for study in open_database(url, create=False).get_all_studies()]
     return sorted(name for name in names if not name.endswith(REPEATS))
-
-
-# ---- databases ----
-
-
-def _open_database(url: str, *, create: bool) -> BaseStorage:
-    from optuna.storages import RDBStorage
-
-    tables = _tables(url, create=create)
-    if "alembic_version" in tables and "studies" not in tables:
-        raise UserError(masked(url), "belongs to another program (MLflow?); give the studies a database of their own.")
-    # Optuna makes `alembic_version` last. A reader that came earlier would make it, too, and break the driver's start.
-    if not create and not {"studies", "alembic_version"} <= set(tables):
-        raise UserError(masked(url), "holds no study yet; start one with this storage first.")
-    try:
-        # Tables are made here, by one process: two that make them at once fail.
-        storage = RDBStorage(url, engine_kwargs=_engine_arguments(url), skip_table_creation=not create)
-    except RuntimeError as error:
-        raise UserError(masked(url), f"was written by another version of Optuna: {_first_line(error)}") from error
-    if storage.engine.dialect.name == "sqlite":
-        _tune_sqlite(storage.engine)
-    return optuna.storages.get_storage(storage)
-
-
-def _tables(url: str, *, create: bool) -> list[str]:
-    """Return the names of the tables that are there. Raises `UserError` when the database cannot be reached."""
-    import sqlalchemy
-    from sqlalchemy import exc
-
-    if url.partition("://")[2].partition("/")[0].count("@") > 1:
-        raise UserError(masked(url), "has an '@' in the user or password; write it as %40.")
-    example = "Right would be e.g. sqlite:///runs.db or postgresql+psycopg://user@host/database."
-    try:
-        address = sqlalchemy.make_url(url)
-        if address.get_backend_name() == "sqlite":
-            _check_sqlite_file(url, address.database, create=create)
-            if not Path(str(address.database)).exists():
-                return []  # to look into it would make the file
-        engine = sqlalchemy.create_engine(address, **_engine_arguments(url))
-    except ImportError as error:
-        raise UserError(masked(url), f"needs a driver that is not installed ({error}). {example}") from error
-    except (exc.ArgumentError, ValueError) as error:
-        raise UserError(masked(url), f"is not the URL of a database ({_first_line(error)}). {example}") from error
-    try:
-        return sqlalchemy.inspect(engine).get_table_names()
-    except (exc.SQLAlchemyError, OSError) as error:
-        raise UserError(masked(url), f"cannot be reached: {_first_line(error)}. {example}") from error
-    finally:
-        engine.dispose()
-
-
-def _engine_arguments(url: str) -> dict[str, Any]:
-    return {"connect_args": {"connect_timeout": 5}} if url.startswith("postgresql") else {}  # seconds
-
-
-def _check_sqlite_file(url: str, database: str | None, *, create: bool) -> None:
-    if database in (None, "", ":memory:"):
-        raise UserError(masked(url), "names no file; right would be e.g. sqlite:///runs.db.")
-    if not create and not Path(database).exists():
-        raise UserError(masked(url), f"there is no file {database}; start a study with this storage first.")
-    if not Path(database).absolute().parent.is_dir():
-        raise UserError(masked(url), f"the folder {Path(database).absolute().parent} does not exist.")
-
-
-def _tune_sqlite(engine: Any) -> None:
-    """Write-ahead log and one fsync less per commit: 5 times as fast, and readers do not block the driver."""
-    from sqlalchemy import event
-
-    @event.listens_for(engine, "connect")
-    def pragmas(connection: Any, _record: Any) -> None:
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=60000"):
-            connection.execute(f"PRAGMA {pragma}").close()
-
-    engine.dispose()
-    engine.connect().close()
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 # ---- studies ----
@@ -183,9 +104,9 @@ def recorded_study(url: str | None, runs: Path, study: str) -> StudyRecord | Non
     Raises:
         UserError: the database cannot be reached or belongs to another program.
     """
-    if not (journal_path(runs, study).exists() if url is None else _tables(url, create=True)):
+    if not (journal_path(runs, study).exists() if url is None else database_tables(url, create=True)):
         return None
-    storage = open_journal(journal_path(runs, study)) if url is None else _open_database(url, create=False)
+    storage = open_journal(journal_path(runs, study)) if url is None else open_database(url, create=False)
     return read_study(storage, study).study if study in study_ids(storage) else None
 
 

@@ -1,15 +1,17 @@
 """A study's journal, the default storage, and the lock that makes a process its only driver on this host.
 
-Below the runs folder: `journal/<study>.log`, an Optuna journal file, beside it `.lock` (the system releases it when the
+Below the runs folder: `journal/<study>.log`, an Optuna journal file whose lines carry checksums, beside it `.lock` (the system releases it when the
 driver dies) and `.holder` (who holds it).
 """
 
 import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,11 @@ from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileOpenLock
 
-from sweeps.errors import UserError
+from sweeps.errors import UserError, warn_once
+from sweeps.files import write_whole
 from sweeps.names import check_name
-from sweeps.storage.optuna_internals import BatchingJournal
+from sweeps.storage.checked_records import JournalCheck, check_lines, is_half_written
+from sweeps.storage.optuna_internals import BatchingJournal, damaged_journal
 
 _LOCK_SECONDS = 1.0
 
@@ -30,7 +34,7 @@ def journal_path(runs: Path, study: str) -> Path:
 
 
 def open_journal(path: Path) -> BaseStorage:
-    """Open a journal file, or start one; the folder must exist. Raises `UserError` where it cannot be read."""
+    """Open a journal file, or start one; the folder must exist. Raises `UserError` where it cannot be read or is `Damaged`."""
     try:
         return JournalStorage(BatchingJournal(str(path), lock_obj=JournalFileOpenLock(str(path), grace_period=10)))
     except OSError as error:
@@ -52,11 +56,19 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def study_lock(runs: Path, study: str) -> Iterator[None]:
-    """Hold a study as its only driver on this host; a journal that a crash left broken is mended first.
+    """Hold a study as its only driver on this host; a last line that a crash left half written is cut off first.
 
     Raises:
         UserError: another process holds it; says which and since when.
+        Damaged: the journal ends in something else than records.
     """
+    with _lock(runs, study):
+        _mend(journal_path(runs, study))
+        yield
+
+
+@contextmanager
+def _lock(runs: Path, study: str) -> Iterator[None]:
     journal = journal_path(runs, check_name(study, "study"))
     make_folder(journal.parent)
     lock = FileLock(journal.with_suffix(".lock"))
@@ -71,7 +83,6 @@ def study_lock(runs: Path, study: str) -> Iterator[None]:
     try:
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
         journal.with_suffix(".holder").write_text(json.dumps(holder))
-        _mend(journal)
         yield
     finally:
         with suppress(OSError):
@@ -97,24 +108,50 @@ def lock_holder(runs: Path, study: str) -> dict[str, Any] | None:
 
 def _mend(journal: Path) -> None:
     """Undo what a crash or a full disk left: Optuna's own lock, and a half-written last line, to which the next write
-    would be glued."""
+    would be glued.
+
+    Raises:
+        Damaged: what stands after the last whole line is not the beginning of a record.
+    """
     Path(f"{journal}.lock").unlink(missing_ok=True)
     if not journal.exists():
         return
     content = journal.read_bytes()
-    if (whole := _whole_length(content)) < len(content):
-        with journal.open("r+b") as file:
-            file.truncate(whole)
-            os.fsync(file.fileno())
+    whole = content.rfind(b"\n") + 1
+    if whole == len(content):
+        return
+    if not is_half_written(content[whole:]):
+        raise damaged_journal(journal, content.count(b"\n"), "it is no record")
+    if b"\0" in content:
+        kept = "after its {:,} whole records the study goes on".format(content.count(b"\n"))
+        warn_once(f"{journal}: ended in zeros, as a crash of the machine leaves them; {kept}.")
+    with journal.open("r+b") as file:
+        file.truncate(whole)
+        os.fsync(file.fileno())
 
 
-def _whole_length(content: bytes) -> int:
-    """Count the bytes up to the end of the last line that is whole and can be read."""
-    end = len(content)
-    while end:
-        start = content.rfind(b"\n", 0, end - 1) + 1
-        with suppress(ValueError):
-            if content.endswith(b"\n", start, end) and isinstance(json.loads(content[start:end]), dict):
-                return end
-        end = start
-    return 0
+def check_journal(path: Path) -> JournalCheck:
+    """Look through a journal file, up to its first bad line. Raises OSError where it cannot be read."""
+    return check_lines(path.read_bytes())
+
+
+def salvage(runs: Path, study: str) -> tuple[JournalCheck, Path] | None:
+    """Move a damaged journal aside and begin a new one with the whole records before its first bad line.
+
+    At any instant the journal is the old one or the new one.
+
+    Returns:
+        What the journal held, and where it is now (`<study>.log.damaged-<time>`); None where it is not damaged.
+
+    Raises:
+        UserError: another process drives the study.
+    """
+    path = journal_path(runs, study)
+    with _lock(runs, study):
+        if (found := check_journal(path)).problem is None:
+            return None
+        aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+        write_whole(aside, partial(shutil.copy2, path), durable=True)
+        content = path.read_bytes()[: found.length]
+        write_whole(path, lambda unfinished: unfinished.write_bytes(content), durable=True)
+    return found, aside

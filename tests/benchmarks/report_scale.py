@@ -8,7 +8,6 @@ no pictures. Prints the size of the journal, seconds of wall and processor time,
 """
 
 import argparse
-import json
 import os
 import resource
 import subprocess
@@ -27,6 +26,7 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import TrialState
 
 from sweeps.storage import repeat_study
+from sweeps.storage.checked_records import record_line
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 from synthetic_study import study_attributes
@@ -46,14 +46,14 @@ class Journal(BaseJournalBackend):
 
     def __init__(self, path: Path) -> None:
         self.lines: list[dict[str, Any]] = []
-        self.file = path.open("w", encoding="utf-8")
+        self.file = path.open("wb")
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         return iter(self.lines[log_number_from:])
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         self.lines += logs
-        self.file.writelines(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        self.file.writelines(map(record_line, logs))
 
 
 def main() -> None:

@@ -48,7 +48,7 @@ RUNS = """\
 mlruns/
   mlflow.db              MLflow's runs, metrics and tags (SQLite)
   artifacts/<study>/     MLflow's pictures, files of trials, models
-  journal/<study>.log    the study's storage: every fact, one line per record
+  journal/<study>.log    the study's storage: every fact, one line per record, with its checksum
   trials/<study>/<run>/  files of each run, listed below
 reports/
   <study>/               README.md, plots, trials.csv, curves.csv, per_image.npz, summary.json

@@ -310,7 +310,7 @@ def test_a_process_killed_by_a_signal(tmp_path, by):
     assert table(continued(tmp_path, None)) == table(continued(tmp_path / "whole", None))
 
 
-@pytest.mark.parametrize("tail", [b'{"op_code":5,"worker', b'{"op_code":5,"worker\n', b"\0" * 4096, b'{"a"}\n{"b'])
+@pytest.mark.parametrize("tail", [b'{"op_code":5,"worker', b"\0" * 4096, b'{"op_code":5,"work\0\0\0'])
 def test_a_journal_whose_last_line_is_broken(tmp_path, tail):
     whole = table(continued(tmp_path / "whole", None))
     lines = (tmp_path / "whole" / "journal" / "toy.log").read_bytes().splitlines(keepends=True)

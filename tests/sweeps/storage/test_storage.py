@@ -12,14 +12,17 @@ from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy
 from killed_search import PATHS, continued, killed_process
 from postgres import postgres_server
 from toy_lanes import ToyLanes
 from toy_study import Fixed, X, in_memory, table, toy_study
 
+from sweeps.checksums import Damaged
 from sweeps.engine import search
 from sweeps.errors import UserError, full_disk
 from sweeps.storage import open_storage, open_study, storage_errors_as_user_errors, study_names
+from sweeps.storage.checked_records import record_line
 from sweeps.storage.journal import lock_holder, open_journal, study_lock
 from sweeps.storage.optuna_internals import batched_writes, storage_of
 
@@ -54,7 +57,7 @@ def test_a_runs_folder_that_cannot_be_written(tmp_path):
 def test_a_file_that_is_no_journal(tmp_path):
     (tmp_path / "journal").mkdir()
     (tmp_path / "journal" / "toy.log").write_text("this\nis\nsomething else\n")
-    with pytest.raises(UserError, match=r"toy\.log: is not an Optuna journal"):
+    with pytest.raises(UserError, match=r"toy\.log: line 1 is damaged: it is no record"):
         open_storage(None, tmp_path, "toy")
 
 
@@ -114,8 +117,10 @@ def test_the_lock_is_released_after_an_error(tmp_path):
 def test_mending_keeps_every_whole_line(tmp_path):
     (tmp_path / "journal").mkdir()
     path = tmp_path / "journal" / "toy.log"
-    whole = b"".join(json.dumps({"n": n, "filler": "x" * 70_000}).encode() + b"\n" for n in range(4))
-    for kept, tail in [*((whole, tail) for tail in (b"", b'{"n": 5', b"x" * 9, b"\n" * 3)), (b"", b"x" * 9)]:
+    whole = b"".join(record_line({"n": n, "filler": "x" * 70_000}) for n in range(4))
+    next_line = record_line({"n": 5, "filler": "x"})
+    halves = [next_line[:end] for end in range(len(next_line))]
+    for kept, tail in [*((whole, tail) for tail in halves), (b"", b'{"n"')]:
         path.write_bytes(kept + tail)
         with study_lock(tmp_path, "toy"):
             assert path.read_bytes() == kept
@@ -314,6 +319,13 @@ def test_a_study_on_postgresql_killed_and_continued(tmp_path, postgres):
     assert finished() < 10
     assert table(continued(tmp_path, postgres)) == table(continued(tmp_path, None))
     assert study_names(tmp_path, postgres) == ["toy"]
+    engine = sqlalchemy.create_engine(postgres)
+    with engine.begin() as connection:
+        changed = "update trial_user_attributes set value_json = replace(value_json, ': ', ': 7') where key = 'seed'"
+        connection.exec_driver_sql(changed)
+    engine.dispose()
+    with pytest.raises(Damaged, match=r"/optuna.*: study 'toy', trial \d, attribute 'seed' is damaged: it"):
+        continued(tmp_path, postgres)
     wrong = postgres.replace("/optuna?", "/nothing?")
     with pytest.raises(UserError, match=r'cannot be reached: .*database "nothing" does not exist'):
         open_storage(wrong, tmp_path, "toy")

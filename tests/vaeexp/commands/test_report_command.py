@@ -256,5 +256,5 @@ def test_a_study_that_cannot_be_read_is_named(place: Path, capsys: pytest.Captur
     store(bare("base"), place / "mlruns")
     journal_path(place / "mlruns", "broken").write_text("no journal\nat all\n")
     assert status_of("-s", "base", "-s", "broken") == 2
-    assert "broken.log: is not an Optuna journal" in capsys.readouterr().err
+    assert "broken.log: line 1 is damaged: it is no record" in capsys.readouterr().err
     assert not (place / "reports").exists()

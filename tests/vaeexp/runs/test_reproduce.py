@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from tiny_study import NAME
 
 from sweeps.storage import open_storage
+from sweeps.storage.checked_records import record_line
 from sweeps.storage.study_record import read_study
 from sweeps.storage.trial_record import EpochRecord, TrialRecord
 from sweeps.workload import Failure, Outcome
@@ -86,7 +87,9 @@ def tamper(runs: Path, trial: str, change: Callable[[dict], None]) -> None:
         if line.get("trial_id") == identity or line is made[identity]:
             change(line)
     assert json.dumps(lines) != before
-    journal.write_text("".join(f"{json.dumps(line)}\n" for line in lines if line), encoding="utf-8")
+    for line in lines:
+        line.pop("crc32", None)
+    journal.write_bytes(b"".join(record_line(line) for line in lines if line))
 
 
 def attribute(name: str, change: Callable) -> Callable[[dict], None]:

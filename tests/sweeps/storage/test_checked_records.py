@@ -1,0 +1,269 @@
+"""Damage of what is stored: each changed record is found and named, and a damaged journal is saved up to it."""
+
+import json
+import re
+import sqlite3
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toy_lanes import ToyLanes
+from toy_study import table, toy_study
+
+from sweeps.checksums import Damaged
+from sweeps.engine import open_sweep, run_study
+from sweeps.errors import UserError
+from sweeps.storage import open_storage, open_study
+from sweeps.storage.checked_records import (
+    check_lines,
+    is_half_written,
+    opened_value,
+    parse_line,
+    record_line,
+    sealed_value,
+)
+from sweeps.storage.journal import journal_path, salvage, study_lock
+from sweeps.storage.study_record import read_study
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+records = st.dictionaries(st.text(), values, min_size=1).filter(lambda record: "crc32" not in record)
+
+
+def flipped(content: bytes, bit: int) -> bytes:
+    return content[: bit // 8] + bytes([content[bit // 8] ^ 1 << bit % 8]) + content[bit // 8 + 1 :]
+
+
+# ---- lines ----
+
+
+@settings(max_examples=30)
+@given(records)
+def test_a_line_gives_its_record_back(record):
+    assert parse_line(record_line(record)) == record
+
+
+@settings(max_examples=50)
+@given(records, st.data())
+def test_any_flipped_bit_of_a_line_is_found(record, data):
+    line = record_line(record)
+    with pytest.raises(ValueError, match=r"no record|no checksum|does not match"):
+        parse_line(flipped(line, data.draw(st.integers(0, 8 * len(line) - 1))))
+
+
+@settings(max_examples=30)
+@given(st.lists(records, min_size=2, max_size=4), st.data())
+def test_every_cut_is_a_half_written_line_and_every_flip_is_none(content, data):
+    lines = [record_line(record) for record in content]
+    whole = b"".join(lines)
+    cut = data.draw(st.integers(0, len(whole)))
+    found = check_lines(whole[:cut])
+    assert found.problem is None
+    assert found.length == max(end for end in range(cut + 1) if end == 0 or whole[end - 1 : end] == b"\n")
+    bit = data.draw(st.integers(0, 8 * len(whole) - 1))
+    found, damaged = check_lines(flipped(whole, bit)), whole[: bit // 8].count(b"\n")
+    assert (found.problem is not None, found.records, found.rest >= 1) == (True, damaged, True)
+    assert found.length == len(b"".join(lines[:damaged]))
+
+
+@pytest.mark.parametrize("tail", [b"x" * 9, b'{"op_code":\x003', b'"op_code":3}', record_line({"a": 1})[:-1] + b"J"])
+def test_garbage_at_the_end_is_no_half_written_line(tail):
+    assert not is_half_written(tail)
+
+
+# ---- values ----
+
+
+@settings(max_examples=50)
+@given(st.text(), values, st.data())
+def test_any_changed_value_is_found(key, value, data):
+    text = json.dumps(sealed_value(key, value))
+    assert opened_value(key, text) == value
+    with pytest.raises(ValueError, match="does not match"):
+        opened_value(key + "x", text)
+    at = data.draw(st.integers(0, len(text) - 1))
+    digit = data.draw(st.sampled_from("0123456789").filter(lambda digit: digit != text[at]))
+    changed = text[:at] + digit + text[at + 1 :]
+    try:
+        read = opened_value(key, changed)
+    except ValueError:
+        return
+    assert json.dumps(read) == json.dumps(value)  # 1e-05 and 1e-5 are the same number
+
+
+def test_numbers_as_keys_are_sealed_as_text():
+    value = {10: 1, 9: 2}
+    assert opened_value("k", json.dumps(sealed_value("k", value))) == {"10": 1, "9": 2}
+
+
+# ---- journals ----
+
+
+@pytest.fixture(scope="module")
+def journal(tmp_path_factory):
+    """Content of the journal of a finished study, and its table."""
+    runs = tmp_path_factory.mktemp("runs")
+    run_study(STUDY, lanes, runs=runs)
+    return journal_path(runs, "toy").read_bytes(), table(opened(runs))
+
+
+STUDY = toy_study(trials=5, sampler="tpe", sampler_options={"startup_trials": 2}, pruner="median")
+
+
+def lanes():
+    return ToyLanes(width=2, epochs=3)
+
+
+def opened(runs):
+    return open_study(open_storage(None, runs, "toy"), STUDY)
+
+
+def garbage(line):
+    return b"garbage\n"
+
+
+def zeros(line):
+    return b"\x00" * len(line)
+
+
+def digit(line):
+    """Another digit within a number: still valid JSON."""
+    at = re.search(rb'"op_code":(\d)', line).start(1)
+    return line[:at] + (b"5" if line[at : at + 1] != b"5" else b"6") + line[at + 1 :]
+
+
+def without_checksum(line):
+    return re.sub(rb',"crc32":"[0-9a-f]{8}"', b"", line)
+
+
+CASES = [
+    (damage, place)
+    for damage in (garbage, zeros, digit, without_checksum)
+    for place in ("head", "middle", "end")
+    if (damage, place) != (zeros, "end")  # what a crash of the machine leaves: test_a_journal_whose_last_line_is_broken
+]
+
+
+@pytest.mark.parametrize(("damage", "place"), CASES)
+def test_a_damaged_journal_is_refused_saved_and_continued(tmp_path, journal, damage, place):
+    content, undisturbed = journal
+    lines = content.splitlines(keepends=True)
+    bad = {"head": 0, "middle": len(lines) // 2, "end": len(lines) - 1}[place]
+    path = journal_path(tmp_path, "toy")
+    path.parent.mkdir()
+    damaged = b"".join([*lines[:bad], damage(lines[bad]), *lines[bad + 1 :]])
+    path.write_bytes(damaged)
+    named = rf"toy\.log: line {bad + 1} is damaged: it.*`vaeexp doctor toy --repair`"
+    with pytest.raises(Damaged, match=named), open_sweep(STUDY, runs=tmp_path):
+        pass
+    with pytest.raises(Damaged, match=named):
+        open_storage(None, tmp_path, "toy", must_exist=True)
+    assert path.read_bytes() == damaged  # nothing is cut off without a word
+
+    found, aside = salvage(tmp_path, "toy")
+    glued = damage is zeros  # its line feed is gone, too
+    assert (found.records, found.rest) == (bad, len(lines) - bad - glued)
+    assert aside.read_bytes() == damaged
+    assert re.fullmatch(r"toy\.log\.damaged-\d{8}-\d{6}", aside.name)
+    assert path.read_bytes() == b"".join(lines[:bad])
+    assert salvage(tmp_path, "toy") is None
+    run_study(STUDY, lanes, runs=tmp_path)
+    assert table(opened(tmp_path)) == undisturbed
+
+
+def test_damage_that_comes_while_a_driver_works_stops_it(tmp_path):
+    path = journal_path(tmp_path, "toy")
+    seen = []
+
+    def damage(event):
+        seen.append(event)
+        if len(seen) == 6:
+            with path.open("ab") as file:
+                file.write(b'{"op_code":4,"worker_id":"x","trial_id":0}\n')
+
+    with pytest.raises(Damaged, match=r"toy\.log: line \d+ is damaged: it has no checksum"):
+        run_study(STUDY, lambda: ToyLanes(width=2, epochs=3, before=damage), runs=tmp_path)
+
+
+def test_a_journal_that_is_driven_is_not_moved(tmp_path, journal):
+    path = journal_path(tmp_path, "toy")
+    path.parent.mkdir()
+    path.write_bytes(journal[0] + b"garbage\n")
+    with study_lock(tmp_path, "toy"), pytest.raises(UserError, match="is running it already"):
+        salvage(tmp_path, "toy")
+    assert path.read_bytes().endswith(b"garbage\n")
+
+
+# ---- databases ----
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The database file of a finished study."""
+    runs = tmp_path_factory.mktemp("finished")
+    run_study(STUDY, lanes, runs=runs, storage=f"sqlite:///{runs}/toy.db")
+    return runs / "toy.db"
+
+
+@pytest.fixture
+def sqlite(tmp_path, finished):
+    """A finished study in SQLite: a function that runs a statement, and one that opens and reads the study."""
+    url = f"sqlite:///{tmp_path}/toy.db"
+    with sqlite3.connect(finished) as source, sqlite3.connect(tmp_path / "toy.db") as target:
+        source.backup(target)  # a copy of the file would lack its write-ahead log
+
+    def execute(statement):
+        with sqlite3.connect(tmp_path / "toy.db") as connection:
+            connection.execute(statement)
+        connection.close()
+
+    return execute, lambda: read_study(open_storage(url, tmp_path, "toy", must_exist=True), "toy")
+
+
+ROW = "where key = '{key}' and trial_id = (select max(trial_id) from trial_user_attributes)"
+
+
+@pytest.mark.parametrize(
+    ("statement", "problem"),
+    [
+        (
+            f"update trial_user_attributes set value_json = replace(value_json, '\"epoch\": 3', '\"epoch\": 2') {ROW.format(key='outcome')}",
+            r"study 'toy', trial 4, attribute 'outcome' is damaged: its checksum does not match",
+        ),
+        (
+            f"update trial_user_attributes set value_json = '{{\"val' {ROW.format(key='results')}",
+            r"study 'toy', trial 4, attribute 'results' is damaged: it is no JSON",
+        ),
+        (
+            f"update trial_user_attributes set value_json = '7' {ROW.format(key='seed')}",
+            r"study 'toy', trial 4, attribute 'seed' is damaged: it has no checksum",
+        ),
+        (
+            f"update trial_user_attributes set key = 'rezults' {ROW.format(key='results')}",
+            r"study 'toy', trial 4, attribute 'rezults' is damaged: its checksum does not match",
+        ),
+        (
+            "update study_user_attributes set value_json = replace(value_json, 'true', 'false') where key = 'finished'",
+            r"study 'toy', attribute 'finished' is damaged: its checksum does not match",
+        ),
+    ],
+    ids=["changed", "no JSON", "no checksum", "another key", "study"],
+)
+def test_a_damaged_value_in_sqlite_stops_the_study(sqlite, statement, problem):
+    execute, read = sqlite
+    assert read().study.finished
+    execute(statement)
+    with pytest.raises(Damaged, match=rf"toy\.db: {problem}"):
+        read()
+
+
+def test_the_damage_of_one_study_does_not_stop_another_of_its_database(tmp_path, sqlite):
+    execute, _ = sqlite
+    execute("update study_user_attributes set value_json = 'garbage'")
+    url, other = f"sqlite:///{tmp_path}/toy.db", replace(toy_study(trials=1), name="other")
+    stored = run_study(other, lanes, runs=tmp_path, storage=url)
+    assert len(stored.trials) == 1
