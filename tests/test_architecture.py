@@ -17,6 +17,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LEVELS = (
     "sweeps.errors",
     "sweeps.checksums",
+    "sweeps.schema",
     "sweeps.seeds",
     "sweeps.names",
     "sweeps.files",

@@ -9,8 +9,6 @@ if TYPE_CHECKING:
 
 __all__ = ["__version__", "load_model", "load_study", "run_study"]
 
-__version__ = "0.1.0"
-
 
 def _check_sweeps() -> None:
     """Raise ImportError where `sweeps` is the package of another project (PyPI `sweeps`, of Weights & Biases)."""
@@ -24,6 +22,8 @@ def _check_sweeps() -> None:
 
 
 _check_sweeps()
+
+from sweeps.schema import VERSION as __version__  # noqa: E402
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +12,19 @@ from optuna.storages import BaseStorage
 
 from sweeps.errors import DISK_FULL, UserError, did_you_mean, full_disk, masked
 from sweeps.names import check_name
+from sweeps.schema import check_schema
 from sweeps.storage.database import database_tables, open_database
 from sweeps.storage.journal import journal_path, make_folder, open_journal
 from sweeps.storage.optuna_internals import study_ids
-from sweeps.storage.study_record import REPEATS, StudyRecord, json_able, read_study, study_record, write_study
+from sweeps.storage.study_record import (
+    REPEATS,
+    StudyRecord,
+    json_able,
+    read_study,
+    study_record,
+    write_identity,
+    write_study,
+)
 
 if TYPE_CHECKING:
     from sweeps.study import Study
@@ -86,12 +94,15 @@ def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) ->
     """Create the Optuna study of a study file, or continue it.
 
     Raises:
-        UserError: the storage holds the study with another definition, and `extend` is not given or cannot work.
+        UserError: the storage holds the study with another definition, and `extend` is not given or cannot work; or
+            another version of vaeexp has stored it.
     """
     optuna_study = _create_or_load(storage, study.name, study.pruner.build())
     stored = study_record(optuna_study)
+    if attributes := optuna_study.user_attrs:
+        check_schema(f"study '{study.name}'", attributes)
     if not stored.identity:
-        write_study(optuna_study, identity=uuid.uuid4().hex)
+        write_identity(optuna_study)
     check_definition(stored, study, extend=extend)
     if stored.spec != (new := json_able(study.spec())):
         write_study(optuna_study, finished=False, question=study.question, text=study.text, seed=study.seed, spec=new)

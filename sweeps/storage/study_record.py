@@ -1,11 +1,13 @@
 """A study as its storage holds it: what it asks, how it runs, how far it is, and what its mirror in MLflow needs."""
 
 import json
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from sweeps.errors import UserError, did_you_mean
+from sweeps.schema import MARKS, check_schema
 from sweeps.storage.optuna_internals import study_ids
 from sweeps.storage.trial_record import RoundDecisions, TrialRecord
 from sweeps.study.space import Space
@@ -101,7 +103,7 @@ class StudyRecord(Description):
         """Return what the storage keeps with the study of the search (`reassigned` with its repeats): JSON-able, by field."""
         content = json_able(asdict(self))
         del content["name"]
-        return content
+        return {**MARKS, **content}
 
     @classmethod
     def from_attributes(cls, name: str, attributes: Mapping[str, Any]) -> "StudyRecord":
@@ -142,7 +144,7 @@ def read_study(storage: "BaseStorage", name: str, *, known: StoredStudy | None =
         known: what an earlier call returned; records of trials that had ended by then are taken from it.
 
     Raises:
-        UserError: the storage has no such study.
+        UserError: the storage has no such study, or another version of vaeexp has stored it.
     """
     identities = study_ids(storage)
     if name not in identities:
@@ -150,6 +152,8 @@ def read_study(storage: "BaseStorage", name: str, *, known: StoredStudy | None =
         raise UserError(f"study '{name}'", f"not found in this storage. {did_you_mean(name, names)}")
     repeats = identities.get(name + REPEATS)
     attributes = storage.get_study_user_attrs(identities[name])
+    if attributes:  # a study that was only just created has none
+        check_schema(f"study '{name}'", attributes)
     if repeats is not None:
         attributes = {**attributes, "reassigned": storage.get_study_user_attrs(repeats).get("reassigned")}
     study = StudyRecord.from_attributes(name, attributes)
@@ -186,6 +190,12 @@ def write_study(study: "optuna.Study", **changes: Any) -> None:
     content = StudyRecord(name=study.study_name, **changes).to_attributes()
     for name in changes:
         study.set_user_attr(name, content[name])
+
+
+def write_identity(study: "optuna.Study") -> None:
+    """Write the first attributes of a study that was just created: schema number, version, identity."""
+    for name, value in {**MARKS, "identity": uuid.uuid4().hex}.items():
+        study.set_user_attr(name, value)
 
 
 def round_decisions(study: "optuna.Study") -> RoundDecisions | None:

@@ -11,6 +11,7 @@ import optuna
 from PIL import Image
 
 from sweeps.files import UNFINISHED
+from sweeps.schema import MARKS
 from sweeps.storage import open_storage, repeat_study
 from sweeps.storage.study_record import RegisteredModel, StoredStudy, read_study, write_study
 from sweeps.storage.trial_record import Repeat, RunningTrial, resume_trial, stored_path
@@ -29,7 +30,8 @@ class SmallStudy:
         self.runs, self.name = runs, name
         self.storage = open_storage(None, runs, name)
         self.optuna = optuna.create_study(study_name=name, storage=self.storage, load_if_exists=True)
-        self.optuna.set_user_attr("identity", identity)
+        for key, value in {**MARKS, "identity": identity}.items():
+            self.optuna.set_user_attr(key, value)
         self.write(question="Does it work?", spec=SPEC, seed=0, budget={"trials": 4, "seconds": None})
         self.write(tags={"git": "abc", "model": "toy"}, constants={"epochs": 3, "beta": 9}, dataset=DATASET)
         self.write(text="question: Does it work?\n")

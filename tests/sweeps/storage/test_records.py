@@ -10,7 +10,8 @@ from toy_study import MemoryJournal, in_memory, toy_study
 
 from sweeps.engine import open_sweep, run_study, search
 from sweeps.errors import UserError
-from sweeps.storage import open_storage
+from sweeps.schema import SCHEMA, VERSION
+from sweeps.storage import open_storage, open_study
 from sweeps.storage.optuna_internals import storage_of
 from sweeps.storage.study_record import Description, RegisteredModel, StudyRecord, read_study, study_record, write_study
 from sweeps.storage.trial_record import Picture
@@ -102,6 +103,36 @@ def test_a_study_record_comes_back_as_it_was_written():
     assert StudyRecord.from_attributes("toy", record.to_attributes()) == record
     with pytest.raises(TypeError):
         write_study(optuna_study, colour="red")
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            {"schema": 2, "version": "9.1"},
+            rf"is stored in schema 2, and vaeexp {VERSION} reads schema 1. Use vaeexp 9.1, which",
+        ),
+        (
+            {"schema": None},
+            "has no schema number, because an older version of vaeexp wrote it; vaeexp .* reads schema 1",
+        ),
+    ],
+)
+@pytest.mark.parametrize("url", [None, "sqlite:///{}/toy.db"], ids=["journal", "sqlite"])
+def test_a_study_of_another_version_is_refused_in_one_line(tmp_path, url, changes, problem):
+    url = url and url.format(tmp_path)
+    optuna_study = open_study(open_storage(url, tmp_path, "toy"), toy_study())
+    assert (optuna_study.user_attrs["schema"], optuna_study.user_attrs["version"]) == (SCHEMA, VERSION)
+    for name, value in changes.items():
+        optuna_study.set_user_attr(name, value)
+    before = dict(optuna_study.user_attrs)
+    reading = lambda: read_study(open_storage(url, tmp_path, "toy", must_exist=True), "toy")  # noqa: E731
+    for use in (reading, lambda: run_study(toy_study(), ToyLanes, runs=tmp_path, storage=url)):
+        with pytest.raises(UserError, match=rf"^study 'toy': {problem}") as error:
+            use()
+        assert "\n" not in str(error.value)
+    storage = open_storage(url, tmp_path, "toy")
+    assert storage.get_study_user_attrs(storage.get_study_id_from_name("toy")) == before
 
 
 def test_a_whole_sweep_records_what_it_ran_with_and_how_it_ended(tmp_path):
