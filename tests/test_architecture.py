@@ -17,6 +17,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LEVELS = (
     "sweeps.errors",
     "sweeps.checksums",
+    "sweeps.health",
     "sweeps.schema",
     "sweeps.seeds",
     "sweeps.names",
@@ -46,6 +47,7 @@ LEVELS = (
     "vaeexp.training",
     "vaeexp.training.steps",
     "vaeexp.training.groups",
+    "vaeexp.health",
     "vaeexp.results",
     "vaeexp.plots",
     "vaeexp.report",

@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "export": ("finished_run", "Write a model that loads without vaeexp."),
     },
     "Check": {
+        "doctor": ("doctor", "Check this machine, and all that is stored."),
         "studies": ("show", "List the studies at hand."),
         "show": ("show", "Show what a study is made of, or all about a run."),
         "reproduce": ("finished_run", "Train a trial again and compare."),
@@ -96,7 +97,7 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit.
 
-    Exit status: 0 done; 1 a bug, or a run that is not as on record (`reproduce`); 2 something the user gave is wrong;
+    Exit status: 0 done; 1 a bug, or something is not as on record (`reproduce`, `doctor`); 2 something the user gave is wrong;
     130 Ctrl-C; 143 SIGTERM.
     """
     interrupted = 128 + signal.SIGINT

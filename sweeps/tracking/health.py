@@ -1,0 +1,130 @@
+"""The check of the mirror: how far MLflow is behind a study's storage. It only reads."""
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+from sweeps.errors import UserError, masked
+from sweeps.health import Finding
+from sweeps.storage.journal import lock_holder
+from sweeps.storage.study_record import StoredStudy
+from sweeps.tracking import sync
+from sweeps.tracking.mlflow_runs import PARENT
+from sweeps.tracking.mlflow_store import opening, place, tracking_uri
+from sweeps.tracking.run_tags import standing_of
+from sweeps.tracking.ui import check_reachable
+
+_TAGS = """
+SELECT run.value, tag.key, tag.value FROM tags AS run
+JOIN tags AS owner ON owner.run_uuid = run.run_uuid AND owner.key = 'sweeps.id' AND owner.value = ?
+JOIN tags AS tag ON tag.run_uuid = run.run_uuid
+WHERE run.key = 'sweeps.trial'
+"""
+
+Tags = Mapping[str, Mapping[str, str]]
+"""Name of a run → its tags in MLflow."""
+
+
+def check_mirror(tracking: str | None, runs: Path, storage: str | None, stored: StoredStudy) -> Iterator[Finding]:
+    """Check how many records of the study MLflow lacks: epochs, endings, and the parent run."""
+    study, where = stored.study.name, place(tracking, runs)
+    what, driven = f"{study}: mirror", lock_holder(runs, study) is not None
+    bring = partial(_sync, study, runs, storage, tracking)
+    remedy = f"`vaeexp sync {study}` brings the rest"
+    try:
+        tags = _own_tags(runs, stored.study.identity) if tracking is None else _tags_at(tracking, stored)
+    except sqlite3.DatabaseError as error:
+        words = f"{where} is damaged ({error})"
+        remedy = f"`vaeexp doctor {study} --repair` moves it aside and builds it anew from the storage"
+        yield Finding(name=what, ok=False, words=words, remedy=remedy, repair=partial(_rebuild, bring, runs))
+        return
+    except UserError as error:
+        yield Finding(name=what, ok=None, words=str(error), remedy="when it answers again, `vaeexp sync` brings all")
+        return
+    behind, total = _behind(stored, tags)
+    if not behind:
+        yield Finding(name=what, ok=True, words=f"MLflow at {where} has all {total:,} records")
+    elif driven:
+        yield Finding(
+            name=what, ok=True, words=f"MLflow at {where} is {behind:,} records behind; the driver brings them"
+        )
+    else:
+        words = f"MLflow at {where} is {behind:,} of {total:,} records behind"
+        yield Finding(name=what, ok=False, words=words, remedy=remedy, repair=bring)
+
+
+def _own_tags(runs: Path, identity: str) -> Tags:
+    """Read the tags of a study's runs in the store of the runs folder; empty where there is none. Raises sqlite3.DatabaseError."""
+    database = runs / "mlflow.db"
+    if not database.exists() or not database.stat().st_size:
+        return {}
+    tags: dict[str, dict[str, str]] = {}
+    with closing(sqlite3.connect(database, timeout=20)) as connection:
+        if (verdict := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise sqlite3.DatabaseError(verdict.splitlines()[-1])
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'tags'").fetchone():
+            for name, key, value in connection.execute(_TAGS, (identity,)):
+                tags.setdefault(name, {})[key] = value
+    return tags
+
+
+def _tags_at(tracking: str, stored: StoredStudy) -> Tags:
+    """Ask an MLflow server for the tags of a study's runs. Raises UserError where it does not answer."""
+    uri = tracking_uri(tracking)
+    check_reachable(uri)
+    from mlflow import MlflowClient
+    from mlflow.entities import ViewType
+    from mlflow.exceptions import MlflowException
+
+    client, token = MlflowClient(uri), None
+    tags: dict[str, dict[str, str]] = {}
+    try:
+        experiment = client.get_experiment_by_name(stored.study.name)
+        condition = f"tags.`sweeps.id` = '{stored.study.identity}'"
+        while experiment is not None:
+            page = client.search_runs([experiment.experiment_id], condition, ViewType.ALL, 1000, page_token=token)
+            tags |= {run.data.tags["sweeps.trial"]: dict(run.data.tags) for run in page}
+            if not (token := page.token):
+                break
+    except MlflowException as error:
+        raise UserError(masked(uri), f"MLflow does not answer: {str(error).splitlines()[0]}") from error
+    return tags
+
+
+def _behind(stored: StoredStudy, tags: Tags) -> tuple[int, int]:
+    """Count the records that MLflow lacks, and all of the study: one for each run's state, the parent's included, one for each epoch."""
+    study = stored.study
+    session = {"running": "RUNNING", "finished": "COMPLETE", None: None}.get(study.session, "INTERRUPTED")
+    known = tags.get(PARENT, {})
+    behind, total = int(not known or session not in (None, known.get("sweeps.state"))), 1
+    for run in (*stored.trials, *stored.repeats):
+        if run.seed is None or run.state == "waiting":  # such a run is not mirrored
+            continue
+        known = tags.get(run.name_in(study.name), {})
+        state, epochs, _ = standing_of(study, run)
+        behind += max(0, epochs - int(known.get("sweeps.epoch", 0))) + (known.get("sweeps.state") != state)
+        total += epochs + 1
+    return behind, total
+
+
+def _sync(study: str, runs: Path, storage: str | None, tracking: str | None) -> str:
+    state = sync(study, runs=runs, storage=storage, tracking=tracking)
+    return f"brought {state.brought} runs to MLflow"
+
+
+def _rebuild(bring: partial[str], runs: Path) -> str:
+    aside = _free_name(runs / "mlflow.db.damaged")
+    with opening(runs):
+        (runs / "mlflow.db").rename(aside)
+        for log in ("mlflow.db-wal", "mlflow.db-shm"):  # they belong to the damaged file
+            if (runs / log).exists():
+                (runs / log).rename(_free_name(runs / f"{log}.damaged"))
+    return f"moved the damaged store to {aside}; {bring()}"
+
+
+def _free_name(path: Path) -> Path:
+    """Return the path, or the path with the first number that no file has."""
+    names = (path, *(path.with_name(f"{path.name}-{number}") for number in range(2, 1000)))
+    return next(name for name in names if not name.exists())

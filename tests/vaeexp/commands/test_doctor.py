@@ -1,0 +1,62 @@
+"""The command doctor on a study that was really trained: green when healthy, red by damage, repaired, JSON, exit status."""
+
+import json
+import re
+import shutil
+
+import pytest
+from click.testing import CliRunner
+from tiny_study import NAME
+
+from sweeps.storage.journal import journal_path
+from vaeexp.commands import cli
+
+
+@pytest.fixture
+def place(tmp_path, tiny_study, empty_store, monkeypatch):
+    shutil.copytree(tiny_study / "mlruns", tmp_path / "mlruns")
+    shutil.copy(empty_store, tmp_path / "mlruns")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def doctor(*arguments):
+    done = CliRunner().invoke(cli, ["doctor", *arguments], catch_exceptions=False)
+    return done.exit_code, done.stdout
+
+
+def test_a_study_is_examined_damaged_repaired_and_examined(place):
+    code, said = doctor(NAME, "--repair")  # it was trained without MLflow
+    assert code == 0, said
+    assert f"✗ {NAME}: mirror – MLflow at mlruns/mlflow.db is " in said
+    assert f"repaired: {NAME}: mirror: brought 6 runs to MLflow" in said
+    code, said = doctor(NAME, "--json")
+    answer = json.loads(said)
+    assert (code, answer["repairs"], {each["ok"] for each in answer["findings"]}) == (0, [], {True})
+    names = [each["name"] for each in answer["findings"]]
+    assert {"versions", "code", "device", "arithmetic", "disk of runs"} < set(names)
+    assert [name for name in names if NAME in name] == [f"{NAME}: {part}" for part in ("journal", "driver", "mirror")]
+
+    path = journal_path(place / "mlruns", NAME)
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[-2] = re.sub(rb"(\d)(\D*,\"crc32)", lambda m: b"%d" % ((int(m[1]) + 1) % 10) + m[2], lines[-2])
+    path.write_bytes(b"".join(lines))
+    code, said = doctor()
+    assert code == 1
+    (wrong,) = (line for line in said.splitlines() if line.startswith("✗"))
+    assert wrong.startswith(
+        f"✗ {NAME}: journal – line {len(lines) - 1} of mlruns/journal/{NAME}.log is damaged: its checksum"
+    )
+    assert wrong.endswith(f"– `vaeexp doctor {NAME} --repair` keeps the {len(lines) - 2:,} records before it")
+    assert path.read_bytes() == b"".join(lines)
+    code, said = doctor(NAME, "--repair", "--json")
+    answer = json.loads(said)
+    assert f"kept {len(lines) - 2:,} records and dropped 2;" in answer["repairs"][0]
+    assert {each["ok"] for each in answer["findings"] if "mirror" not in each["name"]} == {True}
+
+
+def test_a_study_that_is_not_there_is_wrong(place):
+    code, said = doctor("nothing")
+    assert code == 1
+    assert "✗ nothing: journal – mlruns: no such study 'nothing'" in said

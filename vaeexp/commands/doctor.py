@@ -1,0 +1,143 @@
+"""The command doctor: checks of this machine, and of all that is stored of a study."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sweeps.errors import UserError
+from sweeps.health import Check, Finding, examine
+from sweeps.storage import study_names
+from sweeps.storage.health import check_driver, check_storage
+from sweeps.storage.study_record import StoredStudy
+from sweeps.tracking.health import check_mirror
+from vaeexp.commands.options import runs_option, storage_option, study_argument, tracking_option
+from vaeexp.commands.status import json_option, print_json
+from vaeexp.console import open_console, write_line
+from vaeexp.health import check_code, check_device, check_disk, check_limits, check_versions
+from vaeexp.results import study_name
+
+ROUNDS = 3
+"""How often `--repair` looks again, because a repair may bring to light what stands behind the damage."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where studies are kept."""
+
+    runs: Path
+    storage: str | None
+    tracking: str | None
+
+
+def machine_checks(places: Places) -> Mapping[str, Check]:
+    """Return the checks of this machine by name."""
+    return {
+        "versions": check_versions,
+        "code": check_code,
+        "device": check_device,
+        "disk": partial(check_disk, places.runs),
+        "limits": check_limits,
+    }
+
+
+def study_check(places: Places, study: str) -> Iterator[Finding]:
+    """Check the storage of a study and then, where it can be read, all that belongs to it."""
+    found: list[StoredStudy] = []
+    yield from examine(partial(check_storage, places.storage, places.runs, study, found), f"{study}: storage")
+    for stored in found:
+        checks: Mapping[str, Check] = {
+            "driver": partial(check_driver, places.storage, places.runs, stored),
+            "mirror": partial(check_mirror, places.tracking, places.runs, places.storage, stored),
+        }
+        for name, check in checks.items():
+            yield from examine(check, f"{study}: {name}")
+
+
+def look(checks: Mapping[str, Check], show: Callable[[Finding], object]) -> list[Finding]:
+    """Make all checks; `show` gets each finding as it comes."""
+    findings = []
+    for name, check in checks.items():
+        for finding in examine(check, name):
+            show(finding)
+            findings.append(finding)
+    return findings
+
+
+def repair_all(
+    checks: Mapping[str, Check],
+    findings: list[Finding],
+    say: Callable[[str], object],
+    show: Callable[[Finding], object],
+) -> list[Finding]:
+    """Repair what can be repaired, look again, and return what is found then."""
+    for _ in range(ROUNDS):
+        if not any(finding.ok is False and finding.repair for finding in findings):
+            break
+        for finding in findings:
+            if finding.ok is False and finding.repair:
+                try:
+                    say(f"{finding.name}: {finding.repair()}")
+                except (UserError, OSError) as error:
+                    say(f"{finding.name}: cannot be repaired: {error}")
+        findings = look(checks, show)
+    return findings
+
+
+def line_of(finding: Finding, marks: Mapping[bool | None, str]) -> str:
+    """Return `✓ name – words`, with the remedy where it is needed."""
+    parts = [f"{marks[finding.ok]} {finding.name}", finding.words]
+    return " – ".join([*parts, finding.remedy] if finding.remedy and not finding.ok else parts)
+
+
+def object_of(finding: Finding) -> dict[str, Any]:
+    """Return a finding for `--json`; the remedy is null where there is nothing to do."""
+    remedy = finding.remedy if finding.remedy and not finding.ok else None
+    return {"name": finding.name, "ok": finding.ok, "words": finding.words, "remedy": remedy}
+
+
+@click.command()
+@study_argument("Study to check; without it, all studies of the runs folder or the storage.", required=False)
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Do what is safe: save the whole records of a damaged journal, bring MLflow up to date or build it anew, close a study whose driver died. What is damaged is moved aside; no result is deleted.",
+)
+@json_option
+@runs_option
+@storage_option
+@tracking_option
+def doctor(
+    *, study: str | None, repair: bool, as_json: bool, runs: Path, storage: str | None, tracking: str | None
+) -> None:
+    """Check this machine, and all that is stored.
+
+    One line for each check, with what to do where something is wrong; the exit status is 1 then. Without --repair it only reads.
+    """
+    places, console = Places(runs, storage, tracking), open_console()
+    utf8 = console.encoding.lower().startswith("utf")
+    marks = {True: "✓", False: "✗", None: "?"} if utf8 else {True: "ok", False: "WRONG", None: "?"}
+    repairs: list[str] = []
+
+    def show(finding: Finding) -> None:
+        if not as_json:
+            write_line(console, line_of(finding, marks))
+
+    def say(line: str) -> None:
+        repairs.append(line)
+        if not as_json:
+            write_line(console, f"repaired: {line}", style="bold")
+
+    names = [study_name(study)] if study else study_names(runs, storage)
+    checks: dict[str, Check] = {name: partial(study_check, places, name) for name in names}
+    findings = look(machine_checks(places), show)
+    studies = look(checks, show)
+    if repair:
+        studies = repair_all(checks, studies, say, show)
+    if as_json:
+        print_json({"findings": [object_of(finding) for finding in (*findings, *studies)], "repairs": repairs})
+    if any(finding.ok is False for finding in (*findings, *studies)):
+        click.get_current_context().exit(1)
