@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 import sweeps.fast_exit  # noqa: F401
 from sweeps.errors import UserError, did_you_mean, masked
-from vaeexp import __version__
+from sweeps.schema import VERSION
 
 COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Run": {
@@ -86,7 +86,7 @@ class CommandTable(click.Group):
     cls=CommandTable,
     context_settings={"show_default": True, "max_content_width": 100, "help_option_names": ["-h", "--help"]},
 )
-@click.version_option(__version__, prog_name="vaeexp")
+@click.version_option(VERSION, prog_name="vaeexp")
 def cli() -> None:
     """Find good settings of a variational autoencoder, and say how sure that is.
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sweeps.errors import UserError
 from sweeps.files import write_whole
-from vaeexp import __version__
+from sweeps.schema import VERSION
 from vaeexp.evaluation import gallery, latent
 from vaeexp.evaluation.generation import to_uint8
 from vaeexp.evaluation.nll import image_rows
@@ -148,7 +148,7 @@ def write_drawing(drawing: Drawing, run: Run, path: Path, *, named: bool) -> Non
         raise UserError("--output", f"'{path}' should end in .png.")
     if not named and path.exists() and not _is_from_vaeexp(path):
         raise _foreign(path)
-    metadata = {"Software": f"vaeexp {__version__}", "Description": f"{run.name}: {drawing.words}"}
+    metadata = {"Software": f"vaeexp {VERSION}", "Description": f"{run.name}: {drawing.words}"}
     options: dict[str, Any] = {"format": "png", "metadata": metadata, "facecolor": "white"}
     write_whole(path, lambda unfinished: drawing.figure.savefig(unfinished, **options))
 

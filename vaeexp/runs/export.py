@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sweeps.errors import UserError
 from sweeps.files import write_whole
-from vaeexp import __version__
+from sweeps.schema import VERSION
 from vaeexp.models.posteriors import DiagonalGaussian
 from vaeexp.models.vae import VAE
 from vaeexp.runs.run import Run
@@ -117,7 +117,7 @@ def _readme(run: Run) -> str:
     returned = f"{outputs} = encoder(x)" if run.vae.posterior.stochastic else "(mean,) = encoder(x)"
     kind = "zeros and ones" if settings.data.binarisation != "none" else "levels from 0 to 1"
     lines = [
-        f"{run.name}, exported by vaeexp {__version__} with PyTorch {torch.__version__}.",
+        f"{run.name}, exported by vaeexp {VERSION} with PyTorch {torch.__version__}.",
         "",
         f"encoder.pt2  x [N, {channels}, {height}, {width}] float32, {kind} -> {outputs}: [N, {size}] each",
         f"decoder.pt2  z [N, {size}] float32 -> mean of p(x|z) [N, {channels}, {height}, {width}] in [0, 1]",

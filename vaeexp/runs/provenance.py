@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.errors import masked
-from vaeexp import __version__
+from sweeps.schema import VERSION
 from vaeexp.data import Dataset
 from vaeexp.machine import describe_hardware, processor_name
 from vaeexp.settings import ModelSettings, Settings
@@ -57,7 +57,7 @@ def describe_run(
         "protocol": protocol(dataset, settings, searched),
         "data": dataset.describe(),
         "git": _git(),
-        "versions": {"vaeexp": __version__, "python": platform.python_version()}
+        "versions": {"vaeexp": VERSION, "python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in _PACKAGES},
         "hardware": describe_hardware(),
         "command": masked(command),

@@ -13,6 +13,7 @@ import vaeexp.report
 from sweeps.engine import open_sweep
 from sweeps.errors import UserError, masked
 from sweeps.results import Results, best_run
+from sweeps.schema import VERSION
 from sweeps.storage import check_definition, recorded_study
 from sweeps.storage.study_record import Description, RegisteredModel, StoredStudy, StudyRecord
 from sweeps.storage.trial_record import stored_path
@@ -21,7 +22,6 @@ from sweeps.tracking.mlflow_store import tracking_uri
 from sweeps.tracking.ui import check_reachable
 from sweeps.workload import run_folder
 from sweeps.workload.worker_pool import WorkerPool
-from vaeexp import __version__
 from vaeexp.allowed_code import note_beginning
 from vaeexp.console import program, write_line
 from vaeexp.data import describe_plan
@@ -106,7 +106,7 @@ def best_model(results: Results, dataset: "Dataset", runs: Path) -> RegisteredMo
         loader_module="vaeexp.runs.export",
         inputs=inputs,
         outputs=outputs,
-        pip_requirements=(f"vaeexp=={__version__}", "torch", "safetensors"),
+        pip_requirements=(f"vaeexp=={VERSION}", "torch", "safetensors"),
     )
 
 
