@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -124,8 +125,23 @@ def test_imports_point_one_way(path: Path) -> None:
         if top not in ("sweeps", "vaeexp") or module == "vaeexp.__main__":
             continue
         target = imported if imported in names else imported.rpartition(".")[0]
-        if target != "vaeexp":  # its version
+        if target != "vaeexp":  # the package itself, which has a folder and a version
             assert LEVELS.index(level(target)) <= LEVELS.index(level(module)), place
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports for type checkers and those within functions count, too; only a package may name its own modules late, for its lazy names."""
+    names = {name_of(path) for path in MODULES}
+    graph = {}
+    for path in MODULES:
+        module, early = name_of(path), {name for _, name in imports(path, at_import_only=True)}
+        needed = {(name if name in names else name.rpartition(".")[0], name in early) for _, name in imports(path)}
+        graph[module] = {
+            target
+            for target, is_early in needed
+            if target in names - {module} and (is_early or not target.startswith(f"{module}."))
+        }
+    assert tuple(TopologicalSorter(graph).static_order())  # raises CycleError, which names the modules of a circle
 
 
 @pytest.mark.parametrize("path", MODULES, ids=label)

@@ -13,6 +13,7 @@ from vaeexp.report.markup import code, contents, escape, folded, heading, pictur
 from vaeexp.report.summary import curves_csv, per_image_npz, summary_json, trials_csv
 from vaeexp.report.tables import table_chapter
 from vaeexp.results.study_view import StudyView
+from vaeexp.results.trust import check_study
 from vaeexp.words import join_and, plural
 
 HEROES = ("beta_strip", "baseline_strip", "rate_distortion", "history")
@@ -63,7 +64,10 @@ def _trust(view: StudyView) -> list[str]:
     """Return the checks of the study; empty before the first trial."""
     if view.trials.empty:
         return []
-    rows = [[escape(check.name), escape(check.figure), SIGNS[check.ok], _advice(check.advice)] for check in view.trust]
+    rows = [
+        [escape(check.name), escape(check.figure), SIGNS[check.ok], _advice(check.advice)]
+        for check in check_study(view)
+    ]
     return [heading("Can this study be trusted?"), table(["check", "number", "verdict", "what to do"], rows)]
 
 

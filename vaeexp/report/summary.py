@@ -18,6 +18,7 @@ from vaeexp.results.effects import ParameterEffect
 from vaeexp.results.study_view import PROTOCOL, StudyView
 from vaeexp.results.tables import column, finite, for_baseline_alone, interval_on_test
 from vaeexp.results.tested_settings import PairComparison, TestedSetting
+from vaeexp.results.trust import check_study
 
 VERSION = 1
 """Rises when a field changes its meaning, unit or type, or goes; not with a new field."""
@@ -114,7 +115,7 @@ def _summary(view: StudyView) -> dict[str, Any]:
         "importances": [{"parameter": name, "share": share} for name, share in view.importances["share"].items()],
         "effects": [_effect(effect) for effect in view.effects],
         "uncovered": {name: view.uncovered(name) for name in view.coverage if view.uncovered(name)},
-        "trust": [asdict(check) for check in view.trust],
+        "trust": [asdict(check) for check in check_study(view)],
         "comparisons": [_difference(comparison) for comparison in view.pairs],
         "interactions": [asdict(interaction) for interaction in view.interactions],
         "code": {name: view.recorded("git").get(name) for name in ("commit", "dirty")},

@@ -29,14 +29,11 @@ from vaeexp.results.tested_settings import (
     TestedSetting,
     WinnerMargin,
     baseline_margins,
-    baseline_setting,
     compare_pairs,
     corrected,
-    found_setting,
     winner_margins,
 )
-from vaeexp.results.trust import Check, check_study
-from vaeexp.words import is_missing
+from vaeexp.words import format_configuration, is_missing
 
 SECTIONS = ("data", "model", "train", "evaluation")
 """Sections of a study file that hold settings."""
@@ -185,7 +182,7 @@ class StudyView:
         if self.confirmed:
             return self.confirmed[0]
         best = self.ranked.head(1)
-        return None if best.empty else found_setting(self, int(best["number"].iloc[0]), best, "best of the search")
+        return None if best.empty else self._found_setting(int(best["number"].iloc[0]), best, "best of the search")
 
     @cached_property
     def best_trial(self) -> pd.Series | None:
@@ -220,7 +217,7 @@ class StudyView:
         runs = self.confirm_runs
         means = runs.groupby("source_trial")["objective"].mean().reset_index()
         ordered = means.sort_values(["objective", "source_trial"])["source_trial"]
-        return [found_setting(self, int(trial), runs[runs["source_trial"] == trial], "confirmed") for trial in ordered]
+        return [self._found_setting(int(trial), runs[runs["source_trial"] == trial], "confirmed") for trial in ordered]
 
     @cached_property
     def margins(self) -> list[WinnerMargin]:
@@ -235,7 +232,47 @@ class StudyView:
             name: self._repeats[named.map(lambda names, own=name: own in names).astype(bool)]
             for name in self.baseline_specs
         }
-        return [baseline_setting(self, name, own) for name, own in runs.items() if len(own)]
+        return [self._baseline_setting(name, own) for name, own in runs.items() if len(own)]
+
+    def _found_setting(self, number: int, runs: pd.DataFrame, role: str) -> TestedSetting:
+        """Make the entry of a configuration that trial `number` of the search found; its protocol is that of the study."""
+        values = self.params(runs.iloc[0])
+        # Where one parameter was searched alone, its value is the best name.
+        only = format_configuration(values) if len(self.parameters) == 1 else ""
+        return TestedSetting(
+            title=f"Trial {number}, {only or role}",
+            setting=format_configuration(values),
+            source_trial=number,
+            baseline=None,
+            runs=runs.sort_values(["objective", "number"]),
+            protocol=self.protocol(),
+            settings={name: self.fixed(name) for name in CHANGES},
+            beta=values.get("beta", self.fixed("beta")),
+        )
+
+    def _baseline_setting(self, name: str, runs: pd.DataFrame) -> TestedSetting:
+        """Make the entry of a baseline from its complete runs."""
+        section = self.baseline_specs[name]
+        changed = section.get("settings") or {}
+        on_best, sources = section.get("at") == "best", runs["source_trial"].dropna()
+        source = int(sources.iloc[0]) if on_best and len(sources) else None
+        base = self.search[self.search["number"] == source]
+        inherited = self.params(base.iloc[0]) if len(base) else {}
+        values = {**inherited, **changed}
+        start = "the fixed settings" if source is None else f"trial {source}"
+        # A run may stand for a confirmed trial, too, that has these settings already.
+        change = format_configuration({key: value for key, value in changed.items() if inherited.get(key) != value})
+        return TestedSetting(
+            title=section.get("title") or name,
+            setting=f"{start} with {change}" if change else start,
+            source_trial=source,
+            baseline=name,
+            runs=runs.sort_values(["objective", "number"]),
+            protocol=self.protocol(name),
+            settings={key: values.get(key, self.fixed(key)) for key in CHANGES},
+            beta=values.get("beta", self.fixed("beta")),
+            published=section.get("published"),
+        )
 
     @cached_property
     def per_image(self) -> dict[str, np.ndarray]:
@@ -306,16 +343,6 @@ class StudyView:
     def interactions(self) -> list[Interaction]:
         """How each comparison depends on the learning rate and the two most important other parameters."""
         return find_interactions(self.pairs, self.parameters, self.search, list(self.importances.index))
-
-    @cached_property
-    def trust(self) -> list[Check]:
-        """The checks of “Can this study be trusted?”."""
-        return check_study(self)
-
-    @property
-    def warnings(self) -> list[str]:
-        """The checks that failed, each as its question, its answer and what to do."""
-        return [f"{check.name} {check.figure}. {check.advice}" for check in self.trust if check.ok is False]
 
     @cached_property
     def curves(self) -> list[np.ndarray]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,10 +22,7 @@ from sweeps.results.statistics import (
     wilcoxon_p,
 )
 from vaeexp.results.tables import column, interval_on_test
-from vaeexp.words import format_configuration, is_missing, plural
-
-if TYPE_CHECKING:
-    from vaeexp.results.study_view import StudyView
+from vaeexp.words import is_missing, plural
 
 SAME_DISTORTION = ("data", "fingerprint", "split", "binarisation", "likelihood")
 """Parts of a protocol that two distortions must share to be the same quantity."""
@@ -95,48 +92,6 @@ def by_protocol(settings: Iterable[TestedSetting]) -> list[list[TestedSetting]]:
     for setting in settings:
         groups.setdefault(setting.same_protocol, []).append(setting)
     return [sorted(group, key=lambda setting: setting.value) for group in groups.values()]
-
-
-def found_setting(view: "StudyView", number: int, runs: pd.DataFrame, role: str) -> TestedSetting:
-    """Make the entry of a configuration that trial `number` of the search found; its protocol is that of the study."""
-    values = view.params(runs.iloc[0])
-    # Where one parameter was searched alone, its value is the best name.
-    only = format_configuration(values) if len(view.parameters) == 1 else ""
-    return TestedSetting(
-        title=f"Trial {number}, {only or role}",
-        setting=format_configuration(values),
-        source_trial=number,
-        baseline=None,
-        runs=runs.sort_values(["objective", "number"]),
-        protocol=view.protocol(),
-        settings={name: view.fixed(name) for name in CHANGES},
-        beta=values.get("beta", view.fixed("beta")),
-    )
-
-
-def baseline_setting(view: "StudyView", name: str, runs: pd.DataFrame) -> TestedSetting:
-    """Make the entry of a baseline from its complete runs."""
-    section = view.baseline_specs[name]
-    changed = section.get("settings") or {}
-    on_best, sources = section.get("at") == "best", runs["source_trial"].dropna()
-    source = int(sources.iloc[0]) if on_best and len(sources) else None
-    base = view.search[view.search["number"] == source]
-    inherited = view.params(base.iloc[0]) if len(base) else {}
-    values = {**inherited, **changed}
-    start = "the fixed settings" if source is None else f"trial {source}"
-    # A run may stand for a confirmed trial, too, that has these settings already.
-    change = format_configuration({key: value for key, value in changed.items() if inherited.get(key) != value})
-    return TestedSetting(
-        title=section.get("title") or name,
-        setting=f"{start} with {change}" if change else start,
-        source_trial=source,
-        baseline=name,
-        runs=runs.sort_values(["objective", "number"]),
-        protocol=view.protocol(name),
-        settings={key: values.get(key, view.fixed(key)) for key in CHANGES},
-        beta=values.get("beta", view.fixed("beta")),
-        published=section.get("published"),
-    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

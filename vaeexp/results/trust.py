@@ -4,7 +4,7 @@ import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,13 +12,11 @@ import pandas as pd
 from vaeexp.results.effects import BoundHit, bound_hit
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.pruner_replay import LEAST, Replay, rank_agreement
+from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite
 from vaeexp.results.tested_settings import BaselineMargin
 from vaeexp.settings import SECTIONS
 from vaeexp.words import format_evidence, format_number, format_share, join_and, parameter_label, plural
-
-if TYPE_CHECKING:
-    from vaeexp.results.study_view import StudyView
 
 LATE = 1 / 3
 """Share of the trial-epochs at whose start the search should have levelled off."""
@@ -46,7 +44,7 @@ class Check:
     """One line of what to do, with a command where one helps; empty where there is nothing to do."""
 
 
-def check_study(view: "StudyView") -> list[Check]:
+def check_study(view: StudyView) -> list[Check]:
     """Return the checks of a study in any state, always the same ones in the same order."""
     return [
         at_bounds(view),
@@ -58,10 +56,15 @@ def check_study(view: "StudyView") -> list[Check]:
     ]
 
 
+def failed_checks(view: StudyView) -> list[str]:
+    """Return the checks that failed, each as its question, its answer and what to do."""
+    return [f"{check.name} {check.figure}. {check.advice}" for check in check_study(view) if check.ok is False]
+
+
 # ---- bounds ----
 
 
-def at_bounds(view: "StudyView") -> Check:
+def at_bounds(view: StudyView) -> Check:
     """Check that the best configurations do not pile up at an end of a searched range (`effects.bound_hit`)."""
     name = "Are the best configurations inside the searched ranges?"
     if len(view.ranked) < 2:
@@ -124,7 +127,7 @@ def _last_allowed(name: str, *, down: bool) -> tuple[float, bool]:
 # ---- the course of the search ----
 
 
-def levelled_off(view: "StudyView") -> Check:
+def levelled_off(view: StudyView) -> Check:
     """Check that the last third of the trial-epochs lowered the best value by less than it varies over seeds."""
     name = "Has the search levelled off?"
     course, spread = view.course, seed_spread(view)
@@ -145,7 +148,7 @@ def levelled_off(view: "StudyView") -> Check:
     return Check(name=name, figure=figure, ok=ok, advice="" if ok else _more_trials(view))
 
 
-def seed_spread(view: "StudyView") -> float:
+def seed_spread(view: StudyView) -> float:
     """Return the standard deviation of the validation objective over seeds, pooled over the confirmed configurations, nats; NaN without."""
     groups = [setting.runs["objective"].to_numpy(float) for setting in view.confirmed]
     squares = [((own - own.mean()) ** 2).sum() for own in groups if len(own) > 1]
@@ -153,7 +156,7 @@ def seed_spread(view: "StudyView") -> float:
     return math.sqrt(math.fsum(squares) / freedom) if freedom else math.nan
 
 
-def seeds_against_configurations(view: "StudyView") -> Check:
+def seeds_against_configurations(view: StudyView) -> Check:
     """Check that the best ten trials differ by more than seeds do: seeds make up less than half of their variance."""
     name = "Do configurations differ by more than seeds?"
     spread, best = seed_spread(view), view.ranked["objective"].head(10).to_numpy(float)
@@ -169,7 +172,7 @@ def seeds_against_configurations(view: "StudyView") -> Check:
 # ---- the pruner ----
 
 
-def pruner_kept_winners(view: "StudyView") -> Check:
+def pruner_kept_winners(view: StudyView) -> Check:
     """Check that the pruner, replayed on the recorded curves with all of them known, lets the best quarter (ten trials at most) pass."""
     name = "Would the pruner have stopped the winners?"
     replay, agreement = view.replay, rank_agreement(view.curves)
@@ -209,7 +212,7 @@ def _agreement_words(agreement: pd.Series) -> str:
 # ---- confirmation and test ----
 
 
-def validation_holds_on_test(view: "StudyView") -> Check:
+def validation_holds_on_test(view: StudyView) -> Check:
     """Check that no other confirmed configuration is better on test than the best on validation by more than seeds vary."""
     name = "Does the validation optimum hold on test?"
     confirm = _confirm(view, top=3, seeds=3)
@@ -238,7 +241,7 @@ def _order(trials: Sequence[int | None]) -> str:
     return f"trials {shown}" + (" < …" if len(trials) > 5 else "")
 
 
-def learned_out(view: "StudyView") -> Check:
+def learned_out(view: StudyView) -> Check:
     """Check that the last tenth of their epochs gained the confirmed runs less than seeds vary, and less than 0.1 % of the objective.
 
     Under a schedule that lets the learning rate fall to 0 every run ends flat. Then, and better in any case, a baseline
@@ -275,11 +278,11 @@ def learned_out(view: "StudyView") -> Check:
     return Check(name=name, figure=figure, ok=True, advice="")
 
 
-def _schedule(view: "StudyView", run: pd.Series) -> Any:
+def _schedule(view: StudyView, run: pd.Series) -> Any:
     return view.params(run).get("schedule", view.fixed("schedule"))
 
 
-def _longer(view: "StudyView") -> BaselineMargin | None:
+def _longer(view: StudyView) -> BaselineMargin | None:
     """Return the margin of a baseline that is the best configuration with more epochs; None without one."""
     usual = view.confirm_runs["epochs"].max()
     for name, margin in view.baseline_margins.items():
@@ -290,7 +293,7 @@ def _longer(view: "StudyView") -> BaselineMargin | None:
     return None
 
 
-def late_gains(view: "StudyView", runs: pd.DataFrame) -> list[float]:
+def late_gains(view: StudyView, runs: pd.DataFrame) -> list[float]:
     """Return by how much the last tenth of the epochs lowered the best value of each run, nats; without runs of under ten epochs."""
     gains = []
     epochs = view.epochs[view.epochs["repeat"]]
@@ -305,7 +308,7 @@ def late_gains(view: "StudyView", runs: pd.DataFrame) -> list[float]:
 # ---- commands ----
 
 
-def _sweep(view: "StudyView", *without: str) -> str:
+def _sweep(view: StudyView, *without: str) -> str:
     """Return the command that ran the study, as it was recorded, without its budget and without these options."""
     words = shlex.split(str(view.study.provenance.get("command") or f"vaeexp sweep {shlex.quote(view.name)}"))
     kept: list[str] = []
@@ -316,7 +319,7 @@ def _sweep(view: "StudyView", *without: str) -> str:
     return shlex.join(kept)
 
 
-def _search_on(view: "StudyView") -> str:
+def _search_on(view: StudyView) -> str:
     """Return the command that goes on searching, with twice the budget."""
     budget = {name: limit for name, limit in view.study.budget.items() if limit}
     budget = budget or {"trials": len(view.search)}
@@ -329,11 +332,11 @@ def _search_on(view: "StudyView") -> str:
     return " ".join([_sweep(view), *limits])
 
 
-def _more_trials(view: "StudyView") -> str:
+def _more_trials(view: StudyView) -> str:
     return f"Search on: {_search_on(view)}"
 
 
-def _confirm(view: "StudyView", *, top: int, seeds: int, more: bool = False) -> str:
+def _confirm(view: StudyView, *, top: int, seeds: int, more: bool = False) -> str:
     """Return the advice to confirm this many configurations with this many seeds, or twice the seeds where the study has them."""
     plan = view.study.spec.get("confirm") or {}
     top, wanted = max(top, int(plan.get("top") or 0)), max(seeds, int(plan.get("seeds") or 0))

@@ -27,6 +27,7 @@ from vaeexp.console import program, write_line
 from vaeexp.data import describe_plan
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import study_tables
+from vaeexp.results.trust import failed_checks
 from vaeexp.runs.export import Reconstructor
 from vaeexp.runs.provenance import describe_run, protocol
 from vaeexp.runs.worker import open_lanes
@@ -79,7 +80,7 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
         model = best_model(study_tables(stored, options.runs), job.dataset, options.runs)
         view = StudyView(study_tables(stored, options.runs))
         path = vaeexp.report.write_report(view, reports=options.reports)
-        sweep.conclude(model=model, report=path.parent, warnings=view.warnings)
+        sweep.conclude(model=model, report=path.parent, warnings=failed_checks(view))
         _say_where(job, path)
         return path
 

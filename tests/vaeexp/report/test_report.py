@@ -33,6 +33,7 @@ from vaeexp.report.summary import curves_csv, summary_json, trials_csv
 from vaeexp.report.tables import edges
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import search_trials, study_tables
+from vaeexp.results.trust import check_study
 from vaeexp.words import format_number
 
 answer, notices, outcomes, trials_csv = map(on_view, (answer, notices, outcomes, trials_csv))
@@ -121,7 +122,7 @@ def test_a_reader_sees_answer_and_picture_first_then_the_contents_and_little_els
 
 def test_the_checks_of_trust_stand_in_one_table_with_a_sign_and_a_word(whole, report):
     table_ = tables_of(report.read_text(encoding="utf-8"))["Can this study be trusted?"]
-    checks = StudyView(whole).trust
+    checks = check_study(StudyView(whole))
     assert list(table_["check"]) == [check.name for check in checks]
     signs = {True: "✓ good", False: "✗ warning", None: "? cannot be said"}
     assert list(table_["verdict"]) == [signs[check.ok] for check in checks]

@@ -16,7 +16,7 @@ from sweeps.storage.study_record import write_study
 from vaeexp.commands import cli
 from vaeexp.results.parameters import searched_parameter
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.trust import _wider
+from vaeexp.results.trust import _wider, check_study
 from vaeexp.study import open_study_file
 
 SETTINGS = {
@@ -153,7 +153,7 @@ def test_the_command_line_takes_every_advice(full, command, case):
     make, check, ending = CASES[case]
     made = make(full)
     view = StudyView(with_command(made, command))
-    (found,) = [each for each in view.trust if check in each.name]
+    (found,) = [each for each in check_study(view) if check in each.name]
     assert found.ok is not True
     assert ending in found.advice
     assert "--trials 40" not in found.advice
@@ -187,7 +187,7 @@ def test_a_wider_bound_is_one_that_the_setting_allows(name, section, bound, wide
 
 def test_a_schedule_that_falls_to_zero_shows_nothing_and_a_longer_run_does(full):
     def learned_out(results):
-        return next(each for each in StudyView(results).trust if "learned out" in each.name)
+        return next(each for each in check_study(StudyView(results)) if "learned out" in each.name)
 
     assert learned_out(full).ok is True
     found = learned_out(cosine(full))
@@ -205,5 +205,5 @@ def test_a_schedule_that_falls_to_zero_shows_nothing_and_a_longer_run_does(full)
 def test_limits_of_every_kind_are_doubled():
     study = study_attributes(budget={"epochs": 100, "seconds": 90.0, "trials": None})
     view = StudyView(replace(make_results(6, confirm=False, compare=False), study=study))
-    (found,) = [each for each in view.trust if "levelled off" in each.name]
+    (found,) = [each for each in check_study(view) if "levelled off" in each.name]
     assert found.advice.endswith("--set budget.epochs=200 --seconds 180")

@@ -12,6 +12,7 @@ from synthetic_study import make_results, thin_studies
 from vaeexp.results.effects import bound_hit
 from vaeexp.results.pruner_replay import rank_agreement, replay_pruner
 from vaeexp.results.study_view import StudyView
+from vaeexp.results.trust import check_study, failed_checks
 
 MEDIAN = {"name": "median", "startup_trials": 5, "warmup_epochs": 2}
 
@@ -22,7 +23,7 @@ def results():
 
 
 def check(results, word):
-    (found,) = [check for check in StudyView(results).trust if word in check.name]
+    (found,) = [check for check in check_study(StudyView(results)) if word in check.name]
     return found
 
 
@@ -138,12 +139,12 @@ def test_a_better_configuration_on_test_is_said(results):
 
 def test_every_study_has_the_same_checks_whatever_it_lacks():
     for name, thin in thin_studies().items():
-        checks = StudyView(thin).trust
+        checks = check_study(StudyView(thin))
         assert len(checks) == 6, name
         assert all(check.figure and (check.ok is not False or check.advice) for check in checks), name
 
 
 def test_warnings_are_the_checks_that_failed():
     view = StudyView(towards("beta"))
-    assert view.warnings[0].startswith("Are the best configurations inside the searched ranges? ")
-    assert len(view.warnings) == sum(check.ok is False for check in view.trust)
+    assert failed_checks(view)[0].startswith("Are the best configurations inside the searched ranges? ")
+    assert len(failed_checks(view)) == sum(check.ok is False for check in check_study(view))
