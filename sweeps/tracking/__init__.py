@@ -22,7 +22,7 @@ from sweeps.names import check_name
 from sweeps.source import check_sources, python_environment
 from sweeps.tracking import follower
 from sweeps.tracking.follower import DELAYS, FINISH, TRIES, State
-from sweeps.tracking.mlflow_store import place, tracking_uri
+from sweeps.tracking.mlflow_store import store_name, tracking_uri
 
 if TYPE_CHECKING:
     from sweeps.study import Study
@@ -42,7 +42,7 @@ class Mirror:
         check_name(study, "study")
         tracking_uri(tracking)
         self._runs = Path(runs).resolve()
-        self.place = place(tracking, self._runs)
+        self.store = store_name(tracking, self._runs)
         stores = {"runs": str(self._runs), "storage": storage or None, "tracking": tracking}
         self._order = {"study": study, "once": once, **stores}
         self.state = State()
@@ -57,9 +57,9 @@ class Mirror:
         """One line if MLflow falls behind or refuses runs, or if its store was changed; else None."""
         state = self.state
         if state.refused:
-            return f"MLflow at {self.place} refused {state.refused} runs ({state.problem})."
+            return f"MLflow at {self.store} refused {state.refused} runs ({state.problem})."
         if state.problem:
-            return f"MLflow at {self.place} is behind ({state.problem}); training goes on, and the storage keeps all."
+            return f"MLflow at {self.store} is behind ({state.problem}); training goes on, and the storage keeps all."
         return state.notice
 
     def finish(self, timeout: float | None, *, patient: bool = False) -> State:
@@ -88,7 +88,7 @@ class Mirror:
             return None
         count = "runs" if state.runs is None else f"{state.behind or state.refused} of {state.runs} runs"
         reason = state.problem or ("no answer" if state.runs is None else "it is slow")
-        return f"MLflow at {self.place} lacks {count} ({reason})."
+        return f"MLflow at {self.store} lacks {count} ({reason})."
 
     def _watch(self) -> None:
         """Keep a process running until it has made its last pass."""

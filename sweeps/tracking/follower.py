@@ -21,14 +21,14 @@ from sweeps.storage.journal import journal_path, lock_holder
 from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study
 from sweeps.storage.trial_record import TrialRecord
 from sweeps.tracking.mlflow_runs import StudyRuns
-from sweeps.tracking.mlflow_store import StoreReplacedError, place
+from sweeps.tracking.mlflow_store import StoreReplacedError, store_name
 
 NICE = 10  # training on the CPU comes first
 INTERVAL = 5.0  # seconds between two passes, at the least
 SHARE = 0.05  # of a core, at the most, while a study runs
 LONGEST = 60.0  # seconds between two passes, at the most
 DELAYS = (0.5, 30.0)  # seconds before the next try: after the first failure and, doubling, at the most
-TELLING = 0.5  # seconds between two signs of life
+SIGNS_OF_LIFE = 0.5  # seconds between two signs of life
 TRIES = 3  # failures in a row after which the last pass gives up
 PACKAGES = ("sweeps",)
 """Packages whose code the process runs, and names in its first line."""
@@ -96,13 +96,13 @@ class _Follower:
         self._study, self._runs, self._tracking = order["study"], Path(order["runs"]), order["tracking"]
         self._once, self._finishing, self._output = order["once"], finishing, answers
         self._source = _Source(self._study, self._runs, order["storage"])
-        mark = hashlib.sha256(place(self._tracking, self._runs).encode()).hexdigest()[:8]
+        mark = hashlib.sha256(store_name(self._tracking, self._runs).encode()).hexdigest()[:8]
         self._lock = FileLock(self._runs / "journal" / f"{self._study}.mirror-{mark}.lock")
         self._mlflow: StudyRuns | None = None
         self._state = State(notice=order["notice"], brought=order["brought"])
         self._brought: set[str] = set()
         self._brought_before: int = order["brought"]
-        self._answers, self._told = 0, 0.0
+        self._answers, self._sent_at = 0, 0.0
 
     def run(self) -> None:
         """Make passes until the driver has finished and the last pass is made."""
@@ -117,7 +117,7 @@ class _Follower:
                 failures = 1 if self._state.behind < behind else failures + 1
                 if self._once and isinstance(error, UserError):
                     failures = TRIES
-                self._tell(problem=_reason(error))
+                self._send(problem=_reason(error))
             if last and (not failures or failures >= TRIES):
                 break
             spent = 0.0 if self._mlflow is not opened else time.process_time() - begun  # MLflow is imported once
@@ -127,7 +127,7 @@ class _Follower:
             time.sleep(rest) if last else self._finishing.wait(rest)
         if self._mlflow is not None:
             self._mlflow.store.close()
-        self._tell(done=True, seconds=time.process_time())
+        self._send(done=True, seconds=time.process_time())
 
     def _pass(self, last: bool) -> None:
         fresh = self._source.read(must_exist=self._once)
@@ -140,7 +140,7 @@ class _Follower:
         records = [record for record in trials if record.seed is not None and record.state != "waiting"]
         if not (records or last):
             return
-        self._tell(runs=len(records) + 1, behind=self._count_behind(study, records))
+        self._send(runs=len(records) + 1, behind=self._count_behind(study, records))
         if self._mlflow is None:
             if not last and not any(record.epochs or record.outcome for record in records):
                 return  # importing MLflow takes seconds of a core, which the first epoch needs
@@ -149,32 +149,32 @@ class _Follower:
                 os.chdir(self._runs)  # the address of its store is relative
             self._mlflow = StudyRuns(self._tracking, self._runs, study, self._note_answer)
             if self._mlflow.store.notices:
-                self._tell(notice=" ".join(self._mlflow.store.notices))
+                self._send(notice=" ".join(self._mlflow.store.notices))
         try:
             self._mlflow.bring(study, records, self._note_arrival)
         except StoreReplacedError as error:
-            self._tell(notice=str(error))
+            self._send(notice=str(error))
             os._exit(
                 1
             )  # the next process opens the store anew, because the connections of this one lead to the old store
         refused = self._mlflow.refused
         behind = self._count_behind(study, records)
-        self._tell(problem=next(reversed(refused.values()), None), refused=len(refused), behind=behind)
+        self._send(problem=next(reversed(refused.values()), None), refused=len(refused), behind=behind)
 
     def _count_behind(self, study: StudyRecord, records: Sequence[TrialRecord]) -> int:
         return len(self._mlflow.pending(study, records)) if self._mlflow else len(records) + 1
 
     def _note_arrival(self, name: str) -> None:
         self._brought.add(name)
-        self._tell(brought=self._brought_before + len(self._brought), behind=max(0, self._state.behind - 1))
+        self._send(brought=self._brought_before + len(self._brought), behind=max(0, self._state.behind - 1))
 
     def _note_answer(self) -> None:
         self._answers += 1
-        if time.monotonic() >= self._told + TELLING:
-            self._told = time.monotonic()
-            self._tell(answers=self._answers)
+        if time.monotonic() >= self._sent_at + SIGNS_OF_LIFE:
+            self._sent_at = time.monotonic()
+            self._send(answers=self._answers)
 
-    def _tell(self, **changes: Any) -> None:
+    def _send(self, **changes: Any) -> None:
         """Change the state and send it to the driver."""
         self._state = replace(self._state, **changes)
         print(json.dumps(asdict(self._state)), file=self._output, flush=True)
@@ -203,7 +203,7 @@ class _Source:
         try:
             if self._opened is None:
                 self._opened = open_storage(self._url, self._runs, self._study, must_exist=True)
-            stored = read_study(self._opened, self._study, known=self.stored)
+            stored = read_study(self._opened, self._study, earlier=self.stored)
         except UserError:
             if must_exist:
                 raise

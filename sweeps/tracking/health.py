@@ -12,8 +12,8 @@ from sweeps.storage.journal import lock_holder
 from sweeps.storage.study_record import StoredStudy
 from sweeps.tracking import sync
 from sweeps.tracking.mlflow_runs import PARENT
-from sweeps.tracking.mlflow_store import opening, place, tracking_uri
-from sweeps.tracking.run_tags import standing_of
+from sweeps.tracking.mlflow_store import creation_lock, store_name, tracking_uri
+from sweeps.tracking.run_tags import state_of
 from sweeps.tracking.ui import check_reachable
 
 _TAGS = """
@@ -29,7 +29,7 @@ Tags = Mapping[str, Mapping[str, str]]
 
 def check_mirror(tracking: str | None, runs: Path, storage: str | None, stored: StoredStudy) -> Iterator[Finding]:
     """Check how many records of the study MLflow lacks: epochs, endings, and the parent run."""
-    study, where = stored.study.name, place(tracking, runs)
+    study, where = stored.study.name, store_name(tracking, runs)
     what, driven = f"{study}: mirror", lock_holder(runs, study) is not None
     bring = partial(_sync, study, runs, storage, tracking)
     remedy = f"`vaeexp sync {study}` brings the rest"
@@ -103,7 +103,7 @@ def _behind(stored: StoredStudy, tags: Tags) -> tuple[int, int]:
         if run.seed is None or run.state == "waiting":  # such a run is not mirrored
             continue
         known = tags.get(run.name_in(study.name), {})
-        state, epochs, _ = standing_of(study, run)
+        state, epochs, _ = state_of(study, run)
         behind += max(0, epochs - int(known.get("sweeps.epoch", 0))) + (known.get("sweeps.state") != state)
         total += epochs + 1
     return behind, total
@@ -116,7 +116,7 @@ def _sync(study: str, runs: Path, storage: str | None, tracking: str | None) -> 
 
 def _rebuild(bring: partial[str], runs: Path) -> str:
     aside = _free_name(runs / "mlflow.db.damaged")
-    with opening(runs):
+    with creation_lock(runs):
         (runs / "mlflow.db").rename(aside)
         for log in ("mlflow.db-wal", "mlflow.db-shm"):  # they belong to the damaged file
             if (runs / log).exists():

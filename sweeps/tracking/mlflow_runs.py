@@ -21,7 +21,7 @@ from sweeps.storage.study_record import StudyRecord
 from sweeps.storage.trial_record import TrialRecord
 from sweeps.tracking.mlflow_store import (
     STUDY_TAG,
-    Place,
+    ArtifactFolder,
     Store,
     StoreReplacedError,
     artifact_location,
@@ -30,7 +30,7 @@ from sweeps.tracking.mlflow_store import (
     register,
     tracking_uri,
 )
-from sweeps.tracking.run_tags import STATUS, ending_tags, role_tags, standing_of
+from sweeps.tracking.run_tags import STATUS, ending_tags, role_tags, state_of
 from sweeps.workload import baseline_names
 
 PARENT = "study"
@@ -47,7 +47,7 @@ SESSION = {"running": "RUNNING", "finished": "FINISHED", "interrupted": "KILLED"
 class _Run:
     """What MLflow has of a run."""
 
-    place: Place
+    artifacts: ArtifactFolder
     status: str
     tags: dict[str, str]
     params: set[str]
@@ -59,7 +59,7 @@ class _Run:
     pictures: set[tuple[int, str]] = field(default_factory=set)
     """Epoch and name of each picture that this process recorded."""
     brought: tuple[str, int, int] | None = None
-    """The `standing_of` of its record when it was last brought up to date."""
+    """The `state_of` of its record when it was last brought up to date."""
 
     @property
     def epoch(self) -> int:
@@ -156,7 +156,7 @@ class StudyRuns:
                 [self._experiment], condition, ViewType.ALL, max_results=1000, page_token=token
             )
             for run in page:
-                found[run.data.tags["sweeps.trial"]] = _known(run)
+                found[run.data.tags["sweeps.trial"]] = _run_of(run)
             token = page.token
             if not token:
                 return found
@@ -164,7 +164,7 @@ class StudyRuns:
     def _create_run(self, name: str, tags: Mapping[str, str], started: float) -> _Run:
         own = {"sweeps.id": self._identity, "sweeps.trial": name, "sweeps.state": "RUNNING"}
         run = self._client.create_run(self._experiment, start_time=_ms(started), tags={**tags, **own})
-        self._runs[name] = _known(run)
+        self._runs[name] = _run_of(run)
         return self._runs[name]
 
     def _log(self, run: _Run, metrics: Sequence[Any], params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
@@ -174,7 +174,7 @@ class StudyRuns:
         changed = {name: value for name, value in tags.items() if run.tags.get(name) != value}
         if metrics or texts or changed:
             self._client.log_batch(
-                run.place.run_id,
+                run.artifacts.run_id,
                 metrics=metrics,
                 params=[Param(name, text) for name, text in texts.items()],
                 tags=[RunTag(name, value) for name, value in changed.items()],
@@ -185,10 +185,10 @@ class StudyRuns:
     def _set_status(self, run: _Run, status: str, at: float | None) -> None:
         if status == "RUNNING":
             if run.status != "RUNNING":
-                self._client.update_run(run.place.run_id, status="RUNNING")
+                self._client.update_run(run.artifacts.run_id, status="RUNNING")
                 run.ended = None
         elif run.status != status or run.ended != _ms(at):
-            self._client.set_terminated(run.place.run_id, status=status, end_time=_ms(at))
+            self._client.set_terminated(run.artifacts.run_id, status=status, end_time=_ms(at))
             run.ended = _ms(at)
         run.status = status
 
@@ -214,7 +214,7 @@ class StudyRuns:
         self._add_dataset(parent, study)
         version = hashlib.sha256(study.text.encode()).hexdigest()[:16]
         if study.text and parent.tags.get("sweeps.study_file") != version:
-            self._client.log_text(parent.place.run_id, study.text, f"study/{study.name}.yaml")
+            self._client.log_text(parent.artifacts.run_id, study.text, f"study/{study.name}.yaml")
             self._log(parent, (), {}, {"sweeps.study_file": version})
 
     def _add_dataset(self, run: _Run, study: StudyRecord) -> None:
@@ -226,7 +226,7 @@ class StudyRuns:
         described = {key: json.dumps(dataset[key]) for key in ("schema", "profile") if dataset.get(key) is not None}
         entity = Dataset(dataset["name"], dataset["fingerprint"][:16], "local", dataset["source"], **described)
         tags = [InputTag("mlflow.data.context", "training")]
-        self._client.log_inputs(run.place.run_id, datasets=[DatasetInput(entity, tags)])
+        self._client.log_inputs(run.artifacts.run_id, datasets=[DatasetInput(entity, tags)])
         run.dataset = True
 
     def _draw_best(self, parent: _Run, records: Sequence[TrialRecord]) -> None:
@@ -265,9 +265,9 @@ class StudyRuns:
             if parent.tags.get(tag) == value:
                 continue
             if study.model and tag == "sweeps.model":
-                register(self._client, self._runs[study.model.run].place.run_id, folder, study.model)
+                register(self._client, self._runs[study.model.run].artifacts.run_id, folder, study.model)
             else:
-                log_files(self._client, parent.place, folder, "report")
+                log_files(self._client, parent.artifacts, folder, "report")
             self._log(parent, (), {}, {tag: value})
         if study.session != "running":
             self._log(parent, (), {}, {"sweeps.state": "COMPLETE" if study.session == "finished" else "INTERRUPTED"})
@@ -278,33 +278,33 @@ class StudyRuns:
         run = self._runs.get(record.name_in(study.name))
         if run is None:
             return False
-        standing = standing_of(study, record)
+        state = state_of(study, record)
         if run.deleted:
             return True
         if not role_tags(study, record, run.tags).items() <= run.tags.items():
             return False
-        if run.brought == standing:
+        if run.brought == state:
             return True
-        state, epoch, _ = standing
-        ended = state != "RUNNING" and run.status == STATUS[state] and run.tags.get("sweeps.state") == state
+        tag, epoch, _ = state
+        ended = tag != "RUNNING" and run.status == STATUS[tag] and run.tags.get("sweeps.state") == tag
         return ended and run.epoch == epoch
 
     def _bring_run(self, study: StudyRecord, record: TrialRecord) -> None:
         name = record.name_in(study.name)
         run = self._runs.get(name) or self._create_run(name, self._tags_of(study, record), record.started or 0.0)
-        standing = standing_of(study, record)
+        state = state_of(study, record)
         self._set_status(run, "RUNNING", None)
         self._add_dataset(run, study)
-        self._log_metrics(run, study, record, ending_tags(record, standing[0]) | role_tags(study, record, run.tags))
+        self._log_metrics(run, study, record, ending_tags(record, state[0]) | role_tags(study, record, run.tags))
         self._add_pictures(run, record)
         if record.outcome is not None and record.duplicate_of is None and record.folder:
             shown = {self._folder / picture.path for picture in record.pictures}
-            log_files(self._client, run.place, self._folder / record.folder, "trial", shown)
-        self._set_status(run, STATUS[standing[0]], record.ended if record.outcome else study.session_at)
-        run.brought = standing
+            log_files(self._client, run.artifacts, self._folder / record.folder, "trial", shown)
+        self._set_status(run, STATUS[state[0]], record.ended if record.outcome else study.session_at)
+        run.brought = state
 
     def _tags_of(self, study: StudyRecord, record: TrialRecord) -> dict[str, str]:
-        tags = {**study.tags, STUDY_TAG: study.name, "mlflow.parentRunId": self._runs[PARENT].place.run_id}
+        tags = {**study.tags, STUDY_TAG: study.name, "mlflow.parentRunId": self._runs[PARENT].artifacts.run_id}
         tags |= {"sweeps.number": str(record.number), "sweeps.seed": str(record.seed)}
         for name in baseline_names(record.baseline)[:1]:  # those that share a run share its protocol
             tags |= study.baseline_tags.get(name, {})
@@ -341,7 +341,7 @@ class StudyRuns:
             for (epoch, name), path in new.items()
             if (epoch, name) not in run.pictures
         ]
-        log_pictures(self._client, run.place, placed)
+        log_pictures(self._client, run.artifacts, placed)
         run.pictures |= new.keys()
 
 
@@ -361,9 +361,9 @@ def _best_curve(records: Sequence[TrialRecord]) -> list[tuple[float, int, int, i
     return curve
 
 
-def _known(run: Any) -> _Run:
+def _run_of(run: Any) -> _Run:
     return _Run(
-        place=Place(run.info.run_id, run.info.artifact_uri),
+        artifacts=ArtifactFolder(run.info.run_id, run.info.artifact_uri),
         status=run.info.status,
         tags=dict(run.data.tags),
         params=set(run.data.params),

@@ -87,12 +87,12 @@ def artifact_location(uri: str, runs: Path, study: str) -> str | None:
     return (runs.resolve() / "artifacts" / study).as_uri()
 
 
-def place(uri: str | None, runs: Path) -> str:
+def store_name(uri: str | None, runs: Path) -> str:
     """Name the store in messages, without a password."""
     return str(runs / "mlflow.db") if uri is None else masked(uri)
 
 
-def opening(runs: Path) -> FileLock:
+def creation_lock(runs: Path) -> FileLock:
     """Return the lock for creating the store, because two processes that create MLflow's tables at once break each other."""
     runs.mkdir(parents=True, exist_ok=True)
     return FileLock(runs / "mlflow.db.lock", timeout=60)
@@ -137,7 +137,7 @@ class Store:
         self.notices: list[str] = []
         """One line for each change to the store that a user wants to know."""
         self._connections: list[sqlite3.Connection] = []
-        with opening(runs):
+        with creation_lock(runs):
             from mlflow import MlflowClient
             from sqlalchemy import event
             from sqlalchemy.pool import Pool
@@ -284,7 +284,7 @@ def _correct_addresses(runs: Path) -> str | None:
 
 
 @dataclass(frozen=True)
-class Place:
+class ArtifactFolder:
     """Where the artifacts of one run go."""
 
     run_id: str
@@ -296,11 +296,13 @@ class Place:
         return Path(urllib.parse.unquote(parsed.path)) if parsed.scheme in ("", "file") else None
 
 
-def log_pictures(client: "MlflowClient", place: Place, pictures: Sequence[tuple[Path, str, int, int]]) -> None:
+def log_pictures(
+    client: "MlflowClient", artifacts: ArtifactFolder, pictures: Sequence[tuple[Path, str, int, int]]
+) -> None:
     """Record PNG files of a run, each as (path, key, step, unix ms). A file that is gone is left out."""
     from PIL import Image
 
-    store = place.local()
+    store = artifacts.local()
     with tempfile.TemporaryDirectory() as temporary:
         folder = store / "images" if store else Path(temporary)
         for path, key, step, at in pictures:
@@ -316,12 +318,14 @@ def log_pictures(client: "MlflowClient", place: Place, pictures: Sequence[tuple[
                 width, height = (max(1, int(side * scale)) for side in image.size)
                 image.resize((width, height)).save(folder / f"{stem}+compressed.webp", method=0)
         if any(Path(temporary).iterdir()):
-            client.log_artifacts(place.run_id, temporary, "images")
+            client.log_artifacts(artifacts.run_id, temporary, "images")
 
 
-def log_files(client: "MlflowClient", place: Place, folder: Path, below: str, shown: Collection[Path] = ()) -> None:
+def log_files(
+    client: "MlflowClient", artifacts: ArtifactFolder, folder: Path, below: str, shown: Collection[Path] = ()
+) -> None:
     """Record the files of a folder below `below`, but no checkpoint, no half-written file, none that is `shown` as a picture."""
-    store = place.local()
+    store = artifacts.local()
     for path in sorted(folder.rglob("*")):
         if (
             not path.is_file()
@@ -332,7 +336,7 @@ def log_files(client: "MlflowClient", place: Place, folder: Path, below: str, sh
             continue
         target = Path(below, *path.relative_to(folder).parts)
         if store is None or not _linked(path, store / target):
-            client.log_artifact(place.run_id, str(path), target.parent.as_posix())
+            client.log_artifact(artifacts.run_id, str(path), target.parent.as_posix())
 
 
 def _linked(path: Path, target: Path) -> bool:

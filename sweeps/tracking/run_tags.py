@@ -22,10 +22,10 @@ def title(study: str, record: TrialRecord) -> str:
     return f"{name} {' and '.join(parts) or 'of an earlier plan'}, seed {record.seed_index}"
 
 
-def role_tags(study: StudyRecord, record: TrialRecord, known: Mapping[str, str]) -> dict[str, str]:
+def role_tags(study: StudyRecord, record: TrialRecord, tags_before: Mapping[str, str]) -> dict[str, str]:
     """Return the tags that say what a run is for: its name and, of a repeat, purposes, source_trial, seed_index, baseline.
 
-    A longer search may give a repeat another role; a tag that is `known` and no longer true becomes empty.
+    A longer search may give a repeat another role; one of `tags_before` that is no longer true becomes empty.
     """
     tags = {"mlflow.runName": title(study.name, record)}
     if not record.repeat:
@@ -36,10 +36,10 @@ def role_tags(study: StudyRecord, record: TrialRecord, known: Mapping[str, str])
         "seed_index": "" if record.seed_index is None else str(record.seed_index),
         "baseline": record.baseline or "",
     }
-    return tags | {name: value for name, value in roles.items() if value or name in known}
+    return tags | {name: value for name, value in roles.items() if value or name in tags_before}
 
 
-def standing_of(study: StudyRecord, record: TrialRecord) -> tuple[str, int, int]:
+def state_of(study: StudyRecord, record: TrialRecord) -> tuple[str, int, int]:
     """Return a trial's state as a tag, its newest epoch, and how many pictures it has."""
     stopped = record.state == "running" and study.session != "running"
     return (

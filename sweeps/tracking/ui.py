@@ -16,7 +16,15 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from sweeps.errors import UserError, masked
-from sweeps.tracking.mlflow_store import QUIET, STUDY_TAG, artifact_location, opening, place, prepare, tracking_uri
+from sweeps.tracking.mlflow_store import (
+    QUIET,
+    STUDY_TAG,
+    artifact_location,
+    creation_lock,
+    prepare,
+    store_name,
+    tracking_uri,
+)
 
 HOST = "127.0.0.1"
 PORT = 5210  # used if it is free, because a browser keeps the settings of MLflow's pages by port
@@ -62,7 +70,7 @@ def serve_ui(uri: str | None, runs: Path, *, port: int = 0, say: Callable[[str],
     """
     address = tracking_uri(uri)
     if address.startswith(("http", "databricks")):
-        say(f"The runs are at {place(uri, runs)}")
+        say(f"The runs are at {store_name(uri, runs)}")
         return
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -89,7 +97,7 @@ def ui_server(
     if uri is None:
         if not (runs / "mlflow.db").exists():
             raise UserError(str(runs), "no runs are recorded here (there is no mlflow.db).")
-        with opening(runs):
+        with creation_lock(runs):
             for notice in prepare(runs):
                 say(notice)
     port = _free_port(port)

@@ -15,7 +15,7 @@ from sweeps.files import UNFINISHED
 from sweeps.storage.trial_record import Repeat
 from sweeps.tracking.follower import _as_it_stands
 from sweeps.tracking.mlflow_runs import StudyRuns
-from sweeps.tracking.mlflow_store import Place, log_files, log_pictures
+from sweeps.tracking.mlflow_store import ArtifactFolder, log_files, log_pictures
 
 
 @pytest.fixture(scope="module")
@@ -309,7 +309,7 @@ def test_pictures_are_named_as_mlflow_names_them(run, tmp_path):
     picture = tmp_path / "picture.png"
     Image.new("L", (60, 40)).save(picture)
     for _ in range(2):
-        log_pictures(client, Place(own.run_id, own.artifact_uri), [(picture, "a/b c", 7, 123)])
+        log_pictures(client, ArtifactFolder(own.run_id, own.artifact_uri), [(picture, "a/b c", 7, 123)])
     client.log_image(other.run_id, Image.new("L", (60, 40)), key="a/b c", step=7, timestamp=123)
     ours, theirs = (sorted(item.path for item in client.list_artifacts(each.run_id, "images")) for each in (own, other))
     length = len("images/a~b c+step+7+timestamp+123+")
@@ -330,7 +330,7 @@ def test_files_of_a_local_store_take_their_space_once(run, tmp_path):
     for name in ("weights.safetensors", "checkpoint.safetensors", f"{UNFINISHED}half", "shown.png"):
         (folder / name).write_bytes(b"x" * 1000)
     for _ in range(2):  # as after a kill in the midst of it
-        log_files(client, Place(own.run_id, own.artifact_uri), folder, "trial", {folder / "shown.png"})
+        log_files(client, ArtifactFolder(own.run_id, own.artifact_uri), folder, "trial", {folder / "shown.png"})
     assert [item.path for item in client.list_artifacts(own.run_id, "trial")] == ["trial/weights.safetensors"]
     kept = Path(client.download_artifacts(own.run_id, "trial/weights.safetensors"))
     assert kept.read_bytes() == b"x" * 1000

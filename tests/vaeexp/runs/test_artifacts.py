@@ -12,7 +12,7 @@ from image_files import write_tree
 from PIL import Image
 from reference_pages import ARRAYS
 
-from sweeps.tracking.mlflow_store import Place, log_pictures
+from sweeps.tracking.mlflow_store import ArtifactFolder, log_pictures
 from sweeps.workload import Outcome, Trial, advance_all
 from vaeexp.data import open_dataset
 from vaeexp.evaluation.generation import grids, pictures
@@ -74,7 +74,7 @@ def test_pictures_of_epochs_go_when_a_trial_is_pruned_of_which_figures_are_kept(
     # A mirror that comes later does without them.
     log_pictures(
         None,
-        Place("run", str(tmp_path / "artifacts")),
+        ArtifactFolder("run", str(tmp_path / "artifacts")),
         [(pruned / "epoch-0001-samples.png", "samples", 1, 0)],
     )
     assert not (tmp_path / "artifacts").exists()
