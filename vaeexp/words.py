@@ -104,7 +104,7 @@ def format_p(p: float, tests: int = 1) -> str:
     return f"{text} after Holm's correction for {tests:,} comparisons" if tests > 1 else text
 
 
-def format_evidence(interval: "Interval", p: float, tests: int) -> str:
+def format_interval_and_p(interval: "Interval", p: float, tests: int) -> str:
     """Format an interval with the corrected p of its test: `95 % interval 2.43 to 26.66, p = 0.032`."""
     return f"95 % interval {format_reach(interval)}, {format_p(p, tests)}"
 

@@ -9,7 +9,7 @@ from sweeps import lazy
 
 if TYPE_CHECKING:
     from vaeexp.report.chapters import write_report
-    from vaeexp.report.several_studies import check_index, state_words, write_comparison, write_index
+    from vaeexp.report.study_comparison import check_index, state_words, write_comparison, write_index
 
 __all__ = ["check_index", "state_words", "write_comparison", "write_index", "write_report"]
-__getattr__ = lazy(__name__, {"chapters": ("write_report",), "several_studies": __all__})
+__getattr__ = lazy(__name__, {"chapters": ("write_report",), "study_comparison": __all__})

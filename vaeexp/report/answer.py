@@ -14,8 +14,8 @@ from vaeexp.results.tested_settings import PairComparison, WinnerMargin
 from vaeexp.words import (
     format_configuration,
     format_duration,
-    format_evidence,
     format_interval,
+    format_interval_and_p,
     format_number,
     format_share,
     format_value,
@@ -56,7 +56,7 @@ def _compared_one(view: StudyView, parameter: str) -> str:
     if not settled:
         return f"In matched pairs, no two values of {name} can be told apart."
     parts = [
-        f"{' is better than '.join(_sides(each))} by {format_number(abs(each.interval.mean))} nats per image ({_evidence(each)})"
+        f"{' is better than '.join(_sides(each))} by {format_number(abs(each.interval.mean))} nats per image ({_interval_and_p(each)})"
         for each in settled
     ]
     rest = f"; other values of {name} cannot be told apart" if len(settled) < len(comparisons) else ""
@@ -71,7 +71,7 @@ def _one_comparison(comparison: PairComparison) -> str:
     if comparison.configurations > 1:
         basis = f"{plural(count, 'matched pair')} of runs over {plural(comparison.configurations, 'configuration')}"
     difference = f"{second} − {first} is {format_number(interval.mean)} nats per image of validation −ELBO"
-    span = _evidence(comparison)
+    span = _interval_and_p(comparison)
     unsettled = f"Which {name} is better, {first} or {second}, remains open:"
     if not math.isfinite(interval.low):
         basis = "the one matched pair of runs" if count == 1 else basis
@@ -81,8 +81,8 @@ def _one_comparison(comparison: PairComparison) -> str:
     return f"As {name}, {better} is better than {worse}: in {basis} {difference} ({span})."
 
 
-def _evidence(difference: PairComparison | WinnerMargin) -> str:
-    return format_evidence(difference.interval, difference.p_holm, difference.tests)
+def _interval_and_p(difference: PairComparison | WinnerMargin) -> str:
+    return format_interval_and_p(difference.interval, difference.p_holm, difference.tests)
 
 
 def _sides(comparison: PairComparison) -> tuple[str, str]:
@@ -187,7 +187,7 @@ def _runner_up(margin: WinnerMargin) -> str:
     size = f"{format_number(abs(gap))} nats"
     if not math.isfinite(margin.interval.low):
         return f"It is {size} {'better' if gap >= 0 else 'worse'} on test than {other}, and {plural(margin.seeds, 'shared seed')} cannot tell whether that is more than chance."
-    span = _evidence(margin)
+    span = _interval_and_p(margin)
     if not margin.settled:
         return f"It cannot be told from {other}: {margin.seeds:,} shared seeds leave their difference of {format_number(gap)} nats open ({span})."
     if gap > 0:

@@ -14,8 +14,8 @@ from vaeexp.results.parameters import LEAST_TRIALS, SearchedParameter
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tested_settings import BaselineMargin, TestedSetting, same_runs
 from vaeexp.words import (
-    format_evidence,
     format_interval,
+    format_interval_and_p,
     format_number,
     format_share,
     format_value,
@@ -250,10 +250,10 @@ def _against_best(margin: BaselineMargin) -> str:
     side = "above" if margin.interval.mean >= 0 else "below"
     if not math.isfinite(margin.interval.low):
         return f"{size} {side} the best (too few seeds for an interval)"
-    evidence = f"({format_evidence(margin.interval, margin.p_holm, margin.tests)}; {margin.basis})"
+    basis = f"({format_interval_and_p(margin.interval, margin.p_holm, margin.tests)}; {margin.basis})"
     if not margin.settled:
-        return f"{size} {side} the best, which chance may explain {evidence}"
-    return f"{size} {'worse' if margin.interval.mean > 0 else 'better'} than the best {evidence}"
+        return f"{size} {side} the best, which chance may explain {basis}"
+    return f"{size} {'worse' if margin.interval.mean > 0 else 'better'} than the best {basis}"
 
 
 def _known(cells: Sequence[str]) -> list[tuple[str, str]]:

@@ -369,14 +369,14 @@ def _range(parameter: SearchedParameter) -> str:
 
 def _facts(content: Mapping[str, Any]) -> str:
     """Return a table of two columns, names and values; nested values stand in one line."""
-    rows = [(_words(name), _value(name, value)) for name, value in content.items() if value is not None]
+    rows = [(_spaced(name), _value(name, value)) for name, value in content.items() if value is not None]
     return table(["", ""], rows)
 
 
 def _value(name: str, value: Any) -> str:
     if isinstance(value, Mapping):
         words = {key: _value(key, part) for key, part in value.items() if part is not None}
-        return ", ".join(text if key == "name" else f"{_words(key)} {text}" for key, text in words.items())
+        return ", ".join(text if key == "name" else f"{_spaced(key)} {text}" for key, text in words.items())
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -388,5 +388,5 @@ def _value(name: str, value: Any) -> str:
     return code(value) if name in ("commit", "fingerprint") else escape(value)
 
 
-def _words(name: str) -> str:
+def _spaced(name: str) -> str:
     return escape(name.replace("_", " "))

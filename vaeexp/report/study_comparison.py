@@ -49,11 +49,11 @@ def write_comparison(studies: Sequence[StudySummary], *, reports: Path, html: bo
     titles = protocol_titles(groups)
     names = sorted(study.name for study in studies)
     title = join_and(names) if len(names) <= 3 else plural(len(names), "study", "studies")
-    blocks = [heading(f"{escape(title)} side by side", 1), *_opening(groups)]
+    blocks = [heading(f"{escape(title)} side by side", 1), *_introduction(groups)]
     pictures = {}
     for place, (title, group) in enumerate(zip(titles, groups, strict=True), start=1):
-        blocks += [heading(escape(title)), *_apart(group, groups[0], titles[0])]
-        blocks += [protocol_words(group[0]), *verdict(group), _table(group)]
+        blocks += [heading(escape(title)), *_why_apart(group, groups[0], titles[0])]
+        blocks += [protocol_words(group[0]), *leader_sentence(group), _table(group)]
         figure = side_by_side(group)
         if figure is not None:
             pictures[f"studies_{place}.png"] = png(figure)
@@ -98,7 +98,7 @@ def state_words(study: StudySummary) -> str:
     return "finished" if study.finished else f"interim: {study.ended:,}{planned} trials have ended"
 
 
-def _opening(groups: Sequence[Sequence[StudySummary]]) -> list[str]:
+def _introduction(groups: Sequence[Sequence[StudySummary]]) -> list[str]:
     """Say how many studies stand in how many tables, and which of them have not finished."""
     studies = sorted((study for group in groups for study in group), key=lambda study: study.name)
     going = [escape(study.name) for study in studies if not study.finished]
@@ -116,7 +116,7 @@ def _opening(groups: Sequence[Sequence[StudySummary]]) -> list[str]:
     return [*interim, words]
 
 
-def _apart(group: Sequence[StudySummary], first: Sequence[StudySummary], title: str) -> list[str]:
+def _why_apart(group: Sequence[StudySummary], first: Sequence[StudySummary], title: str) -> list[str]:
     """Say why a table stands apart from the first."""
     if group is first:
         return []
@@ -137,7 +137,7 @@ def _part(protocol: dict[str, str], part: str) -> str:
     return code(f"{value[:12]}…") if part == "fingerprint" else escape(value)
 
 
-def verdict(group: Sequence[StudySummary]) -> list[str]:
+def leader_sentence(group: Sequence[StudySummary]) -> list[str]:
     """Say which study has the lowest confirmed figure, and whether the others can be told from it."""
     if len(group) < 2:
         return []

@@ -54,7 +54,7 @@ def recorded_curves(epochs: pd.DataFrame, ranked: pd.DataFrame) -> list[np.ndarr
     return [curves[number] for number in chosen if number in curves and np.isfinite(curves[number]).all()]
 
 
-def rank_agreement(curves: Sequence[np.ndarray]) -> pd.Series:
+def rank_correlations(curves: Sequence[np.ndarray]) -> pd.Series:
     """Return Spearman's rank correlation, over trials, of the best value by each epoch with the best of all, by epoch from 1.
 
     Only trials of the greatest length count. Empty with fewer than five of them, or where all end with one value.
@@ -67,8 +67,8 @@ def rank_agreement(curves: Sequence[np.ndarray]) -> pd.Series:
     centred = ranks - ranks.mean(axis=0)
     scale = np.sqrt((centred**2).sum(axis=0))
     with np.errstate(invalid="ignore", divide="ignore"):
-        agreement = (centred * centred[:, -1:]).sum(axis=0) / (scale * scale[-1])
-    return pd.Series(np.nan_to_num(agreement), index=np.arange(1, longest + 1))
+        correlations = (centred * centred[:, -1:]).sum(axis=0) / (scale * scale[-1])
+    return pd.Series(np.nan_to_num(correlations), index=np.arange(1, longest + 1))
 
 
 def replay_pruner(section: Mapping[str, Any] | None, curves: Sequence[np.ndarray], epochs: int | None) -> Replay | None:
@@ -116,25 +116,25 @@ def _stops(
 ) -> dict[int, Stops]:
     """Return the stops by value of the setting."""
     if setting == "warmup_epochs":
-        # Warm-up only silences a verdict, so that the verdicts of one replay without it serve every value.
-        verdicts = _verdicts(pruner.model_copy(update={setting: 0}), curves)
-        return {value: [_first(verdict, value) for verdict in verdicts] for value in candidates}
+        # Warm-up only silences a decision, so that the decisions of one replay without it serve every value.
+        decisions = _decisions(pruner.model_copy(update={setting: 0}), curves)
+        return {value: [_first(decision, value) for decision in decisions] for value in candidates}
     return {
-        value: [_first(verdict, 0) for verdict in _verdicts(pruner.model_copy(update={setting: value}), curves)]
+        value: [_first(decision, 0) for decision in _decisions(pruner.model_copy(update={setting: value}), curves)]
         for value in candidates
     }
 
 
-def _first(verdicts: np.ndarray, warmup: int) -> int | None:
-    """Return the first epoch from the warm-up on at which the verdict is to stop, but for the last epoch, which costs nothing."""
-    epochs = np.flatnonzero(verdicts[:-1]) + 1
+def _first(decisions: np.ndarray, warmup: int) -> int | None:
+    """Return the first epoch from the warm-up on at which the decision is to stop, but for the last epoch, which costs nothing."""
+    epochs = np.flatnonzero(decisions[:-1]) + 1
     return next((int(epoch) for epoch in epochs if epoch >= warmup), None)
 
 
-def _verdicts(pruner: PrunerSettings, curves: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Ask the pruner after each epoch of each trial whether to stop it, among all trials, complete: booleans [E] each.
+def _decisions(pruner: PrunerSettings, curves: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Ask the pruner after each epoch of each trial whether to prune it, among all trials, complete: booleans [E] each.
 
-    A trial goes on whatever the verdict is. All trials pass once before any verdict counts, because successive halving
+    A trial goes on whatever the decision is. All trials pass once before any decision counts, because successive halving
     compares a trial with what the others left at its rungs; Hyperband's brackets are drawn anew.
     """
     rule, storage = pruner.build(), optuna.storages.InMemoryStorage()
@@ -145,18 +145,18 @@ def _verdicts(pruner: PrunerSettings, curves: Sequence[np.ndarray]) -> list[np.n
         known = dict(enumerate(map(float, curve), start=1))
         done = optuna.trial.create_trial(value=min(known.values()), intermediate_values=known)
         storage.create_new_trial(replay, template_trial=done)
-    verdicts = []
+    decisions = []
     for _ in range(2 if hasattr(pruner, "min_epochs") else 1):
-        verdicts = [_ask(rule, study, curve) for curve in curves]
-    return verdicts
+        decisions = [_ask(rule, study, curve) for curve in curves]
+    return decisions
 
 
 def _ask(rule: optuna.pruners.BasePruner, study: optuna.Study, curve: np.ndarray) -> np.ndarray:
-    """Return the verdict on a trial after each of its epochs: [E]."""
+    """Return the decision on a trial after each of its epochs: [E]."""
     storage = storage_of(study)
     trial = storage.get_trial(storage.create_new_trial(study_id(study)))
-    verdicts = np.zeros(len(curve), dtype=bool)
+    decisions = np.zeros(len(curve), dtype=bool)
     for epoch, value in enumerate(map(float, curve), start=1):
         trial.intermediate_values[epoch] = value
-        verdicts[epoch - 1] = rule.prune(study, trial)
-    return verdicts
+        decisions[epoch - 1] = rule.prune(study, trial)
+    return decisions

@@ -11,12 +11,12 @@ import pandas as pd
 
 from vaeexp.results.effects import BoundHit, bound_hit
 from vaeexp.results.parameters import SearchedParameter
-from vaeexp.results.pruner_replay import LEAST, Replay, rank_agreement
+from vaeexp.results.pruner_replay import LEAST, Replay, rank_correlations
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite
 from vaeexp.results.tested_settings import BaselineMargin
 from vaeexp.settings import SECTIONS
-from vaeexp.words import format_evidence, format_number, format_share, join_and, parameter_label, plural
+from vaeexp.words import format_interval_and_p, format_number, format_share, join_and, parameter_label, plural
 
 LATE = 1 / 3
 """Share of the trial-epochs at whose start the search should have levelled off."""
@@ -24,7 +24,7 @@ LAST = 0.1
 """Share of a run's epochs, its last ones, that should gain little."""
 LEAST_ENDED = 10
 """Complete trials before the course of a search says anything."""
-AGREE = 0.7
+FAIR_CORRELATION = 0.7
 """Rank correlation with the end from which an epoch is a fair guess of it."""
 _BUDGET = ("--trials", "--seconds")
 """Options of `vaeexp sweep` that an advice gives anew."""
@@ -175,8 +175,8 @@ def seeds_against_configurations(view: StudyView) -> Check:
 def pruner_kept_winners(view: StudyView) -> Check:
     """Check that the pruner, replayed on the recorded curves with all of them known, lets the best quarter (ten trials at most) pass."""
     name = "Would the pruner have stopped the winners?"
-    replay, agreement = view.replay, rank_agreement(view.curves)
-    course = _agreement_words(agreement)
+    replay, correlations = view.replay, rank_correlations(view.curves)
+    course = _correlation_words(correlations)
     if replay is None:
         ruled = (view.study.spec.get("pruner") or {}).get("name") not in (None, "none")
         why = f"fewer than {LEAST} complete trials to replay" if ruled else "the study prunes nothing"
@@ -199,14 +199,19 @@ def _at(replay: Replay, value: int | None) -> str:
     return "" if value is None else f" with {replay.setting} = {value}"
 
 
-def _agreement_words(agreement: pd.Series) -> str:
+def _correlation_words(correlations: pd.Series) -> str:
     """Say how well early epochs rank the complete trials as the last one does; empty where too few have the same length."""
-    if agreement.empty:
+    if correlations.empty:
         return ""
-    early = max(1, round(len(agreement) / 5))
-    fair = next((epoch for epoch in range(1, len(agreement) + 1) if (agreement.loc[epoch:] >= AGREE).all()), None)
-    words = f"; the ranks at epoch {early} correlate with the last ones by {format_number(float(agreement.loc[early]))}"
-    return words + (f", by {AGREE} or more from epoch {fair} on" if fair is not None else "")
+    early = max(1, round(len(correlations) / 5))
+    fair = next(
+        (epoch for epoch in range(1, len(correlations) + 1) if (correlations.loc[epoch:] >= FAIR_CORRELATION).all()),
+        None,
+    )
+    words = (
+        f"; the ranks at epoch {early} correlate with the last ones by {format_number(float(correlations.loc[early]))}"
+    )
+    return words + (f", by {FAIR_CORRELATION} or more from epoch {fair} on" if fair is not None else "")
 
 
 # ---- confirmation and test ----
@@ -265,7 +270,7 @@ def learned_out(view: StudyView) -> Check:
             f"; with more epochs the best is {format_number(abs(longer.interval.mean))} nats {side} itself on test"
         )
         if math.isfinite(longer.interval.low):
-            figure += f" ({format_evidence(longer.interval, longer.p_holm, longer.tests)})"
+            figure += f" ({format_interval_and_p(longer.interval, longer.p_holm, longer.tests)})"
             ok = not (longer.settled and longer.interval.mean < 0)
             advice = f"Train longer: {_sweep(view, '--name')} --name {shlex.quote(f'{view.name}_longer')} --set train.epochs={epochs}"
             return Check(name=name, figure=figure, ok=ok, advice="" if ok else advice)

@@ -28,7 +28,7 @@ from vaeexp.report.closing import (
     pruned_trials,
     seeds,
 )
-from vaeexp.report.several_studies import write_index
+from vaeexp.report.study_comparison import write_index
 from vaeexp.results.tables import search_trials
 from vaeexp.words import format_number
 

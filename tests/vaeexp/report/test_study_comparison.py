@@ -17,11 +17,11 @@ from sweeps.results import best_so_far, ranked
 from sweeps.results.statistics import mean_interval
 from vaeexp.plots.comparisons import side_by_side
 from vaeexp.report.markup import linked_files
-from vaeexp.report.several_studies import (
+from vaeexp.report.study_comparison import (
     check_index,
     folder_name,
+    leader_sentence,
     protocol_titles,
-    verdict,
     write_comparison,
     write_index,
 )
@@ -181,7 +181,7 @@ def test_figures_of_the_table_are_those_of_the_studies(found, comparison):
 
 
 def said_of(*studies):
-    (words,) = verdict([summarise(study) for study in studies])
+    (words,) = leader_sentence([summarise(study) for study in studies])
     return words
 
 
@@ -190,7 +190,7 @@ def one_seed(results):
     return part(results, trials[~trials["repeat"] | (trials["seed_index"] == 0)])
 
 
-def test_the_verdict_says_how_sure_it_is():
+def test_the_leader_sentence_says_how_sure_it_is():
     base, near, far = renamed("base"), renamed("near", shift=0.3), renamed("far", shift=9.0)
     assert "The other interval lies above its own." in said_of(base, far)
     words = said_of(base, near, far)

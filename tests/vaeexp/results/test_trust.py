@@ -10,7 +10,7 @@ from drawn_studies import SPACE, drawn, study
 from synthetic_study import make_results, thin_studies
 
 from vaeexp.results.effects import bound_hit
-from vaeexp.results.pruner_replay import rank_agreement, replay_pruner
+from vaeexp.results.pruner_replay import rank_correlations, replay_pruner
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.trust import check_study, failed_checks
 
@@ -89,14 +89,14 @@ def test_without_a_rule_or_with_few_curves_there_is_no_replay():
     assert replay_pruner(MEDIAN, curves[:7], 10) is None
 
 
-def test_rank_agreement_is_spearmans():
+def test_rank_correlations_are_spearmans():
     random = np.random.default_rng(0)
     curves = list(np.minimum.accumulate(random.normal(0, 1, (12, 8)), axis=1))
-    agreement = rank_agreement(curves)
+    correlations = rank_correlations(curves)
     table = pd.DataFrame(curves)
     expected = [table[column].corr(table[7], method="spearman") for column in table]
-    assert agreement.to_numpy() == pytest.approx(expected)
-    assert rank_agreement(curves[:4]).empty
+    assert correlations.to_numpy() == pytest.approx(expected)
+    assert rank_correlations(curves[:4]).empty
 
 
 def test_a_search_that_still_improves_has_not_levelled_off(results):
