@@ -60,18 +60,18 @@ def plan_repeats(stored: StoredStudy, study: "Study") -> list[Repeat]:
     return list(runs.values())
 
 
-def _both(known: Repeat, run: Repeat) -> Repeat:
+def _both(earlier: Repeat, run: Repeat) -> Repeat:
     """Return one run for two purposes; two baselines that come to one configuration share it.
 
     Of a configuration that is confirmed, it is the trial that found it that counts.
     """
     return replace(
-        known,
-        source_trial=run.source_trial if run.baseline and "confirm" not in known.purposes else known.source_trial,
-        purposes=tuple(dict.fromkeys(known.purposes + run.purposes)),
-        pair_ids=known.pair_ids + run.pair_ids,
-        test=known.test or run.test,
-        baseline=joined_baselines(known.baseline, run.baseline),
+        earlier,
+        source_trial=run.source_trial if run.baseline and "confirm" not in earlier.purposes else earlier.source_trial,
+        purposes=tuple(dict.fromkeys(earlier.purposes + run.purposes)),
+        pair_ids=earlier.pair_ids + run.pair_ids,
+        test=earlier.test or run.test,
+        baseline=joined_baselines(earlier.baseline, run.baseline),
     )
 
 

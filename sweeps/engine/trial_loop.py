@@ -102,7 +102,7 @@ class Rounds:
         for running in going_on[: self.lanes.width]:
             self._add(running)
         for running in going_on[self.lanes.width :]:  # there are fewer lanes than there were
-            running.place(None)
+            running.assign_round(None)
         self.lanes.replay()
 
     def _end_late(self, ending: Sequence[tuple[RunningTrial, Outcome]]) -> None:
@@ -123,7 +123,7 @@ class Rounds:
             equal = self.source.duplicate_of(stored.params, self._trials()[: stored.number])
             if equal is None and len(self.running) < self.lanes.width:
                 trial = self._resumed(stored)
-                trial.place(self.round - trial.trial.epoch)
+                trial.assign_round(self.round - trial.trial.epoch)
                 self._add(trial)
                 self.lanes.replay()
             elif equal is not None and equal.state.is_finished():

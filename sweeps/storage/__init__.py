@@ -157,14 +157,14 @@ def _without_wording(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 def _differences(old: Any, new: Any, path: str) -> list[str]:
     if not isinstance(old, Mapping) or not isinstance(new, Mapping):
-        return [] if old == new else [f"{path}: {_told(old)} → {_told(new)}"]
+        return [] if old == new else [f"{path}: {_json_text(old)} → {_json_text(new)}"]
     lines = []
     for key in [*old, *(key for key in new if key not in old)]:
         lines += _differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
     return lines
 
 
-def _told(value: Any) -> str:
+def _json_text(value: Any) -> str:
     return "absent" if value is None else json.dumps(value, ensure_ascii=False).replace('"', "")
 
 

@@ -117,7 +117,7 @@ class _View:
         self._below, self._proposed, self._unseen = storage, proposed, unseen
         self.states: dict[int, dict[str, Any]] = {}
         """Identity of a trial → what was written about it."""
-        self._known: dict[tuple[TrialState, ...] | None, list[FrozenTrial]] = {}
+        self._trials_in: dict[tuple[TrialState, ...] | None, list[FrozenTrial]] = {}
         self._earlier = proposals
         for index, trial in enumerate(proposals):
             set_trial_id(trial, _PROPOSED_ID - 1 - index)
@@ -144,14 +144,14 @@ class _View:
 
     def _stored(self, study_id: int, states: tuple[TrialState, ...] | None) -> list[FrozenTrial]:
         """Read once, because a pruner asks for each trial of a round and nothing is written meanwhile."""
-        if None not in self._known:
+        if None not in self._trials_in:
             stored = self._below.get_all_trials(study_id, deepcopy=False)
-            self._known[None] = [
+            self._trials_in[None] = [
                 _as_running(trial) if trial.state.is_finished() and self._unseen(trial) else trial for trial in stored
             ]
-        if states not in self._known:
-            self._known[states] = _in_states(self._known[None], states)
-        return self._known[states]
+        if states not in self._trials_in:
+            self._trials_in[states] = _in_states(self._trials_in[None], states)
+        return self._trials_in[states]
 
     def _with_state(self, trial: FrozenTrial) -> FrozenTrial:
         if trial_id(trial) not in self.states:

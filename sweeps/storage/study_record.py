@@ -137,11 +137,11 @@ class StoredStudy:
         return runs[number]
 
 
-def read_study(storage: "BaseStorage", name: str, *, known: StoredStudy | None = None) -> StoredStudy:
+def read_study(storage: "BaseStorage", name: str, *, earlier: StoredStudy | None = None) -> StoredStudy:
     """Read a study and its repeats, each trial once; writes nothing.
 
     Args:
-        known: what an earlier call returned; records of trials that had ended by then are taken from it.
+        earlier: the result of an earlier call; records of trials that had ended by then are taken from it.
 
     Raises:
         UserError: the storage has no such study, or another version of vaeexp has stored it.
@@ -157,23 +157,23 @@ def read_study(storage: "BaseStorage", name: str, *, known: StoredStudy | None =
     if repeats is not None:
         attributes = {**attributes, "reassigned": storage.get_study_user_attrs(repeats).get("reassigned")}
     study = StudyRecord.from_attributes(name, attributes)
-    same = known is not None and known.study.spec == study.spec
-    kept = known.trials if known and same else ()
-    kept_repeats = known.repeats if known and same and known.study.reassigned == study.reassigned else ()
+    same = earlier is not None and earlier.study.spec == study.spec
+    trials = earlier.trials if earlier and same else ()
+    earlier_repeats = earlier.repeats if earlier and same and earlier.study.reassigned == study.reassigned else ()
     return StoredStudy(
         study=study,
-        trials=_read_trials(storage, identities[name], study, kept, repeat=False),
-        repeats=() if repeats is None else _read_trials(storage, repeats, study, kept_repeats, repeat=True),
+        trials=_read_trials(storage, identities[name], study, trials, repeat=False),
+        repeats=() if repeats is None else _read_trials(storage, repeats, study, earlier_repeats, repeat=True),
     )
 
 
 def _read_trials(
-    storage: "BaseStorage", identity: int, study: StudyRecord, known: tuple[TrialRecord, ...], *, repeat: bool
+    storage: "BaseStorage", identity: int, study: StudyRecord, earlier: tuple[TrialRecord, ...], *, repeat: bool
 ) -> tuple[TrialRecord, ...]:
     space, records = study.space, []
     for stored in storage.get_all_trials(identity, deepcopy=False):
-        if stored.number < len(known) and known[stored.number].outcome is not None:
-            records.append(known[stored.number])
+        if stored.number < len(earlier) and earlier[stored.number].outcome is not None:
+            records.append(earlier[stored.number])
             continue
         reassigned = study.reassigned.get(str(stored.number)) if repeat else None
         records.append(TrialRecord.from_attributes(stored, space, repeat=repeat, reassigned=reassigned))

@@ -318,7 +318,7 @@ class RunningTrial:
     handle: optuna.Trial
     runs: Path
 
-    def place(self, round_: int | None) -> None:
+    def assign_round(self, round_: int | None) -> None:
         """Record that its first epoch is, or would have been, trained in this round; None: it waits outside the lanes."""
         if round_ is not None:
             self._write("duplicate_of", None)

@@ -162,7 +162,7 @@ def check_sampler(settings: SamplerSettings, space: Space) -> None:
 
 
 def make_sampler(
-    settings: SamplerSettings, space: Space, seed: int, number: int, given: Mapping[str, Any]
+    settings: SamplerSettings, space: Space, seed: int, number: int, decided: Mapping[str, Any]
 ) -> BaseSampler:
     """Make the Optuna sampler for the `ask` of one trial. It needs no earlier sampler, so any process can go on.
 
@@ -171,10 +171,10 @@ def make_sampler(
         space: the searched parameters.
         seed: of the study.
         number: of the trial.
-        given: parameters that have a value already.
+        decided: parameters that have a value already.
     """
     seed = ask_seed(settings, seed, number)
-    sampler, values = settings.build(space, seed), {**settings.point(space, seed, number), **given}
+    sampler, values = settings.build(space, seed), {**settings.point(space, seed, number), **decided}
     if not values:
         return sampler
     with warnings.catch_warnings():

@@ -233,10 +233,10 @@ class Space:
                 problem = f"'{parent}' never is {value!r}; it takes {self[parent].domain()}."
                 raise UserError(f"{place}.{parent}", problem)
 
-    def _ancestors(self, name: str, known: frozenset[str] = frozenset()) -> frozenset[str]:
-        for parent in {*self[name].when} & {*self.names} - known:
-            known = self._ancestors(parent, known | {parent})
-        return known
+    def _ancestors(self, name: str, ancestors: frozenset[str] = frozenset()) -> frozenset[str]:
+        for parent in {*self[name].when} & {*self.names} - ancestors:
+            ancestors = self._ancestors(parent, ancestors | {parent})
+        return ancestors
 
     def __getitem__(self, name: str) -> Parameter:
         return next(parameter for parameter in self.parameters if parameter.name == name)

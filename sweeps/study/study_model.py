@@ -256,16 +256,16 @@ def _parameter(name: str, field: FieldInfo) -> Any:
     values = (list[value], Field(min_length=1, description="Values to choose from."))
     choice: Any = _model(f"{name}_choice", "A choice of values.", {"values": values, "when": when})
 
-    def check(given: Any) -> Any:
-        if not isinstance(given, dict):
+    def check(section: Any) -> Any:
+        if not isinstance(section, dict):
             raise PydanticCustomError("form", FORMS)
-        ends = [key for key in ("low", "high", "log", "step") if key in given]
-        if "values" in given and ends:
+        ends = [key for key in ("low", "high", "log", "step") if key in section]
+        if "values" in section and ends:
             raise PydanticCustomError("value_error", f"got `values` together with `{ends[0]}`; {FORMS}.")
         if number is None and ends:
             problem = f"got `{ends[0]}`, but this setting takes no numbers; must be a choice {{values: […]}}."
             raise PydanticCustomError("value_error", problem)
-        return given
+        return section
 
     union = choice
     if number is not None:
@@ -279,7 +279,7 @@ def _parameter(name: str, field: FieldInfo) -> Any:
         span: Any = _model(f"{name}_range", "A range of numbers.", ends)
         union = Annotated[
             Annotated[span, Tag(span.__name__)] | Annotated[choice, Tag(choice.__name__)],
-            Discriminator(lambda given: (choice if "values" in given else span).__name__),
+            Discriminator(lambda section: (choice if "values" in section else span).__name__),
         ]
     return Annotated[union | None, BeforeValidator(check, json_schema_input_type=union | None)]
 

@@ -37,8 +37,8 @@ def _filled(make_lanes: _Make, trials: Sequence[Trial]) -> Lanes:
     return lanes
 
 
-def _same(value: float, expected: float, what: str) -> None:
-    assert value == expected, f"{what}: {value!r} instead of {expected!r}"
+def _same(value: float, expected: float, quantity: str) -> None:
+    assert value == expected, f"{quantity}: {value!r} instead of {expected!r}"
 
 
 def _complete(lanes: Lanes, number: int, epoch: int, value: float) -> TrialResult:

@@ -151,7 +151,7 @@ def generation_figures(vae: VAE, images: Tensor, classifier: Classifier, *, seed
     return figures
 
 
-class _Given(nn.Identity):
+class _Features(nn.Identity):
     """Passes features through torchmetrics, which expects a feature extractor."""
 
     def __init__(self, num_features: int) -> None:
@@ -168,7 +168,7 @@ def inception_score(logits: Tensor) -> float:
         # global generator, so a fixed seed fixes the order of summation and with it the last digit.
         warnings.simplefilter("ignore", UserWarning)
         torch.default_generator.manual_seed(0)
-        metric = InceptionScore(feature=_Given(logits.shape[1]), splits=1)
+        metric = InceptionScore(feature=_Features(logits.shape[1]), splits=1)
         metric.update(logits.cpu().double().log_softmax(1).clamp(min=_LEAST_LOG_PROBABILITY))
         # Rounding can leave the score just outside its bounds.
         return min(max(1.0, metric.compute()[0].item()), float(logits.shape[1]))
@@ -181,7 +181,7 @@ def frechet_distance(first: Tensor, second: Tensor) -> float:
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    metric = FrechetInceptionDistance(feature=_Given(first.shape[1]))
+    metric = FrechetInceptionDistance(feature=_Features(first.shape[1]))
     metric.update(first.cpu().double(), real=True)
     metric.update(second.cpu().double(), real=False)
     # Rounding can leave a distance of equal moments just below 0.

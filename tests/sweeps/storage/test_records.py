@@ -76,7 +76,7 @@ def test_records_of_trials_that_ended_are_not_read_again():
     storage = storage_of(optuna_study)
     before = read_study(storage, "toy")
     search(optuna_study, toy_study(trials=3), ToyLanes(), [])
-    after = read_study(storage, "toy", known=before)
+    after = read_study(storage, "toy", earlier=before)
     assert [new is old for new, old in zip(after.trials, before.trials, strict=False)] == [True, True]
     assert after == read_study(storage, "toy")
     with pytest.raises(UserError, match=r"study 'toy' has no toy/3. It has toy/0 to toy/2."):

@@ -78,8 +78,8 @@ class _LogProb(torch.autograd.Function):
         # multiplied before one logarithm is taken.
         linear = (x * h).sub_(F.relu(h)).sum((-3, -2, -1))
         factors = h.abs().neg_().exp_().add_(1).flatten(-3)
-        together = _together(factors.shape[-1])
-        return linear - factors.unflatten(-1, (together, -1)).prod(-2).log_().sum(-1)
+        factors_per_log = _factors_per_log(factors.shape[-1])
+        return linear - factors.unflatten(-1, (factors_per_log, -1)).prod(-2).log_().sum(-1)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
@@ -117,7 +117,7 @@ class Bernoulli:
 
 
 @cache
-def _together(sub_pixels: int) -> int:
+def _factors_per_log(sub_pixels: int) -> int:
     """Return how many sub-pixels share a logarithm: the largest divisor up to `_FACTORS`, preferably with whole vectors."""
     divisors = [n for n in range(1, _FACTORS + 1) if sub_pixels % n == 0]
     return max(divisors, key=lambda n: (sub_pixels // n % _VECTOR == 0, n))

@@ -41,7 +41,7 @@ def load_network(path: str) -> Network:
         try:
             part = part()
         except Exception as error:
-            raise ValueError(f"network: '{path}' must be callable without arguments: {_words(error)}.") from error
+            raise ValueError(f"network: '{path}' must be callable without arguments: {_one_line(error)}.") from error
     for half, names in _ARGUMENTS.items():
         build = getattr(part, half, None)
         if not callable(build):
@@ -71,19 +71,21 @@ def _imported(path: str) -> Any:
         return attrgetter(name)(importlib.import_module(module))
     except Exception as error:
         raise ValueError(
-            f"network: '{path}' cannot be imported: {_words(error)}. Give `package.module:Class`, "
+            f"network: '{path}' cannot be imported: {_one_line(error)}. Give `package.module:Class`, "
             f"installed or in the working directory ({Path.cwd()})."
         ) from error
 
 
-def _built(place: str, build: Callable[[], nn.Module], inputs: tuple[int, ...], outputs: tuple[int, ...]) -> nn.Module:
+def _built(
+    network: str, build: Callable[[], nn.Module], inputs: tuple[int, ...], outputs: tuple[int, ...]
+) -> nn.Module:
     """Build a module. Raises ValueError unless it maps [2, *inputs] to [2, *outputs], draws nothing, uses all parameters."""
     try:
         module = build()
     except Exception as error:
-        raise ValueError(f"{place} cannot be built: {_words(error)}.") from error
+        raise ValueError(f"{network} cannot be built: {_one_line(error)}.") from error
     if not isinstance(module, nn.Module):
-        raise ValueError(f"{place} must be a torch.nn.Module, not {type(module).__name__}.")
+        raise ValueError(f"{network} must be a torch.nn.Module, not {type(module).__name__}.")
     copied = copy.deepcopy(module).train()  # a copy, because a pass in training mode changes running statistics
     before = torch.default_generator.get_state()
     try:
@@ -93,22 +95,22 @@ def _built(place: str, build: Callable[[], nn.Module], inputs: tuple[int, ...], 
             if shape == (2, *outputs):
                 h.sum().backward()
     except Exception as error:
-        raise ValueError(f"{place} fails on an input of shape {(2, *inputs)}: {_words(error)}.") from error
+        raise ValueError(f"{network} fails on an input of shape {(2, *inputs)}: {_one_line(error)}.") from error
     finally:
         drawn = not torch.equal(before, torch.default_generator.get_state())
         torch.default_generator.set_state(before)
     if shape != (2, *outputs):
         problem = f"gives shape {shape} for an input of shape {(2, *inputs)}; it must be {(2, *outputs)}"
-        raise ValueError(f"{place} {problem}.")
+        raise ValueError(f"{network} {problem}.")
     if drawn:
         problem = "draws random numbers in `forward` (for example dropout), so its results could not be repeated"
-        raise ValueError(f"{place} {problem}.")
+        raise ValueError(f"{network} {problem}.")
     for name, parameter in copied.named_parameters():
         if parameter.grad is None:
-            raise ValueError(f"{place} has a parameter '{name}' that is not learned or not used; make it a buffer.")
+            raise ValueError(f"{network} has a parameter '{name}' that is not learned or not used; make it a buffer.")
     return module
 
 
-def _words(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}".rstrip(".: ")
