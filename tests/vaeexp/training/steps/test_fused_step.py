@@ -20,7 +20,7 @@ from vaeexp.training.steps import agree
 from vaeexp.training.steps import cuda_graph as steps
 from vaeexp.training.steps.cuda_graph import FusedStep
 
-HERE = Path(__file__).parents[2] / "support"
+HERE = Path(__file__).parents[3] / "support"
 SPOILT = """
 import accelerator, torch
 READS = {

@@ -137,7 +137,7 @@ def test_loading_leaves_no_files_behind(cache, tmp_path, monkeypatch):
     temporary.mkdir()
     script = (
         "import os, signal, sys\n"
-        f"sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[2] / 'support'), str(compiled._PACKAGE.parent)]!r}\n"
+        f"sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[3] / 'support'), str(compiled._PACKAGE.parent)]!r}\n"
         "from pathlib import Path\n"
         f"import torch; torch.set_num_threads({torch.get_num_threads()})\n"
         "from test_compiled import PRIOR, lanes_in, run, trial\n"

@@ -23,7 +23,7 @@ from vaeexp.data import open_dataset
 from vaeexp.data.formats.torchvision_files import FILES, read_idx
 from vaeexp.settings import DataSettings
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture(autouse=True)

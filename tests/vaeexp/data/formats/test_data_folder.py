@@ -241,7 +241,7 @@ def test_the_plan_of_a_dry_run_is_plain_lines(tmp_path):
         "print('\\n'.join(describe_plan(open_dataset(settings, root=Path(sys.argv[1])))))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)], cwd=Path(__file__).parents[3], capture_output=True, text=True,
+        [sys.executable, "-c", program, str(tmp_path)], cwd=Path(__file__).parents[4], capture_output=True, text=True,
         check=True, timeout=60,
     )  # fmt: skip
     assert "\x1b" not in done.stdout + done.stderr
