@@ -40,11 +40,6 @@ class Interval:
         """For `mean ± half_width`; exact where the interval is symmetric."""
         return (self.high - self.low) / 2
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether all of it lies on one side of 0."""
-        return bool(self.low > 0 or self.high < 0)
-
 
 def mean_interval(values: Sequence[float]) -> Interval:
     """Return the 95 % interval, by Student's t, of the mean of independent, roughly normal values.

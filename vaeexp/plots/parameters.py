@@ -79,18 +79,13 @@ def effects(view: StudyView) -> Figure | None:
     for panel, parameter in zip(panels, parameters, strict=True):
         panel.set_ylim(low, high)
         draw_trials(panel, view.covered(scored, parameter.name), parameter, left_out=view.uncovered(parameter.name))
-        _note_left_out(panel, view, parameter)
+        if left_out := view.uncovered(parameter.name):
+            style.note(panel, f"left out, not covered: {style.shortened(', '.join(left_out), 24)}", y=1.03)
     figure.supylabel(NATS, fontsize=11, color=style.TEXT_COLOUR)
     _state_legend(figure, scored)
     if above := int((scored["objective"] > high).sum()):
         figure.text(0.995, 0.985, f"▲ {above} above the scale", ha="right", va="top", fontsize=10, color=style.MUTED)
     return figure
-
-
-def _note_left_out(axes: Axes, view: StudyView, parameter: SearchedParameter) -> None:
-    """Write above a panel which values it leaves out."""
-    if left_out := view.uncovered(parameter.name):
-        style.note(axes, f"left out, not covered: {style.shortened(', '.join(left_out), 24)}", y=1.03)
 
 
 def _state_legend(figure: Figure, trials: pd.DataFrame) -> None:

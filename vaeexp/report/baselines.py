@@ -115,13 +115,9 @@ def _protocol_words(group: Sequence[TestedSetting]) -> str:
     samples = samples_of(group)
     estimator = "−ELBO at β = 1 with one posterior sample per image"
     if samples:
-        estimator += f"; importance-weighted NLL (IW-NLL) with k = {_counts(samples)} samples per image"
+        estimator += f"; importance-weighted NLL (IW-NLL) with k = {join_and([f'{count:,}' for count in samples])} samples per image"
         estimator += ", a column each, since a larger k alone lowers it" if len(samples) > 1 else ""
     return f"{words}; estimator: {estimator}."
-
-
-def _counts(counts: Sequence[int]) -> str:
-    return join_and([f"{count:,}" for count in counts])
 
 
 def _likelihood_table(view: StudyView, group: Sequence[TestedSetting]) -> str:
@@ -156,7 +152,9 @@ def _likelihood_table(view: StudyView, group: Sequence[TestedSetting]) -> str:
         title = "train loss, last epoch, as squared error + β·rate"
         columns.append((title, lambda row: _train_loss(view, row, less=constant)))
     columns.append(("configuration", lambda row: escape(row.setting)))
-    return _table(columns, group)
+    titles = [title for title, _ in columns]
+    numeric = [index for index, title in enumerate(titles) if title not in ("row", "configuration")]
+    return narrow_tables(titles, [[make(row) for _, make in columns] for row in group], right=numeric)
 
 
 def _quality(group: Sequence[TestedSetting]) -> list[str]:
@@ -190,13 +188,6 @@ def _weighted(samples: int) -> Callable[[TestedSetting], str]:
     return lambda row: format_interval(
         interval_on_test(row.runs[row.runs["result.test/importance_samples"] == samples], "test/iw_nll")
     )
-
-
-def _table(columns: Sequence[Column], group: Sequence[TestedSetting]) -> str:
-    """Return these columns as tables that are narrow enough; a column in which no row has anything is left out."""
-    titles = [title for title, _ in columns]
-    numeric = [place for place, title in enumerate(titles) if title not in ("row", "configuration")]
-    return narrow_tables(titles, [[make(row) for _, make in columns] for row in group], right=numeric)
 
 
 def _epochs(row: TestedSetting) -> str:

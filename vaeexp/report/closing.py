@@ -203,7 +203,8 @@ def provenance(view: StudyView) -> list[str]:
     }
     for title, content in parts.items():
         if content:
-            blocks += folded(title, [_facts(content)])
+            facts = [(_spaced(name), _value(name, value)) for name, value in content.items() if value is not None]
+            blocks += folded(title, [table(["", ""], facts)])
     text = record.get("study_file")
     if text:
         blocks += folded("Study file", [fenced(text, "yaml")])
@@ -365,12 +366,6 @@ def _range(parameter: SearchedParameter) -> str:
     for name, wanted in parameter.when.items():
         words += f"; only if {name} is {' or '.join(map(format_value, wanted))}"
     return words
-
-
-def _facts(content: Mapping[str, Any]) -> str:
-    """Return a table of two columns, names and values; nested values stand in one line."""
-    rows = [(_spaced(name), _value(name, value)) for name, value in content.items() if value is not None]
-    return table(["", ""], rows)
 
 
 def _value(name: str, value: Any) -> str:

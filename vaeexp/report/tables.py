@@ -96,7 +96,10 @@ def confirmed_table(view: StudyView) -> str:
     ]
     if margins:
         columns.append(("above the first", lambda setting: _above(margins.get(setting.source_trial or 0))))
-        columns.append(("p (Holm)", lambda setting: _corrected_p(margins.get(setting.source_trial or 0))))
+        ps = {trial: margin.p_holm for trial, margin in margins.items() if not math.isnan(margin.p_holm)}
+        columns.append(
+            ("p (Holm)", lambda setting: format_least(ps[setting.source_trial]) if setting.source_trial in ps else "–")
+        )
     columns += [("test IW-NLL", on_test("iw_nll")), *RATE_AND_DISTORTION]
     if shape[0] > 1:
         size = math.prod(shape)
@@ -114,10 +117,6 @@ def _above(margin: WinnerMargin | None) -> str:
         return "–"
     reach = f" ({format_reach(margin.interval)})" if math.isfinite(margin.interval.low) else ""
     return f"{format_number(margin.interval.mean)}{reach}"
-
-
-def _corrected_p(margin: WinnerMargin | None) -> str:
-    return "–" if margin is None or math.isnan(margin.p_holm) else format_least(margin.p_holm)
 
 
 def edges(view: StudyView) -> list[str]:

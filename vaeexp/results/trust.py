@@ -4,14 +4,13 @@ import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from vaeexp.results.effects import BoundHit, bound_hit
 from vaeexp.results.parameters import SearchedParameter
-from vaeexp.results.pruner_replay import LEAST, Replay, rank_correlations
+from vaeexp.results.pruner_replay import LEAST, rank_correlations
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite
 from vaeexp.results.tested_settings import BaselineMargin
@@ -182,7 +181,8 @@ def pruner_kept_winners(view: StudyView) -> Check:
         why = f"fewer than {LEAST} complete trials to replay" if ruled else "the study prunes nothing"
         return Check(name=name, figure=f"{why}{course}", ok=None, advice="")
     stopped, top = replay.stopped, replay.winners
-    figure = f"{stopped} of the best {top} trials, replayed{_at(replay, replay.present)}{course}"
+    present = "" if replay.present is None else f" with {replay.setting} = {replay.present}"
+    figure = f"{stopped} of the best {top} trials, replayed{present}{course}"
     if replay.recommended is None:
         advice = f"No {replay.setting} spares them all. Search on without: {_search_on(view)} --set pruner.name=none --extend"
         return Check(name=name, figure=figure, ok=stopped == 0, advice="" if stopped == 0 else advice)
@@ -193,10 +193,6 @@ def pruner_kept_winners(view: StudyView) -> Check:
         f"Search on with more patience: {_search_on(view)} --set pruner.{replay.setting}={replay.recommended} --extend"
     )
     return Check(name=name, figure=figure, ok=ok, advice="" if ok else advice)
-
-
-def _at(replay: Replay, value: int | None) -> str:
-    return "" if value is None else f" with {replay.setting} = {value}"
 
 
 def _correlation_words(correlations: pd.Series) -> str:
@@ -276,15 +272,11 @@ def learned_out(view: StudyView) -> Check:
             return Check(name=name, figure=figure, ok=ok, advice="" if ok else advice)
     if gain > little:
         return Check(name=name, figure=figure, ok=False, advice=advice)
-    falling = [run for _, run in view.confirm_runs.iterrows() if _schedule(view, run) == "cosine"]
-    if falling:
+    configurations = [view.params(run) for _, run in view.confirm_runs.iterrows()]
+    if any(params.get("schedule", view.fixed("schedule")) == "cosine" for params in configurations):
         figure += "; the learning rate falls to 0 at the end, so that every run ends flat, learned out or not"
         return Check(name=name, figure=figure, ok=None, advice=advice)
     return Check(name=name, figure=figure, ok=True, advice="")
-
-
-def _schedule(view: StudyView, run: pd.Series) -> Any:
-    return view.params(run).get("schedule", view.fixed("schedule"))
 
 
 def _longer(view: StudyView) -> BaselineMargin | None:

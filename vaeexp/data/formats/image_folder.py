@@ -66,7 +66,9 @@ def list_tree(root: Path, names: list[str]) -> Listing:
     no difference. A class is the first folder below a split; there are classes only when every image is in such a
     folder and there are two of them at least.
     """
-    inner = _inner(names)
+    common = Path(os.path.commonpath([os.path.dirname(name) for name in names])).parts
+    # The common folders end before a folder that is named as a split.
+    inner = "".join(f"{folder}/" for folder in takewhile(lambda folder: folder.lower() not in _SPLITS, common))
     paths = {name: name[len(inner) :] for name in names}
     tops = {path.split("/", 1)[0] for path in paths.values() if "/" in path}
     splits = {top for top in tops if top.lower() in _SPLITS}
@@ -86,13 +88,6 @@ def list_tree(root: Path, names: list[str]) -> Listing:
     return Listing(
         title=title, root=root, names=inside, parts=parts, labels=labels, classes=classes, notes=tuple(notes)
     )
-
-
-def _inner(names: list[str]) -> str:
-    """Return the folders that all images are in, as `images/` or empty; they end before a folder named as a split."""
-    common = os.path.commonpath([os.path.dirname(name) for name in names])
-    folders = takewhile(lambda folder: folder.lower() not in _SPLITS, Path(common).parts)
-    return "".join(f"{folder}/" for folder in folders)
 
 
 def _classes(names: list[str]) -> tuple[tuple[str, ...] | None, np.ndarray]:

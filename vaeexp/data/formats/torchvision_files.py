@@ -165,17 +165,13 @@ class _PlainArray:
         return np.frombuffer(self.content, np.uint8).reshape(self.shape, order="F" if self.fortran else "C")
 
 
-def _encode(text: str, encoding: str) -> bytes:
-    """Return bytes as Python 3 writes them in a pickle that Python 2 can read."""
-    return text.encode("latin1")
-
-
 _ADMITTED: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): _PlainArray,
     ("numpy._core.multiarray", "_reconstruct"): _PlainArray,
     ("numpy", "ndarray"): _PlainArray,
     ("numpy", "dtype"): _PlainType,
-    ("_codecs", "encode"): _encode,
+    # Python 3 writes bytes so in a pickle that Python 2 can read.
+    ("_codecs", "encode"): lambda text, encoding: text.encode("latin1"),
 }
 
 
