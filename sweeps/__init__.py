@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sweeps.workload import Failure, Lanes, Outcome, Progress, Trial, TrialResult
 
 __project__ = "vaeexp"
-"""Whose package this is; PyPI has another `sweeps`."""
+"""The project that owns this package; PyPI has another `sweeps`."""
 
 
 def lazy(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 UNFINISHED = ".part-"
-"""How the names of half-written files begin; no reader takes them for files, and no mirror copies them."""
+"""Prefix of the names of half-written files. No reader opens such a file, and no mirror copies it."""
 
 
 def write_whole(path: Path, write: Callable[[Path], object], *, durable: bool = False) -> None:

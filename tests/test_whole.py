@@ -43,7 +43,7 @@ def results(place: Path, name: str = NAME):
 
 
 def table(place: Path, name: str) -> list[tuple]:
-    """What must be equal in two runs of one study: settings, states, every value of every epoch."""
+    """Return the facts that must be equal in two runs of one study: settings, states, every value of every epoch."""
     found = results(place, name)
     columns = [
         "repeat",

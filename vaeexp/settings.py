@@ -20,7 +20,7 @@ class _Section(BaseModel):
 
 
 class DataSettings(_Section):
-    """Which images, how they are split, what the model is asked to explain."""
+    """The images, their split, and the targets of the model."""
 
     dataset: Literal["mnist", "fashion_mnist", "cifar10", "svhn", "celeba", "folder", "arrays"] = "mnist"
     """Name of the data set; folder: the images below `--data DIR`; arrays: those in `--data FILE` (.npz, .npy)."""
@@ -82,7 +82,7 @@ class ModelSettings(_Section):
 
 
 class TrainSettings(_Section):
-    """How the model is trained."""
+    """The training of the model."""
 
     beta: float = Field(default=1.0, ge=0)
     """Weight of the rate in the training loss: distortion + beta x rate, in nats per image."""
@@ -107,7 +107,7 @@ class TrainSettings(_Section):
 
 
 class EvaluationSettings(_Section):
-    """How figures and pictures are made."""
+    """The figures and pictures of a trained model."""
 
     importance_samples: int = Field(default=500, ge=1, le=10_000_000)
     """Samples per image (k) of the importance-weighted NLL on test images."""
@@ -120,7 +120,7 @@ class EvaluationSettings(_Section):
 
 
 class ExecutionSettings(_Section):
-    """Where and how a study runs; recorded with the study, and never part of a configuration."""
+    """Device, precision and width of a study; recorded with the study, and never part of a configuration."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto: cuda if there is one, else mps, else cpu."""

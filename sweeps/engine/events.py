@@ -1,4 +1,4 @@
-"""What the trial loop reads and reports: the source of its trials, its observers, and a snapshot after each round."""
+"""Input and output of the trial loop: the source of its trials, its observers, and a snapshot after each round."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,10 +59,10 @@ class Observer(Protocol):
 
 
 class Source(Protocol):
-    """Where the trials of a phase come from. A subclass need not define `prepare` and `duplicate_of`."""
+    """The source of the trials of a phase. A subclass need not define `prepare` and `duplicate_of`."""
 
     planned: int | None
-    """How many there will be, if that is known."""
+    """Number of trials that there will be; None where nobody knows it."""
 
     def propose(
         self, trials: Sequence[FrozenTrial], proposals: Sequence[FrozenTrial], elapsed: float, round_: int

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _Configuration = tuple[int | None, dict[str, Any]]
 """Number of the trial that found it, None for the fixed settings; and its parameters."""
 _Seeds = Callable[[int], list[int]]
-"""How many → the study's fresh seeds; the longer list begins with the shorter one."""
+"""A number of seeds → the study's fresh seeds; the longer list begins with the shorter one."""
 
 
 def plan_repeats(stored: StoredStudy, study: "Study") -> list[Repeat]:

@@ -1,4 +1,4 @@
-"""How sure a mean is: intervals and tests for a handful of runs, or for many.
+"""The uncertainty of a mean: intervals and tests for a handful of runs, or for many.
 
 For the 3–10 seeds of a confirmation the t interval is right: it takes into account that the spread, too, is estimated
 from so few values, while a bootstrap of three values knows nothing beyond their range and comes out far too narrow.

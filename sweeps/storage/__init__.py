@@ -1,4 +1,4 @@
-"""Where studies are kept: an Optuna journal file per study (`sweeps.storage.journal`), or a database for many machines."""
+"""The storage of studies: an Optuna journal file per study (`sweeps.storage.journal`), or a database for many machines."""
 
 import json
 import re

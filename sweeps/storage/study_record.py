@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 REPEATS = ".repeats"
-"""What the name of the Optuna study of the repeats adds to that of the search."""
+"""Suffix of the name of the Optuna study that keeps the repeats."""
 
 Session = Literal["running", "finished", "interrupted", "failed"]
 
@@ -44,7 +44,7 @@ class RegisteredModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a workload says of a study before it trains; recorded with the study. Every field is JSON-able."""
+    """A workload's description of a study, made before it trains and recorded with the study. Every field is JSON-able."""
 
     execution: Mapping[str, Any] = field(default_factory=dict)
     """Device, precision, lanes …: what the results depend on to the last bit."""
@@ -53,7 +53,7 @@ class Description:
     constants: Mapping[str, Any] = field(default_factory=dict)
     """Settings that all trials share; each trial's own parameters come on top."""
     tags: Mapping[str, str] = field(default_factory=dict)
-    """What every run carries in MLflow."""
+    """Tags of every run in MLflow."""
     baseline_tags: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Name of a baseline → tags that differ for its runs."""
     no_metrics: tuple[str, ...] = ()
@@ -85,7 +85,7 @@ class StudyRecord(Description):
     reassigned: Mapping[str, Any] = field(default_factory=dict)
     """Number of a repeat (as text) → its source trial, purposes, pairs and baseline in the newest plan."""
     session: Session | None = None
-    """How the newest process that drove the study stands or ended; None where none has said so."""
+    """State or end of the newest process that drove the study; None where none has recorded it."""
     session_at: float | None = None
     model: RegisteredModel | None = None
     report: str | None = None

@@ -33,7 +33,7 @@ class EpochRecord:
     objective: float
     metrics: Mapping[str, float]
     at: float | None
-    """When it was reported, in unix seconds."""
+    """Time of the report, in unix seconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +97,7 @@ class TrialRecord:
     results: Mapping[str, float]
     """Its final figures."""
     folder: str | None
-    """Where its files lie, relative to the runs folder where it lies below."""
+    """Folder of its files, relative to the runs folder where it lies below."""
     duplicate_of: int | None = None
     """Number of the trial whose result it took, without being trained."""
     source_trial: int | None = None
@@ -277,7 +277,7 @@ class RoundDecisions:
     round: int
     pruned: tuple[int, ...]
     pruner_state: Mapping[str, Mapping[str, Any]]
-    """What the pruner writes about trials: number (as text, for JSON) → attribute → value."""
+    """Notes of the pruner about trials: number (as text, for JSON) → attribute → value."""
 
 
 def decided_outcome(trial: FrozenTrial, decisions: RoundDecisions | None) -> Outcome | None:

@@ -52,7 +52,7 @@ class Study:
     start: tuple[Mapping[str, Any], ...] = ()
     """Values that the search tries first, one mapping per trial."""
     keep: Keep = field(default_factory=Keep)
-    """What trials leave on disk."""
+    """Files that trials leave on disk."""
 
     def spec(self) -> dict[str, Any]:
         """Return all that defines the study, JSON-able, overrides included. Not the budget, which may be extended, and not `keep`."""

@@ -34,7 +34,7 @@ FORMS = "must be a range {low: …, high: …} or a choice {values: […]}"
 
 
 class Budget(Part):
-    """When the search ends: at the first limit reached. The budget is of the study, not of one command."""
+    """Limits of the search, which ends at the first one reached. The budget is of the study, not of one command."""
 
     trials: int | None = Field(default=None, ge=1, description="Trials started, in whatever state they end.")
     seconds: float | None = Field(default=None, gt=0, description="Seconds spent searching.")
@@ -74,7 +74,7 @@ class Compare(Part):
 
 
 class Keep(Part):
-    """What trials leave on disk. No part of what decides results: it may change between two commands."""
+    """Files that trials leave on disk. They decide no result, so this section may change between two commands."""
 
     pruned: Literal["figures", "weights"] = Field(
         default="figures",
@@ -125,7 +125,7 @@ class StudyFile(Part):
     budget: Budget | None = Field(default=None, description="When the search ends.")
     confirm: Confirm | None = Field(default=None, description="What is trained again with fresh seeds.")
     compare: Compare | None = Field(default=None, description="What is compared in matched pairs.")
-    keep: Keep = Field(default=Keep(), description="What trials leave on disk; no part of what decides results.")
+    keep: Keep = Field(default=Keep(), description="Files that trials leave on disk; they decide no result.")
     search: Any = None
     baselines: Any = None
     start: Any = None

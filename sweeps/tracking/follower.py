@@ -38,7 +38,7 @@ FINISH = b"finish\n"
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """How far MLflow is behind the storage."""
+    """The distance of MLflow behind the storage."""
 
     runs: int | None = None
     """Runs of the study with the parent run; None until the storage has been read."""

@@ -45,7 +45,7 @@ SESSION = {"running": "RUNNING", "finished": "FINISHED", "interrupted": "KILLED"
 
 @dataclass
 class _Run:
-    """What MLflow has of a run."""
+    """The content of a run in MLflow."""
 
     artifacts: ArtifactFolder
     status: str

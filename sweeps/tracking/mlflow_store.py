@@ -1,4 +1,4 @@
-"""Where MLflow keeps records and artifacts: the SQLite store of a runs folder, or an address that the user gave.
+"""MLflow's store of records and artifacts: the SQLite store of a runs folder, or an address that the user gave.
 
 A picture becomes the two files that `MlflowClient.log_image` makes, but the random part of their names follows from the
 picture's file name. So a picture that is recorded again, as after a kill, overwrites its files.
@@ -285,7 +285,7 @@ def _correct_addresses(runs: Path) -> str | None:
 
 @dataclass(frozen=True)
 class ArtifactFolder:
-    """Where the artifacts of one run go."""
+    """The destination of the artifacts of one run."""
 
     run_id: str
     uri: str

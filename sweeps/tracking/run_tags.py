@@ -1,4 +1,4 @@
-"""What a trial's run is called in MLflow, and the tags that say what it is for and how it stands."""
+"""The name of a trial's run in MLflow, and the tags of its purposes and its state."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Where the driver and a workload meet: trials go into lanes, progress comes out, round by round."""
+"""The protocol between the driver and a workload: trials go into lanes, progress comes out, round by round."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -72,7 +72,7 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """What one trial did in one round."""
+    """The report of one trial on one round."""
 
     number: int
     epoch: int
@@ -90,7 +90,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a trial ended."""
+    """The end of a trial."""
 
     state: State
     epoch: int
@@ -101,7 +101,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
-    """What a trial leaves behind."""
+    """Metrics and files that a trial leaves behind."""
 
     number: int
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -120,7 +120,7 @@ class Lanes(Protocol):
 
     @property
     def width(self) -> int:
-        """How many trials fit at once."""
+        """Number of trials that fit at once."""
 
     def add(self, trial: Trial) -> None:
         """Place a trial in a free lane: fresh, or from its newest checkpoint at or before `trial.epoch`.

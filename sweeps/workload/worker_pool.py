@@ -58,7 +58,7 @@ class WorkerPool:
 
     @property
     def width(self) -> int:
-        """How many trials fit at once, in all children; follows a child that changes its own width."""
+        """Number of trials that fit at once, in all children; follows a child that changes its own width."""
         return sum(child.width for child in self._children)
 
     def add(self, trial: Trial) -> None:

@@ -188,7 +188,7 @@ class Child:
 
 
 class _Reply(NamedTuple):
-    """What the lanes returned. In its place come an error to raise, and before it warnings to log, each a text."""
+    """The return value of the lanes. In its place come an error to raise, and before it warnings to log, each a text."""
 
     value: Any
     width: int

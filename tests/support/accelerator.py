@@ -79,7 +79,7 @@ class Watch(TorchDispatchMode):
 
 
 def problems(params: dict, binarisation: str, watch: Watch, fake: FakeTensorMode) -> list[str]:
-    """What an epoch and a validation of a few fused lanes do that an accelerator would have to wait for."""
+    """Return the operations of an epoch and a validation of a few fused lanes for which an accelerator would have to wait."""
     settings = BASE.with_params(params | {"ema_decay": 0.9, "schedule": "cosine", "warmup_epochs": 1.0})
     shape = SHAPES.get(settings.model.network, (1, 28, 28))
     opened = [open_lane(Trial(number=n, params={}, seed=n), settings, shape, IMAGES) for n in range(LANES)]

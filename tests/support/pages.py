@@ -64,7 +64,7 @@ def opened(profile: Path) -> Iterator[Any]:
 
 
 def page_facts(browser: Any, path: Path, *, width: int = 900, dark: bool = False) -> dict[str, Any]:
-    """What a page of a file is like at this width in pixels: `FACTS`, `console` (its messages) and `requests` (URLs)."""
+    """Return facts about the page of a file at this width in pixels: `FACTS`, `console` (its messages) and `requests` (URLs)."""
     from selenium.webdriver.support.ui import WebDriverWait
 
     scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}

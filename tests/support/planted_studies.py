@@ -93,7 +93,7 @@ class Planted:
         return pd.DataFrame({name: values[order] for name, values in self.columns.items()})
 
     def pairs(self) -> pd.DataFrame:
-        """What `sweeps.results.pairs` gives of the comparison."""
+        """Return the comparison's pairs as `sweeps.results.pairs` does."""
         seeds = self.paired.shape[1]
         return pd.DataFrame(
             {

@@ -1,4 +1,4 @@
-"""How a sentence or a table of a report meets its rule: a pattern, and a function that recomputes the numbers in its groups."""
+"""Rules of the sentences and tables of a report: a pattern, and a function that recomputes the numbers in its groups."""
 
 import itertools
 import re
@@ -16,7 +16,7 @@ EVIDENCE = rf"95 % interval {REACH}, p [=<] [\d.e-]+(?: after Holm's correction 
 SHARE = r"(?:under 1 %|\d+ %)"
 
 Expected = str | re.Pattern[str] | None
-"""What a group or a cell must be; of a cell also a pattern, whose groups alone were recomputed. None where it cannot come from
+"""The required text of a group or a cell; of a cell also a pattern, whose groups alone were recomputed. None where it cannot come from
 the tables, or only names what the others are of."""
 
 
@@ -45,7 +45,7 @@ class State:
 
 @dataclass
 class Outcome:
-    """What was found in a report."""
+    """The matches in a report."""
 
     checked: list[Checked] = field(default_factory=list)
     wrong: list[Wrong] = field(default_factory=list)

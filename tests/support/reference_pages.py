@@ -41,7 +41,7 @@ COLUMNS = """\
 | `result.test/…` of some studies | `bits_per_dimension`; `reconstruction_mse` (per sub-pixel, black to white is 1), `reconstruction_ssim` (from −1 to 1); `fid` and `inception_score` of `generated` samples by a classifier that is right on the share `classifier_accuracy` of test images |
 | `result.test_last/…` | the same at the last epoch, of tested runs: `neg_elbo`, `rate`, `distortion`, `active_units`, `used_dimensions`, and where the study has them `reconstruction_mse`, `reconstruction_ssim`, `fid`, `inception_score` |
 | `train/…`, `val/…` | at the best epoch: `loss` (distortion + β · rate), `neg_elbo` (−ELBO at β = 1), `rate`, `distortion` in nats per image, `active_units`; of training alone `learning_rate` and `beta`; `val/neg_elbo_raw`: of the last weights where their running average counts, in the first and last epoch and in those with pictures |"""
-"""What each column of `trials.csv` means; tests/vaeexp/report/test_report_formats.py compares it with the columns that are written."""
+"""The meaning of each column of `trials.csv`; tests/vaeexp/report/test_report_formats.py compares it with the columns that are written."""
 
 RUNS = """\
 ```text
@@ -67,7 +67,7 @@ FOLDER = """\
 | `evaluation.npz` | of tested runs, at the best epoch, the arrays listed below |
 | `epoch-0005-samples.png` … | pictures of single epochs |
 | `checkpoint.safetensors` | while the run trains: what it goes on from |"""
-"""What lies in the folder of a run."""
+"""The files in the folder of a run."""
 
 ARRAYS = """\
 | Array of `evaluation.npz` | Meaning, type and unit |
@@ -83,7 +83,7 @@ ARRAYS = """\
 | `embedding`, `embedding_labels`, `classes` | float32 [N, 2]: t-SNE of posterior means; their labels; names of the classes |
 | `traversal_dimensions`, `traversal_reach` | int64 [D]: dimensions of the traversals; half their length in standard deviations |
 | `component_weights`, `component_classes` | float64 [K] and [K, classes]: weights of a joint mixture's components; the share of each class that each serves |"""
-"""What evaluation.npz holds; a test compares it with the arrays that are written."""
+"""The arrays of evaluation.npz; a test compares it with the arrays that are written."""
 
 
 def pages() -> dict[Path, str]:
@@ -287,7 +287,7 @@ def _studies() -> str:
 
 
 def _files() -> str:
-    """What is expected below `--data`, as the error messages have it."""
+    """Return the layout below `--data`, as the error messages have it."""
     from vaeexp.data import DATASETS
 
     rows = ["| `dataset` | Images | Expected at `--data` |", "| --- | --- | --- |"]
@@ -309,7 +309,7 @@ def _default(value: Any) -> str:
 
 
 def _values(field: Any) -> str:
-    """What a field takes: its choices, or its type with the bounds that hold."""
+    """Return the values of a field: its choices, or its type with the bounds that hold."""
     choices = [
         value
         for part in (field.annotation, *get_args(field.annotation))

@@ -9,7 +9,7 @@ from vaeexp.data.formats.torchvision_files import read_idx
 
 
 def evaluation_arrays() -> dict[str, np.ndarray]:
-    """What a tested run leaves about its latent space: ten classes around a circle, 20 images each."""
+    """Return a tested run's arrays of its latent space: ten classes around a circle, 20 images each."""
     labels = np.arange(200) % 10
     angles = 2 * np.pi * labels / 10
     noise = np.random.default_rng(3).normal(0, 2, (200, 2))

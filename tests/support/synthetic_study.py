@@ -31,7 +31,7 @@ PARAMS = {"float": "float64", "int": "Int64", "choice": "object"}
 
 
 def study_attributes(**changes) -> StudyRecord:
-    """What the driver and the workload record on a study."""
+    """Return the attributes that the driver and the workload record on a study."""
     spec = {
         "name": "beta_mnist",
         "question": "Which β, latent size and optimizer are best, and is Adam or Adamax the better choice?",
@@ -128,7 +128,7 @@ def epochs_frame(rows: list[dict]) -> pd.DataFrame:
 
 
 def read_results_of_nothing(search: dict) -> Results:
-    """What is read from a storage whose study has no trial yet: the real columns and types."""
+    """Return the results of a study that has no trial yet: the real columns and types."""
     return _read_results_of_nothing(json.dumps(search))
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the driver share: small studies, a journal in memory, a watcher, the table of a study."""
+"""Helpers of the tests of the driver: small studies, a journal in memory, a watcher, the table of a study."""
 
 import json
 from collections.abc import Sequence

@@ -234,7 +234,7 @@ def expected(stored: StoredStudy) -> dict[str, dict[str, Any]]:
 
 
 def reduced(contents: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What `expected` tells, out of `contents`."""
+    """Return the part of `contents` that `expected` names."""
     return {
         name: {
             "status": run["status"],

@@ -165,7 +165,7 @@ def _open(folder: Path) -> Prepared | None:
 
 
 class Purpose(IntEnum):
-    """What a stream is for: streams of different purposes are independent under the same seed."""
+    """The purpose of a stream: streams of different purposes are independent under the same seed."""
 
     SPLIT = 0
     TRAINING_PIXELS = 1

@@ -23,7 +23,7 @@ class Plot:
     make: Callable[[Any], Figure | None]
     """Draws the view of a study, or None where it has too little; where the plot `shows` a model, draws the arrays of its file."""
     caption: str | Callable[[StudyView], str]
-    """How to read it, in a sentence or two."""
+    """Help in reading it, in a sentence or two."""
     absent: str
     """Why it may be missing."""
     shows: str | None = None

@@ -1,4 +1,4 @@
-"""What is set side by side: baselines and the best configuration, matched pairs, and studies of one protocol."""
+"""Plots of comparisons: baselines and the best configuration, matched pairs, and studies of one protocol."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What the searched parameters did: how much each mattered, the value of each trial along each, and the value to expect."""
+"""Plots of the searched parameters: the importance of each, the value of each trial along each, and the value to expect."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Where each value of a choice was tried: only a value that was tried where the others are good can be compared with them."""
+"""The coverage of a choice's values: only a value that was tried where the others are good can be compared with them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ LEAST_GOOD = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """How far one value of a searched choice was tried where the other values are good.
+    """The trials of one value of a searched choice where the other values are good.
 
     That region is the box which the best quarter (and at least `LEAST_GOOD`) of the complete trials with another value span
     in the other searched parameters: from the least to the largest of a number, the same values of a choice. A parameter

@@ -1,4 +1,4 @@
-"""What each searched parameter did: where the best trials have it, whether that is more than chance, and how far it moves the objective."""
+"""The effect of each searched parameter: its values in the best trials, a test of them against chance, and its reach on the objective."""
 
 import functools
 import math
@@ -28,7 +28,7 @@ Bound = Literal["lower", "upper"]
 
 @dataclass(frozen=True, kw_only=True)
 class ParameterEffect:
-    """What the search says about one parameter.
+    """The evidence of the search about one parameter.
 
     The verdict rests on a test whether the best quarter of the trials (complete and pruned, a pruned one as good as what it
     had reached; at least `TOP`) have other values than the rest: Kolmogorov and Smirnov's for numbers, for a choice Fisher's
@@ -65,7 +65,7 @@ class ParameterEffect:
 
 @dataclass(frozen=True, kw_only=True)
 class BoundHit:
-    """How many of the best configurations lie at one end of a parameter's range."""
+    """The best configurations that lie at one end of a parameter's range."""
 
     parameter: str
     bound: Bound

@@ -157,7 +157,7 @@ def _conditions(parameters: Mapping[str, SearchedParameter]) -> dict[str, dict[s
 
 @dataclass(frozen=True, eq=False)
 class Dependence:
-    """What the forest expects along one parameter."""
+    """The forest's expectation along one parameter."""
 
     places: np.ndarray
     """Places on the axis of the parameter, of covered values alone: [G]."""

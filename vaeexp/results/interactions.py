@@ -24,7 +24,7 @@ LEVEL = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Interaction:
-    """How the difference of a matched pair depends on another parameter of the configuration.
+    """The dependence of a matched pair's difference on another parameter of the configuration.
 
     A difference is that of one configuration and one seed: second value − first, nats per image of validation −ELBO, so
     above 0 where the first value is better. A threshold splits the configurations in two. The interaction is consistent where

@@ -37,7 +37,7 @@ class SearchedParameter:
     name: str
     kind: Literal["float", "int", "choice"]
     label: str
-    """How an axis calls it, with its condition: `components (if prior is mixture)`."""
+    """Its label on an axis, with its condition: `components (if prior is mixture)`."""
     texts: tuple[str, ...] = ()
     """Values of a choice as text: those of the study file, then others that earlier trials had."""
     values: tuple[Any, ...] = ()

@@ -24,7 +24,7 @@ _WAITS = ("warmup_epochs", "min_epochs", "patience")
 
 @dataclass(frozen=True, kw_only=True)
 class Replay:
-    """What a pruner would have done to complete trials, each compared with all of them."""
+    """The decisions of a pruner on complete trials, each compared with all of them."""
 
     winners: int
     """The best trials that were looked at."""

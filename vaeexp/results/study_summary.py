@@ -1,4 +1,4 @@
-"""What the comparison of several studies needs of each, and which of them may stand in one table."""
+"""A study in the comparison of several, and the groups of studies that may stand in one table."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from vaeexp.results.tested_settings import TestedSetting
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StudySummary:
-    """What the comparison of several studies needs of one."""
+    """A study in the comparison of several."""
 
     name: str
     question: str

@@ -335,13 +335,13 @@ class StudyView:
 
     @cached_property
     def effects(self) -> list[ParameterEffect]:
-        """What each searched parameter did, in the order of the study file."""
+        """The effect of each searched parameter, in the order of the study file."""
         spans = {name: dependence.span for name, dependence in self.dependences.items()}
         return parameter_effects(self.parameters, self.ranked, self.learned, self.importances, spans, self.coverage)
 
     @cached_property
     def interactions(self) -> list[Interaction]:
-        """How each comparison depends on the learning rate and the two most important other parameters."""
+        """The dependence of each comparison on the learning rate and the two most important other parameters."""
         return find_interactions(self.pairs, self.parameters, self.search, list(self.importances.index))
 
     @cached_property
@@ -351,7 +351,7 @@ class StudyView:
 
     @cached_property
     def replay(self) -> Replay | None:
-        """What the study's pruner would have done to its complete trials; None without a rule that stops any."""
+        """The decisions of the study's pruner, replayed on its complete trials; None without a rule that stops any."""
         return replay_pruner(self.study.spec.get("pruner"), self.curves, self.fixed("epochs"))
 
     def best_with(self, needed: str) -> tuple[pd.Series, Arrays] | None:

@@ -185,7 +185,7 @@ def welch_p(first: Sequence[float], second: Sequence[float]) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Margin:
-    """How far a tested configuration is from the best on test."""
+    """The distance of a tested configuration from the best on test."""
 
     interval: Interval
     """Of its test −ELBO minus that of the best, nats per image: above 0 where the best is better. No interval from fewer than 3 seeds."""
@@ -217,7 +217,7 @@ class BaselineMargin(Margin):
 
     baseline: str
     basis: str
-    """What the interval rests on, in words."""
+    """The test behind the interval, in words."""
 
 
 def winner_margins(confirmed: Sequence[TestedSetting]) -> list[WinnerMargin]:

@@ -1,4 +1,4 @@
-"""What is kept of a trained trial, and what can be done with it again.
+"""The kept files of a trained trial, and their later uses.
 
 `runs.drawing` and the other modules named here are imported when they are first asked for, because they bring PyTorch.
 """

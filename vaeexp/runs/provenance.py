@@ -1,4 +1,4 @@
-"""Where a result comes from: code, versions, machine, data, protocol. Recorded with a study and with each trial."""
+"""The origin of a result: code, versions, machine, data, protocol. Recorded with a study and with each trial."""
 
 import importlib.metadata
 import platform

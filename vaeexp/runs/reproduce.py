@@ -59,7 +59,7 @@ HEARTBEAT_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Criterion:
-    """How near two trainings must be, and why."""
+    """The tolerance between two trainings, and its reason."""
 
     tolerance: float
     """Relative tolerance of the −ELBO of each epoch; 0 asks for equal bits of all numbers."""

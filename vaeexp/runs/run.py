@@ -254,14 +254,14 @@ def evaluate_run(
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """How a trial was trained, and the outcome."""
+    """The training of a trial, and its outcome."""
 
     asked: str
     """Name of the run that the user asked for: another one than `name` where that run took the result of this one."""
     name: str
     study: StudyRecord
     parts: StudyParts
-    """What the study fixes, searches and compares with."""
+    """The parameters that the study fixes, searches and compares with."""
     trial: TrialRecord
     outcome: Outcome
     settings: Settings
@@ -274,7 +274,7 @@ class RunRecord:
     arithmetic: Mapping[str, Any]
     """`vaeexp.runs.provenance.arithmetic` where it was trained."""
     contradictions: tuple[str, ...]
-    """Where the folder and the storage differ, in words."""
+    """Differences between the folder and the storage, in words."""
 
 
 def read_record(text: str, runs: Path, storage: str | None, *, allow_code: bool = False) -> RunRecord:

@@ -1,4 +1,4 @@
-"""What the command sweep adds to the driver: execution, plan, job, progress.
+"""The command sweep's additions to the driver: execution, plan, job, progress.
 
 `sweep.job` and `sweep.run` are imported when they are first asked for, because they bring PyTorch.
 """

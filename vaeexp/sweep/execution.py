@@ -34,7 +34,7 @@ units, a step of the network `mlp` then takes 1.7 to 3 ms less; in float32 with 
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """How a study runs. The study records it, because rounding and the order of proposals depend on it."""
+    """The execution of a study. The study records it, because rounding and the order of proposals depend on it."""
 
     device: str
     precision: str

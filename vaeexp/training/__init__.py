@@ -39,7 +39,7 @@ class Layout:
 
     @property
     def count(self) -> int:
-        """How many numbers the tensors hold, without the gaps."""
+        """Number of values in the tensors, without the gaps."""
         return sum(shape.numel() for shape in self.shapes.values())
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
@@ -103,7 +103,7 @@ class EpochSums:
     distortion: float
     rate: float
     active_units: float
-    """How many latent dimensions have a posterior mean that varies over images by more than the threshold (Burda et al. 2016)."""
+    """Number of latent dimensions that have a posterior mean that varies over images by more than the threshold (Burda et al. 2016)."""
 
     @property
     def neg_elbo(self) -> float:

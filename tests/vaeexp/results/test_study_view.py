@@ -75,7 +75,11 @@ def test_the_test_of_pairs_agrees_with_their_interval():
             assert comparison.better is None
             continue
         assert comparison.p == comparison.p_holm == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
-        assert (comparison.p < 0.05) == (comparison.interval.low * comparison.interval.high > 0) == (comparison.better == "adam")
+        assert (
+            (comparison.p < 0.05)
+            == (comparison.interval.low * comparison.interval.high > 0)
+            == (comparison.better == "adam")
+        )
 
 
 def test_many_comparisons_are_corrected_for_their_number():
