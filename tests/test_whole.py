@@ -102,6 +102,9 @@ def test_mlflow_holds_what_the_study_holds(place, monkeypatch):
         assert ("seed" in run.info.run_name) == row["repeat"]
         assert not {"network", "batch_size"} & {*run.data.params}, "what all trials share stands once, with the parent"
         assert not {"test/images", "test/importance_samples"} & {*run.data.metrics}
+        assert not {*run.data.metrics} & {*run.data.params, *parent.data.params}, (
+            "MLflow's table shows both under one name"
+        )
         assert run.info.status == STATUS[row["state"]]
         assert float(run.data.params["learning_rate"]) == pytest.approx(row["params.learning_rate"])
         assert "MNIST, 5,000-image subset" in run.data.tags["protocol.data"]

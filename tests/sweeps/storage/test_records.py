@@ -1,5 +1,6 @@
 """What the storage holds of a study and its trials, read back as records; and that nobody else knows how it is kept."""
 
+import errno
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -157,6 +158,22 @@ def test_a_sweep_that_does_not_reach_its_end_says_so(tmp_path, error, session):
         run_study(toy_study(), lambda: ToyLanes(before=stop), runs=tmp_path)
     assert read_study(open_storage(None, tmp_path, "toy", must_exist=True), "toy").study.session == session
     assert run_study(toy_study(), ToyLanes, runs=tmp_path).study.session == "finished"
+
+
+def test_a_sweep_whose_report_could_not_be_written_ends_with_the_same_command(tmp_path):
+    def train_and_fail():
+        with open_sweep(toy_study(), runs=tmp_path) as sweep:
+            sweep.begin(Description())
+            sweep.train(ToyLanes, [])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(UserError, match="the disk is full"):
+        train_and_fail()
+    storage = open_storage(None, tmp_path, "toy", must_exist=True)
+    before = read_study(storage, "toy")
+    assert (before.study.session, before.study.finished) == ("failed", False)
+    after = run_study(toy_study(), ToyLanes, runs=tmp_path)
+    assert (after.study.session, after.study.finished, after.trials) == ("finished", True, before.trials)
 
 
 def test_a_runs_folder_that_is_deleted_under_a_sweep_is_named(tmp_path):
