@@ -33,17 +33,17 @@ class Plot:
 
     def draw(self, view: StudyView) -> Figure | None:
         """Draw the plot of this study under its title; None where it has too little for it."""
-        found = view if self.shows is None else (view.best_with(self.shows) or (None, None))[1]
-        figure = None if found is None else self.make(found)
+        content = view if self.shows is None else (view.best_with(self.shows) or (None, None))[1]
+        figure = None if content is None else self.make(content)
         return None if figure is None else framed(figure, self.title)
 
     def reading(self, view: StudyView) -> str:
         """Return the caption for this study, with the run that drew where it draws one model."""
         caption = self.caption if isinstance(self.caption, str) else self.caption(view)
-        found = view.best_with(self.shows) if self.shows else None
-        if found is None:
+        best = view.best_with(self.shows) if self.shows else None
+        if best is None:
             return caption
-        row = found[0]
+        row = best[0]
         source = row["source_trial"] if row["repeat"] else row["number"]
         run = f"a confirmation run of trial {source}" if row["repeat"] else f"trial {source}"
         return f"{caption} Drawn by {run}{'' if source == view.best_number else ', the best that left such pictures'}."

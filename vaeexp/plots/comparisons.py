@@ -37,7 +37,7 @@ def _shown(view: StudyView) -> list[TestedSetting]:
 def _pictures(setting: TestedSetting, needed: frozenset[str]) -> tuple[pd.Series | None, Arrays]:
     """Return the best run that left all of these, with its pictures; None and no pictures where none did."""
     files = ((run, read_arrays(run["folder"])) for _, run in setting.runs.iterrows())
-    return next(((run, found) for run, found in files if needed <= found.keys()), (None, {}))
+    return next(((run, arrays) for run, arrays in files if needed <= arrays.keys()), (None, {}))
 
 
 def baseline_strip(view: StudyView) -> Figure | None:
@@ -46,11 +46,11 @@ def baseline_strip(view: StudyView) -> Figure | None:
     Baselines of other targets (binarised or grey) stand below originals of their own. None without a baseline with pictures.
     """
     pictures = ((setting, *_pictures(setting, STRIP)) for setting in _shown(view))
-    found = [(setting, run, files) for setting, run, files in pictures if run is not None]
-    if all(setting.baseline is None for setting, *_ in found):
+    drawn = [(setting, run, files) for setting, run, files in pictures if run is not None]
+    if all(setting.baseline is None for setting, *_ in drawn):
         return None
     groups: list[tuple[str, list[Row]]] = []
-    for setting, run, every in found:
+    for setting, run, every in drawn:
         files, last = at_last_epoch(every)
         words_below = epoch_words(view, run, last=last, deterministic=setting.deterministic)
         row = (style.shortened(setting.title, LONGEST), words_below, files)
@@ -90,10 +90,10 @@ def baseline_curves(view: StudyView) -> Figure | None:
     figure = style.new_figure(sum(heights))
     panels = figure.subplots(len(groups), len(MEASURES), squeeze=False, height_ratios=heights)
     first = 0
-    for place, (group, axes) in enumerate(zip(groups.values(), panels, strict=True)):
+    for index, (group, axes) in enumerate(zip(groups.values(), panels, strict=True)):
         setting = group[0][0]
         for panel, (metric, label) in zip(axes, MEASURES.items(), strict=True):
-            style.style_axes(panel, x="epoch" if place == len(groups) - 1 else "", y=f"{label} (nats per image)")
+            style.style_axes(panel, x="epoch" if index == len(groups) - 1 else "", y=f"{label} (nats per image)")
             _draw_measure(panel, group, metric, first)
         if len(groups) > 1:
             title = f"{_targets(setting)}, {str(setting.settings['likelihood']).replace('_', ' ')}"
@@ -110,10 +110,10 @@ def _draw_measure(axes: Axes, group: list[Curve], metric: str, first: int) -> No
     axes.set_xlim(min(1.0, last - 1), last)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     values = []
-    for place, (setting, curve) in enumerate(group, start=first):
+    for index, (setting, curve) in enumerate(group, start=first):
         if metric == "val/neg_elbo" and setting.deterministic:
             continue
-        look, label = style.line_style(place) | {"linewidth": 1.8, "zorder": 3}, style.shortened(setting.title, LONGEST)
+        look, label = style.line_style(index) | {"linewidth": 1.8, "zorder": 3}, style.shortened(setting.title, LONGEST)
         axes.plot(curve["epoch"], curve[metric], label=label, **look)
         if len(curve) == 1:
             axes.scatter(curve["epoch"], curve[metric], color=look["color"], s=20, zorder=3)
@@ -157,7 +157,7 @@ def baseline_interpolations(view: StudyView) -> Figure | None:
     drawn = [files["latent_interpolations"] for files in pictures]
     pairs = min(3, *map(len, drawn))
     titles = [style.shortened(setting.title, LONGEST) for setting in shown]
-    return interpolation_figure(np.stack([each[:pairs] for each in drawn], axis=1), titles, _margin(titles))
+    return interpolation_figure(np.stack([rows[:pairs] for rows in drawn], axis=1), titles, _margin(titles))
 
 
 def paired_differences(view: StudyView) -> Figure | None:
@@ -193,8 +193,8 @@ def _draw_differences(axes: Axes, comparison: PairComparison) -> None:
     reach = float(max(np.abs([*comparison.pairs["difference"], interval.mean, *ends]))) or 1.0
     axes.set(xlim=(-1.15 * reach, 1.15 * reach), ylim=(last + 0.6, -0.6))
     above: dict[str, Any] = {"transform": axes.transAxes, "va": "bottom"}
-    for place, side, better in ((0.0, "left", second), (1.0, "right", first)):
-        axes.text(place, 1.02, f"{better} better", fontsize=11, color=style.TEXT_COLOUR, ha=side, **above)
+    for x, side, better in ((0.0, "left", second), (1.0, "right", first)):
+        axes.text(x, 1.02, f"{better} better", fontsize=11, color=style.TEXT_COLOUR, ha=side, **above)
     middle = f"{parameter_label(comparison.parameter)}, mean {format_number(interval.mean)}"
     axes.text(0.5, 1.02, middle, fontsize=10, color=style.MUTED, ha="center", **above)
 

@@ -30,9 +30,9 @@ LOOKED_AT = 3
 
 def comparable(view: StudyView) -> list[TestedSetting]:
     """Return the confirmed configurations, the best first, then baselines of the same protocol; empty without a confirmed one."""
-    own = view.confirmed
-    same = [setting for setting in view.baselines if own and setting.same_protocol == own[0].same_protocol]
-    return [*own, *same] if own else []
+    confirmed = view.confirmed
+    same = [setting for setting in view.baselines if confirmed and setting.same_protocol == confirmed[0].same_protocol]
+    return [*confirmed, *same] if confirmed else []
 
 
 def confirmed_seeds(view: StudyView) -> Figure | None:
@@ -50,22 +50,20 @@ def confirmed_seeds(view: StudyView) -> Figure | None:
     rows = [setting.runs[np.isfinite(column(setting.runs, metric).astype(float))] for setting in settings]
     low, high = _limits(rows, metric)
     _join_seeds(axes, rows, metric)
-    for place, runs in enumerate(rows):
+    for y, runs in enumerate(rows):
         values = runs[metric].astype(float)
-        axes.scatter(values, [place] * len(values), s=46, color=style.STATE_COLOURS["complete"], linewidths=0, zorder=3)
+        axes.scatter(values, [y] * len(values), s=46, color=style.STATE_COLOURS["complete"], linewidths=0, zorder=3)
         interval = mean_interval(values.tolist())
         if len(values) > 2:
-            axes.plot(
-                [interval.low, interval.high], [place + 0.24] * 2, color=style.TEXT_COLOUR, linewidth=2.2, zorder=4
-            )
+            axes.plot([interval.low, interval.high], [y + 0.24] * 2, color=style.TEXT_COLOUR, linewidth=2.2, zorder=4)
         if beyond := int((values > high).sum()):
             look: dict[str, Any] = {"marker": ">", "s": 46, "color": style.STATE_COLOURS["complete"], "clip_on": False}
-            axes.scatter([high] * beyond, [place] * beyond, zorder=3, **look)
+            axes.scatter([high] * beyond, [y] * beyond, zorder=3, **look)
         if len(values):
-            axes.scatter([interval.mean], [place + 0.24], s=44, marker="D", color=style.TEXT_COLOUR, zorder=5)
+            axes.scatter([interval.mean], [y + 0.24], s=44, marker="D", color=style.TEXT_COLOUR, zorder=5)
             mean = format_interval(interval) if len(values) > 2 else format_number(interval.mean)
             text = f"{mean}, n = {len(values)}"
-            style.annotate(axes, text, (1.025, place), xycoords=("axes fraction", "data"), ha="left")
+            style.annotate(axes, text, (1.025, y), xycoords=("axes fraction", "data"), ha="left")
     axes.set_yticks(range(len(settings)), [style.shortened(setting.title, LONGEST) for setting in settings])
     axes.set(ylim=(len(settings) - 0.4, -0.6), xlim=(low, high))
     axes.grid(visible=False, axis="y")
@@ -74,10 +72,10 @@ def confirmed_seeds(view: StudyView) -> Figure | None:
 
 def _join_seeds(axes: Axes, rows: Sequence[pd.DataFrame], metric: str) -> None:
     """Join the values of one seed in rows that lie below each other."""
-    for place, (above, below) in enumerate(pairwise(rows)):
+    for y, (above, below) in enumerate(pairwise(rows)):
         both = above.dropna(subset=["seed"]).merge(below.dropna(subset=["seed"]), on="seed")
         for pair in both[[f"{metric}_x", f"{metric}_y"]].to_numpy(float):
-            axes.plot(pair, [place, place + 1], color="#b0b0b0", linewidth=1, zorder=1)
+            axes.plot(pair, [y, y + 1], color="#b0b0b0", linewidth=1, zorder=1)
 
 
 def _limits(rows: Sequence[pd.DataFrame], metric: str) -> tuple[float, float]:
@@ -88,7 +86,7 @@ def _limits(rows: Sequence[pd.DataFrame], metric: str) -> tuple[float, float]:
     low, high = float(values.min()), float(values[values <= np.median(values) + FAR * _spread(rows, metric)].max())
     room = 0.5 * (high - low) or 0.5
     intervals = [mean_interval(runs[metric].astype(float).tolist()) for runs in rows if len(runs) > 2]
-    ends = [end for each in intervals for end in (each.low, each.high)]
+    ends = [end for interval in intervals for end in (interval.low, interval.high)]
     left = max(low - room, min([low, *ends]))
     right = min(high + room, max([high, *(end for end in ends if end <= high + room)]))
     edge = 0.05 * (right - left) or 0.5
@@ -106,20 +104,20 @@ def confirmed_curves(view: StudyView) -> Figure | None:
 
     A curve ends where the first of its seeds ended. None without a confirmed configuration.
     """
-    found = [(setting, _by_seed(view, setting, "objective")) for setting in view.confirmed[:MOST]]
-    found = [(setting, curves) for setting, curves in found if len(curves)]
-    if not found:
+    drawn = [(setting, _by_seed(view, setting, "objective")) for setting in view.confirmed[:MOST]]
+    drawn = [(setting, curves) for setting, curves in drawn if len(curves)]
+    if not drawn:
         return None
     figure = style.new_figure(4.8)
     axes = style.style_axes(figure.add_subplot(), x="epoch", y=NATS)
-    for place, (setting, curves) in enumerate(found):
-        look = style.line_style(place)
+    for index, (setting, curves) in enumerate(drawn):
+        look = style.line_style(index)
         label = f"{style.shortened(setting.title, LONGEST)} (n = {curves.shape[1]})"
         axes.plot(curves.index, curves.median(axis=1), linewidth=1.9, label=label, zorder=3, **look)
         axes.fill_between(
             curves.index, curves.min(axis=1), curves.max(axis=1), color=look["color"], alpha=0.2, linewidth=0
         )
-    _scale_curves(axes, [curves for _, curves in found])
+    _scale_curves(axes, [curves for _, curves in drawn])
     style.legend(axes, columns=3)
     return figure
 
@@ -127,20 +125,20 @@ def confirmed_curves(view: StudyView) -> Figure | None:
 def _by_seed(view: StudyView, setting: TestedSetting, metric: str) -> pd.DataFrame:
     """Return a metric of each run of a configuration, [epochs, runs], as far as all of its runs went."""
     curves = [
-        view.curve(run).set_index("epoch")[metric].rename(place)
-        for place, (_, run) in enumerate(setting.runs.iterrows())
+        view.curve(run).set_index("epoch")[metric].rename(index)
+        for index, (_, run) in enumerate(setting.runs.iterrows())
     ]
     return pd.concat(curves, axis=1).dropna().sort_index().astype(float)
 
 
 def _scale_curves(axes: Axes, curves: Sequence[pd.DataFrame]) -> None:
     """Set limits that the first fifth of the epochs does not spoil."""
-    settled = np.concatenate([each.iloc[len(each) // 5 :].to_numpy().ravel() for each in curves])
+    settled = np.concatenate([table.iloc[len(table) // 5 :].to_numpy().ravel() for table in curves])
     low, high = style.robust_limits(settled)
-    last = max(float(each.index.max()) for each in curves)
+    last = max(float(table.index.max()) for table in curves)
     axes.set(xlim=(min(1.0, last - 1), last), ylim=(low, high))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if any(float(each.to_numpy().max()) > high for each in curves):
+    if any(float(table.to_numpy().max()) > high for table in curves):
         style.note(axes, f"values above {high:,.0f} are cut off", y=0.95)
 
 
@@ -149,20 +147,20 @@ def train_validation(view: StudyView) -> Figure | None:
     if view.best is None:
         return None
     sides = {"training": "train/neg_elbo", "validation": "val/neg_elbo"}
-    found = {side: _by_seed(view, view.best, metric) for side, metric in sides.items()}
-    if not all(len(curves) for curves in found.values()):
+    curves_by_side = {side: _by_seed(view, view.best, metric) for side, metric in sides.items()}
+    if not all(len(curves) for curves in curves_by_side.values()):
         return None
     figure = style.new_figure(4.6)
     axes = style.style_axes(figure.add_subplot(), x="epoch", y="−ELBO (nats per image)")
-    gap = float((found["validation"].iloc[-1] - found["training"].iloc[-1]).mean())
+    gap = float((curves_by_side["validation"].iloc[-1] - curves_by_side["training"].iloc[-1]).mean())
     side = "above" if gap >= 0 else "below"
-    words = f"validation, at the end {format_number(abs(gap))} nats {side} training"
-    labels = {"training": "training", "validation": words}
-    for place, (side, curves) in enumerate(found.items()):
-        look = style.line_style(place)
+    label = f"validation, at the end {format_number(abs(gap))} nats {side} training"
+    labels = {"training": "training", "validation": label}
+    for index, (side, curves) in enumerate(curves_by_side.items()):
+        look = style.line_style(index)
         for number, run in enumerate(curves):
             axes.plot(curves.index, curves[run], linewidth=1.5, label=None if number else labels[side], **look)
-    _scale_curves(axes, list(found.values()))
+    _scale_curves(axes, list(curves_by_side.values()))
     style.legend(axes)
     return figure
 
@@ -172,16 +170,16 @@ def nll_by_samples(view: StudyView) -> Figure | None:
 
     None without a run that left these numbers.
     """
-    found = [(setting, _arrays_of(setting)) for setting in comparable(view)]
-    found = [(setting, arrays) for setting, arrays in found if arrays][:MOST]
-    if not found:
+    drawn = [(setting, _arrays_of(setting)) for setting in comparable(view)]
+    drawn = [(setting, arrays) for setting, arrays in drawn if arrays][:MOST]
+    if not drawn:
         return None
     figure = style.new_figure(4.4)
     axes = style.style_axes(figure.add_subplot(), x="samples k", y="test NLL ≤ (nats per image)")
     first, last = math.inf, 2.0
-    for place, (setting, arrays) in enumerate(found):
+    for index, (setting, arrays) in enumerate(drawn):
         samples, bounds = arrays["nll_k"], arrays["nll_by_k"]
-        look: dict[str, Any] = {"marker": "o", "markersize": 4, "linewidth": 1.8, **style.line_style(place)}
+        look: dict[str, Any] = {"marker": "o", "markersize": 4, "linewidth": 1.8, **style.line_style(index)}
         axes.plot(samples, bounds, label=style.shortened(setting.title, LONGEST), **look)
         first, last = min(first, float(samples[0])), max(last, float(samples[-1]))
     style.log_axis(axes, first, last)

@@ -53,8 +53,8 @@ def interpolation_figure(drawn: np.ndarray, names: Sequence[str], margin: float 
     canvas = joined(blocks, space)
     figure, axes = picture_axes(canvas, margin=margin, width=_width(canvas, margin))
     for pair, block in enumerate(blocks):
-        for place, name in enumerate(names):
-            _beside(axes, pair * (len(block) + space) + place * (tile + GAP) + tile / 2, name)
+        for row, name in enumerate(names):
+            _beside(axes, pair * (len(block) + space) + row * (tile + GAP) + tile / 2, name)
     return figure
 
 
@@ -113,8 +113,8 @@ def map_figure(points: np.ndarray, labels: np.ndarray | None, classes: Sequence[
     colours = np.array(CLASS_COLOURS)[np.arange(len(classes)) % len(CLASS_COLOURS)]
     shapes = np.arange(len(classes)) // len(CLASS_COLOURS)
     for shape, marker in enumerate("os^"[: shapes[-1] + 1]):
-        own = shapes[labels] == shape
-        axes.scatter(*points[own].T, color=colours[labels[own]], marker=marker, **look)
+        members = shapes[labels] == shape
+        axes.scatter(*points[members].T, color=colours[labels[members]], marker=marker, **look)
     for label in np.unique(labels).tolist():
         name = style.shortened(classes[label], LONGEST_CLASS)
         axes.scatter([], [], color=colours[label], marker="os^"[shapes[label]], s=40, linewidths=0, label=name)
@@ -148,15 +148,15 @@ def rate_per_dimension(arrays: Arrays) -> Figure:
     numbers = "number of the latent dimension" if few else "latent dimensions, from the greatest rate to the smallest"
     axes = style.style_axes(figure.add_subplot(), x=numbers, y="rate (nats per image)")
     order = np.argsort(-rates, kind="stable")
-    places, heights = np.arange(1, len(rates) + 1), rates[order]
+    positions, heights = np.arange(1, len(rates) + 1), rates[order]
     for used, colour, text in ((True, "#0072B2", f"above {nats}"), (False, "#b8b8b8", f"at most {nats}")):
         chosen = (heights > threshold) == used
         look: dict[str, Any] = {"width": 0.8 if few else 1.0, "color": colour, "linewidth": 0}
-        axes.bar(places[chosen], heights[chosen], label=f"{text} ({int(chosen.sum())})", **look)
+        axes.bar(positions[chosen], heights[chosen], label=f"{text} ({int(chosen.sum())})", **look)
     axes.set(xlim=(0.4, len(rates) + 0.6), ylim=(min(0.0, 1.05 * heights.min()), 1.05 * max(heights.max(), threshold)))
     axes.grid(visible=False, axis="x")
     if few:
-        axes.set_xticks(places, [str(dimension + 1) for dimension in order])
+        axes.set_xticks(positions, [str(dimension + 1) for dimension in order])
     else:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
     style.legend(axes)
@@ -165,8 +165,8 @@ def rate_per_dimension(arrays: Arrays) -> Figure:
 
 def rate_caption(view: StudyView) -> str:
     """Say what a bar is, and from which rate on a dimension counts as used."""
-    found = view.best_with("rate_per_dimension")
-    recorded = found[1].get("rate_threshold", USED) if found else view.fixed("rate_threshold")
+    best = view.best_with("rate_per_dimension")
+    recorded = best[1].get("rate_threshold", USED) if best else view.fixed("rate_threshold")
     threshold = format_value(float(USED if recorded is None else recorded))
     return (
         "The divergence of the posterior of each latent dimension from the prior of that dimension, mean over test images. "
@@ -184,7 +184,7 @@ def component_classes(arrays: Arrays) -> Figure:
     figure = style.new_figure(1.5 + 0.3 * max(rows, 4))
     axes = figure.add_subplot()
     image = axes.imshow(shown, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-    names = [f"{place + 1}  ({format_number(100 * weights[k], 1)} %)" for place, k in enumerate(order)]
+    names = [f"{rank + 1}  ({format_number(100 * weights[k], 1)} %)" for rank, k in enumerate(order)]
     axes.set_yticks(range(rows), names)
     axes.set_ylabel("component (weight)", fontsize=11, color=style.TEXT_COLOUR)
     _name_columns(axes, arrays["classes"].tolist())
@@ -212,10 +212,10 @@ def samples_caption(view: StudyView) -> str:
 
 def _order(view: StudyView, shows: str) -> str:
     """Return in words the order of the components of the model that is drawn, by its weights or else by its prior."""
-    found = view.best_with(shows)
-    if found is None:
+    best = view.best_with(shows)
+    if best is None:
         return "the heaviest first"
-    row, arrays = found
+    row, arrays = best
     if "component_weights" in arrays:
         return component_order(arrays["component_weights"])
     equal = view.params(row).get("prior", view.fixed("prior")) == "vampprior"
@@ -248,12 +248,12 @@ def aggregate_posterior(arrays: Arrays) -> Figure:
     """Draw for each dimension the codes z ~ q(z|x) of test images against samples of the prior, as densities."""
     codes, priors, dimensions = arrays["aggregate_codes"], arrays["prior_codes"], arrays["aggregate_dimensions"]
     figure, panels = style.parameter_panels(len(codes), same_values=False)
-    for axes, own, prior, dimension in zip(panels, codes, priors, dimensions.tolist(), strict=True):
+    for axes, posterior, prior, dimension in zip(panels, codes, priors, dimensions.tolist(), strict=True):
         style.style_axes(axes, x=f"latent dimension {dimension + 1}")
-        both = np.concatenate([own, prior])
+        both = np.concatenate([posterior, prior])
         low, high = np.quantile(both[np.isfinite(both)], [0.002, 0.998])
         bins = np.linspace(low, high if high > low else low + 1, BINS).tolist()
-        axes.hist(own, bins, density=True, color="#0072B2", alpha=0.45, label="codes of test images")
+        axes.hist(posterior, bins, density=True, color="#0072B2", alpha=0.45, label="codes of test images")
         axes.hist(prior, bins, density=True, histtype="step", color=style.TEXT_COLOUR, linewidth=1.6, label="prior")
         axes.xaxis.set_major_locator(MaxNLocator(5))
     figure.supylabel("density", fontsize=11, color=style.TEXT_COLOUR)

@@ -37,15 +37,17 @@ def importance(view: StudyView) -> Figure | None:
         return None
     figure = style.new_figure(0.9 + 0.42 * len(table))
     axes = style.style_axes(figure.add_subplot(), x="share of the importance (%)")
-    places = list(range(len(table)))
-    axes.barh(places, table["share"], color=style.STATE_COLOURS["complete"], height=0.62)
-    axes.set_yticks(places, [style.wrapped(view.parameters[name].label, 34) for name in view.importances.index[::-1]])
+    positions = list(range(len(table)))
+    axes.barh(positions, table["share"], color=style.STATE_COLOURS["complete"], height=0.62)
+    axes.set_yticks(
+        positions, [style.wrapped(view.parameters[name].label, 34) for name in view.importances.index[::-1]]
+    )
     whiskers = [table["share"] - table["low"], table["high"] - table["share"]]
     axes.errorbar(
-        table["share"], places, xerr=whiskers, fmt="none", ecolor=style.TEXT_COLOUR, elinewidth=1.6, capsize=4
+        table["share"], positions, xerr=whiskers, fmt="none", ecolor=style.TEXT_COLOUR, elinewidth=1.6, capsize=4
     )
-    for place, (share, low, high) in enumerate(table[["share", "low", "high"]].to_numpy()):
-        style.annotate(axes, f"{share:.0f} % ({low:.0f}–{high:.0f})", (high, place), (8, 0), ha="left")
+    for y, (share, low, high) in enumerate(table[["share", "low", "high"]].to_numpy()):
+        style.annotate(axes, f"{share:.0f} % ({low:.0f}–{high:.0f})", (high, y), (8, 0), ha="left")
     top = float(table["high"].max())
     axes.set_xticks([tick for tick in MaxNLocator(6).tick_values(0, top) if tick <= 100])
     axes.set_xlim(0, 1.2 * top)
@@ -93,10 +95,10 @@ def _state_legend(figure: Figure, trials: pd.DataFrame) -> None:
     axes = figure.axes[0]
     handles, labels = axes.get_legend_handles_labels()
     counts = trials["state"].value_counts()
-    known = {label: handle for handle, label in zip(handles, labels, strict=True)}
+    handle_of = {label: handle for handle, label in zip(handles, labels, strict=True)}
     for state in style.STATE_COLOURS:
-        if state in known:
-            known[state].set_label(style.state_label(state, int(counts[state])))
+        if state in handle_of:
+            handle_of[state].set_label(style.state_label(state, int(counts[state])))
     style.figure_legend(figure, axes)
 
 
@@ -126,19 +128,19 @@ def draw_trials(
     """
     below = counts_below(trials, parameter, left_out) if parameter.is_choice else ()
     style.style_parameter_axis(style.style_axes(axes), parameter, below)
-    known = trials[parameter.places(trials).notna()]
-    places, values = pd.Series(parameter.numbers(parameter.places(known)), index=known.index), known[metric]
+    active = trials[parameter.places(trials).notna()]
+    places, values = pd.Series(parameter.numbers(parameter.places(active)), index=active.index), active[metric]
     if parameter.is_choice:
-        complete = known["state"] == "complete"
+        complete = active["state"] == "complete"
         if metric == "objective":
-            groups = {place: group_of(known[places == place]) for place in sorted(set(places))}
+            groups = {place: group_of(active[places == place]) for place in sorted(set(places))}
             medians = pd.Series({place: group.median for place, group in groups.items() if group.tells}, dtype=float)
         else:
             medians = values[complete].groupby(places[complete]).median()
         axes.hlines(medians, medians.index - 0.3, medians.index + 0.3, color=style.TEXT_COLOUR, linewidth=2, zorder=5)
-        places = places + jitter(len(known))
+        places = places + jitter(len(active))
     for state in style.STATE_COLOURS:
-        chosen = known["state"] == state
+        chosen = active["state"] == state
         shown = state if (trials["state"] == state).any() else None
         size = 30 * style.marker_scale(len(trials)) * (1.0 if state == "complete" else other)
         style.scatter(axes, places[chosen], values[chosen], state, size=size, label=shown)

@@ -83,8 +83,8 @@ def picture_grid(pictures: np.ndarray, names: Sequence[str] = (), *, below: floa
     figure, axes = picture_axes(
         canvas, margin=1.5 if names else 0.06, width=min(7.2, 6.6 * width / height), below=below
     )
-    for place, name in enumerate(names):
-        axes.text(-4, place * (tile + GAP) + tile / 2, name, **words(TEXT_COLOUR, "right", 11))
+    for row, name in enumerate(names):
+        axes.text(-4, row * (tile + GAP) + tile / 2, name, **words(TEXT_COLOUR, "right", 11))
     return figure
 
 
@@ -140,8 +140,8 @@ def picture_rows(groups: Sequence[tuple[str, Sequence[Row]]], *, margin: float) 
         row_label(axes, top + tall / 2, step, "originals", under)
         axes.text(0, first - 4, "reconstructions", **words(TEXT_COLOUR, "left", 11, "bottom"))
         axes.text(right, first - 4, "samples of the prior", **words(TEXT_COLOUR, "left", 11, "bottom"))
-        for place, (title, below, _) in enumerate(rows):
-            row_label(axes, first + place * step + tall / 2, step, title, below)
+        for index, (title, below, _) in enumerate(rows):
+            row_label(axes, first + index * step + tall / 2, step, title, below)
         top += len(block) + step // 2
     return figure
 
@@ -219,11 +219,11 @@ def beta_strip(view: StudyView) -> Figure | None:
 
 def _strip_rows(view: StudyView) -> tuple[list[tuple[pd.Series, Arrays, bool]], list[str]]:
     """Return trial, arrays and whether they are of the last epoch for each row, and the parameters that differ beside β."""
-    found = ((trial, read_arrays(trial["folder"])) for _, trial in strip_trials(view).iterrows())
-    rows = [(trial, *at_last_epoch(files)) for trial, files in found if files.keys() >= STRIP]
+    candidates = ((trial, read_arrays(trial["folder"])) for _, trial in strip_trials(view).iterrows())
+    rows = [(trial, *at_last_epoch(files)) for trial, files in candidates if files.keys() >= STRIP]
     configurations = [view.params(trial) for trial, *_ in rows]
     others = [name for name in view.parameters if name != "beta"]
-    return rows, [name for name in others if len({format_value(each.get(name)) for each in configurations}) > 1]
+    return rows, [name for name in others if len({format_value(params.get(name)) for params in configurations}) > 1]
 
 
 def strip_caption(view: StudyView) -> str:
@@ -255,8 +255,8 @@ def epoch_sentence(last: Sequence[bool]) -> str:
 
 def best_caption(view: StudyView, shows: str, text: str) -> str:
     """Return the words on pictures of the best model, with the epoch that they are of."""
-    found = view.best_with(shows)
-    return text if found is None else f"{text} {epoch_sentence([at_last_epoch(found[1])[1]])}"
+    best = view.best_with(shows)
+    return text if best is None else f"{text} {epoch_sentence([at_last_epoch(best[1])[1]])}"
 
 
 def best_reconstructions(arrays: Arrays) -> Figure:
@@ -277,7 +277,7 @@ def best_samples(arrays: Arrays) -> Figure:
 def component_samples(arrays: Arrays) -> Figure:
     """Draw samples of each component of a mixture prior, a row each, the heaviest first, those of equal weight in the order of the model."""
     samples = arrays["component_samples"]
-    return picture_grid(samples, [f"component {place}" for place in range(1, len(samples) + 1)])
+    return picture_grid(samples, [f"component {number}" for number in range(1, len(samples) + 1)])
 
 
 def best_median_worst(view: StudyView) -> Figure | None:
@@ -296,14 +296,14 @@ def _three(view: StudyView) -> list[tuple[str, pd.Series, Arrays]]:
     """Return rank in words, trial and arrays; in place of a trial whose file is damaged or lacks an array stands the next."""
     trials = view.ranked[left_pictures(view.ranked)]
     orders = {"best": trials, "worst": trials[::-1], "median": trials[(len(trials) - 1) // 2 :]}
-    found: dict[int, tuple[str, pd.Series, Arrays]] = {}
+    row_of: dict[int, tuple[str, pd.Series, Arrays]] = {}
     for rank, order in orders.items():
         files = ((row, read_arrays(row["folder"])) for _, row in order.iterrows())
         for row, arrays in files:
             if arrays.keys() >= STRIP:
-                found.setdefault(row["number"], (rank, row, at_last_epoch(arrays)[0]))
+                row_of.setdefault(row["number"], (rank, row, at_last_epoch(arrays)[0]))
                 break
-    return [found[number] for number in trials["number"] if number in found]
+    return [row_of[number] for number in trials["number"] if number in row_of]
 
 
 def _main_setting(view: StudyView, trial: pd.Series) -> str:
@@ -319,8 +319,8 @@ def neighbours(arrays: Arrays) -> Figure:
     shown = np.stack([arrays["neighbour_samples"], arrays["neighbour_images"]])
     figure = picture_grid(shown, ["samples", "nearest in training"], below=0.32)
     axes, (tall, wide) = figure.axes[0], shown.shape[2:4]
-    for place, distance in enumerate(arrays["neighbour_distances"]):
-        middle = place * (wide + GAP) + wide / 2
+    for index, distance in enumerate(arrays["neighbour_distances"]):
+        middle = index * (wide + GAP) + wide / 2
         axes.text(middle, 2 * tall + 2 * GAP, format_number(distance, 1), **words(TEXT_COLOUR, "center", 10, "top"))
     axes.text(-4, 2 * tall + 2 * GAP, "distance", **words(TEXT_COLOUR, "right", 11, "top"))
     return figure
@@ -332,8 +332,8 @@ def neighbours_caption(view: StudyView) -> str:
         "Samples of the model of the best epoch, and the training image nearest to each: Euclidean distance over sub-pixels, "
         "where black to white is 1. A model that copies has samples much nearer than that."
     )
-    found = view.best_with("neighbour_images")
-    if found is None or "neighbour_usual" not in found[1]:
+    best = view.best_with("neighbour_images")
+    if best is None or "neighbour_usual" not in best[1]:
         return text
-    usual = format_number(float(found[1]["neighbour_usual"]), 1)
+    usual = format_number(float(best[1]["neighbour_usual"]), 1)
     return text.replace("than that.", f"than test images are, whose median distance to the training images is {usual}.")

@@ -44,12 +44,12 @@ def history(view: StudyView) -> Figure | None:
 
 def history_caption(view: StudyView) -> str:
     """Trials of the study file tell nothing of how well the search searches."""
-    words = "Each mark is a trial, in the order of the search, at its best epoch; the line is the best complete trial so far."
-    given = min(len(view.study.spec.get("start") or []), len(view.search))
+    caption = "Each mark is a trial, in the order of the search, at its best epoch; the line is the best complete trial so far."
+    start = min(len(view.study.spec.get("start") or []), len(view.search))
     return (
-        f"{words} The study file gave the first {given}; what the line gains there is no work of the search."
-        if given
-        else words
+        f"{caption} The study file gave the first {start}; what the line gains there is no work of the search."
+        if start
+        else caption
     )
 
 
@@ -78,8 +78,8 @@ def learning_curves(view: StudyView) -> Figure | None:
     without an epoch.
     """
     trials, epochs = view.search, view.epochs
-    own = epochs[~epochs["repeat"] & epochs["number"].isin(trials["number"])]
-    finite = own[np.isfinite(own["objective"])]
+    epochs_drawn = epochs[~epochs["repeat"] & epochs["number"].isin(trials["number"])]
+    finite = epochs_drawn[np.isfinite(epochs_drawn["objective"])]
     if finite.empty:
         return None
     lowest = finite.groupby("number")["objective"].min().sort_values(kind="stable")
@@ -115,8 +115,8 @@ def learning_curves(view: StudyView) -> Figure | None:
 
 def _evenly(numbers: pd.Index) -> np.ndarray:
     """Return at most `MOST_CURVES` of these, the first and the last among them."""
-    places = np.linspace(0, len(numbers) - 1, min(len(numbers), MOST_CURVES)).round().astype(int)
-    return numbers.to_numpy()[places]
+    indices = np.linspace(0, len(numbers) - 1, min(len(numbers), MOST_CURVES)).round().astype(int)
+    return numbers.to_numpy()[indices]
 
 
 def _draw_curves(axes: Axes, curves: list[np.ndarray], state: str, count: int) -> None:

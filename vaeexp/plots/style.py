@@ -48,9 +48,9 @@ DASHED: dict[str, Any] = {"color": MUTED, "linewidth": 1.3, "linestyle": (0, (4,
 _LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 10, "labelcolor": TEXT_COLOUR}
 
 
-def line_style(place: int) -> dict[str, Any]:
+def line_style(index: int) -> dict[str, Any]:
     """Return the colour and the dash of a line by its place among lines beside each other."""
-    return {"color": COLOURS[place % len(COLOURS)], "linestyle": DASHES[place // len(COLOURS) % len(DASHES)]}
+    return {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index // len(COLOURS) % len(DASHES)]}
 
 
 def new_figure(height: float = 4.6, width: float = WIDTH) -> Figure:
@@ -72,8 +72,8 @@ def framed(figure: Figure, title: str) -> Figure:
     for text in figure.texts:
         x, y = text.get_position()
         text.set_position((left + across * x, bottom + up * y))
-    for each in figure.legends:
-        each.set_bbox_to_anchor((left, bottom, across, up), figure.transFigure)
+    for legend in figure.legends:
+        legend.set_bbox_to_anchor((left, bottom, across, up), figure.transFigure)
     for axes in figure.axes:
         box = axes.get_position(original=True)
         axes.set_position((left + across * box.x0, bottom + up * box.y0, across * box.width, up * box.height))
@@ -242,11 +242,11 @@ def _name_choices(axes: Axes, texts: Sequence[str], below: Sequence[str]) -> Non
     """Write the names of choices below the axes, each above its remark: in lines where they fit side by side, else aslant."""
     grid = axes.get_subplotspec()
     room = 90 // (grid.get_gridspec().ncols if grid is not None else 1) // len(texts)
-    lines = [f"{wrapped(text, max(6, room))}\n{words}".rstrip() for text, words in zip(texts, below, strict=True)]
+    lines = [f"{wrapped(text, max(6, room))}\n{counts}".rstrip() for text, counts in zip(texts, below, strict=True)]
     if max(len(line) for text in lines for line in text.split("\n")) <= room:
         axes.set_xticks(range(len(texts)), lines)
     else:
-        names = [f"{wrapped(text, 20)}\n{words}".rstrip() for text, words in zip(texts, below, strict=True)]
+        names = [f"{wrapped(text, 20)}\n{counts}".rstrip() for text, counts in zip(texts, below, strict=True)]
         axes.set_xticks(range(len(texts)), names, rotation=30, ha="right", va="top", rotation_mode="anchor")
 
 

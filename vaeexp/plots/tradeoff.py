@@ -147,7 +147,7 @@ def _free_place(axes: Axes, points: np.ndarray, at: tuple[float, float], text: s
     size = np.array([figure.get_figwidth() * box.width, figure.get_figheight() * box.height]) * 72
     ends = np.array([axes.get_xlim(), axes.get_ylim()])
     scaled, (x, y) = (
-        (places - ends[:, 0]) / (ends[:, 1] - ends[:, 0]) * size for places in (points, np.array(at, dtype=float))
+        (positions - ends[:, 0]) / (ends[:, 1] - ends[:, 0]) * size for positions in (points, np.array(at, dtype=float))
     )
     width = 0.6 * FONT * len(text)
 
@@ -187,14 +187,14 @@ def active_units(view: StudyView) -> Figure | None:
         if math.isfinite(full):
             axes.axhline(full, label="all in use", **style.DASHED)
         if len(tested):
-            places = parameter.numbers(parameter.places(tested))
+            positions = parameter.numbers(parameter.places(tested))
             look: dict[str, Any] = {
                 "marker": "D",
                 "facecolor": "none",
                 "edgecolor": style.COLOURS[3],
                 "linewidths": 1.6,
             }
-            axes.scatter(places, tested[UNITS], s=44, zorder=6, label=f"by rate, tested ({len(tested)})", **look)
+            axes.scatter(positions, tested[UNITS], s=44, zorder=6, label=f"by rate, tested ({len(tested)})", **look)
     unit = "active units (% of the latent size)" if shares else "active units"
     figure.supylabel(f"{unit}, last epoch", fontsize=11, color=style.TEXT_COLOUR)
     style.figure_legend(figure, panels[-1])
