@@ -46,7 +46,7 @@ def compared_words(view: StudyView) -> str:
 
 
 def _compared_one(view: StudyView, parameter: str) -> str:
-    comparisons = [each for each in view.pairs if each.parameter == parameter and len(each.pairs)]
+    comparisons = [pair for pair in view.pairs if pair.parameter == parameter and len(pair.pairs)]
     name = escape(parameter_label(parameter))
     if not comparisons:
         return f"Which {name} is better is open: no matched pair of runs is complete."
@@ -56,8 +56,8 @@ def _compared_one(view: StudyView, parameter: str) -> str:
     if not settled:
         return f"In matched pairs, no two values of {name} can be told apart."
     parts = [
-        f"{' is better than '.join(_sides(each))} by {format_number(abs(each.interval.mean))} nats per image ({_interval_and_p(each)})"
-        for each in settled
+        f"{' is better than '.join(_sides(pair))} by {format_number(abs(pair.interval.mean))} nats per image ({_interval_and_p(pair)})"
+        for pair in settled
     ]
     rest = f"; other values of {name} cannot be told apart" if len(settled) < len(comparisons) else ""
     return f"In matched pairs, {join_and(parts)}{rest}."
@@ -100,12 +100,12 @@ def _pruning(view: StudyView) -> str:
         return ""
     if not pruned:
         return "No trial was pruned."
-    words = f"Pruning ended {pruned:,} of {plural(ended, 'trial')} early"
+    sentence = f"Pruning ended {pruned:,} of {plural(ended, 'trial')} early"
     saved, spent = view.epochs_saved, int(trials["epochs"].sum())
     if not saved:
-        return f"{words}."
+        return f"{sentence}."
     upto, share = "up to " if view.fixed("patience") else "", format_share(saved / (saved + spent))
-    return f"{words} and saved {upto}{plural(saved, 'trial-epoch')}, {share} of what the search would have taken without it."
+    return f"{sentence} and saved {upto}{plural(saved, 'trial-epoch')}, {share} of what the search would have taken without it."
 
 
 def _cost(view: StudyView) -> str:
@@ -116,11 +116,11 @@ def _cost(view: StudyView) -> str:
         return ""
     elapsed = view.study.elapsed
     wall = f"{format_duration(elapsed)} of wall time and " if elapsed else ""
-    words = f"The search took {wall}{plural(int(search['epochs'].sum()), 'trial-epoch')}"
+    sentence = f"The search took {wall}{plural(int(search['epochs'].sum()), 'trial-epoch')}"
     if len(more):
         epochs = plural(int(more["epochs"].sum()), "trial-epoch")
-        words += f"; {plural(len(more), 'run')} to confirm and compare took {epochs} more"
-    return f"{words}."
+        sentence += f"; {plural(len(more), 'run')} to confirm and compare took {epochs} more"
+    return f"{sentence}."
 
 
 def _best(view: StudyView) -> str:
@@ -129,8 +129,12 @@ def _best(view: StudyView) -> str:
     if trial is None:
         return _nothing(view)
     soon = "" if view.study.finished else " so far"
-    words = escape(format_configuration(view.params(trial)))
-    first = f"The best configuration{soon} is {words} (trial {best})." if words else f"The best trial{soon} is {best}."
+    configuration = escape(format_configuration(view.params(trial)))
+    first = (
+        f"The best configuration{soon} is {configuration} (trial {best})."
+        if configuration
+        else f"The best trial{soon} is {best}."
+    )
     runs = view.confirm_runs[view.confirm_runs["source_trial"] == best]
     if len(finite(column(runs, "result.test/neg_elbo"))):
         return _join(first, _confirmed(runs), margin_words(view))
@@ -151,12 +155,12 @@ def _confirmed(runs: pd.DataFrame) -> str:
     neg_elbo, weighted = interval_on_test(runs, "test/neg_elbo"), interval_on_test(runs, "test/iw_nll")
     samples = set(finite(column(runs, "result.test/importance_samples")))
     k = f" (k = {int(samples.pop()):,})" if len(samples) == 1 else ""
-    words = f"Trained afresh with {plural(neg_elbo.n, 'new seed')}, it reaches a test −ELBO of {format_interval(neg_elbo)} nats per image"
+    sentence = f"Trained afresh with {plural(neg_elbo.n, 'new seed')}, it reaches a test −ELBO of {format_interval(neg_elbo)} nats per image"
     if weighted.n:
-        words += f" and an importance-weighted NLL{k} of {format_interval(weighted)}"
+        sentence += f" and an importance-weighted NLL{k} of {format_interval(weighted)}"
     if math.isfinite(neg_elbo.low):
-        return f"{words} (95 % intervals over seeds)."
-    return f"{words}; {'one seed gives' if neg_elbo.n == 1 else 'two seeds give'} no interval."
+        return f"{sentence} (95 % intervals over seeds)."
+    return f"{sentence}; {'one seed gives' if neg_elbo.n == 1 else 'two seeds give'} no interval."
 
 
 def _unconfirmed(view: StudyView, row: pd.Series, runs: pd.DataFrame) -> str:
@@ -165,14 +169,14 @@ def _unconfirmed(view: StudyView, row: pd.Series, runs: pd.DataFrame) -> str:
     if len(ranked) == 1:
         optimism = "that of the only complete trial"
     else:
-        place = int((ranked["number"] == row["number"]).argmax()) + 1
-        which = "the lowest" if place == 1 else f"number {place:,}"
+        rank = int((ranked["number"] == row["number"]).argmax()) + 1
+        which = "the lowest" if rank == 1 else f"number {rank:,}"
         optimism = f"{which} of {len(ranked):,} complete trials and optimistic for that reason"
-    words = f"Its validation −ELBO is {format_number(row['objective'])} nats per image, {optimism}"
+    sentence = f"Its validation −ELBO is {format_number(row['objective'])} nats per image, {optimism}"
     if runs.empty:
-        return f"{words}; it has not been confirmed on test."
+        return f"{sentence}; it has not been confirmed on test."
     again = f"trained afresh with {plural(len(runs), 'new seed')} it reaches {format_number(runs['objective'].mean())} there"
-    return f"{words}; {again}. It has no test figure."
+    return f"{sentence}; {again}. It has no test figure."
 
 
 def margin_words(view: StudyView) -> str:

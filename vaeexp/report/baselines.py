@@ -106,10 +106,10 @@ def _protocol_words(group: Sequence[TestedSetting]) -> str:
         "Likelihood p(x|z)": protocol.get("likelihood"),
         "Posterior q(z|x)": protocol.get("posterior"),
     }
-    words = "; ".join(f"{name}: {escape(value)}" for name, value in parts.items() if value)
+    sentence = "; ".join(f"{name}: {escape(value)}" for name, value in parts.items() if value)
     if group[0].deterministic:
         return (
-            f"{words}. A deterministic code has no rate and no ELBO: these figures are the distortion alone, to be set "
+            f"{sentence}. A deterministic code has no rate and no ELBO: these figures are the distortion alone, to be set "
             "against other distortions at most, never against a −ELBO."
         )
     samples = samples_of(group)
@@ -117,7 +117,7 @@ def _protocol_words(group: Sequence[TestedSetting]) -> str:
     if samples:
         estimator += f"; importance-weighted NLL (IW-NLL) with k = {join_and([f'{count:,}' for count in samples])} samples per image"
         estimator += ", a column each, since a larger k alone lowers it" if len(samples) > 1 else ""
-    return f"{words}; estimator: {estimator}."
+    return f"{sentence}; estimator: {estimator}."
 
 
 def _likelihood_table(view: StudyView, group: Sequence[TestedSetting]) -> str:
@@ -159,17 +159,17 @@ def _likelihood_table(view: StudyView, group: Sequence[TestedSetting]) -> str:
 
 def _quality(group: Sequence[TestedSetting]) -> list[str]:
     """Return how near reconstructions and samples come to images, at the best epoch and, where it differs, at the last one."""
-    known = [(name, title, digits) for name, title, digits in QUALITY if any(row.test(name).n for row in group)]
-    if not known:
+    measures = [(name, title, digits) for name, title, digits in QUALITY if any(row.test(name).n for row in group)]
+    if not measures:
         return []
     apart = [row for row in group if moved(row)]
     if apart and not group[0].deterministic:
-        known.insert(0, ("rate", "rate", 2))
+        measures.insert(0, ("rate", "rate", 2))
     rows = [(row, when) for row in group for when in ("test", "test_last") if when == "test" or row in apart]
     cells = [
         [
             escape(row.title) + (", last epoch" if when == "test_last" else ""),
-            *(format_interval(interval_on_test(row.runs, f"{when}/{name}"), digits) for name, _, digits in known),
+            *(format_interval(interval_on_test(row.runs, f"{when}/{name}"), digits) for name, _, digits in measures),
         ]
         for row, when in rows
     ]
@@ -179,7 +179,7 @@ def _quality(group: Sequence[TestedSetting]) -> list[str]:
         right = f"{accuracies.mean():.1%}".replace("%", " %")
         text += f", by a classifier of these targets that is right on {right} of the test images"
     text += "; a row stands once more at its last epoch where figures differ there" if apart else ""
-    titles = ["row", *(title for _, title, _ in known)]
+    titles = ["row", *(title for _, title, _ in measures)]
     return [f"{text}:", narrow_tables(titles, cells, right=range(1, len(titles)))]
 
 
@@ -207,10 +207,10 @@ def _units(row: TestedSetting, metric: str) -> str:
 
 def _train_loss(view: StudyView, row: TestedSetting, less: float = 0.0) -> str:
     epochs = view.epochs
-    own = epochs[epochs["repeat"] & epochs["number"].isin(row.runs["number"])]
-    if own.empty or "train/loss" not in own:
+    curves = epochs[epochs["repeat"] & epochs["number"].isin(row.runs["number"])]
+    if curves.empty or "train/loss" not in curves:
         return "–"
-    last = own.sort_values("epoch").groupby("number")["train/loss"].last()
+    last = curves.sort_values("epoch").groupby("number")["train/loss"].last()
     return format_interval(mean_interval((finite(last) - less).tolist()))
 
 
@@ -232,7 +232,7 @@ def _cost(baselines: Sequence[TestedSetting]) -> str:
     """Say what the baselines cost; runs that also confirm a configuration are counted there."""
     runs = pd.concat([row.runs for row in baselines]).drop_duplicates("name")
     alone = runs[for_baseline_alone(runs)]
-    words = f"Baselines are trained whatever the search finds: {plural(len(baselines), 'row')}"
+    sentence = f"Baselines are trained whatever the search finds: {plural(len(baselines), 'row')}"
     if alone.empty:
-        return f"{words}, all of them runs that were trained for another reason."
-    return f"{words}, {plural(len(alone), 'run')} of their own, {plural(int(alone['epochs'].sum()), 'trial-epoch')}."
+        return f"{sentence}, all of them runs that were trained for another reason."
+    return f"{sentence}, {plural(len(alone), 'run')} of their own, {plural(int(alone['epochs'].sum()), 'trial-epoch')}."

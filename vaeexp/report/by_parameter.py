@@ -93,8 +93,8 @@ def _split(parameter: SearchedParameter, trials: pd.DataFrame) -> list[Group]:
     numbers = values.astype("Float64").astype(float)
     # The axis reaches to trials of an earlier search space, which may lie outside the range of today.
     for first, last in ranges(int(parameter.first), int(parameter.last)):
-        words = f"{first:,}–{last:,}" if first < last else f"{first:,}"
-        inactive.append(((words,), trials[numbers.between(first, last)]))
+        label = f"{first:,}–{last:,}" if first < last else f"{first:,}"
+        inactive.append(((label,), trials[numbers.between(first, last)]))
     return inactive
 
 
@@ -106,10 +106,10 @@ def _group_table(titles: Sequence[str], groups: Sequence[Group]) -> str:
     summaries = [group_of(trials) for _, trials in groups]
     lowest = best_group(summaries)
     rows = []
-    for place, ((names, trials), each) in enumerate(zip(groups, summaries, strict=True)):
+    for index, ((names, trials), summary) in enumerate(zip(groups, summaries, strict=True)):
         failed = int((trials["state"] == "failed").sum())
-        counts = [f"{count:,}" for count in (each.complete, each.pruned, failed)]
-        median = format_number(each.median)
-        marked = f"**{median}**" if place == lowest and sum(other.tells for other in summaries) > 1 else median
-        rows.append([*map(escape, names), *counts, format_number(each.best), marked])
+        counts = [f"{count:,}" for count in (summary.complete, summary.pruned, failed)]
+        median = format_number(summary.median)
+        marked = f"**{median}**" if index == lowest and sum(other.tells for other in summaries) > 1 else median
+        rows.append([*map(escape, names), *counts, format_number(summary.best), marked])
     return table(header, rows, right=range(len(titles), len(header)))

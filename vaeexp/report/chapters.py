@@ -73,8 +73,8 @@ def _trust(view: StudyView) -> list[str]:
 
 def _advice(advice: str) -> str:
     """Return what to do, its command as code."""
-    words, found, command = advice.partition("vaeexp ")
-    return f"{escape(words)} {code(found + command)}".strip() if found and "`" not in advice else escape(advice) or "–"
+    before, name, command = advice.partition("vaeexp ")
+    return f"{escape(before)} {code(name + command)}".strip() if name and "`" not in advice else escape(advice) or "–"
 
 
 def _shown(view: StudyView, name: str, figures: dict[str, Figure]) -> list[str]:

@@ -51,18 +51,18 @@ def parameter_clauses(view: StudyView) -> list[str]:
         ]
     spans = {effect.parameter: effect.span for effect in view.effects if math.isfinite(effect.span)}
     widest = max(spans, key=lambda name: spans[name], default=None)
-    words = []
+    sentences = []
     for effect in view.effects:
         parameter, label = view.parameters[effect.parameter], f"**{escape(effect.label)}**"
         if parameter.places(view.ranked).nunique() < 2:
-            words.append(f"{label}: one value in all {many:,} complete trials, so nothing is said of it.")
+            sentences.append(f"{label}: one value in all {many:,} complete trials, so nothing is said of it.")
         elif parameter.places(view.covered(view.ranked, effect.parameter)).nunique() < 2:
-            words.append(
+            sentences.append(
                 f"{label}: no two of its values were tried to the end where the best lie, so the search says nothing of it."
             )
         else:
-            words.append(f"{label}: {_effect(effect, widest=effect.parameter == widest and len(spans) > 1)}")
-    return words
+            sentences.append(f"{label}: {_effect(effect, widest=effect.parameter == widest and len(spans) > 1)}")
+    return sentences
 
 
 def _of_few(view: StudyView, parameter: SearchedParameter) -> str:
@@ -73,16 +73,16 @@ def _of_few(view: StudyView, parameter: SearchedParameter) -> str:
         return f"**{escape(parameter.label)}**: one value in every complete trial, so nothing is said of it."
     best = trials.loc[~values.duplicated(), "objective"]
     first, second = (f"{escape(values[row])} ({format_number(best[row])})" for row in best.index[:2])
-    words = f"**{escape(parameter.label)}**: {many} values in {plural(len(trials), 'complete trial')}, too few for an interval. "
-    words += f"The validation −ELBO is lowest at {first} and next lowest at {second}."
+    sentence = f"**{escape(parameter.label)}**: {many} values in {plural(len(trials), 'complete trial')}, too few for an interval. "
+    sentence += f"The validation −ELBO is lowest at {first} and next lowest at {second}."
     last = view.points[view.points["number"].isin(trials["number"])]
     if parameter.is_choice or len(last) < 2:
-        return words
+        return sentence
     ends = last.loc[parameter.of(last).sort_values(kind="stable").index[[0, -1]]]
     low, high = map(format_value, parameter.of(ends))
     rate, distortion = (" to ".join(map(format_number, ends[f"val/{name}"])) for name in ("rate", "distortion"))
-    words += f" From {low} to {high}, the lowest and the highest, the rate goes from {rate}"
-    return f"{words} and the distortion from {distortion} nats per image (last epochs, validation)."
+    sentence += f" From {low} to {high}, the lowest and the highest, the rate goes from {rate}"
+    return f"{sentence} and the distortion from {distortion} nats per image (last epochs, validation)."
 
 
 def _effect(effect: ParameterEffect, *, widest: bool) -> str:
@@ -103,16 +103,16 @@ def _effect(effect: ParameterEffect, *, widest: bool) -> str:
         parts.append(share)
     if math.isfinite(effect.span):
         parts.append(f"{format_number(effect.span)} nats between the best and the worst of its partial dependence")
-    words = "; ".join(parts)
+    sentence = "; ".join(parts)
     if effect.at_bound:
-        words += f". The best trials pile up at its {effect.at_bound} bound, and beyond may be better"
+        sentence += f". The best trials pile up at its {effect.at_bound} bound, and beyond may be better"
     if widest and effect.share < LITTLE:
         # PED-ANOVA compares the best with all trials: where all trials have a good value, the best do not stand out.
-        words += (
+        sentence += (
             ". No parameter spans more nats, so the small importance does not mean that it did not matter: the search had "
             "settled it, and the best differ little from all trials there"
         )
-    return f"{words}."
+    return f"{sentence}."
 
 
 def interaction_clauses(view: StudyView) -> list[str]:
@@ -120,10 +120,14 @@ def interaction_clauses(view: StudyView) -> list[str]:
 
     The last sentence says how often chance names an interaction, or that there are too few pairs to name one.
     """
-    words = [_interaction(each) for each in view.interactions if each.consistent]
-    tuned = {(each.parameter, format_value(each.tuned_for)) for each in view.interactions if each.tuned_for is not None}
+    sentences = [_interaction(interaction) for interaction in view.interactions if interaction.consistent]
+    tuned = {
+        (interaction.parameter, format_value(interaction.tuned_for))
+        for interaction in view.interactions
+        if interaction.tuned_for is not None
+    }
     return (
-        words
+        sentences
         + [
             f"**{escape(parameter_label(name))}**: every compared configuration was found with {escape(value)}, so that its "
             "learning rate was tuned for this side only."
@@ -135,8 +139,11 @@ def interaction_clauses(view: StudyView) -> list[str]:
 
 def _how_sure(interactions: Sequence[Interaction]) -> list[str]:
     """Say how often chance names an interaction in such a study; nothing where nothing was compared."""
-    kinds = {(each.parameter, format_value(each.first), format_value(each.second)): each for each in interactions}
-    able = [each for each in kinds.values() if each.nameable]
+    kinds = {
+        (interaction.parameter, format_value(interaction.first), format_value(interaction.second)): interaction
+        for interaction in interactions
+    }
+    able = [interaction for interaction in kinds.values() if interaction.nameable]
     if not kinds:
         return []
     if not able:
@@ -144,7 +151,7 @@ def _how_sure(interactions: Sequence[Interaction]) -> list[str]:
             "Whether a compared parameter acts otherwise at other values of the rest cannot be said: with so few matched pairs, "
             "chance would name an interaction in more than 5 % of studies without any."
         ]
-    others = join_and(list(dict.fromkeys(escape(parameter_label(each.other)) for each in interactions)))
+    others = join_and(list(dict.fromkeys(escape(parameter_label(interaction.other)) for interaction in interactions)))
     where = f"in {plural(len(able), 'comparison')}" + (f" of {len(kinds):,}" if len(able) < len(kinds) else "")
     rate = format_share(able[0].study_false_alarm)
     return [
@@ -152,10 +159,10 @@ def _how_sure(interactions: Sequence[Interaction]) -> list[str]:
     ]
 
 
-def _interaction(each: Interaction) -> str:
-    first, second = escape(format_value(each.first)), escape(format_value(each.second))
-    other, at = escape(parameter_label(each.other)), escape(format_value(each.threshold))
-    number = isinstance(each.threshold, int | float)
+def _interaction(interaction: Interaction) -> str:
+    first, second = escape(format_value(interaction.first)), escape(format_value(interaction.second))
+    other, at = escape(parameter_label(interaction.other)), escape(format_value(interaction.threshold))
+    number = isinstance(interaction.threshold, int | float)
     above, below = (
         (f"{other} above {at}", f"{other} below {at}") if number else (f"{other} = {at}", f"any other {other}")
     )
@@ -163,42 +170,43 @@ def _interaction(each: Interaction) -> str:
     def side(mean: float) -> str:
         return f"{first if mean > 0 else second} is better by {format_number(abs(mean))} nats"
 
-    on = other if each.is_cause else "configuration"
-    words = (
-        f"**{escape(parameter_label(each.parameter))}** depends on the {on}: with {below} {side(each.below)}, with {above} "
-        f"{side(each.above)}, the same in each of {plural(each.n, 'pair')} over {plural(each.configurations, 'configuration')}"
+    on = other if interaction.is_cause else "configuration"
+    sentence = (
+        f"**{escape(parameter_label(interaction.parameter))}** depends on the {on}: with {below} {side(interaction.below)}, with {above} "
+        f"{side(interaction.above)}, the same in each of {plural(interaction.n, 'pair')} over {plural(interaction.configurations, 'configuration')}"
     )
-    if each.alike:
-        names = join_and([escape(parameter_label(name)) for name in each.alike])
-        words += f"; {names} {'splits' if len(each.alike) == 1 else 'split'} the configurations alike, so which is the cause is open"
-    elif not each.is_cause:
-        words += f"; so few configurations cannot show that the {other} is the cause"
-    return f"{words}."
+    if interaction.alike:
+        names = join_and([escape(parameter_label(name)) for name in interaction.alike])
+        sentence += f"; {names} {'splits' if len(interaction.alike) == 1 else 'split'} the configurations alike, so which is the cause is open"
+    elif not interaction.is_cause:
+        sentence += f"; so few configurations cannot show that the {other} is the cause"
+    return f"{sentence}."
 
 
 def coverage_clauses(view: StudyView) -> list[str]:
     """Name each value of a choice that the search never tried where the others are good, and what else says something of it."""
-    words = []
+    sentences = []
     for name, entries in view.coverage.items():
-        for each in (each for each in entries if not each.covered and len(view.ranked) > 1):
+        for coverage in (coverage for coverage in entries if not coverage.covered and len(view.ranked) > 1):
             tried = (
-                f"{plural(each.trials, 'trial')}, {each.complete:,} complete and {each.pruned:,} pruned"
-                if each.trials
+                f"{plural(coverage.trials, 'trial')}, {coverage.complete:,} complete and {coverage.pruned:,} pruned"
+                if coverage.trials
                 else "no trial"
             )
-            words.append(
-                f"**{escape(parameter_label(name))} = {escape(each.text)}** was never tried to the end near the region where the "
-                f"others are good ({tried}), so the search alone says nothing of it{_tried_elsewhere(view, each)}."
+            sentences.append(
+                f"**{escape(parameter_label(name))} = {escape(coverage.text)}** was never tried to the end near the region where the "
+                f"others are good ({tried}), so the search alone says nothing of it{_tried_elsewhere(view, coverage)}."
             )
-    return words
+    return sentences
 
 
 def _tried_elsewhere(view: StudyView, value: Coverage) -> str:
     """Name the matched pairs and the baselines that tried a value at good configurations; empty without any."""
     pairs = [
-        each.pairs
-        for each in view.pairs
-        if each.parameter == value.parameter and value.text in (format_value(each.first), format_value(each.second))
+        comparison.pairs
+        for comparison in view.pairs
+        if comparison.parameter == value.parameter
+        and value.text in (format_value(comparison.first), format_value(comparison.second))
     ]
     runs = pd.concat(pairs) if pairs else pd.DataFrame()
     parts = []
@@ -226,8 +234,8 @@ def baseline_clauses(view: StudyView) -> list[str]:
 def _baseline(best: TestedSetting | None, setting: TestedSetting, margin: BaselineMargin | None) -> str:
     title = f"**{escape(setting.title)}** (n = {len(setting.runs):,})"
     if best is None:
-        own = join_and([f"{name} {cell}" for name, cell in _known(at_epoch(setting, "test"))] or ["no test figure"])
-        return f"{title}: {own}; no configuration was confirmed, to set it beside."
+        figures = join_and([f"{name} {cell}" for name, cell in _known(at_epoch(setting, "test"))] or ["no test figure"])
+        return f"{title}: {figures}; no configuration was confirmed, to set it beside."
     if same_runs(best, setting):
         return f"{title} is the best configuration itself: these are the same runs."
     parts = []
@@ -236,12 +244,12 @@ def _baseline(best: TestedSetting | None, setting: TestedSetting, margin: Baseli
     elif setting.same_protocol != best.same_protocol:
         parts.append(f"its −ELBO cannot be compared ({escape('; '.join(incomparable(best, setting)))})")
     parts += _beside(best, setting) if same_images(best, setting) else []
-    words = f"{title}: {'; '.join(parts)}."
+    sentence = f"{title}: {'; '.join(parts)}."
     if moved(setting):
         epochs = setting.runs["epochs"].dropna().astype(int)
         last = join_and([f"{name} {cell}" for name, cell in _known(at_epoch(setting, "test_last"))])
-        words += f" These are of its best epoch; at its last ({int(epochs.max()):,}): {last}."
-    return words
+        sentence += f" These are of its best epoch; at its last ({int(epochs.max()):,}): {last}."
+    return sentence
 
 
 def _against_best(margin: BaselineMargin) -> str:
@@ -264,5 +272,5 @@ def _beside(best: TestedSetting, setting: TestedSetting) -> list[str]:
     """Return `FID 247.56 against 68.96`, where either is known at the best epoch."""
     pairs = zip(BOTH_EPOCHS, at_epoch(setting, "test"), at_epoch(best, "test"), strict=True)
     return [
-        f"{name} {own} against {other} of the best" for (_, name, _), own, other in pairs if "–" not in (own, other)
+        f"{name} {cell} against {other} of the best" for (_, name, _), cell, other in pairs if "–" not in (cell, other)
     ]

@@ -166,11 +166,11 @@ def pruned_trials(view: StudyView) -> list[str]:
         rows = [[_called(number), str(epochs), format_number(value)] for number, epochs, value in cells]
         return [table(["trial", "stopped after epoch", "best val −ELBO by then"], rows, right=(1, 2))]
     rows = []
-    for words, group in _by_epoch(pruned):
+    for span, group in _by_epoch(pruned):
         names = ", ".join(map(str, group["number"].head(NAMED)))
         more = f" and {len(group) - NAMED:,} more" if len(group) > NAMED else ""
         ends = [format_number(group["objective"].min()), format_number(group["objective"].max())]
-        rows.append([words, f"{len(group):,}", *ends, names + more])
+        rows.append([span, f"{len(group):,}", *ends, names + more])
     header = ["stopped after epoch", "trials", "lowest val −ELBO by then", "highest", "which"]
     return [table(header, rows, right=range(4)), f"All of them are in {CSV}."]
 
@@ -246,29 +246,29 @@ def beta_scale(view: StudyView) -> str:
     MSE + (2σ²β/D)·KL; for a Laplace of scale b, Σ |x − μ|/b + β·KL is D/b times MAE + (bβ/D)·KL.
     """
     size = sub_pixels(view)
-    words = "**β** weighs the rate in nats per image against the distortion summed over all "
+    sentence = "**β** weighs the rate in nats per image against the distortion summed over all "
     if not size:
-        return (
-            f"{words}D = H·W·C sub-pixels; in a loss that averages over sub-pixels the same model has the weight β/D."
-        )
+        return f"{sentence}D = H·W·C sub-pixels; in a loss that averages over sub-pixels the same model has the weight β/D."
     beta = view.params(view.best_trial).get("beta") if view.best_trial is not None else None
     best = 0 if beta == 1 else beta or 0  # the scale of β adds nothing for β = 0 and β = 1
     channels, height, width = view.recorded("data")["image_shape"]
-    words += (
+    sentence += (
         f"D = {height} × {width} × {channels} = {size:,} sub-pixels of an image. In a loss that averages −log p(x|z) over "
         f"sub-pixels the same model has the weight β/D: β = 1 here is {_short(1 / size)} there"
     )
-    words += f", and the β = {format_value(best)} of the best configuration is {_short(best / size)}." if best else "."
+    sentence += (
+        f", and the β = {format_value(best)} of the best configuration is {_short(best / size)}." if best else "."
+    )
     for likelihood, scale in _scales(view):
         factor = (2 * scale**2 if likelihood == "gaussian" else scale) / size
         error, formula = ("squared", "2σ²β/D") if likelihood == "gaussian" else ("absolute", "bβ/D")
         symbol = f"σ² = {format_value(scale**2)}" if likelihood == "gaussian" else f"b = {format_value(scale)}"
         also = f", and β = {format_value(best)} is {_short(factor * best)}" if best else ""
-        words += (
+        sentence += (
             f" With {symbol}, β = 1 here is {_short(factor)} in a loss of mean {error} error per sub-pixel + β·KL "
             f"({formula}){also}."
         )
-    return words
+    return sentence
 
 
 def _scales(view: StudyView) -> list[tuple[str, float]]:
@@ -357,21 +357,21 @@ def _without(content: Mapping[str, Any], names: Collection[str]) -> dict[str, An
 def _range(parameter: SearchedParameter) -> str:
     """Return the values that a parameter may take: `0.01 to 10, logarithmic`."""
     if parameter.is_choice:
-        words = ", ".join(map(format_value, parameter.values))
+        text = ", ".join(map(format_value, parameter.values))
     else:
-        words = f"{format_value(parameter.low)} to {format_value(parameter.high)}"
-        words += ", logarithmic" if parameter.log else ""
-        words += f", step {format_value(parameter.step)}" if parameter.step else ""
-        words += ", whole numbers" if parameter.kind == "int" else ""
+        text = f"{format_value(parameter.low)} to {format_value(parameter.high)}"
+        text += ", logarithmic" if parameter.log else ""
+        text += f", step {format_value(parameter.step)}" if parameter.step else ""
+        text += ", whole numbers" if parameter.kind == "int" else ""
     for name, wanted in parameter.when.items():
-        words += f"; only if {name} is {' or '.join(map(format_value, wanted))}"
-    return words
+        text += f"; only if {name} is {' or '.join(map(format_value, wanted))}"
+    return text
 
 
 def _value(name: str, value: Any) -> str:
     if isinstance(value, Mapping):
-        words = {key: _value(key, part) for key, part in value.items() if part is not None}
-        return ", ".join(text if key == "name" else f"{_spaced(key)} {text}" for key, text in words.items())
+        parts = {key: _value(key, part) for key, part in value.items() if part is not None}
+        return ", ".join(text if key == "name" else f"{_spaced(key)} {text}" for key, text in parts.items())
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):

@@ -54,13 +54,13 @@ def headline(view: StudyView) -> list[str]:
             notes += [] if line.reason in notes else [line.reason]
             mark = f" ({chr(ord('a') + notes.index(line.reason))})"
         rows.append([*line.cells, f"{line.comparable}{mark}"])
-    words = (
+    sentence = (
         "On test images, mean over n training seeds ± 95 % interval (none from fewer than three seeds); −ELBO, IW-NLL and rate "
         "in nats per image, k importance samples. A row stands at its best epoch by validation −ELBO, and once more at its last "
         "epoch where figures differ there."
     )
-    listed = "\n".join(f"- ({chr(ord('a') + place)}) {note}" for place, note in enumerate(notes))
-    return [block for block in (table(HEADER, rows, right=range(1, 7)), words, listed) if block]
+    listed = "\n".join(f"- ({chr(ord('a') + index)}) {note}" for index, note in enumerate(notes))
+    return [block for block in (table(HEADER, rows, right=range(1, 7)), sentence, listed) if block]
 
 
 def _total(setting: TestedSetting) -> str:
@@ -146,9 +146,9 @@ def incomparable(best: TestedSetting, setting: TestedSetting) -> list[str]:
             for part, name in PROTOCOL.items()
             if part not in ("estimator", "fingerprint") and setting.protocol.get(part) != best.protocol.get(part)
         ]
-    counts = [sorted(set(finite(column(each.runs, "result.test/importance_samples")))) for each in (setting, best)]
+    counts = [sorted(set(finite(column(row.runs, "result.test/importance_samples")))) for row in (setting, best)]
     if not reasons and counts[0] and counts[1] and counts[0] != counts[1]:
-        here, there = (join_and([f"{int(count):,}" for count in own]) for own in counts)
+        here, there = (join_and([f"{int(count):,}" for count in samples]) for samples in counts)
         reasons.append(f"its IW-NLL has k = {here} samples, not {there}; a larger k alone lowers it")
     return reasons
 

@@ -111,14 +111,16 @@ def narrow_tables(
     Every table begins with the first `key` columns, which name the row. Columns in which no row has anything are left out.
     """
     rows = [list(row) for row in rows]
-    filled = [place for place in range(len(header)) if place < key or any(row[place] not in ("", "–") for row in rows)]
+    filled = [
+        column for column in range(len(header)) if column < key or any(row[column] not in ("", "–") for row in rows)
+    ]
     rest, room = filled[key:], MOST_COLUMNS - key
     parts = [[*range(key), *rest[start : start + room]] for start in range(0, max(len(rest), 1), room)]
     return "\n\n".join(
         table(
-            [header[place] for place in part],
-            [[row[place] for place in part] for row in rows],
-            right=[index for index, place in enumerate(part) if place in right],
+            [header[column] for column in part],
+            [[row[column] for column in part] for row in rows],
+            right=[index for index, column in enumerate(part) if column in right],
         )
         for part in parts
     )
@@ -148,10 +150,10 @@ def page(text: str, files: Mapping[str, bytes]) -> str:
     tokens = renderer.parse(text)
     headings = _name_headings(tokens)
     _put_inside(tokens, files)
-    title = next((words for tag, _, words in headings if tag == "h1"), "Report")
+    title = next((name_shown for tag, _, name_shown in headings if tag == "h1"), "Report")
     links = "".join(
-        f'<li class="{tag}"><a href="#{html.escape(name)}">{html.escape(words)}</a></li>\n'
-        for tag, name, words in headings
+        f'<li class="{tag}"><a href="#{html.escape(name)}">{html.escape(name_shown)}</a></li>\n'
+        for tag, name, name_shown in headings
         if tag in ("h2", "h3")
     )
     navigation = f'<nav aria-label="Contents">\n<ul>\n{links}</ul>\n</nav>\n' if links else ""
@@ -183,12 +185,12 @@ def _name_headings(tokens: Sequence[Token]) -> list[tuple[str, str, str]]:
     named: dict[str, tuple[str, str, str]] = {}
     for opening, inline in pairwise(tokens):
         if opening.type == "heading_open":
-            words = "".join(child.content for child in inline.children or [])
-            stem = "-".join(re.findall(r"\w+", words.lower())) or "section"
+            text = "".join(child.content for child in inline.children or [])
+            stem = "-".join(re.findall(r"\w+", text.lower())) or "section"
             numbered = (f"{stem}-{number}" for number in count(1))
             name = next(name for name in chain([stem], numbered) if name not in named)
             opening.attrSet("id", name)
-            named[name] = (str(opening.tag), name, words)
+            named[name] = (str(opening.tag), name, text)
     return list(named.values())
 
 

@@ -51,16 +51,16 @@ def write_comparison(studies: Sequence[StudySummary], *, reports: Path, html: bo
     title = join_and(names) if len(names) <= 3 else plural(len(names), "study", "studies")
     blocks = [heading(f"{escape(title)} side by side", 1), *_introduction(groups)]
     pictures = {}
-    for place, (title, group) in enumerate(zip(titles, groups, strict=True), start=1):
+    for number, (title, group) in enumerate(zip(titles, groups, strict=True), start=1):
         blocks += [heading(escape(title)), *_why_apart(group, groups[0], titles[0])]
         blocks += [protocol_words(group[0]), *leader_sentence(group), _table(group)]
         figure = side_by_side(group)
         if figure is not None:
-            pictures[f"studies_{place}.png"] = png(figure)
-            blocks += [picture(f"studies_{place}.png", f"Studies side by side: {title}", figure), CAPTION]
-    given = " ".join(map(shlex.quote, names))
+            pictures[f"studies_{number}.png"] = png(figure)
+            blocks += [picture(f"studies_{number}.png", f"Studies side by side: {title}", figure), CAPTION]
+    arguments = " ".join(map(shlex.quote, names))
     blocks += [heading("How to read this"), READING]
-    blocks.append(fenced(f"vaeexp report {given}    # writes these reports again", "sh"))
+    blocks.append(fenced(f"vaeexp report {arguments}    # writes these reports again", "sh"))
     return write_folder(reports / folder_name(names), "\n\n".join(blocks) + "\n", pictures, html=html)
 
 
@@ -76,9 +76,9 @@ def protocol_titles(groups: Sequence[Sequence[StudySummary]]) -> list[str]:
         protocol = study.protocol
         targets = str(protocol.get("binarisation", "")).partition(" (")[0].replace("none", "no")
         parts = {"": protocol.get("data"), " binarisation": targets, " likelihood": protocol.get("likelihood")}
-        known = [f"{value}{ending}".replace("_", " ") for ending, value in parts.items() if value]
+        recorded = [f"{value}{ending}".replace("_", " ") for ending, value in parts.items() if value]
         ending = "deterministic autoencoder" if study.deterministic else f"{protocol.get('posterior')} posterior"
-        title = ", ".join([*known, ending]) if known else f"{study.name}: protocol not recorded"
+        title = ", ".join([*recorded, ending]) if recorded else f"{study.name}: protocol not recorded"
         again = sum(earlier.partition(" (table ")[0] == title for earlier in titles)
         titles.append(f"{title} (table {again + 1})" if again else title)
     return titles
@@ -87,9 +87,9 @@ def protocol_titles(groups: Sequence[Sequence[StudySummary]]) -> list[str]:
 def protocol_words(study: StudySummary) -> str:
     """Say all parts of a protocol in one sentence, with a warning where the images are a small part of a data set."""
     parts = [f"{name}: {_part(study.protocol, part)}" for part, name in PROTOCOL.items() if study.protocol.get(part)]
-    words = "; ".join(parts)
+    sentence = "; ".join(parts)
     subset = "**These are figures of a small part of the data set and cannot be compared with published ones.** "
-    return f"{subset if study.subset else ''}{words[0].upper()}{words[1:]}."
+    return f"{subset if study.subset else ''}{sentence[0].upper()}{sentence[1:]}."
 
 
 def state_words(study: StudySummary) -> str:
@@ -109,22 +109,22 @@ def _introduction(groups: Sequence[Sequence[StudySummary]]) -> list[str]:
         return [*interim, f"{links} share their protocol, so that their figures can be set side by side."]
     parts = [name for part, name in PROTOCOL.items() if len({group[0].protocol.get(part) for group in groups}) > 1]
     why = f"they differ in {join_and(parts)}" if parts else "what they share was not recorded"
-    words = (
+    sentence = (
         f"{links} stand in {len(groups)} tables, for {why}. Figures of different tables measure different things: none of "
         "one table can be set against one of another."
     )
-    return [*interim, words]
+    return [*interim, sentence]
 
 
 def _why_apart(group: Sequence[StudySummary], first: Sequence[StudySummary], title: str) -> list[str]:
     """Say why a table stands apart from the first."""
     if group is first:
         return []
-    own, other = group[0].protocol, first[0].protocol
+    here, other = group[0].protocol, first[0].protocol
     parts = [
-        f"{name} (here {_part(own, part)}, there {_part(other, part)})"
+        f"{name} (here {_part(here, part)}, there {_part(other, part)})"
         for part, name in PROTOCOL.items()
-        if own.get(part) != other.get(part)
+        if here.get(part) != other.get(part)
     ]
     why = f"it differs in {join_and(parts)}" if parts else "which images it has was not recorded"
     return [f"Kept apart from “{escape(title)}”, for {why}."]
@@ -143,20 +143,20 @@ def leader_sentence(group: Sequence[StudySummary]) -> list[str]:
         return []
     confirmed = sorted((study for study in group if study.confirmed), key=lambda study: (study.test.mean, study.name))
     if len(confirmed) < 2:
-        known = "None of them is" if not confirmed else "One of them alone is"
-        return [f"{known} confirmed on test, so nothing is said yet of which is better."]
+        subject = "None of them is" if not confirmed else "One of them alone is"
+        return [f"{subject} confirmed on test, so nothing is said yet of which is better."]
     leader, *others = confirmed
-    words = (
+    sentence = (
         f"The lowest confirmed test {leader.measure} is that of {escape(leader.name)}, {format_interval(leader.test)}."
     )
     near = [study for study in others if not leader.test.high < study.test.low]
     if not near:
         rest = "The other interval lies" if len(others) == 1 else "The other intervals lie"
-        return [f"{words} {rest} above its own."]
+        return [f"{sentence} {rest} above its own."]
     names = join_and([f"{escape(study.name)} ({format_interval(study.test)})" for study in near])
     single = any(not math.isfinite(study.test.low) for study in (leader, *near))
     why = "one seed gives no interval" if single else "the intervals overlap"
-    return [f"{words} That it is better than {names} is not settled: {why}."]
+    return [f"{sentence} That it is better than {names} is not settled: {why}."]
 
 
 def _table(group: Sequence[StudySummary]) -> str:

@@ -50,13 +50,13 @@ def ranked_table(view: StudyView) -> str:
     header = ["rank", "trial", "val −ELBO", "rate", "distortion", "active units", "epochs", "configuration"]
     rows = [
         [
-            *(str(place), str(row["number"]), format_number(row["objective"])),
+            *(str(rank), str(row["number"]), format_number(row["objective"])),
             *(format_number(row.get(f"val/{name}"), digits) for name, digits in _RANKED_METRICS),
             active_share(row.get("val/active_units"), row.get("params.latent_size")),
             str(row["epochs"]),
             escape(format_configuration(view.params(row))),
         ]
-        for place, (_, row) in enumerate(best.iterrows(), start=1)
+        for rank, (_, row) in enumerate(best.iterrows(), start=1)
     ]
     return narrow_tables(header, rows, right=range(7)) if rows else ""
 
@@ -148,10 +148,10 @@ def _paired(comparison: PairComparison) -> list[str]:
     ]
     first, second = escape(format_value(comparison.first)), escape(format_value(comparison.second))
     titles = [f"{first} val −ELBO", f"{second} val −ELBO", f"{second} − {first}"]
-    words = _difference(comparison, second)
+    sentence = _difference(comparison, second)
     if len(pairs) > SHOWN:
-        words += f" {plural(len(pairs) - SHOWN, 'more pair')} not listed here."
-    return [table(["configuration of trial", "seed index", *titles], rows, right=range(5)), words]
+        sentence += f" {plural(len(pairs) - SHOWN, 'more pair')} not listed here."
+    return [table(["configuration of trial", "seed index", *titles], rows, right=range(5)), sentence]
 
 
 def _difference(comparison: PairComparison, second: str) -> str:
@@ -159,22 +159,22 @@ def _difference(comparison: PairComparison, second: str) -> str:
     interval, several, incomplete = comparison.interval, comparison.configurations > 1, comparison.incomplete
     lower = int((comparison.pairs["difference"] < 0).sum())
     count = plural(interval.n, "configuration" if several else "seed")
-    words = f"Mean difference {format_number(interval.mean)} nats per image"
+    sentence = f"Mean difference {format_number(interval.mean)} nats per image"
     if math.isfinite(interval.low):
         kind = "Student's t" if interval.n < MANY else "bootstrap"
-        words += f", 95 % interval {format_reach(interval)} ({kind}) over {count}"
-        words += " (the seeds of a configuration averaged first)" if several else ""
-    words += f". {second} is lower in {lower:,} of {plural(len(comparison.pairs), 'pair')}. "
+        sentence += f", 95 % interval {format_reach(interval)} ({kind}) over {count}"
+        sentence += " (the seeds of a configuration averaged first)" if several else ""
+    sentence += f". {second} is lower in {lower:,} of {plural(len(comparison.pairs), 'pair')}. "
     if math.isfinite(comparison.p):
         test = "Student's t for pairs" if interval.n < MANY else "Wilcoxon's signed-rank test"
-        words += f"{test} over {count}: p = {comparison.p:.2g}, and {comparison.p_holm:.2g} after Holm's correction for all comparisons of the study."
+        sentence += f"{test} over {count}: p = {comparison.p:.2g}, and {comparison.p_holm:.2g} after Holm's correction for all comparisons of the study."
     else:
-        words += f"It takes {LEAST_VALUES} for an interval and a test."
+        sentence += f"It takes {LEAST_VALUES} for an interval and a test."
     if incomplete:
-        words += (
+        sentence += (
             f" {plural(incomplete, 'pair')} lacked a complete run and {'is' if incomplete == 1 else 'are'} left out."
         )
-    return words
+    return sentence
 
 
 def component_table(view: StudyView) -> list[str]:
@@ -189,8 +189,8 @@ def component_table(view: StudyView) -> list[str]:
     shares, weights, classes = arrays["component_classes"], arrays["component_weights"], arrays["classes"].tolist()
     order = heaviest(weights)
     rows = [
-        [str(place), _percent(weights[k]), _percent(np.nanmean(shares[k])), _served(shares[k], classes)]
-        for place, k in enumerate(order, start=1)
+        [str(rank), _percent(weights[k]), _percent(np.nanmean(shares[k])), _served(shares[k], classes)]
+        for rank, k in enumerate(order, start=1)
     ]
     served = f"classes of which it serves {_percent(_NAMED, 0)} or more"
     header = ["component", "weight", "mean share of a class", served]
@@ -199,12 +199,12 @@ def component_table(view: StudyView) -> list[str]:
     further = (
         f"{plural(left_out, 'further component')}, {'all of equal weight' if equal else 'all lighter'}, not shown."
     )
-    words = [f"Components stand {component_order(weights)}.", *([further] if left_out else [])]
-    words.append(
+    sentences = [f"Components stand {component_order(weights)}.", *([further] if left_out else [])]
+    sentences.append(
         f"If each component stood for the class that it serves most, {_percent(purity(shares))} of the images would be put "
         "into their class (all classes weighted alike)."
     )
-    return [table(header, rows, right=range(3)), " ".join(words)]
+    return [table(header, rows, right=range(3)), " ".join(sentences)]
 
 
 def purity(shares: np.ndarray) -> float:
@@ -218,8 +218,8 @@ def purity(shares: np.ndarray) -> float:
 
 def _served(shares: np.ndarray, classes: list[str]) -> str:
     """Return the names and shares of the classes that a component serves, the greatest share first."""
-    served = [place for place in np.argsort(-np.nan_to_num(shares), kind="stable") if shares[place] >= _NAMED]
-    names = [f"{escape(classes[place])} ({_percent(shares[place], 0)})" for place in served[:_CLASSES]]
+    served = [label for label in np.argsort(-np.nan_to_num(shares), kind="stable") if shares[label] >= _NAMED]
+    names = [f"{escape(classes[label])} ({_percent(shares[label], 0)})" for label in served[:_CLASSES]]
     more = len(served) - len(names)
     return ", ".join(names) + (f" and {more} more" if more else "") or "–"
 
@@ -230,10 +230,12 @@ def _percent(share: float, digits: int = 1) -> str:
 
 def table_chapter(view: StudyView) -> list[str]:
     """Return the tables under their headings, the long ones folded away; a table with nothing to show is left out."""
-    each = "; each test image of the runs in the first table: [per_image.npz](per_image.npz)" if view.per_image else ""
+    images = (
+        "; each test image of the runs in the first table: [per_image.npz](per_image.npz)" if view.per_image else ""
+    )
     blocks = [
         heading("Tables"),
-        f"All trials with all their figures: [trials.csv](trials.csv); every epoch of them: [curves.csv](curves.csv){each}. This "
+        f"All trials with all their figures: [trials.csv](trials.csv); every epoch of them: [curves.csv](curves.csv){images}. This "
         "report for programs: [summary.json](summary.json).",
     ]
     for section in SECTIONS:
@@ -250,13 +252,13 @@ def table_chapter(view: StudyView) -> list[str]:
 
 def protocol_line(view: StudyView, figures: Figures) -> str:
     """Return in a line what the figures of a table have in common; empty where the study has one protocol alone."""
-    own = view.recorded("protocol")
+    protocol = view.recorded("protocol")
     others = view.recorded("protocols").values()
-    if all(other.get(name) == own.get(name) for other in others for name in PROTOCOL):
+    if all(other.get(name) == protocol.get(name) for other in others for name in PROTOCOL):
         return ""
-    parts = [own[name] for name in ("data", "split") if own.get(name)]
+    parts = [protocol[name] for name in ("data", "split") if protocol.get(name)]
     for name in ("binarisation", "likelihood", "posterior"):
-        value = own.get(name) or view.fixed(name)
+        value = protocol.get(name) or view.fixed(name)
         # The protocol at the end of the report says in full what a binarisation means.
         parts += [f"{name} {str(value).split(' (')[0]}"] if value else []
     if figures != "other":
@@ -269,10 +271,10 @@ def protocol_line(view: StudyView, figures: Figures) -> str:
 
 def _best_trials(view: StudyView) -> list[str]:
     near = edges(view)
-    words = (
+    sentence = (
         f"The best trial has {join_and(near)} of the range that was searched; beyond it may be better." if near else ""
     )
-    return [ranked_table(view), words]
+    return [ranked_table(view), sentence]
 
 
 def _confirmed(view: StudyView) -> list[str]:
