@@ -53,14 +53,17 @@ def measure_coverage(
         search: trials of the search, without duplicates.
         ranked: the complete ones, the best first.
     """
-    every = {name: own.places(search).to_numpy(float) for name, own in parameters.items()}
-    complete = {name: own.places(ranked).to_numpy(float) for name, own in parameters.items()}
+    every = {name: parameter.places(search).to_numpy(float) for name, parameter in parameters.items()}
+    complete = {name: parameter.places(ranked).to_numpy(float) for name, parameter in parameters.items()}
     ended = search["state"].to_numpy(object) == "pruned"
     pruned = {name: places[ended] for name, places in every.items()}
     return {
-        name: [_coverage(own, place, parameters, every[name], complete, pruned) for place in range(len(own.texts))]
-        for name, own in parameters.items()
-        if own.is_choice
+        name: [
+            _coverage(parameter, place, parameters, every[name], complete, pruned)
+            for place in range(len(parameter.texts))
+        ]
+        for name, parameter in parameters.items()
+        if parameter.is_choice
     }
 
 
@@ -74,7 +77,7 @@ def _coverage(
 ) -> Coverage:
     """Return the coverage of the value at a place, from the places of all trials [N], and of complete and pruned ones by parameter."""
     values, text = complete[parameter.name], parameter.texts[place]
-    own, others = np.flatnonzero(values == place), np.flatnonzero((values != place) & ~np.isnan(values))
+    having, others = np.flatnonzero(values == place), np.flatnonzero((values != place) & ~np.isnan(values))
     good = others[: max(LEAST_GOOD, _quarter(len(others)))]
     names = [name for name in parameters if name != parameter.name] if len(good) >= LEAST_GOOD else []
     mine = np.flatnonzero(pruned[parameter.name] == place)
@@ -84,11 +87,11 @@ def _coverage(
         value=next((value for value in parameter.values if format_value(value) == text), text),
         text=text,
         trials=int((every == place).sum()),
-        complete=len(own),
+        complete=len(having),
         pruned=len(mine),
-        inside=_count_inside(complete, own, box, parameters),
+        inside=_count_inside(complete, having, box, parameters),
         pruned_inside=_count_inside(pruned, mine, box, parameters),
-        is_good=bool(len(own)) and own[0] < _quarter(len(values)),
+        is_good=bool(len(having)) and having[0] < _quarter(len(values)),
     )
 
 
@@ -121,7 +124,7 @@ def covered_trials(
     trials: pd.DataFrame, parameter: SearchedParameter, coverage: Mapping[str, list[Coverage]]
 ) -> pd.DataFrame:
     """Return the trials whose value of this choice is covered; all trials for a range of numbers."""
-    left_out = [each.text for each in coverage.get(parameter.name, []) if not each.covered]
+    left_out = [value.text for value in coverage.get(parameter.name, []) if not value.covered]
     if not left_out:
         return trials
     return trials[~np.isin(parameter.places(trials), [parameter.texts.index(text) for text in left_out])]

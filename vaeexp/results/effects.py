@@ -94,7 +94,7 @@ def parameter_effects(
     """
     covered = [covered_trials(learned, parameter, coverage) for parameter in parameters.values()]
     corrected = holm(
-        [difference_p(parameter, own) for parameter, own in zip(parameters.values(), covered, strict=True)]
+        [difference_p(parameter, trials) for parameter, trials in zip(parameters.values(), covered, strict=True)]
     )
     effects = []
     for (name, parameter), p in zip(parameters.items(), corrected, strict=True):
@@ -157,7 +157,7 @@ def places_p(places: np.ndarray, *, choice: bool) -> float:
 def two_sample_p(first: np.ndarray, second: np.ndarray) -> float:
     """Return the exact two-sided p of Kolmogorov and Smirnov's test of two sorted samples; conservative where values are tied."""
     ends = np.concatenate([first, second])
-    ranks = [np.searchsorted(own, ends, side="right") for own in (first, second)]
+    ranks = [np.searchsorted(sample, ends, side="right") for sample in (first, second)]
     return _lattice_p(len(first), len(second), int(abs(ranks[0] * len(second) - ranks[1] * len(first)).max()))
 
 
@@ -192,11 +192,11 @@ def _choice_p(places: np.ndarray, count: int) -> float:
 
     values, total, ps = np.unique(places), len(places), []
     for value in values:
-        have, found = int((places == value).sum()), int((places[:count] == value).sum())
+        have, among_first = int((places == value).sum()), int((places[:count] == value).sum())
         possible = np.arange(max(0, count - (total - have)), min(count, have) + 1)
         chances = log_choose(have, possible) + log_choose(total - have, count - possible) - log_choose(total, count)
-        own = chances[possible == found][0]
-        ps.append(np.exp(chances[chances <= own + 1e-7]).sum())
+        chance = chances[possible == among_first][0]
+        ps.append(np.exp(chances[chances <= chance + 1e-7]).sum())
     # The counts of two values mirror each other, and are one test.
     return float(min(1.0, min(ps) * (len(values) if len(values) > 2 else 1)))
 
@@ -303,5 +303,5 @@ def group_of(trials: pd.DataFrame) -> Group:
 
 def best_group(groups: Sequence[Group]) -> int | None:
     """Return the place of the group with the lowest median, of those that have one from two complete trials or more; None without one."""
-    known = [place for place, group in enumerate(groups) if group.tells]
-    return min(known, key=lambda place: (groups[place].median, place), default=None)
+    indices = [index for index, group in enumerate(groups) if group.tells]
+    return min(indices, key=lambda index: (groups[index].median, index), default=None)

@@ -96,7 +96,7 @@ def grow_forest(
         capped=capped,
         r2=r2,
         bags=bags,
-        conditions=_conditions({name: own for name, own in parameters.items() if name in chosen}),
+        conditions=_conditions({name: parameter_of for name, parameter_of in parameters.items() if name in chosen}),
     )
 
 
@@ -125,9 +125,9 @@ def _grow_bags(design: np.ndarray, values: np.ndarray, seed: int) -> tuple[list[
         if len(out):
             sums[out] += _predict(bags[-1], design[out])
             counts[out] += 1
-    known = counts > 0
-    error = np.mean((sums[known] / counts[known] - values[known]) ** 2)
-    return bags, float(1 - error / values[known].var()) if values[known].var() else 0.0
+    out_of_bag = counts > 0
+    error = np.mean((sums[out_of_bag] / counts[out_of_bag] - values[out_of_bag]) ** 2)
+    return bags, float(1 - error / values[out_of_bag].var()) if values[out_of_bag].var() else 0.0
 
 
 def _predict(bag: Bag, design: np.ndarray) -> np.ndarray:
@@ -183,16 +183,16 @@ def expected(forest: Forest, name: str, places: np.ndarray, *, over: int = 100) 
     active, `over` of them evenly spread in rank. Parameters whose condition then fails are put out of use; parameters whose
     condition then holds take values of the trials that have them.
     """
-    known = forest.places.dropna(subset=[name])
-    rows = known.iloc[np.unique(np.linspace(0, len(known) - 1, over).round().astype(int))]
+    active = forest.places.dropna(subset=[name])
+    rows = active.iloc[np.unique(np.linspace(0, len(active) - 1, over).round().astype(int))]
     design = pd.DataFrame(np.tile(rows.to_numpy(), (len(places), 1)), columns=rows.columns)
     design[name] = np.repeat(places, len(rows))
-    turns = jitter(len(rows), 1.0) + 0.5
+    quantiles = jitter(len(rows), 1.0) + 0.5
     for child, parents in forest.conditions.items():
         others = forest.places[child].dropna().to_numpy()
         if child != name and len(others):
             holds = np.logical_and.reduce([design[parent].isin(wanted) for parent, wanted in parents.items()])
-            spare = np.tile(others[(turns * len(others)).astype(int)], len(places))
+            spare = np.tile(others[(quantiles * len(others)).astype(int)], len(places))
             design[child] = np.where(holds, design[child].fillna(pd.Series(spare)), np.nan)
     filled = design.fillna(_NOT_ACTIVE).to_numpy(float)
     return np.stack([_predict(bag, filled).reshape(len(places), len(rows)).mean(axis=1) for bag in forest.bags])

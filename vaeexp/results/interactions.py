@@ -85,21 +85,21 @@ def find_interactions(
         search: trials of the search, which have the configurations of the pairs.
         importances: names of parameters, the most important first.
     """
-    compared = [each for each in pairs if not each.pairs.empty]
-    every = [_of_comparison(each, parameters, search, importances, len(compared)) for each in compared]
-    alarms = [own[0].false_alarm if own else math.nan for own in every]
-    order = [place for place in np.argsort(alarms, kind="stable").tolist() if math.isfinite(alarms[place])]
-    sums = [total for total in np.cumsum([alarms[place] for place in order]).tolist() if total <= LEVEL]
+    compared = [one for one in pairs if not one.pairs.empty]
+    every = [_of_comparison(one, parameters, search, importances, len(compared)) for one in compared]
+    alarms = [splits[0].false_alarm if splits else math.nan for splits in every]
+    order = [index for index in np.argsort(alarms, kind="stable").tolist() if math.isfinite(alarms[index])]
+    sums = [total for total in np.cumsum([alarms[index] for index in order]).tolist() if total <= LEVEL]
     nameable = set(order[: len(sums)])
     return [
         replace(
-            each,
-            consistent=each.consistent and place in nameable,
-            nameable=place in nameable,
+            one,
+            consistent=one.consistent and index in nameable,
+            nameable=index in nameable,
             study_false_alarm=sums[-1] if sums else 0.0,
         )
-        for place, own in enumerate(every)
-        for each in own
+        for index, splits in enumerate(every)
+        for one in splits
     ]
 
 
@@ -116,11 +116,11 @@ def _of_comparison(
     trials, places = np.unique(comparison.pairs["source_trial"].to_numpy(int), return_inverse=True)
     configurations = search.set_axis(search["number"]).reindex(trials)
     splits = {name: _splits(parameters[name], configurations) for name in others}
-    distinct = {frozenset((mask, tuple(not each for each in mask))) for own in splits.values() for mask in own}
+    distinct = {frozenset((mask, tuple(not side for side in mask))) for masks in splits.values() for mask in masks}
     counts = np.bincount(places)
     alarms = tuple(
-        chance_of_split(tuple(sorted(int(own[list(min(pair))].sum()) for pair in distinct)), int(own.sum()))
-        for own in (counts, np.ones(len(counts), dtype=int))
+        chance_of_split(tuple(sorted(int(masks[list(min(pair))].sum()) for pair in distinct)), int(masks.sum()))
+        for masks in (counts, np.ones(len(counts), dtype=int))
     )
     tuned = _tuned_for(comparison, parameters, configurations)
     return [
@@ -164,8 +164,8 @@ def _splits(parameter: SearchedParameter, configurations: pd.DataFrame) -> dict[
         return {}
     if parameter.is_choice:
         # Of two values either split says the same.
-        kept = values if len(values) > 2 else values[1:]
-        return {tuple(places == value): parameter.texts[int(value)] for value in kept}
+        tested = values if len(values) > 2 else values[1:]
+        return {tuple(places == value): parameter.texts[int(value)] for value in tested}
     halves = [(low + high) / 2 for low, high in pairwise(values)]
     return {tuple(places > half): float(parameter.numbers(np.array([half]))[0]) for half in halves}
 
@@ -190,8 +190,10 @@ def _best_split(
             best = (key, threshold, float(below.mean()), float(above.mean()), mask)
     alike: tuple[str, ...] = ()
     if best:
-        mirrored = tuple(not each for each in best[4])
-        alike = tuple(name for name, own in splits.items() if name != other and (best[4] in own or mirrored in own))
+        mirrored = tuple(not side for side in best[4])
+        alike = tuple(
+            name for name, masks in splits.items() if name != other and (best[4] in masks or mirrored in masks)
+        )
     return Interaction(
         parameter=comparison.parameter,
         first=comparison.first,

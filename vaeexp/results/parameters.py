@@ -63,13 +63,13 @@ class SearchedParameter:
 
     def places(self, trials: pd.DataFrame) -> pd.Series:
         """Return the place of each trial, NaN where the parameter is not active."""
-        given = self.of(trials)
+        values = self.of(trials)
         if self.is_choice:
             index = {text: float(place) for place, text in enumerate(self.texts)}
-            places = [math.nan if is_missing(value) else index.get(format_value(value), math.nan) for value in given]
-            return pd.Series(places, index=given.index, name=given.name, dtype=float)
+            places = [math.nan if is_missing(value) else index.get(format_value(value), math.nan) for value in values]
+            return pd.Series(places, index=values.index, name=values.name, dtype=float)
         # Whole numbers may be missing, and then are no numbers of numpy.
-        return self.places_of(given if given.dtype == float else given.astype("Float64").astype(float))
+        return self.places_of(values if values.dtype == float else values.astype("Float64").astype(float))
 
     def places_of(self, numbers: pd.Series) -> pd.Series:
         """Return the places of these numbers, NaN where a logarithmic axis has none."""
@@ -118,8 +118,8 @@ def searched_parameter(name: str, section: Mapping[str, Any], trials: pd.DataFra
         texts = tuple(dict.fromkeys([*listed, *sorted(tried)]))
         return SearchedParameter(**common, texts=texts, values=tuple(section["values"]))
     low, high, log = section["low"], section["high"], bool(section.get("log"))
-    given = column(search_trials(trials), f"params.{name}").dropna().astype(float)
-    used = given[given > 0] if log else given
+    values = column(search_trials(trials), f"params.{name}").dropna().astype(float)
+    used = values[values > 0] if log else values
     first, last = float(min([low, *used])), float(max([high, *used]))
     common |= {"low": low, "high": high, "first": first, "last": last}
     return SearchedParameter(**common, log=log, step=section.get("step"))
@@ -154,8 +154,8 @@ def importance_table(
     have mattered, but PED-ANOVA sees that the trials fill little of its range.
     """
     without = left_out or {}
-    cells = {name: parameter_cells(own, learned, without.get(name, ())) for name, own in parameters.items()}
-    cells = {name: own for name, own in cells.items() if len(np.unique(own.places[own.places >= 0])) > 1}
+    cells = {name: parameter_cells(item, learned, without.get(name, ())) for name, item in parameters.items()}
+    cells = {name: item for name, item in cells.items() if len(np.unique(item.places[item.places >= 0])) > 1}
     complete = int((learned["state"] == "complete").sum())
     if not cells or complete < LEAST_TRIALS or learned["objective"].nunique() == 1:
         return pd.DataFrame(columns=["share", "low", "high"], dtype=float)
@@ -210,8 +210,8 @@ def _importance(column: Cells, weights: np.ndarray, top: np.ndarray) -> np.ndarr
     pdf, pdf_top = density(among_all) + _TINY, density(among_top) + _TINY
     divergence = (pdf * (pdf_top / pdf - 1) ** 2).sum(axis=1)
     share, share_top = active / weights.sum(axis=1), active_top / top.sum(axis=1)
-    known = (active >= 2) & (active_top > 0)
-    return np.where(known, share_top**2 / np.where(known, share, 1) * divergence, 0.0)
+    defined = (active >= 2) & (active_top > 0)
+    return np.where(defined, share_top**2 / np.where(defined, share, 1) * divergence, 0.0)
 
 
 def _smooth(counts: np.ndarray) -> np.ndarray:
@@ -232,14 +232,14 @@ def _smooth(counts: np.ndarray) -> np.ndarray:
 def _bandwidth(counts: np.ndarray) -> np.ndarray:
     """Scott's rule in cells, from the standard deviation or the quartiles, whichever is less; at least 0.3: [R]."""
     cells, total = np.arange(counts.shape[1]), counts.sum(axis=1)
-    known = np.maximum(total, 1)
-    mean = counts @ cells / known
+    count = np.maximum(total, 1)
+    mean = counts @ cells / count
     deviation = np.sqrt((counts * (cells - mean[:, None]) ** 2).sum(axis=1) / np.maximum(1, total - 1))
     cumulated = np.cumsum(counts, axis=1)
     first = (cumulated < np.maximum(total // 4, 1)[:, None]).sum(axis=1)
     third = (cumulated <= (3 * total // 4)[:, None]).sum(axis=1)
     quartiles = (third - first) / 1.34
-    return np.maximum(1.059 * np.minimum(quartiles, deviation) * known**-0.2, 0.5 / 1.64)
+    return np.maximum(1.059 * np.minimum(quartiles, deviation) * count**-0.2, 0.5 / 1.64)
 
 
 def _smooth_choices(counts: np.ndarray) -> np.ndarray:

@@ -49,8 +49,8 @@ def recorded_curves(epochs: pd.DataFrame, ranked: pd.DataFrame) -> list[np.ndarr
     if len(chosen) > MOST:
         rest = np.linspace(WINNERS, len(chosen) - 1, MOST - WINNERS).round().astype(int)
         chosen = chosen[np.unique(np.concatenate([np.arange(WINNERS), rest]))]
-    own = epochs[~epochs["repeat"] & epochs["number"].isin(chosen)].sort_values(["number", "epoch"])
-    curves = {number: curve.to_numpy(float) for number, curve in own.groupby("number")["objective"]}
+    rows = epochs[~epochs["repeat"] & epochs["number"].isin(chosen)].sort_values(["number", "epoch"])
+    curves = {number: curve.to_numpy(float) for number, curve in rows.groupby("number")["objective"]}
     return [curves[number] for number in chosen if number in curves and np.isfinite(curves[number]).all()]
 
 
@@ -86,7 +86,9 @@ def replay_pruner(section: Mapping[str, Any] | None, curves: Sequence[np.ndarray
     present, longest = int(getattr(pruner, setting)), max(map(len, curves))
     stops = _stops(pruner, setting, sorted({*_candidates(longest), present}), curves)
     winners = min(WINNERS, len(curves) // 4)
-    spares = [value for value, own in stops.items() if not any(stop is not None for stop in own[:winners])]
+    spares = [
+        value for value, stopped_at in stops.items() if not any(stop is not None for stop in stopped_at[:winners])
+    ]
     recommended = min(spares, default=None)
     total, saved = sum(map(len, curves)), math.nan
     if recommended is not None:
@@ -142,8 +144,8 @@ def _decisions(pruner: PrunerSettings, curves: Sequence[np.ndarray]) -> list[np.
     replay = storage.create_new_study([direction], "replay")
     study = optuna.load_study(study_name="replay", storage=storage)
     for curve in curves:
-        known = dict(enumerate(map(float, curve), start=1))
-        done = optuna.trial.create_trial(value=min(known.values()), intermediate_values=known)
+        values = dict(enumerate(map(float, curve), start=1))
+        done = optuna.trial.create_trial(value=min(values.values()), intermediate_values=values)
         storage.create_new_trial(replay, template_trial=done)
     decisions = []
     for _ in range(2 if hasattr(pruner, "min_epochs") else 1):

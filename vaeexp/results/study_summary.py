@@ -96,7 +96,7 @@ def by_protocol(studies: Iterable[StudySummary]) -> list[list[StudySummary]]:
     """
     groups: dict[tuple[str | None, ...], list[StudySummary]] = {}
     for study in sorted(studies, key=lambda study: study.name):
-        known = study.protocol.get("fingerprint") is not None
-        key = tuple(study.protocol.get(part) for part in PROTOCOL) if known else (study.name,)
+        recorded = study.protocol.get("fingerprint") is not None
+        key = tuple(study.protocol.get(part) for part in PROTOCOL) if recorded else (study.name,)
         groups.setdefault(key, []).append(study)
     return [sorted(group, key=lambda study: study.order) for group in groups.values()]

@@ -95,13 +95,13 @@ class StudyView:
 
     def protocol(self, baseline: str | None = None) -> dict[str, str]:
         """Return the protocol of the search, or that of a baseline: what makes two values of −ELBO comparable."""
-        own = {"posterior": str(self.fixed("posterior") or "gaussian"), **self.recorded("protocol")}
+        protocol = {"posterior": str(self.fixed("posterior") or "gaussian"), **self.recorded("protocol")}
         if baseline is None:
-            return own
+            return protocol
         if written := self.recorded("protocols").get(baseline):
             return dict(written)
         changed = self.baseline_specs[baseline].get("settings") or {}
-        return own | {part: str(changed[name]) for name, part in CHANGES.items() if name in changed}
+        return protocol | {part: str(changed[name]) for name, part in CHANGES.items() if name in changed}
 
     @cached_property
     def search(self) -> pd.DataFrame:
@@ -116,8 +116,8 @@ class StudyView:
     @cached_property
     def learned(self) -> pd.DataFrame:
         """Complete and pruned trials of the search, the lowest objective first; that of a pruned one is what it had reached."""
-        known = self.search["state"].isin(["complete", "pruned"]) & self.search["objective"].notna()
-        return self.search[known].sort_values(["objective", "number"], ignore_index=True)
+        ended = self.search["state"].isin(["complete", "pruned"]) & self.search["objective"].notna()
+        return self.search[ended].sort_values(["objective", "number"], ignore_index=True)
 
     @cached_property
     def course(self) -> pd.DataFrame:
@@ -168,8 +168,8 @@ class StudyView:
 
     def curve(self, run: pd.Series) -> pd.DataFrame:
         """Return the epochs of a run with a finite rate and distortion, in order."""
-        own = self.epochs[(self.epochs["repeat"] == run["repeat"]) & (self.epochs["number"] == run["number"])]
-        return own.dropna(subset=["val/rate", "val/distortion"]).sort_values("epoch")
+        epochs = self.epochs[(self.epochs["repeat"] == run["repeat"]) & (self.epochs["number"] == run["number"])]
+        return epochs.dropna(subset=["val/rate", "val/distortion"]).sort_values("epoch")
 
     def params(self, trial: pd.Series) -> dict[str, Any]:
         """Return the searched parameters of a trial, in the order of the study file, without inactive ones."""
@@ -327,7 +327,7 @@ class StudyView:
 
     def uncovered(self, name: str) -> list[str]:
         """Return the values of a choice, as text, that were never tried to the end where the others are good; marginals leave them out."""
-        return [each.text for each in self.coverage.get(name, []) if not each.covered]
+        return [value.text for value in self.coverage.get(name, []) if not value.covered]
 
     def covered(self, trials: pd.DataFrame, name: str) -> pd.DataFrame:
         """Return the trials whose value of a parameter is covered; all of them for a range of numbers."""
@@ -362,8 +362,8 @@ class StudyView:
         if needed not in self._opened:
             tables = [*(setting.runs for setting in self.confirmed), self.ranked.head(LOOKED_AT)]
             rows = (row for table in tables for _, row in table.iterrows())
-            found = ((row, read_arrays(row["folder"], needed)) for row in rows)
-            self._opened[needed] = next((each for each in found if each[1]), None)
+            candidates = ((row, read_arrays(row["folder"], needed)) for row in rows)
+            self._opened[needed] = next((candidate for candidate in candidates if candidate[1]), None)
         return self._opened[needed]
 
 

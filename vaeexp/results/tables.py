@@ -94,14 +94,14 @@ def per_image_arrays(runs: pd.DataFrame) -> dict[str, np.ndarray]:
 
     N is the number of test images, in the order of the data set. A run without such a file, or without one of the two, lacks its keys.
     """
-    found = {}
+    per_image = {}
     for _, run in runs.drop_duplicates(["repeat", "number"]).sort_values(["repeat", "number"]).iterrows():
         arrays = read_arrays(run["folder"], "neg_elbo_per_image")
         name = run["name"].rpartition("/")[2]
         for measure in ("neg_elbo", "iw_nll"):
             if f"{measure}_per_image" in arrays:
-                found[f"{name}/{measure}"] = arrays[f"{measure}_per_image"]
-    return found
+                per_image[f"{name}/{measure}"] = arrays[f"{measure}_per_image"]
+    return per_image
 
 
 def left_pictures(trials: pd.DataFrame) -> np.ndarray:

@@ -138,8 +138,8 @@ def compare_matched(parameter: str, two: tuple[Any, Any], table: pd.DataFrame, s
     complete = table[table["difference"].notna()]
     values, sources = complete["difference"].to_numpy(float), complete["source_trial"].to_numpy()
     trials = np.unique(sources)
-    own = [values[sources == trial] for trial in trials] if len(trials) > 1 else values[:, None]
-    differences = [math.fsum(each) / len(each) for each in own]
+    samples = [values[sources == trial] for trial in trials] if len(trials) > 1 else values[:, None]
+    differences = [math.fsum(sample) / len(sample) for sample in samples]
     many = len(differences) >= MANY
     return PairComparison(
         parameter=parameter,
@@ -156,7 +156,7 @@ def corrected(comparisons: Sequence[PairComparison]) -> list[PairComparison]:
     """Return the comparisons with their p after Holm's correction over those of them that have one."""
     ps = [comparison.p for comparison in comparisons]
     tests = sum(math.isfinite(p) for p in ps)
-    return [replace(each, p_holm=p, tests=tests) for each, p in zip(comparisons, holm(ps), strict=True)]
+    return [replace(one, p_holm=p, tests=tests) for one, p in zip(comparisons, holm(ps), strict=True)]
 
 
 def paired_t_p(differences: Sequence[float]) -> float:
@@ -258,8 +258,8 @@ def baseline_margins(confirmed: Sequence[TestedSetting], baselines: Sequence[Tes
     by runs that are tested here.
     """
     every = [
-        (place, baseline, *difference_on_test(setting, baseline))
-        for place, setting in enumerate(confirmed)
+        (rank, baseline, *difference_on_test(setting, baseline))
+        for rank, setting in enumerate(confirmed)
         for baseline in baselines
         if setting.same_protocol == baseline.same_protocol and not same_runs(setting, baseline)
     ]
@@ -267,8 +267,8 @@ def baseline_margins(confirmed: Sequence[TestedSetting], baselines: Sequence[Tes
     tests = sum(math.isfinite(p) for p in ps)
     return [
         BaselineMargin(baseline=str(baseline.baseline), basis=basis, interval=interval, p=p, p_holm=p_holm, tests=tests)
-        for (place, baseline, interval, p, basis), p_holm in zip(every, holm(ps), strict=True)
-        if place == 0 and math.isfinite(interval.mean)
+        for (rank, baseline, interval, p, basis), p_holm in zip(every, holm(ps), strict=True)
+        if rank == 0 and math.isfinite(interval.mean)
     ]
 
 

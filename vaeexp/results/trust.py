@@ -68,8 +68,10 @@ def at_bounds(view: StudyView) -> Check:
     name = "Are the best configurations inside the searched ranges?"
     if len(view.ranked) < 2:
         return Check(name=name, figure="fewer than two complete trials", ok=None, advice=_more_trials(view))
-    found = [bound_hit(own, view.ranked, parameters=len(view.parameters)) for own in view.parameters.values()]
-    hits = [hit for hit in found if hit is not None]
+    bounds = [
+        bound_hit(parameter, view.ranked, parameters=len(view.parameters)) for parameter in view.parameters.values()
+    ]
+    hits = [hit for hit in bounds if hit is not None]
     if not hits:
         top = min(10, len(view.ranked))
         return Check(name=name, figure=f"no range has its best {top} trials at one end", ok=True, advice="")
@@ -150,8 +152,8 @@ def levelled_off(view: StudyView) -> Check:
 def seed_spread(view: StudyView) -> float:
     """Return the standard deviation of the validation objective over seeds, pooled over the confirmed configurations, nats; NaN without."""
     groups = [setting.runs["objective"].to_numpy(float) for setting in view.confirmed]
-    squares = [((own - own.mean()) ** 2).sum() for own in groups if len(own) > 1]
-    freedom = sum(len(own) - 1 for own in groups if len(own) > 1)
+    squares = [((group - group.mean()) ** 2).sum() for group in groups if len(group) > 1]
+    freedom = sum(len(group) - 1 for group in groups if len(group) > 1)
     return math.sqrt(math.fsum(squares) / freedom) if freedom else math.nan
 
 
@@ -204,10 +206,10 @@ def _correlation_words(correlations: pd.Series) -> str:
         (epoch for epoch in range(1, len(correlations) + 1) if (correlations.loc[epoch:] >= FAIR_CORRELATION).all()),
         None,
     )
-    words = (
+    text = (
         f"; the ranks at epoch {early} correlate with the last ones by {format_number(float(correlations.loc[early]))}"
     )
-    return words + (f", by {FAIR_CORRELATION} or more from epoch {fair} on" if fair is not None else "")
+    return text + (f", by {FAIR_CORRELATION} or more from epoch {fair} on" if fair is not None else "")
 
 
 # ---- confirmation and test ----
@@ -284,7 +286,7 @@ def _longer(view: StudyView) -> BaselineMargin | None:
     usual = view.confirm_runs["epochs"].max()
     for name, margin in view.baseline_margins.items():
         settings = view.baseline_specs[name].get("settings") or {}
-        source = next(each for each in view.baselines if each.baseline == name).source_trial
+        source = next(baseline for baseline in view.baselines if baseline.baseline == name).source_trial
         if {*settings} == {"epochs"} and settings["epochs"] > usual and source == view.best_number:
             return margin
     return None
@@ -308,12 +310,12 @@ def late_gains(view: StudyView, runs: pd.DataFrame) -> list[float]:
 def _sweep(view: StudyView, *without: str) -> str:
     """Return the command that ran the study, as it was recorded, without its budget and without these options."""
     words = shlex.split(str(view.study.provenance.get("command") or f"vaeexp sweep {shlex.quote(view.name)}"))
-    kept: list[str] = []
-    for place, word in enumerate(words):
+    arguments: list[str] = []
+    for index, word in enumerate(words):
         dropped = (*_BUDGET, *without)
-        if word not in dropped and (place == 0 or words[place - 1] not in dropped):
-            kept.append(word)
-    return shlex.join(kept)
+        if word not in dropped and (index == 0 or words[index - 1] not in dropped):
+            arguments.append(word)
+    return shlex.join(arguments)
 
 
 def _search_on(view: StudyView) -> str:
