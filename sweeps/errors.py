@@ -25,13 +25,13 @@ class UserError(Exception):
         return type(self), (self.place, self.problem)
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return a sentence that names the known value nearest to `name`, or lists them all when none is near."""
-    known = sorted({*known})
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    names = sorted({*names})
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if near:
         return f"Did you mean '{near[0]}'?"
-    return f"Known: {', '.join(known)}." if known else "None is known."
+    return f"Known: {', '.join(names)}." if names else "None is known."
 
 
 DISK_FULL = "the disk is full. What is finished is kept: free some space and give the same command again."

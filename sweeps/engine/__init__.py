@@ -237,8 +237,8 @@ class _Search:
         With many lanes, what has ended in round `since` or later counts as running.
         """
         study = self.study
-        given = study.start[number] if number < len(study.start) else {}
-        sampler = make_sampler(study.sampler, study.space, study.seed, number, given)
+        start = study.start[number] if number < len(study.start) else {}
+        sampler = make_sampler(study.sampler, study.space, study.seed, number, start)
         return propose(
             self.optuna_study,
             sampler,

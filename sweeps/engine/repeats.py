@@ -95,17 +95,17 @@ def _comparing_one(
     levels = space[name].listed()
     others = [other for other in space.names if other not in (name, *dependents(name, space.as_dict()))]
     candidates: dict[str, tuple[int | None, str, list[dict[str, Any]]]] = {}
-    for source, base in (each for each in bases if name in each[1]):
+    for source, base in (entry for entry in bases if name in entry[1]):
         rest = _text({other: base[other] for other in others if other in base})
         variants = [params for level in levels if (params := _changed(base, name, level, space)) is not None]
         if len(variants) > 1:
             candidates.setdefault(rest, (source, _text(base[name]), variants))
     # A configuration was tuned for its own value, so each value brings its best one.
-    own: dict[str, int | None] = {}
+    tuned_for: dict[str, int | None] = {}
     for source, level, _ in candidates.values():
-        own.setdefault(level, source)
-    order = sorted(candidates.values(), key=lambda each: each[0] != own[each[1]])
-    for source, _, variants in order[: max(compare.top, len(own))]:
+        tuned_for.setdefault(level, source)
+    order = sorted(candidates.values(), key=lambda entry: entry[0] != tuned_for[entry[1]])
+    for source, _, variants in order[: max(compare.top, len(tuned_for))]:
         for index, seed in enumerate(seeds(compare.seeds)):
             for params in variants:
                 yield Repeat(
@@ -148,20 +148,20 @@ def _tested(
 
 def _changed(params: Mapping[str, Any], name: str, value: Any, space: Space) -> dict[str, Any] | None:
     """Return the configuration with another value of one parameter; None when it lacks a parameter that is active then."""
-    given = {**params, name: value}
-    active = space.active(given)
-    if any(other not in given for other in active):
+    values = {**params, name: value}
+    active = space.active(values)
+    if any(other not in values for other in active):
         return None
-    return {other: given[other] for other in active}
+    return {other: values[other] for other in active}
 
 
 def _distinct(stored: StoredStudy, space: Space) -> list[_Configuration]:
     """Return the configurations of the complete trials, the best first; of equal ones the best."""
-    found: dict[str, _Configuration] = {}
+    first_of: dict[str, _Configuration] = {}
     for trial in ranked_trials(stored):
         params = {name: trial.params[name] for name in space.active(trial.params) if name in trial.params}
-        found.setdefault(_text(params), (trial.number, params))
-    return list(found.values())
+        first_of.setdefault(_text(params), (trial.number, params))
+    return list(first_of.values())
 
 
 def fresh_seeds(study_seed: int, used: Collection[int | None], count: int) -> list[int]:
@@ -229,8 +229,8 @@ def _reassign(repeat_study: optuna.Study, repeats: Sequence[Repeat]) -> None:
     for repeat in repeats:
         serving = next((trial for trial in stored if _serves(trial, repeat)), None)
         if serving is not None:
-            own = {name: getattr(repeat, name) for name in _USELESS}
-            reassigned[str(serving.number)] = {"source_trial": repeat.source_trial, **own}
+            purposes = {name: getattr(repeat, name) for name in _USELESS}
+            reassigned[str(serving.number)] = {"source_trial": repeat.source_trial, **purposes}
     write_study(repeat_study, reassigned=reassigned)
 
 

@@ -134,7 +134,7 @@ def _by_objective(run: Any) -> tuple[float, int]:
 
 
 def best_so_far(results: Results) -> "pd.DataFrame":
-    """number, ended, objective and best (the smallest up to that number) of the trials in `ranked`, by number."""
+    """Return number, ended, objective and best (the smallest up to that number) of the trials in `ranked`, by number."""
     history = ranked(results).sort_values("number", ignore_index=True)[["number", "ended", "objective"]]
     return history.assign(best=history["objective"].cummin())
 
@@ -173,8 +173,8 @@ def pairs(results: Results, parameter: str, two: Sequence[Any] | None = None) ->
     for row, pair_id, source in sorted(_compared(results, parameter), key=lambda run: (run[2], run[0]["number"])):
         rest = repr([(name, value) for name in alike if not _missing(value := row.get(name))])
         identity = first.setdefault(rest, source)
-        known = {"pair_id": pair_id, "source_trial": identity, "seed_index": row["seed_index"]}
-        run = runs.setdefault((identity, row["seed_index"]), known)
+        new = {"pair_id": pair_id, "source_trial": identity, "seed_index": row["seed_index"]}
+        run = runs.setdefault((identity, row["seed_index"]), new)
         if row[column] in two:
             run.setdefault(f"objective.{row[column]}", row["objective"] if row["state"] == "complete" else math.nan)
     dtypes = keys | dict.fromkeys(names, "float64")
@@ -190,12 +190,16 @@ def _compared(results: Results, parameter: str) -> list[tuple[dict[str, Any], st
     needed = ["number", "state", "objective", "source_trial", "seed_index", "pair_ids"]
     needed += [str(name) for name in results.trials if str(name).startswith("params.")]
     repeats = results.trials.loc[results.trials["repeat"], needed].dropna(subset=[f"params.{parameter}"])
-    own = f"{parameter}:"
+    prefix = f"{parameter}:"
     return [
-        ({str(name): value for name, value in row.items()}, pair_id, int(pair_id.removeprefix(own).partition("/")[0]))
+        (
+            {str(name): value for name, value in row.items()},
+            pair_id,
+            int(pair_id.removeprefix(prefix).partition("/")[0]),
+        )
         for row in repeats[repeats["pair_ids"].map(len) > 0].to_dict("records")
         for pair_id in row["pair_ids"]
-        if pair_id.startswith(own)
+        if pair_id.startswith(prefix)
     ]
 
 
@@ -239,9 +243,9 @@ def _trials_table(
     columns = {name: ([row[name] for row in rows], dtype) for name, dtype in _DTYPES.items()}
     params = [record.params for record in records]
     kinds: dict[str, str] = {parameter.name: parameter.kind for parameter in study.space.parameters}
-    for name in dict.fromkeys([*kinds, *(name for own in params for name in own)]):
+    for name in dict.fromkeys([*kinds, *(name for values_of_trial in params for name in values_of_trial)]):
         dtype = {"float": "float64", "int": "Int64"}.get(kinds.get(name, ""), "object")
-        columns[f"params.{name}"] = ([own.get(name) for own in params], dtype)
+        columns[f"params.{name}"] = ([values_of_trial.get(name) for values_of_trial in params], dtype)
     results = _metric_columns([record.results for record in records], result_metrics)
     return _frame(columns, {f"result.{metric}": values for metric, values in results.items()})
 
@@ -289,14 +293,14 @@ def _frame(
 def _metric_columns(records: Sequence[Mapping[str, Any]], always: Sequence[str]) -> dict[str, np.ndarray]:
     """Return a column per metric, NaN where a record lacks it. Records of the same metrics, as most are, become one matrix."""
     alike: dict[tuple[str, ...], list[int]] = {}
-    for place, record in enumerate(records):
-        alike.setdefault(tuple(record), []).append(place)
+    for index, record in enumerate(records):
+        alike.setdefault(tuple(record), []).append(index)
     others = sorted({name for names in alike for name in names}.difference(always))
     columns = {name: np.full(len(records), math.nan) for name in (*always, *others)}
-    for names, places in alike.items():
-        values = _numbers([tuple(records[place].values()) for place in places])
+    for names, indices in alike.items():
+        values = _numbers([tuple(records[index].values()) for index in indices])
         for column, name in enumerate(names):
-            columns[name][places] = values[:, column]
+            columns[name][indices] = values[:, column]
     return columns
 
 
@@ -305,7 +309,7 @@ def _numbers(values: Sequence[Any]) -> np.ndarray:
     try:
         return np.array(values, dtype=float)
     except (TypeError, ValueError):
-        cleaned = [tuple(map(_number, each)) if isinstance(each, tuple) else _number(each) for each in values]
+        cleaned = [tuple(map(_number, value)) if isinstance(value, tuple) else _number(value) for value in values]
         return np.array(cleaned, dtype=float)
 
 

@@ -138,8 +138,8 @@ def holm(ps: Sequence[float]) -> list[float]:
     all families, however the tests depend on each other.
     """
     values = np.asarray(ps, dtype=float)
-    known = np.flatnonzero(~np.isnan(values))
-    order = known[np.argsort(values[known], kind="stable")]
+    defined = np.flatnonzero(~np.isnan(values))
+    order = defined[np.argsort(values[defined], kind="stable")]
     corrected = values.copy()
     corrected[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(order), 0, -1)), 1.0)
     return [float(value) for value in corrected]

@@ -111,7 +111,7 @@ class TrialRecord:
     """Whether the test set may be looked at once it is complete."""
 
     def name_in(self, study: str) -> str:
-        """`beta_mnist/7` or `beta_mnist/r7`."""
+        """Return `beta_mnist/7` or `beta_mnist/r7`."""
         return run_name(study, self.number, repeat=self.repeat)
 
     @property

@@ -50,7 +50,7 @@ class RoundPercentilePruner(BasePruner):
         if self._completed != len(completed):
             self._percentiles, self._completed = {}, len(completed)
         if step not in self._percentiles:
-            values = [each.intermediate_values[step] for each in completed if step in each.intermediate_values]
+            values = [other.intermediate_values[step] for other in completed if step in other.intermediate_values]
             self._percentiles[step] = float(np.percentile(values, self._percentile)) if values else np.nan
         return min(trial.intermediate_values.values()) > self._percentiles[step]
 

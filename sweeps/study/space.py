@@ -46,33 +46,33 @@ class Parameter:
             self._check_range()
 
     def _check_choice(self) -> None:
-        place = f"search.{self.name}.values"
+        path = f"search.{self.name}.values"
         if not self.values:
-            raise UserError(place, "got an empty list; give the values to choose from.")
+            raise UserError(path, "got an empty list; give the values to choose from.")
         value, times = Counter(self.values).most_common(1)[0]
         if times > 1:
-            raise UserError(place, f"{plain(value)!r} stands there twice; give each value once.")
+            raise UserError(path, f"{plain(value)!r} stands there twice; give each value once.")
 
     def _check_range(self) -> None:
-        place, low, high = f"search.{self.name}", self.low, self.high
+        path, low, high = f"search.{self.name}", self.low, self.high
         if low >= high:
-            raise UserError(place, f"got low {low:g}; must be smaller than high, {high:g}.")
+            raise UserError(path, f"got low {low:g}; must be smaller than high, {high:g}.")
         if self.log and low <= 0:
-            raise UserError(f"{place}.low", f"got {low:g}; must be above 0 because `log` is true.")
+            raise UserError(f"{path}.low", f"got {low:g}; must be above 0 because `log` is true.")
         if self.step is None:
             return
         if self.log:
-            raise UserError(f"{place}.step", f"got {self.step:g} together with log; must have log or a step, not both.")
+            raise UserError(f"{path}.step", f"got {self.step:g} together with log; must have log or a step, not both.")
         if self.step <= 0:
-            raise UserError(f"{place}.step", f"got {self.step:g}; must be above 0.")
+            raise UserError(f"{path}.step", f"got {self.step:g}; must be above 0.")
         if not math.isfinite((high - low) / self.step):
-            raise UserError(f"{place}.step", f"got {self.step:g}; must be larger for a range of this width.")
+            raise UserError(f"{path}.step", f"got {self.step:g}; must be larger for a range of this width.")
         first, step = Decimal(str(low)), Decimal(str(self.step))
         steps = (Decimal(str(high)) - first) / step
         if steps != steps.to_integral_value():
             last = first + math.floor(steps) * step
             problem = f"must be low + a multiple of step: {high:g} is not {low:g} + n·{self.step:g}."
-            raise UserError(f"{place}.high", f"{problem} Try {last:g} or {last + step:g}.")
+            raise UserError(f"{path}.high", f"{problem} Try {last:g} or {last + step:g}.")
 
     @property
     def size(self) -> int | None:
@@ -129,11 +129,11 @@ class Parameter:
         Raises:
             UserError: for a range of floats without a step, or more than `MAXIMUM_CONFIGURATIONS` values.
         """
-        place = f"search.{self.name}"
+        path = f"search.{self.name}"
         if self.size is None:
-            raise UserError(place, "a grid needs a finite list: give `step`, or `values` instead of low and high.")
+            raise UserError(path, "a grid needs a finite list: give `step`, or `values` instead of low and high.")
         if self.size > MAXIMUM_CONFIGURATIONS:
-            raise UserError(place, f"a grid of {self.size:,} values; must be at most {MAXIMUM_CONFIGURATIONS:,}.")
+            raise UserError(path, f"a grid of {self.size:,} values; must be at most {MAXIMUM_CONFIGURATIONS:,}.")
         return [self.value(index) for index in range(self.size)]
 
     def at(self, quantile: float) -> Any:
@@ -177,11 +177,11 @@ def dependents(name: str, search: Mapping[str, Mapping[str, Any]]) -> list[str]:
     Args:
         search: name → range or choice, as `Space.as_dict` gives them: conditions look at earlier parameters only.
     """
-    found: list[str] = []
+    names: list[str] = []
     for other, content in search.items():
-        if {name, *found} & {*(content.get("when") or {})}:
-            found.append(other)
-    return found
+        if {name, *names} & {*(content.get("when") or {})}:
+            names.append(other)
+    return names
 
 
 def frozen(value: Any) -> Any:
@@ -215,23 +215,23 @@ class Space:
                 self._check_condition(parameter.name, parent, values)
 
     def _check_condition(self, name: str, parent: str, values: Sequence[Any]) -> None:
-        place = f"search.{name}.when"
+        path = f"search.{name}.when"
         if parent == name:
-            raise UserError(place, f"'{parent}' cannot depend on itself.")
+            raise UserError(path, f"'{parent}' cannot depend on itself.")
         if parent not in self.names:
-            raise UserError(place, f"'{parent}' is not searched. {did_you_mean(parent, {*self.names} - {name})}")
+            raise UserError(path, f"'{parent}' is not searched. {did_you_mean(parent, {*self.names} - {name})}")
         if self.names.index(parent) > self.names.index(name):
             if name in self._ancestors(parent):
-                raise UserError(place, f"'{name}' and '{parent}' depend on each other; drop one condition.")
-            raise UserError(place, f"'{parent}' stands further down; move it above '{name}'.")
+                raise UserError(path, f"'{name}' and '{parent}' depend on each other; drop one condition.")
+            raise UserError(path, f"'{parent}' stands further down; move it above '{name}'.")
         if self[parent].kind == "float":
-            raise UserError(place, f"'{parent}' is a continuous range; a condition needs a choice or whole numbers.")
+            raise UserError(path, f"'{parent}' is a continuous range; a condition needs a choice or whole numbers.")
         if not values:
-            raise UserError(f"{place}.{parent}", "got an empty list; must hold the values under which it is searched.")
+            raise UserError(f"{path}.{parent}", "got an empty list; must hold the values under which it is searched.")
         for value in values:
             if not self[parent].allows(value):
                 problem = f"'{parent}' never is {value!r}; it takes {self[parent].domain()}."
-                raise UserError(f"{place}.{parent}", problem)
+                raise UserError(f"{path}.{parent}", problem)
 
     def _ancestors(self, name: str, ancestors: frozenset[str] = frozenset()) -> frozenset[str]:
         for parent in {*self[name].when} & {*self.names} - ancestors:

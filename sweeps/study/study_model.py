@@ -204,16 +204,16 @@ def study_schema(sections: Sections) -> dict[str, Any]:
     """
     schema = study_model(tuple(sections.items())).model_json_schema()
     definitions = schema["$defs"]
-    places = {
+    references = {
         name: f"#/$defs/{model.__name__}/properties/{name}"
         for model in sections.values()
         for name in model.model_fields
     }
     for holder in (schema, definitions["Settings"]):
-        for name in places.keys() & holder["properties"].keys():
-            holder["properties"][name] = {"$ref": places[name]}
-    for name, place in places.items():
-        definitions[f"{name}_choice"]["properties"]["values"]["items"] = {"$ref": place}
+        for name in references.keys() & holder["properties"].keys():
+            holder["properties"][name] = {"$ref": references[name]}
+    for name, reference in references.items():
+        definitions[f"{name}_choice"]["properties"]["values"]["items"] = {"$ref": reference}
     for name, definition in definitions.items():
         if not name.endswith("_choice"):
             definition.pop("required", None)  # a study that extends another may give a part of it
@@ -226,8 +226,8 @@ def _without_titles(schema: Any) -> Any:
     if isinstance(schema, list):
         return [_without_titles(item) for item in schema]
     if isinstance(schema, dict):
-        kept = {key: value for key, value in schema.items() if key != "title" or not isinstance(value, str)}
-        return {key: _without_titles(value) for key, value in kept.items()}
+        rest = {key: value for key, value in schema.items() if key != "title" or not isinstance(value, str)}
+        return {key: _without_titles(value) for key, value in rest.items()}
     return schema
 
 
@@ -340,8 +340,8 @@ def _problem(details: ErrorDetails, model: type[BaseModel]) -> str:
         return f"got {shown(name)}; must be {', '.join(first)} or {last}."
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return f"got {shown(got)}; must be `name: value` lines."
-    for pattern, words in _WORDS.items():
-        message = re.sub(pattern, words, message)
+    for pattern, replacement in _WORDS.items():
+        message = re.sub(pattern, replacement, message)
     hint = ""
     if kind == "literal_error":
         hint = did_you_mean(str(got), re.findall(r"'([^']*)'", details["ctx"]["expected"]))
@@ -352,11 +352,13 @@ def _names_beside(loc: Sequence[int | str], model: type[BaseModel]) -> set[str]:
     """Return the field names of the model that refused the last part of a location."""
     models = [model]
     for part in loc[:-1]:
-        fields = [each.model_fields[str(part)] for each in models if part in each.model_fields]
-        types = {each for field in fields for each in types_of(field.annotation)}
-        inner = [each for each in types if isinstance(each, type) and issubclass(each, BaseModel)]
+        fields = [candidate.model_fields[str(part)] for candidate in models if part in candidate.model_fields]
+        types = {candidate for field in fields for candidate in types_of(field.annotation)}
+        inner = [candidate for candidate in types if isinstance(candidate, type) and issubclass(candidate, BaseModel)]
         tagged = [
-            each for each in models if part in (each.__name__, getattr(each.model_fields.get("name"), "default", ""))
+            candidate
+            for candidate in models
+            if part in (candidate.__name__, getattr(candidate.model_fields.get("name"), "default", ""))
         ]
         models = inner or tagged or models
-    return {name for each in models for name in each.model_fields}
+    return {name for candidate in models for name in candidate.model_fields}

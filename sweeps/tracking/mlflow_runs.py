@@ -137,33 +137,33 @@ class StudyRuns:
             self.refused[name] = str(error).splitlines()[0]
 
     def _open_experiment(self, study: str, location: str | None) -> str:
-        found = self._client.get_experiment_by_name(study)
-        if found is None:
+        experiment = self._client.get_experiment_by_name(study)
+        if experiment is None:
             tags = {STUDY_TAG: study, "mlflow.experimentKind": "custom_model_development"}
             return self._client.create_experiment(study, artifact_location=location, tags=tags)
-        if found.lifecycle_stage != "active":
+        if experiment.lifecycle_stage != "active":
             raise UserError(f"experiment '{study}'", "was deleted in MLflow. Restore it there, or rename the study.")
-        return found.experiment_id
+        return experiment.experiment_id
 
     def _find_runs(self) -> dict[str, _Run]:
         """Return all runs of this study by name, deleted ones too."""
         from mlflow.entities import ViewType
 
-        found: dict[str, _Run] = {}
+        runs: dict[str, _Run] = {}
         condition, token = f"tags.`sweeps.id` = '{self._identity}'", None
         while True:
             page = self._client.search_runs(
                 [self._experiment], condition, ViewType.ALL, max_results=1000, page_token=token
             )
             for run in page:
-                found[run.data.tags["sweeps.trial"]] = _run_of(run)
+                runs[run.data.tags["sweeps.trial"]] = _run_of(run)
             token = page.token
             if not token:
-                return found
+                return runs
 
     def _create_run(self, name: str, tags: Mapping[str, str], started: float) -> _Run:
-        own = {"sweeps.id": self._identity, "sweeps.trial": name, "sweeps.state": "RUNNING"}
-        run = self._client.create_run(self._experiment, start_time=_ms(started), tags={**tags, **own})
+        identity_tags = {"sweeps.id": self._identity, "sweeps.trial": name, "sweeps.state": "RUNNING"}
+        run = self._client.create_run(self._experiment, start_time=_ms(started), tags={**tags, **identity_tags})
         self._runs[name] = _run_of(run)
         return self._runs[name]
 

@@ -375,7 +375,7 @@ def _upload(client: "MlflowClient", run_id: str, folder: Path, model: "Registere
     import numpy as np
     from mlflow.models import infer_signature
 
-    inputs, outputs = (np.array(each["values"], dtype=each["dtype"]) for each in (model.inputs, model.outputs))
+    inputs, outputs = (np.array(example["values"], dtype=example["dtype"]) for example in (model.inputs, model.outputs))
     with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path = Path(temporary, "model")

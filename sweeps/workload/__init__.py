@@ -53,11 +53,11 @@ def baseline_names(joined: object) -> list[str]:
 
 def joined_baselines(*joined: str | None) -> str | None:
     """Return the `baseline` of a run that these share, each name once; None without any."""
-    return "+".join(dict.fromkeys(name for each in joined for name in baseline_names(each))) or None
+    return "+".join(dict.fromkeys(name for baseline in joined for name in baseline_names(baseline))) or None
 
 
 def named_run(text: str) -> tuple[bool, int] | None:
-    """(whether it is a repeat, number) of `7` or `r3`, `trial-0007` or `repeat-0003`; None for any other text."""
+    """Return (whether it is a repeat, number) of `7` or `r3`, `trial-0007` or `repeat-0003`; None for any other text."""
     match = re.fullmatch(r"(|r|trial-|repeat-)(\d+)", text, re.ASCII)
     return (match[1].startswith("r"), int(match[2])) if match else None
 

@@ -135,7 +135,7 @@ class WorkerPool:
             child.send(name, *given)
 
     def _wait_for_added(self, most: int = 0) -> None:
-        """Until at most so many are on their way."""
+        """Wait until at most so many are on their way."""
         while len(self._adding) > most:
             child, number = self._adding.pop(0)
             try:
