@@ -69,7 +69,7 @@ def _margin(titles: Sequence[str]) -> float:
 
 
 def _targets(setting: TestedSetting) -> str:
-    """`static binarisation`, or that the targets are levels."""
+    """Return `static binarisation`, or that the targets are levels."""
     binarisation = str(setting.settings["binarisation"])
     return "levels in [0, 1]" if binarisation == "none" else f"{binarisation} binarisation"
 

@@ -133,7 +133,7 @@ def _beside(axes: Axes, middle: float, text: str) -> None:
 
 
 def _deviations(value: float) -> str:
-    """`+2.5 sd`, `mean`, `−2.5 sd`."""
+    """Return `+2.5 sd`, `mean` or `−2.5 sd`."""
     if abs(value) < 1e-9:
         return "mean"
     return f"{'+' if value > 0 else ''}{format_number(value, 2).rstrip('0').rstrip('.')} sd"

@@ -43,7 +43,7 @@ def history(view: StudyView) -> Figure | None:
 
 
 def history_caption(view: StudyView) -> str:
-    """Trials of the study file tell nothing of how well the search searches."""
+    """Return the caption, which counts the trials of the study file apart: they say nothing of how well the search searches."""
     caption = "Each mark is a trial, in the order of the search, at its best epoch; the line is the best complete trial so far."
     start = min(len(view.study.spec.get("start") or []), len(view.search))
     return (

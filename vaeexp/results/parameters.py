@@ -194,7 +194,7 @@ def importance_shares(columns: Sequence[Cells], values: np.ndarray, weights: np.
 
 
 def _best(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The weights of the best tenth, and at least 5 trials, 0 for others; trials as good as the last of them are in."""
+    """Return the weights of the best tenth, and at least 5 trials, 0 for others; trials as good as the last of them are in."""
     total = weights.sum(axis=1)
     wanted = np.ceil(np.maximum(0.1, 5 / total) * total - 1e-9)
     last = (np.cumsum(weights, axis=1) < wanted[:, None]).sum(axis=1)
@@ -202,7 +202,7 @@ def _best(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _importance(column: Cells, weights: np.ndarray, top: np.ndarray) -> np.ndarray:
-    """Pearson divergence of the best from all trials where the parameter is active, by how often it is in each: [R]."""
+    """Return the Pearson divergence of the best from all trials where the parameter is active, by how often it is in each: [R]."""
     cells = (column.places[:, None] == np.arange(column.count)).astype(float)
     among_all, among_top = weights @ cells, top @ cells
     active, active_top = among_all.sum(axis=1), among_top.sum(axis=1)
@@ -215,7 +215,7 @@ def _importance(column: Cells, weights: np.ndarray, top: np.ndarray) -> np.ndarr
 
 
 def _smooth(counts: np.ndarray) -> np.ndarray:
-    """Parzen estimate on the grid from counts [R, G], with the bandwidth of Scott (1992) and one wide prior kernel: [R, G]."""
+    """Return the Parzen estimate on the grid from counts [R, G], with the bandwidth of Scott (1992) and one wide prior kernel: [R, G]."""
     from scipy.special import ndtr
 
     cells = counts.shape[1]
@@ -230,7 +230,7 @@ def _smooth(counts: np.ndarray) -> np.ndarray:
 
 
 def _bandwidth(counts: np.ndarray) -> np.ndarray:
-    """Scott's rule in cells, from the standard deviation or the quartiles, whichever is less; at least 0.3: [R]."""
+    """Return the bandwidth by Scott's rule in cells, from the standard deviation or the quartiles, whichever is less; at least 0.3: [R]."""
     cells, total = np.arange(counts.shape[1]), counts.sum(axis=1)
     count = np.maximum(total, 1)
     mean = counts @ cells / count
@@ -243,7 +243,7 @@ def _bandwidth(counts: np.ndarray) -> np.ndarray:
 
 
 def _smooth_choices(counts: np.ndarray) -> np.ndarray:
-    """Frequencies [R, G] drawn towards the even distribution, as if one more trial had been spread over all values."""
+    """Return frequencies [R, G] drawn towards the even distribution, as if one more trial had been spread over all values."""
     choices = counts.shape[1]
     lift = 1 / ((counts > 0).sum(axis=1, keepdims=True) + 1)
     heights = counts.sum(axis=1, keepdims=True)
