@@ -203,15 +203,15 @@ class Study:
         """Count the trials by state."""
         search = self.trials[~self.trials["repeat"]]
         states = search["state"].value_counts()
-        words = ", ".join(f"{count:,} {state}" for state, count in states.items())
+        text = ", ".join(f"{count:,} {state}" for state, count in states.items())
         repeats = len(self.trials) - len(search)
         more = f" and {plural(repeats, 'repeat')}" if repeats else ""
-        return f"{plural(len(search), 'trial')}{f' ({words})' if words else ''}{more}"
+        return f"{plural(len(search), 'trial')}{f' ({text})' if text else ''}{more}"
 
     def __repr__(self) -> str:
         best = self.best
-        words = "" if best is None else f"; best {best['name']}, −ELBO {best['objective']:.2f} nats per image"
-        return f"{self.name}: {self._counts()}{words}"
+        text = "" if best is None else f"; best {best['name']}, −ELBO {best['objective']:.2f} nats per image"
+        return f"{self.name}: {self._counts()}{text}"
 
     def _repr_markdown_(self) -> str:
         """Return what a notebook shows: question, answer, and the tables and figures at hand."""

@@ -81,11 +81,11 @@ def minus_elbo(console: "Console") -> str:
 
 
 @contextmanager
-def progress_bar(console: "Console", words: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(console: "Console", title: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar with the time left on a terminal; the block gets a function to call with (done, total)."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(words, total=None)
+        task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -109,12 +109,12 @@ def describe_hardware() -> dict[str, Any]:
     """Return processor, cores, memory and accelerators of this machine, for a record."""
     import torch
 
-    found: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "processor": processor_name(),
         "cores": usable_cores(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}",
     }
     if torch.cuda.is_available():
-        found["accelerators"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return found
+        facts["accelerators"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return facts

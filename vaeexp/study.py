@@ -94,5 +94,5 @@ def uses_average(study: Study | StudyParts) -> bool:
 
 def binarisations(study: Study | StudyParts) -> list[str]:
     """Return the binarisations that trials and baselines of this study need, that of the search first."""
-    own = settings_of(study).data.binarisation
-    return list(dict.fromkeys([own, *(row.settings.get("binarisation", own) for row in study.baselines)]))
+    fixed = settings_of(study).data.binarisation
+    return list(dict.fromkeys([fixed, *(row.settings.get("binarisation", fixed) for row in study.baselines)]))

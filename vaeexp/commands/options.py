@@ -93,14 +93,14 @@ def study_argument(help: str, *, required: bool = True, names: str = "STUDY") ->
 
     def decorate(command: Callable) -> Callable:
         @functools.wraps(command)
-        def with_study(*, study: str | None, named: str | None, **given: Any) -> Any:
+        def with_study(*, study: str | None, named: str | None, **options: Any) -> Any:
             if study and named:
                 raise click.UsageError(f"--study: got '{named}' besides '{study}'; give one study.")
             if "" in (study, named):
                 raise click.UsageError("STUDY: got an empty name.")
             if required and not (study or named):
                 raise click.UsageError(f"Missing argument '{names}'. `vaeexp studies` lists the studies at hand.")
-            return command(study=study or named, **given)
+            return command(study=study or named, **options)
 
         option = click.option("--study", "-s", "named", metavar="STUDY", help=help, shell_complete=complete_study)
         shown = names if required else f"[{names}]"

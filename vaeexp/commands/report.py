@@ -73,11 +73,11 @@ class ReportWriter:
             self._print(path, f" ({vaeexp.report.state_words(self.summaries[name])})")
         if (self.marks, self.unread) == before:
             return
-        known = list(self.summaries.values())
+        summaries = list(self.summaries.values())
         if not self.studies:
-            self._print(vaeexp.report.write_index(known, self.unread, reports=self.reports, html=self.html))
-        elif len(known) > 1:
-            self._print(vaeexp.report.write_comparison(known, reports=self.reports, html=self.html))
+            self._print(vaeexp.report.write_index(summaries, self.unread, reports=self.reports, html=self.html))
+        elif len(summaries) > 1:
+            self._print(vaeexp.report.write_comparison(summaries, reports=self.reports, html=self.html))
 
     def _read(self) -> Iterator[tuple[str, StoredStudy]]:
         """Yield the records of each study; note those of all studies that cannot be read.
@@ -86,8 +86,8 @@ class ReportWriter:
         """
         names = self.studies or study_names(self.runs, self.storage)
         if not names:
-            place = str(self.runs) if self.storage is None else "--storage"
-            raise UserError(place, "no study has run there; `vaeexp sweep` runs one.")
+            store = str(self.runs) if self.storage is None else "--storage"
+            raise UserError(store, "no study has run there; `vaeexp sweep` runs one.")
         for name in names:
             try:
                 if name not in self.storages:

@@ -81,8 +81,8 @@ def _split(source: Source, raw: RawImages) -> tuple[dict[str, Any], np.ndarray, 
     holdout = tenth if source.definition.counts is None and VALIDATION not in parts else None
     if TEST not in parts:
         if len(training) < 3:
-            found = f"got {len(training)} image{'s' * (len(training) != 1)} to train, validate and test on"
-            raise UserError(str(source.root), f"{found}; must be at least 3")
+            problem = f"got {len(training)} image{'s' * (len(training) != 1)} to train, validate and test on"
+            raise UserError(str(source.root), f"{problem}; must be at least 3")
         parts[training[permutation(len(training), 0, Purpose.HELD_OUT_TEST)[:tenth]]] = TEST
         notes = (*notes, "Test: a tenth of the images, drawn once for ever")
     readable = np.ones(len(parts), dtype=bool)

@@ -32,7 +32,7 @@ def gallery(vae: VAE, images: Tensor, labels: np.ndarray | Tensor, *, seed: int)
     traversals [D ≤ 8, 9, H, W, C]: the most active dimensions, each over mean ± 2.5 standard deviations of its aggregate
     posterior. manifold [15, 15, H, W, C]: only for two latent dimensions.
     """
-    first, second = (images[places] for places in pairs(labels))
+    first, second = (images[indices] for indices in pairs(labels))
     looked_at = images[chosen(len(images), seed)]
     kinds = {"latent": "linear", "spherical": "spherical", "pixel": "pixel"}
     shown = {f"{name}_interpolations": interpolations(vae, first, second, _STEPS, kinds[name]) for name in kinds}
@@ -52,11 +52,11 @@ def latent_arrays(
     [D]: the indices, from 0, of the dimensions that `gallery` traverses. traversal_reach float64 []: half the length of a
     traversal, in standard deviations. Where a model has them: those of `component_use`.
     """
-    places = chosen(len(images), seed)
-    looked_at = images[places]
+    indices = chosen(len(images), seed)
+    looked_at = images[indices]
     return {
         "embedding": embedding(vae, looked_at, seed=seed),
-        "embedding_labels": np.asarray(labels).astype(np.int64)[places],
+        "embedding_labels": np.asarray(labels).astype(np.int64)[indices],
         "classes": np.array(classes or (), dtype=np.str_),
         "traversal_dimensions": _most_active(vae, codes_of(vae, looked_at)[0], _DIMENSIONS).numpy(),
         "traversal_reach": np.array(REACH),

@@ -48,17 +48,17 @@ def nearest(queries: Tensor, dataset: Dataset) -> tuple[Tensor, Tensor]:
     Every training image is looked at, which takes less time than an epoch of training. The first of equal distances counts.
     """
     wanted, train = queries.flatten(1).float(), dataset.train.images
-    best, found = torch.full((len(wanted),), torch.inf), torch.zeros(len(wanted), dtype=torch.int64)
+    best, neighbours = torch.full((len(wanted),), torch.inf), torch.zeros(len(wanted), dtype=torch.int64)
     step = max(1, _BLOCK // wanted.shape[1])
     for start in range(0, len(train), step):
         block = _as_levels(train[start : start + step], dataset).flatten(1)
         # ‖q − x‖² without ‖q‖², which is the same for all images.
         least, index = (block.square().sum(1) - 2 * wanted @ block.T).min(1)
         better = least < best
-        best, found = torch.where(better, least, best), torch.where(better, start + index, found)
+        best, neighbours = torch.where(better, least, best), torch.where(better, start + index, neighbours)
     # Computed again from the difference, because the products cancel where an image is copied.
-    images = _as_levels(train[found.numpy()], dataset).flatten(1)
-    return found, (wanted.double() - images.double()).norm(dim=1)
+    images = _as_levels(train[neighbours.numpy()], dataset).flatten(1)
+    return neighbours, (wanted.double() - images.double()).norm(dim=1)
 
 
 def _as_levels(images: np.ndarray, dataset: Dataset) -> Tensor:

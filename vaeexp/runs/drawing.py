@@ -41,11 +41,11 @@ class Drawing(NamedTuple):
     words: str
 
 
-def _titled(run: Run, figure: Figure, words: str) -> Drawing:
+def _titled(run: Run, figure: Figure, title: str) -> Drawing:
     """Put the title above a figure, in lines that are not wider than the figure."""
     room = int(INCH * figure.get_figwidth())
-    lines = textwrap.wrap(f"{run.name}: {words}", max(room, 12))
-    return Drawing(framed(figure, "\n".join(lines)), words)
+    lines = textwrap.wrap(f"{run.name}: {title}", max(room, 12))
+    return Drawing(framed(figure, "\n".join(lines)), title)
 
 
 def draw_samples(run: Run, count: int, *, component: int | None, seed: int) -> Drawing:
@@ -61,9 +61,9 @@ def draw_samples(run: Run, count: int, *, component: int | None, seed: int) -> D
             last = len(prior.weights)
             raise UserError("--component", f"{component} is not there: {run.name} has components 1 to {last}.")
         else:
-            place = int(prior.weights.argsort(descending=True, stable=True)[component - 1])
-            z = prior.sample_component(place, count, generator)
-            source = f"component {component} of the prior (weight {prior.weights[place]:.3g})"
+            index = int(prior.weights.argsort(descending=True, stable=True)[component - 1])
+            z = prior.sample_component(index, count, generator)
+            source = f"component {component} of the prior (weight {prior.weights[index]:.3g})"
     rows = _rows(gallery.decoded(vae, z), math.ceil(math.sqrt(count)))
     return _titled(run, picture_grid(rows), f"{count} samples of {source}, seed {seed}")
 
@@ -72,7 +72,7 @@ def draw_reconstructions(run: Run, images: Images) -> Drawing:
     """Draw rows of images, each above the row of their reconstructions at the posterior means."""
     across = min(_ACROSS, len(images.x))
     shown = gallery.decoded(run.vae, latent.codes_of(run.vae, images.x)[0])
-    originals, reconstructions = (_rows(each, across) for each in (to_uint8(images.x), shown))
+    originals, reconstructions = (_rows(pictures, across) for pictures in (to_uint8(images.x), shown))
     woven = np.stack([originals, reconstructions], axis=1).reshape(-1, *originals.shape[1:])
     figure = picture_grid(woven, ["images", "reconstructions"] * len(originals))
     return _titled(
@@ -103,8 +103,8 @@ def draw_map(run: Run, images: Images, *, seed: int) -> tuple[Drawing, np.ndarra
     """Draw the t-SNE map of the codes of images, coloured by class; return its points float32 [N, 2], too."""
     points, classes = gallery.embedding(run.vae, images.x, seed=seed), images.dataset.classes or ()
     coloured = "coloured by class" if classes else "without classes"
-    words = f"t-SNE map of {len(points):,} {images.split} images of {images.dataset.title}, {coloured}, seed {seed}"
-    return _titled(run, map_figure(points, images.labels.numpy(), classes), words), points
+    title = f"t-SNE map of {len(points):,} {images.split} images of {images.dataset.title}, {coloured}, seed {seed}"
+    return _titled(run, map_figure(points, images.labels.numpy(), classes), title), points
 
 
 def write_map(run: Run, images: Images, points: np.ndarray, path: Path, *, named: bool) -> None:
@@ -118,9 +118,9 @@ def write_map(run: Run, images: Images, points: np.ndarray, path: Path, *, named
         with unfinished.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(header)
-            for place, label, point, code in zip(images.places, images.labels.tolist(), points, codes, strict=True):
-                known = [label, classes[label]] if classes else ["", ""]
-                writer.writerow([place, *known, *(f"{value:.7g}" for value in (*point, *code))])
+            for index, label, point, code in zip(images.places, images.labels.tolist(), points, codes, strict=True):
+                label_columns = [label, classes[label]] if classes else ["", ""]
+                writer.writerow([index, *label_columns, *(f"{value:.7g}" for value in (*point, *code))])
 
     write_whole(path, write)
 

@@ -105,10 +105,12 @@ def resolve_execution(
     """
     if sys.platform == "win32":
         raise UserError("platform", "got Windows; must be Linux or macOS. Try the Windows Subsystem for Linux.")
-    kept = {name: recorded[name] for name in ("precision", "workers", "lanes", "fuse", "compile") if name in recorded}
+    earlier = {
+        name: recorded[name] for name in ("precision", "workers", "lanes", "fuse", "compile") if name in recorded
+    }
     if "lanes" in options:
-        kept.pop("workers", None)
-    wanted = ExecutionSettings(**{**kept, **options})
+        earlier.pop("workers", None)
+    wanted = ExecutionSettings(**{**earlier, **options})
     device = resolve_device(wanted.device)
     precision = resolve_precision(wanted.precision, device)
     fuse = device.type != "cpu" if wanted.fuse == "auto" else wanted.fuse == "on"
@@ -178,11 +180,11 @@ def _workers(wanted: ExecutionSettings, device: str, cores: int, trials: int, la
             problem = f"got {wanted.lanes}; must be at least {wanted.workers}, one for each worker. Try --workers auto."
             raise UserError("--lanes", problem)
         return wanted.workers
-    places = {"cpu": cores, "cuda": torch.cuda.device_count(), "mps": 1}[device]
+    devices = {"cpu": cores, "cuda": torch.cuda.device_count(), "mps": 1}[device]
     if isinstance(wanted.lanes, int):
-        return min(places, wanted.lanes)
+        return min(devices, wanted.lanes)
     # A sampler learns from finished trials only, so with more lanes than a quarter of the trials the search is random.
-    return max(1, min(places, -(-max(4, trials // 4) // lanes_of_a_worker)))
+    return max(1, min(devices, -(-max(4, trials // 4) // lanes_of_a_worker)))
 
 
 def _steps(settings: Settings, dataset: Dataset, trials: int, at_once: int) -> float:

@@ -72,21 +72,21 @@ class Job:
         """
         options, defaults = self.options, SweepOptions(study=self.options.study)
         names = (*(("trials", "seconds") if budget else ()), "data", "runs", "reports")
-        words = ["sweep", options.study, *(["--name", options.name] if options.name else [])]
+        arguments = ["sweep", options.study, *(["--name", options.name] if options.name else [])]
         for override in options.overrides:
-            words += ["--set", override]
+            arguments += ["--set", override]
         for name in names:
             value = getattr(options, name)
             if value != getattr(defaults, name):
-                words += [f"--{name}", f"{value:g}" if isinstance(value, float) else str(value)]
-        words += ["--full-data"] if options.full_data else []
+                arguments += [f"--{name}", f"{value:g}" if isinstance(value, float) else str(value)]
+        arguments += ["--full-data"] if options.full_data else []
         for name in ("storage", "tracking"):
             address = getattr(options, name)
             if address and address != os.environ.get(f"VAEEXP_{name.upper()}"):
-                words += [f"--{name}", masked(address)]
+                arguments += [f"--{name}", masked(address)]
         for name, value in options.execution.items():
-            words += [f"--{name.replace('_', '-')}", str(value)]
-        return f"{program} {shlex.join(words)}"
+            arguments += [f"--{name.replace('_', '-')}", str(value)]
+        return f"{program} {shlex.join(arguments)}"
 
 
 def prepare_job(options: SweepOptions, console: "Console") -> Job:

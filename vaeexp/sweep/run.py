@@ -222,7 +222,7 @@ def _describe_study(job: Job, execution: Execution) -> Description:
         constants=job.settings.flat(),
         no_metrics=_no_metrics(job),
         tags=_tags(record, execution) | _protocol_tags(record["protocol"]),
-        baseline_tags={name: _protocol_tags(own) for name, own in protocols.items()},
+        baseline_tags={name: _protocol_tags(baseline_protocol) for name, baseline_protocol in protocols.items()},
         dataset={"name": data["title"], "fingerprint": data["fingerprint"], "source": data["source"], "profile": data},
     )
 
@@ -260,11 +260,11 @@ def _say_where(job: Job, report: Path) -> None:
 def _command(job: Job, *words: str) -> str:
     """Return a command on the runs of this study, without passwords."""
     options = job.options
-    given = [*words, *(["--runs", str(options.runs)] if options.runs != Path("mlruns") else [])]
+    arguments = [*words, *(["--runs", str(options.runs)] if options.runs != Path("mlruns") else [])]
     if options.storage and "sync" in words:
-        given += ["--storage", masked(options.storage)]
-    given += ["--tracking", masked(options.tracking)] if options.tracking else []
-    return f"{program()} {shlex.join(given)}"
+        arguments += ["--storage", masked(options.storage)]
+    arguments += ["--tracking", masked(options.tracking)] if options.tracking else []
+    return f"{program()} {shlex.join(arguments)}"
 
 
 def _tags(record: Mapping[str, Any], execution: Execution) -> dict[str, str]:

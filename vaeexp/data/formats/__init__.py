@@ -159,5 +159,5 @@ def refusing(path: Path, wanted: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:
             raise UserError(str(path), f"cannot be read: {error.strerror}") from error
-        found = printable(f"{type(error).__name__}: {error}")[:200]
-        raise UserError(str(path), f"got something else ({found}); must be {wanted}") from error
+        problem = printable(f"{type(error).__name__}: {error}")[:200]
+        raise UserError(str(path), f"got something else ({problem}); must be {wanted}") from error

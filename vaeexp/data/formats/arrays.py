@@ -47,8 +47,10 @@ def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImage
                     if pair := next((pair for pair in keys if pair[0] in names), None):
                         parts[part] = _read_part(path, file, names, pair, scratch)
     if not parts or ("train" in parts) == ("" in parts) or ("" in parts and len(parts) > 1):
-        found = ", ".join(name for name in names if any(name in pair for pairs in _KEYS.values() for pair in pairs))
-        problem = f"got {found or 'no array of a known name'}; must be images, or train_images and others"
+        known_names = ", ".join(
+            name for name in names if any(name in pair for pairs in _KEYS.values() for pair in pairs)
+        )
+        problem = f"got {known_names or 'no array of a known name'}; must be images, or train_images and others"
         raise UserError(str(path), problem)
     shapes = {part.images.shape[1:] for part in parts.values()}
     if len(shapes) > 1:
@@ -62,10 +64,10 @@ def _read_part(path: Path, file: zipfile.ZipFile, names: list[str], keys: tuple[
     images = _as_bytes(f"{path}: {keys[0]}", _read_member(file, keys[0]), scratch / f"{keys[0]}.npy")
     if keys[1] not in names:
         return _Part(images, None)
-    labels, place = _read_member(file, keys[1]), f"{path}: {keys[1]}"
+    labels, array_name = _read_member(file, keys[1]), f"{path}: {keys[1]}"
     if labels.size != len(images) or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > 65_535:
         wanted = f"{len(images):,} whole numbers from 0 to 65,535, one for each image"
-        raise UserError(place, f"got {labels.dtype} {list(labels.shape)}; must be {wanted}")
+        raise UserError(array_name, f"got {labels.dtype} {list(labels.shape)}; must be {wanted}")
     return _Part(images, labels.reshape(-1))
 
 
@@ -85,22 +87,22 @@ def _read_member(file: zipfile.ZipFile, name: str) -> np.ndarray:
         return np.lib.format.read_array(stream, allow_pickle=False)
 
 
-def _as_bytes(place: str, images: np.ndarray, target: Path) -> np.ndarray:
+def _as_bytes(array_name: str, images: np.ndarray, target: Path) -> np.ndarray:
     """Return images uint8 [N, H, W, C]; floats in [0, 1] and booleans are written to `target` piece by piece."""
     shaped = images[..., None] if images.ndim == 3 else images
     if shaped.ndim != 4 or shaped.shape[-1] not in (1, 3) or not all(shaped.shape):
         turned = " Try to transpose it from [N, C, H, W]." if images.ndim == 4 and images.shape[1] in (1, 3) else ""
-        raise UserError(place, f"got {images.shape}; must be [N, H, W] or [N, H, W, C] with C = 1 or 3.{turned}")
+        raise UserError(array_name, f"got {images.shape}; must be [N, H, W] or [N, H, W, C] with C = 1 or 3.{turned}")
     if shaped.dtype == np.uint8:
         return shaped
     if shaped.dtype.kind not in "fb":
-        raise UserError(place, f"got {shaped.dtype}; must be {_GREY_LEVELS}")
+        raise UserError(array_name, f"got {shaped.dtype}; must be {_GREY_LEVELS}")
     drawn = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=shaped.shape)
     start = 0
     for piece in blocks(shaped):
         values = piece.astype(np.float32)
         if not (values.min() >= 0 and values.max() <= 1):  # false for NaN too
-            raise UserError(place, f"got values from {values.min():g} to {values.max():g}; must be {_GREY_LEVELS}")
+            raise UserError(array_name, f"got values from {values.min():g} to {values.max():g}; must be {_GREY_LEVELS}")
         drawn[start : start + len(piece)] = np.rint(values * 255)
         start += len(piece)
     return drawn

@@ -84,8 +84,8 @@ def _opened(path: Path) -> Iterator["Image"]:
         raise UserError(str(path), "its pixels do not fit into the memory of this machine") from error
     except Exception as error:  # Pillow raises any error on a damaged file
         text = (getattr(error, "strerror", None) or str(error)).replace(str(path), path.name)
-        words = "no image" if type(error).__name__ == "UnidentifiedImageError" else " ".join(text.split())
-        raise UnreadableError(printable(words) or type(error).__name__) from error
+        problem = "no image" if type(error).__name__ == "UnidentifiedImageError" else " ".join(text.split())
+        raise UnreadableError(printable(problem) or type(error).__name__) from error
 
 
 def read_header(path: Path) -> Header:
@@ -104,8 +104,8 @@ def read_header(path: Path) -> Header:
             "all frames but the first": getattr(image, "is_animated", False),
             "the lower bits of 16": deep,
         }
-        words = tuple(words for words, there in dropped.items() if there)
-        return Header(height, width, deep or image.mode in _GREY_MODES, words)
+        losses = tuple(loss for loss, there in dropped.items() if there)
+        return Header(height, width, deep or image.mode in _GREY_MODES, losses)
 
 
 def read_pixels(path: Path, shape: tuple[int, int, int], crop: str) -> np.ndarray:
@@ -149,10 +149,10 @@ def decode(listing: Listing, settings: "DataSettings", scratch: Path, say: Calla
     starts = range(0, count, _FILES_PER_TASK)
     tasks = [(listing.root, listing.names[start : start + _FILES_PER_TASK], start) for start in starts]
     with _workers(min(usable_cores(), 1 + count // _FILES_PER_PROCESS)) as spread:
-        found = list(_shown(spread(_headers, tasks), count, f"{listing.title}: headers", say))
-        headers = [header for header in chain(*found) if isinstance(header, Header)]
+        results = list(_shown(spread(_headers, tasks), count, f"{listing.title}: headers", say))
+        headers = [header for header in chain(*results) if isinstance(header, Header)]
         if not headers:
-            raise UserError(str(listing.root), _left_out([*chain(*found)], count))
+            raise UserError(str(listing.root), _left_out([*chain(*results)], count))
         shape = _shape(listing, headers, settings)
         notes = _notes(listing, headers, shape, settings)
         say(f"{listing.title}: {notes[1]}")  # the plan shows all notes; decoding settles this note
@@ -165,11 +165,11 @@ def decode(listing: Listing, settings: "DataSettings", scratch: Path, say: Calla
     return RawImages(images, listing.labels, listing.parts, listing.classes, notes, tuple(unreadable))
 
 
-def check_unreadable(place: str, unreadable: Sequence[Unreadable], files: int, share: float) -> None:
+def check_unreadable(source: str, unreadable: Sequence[Unreadable], files: int, share: float) -> None:
     """Raise UserError when more than this share of the files could not be read."""
     if len(unreadable) > share * files:
         allowed = f"more than the {share:.1%} that data.unreadable_share allows"
-        raise UserError(place, f"{_left_out(unreadable, files)}; {allowed}")
+        raise UserError(source, f"{_left_out(unreadable, files)}; {allowed}")
 
 
 def _left_out(unreadable: Sequence[Unreadable], files: int) -> str:
@@ -207,17 +207,17 @@ def _notes(
         for axis in zip(*sizes, strict=True)
     )
     colour = "all in colour" if not grey else "all grey" if grey == len(headers) else f"{grey:,} of them grey"
-    found = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+    formats = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
     steps = ["resized (Lanczos)"] if sizes != {(height, width)} else []
     if any(h * width != w * height for h, w in sizes):
         crops = {"center": "cropped to the largest centred rectangle of these proportions", "none": "stretched"}
         steps.insert(0, crops[settings.crop])
     names = listing.classes or ()
     classes = f"{len(names):,} ({', '.join(names[:12])}{', …' if len(names) > 12 else ''})" if names else "none"
-    dropped = Counter(words for header in headers for words in header.dropped)
-    drops = ", ".join(f"{words} ({count:,} file{'s' * (count != 1)})" for words, count in dropped.items())
+    dropped = Counter(loss for header in headers for loss in header.dropped)
+    drops = ", ".join(f"{loss} ({count:,} file{'s' * (count != 1)})" for loss, count in dropped.items())
     return (
-        f"Files: {found}; height {tall}, width {wide} pixels; {colour}",
+        f"Files: {formats}; height {tall}, width {wide} pixels; {colour}",
         f"Images: {height} × {width} pixels, {' and '.join(steps) or 'as they are'}",
         f"Channels: {channels} ({'grey levels' if channels == 1 else 'red, green, blue'})",
         *([f"Dropped: {drops}"] if dropped else []),
@@ -238,13 +238,13 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 def _headers(task: tuple[Path, Sequence[str], int]) -> list[Header | Unreadable]:
     """Read the header of each file, or say why there is none; a task is the root, names below it and the row of the first."""
     root, names, first = task
-    found: list[Header | Unreadable] = []
+    headers: list[Header | Unreadable] = []
     for row, name in enumerate(names, first):
         try:
-            found.append(read_header(root / name))
+            headers.append(read_header(root / name))
         except UnreadableError as error:
-            found.append(Unreadable(row, printable(name), str(error)))
-    return found
+            headers.append(Unreadable(row, printable(name), str(error)))
+    return headers
 
 
 def _pixels(task: tuple[Path, Sequence[str], int, Path, tuple[int, int, int], str]) -> list[Unreadable]:
@@ -277,12 +277,12 @@ def _workers(count: int) -> Iterator[Callable[..., Iterable[Any]]]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _shown(results: Iterable[Any], total: int, words: str, say: Callable[[str], None]) -> Iterator[Any]:
+def _shown(results: Iterable[Any], total: int, title: str, say: Callable[[str], None]) -> Iterator[Any]:
     """Yield the results, with a progress bar in a terminal and a plain line elsewhere."""
-    console, words = open_console(stderr=True), f"{words} of {total:,} image files"
+    console, title = open_console(stderr=True), f"{title} of {total:,} image files"
     if not console.is_terminal:
-        say(words)
-    with progress_bar(console, words) as advance:
+        say(title)
+    with progress_bar(console, title) as advance:
         for done, result in enumerate(results, 1):
             advance(min(done * _FILES_PER_TASK, total), total)
             yield result

@@ -40,7 +40,7 @@ def find(definition: Definition | None, root: Path) -> tuple[Path, ...]:
             folders[:] = sorted(path.name for path in visible if not path.is_symlink())
             links = [(path, path.resolve()) for path in visible if path.is_symlink()]
             around = Path(real), root.resolve()
-            folder_links += [path for path, end in links if not any(each.is_relative_to(end) for each in around)]
+            folder_links += [path for path, end in links if not any(parent.is_relative_to(end) for parent in around)]
             for name in names:
                 if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
                     path = Path(folder, name)

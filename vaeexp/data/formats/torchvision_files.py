@@ -69,8 +69,8 @@ def _read_pair(definition: Definition, images_path: Path, labels_path: Path) -> 
     with _idx_stream(images_path) as stream:
         count, *size = _idx_header(images_path, stream, 3)
     if size != [height, width] or not count:
-        found = f"{count:,} images of {size[0]} × {size[1]} pixels"
-        raise UserError(str(images_path), f"got {found}; must be at least one image of {height} × {width} pixels")
+        images = f"{count:,} images of {size[0]} × {size[1]} pixels"
+        raise UserError(str(images_path), f"got {images}; must be at least one image of {height} × {width} pixels")
     labels, highest = read_idx(labels_path, 1), len(definition.classes or ()) - 1
     if len(labels) != count:
         problem = f"got {len(labels):,} labels; must be {count:,}, one for each image in {images_path.name}"
@@ -98,8 +98,8 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
         while filled < count and (length := stream.readinto(values.data[filled:])):
             filled += length
         if filled < count or stream.read(1):
-            found = f"{filled:,}" if filled < count else "more"
-            raise UserError(str(path), f"got {found} bytes of values; must be {wanted}")
+            available = f"{filled:,}" if filled < count else "more"
+            raise UserError(str(path), f"got {available} bytes of values; must be {wanted}")
     return values.reshape(shape)
 
 
@@ -189,8 +189,8 @@ def _read_svhn(path: Path) -> tuple[np.ndarray, np.ndarray]:
         images, labels = matrices["X"], matrices["y"].values().reshape(-1)
         shape = images.shape
         if images.kind != np.uint8 or len(shape) != 4 or shape[:3] != (32, 32, 3) or not shape[3]:
-            found = f"{images.kind} {list(shape)}"
-            raise UserError(str(path), f"got X as {found}; must be uint8 [32, 32, 3, N] with at least one image")
+            stored = f"{images.kind} {list(shape)}"
+            raise UserError(str(path), f"got X as {stored}; must be uint8 [32, 32, 3, N] with at least one image")
         if len(labels) != shape[3] or not (labels.min() >= 0 and labels.max() <= 10):
             raise UserError(str(path), f"got {len(labels):,} labels y; must be {shape[3]:,} whole numbers from 1 to 10")
         return images.values().transpose(3, 2, 0, 1), (labels % 10).astype(np.uint8)

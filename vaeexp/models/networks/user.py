@@ -52,13 +52,13 @@ def load_network(path: str) -> Network:
             raise ValueError(f"network: `{half}` of '{path}' must take ({', '.join(names)}): {error}.") from None
 
     def encoder(settings: "ModelSettings", image_shape: ImageShape, outputs: int) -> nn.Module:
-        place = f"network: the encoder of '{path}' for images of shape {image_shape}"
-        return _built(place, partial(part.encoder, settings, image_shape, outputs), image_shape, (outputs,))
+        network_name = f"network: the encoder of '{path}' for images of shape {image_shape}"
+        return _built(network_name, partial(part.encoder, settings, image_shape, outputs), image_shape, (outputs,))
 
     def decoder(settings: "ModelSettings", image_shape: ImageShape, latent_size: int, parameters: int) -> nn.Module:
-        place = f"network: the decoder of '{path}' for images of shape {image_shape}"
+        network_name = f"network: the decoder of '{path}' for images of shape {image_shape}"
         build = partial(part.decoder, settings, image_shape, latent_size, parameters)
-        return _built(place, build, (latent_size,), (parameters * image_shape[0], *image_shape[1:]))
+        return _built(network_name, build, (latent_size,), (parameters * image_shape[0], *image_shape[1:]))
 
     options = {name: getattr(part, name) for name in ("least_rows", "shapes") if hasattr(part, name)}
     return Network(encoder, decoder, **options)
