@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -329,6 +330,33 @@ def test_a_study_on_postgresql_killed_and_continued(tmp_path, postgres):
     wrong = postgres.replace("/optuna?", "/nothing?")
     with pytest.raises(UserError, match=r'cannot be reached: .*database "nothing" does not exist'):
         open_storage(wrong, tmp_path, "toy")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_password_comes_from_the_environment_or_from_pgpass(tmp_path, server, monkeypatch):
+    server.psql("create role guarded login password 'correct horse';")
+    server.psql("create database guarded owner guarded;")
+    rules = server.pgdata / "pg_hba.conf"
+    rules.write_text(f"local guarded guarded scram-sha-256\n{rules.read_text()}")
+    server.psql("select pg_reload_conf();")
+    url = re.sub("//[^/]*@", "//guarded@", server.get_uri(database="guarded", driver="psycopg"))
+    monkeypatch.delenv("PGPASSWORD", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def problem():
+        with pytest.raises(UserError) as error:
+            study_names(tmp_path, url)
+        return error.value.problem
+
+    while "no password supplied" not in problem():  # until the server has read its rules
+        time.sleep(0.05)
+    with monkeypatch.context() as patch:
+        patch.setenv("PGPASSWORD", "correct horse")
+        assert "holds no study yet" in problem()
+    assert "no password supplied" in problem()
+    (tmp_path / ".pgpass").write_text("*:*:guarded:guarded:correct horse\n")
+    (tmp_path / ".pgpass").chmod(0o600)
+    assert "holds no study yet" in problem()
 
 
 @pytest.mark.filterwarnings("ignore")
