@@ -41,11 +41,11 @@ def open_storage(url: str | None, runs: Path, study: str, *, must_exist: bool = 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal = journal_path(runs, study)
     if must_exist:
-        known = study_names(runs, url)
-        if study not in known:
-            hint = f" {did_you_mean(study, known)}" if known else ""
-            place = str(runs) if url is None else masked(url)
-            raise UserError(place, f"no such study '{study}'; start it first.{hint}")
+        names = study_names(runs, url)
+        if study not in names:
+            hint = f" {did_you_mean(study, names)}" if names else ""
+            address = str(runs) if url is None else masked(url)
+            raise UserError(address, f"no such study '{study}'; start it first.{hint}")
     check_name(study, "study")  # a database may hold names that are not ours
     if url is None and not must_exist:
         make_folder(journal.parent)

@@ -108,8 +108,8 @@ class StudyRecord(Description):
     @classmethod
     def from_attributes(cls, name: str, attributes: Mapping[str, Any]) -> "StudyRecord":
         """Read a record from what `to_attributes` returned; fields that are missing or None have their defaults."""
-        known = {field.name for field in fields(cls)}
-        values = {key: value for key, value in attributes.items() if key in known and value is not None}
+        names = {field.name for field in fields(cls)}
+        values = {key: value for key, value in attributes.items() if key in names and value is not None}
         if "model" in values:
             model = values["model"]
             values["model"] = RegisteredModel(**model | {"pip_requirements": tuple(model["pip_requirements"])})
@@ -132,8 +132,8 @@ class StoredStudy:
         runs = self.repeats if repeat else self.trials
         if not 0 <= number < len(runs):
             name, first, last = (run_name(self.study.name, n, repeat=repeat) for n in (number, 0, len(runs) - 1))
-            known = f"It has {first} to {last}." if runs else f"It has no {'repeat' if repeat else 'trial'} yet."
-            raise UserError("RUN", f"study '{self.study.name}' has no {name}. {known}")
+            numbers = f"It has {first} to {last}." if runs else f"It has no {'repeat' if repeat else 'trial'} yet."
+            raise UserError("RUN", f"study '{self.study.name}' has no {name}. {numbers}")
         return runs[number]
 
 

@@ -198,13 +198,13 @@ def _pictures(attributes: Mapping[str, Any]) -> tuple[Picture, ...]:
 
 def _decoded(stored: Mapping[str, Any], space: Space) -> dict[str, Any]:
     """Return a trial's configuration; values that the space no longer knows stay as they are stored."""
-    known = {
+    decoded = {
         parameter.name: parameter.decode(stored[parameter.name])
         for parameter in space.parameters
         if parameter.name in stored
         and (parameter.kind != "choice" or stored[parameter.name] in map(parameter.encode, parameter.values))
     }
-    return {**stored, **known}
+    return {**stored, **decoded}
 
 
 def stored_path(path: str | Path, runs: Path) -> str:
@@ -373,10 +373,10 @@ class RunningTrial:
 
     def _write_pictures(self, images: Images) -> None:
         for epoch, named in images.items():
-            known = attributes_of(self.handle).get(f"pictures/{epoch}") or {}
+            recorded = attributes_of(self.handle).get(f"pictures/{epoch}") or {}
             paths = {name: stored_path(path, self.runs) for name, path in named.items()}
-            if {**known, **paths} != known:
-                self._write(f"pictures/{epoch}", {**known, **paths})
+            if {**recorded, **paths} != recorded:
+                self._write(f"pictures/{epoch}", {**recorded, **paths})
 
 
 def resume_trial(

@@ -252,8 +252,8 @@ class _Reading:
         """
         baselines: list[Baseline] = []
         names: dict[str, str] = {}
-        for name, given in mapping(self._raw.get("baselines")).items():
-            order = mapping(mapping(given).get("settings"))
+        for name, section in mapping(self._raw.get("baselines")).items():
+            order = mapping(mapping(section).get("settings"))
             for setting in order:
                 if setting in shared:
                     problem = "belongs to the whole study, so no baseline can change it."
@@ -281,7 +281,7 @@ class _Reading:
                 check_sampler(self.file.sampler, space)
         compared = self.file.compare.parameters if self.file.compare else []
         choices = [p.name for p in space.parameters if p.kind == "choice" and len(p.values) > 1]
-        known = f"Searched choices: {', '.join(choices) or 'none'}. `compare: null` switches it off."
+        choices_known = f"Searched choices: {', '.join(choices) or 'none'}. `compare: null` switches it off."
         for index, name in enumerate(compared):
             path = ("compare", "parameters", index)
             if name in compared[:index]:
@@ -292,7 +292,7 @@ class _Reading:
                     reason = (
                         "has one value only" if space[name].kind == "choice" else "is a range, not a choice of values"
                     )
-                self._mistakes.add(path, f"'{name}' {reason}, so there is nothing to pair. {known}")
+                self._mistakes.add(path, f"'{name}' {reason}, so there is nothing to pair. {choices_known}")
 
     def check_baselines(self, baselines: Sequence[Baseline], space: Space) -> None:
         """Note rows on the best setting that make a parameter active for which that setting may have no value."""
@@ -302,8 +302,8 @@ class _Reading:
             for child in space.parameters:
                 needed = {parent: row.settings[parent] for parent in child.when if parent in row.settings}
                 holds = all(frozen(value) in child.when[parent] for parent, value in needed.items())
-                given = child.name in row.settings
-                if given or not holds or all(_always(space[parent], child) for parent in needed):
+                changed = child.name in row.settings
+                if changed or not holds or all(_always(space[parent], child) for parent in needed):
                     continue
                 change = ", ".join(f"{parent}: {value}" for parent, value in needed.items())
                 problem = f"needs `{child.name}`, which the best setting lacks where it has another value. Give it beside `{change}`."

@@ -50,14 +50,14 @@ def read_study_file(
         mistakes.add(("extends",), f"got {shown(parent)}; must be the name or path of a study.")
         mistakes.raise_if_any()
     place = mistakes.place(("extends",))[1]
-    found = path.parent / parent if is_path(parent) else find_study(parent, shipped, place)
-    if not found.is_file():
-        raise UserError(place, f"there is no file {shown_path(found)}.")
+    base_path = path.parent / parent if is_path(parent) else find_study(parent, shipped, place)
+    if not base_path.is_file():
+        raise UserError(place, f"there is no file {shown_path(base_path)}.")
     files = (*above, path.resolve())
-    if found.resolve() in files:
-        circle = " → ".join(shown_path(each) for each in (*files, found.resolve()))
+    if base_path.resolve() in files:
+        circle = " → ".join(shown_path(link) for link in (*files, base_path.resolve()))
         raise UserError(place, f"got '{parent}', but no study can extend itself: {circle}.")
-    base, wrong, _ = read_study_file(found, sections, shipped, data, files)
+    base, wrong, _ = read_study_file(base_path, sections, shipped, data, files)
     wrong.raise_if_any()
     content = _extended(base, content, sections or {}, data)
     mistakes.places = wrong.places | places
@@ -127,7 +127,7 @@ def _default(name: str, sections: Sections) -> Any:
 
 def _merged(old: Any, new: Any, path: EntryPath) -> Any:
     if path and path[0] in ("sampler", "pruner"):
-        old, new = ({"name": each} if isinstance(each, str) else each for each in (old, new))
+        old, new = ({"name": part} if isinstance(part, str) else part for part in (old, new))
         if isinstance(old, dict) and isinstance(new, dict) and new.get("name", old.get("name")) != old.get("name"):
             return new
     if not isinstance(old, dict) or not isinstance(new, dict):
@@ -205,8 +205,8 @@ def _bare_path(key: str, sections: Sections) -> tuple[str, str]:
     if len(owners) > 1:
         raise UserError("", f"could be {' or '.join(f'{owner}.{key}' for owner in owners)}; give it in full.")
     if not owners:
-        known = [*_setting_names(sections), *(name for fields in PARTS.values() for name in fields)]
-        raise UserError("", f"unknown setting. {did_you_mean(key, [*known, *sections, *PARTS, 'search'])}")
+        names = [*_setting_names(sections), *(name for fields in PARTS.values() for name in fields)]
+        raise UserError("", f"unknown setting. {did_you_mean(key, [*names, *sections, *PARTS, 'search'])}")
     return (owners[0], key)
 
 
@@ -249,7 +249,7 @@ def _leave_search(content: dict[str, Any], name: str, value: Any) -> None:
         return
     start = content.get("start")
     if isinstance(start, list) and all(isinstance(point, dict) for point in start):
-        rest = [{key: given for key, given in point.items() if key != name} for point in start]
+        rest = [{key: number for key, number in point.items() if key != name} for point in start]
         content["start"] = [point for point in rest if point]
     for dependent, form in list(search.items()):
         when = mapping(mapping(form).get("when"))

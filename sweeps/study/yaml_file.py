@@ -41,29 +41,29 @@ def known_studies(shipped: Path | None) -> dict[str, Path]:
     return files
 
 
-def is_path(given: str) -> bool:
+def is_path(text: str) -> bool:
     """Tell whether a study is given by path: the text ends in .yaml or .yml, or has a separator."""
-    return given.endswith((".yaml", ".yml")) or any(mark and mark in given for mark in (os.sep, os.altsep))
+    return text.endswith((".yaml", ".yml")) or any(mark and mark in text for mark in (os.sep, os.altsep))
 
 
-def find_study(given: str, shipped: Path | None, place: str = "--study") -> Path:
+def find_study(name: str, shipped: Path | None, option: str = "--study") -> Path:
     """Return the file of a study given by path or by name.
 
     Raises:
         UserError: no file has this path or name. The message names the nearest known study and the folders searched.
     """
-    known = known_studies(shipped)
-    if is_path(given):
-        path = Path(given)
+    files = known_studies(shipped)
+    if is_path(name):
+        path = Path(name)
         if not os.path.isfile(path):  # not `Path.is_file`, which raises for a name that no file system takes
             kind = "a folder" if os.path.isdir(path) else "no such file"
-            raise UserError(given, f"{kind}; must be a study file. {did_you_mean(path.stem, known)}")
-    elif given in known:
-        path = known[given]
+            raise UserError(name, f"{kind}; must be a study file. {did_you_mean(path.stem, files)}")
+    elif name in files:
+        path = files[name]
     else:
         folders = [shown_path(folder) for folder in (Path("studies"), shipped) if folder is not None]
         looked = " and ".join(dict.fromkeys(folders))
-        raise UserError(place, f"unknown study '{given}', looked in {looked}. {did_you_mean(given, known)}")
+        raise UserError(option, f"unknown study '{name}', looked in {looked}. {did_you_mean(name, files)}")
     check_name(path.stem, shown_path(path))
     return path
 
@@ -224,8 +224,8 @@ class Mistakes:
         name = ".".join(str(part + 1) if isinstance(part, int) else part[:80] for part in path)
         if any(path[: len(override)] == override for override in self.overrides):
             return "--set", f"--set {name}"
-        known = (path[:length] for length in range(len(path), 0, -1))
-        file = next((self.places[prefix] for prefix in known if prefix in self.places), self.file)
+        prefixes = (path[:length] for length in range(len(path), 0, -1))
+        file = next((self.places[prefix] for prefix in prefixes if prefix in self.places), self.file)
         return file, f"{file}: {name}" if name else file
 
     def add(self, path: EntryPath | str, problem: str) -> None:

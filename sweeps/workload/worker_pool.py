@@ -41,7 +41,9 @@ class WorkerPool:
     """
 
     def __init__(self, factory: Callable[..., Lanes], arguments: Sequence[Mapping[str, Any]]) -> None:
-        self._children = [Child(f"worker-{index}", factory, given) for index, given in enumerate(arguments)]
+        self._children = [
+            Child(f"worker-{index}", factory, child_arguments) for index, child_arguments in enumerate(arguments)
+        ]
         self._adding: list[tuple[Child, int]] = []
         """Numbers of the trials that children have not answered for yet."""
         self._failed: dict[int, Progress] = {}
@@ -131,8 +133,8 @@ class WorkerPool:
         return dict.fromkeys(commands) | dict(self._answers(commands))
 
     def _send(self, commands: dict[Child, _Command]) -> None:
-        for child, (name, given) in commands.items():
-            child.send(name, *given)
+        for child, (name, arguments) in commands.items():
+            child.send(name, *arguments)
 
     def _wait_for_added(self, most: int = 0) -> None:
         """Wait until at most so many are on their way."""
@@ -199,18 +201,18 @@ class WorkerPool:
 
 def _concerned(child: Child, command: _Command) -> list[int]:
     """Return the numbers of the trials that a command works on."""
-    name, given = command
+    name, arguments = command
     if name in ("advance", "finish"):
-        return list(given[0])
+        return list(arguments[0])
     return [] if name == "discard_checkpoints" else list(child.trials)
 
 
 def _left_of(child: Child, command: _Command) -> _Command | None:
     """Return what an interrupted command still has to do in a new process, which holds its trials and has caught up."""
-    name, given = command
+    name, arguments = command
     if name == "discard_checkpoints":
         return command
     left = [number for number in _concerned(child, command) if number in child.trials]
     if not left or name == "replay":
         return None
-    return (name, (left,)) if name == "advance" else (name, ({number: given[0][number] for number in left},))
+    return (name, (left,)) if name == "advance" else (name, ({number: arguments[0][number] for number in left},))

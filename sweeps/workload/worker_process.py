@@ -98,11 +98,11 @@ class Child:
             self.process = process
         theirs.close()
 
-    def send(self, command: str, *given: Any) -> None:
+    def send(self, command: str, *arguments: Any) -> None:
         """Call a method of the lanes; `receive` has the answer."""
         self.idle = False
         with contextlib.suppress(OSError):  # of a dead child; `receive` tells
-            self.connection.send((command, given))
+            self.connection.send((command, arguments))
 
     def wait_until_ready(self) -> None:
         """Wait until its lanes are built. Raises UserError if it runs other code than this process, Lost as `receive`."""
@@ -243,9 +243,9 @@ def _serve(connection: Connection, recipe: bytes, environment: Mapping[str, str]
         logging.getLogger().addHandler(_WarningSender(send))
         send(_answer(build, width))
         while lanes is not None:
-            command, given = connection.recv()
+            command, values = connection.recv()
             method = partial(_advance, send, lanes) if command == "advance" else getattr(lanes, command)
-            send(_answer(partial(method, *given), width))
+            send(_answer(partial(method, *values), width))
             if command == "close":
                 return
 
@@ -279,11 +279,11 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     assert parent.pid is not None
-    signs, own = [parent.sentinel], os.getppid()
+    signs, parent_id = [parent.sentinel], os.getppid()
     if sys.platform == "linux":
         with contextlib.suppress(OSError):  # of a kernel before 5.3
             signs.append(os.pidfd_open(parent.pid))
-    while not wait(signs, timeout=1.0) and os.getppid() == own:
+    while not wait(signs, timeout=1.0) and os.getppid() == parent_id:
         pass
     os._exit(1)
 

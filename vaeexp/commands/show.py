@@ -34,10 +34,10 @@ def study_of(study: str, overrides: Sequence[str], runs: Path, storage: str | No
             if storage is not None:
                 raise
         else:
-            place = runs if storage is None else "the database"
-            return {**record.spec, "budget": dict(record.budget)}, f"recorded in {place}"
-    found = open_study_file(study, overrides=overrides)
-    return {**found.spec(), "budget": found.budget.model_dump(mode="json")}, f"from {found.path}"
+            store = runs if storage is None else "the database"
+            return {**record.spec, "budget": dict(record.budget)}, f"recorded in {store}"
+    study_file = open_study_file(study, overrides=overrides)
+    return {**study_file.spec(), "budget": study_file.budget.model_dump(mode="json")}, f"from {study_file.path}"
 
 
 def print_study(spec: Mapping[str, Any], source: str, *, console: "Console") -> None:

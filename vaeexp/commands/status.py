@@ -119,10 +119,10 @@ def in_order(rows: list[dict[str, Any]], sort: str) -> list[int]:
 
     A `-` in front sorts from the largest down. A column that holds more than numbers is sorted as text.
     """
-    name, known = sort.removeprefix("-"), {column for row in rows for column in row}
-    columns = [column for column in (name, *(f"{group}.{name}" for group in GROUPS)) if column in known]
+    name, names = sort.removeprefix("-"), {column for row in rows for column in row}
+    columns = [column for column in (name, *(f"{group}.{name}" for group in GROUPS)) if column in names]
     if not columns:
-        raise UserError("--sort", f"'{name}' is no column of the trials. {did_you_mean(name, known)}")
+        raise UserError("--sort", f"'{name}' is no column of the trials. {did_you_mean(name, names)}")
     values = {index: row[columns[0]] for index, row in enumerate(rows) if row.get(columns[0]) is not None}
     if not all(isinstance(value, int | float) for value in values.values()):
         values = {index: str(value) for index, value in values.items()}
@@ -393,5 +393,5 @@ def show_run(study: str, run: TrialRecord, runs: Path, *, as_json: bool, epochs:
     if not as_json:
         print_run(study, run, runs, epochs=epochs, console=open_console())
         return
-    curve = [{"epoch": each.epoch, "objective": each.objective, **each.metrics} for each in run.epochs]
+    curve = [{"epoch": epoch.epoch, "objective": epoch.objective, **epoch.metrics} for epoch in run.epochs]
     print_json(run_object(study, run, runs) | ({"curve": curve} if epochs else {}))
