@@ -11,7 +11,7 @@ from typing import Any
 from sweeps.errors import UserError
 
 SLOT = "0" * 64
-"""What stands in the place of a seal until the content is sealed."""
+"""The placeholder of a seal, until the content is sealed."""
 
 CHECKSUM = "crc32"
 """The key of a record that holds the checksum of its other keys."""

@@ -11,13 +11,13 @@ class Finding:
     """One thing that was looked at."""
 
     name: str
-    """What it is, in a word or two; with the study or run that it belongs to."""
+    """The thing, in a word or two; with the study or run that it belongs to."""
     ok: bool | None
     """None where nothing can be told."""
     words: str
-    """What was found."""
+    """The state of the thing."""
     remedy: str = ""
-    """What to do where it is not right."""
+    """The steps to take where it is not right."""
     repair: Callable[[], str] | None = field(default=None, compare=False)
     """Puts it right without deleting results, and says in words what was done. None where only a person can."""
 

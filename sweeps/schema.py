@@ -10,7 +10,7 @@ SCHEMA = 1
 """Rises with every change of what is stored that an older version would misread."""
 
 MARKS: Mapping[str, Any] = {"schema": SCHEMA, "version": VERSION}
-"""What every stored study, and every file that is read again as JSON, says of itself."""
+"""The keys by which every stored study, and every file that is read again as JSON, names its schema and its writer."""
 
 
 def check_schema(place: str, stored: Mapping[str, Any]) -> None:

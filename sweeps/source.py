@@ -1,4 +1,4 @@
-"""Which code a process runs: the sources of a package as a hash, and how children start so that they run the same code.
+"""The code that a process runs: the sources of a package as a hash, and how children start so that they run the same code.
 
 Python puts the current folder first in the path of a process that starts with `-c` or `-m`, and children start that way. A file
 `socket.py` in that folder, or another checkout, would run in each child.

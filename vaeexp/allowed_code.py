@@ -1,4 +1,4 @@
-"""Whose code a run may name. Settings may say `network: module:Class`, and whoever opens such a run runs that module.
+"""The code that a run may name. Settings may say `network: module:Class`, and whoever opens such a run runs that module.
 
 A study that began in this folder of runs, by this user, names the user's own module. A run that came from elsewhere may name any
 module that Python finds, so its user has to allow the module once. Both facts are kept in the user's cache folder, where no

@@ -29,7 +29,7 @@ DISK = 2**30
 MEMORY = 3 * 2**29
 """Bytes that must be free: PyTorch and one small study take about 1 GiB."""
 OPEN_FILES, PROCESSES = 256, 64
-"""How many the process must be allowed: a sweep holds pipes and libraries open, and starts workers with threads."""
+"""Numbers that the process must be allowed: a sweep holds pipes and libraries open, and starts workers with threads."""
 _CONTAINER = Path("/sys/fs/cgroup")
 _UNLIMITED = 2**60
 """cgroup v1 writes a number above this one where there is no limit."""
@@ -127,7 +127,7 @@ def check_disk(runs: Path) -> Iterator[Finding]:
 
 
 class Limit(NamedTuple):
-    """What a process or its container may use."""
+    """A limit on the use of a resource by a process or its container."""
 
     name: str
     most: int | None

@@ -57,14 +57,14 @@ def is_half_written(tail: bytes) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class JournalCheck:
-    """What a look through the bytes of a journal found."""
+    """The result of a look through the bytes of a journal."""
 
     records: int
     """Whole records before the first bad line."""
     length: int
     """Their bytes."""
     problem: str | None
-    """What is wrong with the bad line, in words; None without a bad line. A half-written last line is none."""
+    """The fault of the bad line, in words; None without a bad line. A half-written last line is none."""
     rest: int
     """Lines from the first bad line on."""
 

@@ -21,12 +21,12 @@ from vaeexp.health import check_code, check_device, check_disk, check_limits, ch
 from vaeexp.results import study_name
 
 ROUNDS = 3
-"""How often `--repair` looks again, because a repair may bring to light what stands behind the damage."""
+"""Number of times that `--repair` looks again, because a repair may bring to light what stands behind the damage."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where studies are kept."""
+    """The runs folder and the stores of studies and of MLflow."""
 
     runs: Path
     storage: str | None
