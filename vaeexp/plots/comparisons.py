@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from vaeexp.plots import style
 from vaeexp.plots.latent import interpolation_figure
-from vaeexp.plots.pictures import STRIP, Row, at_last_epoch, epoch_words, picture_rows, words
+from vaeexp.plots.pictures import STRIP, Row, at_last_epoch, epoch_words, picture_rows, text_options
 from vaeexp.results.study_summary import StudySummary
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import Arrays, read_arrays
@@ -119,7 +119,7 @@ def _draw_measure(axes: Axes, group: list[Curve], metric: str, first: int) -> No
             axes.scatter(curve["epoch"], curve[metric], color=look["color"], s=20, zorder=3)
         values.append(curve[metric].to_numpy(float))
     if not values:
-        axes.text(0.5, 0.5, "none", transform=axes.transAxes, **words(style.MUTED, "center", 10, "baseline"))
+        axes.text(0.5, 0.5, "none", transform=axes.transAxes, **text_options(style.MUTED, "center", 10, "baseline"))
         return
     _scale(axes, values)
     if metric == "val/rate" and min(float(value[-1]) for value in values) < 1:

@@ -83,7 +83,10 @@ def _limits(rows: Sequence[pd.DataFrame], metric: str) -> tuple[float, float]:
     values = finite(value for runs in rows for value in runs[metric])
     if not len(values):
         return 0.0, 1.0
-    low, high = float(values.min()), float(values[values <= np.median(values) + FAR * _spread(rows, metric)].max())
+    low, high = (
+        float(values.min()),
+        float(values[values <= np.median(values) + FAR * _interquartile_range(rows, metric)].max()),
+    )
     room = 0.5 * (high - low) or 0.5
     intervals = [mean_interval(runs[metric].astype(float).tolist()) for runs in rows if len(runs) > 2]
     ends = [end for interval in intervals for end in (interval.low, interval.high)]
@@ -93,7 +96,7 @@ def _limits(rows: Sequence[pd.DataFrame], metric: str) -> tuple[float, float]:
     return left - edge, right + edge
 
 
-def _spread(rows: Sequence[pd.DataFrame], metric: str) -> float:
+def _interquartile_range(rows: Sequence[pd.DataFrame], metric: str) -> float:
     """Return the interquartile range of the rows' values, at least 1 nat."""
     lower, upper = np.quantile(finite(value for runs in rows for value in runs[metric]), [0.25, 0.75])
     return max(float(upper - lower), 1.0)

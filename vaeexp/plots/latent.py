@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from vaeexp.plots import style
-from vaeexp.plots.pictures import GAP, joined, picture_axes, picture_grid, tiles, words
+from vaeexp.plots.pictures import GAP, joined, picture_axes, picture_grid, text_options, tiles
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import Arrays, component_order, heaviest
 from vaeexp.words import format_number, format_value
@@ -81,7 +81,9 @@ def traversal_figure(pictures: np.ndarray, dimensions: np.ndarray | None, reach:
         parts = next(parts for parts in (4, 2, 1) if last % parts == 0)
         for place in range(0, last + 1, max(1, last // parts)):
             middle = place * (wide + GAP) + wide / 2
-            axes.text(middle, heading * 0.75, _deviations(values[place]), **words(style.MUTED, "center", 10, "bottom"))
+            axes.text(
+                middle, heading * 0.75, _deviations(values[place]), **text_options(style.MUTED, "center", 10, "bottom")
+            )
     return figure
 
 
@@ -238,10 +240,10 @@ def _write_shares(axes: Axes, shares: np.ndarray) -> None:
     """Write percent in each cell, and nothing where it rounds to 0."""
     for (row, column), share in np.ndenumerate(shares):
         if np.isnan(share):
-            axes.text(column, row, "–", **words(style.MUTED, "center", 9))
+            axes.text(column, row, "–", **text_options(style.MUTED, "center", 9))
         elif share >= 0.005:
             colour = "white" if share > 0.55 else style.TEXT_COLOUR
-            axes.text(column, row, f"{100 * share:.0f}", **words(colour, "center", 9))
+            axes.text(column, row, f"{100 * share:.0f}", **text_options(colour, "center", 9))
 
 
 def aggregate_posterior(arrays: Arrays) -> Figure:

@@ -168,7 +168,7 @@ def top_two(view: StudyView) -> Figure | None:
     axes.set_yticks(ticks, list(map(str, ticks.index)))
     axes.set_ylabel(style.wrapped(up.label, 36), fontsize=11, color=style.TEXT_COLOUR)
     axes.set_ylim((-0.5, len(up.texts) - 0.5) if up.is_choice else (-0.04, 1.04))
-    x, y = (_spread(parameter, trials, numbers=parameter is across) for parameter in (across, up))
+    x, y = (_jittered(parameter, trials, numbers=parameter is across) for parameter in (across, up))
     low, high = style.robust_limits(complete["objective"])
     colours = Normalize(low, high)
     size = 60 * style.marker_scale(len(trials))
@@ -190,7 +190,7 @@ def top_two(view: StudyView) -> Figure | None:
     return figure
 
 
-def _spread(parameter: SearchedParameter, trials: pd.DataFrame, *, numbers: bool) -> pd.Series:
+def _jittered(parameter: SearchedParameter, trials: pd.DataFrame, *, numbers: bool) -> pd.Series:
     """Return places, or the numbers at them, of trials; choices spread a little, so that trials can be told apart."""
     places = parameter.places(trials)
     if parameter.is_choice:

@@ -84,7 +84,7 @@ def picture_grid(pictures: np.ndarray, names: Sequence[str] = (), *, below: floa
         canvas, margin=1.5 if names else 0.06, width=min(7.2, 6.6 * width / height), below=below
     )
     for row, name in enumerate(names):
-        axes.text(-4, row * (tile + GAP) + tile / 2, name, **words(TEXT_COLOUR, "right", 11))
+        axes.text(-4, row * (tile + GAP) + tile / 2, name, **text_options(TEXT_COLOUR, "right", 11))
     return figure
 
 
@@ -138,8 +138,8 @@ def picture_rows(groups: Sequence[tuple[str, Sequence[Row]]], *, margin: float) 
     for (under, rows), block in zip(groups, blocks, strict=True):
         first = top + tall + heading
         row_label(axes, top + tall / 2, step, "originals", under)
-        axes.text(0, first - 4, "reconstructions", **words(TEXT_COLOUR, "left", 11, "bottom"))
-        axes.text(right, first - 4, "samples of the prior", **words(TEXT_COLOUR, "left", 11, "bottom"))
+        axes.text(0, first - 4, "reconstructions", **text_options(TEXT_COLOUR, "left", 11, "bottom"))
+        axes.text(right, first - 4, "samples of the prior", **text_options(TEXT_COLOUR, "left", 11, "bottom"))
         for index, (title, below, _) in enumerate(rows):
             row_label(axes, first + index * step + tall / 2, step, title, below)
         top += len(block) + step // 2
@@ -149,13 +149,15 @@ def picture_rows(groups: Sequence[tuple[str, Sequence[Row]]], *, margin: float) 
 def row_label(axes: Axes, middle: float, tile: int, title: str, under: str = "") -> None:
     """Write a title beside a row of pictures, with smaller words below it."""
     size, lines = 11 if len(title) <= 30 else 10, len(under.splitlines())
-    axes.text(-6, middle - (0.0, 0.2, 0.3)[lines] * tile, title, **words(TEXT_COLOUR, "right", size))
+    axes.text(-6, middle - (0.0, 0.2, 0.3)[lines] * tile, title, **text_options(TEXT_COLOUR, "right", size))
     if under:
-        axes.text(-6, middle + (0.0, 0.25, 0.17)[lines] * tile, under, **words(MUTED, "right", 10 if lines == 1 else 9))
+        axes.text(
+            -6, middle + (0.0, 0.25, 0.17)[lines] * tile, under, **text_options(MUTED, "right", 10 if lines == 1 else 9)
+        )
 
 
-def words(colour: str, side: str, size: float = 10, height: str = "center") -> dict[str, Any]:
-    """Return how words beside pictures look, as keywords of `Axes.text`; `side` is their horizontal, `height` their vertical alignment."""
+def text_options(colour: str, side: str, size: float = 10, height: str = "center") -> dict[str, Any]:
+    """Return keywords of `Axes.text` for words beside pictures; `side` is their horizontal, `height` their vertical alignment."""
     return {"fontsize": size, "color": colour, "ha": side, "va": height}
 
 
@@ -321,8 +323,10 @@ def neighbours(arrays: Arrays) -> Figure:
     axes, (tall, wide) = figure.axes[0], shown.shape[2:4]
     for index, distance in enumerate(arrays["neighbour_distances"]):
         middle = index * (wide + GAP) + wide / 2
-        axes.text(middle, 2 * tall + 2 * GAP, format_number(distance, 1), **words(TEXT_COLOUR, "center", 10, "top"))
-    axes.text(-4, 2 * tall + 2 * GAP, "distance", **words(TEXT_COLOUR, "right", 11, "top"))
+        axes.text(
+            middle, 2 * tall + 2 * GAP, format_number(distance, 1), **text_options(TEXT_COLOUR, "center", 10, "top")
+        )
+    axes.text(-4, 2 * tall + 2 * GAP, "distance", **text_options(TEXT_COLOUR, "right", 11, "top"))
     return figure
 
 

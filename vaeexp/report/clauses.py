@@ -234,7 +234,9 @@ def baseline_clauses(view: StudyView) -> list[str]:
 def _baseline(best: TestedSetting | None, setting: TestedSetting, margin: BaselineMargin | None) -> str:
     title = f"**{escape(setting.title)}** (n = {len(setting.runs):,})"
     if best is None:
-        figures = join_and([f"{name} {cell}" for name, cell in _known(at_epoch(setting, "test"))] or ["no test figure"])
+        figures = join_and(
+            [f"{name} {cell}" for name, cell in _measured(at_epoch(setting, "test"))] or ["no test figure"]
+        )
         return f"{title}: {figures}; no configuration was confirmed, to set it beside."
     if same_runs(best, setting):
         return f"{title} is the best configuration itself: these are the same runs."
@@ -247,7 +249,7 @@ def _baseline(best: TestedSetting | None, setting: TestedSetting, margin: Baseli
     sentence = f"{title}: {'; '.join(parts)}."
     if moved(setting):
         epochs = setting.runs["epochs"].dropna().astype(int)
-        last = join_and([f"{name} {cell}" for name, cell in _known(at_epoch(setting, "test_last"))])
+        last = join_and([f"{name} {cell}" for name, cell in _measured(at_epoch(setting, "test_last"))])
         sentence += f" These are of its best epoch; at its last ({int(epochs.max()):,}): {last}."
     return sentence
 
@@ -264,7 +266,7 @@ def _against_best(margin: BaselineMargin) -> str:
     return f"{size} {'worse' if margin.interval.mean > 0 else 'better'} than the best {basis}"
 
 
-def _known(cells: Sequence[str]) -> list[tuple[str, str]]:
+def _measured(cells: Sequence[str]) -> list[tuple[str, str]]:
     return [(name, cell) for (_, name, _), cell in zip(BOTH_EPOCHS, cells, strict=True) if cell != "–"]
 
 

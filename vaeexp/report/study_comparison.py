@@ -64,7 +64,7 @@ def write_comparison(studies: Sequence[StudySummary], *, reports: Path, html: bo
     return write_folder(reports / folder_name(names), "\n\n".join(blocks) + "\n", pictures, html=html)
 
 
-def own_report(study: StudySummary, up: str = "") -> str:
+def report_link(study: StudySummary, up: str = "") -> str:
     """Return the study's name as a link to its own report."""
     return f"[{escape(study.name)}]({up}{study.name}/README.md)"
 
@@ -104,7 +104,7 @@ def _introduction(groups: Sequence[Sequence[StudySummary]]) -> list[str]:
     going = [escape(study.name) for study in studies if not study.finished]
     verb = "has" if len(going) == 1 else "have"
     interim = [f"**Interim report: {join_and(going)} {verb} not finished; figures will change.**"] if going else []
-    links = join_and([own_report(study, "../") for study in studies])
+    links = join_and([report_link(study, "../") for study in studies])
     if len(groups) == 1:
         return [*interim, f"{links} share their protocol, so that their figures can be set side by side."]
     parts = [name for part, name in PROTOCOL.items() if len({group[0].protocol.get(part) for group in groups}) > 1]
@@ -175,7 +175,7 @@ def _line(study: StudySummary) -> list[str]:
         weighted, validation = format_interval(best.test("iw_nll")), format_interval(best.validation)
         tested = [format_interval(study.test), str(study.test.n), weighted, validation]
     return [
-        *(own_report(study, "../"), state_words(study), *tested, format_number(study.search_value)),
+        *(report_link(study, "../"), state_words(study), *tested, format_number(study.search_value)),
         *(f"{count:,}" for count in (study.trials, study.epochs, study.more_epochs)),
         *(format_duration(study.seconds) if study.seconds else "–", _best(study)),
     ]
@@ -251,6 +251,7 @@ def _result(study: StudySummary) -> str:
 
 def _index_table(group: Sequence[StudySummary]) -> str:
     rows = [
-        [own_report(study), escape(study.question), state_words(study), _result(study), _best(study)] for study in group
+        [report_link(study), escape(study.question), state_words(study), _result(study), _best(study)]
+        for study in group
     ]
     return table(["study", "question", "state", "result", "best configuration"], rows)

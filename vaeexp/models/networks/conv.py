@@ -125,7 +125,7 @@ def _after(block: Block, activation: str) -> list[nn.Module]:
 
 def conv_network(settings: "ModelSettings") -> ConvNetwork:
     """Return the architecture of the settings; its decoder mirrors its encoder. Raises ValueError if the settings contradict each other."""
-    kernels, strides, paddings = (_of_each(settings, name) for name in ("kernel", "stride", "padding"))
+    kernels, strides, paddings = (_per_block(settings, name) for name in ("kernel", "stride", "padding"))
     for kernel, padding in zip(kernels, paddings, strict=True):
         if padding >= kernel:
             why = "because the border would see only padding"
@@ -145,7 +145,7 @@ def conv_network(settings: "ModelSettings") -> ConvNetwork:
     )
 
 
-def _of_each(settings: "ModelSettings", name: str) -> list[int]:
+def _per_block(settings: "ModelSettings", name: str) -> list[int]:
     """Return the value of a setting for each block, from one value for all blocks or a list with a value per block."""
     setting, count = getattr(settings, name), len(settings.channels)
     values = [setting] if isinstance(setting, int) else list(setting)
