@@ -23,12 +23,13 @@ class Damaged(UserError):
     """A stored file does not hold what was written into it. The place is its path; the problem says what to do."""
 
 
-def seal(content: bytes) -> bytes:
-    """Return `content` with its own SHA-256 in its slot.
+def seal(content: bytes, rest: bytes | memoryview = b"") -> bytes:
+    """Return `content` with a SHA-256 in its slot: that of `content` followed by `rest`.
 
     Args:
-        content: a JSON text, or a file whose head is JSON (safetensors), with the slot `"sha256": "000…0"` (64 zeros,
-            with or without the space). The first key `sha256` with 64 hexadecimal digits is the slot.
+        content: a JSON text, or the JSON head of a file (safetensors), with the slot `"sha256": "000…0"` (64 zeros, with
+            or without the space). The first key `sha256` with 64 hexadecimal digits is the slot.
+        rest: what the file holds after `content`; it is not copied.
 
     Raises:
         ValueError: `content` has no slot.
@@ -36,7 +37,9 @@ def seal(content: bytes) -> bytes:
     slot = _SEAL.search(content)
     if slot is None or slot[1] != SLOT.encode():
         raise ValueError('the content has no slot: "sha256" with 64 zeros must be its first key of that name')
-    return content[: slot.start(1)] + _digest(content, slot).encode() + content[slot.end(1) :]
+    digest = hashlib.sha256(content)
+    digest.update(rest)
+    return content[: slot.start(1)] + digest.hexdigest().encode() + content[slot.end(1) :]
 
 
 def check_seal(content: bytes, path: Path) -> None:
@@ -49,17 +52,12 @@ def check_seal(content: bytes, path: Path) -> None:
     if found is None:
         problem = "has no checksum, because it is damaged or was written by an older version of vaeexp."
         raise Damaged(str(path), problem)
-    if found[1].decode() != _digest(content, found):
-        raise Damaged(str(path), "is damaged: its content does not match its checksum.")
-
-
-def _digest(content: bytes, slot: re.Match[bytes]) -> str:
-    """Return the SHA-256 of the content with zeros in its slot, without a copy of the content."""
     view = memoryview(content)
-    digest = hashlib.sha256(view[: slot.start(1)])
+    digest = hashlib.sha256(view[: found.start(1)])
     digest.update(SLOT.encode())
-    digest.update(view[slot.end(1) :])
-    return digest.hexdigest()
+    digest.update(view[found.end(1) :])
+    if found[1].decode() != digest.hexdigest():
+        raise Damaged(str(path), "is damaged: its content does not match its checksum.")
 
 
 def file_digest(path: Path) -> str:

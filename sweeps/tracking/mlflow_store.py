@@ -329,7 +329,7 @@ def log_files(
     for path in sorted(folder.rglob("*")):
         if (
             not path.is_file()
-            or path.name == "checkpoint.safetensors"
+            or path.name in ("checkpoint.safetensors", "checkpoint-previous.safetensors")
             or path.name.startswith(UNFINISHED)
             or path in shown
         ):

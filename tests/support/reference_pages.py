@@ -66,7 +66,7 @@ FOLDER = """\
 | `pictures/*.png` | of tested runs: the pictures of the best epoch as files |
 | `evaluation.npz` | of tested runs, at the best epoch, the arrays listed below |
 | `epoch-0005-samples.png` … | pictures of single epochs |
-| `checkpoint.safetensors` | while the run trains: what it goes on from |"""
+| `checkpoint.safetensors`, `checkpoint-previous.safetensors` | while the run trains: what it goes on from, and the one before |"""
 """The files in the folder of a run."""
 
 ARRAYS = """\

@@ -1,16 +1,22 @@
-"""Writes lanes and models to disk and reads them: tensors as safetensors, progress in the header, atomic writes."""
+"""Writes lanes and models to disk and reads them: tensors as safetensors, progress in the header, atomic writes, checksums."""
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sweeps.files import write_whole
+import torch
+
+from sweeps.checksums import SLOT, Damaged, check_seal, seal
+from sweeps.errors import warn_once
+from sweeps.files import remove_unfinished, write_whole
 from vaeexp.models.networks import settings_from
 from vaeexp.models.vae import VAE
 from vaeexp.training import Lane, Snapshot, State
 
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint-previous.safetensors"
+"""The newest checkpoint of a running trial, and the checkpoint before it."""
 WEIGHTS = "weights.safetensors"
 """The weights of the best epoch."""
 LAST = "last.safetensors"
@@ -18,46 +24,84 @@ LAST = "last.safetensors"
 SETTINGS = "settings.json"
 
 
-_PROGRESS = ("epoch", "best_objective", "best_epoch", "best_metrics", "stale")
-"""The attributes of a lane that its checkpoint holds beside its tensors."""
+_PROGRESS = {"epoch": int, "best_objective": float, "best_epoch": int, "best_metrics": dict, "stale": int}
+"""The attributes of a lane that its checkpoint holds beside its tensors, and their types."""
 
 
 def save_checkpoint(folder: Path, lane: Lane, state: State) -> None:
-    """Write `checkpoint.safetensors`, from which the lane continues as if it had never stopped."""
-    progress = {name: getattr(lane, name) for name in _PROGRESS} | {"fingerprint": _fingerprint(lane)}
-    _save(folder / CHECKPOINT, state, {"vaeexp": json.dumps(progress)})
+    """Write `checkpoint.safetensors`, from which the lane continues as if it had never stopped.
+
+    The checkpoint before it becomes `checkpoint-previous.safetensors`. At any instant one of the two files is whole.
+    """
+    progress = {name: getattr(lane, name) for name in _PROGRESS}
+    progress["fingerprint"] = _fingerprint(lane, averaged="average" in state)
+    parts = _sealed(state, {"vaeexp": json.dumps(progress)})
+
+    def write(unfinished: Path) -> None:
+        _write_parts(unfinished, parts)
+        with suppress(FileNotFoundError):
+            (folder / CHECKPOINT).replace(folder / PREVIOUS)
+
+    write_whole(folder / CHECKPOINT, write, durable=True)
     lane.checkpoint_due = 0.0
 
 
-def load_checkpoint(folder: Path, lane: Lane) -> State | None:
-    """Read the checkpoint of `folder`: return its state and put its progress into `lane`; None without a usable one.
+def load_checkpoint(folder: Path, lane: Lane, *, averaged: bool) -> State | None:
+    """Read the newest usable checkpoint of `folder`: return its state and put its progress into `lane`; None without one.
 
-    A checkpoint is usable if it has the lane's settings, seed and shapes (a folder edited by hand may hold another
-    checkpoint) and is not ahead of the trial's reported epoch.
+    A checkpoint is usable if it is whole, has the lane's settings, seed, shapes and `averaged` (whether a running average
+    of the weights is kept), because a folder edited by hand may hold another checkpoint, and is not ahead of the trial's
+    reported epoch. A damaged checkpoint is removed, because it would take the place of the good one before it at the next
+    save; one warning names it. The trial then continues from the checkpoint before it, or from the start.
     """
-    from safetensors import SafetensorError, safe_open
+    for path in (folder / CHECKPOINT, folder / PREVIOUS):
+        try:
+            found = _read_checkpoint(path, lane, averaged=averaged)
+        except FileNotFoundError:
+            continue
+        except (Damaged, OSError) as error:
+            warn_once(f"{error} Its trial repeats the epochs since an earlier checkpoint; its numbers stay the same.")
+            with suppress(OSError):
+                path.unlink()
+            continue
+        if found is not None:
+            progress, state = found
+            vars(lane).update(progress)
+            return state
+    return None
 
-    path = folder / CHECKPOINT
-    if not path.exists():
+
+def _read_checkpoint(path: Path, lane: Lane, *, averaged: bool) -> tuple[dict[str, Any], State] | None:
+    """Return progress and state of a checkpoint; None if it does not fit the lane. Raises Damaged and OSError."""
+    state, facts = _read_tensors(path)
+    progress = json.loads(facts.get("vaeexp", "{}"))
+    if progress.pop("fingerprint", None) != _fingerprint(lane, averaged=averaged):
         return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            progress = json.loads(file.metadata()["vaeexp"])
-            if progress.pop("fingerprint") != _fingerprint(lane) or progress["epoch"] > lane.trial.epoch:
-                return None
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, ValueError, OSError):
-        # A damaged file must not fail the trial; the lane replays from the start.
-        return None
-    vars(lane).update(progress)
-    return state
+    of_weights = ("weights", "first", "second", "best", *(["average"] if averaged else []))
+    sizes = dict.fromkeys(of_weights, lane.layout.size)
+    sizes |= dict.fromkeys(("buffers", "best_buffers"), lane.buffer_layout.size)
+    found = {name: tensor.numel() if tensor.dtype == torch.float32 else None for name, tensor in state.items()}
+    if {name: type(value) for name, value in progress.items()} != _PROGRESS or found != sizes:
+        raise Damaged(str(path), "is damaged: its entries are not those of a checkpoint.")
+    return None if progress["epoch"] > lane.trial.epoch else (progress, state)
 
 
-def _fingerprint(lane: Lane) -> str:
-    """Return settings, seed and shapes as text; a checkpoint fits a lane if their fingerprints are equal."""
-    shapes = {name: list(shape) for name, shape in lane.layout.shapes.items()}
-    settings = lane.settings.flat()
-    return json.dumps({"settings": settings, "seed": lane.trial.seed, "shapes": shapes}, sort_keys=True, default=str)
+def discard_checkpoints(folder: Path) -> None:
+    """Delete both checkpoints of a trial, and what killed processes left of one."""
+    for path in (folder / CHECKPOINT, folder / PREVIOUS):
+        path.unlink(missing_ok=True)
+        remove_unfinished(path)
+
+
+def _fingerprint(lane: Lane, *, averaged: bool) -> str:
+    """Return settings, seed, shapes and `averaged` as text; a checkpoint fits a lane if their fingerprints are equal."""
+    facts = {
+        "settings": lane.settings.flat(),
+        "seed": lane.trial.seed,
+        "shapes": {name: list(shape) for name, shape in lane.layout.shapes.items()},
+        "averaged": averaged,
+    }
+    return json.dumps(facts, sort_keys=True, default=str)
 
 
 def save_weights(path: Path, lane: Lane, snapshot: Snapshot) -> None:
@@ -106,9 +150,48 @@ def write_json(path: Path, content: dict) -> None:
     write_whole(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
 
 
-def _save(path: Path, tensors: State, metadata: dict[str, str]) -> None:
+def _save(path: Path, tensors: State, facts: Mapping[str, str]) -> None:
+    parts = _sealed(tensors, facts)
+    write_whole(path, lambda unfinished: _write_parts(unfinished, parts), durable=True)
+
+
+def _sealed(tensors: State, facts: Mapping[str, str]) -> tuple[bytes, memoryview]:
+    """Return tensors as the two parts of a safetensors file, with these facts and a seal in the metadata of its header.
+
+    The same tensors and facts give the same bytes.
+    """
     from safetensors.torch import save
 
     # Not `save_file`, because it makes files that only their owner may read, and a lab shares its runs.
-    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
-    write_whole(path, lambda unfinished: unfinished.write_bytes(content), durable=True)
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    # `save` would write the metadata itself, in another order in each process.
+    header, end = _header(content)
+    text = json.dumps({"__metadata__": {**facts, "sha256": SLOT}, **header}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the format aligns the tensors
+    numbers = memoryview(content)[end:]
+    return seal(len(text).to_bytes(8, "little") + text, numbers), numbers
+
+
+def _write_parts(path: Path, parts: tuple[bytes, memoryview]) -> None:
+    with path.open("wb") as file:
+        file.writelines(parts)
+
+
+def _header(content: bytes) -> tuple[dict[str, Any], int]:
+    """Return the header of a safetensors file, and where it ends."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    return json.loads(content[8:end]), end
+
+
+def _read_tensors(path: Path) -> tuple[State, dict[str, str]]:
+    """Return the tensors and the metadata of a safetensors file.
+
+    Raises:
+        OSError: the file cannot be read.
+        Damaged: its content does not match its seal, or it has no seal.
+    """
+    from safetensors.torch import load
+
+    content = path.read_bytes()
+    check_seal(content, path)
+    return load(content), _header(content)[0]["__metadata__"]

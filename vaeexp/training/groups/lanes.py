@@ -15,12 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sweeps.files import remove_unfinished
 from sweeps.workload import Failure, FailureKind, Outcome, Progress, Trial, TrialResult
 from vaeexp.models.vae import VAE, shape_of
 from vaeexp.training import EpochSums, Lane, Snapshot, State, fresh_state, open_lane
 from vaeexp.training.batches import Source
-from vaeexp.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from vaeexp.training.checkpoint import discard_checkpoints, load_checkpoint, save_checkpoint
 from vaeexp.training.device import free_memory, is_out_of_memory
 from vaeexp.training.groups import Group, open_group
 
@@ -124,7 +123,7 @@ class TrainingLanes:
 
     def add(self, trial: Trial) -> None:
         lane, vae = self._open(trial)
-        group = self._place(lane, vae, load_checkpoint(self._trial_folder(trial), lane))
+        group = self._place(lane, vae, load_checkpoint(self._trial_folder(trial), lane, averaged=self._averaged))
         self._pictures.draw(group, lane, self._trial_folder(trial))
 
     def replay(self) -> None:
@@ -174,9 +173,7 @@ class TrainingLanes:
 
     def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
         for trial in trials:
-            checkpoint = self._trial_folder(trial) / CHECKPOINT
-            checkpoint.unlink(missing_ok=True)
-            remove_unfinished(checkpoint)
+            discard_checkpoints(self._trial_folder(trial))
 
     def close(self) -> None:
         self._groups.clear()
