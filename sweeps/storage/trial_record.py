@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -109,6 +109,8 @@ class TrialRecord:
     baseline: str | None = None
     test: bool = False
     """Whether the test set may be looked at once it is complete."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Name → SHA-256 of files in its folder."""
 
     def name_in(self, study: str) -> str:
         """Return `beta_mnist/7` or `beta_mnist/r7`."""
@@ -160,21 +162,14 @@ class TrialRecord:
             results=results_of(stored),
             **values
             | {name: tuple(values[name] or ()) for name in ("purposes", "pair_ids")}
-            | {"test": bool(values["test"])},
+            | {"test": bool(values["test"]), "files": values["files"] or {}},
         )
 
 
-_AS_STORED = [
-    "seed",
-    "folder",
-    "duplicate_of",
-    "source_trial",
-    "seed_index",
-    "purposes",
-    "pair_ids",
-    "baseline",
-    "test",
-]
+_AS_STORED = (
+    *("seed", "folder", "duplicate_of", "source_trial", "seed_index"),
+    *("purposes", "pair_ids", "baseline", "test", "files"),
+)
 """Attributes of a stored trial that a record holds under the same name."""
 
 
@@ -331,7 +326,8 @@ class RunningTrial:
         if "results" not in attributes:
             return None
         folder = attributes["folder"] and str(self.runs / attributes["folder"])
-        return TrialResult(number=self.trial.number, metrics=attributes["results"], folder=folder)
+        files = attributes.get("files") or {}
+        return TrialResult(number=self.trial.number, metrics=attributes["results"], folder=folder, files=files)
 
     def report(self, progress: Progress, round_: int, at: float) -> bool:
         """Record its epoch of a round, reported at time `at`; returns whether there is an epoch to tell observers of."""
@@ -357,6 +353,8 @@ class RunningTrial:
         self._write("ended_round", round_)
         self._write("outcome", asdict(outcome))
         self._write("folder", None if result.folder is None else stored_path(result.folder, self.runs))
+        if result.files:
+            self._write("files", dict(result.files))
         self._write("ended", at)
         self._write_pictures(result.images)
         self._write("results", dict(result.metrics))

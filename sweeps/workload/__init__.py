@@ -108,6 +108,8 @@ class TrialResult:
     """Final figures, as `seconds`, `test/loss`."""
     folder: str | None = None
     """Folder whose files (settings, weights, pictures) are kept as the trial's artifacts."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256, in hexadecimal digits, of the files in `folder` whose content the record must vouch for, by name."""
     images: Images = field(default_factory=dict)
     """Pictures that have come since the last progress of the trial."""
 

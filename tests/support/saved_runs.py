@@ -1,14 +1,13 @@
 """Folders of finished runs, as a sweep leaves them, for the tests of the commands on them."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from vaeexp.models.vae import VAE, build_vae
 from vaeexp.settings import SECTIONS, Settings
+from vaeexp.training.checkpoint import SETTINGS, WEIGHTS, save_json, save_tensors
 
 
 def finished_run(
@@ -29,9 +28,9 @@ def finished_run(
             parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
     folder.mkdir(parents=True)
     tensors = dict(vae.named_parameters()) | dict(vae.named_buffers())
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, folder / "weights.safetensors")
+    save_tensors(folder / WEIGHTS, tensors, {"epoch": "1"})
     sections = {section: getattr(settings, section).model_dump(mode="json") for section in SECTIONS}
     known = {"image_shape": image_shape, "seed": seed, "number": 0, "params": params}
     known |= {"study": "made", "study_seed": 0, "fingerprint": fingerprint, "arithmetic": {}}
-    (folder / "settings.json").write_text(json.dumps(sections | known))
+    save_json(folder / SETTINGS, sections | known)
     return vae.eval()

@@ -17,6 +17,7 @@ from sweeps.results import Results
 from sweeps.storage.study_record import StudyRecord, read_study
 from sweeps.workload import run_folder, run_name
 from vaeexp.results.tables import study_tables
+from vaeexp.training.checkpoint import save_arrays
 
 EPOCHS = 30
 SEARCH = {
@@ -331,10 +332,10 @@ def write_pictures(results: Results, runs: Path) -> None:
             arrays["spherical_interpolations"] = arrays["pixel_interpolations"] = arrays["latent_interpolations"]
             arrays["traversals"] = np.stack([blur(images[500 * k : 500 * k + 9], 0.3) for k in range(8)])
             arrays["manifold"] = np.stack([blur(images[300 * k : 300 * k + 15], 0.3) for k in range(15)])
-            np.savez_compressed(folder / "evaluation.npz", **evaluation_arrays(), **_per_image(row))
+            save_arrays(folder / "evaluation.npz", evaluation_arrays() | _per_image(row))
         if row.get("params.binarisation") == "none":
             arrays["originals"] = 0.8 * originals
-        np.savez_compressed(folder / "pictures.npz", **{key: value.astype(np.uint8) for key, value in arrays.items()})
+        save_arrays(folder / "pictures.npz", {key: value.astype(np.uint8) for key, value in arrays.items()})
 
 
 def _per_image(row: pd.Series) -> dict:

@@ -1,13 +1,15 @@
 """The tables of a study, small operations on them, and the files that trained trials left in their folders."""
 
+import io
 import math
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from sweeps.checksums import Damaged, check_seal
+from sweeps.errors import warn_once
 from sweeps.results import Results, tables_of
 from sweeps.results.statistics import Interval, mean_interval
 from sweeps.storage.study_record import StoredStudy
@@ -76,16 +78,22 @@ def jitter(count: int, width: float = 0.5) -> np.ndarray:
 def read_arrays(folder: object, needed: str = "originals") -> Arrays:
     """Return what a trial left in its folder: numbers, and pictures (uint8 [..., H, W, C]) where `needed` is one of these.
 
-    Empty where the array `needed` is missing. A file that is missing or damaged has no arrays.
+    Empty where the array `needed` is missing. A missing file has no arrays, nor has a damaged file, which a warning names.
     """
     arrays: dict[str, np.ndarray] = {}
     for name in (EVALUATION, PICTURES) if isinstance(folder, str | Path) else ():
+        path = Path(str(folder)) / name
         try:
-            with np.load(Path(str(folder)) / name, allow_pickle=False) as file:
+            content = path.read_bytes()
+            check_seal(content, path)
+        except Damaged as error:
+            warn_once(f"{error} It is left out; `vaeexp reproduce RUN --restore` makes it again.")
+        except OSError:
+            continue
+        else:
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 if name == EVALUATION or needed in file.files:
                     arrays |= {key: file[key] for key in file.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-            continue
     return arrays if needed in arrays else {}
 
 

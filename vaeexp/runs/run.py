@@ -1,6 +1,5 @@
 """Read a finished run back: from its folder, with its model and the images that it was made for, or from its study's records."""
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +11,9 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from sweeps.errors import UserError, did_you_mean
+from sweeps.checksums import Damaged
+from sweeps.errors import UserError, did_you_mean, warn_once
+from sweeps.storage.journal import journal_path
 from sweeps.storage.study_record import StudyRecord
 from sweeps.storage.trial_record import TrialRecord
 from sweeps.workload import Outcome, baseline_names, named_run, run_folder, run_name
@@ -29,7 +30,7 @@ from vaeexp.runs.worker import test_figures
 from vaeexp.settings import SECTIONS, Settings
 from vaeexp.study import StudyParts, recorded_parts, settings_of
 from vaeexp.training.batches import derive_seed
-from vaeexp.training.checkpoint import LAST, SETTINGS, WEIGHTS, load_model
+from vaeexp.training.checkpoint import LAST, SETTINGS, WEIGHTS, load_json, load_model
 from vaeexp.training.device import resolve_device
 
 _FORMS = f"{FORMS} Or give a folder with its {SETTINGS}."
@@ -48,14 +49,19 @@ class Run:
     """Seed of the noise and the targets that all runs of the study share."""
     fingerprint: str
     """`Dataset.fingerprint` of its images."""
+    arithmetic: Mapping[str, Any]
+    """`vaeexp.runs.provenance.arithmetic` where it was trained."""
+    record: TrialRecord | None
+    """What the study's storage says of it; None without a storage."""
     epoch: Literal["best", "last"] = "best"
     """The epoch whose weights the model has."""
 
     @cached_property
     def vae(self) -> VAE:
-        """The model in evaluation mode on the CPU. Raises UserError when the files do not make one."""
+        """The model in evaluation mode on the CPU. Raises UserError when the files do not make one, or are not those on record."""
+        file = WEIGHTS if self.epoch == "best" else LAST
         try:
-            return load_model(self.folder, WEIGHTS if self.epoch == "best" else LAST)
+            return load_model(self.folder, file, sha256=self.record.files.get(file) if self.record else None)
         except (ValueError, RuntimeError, KeyError, AttributeError, SafetensorError, OSError) as error:
             raise UserError(str(self.folder), f"holds no usable model: {' '.join(str(error).split())}") from error
 
@@ -63,15 +69,17 @@ class Run:
 def open_run(name: str, runs: Path, storage: str | None = None, *, allow_code: bool = False) -> Run:
     """Open the run that `name` means: a folder; STUDY/7 or STUDY/r3 below `runs`; STUDY/best, or STUDY: its best run.
 
-    Only the best run is looked up in the study's storage; the others need their folder and nothing else.
+    A run needs its folder and nothing else; the best run is looked up in the study's storage. Where there is a storage, the
+    weights must be those of the run's record.
 
     Args:
         allow_code: whether a run from elsewhere may run the module that it names as its network.
 
     Raises:
         UserError: there is no such run, it left no weights, or it names a module that is not allowed.
+        Damaged: its settings are not what was written.
     """
-    folder, name = _find(name, runs, storage)
+    folder, name, record = _find(name, runs, storage)
     for file in (WEIGHTS, SETTINGS):
         if not (folder / file).is_file():
             kept = "a pruned trial leaves weights only with `keep: {pruned: weights}` in its study file"
@@ -80,8 +88,24 @@ def open_run(name: str, runs: Path, storage: str | None = None, *, allow_code: b
     if named := named_run(name):
         name = run_name(origin["study"], named[1], repeat=named[0])
     check_code(name, settings.model.network, folder, allow=allow_code)
-    facts = {fact: origin[fact] for fact in ("image_shape", "study_seed", "fingerprint")}
-    return Run(name=name, folder=folder, settings=settings, **facts)
+    facts = {fact: origin[fact] for fact in ("image_shape", "study_seed", "fingerprint", "arithmetic")}
+    record = record or _record_of(folder, origin["study"], runs, storage)
+    return Run(name=name, folder=folder, settings=settings, record=record, **facts)
+
+
+def _record_of(folder: Path, study: str, runs: Path, storage: str | None) -> TrialRecord | None:
+    """Return the record of the run whose folder this is; None where the folder is not that of a stored study's run."""
+    named = named_run(folder.resolve().name)
+    own = (runs / "trials" / study / folder.resolve().name).resolve()
+    if named is None or own != folder.resolve() or not (storage or journal_path(runs, study).exists()):
+        return None
+    try:
+        return stored_study(study, runs, storage).run(named[1], repeat=named[0])
+    except UserError as error:
+        warn_once(
+            f"The record of {run_name(study, named[1], repeat=named[0])} cannot be read, so it is not compared: {error}"
+        )
+        return None
 
 
 def at_last_epoch(run: Run) -> Run:
@@ -92,13 +116,13 @@ def at_last_epoch(run: Run) -> Run:
     return replace(run, epoch="last")
 
 
-def _find(text: str, runs: Path, storage: str | None) -> tuple[Path, str]:
-    """Return the folder that a text names, and what to call the run."""
+def _find(text: str, runs: Path, storage: str | None) -> tuple[Path, str, TrialRecord | None]:
+    """Return the folder that a text names, what to call the run, and the run's record if it was looked up."""
     given = Path(text).expanduser()
     # Not `Path.is_file`, which raises for a name that no file system takes.
     if os.path.isfile(given / SETTINGS) or os.path.isfile(given / WEIGHTS):
-        return given, given.resolve().name
-    name = parse_run(text)
+        return given, given.resolve().name, None
+    name, best = parse_run(text), None
     if name is None and "/" in text.rstrip("/") and not text.endswith((".yaml", ".yml")):
         raise UserError(text, f"is no finished run. {_FORMS}")
     if name is None or name.number is None:
@@ -115,14 +139,17 @@ def _find(text: str, runs: Path, storage: str | None) -> tuple[Path, str]:
     if not (trials / name.folder).is_dir():
         known = [path.parent.name for path in trials.glob(f"*/{WEIGHTS}")]
         raise UserError(str(name), f"there is no such run with weights. {did_you_mean(name.folder, known)}")
-    return trials / name.folder, str(name)
+    return trials / name.folder, str(name), best
 
 
 def _read_settings(folder: Path) -> tuple[dict[str, Any], Settings]:
-    """Read the file of a run's settings: where the run comes from, and the settings. Raises UserError where it is no such file."""
+    """Read the file of a run's settings: where the run comes from, and the settings.
+
+    Raises UserError where it is no such file, Damaged where it is not what was written.
+    """
     path = folder / SETTINGS
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = load_json(path)
         channels, height, width = stored["image_shape"]
         origin = {name: stored[name] for name in ("study", "seed", "study_seed", "fingerprint", "arithmetic")}
         settings = Settings(**{section: stored[section] for section in SECTIONS})
@@ -303,7 +330,15 @@ def read_record(text: str, runs: Path, storage: str | None, *, allow_code: bool 
         folder = runs / trial.folder
     try:
         parts = recorded_parts(study.spec)
-        left, ran = _read_settings(folder) if (folder / SETTINGS).is_file() else ({}, settings_of(parts))
+        left: dict[str, Any] = {}
+        contradictions: tuple[str, ...] = ()
+        ran = settings_of(parts)
+        if (folder / SETTINGS).is_file():
+            try:
+                left, ran = _read_settings(folder)
+                contradictions = tuple(_contradictions(trial, ran, ran.with_params(dict(trial.params)), left))
+            except Damaged as error:
+                contradictions = (error.problem,)
         settings = ran.with_params(dict(trial.params))
     except (ValueError, KeyError, TypeError) as error:
         problem = " ".join(str(error).split())
@@ -327,7 +362,7 @@ def read_record(text: str, runs: Path, storage: str | None, *, allow_code: bool 
         folder=folder,
         fingerprint=left.get("fingerprint") or images["fingerprint"],
         arithmetic=left.get("arithmetic") or _arithmetic_of(study),
-        contradictions=tuple(_contradictions(trial, ran, settings, left)) if left else (),
+        contradictions=contradictions,
     )
 
 

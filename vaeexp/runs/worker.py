@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sweeps.files import write_whole
 from sweeps.source import source_of
 from sweeps.workload import Outcome
 from vaeexp.data.dataset import Dataset, stratified, targets
@@ -38,7 +37,7 @@ from vaeexp.runs.provenance import arithmetic
 from vaeexp.settings import EvaluationSettings, ModelSettings, Settings
 from vaeexp.training import Lane, Snapshot
 from vaeexp.training.batches import Source, derive_seed
-from vaeexp.training.checkpoint import LAST, WEIGHTS, save_settings, save_weights, write_json
+from vaeexp.training.checkpoint import LAST, RESULT, WEIGHTS, save_arrays, save_json, save_settings, save_weights
 from vaeexp.training.device import keep_freed_memory
 from vaeexp.training.groups.lanes import TrainingLanes
 
@@ -236,18 +235,20 @@ class TrialArtifacts:
         of_last = {f"test_last/{name}": at_last[f"test/{name}"] for name in AT_LAST if f"test/{name}" in at_last}
         return figures | of_last, arrays
 
-    def finish(self, lane: Lane, best: Snapshot, last: Snapshot | None, outcome: Outcome, folder: Path) -> Future[None]:
+    def finish(
+        self, lane: Lane, best: Snapshot, last: Snapshot | None, outcome: Outcome, folder: Path
+    ) -> Future[dict[str, str]]:
         model = self._model(lane.settings.model, self._dataset(lane).image_shape, "cpu")
         return self._threads.submit(self._write, model, lane, best, last, outcome, folder)
 
     def _write(
         self, model: VAE, lane: Lane, best: Snapshot, last: Snapshot | None, outcome: Outcome, folder: Path
-    ) -> None:
+    ) -> dict[str, str]:
         dataset = self._dataset(lane)
         save_settings(folder, lane, dataset.image_shape, self._origin | {"fingerprint": dataset.fingerprint})
-        drawn = self._of_epochs.pop(folder, [])
+        drawn, files = self._of_epochs.pop(folder, []), {}
         if outcome.state != "pruned" or self._keep_pruned:
-            self._write_model(model, lane, best, last, folder)
+            files = self._write_model(model, lane, best, last, folder)
         else:
             # Other threads began with these pictures before this one did, so that waiting for them ends.
             wait(drawn)
@@ -255,14 +256,17 @@ class TrialArtifacts:
                 path.unlink()
         result: dict[str, Any] = {"state": outcome.state, "epoch": outcome.epoch, "objective": outcome.objective}
         result |= {"best_epoch": lane.best_epoch, "best": lane.best_metrics, "test": lane.test_metrics}
-        write_json(folder / "result.json", result)
+        save_json(folder / RESULT, result)
+        return files
 
-    def _write_model(self, model: VAE, lane: Lane, best: Snapshot, last: Snapshot | None, folder: Path) -> None:
-        """Write the weights, and the pictures and arrays that are made from them."""
+    def _write_model(
+        self, model: VAE, lane: Lane, best: Snapshot, last: Snapshot | None, folder: Path
+    ) -> dict[str, str]:
+        """Write the weights, and the pictures and arrays that are made from them; return name → SHA-256 of the weights' files."""
         dataset, shown = self._dataset(lane), self._shown(lane)
-        save_weights(folder / WEIGHTS, lane, best)
+        files = {WEIGHTS: save_weights(folder / WEIGHTS, lane, best)}
         if last and lane.trial.repeat:
-            save_weights(folder / LAST, lane, last)
+            files[LAST] = save_weights(folder / LAST, lane, last)
         with self._drawing:
             _load(model, lane, best)
             drawn = pictures(model, shown, seed=self._seed)
@@ -274,11 +278,12 @@ class TrialArtifacts:
                 _load(model, lane, last)
                 at_last = pictures(model, shown, seed=self._seed, components=False)
         if lane.test_metrics:
-            _save_arrays(folder / EVALUATION, arrays)
+            save_arrays(folder / EVALUATION, arrays)
             for kind, picture in grids(drawn).items():
                 write_png(folder / "pictures" / f"{kind}.png", picture)
         of_last = {f"last_{name}": at_last[name] for name in ("reconstructions", "samples") if at_last}
-        _save_arrays(folder / "pictures.npz", drawn | of_last)
+        save_arrays(folder / "pictures.npz", drawn | of_last)
+        return files
 
     def _latents(self, model: VAE, lane: Lane, dataset: Dataset) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Return the pictures and the arrays that a tested run leaves besides those of every run."""
@@ -311,7 +316,3 @@ def _load(model: VAE, lane: Lane, snapshot: Snapshot) -> None:
     """Give the model these weights, until another trial of the same settings needs the model."""
     tensors = {**lane.layout.views(snapshot.weights), **lane.buffer_layout.views(snapshot.buffers)}
     model.load_state_dict(tensors, strict=False)
-
-
-def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    write_whole(path, lambda unfinished: np.savez_compressed(unfinished, allow_pickle=False, **arrays))

@@ -1,11 +1,15 @@
 """Writes lanes and models to disk and reads them: tensors as safetensors, progress in the header, atomic writes, checksums."""
 
+import hashlib
+import io
 import json
+import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from sweeps.checksums import SLOT, Damaged, check_seal, seal
@@ -22,7 +26,9 @@ WEIGHTS = "weights.safetensors"
 LAST = "last.safetensors"
 """The weights of the last epoch, of repeats alone."""
 SETTINGS = "settings.json"
-
+RESULT = "result.json"
+REMEDY = "`vaeexp reproduce RUN --restore` trains the run again and puts its files back."
+"""What to do about a damaged file of a finished run."""
 
 _PROGRESS = {"epoch": int, "best_objective": float, "best_epoch": int, "best_metrics": dict, "stale": int}
 """The attributes of a lane that its checkpoint holds beside its tensors, and their types."""
@@ -73,13 +79,15 @@ def load_checkpoint(folder: Path, lane: Lane, *, averaged: bool) -> State | None
 
 def _read_checkpoint(path: Path, lane: Lane, *, averaged: bool) -> tuple[dict[str, Any], State] | None:
     """Return progress and state of a checkpoint; None if it does not fit the lane. Raises Damaged and OSError."""
-    state, facts = _read_tensors(path)
-    progress = json.loads(facts.get("vaeexp", "{}"))
+    content = path.read_bytes()
+    check_seal(content, path)
+    progress = json.loads(_header(content)[0]["__metadata__"].get("vaeexp", "{}"))
     if progress.pop("fingerprint", None) != _fingerprint(lane, averaged=averaged):
         return None
     of_weights = ("weights", "first", "second", "best", *(["average"] if averaged else []))
     sizes = dict.fromkeys(of_weights, lane.layout.size)
     sizes |= dict.fromkeys(("buffers", "best_buffers"), lane.buffer_layout.size)
+    state = _tensors(content)
     found = {name: tensor.numel() if tensor.dtype == torch.float32 else None for name, tensor in state.items()}
     if {name: type(value) for name, value in progress.items()} != _PROGRESS or found != sizes:
         raise Damaged(str(path), "is damaged: its entries are not those of a checkpoint.")
@@ -104,11 +112,11 @@ def _fingerprint(lane: Lane, *, averaged: bool) -> str:
     return json.dumps(facts, sort_keys=True, default=str)
 
 
-def save_weights(path: Path, lane: Lane, snapshot: Snapshot) -> None:
-    """Write the plain state dict of the lane's model after an epoch, with the epoch in the header."""
+def save_weights(path: Path, lane: Lane, snapshot: Snapshot) -> str:
+    """Write the plain state dict of the lane's model after an epoch, with the epoch in the header; return the file's SHA-256."""
     weights, buffers = snapshot.weights.cpu(), snapshot.buffers.cpu()
     tensors = {**lane.layout.read(weights), **lane.buffer_layout.read(buffers)}
-    _save(path, tensors, {"epoch": str(snapshot.epoch)})
+    return save_tensors(path, tensors, {"epoch": str(snapshot.epoch)})
 
 
 def save_settings(folder: Path, lane: Lane, image_shape: tuple[int, ...], origin: Mapping[str, Any]) -> None:
@@ -118,23 +126,23 @@ def save_settings(folder: Path, lane: Lane, image_shape: tuple[int, ...], origin
     """
     settings = {name: dict(vars(getattr(lane.settings, name))) for name in ("data", "model", "train", "evaluation")}
     trial = {"seed": lane.trial.seed, "number": lane.trial.number, "params": dict(lane.trial.params)}
-    write_json(folder / SETTINGS, {**settings, **trial, "image_shape": image_shape, **origin})
+    save_json(folder / SETTINGS, {**settings, **trial, "image_shape": image_shape, **origin})
 
 
-def load_model(folder: Path, weights: str = WEIGHTS) -> VAE:
+def load_model(folder: Path, weights: str = WEIGHTS, *, sha256: str | None = None) -> VAE:
     """Return the model of a finished trial, in evaluation mode, from its folder alone, without pickle.
 
-    `weights` is the file with the weights: those of the best epoch, or `LAST`.
+    `weights` is the file with the weights: those of the best epoch, or `LAST`. `sha256` is the hash that the trial's record
+    has of this file, where the record is at hand.
 
     Raises:
         FileNotFoundError: the folder holds no weights.
+        Damaged: settings or weights are not what was written, or the weights are not those of the record.
         ValueError: the user's own network cannot be imported or has changed.
     """
-    from safetensors.torch import load_file
-
-    settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    settings = load_json(folder / SETTINGS)
+    tensors = load_tensors(folder / weights, sha256=sha256)
     vae = VAE(settings_from(settings["model"]), tuple(settings["image_shape"]))
-    tensors = load_file(folder / weights)
     if tensors.keys() != {name for name, _ in (*vae.named_parameters(), *vae.named_buffers())}:
         raise ValueError(
             f"{folder}: network '{settings['model']['network']}' has changed; the weights belong to its earlier version."
@@ -144,15 +152,64 @@ def load_model(folder: Path, weights: str = WEIGHTS) -> VAE:
     return vae.eval()
 
 
-def write_json(path: Path, content: dict) -> None:
-    """Write `content` as JSON, atomically."""
-    text = json.dumps(content, indent=1, sort_keys=True, default=str) + "\n"
-    write_whole(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+def save_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` as JSON with a seal, atomically."""
+    text = json.dumps({**content, "sha256": SLOT}, indent=1, sort_keys=True, default=str) + "\n"
+    sealed = seal(text.encode())
+    write_whole(path, lambda unfinished: unfinished.write_bytes(sealed))
 
 
-def _save(path: Path, tensors: State, facts: Mapping[str, str]) -> None:
+def load_json(path: Path) -> dict[str, Any]:
+    """Return what `save_json` wrote, without the seal.
+
+    Raises:
+        OSError: the file cannot be read.
+        Damaged: its content does not match its seal, or it has no seal.
+    """
+    content = path.read_bytes()
+    _check(content, path)
+    return {name: value for name, value in json.loads(content).items() if name != "sha256"}
+
+
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays as npz, with a seal in the comment of the zip file, atomically."""
+    stored = io.BytesIO()
+    np.savez_compressed(stored, allow_pickle=False, **arrays)
+    with zipfile.ZipFile(stored, "a") as file:
+        file.comment = f'"sha256": "{SLOT}"'.encode()
+    sealed = seal(stored.getvalue())
+    write_whole(path, lambda unfinished: unfinished.write_bytes(sealed))
+
+
+def save_tensors(path: Path, tensors: State, facts: Mapping[str, str]) -> str:
+    """Write tensors as safetensors with these facts and a seal in the header, atomically; return the SHA-256 of the file."""
     parts = _sealed(tensors, facts)
     write_whole(path, lambda unfinished: _write_parts(unfinished, parts), durable=True)
+    digest = hashlib.sha256(parts[0])
+    digest.update(parts[1])
+    return digest.hexdigest()
+
+
+def load_tensors(path: Path, *, sha256: str | None = None) -> State:
+    """Return the tensors that `save_tensors` wrote. `sha256`: the hash on record, if the record is at hand.
+
+    Raises:
+        OSError: the file cannot be read.
+        Damaged: its content does not match its seal, it has no seal, or it is another file than that of the record.
+    """
+    content = path.read_bytes()
+    _check(content, path)
+    if sha256 not in (None, hashlib.sha256(content).hexdigest()):
+        raise Damaged(str(path), f"is not the file of the run's record, whose SHA-256 is {sha256}. {REMEDY}")
+    return _tensors(content)
+
+
+def _check(content: bytes, path: Path) -> None:
+    """Raise Damaged, with what helps, if a file of a finished run is not what was written."""
+    try:
+        check_seal(content, path)
+    except Damaged as error:
+        raise Damaged(error.place, f"{error.problem} {REMEDY}") from None
 
 
 def _sealed(tensors: State, facts: Mapping[str, str]) -> tuple[bytes, memoryview]:
@@ -183,15 +240,7 @@ def _header(content: bytes) -> tuple[dict[str, Any], int]:
     return json.loads(content[8:end]), end
 
 
-def _read_tensors(path: Path) -> tuple[State, dict[str, str]]:
-    """Return the tensors and the metadata of a safetensors file.
-
-    Raises:
-        OSError: the file cannot be read.
-        Damaged: its content does not match its seal, or it has no seal.
-    """
+def _tensors(content: bytes) -> State:
     from safetensors.torch import load
 
-    content = path.read_bytes()
-    check_seal(content, path)
-    return load(content), _header(content)[0]["__metadata__"]
+    return load(content)

@@ -12,6 +12,7 @@ from vaeexp.report import chapters
 from vaeexp.report.tables import component_table, purity
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import COMPONENTS, read_arrays
+from vaeexp.training.checkpoint import save_arrays
 
 
 def image_of(figure):
@@ -57,7 +58,8 @@ def test_words_above_the_columns_are_few_and_stand_above_theirs(steps, named):
 def test_traversals_of_a_run_without_numbers_are_drawn_without_words(results, tmp_path):
     found, files = StudyView(results).best_with("traversals")
     (tmp_path / found["name"]).mkdir(parents=True)
-    np.savez(tmp_path / found["name"] / "pictures.npz", originals=files["originals"], traversals=files["traversals"])
+    kept = {name: files[name] for name in ("originals", "traversals")}
+    save_arrays(tmp_path / found["name"] / "pictures.npz", kept)
     alone = results.trials[results.trials["name"] == found["name"]].assign(folder=str(tmp_path / found["name"]))
     assert texts(PLOTS["traversals"].draw(StudyView(part(results, alone)))) == []
 
@@ -144,7 +146,7 @@ def test_what_a_run_recorded_decides_over_a_default(tmp_path):
     for file in tmp_path.glob("trials/*/*/evaluation.npz"):
         arrays = dict(np.load(file))
         weights = np.full_like(arrays["component_weights"], 1 / len(arrays["component_weights"]))
-        np.savez(file, **arrays | {"component_weights": weights, "rate_threshold": np.array(2.0)})
+        save_arrays(file, arrays | {"component_weights": weights, "rate_threshold": np.array(2.0)})
     view = StudyView(made)
     for name in ("component_samples", "component_classes"):
         assert "in the order of the model, because all have the same weight." in PLOTS[name].reading(view)

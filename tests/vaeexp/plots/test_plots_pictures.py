@@ -17,6 +17,7 @@ from vaeexp.plots import PLOTS
 from vaeexp.plots.pictures import best_median_worst, beta_strip, picture_rows, strip_trials
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import read_arrays
+from vaeexp.training.checkpoint import save_arrays
 from vaeexp.words import format_number, format_value
 
 
@@ -83,7 +84,7 @@ def test_pictures_are_of_the_last_epoch_or_say_that_they_are_not(study):
     for _, trial in view.search[view.search["objective"].notna()].iterrows():
         file = Path(trial["folder"]) / "pictures.npz"
         arrays = {name: array for name, array in np.load(file).items() if not name.startswith("last_")}
-        np.savez(file, **arrays)
+        save_arrays(file, arrays)
     view = StudyView(study)
     image = PLOTS["best_reconstructions"].draw(view).axes[0].images[0].get_array()
     np.testing.assert_array_equal(image[30:58, :28], files["reconstructions"][0, ..., 0])

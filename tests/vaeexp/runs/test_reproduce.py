@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from mnist_files import write_files
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from sealed import change_settings, change_tensors
 from tiny_study import NAME
 
 from sweeps.storage import open_storage
@@ -253,13 +254,9 @@ def test_changed_weights_and_settings_are_found_out(
     tiny_study: Path, runs: Path, capsys: pytest.CaptureFixture
 ) -> None:
     folder = runs / "trials" / NAME / "trial-0001"
-    tensors = load_file(folder / "weights.safetensors")
-    name = sorted(tensors)[0]
-    tensors[name].view(-1)[0] += 0.5
-    save_file(tensors, folder / "weights.safetensors")
-    settings = json.loads((folder / "settings.json").read_text())
-    settings["train"]["beta"] = 2.0
-    (folder / "settings.json").write_text(json.dumps(settings))
+    name = sorted(load_file(folder / "weights.safetensors"))[0]
+    change_tensors(folder / "weights.safetensors", lambda tensors: tensors[name].view(-1)[0].add_(0.5))
+    change_settings(folder, lambda settings: settings["train"].update(beta=2.0))
     given = [f"{NAME}/1", "--runs", str(runs), "--data", str(tiny_study / "data")]
     with pytest.raises(SystemExit) as ended:
         main(["reproduce", *given])
@@ -313,10 +310,8 @@ def test_what_has_not_ended_or_is_not_there_is_refused(
 
 
 def test_a_device_that_is_not_here_is_named(tiny_study: Path, runs: Path, capsys: pytest.CaptureFixture) -> None:
-    settings = runs / "trials" / NAME / "trial-0001" / "settings.json"
-    stored = json.loads(settings.read_text())
-    stored["arithmetic"] |= {"device": "mps", "processor": "M"}
-    settings.write_text(json.dumps(stored))
+    folder = runs / "trials" / NAME / "trial-0001"
+    change_settings(folder, lambda settings: settings["arithmetic"].update(device="mps", processor="M"))
     said = refused(capsys, "1", runs, tiny_study / "data")
     assert f"got mps, which this machine does not have. Try cpu. {NAME}/1 was trained there" in said
     done = reproduce(tiny_study, "1", "--device", "cpu", runs=runs)

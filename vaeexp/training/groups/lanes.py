@@ -37,9 +37,11 @@ class Artifacts(Protocol):
     def test(self, lane: Lane, best: Snapshot, last: Snapshot) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """Return the metrics of the lane's best and last weights on the test set, and arrays of the best ones."""
 
-    def finish(self, lane: Lane, best: Snapshot, last: Snapshot | None, outcome: Outcome, folder: Path) -> Future[None]:
-        """Write the files of an ended trial into its folder, from its best and its last epoch. `last` is None for a trial
-        that failed, because its last weights may not be finite."""
+    def finish(
+        self, lane: Lane, best: Snapshot, last: Snapshot | None, outcome: Outcome, folder: Path
+    ) -> Future[dict[str, str]]:
+        """Write the files of an ended trial into its folder, from its best and its last epoch; the future gives name →
+        SHA-256 of its files of weights. `last` is None for a trial that failed, because its last weights may not be finite."""
 
 
 class Pictures:
@@ -147,15 +149,14 @@ class TrainingLanes:
         released = [(number, *self._finish(number, outcome)) for number, outcome in ending.items()]
         results = []
         for number, folder, metrics, written in released:
-            if written:
-                written.result()
+            files = written.result() if written else {}
             where = str(folder) if folder.exists() else None
             drawn = self._pictures.take(number, last=True)
             images = {epoch: named for epoch, named in drawn.items() if all(map(os.path.exists, named.values()))}
-            results.append(TrialResult(number=number, metrics=metrics, folder=where, images=images))
+            results.append(TrialResult(number=number, metrics=metrics, folder=where, files=files, images=images))
         return results
 
-    def _finish(self, number: int, outcome: Outcome) -> tuple[Path, dict[str, float], Future[None] | None]:
+    def _finish(self, number: int, outcome: Outcome) -> tuple[Path, dict[str, float], Future[dict[str, str]] | None]:
         """Free a lane; return its folder, its metrics and the future of its files (None without files)."""
         group = next(group for group in self._all() if number in group.lanes)
         lane, folder = group.lanes[number], self._trial_folder(group.lanes[number].trial)
