@@ -1,29 +1,11 @@
-"""Train a trial again from its record alone, beside its study, and compare the two trainings.
+"""Train a trial again from its record alone, beside its study, and compare the two trainings."""
 
-Numbers must agree bit for bit where the same operations run in the same order: same device, precision, fuse, compile, threads,
-processor and PyTorch, on the CPU. Elsewhere the −ELBO of each epoch has a relative tolerance, and the best −ELBO half of it.
-The tolerances were measured with an MLP on 500 and 1,000 digits, over 10 to 40 epochs at learning rates of 1e-3 to 1e-2:
-
-- `ROUNDING`: the same draws, added up in another order (threads, fuse, compile, processor, version). Measured: 2e-8. The
-  tolerance is larger because differences grow in long trainings. It always holds on accelerators, because their kernels choose
-  the order and because a fused trial had neighbours.
-- `PRECISION`: the same draws in bf16 instead of float32, or the other way round. Measured: 1.5e-2.
-- `DRAWS`: another kind of device, which draws another order of images and other noise. Measured: a standard deviation over
-  draws of 2.4e-2 in the worst epoch, 1.2e-2 in the last. The tolerance is three standard deviations of a difference,
-  3 · √2 · 2.4e-2.
-"""
-
-import math
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import UserError
 from sweeps.storage.trial_record import EpochRecord, TrialRecord, checked
@@ -32,206 +14,20 @@ from sweeps.workload.worker_pool import WorkerPool
 from vaeexp.console import minus_elbo, print_table, progress_bar, write_line
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.machine import usable_cores
+from vaeexp.runs.comparison import Criterion, Finding, choose_criterion, compare, difference
 from vaeexp.runs.provenance import arithmetic, changes, describe_run
 from vaeexp.runs.run import RunRecord, other_images, read_record
 from vaeexp.runs.worker import open_lanes
 from vaeexp.settings import SECTIONS
 from vaeexp.study import maxima_of, uses_average
-from vaeexp.training.checkpoint import LAST, SETTINGS, WEIGHTS
+from vaeexp.training.checkpoint import SETTINGS
 from vaeexp.training.device import resolve_device, resolve_precision
 from vaeexp.words import format_params
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-ROUNDING, PRECISION, DRAWS = 1e-3, 2e-2, 1e-1
-OF_TIME = ("seconds", "images_per_second", "memory_mb")
-"""Metrics that measure the machine."""
-OF_CLASSIFIER = (
-    *("test/inception_score", "test/fid", "test/classifier_accuracy"),
-    *("test_last/inception_score", "test_last/fid"),
-)
-"""Metrics that rest on the classifier in the user's cache, which no record holds."""
-BOUNDS = ("test/neg_elbo", "test/iw_nll", "test_last/neg_elbo")
-"""Test metrics that have the tolerance of an epoch."""
 HEARTBEAT_SECONDS = 30.0
-
-
-@dataclass(frozen=True)
-class Criterion:
-    """The tolerance between two trainings, and its reason."""
-
-    tolerance: float
-    """Relative tolerance of the −ELBO of each epoch; 0 asks for equal bits of all numbers."""
-    why: str
-    scale: float = 0.0
-    """Mean absolute −ELBO of the recorded epochs. Differences of values near 0, which densities can have, are relative to it."""
-
-    def near(self, recorded: float | None, found: float | None, share: float = 1.0) -> bool:
-        """Tell whether a number lies within this share of the tolerance."""
-        if recorded is None or found is None:
-            return recorded is found
-        return abs(found - recorded) <= share * self.tolerance * max(abs(recorded), self.scale)
-
-
-class Finding(NamedTuple):
-    """One part of the comparison. `agrees` is None where the part is missing, or does not count under the criterion."""
-
-    what: str
-    words: str
-    agrees: bool | None
-
-
-def choose_criterion(recorded: Mapping[str, Any], here: Mapping[str, Any], epochs: Sequence[EpochRecord]) -> Criterion:
-    """Choose the criterion from `vaeexp.runs.provenance.arithmetic` on record and here, and from the recorded epochs."""
-    changed = [name for name in here if here[name] != recorded.get(name)]
-    words = ", ".join(f"{name} {here[name]} instead of {recorded.get(name) or 'unknown'}" for name in changed)
-    scale = fmean(abs(epoch.objective) for epoch in epochs) if epochs else 0.0
-    if "device" in changed:
-        return Criterion(DRAWS, f"{words}: other random draws", scale)
-    if "precision" in changed:
-        return Criterion(PRECISION, f"{words}: the same draws, rounded otherwise", scale)
-    if changed:
-        return Criterion(ROUNDING, f"{words}: the same draws, added up in another order", scale)
-    if here["device"] != "cpu":
-        return Criterion(ROUNDING, "an accelerator adds up in an order of its own", scale)
-    return Criterion(0.0, f"{', '.join(here)} are those of the record", scale)
-
-
-def difference(recorded: EpochRecord, found: EpochRecord | Progress, wanted: Criterion) -> str | None:
-    """Describe the first metric of an epoch that differs: any but times; with a tolerance, the −ELBO alone. None without one."""
-    if wanted.tolerance:
-        near = wanted.near(recorded.objective, found.objective)
-        return None if near else f"epoch {recorded.epoch}, −ELBO {_by(recorded.objective, found.objective)}"
-    before, after = _metrics(recorded), _metrics(found)
-    for name in before | after:
-        if before.get(name) != after.get(name):
-            return f"epoch {recorded.epoch}, {name} {_by(before.get(name), after.get(name))}"
-    return None
-
-
-def _metrics(epoch: EpochRecord | Progress) -> dict[str, float]:
-    """Return the −ELBO, then all metrics but times, by name; as in a record, without those that are not finite."""
-    measured = {name: value for name, value in epoch.metrics.items() if name not in OF_TIME and math.isfinite(value)}
-    return {"−ELBO": epoch.objective, **dict(sorted(measured.items()))}
-
-
-def compare(
-    record: TrialRecord, again: TrialRecord, folders: tuple[Path | None, Path | None], wanted: Criterion
-) -> list[Finding]:
-    """Compare what two trainings left: epochs, end, best epoch, final figures, weights. `folders` are those of the two.
-
-    The outcome of `again` is `pruned` where it would go on after the last recorded epoch.
-    """
-    assert record.outcome is not None
-    assert again.outcome is not None
-    findings = [_epochs(record, again, wanted), _end(record.outcome, again.outcome, wanted)]
-    if "best_epoch" in record.results:
-        epochs = record.results["best_epoch"], again.results.get("best_epoch", math.nan)
-        findings.append(_best(epochs, (record.outcome.objective, again.outcome.objective), wanted))
-    findings += _final_figures(record.results, again.results, wanted)
-    weights = [_weights(*folders, wanted, file) for file in (WEIGHTS, LAST)]
-    return [*findings, *(finding for finding in weights if finding)]
-
-
-def _epochs(record: TrialRecord, again: TrialRecord, wanted: Criterion) -> Finding:
-    pairs = list(zip(record.epochs, again.epochs, strict=False))
-    count = f"{len(pairs):,} of {len(record.epochs):,}"
-    first = next((words for pair in pairs if (words := difference(*pair, wanted))), None)
-    if first is not None:
-        return Finding("epochs", f"differ first at {first}", False)
-    if len(pairs) < len(record.epochs):
-        return Finding("epochs", f"{count} trained; they agree", None if wanted.tolerance else False)
-    if not pairs:
-        return Finding("epochs", "none on record", None)
-    if not any(difference(*pair, Criterion(0.0, "")) for pair in pairs):
-        return Finding("epochs", f"{count} equal, bit for bit, each in {len(_metrics(pairs[0][0]))} figures", True)
-    most, epoch = max((abs(after.objective - before.objective), before.epoch) for before, after in pairs)
-    return Finding("epochs", f"{count} agree; −ELBO differs by at most {most:.3g} nats per image (epoch {epoch})", True)
-
-
-def _end(recorded: Outcome, found: Outcome, wanted: Criterion) -> Finding:
-    failure, again = recorded.failure, found.failure
-    on_record = f"on record: epoch {recorded.epoch}, {failure.kind} ({failure.message})" if failure else ""
-    fails = f"in epoch {found.epoch}: {again.kind} ({again.message})" if again else ""
-    if failure and again:
-        same = failure.kind == again.kind and (wanted.tolerance > 0 or recorded.epoch == found.epoch)
-        return Finding("end", f"fails again {fails}" if same else f"fails otherwise {fails}; {on_record}", same)
-    if failure:
-        machine = failure.kind in ("crashed", "out_of_memory")
-        hint = "; the cause may be the machine and not the trial" if machine else ""
-        return Finding("end", f"does not fail again; {on_record}{hint}", False)
-    if again:
-        return Finding("end", f"fails {fails}", False)
-    # A trial that another program told Optuna to have failed was stopped, too.
-    stopped, epochs = recorded.state != "complete", f"after {found.epoch} epochs"
-    if stopped == (found.state != "complete"):
-        return Finding("end", f"{recorded.state} {epochs}, as on record", True)
-    words = f"{'is complete' if stopped else 'would go on'} {epochs}, where the record has it {recorded.state}"
-    return Finding("end", words, None if wanted.tolerance else False)
-
-
-def _best(epochs: tuple[float, float], values: tuple[float | None, float | None], wanted: Criterion) -> Finding:
-    if not wanted.near(*values, share=0.5):
-        return Finding("best epoch", f"−ELBO {_by(*values)}", False)
-    recorded, found = epochs
-    if recorded == found:
-        return Finding("best epoch", f"{recorded:.0f}, equal", True)
-    return Finding("best epoch", f"{found:.0f} instead of {recorded:.0f}", None if wanted.tolerance else False)
-
-
-def _final_figures(recorded: Mapping[str, float], found: Mapping[str, float], wanted: Criterion) -> list[Finding]:
-    """Compare the number of parameters and the test metrics. Differences of the classifier's metrics do not count."""
-    names = sorted(recorded.keys() - {"best_epoch", *OF_CLASSIFIER})
-    by_classifier = sorted(recorded.keys() & set(OF_CLASSIFIER))
-    if wanted.tolerance:
-        bounds = [name for name in names if name in BOUNDS] or ["test/distortion", "test_last/distortion"]
-        names, by_classifier = [name for name in names if name in (*bounds, "parameters")], []
-    findings = []
-    for what, group, counts in (("final figures", names, True), ("by the classifier", by_classifier, False)):
-        wrong = [name for name in group if not wanted.near(recorded[name], found.get(name))]
-        words = "; ".join(f"{name} {_by(recorded[name], found.get(name))}" for name in wrong)
-        if not wrong:
-            words = f"{', '.join(group)}: as on record"
-        elif not counts:
-            words += "; not counted, because the classifier in the cache may be another"
-        if group:
-            findings.append(Finding(what, words, not wrong if counts else not wrong or None))
-    return findings
-
-
-def _weights(recorded: Path | None, again: Path | None, wanted: Criterion, file: str) -> Finding | None:
-    """Compare the weights of the best or the last epoch, tensor by tensor. None where neither training kept this file."""
-    what = "weights" if file == WEIGHTS else "last weights"
-    there = [folder is not None and (folder / file).is_file() for folder in (recorded, again)]
-    if recorded is None or again is None or not all(there):
-        words = f"the run has left no {file}" if there[1] else "none now"
-        return Finding(what, words, None if there[1] else False) if any(there) else None
-    if wanted.tolerance:
-        return Finding(what, "not compared: sums that round otherwise end in other weights", None)
-    try:
-        before, after = load_file(recorded / file), load_file(again / file)
-    except SafetensorError as error:
-        return Finding(what, f"the run's {file} cannot be read: {error}", False)
-    shapes = [{name: tensor.shape for name, tensor in tensors.items()} for tensors in (before, after)]
-    if shapes[0] != shapes[1]:
-        return Finding(what, "names or shapes of the tensors are others", False)
-    apart = {
-        name: (after[name].double() - tensor.double()).abs().max().item()
-        for name, tensor in before.items()
-        if not tensor.equal(after[name])
-    }
-    if not apart:
-        return Finding(what, f"{len(before):,} tensors equal, bit for bit", True)
-    most = max(apart, key=lambda name: apart[name])
-    words = f"{len(apart):,} of {len(before):,} tensors differ, {most} by up to {apart[most]:.3g}"
-    return Finding(what, words, False)
-
-
-def _by(recorded: float | None, found: float | None) -> str:
-    if recorded is None or found is None:
-        return "is on record alone" if found is None else "is not on record"
-    return f"{found:.10g} instead of {recorded:.10g}, by {abs(found - recorded):.3g}"
 
 
 def reproduce_trial(

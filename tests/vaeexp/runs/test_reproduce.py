@@ -22,7 +22,7 @@ from sweeps.storage.trial_record import EpochRecord, TrialRecord
 from sweeps.workload import Failure, Outcome
 from vaeexp.commands import cli, main
 from vaeexp.results import parse_run
-from vaeexp.runs.reproduce import DRAWS, PRECISION, ROUNDING, Criterion, choose_criterion, compare, difference
+from vaeexp.runs.comparison import DRAWS, PRECISION, ROUNDING, Criterion, choose_criterion, compare, difference
 
 EXACT = Criterion(0.0, "")
 
