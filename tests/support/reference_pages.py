@@ -66,7 +66,10 @@ FOLDER = """\
 | `pictures/*.png` | of tested runs: the pictures of the best epoch as files |
 | `evaluation.npz` | of tested runs, at the best epoch, the arrays listed below |
 | `epoch-0005-samples.png` … | pictures of single epochs |
-| `checkpoint.safetensors`, `checkpoint-previous.safetensors` | while the run trains: what it goes on from, and the one before |"""
+| `checkpoint.safetensors`, `checkpoint-previous.safetensors` | while the run trains: what it goes on from, and the one before |
+
+`.safetensors` and `.json` have their SHA-256 as the key `sha256` of the header or of the file, `.npz` in the comment of the zip file: that of the
+file with 64 zeros in the place of the SHA-256. It is checked whenever vaeexp opens the file. The trial's record holds the SHA-256 of its weights' files."""
 """The files in the folder of a run."""
 
 ARRAYS = """\

@@ -117,6 +117,9 @@ def print_evaluation(evaluation: Mapping[str, Any], *, console: "Console") -> No
             value, error = _with_error(figures[name], figures.get(f"{name}_se", math.nan))
             rows.append((words, value, error, unit))
     print_table(console, ("figure", "value", "standard error", "unit"), rows)
+    style = {True: "green", False: "bold red", None: ""}[evaluation["record"]["agrees"]]
+    write_line(console, "")
+    write_line(console, f"{evaluation['run']}: {evaluation['record']['words']}", style=style)
 
 
 def _with_error(value: float, error: float) -> tuple[str, str]:
@@ -157,7 +160,7 @@ def evaluate(
 ) -> None:
     """Measure a finished run on test images.
 
-    RUN is STUDY/7 for a trial, STUDY/r3 for a repeat, STUDY/best for the best run, or a folder with the run's files. Prints −ELBO, importance-weighted NLL, active units, reconstruction errors and, where there are classes, inception score and Fréchet distance, with the protocol they hold under. With the run's own number of samples they are the figures that its study recorded. Images other than the run's own are refused.
+    RUN is STUDY/7 for a trial, STUDY/r3 for a repeat, STUDY/best for the best run, or a folder with the run's files. Prints −ELBO, importance-weighted NLL, active units, reconstruction errors and, where there are classes, inception score and Fréchet distance, with the protocol they hold under. They are compared with the figures that its study recorded. Images other than the run's own are refused, and damaged weights. Exit status 1: figures differ from the record.
     """
     if epoch == "last":
         run = finished.run.at_last_epoch(run)
@@ -173,6 +176,8 @@ def evaluate(
     if output is not None:
         with writing(output):
             output.write_text(json.dumps(evaluation, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    if evaluation["record"]["agrees"] is False:
+        raise click.exceptions.Exit(1)
 
 
 @click.command()
@@ -193,6 +198,11 @@ def export(run: "Run", *, output: Path) -> None:
 @options.data_option
 @options.device_option("that of the record")
 @options.precision_option("that of the record")
+@click.option(
+    "--restore",
+    is_flag=True,
+    help="Put the run's files back where they are missing or damaged and the hash is the recorded one.",
+)
 def reproduce(
     *,
     run: str,
@@ -202,10 +212,11 @@ def reproduce(
     data: Path | None,
     device: str | None,
     precision: str | None,
+    restore: bool,
 ) -> None:
     """Train a trial again and compare.
 
-    RUN is STUDY/7 for a trial, STUDY/r3 for a repeat, STUDY/best for the best run. It is trained from its record alone, in a temporary folder; the study is only read. It must match the record bit for bit where device, precision, threads, processor and PyTorch are the same, and within a stated tolerance elsewhere: in every epoch, in its weights, in its test figures, in how it failed. Other images than its own are refused. Exit status 0: it matches; 1: it differs.
+    RUN is STUDY/7 for a trial, STUDY/r3 for a repeat, STUDY/best for the best run. It is trained from its record alone, in a temporary folder; the study is only read. It must match the record bit for bit where device, precision, threads, processor and PyTorch are the same, and within a stated tolerance elsewhere: in every epoch, in its weights, in its test figures, in how it failed. Other images than its own are refused. With --restore, weights whose hash is the recorded one go back into the run's folder, and others beside them. Exit status 0: it matches; 1: it differs.
     """
     matches = finished.reproduce.reproduce_trial(
         run,
@@ -214,6 +225,7 @@ def reproduce(
         data=data,
         device=device,
         precision=precision,
+        restore=restore,
         allow_code=allow_code,
         console=open_console(),
     )

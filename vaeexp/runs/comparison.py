@@ -20,12 +20,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-
+from sweeps.checksums import Damaged, file_digest
 from sweeps.storage.trial_record import EpochRecord, TrialRecord
 from sweeps.workload import Outcome, Progress
-from vaeexp.training.checkpoint import LAST, WEIGHTS
+from vaeexp.training.checkpoint import LAST, WEIGHTS, load_tensors
 
 ROUNDING, PRECISION, DRAWS = 1e-3, 2e-2, 1e-1
 OF_TIME = ("seconds", "images_per_second", "memory_mb")
@@ -35,6 +33,7 @@ OF_CLASSIFIER = (
     *("test_last/inception_score", "test_last/fid"),
 )
 """Metrics that rest on the classifier in the user's cache, which no record holds."""
+IN_NATS = ("test/neg_elbo", "test/iw_nll", "test/distortion", "test/rate")
 BOUNDS = ("test/neg_elbo", "test/iw_nll", "test_last/neg_elbo")
 """Test metrics that have the tolerance of an epoch."""
 
@@ -112,7 +111,7 @@ def compare(
         epochs = record.results["best_epoch"], again.results.get("best_epoch", math.nan)
         findings.append(_best(epochs, (record.outcome.objective, again.outcome.objective), wanted))
     findings += _final_figures(record.results, again.results, wanted)
-    weights = [_weights(*folders, wanted, file) for file in (WEIGHTS, LAST)]
+    weights = [_weights(*folders, wanted, file, record.files.get(file)) for file in (WEIGHTS, LAST)]
     return [*findings, *(finding for finding in weights if finding)]
 
 
@@ -182,19 +181,25 @@ def _final_figures(recorded: Mapping[str, float], found: Mapping[str, float], wa
     return findings
 
 
-def _weights(recorded: Path | None, again: Path | None, wanted: Criterion, file: str) -> Finding | None:
-    """Compare the weights of the best or the last epoch, tensor by tensor. None where neither training kept this file."""
+def _weights(
+    recorded: Path | None, again: Path | None, wanted: Criterion, file: str, sha256: str | None
+) -> Finding | None:
+    """Compare the weights of the best or the last epoch, tensor by tensor. None where neither training kept this file.
+
+    `sha256` is the hash that the record has of the file.
+    """
     what = "weights" if file == WEIGHTS else "last weights"
     there = [folder is not None and (folder / file).is_file() for folder in (recorded, again)]
     if recorded is None or again is None or not all(there):
         words = f"the run has left no {file}" if there[1] else "none now"
         return Finding(what, words, None if there[1] else False) if any(there) else None
-    if wanted.tolerance:
-        return Finding(what, "not compared: sums that round otherwise end in other weights", None)
     try:
-        before, after = load_file(recorded / file), load_file(again / file)
-    except SafetensorError as error:
-        return Finding(what, f"the run's {file} cannot be read: {error}", False)
+        before, after = load_tensors(recorded / file), load_tensors(again / file)
+    except (Damaged, OSError) as error:
+        return Finding(what, f"the run's {file} cannot be used: {error}", False)
+    foreign = sha256 not in (None, file_digest(recorded / file))
+    if wanted.tolerance and not foreign:
+        return Finding(what, "not compared: sums that round otherwise end in other weights", None)
     shapes = [{name: tensor.shape for name, tensor in tensors.items()} for tensors in (before, after)]
     if shapes[0] != shapes[1]:
         return Finding(what, "names or shapes of the tensors are others", False)
@@ -203,11 +208,51 @@ def _weights(recorded: Path | None, again: Path | None, wanted: Criterion, file:
         for name, tensor in before.items()
         if not tensor.equal(after[name])
     }
+    if not apart and foreign:
+        return Finding(what, f"the run's {file} is not the file of its record, although its tensors are equal", False)
     if not apart:
         return Finding(what, f"{len(before):,} tensors equal, bit for bit", True)
     most = max(apart, key=lambda name: apart[name])
     words = f"{len(apart):,} of {len(before):,} tensors differ, {most} by up to {apart[most]:.3g}"
     return Finding(what, words, False)
+
+
+EVALUATED = 1e-4
+"""Relative tolerance of a test figure where device, processor and PyTorch are those of the record. The draws are the same on any
+device, and other numbers of threads differ by less than 1e-5, because they add up in another order."""
+
+
+def compare_figures(found: Mapping[str, float], recorded: Mapping[str, float], *, last: bool, same: bool) -> Finding:
+    """Compare the figures `test/…` of an evaluation with those that the study recorded of the run.
+
+    Figures that rest on another number of importance samples, or on the classifier in the user's cache, do not count.
+
+    Args:
+        last: whether they are of the last epoch, which the record has as `test_last/…`.
+        same: whether device, processor and PyTorch are those of the record; else the tolerance is `ROUNDING`.
+    """
+    prefix, tolerance = "test_last/" if last else "test/", EVALUATED if same else ROUNDING
+    pairs = {
+        name: (recorded[on_record], value)
+        for name, value in found.items()
+        if name not in OF_CLASSIFIER and (on_record := name.replace("test/", prefix, 1)) in recorded
+    }
+    if found.get("test/importance_samples") != recorded.get("test/importance_samples"):
+        pairs = {name: pair for name, pair in pairs.items() if not name.startswith(("test/iw_", "test/importance_"))}
+    if not pairs:
+        return Finding("record", "not compared: the study has no test figures of this run on record", None)
+    wrong = [
+        f"{name} {_by(before, after)}"
+        for name, (before, after) in sorted(pairs.items(), key=lambda pair: pair[0] not in IN_NATS)
+        # In nats a value near 0 is no more exact than a value of 1.
+        if not abs(after - before) <= tolerance * max(abs(before), 1.0 if name in IN_NATS else 0.0)
+    ]
+    if wrong:
+        more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        return Finding("record", f"differs from the study's record: {'; '.join(wrong[:3])}{more}", False)
+    return Finding(
+        "record", f"{len(pairs)} figures are those of the study's record, within {100 * tolerance:g} %", True
+    )
 
 
 def _by(recorded: float | None, found: float | None) -> str:

@@ -1,5 +1,6 @@
 """Train a trial again from its record alone, beside its study, and compare the two trainings."""
 
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -7,20 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeps.checksums import Damaged, check_seal, file_digest
 from sweeps.errors import UserError
+from sweeps.files import write_whole
 from sweeps.storage.trial_record import EpochRecord, TrialRecord, checked
 from sweeps.workload import Lanes, Outcome, Progress, advance_all
 from sweeps.workload.worker_pool import WorkerPool
 from vaeexp.console import minus_elbo, print_table, progress_bar, write_line
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.machine import usable_cores
+from vaeexp.results.tables import EVALUATION, PICTURES
 from vaeexp.runs.comparison import Criterion, Finding, choose_criterion, compare, difference
 from vaeexp.runs.provenance import arithmetic, changes, describe_run
 from vaeexp.runs.run import RunRecord, other_images, read_record
 from vaeexp.runs.worker import open_lanes
 from vaeexp.settings import SECTIONS
 from vaeexp.study import maxima_of, uses_average
-from vaeexp.training.checkpoint import SETTINGS
+from vaeexp.training.checkpoint import RESULT, SETTINGS
 from vaeexp.training.device import resolve_device, resolve_precision
 from vaeexp.words import format_params
 
@@ -38,19 +42,24 @@ def reproduce_trial(
     data: Path | None,
     device: str | None,
     precision: str | None,
+    restore: bool = False,
     allow_code: bool = False,
     console: "Console",
 ) -> bool:
     """Train a trial again in a temporary folder, print the comparison, and return whether the trial matches its record.
 
-    `device` and `precision` are those of the record where they are None. Study, journal and MLflow runs are only read.
+    `device` and `precision` are those of the record where they are None. `restore`: put files of the run that are missing or
+    damaged back into its folder. Study, journal and MLflow runs are only read.
 
     Raises:
-        UserError: there is no such trial, it has not ended, its record is incomplete, or the images are others.
+        UserError: there is no such trial, it has not ended, its record is incomplete, or the images are others; or, with
+            `restore`, it has left no weights.
     """
     record = read_record(run, runs, storage, allow_code=allow_code)
     if record.asked != record.name:
         write_line(console, f"{record.asked} took the result of {record.name}, which has equal settings.")
+    if restore and not record.trial.files:
+        raise UserError(record.name, "has no weights on record, so there is nothing to restore.")
     here = _arithmetic_here(record, device, precision)
     wanted = choose_criterion(record.arithmetic, here, record.trial.epochs)
     dataset = open_dataset(record.settings.data, root=data, say=lambda text: write_line(console, text, style="yellow"))
@@ -59,11 +68,52 @@ def reproduce_trial(
     _announce(record, here, wanted, console)
     with tempfile.TemporaryDirectory(prefix="vaeexp-reproduce-") as folder:
         again = _train(record, here, wanted, dataset, Path(folder), console)
-        findings = compare(record.trial, again, (record.folder, Path(again.folder) if again.folder else None), wanted)
-    if record.contradictions:
+        made = Path(again.folder) if again.folder else None
+        restored = restore_files(record, made) if restore and made else []
+        findings = compare(record.trial, again, (record.folder, made), wanted) + restored
+    if record.contradictions and not any(finding.what == SETTINGS for finding in restored):
         findings.append(Finding(SETTINGS, "; ".join(record.contradictions), False))
     _conclude(record, findings, dataset, console)
     return all(finding.agrees is not False for finding in findings)
+
+
+def restore_files(record: RunRecord, made: Path) -> list[Finding]:
+    """Put files that a new training `made` into the run's folder where they are missing or damaged; tell of each.
+
+    A file of weights goes back if its SHA-256 is the recorded one, else beside, as `reproduced-weights.safetensors`. The other
+    files go back if the weights are the recorded ones.
+    """
+    findings, equal = [], True
+    for file, sha256 in record.trial.files.items():
+        place, found = record.folder / file, file_digest(made / file)
+        if place.is_file() and file_digest(place) == sha256:
+            findings.append(Finding(file, "is whole and stays as it is", None))
+        elif found == sha256:
+            _put(made / file, place)
+            findings.append(Finding(file, f"is put back; its SHA-256 is the recorded {sha256[:12]}…", True))
+        else:
+            beside = place.with_name(f"reproduced-{file}")
+            _put(made / file, beside)
+            words = f"has the SHA-256 {found[:12]}… now, {sha256[:12]}… on record; it lies beside as {beside.name}"
+            findings.append(Finding(file, words, False))
+        equal = equal and found == sha256
+    for file in (SETTINGS, RESULT, PICTURES, EVALUATION) if equal else ():
+        if (made / file).is_file() and not _is_whole(record.folder / file):
+            _put(made / file, record.folder / file)
+            findings.append(Finding(file, "is put back", True))
+    return findings
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        check_seal(path.read_bytes(), path)
+    except (Damaged, OSError):
+        return False
+    return True
+
+
+def _put(made: Path, place: Path) -> None:
+    write_whole(place, lambda unfinished: shutil.copyfile(made, unfinished), durable=True)
 
 
 def _arithmetic_here(record: RunRecord, device: str | None, precision: str | None) -> dict[str, Any]:

@@ -25,12 +25,13 @@ from vaeexp.evaluation.nll import bits_per_dimension
 from vaeexp.machine import cache_folder
 from vaeexp.models.vae import VAE
 from vaeexp.results import FORMS, RunName, best_of, parse_run, stored_study
-from vaeexp.runs.provenance import protocol
+from vaeexp.runs.comparison import Finding, compare_figures
+from vaeexp.runs.provenance import arithmetic, protocol
 from vaeexp.runs.worker import test_figures
 from vaeexp.settings import SECTIONS, Settings
 from vaeexp.study import StudyParts, recorded_parts, settings_of
 from vaeexp.training.batches import derive_seed
-from vaeexp.training.checkpoint import LAST, SETTINGS, WEIGHTS, load_json, load_model
+from vaeexp.training.checkpoint import LAST, RESULT, SETTINGS, WEIGHTS, load_json, load_model
 from vaeexp.training.device import resolve_device
 
 _FORMS = f"{FORMS} Or give a folder with its {SETTINGS}."
@@ -250,10 +251,11 @@ def evaluate_run(
     say: Callable[[str], None],
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Evaluate a model on `images`; return run, epoch (`best` or `last`), split, protocol (in words), figures, JSON-able.
+    """Evaluate a model on `images`; return run, epoch (`best` or `last`), split, protocol (in words), figures, record, JSON-able.
 
     Figures are named as in a sweep, `test/neg_elbo` …, with the prefix of the split. With the run's own number of importance
-    samples (None), on the device of the sweep, they equal the test figures that the sweep recorded.
+    samples (None), on the device of the sweep, they equal the test figures that the sweep recorded. `record` says in words
+    whether they do (`agrees`: true, false, or null where the two cannot be compared).
     """
     open_classifier(images.dataset, say=say)  # here `say` announces its training, which happens once
     settings = run.settings.with_params({"importance_samples": importance_samples} if importance_samples else {})
@@ -261,6 +263,7 @@ def evaluate_run(
     found, _ = test_figures(
         vae, images.dataset, images.x, evaluation, study_seed=run.study_seed, weighted=True, progress=progress
     )
+    record = _compare_with_record(run, images.split, found, vae.latent_mask.device)
     if "test/bits_per_dimension" in found:
         found["test/bits_per_dimension_se"] = bits_per_dimension(found["test/neg_elbo_se"], images.x[0].numel())
     k = evaluation.importance_samples
@@ -276,7 +279,19 @@ def evaluate_run(
         "split": images.split,
         "protocol": words,
         "figures": {name.replace("test/", f"{images.split}/", 1): value for name, value in found.items()},
+        "record": {"agrees": record.agrees, "words": record.words},
     }
+
+
+def _compare_with_record(run: Run, split: str, figures: Mapping[str, float], device: torch.device) -> Finding:
+    """Compare figures with those of the study's record, or of the run's own file where the record is not at hand."""
+    if split != "test":
+        return Finding("record", "not compared: the study has figures of test images on record", None)
+    result = run.folder / RESULT
+    recorded = run.record.results if run.record else load_json(result)["test"] if result.is_file() else {}
+    here = arithmetic(str(device), precision="float32", fuse=False, compile=False, threads=None)
+    same = all(run.arithmetic.get(name) == here[name] for name in ("device", "processor", "torch"))
+    return compare_figures(figures, recorded, last=run.epoch == "last", same=same)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import vaeexp.report
+from sweeps.checksums import Damaged
 from sweeps.engine import open_sweep
-from sweeps.errors import UserError, masked
+from sweeps.errors import UserError, masked, warn_once
 from sweeps.results import Results, best_run
 from sweeps.schema import VERSION
 from sweeps.storage import check_definition, recorded_study
@@ -86,18 +87,23 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
 
 
 def best_model(results: Results, dataset: "Dataset", runs: Path) -> RegisteredModel | None:
-    """Return the model of the best run for MLflow's registry; None if no run with weights is complete."""
+    """Return the model of the best run for MLflow's registry; None if no run with weights is complete, or they are damaged."""
     run = best_run(results)
     if run is None:
         return None
     folder = runs / "trials" / results.name / run_folder(run["number"], repeat=run["repeat"])
     if not (folder / "weights.safetensors").exists():
         return None
+    try:
+        model = Reconstructor(folder)
+    except Damaged as error:
+        # The report of days of work must not wait for one file.
+        warn_once(f"{error} Until then no model is registered.")
+        return None
     scale = 1 if dataset.binarisation == "static" else 255
     images = np.asarray(dataset.validation.images[:2], dtype=np.float32) / scale
     inputs, outputs = (
-        {"dtype": str(array.dtype), "values": array.tolist()}
-        for array in (images, Reconstructor(folder).predict(images))
+        {"dtype": str(array.dtype), "values": array.tolist()} for array in (images, model.predict(images))
     )
     return RegisteredModel(
         name=results.name,

@@ -1,0 +1,227 @@
+"""Nothing is read from a damaged file of a finished run: real damage, the commands, and what mends it."""
+
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from sealed import change_settings, change_tensors, flip_bit
+from tiny_study import NAME
+
+from sweeps.checksums import Damaged, file_digest
+from sweeps.errors import warn_once
+from vaeexp.commands import cli, main
+from vaeexp.results import parse_run, stored_study
+from vaeexp.results.tables import EVALUATION, PICTURES, read_arrays
+from vaeexp.runs.comparison import compare_figures
+from vaeexp.training.checkpoint import LAST, RESULT, SETTINGS, WEIGHTS, load_json, load_model, load_tensors
+
+REPEAT = "repeat-0000"
+
+
+@pytest.fixture
+def runs(tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep_signals: None) -> Iterator[Path]:
+    """A copy of the runs, to be damaged."""
+    monkeypatch.setenv("VAEEXP_OFFLINE", "1")
+    monkeypatch.setenv("VAEEXP_CACHE", str(tiny_study / "cache"))
+    monkeypatch.setattr("vaeexp.runs.reproduce.WorkerPool", lambda factory, given: factory(**given[0]))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    warn_once.cache_clear()
+    return Path(shutil.copytree(tiny_study / "mlruns", tmp_path / "copied"))
+
+
+def folder_of(runs: Path, run: str = REPEAT) -> Path:
+    return runs / "trials" / NAME / run
+
+
+def refused(capsys: pytest.CaptureFixture, *arguments: object) -> str:
+    """What a command says on its way out with status 2, which is one line."""
+    with pytest.raises(SystemExit) as ended:
+        main(list(map(str, arguments)))
+    said = capsys.readouterr().err
+    assert ended.value.code == 2, said
+    assert said.count("\n") == 1, said
+    return said
+
+
+def called(tiny_study: Path, runs: Path, *arguments: object) -> Result:
+    given = [*arguments, "--runs", runs, "--data", tiny_study / "data", "--device", "cpu"]
+    return CliRunner().invoke(cli, list(map(str, given)))
+
+
+# ---- what loads a model ----
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+@pytest.mark.parametrize("file", [WEIGHTS, LAST, SETTINGS])
+def test_a_flipped_bit_keeps_a_model_from_being_loaded(runs: Path, file: str, share: float) -> None:
+    flip_bit(folder_of(runs) / file, share)
+    with pytest.raises(Damaged, match=file) as refusal:
+        load_model(folder_of(runs), LAST if file == LAST else WEIGHTS)
+    assert "vaeexp reproduce RUN --restore" in refusal.value.problem
+
+
+def test_every_command_on_a_run_refuses_damaged_weights_in_one_line(
+    runs: Path, tiny_study: Path, capsys: pytest.CaptureFixture
+) -> None:
+    flip_bit(folder_of(runs) / WEIGHTS)
+    data, run = ["--data", tiny_study / "data"], f"{NAME}/r0"
+    for arguments in (
+        *(["evaluate", run, *data], ["sample", run], ["reconstruct", run, *data], ["export", run, "-o", "out"]),
+        *(["interpolate", run, *data], ["traverse", run, *data], ["embed", run, *data]),
+    ):
+        said = refused(capsys, *arguments, "--runs", runs)
+        assert f"{WEIGHTS}: is damaged: its content does not match its checksum. `vaeexp reproduce" in said
+    assert list(Path().iterdir()) == []
+
+
+def test_a_whole_file_that_is_not_the_recorded_one_is_refused_where_the_record_is_at_hand(
+    runs: Path, capsys: pytest.CaptureFixture
+) -> None:
+    change_tensors(folder_of(runs) / WEIGHTS, lambda tensors: [tensor.mul_(1.001) for tensor in tensors.values()])
+    for name in (f"{NAME}/r0", f"{NAME}/best", folder_of(runs)):
+        if name != f"{NAME}/best" or stored_best(runs) == f"{NAME}/r0":
+            assert "is not the file of the run's record" in refused(capsys, "sample", name, "--runs", runs)
+    shutil.copytree(folder_of(runs), "alone")
+    alone = CliRunner().invoke(cli, ["sample", "alone", "--runs", str(runs), "-n", "1"])
+    assert alone.exit_code == 0, alone.output
+
+
+def stored_best(runs: Path) -> str:
+    stored = stored_study(NAME, runs, None)
+    return parse_run(f"{NAME}/best").record(stored).name_in(NAME)
+
+
+def test_the_record_holds_the_hash_of_every_file_of_weights(runs: Path) -> None:
+    stored = stored_study(NAME, runs, None)
+    for name in ("0", "1", "2", "r0"):
+        run = parse_run(f"{NAME}/{name}")
+        folder = folder_of(runs, run.folder)
+        there = {file: file_digest(folder / file) for file in (WEIGHTS, LAST) if (folder / file).exists()}
+        assert run.record(stored).files == there
+    assert set(there) == {WEIGHTS, LAST}
+
+
+def test_files_of_an_older_version_are_refused_with_the_reason(runs: Path, capsys: pytest.CaptureFixture) -> None:
+    path = folder_of(runs) / SETTINGS
+    settings = json.loads(path.read_text())
+    del settings["sha256"]
+    path.write_text(json.dumps(settings))
+    said = refused(capsys, "sample", f"{NAME}/r0", "--runs", runs)
+    assert "has no checksum, because it is damaged or was written by an older version of vaeexp" in said
+
+
+# ---- arrays ----
+
+
+def test_no_array_is_ever_read_from_a_damaged_file(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Of 1,500 flipped bits the CRC-32 of zip let no wrong array through, but 101 ended in errors that no reader of zip expects."""
+    folder, draw = folder_of(runs), random.Random(3)
+    for name in (PICTURES, EVALUATION):
+        whole = (folder / name).read_bytes()
+        needed = "originals" if name == PICTURES else "neg_elbo_per_image"
+        assert read_arrays(folder, needed)
+        places = [0, 40, len(whole) // 2, len(whole) - 100, len(whole) - 1]
+        for place in [*places, *(draw.randrange(len(whole)) for _ in range(40))]:
+            changed = bytearray(whole)
+            changed[place] ^= 1 << draw.randrange(8)
+            (folder / name).write_bytes(changed)
+            assert not read_arrays(folder, needed), place
+        (folder / name).write_bytes(whole)
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == len(set(lines)), "one line for each file and reason"
+    assert all("It is left out; `vaeexp reproduce RUN --restore`" in line for line in lines)
+
+
+def test_arrays_are_read_as_they_were_written(runs: Path) -> None:
+    arrays = read_arrays(folder_of(runs))
+    with np.load(folder_of(runs) / PICTURES) as file:
+        for name in file.files:
+            np.testing.assert_array_equal(arrays[name], file[name])
+
+
+# ---- restore ----
+
+
+def test_restore_puts_damaged_and_missing_files_back(runs: Path, tiny_study: Path) -> None:
+    folder = folder_of(runs)
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    flip_bit(folder / WEIGHTS)
+    (folder / LAST).unlink()
+    flip_bit(folder / SETTINGS)
+    flip_bit(folder / PICTURES)
+    (folder / RESULT).unlink()
+    compared = called(tiny_study, runs, "reproduce", f"{NAME}/r0")
+    assert compared.exit_code == 1, compared.output
+    assert "cannot be used" in compared.output
+    done = called(tiny_study, runs, "reproduce", f"{NAME}/r0", "--restore")
+    assert done.exit_code == 0, done.output
+    for file in (WEIGHTS, LAST):
+        assert (folder / file).read_bytes() == before[file]
+    assert "is put back; its SHA-256 is the recorded" in done.output
+    assert {path.name for path in folder.iterdir() if path.is_file()} == before.keys()
+    assert load_json(folder / SETTINGS)["seed"] == json.loads(before[SETTINGS])["seed"]
+    assert read_arrays(folder)
+    again = called(tiny_study, runs, "reproduce", f"{NAME}/r0", "--restore")
+    assert "is whole and stays as it is" in again.output
+
+
+def test_restore_puts_other_weights_beside(runs: Path, tiny_study: Path) -> None:
+    folder = folder_of(runs, "trial-0001")
+    flip_bit(folder / WEIGHTS)
+    damaged = (folder / WEIGHTS).read_bytes()
+    done = called(tiny_study, runs, "reproduce", f"{NAME}/1", "--restore", "--precision", "bf16")
+    assert done.exit_code == 1, done.output
+    assert "on record; it lies beside as reproduced-weights.safetensors" in done.output
+    assert (folder / WEIGHTS).read_bytes() == damaged
+    assert load_tensors(folder / f"reproduced-{WEIGHTS}")
+
+
+# ---- evaluate ----
+
+
+def test_evaluate_says_whether_the_figures_are_those_of_the_record(runs: Path, tiny_study: Path) -> None:
+    done = called(tiny_study, runs, "evaluate", f"{NAME}/r0", "--output", "figures.json")
+    assert done.exit_code == 0, done.output
+    assert "figures are those of the study's record" in done.output
+    assert json.loads(Path("figures.json").read_text())["record"]["agrees"] is True
+    folder = Path(shutil.copytree(folder_of(runs), "copied"))
+    change_settings(folder, lambda settings: settings.update(study_seed=settings["study_seed"] + 1))
+    done = called(tiny_study, runs, "evaluate", folder, "--output", "figures.json")
+    assert done.exit_code == 1, done.output
+    words = json.loads(Path("figures.json").read_text())["record"]["words"]
+    assert words.startswith("differs from the study's record: test/")
+    assert words in " ".join(done.output.split())
+    assert json.loads(Path("figures.json").read_text())["record"]["agrees"] is False
+
+
+RECORDED = {"test/neg_elbo": 100.0, "test/iw_nll": 95.0, "test/importance_samples": 50.0, "test/fid": 9.0}
+RECORDED |= {"test/active_units": 7.0, "test_last/neg_elbo": 101.0}
+
+
+@pytest.mark.parametrize(
+    ("changed", "options", "agrees"),
+    [
+        ({}, {}, True),
+        ({"test/neg_elbo": 100.005}, {}, True),
+        ({"test/neg_elbo": 100.05}, {}, False),
+        ({"test/neg_elbo": 100.05}, {"same": False}, True),
+        ({"test/neg_elbo": 100.2}, {"same": False}, False),
+        ({"test/neg_elbo": float("nan")}, {}, False),
+        ({"test/active_units": 8.0}, {}, False),
+        ({"test/fid": 12.0}, {}, True),
+        ({"test/iw_nll": 90.0}, {}, False),
+        ({"test/iw_nll": 90.0, "test/importance_samples": 500.0}, {}, True),
+        ({}, {"last": True}, False),
+        ({"test/neg_elbo": 101.0}, {"last": True}, True),
+    ],
+)
+def test_figures_differ_where_they_may_not(changed: dict, options: dict, agrees: bool) -> None:
+    found = {name: value for name, value in RECORDED.items() if name.startswith("test/")} | changed
+    assert compare_figures(found, RECORDED, **{"last": False, "same": True} | options).agrees is agrees
+    assert compare_figures(found, {}, last=False, same=True).agrees is None
