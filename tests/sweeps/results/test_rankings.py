@@ -19,7 +19,7 @@ from sweeps.results import (
     read_results,
     tables_of,
 )
-from sweeps.storage.study_record import read_study
+from sweeps.storage.study_record import read_study, write_identity
 from sweeps.study.space import Space
 
 SEARCH = {
@@ -53,6 +53,7 @@ def study(storage):
 
 def open_one(storage, name="toy", spec=True):
     study = optuna.create_study(storage=storage, study_name=name)
+    write_identity(study)
     if spec:
         study.set_user_attr("spec", {"search": SEARCH})
     return study

@@ -107,7 +107,7 @@ def export_and_run(root: Path, cases: dict[str, tuple]) -> dict[str, tuple[VAE, 
     for name, (shape, params) in cases.items():
         run, folder = root / "runs" / name, root / name
         made[name] = finished_run(run, shape, **params), folder
-        written = export_run(open_run(str(run), root), folder)
+        written = export_run(open_run(str(run), root, allow_code=True), folder)
         assert [path.name for path in written] == list(FILES)
         batches = [(torch.rand(n, *shape), torch.randn(n, 3)) for n in (1, 2, 7)]
         torch.save(batches, folder / "given.pt")
@@ -156,7 +156,7 @@ def test_a_program_of_a_thousand_steps_computes_what_the_model_does(tmp_path: Pa
 
 def test_weights_and_settings_are_the_runs_own_and_open_again(exported: dict) -> None:
     vae, folder = exported["own"]
-    run = open_run(str(folder), folder)
+    run = open_run(str(folder), folder, allow_code=True)
     assert run.name == "own"
     for (name, mine), (other, its) in zip(run.vae.state_dict().items(), vae.state_dict().items(), strict=True):
         assert name == other
@@ -194,7 +194,7 @@ def test_the_lines_of_its_readme_run(exported: dict, name: str) -> None:
 def test_a_network_that_cannot_be_traced_is_refused(tmp_path: Path) -> None:
     finished_run(tmp_path / "run", (1, 4, 4), network="test_export:Branching", latent_size=3)
     with pytest.raises(UserError, match=r"test_export:Branching.*decoder\.pt2"):
-        export_run(open_run(str(tmp_path / "run"), tmp_path), tmp_path / "out")
+        export_run(open_run(str(tmp_path / "run"), tmp_path, allow_code=True), tmp_path / "out")
 
 
 def test_a_folder_of_another_run_is_left_alone(tmp_path: Path) -> None:
