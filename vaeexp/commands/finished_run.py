@@ -51,8 +51,8 @@ def opened_run(command: Callable) -> Callable:
     """Decorate a command with `run_argument`; it gets the opened run as its first argument."""
 
     @functools.wraps(command)
-    def with_run(*, run: str, runs: Path, storage: str | None, allow_code: bool, **given: Any) -> None:
-        command(finished.run.open_run(run, runs, storage, allow_code=allow_code), **given)
+    def with_run(*, run: str, runs: Path, storage: str | None, allow_code: bool, **options: Any) -> None:
+        command(finished.run.open_run(run, runs, storage, allow_code=allow_code), **options)
 
     return run_argument(with_run)
 
@@ -324,8 +324,8 @@ def traverse(run: "Run", *, data: Path | None, dimensions: int, steps: int, seed
     if root is None:
         images, source = finished.drawing.generated_images(run, seed), "images that the model draws itself"
     else:
-        found = finished.run.open_images(run, root, most=2000, seed=seed, say=note)
-        images, source = found.x, f"{len(found.x):,} test images of {found.dataset.title}"
+        chosen = finished.run.open_images(run, root, most=2000, seed=seed, say=note)
+        images, source = chosen.x, f"{len(chosen.x):,} test images of {chosen.dataset.title}"
     drawing = finished.drawing.draw_traversals(run, images, source, dimensions=dimensions, steps=steps)
     path = _write(drawing, run, output, "traversals.png")
     if run.settings.model.latent_size == 2:

@@ -48,11 +48,11 @@ class Criterion:
     scale: float = 0.0
     """Mean absolute −ELBO of the recorded epochs. Differences of values near 0, which densities can have, are relative to it."""
 
-    def near(self, recorded: float | None, found: float | None, share: float = 1.0) -> bool:
+    def near(self, recorded: float | None, again: float | None, share: float = 1.0) -> bool:
         """Tell whether a number lies within this share of the tolerance."""
-        if recorded is None or found is None:
-            return recorded is found
-        return abs(found - recorded) <= share * self.tolerance * max(abs(recorded), self.scale)
+        if recorded is None or again is None:
+            return recorded is again
+        return abs(again - recorded) <= share * self.tolerance * max(abs(recorded), self.scale)
 
 
 class Finding(NamedTuple):
@@ -66,25 +66,25 @@ class Finding(NamedTuple):
 def choose_criterion(recorded: Mapping[str, Any], here: Mapping[str, Any], epochs: Sequence[EpochRecord]) -> Criterion:
     """Choose the criterion from `vaeexp.runs.provenance.arithmetic` on record and here, and from the recorded epochs."""
     changed = [name for name in here if here[name] != recorded.get(name)]
-    words = ", ".join(f"{name} {here[name]} instead of {recorded.get(name) or 'unknown'}" for name in changed)
+    changes = ", ".join(f"{name} {here[name]} instead of {recorded.get(name) or 'unknown'}" for name in changed)
     scale = fmean(abs(epoch.objective) for epoch in epochs) if epochs else 0.0
     if "device" in changed:
-        return Criterion(DRAWS, f"{words}: other random draws", scale)
+        return Criterion(DRAWS, f"{changes}: other random draws", scale)
     if "precision" in changed:
-        return Criterion(PRECISION, f"{words}: the same draws, rounded otherwise", scale)
+        return Criterion(PRECISION, f"{changes}: the same draws, rounded otherwise", scale)
     if changed:
-        return Criterion(ROUNDING, f"{words}: the same draws, added up in another order", scale)
+        return Criterion(ROUNDING, f"{changes}: the same draws, added up in another order", scale)
     if here["device"] != "cpu":
         return Criterion(ROUNDING, "an accelerator adds up in an order of its own", scale)
     return Criterion(0.0, f"{', '.join(here)} are those of the record", scale)
 
 
-def difference(recorded: EpochRecord, found: EpochRecord | Progress, wanted: Criterion) -> str | None:
+def difference(recorded: EpochRecord, again: EpochRecord | Progress, wanted: Criterion) -> str | None:
     """Describe the first metric of an epoch that differs: any but times; with a tolerance, the −ELBO alone. None without one."""
     if wanted.tolerance:
-        near = wanted.near(recorded.objective, found.objective)
-        return None if near else f"epoch {recorded.epoch}, −ELBO {_by(recorded.objective, found.objective)}"
-    before, after = _metrics(recorded), _metrics(found)
+        near = wanted.near(recorded.objective, again.objective)
+        return None if near else f"epoch {recorded.epoch}, −ELBO {_by(recorded.objective, again.objective)}"
+    before, after = _metrics(recorded), _metrics(again)
     for name in before | after:
         if before.get(name) != after.get(name):
             return f"epoch {recorded.epoch}, {name} {_by(before.get(name), after.get(name))}"
@@ -118,7 +118,7 @@ def compare(
 def _epochs(record: TrialRecord, again: TrialRecord, wanted: Criterion) -> Finding:
     pairs = list(zip(record.epochs, again.epochs, strict=False))
     count = f"{len(pairs):,} of {len(record.epochs):,}"
-    first = next((words for pair in pairs if (words := difference(*pair, wanted))), None)
+    first = next((text for pair in pairs if (text := difference(*pair, wanted))), None)
     if first is not None:
         return Finding("epochs", f"differ first at {first}", False)
     if len(pairs) < len(record.epochs):
@@ -148,8 +148,8 @@ def _end(recorded: Outcome, found: Outcome, wanted: Criterion) -> Finding:
     stopped, epochs = recorded.state != "complete", f"after {found.epoch} epochs"
     if stopped == (found.state != "complete"):
         return Finding("end", f"{recorded.state} {epochs}, as on record", True)
-    words = f"{'is complete' if stopped else 'would go on'} {epochs}, where the record has it {recorded.state}"
-    return Finding("end", words, None if wanted.tolerance else False)
+    text = f"{'is complete' if stopped else 'would go on'} {epochs}, where the record has it {recorded.state}"
+    return Finding("end", text, None if wanted.tolerance else False)
 
 
 def _best(epochs: tuple[float, float], values: tuple[float | None, float | None], wanted: Criterion) -> Finding:
@@ -161,7 +161,7 @@ def _best(epochs: tuple[float, float], values: tuple[float | None, float | None]
     return Finding("best epoch", f"{found:.0f} instead of {recorded:.0f}", None if wanted.tolerance else False)
 
 
-def _final_figures(recorded: Mapping[str, float], found: Mapping[str, float], wanted: Criterion) -> list[Finding]:
+def _final_figures(recorded: Mapping[str, float], again: Mapping[str, float], wanted: Criterion) -> list[Finding]:
     """Compare the number of parameters and the test metrics. Differences of the classifier's metrics do not count."""
     names = sorted(recorded.keys() - {"best_epoch", *OF_CLASSIFIER})
     by_classifier = sorted(recorded.keys() & set(OF_CLASSIFIER))
@@ -170,14 +170,14 @@ def _final_figures(recorded: Mapping[str, float], found: Mapping[str, float], wa
         names, by_classifier = [name for name in names if name in (*bounds, "parameters")], []
     findings = []
     for what, group, counts in (("final figures", names, True), ("by the classifier", by_classifier, False)):
-        wrong = [name for name in group if not wanted.near(recorded[name], found.get(name))]
-        words = "; ".join(f"{name} {_by(recorded[name], found.get(name))}" for name in wrong)
+        wrong = [name for name in group if not wanted.near(recorded[name], again.get(name))]
+        text = "; ".join(f"{name} {_by(recorded[name], again.get(name))}" for name in wrong)
         if not wrong:
-            words = f"{', '.join(group)}: as on record"
+            text = f"{', '.join(group)}: as on record"
         elif not counts:
-            words += "; not counted, because the classifier in the cache may be another"
+            text += "; not counted, because the classifier in the cache may be another"
         if group:
-            findings.append(Finding(what, words, not wrong if counts else not wrong or None))
+            findings.append(Finding(what, text, not wrong if counts else not wrong or None))
     return findings
 
 
@@ -191,8 +191,8 @@ def _weights(
     what = "weights" if file == WEIGHTS else "last weights"
     there = [folder is not None and (folder / file).is_file() for folder in (recorded, again)]
     if recorded is None or again is None or not all(there):
-        words = f"the run has left no {file}" if there[1] else "none now"
-        return Finding(what, words, None if there[1] else False) if any(there) else None
+        text = f"the run has left no {file}" if there[1] else "none now"
+        return Finding(what, text, None if there[1] else False) if any(there) else None
     try:
         before, after = load_tensors(recorded / file), load_tensors(again / file)
     except (Damaged, OSError) as error:
@@ -213,8 +213,8 @@ def _weights(
     if not apart:
         return Finding(what, f"{len(before):,} tensors equal, bit for bit", True)
     most = max(apart, key=lambda name: apart[name])
-    words = f"{len(apart):,} of {len(before):,} tensors differ, {most} by up to {apart[most]:.3g}"
-    return Finding(what, words, False)
+    text = f"{len(apart):,} of {len(before):,} tensors differ, {most} by up to {apart[most]:.3g}"
+    return Finding(what, text, False)
 
 
 EVALUATED = 1e-4
@@ -255,7 +255,7 @@ def compare_figures(found: Mapping[str, float], recorded: Mapping[str, float], *
     )
 
 
-def _by(recorded: float | None, found: float | None) -> str:
-    if recorded is None or found is None:
-        return "is on record alone" if found is None else "is not on record"
-    return f"{found:.10g} instead of {recorded:.10g}, by {abs(found - recorded):.3g}"
+def _by(recorded: float | None, again: float | None) -> str:
+    if recorded is None or again is None:
+        return "is on record alone" if again is None else "is not on record"
+    return f"{again:.10g} instead of {recorded:.10g}, by {abs(again - recorded):.3g}"

@@ -119,17 +119,17 @@ def _put(made: Path, place: Path) -> None:
 def _arithmetic_here(record: RunRecord, device: str | None, precision: str | None) -> dict[str, Any]:
     recorded = record.arithmetic
     try:
-        found = resolve_device(device or recorded["device"])
+        here = resolve_device(device or recorded["device"])
     except UserError as error:
         if device is not None:
             raise
         raise UserError("--device", f"{error.problem} {record.name} was trained there; name another.") from error
     return arithmetic(
-        str(found),
-        precision=resolve_precision(precision or recorded["precision"], found),
+        str(here),
+        precision=resolve_precision(precision or recorded["precision"], here),
         fuse=recorded["fuse"] == "on",
         compile=recorded["compile"] == "on",
-        threads=(recorded["threads"] or usable_cores()) if found.type == "cpu" else None,
+        threads=(recorded["threads"] or usable_cores()) if here.type == "cpu" else None,
     )
 
 
@@ -141,8 +141,8 @@ def _announce(record: RunRecord, here: Mapping[str, Any], wanted: Criterion, con
     now = {name: value for section in SECTIONS for name, value in record.study.spec.get(section, {}).items()}
     changed = [name for name, value in now.items() if name not in trial.params and ran[name] != value]
     if changed:
-        words = ", ".join(f"{name} {ran[name]} (now {now[name]})" for name in changed)
-        write_line(console, f"The study has changed since: this run had {words}.")
+        changes = ", ".join(f"{name} {ran[name]} (now {now[name]})" for name in changed)
+        write_line(console, f"The study has changed since: this run had {changes}.")
     threads = f", threads {here['threads']}" if here["threads"] else ""
     options = f"{here['precision']}, fuse {here['fuse']}, compile {here['compile']}{threads}"
     write_line(console, f"Trained again on {here['device']} ({options}), in a temporary folder.")
@@ -200,15 +200,15 @@ def _advance(record: RunRecord, lanes: Lanes, wanted: Criterion, console: "Conso
         for index in range(most):
             progress = checked(advance_all(lanes, [number])[0])
             advance(index + 1, most)
-            words = None
+            text = None
             if bool(progress.failure) == (index < len(recorded)):  # one failed, and the other did not
                 agrees = False
             elif agrees and not progress.failure:
-                words = difference(recorded[index], progress, wanted)
+                text = difference(recorded[index], progress, wanted)
             over = progress.finished or progress.failure or index + 1 == most
-            if words:
+            if text:
                 agrees = False
-                write_line(console, f"differs: {words}", style="yellow")
+                write_line(console, f"differs: {text}", style="yellow")
             elif over or (not console.is_terminal and time.monotonic() - spoke >= HEARTBEAT_SECONDS):
                 spoke = time.monotonic()
                 value = progress.failure.kind if progress.failure else f"{minus_elbo(console)} {progress.objective:.2f}"

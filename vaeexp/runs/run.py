@@ -83,8 +83,8 @@ def open_run(name: str, runs: Path, storage: str | None = None, *, allow_code: b
     folder, name, record = _find(name, runs, storage)
     for file in (WEIGHTS, SETTINGS):
         if not (folder / file).is_file():
-            kept = "a pruned trial leaves weights only with `keep: {pruned: weights}` in its study file"
-            raise UserError(name, f"has no {file}; choose a complete run, because {kept}.")
+            reason = "a pruned trial leaves weights only with `keep: {pruned: weights}` in its study file"
+            raise UserError(name, f"has no {file}; choose a complete run, because {reason}.")
     origin, settings = _read_settings(folder)
     if named := named_run(name):
         name = run_name(origin["study"], named[1], repeat=named[0])
@@ -119,10 +119,10 @@ def at_last_epoch(run: Run) -> Run:
 
 def _find(text: str, runs: Path, storage: str | None) -> tuple[Path, str, TrialRecord | None]:
     """Return the folder that a text names, what to call the run, and the run's record if it was looked up."""
-    given = Path(text).expanduser()
+    folder = Path(text).expanduser()
     # Not `Path.is_file`, which raises for a name that no file system takes.
-    if os.path.isfile(given / SETTINGS) or os.path.isfile(given / WEIGHTS):
-        return given, given.resolve().name, None
+    if os.path.isfile(folder / SETTINGS) or os.path.isfile(folder / WEIGHTS):
+        return folder, folder.resolve().name, None
     name, best = parse_run(text), None
     if name is None and "/" in text.rstrip("/") and not text.endswith((".yaml", ".yml")):
         raise UserError(text, f"is no finished run. {_FORMS}")
@@ -135,11 +135,11 @@ def _find(text: str, runs: Path, storage: str | None) -> tuple[Path, str, TrialR
         name = RunName(stored.study.name, number=best.number, repeat=best.repeat)
     trials = runs / "trials" / name.study
     if not trials.is_dir():
-        known = [path.name for path in trials.parent.glob("*") if path.is_dir()]
-        raise UserError(str(name), f"'{trials.parent}' has no study '{name.study}'. {did_you_mean(name.study, known)}")
+        names = [path.name for path in trials.parent.glob("*") if path.is_dir()]
+        raise UserError(str(name), f"'{trials.parent}' has no study '{name.study}'. {did_you_mean(name.study, names)}")
     if not (trials / name.folder).is_dir():
-        known = [path.parent.name for path in trials.glob(f"*/{WEIGHTS}")]
-        raise UserError(str(name), f"there is no such run with weights. {did_you_mean(name.folder, known)}")
+        names = [path.parent.name for path in trials.glob(f"*/{WEIGHTS}")]
+        raise UserError(str(name), f"there is no such run with weights. {did_you_mean(name.folder, names)}")
     return trials / name.folder, str(name), best
 
 
@@ -199,26 +199,26 @@ def open_images(
     """
     dataset = open_dataset(run.settings.data, root=data, say=say)
     if dataset.image_shape != run.image_shape:
-        own, given = (" × ".join(map(str, shape)) for shape in (run.image_shape, dataset.image_shape))
-        problem = f"is a model of images of {own} (channels × height × width); {dataset.title} has {given}."
+        here, there = (" × ".join(map(str, shape)) for shape in (run.image_shape, dataset.image_shape))
+        problem = f"is a model of images of {here} (channels × height × width); {dataset.title} has {there}."
         raise UserError(run.name, problem)
     if run.fingerprint != dataset.fingerprint:
         error = other_images(run.name, run.fingerprint, dataset)
         if same:
             raise error
         say(f"NOTE: {run.name} {error.problem}")
-    found = dataset.test if split == "test" else dataset.validation
-    if count is not None and count > len(found):
-        raise UserError(run.name, f"cannot be shown {count:,} images: {dataset.title} has {len(found):,} for {split}.")
-    order = torch.randperm(len(found), generator=torch.Generator().manual_seed(seed)).numpy()
-    places = np.arange(len(found)) if count is None and most is None else order[: count or most]
+    part = dataset.test if split == "test" else dataset.validation
+    if count is not None and count > len(part):
+        raise UserError(run.name, f"cannot be shown {count:,} images: {dataset.title} has {len(part):,} for {split}.")
+    order = torch.randperm(len(part), generator=torch.Generator().manual_seed(seed)).numpy()
+    indices = np.arange(len(part)) if count is None and most is None else order[: count or most]
     name = "test targets" if split == "test" else "targets"
     return Images(
         dataset=dataset,
         split=split,
-        x=targets(found.images[places], dataset.binarisation, derive_seed(run.study_seed, name)),
-        labels=torch.from_numpy(np.asarray(found.labels)[places].astype(np.int64)),
-        places=places,
+        x=targets(part.images[indices], dataset.binarisation, derive_seed(run.study_seed, name)),
+        labels=torch.from_numpy(np.asarray(part.labels)[indices].astype(np.int64)),
+        places=indices,
     )
 
 
@@ -260,15 +260,15 @@ def evaluate_run(
     open_classifier(images.dataset, say=say)  # here `say` announces its training, which happens once
     settings = run.settings.with_params({"importance_samples": importance_samples} if importance_samples else {})
     vae, evaluation = run.vae.to(resolve_device(device)), settings.evaluation
-    found, _ = test_figures(
+    figures, _ = test_figures(
         vae, images.dataset, images.x, evaluation, study_seed=run.study_seed, weighted=True, progress=progress
     )
-    record = _compare_with_record(run, images.split, found, vae.latent_mask.device)
-    if "test/bits_per_dimension" in found:
-        found["test/bits_per_dimension_se"] = bits_per_dimension(found["test/neg_elbo_se"], images.x[0].numel())
+    record = _compare_with_record(run, images.split, figures, vae.latent_mask.device)
+    if "test/bits_per_dimension" in figures:
+        figures["test/bits_per_dimension_se"] = bits_per_dimension(figures["test/neg_elbo_se"], images.x[0].numel())
     k = evaluation.importance_samples
     bounds = f"−ELBO at β = 1, one sample per image; importance-weighted NLL with k = {k:,}"
-    words = protocol(images.dataset, settings) | {
+    protocol_parts = protocol(images.dataset, settings) | {
         "images": f"{len(images.x):,} {images.split} images",
         "weights": f"of the {run.epoch} epoch",
         "estimator": bounds if vae.posterior.stochastic else "distortion at the code; no bound on the likelihood",
@@ -277,8 +277,8 @@ def evaluate_run(
         "run": run.name,
         "epoch": run.epoch,
         "split": images.split,
-        "protocol": words,
-        "figures": {name.replace("test/", f"{images.split}/", 1): value for name, value in found.items()},
+        "protocol": protocol_parts,
+        "figures": {name.replace("test/", f"{images.split}/", 1): value for name, value in figures.items()},
         "record": {"agrees": record.agrees, "words": record.words},
     }
 
