@@ -53,7 +53,7 @@ class Run:
     arithmetic: Mapping[str, Any]
     """`vaeexp.runs.provenance.arithmetic` where it was trained."""
     record: TrialRecord | None
-    """What the study's storage says of it; None without a storage."""
+    """Its record in the study's storage; None without a storage."""
     epoch: Literal["best", "last"] = "best"
     """The epoch whose weights the model has."""
 

@@ -28,7 +28,7 @@ LAST = "last.safetensors"
 SETTINGS = "settings.json"
 RESULT = "result.json"
 REMEDY = "`vaeexp reproduce RUN --restore` trains the run again and puts its files back."
-"""What to do about a damaged file of a finished run."""
+"""The remedy for a damaged file of a finished run."""
 
 _PROGRESS = {"epoch": int, "best_objective": float, "best_epoch": int, "best_metrics": dict, "stale": int}
 """The attributes of a lane that its checkpoint holds beside its tensors, and their types."""
