@@ -1,5 +1,6 @@
 """The one way to replace a file: whole, or not at all."""
 
+import itertools
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -40,3 +41,9 @@ def remove_unfinished(path: Path) -> None:
     """Remove what killed processes left of the file `path`, side files of a database too. Only its one writer may call this."""
     for unfinished in path.parent.glob(f"{UNFINISHED}*-{path.name}*"):
         unfinished.unlink(missing_ok=True)
+
+
+def free_name(path: Path) -> Path:
+    """Return the path, or the path with the first of `-2`, `-3` … that no file has: a damaged file is kept beside its place."""
+    numbered = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+    return next(name for name in itertools.chain([path], numbered) if not name.exists())

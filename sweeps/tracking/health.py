@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from sweeps.errors import UserError, masked
+from sweeps.files import free_name
 from sweeps.health import Finding
 from sweeps.storage.journal import lock_holder
 from sweeps.storage.study_record import StoredStudy
@@ -115,16 +116,10 @@ def _sync(study: str, runs: Path, storage: str | None, tracking: str | None) -> 
 
 
 def _rebuild(bring: partial[str], runs: Path) -> str:
-    aside = _free_name(runs / "mlflow.db.damaged")
+    aside = free_name(runs / "mlflow.db.damaged")
     with creation_lock(runs):
         (runs / "mlflow.db").rename(aside)
         for log in ("mlflow.db-wal", "mlflow.db-shm"):  # they belong to the damaged file
             if (runs / log).exists():
-                (runs / log).rename(_free_name(runs / f"{log}.damaged"))
+                (runs / log).rename(free_name(runs / f"{log}.damaged"))
     return f"moved the damaged store to {aside}; {bring()}"
-
-
-def _free_name(path: Path) -> Path:
-    """Return the path, or the path with the first number that no file has."""
-    names = (path, *(path.with_name(f"{path.name}-{number}") for number in range(2, 1000)))
-    return next(name for name in names if not name.exists())

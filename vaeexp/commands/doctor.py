@@ -19,6 +19,7 @@ from vaeexp.commands.status import json_option, print_json
 from vaeexp.console import open_console, write_line
 from vaeexp.health import check_code, check_device, check_disk, check_limits, check_versions
 from vaeexp.results import study_name
+from vaeexp.runs.health import check_files
 
 ROUNDS = 3
 """Number of times that `--repair` looks again, because a repair may bring to light what stands behind the damage."""
@@ -51,6 +52,7 @@ def study_check(places: Places, study: str) -> Iterator[Finding]:
     for stored in found:
         checks: Mapping[str, Check] = {
             "driver": partial(check_driver, places.storage, places.runs, stored),
+            "files": partial(check_files, places.runs, stored),
             "mirror": partial(check_mirror, places.tracking, places.runs, places.storage, stored),
         }
         for name, check in checks.items():
@@ -104,7 +106,7 @@ def object_of(finding: Finding) -> dict[str, Any]:
 @click.option(
     "--repair",
     is_flag=True,
-    help="Do what is safe: save the whole records of a damaged journal, bring MLflow up to date or build it anew, close a study whose driver died. What is damaged is moved aside; no result is deleted.",
+    help="Do what is safe: save the whole records of a damaged journal, bring MLflow up to date or build it anew, close a study whose driver died, move a damaged file aside. No result is deleted.",
 )
 @json_option
 @runs_option

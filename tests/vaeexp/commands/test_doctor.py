@@ -36,7 +36,9 @@ def test_a_study_is_examined_damaged_repaired_and_examined(place):
     assert (code, answer["repairs"], {each["ok"] for each in answer["findings"]}) == (0, [], {True})
     names = [each["name"] for each in answer["findings"]]
     assert {"versions", "code", "device", "arithmetic", "disk of runs"} < set(names)
-    assert [name for name in names if NAME in name] == [f"{NAME}: {part}" for part in ("journal", "driver", "mirror")]
+    assert [name for name in names if NAME in name] == [
+        f"{NAME}: {part}" for part in ("journal", "driver", "files", "mirror")
+    ]
 
     path = journal_path(place / "mlruns", NAME)
     lines = path.read_bytes().splitlines(keepends=True)
