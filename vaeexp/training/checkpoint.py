@@ -15,6 +15,7 @@ import torch
 from sweeps.checksums import SLOT, Damaged, check_seal, seal
 from sweeps.errors import warn_once
 from sweeps.files import remove_unfinished, write_whole
+from sweeps.schema import MARKS, check_schema
 from vaeexp.models.networks import settings_from
 from vaeexp.models.vae import VAE
 from vaeexp.training import Lane, Snapshot, State
@@ -153,22 +154,25 @@ def load_model(folder: Path, weights: str = WEIGHTS, *, sha256: str | None = Non
 
 
 def save_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write `content` as JSON with a seal, atomically."""
-    text = json.dumps({**content, "sha256": SLOT}, indent=1, sort_keys=True, default=str) + "\n"
+    """Write `content` as JSON with schema number, version and seal, atomically."""
+    text = json.dumps({**content, **MARKS, "sha256": SLOT}, indent=1, sort_keys=True, default=str) + "\n"
     sealed = seal(text.encode())
     write_whole(path, lambda unfinished: unfinished.write_bytes(sealed))
 
 
 def load_json(path: Path) -> dict[str, Any]:
-    """Return what `save_json` wrote, without the seal.
+    """Return the content that `save_json` wrote.
 
     Raises:
         OSError: the file cannot be read.
         Damaged: its content does not match its seal, or it has no seal.
+        UserError: another version of vaeexp wrote it in a way that this version cannot read.
     """
     content = path.read_bytes()
     _check(content, path)
-    return {name: value for name, value in json.loads(content).items() if name != "sha256"}
+    stored = json.loads(content)
+    check_schema(str(path), stored)
+    return {name: value for name, value in stored.items() if name not in (*MARKS, "sha256")}
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

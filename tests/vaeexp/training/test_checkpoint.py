@@ -16,8 +16,8 @@ import torch
 from fused import BASE, RARELY, make_lanes, source, trial
 from safetensors import safe_open
 
-from sweeps.checksums import check_seal
-from sweeps.errors import warn_once
+from sweeps.checksums import SLOT, check_seal, seal
+from sweeps.errors import UserError, warn_once
 from sweeps.workload import Outcome, advance_all
 from vaeexp.training import Lane, State, fresh_state, open_lane
 from vaeexp.training.checkpoint import (
@@ -27,7 +27,9 @@ from vaeexp.training.checkpoint import (
     _write_parts,
     discard_checkpoints,
     load_checkpoint,
+    load_json,
     save_checkpoint,
+    save_json,
 )
 
 EPOCHS = 4
@@ -227,3 +229,19 @@ def test_the_same_state_gives_the_same_bytes(tmp_path: Path) -> None:
     assert re.match(rb'\{"__metadata__":\{"vaeexp":"\{\}","epoch":"3","sha256":"[0-9a-f]{64}"\},"average":', head[8:])
     assert len(head) % 8 == 0
     assert head == _sealed(dict(reversed(state.items())), {"vaeexp": "{}", "epoch": "3"})[0]
+
+
+@pytest.mark.parametrize(
+    ("marks", "problem"),
+    [
+        ({"schema": 2, "version": "9.1"}, "is stored in schema 2, and vaeexp .* reads schema 1. Use vaeexp 9.1"),
+        ({}, "has no schema number, because an older version of vaeexp wrote it"),
+    ],
+)
+def test_a_file_of_another_version_is_refused_in_one_line(tmp_path: Path, marks: dict, problem: str) -> None:
+    path = tmp_path / "settings.json"
+    save_json(path, {"seed": 7})
+    assert load_json(path) == {"seed": 7}
+    path.write_bytes(seal(json.dumps({"seed": 7, "sha256": SLOT, **marks}).encode()))
+    with pytest.raises(UserError, match=f"settings.json: {problem}"):
+        load_json(path)
