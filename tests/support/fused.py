@@ -113,6 +113,17 @@ def run(lanes: TrainingLanes, artifacts: Bare, trials: list[Trial], epochs: int)
     return {number: (values[number], artifacts.states[number]) for number in numbers}
 
 
+def train_in_turns(lanes: TrainingLanes) -> dict[int, list[float]]:
+    """Train lanes 0 and 1 for three epochs each, of which they share one and wait for each other in the rest; number → values."""
+    for number in (0, 1):
+        lanes.add(trial(number))
+    values: dict[int, list[float]] = {0: [], 1: []}
+    for numbers in ([0], [0], [1], [0, 1], [1]):
+        for progress in advance_all(lanes, numbers):
+            values[progress.number].append(progress.objective)
+    return values
+
+
 def killed_and_resumed(make, trials: list[Trial], killed_after: int, epochs: int) -> tuple[list[float], dict]:
     """Train the trials, lose the process, go on with the first: (its later values by epoch, its final tensors).
 

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from fused import BASE, RARELY, make_lanes, plain_training, run, same_bits, source, trial
+from fused import BASE, RARELY, make_lanes, plain_training, run, same_bits, source, train_in_turns, trial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -209,12 +209,7 @@ def test_the_order_in_which_weights_lie_changes_rounding_alone(tmp_path, monkeyp
 def test_waiting_lanes_keep_their_running_statistics(tmp_path, kind):
     steady = run(*make_lanes(tmp_path, kind=kind, base=CONV), [trial(0), trial(1)], 3)
     lanes, artifacts = make_lanes(tmp_path, kind=kind, base=CONV)
-    for number in (0, 1):
-        lanes.add(trial(number))
-    values = {0: [], 1: []}
-    for numbers in ([0], [0], [1], [0, 1], [1]):
-        for progress in advance_all(lanes, numbers):
-            values[progress.number].append(progress.objective)
+    values = train_in_turns(lanes)
     for number in (0, 1):
         lanes.finish({number: Outcome(state="complete", epoch=3, objective=None)})
         assert values[number] == steady[number][0]

@@ -4,7 +4,19 @@ from functools import partial
 
 import pytest
 import torch
-from fused import BASE, RARELY, images, killed_and_resumed, make_lanes, plain_training, run, same_bits, source, trial
+from fused import (
+    BASE,
+    RARELY,
+    images,
+    killed_and_resumed,
+    make_lanes,
+    plain_training,
+    run,
+    same_bits,
+    source,
+    train_in_turns,
+    trial,
+)
 
 from sweeps.workload import Outcome, advance_all
 from sweeps.workload.testing import check_lanes
@@ -124,12 +136,7 @@ def test_refill_history_leaves_no_trace(tmp_path, kind):
 def test_waiting_lanes_keep_their_state(tmp_path, kind):
     steady = run(*make_lanes(tmp_path, kind=kind), [trial(0), trial(1)], 3)
     lanes, _ = make_lanes(tmp_path, kind=kind)
-    for number in (0, 1):
-        lanes.add(trial(number))
-    values = {0: [], 1: []}
-    for numbers in ([0], [0], [1], [0, 1], [1]):
-        for progress in advance_all(lanes, numbers):
-            values[progress.number].append(progress.objective)
+    values = train_in_turns(lanes)
     assert values == {number: steady[number][0] for number in (0, 1)}
 
 
