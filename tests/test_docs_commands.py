@@ -43,8 +43,9 @@ def commands(page: Path) -> list[str]:
 
 SHORTER = {"--importance-samples 5000": "--importance-samples 50"}
 """What takes minutes as it stands in the docs → what runs here in its place."""
-DRY = " --dry-run --name docs"
-"""A sweep that trains for minutes is checked as a new study; tests/test_whole.py and the fixture below train `smoke`."""
+DRY = " --dry-run --name docs --compile off"
+"""A sweep that trains for minutes is checked as a new study, without the compiler, which takes most of a minute once;
+tests/test_whole.py and the fixture below train `smoke`."""
 
 COMMANDS = sorted({command for page in PAGES for command in commands(page)})
 AGAIN = ("vaeexp report --all", "vaeexp report beta_mnist --html")
