@@ -36,7 +36,7 @@ def open_storage(url: str | None, runs: Path, study: str, *, must_exist: bool = 
     With `must_exist` nothing is created and the study has to be there: for commands that only look.
 
     Raises:
-        UserError: the folder cannot be written, the database cannot be reached, the study does not exist, or its name is none.
+        UserError: the folder cannot be written, the database cannot be reached, the study does not exist, or its name cannot be one.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal = journal_path(runs, study)

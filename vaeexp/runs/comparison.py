@@ -55,7 +55,7 @@ class Criterion:
         return abs(again - recorded) <= share * self.tolerance * max(abs(recorded), self.scale)
 
 
-class Finding(NamedTuple):
+class Part(NamedTuple):
     """One part of the comparison. `agrees` is None where the part is missing, or does not count under the criterion."""
 
     what: str
@@ -99,76 +99,76 @@ def _metrics(epoch: EpochRecord | Progress) -> dict[str, float]:
 
 def compare(
     record: TrialRecord, again: TrialRecord, folders: tuple[Path | None, Path | None], wanted: Criterion
-) -> list[Finding]:
+) -> list[Part]:
     """Compare what two trainings left: epochs, end, best epoch, final figures, weights. `folders` are those of the two.
 
     The outcome of `again` is `pruned` where it would go on after the last recorded epoch.
     """
     assert record.outcome is not None
     assert again.outcome is not None
-    findings = [_epochs(record, again, wanted), _end(record.outcome, again.outcome, wanted)]
+    parts = [_epochs(record, again, wanted), _end(record.outcome, again.outcome, wanted)]
     if "best_epoch" in record.results:
         epochs = record.results["best_epoch"], again.results.get("best_epoch", math.nan)
-        findings.append(_best(epochs, (record.outcome.objective, again.outcome.objective), wanted))
-    findings += _final_figures(record.results, again.results, wanted)
+        parts.append(_best(epochs, (record.outcome.objective, again.outcome.objective), wanted))
+    parts += _final_figures(record.results, again.results, wanted)
     weights = [_weights(*folders, wanted, file, record.files.get(file)) for file in (WEIGHTS, LAST)]
-    return [*findings, *(finding for finding in weights if finding)]
+    return [*parts, *(part for part in weights if part)]
 
 
-def _epochs(record: TrialRecord, again: TrialRecord, wanted: Criterion) -> Finding:
+def _epochs(record: TrialRecord, again: TrialRecord, wanted: Criterion) -> Part:
     pairs = list(zip(record.epochs, again.epochs, strict=False))
     count = f"{len(pairs):,} of {len(record.epochs):,}"
     first = next((text for pair in pairs if (text := difference(*pair, wanted))), None)
     if first is not None:
-        return Finding("epochs", f"differ first at {first}", False)
+        return Part("epochs", f"differ first at {first}", False)
     if len(pairs) < len(record.epochs):
-        return Finding("epochs", f"{count} trained; they agree", None if wanted.tolerance else False)
+        return Part("epochs", f"{count} trained; they agree", None if wanted.tolerance else False)
     if not pairs:
-        return Finding("epochs", "none on record", None)
+        return Part("epochs", "none on record", None)
     if not any(difference(*pair, Criterion(0.0, "")) for pair in pairs):
-        return Finding("epochs", f"{count} equal, bit for bit, each in {len(_metrics(pairs[0][0]))} figures", True)
+        return Part("epochs", f"{count} equal, bit for bit, each in {len(_metrics(pairs[0][0]))} figures", True)
     most, epoch = max((abs(after.objective - before.objective), before.epoch) for before, after in pairs)
-    return Finding("epochs", f"{count} agree; −ELBO differs by at most {most:.3g} nats per image (epoch {epoch})", True)
+    return Part("epochs", f"{count} agree; −ELBO differs by at most {most:.3g} nats per image (epoch {epoch})", True)
 
 
-def _end(recorded: Outcome, found: Outcome, wanted: Criterion) -> Finding:
+def _end(recorded: Outcome, found: Outcome, wanted: Criterion) -> Part:
     failure, again = recorded.failure, found.failure
     on_record = f"on record: epoch {recorded.epoch}, {failure.kind} ({failure.message})" if failure else ""
     fails = f"in epoch {found.epoch}: {again.kind} ({again.message})" if again else ""
     if failure and again:
         same = failure.kind == again.kind and (wanted.tolerance > 0 or recorded.epoch == found.epoch)
-        return Finding("end", f"fails again {fails}" if same else f"fails otherwise {fails}; {on_record}", same)
+        return Part("end", f"fails again {fails}" if same else f"fails otherwise {fails}; {on_record}", same)
     if failure:
         machine = failure.kind in ("crashed", "out_of_memory")
         hint = "; the cause may be the machine and not the trial" if machine else ""
-        return Finding("end", f"does not fail again; {on_record}{hint}", False)
+        return Part("end", f"does not fail again; {on_record}{hint}", False)
     if again:
-        return Finding("end", f"fails {fails}", False)
+        return Part("end", f"fails {fails}", False)
     # A trial that another program told Optuna to have failed was stopped, too.
     stopped, epochs = recorded.state != "complete", f"after {found.epoch} epochs"
     if stopped == (found.state != "complete"):
-        return Finding("end", f"{recorded.state} {epochs}, as on record", True)
+        return Part("end", f"{recorded.state} {epochs}, as on record", True)
     text = f"{'is complete' if stopped else 'would go on'} {epochs}, where the record has it {recorded.state}"
-    return Finding("end", text, None if wanted.tolerance else False)
+    return Part("end", text, None if wanted.tolerance else False)
 
 
-def _best(epochs: tuple[float, float], values: tuple[float | None, float | None], wanted: Criterion) -> Finding:
+def _best(epochs: tuple[float, float], values: tuple[float | None, float | None], wanted: Criterion) -> Part:
     if not wanted.near(*values, share=0.5):
-        return Finding("best epoch", f"−ELBO {_by(*values)}", False)
+        return Part("best epoch", f"−ELBO {_by(*values)}", False)
     recorded, found = epochs
     if recorded == found:
-        return Finding("best epoch", f"{recorded:.0f}, equal", True)
-    return Finding("best epoch", f"{found:.0f} instead of {recorded:.0f}", None if wanted.tolerance else False)
+        return Part("best epoch", f"{recorded:.0f}, equal", True)
+    return Part("best epoch", f"{found:.0f} instead of {recorded:.0f}", None if wanted.tolerance else False)
 
 
-def _final_figures(recorded: Mapping[str, float], again: Mapping[str, float], wanted: Criterion) -> list[Finding]:
+def _final_figures(recorded: Mapping[str, float], again: Mapping[str, float], wanted: Criterion) -> list[Part]:
     """Compare the number of parameters and the test metrics. Differences of the classifier's metrics do not count."""
     names = sorted(recorded.keys() - {"best_epoch", *OF_CLASSIFIER})
     by_classifier = sorted(recorded.keys() & set(OF_CLASSIFIER))
     if wanted.tolerance:
         bounds = [name for name in names if name in BOUNDS] or ["test/distortion", "test_last/distortion"]
         names, by_classifier = [name for name in names if name in (*bounds, "parameters")], []
-    findings = []
+    parts = []
     for what, group, counts in (("final figures", names, True), ("by the classifier", by_classifier, False)):
         wrong = [name for name in group if not wanted.near(recorded[name], again.get(name))]
         text = "; ".join(f"{name} {_by(recorded[name], again.get(name))}" for name in wrong)
@@ -177,13 +177,13 @@ def _final_figures(recorded: Mapping[str, float], again: Mapping[str, float], wa
         elif not counts:
             text += "; not counted, because the classifier in the cache may be another"
         if group:
-            findings.append(Finding(what, text, not wrong if counts else not wrong or None))
-    return findings
+            parts.append(Part(what, text, not wrong if counts else not wrong or None))
+    return parts
 
 
 def _weights(
     recorded: Path | None, again: Path | None, wanted: Criterion, file: str, sha256: str | None
-) -> Finding | None:
+) -> Part | None:
     """Compare the weights of the best or the last epoch, tensor by tensor. None where neither training kept this file.
 
     `sha256` is the hash that the record has of the file.
@@ -192,29 +192,29 @@ def _weights(
     there = [folder is not None and (folder / file).is_file() for folder in (recorded, again)]
     if recorded is None or again is None or not all(there):
         text = f"the run has left no {file}" if there[1] else "none now"
-        return Finding(what, text, None if there[1] else False) if any(there) else None
+        return Part(what, text, None if there[1] else False) if any(there) else None
     try:
         before, after = load_tensors(recorded / file), load_tensors(again / file)
     except (Damaged, OSError) as error:
-        return Finding(what, f"the run's {file} cannot be used: {error}", False)
+        return Part(what, f"the run's {file} cannot be used: {error}", False)
     foreign = sha256 not in (None, file_digest(recorded / file))
     if wanted.tolerance and not foreign:
-        return Finding(what, "not compared: sums that round otherwise end in other weights", None)
+        return Part(what, "not compared: sums that round otherwise end in other weights", None)
     shapes = [{name: tensor.shape for name, tensor in tensors.items()} for tensors in (before, after)]
     if shapes[0] != shapes[1]:
-        return Finding(what, "names or shapes of the tensors are others", False)
+        return Part(what, "names or shapes of the tensors are others", False)
     apart = {
         name: (after[name].double() - tensor.double()).abs().max().item()
         for name, tensor in before.items()
         if not tensor.equal(after[name])
     }
     if not apart and foreign:
-        return Finding(what, f"the run's {file} is not the file of its record, although its tensors are equal", False)
+        return Part(what, f"the run's {file} is not the file of its record, although its tensors are equal", False)
     if not apart:
-        return Finding(what, f"{len(before):,} tensors equal, bit for bit", True)
+        return Part(what, f"{len(before):,} tensors equal, bit for bit", True)
     most = max(apart, key=lambda name: apart[name])
     text = f"{len(apart):,} of {len(before):,} tensors differ, {most} by up to {apart[most]:.3g}"
-    return Finding(what, text, False)
+    return Part(what, text, False)
 
 
 EVALUATED = 1e-4
@@ -222,7 +222,7 @@ EVALUATED = 1e-4
 device, and other numbers of threads differ by less than 1e-5, because they add up in another order."""
 
 
-def compare_figures(found: Mapping[str, float], recorded: Mapping[str, float], *, last: bool, same: bool) -> Finding:
+def compare_figures(found: Mapping[str, float], recorded: Mapping[str, float], *, last: bool, same: bool) -> Part:
     """Compare the figures `test/…` of an evaluation with those that the study recorded of the run.
 
     Figures that rest on another number of importance samples, or on the classifier in the user's cache, do not count.
@@ -240,7 +240,7 @@ def compare_figures(found: Mapping[str, float], recorded: Mapping[str, float], *
     if found.get("test/importance_samples") != recorded.get("test/importance_samples"):
         pairs = {name: pair for name, pair in pairs.items() if not name.startswith(("test/iw_", "test/importance_"))}
     if not pairs:
-        return Finding("record", "not compared: the study has no test figures of this run on record", None)
+        return Part("record", "not compared: the study has no test figures of this run on record", None)
     wrong = [
         f"{name} {_by(before, after)}"
         for name, (before, after) in sorted(pairs.items(), key=lambda pair: pair[0] not in IN_NATS)
@@ -249,10 +249,8 @@ def compare_figures(found: Mapping[str, float], recorded: Mapping[str, float], *
     ]
     if wrong:
         more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        return Finding("record", f"differs from the study's record: {'; '.join(wrong[:3])}{more}", False)
-    return Finding(
-        "record", f"{len(pairs)} figures are those of the study's record, within {100 * tolerance:g} %", True
-    )
+        return Part("record", f"differs from the study's record: {'; '.join(wrong[:3])}{more}", False)
+    return Part("record", f"{len(pairs)} figures are those of the study's record, within {100 * tolerance:g} %", True)
 
 
 def _by(recorded: float | None, again: float | None) -> str:

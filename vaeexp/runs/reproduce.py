@@ -18,7 +18,7 @@ from vaeexp.console import minus_elbo, print_table, progress_bar, write_line
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.machine import usable_cores
 from vaeexp.results.tables import EVALUATION, PICTURES
-from vaeexp.runs.comparison import Criterion, Finding, choose_criterion, compare, difference
+from vaeexp.runs.comparison import Criterion, Part, choose_criterion, compare, difference
 from vaeexp.runs.provenance import arithmetic, changes, describe_run
 from vaeexp.runs.run import RunRecord, other_images, read_record
 from vaeexp.runs.worker import open_lanes
@@ -70,38 +70,38 @@ def reproduce_trial(
         again = _train(record, here, wanted, dataset, Path(folder), console)
         made = Path(again.folder) if again.folder else None
         restored = restore_files(record, made) if restore and made else []
-        findings = compare(record.trial, again, (record.folder, made), wanted) + restored
-    if record.contradictions and not any(finding.what == SETTINGS for finding in restored):
-        findings.append(Finding(SETTINGS, "; ".join(record.contradictions), False))
-    _conclude(record, findings, dataset, console)
-    return all(finding.agrees is not False for finding in findings)
+        parts = compare(record.trial, again, (record.folder, made), wanted) + restored
+    if record.contradictions and not any(part.what == SETTINGS for part in restored):
+        parts.append(Part(SETTINGS, "; ".join(record.contradictions), False))
+    _conclude(record, parts, dataset, console)
+    return all(part.agrees is not False for part in parts)
 
 
-def restore_files(record: RunRecord, made: Path) -> list[Finding]:
+def restore_files(record: RunRecord, made: Path) -> list[Part]:
     """Put files that a new training `made` into the run's folder where they are missing or damaged; tell of each.
 
     A file of weights goes back if its SHA-256 is the recorded one, else beside, as `reproduced-weights.safetensors`. The other
     files go back if the weights are the recorded ones.
     """
-    findings, equal = [], True
+    parts, equal = [], True
     for file, sha256 in record.trial.files.items():
         place, found = record.folder / file, file_digest(made / file)
         if place.is_file() and file_digest(place) == sha256:
-            findings.append(Finding(file, "is whole and stays as it is", None))
+            parts.append(Part(file, "is whole and stays as it is", None))
         elif found == sha256:
             _put(made / file, place)
-            findings.append(Finding(file, f"is put back; its SHA-256 is the recorded {sha256[:12]}…", True))
+            parts.append(Part(file, f"is put back; its SHA-256 is the recorded {sha256[:12]}…", True))
         else:
             beside = place.with_name(f"reproduced-{file}")
             _put(made / file, beside)
             words = f"has the SHA-256 {found[:12]}… now, {sha256[:12]}… on record; it lies beside as {beside.name}"
-            findings.append(Finding(file, words, False))
+            parts.append(Part(file, words, False))
         equal = equal and found == sha256
     for file in (SETTINGS, RESULT, PICTURES, EVALUATION) if equal else ():
         if (made / file).is_file() and not _is_whole(record.folder / file):
             _put(made / file, record.folder / file)
-            findings.append(Finding(file, "is put back", True))
-    return findings
+            parts.append(Part(file, "is put back", True))
+    return parts
 
 
 def _is_whole(path: Path) -> bool:
@@ -219,16 +219,16 @@ def _advance(record: RunRecord, lanes: Lanes, wanted: Criterion, console: "Conso
                 return
 
 
-def _conclude(record: RunRecord, findings: list[Finding], dataset: Dataset, console: "Console") -> None:
+def _conclude(record: RunRecord, parts: list[Part], dataset: Dataset, console: "Console") -> None:
     marks = {True: "agrees", False: "DIFFERS", None: ""}
     write_line(console, "")
-    print_table(console, ("", "", ""), [(f.what, marks[f.agrees], f.words) for f in findings], header=False)
+    print_table(console, ("", "", ""), [(part.what, marks[part.agrees], part.words) for part in parts], header=False)
     write_line(console, "")
     now = describe_run(dataset, record.settings, study_text="", command="")
     if changed := list(changes(record.study.provenance, now)):
         print_table(console, ("", "on record", "now"), changed)
         write_line(console, "")
-    first = next((finding for finding in findings if finding.agrees is False), None)
+    first = next((part for part in parts if part.agrees is False), None)
     if first:
         write_line(console, f"{record.name} DIFFERS from its record: {first.what} {first.words}", style="bold red")
     else:

@@ -25,7 +25,7 @@ from vaeexp.evaluation.nll import bits_per_dimension
 from vaeexp.machine import cache_folder
 from vaeexp.models.vae import VAE
 from vaeexp.results import FORMS, RunName, best_of, parse_run, stored_study
-from vaeexp.runs.comparison import Finding, compare_figures
+from vaeexp.runs.comparison import Part, compare_figures
 from vaeexp.runs.provenance import arithmetic, protocol
 from vaeexp.runs.worker import test_figures
 from vaeexp.settings import SECTIONS, Settings
@@ -283,10 +283,10 @@ def evaluate_run(
     }
 
 
-def _compare_with_record(run: Run, split: str, figures: Mapping[str, float], device: torch.device) -> Finding:
+def _compare_with_record(run: Run, split: str, figures: Mapping[str, float], device: torch.device) -> Part:
     """Compare figures with those of the study's record, or of the run's own file where the record is not at hand."""
     if split != "test":
-        return Finding("record", "not compared: the study has figures of test images on record", None)
+        return Part("record", "not compared: the study has figures of test images on record", None)
     result = run.folder / RESULT
     recorded = run.record.results if run.record else load_json(result)["test"] if result.is_file() else {}
     here = arithmetic(str(device), precision="float32", fuse=False, compile=False, threads=None)
