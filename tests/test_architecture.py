@@ -35,6 +35,7 @@ LEVELS = (
     "vaeexp.settings",
     "vaeexp.console",
     "vaeexp.machine",
+    "vaeexp.cache",
     "vaeexp.allowed_code",
     "vaeexp.words",
     "vaeexp.data.formats",

@@ -15,7 +15,7 @@ from pathlib import Path
 from sweeps.errors import UserError
 from sweeps.files import write_whole
 from sweeps.source import hash_of, search_working_directory
-from vaeexp.machine import cache_folder
+from vaeexp.cache import cache_folder
 
 
 def note_beginning(runs: Path, study: str) -> None:

@@ -24,7 +24,7 @@ from torch.fx import GraphModule, Node
 from torch.utils._pytree import tree_leaves
 
 from sweeps.errors import UserError
-from vaeexp.machine import build_once, cache_folder
+from vaeexp.cache import build_once, cache_folder
 
 _OTHER_ERRORS = (AttributeError, ImportError, OSError, LookupError, TypeError, ValueError, AssertionError)
 COMPILER_ERRORS = (RuntimeError, *_OTHER_ERRORS)

@@ -15,7 +15,8 @@ from torch import Tensor
 import sweeps
 import vaeexp
 from sweeps.health import Finding
-from vaeexp.machine import cache_folder, processor_name, usable_cores
+from vaeexp.cache import cache_folder
+from vaeexp.machine import processor_name, usable_cores
 from vaeexp.models.vae import build_vae
 from vaeexp.settings import ModelSettings
 from vaeexp.training.device import has_fast_bf16, resolve_device

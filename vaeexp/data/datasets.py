@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sweeps.errors import UserError
+from vaeexp.cache import build_once, cache_folder
 from vaeexp.data.formats import TEST, TRAINING, Definition, Layout, RawImages, Source
 from vaeexp.data.formats.arrays import ARRAYS
 from vaeexp.data.formats.image_folder import CELEBA, FOLDER
 from vaeexp.data.formats.torchvision_files import CIFAR, FILES, IDX, SVHN, read_idx
 from vaeexp.data.prepare import Purpose, permutation
-from vaeexp.machine import build_once, cache_folder
 
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings

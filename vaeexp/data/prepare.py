@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from sweeps.errors import UserError
+from vaeexp.cache import build_once, cache_folder
 from vaeexp.data.formats import TEST, TRAINING, VALIDATION, RawImages, Source, blocks
-from vaeexp.machine import build_once, cache_folder
 
 UNREADABLE = "unreadable.txt"
 

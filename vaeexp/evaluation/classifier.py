@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vaeexp.cache import build_once, cache_folder
 from vaeexp.data.dataset import TARGETS, draw_thresholds, targets
-from vaeexp.machine import build_once, cache_folder
 
 if TYPE_CHECKING:
     from vaeexp.data import Dataset

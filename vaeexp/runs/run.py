@@ -18,11 +18,11 @@ from sweeps.storage.study_record import StudyRecord
 from sweeps.storage.trial_record import TrialRecord
 from sweeps.workload import Outcome, baseline_names, named_run, run_folder, run_name
 from vaeexp.allowed_code import check_code
+from vaeexp.cache import cache_folder
 from vaeexp.data import DATASETS, Dataset, open_dataset
 from vaeexp.data.dataset import targets
 from vaeexp.evaluation.classifier import open_classifier
 from vaeexp.evaluation.nll import bits_per_dimension
-from vaeexp.machine import cache_folder
 from vaeexp.models.vae import VAE
 from vaeexp.results import FORMS, RunName, best_of, parse_run, stored_study
 from vaeexp.runs.comparison import Part, compare_figures

@@ -10,8 +10,8 @@ import pytest
 from mnist_files import write_files
 
 from sweeps.errors import UserError
+from vaeexp.cache import build_once, cache_folder
 from vaeexp.data import open_dataset, prepare
-from vaeexp.machine import build_once, cache_folder
 from vaeexp.settings import DataSettings
 
 SETTINGS = DataSettings(validation_size=10)
