@@ -1,17 +1,26 @@
-"""The user's cache: folders that are written whole or not at all."""
+"""The user's cache: folders that are built once, whole or not at all, and checked against their checksums when opened.
 
+Each folder holds `meta.json`: what is known of the folder, size and SHA-256 of each of its files, and a seal of its own.
+"""
+
+import json
+import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from sweeps.checksums import SLOT, Damaged, check_seal, file_digest, seal
 from sweeps.errors import UserError
 
 T = TypeVar("T")
 
+FACTS = "meta.json"
 _PATIENCE = 900  # seconds to wait for another process that builds the same folder
+_log = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
@@ -23,22 +32,76 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("vaeexp", appauthor=False))
 
 
+def seal_folder(folder: Path, facts: Mapping[str, Any], *, by_blocks: Collection[str] = ()) -> None:
+    """Write `meta.json` into a folder that is complete: the facts, and size and SHA-256 of each file.
+
+    by_blocks: names of files that are checked block by block when they are read; they get no SHA-256.
+    """
+    files = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        digest = None if name in by_blocks else file_digest(path)
+        files[name] = {"bytes": path.stat().st_size, "sha256": digest}
+    text = json.dumps({"sha256": SLOT, "facts": facts, "files": files}, indent=2) + "\n"
+    (folder / FACTS).write_bytes(seal(text.encode()))
+
+
+def read_facts(folder: Path) -> dict[str, Any] | None:
+    """Check all files of a folder and return its facts; None if there is no folder.
+
+    Raises:
+        Damaged: a file is missing or its content has changed, or the folder was never sealed.
+    """
+    path = folder / FACTS
+    try:
+        content = path.read_bytes()
+        check_seal(content, path)
+        stored = json.loads(content)
+        for name, file in stored["files"].items():
+            path = folder / name
+            if path.stat().st_size != file["bytes"]:
+                raise Damaged(
+                    str(path), f"is damaged: it has {path.stat().st_size:,} bytes instead of {file['bytes']:,}."
+                )
+            if file["sha256"] not in (None, file_digest(path)):
+                raise Damaged(str(path), "is damaged: its content does not match its checksum.")
+    except FileNotFoundError:
+        if not folder.exists():
+            return None
+        problem = f"lacks {path.name}, because it is damaged or was written by an older version of vaeexp."
+        raise Damaged(str(folder), problem) from None
+    except OSError as error:
+        raise Damaged(str(path), f"cannot be read ({error.strerror or error}).") from error
+    facts: dict[str, Any] = stored["facts"]
+    return facts
+
+
+def distrust(folder: Path) -> None:
+    """Let the next process that opens a folder build it again, because its files were found damaged after they were opened."""
+    with suppress(OSError):  # the cache may be read-only
+        (folder / FACTS).unlink()
+
+
 def build_once(target: Path, open_whole: Callable[[Path], T | None], build: Callable[[Path], None]) -> T:
-    """Return `open_whole(target)`, the content of a folder; where it is empty, make or replace the folder by `build` first.
+    """Return `open_whole(target)`, the content of a folder; where that is None or raises Damaged, make or replace the folder first.
 
     `build` fills an empty temporary folder beside the target, which is then brought to the disk and renamed. So no
     reader sees half a folder, and nothing stays when `build` raises. Of several processes one builds and the others
-    wait. Raises UserError when the cache cannot be written.
+    wait. A warning names what is damaged. Raises UserError when the cache cannot be written.
     """
     import filelock
 
-    if content := open_whole(target):
+    content, damage = _opened(open_whole, target)
+    if content:
         return content
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(target.parent / f"{target.name}.lock", timeout=_PATIENCE):
-            if content := open_whole(target):
+            content, damage = _opened(open_whole, target)
+            if content:
                 return content
+            if damage:
+                _log.warning(f"{damage} It is made again.")
             _remove_leftovers(target)
             prefix = f".{target.name}-"
             with tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent, ignore_cleanup_errors=True) as temporary:
@@ -55,10 +118,19 @@ def build_once(target: Path, open_whole: Callable[[Path], T | None], build: Call
         raise UserError(f"{target}.lock", problem) from error
     except OSError as error:
         problem = f"the cache cannot be written ({error.strerror or error}). Set VAEEXP_CACHE to another folder."
-        raise UserError(str(target.parent), problem) from error
-    if not (content := open_whole(target)):
+        raise UserError(str(target.parent), f"{problem} {damage}" if damage else problem) from error
+    content, _ = _opened(open_whole, target)
+    if not content:
         raise UserError(str(target), "got damaged files right after they were written. Check the disk.")
     return content
+
+
+def _opened(open_whole: Callable[[Path], T | None], target: Path) -> tuple[T | None, Damaged | None]:
+    """Return the content of a folder, if it is whole, and what is damaged, if anything."""
+    try:
+        return open_whole(target), None
+    except Damaged as damage:
+        return None, damage
 
 
 def _remove_leftovers(target: Path) -> None:

@@ -24,7 +24,7 @@ from torch.fx import GraphModule, Node
 from torch.utils._pytree import tree_leaves
 
 from sweeps.errors import UserError
-from vaeexp.cache import build_once, cache_folder
+from vaeexp.cache import build_once, cache_folder, read_facts, seal_folder
 
 _OTHER_ERRORS = (AttributeError, ImportError, OSError, LookupError, TypeError, ValueError, AssertionError)
 COMPILER_ERRORS = (RuntimeError, *_OTHER_ERRORS)
@@ -93,7 +93,8 @@ def open_program(
     """Load the program for tensors of these shapes. If the cache lacks it, compile it for this process's number of threads.
 
     The program takes the leaves of `arguments` as a list. Its name in the cache is a checksum of the operations, the shapes,
-    the processor and PyTorch's version. One of several processes compiles a program, and the others wait for it.
+    the processor and PyTorch's version. One of several processes compiles a program, and the others wait for it. A program
+    is loaded only if its file matches the SHA-256 that was written with it; a damaged program is compiled again.
 
     Args:
         traced: traces the operations; takes seconds.
@@ -109,10 +110,11 @@ def open_program(
 
     def build(there: Path) -> None:
         _compile(program or traced(), arguments, there / _FILE, what)
+        seal_folder(there, {"program": what})
         _remove_unused(folder.parent)
 
     try:
-        build_once(folder, lambda there: (there / _FILE).exists(), build)
+        build_once(folder, read_facts, build)
         with suppress(OSError):  # another user may own the cache
             os.utime(folder / _FILE)
         # Not a package, because each process unpacks a package into a temporary folder, and a killed process leaves it.

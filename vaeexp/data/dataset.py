@@ -3,14 +3,17 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sweeps.checksums import Damaged
 from sweeps.errors import UserError, did_you_mean
-from vaeexp.data.datasets import DATASETS, SUBSET_VALIDATION, find_source
+from vaeexp.cache import distrust
+from vaeexp.data.block_checks import BlockChecks, open_blocks
+from vaeexp.data.datasets import DATASETS, SUBSET_VALIDATION, download_again, find_source
 from vaeexp.data.formats import Definition, Source, Unreadable, check_grey, height_width, printable
 from vaeexp.data.formats.image_files import check_unreadable
 from vaeexp.data.prepare import UNREADABLE, Prepared, prepare
@@ -24,13 +27,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Split:
-    """Images uint8 [N, C, H, W] and labels [N] (uint8; uint16 beyond 256 classes), both read-only memory maps."""
+    """Images and labels of a split, both read-only memory maps.
 
-    images: np.ndarray
+    unchecked: images uint8 [N, C, H, W]. Large files are not hashed at the start, so `check` comes before their use.
+    labels: [N], uint8; uint16 beyond 256 classes.
+    first: row of the first image in its file.
+    blocks: the checks of a large file; None for a file that was hashed at the start.
+    """
+
+    unchecked: np.ndarray
     labels: np.ndarray
+    first: int
+    blocks: BlockChecks | None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """The images, all of them checked. Raises Damaged."""
+        if self.blocks is not None:
+            self.blocks.check_range(self.first, self.first + len(self))
+        return self.unchecked
+
+    def check(self, rows: np.ndarray) -> None:
+        """Check the images at these rows of the split, int64 [M], where that was not done before. Raises Damaged."""
+        if self.blocks is not None:
+            self.blocks.check_rows(self.first + rows)
 
 
 @dataclass(frozen=True)
@@ -89,10 +112,14 @@ class Dataset:
 
     def _split(self, part: str, which: slice) -> Split:
         try:
-            arrays = [np.load(self.folder / f"{part}_{kind}.npy", mmap_mode="r") for kind in ("images", "labels")]
+            images, labels = (
+                np.load(self.folder / f"{part}_{kind}.npy", mmap_mode="r") for kind in ("images", "labels")
+            )
+            blocks = open_blocks(self.folder / f"{part}_images.npy")
         except (OSError, ValueError) as error:
+            distrust(self.folder)
             raise UserError(str(self.folder), f"got damaged prepared arrays ({error}). Start again.") from error
-        return Split(*(array[which] for array in arrays))
+        return Split(images[which], labels[which], which.indices(len(images))[0], blocks)
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -111,8 +138,13 @@ def open_dataset(
     split leaves nothing to train on, or when the cache cannot be written.
     """
     definition = check_data(settings)
-    source = find_source(settings, definition, root=root, full_data=full_data, say=say)
-    prepared = prepare(source, static=settings.binarisation == "static", seed=settings.split_seed, say=say)
+    find = partial(find_source, settings, definition, root=root, full_data=full_data, say=say)
+    make = partial(prepare, static=settings.binarisation == "static", seed=settings.split_seed, say=say)
+    try:
+        prepared = make(source := find())
+    except Damaged as damage:
+        download_again(definition, damage, say)
+        prepared = make(source := find())
     title = _title(settings, source, prepared)
     check_grey(title, prepared.image_shape[0], settings.binarisation)
     notes = prepared.notes

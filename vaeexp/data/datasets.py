@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sweeps.checksums import Damaged
 from sweeps.errors import UserError
-from vaeexp.cache import build_once, cache_folder
+from vaeexp.cache import FACTS, build_once, cache_folder, read_facts, seal_folder
 from vaeexp.data.formats import TEST, TRAINING, Definition, Layout, RawImages, Source
 from vaeexp.data.formats.arrays import ARRAYS
 from vaeexp.data.formats.image_folder import CELEBA, FOLDER
@@ -152,7 +153,7 @@ def _ask(mirror: str) -> str | None:
 def download(definition: Definition, target: Path, say: Callable[[str], None]) -> tuple[Path, ...]:
     """Put the official files into `target` in torchvision's layout, checked against torchvision's MD5 sums; return them.
 
-    Raises DownloadError when `VAEEXP_OFFLINE` is set, no mirror answers or a file does not arrive whole; then
+    Files that are there and whole stay; damaged files are downloaded again. Raises DownloadError when `VAEEXP_OFFLINE` is set, no mirror answers or a file does not arrive whole; then
     `target` is not made. Raises UserError when the cache cannot be written.
     """
     if os.environ.get("VAEEXP_OFFLINE", "0") not in ("", "0"):
@@ -160,7 +161,26 @@ def download(definition: Definition, target: Path, say: Callable[[str], None]) -
     if problem := why_unreachable(definition.mirrors):
         raise DownloadError(problem)
     say(f"Downloading {definition.title} to {target}.")
-    return build_once(target, partial(definition.layout.find, definition), partial(_fetch, definition))
+    return build_once(target, partial(_open_downloads, definition), partial(_fetch, definition))
+
+
+def _open_downloads(definition: Definition, folder: Path) -> tuple[Path, ...]:
+    """Return the files in a folder of downloads, checked; none where there are none. Raises Damaged.
+
+    Files that the user put there have no checksums.
+    """
+    if (folder / FACTS).exists():
+        read_facts(folder)
+    return definition.layout.find(definition, folder)
+
+
+def download_again(definition: Definition, damage: Damaged, say: Callable[[str], None]) -> None:
+    """Replace downloaded files, some of which are damaged. Raises UserError, which names the damage, when they cannot be had."""
+    try:
+        download(definition, cache_folder() / "downloads" / definition.name, say)
+    except DownloadError as error:
+        problem = f"{damage.problem} It cannot be downloaded again: {error}. Try --data FOLDER"
+        raise UserError(damage.place, f"{problem}{_elsewhere(definition)}") from error
 
 
 def _fetch(definition: Definition, folder: Path) -> None:
@@ -177,6 +197,7 @@ def _fetch(definition: Definition, folder: Path) -> None:
         raise DownloadError(f"the download failed: {error}") from error
     finally:
         socket.setdefaulttimeout(before)
+    seal_folder(folder, {})
 
 
 def find_source(
@@ -207,11 +228,12 @@ def find_source(
         problem = f"'{definition.name}' needs --data (or VAEEXP_DATA), which must name {expected}"
         raise UserError("data.dataset", problem)
     downloads = cache_folder() / "downloads" / definition.name
-    if paths := layout.find(definition, downloads):
-        return source(root=downloads, paths=paths, words=f"{title} files in the user's cache")
+    cached = partial(source, root=downloads, check=partial(_open_downloads, definition, downloads))
+    if paths := _find_downloads(definition, downloads):
+        return cached(paths=paths, words=f"{title} files in the user's cache")
     try:
         paths = download(definition, downloads, say)
-        return source(root=downloads, paths=paths, words=f"{title} files, downloaded")
+        return cached(paths=paths, words=f"{title} files, downloaded")
     except DownloadError as error:
         reason = str(error)
     looked = f"no data folder was given, {downloads} holds none, and they could not be downloaded: {reason}"
@@ -226,6 +248,16 @@ def find_source(
         words=f"{sum(SUBSET_COUNTS):,} {title} digits bundled with vaeexp",
         subset=True,
     )
+
+
+def _find_downloads(definition: Definition, folder: Path) -> tuple[Path, ...]:
+    """Return the files in a folder of downloads; none where some of the downloaded files are missing. Opens no file."""
+    try:
+        return definition.layout.find(definition, folder)
+    except UserError:
+        if (folder / FACTS).exists():
+            return ()
+        raise
 
 
 def _elsewhere(definition: Definition) -> str:

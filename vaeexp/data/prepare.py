@@ -2,8 +2,9 @@
 
 A folder holds `training_images.npy` uint8 [N, C, H, W] and `training_labels.npy` uint8 [N] in the order of the split
 (`training_order.npy`, int64 [N]: place in the source's file), `test_images.npy`, `test_labels.npy` in the order of
-the file, and `meta.json` with the sizes of these files, the SHA-256 of their content and what is known of them;
-`unreadable.txt` lists the image files that were left out.
+the file, and `meta.json` with what is known of them and a checksum of each file (vaeexp/cache.py). Images of more than
+`WHOLE` bytes have a table of checksums beside them (vaeexp/data/block_checks.py); `unreadable.txt` lists the image files
+that were left out.
 
 Random draws are the same for ever: with every numpy version, on every machine. numpy promises to keep the raw output of its
 bit generators, but not what `Generator.permutation` or `Generator.random` make of it. So both draws here are made from raw
@@ -22,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from sweeps.errors import UserError
-from vaeexp.cache import build_once, cache_folder
+from vaeexp.cache import build_once, cache_folder, read_facts, seal_folder
+from vaeexp.data.block_checks import WHOLE, open_blocks, write_table
 from vaeexp.data.formats import TEST, TRAINING, VALIDATION, RawImages, Source, blocks
 
 UNREADABLE = "unreadable.txt"
@@ -59,7 +61,7 @@ def prepare(source: Source, *, static: bool, seed: int, say: Callable[[str], Non
     """Return the prepared arrays of `source`, and make them first where they are missing or damaged.
 
     `seed` is that of static binarisation and of the split. Raises UserError when a file of the source is damaged (then
-    nothing is kept) or the cache cannot be written.
+    nothing is kept) or the cache cannot be written, Damaged when files that were downloaded do not match their checksums.
     """
     facts = [_LAYOUT, source.definition.name, source.identity(), static, seed]
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
@@ -97,6 +99,8 @@ def _split(source: Source, raw: RawImages) -> tuple[dict[str, Any], np.ndarray, 
 def _build(folder: Path, source: Source, *, static: bool, seed: int, say: Callable[[str], None]) -> None:
     scratch = folder / "scratch"
     scratch.mkdir()
+    if source.check is not None:
+        source.check()
     raw = source.definition.layout.read(source, scratch, say)
     facts, training, test = _split(source, raw)
     meta = {
@@ -114,15 +118,18 @@ def _build(folder: Path, source: Source, *, static: bool, seed: int, say: Callab
     held_out = facts["validation"] or 0  # the source's own validation images stay last, in an order of their own
     last = len(training) - held_out + permutation(held_out, seed, Purpose.VALIDATION_ORDER)
     order = np.concatenate([permutation(len(training) - held_out, seed, Purpose.SPLIT), last])
-    meta |= _write(folder, raw, training, test, order, static_seed=seed if static else None)
+    meta["digest"] = _write(folder, raw, training, test, order, static_seed=seed if static else None)
     shutil.rmtree(scratch)
-    (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
+    large = [path for path in folder.glob("*_images.npy") if path.stat().st_size > WHOLE]
+    for path in large:
+        write_table(path)
+    seal_folder(folder, meta, by_blocks=[path.name for path in large])
 
 
 def _write(
     folder: Path, raw: RawImages, training: np.ndarray, test: np.ndarray, order: np.ndarray, *, static_seed: int | None
-) -> dict[str, Any]:
-    """Write the arrays, images piece by piece; return their digest and the sizes of the files.
+) -> str:
+    """Write the arrays, images piece by piece; return their digest, SHA-256 (hex).
 
     training, test: rows of `raw`. order: of the training images. static_seed: of static binarisation; None without it.
     """
@@ -137,7 +144,7 @@ def _write(
         # Drawn in the order of the source, so that an image's pixels do not depend on the split.
         parts["training_images"] = binarise(raw.images[training], static_seed, Purpose.TRAINING_PIXELS), order
         parts["test_images"] = binarise(raw.images[test], static_seed, Purpose.TEST_PIXELS), None
-    digest, sizes = hashlib.sha256(), {}
+    digest = hashlib.sha256()
     for name, (array, rows) in parts.items():
         shape = (len(array if rows is None else rows), *array.shape[1:])
         digest.update(f"{name} {array.dtype.str} {shape}\n".encode())
@@ -147,21 +154,20 @@ def _write(
             for block in blocks(array, rows):
                 digest.update(block.data)
                 file.write(block.data)
-            sizes[name] = file.tell()
-    return {"digest": digest.hexdigest(), "sizes": sizes}
+    return digest.hexdigest()
 
 
 def _open(folder: Path) -> Prepared | None:
-    """Open the prepared arrays; None when they are missing or their files have other sizes than were written."""
-    try:
-        meta = json.loads((folder / "meta.json").read_text())
-        sizes = meta.pop("sizes")
-        if any((folder / f"{name}.npy").stat().st_size != size for name, size in sizes.items()):
-            return None
-        facts: dict[str, Any] = {name: tuple(fact) if isinstance(fact, list) else fact for name, fact in meta.items()}
-        return Prepared(folder=folder, **facts)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    """Check the files of a folder and return its facts; None when there is no folder.
+
+    Of images with a table only the first block is checked here. Raises Damaged.
+    """
+    if (meta := read_facts(folder)) is None:
         return None
+    for path in folder.glob("*_images.npy"):
+        open_blocks(path)
+    facts: dict[str, Any] = {name: tuple(fact) if isinstance(fact, list) else fact for name, fact in meta.items()}
+    return Prepared(folder=folder, **facts)
 
 
 class Purpose(IntEnum):

@@ -20,14 +20,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaeexp.cache import build_once, cache_folder
+from vaeexp.cache import build_once, cache_folder, read_facts, seal_folder
 from vaeexp.data.dataset import TARGETS, draw_thresholds, targets
 
 if TYPE_CHECKING:
     from vaeexp.data import Dataset
 
 _RECIPE = 1  # increased with every change that gives another classifier for the same images
-_FILE, _FACTS = "classifier.safetensors", "classifier.json"
+_FILE = "classifier.safetensors"
 _BATCH, _LEARNING_RATE, _SEED = 128, 3e-3, 0
 _SEEN = 250_000  # images shown in training, repeats counted, for a data set of any size …
 _EPOCHS = 30  # … but each image at most this often
@@ -80,7 +80,7 @@ def open_classifier(dataset: "Dataset", *, say: Callable[[str], None] = print) -
     """Return the classifier of this data set's targets, from the user's cache or newly trained; None without labels.
 
     The classifier depends on the training images, their binarisation and the version of the recipe. Among several
-    processes one trains and the others wait. `say` announces the training, half a minute for MNIST on one core.
+    processes one trains and the others wait. A damaged classifier is trained again. `say` announces the training, half a minute for MNIST on one core.
     Raises UserError when the cache cannot be written.
     """
     classes = len(dataset.classes or ())
@@ -103,22 +103,19 @@ def _build(dataset: "Dataset", classes: int, say: Callable[[str], None], folder:
     accuracy = int((guesses == _labels(dataset.test.labels)).sum()) / len(test)
     say(f"{dataset.title}: the classifier recognises {100 * accuracy:.1f} % of the test images.")
     (folder / _FILE).write_bytes(save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
-    (folder / _FACTS).write_text(json.dumps({"accuracy": accuracy, "recipe": _RECIPE}) + "\n", encoding="utf-8")
+    seal_folder(folder, {"accuracy": accuracy, "recipe": _RECIPE})
 
 
 def _load(dataset: "Dataset", classes: int, folder: Path) -> Classifier | None:
-    """Return the classifier in `folder`; None if its files are missing or damaged."""
-    from safetensors import SafetensorError
+    """Return the classifier in `folder`; None if there is no folder. Raises Damaged."""
     from safetensors.torch import load_file
 
-    try:
-        accuracy = float(json.loads((folder / _FACTS).read_text(encoding="utf-8"))["accuracy"])
-        with torch.random.fork_rng(devices=[]):
-            model = ImageClassifier(dataset.image_shape, classes)
-        model.load_state_dict(load_file(folder / _FILE))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError):
+    if (facts := read_facts(folder)) is None:
         return None
-    return Classifier(model.eval(), accuracy, binarised=dataset.binarisation != "none")
+    with torch.random.fork_rng(devices=[]):
+        model = ImageClassifier(dataset.image_shape, classes)
+    model.load_state_dict(load_file(folder / _FILE))
+    return Classifier(model.eval(), facts["accuracy"], binarised=dataset.binarisation != "none")
 
 
 def train_classifier(

@@ -128,14 +128,18 @@ def open_source(
     with warnings.catch_warnings():
         # The tensor shares the read-only memory map, and nothing here writes to it.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        train = torch.from_numpy(np.asarray(dataset.train.images))
+        train = torch.from_numpy(np.asarray(dataset.train.unchecked))
     streamed = train.numel() > (_half_of_free_memory(device) if resident_mb == "auto" else resident_mb * 2**20)
+    mapped = streamed or device.type == "cpu"
+    if not mapped:
+        dataset.train.check(np.arange(len(train)))
     validation = targets(dataset.validation.images, dataset.binarisation, derive_seed(study_seed, "targets"))
     return Source(
-        train=train if streamed else train.to(device),
+        train=train if mapped else train.to(device),
         validation=validation.to(device),
         binarisation=dataset.binarisation,
         noise_seed=study_seed,
+        check=dataset.train.check if mapped else None,
         streamed=streamed,
     )
 

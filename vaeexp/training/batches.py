@@ -7,10 +7,11 @@ Shapes: N images, M images of a chunk (a whole number of batches), L latent dime
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,6 +45,8 @@ class Source:
     binarisation: str
     noise_seed: int
     """Seed of the validation noise, the same for all trials of a study."""
+    check: Callable[[np.ndarray], None] | None = None
+    """Called with the rows, int64 [M], of training images on the CPU before they are read. It raises Damaged."""
     streamed: bool = False
     """Whether each chunk of training images is gathered on the CPU and then moved to the device."""
     noise_columns: list[Tensor] = field(init=False, default_factory=list, compare=False, repr=False)
@@ -59,7 +62,12 @@ class Source:
         return self.validation.device
 
     def images(self, index: Tensor) -> Tensor:
-        """Return the training images [M, C, H, W] at `index` [M] (int64, on the device of `train`), on the device."""
+        """Return the training images [M, C, H, W] at `index` [M] (int64, on the device of `train`), on the device.
+
+        Raises Damaged where `check` finds that the file of the images has changed.
+        """
+        if self.check is not None:
+            self.check(index.numpy())
         if not self.streamed:
             return self.train.index_select(0, index)
         # Read in the order of the file, because disks read forward fast. Pinned memory moves while the device computes.

@@ -1,6 +1,7 @@
 """Prepared arrays: opened without reading the source, rebuilt when damaged, made once by many processes."""
 
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,6 @@ import pytest
 from mnist_files import write_files
 
 from sweeps.errors import UserError
-from vaeexp.cache import build_once, cache_folder
 from vaeexp.data import open_dataset, prepare
 from vaeexp.settings import DataSettings
 
@@ -51,26 +51,56 @@ def test_changed_source_files_are_prepared_anew(root):
     assert after.fingerprint != before.fingerprint
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *(f"{part}_{kind}.npy" for part in ("training", "test") for kind in ("images", "labels")),
-        "training_order.npy",
-        "meta.json",
-    ],
+def _damage(path: Path, damage: str, draw: random.Random) -> None:
+    """Damage a file as disks and crashes do, at a place drawn at random in its first, middle or last part."""
+    content = bytearray(path.read_bytes())
+    third = len(content) // 3
+    match damage.split():
+        case ["cut"]:
+            del content[draw.randrange(len(content)) :]
+        case ["bit", part]:
+            content[["head", "middle", "end"].index(part) * third + draw.randrange(third)] ^= 1 << draw.randrange(8)
+        case ["zeros"]:
+            start = draw.randrange(len(content) // 2)
+            content[start : start + third] = bytes(third)
+        case ["garbage"]:
+            content[:64] = draw.randbytes(64)
+    path.write_bytes(content)
+
+
+FILES = (
+    *(f"{part}_{kind}.npy" for part in ("training", "test") for kind in ("images", "labels")),
+    "training_order.npy",
+    "meta.json",
 )
-@pytest.mark.parametrize("damage", ["cut", "gone"])
-def test_damaged_arrays_are_rebuilt(root, name, damage):
-    data = open_dataset(SETTINGS, root=root)
-    content = (data.folder / name).read_bytes()
-    if damage == "cut":
-        (data.folder / name).write_bytes(content[:-5])
-    else:
-        (data.folder / name).unlink()
-    again = open_dataset(SETTINGS, root=root)
-    assert again == data
-    assert (data.folder / name).read_bytes() == content
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "bit head", "bit middle", "bit end", "zeros", "garbage"])
+def test_damaged_arrays_are_prepared_again_with_one_line(root, caplog, damage):
+    data, draw = open_dataset(SETTINGS, root=root), random.Random(0)
+    for name in FILES:
+        content = (data.folder / name).read_bytes()
+        if damage == "gone":
+            (data.folder / name).unlink()
+        else:
+            _damage(data.folder / name, damage, draw)
+        caplog.clear()
+        assert open_dataset(SETTINGS, root=root) == data
+        assert (data.folder / name).read_bytes() == content
+        [line] = caplog.messages
+        assert name in line
+        assert line.endswith("It is made again.")
     assert [path.name for path in data.folder.parent.iterdir() if path.is_dir()] == [data.folder.name]
+
+
+def test_damage_in_a_cache_that_cannot_be_written_is_named(root):
+    data = open_dataset(SETTINGS, root=root)
+    _damage(data.folder / "test_images.npy", "zeros", random.Random(0))
+    lock = data.folder.with_name(f"{data.folder.name}.lock")
+    lock.unlink(missing_ok=True)
+    lock.mkdir()  # for root, too, who may write anywhere
+    with pytest.raises(UserError, match=r"VAEEXP_CACHE.*test_images\.npy: is damaged"):
+        open_dataset(SETTINGS, root=root)
 
 
 def test_arrays_that_vanish_later_give_an_error_that_names_the_folder(root):
@@ -81,7 +111,10 @@ def test_arrays_that_vanish_later_give_an_error_that_names_the_folder(root):
     assert caught.value.place == str(data.folder)
 
 
-def test_processes_that_prepare_at_once_agree(root):
+@pytest.mark.parametrize("damaged", [False, True])
+def test_processes_that_prepare_at_once_agree(root, damaged):
+    if damaged:
+        _damage(open_dataset(SETTINGS, root=root).folder / "training_images.npy", "bit middle", random.Random(0))
     program = (
         "import sys; from pathlib import Path\n"
         "from vaeexp.data import open_dataset; from vaeexp.settings import DataSettings\n"
@@ -112,21 +145,6 @@ def test_leftovers_of_a_killed_process_are_removed(root):
     assert not leftover.exists()
 
 
-def test_a_build_that_fails_leaves_the_old_folder_and_nothing_else(tmp_path):
-    target = tmp_path / "kept"
-    target.mkdir()
-    (target / "old").touch()
-
-    def fail(folder: Path) -> None:
-        (folder / "half").touch()
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        build_once(target, open_whole=lambda folder: False, build=fail)
-    assert [path.name for path in target.iterdir()] == ["old"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "kept.lock"]
-
-
 def test_a_cache_that_cannot_be_written_is_named(root, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "file"))
@@ -146,11 +164,3 @@ def test_prepared_data_opens_from_a_cache_that_may_only_be_read(root, tmp_path):
     finally:
         for folder in folders:
             folder.chmod(0o755)
-
-
-def test_the_cache_is_the_users_unless_named(monkeypatch, tmp_path):
-    monkeypatch.delenv("VAEEXP_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert "vaeexp" in cache_folder().parts
-    monkeypatch.setenv("VAEEXP_CACHE", "~/elsewhere")
-    assert cache_folder() == Path.home() / "elsewhere"

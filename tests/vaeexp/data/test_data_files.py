@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import http.server
 import re
+import shutil
 import struct
 import threading
 
@@ -14,6 +15,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from mnist_files import idx_bytes, small_data, write_files, write_idx
+from sealed import flip_bit
 
 from sweeps.errors import UserError
 from vaeexp.data import DATASETS, datasets, open_dataset
@@ -236,6 +238,41 @@ def test_a_download_arrives_in_the_cache_and_is_not_repeated(mirror, cache):
     for file in mirror.iterdir():
         file.unlink()
     assert open_dataset(SETTINGS, full_data=True).fingerprint == data.fingerprint
+
+
+def _anew(cache, say=lambda text: None):
+    """Open the data set when nothing is prepared, so that the downloaded files are read."""
+    shutil.rmtree(cache / "prepared", ignore_errors=True)
+    return open_dataset(SETTINGS, full_data=True, say=say)
+
+
+@pytest.mark.parametrize("damage", ["bit", "gone", "checksums"])
+def test_damaged_downloads_are_fetched_again_when_they_are_read(mirror, cache, caplog, damage):
+    data, said = _anew(cache), []
+    folder = cache / "downloads" / "mnist"
+    images = folder / "MNIST" / "raw" / FILES[0]  # torchvision unpacks it, so no checksum of gzip is left
+    if damage == "bit":
+        flip_bit(images)
+    elif damage == "gone":
+        images.unlink()
+    else:
+        flip_bit(folder / "meta.json")
+    assert _anew(cache, said.append).fingerprint == data.fingerprint
+    assert len([line for line in said if line.startswith("Downloading MNIST")]) == 1
+    [line] = caplog.messages
+    assert line.endswith("It is made again.")
+
+
+def test_damaged_downloads_without_a_network_are_refused(mirror, cache, monkeypatch):
+    _anew(cache)
+    images = cache / "downloads" / "mnist" / "MNIST" / "raw" / FILES[0]
+    flip_bit(images)
+    content = images.read_bytes()
+    monkeypatch.setenv("VAEEXP_OFFLINE", "1")
+    with pytest.raises(UserError, match=r"is damaged.*cannot be downloaded again: VAEEXP_OFFLINE is set") as caught:
+        _anew(cache)
+    assert caught.value.place == str(images)
+    assert images.read_bytes() == content
 
 
 def test_a_download_that_breaks_off_leaves_nothing_and_says_why(mirror, cache):

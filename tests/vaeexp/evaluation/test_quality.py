@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sealed import flip_bit
 
 from sweeps.errors import UserError
 from vaeexp.data import Dataset
@@ -82,12 +83,20 @@ def test_other_data_other_sizes_and_other_recipes_have_their_own(tmp_path, cache
     assert len(trained) == 2 * 4
 
 
-def test_a_damaged_classifier_is_trained_again(tmp_path, cache):
+@pytest.mark.parametrize("name", ["classifier.safetensors", "meta.json"])
+def test_a_damaged_classifier_is_trained_again_with_one_line(tmp_path, cache, caplog, name):
     data = dataset(tmp_path / "data")
-    open_classifier(data, say=lambda _: None)
-    (file,) = cache.rglob("classifier.safetensors")
-    file.write_bytes(file.read_bytes()[:1000])
-    assert open_classifier(data, say=lambda _: None).accuracy == 1
+    before = open_classifier(data, say=lambda _: None)
+    (file,) = cache.rglob(name)
+    for share in (0.0, 0.02, 0.5, 0.999):
+        flip_bit(file, share)
+        caplog.clear()
+        again = open_classifier(data, say=lambda _: None)
+        [line] = caplog.messages
+        assert line.startswith(str(file))
+        assert again.accuracy == before.accuracy
+        for ours, theirs in zip(again.model.state_dict().values(), before.model.state_dict().values(), strict=True):
+            assert torch.equal(ours, theirs)
     assert len(list(cache.rglob("classifier.safetensors"))) == 1
 
 

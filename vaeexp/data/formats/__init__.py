@@ -95,6 +95,8 @@ class Source:
     paths: tuple[Path, ...]
     words: str
     subset: bool = False
+    check: Callable[[], object] | None = None
+    """Checks the files before they are read, where they have checksums. Raises Damaged."""
 
     def identity(self) -> list[Any]:
         """Return path, size in bytes and time of change (ns) of each file, and how image files are decoded.
