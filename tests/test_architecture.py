@@ -28,6 +28,7 @@ LEVELS = (
     "sweeps.study",
     "sweeps.workload",
     "sweeps.storage",
+    "sweeps.archive",
     "sweeps.results",
     "sweeps.engine",
     "sweeps.tracking",

@@ -29,6 +29,7 @@ NOT_RUN = {
     r"--watch": "goes on until the study is finished or Ctrl-C; tests/vaeexp/commands run it",
     r"--tracking": "needs a server; tests/vaeexp/commands/test_sync.py has one",
     r"--data FOLDER": "needs a folder of the user's images; tests/vaeexp/sweep/test_my_images.py runs it",
+    r"vaeexp restore": "needs another machine; tests/vaeexp/commands/test_archive_command.py has one",
     r"copied/folder|vaeexp report a b": "needs a copy of a run, or two studies; tests/vaeexp/commands run it",
 }
 """Pattern of a command → why it is only parsed here."""

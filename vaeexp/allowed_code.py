@@ -29,6 +29,11 @@ def note_beginning(runs: Path, study: str) -> None:
         write_whole(_notes() / "studies" / mark, lambda path: path.write_text(str(origin.resolve())))
 
 
+def forget_beginning(runs: Path, study: str) -> None:
+    """Forget that a study began in this folder of runs, because a study from elsewhere takes its name."""
+    _origin(runs, study).unlink(missing_ok=True)
+
+
 def check_code(run: str, network: str, folder: Path, *, allow: bool) -> None:
     """Refuse to run the module that a run from elsewhere names as its network.
 

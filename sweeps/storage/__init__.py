@@ -11,6 +11,7 @@ import optuna
 from optuna.storages import BaseStorage
 
 from sweeps.errors import DISK_FULL, UserError, did_you_mean, full_disk, masked
+from sweeps.files import UNFINISHED
 from sweeps.names import check_name
 from sweeps.schema import check_schema
 from sweeps.storage.database import database_tables, open_database
@@ -57,7 +58,8 @@ def study_names(runs: Path, url: str | None = None) -> list[str]:
     if url is None:
         return sorted(path.stem for path in journal_path(runs, "*").parent.glob("*.log"))
     names = [study.study_name for study in open_database(url, create=False).get_all_studies()]
-    return sorted(name for name in names if not name.endswith(REPEATS))
+    # A study that is being restored has the prefix until it is whole.
+    return sorted(name for name in names if not name.endswith(REPEATS) and not name.startswith(UNFINISHED))
 
 
 # ---- studies ----

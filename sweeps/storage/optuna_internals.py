@@ -5,7 +5,7 @@ storage, or to group writes. `pyproject.toml` bounds the version of Optuna for t
 """
 
 import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +65,15 @@ def set_state(handle: optuna.Trial, state: optuna.trial.TrialState, objective: f
     """
     values = None if objective is None else [objective]
     handle.storage.set_trial_state_values(handle._trial_id, state, values)
+
+
+def rename_studies(storage: BaseStorage, names: Mapping[str, str]) -> None:
+    """Rename studies of a database, old name → new name, all in one transaction."""
+    from optuna.storages._rdb.models import StudyModel
+
+    with storage._backend._session() as session:  # type: ignore[attr-defined]
+        for old, new in names.items():
+            session.query(StudyModel).filter(StudyModel.study_name == old).one().study_name = new
 
 
 class BatchingJournal(JournalFileBackend):

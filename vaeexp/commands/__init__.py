@@ -43,6 +43,10 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "reproduce": ("finished_run", "Train a trial again and compare."),
         "completion": ("init", "Print the completion script of a shell."),
     },
+    "Move": {
+        "archive": ("archive", "Write a study into one file."),
+        "restore": ("archive", "Bring a study back from its file."),
+    },
 }
 """Title in the help → name of a command → its module in `vaeexp.commands`, and the first sentence of its help. In the
 module, the command has its own name."""

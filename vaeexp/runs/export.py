@@ -21,6 +21,10 @@ from vaeexp.models.vae import VAE
 from vaeexp.runs.run import Run
 from vaeexp.training.checkpoint import SETTINGS, WEIGHTS, load_model
 
+LOADER = "vaeexp.runs.export"
+"""Module by which MLflow loads a registered model: this one."""
+REQUIREMENTS = ("vaeexp", "torch", "safetensors")
+"""Packages that a registered model needs."""
 README = "README.txt"
 FILES = ("encoder.pt2", "decoder.pt2", WEIGHTS, SETTINGS, README)
 _TOLERANCE = 1e-4

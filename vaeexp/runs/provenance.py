@@ -57,12 +57,17 @@ def describe_run(
         "protocol": protocol(dataset, settings, searched),
         "data": dataset.describe(),
         "git": _git(),
-        "versions": {"vaeexp": VERSION, "python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "versions": installed_versions(),
         "hardware": describe_hardware(),
         "command": masked(command),
         "study_file": study_text,
     }
+
+
+def installed_versions() -> dict[str, str]:
+    """Return the versions that decide a result: of vaeexp, Python and the packages that compute and record."""
+    packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"vaeexp": VERSION, "python": platform.python_version(), **packages}
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

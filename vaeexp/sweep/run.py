@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import vaeexp.report
-from sweeps.checksums import Damaged
 from sweeps.engine import open_sweep
 from sweeps.errors import UserError, masked, warn_once
 from sweeps.results import Results, best_run
@@ -23,19 +22,20 @@ from sweeps.tracking.mlflow_store import tracking_uri
 from sweeps.tracking.ui import check_reachable
 from sweeps.workload import run_folder
 from sweeps.workload.worker_pool import WorkerPool
-from vaeexp.allowed_code import note_beginning
+from vaeexp.allowed_code import check_code, note_beginning
 from vaeexp.console import program, write_line
 from vaeexp.data import describe_plan
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import study_tables
 from vaeexp.results.trust import failed_checks
-from vaeexp.runs.export import Reconstructor
+from vaeexp.runs.export import LOADER, REQUIREMENTS, Reconstructor
 from vaeexp.runs.provenance import describe_run, protocol
 from vaeexp.runs.worker import open_lanes
 from vaeexp.study import maxima_of, uses_average
 from vaeexp.sweep.execution import Execution, model_shapes, resolve_execution
 from vaeexp.sweep.job import Job, SweepOptions, prepare_job, print_plan
 from vaeexp.sweep.progress import LiveProgress
+from vaeexp.training.checkpoint import SETTINGS, load_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -95,9 +95,10 @@ def best_model(results: Results, dataset: "Dataset", runs: Path) -> RegisteredMo
     if not (folder / "weights.safetensors").exists():
         return None
     try:
+        check_code(run["name"], load_json(folder / SETTINGS)["model"]["network"], folder, allow=False)
         model = Reconstructor(folder)
-    except Damaged as error:
-        # The report of days of work must not wait for one file.
+    except UserError as error:
+        # The report of days of work must not wait for one file, nor for the code of a run from elsewhere.
         warn_once(f"{error} Until then no model is registered.")
         return None
     scale = 1 if dataset.binarisation == "static" else 255
@@ -110,10 +111,10 @@ def best_model(results: Results, dataset: "Dataset", runs: Path) -> RegisteredMo
         alias="best",
         run=run["name"],
         folder=stored_path(folder, runs),
-        loader_module="vaeexp.runs.export",
+        loader_module=LOADER,
         inputs=inputs,
         outputs=outputs,
-        pip_requirements=(f"vaeexp=={VERSION}", "torch", "safetensors"),
+        pip_requirements=tuple(f"vaeexp=={VERSION}" if name == "vaeexp" else name for name in REQUIREMENTS),
     )
 
 

@@ -130,6 +130,17 @@ def save_settings(folder: Path, lane: Lane, image_shape: tuple[int, ...], origin
     save_json(folder / SETTINGS, {**settings, **trial, "image_shape": image_shape, **origin})
 
 
+def rename_study(folder: Path, study: str) -> None:
+    """Give the `settings.json` of a run another name of its study.
+
+    Raises:
+        Damaged, UserError: as `load_json`.
+    """
+    settings = load_json(folder / SETTINGS)
+    if settings.get("study") != study:
+        save_json(folder / SETTINGS, {**settings, "study": study})
+
+
 def load_model(folder: Path, weights: str = WEIGHTS, *, sha256: str | None = None) -> VAE:
     """Return the model of a finished trial, in evaluation mode, from its folder alone, without pickle.
 

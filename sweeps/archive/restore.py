@@ -1,0 +1,211 @@
+"""Restores an archive: all is unpacked and checked beside its place, then renamed into its place, the study's records last.
+
+So a process that is killed at any moment leaves either no study, or the whole study. Folders that a killed process put in place
+carry a mark, by which the next restore finds and removes them.
+"""
+
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.storages import BaseStorage
+
+from sweeps.archive.manifest import RECORDS, REPORT, TRIALS, Manifest
+from sweeps.archive.unpack import open_archive
+from sweeps.errors import UserError
+from sweeps.files import UNFINISHED
+from sweeps.names import check_name
+from sweeps.storage import open_storage, storage_errors_as_user_errors
+from sweeps.storage.checked_records import parse_line
+from sweeps.storage.journal import journal_path, open_journal, study_lock
+from sweeps.storage.optuna_internals import rename_studies, study_ids
+from sweeps.storage.study_record import REPEATS, StoredStudy
+from sweeps.storage.transfer import Arrival, write_records
+from sweeps.storage.trial_record import stored_path
+
+_MARK = f"{UNFINISHED}restored"
+"""File in a folder that was put in place, until the study's records are there, too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restored:
+    """A study that was restored."""
+
+    manifest: Manifest
+    stored: StoredStudy
+    report: Path | None
+    study_file: Path | None
+    """The study file as it stood; None for a study that no file describes."""
+
+
+def restore_study(
+    file: Path,
+    *,
+    runs: Path,
+    reports: Path,
+    storage: str | None,
+    name: str | None,
+    loaders: Mapping[str, Collection[str]],
+    adapt: Callable[[Path, str], object],
+) -> Restored:
+    """Put the study of an archive into a runs folder, a storage and a folder of reports.
+
+    Args:
+        storage: URL of the database that gets the records; None for a journal below `runs`.
+        name: another name for the study; None for its own.
+        loaders: as of `Arrival`.
+        adapt: gets the folder of the unpacked runs and the study's name before anything is put in place.
+
+    Raises:
+        UserError: the file is no archive, or of another version; the study exists here; the disk lacks room.
+        Damaged: the archive is not what was written.
+    """
+    with ExitStack() as stack:
+        archive = stack.enter_context(open_archive(file))
+        manifest = archive.manifest
+        study = manifest.study if name is None else check_name(name, "--name")
+        stack.enter_context(_write_errors(storage, runs))
+        database = None if storage is None else open_storage(storage, runs, study)
+        stack.enter_context(study_lock(runs, study))
+        if database is not None:
+            _delete_hidden(database, study)
+            stack.callback(_delete_hidden, database, study)
+        places = {TRIALS: runs / "trials" / study, REPORT: reports / study}
+        _check_absent(study, runs, database, places)
+        _check_room(manifest, runs, reports)
+        there = stack.enter_context(_folder_beside(places[TRIALS], runs))
+        (there / TRIALS).mkdir()
+        archive.unpack(there)
+        has_report = (there / REPORT).is_dir()
+        report = stored_path(places[REPORT], runs) if has_report else None
+        arrival = Arrival(old=manifest.study, name=study, report=report, loaders=loaders)
+        stored, reveal = _write(there, arrival, database, runs, str(file))
+        study_file = _write_study_file(there / TRIALS, stored, study)
+        adapt(there / TRIALS, study)
+        if has_report:  # reports may lie on another disk
+            beside = stack.enter_context(_folder_beside(places[REPORT], reports))
+            shutil.move(there / REPORT, beside / REPORT)
+            _put(beside / REPORT, places[REPORT])
+        _put(there / TRIALS, places[TRIALS])
+        reveal()
+        for place in places.values():
+            (place / _MARK).unlink(missing_ok=True)
+        return Restored(
+            manifest=manifest,
+            stored=stored,
+            report=places[REPORT] if has_report else None,
+            study_file=places[TRIALS] / study_file if study_file else None,
+        )
+
+
+@contextmanager
+def _write_errors(storage: str | None, runs: Path) -> Iterator[None]:
+    try:
+        with storage_errors_as_user_errors(storage, runs):
+            yield
+    except OSError as error:
+        problem = f"cannot be written: {error.strerror or error}. Nothing was restored."
+        raise UserError(str(error.filename or runs), problem) from error
+
+
+def _check_absent(study: str, runs: Path, database: BaseStorage | None, places: Mapping[str, Path]) -> None:
+    """Raise UserError where there is such a study; remove what a killed restore of this study put in place."""
+    stored = journal_path(runs, study).exists() if database is None else study in study_ids(database)
+    if stored:
+        raise UserError(f"study '{study}'", "exists here already. Try --name NEW to restore it as another study.")
+    for place in places.values():
+        if (place / _MARK).is_file():
+            shutil.rmtree(place)
+        if os.path.lexists(place) and not (place.is_dir() and not any(place.iterdir())):
+            raise UserError(str(place), "exists already. Move it away, or restore the study with --name NEW.")
+
+
+def _check_room(manifest: Manifest, runs: Path, reports: Path) -> None:
+    """Raise UserError where the disks lack room. The records are on the disk twice for a moment."""
+    records = sum(member.size for member in manifest.members if member.path == RECORDS)
+    report = sum(member.size for member in manifest.members if member.path.startswith(f"{REPORT}/"))
+    for folder, needed in ((runs, manifest.size + records), (reports, report)):
+        there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+        if (free := shutil.disk_usage(there).free) < needed:
+            problem = f"has {free / 1e6:,.0f} MB free; the study needs {needed / 1e6:,.0f} MB."
+            raise UserError(str(folder), f"{problem} Free some space, or choose another folder.")
+
+
+@contextmanager
+def _folder_beside(place: Path, parent: Path) -> Iterator[Path]:
+    """Make a folder, on the disk of `place`, that goes at the end; folders that killed processes left go at once."""
+    parent.mkdir(parents=True, exist_ok=True)
+    for other in parent.glob(f"{UNFINISHED}*"):
+        if re.fullmatch(rf"{re.escape(UNFINISHED)}\d+-restore-{place.name}", other.name):
+            shutil.rmtree(other)
+    folder = parent / f"{UNFINISHED}{os.getpid()}-restore-{place.name}"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write(
+    there: Path, arrival: Arrival, database: BaseStorage | None, runs: Path, place: str
+) -> tuple[StoredStudy, Callable[[], None]]:
+    """Write the records where no command sees them. Return the study, and the call that lets commands see it."""
+    with (there / RECORDS).open("rb") as lines:
+        records = (_parsed(line, place) for line in lines)
+        if database is None:
+            hidden, journal = there / journal_path(runs, arrival.name).name, journal_path(runs, arrival.name)
+            stored = write_records(open_journal(hidden), records, arrival, place=place)
+            return stored, lambda: _rename(hidden, journal)
+        prefix = f"{UNFINISHED}{uuid.uuid4().hex}-"
+        stored = write_records(database, records, arrival, place=place, prefix=prefix)
+    names = {prefix + name: name for name in (arrival.name, arrival.name + REPEATS)}
+    return stored, lambda: rename_studies(
+        database, {hidden: name for hidden, name in names.items() if hidden in study_ids(database)}
+    )
+
+
+def _parsed(line: bytes, place: str) -> dict:
+    try:
+        return parse_line(line)
+    except (ValueError, RecursionError) as error:
+        raise UserError(place, f"holds records that cannot be read: {error}.") from error
+
+
+def _delete_hidden(database: BaseStorage, study: str) -> None:
+    """Delete what a restore that did not end left of the study in a database."""
+    hidden = re.compile(rf"{re.escape(UNFINISHED)}[0-9a-f]{{32}}-{study}(?:{re.escape(REPEATS)})?")
+    with suppress(optuna.exceptions.StorageInternalError):
+        for name, identity in study_ids(database).items():
+            if hidden.fullmatch(name):
+                database.delete_study(identity)
+
+
+def _write_study_file(trials: Path, stored: StoredStudy, study: str) -> str | None:
+    """Write the study file beside the folders of runs, because the study goes on with it only; return its name."""
+    if not stored.study.text:
+        return None
+    (trials / f"{study}.yaml").write_text(stored.study.text, encoding="utf-8")
+    return f"{study}.yaml"
+
+
+def _put(folder: Path, place: Path) -> None:
+    (folder / _MARK).touch()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    _rename(folder, place)
+
+
+def _rename(path: Path, place: Path) -> None:
+    """Rename a file or folder, and bring the new name to the disk."""
+    os.rename(path, place)
+    if hasattr(os, "O_DIRECTORY"):
+        descriptor = os.open(place.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,144 @@
+"""Reads an archive that may come from anybody: no byte beyond its manifest, no path beyond its folder, no code."""
+
+import hashlib
+import os
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import zstandard
+
+from sweeps.archive.manifest import MANIFEST, MOST, Manifest, Member
+from sweeps.checksums import Damaged
+from sweeps.errors import UserError
+
+_PIECE = 1024
+"""Compressed bytes that are decompressed at a time; zstandard makes at most 32 MB of them."""
+_WINDOW = 2**27
+"""The largest window of a frame, in bytes: memory that a frame may ask for."""
+_SLACK = 2**16
+"""Bytes that tarfile may read beyond a member: headers, padding, what it reads ahead. A long header would be a bomb."""
+_BLOCK = 2**20
+_NO_ARCHIVE = "is no archive of vaeexp."
+
+
+class _Frame:
+    """The content of one zstandard frame, of which a reader gets as many bytes as it is allowed."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._content = file, memoryview(b"")
+        self._frame = zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()
+        self.allowed = 0
+
+    def read(self, size: int) -> bytes:
+        """Return up to `size` bytes, fewer at the end. Raises ValueError where more are asked for than allowed."""
+        if size > self.allowed:
+            raise ValueError("it holds more bytes than its manifest states")
+        parts, missing = [], size
+        while missing:
+            if not self._content and not self._fill():
+                break
+            parts.append(bytes(self._content[:missing]))
+            self._content = self._content[missing:]
+            missing -= len(parts[-1])
+        self.allowed -= size - missing
+        return b"".join(parts)
+
+    def _fill(self) -> bool:
+        while not self._content and not self._frame.eof and (piece := self._file.read(_PIECE)):
+            self._content = memoryview(self._frame.decompress(piece))
+        return bool(self._content)
+
+    def is_at_end(self) -> bool:
+        """Whether the frame ended here, whole, and nothing comes after it."""
+        return not self._fill() and self._frame.eof and not self._frame.unused_data and not self._file.read(1)
+
+
+class Archive:
+    """An archive whose manifest was read; `unpack` may be called once."""
+
+    def __init__(self, file: Path, opened: IO[bytes]) -> None:
+        self._file, self._frame = file, _Frame(opened)
+        self._frame.allowed = _SLACK
+        self._tar = tarfile.open(fileobj=self._frame, mode="r|", errorlevel=2)  # type: ignore[call-overload]  # noqa: SIM115
+        info = self._tar.next()
+        if info is None or info.name != MANIFEST or info.type != tarfile.REGTYPE:
+            raise UserError(str(file), _NO_ARCHIVE)
+        if info.size > MOST:
+            raise UserError(str(file), f"has a manifest of {info.size:,} bytes; must be at most {MOST:,}.")
+        self._frame.allowed = info.size + _SLACK
+        source = self._tar.extractfile(info)
+        assert source is not None
+        self.manifest = Manifest.from_bytes(source.read(), file)
+
+    def unpack(self, folder: Path) -> None:
+        """Write all members below an empty folder, each checked against size and SHA-256 of the manifest, and to the disk.
+
+        Raises:
+            Damaged: the archive is not what was written, or not what its manifest states.
+            OSError: a file cannot be written.
+        """
+        with _reading(self._file):
+            for member in self.manifest.members:
+                self._frame.allowed = _SLACK
+                self._unpack(self._tar.next(), member, folder)
+            self._frame.allowed = _SLACK
+            if self._tar.next() is not None:
+                raise ValueError("it holds more files than its manifest states")
+            if self._frame.read(self._frame.allowed).strip(b"\0") or not self._frame.is_at_end():
+                raise ValueError("its end is not what was written")
+
+    def _unpack(self, info: tarfile.TarInfo | None, member: Member, folder: Path) -> None:
+        if info is None:
+            raise ValueError(f"it ends before {member.path}")
+        tarfile.data_filter(info, str(folder))
+        if (info.name, info.size, info.type) != (member.path, member.size, tarfile.REGTYPE):
+            raise ValueError(f"got {info.name[:80]!r} where its manifest has the file {member.path!r}")
+        self._frame.allowed = member.size + _SLACK
+        source, digest, target = self._tar.extractfile(info), hashlib.sha256(), folder / member.path
+        assert source is not None
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as file:
+            while block := source.read(_BLOCK):
+                digest.update(block)
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+            if (file.tell(), digest.hexdigest()) != (member.size, member.sha256):
+                raise ValueError(f"{member.path} does not match its checksum")
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (zstandard.ZstdError, tarfile.TarError, EOFError, ValueError, FileExistsError, RecursionError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise Damaged(
+            str(file), f"is damaged, cut off or not to be trusted: {reason}. Nothing was restored."
+        ) from error
+
+
+@contextmanager
+def open_archive(file: Path) -> Iterator[Archive]:
+    """Open an archive and read its manifest.
+
+    Raises:
+        UserError: there is no such file, it is no archive, or another version of vaeexp wrote it.
+        Damaged: it is not what was written.
+    """
+    try:
+        if not file.is_file():
+            raise UserError(str(file), "there is no such file.")
+        opened = file.open("rb")
+    except OSError as error:
+        raise UserError(str(file), f"cannot be read: {error.strerror}.") from error
+    with opened:
+        if opened.read(4) != zstandard.FRAME_HEADER:
+            raise UserError(str(file), _NO_ARCHIVE)
+        opened.seek(0)
+        with _reading(file):
+            archive = Archive(file, opened)
+        yield archive

@@ -1,0 +1,190 @@
+"""The records of a study as JSON, to carry the study from one storage into another: from a journal, say, into a database.
+
+Records that arrive may come from anybody, so each path in them is confined to the study's own folder.
+"""
+
+import re
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+import optuna
+from optuna.distributions import distribution_to_json, json_to_distribution
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeps.errors import UserError
+from sweeps.storage.optuna_internals import batched_writes, study_id, study_ids
+from sweeps.storage.study_record import REPEATS, StoredStudy, read_study
+
+_KINDS = {"search": "", "repeats": REPEATS}
+"""Kind of a study's record → suffix of the name of the Optuna study."""
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError, OverflowError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrival:
+    """The place of a study that arrives, and what is believed of its records."""
+
+    old: str
+    """Name of the study where it comes from."""
+    name: str
+    report: str | None
+    """Folder of its report as records hold it; None where no report arrives."""
+    loaders: Mapping[str, Collection[str]]
+    """Module that may load the registered model → packages that it may require. A model with another loader is left out."""
+
+
+def study_records(storage: BaseStorage, name: str) -> Iterator[dict[str, Any]]:
+    """Yield all that a storage holds of a study: a record of the search, one of each trial, and the same of the repeats."""
+    identities = study_ids(storage)
+    for kind, suffix in _KINDS.items():
+        if (identity := identities.get(name + suffix)) is None:
+            continue
+        user, system = storage.get_study_user_attrs(identity), storage.get_study_system_attrs(identity)
+        yield {"kind": kind, "user": user, "system": system}
+        yield from map(_record_of, storage.get_all_trials(identity, deepcopy=False))
+
+
+def _record_of(trial: FrozenTrial) -> dict[str, Any]:
+    return {
+        "state": trial.state.name,
+        "values": trial.values,
+        "params": {name: trial.distributions[name].to_internal_repr(value) for name, value in trial.params.items()},
+        "distributions": {name: distribution_to_json(space) for name, space in trial.distributions.items()},
+        "epochs": trial.intermediate_values,
+        "user": trial.user_attrs,
+        "system": trial.system_attrs,
+        "started": _universal(trial.datetime_start),
+        "ended": _universal(trial.datetime_complete),
+    }
+
+
+def write_records(
+    storage: BaseStorage, records: Iterable[Mapping[str, Any]], arrival: Arrival, *, place: str, prefix: str = ""
+) -> StoredStudy:
+    """Write the records of `study_records` as a new study, and read it back.
+
+    Args:
+        place: the origin of the records, for messages.
+        prefix: put before the name of the study in the storage, until it is renamed.
+
+    Raises:
+        UserError: the records are malformed, or another version of vaeexp has made them.
+    """
+    opened: dict[str, optuna.Study] = {}
+    try:
+        for kind, own in _by_study(records):
+            if kind in opened or (kind != "search" and not opened):
+                raise ValueError(f"a second or early record of '{kind}'")
+            opened[kind] = _write_study(storage, prefix + arrival.name + _KINDS[kind], own, arrival)
+        if not opened:
+            raise ValueError("no record of a study")
+        return read_study(storage, prefix + arrival.name)
+    except _MALFORMED as error:
+        reason = " ".join(str(error).split())
+        raise UserError(place, f"its records make no study ({type(error).__name__}: {reason}).") from error
+
+
+def _by_study(records: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
+    """Yield the kind of each Optuna study with all its records, the record of the study first."""
+    own: list[Mapping[str, Any]] = []
+    for record in records:
+        if "kind" in record and own:
+            yield own[0]["kind"], own
+            own = []
+        own.append(record)
+    if own:
+        yield own[0]["kind"], own
+
+
+def _write_study(storage: BaseStorage, name: str, records: list[Mapping[str, Any]], arrival: Arrival) -> optuna.Study:
+    head, trials = records[0], records[1:]
+    sampler, pruner = optuna.samplers.RandomSampler(seed=0), optuna.pruners.NopPruner()
+    study = optuna.create_study(study_name=name, storage=storage, direction="minimize", sampler=sampler, pruner=pruner)
+    with batched_writes(study):
+        for key, value in _arrived_study(head["user"], arrival).items():
+            study.set_user_attr(key, value)
+        for key, value in head["system"].items():
+            storage.set_study_system_attr(study_id(study), key, value)
+        for record in trials:
+            storage.create_new_trial(study_id(study), _trial_of(record, arrival))
+    return study
+
+
+def _trial_of(record: Mapping[str, Any], arrival: Arrival) -> FrozenTrial:
+    distributions = {name: json_to_distribution(space) for name, space in record["distributions"].items()}
+    values = record["values"]
+    return FrozenTrial(
+        number=0,  # the storage counts
+        trial_id=-1,
+        state=TrialState[record["state"]],
+        value=None,
+        values=None if values is None else [float(value) for value in values],
+        datetime_start=_local(record["started"]),
+        datetime_complete=_local(record["ended"]),
+        params={name: distributions[name].to_external_repr(float(value)) for name, value in record["params"].items()},
+        distributions=distributions,
+        user_attrs=_arrived_trial(record["user"], arrival),
+        system_attrs=dict(record["system"]),
+        intermediate_values={int(epoch): float(value) for epoch, value in record["epochs"].items()},
+    )
+
+
+def _universal(time: datetime | None) -> str | None:
+    return None if time is None else time.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _local(text: str | None) -> datetime | None:
+    """Return a time as Optuna has it: of this machine's zone, without saying so."""
+    return None if text is None else datetime.fromisoformat(text).astimezone().replace(tzinfo=None)
+
+
+# ---- what arrives is confined ----
+
+
+def _arrived_study(user: Mapping[str, Any], arrival: Arrival) -> dict[str, Any]:
+    attributes = dict(user)
+    if spec := attributes.get("spec"):
+        attributes["spec"] = {**spec, "name": arrival.name}
+    if arrival.name != arrival.old and "identity" in attributes:
+        attributes["identity"] = uuid.uuid4().hex  # another study than the one whose name it had
+    if attributes.get("session") == "running":
+        attributes["session"] = "interrupted"  # its process did not come along
+    if "report" in attributes:
+        attributes["report"] = arrival.report
+    if attributes.get("model"):
+        attributes["model"] = _arrived_model(attributes["model"], arrival)
+    return attributes
+
+
+def _arrived_model(model: Mapping[str, Any], arrival: Arrival) -> dict[str, Any] | None:
+    """Return the registered model, None unless a known module loads it, with known packages, from a folder of the study."""
+    packages = arrival.loaders.get(model["loader_module"], ())
+    known = re.compile(rf"(?:{'|'.join(map(re.escape, packages))})(?:==[0-9][0-9A-Za-z.+]*)?")
+    run = re.fullmatch(rf"{re.escape(arrival.old)}/(r?[0-9]+)", model["run"])
+    folder = _confined(model["folder"], arrival)
+    if not packages or not all(map(known.fullmatch, model["pip_requirements"])) or run is None or folder is None:
+        return None
+    return {**model, "name": arrival.name, "run": f"{arrival.name}/{run[1]}", "folder": folder}
+
+
+def _arrived_trial(user: Mapping[str, Any], arrival: Arrival) -> dict[str, Any]:
+    attributes = dict(user)
+    if attributes.get("folder") is not None:
+        attributes["folder"] = _confined(attributes["folder"], arrival)
+    for key in [key for key in attributes if key.startswith("pictures/")]:
+        paths = {name: _confined(path, arrival) for name, path in attributes[key].items()}
+        attributes[key] = {name: path for name, path in paths.items() if path is not None}
+    return attributes
+
+
+def _confined(path: str, arrival: Arrival) -> str | None:
+    """Return a path of the study's old folder as one of its new folder; None for any other path."""
+    parts = PurePosixPath(path).parts
+    if parts[:2] != ("trials", arrival.old) or len(parts) < 3 or ".." in parts or "\0" in path:
+        return None
+    return "/".join(("trials", arrival.name, *parts[2:]))
