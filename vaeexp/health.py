@@ -14,8 +14,10 @@ from torch import Tensor
 
 import sweeps
 import vaeexp
+from sweeps.checksums import Damaged
 from sweeps.health import Finding
-from vaeexp.cache import cache_folder
+from vaeexp.cache import FACTS, cache_folder, read_facts
+from vaeexp.data.block_checks import damaged_blocks
 from vaeexp.machine import processor_name, usable_cores
 from vaeexp.models.vae import build_vae
 from vaeexp.settings import ModelSettings
@@ -31,6 +33,8 @@ MEMORY = 3 * 2**29
 """Bytes that must be free: PyTorch and one small study take about 1 GiB."""
 OPEN_FILES, PROCESSES = 256, 64
 """Numbers that the process must be allowed: a sweep holds pipes and libraries open, and starts workers with threads."""
+CACHED = ("prepared", "classifiers", "compiled", "downloads")
+"""Parts of the user's cache whose folders carry checksums."""
 _CONTAINER = Path("/sys/fs/cgroup")
 _UNLIMITED = 2**60
 """cgroup v1 writes a number above this one where there is no limit."""
@@ -115,6 +119,30 @@ def _step(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Ten
         update_one(weights, gradients, first, second, step=1, learning_rate=1e-3, optimizer="adam")
     moments = torch.cat([moment.flatten() for moment in second]).double().cpu()
     return loss.detach().double().cpu().reshape(1), kept, moments
+
+
+def check_cache() -> Iterator[Finding]:
+    """Check the folders of the user's cache against their checksums. A folder without checksums, of an older version, is made
+    again when it is needed."""
+    whole = size = 0
+    damaged = []
+    for facts in sorted(path for part in CACHED for path in cache_folder().glob(f"{part}/[!.]*/{FACTS}")):
+        try:
+            if b'"sha256"' not in facts.read_bytes():
+                continue
+            read_facts(facts.parent)
+            for table in facts.parent.glob("*.crc32.npy"):
+                images = table.with_name(table.name.replace(".crc32", ""))
+                if len(blocks := damaged_blocks(images)):
+                    raise Damaged(str(images), f"is damaged in {len(blocks):,} blocks, first in block {blocks[0]:,}.")
+        except (Damaged, OSError) as error:
+            damaged.append(str(error))
+            continue
+        whole += 1
+        size += sum(path.stat().st_size for path in facts.parent.rglob("*") if path.is_file())
+    words = " ".join([*damaged, f"{whole:,} folders match their checksums ({size / 1e6:,.0f} MB)"])
+    remedy = "the next command that needs a folder makes it again; test the disk"
+    yield Finding(name="cache", ok=not damaged, words=words, remedy=remedy)
 
 
 def check_disk(runs: Path) -> Iterator[Finding]:

@@ -7,9 +7,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
+from sealed import flip_bit
 
-from vaeexp.health import TOLERANCE, check_code, check_device, check_disk, check_limits, check_versions, step_difference
+from vaeexp.cache import FACTS, seal_folder
+from vaeexp.data.block_checks import write_table
+from vaeexp.health import (
+    TOLERANCE,
+    check_cache,
+    check_code,
+    check_device,
+    check_disk,
+    check_limits,
+    check_versions,
+    step_difference,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = """
@@ -59,6 +72,26 @@ def test_arithmetic_of_less_precision_is_red():
         _, arithmetic = check_device()
     assert arithmetic.ok is False
     assert "the numbers of this machine are wrong" in arithmetic.remedy
+
+
+def test_a_damaged_cache_is_red(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path))
+    images = tmp_path / "prepared" / "mine" / "test_images.npy"
+    for folder in (images.parent, tmp_path / "compiled" / "program", tmp_path / "prepared" / "old"):
+        folder.mkdir(parents=True)
+        np.save(folder / images.name, np.arange(50_000))
+    (tmp_path / "prepared" / "old" / FACTS).write_text("{}")  # of an older version
+    seal_folder(tmp_path / "compiled" / "program", {})
+    write_table(images)
+    seal_folder(images.parent, {}, by_blocks=[images.name])
+    (healthy,) = check_cache()
+    assert (healthy.ok, healthy.words) == (True, "2 folders match their checksums (1 MB)")
+    for path, words in ((images, "is damaged in 1 blocks, first in block 3."), (tmp_path / "compiled" / "program" / images.name, "is damaged: its content does not match its checksum.")):  # fmt: skip
+        flip_bit(path)
+        (finding,) = check_cache()
+        assert finding.ok is False
+        assert f"{path}: {words}" in finding.words
+        assert path.exists(), "doctor only reads"
 
 
 def test_a_full_disk_is_red():

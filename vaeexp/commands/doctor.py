@@ -17,7 +17,7 @@ from sweeps.tracking.health import check_mirror
 from vaeexp.commands.options import runs_option, storage_option, study_argument, tracking_option
 from vaeexp.commands.status import json_option, print_json
 from vaeexp.console import open_console, write_line
-from vaeexp.health import check_code, check_device, check_disk, check_limits, check_versions
+from vaeexp.health import check_cache, check_code, check_device, check_disk, check_limits, check_versions
 from vaeexp.results import study_name
 from vaeexp.runs.health import check_files
 
@@ -42,6 +42,7 @@ def machine_checks(places: Places) -> Mapping[str, Check]:
         "device": check_device,
         "disk": partial(check_disk, places.runs),
         "limits": check_limits,
+        "cache": check_cache,
     }
 
 

@@ -26,9 +26,17 @@ def table_of(path: Path) -> Path:
 
 def write_table(path: Path) -> None:
     """Write the CRC-32 of each block of a file, uint32 [blocks], beside the file."""
+    np.save(table_of(path), _sums(path))
+
+
+def damaged_blocks(path: Path) -> np.ndarray:
+    """Read a file that has a table, and return the numbers of its damaged blocks, int64."""
+    return np.flatnonzero(_sums(path) != np.load(table_of(path)))
+
+
+def _sums(path: Path) -> np.ndarray:
     with path.open("rb") as file:
-        sums = [zlib.crc32(block) for block in iter(partial(file.read, _BLOCK), b"")]
-    np.save(table_of(path), np.array(sums, np.uint32))
+        return np.array([zlib.crc32(block) for block in iter(partial(file.read, _BLOCK), b"")], np.uint32)
 
 
 def open_blocks(path: Path) -> "BlockChecks | None":
@@ -59,12 +67,11 @@ class BlockChecks:
 
     def check_rows(self, rows: np.ndarray) -> None:
         """Check the images at these rows, int64 [M]. Raises Damaged."""
-        if not self._unchecked.any():
-            return
         starts = self._offset + self._row * rows
         first, last = starts // _BLOCK, (starts + self._row - 1) // _BLOCK
         spans = range(1 + int((last - first).max(initial=0)))
-        self._check(np.unique(np.concatenate([np.minimum(first + step, last) for step in spans])))
+        blocks = np.concatenate([np.minimum(first + step, last) for step in spans])
+        self._check(np.unique(blocks[self._unchecked[blocks]]))
 
     def _check(self, blocks: np.ndarray) -> None:
         for block in blocks[self._unchecked[blocks]].tolist():

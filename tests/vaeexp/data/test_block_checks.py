@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from sweeps.checksums import Damaged
+from sweeps.checksums import Damaged, file_digest
+from vaeexp import cache
 from vaeexp.data import block_checks, open_dataset, prepare
 from vaeexp.data.block_checks import BlockChecks, open_blocks, table_of, write_table
 from vaeexp.runs.worker import open_source
@@ -121,6 +122,14 @@ def test_no_split_is_handed_out_with_a_damaged_block(file, monkeypatch, part, na
         assert len(getattr(opened(file), other).images)
     with pytest.raises(Damaged):
         _ = getattr(opened(file), part).images
+
+
+def test_a_start_hashes_only_what_is_small(file, monkeypatch):
+    dataset, hashed = opened(file), []
+    monkeypatch.setattr(cache, "file_digest", lambda path: hashed.append(path.name) or file_digest(path))
+    assert opened(file) == dataset
+    assert "training_images.npy" not in hashed
+    assert {"training_labels.npy", "training_images.crc32.npy", "test_images.npy"} <= {*hashed}
 
 
 @pytest.mark.parametrize("damage", ["header", "table", "no table", "cut"])
