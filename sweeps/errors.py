@@ -44,6 +44,29 @@ def full_disk(error: OSError) -> UserError | None:
     return UserError(str(error.filename or ""), DISK_FULL)
 
 
+def limit_reached(error: BaseException) -> UserError | None:
+    """Return what to tell the user where a limit of the system is the cause of an error; None for any other error.
+
+    The limits: disk, processes and threads, open files, memory that a library needs to be loaded. A trial that needs too
+    much memory is none of them, because only that trial fails.
+    """
+    text, number = str(error), error.errno if isinstance(error, OSError) else None
+    if isinstance(error, OSError) and (full := full_disk(error)):
+        return full
+    if isinstance(error, BlockingIOError) or "can't start new thread" in text:
+        problem = (
+            "the system allows no further process or thread. Raise the limit (`ulimit -u`, or that of the container)."
+        )
+        return UserError("processes", problem)
+    if number in (errno.EMFILE, errno.ENFILE):
+        return UserError("open files", "the system allows no further open file. Raise the limit (`ulimit -n`).")
+    loading = isinstance(error, ImportError) and ("failed to map" in text or "cannot allocate" in text.lower())
+    if loading or number == errno.ENOMEM:
+        problem = f"too little for a library ({text}). Raise the limit (`ulimit -v`, or that of the container)."
+        return UserError("memory", problem)
+    return None
+
+
 def masked(text: str) -> str:
     """Return the text with *** in place of every password: `scheme://user:***@host`, `https://***@host`, `password=***`."""
     text = re.sub(r"(://[^\s:/@?#]*):\S*@", r"\1:***@", text)

@@ -5,9 +5,9 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,6 +38,15 @@ def tolerant(console: "Console") -> "Console":
     if reconfigure is not None:
         reconfigure(errors="replace")
     return console
+
+
+def discard_output(stream: TextIO) -> None:
+    """Send what a stream still holds, and all that follows, nowhere, because its reader is gone or its disk is full."""
+    with suppress(OSError, ValueError):  # a stream in memory has no number
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+        stream.flush()
 
 
 def write_line(console: "Console", text: str, style: str = "") -> None:

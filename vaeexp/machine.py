@@ -2,8 +2,12 @@
 
 import os
 import platform
+import warnings
 from pathlib import Path
 from typing import Any
+
+# joblib warns of missing semaphores and unknown cores, which concern its own pools, and nothing here uses one.
+warnings.filterwarnings("ignore", module="joblib")
 
 
 def shipped_studies() -> Path:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,12 +38,15 @@ class Mirror:
         UserError: MLflow cannot write to the tracking address, or the study's name is none.
     """
 
-    def __init__(self, study: str, runs: Path, storage: str | None, tracking: str | None, *, once: bool) -> None:
+    def __init__(
+        self, study: str, runs: Path, storage: str | None, tracking: str | None, *, once: bool, log: Path | None = None
+    ) -> None:
         check_name(study, "study")
         tracking_uri(tracking)
         self._runs = Path(runs).resolve()
         self.store = store_name(tracking, self._runs)
         stores = {"runs": str(self._runs), "storage": storage or None, "tracking": tracking}
+        self._log_path = log
         self._order = {"study": study, "once": once, **stores}
         self.state = State()
         self._changed = threading.Condition()
@@ -97,7 +100,13 @@ class Mirror:
             with self._changed:
                 if self._ended:
                     return
-                process = self._start()
+                try:
+                    process = self._start()
+                except OSError as error:  # no further process is allowed, for one
+                    problem = f"its process cannot be started: {error.strerror}"
+                    self.state, self._ended = replace(self.state, problem=problem), True
+                    self._changed.notify_all()
+                    return
             brought = self.state.brought
             with process:
                 assert process.stdout is not None
@@ -126,13 +135,15 @@ class Mirror:
                 delay = min(2 * delay, DELAYS[1])
 
     def _start(self) -> subprocess.Popen[bytes]:
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", f"from {follower.__name__} import main; main()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, **python_environment()},
-            process_group=0 if os.name == "posix" else None,  # away from Ctrl-C, which is meant for the driver
-        )
+        with open(self._log_path, "ab") if self._log_path else nullcontext() as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", f"from {follower.__name__} import main; main()"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, **python_environment()},
+                process_group=0 if os.name == "posix" else None,  # away from Ctrl-C, which is meant for the driver
+            )
         order = {**self._order, "notice": self.state.notice, "brought": self.state.brought}
         self._send(json.dumps(order).encode() + b"\n")
         if self._finishing:
@@ -166,6 +177,7 @@ def mirroring(
     tracking: str | None = None,
     say: Callable[[str], None] = print,
     sync_command: str = "`sweeps.sync`",
+    log: Path | None = None,
 ) -> Iterator[Mirror]:
     """Keep MLflow up to date with a study for the length of a `with` block, which holds `run_study`.
 
@@ -178,11 +190,12 @@ def mirroring(
         tracking: address of an MLflow server or store; None for the store in `runs`.
         say: gets one line at the end if runs are missing in MLflow.
         sync_command: the command that the line names for bringing the rest.
+        log: a file that gets the lines that MLflow and the libraries of the process write; by default standard error gets them.
 
     Raises:
         UserError: MLflow cannot write to the tracking address.
     """
-    mirror = Mirror(study if isinstance(study, str) else study.name, runs, storage, tracking, once=False)
+    mirror = Mirror(study if isinstance(study, str) else study.name, runs, storage, tracking, once=False, log=log)
     timeout, patient = HASTE, False
     try:
         yield mirror

@@ -30,7 +30,7 @@ from multiprocessing.context import SpawnContext
 from types import ModuleType
 from typing import Any, NamedTuple, cast
 
-from sweeps.errors import UserError, full_disk, warn_once
+from sweeps.errors import UserError, limit_reached, warn_once
 from sweeps.source import check_sources, same_code, source_of, sources
 from sweeps.workload import Failure, FailureKind, Lanes, Progress, Trial
 
@@ -263,9 +263,9 @@ def _answer(work: Callable[[], Any], width: Callable[[], int]) -> bytes:
     except UserError as error:
         return pickle.dumps(error)
     except Exception as error:
-        # No trial is to blame for a full disk: the study stops, and goes on when there is room.
-        if isinstance(error, OSError) and (full := full_disk(error)):
-            return pickle.dumps(full)
+        # No trial is to blame for a full disk or a limit on processes: the study stops, and goes on when there is room.
+        if limit := limit_reached(error):
+            return pickle.dumps(limit)
         last_line = traceback.format_exception_only(error)[-1].strip().splitlines()[-1]
         return pickle.dumps(Lost(Failure(kind="error", message=last_line), traceback.format_exc()))
 

@@ -11,8 +11,9 @@ import click
 from click.shell_completion import CompletionItem
 
 import sweeps.fast_exit  # noqa: F401
-from sweeps.errors import UserError, did_you_mean, masked
+from sweeps.errors import UserError, did_you_mean, limit_reached, masked
 from sweeps.schema import VERSION
+from vaeexp.console import discard_output
 
 COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Run": {
@@ -101,7 +102,7 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit.
 
-    Exit status: 0 done; 1 a bug, or something is not as on record (`reproduce`, `doctor`); 2 something the user gave is wrong;
+    Exit status: 0 done; 1 a bug, a closed pipe, or something is not as on record (`reproduce`, `doctor`); 2 something the user gave is wrong;
     130 Ctrl-C; 143 SIGTERM.
     """
     interrupted = 128 + signal.SIGINT
@@ -126,14 +127,41 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except UserError as error:
         click.echo(f"vaeexp: {masked(str(error))}", err=True)
         code = 2
-    except Exception:
-        click.echo(masked(traceback.format_exc()), err=True, nl=False)
-        click.echo(
-            "vaeexp: this is a bug. Please report it with the lines above, the command and `vaeexp --version`.",
-            err=True,
-        )
-        code = 1
-    sys.exit(code or 0)
+    except Exception as error:
+        code = _failed(error)
+    sys.exit(_lost_output() or code or 0)
+
+
+def _lost_output(more: str = "") -> int | None:
+    """Write what standard output still holds, and `more`; return the exit status where it cannot be written, else None."""
+    code = None
+    for stream, text in ((sys.stdout, more), (sys.stderr, "")):
+        try:
+            stream.write(text)
+            stream.flush()
+        except OSError as error:
+            discard_output(stream)
+            if stream is sys.stdout and isinstance(error, BrokenPipeError):
+                code = 1  # as Click ends a command whose reader is gone
+            elif stream is sys.stdout:
+                click.echo(f"vaeexp: standard output cannot be written: {error.strerror}.", err=True)
+                code = 2
+    return code
+
+
+def _failed(error: Exception) -> int:
+    """Say in one line why a command failed, with a traceback where the reason is a bug; return the exit status."""
+    # The text that the output refused may be gone, so another character finds out.
+    if isinstance(error, OSError) and error.filename is None and (lost := _lost_output("\n")):
+        return lost
+    if limit := limit_reached(error):
+        click.echo(f"vaeexp: {masked(str(limit))}", err=True)
+        return 2
+    click.echo(masked(traceback.format_exc()), err=True, nl=False)
+    click.echo(
+        "vaeexp: this is a bug. Please report it with the lines above, the command and `vaeexp --version`.", err=True
+    )
+    return 1
 
 
 __all__ = ["COMMANDS", "cli", "main"]

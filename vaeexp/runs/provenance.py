@@ -107,7 +107,7 @@ def arithmetic(device: str, *, precision: str, fuse: bool, compile: bool, thread
 
 
 def _git() -> dict[str, Any]:
-    """Return commit and dirty flag of the running code; empty when it was installed without its repository."""
+    """Return commit and dirty flag of the running code; empty when it was installed without its repository, or git is missing."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return {}
@@ -118,5 +118,8 @@ def _git() -> dict[str, Any]:
         )
         return done.stdout.strip()
 
-    commit = git("rev-parse", "HEAD")
-    return {"commit": commit, "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))} if commit else {}
+    try:
+        commit = git("rev-parse", "HEAD")
+        return {"commit": commit, "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))} if commit else {}
+    except (OSError, subprocess.TimeoutExpired):  # a machine without git
+        return {}

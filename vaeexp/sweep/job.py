@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sweeps.study import Study
+    from vaeexp.sweep.study_log import StudyLog
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ class Job:
     settings: Settings
     datasets: Mapping[str, Dataset]
     """The images by binarisation; the binarisation of the search comes first."""
-    console: "Console"
+    log: "StudyLog"
 
     @property
     def dataset(self) -> Dataset:
@@ -89,7 +90,7 @@ class Job:
         return f"{program} {shlex.join(arguments)}"
 
 
-def prepare_job(options: SweepOptions, console: "Console") -> Job:
+def prepare_job(options: SweepOptions, log: "StudyLog") -> Job:
     """Check the options, the cheapest checks first. Raises UserError."""
     if options.name is not None:
         check_name(options.name, "--name")
@@ -110,7 +111,7 @@ def prepare_job(options: SweepOptions, console: "Console") -> Job:
             root=options.data,
             full_data=options.full_data,
             # The lines about the files are the same for all binarisations.
-            say=(lambda text: None) if datasets else partial(write_line, console, style="yellow"),
+            say=(lambda text: None) if datasets else partial(log.say, style="yellow"),
         )
     dataset = datasets[settings.data.binarisation]
     if (batch := largest(study, "batch_size")) > dataset.sizes[0]:
@@ -118,7 +119,7 @@ def prepare_job(options: SweepOptions, console: "Console") -> Job:
         raise UserError(f"{study.path}: train.batch_size", problem)
     # The shape of the images, which is known only now, decides whether the networks fit.
     open_study_file(options.study, overrides=overrides, image_shape=dataset.image_shape)
-    return Job(options=options, study=study, settings=settings, datasets=datasets, console=console)
+    return Job(options=options, study=study, settings=settings, datasets=datasets, log=log)
 
 
 def _check_writable(folder: Path, flag: str) -> None:

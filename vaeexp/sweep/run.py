@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from sweeps.tracking.ui import check_reachable
 from sweeps.workload import run_folder
 from sweeps.workload.worker_pool import WorkerPool
 from vaeexp.allowed_code import check_code, note_beginning
-from vaeexp.console import program, write_line
+from vaeexp.console import program
 from vaeexp.data import describe_plan
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import study_tables
@@ -35,6 +36,7 @@ from vaeexp.study import maxima_of, uses_average
 from vaeexp.sweep.execution import Execution, model_shapes, resolve_execution
 from vaeexp.sweep.job import Job, SweepOptions, prepare_job, print_plan
 from vaeexp.sweep.progress import LiveProgress
+from vaeexp.sweep.study_log import StudyLog, log_path
 from vaeexp.training.checkpoint import SETTINGS, load_json
 
 if TYPE_CHECKING:
@@ -50,9 +52,11 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
         UserError: an option, the study or the machine is unfit; raised before any training.
         KeyboardInterrupt: the sweep was stopped; finished trials are kept, and running trials resume.
     """
-    job = prepare_job(options, console)
+    log = StudyLog(console)
+    job = prepare_job(options, log)
     # The mirror ends last, because it records how the sweep ended.
     with (
+        log.keep(options.runs, job.study.name, job.command()),
         ExitStack() as mirrors,
         open_sweep(job.study, runs=options.runs, storage=options.storage, extend=options.extend) as sweep,
     ):
@@ -73,10 +77,11 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
         sweep.begin(_describe_study(job, execution))
         mirror = mirrors.enter_context(_mirrored(job))
         _announce(job, execution)
-        with LiveProgress(
-            console, study=job.study.name, epochs=job.settings.train.epochs, warning=lambda: mirror.warning
-        ) as progress:
-            stored = sweep.train(lambda: _make_lanes(job, execution), [progress])
+        show = partial(
+            LiveProgress, study=job.study.name, epochs=job.settings.train.epochs, warning=lambda: mirror.warning
+        )
+        with show(console) as progress, show(log.file_console) as lines:
+            stored = sweep.train(lambda: _make_lanes(job, execution), [progress, lines])
         stored = replace(stored, study=replace(stored.study, finished=True))
         model = best_model(study_tables(stored, options.runs), job.dataset, options.runs)
         view = StudyView(study_tables(stored, options.runs))
@@ -124,7 +129,7 @@ def plan_sweep(options: SweepOptions, *, console: "Console") -> None:
     Raises:
         UserError: the sweep would refuse to start, or its tracking server does not answer.
     """
-    job = prepare_job(options, console)
+    job = prepare_job(options, StudyLog(console))
     if options.tracking is not None:
         check_reachable(tracking_uri(options.tracking))
     stored = recorded_study(options.storage, options.runs, job.study.name)
@@ -150,8 +155,8 @@ def _check_same_data(job: Job, record: Mapping[str, Any]) -> None:
 
 def _say_finished(job: Job, study: StudyRecord) -> None:
     more = (job.study.budget.trials or 40) * 2
-    write_line(job.console, f"The study '{study.name}' is complete: {study.stopped}")
-    write_line(job.console, f"To extend it: {job.command(budget=False, program=program())} --trials {more}")
+    job.log.say(f"The study '{study.name}' is complete: {study.stopped}")
+    job.log.say(f"To extend it: {job.command(budget=False, program=program())} --trials {more}")
 
 
 def _already_finished(job: Job, stored: StoredStudy) -> Path:
@@ -160,10 +165,10 @@ def _already_finished(job: Job, stored: StoredStudy) -> Path:
     try:
         state = sync(job.study, runs=options.runs, storage=options.storage, tracking=options.tracking)
     except UserError as error:
-        write_line(job.console, f"warning: {error}", style="yellow")
+        job.log.say(f"warning: {error}", style="yellow")
     else:
         if state.brought:
-            write_line(job.console, f"MLflow lacked {state.brought} of {state.runs} runs; it has them now.")
+            job.log.say(f"MLflow lacked {state.brought} of {state.runs} runs; it has them now.")
     _say_finished(job, stored.study)
     path = options.reports / job.study.name / "README.md"
     if not path.exists():
@@ -183,13 +188,14 @@ def _mirrored(job: Job) -> Iterator[Mirror]:
             runs=options.runs,
             storage=options.storage,
             tracking=options.tracking,
-            say=lambda line: write_line(job.console, line, style="yellow"),
+            say=lambda line: job.log.say(line, style="yellow"),
             sync_command=f"`{_command(job, 'sync', job.study.name)}`",
+            log=log_path(options.runs, job.study.name),
         ) as mirror:
             yield mirror
     except KeyboardInterrupt:
         command = job.command(program=program())
-        write_line(job.console, f"Stopped. Finished trials are kept, running trials resume. Continue with: {command}")
+        job.log.say(f"Stopped. Finished trials are kept, running trials resume. Continue with: {command}")
         raise
 
 
@@ -248,20 +254,19 @@ def _no_metrics(job: Job) -> tuple[str, ...]:
 
 def _announce(job: Job, execution: Execution) -> None:
     train, validation, test = job.dataset.sizes
-    write_line(job.console, f"{job.study.name}: {job.study.question}")
-    write_line(
-        job.console,
+    job.log.say(f"{job.study.name}: {job.study.question}")
+    job.log.say(
         f"{job.dataset.title}: {train:,} images to train on, {validation:,} to validate, {test:,} to test. "
         f"{execution.lanes} trials at once on {execution.describe()}.",
     )
     if job.dataset.notes:  # the files are the user's own
         for line in describe_plan(job.dataset):
-            write_line(job.console, f"  {line}")
+            job.log.say(f"  {line}")
 
 
 def _say_where(job: Job, report: Path) -> None:
-    write_line(job.console, f"Report: {report}")
-    write_line(job.console, f"Browse the runs: {_command(job, 'ui')}")
+    job.log.say(f"Report: {report}")
+    job.log.say(f"Browse the runs: {_command(job, 'ui')}")
 
 
 def _command(job: Job, *words: str) -> str:

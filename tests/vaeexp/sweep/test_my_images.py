@@ -15,6 +15,7 @@ from vaeexp.study import maxima_of
 from vaeexp.sweep.execution import resolve_execution
 from vaeexp.sweep.job import SweepOptions, prepare_job
 from vaeexp.sweep.run import _announce, plan_sweep
+from vaeexp.sweep.study_log import StudyLog
 
 TEMPLATE = Path(__file__).parents[3] / "studies" / "my_images.yaml"
 SMALL = ("batch_size=4", "channels=[4, 4]", "image_size=8")
@@ -66,11 +67,11 @@ def test_a_dry_run_says_what_will_be_done_and_does_nothing(folder):
 
 
 def test_a_sweep_says_it_first(folder):
-    job = prepare_job(options(folder), Console(quiet=True))
+    job = prepare_job(options(folder), StudyLog(Console(quiet=True)))
     execution = resolve_execution(job.options.execution, {}, job.dataset, job.settings, maxima_of(job.study), 1)
 
     def announce(console):
-        _announce(prepare_job(options(folder), console), execution)
+        _announce(prepare_job(options(folder), StudyLog(console)), execution)
 
     lines = shown(announce)
     assert [line for line in PLAN if line not in lines] == []
@@ -80,7 +81,7 @@ def test_without_data_it_says_what_is_expected():
     with pytest.raises(
         UserError, match=r"'folder' needs --data \(or VAEEXP_DATA\), which must name image files \(\.png"
     ):
-        prepare_job(options(None), Console(quiet=True))
+        prepare_job(options(None), StudyLog(Console(quiet=True)))
 
 
 def test_the_plan_of_a_searched_network_measures_each(folder, tmp_path):

@@ -11,6 +11,7 @@ from rich.console import Console
 from sweeps.errors import UserError
 from vaeexp.models.likelihoods import LIKELIHOODS
 from vaeexp.sweep.job import SweepOptions, prepare_job
+from vaeexp.sweep.study_log import StudyLog
 
 STUDY = """
 question: Does it fit?
@@ -36,7 +37,7 @@ def prepare(place, likelihood, binarisation, channels, more=""):
     path = place / "fits.yaml"
     path.write_text(STUDY.format(likelihood=likelihood, binarisation=binarisation, more=more))
     options = SweepOptions(study=str(path), data=place / f"{channels}.npy")
-    return prepare_job(options, Console(quiet=True))
+    return prepare_job(options, StudyLog(Console(quiet=True)))
 
 
 @pytest.mark.parametrize("binarisation", ["static", "dynamic", "none"])

@@ -1,0 +1,146 @@
+"""Writes the lines of a sweep to its console and to `logs/<study>.txt` in the runs folder, so that no line depends on a terminal."""
+
+import io
+import logging
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from rich.console import Console
+
+from sweeps.errors import UserError, masked
+from sweeps.names import check_name
+from vaeexp.console import discard_output, write_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_log = logging.getLogger(__name__)
+
+
+def log_path(runs: Path, study: str) -> Path:
+    """Return the file that holds the lines of all sweeps of a study."""
+    return runs / "logs" / f"{check_name(study, 'study')}.txt"
+
+
+class StudyLog:
+    """The lines of one sweep. A console that takes no more lines, as a closed pipe, does not stop the sweep."""
+
+    def __init__(self, console: Console) -> None:
+        """Wrap the console. Lines are kept in memory until `keep` names the file."""
+        console.file = _SteadyStream(console.file, self._say_lost)
+        self.console = console
+        self._lines = _TimedLines()
+        self.file_console = Console(file=self._lines, force_terminal=False, color_system=None, width=200)
+        """Writes to the file alone."""
+        self._path: Path | None = None
+        self._lost: OSError | None = None
+
+    def say(self, text: str, style: str = "") -> None:
+        """Write one line to the console and to the file."""
+        write_line(self.console, text, style)
+        write_line(self.file_console, text)
+
+    @contextmanager
+    def keep(self, runs: Path, study: str, command: str) -> Iterator[None]:
+        """Write the lines so far, all lines of the block, its warnings and its end to the file of the study."""
+        path = log_path(runs, study)
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        warnings, root = _LineHandler(self.file_console), logging.getLogger()
+        # Any handler of the root switches off the one that writes warnings to standard error, so both are added.
+        handlers = [warnings, *([logging.lastResort] if logging.lastResort and not root.handlers else [])]
+        with path.open("a", encoding="utf-8") as file:
+            self._lines.move_to(file, heading=command)
+            for handler in handlers:
+                root.addHandler(handler)
+            if self._lost is not None:
+                self._say_lost(self._lost)
+            try:
+                yield
+            except BaseException as error:
+                write_line(self.file_console, _end(error))
+                raise
+            finally:
+                for handler in handlers:
+                    root.removeHandler(handler)
+                self._lines.move_to(io.StringIO())
+
+    def _say_lost(self, error: OSError) -> None:
+        self._lost = error
+        if self._path is not None:
+            reason = "closed" if isinstance(error, BrokenPipeError) else f"lost ({error.strerror})"
+            _log.warning("The output is %s. The study goes on; its lines are in %s.", reason, self._path)
+
+
+def _end(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    text = str(error) if isinstance(error, UserError) else "".join(traceback.format_exception(error)).rstrip()
+    return masked(f"vaeexp: {text}")
+
+
+class _SteadyStream:
+    """A stream whose text goes nowhere once its reader is gone or its disk is full. `lost` is called then, once."""
+
+    def __init__(self, stream: TextIO, lost: "Callable[[OSError], None]") -> None:
+        self._stream, self._lost = stream, lost
+
+    def write(self, text: str) -> int:
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def _try(self, work: "Callable[[], Any]") -> None:
+        try:
+            work()
+        except OSError as error:
+            discard_output(self._stream)
+            self._lost(error)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class _TimedLines(io.TextIOBase):
+    """Lines that get the local time in front, first kept in memory, then written to a file."""
+
+    def __init__(self) -> None:
+        self._file: TextIO = io.StringIO()
+
+    def write(self, text: str) -> int:
+        stamp = time.strftime("%H:%M:%S")
+        # A full disk ends the study by its storage, which says so.
+        with suppress(OSError):
+            self._file.write("".join(f"{stamp}  {line}" for line in text.splitlines(keepends=True)))
+            self._file.flush()
+        return len(text)
+
+    def move_to(self, file: TextIO, heading: str | None = None) -> None:
+        """Write to this file from now on: the heading with the date, the lines so far."""
+        before, self._file = self._file, file
+        with suppress(OSError):
+            if heading is not None:
+                file.write(f"\n{time.strftime('%Y-%m-%d %H:%M:%S %z')}  {heading}\n")
+            if isinstance(before, io.StringIO):
+                file.write(before.getvalue())
+            file.flush()
+
+
+class _LineHandler(logging.Handler):
+    """Writes warnings to a console, one line each."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        write_line(self._console, masked(record.getMessage()))
+
+
+__all__ = ["StudyLog", "log_path"]
