@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.engine.events import Observer, best_trial, reported_epochs
 from sweeps.engine.repeats import plan_repeats, run_repeats
-from sweeps.engine.trial_loop import Clock, Rounds
+from sweeps.engine.trial_loop import MAX_FAILURES, Clock, Rounds
 from sweeps.seeds import seed_of
 from sweeps.storage import open_storage, open_study, repeat_study, storage_errors_as_user_errors
 from sweeps.storage.journal import study_lock
@@ -75,12 +75,15 @@ class Sweep:
             self._write_session("running")
         self._begun = True
 
-    def train(self, make_lanes: Callable[[], Lanes], observers: Sequence[Observer]) -> StoredStudy:
-        """Search, then train the repeats; returns all trials."""
+    def train(
+        self, make_lanes: Callable[[], Lanes], observers: Sequence[Observer], *, max_failures: int = MAX_FAILURES
+    ) -> StoredStudy:
+        """Search, then train the repeats; returns all trials. The arguments are those of `run_study`."""
+        common: dict[str, Any] = {"runs": self.runs, "max_failures": max_failures}
         with closing(make_lanes()) as lanes:
-            search(self._optuna_study, self.study, lanes, observers, runs=self.runs)
+            search(self._optuna_study, self.study, lanes, observers, **common)
             plan = plan_repeats(self.read(), self.study)
-            run_repeats(repeat_study(self.storage, self.study.name), plan, lanes, observers, runs=self.runs)
+            run_repeats(repeat_study(self.storage, self.study.name), plan, lanes, observers, **common)
         return self.read()
 
     def conclude(
@@ -147,6 +150,7 @@ def run_study(
     observers: Sequence[Observer] = (),
     description: Description | None = None,
     extend: bool = False,
+    max_failures: int = MAX_FAILURES,
 ) -> StoredStudy:
     """Run a study to its end, from wherever an earlier process left it; returns all its trials.
 
@@ -157,15 +161,16 @@ def run_study(
         runs, storage, extend: as for `open_sweep`.
         observers: are told of every trial, epoch and round.
         description: what is recorded with the study.
+        max_failures: so many trials in a row, by number, that fail of the same cause end the study. Diverged trials never count.
 
     Raises:
-        UserError: as `open_sweep`; or too many trials failed one after the other with an error.
+        UserError: as `open_sweep`; or `max_failures` trials in a row failed of the same cause.
         KeyboardInterrupt: the study was stopped; what is finished is kept.
     """
     with open_sweep(study, runs=runs, storage=storage, extend=extend) as sweep:
         if not sweep.finished:
             sweep.begin(description or Description())
-            sweep.train(make_lanes, observers)
+            sweep.train(make_lanes, observers, max_failures=max_failures)
             sweep.conclude()
         return sweep.read()
 
@@ -181,16 +186,22 @@ def search(
     *,
     runs: Path = Path("mlruns"),
     clock: Clock = time.time,
+    timer: Clock = time.monotonic,
+    max_failures: int = MAX_FAILURES,
 ) -> str:
     """Search until the study's budget is used up, from wherever the storage stands; returns why it ended.
 
     An interrupt (KeyboardInterrupt, or an exception of the lanes) leaves its trials RUNNING for the next call.
 
+    Args:
+        clock: gives the times on record; it may jump.
+        timer: measures the seconds that the budget counts; it never goes back.
+
     Raises:
-        UserError: `sweeps.engine.trial_loop.ERRORS_IN_A_ROW` trials failed one after the other with an error.
+        UserError: `max_failures` trials in a row failed of the same cause.
     """
     source = _Search(optuna_study, study, ahead=lanes.width if lanes.width >= AHEAD else 0)
-    reason = Rounds("search", optuna_study, lanes, observers, runs, clock, source).run()
+    reason = Rounds("search", optuna_study, lanes, observers, runs, source, clock, timer, max_failures).run()
     write_study(optuna_study, stopped=reason)
     return reason
 
@@ -271,8 +282,12 @@ def used_up(budget: "Budget", trials: Sequence[FrozenTrial], elapsed: float) -> 
 
 
 def _stale(trials: Sequence[FrozenTrial]) -> int:
-    """Count finished trials since the best value was found (or since the start), in the order in which they ended."""
-    finished = sorted((t for t in trials if t.state.is_finished()), key=lambda t: (t.datetime_complete, t.number))
+    """Count finished trials since the best value was found (or since the start), in the order in which they ended.
+
+    The rounds give the order, because a clock may jump. A duplicate ends at the beginning of its round.
+    """
+    finished = [trial for trial in trials if trial.state.is_finished()]
+    finished.sort(key=lambda t: (ended_round(t), duplicate_of(t) is None, t.number))
     best = best_trial(finished)
     return len(finished) if best is None else len(finished) - 1 - finished.index(best)
 

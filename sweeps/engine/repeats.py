@@ -20,7 +20,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.engine.events import Observer, Source
-from sweeps.engine.trial_loop import Clock, Rounds
+from sweeps.engine.trial_loop import MAX_FAILURES, Clock, Rounds
 from sweeps.results import ranked_trials
 from sweeps.seeds import seed_of
 from sweeps.storage.proposals import proposed_repeat
@@ -182,6 +182,8 @@ def run_repeats(
     *,
     runs: Path = Path("mlruns"),
     clock: Clock = time.time,
+    timer: Clock = time.monotonic,
+    max_failures: int = MAX_FAILURES,
 ) -> None:
     """Train the planned repeats that the storage does not hold yet; those that were interrupted go on first.
 
@@ -189,7 +191,7 @@ def run_repeats(
     """
     _reassign(repeat_study, repeats)
     source = _Repeats(repeats, repeat_study.get_trials(deepcopy=False))
-    Rounds("repeats", repeat_study, lanes, observers, runs, clock, source).run()
+    Rounds("repeats", repeat_study, lanes, observers, runs, source, clock, timer, max_failures).run()
 
 
 class _Repeats(Source):

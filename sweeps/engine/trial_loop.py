@@ -12,6 +12,7 @@ trial → end those that end. Each step is durable before the next begins:
 Observers are told of a round while the next one trains, so that no lane waits for them.
 """
 
+import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ from sweeps.storage.trial_record import (
     RunningTrial,
     checked,
     decided_outcome,
+    duplicate_of,
     first_round,
     is_closing,
     last_progress,
@@ -46,8 +48,8 @@ from sweeps.workload import Failure, Lanes, Outcome, Progress, TrialResult
 Clock = Callable[[], float]
 """Seconds since some fixed moment, as `time.time`."""
 
-ERRORS_IN_A_ROW = 10
-"""This many trials in a row that fail with an error are a bug, which must not use up the budget."""
+MAX_FAILURES = 10
+"""This many trials in a row that fail of the same cause are a bug, or the machine's fault, which must not use up the budget."""
 
 
 @dataclass(eq=False)
@@ -59,16 +61,22 @@ class Rounds:
     lanes: Lanes
     observers: Sequence[Observer]
     runs: Path
-    clock: Clock
     source: Source
+    clock: Clock = time.time
+    """Gives the times on record. It may jump; nothing is decided by it."""
+    timer: Clock = time.monotonic
+    """Measures the seconds of this process. It never goes back."""
+    max_failures: int = MAX_FAILURES
 
     def __post_init__(self) -> None:
         self.running: dict[int, RunningTrial] = {}
-        self.round = self.errors = 0
+        self.round = 0
         self.waited = 0.0
         self.events: list[tuple[Callable[[], None], int | None]] = []
         """Events that observers still have to get, in order, each with the number of its trial, if the event has a trial."""
-        self.elapsed, self.mark = study_record(self.study).elapsed or 0.0, self.clock()
+        self.elapsed, self.mark = study_record(self.study).elapsed or 0.0, self.timer()
+        # Failures of earlier processes do not count: whoever has mended their cause must be able to go on.
+        self.ended_before = {trial.number for trial in self._trials() if trial.state.is_finished()}
 
     def run(self) -> str:
         """Go on until the source has no more trials and all have ended; returns the source's reason."""
@@ -221,7 +229,7 @@ class Rounds:
         """Let the pruner look at the trials that would go on, and end those that end. The decisions are one write."""
         going_on = [trial for trial in self._in_lanes() if not trial.state.is_finished() and not is_closing(trial)]
         decisions = decide_pruning(self.study, going_on, self.round)
-        self.elapsed, self.mark = self._spent(), self.clock()
+        self.elapsed, self.mark = self._spent(), self.timer()
         with batched_writes(self.study):
             write_decisions(self.study, decisions, self.elapsed)
         write_pruner_state(self.study, decisions)
@@ -247,9 +255,9 @@ class Rounds:
             for trial, outcome in ending:
                 newest = newest_objective(stored[trial.trial.number])  # what Optuna takes for a pruned trial
                 trial.tell(outcome, {"complete": outcome.objective, "pruned": newest}.get(outcome.state))
-        for trial, outcome in ending:
+        for trial, _ in ending:
             self.running.pop(trial.trial.number, None)
-            self._count_errors(outcome.failure)
+        self._check_failures()
 
     def _results(self, ending: Sequence[tuple[RunningTrial, Outcome]], round_: int) -> dict[int, TrialResult]:
         """Collect what the lanes leave behind, by number; durable before the lanes discard how to make it again."""
@@ -263,12 +271,19 @@ class Rounds:
                 self.running[number].end(outcome, results[number], round_, self.clock())
         return results
 
-    def _count_errors(self, failure: Failure | None) -> None:
-        # Those of this process only: whoever has mended the bug must be able to go on.
-        self.errors = self.errors + 1 if failure and failure.kind == "error" else 0
-        if failure and self.errors == ERRORS_IN_A_ROW:
-            problem = f"{self.errors} trials in a row failed with an error, the last with: {failure.message}"
-            raise UserError(f"study '{self.study.study_name}'", problem)
+    def _check_failures(self) -> None:
+        """Raise UserError where `max_failures` trials in a row, by number, failed of the same cause in this process."""
+        cause, count = None, 0
+        for trial in self._trials():
+            if trial.number in self.ended_before or duplicate_of(trial) is not None:
+                continue
+            failure = outcome_of(trial).failure if trial.state.is_finished() else None
+            before, cause = cause, _cause(failure)
+            count = 0 if cause is None else count + 1 if cause == before else 1
+            if failure and count == self.max_failures:
+                problem = f"{count} trials in a row failed ({failure.kind}), the last with: {failure.message}"
+                hint = "Mend the cause and give the same command again, or allow more with --max-failures."
+                raise UserError(f"study '{self.study.study_name}'", f"{problem}\n{hint}")
 
     def _deliver(self, numbers: Collection[int] | None = None) -> None:
         """Give observers the events that wait for delivery: all, or those of these trials."""
@@ -297,7 +312,7 @@ class Rounds:
             observer.round_finished(snapshot)
 
     def _spent(self) -> float:
-        return self.elapsed + self.clock() - self.mark
+        return self.elapsed + self.timer() - self.mark
 
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
@@ -305,3 +320,13 @@ class Rounds:
     def _in_lanes(self) -> list[FrozenTrial]:
         """Return the trials in lanes, as the storage has them, by number."""
         return [trial for trial in self._trials() if trial.number in self.running]
+
+
+def _cause(failure: Failure | None) -> str | None:
+    """Return the cause of a failure: its kind and its message without the numbers, which differ from trial to trial.
+
+    None without a failure, and where training diverged, because an honest search of the learning rate meets that.
+    """
+    if failure is None or failure.kind == "diverged":
+        return None
+    return f"{failure.kind}: {re.sub(r'[0-9]+', '#', failure.message)}"

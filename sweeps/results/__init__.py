@@ -223,6 +223,7 @@ _DTYPES = {
     "started": "float64",
     "ended": "float64",
     "seconds": "float64",
+    "ended_round": "Int64",
     "duplicate_of": "Int64",
     "failure": "object",
     "message": "object",

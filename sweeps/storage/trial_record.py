@@ -98,6 +98,10 @@ class TrialRecord:
     """Its final figures."""
     folder: str | None
     """Folder of its files, relative to the runs folder where it lies below."""
+    round: int | None = None
+    """Round of the driver, from 0, in which its first epoch was trained; None where it has not begun."""
+    ended_round: int | None = None
+    """Round in which it ended. Rounds order the trials of a study, because clocks may jump and differ between hosts."""
     duplicate_of: int | None = None
     """Number of the trial whose result it took, without being trained."""
     source_trial: int | None = None
@@ -167,7 +171,7 @@ class TrialRecord:
 
 
 _AS_STORED = (
-    *("seed", "folder", "duplicate_of", "source_trial", "seed_index"),
+    *("seed", "folder", "round", "ended_round", "duplicate_of", "source_trial", "seed_index"),
     *("purposes", "pair_ids", "baseline", "test", "files"),
 )
 """Attributes of a stored trial that a record holds under the same name."""

@@ -349,15 +349,17 @@ def _best_curve(records: Sequence[TrialRecord]) -> list[tuple[float, int, int, i
     """Return each new best objective of the search: the objective, unix ms, trial-epochs so far, number of the trial."""
     search = [record for record in records if not record.repeat]
     complete = sorted(
-        (record.ended, record.number, record.outcome.objective)
+        (record.ended_round, record.number, record.outcome.objective, record.ended)
         for record in search
-        if record.state == "complete" and record.outcome and record.outcome.objective is not None and record.ended
+        if record.state == "complete" and record.outcome and record.outcome.objective is not None
+        if record.ended and record.ended_round is not None
     )
-    times = sorted(epoch.at or 0.0 for record in search for epoch in record.epochs)
+    # The order is that of the rounds, because a clock may jump. A trial that waits has trained in earlier rounds.
+    rounds = sorted((record.round or 0) + epoch.epoch - 1 for record in search for epoch in record.epochs)
     curve: list[tuple[float, int, int, int]] = []
-    for ended, number, objective in complete:
+    for round_, number, objective, ended in complete:
         if not curve or objective < curve[-1][0]:
-            curve.append((objective, _ms(ended), bisect.bisect_right(times, ended), number))
+            curve.append((objective, _ms(ended), bisect.bisect_right(rounds, round_), number))
     return curve
 
 

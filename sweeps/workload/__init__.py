@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-FailureKind = Literal["diverged", "out_of_memory", "crashed", "error"]
+FailureKind = Literal["diverged", "out_of_memory", "crashed", "error", "timed_out"]
 State = Literal["complete", "pruned", "failed"]
 Images = Mapping[int, Mapping[str, str]]
 """Epoch → name → path of a PNG file, which is there and shows the trial after that epoch."""

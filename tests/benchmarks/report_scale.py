@@ -159,6 +159,7 @@ def _write_trial(storage, study, params, floor, epochs, state, attributes, rando
     storage.set_trial_user_attr(trial_id, "folder", None)
     storage.set_trial_user_attr(trial_id, "results", {"parameters": 1.3e6, "best_epoch": float(epochs), **tested})
     storage.set_trial_user_attr(trial_id, "ended", attributes["started"] + 1.5 * epochs)
+    storage.set_trial_user_attr(trial_id, "ended_round", attributes["round"] + epochs - 1)
     storage.set_trial_state_values(trial_id, state, [float(curve.min())] if name == "complete" else None)
     return float(curve.min())
 

@@ -195,6 +195,7 @@ def results_of(study: Planted, name: str = "planted") -> Results:
         {
             "repeat": False, "number": place, "name": f"{name}/{place}", "epochs": 10 if columns["state"][place] == "complete" else 3,
             "best_epoch": 3, "seed": place, "started": 100.0 * place, "ended": 100.0 * place + 50, "seconds": 50.0,
+            "ended_round": place,
             **{key: columns[key][place] for key in ("state", "objective")},
             **{f"params.{own}": columns[f"params.{own}"][place] for own in SEARCH},
         }

@@ -134,7 +134,7 @@ def _bounds(study: Study, _: str) -> tuple[str, bool | None]:
 
 
 def _course(study: Study, _: str) -> tuple[str, bool | None]:
-    ended = study.search[study.search["ended"].notna()].sort_values(["ended", "number"])
+    ended = study.search[study.search["ended"].notna()].sort_values(["ended_round", "number"])
     best = ended["objective"].where(ended["state"] == "complete").cummin().ffill()
     course = ended.assign(spent=ended["epochs"].cumsum(), best=best)[best.notna()]
     if len(study.ranked) < 10 or course.empty:

@@ -30,6 +30,7 @@ COLUMNS = """\
 | `epochs`, `best_epoch` | epochs reported, and that of `objective`, counted from 1 |
 | `seed` | of weights, batches and noise |
 | `started`, `ended`, `seconds` | seconds since 1970-01-01 UTC, and seconds of training |
+| `ended_round` | round of the driver in which it ended, counted from 0: it orders the trials where clocks do not |
 | `duplicate_of` | number of the earlier trial of equal configuration, whose value it took |
 | `failure`, `message` | kind of failure, and what it said |
 | `source_trial`, `purposes`, `seed_index`, `pair_ids`, `baseline` | of a repeat: trial whose setting it has, what it is for (joined by +), index of its seed, its matched pairs (parameter:trial/seed index, joined by +), its name in the study file (of baselines that share it, joined by +) |

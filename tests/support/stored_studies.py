@@ -44,6 +44,7 @@ def _trial(results: Results, row: pd.Series) -> FrozenTrial:
         "seed",
         "started",
         "ended",
+        "ended_round",
         "duplicate_of",
         "source_trial",
         "purposes",

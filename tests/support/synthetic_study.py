@@ -196,7 +196,7 @@ def _row(
         "objective": float(values.min()) if len(values) else math.nan, "epochs": len(values),
         "best_epoch": int(values.argmin()) + 1 if len(values) else None, "seed": 1000 + number,
         "started": 1.79e9 + 20 * number, "ended": 1.79e9 + 20 * number + 0.6 * len(values), "seconds": 0.6 * len(values),
-        "duplicate_of": None, "failure": None, "message": None, "folder": str(folder / place) if folder else None,
+        "ended_round": number, "duplicate_of": None, "failure": None, "message": None, "folder": str(folder / place) if folder else None,
         "source_trial": None, "purposes": (), "seed_index": None, "pair_ids": (), "result.parameters": 1_300_000.0,
         **failure, **{f"params.{key}": value for key, value in params.items()},
     }  # fmt: skip

@@ -47,6 +47,16 @@ def _count(name: str, default: str, help: str) -> Any:
     _limit("--seconds", options.Duration(), "TIME", "Budget in time, of the whole study: 90, 90s, 15m or 2h."),
 )
 @options.titled(
+    "Failures",
+    click.option(
+        "--max-failures",
+        type=click.IntRange(min=1),
+        metavar="N",
+        default=10,
+        help="Stop after N trials in a row, by number, that fail of the same cause: an error, a crash, too little memory. Trials that diverge do not count.",
+    ),
+)
+@options.titled(
     "Data",
     options.data_option,
     click.option("--full-data", is_flag=True, help="Stop with an error rather than run on the bundled subset."),

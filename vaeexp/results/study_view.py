@@ -125,7 +125,8 @@ class StudyView:
 
         Trials that ended before any was complete are left out.
         """
-        ended = self.search[self.search["ended"].notna()].sort_values(["ended", "number"])
+        # The rounds of the driver, because a clock may have jumped.
+        ended = self.search[self.search["ended"].notna()].sort_values(["ended_round", "number"])
         best = ended["objective"].where(ended["state"] == "complete").cummin().ffill()
         course = ended.assign(spent=ended["epochs"].cumsum(), best=best)
         return course[course["best"].notna()].reset_index(drop=True)

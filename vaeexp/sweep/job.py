@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from sweeps.engine.trial_loop import MAX_FAILURES
 from sweeps.errors import UserError, masked
 from sweeps.names import check_name
 from sweeps.tracking.mlflow_store import tracking_uri
@@ -48,6 +49,7 @@ class SweepOptions:
     tracking: str | None = None
     execution: Mapping[str, Any] = field(default_factory=dict)
     extend: bool = False
+    max_failures: int = MAX_FAILURES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,14 +74,14 @@ class Job:
         The command leaves out an address that the environment gives, because the environment will give it again.
         """
         options, defaults = self.options, SweepOptions(study=self.options.study)
-        names = (*(("trials", "seconds") if budget else ()), "data", "runs", "reports")
+        names = (*(("trials", "seconds") if budget else ()), "data", "runs", "reports", "max_failures")
         arguments = ["sweep", options.study, *(["--name", options.name] if options.name else [])]
         for override in options.overrides:
             arguments += ["--set", override]
         for name in names:
             value = getattr(options, name)
             if value != getattr(defaults, name):
-                arguments += [f"--{name}", f"{value:g}" if isinstance(value, float) else str(value)]
+                arguments += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
         arguments += ["--full-data"] if options.full_data else []
         for name in ("storage", "tracking"):
             address = getattr(options, name)

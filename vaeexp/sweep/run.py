@@ -81,7 +81,9 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
             LiveProgress, study=job.study.name, epochs=job.settings.train.epochs, warning=lambda: mirror.warning
         )
         with show(console) as progress, show(log.file_console) as lines:
-            stored = sweep.train(lambda: _make_lanes(job, execution), [progress, lines])
+            stored = sweep.train(
+                lambda: _make_lanes(job, execution), [progress, lines], max_failures=options.max_failures
+            )
         stored = replace(stored, study=replace(stored.study, finished=True))
         model = best_model(study_tables(stored, options.runs), job.dataset, options.runs)
         view = StudyView(study_tables(stored, options.runs))

@@ -1,5 +1,6 @@
 """The driver with a toy workload: rounds, budgets, duplicates, conditions, and every way that a trial can end."""
 
+import itertools
 import math
 import time
 from dataclasses import replace
@@ -14,10 +15,12 @@ from toy_study import CONDITIONAL, Watcher, X, in_memory, table, toy_study
 
 from sweeps.engine import KNOWN_IN_A_ROW, search, trial_seed
 from sweeps.engine.repeats import run_repeats
-from sweeps.engine.trial_loop import ERRORS_IN_A_ROW
+from sweeps.engine.trial_loop import MAX_FAILURES
 from sweeps.errors import UserError
 from sweeps.storage import repeat_study
+from sweeps.storage.optuna_internals import storage_of
 from sweeps.storage.proposals import propose
+from sweeps.storage.study_record import read_study
 from sweeps.storage.trial_record import Repeat, stored_repeat
 from sweeps.workload import Failure, TrialResult
 from sweeps.workload.testing import check_lanes
@@ -26,11 +29,12 @@ DIVERGED = Failure(kind="diverged", message="the loss became NaN")
 ERROR = Failure(kind="error", message="a bug")
 
 
-def run(study, lanes=None, watcher=None, optuna_study=None, clock=None):
+def run(study, lanes=None, watcher=None, optuna_study=None, clock=None, **options):
     optuna_study = optuna_study or in_memory(study)
     lanes = lanes or ToyLanes()
     clock = clock or SimulatedClock()
-    reason = search(optuna_study, study, lanes, [watcher] if watcher else [], clock=clock)
+    observers = [watcher] if watcher else []
+    reason = search(optuna_study, study, lanes, observers, **{"clock": clock, "timer": clock} | options)
     return optuna_study, reason
 
 
@@ -482,19 +486,70 @@ def test_a_bug_does_not_burn_the_budget():
     failures = dict.fromkeys(range(100), (1, ERROR))
     study = toy_study(trials=100)
     optuna_study = in_memory(study)
-    with pytest.raises(
-        UserError, match=f"{ERRORS_IN_A_ROW} trials in a row failed with an error, the last with: a bug"
-    ):
+    with pytest.raises(UserError, match=rf"{MAX_FAILURES} trials in a row failed \(error\), the last with: a bug"):
         run(study, ToyLanes(width=1, failures=failures), None, optuna_study)
-    assert states(optuna_study) == ["FAIL"] * ERRORS_IN_A_ROW
+    assert states(optuna_study) == ["FAIL"] * MAX_FAILURES
     run(toy_study(trials=12), ToyLanes(width=1), None, optuna_study)  # mended: it goes on
     assert states(optuna_study)[-2:] == ["COMPLETE"] * 2
 
 
 def test_errors_now_and_then_do_not_stop_a_search():
-    failures = {number: (1, ERROR) for number in range(40) if number % ERRORS_IN_A_ROW}
+    failures = {number: (1, ERROR) for number in range(40) if number % MAX_FAILURES}
     optuna_study, _ = run(toy_study(trials=40), ToyLanes(width=1, epochs=1, failures=failures))
     assert len(optuna_study.trials) == 40
+
+
+@pytest.mark.parametrize("kind", ["crashed", "out_of_memory", "error", "timed_out"])
+def test_failures_of_one_cause_in_a_row_end_a_study(kind):
+    causes = (f"its process was killed in epoch {number}, with {7 * number} MiB" for number in itertools.count())
+    failures = {number: (1, Failure(kind=kind, message=next(causes))) for number in range(1, 100)}
+    study = toy_study(trials=100)
+    optuna_study = in_memory(study)
+    with pytest.raises(UserError, match=rf"3 trials in a row failed \({kind}\)"):
+        run(study, ToyLanes(width=1, epochs=1, failures=failures), None, optuna_study, max_failures=3)
+    assert states(optuna_study) == ["COMPLETE", *["FAIL"] * 3]
+
+
+def test_diverged_trials_and_changing_causes_never_end_a_study():
+    diverged = dict.fromkeys(range(30), (1, DIVERGED))
+    run(toy_study(trials=30), ToyLanes(width=1, epochs=1, failures=diverged), max_failures=2)
+    crash = Failure(kind="crashed", message="it died")
+    turns = {number: (1, (ERROR, crash, DIVERGED)[number % 3]) for number in range(30)}
+    run(toy_study(trials=30), ToyLanes(width=1, epochs=1, failures=turns), max_failures=2)
+
+
+def test_a_row_of_failures_is_that_of_the_numbers_and_not_of_the_ends():
+    """Trial 2 trains long and well between failures; the row begins anew after it, whenever it ends."""
+    failures = {number: (1, ERROR) for number in range(100) if number != 2}
+    study = toy_study(trials=100)
+    optuna_study = in_memory(study)
+    lanes = ToyLanes(width=2, epochs=1, last_epochs={2: 20}, failures=failures)
+    with pytest.raises(UserError, match="4 trials in a row"):
+        run(study, lanes, None, optuna_study, max_failures=4)
+    assert [name for number, name in enumerate(states(optuna_study)) if number != 2] == ["FAIL"] * 6
+
+
+@pytest.mark.parametrize("jump", [-86400.0, 86400.0])
+def test_a_clock_that_jumps_changes_times_alone(jump):
+    """The clock jumps a day when the fourth epoch begins; the budget counts the seconds of the timer."""
+    budget = {"seconds": 11.5, "stale_trials": 4, "sampler": "tpe", "sampler_options": {"startup_trials": 2}}
+    values = level(3.0, 2.0, 2.5, 2.0, *[4.0] * 20)
+
+    def trained(jumps):
+        timer, clock, rounds = SimulatedClock(), SimulatedClock(1e9), itertools.count()
+
+        def begin(event):
+            if event.startswith("advance") and next(rounds) == 3:
+                clock.now += jumps
+
+        study = toy_study(**budget)
+        lanes = ToyLanes(width=2, epochs=3, objective=values, clock=timer, before=begin)
+        optuna_study, reason = run(study, lanes, None, in_memory(study), clock, timer=timer)
+        record = read_study(storage_of(optuna_study), "toy")
+        ends = [trial.ended_round for trial in record.trials]
+        return table(optuna_study), reason, optuna_study.user_attrs["elapsed"], ends
+
+    assert trained(jump) == trained(0.0)
 
 
 def test_a_trial_that_somebody_else_ends_is_dropped():

@@ -98,7 +98,7 @@ def test_the_course_goes_by_the_end_of_trials_not_by_their_numbers():
     trials = results.trials.copy()
     complete = ranked(results)["number"].tolist()
     last = (~trials["repeat"]) & (trials["number"] == complete[0])
-    trials.loc[last, "ended"] = trials["ended"].max() + 1
+    trials.loc[last, "ended_round"] = trials["ended_round"].max() + 1
     each = summarise(replace(results, trials=trials))
     assert each.course["best"].iloc[-2] == ranked(results)["objective"].iloc[1]
     assert each.course["best"].iloc[-1] == ranked(results)["objective"].iloc[0]
