@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,7 +40,7 @@ def tolerant(console: "Console") -> "Console":
     return console
 
 
-def discard_output(stream: TextIO) -> None:
+def discard_output(stream: IO[str]) -> None:
     """Send what a stream still holds, and all that follows, nowhere, because its reader is gone or its disk is full."""
     with suppress(OSError, ValueError):  # a stream in memory has no number
         null = os.open(os.devnull, os.O_WRONLY)

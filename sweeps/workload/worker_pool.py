@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from multiprocessing.connection import wait
-from typing import Any
+from typing import Any, NoReturn
 
 from sweeps.workload import Failure, Lanes, Outcome, Progress, Trial, TrialResult
 from sweeps.workload.worker_process import Child, Lost
@@ -33,14 +33,19 @@ class WorkerPool:
     child until its lanes ask for more. Waits until every child is ready.
 
     A trial that the pool fails comes out of `advance` with a failure: `out_of_memory` (SIGKILL ended its process three
-    times), `crashed` (it died in another way) or `error` (the lanes raised in `add`, `replay` or `advance`).
+    times), `crashed` (it died in another way), `error` (the lanes raised in `add`, `replay` or `advance`) or `timed_out`
+    (alone in its process, it did not do its epoch in `timeout` seconds).
 
     The children work side by side. `add` does not wait for them: what goes wrong in it shows in the next call.
 
     Raises UserError where the lanes do, and when a child runs other code than this process; WorkerError when a child fails while it is built or in `finish`.
     """
 
-    def __init__(self, factory: Callable[..., Lanes], arguments: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, factory: Callable[..., Lanes], arguments: Sequence[Mapping[str, Any]], *, timeout: float | None = None
+    ) -> None:
+        """`timeout`: the most seconds that a child may work on one part of an epoch; None for no limit."""
+        self._timeout = timeout
         self._children = [
             Child(f"worker-{index}", factory, child_arguments) for index, child_arguments in enumerate(arguments)
         ]
@@ -148,38 +153,77 @@ class WorkerPool:
                 self._replace(child, [number], lost)
 
     def _answers(self, commands: dict[Child, _Command]) -> Iterator[tuple[Child, Any]]:
-        """Yield the answers to what was sent, as they come. A child that is lost meanwhile is replaced."""
-        waiting = dict(commands)
+        """Yield the answers to what was sent, as they come. A child that is lost meanwhile is replaced.
+
+        The lanes of a child that works too long on a part of an epoch train one by one in its replacement, so that the lane
+        that hangs is found.
+        """
+        waiting, alone = dict(commands), {child: list[int]() for child in commands}
+        begun = dict.fromkeys(waiting, time.monotonic())
+
+        def work(child: Child, command: _Command | None) -> None:
+            alone[child] = [number for number in alone[child] if number in child.trials]
+            if command is None and alone[child]:
+                command = ("advance", ([alone[child].pop(0)],))
+            if command is not None:
+                waiting[child], begun[child] = command, time.monotonic()
+                child.send(command[0], *command[1])
+
         while waiting:
-            ready = set(wait([handle for child in waiting for handle in child.handles()]))
-            for child in [child for child in waiting if ready.intersection(child.handles())]:
+            ready = set(
+                wait([handle for child in waiting for handle in child.handles()], self._patience(begun, waiting))
+            )
+            for child in [*waiting]:
+                answered = bool(ready.intersection(child.handles()))
+                if not answered and not self._is_late(begun[child], waiting[child]):
+                    continue
                 command = waiting.pop(child)
                 try:
-                    answer = child.receive()
+                    answer = child.receive() if answered else self._give_up()
                 except Lost as lost:
                     self._replace(child, _concerned(child, command), lost)
-                    if again := _left_of(child, command):
-                        waiting[child] = again
-                        child.send(again[0], *again[1])
+                    again = _left_of(child, command)
+                    if again and lost.failure.kind == "timed_out":
+                        alone[child], again = [*again[1][0], *alone[child]], None
+                    work(child, again)
                     continue
                 if command[0] == "advance":
                     child.losses = 0
                 if child.busy:
                     done = {progress.number for progress in answer}
-                    waiting[child] = ("advance", ([number for number in command[1][0] if number not in done],))
+                    left = [number for number in command[1][0] if number not in done]
+                    waiting[child], begun[child] = ("advance", (left,)), time.monotonic()
+                elif alone[child]:
+                    work(child, None)
                 yield child, answer
+
+    def _patience(self, begun: Mapping[Child, float], waiting: Mapping[Child, _Command]) -> float | None:
+        """Return the seconds until the first child is late; None where none can be."""
+        if self._timeout is None or not any(name == "advance" for name, _ in waiting.values()):
+            return None
+        first = min(begun[child] for child, (name, _) in waiting.items() if name == "advance")
+        return max(0.0, first + self._timeout - time.monotonic())
+
+    def _is_late(self, begun: float, command: _Command) -> bool:
+        return self._timeout is not None and command[0] == "advance" and time.monotonic() >= begun + self._timeout
+
+    def _give_up(self) -> NoReturn:
+        how = f"not done after {self._timeout:g} seconds"
+        raise Lost(Failure(kind="timed_out", message=f"its epoch was {how}"), f"was stopped: an epoch was {how}")
 
     def _replace(self, child: Child, suspects: list[int], lost: Lost) -> None:
         """Put a new process with the same trials, caught up, in place of a lost one.
 
-        An exception will repeat, so the `suspects` fail at once; a crash is retried twice. If the child
-        is lost even so, its other trials are the suspects; when it holds none, the program itself is.
+        An exception will repeat, so the `suspects` fail at once; a crash is retried twice; a suspect alone that was too slow
+        fails, of several suspects none. If the child is lost even so, its other trials are the suspects; when it holds none,
+        the program itself is.
         """
         while True:
             child.kill()
-            child.losses += 1
+            late = lost.failure.kind == "timed_out"
+            child.losses += not late
             _log.warning("%s %s", child.name, lost.detail)
-            if lost.failure.kind == "error" or child.losses >= _DEATHS:
+            if lost.failure.kind == "error" or (late and len(suspects) == 1) or child.losses >= _DEATHS:
                 if not suspects:
                     raise WorkerError(f"{child.name}: {lost.detail}")
                 self._fail(child, suspects, lost.failure)
@@ -191,7 +235,7 @@ class WorkerPool:
                 lost = again
 
     def _fail(self, child: Child, numbers: list[int], failure: Failure) -> None:
-        how_often = "" if failure.kind == "error" else f", {child.losses} times"
+        how_often = "" if failure.kind in ("error", "timed_out") else f", {child.losses} times"
         for number in numbers:
             epoch = child.trials.pop(number).epoch + 1
             because = Failure(kind=failure.kind, message=f"{failure.message} in epoch {epoch}{how_often}")

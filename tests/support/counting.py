@@ -45,6 +45,10 @@ def build_toy(folder, kills=()):
     return ToyLanes(width=1, epochs=3, before=before)
 
 
+def build_fused(folder, width=2):
+    return FusedLanes(Path(folder), width)
+
+
 class CountingLanes:
     def __init__(self, folder, width):
         self.folder, self.width, self.held = folder, width, {}
@@ -137,3 +141,10 @@ class CountingLanes:
                 deadline = time.monotonic() + 60
                 while time.monotonic() < deadline:
                     pass
+
+
+class FusedLanes(CountingLanes):
+    """Lanes that train as one program: their epochs are done together."""
+
+    def advance(self, numbers):
+        yield [self.advance_one(self.held[number]) for number in numbers]

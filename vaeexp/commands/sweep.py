@@ -55,6 +55,13 @@ def _count(name: str, default: str, help: str) -> Any:
         default=10,
         help="Stop after N trials in a row, by number, that fail of the same cause: an error, a crash, too little memory. Trials that diverge do not count.",
     ),
+    click.option(
+        "--trial-timeout",
+        type=options.Duration(),
+        metavar="TIME",
+        show_default="no limit",
+        help="Fail a trial whose epoch, with what is measured after it, takes longer: 90, 90s, 15m or 2h. Trials that train as one program are stopped together, then run one by one to find the slow one. What fails depends on this machine's speed, so another run may give another table.",
+    ),
 )
 @options.titled(
     "Data",

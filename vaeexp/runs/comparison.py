@@ -139,7 +139,7 @@ def _end(recorded: Outcome, found: Outcome, wanted: Criterion) -> Part:
         same = failure.kind == again.kind and (wanted.tolerance > 0 or recorded.epoch == found.epoch)
         return Part("end", f"fails again {fails}" if same else f"fails otherwise {fails}; {on_record}", same)
     if failure:
-        machine = failure.kind in ("crashed", "out_of_memory")
+        machine = failure.kind in ("crashed", "out_of_memory", "timed_out")
         hint = "; the cause may be the machine and not the trial" if machine else ""
         return Part("end", f"does not fail again; {on_record}{hint}", False)
     if again:

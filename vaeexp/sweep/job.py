@@ -50,6 +50,8 @@ class SweepOptions:
     execution: Mapping[str, Any] = field(default_factory=dict)
     extend: bool = False
     max_failures: int = MAX_FAILURES
+    trial_timeout: float | None = None
+    """Seconds that the epoch of a trial may take; None without a limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +76,7 @@ class Job:
         The command leaves out an address that the environment gives, because the environment will give it again.
         """
         options, defaults = self.options, SweepOptions(study=self.options.study)
-        names = (*(("trials", "seconds") if budget else ()), "data", "runs", "reports", "max_failures")
+        names = (*(("trials", "seconds") if budget else ()), "data", "runs", "reports", "max_failures", "trial_timeout")
         arguments = ["sweep", options.study, *(["--name", options.name] if options.name else [])]
         for override in options.overrides:
             arguments += ["--set", override]

@@ -214,7 +214,8 @@ def _make_lanes(job: Job, execution: Execution) -> WorkerPool:
         "keep_pictures": job.study.keep.pictures,
     }
     workers = execution.worker_arguments(model_shapes(job.study, job.settings))
-    return WorkerPool(open_lanes, [{**shared, **arguments} for arguments in workers])
+    recipes = [{**shared, **arguments} for arguments in workers]
+    return WorkerPool(open_lanes, recipes, timeout=job.options.trial_timeout)
 
 
 def _describe_study(job: Job, execution: Execution) -> Description:

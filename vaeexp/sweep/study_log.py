@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 
@@ -31,10 +31,12 @@ class StudyLog:
 
     def __init__(self, console: Console) -> None:
         """Wrap the console. Lines are kept in memory until `keep` names the file."""
-        console.file = _SteadyStream(console.file, self._say_lost)
+        console.file = cast("IO[str]", _SteadyStream(console.file, self._say_lost))
         self.console = console
         self._lines = _TimedLines()
-        self.file_console = Console(file=self._lines, force_terminal=False, color_system=None, width=200)
+        self.file_console = Console(
+            file=cast("IO[str]", self._lines), force_terminal=False, color_system=None, width=200
+        )
         """Writes to the file alone."""
         self._path: Path | None = None
         self._lost: OSError | None = None
@@ -86,7 +88,7 @@ def _end(error: BaseException) -> str:
 class _SteadyStream:
     """A stream whose text goes nowhere once its reader is gone or its disk is full. `lost` is called then, once."""
 
-    def __init__(self, stream: TextIO, lost: "Callable[[OSError], None]") -> None:
+    def __init__(self, stream: IO[str], lost: "Callable[[OSError], None]") -> None:
         self._stream, self._lost = stream, lost
 
     def write(self, text: str) -> int:
@@ -111,7 +113,7 @@ class _TimedLines(io.TextIOBase):
     """Lines that get the local time in front, first kept in memory, then written to a file."""
 
     def __init__(self) -> None:
-        self._file: TextIO = io.StringIO()
+        self._file: IO[str] = io.StringIO()
 
     def write(self, text: str) -> int:
         stamp = time.strftime("%H:%M:%S")
@@ -121,7 +123,7 @@ class _TimedLines(io.TextIOBase):
             self._file.flush()
         return len(text)
 
-    def move_to(self, file: TextIO, heading: str | None = None) -> None:
+    def move_to(self, file: IO[str], heading: str | None = None) -> None:
         """Write to this file from now on: the heading with the date, the lines so far."""
         before, self._file = self._file, file
         with suppress(OSError):

@@ -187,6 +187,24 @@ def test_trials_whose_child_dies_three_times_fail_and_the_others_go_on(workers, 
     assert values(advance_all(lanes, [2])) == alone(tmp_path, [2], 1)[0]
 
 
+@pytest.mark.parametrize("build", [counting.build, counting.build_fused])
+def test_a_trial_that_hangs_fails_alone_and_its_neighbours_keep_their_numbers(tmp_path, build):
+    """The group's process is killed after the limit, then its lanes train one by one."""
+    lanes = WorkerPool(build, [{"folder": tmp_path, "width": 3}], timeout=3.0)
+    try:
+        with_trials(lanes, trial(0), trial(1, bad="sleep", at=2), trial(2), rounds=1)
+        first, hanging, last = advance_all(lanes, [0, 1, 2])
+        assert values([first, last]) == alone(tmp_path, [0, 2], 2)[1]
+        assert (hanging.failure.kind, hanging.failure.message) == (
+            "timed_out",
+            "its epoch was not done after 3 seconds in epoch 2",
+        )
+        assert lanes.finish({1: FAILED})[0].metrics == {}
+        assert values(advance_all(lanes, [0, 2])) == alone(tmp_path, [0, 2], 3)[2]
+    finally:
+        lanes.close()
+
+
 def test_two_deaths_in_each_epoch_are_forgiven(workers, tmp_path):
     trials = trial(0, bad="kill", at=2, times=2), trial(1, bad="exit", at=3, times=2)
     lanes = with_trials(workers(processes=1), *trials)
