@@ -161,28 +161,29 @@ def test_blocks_change_no_number(file, monkeypatch):
     assert all(torch.equal(one, other) for one, other in zip(batches(whole), by_blocks, strict=True))
 
 
+STUDY = """
+question: Does a sweep survive a damaged disk?
+data: {dataset: arrays, binarisation: none}
+model: {hidden: [16], latent_size: 2}
+train: {epochs: 1, batch_size: 100}
+evaluation: {importance_samples: 5}
+search: {beta: {low: 0.5, high: 2}}
+budget: {trials: 2}
+"""
+
+
 @pytest.mark.slow
 def test_a_damaged_block_ends_a_sweep_with_one_line_and_the_next_goes_on(tmp_path, monkeypatch):
     """Real workers: they find the damage, and the driver says so."""
     monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(prepare, "WHOLE", 10_000)
+    (tmp_path / "blocks.yaml").write_text(STUDY)
     np.save(tmp_path / "mine.npy", np.random.default_rng(0).integers(0, 256, (3000, 28, 28), dtype=np.uint8))
     images = opened(tmp_path / "mine.npy").folder / "training_images.npy"
     flip(images, images.stat().st_size // 2)
-    arguments = ["sweep", "smoke", "--data", str(tmp_path / "mine.npy"), "--trials", "2", "--workers", "2"]
-    for override in ("dataset=arrays", "binarisation=none", "epochs=1", "confirm.top=0", "compare.top=0"):
-        arguments += ["--set", override]
-    done = [
-        subprocess.run(
-            [sys.executable, "-P", "-m", "vaeexp", *arguments],
-            cwd=tmp_path,
-            env=without_mnist(tmp_path),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        for _ in range(2)
-    ]
+    command = [sys.executable, "-P", "-m", "vaeexp", "sweep", "blocks.yaml", "--data", "mine.npy", "--workers", "2"]
+    options = {"cwd": tmp_path, "env": without_mnist(tmp_path), "capture_output": True, "text": True}
+    done = [subprocess.run(command, **options, check=False) for _ in range(2)]
     assert [one.returncode for one in done] == [2, 0], [one.stdout + one.stderr for one in done]
     assert f"{images}: is damaged in block" in done[0].stderr
     assert "Traceback" not in done[0].stderr

@@ -2,11 +2,13 @@
 
 import logging
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -148,6 +150,61 @@ def test_loading_leaves_no_files_behind(cache, tmp_path, monkeypatch):
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "run")], env=environment, timeout=300)
     assert done.returncode == -signal.SIGKILL
     assert not list(temporary.iterdir())
+
+
+def _cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def _flipped(first: float, last: float) -> Callable[[bytes], bytes]:
+    """Return damage of 200 bits at random places between two shares of the length."""
+
+    def flip(content: bytes) -> bytes:
+        damaged, draw = bytearray(content), random.Random(f"{first}")
+        for _ in range(200):
+            damaged[draw.randrange(int(first * len(content)), int(last * len(content)))] ^= 1 << draw.randrange(8)
+        return bytes(damaged)
+
+    return flip
+
+
+DAMAGE = {
+    "cut": _cut,
+    "zeros": lambda content: bytes(4096) + content[4096:],
+    "head": _flipped(0.0, 0.1),
+    "middle": _flipped(0.1, 0.9),
+    "end": _flipped(0.9, 1.0),
+}
+
+
+def test_a_damaged_program_is_never_loaded(cache, tmp_path):
+    """In a process of its own, because a damaged program ends the process that loads it (SIGBUS, SIGILL)."""
+    run(*lanes_in(tmp_path / "whole"), [trial(0, **PRIOR)], 1)
+    for name, damage in DAMAGE.items():
+        shutil.copytree(cache, tmp_path / name)
+        for program in (tmp_path / name).rglob(library._FILE):
+            program.write_bytes(damage(program.read_bytes()))
+    script = (
+        "import os, sys\n"
+        f"sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[3] / 'support'), str(compiled._PACKAGE.parent)]!r}\n"
+        "from pathlib import Path\n"
+        f"import torch; torch.set_num_threads({torch.get_num_threads()})\n"
+        "from test_compiled import PRIOR, lanes_in, run, trial\n"
+        "for name in sys.argv[1:]:\n"
+        "    os.environ['VAEEXP_CACHE'] = name\n"
+        "    run(*lanes_in(Path(name, 'run')), [trial(0, **PRIOR)], 1)\n"
+        "    print(name)\n"
+    )
+    folders = [str(tmp_path / name) for name in DAMAGE]
+    environment = {**os.environ, "CXX": "no-such-compiler"}  # it would compile each again
+    done = subprocess.run(
+        [sys.executable, "-c", script, *folders], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == folders
+    lines = [line for line in done.stderr.splitlines() if line.endswith("It is made again.")]
+    assert [line.partition("/compiled/")[0] for line in lines] == folders
+    assert "there is no C++ compiler" in done.stderr
 
 
 def test_a_library_is_known_by_what_it_was_made_from(tmp_path, monkeypatch):
