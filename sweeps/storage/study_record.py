@@ -91,6 +91,8 @@ class StudyRecord(Description):
     report: str | None = None
     """Folder of the newest report."""
     report_at: float | None = None
+    freed: Mapping[str, Any] = field(default_factory=dict)
+    """Name of a run's folder → names of its files that were deleted on purpose."""
     warnings: tuple[str, ...] = ()
     """Sentences that whoever reads the results of the finished study has to know."""
 

@@ -44,7 +44,8 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "reproduce": ("finished_run", "Train a trial again and compare."),
         "completion": ("init", "Print the completion script of a shell."),
     },
-    "Move": {
+    "Tidy and move": {
+        "gc": ("gc", "Show what takes how much room, and free it."),
         "archive": ("archive", "Write a study into one file."),
         "restore": ("archive", "Bring a study back from its file."),
     },

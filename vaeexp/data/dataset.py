@@ -125,6 +125,11 @@ class Dataset:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
+def fingerprint_of(digest: str, validation: int | None, binarisation: str) -> str:
+    """Return the fingerprint of images: of the digest of their prepared arrays, the validation size and the binarisation."""
+    return hashlib.sha256(f"{digest} validation={validation} binarisation={binarisation}".encode()).hexdigest()
+
+
 def open_dataset(
     settings: "DataSettings", *, root: Path | None = None, full_data: bool = False, say: Callable[[str], None] = print
 ) -> Dataset:
@@ -156,14 +161,13 @@ def open_dataset(
         count, listed = f"{prepared.unreadable:,} of {prepared.files:,} files", f"{prepared.folder.name}/{UNREADABLE}"
         notes = (*notes, f"Left out: {count} cannot be read (prepared/{listed} in the cache)")
     sizes = _sizes(settings, source, prepared)
-    facts = f"{prepared.digest} validation={sizes[1]} binarisation={settings.binarisation}"
     return Dataset(
         name=definition.name,
         title=title,
         subset=source.subset,
         binarisation=settings.binarisation,
         image_shape=prepared.image_shape,
-        fingerprint=hashlib.sha256(facts.encode()).hexdigest(),
+        fingerprint=fingerprint_of(prepared.digest, sizes[1], settings.binarisation),
         source=source.words,
         folder=prepared.folder,
         sizes=sizes,

@@ -13,8 +13,10 @@ Philox numbers (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -23,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from sweeps.errors import UserError
-from vaeexp.cache import build_once, cache_folder, read_facts, seal_folder
+from vaeexp.cache import FACTS, build_once, cache_folder, read_facts, seal_folder
 from vaeexp.data.block_checks import WHOLE, open_blocks, write_table
 from vaeexp.data.formats import TEST, TRAINING, VALIDATION, RawImages, Source, blocks
 
@@ -66,7 +68,10 @@ def prepare(source: Source, *, static: bool, seed: int, say: Callable[[str], Non
     facts = [_LAYOUT, source.definition.name, source.identity(), static, seed]
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     folder = cache_folder() / "prepared" / f"{source.definition.name}-{key}"
-    return build_once(folder, _open, lambda new: _build(new, source, static=static, seed=seed, say=say))
+    prepared = build_once(folder, _open, lambda new: _build(new, source, static=static, seed=seed, say=say))
+    with suppress(OSError):  # another user may own the cache; `vaeexp gc` looks when it was last used
+        os.utime(folder / FACTS)
+    return prepared
 
 
 def _split(source: Source, raw: RawImages) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:

@@ -28,7 +28,8 @@ def check_files(runs: Path, stored: StoredStudy) -> Iterator[Finding]:
                 size += _check(folder / name, run.files.get(name))
                 whole += 1
             except FileNotFoundError:
-                if name in run.files and run.duplicate_of is None:
+                freed = name in stored.study.freed.get(folder.name, ())
+                if name in run.files and run.duplicate_of is None and not freed:
                     yield _missing(stored.study.name, run, folder / name)
             except (Damaged, OSError) as error:
                 yield _damaged(stored.study.name, run, folder / name, error)

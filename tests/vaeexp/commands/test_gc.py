@@ -1,0 +1,188 @@
+"""The command gc on a study that was really trained: what it shows, frees and leaves, also when it is killed."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from click.testing import CliRunner
+from hostile_archives import after_each_kill, files
+from tiny_study import NAME, STUDY
+
+from sweeps.storage import open_storage
+from sweeps.storage.journal import study_lock
+from vaeexp.commands import cli, main
+from vaeexp.results import stored_study
+from vaeexp.results.tables import study_tables
+from vaeexp.runs import tidy
+from vaeexp.runs.health import check_files
+from vaeexp.training.checkpoint import CHECKPOINT, LAST, PREVIOUS, WEIGHTS
+
+PRUNED = "trial-0002"
+
+
+@pytest.fixture
+def place(tiny_study, tmp_path, monkeypatch, keep_signals):
+    shutil.copytree(tiny_study / "mlruns", tmp_path / "mlruns")
+    shutil.copytree(tiny_study / "cache", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VAEEXP_OFFLINE", "1")
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def gc(*arguments):
+    done = CliRunner().invoke(cli, ["gc", *arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def wrong(runs):
+    """What `doctor` says of files that are missing or damaged."""
+    *findings, _ = check_files(runs, stored_study(NAME, runs, None))
+    return findings
+
+
+def table(runs=Path("mlruns")):
+    results = study_tables(stored_study(NAME, runs, None), runs)
+    return results.trials.to_json(), results.epochs.to_json()
+
+
+def test_without_an_option_that_frees_it_only_shows(place):
+    before = files(place)
+    said = gc(NAME)
+    assert "weights of pruned trials" in said
+    assert "prepared images" in said
+    assert "reed" not in said
+    assert {path for path in files(place) if "lock" not in path} == {path for path in before if "lock" not in path}
+    shown = [line.split()[-2] for line in said.splitlines() if line.startswith(NAME)]
+    size = sum(len(data) for path, data in before.items() if path.startswith("mlruns/trials"))
+    assert sum(map(float, shown)) == pytest.approx(size / 1e6, abs=0.05 * len(shown) + 0.01)
+
+
+def test_a_dry_run_tells_the_bytes_that_are_freed_then(place, no_figures):
+    before, first = table(), files(place / "mlruns" / "trials" / NAME)
+    would = gc(NAME, "--pruned", "--dry-run").splitlines()[-1]
+    assert files(place / "mlruns" / "trials" / NAME) == first
+    freed = gc(NAME, "--pruned").splitlines()[-1]
+    assert would.replace("Would free", "Freed") == freed
+    left = files(place / "mlruns" / "trials" / NAME)
+    gone = {path for path in first if path not in left}
+    assert f"{PRUNED}/{WEIGHTS}" in gone
+    assert {path.split("/")[0] for path in gone} == {PRUNED}
+    assert {f"{PRUNED}/settings.json", f"{PRUNED}/result.json"} <= left.keys()
+    assert freed.startswith(f"Freed {len(gone)} files")
+    assert table() == before
+    assert wrong(place / "mlruns") == []
+    assert stored_study(NAME, Path("mlruns"), None).study.freed == {
+        PRUNED: sorted(path.partition("/")[2] for path in gone)
+    }
+    assert "Freed 0 files" in gc(NAME, "--pruned")
+    assert CliRunner().invoke(cli, ["report", NAME]).exit_code == 0
+    done = CliRunner().invoke(cli, ["archive", NAME, "x.tar.zst"])
+    assert done.exit_code == 0, done.output
+    done = CliRunner().invoke(cli, ["restore", "x.tar.zst", "--runs", "there", "--reports", "there/reports"])
+    assert done.exit_code == 0, done.output
+    assert wrong(place / "there") == []
+
+
+def test_a_missing_file_that_was_not_freed_is_still_missed(place):
+    gc(NAME, "--pruned")
+    (place / "mlruns" / "trials" / NAME / "repeat-0000" / LAST).unlink()
+    (finding,) = wrong(place / "mlruns")
+    assert finding.name == f"{NAME}/r0: {LAST}"
+
+
+def test_names_of_the_same_file_in_mlflow_go_too(place):
+    source = place / "mlruns" / "trials" / NAME / PRUNED / WEIGHTS
+    other = place / "mlruns" / "trials" / NAME / "trial-0001" / WEIGHTS
+    folder = place / "mlruns" / "artifacts" / NAME / "0123" / "artifacts" / "trial"
+    folder.mkdir(parents=True)
+    os.link(source, folder / "pruned")
+    os.link(other, folder / "complete")
+    gc(NAME, "--pruned")
+    assert [path.name for path in folder.iterdir()] == ["complete"]
+    assert other.exists()
+
+
+def test_keep_of_the_study_file_decides_with_keep(place):
+    text = STUDY + "keep: {pruned: %s, pictures: all}\n"
+    (place / f"{NAME}.yaml").write_text(text % "weights")
+    assert "Would free" not in gc(f"{NAME}.yaml", "--keep", "--dry-run")
+    (place / f"{NAME}.yaml").write_text(text % "figures")
+    gc(f"{NAME}.yaml", "--keep")
+    assert not (place / "mlruns" / "trials" / NAME / PRUNED / WEIGHTS).exists()
+
+
+def test_checkpoints_of_trials_that_go_on_stay(place):
+    trials = place / "mlruns" / "trials" / NAME
+    study = optuna.load_study(study_name=NAME, storage=open_storage(None, place / "mlruns", NAME))
+    study.add_trial(optuna.create_trial(state=optuna.trial.TrialState.RUNNING, user_attrs={"seed": 1}))
+    for name in ("trial-0001/" + CHECKPOINT, "trial-0001/" + PREVIOUS, "trial-0004/" + CHECKPOINT):
+        (trials / name).parent.mkdir(exist_ok=True)
+        (trials / name).write_bytes(b"x")
+    assert gc(NAME, "--checkpoints").splitlines()[-1].startswith("Freed 2 files")
+    assert (trials / "trial-0004" / CHECKPOINT).exists()
+
+
+def test_a_running_study_is_refused_in_one_line(place, capsys):
+    with study_lock(place / "mlruns", NAME), pytest.raises(SystemExit) as ended:
+        main(["gc", NAME, "--pruned"])
+    said = capsys.readouterr().err
+    assert (ended.value.code, said.count("\n")) == (2, 1)
+    assert "is running it" in said
+    assert (place / "mlruns" / "trials" / NAME / PRUNED / WEIGHTS).exists()
+
+
+def test_killed_half_way_it_has_lost_nothing(place, tmp_path):
+    (_, before), killed = table(), 0
+
+    def free(root):
+        shutil.copytree(place / "mlruns", root / "runs")
+        tidy.free_of_study(root / "runs", None, NAME, tidy.PRUNED)
+
+    (tmp_path / "kills").mkdir()
+    for root in after_each_kill(tmp_path / "kills", free):
+        if not (root / "runs" / "journal" / f"{NAME}.lock").exists():
+            continue  # it was killed while the folder was copied
+        killed += 1
+        assert wrong(root / "runs") == []
+        assert table(root / "runs")[1] == before
+        tidy.free_of_study(root / "runs", None, NAME, tidy.PRUNED)
+        assert not (root / "runs" / "trials" / NAME / PRUNED / WEIGHTS).exists()
+    assert killed > 2
+
+
+# ---- the cache ----
+
+
+def aged(folder, days):
+    for path in (folder, *folder.rglob("*")):
+        os.utime(path, (time.time() - days * 86_400,) * 2)
+
+
+def test_prepared_images_go_unless_a_study_here_used_them(place):
+    [folder] = [path for path in (place / "cache" / "prepared").iterdir() if path.is_dir()]
+    aged(folder, 10)
+    assert "Freed 0 files" in gc("--prepared")
+    assert folder.is_dir()
+    (place / "empty").mkdir()
+    aged(folder, 1)
+    assert "Freed 0 files" in gc("--prepared", "--runs", "empty"), "somebody used it yesterday"
+    aged(folder, 10)
+    assert "Would free 1 files" in gc("--prepared", "--dry-run", "--runs", "empty")
+    assert "Freed 1 files" in gc("--prepared", "--runs", "empty")
+    assert not folder.exists()
+
+
+def test_only_old_programs_go(place):
+    for name, days in (("old", 40), ("new", 20)):
+        folder = place / "cache" / "compiled" / name
+        folder.mkdir(parents=True)
+        (folder / "program.so").write_bytes(b"x" * 2_000_000)
+        aged(folder, days)
+    said = gc("--programs")
+    assert said.splitlines()[-1] == "Freed 1 files or folders, 2.0 MB."
+    assert [path.name for path in (place / "cache" / "compiled").iterdir() if path.is_dir()] == ["new"]

@@ -1,0 +1,112 @@
+"""The command gc: what takes how much room, and what of it is freed."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import click
+
+from sweeps.errors import UserError
+from sweeps.storage import study_names
+from sweeps.storage.journal import lock_holder
+from sweeps.storage.study_record import StoredStudy
+from vaeexp.commands.options import TitledCommand, runs_option, storage_option, study_argument, titled
+from vaeexp.console import open_console, print_table, write_line
+from vaeexp.results import stored_study, study_name
+from vaeexp.runs import tidy
+from vaeexp.runs.tidy import Item
+from vaeexp.study import open_study_file
+
+
+def _flag(name: str, help: str) -> Callable:
+    return click.option(name, is_flag=True, help=help)
+
+
+@click.command(cls=TitledCommand)
+@study_argument("Study to look at; without it, all studies of the runs folder or the storage.", required=False)
+@titled(
+    "What to free",
+    _flag("--keep", "What the study file's `keep:` would not have left: pruned trials, or pictures of earlier epochs."),
+    _flag("--pruned", "Weights and pictures of pruned trials."),
+    _flag("--checkpoints", "Checkpoints that trials left although they have ended."),
+    _flag("--programs", "Compiled programs that nobody has used for 30 days, of all studies of this user."),
+    _flag("--prepared", "Prepared images that no study here uses. They are made again when needed."),
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be freed; change nothing.")
+@runs_option
+@storage_option
+def gc(
+    *,
+    study: str | None,
+    keep: bool,
+    pruned: bool,
+    checkpoints: bool,
+    programs: bool,
+    prepared: bool,
+    dry_run: bool,
+    runs: Path,
+    storage: str | None,
+) -> None:
+    """Show what takes how much room, and free it.
+
+    Without an option that frees, it only shows. What a report, the best run, a registered model, a study that goes on or --extend needs stays in any case; freed files are on record, so that nobody misses them. A running study is refused.
+    """
+    every = {name: stored_study(name, runs, storage) for name in study_names(runs, storage)}
+    name = study_name(study) if study else None
+    if name is not None and name not in every:
+        every |= {name: stored_study(name, runs, storage)}  # it is not there, and the error says what is
+    chosen = [name] if name else list(every)
+    wanted = {*(tidy.PRUNED if pruned else ()), *((tidy.CHECKPOINTS,) if checkpoints else ())}
+    cached = {*((tidy.PROGRAMS,) if programs else ()), *((tidy.PREPARED,) if prepared else ())}
+    kinds = {name: wanted | (_not_kept(study or name) if keep else set()) for name in chosen}
+    if any(kinds.values()):
+        for name in chosen:
+            if (holder := lock_holder(runs, name)) is not None:
+                raise UserError(f"study '{name}'", f"process {holder['pid']} is running it; stop it first.")
+    cache_items = tidy.items_of_cache(list(every.values()))
+    _show(((name, item) for name in chosen for item in tidy.items_of_study(runs, every[name])), cache_items)
+    freed = list(_free(chosen, kinds, every, runs, storage, dry_run=dry_run))
+    unused = [item for item in cache_items if item.kind in cached]
+    if not dry_run:
+        tidy.free_of_cache(unused)
+    if any(kinds.values()) or cached:
+        items = [*freed, *unused]
+        size = sum(item.size for item in items) / 1e6
+        write_line(
+            open_console(), f"{'Would free' if dry_run else 'Freed'} {len(items):,} files or folders, {size:,.1f} MB."
+        )
+
+
+def _not_kept(study: str) -> set[str]:
+    """Return the kinds of files that `keep:` of the study's file leaves out."""
+    keep = open_study_file(study).keep
+    kinds = set(tidy.PRUNED) if keep.pruned == "figures" else set()
+    return kinds | ({tidy.EARLIER_PICTURES} if keep.pictures == "last" else set())
+
+
+def _free(
+    names: Iterable[str],
+    kinds: dict[str, set[str]],
+    every: dict[str, StoredStudy],
+    runs: Path,
+    storage: str | None,
+    *,
+    dry_run: bool,
+) -> Iterator[Item]:
+    for name in names:
+        if dry_run:
+            yield from tidy.freeable(runs, every[name], kinds[name])
+        elif kinds[name]:
+            yield from tidy.free_of_study(runs, storage, name, kinds[name])
+
+
+def _show(of_studies: Iterable[tuple[str, Item]], cache_items: Iterable[Item]) -> None:
+    """Print the bytes of each kind of file, by study and of the user's cache."""
+    sizes: Counter[tuple[str, str]] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
+    for place, item in (*of_studies, *(("cache", item) for item in cache_items)):
+        sizes[place, item.kind] += item.size
+        counts[place, item.kind] += 1
+    rows = [(place, kind, f"{counts[place, kind]:,}", f"{size / 1e6:,.1f} MB") for (place, kind), size in sizes.items()]
+    if rows:
+        print_table(open_console(), ("where", "what", "number", "size"), rows)

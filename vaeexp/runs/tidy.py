@@ -1,0 +1,181 @@
+"""The files that a study and the user's cache hold, by kind, and those of them that can be freed without a loss of results."""
+
+import re
+import shutil
+import time
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import optuna
+from filelock import FileLock, Timeout
+
+from sweeps.checksums import Damaged
+from sweeps.errors import UserError
+from sweeps.results import best_record
+from sweeps.storage import open_storage
+from sweeps.storage.journal import study_lock
+from sweeps.storage.study_record import StoredStudy, read_study, write_study
+from sweeps.storage.trial_record import TrialRecord
+from sweeps.workload import run_folder
+from vaeexp.cache import cache_folder, read_facts
+from vaeexp.data.dataset import fingerprint_of
+from vaeexp.results.tables import EVALUATION, PICTURES
+from vaeexp.settings import DataSettings
+from vaeexp.training.checkpoint import CHECKPOINT, LAST, PREVIOUS, WEIGHTS
+
+CHECKPOINTS = "checkpoints of trials that have ended"
+PRUNED_WEIGHTS = "weights of pruned trials"
+PRUNED_PICTURES = "pictures of pruned trials"
+EARLIER_PICTURES = "pictures of earlier epochs"
+PROGRAMS = "compiled programs, unused for 30 days"
+PREPARED = "prepared images that no study here uses"
+PRUNED = (PRUNED_WEIGHTS, PRUNED_PICTURES)
+_BINARISATIONS = get_args(DataSettings.model_fields["binarisation"].annotation)
+_DAY = 86_400.0
+_PROGRAM_DAYS, _PREPARED_DAYS = 30, 2
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file of a run, or a file or folder of the cache."""
+
+    kind: str
+    path: Path
+    size: int
+    """Bytes."""
+
+
+def items_of_study(runs: Path, stored: StoredStudy) -> list[Item]:
+    """Return all files of a study's runs, but for links."""
+    return [item for run in (*stored.trials, *stored.repeats) for item in _items_of_run(runs, stored, run)]
+
+
+def _items_of_run(runs: Path, stored: StoredStudy, run: TrialRecord) -> Iterator[Item]:
+    folder = runs / "trials" / stored.study.name / run_folder(run.number, repeat=run.repeat)
+    newest = max((picture.epoch for picture in run.pictures), default=None)
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+        if path.is_file() and not path.is_symlink():
+            epoch = re.match(r"epoch-(\d+)-.*\.png", path.name)
+            earlier = epoch is not None and newest is not None and int(epoch[1]) < newest
+            yield Item(_kind(run, path, earlier=earlier), path, path.stat().st_size)
+
+
+def _kind(run: TrialRecord, path: Path, *, earlier: bool) -> str:
+    pictures = path.suffix == ".png" or path.name in (PICTURES, EVALUATION)
+    if path.name in (CHECKPOINT, PREVIOUS):
+        return CHECKPOINTS if run.outcome is not None else "checkpoints of trials that go on"
+    if run.state == "pruned" and (pictures or path.name in (WEIGHTS, LAST)):
+        return PRUNED_PICTURES if pictures else PRUNED_WEIGHTS
+    if run.state == "complete" and earlier:
+        return EARLIER_PICTURES
+    if pictures:
+        return "pictures and arrays"
+    return {WEIGHTS: "weights", LAST: "weights of last epochs"}.get(path.name, "settings, results and others")
+
+
+def free_of_study(runs: Path, storage: str | None, study: str, kinds: Collection[str]) -> list[Item]:
+    """Free the files of these kinds, and return them. What was freed is recorded first, so that nobody misses a file.
+
+    Files of the best run and of the registered model's run stay in any case. MLflow's own names of the same files go, too,
+    because a file takes its room until its last name is gone.
+
+    Raises:
+        UserError: there is no such study, or it is running.
+    """
+    open_storage(storage, runs, study, must_exist=True)
+    with study_lock(runs, study):
+        opened = open_storage(storage, runs, study, must_exist=True)
+        stored = read_study(opened, study)
+        if storage is not None and stored.study.session == "running":
+            raise UserError(f"study '{study}'", "is on record as running, perhaps on another host; stop it first.")
+        items = freeable(runs, stored, kinds)
+        freed = {name: set(files) for name, files in stored.study.freed.items()}
+        root = runs / "trials" / study
+        for item in items:
+            run, _, name = item.path.relative_to(root).as_posix().partition("/")
+            freed.setdefault(run, set()).add(name)
+        record = {run: sorted(names) for run, names in sorted(freed.items())}
+        if record != stored.study.freed:
+            write_study(optuna.load_study(study_name=study, storage=opened), freed=record)
+        _remove_files([item.path for item in items], runs / "artifacts" / study)
+    return items
+
+
+def freeable(runs: Path, stored: StoredStudy, kinds: Collection[str]) -> list[Item]:
+    """Return the files of these kinds that may be freed."""
+    best = best_record(stored)
+    needed = {runs / "trials" / stored.study.name / run_folder(best.number, repeat=best.repeat)} if best else set()
+    if stored.study.model:
+        needed.add(runs / stored.study.model.folder)
+    return [
+        item
+        for item in items_of_study(runs, stored)
+        if item.kind in kinds
+        and (item.kind in (CHECKPOINTS, EARLIER_PICTURES) or not needed.intersection(item.path.parents))
+    ]
+
+
+def _remove_files(paths: Iterable[Path], artifacts: Path) -> None:
+    """Delete files and the other names that they have in MLflow's folder, those first: a kill leaves no name without the file's own."""
+    other_names: dict[tuple[int, int], list[Path]] = {}
+    for path in artifacts.rglob("*"):
+        facts = path.lstat()
+        if facts.st_nlink > 1:
+            other_names.setdefault((facts.st_dev, facts.st_ino), []).append(path)
+    for path in paths:
+        facts = path.lstat()
+        for name in other_names.get((facts.st_dev, facts.st_ino), []):
+            name.with_name(f"{name.stem}+compressed.webp").unlink(missing_ok=True)  # the thumbnail of a picture
+            name.unlink()
+        path.unlink()
+
+
+# ---- the user's cache ----
+
+
+def items_of_cache(studies: Collection[StoredStudy]) -> list[Item]:
+    """Return the folders of the user's cache. Prepared images of these studies count as used."""
+    items = []
+    for folder in sorted(path for path in cache_folder().glob("*/*") if path.is_dir() and path.name[0] != "."):
+        kind, age = folder.parent.name, (time.time() - _last_use(folder)) / _DAY
+        if kind == "compiled":
+            kind = PROGRAMS if age > _PROGRAM_DAYS else "compiled programs"
+        elif kind == "prepared":
+            kind = PREPARED if age > _PREPARED_DAYS and not _is_used(folder, studies) else "prepared images"
+        elif kind not in ("downloads", "classifiers"):
+            continue
+        items.append(Item(kind, folder, sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())))
+    return items
+
+
+def free_of_cache(items: Iterable[Item]) -> None:
+    """Delete folders of the user's cache, but those that a process is building. Each is built again when it is needed."""
+    for item in items:
+        with suppress(Timeout), FileLock(item.path.with_name(f"{item.path.name}.lock"), timeout=0):
+            # Renamed first, so that no process opens half a folder; the next process that builds it removes such leftovers.
+            aside = item.path.with_name(f".{item.path.name}-freed")
+            item.path.rename(aside)
+            shutil.rmtree(aside)
+
+
+def _last_use(folder: Path) -> float:
+    """Return the time at which a process last opened the folder, unix seconds: the newest time of its files, which are touched then."""
+    return max((path.stat().st_mtime for path in folder.iterdir()), default=folder.stat().st_mtime)
+
+
+def _is_used(folder: Path, studies: Collection[StoredStudy]) -> bool:
+    """Whether one of these studies has trained on the prepared images, by their fingerprint."""
+    try:
+        digest = (read_facts(folder) or {}).get("digest")
+    except Damaged:
+        return False  # it would be made again anyway
+    for stored in studies:
+        provenance = stored.study.provenance
+        data = provenance.get("data") or {}
+        known = {part.get("fingerprint") for part in (data, *(provenance.get("protocols") or {}).values())}
+        if known & {fingerprint_of(str(digest), data.get("validation"), kind) for kind in _BINARISATIONS}:
+            return True
+    return False
