@@ -207,6 +207,28 @@ def test_a_damaged_program_is_never_loaded(cache, tmp_path):
     assert "there is no C++ compiler" in done.stderr
 
 
+@pytest.mark.slow
+def test_a_damaged_program_is_compiled_again(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path))
+    x = torch.linspace(-3, 3, 40)
+
+    def program():
+        traced = partial(make_fx(lambda x: (x.sin() + 1,)), x)
+        return library.open_program(traced, (x,), what="a sine")([x])[0]
+
+    expected = program()
+    torch.testing.assert_close(expected, x.sin() + 1)
+    [file] = tmp_path.rglob(library._FILE)
+    cut = file.with_suffix(".cut")
+    cut.write_bytes(_cut(file.read_bytes()))
+    cut.replace(file)  # a new file, because this process has mapped the old one
+    caplog.clear()
+    for _ in range(2):
+        assert torch.equal(program(), expected)
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("vaeexp")]
+    assert [line.endswith("It is made again.") for line in said] == [True, False]  # and "Compiling …", once
+
+
 def test_a_library_is_known_by_what_it_was_made_from(tmp_path, monkeypatch):
     model, others = BASE.model, ({"activation": "relu"}, {"posterior": "deterministic"}, {"prior": "mixture"})
     template = build_vae(model, (1, 6, 6), 0)
