@@ -25,6 +25,7 @@ LEVELS = (
     "sweeps.files",
     "sweeps.source",
     "sweeps.fast_exit",
+    "sweeps.memory",
     "sweeps.study",
     "sweeps.workload",
     "sweeps.storage",

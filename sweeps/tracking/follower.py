@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage
 
 from sweeps.errors import UserError, masked
+from sweeps.memory import go_first
 from sweeps.source import sources
 from sweeps.storage import open_storage
 from sweeps.storage.journal import journal_path, lock_holder
@@ -62,6 +63,7 @@ class State:
 
 def main() -> None:
     """Follow the study that the first line of standard input names, until the order to finish or the end of input comes."""
+    go_first()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # lines that a library prints must not come between the answers
     print(json.dumps({"sources": sources(PACKAGES)}), file=answers, flush=True)

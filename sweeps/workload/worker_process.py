@@ -31,6 +31,7 @@ from types import ModuleType
 from typing import Any, NamedTuple, cast
 
 from sweeps.errors import UserError, limit_reached, warn_once
+from sweeps.memory import go_first, memory_kills
 from sweeps.source import check_sources, same_code, source_of, sources
 from sweeps.workload import Failure, FailureKind, Lanes, Progress, Trial
 
@@ -88,6 +89,7 @@ class Child:
         """Start a process; `wait_until_ready` waits for its lanes."""
         context = cast(SpawnContext, multiprocessing.get_context(_method))  # the other kinds have the same methods
         self.connection, theirs = context.Pipe()
+        self._memory_kills = memory_kills()
         process = context.Process(
             target=_serve, args=(theirs, self.recipe, dict(os.environ)), name=self.name, daemon=True
         )
@@ -184,6 +186,8 @@ class Child:
         assert code is not None
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
         kind: FailureKind = "out_of_memory" if code == -signal.SIGKILL else "crashed"
+        if code == -signal.SIGKILL and memory_kills() > self._memory_kills:
+            how += " because the memory of its container ran out"
         return Lost(Failure(kind=kind, message=f"its process was {how}" if code < 0 else f"its process {how}"), how)
 
 
@@ -214,6 +218,7 @@ def _serve(connection: Connection, recipe: bytes, environment: Mapping[str, str]
 
     `environment` is the parent's of now; a fork has that of the time when its server started.
     """
+    go_first()
     os.environ.clear()
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

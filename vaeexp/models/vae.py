@@ -136,6 +136,15 @@ def shape_of(settings: "ModelSettings") -> tuple[tuple[str, Any], ...]:
     return tuple((name, getattr(settings, name)) for name in names)
 
 
+def count_parameters(settings: "ModelSettings", image_shape: ImageShape) -> int | None:
+    """Count what a model learns without its memory; None for a network of the user's own that must be built to tell."""
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            return VAE(settings, image_shape).parameter_count()
+    except (RuntimeError, ValueError, TypeError):
+        return None
+
+
 def build_vae(settings: "ModelSettings", image_shape: ImageShape, seed: int) -> VAE:
     """Build a VAE on the CPU from settings and seed alone; global generators stay untouched. Raises ValueError as `VAE`."""
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):

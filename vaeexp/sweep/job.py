@@ -19,8 +19,9 @@ from vaeexp.data import Dataset, describe_plan, open_dataset
 from vaeexp.models.vae import build_vae
 from vaeexp.runs.worker import open_source
 from vaeexp.settings import Settings
-from vaeexp.study import binarisations, largest, maxima_of, open_study_file, settings_of, uses_average
-from vaeexp.sweep.execution import Execution, model_shapes, resolve_execution
+from vaeexp.study import binarisations, largest, maxima_of, open_study_file, settings_of
+from vaeexp.sweep.execution import Execution
+from vaeexp.sweep.memory import MemoryPlan, choose_execution
 from vaeexp.training.device import resolve_device
 from vaeexp.training.groups import seconds_per_image
 from vaeexp.words import format_duration, format_short
@@ -121,6 +122,7 @@ def prepare_job(options: SweepOptions, log: "StudyLog") -> Job:
     if (batch := largest(study, "batch_size")) > dataset.sizes[0]:
         problem = f"{batch} is more than the {dataset.sizes[0]:,} training images; give at most that."
         raise UserError(f"{study.path}: train.batch_size", problem)
+    MemoryPlan(study, settings, dataset).check()
     # The shape of the images, which is known only now, decides whether the networks fit.
     open_study_file(options.study, overrides=overrides, image_shape=dataset.image_shape)
     return Job(options=options, study=study, settings=settings, datasets=datasets, log=log)
@@ -139,9 +141,7 @@ def print_plan(
 ) -> None:
     """Print the plan. A few training steps of the largest model give the estimate of time."""
     trials = study.budget.trials or 100
-    execution = resolve_execution(
-        asked, {}, dataset, settings, maxima_of(study), trials, len(model_shapes(study, settings))
-    )
+    execution = choose_execution(study, settings, dataset, asked, {}, partial(write_line, console))
     for line in (*_intent(study, settings, dataset), *_cost(study, settings, dataset, execution, trials)):
         write_line(console, line)
     write_line(console, "Nothing was trained.")
@@ -175,13 +175,9 @@ def _cost(study: "Study", settings: Settings, dataset: Dataset, execution: Execu
     slowest = (
         f" with {max(measured, key=lambda name: measured[name][1])}, the slowest network" if len(measured) > 1 else ""
     )
-    # Vectors: weights, two moments, the best weights, gradients, and the running average if the study has one.
-    lanes = -(-execution.lanes // execution.workers)
-    vectors = 6 if uses_average(study) else 5
-    memory = lanes * parameters * 4 * vectors / 2**20
     seconds = _epochs(study, settings) * epoch
     yield f"Execution: {execution.lanes} trials at once on {execution.describe()}"
-    yield f"Largest model: {parameters:,} parameters; the lanes of a worker take about {memory:,.0f} MiB, besides the images"
+    yield f"Largest model: {parameters:,} parameters. {MemoryPlan(study, settings, dataset).words(execution)}"
     yield f"Measured: {epoch:.2f} s per trial-epoch{slowest}. The search takes at most {format_duration(trials * seconds)}; pruning shortens that"
     if repeats := sum(_repeats(study)):
         yield f"Confirm and compare take at most {format_duration(repeats * seconds)}, and the test figures come on top"

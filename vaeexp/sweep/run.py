@@ -33,8 +33,9 @@ from vaeexp.runs.export import LOADER, REQUIREMENTS, Reconstructor
 from vaeexp.runs.provenance import describe_run, protocol
 from vaeexp.runs.worker import open_lanes
 from vaeexp.study import maxima_of, uses_average
-from vaeexp.sweep.execution import Execution, model_shapes, resolve_execution
+from vaeexp.sweep.execution import Execution, model_shapes
 from vaeexp.sweep.job import Job, SweepOptions, prepare_job, print_plan
+from vaeexp.sweep.memory import choose_execution
 from vaeexp.sweep.progress import LiveProgress
 from vaeexp.sweep.study_log import StudyLog, log_path
 from vaeexp.training.checkpoint import SETTINGS, load_json
@@ -63,14 +64,8 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
         _check_same_data(job, sweep.before.provenance)
         if sweep.finished:
             return _already_finished(job, sweep.read())
-        execution = resolve_execution(
-            options.execution,
-            sweep.before.execution,
-            job.dataset,
-            job.settings,
-            maxima_of(job.study),
-            job.study.budget.trials or 100,
-            len(model_shapes(job.study, job.settings)),
+        execution = choose_execution(
+            job.study, job.settings, job.dataset, options.execution, sweep.before.execution, log.say
         )
         if sweep.before.session is None and not any((options.runs / "trials" / job.study.name).glob("*")):
             note_beginning(options.runs, job.study.name)

@@ -1,0 +1,71 @@
+"""The memory of a sweep is estimated before it starts: what does not fit is refused before it is built, or narrowed."""
+
+import io
+from pathlib import Path
+
+import pytest
+from mnist_files import write_files
+from rich.console import Console
+
+from sweeps.errors import UserError
+from sweeps.memory import FreeMemory
+from vaeexp.models.vae import build_vae, count_parameters
+from vaeexp.settings import ModelSettings
+from vaeexp.sweep.job import SweepOptions, prepare_job
+from vaeexp.sweep.memory import DRIVER, WORKER, MemoryPlan, choose_execution
+from vaeexp.sweep.run import plan_sweep
+from vaeexp.sweep.study_log import StudyLog
+
+GIB = 2**30
+
+
+@pytest.fixture
+def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepOptions:
+    monkeypatch.setenv("VAEEXP_CACHE", str(tmp_path / "cache"))
+    write_files(tmp_path / "data" / "MNIST" / "raw", training=160, test=30)
+    overrides = ("validation_size=40", "batch_size=20", "hidden=[8]", "train_size=120")
+    execution = {"device": "cpu", "compile": "off"}
+    return SweepOptions(study="smoke", overrides=overrides, data=tmp_path / "data", execution=execution)
+
+
+@pytest.mark.parametrize("network", ["mlp", "conv", "conv_mnist"])
+@pytest.mark.parametrize("prior", ["normal", "mixture", "vampprior"])
+def test_parameters_are_counted_without_building_the_model(network: str, prior: str) -> None:
+    settings = ModelSettings(network=network, prior=prior, hidden=(16, 8))
+    assert count_parameters(settings, (1, 28, 28)) == build_vae(settings, (1, 28, 28), seed=0).parameter_count()
+
+
+def test_a_model_that_cannot_fit_is_refused_before_it_is_built(
+    options: SweepOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vaeexp.sweep.memory.free_memory", lambda: FreeMemory(20 * GIB, "the container"))
+    monkeypatch.setattr("vaeexp.models.vae.build_vae", lambda *settings, **options: pytest.fail("it was built"))
+    wide = SweepOptions(**{**vars(options), "overrides": (*options.overrides, "hidden=[16384,16384,16384]")})
+    with pytest.raises(
+        UserError, match=r"model: the largest model has 1,\d+,\d+,\d+ parameters; one trial of it needs"
+    ) as error:
+        plan_sweep(wide, console=Console(file=io.StringIO()))
+    assert "the container has 20.0 GiB free" in str(error.value)
+
+
+def test_a_sweep_is_narrowed_with_a_line_or_refused_where_its_numbers_are_fixed(options: SweepOptions) -> None:
+    job = prepare_job(options, StudyLog(Console(quiet=True)))
+    place = job.study, job.settings, job.dataset
+    free, said = FreeMemory(DRIVER + 2 * WORKER - 1, "the container"), list[str]()
+    asked = {**options.execution, "workers": 4, "lanes": 8}
+    roomy = choose_execution(*place, asked, {}, said.append, FreeMemory(64 * GIB, "the machine"))
+    assert (roomy.workers, roomy.lanes, said) == (4, 8, [])
+    assert MemoryPlan(*place).fitting(roomy, free) == (1, 2)
+    for fixed, recorded in ((asked, {}), (options.execution, {"workers": 4, "lanes": 8})):
+        with pytest.raises(UserError, match=r"memory: 4 workers with 8 lanes need about .* Try --workers 1 --lanes 2"):
+            choose_execution(*place, fixed, recorded, said.append, free)
+    narrow = choose_execution(*place, {**options.execution}, {}, said.append, FreeMemory(GIB // 2, "the container"))
+    assert (narrow.workers, narrow.lanes) == (1, 1)
+    assert len(said) == 1
+    assert said[0].endswith("the container has 0.5 GiB free: the study runs with --workers 1 --lanes 1.")
+
+
+def test_the_plan_shows_the_memory(options: SweepOptions) -> None:
+    console = Console(file=io.StringIO(), width=300)
+    plan_sweep(options, console=console)
+    assert "parameters. Memory: about 1." in console.file.getvalue()
