@@ -412,7 +412,7 @@ def test_a_bomb_is_stopped_at_what_the_manifest_states(content, tmp_path):
     head = member(MANIFEST, manifest_of(content))
     larger = [member(each, zeros if each == path else data) for each, data in content.items()]
     small = write_archive(tmp_path / "member.tar.zst", [head, *larger])
-    assert small.stat().st_size < 100_000
+    assert small.stat().st_size < len(zeros) / 100
     refused(small, tmp_path, "where its manifest has the file")
     named = member(path, content[path], pax_headers={"comment": "x" * 50_000_000})
     rest = [member(each, data) for each, data in content.items() if each != path]
