@@ -103,6 +103,7 @@ def _by_study(records: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, list[
 
 def _write_study(storage: BaseStorage, name: str, records: list[Mapping[str, Any]], arrival: Arrival) -> optuna.Study:
     head, trials = records[0], records[1:]
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # the command has a line of its own for a new study
     sampler, pruner = optuna.samplers.RandomSampler(seed=0), optuna.pruners.NopPruner()
     study = optuna.create_study(study_name=name, storage=storage, direction="minimize", sampler=sampler, pruner=pruner)
     with batched_writes(study):

@@ -11,6 +11,7 @@ import tarfile
 from datetime import datetime
 from pathlib import Path
 
+import optuna
 import pytest
 import zstandard
 from hostile_archives import (
@@ -98,6 +99,16 @@ def test_a_restored_study_is_the_same_to_the_bit(packed, tmp_path, url):
     assert said.manifest.about == {"versions": {"toy": "1"}}
     assert study_names(tmp_path / "runs", url) == ["toy"]
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(UNFINISHED)]
+
+
+def test_optuna_says_nothing_of_its_own(packed, tmp_path, caplog):
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    optuna.logging.enable_propagation()
+    try:
+        restored(packed / "toy.tar.zst", tmp_path)
+    finally:
+        optuna.logging.disable_propagation()
+    assert not caplog.records
 
 
 def test_a_study_under_another_name_names_its_own_folders(packed, tmp_path):
