@@ -257,7 +257,8 @@ class Rounds:
                 trial.tell(outcome, {"complete": outcome.objective, "pruned": newest}.get(outcome.state))
         for trial, _ in ending:
             self.running.pop(trial.trial.number, None)
-        self._check_failures()
+        if any(_cause(outcome.failure) for _, outcome in ending):  # no other round can complete a row of failures
+            self._check_failures()
 
     def _results(self, ending: Sequence[tuple[RunningTrial, Outcome]], round_: int) -> dict[int, TrialResult]:
         """Collect what the lanes leave behind, by number; durable before the lanes discard how to make it again."""
