@@ -8,7 +8,7 @@ from pathlib import Path
 GROUPS = Path("/sys/fs/cgroup")
 OWN = Path("/proc/self/cgroup")
 MACHINE = Path("/proc/meminfo")
-_UNLIMITED = 2**60
+UNLIMITED = 2**60
 """Version 1 writes a number above this one where there is no limit."""
 _FILES = (
     ("memory.max", "memory.current", "inactive_file", "memory.events"),
@@ -34,12 +34,12 @@ def free_memory(groups: Path = GROUPS, own: Path = OWN, machine: Path = MACHINE)
         own: file that names the groups of this process.
         machine: file of the machine's memory.
     """
-    found = [FreeMemory(1024 * value, "the machine") for value in _values(machine, "MemAvailable:")]
+    found = [FreeMemory(1024 * value, "the machine") for value in read_values(machine, "MemAvailable:")]
     for folder in _folders(groups, own):
         for limit_file, use_file, droppable, _ in _FILES:
-            limit, used = _number(folder / limit_file), _number(folder / use_file)
-            if limit is not None and limit < _UNLIMITED and used is not None:
-                used -= sum(_values(folder / "memory.stat", droppable))
+            limit, used = read_number(folder / limit_file), read_number(folder / use_file)
+            if limit is not None and limit < UNLIMITED and used is not None:
+                used -= sum(read_values(folder / "memory.stat", droppable))
                 found.append(FreeMemory(max(0, limit - used), "the container"))
     return min(found, key=lambda free: free.bytes, default=None)
 
@@ -48,7 +48,7 @@ def memory_kills(groups: Path = GROUPS, own: Path = OWN) -> int:
     """Return how many processes of this process's control group the kernel has killed because the group's memory ran out."""
     for folder in _folders(groups, own):
         for *_, counter in _FILES:
-            if counts := [*_values(folder / counter, "oom_kill")]:
+            if counts := [*read_values(folder / counter, "oom_kill")]:
                 return counts[0]
     return 0
 
@@ -76,7 +76,7 @@ def _folders(groups: Path, own: Path) -> Iterator[Path]:
                     yield folder
 
 
-def _number(path: Path) -> int | None:
+def read_number(path: Path) -> int | None:
     """Return the number in a file; None without one (`max`, or no such file)."""
     try:
         return int(path.read_text(encoding="ascii"))
@@ -84,7 +84,7 @@ def _number(path: Path) -> int | None:
         return None
 
 
-def _values(path: Path, name: str) -> Iterator[int]:
+def read_values(path: Path, name: str) -> Iterator[int]:
     """Yield the number after this name in a file of lines `name number`."""
     with suppress(OSError, ValueError):
         for line in path.read_text(encoding="ascii").splitlines():

@@ -16,6 +16,7 @@ import sweeps
 import vaeexp
 from sweeps.checksums import Damaged
 from sweeps.health import Finding
+from sweeps.memory import GROUPS, MACHINE, UNLIMITED, read_number, read_values
 from vaeexp.cache import FACTS, cache_folder, read_facts
 from vaeexp.data.block_checks import damaged_blocks
 from vaeexp.machine import processor_name, usable_cores
@@ -35,9 +36,6 @@ OPEN_FILES, PROCESSES = 256, 64
 """Numbers that the process must be allowed: a sweep holds pipes and libraries open, and starts workers with threads."""
 CACHED = ("prepared", "classifiers", "compiled", "downloads")
 """Parts of the user's cache whose folders carry checksums."""
-_CONTAINER = Path("/sys/fs/cgroup")
-_UNLIMITED = 2**60
-"""cgroup v1 writes a number above this one where there is no limit."""
 
 
 def check_versions() -> Iterator[Finding]:
@@ -168,7 +166,7 @@ class Limit(NamedTuple):
 
 def check_limits() -> Iterator[Finding]:
     """Check what the system and a container (cgroup v1 or v2) allow: open files, processes, memory."""
-    for limit in (*_of_process(), *_of_container(_CONTAINER)):
+    for limit in (*_of_process(), *_of_container(GROUPS)):
         if limit.most is None:
             yield Finding(name=limit.name, ok=True, words="no limit")
             continue
@@ -194,16 +192,8 @@ def _of_process() -> Iterator[Limit]:
             soft, _ = resource.getrlimit(what)
             yield Limit(name, None if soft == resource.RLIM_INFINITY else soft, 0, needed, unit)
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    yield Limit("memory of the machine", total, total - _free_memory(total), MEMORY, "GiB")
-
-
-def _free_memory(total: int) -> int:
-    """Return the bytes of memory that programs can still get; all where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return total
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), total)
+    available = next((1024 * amount for amount in read_values(MACHINE, "MemAvailable:")), total)
+    yield Limit("memory of the machine", total, total - available, MEMORY, "GiB")
 
 
 def _of_container(root: Path) -> Iterator[Limit]:
@@ -214,14 +204,6 @@ def _of_container(root: Path) -> Iterator[Limit]:
         ("processes of the container", "pids.max", "pids.current", PROCESSES, "processes"),
         ("processes of the container", "pids/pids.max", "pids/pids.current", PROCESSES, "processes"),
     ):
-        limit = _number(root / most)
-        if limit is not None and limit < _UNLIMITED:
-            yield Limit(name, limit, _number(root / used) or 0, needed, unit)
-
-
-def _number(path: Path) -> int | None:
-    """Return the number in a file of a control group; None without one (`max`, or no such file)."""
-    try:
-        return int(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+        limit = read_number(root / most)
+        if limit is not None and limit < UNLIMITED:
+            yield Limit(name, limit, read_number(root / used) or 0, needed, unit)
