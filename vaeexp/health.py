@@ -25,6 +25,7 @@ from vaeexp.settings import ModelSettings
 from vaeexp.training.device import has_fast_bf16, resolve_device
 from vaeexp.training.optimizers import update_one
 from vaeexp.training.steps import training_loss
+from vaeexp.words import format_gibibytes
 
 TOLERANCE = 1e-4
 """The largest relative difference between a training step in float32 and in float64. Sums of 784 pixels round to about 1e-6."""
@@ -148,7 +149,7 @@ def check_disk(runs: Path) -> Iterator[Finding]:
     for name, folder in (("runs", runs), ("cache", cache_folder())):
         there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
         free, writable = shutil.disk_usage(there).free, os.access(there, os.W_OK)
-        words = f"{free / 2**30:.1f} GiB free in {there}" + ("" if writable else ", which cannot be written")
+        words = f"{format_gibibytes(free)} free in {there}" + ("" if writable else ", which cannot be written")
         remedy = f"free some space (at least {DISK / 2**30:.0f} GiB), or choose another folder"
         yield Finding(name=f"disk of {name}", ok=free >= DISK and writable, words=words, remedy=remedy)
 
@@ -177,7 +178,7 @@ def check_limits() -> Iterator[Finding]:
 
 
 def _counted(amount: int, unit: str) -> str:
-    return f"{amount / 2**30:.1f} GiB" if unit == "GiB" else f"{amount:,} {unit}"
+    return format_gibibytes(amount) if unit == "GiB" else f"{amount:,} {unit}"
 
 
 def _of_process() -> Iterator[Limit]:

@@ -142,3 +142,13 @@ def is_missing(value: Any) -> bool:
     if isinstance(value, float):
         return math.isnan(value)
     return type(value).__name__ == "NAType"  # pandas.NA, which compares with nothing; pandas takes long to import
+
+
+def format_megabytes(size: int) -> str:
+    """Return a size in bytes as `1,234.5 MB`, of 10⁶ bytes each."""
+    return f"{size / 1e6:,.1f} MB"
+
+
+def format_gibibytes(size: int) -> str:
+    """Return a size in bytes as `1.5 GiB`, of 2³⁰ bytes each."""
+    return f"{size / 2**30:.1f} GiB"

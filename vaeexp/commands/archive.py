@@ -19,6 +19,7 @@ from vaeexp.runs.export import LOADER, REQUIREMENTS
 from vaeexp.runs.health import check_files
 from vaeexp.runs.provenance import installed_versions
 from vaeexp.training.checkpoint import SETTINGS, rename_study
+from vaeexp.words import format_megabytes
 
 
 @click.command()
@@ -38,7 +39,9 @@ def archive(*, study: str, file: Path, runs: Path, storage: str | None) -> None:
             raise UserError(finding.name, problem)
     manifest = pack_study(name, file, runs=runs, storage=storage, about=describe_origin())
     packed = file.stat().st_size
-    click.echo(f"{file}  {name}: {len(manifest.members):,} files, {_size(manifest.size)}, packed {_size(packed)}")
+    click.echo(
+        f"{file}  {name}: {len(manifest.members):,} files, {format_megabytes(manifest.size)}, packed {format_megabytes(packed)}"
+    )
 
 
 def describe_origin() -> dict[str, Any]:
@@ -77,7 +80,7 @@ def _words(restored: Restored, runs: Path) -> list[str]:
     manifest, study = restored.manifest, restored.stored.study.name
     count = len(restored.stored.trials) + len(restored.stored.repeats)
     lines = [
-        f"{study}: {count:,} trials and repeats, {len(manifest.members):,} files, {_size(manifest.size)}, in {runs}"
+        f"{study}: {count:,} trials and repeats, {len(manifest.members):,} files, {format_megabytes(manifest.size)}, in {runs}"
     ]
     lines += [
         f"Archived by vaeexp {_version(manifest.about)}. Its report: {restored.report or 'none; `vaeexp report` writes it'}"
@@ -91,7 +94,3 @@ def _words(restored: Restored, runs: Path) -> list[str]:
 def _version(about: Mapping[str, Any]) -> str:
     versions = about.get("versions")
     return str(versions.get("vaeexp"))[:40] if isinstance(versions, Mapping) else "of an unknown version"
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"

@@ -16,6 +16,7 @@ from vaeexp.results import stored_study, study_name
 from vaeexp.runs import tidy
 from vaeexp.runs.tidy import Item
 from vaeexp.study import open_study_file
+from vaeexp.words import format_megabytes
 
 
 def _flag(name: str, help: str) -> Callable:
@@ -71,10 +72,8 @@ def gc(
         tidy.free_of_cache(unused)
     if any(kinds.values()) or cached:
         items = [*freed, *unused]
-        size = sum(item.size for item in items) / 1e6
-        write_line(
-            open_console(), f"{'Would free' if dry_run else 'Freed'} {len(items):,} files or folders, {size:,.1f} MB."
-        )
+        size = format_megabytes(sum(item.size for item in items))
+        write_line(open_console(), f"{'Would free' if dry_run else 'Freed'} {len(items):,} files or folders, {size}.")
 
 
 def _not_kept(study: str) -> set[str]:
@@ -107,6 +106,6 @@ def _show(of_studies: Iterable[tuple[str, Item]], cache_items: Iterable[Item]) -
     for place, item in (*of_studies, *(("cache", item) for item in cache_items)):
         sizes[place, item.kind] += item.size
         counts[place, item.kind] += 1
-    rows = [(place, kind, f"{counts[place, kind]:,}", f"{size / 1e6:,.1f} MB") for (place, kind), size in sizes.items()]
+    rows = [(place, kind, f"{counts[place, kind]:,}", format_megabytes(size)) for (place, kind), size in sizes.items()]
     if rows:
         print_table(open_console(), ("where", "what", "number", "size"), rows)

@@ -12,6 +12,7 @@ from vaeexp.models.vae import count_parameters
 from vaeexp.settings import Settings
 from vaeexp.study import maxima_of, uses_average
 from vaeexp.sweep.execution import Execution, model_shapes, resolve_execution
+from vaeexp.words import format_gibibytes
 
 if TYPE_CHECKING:
     from sweeps.study import Study
@@ -49,8 +50,8 @@ class MemoryPlan:
         free, needed = free or free_memory(), self.needed(1, 1, compiled=False)
         if free is not None and needed > free.bytes:
             problem = (
-                f"the largest model has {self.parameters:,} parameters; one trial of it needs about {_gib(needed)}, and "
-                f"{free.bound} has {_gib(free.bytes)} free. Make the model smaller, or give the sweep more memory."
+                f"the largest model has {self.parameters:,} parameters; one trial of it needs about {format_gibibytes(needed)}, and "
+                f"{free.bound} has {format_gibibytes(free.bytes)} free. Make the model smaller, or give the sweep more memory."
             )
             raise UserError(self._place, problem)
 
@@ -68,8 +69,8 @@ class MemoryPlan:
         """Say how much memory the sweep needs, and how much is free."""
         free = free_memory()
         needed = self.needed(execution.workers, execution.lanes, compiled=execution.compile)
-        of = f" of {_gib(free.bytes)} that {free.bound} has free" if free else ""
-        return f"Memory: about {_gib(needed)}{of}"
+        of = f" of {format_gibibytes(free.bytes)} that {free.bound} has free" if free else ""
+        return f"Memory: about {format_gibibytes(needed)}{of}"
 
 
 def choose_execution(
@@ -101,12 +102,8 @@ def choose_execution(
     if execution.device != "cpu" or free is None or needed <= free.bytes:
         return execution
     workers, lanes = plan.fitting(execution, free)
-    short = f"{execution.workers} workers with {execution.lanes} lanes need about {_gib(needed)}, and {free.bound} has {_gib(free.bytes)} free"
+    short = f"{execution.workers} workers with {execution.lanes} lanes need about {format_gibibytes(needed)}, and {free.bound} has {format_gibibytes(free.bytes)} free"
     if recorded or {"workers", "lanes"} & asked.keys():
         raise UserError("memory", f"{short}. Try --workers {workers} --lanes {lanes}.")
     say(f"{short}: the study runs with --workers {workers} --lanes {lanes}.")
     return resolve({**asked, "workers": workers, "lanes": lanes})
-
-
-def _gib(amount: int) -> str:
-    return f"{amount / 2**30:.1f} GiB"
