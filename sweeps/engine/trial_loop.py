@@ -12,10 +12,12 @@ trial → end those that end. Each step is durable before the next begins:
 Observers are told of a round while the next one trains, so that no lane waits for them.
 """
 
+import logging
 import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -27,7 +29,7 @@ from sweeps.engine.events import Observer, Running, Snapshot, Source, best_trial
 from sweeps.errors import UserError
 from sweeps.storage.optuna_internals import batched_writes
 from sweeps.storage.proposals import decide_pruning, write_pruner_state, write_trial
-from sweeps.storage.study_record import round_decisions, study_record, write_decisions, write_study
+from sweeps.storage.study_record import REPEATS, round_decisions, study_record, write_decisions, write_study
 from sweeps.storage.trial_record import (
     ENDED,
     RunningTrial,
@@ -43,11 +45,13 @@ from sweeps.storage.trial_record import (
     results_of,
     resume_trial,
 )
-from sweeps.workload import Failure, Lanes, Outcome, Progress, TrialResult
+from sweeps.workload import Failure, Lanes, Outcome, Progress, Stall, TrialResult, run_name
+from sweeps.workload.pulse import TIMES_USUAL
 
 Clock = Callable[[], float]
 """Seconds since some fixed moment, as `time.time`."""
 
+_log = logging.getLogger(__name__)
 MAX_FAILURES = 10
 """This many trials in a row that fail of the same cause are a bug, or the machine's fault, which must not use up the budget."""
 
@@ -74,7 +78,11 @@ class Rounds:
         self.waited = 0.0
         self.events: list[tuple[Callable[[], None], int | None]] = []
         """Events that observers still have to get, in order, each with the number of its trial, if the event has a trial."""
-        self.elapsed, self.mark = study_record(self.study).elapsed or 0.0, self.timer()
+        stored = study_record(self.study)
+        self.elapsed, self.mark = stored.elapsed or 0.0, self.timer()
+        self.stalls: tuple[Stall, ...] = ()
+        if stored.stalls:  # of a process that was killed
+            write_study(self.study, stalls=())
         # Failures of earlier processes do not count: whoever has mended their cause must be able to go on.
         self.ended_before = {trial.number for trial in self._trials() if trial.state.is_finished()}
 
@@ -211,10 +219,30 @@ class Rounds:
                 first, left = first or time.monotonic(), left - len(done)
                 self._report(done)
             else:
+                self._record_stalls()
                 self.source.prepare(self._trials(), self.round, self.waited / 2)
             if left:  # others train meanwhile
                 self._deliver()
+        self._record_stalls()
         self.waited = (first or begun) - begun
+
+    def _record_stalls(self) -> None:
+        """Record which workers do not move, for whoever asks from another terminal; say it once."""
+        stalls = self.lanes.stalls
+        if stalls != self.stalls:
+            for stall in set(stalls).difference(self.stalls):
+                _log.warning("%s", self._in_words(stall))
+            self.stalls = stalls
+            write_study(self.study, stalls=tuple(map(self._in_words, stalls)))
+
+    def _in_words(self, stall: Stall) -> str:
+        name = self.study.study_name.removesuffix(REPEATS)
+        runs = ", ".join(run_name(name, number, repeat=self.phase == "repeats") for number in stall.trials)
+        last = datetime.fromtimestamp(stall.since).astimezone().isoformat(" ", "seconds")
+        return (
+            f"{stall.worker} trains {runs} and has done no batch since {last} (the last was number {stall.batch:,}), "
+            f"{TIMES_USUAL} times the usual {stall.usual:.3g} s of an epoch or more; --trial-timeout ends what hangs"
+        )
 
     def _report(self, done: Sequence[Progress]) -> None:
         reports = [(self.running[progress.number], checked(progress)) for progress in done]

@@ -95,6 +95,8 @@ class StudyRecord(Description):
     """Name of a run's folder → names of its files that were deleted on purpose."""
     warnings: tuple[str, ...] = ()
     """Sentences that whoever reads the results of the finished study has to know."""
+    stalls: tuple[str, ...] = ()
+    """Sentences on workers that do not move, while the study runs."""
 
     @property
     def space(self) -> Space:
@@ -115,7 +117,7 @@ class StudyRecord(Description):
         if "model" in values:
             model = values["model"]
             values["model"] = RegisteredModel(**model | {"pip_requirements": tuple(model["pip_requirements"])})
-        values |= {key: tuple(values[key]) for key in ("no_metrics", "warnings") if key in values}
+        values |= {key: tuple(values[key]) for key in ("no_metrics", "warnings", "stalls") if key in values}
         return cls(name=name, **values)
 
 
@@ -157,7 +159,9 @@ def read_study(storage: "BaseStorage", name: str, *, earlier: StoredStudy | None
     if attributes:  # a study that was only just created has none
         check_schema(f"study '{name}'", attributes)
     if repeats is not None:
-        attributes = {**attributes, "reassigned": storage.get_study_user_attrs(repeats).get("reassigned")}
+        theirs = storage.get_study_user_attrs(repeats)
+        stalls = [*attributes.get("stalls", ()), *theirs.get("stalls", ())]
+        attributes = {**attributes, "reassigned": theirs.get("reassigned"), "stalls": stalls}
     study = StudyRecord.from_attributes(name, attributes)
     same = earlier is not None and earlier.study.spec == study.spec
     trials = earlier.trials if earlier and same else ()

@@ -114,15 +114,35 @@ class TrialResult:
     """Pictures that have come since the last progress of the trial."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stall:
+    """A worker that has trained no batch for much longer than an epoch usually takes."""
+
+    worker: str
+    trials: tuple[int, ...]
+    """Numbers of the trials that it is to train."""
+    batch: int
+    """Number of its last batch, counted from the start of its process."""
+    since: float
+    """Time of the last batch that the driver saw, in unix seconds of the driver's clock."""
+    usual: float
+    """Seconds that an epoch usually takes."""
+
+
 class Lanes(Protocol):
     """Places where trials train side by side. `docs/examples/any_workload.py` is a small example.
 
-    A subclass need not define `discard_checkpoints` and `close`: they do nothing.
+    A subclass need not define `stalls`, `discard_checkpoints` and `close`: there are none, and they do nothing.
     """
 
     @property
     def width(self) -> int:
         """Number of trials that fit at once."""
+
+    @property
+    def stalls(self) -> tuple[Stall, ...]:
+        """Workers that do not move at present. `advance` yields an empty list when there are others."""
+        return ()
 
     def add(self, trial: Trial) -> None:
         """Place a trial in a free lane: fresh, or from its newest checkpoint at or before `trial.epoch`.

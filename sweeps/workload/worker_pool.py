@@ -11,11 +11,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from multiprocessing.connection import wait
 from typing import Any, NoReturn
 
-from sweeps.workload import Failure, Lanes, Outcome, Progress, Trial, TrialResult
+from sweeps.workload import Failure, Lanes, Outcome, Progress, Stall, Trial, TrialResult
+from sweeps.workload.pulse import Watch
 from sweeps.workload.worker_process import Child, Lost
 
 _DEATHS = 3  # in one epoch, after which the child's trials fail
 _CLOSE_SECONDS = 1.0  # for an orderly end without them
+_LOOK_SECONDS = 5.0  # between two looks at the pulses of children that train
 _UNANSWERED = 32  # admissions; pipes hold some hundred, and with full ones on either side both would wait for ever
 
 _Command = tuple[str, tuple]
@@ -52,6 +54,7 @@ class WorkerPool:
         self._adding: list[tuple[Child, int]] = []
         """Numbers of the trials that children have not answered for yet."""
         self._failed: dict[int, Progress] = {}
+        self._watch, self._stalls = Watch(), dict[Child, Stall]()
         try:
             for child in self._children:
                 child.start()
@@ -67,6 +70,10 @@ class WorkerPool:
     def width(self) -> int:
         """Number of trials that fit at once, in all children; follows a child that changes its own width."""
         return sum(child.width for child in self._children)
+
+    @property
+    def stalls(self) -> tuple[Stall, ...]:
+        return tuple(self._stalls.values())
 
     def add(self, trial: Trial) -> None:
         """Place a trial in the child with most free lanes, the first among equals."""
@@ -91,7 +98,7 @@ class WorkerPool:
         self._send(commands)
         yield []
         for child, done in self._answers(commands):
-            if done:
+            if done is not None:
                 yield done
                 child.report(done)
         if failed := [self._failed[number] for number in numbers if number in self._failed]:
@@ -153,7 +160,8 @@ class WorkerPool:
                 self._replace(child, [number], lost)
 
     def _answers(self, commands: dict[Child, _Command]) -> Iterator[tuple[Child, Any]]:
-        """Yield the answers to what was sent, as they come. A child that is lost meanwhile is replaced.
+        """Yield the answers to what was sent, as they come, and an empty one when a child stalls or moves again. A child that
+        is lost meanwhile is replaced.
 
         The lanes of a child that works too long on a part of an epoch train one by one in its replacement, so that the lane
         that hangs is found.
@@ -173,11 +181,13 @@ class WorkerPool:
             ready = set(
                 wait([handle for child in waiting for handle in child.handles()], self._patience(begun, waiting))
             )
+            yield from self._look(waiting)
             for child in [*waiting]:
                 answered = bool(ready.intersection(child.handles()))
                 if not answered and not self._is_late(begun[child], waiting[child]):
                     continue
                 command = waiting.pop(child)
+                seconds = time.monotonic() - begun[child]
                 try:
                     answer = child.receive() if answered else self._give_up()
                 except Lost as lost:
@@ -189,6 +199,8 @@ class WorkerPool:
                     continue
                 if command[0] == "advance":
                     child.losses = 0
+                    if child.busy:
+                        self._watch.done(child.name, seconds)
                 if child.busy:
                     done = {progress.number for progress in answer}
                     left = [number for number in command[1][0] if number not in done]
@@ -197,12 +209,29 @@ class WorkerPool:
                     work(child, None)
                 yield child, answer
 
+    def _look(self, waiting: Mapping[Child, _Command]) -> Iterator[tuple[Child, Any]]:
+        """Look at the pulses of the children that train; yield an empty answer for each that stalls or moves again."""
+        for child in self._children:
+            stall = None
+            if child in waiting and waiting[child][0] == "advance":
+                stall = self._watch.look(child.name, child.batch, tuple(waiting[child][1][0]))
+            else:
+                self._watch.rest(child.name)
+            if stall and child not in self._stalls:
+                self._stalls[child] = stall
+                yield child, []
+            elif not stall and child in self._stalls:
+                del self._stalls[child]
+                yield child, []
+
     def _patience(self, begun: Mapping[Child, float], waiting: Mapping[Child, _Command]) -> float | None:
-        """Return the seconds until the first child is late; None where none can be."""
-        if self._timeout is None or not any(name == "advance" for name, _ in waiting.values()):
+        """Return the seconds until the first child is late, or until the next look at pulses; None where none trains."""
+        training = [begun[child] for child, (name, _) in waiting.items() if name == "advance"]
+        if not training:
             return None
-        first = min(begun[child] for child, (name, _) in waiting.items() if name == "advance")
-        return max(0.0, first + self._timeout - time.monotonic())
+        if self._timeout is None:
+            return _LOOK_SECONDS
+        return min(_LOOK_SECONDS, max(0.0, min(training) + self._timeout - time.monotonic()))
 
     def _is_late(self, begun: float, command: _Command) -> bool:
         return self._timeout is not None and command[0] == "advance" and time.monotonic() >= begun + self._timeout

@@ -24,9 +24,11 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from ctypes import c_uint64
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
+from multiprocessing.sharedctypes import RawValue
 from types import ModuleType
 from typing import Any, NamedTuple, cast
 
@@ -34,6 +36,7 @@ from sweeps.errors import UserError, limit_reached, warn_once
 from sweeps.memory import go_first, memory_kills
 from sweeps.source import check_sources, same_code, source_of, sources
 from sweeps.workload import Failure, FailureKind, Lanes, Progress, Trial
+from sweeps.workload.pulse import count_in
 
 if sys.platform == "linux":
     from multiprocessing import forkserver
@@ -90,8 +93,12 @@ class Child:
         context = cast(SpawnContext, multiprocessing.get_context(_method))  # the other kinds have the same methods
         self.connection, theirs = context.Pipe()
         self._memory_kills = memory_kills()
+        self._batches = RawValue(c_uint64, 0)
         process = context.Process(
-            target=_serve, args=(theirs, self.recipe, dict(os.environ)), name=self.name, daemon=True
+            target=_serve,
+            args=(theirs, self.recipe, dict(os.environ), self._batches),
+            name=self.name,
+            daemon=True,
         )
         # Only what the calling script defines needs that script in the child.
         hidden = contextlib.nullcontext() if b"__main__" in self.recipe else without_main_module()
@@ -143,6 +150,11 @@ class Child:
         for progress in done:
             if not progress.failure:
                 self.trials[progress.number] = dataclasses.replace(self.trials[progress.number], epoch=progress.epoch)
+
+    @property
+    def batch(self) -> int:
+        """Number of the last batch of its process."""
+        return int(self._batches.value)
 
     def handles(self) -> tuple[Connection, int]:
         """Return what `multiprocessing.connection.wait` waits for: an answer, or the end of the process."""
@@ -213,12 +225,14 @@ class _WarningSender(logging.Handler):
             self._send(pickle.dumps(record.getMessage()))
 
 
-def _serve(connection: Connection, recipe: bytes, environment: Mapping[str, str]) -> None:
+def _serve(connection: Connection, recipe: bytes, environment: Mapping[str, str], batches: Any) -> None:
     """Build the lanes in a child, then answer commands until `close` or the end of the parent.
 
-    `environment` is the parent's of now; a fork has that of the time when its server started.
+    `environment` is the parent's of now; a fork has that of the time when its server started. `batches` is shared memory
+    for the pulse.
     """
     go_first()
+    count_in(batches)
     os.environ.clear()
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,8 +1,7 @@
 """A workload in which every epoch counts: a value depends on all epochs before it, so a lost or repeated one shows.
 
-What a trial does wrong is in its params: `{"bad": "kill" | "segfault" | "exit" | "raise" | "user" | "meet" | "sleep" |
-"spin",
-"at": epoch, "times": how often}`; how often it has happened is counted in files, as it must outlive the process.
+What a trial does wrong is in its params: `{"bad": "kill" | "segfault" | "exit" | "raise" | "user" | "meet" | "nap" |
+"sleep" | "spin", "at": epoch, "times": how often}`; how often it has happened is counted in files, as it must outlive the process.
 """
 
 import json
@@ -16,6 +15,7 @@ from toy_lanes import ToyLanes
 
 from sweeps.errors import UserError
 from sweeps.workload import Progress, TrialResult
+from sweeps.workload.pulse import beat
 
 
 def build(folder, width=2, problem=None):
@@ -50,6 +50,8 @@ def build_fused(folder, width=2):
 
 
 class CountingLanes:
+    stalls = ()
+
     def __init__(self, folder, width):
         self.folder, self.width, self.held = folder, width, {}
 
@@ -84,6 +86,7 @@ class CountingLanes:
         )
 
     def train(self, held):
+        beat()
         held[1] += 1
         held[2] = (held[2] * 1_103_515_245 + held[1]) % 2**31
         return held[2]
@@ -135,6 +138,8 @@ class CountingLanes:
                     if time.monotonic() > deadline:
                         raise TimeoutError("nobody came")
                     time.sleep(0.01)
+            case "nap":
+                time.sleep(2)
             case "sleep":
                 time.sleep(60)
             case "spin":

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sweeps.seeds import seed_of
-from sweeps.workload import Failure, Outcome, Progress, Trial, TrialResult
+from sweeps.workload import Failure, Outcome, Progress, Stall, Trial, TrialResult
 
 
 class SimulatedClock:
@@ -68,6 +68,7 @@ class ToyLanes:
     before: Callable[[str], None] = lambda event: None
     """Called before anything happens, with what it will be; an exception from it is a crash of the workload."""
     events: list[str] = field(default_factory=list)
+    stalls: tuple[Stall, ...] = ()
 
     def __post_init__(self) -> None:
         self._lanes: dict[int, _ToyLane] = {}

@@ -227,6 +227,7 @@ def study_object(stored: StoredStudy, runs: Path) -> dict[str, Any]:
         "best_of_search_objective": search_best and search_best.objective,
         "seconds": study.elapsed or 0.0,
         "stopped": study.stopped,
+        "stalls": list(study.stalls) if lock_holder(runs, study.name) else [],
         "warnings": list(study.warnings) if study.finished else [],
     }
 
@@ -260,6 +261,8 @@ def _print_one(name: str, runs: Path, storage: str | None, console: "Console") -
     write_line(console, f"{_counts(stored)}; {best}; searched for {format_duration(study.elapsed or 0.0)}")
     if study.stopped:
         write_line(console, f"search ended: {study.stopped}")
+    for stall in study.stalls if state.startswith("running") else ():
+        write_line(console, stall, style="yellow")
     ended = [trial for trial in stored.trials if trial.state != "running"]
     ended.sort(key=lambda trial: math.inf if trial.objective is None else trial.objective)
     tables = {

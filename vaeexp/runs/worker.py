@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sweeps.source import source_of
 from sweeps.workload import Outcome
+from sweeps.workload.pulse import beat
 from vaeexp.data.dataset import Dataset, stratified, targets
 from vaeexp.evaluation.classifier import open_classifier
 from vaeexp.evaluation.gallery import gallery, latent_arrays
@@ -230,7 +231,9 @@ class TrialArtifacts:
         model = self._tested(lane.settings.model, dataset.image_shape, str(self._device))
         _load(model, lane, best)
         images = test_targets(dataset, self._seed)
-        measure = partial(test_figures, model, dataset, images, evaluation, study_seed=self._seed, progress=None)
+        measure = partial(
+            test_figures, model, dataset, images, evaluation, study_seed=self._seed, progress=lambda done, codes: beat()
+        )
         figures, arrays = measure(weighted=True)
         at_last = figures
         if last.epoch != best.epoch:

@@ -16,7 +16,7 @@ from toy_study import in_memory, table, toy_study
 
 from sweeps.engine import search
 from sweeps.errors import UserError
-from sweeps.workload import Outcome, Trial, advance_all
+from sweeps.workload import Outcome, Trial, advance_all, pulse, worker_pool
 from sweeps.workload.testing import check_lanes
 from sweeps.workload.worker_pool import WorkerError, WorkerPool
 from sweeps.workload.worker_process import Child
@@ -203,6 +203,26 @@ def test_a_trial_that_hangs_fails_alone_and_its_neighbours_keep_their_numbers(tm
         assert values(advance_all(lanes, [0, 2])) == alone(tmp_path, [0, 2], 3)[2]
     finally:
         lanes.close()
+
+
+def test_a_worker_without_a_batch_for_long_is_told_until_it_moves_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker_pool, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(pulse, "LEAST_SECONDS", 0.5)
+    lanes = WorkerPool(counting.build, [{"folder": tmp_path}] * 2)
+    try:
+        with_trials(lanes, trial(0), trial(1, bad="nap", at=3), rounds=2)
+        assert lanes.stalls == ()
+        begun, told = time.time(), []
+        for done in lanes.advance([0, 1]):
+            told.append(([progress.number for progress in done], lanes.stalls))
+    finally:
+        lanes.close()
+    assert [numbers for numbers, _ in told] == [[], [0], [], [], [1]], "sent, an epoch, stalls, moves, an epoch"
+    [stall] = told[2][1]
+    assert (stall.worker, stall.trials, stall.batch) == ("worker-1", (1,), 2)
+    assert abs(stall.since - begun) < 1
+    assert 0 < stall.usual < 0.5
+    assert [stalls for _, stalls in told[3:]] == [(), ()]
 
 
 def test_two_deaths_in_each_epoch_are_forgiven(workers, tmp_path):

@@ -373,6 +373,17 @@ def test_status_says_whether_a_driver_is_at_work(runs: Path, tmp_path: Path) -> 
     assert run("status", "smoke", "--runs", str(copied), "--watch").startswith("smoke: finished")
 
 
+def test_status_of_a_running_study_says_which_workers_do_not_move(runs: Path, tmp_path: Path) -> None:
+    copied, words = Path(shutil.copytree(runs, tmp_path / "copied")), "worker-1 trains smoke/3 and has done no batch"
+    write_study(
+        open_study(open_storage(None, copied, "smoke"), open_study_file("smoke"), extend=False), stalls=(words,)
+    )
+    assert words not in run("status", "smoke", "--runs", str(copied)), "nobody runs the study"
+    with study_lock(copied, "smoke"):
+        assert f"\n{words}\n" in run("status", "smoke", "--runs", str(copied))
+        assert json.loads(run("status", "smoke", "--runs", str(copied), "--json"))["stalls"] == [words]
+
+
 def test_status_of_a_finished_study_prints_what_its_report_warned_of(runs: Path, tmp_path: Path) -> None:
     copied = Path(shutil.copytree(runs, tmp_path / "copied"))
     stored = open_study(open_storage(None, copied, "smoke"), open_study_file("smoke"), extend=False)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sweeps.workload import Failure, FailureKind, Outcome, Progress, Trial, TrialResult
+from sweeps.workload import Failure, FailureKind, Outcome, Progress, Stall, Trial, TrialResult
 from vaeexp.models.vae import VAE, shape_of
 from vaeexp.training import EpochSums, Lane, Snapshot, State, fresh_state, open_lane
 from vaeexp.training.batches import Source
@@ -83,6 +83,8 @@ def copied(group: Group, number: int, *names: str) -> list[Tensor]:
 
 class TrainingLanes:
     """`sweeps.workload.Lanes` for VAEs on one device."""
+
+    stalls: tuple[Stall, ...] = ()
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, vmap
 
+from sweeps.workload.pulse import beat
 from vaeexp.models.networks import settings_from
 from vaeexp.models.vae import VAE
 from vaeexp.training import EpochSums, Lane, Layout, State, leading_slice
@@ -119,6 +120,7 @@ class VectorisedGroup:
         self._step.begin([None if number is None else self.lanes[number] for number in self._numbers])
         for x, e in self._batches():
             self._step(x, e)
+            beat()
         return self._step
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
