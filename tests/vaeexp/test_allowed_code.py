@@ -12,11 +12,15 @@ from saved_runs import finished_run
 from tiny_study import NAME
 
 from sweeps.errors import UserError
+from sweeps.results import best_run, read_results
 from sweeps.storage import open_storage
 from sweeps.storage.study_record import study_record, write_study
+from sweeps.workload import run_folder
 from vaeexp import api
 from vaeexp.allowed_code import check_code, note_beginning
 from vaeexp.commands import cli, main
+from vaeexp.sweep.run import best_model
+from vaeexp.training.checkpoint import load_model
 
 COMMANDS = ("evaluate", "sample", "reconstruct", "interpolate", "traverse", "embed", "export", "reproduce")
 
@@ -109,8 +113,9 @@ def test_an_allowed_module_is_remembered_until_it_changes(runs, module, tmp_path
         with pytest.raises(UserError, match="names the network"):
             sampled(refused, "--runs", runs)
     assert not module.ran()
-    with pytest.raises(UserError, match="names the network"):
-        api.load_model(folder)
+    for load in (api.load_model, load_model):
+        with pytest.raises(UserError, match="names the network"):
+            load(folder)
     sampled("made/0", "--runs", runs, "--allow-code")
     assert module.ran()
     sampled(folder)
@@ -122,6 +127,20 @@ def test_an_allowed_module_is_remembered_until_it_changes(runs, module, tmp_path
     assert not module.ran()
     assert api.load_model(folder, allow_code=True).encoder
     assert api.load_model(folder).encoder
+
+
+def test_a_sweep_registers_no_model_whose_module_came_from_elsewhere(module, tiny_study, tmp_path, caplog):
+    runs = Path(shutil.copytree(tiny_study / "mlruns", tmp_path / "copied"))
+    results = read_results(open_storage(None, runs, NAME, must_exist=True), NAME)
+    best = best_run(results)
+    folder = runs / "trials" / NAME / run_folder(best["number"], repeat=best["repeat"])
+    shutil.rmtree(folder)
+    finished_run(folder, (1, 28, 28), hidden=(8,), network=module.network)
+    assert module.ran(), "while it was made"
+    assert best_model(results, None, runs) is None
+    assert not module.ran()
+    assert f"{best['name']}: names the network '{module.network}'" in caplog.text
+    assert "Until then no model is registered." in caplog.text
 
 
 def test_a_study_that_began_here_runs_its_module(runs, module, tmp_path):

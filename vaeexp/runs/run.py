@@ -60,9 +60,9 @@ class Run:
     @cached_property
     def vae(self) -> VAE:
         """The model in evaluation mode on the CPU. Raises UserError when the files do not make one, or are not those on record."""
-        file = WEIGHTS if self.epoch == "best" else LAST
+        file, known = WEIGHTS if self.epoch == "best" else LAST, self.record.files if self.record else {}
         try:
-            return load_model(self.folder, file, sha256=self.record.files.get(file) if self.record else None)
+            return load_model(self.folder, file, sha256=known.get(file), allow_code=True)  # asked in `open_run`
         except (ValueError, RuntimeError, KeyError, AttributeError, SafetensorError, OSError) as error:
             raise UserError(str(self.folder), f"holds no usable model: {' '.join(str(error).split())}") from error
 

@@ -16,6 +16,7 @@ from sweeps.checksums import SLOT, Damaged, check_seal, seal
 from sweeps.errors import warn_once
 from sweeps.files import remove_unfinished, write_whole
 from sweeps.schema import MARKS, check_schema
+from vaeexp.allowed_code import check_code
 from vaeexp.models.networks import settings_from
 from vaeexp.models.vae import VAE
 from vaeexp.training import Lane, Snapshot, State
@@ -141,18 +142,20 @@ def rename_study(folder: Path, study: str) -> None:
         save_json(folder / SETTINGS, {**settings, "study": study})
 
 
-def load_model(folder: Path, weights: str = WEIGHTS, *, sha256: str | None = None) -> VAE:
+def load_model(folder: Path, weights: str = WEIGHTS, *, sha256: str | None = None, allow_code: bool = False) -> VAE:
     """Return the model of a finished trial, in evaluation mode, from its folder alone, without pickle.
 
     `weights` is the file with the weights: those of the best epoch, or `LAST`. `sha256` is the hash that the trial's record
-    has of this file, where the record is at hand.
+    has of this file, where the record is at hand. `allow_code` allows the module of a network of a run from elsewhere.
 
     Raises:
+        UserError: the run comes from elsewhere, and names a module as its network that its user has not allowed.
         FileNotFoundError: the folder holds no weights.
         Damaged: settings or weights are not what was written, or the weights are not those of the record.
         ValueError: the user's own network cannot be imported or has changed.
     """
     settings = load_json(folder / SETTINGS)
+    check_code(str(folder), settings["model"]["network"], folder, allow=allow_code)
     tensors = load_tensors(folder / weights, sha256=sha256)
     vae = VAE(settings_from(settings["model"]), tuple(settings["image_shape"]))
     if tensors.keys() != {name for name, _ in (*vae.named_parameters(), *vae.named_buffers())}:
