@@ -12,8 +12,10 @@ from click.shell_completion import CompletionItem
 
 import sweeps.fast_exit  # noqa: F401
 from sweeps.errors import UserError, did_you_mean, limit_reached, masked
+from sweeps.memory import free_memory
 from sweeps.schema import VERSION
 from vaeexp.console import discard_output
+from vaeexp.words import format_gibibytes
 
 COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Run": {
@@ -54,6 +56,9 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
 module, the command has its own name."""
 
 _MODULES = {name: module for commands in COMMANDS.values() for name, (module, _) in commands.items()}
+_MEMORY = {"sweep": 800 * 2**20} | dict.fromkeys(("archive", "doctor", "finished_run", "gc"), 400 * 2**20)
+"""Module in `vaeexp.commands` → bytes that it takes to load PyTorch and what else its commands need, about. In a container
+with less the kernel kills the process without a word."""
 
 
 class CommandTable(click.Group):
@@ -65,6 +70,7 @@ class CommandTable(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in _MODULES:
             return None
+        _check_memory(name)
         command: click.Command = getattr(importlib.import_module(f"vaeexp.commands.{_MODULES[name]}"), name)
         return command
 
@@ -86,6 +92,17 @@ class CommandTable(click.Group):
         commands = {name: sentence for table in COMMANDS.values() for name, (_, sentence) in table.items()}
         items = [CompletionItem(name, help=text) for name, text in commands.items() if name.startswith(incomplete)]
         return items + click.Command.shell_complete(self, ctx, incomplete)
+
+
+def _check_memory(name: str) -> None:
+    """Raise UserError where the memory does not suffice to load the command."""
+    needed, free = _MEMORY.get(_MODULES[name], 0), free_memory()
+    if free is not None and free.bytes < needed:
+        problem = (
+            f"`vaeexp {name}` needs about {format_gibibytes(needed)} to load PyTorch, and {free.bound} has "
+            f"{format_gibibytes(free.bytes)} free. Give it more memory."
+        )
+        raise UserError("memory", problem)
 
 
 @click.group(

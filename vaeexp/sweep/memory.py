@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from sweeps.study import Study
 
 MIB = 2**20
-DRIVER, WORKER, PROGRAMS = 700 * MIB, 350 * MIB, 300 * MIB
-"""Measured: the driver with its fork server and the mirror; a worker with PyTorch; the compiled programs of a worker."""
+MIRROR, WORKER, PROGRAMS = 200 * MIB, 350 * MIB, 300 * MIB
+"""Measured: the process that writes to MLflow; a worker with PyTorch; the compiled programs of a worker. The driver and its fork
+server have their memory when the estimate is made, and the report is made when the workers have gone."""
 _VECTORS = 7
 """Vectors of a lane's size: weights, two moments, best weights, gradients, and two while it is built or saved. One more for an average."""
 
@@ -41,16 +42,16 @@ class MemoryPlan:
         self._place = f"{study.path}: model"
 
     def needed(self, workers: int, lanes: int, *, compiled: bool) -> int:
-        """Return the bytes that a sweep on the CPU needs at the most, about."""
+        """Return the bytes that a sweep on the CPU needs at the most besides those that it has, about."""
         programs = PROGRAMS if compiled else 0
-        return DRIVER + workers * (WORKER + programs + self._images) + lanes * self._lane
+        return MIRROR + workers * (WORKER + programs + self._images) + lanes * self._lane
 
     def check(self, free: FreeMemory | None = None) -> None:
         """Raise UserError where one lane of the largest model does not fit, before any model is built."""
         free, needed = free or free_memory(), self.needed(1, 1, compiled=False)
         if free is not None and needed > free.bytes:
             problem = (
-                f"the largest model has {self.parameters:,} parameters; one trial of it needs about {format_gibibytes(needed)}, and "
+                f"the largest model has {self.parameters:,} parameters; one trial of it needs about {format_gibibytes(needed)} more, and "
                 f"{free.bound} has {format_gibibytes(free.bytes)} free. Make the model smaller, or give the sweep more memory."
             )
             raise UserError(self._place, problem)
@@ -70,7 +71,7 @@ class MemoryPlan:
         free = free_memory()
         needed = self.needed(execution.workers, execution.lanes, compiled=execution.compile)
         of = f" of {format_gibibytes(free.bytes)} that {free.bound} has free" if free else ""
-        return f"Memory: about {format_gibibytes(needed)}{of}"
+        return f"Memory: about {format_gibibytes(needed)} more{of}"
 
 
 def choose_execution(
@@ -102,7 +103,7 @@ def choose_execution(
     if execution.device != "cpu" or free is None or needed <= free.bytes:
         return execution
     workers, lanes = plan.fitting(execution, free)
-    short = f"{execution.workers} workers with {execution.lanes} lanes need about {format_gibibytes(needed)}, and {free.bound} has {format_gibibytes(free.bytes)} free"
+    short = f"{execution.workers} workers with {execution.lanes} lanes need about {format_gibibytes(needed)} more, and {free.bound} has {format_gibibytes(free.bytes)} free"
     if recorded or {"workers", "lanes"} & asked.keys():
         raise UserError("memory", f"{short}. Try --workers {workers} --lanes {lanes}.")
     say(f"{short}: the study runs with --workers {workers} --lanes {lanes}.")

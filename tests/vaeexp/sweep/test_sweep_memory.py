@@ -1,9 +1,13 @@
 """The memory of a sweep is estimated before it starts: what does not fit is refused before it is built, or narrowed."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from command_line import without_mnist
+from control_group import NoControlGroups, memory_group
 from mnist_files import write_files
 from rich.console import Console
 
@@ -12,7 +16,7 @@ from sweeps.memory import FreeMemory
 from vaeexp.models.vae import build_vae, count_parameters
 from vaeexp.settings import ModelSettings
 from vaeexp.sweep.job import SweepOptions, prepare_job
-from vaeexp.sweep.memory import DRIVER, WORKER, MemoryPlan, choose_execution
+from vaeexp.sweep.memory import MIRROR, WORKER, MemoryPlan, choose_execution
 from vaeexp.sweep.run import plan_sweep
 from vaeexp.sweep.study_log import StudyLog
 
@@ -51,7 +55,7 @@ def test_a_model_that_cannot_fit_is_refused_before_it_is_built(
 def test_a_sweep_is_narrowed_with_a_line_or_refused_where_its_numbers_are_fixed(options: SweepOptions) -> None:
     job = prepare_job(options, StudyLog(Console(quiet=True)))
     place = job.study, job.settings, job.dataset
-    free, said = FreeMemory(DRIVER + 2 * WORKER - 1, "the container"), list[str]()
+    free, said = FreeMemory(MIRROR + 2 * WORKER - 1, "the container"), list[str]()
     asked = {**options.execution, "workers": 4, "lanes": 8}
     roomy = choose_execution(*place, asked, {}, said.append, FreeMemory(64 * GIB, "the machine"))
     assert (roomy.workers, roomy.lanes, said) == (4, 8, [])
@@ -68,4 +72,32 @@ def test_a_sweep_is_narrowed_with_a_line_or_refused_where_its_numbers_are_fixed(
 def test_the_plan_shows_the_memory(options: SweepOptions) -> None:
     console = Console(file=io.StringIO(), width=300)
     plan_sweep(options, console=console)
-    assert "parameters. Memory: about 1." in console.file.getvalue()
+    assert "parameters. Memory: about 0." in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "said"),
+    [
+        (600, "vaeexp: memory: `vaeexp sweep` needs about 0.8 GiB to load PyTorch, and the container has 0.5 GiB free. Give it more memory.\n"),
+        (900, "parameters; one trial of it needs about 0.5 GiB more, and the container has 0."),
+        pytest.param(1600, "Report: reports/smoke/README.md", marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
+def test_in_a_real_group_with_little_memory_a_sweep_says_so_or_runs_to_its_end(
+    megabytes: int, said: str, tmp_path: Path
+) -> None:
+    """On the first machine tried, the driver was killed after 9 s without a word."""
+    study = ("smoke", "--device", "cpu", "--compile", "off")
+    sweep = (sys.executable, "-P", "-m", "vaeexp", "sweep", *study)
+    try:
+        with memory_group(megabytes) as group:
+            join = ("bash", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "join")
+            environment = without_mnist(tmp_path) | {"VAEEXP_CACHE": str(tmp_path / "cache")}
+            ended = subprocess.run(
+                (*join, *sweep), cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+            )
+    except NoControlGroups as error:
+        pytest.skip(str(error))
+    assert ended.returncode == (2 if megabytes < 1000 else 0), ended.stderr
+    assert said in ended.stdout + ended.stderr
+    assert (tmp_path / "mlruns").exists() == (megabytes > 1000)
