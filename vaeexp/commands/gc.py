@@ -30,6 +30,9 @@ def _flag(name: str, help: str) -> Callable:
     _flag("--keep", "What the study file's `keep:` would not have left: pruned trials, or pictures of earlier epochs."),
     _flag("--pruned", "Weights and pictures of pruned trials."),
     _flag("--checkpoints", "Checkpoints that trials left although they have ended."),
+    _flag(
+        "--paused", "Checkpoints of trials that a stopped study goes on with. They begin again, with the same result."
+    ),
     _flag("--programs", "Compiled programs that nobody has used for 30 days, of all studies of this user."),
     _flag("--prepared", "Prepared images that no study here uses. They are made again when needed."),
 )
@@ -42,6 +45,7 @@ def gc(
     keep: bool,
     pruned: bool,
     checkpoints: bool,
+    paused: bool,
     programs: bool,
     prepared: bool,
     dry_run: bool,
@@ -57,7 +61,11 @@ def gc(
     if name is not None and name not in every:
         every |= {name: stored_study(name, runs, storage)}  # it is not there, and the error says what is
     chosen = [name] if name else list(every)
-    wanted = {*(tidy.PRUNED if pruned else ()), *((tidy.CHECKPOINTS,) if checkpoints else ())}
+    wanted = {
+        *(tidy.PRUNED if pruned else ()),
+        *((tidy.CHECKPOINTS,) if checkpoints else ()),
+        *((tidy.PAUSED,) if paused else ()),
+    }
     cached = {*((tidy.PROGRAMS,) if programs else ()), *((tidy.PREPARED,) if prepared else ())}
     kinds = {name: wanted | (_not_kept(study or name) if keep else set()) for name in chosen}
     if any(kinds.values()):

@@ -27,6 +27,7 @@ from vaeexp.settings import DataSettings
 from vaeexp.training.checkpoint import CHECKPOINT, LAST, PREVIOUS, WEIGHTS
 
 CHECKPOINTS = "checkpoints of trials that have ended"
+PAUSED = "checkpoints of trials that go on"
 PRUNED_WEIGHTS = "weights of pruned trials"
 PRUNED_PICTURES = "pictures of pruned trials"
 EARLIER_PICTURES = "pictures of earlier epochs"
@@ -66,7 +67,7 @@ def _items_of_run(runs: Path, stored: StoredStudy, run: TrialRecord) -> Iterator
 def _kind(run: TrialRecord, path: Path, *, earlier: bool) -> str:
     pictures = path.suffix == ".png" or path.name in (PICTURES, EVALUATION)
     if path.name in (CHECKPOINT, PREVIOUS):
-        return CHECKPOINTS if run.outcome is not None else "checkpoints of trials that go on"
+        return CHECKPOINTS if run.outcome is not None else PAUSED
     if run.state == "pruned" and (pictures or path.name in (WEIGHTS, LAST)):
         return PRUNED_PICTURES if pictures else PRUNED_WEIGHTS
     if run.state == "complete" and earlier:
@@ -114,7 +115,7 @@ def freeable(runs: Path, stored: StoredStudy, kinds: Collection[str]) -> list[It
         item
         for item in items_of_study(runs, stored)
         if item.kind in kinds
-        and (item.kind in (CHECKPOINTS, EARLIER_PICTURES) or not needed.intersection(item.path.parents))
+        and (item.kind in (CHECKPOINTS, PAUSED, EARLIER_PICTURES) or not needed.intersection(item.path.parents))
     ]
 
 

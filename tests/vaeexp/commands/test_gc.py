@@ -9,10 +9,13 @@ import optuna
 import pytest
 from click.testing import CliRunner
 from hostile_archives import after_each_kill, files
+from postgres import postgres_server
 from tiny_study import NAME, STUDY
 
+from sweeps.errors import UserError
 from sweeps.storage import open_storage
 from sweeps.storage.journal import study_lock
+from sweeps.storage.study_record import write_study
 from vaeexp.commands import cli, main
 from vaeexp.results import stored_study
 from vaeexp.results.tables import study_tables
@@ -33,10 +36,14 @@ def place(tiny_study, tmp_path, monkeypatch, keep_signals):
     return tmp_path
 
 
-def gc(*arguments):
-    done = CliRunner().invoke(cli, ["gc", *arguments], catch_exceptions=False)
+def vaeexp(*arguments):
+    done = CliRunner().invoke(cli, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.output
+
+
+def gc(*arguments):
+    return vaeexp("gc", *arguments)
 
 
 def wrong(runs):
@@ -125,6 +132,37 @@ def test_checkpoints_of_trials_that_go_on_stay(place):
         (trials / name).write_bytes(b"x")
     assert gc(NAME, "--checkpoints").splitlines()[-1].startswith("Freed 2 files")
     assert (trials / "trial-0004" / CHECKPOINT).exists()
+    assert gc(NAME, "--paused").splitlines()[-1].startswith("Freed 1 files")
+    assert not (trials / "trial-0004" / CHECKPOINT).exists()
+
+
+def test_what_was_freed_is_not_missed_in_mlflow(place, no_figures, empty_store):
+    gc(NAME, "--pruned")
+    shutil.copy(empty_store, place / "mlruns")
+    assert vaeexp("sync", NAME) == "beta_mnist: 6 runs in MLflow, 6 brought up to date.\n"
+    assert vaeexp("sync", NAME) == "beta_mnist: 6 runs in MLflow, nothing to bring.\n"
+    names = [path.name for path in (place / "mlruns" / "artifacts" / NAME).rglob("*") if path.is_file()]
+    assert names.count(WEIGHTS) == 3, "of all runs but the pruned one and the duplicate"
+
+
+def test_a_study_in_a_database(place, no_figures):
+    vaeexp("archive", NAME, "x.tar.zst")
+    with postgres_server("studies") as server:
+        where = ["--runs", "there", "--storage", server.get_uri(database="studies", driver="psycopg")]
+        vaeexp("restore", "x.tar.zst", "--reports", "there/reports", *where)
+        trial = place / "there" / "trials" / NAME / PRUNED
+        assert (trial / WEIGHTS).exists()
+        assert "Freed" in gc(NAME, "--pruned", *where)
+        assert not (trial / WEIGHTS).exists()
+        stored = stored_study(NAME, Path("there"), where[-1])
+        assert WEIGHTS in stored.study.freed[PRUNED]
+        *findings, _ = check_files(Path("there"), stored)
+        assert findings == []
+        write_study(
+            optuna.load_study(study_name=NAME, storage=open_storage(where[-1], Path("there"), NAME)), session="running"
+        )
+        with pytest.raises(UserError, match="on record as running, perhaps on another host"):
+            CliRunner().invoke(cli, ["gc", NAME, "--pruned", *where], catch_exceptions=False, standalone_mode=False)
 
 
 def test_a_running_study_is_refused_in_one_line(place, capsys):
