@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sweeps.errors import UserError
-from sweeps.source import same_code
+from sweeps.source import check_sources, same_code, sources
 from sweeps.workload.worker_process import without_main_module
 from vaeexp.console import open_console, progress_bar
 from vaeexp.data.formats import RawImages, Unreadable, check_grey, height_width, printable
@@ -38,6 +38,7 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 _GREY_MODES = ("1", "L", "LA", "La")
 _TRANSPARENT_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 _ORIENTATION = 0x0112  # EXIF: 5 to 8 lie on their side
+_PACKAGES = ("sweeps", "vaeexp")
 _FILES_PER_TASK = 64
 _FILES_PER_PROCESS = 1_000  # fewer are decoded here before another process has started
 
@@ -270,6 +271,8 @@ def _workers(count: int) -> Iterator[Callable[..., Iterable[Any]]]:
     pool = ProcessPoolExecutor(count, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN))
     try:
         with without_main_module(), same_code():  # the processes start at the first call
+            theirs = pool.submit(sources, _PACKAGES).result()
+            check_sources("a process that decodes images", theirs, _PACKAGES)
             yield pool.map
     except BrokenProcessPool as error:
         raise UserError("decoding", "a process that decodes images was ended, perhaps for lack of memory") from error

@@ -11,6 +11,7 @@ from image_files import noise, write_image, write_tree
 from PIL import Image
 
 from sweeps.errors import UserError
+from sweeps.source import Source
 from vaeexp.data import describe_plan, open_dataset
 from vaeexp.data.formats import image_files as decoding
 from vaeexp.data.formats.image_files import read_header, read_pixels
@@ -208,6 +209,13 @@ def test_decoding_happens_once_and_again_when_a_file_changes(tmp_path, monkeypat
     assert touched.fingerprint == data.fingerprint  # the pixels are the same
     write_image(tmp_path / "a" / "000.png", noise(6, 5, 3, seed=99))
     assert opened(tmp_path)[0].fingerprint != data.fingerprint
+
+
+def test_a_process_that_decodes_with_other_code_is_refused(monkeypatch):
+    monkeypatch.setattr("sweeps.source.source_of", lambda package: Source("0", "0" * 64, "/here"))
+    problem = r"^a process that decodes images: runs other code than this process: sweeps"
+    with pytest.raises(UserError, match=problem), decoding._workers(2) as spread:
+        list(spread(len, ["never"]))
 
 
 def test_processes_decode_the_same_and_leave_no_pixels_behind(tmp_path, monkeypatch):
