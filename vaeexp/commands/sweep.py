@@ -100,6 +100,13 @@ def _count(name: str, default: str, help: str) -> Any:
         show_default="half of an accelerator's free memory",
         help="Training images beyond this size stay on disk and stream to the device. The results are the same.",
     ),
+    click.option(
+        "--checkpoint-seconds",
+        type=options.Duration(),
+        metavar="TIME",
+        show_default="20",
+        help="Training between two checkpoints of a trial: 90, 90s or 15m. A killed study repeats at most this much.",
+    ),
 )
 def sweep(*, dry_run: bool, **given: Any) -> None:
     """Run a study, or continue it.
