@@ -12,9 +12,9 @@ from sweeps.storage.study_record import StoredStudy
 from sweeps.storage.trial_record import TrialRecord
 from sweeps.workload import run_folder
 from vaeexp.results.tables import EVALUATION, PICTURES
-from vaeexp.training.checkpoint import CHECKPOINT, LAST, PREVIOUS, SETTINGS, WEIGHTS
+from vaeexp.training.checkpoint import CHECKPOINT, LAST, PREVIOUS, RESULT, SETTINGS, WEIGHTS
 
-SEALED = (SETTINGS, "result.json", WEIGHTS, LAST, CHECKPOINT, PREVIOUS, PICTURES, EVALUATION)
+SEALED = (SETTINGS, RESULT, WEIGHTS, LAST, CHECKPOINT, PREVIOUS, PICTURES, EVALUATION)
 """Files of a run's folder that carry a checksum."""
 
 
@@ -28,13 +28,20 @@ def check_files(runs: Path, stored: StoredStudy) -> Iterator[Finding]:
                 size += _check(folder / name, run.files.get(name))
                 whole += 1
             except FileNotFoundError:
-                freed = name in stored.study.freed.get(folder.name, ())
-                if name in run.files and run.duplicate_of is None and not freed:
+                if name in _left_by(run) and name not in stored.study.freed.get(folder.name, ()):
                     yield _missing(stored.study.name, run, folder / name)
             except (Damaged, OSError) as error:
                 yield _damaged(stored.study.name, run, folder / name, error)
     words = f"{whole:,} files of runs match their checksums ({size / 1e6:,.0f} MB)"
     yield Finding(name=f"{stored.study.name}: files", ok=True, words=words)
+
+
+def _left_by(run: TrialRecord) -> set[str]:
+    """Return the names of the files that a run has left, by its record."""
+    if not run.files or run.duplicate_of is not None:
+        return set()
+    tested = any(name.startswith("test/") for name in run.results)
+    return {*run.files, SETTINGS, RESULT, PICTURES, *([EVALUATION] if tested else [])}
 
 
 def _check(path: Path, sha256: str | None) -> int:
@@ -47,7 +54,7 @@ def _check(path: Path, sha256: str | None) -> int:
 
 
 def _missing(study: str, run: TrialRecord, path: Path) -> Finding:
-    words = f"{path} is missing, and the record has its hash"
+    words = f"{path} is missing, and the record says that the run has left it"
     return Finding(name=f"{run.name_in(study)}: {path.name}", ok=False, words=words, remedy=_again(study, run))
 
 

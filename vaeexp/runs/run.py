@@ -31,7 +31,7 @@ from vaeexp.runs.worker import test_figures
 from vaeexp.settings import SECTIONS, Settings
 from vaeexp.study import StudyParts, recorded_parts, settings_of
 from vaeexp.training.batches import derive_seed
-from vaeexp.training.checkpoint import LAST, RESULT, SETTINGS, WEIGHTS, load_json, load_model
+from vaeexp.training.checkpoint import LAST, REMEDY, RESULT, SETTINGS, WEIGHTS, load_json, load_model
 from vaeexp.training.device import resolve_device
 
 _FORMS = f"{FORMS} Or give a folder with its {SETTINGS}."
@@ -81,24 +81,24 @@ def open_run(name: str, runs: Path, storage: str | None = None, *, allow_code: b
         Damaged: its settings are not what was written.
     """
     folder, name, record = _find(name, runs, storage)
+    record = record or _record_of(folder.resolve(), runs, storage)
     for file in (WEIGHTS, SETTINGS):
         if not (folder / file).is_file():
-            reason = "a pruned trial leaves weights only with `keep: {pruned: weights}` in its study file"
-            raise UserError(name, f"has no {file}; choose a complete run, because {reason}.")
+            pruned = "choose a complete run, because a pruned trial leaves weights only with `keep: {pruned: weights}` in its study file."
+            raise UserError(name, f"has no {file}; {REMEDY if record and record.state == 'complete' else pruned}")
     origin, settings = _read_settings(folder)
     if named := named_run(name):
         name = run_name(origin["study"], named[1], repeat=named[0])
     check_code(name, settings.model.network, folder, allow=allow_code)
     facts = {fact: origin[fact] for fact in ("image_shape", "study_seed", "fingerprint", "arithmetic")}
-    record = record or _record_of(folder, origin["study"], runs, storage)
     return Run(name=name, folder=folder, settings=settings, record=record, **facts)
 
 
-def _record_of(folder: Path, study: str, runs: Path, storage: str | None) -> TrialRecord | None:
-    """Return the record of the run whose folder this is; None where the folder is not that of a stored study's run."""
-    named = named_run(folder.resolve().name)
-    own = (runs / "trials" / study / folder.resolve().name).resolve()
-    if named is None or own != folder.resolve() or not (storage or journal_path(runs, study).exists()):
+def _record_of(folder: Path, runs: Path, storage: str | None) -> TrialRecord | None:
+    """Return the record of the run whose folder, an absolute path, this is; None where no stored study has such a run."""
+    named, study = named_run(folder.name), folder.parent.name
+    own = (runs / "trials" / study / folder.name).resolve()
+    if named is None or own != folder or not (storage or journal_path(runs, study).exists()):
         return None
     try:
         return stored_study(study, runs, storage).run(named[1], repeat=named[0])

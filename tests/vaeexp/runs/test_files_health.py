@@ -5,9 +5,11 @@ import shutil
 import pytest
 from tiny_study import NAME
 
+from sweeps.errors import UserError
 from sweeps.storage import open_storage
 from sweeps.storage.study_record import read_study
 from vaeexp.runs.health import check_files
+from vaeexp.runs.run import open_run
 
 FILES = ("settings.json", "result.json", "weights.safetensors", "last.safetensors", "pictures.npz", "evaluation.npz")
 
@@ -51,5 +53,22 @@ def test_a_file_of_another_run_and_a_missing_one_are_red(runs):
     assert "is whole, and not the file of its run's record" in finding.words
     (folder / "repeat-0000" / "weights.safetensors").unlink()
     (finding,) = wrong(runs)
-    assert finding.words.endswith("weights.safetensors is missing, and the record has its hash")
+    assert finding.words.endswith("weights.safetensors is missing, and the record says that the run has left it")
     assert finding.repair is None
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_was_moved_aside_is_missed_until_it_is_there_again(runs, name):
+    folder = runs / "trials" / NAME / "repeat-0000"
+    (folder / name).rename(folder / f"{name}.damaged")
+    (finding,) = wrong(runs)
+    assert finding.name == f"{NAME}/r0: {name}"
+    assert finding.remedy.startswith(f"`vaeexp reproduce {NAME}/r0 --restore`")
+    if name in ("settings.json", "weights.safetensors"):
+        with pytest.raises(UserError, match=rf"has no {name}; `vaeexp reproduce RUN --restore` trains the run again"):
+            open_run(f"{NAME}/r0", runs)
+
+
+def test_a_run_that_never_left_a_file_does_not_lack_it(runs):
+    assert not (runs / "trials" / NAME / "trial-0001" / "evaluation.npz").exists()  # no test images in the search
+    assert wrong(runs) == []
