@@ -1,86 +1,98 @@
-"""Local parallelism: child processes, each with its own lanes, that look to the driver like one wider `Lanes`.
+"""Many workers, each with its own lanes, that look to the driver like one wider `Lanes`.
 
-Rounds are in step, so a study on many processes repeats as exactly as on one. A child that dies is replaced, and its
-trials go on from their checkpoints; the driver does not notice. Trials whose child dies three times in one epoch fail,
-and the study goes on.
+Rounds are in step, so a study on many workers repeats as exactly as on one. A worker that dies is replaced, and its trials go
+on from their checkpoints; the driver does not notice. Trials whose worker dies three times in one epoch fail, and the study
+goes on. While a worker has no place to run, the others hold its trials.
 """
 
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from multiprocessing.connection import wait
 from typing import Any, NoReturn
 
 from sweeps.workload import Failure, Lanes, Outcome, Progress, Stall, Trial, TrialResult
+from sweeps.workload.crew import DEATHS, Crew, WorkerError
 from sweeps.workload.pulse import Watch
-from sweeps.workload.worker_process import Child, Lost
+from sweeps.workload.worker import Lost, Worker
+from sweeps.workload.worker_process import Child
 
-_DEATHS = 3  # in one epoch, after which the child's trials fail
 _CLOSE_SECONDS = 1.0  # for an orderly end without them
-_LOOK_SECONDS = 5.0  # between two looks at the pulses of children that train
+_LOOK_SECONDS = 5.0  # between two looks at the pulses of workers that train
 _UNANSWERED = 32  # admissions; pipes hold some hundred, and with full ones on either side both would wait for ever
 
 _Command = tuple[str, tuple]
 _log = logging.getLogger(__name__)
 
 
-class WorkerError(RuntimeError):
-    """A child process failed where no trial can be blamed; the message has its traceback or how it died."""
-
-
 class WorkerPool:
-    """Lanes over `len(arguments)` spawned processes; number i serves `factory(**arguments[i])`.
+    """Lanes over `len(arguments)` workers; number i serves `factory(**arguments[i])`.
 
     `factory` is a function of a module, and everything in `arguments` can be pickled. Libraries have one thread each in a
-    child until its lanes ask for more. Waits until every child is ready.
+    worker until its lanes ask for more. Waits until every worker is ready; of a kind of worker that has `patience`, until one is
+    ready, and for the others so long. Those that come later are given the next trials.
 
     A trial that the pool fails comes out of `advance` with a failure: `out_of_memory` (SIGKILL ended its process three
     times), `crashed` (it died in another way), `error` (the lanes raised in `add`, `replay` or `advance`) or `timed_out`
-    (alone in its process, it did not do its epoch in `timeout` seconds).
+    (alone in its worker, it did not do its epoch in `timeout` seconds).
 
-    The children work side by side. `add` does not wait for them: what goes wrong in it shows in the next call.
+    The workers work side by side. `add` does not wait for them: what goes wrong in it shows in the next call.
 
-    Raises UserError where the lanes do, and when a child runs other code than this process; WorkerError when a child fails while it is built or in `finish`.
+    Raises UserError where the lanes do, and when a worker runs other code than this process; WorkerError when a worker fails
+    while it is built or in `finish`. Where workers have `patience`, one that fails or is refused while it is built stays away
+    with a warning, unless it is the last.
     """
 
     def __init__(
-        self, factory: Callable[..., Lanes], arguments: Sequence[Mapping[str, Any]], *, timeout: float | None = None
+        self,
+        factory: Callable[..., Lanes],
+        arguments: Sequence[Mapping[str, Any]],
+        *,
+        timeout: float | None = None,
+        worker: Callable[[str, Callable[..., Lanes], Mapping[str, Any]], Worker] = Child,
+        lanes: int | None = None,
     ) -> None:
-        """`timeout`: the most seconds that a child may work on one part of an epoch; None for no limit."""
-        self._timeout = timeout
-        self._children = [
-            Child(f"worker-{index}", factory, child_arguments) for index, child_arguments in enumerate(arguments)
-        ]
-        self._adding: list[tuple[Child, int]] = []
-        """Numbers of the trials that children have not answered for yet."""
+        """
+        Args:
+            timeout: the most seconds that a worker may work on one part of an epoch; None for no limit.
+            worker: makes a worker of its name, `factory` and its arguments; a process of this machine by default.
+            lanes: trials at once, of all workers, even while some are away: then the lanes of a worker take more trials than
+                their width, in turn. None: as many as the lanes of all workers have.
+        """
+        self._timeout, self._lanes = timeout, lanes
+        self._children = [worker(f"worker-{index}", factory, of_one) for index, of_one in enumerate(arguments)]
+        self._crew = Crew(self._children)
+        self._adding: list[tuple[Worker, int]] = []
+        """Numbers of the trials that workers have not answered for yet."""
+        self._homeless: list[Trial] = []
+        self._left: list[_Command] = []
+        """Trials of workers that have no place to run, and what these workers had still to do."""
         self._failed: dict[int, Progress] = {}
-        self._watch, self._stalls = Watch(), dict[Child, Stall]()
+        self._watch, self._stalls = Watch(), dict[Worker, Stall]()
         try:
-            for child in self._children:
-                child.start()
-            for child in self._children:
-                child.wait_until_ready()
-        except BaseException as error:
+            self._crew.start()
+        except BaseException:
             self.close()
-            if isinstance(error, Lost):
-                raise WorkerError(f"{child.name} could not start: {error.detail}") from None
             raise
 
     @property
     def width(self) -> int:
-        """Number of trials that fit at once, in all children; follows a child that changes its own width."""
-        return sum(child.width for child in self._children)
+        """Number of trials that fit at once, in all workers; follows a worker that changes its own width."""
+        return sum(child.width for child in self._children) if self._lanes is None else self._lanes
 
     @property
     def stalls(self) -> tuple[Stall, ...]:
         return tuple(self._stalls.values())
 
     def add(self, trial: Trial) -> None:
-        """Place a trial in the child with most free lanes, the first among equals."""
-        self._wait_for_added(_UNANSWERED)
-        child = max(self._children, key=lambda child: child.width - len(child.trials))
-        if child.width <= len(child.trials):
+        """Place a trial in the worker with most free lanes, the first among equals."""
+        if sum(len(child.trials) for child in self._children) + len(self._homeless) >= self.width:
             raise ValueError(f"no lane is free for {trial.folder_name}: all {self.width} are taken")
+        self._place(trial)
+
+    def _place(self, trial: Trial) -> None:
+        self._wait_for_added(_UNANSWERED)
+        self._crew.wait_for_one()
+        child = max(self._crew.up, key=lambda child: child.width - len(child.trials))
         child.trials[trial.number] = trial
         self._adding.append((child, trial.number))
         child.send("add", trial)
@@ -90,11 +102,9 @@ class WorkerPool:
         self._exchange({child: ("replay", ()) for child in self._children if child.trials})
 
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
+        self._crew.take_in(0.0)
         self._wait_for_added()
-        commands: dict[Child, _Command] = {}
-        for child in self._children:
-            if mine := [number for number in numbers if number in child.trials]:
-                commands[child] = ("advance", (mine,))
+        commands = self._share_out("advance", dict.fromkeys(numbers))
         self._send(commands)
         yield []
         for child, done in self._answers(commands):
@@ -108,26 +118,26 @@ class WorkerPool:
         """Free the lanes of trials that ended. A trial that the pool failed has an empty result."""
         self._wait_for_added()
         results = {number: TrialResult(number=number) for number in ending if self._failed.pop(number, None)}
-        commands: dict[Child, _Command] = {}
-        for child in self._children:
-            if mine := {number: outcome for number, outcome in ending.items() if number in child.trials}:
-                commands[child] = ("finish", (mine,))
-        for answer in self._exchange(commands).values():
+        commands = self._share_out("finish", ending)
+        self._send(commands)
+        for _, answer in self._answers(commands):
             results |= {result.number: result for result in answer or ()}
         for number in ending:
             if number in self._failed and (failure := self._failed[number].failure):
                 raise WorkerError(f"finishing trial {number}: {failure.message}")
-        for child, (_, (mine,)) in commands.items():
-            child.trials = {number: trial for number, trial in child.trials.items() if number not in mine}
+        for child in self._children:
+            child.trials = {number: trial for number, trial in child.trials.items() if number not in ending}
         return [results[number] for number in ending]
 
     def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
-        # Any child can see to it.
+        # Any worker that sees them can see to it.
         self._wait_for_added()
-        self._exchange({self._children[0]: ("discard_checkpoints", (trials,))})
+        self._crew.wait_for_one()
+        child = next((child for child in self._crew.up if child.shares), self._crew.up[0])
+        self._exchange({child: ("discard_checkpoints", (trials,))})
 
     def close(self) -> None:
-        """End every child: an idle one closes its lanes, one in the midst of an epoch is killed."""
+        """End every worker: an idle one closes its lanes, one in the midst of an epoch is killed."""
         deadline = time.monotonic() + _CLOSE_SECONDS
         idle = [child for child in self._children if child.idle]
         try:
@@ -139,12 +149,21 @@ class WorkerPool:
             for child in self._children:
                 child.kill()
 
-    def _exchange(self, commands: dict[Child, _Command]) -> dict[Child, Any]:
-        """Send each child its command and wait for all answers; a child whose trials failed answers None."""
-        self._send(commands)
-        return dict.fromkeys(commands) | dict(self._answers(commands))
+    def _share_out(self, name: str, work: Mapping[int, Any]) -> dict[Worker, _Command]:
+        """Return the command `advance` (of the keys of `work`) or `finish` (of `work`) for each worker that holds such trials."""
+        commands: dict[Worker, _Command] = {}
+        for child in self._children:
+            if mine := {number: value for number, value in work.items() if number in child.trials}:
+                commands[child] = (name, ([*mine] if name == "advance" else mine,))
+        return commands
 
-    def _send(self, commands: dict[Child, _Command]) -> None:
+    def _exchange(self, commands: dict[Worker, _Command]) -> None:
+        """Send each worker its command and wait for all answers."""
+        self._send(commands)
+        for _ in self._answers(commands):
+            pass
+
+    def _send(self, commands: dict[Worker, _Command]) -> None:
         for child, (name, arguments) in commands.items():
             child.send(name, *arguments)
 
@@ -158,19 +177,60 @@ class WorkerPool:
                 # The new process is given all that this one had, or was to have.
                 self._adding = [(other, n) for other, n in self._adding if other is not child]
                 self._replace(child, [number], lost)
+                self._move_out(child)
+        if self._homeless and not most:
+            self._send(self._settle())
 
-    def _answers(self, commands: dict[Child, _Command]) -> Iterator[tuple[Child, Any]]:
-        """Yield the answers to what was sent, as they come, and an empty one when a child stalls or moves again. A child that
+    def _move_out(self, child: Worker, *left: _Command) -> bool:
+        """Take the trials of a worker that is not up, and what it had still to do. Tells whether it is not up."""
+        if child.up:
+            return False
+        self._homeless += child.trials.values()
+        self._left += left
+        child.trials = {}
+        return True
+
+    def _settle(self) -> dict[Worker, _Command]:
+        """Place the trials of workers that are away with others, caught up; return what is left to do, for these."""
+        homeless, left = self._homeless, self._left
+        self._homeless, self._left = [], []
+        for trial in homeless:
+            self._place(trial)
+        if homeless:
+            self.replay()
+        commands: dict[Worker, _Command] = {}
+        for name, (work,) in left:
+            if name == "discard_checkpoints":
+                self._crew.wait_for_one()
+                commands[self._crew.up[0]] = (name, (work,))
+                continue
+            merged = dict.fromkeys(work) if name == "advance" else dict(work)
+            for _, (other,) in commands.values():
+                merged |= dict.fromkeys(other) if name == "advance" else other
+            commands = self._share_out(name, merged)
+        return commands
+
+    def _answers(self, commands: dict[Worker, _Command]) -> Iterator[tuple[Worker, Any]]:
+        """Yield the answers to what was sent, as they come. What a worker has not done that is lost for good is done by others."""
+        while commands:
+            yield from self._work(commands)
+            self._send(commands := self._settle())
+
+    def _work(self, commands: dict[Worker, _Command]) -> Iterator[tuple[Worker, Any]]:
+        """Yield the answers to what was sent, as they come, and an empty one when a worker stalls or moves again. A worker that
         is lost meanwhile is replaced.
 
-        The lanes of a child that works too long on a part of an epoch train one by one in its replacement, so that the lane
+        The lanes of a worker that works too long on a part of an epoch train one by one in its replacement, so that the lane
         that hangs is found.
         """
         waiting, alone = dict(commands), {child: list[int]() for child in commands}
         begun = dict.fromkeys(waiting, time.monotonic())
 
-        def work(child: Child, command: _Command | None) -> None:
+        def work(child: Worker, command: _Command | None) -> None:
             alone[child] = [number for number in alone[child] if number in child.trials]
+            rest = [("advance", (alone[child],))] if alone[child] else []
+            if self._move_out(child, *rest, *([command] if command else [])):
+                return
             if command is None and alone[child]:
                 command = ("advance", ([alone[child].pop(0)],))
             if command is not None:
@@ -178,12 +238,10 @@ class WorkerPool:
                 child.send(command[0], *command[1])
 
         while waiting:
-            ready = set(
-                wait([handle for child in waiting for handle in child.handles()], self._patience(begun, waiting))
-            )
+            ready = next(iter(waiting)).ready(waiting, self._patience(begun, waiting))
             yield from self._look(waiting)
             for child in [*waiting]:
-                answered = bool(ready.intersection(child.handles()))
+                answered = child in ready
                 if not answered and not self._is_late(begun[child], waiting[child]):
                     continue
                 command = waiting.pop(child)
@@ -209,7 +267,7 @@ class WorkerPool:
                     work(child, None)
                 yield child, answer
 
-    def _look(self, waiting: Mapping[Child, _Command]) -> Iterator[tuple[Child, Any]]:
+    def _look(self, waiting: Mapping[Worker, _Command]) -> Iterator[tuple[Worker, Any]]:
         """Look at the pulses of the children that train; yield an empty answer for each that stalls or moves again."""
         for child in self._children:
             stall = None
@@ -224,7 +282,7 @@ class WorkerPool:
                 del self._stalls[child]
                 yield child, []
 
-    def _patience(self, begun: Mapping[Child, float], waiting: Mapping[Child, _Command]) -> float | None:
+    def _patience(self, begun: Mapping[Worker, float], waiting: Mapping[Worker, _Command]) -> float | None:
         """Return the seconds until the first child is late, or until the next look at pulses; None where none trains."""
         training = [begun[child] for child, (name, _) in waiting.items() if name == "advance"]
         if not training:
@@ -240,7 +298,7 @@ class WorkerPool:
         how = f"not done after {self._timeout:g} seconds"
         raise Lost(Failure(kind="timed_out", message=f"its epoch was {how}"), f"was stopped: an epoch was {how}")
 
-    def _replace(self, child: Child, suspects: list[int], lost: Lost) -> None:
+    def _replace(self, child: Worker, suspects: list[int], lost: Lost) -> None:
         """Put a new process with the same trials, caught up, in place of a lost one.
 
         An exception will repeat, so the `suspects` fail at once; a crash is retried twice; a suspect alone that was too slow
@@ -250,20 +308,21 @@ class WorkerPool:
         while True:
             child.kill()
             late = lost.failure.kind == "timed_out"
-            child.losses += not late
-            _log.warning("%s %s", child.name, lost.detail)
-            if lost.failure.kind == "error" or (late and len(suspects) == 1) or child.losses >= _DEATHS:
+            child.losses += not (late or lost.machine)
+            again = "" if child.shares or not child.trials else "; its trials are trained again from their start"
+            _log.warning("%s", f"{child.name} {lost.detail}{again}")
+            if lost.failure.kind == "error" or (late and len(suspects) == 1) or child.losses >= DEATHS:
                 if not suspects:
                     raise WorkerError(f"{child.name}: {lost.detail}")
                 self._fail(child, suspects, lost.failure)
                 suspects = list(child.trials)
             try:
-                child.restore()
+                self._crew.restart(child)
                 return
-            except Lost as again:
-                lost = again
+            except Lost as problem:
+                lost = problem
 
-    def _fail(self, child: Child, numbers: list[int], failure: Failure) -> None:
+    def _fail(self, child: Worker, numbers: list[int], failure: Failure) -> None:
         how_often = "" if failure.kind in ("error", "timed_out") else f", {child.losses} times"
         for number in numbers:
             epoch = child.trials.pop(number).epoch + 1
@@ -272,7 +331,7 @@ class WorkerPool:
         child.losses = 0
 
 
-def _concerned(child: Child, command: _Command) -> list[int]:
+def _concerned(child: Worker, command: _Command) -> list[int]:
     """Return the numbers of the trials that a command works on."""
     name, arguments = command
     if name in ("advance", "finish"):
@@ -280,7 +339,7 @@ def _concerned(child: Child, command: _Command) -> list[int]:
     return [] if name == "discard_checkpoints" else list(child.trials)
 
 
-def _left_of(child: Child, command: _Command) -> _Command | None:
+def _left_of(child: Worker, command: _Command) -> _Command | None:
     """Return what an interrupted command still has to do in a new process, which holds its trials and has caught up."""
     name, arguments = command
     if name == "discard_checkpoints":

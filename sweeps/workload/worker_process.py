@@ -1,18 +1,13 @@
-"""One child process with lanes in it: the parent's handle, and the loop that answers in the child.
+"""A worker that is a child process of the driver: the driver's handle, and the loop that answers in the child.
 
-The parent writes commands to a pipe, the child answers each with a reply, `advance` with one for each part. A child ignores
-Ctrl-C, which reaches the whole process group (the parent decides what it means), and never outlives its parent, whatever it
-is doing.
-
-Before it builds its lanes, a child says which code it runs (`sweeps.source`): a driver must not record values of other code as its own.
+Commands and answers go through a pipe. A child ignores Ctrl-C, which reaches the whole process group (the parent decides what
+it means), and never outlives its parent, whatever it is doing.
 
 After `preload`, on Linux, children are forks of a process that has done nothing but import what they need (multiprocessing's
 fork server): it takes the seconds and the memory of that once. Elsewhere each starts afresh.
 """
 
 import contextlib
-import dataclasses
-import json
 import logging
 import multiprocessing
 import multiprocessing.resource_tracker
@@ -22,21 +17,20 @@ import signal
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from ctypes import c_uint64
-from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from multiprocessing.sharedctypes import RawValue
 from types import ModuleType
-from typing import Any, NamedTuple, cast
+from typing import Any, Self, cast
 
-from sweeps.errors import UserError, limit_reached, warn_once
+from sweeps.errors import UserError
 from sweeps.memory import go_first, memory_kills
-from sweeps.source import check_sources, same_code, source_of, sources
-from sweeps.workload import Failure, FailureKind, Lanes, Progress, Trial
+from sweeps.source import same_code, source_of
+from sweeps.workload import Failure, FailureKind
 from sweeps.workload.pulse import count_in
+from sweeps.workload.worker import Lost, WarningSender, Worker, answers, build, hello
 
 if sys.platform == "linux":
     from multiprocessing import forkserver
@@ -59,37 +53,17 @@ def preload(module: str) -> None:
         _method = "forkserver"
 
 
-class Lost(Exception):
-    """A child that is of no more use: it died, or its lanes raised. `detail` may hold a traceback."""
+class Child(Worker):
+    """The parent's end of one process. `process` is None while none is running."""
 
-    def __init__(self, failure: Failure, detail: str) -> None:
-        super().__init__(failure, detail)  # what pickle gives to the class again
-        self.failure, self.detail = failure, detail
+    process: multiprocessing.process.BaseProcess | None = None
 
-    def __str__(self) -> str:
-        return self.detail
-
-
-class Child:
-    """The parent's end of one process, and the trials that it holds as far as the driver knows them.
-
-    `process` is None while none is running. `losses` counts deaths since the last epoch that was finished. `idle` is
-    False from a command until what it did is known to the driver: an idle child may write checkpoints.
-    """
-
-    def __init__(self, name: str, factory: Callable[..., Lanes], arguments: Mapping[str, Any]) -> None:
-        self.name = name
-        packages = {"sweeps", factory.__module__.partition(".")[0]} - {"__main__"}
-        self.packages = sorted(packages)
-        self.recipe = pickle.dumps((self.packages, pickle.dumps((factory, dict(arguments)))))
-        self.process: multiprocessing.process.BaseProcess | None = None
-        self.trials: dict[int, Trial] = {}
-        self.width = 0
-        self.losses = 0
-        self.idle = self.busy = False
+    @classmethod
+    def ready(cls, workers: Collection[Self], seconds: float | None) -> set[Self]:
+        signs = set(wait([handle for worker in workers for handle in worker.handles()], seconds))
+        return {worker for worker in workers if signs.intersection(worker.handles())}
 
     def start(self) -> None:
-        """Start a process; `wait_until_ready` waits for its lanes."""
         context = cast(SpawnContext, multiprocessing.get_context(_method))  # the other kinds have the same methods
         self.connection, theirs = context.Pipe()
         self._memory_kills = memory_kills()
@@ -107,53 +81,12 @@ class Child:
             self.process = process
         theirs.close()
 
-    def send(self, command: str, *arguments: Any) -> None:
-        """Call a method of the lanes; `receive` has the answer."""
-        self.idle = False
+    def _post(self, command: str, arguments: tuple) -> None:
         with contextlib.suppress(OSError):  # of a dead child; `receive` tells
             self.connection.send((command, arguments))
 
-    def wait_until_ready(self) -> None:
-        """Wait until its lanes are built. Raises UserError if it runs other code than this process, Lost as `receive`."""
-        try:
-            theirs = json.loads(self._read())
-        except ValueError:  # an older version says nothing of its code
-            theirs = {}
-        check_sources(self.name, theirs, self.packages)
-        self.receive()
-
-    def receive(self) -> Any:
-        """Wait for the answer, or for a part of it: then `busy`. Raises Lost, or the child's UserError."""
-        while True:
-            reply: _Reply | Lost | UserError | str = pickle.loads(self._read())
-            if not isinstance(reply, str):
-                break
-            warn_once(reply)  # a second child may have the same warning
-        if isinstance(reply, Exception):
-            raise reply
-        self.width, self.busy = reply.width, reply.more
-        self.idle = not self.busy  # all parts are reported by now
-        return reply.value
-
-    def restore(self) -> None:
-        """Start a process that holds the same trials, caught up to what the driver knows."""
-        self.start()
-        self.wait_until_ready()
-        for trial in self.trials.values():
-            self.send("add", trial)
-            self.receive()
-        self.send("replay")
-        self.receive()
-
-    def report(self, done: Iterable[Progress]) -> None:
-        """Count these epochs as reported, but for those that failed, because the driver has seen them."""
-        for progress in done:
-            if not progress.failure:
-                self.trials[progress.number] = dataclasses.replace(self.trials[progress.number], epoch=progress.epoch)
-
     @property
     def batch(self) -> int:
-        """Number of the last batch of its process."""
         return int(self._batches.value)
 
     def handles(self) -> tuple[Connection, int]:
@@ -161,7 +94,6 @@ class Child:
         return self.connection, self._started.sentinel
 
     def end(self, deadline: float) -> None:
-        """Wait until it has closed its lanes and ended, at most to `deadline` (of `time.monotonic`)."""
         try:
             if wait(self.handles(), max(0.0, deadline - time.monotonic())):
                 self.receive()
@@ -170,12 +102,11 @@ class Child:
             _log.warning("%s did not close in order: %s", self.name, problem)
 
     def kill(self) -> None:
-        """End it at once. Files are written under another name and renamed, so none is left half written."""
         if self.process is not None:
             self.process.kill()
             self.process.join()
             self.connection.close()
-            self.process, self.idle = None, False
+            self.process, self.idle, self.up = None, False, False
 
     @property
     def _started(self) -> multiprocessing.process.BaseProcess:
@@ -183,7 +114,6 @@ class Child:
         return self.process
 
     def _read(self) -> bytes:
-        """Wait for the next message. Raises Lost when the child has died instead."""
         wait(self.handles())
         try:
             if not self.connection.poll():
@@ -203,28 +133,6 @@ class Child:
         return Lost(Failure(kind=kind, message=f"its process was {how}" if code < 0 else f"its process {how}"), how)
 
 
-class _Reply(NamedTuple):
-    """The return value of the lanes. In its place come an error to raise, and before it warnings to log, each a text."""
-
-    value: Any
-    width: int
-    """Of the lanes, now."""
-    more: bool = False
-    """Whether another part of the answer will come."""
-
-
-class _WarningSender(logging.Handler):
-    """Sends the warnings of a child to its parent."""
-
-    def __init__(self, send: Callable[[bytes], None]) -> None:
-        super().__init__(logging.WARNING)
-        self._send = send
-
-    def emit(self, record: logging.LogRecord) -> None:
-        with contextlib.suppress(OSError):  # the parent is gone
-            self._send(pickle.dumps(record.getMessage()))
-
-
 def _serve(connection: Connection, recipe: bytes, environment: Mapping[str, str], batches: Any) -> None:
     """Build the lanes in a child, then answer commands until `close` or the end of the parent.
 
@@ -239,54 +147,29 @@ def _serve(connection: Connection, recipe: bytes, environment: Mapping[str, str]
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    lanes: Lanes | None = None
     sending = threading.Lock()  # threads of the lanes may warn
 
-    def send(reply: bytes) -> None:
+    def send(message: bytes) -> None:
         with sending:
-            connection.send_bytes(reply)
+            connection.send_bytes(message)
+
+    def warn(message: bytes) -> None:
+        with contextlib.suppress(OSError):  # the parent is gone
+            send(message)
 
     packages, building = pickle.loads(recipe)
-
-    def build() -> None:
-        nonlocal lanes
-        factory, arguments = pickle.loads(building)
-        lanes = factory(**arguments)
-
-    def width() -> int:
-        return lanes.width if lanes is not None else 0
-
     # What lanes raise is an answer. A parent that has left may have left an answer unread, which is a reset, not an end.
     with contextlib.suppress(EOFError, ConnectionError):
-        send(json.dumps(sources(packages)).encode())
-        logging.getLogger().addHandler(_WarningSender(send))
-        send(_answer(build, width))
+        send(hello(packages))
+        logging.getLogger().addHandler(WarningSender(warn))
+        lanes, built = build(building)
+        send(built)
         while lanes is not None:
             command, values = connection.recv()
-            method = partial(_advance, send, lanes) if command == "advance" else getattr(lanes, command)
-            send(_answer(partial(method, *values), width))
+            for answer in answers(lanes, command, values):
+                send(answer)
             if command == "close":
                 return
-
-
-def _advance(send: Callable[[bytes], None], lanes: Lanes, numbers: list[int]) -> None:
-    """Hand over the epochs as they are done."""
-    for done in lanes.advance(numbers):
-        send(pickle.dumps(_Reply(done, lanes.width, more=True)))
-
-
-def _answer(work: Callable[[], Any], width: Callable[[], int]) -> bytes:
-    """Do the work; returns the reply, or the error that the parent is to raise."""
-    try:
-        return pickle.dumps(_Reply(work(), width()))
-    except UserError as error:
-        return pickle.dumps(error)
-    except Exception as error:
-        # No trial is to blame for a full disk or a limit on processes: the study stops, and goes on when there is room.
-        if limit := limit_reached(error):
-            return pickle.dumps(limit)
-        last_line = traceback.format_exception_only(error)[-1].strip().splitlines()[-1]
-        return pickle.dumps(Lost(Failure(kind="error", message=last_line), traceback.format_exc()))
 
 
 def _end_with_parent() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from sweeps import memory
 from sweeps.memory import FreeMemory, free_memory, memory_kills
-from sweeps.workload.worker_process import Child, Lost
+from sweeps.workload.worker import Lost
+from sweeps.workload.worker_process import Child
 
 MIB = 2**20
 

@@ -17,8 +17,9 @@ from toy_study import in_memory, table, toy_study
 from sweeps.engine import search
 from sweeps.errors import UserError
 from sweeps.workload import Outcome, Trial, advance_all, pulse, worker_pool
+from sweeps.workload.crew import WorkerError
 from sweeps.workload.testing import check_lanes
-from sweeps.workload.worker_pool import WorkerError, WorkerPool
+from sweeps.workload.worker_pool import WorkerPool
 from sweeps.workload.worker_process import Child
 
 COMPLETE = Outcome(state="complete", epoch=6, objective=0.0)

@@ -1,0 +1,115 @@
+"""The workers of a pool as they come and go: started, waited for, started again, refused.
+
+A process of this machine starts or fails at once. A worker elsewhere may wait long for a place to run, so that a study begins
+with the workers that are there.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+
+from sweeps.errors import UserError
+from sweeps.workload.worker import Lost, Worker
+
+DEATHS = 3
+"""Deaths of a worker, in one epoch or while it starts, after which it is not its machine that is to blame."""
+_ALONE_SECONDS = 1800.0  # to wait for a first worker; an autoscaler brings a machine within minutes
+_log = logging.getLogger(__name__)
+
+
+class WorkerError(RuntimeError):
+    """A worker failed where no trial can be blamed; the message has its traceback or how it died."""
+
+
+class Crew:
+    """Workers, of which some may be absent: started, but not ready."""
+
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        self._workers, self._absent = workers, list[Worker]()
+
+    @property
+    def up(self) -> list[Worker]:
+        """The workers that are ready to train."""
+        return [worker for worker in self._workers if worker.up]
+
+    def start(self) -> None:
+        """Start all and wait for them; of workers with `patience`, for the first, and for the others so long. Raises as `take_in`."""
+        for worker in self._workers:
+            worker.start()
+        self._absent = [*self._workers]
+        self.wait_for_one()
+        patience = self._workers[0].patience
+        deadline = time.monotonic() + (patience or 0.0)
+        while self._absent and (patience is None or time.monotonic() < deadline):
+            self.take_in(None if patience is None else max(0.0, deadline - time.monotonic()))
+        self._tell()
+
+    def restart(self, worker: Worker) -> None:
+        """Start a worker again with the same trials, caught up to what the driver knows.
+
+        It is not `up` afterwards if it has found no place to run within its patience, or if it is refused. Raises Lost.
+        """
+        worker.start()
+        if worker.patience is not None and not worker.ready([worker], worker.patience):
+            self._absent.append(worker)
+            self._tell()
+            return
+        try:
+            worker.wait_until_ready()
+        except UserError as error:
+            self._dismiss(worker, error)
+            return
+        worker.catch_up()
+
+    def take_in(self, seconds: float | None) -> None:
+        """Wait so many seconds for an absent worker; those that are ready join. None: for as long as it takes.
+
+        Raises UserError where the lanes do, and when a worker runs other code; WorkerError when it fails while it is built. A
+        worker with `patience` stays away with a warning instead, unless it is the last.
+        """
+        for worker in self._absent[0].ready(self._absent, seconds) if self._absent else ():
+            self._absent.remove(worker)
+            try:
+                worker.wait_until_ready()
+            except UserError as error:
+                self._dismiss(worker, error)
+            except Lost as lost:
+                worker.losses += not lost.machine
+                if worker.patience is None or lost.failure.kind == "error" or worker.losses >= DEATHS:
+                    self._dismiss(worker, lost)
+                else:
+                    worker.kill()
+                    worker.start()
+                    self._absent.append(worker)
+
+    def wait_for_one(self) -> None:
+        """Wait until a worker is there. Raises UserError after half an hour without any, WorkerError if none can come."""
+        begun, patience = time.monotonic(), self._workers[0].patience
+        due = math.inf if patience is None else patience
+        while not self.up:
+            if not self._absent:
+                raise WorkerError("no worker is left")
+            waited = time.monotonic() - begun
+            if waited > _ALONE_SECONDS:
+                problem = f"none has started in {_ALONE_SECONDS / 60:g} minutes ({self._absent[0].demand})"
+                raise UserError("workers", f"{problem}. Ask for less, or give the same command later.")
+            if waited > due:
+                due = 2 * waited
+                self._tell()
+            self.take_in(patience)
+
+    def _tell(self) -> None:
+        if self._absent:
+            demand = f" ({self._absent[0].demand})" if self._absent[0].demand else ""
+            _log.warning("%s", f"waiting for {len(self._absent)} of {len(self._workers)} workers{demand}")
+
+    def _dismiss(self, worker: Worker, problem: UserError | Lost) -> None:
+        """Go on without a worker. Raises its problem where all workers are needed, or this one was the last."""
+        worker.kill()
+        if worker.patience is not None and (self._absent or self.up):
+            _log.warning("%s", f"the study goes on without {worker.name}: {problem}")
+        elif isinstance(problem, UserError):
+            raise problem
+        else:
+            raise WorkerError(f"{worker.name} could not start: {problem.detail}") from None

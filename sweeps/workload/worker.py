@@ -1,0 +1,187 @@
+"""One worker with lanes in it: the driver's handle, whatever runs the worker, and how the worker answers commands.
+
+The driver sends commands, the worker answers each with a reply, `advance` with one for each part. Before it builds its lanes, a
+worker says which code it runs (`sweeps.source`): a driver must not record values of other code as its own.
+"""
+
+import dataclasses
+import json
+import logging
+import pickle
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, Self
+
+from sweeps.errors import UserError, limit_reached, warn_once
+from sweeps.source import check_sources, sources
+from sweeps.workload import Failure, Lanes, Progress, Trial
+
+
+class Lost(Exception):
+    """A worker that is of no more use: it died, or its lanes raised. `detail` may hold a traceback.
+
+    `machine`: whether its machine is the cause, so that no trial is to blame.
+    """
+
+    def __init__(self, failure: Failure, detail: str, *, machine: bool = False) -> None:
+        super().__init__(failure, detail)  # what pickle gives to the class again
+        self.failure, self.detail, self.machine = failure, detail, machine
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+class Reply(NamedTuple):
+    """The return value of the lanes. In its place come an error to raise, and before it warnings to log, each a text."""
+
+    value: Any
+    width: int
+    """Of the lanes, now."""
+    more: bool = False
+    """Whether another part of the answer will come."""
+
+
+class Worker(ABC):
+    """The driver's end of one worker, and the trials that the worker holds as far as the driver knows them.
+
+    `losses` counts deaths since the last epoch that was finished. `idle` is False from a command until what it did is known to
+    the driver: an idle worker may write checkpoints. `up`: its lanes are built, and it has not been lost since.
+    """
+
+    patience: float | None = None
+    """Seconds that a study waits for a worker to start before it goes on without the worker; None: it goes on with all only."""
+    shares: bool = True
+    """Whether the worker sees the folder in which the driver keeps the files of trials."""
+    demand: str = ""
+    """For messages: what the worker needs, and what there is."""
+
+    def __init__(self, name: str, factory: Callable[..., Lanes], arguments: Mapping[str, Any]) -> None:
+        self.name = name
+        self.packages = sorted({"sweeps", factory.__module__.partition(".")[0]} - {"__main__"})
+        self.recipe = pickle.dumps((self.packages, pickle.dumps((factory, dict(arguments)))))
+        self.trials: dict[int, Trial] = {}
+        self.width = 0
+        self.losses = 0
+        self.idle = self.busy = self.up = False
+
+    @classmethod
+    @abstractmethod
+    def ready(cls, workers: Collection[Self], seconds: float | None) -> set[Self]:
+        """Wait for a message or the end of one of these workers, at most so many seconds; return the workers that have one."""
+
+    @property
+    @abstractmethod
+    def batch(self) -> int:
+        """Number of the last batch of its process."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start it; `wait_until_ready` waits for its lanes."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End it at once. Files are written under another name and renamed, so none is left half written."""
+
+    @abstractmethod
+    def end(self, deadline: float) -> None:
+        """Wait until it has closed its lanes and ended, at most to `deadline` (of `time.monotonic`)."""
+
+    @abstractmethod
+    def _post(self, command: str, arguments: tuple) -> None:
+        """Send a command; `receive` tells if the worker is dead."""
+
+    @abstractmethod
+    def _read(self) -> bytes:
+        """Wait for the next message. Raises Lost when the worker has died instead."""
+
+    def send(self, command: str, *arguments: Any) -> None:
+        """Call a method of the lanes; `receive` has the answer."""
+        self.idle = False
+        self._post(command, arguments)
+
+    def wait_until_ready(self) -> None:
+        """Wait until its lanes are built. Raises UserError if it runs other code than this process, Lost as `receive`."""
+        try:
+            theirs = json.loads(self._read())
+        except ValueError:  # an older version says nothing of its code
+            theirs = {}
+        check_sources(self.name, theirs, self.packages)
+        self.receive()
+        self.up = True
+
+    def receive(self) -> Any:
+        """Wait for the answer, or for a part of it: then `busy`. Raises Lost, or the worker's UserError."""
+        while True:
+            reply: Reply | Lost | UserError | str = pickle.loads(self._read())
+            if not isinstance(reply, str):
+                break
+            warn_once(reply)  # a second worker may have the same warning
+        if isinstance(reply, Exception):
+            raise reply
+        self.width, self.busy = reply.width, reply.more
+        self.idle = not self.busy  # all parts are reported by now
+        return reply.value
+
+    def catch_up(self) -> None:
+        """Give a fresh worker the trials that it is to hold, and train them to what the driver knows."""
+        for trial in self.trials.values():
+            self.send("add", trial)
+            self.receive()
+        self.send("replay")
+        self.receive()
+
+    def report(self, done: Iterable[Progress]) -> None:
+        """Count these epochs as reported, but for those that failed, because the driver has seen them."""
+        for progress in done:
+            if not progress.failure:
+                self.trials[progress.number] = dataclasses.replace(self.trials[progress.number], epoch=progress.epoch)
+
+
+class WarningSender(logging.Handler):
+    """Sends the warnings of a worker to its driver."""
+
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._send = send
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._send(pickle.dumps(record.getMessage()))
+
+
+def hello(packages: Collection[str]) -> bytes:
+    """Return the first message of a worker: the code that it runs."""
+    return json.dumps(sources(packages)).encode()
+
+
+def build(recipe: bytes, **changed: Any) -> tuple[Lanes | None, bytes]:
+    """Build the lanes of a worker, with these arguments in place of the recipe's; return them (None after an error) and the reply."""
+    try:
+        factory, arguments = pickle.loads(recipe)
+        lanes: Lanes = factory(**arguments | changed)
+        return lanes, pickle.dumps(Reply(None, lanes.width))
+    except Exception as error:
+        return None, _problem(error)
+
+
+def answers(lanes: Lanes, command: str, arguments: tuple) -> Iterator[bytes]:
+    """Do what a command says; yield the replies: of `advance` the epochs as they are done, then the end, or an error."""
+    try:
+        value = None
+        if command == "advance":
+            for done in lanes.advance(*arguments):
+                yield pickle.dumps(Reply(done, lanes.width, more=True))
+        else:
+            value = getattr(lanes, command)(*arguments)
+        yield pickle.dumps(Reply(value, lanes.width))
+    except Exception as error:
+        yield _problem(error)
+
+
+def _problem(error: Exception) -> bytes:
+    """Return the message that makes the driver raise an error of the lanes."""
+    # No trial is to blame for a full disk or a limit on processes: the study stops, and goes on when there is room.
+    if limit := error if isinstance(error, UserError) else limit_reached(error):
+        return pickle.dumps(limit)
+    last_line = traceback.format_exception_only(error)[-1].strip().splitlines()[-1]
+    return pickle.dumps(Lost(Failure(kind="error", message=last_line), traceback.format_exc()))
