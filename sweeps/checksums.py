@@ -1,12 +1,8 @@
-"""Checksums of what is stored: a seal inside a file, the digest of a whole file, and the checksum of one record."""
+"""Checksums of what is stored: a seal inside a file, and the digest of a whole file."""
 
 import hashlib
-import json
 import re
-import zlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from sweeps.errors import UserError
 
@@ -68,15 +64,3 @@ def file_digest(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def record_checksum(record: Mapping[str, Any]) -> str:
-    """Return the CRC-32 (8 hexadecimal digits) of a JSON record without its key `crc32`.
-
-    The CRC-32 is that of the record's JSON in UTF-8 with sorted keys and without spaces, so the order and the spacing
-    of a stored record do not count. A CRC-32 finds every change of up to 32 neighbouring bits, and 1 − 2⁻³² of others.
-    """
-    content = {key: value for key, value in record.items() if key != CHECKSUM}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    # A lone surrogate is valid in JSON, and not in UTF-8.
-    return f"{zlib.crc32(text.encode('utf-8', 'surrogatepass')):08x}"

@@ -175,6 +175,7 @@ LATE_THEIRS = {
     "optuna": 0.2,
     "sqlalchemy": 0.2,
     "joblib": 0.2,
+    "psycopg": 0.1,
     "numpy": 0.1,
     "IPython": 0.1,
     "filelock": 0.1,
@@ -186,7 +187,8 @@ LATE_THEIRS = {
     "urllib": 0.05,
     "resource": 0.0,
 }
-"""Package that is imported within functions → seconds of processor time that its import takes at start (`resource` is not on Windows)."""
+"""Package that is imported within functions → seconds of processor time that its import takes at start (`resource` is not on Windows, `psycopg` not
+in every installation)."""
 
 
 def late_imports(path: Path) -> set[str]:

@@ -4,16 +4,17 @@ import os
 from pathlib import Path
 
 import click
-import optuna
 import pytest
 from click.testing import CliRunner
+from postgres import postgres_server, sql
 from toy_study import toy_study
 
 from sweeps import run_study
 from sweeps.errors import UserError
 from sweeps.names import LONGEST, check_name
-from sweeps.storage import open_storage
+from sweeps.storage import hold_study
 from sweeps.storage.journal import study_lock
+from sweeps.storage.postgres import Database, open_tables
 from sweeps.study.yaml_file import find_study
 from vaeexp import api
 from vaeexp.commands import cli
@@ -103,16 +104,18 @@ def test_a_run_in_a_folder_beside_the_studies_is_none(tmp_path):
 def test_names_in_a_database_of_others(tmp_path, monkeypatch):
     """`report --all` goes by the names that the database holds."""
     monkeypatch.chdir(tmp_path)
-    url = f"sqlite:///{tmp_path}/studies.db"
-    optuna.create_study(study_name="../../x", storage=url)
-    writer = ReportWriter(
-        studies=("../../x",), runs=tmp_path / "r", reports=tmp_path / "reports", storage=url, html=False, watch=None
-    )
-    with pytest.raises(UserError, match=r"study: got '\.\./\.\./x' as name"):
-        writer.write()
-    assert [name for name in tree(tmp_path) if not name.startswith("studies.db")] == []
-    with pytest.raises(UserError, match="study: got"):
-        open_storage(url, tmp_path, "../../x")
+    with postgres_server("studies") as server:
+        url = server.get_uri(database="studies", driver="psycopg")
+        open_tables(Database(url), create=True)
+        sql(url, "insert into sweeps_claims (study, number, beats, writes) values ('../../x', 1, 0, 0)")
+        sql(url, "insert into sweeps_journal (study, line) values ('../../x', '{}')")
+        reports, runs = tmp_path / "reports", tmp_path / "r"
+        writer = ReportWriter(studies=("../../x",), runs=runs, reports=reports, storage=url, html=False, watch=None)
+        with pytest.raises(UserError, match=r"study: got '\.\./\.\./x' as name"):
+            writer.write()
+        with pytest.raises(UserError, match="study: got"), hold_study(url, tmp_path, "../../x"):
+            pass
+        assert tree(tmp_path) == []
 
 
 def test_names_that_people_give(tmp_path):

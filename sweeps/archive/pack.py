@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import IO, Any
 
 import zstandard
+from optuna.storages import BaseStorage
 
 from sweeps.archive.manifest import MANIFEST, RECORDS, REPORT, TRIALS, Manifest, Member, check_paths
 from sweeps.checksums import file_digest
 from sweeps.errors import UserError, full_disk
 from sweeps.files import UNFINISHED, remove_unfinished, write_whole
-from sweeps.storage import open_storage
+from sweeps.storage import hold_study, open_storage
 from sweeps.storage.checked_records import record_line
-from sweeps.storage.journal import study_lock
 from sweeps.storage.study_record import read_study
 from sweeps.storage.transfer import study_records
 
@@ -45,32 +45,24 @@ def pack_study(study: str, file: Path, *, runs: Path, storage: str | None, about
     if os.path.lexists(file):
         raise UserError(str(file), "exists already; give another name, or move the file away.")
     open_storage(storage, runs, study, must_exist=True)  # a lock would make the folder of a study that is not there
-    with study_lock(runs, study), _writing(file):
-        records = _read_records(study, runs, storage)
-        sources = dict(_files(study, runs, storage))
+    with hold_study(storage, runs, study) as opened, _writing(file):
+        records = b"".join(map(record_line, study_records(opened, study)))
+        sources = dict(_files(study, runs, opened))
         check_paths([RECORDS, *sources], f"study '{study}'")
         members = [Member(RECORDS, len(records), hashlib.sha256(records).hexdigest())]
         members += [Member(path, source.stat().st_size, file_digest(source)) for path, source in sources.items()]
         manifest = Manifest(study=study, about=about, members=tuple(members))
         remove_unfinished(file)
         write_whole(file, partial(_write, manifest=manifest, records=records, sources=sources), durable=True)
-        # The lock of this host does not stop a driver on another host, which a database allows.
-        if storage is not None and _read_records(study, runs, storage) != records:
-            file.unlink()
-            raise UserError(f"study '{study}'", "changed while it was archived, so another host is running it.")
     return manifest
 
 
-def _read_records(study: str, runs: Path, storage: str | None) -> bytes:
-    return b"".join(map(record_line, study_records(open_storage(storage, runs, study, must_exist=True), study)))
-
-
-def _files(study: str, runs: Path, storage: str | None) -> Iterator[tuple[str, Path]]:
+def _files(study: str, runs: Path, storage: BaseStorage) -> Iterator[tuple[str, Path]]:
     """Yield path in the archive and path here of each file of the runs and of the report."""
     trials = runs / "trials" / study
     for folder in sorted(path for path in trials.glob("*") if path.is_dir() and not path.is_symlink()):
         yield from _files_below(folder, f"{TRIALS}/{folder.name}")
-    record = read_study(open_storage(storage, runs, study, must_exist=True), study).study
+    record = read_study(storage, study).study
     if record.report:
         yield from _files_below(runs / record.report, REPORT)
 

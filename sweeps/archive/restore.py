@@ -7,13 +7,11 @@ carry a mark, by which the next restore finds and removes them.
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import optuna
 from optuna.storages import BaseStorage
 
 from sweeps.archive.manifest import RECORDS, REPORT, TRIALS, Manifest
@@ -21,11 +19,11 @@ from sweeps.archive.unpack import open_archive
 from sweeps.errors import UserError
 from sweeps.files import UNFINISHED
 from sweeps.names import check_name
-from sweeps.storage import open_storage, storage_errors_as_user_errors
+from sweeps.storage import hold_study, storage_errors_as_user_errors
 from sweeps.storage.checked_records import parse_line
 from sweeps.storage.journal import journal_path, open_journal, study_lock
-from sweeps.storage.optuna_internals import rename_studies, study_ids
-from sweeps.storage.study_record import REPEATS, StoredStudy
+from sweeps.storage.optuna_internals import copy_journal, study_ids
+from sweeps.storage.study_record import StoredStudy
 from sweeps.storage.transfer import Arrival, write_records
 from sweeps.storage.trial_record import stored_path
 
@@ -57,7 +55,7 @@ def restore_study(
     """Put the study of an archive into a runs folder, a storage and a folder of reports.
 
     Args:
-        storage: URL of the database that gets the records; None for a journal below `runs`.
+        storage: address of the PostgreSQL database that gets the records; None for a journal below `runs`.
         name: another name for the study; None for its own.
         loaders: as of `Arrival`.
         adapt: gets the folder of the unpacked runs and the study's name before anything is put in place.
@@ -71,11 +69,10 @@ def restore_study(
         manifest = archive.manifest
         study = manifest.study if name is None else check_name(name, "--name")
         stack.enter_context(_write_errors(storage, runs))
-        database = None if storage is None else open_storage(storage, runs, study)
-        stack.enter_context(study_lock(runs, study))
-        if database is not None:
-            _delete_hidden(database, study)
-            stack.callback(_delete_hidden, database, study)
+        # A journal file must not be there before it is whole.
+        database = None if storage is None else stack.enter_context(hold_study(storage, runs, study))
+        if database is None:
+            stack.enter_context(study_lock(runs, study))
         places = {TRIALS: runs / "trials" / study, REPORT: reports / study}
         _check_absent(study, runs, database, places)
         _check_room(manifest, runs, reports)
@@ -85,7 +82,8 @@ def restore_study(
         has_report = (there / REPORT).is_dir()
         report = stored_path(places[REPORT], runs) if has_report else None
         arrival = Arrival(old=manifest.study, name=study, report=report, loaders=loaders)
-        stored, reveal = _write(there, arrival, database, runs, str(file))
+        hidden = there / journal_path(runs, study).name
+        stored = _write(there / RECORDS, hidden, arrival, str(file))
         study_file = _write_study_file(there / TRIALS, stored, study)
         adapt(there / TRIALS, study)
         if has_report:  # reports may lie on another disk
@@ -93,7 +91,10 @@ def restore_study(
             shutil.move(there / REPORT, beside / REPORT)
             _put(beside / REPORT, places[REPORT])
         _put(there / TRIALS, places[TRIALS])
-        reveal()
+        if database is None:
+            _rename(hidden, journal_path(runs, study))
+        else:
+            copy_journal(hidden, database)
         for place in places.values():
             (place / _MARK).unlink(missing_ok=True)
         return Restored(
@@ -152,22 +153,10 @@ def _folder_beside(place: Path, parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write(
-    there: Path, arrival: Arrival, database: BaseStorage | None, runs: Path, place: str
-) -> tuple[StoredStudy, Callable[[], None]]:
-    """Write the records where no command sees them. Return the study, and the call that lets commands see it."""
-    with (there / RECORDS).open("rb") as lines:
-        records = (_parsed(line, place) for line in lines)
-        if database is None:
-            hidden, journal = there / journal_path(runs, arrival.name).name, journal_path(runs, arrival.name)
-            stored = write_records(open_journal(hidden), records, arrival, place=place)
-            return stored, lambda: _rename(hidden, journal)
-        prefix = f"{UNFINISHED}{uuid.uuid4().hex}-"
-        stored = write_records(database, records, arrival, place=place, prefix=prefix)
-    names = {prefix + name: name for name in (arrival.name, arrival.name + REPEATS)}
-    return stored, lambda: rename_studies(
-        database, {hidden: name for hidden, name in names.items() if hidden in study_ids(database)}
-    )
+def _write(records: Path, hidden: Path, arrival: Arrival, place: str) -> StoredStudy:
+    """Write the records as a journal file where no command sees it, and read the study back."""
+    with records.open("rb") as lines:
+        return write_records(open_journal(hidden), (_parsed(line, place) for line in lines), arrival, place=place)
 
 
 def _parsed(line: bytes, place: str) -> dict:
@@ -175,15 +164,6 @@ def _parsed(line: bytes, place: str) -> dict:
         return parse_line(line)
     except (ValueError, RecursionError) as error:
         raise UserError(place, f"holds records that cannot be read: {error}.") from error
-
-
-def _delete_hidden(database: BaseStorage, study: str) -> None:
-    """Delete what a restore that did not end left of the study in a database."""
-    hidden = re.compile(rf"{re.escape(UNFINISHED)}[0-9a-f]{{32}}-{study}(?:{re.escape(REPEATS)})?")
-    with suppress(optuna.exceptions.StorageInternalError):
-        for name, identity in study_ids(database).items():
-            if hidden.fullmatch(name):
-                database.delete_study(identity)
 
 
 def _write_study_file(trials: Path, stored: StoredStudy, study: str) -> str | None:

@@ -23,9 +23,9 @@ from sweeps.engine.events import Observer, best_trial, reported_epochs
 from sweeps.engine.repeats import plan_repeats, run_repeats
 from sweeps.engine.trial_loop import MAX_FAILURES, Clock, Rounds
 from sweeps.seeds import seed_of
-from sweeps.storage import open_storage, open_study, repeat_study, storage_errors_as_user_errors
-from sweeps.storage.journal import study_lock
+from sweeps.storage import hold_study, open_study, repeat_study, storage_errors_as_user_errors
 from sweeps.storage.optuna_internals import batched_writes
+from sweeps.storage.postgres import PATIENCE, StorageLost
 from sweeps.storage.proposals import propose
 from sweeps.storage.study_record import (
     Description,
@@ -108,7 +108,7 @@ class Sweep:
         """Record that the process ends before the study does."""
         if self._begun:
             # A storage that cannot be written is why the process ends, and its error says so.
-            with suppress(OSError, optuna.exceptions.StorageInternalError):
+            with suppress(OSError, StorageLost):
                 self._write_session(session)
 
     def _write_session(self, session: Session) -> None:
@@ -117,23 +117,31 @@ class Sweep:
 
 @contextmanager
 def open_sweep(
-    study: "Study", *, runs: str | Path = "mlruns", storage: str | None = None, extend: bool = False
+    study: "Study",
+    *,
+    runs: str | Path = "mlruns",
+    storage: str | None = None,
+    extend: bool = False,
+    take_over: bool = False,
+    patience: float = PATIENCE,
 ) -> Iterator[Sweep]:
     """Hold a study as its only driver, in its storage; records how the `with` block ends.
 
     Args:
         runs: folder of the runs; the study's journal lies below it, unless `storage` is given.
-        storage: URL of a database that keeps the study in place of a journal.
+        storage: address of a PostgreSQL database that keeps the study's journal.
         extend: accept a study file that differs from the stored one, where the trials still fit.
+        take_over, patience: as for `hold_study`.
 
     Raises:
         UserError: another process drives the study, the storage cannot be used, or it holds another definition.
     """
     runs = Path(runs)
-    # An unreachable database is an error before anything is written.
-    database = open_storage(storage, runs, study.name) if storage else None
-    with study_lock(runs, study.name), storage_errors_as_user_errors(storage, runs):
-        sweep = Sweep(study, database or open_storage(None, runs, study.name), runs, extend=extend)
+    with (
+        storage_errors_as_user_errors(storage, runs),
+        hold_study(storage, runs, study.name, take_over=take_over, patience=patience) as opened,
+    ):
+        sweep = Sweep(study, opened, runs, extend=extend)
         try:
             yield sweep
         except BaseException as error:
@@ -150,6 +158,8 @@ def run_study(
     observers: Sequence[Observer] = (),
     description: Description | None = None,
     extend: bool = False,
+    take_over: bool = False,
+    patience: float = PATIENCE,
     max_failures: int = MAX_FAILURES,
 ) -> StoredStudy:
     """Run a study to its end, from wherever an earlier process left it; returns all its trials.
@@ -158,7 +168,7 @@ def run_study(
 
     Args:
         make_lanes: makes the lanes that train the trials; called once, if there is anything to train.
-        runs, storage, extend: as for `open_sweep`.
+        runs, storage, extend, take_over, patience: as for `open_sweep`.
         observers: are told of every trial, epoch and round.
         description: what is recorded with the study.
         max_failures: so many trials in a row, by number, that fail of the same cause end the study. Diverged trials never count.
@@ -167,7 +177,8 @@ def run_study(
         UserError: as `open_sweep`; or `max_failures` trials in a row failed of the same cause.
         KeyboardInterrupt: the study was stopped; what is finished is kept.
     """
-    with open_sweep(study, runs=runs, storage=storage, extend=extend) as sweep:
+    how: dict[str, Any] = {"extend": extend, "take_over": take_over, "patience": patience}
+    with open_sweep(study, runs=runs, storage=storage, **how) as sweep:
         if not sweep.finished:
             sweep.begin(description or Description())
             sweep.train(make_lanes, observers, max_failures=max_failures)

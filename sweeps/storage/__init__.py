@@ -1,22 +1,22 @@
-"""The storage of studies: an Optuna journal file per study (`sweeps.storage.journal`), or a database for many machines."""
+"""The storage of studies: an Optuna journal per study, in a file (`sweeps.storage.journal`) or in PostgreSQL for many machines."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, JournalStorage
 
-from sweeps.errors import DISK_FULL, UserError, did_you_mean, full_disk, masked
-from sweeps.files import UNFINISHED
+from sweeps.errors import UserError, did_you_mean, full_disk, masked
 from sweeps.names import check_name
 from sweeps.schema import check_schema
-from sweeps.storage.database import database_tables, open_database
-from sweeps.storage.journal import journal_path, make_folder, open_journal
+from sweeps.storage.claim import SILENCE, claim_holder, claimed
+from sweeps.storage.journal import journal_path, lock_holder, make_folder, open_journal, study_lock
 from sweeps.storage.optuna_internals import study_ids
+from sweeps.storage.postgres import PATIENCE, Database, open_tables
+from sweeps.storage.postgres_journal import PostgresJournal, stored_names
 from sweeps.storage.study_record import (
     REPEATS,
     StudyRecord,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def open_storage(url: str | None, runs: Path, study: str, *, must_exist: bool = False) -> BaseStorage:
-    """Open (or create) the storage of a study: its journal file under `runs`, or the database at `url`.
+    """Open the storage of a study: its journal file under `runs`, or, to be read only, its rows in the database at `url`.
 
     With `must_exist` nothing is created and the study has to be there: for commands that only look.
 
@@ -40,7 +40,6 @@ def open_storage(url: str | None, runs: Path, study: str, *, must_exist: bool = 
         UserError: the folder cannot be written, the database cannot be reached, the study does not exist, or its name cannot be one.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    journal = journal_path(runs, study)
     if must_exist:
         names = study_names(runs, url)
         if study not in names:
@@ -48,18 +47,72 @@ def open_storage(url: str | None, runs: Path, study: str, *, must_exist: bool = 
             address = str(runs) if url is None else masked(url)
             raise UserError(address, f"no such study '{study}'; start it first.{hint}")
     check_name(study, "study")  # a database may hold names that are not ours
-    if url is None and not must_exist:
-        make_folder(journal.parent)
-    return open_journal(journal) if url is None else open_database(url, create=not must_exist)
+    if url is None:
+        journal = journal_path(runs, study)
+        if not must_exist:
+            make_folder(journal.parent)
+        return open_journal(journal)
+    database = Database(url)
+    open_tables(database, create=not must_exist)
+    return JournalStorage(PostgresJournal(database, study))
+
+
+@contextmanager
+def hold_study(
+    url: str | None, runs: Path, study: str, *, take_over: bool = False, patience: float = PATIENCE
+) -> Iterator[BaseStorage]:
+    """Hold a study as its only driver and open its storage to be written; what is missing is created.
+
+    Args:
+        take_over: take a study in a database from a driver that gives no sign of life (`sweeps.storage.claim`).
+        patience: seconds for which a dropped connection to the database is made again.
+
+    Raises:
+        UserError: another process holds the study, or as `open_storage`.
+        Damaged: the records are not what was written.
+    """
+    if url is None:
+        with study_lock(runs, study):
+            yield open_storage(None, runs, study)
+        return
+    check_name(study, "study")
+    # An unreachable database is an error before anything is written.
+    database = Database(url, patience=patience)
+    open_tables(database, create=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with study_lock(runs, study), claimed(database, study, take_over=take_over) as claim:
+        yield JournalStorage(PostgresJournal(database, study, claim))
+
+
+def study_holder(url: str | None, runs: Path, study: str) -> dict[str, Any] | None:
+    """Return the process that drives a study: `pid`, `host`, `since` (unix seconds); None when there is none.
+
+    For a study in a database also `silent`, the seconds since its last sign of life.
+    """
+    if url is None:
+        return lock_holder(runs, study)
+    database = Database(url)
+    return claim_holder(database, study) if open_tables(database, create=False) else None
+
+
+def driver_in_words(holder: Mapping[str, Any]) -> str:
+    """Say `process 12`; of a study in a database also on which host, and for how long the process has been silent."""
+    if holder["pid"] is None:
+        return "another process"
+    if "silent" not in holder:
+        return f"process {holder['pid']}"
+    silence = f", silent for {holder['silent']:,.0f} s" if holder["silent"] > SILENCE else ""
+    return f"process {holder['pid']} on host {holder['host']}{silence}"
 
 
 def study_names(runs: Path, url: str | None = None) -> list[str]:
     """Return the names of the studies that have a journal under `runs`, or that the database at `url` holds, sorted."""
     if url is None:
         return sorted(path.stem for path in journal_path(runs, "*").parent.glob("*.log"))
-    names = [study.study_name for study in open_database(url, create=False).get_all_studies()]
-    # A study that is being restored has the prefix until it is whole.
-    return sorted(name for name in names if not name.endswith(REPEATS) and not name.startswith(UNFINISHED))
+    database = Database(url)
+    if not open_tables(database, create=False):
+        raise UserError(masked(url), "holds no study yet; start one with this storage first.")
+    return stored_names(database)
 
 
 # ---- studies ----
@@ -67,10 +120,10 @@ def study_names(runs: Path, url: str | None = None) -> list[str]:
 
 @contextmanager
 def storage_errors_as_user_errors(url: str | None, runs: Path) -> Iterator[None]:
-    """End a study with one line where its disk is full, its folder is gone or its database does not answer.
+    """End a study with one line where its disk is full or its folder is gone.
 
     Raises:
-        UserError: in place of the OSError of the disk or folder and of Optuna's error for a database.
+        UserError: in place of the OSError of the disk or folder.
     """
     try:
         yield
@@ -85,11 +138,6 @@ def storage_errors_as_user_errors(url: str | None, runs: Path) -> Iterator[None]
             problem = "the folder is gone. Put it back and give the same command again; without it, that starts anew."
             raise UserError(str(runs), problem) from error
         raise
-    except optuna.exceptions.StorageInternalError as error:
-        if re.search("disk is full|no space left", str(error.__cause__), re.IGNORECASE):
-            raise UserError(masked(url or str(runs)), DISK_FULL) from error
-        problem = "no longer answers. What is finished is kept: when it is back, give the same command again."
-        raise UserError(masked(url or str(runs)), problem) from error
 
 
 def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) -> optuna.Study:
@@ -115,11 +163,11 @@ def recorded_study(url: str | None, runs: Path, study: str) -> StudyRecord | Non
     """Read what the storage that a sweep would use holds of a study; None where it holds nothing yet.
 
     Raises:
-        UserError: the database cannot be reached or belongs to another program.
+        UserError: the database cannot be reached.
     """
-    if not (journal_path(runs, study).exists() if url is None else database_tables(url, create=True)):
+    if not (journal_path(runs, study).exists() if url is None else open_tables(Database(url), create=False)):
         return None
-    storage = open_journal(journal_path(runs, study)) if url is None else open_database(url, create=False)
+    storage = open_storage(url, runs, study)
     return read_study(storage, study).study if study in study_ids(storage) else None
 
 
@@ -199,4 +247,14 @@ def _create_or_load(storage: BaseStorage, name: str, pruner: optuna.pruners.Base
     )
 
 
-__all__ = ["check_definition", "open_storage", "open_study", "recorded_study", "repeat_study", "study_names"]
+__all__ = [
+    "check_definition",
+    "driver_in_words",
+    "hold_study",
+    "open_storage",
+    "open_study",
+    "recorded_study",
+    "repeat_study",
+    "study_holder",
+    "study_names",
+]

@@ -1,4 +1,4 @@
-"""Checksums of records: one for each line of a journal, one for each value that a database keeps for us.
+"""Checksums of records: one for each line of a journal, in a file or in a table.
 
 A flipped digit is still valid JSON, so a record that can be read is not yet a record that is right.
 """
@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
-from sweeps.checksums import CHECKSUM, record_checksum
+from sweeps.checksums import CHECKSUM
 
 _OLDER = "it has no checksum, because it was written by an older version of vaeexp or by another program"
 _END = re.compile(rb',"crc32":"([0-9a-f]{8})"\}\n')
@@ -20,13 +20,10 @@ _HALF_WRITTEN = re.compile(rb'(?:\{(?:"[ -~]*)?)?\0*')
 _WHOLE_AND_MORE = re.compile(rb'"crc32":"[0-9a-f]{8}"\}.', re.DOTALL)
 
 
-# ---- lines of a journal ----
-
-
 def record_line(record: dict[str, Any]) -> bytes:
     """Return a record as a line of JSON whose last key, `crc32`, is the CRC-32 (8 hexadecimal digits) of the bytes before it.
 
-    The bytes are checked rather than the record's canonical JSON (`record_checksum`), because that takes 30 times as long.
+    The bytes are checked rather than the record's canonical JSON, because that takes 30 times as long.
     """
     content = json.dumps(record, separators=(",", ":")).encode().removesuffix(b"}")
     return b'%b,"%b":"%08x"}\n' % (content, CHECKSUM.encode(), zlib.crc32(content))
@@ -83,25 +80,3 @@ def check_lines(content: bytes) -> JournalCheck:
         records, length = records + 1, length + len(line)
     rest = content[length:]
     return JournalCheck(records=records, length=length, problem=problem, rest=len(rest.splitlines()))
-
-
-# ---- values in a database ----
-
-
-def sealed_value(key: str, value: Any) -> dict[str, Any]:
-    """Return what a database keeps for the value of an attribute: the value beside the checksum of key and value."""
-    plain = json.loads(json.dumps(value))  # numbers as keys become text, which sorts otherwise
-    return {"value": plain, CHECKSUM: record_checksum({"key": key, "value": plain})}
-
-
-def opened_value(key: str, text: str) -> Any:
-    """Return the value of an attribute from the JSON text that a database keeps. Raises ValueError with what is wrong with it, in words."""
-    try:
-        stored = json.loads(text)
-    except ValueError:
-        raise ValueError("it is no JSON") from None
-    if not isinstance(stored, dict) or stored.keys() != {"value", CHECKSUM}:
-        raise ValueError(_OLDER)
-    if stored[CHECKSUM] != record_checksum({"key": key, "value": stored["value"]}):
-        raise ValueError("its checksum does not match")
-    return stored["value"]

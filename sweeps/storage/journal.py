@@ -23,7 +23,7 @@ from sweeps.errors import UserError, warn_once
 from sweeps.files import write_whole
 from sweeps.names import check_name
 from sweeps.storage.checked_records import JournalCheck, check_lines, is_half_written
-from sweeps.storage.optuna_internals import BatchingJournal, damaged_journal
+from sweeps.storage.optuna_internals import JournalFile, damaged_journal
 
 _LOCK_SECONDS = 1.0
 
@@ -36,7 +36,7 @@ def journal_path(runs: Path, study: str) -> Path:
 def open_journal(path: Path) -> BaseStorage:
     """Open a journal file, or start one; the folder must exist. Raises `UserError` where it cannot be read or is `Damaged`."""
     try:
-        return JournalStorage(BatchingJournal(str(path), lock_obj=JournalFileOpenLock(str(path), grace_period=10)))
+        return JournalStorage(JournalFile(str(path), lock_obj=JournalFileOpenLock(str(path), grace_period=10)))
     except OSError as error:
         raise UserError(str(path), f"cannot be opened: {error.strerror}.") from error
     except (ValueError, KeyError, AssertionError) as error:

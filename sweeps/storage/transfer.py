@@ -64,13 +64,12 @@ def _record_of(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def write_records(
-    storage: BaseStorage, records: Iterable[Mapping[str, Any]], arrival: Arrival, *, place: str, prefix: str = ""
+    storage: BaseStorage, records: Iterable[Mapping[str, Any]], arrival: Arrival, *, place: str
 ) -> StoredStudy:
     """Write the records of `study_records` as a new study, and read it back.
 
     Args:
         place: the origin of the records, for messages.
-        prefix: put before the name of the study in the storage, until it is renamed.
 
     Raises:
         UserError: the records are malformed, or another version of vaeexp has made them.
@@ -80,10 +79,10 @@ def write_records(
         for kind, own in _by_study(records):
             if kind in opened or (kind != "search" and not opened):
                 raise ValueError(f"a second or early record of '{kind}'")
-            opened[kind] = _write_study(storage, prefix + arrival.name + _KINDS[kind], own, arrival)
+            opened[kind] = _write_study(storage, arrival.name + _KINDS[kind], own, arrival)
         if not opened:
             raise ValueError("no record of a study")
-        return read_study(storage, prefix + arrival.name)
+        return read_study(storage, arrival.name)
     except _MALFORMED as error:
         reason = " ".join(str(error).split())
         raise UserError(place, f"its records make no study ({type(error).__name__}: {reason}).") from error

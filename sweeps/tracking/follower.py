@@ -17,8 +17,8 @@ from optuna.storages import BaseStorage
 from sweeps.errors import UserError, masked
 from sweeps.memory import go_first
 from sweeps.source import sources
-from sweeps.storage import open_storage
-from sweeps.storage.journal import journal_path, lock_holder
+from sweeps.storage import open_storage, study_holder
+from sweeps.storage.journal import journal_path
 from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study
 from sweeps.storage.trial_record import TrialRecord
 from sweeps.tracking.mlflow_runs import StudyRuns
@@ -214,8 +214,8 @@ class _Source:
         return True
 
     def is_driven(self) -> bool:
-        """Tell whether a process drives the study. Of a study in a database, the record alone says so."""
-        return self._url is not None or lock_holder(self._runs, self._study) is not None
+        """Tell whether a process drives the study."""
+        return study_holder(self._url, self._runs, self._study) is not None
 
 
 def _as_it_stands(stored: StoredStudy, *, alive: bool) -> StudyRecord:

@@ -9,7 +9,7 @@ from pathlib import Path
 from sweeps.errors import UserError, masked
 from sweeps.files import free_name
 from sweeps.health import Finding
-from sweeps.storage.journal import lock_holder
+from sweeps.storage import study_holder
 from sweeps.storage.study_record import StoredStudy
 from sweeps.tracking import sync
 from sweeps.tracking.mlflow_runs import PARENT
@@ -31,7 +31,7 @@ Tags = Mapping[str, Mapping[str, str]]
 def check_mirror(tracking: str | None, runs: Path, storage: str | None, stored: StoredStudy) -> Iterator[Finding]:
     """Check how many records of the study MLflow lacks: epochs, endings, and the parent run."""
     study, where = stored.study.name, store_name(tracking, runs)
-    what, driven = f"{study}: mirror", lock_holder(runs, study) is not None
+    what, driven = f"{study}: mirror", study_holder(storage, runs, study) is not None
     bring = partial(_sync, study, runs, storage, tracking)
     remedy = f"`vaeexp sync {study}` brings the rest"
     try:

@@ -13,8 +13,7 @@ from toy_lanes import ToyLanes
 from toy_study import toy_study
 
 from sweeps.engine import search
-from sweeps.storage import open_storage, open_study
-from sweeps.storage.journal import study_lock
+from sweeps.storage import hold_study, open_study
 
 SLOW = """
 import sys, time
@@ -22,12 +21,11 @@ from pathlib import Path
 sys.path[:0] = {paths!r}
 from toy_study import toy_study
 from sweeps.engine import search
-from sweeps.storage import open_storage, open_study
-from sweeps.storage.journal import study_lock
+from sweeps.storage import hold_study, open_study
 from toy_lanes import ToyLanes
 study = toy_study(trials=10, sampler="tpe", sampler_options={{"startup_trials": 3}}, pruner="median")
-with study_lock(Path({runs!r}), "toy"):
-    optuna_study = open_study(open_storage({url!r}, Path({runs!r}), "toy"), study)
+with hold_study({url!r}, Path({runs!r}), "toy") as storage:
+    optuna_study = open_study(storage, study)
     search(optuna_study, study, ToyLanes(width=3, epochs=4, before=lambda event: time.sleep(0.02)), [])
 """
 PATHS = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
@@ -52,7 +50,7 @@ def killed_process(
 def continued(runs: Path, url: str | None) -> optuna.Study:
     """Run the same search to its end in this process; the Optuna study."""
     study = toy_study(trials=10, sampler="tpe", sampler_options={"startup_trials": 3}, pruner="median")
-    with study_lock(runs, "toy"):
-        optuna_study = open_study(open_storage(url, runs, "toy"), study)
+    with hold_study(url, runs, "toy") as storage:
+        optuna_study = open_study(storage, study)
         search(optuna_study, study, ToyLanes(width=3, epochs=4), [])
     return optuna_study

@@ -6,11 +6,12 @@ from typing import Any
 
 import optuna
 import pandas as pd
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from synthetic_study import make_results
 
 from sweeps.results import Results
-from sweeps.storage import open_storage
+from sweeps.storage import hold_study
 
 STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "running": "RUNNING", "waiting": "WAITING"}
 VALUES = ("objective", "result.test/neg_elbo", "result.test/iw_nll", "result.test/distortion")
@@ -30,7 +31,11 @@ def renamed(
 
 def store(results: Results, runs: Path, url: str | None = None) -> None:
     """Write a study into the journal below `runs`, or the database at `url`, so that its trials are read back as they were."""
-    storage = open_storage(url, runs, results.name)
+    with hold_study(url, runs, results.name) as storage:
+        _write(results, storage)
+
+
+def _write(results: Results, storage: BaseStorage) -> None:
     for repeat, name in ((False, results.name), (True, f"{results.name}.repeats")):
         study = optuna.create_study(study_name=name, storage=storage)
         for key, value in ({} if repeat else results.study.to_attributes()).items():

@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from sweeps.errors import UserError
-from sweeps.storage import study_names
-from sweeps.storage.journal import lock_holder
+from sweeps.storage import driver_in_words, study_holder, study_names
 from sweeps.storage.study_record import StoredStudy
 from vaeexp.commands.options import TitledCommand, runs_option, storage_option, study_argument, titled
 from vaeexp.console import open_console, print_table, write_line
@@ -70,8 +69,8 @@ def gc(
     kinds = {name: wanted | (_not_kept(study or name) if keep else set()) for name in chosen}
     if any(kinds.values()):
         for name in chosen:
-            if (holder := lock_holder(runs, name)) is not None:
-                raise UserError(f"study '{name}'", f"process {holder['pid']} is running it; stop it first.")
+            if (holder := study_holder(storage, runs, name)) is not None:
+                raise UserError(f"study '{name}'", f"{driver_in_words(holder)} is running it; stop it first.")
     cache_items = tidy.items_of_cache(list(every.values()))
     _show(((name, item) for name in chosen for item in tidy.items_of_study(runs, every[name])), cache_items)
     freed = list(_free(chosen, kinds, every, runs, storage, dry_run=dry_run))

@@ -160,7 +160,7 @@ storage_option = click.option(
     envvar="VAEEXP_STORAGE",
     show_envvar=True,
     show_default="a journal file in the runs folder",
-    help="Database of studies, as postgresql+psycopg://user@host/name. Keep its password out of the command: in ~/.pgpass, or in the environment as PGPASSWORD.",
+    help="PostgreSQL database of studies, as postgresql+psycopg://user@host/name. Keep its password out of the command: in ~/.pgpass, or in the environment as PGPASSWORD.",
 )
 tracking_option = click.option(
     "--tracking",

@@ -15,8 +15,7 @@ import click
 
 from sweeps.errors import UserError, did_you_mean, masked
 from sweeps.results import best_record, ranked_trials
-from sweeps.storage import study_names
-from sweeps.storage.journal import lock_holder
+from sweeps.storage import driver_in_words, study_holder, study_names
 from sweeps.storage.study_record import StoredStudy, StudyRecord
 from sweeps.storage.trial_record import TrialRecord
 from vaeexp.commands.options import runs_option, storage_option, study_argument
@@ -202,21 +201,21 @@ def show_status(study: str | None, runs: Path, storage: str | None, *, watch: bo
         time.sleep(WATCH_SECONDS)
 
 
-def state_of(study: StudyRecord, runs: Path) -> str:
+def state_of(study: StudyRecord, runs: Path, storage: str | None) -> str:
     """Say `running`, `finished`, or how to go on."""
-    holder = lock_holder(runs, study.name)
-    if holder is not None:
-        return "running" if holder["pid"] is None else f"running (process {holder['pid']})"
+    if (holder := study_holder(storage, runs, study.name)) is not None:
+        return f"running ({driver_in_words(holder)})"
     return "finished" if study.finished else "stopped before its end; the same sweep command goes on"
 
 
-def study_object(stored: StoredStudy, runs: Path) -> dict[str, Any]:
+def study_object(stored: StoredStudy, runs: Path, storage: str | None) -> dict[str, Any]:
     """Return how far a study is, JSON-able."""
     study, best, search_best = stored.study, best_record(stored), next(iter(ranked_trials(stored)), None)
+    state = state_of(study, runs, storage)
     return {
         "study": study.name,
         "question": study.question,
-        "state": state_of(study, runs),
+        "state": state,
         "trials": len(stored.trials),
         "planned": study.budget.get("trials"),
         "states": dict(Counter(trial.state for trial in stored.trials)),
@@ -227,7 +226,7 @@ def study_object(stored: StoredStudy, runs: Path) -> dict[str, Any]:
         "best_of_search_objective": search_best and search_best.objective,
         "seconds": study.elapsed or 0.0,
         "stopped": study.stopped,
-        "stalls": list(study.stalls) if lock_holder(runs, study.name) else [],
+        "stalls": list(study.stalls) if state.startswith("running") else [],
         "warnings": list(study.warnings) if study.finished else [],
     }
 
@@ -242,7 +241,7 @@ def _print_all(runs: Path, storage: str | None, console: "Console") -> bool:
             rows.append((name, "", "", "", error.problem))
         else:
             elapsed = format_duration(stored.study.elapsed or 0.0)
-            rows.append((name, _counts(stored), _best(stored), elapsed, state_of(stored.study, runs)))
+            rows.append((name, _counts(stored), _best(stored), elapsed, state_of(stored.study, runs, storage)))
     if rows:
         print_table(console, ("study", "trials", f"best {minus_elbo(console)}", "time", "state"), rows)
     else:
@@ -253,7 +252,7 @@ def _print_all(runs: Path, storage: str | None, console: "Console") -> bool:
 def _print_one(name: str, runs: Path, storage: str | None, console: "Console") -> bool:
     """Print the tables of one study, and return whether it is running."""
     stored = stored_study(name, runs, storage)
-    study, state, best, run = stored.study, state_of(stored.study, runs), _best(stored), best_record(stored)
+    study, state, best, run = stored.study, state_of(stored.study, runs, storage), _best(stored), best_record(stored)
     write_line(console, f"{study.name}: {state}", style="bold")
     write_line(console, study.question)
     best = f"best {minus_elbo(console)} of the search {best}" if best else "none complete"
@@ -311,9 +310,10 @@ def status(*, study: str | None, runs: Path, storage: str | None, watch: bool, a
     if as_json and watch:
         raise click.UsageError("Give --json or --watch, not both.")
     if as_json and study:
-        print_json(study_object(stored_study(study, runs, storage), runs))
+        print_json(study_object(stored_study(study, runs, storage), runs, storage))
     elif as_json:
-        print_json([study_object(stored_study(name, runs, storage), runs) for name in study_names(runs, storage)])
+        names = study_names(runs, storage)
+        print_json([study_object(stored_study(name, runs, storage), runs, storage) for name in names])
     else:
         show_status(study, runs, storage, watch=watch, console=open_console())
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from sweeps.storage.claim import SILENCE
+from sweeps.storage.postgres import PATIENCE
 from sweeps.workload.worker_process import preload
 from vaeexp import sweep as sweeping
 from vaeexp.commands import options
@@ -69,7 +71,24 @@ def _count(name: str, default: str, help: str) -> Any:
     click.option("--full-data", is_flag=True, help="Stop with an error rather than run on the bundled subset."),
 )
 @options.titled(
-    "Where it is kept", options.runs_option, options.reports_option, options.storage_option, options.tracking_option
+    "Where it is kept",
+    options.runs_option,
+    options.reports_option,
+    options.storage_option,
+    click.option(
+        "--storage-timeout",
+        type=options.Duration(),
+        metavar="TIME",
+        show_default="60s",
+        default=PATIENCE,
+        help="Connect again for so long when the connection to the database drops.",
+    ),
+    click.option(
+        "--take-over",
+        is_flag=True,
+        help=f"Take the study in a database from a process that has gone: the command waits {SILENCE:g} seconds for its sign of life.",
+    ),
+    options.tracking_option,
 )
 @options.titled(
     "How it runs",

@@ -13,10 +13,8 @@ import optuna
 from filelock import FileLock, Timeout
 
 from sweeps.checksums import Damaged
-from sweeps.errors import UserError
 from sweeps.results import best_record
-from sweeps.storage import open_storage
-from sweeps.storage.journal import study_lock
+from sweeps.storage import hold_study, open_storage
 from sweeps.storage.study_record import StoredStudy, read_study, write_study
 from sweeps.storage.trial_record import TrialRecord
 from sweeps.workload import run_folder
@@ -87,11 +85,8 @@ def free_of_study(runs: Path, storage: str | None, study: str, kinds: Collection
         UserError: there is no such study, or it is running.
     """
     open_storage(storage, runs, study, must_exist=True)
-    with study_lock(runs, study):
-        opened = open_storage(storage, runs, study, must_exist=True)
+    with hold_study(storage, runs, study) as opened:
         stored = read_study(opened, study)
-        if storage is not None and stored.study.session == "running":
-            raise UserError(f"study '{study}'", "is on record as running, perhaps on another host; stop it first.")
         items = freeable(runs, stored, kinds)
         freed = {name: set(files) for name, files in stored.study.freed.items()}
         root = runs / "trials" / study

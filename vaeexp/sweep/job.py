@@ -13,6 +13,7 @@ import torch
 from sweeps.engine.trial_loop import MAX_FAILURES
 from sweeps.errors import UserError, masked
 from sweeps.names import check_name
+from sweeps.storage.postgres import PATIENCE
 from sweeps.tracking.mlflow_store import tracking_uri
 from vaeexp.console import write_line
 from vaeexp.data import Dataset, describe_plan, open_dataset
@@ -47,6 +48,10 @@ class SweepOptions:
     runs: Path = Path("mlruns")
     reports: Path = Path("reports")
     storage: str | None = None
+    storage_timeout: float = PATIENCE
+    """Seconds for which a dropped connection to the database is made again."""
+    take_over: bool = False
+    """Take a study in a database from a process that gives no sign of life."""
     tracking: str | None = None
     execution: Mapping[str, Any] = field(default_factory=dict)
     extend: bool = False
@@ -77,7 +82,8 @@ class Job:
         The command leaves out an address that the environment gives, because the environment will give it again.
         """
         options, defaults = self.options, SweepOptions(study=self.options.study)
-        names = (*(("trials", "seconds") if budget else ()), "data", "runs", "reports", "max_failures", "trial_timeout")
+        names = (*(("trials", "seconds") if budget else ()), "data", "runs", "reports", "storage_timeout")
+        names += ("max_failures", "trial_timeout")
         arguments = ["sweep", options.study, *(["--name", options.name] if options.name else [])]
         for override in options.overrides:
             arguments += ["--set", override]

@@ -59,7 +59,14 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
     with (
         log.keep(options.runs, job.study.name, job.command()),
         ExitStack() as mirrors,
-        open_sweep(job.study, runs=options.runs, storage=options.storage, extend=options.extend) as sweep,
+        open_sweep(
+            job.study,
+            runs=options.runs,
+            storage=options.storage,
+            extend=options.extend,
+            take_over=options.take_over,
+            patience=options.storage_timeout,
+        ) as sweep,
     ):
         _check_same_data(job, sweep.before.provenance)
         if sweep.finished:

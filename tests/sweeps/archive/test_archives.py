@@ -83,11 +83,9 @@ def without(records, *keys):
     ]
 
 
-@pytest.mark.parametrize("url", [None, "sqlite:///{}/studies.db"])
-def test_a_restored_study_is_the_same_to_the_bit(packed, tmp_path, url):
-    url = url and url.format(tmp_path)
-    said = restored(packed / "toy.tar.zst", tmp_path, storage=url)
-    ours, theirs = records(packed / "runs"), records(tmp_path / "runs", url=url)
+def test_a_restored_study_is_the_same_to_the_bit(packed, tmp_path):
+    said = restored(packed / "toy.tar.zst", tmp_path)
+    ours, theirs = records(packed / "runs"), records(tmp_path / "runs")
     assert any(each["state"] == "PRUNED" for each in theirs if "state" in each)
     assert [each["kind"] for each in theirs if "kind" in each] == ["search", "repeats"]
     assert without(theirs, "report") == without(ours, "report")
@@ -97,7 +95,7 @@ def test_a_restored_study_is_the_same_to_the_bit(packed, tmp_path, url):
     assert there == files(packed / "runs" / "trials")
     assert files(said.report) == files(packed / "reports" / "toy")
     assert said.manifest.about == {"versions": {"toy": "1"}}
-    assert study_names(tmp_path / "runs", url) == ["toy"]
+    assert study_names(tmp_path / "runs") == ["toy"]
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(UNFINISHED)]
 
 
@@ -128,7 +126,6 @@ def test_a_study_under_another_name_names_its_own_folders(packed, tmp_path):
     assert all((tmp_path / "runs" / path).exists() for path in paths)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_study_goes_from_postgresql_into_a_journal_and_back(packed, tmp_path):
     with postgres_server("first", "second") as server:
@@ -548,18 +545,19 @@ def test_a_restore_that_is_killed_leaves_no_study_or_all_of_it(packed, content, 
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
 def test_a_restore_into_a_database_that_is_killed_leaves_no_study_or_all_of_it(packed, tmp_path):
-    def restore(root):
-        return restored(packed / "toy.tar.zst", root, storage=f"sqlite:///{root}/studies.db")
-
     whole, found = without(records(packed / "runs"), "report"), []
-    for root in after_each_kill(tmp_path, restore):
-        url = f"sqlite:///{root}/studies.db"
-        found.append((root / "studies.db").exists() and study_names(root / "runs", url))
-        if not found[-1]:
-            restore(root)
-        assert without(records(root / "runs", url=url), "report") == whole
-    assert found[-1] == ["toy"]
+    with postgres_server("studies") as server:
+        url = server.get_uri(database="studies", driver="psycopg")
+        restore = lambda root: restored(packed / "toy.tar.zst", root, name=root.name, storage=url)  # noqa: E731
+        for root in after_each_kill(tmp_path, restore):
+            found.append(root.name in study_names(root / "runs", url))
+            if not found[-1]:
+                restore(root)
+            ours = without(records(root / "runs", name=root.name, url=url), "report")
+            assert [each.get("state") for each in ours] == [each.get("state") for each in whole]
+    assert found[-1]
     assert len(found) > 10
 
 

@@ -1,6 +1,5 @@
 """A study killed at any point and continued ends in the same table as one that ran through."""
 
-import copy
 import json
 import signal
 import time
@@ -19,7 +18,7 @@ from toy_study import CONDITIONAL, MemoryJournal, Watcher, X, in_memory, table, 
 
 from sweeps.engine import search
 from sweeps.engine.repeats import run_repeats
-from sweeps.storage import open_storage, open_study, repeat_study
+from sweeps.storage import open_storage, repeat_study
 from sweeps.storage.trial_record import Repeat
 from sweeps.workload import Failure
 
@@ -332,23 +331,3 @@ def test_a_journal_cut_at_any_byte_goes_on(tmp_path):
     for length in range(0, len(content), len(content) // 12):
         (tmp_path / "journal" / "toy.log").write_bytes(content[:length])
         assert table(continued(tmp_path, None)) == table(whole)
-
-
-def test_a_search_on_sqlite_is_the_same_as_on_a_journal(tmp_path):
-    url = f"sqlite:///{tmp_path}/toy.db"
-    study = toy_study(trials=5, sampler="tpe", sampler_options={"startup_trials": 3}, **MEDIAN)
-    stored = [open_study(open_storage(where, tmp_path, "toy"), study) for where in (url, None)]
-    lanes = [ToyLanes(width=2, epochs=3, failures={1: FAILURES[4]}) for _ in stored]
-
-    def interrupt(event):
-        if event == "advance 2 3":
-            raise KeyboardInterrupt
-
-    lanes[0].before = interrupt
-    with pytest.raises(KeyboardInterrupt):
-        search(stored[0], study, lanes[0], [])
-    stored[0] = open_study(open_storage(url, tmp_path, "toy"), study)
-    lanes[0] = ToyLanes(width=2, epochs=3, failures={1: FAILURES[4]}, checkpoints=copy.deepcopy(lanes[0].checkpoints))
-    for optuna_study, each in zip(stored, lanes, strict=True):
-        search(optuna_study, study, each, [])
-    assert table(stored[0]) == table(stored[1])

@@ -1,9 +1,6 @@
 """Damage of what is stored: each changed record is found and named, and a damaged journal is saved up to it."""
 
-import json
 import re
-import sqlite3
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -15,16 +12,8 @@ from sweeps.checksums import Damaged
 from sweeps.engine import open_sweep, run_study
 from sweeps.errors import UserError
 from sweeps.storage import open_storage, open_study
-from sweeps.storage.checked_records import (
-    check_lines,
-    is_half_written,
-    opened_value,
-    parse_line,
-    record_line,
-    sealed_value,
-)
+from sweeps.storage.checked_records import check_lines, is_half_written, parse_line, record_line
 from sweeps.storage.journal import journal_path, salvage, study_lock
-from sweeps.storage.study_record import read_study
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -73,31 +62,6 @@ def test_every_cut_is_a_half_written_line_and_every_flip_is_none(content, data):
 @pytest.mark.parametrize("tail", [b"x" * 9, b'{"op_code":\x003', b'"op_code":3}', record_line({"a": 1})[:-1] + b"J"])
 def test_garbage_at_the_end_is_no_half_written_line(tail):
     assert not is_half_written(tail)
-
-
-# ---- values ----
-
-
-@settings(max_examples=50)
-@given(st.text(), values, st.data())
-def test_any_changed_value_is_found(key, value, data):
-    text = json.dumps(sealed_value(key, value))
-    assert opened_value(key, text) == value
-    with pytest.raises(ValueError, match="does not match"):
-        opened_value(key + "x", text)
-    at = data.draw(st.integers(0, len(text) - 1))
-    digit = data.draw(st.sampled_from("0123456789").filter(lambda digit: digit != text[at]))
-    changed = text[:at] + digit + text[at + 1 :]
-    try:
-        read = opened_value(key, changed)
-    except ValueError:
-        return
-    assert json.dumps(read) == json.dumps(value)  # 1e-05 and 1e-5 are the same number
-
-
-def test_numbers_as_keys_are_sealed_as_text():
-    value = {10: 1, 9: 2}
-    assert opened_value("k", json.dumps(sealed_value("k", value))) == {"10": 1, "9": 2}
 
 
 # ---- journals ----
@@ -196,74 +160,3 @@ def test_a_journal_that_is_driven_is_not_moved(tmp_path, journal):
     with study_lock(tmp_path, "toy"), pytest.raises(UserError, match="is running it already"):
         salvage(tmp_path, "toy")
     assert path.read_bytes().endswith(b"garbage\n")
-
-
-# ---- databases ----
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """The database file of a finished study."""
-    runs = tmp_path_factory.mktemp("finished")
-    run_study(STUDY, lanes, runs=runs, storage=f"sqlite:///{runs}/toy.db")
-    return runs / "toy.db"
-
-
-@pytest.fixture
-def sqlite(tmp_path, finished):
-    """A finished study in SQLite: a function that runs a statement, and one that opens and reads the study."""
-    url = f"sqlite:///{tmp_path}/toy.db"
-    with sqlite3.connect(finished) as source, sqlite3.connect(tmp_path / "toy.db") as target:
-        source.backup(target)  # a copy of the file would lack its write-ahead log
-
-    def execute(statement):
-        with sqlite3.connect(tmp_path / "toy.db") as connection:
-            connection.execute(statement)
-        connection.close()
-
-    return execute, lambda: read_study(open_storage(url, tmp_path, "toy", must_exist=True), "toy")
-
-
-ROW = "where key = '{key}' and trial_id = (select max(trial_id) from trial_user_attributes)"
-
-
-@pytest.mark.parametrize(
-    ("statement", "problem"),
-    [
-        (
-            f"update trial_user_attributes set value_json = replace(value_json, '\"epoch\": 3', '\"epoch\": 2') {ROW.format(key='outcome')}",
-            r"study 'toy', trial 4, attribute 'outcome' is damaged: its checksum does not match",
-        ),
-        (
-            f"update trial_user_attributes set value_json = '{{\"val' {ROW.format(key='results')}",
-            r"study 'toy', trial 4, attribute 'results' is damaged: it is no JSON",
-        ),
-        (
-            f"update trial_user_attributes set value_json = '7' {ROW.format(key='seed')}",
-            r"study 'toy', trial 4, attribute 'seed' is damaged: it has no checksum",
-        ),
-        (
-            f"update trial_user_attributes set key = 'rezults' {ROW.format(key='results')}",
-            r"study 'toy', trial 4, attribute 'rezults' is damaged: its checksum does not match",
-        ),
-        (
-            "update study_user_attributes set value_json = replace(value_json, 'true', 'false') where key = 'finished'",
-            r"study 'toy', attribute 'finished' is damaged: its checksum does not match",
-        ),
-    ],
-    ids=["changed", "no JSON", "no checksum", "another key", "study"],
-)
-def test_a_damaged_value_in_sqlite_stops_the_study(sqlite, statement, problem):
-    execute, read = sqlite
-    assert read().study.finished
-    execute(statement)
-    with pytest.raises(Damaged, match=rf"toy\.db: {problem}"):
-        read()
-
-
-def test_the_damage_of_one_study_does_not_stop_another_of_its_database(tmp_path, sqlite):
-    execute, _ = sqlite
-    execute("update study_user_attributes set value_json = 'garbage'")
-    url, other = f"sqlite:///{tmp_path}/toy.db", replace(toy_study(trials=1), name="other")
-    stored = run_study(other, lanes, runs=tmp_path, storage=url)
-    assert len(stored.trials) == 1

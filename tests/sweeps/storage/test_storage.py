@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -13,19 +12,16 @@ from pathlib import Path
 
 import optuna
 import pytest
-import sqlalchemy
-from killed_search import PATHS, continued, killed_process
-from postgres import postgres_server
+from killed_search import PATHS
 from toy_lanes import ToyLanes
-from toy_study import Fixed, X, in_memory, table, toy_study
+from toy_study import Fixed, X, in_memory, toy_study
 
-from sweeps.checksums import Damaged
 from sweeps.engine import search
 from sweeps.errors import UserError, full_disk
 from sweeps.storage import open_storage, open_study, storage_errors_as_user_errors, study_names
 from sweeps.storage.checked_records import record_line
 from sweeps.storage.journal import lock_holder, open_journal, study_lock
-from sweeps.storage.optuna_internals import batched_writes, storage_of
+from sweeps.storage.optuna_internals import batched_writes
 
 # ---- journal files ----
 
@@ -191,41 +187,14 @@ def test_extend_cannot_change_choices():
     assert "'a' has other choices now" in refused(toy_study(choice(1, 2)), toy_study(choice(1, 2, 3)), extend=True)
 
 
-# ---- databases ----
-
-
-def test_sqlite_is_opened_with_a_write_ahead_log(tmp_path):
-    url = f"sqlite:///{tmp_path}/toy.db"
-    storage = open_storage(url, tmp_path, "toy")
-    with storage._backend.engine.connect() as connection:
-        for pragma, value in (("journal_mode", "wal"), ("synchronous", 1), ("busy_timeout", 60000)):
-            assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() == value
-    open_study(storage, toy_study())
-    assert study_names(tmp_path, url) == ["toy"]
-    open_storage(url, tmp_path, "toy", must_exist=True)
-    with pytest.raises(UserError, match=r"no such study 'tay'.*Did you mean 'toy'"):
-        open_storage(url, tmp_path, "tay", must_exist=True)
-    assert not (tmp_path / "journal").exists()
-
-
-def test_looking_into_a_database_creates_nothing(tmp_path):
-    with pytest.raises(UserError, match=r"there is no file .*none\.db"):
-        open_storage(f"sqlite:///{tmp_path}/none.db", tmp_path, "toy", must_exist=True)
-    (tmp_path / "empty.db").touch()
-    with pytest.raises(UserError, match="holds no study yet"):
-        open_storage(f"sqlite:///{tmp_path}/empty.db", tmp_path, "toy", must_exist=True)
-    assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == [("empty.db", 0)]
-
-
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("runs.db", "is not the URL of a database"),
-        ("oracel://host/db", "is not the URL of a database"),
-        ("mysql+aiomysqlx://host/db", "is not the URL of a database"),
-        ("mysql://ann:secret@host/db", "needs a driver that is not installed"),
-        ("sqlite://", "names no file"),
-        ("sqlite:////nowhere/at/all/x.db", "the folder /nowhere/at/all does not exist"),
+        ("runs.db", "is no storage of studies. Leave --storage out for a journal file, or give PostgreSQL"),
+        ("mysql://ann:secret@host/db", "is no storage of studies"),
+        ("sqlite:///runs.db", "is no storage of studies"),
+        ("postgresql+psycopg2://ann:secret@host/db", "is no storage of studies"),
+        ("postgresql+psycopg://host/db?nonsense=1", "is not the address of a database"),
         ("postgresql+psycopg://ann:se@cret@127.0.0.1:1/db", "has an '@' in the user or password; write it as %40"),
         ("postgresql+psycopg://ann:secret@127.0.0.1:1/db", "cannot be reached: connection failed"),
         ("postgresql+psycopg://ann@no-such-host.invalid/db?password=secret", "cannot be reached"),
@@ -236,6 +205,7 @@ def test_a_url_that_leads_nowhere(tmp_path, url, problem):
     with pytest.raises(UserError) as error:
         open_storage(url, tmp_path, "toy")
     assert time.monotonic() - started < 10
+    assert "\n" not in str(error.value)
     assert problem in str(error.value)
     assert "secret" not in str(error.value)
     assert "cret" not in str(error.value)
@@ -250,19 +220,6 @@ def test_a_server_that_does_not_answer(tmp_path):
         with pytest.raises(UserError, match="cannot be reached"):
             open_storage(f"postgresql+psycopg://ann@127.0.0.1:{silent.getsockname()[1]}/db", tmp_path, "toy")
     assert time.monotonic() - started < 10
-
-
-def test_a_database_on_a_full_disk_is_told_in_one_line(tmp_path):
-    url = f"sqlite:///{tmp_path}/toy.db"
-    optuna_study = open_study(open_storage(url, tmp_path, "toy"), toy_study())
-    with storage_of(optuna_study)._backend.engine.connect() as connection:
-        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
-        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
-    with (
-        pytest.raises(UserError, match=rf"^{url}: the disk is full. What is finished is kept"),
-        storage_errors_as_user_errors(url, tmp_path),
-    ):
-        optuna_study.set_user_attr("filler", "x" * 2000 * pages)
 
 
 def fail_as_a_worker():
@@ -280,108 +237,6 @@ def test_a_disk_that_fills_up_is_told_in_one_line(tmp_path):
             failing()
     with pytest.raises(FileNotFoundError), storage_errors_as_user_errors(None, tmp_path):
         Path("/nowhere/file").write_text("another error stays what it is")
-
-
-def test_a_database_of_another_program_is_refused_and_left_alone(tmp_path):
-    import sqlite3
-
-    with sqlite3.connect(tmp_path / "mlflow.db") as connection:
-        connection.execute("create table alembic_version (version_num text)")
-    connection.close()
-    before = (tmp_path / "mlflow.db").read_bytes()
-    with pytest.raises(UserError, match="belongs to another program"):
-        open_storage(f"sqlite:///{tmp_path}/mlflow.db", tmp_path, "toy")
-    assert (tmp_path / "mlflow.db").read_bytes() == before
-
-
-@pytest.fixture(scope="module")
-def server():
-    with postgres_server("optuna") as server:
-        yield server
-
-
-@pytest.fixture
-def postgres(server):
-    """Its URL."""
-    return server.get_uri(database="optuna", driver="psycopg")
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_study_on_postgresql_killed_and_continued(tmp_path, postgres):
-    def finished():
-        try:
-            storage = open_storage(postgres, tmp_path, "toy", must_exist=True)
-        except UserError:
-            return 0
-        trials = storage.get_all_trials(storage.get_study_id_from_name("toy"))
-        return sum(trial.state.is_finished() for trial in trials)
-
-    killed_process(tmp_path, postgres, lambda: finished() >= 3)
-    assert finished() < 10
-    assert table(continued(tmp_path, postgres)) == table(continued(tmp_path, None))
-    assert study_names(tmp_path, postgres) == ["toy"]
-    engine = sqlalchemy.create_engine(postgres)
-    with engine.begin() as connection:
-        changed = "update trial_user_attributes set value_json = replace(value_json, ': ', ': 7') where key = 'seed'"
-        connection.exec_driver_sql(changed)
-    engine.dispose()
-    with pytest.raises(Damaged, match=r"/optuna.*: study 'toy', trial \d, attribute 'seed' is damaged: it"):
-        continued(tmp_path, postgres)
-    wrong = postgres.replace("/optuna?", "/nothing?")
-    with pytest.raises(UserError, match=r'cannot be reached: .*database "nothing" does not exist'):
-        open_storage(wrong, tmp_path, "toy")
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_password_comes_from_the_environment_or_from_pgpass(tmp_path, server, monkeypatch):
-    server.psql("create role guarded login password 'correct horse';")
-    server.psql("create database guarded owner guarded;")
-    rules = server.pgdata / "pg_hba.conf"
-    rules.write_text(f"local guarded guarded scram-sha-256\n{rules.read_text()}")
-    server.psql("select pg_reload_conf();")
-    url = re.sub("//[^/]*@", "//guarded@", server.get_uri(database="guarded", driver="psycopg"))
-    monkeypatch.delenv("PGPASSWORD", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-
-    def problem():
-        with pytest.raises(UserError) as error:
-            study_names(tmp_path, url)
-        return error.value.problem
-
-    while "no password supplied" not in problem():  # until the server has read its rules
-        time.sleep(0.05)
-    with monkeypatch.context() as patch:
-        patch.setenv("PGPASSWORD", "correct horse")
-        assert "holds no study yet" in problem()
-    assert "no password supplied" in problem()
-    (tmp_path / ".pgpass").write_text("*:*:guarded:guarded:correct horse\n")
-    (tmp_path / ".pgpass").chmod(0o600)
-    assert "holds no study yet" in problem()
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_database_that_goes_away_ends_the_study_in_one_line_and_the_study_goes_on(tmp_path, server, postgres):
-    study, checkpoints, events = replace(toy_study(trials=6), name="unplugged"), {}, []
-
-    def unplug(event):
-        events.append(event)
-        if len(events) == 8:
-            server.stop()
-
-    def train(**lanes):
-        optuna_study = open_study(open_storage(postgres, tmp_path, "unplugged"), study)
-        search(optuna_study, study, ToyLanes(width=2, epochs=3, checkpoints=checkpoints, **lanes), [])
-        return optuna_study
-
-    with (
-        pytest.raises(UserError, match=r"no longer answers. What is finished is kept"),
-        storage_errors_as_user_errors(postgres, tmp_path),
-    ):
-        train(before=unplug)
-    server.start()
-    undisturbed = in_memory(study)
-    search(undisturbed, study, ToyLanes(width=2, epochs=3), [])
-    assert table(train()) == table(undisturbed)
 
 
 def test_batched_writes_are_durable_at_the_end_in_their_order(tmp_path, monkeypatch):

@@ -1,10 +1,8 @@
 """What `doctor` says of a study's storage and its driver: each check is red by real damage, and green without."""
 
 import re
-import sqlite3
 
 import optuna
-import pytest
 from killed_search import continued, killed_process
 from toy_lanes import ToyLanes
 from toy_study import in_memory, table, toy_study
@@ -19,28 +17,32 @@ from sweeps.storage.study_record import read_study, write_study
 STUDY = toy_study(trials=3)
 
 
-def looked_at(runs, url=None):
+def looked_at(runs):
     """The finding about the storage, and what could be read of the study."""
     found = []
-    (finding,) = check_storage(url, runs, "toy", found)
+    (finding,) = check_storage(None, runs, "toy", found)
     return finding, found
 
 
-def driver_of(runs, url=None):
-    stored = read_study(open_storage(url, runs, "toy", must_exist=True), "toy")
-    (finding,) = check_driver(url, runs, stored)
+def driver_of(runs):
+    stored = read_study(open_storage(None, runs, "toy", must_exist=True), "toy")
+    (finding,) = check_driver(None, runs, stored)
     return finding
 
 
-@pytest.mark.parametrize("url", [None, "sqlite:///{}/toy.db"], ids=["journal", "sqlite"])
-def test_a_healthy_study_is_green(tmp_path, url):
-    url = url and url.format(tmp_path)
-    run_study(STUDY, lambda: ToyLanes(width=2, epochs=2), runs=tmp_path, storage=url)
-    finding, (stored,) = looked_at(tmp_path, url)
+def test_a_missing_study_is_red_without_a_repair(tmp_path):
+    finding, _ = looked_at(tmp_path)
+    assert (finding.ok, finding.repair) == (False, None)
+    assert "no such study 'toy'" in finding.words
+
+
+def test_a_healthy_study_is_green(tmp_path):
+    run_study(STUDY, lambda: ToyLanes(width=2, epochs=2), runs=tmp_path)
+    finding, (stored,) = looked_at(tmp_path)
     assert finding.ok, finding
     assert finding.words.startswith("3 trials and repeats; ")
     assert len(stored.trials) == 3
-    assert driver_of(tmp_path, url) == Finding(name="toy: driver", ok=True, words="none; the study is finished")
+    assert driver_of(tmp_path) == Finding(name="toy: driver", ok=True, words="none; the study is finished")
 
 
 def test_a_damaged_journal_is_red_and_saved(tmp_path):
@@ -64,21 +66,6 @@ def test_a_damaged_journal_is_red_and_saved(tmp_path):
     assert [trial.objective for trial in again.trials] == [trial.value for trial in undisturbed.trials]
 
 
-def test_a_damaged_value_and_a_missing_study_are_red_without_a_repair(tmp_path):
-    url = f"sqlite:///{tmp_path}/toy.db"
-    run_study(STUDY, lambda: ToyLanes(width=2, epochs=2), runs=tmp_path, storage=url)
-    with sqlite3.connect(tmp_path / "toy.db") as connection:
-        connection.execute("update trial_user_attributes set value_json = '1' where key = 'seed' and trial_id = 2")
-    connection.close()
-    finding, found = looked_at(tmp_path, url)
-    assert (finding.ok, finding.repair, found) == (False, None, [])
-    assert "study 'toy', trial 1, attribute 'seed' is damaged" in finding.words
-    assert "backup" in finding.remedy
-    finding, _ = looked_at(tmp_path)
-    assert (finding.ok, finding.repair) == (False, None)
-    assert "no such study 'toy'" in finding.words
-
-
 def test_runs_that_a_killed_driver_left_are_closed_and_continued(tmp_path):
     journal = journal_path(tmp_path, "toy")
     killed_process(tmp_path, None, lambda: journal.exists() and journal.read_bytes().count(b"\n") > 60)
@@ -92,19 +79,6 @@ def test_runs_that_a_killed_driver_left_are_closed_and_continued(tmp_path):
     assert finding.repair() == "recorded that the study was interrupted; `vaeexp sweep` continues it"
     assert driver_of(tmp_path).ok
     assert table(continued(tmp_path, None)) == table(continued(tmp_path / "whole", None))
-
-
-def test_a_study_in_a_database_may_be_driven_elsewhere(tmp_path):
-    url = f"sqlite:///{tmp_path}/toy.db"
-
-    def stop(event):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run_study(STUDY, lambda: ToyLanes(before=stop), runs=tmp_path, storage=url)
-    assert driver_of(tmp_path, url).ok
-    write_study(optuna.load_study(study_name="toy", storage=open_storage(url, tmp_path, "toy")), session="running")
-    assert driver_of(tmp_path, url).ok is None
 
 
 def test_an_error_of_a_check_is_a_finding():

@@ -13,9 +13,8 @@ from postgres import postgres_server
 from tiny_study import NAME, STUDY
 
 from sweeps.errors import UserError
-from sweeps.storage import open_storage
+from sweeps.storage import hold_study, open_storage
 from sweeps.storage.journal import study_lock
-from sweeps.storage.study_record import write_study
 from vaeexp.commands import cli, main
 from vaeexp.results import stored_study
 from vaeexp.results.tables import study_tables
@@ -158,10 +157,7 @@ def test_a_study_in_a_database(place, no_figures):
         assert WEIGHTS in stored.study.freed[PRUNED]
         *findings, _ = check_files(Path("there"), stored)
         assert findings == []
-        write_study(
-            optuna.load_study(study_name=NAME, storage=open_storage(where[-1], Path("there"), NAME)), session="running"
-        )
-        with pytest.raises(UserError, match="on record as running, perhaps on another host"):
+        with hold_study(where[-1], Path("elsewhere"), NAME), pytest.raises(UserError, match="is running it; stop it"):
             CliRunner().invoke(cli, ["gc", NAME, "--pruned", *where], catch_exceptions=False, standalone_mode=False)
 
 

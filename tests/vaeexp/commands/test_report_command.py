@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from postgres import postgres_server
 from report_text import draw_only
 from stored_studies import renamed, store
 from synthetic_study import part
@@ -106,11 +107,12 @@ def test_all_studies_and_their_index(place: Path, capsys: pytest.CaptureFixture)
 
 
 def test_studies_of_a_database(place: Path) -> None:
-    url = f"sqlite:///{place / 'studies.db'}"
-    for name in ("base", "other"):
-        store(bare(name), place / "mlruns", url)
-    assert run("--all", "--storage", url)[-1] == "reports/README.md"
-    assert run("-s", "base", "-s", "other", "--storage", url)[-1] == "reports/base+other/README.md"
+    with postgres_server("studies") as server:
+        url = server.get_uri(database="studies", driver="psycopg")
+        for name in ("base", "other"):
+            store(bare(name), place / "mlruns", url)
+        assert run("--all", "--storage", url)[-1] == "reports/README.md"
+        assert run("-s", "base", "-s", "other", "--storage", url)[-1] == "reports/base+other/README.md"
 
 
 def test_the_same_store_gives_the_same_bytes(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +229,7 @@ def test_a_signal_ends_the_watch(place: Path, monkeypatch: pytest.MonkeyPatch, n
         (("-s", "base", "--watch", "0"), "'0' is not a time"),
         (("-s", "base", "--watch", "soon"), "'soon' is not a time"),
         (("--all", "--runs", "nowhere"), "nowhere: no study has run there"),
-        (("--all", "--storage", "sqlite:///none.db"), "there is no file"),
+        (("--all", "--storage", "sqlite:///none.db"), "is no storage of studies"),
     ],
 )
 def test_wrong_combinations_are_refused_before_any_work(

@@ -1,0 +1,159 @@
+"""The journal of a study as rows of a table in PostgreSQL: the same lines as those of a journal file.
+
+A batch of records is one transaction of one statement, which also checks the number of the claim. It locks the claim's row
+before it draws the rows' identities, so batches of a study become visible in the order of their identities: a reader that
+has seen row 7 misses no row 6. The claim's row counts the batches. After a dropped connection the count tells whether the
+last batch has arrived, and it refuses a copy of the batch that arrives late.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from optuna.storages.journal import BaseJournalBackend
+
+from sweeps.checksums import Damaged
+from sweeps.storage.checked_records import JournalCheck, check_lines, parse_line, record_line
+from sweeps.storage.claim import Claim
+from sweeps.storage.optuna_internals import BatchedWrites, damage_in_words
+from sweeps.storage.postgres import Database, StorageLost
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+_PAGE = 10_000
+_NEWER = "SELECT id, line FROM sweeps_journal WHERE study = %s AND id > %s ORDER BY id LIMIT %s"
+_APPEND = """
+WITH claim AS (
+    UPDATE sweeps_claims SET writes = writes + 1, beats = beats + 1, seen_at = clock_timestamp()
+    WHERE study = %s AND number = %s AND writes = %s RETURNING study
+)
+INSERT INTO sweeps_journal (study, line)
+SELECT claim.study, batch.line FROM claim, unnest(%s::text[]) WITH ORDINALITY AS batch (line, place) ORDER BY batch.place
+RETURNING id
+"""
+_COUNT = "SELECT writes FROM sweeps_claims WHERE study = %s AND number = %s FOR UPDATE"
+_IS_THERE = "SELECT 1 FROM sweeps_journal WHERE study = %s AND id = %s"
+_SET_ASIDE = "INSERT INTO sweeps_damaged (id, study, line) SELECT id, study, line FROM sweeps_journal WHERE study = %s AND id >= %s"
+_DELETE = "DELETE FROM sweeps_journal WHERE study = %s AND id >= %s"
+
+
+class PostgresJournal(BatchedWrites, BaseJournalBackend):
+    """A study's rows. With a claim they can be written, and are read once, because nobody else writes; without, only read."""
+
+    def __init__(self, database: Database, study: str, claim: Claim | None = None) -> None:
+        self._database, self._study, self._claim = database, study, claim
+        self._rows: deque[tuple[int, str]] = deque()
+        """Rows that Optuna has not taken yet."""
+        self._last = 0
+        """Identity of the newest row that was seen."""
+        self._complete = False
+        self._batches = 0
+        """Batches that have arrived under this claim."""
+        self._unsure = False
+        """Whether a batch was sent and not answered for."""
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        """Yield the records that are new since the last call, whatever the number. Raises Damaged."""
+        while self.batch is None and (self._rows or self._fetch()):
+            identity, line = self._rows[0]  # a damaged row stays, to stop the next call, too
+            try:
+                record = parse_line(line.encode() + b"\n")
+            except ValueError as error:
+                raise self._damaged(identity, str(error)) from None
+            self._rows.popleft()
+            yield record
+
+    def _fetch(self) -> bool:
+        if self._claim is not None and self._complete:
+            return False
+        rows = self._database.run(self._newer)
+        self._take(rows)
+        self._complete = len(rows) < _PAGE
+        return bool(rows)
+
+    def _newer(self, connection: "Connection[Any]") -> list[tuple[int, str]]:
+        return connection.execute(_NEWER, (self._study, self._last, _PAGE)).fetchall()
+
+    def _take(self, rows: Sequence[tuple[int, str]]) -> None:
+        self._rows.extend(rows)
+        self._last = rows[-1][0] if rows else self._last
+
+    def _damaged(self, identity: int, reason: str) -> Damaged:
+        whole = check_rows(self._database, self._study)[0].records
+        where = f"study '{self._study}', row {identity} of the table sweeps_journal"
+        return Damaged(self._database.place, damage_in_words(where, reason, self._study, whole))
+
+    def write(self, records: Sequence[dict[str, Any]]) -> None:
+        """Append records in one transaction. Raises StorageLost where another process has the claim."""
+        if self._claim is None:
+            raise RuntimeError("the storage was opened to be read; `hold_study` opens it to be written")
+        lines = [record_line(record).decode().removesuffix("\n") for record in records]
+        self._database.run(partial(self._append, self._claim, lines))
+
+    def _append(self, claim: Claim, lines: list[str], connection: "Connection[Any]") -> None:
+        """Append lines, unless an earlier try has, whose answer was lost with the connection."""
+        while not (self._unsure and self._arrived(claim, connection) == lines):
+            self._unsure = True
+            rows = connection.execute(_APPEND, (claim.study, claim.number, self._batches, lines)).fetchall()
+            if rows:
+                self._take(list(zip(sorted(identity for (identity,) in rows), lines, strict=True)))
+                self._batches += 1
+                break
+        self._unsure = False
+
+    def _arrived(self, claim: Claim, connection: "Connection[Any]") -> list[str]:
+        """Take the rows of a batch that was not answered for; returns its lines, none where it has not arrived.
+
+        Raises:
+            StorageLost: the claim is another process's, or rows are gone that the server had confirmed.
+        """
+        # The lock waits for a batch that the server is still writing.
+        count = connection.execute(_COUNT, (claim.study, claim.number)).fetchone()
+        if count is None:
+            raise claim.lost(connection)
+        if self._last and connection.execute(_IS_THERE, (self._study, self._last)).fetchone() is None:
+            problem = "has lost records that it had confirmed. The same command goes on from those that are left."
+            raise StorageLost(self._database.place, problem)
+        if count[0] == self._batches:
+            return []
+        # All rows in one statement, because a drop between two would leave part of the batch taken.
+        rows = connection.execute(_NEWER, (self._study, self._last, None)).fetchall()
+        self._take(rows)
+        self._batches = count[0]
+        return [line for _, line in rows]
+
+
+def stored_names(database: Database) -> list[str]:
+    """Return the names of the studies that have rows, sorted. Every study has a claim, and claims are few."""
+    query = "SELECT study FROM sweeps_claims AS claim WHERE EXISTS (SELECT 1 FROM sweeps_journal AS row WHERE row.study = claim.study)"
+    return sorted(name for (name,) in database.run(lambda connection: connection.execute(query).fetchall()))
+
+
+def check_rows(database: Database, study: str) -> tuple[JournalCheck, int | None]:
+    """Look through the rows of a study, up to the first bad one; returns what was found and the identity of the bad row."""
+    rows = database.run(
+        lambda connection: connection.execute(
+            "SELECT id, line FROM sweeps_journal WHERE study = %s ORDER BY id", (study,)
+        ).fetchall()
+    )
+    check = check_lines(b"".join(line.encode() + b"\n" for _, line in rows))
+    return check, None if check.problem is None else rows[check.records][0]
+
+
+def set_rows_aside(database: Database, claim: Claim, first: int) -> None:
+    """Move the rows of a study from this identity on into the table `sweeps_damaged`, in one transaction.
+
+    Raises:
+        UserError: the role may not delete, or another process has the claim.
+    """
+
+    def move(connection: "Connection[Any]") -> None:
+        with connection.transaction():
+            if connection.execute(_COUNT, (claim.study, claim.number)).fetchone() is None:
+                raise claim.lost(connection)
+            connection.execute(_SET_ASIDE, (claim.study, first))
+            connection.execute(_DELETE, (claim.study, first))
+
+    database.run(move)
