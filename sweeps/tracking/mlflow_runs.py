@@ -19,14 +19,12 @@ from typing import Any
 from sweeps.errors import UserError
 from sweeps.storage.study_record import StudyRecord
 from sweeps.storage.trial_record import TrialRecord
+from sweeps.tracking.artifacts import ArtifactFolder, log_files, log_pictures
 from sweeps.tracking.mlflow_store import (
     STUDY_TAG,
-    ArtifactFolder,
     Store,
     StoreReplacedError,
     artifact_location,
-    log_files,
-    log_pictures,
     register,
     tracking_uri,
 )

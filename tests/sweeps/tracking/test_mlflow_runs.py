@@ -13,9 +13,9 @@ from PIL import Image
 
 from sweeps.files import UNFINISHED
 from sweeps.storage.trial_record import Repeat
+from sweeps.tracking.artifacts import ArtifactFolder, log_files, log_pictures
 from sweeps.tracking.follower import _as_it_stands
 from sweeps.tracking.mlflow_runs import StudyRuns
-from sweeps.tracking.mlflow_store import ArtifactFolder, log_files, log_pictures
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from image_files import write_tree
 from PIL import Image
 from reference_pages import ARRAYS
 
-from sweeps.tracking.mlflow_store import ArtifactFolder, log_pictures
+from sweeps.tracking.artifacts import ArtifactFolder, log_pictures
 from sweeps.workload import Outcome, Trial, advance_all
 from vaeexp.data import open_dataset
 from vaeexp.evaluation.generation import grids, pictures
