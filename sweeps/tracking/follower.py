@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage
@@ -116,6 +116,7 @@ class _Follower:
                 self._pass(last)
                 failures = 0
             except Exception as error:  # the storage keeps all, and the driver shows the reason
+                self._leave_damaged_store()
                 failures = 1 if self._state.behind < behind else failures + 1
                 if self._once and isinstance(error, UserError):
                     failures = TRIES
@@ -129,6 +130,7 @@ class _Follower:
             time.sleep(rest) if last else self._finishing.wait(rest)
         if self._mlflow is not None:
             self._mlflow.store.close()
+            self._leave_damaged_store()  # MLflow may have read from memory what is no longer in the file
         self._send(done=True, seconds=time.process_time())
 
     def _pass(self, last: bool) -> None:
@@ -155,13 +157,20 @@ class _Follower:
         try:
             self._mlflow.bring(study, records, self._note_arrival)
         except StoreReplacedError as error:
-            self._send(notice=str(error))
-            os._exit(
-                1
-            )  # the next process opens the store anew, because the connections of this one lead to the old store
+            self._make_way(str(error))
         refused = self._mlflow.refused
         behind = self._count_behind(study, records)
         self._send(problem=next(reversed(refused.values()), None), refused=len(refused), behind=behind)
+
+    def _leave_damaged_store(self) -> None:
+        if self._mlflow is not None and (problem := self._mlflow.store.damage()):
+            name = store_name(self._tracking, self._runs)
+            self._make_way(f"{name} was damaged ({problem}); it is built anew from the storage.")
+
+    def _make_way(self, notice: str) -> NoReturn:
+        """End this process, whose connections lead to a lost store; the next process opens the store anew."""
+        self._send(notice=notice)
+        os._exit(1)
 
     def _count_behind(self, study: StudyRecord, records: Sequence[TrialRecord]) -> int:
         return len(self._mlflow.pending(study, records)) if self._mlflow else len(records) + 1

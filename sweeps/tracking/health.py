@@ -7,13 +7,12 @@ from functools import partial
 from pathlib import Path
 
 from sweeps.errors import UserError, masked
-from sweeps.files import free_name
 from sweeps.health import Finding
 from sweeps.storage import study_holder
 from sweeps.storage.study_record import StoredStudy
 from sweeps.tracking import sync
 from sweeps.tracking.mlflow_runs import PARENT
-from sweeps.tracking.mlflow_store import creation_lock, store_name, tracking_uri
+from sweeps.tracking.mlflow_store import damage_of, store_name, tracking_uri
 from sweeps.tracking.run_tags import state_of
 from sweeps.tracking.ui import check_reachable
 
@@ -34,13 +33,13 @@ def check_mirror(tracking: str | None, runs: Path, storage: str | None, stored: 
     what, driven = f"{study}: mirror", study_holder(storage, runs, study) is not None
     bring = partial(_sync, study, runs, storage, tracking)
     remedy = f"`vaeexp sync {study}` brings the rest"
+    if tracking is None and (problem := damage_of(runs / "mlflow.db")):
+        words = f"{where} is damaged ({problem})"
+        remedy = f"`vaeexp sync {study}` moves it aside and builds it anew from the storage"
+        yield Finding(name=what, ok=False, words=words, remedy=remedy, repair=bring)
+        return
     try:
         tags = _own_tags(runs, stored.study.identity) if tracking is None else _tags_at(tracking, stored)
-    except sqlite3.DatabaseError as error:
-        words = f"{where} is damaged ({error})"
-        remedy = f"`vaeexp doctor {study} --repair` moves it aside and builds it anew from the storage"
-        yield Finding(name=what, ok=False, words=words, remedy=remedy, repair=partial(_rebuild, bring, runs))
-        return
     except UserError as error:
         yield Finding(name=what, ok=None, words=str(error), remedy="when it answers again, `vaeexp sync` brings all")
         return
@@ -57,14 +56,12 @@ def check_mirror(tracking: str | None, runs: Path, storage: str | None, stored: 
 
 
 def _own_tags(runs: Path, identity: str) -> Tags:
-    """Read the tags of a study's runs in the store of the runs folder; empty where there is none. Raises sqlite3.DatabaseError."""
+    """Read the tags of a study's runs in the store of the runs folder; empty where there is none."""
     database = runs / "mlflow.db"
     if not database.exists() or not database.stat().st_size:
         return {}
     tags: dict[str, dict[str, str]] = {}
     with closing(sqlite3.connect(database, timeout=20)) as connection:
-        if (verdict := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-            raise sqlite3.DatabaseError(verdict.splitlines()[-1])
         if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'tags'").fetchone():
             for name, key, value in connection.execute(_TAGS, (identity,)):
                 tags.setdefault(name, {})[key] = value
@@ -112,14 +109,5 @@ def _behind(stored: StoredStudy, tags: Tags) -> tuple[int, int]:
 
 def _sync(study: str, runs: Path, storage: str | None, tracking: str | None) -> str:
     state = sync(study, runs=runs, storage=storage, tracking=tracking)
-    return f"brought {state.brought} runs to MLflow"
-
-
-def _rebuild(bring: partial[str], runs: Path) -> str:
-    aside = free_name(runs / "mlflow.db.damaged")
-    with creation_lock(runs):
-        (runs / "mlflow.db").rename(aside)
-        for log in ("mlflow.db-wal", "mlflow.db-shm"):  # they belong to the damaged file
-            if (runs / log).exists():
-                (runs / log).rename(free_name(runs / f"{log}.damaged"))
-    return f"moved the damaged store to {aside}; {bring()}"
+    brought = f"brought {state.brought} runs to MLflow"
+    return f"{state.notice} {brought}" if state.notice else brought

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from sweeps.errors import UserError, did_you_mean, masked
-from sweeps.files import remove_unfinished, write_whole
+from sweeps.files import free_name, remove_unfinished, write_whole
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -116,8 +116,10 @@ class Store:
         runs: folder of the runs.
         answered: called after each answer of MLflow.
 
+    A damaged store of the runs folder is moved aside, and a new one made in its place.
+
     Raises:
-        UserError: the store of the runs folder is damaged, or a newer MLflow has written it.
+        UserError: a newer MLflow has written the store of the runs folder.
     """
 
     def __init__(self, tracking: str | None, runs: Path, answered: Callable[[], None]) -> None:
@@ -134,8 +136,9 @@ class Store:
             for name in ("mlflow", "alembic", "urllib3.connectionpool"):
                 logging.getLogger(name).setLevel(logging.ERROR)
             if tracking is None:
+                moved = _move_damaged_aside(runs)
                 _create(runs)
-                self.notices = prepare(runs)
+                self.notices = [*moved, *prepare(runs)]
                 # MLflow gives no access to the connections that it opens from now on.
                 event.listen(Pool, "connect", lambda connection, record: self._connections.append(connection))
             self.client: Any = _ObservedClient(MlflowClient(tracking_uri(tracking)), answered)
@@ -146,6 +149,14 @@ class Store:
         if self._find() != self._inode:
             raise StoreReplacedError(f"{self._database} was deleted or replaced; it is built anew from the storage.")
 
+    def damage(self) -> str | None:
+        """Return why the store of the runs folder cannot be read, in words; None where it is whole, or an address is the store."""
+        if self._database is None:
+            return None
+        if self._database.exists() and not self._database.stat().st_size:
+            return "it is empty"
+        return damage_of(self._database)
+
     def _find(self) -> int:
         return self._database.stat().st_ino if self._database and self._database.exists() else 0
 
@@ -153,6 +164,36 @@ class Store:
         """Leave a store of our own as one file: the last connection that closes takes its write-ahead log in."""
         for connection in self._connections:
             connection.close()
+
+
+def damage_of(database: Path) -> str | None:
+    """Return what SQLite finds wrong in a file, in its words; None where the file is whole, empty, missing or locked.
+
+    SQLite looks at the structure of its pages, and has no checksums of their content.
+    """
+    if not database.exists() or not database.stat().st_size:
+        return None
+    try:
+        with closing(sqlite3.connect(database, timeout=20)) as connection:
+            verdict: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.OperationalError:
+        return None
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return None if verdict == "ok" else verdict.splitlines()[-1]
+
+
+def _move_damaged_aside(runs: Path) -> list[str]:
+    """Move the store of `runs` beside its place where it is damaged, and say so; nothing in it is lost."""
+    database = runs / "mlflow.db"
+    if (problem := damage_of(database)) is None:
+        return []
+    aside = free_name(database.with_name(f"{database.name}.damaged"))
+    database.rename(aside)
+    for log in ("mlflow.db-wal", "mlflow.db-shm"):  # they belong to the damaged file
+        if (runs / log).exists():
+            (runs / log).rename(free_name(runs / f"{log}.damaged"))
+    return [f"{database} was damaged ({problem}); it is {aside.name} now, and is built anew from the storage."]
 
 
 def _create(runs: Path) -> None:
@@ -208,7 +249,7 @@ def prepare(runs: Path) -> list[str]:
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):  # it is locked, or the disk is full
             raise
-        problem = f"is damaged ({error}). Move it away; the same command, or a sync, builds it anew."
+        problem = f"is damaged ({error}). `vaeexp sync` moves it aside and builds it anew."
         raise UserError(str(database), problem) from error
     return [notice for notice in notices if notice]
 

@@ -33,7 +33,7 @@ def ui(*, runs: Path, tracking: str | None, port: int | None) -> None:
 def sync(*, study: str | None, runs: Path, storage: str | None, tracking: str | None) -> None:
     """Bring MLflow up to what the studies have stored.
 
-    A sweep does it by itself. This command builds a deleted mlflow.db anew, brings what a server missed while it was away, and copies studies into another server or store.
+    A sweep does it by itself. This command builds a deleted or damaged mlflow.db anew, brings what a server missed while it was away, and copies studies into another server or store.
     """
     names = [study] if study else study_names(runs, storage)
     if not names:

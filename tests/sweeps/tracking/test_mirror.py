@@ -22,6 +22,7 @@ from sweeps.errors import UserError
 from sweeps.files import UNFINISHED
 from sweeps.storage.journal import study_lock
 from sweeps.tracking import mirroring, sync
+from sweeps.tracking.mlflow_store import _move_damaged_aside, damage_of
 
 HERE = Path(__file__).resolve().parents[2] / "support"
 ROOT = HERE.parent.parent
@@ -365,13 +366,70 @@ def test_a_kill_while_the_store_is_made_leaves_none(tmp_path):
     assert unfinished() == []
 
 
-def test_a_damaged_store_is_said_and_kept(tmp_path):
+def _garbage(database):
+    database.write_bytes(b"no database at all " * 50_000)
+
+
+def _half(database):
+    os.truncate(database, database.stat().st_size // 2)
+
+
+def _middle(database):
+    with database.open("r+b") as file:
+        file.seek(database.stat().st_size // 2)
+        file.write(b"\xab" * 20_000)
+
+
+def _empty(database):
+    os.truncate(database, 0)
+
+
+@pytest.mark.parametrize("damage", [_garbage, _half, _middle])
+def test_a_damaged_store_is_moved_aside_and_a_whole_one_stays(runs, damage):
+    """What MLflow is built anew from is the storage; what else the store held is in the file aside."""
+    database = runs / "mlflow.db"
+    assert damage_of(database) is None
+    assert _move_damaged_aside(runs) == []
+    damage(database)
+    content = database.read_bytes()
+    [notice] = _move_damaged_aside(runs)
+    assert notice.startswith(f"{database} was damaged (")
+    assert "it is mlflow.db.damaged now, and is built anew" in notice
+    assert not database.exists()
+    assert (runs / "mlflow.db.damaged").read_bytes() == content
+    assert _move_damaged_aside(runs) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", [_garbage, _half, _middle, _empty])
+def test_a_store_that_is_damaged_meanwhile_is_built_anew(runs, damage):
+    said, study = [], small.SmallStudy(runs)
+    with mirroring(study.name, runs=runs, say=said.append) as mirror:
+        study.start(0)
+        study.epoch(0, 1)
+        wait_until(lambda: mirror.state.brought)
+        damage(runs / "mlflow.db")
+        study.epoch(0, 2)
+        study.end(0, "complete", epochs=2)
+        study.session("finished")
+    assert len(said) == 1
+    assert "mlflow.db was damaged (" in said[0]
+    assert "built anew from the storage" in said[0]
+    assert (runs / "mlflow.db.damaged").exists() is (damage is not _empty)
+    assert small.reduced(small.contents(runs)) == small.expected(study.stored())
+
+
+@pytest.mark.slow
+def test_a_sync_builds_a_damaged_store_anew(tmp_path):
     runs = tmp_path / "runs"
-    small.SmallStudy(runs).tell_all()
+    study = small.SmallStudy(runs)
+    study.tell_all()
     (runs / "mlflow.db").write_bytes(b"no database at all " * 1000)
-    with pytest.raises(UserError, match=r"mlflow\.db: is damaged .* Move it away"):
-        sync(small.STUDY, runs=runs)
-    assert (runs / "mlflow.db").read_bytes().startswith(b"no database at all")
+    state = sync(small.STUDY, runs=runs)
+    assert state.brought == 5
+    assert "mlflow.db was damaged (file is not a database); it is mlflow.db.damaged now" in state.notice
+    assert (runs / "mlflow.db.damaged").read_bytes().startswith(b"no database at all")
+    assert small.reduced(small.contents(runs)) == small.expected(study.stored())
 
 
 def test_an_unknown_study_and_an_unknown_address_are_errors(runs):
