@@ -6,8 +6,8 @@ import re
 import pandas as pd
 from recompute_figures import Study, bound_of
 from recompute_files import number_of, value_text
-from recompute_rules import EVIDENCE, MEAN, NUM, SHARE, Expected, State, says
-from recompute_statistics import Gap, evidence, interval, listed, number, plural, share
+from recompute_rules import EVIDENCE, MEAN, NUM, REACH, SHARE, Expected, State, says
+from recompute_statistics import Gap, evidence, interval, listed, number, plural, reach, share
 
 # ---- the best configuration ----
 
@@ -330,7 +330,7 @@ def never_tried(state: State, label: str, text: str, *_: str) -> list[Expected]:
 MEASURES = {"rate": ("rate", 2), "FID": ("fid", 2), "MSE": ("reconstruction_mse", 5)}
 
 
-@says(rf"\*\*(.+?)\*\* \(n = ({NUM})\)(?=: | is the best configuration itself)")
+@says(rf"\*\*(.+?)\*\* \(n = ({NUM})\)(?=: | is the best configuration itself| trains the best)")
 def baseline(state: State, title: str, _: str) -> list[Expected]:
     state.subject = title
     return [None, f"{len(state.study.rows[title]):,}"]
@@ -352,6 +352,24 @@ def against_best(state: State, *_: str) -> list[Expected]:
         evidence(gap.mean, gap.p_holm, gap.tests) if known else "",
         gap.basis if known else "",
     ]
+
+
+@says(rf"IW-NLL ({MEAN}) \(k = (.+?)\)")
+def same_training(state: State, *_: str) -> list[Expected]:
+    runs = state.study.rows[state.subject]
+    assert_that(state.study.same_training(state.study.best_runs, runs))
+    return [interval(state.study.test(runs, "iw_nll")), listed([f"{count:,}" for count in samples(runs)])]
+
+
+@says(
+    rf"the two estimates do not agree: its IW-NLL, the tighter one, is ({NUM}) nats (above|below) that of the best \(95 % interval ({REACH})\)"
+)
+def other_estimate(state: State, *_: str) -> list[Expected]:
+    study = state.study
+    mean = study.difference(study.best_runs, study.rows[state.subject], "result.test/iw_nll").mean
+    gap, apart = study.baseline_gaps[state.subject], mean.low * mean.high > 0
+    assert_that(apart != gap.settled or mean.mean * gap.mean.mean < 0)
+    return [number(abs(mean.mean)), "above" if mean.mean >= 0 else "below", reach(mean)]
 
 
 @says(rf"(rate|FID|MSE) ({MEAN}) against ({MEAN}) of the best")

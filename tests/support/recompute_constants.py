@@ -21,6 +21,7 @@ constant(
     r"Reported elsewhere.*",
     r"\([a-z]\) Published: VAE, one stochastic layer of 50 units, two hidden layers of 200, trained on all 60,000 training images .+",
     r"\([a-z]\) .+?, as its source printed it: .+",
+    r"[^:;.]+: (?:validation|test) −ELBO \S+ at epoch \d+; .+?(?=$)",
 )
 
 constant("a study that is interrupted", r"\*\*Interim report: the search is over, .+?\*\*")
@@ -60,7 +61,7 @@ constant(
     "arrays of one run or a randomised model, which no table has",
     r"It explains little of trials that its trees have not seen \(out-of-bag R² \S+\): read tendencies from it, not numbers",
     r"A model that copies has samples much nearer than test images are, whose median distance to the training images is \S+(?=\.)",
-    r"\d+ further components?, all (?:lighter|of equal weight), not shown",
+    r"(?:Components stand in the order of the model, because all have the same weight\. )?\d+ further components?, all (?:lighter|of equal weight), not shown",
     r"If each component stood for the class that it serves most, \S+ % of the images would be put into their class \(all classes weighted alike\)",
     r"\d+ trained models? without pictures in the runs folder.*",
 )
@@ -71,4 +72,5 @@ constant(
     r"Whether a compared parameter acts otherwise at other values of the rest cannot be said: with so few matched pairs, .+?(?=\.$)",
 )
 
+constant("a number in a title", r"\([a-z]\) .+? is the best configuration itself: the two rows show the same runs")
 constant("the commit of the code", r"Commit `?[0-9a-f]+`?.*")

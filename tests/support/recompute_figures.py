@@ -124,9 +124,8 @@ class Study:
         name = f"result.{when}/{metric}"
         return student(runs[name].astype(float)) if name in runs else Mean(math.nan)
 
-    def difference(self, best: pd.DataFrame, runs: pd.DataFrame) -> Gap:
-        """Return the mean difference in test −ELBO (runs − best): of shared seeds where all have one, else Welch's."""
-        name = "result.test/neg_elbo"
+    def difference(self, best: pd.DataFrame, runs: pd.DataFrame, name: str = "result.test/neg_elbo") -> Gap:
+        """Return the mean difference on test (runs − best): of shared seeds where all have one, else Welch's."""
         one, two = (own[["seed", name]].dropna() for own in (best, runs))
         both = one.merge(two, on="seed").drop_duplicates("seed")
         if len(both) > 1 and len(both) == len(two):
@@ -158,10 +157,16 @@ class Study:
             (source, title, self.difference(own, runs))
             for source, own in self.confirmed.items()
             for title, runs in self.rows.items()
-            if self.same_protocol(title) and not set(runs["name"]) <= set(own["name"])
+            if self.same_protocol(title) and not self.same_training(own, runs)
         ]
         tests = corrected([gap for *_, gap in every])
         return {title: gap for (source, title, _), gap in zip(every, tests, strict=True) if source == self.best}
+
+    def same_training(self, best: pd.DataFrame, runs: pd.DataFrame) -> bool:
+        """Tell whether the runs are those of the other, or repeat them: equal seeds, equal test −ELBO."""
+        figures = ["seed", "result.test/neg_elbo"]
+        known = set(best[figures].itertuples(index=False, name=None))
+        return set(runs[figures].dropna().itertuples(index=False, name=None)) <= known
 
     def same_protocol(self, title: str) -> bool:
         """Tell whether a baseline changes nothing that makes its −ELBO another quantity."""

@@ -57,6 +57,12 @@ def _headline_row(study: Study, title: str) -> list[Expected]:
     return [None, str(total.n), "–" if plain else interval(total), k, *cells, None]
 
 
+@shows(has("published", "test NLL"))
+def published(state: State, rows: Rows) -> list[list[Expected]]:
+    binarisation = (state.study.report.setting("data", "binarisation") or "").split(" ")[0]
+    return [[None, {"dynamic": "86.76", "static": "88.71"}[binarisation], "5,000", None]]
+
+
 # ---- the search ----
 
 
@@ -120,6 +126,24 @@ def by_parameter(state: State, rows: Rows) -> list[list[Expected]]:
     return made
 
 
+@says(r"Left out, because no complete trial has it where the others are good: (.+?)(?=\.$)")
+def not_in_the_table(state: State, _: str) -> str:
+    named = state.block.heading.removeprefix("By ").split(" and ")
+    return _left_out(state.study, [name for name, own in state.study.parameters.items() if own.label in named])
+
+
+@says(
+    r"Left out: (.+?), never tried to the end where the other parameters are good, so nothing can be said",
+)
+def not_drawn(state: State, _: str) -> str:
+    return _left_out(state.study, list(state.study.parameters))
+
+
+def _left_out(study: Study, names: list[str]) -> str:
+    found = {name: study.uncovered[name] for name in names if study.uncovered.get(name)}
+    return "; ".join(f"{study.parameters[name].label} = {listed(texts)}" for name, texts in found.items())
+
+
 def _in(own: Parameter, text: str, trials: pd.DataFrame) -> pd.Series:
     values = own.values(trials)
     if text in ("– (not used)", "–"):
@@ -145,7 +169,8 @@ def _all_counted(study: Study, own: list[Parameter], groups: list[pd.DataFrame])
     """Raise ValueError where a trial stands in two rows, or in none although its values were covered."""
     counted = pd.concat(groups)["number"]
     left = pd.Series(False, index=study.search.index)
-    for each in own:
+    joint = [each for each in study.parameters.values() if own[0].name == "prior" and each.name == "components"]
+    for each in {each.name: each for each in (*own, *(joint if len(own) > 1 else []))}.values():
         left |= each.values(study.search).isin(study.uncovered.get(each.name, []))
     if counted.duplicated().any() or set(counted) != set(study.search.loc[~left, "number"]):
         raise ValueError("the rows are not all trials, each once")

@@ -29,19 +29,21 @@ def parameter_tables(view: StudyView) -> list[str]:
     parameters, blocks = view.parameters, []
     joint = {"prior", "components"} <= set(parameters) and parameters["prior"].is_choice
     for name in parameters:
-        title, made = f"By {escape(parameter_label(name))}", by_parameter(view, name)
+        title, made, names = f"By {escape(parameter_label(name))}", by_parameter(view, name), [name]
         if name == "components" and joint:
-            title, made = "By prior and components", by_prior_and_components(view)
-        blocks += [heading(title, 4), made, _left_out(view, name)] if made else []
+            title, made, names = "By prior and components", by_prior_and_components(view), ["prior", "components"]
+        blocks += [heading(title, 4), made, _left_out(view, names)] if made else []
     return blocks
 
 
-def _left_out(view: StudyView, name: str) -> str:
+def _left_out(view: StudyView, names: Sequence[str]) -> str:
     """Name the values that are not in the table because no complete trial has them where the others are good."""
-    texts = view.uncovered(name)
-    if not texts:
-        return ""
-    return f"Left out, because no complete trial has it where the others are good: {escape(join_and(texts))}."
+    parts = [
+        f"{escape(parameter_label(name))} = {escape(join_and(view.uncovered(name)))}"
+        for name in names
+        if view.uncovered(name)
+    ]
+    return f"Left out, because no complete trial has it where the others are good: {'; '.join(parts)}." if parts else ""
 
 
 def by_parameter(view: StudyView, name: str) -> str:
@@ -63,7 +65,7 @@ def by_prior_and_components(view: StudyView) -> str:
         for kind, group in _split(prior, view.covered(view.search, "prior"))
         if kind[0] not in view.uncovered("prior")
         for counts, both in _split(components, group)
-        if len(both)
+        if len(both) and counts[0] not in view.uncovered("components")
     ]
     return _group_table(["prior", "components"], groups)
 

@@ -12,7 +12,7 @@ from vaeexp.results.effects import ParameterEffect
 from vaeexp.results.interactions import Interaction
 from vaeexp.results.parameters import LEAST_TRIALS, SearchedParameter
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.tested_settings import BaselineMargin, TestedSetting, same_runs
+from vaeexp.results.tested_settings import BaselineMargin, TestedSetting, same_runs, same_training
 from vaeexp.words import (
     format_interval,
     format_interval_and_p,
@@ -240,9 +240,12 @@ def _baseline(best: TestedSetting | None, setting: TestedSetting, margin: Baseli
         return f"{title}: {figures}; no configuration was confirmed, to set it beside."
     if same_runs(best, setting):
         return f"{title} is the best configuration itself: these are the same runs."
+    if same_training(best, setting):
+        return f"{title} trains the best configuration again with the same seeds: the same test −ELBO; {_weighted(setting)}."
     parts = []
     if margin is not None:
         parts.append(f"test −ELBO {format_interval(setting.test('neg_elbo'))}, {_against_best(margin)}")
+        parts += [_other_estimate(margin)] if margin.weighted and not margin.estimates_agree else []
     elif setting.same_protocol != best.same_protocol:
         parts.append(f"its −ELBO cannot be compared ({escape('; '.join(incomparable(best, setting)))})")
     parts += _beside(best, setting) if same_images(best, setting) else []
@@ -264,6 +267,24 @@ def _against_best(margin: BaselineMargin) -> str:
     if not margin.settled:
         return f"{size} {side} the best, which chance may explain {basis}"
     return f"{size} {'worse' if margin.interval.mean > 0 else 'better'} than the best {basis}"
+
+
+def _weighted(setting: TestedSetting) -> str:
+    """Return `IW-NLL 87.58 ± 0.07 (k = 5,000)`."""
+    counts = sorted({int(count) for count in setting.runs["result.test/importance_samples"].dropna()})
+    return f"IW-NLL {format_interval(setting.test('iw_nll'))} (k = {join_and([f'{count:,}' for count in counts])})"
+
+
+def _other_estimate(margin: BaselineMargin) -> str:
+    """Return what the tighter estimate says where the two do not agree."""
+    weighted = margin.weighted
+    assert weighted is not None
+    side = "above" if weighted.mean >= 0 else "below"
+    span = f"{format_number(weighted.low)} to {format_number(weighted.high)}"
+    return (
+        f"the two estimates do not agree: its IW-NLL, the tighter one, is {format_number(abs(weighted.mean))} nats {side} that of the best "
+        f"(95 % interval {span})"
+    )
 
 
 def _measured(cells: Sequence[str]) -> list[tuple[str, str]]:

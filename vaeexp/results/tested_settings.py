@@ -218,6 +218,16 @@ class BaselineMargin(Margin):
     baseline: str
     basis: str
     """The test behind the interval, in words."""
+    weighted: Interval | None
+    """Of its test IW-NLL minus that of the best, over the same seeds; None where their numbers of samples differ."""
+
+    @property
+    def estimates_agree(self) -> bool:
+        """Whether −ELBO and IW-NLL say the same: both tell the two apart, on the same side, or neither does."""
+        if self.weighted is None or not math.isfinite(self.weighted.low):
+            return True
+        apart = self.weighted.low * self.weighted.high > 0
+        return apart == self.settled and not (apart and self.weighted.mean * self.interval.mean < 0)
 
 
 def winner_margins(confirmed: Sequence[TestedSetting]) -> list[WinnerMargin]:
@@ -252,7 +262,7 @@ def _shared(first: Mapping[int, float], second: Mapping[int, float]) -> tuple[li
 
 
 def baseline_margins(confirmed: Sequence[TestedSetting], baselines: Sequence[TestedSetting]) -> list[BaselineMargin]:
-    """Set the first confirmed configuration against each baseline that shares its protocol and is not the same runs.
+    """Set the first confirmed configuration against each baseline that shares its protocol and is not the same training.
 
     Holm's correction counts every baseline with every confirmed configuration, because the first was chosen among these
     by runs that are tested here.
@@ -261,15 +271,43 @@ def baseline_margins(confirmed: Sequence[TestedSetting], baselines: Sequence[Tes
         (rank, baseline, *difference_on_test(setting, baseline))
         for rank, setting in enumerate(confirmed)
         for baseline in baselines
-        if setting.same_protocol == baseline.same_protocol and not same_runs(setting, baseline)
+        if setting.same_protocol == baseline.same_protocol and not same_training(setting, baseline)
     ]
     ps = [p for *_, p, _ in every]
     tests = sum(math.isfinite(p) for p in ps)
     return [
-        BaselineMargin(baseline=str(baseline.baseline), basis=basis, interval=interval, p=p, p_holm=p_holm, tests=tests)
+        BaselineMargin(
+            baseline=str(baseline.baseline),
+            basis=basis,
+            interval=interval,
+            p=p,
+            p_holm=p_holm,
+            tests=tests,
+            weighted=_weighted_difference(confirmed[0], baseline),
+        )
         for (rank, baseline, interval, p, basis), p_holm in zip(every, holm(ps), strict=True)
         if rank == 0 and math.isfinite(interval.mean)
     ]
+
+
+def _weighted_difference(best: TestedSetting, baseline: TestedSetting) -> Interval | None:
+    """Return the mean difference in test IW-NLL (baseline − best); None where the numbers of samples differ or are not known."""
+    counts = {
+        float(count)
+        for setting in (best, baseline)
+        for count in column(setting.runs, "result.test/importance_samples").dropna()
+    }
+    if len(counts) != 1:
+        return None
+    return difference_on_test(best, baseline, "iw_nll")[0]
+
+
+def same_training(setting: TestedSetting, other: TestedSetting) -> bool:
+    """Tell whether the other has the same runs, or the same seeds with the same test −ELBO to the last bit: it was trained as this one."""
+    figures, others = _by_seed(setting, "seed"), _by_seed(other, "seed")
+    return same_runs(setting, other) or (
+        bool(others) and all(figures.get(seed) == figure for seed, figure in others.items())
+    )
 
 
 def same_runs(setting: TestedSetting, other: TestedSetting) -> bool:
@@ -277,12 +315,14 @@ def same_runs(setting: TestedSetting, other: TestedSetting) -> bool:
     return set(other.runs["name"]) <= set(setting.runs["name"])
 
 
-def difference_on_test(first: TestedSetting, second: TestedSetting) -> tuple[Interval, float, str]:
-    """Return the mean difference in test −ELBO (second − first) with its interval, the p of its test, and what both rest on.
+def difference_on_test(
+    first: TestedSetting, second: TestedSetting, metric: str = "neg_elbo"
+) -> tuple[Interval, float, str]:
+    """Return the mean difference in a test metric (second − first) with its interval, the p of its test, and what both rest on.
 
     Runs that share their seed are paired; otherwise interval and test are Welch's.
     """
-    one, other = _by_seed(first, "seed"), _by_seed(second, "seed")
+    one, other = _by_seed(first, "seed", metric), _by_seed(second, "seed", metric)
     shared = _shared(one, other)
     if len(shared[0]) > 1 and len(shared[0]) == len(other):
         p = paired_t_p(np.subtract(shared[1], shared[0]).tolist())
@@ -292,10 +332,10 @@ def difference_on_test(first: TestedSetting, second: TestedSetting) -> tuple[Int
     return difference_interval(*figures), welch_p(*figures), basis
 
 
-def _by_seed(setting: TestedSetting, name: str = "seed_index") -> dict[int, float]:
-    """Return the test −ELBO of each run with a test figure, by its seed or by the place of its seed; of equal seeds the first run."""
+def _by_seed(setting: TestedSetting, name: str = "seed_index", metric: str = "neg_elbo") -> dict[int, float]:
+    """Return a test metric of each run that has it, by its seed or by the place of its seed; of equal seeds the first run."""
     figures: dict[int, float] = {}
-    for seed, figure in zip(setting.runs[name], column(setting.runs, "result.test/neg_elbo"), strict=True):
+    for seed, figure in zip(setting.runs[name], column(setting.runs, f"result.test/{metric}"), strict=True):
         if not is_missing(seed) and math.isfinite(figure):
             figures.setdefault(int(seed), float(figure))
     return figures

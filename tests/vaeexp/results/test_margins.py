@@ -70,6 +70,34 @@ def test_the_runs_of_the_best_are_no_margin():
     assert baseline_margins([best], [best]) == []
 
 
+def test_a_baseline_that_was_trained_as_the_best_is_no_comparison():
+    best, other = setting_of("best", [100.0, 101.0, 102.0], source=1), setting_of("normal", [103.0, 104.5, 105.0])
+    again = setting_of("more samples", [100.0, 101.0, 102.0])
+    again.runs["name"] = ["study/r7", "study/r8", "study/r9"]
+    assert not same_runs(best, again)
+    (margin,) = baseline_margins([best], [again, other])
+    assert (margin.baseline, margin.tests) == ("normal", 1)
+
+
+@pytest.mark.parametrize(
+    ("weighted", "agree"), [([1.0, 1.1, 1.2], True), ([-0.1, 0.1, -0.2], False), ([-1.0, -1.1, -1.2], False)]
+)
+def test_the_tighter_estimate_may_say_otherwise(weighted, agree):
+    best, other = setting_of("best", [100.0, 101.0, 102.0], source=1), setting_of("normal", [101.0, 102.1, 103.2])
+    best.runs["result.test/iw_nll"], other.runs["result.test/iw_nll"] = (
+        [90.0, 91.0, 92.0],
+        np.add([90, 91, 92], weighted),
+    )
+    for setting in (best, other):
+        setting.runs["result.test/importance_samples"] = 100.0
+    (margin,) = baseline_margins([best], [other])
+    assert margin.settled
+    assert margin.weighted.mean == pytest.approx(np.mean(weighted))
+    assert margin.estimates_agree == agree
+    other.runs["result.test/importance_samples"] = 5000.0
+    assert baseline_margins([best], [other])[0].weighted is None, "more samples alone lower it"
+
+
 def test_welchs_p_is_that_of_scipy():
     first, second = [1.0, 2.0, 4.0], [3.0, 9.0, 5.0, 6.0]
     assert welch_p(first, second) == pytest.approx(stats.ttest_ind(second, first, equal_var=False).pvalue)
