@@ -1,4 +1,4 @@
-"""Every command in README.md, CONTRIBUTING.md and docs/ is a real one: all are parsed, and all but those listed below run.
+"""Every command in README.md, CONTRIBUTING.md and docs/ is a real one: all are parsed, and all but those named below run.
 
 The study that the pages call `beta_mnist` is here the small study `smoke` under that name.
 """
@@ -21,6 +21,9 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     *sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / "docs").glob("*/*.md")]),
 ]
+
+REPORTS = sorted((ROOT / "docs" / "examples").glob("*/README.md"))
+"""Their commands are only parsed, because they need the studies of the reports, hours of computing."""
 
 NOT_RUN = {
     r"--storage": "needs a PostgreSQL; tests/sweeps/storage and tests/vaeexp/sweep have one",
@@ -49,12 +52,13 @@ DRY = " --dry-run --name docs --compile off"
 tests/test_whole.py and the fixture below train `smoke`."""
 
 COMMANDS = sorted({command for page in PAGES for command in commands(page)})
+OF_REPORTS = sorted({command for page in REPORTS for command in commands(page)} - {*COMMANDS})
 AGAIN = ("vaeexp report --all", "vaeexp report beta_mnist --html")
 """Commands that write the report of `vaeexp report beta_mnist` again, for seconds each."""
 RUN = [command for command in COMMANDS if not any(re.search(pattern, command) for pattern in NOT_RUN)]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS + OF_REPORTS)
 def test_every_command_is_understood(command: str) -> None:
     name, *arguments = shlex.split(command)[1:]
     context = click.Context(cli, info_name="vaeexp")

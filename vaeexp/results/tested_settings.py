@@ -223,11 +223,14 @@ class BaselineMargin(Margin):
 
     @property
     def estimates_agree(self) -> bool:
-        """Whether −ELBO and IW-NLL say the same: both tell the two apart, on the same side, or neither does."""
+        """Whether the intervals of −ELBO and IW-NLL say the same: both leave out 0, on the same side, or neither does."""
         if self.weighted is None or not math.isfinite(self.weighted.low):
             return True
-        apart = self.weighted.low * self.weighted.high > 0
-        return apart == self.settled and not (apart and self.weighted.mean * self.interval.mean < 0)
+        sides = [
+            math.copysign(1, interval.mean) if interval.low * interval.high > 0 else 0
+            for interval in (self.interval, self.weighted)
+        ]
+        return sides[0] == sides[1]
 
 
 def winner_margins(confirmed: Sequence[TestedSetting]) -> list[WinnerMargin]:

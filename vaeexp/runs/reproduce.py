@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,13 +53,13 @@ def reproduce_trial(
 
     Raises:
         UserError: there is no such trial, it has not ended, its record is incomplete, or the images are others; or, with
-            `restore`, it has left no weights.
+            `restore`, it has left no files.
     """
     record = read_record(run, runs, storage, allow_code=allow_code)
     if record.asked != record.name:
         write_line(console, f"{record.asked} took the result of {record.name}, which has equal settings.")
-    if restore and not record.trial.files:
-        raise UserError(record.name, "has no weights on record, so there is nothing to restore.")
+    if restore and not record.trial.folder:
+        raise UserError(record.name, "has left no files, so there is nothing to restore.")
     here = _arithmetic_here(record, device, precision)
     wanted = choose_criterion(record.arithmetic, here, record.trial.epochs)
     dataset = open_dataset(record.settings.data, root=data, say=lambda text: write_line(console, text, style="yellow"))
@@ -69,7 +69,8 @@ def reproduce_trial(
     with tempfile.TemporaryDirectory(prefix="vaeexp-reproduce-") as folder:
         again = _train(record, here, wanted, dataset, Path(folder), console)
         made = Path(again.folder) if again.folder else None
-        restored = restore_files(record, made) if restore and made else []
+        figures = compare(record.trial, again, (None, None), wanted)
+        restored = restore_files(record, made, figures) if restore and made else []
         parts = compare(record.trial, again, (record.folder, made), wanted) + restored
     if record.contradictions and not any(part.what == SETTINGS for part in restored):
         parts.append(Part(SETTINGS, "; ".join(record.contradictions), False))
@@ -77,13 +78,14 @@ def reproduce_trial(
     return all(part.agrees is not False for part in parts)
 
 
-def restore_files(record: RunRecord, made: Path) -> list[Part]:
+def restore_files(record: RunRecord, made: Path, compared: Sequence[Part]) -> list[Part]:
     """Put files that a new training `made` into the run's folder where they are missing or damaged; tell of each.
 
     A file of weights goes back if its SHA-256 is the recorded one, else beside, as `reproduced-weights.safetensors`. The other
-    files go back if the weights are the recorded ones.
+    files go back if the weights are the recorded ones; of a run that has left none, if all that was `compared` is.
     """
-    parts, equal = [], True
+    parts, weighed = [], bool(record.trial.files)
+    equal = weighed or all(part.agrees is not False for part in compared)
     for file, sha256 in record.trial.files.items():
         place, found = record.folder / file, file_digest(made / file)
         if place.is_file() and file_digest(place) == sha256:
@@ -97,7 +99,7 @@ def restore_files(record: RunRecord, made: Path) -> list[Part]:
             words = f"has the SHA-256 {found[:12]}… now, {sha256[:12]}… on record; it lies beside as {beside.name}"
             parts.append(Part(file, words, False))
         equal = equal and found == sha256
-    for file in (SETTINGS, RESULT, PICTURES, EVALUATION) if equal else ():
+    for file in (SETTINGS, RESULT, *((PICTURES, EVALUATION) if weighed else ())) if equal else ():
         if (made / file).is_file() and not _is_whole(record.folder / file):
             _put(made / file, record.folder / file)
             parts.append(Part(file, "is put back", True))

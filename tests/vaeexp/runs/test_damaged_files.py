@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ from sweeps.errors import warn_once
 from vaeexp.commands import cli, main
 from vaeexp.results import parse_run, stored_study
 from vaeexp.results.tables import EVALUATION, PICTURES, read_arrays
-from vaeexp.runs.comparison import compare_figures
+from vaeexp.runs.comparison import Part, compare_figures
+from vaeexp.runs.reproduce import restore_files
+from vaeexp.runs.run import read_record
 from vaeexp.training.checkpoint import LAST, RESULT, SETTINGS, WEIGHTS, load_json, load_model, load_tensors
 
 REPEAT = "repeat-0000"
@@ -169,6 +172,21 @@ def test_restore_puts_damaged_and_missing_files_back(runs: Path, tiny_study: Pat
     assert read_arrays(folder)
     again = called(tiny_study, runs, "reproduce", f"{NAME}/r0", "--restore")
     assert "is whole and stays as it is" in again.output
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_restore_of_a_run_that_left_no_weights_goes_by_its_figures(runs: Path, equal: bool, tmp_path: Path) -> None:
+    """A pruned trial leaves settings and result alone. A campaign of faults found that these could not be restored."""
+    record = read_record(f"{NAME}/2", runs, None)
+    record = replace(record, trial=replace(record.trial, files={}))
+    made, place = Path(shutil.copytree(record.folder, tmp_path / "made")), record.folder
+    for file in (WEIGHTS, SETTINGS, PICTURES):
+        (place / file).unlink()
+    parts = restore_files(record, made, [Part("epochs", "", True), Part("end", "", equal)])
+    assert [part.what for part in parts] == [SETTINGS] * equal
+    assert (place / SETTINGS).exists() == equal
+    assert not (place / WEIGHTS).exists()
+    assert not (place / PICTURES).exists()
 
 
 def test_restore_puts_other_weights_beside(runs: Path, tiny_study: Path) -> None:
