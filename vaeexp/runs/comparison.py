@@ -138,8 +138,10 @@ def _end(recorded: Outcome, found: Outcome, wanted: Criterion) -> Part:
     if failure and again:
         same = failure.kind == again.kind and (wanted.tolerance > 0 or recorded.epoch == found.epoch)
         return Part("end", f"fails again {fails}" if same else f"fails otherwise {fails}; {on_record}", same)
+    if failure and failure.kind == "timed_out":
+        return Part("end", f"not tried, because a limit on time ended the trial; {on_record}", None)
     if failure:
-        machine = failure.kind in ("crashed", "out_of_memory", "timed_out")
+        machine = failure.kind in ("crashed", "out_of_memory")
         hint = "; the cause may be the machine and not the trial" if machine else ""
         return Part("end", f"does not fail again; {on_record}{hint}", False)
     if again:

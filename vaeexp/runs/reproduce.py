@@ -196,7 +196,9 @@ def _train(
 def _advance(record: RunRecord, lanes: Lanes, wanted: Criterion, console: "Console") -> Iterator[Progress]:
     """Train epoch by epoch. Print the first difference at once, and how far the training is."""
     recorded, number = record.trial.epochs, record.trial.trial.number
-    most = len(recorded) + (record.outcome.failure is not None)
+    failure = record.outcome.failure
+    # An epoch that a limit on time stopped may never end.
+    most = len(recorded) + (failure is not None and failure.kind != "timed_out")
     agrees, spoke = True, time.monotonic()
     with progress_bar(console, record.name) as advance:
         for index in range(most):

@@ -147,6 +147,15 @@ def test_every_kind_of_ending_is_reached_again(
     assert contents(tiny_study / "mlruns") == before
 
 
+def test_an_epoch_that_took_too_long_is_not_tried_again(tiny_study: Path, runs: Path, in_this_process: None) -> None:
+    failure = {"kind": "timed_out", "message": "its epoch was not done after 15 seconds in epoch 3"}
+    tamper(runs, "trial-0000", attribute("outcome", lambda ending: ending | {"failure": failure}))
+    done = reproduce(tiny_study, "0", runs=runs)
+    assert "2 of 2 equal, bit for bit" in done.output
+    assert "not tried, because a limit on time ended the trial; on record: epoch 3, timed_out (its epoch" in done.output
+    assert "epoch 3/" not in done.output
+
+
 def test_without_its_folder_a_trial_is_trained_from_the_study(tiny_study: Path, runs: Path) -> None:
     shutil.rmtree(runs / "trials" / NAME / "trial-0001")
     tamper(runs, "trial-0001", attribute("folder", lambda folder: f"{folder}-gone"))
