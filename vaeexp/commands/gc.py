@@ -9,8 +9,11 @@ import click
 from sweeps.errors import UserError
 from sweeps.storage import driver_in_words, study_holder, study_names
 from sweeps.storage.study_record import StoredStudy
+from sweeps.study.study_model import Keep
+from sweeps.study.yaml_file import is_path, known_studies, parse_yaml
 from vaeexp.commands.options import TitledCommand, runs_option, storage_option, study_argument, titled
 from vaeexp.console import open_console, print_table, write_line
+from vaeexp.machine import shipped_studies
 from vaeexp.results import stored_study, study_name
 from vaeexp.runs import tidy
 from vaeexp.runs.tidy import Item
@@ -66,7 +69,7 @@ def gc(
         *((tidy.PAUSED,) if paused else ()),
     }
     cached = {*((tidy.PROGRAMS,) if programs else ()), *((tidy.PREPARED,) if prepared else ())}
-    kinds = {name: wanted | (_not_kept(study or name) if keep else set()) for name in chosen}
+    kinds = {name: wanted | (_not_kept(study or name, every[name]) if keep else set()) for name in chosen}
     if any(kinds.values()):
         for name in chosen:
             if (holder := study_holder(storage, runs, name)) is not None:
@@ -83,9 +86,13 @@ def gc(
         write_line(open_console(), f"{'Would free' if dry_run else 'Freed'} {len(items):,} files or folders, {size}.")
 
 
-def _not_kept(study: str) -> set[str]:
-    """Return the kinds of files that `keep:` of the study's file leaves out."""
-    keep = open_study_file(study).keep
+def _not_kept(given: str, stored: StoredStudy) -> set[str]:
+    """Return the kinds of files that `keep:` leaves out: of the study's file, or of its text on record where no file is at hand."""
+    if is_path(given) or given in known_studies(shipped_studies()):
+        keep = open_study_file(given).keep
+    else:
+        sections, _ = parse_yaml(stored.study.text, f"study '{given}'")
+        keep = Keep.model_validate((sections or {}).get("keep") or {})
     kinds = set(tidy.PRUNED) if keep.pruned == "figures" else set()
     return kinds | ({tidy.EARLIER_PICTURES} if keep.pictures == "last" else set())
 

@@ -15,6 +15,7 @@ from tiny_study import NAME, STUDY
 from sweeps.errors import UserError
 from sweeps.storage import hold_study, open_storage
 from sweeps.storage.journal import study_lock
+from sweeps.storage.study_record import write_study
 from vaeexp.commands import cli, main
 from vaeexp.results import stored_study
 from vaeexp.results.tables import study_tables
@@ -120,6 +121,15 @@ def test_keep_of_the_study_file_decides_with_keep(place):
     (place / f"{NAME}.yaml").write_text(text % "figures")
     gc(f"{NAME}.yaml", "--keep")
     assert not (place / "mlruns" / "trials" / NAME / PRUNED / WEIGHTS).exists()
+
+
+def test_a_study_without_a_file_at_hand_keeps_what_its_record_says(place, monkeypatch):
+    """As one that was restored, or run with --name."""
+    monkeypatch.setattr("vaeexp.commands.gc.shipped_studies", lambda: None)
+    assert gc("--keep", "--dry-run").splitlines()[-1].startswith("Would free 4 ")
+    study = optuna.load_study(study_name=NAME, storage=open_storage(None, place / "mlruns", NAME))
+    write_study(study, text=STUDY + "keep: {pruned: weights}\n")
+    assert "Would free" not in gc(NAME, "--keep", "--dry-run")
 
 
 def test_checkpoints_of_trials_that_go_on_stay(place):
