@@ -1,6 +1,7 @@
 """The commands archive and restore: a study as one file, and such a file as a study on this machine."""
 
 import platform
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from sweeps.archive.pack import pack_study
 from sweeps.archive.restore import Restored, restore_study
 from sweeps.errors import UserError
 from vaeexp.allowed_code import forget_beginning
-from vaeexp.commands.options import complete_study, reports_option, runs_option, storage_option
+from vaeexp.commands.options import complete_study, place_options, reports_option, runs_option, storage_option
 from vaeexp.machine import describe_hardware
 from vaeexp.results import stored_study, study_name
 from vaeexp.runs.export import LOADER, REQUIREMENTS
@@ -72,11 +73,11 @@ def restore(*, file: Path, name: str | None, runs: Path, reports: Path, storage:
     restored = restore_study(
         file, runs=runs, reports=reports, storage=storage, name=name, loaders={LOADER: REQUIREMENTS}, adapt=adapt
     )
-    for line in _words(restored, runs):
+    for line in _words(restored, runs, shlex.join(place_options(runs, storage))):
         click.echo(line)
 
 
-def _words(restored: Restored, runs: Path) -> list[str]:
+def _words(restored: Restored, runs: Path, options: str) -> list[str]:
     manifest, study = restored.manifest, restored.stored.study.name
     count = len(restored.stored.trials) + len(restored.stored.repeats)
     lines = [
@@ -87,7 +88,8 @@ def _words(restored: Restored, runs: Path) -> list[str]:
     ]
     if restored.study_file:
         lines.append(f"Its study file: {restored.study_file}. Read it before you run it.")
-    lines.append(f"Next: `vaeexp doctor {study}` checks it, `vaeexp sync {study}` brings it to MLflow.")
+    named = f"{study} {options}".rstrip()
+    lines.append(f"Next: `vaeexp doctor {named}` checks it, `vaeexp sync {named}` brings it to MLflow.")
     return lines
 
 

@@ -1,5 +1,7 @@
 """The command doctor: checks of this machine, and of all that is stored of a study."""
 
+import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +16,7 @@ from sweeps.storage import study_names
 from sweeps.storage.health import check_driver, check_storage
 from sweeps.storage.study_record import StoredStudy
 from sweeps.tracking.health import check_mirror
-from vaeexp.commands.options import runs_option, storage_option, study_argument, tracking_option
+from vaeexp.commands.options import place_options, runs_option, storage_option, study_argument, tracking_option
 from vaeexp.commands.status import json_option, print_json
 from vaeexp.console import open_console, write_line
 from vaeexp.health import check_cache, check_code, check_device, check_disk, check_limits, check_versions
@@ -90,15 +92,21 @@ def repair_all(
     return findings
 
 
-def line_of(finding: Finding, marks: Mapping[bool | None, str]) -> str:
+def line_of(finding: Finding, marks: Mapping[bool | None, str], options: str) -> str:
     """Return `✓ name – words`, with the remedy where it is needed."""
-    parts = [f"{marks[finding.ok]} {finding.name}", finding.words]
-    return " – ".join([*parts, finding.remedy] if finding.remedy and not finding.ok else parts)
+    return " – ".join(filter(None, (f"{marks[finding.ok]} {finding.name}", finding.words, _remedy(finding, options))))
 
 
-def object_of(finding: Finding) -> dict[str, Any]:
+def _remedy(finding: Finding, options: str) -> str | None:
+    """Return the remedy where it is needed, its commands with the options that name the places of this command."""
+    if finding.ok or not finding.remedy:
+        return None
+    return re.sub("`(vaeexp [^`]*)`", lambda match: f"`{match[1]} {options}`" if options else match[0], finding.remedy)
+
+
+def object_of(finding: Finding, options: str) -> dict[str, Any]:
     """Return a finding for `--json`; the remedy is null where there is nothing to do."""
-    remedy = finding.remedy if finding.remedy and not finding.ok else None
+    remedy = _remedy(finding, options)
     return {"name": finding.name, "ok": finding.ok, "words": finding.words, "remedy": remedy}
 
 
@@ -125,9 +133,11 @@ def doctor(
     marks = {True: "✓", False: "✗", None: "?"} if utf8 else {True: "ok", False: "WRONG", None: "?"}
     repairs: list[str] = []
 
+    options = shlex.join(place_options(runs, storage))
+
     def show(finding: Finding) -> None:
         if not as_json:
-            write_line(console, line_of(finding, marks))
+            write_line(console, line_of(finding, marks, options))
 
     def say(line: str) -> None:
         repairs.append(line)
@@ -141,6 +151,6 @@ def doctor(
     if repair:
         studies = repair_all(checks, studies, say, show)
     if as_json:
-        print_json({"findings": [object_of(finding) for finding in (*findings, *studies)], "repairs": repairs})
+        print_json({"findings": [object_of(finding, options) for finding in (*findings, *studies)], "repairs": repairs})
     if any(finding.ok is False for finding in (*findings, *studies)):
         click.get_current_context().exit(1)

@@ -10,6 +10,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from sweeps.errors import masked
 from vaeexp.machine import shipped_studies
 
 
@@ -108,6 +109,13 @@ def study_argument(help: str, *, required: bool = True, names: str = "STUDY") ->
         return argument(option(with_study))
 
     return decorate
+
+
+def place_options(runs: Path, storage: str | None) -> list[str]:
+    """Return the options that name the runs folder and the storage in a further command, without what is the default or in the environment."""
+    folder = os.environ.get("VAEEXP_RUNS", "mlruns")
+    options = ["--runs", str(runs)] if runs != Path(folder) else []
+    return options + (["--storage", masked(storage)] if storage and storage != os.environ.get("VAEEXP_STORAGE") else [])
 
 
 def overrides_option(help: str) -> Callable:

@@ -74,6 +74,13 @@ def test_a_restored_study_goes_on_elsewhere(there, tiny_study, no_figures):
     assert "✗" not in called("doctor", NAME)
 
 
+def test_the_next_commands_name_the_folder_of_runs(there):
+    said = called("restore", FILE, "--runs", "else where")
+    assert f"`vaeexp doctor {NAME} --runs 'else where'` checks it" in said
+    said = called("doctor", NAME, "--runs", "else where", status=1)
+    assert f"`vaeexp sync {NAME} --runs 'else where'` brings the rest" in said
+
+
 def test_a_study_under_another_name_is_a_study_of_its_own(there, tiny_study):
     called("restore", FILE)
     called("restore", FILE, "--name", "again")
