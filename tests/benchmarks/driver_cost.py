@@ -1,8 +1,8 @@
 """What the driver, the pruner and tracking cost beside an accelerator: 64 lanes with epochs of a second.
 
-    python tests/benchmarks/driver_cost.py [--width 64] [--trials 256] [--epochs 10] [--seconds 1.0] [--json FILE]
+    python tests/benchmarks/driver_cost.py [--width 64] [--trials 256] [--epochs 10] [--seconds 1.0] [--postgres] [--json FILE]
 
-The real driver on a journal with TPE and median pruning, the real tracker on an MLflow store, and lanes that wait for a second
+The real driver on a journal (a file, or rows of a PostgreSQL server of its own) with TPE and median pruning, the real tracker on an MLflow store, and lanes that wait for a second
 where others train: what is measured is all the time in which no lane is advanced, as a share of the search. Twelve metrics
 per lane and epoch, as VAEs have.
 """
@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from table import describe_machine, in_words, markdown, write_json
 
 from sweeps.engine import search
-from sweeps.storage import open_storage, open_study
+from sweeps.storage import hold_study, open_study
 from sweeps.study import Study
 from sweeps.study.pruners import PRUNERS
 from sweeps.study.samplers import SAMPLERS
@@ -29,6 +30,7 @@ from sweeps.tracking import mirroring
 from sweeps.workload import Progress
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+from postgres import postgres_server, sql
 from toy_lanes import ToyLanes
 
 
@@ -53,6 +55,9 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=256)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument(
+        "--postgres", action="store_true", help="keep the journal in PostgreSQL, and count transactions"
+    )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     machine = describe_machine("cpu")
@@ -89,14 +94,27 @@ def study_of(options: argparse.Namespace) -> Study:
 
 
 def searched(options: argparse.Namespace, folder: Path) -> dict[str, float]:
+    with ExitStack() as stack:
+        url = None
+        if options.postgres:
+            server = stack.enter_context(postgres_server("studies"))
+            url = server.get_uri(database="studies", driver="psycopg")
+        found = _searched(options, folder, url)
+        if url:
+            found["transactions a round"] = sql(url, "select writes from sweeps_claims")[0][0] / found["rounds"]
+        return found
+
+
+def _searched(options: argparse.Namespace, folder: Path, url: str | None) -> dict[str, float]:
     study = study_of(options)
-    optuna_study = open_study(open_storage(None, folder, study.name), study, extend=False)
     lanes = WaitingLanes(width=options.width, epochs=options.epochs, seconds=options.seconds)
-    with mirroring(study.name, runs=folder) as mirror:
-        started = time.perf_counter()
-        search(optuna_study, study, lanes, [], runs=folder)
-        wall = time.perf_counter() - started
-    delivered = time.perf_counter() - started
+    with hold_study(url, folder, study.name) as storage:
+        optuna_study = open_study(storage, study, extend=False)
+        with mirroring(study.name, runs=folder, storage=url) as mirror:
+            started = time.perf_counter()
+            search(optuna_study, study, lanes, [], runs=folder)
+            wall = time.perf_counter() - started
+        delivered = time.perf_counter() - started
     rounds = sum(event.startswith("advance") for event in lanes.events)
     other = wall - lanes.spent
     return {
