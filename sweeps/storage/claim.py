@@ -211,7 +211,8 @@ def _machine() -> str | None:
     """Return what names this start of this machine and the processes that can be seen; None where the system does not tell."""
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+        # Containers have numbers of their own, and a system may hide the processes of other users.
+        return f"{boot} {os.readlink('/proc/self/ns/pid')} {os.getuid()}"
     return None
 
 

@@ -223,7 +223,7 @@ def test_a_server_that_restarts_in_the_middle_of_a_round(tmp_path, server, url, 
     def restart(event):
         if event == "advance 3 4 5":
             server.stop()
-            threading.Timer(1.0, server.start).start()
+            threading.Timer(0.2, server.start).start()
 
     assert (searched(url, tmp_path, before=restart), count(url)) == undisturbed
     assert re.search(r"no connection \(.*\); trying again for 60 s\.", caplog.text)

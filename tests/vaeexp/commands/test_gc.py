@@ -167,8 +167,15 @@ def test_a_study_in_a_database(place, no_figures):
         assert WEIGHTS in stored.study.freed[PRUNED]
         *findings, _ = check_files(Path("there"), stored)
         assert findings == []
-        with hold_study(where[-1], Path("elsewhere"), NAME), pytest.raises(UserError, match="is running it; stop it"):
-            CliRunner().invoke(cli, ["gc", NAME, "--pruned", *where], catch_exceptions=False, standalone_mode=False)
+        assert "beta_mnist: finished" in vaeexp("status", NAME, *where)
+        with hold_study(where[-1], Path("elsewhere"), NAME):
+            assert f"running (process {os.getpid()} on host" in vaeexp("status", NAME, *where)
+            for command in (["gc", NAME, "--pruned"], ["archive", NAME, "y.tar.zst"]):
+                with pytest.raises(UserError, match=rf"process {os.getpid()} on host .* is running it"):
+                    CliRunner().invoke(cli, [*command, *where], catch_exceptions=False, standalone_mode=False)
+        vaeexp("archive", NAME, "y.tar.zst", *where)
+        vaeexp("restore", "y.tar.zst", "--runs", "back", "--reports", "back/reports")
+        assert table(Path("back"))[1] == table()[1]
 
 
 def test_a_running_study_is_refused_in_one_line(place, capsys):
