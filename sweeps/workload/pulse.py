@@ -32,6 +32,11 @@ def beat() -> None:
     _count.value += 1
 
 
+def batches() -> int:
+    """Return the number of the last batch of this process."""
+    return int(_count.value)
+
+
 @dataclass
 class _Silence:
     batch: int

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from toy_lanes import ToyLanes
@@ -153,3 +154,26 @@ class FusedLanes(CountingLanes):
 
     def advance(self, numbers):
         yield [self.advance_one(self.held[number]) for number in numbers]
+
+
+def build_writing(folder, width=2):
+    return WritingLanes(Path(folder), width)
+
+
+class WritingLanes(CountingLanes):
+    """Lanes that leave a folder with files for each trial, and a picture of each epoch."""
+
+    def advance_one(self, held):
+        progress = super().advance_one(held)
+        return replace(progress, images={progress.epoch: {"state": self.write(held, f"epoch-{progress.epoch}.png")}})
+
+    def finish_one(self, number, outcome):
+        self.write(self.held[number], "weights")
+        result = super().finish_one(number, outcome)
+        return replace(result, folder=str(self.folder / f"trial-{number:04d}"))
+
+    def write(self, held, name):
+        path = self.folder / held[0].folder_name / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{name} {held[2]}")
+        return str(path)

@@ -91,6 +91,31 @@ def _count(name: str, default: str, help: str) -> Any:
     options.tracking_option,
 )
 @options.titled(
+    "Many machines",
+    click.option(
+        "--engine",
+        type=click.Choice(("local", "ray")),
+        default="local",
+        show_default=True,
+        help="local: workers are processes of this machine; ray: they are actors on a running Ray cluster that this machine is part of, each with a CPU core or a GPU. The results are the same.",
+    ),
+    click.option(
+        "--address",
+        metavar="auto|HOST:PORT",
+        default="auto",
+        show_default=True,
+        help="Ray cluster to use. auto: the one that RAY_ADDRESS names or that runs on this machine.",
+    ),
+    click.option(
+        "--worker-timeout",
+        type=options.Duration(),
+        metavar="TIME",
+        default="60s",
+        show_default=True,
+        help="On a Ray cluster, replace a worker that gives no sign of life for so long.",
+    ),
+)
+@options.titled(
     "How it runs",
     options.device_option("auto"),
     options.precision_option("auto"),
@@ -132,7 +157,7 @@ def sweep(*, dry_run: bool, **given: Any) -> None:
 
     It searches, trains the best settings again with fresh seeds, tests them, compares, and writes a report. The same command again goes on where the last one stopped. Ctrl-C stops within seconds and loses nothing.
     """
-    if not dry_run:
+    if not dry_run and given["engine"] != "ray":
         preload("vaeexp.runs.worker")  # workers import PyTorch while this process does
     names = {field.name for field in fields(sweeping.job.SweepOptions)}
     execution = {name: value for name, value in given.items() if name not in names and value is not None}

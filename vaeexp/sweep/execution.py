@@ -54,6 +54,11 @@ class Execution:
         """Return the fields as they are recorded, `fuse` and `compile` as the options spell them."""
         return asdict(self) | {name: "on" if getattr(self, name) else "off" for name in ("fuse", "compile")}
 
+    @property
+    def arithmetic(self) -> dict[str, Any]:
+        """What decides the rounding, beside the device: the keyword arguments of `vaeexp.runs.provenance.arithmetic`."""
+        return {name: getattr(self, name) for name in ("precision", "fuse", "compile", "threads")}
+
     def describe(self) -> str:
         """Say in words where and how the lanes train: "cpu (2 workers, bf16, compiled steps)"."""
         workers = f"{self.workers} worker{'' if self.workers == 1 else 's'}"
@@ -88,6 +93,8 @@ def resolve_execution(
     maxima: Mapping[str, int],
     trials: int,
     shapes: int = 1,
+    *,
+    places: int | None = None,
 ) -> Execution:
     """Decide how a study runs: by the options, else by the record of its first run, else by this machine.
 
@@ -99,6 +106,7 @@ def resolve_execution(
         maxima: largest latent size and component count of the study.
         trials: budget of the search.
         shapes: number of model shapes that trials can have; each is compiled by itself.
+        places: workers for which the machines of a cluster have room; None: all workers run on this machine.
 
     Raises:
         UserError: the system is Windows, the device is missing, or the options contradict each other.
@@ -128,7 +136,7 @@ def resolve_execution(
         lanes_of_a_worker = _measured_lanes(
             dataset, settings, maxima, device, precision, fuse, compile and not fuse, trials, wanted.resident_mb
         )
-    workers = _workers(wanted, device.type, cores, trials, lanes_of_a_worker)
+    workers = _workers(wanted, _devices(device.type, cores) if places is None else places, trials, lanes_of_a_worker)
     lanes = wanted.lanes if isinstance(wanted.lanes, int) else workers * lanes_of_a_worker
     if wanted.compile == "auto" and device.type == "cuda" and fuse:
         compile = _steps(settings, dataset, trials, lanes) >= _STEPS_THAT_PAY["cuda"]
@@ -139,7 +147,7 @@ def resolve_execution(
         compile=compile,
         workers=workers,
         lanes=lanes,
-        threads=max(1, cores // workers) if device.type == "cpu" else None,
+        threads=_threads(recorded, cores, workers, places) if device.type == "cpu" else None,
         checkpoint_seconds=wanted.checkpoint_seconds,
         resident_mb=wanted.resident_mb,
     )
@@ -173,14 +181,28 @@ def _why_no_compiled_step(device: str, fuse: bool) -> str:
     return ""
 
 
-def _workers(wanted: ExecutionSettings, device: str, cores: int, trials: int, lanes_of_a_worker: int) -> int:
+def _devices(device: str, cores: int) -> int:
+    """Return how many processes this machine has room for."""
+    return {"cpu": cores, "cuda": torch.cuda.device_count(), "mps": 1}[device]
+
+
+def _threads(recorded: Mapping[str, Any], cores: int, workers: int, places: int | None) -> int:
+    """Return the CPU threads of a worker: those of the study's first run, because they may change the last bits. On a cluster one,
+    because one worker with one thread for each core is the fastest and does not depend on the machine."""
+    if recorded.get("threads") is not None:
+        return int(recorded["threads"])
+    return max(1, cores // workers) if places is None else 1
+
+
+def _workers(wanted: ExecutionSettings, devices: int, trials: int, lanes_of_a_worker: int) -> int:
     """Return the number of processes that train."""
     if isinstance(wanted.workers, int):
         if isinstance(wanted.lanes, int) and wanted.lanes < wanted.workers:
             problem = f"got {wanted.lanes}; must be at least {wanted.workers}, one for each worker. Try --workers auto."
             raise UserError("--lanes", problem)
         return wanted.workers
-    devices = {"cpu": cores, "cuda": torch.cuda.device_count(), "mps": 1}[device]
+    if devices < 1:
+        raise UserError("--workers", "the cluster has no room for a worker yet. Say how many workers to wait for.")
     if isinstance(wanted.lanes, int):
         return min(devices, wanted.lanes)
     # A sampler learns from finished trials only, so with more lanes than a quarter of the trials the search is random.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -58,6 +58,12 @@ class SweepOptions:
     max_failures: int = MAX_FAILURES
     trial_timeout: float | None = None
     """Seconds that the epoch of a trial may take; None without a limit."""
+    engine: Literal["local", "ray"] = "local"
+    """Where workers run: as processes of this machine, or on a Ray cluster."""
+    address: str = "auto"
+    """Of the Ray cluster."""
+    worker_timeout: float = 60.0
+    """Seconds without a sign of life after which a worker on a Ray cluster is replaced."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +89,7 @@ class Job:
         """
         options, defaults = self.options, SweepOptions(study=self.options.study)
         names = (*(("trials", "seconds") if budget else ()), "data", "runs", "reports", "storage_timeout")
-        names += ("max_failures", "trial_timeout")
+        names += ("max_failures", "trial_timeout", "engine", "address", "worker_timeout")
         arguments = ["sweep", options.study, *(["--name", options.name] if options.name else [])]
         for override in options.overrides:
             arguments += ["--set", override]
@@ -142,12 +148,11 @@ def _check_writable(folder: Path, flag: str) -> None:
         raise UserError(flag, f"'{folder}' cannot be written: no permission for '{there}'. Choose another folder.")
 
 
-def print_plan(
-    study: "Study", settings: Settings, dataset: Dataset, asked: Mapping[str, Any], console: "Console"
-) -> None:
-    """Print the plan. A few training steps of the largest model give the estimate of time."""
-    trials = study.budget.trials or 100
-    execution = choose_execution(study, settings, dataset, asked, {}, partial(write_line, console))
+def print_plan(job: Job, console: "Console", *, places: int | None) -> None:
+    """Print the plan. A few training steps of the largest model give the estimate of time. `places`: as for `resolve_execution`."""
+    study, settings, dataset = job.study, job.settings, job.dataset
+    trials, say = study.budget.trials or 100, partial(write_line, console)
+    execution = choose_execution(study, settings, dataset, job.options.execution, {}, say, places=places)
     for line in (*_intent(study, settings, dataset), *_cost(study, settings, dataset, execution, trials)):
         write_line(console, line)
     write_line(console, "Nothing was trained.")

@@ -82,6 +82,8 @@ def choose_execution(
     recorded: Mapping[str, Any],
     say: Callable[[str], None],
     free: FreeMemory | None = None,
+    *,
+    places: int | None = None,
 ) -> Execution:
     """Decide how a study runs (`resolve_execution`); on a CPU with fewer workers and lanes where memory is short, and says so.
 
@@ -90,6 +92,7 @@ def choose_execution(
         recorded: the execution of the study's first run; empty before it.
         say: gets a line where the sweep is narrowed.
         free: the free memory; by default that of now.
+        places: as for `resolve_execution`; the machines of a cluster look after their memory themselves.
 
     Raises:
         UserError: as `resolve_execution`; or what the user or the record asks for does not fit.
@@ -97,10 +100,10 @@ def choose_execution(
     plan, trials = MemoryPlan(study, settings, dataset), study.budget.trials or 100
     shapes = len(model_shapes(study, settings))
     resolve = partial(resolve_execution, recorded=recorded, dataset=dataset, settings=settings)
-    resolve = partial(resolve, maxima=maxima_of(study), trials=trials, shapes=shapes)
+    resolve = partial(resolve, maxima=maxima_of(study), trials=trials, shapes=shapes, places=places)
     execution, free = resolve(asked), free or free_memory()
     needed = plan.needed(execution.workers, execution.lanes, compiled=execution.compile)
-    if execution.device != "cpu" or free is None or needed <= free.bytes:
+    if execution.device != "cpu" or places is not None or free is None or needed <= free.bytes:
         return execution
     workers, lanes = plan.fitting(execution, free)
     short = f"{execution.workers} workers with {execution.lanes} lanes need about {format_gibibytes(needed)} more, and {free.bound} has {format_gibibytes(free.bytes)} free"

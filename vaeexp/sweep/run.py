@@ -22,7 +22,6 @@ from sweeps.tracking import Mirror, mirroring, sync
 from sweeps.tracking.mlflow_store import tracking_uri
 from sweeps.tracking.ui import check_reachable
 from sweeps.workload import run_folder
-from sweeps.workload.worker_pool import WorkerPool
 from vaeexp.allowed_code import check_code, note_beginning
 from vaeexp.console import program
 from vaeexp.data import describe_plan
@@ -31,13 +30,12 @@ from vaeexp.results.tables import study_tables
 from vaeexp.results.trust import failed_checks
 from vaeexp.runs.export import LOADER, REQUIREMENTS, Reconstructor
 from vaeexp.runs.provenance import describe_run, protocol
-from vaeexp.runs.worker import open_lanes
-from vaeexp.study import maxima_of, uses_average
-from vaeexp.sweep.execution import Execution, model_shapes
+from vaeexp.sweep.execution import Execution
 from vaeexp.sweep.job import Job, SweepOptions, prepare_job, print_plan
 from vaeexp.sweep.memory import choose_execution
 from vaeexp.sweep.progress import LiveProgress
 from vaeexp.sweep.study_log import StudyLog, log_path
+from vaeexp.sweep.workers import joined, make_workers
 from vaeexp.training.checkpoint import SETTINGS, load_json
 
 if TYPE_CHECKING:
@@ -58,6 +56,7 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
     # The mirror ends last, because it records how the sweep ended.
     with (
         log.keep(options.runs, job.study.name, job.command()),
+        joined(job) as cluster,
         ExitStack() as mirrors,
         open_sweep(
             job.study,
@@ -72,19 +71,22 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
         if sweep.finished:
             return _already_finished(job, sweep.read())
         execution = choose_execution(
-            job.study, job.settings, job.dataset, options.execution, sweep.before.execution, log.say
+            *(job.study, job.settings, job.dataset, options.execution, sweep.before.execution, log.say),
+            places=cluster.places if cluster else None,
         )
         if sweep.before.session is None and not any((options.runs / "trials" / job.study.name).glob("*")):
             note_beginning(options.runs, job.study.name)
         sweep.begin(_describe_study(job, execution))
         mirror = mirrors.enter_context(_mirrored(job))
+        if cluster is not None:
+            mirrors.enter_context(cluster.shown())
         _announce(job, execution)
         show = partial(
             LiveProgress, study=job.study.name, epochs=job.settings.train.epochs, warning=lambda: mirror.warning
         )
         with show(console) as progress, show(log.file_console) as lines:
             stored = sweep.train(
-                lambda: _make_lanes(job, execution), [progress, lines], max_failures=options.max_failures
+                lambda: make_workers(job, execution, cluster), [progress, lines], max_failures=options.max_failures
             )
         stored = replace(stored, study=replace(stored.study, finished=True))
         model = best_model(study_tables(stored, options.runs), job.dataset, options.runs)
@@ -143,7 +145,8 @@ def plan_sweep(options: SweepOptions, *, console: "Console") -> None:
         if stored.finished and stored.budget == job.study.budget.model_dump():
             _say_finished(job, stored)
             return
-    print_plan(job.study, job.settings, job.dataset, options.execution, console)
+    with joined(job) as cluster:
+        print_plan(job, console, places=cluster.places if cluster else None)
 
 
 def _check_same_data(job: Job, record: Mapping[str, Any]) -> None:
@@ -201,23 +204,6 @@ def _mirrored(job: Job) -> Iterator[Mirror]:
         command = job.command(program=program())
         job.log.say(f"Stopped. Finished trials are kept, running trials resume. Continue with: {command}")
         raise
-
-
-def _make_lanes(job: Job, execution: Execution) -> WorkerPool:
-    shared = {
-        "settings": job.settings,
-        "datasets": dict(job.datasets),
-        "maxima": maxima_of(job.study),
-        "averaged": uses_average(job.study),
-        "study": job.study.name,
-        "study_seed": job.study.seed,
-        "folder": str(job.options.runs.absolute() / "trials" / job.study.name),
-        "keep_pruned": job.study.keep.pruned == "weights",
-        "keep_pictures": job.study.keep.pictures,
-    }
-    workers = execution.worker_arguments(model_shapes(job.study, job.settings))
-    recipes = [{**shared, **arguments} for arguments in workers]
-    return WorkerPool(open_lanes, recipes, timeout=job.options.trial_timeout)
 
 
 def _describe_study(job: Job, execution: Execution) -> Description:

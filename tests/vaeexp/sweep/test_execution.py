@@ -135,3 +135,23 @@ def test_each_shape_of_model_is_compiled_once_by_workers_side_by_side():
     asked = {"device": "cpu", "workers": 2, "compile": "on"}
     decided = resolve_execution(asked, {}, DATA, BASE, {}, 40, len(shapes))
     assert [arguments["prepare"] for arguments in decided.worker_arguments(shapes)] == [shapes[:1], shapes[1:]]
+
+
+def test_threads_stay_those_of_the_first_run_because_they_may_change_the_last_bits(monkeypatch):
+    monkeypatch.setattr("vaeexp.sweep.execution.usable_cores", lambda: 8)
+    asked = {"device": "cpu", "lanes": 4}
+    begun = resolve_execution(asked, {}, DATA, BASE, {}, 40)
+    assert (begun.workers, begun.threads) == (4, 2)
+    monkeypatch.setattr("vaeexp.sweep.execution.usable_cores", lambda: 2)
+    for more in ({}, {"workers": 1}):
+        assert resolve_execution({**asked, **more}, begun.as_dict(), DATA, BASE, {}, 40).threads == 2
+
+
+def test_a_worker_on_a_cluster_has_one_thread_and_workers_are_as_many_as_fit(monkeypatch):
+    monkeypatch.setattr("vaeexp.sweep.execution.usable_cores", lambda: 2)
+    decided = resolve_execution({"device": "cpu"}, {}, DATA, BASE, {}, 100, places=5)
+    assert (decided.workers, decided.lanes, decided.threads) == (5, 10, 1)
+    waiting = resolve_execution({"device": "cpu", "workers": 9}, {}, DATA, BASE, {}, 100, places=0)
+    assert (waiting.workers, waiting.threads) == (9, 1)
+    with pytest.raises(UserError, match="--workers: the cluster has no room for a worker yet"):
+        resolve_execution({"device": "cpu"}, {}, DATA, BASE, {}, 100, places=0)

@@ -1,0 +1,198 @@
+"""The far side of a worker on a Ray cluster: an actor that holds lanes and answers commands.
+
+Two threads of the actor answer: one works with the lanes, the other one answers pulses. An actor that hears no pulse for most of
+the time after which its driver gives it up leaves by itself, because Ray does not end an actor that is cut off, and such an
+actor would go on writing beside its successor.
+"""
+
+import logging
+import os
+import pickle
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from sweeps.memory import go_first
+from sweeps.workload import Images, Lanes, Outcome, Progress, Stall, Trial, TrialResult
+from sweeps.workload.pulse import batches
+from sweeps.workload.worker import WarningSender, answers, build, hello
+
+LEASE = 0.8
+"""Share of the driver's limit after which an actor without a pulse leaves."""
+_PART_BYTES = 2**25
+"""The most bytes of files in one part of an answer, but for a larger file."""
+
+
+class Sight(NamedTuple):
+    """The folder in which the driver keeps the files of trials, and how an actor knows that it sees the same folder."""
+
+    folder: str
+    sign: str
+    """Name and content of a file in the folder."""
+
+
+class Place(NamedTuple):
+    """Where an actor runs."""
+
+    node: str
+    """Ray's name of it."""
+    host: str
+    shares: bool
+    """Whether it sees the driver's folder."""
+
+
+class Part(NamedTuple):
+    """A part of an answer: messages as `Worker` reads them, and files that the driver does not see."""
+
+    messages: Sequence[bytes]
+    files: Mapping[str, bytes] = {}
+    """Path in the folder of trials → content."""
+    last: bool = False
+    place: Place | None = None
+
+
+class LanesActor:
+    """Lanes on another machine. `sweeps.workload.ray_worker` makes it a Ray actor."""
+
+    def __init__(self, limit: float) -> None:
+        """`limit`: seconds without a pulse after which the driver gives the actor up."""
+        go_first()
+        self._lanes: Lanes | None = None
+        self._carried: CarriedLanes | None = None
+        self._own: Path | None = None
+        self._warnings: list[bytes] = []
+        self._pulse, self._lease = time.monotonic(), LEASE * limit
+        threading.Thread(target=self._leave_alone, daemon=True).start()
+
+    def pulse(self) -> int:
+        """Return the number of the last batch, and live on."""
+        self._pulse = time.monotonic()
+        return batches()
+
+    def open(self, recipe: bytes, environment: Mapping[str, str], sight: Sight) -> Iterator[Part]:
+        """Say where and which code this is, and build the lanes. `environment`: variables that this machine may set otherwise."""
+        import ray
+
+        for name, value in environment.items():
+            os.environ.setdefault(name, value)
+        shares = _sees(sight)
+        if not shares:
+            self._own = Path(tempfile.mkdtemp(prefix="lanes-"))
+        packages, building = pickle.loads(recipe)
+        code = hello(packages)
+        logging.getLogger().addHandler(WarningSender(self._warnings.append))
+        self._lanes, built = build(building, **({} if self._own is None else {"folder": str(self._own)}))
+        if self._own is not None and self._lanes is not None:
+            self._lanes = self._carried = CarriedLanes(self._lanes, self._own, Path(sight.folder))
+        place = Place(ray.get_runtime_context().get_node_id(), os.uname().nodename, shares)
+        yield Part([code, *self._warned(), built], last=True, place=place)
+
+    def work(self, command: str, arguments: bytes) -> Iterator[Part]:
+        """Do what a command says."""
+        assert self._lanes is not None
+        for message in answers(self._lanes, command, pickle.loads(arguments)):
+            yield from self._files()
+            yield Part([*self._warned(), message])
+        if command == "close" and self._own is not None:
+            shutil.rmtree(self._own, ignore_errors=True)
+        yield Part([], last=True)
+
+    def _warned(self) -> list[bytes]:
+        warnings, self._warnings[:] = [*self._warnings], []
+        return warnings
+
+    def _files(self) -> Iterator[Part]:
+        if self._carried is None:
+            return
+        files, part, size = self._carried.files, dict[str, bytes](), 0
+        for name in [*files]:
+            if part and size + len(files[name]) > _PART_BYTES:
+                yield Part([], part)
+                part, size = {}, 0
+            size += len(files[name])
+            part[name] = files.pop(name)
+        if part:
+            yield Part([], part)
+
+    def _leave_alone(self) -> None:
+        """End this process once it has had no pulse for too long."""
+        while time.monotonic() - self._pulse < self._lease:
+            time.sleep(self._lease / 10)
+        if self._own is not None:
+            shutil.rmtree(self._own, ignore_errors=True)
+        os._exit(1)
+
+
+def _sees(sight: Sight) -> bool:
+    try:
+        return Path(sight.folder, sight.sign).read_text(encoding="ascii") == sight.sign
+    except OSError:
+        return False
+
+
+class CarriedLanes:
+    """Lanes that write in a folder of their own: what the driver is to have goes along with their answers."""
+
+    stalls: tuple[Stall, ...] = ()
+
+    def __init__(self, lanes: Lanes, own: Path, theirs: Path) -> None:
+        """`own`: the folder of the lanes; `theirs`: the driver's, in which each file will have the same path."""
+        self._lanes, self._own, self._theirs = lanes, own, theirs
+        self._trials: dict[int, Trial] = {}
+        self.files: dict[str, bytes] = {}
+        """Path below the folder → content, of files that the driver has not got yet."""
+
+    @property
+    def width(self) -> int:
+        return self._lanes.width
+
+    def add(self, trial: Trial) -> None:
+        self._trials[trial.number] = trial
+        self._lanes.add(trial)
+
+    def replay(self) -> None:
+        self._lanes.replay()
+
+    def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
+        for done in self._lanes.advance(numbers):
+            yield [replace(progress, images=self._carry_images(progress.images)) for progress in done]
+
+    def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
+        """Finish trials and take all their files. Their checkpoints go, because nobody else can go on from them."""
+        results = self._lanes.finish(ending)
+        self._lanes.discard_checkpoints([self._trials.pop(number) for number in ending])
+        return [self._carry(result) for result in results]
+
+    def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
+        self._lanes.discard_checkpoints(trials)
+
+    def close(self) -> None:
+        self._lanes.close()
+
+    def _carry(self, result: TrialResult) -> TrialResult:
+        images = self._carry_images(result.images)
+        folder = None if result.folder is None else Path(result.folder)
+        if folder is None or not folder.is_relative_to(self._own):
+            return replace(result, images=images)
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                self._carry_file(path)
+        shutil.rmtree(folder)
+        return replace(result, images=images, folder=str(self._theirs / folder.relative_to(self._own)))
+
+    def _carry_images(self, images: Images) -> Images:
+        return {
+            epoch: {name: self._carry_file(Path(path)) for name, path in named.items()}
+            for epoch, named in images.items()
+        }
+
+    def _carry_file(self, path: Path) -> str:
+        """Take a file along; return its path on the driver's side."""
+        relative = path.relative_to(self._own)
+        self.files[str(relative)] = path.read_bytes()
+        return str(self._theirs / relative)

@@ -1,0 +1,288 @@
+"""Workers on a Ray cluster: the driver joins the cluster, and each worker is an actor that asks for its resources.
+
+Ray places actors, ends them with their driver and tells when one has died or its machine is gone. Ray does not notice an actor that
+hangs, so each worker has a thread that takes its pulse.
+"""
+
+import logging
+import os
+import pickle
+import signal
+import tempfile
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from sweeps.errors import UserError, warn_once
+from sweeps.files import UNFINISHED, write_whole
+from sweeps.workload import Failure, FailureKind, Lanes
+from sweeps.workload.ray_actor import LanesActor, Part, Place, Sight
+from sweeps.workload.worker import Lost, Worker
+
+PATIENCE = 30.0
+"""Seconds to wait for a worker to start before the study goes on without it; a fresh machine imports libraries that long."""
+_PULSES = 6
+"""Pulses within the limit, so that a single late one ends nothing."""
+_VERDICT_SECONDS = 5.0
+"""To learn from Ray why an actor cannot be reached. It knows within milliseconds that a process has died."""
+_THREADS = {"lanes": 1, "pulse": 1}
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayJob:
+    """What every worker of a study needs."""
+
+    folder: Path
+    """The files of trials. The argument `folder` of the lanes is another one where a worker does not see this folder."""
+    cpus: float = 1.0
+    gpus: float = 0.0
+    memory: int = 0
+    """Bytes that Ray sets aside for a worker."""
+    limit: float = 60.0
+    """Seconds without a sign of life after which a worker is replaced."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables for the workers whose machine does not set them."""
+    sign: str = field(default_factory=lambda: f"{UNFINISHED}{uuid.uuid4().hex}")
+
+    @property
+    def places(self) -> int:
+        """Workers for which the machines of the cluster have room, if nobody else uses them."""
+        nodes = [node["Resources"] for node in _import_ray().nodes() if node["Alive"]]
+        return int(sum(min(_times(node, "CPU", self.cpus), _times(node, "GPU", self.gpus)) for node in nodes))
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Keep a file in the folder by which workers know that they see it."""
+        path = self.folder / self.sign
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(self.sign, encoding="ascii")
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+    def worker(self, name: str, factory: Callable[..., Lanes], arguments: Mapping[str, Any]) -> "RayWorker":
+        """Make a worker, for `WorkerPool`."""
+        return RayWorker(self, name, factory, arguments)
+
+
+@contextmanager
+def join_cluster(address: str, packages: Sequence[Path]) -> Iterator[None]:
+    """Join a running Ray cluster of which this machine is a part, and leave it at the end.
+
+    Args:
+        address: `auto` for the cluster on this machine or of `RAY_ADDRESS`, else HOST:PORT of its head.
+        packages: folders of the Python packages that the workers get from this process.
+
+    Raises:
+        UserError: ray is missing, no cluster answers, or its versions of Ray and Python are others.
+    """
+    for name, given in (("--address", address), ("RAY_ADDRESS", os.environ.get("RAY_ADDRESS", ""))):
+        if given.startswith("ray://") and (name == "--address" or address == "auto"):
+            problem = (
+                f"got {given}; must be `auto` or HOST:PORT. Ray Client would keep the driver outside the cluster, where its workers end "
+                "with its connection. Start the command on a machine of the cluster, or with `ray job submit`."
+            )
+            raise UserError(name, problem)
+    ray = _import_ray()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        # Without a folder of their own, workers would find modules in the driver's folder first.
+        with tempfile.TemporaryDirectory() as empty:
+            (Path(empty) / "empty").touch()
+            # Libraries of a worker have one thread until its lanes ask for more, as in a process of this machine.
+            environment = {"py_modules": [str(path) for path in packages], "env_vars": {"OMP_NUM_THREADS": "1"}}
+            options = {"runtime_env": environment | {"working_dir": empty}, "log_to_driver": False}
+            ray.init(address=address, logging_level=logging.WARNING, **options)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        lines = " ".join(str(error).split())
+        raise UserError("--address", f"no Ray cluster can be joined at '{address}': {lines}") from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)  # Ray sets its own
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _times(resources: Mapping[str, float], name: str, demand: float) -> float:
+    return resources.get(name, 0.0) // demand if demand else float("inf")
+
+
+class RayWorker(Worker):
+    """The driver's end of one actor."""
+
+    patience = PATIENCE
+
+    def __init__(self, job: RayJob, name: str, factory: Callable[..., Lanes], arguments: Mapping[str, Any]) -> None:
+        super().__init__(name, factory, arguments)
+        self._job, self._ray, self._title = job, _import_ray(), name
+        self._actor: Any = None
+        self._answers: deque[Any] = deque()
+        """Generators of references to parts of answers, one for each command."""
+        self._messages: deque[bytes] = deque()
+        self._place: Place | None = None
+        self._batch, self._over, self._silent = 0, threading.Event(), False
+
+    @classmethod
+    def ready(cls, workers: Collection[Self], seconds: float | None) -> set[Self]:
+        ray, deadline = _import_ray(), time.monotonic() + (float("inf") if seconds is None else seconds)
+        while True:
+            if found := {worker for worker in workers if worker._messages}:
+                return found
+            by_answer = {worker._answers[0]: worker for worker in workers}
+            left = max(0.0, deadline - time.monotonic())
+            # In turns of a second, so that Ctrl-C reaches this process.
+            if ray.wait([*by_answer], num_returns=1, timeout=min(1.0, left))[0] or not left:
+                done, _ = ray.wait([*by_answer], num_returns=len(by_answer), timeout=0)
+                return {by_answer[answer] for answer in done}
+
+    @property
+    def batch(self) -> int:
+        return self._batch
+
+    @property
+    def demand(self) -> str:  # type: ignore[override]
+        job, there = self._job, self._ray.cluster_resources()
+        return (
+            f"each needs {job.cpus:g} CPU, {job.gpus:g} GPU and {job.memory / 2**30:.1f} GiB; the cluster has "
+            f"{there.get('CPU', 0):g} CPU, {there.get('GPU', 0):g} GPU and {there.get('memory', 0) / 2**30:.1f} GiB"
+        )
+
+    def start(self) -> None:
+        job, actor = self._job, self._ray.remote(concurrency_groups=_THREADS)(LanesActor)
+        options = {"num_cpus": job.cpus, "num_gpus": job.gpus, "memory": job.memory, "scheduling_strategy": "SPREAD"}
+        # Replacing a worker needs what only the driver knows, so Ray starts and repeats nothing by itself.
+        self._actor = actor.options(**options, max_restarts=0, max_task_retries=0).remote(job.limit)
+        self._batch, self._over, self._silent = 0, threading.Event(), False
+        self._call("open", self.recipe, dict(job.environment), Sight(str(job.folder.absolute()), job.sign))
+        self._pulses = threading.Thread(target=self._take_pulses, args=(self._actor, self._over), daemon=True)
+        self._pulses.start()
+
+    def kill(self) -> None:
+        if self._actor is not None:
+            self._over.set()
+            with suppress(self._ray.exceptions.RayError):
+                self._ray.kill(self._actor)
+            self._pulses.join(1.0)
+            self._actor, self.idle, self.up = None, False, False
+            self._answers.clear()
+            self._messages.clear()
+
+    def end(self, deadline: float) -> None:
+        try:
+            if self.ready([self], max(0.0, deadline - time.monotonic())):
+                self.receive()
+        except (Lost, UserError) as problem:
+            _log.warning("%s did not close in order: %s", self.name, problem)
+
+    def _post(self, command: str, arguments: tuple) -> None:
+        self._call("work", command, pickle.dumps(arguments))
+
+    def _call(self, method: str, *arguments: Any) -> None:
+        options = {"concurrency_group": "lanes", "num_returns": "streaming"}
+        self._answers.append(getattr(self._actor, method).options(**options).remote(*arguments))
+
+    def _read(self) -> bytes:
+        while not self._messages:
+            self.ready([self], None)
+            try:
+                part: Part = self._ray.get(next(self._answers[0]))
+            except (self._ray.exceptions.RayError, StopIteration) as error:
+                raise self._death(error) from None
+            if part.place is not None:
+                self._come_to(part.place)
+            for name, content in part.files.items():
+                write_whole(self._job.folder / name, lambda path, content=content: path.write_bytes(content))  # type: ignore[misc]
+            self._messages += part.messages
+            if part.last:
+                self._answers.popleft()
+        return self._messages.popleft()
+
+    def _come_to(self, place: Place) -> None:
+        self._place, self.shares, self.name = place, place.shares, f"{self._title} on {place.host}"
+        if not place.shares:
+            warn_once(
+                f"{place.host} does not see the folder {self._job.folder}: results come back over Ray, and the trials of a worker that is "
+                "lost there are trained again from their start."
+            )
+
+    def _take_pulses(self, actor: Any, over: threading.Event) -> None:
+        """Hear from an actor until it is over; end it when it has been silent for too long."""
+        limit = self._job.limit
+        try:
+            # An actor that waits for a place to run has no pulse yet.
+            self._ray.get(actor.pulse.options(concurrency_group="pulse").remote())
+            heard = time.monotonic()
+            while not over.wait(limit / _PULSES):
+                pulse = actor.pulse.options(concurrency_group="pulse").remote()
+                batch = self._ray.get(pulse, timeout=max(0.0, heard + limit - time.monotonic()))
+                if not over.is_set():
+                    self._batch, heard = batch, time.monotonic()
+        except self._ray.exceptions.GetTimeoutError:
+            if not over.is_set():
+                self._silent = True
+                self._ray.kill(actor)
+        except self._ray.exceptions.RayError:
+            pass  # its death shows in the answer that it owes
+
+    def _death(self, error: Exception) -> Lost:
+        """Return why the actor is of no more use."""
+        exceptions = self._ray.exceptions
+        if isinstance(error, exceptions.RayTaskError):
+            last_line = str(error).strip().splitlines()[-1]
+            return Lost(Failure(kind="error", message=last_line), str(error))
+        if not self._silent:
+            error = self._verdict(error)
+        kind: FailureKind = "out_of_memory" if isinstance(error, exceptions.OutOfMemoryError) else "crashed"
+        gone = self._machine_is_gone(error)
+        how = f"gave no sign of life for {self._job.limit:g} seconds" if self._silent else f"died: {_in_short(error)}"
+        detail = f"is lost with its machine ({how})" if gone else how
+        return Lost(Failure(kind=kind, message=f"its process {how}"), detail, machine=gone)
+
+    def _verdict(self, error: Exception) -> Exception:
+        """Return Ray's last word on an actor that could not be reached."""
+        exceptions, deadline = self._ray.exceptions, time.monotonic() + _VERDICT_SECONDS
+        while not isinstance(error, exceptions.ActorDiedError | exceptions.OutOfMemoryError):
+            if time.monotonic() > deadline:
+                break
+            try:
+                self._ray.get(self._actor.pulse.options(concurrency_group="pulse").remote(), timeout=1.0)
+                break  # it lives, but an answer is lost
+            except exceptions.GetTimeoutError:
+                continue
+            except exceptions.RayError as newer:
+                error = newer
+                time.sleep(0.1)
+        return error
+
+    def _machine_is_gone(self, error: Exception) -> bool:
+        """Tell whether no process is to blame but a machine, or the network to it."""
+        if isinstance(error, self._ray.exceptions.ActorUnavailableError) or "its node has died" in str(error):
+            return True
+        alive = {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}
+        return self._place is not None and self._place.node not in alive
+
+
+def _in_short(error: Exception) -> str:
+    """Return what Ray says about a death, without what it says about every death."""
+    text = " ".join(str(error).split())
+    for start in ("Worker exit detail: ", "The actor is dead because "):
+        text = text.rpartition(start)[2]
+    return text.partition(" Some common causes")[0]
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise UserError("--engine", "got ray, which is not installed. Try: pip install 'vaeexp[ray]'.") from None
+    return ray

@@ -1,0 +1,96 @@
+"""The far side of a worker on a Ray cluster, without a cluster."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import counting
+import pytest
+
+from sweeps.errors import UserError
+from sweeps.workload import Outcome, Trial, advance_all
+from sweeps.workload.ray_actor import CarriedLanes
+from sweeps.workload.ray_worker import join_cluster
+from sweeps.workload.testing import check_lanes
+
+COMPLETE = Outcome(state="complete", epoch=2, objective=0.0)
+PATH = os.pathsep.join(sys.path)
+
+ALONE = """
+import sys, time
+from sweeps.workload.ray_actor import LanesActor
+actor = LanesActor(limit=float(sys.argv[1]))
+for _ in range(int(sys.argv[2])):
+    time.sleep(0.25)
+    actor.pulse()
+print("hears no more", flush=True)
+time.sleep(60)
+"""
+
+
+def test_an_actor_without_a_pulse_leaves_before_its_driver_gives_it_up():
+    """Otherwise an actor that is cut off would write beside its successor."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", ALONE, "1.5", "8"], env={**os.environ, "PYTHONPATH": PATH}, stdout=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"hears no more\n", "pulses kept it for longer than the limit"
+    begun = time.monotonic()
+    assert process.wait(30) == 1
+    process.stdout.close()
+    assert time.monotonic() - begun >= 0.9
+
+
+def carried(tmp_path):
+    own, theirs = tmp_path / "own", tmp_path / "theirs"
+    own.mkdir()
+    return CarriedLanes(counting.build_writing(own), own, theirs), own, theirs
+
+
+def test_what_lanes_write_out_of_the_drivers_sight_goes_along_with_their_answers(tmp_path):
+    lanes, own, theirs = carried(tmp_path)
+    for number in (0, 1):
+        lanes.add(Trial(number=number, params={}, seed=number))
+    first, _ = advance_all(lanes, [0, 1])
+    assert first.images == {1: {"state": str(theirs / "trial-0000" / "epoch-1.png")}}
+    assert set(lanes.files) == {"trial-0000/epoch-1.png", "trial-0001/epoch-1.png"}
+    for _ in range(2):
+        advance_all(lanes, [0, 1])
+    assert (own / "0.json").exists(), "a checkpoint"
+    lanes.files.clear()
+    [result] = lanes.finish({0: COMPLETE})
+    assert result.folder == str(theirs / "trial-0000")
+    assert set(lanes.files) == {
+        f"trial-0000/{name}" for name in ("epoch-1.png", "epoch-2.png", "epoch-3.png", "weights")
+    }
+    assert lanes.files["trial-0000/weights"].startswith(b"weights ")
+    assert sorted(path.name for path in own.iterdir()) == ["1.json", "trial-0001"], "nothing is kept twice"
+
+
+def test_a_client_outside_the_cluster_is_refused(monkeypatch):
+    with (
+        pytest.raises(UserError, match=r"^--address: got ray://head:10001; must be `auto` or HOST:PORT"),
+        join_cluster("ray://head:10001", []),
+    ):
+        pass
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    with pytest.raises(UserError, match=r"^RAY_ADDRESS: got ray://head:10001"), join_cluster("auto", []):
+        pass
+
+
+def test_the_protocol_of_lanes_out_of_sight(tmp_path):
+    """Without a shared folder a trial begins at its start again, which `check_lanes` sees as a lane like any other."""
+    own = tmp_path / "own"
+    own.mkdir()
+    check_lanes(lambda: CarriedLanes(counting.build(own), own, tmp_path), [{}, {"a": 1}, {"b": 2}])
+
+
+def test_ray_is_named_where_it_is_missing():
+    code = "import sys; sys.modules['ray'] = None\nfrom sweeps.workload.ray_worker import join_cluster\nwith join_cluster('auto', []): pass"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False
+    )
+    assert done.stderr.splitlines()[-1].endswith(
+        "--engine: got ray, which is not installed. Try: pip install 'vaeexp[ray]'."
+    )

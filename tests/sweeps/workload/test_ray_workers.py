@@ -1,0 +1,254 @@
+"""Workers that are actors on a real Ray cluster of three machines, really killed: what the driver sees must not change."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import counting
+import psutil
+import pytest
+from ray_machines import three_machines
+from toy_lanes import ToyLanes
+from toy_study import in_memory, table, toy_study
+
+import sweeps
+from sweeps.engine import search
+from sweeps.errors import UserError
+from sweeps.workload import Outcome, Trial, advance_all
+from sweeps.workload.crew import WorkerError
+from sweeps.workload.ray_worker import RayJob, RayWorker, join_cluster
+from sweeps.workload.worker_pool import WorkerPool
+
+pytest.importorskip("ray", reason="needs vaeexp[ray]")
+
+# A cluster of three machines takes half a minute to start, and minutes where the machine is busy.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+ROOT, SUPPORT = Path(__file__).parents[3], Path(__file__).parents[2] / "support"
+COMPLETE = Outcome(state="complete", epoch=6, objective=0.0)
+PATH = os.pathsep.join(map(str, (ROOT, SUPPORT)))
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with three_machines(PYTHONPATH=PATH) as machines:
+        yield machines
+
+
+@pytest.fixture
+def actors(cluster, tmp_path):
+    """Starts a pool of actors; the last block of the test ends it."""
+
+    @contextmanager
+    def start(count=3, factory=counting.build, *, lanes=6, limit=60.0, seen=True, **arguments):
+        job = RayJob(folder=tmp_path, limit=limit)
+        recipe = {"folder": tmp_path, **arguments}
+        with join_cluster(cluster.address, [Path(sweeps.__file__).parent]):
+            job = job if not seen else _shown(job)
+            pool = WorkerPool(factory, [recipe] * count, worker=job.worker, lanes=lanes)
+            try:
+                yield pool
+            finally:
+                pool.close()
+
+    return start
+
+
+def _shown(job):
+    (job.folder / job.sign).write_text(job.sign)
+    return job
+
+
+def trial(number, epoch=0, **params):
+    return Trial(number=number, params=params, seed=number + 100, epoch=epoch)
+
+
+def with_trials(lanes, *trials):
+    for each in trials:
+        lanes.add(each)
+    return lanes
+
+
+def values(progress):
+    return [(each.number, each.epoch, each.objective) for each in progress]
+
+
+def pids(progress):
+    return {each.number: int(each.metrics["pid"]) for each in progress}
+
+
+def alone(folder, numbers, epochs):
+    """The rounds of the same trials in one process without accidents."""
+    (folder / "alone").mkdir(exist_ok=True)
+    lanes = with_trials(counting.CountingLanes(folder / "alone", len(numbers)), *map(trial, numbers))
+    return [values(advance_all(lanes, numbers)) for _ in range(epochs)]
+
+
+def gone(processes, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in processes):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_actors_on_three_machines_give_the_rounds_of_one_process_whatever_dies(actors, tmp_path, caplog):
+    six = list(range(6))
+    with actors(limit=4.0) as lanes:
+        with_trials(lanes, *map(trial, six))
+        first = advance_all(lanes, six)
+        assert len({worker._place.node for worker in lanes._children}) == 3
+        rounds, processes = [values(first)], pids(first)
+        os.kill(processes[1], signal.SIGKILL)
+        rounds.append(values(advance_all(lanes, six)))
+
+        def pause(pid):
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(1)
+            os.kill(pid, signal.SIGCONT)
+
+        threading.Thread(target=pause, args=[processes[0]]).start()
+        third = advance_all(lanes, six)
+        rounds.append(values(third))
+        assert pids(third)[0] == processes[0], "who goes on in time is not replaced"
+        os.kill(processes[2], signal.SIGSTOP)
+        fourth = advance_all(lanes, six)
+        rounds.append(values(fourth))
+        assert pids(fourth)[2] != processes[2]
+        assert gone([processes[1], processes[2]])
+        [result] = lanes.finish({0: COMPLETE})
+        assert result.metrics == {"epochs": 4}
+    assert rounds == alone(tmp_path, six, 4)
+    assert "gave no sign of life for 4 seconds" in caplog.text
+
+
+def test_a_study_on_dying_actors_ends_in_the_table_of_one_process(actors, tmp_path):
+    study = toy_study(trials=6, pruner="median", pruner_options={"startup_trials": 2, "warmup_epochs": 0})
+    plain, parallel = in_memory(study), in_memory(study)
+    search(plain, study, ToyLanes(width=2, epochs=3), [])
+    kills = ["add 3@0", "advance 1", "advance 4", "finish 2 complete"]
+    with actors(2, counting.build_toy, lanes=2, kills=kills) as lanes:
+        search(parallel, study, lanes, [])
+    assert len(list(tmp_path.glob("killed at *"))) >= 3
+    assert table(parallel) == table(plain)
+
+
+def test_a_machine_that_goes_leaves_its_trials_to_the_others_and_its_successor_takes_new_ones(
+    actors, cluster, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(RayWorker, "patience", 600.0)
+    six, machine = list(range(6)), cluster.add_node(num_cpus=1)
+    with actors(4, lanes=6) as lanes:
+        with_trials(lanes, *map(trial, six))
+        rounds = [values(advance_all(lanes, six)) for _ in range(2)]
+        third = advance_all(lanes, six)
+        rounds.append(values(third))
+        [lost] = [worker for worker in lanes._children if worker._place.node == machine.node_id]
+        monkeypatch.setattr(RayWorker, "patience", 4.0)
+        cluster.remove_node(machine, allow_graceful=False)
+        assert gone([pids(third)[number] for number in lost.trials], seconds=120.0)
+        rounds += [values(advance_all(lanes, six)) for _ in range(2)]
+        assert len(lanes._crew.up) == 3
+        assert all(not worker.losses for worker in lanes._children), "a lost machine counts against no trial"
+        machine = cluster.add_node(num_cpus=1)
+        while len(lanes._crew.up) < 4:
+            lanes._crew.take_in(1.0)
+        lanes.finish(dict.fromkeys((0, 1), COMPLETE))
+        rounds.append(values(advance_all(lanes, six[2:])))
+        with_trials(lanes, trial(6))
+        [newcomer] = [worker for worker in lanes._children if 6 in worker.trials]
+        assert newcomer.trials.keys() == {6}
+    cluster.remove_node(machine)
+    assert rounds[:5] == alone(tmp_path, six, 5)
+    assert rounds[5] == [each for each in alone(tmp_path, six, 6)[5] if each[0] > 1]
+    assert "waiting for 1 of 4 workers (each needs 1 CPU" in caplog.text
+
+
+def test_a_study_begins_with_the_workers_that_there_are(actors, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(RayWorker, "patience", 3.0)
+    four = list(range(4))
+    with actors(5, lanes=10) as lanes:
+        assert lanes.width == 10
+        assert re.search(
+            r"waiting for \d of 5 workers \(each needs 1 CPU, 0 GPU and 0.0 GiB; the cluster has 3 CPU", caplog.text
+        )
+        while len(lanes._crew.up) < 3:
+            lanes._crew.take_in(1.0)
+        with_trials(lanes, *map(trial, range(10)))
+        assert values(advance_all(lanes, four)) == alone(tmp_path, four, 1)[0]
+
+
+def test_results_come_back_from_where_the_drivers_folder_is_not_seen(actors, tmp_path, caplog):
+    with actors(2, counting.build_writing, lanes=4, seen=False) as lanes:
+        with_trials(lanes, *map(trial, range(4)))
+        rounds = [advance_all(lanes, range(4)) for _ in range(2)]
+        os.kill(pids(rounds[-1])[0], signal.SIGKILL)
+        rounds.append(advance_all(lanes, range(4)))
+        results = lanes.finish(dict.fromkeys(range(4), COMPLETE))
+        lanes.discard_checkpoints([trial(number) for number in range(4)])
+    assert [values(done) for done in rounds] == alone(tmp_path, range(4), 3)
+    for number, result in enumerate(results):
+        folder = tmp_path / f"trial-{number:04d}"
+        assert result.folder == str(folder)
+        assert {path.name for path in folder.iterdir()} >= {"weights", "epoch-3.png"}
+        for done in rounds:
+            assert Path(done[number].images[done[number].epoch]["state"]).exists()
+    assert not list(tmp_path.glob("*.json"))
+    assert "does not see the folder" in caplog.text
+    assert "its trials are trained again from their start" in caplog.text
+
+
+def test_what_a_factory_raises_on_every_machine_is_raised_here(actors):
+    with pytest.raises(UserError, match=r"^study.yaml: device: got 'abacus'"), actors(2, problem="user"):
+        pass
+    with (
+        pytest.raises(WorkerError, match=r"(?s)could not start.*ZeroDivisionError: no such device"),
+        actors(2, problem="bug"),
+    ):
+        pass
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+import counting
+import sweeps
+from sweeps.workload import Trial, advance_all
+from sweeps.workload.ray_worker import RayJob, join_cluster
+from sweeps.workload.worker_pool import WorkerPool
+
+folder, address = Path(sys.argv[1]), sys.argv[2]
+job = RayJob(folder=folder)
+with join_cluster(address, [Path(sweeps.__file__).parent]), job.shown():
+    lanes = WorkerPool(counting.build, [{"folder": folder}] * 2, worker=job.worker)
+    for number in (0, 1):
+        lanes.add(Trial(number=number, params={"bad": "sleep", "at": 2}, seed=0))
+    print(*(int(each.metrics["pid"]) for each in advance_all(lanes, [0, 1])), flush=True)
+    advance_all(lanes, [0, 1])
+"""
+
+
+def test_no_actor_outlives_a_driver_that_is_killed(cluster, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": PATH}
+    # Files of the driver's folder are no part of what workers run.
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "toy_lanes.py").write_text("raise ImportError('not this one')")
+    command = [sys.executable, "-P", "-c", DRIVER, str(tmp_path), cluster.address]
+    driver = subprocess.Popen(
+        command, cwd=tmp_path / "here", env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    processes = [int(pid) for pid in driver.stdout.readline().split()]
+    deadline = time.monotonic() + 20
+    while len(list(tmp_path.glob("bad-*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(processes) == 2
+    assert all(psutil.pid_exists(pid) for pid in processes)
+    driver.kill()
+    driver.communicate()
+    assert gone(processes)

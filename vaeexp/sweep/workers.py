@@ -1,0 +1,89 @@
+"""The workers of a sweep: processes of this machine, or actors on a Ray cluster."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import sweeps
+import vaeexp
+from sweeps.workload.ray_worker import RayJob, join_cluster
+from sweeps.workload.worker_pool import WorkerPool
+from vaeexp.runs.provenance import arithmetic
+from vaeexp.runs.remote_worker import open_remote_lanes
+from vaeexp.runs.worker import open_lanes
+from vaeexp.study import maxima_of, uses_average
+from vaeexp.sweep.execution import Execution, model_shapes
+from vaeexp.sweep.job import Job
+from vaeexp.sweep.memory import MemoryPlan
+from vaeexp.training.device import resolve_device
+
+
+@contextmanager
+def joined(job: Job) -> Iterator[RayJob | None]:
+    """Join the Ray cluster that the options name, until the block ends; None where workers are processes of this machine.
+
+    Raises UserError when there is no such cluster, or ray is not installed.
+    """
+    options = job.options
+    if options.engine == "local":
+        yield None
+        return
+    device = resolve_device(options.execution.get("device", "auto"))
+    with join_cluster(options.address, _code(job)):
+        yield RayJob(
+            folder=_folder(job),
+            gpus=1.0 if device.type == "cuda" else 0.0,
+            limit=options.worker_timeout,
+            environment={name: value for name, value in os.environ.items() if name.startswith("VAEEXP_")},
+        )
+
+
+def make_workers(job: Job, execution: Execution, cluster: RayJob | None) -> WorkerPool:
+    """Start the workers of a sweep. Raises as `WorkerPool`."""
+    shared = {
+        "settings": job.settings,
+        "maxima": maxima_of(job.study),
+        "averaged": uses_average(job.study),
+        "study": job.study.name,
+        "study_seed": job.study.seed,
+        "folder": str(_folder(job)),
+        "keep_pruned": job.study.keep.pruned == "weights",
+        "keep_pictures": job.study.keep.pictures,
+    }
+    workers = execution.worker_arguments(model_shapes(job.study, job.settings))
+    timeout = job.options.trial_timeout
+    if cluster is None:
+        recipes = [{**shared, "datasets": dict(job.datasets), **arguments} for arguments in workers]
+        return WorkerPool(open_lanes, recipes, timeout=timeout)
+    lanes = -(-execution.lanes // execution.workers)
+    elsewhere = {
+        **shared,
+        "fingerprints": {binarisation: dataset.fingerprint for binarisation, dataset in job.datasets.items()},
+        "data": None if job.options.data is None else str(job.options.data.absolute()),
+        "full_data": job.options.full_data,
+        "expected": arithmetic(execution.device, **execution.arithmetic),
+    }
+    # Ray shows each worker its own GPU only. A worker may hold the lanes of an absent one, in turn, so all have the same width.
+    recipes = [{**elsewhere, **arguments, "device": execution.device, "lanes": lanes} for arguments in workers]
+    memory = MemoryPlan(job.study, job.settings, job.dataset).needed(1, lanes, compiled=execution.compile)
+    cluster = replace(cluster, cpus=float(execution.threads or 1), memory=memory)
+    return WorkerPool(open_remote_lanes, recipes, timeout=timeout, worker=cluster.worker, lanes=execution.lanes)
+
+
+def _code(job: Job) -> list[Path]:
+    """Return the packages that workers need: ours, and those of the user's own networks, which the study file has imported."""
+    study = job.study
+    networks = [job.settings.model.network, *(row.settings.get("network", "") for row in study.baselines)]
+    networks += study.space["network"].values if "network" in study.space.names else []
+    own = {network.partition(":")[0].partition(".")[0] for network in networks if ":" in network}
+    modules = [sweeps, vaeexp, *(sys.modules[name] for name in sorted(own))]
+    return [
+        Path(next(iter(module.__path__)) if hasattr(module, "__path__") else str(module.__file__)) for module in modules
+    ]
+
+
+def _folder(job: Job) -> Path:
+    return job.options.runs.absolute() / "trials" / job.study.name
