@@ -22,7 +22,7 @@ ADD = $(UV) pip install --python $(PYTHON) $(if $(TORCH),--torch-backend=$(TORCH
 # Otherwise every process would compile the source of all packages anew where this is set, as in many containers: seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install install-dev sweep test test-all lint ui report docs wheel bench bench-gpu clean again
+.PHONY: help install install-dev sweep test test-all faults lint ui report docs wheel bench bench-gpu clean again
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -50,6 +50,9 @@ test: $(INSTALLED_DEV) ## run the tests (ARGS="tests/vaeexp -k prior")
 
 test-all: ## the same, with the slow ones
 	@$(MAKE) --no-print-directory test ARGS="-m '' $(ARGS)"
+
+faults: $(INSTALLED_DEV) ## kill, fill and damage what a study needs, and count what is lost (ARGS="--committed")
+	@$(PYTHON) tests/faults/campaign.py $(ARGS)
 
 lint: $(INSTALLED_DEV) ## check style, formatting and types
 	@$(PYTHON) -m ruff check .
