@@ -122,6 +122,7 @@ def test_the_targets_of_the_makefile_are_real_and_described() -> None:
         "sweep",
         "test",
         "test-all",
+        "faults",
         "lint",
         "ui",
         "report",

@@ -208,7 +208,16 @@ def test_the_table_of_commands_says_what_each_says_itself(name: str, sentence: s
 def test_help_groups_the_options_of_sweep() -> None:
     shown = run("sweep", "--help")
     titles = re.findall(r"^(\S.*):$", shown, re.MULTILINE)
-    assert titles == ["What to run", "Budget", "Failures", "Data", "Where it is kept", "How it runs", "Other options"]
+    assert titles == [
+        "What to run",
+        "Budget",
+        "Failures",
+        "Data",
+        "Where it is kept",
+        "Many machines",
+        "How it runs",
+        "Other options",
+    ]
     assert "--trials" in shown.split("Budget:")[1].split("Failures:")[0]
 
 

@@ -228,7 +228,9 @@ def test_a_value_that_was_never_tried_where_others_are_good_is_named_and_left_ou
     tables = tables_of("\n\n".join(blocks))
     assert list(tables["By prior"]["prior"]) == ["mixture"]
     assert set(tables["By prior and components"]["prior"]) == {"mixture"}
-    assert blocks.count("Left out, because no complete trial has it where the others are good: normal.") == 1
+    assert blocks.count("Left out, because no complete trial has it where the others are good: prior = normal.") == 2, (
+        "by prior, and by prior and components"
+    )
     assert "**prior =" not in answer(results)
 
 

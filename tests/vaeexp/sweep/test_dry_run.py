@@ -50,7 +50,7 @@ def begin(options: SweepOptions, *changes: str, **fields: object) -> None:
             {"storage": "postgresql+psycopg://me:secret@127.0.0.1:9/none"},
             r"postgresql\+psycopg://me:\*\*\*@.*cannot be reached",
         ),
-        ({"storage": "mongodb://x"}, "is not the URL of a database"),
+        ({"storage": "mongodb://x"}, "is no storage of studies"),
         ({"tracking": "http://127.0.0.1:9"}, "--tracking: http://127.0.0.1:9 cannot be reached: .*refused"),
         ({"tracking": "sqlite:////nowhere/at/all.db"}, "the folder /nowhere/at does not exist"),
         ({"tracking": "ftp://x"}, "must start with http"),

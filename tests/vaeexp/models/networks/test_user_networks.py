@@ -195,7 +195,7 @@ def test_a_user_s_network_trains_fused_like_any_other(user, kind, name, caplog):
     best = Snapshot(1, artifacts.states[0]["best"], artifacts.states[0]["best_buffers"])
     save_weights(user / WEIGHTS, lane, best)
     save_settings(user, lane, (1, 8, 8), {})
-    vae, data = load_model(user), source()
+    vae, data = load_model(user, allow_code=True), source()
     with torch.no_grad():
         terms = vae(data.validation, validation_noise(data, 3))
     assert (terms.distortion + terms.rate).mean().item() == pytest.approx(min(values), rel=3e-4)
