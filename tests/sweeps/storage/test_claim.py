@@ -11,7 +11,7 @@ import time
 
 import pytest
 from killed_search import PATHS
-from postgres import new_schema, postgres_server, sql
+from postgres import sql
 from toy_lanes import ToyLanes
 from toy_study import in_memory, table, toy_study
 
@@ -45,17 +45,6 @@ except UserError as error:
     print(error, file=sys.stderr)
     sys.exit(2)
 """
-
-
-@pytest.fixture(scope="module")
-def server():
-    with postgres_server("studies") as server:
-        yield server
-
-
-@pytest.fixture
-def url(server):
-    return new_schema(server.get_uri(database="studies", driver="psycopg"))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import optuna
 import psycopg
 import pytest
 from killed_search import continued, killed_process
-from postgres import faulty_network, new_schema, plain, postgres_server, sql
+from postgres import faulty_network, plain, sql
 from toy_lanes import ToyLanes
 from toy_study import table, toy_study
 
@@ -27,18 +27,6 @@ from sweeps.storage.postgres_journal import PostgresJournal
 pytestmark = pytest.mark.filterwarnings("ignore:.*XDG_RUNTIME_DIR")
 TERMINATE = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'vaeexp'"
 STUDY = toy_study(trials=6, sampler="tpe", sampler_options={"startup_trials": 3}, pruner="median")
-
-
-@pytest.fixture(scope="module")
-def server():
-    with postgres_server("studies") as server:
-        yield server
-
-
-@pytest.fixture
-def url(server):
-    """An address with nothing of ours behind it yet."""
-    return new_schema(server.get_uri(database="studies", driver="psycopg"))
 
 
 def searched(url, runs, *, patience=60.0, **lanes):

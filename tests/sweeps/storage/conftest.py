@@ -1,0 +1,16 @@
+"""A real PostgreSQL for the tests of the storage."""
+
+import pytest
+from postgres import new_schema, postgres_server
+
+
+@pytest.fixture(scope="module")
+def server():
+    with postgres_server("studies") as server:
+        yield server
+
+
+@pytest.fixture
+def url(server):
+    """An address with nothing of ours behind it yet."""
+    return new_schema(server.get_uri(database="studies", driver="psycopg"))
