@@ -69,8 +69,9 @@ def reproduce_trial(
     with tempfile.TemporaryDirectory(prefix="vaeexp-reproduce-") as folder:
         again = _train(record, here, wanted, dataset, Path(folder), console)
         made = Path(again.folder) if again.folder else None
-        figures = compare(record.trial, again, (None, None), wanted)
-        restored = restore_files(record, made, figures) if restore and made else []
+        restored: list[Part] = []
+        if restore and made:
+            restored = restore_files(record, made, compare(record.trial, again, (None, None), wanted))
         parts = compare(record.trial, again, (record.folder, made), wanted) + restored
     if record.contradictions and not any(part.what == SETTINGS for part in restored):
         parts.append(Part(SETTINGS, "; ".join(record.contradictions), False))
