@@ -9,7 +9,7 @@ from recompute_answer import assert_that
 from recompute_figures import ENDED
 from recompute_files import number_of, value_text
 from recompute_rules import NUM, SHARE, Expected, State, says, shows
-from recompute_statistics import number, plural, share
+from recompute_statistics import listed, number, plural, share
 from recompute_tables import Rows, has
 
 # ---- pruning and cost ----
@@ -82,6 +82,14 @@ def drawn_by(state: State, run: str | None, trial: str, other: str | None) -> li
     )
     assert_that((trial != str(study.best)) == bool(other))
     return [None, trial if trial in known else "a trial of the study", None]
+
+
+@says(r"(“.+?”(?:(?:, | and )“.+?”)*) ha(?:s|ve) the same training as “(.+?)”, so (?:it is|they are) not drawn a second time")
+def drawn_once(state: State, others: str, first: str) -> list[Expected]:
+    study = state.study
+    runs = study.best_runs if first.startswith("Trial ") else study.rows[first]
+    same = [title for title, own in study.rows.items() if title != first and study.same_training(runs, own)]
+    return [listed([f"“{title}”" for title in same]), None]
 
 
 @says(rf"What is at most ({NUM}) nats carries next to nothing")

@@ -54,8 +54,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
         "confirmed_seeds": Plot(
             "The confirmed configurations, seed by seed",
             confirmed.confirmed_seeds,
-            "Each dot is a run with a fresh seed, the diamond below the mean with its 95 % interval by Student's t (from three "
-            "seeds on). A grey line joins runs of the same seed; a triangle at the edge lies beyond. Baselines stand below where their protocol is the same.",
+            confirmed.seeds_caption,
             "No configuration was confirmed.",
             unfolded=True,
         ),
@@ -150,16 +149,14 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
         "baseline_strip": Plot(
             "Baselines side by side",
             comparisons.baseline_strip,
-            "The best setting of the search, then the baselines of the study file, each by its best run, at the epoch that its row names. Originals are "
-            "validation images as the rows below them were given; values of rows below different originals are not comparable.",
+            comparisons.strip_caption,
             "No baseline with pictures is there.",
             unfolded=True,
         ),
         "baseline_curves": Plot(
             "Learning curves of the baselines",
             comparisons.baseline_curves,
-            "On validation images after each epoch, each row's best run: −ELBO = rate + distortion. Rows share panels only where "
-            "data, binarisation and likelihood are the same; a plain autoencoder has rate 0 and no ELBO.",
+            comparisons.curves_caption,
             "No baseline has finished an epoch.",
         ),
         "baseline_interpolations": Plot(
@@ -260,8 +257,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
         "nll_by_samples": Plot(
             "NLL against the number of samples",
             confirmed.nll_by_samples,
-            "The importance-weighted bound on test images with k samples for each, of the best run of each configuration; k = 1 is "
-            "the −ELBO. Figures of different k are not comparable; where a curve is still falling, the true NLL is lower.",
+            confirmed.samples_caption,
             "No tested run left the bound by its number of samples.",
         ),
         "component_classes": Plot(

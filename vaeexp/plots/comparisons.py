@@ -11,27 +11,47 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from vaeexp.plots import style
+from vaeexp.plots.confirmed import not_drawn
 from vaeexp.plots.latent import interpolation_figure
 from vaeexp.plots.pictures import STRIP, Row, at_last_epoch, epoch_words, picture_rows, text_options
 from vaeexp.results.study_summary import StudySummary
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import Arrays, read_arrays
-from vaeexp.results.tested_settings import PairComparison, TestedSetting
+from vaeexp.results.tested_settings import PairComparison, TestedSetting, by_training
 from vaeexp.words import format_interval, format_number, format_value, parameter_label
 
-LONGEST, LONGEST_NAME = 34, 28
-"""Characters of a title beside pictures and lines, and of a study's name; longer ones are cut."""
+LONGEST, LONGEST_NAME = 30, 28
+"""Characters of a line of a title beside pictures and curves, and of a study's name."""
 MEASURES = {"val/neg_elbo": "−ELBO", "val/rate": "rate", "val/distortion": "distortion"}
 MANY = 6
-"""Times that the longest search has the epochs of the shortest from which on their axis is logarithmic."""
+"""Times that the longest search or training has the epochs of the shortest from which on their axis is logarithmic."""
 
 Curve = tuple[TestedSetting, pd.DataFrame]
 
 
-def _shown(view: StudyView) -> list[TestedSetting]:
-    """Return the best configuration that the search found, then the baselines; empty where there is no baseline."""
+def _shown(view: StudyView) -> list[list[TestedSetting]]:
+    """Return the best configuration that the search found, then the baselines; those that were trained alike are one group."""
     best = [view.best] if view.best is not None else []
-    return [*best, *view.baselines] if view.baselines else []
+    return by_training([*best, *view.baselines]) if view.baselines else []
+
+
+def strip_caption(view: StudyView) -> str:
+    """Say how to read the pictures of the baselines, and which of them have no row."""
+    text = (
+        "The best setting of the search, then the baselines of the study file, each by its best run, at the epoch that its row "
+        "names. Originals are validation images as the rows below them were given; values of rows below different originals are "
+        "not comparable."
+    )
+    return text + not_drawn(_shown(view))
+
+
+def curves_caption(view: StudyView) -> str:
+    """Say how to read the curves of the baselines, and which of them have none."""
+    text = (
+        "On validation images after each epoch, each row's best run: −ELBO = rate + distortion. Rows share panels only where "
+        "data, binarisation and likelihood are the same; a plain autoencoder has rate 0 and no ELBO."
+    )
+    return text + not_drawn(_shown(view))
 
 
 def _pictures(setting: TestedSetting, needed: frozenset[str]) -> tuple[pd.Series | None, Arrays]:
@@ -45,7 +65,7 @@ def baseline_strip(view: StudyView) -> Figure | None:
 
     Baselines of other targets (binarised or grey) stand below originals of their own. None without a baseline with pictures.
     """
-    pictures = ((setting, *_pictures(setting, STRIP)) for setting in _shown(view))
+    pictures = ((setting, *_pictures(setting, STRIP)) for setting, *_ in _shown(view))
     drawn = [(setting, run, files) for setting, run, files in pictures if run is not None]
     if all(setting.baseline is None for setting, *_ in drawn):
         return None
@@ -53,7 +73,7 @@ def baseline_strip(view: StudyView) -> Figure | None:
     for setting, run, every in drawn:
         files, last = at_last_epoch(every)
         words_below = epoch_words(view, run, last=last, deterministic=setting.deterministic)
-        row = (style.shortened(setting.title, LONGEST), words_below, files)
+        row = (style.two_lines(setting.title, LONGEST), words_below, files)
         same = [rows for _, rows in groups if np.array_equal(rows[0][2]["originals"], files["originals"])]
         if same:
             same[0].append(row)
@@ -65,7 +85,7 @@ def baseline_strip(view: StudyView) -> Figure | None:
 
 def _margin(titles: Sequence[str]) -> float:
     """Return inches for these titles beside a picture."""
-    return 0.25 + 0.083 * max(22, *map(len, titles))
+    return 0.25 + 0.083 * max(22, *(len(line) for title in titles for line in title.split("\n")))
 
 
 def _targets(setting: TestedSetting) -> str:
@@ -79,7 +99,7 @@ def baseline_curves(view: StudyView) -> Figure | None:
 
     Three panels for each data, binarisation and likelihood. None without a baseline that finished an epoch.
     """
-    every = ((setting, view.curve(setting.runs.iloc[0])) for setting in _shown(view))
+    every = ((setting, view.curve(setting.runs.iloc[0])) for setting, *_ in _shown(view))
     curves = [(setting, curve) for setting, curve in every if len(curve)]
     if all(setting.baseline is None for setting, _ in curves):
         return None
@@ -106,14 +126,22 @@ def baseline_curves(view: StudyView) -> Figure | None:
 
 def _draw_measure(axes: Axes, group: list[Curve], metric: str, first: int) -> None:
     """Draw a line for each curve, of which the first has the colour number `first`; a plain autoencoder has no −ELBO."""
-    last = max(float(curve["epoch"].max()) for _, curve in group)
-    axes.set_xlim(min(1.0, last - 1), last)
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    ends = [float(curve["epoch"].max()) for _, curve in group]
+    if max(ends) > MANY * min(ends):
+        style.log_axis(axes, 1.0, max(ends))
+    else:
+        axes.set_xlim(min(1.0, max(ends) - 1), max(ends))
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     values = []
     for index, (setting, curve) in enumerate(group, start=first):
         if metric == "val/neg_elbo" and setting.deterministic:
             continue
-        look, label = style.line_style(index) | {"linewidth": 1.8, "zorder": 3}, style.shortened(setting.title, LONGEST)
+        # Each line is thinner than the one before, so that no line disappears below an equal one.
+        width = 1.5 + 1.5 * (first + len(group) - 1 - index) / max(len(group) - 1, 1)
+        look, label = (
+            style.line_style(index) | {"linewidth": width, "zorder": 3},
+            style.two_lines(setting.title, LONGEST),
+        )
         axes.plot(curve["epoch"], curve[metric], label=label, **look)
         if len(curve) == 1:
             axes.scatter(curve["epoch"], curve[metric], color=look["color"], s=20, zorder=3)
@@ -156,7 +184,7 @@ def baseline_interpolations(view: StudyView) -> Figure | None:
         return None
     drawn = [files["latent_interpolations"] for files in pictures]
     pairs = min(3, *map(len, drawn))
-    titles = [style.shortened(setting.title, LONGEST) for setting in shown]
+    titles = [style.two_lines(setting.title, LONGEST) for setting in shown]
     return interpolation_figure(np.stack([rows[:pairs] for rows in drawn], axis=1), titles, _margin(titles))
 
 
@@ -233,7 +261,7 @@ def _draw_values(axes: Axes, shown: Sequence[StudySummary]) -> None:
         style.annotate(axes, text, (1.01, row), xycoords=("axes fraction", "data"), ha="left")
     axes.scatter([], [], color=style.MUTED, label="test, confirmed with fresh seeds, 95 % interval", **tested)
     axes.scatter([], [], edgecolor=style.MUTED, label="validation, best of the search", **searched)
-    axes.set_yticks(range(len(shown)), [style.shortened(study.name, LONGEST_NAME) for study in shown])
+    axes.set_yticks(range(len(shown)), [style.two_lines(study.name, LONGEST_NAME) for study in shown])
     axes.set(xlim=_value_limits(shown), ylim=(len(shown) - 0.4, -0.6))
     axes.grid(visible=False, axis="y")
     style.legend(axes)
@@ -266,7 +294,7 @@ def _draw_courses(axes: Axes, shown: Sequence[StudySummary]) -> None:
     _scale_cost(axes, shown)
     for row, study in enumerate(shown):
         spent, best = study.course["spent"], study.course["best"]
-        look, label = style.line_style(row) | {"linewidth": 1.9}, style.shortened(study.name, LONGEST_NAME)
+        look, label = style.line_style(row) | {"linewidth": 1.9}, style.two_lines(study.name, LONGEST_NAME)
         axes.step([*spent, study.epochs], [*best, best.iloc[-1]], where="post", label=label, **look)
     if any((study.course["best"] > high).any() for study in shown):
         style.note(axes, f"values above {high:,.0f} are cut off")

@@ -15,11 +15,11 @@ from sweeps.results.statistics import mean_interval
 from vaeexp.plots import style
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import Arrays, column, finite, read_arrays
-from vaeexp.results.tested_settings import TestedSetting
-from vaeexp.words import NATS, format_interval, format_number
+from vaeexp.results.tested_settings import TestedSetting, by_training
+from vaeexp.words import NATS, format_interval, format_number, join_and
 
 LONGEST = 34
-"""Characters of a title beside a row; longer ones are cut."""
+"""Characters of a line of a title beside a row."""
 FAR = 6
 """Interquartile ranges above the median from which a dot stands at the edge, so that the others stay apart."""
 MOST = 6
@@ -28,11 +28,47 @@ LOOKED_AT = 3
 """Runs of a configuration whose files may be damaged before it is left out."""
 
 
-def comparable(view: StudyView) -> list[TestedSetting]:
-    """Return the confirmed configurations, the best first, then baselines of the same protocol; empty without a confirmed one."""
+def comparable(view: StudyView) -> list[list[TestedSetting]]:
+    """Return the confirmed configurations, the best first, then baselines of the same protocol; empty without a confirmed one.
+
+    Configurations that were trained alike are one group, because a second dot or line would lie on the first.
+    """
     confirmed = view.confirmed
     same = [setting for setting in view.baselines if confirmed and setting.same_protocol == confirmed[0].same_protocol]
-    return [*confirmed, *same] if confirmed else []
+    return by_training([*confirmed, *same]) if confirmed else []
+
+
+def not_drawn(groups: Sequence[Sequence[TestedSetting]]) -> str:
+    """Say, after a space, which configurations are not drawn because another has their training; empty where each is drawn."""
+    sentences = []
+    for first, *others in groups:
+        if others:
+            names, has, it_is = join_and([f"“{setting.title}”" for setting in others]), "has", "it is"
+            if len(others) > 1:
+                has, it_is = "have", "they are"
+            sentences.append(
+                f" {names} {has} the same training as “{first.title}”, so {it_is} not drawn a second time."
+            )
+    return "".join(sentences)
+
+
+def seeds_caption(view: StudyView) -> str:
+    """Say how to read the dots of the confirmed configurations, and which baselines have none of their own."""
+    text = (
+        "Each dot is a run with a fresh seed, the diamond below the mean with its 95 % interval by Student's t (from three "
+        "seeds on). A grey line joins runs of the same seed; a triangle at the edge lies beyond. Baselines stand below where "
+        "their protocol is the same."
+    )
+    return text + not_drawn(comparable(view))
+
+
+def samples_caption(view: StudyView) -> str:
+    """Say how to read the bound by its number of samples, and which baselines have no line of their own."""
+    text = (
+        "The importance-weighted bound on test images with k samples for each, of the best run of each configuration; k = 1 is "
+        "the −ELBO. Figures of different k are not comparable; where a curve is still falling, the true NLL is lower."
+    )
+    return text + not_drawn(comparable(view))
 
 
 def confirmed_seeds(view: StudyView) -> Figure | None:
@@ -40,7 +76,7 @@ def confirmed_seeds(view: StudyView) -> Figure | None:
 
     A line joins the runs of neighbouring rows that have the same seed. None without a confirmed configuration.
     """
-    settings = comparable(view)
+    settings = [setting for setting, *_ in comparable(view)]
     if not settings:
         return None
     tested = any(len(finite(column(setting.runs, "result.test/neg_elbo"))) for setting in settings)
@@ -64,7 +100,7 @@ def confirmed_seeds(view: StudyView) -> Figure | None:
             mean = format_interval(interval) if len(values) > 2 else format_number(interval.mean)
             text = f"{mean}, n = {len(values)}"
             style.annotate(axes, text, (1.025, y), xycoords=("axes fraction", "data"), ha="left")
-    axes.set_yticks(range(len(settings)), [style.shortened(setting.title, LONGEST) for setting in settings])
+    axes.set_yticks(range(len(settings)), [style.two_lines(setting.title, LONGEST) for setting in settings])
     axes.set(ylim=(len(settings) - 0.4, -0.6), xlim=(low, high))
     axes.grid(visible=False, axis="y")
     return figure
@@ -115,7 +151,7 @@ def confirmed_curves(view: StudyView) -> Figure | None:
     axes = style.style_axes(figure.add_subplot(), x="epoch", y=NATS)
     for index, (setting, curves) in enumerate(drawn):
         look = style.line_style(index)
-        label = f"{style.shortened(setting.title, LONGEST)} (n = {curves.shape[1]})"
+        label = f"{style.two_lines(setting.title, LONGEST)} (n = {curves.shape[1]})"
         axes.plot(curves.index, curves.median(axis=1), linewidth=1.9, label=label, zorder=3, **look)
         axes.fill_between(
             curves.index, curves.min(axis=1), curves.max(axis=1), color=look["color"], alpha=0.2, linewidth=0
@@ -171,10 +207,10 @@ def train_validation(view: StudyView) -> Figure | None:
 def nll_by_samples(view: StudyView) -> Figure | None:
     """Draw the importance-weighted NLL against its number of samples, of the best run of each comparable configuration.
 
-    None without a run that left these numbers.
+    Of configurations that were trained alike, the one with the most samples stands for all. None without a run that left these numbers.
     """
-    drawn = [(setting, _arrays_of(setting)) for setting in comparable(view)]
-    drawn = [(setting, arrays) for setting, arrays in drawn if arrays][:MOST]
+    groups = [(group[0], [_arrays_of(setting) for setting in group]) for group in comparable(view)]
+    drawn = [(setting, max(files, key=_most_samples)) for setting, files in groups if any(files)][:MOST]
     if not drawn:
         return None
     figure = style.new_figure(4.4)
@@ -183,11 +219,15 @@ def nll_by_samples(view: StudyView) -> Figure | None:
     for index, (setting, arrays) in enumerate(drawn):
         samples, bounds = arrays["nll_k"], arrays["nll_by_k"]
         look: dict[str, Any] = {"marker": "o", "markersize": 4, "linewidth": 1.8, **style.line_style(index)}
-        axes.plot(samples, bounds, label=style.shortened(setting.title, LONGEST), **look)
+        axes.plot(samples, bounds, label=style.two_lines(setting.title, LONGEST), **look)
         first, last = min(first, float(samples[0])), max(last, float(samples[-1]))
     style.log_axis(axes, first, last)
     style.legend(axes, columns=3)
     return figure
+
+
+def _most_samples(arrays: Arrays) -> float:
+    return float(arrays["nll_k"][-1]) if arrays else 0.0
 
 
 def _arrays_of(setting: TestedSetting) -> Arrays:

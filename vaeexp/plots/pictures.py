@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sweeps.workload import baseline_names
-from vaeexp.plots.style import MUTED, TEXT_COLOUR, new_figure, shortened
+from vaeexp.plots.style import MUTED, TEXT_COLOUR, annotate, new_figure, shortened
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import Arrays, column, left_pictures, read_arrays
 from vaeexp.words import (
@@ -34,8 +34,10 @@ ACROSS = 8.95
 STRIP_ROWS = 6
 STRIP = frozenset({"originals", "reconstructions", "samples"})
 """Arrays of `pictures.npz` that a row of reconstructions beside samples needs."""
-LINES = (0.2, 0.36, 0.5)
-"""Inches that the words beside a row take, by the lines of smaller words below the title."""
+LINES = (0.2, 0.42, 0.57, 0.74)
+"""Inches that the words beside a row take, by the lines after the first."""
+LINE_HEIGHT = 1.2
+"""Height of a line of words, in sizes of its font."""
 LONGEST = 33
 """Characters of a configuration beside a row."""
 LEAST_ALIKE = 3
@@ -120,7 +122,7 @@ def picture_rows(groups: Sequence[tuple[str, Sequence[Row]]], *, margin: float) 
     counts = {"reconstructions": count, "samples": min(SAMPLES, *(len(files["samples"]) for files in every))}
     tall, wide = every[0]["originals"].shape[1:3]
     across = sum(counts.values()) * (wide + GAP) + 2 * GAP
-    lines = max(len(below.splitlines()) for _, rows in groups for _, below, _ in rows)
+    lines = max(title.count("\n") + len(below.splitlines()) for _, rows in groups for title, below, _ in rows)
     step = max(tall + GAP, math.ceil(LINES[lines] * across / (ACROSS - margin)))
     heading, right = max(round(2 * (tall + GAP) / 3), 12), count * (wide + GAP) + 3 * GAP
     blocks = []
@@ -137,23 +139,27 @@ def picture_rows(groups: Sequence[tuple[str, Sequence[Row]]], *, margin: float) 
     top = 0
     for (under, rows), block in zip(groups, blocks, strict=True):
         first = top + tall + heading
-        row_label(axes, top + tall / 2, step, "originals", under)
+        row_label(axes, top + tall / 2, "originals", under)
         axes.text(0, first - 4, "reconstructions", **text_options(TEXT_COLOUR, "left", 11, "bottom"))
         axes.text(right, first - 4, "samples of the prior", **text_options(TEXT_COLOUR, "left", 11, "bottom"))
         for index, (title, below, _) in enumerate(rows):
-            row_label(axes, first + index * step + tall / 2, step, title, below)
+            row_label(axes, first + index * step + tall / 2, title, below)
         top += len(block) + step // 2
     return figure
 
 
-def row_label(axes: Axes, middle: float, tile: int, title: str, under: str = "") -> None:
-    """Write a title beside a row of pictures, with smaller words below it."""
-    size, lines = 11 if len(title) <= 30 else 10, len(under.splitlines())
-    axes.text(-6, middle - (0.0, 0.2, 0.3)[lines] * tile, title, **text_options(TEXT_COLOUR, "right", size))
+def row_label(axes: Axes, middle: float, title: str, under: str = "") -> None:
+    """Write a title beside a row of pictures, with smaller words below it; both together are centred on the row."""
+    lines = under.splitlines()
+    longest = max(map(len, title.split("\n")))
+    sizes = 11 if longest <= 30 else 10, 10 if len(lines) <= 1 else 9
+    heights = LINE_HEIGHT * sizes[0] * (1 + title.count("\n")), LINE_HEIGHT * sizes[1] * len(lines)
+    between = (-6, middle), (0, (heights[1] - heights[0]) / 2)
+    # The words stand outside the axes, where matplotlib leaves an annotation out unless told otherwise.
+    look: dict[str, Any] = {"ha": "right", "annotation_clip": False}
+    annotate(axes, title, *between, va="bottom", fontsize=sizes[0], **look)
     if under:
-        axes.text(
-            -6, middle + (0.0, 0.25, 0.17)[lines] * tile, under, **text_options(MUTED, "right", 10 if lines == 1 else 9)
-        )
+        annotate(axes, under, *between, colour=MUTED, va="top", fontsize=sizes[1], **look)
 
 
 def text_options(colour: str, side: str, size: float = 10, height: str = "center") -> dict[str, Any]:

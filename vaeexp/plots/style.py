@@ -283,6 +283,15 @@ def wrapped(text: str, width: int) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+def two_lines(text: str, width: int) -> str:
+    """Break a text into at most two lines of so many characters, of one length if possible; a longer second line is cut."""
+    if len(text) <= width:
+        return text
+    even = (wrapped(text, length).split("\n") for length in range(len(text) // 2, width))
+    first, *more = next((lines for lines in even if len(lines) == 2), wrapped(text, width).split("\n"))
+    return "\n".join([first, shortened(" ".join(more), width)] if more else [first])
+
+
 def shortened(text: str, most: int) -> str:
     """Cut a text to at most so many characters, the last of them an ellipsis where something is missing."""
     return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"

@@ -313,6 +313,18 @@ def same_training(setting: TestedSetting, other: TestedSetting) -> bool:
     )
 
 
+def by_training(settings: Iterable[TestedSetting]) -> list[list[TestedSetting]]:
+    """Group configurations that were trained alike, as `same_training` tells; groups and their members in the order given."""
+    groups: list[list[TestedSetting]] = []
+    for setting in settings:
+        alike = [group for group in groups if same_training(group[0], setting)]
+        if alike:
+            alike[0].append(setting)
+        else:
+            groups.append([setting])
+    return groups
+
+
 def same_runs(setting: TestedSetting, other: TestedSetting) -> bool:
     """Tell whether all runs of the other are runs of this one, so that both are one configuration."""
     return set(other.runs["name"]) <= set(setting.runs["name"])

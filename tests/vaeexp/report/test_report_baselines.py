@@ -2,11 +2,15 @@ import io
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from confirmed_figures import confirmed
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.text import Text
 from report_text import on_view, summary_of
 from scipy.stats import ttest_1samp
 from synthetic_study import REFERENCES, make_results, study_attributes, with_baselines, write_pictures
@@ -17,6 +21,7 @@ from sweeps.storage.study_record import StudyRecord
 from vaeexp.plots import PLOTS
 from vaeexp.plots.comparisons import baseline_curves, baseline_strip
 from vaeexp.plots.pictures import strip_trials
+from vaeexp.plots.style import two_lines, wrapped
 from vaeexp.report.answer import answer
 from vaeexp.report.baselines import protocol_tables, published
 from vaeexp.report.by_parameter import by_parameter
@@ -25,7 +30,9 @@ from vaeexp.report.headline import PUBLISHED, headline, other_data
 from vaeexp.report.summary import trials_csv
 from vaeexp.report.tables import confirmed_table, ranked_table
 from vaeexp.results.study_view import StudyView
+from vaeexp.results.tables import read_arrays
 from vaeexp.results.tested_settings import by_protocol
+from vaeexp.training.checkpoint import save_arrays
 from vaeexp.words import format_number
 
 answer, beta_scale, other_data, outcomes = map(on_view, (answer, beta_scale, other_data, outcomes))
@@ -345,6 +352,69 @@ def test_the_strip_has_a_line_for_the_best_and_each_baseline_below_its_own_origi
     assert [text for text in shown if text.startswith("distortion")]
     assert baseline_strip(StudyView(with_baselines(make_results()))) is None
     assert baseline_strip(StudyView(make_results())) is None
+
+
+@pytest.fixture(scope="module")
+def twice(drawn):
+    """The same study, whose last baseline was trained as the best was and tested with more samples, under a long title."""
+    trials, specs = drawn.trials.copy(), drawn.study.spec["baselines"]
+    best = StudyView(drawn).best.runs.sort_values("seed_index")
+    shared = ["seed", "result.test/neg_elbo", "result.test/distortion", "result.test/rate", "objective"]
+    rows = trials.index[trials["baseline"] == "many_samples"]
+    trials.loc[rows, shared] = best[shared].to_numpy()[: len(rows)]
+    for folder, source in zip(trials.loc[rows, "folder"], best["folder"], strict=True):
+        arrays = read_arrays(Path(source))
+        more = {"nll_k": np.append(arrays["nll_k"], 5_000), "nll_by_k": np.append(arrays["nll_by_k"], 91.0)}
+        save_arrays(Path(folder) / "evaluation.npz", arrays | more)
+    named = specs | {"many_samples": specs["many_samples"] | {"title": TITLE}}
+    return replace(drawn, trials=trials, study=replace(drawn.study, spec=drawn.study.spec | {"baselines": named}))
+
+
+TITLE = "The best configuration, its bound by five thousand samples"
+
+
+def test_a_baseline_that_was_trained_as_the_best_is_drawn_once_and_the_caption_says_so(twice):
+    view = StudyView(twice)
+    assert [setting.title for setting in view.baselines][2] == TITLE
+    said = f"“{TITLE}” has the same training as “{view.best.title}”, so it is not drawn a second time."
+    for name in ("confirmed_seeds", "baseline_strip", "baseline_curves", "nll_by_samples"):
+        figure = PLOTS[name].draw(view)
+        figure.canvas.draw()
+        texts = [text.get_text() for text in figure.findobj(Text)]
+        assert not [text for text in texts if "samples" in text and "bound" in text], name
+        assert view.best.title in [text.split(" (n =")[0] for text in texts], name
+        assert PLOTS[name].reading(view).endswith(said)
+    longest = max(line.get_xdata()[-1] for line in PLOTS["nll_by_samples"].draw(view).axes[0].lines)
+    assert longest == 5_000  # of the two, the file with the most samples
+
+
+def test_a_long_title_stands_in_two_lines(drawn):
+    titled = {name: spec | {"title": TITLE} for name, spec in drawn.study.spec["baselines"].items()}
+    long = replace(drawn, study=replace(drawn.study, spec=drawn.study.spec | {"baselines": titled}))
+    for name in ("confirmed_seeds", "baseline_strip", "baseline_curves", "baseline_interpolations"):
+        figure = PLOTS[name].draw(StudyView(long))
+        figure.canvas.draw()
+        lines = [text.get_text().split("\n") for text in figure.findobj(Text) if "five" in text.get_text()]
+        assert lines, name
+        assert {" ".join(line) for line in lines} == {TITLE}
+        assert {len(line) for line in lines} == {2}
+
+
+@given(st.lists(st.text("abcdefgh", min_size=1, max_size=12), min_size=1, max_size=12), st.integers(12, 40))
+def test_two_lines_keep_every_word_that_fits(words, width):
+    text = " ".join(words)
+    lines = two_lines(text, width).split("\n")
+    assert len(lines) <= 2
+    assert max(map(len, lines)) <= width
+    if len(text) <= width:
+        assert lines == [text]
+    elif lines[1].endswith("…"):
+        assert len(wrapped(text, width).split("\n")) > 2
+        assert text.startswith(" ".join(lines).removesuffix("…"))
+    else:
+        assert " ".join(lines) == text
+        ways = [(" ".join(words[:at]), " ".join(words[at:])) for at in range(1, len(words))]
+        assert max(map(len, lines)) == min(max(map(len, way)) for way in ways)
 
 
 def test_curves_share_a_panel_only_where_distortion_is_one_quantity(drawn):
