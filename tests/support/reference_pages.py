@@ -7,7 +7,7 @@ import inspect
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
@@ -159,10 +159,9 @@ def _study_page() -> str:
 def _cli_page() -> str:
     from vaeexp.commands import cli
 
-    blocks = [_help([])]
-    for name in sorted(_command_names(cli)):
-        blocks += [f"## vaeexp {name}", _help([name])]
-    return _page("Command line", *blocks)
+    whole, *helps = _helps(names := sorted(_command_names(cli)))
+    blocks = [f"## vaeexp {name}\n\n{text}" for name, text in zip(names, helps, strict=True)]
+    return _page("Command line", whole, *blocks)
 
 
 def _command_names(group: Any) -> list[str]:
@@ -238,12 +237,19 @@ def _sentence_of(model: Callable[..., Any]) -> str:
     return " ".join((inspect.getdoc(model) or "").split())
 
 
-def _help(arguments: list[str]) -> str:
-    # In a process of its own, because click keeps the help option that the first caller of a command asked for.
-    code = "import sys; from vaeexp.commands import cli; cli(sys.argv[1:], prog_name='vaeexp', terminal_width=100)"
-    command = [sys.executable, "-c", code, *arguments, "--help"]
+def _helps(names: Sequence[str]) -> list[str]:
+    """The help of all commands together, then that of each of these."""
+    # In a process of their own, because click keeps the help option that the first caller of a command asked for.
+    code = """
+import sys
+from vaeexp.commands import cli
+for name in ("", *sys.argv[1:]):
+    cli([*filter(None, [name]), "--help"], prog_name="vaeexp", terminal_width=100, standalone_mode=False)
+    print("\\f", end="")
+"""
+    command = [sys.executable, "-c", code, *names]
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return f"```text\n{shown.rstrip()}\n```"
+    return [f"```text\n{text.rstrip()}\n```" for text in shown.split("\f")[:-1]]
 
 
 def _tables() -> dict[str, Mapping[str, Any]]:

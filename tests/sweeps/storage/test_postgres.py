@@ -208,12 +208,21 @@ def test_connections_that_are_terminated_all_the_time_cost_nothing_but_lines(tmp
 
 
 def test_a_server_that_restarts_in_the_middle_of_a_round(tmp_path, server, url, undisturbed, caplog):
+    starts = []
+
     def restart(event):
         if event == "advance 3 4 5":
+            for start in starts:  # the server's lock is one for all threads
+                start.join()
             server.stop()
-            threading.Timer(0.2, server.start).start()
+            starts.append(threading.Timer(0.2, server.start))
+            starts[-1].start()
 
-    assert (searched(url, tmp_path, before=restart), count(url)) == undisturbed
+    try:
+        assert (searched(url, tmp_path, before=restart), count(url)) == undisturbed
+    finally:
+        for start in starts:
+            start.join()
     assert re.search(r"no connection \(.*\); trying again for 60 s\.", caplog.text)
     assert "the connection was lost and is back after" in caplog.text
 
