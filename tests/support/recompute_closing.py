@@ -84,7 +84,9 @@ def drawn_by(state: State, run: str | None, trial: str, other: str | None) -> li
     return [None, trial if trial in known else "a trial of the study", None]
 
 
-@says(r"(“.+?”(?:(?:, | and )“.+?”)*) ha(?:s|ve) the same training as “(.+?)”, so (?:it is|they are) not drawn a second time")
+@says(
+    r"(“.+?”(?:(?:, | and )“.+?”)*) ha(?:s|ve) the same training as “(.+?)”, so (?:it is|they are) not drawn a second time"
+)
 def drawn_once(state: State, others: str, first: str) -> list[Expected]:
     study = state.study
     runs = study.best_runs if first.startswith("Trial ") else study.rows[first]

@@ -209,12 +209,7 @@ def _plots_page() -> str:
     for chapter, plots in CHAPTERS.items():
         blocks.append(f"## {chapter}")
         for name, plot in plots.items():
-            shown = (
-                " ".join((inspect.getdoc(plot.make) or "").split())
-                .split(" None ")[0]
-                .removeprefix("Draw ")
-                .capitalize()
-            )
+            shown = " ".join((inspect.getdoc(plot.make) or "").split()).split(" None ")[0].removeprefix("Draw ")
             caption = plot.caption if isinstance(plot.caption, str) else shown[:1].upper() + shown[1:]
             blocks += [
                 f"### {plot.title}",
