@@ -187,6 +187,7 @@ def in_front_of(server, delay):
     listener.close()
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_or_is_slow(tmp_path, server, monkeypatch):
     runs = tmp_path / "runs"
     study, said = small.SmallStudy(runs, name="slow", identity="slow"), []
@@ -246,7 +247,8 @@ if plan.exists() and any("tracking.follower" in argument for argument in sys.ori
 """The `sitecustomize` of a mirror that ends by SIGKILL at a call to MLflow; each process takes the next point of the plan."""
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
 def test_a_mirror_killed_at_any_point_leaves_no_trace(runs, whole, tmp_path, monkeypatch, seed):
     """The driver starts it anew each time."""
     study, chosen = small.SmallStudy(runs), random.Random(seed)
