@@ -81,8 +81,8 @@ def effects(view: StudyView) -> Figure | None:
     for panel, parameter in zip(panels, parameters, strict=True):
         panel.set_ylim(low, high)
         draw_trials(panel, view.covered(scored, parameter.name), parameter, left_out=view.uncovered(parameter.name))
-        if left_out := view.uncovered(parameter.name):
-            style.note(panel, f"left out, not covered: {style.shortened(', '.join(left_out), 24)}", y=1.03)
+        if view.uncovered(parameter.name):
+            style.note(panel, "“left out”: not covered by the search", y=1.03)
     figure.supylabel(NATS, fontsize=11, color=style.TEXT_COLOUR)
     _state_legend(figure, scored)
     if above := int((scored["objective"] > high).sum()):

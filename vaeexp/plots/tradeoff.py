@@ -55,8 +55,8 @@ def rate_distortion(view: StudyView) -> Figure | None:
     )
     rate, distortion = trials["val/rate"].to_numpy(float), trials["val/distortion"].to_numpy(float)
     # A wide reach: that a small β buys distortion at a rate of hundreds of nats is what the plane is there to show.
-    _, right = style.robust_limits(rate, reach=6)
     bottom, top = style.robust_limits(distortion[trials["state"] == "complete"], distortion, reach=6)
+    _, right = style.robust_limits(rate[distortion <= top], rate[distortion <= top], reach=6)
     left = min(0.0, float(rate.min()))
     axes.set(xlim=(left - 0.02 * (right - left), right + 0.04 * (right - left)), ylim=(bottom, top))
     _draw_equal_lines(axes)

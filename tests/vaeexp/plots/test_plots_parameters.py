@@ -146,7 +146,7 @@ def test_a_value_that_was_never_tried_where_the_others_are_good_is_left_out(made
     axes = panel(figure, "prior")
     drawn_points = sum(len(found.get_offsets()) for found in axes.collections if isinstance(found, PathCollection))
     assert drawn_points == int((~bad).sum())
-    assert "left out, not covered: vampprior" in texts(figure)
+    assert "“left out”: not covered by the search" in texts(figure)
     axes = panel(partial_dependence(other), "prior")
     assert list(axes.lines[0].get_xdata()) == [0, 1]
     assert any("without vampprior" in text for text in texts(axes.figure))
