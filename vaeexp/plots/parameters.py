@@ -252,8 +252,8 @@ def _draw_dependence(axes: Axes, view: StudyView, forest: Forest, parameter: Sea
             faint = 0.8 * style.marker_scale(len(marked)) ** 0.7
             axes.scatter(parameter.numbers(marked), np.full(len(marked), height), alpha=faint, **look)
     low, high = int(mean.argmin()), int(mean.argmax())
-    left_out = f", without {', '.join(view.uncovered(parameter.name))}" if view.uncovered(parameter.name) else ""
-    style.note(axes, style.shortened(f"spans {format_number(mean[high] - mean[low], 1)} nats{left_out}", 36))
+    left_out = ", some values left out" if view.uncovered(parameter.name) else ""
+    style.note(axes, f"spans {format_number(mean[high] - mean[low], 1)} nats{left_out}")
     differences = bags[:, high] - bags[:, low]
     near = 0.5 if parameter.is_choice else NEAR
     survivors, losses = (int((abs(marked - grid[low]) < near).sum()) for marked in (places, pruned))
