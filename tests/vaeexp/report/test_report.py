@@ -10,6 +10,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from command_line import ROOT
 from confirmed_figures import confirmed
 from markdown_it import MarkdownIt
 from pages import needs_browser, opened, page_facts
@@ -28,7 +29,7 @@ from vaeexp.report.answer import answer
 from vaeexp.report.by_parameter import by_parameter
 from vaeexp.report.chapters import notices
 from vaeexp.report.closing import outcomes
-from vaeexp.report.markup import linked_files
+from vaeexp.report.markup import linked_files, page
 from vaeexp.report.summary import curves_csv, summary_json, trials_csv
 from vaeexp.report.tables import edges
 from vaeexp.results.study_view import StudyView
@@ -552,6 +553,8 @@ def test_the_contents_lead_to_every_chapter(report):
 
 # ---- in a browser ----
 
+EXAMPLES = sorted(path.parent for path in (ROOT / "docs" / "examples").glob("*/README.md"))
+
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
@@ -577,6 +580,18 @@ def test_the_page_in_a_browser(browser, report, width):
     assert {link.removeprefix("#") for link in facts["links"] if link.startswith("#")} <= set(facts["ids"])
     assert brightness(facts["background"]) > 240
     assert brightness(facts["ink"]) < 60
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@needs_browser
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda folder: folder.name)
+def test_no_table_of_a_shipped_example_scrolls_sideways(browser, example, tmp_path):
+    files = {path.name: path.read_bytes() for path in example.iterdir()}
+    text = files.pop("README.md").decode()
+    (tmp_path / "report.html").write_text(page(text, files), encoding="utf-8")
+    facts = page_facts(browser, tmp_path / "report.html", width=1000)
+    assert (facts["overflow"], facts["scrolling"]) == (0, 0)
 
 
 @pytest.mark.browser
