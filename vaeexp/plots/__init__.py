@@ -1,6 +1,6 @@
 """Plots of a study, each a function in one of these modules and an entry in `CHAPTERS`, which says how the report shows it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from vaeexp.plots import comparisons, confirmed, latent, parameters, pictures, s
 from vaeexp.plots.style import framed, save
 from vaeexp.results.parameters import LEAST_TRIALS
 from vaeexp.results.study_view import StudyView
+from vaeexp.results.tested_settings import TestedSetting
 from vaeexp.words import parameter_label
 
 __all__ = ["CHAPTERS", "PLOTS", "Plot", "save"]
@@ -28,6 +29,8 @@ class Plot:
     """Why it may be missing."""
     shows: str | None = None
     """The array that a model must have left; the best that left it is drawn. None where no single model is drawn."""
+    groups: Callable[[StudyView], Sequence[Sequence[TestedSetting]]] | None = None
+    """Groups of configurations that were trained alike. The plot draws the first of each, and the caption names the others."""
     unfolded: bool = False
     """Whether a report shows it at once; the others stand folded, because they answer what few readers ask."""
 
@@ -40,6 +43,7 @@ class Plot:
     def reading(self, view: StudyView) -> str:
         """Return the caption for this study, with the run that drew where it draws one model."""
         caption = self.caption if isinstance(self.caption, str) else self.caption(view)
+        caption += confirmed.not_drawn(self.groups(view)) if self.groups else ""
         best = view.best_with(self.shows) if self.shows else None
         if best is None:
             return caption
@@ -54,8 +58,11 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
         "confirmed_seeds": Plot(
             "The confirmed configurations, seed by seed",
             confirmed.confirmed_seeds,
-            confirmed.seeds_caption,
+            "Each dot is a run with a fresh seed, the diamond below the mean with its 95 % interval by Student's t (from three "
+            "seeds on). A grey line joins runs of the same seed; a triangle at the edge lies beyond. Baselines stand below where "
+            "their protocol is the same.",
             "No configuration was confirmed.",
+            groups=confirmed.comparable,
             unfolded=True,
         ),
         "rate_distortion": Plot(
@@ -149,15 +156,20 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
         "baseline_strip": Plot(
             "Baselines side by side",
             comparisons.baseline_strip,
-            comparisons.strip_caption,
+            "The best setting of the search, then the baselines of the study file, each by its best run, at the epoch that its row "
+            "names. Originals are validation images as the rows below them were given; values of rows below different originals "
+            "are not comparable.",
             "No baseline with pictures is there.",
+            groups=comparisons.best_and_baselines,
             unfolded=True,
         ),
         "baseline_curves": Plot(
             "Learning curves of the baselines",
             comparisons.baseline_curves,
-            comparisons.curves_caption,
+            "On validation images after each epoch, each row's best run: −ELBO = rate + distortion. Rows share panels only where "
+            "data, binarisation and likelihood are the same; a plain autoencoder has rate 0 and no ELBO.",
             "No baseline has finished an epoch.",
+            groups=comparisons.best_and_baselines,
         ),
         "baseline_interpolations": Plot(
             "Between two images: autoencoder and VAE",
@@ -257,8 +269,10 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
         "nll_by_samples": Plot(
             "NLL against the number of samples",
             confirmed.nll_by_samples,
-            confirmed.samples_caption,
+            "The importance-weighted bound on test images with k samples for each, of the best run of each configuration; k = 1 is "
+            "the −ELBO. Figures of different k are not comparable; where a curve is still falling, the true NLL is lower.",
             "No tested run left the bound by its number of samples.",
+            groups=confirmed.comparable,
         ),
         "component_classes": Plot(
             "Classes served by each component",

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from vaeexp.plots import style
-from vaeexp.plots.confirmed import not_drawn
 from vaeexp.plots.latent import interpolation_figure
 from vaeexp.plots.pictures import STRIP, Row, at_last_epoch, epoch_words, picture_rows, text_options
 from vaeexp.results.study_summary import StudySummary
@@ -29,29 +28,10 @@ MANY = 6
 Curve = tuple[TestedSetting, pd.DataFrame]
 
 
-def _shown(view: StudyView) -> list[list[TestedSetting]]:
+def best_and_baselines(view: StudyView) -> list[list[TestedSetting]]:
     """Return the best configuration that the search found, then the baselines; those that were trained alike are one group."""
     best = [view.best] if view.best is not None else []
     return by_training([*best, *view.baselines]) if view.baselines else []
-
-
-def strip_caption(view: StudyView) -> str:
-    """Say how to read the pictures of the baselines, and which of them have no row."""
-    text = (
-        "The best setting of the search, then the baselines of the study file, each by its best run, at the epoch that its row "
-        "names. Originals are validation images as the rows below them were given; values of rows below different originals are "
-        "not comparable."
-    )
-    return text + not_drawn(_shown(view))
-
-
-def curves_caption(view: StudyView) -> str:
-    """Say how to read the curves of the baselines, and which of them have none."""
-    text = (
-        "On validation images after each epoch, each row's best run: −ELBO = rate + distortion. Rows share panels only where "
-        "data, binarisation and likelihood are the same; a plain autoencoder has rate 0 and no ELBO."
-    )
-    return text + not_drawn(_shown(view))
 
 
 def _pictures(setting: TestedSetting, needed: frozenset[str]) -> tuple[pd.Series | None, Arrays]:
@@ -65,7 +45,7 @@ def baseline_strip(view: StudyView) -> Figure | None:
 
     Baselines of other targets (binarised or grey) stand below originals of their own. None without a baseline with pictures.
     """
-    pictures = ((setting, *_pictures(setting, STRIP)) for setting, *_ in _shown(view))
+    pictures = ((setting, *_pictures(setting, STRIP)) for setting, *_ in best_and_baselines(view))
     drawn = [(setting, run, files) for setting, run, files in pictures if run is not None]
     if all(setting.baseline is None for setting, *_ in drawn):
         return None
@@ -99,7 +79,7 @@ def baseline_curves(view: StudyView) -> Figure | None:
 
     Three panels for each data, binarisation and likelihood. None without a baseline that finished an epoch.
     """
-    every = ((setting, view.curve(setting.runs.iloc[0])) for setting, *_ in _shown(view))
+    every = ((setting, view.curve(setting.runs.iloc[0])) for setting, *_ in best_and_baselines(view))
     curves = [(setting, curve) for setting, curve in every if len(curve)]
     if all(setting.baseline is None for setting, _ in curves):
         return None

@@ -52,25 +52,6 @@ def not_drawn(groups: Sequence[Sequence[TestedSetting]]) -> str:
     return "".join(sentences)
 
 
-def seeds_caption(view: StudyView) -> str:
-    """Say how to read the dots of the confirmed configurations, and which baselines have none of their own."""
-    text = (
-        "Each dot is a run with a fresh seed, the diamond below the mean with its 95 % interval by Student's t (from three "
-        "seeds on). A grey line joins runs of the same seed; a triangle at the edge lies beyond. Baselines stand below where "
-        "their protocol is the same."
-    )
-    return text + not_drawn(comparable(view))
-
-
-def samples_caption(view: StudyView) -> str:
-    """Say how to read the bound by its number of samples, and which baselines have no line of their own."""
-    text = (
-        "The importance-weighted bound on test images with k samples for each, of the best run of each configuration; k = 1 is "
-        "the −ELBO. Figures of different k are not comparable; where a curve is still falling, the true NLL is lower."
-    )
-    return text + not_drawn(comparable(view))
-
-
 def confirmed_seeds(view: StudyView) -> Figure | None:
     """Draw a dot per seed of each confirmed configuration and comparable baseline, with means, intervals and lines of one seed.
 
