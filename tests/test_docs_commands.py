@@ -30,6 +30,7 @@ NOT_RUN = {
     r"pooled.yaml": "needs the files of its page; tests/test_own_network.py runs it",
     r"vaeexp ui": "serves until Ctrl-C; tests/sweeps/tracking/test_ui.py runs it",
     r"--watch": "goes on until the study is finished or Ctrl-C; tests/vaeexp/commands run it",
+    r"vaeexp slurm": "needs Slurm; tests/vaeexp/commands/test_slurm_command.py writes scripts, tests/vaeexp/sweep/test_slurm.py runs one",
     r"--engine ray": "needs Ray; tests/vaeexp/sweep/test_ray_sweep.py has one",
     r"--tracking": "needs a server; tests/vaeexp/commands/test_sync.py has one",
     r"--data FOLDER": "needs a folder of the user's images; tests/vaeexp/sweep/test_my_images.py runs it",

@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Run": {
         "init": ("init", "Write a study file to start from."),
         "sweep": ("sweep", "Run a study, or continue it."),
+        "slurm": ("slurm", "Write a study as a Slurm job, or submit it."),
     },
     "Watch": {
         "status": ("status", "Show how far a study is."),
@@ -56,7 +57,9 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
 module, the command has its own name."""
 
 _MODULES = {name: module for commands in COMMANDS.values() for name, (module, _) in commands.items()}
-_MEMORY = {"sweep": 800 * 2**20} | dict.fromkeys(("archive", "doctor", "finished_run", "gc"), 400 * 2**20)
+_MEMORY = dict.fromkeys(("slurm", "sweep"), 800 * 2**20) | dict.fromkeys(
+    ("archive", "doctor", "finished_run", "gc"), 400 * 2**20
+)
 """Module in `vaeexp.commands` → bytes that it takes to load PyTorch and what else its commands need, about. In a container
 with less the kernel kills the process without a word."""
 

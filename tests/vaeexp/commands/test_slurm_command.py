@@ -1,0 +1,178 @@
+"""The command slurm: every value is checked, and what the script runs is what was asked; tests/vaeexp/sweep/test_slurm.py runs it on a real Slurm."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sweeps.errors import UserError
+from vaeexp.commands import cli
+from vaeexp.commands.slurm import Job
+
+PLAIN = {"study": "smoke", "nodes": 1, "gpus_per_node": None, "cpus_per_node": None, "time": 3600, "partition": None}
+PLAIN |= {"account": None, "further": (), "sweep": ["smoke"], "folder": Path("/"), "environment": ()}
+SUBMIT = ("slurm", "smoke", "--time", "1h")
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, [*arguments])
+
+
+def written(*arguments: str) -> str:
+    """The script of the study smoke with these arguments; it replaces the one before."""
+    Path("smoke.sbatch").unlink(missing_ok=True)
+    done = run("slurm", "smoke", *arguments)
+    assert done.exit_code == 0, done.output
+    return Path("smoke.sbatch").read_text()
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("VAEEXP_STORAGE", "VAEEXP_TRACKING", "VAEEXP_RUNS", "VAEEXP_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def asked(script: str) -> dict[str, str]:
+    """The options of the lines `#SBATCH`."""
+    options = (line.partition("=") for line in re.findall(r"^#SBATCH --(.*)$", script, re.MULTILINE))
+    return {name: value for name, _, value in options}
+
+
+def test_the_script_asks_for_a_signal_and_for_its_return_to_the_queue() -> None:
+    script = written("--time", "8:00:00", "--partition", "gpu,long", "--account", "lab.1", "--sbatch", "mem=64G")
+    options = asked(script)
+    assert options["signal"] == "B:USR1@180"
+    assert {"requeue", "open-mode"} <= options.keys()
+    assert [options[name] for name in ("time", "partition", "account", "mem", "nodes")] == [
+        *("08:00:00", "gpu,long", "lab.1", "64G", "1")
+    ]
+    assert "ray" not in script, "one node needs no Ray"
+
+
+@pytest.mark.parametrize(
+    ("time", "limit"), [("1-12:30:00", "1-12:30:00"), ("36h", "1-12:00:00"), ("15m", "00:15:00"), ("1h30m", "01:30:00")]
+)
+def test_a_time_is_written_as_slurm_does(time: str, limit: str) -> None:
+    assert asked(written("--time", time))["time"] == limit
+
+
+@pytest.mark.skipif(not Path(sys.executable).with_name("ray").exists(), reason="needs vaeexp[ray]")
+def test_several_nodes_are_a_cluster_with_a_token_of_its_own() -> None:
+    script = written("--time", "1h", "--nodes", "4", "--gpus-per-node", "a100:8", "--lanes", "64")
+    options = asked(script)
+    assert "exclusive" in options
+    assert (options["nodes"], options["gpus-per-node"]) == ("4", "a100:8")
+    assert "--min-nodes 4" in script
+    assert "RAY_AUTH_MODE=token" in script
+    assert "sweep smoke --lanes 64 --device cuda" in script
+
+
+def test_several_nodes_without_ray_are_refused_before_the_queue(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    problem = run(*SUBMIT, "--nodes", "2").exception
+    assert isinstance(problem, UserError)
+    assert "pip install 'vaeexp[ray]'" in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--time", "60"], "Slurm would read a number as minutes"),
+        (["--time", "8:00"], "not a time with hours, minutes and seconds"),
+        (["--time", "10m"], "at least 15m"),
+        (["--partition", "gpu; rm -r x"], "not the name of a partition"),
+        (["--partition", "gpu\n#SBATCH --uid=0"], "not the name of a partition"),
+        (["--partition", "--array=1-9"], "not the name of a partition"),
+        (["--account", "$(id)"], "not the name of an account"),
+        (["--gpus-per-node", "0"], "not a number of GPUs"),
+        (["--gpus-per-node", "8 --wrap"], "not a number of GPUs"),
+        (["--nodes", "0"], "is not in the range"),
+        (["--sbatch", "comment='a b'"], "not an option of sbatch"),
+        (["--sbatch", "--qos=high"], "not an option of sbatch"),
+        (["--sbatch", "no-requeue"], "the script sets --no-requeue itself, or would not work with it"),
+        (["--sbatch", "time=9:00:00"], "the script sets --time itself"),
+        (["--lanes", "0"], "neither a whole number"),
+        (["--lane", "4"], "No such option '--lane'"),
+        (["--name", "../x"], "must be letters, digits"),
+        (["--set", "epochs=many"], "epochs"),
+        (["--set", "no_such=1"], "no_such"),
+        (["--engine", "local"], "not for a Slurm job"),
+        (["--dry-run"], "not for a Slurm job"),
+        (["--take-over"], "not for a Slurm job"),
+        (["--storage", "postgresql+psycopg://me:hunter2@host/x"], "would show the password"),
+        (["--study", "smoke"], "give one study"),
+    ],
+)
+def test_what_would_fail_in_the_queue_is_refused(arguments: list[str], problem: str, folder: Path) -> None:
+    done = run(*SUBMIT, *arguments)
+    assert done.exit_code != 0
+    said = f"{done.output}{done.exception}"
+    assert problem in said
+    assert "hunter2" not in said
+    assert list(folder.iterdir()) == []
+
+
+def test_an_address_of_the_environment_stays_out_of_the_script_and_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAEEXP_STORAGE", "postgresql+psycopg://me:hunter2@host/x")
+    script = written("--time", "1h")
+    assert "hunter2" not in script
+    monkeypatch.delenv("VAEEXP_STORAGE")
+    done = subprocess.run(["bash", "smoke.sbatch"], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "VAEEXP_STORAGE: was set when this script was written" in done.stderr
+
+
+@settings(max_examples=8)
+@given(st.lists(st.text(st.characters(blacklist_characters="\0", codec="utf-8"), max_size=12), max_size=9))
+def test_every_word_reaches_the_sweep_as_it_was_given(words: list[str]) -> None:
+    script = Job(**{**PLAIN, "sweep": ["smoke", *words], "environment": ()}).script()
+    begin, _, _ = script.partition("stopped=\n")
+    done = subprocess.run(
+        ["bash", "-s"],
+        input=f"{begin}printf '%s\\0' \"${{study[@]}}\"".encode(),
+        stdout=subprocess.PIPE,
+        check=True,
+        env={"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"},
+    )
+    shown = done.stdout.decode().split("\0")[:-1]
+    assert shown[shown.index("sweep") + 1 :] == ["smoke", *words]
+
+
+def test_a_job_that_starts_again_follows_its_former_run() -> None:
+    begin, _, _ = Job(**PLAIN).script().partition("stopped=\n")
+    for count, wanted in (("", []), ("2", ["--take-over"])):
+        done = subprocess.run(
+            ["bash", "-c", f'{begin}printf "%s " "${{study[@]}}"'],
+            env={"PATH": "/usr/bin:/bin", **({"SLURM_RESTART_COUNT": count} if count else {})},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.split()[-1 - len(wanted) :] == ["smoke", *wanted]
+
+
+def test_a_script_that_somebody_changed_is_kept() -> None:
+    path = Path("smoke.sbatch")
+    first = written("--time", "1h")
+    assert run(*SUBMIT).exit_code == 0, "the same script may be written twice"
+    path.write_text(first + "# mine\n")
+    done = run(*SUBMIT)
+    assert "exists with other content" in str(done.exception)
+    assert path.read_text().endswith("# mine\n")
+    assert run(*SUBMIT, "--script", "other.sh").exit_code == 0
+
+
+def test_without_slurm_the_script_is_kept_for_a_login_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    done = run(*SUBMIT, "--submit")
+    assert "sbatch cannot be run here" in str(done.exception)
+    assert Path("smoke.sbatch").exists()
