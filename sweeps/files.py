@@ -2,12 +2,16 @@
 
 import itertools
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 UNFINISHED = ".part-"
 """Prefix of the names of half-written files. No reader opens such a file, and no mirror copies it."""
+_WRITER = re.compile(rf"{re.escape(UNFINISHED)}(\d+)-")
+_ASIDE = re.compile(r"\.(damaged|unrecorded)(-\d+)?$")
 
 
 def write_whole(path: Path, write: Callable[[Path], object], *, durable: bool = False) -> None:
@@ -43,7 +47,36 @@ def remove_unfinished(path: Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
+def is_abandoned(unfinished: Path) -> bool:
+    """Whether no process of this machine writes a half-written file any more, by the process's number in its name.
+
+    What has no such number in its name belongs to the driver of its study.
+    """
+    writer = _WRITER.match(unfinished.name)
+    if writer is None or os.name != "posix":
+        return writer is None
+    try:
+        os.kill(int(writer[1]), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:  # a process of another user
+        return False
+    return False
+
+
+def move_aside(path: Path, why: Literal["damaged", "unrecorded"]) -> Path:
+    """Rename a file or folder to the free name `….damaged` or `….unrecorded` beside its place; return its new path."""
+    aside = free_name(path.with_name(f"{path.name}.{why}"))
+    path.rename(aside)
+    return aside
+
+
+def is_aside(path: Path) -> bool:
+    """Whether a file or folder has a name that `move_aside` gives."""
+    return _ASIDE.search(path.name) is not None
+
+
 def free_name(path: Path) -> Path:
-    """Return the path, or the path with the first of `-2`, `-3` … that no file has: a damaged file is kept beside its place."""
+    """Return the path, or the path with the first of `-2`, `-3` … that no file has."""
     numbered = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
     return next(name for name in itertools.chain([path], numbered) if not name.exists())

@@ -15,9 +15,14 @@ def check_name(name: str, place: str) -> str:
 
     A name also has no `+`, which joins names in the folder of a comparison.
     """
-    if not _PLAIN.fullmatch(name):
+    if not is_name(name):
         shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
         raise UserError(
             place, f"got {shown!r} as name; must be letters, digits, '_' and '-' only, 1 to {LONGEST} of them."
         )
     return name
+
+
+def is_name(text: str) -> bool:
+    """Whether a study could have this name."""
+    return _PLAIN.fullmatch(text) is not None

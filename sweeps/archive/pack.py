@@ -3,7 +3,6 @@
 import hashlib
 import io
 import os
-import re
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from optuna.storages import BaseStorage
 from sweeps.archive.manifest import MANIFEST, RECORDS, REPORT, TRIALS, Manifest, Member, check_paths
 from sweeps.checksums import file_digest
 from sweeps.errors import UserError, full_disk
-from sweeps.files import UNFINISHED, remove_unfinished, write_whole
+from sweeps.files import UNFINISHED, is_aside, remove_unfinished, write_whole
 from sweeps.storage import hold_study, open_storage
 from sweeps.storage.checked_records import record_line
 from sweeps.storage.study_record import read_study
@@ -25,13 +24,12 @@ from sweeps.storage.transfer import study_records
 
 SUFFIX = ".tar.zst"
 _LEVEL = 3  # random weights hardly shrink, whatever the level
-_MOVED_ASIDE = re.compile(r"\.damaged(-\d+)?$")
 
 
 def pack_study(study: str, file: Path, *, runs: Path, storage: str | None, about: Mapping[str, Any]) -> Manifest:
     """Write a study into `file`: records, files of its runs, report. `file` is there when it is whole, and not before.
 
-    Half-written files, files that were moved aside because they are damaged, and links are left out.
+    Half-written files, what was moved aside (damaged files, folders without a record) and links are left out.
 
     Args:
         about: versions and machine, for the manifest.
@@ -60,7 +58,8 @@ def pack_study(study: str, file: Path, *, runs: Path, storage: str | None, about
 def _files(study: str, runs: Path, storage: BaseStorage) -> Iterator[tuple[str, Path]]:
     """Yield path in the archive and path here of each file of the runs and of the report."""
     trials = runs / "trials" / study
-    for folder in sorted(path for path in trials.glob("*") if path.is_dir() and not path.is_symlink()):
+    folders = (path for path in trials.glob("*") if path.is_dir() and not path.is_symlink() and not is_aside(path))
+    for folder in sorted(folders):
         yield from _files_below(folder, f"{TRIALS}/{folder.name}")
     record = read_study(storage, study).study
     if record.report:
@@ -70,7 +69,7 @@ def _files(study: str, runs: Path, storage: BaseStorage) -> Iterator[tuple[str, 
 def _files_below(folder: Path, below: str) -> Iterator[tuple[str, Path]]:
     for path in sorted(folder.rglob("*")):
         names = path.relative_to(folder).parts
-        left_out = any(name.startswith(UNFINISHED) for name in names) or _MOVED_ASIDE.search(path.name)
+        left_out = any(name.startswith(UNFINISHED) for name in names) or is_aside(path)
         if path.is_file() and not path.is_symlink() and not left_out:
             yield "/".join((below, *names)), path
 

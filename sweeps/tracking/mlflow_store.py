@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from sweeps.errors import UserError, did_you_mean, masked
-from sweeps.files import free_name, remove_unfinished, write_whole
+from sweeps.files import move_aside, remove_unfinished, write_whole
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -188,11 +188,10 @@ def _move_damaged_aside(runs: Path) -> list[str]:
     database = runs / "mlflow.db"
     if (problem := damage_of(database)) is None:
         return []
-    aside = free_name(database.with_name(f"{database.name}.damaged"))
-    database.rename(aside)
+    aside = move_aside(database, "damaged")
     for log in ("mlflow.db-wal", "mlflow.db-shm"):  # they belong to the damaged file
         if (runs / log).exists():
-            (runs / log).rename(free_name(runs / f"{log}.damaged"))
+            move_aside(runs / log, "damaged")
     return [f"{database} was damaged ({problem}); it is {aside.name} now, and is built anew from the storage."]
 
 

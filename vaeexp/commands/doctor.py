@@ -14,6 +14,7 @@ from sweeps.errors import UserError
 from sweeps.health import Check, Finding, examine
 from sweeps.storage import study_names
 from sweeps.storage.health import check_driver, check_storage
+from sweeps.storage.left_over import check_left_over, check_unknown
 from sweeps.storage.study_record import StoredStudy
 from sweeps.tracking.health import check_mirror
 from vaeexp.commands.options import place_options, runs_option, storage_option, study_argument, tracking_option
@@ -56,40 +57,44 @@ def study_check(places: Places, study: str) -> Iterator[Finding]:
         checks: Mapping[str, Check] = {
             "driver": partial(check_driver, places.storage, places.runs, stored),
             "files": partial(check_files, places.runs, stored),
+            "left over": partial(check_left_over, places.storage, places.runs, stored),
             "mirror": partial(check_mirror, places.tracking, places.runs, places.storage, stored),
         }
         for name, check in checks.items():
             yield from examine(check, f"{study}: {name}")
 
 
-def look(checks: Mapping[str, Check], show: Callable[[Finding], object]) -> list[Finding]:
-    """Make all checks; `show` gets each finding as it comes."""
-    findings = []
+def look(checks: Mapping[str, Check], show: Callable[[Finding], object]) -> dict[str, list[Finding]]:
+    """Make all checks; return the findings of each. `show` gets each finding as it comes."""
+    findings: dict[str, list[Finding]] = {}
     for name, check in checks.items():
+        findings[name] = []
         for finding in examine(check, name):
             show(finding)
-            findings.append(finding)
+            findings[name].append(finding)
     return findings
 
 
 def repair_all(
     checks: Mapping[str, Check],
-    findings: list[Finding],
+    findings: Mapping[str, list[Finding]],
     say: Callable[[str], object],
     show: Callable[[Finding], object],
-) -> list[Finding]:
-    """Repair what can be repaired, look again, and return what is found then."""
+) -> dict[str, list[Finding]]:
+    """Repair what can be repaired, make the checks that found it again, and return what all checks have found by then."""
+    found = dict(findings)
     for _ in range(ROUNDS):
-        if not any(finding.ok is False and finding.repair for finding in findings):
+        wrong = {name: [each for each in found[name] if each.ok is False and each.repair] for name in found}
+        for finding in (finding for each in wrong.values() for finding in each):
+            try:
+                say(f"{finding.name}: {finding.repair() if finding.repair else ''}")
+            except (UserError, OSError) as error:
+                say(f"{finding.name}: cannot be repaired: {error}")
+        again = {name: checks[name] for name, each in wrong.items() if each}
+        if not again:
             break
-        for finding in findings:
-            if finding.ok is False and finding.repair:
-                try:
-                    say(f"{finding.name}: {finding.repair()}")
-                except (UserError, OSError) as error:
-                    say(f"{finding.name}: cannot be repaired: {error}")
-        findings = look(checks, show)
-    return findings
+        found |= look(again, show)
+    return found
 
 
 def line_of(finding: Finding, marks: Mapping[bool | None, str], options: str) -> str:
@@ -115,7 +120,7 @@ def object_of(finding: Finding, options: str) -> dict[str, Any]:
 @click.option(
     "--repair",
     is_flag=True,
-    help="Do what is safe: save the whole records of a damaged journal, bring MLflow up to date or build it anew, close a study whose driver died, move a damaged file aside. No result is deleted.",
+    help="Do what is safe: save the whole records of a damaged journal, bring MLflow up to date or build it anew, close a study whose driver died, move a damaged file or a folder without a record aside, delete half-written files. No result is deleted.",
 )
 @json_option
 @runs_option
@@ -145,12 +150,15 @@ def doctor(
             write_line(console, f"repaired: {line}", style="bold")
 
     names = [study_name(study)] if study else study_names(runs, storage)
-    checks: dict[str, Check] = {name: partial(study_check, places, name) for name in names}
-    findings = look(machine_checks(places), show)
-    studies = look(checks, show)
+    checks = {**machine_checks(places)}
+    checks |= {f"study '{name}'": partial(study_check, places, name) for name in names}
+    if not study:
+        checks["left over"] = partial(check_unknown, storage, runs)
+    found = look(checks, show)
     if repair:
-        studies = repair_all(checks, studies, say, show)
+        found = repair_all(checks, found, say, show)
+    findings = [finding for each in found.values() for finding in each]
     if as_json:
-        print_json({"findings": [object_of(finding, options) for finding in (*findings, *studies)], "repairs": repairs})
-    if any(finding.ok is False for finding in (*findings, *studies)):
+        print_json({"findings": [object_of(finding, options) for finding in findings], "repairs": repairs})
+    if any(finding.ok is False for finding in findings):
         click.get_current_context().exit(1)

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from sweeps.checksums import Damaged, check_seal
-from sweeps.files import free_name
+from sweeps.files import move_aside
 from sweeps.health import Finding
 from sweeps.storage.study_record import StoredStudy
 from sweeps.storage.trial_record import TrialRecord
@@ -71,6 +71,4 @@ def _again(study: str, run: TrialRecord) -> str:
 
 
 def _quarantine(path: Path) -> str:
-    aside = free_name(path.with_name(f"{path.name}.damaged"))
-    path.rename(aside)
-    return f"moved the damaged file to {aside}"
+    return f"moved the damaged file to {move_aside(path, 'damaged')}"

@@ -13,8 +13,10 @@ import optuna
 from filelock import FileLock, Timeout
 
 from sweeps.checksums import Damaged
+from sweeps.files import is_aside
 from sweeps.results import best_record
 from sweeps.storage import hold_study, open_storage
+from sweeps.storage.left_over import unrecorded_folders
 from sweeps.storage.study_record import StoredStudy, read_study, write_study
 from sweeps.storage.trial_record import TrialRecord
 from sweeps.workload import run_folder
@@ -31,6 +33,7 @@ PRUNED_PICTURES = "pictures of pruned trials"
 EARLIER_PICTURES = "pictures of earlier epochs"
 PROGRAMS = "compiled programs, unused for 30 days"
 PREPARED = "prepared images that no study here uses"
+LEFT_OVER = "runs without a record, or moved aside"
 PRUNED = (PRUNED_WEIGHTS, PRUNED_PICTURES)
 _BINARISATIONS = get_args(DataSettings.model_fields["binarisation"].annotation)
 _DAY = 86_400.0
@@ -48,18 +51,24 @@ class Item:
 
 
 def items_of_study(runs: Path, stored: StoredStudy) -> list[Item]:
-    """Return all files of a study's runs, but for links."""
-    return [item for run in (*stored.trials, *stored.repeats) for item in _items_of_run(runs, stored, run)]
+    """Return all files of a study's runs, but for links, and those of folders that runs left over."""
+    items = [item for run in (*stored.trials, *stored.repeats) for item in _items_of_run(runs, stored, run)]
+    folders = unrecorded_folders(runs, stored)
+    folders += sorted(filter(is_aside, (runs / "trials" / stored.study.name).glob("*/")))
+    return items + [Item(LEFT_OVER, path, path.stat().st_size) for folder in folders for path in _files(folder)]
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
 
 def _items_of_run(runs: Path, stored: StoredStudy, run: TrialRecord) -> Iterator[Item]:
     folder = runs / "trials" / stored.study.name / run_folder(run.number, repeat=run.repeat)
     newest = max((picture.epoch for picture in run.pictures), default=None)
-    for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-        if path.is_file() and not path.is_symlink():
-            epoch = re.match(r"epoch-(\d+)-.*\.png", path.name)
-            earlier = epoch is not None and newest is not None and int(epoch[1]) < newest
-            yield Item(_kind(run, path, earlier=earlier), path, path.stat().st_size)
+    for path in _files(folder):
+        epoch = re.match(r"epoch-(\d+)-.*\.png", path.name)
+        earlier = epoch is not None and newest is not None and int(epoch[1]) < newest
+        yield Item(_kind(run, path, earlier=earlier), path, path.stat().st_size)
 
 
 def _kind(run: TrialRecord, path: Path, *, earlier: bool) -> str:

@@ -158,6 +158,7 @@ def test_files_that_are_half_written_or_moved_aside_stay_out(packed, tmp_path):
     folder = tmp_path / "runs" / "trials" / "toy" / "trial-0000"
     for name in (f"{UNFINISHED}1-weights.bin", "weights.bin.damaged", "weights.bin.damaged-2"):
         (folder / name).write_bytes(b"no")
+    shutil.copytree(folder, folder.with_name("trial-0009.unrecorded"))
     (folder / "link").symlink_to("/etc/passwd")
     (folder.parent / "linked").symlink_to("/etc")
     manifest = pack_study("toy", tmp_path / "x.tar.zst", runs=tmp_path / "runs", storage=None, about={})

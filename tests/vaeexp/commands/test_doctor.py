@@ -27,8 +27,15 @@ def doctor(*arguments):
 
 
 def test_a_study_is_examined_damaged_repaired_and_examined(place):
+    (place / "mlruns" / "trials" / NAME / "trial-0009").mkdir()
     code, said = doctor(NAME, "--repair")  # it was trained without MLflow
     assert code == 0, said
+    folder = f"mlruns/trials/{NAME}/trial-0009"
+    assert (
+        f"✗ {NAME}: left over – {folder} (0.0 MB) is the folder of a run that is not on record – `vaeexp doctor" in said
+    )
+    assert f"repaired: {NAME}: left over: moved it to {folder}.unrecorded" in said
+    assert said.count("versions – ") == 1, "only what was repaired is looked at again"
     assert f"✗ {NAME}: mirror – MLflow at mlruns/mlflow.db is " in said
     assert f"repaired: {NAME}: mirror: brought 6 runs to MLflow" in said
     code, said = doctor(NAME, "--json")
@@ -37,7 +44,7 @@ def test_a_study_is_examined_damaged_repaired_and_examined(place):
     names = [each["name"] for each in answer["findings"]]
     assert {"versions", "code", "device", "arithmetic", "disk of runs"} < set(names)
     assert [name for name in names if NAME in name] == [
-        f"{NAME}: {part}" for part in ("journal", "driver", "files", "mirror")
+        f"{NAME}: {part}" for part in ("journal", "driver", "files", "left over", "mirror")
     ]
 
     path = journal_path(place / "mlruns", NAME)
@@ -46,6 +53,7 @@ def test_a_study_is_examined_damaged_repaired_and_examined(place):
     path.write_bytes(b"".join(lines))
     code, said = doctor()
     assert code == 1
+    assert "✓ left over – nothing" in said
     (wrong,) = (line for line in said.splitlines() if line.startswith("✗"))
     assert wrong.startswith(
         f"✗ {NAME}: journal – line {len(lines) - 1} of mlruns/journal/{NAME}.log is damaged: its checksum"

@@ -58,10 +58,13 @@ def table(runs=Path("mlruns")):
 
 
 def test_without_an_option_that_frees_it_only_shows(place):
+    for folder in ("trial-0009", "repeat-0003.unrecorded"):
+        shutil.copytree(place / "mlruns" / "trials" / NAME / "trial-0001", place / "mlruns" / "trials" / NAME / folder)
     before = files(place)
     said = gc(NAME)
     assert "weights of pruned trials" in said
     assert "prepared images" in said
+    assert "runs without a record, or moved aside" in said
     assert "reed" not in said
     assert {path for path in files(place) if "lock" not in path} == {path for path in before if "lock" not in path}
     shown = [line.split()[-2] for line in said.splitlines() if line.startswith(NAME)]
