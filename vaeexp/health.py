@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,9 +16,10 @@ from torch import Tensor
 import sweeps
 import vaeexp
 from sweeps.checksums import Damaged
+from sweeps.files import is_aside
 from sweeps.health import Finding
 from sweeps.memory import GROUPS, MACHINE, UNLIMITED, read_number, read_values
-from vaeexp.cache import FACTS, cache_folder, read_facts
+from vaeexp.cache import FACTS, cache_folder, quarantine, read_facts
 from vaeexp.data.block_checks import damaged_blocks
 from vaeexp.machine import processor_name, usable_cores
 from vaeexp.models.vae import build_vae
@@ -25,7 +27,7 @@ from vaeexp.settings import ModelSettings
 from vaeexp.training.device import has_fast_bf16, resolve_device
 from vaeexp.training.optimizers import update_one
 from vaeexp.training.steps import training_loss
-from vaeexp.words import format_gibibytes
+from vaeexp.words import format_gibibytes, format_megabytes
 
 TOLERANCE = 1e-4
 """The largest relative difference between a training step in float32 and in float64. Sums of 784 pixels round to about 1e-6."""
@@ -121,27 +123,44 @@ def _step(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Ten
 
 
 def check_cache() -> Iterator[Finding]:
-    """Check the folders of the user's cache against their checksums. A folder without checksums, of an older version, is made
-    again when it is needed."""
+    """Check the folders of the user's cache against their checksums: one finding for each damaged folder, one for all others.
+
+    A folder without checksums, of an older version, is made again when it is needed. Damaged downloads stay in their place,
+    because without a network a study would go on with the bundled images instead.
+    """
     whole = size = 0
-    damaged = []
     for facts in sorted(path for part in CACHED for path in cache_folder().glob(f"{part}/[!.]*/{FACTS}")):
+        folder = facts.parent
+        if is_aside(folder):
+            continue
         try:
             if b'"sha256"' not in facts.read_bytes():
                 continue
-            read_facts(facts.parent)
-            for table in facts.parent.glob("*.crc32.npy"):
-                images = table.with_name(table.name.replace(".crc32", ""))
-                if len(blocks := damaged_blocks(images)):
-                    raise Damaged(str(images), f"is damaged in {len(blocks):,} blocks, first in block {blocks[0]:,}.")
+            _check_folder(folder)
         except (Damaged, OSError) as error:
-            damaged.append(str(error))
+            name = f"cache: {folder.relative_to(cache_folder())}"
+            if folder.parent.name == "downloads":
+                remedy = "the next command that prepares these images downloads them again; test the disk"
+                yield Finding(name=name, ok=False, words=str(error), remedy=remedy)
+                continue
+            remedy = "`vaeexp doctor --repair` moves the folder aside, and its next use makes it again; test the disk"
+            yield Finding(name=name, ok=False, words=str(error), remedy=remedy, repair=partial(_quarantine, folder))
             continue
         whole += 1
-        size += sum(path.stat().st_size for path in facts.parent.rglob("*") if path.is_file())
-    words = " ".join([*damaged, f"{whole:,} folders match their checksums ({size / 1e6:,.0f} MB)"])
-    remedy = "the next command that needs a folder makes it again; test the disk"
-    yield Finding(name="cache", ok=not damaged, words=words, remedy=remedy)
+        size += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    yield Finding(name="cache", ok=True, words=f"{whole:,} folders match their checksums ({format_megabytes(size)})")
+
+
+def _check_folder(folder: Path) -> None:
+    read_facts(folder)
+    for table in folder.glob("*.crc32.npy"):
+        images = table.with_name(table.name.replace(".crc32", ""))
+        if len(blocks := damaged_blocks(images)):
+            raise Damaged(str(images), f"is damaged in {len(blocks):,} blocks, first in block {blocks[0]:,}.")
+
+
+def _quarantine(folder: Path) -> str:
+    return f"moved the folder to {quarantine(folder)}"
 
 
 def check_disk(runs: Path) -> Iterator[Finding]:

@@ -147,9 +147,10 @@ def items_of_cache(studies: Collection[StoredStudy]) -> list[Item]:
     for folder in sorted(path for path in cache_folder().glob("*/*") if path.is_dir() and path.name[0] != "."):
         kind, age = folder.parent.name, (time.time() - _last_use(folder)) / _DAY
         if kind == "compiled":
-            kind = PROGRAMS if age > _PROGRAM_DAYS else "compiled programs"
+            kind = PROGRAMS if age > _PROGRAM_DAYS or is_aside(folder) else "compiled programs"
         elif kind == "prepared":
-            kind = PREPARED if age > _PREPARED_DAYS and not _is_used(folder, studies) else "prepared images"
+            unused = is_aside(folder) or (age > _PREPARED_DAYS and not _is_used(folder, studies))
+            kind = PREPARED if unused else "prepared images"
         elif kind not in ("downloads", "classifiers"):
             continue
         items.append(Item(kind, folder, sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())))
