@@ -1,6 +1,7 @@
 """The user's cache: folders that are built once, whole or not at all, and checked against their checksums when opened.
 
-Each folder holds `meta.json`: what is known of the folder, size and SHA-256 of each of its files, and a seal of its own.
+Each folder holds `meta.json`: what is known of the folder, size and SHA-256 of each of its files, its schema number, and a seal
+of its own.
 """
 
 import json
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 from sweeps.checksums import SLOT, Damaged, check_seal, file_digest, seal
 from sweeps.errors import UserError
 from sweeps.files import move_aside
+from sweeps.schema import MARKS, UNNUMBERED, check_schema
 
 T = TypeVar("T")
 
@@ -43,7 +45,7 @@ def seal_folder(folder: Path, facts: Mapping[str, Any], *, by_blocks: Collection
         name = path.relative_to(folder).as_posix()
         digest = None if name in by_blocks else file_digest(path)
         files[name] = {"bytes": path.stat().st_size, "sha256": digest}
-    text = json.dumps({"sha256": SLOT, "facts": facts, "files": files}, indent=2) + "\n"
+    text = json.dumps({**MARKS, "sha256": SLOT, "facts": facts, "files": files}, indent=2) + "\n"
     (folder / FACTS).write_bytes(seal(text.encode()))
 
 
@@ -52,12 +54,14 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
 
     Raises:
         Damaged: a file is missing or its content has changed, or the folder was never sealed.
+        UserError: another version of vaeexp wrote the folder in a way that this version cannot read.
     """
     path = folder / FACTS
     try:
         content = path.read_bytes()
         check_seal(content, path)
         stored = json.loads(content)
+        _check_version(path, stored)
         for name, file in stored["files"].items():
             path = folder / name
             if path.stat().st_size != file["bytes"]:
@@ -75,6 +79,13 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
         raise Damaged(str(path), f"cannot be read ({error.strerror or error}).") from error
     facts: dict[str, Any] = stored["facts"]
     return facts
+
+
+def _check_version(path: Path, stored: Mapping[str, Any]) -> None:
+    try:
+        check_schema(str(path), {**UNNUMBERED, **stored})
+    except UserError as error:
+        raise UserError(error.place, f"{error.problem} Or set VAEEXP_CACHE to another folder.") from None
 
 
 def distrust(folder: Path) -> None:

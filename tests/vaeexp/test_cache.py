@@ -1,5 +1,6 @@
 """The user's cache: folders made once and whole, checked when they are opened, made again when a file is damaged."""
 
+import json
 import logging
 import signal
 import subprocess
@@ -10,8 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from sealed import change_marks
 
 from sweeps.checksums import Damaged
+from sweeps.errors import UserError
+from sweeps.schema import MARKS
 from vaeexp.cache import FACTS, build_once, cache_folder, distrust, read_facts, seal_folder
 
 PROGRAM = """
@@ -78,6 +82,20 @@ def test_no_other_length_goes_unseen(tmp_path, name, damage):
 
 def test_a_folder_that_nobody_made_is_no_damage(tmp_path):
     assert read_facts(tmp_path / "folder") is None
+
+
+def test_a_folder_of_a_higher_schema_is_refused_and_one_without_a_number_is_read(tmp_path):
+    make(folder := tmp_path / "folder")
+    assert json.loads((folder / FACTS).read_bytes()).items() >= MARKS.items()
+    change_marks(folder / FACTS)
+    assert read_facts(folder) == {"made": "here"}
+    change_marks(folder / FACTS, schema=2, version="9.1")
+    words = (
+        "is stored in schema 2, and vaeexp .* Use vaeexp 9.1, which wrote it. Or set VAEEXP_CACHE to another folder."
+    )
+    with pytest.raises(UserError, match=words) as caught:
+        build_once(folder, read_facts, make)
+    assert not isinstance(caught.value, Damaged)
 
 
 @pytest.mark.parametrize("damage", ["a bit", "an older version", "found later"])

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sweeps.checksums import Damaged, check_seal
+from sweeps.checksums import Damaged
 from sweeps.errors import warn_once
 from sweeps.results import Results, tables_of
 from sweeps.results.statistics import Interval, mean_interval
+from sweeps.schema import check_file
 from sweeps.storage.study_record import StoredStudy
 from vaeexp.words import is_missing
 
@@ -79,13 +80,14 @@ def read_arrays(folder: object, needed: str = "originals") -> Arrays:
     """Return what a trial left in its folder: numbers, and pictures (uint8 [..., H, W, C]) where `needed` is one of these.
 
     Empty where the array `needed` is missing. A missing file has no arrays, nor has a damaged file, which a warning names.
+    Raises UserError where another version of vaeexp wrote a file in a way that this version cannot read.
     """
     arrays: dict[str, np.ndarray] = {}
     for name in (EVALUATION, PICTURES) if isinstance(folder, str | Path) else ():
         path = Path(str(folder)) / name
         try:
             content = path.read_bytes()
-            check_seal(content, path)
+            check_file(content, path)
         except Damaged as error:
             warn_once(f"{error} It is left out; `vaeexp reproduce RUN --restore` makes it again.")
         except OSError:

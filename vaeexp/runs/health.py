@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from sweeps.checksums import Damaged, check_seal
+from sweeps.checksums import Damaged
+from sweeps.errors import UserError
 from sweeps.files import move_aside
 from sweeps.health import Finding
+from sweeps.schema import check_file
 from sweeps.storage.study_record import StoredStudy
 from sweeps.storage.trial_record import TrialRecord
 from sweeps.workload import run_folder
@@ -32,6 +34,9 @@ def check_files(runs: Path, stored: StoredStudy) -> Iterator[Finding]:
                     yield _missing(stored.study.name, run, folder / name)
             except (Damaged, OSError) as error:
                 yield _damaged(stored.study.name, run, folder / name, error)
+            except UserError as error:  # of another version, which reads it
+                name = f"{run.name_in(stored.study.name)}: {name}"
+                yield Finding(name=name, ok=False, words=str(error))
     words = f"{whole:,} files of runs match their checksums ({size / 1e6:,.0f} MB)"
     yield Finding(name=f"{stored.study.name}: files", ok=True, words=words)
 
@@ -45,9 +50,9 @@ def _left_by(run: TrialRecord) -> set[str]:
 
 
 def _check(path: Path, sha256: str | None) -> int:
-    """Check a file and return its bytes. Raises FileNotFoundError, OSError, or Damaged where a checksum does not match."""
+    """Check a file and return its bytes. Raises FileNotFoundError, OSError, Damaged where a checksum does not match, or UserError."""
     content = path.read_bytes()
-    check_seal(content, path)
+    check_file(content, path)
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise Damaged(str(path), f"is whole, and not the file of its run's record, whose SHA-256 is {sha256[:12]}….")
     return len(content)

@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeps.checksums import Damaged, check_seal, file_digest
+from sweeps.checksums import Damaged, file_digest
 from sweeps.errors import UserError
 from sweeps.files import write_whole
+from sweeps.schema import check_file
 from sweeps.storage.trial_record import EpochRecord, TrialRecord, checked
 from sweeps.workload import Lanes, Outcome, Progress, advance_all
 from sweeps.workload.worker_pool import WorkerPool
@@ -109,7 +110,7 @@ def restore_files(record: RunRecord, made: Path, compared: Sequence[Part]) -> li
 
 def _is_whole(path: Path) -> bool:
     try:
-        check_seal(path.read_bytes(), path)
+        check_file(path.read_bytes(), path)
     except (Damaged, OSError):
         return False
     return True

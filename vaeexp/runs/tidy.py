@@ -13,6 +13,7 @@ import optuna
 from filelock import FileLock, Timeout
 
 from sweeps.checksums import Damaged
+from sweeps.errors import UserError
 from sweeps.files import is_aside
 from sweeps.results import best_record
 from sweeps.storage import hold_study, open_storage
@@ -178,6 +179,8 @@ def _is_used(folder: Path, studies: Collection[StoredStudy]) -> bool:
         digest = (read_facts(folder) or {}).get("digest")
     except Damaged:
         return False  # it would be made again anyway
+    except UserError:
+        return True  # perhaps by another version of vaeexp, which made it
     for stored in studies:
         provenance = stored.study.provenance
         data = provenance.get("data") or {}

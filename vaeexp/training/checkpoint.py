@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from sweeps.checksums import SLOT, Damaged, check_seal, seal
+from sweeps.checksums import SLOT, Damaged, seal
 from sweeps.errors import warn_once
 from sweeps.files import remove_unfinished, write_whole
-from sweeps.schema import MARKS, check_schema
+from sweeps.schema import MARKS, check_file
 from vaeexp.allowed_code import check_code
 from vaeexp.models.networks import settings_from
 from vaeexp.models.vae import VAE
@@ -43,7 +43,8 @@ def save_checkpoint(folder: Path, lane: Lane, state: State) -> None:
     """
     progress = {name: getattr(lane, name) for name in _PROGRESS}
     progress["fingerprint"] = _fingerprint(lane, averaged="average" in state)
-    parts = _sealed(state, {"vaeexp": json.dumps(progress)})
+    marks = {name: str(mark) for name, mark in MARKS.items()}
+    parts = _sealed(state, {"vaeexp": json.dumps(progress), **marks})
 
     def write(unfinished: Path) -> None:
         _write_parts(unfinished, parts)
@@ -61,6 +62,9 @@ def load_checkpoint(folder: Path, lane: Lane, *, averaged: bool) -> State | None
     of the weights is kept), because a folder edited by hand may hold another checkpoint, and is not ahead of the trial's
     reported epoch. A damaged checkpoint is removed, because it would take the place of the good one before it at the next
     save; one warning names it. The trial then continues from the checkpoint before it, or from the start.
+
+    Raises:
+        UserError: another version of vaeexp wrote a checkpoint in a way that this version cannot read.
     """
     for path in (folder / CHECKPOINT, folder / PREVIOUS):
         try:
@@ -80,9 +84,9 @@ def load_checkpoint(folder: Path, lane: Lane, *, averaged: bool) -> State | None
 
 
 def _read_checkpoint(path: Path, lane: Lane, *, averaged: bool) -> tuple[dict[str, Any], State] | None:
-    """Return progress and state of a checkpoint; None if it does not fit the lane. Raises Damaged and OSError."""
+    """Return progress and state of a checkpoint; None if it does not fit the lane. Raises Damaged, UserError and OSError."""
     content = path.read_bytes()
-    check_seal(content, path)
+    check_file(content, path)
     progress = json.loads(_header(content)[0]["__metadata__"].get("vaeexp", "{}"))
     if progress.pop("fingerprint", None) != _fingerprint(lane, averaged=averaged):
         return None
@@ -115,7 +119,11 @@ def _fingerprint(lane: Lane, *, averaged: bool) -> str:
 
 
 def save_weights(path: Path, lane: Lane, snapshot: Snapshot) -> str:
-    """Write the plain state dict of the lane's model after an epoch, with the epoch in the header; return the file's SHA-256."""
+    """Write the plain state dict of the lane's model after an epoch, with the epoch in the header; return the file's SHA-256.
+
+    The schema number is that of `settings.json` beside the file: a number inside would change the hash that records of earlier
+    versions have, and such runs could not be restored.
+    """
     weights, buffers = snapshot.weights.cpu(), snapshot.buffers.cpu()
     tensors = {**lane.layout.read(weights), **lane.buffer_layout.read(buffers)}
     return save_tensors(path, tensors, {"epoch": str(snapshot.epoch)})
@@ -184,17 +192,15 @@ def load_json(path: Path) -> dict[str, Any]:
     """
     content = path.read_bytes()
     _check(content, path)
-    stored = json.loads(content)
-    check_schema(str(path), stored)
-    return {name: value for name, value in stored.items() if name not in (*MARKS, "sha256")}
+    return {name: value for name, value in json.loads(content).items() if name not in (*MARKS, "sha256")}
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays as npz, with a seal in the comment of the zip file, atomically."""
+    """Write arrays as npz, with schema number, version and seal in the comment of the zip file, atomically."""
     stored = io.BytesIO()
     np.savez_compressed(stored, allow_pickle=False, **arrays)
     with zipfile.ZipFile(stored, "a") as file:
-        file.comment = f'"sha256": "{SLOT}"'.encode()
+        file.comment = json.dumps({**MARKS, "sha256": SLOT}).encode()
     sealed = seal(stored.getvalue())
     write_whole(path, lambda unfinished: unfinished.write_bytes(sealed))
 
@@ -214,6 +220,7 @@ def load_tensors(path: Path, *, sha256: str | None = None) -> State:
     Raises:
         OSError: the file cannot be read.
         Damaged: its content does not match its seal, it has no seal, or it is another file than that of the record.
+        UserError: another version of vaeexp wrote it in a way that this version cannot read.
     """
     content = path.read_bytes()
     _check(content, path)
@@ -223,9 +230,9 @@ def load_tensors(path: Path, *, sha256: str | None = None) -> State:
 
 
 def _check(content: bytes, path: Path) -> None:
-    """Raise Damaged, with what helps, if a file of a finished run is not what was written."""
+    """Raise Damaged, with what helps, if a file of a finished run is not what was written; else as `check_file`."""
     try:
-        check_seal(content, path)
+        check_file(content, path)
     except Damaged as error:
         raise Damaged(error.place, f"{error.problem} {REMEDY}") from None
 

@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,15 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from sealed import change_settings, change_tensors, flip_bit
+from safetensors import safe_open
+from sealed import change_marks, change_settings, change_tensors, flip_bit
 from tiny_study import NAME
 
 from sweeps.checksums import Damaged, file_digest
-from sweeps.errors import warn_once
+from sweeps.errors import UserError, warn_once
+from sweeps.schema import MARKS, VERSION
 from vaeexp.commands import cli, main
 from vaeexp.results import parse_run, stored_study
 from vaeexp.results.tables import EVALUATION, PICTURES, read_arrays
 from vaeexp.runs.comparison import Part, compare_figures
+from vaeexp.runs.health import check_files
 from vaeexp.runs.reproduce import restore_files
 from vaeexp.runs.run import read_record
 from vaeexp.training.checkpoint import LAST, RESULT, SETTINGS, WEIGHTS, load_json, load_model, load_tensors
@@ -146,6 +150,51 @@ def test_arrays_are_read_as_they_were_written(runs: Path) -> None:
     with np.load(folder_of(runs) / PICTURES) as file:
         for name in file.files:
             np.testing.assert_array_equal(arrays[name], file[name])
+
+
+# ---- versions ----
+
+
+def test_a_file_of_a_higher_schema_is_refused_and_not_called_damaged(runs: Path, capsys: pytest.CaptureFixture) -> None:
+    folder, stored = folder_of(runs), stored_study(NAME, runs, None)
+    for name in (WEIGHTS, PICTURES, EVALUATION, SETTINGS, RESULT):
+        whole = (folder / name).read_bytes()
+        change_marks(folder / name, schema=2, version="9.1")
+        *findings, _ = check_files(runs, stored)
+        (finding,) = (each for each in findings if "schema" in each.words)
+        line = f"{folder / name}: is stored in schema 2, and vaeexp {VERSION} reads schema 1. Use vaeexp 9.1, which wrote it."
+        assert (finding.words, finding.repair) == (line, None)
+        if name in (PICTURES, EVALUATION):
+            with pytest.raises(UserError, match="is stored in schema 2"):
+                read_arrays(folder)
+        elif name in (WEIGHTS, SETTINGS):
+            assert line in refused(capsys, "sample", f"{NAME}/r0", "--runs", runs)
+        (folder / name).write_bytes(whole)
+
+
+def test_files_without_a_number_are_read_and_those_of_arrays_have_one(runs: Path) -> None:
+    """As studies of earlier versions left them."""
+    folder = folder_of(runs)
+    before = read_arrays(folder)
+    with zipfile.ZipFile(folder / PICTURES) as file:
+        assert json.loads(file.comment).items() >= MARKS.items()
+    for name in (PICTURES, EVALUATION):
+        change_marks(folder / name)
+        with zipfile.ZipFile(folder / name) as file:
+            assert file.comment.startswith(b'"sha256": "')
+    after = read_arrays(folder)
+    assert before.keys() == after.keys()
+    for name in before:
+        np.testing.assert_array_equal(before[name], after[name])
+    (last,) = check_files(runs, stored_study(NAME, runs, None))
+    assert last.ok
+
+
+def test_the_header_of_weights_is_that_of_earlier_versions(runs: Path) -> None:
+    """The records of their studies hold its hash, and `reproduce --restore` makes the same file again."""
+    for name in (WEIGHTS, LAST):
+        with safe_open(folder_of(runs) / name, framework="pt") as file:
+            assert set(file.metadata()) == {"epoch", "sha256"}
 
 
 # ---- restore ----

@@ -15,9 +15,11 @@ import pytest
 import torch
 from fused import BASE, RARELY, make_lanes, source, trial
 from safetensors import safe_open
+from sealed import change_marks
 
 from sweeps.checksums import SLOT, check_seal, seal
 from sweeps.errors import UserError, warn_once
+from sweeps.schema import MARKS
 from sweeps.workload import Outcome, advance_all
 from vaeexp.training import Lane, State, fresh_state, open_lane
 from vaeexp.training.checkpoint import (
@@ -156,6 +158,18 @@ def test_a_checkpoint_without_the_running_average_does_not_fit_a_study_that_keep
     assert came_back == 0
     assert "average" in state
     assert not caplog.records, "nothing is damaged"
+
+
+def test_a_checkpoint_names_its_schema_and_one_of_a_higher_number_is_refused(undisturbed, folder, caplog) -> None:
+    with safe_open(folder / CHECKPOINT, framework="pt") as file:
+        assert {name: file.metadata()[name] for name in MARKS} == {name: str(mark) for name, mark in MARKS.items()}
+    change_marks(folder / CHECKPOINT)
+    assert continued(folder)[:2] == (2, undisturbed[1][3]), "one without a number goes on"
+    change_marks(folder / CHECKPOINT, schema=2, version="9.1")
+    with pytest.raises(UserError, match=f"{CHECKPOINT}: is stored in schema 2, and vaeexp .* Use vaeexp 9.1, which"):
+        continued(folder)
+    assert (folder / CHECKPOINT).exists()
+    assert not caplog.records
 
 
 def test_a_checkpoint_ahead_of_the_record_leaves_the_one_before(folder) -> None:
