@@ -130,6 +130,8 @@ class ExecutionSettings(_Section):
     """Trials at once, of all workers together; auto: measured; empty: 2 for each worker on a CPU, measured elsewhere."""
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Processes that train; auto: one per device, or per CPU core."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """CPU threads of a worker, because their number may change the last bits; empty: 1."""
     fuse: Literal["auto", "on", "off"] = "auto"
     """on: the lanes of a worker train as one program (vmap); off: one after the other; auto: on for accelerators, off on a CPU."""
     compile: Literal["auto", "on", "off"] = "auto"

@@ -76,7 +76,16 @@ def done(result) -> Future:
 
 
 def make_lanes(
-    folder: Path, *, kind: str = "vectorised", maxima=None, base=BASE, width=8, every=0.0, averaged=False, data=None
+    folder: Path,
+    *,
+    kind: str = "vectorised",
+    maxima=None,
+    base=BASE,
+    width=8,
+    rows=None,
+    every=0.0,
+    averaged=False,
+    data=None,
 ):
     artifacts, held = Bare(), data or source()
     lanes = TrainingLanes(
@@ -88,6 +97,7 @@ def make_lanes(
         precision="float32",
         **KINDS[kind],
         lanes=width,
+        rows=rows or width,
         checkpoint_seconds=every,
         artifacts=artifacts,
     )

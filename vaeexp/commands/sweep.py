@@ -125,6 +125,13 @@ def _count(name: str, default: str, help: str) -> Any:
         "Trials at once, of all workers together. auto: a few numbers are tried and the fastest is taken.",
     ),
     _count("--workers", "auto", "Processes that train. auto: one per device, or per CPU core."),
+    click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        metavar="N",
+        show_default="1",
+        help="CPU threads of a worker. More help where a machine has more cores than there are lanes; they may change the last bits.",
+    ),
     options.choice_option(
         "--fuse",
         ("auto", "on", "off"),

@@ -170,6 +170,7 @@ def _train(
         **{name: here[name] for name in ("device", "precision", "threads")},
         **{name: here[name] == "on" for name in ("fuse", "compile")},
         "lanes": 1,
+        "rows": 1,
         "checkpoint_seconds": execution["checkpoint_seconds"],
         "resident_mb": execution.get("resident_mb", "auto"),
     }

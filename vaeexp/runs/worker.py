@@ -68,6 +68,7 @@ def open_lanes(
     fuse: bool,
     compile: bool,
     lanes: int,
+    rows: int,
     threads: int | None,
     checkpoint_seconds: float,
     resident_mb: float | Literal["auto"] = "auto",
@@ -86,6 +87,7 @@ def open_lanes(
         study_seed: seed of the noise and the targets that all trials share.
         folder: gets one folder for each trial.
         device: `cpu`, `cuda`, `cuda:1`, `mps`.
+        rows: the most lanes of one fused program.
         threads: CPU threads of this process; None for one per core.
         resident_mb: as for `open_source`.
         prepare: settings of the model shapes whose steps this worker compiles before its first trial.
@@ -110,6 +112,7 @@ def open_lanes(
         fuse=fuse,
         compile=compile,
         lanes=lanes,
+        rows=rows,
         checkpoint_seconds=checkpoint_seconds,
         artifacts=TrialArtifacts(datasets, torch.device(device), study, study_seed, here, keep_pruned=keep_pruned),
         pictures=keep_pictures,

@@ -45,6 +45,8 @@ class Execution:
     workers: int
     lanes: int
     """Trials at once, of all workers together."""
+    rows: int
+    """The most lanes of one fused program. A worker with more lanes trains them in turn, in programs of that size."""
     threads: int | None
     """CPU threads of a worker; None on an accelerator."""
     checkpoint_seconds: float
@@ -114,7 +116,9 @@ def resolve_execution(
     if sys.platform == "win32":
         raise UserError("platform", "got Windows; must be Linux or macOS. Try the Windows Subsystem for Linux.")
     earlier = {
-        name: recorded[name] for name in ("precision", "workers", "lanes", "fuse", "compile") if name in recorded
+        name: recorded[name]
+        for name in ("precision", "workers", "lanes", "fuse", "compile", "threads")
+        if recorded.get(name) is not None
     }
     if "lanes" in options:
         earlier.pop("workers", None)
@@ -136,8 +140,11 @@ def resolve_execution(
         lanes_of_a_worker = _measured_lanes(
             dataset, settings, maxima, device, precision, fuse, compile and not fuse, trials, wanted.resident_mb
         )
-    workers = _workers(wanted, _devices(device.type, cores) if places is None else places, trials, lanes_of_a_worker)
+    devices = _devices(device.type, cores) if places is None else places
+    workers = _workers(wanted, devices, trials, lanes_of_a_worker)
     lanes = wanted.lanes if isinstance(wanted.lanes, int) else workers * lanes_of_a_worker
+    if device.type == "cpu" and not isinstance(wanted.workers, int):
+        workers = min(devices, lanes)  # cores without a worker would be idle, because a worker has one thread
     if wanted.compile == "auto" and device.type == "cuda" and fuse:
         compile = _steps(settings, dataset, trials, lanes) >= _STEPS_THAT_PAY["cuda"]
     return Execution(
@@ -147,7 +154,8 @@ def resolve_execution(
         compile=compile,
         workers=workers,
         lanes=lanes,
-        threads=_threads(recorded, cores, workers, places) if device.type == "cpu" else None,
+        rows=recorded.get("rows") or -(-lanes // workers),
+        threads=(wanted.threads or 1) if device.type == "cpu" else None,
         checkpoint_seconds=wanted.checkpoint_seconds,
         resident_mb=wanted.resident_mb,
     )
@@ -184,14 +192,6 @@ def _why_no_compiled_step(device: str, fuse: bool) -> str:
 def _devices(device: str, cores: int) -> int:
     """Return how many processes this machine has room for."""
     return {"cpu": cores, "cuda": torch.cuda.device_count(), "mps": 1}[device]
-
-
-def _threads(recorded: Mapping[str, Any], cores: int, workers: int, places: int | None) -> int:
-    """Return the CPU threads of a worker: those of the study's first run, because they may change the last bits. On a cluster one,
-    because one worker with one thread for each core is the fastest and does not depend on the machine."""
-    if recorded.get("threads") is not None:
-        return int(recorded["threads"])
-    return max(1, cores // workers) if places is None else 1
 
 
 def _workers(wanted: ExecutionSettings, devices: int, trials: int, lanes_of_a_worker: int) -> int:

@@ -40,7 +40,7 @@ def lanes_of(tmp_path, monkeypatch):
     def opened(group, *, averaged=False, keep=None, **params):
         return open_lanes(
             settings=settings.with_params(params), datasets={settings.data.binarisation: dataset}, maxima={}, averaged=averaged, study="s",
-            study_seed=0, folder=str(tmp_path / "trials"), device="cpu", precision="float32", **KINDS[group], lanes=3,
+            study_seed=0, folder=str(tmp_path / "trials"), device="cpu", precision="float32", **KINDS[group], lanes=3, rows=3,
             threads=1, checkpoint_seconds=0.0, **keep or {},
         )  # fmt: skip
 

@@ -39,6 +39,7 @@ def open_lanes_here(folder: Path, images: Path, **changes):
         "study_seed": 1,
         "folder": str(folder),
         "lanes": 2,
+        "rows": 2,
         "checkpoint_seconds": 20.0,
     }
     return open_remote_lanes(**arguments | changes)

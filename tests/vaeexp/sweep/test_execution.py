@@ -137,14 +137,38 @@ def test_each_shape_of_model_is_compiled_once_by_workers_side_by_side():
     assert [arguments["prepare"] for arguments in decided.worker_arguments(shapes)] == [shapes[:1], shapes[1:]]
 
 
+@pytest.mark.parametrize("cores", [2, 16])
+@pytest.mark.parametrize("asked", [{}, {"workers": 1}, {"workers": 3}, {"lanes": 4}])
+def test_a_worker_has_one_thread_whatever_the_number_of_workers_and_cores(cores, asked, monkeypatch):
+    monkeypatch.setattr("vaeexp.sweep.execution.usable_cores", lambda: cores)
+    assert resolve_execution({"device": "cpu", **asked}, {}, DATA, BASE, {}, 40).threads == 1
+    assert resolve_execution({"device": "cpu", **asked}, {}, DATA, BASE, {}, 40, places=5).threads == 1
+
+
 def test_threads_stay_those_of_the_first_run_because_they_may_change_the_last_bits(monkeypatch):
     monkeypatch.setattr("vaeexp.sweep.execution.usable_cores", lambda: 8)
     asked = {"device": "cpu", "lanes": 4}
-    begun = resolve_execution(asked, {}, DATA, BASE, {}, 40)
+    begun = resolve_execution({**asked, "threads": 2}, {}, DATA, BASE, {}, 40)
     assert (begun.workers, begun.threads) == (4, 2)
-    monkeypatch.setattr("vaeexp.sweep.execution.usable_cores", lambda: 2)
     for more in ({}, {"workers": 1}):
         assert resolve_execution({**asked, **more}, begun.as_dict(), DATA, BASE, {}, 40).threads == 2
+
+
+def test_cores_that_lanes_leave_free_have_workers_and_lanes_stay_as_many(monkeypatch):
+    monkeypatch.setattr("vaeexp.sweep.execution.usable_cores", lambda: 16)
+    few = resolve_execution({"device": "cpu"}, {}, DATA, BASE, {}, 40)
+    assert (few.lanes, few.workers) == (10, 10)
+    many = resolve_execution({"device": "cpu"}, {}, DATA, BASE, {}, 400)
+    assert (many.lanes, many.workers) == (32, 16)
+
+
+def test_rows_of_a_fused_program_stay_those_of_the_first_run_whatever_the_number_of_workers():
+    asked = {"device": "cpu", "fuse": "on", "lanes": 12}
+    begun = resolve_execution({**asked, "workers": 4}, {}, DATA, BASE, {}, 40)
+    assert begun.rows == 3
+    for workers in (1, 2, 12):
+        later = resolve_execution({"workers": workers}, begun.as_dict(), DATA, BASE, {}, 40)
+        assert {arguments["rows"] for arguments in later.worker_arguments()} == {3}
 
 
 def test_a_worker_on_a_cluster_has_one_thread_and_workers_are_as_many_as_fit(monkeypatch):

@@ -98,6 +98,7 @@ class TrainingLanes:
         fuse: bool,
         compile: bool,
         lanes: int,
+        rows: int,
         checkpoint_seconds: float,
         artifacts: Artifacts,
         pictures: Literal["all", "last"] = "all",
@@ -108,6 +109,7 @@ class TrainingLanes:
             settings_of: trial → all its settings.
             folder: the parent of the trials' folders.
             lanes: number of trials at once.
+            rows: the most lanes of one fused program; more train in turn.
             checkpoint_seconds: seconds of training between two checkpoints of a lane.
             artifacts: makes pictures, test metrics and files.
             pictures: epochs whose pictures are drawn: all that are to be shown, or the last one of a lane that trains to its end.
@@ -122,7 +124,7 @@ class TrainingLanes:
         self._evaluated = "average" if averaged else "weights"
         self._artifacts, self._pictures = artifacts, Pictures(artifacts, self._evaluated, pictures)
         self._groups: dict[tuple, list[Group]] = {}
-        self._limit = lanes
+        self._limit = rows
         """Lanes in one fused group; halved when memory runs out."""
 
     def add(self, trial: Trial) -> None:

@@ -73,6 +73,19 @@ def test_bits_do_not_depend_on_lane_or_neighbours(tmp_path, kind, binarisation, 
         assert same_bits(together[1], alone[1])
 
 
+def test_more_lanes_than_rows_train_in_turn_in_programs_of_that_size(tmp_path):
+    six = [trial(number, learning_rate=1e-3 * (number + 1)) for number in range(6)]
+    lanes, artifacts = make_lanes(tmp_path, width=6, rows=2, every=RARELY)
+    in_turn = run(lanes, artifacts, six, 2)
+    for each in six:
+        lanes.add(each)
+    assert [len(group.lanes) for group in lanes._all()] == [2, 2, 2]
+    together = run(*make_lanes(tmp_path, width=6, every=RARELY), six, 2)
+    for number in range(6):
+        assert in_turn[number][0] == together[number][0]
+        assert same_bits(in_turn[number][1], together[number][1])
+
+
 @pytest.mark.parametrize("prior", PRIORS)
 def test_padding_changes_only_the_rounding(tmp_path, prior):
     me = trial(0, latent_size=3, components=2, prior=prior)

@@ -1,0 +1,137 @@
+"""One table for any number of workers, wherever they run and whichever die: real training on the CPU."""
+
+import hashlib
+import io
+import json
+import os
+import signal
+from dataclasses import replace
+
+import psutil
+import pytest
+from mnist_files import write_files
+from ray_machines import three_machines
+from rich.console import Console
+from tiny_study import NAME, STUDY
+
+from sweeps.engine import search
+from sweeps.engine.repeats import plan_repeats, run_repeats
+from sweeps.storage import open_storage, open_study, repeat_study
+from sweeps.storage.study_record import read_study
+from sweeps.workload.worker_process import preload
+from vaeexp.runs.comparison import OF_TIME
+from vaeexp.sweep.job import SweepOptions, prepare_job
+from vaeexp.sweep.memory import choose_execution
+from vaeexp.sweep.study_log import StudyLog
+from vaeexp.sweep.workers import joined, make_workers
+
+ASKED = {"device": "cpu", "precision": "float32", "lanes": 3}
+CONVOLUTIONAL = STUDY.replace("{network: mlp, hidden: [16], latent_size: 2}", "{network: conv, latent_size: 2}")
+
+
+@pytest.fixture(scope="module")
+def train(tmp_path_factory):
+    """Trains the tiny study and returns all its numbers; `kill` ends a worker of the search in the midst of a round."""
+    root = tmp_path_factory.mktemp("same")
+    write_files(root / "data" / "MNIST" / "raw", training=160, test=30)
+    preload("vaeexp.runs.worker")
+
+    def trained(name, study=STUDY, *, kill=False, options=None, **asked):
+        path, runs = root / f"{NAME}.yaml", root / name
+        path.write_text(study, encoding="utf-8")
+        given = SweepOptions(study=str(path), data=root / "data", runs=runs, execution=ASKED | asked)
+        job = prepare_job(replace(given, **(options or {})), StudyLog(Console(file=io.StringIO())))
+        storage = open_storage(None, runs, NAME)
+        optuna_study = open_study(storage, job.study)
+        with joined(job) as cluster:
+            execution = choose_execution(
+                *(job.study, job.settings, job.dataset, job.options.execution, {}, print),
+                places=cluster.places if cluster else None,
+            )
+            lanes = make_workers(job, execution, cluster)
+            try:
+                watchers = [Killer(lanes)] if kill else []
+                search(optuna_study, job.study, lanes, watchers, runs=runs)
+                plan = plan_repeats(read_study(storage, NAME), job.study)
+                run_repeats(repeat_study(storage, NAME), plan, lanes, [], runs=runs)
+            finally:
+                lanes.close()
+        return numbers(read_study(storage, NAME), runs)
+
+    return trained
+
+
+class Killer:
+    """An observer that kills the process of a worker, once, while the second round trains."""
+
+    def __init__(self, lanes):
+        self.lanes, self.rounds = lanes, 0
+
+    def trial_started(self, trial, *, resumed): ...
+
+    def trial_ended(self, trial, outcome, result, duplicate_of): ...
+
+    def epoch_finished(self, trial, progress): ...
+
+    def round_finished(self, snapshot):
+        self.rounds += 1
+        if self.rounds == 2:
+            os.kill(process_of(self.lanes._children[0]), signal.SIGKILL)
+
+
+def process_of(worker):
+    if hasattr(worker, "process"):
+        return worker.process.pid
+    actors = [p for p in psutil.process_iter(["cmdline"]) if "ray::LanesActor" in str(p.info["cmdline"])]
+    return actors[0].pid
+
+
+def numbers(stored, runs):
+    """All numbers of a study but times, the hashes of all weights, and how each run was computed."""
+    return {
+        run.name_in(NAME): {
+            "trial": (run.state, run.params, run.seed, run.round, run.ended_round, run.files),
+            "epochs": [(each.epoch, each.objective, timeless(each.metrics)) for each in run.epochs],
+            "results": timeless(run.results),
+            "weights": {
+                path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+                for path in (runs / run.folder).glob("*.safetensors")
+            },
+            "arithmetic": json.loads((runs / run.folder / "settings.json").read_text())["arithmetic"],
+        }
+        for run in (*stored.trials, *stored.repeats)
+        if run.folder
+    }
+
+
+def timeless(metrics):
+    return {name: value for name, value in metrics.items() if name not in OF_TIME}
+
+
+@pytest.mark.parametrize(
+    ("study", "fuse"),
+    [
+        pytest.param(STUDY, "off", id="mlp"),
+        pytest.param(STUDY, "on", id="mlp, fused", marks=pytest.mark.slow),
+        pytest.param(CONVOLUTIONAL, "off", id="conv", marks=pytest.mark.slow),
+        pytest.param(CONVOLUTIONAL, "on", id="conv, fused", marks=pytest.mark.slow),
+    ],
+)
+def test_the_table_of_three_workers_of_which_one_is_killed_is_that_of_one(train, study, fuse, request, monkeypatch):
+    monkeypatch.setattr("vaeexp.sweep.execution.usable_cores", lambda: 6)
+    name = request.node.callspec.id
+    alone = train(f"{name}, 1 worker", study, fuse=fuse, workers=1)
+    assert train(f"{name}, 3 workers", study, fuse=fuse, workers=3, kill=True) == alone
+    assert {f"{NAME}/{number}" for number in range(3)} < alone.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_table_of_three_machines_of_which_one_actor_is_killed_is_that_of_one_process(train, monkeypatch):
+    pytest.importorskip("ray", reason="needs vaeexp[ray]")
+    monkeypatch.setattr("vaeexp.sweep.execution.usable_cores", lambda: 6)
+    alone = train("alone", workers=1)
+    with three_machines(PYTHONPATH=None) as cluster:
+        ray = {"engine": "ray", "address": cluster.address}
+        for kill in (False, True):
+            assert train(f"ray, {kill}", workers=3, kill=kill, options=ray) == alone
