@@ -24,6 +24,7 @@ from torch.fx import GraphModule, Node
 from torch.utils._pytree import tree_leaves
 
 from sweeps.errors import UserError
+from sweeps.workload.pulse import beating
 from vaeexp.cache import build_once, cache_folder, read_facts, seal_folder
 
 _OTHER_ERRORS = (AttributeError, ImportError, OSError, LookupError, TypeError, ValueError, AssertionError)
@@ -114,7 +115,8 @@ def open_program(
         _remove_unused(folder.parent)
 
     try:
-        build_once(folder, read_facts, build)
+        with beating():  # to compile takes longer than many an epoch
+            build_once(folder, read_facts, build)
         with suppress(OSError):  # another user may own the cache
             os.utime(folder / _FILE)
         # Not a package, because each process unpacks a package into a temporary folder, and a killed process leaves it.

@@ -273,6 +273,7 @@ class Rounds:
         if not ending:
             return
         results = self._results(ending, round_)
+        ending = [(trial, _ended(outcome, results[trial.trial.number])) for trial, outcome in ending]
         self.lanes.discard_checkpoints([trial.trial for trial, _ in ending])
         self._deliver({trial.trial.number for trial, _ in ending})
         for trial, outcome in ending:
@@ -297,7 +298,7 @@ class Rounds:
         results |= {result.number: result for result in (self.lanes.finish(here) if here else ())}
         with batched_writes(self.study):
             for number, outcome in here.items():
-                self.running[number].end(outcome, results[number], round_, self.clock())
+                self.running[number].end(_ended(outcome, results[number]), results[number], round_, self.clock())
         return results
 
     def _check_failures(self) -> None:
@@ -349,6 +350,13 @@ class Rounds:
     def _in_lanes(self) -> list[FrozenTrial]:
         """Return the trials in lanes, as the storage has them, by number."""
         return [trial for trial in self._trials() if trial.number in self.running]
+
+
+def _ended(outcome: Outcome, result: TrialResult) -> Outcome:
+    """Return how a trial ended: as it was decided, but failed where it could not be finished."""
+    if result.failure is None or outcome.state == "failed":
+        return outcome
+    return replace(outcome, state="failed", failure=result.failure)
 
 
 def _cause(failure: Failure | None) -> str | None:

@@ -329,9 +329,9 @@ class RunningTrial:
         attributes = attributes_of(self.handle)
         if "results" not in attributes:
             return None
-        folder = attributes["folder"] and str(self.runs / attributes["folder"])
-        files = attributes.get("files") or {}
-        return TrialResult(number=self.trial.number, metrics=attributes["results"], folder=folder, files=files)
+        folder, files = attributes["folder"] and str(self.runs / attributes["folder"]), attributes.get("files") or {}
+        result = TrialResult(number=self.trial.number, metrics=attributes["results"], folder=folder, files=files)
+        return replace(result, failure=_failure(attributes["outcome"]))
 
     def report(self, progress: Progress, round_: int, at: float) -> bool:
         """Record its epoch of a round, reported at time `at`; returns whether there is an epoch to tell observers of."""

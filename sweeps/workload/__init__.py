@@ -112,6 +112,8 @@ class TrialResult:
     """SHA-256, in hexadecimal digits, of the files in `folder` whose content the record must vouch for, by name."""
     images: Images = field(default_factory=dict)
     """Pictures that have come since the last progress of the trial."""
+    failure: Failure | None = None
+    """Why the trial could not be finished: it has failed then, whatever it was to be."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,8 +45,8 @@ class Crew:
             self.take_in(None if patience is None else max(0.0, deadline - time.monotonic()))
         self._tell()
 
-    def restart(self, worker: Worker) -> None:
-        """Start a worker again with the same trials, caught up to what the driver knows.
+    def restart(self, worker: Worker, limit: float | None, *, one_by_one: bool) -> None:
+        """Start a worker again with the same trials, caught up to what the driver knows (`Worker.catch_up`).
 
         It is not `up` afterwards if it has found no place to run within its patience, or if it is refused. Raises Lost.
         """
@@ -60,7 +60,7 @@ class Crew:
         except UserError as error:
             self._dismiss(worker, error)
             return
-        worker.catch_up()
+        worker.catch_up(limit, one_by_one=one_by_one)
 
     def take_in(self, seconds: float | None) -> None:
         """Wait so many seconds for an absent worker; those that are ready join. None: for as long as it takes.

@@ -1,11 +1,14 @@
 """A worker's pulse: the number of its last batch, in memory that the driver reads while the worker works.
 
 Lanes call `beat` after each batch. A worker that hangs ends no epoch and raises no error, so its pulse is all that tells
-the driver.
+the driver. So do lanes that are long in `add`, `replay` or `finish`, because a limit on time ends what stands still there.
 """
 
+import threading
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ctypes import c_uint64
 from dataclasses import dataclass
 from statistics import median
@@ -30,6 +33,24 @@ def count_in(shared: Any) -> None:
 def beat() -> None:
     """Count a batch."""
     _count.value += 1
+
+
+@contextmanager
+def beating() -> Iterator[None]:
+    """Count a batch each second while something goes on that is long and no training, so that no limit on time ends it."""
+    ended = threading.Event()
+
+    def go_on() -> None:
+        while not ended.wait(1.0):
+            beat()
+
+    thread = threading.Thread(target=go_on, name="pulse", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def batches() -> int:

@@ -19,10 +19,13 @@ from sweeps.workload import Failure, Lanes, Progress, Trial
 
 
 class Lost(Exception):
-    """A worker that is of no more use: it died, or its lanes raised. `detail` may hold a traceback.
+    """A worker that is of no more use: it died, its lanes raised, or it hangs. `detail` may hold a traceback.
 
-    `machine`: whether its machine is the cause, so that no trial is to blame.
+    `machine`: whether its machine is the cause, so that no trial is to blame. `suspects`: numbers of the trials that it worked on
+    while it caught up.
     """
+
+    suspects: tuple[int, ...] = ()
 
     def __init__(self, failure: Failure, detail: str, *, machine: bool = False) -> None:
         super().__init__(failure, detail)  # what pickle gives to the class again
@@ -30,6 +33,12 @@ class Lost(Exception):
 
     def __str__(self) -> str:
         return self.detail
+
+
+def silent(seconds: float) -> Lost:
+    """Return the end of a worker that has done nothing for so many seconds."""
+    how = f"no batch and no answer for {seconds:g} seconds"
+    return Lost(Failure(kind="timed_out", message=how), f"was stopped: {how}")
 
 
 class Reply(NamedTuple):
@@ -64,6 +73,7 @@ class Worker(ABC):
         self.width = 0
         self.losses = 0
         self.idle = self.busy = self.up = False
+        self._heard: Reply | Exception | None = None
 
     @classmethod
     @abstractmethod
@@ -110,26 +120,55 @@ class Worker(ABC):
         self.receive()
         self.up = True
 
-    def receive(self) -> Any:
-        """Wait for the answer, or for a part of it: then `busy`. Raises Lost, or the worker's UserError."""
-        while True:
-            reply: Reply | Lost | UserError | str = pickle.loads(self._read())
-            if not isinstance(reply, str):
-                break
-            warn_once(reply)  # a second worker may have the same warning
+    def hear(self) -> bool:
+        """Log the warnings that have come; tell whether an answer, or a part of one, has come, too. Raises Lost for a dead worker."""
+        while self._heard is None and self.ready([self], 0.0):
+            message: Reply | Lost | UserError | str = pickle.loads(self._read())
+            if isinstance(message, str):
+                warn_once(message)  # a second worker may have the same warning
+            else:
+                self._heard = message
+        return self._heard is not None
+
+    def receive(self, limit: float | None = None) -> Any:
+        """Wait for the answer, or for a part of it: then `busy`. Raises Lost, or the worker's UserError.
+
+        Args:
+            limit: the most seconds without an answer and without a batch; then Lost, `timed_out`.
+        """
+        while not self.hear():
+            batch = self.batch
+            if not self.ready([self], limit) and limit is not None and self.batch == batch:
+                raise silent(limit)
+        reply, self._heard = self._heard, None
         if isinstance(reply, Exception):
             raise reply
+        assert reply is not None
         self.width, self.busy = reply.width, reply.more
         self.idle = not self.busy  # all parts are reported by now
         return reply.value
 
-    def catch_up(self) -> None:
-        """Give a fresh worker the trials that it is to hold, and train them to what the driver knows."""
-        for trial in self.trials.values():
-            self.send("add", trial)
-            self.receive()
-        self.send("replay")
-        self.receive()
+    def catch_up(self, limit: float | None = None, *, one_by_one: bool = False) -> None:
+        """Give a fresh worker the trials that it is to hold, and train them to what the driver knows.
+
+        Args:
+            limit: as of `receive`.
+            one_by_one: train each trial before the next is added, so that `suspects` of Lost is the trial that hangs.
+        """
+        for number, trial in self.trials.items():
+            self._ask((number,), limit, "add", trial)
+            if one_by_one:
+                self._ask((number,), limit, "replay")
+        if self.trials and not one_by_one:
+            self._ask(tuple(self.trials), limit, "replay")
+
+    def _ask(self, suspects: tuple[int, ...], limit: float | None, command: str, *arguments: Any) -> None:
+        try:
+            self.send(command, *arguments)
+            self.receive(limit)
+        except Lost as lost:
+            lost.suspects = suspects
+            raise
 
     def report(self, done: Iterable[Progress]) -> None:
         """Count these epochs as reported, but for those that failed, because the driver has seen them."""

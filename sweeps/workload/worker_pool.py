@@ -8,12 +8,12 @@ goes on. While a worker has no place to run, the others hold its trials.
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from sweeps.workload import Failure, Lanes, Outcome, Progress, Stall, Trial, TrialResult
 from sweeps.workload.crew import DEATHS, Crew, WorkerError
 from sweeps.workload.pulse import Watch
-from sweeps.workload.worker import Lost, Worker
+from sweeps.workload.worker import Lost, Worker, silent
 from sweeps.workload.worker_process import Child
 
 _CLOSE_SECONDS = 1.0  # for an orderly end without them
@@ -33,7 +33,8 @@ class WorkerPool:
 
     A trial that the pool fails comes out of `advance` with a failure: `out_of_memory` (SIGKILL ended its process three
     times), `crashed` (it died in another way), `error` (the lanes raised in `add`, `replay` or `advance`) or `timed_out`
-    (alone in its worker, it did not do its epoch in `timeout` seconds).
+    (alone in its worker, it did not do its epoch in `timeout` seconds, or did nothing for so long in another call). A trial that
+    hangs in `finish` has a result with this failure.
 
     The workers work side by side. `add` does not wait for them: what goes wrong in it shows in the next call.
 
@@ -53,7 +54,8 @@ class WorkerPool:
     ) -> None:
         """
         Args:
-            timeout: the most seconds that a worker may work on one part of an epoch; None for no limit.
+            timeout: the most seconds that a worker may work on one part of an epoch, and the most between two batches
+                (`sweeps.workload.pulse`) or answers in `add`, `replay` and `finish`; None for no limit.
             worker: makes a worker of its name, `factory` and its arguments; a process of this machine by default.
             lanes: trials at once, of all workers, even while some are away: then the lanes of a worker take more trials than
                 their width, in turn. None: as many as the lanes of all workers have.
@@ -117,17 +119,24 @@ class WorkerPool:
     def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
         """Free the lanes of trials that ended. A trial that the pool failed has an empty result."""
         self._wait_for_added()
-        results = {number: TrialResult(number=number) for number in ending if self._failed.pop(number, None)}
+        results = self._unfinished(ending)
         commands = self._share_out("finish", ending)
         self._send(commands)
         for _, answer in self._answers(commands):
             results |= {result.number: result for result in answer or ()}
-        for number in ending:
-            if number in self._failed and (failure := self._failed[number].failure):
-                raise WorkerError(f"finishing trial {number}: {failure.message}")
+        unfinished = self._unfinished(ending)
+        for number, result in unfinished.items():
+            if result.failure and result.failure.kind != "timed_out":
+                raise WorkerError(f"finishing trial {number}: {result.failure.message}")
+        results |= unfinished
         for child in self._children:
             child.trials = {number: trial for number, trial in child.trials.items() if number not in ending}
         return [results[number] for number in ending]
+
+    def _unfinished(self, numbers: Collection[int]) -> dict[int, TrialResult]:
+        """Return the results of those of these trials that the pool has failed."""
+        failed = {number: self._failed.pop(number).failure for number in numbers if number in self._failed}
+        return {number: TrialResult(number=number, failure=failure) for number, failure in failed.items()}
 
     def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
         # Any worker that sees them can see to it.
@@ -172,7 +181,7 @@ class WorkerPool:
         while len(self._adding) > most:
             child, number = self._adding.pop(0)
             try:
-                child.receive()
+                child.receive(self._timeout)
             except Lost as lost:
                 # The new process is given all that this one had, or was to have.
                 self._adding = [(other, n) for other, n in self._adding if other is not child]
@@ -220,19 +229,19 @@ class WorkerPool:
         """Yield the answers to what was sent, as they come, and an empty one when a worker stalls or moves again. A worker that
         is lost meanwhile is replaced.
 
-        The lanes of a worker that works too long on a part of an epoch train one by one in its replacement, so that the lane
-        that hangs is found.
+        The trials of a worker that works too long on a part of an epoch, or stands still in another call, go one by one in its
+        replacement, so that the trial that hangs is found.
         """
-        waiting, alone = dict(commands), {child: list[int]() for child in commands}
+        waiting, alone = dict(commands), {child: list[_Command]() for child in commands}
         begun = dict.fromkeys(waiting, time.monotonic())
+        batches = {child: child.batch for child in waiting}
 
         def work(child: Worker, command: _Command | None) -> None:
-            alone[child] = [number for number in alone[child] if number in child.trials]
-            rest = [("advance", (alone[child],))] if alone[child] else []
-            if self._move_out(child, *rest, *([command] if command else [])):
+            alone[child] = [each for each in alone[child] if child.trials.keys() >= set(_concerned(child, each))]
+            if self._move_out(child, *alone[child], *([command] if command else [])):
                 return
             if command is None and alone[child]:
-                command = ("advance", ([alone[child].pop(0)],))
+                command = alone[child].pop(0)
             if command is not None:
                 waiting[child], begun[child] = command, time.monotonic()
                 child.send(command[0], *command[1])
@@ -240,21 +249,24 @@ class WorkerPool:
         while waiting:
             ready = next(iter(waiting)).ready(waiting, self._patience(begun, waiting))
             yield from self._look(waiting)
-            for child in [*waiting]:
-                answered = child in ready
-                if not answered and not self._is_late(begun[child], waiting[child]):
-                    continue
-                command = waiting.pop(child)
+            for child, command in [*waiting.items()]:
+                if command[0] != "advance" and child.batch != batches[child]:
+                    batches[child], begun[child] = child.batch, time.monotonic()
                 seconds = time.monotonic() - begun[child]
                 try:
-                    answer = child.receive() if answered else self._give_up()
+                    if child not in ready or not child.hear():
+                        self._check_time(command, seconds)
+                        continue
+                    answer = child.receive()
                 except Lost as lost:
+                    del waiting[child]
                     self._replace(child, _concerned(child, command), lost)
                     again = _left_of(child, command)
                     if again and lost.failure.kind == "timed_out":
-                        alone[child], again = [*again[1][0], *alone[child]], None
+                        alone[child], again = [*_one_by_one(again), *alone[child]], None
                     work(child, again)
                     continue
+                del waiting[child]
                 if command[0] == "advance":
                     child.losses = 0
                     if child.busy:
@@ -283,18 +295,20 @@ class WorkerPool:
                 yield child, []
 
     def _patience(self, begun: Mapping[Worker, float], waiting: Mapping[Worker, _Command]) -> float | None:
-        """Return the seconds until the first child is late, or until the next look at pulses; None where none trains."""
-        training = [begun[child] for child, (name, _) in waiting.items() if name == "advance"]
-        if not training:
-            return None
-        if self._timeout is None:
-            return _LOOK_SECONDS
-        return min(_LOOK_SECONDS, max(0.0, min(training) + self._timeout - time.monotonic()))
+        """Return the seconds until the first child may be late, or until the next look at pulses; None without either."""
+        names = {child: name for child, (name, _) in waiting.items()}
+        seconds = [_LOOK_SECONDS] if "advance" in names.values() else []
+        if self._timeout is not None:
+            due = [begun[child] + self._timeout for child, name in names.items() if name != "discard_checkpoints"]
+            seconds += [max(0.0, min(due) - time.monotonic()), _LOOK_SECONDS] if due else []
+        return min(seconds, default=None)
 
-    def _is_late(self, begun: float, command: _Command) -> bool:
-        return self._timeout is not None and command[0] == "advance" and time.monotonic() >= begun + self._timeout
-
-    def _give_up(self) -> NoReturn:
+    def _check_time(self, command: _Command, seconds: float) -> None:
+        """Raise Lost where a worker has been too long at a part of an epoch, or too long without a batch at another command."""
+        if self._timeout is None or seconds < self._timeout or command[0] == "discard_checkpoints":
+            return
+        if command[0] != "advance":
+            raise silent(self._timeout)
         how = f"not done after {self._timeout:g} seconds"
         raise Lost(Failure(kind="timed_out", message=f"its epoch was {how}"), f"was stopped: an epoch was {how}")
 
@@ -302,8 +316,8 @@ class WorkerPool:
         """Put a new process with the same trials, caught up, in place of a lost one.
 
         An exception will repeat, so the `suspects` fail at once; a crash is retried twice; a suspect alone that was too slow
-        fails, of several suspects none. If the child is lost even so, its other trials are the suspects; when it holds none,
-        the program itself is.
+        fails, of several suspects none, and the next process catches up with one trial after the other. If the child is lost even
+        so, its other trials are the suspects, of one that was too slow those it caught up with; without any, the program itself is.
         """
         while True:
             child.kill()
@@ -317,10 +331,12 @@ class WorkerPool:
                 self._fail(child, suspects, lost.failure)
                 suspects = list(child.trials)
             try:
-                self._crew.restart(child)
+                self._crew.restart(child, self._timeout, one_by_one=late)
                 return
             except Lost as problem:
                 lost = problem
+                if lost.failure.kind == "timed_out":
+                    suspects = list(lost.suspects)
 
     def _fail(self, child: Worker, numbers: list[int], failure: Failure) -> None:
         how_often = "" if failure.kind in ("error", "timed_out") else f", {child.losses} times"
@@ -337,6 +353,12 @@ def _concerned(child: Worker, command: _Command) -> list[int]:
     if name in ("advance", "finish"):
         return list(arguments[0])
     return [] if name == "discard_checkpoints" else list(child.trials)
+
+
+def _one_by_one(command: _Command) -> list[_Command]:
+    """Split a command into one for each of its trials."""
+    name, (work,) = command
+    return [(name, ({number: work[number]} if name == "finish" else [number],)) for number in work]
 
 
 def _left_of(child: Worker, command: _Command) -> _Command | None:

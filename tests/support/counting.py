@@ -1,7 +1,8 @@
 """A workload in which every epoch counts: a value depends on all epochs before it, so a lost or repeated one shows.
 
 What a trial does wrong is in its params: `{"bad": "kill" | "segfault" | "exit" | "raise" | "user" | "meet" | "nap" |
-"sleep" | "spin", "at": epoch, "times": how often}`; how often it has happened is counted in files, as it must outlive the process.
+"nod" | "compile" | "complain" | "sleep" | "spin", "at": epoch, "times": how often}`; how often it has happened is counted in
+files, as it must outlive the process.
 """
 
 import json
@@ -16,7 +17,7 @@ from toy_lanes import ToyLanes
 
 from sweeps.errors import UserError
 from sweeps.workload import Progress, TrialResult
-from sweeps.workload.pulse import beat
+from sweeps.workload.pulse import beat, beating
 
 
 def build(folder, width=2, problem=None):
@@ -69,6 +70,7 @@ class CountingLanes:
     def replay(self):
         for held in self.held.values():
             while held[1] < held[0].epoch:
+                self.misbehave(held[0], "replay")
                 self.train(held)
 
     def advance(self, numbers):
@@ -141,6 +143,14 @@ class CountingLanes:
                     time.sleep(0.01)
             case "nap":
                 time.sleep(2)
+            case "compile":
+                with beating():
+                    time.sleep(2.5)
+            case "nod":
+                time.sleep(0.6)
+            case "complain":
+                logging.getLogger(__name__).warning("Trial %d hangs.", trial.number)
+                time.sleep(60)
             case "sleep":
                 time.sleep(60)
             case "spin":

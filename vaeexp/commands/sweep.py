@@ -62,7 +62,7 @@ def _count(name: str, default: str, help: str) -> Any:
         type=options.Duration(),
         metavar="TIME",
         show_default="no limit",
-        help="Fail a trial whose epoch, with what is measured after it, takes longer: 90, 90s, 15m or 2h. Trials that train as one program are stopped together, then run one by one to find the slow one. What fails depends on this machine's speed, so another run may give another table.",
+        help="Fail a trial whose epoch, with what is measured after it, takes longer, or that trains no batch for so long while it is built, replayed or finished: 90, 90s, 15m or 2h. Trials that train as one program are stopped together, then run one by one to find the slow one. What fails depends on this machine's speed, so another run may give another table.",
     ),
 )
 @options.titled(

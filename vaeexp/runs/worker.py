@@ -280,9 +280,11 @@ class TrialArtifacts:
         with self._drawing:
             _load(model, lane, best)
             drawn = pictures(model, shown, seed=self._seed)
+            beat()  # a large data set takes long here, and a limit on time ends what stands still
             if lane.test_metrics:
                 of_latents, arrays = self._latents(model, lane, dataset)
                 drawn |= of_latents
+            beat()
             at_last: Mapping[str, np.ndarray] = drawn if last else {}
             if last and last.epoch != best.epoch:
                 _load(model, lane, last)
@@ -301,6 +303,7 @@ class TrialArtifacts:
         labels = torch.from_numpy(np.asarray(dataset.test.labels, dtype=np.int64))
         arrays = lane.test_arrays | latent_arrays(model, images, labels, dataset.classes or (), seed=seed)
         arrays |= aggregate_codes(model, images, arrays.get("rate_per_dimension"), seed=seed)
+        beat()
         arrays |= neighbour_arrays(model, dataset, seed=seed)
         arrays["neighbour_usual"] = np.array(self._usual(dataset.binarisation))
         return gallery(model, images, labels, seed=seed), arrays

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 from toy_lanes import SimulatedClock, ToyLanes
-from toy_study import CONDITIONAL, Watcher, X, in_memory, table, toy_study
+from toy_study import CONDITIONAL, MemoryJournal, Watcher, X, in_memory, table, toy_study
 
 from sweeps.engine import KNOWN_IN_A_ROW, search, trial_seed
 from sweeps.engine.repeats import run_repeats
@@ -561,6 +561,39 @@ def test_a_row_of_failures_is_that_of_the_numbers_and_not_of_the_ends():
     with pytest.raises(UserError, match="4 trials in a row"):
         run(study, lanes, None, optuna_study, max_failures=4)
     assert [name for number, name in enumerate(states(optuna_study)) if number != 2] == ["FAIL"] * 6
+
+
+class Hanging(ToyLanes):
+    """Trial 1 cannot be finished."""
+
+    def finish(self, ending):
+        failure = Failure(kind="timed_out", message="it hangs")
+        return [
+            TrialResult(number=1, failure=failure) if result.number == 1 else result
+            for result in super().finish(ending)
+        ]
+
+
+class Dying(Hanging):
+    """The process dies when the failure of trial 1 is on record, before Optuna knows."""
+
+    def discard_checkpoints(self, trials):
+        if 1 in [trial.number for trial in trials]:
+            raise KeyboardInterrupt
+        super().discard_checkpoints(trials)
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_trial_that_cannot_be_finished_has_failed_also_after_a_restart(dies):
+    study, journal, watcher = toy_study(trials=3), MemoryJournal(), Watcher()
+    if dies:
+        with pytest.raises(KeyboardInterrupt):
+            run(study, Dying(width=1, epochs=2), None, in_memory(study, journal))
+    optuna_study, _ = run(study, Hanging(width=1, epochs=2), watcher, in_memory(study, journal))
+    assert states(optuna_study) == ["COMPLETE", "FAIL", "COMPLETE"]
+    record = read_study(storage_of(optuna_study), "toy").trials[1]
+    assert (record.state, record.outcome.failure.kind, len(record.epochs)) == ("failed", "timed_out", 2)
+    assert ("ended", 1, "failed", None) in watcher.events
 
 
 @pytest.mark.parametrize("jump", [-86400.0, 86400.0])

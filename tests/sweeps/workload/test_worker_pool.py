@@ -206,6 +206,68 @@ def test_a_trial_that_hangs_fails_alone_and_its_neighbours_keep_their_numbers(tm
         lanes.close()
 
 
+SILENT = "no batch and no answer for 2 seconds in epoch "
+
+
+@pytest.fixture
+def limited(tmp_path):
+    """A pool of one worker in which nothing may stand still for longer than two seconds."""
+    lanes = WorkerPool(counting.build, [{"folder": tmp_path, "width": 3}], timeout=2.0)
+    yield lanes
+    lanes.close()
+
+
+def test_a_trial_whose_construction_hangs_fails_alone(limited, tmp_path):
+    with_trials(limited, trial(0), trial(1, bad="sleep", at="add"), trial(2))
+    first, hanging, last = advance_all(limited, [0, 1, 2])
+    assert values([first, last]) == alone(tmp_path, [0, 2], 1)[0]
+    assert (hanging.failure.kind, hanging.failure.message) == ("timed_out", f"{SILENT}1")
+    assert limited.finish({1: FAILED})[0].metrics == {}
+    assert values(advance_all(limited, [0, 2])) == alone(tmp_path, [0, 2], 2)[1]
+
+
+def test_a_trial_whose_replay_hangs_is_found_among_its_neighbours(limited, tmp_path):
+    trials = trial(0, epoch=2), trial(1, epoch=2, bad="sleep", at="replay"), trial(2, epoch=2)
+    with_trials(limited, *trials).replay()
+    first, hanging, last = advance_all(limited, [0, 1, 2])
+    assert values([first, last]) == alone(tmp_path, [0, 2], 3)[2]
+    assert (hanging.failure.kind, hanging.failure.message) == ("timed_out", f"{SILENT}3")
+
+
+def test_a_replay_may_be_long_as_long_as_it_trains(limited, tmp_path):
+    limited.add(trial(0, epoch=4, bad="nod", at="replay"))
+    begun = time.monotonic()
+    limited.replay()
+    assert time.monotonic() - begun > 2.0
+    assert values(advance_all(limited, [0])) == alone(tmp_path, [0], 5)[4]
+
+
+@pytest.mark.slow
+def test_what_is_long_and_no_training_is_not_ended(limited, tmp_path):
+    limited.add(trial(0, bad="compile", at="add"))
+    assert values(advance_all(limited, [0])) == alone(tmp_path, [0], 1)[0]
+
+
+@pytest.mark.parametrize("count", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_a_trial_whose_end_hangs_fails_and_its_neighbours_have_their_results(limited, tmp_path, count):
+    with_trials(limited, trial(0), trial(1, bad="sleep", at="finish"), trial(2), rounds=3)
+    ending = [1] if count == 1 else [0, 1, 2]
+    results = {result.number: result for result in limited.finish(dict.fromkeys(ending, COMPLETE))}
+    assert list(results) == ending
+    hanging = results.pop(1)
+    assert (hanging.failure.kind, hanging.failure.message, hanging.folder) == ("timed_out", f"{SILENT}4", None)
+    assert [(each.metrics, each.failure) for each in results.values()] == [({"epochs": 3}, None)] * (count - 1)
+    if count == 1:
+        assert values(advance_all(limited, [0, 2])) == alone(tmp_path, [0, 2], 4)[3]
+
+
+def test_a_trial_that_warns_and_then_hangs_fails_too(limited):
+    """A warning comes before the answer, and is none."""
+    with_trials(limited, trial(0, bad="complain", at=1))
+    [hanging] = advance_all(limited, [0])
+    assert hanging.failure.message == "its epoch was not done after 2 seconds in epoch 1"
+
+
 def test_a_worker_without_a_batch_for_long_is_told_until_it_moves_again(tmp_path, monkeypatch):
     monkeypatch.setattr(worker_pool, "_LOOK_SECONDS", 0.05)
     monkeypatch.setattr(pulse, "LEAST_SECONDS", 0.5)
