@@ -164,7 +164,7 @@ trap 'rm -f "$driver"' EXIT
 stopped=
 trap 'stopped=yes; kill -TERM "$(cat "$driver")" || kill -TERM "$job"' USR1
 srun --nodes={nodes} --ntasks={nodes} --cpu-bind=none --kill-on-bad-exit=1 \\
-    ray symmetric-run --address "$head:$port" --min-nodes {nodes} --num-cpus={cpus} --include-dashboard=false -- \\
+    ray symmetric-run --address "$head:$port" --min-nodes {nodes} --num-cpus={cpus} -- \\
     bash -c 'echo $$ > "$0"; exec "$@"' "$driver" "${{study[@]}}" --engine ray --address "$head:$port" &
 job=$!
 """
