@@ -1,5 +1,6 @@
 """The storage of studies: an Optuna journal per study, in a file (`sweeps.storage.journal`) or in PostgreSQL for many machines."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -7,16 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages import BaseStorage
 
 from sweeps.errors import UserError, did_you_mean, full_disk, masked
 from sweeps.names import check_name
 from sweeps.schema import check_schema
 from sweeps.storage.claim import SILENCE, claim_holder, claimed
-from sweeps.storage.journal import journal_path, lock_holder, make_folder, open_journal, study_lock
+from sweeps.storage.journal import journal_path, lock_holder, make_folder, open_journal, snapshot_path, study_lock
 from sweeps.storage.optuna_internals import study_ids
 from sweeps.storage.postgres import PATIENCE, Database, open_tables
 from sweeps.storage.postgres_journal import PostgresJournal, stored_names
+from sweeps.storage.snapshot import open_with_snapshot, renew_snapshot
 from sweeps.storage.study_record import (
     REPEATS,
     StudyRecord,
@@ -54,7 +56,13 @@ def open_storage(url: str | None, runs: Path, study: str, *, must_exist: bool = 
         return open_journal(journal)
     database = Database(url)
     open_tables(database, create=not must_exist)
-    return JournalStorage(PostgresJournal(database, study))
+    return open_with_snapshot(PostgresJournal(database, study), _snapshot_of_rows(database, runs, study))
+
+
+def _snapshot_of_rows(database: Database, runs: Path, study: str) -> Path:
+    """Return the place of the snapshot of a study in a database, on this machine."""
+    mark = hashlib.sha256(database.place.encode()).hexdigest()[:8]
+    return journal_path(runs, f"{study}.{mark}").with_suffix(".snapshot")
 
 
 @contextmanager
@@ -71,17 +79,22 @@ def hold_study(
         UserError: another process holds the study, or as `open_storage`.
         Damaged: the records are not what was written.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     if url is None:
         with study_lock(runs, study):
-            yield open_storage(None, runs, study)
+            opened = open_journal(journal_path(runs, study))
+            yield opened
+            renew_snapshot(opened, snapshot_path(journal_path(runs, study)))
         return
     check_name(study, "study")
     # An unreachable database is an error before anything is written.
     database = Database(url, patience=patience)
     open_tables(database, create=True)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    snapshot = _snapshot_of_rows(database, runs, study)
     with study_lock(runs, study), claimed(database, study, take_over=take_over) as claim:
-        yield JournalStorage(PostgresJournal(database, study, claim))
+        opened = open_with_snapshot(PostgresJournal(database, study, claim), snapshot)
+        yield opened
+        renew_snapshot(opened, snapshot)
 
 
 def study_holder(url: str | None, runs: Path, study: str) -> dict[str, Any] | None:

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileOpenLock
+from optuna.storages import JournalStorage
 
 from sweeps.errors import UserError, warn_once
 from sweeps.files import write_whole
 from sweeps.names import check_name
 from sweeps.storage.checked_records import JournalCheck, check_lines, is_half_written
 from sweeps.storage.optuna_internals import JournalFile, damaged_journal
+from sweeps.storage.snapshot import open_with_snapshot
 
 _LOCK_SECONDS = 1.0
 
@@ -33,10 +33,15 @@ def journal_path(runs: Path, study: str) -> Path:
     return Path(runs) / "journal" / f"{study}.log"
 
 
-def open_journal(path: Path) -> BaseStorage:
+def snapshot_path(journal: Path) -> Path:
+    """Return the place of a journal file's snapshot."""
+    return journal.with_suffix(".snapshot")
+
+
+def open_journal(path: Path) -> JournalStorage:
     """Open a journal file, or start one; the folder must exist. Raises `UserError` where it cannot be read or is `Damaged`."""
     try:
-        return JournalStorage(JournalFile(str(path), lock_obj=JournalFileOpenLock(str(path), grace_period=10)))
+        return open_with_snapshot(JournalFile(path), snapshot_path(path))
     except OSError as error:
         raise UserError(str(path), f"cannot be opened: {error.strerror}.") from error
     except (ValueError, KeyError, AssertionError) as error:
@@ -154,4 +159,5 @@ def salvage(runs: Path, study: str) -> tuple[JournalCheck, Path] | None:
         write_whole(aside, partial(shutil.copy2, path), durable=True)
         content = path.read_bytes()[: found.length]
         write_whole(path, lambda unfinished: unfinished.write_bytes(content), durable=True)
+        snapshot_path(path).unlink(missing_ok=True)
     return found, aside

@@ -4,18 +4,23 @@ Optuna has no public way to create a trial with all its parameters in one write,
 storage, or to group writes. `pyproject.toml` bounds the version of Optuna for this module's sake.
 """
 
+import json
 import os
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileOpenLock
 from optuna.storages.journal._file import get_lock_file
+from optuna.study import StudyDirection
+from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial
 
 from sweeps.checksums import Damaged
@@ -63,10 +68,12 @@ def set_state(handle: optuna.Trial, state: optuna.trial.TrialState, objective: f
     handle.storage.set_trial_state_values(handle._trial_id, state, values)
 
 
-class BatchedWrites(ABC):
-    """A journal that collects its writes while `batched_writes` lasts."""
+class BatchedWrites(BaseJournalBackend, ABC):
+    """A journal that collects its writes while `batched_writes` lasts, and that can go on after a snapshot."""
 
     batch: list[dict[str, Any]] | None = None
+    in_snapshot = 0
+    """Records that the newest snapshot holds."""
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         if self.batch is not None:
@@ -78,12 +85,25 @@ class BatchedWrites(ABC):
     def write(self, records: list[dict[str, Any]]) -> None:
         """Append records; they are durable when it returns."""
 
+    @abstractmethod
+    def position(self) -> dict[str, Any]:
+        """Return what tells the records that were read from all others: JSON-able, for `resume`."""
+
+    @abstractmethod
+    def resume(self, records: int, position: Mapping[str, Any]) -> bool:
+        """Go on after the first `records`, and return True, if they are those of `position`; before the first read."""
+
 
 class JournalFile(BatchedWrites, JournalFileBackend):
     """A journal file with a checksum in each line, which reads only what is new.
 
     Optuna looks for what others wrote before nearly every call, some hundred times in a round of 64 lanes.
     """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), lock_obj=JournalFileOpenLock(str(path), grace_period=10))
+        self._records = self._length = self._crc = 0
+        """Lines that were read, their bytes, and the CRC-32 of these."""
 
     def write(self, records: list[dict[str, Any]]) -> None:
         with get_lock_file(self._lock), open(self._file_path, "ab") as file:
@@ -92,21 +112,34 @@ class JournalFile(BatchedWrites, JournalFileBackend):
             os.fsync(file.fileno())
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
-        number, offset = log_number_from, self._log_number_offset[log_number_from]
-        if self.batch is not None or offset == os.stat(self._file_path).st_size:
+        """Yield the records that are new since the last call, whatever the number. Raises Damaged."""
+        if self.batch is not None or self._length == os.stat(self._file_path).st_size:
             return
         with open(self._file_path, "rb") as file:
-            file.seek(offset)
+            file.seek(self._length)
             for line in file:
                 if not line.endswith(b"\n"):  # another process is writing the line, or died over it
                     return
-                number, offset = number + 1, offset + len(line)
                 try:
                     record = parse_line(line)
                 except ValueError as error:
-                    raise damaged_journal(Path(self._file_path), number - 1, str(error)) from None
-                self._log_number_offset[number] = offset
+                    raise damaged_journal(Path(self._file_path), self._records, str(error)) from None
+                self._records, self._length = self._records + 1, self._length + len(line)
+                self._crc = zlib.crc32(line, self._crc)
                 yield record
+
+    def position(self) -> dict[str, Any]:
+        return {"length": self._length, "crc32": self._crc}
+
+    def resume(self, records: int, position: Mapping[str, Any]) -> bool:
+        left, crc = position["length"], 0
+        with open(self._file_path, "rb") as file:
+            while left and (data := file.read(min(left, 1 << 20))):
+                left, crc = left - len(data), zlib.crc32(data, crc)
+        if left or crc != position["crc32"]:
+            return False
+        self._records, self._length, self._crc = records, position["length"], crc
+        return True
 
 
 def copy_journal(path: Path, storage: BaseStorage) -> None:
@@ -126,6 +159,114 @@ def damage_in_words(place: str, reason: str, study: str, records: int) -> str:
     counted = "the record" if records == 1 else f"the {records:,} records"
     keeps = f"keeps {counted} before it" if records else "sets all aside, and the study starts anew"
     return f"{place} is damaged: {reason}. `vaeexp doctor {study} --repair` {keeps}."
+
+
+# ---- what a storage has replayed ----
+
+
+class PackedTrial(FrozenTrial):
+    """A finished trial that unpacks its attributes when somebody asks for them: 30 epochs of metrics are some ten kB."""
+
+    def __init__(self, packed: bytes, brief: Mapping[str, Any], **fields: Any) -> None:
+        super().__init__(user_attrs={}, **fields)
+        self.packed, self.brief, self._unpacked = packed, brief, False
+
+    @property
+    def user_attrs(self) -> dict[str, Any]:
+        if not self._unpacked:
+            self._user_attrs, self._unpacked = unpack(self.packed), True
+        return self._user_attrs
+
+    @user_attrs.setter
+    def user_attrs(self, value: dict[str, Any]) -> None:
+        self._user_attrs, self._unpacked = value, True
+
+
+def packed_attributes(trial: FrozenTrial) -> bytes:
+    """Return the attributes of a trial as JSON, compressed."""
+    if isinstance(trial, PackedTrial):
+        return trial.packed
+    return zlib.compress(json.dumps(trial.user_attrs, separators=(",", ":")).encode(), 1)
+
+
+def unpack(packed: bytes) -> dict[str, Any]:
+    """Return what was packed by `packed_attributes`."""
+    attributes: dict[str, Any] = json.loads(zlib.decompress(packed))
+    return attributes
+
+
+def brief_attributes(trial: FrozenTrial) -> Mapping[str, Any]:
+    """Return attributes that hold at least the brief ones, without unpacking the others."""
+    return trial.brief if isinstance(trial, PackedTrial) else trial.user_attrs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """The state of a journal's storage after so many records."""
+
+    records: int
+    next_study: int
+    """Identity of the next study; those of deleted studies are not used again."""
+    studies: Sequence[Mapping[str, Any]]
+    """`identity`, `name`, `directions` (numbers), `user`, `system`."""
+    trials: Sequence[tuple[int, FrozenTrial]]
+    """Identity of its study, and the trial; by identity of the trial."""
+
+
+def replayed(storage: JournalStorage) -> Replayed:
+    """Return the state of an open storage, which shares its trials."""
+    with storage._thread_lock:
+        state = storage._replay_result
+        studies = [
+            {
+                "identity": study._study_id,
+                "name": study.study_name,
+                "directions": [direction.value for direction in study._directions],
+                "user": study.user_attrs,
+                "system": study.system_attrs,
+            }
+            for study in state._studies.values()
+        ]
+        return Replayed(
+            records=state.log_number_read,
+            next_study=state._next_study_id,
+            studies=studies,
+            trials=[(state._trial_id_to_study_id[identity], trial) for identity, trial in state._trials.items()],
+        )
+
+
+def open_replayed(journal: BatchedWrites, before: Replayed | None) -> JournalStorage:
+    """Open a journal, which has resumed after the records of `before`. Raises Damaged."""
+    journal.batch = []  # nothing is read yet
+    storage = JournalStorage(journal)
+    journal.batch = None
+    if before is not None:
+        state = storage._replay_result
+        state.log_number_read, state._next_study_id = before.records, before.next_study
+        state._study_id_to_trial_ids = {identity: [] for identity in range(before.next_study)}
+        for study in before.studies:
+            state._studies[study["identity"]] = FrozenStudy(
+                study_name=study["name"],
+                direction=None,
+                user_attrs=study["user"],
+                system_attrs=study["system"],
+                study_id=study["identity"],
+                directions=[StudyDirection(number) for number in study["directions"]],
+            )
+        for identity, (study_identity, trial) in enumerate(before.trials):
+            state._trials[identity] = trial
+            state._trial_id_to_study_id[identity] = study_identity
+            state._study_id_to_trial_ids[study_identity].append(identity)
+    with storage._thread_lock:
+        storage._sync_with_backend()
+    return storage
+
+
+def journal_of(storage: JournalStorage) -> BatchedWrites:
+    """Return what a storage of ours reads and writes."""
+    journal = storage._backend
+    assert isinstance(journal, BatchedWrites)
+    return journal
 
 
 @contextmanager

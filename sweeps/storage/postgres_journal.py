@@ -7,11 +7,9 @@ last batch has arrived, and it refuses a copy of the batch that arrives late.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
-
-from optuna.storages.journal import BaseJournalBackend
 
 from sweeps.checksums import Damaged
 from sweeps.storage.checked_records import JournalCheck, check_lines, parse_line, record_line
@@ -33,13 +31,16 @@ INSERT INTO sweeps_journal (study, line)
 SELECT claim.study, batch.line FROM claim, unnest(%s::text[]) WITH ORDINALITY AS batch (line, place) ORDER BY batch.place
 RETURNING id
 """
+_SUM = """
+SELECT count(*), coalesce(sum(hashtextextended(line, 0)), 0)::text FROM sweeps_journal WHERE study = %s AND id <= %s
+"""
 _COUNT = "SELECT writes FROM sweeps_claims WHERE study = %s AND number = %s FOR UPDATE"
 _IS_THERE = "SELECT 1 FROM sweeps_journal WHERE study = %s AND id = %s"
 _SET_ASIDE = "INSERT INTO sweeps_damaged (id, study, line) SELECT id, study, line FROM sweeps_journal WHERE study = %s AND id >= %s"
 _DELETE = "DELETE FROM sweeps_journal WHERE study = %s AND id >= %s"
 
 
-class PostgresJournal(BatchedWrites, BaseJournalBackend):
+class PostgresJournal(BatchedWrites):
     """A study's rows. With a claim they can be written, and are read once, because nobody else writes; without, only read."""
 
     def __init__(self, database: Database, study: str, claim: Claim | None = None) -> None:
@@ -48,6 +49,8 @@ class PostgresJournal(BatchedWrites, BaseJournalBackend):
         """Rows that Optuna has not taken yet."""
         self._last = 0
         """Identity of the newest row that was seen."""
+        self._taken = 0
+        """Identity of the newest row that Optuna has taken."""
         self._complete = False
         self._batches = 0
         """Batches that have arrived under this claim."""
@@ -63,7 +66,24 @@ class PostgresJournal(BatchedWrites, BaseJournalBackend):
             except ValueError as error:
                 raise self._damaged(identity, str(error)) from None
             self._rows.popleft()
+            self._taken = identity
             yield record
+
+    def position(self) -> dict[str, Any]:
+        return {"row": self._taken, "sum": self._sum_of_rows(self._taken)[1]}
+
+    def resume(self, records: int, position: Mapping[str, Any]) -> bool:
+        row = int(position["row"])
+        if self._sum_of_rows(row) != (records, position["sum"]):
+            return False
+        self._last = self._taken = row
+        return True
+
+    def _sum_of_rows(self, last: int) -> tuple[int, str]:
+        """Return how many rows the study has up to this one, and the sum of their hashes, which the server computes."""
+        values = (self._study, last)
+        count, total = self._database.run(lambda connection: connection.execute(_SUM, values).fetchall())[0]
+        return count, total
 
     def _fetch(self) -> bool:
         if self._claim is not None and self._complete:

@@ -1,5 +1,6 @@
 """A study as its storage holds it: what it asks, how it runs, how far it is, and what its mirror in MLflow needs."""
 
+import copy
 import json
 import uuid
 from collections.abc import Mapping
@@ -182,7 +183,8 @@ def _read_trials(
             records.append(earlier[stored.number])
             continue
         reassigned = study.reassigned.get(str(stored.number)) if repeat else None
-        records.append(TrialRecord.from_attributes(stored, space, repeat=repeat, reassigned=reassigned))
+        unpacked = copy.copy(stored)  # the storage keeps the packed trial, which takes a tenth of the memory
+        records.append(TrialRecord.from_attributes(unpacked, space, repeat=repeat, reassigned=reassigned))
     return tuple(records)
 
 

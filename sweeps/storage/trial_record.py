@@ -11,7 +11,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.storage.optuna_internals import attributes_of, handle_of, set_state
+from sweeps.storage.optuna_internals import attributes_of, brief_attributes, handle_of, set_state
 from sweeps.study.space import Space
 from sweeps.workload import Failure, Images, Outcome, Progress, State, Trial, TrialResult, run_name
 
@@ -238,12 +238,12 @@ def is_closing(trial: FrozenTrial) -> bool:
 
 def ended_round(trial: FrozenTrial) -> int:
     """Return the round in which the driver ended the trial; -1 where it has not."""
-    return trial.user_attrs.get("ended_round", -1)
+    return brief_attributes(trial).get("ended_round", -1)
 
 
 def duplicate_of(trial: FrozenTrial) -> int | None:
     """Return the number of the trial whose result this one takes; None where it is trained itself."""
-    return trial.user_attrs.get("duplicate_of")
+    return brief_attributes(trial).get("duplicate_of")
 
 
 def results_of(trial: FrozenTrial) -> dict[str, float]:

@@ -108,6 +108,7 @@ def write_study(path: Path, trials: int, epochs: int) -> None:
                 "params": params,
                 "seed": int(random.integers(2**62)),
                 "started": 1.79e9 + 4 * trials,
+                "round": epochs,
                 "tested": tested,
             }
             _write_trial(storage, repeats, {}, value, epochs, TrialState.COMPLETE, attributes, random)

@@ -50,6 +50,7 @@ mlruns/
   mlflow.db              MLflow's runs, metrics and tags (SQLite)
   artifacts/<study>/     MLflow's pictures, files of trials, models
   journal/<study>.log    the study's storage: every fact, one line per record, with its checksum
+  journal/<study>.snapshot   of a large study: a cache with which its journal opens in a second
   logs/<study>.txt       the lines of every sweep of the study
   trials/<study>/<run>/  files of each run, listed below
 reports/

@@ -17,7 +17,7 @@ from toy_study import table, toy_study
 from sweeps.checksums import Damaged
 from sweeps.engine import run_study, search
 from sweeps.errors import UserError
-from sweeps.storage import hold_study, open_storage, open_study, recorded_study, study_names
+from sweeps.storage import hold_study, open_storage, open_study, recorded_study, snapshot, study_names
 from sweeps.storage.claim import claimed
 from sweeps.storage.health import check_storage
 from sweeps.storage.postgres import Database, StorageLost, open_tables
@@ -275,6 +275,30 @@ def test_a_damaged_row_stops_the_study_and_is_set_aside(tmp_path, url, undisturb
     assert sql(url, "select study, min(id), count(*) from sweeps_damaged group by study") == [("toy", bad, rest)]
     (finding,) = check_storage(url, tmp_path, "toy", found)
     assert finding.ok, finding
+    assert searched(url, tmp_path) == undisturbed[0]
+
+
+def test_a_snapshot_of_rows_is_used_and_changed_rows_are_found_in_spite_of_it(
+    tmp_path, url, undisturbed, caplog, monkeypatch
+):
+    monkeypatch.setattr(snapshot, "RECORDS", 1)
+    monkeypatch.setattr(snapshot, "SHARE", 0.0)
+    searched(url, tmp_path)
+    (kept,) = (tmp_path / "journal").glob("toy.*.snapshot")
+    written = kept.stat().st_mtime_ns
+    assert read(url, tmp_path) == undisturbed[0]
+    assert kept.stat().st_mtime_ns == written, "it was used"
+    assert searched(url, tmp_path) == undisturbed[0]
+    assert caplog.text == ""
+
+    (ninth,) = sql(url, "select id from sweeps_journal order by id offset 8 limit 1")[0]
+    sql(url, "update sweeps_journal set line = replace(line, '\"op_code\":', '\"op_code\":1') where id = %s", ninth)
+    with pytest.raises(Damaged, match=f"row {ninth} of the table sweeps_journal is damaged"):
+        read(url, tmp_path)
+    assert "the snapshot does not belong to the journal as it is now" in caplog.text
+    sql(url, "update sweeps_journal set line = replace(line, '\"op_code\":1', '\"op_code\":') where id = %s", ninth)
+    read(url, tmp_path)
+    sql(url, "delete from sweeps_journal where id > %s", ninth + 30)  # as an older backup has it
     assert searched(url, tmp_path) == undisturbed[0]
 
 
