@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage
 from sweeps.errors import UserError, did_you_mean, full_disk, masked
 from sweeps.names import check_name
 from sweeps.schema import check_schema
-from sweeps.storage.claim import SILENCE, claim_holder, claimed
+from sweeps.storage.claim import claim_holder, claimed, driver_in_words
 from sweeps.storage.journal import journal_path, lock_holder, make_folder, open_journal, snapshot_path, study_lock
 from sweeps.storage.optuna_internals import study_ids
 from sweeps.storage.postgres import PATIENCE, Database, open_tables
@@ -106,16 +106,6 @@ def study_holder(url: str | None, runs: Path, study: str) -> dict[str, Any] | No
         return lock_holder(runs, study)
     database = Database(url)
     return claim_holder(database, study) if open_tables(database, create=False) else None
-
-
-def driver_in_words(holder: Mapping[str, Any]) -> str:
-    """Say `process 12`; of a study in a database also on which host, and for how long the process has been silent."""
-    if holder["pid"] is None:
-        return "another process"
-    if "silent" not in holder:
-        return f"process {holder['pid']}"
-    silence = f", silent for {holder['silent']:,.0f} s" if holder["silent"] > SILENCE else ""
-    return f"process {holder['pid']} on host {holder['host']}{silence}"
 
 
 def study_names(runs: Path, url: str | None = None) -> list[str]:

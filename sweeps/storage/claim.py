@@ -59,7 +59,7 @@ class Claim:
     def lost(self, connection: "Connection[Any]") -> StorageLost:
         """Return the error of a process that no longer has the claim, with who has it."""
         found = _read(connection, self.study)
-        who = "another process" if found is None or not found.holder else in_words(found.holder)
+        who = "another process" if found is None or not found.holder else driver_in_words(found.holder)
         problem = f"{who} has taken it over, so this process stops. What is finished is kept."
         return StorageLost(f"study '{self.study}'", problem)
 
@@ -82,10 +82,18 @@ def claim_holder(database: Database, study: str) -> dict[str, Any] | None:
     return {**found.holder, "silent": found.silent}
 
 
-def in_words(holder: Mapping[str, Any]) -> str:
-    """Say `process 12 on host a (since 2026-11-23 09:00:00)`."""
+def driver_in_words(holder: Mapping[str, Any]) -> str:
+    """Say `process 12 on host a (since 2026-11-23 09:00:00)`, and how long the process has been silent where that is too long.
+
+    Args:
+        holder: as `claim_holder` and `sweeps.storage.journal.lock_holder` return it.
+    """
+    if holder["pid"] is None:
+        return "another process"
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
-    return f"process {holder['pid']} on host {holder['host']} (since {since})"
+    silent = holder.get("silent", 0.0)
+    silence = f", silent for {silent:,.0f} s" if silent > SILENCE else ""
+    return f"process {holder['pid']} on host {holder['host']} (since {since}{silence})"
 
 
 @contextmanager
@@ -128,7 +136,7 @@ def _take(database: Database, study: str, mine: Mapping[str, Any], *, take_over:
         if found.holder == mine:  # the answer was lost with the connection
             return Claim(study, found.number)
         if not _is_dead(found.holder) and not (take_over and _is_silent(database, study, found)):
-            problem = f"{in_words(found.holder)} is running it already."
+            problem = f"{driver_in_words(found.holder)} is running it already."
             if take_over:
                 problem += " It gives signs of life, so it cannot be taken over."
             else:
@@ -146,7 +154,7 @@ def _try(connection: "Connection[Any]", values: tuple[Any, ...]) -> tuple[int] |
 def _is_silent(database: Database, study: str, before: _Found) -> bool:
     """Watch the counter of a claim for `SILENCE` seconds; returns whether it has stood still."""
     assert before.holder is not None
-    who = in_words(before.holder)
+    who = driver_in_words(before.holder)
     _log.warning("study '%s': waiting %g s for a sign of life of %s.", study, SILENCE, who)
     end = time.monotonic() + SILENCE
     while (left := end - time.monotonic()) > 0:

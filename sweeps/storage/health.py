@@ -10,7 +10,7 @@ from sweeps.errors import UserError, masked
 from sweeps.health import Finding
 from sweeps.storage import hold_study, open_storage, study_holder
 from sweeps.storage.checked_records import JournalCheck
-from sweeps.storage.claim import SILENCE, claimed, in_words
+from sweeps.storage.claim import SILENCE, claimed, driver_in_words
 from sweeps.storage.journal import check_journal, journal_path, salvage
 from sweeps.storage.postgres import Database
 from sweeps.storage.postgres_journal import check_rows, set_rows_aside
@@ -78,16 +78,15 @@ def check_driver(url: str | None, runs: Path, stored: StoredStudy) -> Iterator[F
     running = [run.name_in(study) for run in (*stored.trials, *stored.repeats) if run.state == "running"]
     waiting = f"; to be continued: {_some(running)}" if running else ""
     holder, take_over, goes_on = study_holder(url, runs, study), "", "goes on"
-    if holder is not None and (url is None or holder["silent"] < SILENCE):
-        who = f"process {holder['pid']}" if url is None else in_words(holder)
-        yield Finding(name=what, ok=True, words=f"{who} runs the study")
+    if holder is not None and holder.get("silent", 0.0) < SILENCE:
+        yield Finding(name=what, ok=True, words=f"{driver_in_words(holder)} runs the study")
         return
     if holder is None and stored.study.session != "running":
         yield Finding(name=what, ok=True, words=f"none; the study is {stored.study.session or 'not begun'}{waiting}")
         return
     words = f"died: the study is on record as running, and no process runs it{waiting}"
     if holder is not None:
-        words = f"{in_words(holder)} has given no sign of life for {holder['silent']:,.0f} s{waiting}"
+        words = f"{driver_in_words(holder)} gives no sign of life{waiting}"
         take_over, goes_on = " --take-over", "takes it over"
     remedy = (
         f"`vaeexp sweep {study}{take_over}` {goes_on}, or `vaeexp doctor {study} --repair` closes it as interrupted"

@@ -22,6 +22,7 @@ from sweeps.errors import UserError, warn_once
 from sweeps.files import write_whole
 from sweeps.names import check_name
 from sweeps.storage.checked_records import JournalCheck, check_lines, is_half_written
+from sweeps.storage.claim import driver_in_words
 from sweeps.storage.optuna_internals import JournalFile, damaged_journal
 from sweeps.storage.snapshot import open_with_snapshot
 
@@ -80,10 +81,8 @@ def _lock(runs: Path, study: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=_LOCK_SECONDS)
     except Timeout:
-        who, holder = "another process", lock_holder(runs, study)
-        if holder is not None and holder["pid"] is not None:
-            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
-            who = f"process {holder['pid']} (since {since})"
+        holder = lock_holder(runs, study)
+        who = "another process" if holder is None else driver_in_words(holder)
         raise UserError(f"study '{study}'", f"{who} is running it already.") from None
     try:
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}

@@ -204,7 +204,7 @@ def show_status(study: str | None, runs: Path, storage: str | None, *, watch: bo
 def state_of(study: StudyRecord, runs: Path, storage: str | None) -> str:
     """Say `running`, `finished`, or how to go on."""
     if (holder := study_holder(storage, runs, study.name)) is not None:
-        return f"running ({driver_in_words(holder)})"
+        return f"running, {driver_in_words(holder)}"
     return "finished" if study.finished else "stopped before its end; the same sweep command goes on"
 
 

@@ -210,7 +210,7 @@ def test_what_cannot_be_packed_is_one_line_each(packed, tmp_path):
     (tmp_path / "file").write_text("")
     assert "cannot be archived" in said("toy", "file/x.tar.zst")
     with study_lock(packed / "runs", "toy"):
-        assert f"process {os.getpid()} (since" in said("toy", "x.tar.zst")
+        assert f"process {os.getpid()} on host" in said("toy", "x.tar.zst")
     assert (tmp_path / "there.tar.zst").read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "there.tar.zst"]
     assert sorted(path.name for path in (packed / "runs" / "journal").iterdir()) == before

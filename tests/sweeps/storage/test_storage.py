@@ -89,7 +89,9 @@ def test_a_second_driver_is_refused_and_told_who_is_there(tmp_path):
         assert holder["pid"] == process.pid
         assert abs(holder["since"] - time.time()) < 60
         with (
-            pytest.raises(UserError, match=rf"study 'toy': process {process.pid} \(since 2.*\) is running it already"),
+            pytest.raises(
+                UserError, match=rf"study 'toy': process {process.pid} on host .* \(since 2.*\) is running it already"
+            ),
             study_lock(tmp_path, "toy"),
         ):
             pass

@@ -376,7 +376,7 @@ def test_status_of_one_study(runs: Path) -> None:
 def test_status_says_whether_a_driver_is_at_work(runs: Path, tmp_path: Path) -> None:
     copied = Path(shutil.copytree(runs, tmp_path / "copied"))
     with study_lock(copied, "smoke"):
-        assert f"smoke: running (process {os.getpid()})" in run("status", "smoke", "--runs", str(copied))
+        assert f"smoke: running, process {os.getpid()} on host " in run("status", "smoke", "--runs", str(copied))
     stored = open_study(open_storage(None, copied, "smoke"), open_study_file("smoke"), extend=False)
     stored.set_user_attr("finished", True)
     assert run("status", "smoke", "--runs", str(copied), "--watch").startswith("smoke: finished")
