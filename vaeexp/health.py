@@ -70,7 +70,7 @@ def _requirements() -> list[str]:
         return []
 
 
-def check_code() -> Iterator[Finding]:
+def check_installation() -> Iterator[Finding]:
     """Check that `vaeexp` and `sweeps` are those of one installation."""
     places = [Path(package.__file__).resolve().parent.parent for package in (vaeexp, sweeps) if package.__file__]
     same = len(set(places)) == 1

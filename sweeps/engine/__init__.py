@@ -69,9 +69,9 @@ class Sweep:
 
     def begin(self, description: Description) -> None:
         """Record what the workload says of the study, and that a process runs it."""
-        budget = self.study.budget.model_dump()
+        asked = {"budget": self.study.budget.model_dump(), "keep": self.study.keep.model_dump()}
         with batched_writes(self._optuna_study):
-            write_study(self._optuna_study, finished=False, budget=budget, **vars(description))
+            write_study(self._optuna_study, finished=False, **asked, **vars(description))
             self._write_session("running")
         self._begun = True
 

@@ -77,6 +77,8 @@ class StudyRecord(Description):
     spec: Mapping[str, Any] = field(default_factory=dict)
     """`Study.spec()`: all that defines the study."""
     budget: Mapping[str, Any] = field(default_factory=dict)
+    keep: Mapping[str, Any] = field(default_factory=dict)
+    """The section `keep` of the newest sweep, with overrides; empty where an earlier version ran it."""
     elapsed: float | None = None
     """Seconds of wall time spent on the search, over all processes."""
     stopped: str | None = None

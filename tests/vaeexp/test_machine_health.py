@@ -20,9 +20,9 @@ from vaeexp.data.block_checks import write_table
 from vaeexp.health import (
     TOLERANCE,
     check_cache,
-    check_code,
     check_device,
     check_disk,
+    check_installation,
     check_limits,
     check_versions,
     step_difference,
@@ -32,14 +32,14 @@ from vaeexp.runs.tidy import PREPARED, PROGRAMS, items_of_cache
 ROOT = Path(__file__).resolve().parents[2]
 CODE = """
 import json
-from vaeexp.health import check_code, check_limits, check_versions
-findings = [*check_versions(), *check_code(), *check_limits()]
+from vaeexp.health import check_installation, check_limits, check_versions
+findings = [*check_versions(), *check_installation(), *check_limits()]
 print(json.dumps({finding.name: [finding.ok, finding.words] for finding in findings}))
 """
 
 
 def test_this_machine_is_healthy(tmp_path):
-    for check in (check_versions, check_code, check_device, lambda: check_disk(tmp_path / "not" / "yet")):
+    for check in (check_versions, check_installation, check_device, lambda: check_disk(tmp_path / "not" / "yet")):
         for finding in check():
             assert finding.ok, finding
 

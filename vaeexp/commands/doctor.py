@@ -17,13 +17,22 @@ from sweeps.storage.health import check_driver, check_storage
 from sweeps.storage.left_over import check_left_over, check_unknown
 from sweeps.storage.study_record import StoredStudy
 from sweeps.tracking.health import check_mirror
-from vaeexp.commands.options import place_options, runs_option, storage_option, study_argument, tracking_option
+from vaeexp.commands.options import (
+    place_options,
+    runs_option,
+    storage_option,
+    study_argument,
+    tracking_option,
+    tracking_options,
+)
 from vaeexp.commands.status import json_option, print_json
 from vaeexp.console import open_console, write_line
-from vaeexp.health import check_cache, check_code, check_device, check_disk, check_limits, check_versions
+from vaeexp.health import check_cache, check_device, check_disk, check_installation, check_limits, check_versions
 from vaeexp.results import study_name
 from vaeexp.runs.health import check_files
 
+TRACKED = ("doctor", "sweep", "sync")
+"""Commands of remedies that take `--tracking`."""
 ROUNDS = 3
 """Number of times that `--repair` looks again, because a repair may bring to light what stands behind the damage."""
 
@@ -41,7 +50,7 @@ def machine_checks(places: Places) -> Mapping[str, Check]:
     """Return the checks of this machine by name."""
     return {
         "versions": check_versions,
-        "code": check_code,
+        "code": check_installation,
         "device": check_device,
         "disk": partial(check_disk, places.runs),
         "limits": check_limits,
@@ -97,21 +106,27 @@ def repair_all(
     return found
 
 
-def line_of(finding: Finding, marks: Mapping[bool | None, str], options: str) -> str:
+def line_of(finding: Finding, marks: Mapping[bool | None, str], places: Places) -> str:
     """Return `✓ name – words`, with the remedy where it is needed."""
-    return " – ".join(filter(None, (f"{marks[finding.ok]} {finding.name}", finding.words, _remedy(finding, options))))
+    return " – ".join(filter(None, (f"{marks[finding.ok]} {finding.name}", finding.words, _remedy(finding, places))))
 
 
-def _remedy(finding: Finding, options: str) -> str | None:
+def _remedy(finding: Finding, places: Places) -> str | None:
     """Return the remedy where it is needed, its commands with the options that name the places of this command."""
     if finding.ok or not finding.remedy:
         return None
-    return re.sub("`(vaeexp [^`]*)`", lambda match: f"`{match[1]} {options}`" if options else match[0], finding.remedy)
+
+    def with_places(match: re.Match[str]) -> str:
+        options = place_options(places.runs, places.storage)
+        options += tracking_options(places.tracking) if match[2] in TRACKED else []
+        return f"`{' '.join([match[1], shlex.join(options)]).rstrip()}`"
+
+    return re.sub("`(vaeexp ([a-z]+)[^`]*)`", with_places, finding.remedy)
 
 
-def object_of(finding: Finding, options: str) -> dict[str, Any]:
+def object_of(finding: Finding, places: Places) -> dict[str, Any]:
     """Return a finding for `--json`; the remedy is null where there is nothing to do."""
-    remedy = _remedy(finding, options)
+    remedy = _remedy(finding, places)
     return {"name": finding.name, "ok": finding.ok, "words": finding.words, "remedy": remedy}
 
 
@@ -138,11 +153,9 @@ def doctor(
     marks = {True: "✓", False: "✗", None: "?"} if utf8 else {True: "ok", False: "WRONG", None: "?"}
     repairs: list[str] = []
 
-    options = shlex.join(place_options(runs, storage))
-
     def show(finding: Finding) -> None:
         if not as_json:
-            write_line(console, line_of(finding, marks, options))
+            write_line(console, line_of(finding, marks, places))
 
     def say(line: str) -> None:
         repairs.append(line)
@@ -159,6 +172,6 @@ def doctor(
         found = repair_all(checks, found, say, show)
     findings = [finding for each in found.values() for finding in each]
     if as_json:
-        print_json({"findings": [object_of(finding, options) for finding in findings], "repairs": repairs})
+        print_json({"findings": [object_of(finding, places) for finding in findings], "repairs": repairs})
     if any(finding.ok is False for finding in findings):
         click.get_current_context().exit(1)

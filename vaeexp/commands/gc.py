@@ -9,15 +9,16 @@ import click
 from sweeps.errors import UserError
 from sweeps.storage import driver_in_words, study_holder, study_names
 from sweeps.storage.study_record import StoredStudy
+from sweeps.study import load_study
 from sweeps.study.study_model import Keep
-from sweeps.study.yaml_file import is_path, known_studies, parse_yaml
+from sweeps.study.yaml_file import is_path, parse_yaml
 from vaeexp.commands.options import TitledCommand, runs_option, storage_option, study_argument, titled
 from vaeexp.console import open_console, print_table, write_line
 from vaeexp.machine import shipped_studies
 from vaeexp.results import stored_study, study_name
 from vaeexp.runs import tidy
 from vaeexp.runs.tidy import Item
-from vaeexp.study import open_study_file
+from vaeexp.settings import SECTIONS
 from vaeexp.words import format_megabytes
 
 
@@ -29,7 +30,7 @@ def _flag(name: str, help: str) -> Callable:
 @study_argument("Study to look at; without it, all studies of the runs folder or the storage.", required=False)
 @titled(
     "What to free",
-    _flag("--keep", "What the study file's `keep:` would not have left: pruned trials, or pictures of earlier epochs."),
+    _flag("--keep", "What the study's `keep:` would not have left: pruned trials, or pictures of earlier epochs."),
     _flag("--pruned", "Weights and pictures of pruned trials."),
     _flag("--checkpoints", "Checkpoints that trials left although they have ended."),
     _flag(
@@ -87,12 +88,12 @@ def gc(
 
 
 def _not_kept(given: str, stored: StoredStudy) -> set[str]:
-    """Return the kinds of files that `keep:` leaves out: of the study's file, or of its text on record where no file is at hand."""
-    if is_path(given) or given in known_studies(shipped_studies()):
-        keep = open_study_file(given).keep
+    """Return the kinds of files that `keep:` leaves out: of the file that is given by its path, else of the study's record."""
+    if is_path(given):
+        keep = load_study(given, sections=SECTIONS, shipped=shipped_studies()).keep
     else:
         sections, _ = parse_yaml(stored.study.text, f"study '{given}'")
-        keep = Keep.model_validate((sections or {}).get("keep") or {})
+        keep = Keep.model_validate(stored.study.keep or (sections or {}).get("keep") or {})
     kinds = set(tidy.PRUNED) if keep.pruned == "figures" else set()
     return kinds | ({tidy.EARLIER_PICTURES} if keep.pictures == "last" else set())
 

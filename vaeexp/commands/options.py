@@ -118,6 +118,11 @@ def place_options(runs: Path, storage: str | None) -> list[str]:
     return options + (["--storage", masked(storage)] if storage and storage != os.environ.get("VAEEXP_STORAGE") else [])
 
 
+def tracking_options(tracking: str | None) -> list[str]:
+    """Return the option that names MLflow's store in a further command, without what is in the environment."""
+    return ["--tracking", masked(tracking)] if tracking and tracking != os.environ.get("VAEEXP_TRACKING") else []
+
+
 def overrides_option(help: str) -> Callable:
     return click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help=help)
 

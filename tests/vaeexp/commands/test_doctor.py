@@ -5,11 +5,14 @@ import re
 import shutil
 
 import pytest
+from click import Context
 from click.testing import CliRunner
 from tiny_study import NAME
 
+from sweeps.health import Finding
 from sweeps.storage.journal import journal_path
 from vaeexp.commands import cli
+from vaeexp.commands.doctor import TRACKED, Places, object_of
 
 
 @pytest.fixture
@@ -70,3 +73,22 @@ def test_a_study_that_is_not_there_is_wrong(place):
     code, said = doctor("nothing")
     assert code == 1
     assert "✗ nothing: journal – mlruns: no such study 'nothing'" in said
+
+
+def test_remedies_name_the_places_of_the_command_where_they_are_options(tmp_path, monkeypatch):
+    monkeypatch.delenv("VAEEXP_TRACKING", raising=False)
+    places = Places(tmp_path / "runs", None, "http://ann:secret@host:5000")
+    remedy = "`vaeexp reproduce s/1 --restore` makes it again, `vaeexp sync s` brings it, `vaeexp doctor s --repair` mends it"
+    said = object_of(Finding(name="x", ok=False, words="y", remedy=remedy), places)["remedy"]
+    options = f" --runs {tmp_path / 'runs'}"
+    tracked = f"{options} --tracking 'http://ann:***@host:5000'"
+    assert said == (
+        f"`vaeexp reproduce s/1 --restore{options}` makes it again, `vaeexp sync s{tracked}` brings it, "
+        f"`vaeexp doctor s --repair{tracked}` mends it"
+    )
+    for name in ("doctor", "reproduce", "sweep", "sync", "report", "restore"):
+        command = cli.get_command(Context(cli), name)
+        takes_it = "--tracking" in {option for parameter in command.params for option in parameter.opts}
+        assert takes_it == (name in TRACKED)
+    monkeypatch.setenv("VAEEXP_TRACKING", "http://ann:secret@host:5000")
+    assert "--tracking" not in object_of(Finding(name="x", ok=False, words="y", remedy=remedy), places)["remedy"]

@@ -17,6 +17,7 @@ from sweeps.storage import hold_study, open_storage
 from sweeps.storage.journal import study_lock
 from sweeps.storage.study_record import write_study
 from vaeexp.commands import cli, main
+from vaeexp.machine import shipped_studies
 from vaeexp.results import stored_study
 from vaeexp.results.tables import study_tables
 from vaeexp.runs import tidy
@@ -126,13 +127,15 @@ def test_keep_of_the_study_file_decides_with_keep(place):
     assert not (place / "mlruns" / "trials" / NAME / PRUNED / WEIGHTS).exists()
 
 
-def test_a_study_without_a_file_at_hand_keeps_what_its_record_says(place, monkeypatch):
-    """As one that was restored, or run with --name."""
-    monkeypatch.setattr("vaeexp.commands.gc.shipped_studies", lambda: None)
+def test_a_study_keeps_what_its_record_says_and_not_a_shipped_file_of_its_name(place):
+    """As one that was restored, or run with --name or --set; the folder `studies` has a file of this name."""
+    assert (shipped_studies() / f"{NAME}.yaml").exists()
     assert gc("--keep", "--dry-run").splitlines()[-1].startswith("Would free 4 ")
     study = optuna.load_study(study_name=NAME, storage=open_storage(None, place / "mlruns", NAME))
     write_study(study, text=STUDY + "keep: {pruned: weights}\n")
     assert "Would free" not in gc(NAME, "--keep", "--dry-run")
+    write_study(study, keep={"pruned": "figures", "pictures": "all"})
+    assert gc(NAME, "--keep", "--dry-run").splitlines()[-1].startswith("Would free 4 ")
 
 
 def test_checkpoints_of_trials_that_go_on_stay(place):
@@ -172,7 +175,7 @@ def test_a_study_in_a_database(place, no_figures):
         assert findings == []
         assert "beta_mnist: finished" in vaeexp("status", NAME, *where)
         with hold_study(where[-1], Path("elsewhere"), NAME):
-            assert f"running (process {os.getpid()} on host" in vaeexp("status", NAME, *where)
+            assert f"running, process {os.getpid()} on host" in vaeexp("status", NAME, *where)
             for command in (["gc", NAME, "--pruned"], ["archive", NAME, "y.tar.zst"]):
                 with pytest.raises(UserError, match=rf"process {os.getpid()} on host .* is running it"):
                     CliRunner().invoke(cli, [*command, *where], catch_exceptions=False, standalone_mode=False)
