@@ -47,6 +47,8 @@ class RayJob:
     """Bytes that Ray sets aside for a worker."""
     limit: float = 60.0
     """Seconds without a sign of life after which a worker is replaced."""
+    checkpoints: bool = False
+    """Whether checkpoints lie where all workers see them, though the folder may not."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables for the workers whose machine does not set them."""
     sign: str = field(default_factory=lambda: f"{UNFINISHED}{uuid.uuid4().hex}")
@@ -209,10 +211,12 @@ class RayWorker(Worker):
 
     def _come_to(self, place: Place) -> None:
         self._place, self.shares, self.name = place, place.shares, f"{self._title} on {place.host}"
+        self.resumes = place.shares or self._job.checkpoints
         if not place.shares:
+            lost = "go on elsewhere from their checkpoints" if self.resumes else "are trained again from their start"
             warn_once(
                 f"{place.host} does not see the folder {self._job.folder}: results come back over Ray, and the trials of a worker that is "
-                "lost there are trained again from their start."
+                f"lost there {lost}."
             )
 
     def _take_pulses(self, actor: Any, over: threading.Event) -> None:

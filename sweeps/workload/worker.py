@@ -62,6 +62,8 @@ class Worker(ABC):
     """Seconds that a study waits for a worker to start before it goes on without the worker; None: it goes on with all only."""
     shares: bool = True
     """Whether the worker sees the folder in which the driver keeps the files of trials."""
+    resumes: bool = True
+    """Whether its trials go on elsewhere from their checkpoints when the worker is lost."""
     demand: str = ""
     """For messages: what the worker needs, and what there is."""
 

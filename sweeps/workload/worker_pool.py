@@ -323,7 +323,7 @@ class WorkerPool:
             child.kill()
             late = lost.failure.kind == "timed_out"
             child.losses += not (late or lost.machine)
-            again = "" if child.shares or not child.trials else "; its trials are trained again from their start"
+            again = "" if child.resumes or not child.trials else "; its trials are trained again from their start"
             _log.warning("%s", f"{child.name} {lost.detail}{again}")
             if lost.failure.kind == "error" or (late and len(suspects) == 1) or child.losses >= DEATHS:
                 if not suspects:

@@ -86,6 +86,7 @@ def make_lanes(
     every=0.0,
     averaged=False,
     data=None,
+    checkpoints=None,
 ):
     artifacts, held = Bare(), data or source()
     lanes = TrainingLanes(
@@ -100,6 +101,7 @@ def make_lanes(
         rows=rows or width,
         checkpoint_seconds=every,
         artifacts=artifacts,
+        checkpoints=checkpoints,
     )
     artifacts.lanes = lanes
     return lanes, artifacts

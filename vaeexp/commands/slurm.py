@@ -292,7 +292,7 @@ def _check_sweep(context: click.Context) -> None:
     for name in _OF_THE_SCRIPT:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise UserError(f"--{name.replace('_', '-')}", "is not for a Slurm job; the script says where workers run.")
-    for name in ("storage", "tracking"):
+    for name in ("storage", "tracking", "checkpoints"):
         address = context.params[name]
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE and masked(address) != address:
             problem = f"got {masked(address)}; the script would show the password. Put the address into VAEEXP_{name.upper()}."

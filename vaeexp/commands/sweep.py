@@ -114,6 +114,14 @@ def _count(name: str, default: str, help: str) -> Any:
         show_default=True,
         help="On a Ray cluster, replace a worker that gives no sign of life for so long.",
     ),
+    click.option(
+        "--checkpoints",
+        metavar="URL",
+        envvar="VAEEXP_CHECKPOINTS",
+        show_envvar=True,
+        show_default="the runs folder",
+        help="Folder for checkpoints that all machines reach, as s3://bucket/folder or file:///shared/folder: another machine goes on from them. Without one, it trains the trials of a lost machine again where it does not see the runs folder.",
+    ),
 )
 @options.titled(
     "How it runs",

@@ -39,6 +39,7 @@ from vaeexp.settings import EvaluationSettings, ModelSettings, Settings
 from vaeexp.training import Lane, Snapshot
 from vaeexp.training.batches import Source, derive_seed
 from vaeexp.training.checkpoint import LAST, RESULT, WEIGHTS, save_arrays, save_json, save_settings, save_weights
+from vaeexp.training.checkpoint_places import RemoteCheckpoints
 from vaeexp.training.device import keep_freed_memory
 from vaeexp.training.groups.lanes import TrainingLanes
 
@@ -75,6 +76,7 @@ def open_lanes(
     prepare: Sequence[Settings] = (),
     keep_pruned: bool = True,
     keep_pictures: Literal["all", "last"] = "all",
+    checkpoints: str | None = None,
 ) -> TrainingLanes:
     """Open the lanes of one worker. `sweeps.workload.worker_pool` calls it in each child; arguments are picklable and small.
 
@@ -93,6 +95,7 @@ def open_lanes(
         prepare: settings of the model shapes whose steps this worker compiles before its first trial.
         keep_pruned: whether pruned trials leave weights and pictures, as complete ones do.
         keep_pictures: of which epochs a trial leaves pictures: of all that are to be shown, or of the last.
+        checkpoints: address of the checkpoints; None: they lie in the trials' folders.
     """
     torch.set_num_threads(threads or usable_cores())
     keep_freed_memory()
@@ -102,6 +105,8 @@ def open_lanes(
         return open_source(datasets[binarisation], torch.device(device), study_seed, resident_mb=resident_mb)
 
     here = arithmetic(device, precision=precision, fuse=fuse, compile=compile, threads=threads)
+    fingerprints = {binarisation: dataset.fingerprint for binarisation, dataset in datasets.items()}
+    origin = {"images": fingerprints, "arithmetic": here, "seed": study_seed}
     training = TrainingLanes(
         source_of=source_of,
         settings_of=lambda trial: settings.with_params(dict(trial.params)),
@@ -116,6 +121,7 @@ def open_lanes(
         checkpoint_seconds=checkpoint_seconds,
         artifacts=TrialArtifacts(datasets, torch.device(device), study, study_seed, here, keep_pruned=keep_pruned),
         pictures=keep_pictures,
+        checkpoints=None if checkpoints is None else RemoteCheckpoints(checkpoints, study, origin),
     )
     training.prepare(prepare)
     return training

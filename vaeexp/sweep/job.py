@@ -23,6 +23,7 @@ from vaeexp.settings import Settings
 from vaeexp.study import binarisations, largest, maxima_of, open_study_file, settings_of
 from vaeexp.sweep.execution import Execution
 from vaeexp.sweep.memory import MemoryPlan, choose_execution
+from vaeexp.training.checkpoint_places import check_address
 from vaeexp.training.device import resolve_device
 from vaeexp.training.groups import seconds_per_image
 from vaeexp.words import format_duration, format_short
@@ -64,6 +65,8 @@ class SweepOptions:
     """Of the Ray cluster."""
     worker_timeout: float = 60.0
     """Seconds without a sign of life after which a worker on a Ray cluster is replaced."""
+    checkpoints: str | None = None
+    """Address of the checkpoints of running trials; None: they lie in the runs folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +101,7 @@ class Job:
             if value != getattr(defaults, name):
                 arguments += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
         arguments += ["--full-data"] if options.full_data else []
-        for name in ("storage", "tracking"):
+        for name in ("storage", "tracking", "checkpoints"):
             address = getattr(options, name)
             if address and address != os.environ.get(f"VAEEXP_{name.upper()}"):
                 arguments += [f"--{name}", masked(address)]
@@ -119,6 +122,8 @@ def prepare_job(options: SweepOptions, log: "StudyLog") -> Job:
     for folder, flag in ((options.runs, "--runs"), (options.reports, "--reports")):
         _check_writable(folder, flag)
     tracking_uri(options.tracking)
+    if options.checkpoints is not None:
+        check_address(options.checkpoints)
     resolve_device(options.execution.get("device", "auto"))
     settings = settings_of(study)
     datasets: dict[str, Dataset] = {}

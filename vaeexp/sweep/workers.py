@@ -18,6 +18,7 @@ from vaeexp.study import maxima_of, uses_average
 from vaeexp.sweep.execution import Execution, model_shapes
 from vaeexp.sweep.job import Job
 from vaeexp.sweep.memory import MemoryPlan
+from vaeexp.training.checkpoint_places import absolute_address
 from vaeexp.training.device import resolve_device
 
 
@@ -37,6 +38,7 @@ def joined(job: Job) -> Iterator[RayJob | None]:
             folder=_folder(job),
             gpus=1.0 if device.type == "cuda" else 0.0,
             limit=options.worker_timeout,
+            checkpoints=options.checkpoints is not None,
             environment={name: value for name, value in os.environ.items() if name.startswith("VAEEXP_")},
         )
 
@@ -52,6 +54,7 @@ def make_workers(job: Job, execution: Execution, cluster: RayJob | None) -> Work
         "folder": str(_folder(job)),
         "keep_pruned": job.study.keep.pruned == "weights",
         "keep_pictures": job.study.keep.pictures,
+        "checkpoints": job.options.checkpoints and absolute_address(job.options.checkpoints),
     }
     workers = execution.worker_arguments(model_shapes(job.study, job.settings))
     timeout = job.options.trial_timeout

@@ -41,10 +41,7 @@ def save_checkpoint(folder: Path, lane: Lane, state: State) -> None:
 
     The checkpoint before it becomes `checkpoint-previous.safetensors`. At any instant one of the two files is whole.
     """
-    progress = {name: getattr(lane, name) for name in _PROGRESS}
-    progress["fingerprint"] = _fingerprint(lane, averaged="average" in state)
-    marks = {name: str(mark) for name, mark in MARKS.items()}
-    parts = _sealed(state, {"vaeexp": json.dumps(progress), **marks})
+    parts = checkpoint_parts(lane, state)
 
     def write(unfinished: Path) -> None:
         _write_parts(unfinished, parts)
@@ -53,6 +50,14 @@ def save_checkpoint(folder: Path, lane: Lane, state: State) -> None:
 
     write_whole(folder / CHECKPOINT, write, durable=True)
     lane.checkpoint_due = 0.0
+
+
+def checkpoint_parts(lane: Lane, state: State) -> tuple[bytes, memoryview]:
+    """Return the two parts of a checkpoint's content."""
+    progress = {name: getattr(lane, name) for name in _PROGRESS}
+    progress["fingerprint"] = _fingerprint(lane, averaged="average" in state)
+    marks = {name: str(mark) for name, mark in MARKS.items()}
+    return _sealed(state, {"vaeexp": json.dumps(progress), **marks})
 
 
 def load_checkpoint(folder: Path, lane: Lane, *, averaged: bool) -> State | None:
@@ -68,7 +73,7 @@ def load_checkpoint(folder: Path, lane: Lane, *, averaged: bool) -> State | None
     """
     for path in (folder / CHECKPOINT, folder / PREVIOUS):
         try:
-            found = _read_checkpoint(path, lane, averaged=averaged)
+            found = read_checkpoint(path.read_bytes(), path, lane, averaged=averaged)
         except FileNotFoundError:
             continue
         except (Damaged, OSError) as error:
@@ -77,15 +82,24 @@ def load_checkpoint(folder: Path, lane: Lane, *, averaged: bool) -> State | None
                 path.unlink()
             continue
         if found is not None:
-            progress, state = found
-            vars(lane).update(progress)
-            return state
+            return resume_lane(lane, found)
     return None
 
 
-def _read_checkpoint(path: Path, lane: Lane, *, averaged: bool) -> tuple[dict[str, Any], State] | None:
-    """Return progress and state of a checkpoint; None if it does not fit the lane. Raises Damaged, UserError and OSError."""
-    content = path.read_bytes()
+def resume_lane(lane: Lane, checkpoint: tuple[dict[str, Any], State]) -> State:
+    """Put the progress of a checkpoint into the lane; return its state."""
+    progress, state = checkpoint
+    vars(lane).update(progress)
+    return state
+
+
+def read_checkpoint(content: bytes, path: Path, lane: Lane, *, averaged: bool) -> tuple[dict[str, Any], State] | None:
+    """Return progress and state of a checkpoint with this content; None if it does not fit the lane.
+
+    Raises:
+        Damaged: the content is not what was written.
+        UserError: as `load_checkpoint`.
+    """
     check_file(content, path)
     progress = json.loads(_header(content)[0]["__metadata__"].get("vaeexp", "{}"))
     if progress.pop("fingerprint", None) != _fingerprint(lane, averaged=averaged):

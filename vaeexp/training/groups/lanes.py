@@ -19,7 +19,7 @@ from sweeps.workload import Failure, FailureKind, Outcome, Progress, Stall, Tria
 from vaeexp.models.vae import VAE, shape_of
 from vaeexp.training import EpochSums, Lane, Snapshot, State, fresh_state, open_lane
 from vaeexp.training.batches import Source
-from vaeexp.training.checkpoint import discard_checkpoints, load_checkpoint, save_checkpoint
+from vaeexp.training.checkpoint_places import Checkpoints, FolderCheckpoints
 from vaeexp.training.device import free_memory, is_out_of_memory
 from vaeexp.training.groups import Group, open_group
 
@@ -102,6 +102,7 @@ class TrainingLanes:
         checkpoint_seconds: float,
         artifacts: Artifacts,
         pictures: Literal["all", "last"] = "all",
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         """
         Args:
@@ -113,6 +114,7 @@ class TrainingLanes:
             checkpoint_seconds: seconds of training between two checkpoints of a lane.
             artifacts: makes pictures, test metrics and files.
             pictures: epochs whose pictures are drawn: all that are to be shown, or the last one of a lane that trains to its end.
+            checkpoints: where they lie; None: in the trials' folders.
             others: as in `open_group`.
         """
         self.width = lanes
@@ -122,6 +124,7 @@ class TrainingLanes:
             open_group, maxima=maxima, precision=precision, fuse=fuse, compile=compile, averaged=averaged
         )
         self._evaluated = "average" if averaged else "weights"
+        self._checkpoints = checkpoints or FolderCheckpoints(folder)
         self._artifacts, self._pictures = artifacts, Pictures(artifacts, self._evaluated, pictures)
         self._groups: dict[tuple, list[Group]] = {}
         self._limit = rows
@@ -129,7 +132,7 @@ class TrainingLanes:
 
     def add(self, trial: Trial) -> None:
         lane, vae = self._open(trial)
-        group = self._place(lane, vae, load_checkpoint(self._trial_folder(trial), lane, averaged=self._averaged))
+        group = self._place(lane, vae, self._checkpoints.load(lane, averaged=self._averaged))
         self._pictures.draw(group, lane, self._trial_folder(trial))
 
     def replay(self) -> None:
@@ -145,7 +148,7 @@ class TrainingLanes:
                 lane = group.lanes[number]
                 # At the start of a round the storage holds all epochs of the lane, so no checkpoint runs ahead of it.
                 if lane.checkpoint_due >= self._checkpoint_seconds and lane.epoch > 0:
-                    save_checkpoint(self._trial_folder(lane.trial), lane, group.state(number))
+                    self._checkpoints.save(lane, group.state(number))
         yield from self._round(list(numbers), replay=False)
 
     def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
@@ -178,7 +181,7 @@ class TrainingLanes:
 
     def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
         for trial in trials:
-            discard_checkpoints(self._trial_folder(trial))
+            self._checkpoints.discard(trial)
 
     def close(self) -> None:
         self._groups.clear()
