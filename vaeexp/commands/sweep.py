@@ -81,7 +81,7 @@ def _count(name: str, default: str, help: str) -> Any:
         metavar="TIME",
         show_default="60s",
         default=PATIENCE,
-        help="Connect again for so long when the connection to the database drops.",
+        help="Connect again for so long when the connection to the database drops, or wait for a database that hangs.",
     ),
     click.option(
         "--take-over",

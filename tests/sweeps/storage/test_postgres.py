@@ -1,10 +1,14 @@
 """The journal in a PostgreSQL table, on a real server: the same records as in a file, through drops, kills and damage."""
 
 import itertools
+import os
 import re
+import signal
 import threading
 import time
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 
 import optuna
 import psycopg
@@ -17,7 +21,7 @@ from toy_study import table, toy_study
 from sweeps.checksums import Damaged
 from sweeps.engine import run_study, search
 from sweeps.errors import UserError
-from sweeps.storage import hold_study, open_storage, open_study, recorded_study, snapshot, study_names
+from sweeps.storage import hold_study, open_storage, open_study, postgres, recorded_study, snapshot, study_names
 from sweeps.storage.claim import claimed
 from sweeps.storage.health import check_storage
 from sweeps.storage.postgres import Database, StorageLost, open_tables
@@ -241,6 +245,73 @@ def test_a_server_that_stays_away_ends_the_study_in_one_line_and_the_study_goes_
         server.start()
     assert "\n" not in str(error.value)
     assert searched(url, tmp_path, checkpoints=checkpoints) == undisturbed[0]
+
+
+@contextmanager
+def hung(server):
+    """All processes of the server are stopped, and their connections stay open."""
+    master = server.get_pid()
+    parents = {int(path.name): path / "stat" for path in Path("/proc").iterdir() if path.name.isdigit()}
+    children = []
+    for identity, stat in parents.items():
+        with suppress(OSError):
+            if stat.read_text().rpartition(")")[2].split()[1] == str(master):
+                children.append(identity)
+    for identity in (master, *children):
+        os.kill(identity, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for identity in (master, *children):
+            with suppress(ProcessLookupError):
+                os.kill(identity, signal.SIGCONT)
+
+
+@pytest.mark.slow
+def test_a_server_that_hangs_with_its_connections_open_ends_the_study_in_one_line(
+    tmp_path, server, url, undisturbed, monkeypatch
+):
+    """Keepalives do not notice: the system answers them."""
+    monkeypatch.setattr(postgres, "_LOOK", 0.2)
+    checkpoints, stopping = {}, ExitStack()
+
+    def stop(event):
+        if event == "advance 3 4 5":
+            stopping.enter_context(hung(server))
+
+    with stopping, pytest.raises(StorageLost, match=r"^postgresql\S+: no longer answers. What is finished is kept"):
+        searched(f"{url}&connect_timeout=2", tmp_path, patience=1.0, checkpoints=checkpoints, before=stop)
+    assert searched(url, tmp_path, checkpoints=checkpoints) == undisturbed[0]
+
+
+@pytest.mark.slow
+def test_a_server_that_hangs_for_a_while_costs_nothing_but_lines(
+    tmp_path, server, url, undisturbed, monkeypatch, caplog
+):
+    monkeypatch.setattr(postgres, "_LOOK", 0.2)
+    going_on = []
+
+    def stop(event):
+        if event == "advance 3 4 5" and not going_on:
+            stopping = ExitStack()
+            stopping.enter_context(hung(server))
+            going_on.append(threading.Timer(5.0, stopping.close))
+            going_on[0].start()
+
+    try:
+        found = searched(f"{url}&connect_timeout=2", tmp_path, before=stop)
+    finally:
+        going_on[0].join()
+    assert (found, count(url)) == undisturbed
+    assert re.search(r"no answer for [2-9] s; waiting for 60 s\.", caplog.text)
+
+
+@pytest.mark.slow
+def test_a_statement_that_takes_long_is_no_server_that_hangs(url, monkeypatch):
+    monkeypatch.setattr(postgres, "_LOOK", 0.2)
+    database = Database(url, patience=1.0)
+    answer = database.run(lambda connection: connection.execute("select 7 from pg_sleep(4)").fetchall())
+    assert answer == [(7,)]
 
 
 def test_records_that_the_server_has_lost_are_noticed_after_a_reconnection(tmp_path, url):
