@@ -14,6 +14,7 @@ import argparse
 import random
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -156,6 +157,8 @@ def main() -> None:
         "--folder", type=Path, help="where folders of what was not survived stay; by default a temporary one"
     )
     options = parser.parse_args()
+    # A shell starts what it runs in the background with SIGINT ignored, and the sweeps would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     first = secrets.randbelow(10**6)
     drawn = [(fault, first + time) for time in range(options.times) for fault in FAULTS]
     cases = [case for case in (committed_cases() if options.committed else drawn) if options.only in case[0]]

@@ -8,7 +8,9 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psycopg
 from place import NAME, Facts, command, run, start
+from postgres import sql
 
 JOURNAL = Path("mlruns", "journal", f"{NAME}.log")
 TRIES = 4
@@ -110,7 +112,7 @@ def wait_for_moment(scene: Scene, process: subprocess.Popen[str]) -> str:
     Raises:
         NotDone: the study has ended before.
     """
-    if scene.storage or scene.draw.random() < 0.4:
+    if scene.draw.random() < 0.4:
         seconds = scene.draw.uniform(0, scene.wanted.seconds)
         with suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
@@ -119,17 +121,26 @@ def wait_for_moment(scene: Scene, process: subprocess.Popen[str]) -> str:
         lines = scene.draw.randrange(scene.wanted.records)
         wait_for_line(scene, process, lines)
         time.sleep(scene.draw.uniform(0, 0.05))
-        moment = f"after line {lines} of the journal"
+        moment = f"after record {lines} of the journal"
     if process.poll() is not None:
         raise NotDone(f"the study had ended {moment}")
     return moment
 
 
 def wait_for_line(scene: Scene, process: subprocess.Popen[str], lines: int) -> None:
-    """Wait until the journal has more than so many lines, or the process has ended."""
+    """Wait until the journal has more than so many records, or the process has ended."""
+    while process.poll() is None and _records(scene) <= lines:
+        time.sleep(0.02 if scene.storage else 0.002)
+
+
+def _records(scene: Scene) -> int:
+    """Count the records that the journal has by now, in its file or in PostgreSQL."""
+    if scene.storage:
+        with suppress(psycopg.Error):  # the table is not there yet
+            return sql(scene.storage, "select count(*) from sweeps_journal")[0][0]
+        return 0
     journal = scene.folder / JOURNAL
-    while process.poll() is None and not (journal.exists() and journal.read_bytes().count(b"\n") > lines):
-        time.sleep(0.002)
+    return journal.read_bytes().count(b"\n") if journal.exists() else 0
 
 
 def stop_half_way(scene: Scene) -> None:
