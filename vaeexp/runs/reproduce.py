@@ -21,7 +21,8 @@ from vaeexp.machine import usable_cores
 from vaeexp.results.tables import EVALUATION, PICTURES
 from vaeexp.runs.comparison import Criterion, Part, choose_criterion, compare, difference
 from vaeexp.runs.provenance import arithmetic, changes, describe_run
-from vaeexp.runs.run import RunRecord, other_images, read_record
+from vaeexp.runs.record import RunRecord, read_record
+from vaeexp.runs.run import other_images
 from vaeexp.runs.worker import open_lanes
 from vaeexp.settings import SECTIONS
 from vaeexp.study import maxima_of, uses_average

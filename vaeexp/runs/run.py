@@ -1,7 +1,7 @@
-"""Read a finished run back: from its folder, with its model and the images that it was made for, or from its study's records."""
+"""Read a finished run back from its folder: with its model, and with the images that it was made for."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +11,10 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from sweeps.checksums import Damaged
 from sweeps.errors import UserError, did_you_mean, warn_once
 from sweeps.storage.journal import journal_path
-from sweeps.storage.study_record import StudyRecord
 from sweeps.storage.trial_record import TrialRecord
-from sweeps.workload import Outcome, baseline_names, named_run, run_folder, run_name
+from sweeps.workload import named_run, run_name
 from vaeexp.allowed_code import check_code
 from vaeexp.cache import cache_folder
 from vaeexp.data import DATASETS, Dataset, open_dataset
@@ -29,7 +27,6 @@ from vaeexp.runs.comparison import Part, compare_figures
 from vaeexp.runs.provenance import arithmetic, protocol
 from vaeexp.runs.worker import test_figures
 from vaeexp.settings import SECTIONS, Settings
-from vaeexp.study import StudyParts, recorded_parts, settings_of
 from vaeexp.training.batches import derive_seed
 from vaeexp.training.checkpoint import LAST, REMEDY, RESULT, SETTINGS, WEIGHTS, load_json, load_model
 from vaeexp.training.device import resolve_device
@@ -86,7 +83,7 @@ def open_run(name: str, runs: Path, storage: str | None = None, *, allow_code: b
         if not (folder / file).is_file():
             pruned = "choose a complete run, because a pruned trial leaves weights only with `keep: {pruned: weights}` in its study file."
             raise UserError(name, f"has no {file}; {REMEDY if record and record.state == 'complete' else pruned}")
-    origin, settings = _read_settings(folder)
+    origin, settings = read_settings(folder)
     if named := named_run(name):
         name = run_name(origin["study"], named[1], repeat=named[0])
     check_code(name, settings.model.network, folder, allow=allow_code)
@@ -143,7 +140,7 @@ def _find(text: str, runs: Path, storage: str | None) -> tuple[Path, str, TrialR
     return trials / name.folder, str(name), best
 
 
-def _read_settings(folder: Path) -> tuple[dict[str, Any], Settings]:
+def read_settings(folder: Path) -> tuple[dict[str, Any], Settings]:
     """Read the file of a run's settings: where the run comes from, and the settings.
 
     Raises UserError where it is no such file, Damaged where it is not what was written.
@@ -292,109 +289,3 @@ def _compare_with_record(run: Run, split: str, figures: Mapping[str, float], dev
     here = arithmetic(str(device), precision="float32", fuse=False, compile=False, threads=None)
     same = all(run.arithmetic.get(name) == here[name] for name in ("device", "processor", "torch"))
     return compare_figures(figures, recorded, last=run.epoch == "last", same=same)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunRecord:
-    """The training of a trial, and its outcome."""
-
-    asked: str
-    """Name of the run that the user asked for: another one than `name` where that run took the result of this one."""
-    name: str
-    study: StudyRecord
-    parts: StudyParts
-    """The parameters that the study fixes, searches and compares with."""
-    trial: TrialRecord
-    outcome: Outcome
-    settings: Settings
-    study_seed: int
-    """Seed of the noise and the targets that all runs of the study share."""
-    folder: Path
-    """Folder of the run; it may be missing."""
-    fingerprint: str
-    """`Dataset.fingerprint` of its images."""
-    arithmetic: Mapping[str, Any]
-    """`vaeexp.runs.provenance.arithmetic` where it was trained."""
-    contradictions: tuple[str, ...]
-    """Differences between the folder and the storage, in words."""
-
-
-def read_record(text: str, runs: Path, storage: str | None, *, allow_code: bool = False) -> RunRecord:
-    """Read the record of a trial that has ended; for a duplicate, the record of the trial whose result it took.
-
-    The fixed settings come from the run's folder, where there is one, because the study may have been extended since.
-
-    Raises:
-        UserError: there is no such trial, it has not ended, its record is incomplete or of another version, or it names a
-            module that is not allowed (`open_run`).
-    """
-    named = parse_run(text)
-    if named is None:
-        raise UserError(text, f"is not the name of a run. {FORMS}")
-    stored = stored_study(named.study, runs, storage)
-    asked = trial = named.record(stored)
-    if asked.duplicate_of is not None:
-        trial = stored.run(asked.duplicate_of, repeat=False)
-    study, name = stored.study, trial.name_in(stored.study.name)
-    if trial.seed is None:  # another program put this trial into the storage
-        raise UserError(name, "was not made by `vaeexp sweep`; nothing says how it was trained.")
-    if trial.outcome is None:
-        raise UserError(name, "has not ended yet; reproduce it when it has.")
-    folder = runs / "trials" / study.name / run_folder(trial.number, repeat=trial.repeat)
-    if not folder.is_dir() and trial.folder:
-        folder = runs / trial.folder
-    try:
-        parts = recorded_parts(study.spec)
-        left: dict[str, Any] = {}
-        contradictions: tuple[str, ...] = ()
-        ran = settings_of(parts)
-        if (folder / SETTINGS).is_file():
-            try:
-                left, ran = _read_settings(folder)
-                contradictions = tuple(_contradictions(trial, ran, ran.with_params(dict(trial.params)), left))
-            except Damaged as error:
-                contradictions = (error.problem,)
-        settings = ran.with_params(dict(trial.params))
-    except (ValueError, KeyError, TypeError) as error:
-        problem = " ".join(str(error).split())
-        raise UserError(name, f"does not have the settings of a run of this version of vaeexp: {problem}") from error
-    # Where it would lie in this store: the records, and not the folder, say which module is run.
-    check_code(name, settings.model.network, runs / "trials" / study.name / folder.name, allow=allow_code)
-    # A baseline may have images of its own; those that share a run share them.
-    protocols = study.provenance.get("protocols") or {}
-    images = next(
-        (protocols[name] for name in baseline_names(trial.baseline) if name in protocols), study.provenance["data"]
-    )
-    return RunRecord(
-        asked=asked.name_in(study.name),
-        name=name,
-        study=study,
-        parts=parts,
-        trial=trial,
-        outcome=trial.outcome,
-        settings=settings,
-        study_seed=int(left.get("study_seed", study.seed) or 0),
-        folder=folder,
-        fingerprint=left.get("fingerprint") or images["fingerprint"],
-        arithmetic=left.get("arithmetic") or _arithmetic_of(study),
-        contradictions=contradictions,
-    )
-
-
-def _arithmetic_of(study: StudyRecord) -> dict[str, Any]:
-    """Return the arithmetic of the study's last run, for a trial that left no folder."""
-    execution, hardware = study.execution, study.provenance["hardware"]
-    accelerators = hardware.get("accelerators") or [None]
-    return {
-        **{name: execution.get(name) for name in ("device", "precision", "fuse", "compile", "threads")},
-        "processor": accelerators[0] if execution["device"] == "cuda" else hardware.get("processor"),
-        "torch": study.provenance["versions"].get("torch"),
-    }
-
-
-def _contradictions(trial: TrialRecord, ran: Settings, settings: Settings, left: Mapping[str, Any]) -> Iterator[str]:
-    """Yield where the run's folder and the study's storage differ. The trial is trained as the storage has it."""
-    before, after = {"seed": left["seed"], **ran.flat()}, {"seed": trial.seed, **settings.flat()}
-    for name, value in before.items():
-        if value != after[name]:
-            yield f"{name} {value} in the run's folder, {after[name]} in the storage"

@@ -23,8 +23,8 @@ from vaeexp.results import parse_run, stored_study
 from vaeexp.results.tables import EVALUATION, PICTURES, read_arrays
 from vaeexp.runs.comparison import Part, compare_figures
 from vaeexp.runs.health import check_files
+from vaeexp.runs.record import read_record
 from vaeexp.runs.reproduce import restore_files
-from vaeexp.runs.run import read_record
 from vaeexp.training.checkpoint import LAST, RESULT, SETTINGS, WEIGHTS, load_json, load_model, load_tensors
 
 REPEAT = "repeat-0000"

@@ -1,0 +1,124 @@
+"""Read the record of a run's training and outcome from its study."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeps.checksums import Damaged
+from sweeps.errors import UserError
+from sweeps.storage.study_record import StudyRecord
+from sweeps.storage.trial_record import TrialRecord
+from sweeps.workload import Outcome, baseline_names, run_folder
+from vaeexp.allowed_code import check_code
+from vaeexp.results import FORMS, parse_run, stored_study
+from vaeexp.runs.run import read_settings
+from vaeexp.settings import Settings
+from vaeexp.study import StudyParts, recorded_parts, settings_of
+from vaeexp.training.checkpoint import SETTINGS
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """The training of a trial, and its outcome."""
+
+    asked: str
+    """Name of the run that the user asked for: another one than `name` where that run took the result of this one."""
+    name: str
+    study: StudyRecord
+    parts: StudyParts
+    """The parameters that the study fixes, searches and compares with."""
+    trial: TrialRecord
+    outcome: Outcome
+    settings: Settings
+    study_seed: int
+    """Seed of the noise and the targets that all runs of the study share."""
+    folder: Path
+    """Folder of the run; it may be missing."""
+    fingerprint: str
+    """`Dataset.fingerprint` of its images."""
+    arithmetic: Mapping[str, Any]
+    """`vaeexp.runs.provenance.arithmetic` where it was trained."""
+    contradictions: tuple[str, ...]
+    """Differences between the folder and the storage, in words."""
+
+
+def read_record(text: str, runs: Path, storage: str | None, *, allow_code: bool = False) -> RunRecord:
+    """Read the record of a trial that has ended; for a duplicate, the record of the trial whose result it took.
+
+    The fixed settings come from the run's folder, where there is one, because the study may have been extended since.
+
+    Raises:
+        UserError: there is no such trial, it has not ended, its record is incomplete or of another version, or it names a
+            module that is not allowed (`open_run`).
+    """
+    named = parse_run(text)
+    if named is None:
+        raise UserError(text, f"is not the name of a run. {FORMS}")
+    stored = stored_study(named.study, runs, storage)
+    asked = trial = named.record(stored)
+    if asked.duplicate_of is not None:
+        trial = stored.run(asked.duplicate_of, repeat=False)
+    study, name = stored.study, trial.name_in(stored.study.name)
+    if trial.seed is None:  # another program put this trial into the storage
+        raise UserError(name, "was not made by `vaeexp sweep`; nothing says how it was trained.")
+    if trial.outcome is None:
+        raise UserError(name, "has not ended yet; reproduce it when it has.")
+    folder = runs / "trials" / study.name / run_folder(trial.number, repeat=trial.repeat)
+    if not folder.is_dir() and trial.folder:
+        folder = runs / trial.folder
+    try:
+        parts = recorded_parts(study.spec)
+        left: dict[str, Any] = {}
+        contradictions: tuple[str, ...] = ()
+        ran = settings_of(parts)
+        if (folder / SETTINGS).is_file():
+            try:
+                left, ran = read_settings(folder)
+                contradictions = tuple(_contradictions(trial, ran, ran.with_params(dict(trial.params)), left))
+            except Damaged as error:
+                contradictions = (error.problem,)
+        settings = ran.with_params(dict(trial.params))
+    except (ValueError, KeyError, TypeError) as error:
+        problem = " ".join(str(error).split())
+        raise UserError(name, f"does not have the settings of a run of this version of vaeexp: {problem}") from error
+    # Where it would lie in this store: the records, and not the folder, say which module is run.
+    check_code(name, settings.model.network, runs / "trials" / study.name / folder.name, allow=allow_code)
+    # A baseline may have images of its own; those that share a run share them.
+    protocols = study.provenance.get("protocols") or {}
+    images = next(
+        (protocols[name] for name in baseline_names(trial.baseline) if name in protocols), study.provenance["data"]
+    )
+    return RunRecord(
+        asked=asked.name_in(study.name),
+        name=name,
+        study=study,
+        parts=parts,
+        trial=trial,
+        outcome=trial.outcome,
+        settings=settings,
+        study_seed=int(left.get("study_seed", study.seed) or 0),
+        folder=folder,
+        fingerprint=left.get("fingerprint") or images["fingerprint"],
+        arithmetic=left.get("arithmetic") or _arithmetic_of(study),
+        contradictions=contradictions,
+    )
+
+
+def _arithmetic_of(study: StudyRecord) -> dict[str, Any]:
+    """Return the arithmetic of the study's last run, for a trial that left no folder."""
+    execution, hardware = study.execution, study.provenance["hardware"]
+    accelerators = hardware.get("accelerators") or [None]
+    return {
+        **{name: execution.get(name) for name in ("device", "precision", "fuse", "compile", "threads")},
+        "processor": accelerators[0] if execution["device"] == "cuda" else hardware.get("processor"),
+        "torch": study.provenance["versions"].get("torch"),
+    }
+
+
+def _contradictions(trial: TrialRecord, ran: Settings, settings: Settings, left: Mapping[str, Any]) -> Iterator[str]:
+    """Yield where the run's folder and the study's storage differ. The trial is trained as the storage has it."""
+    before, after = {"seed": left["seed"], **ran.flat()}, {"seed": trial.seed, **settings.flat()}
+    for name, value in before.items():
+        if value != after[name]:
+            yield f"{name} {value} in the run's folder, {after[name]} in the storage"
