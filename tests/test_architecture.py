@@ -39,6 +39,7 @@ LEVELS = (
     "vaeexp.machine",
     "vaeexp.cache",
     "vaeexp.allowed_code",
+    "vaeexp.run_files",
     "vaeexp.words",
     "vaeexp.data.formats",
     "vaeexp.data",
@@ -246,6 +247,12 @@ def test_the_engine_imports_with_torch_and_numpy_alone() -> None:
 def test_the_driver_imports_without_torch_and_mlflow() -> None:
     modules = [name_of(path) for path in MODULES if name_of(path).startswith("sweeps")]
     done = blocked(("torch", "mlflow", "vaeexp"), "\n".join(f"import {module}" for module in modules))
+    assert done.returncode == 0, done.stderr
+
+
+def test_commands_that_look_after_files_import_without_torch() -> None:
+    names = "archive", "gc", "status", "tracking"
+    done = blocked(("torch",), "\n".join(f"import vaeexp.commands.{name}" for name in names))
     assert done.returncode == 0, done.stderr
 
 

@@ -37,16 +37,21 @@ def processor_name() -> str:
     return names[0] if names else platform.processor() or "unknown"
 
 
-def describe_hardware() -> dict[str, Any]:
-    """Return processor, cores, memory and accelerators of this machine, for a record."""
-    import torch
-
-    facts: dict[str, Any] = {
+def describe_machine() -> dict[str, Any]:
+    """Return processor, cores, memory and system of this machine, for a record."""
+    return {
         "processor": processor_name(),
         "cores": usable_cores(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}",
     }
+
+
+def describe_hardware() -> dict[str, Any]:
+    """Return `describe_machine` with the accelerators, which PyTorch knows."""
+    import torch
+
+    facts = describe_machine()
     if torch.cuda.is_available():
         facts["accelerators"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return facts

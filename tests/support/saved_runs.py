@@ -6,8 +6,9 @@ from typing import Any
 import torch
 
 from vaeexp.models.vae import VAE, build_vae
+from vaeexp.run_files import SETTINGS, WEIGHTS, save_json
 from vaeexp.settings import SECTIONS, Settings
-from vaeexp.training.checkpoint import SETTINGS, WEIGHTS, save_json, save_tensors
+from vaeexp.training.checkpoint import save_tensors
 
 
 def finished_run(

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from sweeps.checksums import SLOT, seal
 from sweeps.schema import MARKS
-from vaeexp.training.checkpoint import SETTINGS, load_json, save_json, save_tensors
+from vaeexp.run_files import SETTINGS, load_json, save_json
+from vaeexp.training.checkpoint import save_tensors
 
 
 def change_settings(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:

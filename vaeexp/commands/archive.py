@@ -14,12 +14,11 @@ from sweeps.archive.restore import Restored, restore_study
 from sweeps.errors import UserError
 from vaeexp.allowed_code import forget_beginning
 from vaeexp.commands.options import complete_study, place_options, reports_option, runs_option, storage_option
-from vaeexp.machine import describe_hardware
+from vaeexp.machine import describe_machine
 from vaeexp.results import stored_study, study_name
-from vaeexp.runs.export import LOADER, REQUIREMENTS
+from vaeexp.run_files import LOADER, REQUIREMENTS, SETTINGS, rename_study
 from vaeexp.runs.health import check_files
 from vaeexp.runs.provenance import installed_versions
-from vaeexp.training.checkpoint import SETTINGS, rename_study
 from vaeexp.words import format_megabytes
 
 
@@ -46,10 +45,10 @@ def archive(*, study: str, file: Path, runs: Path, storage: str | None) -> None:
 
 
 def describe_origin() -> dict[str, Any]:
-    """Describe versions and machine for a manifest: no user, no host, no environment variable."""
+    """Describe versions and machine for a manifest: no user, no host, no environment variable. The study's record has its accelerators."""
     return {
         "versions": installed_versions(),
-        "machine": describe_hardware() | {"platform": platform.platform(), "byte_order": sys.byteorder},
+        "machine": describe_machine() | {"platform": platform.platform(), "byte_order": sys.byteorder},
     }
 
 

@@ -14,6 +14,7 @@ from sweeps.results import Results, tables_of
 from sweeps.results.statistics import Interval, mean_interval
 from sweeps.schema import check_file
 from sweeps.storage.study_record import StoredStudy
+from vaeexp.run_files import EVALUATION, PICTURES
 from vaeexp.words import is_missing
 
 _MEASURES = ("loss", "neg_elbo", "distortion", "rate", "active_units")
@@ -31,8 +32,6 @@ RESULT_METRICS = (
 )
 """Metrics that the table of trials has as columns `result.<metric>` in any case."""
 
-PICTURES, EVALUATION = "pictures.npz", "evaluation.npz"
-"""Files of a trial's folder: what its model draws; and numbers about the latent space on test images, of tested runs alone."""
 COMPONENTS = 20
 """Components of a mixture that are shown, the heaviest ones."""
 

@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 from sweeps.checksums import Damaged, file_digest
 from sweeps.storage.trial_record import EpochRecord, TrialRecord
 from sweeps.workload import Outcome, Progress
-from vaeexp.training.checkpoint import LAST, WEIGHTS, load_tensors
+from vaeexp.run_files import LAST, WEIGHTS
+from vaeexp.training.checkpoint import load_tensors
 
 ROUNDING, PRECISION, DRAWS = 1e-3, 2e-2, 1e-1
 OF_TIME = ("seconds", "images_per_second", "memory_mb")

@@ -18,13 +18,10 @@ from sweeps.files import write_whole
 from sweeps.schema import VERSION
 from vaeexp.models.posteriors import DiagonalGaussian
 from vaeexp.models.vae import VAE
+from vaeexp.run_files import SETTINGS, WEIGHTS
 from vaeexp.runs.run import Run
-from vaeexp.training.checkpoint import SETTINGS, WEIGHTS, load_model
+from vaeexp.training.checkpoint import load_model
 
-LOADER = "vaeexp.runs.export"
-"""Module by which MLflow loads a registered model: this one."""
-REQUIREMENTS = ("vaeexp", "torch", "safetensors")
-"""Packages that a registered model needs."""
 README = "README.txt"
 FILES = ("encoder.pt2", "decoder.pt2", WEIGHTS, SETTINGS, README)
 _TOLERANCE = 1e-4

@@ -13,8 +13,7 @@ from sweeps.schema import check_file
 from sweeps.storage.study_record import StoredStudy
 from sweeps.storage.trial_record import TrialRecord
 from sweeps.workload import run_folder
-from vaeexp.results.tables import EVALUATION, PICTURES
-from vaeexp.training.checkpoint import CHECKPOINT, LAST, PREVIOUS, RESULT, SETTINGS, WEIGHTS
+from vaeexp.run_files import CHECKPOINT, EVALUATION, LAST, PICTURES, PREVIOUS, RESULT, SETTINGS, WEIGHTS
 
 SEALED = (SETTINGS, RESULT, WEIGHTS, LAST, CHECKPOINT, PREVIOUS, PICTURES, EVALUATION)
 """Files of a run's folder that carry a checksum."""

@@ -12,10 +12,10 @@ from sweeps.storage.trial_record import TrialRecord
 from sweeps.workload import Outcome, baseline_names, run_folder
 from vaeexp.allowed_code import check_code
 from vaeexp.results import FORMS, parse_run, stored_study
+from vaeexp.run_files import SETTINGS
 from vaeexp.runs.run import read_settings
 from vaeexp.settings import Settings
 from vaeexp.study import StudyParts, recorded_parts, settings_of
-from vaeexp.training.checkpoint import SETTINGS
 
 
 @dataclass(frozen=True, kw_only=True)

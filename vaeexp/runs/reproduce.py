@@ -18,7 +18,7 @@ from sweeps.workload.worker_pool import WorkerPool
 from vaeexp.console import minus_elbo, print_table, progress_bar, write_line
 from vaeexp.data import Dataset, open_dataset
 from vaeexp.machine import usable_cores
-from vaeexp.results.tables import EVALUATION, PICTURES
+from vaeexp.run_files import EVALUATION, PICTURES, RESULT, SETTINGS
 from vaeexp.runs.comparison import Criterion, Part, choose_criterion, compare, difference
 from vaeexp.runs.provenance import arithmetic, changes, describe_run
 from vaeexp.runs.record import RunRecord, read_record
@@ -26,7 +26,6 @@ from vaeexp.runs.run import other_images
 from vaeexp.runs.worker import open_lanes
 from vaeexp.settings import SECTIONS
 from vaeexp.study import maxima_of, uses_average
-from vaeexp.training.checkpoint import RESULT, SETTINGS
 from vaeexp.training.device import resolve_device, resolve_precision
 from vaeexp.words import format_params
 

@@ -23,12 +23,13 @@ from vaeexp.evaluation.classifier import open_classifier
 from vaeexp.evaluation.nll import bits_per_dimension
 from vaeexp.models.vae import VAE
 from vaeexp.results import FORMS, RunName, best_of, parse_run, stored_study
+from vaeexp.run_files import LAST, REMEDY, RESULT, SETTINGS, WEIGHTS, load_json
 from vaeexp.runs.comparison import Part, compare_figures
 from vaeexp.runs.provenance import arithmetic, protocol
 from vaeexp.runs.worker import test_figures
 from vaeexp.settings import SECTIONS, Settings
 from vaeexp.training.batches import derive_seed
-from vaeexp.training.checkpoint import LAST, REMEDY, RESULT, SETTINGS, WEIGHTS, load_json, load_model
+from vaeexp.training.checkpoint import load_model
 from vaeexp.training.device import resolve_device
 
 _FORMS = f"{FORMS} Or give a folder with its {SETTINGS}."

@@ -23,9 +23,8 @@ from sweeps.storage.trial_record import TrialRecord
 from sweeps.workload import run_folder
 from vaeexp.cache import cache_folder, read_facts
 from vaeexp.data.dataset import fingerprint_of
-from vaeexp.results.tables import EVALUATION, PICTURES
+from vaeexp.run_files import CHECKPOINT, EVALUATION, LAST, PICTURES, PREVIOUS, WEIGHTS
 from vaeexp.settings import DataSettings
-from vaeexp.training.checkpoint import CHECKPOINT, LAST, PREVIOUS, WEIGHTS
 
 CHECKPOINTS = "checkpoints of trials that have ended"
 PAUSED = "checkpoints of trials that go on"

@@ -34,11 +34,12 @@ from vaeexp.evaluation.neighbours import neighbour_arrays, usual_distance
 from vaeexp.evaluation.nll import evaluate_test
 from vaeexp.machine import usable_cores
 from vaeexp.models.vae import VAE
+from vaeexp.run_files import LAST, RESULT, WEIGHTS, save_json
 from vaeexp.runs.provenance import arithmetic
 from vaeexp.settings import EvaluationSettings, ModelSettings, Settings
 from vaeexp.training import Lane, Snapshot
 from vaeexp.training.batches import Source, derive_seed
-from vaeexp.training.checkpoint import LAST, RESULT, WEIGHTS, save_arrays, save_json, save_settings, save_weights
+from vaeexp.training.checkpoint import save_arrays, save_settings, save_weights
 from vaeexp.training.checkpoint_places import RemoteCheckpoints
 from vaeexp.training.device import keep_freed_memory
 from vaeexp.training.groups.lanes import TrainingLanes

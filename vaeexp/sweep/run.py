@@ -28,7 +28,8 @@ from vaeexp.data import describe_plan
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import study_tables
 from vaeexp.results.trust import failed_checks
-from vaeexp.runs.export import LOADER, REQUIREMENTS, Reconstructor
+from vaeexp.run_files import LOADER, REQUIREMENTS, SETTINGS, load_json
+from vaeexp.runs.export import Reconstructor
 from vaeexp.runs.provenance import describe_run, protocol
 from vaeexp.sweep.execution import Execution
 from vaeexp.sweep.job import Job, SweepOptions, prepare_job, print_plan
@@ -36,7 +37,6 @@ from vaeexp.sweep.memory import choose_execution
 from vaeexp.sweep.progress import LiveProgress
 from vaeexp.sweep.study_log import StudyLog, log_path
 from vaeexp.sweep.workers import joined, make_workers
-from vaeexp.training.checkpoint import SETTINGS, load_json
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -19,18 +19,8 @@ from sweeps.schema import MARKS, check_file
 from vaeexp.allowed_code import check_code
 from vaeexp.models.networks import settings_from
 from vaeexp.models.vae import VAE
+from vaeexp.run_files import CHECKPOINT, PREVIOUS, REMEDY, SETTINGS, WEIGHTS, check_run_file, load_json, save_json
 from vaeexp.training import Lane, Snapshot, State
-
-CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint-previous.safetensors"
-"""The newest checkpoint of a running trial, and the checkpoint before it."""
-WEIGHTS = "weights.safetensors"
-"""The weights of the best epoch."""
-LAST = "last.safetensors"
-"""The weights of the last epoch, of repeats alone."""
-SETTINGS = "settings.json"
-RESULT = "result.json"
-REMEDY = "`vaeexp reproduce RUN --restore` trains the run again and puts its files back."
-"""The remedy for a damaged file of a finished run."""
 
 _PROGRESS = {"epoch": int, "best_objective": float, "best_epoch": int, "best_metrics": dict, "stale": int}
 """The attributes of a lane that its checkpoint holds beside its tensors, and their types."""
@@ -153,17 +143,6 @@ def save_settings(folder: Path, lane: Lane, image_shape: tuple[int, ...], origin
     save_json(folder / SETTINGS, {**settings, **trial, "image_shape": image_shape, **origin})
 
 
-def rename_study(folder: Path, study: str) -> None:
-    """Give the `settings.json` of a run another name of its study.
-
-    Raises:
-        Damaged, UserError: as `load_json`.
-    """
-    settings = load_json(folder / SETTINGS)
-    if settings.get("study") != study:
-        save_json(folder / SETTINGS, {**settings, "study": study})
-
-
 def load_model(folder: Path, weights: str = WEIGHTS, *, sha256: str | None = None, allow_code: bool = False) -> VAE:
     """Return the model of a finished trial, in evaluation mode, from its folder alone, without pickle.
 
@@ -187,26 +166,6 @@ def load_model(folder: Path, weights: str = WEIGHTS, *, sha256: str | None = Non
     # Not strict, because the file holds tied parameters once and a state dict may omit buffers.
     vae.load_state_dict(tensors, strict=False)
     return vae.eval()
-
-
-def save_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write `content` as JSON with schema number, version and seal, atomically."""
-    text = json.dumps({**content, **MARKS, "sha256": SLOT}, indent=1, sort_keys=True, default=str) + "\n"
-    sealed = seal(text.encode())
-    write_whole(path, lambda unfinished: unfinished.write_bytes(sealed))
-
-
-def load_json(path: Path) -> dict[str, Any]:
-    """Return the content that `save_json` wrote.
-
-    Raises:
-        OSError: the file cannot be read.
-        Damaged: its content does not match its seal, or it has no seal.
-        UserError: another version of vaeexp wrote it in a way that this version cannot read.
-    """
-    content = path.read_bytes()
-    _check(content, path)
-    return {name: value for name, value in json.loads(content).items() if name not in (*MARKS, "sha256")}
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -237,18 +196,10 @@ def load_tensors(path: Path, *, sha256: str | None = None) -> State:
         UserError: another version of vaeexp wrote it in a way that this version cannot read.
     """
     content = path.read_bytes()
-    _check(content, path)
+    check_run_file(content, path)
     if sha256 not in (None, hashlib.sha256(content).hexdigest()):
         raise Damaged(str(path), f"is not the file of the run's record, whose SHA-256 is {sha256}. {REMEDY}")
     return _tensors(content)
-
-
-def _check(content: bytes, path: Path) -> None:
-    """Raise Damaged, with what helps, if a file of a finished run is not what was written; else as `check_file`."""
-    try:
-        check_file(content, path)
-    except Damaged as error:
-        raise Damaged(error.place, f"{error.problem} {REMEDY}") from None
 
 
 def _sealed(tensors: State, facts: Mapping[str, str]) -> tuple[bytes, memoryview]:

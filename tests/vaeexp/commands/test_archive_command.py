@@ -18,7 +18,7 @@ from vaeexp.allowed_code import check_code, note_beginning
 from vaeexp.commands import cli, main
 from vaeexp.results import stored_study
 from vaeexp.results.tables import study_tables
-from vaeexp.training.checkpoint import SETTINGS, WEIGHTS, load_json
+from vaeexp.run_files import SETTINGS, WEIGHTS, load_json
 
 FILE = "study.tar.zst"
 

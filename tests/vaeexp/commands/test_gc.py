@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -20,9 +22,9 @@ from vaeexp.commands import cli, main
 from vaeexp.machine import shipped_studies
 from vaeexp.results import stored_study
 from vaeexp.results.tables import study_tables
+from vaeexp.run_files import CHECKPOINT, LAST, PREVIOUS, WEIGHTS
 from vaeexp.runs import tidy
 from vaeexp.runs.health import check_files
-from vaeexp.training.checkpoint import CHECKPOINT, LAST, PREVIOUS, WEIGHTS
 
 PRUNED = "trial-0002"
 
@@ -158,6 +160,24 @@ def test_what_was_freed_is_not_missed_in_mlflow(place, no_figures, empty_store):
     assert vaeexp("sync", NAME) == "beta_mnist: 6 runs in MLflow, nothing to bring.\n"
     names = [path.name for path in (place / "mlruns" / "artifacts" / NAME).rglob("*") if path.is_file()]
     assert names.count(WEIGHTS) == 3, "of all runs but the pruned one and the duplicate"
+
+
+WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None
+from vaeexp.commands import cli
+for command in ("gc {name} --keep", "archive {name} x.tar.zst", "restore x.tar.zst --runs there --reports there", "gc --runs there"):
+    cli.main(command.format(name=sys.argv[1]).split(), standalone_mode=False)
+"""
+
+
+def test_gc_archive_and_restore_work_without_torch(place):
+    command = [sys.executable, "-P", "-c", WITHOUT_TORCH, NAME]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Freed 4 files" in done.stdout
+    assert (place / "there" / "trials" / NAME / "trial-0001" / WEIGHTS).exists()
 
 
 def test_a_study_in_a_database(place, no_figures):

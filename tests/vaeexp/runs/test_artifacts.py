@@ -16,10 +16,11 @@ from sweeps.tracking.artifacts import ArtifactFolder, log_pictures
 from sweeps.workload import Outcome, Trial, advance_all
 from vaeexp.data import open_dataset
 from vaeexp.evaluation.generation import grids, pictures
+from vaeexp.run_files import LAST
 from vaeexp.runs import worker
 from vaeexp.runs.worker import open_lanes
 from vaeexp.settings import DataSettings, EvaluationSettings, ModelSettings, Settings, TrainSettings
-from vaeexp.training.checkpoint import LAST, load_model
+from vaeexp.training.checkpoint import load_model
 
 PRUNED = Outcome(state="pruned", epoch=2, objective=1.0)
 KEPT = {"pictures.npz", "result.json", "settings.json", "weights.safetensors"}

@@ -20,12 +20,13 @@ from sweeps.errors import UserError, warn_once
 from sweeps.schema import MARKS, VERSION
 from vaeexp.commands import cli, main
 from vaeexp.results import parse_run, stored_study
-from vaeexp.results.tables import EVALUATION, PICTURES, read_arrays
+from vaeexp.results.tables import read_arrays
+from vaeexp.run_files import EVALUATION, LAST, PICTURES, RESULT, SETTINGS, WEIGHTS, load_json
 from vaeexp.runs.comparison import Part, compare_figures
 from vaeexp.runs.health import check_files
 from vaeexp.runs.record import read_record
 from vaeexp.runs.reproduce import restore_files
-from vaeexp.training.checkpoint import LAST, RESULT, SETTINGS, WEIGHTS, load_json, load_model, load_tensors
+from vaeexp.training.checkpoint import load_model, load_tensors
 
 REPEAT = "repeat-0000"
 

@@ -12,10 +12,11 @@ from sweeps.workload import Outcome, advance_all
 from vaeexp.models.networks import NETWORKS
 from vaeexp.models.networks.conv import Block, feature_sizes
 from vaeexp.models.vae import check_model
+from vaeexp.run_files import WEIGHTS
 from vaeexp.settings import ModelSettings
 from vaeexp.training import Snapshot, open_lane
 from vaeexp.training.batches import validation_noise
-from vaeexp.training.checkpoint import WEIGHTS, load_model, save_settings, save_weights
+from vaeexp.training.checkpoint import load_model, save_settings, save_weights
 from vaeexp.training.groups import sequential
 from vaeexp.training.groups.sequential import SequentialGroup
 from vaeexp.training.groups.vectorised import VectorisedGroup

@@ -10,10 +10,11 @@ from fused import BASE, make_lanes, plain_training, run, same_bits, source, tria
 from sweeps.workload import Outcome, advance_all
 from vaeexp.models.networks import find_network
 from vaeexp.models.vae import check_model
+from vaeexp.run_files import WEIGHTS
 from vaeexp.settings import ModelSettings
 from vaeexp.training import Snapshot, groups, open_lane
 from vaeexp.training.batches import validation_noise
-from vaeexp.training.checkpoint import WEIGHTS, load_model, save_settings, save_weights
+from vaeexp.training.checkpoint import load_model, save_settings, save_weights
 from vaeexp.training.groups.sequential import SequentialGroup
 from vaeexp.training.groups.vectorised import VectorisedGroup
 
