@@ -77,7 +77,7 @@ def run_study(
         reports: folder that gets the report.
         storage: URL of a PostgreSQL database that holds the study; by default a journal in `runs`.
         tracking: MLflow server or store; by default a store in `runs`.
-        extend: continue a study although its file has changed.
+        extend: continue a study although its file, its code or the kind of its machine has changed.
         **execution: hardware options by the name of the option of `vaeexp sweep`, such as `device="cpu"`.
 
     Raises:

@@ -1,5 +1,7 @@
 """Writes lines, tables and bars to a terminal, a pipe or a notebook."""
 
+import json
+import math
 import os
 import shlex
 import shutil
@@ -7,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -98,3 +100,16 @@ def progress_bar(console: "Console", title: str) -> Iterator[Callable[[int, int]
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def print_json(content: Any) -> None:
+    """Print JSON; a number that is not finite becomes null, because JSON has no word for it."""
+    sys.stdout.write(json.dumps(_finite(content), indent=1, ensure_ascii=False, default=str) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -152,3 +153,8 @@ def format_megabytes(size: int) -> str:
 def format_gibibytes(size: int) -> str:
     """Return a size in bytes as `1.5 GiB`, of 2³⁰ bytes each."""
     return f"{size / 2**30:.1f} GiB"
+
+
+def moment(seconds: float | None) -> str | None:
+    """Return a time as the clock of this machine shows it."""
+    return None if seconds is None else datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")

@@ -81,6 +81,8 @@ class Sweep:
         """Search, then train the repeats; returns all trials. The arguments are those of `run_study`."""
         common: dict[str, Any] = {"runs": self.runs, "max_failures": max_failures}
         with closing(make_lanes()) as lanes:
+            if lanes.kind != self.before.worker_kind:
+                write_study(self._optuna_study, worker_kind=lanes.kind)
             search(self._optuna_study, self.study, lanes, observers, **common)
             plan = plan_repeats(self.read(), self.study)
             run_repeats(repeat_study(self.storage, self.study.name), plan, lanes, observers, **common)

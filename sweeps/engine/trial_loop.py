@@ -13,10 +13,11 @@ Observers are told of a round while the next one trains, so that no lane waits f
 """
 
 import logging
+import math
 import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -52,6 +53,8 @@ Clock = Callable[[], float]
 """Seconds since some fixed moment, as `time.time`."""
 
 _log = logging.getLogger(__name__)
+_WORKERS_SECONDS = 10.0
+"""Between two records of the workers: a line each, some hundred bytes a worker."""
 MAX_FAILURES = 10
 """This many trials in a row that fail of the same cause are a bug, or the machine's fault, which must not use up the budget."""
 
@@ -81,8 +84,10 @@ class Rounds:
         stored = study_record(self.study)
         self.elapsed, self.mark = stored.elapsed or 0.0, self.timer()
         self.stalls: tuple[Stall, ...] = ()
-        if stored.stalls:  # of a process that was killed
-            write_study(self.study, stalls=())
+        self.seen = -math.inf
+        """When the workers were recorded last, by `timer`."""
+        if stored.stalls or stored.workers:  # of a process that was killed
+            write_study(self.study, stalls=(), workers=())
         # Failures of earlier processes do not count: whoever has mended their cause must be able to go on.
         self.ended_before = {trial.number for trial in self._trials() if trial.state.is_finished()}
 
@@ -94,6 +99,8 @@ class Rounds:
             reason = self._fill()
             if not self.running:
                 self._deliver()
+                if self.lanes.workers:
+                    write_study(self.study, workers=())
                 return reason
             self._advance()
             self._end_round()
@@ -212,6 +219,7 @@ class Rounds:
     def _advance(self) -> None:
         """Train the lanes that have not done their epoch of this round (after a kill, some have); record each as it comes."""
         behind = [trial.number for trial in self._in_lanes() if not reported_in(trial, self.round)]
+        self._record_workers()
         begun, first, left = time.monotonic(), None, len(behind)
         for done in self.lanes.advance(behind) if behind else ():
             self._deliver()
@@ -235,9 +243,19 @@ class Rounds:
             self.stalls = stalls
             write_study(self.study, stalls=tuple(map(self._in_words, stalls)))
 
-    def _in_words(self, stall: Stall) -> str:
+    def _record_workers(self) -> None:
+        """Record where the lanes are and how fast, now and then, for whoever asks from another terminal."""
+        workers = self.lanes.workers
+        if workers and self.timer() >= self.seen + _WORKERS_SECONDS:
+            self.seen = self.timer()
+            write_study(self.study, workers=[asdict(each) | {"trials": self._names(each.trials)} for each in workers])
+
+    def _names(self, numbers: Sequence[int]) -> list[str]:
         name = self.study.study_name.removesuffix(REPEATS)
-        runs = ", ".join(run_name(name, number, repeat=self.phase == "repeats") for number in stall.trials)
+        return [run_name(name, number, repeat=self.phase == "repeats") for number in numbers]
+
+    def _in_words(self, stall: Stall) -> str:
+        runs = ", ".join(self._names(stall.trials))
         last = datetime.fromtimestamp(stall.since).astimezone().isoformat(" ", "seconds")
         return (
             f"{stall.worker} trains {runs} and has done no batch since {last} (the last was number {stall.batch:,}), "

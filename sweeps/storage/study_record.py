@@ -100,6 +100,10 @@ class StudyRecord(Description):
     """Sentences that whoever reads the results of the finished study has to know."""
     stalls: tuple[str, ...] = ()
     """Sentences on workers that do not move, while the study runs."""
+    workers: tuple[Mapping[str, Any], ...] = ()
+    """`WorkerState` of each worker some seconds ago, field by field, while the study runs; `trials` are names of runs."""
+    worker_kind: Mapping[str, Any] = field(default_factory=dict)
+    """`Lanes.kind` of the workers of the study, which every worker must have."""
 
     @property
     def space(self) -> Space:
@@ -120,7 +124,7 @@ class StudyRecord(Description):
         if "model" in values:
             model = values["model"]
             values["model"] = RegisteredModel(**model | {"pip_requirements": tuple(model["pip_requirements"])})
-        values |= {key: tuple(values[key]) for key in ("no_metrics", "warnings", "stalls") if key in values}
+        values |= {key: tuple(values[key]) for key in ("no_metrics", "warnings", "stalls", "workers") if key in values}
         return cls(name=name, **values)
 
 
@@ -163,8 +167,8 @@ def read_study(storage: "BaseStorage", name: str, *, earlier: StoredStudy | None
         check_schema(f"study '{name}'", attributes)
     if repeats is not None:
         theirs = storage.get_study_user_attrs(repeats)
-        stalls = [*attributes.get("stalls", ()), *theirs.get("stalls", ())]
-        attributes = {**attributes, "reassigned": theirs.get("reassigned"), "stalls": stalls}
+        both = {name: [*attributes.get(name, ()), *theirs.get(name, ())] for name in ("stalls", "workers")}
+        attributes = {**attributes, "reassigned": theirs.get("reassigned"), **both}
     study = StudyRecord.from_attributes(name, attributes)
     same = earlier is not None and earlier.study.spec == study.spec
     trials = earlier.trials if earlier and same else ()

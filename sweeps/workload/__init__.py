@@ -131,10 +131,27 @@ class Stall:
     """Seconds that an epoch usually takes."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class WorkerState:
+    """A worker that is ready to train, for whoever looks at a running study."""
+
+    name: str
+    node: str
+    """Name of its machine."""
+    device: str
+    trials: tuple[int, ...]
+    """Numbers of the trials that it holds."""
+    epochs_per_second: float | None
+    """Epochs that it has lately done in a second; None before it has done two."""
+    since: float
+    """When it became ready, in unix seconds of the driver's clock."""
+
+
 class Lanes(Protocol):
     """Places where trials train side by side. `docs/examples/any_workload.py` is a small example.
 
-    A subclass need not define `stalls`, `discard_checkpoints` and `close`: there are none, and they do nothing.
+    A subclass need not define `stalls`, `workers`, `kind`, `discard_checkpoints` and `close`: there are none, and they do nothing.
+    `release` is called where lanes run in workers that may come late.
     """
 
     @property
@@ -145,6 +162,19 @@ class Lanes(Protocol):
     def stalls(self) -> tuple[Stall, ...]:
         """Workers that do not move at present. `advance` yields an empty list when there are others."""
         return ()
+
+    @property
+    def workers(self) -> tuple[WorkerState, ...]:
+        """Workers that hold the lanes; none where the lanes are in this process."""
+        return ()
+
+    @property
+    def kind(self) -> Mapping[str, Any]:
+        """What decides the numbers besides the trial, JSON-able: versions, processor, data. All workers of a study have the same.
+
+        Whoever lists workers shows the entries `device` and `processor`.
+        """
+        return {}
 
     def add(self, trial: Trial) -> None:
         """Place a trial in a free lane: fresh, or from its newest checkpoint at or before `trial.epoch`.
@@ -160,6 +190,12 @@ class Lanes(Protocol):
         """Train these trials one epoch; the other lanes keep their state. Those that are done at once, as soon as they are.
 
         An empty list may come first: they have begun, elsewhere, and the caller has time.
+        """
+
+    def release(self, numbers: Collection[int]) -> None:
+        """Free the lanes of these trials, all of whose epochs are reported, for lanes elsewhere to add them again.
+
+        Leaves a checkpoint of each as it is now.
         """
 
     def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:

@@ -7,7 +7,8 @@ with the workers that are there.
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sweeps.errors import UserError
 from sweeps.workload.worker import Lost, Worker
@@ -25,8 +26,13 @@ class WorkerError(RuntimeError):
 class Crew:
     """Workers, of which some may be absent: started, but not ready."""
 
-    def __init__(self, workers: Sequence[Worker]) -> None:
+    def __init__(self, workers: Sequence[Worker], kind: Mapping[str, Any]) -> None:
+        """`kind`: of every worker; of an empty one, the first worker's is that of all."""
         self._workers, self._absent = workers, list[Worker]()
+        self.kind = dict(kind)
+        """What decides the numbers of every worker (`Lanes.kind`)."""
+        self.joined: set[Worker] = set()
+        """Workers that have come since somebody emptied this."""
 
     @property
     def up(self) -> list[Worker]:
@@ -56,7 +62,7 @@ class Crew:
             self._tell()
             return
         try:
-            worker.wait_until_ready()
+            self._meet(worker)
         except UserError as error:
             self._dismiss(worker, error)
             return
@@ -65,13 +71,14 @@ class Crew:
     def take_in(self, seconds: float | None) -> None:
         """Wait so many seconds for an absent worker; those that are ready join. None: for as long as it takes.
 
-        Raises UserError where the lanes do, and when a worker runs other code; WorkerError when it fails while it is built. A
-        worker with `patience` stays away with a warning instead, unless it is the last.
+        Raises UserError where the lanes do, and when a worker runs other code or is of another kind; WorkerError when it fails while
+        it is built. A worker with `patience` stays away with a warning instead, unless it is the last.
         """
         for worker in self._absent[0].ready(self._absent, seconds) if self._absent else ():
             self._absent.remove(worker)
             try:
-                worker.wait_until_ready()
+                self._meet(worker)
+                self.joined.add(worker)
             except UserError as error:
                 self._dismiss(worker, error)
             except Lost as lost:
@@ -82,6 +89,20 @@ class Crew:
                     worker.kill()
                     worker.start()
                     self._absent.append(worker)
+
+    def _meet(self, worker: Worker) -> None:
+        """Wait until a worker is ready. Raises UserError if it is of another kind than the study's workers, else as the worker."""
+        worker.wait_until_ready()
+        self.kind = self.kind or worker.kind
+        if other := [
+            f"{name} {worker.kind.get(name, 'unknown')}, not {self.kind.get(name, 'unknown')}"
+            for name in self.kind | worker.kind
+            if worker.kind.get(name) != self.kind.get(name)
+        ]:
+            worker.up = False
+            problem = "its numbers would not be those of the machines that the study began on"
+            remedy = "Give the study machines of one kind, or go on all the same with --extend."
+            raise UserError(worker.name, f"{problem}: {'; '.join(other)}. {remedy}")
 
     def wait_for_one(self) -> None:
         """Wait until a worker is there. Raises UserError after half an hour without any, WorkerError if none can come."""

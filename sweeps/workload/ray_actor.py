@@ -15,10 +15,10 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sweeps.memory import go_first
-from sweeps.workload import Images, Lanes, Outcome, Progress, Stall, Trial, TrialResult
+from sweeps.workload import Images, Lanes, Outcome, Progress, Stall, Trial, TrialResult, WorkerState
 from sweeps.workload.pulse import batches
 from sweeps.workload.worker import WarningSender, answers, build, hello
 
@@ -139,6 +139,7 @@ class CarriedLanes:
     """Lanes that write in a folder of their own: what the driver is to have goes along with their answers."""
 
     stalls: tuple[Stall, ...] = ()
+    workers: tuple[WorkerState, ...] = ()
 
     def __init__(self, lanes: Lanes, own: Path, theirs: Path) -> None:
         """`own`: the folder of the lanes; `theirs`: the driver's, in which each file will have the same path."""
@@ -151,6 +152,10 @@ class CarriedLanes:
     def width(self) -> int:
         return self._lanes.width
 
+    @property
+    def kind(self) -> Mapping[str, Any]:
+        return self._lanes.kind
+
     def add(self, trial: Trial) -> None:
         self._trials[trial.number] = trial
         self._lanes.add(trial)
@@ -161,6 +166,10 @@ class CarriedLanes:
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
         for done in self._lanes.advance(numbers):
             yield [replace(progress, images=self._carry_images(progress.images)) for progress in done]
+
+    def release(self, numbers: Collection[int]) -> None:
+        self._lanes.release(numbers)
+        self._trials = {number: trial for number, trial in self._trials.items() if number not in numbers}
 
     def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
         """Finish trials and take all their files. Their checkpoints go, because nobody else can go on from them."""

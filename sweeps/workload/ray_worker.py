@@ -210,8 +210,8 @@ class RayWorker(Worker):
         return self._messages.popleft()
 
     def _come_to(self, place: Place) -> None:
-        self._place, self.shares, self.name = place, place.shares, f"{self._title} on {place.host}"
-        self.resumes = place.shares or self._job.checkpoints
+        self._place, self.shares, self.node = place, place.shares, place.host
+        self.name, self.resumes = f"{self._title} on {place.host}", place.shares or self._job.checkpoints
         if not place.shares:
             lost = "go on elsewhere from their checkpoints" if self.resumes else "are trained again from their start"
             warn_once(

@@ -26,7 +26,7 @@ def check_lanes(make_lanes: _Make, settings: Sequence[Mapping[str, Any]], *, epo
         return [Trial(number=next(numbers), params=dict(params), seed=7) for params in settings]
 
     expected = _check_alone(make_lanes, trials(), epochs + 1)
-    for check in (_check_side_by_side, _check_waiting, _check_refill, _check_continue):
+    for check in (_check_side_by_side, _check_waiting, _check_refill, _check_release, _check_continue):
         check(make_lanes, trials(), expected)
 
 
@@ -103,6 +103,21 @@ def _check_refill(make_lanes: _Make, trials: Sequence[Trial], expected: _Curves)
     _same(old.objective, expected[1][1], "beside a refilled lane")
     _same(new.objective, expected[2][0], "in a refilled lane")
     lanes.close()
+
+
+def _check_release(make_lanes: _Make, trials: Sequence[Trial], expected: _Curves) -> None:
+    """Check that a released trial goes on elsewhere, and that its neighbour does not notice."""
+    first, second = _filled(make_lanes, trials[:2]), make_lanes()
+    advance_all(first, [trial.number for trial in trials[:2]])
+    first.release([trials[0].number])
+    second.add(replace(trials[0], epoch=1))
+    second.replay()
+    for index, lanes in ((1, first), (0, second)):
+        (progress,) = advance_all(lanes, [trials[index].number])
+        assert progress.epoch == 2, f"after a release, epoch {progress.epoch} instead of 2"
+        _same(progress.objective, expected[index][1], "beside a lane that was released" if index else "released")
+    for lanes in (first, second):
+        lanes.close()
 
 
 def _check_continue(make_lanes: _Make, trials: Sequence[Trial], expected: _Curves) -> None:

@@ -7,15 +7,22 @@ worker says which code it runs (`sweeps.source`): a driver must not record value
 import dataclasses
 import json
 import logging
+import os
 import pickle
+import time
 import traceback
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
 from sweeps.errors import UserError, limit_reached, warn_once
 from sweeps.source import check_sources, sources
-from sweeps.workload import Failure, Lanes, Progress, Trial
+from sweeps.workload import Failure, Lanes, Progress, Trial, WorkerState
+
+_REPORTS = 33
+"""Reports of a worker that its speed is measured by."""
+_SHOWN = 12  # digits of a hash
 
 
 class Lost(Exception):
@@ -72,6 +79,11 @@ class Worker(ABC):
         self.packages = sorted({"sweeps", factory.__module__.partition(".")[0]} - {"__main__"})
         self.recipe = pickle.dumps((self.packages, pickle.dumps((factory, dict(arguments)))))
         self.trials: dict[int, Trial] = {}
+        self.kind: dict[str, Any] = {}
+        self.node = os.uname().nodename
+        self.since = 0.0
+        self._reports = deque[tuple[float, int]](maxlen=_REPORTS)
+        """(`time.monotonic`, epochs) of each report since it is ready."""
         self.width = 0
         self.losses = 0
         self.idle = self.busy = self.up = False
@@ -113,14 +125,30 @@ class Worker(ABC):
         self._post(command, arguments)
 
     def wait_until_ready(self) -> None:
-        """Wait until its lanes are built. Raises UserError if it runs other code than this process, Lost as `receive`."""
+        """Wait until its lanes are built; sets `kind`. Raises UserError if it runs other code than this process, Lost as `receive`."""
         try:
             theirs = json.loads(self._read())
         except ValueError:  # an older version says nothing of its code
             theirs = {}
         check_sources(self.name, theirs, self.packages)
-        self.receive()
-        self.up = True
+        code = {name: f"{source[0]} ({source[1][:_SHOWN]})".strip() for name, source in theirs.items()}
+        self.kind = code | self.receive()
+        self.up, self.since = True, time.time()
+        self._reports.clear()
+
+    @property
+    def state(self) -> WorkerState:
+        """Where it is, what it holds and how fast it is, for whoever looks."""
+        seconds = self._reports[-1][0] - self._reports[0][0] if self._reports else 0.0
+        done = sum(count for _, count in self._reports) - (self._reports[0][1] if self._reports else 0)
+        return WorkerState(
+            name=self.name,
+            node=self.node,
+            device=", ".join(str(self.kind[name]) for name in ("device", "processor") if name in self.kind),
+            trials=tuple(sorted(self.trials)),
+            epochs_per_second=done / seconds if seconds else None,
+            since=self.since,
+        )
 
     def hear(self) -> bool:
         """Log the warnings that have come; tell whether an answer, or a part of one, has come, too. Raises Lost for a dead worker."""
@@ -174,6 +202,9 @@ class Worker(ABC):
 
     def report(self, done: Iterable[Progress]) -> None:
         """Count these epochs as reported, but for those that failed, because the driver has seen them."""
+        done = list(done)
+        if done:
+            self._reports.append((time.monotonic(), len(done)))
         for progress in done:
             if not progress.failure:
                 self.trials[progress.number] = dataclasses.replace(self.trials[progress.number], epoch=progress.epoch)
@@ -200,7 +231,7 @@ def build(recipe: bytes, **changed: Any) -> tuple[Lanes | None, bytes]:
     try:
         factory, arguments = pickle.loads(recipe)
         lanes: Lanes = factory(**arguments | changed)
-        return lanes, pickle.dumps(Reply(None, lanes.width))
+        return lanes, pickle.dumps(Reply(dict(lanes.kind), lanes.width))
     except Exception as error:
         return None, _problem(error)
 

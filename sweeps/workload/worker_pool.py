@@ -2,7 +2,7 @@
 
 Rounds are in step, so a study on many workers repeats as exactly as on one. A worker that dies is replaced, and its trials go
 on from their checkpoints; the driver does not notice. Trials whose worker dies three times in one epoch fail, and the study
-goes on. While a worker has no place to run, the others hold its trials.
+goes on. While a worker has no place to run, the others hold its trials; when it comes, trials move to it before the next round.
 """
 
 import logging
@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from sweeps.workload import Failure, Lanes, Outcome, Progress, Stall, Trial, TrialResult
+from sweeps.workload import Failure, Lanes, Outcome, Progress, Stall, Trial, TrialResult, WorkerState
+from sweeps.workload.commands import Command, concerned, left_of, one_by_one, share_out
 from sweeps.workload.crew import DEATHS, Crew, WorkerError
 from sweeps.workload.pulse import Watch
 from sweeps.workload.worker import Lost, Worker, silent
@@ -20,7 +21,6 @@ _CLOSE_SECONDS = 1.0  # for an orderly end without them
 _LOOK_SECONDS = 5.0  # between two looks at the pulses of workers that train
 _UNANSWERED = 32  # admissions; pipes hold some hundred, and with full ones on either side both would wait for ever
 
-_Command = tuple[str, tuple]
 _log = logging.getLogger(__name__)
 
 
@@ -29,7 +29,7 @@ class WorkerPool:
 
     `factory` is a function of a module, and everything in `arguments` can be pickled. Libraries have one thread each in a
     worker until its lanes ask for more. Waits until every worker is ready; of a kind of worker that has `patience`, until one is
-    ready, and for the others so long. Those that come later are given the next trials.
+    ready, and for the others so long. Trials move to those that come later.
 
     A trial that the pool fails comes out of `advance` with a failure: `out_of_memory` (SIGKILL ended its process three
     times), `crashed` (it died in another way), `error` (the lanes raised in `add`, `replay` or `advance`) or `timed_out`
@@ -38,7 +38,7 @@ class WorkerPool:
 
     The workers work side by side. `add` does not wait for them: what goes wrong in it shows in the next call.
 
-    Raises UserError where the lanes do, and when a worker runs other code than this process; WorkerError when a worker fails
+    Raises UserError where the lanes do, and when a worker runs other code than this process or is of another `kind`; WorkerError when a worker fails
     while it is built or in `finish`. Where workers have `patience`, one that fails or is refused while it is built stays away
     with a warning, unless it is the last.
     """
@@ -51,6 +51,7 @@ class WorkerPool:
         timeout: float | None = None,
         worker: Callable[[str, Callable[..., Lanes], Mapping[str, Any]], Worker] = Child,
         lanes: int | None = None,
+        kind: Mapping[str, Any] | None = None,
     ) -> None:
         """
         Args:
@@ -59,19 +60,21 @@ class WorkerPool:
             worker: makes a worker of its name, `factory` and its arguments; a process of this machine by default.
             lanes: trials at once, of all workers, even while some are away: then the lanes of a worker take more trials than
                 their width, in turn. None: as many as the lanes of all workers have.
+            kind: `Lanes.kind` of the study's workers; None: that of the first one.
         """
         self._timeout, self._lanes = timeout, lanes
         self._children = [worker(f"worker-{index}", factory, of_one) for index, of_one in enumerate(arguments)]
-        self._crew = Crew(self._children)
+        self._crew = Crew(self._children, kind or {})
         self._adding: list[tuple[Worker, int]] = []
         """Numbers of the trials that workers have not answered for yet."""
         self._homeless: list[Trial] = []
-        self._left: list[_Command] = []
+        self._left: list[Command] = []
         """Trials of workers that have no place to run, and what these workers had still to do."""
         self._failed: dict[int, Progress] = {}
         self._watch, self._stalls = Watch(), dict[Worker, Stall]()
         try:
             self._crew.start()
+            self._crew.joined.clear()
         except BaseException:
             self.close()
             raise
@@ -84,6 +87,14 @@ class WorkerPool:
     @property
     def stalls(self) -> tuple[Stall, ...]:
         return tuple(self._stalls.values())
+
+    @property
+    def workers(self) -> tuple[WorkerState, ...]:
+        return tuple(child.state for child in self._crew.up)
+
+    @property
+    def kind(self) -> Mapping[str, Any]:
+        return self._crew.kind
 
     def add(self, trial: Trial) -> None:
         """Place a trial in the worker with most free lanes, the first among equals."""
@@ -106,7 +117,9 @@ class WorkerPool:
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
         self._crew.take_in(0.0)
         self._wait_for_added()
-        commands = self._share_out("advance", dict.fromkeys(numbers))
+        if self._crew.joined:
+            self._spread()
+        commands = share_out(self._children, "advance", numbers)
         self._send(commands)
         yield []
         for child, done in self._answers(commands):
@@ -116,11 +129,43 @@ class WorkerPool:
         if failed := [self._failed[number] for number in numbers if number in self._failed]:
             yield failed
 
+    def release(self, numbers: Collection[int]) -> None:
+        self._wait_for_added()
+        self._exchange(self._released(numbers))
+
+    def _released(self, numbers: Collection[int]) -> dict[Worker, Command]:
+        """Forget these trials; return the commands that make their workers do so."""
+        commands = share_out(self._children, "release", numbers)
+        for child in commands:
+            child.trials = {number: trial for number, trial in child.trials.items() if number not in numbers}
+        return commands
+
+    def _spread(self) -> None:
+        """Move trials to workers that have come, until all have as many free lanes. They go on from a checkpoint of this moment.
+
+        A trial moves between workers that see the checkpoint only, because elsewhere it would be trained again from its start.
+        """
+        self._crew.joined.clear()
+        held = {child: len(child.trials) - child.width for child in self._crew.up}
+        moving: list[Trial] = []
+        while True:
+            full = max((child for child in held if child.resumes), key=held.__getitem__, default=None)
+            free = min(held, key=held.__getitem__)
+            if full is None or not free.resumes or held[full] - held[free] < 2:
+                break
+            stay = [trial for trial in full.trials.values() if trial not in moving]
+            moving.append(stay[-1])
+            held[full] -= 1
+            held[free] += 1
+        commands = self._released([trial.number for trial in moving])
+        self._homeless += moving
+        self._exchange(commands)
+
     def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
         """Free the lanes of trials that ended. A trial that the pool failed has an empty result."""
         self._wait_for_added()
         results = self._unfinished(ending)
-        commands = self._share_out("finish", ending)
+        commands = share_out(self._children, "finish", ending)
         self._send(commands)
         for _, answer in self._answers(commands):
             results |= {result.number: result for result in answer or ()}
@@ -158,21 +203,13 @@ class WorkerPool:
             for child in self._children:
                 child.kill()
 
-    def _share_out(self, name: str, work: Mapping[int, Any]) -> dict[Worker, _Command]:
-        """Return the command `advance` (of the keys of `work`) or `finish` (of `work`) for each worker that holds such trials."""
-        commands: dict[Worker, _Command] = {}
-        for child in self._children:
-            if mine := {number: value for number, value in work.items() if number in child.trials}:
-                commands[child] = (name, ([*mine] if name == "advance" else mine,))
-        return commands
-
-    def _exchange(self, commands: dict[Worker, _Command]) -> None:
+    def _exchange(self, commands: dict[Worker, Command]) -> None:
         """Send each worker its command and wait for all answers."""
         self._send(commands)
         for _ in self._answers(commands):
             pass
 
-    def _send(self, commands: dict[Worker, _Command]) -> None:
+    def _send(self, commands: dict[Worker, Command]) -> None:
         for child, (name, arguments) in commands.items():
             child.send(name, *arguments)
 
@@ -190,7 +227,7 @@ class WorkerPool:
         if self._homeless and not most:
             self._send(self._settle())
 
-    def _move_out(self, child: Worker, *left: _Command) -> bool:
+    def _move_out(self, child: Worker, *left: Command) -> bool:
         """Take the trials of a worker that is not up, and what it had still to do. Tells whether it is not up."""
         if child.up:
             return False
@@ -199,7 +236,7 @@ class WorkerPool:
         child.trials = {}
         return True
 
-    def _settle(self) -> dict[Worker, _Command]:
+    def _settle(self) -> dict[Worker, Command]:
         """Place the trials of workers that are away with others, caught up; return what is left to do, for these."""
         homeless, left = self._homeless, self._left
         self._homeless, self._left = [], []
@@ -207,7 +244,7 @@ class WorkerPool:
             self._place(trial)
         if homeless:
             self.replay()
-        commands: dict[Worker, _Command] = {}
+        commands: dict[Worker, Command] = {}
         for name, (work,) in left:
             if name == "discard_checkpoints":
                 self._crew.wait_for_one()
@@ -216,28 +253,28 @@ class WorkerPool:
             merged = dict.fromkeys(work) if name == "advance" else dict(work)
             for _, (other,) in commands.values():
                 merged |= dict.fromkeys(other) if name == "advance" else other
-            commands = self._share_out(name, merged)
+            commands = share_out(self._children, name, merged)
         return commands
 
-    def _answers(self, commands: dict[Worker, _Command]) -> Iterator[tuple[Worker, Any]]:
+    def _answers(self, commands: dict[Worker, Command]) -> Iterator[tuple[Worker, Any]]:
         """Yield the answers to what was sent, as they come. What a worker has not done that is lost for good is done by others."""
         while commands:
             yield from self._work(commands)
             self._send(commands := self._settle())
 
-    def _work(self, commands: dict[Worker, _Command]) -> Iterator[tuple[Worker, Any]]:
+    def _work(self, commands: dict[Worker, Command]) -> Iterator[tuple[Worker, Any]]:
         """Yield the answers to what was sent, as they come, and an empty one when a worker stalls or moves again. A worker that
         is lost meanwhile is replaced.
 
         The trials of a worker that works too long on a part of an epoch, or stands still in another call, go one by one in its
         replacement, so that the trial that hangs is found.
         """
-        waiting, alone = dict(commands), {child: list[_Command]() for child in commands}
+        waiting, alone = dict(commands), {child: list[Command]() for child in commands}
         begun = dict.fromkeys(waiting, time.monotonic())
         batches = {child: child.batch for child in waiting}
 
-        def work(child: Worker, command: _Command | None) -> None:
-            alone[child] = [each for each in alone[child] if child.trials.keys() >= set(_concerned(child, each))]
+        def work(child: Worker, command: Command | None) -> None:
+            alone[child] = [each for each in alone[child] if child.trials.keys() >= set(concerned(child, each))]
             if self._move_out(child, *alone[child], *([command] if command else [])):
                 return
             if command is None and alone[child]:
@@ -260,10 +297,10 @@ class WorkerPool:
                     answer = child.receive()
                 except Lost as lost:
                     del waiting[child]
-                    self._replace(child, _concerned(child, command), lost)
-                    again = _left_of(child, command)
+                    self._replace(child, concerned(child, command), lost)
+                    again = left_of(child, command)
                     if again and lost.failure.kind == "timed_out":
-                        alone[child], again = [*_one_by_one(again), *alone[child]], None
+                        alone[child], again = [*one_by_one(again), *alone[child]], None
                     work(child, again)
                     continue
                 del waiting[child]
@@ -279,7 +316,7 @@ class WorkerPool:
                     work(child, None)
                 yield child, answer
 
-    def _look(self, waiting: Mapping[Worker, _Command]) -> Iterator[tuple[Worker, Any]]:
+    def _look(self, waiting: Mapping[Worker, Command]) -> Iterator[tuple[Worker, Any]]:
         """Look at the pulses of the children that train; yield an empty answer for each that stalls or moves again."""
         for child in self._children:
             stall = None
@@ -294,7 +331,7 @@ class WorkerPool:
                 del self._stalls[child]
                 yield child, []
 
-    def _patience(self, begun: Mapping[Worker, float], waiting: Mapping[Worker, _Command]) -> float | None:
+    def _patience(self, begun: Mapping[Worker, float], waiting: Mapping[Worker, Command]) -> float | None:
         """Return the seconds until the first child may be late, or until the next look at pulses; None without either."""
         names = {child: name for child, (name, _) in waiting.items()}
         seconds = [_LOOK_SECONDS] if "advance" in names.values() else []
@@ -303,7 +340,7 @@ class WorkerPool:
             seconds += [max(0.0, min(due) - time.monotonic()), _LOOK_SECONDS] if due else []
         return min(seconds, default=None)
 
-    def _check_time(self, command: _Command, seconds: float) -> None:
+    def _check_time(self, command: Command, seconds: float) -> None:
         """Raise Lost where a worker has been too long at a part of an epoch, or too long without a batch at another command."""
         if self._timeout is None or seconds < self._timeout or command[0] == "discard_checkpoints":
             return
@@ -345,28 +382,3 @@ class WorkerPool:
             because = Failure(kind=failure.kind, message=f"{failure.message} in epoch {epoch}{how_often}")
             self._failed[number] = Progress(number=number, epoch=epoch, objective=float("nan"), failure=because)
         child.losses = 0
-
-
-def _concerned(child: Worker, command: _Command) -> list[int]:
-    """Return the numbers of the trials that a command works on."""
-    name, arguments = command
-    if name in ("advance", "finish"):
-        return list(arguments[0])
-    return [] if name == "discard_checkpoints" else list(child.trials)
-
-
-def _one_by_one(command: _Command) -> list[_Command]:
-    """Split a command into one for each of its trials."""
-    name, (work,) = command
-    return [(name, ({number: work[number]} if name == "finish" else [number],)) for number in work]
-
-
-def _left_of(child: Worker, command: _Command) -> _Command | None:
-    """Return what an interrupted command still has to do in a new process, which holds its trials and has caught up."""
-    name, arguments = command
-    if name == "discard_checkpoints":
-        return command
-    left = [number for number in _concerned(child, command) if number in child.trials]
-    if not left or name == "replay":
-        return None
-    return (name, (left,)) if name == "advance" else (name, ({number: arguments[0][number] for number in left},))

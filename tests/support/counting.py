@@ -20,7 +20,7 @@ from sweeps.workload import Progress, TrialResult
 from sweeps.workload.pulse import beat, beating
 
 
-def build(folder, width=2, problem=None):
+def build(folder, width=2, problem=None, kind=None):
     if problem == "user":
         raise UserError("study.yaml: device", "got 'abacus'; known: cpu.")
     if problem == "bug":
@@ -32,7 +32,7 @@ def build(folder, width=2, problem=None):
     if problem == "slow":
         (Path(folder) / f"starting-{os.getpid()}").touch()
         time.sleep(60)
-    return CountingLanes(Path(folder), width)
+    return CountingLanes(Path(folder), width, kind)
 
 
 def build_toy(folder, kills=()):
@@ -52,10 +52,10 @@ def build_fused(folder, width=2):
 
 
 class CountingLanes:
-    stalls = ()
+    stalls, workers = (), ()
 
-    def __init__(self, folder, width):
-        self.folder, self.width, self.held = folder, width, {}
+    def __init__(self, folder, width, kind=None):
+        self.folder, self.width, self.held, self.kind = folder, width, {}, kind or {}
 
     def add(self, trial):
         self.misbehave(trial, "add")
@@ -68,9 +68,10 @@ class CountingLanes:
         self.held[trial.number] = [trial, epoch, state]
 
     def replay(self):
-        for held in self.held.values():
+        for number, held in self.held.items():
             while held[1] < held[0].epoch:
                 self.misbehave(held[0], "replay")
+                (self.folder / f"replayed-{number}-{held[1] + 1}").touch()
                 self.train(held)
 
     def advance(self, numbers):
@@ -98,6 +99,11 @@ class CountingLanes:
         partial = self.folder / f"{held[0].number}.partial"
         partial.write_text(json.dumps(held[1:]))
         partial.rename(self.folder / f"{held[0].number}.json")
+
+    def release(self, numbers):
+        for number in numbers:
+            self.misbehave(self.held[number][0], "release")
+            self.save(self.held.pop(number))
 
     def finish(self, ending):
         return [self.finish_one(number, outcome) for number, outcome in ending.items()]

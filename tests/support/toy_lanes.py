@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sweeps.seeds import seed_of
-from sweeps.workload import Failure, Outcome, Progress, Stall, Trial, TrialResult
+from sweeps.workload import Failure, Outcome, Progress, Stall, Trial, TrialResult, WorkerState
 
 
 class SimulatedClock:
@@ -69,6 +69,8 @@ class ToyLanes:
     """Called before anything happens, with what it will be; an exception from it is a crash of the workload."""
     events: list[str] = field(default_factory=list)
     stalls: tuple[Stall, ...] = ()
+    workers: tuple[WorkerState, ...] = ()
+    kind: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._lanes: dict[int, _ToyLane] = {}
@@ -119,6 +121,12 @@ class ToyLanes:
     def _train(self, lane: _ToyLane) -> None:
         lane.state = self.curve(lane.trial.params, lane.trial.seed, lane.epoch + 1, lane.state)
         lane.epoch += 1
+
+    def release(self, numbers: Collection[int]) -> None:
+        for number in numbers:
+            self._log(f"release {number}")
+            lane = self._lanes.pop(number)
+            self.checkpoints[lane.trial.folder_name] = (lane.epoch, lane.state)
 
     def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
         results = []

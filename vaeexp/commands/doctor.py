@@ -25,8 +25,8 @@ from vaeexp.commands.options import (
     tracking_option,
     tracking_options,
 )
-from vaeexp.commands.status import json_option, print_json
-from vaeexp.console import open_console, write_line
+from vaeexp.commands.status import json_option
+from vaeexp.console import open_console, print_json, write_line
 from vaeexp.health import check_cache, check_device, check_disk, check_installation, check_limits, check_versions
 from vaeexp.results import study_name
 from vaeexp.runs.health import check_files

@@ -10,8 +10,8 @@ from sweeps.errors import UserError
 from sweeps.study import list_studies
 from sweeps.study.space import Parameter, Space
 from vaeexp.commands.options import overrides_option, runs_option, storage_option, study_argument
-from vaeexp.commands.status import json_option, print_heading, print_json, show_run
-from vaeexp.console import open_console, print_table, write_line
+from vaeexp.commands.status import json_option, print_heading, show_run
+from vaeexp.console import open_console, print_json, print_table, write_line
 from vaeexp.machine import shipped_studies
 from vaeexp.results import parse_run, stored_study
 from vaeexp.settings import SECTIONS

@@ -1,13 +1,11 @@
 """The commands status, trials and best: how far studies are, and their runs; read from records."""
 
 import csv
-import json
 import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +17,9 @@ from sweeps.storage import driver_in_words, study_holder, study_names
 from sweeps.storage.study_record import StoredStudy, StudyRecord
 from sweeps.storage.trial_record import TrialRecord
 from vaeexp.commands.options import runs_option, storage_option, study_argument
-from vaeexp.console import minus_elbo, open_console, print_table, write_line
+from vaeexp.console import minus_elbo, open_console, print_json, print_table, write_line
 from vaeexp.results import best_of, stored_study
-from vaeexp.words import format_duration, format_params, format_short
+from vaeexp.words import format_duration, format_params, format_short, moment
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,24 +80,6 @@ def run_object(study: str, run: TrialRecord, runs: Path) -> dict[str, Any]:
         "params": dict(run.params),
         "results": dict(run.results),
     }
-
-
-def moment(seconds: float | None) -> str | None:
-    """Return a time as the clock of this machine shows it."""
-    return None if seconds is None else datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
-
-
-def print_json(content: Any) -> None:
-    """Print JSON; a number that is not finite becomes null, because JSON has no word for it."""
-    click.echo(json.dumps(_finite(content), indent=1, ensure_ascii=False, default=str))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 GROUPS = ("params", "results")
@@ -175,6 +155,7 @@ def trials(*, study: str, sort: str | None, as_json: bool, as_csv: bool, runs: P
 
 WATCH_SECONDS = 2.0
 BEST_SHOWN = 10
+WORKER_COLUMNS = ("worker", "node", "device", "lanes", "epochs/s", "since")
 STATES: tuple[Any, ...] = ("complete", "pruned", "failed", "running", "waiting")
 
 
@@ -227,6 +208,10 @@ def study_object(stored: StoredStudy, runs: Path, storage: str | None) -> dict[s
         "seconds": study.elapsed or 0.0,
         "stopped": study.stopped,
         "stalls": list(study.stalls) if state.startswith("running") else [],
+        "workers": [
+            dict(worker) | {"since": moment(worker["since"])}
+            for worker in (study.workers if state.startswith("running") else ())
+        ],
         "warnings": list(study.warnings) if study.finished else [],
     }
 
@@ -262,6 +247,9 @@ def _print_one(name: str, runs: Path, storage: str | None, console: "Console") -
         write_line(console, f"search ended: {study.stopped}")
     for stall in study.stalls if state.startswith("running") else ():
         write_line(console, stall, style="yellow")
+    if study.workers and state.startswith("running"):
+        print_heading(console, "Workers")
+        print_table(console, WORKER_COLUMNS, map(_worker_row, study.workers))
     ended = [trial for trial in stored.trials if trial.state != "running"]
     ended.sort(key=lambda trial: math.inf if trial.objective is None else trial.objective)
     tables = {
@@ -277,6 +265,18 @@ def _print_one(name: str, runs: Path, storage: str | None, console: "Console") -
     for warning in study.warnings if study.finished else ():
         write_line(console, f"\n{warning}")
     return state.startswith("running")
+
+
+def _worker_row(worker: Mapping[str, Any]) -> tuple[str, ...]:
+    speed = worker["epochs_per_second"]
+    return (
+        worker["name"],
+        worker["node"],
+        worker["device"],
+        ", ".join(name.rpartition("/")[2] for name in worker["trials"]),
+        "" if speed is None else f"{speed:.3g}",
+        moment(worker["since"]) or "",
+    )
 
 
 def _counts(stored: StoredStudy) -> str:

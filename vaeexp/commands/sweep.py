@@ -35,7 +35,9 @@ def _count(name: str, default: str, help: str) -> Any:
     ),
     options.overrides_option("Change one setting of the study file, as epochs=5 or search.beta.low=0.1. Repeatable."),
     click.option(
-        "--extend", is_flag=True, help="Continue a study although its file has changed; trials done so far still count."
+        "--extend",
+        is_flag=True,
+        help="Continue a study although its file, its code or the kind of its machine has changed; trials done so far still count.",
     ),
     click.option(
         "--dry-run",

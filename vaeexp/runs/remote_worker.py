@@ -1,4 +1,4 @@
-"""Run the lanes of one device on another machine: one that computes as the driver's does and has the same images."""
+"""Run the lanes of one device on another machine, which has the same images."""
 
 import logging
 import os
@@ -8,7 +8,6 @@ from typing import Any
 
 from sweeps.errors import UserError
 from vaeexp.data import Dataset, open_dataset
-from vaeexp.runs.provenance import arithmetic
 from vaeexp.runs.worker import open_lanes
 from vaeexp.settings import Settings
 from vaeexp.training.groups.lanes import TrainingLanes
@@ -23,12 +22,6 @@ def open_remote_lanes(
     fingerprints: Mapping[str, str],
     data: str | None,
     full_data: bool,
-    expected: Mapping[str, Any],
-    device: str,
-    precision: str,
-    fuse: bool,
-    compile: bool,
-    threads: int | None,
     **others: Any,
 ) -> TrainingLanes:
     """Open the lanes of a worker on a machine of a cluster.
@@ -38,24 +31,17 @@ def open_remote_lanes(
         fingerprints: binarisation → fingerprint of the images that the driver has.
         data: folder with the image files, or the file of arrays; None: as without `--data` on this machine.
         full_data: whether the bundled subset is refused.
-        expected: `arithmetic` of the driver's machine.
-        others: with the named ones, the arguments of `open_lanes`, but for `datasets`.
+        others: with `settings`, the arguments of `open_lanes`, but for `datasets`.
 
     Raises:
-        UserError: torch or the processor are others than the driver's, or the images are.
+        UserError: the images are others than the driver's.
     """
-    running: dict[str, Any] = {"precision": precision, "fuse": fuse, "compile": compile, "threads": threads}
-    here, host = arithmetic(device, **running), os.uname().nodename
-    if other := [f"{name} {here[name]}, not {value}" for name, value in expected.items() if here[name] != value]:
-        problem = (
-            f"computes otherwise than the driver's machine: {'; '.join(other)}. Give the study machines of one kind."
-        )
-        raise UserError(host, problem)
+    host = os.uname().nodename
     datasets = {
         binarisation: _open_same(settings, binarisation, fingerprint, data, full_data, host)
         for binarisation, fingerprint in fingerprints.items()
     }
-    return open_lanes(settings=settings, datasets=datasets, device=device, **running, **others)
+    return open_lanes(settings=settings, datasets=datasets, **others)
 
 
 def _open_same(

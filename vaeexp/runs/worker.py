@@ -18,6 +18,7 @@ from torch import Tensor
 from sweeps.source import source_of
 from sweeps.workload import Outcome
 from sweeps.workload.pulse import beat
+from vaeexp.compiler import why_not_compiled
 from vaeexp.data.dataset import Dataset, stratified, targets
 from vaeexp.evaluation.classifier import open_classifier
 from vaeexp.evaluation.gallery import gallery, latent_arrays
@@ -123,9 +124,23 @@ def open_lanes(
         artifacts=TrialArtifacts(datasets, torch.device(device), study, study_seed, here, keep_pruned=keep_pruned),
         pictures=keep_pictures,
         checkpoints=None if checkpoints is None else RemoteCheckpoints(checkpoints, study, origin),
+        kind=worker_kind(here, datasets, rows if fuse else None),
     )
     training.prepare(prepare)
     return training
+
+
+def worker_kind(arithmetic: Mapping[str, Any], datasets: Mapping[str, Dataset], rows: int | None) -> dict[str, Any]:
+    """Return what decides the numbers of a worker besides its trials, JSON-able: `arithmetic`, vector units, rows, images.
+
+    `rows`: the most lanes of one fused program; None where lanes are not fused.
+    """
+    kind = dict(arithmetic) | {"rows": rows}
+    if arithmetic["device"] == "cpu":
+        kind["vector units"] = torch.backends.cpu.get_cpu_capability()
+        if arithmetic["compile"] == "on" and (reason := why_not_compiled()):
+            kind["compile"] = f"off, because {reason}"
+    return kind | {f"images, {name}": dataset.fingerprint for name, dataset in datasets.items()}
 
 
 def open_source(

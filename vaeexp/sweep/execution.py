@@ -56,11 +56,6 @@ class Execution:
         """Return the fields as they are recorded, `fuse` and `compile` as the options spell them."""
         return asdict(self) | {name: "on" if getattr(self, name) else "off" for name in ("fuse", "compile")}
 
-    @property
-    def arithmetic(self) -> dict[str, Any]:
-        """What decides the rounding, beside the device: the keyword arguments of `vaeexp.runs.provenance.arithmetic`."""
-        return {name: getattr(self, name) for name in ("precision", "fuse", "compile", "threads")}
-
     def describe(self) -> str:
         """Say in words where and how the lanes train: "cpu (2 workers, bf16, compiled steps)"."""
         workers = f"{self.workers} worker{'' if self.workers == 1 else 's'}"

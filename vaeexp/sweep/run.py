@@ -81,12 +81,15 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
         if cluster is not None:
             mirrors.enter_context(cluster.shown())
         _announce(job, execution)
+        kind = None if options.extend else sweep.before.worker_kind
         show = partial(
             LiveProgress, study=job.study.name, epochs=job.settings.train.epochs, warning=lambda: mirror.warning
         )
         with show(console) as progress, show(log.file_console) as lines:
             stored = sweep.train(
-                lambda: make_workers(job, execution, cluster), [progress, lines], max_failures=options.max_failures
+                lambda: make_workers(job, execution, cluster, kind),
+                [progress, lines],
+                max_failures=options.max_failures,
             )
         stored = replace(stored, study=replace(stored.study, finished=True))
         model = best_model(study_tables(stored, options.runs), job.dataset, options.runs)

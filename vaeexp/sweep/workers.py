@@ -2,16 +2,16 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import sweeps
 import vaeexp
 from sweeps.workload.ray_worker import RayJob, join_cluster
 from sweeps.workload.worker_pool import WorkerPool
-from vaeexp.runs.provenance import arithmetic
 from vaeexp.runs.remote_worker import open_remote_lanes
 from vaeexp.runs.worker import open_lanes
 from vaeexp.study import maxima_of, uses_average
@@ -43,8 +43,10 @@ def joined(job: Job) -> Iterator[RayJob | None]:
         )
 
 
-def make_workers(job: Job, execution: Execution, cluster: RayJob | None) -> WorkerPool:
-    """Start the workers of a sweep. Raises as `WorkerPool`."""
+def make_workers(
+    job: Job, execution: Execution, cluster: RayJob | None, kind: Mapping[str, Any] | None = None
+) -> WorkerPool:
+    """Start the workers of a sweep. `kind`: that of the workers of the study; None: that of the first one. Raises as `WorkerPool`."""
     shared = {
         "settings": job.settings,
         "maxima": maxima_of(job.study),
@@ -60,20 +62,21 @@ def make_workers(job: Job, execution: Execution, cluster: RayJob | None) -> Work
     timeout = job.options.trial_timeout
     if cluster is None:
         recipes = [{**shared, "datasets": dict(job.datasets), **arguments} for arguments in workers]
-        return WorkerPool(open_lanes, recipes, timeout=timeout)
+        return WorkerPool(open_lanes, recipes, timeout=timeout, kind=kind)
     lanes = -(-execution.lanes // execution.workers)
     elsewhere = {
         **shared,
         "fingerprints": {binarisation: dataset.fingerprint for binarisation, dataset in job.datasets.items()},
         "data": None if job.options.data is None else str(job.options.data.absolute()),
         "full_data": job.options.full_data,
-        "expected": arithmetic(execution.device, **execution.arithmetic),
     }
     # Ray shows each worker its own GPU only. A worker may hold the lanes of an absent one, in turn, so all have the same width.
     recipes = [{**elsewhere, **arguments, "device": execution.device, "lanes": lanes} for arguments in workers]
     memory = MemoryPlan(job.study, job.settings, job.dataset).needed(1, lanes, compiled=execution.compile)
     cluster = replace(cluster, cpus=float(execution.threads or 1), memory=memory)
-    return WorkerPool(open_remote_lanes, recipes, timeout=timeout, worker=cluster.worker, lanes=execution.lanes)
+    return WorkerPool(
+        open_remote_lanes, recipes, timeout=timeout, worker=cluster.worker, lanes=execution.lanes, kind=kind
+    )
 
 
 def _code(job: Job) -> list[Path]:

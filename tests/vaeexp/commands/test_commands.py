@@ -393,6 +393,25 @@ def test_status_of_a_running_study_says_which_workers_do_not_move(runs: Path, tm
         assert json.loads(run("status", "smoke", "--runs", str(copied), "--json"))["stalls"] == [words]
 
 
+def test_status_of_a_running_study_shows_its_workers(runs: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(runs, tmp_path / "copied"))
+    worker = {"name": "worker-1 on n2", "node": "n2", "device": "cpu, EPYC", "trials": ["smoke/3", "smoke/5"]}
+    worker |= {"epochs_per_second": 1.2345, "since": 1700000000.0}
+    write_study(
+        open_study(open_storage(None, copied, "smoke"), open_study_file("smoke"), extend=False),
+        workers=[worker, worker | {"name": "worker-2", "epochs_per_second": None}],
+    )
+    assert "Workers" not in run("status", "smoke", "--runs", str(copied)), "nobody runs the study"
+    with study_lock(copied, "smoke"):
+        shown = run("status", "smoke", "--runs", str(copied)).split("Workers\n")[1].split("\n\n")[0].splitlines()
+        assert shown[0].split() == ["worker", "node", "device", "lanes", "epochs/s", "since"]
+        assert re.split(r"\s{2,}", shown[-2].strip())[:5] == ["worker-1 on n2", "n2", "cpu, EPYC", "3, 5", "1.23"]
+        [first, second] = json.loads(run("status", "smoke", "--runs", str(copied), "--json"))["workers"]
+    assert first == worker | {"since": first["since"]}
+    assert first["since"].startswith("2023-11-1")
+    assert second["epochs_per_second"] is None
+
+
 def test_status_of_a_finished_study_prints_what_its_report_warned_of(runs: Path, tmp_path: Path) -> None:
     copied = Path(shutil.copytree(runs, tmp_path / "copied"))
     stored = open_study(open_storage(None, copied, "smoke"), open_study_file("smoke"), extend=False)

@@ -1,9 +1,10 @@
 """A worker on another machine refuses to train what would not be comparable."""
 
-import re
+import json
 from pathlib import Path
 
 import pytest
+import torch
 from mnist_files import write_files
 
 from sweeps.errors import UserError
@@ -30,7 +31,6 @@ def open_lanes_here(folder: Path, images: Path, **changes):
         "fingerprints": {"dynamic": fingerprint},
         "data": str(images),
         "full_data": False,
-        "expected": arithmetic("cpu", **RUNNING),
         "device": "cpu",
         **RUNNING,
         "maxima": {},
@@ -49,13 +49,15 @@ def test_a_machine_like_the_drivers_with_the_same_images_trains(tmp_path, images
     assert open_lanes_here(tmp_path, images).width == 2
 
 
-@pytest.mark.parametrize("name", ["torch", "processor", "precision", "threads"])
-def test_another_machine_is_refused_with_the_difference(tmp_path, images, name):
-    expected = arithmetic("cpu", **RUNNING)
-    with pytest.raises(
-        UserError, match=rf"computes otherwise.*: {name} {re.escape(str(expected[name]))}, not abacus\. "
-    ):
-        open_lanes_here(tmp_path, images, expected=expected | {name: "abacus"})
+def test_a_worker_says_what_decides_its_numbers(tmp_path, images, monkeypatch):
+    kind = open_lanes_here(tmp_path, images).kind
+    assert kind.items() > arithmetic("cpu", **RUNNING).items()
+    assert kind["vector units"] == torch.backends.cpu.get_cpu_capability()
+    assert len(kind["images, dynamic"]) == 64
+    assert json.loads(json.dumps(kind)) == kind
+    monkeypatch.setattr("vaeexp.runs.worker.why_not_compiled", lambda: "there is no C++ compiler")
+    uncompiled = open_lanes_here(tmp_path, images, compile=True).kind
+    assert uncompiled["compile"] == "off, because there is no C++ compiler", "its kernels are others"
 
 
 def test_other_images_are_refused(tmp_path, images):

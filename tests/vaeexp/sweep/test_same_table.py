@@ -5,19 +5,22 @@ import io
 import json
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import psutil
 import pytest
+from command_line import without_mnist
 from mnist_files import write_files
+from optuna import load_study
 from ray_machines import three_machines
 from rich.console import Console
 from tiny_study import NAME, STUDY
 
 from sweeps.engine import search
-from sweeps.engine.repeats import plan_repeats, run_repeats
-from sweeps.storage import open_storage, open_study, repeat_study
-from sweeps.storage.study_record import read_study
+from sweeps.storage import open_storage, open_study
+from sweeps.storage.study_record import read_study, study_record, write_study
 from sweeps.workload.worker_process import preload
 from vaeexp.runs.comparison import OF_TIME
 from vaeexp.sweep.job import SweepOptions, prepare_job
@@ -26,7 +29,9 @@ from vaeexp.sweep.study_log import StudyLog
 from vaeexp.sweep.workers import joined, make_workers
 
 ASKED = {"device": "cpu", "precision": "float32", "lanes": 3}
-CONVOLUTIONAL = STUDY.replace("{network: mlp, hidden: [16], latent_size: 2}", "{network: conv, latent_size: 2}")
+SLOW = (pytest.mark.slow, pytest.mark.timeout(1800))
+SEARCH = STUDY.replace("confirm: {top: 1, seeds: 1}\n", "")  # test figures take longer than all training
+CONVOLUTIONAL = SEARCH.replace("{network: mlp, hidden: [16], latent_size: 2}", "{network: conv, latent_size: 2}")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +41,7 @@ def train(tmp_path_factory):
     write_files(root / "data" / "MNIST" / "raw", training=160, test=30)
     preload("vaeexp.runs.worker")
 
-    def trained(name, study=STUDY, *, kill=False, options=None, **asked):
+    def trained(name, study=SEARCH, *, kill=False, options=None, **asked):
         path, runs = root / f"{NAME}.yaml", root / name
         path.write_text(study, encoding="utf-8")
         given = SweepOptions(study=str(path), data=root / "data", runs=runs, execution=ASKED | asked)
@@ -52,8 +57,6 @@ def train(tmp_path_factory):
             try:
                 watchers = [Killer(lanes)] if kill else []
                 search(optuna_study, job.study, lanes, watchers, runs=runs)
-                plan = plan_repeats(read_study(storage, NAME), job.study)
-                run_repeats(repeat_study(storage, NAME), plan, lanes, [], runs=runs)
             finally:
                 lanes.close()
         return numbers(read_study(storage, NAME), runs)
@@ -99,7 +102,7 @@ def numbers(stored, runs):
             },
             "arithmetic": json.loads((runs / run.folder / "settings.json").read_text())["arithmetic"],
         }
-        for run in (*stored.trials, *stored.repeats)
+        for run in stored.trials
         if run.folder
     }
 
@@ -111,10 +114,10 @@ def timeless(metrics):
 @pytest.mark.parametrize(
     ("study", "fuse"),
     [
-        pytest.param(STUDY, "off", id="mlp"),
-        pytest.param(STUDY, "on", id="mlp, fused", marks=pytest.mark.slow),
-        pytest.param(CONVOLUTIONAL, "off", id="conv", marks=pytest.mark.slow),
-        pytest.param(CONVOLUTIONAL, "on", id="conv, fused", marks=pytest.mark.slow),
+        pytest.param(SEARCH, "off", id="mlp"),
+        pytest.param(SEARCH, "on", id="mlp, fused", marks=SLOW),
+        pytest.param(CONVOLUTIONAL, "off", id="conv", marks=SLOW),
+        pytest.param(CONVOLUTIONAL, "on", id="conv, fused", marks=SLOW),
     ],
 )
 def test_the_table_of_three_workers_of_which_one_is_killed_is_that_of_one(train, study, fuse, request, monkeypatch):
@@ -122,7 +125,28 @@ def test_the_table_of_three_workers_of_which_one_is_killed_is_that_of_one(train,
     name = request.node.callspec.id
     alone = train(f"{name}, 1 worker", study, fuse=fuse, workers=1)
     assert train(f"{name}, 3 workers", study, fuse=fuse, workers=3, kill=True) == alone
-    assert {f"{NAME}/{number}" for number in range(3)} < alone.keys()
+    assert {f"{NAME}/{number}" for number in range(3)} <= alone.keys()
+
+
+def test_a_study_goes_on_with_workers_of_its_own_kind_only(swept_smoke, tmp_path):
+    swept_smoke.copy_to(tmp_path)
+    runs = tmp_path / "mlruns"
+    optuna_study = load_study(study_name=NAME, storage=open_storage(None, runs, NAME))
+    begun = study_record(optuna_study).worker_kind
+    assert {"sweeps", "vaeexp", "torch", "processor", "precision", "threads", "images, static"} <= begun.keys()
+    write_study(optuna_study, worker_kind=begun | {"processor": "Abacus"})
+    command = f"-P -m vaeexp sweep smoke --name {NAME} --trials 9".split()
+    environment = {**os.environ, **without_mnist(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    said = " ".join(done.stderr.split())
+    assert (
+        f"processor {begun['processor']}, not Abacus. Give the study machines of one kind, or go on all the same"
+        in said
+    )
+    assert study_record(load_study(study_name=NAME, storage=open_storage(None, runs, NAME))).session == "failed"
 
 
 @pytest.mark.slow

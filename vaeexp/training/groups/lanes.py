@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sweeps.workload import Failure, FailureKind, Outcome, Progress, Stall, Trial, TrialResult
+from sweeps.workload import Failure, FailureKind, Outcome, Progress, Stall, Trial, TrialResult, WorkerState
 from vaeexp.models.vae import VAE, shape_of
 from vaeexp.training import EpochSums, Lane, Snapshot, State, fresh_state, open_lane
 from vaeexp.training.batches import Source
@@ -85,6 +85,7 @@ class TrainingLanes:
     """`sweeps.workload.Lanes` for VAEs on one device."""
 
     stalls: tuple[Stall, ...] = ()
+    workers: tuple[WorkerState, ...] = ()
 
     def __init__(
         self,
@@ -103,6 +104,7 @@ class TrainingLanes:
         artifacts: Artifacts,
         pictures: Literal["all", "last"] = "all",
         checkpoints: Checkpoints | None = None,
+        kind: Mapping[str, Any] | None = None,
     ) -> None:
         """
         Args:
@@ -115,9 +117,10 @@ class TrainingLanes:
             artifacts: makes pictures, test metrics and files.
             pictures: epochs whose pictures are drawn: all that are to be shown, or the last one of a lane that trains to its end.
             checkpoints: where they lie; None: in the trials' folders.
+            kind: what decides the numbers besides the trial, as `sweeps.workload.Lanes` has it.
             others: as in `open_group`.
         """
-        self.width = lanes
+        self.width, self.kind = lanes, kind or {}
         self._source_of, self._settings_of, self._folder = source_of, settings_of, folder
         self._averaged, self._by_shape, self._checkpoint_seconds = averaged, fuse or compile, checkpoint_seconds
         self._open_group = partial(
@@ -150,6 +153,15 @@ class TrainingLanes:
                 if lane.checkpoint_due >= self._checkpoint_seconds and lane.epoch > 0:
                     self._checkpoints.save(lane, group.state(number))
         yield from self._round(list(numbers), replay=False)
+
+    def release(self, numbers: Collection[int]) -> None:
+        for group in self._all():
+            for number in group.lanes.keys() & set(numbers):
+                lane = group.lanes[number]
+                if lane.epoch:
+                    self._checkpoints.save(lane, group.state(number))
+                self._pictures.take(number, last=True)  # whoever adds the trial draws them again
+                group.remove(number)
 
     def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
         # Start the files of all lanes, then wait for them.

@@ -1,0 +1,177 @@
+"""Workers that come late: trials move to them, and whoever computes otherwise than the study is refused."""
+
+import re
+import time
+
+import counting
+import pytest
+from counting import CountingLanes
+from toy_lanes import ToyLanes
+from toy_study import in_memory, toy_study
+
+from sweeps.engine import open_sweep, search
+from sweeps.errors import UserError
+from sweeps.storage.optuna_internals import storage_of
+from sweeps.storage.study_record import Description, read_study
+from sweeps.workload import Trial, WorkerState, advance_all
+from sweeps.workload.worker_pool import WorkerPool
+from sweeps.workload.worker_process import Child
+
+SIX = list(range(6))
+
+
+class Visitor(Child):
+    """A process that a study can begin without, and that answers nothing before the file `sign` is there."""
+
+    patience = 0.2
+
+    def __init__(self, sign, *given):
+        super().__init__(*given)
+        self.sign = sign
+
+    @classmethod
+    def ready(cls, workers, seconds):
+        if here := [worker for worker in workers if worker.sign is None or worker.sign.exists()]:
+            return super().ready(here, seconds)
+        time.sleep(seconds)
+        return set()
+
+
+@pytest.fixture
+def pool(tmp_path):
+    """Starts workers, number `late` of which builds its lanes only once the file `come` is there."""
+    opened = []
+
+    def start(count=3, *, late=(), kinds=None, kind=None):
+        recipes = [{"folder": tmp_path, "kind": kinds and kinds[index]} for index in range(count)]
+
+        def worker(name, *given):
+            return Visitor(tmp_path / "come" if int(name[-1]) in late else None, name, *given)
+
+        opened.append(WorkerPool(counting.build, recipes, worker=worker, lanes=6, kind=kind))
+        return opened[-1]
+
+    yield start
+    for lanes in opened:
+        lanes.close()
+
+
+def trial(number, **params):
+    return Trial(number=number, params=params, seed=number + 100)
+
+
+def values(progress):
+    return [(each.number, each.epoch, each.objective) for each in progress]
+
+
+def alone(folder, rounds):
+    (folder / "alone").mkdir()
+    lanes = CountingLanes(folder / "alone", 6)
+    for number in SIX:
+        lanes.add(trial(number))
+    return [values(advance_all(lanes, SIX)) for _ in range(rounds)]
+
+
+def wait_for(lanes, count):
+    deadline = time.monotonic() + 120
+    while len(lanes._crew.up) < count and time.monotonic() < deadline:
+        lanes._crew.take_in(0.1)
+    assert len(lanes._crew.up) == count
+
+
+@pytest.mark.parametrize("bad", [{}, {"bad": "kill", "at": "release", "times": 1}], ids=["", "killed meanwhile"])
+def test_running_trials_move_to_a_worker_that_comes_late(pool, tmp_path, bad):
+    lanes = pool(late=[2])
+    wait_for(lanes, 2)
+    for number in SIX:
+        lanes.add(trial(number, **(bad if number == 4 else {})))
+    rounds = [values(advance_all(lanes, SIX)) for _ in range(3)]
+    assert [len(worker.trials) for worker in lanes.workers] == [3, 3]
+    (tmp_path / "come").touch()
+    wait_for(lanes, 3)
+    for worker in lanes._children:
+        worker.patience = 60.0
+    rounds += [values(advance_all(lanes, SIX)) for _ in range(2)]
+    assert [len(worker.trials) for worker in lanes.workers] == [2, 2, 2]
+    assert sorted(number for worker in lanes.workers for number in worker.trials) == SIX
+    if not bad:
+        moved = lanes.workers[2].trials
+        assert {(tmp_path / f"{number}.json").read_text()[1] for number in moved} == {"4"}, "saved at 3, and then at 4"
+        assert not list(tmp_path.glob("replayed-*")), "they go on from a checkpoint of the moment they moved"
+    assert rounds == alone(tmp_path, 5)
+
+
+def test_a_worker_of_another_kind_than_the_study_is_refused_with_the_difference(pool, caplog):
+    begun = {"torch": "2.15", "processor": "EPYC"}
+    lanes = pool(2, kinds=[begun, begun | {"torch": "2.16"}], kind=pool(1, kinds=[begun]).kind)
+    [worker] = lanes.workers
+    assert worker.name == "worker-0"
+    assert lanes.kind.items() > begun.items()
+    assert "worker-1: its numbers would not be those" in caplog.text
+    assert "torch 2.16, not 2.15. Give" in caplog.text
+    assert re.fullmatch(r".*\([0-9a-f]{12}\)", lanes.kind["sweeps"])
+    with pytest.raises(
+        UserError, match=r"processor EPYC, not Xeon\. Give the study machines of one kind, or .*--extend"
+    ):
+        pool(1, kinds=[begun], kind=dict(lanes.kind) | {"processor": "Xeon"})
+    with pytest.raises(UserError, match=r"sweeps .*, not 0\.0\.1 \(abc\)"):
+        pool(1, kinds=[begun], kind=dict(lanes.kind) | {"sweeps": "0.0.1 (abc)"})
+
+
+def test_workers_say_where_they_are_what_they_hold_and_how_fast_they_are(pool, tmp_path):
+    before = time.time()
+    lanes = pool(1, kinds=[{"device": "cpu", "processor": "EPYC"}])
+    for number in (0, 1):
+        lanes.add(trial(number))
+    [first] = lanes.workers
+    assert (first.name, first.trials, first.epochs_per_second) == ("worker-0", (0, 1), None)
+    assert first.device == "cpu, EPYC"
+    assert before < first.since < time.time()
+    begun = time.monotonic()
+    for _ in range(3):
+        advance_all(lanes, [0, 1])
+    [later] = lanes.workers
+    assert later.epochs_per_second > 5 / (time.monotonic() - begun)
+
+
+def test_workers_are_on_record_every_ten_seconds_while_the_study_runs():
+    study, now = toy_study(trials=2), [0.0]
+    optuna_study, seen = in_memory(study), []
+
+    class Held(ToyLanes):
+        rounds = 0
+
+        @property
+        def workers(self):
+            state = {"name": "worker-0", "node": "n1", "device": "cpu", "epochs_per_second": float(self.rounds)}
+            return (WorkerState(**state, trials=tuple(self._lanes), since=7.0),)
+
+        @workers.setter
+        def workers(self, value): ...
+
+        def advance(self, numbers):
+            seen.append(read_study(storage_of(optuna_study), study.name).study.workers)
+            now[0], self.rounds = now[0] + 4.0, self.rounds + 1
+            yield from super().advance(numbers)
+
+    search(optuna_study, study, Held(width=2, epochs=6), [], timer=lambda: now[0])
+    assert [workers[0]["epochs_per_second"] for workers in seen] == [0.0, 0.0, 0.0, 3.0, 3.0, 3.0]
+    assert seen[0][0] | {"epochs_per_second": None} == {
+        "name": "worker-0",
+        "node": "n1",
+        "device": "cpu",
+        "epochs_per_second": None,
+        "trials": ["toy/0", "toy/1"],
+        "since": 7.0,
+    }
+    assert read_study(storage_of(optuna_study), study.name).study.workers == ()
+
+
+def test_the_kind_of_the_first_workers_is_on_record_for_those_that_come_later(tmp_path):
+    study = toy_study(trials=1)
+    for kind in ({"torch": "2.15"}, {"torch": "2.16"}):
+        with open_sweep(study, runs=tmp_path) as sweep:
+            sweep.begin(Description())
+            sweep.train(lambda kind=kind: ToyLanes(kind=kind), [])
+        with open_sweep(study, runs=tmp_path) as sweep:
+            assert sweep.before.worker_kind == kind
