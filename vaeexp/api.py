@@ -58,6 +58,7 @@ def run_study(
     storage: str | None = None,
     tracking: str | None = None,
     extend: bool = False,
+    take_over: bool = False,
     **execution: Any,
 ) -> "Study":
     """Run a study, or continue it, as `vaeexp sweep` does, and return what it recorded.
@@ -78,6 +79,7 @@ def run_study(
         storage: URL of a PostgreSQL database that holds the study; by default a journal in `runs`.
         tracking: MLflow server or store; by default a store in `runs`.
         extend: continue a study although its file, its code or the kind of its machine has changed.
+        take_over: take the study in a database from a process that gives no sign of life for 30 s.
         **execution: hardware options by the name of the option of `vaeexp sweep`, such as `device="cpu"`.
 
     Raises:
@@ -103,6 +105,7 @@ def run_study(
         tracking=tracking,
         execution=execution,
         extend=extend,
+        take_over=take_over,
     )
     vaeexp.sweep.run.run_sweep(options, console=open_console())
     return load_study(name or str(study), runs, storage)

@@ -267,6 +267,7 @@ def test_an_interrupted_script_is_continued_by_the_same_call_which_leaves_report
         ({"lane": 2}, "lane: is no option of a sweep. Did you mean 'lanes'?"),
         ({"device": "tpu"}, "device: got 'tpu'; input should be 'auto', 'cpu'"),
         ({"trials": 0}, "trials: got 0; must be above 0."),
+        ({"take_over": True, "data": "nowhere"}, "nowhere"),
         ({"overrides": {"epoch": 3}}, "Did you mean 'epochs'?"),
     ],
 )
