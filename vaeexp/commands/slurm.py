@@ -152,31 +152,33 @@ RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \\n')
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=600
 """
 _ONE_NODE = """\
+driver() { echo "$job"; }
 stopped=
-trap 'stopped=yes; kill -TERM "$job"' USR1
+trap 'stopped=yes; kill -TERM "$(driver)"' USR1
 "${study[@]}" &
 job=$!
 """
 _NODES = """\
 # The driver runs on the first node, as this script does. It alone gets the signal, because Ray's processes would end at it.
-driver=$(mktemp)
-trap 'rm -f "$driver"' EXIT
+process=$(mktemp)
+trap 'rm -f "$process"' EXIT
+driver() {{ cat "$process"; }}
 stopped=
-trap 'stopped=yes; kill -TERM "$(cat "$driver")" || kill -TERM "$job"' USR1
-srun --nodes={nodes} --ntasks={nodes} --cpu-bind=none --kill-on-bad-exit=1 \\
+trap 'stopped=yes; kill -TERM "$(driver)"' USR1
+# Not every Slurm ends all that a run of the job has started, and Ray on a node refuses a second Ray.
+srun --nodes={nodes} --ntasks={nodes} ray stop --force
+# The study goes on without a node whose processes end.
+srun --nodes={nodes} --ntasks={nodes} --cpu-bind=none --kill-on-bad-exit=0 --wait=0 \\
     ray symmetric-run --address "$head:$port" --min-nodes {nodes} --num-cpus={cpus} -- \\
-    bash -c 'echo $$ > "$0"; exec "$@"' "$driver" "${{study[@]}}" --engine ray --address "$head:$port" &
+    bash -c 'echo $$ > "$0"; exec "$@"' "$process" "${{study[@]}}" --engine ray --address "$head:$port" &
 job=$!
 """
 _END = """\
 wait "$job"
 status=$?
-# The signal ends the first wait before the study has stopped.
+# The signal ends the wait. Ray's processes need a minute to end, the driver seconds.
 if [ -n "$stopped" ]; then
-    wait "$job"
-    status=$?
-fi
-if [ -n "$stopped" ] && [ "$status" -ne 0 ]; then
+    while kill -0 "$(driver)" 2>/dev/null; do sleep 1; done
     scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$status"
