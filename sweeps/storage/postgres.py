@@ -140,7 +140,7 @@ class Database:
         import psycopg
 
         heard = time.monotonic()
-        wait = min(_LOOK, self.patience)
+        wait = min(_LOOK, max(self.patience, 1.0))  # a patience of zero must not ask without a pause
         while not answered.wait(wait):
             if self._takes_connections():
                 heard = time.monotonic()

@@ -307,11 +307,21 @@ def test_a_server_that_hangs_for_a_while_costs_nothing_but_lines(
 
 
 @pytest.mark.slow
-def test_a_statement_that_takes_long_is_no_server_that_hangs(url, monkeypatch):
-    monkeypatch.setattr(postgres, "_LOOK", 0.2)
-    database = Database(url, patience=1.0)
+@pytest.mark.parametrize("patience", [0.0, 1.0])
+def test_a_statement_that_takes_long_is_no_server_that_hangs(url, monkeypatch, caplog, patience):
+    asked = []
+    takes_connections = Database._takes_connections
+
+    def counted(database):
+        asked.append(takes_connections(database))
+        return asked[-1]
+
+    monkeypatch.setattr(Database, "_takes_connections", counted)
+    monkeypatch.setattr(postgres, "_LOOK", 0.5)
+    database = Database(url, patience=patience)
     answer = database.run(lambda connection: connection.execute("select 7 from pg_sleep(4)").fetchall())
-    assert answer == [(7,)]
+    assert (answer, caplog.text, all(asked)) == ([(7,)], "", True)
+    assert 1 <= len(asked) <= 8, "every half second at the most"
 
 
 def test_records_that_the_server_has_lost_are_noticed_after_a_reconnection(tmp_path, url):
