@@ -1,6 +1,7 @@
 """The documentation keeps what it promises: generated pages are up to date, links lead somewhere, studies load."""
 
 import re
+import shlex
 from pathlib import Path
 
 import click
@@ -104,6 +105,42 @@ def test_every_study_on_a_page_loads(page: str, tmp_path: Path, monkeypatch: pyt
         assert load_study(
             str(path), sections=SECTIONS, shipped=ROOT / "studies", epochs="epochs", data="data"
         ).space.names
+
+
+RAY_JOB = {
+    "RayJobSpec": (
+        "activeDeadlineSeconds backoffLimit rayClusterSpec submitterPodTemplate metadata clusterSelector submitterConfig managedBy "
+        "deletionStrategy entrypoint runtimeEnvYAML jobId submissionMode entrypointResources entrypointNumCpus entrypointNumGpus "
+        "ttlSecondsAfterFinished shutdownAfterJobFinishes suspend schedule"
+    ),
+    "RayClusterSpec": (
+        "authOptions suspend managedBy autoscalerOptions headServiceAnnotations enableInTreeAutoscaling gcsFaultToleranceOptions "
+        "headGroupSpec rayVersion workerGroupSpecs"
+    ),
+    "HeadGroupSpec": "template headService enableIngress rayStartParams serviceType",
+    "WorkerGroupSpec": (
+        "suspend groupName replicas minReplicas maxReplicas idleTimeoutSeconds rayStartParams template scaleStrategy numOfHosts"
+    ),
+}
+"""Fields of KubeRay's resources, from its reference: https://ray-project.github.io/kuberay/reference/api/."""
+
+
+def test_the_rayjob_has_fields_of_kuberay_and_a_command_of_ours() -> None:
+    job = yaml.safe_load((ROOT / "docs" / "examples" / "rayjob.yaml").read_text(encoding="utf-8"))
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    cluster = job["spec"]["rayClusterSpec"]
+    parts = {"RayJobSpec": job["spec"], "RayClusterSpec": cluster, "HeadGroupSpec": cluster["headGroupSpec"]}
+    for kind, part in [*parts.items(), *(("WorkerGroupSpec", group) for group in cluster["workerGroupSpecs"])]:
+        assert part.keys() <= set(RAY_JOB[kind].split()), kind
+    assert cluster["authOptions"] == {"mode": "token"}
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        mounted = {mount["name"] for container in pod["containers"] for mount in container["volumeMounts"]}
+        assert mounted == {volume["name"] for volume in pod["volumes"]}
+    program, name, *arguments = shlex.split(job["spec"]["entrypoint"])
+    command = cli.get_command(click.Context(cli), name)
+    assert program == "vaeexp"
+    assert command.make_context(name, arguments).params["engine"] == "ray"
 
 
 def test_the_pages_with_studies_are_those_that_are_tested() -> None:
