@@ -51,7 +51,6 @@ def lanes_in(folder, kind="compiled"):
     return make_lanes(folder, kind=kind, maxima=MAXIMA, averaged=True)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "params",
     [
