@@ -6,7 +6,8 @@ Each fault is done `--times` times with new seeds, which are printed; `--committ
 A fault is done to a sweep of six small trials on two processes with a real MLflow store, by the command of users. Then the
 remedies that the messages name are followed, and all that is stored is compared with the undisturbed study: trials, every
 figure of every epoch, weights bit for bit, runs and points in MLflow. `--write` puts the table into
-docs/explain/reliability.md. A fault that lost something is kept in `--folder`; its seed belongs into seeds.txt, with the mending.
+docs/explain/reliability.md; with `--only`, its rows. A fault that lost something is kept in `--folder`; its seed belongs into
+seeds.txt, with the mending.
 The exit status is 1 where something was lost, doubled, changed, left running or believed.
 """
 
@@ -133,12 +134,22 @@ def in_a_table(injections: Iterable[Injection]) -> str:
     return "\n".join(rows)
 
 
-def write_page(table: str, seconds: float, seeds: str) -> None:
+def write_page(table: str, seconds: float, seeds: str, only: str) -> None:
+    """Put the table on its page. Of a part of the faults, put their rows into the table that is there."""
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
+    there, _, after = rest.partition(MARKS[1])
     caption = f"The undisturbed study took {seconds:.0f} s. Seeds: {seeds}."
+    if only:
+        rows = {**_rows_by_fault(there), **_rows_by_fault(table)}
+        table = "\n".join([*table.splitlines()[:2], *(rows[fault] for fault in FAULTS if fault in rows)])
+        caption = f"{there.strip().splitlines()[-1].removesuffix('.')}; of “{only}” {seeds}, beside {seconds:.0f} s."
     PAGE.write_text(f"{before}{MARKS[0]}\n{table}\n\n{caption}\n{MARKS[1]}{after}", encoding="utf-8")
+
+
+def _rows_by_fault(table: str) -> dict[str, str]:
+    rows = {line.split("|")[1].strip(): line for line in table.splitlines() if line.startswith("| ")}
+    return {fault: row for fault, row in rows.items() if fault in FAULTS}
 
 
 def committed_cases() -> list[tuple[str, int]]:
@@ -175,7 +186,7 @@ def main() -> None:
     table = in_a_table(injections)
     print(table)
     if options.write:
-        write_page(table, undisturbed[()].seconds, seeds)
+        write_page(table, undisturbed[()].seconds, seeds, options.only)
     if not all(injection.is_survived() for injection in injections):
         sys.exit(1)
     if options.folder is None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from campaign import committed_cases
+from campaign import MARKS, Injection, committed_cases, in_a_table, write_page
 from faults import FAULTS
 from file_faults import damage
 from place import Facts, Verdict, compare
@@ -48,6 +48,24 @@ def test_damage_changes_a_file(tmp_path: Path) -> None:
         path.write_bytes(whole)
         damage(path, draw)
         assert path.read_bytes() != whole
+
+
+def test_a_part_of_the_faults_renews_its_rows_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def row(fault: str, seconds: float) -> str:
+        return in_a_table([Injection(fault, 1, "", Verdict(), (), seconds)]).splitlines()[-1]
+
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{MARKS[0]}\n{MARKS[1]}\nafter\n", encoding="utf-8")
+    monkeypatch.setattr("campaign.PAGE", page)
+    whole = [Injection(fault, 1, "", Verdict(), (), 10.0) for fault in ("SIGTERM", "weights damaged")]
+    write_page(in_a_table(whole), 20.0, "1 to 1", "")
+    part = [Injection(fault, 7, "", Verdict(), (), 30.0) for fault in ("weights damaged", "checkpoint damaged")]
+    write_page(in_a_table(part), 25.0, "7 to 7", "damaged")
+    rows = [row("SIGTERM", 10), row("checkpoint damaged", 30), row("weights damaged", 30)]
+    text = page.read_text(encoding="utf-8")
+    assert [line for line in text.splitlines() if line.startswith("| ")][2:] == rows
+    assert "The undisturbed study took 20 s. Seeds: 1 to 1; of “damaged” 7 to 7, beside 25 s.\n" in text
+    assert (text[:7], text[-6:]) == ("before\n", "after\n")
 
 
 def test_committed_seeds_are_of_faults() -> None:
