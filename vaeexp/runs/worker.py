@@ -35,7 +35,7 @@ from vaeexp.evaluation.neighbours import neighbour_arrays, usual_distance
 from vaeexp.evaluation.nll import evaluate_test
 from vaeexp.machine import usable_cores
 from vaeexp.models.vae import VAE
-from vaeexp.run_files import LAST, RESULT, WEIGHTS, save_json
+from vaeexp.run_files import EVALUATION, LAST, PICTURES, RESULT, WEIGHTS, save_json
 from vaeexp.runs.provenance import arithmetic
 from vaeexp.settings import EvaluationSettings, ModelSettings, Settings
 from vaeexp.training import Lane, Snapshot
@@ -45,7 +45,6 @@ from vaeexp.training.checkpoint_places import RemoteCheckpoints
 from vaeexp.training.device import keep_freed_memory
 from vaeexp.training.groups.lanes import TrainingLanes
 
-EVALUATION = "evaluation.npz"
 AT_LAST = (
     *("neg_elbo", "rate", "distortion", "reconstruction_mse", "reconstruction_ssim"),
     *("fid", "inception_score", "active_units", "used_dimensions"),
@@ -316,7 +315,7 @@ class TrialArtifacts:
             for kind, picture in grids(drawn).items():
                 write_png(folder / "pictures" / f"{kind}.png", picture)
         of_last = {f"last_{name}": at_last[name] for name in ("reconstructions", "samples") if at_last}
-        save_arrays(folder / "pictures.npz", drawn | of_last)
+        save_arrays(folder / PICTURES, drawn | of_last)
         return files
 
     def _latents(self, model: VAE, lane: Lane, dataset: Dataset) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -28,7 +28,7 @@ from vaeexp.data import describe_plan
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import study_tables
 from vaeexp.results.trust import failed_checks
-from vaeexp.run_files import LOADER, REQUIREMENTS, SETTINGS, load_json
+from vaeexp.run_files import LOADER, REQUIREMENTS, SETTINGS, WEIGHTS, load_json
 from vaeexp.runs.export import Reconstructor
 from vaeexp.runs.provenance import describe_run, protocol
 from vaeexp.sweep.execution import Execution
@@ -106,7 +106,7 @@ def best_model(results: Results, dataset: "Dataset", runs: Path) -> RegisteredMo
     if run is None:
         return None
     folder = runs / "trials" / results.name / run_folder(run["number"], repeat=run["repeat"])
-    if not (folder / "weights.safetensors").exists():
+    if not (folder / WEIGHTS).exists():
         return None
     try:
         check_code(run["name"], load_json(folder / SETTINGS)["model"]["network"], folder, allow=False)
