@@ -69,7 +69,7 @@ def set_state(handle: optuna.Trial, state: optuna.trial.TrialState, objective: f
 
 
 class BatchedWrites(BaseJournalBackend, ABC):
-    """A journal that collects its writes while `batched_writes` lasts, and that can go on after a snapshot."""
+    """A journal that collects its writes while `batched_writes` lasts, and can go on after a snapshot."""
 
     batch: list[dict[str, Any]] | None = None
     in_snapshot = 0
@@ -87,11 +87,11 @@ class BatchedWrites(BaseJournalBackend, ABC):
 
     @abstractmethod
     def position(self) -> dict[str, Any]:
-        """Return what tells the records that were read from all others: JSON-able, for `resume`."""
+        """Return the mark of the records read so far, JSON-able, by which `resume` knows them again."""
 
     @abstractmethod
     def resume(self, records: int, position: Mapping[str, Any]) -> bool:
-        """Go on after the first `records`, and return True, if they are those of `position`; before the first read."""
+        """Skip the first `records`, and return True, where `position` is their mark. The first read comes later."""
 
 
 class JournalFile(BatchedWrites, JournalFileBackend):

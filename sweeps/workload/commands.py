@@ -1,4 +1,4 @@
-"""Commands to workers: who gets which part of one, whom it concerns, and what is left of one that was interrupted.
+"""Commands to workers: each worker's part of a command, the trials that it concerns, and the rest of an interrupted command.
 
 `advance` and `release` have the numbers of trials as their argument, `finish` a mapping from numbers to outcomes, `add` a trial,
 `discard_checkpoints` trials; `replay` and `close` have none.

@@ -188,7 +188,7 @@ def train_validation(view: StudyView) -> Figure | None:
 def nll_by_samples(view: StudyView) -> Figure | None:
     """Draw the importance-weighted NLL against its number of samples, of the best run of each comparable configuration.
 
-    Of configurations that were trained alike, the one with the most samples stands for all. None without a run that left these numbers.
+    Of configurations that were trained alike, the file with the most samples stands for all. None without a run that left these numbers.
     """
     groups = [(group[0], [_arrays_of(setting) for setting in group]) for group in comparable(view)]
     drawn = [(setting, max(files, key=_most_samples)) for setting, files in groups if any(files)][:MOST]

@@ -130,7 +130,7 @@ def open_lanes(
 
 
 def worker_kind(arithmetic: Mapping[str, Any], datasets: Mapping[str, Dataset], rows: int | None) -> dict[str, Any]:
-    """Return what decides the numbers of a worker besides its trials, JSON-able: `arithmetic`, vector units, rows, images.
+    """Return the conditions that decide a worker's numbers besides its trials, JSON-able: `arithmetic`, vector units, rows, images.
 
     `rows`: the most lanes of one fused program; None where lanes are not fused.
     """
