@@ -63,9 +63,9 @@ def check_unknown(url: str | None, runs: Path) -> Iterator[Finding]:
 
     Without `url`, nothing can be told of a study that a driver has had here, because a database may have its records.
     """
-    what, found = "left over", False
+    what, found, known = "left over", False, _known(url, runs)
     for folder in _folders(runs / "trials"):
-        if not is_name(folder.name) or folder.name in _known(url, runs):
+        if not is_name(folder.name) or folder.name in known:
             continue
         found = True
         words = f"{folder} ({_megabytes(folder)}) is the folder of a study without a journal"
