@@ -64,7 +64,10 @@ def log_pictures(
 def log_files(
     client: "MlflowClient", artifacts: ArtifactFolder, folder: Path, below: str, shown: Collection[Path] = ()
 ) -> None:
-    """Record the files of a folder below `below`, but no checkpoint, no half-written file, none that is `shown` as a picture."""
+    """Record the files of a folder below `below`, but no checkpoint, no half-written file, none that is `shown` as a picture.
+
+    A file that is gone meanwhile is left out.
+    """
     store = artifacts.local()
     for path in sorted(folder.rglob("*")):
         if (
@@ -76,7 +79,11 @@ def log_files(
             continue
         target = Path(below, *path.relative_to(folder).parts)
         if store is None or not _linked(path, store / target):
-            client.log_artifact(artifacts.run_id, str(path), target.parent.as_posix())
+            try:
+                client.log_artifact(artifacts.run_id, str(path), target.parent.as_posix())
+            except OSError:
+                if path.exists():
+                    raise
 
 
 def _linked(path: Path, target: Path) -> bool:

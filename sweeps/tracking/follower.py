@@ -22,11 +22,12 @@ from sweeps.storage.journal import journal_path
 from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study
 from sweeps.storage.trial_record import TrialRecord
 from sweeps.tracking.mlflow_runs import StudyRuns
-from sweeps.tracking.mlflow_store import StoreReplacedError, store_name
+from sweeps.tracking.mlflow_store import StoreReplacedError, is_server, store_name, tracking_uri
 
 NICE = 10  # training on the CPU comes first
-INTERVAL = 5.0  # seconds between two passes, at the least
+INTERVAL = 4.0  # seconds between two passes, at the least; MLflow's server closes connections that rest for 5 s
 SHARE = 0.05  # of a core, at the most, while a study runs
+SHARE_OF_SERVER = 0.25  # of the time, at the most, in which a server is asked while a study runs; others ask it, too
 LONGEST = 60.0  # seconds between two passes, at the most
 DELAYS = (0.5, 30.0)  # seconds before the next try: after the first failure and, doubling, at the most
 SIGNS_OF_LIFE = 0.5  # seconds between two signs of life
@@ -100,17 +101,20 @@ class _Follower:
         self._source = _Source(self._study, self._runs, order["storage"])
         mark = hashlib.sha256(store_name(self._tracking, self._runs).encode()).hexdigest()[:8]
         self._lock = FileLock(self._runs / "journal" / f"{self._study}.mirror-{mark}.lock")
+        self._is_server = is_server(tracking_uri(self._tracking))
         self._mlflow: StudyRuns | None = None
         self._state = State(notice=order["notice"], brought=order["brought"])
         self._brought: set[str] = set()
         self._brought_before: int = order["brought"]
         self._answers, self._sent_at = 0, 0.0
+        self._sending = threading.RLock()
+        """Answers of a server come in several threads."""
 
     def run(self) -> None:
         """Make passes until the driver has finished and the last pass is made."""
         failures = 0
         while True:
-            last, begun = self._finishing.is_set(), time.process_time()
+            last, begun, begun_at = self._finishing.is_set(), time.process_time(), time.monotonic()
             behind, opened = self._state.behind, self._mlflow
             try:
                 self._pass(last)
@@ -123,8 +127,10 @@ class _Follower:
                 self._send(problem=_reason(error))
             if last and (not failures or failures >= TRIES):
                 break
-            spent = 0.0 if self._mlflow is not opened else time.process_time() - begun  # MLflow is imported once
-            rest = min(max(INTERVAL, spent / SHARE), LONGEST)
+            rest = INTERVAL
+            if self._mlflow is opened:  # MLflow is imported once
+                asked = time.monotonic() - begun_at if self._is_server else 0.0
+                rest = min(max(INTERVAL, (time.process_time() - begun) / SHARE, asked / SHARE_OF_SERVER), LONGEST)
             if failures:
                 rest = DELAYS[0] if last else min(DELAYS[0] * 2**failures, DELAYS[1])
             time.sleep(rest) if last else self._finishing.wait(rest)
@@ -176,19 +182,22 @@ class _Follower:
         return len(self._mlflow.pending(study, records)) if self._mlflow else len(records) + 1
 
     def _note_arrival(self, name: str) -> None:
-        self._brought.add(name)
-        self._send(brought=self._brought_before + len(self._brought), behind=max(0, self._state.behind - 1))
+        with self._sending:
+            self._brought.add(name)
+            self._send(brought=self._brought_before + len(self._brought), behind=max(0, self._state.behind - 1))
 
     def _note_answer(self) -> None:
-        self._answers += 1
-        if time.monotonic() >= self._sent_at + SIGNS_OF_LIFE:
-            self._sent_at = time.monotonic()
-            self._send(answers=self._answers)
+        with self._sending:
+            self._answers += 1
+            if time.monotonic() >= self._sent_at + SIGNS_OF_LIFE:
+                self._sent_at = time.monotonic()
+                self._send(answers=self._answers)
 
     def _send(self, **changes: Any) -> None:
         """Change the state and send it to the driver."""
-        self._state = replace(self._state, **changes)
-        print(json.dumps(asdict(self._state)), file=self._output, flush=True)
+        with self._sending:
+            self._state = replace(self._state, **changes)
+            print(json.dumps(asdict(self._state)), file=self._output, flush=True)
 
 
 class _Source:

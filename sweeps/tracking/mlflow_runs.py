@@ -3,7 +3,9 @@
 Bringing the same records twice changes nothing. Runs are found by their tags before they are created. A run's newest epoch
 is a tag that MLflow gets in one call with the metrics of this epoch. Metrics that come again have the same time and value, so
 MLflow keeps them once. Names of pictures and files follow from the record. The status comes last, so a run with its final
-status has everything.
+status has everything. A server may do a request later that got no answer, so the runs of such requests are read again in the end.
+
+A server takes one run in a request, so several runs are brought at the same time, each by one request after the other.
 """
 
 import bisect
@@ -11,20 +13,22 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sweeps.errors import UserError
 from sweeps.storage.study_record import StudyRecord
 from sweeps.storage.trial_record import TrialRecord
-from sweeps.tracking.artifacts import ArtifactFolder, log_files, log_pictures
+from sweeps.tracking.artifacts import log_files, log_pictures
+from sweeps.tracking.found_runs import Run, find_runs, run_of
 from sweeps.tracking.mlflow_store import (
     STUDY_TAG,
     Store,
     StoreReplacedError,
     artifact_location,
+    is_server,
     register,
     tracking_uri,
 )
@@ -35,34 +39,12 @@ PARENT = "study"
 """Value of the tag `sweeps.trial` on the parent run."""
 METRICS = 1000
 """The most metrics that MLflow takes in one call."""
+AT_ONCE = 8
+"""Runs that are brought at the same time through a server, whose own processes are four by default."""
 REFUSALS = ("INVALID_PARAMETER_VALUE", "INVALID_STATE")
 """Errors of MLflow that will come again."""
 SESSION = {"running": "RUNNING", "finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 """State of a study's newest session → status of the parent run."""
-
-
-@dataclass
-class _Run:
-    """The content of a run in MLflow."""
-
-    artifacts: ArtifactFolder
-    status: str
-    tags: dict[str, str]
-    params: set[str]
-    dataset: bool
-    ended: int | None = None
-    """Unix ms."""
-    deleted: bool = False
-    """Whether somebody deleted it in MLflow, where it can be restored."""
-    pictures: set[tuple[int, str]] = field(default_factory=set)
-    """Epoch and name of each picture that this process recorded."""
-    brought: tuple[str, int, int] | None = None
-    """The `state_of` of its record when it was last brought up to date."""
-
-    @property
-    def epoch(self) -> int:
-        """The newest epoch whose metrics MLflow has."""
-        return int(self.tags.get("sweeps.epoch", 0))
 
 
 class StudyRuns:
@@ -81,7 +63,12 @@ class StudyRuns:
             study.name, artifact_location(tracking_uri(tracking), runs, study.name)
         )
         self._folder, self._study, self._identity = runs, study.name, study.identity
-        self._runs = self._find_runs()
+        self._runs = find_runs(self._client, self._experiment, self._identity)
+        self._at_once = AT_ONCE if is_server(tracking_uri(tracking)) else 1
+        self._doubtful: set[str] = set()
+        """Names of runs of which a server may still do a request that got no answer."""
+        self._is_first = is_server(tracking_uri(tracking))
+        """Whether such a request may be of the process before this one, which may have been killed."""
         self._best = self._complete = 0
         self.refused: dict[str, str] = {}
         """Name of a run → why MLflow will never take its records."""
@@ -102,16 +89,18 @@ class StudyRuns:
             Exception: MLflow cannot be reached; nothing is lost, because the next call goes on.
         """
         self.store.check()
+        self._find_doubtful()
+        self._doubtful |= {PARENT} if self._is_first else set()
         parent = self._runs.get(PARENT) or self._create_parent(study, records)
         with self._refusals(PARENT):
             if not parent.deleted:
                 self._describe(parent, study)
-        for record in records:
-            name = record.name_in(study.name)
-            if name not in self.refused and not self._has(study, record):
-                with self._refusals(name):
-                    self._bring_run(study, record)
-                    arrived(name)
+        self._bring_runs(study, records, arrived)
+        if self._doubtful:
+            self._find_doubtful()
+            self._doubtful.clear()
+            self._is_first, parent = False, self._runs[PARENT]
+            self._bring_runs(study, records, arrived)
         with self._refusals(PARENT):
             if not parent.deleted:
                 self._draw_best(parent, records)
@@ -119,6 +108,38 @@ class StudyRuns:
                 self._conclude(parent, study)
                 arrived(PARENT)
         self.store.check()
+
+    def _bring_runs(self, study: StudyRecord, records: Sequence[TrialRecord], arrived: Callable[[str], None]) -> None:
+        """Bring each run that is behind, several at a time through a server, until one fails."""
+
+        def bring(record: TrialRecord) -> None:
+            name = record.name_in(study.name)
+            with self._refusals(name):
+                self._bring_run(study, record)
+                arrived(name)
+
+        behind = [record for record in records if not self._has(study, record)]
+        behind = [record for record in behind if record.name_in(study.name) not in self.refused]
+        self._doubtful |= {record.name_in(study.name) for record in behind} if self._is_first else set()
+        if self._at_once == 1:
+            for record in behind:
+                bring(record)
+            return
+        with ThreadPoolExecutor(self._at_once) as pool:
+            try:
+                for brought in as_completed([pool.submit(bring, record) for record in behind]):
+                    brought.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _find_doubtful(self) -> None:
+        """Read the doubtful runs from MLflow, and leave one run of each name."""
+        for name in sorted(self._doubtful) if len(self._doubtful) <= AT_ONCE else [None]:
+            found = find_runs(self._client, self._experiment, self._identity, name)
+            for key in found.keys() & self._doubtful:
+                known = self._runs.get(key)
+                found[key].pictures = known.pictures if known and known.artifacts == found[key].artifacts else set()
+                self._runs[key] = found[key]
 
     @contextmanager
     def _refusals(self, name: str) -> Iterator[None]:
@@ -131,6 +152,7 @@ class StudyRuns:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 raise StoreReplacedError("MLflow has lost runs of the study; they are built anew.") from error
             if error.error_code not in REFUSALS:
+                self._doubtful.add(name)
                 raise
             self.refused[name] = str(error).splitlines()[0]
 
@@ -143,29 +165,17 @@ class StudyRuns:
             raise UserError(f"experiment '{study}'", "was deleted in MLflow. Restore it there, or rename the study.")
         return experiment.experiment_id
 
-    def _find_runs(self) -> dict[str, _Run]:
-        """Return all runs of this study by name, deleted ones too."""
-        from mlflow.entities import ViewType
-
-        runs: dict[str, _Run] = {}
-        condition, token = f"tags.`sweeps.id` = '{self._identity}'", None
-        while True:
-            page = self._client.search_runs(
-                [self._experiment], condition, ViewType.ALL, max_results=1000, page_token=token
-            )
-            for run in page:
-                runs[run.data.tags["sweeps.trial"]] = _run_of(run)
-            token = page.token
-            if not token:
-                return runs
-
-    def _create_run(self, name: str, tags: Mapping[str, str], started: float) -> _Run:
+    def _create_run(self, name: str, tags: Mapping[str, str], started: float) -> Run:
         identity_tags = {"sweeps.id": self._identity, "sweeps.trial": name, "sweeps.state": "RUNNING"}
-        run = self._client.create_run(self._experiment, start_time=_ms(started), tags={**tags, **identity_tags})
-        self._runs[name] = _run_of(run)
+        try:
+            run = self._client.create_run(self._experiment, start_time=_ms(started), tags={**tags, **identity_tags})
+        except Exception:
+            self._doubtful.add(name)
+            raise
+        self._runs[name] = run_of(run)
         return self._runs[name]
 
-    def _log(self, run: _Run, metrics: Sequence[Any], params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+    def _log(self, run: Run, metrics: Sequence[Any], params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
         from mlflow.entities import Param, RunTag
 
         texts = {name: str(value) for name, value in params.items() if name not in run.params}
@@ -180,7 +190,7 @@ class StudyRuns:
             run.params |= texts.keys()
             run.tags |= changed
 
-    def _set_status(self, run: _Run, status: str, at: float | None) -> None:
+    def _set_status(self, run: Run, status: str, at: float | None) -> None:
         if status == "RUNNING":
             if run.status != "RUNNING":
                 self._client.update_run(run.artifacts.run_id, status="RUNNING")
@@ -190,12 +200,12 @@ class StudyRuns:
             run.ended = _ms(at)
         run.status = status
 
-    def _create_parent(self, study: StudyRecord, records: Sequence[TrialRecord]) -> _Run:
+    def _create_parent(self, study: StudyRecord, records: Sequence[TrialRecord]) -> Run:
         starts = [record.started for record in records if record.started]
         tags = {STUDY_TAG: study.name, "mlflow.runName": study.name, **study.tags}
         return self._create_run(PARENT, tags, min(starts, default=study.session_at or 0.0))
 
-    def _describe(self, parent: _Run, study: StudyRecord) -> None:
+    def _describe(self, parent: Run, study: StudyRecord) -> None:
         """Give the parent the question as its note, the tags, the data set, and what all trials share: settings and file."""
         if parent.tags.get("mlflow.note.content") != study.question:
             self._client.set_experiment_tag(self._experiment, "mlflow.note.content", study.question)
@@ -215,7 +225,7 @@ class StudyRuns:
             self._client.log_text(parent.artifacts.run_id, study.text, f"study/{study.name}.yaml")
             self._log(parent, (), {}, {"sweeps.study_file": version})
 
-    def _add_dataset(self, run: _Run, study: StudyRecord) -> None:
+    def _add_dataset(self, run: Run, study: StudyRecord) -> None:
         if study.dataset is None or run.dataset:
             return
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -227,7 +237,7 @@ class StudyRuns:
         self._client.log_inputs(run.artifacts.run_id, datasets=[DatasetInput(entity, tags)])
         run.dataset = True
 
-    def _draw_best(self, parent: _Run, records: Sequence[TrialRecord]) -> None:
+    def _draw_best(self, parent: Run, records: Sequence[TrialRecord]) -> None:
         """Draw the best objective of the search as a curve over trial-epochs."""
         from mlflow.entities import Metric
 
@@ -240,7 +250,7 @@ class StudyRuns:
             self._log(parent, points, {}, {"sweeps.best_trial": str(new[-1][3])})
         self._best, self._complete = len(curve), complete
 
-    def _is_concluded(self, parent: _Run, study: StudyRecord) -> bool:
+    def _is_concluded(self, parent: Run, study: StudyRecord) -> bool:
         """Whether the parent shows all of the study's record."""
         ended = study.session == "running" or parent.ended == _ms(study.session_at)
         tags = {**study.tags, **{name: value for name, (value, _) in self._additions(study).items()}}
@@ -257,7 +267,7 @@ class StudyRuns:
             additions["sweeps.model"] = study.model.run, self._folder / study.model.folder
         return {tag: (value, folder) for tag, (value, folder) in additions.items() if folder.is_dir()}
 
-    def _conclude(self, parent: _Run, study: StudyRecord) -> None:
+    def _conclude(self, parent: Run, study: StudyRecord) -> None:
         """Record the report, register the model, and at last set the parent's status."""
         for tag, (value, folder) in self._additions(study).items():
             if parent.tags.get(tag) == value:
@@ -308,7 +318,7 @@ class StudyRuns:
             tags |= study.baseline_tags.get(name, {})
         return tags | role_tags(study, record, {})
 
-    def _log_metrics(self, run: _Run, study: StudyRecord, record: TrialRecord, tags: Mapping[str, str]) -> None:
+    def _log_metrics(self, run: Run, study: StudyRecord, record: TrialRecord, tags: Mapping[str, str]) -> None:
         """Add parameters, the epochs that MLflow lacks and, of a trial that has ended, its final figures."""
         metrics: list[Any] = []
         constants = {name: value for name, value in record.results.items() if name in study.no_metrics}
@@ -331,7 +341,7 @@ class StudyRuns:
             metrics += points(final, record.ended, outcome.epoch)
         self._log(run, metrics, params, {**tags, **({"sweeps.epoch": str(newest)} if newest else {})})
 
-    def _add_pictures(self, run: _Run, record: TrialRecord) -> None:
+    def _add_pictures(self, run: Run, record: TrialRecord) -> None:
         times = {epoch.epoch: epoch.at for epoch in record.epochs}
         new = {(picture.epoch, picture.name): picture.path for picture in record.pictures}
         placed = [
@@ -359,18 +369,6 @@ def _best_curve(records: Sequence[TrialRecord]) -> list[tuple[float, int, int, i
         if not curve or objective < curve[-1][0]:
             curve.append((objective, _ms(ended), bisect.bisect_right(rounds, round_), number))
     return curve
-
-
-def _run_of(run: Any) -> _Run:
-    return _Run(
-        artifacts=ArtifactFolder(run.info.run_id, run.info.artifact_uri),
-        status=run.info.status,
-        tags=dict(run.data.tags),
-        params=set(run.data.params),
-        dataset=bool(run.inputs and run.inputs.dataset_inputs),
-        ended=run.info.end_time,
-        deleted=run.info.lifecycle_stage == "deleted",
-    )
 
 
 def _points(values: Mapping[str, float], at: float | None, step: int) -> list[Any]:

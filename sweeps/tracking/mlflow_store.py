@@ -38,13 +38,17 @@ QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_UV_AUTO_DETECT": "false",
     "PYTHONSAFEPATH": "1",
 }
-"""Environment that keeps MLflow silent, off the network, away from files of the current folder, and without retries of minutes, because the follower tries again."""
+"""Environment that keeps MLflow silent, off the network, away from files of the current folder, and without a request at the end of each run for an address
+that nobody reads."""
+
+NO_RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+"""MLflow would repeat a request whose answer was lost, also one that creates a run, so that the run would be there twice. The follower tries again instead."""
 
 ADDRESSES = (
     ("experiments", "artifact_location"),
@@ -71,9 +75,14 @@ def tracking_uri(uri: str | None) -> str:
 
 def artifact_location(uri: str, runs: Path, study: str) -> str | None:
     """Return the address of a study's artifacts: below `runs`, or None where a server decides."""
-    if uri.startswith(("http", "databricks")):
+    if is_server(uri):
         return None
     return (runs.resolve() / "artifacts" / study).as_uri()
+
+
+def is_server(uri: str) -> bool:
+    """Tell whether the address is that of a server, not of a database."""
+    return uri.startswith(("http", "databricks"))
 
 
 def store_name(uri: str | None, runs: Path) -> str:
@@ -123,7 +132,7 @@ class Store:
     """
 
     def __init__(self, tracking: str | None, runs: Path, answered: Callable[[], None]) -> None:
-        os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+        os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ} | NO_RETRIES)
         self._database = runs / "mlflow.db" if tracking is None else None
         self.notices: list[str] = []
         """One line for each change to the store that a user wants to know."""

@@ -16,12 +16,17 @@ from pathlib import Path
 
 import pytest
 import tracked_study as small
+from toy_lanes import ToyLanes
+from toy_study import Fixed, toy_study
+from tracking_server import Gate, TrackingServer, free_port
 
+from sweeps import run_study
 from sweeps import tracking as module
 from sweeps.errors import UserError
 from sweeps.files import UNFINISHED
 from sweeps.storage.journal import study_lock
 from sweeps.tracking import mirroring, sync
+from sweeps.tracking.mlflow_runs import StudyRuns
 from sweeps.tracking.mlflow_store import _move_damaged_aside, damage_of
 
 HERE = Path(__file__).resolve().parents[2] / "support"
@@ -48,19 +53,19 @@ def runs(empty_store, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, empty_store):
-    """The address of a real tracking server, which takes 10 s to start; it keeps the artifacts, too."""
+def starting(tmp_path_factory, empty_store):
+    """A real tracking server, which takes 10 s to start."""
     folder = tmp_path_factory.mktemp("server")
     shutil.copy(empty_store, folder / "mlflow.db")
-    port = free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
-    command += ["--port", str(port), "--workers", "1", "--artifacts-destination", str(folder / "artifacts")]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
-    yield f"http://127.0.0.1:{port}"
-    os.killpg(process.pid, signal.SIGTERM)
-    process.wait(20)
+    server = TrackingServer(folder)
+    yield server
+    server.end(signal.SIGTERM)
+
+
+@pytest.fixture(scope="module")
+def server(starting):
+    """The address of a server that answers."""
+    return starting.wait()
 
 
 def wait_until(true):
@@ -70,23 +75,8 @@ def wait_until(true):
         time.sleep(0.02)
 
 
-def wait_for(server):
-    def up():
-        with closing(socket.socket()) as probe:
-            return probe.connect_ex(("127.0.0.1", int(server.rpartition(":")[2]))) == 0
-
-    wait_until(up)
-    return server
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
-def whole(server, empty_store, tmp_path_factory):
+def whole(starting, empty_store, tmp_path_factory):
     """A finished study and its store, brought by the process; the server starts meanwhile."""
     runs = tmp_path_factory.mktemp("whole % #1?") / "runs"
     study = small.SmallStudy(runs)
@@ -146,7 +136,7 @@ def test_what_a_dead_server_missed_reaches_a_live_one(whole, server):
     with pytest.raises(UserError, match="lacks 5 of 5 runs"):
         sync(small.STUDY, runs=whole.runs, tracking=dead)
 
-    live = wait_for(server).replace("//", "//user:secret@")
+    live = server.replace("//", "//user:secret@")
     assert sync(small.STUDY, runs=whole.runs, tracking=live).brought == 5
     found = small.contents(whole.runs, server)
     assert found == own_contents(whole.runs)
@@ -203,7 +193,7 @@ def test_a_server_that_never_answers_or_is_slow(tmp_path, server, monkeypatch):
     assert "lacks 2 of 2 runs" in said[0]
     monkeypatch.setattr(module, "PATIENCE", 10.0)  # many times what one answer takes on a busy machine
     with (
-        in_front_of(wait_for(server), 0.2) as slow,
+        in_front_of(server, 0.2) as slow,
         mirroring("slow", runs=runs, tracking=slow, say=said.append) as mirror,
     ):
         wait_until(lambda: mirror.state.answers)
@@ -214,6 +204,187 @@ def test_a_server_that_never_answers_or_is_slow(tmp_path, server, monkeypatch):
     assert mirror.state.done
     assert len(said) == 1
     assert small.reduced(small.contents(runs, server, "slow")) == small.expected(study.stored())
+
+
+def _ended(study, trials=4):
+    """Write trials of two epochs and the end of the session."""
+    for number in range(trials):
+        study.start(number)
+        for step in (1, 2):
+            study.epoch(number, step)
+        study.end(number, "pruned" if number % 2 else "complete", epochs=2)
+    study.session("finished")
+
+
+def _brought(study, address, arrived=lambda name: None, *, anew=False):
+    """Bring a study in this process, again after each failure, `anew` as the next process does; how often it failed."""
+    from mlflow.exceptions import MlflowException
+
+    mlflow, stored = None, study.stored()
+    for failures in range(20):
+        try:
+            mlflow = mlflow or StudyRuns(address, study.runs, stored.study)
+            mlflow.bring(stored.study, stored.trials, arrived)
+            assert mlflow.pending(stored.study, stored.trials) == []
+            return failures
+        except MlflowException:
+            mlflow = None if anew else mlflow
+    raise AssertionError("it never comes to its end")
+
+
+@pytest.fixture
+def gate(server):
+    gate = Gate(server)
+    yield gate
+    gate.shut()
+
+
+def test_lost_answers_double_nothing(tmp_path, server, gate):
+    study = small.SmallStudy(tmp_path / "runs", name="lost", identity="lost")
+    _ended(study)
+    kinds = ("experiments/create", "runs/create", "runs/log-batch", "runs/log-inputs", "runs/update", "runs/create")
+    gate.losing += [f"/mlflow/{kind} ".encode() for kind in kinds]
+    assert _brought(study, gate.address) >= 2, "the experiment, the parent and more were answered in vain"
+    assert gate.losing == []
+    assert small.reduced(small.contents(study.runs, server, "lost")) == small.expected(study.stored())
+
+
+@pytest.mark.parametrize("anew", [False, True], ids=["the same process", "the next process"])
+@pytest.mark.parametrize("kind", ["runs/create", "runs/update"])
+def test_a_request_that_a_server_does_late_changes_nothing(tmp_path, server, gate, anew, kind):
+    """A server that hung has requests whose senders are gone. It does them in any order."""
+    name = f"late-{kind.rpartition('/')[2]}-{anew}"
+    study = small.SmallStudy(tmp_path / "runs", name=name, identity=name)
+    study.start(0)
+    study.epoch(0, 1)
+    if kind == "runs/update":  # the run is resumed, and ends
+        study.session("interrupted")
+        assert _brought(study, server) == 0
+        study.session("running")
+    study.end(0, "complete", epochs=1)
+    study.session("finished")
+    gate.delaying.append(f"/mlflow/{kind} ".encode())
+    late = []
+    assert _brought(study, gate.address, lambda name: late.append(gate.let_through()), anew=anew) == 1
+    assert sum(late) == 1
+    found = small.contents(study.runs, server, name)
+    assert small.reduced(found) == small.expected(study.stored())
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize(
+    "seeds", [range(2), pytest.param(range(2, 22), marks=pytest.mark.slow)], ids=["two seeds", "twenty seeds"]
+)
+def test_no_kill_of_the_mirror_doubles_or_loses_anything_in_a_server(tmp_path, server, seeds):
+    runs, studies = tmp_path / "runs", []
+    for seed in seeds:
+        studies.append(small.SmallStudy(runs, name=f"killed-{seed}", identity=f"killed{seed}"))
+        _ended(studies[-1])
+    plan = [f"killed-{seed}={seed}" for seed in seeds]
+    command = [sys.executable, str(HERE / "killed_mirror.py"), str(runs), server, *plan]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= len(studies), "most of three for each study are killed before they have brought all"
+    for study in studies:
+        assert small.reduced(small.contents(runs, server, study.name)) == small.expected(study.stored())
+
+
+def test_what_a_server_missed_while_it_was_away_reaches_it_later(tmp_path, server, gate, monkeypatch):
+    """The cheap case of `test_a_server_that_is_away_for_two_minutes`."""
+    monkeypatch.setattr(module, "PATIENCE", 600.0)
+    runs, said = tmp_path / "runs", []
+    study = small.SmallStudy(runs, name="away", identity="away")
+    with mirroring("away", runs=runs, tracking=gate.address, say=said.append) as mirror:
+        for number in range(3):
+            study.start(number)
+            study.epoch(number, 1)
+        wait_until(lambda: mirror.state.brought)
+        gate.shut()
+        for number in range(3):
+            study.epoch(number, 2)
+        study.end(0, "complete", epochs=2)
+        wait_until(lambda: mirror.warning)
+        assert "is behind (no answer); training goes on" in mirror.warning
+        gate.open()
+        study.epoch(1, 3)
+        study.end(1, "pruned", epochs=3)
+        study.end(2, "complete", epochs=2)
+        study.session("finished")
+    assert (mirror.state.done, said) == (True, [])
+    assert small.reduced(small.contents(runs, server, "away")) == small.expected(study.stored())
+
+
+def _swept(runs, tracking, before=lambda event: None, meanwhile=lambda mirror: None):
+    """Sweep a toy study of 24 trials of 30 epochs in four lanes; the study as it is stored."""
+    study, said = toy_study(trials=24, pruner="median", name="two-minutes", fixed=Fixed(epochs=30)), []
+    with mirroring(study, runs=runs, tracking=tracking, say=said.append) as mirror:
+        other = threading.Thread(target=meanwhile, args=(mirror,))
+        other.start()
+        stored = run_study(study, lambda: ToyLanes(width=4, epochs=30, before=before), runs=runs)
+        other.join()
+    assert (mirror.state.done, mirror.state.problem, said) == (True, None, [])
+    return stored
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_a_server_that_is_away_for_two_minutes(tmp_path, empty_store, runs, monkeypatch):
+    """The server is killed in the middle of a study, and starts again. Nothing is lost, doubled or left running."""
+    monkeypatch.setattr(module, "PATIENCE", 600.0)  # the end waits for the next answer, on a busy machine too
+    (tmp_path / "server").mkdir()
+    shutil.copy(empty_store, tmp_path / "server" / "mlflow.db")
+    server, away, is_back = TrackingServer(tmp_path / "server", workers=4), [], threading.Event()
+
+    def train_slowly(event):
+        time.sleep(0.3 * event.startswith("advance"))
+        if event.startswith("add 20"):
+            is_back.wait()
+
+    def kill_and_start_again(mirror):
+        try:
+            while mirror.state.brought < 3:
+                time.sleep(0.1)
+            server.end(signal.SIGKILL)
+            time.sleep(120)
+            away.extend([mirror.warning, mirror.state.behind])
+            server.start()
+            server.wait()
+        finally:
+            is_back.set()
+
+    try:
+        disturbed = _swept(tmp_path / "disturbed", server.wait(), train_slowly, kill_and_start_again)
+        found = small.contents(tmp_path / "disturbed", server.address, "two-minutes")
+    finally:
+        server.end()
+    warning, behind = away
+    assert behind >= 10, "trials began and ended meanwhile"
+    assert "is behind (no answer); training goes on" in warning
+    undisturbed = _swept(runs, None)
+    assert _untimed(found) == _untimed(small.contents(runs, None, "two-minutes"))
+    assert small.reduced(found) == small.expected(disturbed)
+    first, second = (
+        [(trial.params, trial.state, [(epoch.objective, epoch.metrics) for epoch in trial.epochs]) for trial in trials]
+        for trials in (disturbed.trials, undisturbed.trials)
+    )
+    assert first == second
+    assert {run["status"] for run in found.values()} == {"FINISHED", "KILLED"}
+    assert len(found) == 25
+
+
+def _untimed(contents):
+    """Status, parameters and points of each run, without the times of day.
+
+    Two trials that end in one round are two points of one step. Their times decide the order in which MLflow returns them.
+    """
+    return {
+        name: (
+            run["status"],
+            run["params"],
+            {key: sorted((step, value) for step, _, value in points) for key, points in run["points"].items()},
+        )
+        for name, run in contents.items()
+    }
 
 
 KILLING = """

@@ -1,0 +1,84 @@
+"""The runs of a study that MLflow has, each name once.
+
+A request that got no answer may have been done, at once or later. So a name may have two runs after its creation was repeated.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sweeps.tracking.artifacts import ArtifactFolder
+
+
+@dataclass
+class Run:
+    """The content of a run in MLflow."""
+
+    artifacts: ArtifactFolder
+    status: str
+    tags: dict[str, str]
+    params: set[str]
+    dataset: bool
+    ended: int | None = None
+    """Unix ms."""
+    deleted: bool = False
+    """Whether somebody deleted it in MLflow, where it can be restored."""
+    pictures: set[tuple[int, str]] = field(default_factory=set)
+    """Epoch and name of each picture that this process recorded."""
+    brought: tuple[str, int, int] | None = None
+    """The `state_of` of its record when it was last brought up to date."""
+
+    @property
+    def epoch(self) -> int:
+        """The newest epoch whose metrics MLflow has."""
+        return int(self.tags.get("sweeps.epoch", 0))
+
+
+def run_of(run: Any) -> Run:
+    """Return the content of an MLflow entity."""
+    return Run(
+        artifacts=ArtifactFolder(run.info.run_id, run.info.artifact_uri),
+        status=run.info.status,
+        tags=dict(run.data.tags),
+        params=set(run.data.params),
+        dataset=bool(run.inputs and run.inputs.dataset_inputs),
+        ended=run.info.end_time,
+        deleted=run.info.lifecycle_stage == "deleted",
+    )
+
+
+def find_runs(client: Any, experiment: str, identity: str, name: str | None = None) -> dict[str, Run]:
+    """Return the runs of the study with this identity by name, deleted ones too; only the run `name` where one is given.
+
+    Of two runs of one name the one with more content stays. The other is deleted in MLflow, where it can be restored.
+    """
+    from mlflow.entities import ViewType
+
+    runs: dict[str, Run] = {}
+    condition, token = f"tags.`sweeps.id` = '{identity}'", None
+    if name is not None:
+        condition += f" AND tags.`sweeps.trial` = '{name}'"
+    while True:
+        page = client.search_runs([experiment], condition, ViewType.ALL, max_results=1000, page_token=token)
+        for run in map(run_of, page):
+            found = run.tags["sweeps.trial"]
+            runs[found] = _keep_one(client, runs[found], run) if found in runs else run
+        token = page.token
+        if not token:
+            return runs
+
+
+def _keep_one(client: Any, *doubles: Run) -> Run:
+    from mlflow.exceptions import MlflowException
+
+    kept, surplus = sorted(
+        doubles,
+        key=lambda run: (not run.deleted, len(run.params) + len(run.tags), run.artifacts.run_id),
+        reverse=True,
+    )
+    if not surplus.deleted:
+        try:
+            client.delete_run(surplus.artifacts.run_id)
+        except MlflowException as error:
+            if error.error_code != "PERMISSION_DENIED":  # the experiment is of another user
+                raise
+    return kept
