@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.engine.events import Observer, best_trial, reported_epochs
 from sweeps.engine.repeats import plan_repeats, run_repeats
-from sweeps.engine.trial_loop import MAX_FAILURES, Clock, Rounds
+from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS, Clock, Rounds
 from sweeps.seeds import seed_of
 from sweeps.storage import hold_study, open_study, repeat_study, storage_errors_as_user_errors
 from sweeps.storage.optuna_internals import batched_writes
@@ -76,10 +76,15 @@ class Sweep:
         self._begun = True
 
     def train(
-        self, make_lanes: Callable[[], Lanes], observers: Sequence[Observer], *, max_failures: int = MAX_FAILURES
+        self,
+        make_lanes: Callable[[], Lanes],
+        observers: Sequence[Observer],
+        *,
+        max_failures: int = MAX_FAILURES,
+        stop_seconds: float = STOP_SECONDS,
     ) -> StoredStudy:
         """Search, then train the repeats; returns all trials. The arguments are those of `run_study`."""
-        common: dict[str, Any] = {"runs": self.runs, "max_failures": max_failures}
+        common: dict[str, Any] = {"runs": self.runs, "max_failures": max_failures, "stop_seconds": stop_seconds}
         with closing(make_lanes()) as lanes:
             if lanes.kind != self.before.worker_kind:
                 write_study(self._optuna_study, worker_kind=lanes.kind)
@@ -114,7 +119,8 @@ class Sweep:
                 self._write_session(session)
 
     def _write_session(self, session: Session) -> None:
-        write_study(self._optuna_study, session=session, session_at=time.time())
+        # The identity is written each time, because a study whose first records are damaged is known by a later one.
+        write_study(self._optuna_study, session=session, session_at=time.time(), identity=self.before.identity)
 
 
 @contextmanager
@@ -163,6 +169,7 @@ def run_study(
     take_over: bool = False,
     patience: float = PATIENCE,
     max_failures: int = MAX_FAILURES,
+    stop_seconds: float = STOP_SECONDS,
 ) -> StoredStudy:
     """Run a study to its end, from wherever an earlier process left it; returns all its trials.
 
@@ -174,16 +181,17 @@ def run_study(
         observers: are told of every trial, epoch and round.
         description: what is recorded with the study.
         max_failures: so many trials in a row, by number, that fail of the same cause end the study. Diverged trials never count.
+        stop_seconds: after an interrupt, workers have so long to end the epoch at hand and to leave checkpoints.
 
     Raises:
         UserError: as `open_sweep`; or `max_failures` trials in a row failed of the same cause.
-        KeyboardInterrupt: the study was stopped; what is finished is kept.
+        KeyboardInterrupt: the study was stopped; what is finished is kept, and running trials have left checkpoints.
     """
     how: dict[str, Any] = {"extend": extend, "take_over": take_over, "patience": patience}
     with open_sweep(study, runs=runs, storage=storage, **how) as sweep:
         if not sweep.finished:
             sweep.begin(description or Description())
-            sweep.train(make_lanes, observers, max_failures=max_failures)
+            sweep.train(make_lanes, observers, max_failures=max_failures, stop_seconds=stop_seconds)
             sweep.conclude()
         return sweep.read()
 
@@ -201,10 +209,12 @@ def search(
     clock: Clock = time.time,
     timer: Clock = time.monotonic,
     max_failures: int = MAX_FAILURES,
+    stop_seconds: float = STOP_SECONDS,
 ) -> str:
     """Search until the study's budget is used up, from wherever the storage stands; returns why it ended.
 
     An interrupt (KeyboardInterrupt, or an exception of the lanes) leaves its trials RUNNING for the next call.
+    After a KeyboardInterrupt the lanes have `stop_seconds` to leave checkpoints.
 
     Args:
         clock: gives the times on record; it may jump.
@@ -214,7 +224,8 @@ def search(
         UserError: `max_failures` trials in a row failed of the same cause.
     """
     source = _Search(optuna_study, study, ahead=lanes.width if lanes.width >= AHEAD else 0)
-    reason = Rounds("search", optuna_study, lanes, observers, runs, source, clock, timer, max_failures).run()
+    rounds = Rounds("search", optuna_study, lanes, observers, runs, source, clock, timer, max_failures, stop_seconds)
+    reason = rounds.run()
     write_study(optuna_study, stopped=reason)
     return reason
 
@@ -232,6 +243,8 @@ class _Search:
         self.optuna_study, self.study, self.ahead = optuna_study, study, ahead
         self.planned = study.budget.trials
         self.prepared: dict[int, FrozenTrial] = {}
+        self.prepared_for = -1
+        """The round in which the prepared trials begin."""
 
     def propose(
         self, trials: Sequence[FrozenTrial], proposals: Sequence[FrozenTrial], elapsed: float, round_: int
@@ -244,10 +257,12 @@ class _Search:
         newest = trials[-KNOWN_IN_A_ROW:]
         if len(newest) == KNOWN_IN_A_ROW and all(duplicate_of(trial) is not None for trial in newest):
             return f"The sampler proposed only known settings, {KNOWN_IN_A_ROW} times in a row."
-        return self.prepared.pop(number, None) or self._propose(number, proposals, since=round_ - 1)
+        prepared = self.prepared.pop(number, None) if self.prepared_for == round_ else None
+        return prepared or self._propose(number, proposals, since=round_ - 1)
 
     def prepare(self, trials: Sequence[FrozenTrial], round_: int, seconds: float) -> None:
         self.prepared.clear()
+        self.prepared_for = round_ + 1
         end, first = time.monotonic() + seconds, len(trials)
         last = first + self.ahead if self.planned is None else min(first + self.ahead, self.planned)
         for number in range(first, last):
@@ -267,6 +282,7 @@ class _Search:
             self.optuna_study,
             sampler,
             study.space.suggest,
+            number=number,
             seed=trial_seed(study.seed, number),
             proposals=proposals,
             unseen=lambda trial: self.ahead and ended_round(trial) >= since,
@@ -276,9 +292,10 @@ class _Search:
         return self.study.space.decode(trial.params)
 
     def duplicate_of(self, stored: Mapping[str, Any], earlier: Sequence[FrozenTrial]) -> FrozenTrial | None:
+        equal = (trial for trial in earlier if trial.params == stored)  # first, because nearly none is
         # A trial that failed says nothing about its setting.
-        lasting = (t for t in earlier if t.state in (TrialState.COMPLETE, TrialState.PRUNED) or owned_by_driver(t))
-        return next((trial for trial in lasting if trial.params == stored), None)
+        lasting = (TrialState.COMPLETE, TrialState.PRUNED)
+        return next((trial for trial in equal if trial.state in lasting or owned_by_driver(trial)), None)
 
 
 def used_up(budget: "Budget", trials: Sequence[FrozenTrial], elapsed: float) -> str | None:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeps.storage.trial_record import ENDED
 from sweeps.workload import Outcome, Progress, Trial, TrialResult
 
 
@@ -99,3 +100,24 @@ def best_trial(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     """Return the completed trial with the smallest value, the earliest of equals."""
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     return min(complete, key=lambda trial: (trial.value, trial.number), default=None)
+
+
+def snapshot_of(
+    phase: str, trials: Sequence[FrozenTrial], running: Mapping[int, Any], planned: int | None, elapsed: float
+) -> Snapshot:
+    """Return the snapshot of a phase. `running`: number of a trial in the lanes → an object whose `trial` is that trial."""
+    best = best_trial(trials)
+    return Snapshot(
+        phase=phase,
+        running=tuple(
+            Running(trial=running[t.number].trial, epoch=len(t.intermediate_values), objective=newest_objective(t))
+            for t in trials
+            if t.number in running
+        ),
+        **{name: sum(trial.state == state for trial in trials) for name, state in ENDED.items()},
+        planned=planned,
+        best_objective=best.value if best else None,
+        best_number=best.number if best else None,
+        epochs=reported_epochs(trials),
+        elapsed=elapsed,
+    )

@@ -20,7 +20,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.engine.events import Observer, Source
-from sweeps.engine.trial_loop import MAX_FAILURES, Clock, Rounds
+from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS, Clock, Rounds
 from sweeps.results import ranked_trials
 from sweeps.seeds import seed_of
 from sweeps.storage.proposals import proposed_repeat
@@ -184,6 +184,7 @@ def run_repeats(
     clock: Clock = time.time,
     timer: Clock = time.monotonic,
     max_failures: int = MAX_FAILURES,
+    stop_seconds: float = STOP_SECONDS,
 ) -> None:
     """Train the planned repeats that the storage does not hold yet; those that were interrupted go on first.
 
@@ -191,7 +192,7 @@ def run_repeats(
     """
     _reassign(repeat_study, repeats)
     source = _Repeats(repeats, repeat_study.get_trials(deepcopy=False))
-    Rounds("repeats", repeat_study, lanes, observers, runs, source, clock, timer, max_failures).run()
+    Rounds("repeats", repeat_study, lanes, observers, runs, source, clock, timer, max_failures, stop_seconds).run()
 
 
 class _Repeats(Source):

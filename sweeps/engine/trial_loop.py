@@ -9,16 +9,19 @@ trial → end those that end. Each step is durable before the next begins:
 - The decisions of a round are one write (`RoundDecisions`). They end the round; all steps after them (finish the lanes,
   write outcome and results, discard checkpoints, tell observers, tell Optuna) can be done a second time without harm.
 
+With many lanes, rounds are decided late: whom the pruner ends for an epoch ends after the next one, and who begins in a round is
+chosen from what was known before the round before it. So each worker is told in the midst of a round what to do in the next one
+(`Lanes.run_ahead`), and waits neither for the slowest worker nor for the driver. The storage never sees that: rounds are
+written one after the other.
+
 Observers are told of a round while the next one trains, so that no lane waits for them.
 """
 
+import itertools
 import logging
-import math
-import re
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -26,17 +29,25 @@ from typing import Literal
 import optuna
 from optuna.trial import FrozenTrial
 
-from sweeps.engine.events import Observer, Running, Snapshot, Source, best_trial, newest_objective, reported_epochs
-from sweeps.errors import UserError
+from sweeps.engine.events import Observer, Source, newest_objective, snapshot_of
+from sweeps.engine.failures import MAX_FAILURES, check_failures, ended_as, failure_cause
+from sweeps.engine.next_trials import NextTrials, propose_some
+from sweeps.engine.worker_records import WorkerRecords
 from sweeps.storage.optuna_internals import batched_writes
 from sweeps.storage.proposals import decide_pruning, write_pruner_state, write_trial
-from sweeps.storage.study_record import REPEATS, round_decisions, study_record, write_decisions, write_study
+from sweeps.storage.rounds import (
+    RoundDecisions,
+    decided_outcome,
+    epochs_ahead,
+    round_decisions,
+    write_decisions,
+    write_epochs_ahead,
+)
+from sweeps.storage.study_record import study_record, write_study
 from sweeps.storage.trial_record import (
-    ENDED,
     RunningTrial,
     checked,
-    decided_outcome,
-    duplicate_of,
+    ended_round,
     first_round,
     is_closing,
     last_progress,
@@ -45,18 +56,18 @@ from sweeps.storage.trial_record import (
     reported_in,
     results_of,
     resume_trial,
+    trial_to_train,
 )
-from sweeps.workload import Failure, Lanes, Outcome, Progress, Stall, TrialResult, run_name
-from sweeps.workload.pulse import TIMES_USUAL
+from sweeps.workload import Lanes, Outcome, Progress, Trial, TrialResult
 
 Clock = Callable[[], float]
 """Seconds since some fixed moment, as `time.time`."""
 
 _log = logging.getLogger(__name__)
-_WORKERS_SECONDS = 10.0
-"""Between two records of the workers: a line each, some hundred bytes a worker."""
-MAX_FAILURES = 10
-"""This many trials in a row that fail of the same cause are a bug, or the machine's fault, which must not use up the budget."""
+LATE_FROM = 16
+"""With this many lanes or more, the rounds of a new study are decided late."""
+STOP_SECONDS = 20.0
+"""For workers to end the epoch at hand and write checkpoints. Slurm and Kubernetes kill what is there 30 seconds after SIGTERM."""
 
 
 @dataclass(eq=False)
@@ -74,6 +85,7 @@ class Rounds:
     timer: Clock = time.monotonic
     """Measures the seconds of this process. It never goes back."""
     max_failures: int = MAX_FAILURES
+    stop_seconds: float = STOP_SECONDS
 
     def __post_init__(self) -> None:
         self.running: dict[int, RunningTrial] = {}
@@ -83,33 +95,70 @@ class Rounds:
         """Events that observers still have to get, in order, each with the number of its trial, if the event has a trial."""
         stored = study_record(self.study)
         self.elapsed, self.mark = stored.elapsed or 0.0, self.timer()
-        self.stalls: tuple[Stall, ...] = ()
-        self.seen = -math.inf
-        """When the workers were recorded last, by `timer`."""
-        if stored.stalls or stored.workers:  # of a process that was killed
-            write_study(self.study, stalls=(), workers=())
+        late_from = stored.late_from
+        if late_from is None and not self._trials():
+            late_from = LATE_FROM
+            write_study(self.study, late_from=late_from)
+        self.late = late_from is not None and self.lanes.width >= late_from
+        self.condemned: tuple[int, ...] = ()
+        """Trials that the pruner has ended, and that end after this round."""
+        self.next, self.elapsed_before = NextTrials(self.source), self.elapsed
+        self.ahead: dict[int, Progress] = {}
+        """Number of a trial → its epoch of a round to come, which a process that was stopped had trained."""
+        self.arrived: Sequence[Progress] = ()
+        """Epochs that are done and not yet recorded."""
+        self.ending: dict[int, tuple[Outcome, int]] = {}
+        """Number of a trial that lanes finish → how it ends, and its last round."""
+        self.workers = WorkerRecords(self.study, self.lanes, self.timer, repeat=self.phase == "repeats")
         # Failures of earlier processes do not count: whoever has mended their cause must be able to go on.
         self.ended_before = {trial.number for trial in self._trials() if trial.state.is_finished()}
 
     def run(self) -> str:
         """Go on until the source has no more trials and all have ended; returns the source's reason."""
-        self._resume()
-        while True:
-            self._settle()
-            reason = self._fill()
-            if not self.running:
-                self._deliver()
-                if self.lanes.workers:
-                    write_study(self.study, workers=())
-                return reason
-            self._advance()
-            self._end_round()
+        try:
+            self._resume()
+            while True:
+                self._settle()
+                reason = self._fill()
+                if not self.running and not self._learns():
+                    self._deliver()
+                    self.workers.clear()
+                    return reason
+                self._advance()
+                self._end_round()
+        except KeyboardInterrupt:
+            self._stop()
+            raise
+
+    def _stop(self) -> None:
+        """Record what the lanes were at and let them leave checkpoints, so that the next process trains no epoch again."""
+        if self.lanes.workers:
+            what = "workers end the epoch at hand and write checkpoints"
+            _log.warning("Stopping: %s, for %g s at the most. Ctrl-C again ends at once.", what, self.stop_seconds)
+        ahead: list[Progress] = []
+        for done in itertools.chain([self.arrived], self.lanes.stop(self.stop_seconds)):
+            here = [each for each in done if isinstance(each, Progress) and each.number in self.running]
+            self._report([each for each in here if not self._is_ahead(each)])
+            ahead += [each for each in here if self._is_ahead(each)]
+            self._record_ends(each for each in done if isinstance(each, TrialResult) and each.number in self.ending)
+        if self.late:
+            write_epochs_ahead(self.study, ahead)
+
+    def _is_ahead(self, progress: Progress) -> bool:
+        """Whether an epoch is of the next round."""
+        trial = self._trials()[progress.number]
+        return self.late and reported_in(trial, self.round) and progress.epoch > len(trial.intermediate_values)
+
+    def _learns(self) -> bool:
+        """Whether a trial has ended so lately that the source did not know of it yet."""
+        return self.late and any(ended_round(trial) >= self.round - 1 for trial in self._trials())
 
     def _resume(self) -> None:
         decisions = round_decisions(self.study)
         if decisions:
-            self.round = decisions.round + 1
+            self.round, self.condemned = decisions.round + 1, decisions.condemned
             write_pruner_state(self.study, decisions)
+        self.ahead = epochs_ahead(self.study) if self.late else {}
         unfinished = [trial for trial in self._trials() if owned_by_driver(trial)]
         for stored in unfinished:
             trial, newest = self._resumed(stored).trial, last_progress(stored)
@@ -127,6 +176,10 @@ class Rounds:
         for running in going_on[self.lanes.width :]:  # there are fewer lanes than there were
             running.assign_round(None)
         self.lanes.replay()
+        self.ahead = {number: progress for number, progress in self.ahead.items() if number in self.running}
+        if self.late:  # the process may have died before its workers had discarded them
+            ended = [trial for trial in self._trials() if ended_round(trial) >= max(0, self.round - 2)]
+            self.lanes.discard_checkpoints([self._resumed(trial).trial for trial in ended])
 
     def _end_late(self, ending: Sequence[tuple[RunningTrial, Outcome]]) -> None:
         """End trials that are decided and still run in Optuna, as many at a time as there are lanes."""
@@ -144,49 +197,53 @@ class Rounds:
             if not owned_by_driver(stored) or first_round(stored) is not None:
                 continue
             equal = self.source.duplicate_of(stored.params, self._trials()[: stored.number])
-            if equal is None and len(self.running) < self.lanes.width:
-                trial = self._resumed(stored)
-                trial.assign_round(self.round - trial.trial.epoch)
-                self._add(trial)
-                self.lanes.replay()
+            if equal is None and len(self.running) < self.lanes.width and not self.late:
+                self._take_in(stored)
             elif equal is not None and equal.state.is_finished():
                 self._end_duplicate(self._resumed(stored), equal)
 
+    def _take_in(self, stored: FrozenTrial) -> None:
+        """Put a trial that waited into a free lane."""
+        trial = self._resumed(stored)
+        trial.assign_round(self.round - trial.trial.epoch)
+        self._add(trial)
+        self.lanes.replay()
+
     def _fill(self) -> str:
         """Start new trials in free lanes; returns why there is none for a lane that stays free."""
+        if self.late:
+            return self._fill_late()
         reason = ""
         while len(self.running) < self.lanes.width and not reason:
-            proposals, equal, reason = self._next_proposals()
+            free, so_far = self.lanes.width - len(self.running), self._trials()
+            proposals, equal, reason = propose_some(self.source, so_far, free, self._spent(), self.round)
             if proposals:
-                self._start(proposals, equal)
+                self._start(proposals, {proposals[-1].number: equal} if equal else {})
         return reason
 
-    def _next_proposals(self) -> tuple[list[FrozenTrial], FrozenTrial | None, str]:
-        """Propose trials that begin together in the free lanes, up to the first duplicate, which needs none.
+    def _fill_late(self) -> str:
+        """Start the trials that were chosen for this round; choose more, in the same way, while lanes stay free."""
+        chosen: FrozenTrial | str = ""
+        self.next.turn_to(self.round, self._trials())
+        while self.next.lanes + len(self.running) < self.lanes.width:
+            chosen = self.next.choose(self.elapsed_before)
+            if isinstance(chosen, str):
+                break
+        for stored in self.next.waiting:
+            self._take_in(stored)
+        if self.next.proposals:
+            self._start(self.next.proposals, self.next.equals)
+        self._settle()
+        return chosen if isinstance(chosen, str) else ""
 
-        Returns the proposals; the trial that the last of them equals, which may itself be a proposal; and why there are
-        no more, where the source has no more.
-        """
-        proposals: list[FrozenTrial] = []
-        so_far, elapsed = [*self._trials()], self._spent()
-        while len(self.running) + len(proposals) < self.lanes.width:
-            proposal = self.source.propose(so_far, proposals, elapsed, self.round)
-            if isinstance(proposal, str):
-                return proposals, None, proposal
-            proposals.append(proposal)
-            if equal := self.source.duplicate_of(proposal.params, so_far):
-                return proposals, equal, ""
-            so_far.append(proposal)
-        return proposals, None, ""
-
-    def _start(self, proposals: Sequence[FrozenTrial], equal: FrozenTrial | None) -> None:
-        """Begin these trials, written at once; the last of them may be a duplicate, of `equal`."""
+    def _start(self, proposals: Sequence[FrozenTrial], equals: Mapping[int, FrozenTrial]) -> None:
+        """Begin these trials, written at once. `equals`: number of a duplicate → the trial that it equals."""
         if study_record(self.study).stopped:
             write_study(self.study, stopped=None, finished=False)
         first = len(self._trials())
         with batched_writes(self.study):
             for proposal in proposals:
-                waits_for = equal if proposal is proposals[-1] else None
+                waits_for = equals.get(proposal.number)
                 write_trial(self.study, proposal, started=self.clock(), round_=self.round, waits_for=waits_for)
         for stored in [stored for stored in self._trials()[first:] if owned_by_driver(stored)]:
             trial = self._resumed(stored)
@@ -194,7 +251,7 @@ class Rounds:
                 self.events.append((partial(observer.trial_started, trial.trial, resumed=False), stored.number))
             if first_round(stored) is not None:
                 self._add(trial)
-            elif equal is not None and equal.state.is_finished():
+            elif (equal := equals.get(stored.number)) and equal.state.is_finished() and not self.late:
                 self._end_duplicate(trial, equal)
 
     def _end_duplicate(self, trial: RunningTrial, equal: FrozenTrial) -> None:
@@ -213,54 +270,46 @@ class Rounds:
         return resume_trial(self.study, stored, params, repeat=self.phase == "repeats", runs=self.runs)
 
     def _add(self, trial: RunningTrial) -> None:
-        self.lanes.add(trial.trial)
+        ahead = self.ahead.get(trial.trial.number)
+        self.lanes.add(replace(trial.trial, epoch=ahead.epoch) if ahead else trial.trial)
         self.running[trial.trial.number] = trial
 
     def _advance(self) -> None:
         """Train the lanes that have not done their epoch of this round (after a kill, some have); record each as it comes."""
         behind = [trial.number for trial in self._in_lanes() if not reported_in(trial, self.round)]
-        self._record_workers()
+        self._report([self.ahead.pop(number) for number in behind if number in self.ahead])
+        behind = [trial.number for trial in self._in_lanes() if not reported_in(trial, self.round)]
+        self.workers.record()
+        self.elapsed_before = self.elapsed
+        if self.late and not self.ahead:
+            self.lanes.run_ahead(self._plan)
         begun, first, left = time.monotonic(), None, len(behind)
         for done in self.lanes.advance(behind) if behind else ():
+            self.arrived = done
             self._deliver()
             if done:
                 first, left = first or time.monotonic(), left - len(done)
                 self._report(done)
+                self.arrived = ()
             else:
-                self._record_stalls()
-                self.source.prepare(self._trials(), self.round, self.waited / 2)
+                self.workers.record_stalls()
+                if self.next.round <= self.round:  # no worker has asked for its next trials yet
+                    self.source.prepare(self._trials(), self.round, self.waited / 2)
             if left:  # others train meanwhile
                 self._deliver()
-        self._record_stalls()
-        self.waited = (first or begun) - begun
+        self.workers.record_stalls()
+        # A worker that runs ahead may want its next trials at any moment.
+        self.waited = (time.monotonic() - begun) / 4 if self.late else (first or begun) - begun
 
-    def _record_stalls(self) -> None:
-        """Record which workers do not move, for whoever asks from another terminal; say it once."""
-        stalls = self.lanes.stalls
-        if stalls != self.stalls:
-            for stall in set(stalls).difference(self.stalls):
-                _log.warning("%s", self._in_words(stall))
-            self.stalls = stalls
-            write_study(self.study, stalls=tuple(map(self._in_words, stalls)))
-
-    def _record_workers(self) -> None:
-        """Record where the lanes are and how fast, now and then, for whoever asks from another terminal."""
-        workers = self.lanes.workers
-        if workers and self.timer() >= self.seen + _WORKERS_SECONDS:
-            self.seen = self.timer()
-            write_study(self.study, workers=[asdict(each) | {"trials": self._names(each.trials)} for each in workers])
-
-    def _names(self, numbers: Sequence[int]) -> list[str]:
-        name = self.study.study_name.removesuffix(REPEATS)
-        return [run_name(name, number, repeat=self.phase == "repeats") for number in numbers]
-
-    def _in_words(self, stall: Stall) -> str:
-        runs = ", ".join(self._names(stall.trials))
-        last = datetime.fromtimestamp(stall.since).astimezone().isoformat(" ", "seconds")
-        return (
-            f"{stall.worker} trains {runs} and has done no batch since {last} (the last was number {stall.batch:,}), "
-            f"{TIMES_USUAL} times the usual {stall.usual:.3g} s of an epoch or more; --trial-timeout ends what hangs"
-        )
+    def _plan(self, numbers: Collection[int]) -> tuple[dict[int, Outcome], list[Trial]]:
+        """Say which of these trials, all of which have done their epoch of this round, end with it, and who begins in their lanes."""
+        sure = RoundDecisions(self.round, self.condemned, {})
+        held = [trial for trial in self._in_lanes() if trial.number in numbers]
+        ending = {trial.number: outcome for trial in held if (outcome := decided_outcome(trial, sure))}
+        self.next.turn_to(self.round + 1, self._trials())
+        chosen = [self.next.choose(self.elapsed_before) for _ in ending]
+        begin = [trial for trial in chosen if not isinstance(trial, str) and trial not in self.next.waiting]
+        return ending, [trial_to_train(t, self.source.params(t), repeat=self.phase == "repeats") for t in begin]
 
     def _report(self, done: Sequence[Progress]) -> None:
         reports = [(self.running[progress.number], checked(progress)) for progress in done]
@@ -274,7 +323,9 @@ class Rounds:
     def _end_round(self) -> None:
         """Let the pruner look at the trials that would go on, and end those that end. The decisions are one write."""
         going_on = [trial for trial in self._in_lanes() if not trial.state.is_finished() and not is_closing(trial)]
-        decisions = decide_pruning(self.study, going_on, self.round)
+        going_on = [trial for trial in going_on if trial.number not in self.condemned]
+        decisions = decide_pruning(self.study, going_on, self.round).ending(self.condemned, late=self.late)
+        self.condemned = decisions.condemned
         self.elapsed, self.mark = self._spent(), self.timer()
         with batched_writes(self.study):
             write_decisions(self.study, decisions, self.elapsed)
@@ -291,7 +342,7 @@ class Rounds:
         if not ending:
             return
         results = self._results(ending, round_)
-        ending = [(trial, _ended(outcome, results[trial.trial.number])) for trial, outcome in ending]
+        ending = [(trial, ended_as(outcome, results[trial.trial.number])) for trial, outcome in ending]
         self.lanes.discard_checkpoints([trial.trial for trial, _ in ending])
         self._deliver({trial.trial.number for trial, _ in ending})
         for trial, outcome in ending:
@@ -304,8 +355,9 @@ class Rounds:
                 trial.tell(outcome, {"complete": outcome.objective, "pruned": newest}.get(outcome.state))
         for trial, _ in ending:
             self.running.pop(trial.trial.number, None)
-        if any(_cause(outcome.failure) for _, outcome in ending):  # no other round can complete a row of failures
-            self._check_failures()
+        # No other round can complete a row of failures.
+        if any(failure_cause(outcome.failure) for _, outcome in ending):
+            check_failures(self.study.study_name, self._trials(), self.ended_before, self.max_failures)
 
     def _results(self, ending: Sequence[tuple[RunningTrial, Outcome]], round_: int) -> dict[int, TrialResult]:
         """Collect what the lanes leave behind, by number; durable before the lanes discard how to make it again."""
@@ -313,25 +365,17 @@ class Rounds:
         # Trials that are not in lanes were finished by a process that died before it could tell.
         left = [trial.left for trial, _ in ending if trial.trial.number not in here]
         results = {result.number: result for result in left if result is not None}
-        results |= {result.number: result for result in (self.lanes.finish(here) if here else ())}
-        with batched_writes(self.study):
-            for number, outcome in here.items():
-                self.running[number].end(_ended(outcome, results[number]), results[number], round_, self.clock())
-        return results
+        self.ending = {number: (outcome, round_) for number, outcome in here.items()}
+        finished = self.lanes.finish(here) if here else []
+        self._record_ends(finished)
+        self.ending = {}
+        return results | {result.number: result for result in finished}
 
-    def _check_failures(self) -> None:
-        """Raise UserError where `max_failures` trials in a row, by number, failed of the same cause in this process."""
-        cause, count = None, 0
-        for trial in self._trials():
-            if trial.number in self.ended_before or duplicate_of(trial) is not None:
-                continue
-            failure = outcome_of(trial).failure if trial.state.is_finished() else None
-            before, cause = cause, _cause(failure)
-            count = 0 if cause is None else count + 1 if cause == before else 1
-            if failure and count == self.max_failures:
-                problem = f"{count} trials in a row failed ({failure.kind}), the last with: {failure.message}"
-                hint = "Mend the cause and give the same command again, or allow more with --max-failures."
-                raise UserError(f"study '{self.study.study_name}'", f"{problem}\n{hint}")
+    def _record_ends(self, results: Iterable[TrialResult]) -> None:
+        with batched_writes(self.study):
+            for result in results:
+                outcome, round_ = self.ending[result.number]
+                self.running[result.number].end(ended_as(outcome, result), result, round_, self.clock())
 
     def _deliver(self, numbers: Collection[int] | None = None) -> None:
         """Give observers the events that wait for delivery: all, or those of these trials."""
@@ -341,21 +385,7 @@ class Rounds:
             event()
 
     def _tell_round(self, trials: Sequence[FrozenTrial], running: Mapping[int, RunningTrial], elapsed: float) -> None:
-        best = best_trial(trials)
-        snapshot = Snapshot(
-            phase=self.phase,
-            running=tuple(
-                Running(trial=running[t.number].trial, epoch=len(t.intermediate_values), objective=newest_objective(t))
-                for t in trials
-                if t.number in running
-            ),
-            **{name: sum(trial.state == state for trial in trials) for name, state in ENDED.items()},
-            planned=self.source.planned,
-            best_objective=best.value if best else None,
-            best_number=best.number if best else None,
-            epochs=reported_epochs(trials),
-            elapsed=elapsed,
-        )
+        snapshot = snapshot_of(self.phase, trials, running, self.source.planned, elapsed)
         for observer in self.observers:
             observer.round_finished(snapshot)
 
@@ -368,20 +398,3 @@ class Rounds:
     def _in_lanes(self) -> list[FrozenTrial]:
         """Return the trials in lanes, as the storage has them, by number."""
         return [trial for trial in self._trials() if trial.number in self.running]
-
-
-def _ended(outcome: Outcome, result: TrialResult) -> Outcome:
-    """Return how a trial ended: as it was decided, but failed where it could not be finished."""
-    if result.failure is None or outcome.state == "failed":
-        return outcome
-    return replace(outcome, state="failed", failure=result.failure)
-
-
-def _cause(failure: Failure | None) -> str | None:
-    """Return the cause of a failure: its kind and its message without the numbers, which differ from trial to trial.
-
-    None without a failure, and where training diverged, because an honest search of the learning rate meets that.
-    """
-    if failure is None or failure.kind == "diverged":
-        return None
-    return f"{failure.kind}: {re.sub(r'[0-9]+', '#', failure.message)}"

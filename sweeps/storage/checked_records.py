@@ -7,6 +7,7 @@ import io
 import json
 import re
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +65,8 @@ class JournalCheck:
     """The fault of the bad line, in words; None without a bad line. A half-written last line is none."""
     rest: int
     """Lines from the first bad line on."""
+    identity: str | None
+    """Identity of the study, by its newest whole record before or after a bad line; None where no bad line is, or no record has it."""
 
 
 def check_lines(content: bytes) -> JournalCheck:
@@ -78,5 +81,13 @@ def check_lines(content: bytes) -> JournalCheck:
                 problem = str(error)
             break
         records, length = records + 1, length + len(line)
-    rest = content[length:]
-    return JournalCheck(records=records, length=length, problem=problem, rest=len(rest.splitlines()))
+    rest = len(content[length:].splitlines())
+    identity = _newest_identity(content) if problem else None
+    return JournalCheck(records=records, length=length, problem=problem, rest=rest, identity=identity)
+
+
+def _newest_identity(content: bytes) -> str | None:
+    for line in reversed([line for line in io.BytesIO(content) if b'"user_attr":{"identity":' in line]):
+        with suppress(ValueError):
+            return str(parse_line(line)["user_attr"]["identity"])
+    return None

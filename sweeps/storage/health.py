@@ -8,7 +8,7 @@ import optuna
 
 from sweeps.errors import UserError, masked
 from sweeps.health import Finding
-from sweeps.storage import hold_study, open_storage, study_holder
+from sweeps.storage import hold_study, keep_identity, open_storage, study_holder
 from sweeps.storage.checked_records import JournalCheck
 from sweeps.storage.claim import SILENCE, claimed, driver_in_words
 from sweeps.storage.journal import check_journal, journal_path, salvage
@@ -28,7 +28,7 @@ def check_storage(url: str | None, runs: Path, study: str, found: list[StoredStu
             else f"row {first} of sweeps_journal in {masked(url)}"
         )
         remedy = f"`vaeexp doctor {study} --repair` keeps the {journal.records:,} records before it"
-        repair = partial(_salvage, runs, study) if url is None else partial(_set_aside, url, study)
+        repair = partial(_salvage, runs, study) if url is None else partial(_set_aside, url, runs, study)
         yield Finding(name=what, ok=False, words=f"{line} is damaged: {journal.problem}", remedy=remedy, repair=repair)
         return
     try:
@@ -59,16 +59,20 @@ def _salvage(runs: Path, study: str) -> str:
     if saved is None:
         return "the journal is whole"
     journal, aside = saved
+    with hold_study(None, runs, study) as storage:
+        keep_identity(storage, study, journal.identity)
     return f"kept {journal.records:,} records and dropped {journal.rest:,}; the damaged journal is {aside}"
 
 
-def _set_aside(url: str, study: str) -> str:
+def _set_aside(url: str, runs: Path, study: str) -> str:
     database = Database(url)
     with claimed(database, study) as claim:
         journal, first = check_rows(database, study)
         if first is None:
             return "the journal is whole"
         set_rows_aside(database, claim, first)
+    with hold_study(url, runs, study) as storage:
+        keep_identity(storage, study, journal.identity)
     return f"kept {journal.records:,} records; the other {journal.rest:,} are in the table sweeps_damaged"
 
 

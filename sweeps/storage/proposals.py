@@ -19,7 +19,8 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeps.storage.optuna_internals import batched_writes, set_trial_id, storage_of, study_id, trial_id
-from sweeps.storage.trial_record import Repeat, RoundDecisions
+from sweeps.storage.rounds import RoundDecisions
+from sweeps.storage.trial_record import Repeat
 
 _PROPOSED_ID = -1
 
@@ -29,6 +30,7 @@ def propose(
     sampler: BaseSampler,
     suggest: Callable[[optuna.Trial], Any],
     *,
+    number: int,
     seed: int,
     proposals: Sequence[FrozenTrial],
     unseen: Callable[[FrozenTrial], Any],
@@ -38,12 +40,13 @@ def propose(
     Returns a proposal: the RUNNING trial that it will be, but for what is known only when it begins.
 
     Args:
+        number: of the trial, after all in the storage and the `proposals`.
         seed: of the trial, not of the sampler.
         proposals: trials that come before it and are not written yet; they count as running.
         unseen: which finished trials count as running, too.
     """
     empty = create_trial(state=TrialState.RUNNING, user_attrs={"seed": seed})
-    empty.number = len(study.get_trials(deepcopy=False)) + len(proposals)
+    empty.number = number
     set_trial_id(empty, _PROPOSED_ID)
     view = _View(storage_of(study), empty, proposals, unseen)
     suggest(optuna.Trial(_on_view(study, view, sampler), _PROPOSED_ID))
@@ -55,6 +58,13 @@ def proposed_repeat(repeat: Repeat, number: int) -> FrozenTrial:
     trial = create_trial(state=TrialState.RUNNING, user_attrs=asdict(repeat))
     trial.number = number
     return trial
+
+
+def as_duplicate(proposal: FrozenTrial, equal: FrozenTrial) -> FrozenTrial:
+    """Return a copy of a proposal that takes the result of an equal trial."""
+    duplicate = copy.copy(proposal)
+    duplicate.user_attrs = {**proposal.user_attrs, "duplicate_of": equal.number}
+    return duplicate
 
 
 def write_trial(

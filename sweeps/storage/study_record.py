@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sweeps.errors import UserError, did_you_mean
 from sweeps.schema import MARKS, check_schema
 from sweeps.storage.optuna_internals import study_ids
-from sweeps.storage.trial_record import RoundDecisions, TrialRecord
+from sweeps.storage.trial_record import TrialRecord
 from sweeps.study.space import Space
 from sweeps.workload import run_name
 
@@ -102,6 +102,8 @@ class StudyRecord(Description):
     """Sentences on workers that do not move, while the study runs."""
     workers: tuple[Mapping[str, Any], ...] = ()
     """`WorkerState` of each worker some seconds ago, field by field, while the study runs; `trials` are names of runs."""
+    late_from: int | None = None
+    """Lanes from which on its rounds are decided late; None where they never are, because an earlier version began it."""
     worker_kind: Mapping[str, Any] = field(default_factory=dict)
     """`Lanes.kind` of the workers of the study, which every worker must have."""
 
@@ -206,22 +208,10 @@ def write_study(study: "optuna.Study", **changes: Any) -> None:
         study.set_user_attr(name, content[name])
 
 
-def write_identity(study: "optuna.Study") -> None:
-    """Write the first attributes of a study that was just created: schema number, version, identity."""
-    for name, value in {**MARKS, "identity": uuid.uuid4().hex}.items():
+def write_identity(study: "optuna.Study", identity: str | None = None) -> None:
+    """Write the first attributes of a study that was just created: schema number, version, and an identity, by default a new one."""
+    for name, value in {**MARKS, "identity": identity or uuid.uuid4().hex}.items():
         study.set_user_attr(name, value)
-
-
-def round_decisions(study: "optuna.Study") -> RoundDecisions | None:
-    """Return the decisions of the newest round; None before the first."""
-    stored = study.user_attrs.get("round_decisions")
-    return RoundDecisions(stored["round"], tuple(stored["pruned"]), stored["pruner_state"]) if stored else None
-
-
-def write_decisions(study: "optuna.Study", decisions: RoundDecisions, elapsed: float) -> None:
-    """Write the decisions of a round, and the seconds spent on the phase so far."""
-    write_study(study, elapsed=elapsed)
-    study.set_user_attr("round_decisions", asdict(decisions))
 
 
 def json_able(value: Any) -> Any:

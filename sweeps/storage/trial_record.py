@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.storage.optuna_internals import attributes_of, brief_attributes, handle_of, set_state
 from sweeps.study.space import Space
-from sweeps.workload import Failure, Images, Outcome, Progress, State, Trial, TrialResult, run_name
+from sweeps.workload import Failure, Images, Outcome, Progress, Trial, TrialResult, run_name
 
 ENDED = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 """`Outcome.state` → state of the Optuna trial."""
@@ -263,39 +263,14 @@ def outcome_of(trial: FrozenTrial) -> Outcome:
     """Return how a trial ended, as the driver decided it; from its epochs alone where another program ended it."""
     state, ending = STATE_NAMES[trial.state], trial.user_attrs.get("outcome")
     if ending is not None:
-        return Outcome(state=state, epoch=ending["epoch"], objective=ending["objective"], failure=_failure(ending))
+        return Outcome(state=state, epoch=ending["epoch"], objective=ending["objective"], failure=failure_of(ending))
     reported = [value for value in trial.intermediate_values.values() if math.isfinite(value)]
     value = trial.values[0] if trial.values else None
     return Outcome(state=state, epoch=len(trial.intermediate_values), objective=min(reported, default=value))
 
 
-@dataclass(frozen=True)
-class RoundDecisions:
-    """A round that is over: every trial that it ends has ended, or ends the same way after a restart."""
-
-    round: int
-    pruned: tuple[int, ...]
-    pruner_state: Mapping[str, Mapping[str, Any]]
-    """Notes of the pruner about trials: number (as text, for JSON) → attribute → value."""
-
-
-def decided_outcome(trial: FrozenTrial, decisions: RoundDecisions | None) -> Outcome | None:
-    """Return how the trial ends by these decisions; None when it goes on."""
-    if trial.state.is_finished():  # another program ended it
-        return outcome_of(trial)
-    if decisions is None:
-        return None
-    closing, best = trial.user_attrs.get("closing"), min(trial.intermediate_values.values(), default=None)
-    if closing and closing["round"] <= decisions.round:
-        failure = _failure(closing)
-        state: State = "failed" if failure else "complete"
-        return Outcome(state=state, epoch=closing["epoch"], objective=best, failure=failure)
-    if trial.number in decisions.pruned:
-        return Outcome(state="pruned", epoch=len(trial.intermediate_values), objective=best)
-    return None
-
-
-def _failure(stored: Mapping[str, Any]) -> Failure | None:
+def failure_of(stored: Mapping[str, Any]) -> Failure | None:
+    """Return the failure with which a trial closes or ended, from its record; None without a failure."""
     return Failure(**stored["failure"]) if stored["failure"] else None
 
 
@@ -331,7 +306,7 @@ class RunningTrial:
             return None
         folder, files = attributes["folder"] and str(self.runs / attributes["folder"]), attributes.get("files") or {}
         result = TrialResult(number=self.trial.number, metrics=attributes["results"], folder=folder, files=files)
-        return replace(result, failure=_failure(attributes["outcome"]))
+        return replace(result, failure=failure_of(attributes["outcome"]))
 
     def report(self, progress: Progress, round_: int, at: float) -> bool:
         """Record its epoch of a round, reported at time `at`; returns whether there is an epoch to tell observers of."""
@@ -385,8 +360,13 @@ def resume_trial(
     study: optuna.Study, stored: FrozenTrial, params: Mapping[str, Any], *, repeat: bool, runs: Path
 ) -> RunningTrial:
     """Return the trial as the workload sees it, with the epochs that it has reported."""
+    return RunningTrial(trial_to_train(stored, params, repeat=repeat), handle_of(study, stored), runs)
+
+
+def trial_to_train(stored: FrozenTrial, params: Mapping[str, Any], *, repeat: bool) -> Trial:
+    """Return a stored or proposed trial as the workload sees it."""
     attributes = stored.user_attrs
-    trial = Trial(
+    return Trial(
         number=stored.number,
         params=params,
         seed=attributes["seed"],
@@ -395,4 +375,3 @@ def resume_trial(
         test=attributes.get("test", False),
         baseline=attributes.get("baseline"),
     )
-    return RunningTrial(trial, handle_of(study, stored), runs)

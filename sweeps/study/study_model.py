@@ -84,6 +84,10 @@ class Keep(Part):
         default="all",
         description="Pictures of a trial: of every epoch that is to be shown, or of the last of a complete trial alone.",
     )
+    weights: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
+        default=100,
+        description="Complete trials of the search that keep their weights and the pictures of earlier epochs: so many, the best, or all. Repeats keep them in any case.",
+    )
 
 
 class BaselineRow(Part):

@@ -1,7 +1,7 @@
 """The protocol between the driver and a workload: trials go into lanes, progress comes out, round by round."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -147,11 +147,15 @@ class WorkerState:
     """When it became ready, in unix seconds of the driver's clock."""
 
 
+Plan = Callable[[Collection[int]], tuple[Mapping[int, Outcome], Sequence[Trial]]]
+"""Numbers of trials that have done their epoch of a round → how those end that end with it, and new trials for their lanes."""
+
+
 class Lanes(Protocol):
     """Places where trials train side by side. `docs/examples/any_workload.py` is a small example.
 
-    A subclass need not define `stalls`, `workers`, `kind`, `discard_checkpoints` and `close`: there are none, and they do nothing.
-    `release` is called where lanes run in workers that may come late.
+    A subclass need not define `stalls`, `workers`, `kind`, `run_ahead`, `stop`, `discard_checkpoints` and `close`: there are none, and
+    they do nothing. `release` is called where lanes run in workers that may come late.
     """
 
     @property
@@ -186,6 +190,14 @@ class Lanes(Protocol):
     def replay(self) -> None:
         """Train every lane that is behind its trial's reported epoch up to it, without reporting."""
 
+    def run_ahead(self, plan: Plan) -> None:
+        """Hear, before `advance`, how to learn in its midst what follows for a worker that has done its part.
+
+        `plan` may be asked once for the trials of a worker, as soon as the caller has got their progress. What it says will be
+        asked for: `finish` of those that end, `add` of the new ones, and `advance` of all that the worker then holds. It may
+        be done before.
+        """
+
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
         """Train these trials one epoch; the other lanes keep their state. Those that are done at once, as soon as they are.
 
@@ -193,7 +205,7 @@ class Lanes(Protocol):
         """
 
     def release(self, numbers: Collection[int]) -> None:
-        """Free the lanes of these trials, all of whose epochs are reported, for lanes elsewhere to add them again.
+        """Free the lanes of those of these trials that are here, all of whose epochs are reported, for others to add them again.
 
         Leaves a checkpoint of each as it is now.
         """
@@ -207,6 +219,14 @@ class Lanes(Protocol):
 
     def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
         """Delete what these trials would go on from, because their results are on record."""
+
+    def stop(self, seconds: float) -> Iterator[list[Progress] | list[TrialResult]]:
+        """After an interrupt in any other call: end the epochs and results at hand, then leave a checkpoint of each trial as it is.
+
+        Yields what the interrupted call owes; the caller records each part before it asks for more. Takes `seconds` at the
+        most. Then comes `close` alone.
+        """
+        return iter(())
 
     def close(self) -> None:
         """Give everything back. Trials still in lanes continue from their checkpoints when they are added again."""

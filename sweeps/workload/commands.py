@@ -1,12 +1,16 @@
-"""Commands to workers: each worker's part of a command, the trials that it concerns, and the rest of an interrupted command.
+"""Commands to workers: each worker's part, the trials that it concerns, how long it may take, and the rest of an interrupted one.
 
 `advance` and `release` have the numbers of trials as their argument, `finish` a mapping from numbers to outcomes, `add` a trial,
 `discard_checkpoints` trials; `replay` and `close` have none.
 """
 
+import time
 from collections.abc import Collection, Iterable, Mapping
 
-from sweeps.workload.worker import Worker
+from sweeps.workload import Failure
+from sweeps.workload.worker import Lost, Worker, silent
+
+_LOOK_SECONDS = 5.0  # between two looks at the pulses of workers that train
 
 Command = tuple[str, tuple]
 """Name and arguments of a method of lanes."""
@@ -27,6 +31,8 @@ def concerned(child: Worker, command: Command) -> list[int]:
     name, arguments = command
     if name in ("advance", "finish"):
         return list(arguments[0])
+    if name == "add":
+        return [arguments[0].number]
     return [] if name in ("discard_checkpoints", "release") else list(child.trials)
 
 
@@ -39,9 +45,34 @@ def one_by_one(command: Command) -> list[Command]:
 def left_of(child: Worker, command: Command) -> Command | None:
     """Return what an interrupted command still has to do in a new process, which holds its trials and has caught up."""
     name, arguments = command
-    if name == "discard_checkpoints":
+    if name in ("add", "discard_checkpoints"):
         return command
     left = [number for number in concerned(child, command) if number in child.trials]
     if not left or name == "replay":
         return None
     return (name, (left,)) if name == "advance" else (name, ({number: arguments[0][number] for number in left},))
+
+
+def longest_wait(
+    waiting: Mapping[Worker, Command], begun: Mapping[Worker, float], timeout: float | None
+) -> float | None:
+    """Return the seconds until the first worker may be late, or until the next look at pulses; None without either.
+
+    `begun`: when each began, or last moved, by `time.monotonic`.
+    """
+    names = {worker: name for worker, (name, _) in waiting.items()}
+    seconds = [_LOOK_SECONDS] if "advance" in names.values() else []
+    if timeout is not None:
+        due = [begun[worker] + timeout for worker, name in names.items() if name != "discard_checkpoints"]
+        seconds += [max(0.0, min(due) - time.monotonic()), _LOOK_SECONDS] if due else []
+    return min(seconds, default=None)
+
+
+def check_time(command: Command, seconds: float, timeout: float | None) -> None:
+    """Raise Lost where a worker has been too long at a part of an epoch, or too long without a batch at another command."""
+    if timeout is None or seconds < timeout or command[0] == "discard_checkpoints":
+        return
+    if command[0] != "advance":
+        raise silent(timeout)
+    how = f"not done after {timeout:g} seconds"
+    raise Lost(Failure(kind="timed_out", message=f"its epoch was {how}"), f"was stopped: an epoch was {how}")

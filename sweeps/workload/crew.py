@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sweeps.errors import UserError
+from sweeps.workload import Trial
 from sweeps.workload.worker import Lost, Worker
 
 DEATHS = 3
@@ -134,3 +135,20 @@ class Crew:
             raise problem
         else:
             raise WorkerError(f"{worker.name} could not start: {problem.detail}") from None
+
+
+def moves(workers: Sequence[Worker]) -> list[Trial]:
+    """Return the trials that have to move from the fullest to the emptiest workers for all to have as many free lanes.
+
+    A trial moves between workers that see its checkpoint only, because elsewhere it would be trained again from its start.
+    """
+    held = {worker: len(worker.trials) - worker.width for worker in workers}
+    moving: list[Trial] = []
+    while True:
+        full = max((worker for worker in held if worker.resumes), key=held.__getitem__, default=None)
+        free = min(held, key=held.__getitem__)
+        if full is None or not free.resumes or held[full] - held[free] < 2:
+            return moving
+        moving.append([trial for trial in full.trials.values() if trial not in moving][-1])
+        held[full] -= 1
+        held[free] += 1

@@ -1,7 +1,9 @@
-"""A worker's pulse: the number of its last batch, in memory that the driver reads while the worker works.
+"""What a worker and its driver share while the worker works: the number of its last batch, and whether the worker is to end soon.
 
 Lanes call `beat` after each batch. A worker that hangs ends no epoch and raises no error, so its pulse is all that tells
 the driver. So do lanes that are long in `add`, `replay` or `finish`, because a limit on time ends what stands still there.
+
+A worker in the midst of an epoch reads no command, so an order to end soon reaches its lanes here.
 """
 
 import threading
@@ -21,18 +23,21 @@ LEAST_SECONDS = 60.0
 """A shorter silence is none: compiling a model of a new shape takes as long."""
 _EPOCHS = 20
 
-_count: Any = c_uint64(0)
+SHARED = c_uint64 * 2
+"""Kind of the memory that a worker and its driver share: the number of the last batch, and 1 once the worker is to end soon."""
+
+_shared: Any = SHARED()
 
 
-def count_in(shared: Any) -> None:
-    """Count the batches of this process in memory that its driver shares."""
-    global _count
-    _count = shared
+def share(shared: Any) -> None:
+    """Share this memory with the driver of this process."""
+    global _shared
+    _shared = shared
 
 
 def beat() -> None:
     """Count a batch."""
-    _count.value += 1
+    _shared[0] += 1
 
 
 @contextmanager
@@ -55,7 +60,17 @@ def beating() -> Iterator[None]:
 
 def batches() -> int:
     """Return the number of the last batch of this process."""
-    return int(_count.value)
+    return int(_shared[0])
+
+
+def end_soon(shared: Any = None) -> None:
+    """Let the lanes of the worker with this memory, by default of this process, end `advance` and `replay` after the part at hand."""
+    (_shared if shared is None else shared)[1] = 1
+
+
+def ends_soon() -> bool:
+    """Whether the lanes of this process are to train nothing after the part at hand, because their driver stops."""
+    return bool(_shared[1])
 
 
 @dataclass

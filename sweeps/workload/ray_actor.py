@@ -1,8 +1,8 @@
 """The far side of a worker on a Ray cluster: an actor that holds lanes and answers commands.
 
-Two threads of the actor answer: one works with the lanes, the other one answers pulses. An actor that hears no pulse for most of
-the time after which its driver gives it up leaves by itself, because Ray does not end an actor that is cut off, and such an
-actor would go on writing beside its successor.
+Two threads of the actor answer: one works with the lanes, the other one answers pulses. An actor that its driver has not heard for
+most of the time after which the driver gives it up leaves by itself, because Ray does not end an actor that is cut off, and such
+an actor would go on writing beside its successor.
 """
 
 import logging
@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sweeps.memory import go_first
-from sweeps.workload import Images, Lanes, Outcome, Progress, Stall, Trial, TrialResult, WorkerState
-from sweeps.workload.pulse import batches
+from sweeps.workload import Images, Lanes, Outcome, Plan, Progress, Stall, Trial, TrialResult, WorkerState
+from sweeps.workload.pulse import batches, end_soon
 from sweeps.workload.worker import WarningSender, answers, build, hello
 
 LEASE = 0.8
-"""Share of the driver's limit after which an actor without a pulse leaves."""
+"""Share of the driver's limit after which an actor that is not heard leaves."""
 _PART_BYTES = 2**25
 """The most bytes of files in one part of an answer, but for a larger file."""
 
@@ -56,6 +56,27 @@ class Part(NamedTuple):
     place: Place | None = None
 
 
+class Lease:
+    """The time that an actor may go on without its driver.
+
+    The driver sends a pulse once it has heard the answer to the one before. So a pulse proves that this answer arrived, and the time
+    runs from then. The answer to the last pulse may be lost, and a pulse may arrive late, when a cut network is whole again.
+    """
+
+    def __init__(self, limit: float, now: float) -> None:
+        """`limit`: seconds without an answer after which the driver gives the actor up. `now`: of `time.monotonic`, as below."""
+        self.seconds = LEASE * limit
+        self._since = self._answered = now
+
+    def renew(self, now: float) -> None:
+        """Note a pulse, which is answered now."""
+        self._since, self._answered = self._answered, now
+
+    def is_over(self, now: float) -> bool:
+        """Tell whether the actor has to leave."""
+        return now - self._since >= self.seconds
+
+
 class LanesActor:
     """Lanes on another machine. `sweeps.workload.ray_worker` makes it a Ray actor."""
 
@@ -66,13 +87,17 @@ class LanesActor:
         self._carried: CarriedLanes | None = None
         self._own: Path | None = None
         self._warnings: list[bytes] = []
-        self._pulse, self._lease = time.monotonic(), LEASE * limit
+        self._lease = Lease(limit, time.monotonic())
         threading.Thread(target=self._leave_alone, daemon=True).start()
 
     def pulse(self) -> int:
         """Return the number of the last batch, and live on."""
-        self._pulse = time.monotonic()
+        self._lease.renew(time.monotonic())
         return batches()
+
+    def hurry(self) -> None:
+        """End the command at hand early; the thread that works with the lanes is at it."""
+        end_soon()
 
     def open(self, recipe: bytes, environment: Mapping[str, str], sight: Sight) -> Iterator[Part]:
         """Say where and which code this is, and build the lanes. `environment`: variables that this machine may set otherwise."""
@@ -120,9 +145,9 @@ class LanesActor:
             yield Part([], part)
 
     def _leave_alone(self) -> None:
-        """End this process once it has had no pulse for too long."""
-        while time.monotonic() - self._pulse < self._lease:
-            time.sleep(self._lease / 10)
+        """End this process once its driver gives it up soon."""
+        while not self._lease.is_over(time.monotonic()):
+            time.sleep(self._lease.seconds / 40)
         if self._own is not None:
             shutil.rmtree(self._own, ignore_errors=True)
         os._exit(1)
@@ -163,6 +188,8 @@ class CarriedLanes:
     def replay(self) -> None:
         self._lanes.replay()
 
+    def run_ahead(self, plan: Plan) -> None: ...
+
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
         for done in self._lanes.advance(numbers):
             yield [replace(progress, images=self._carry_images(progress.images)) for progress in done]
@@ -170,6 +197,9 @@ class CarriedLanes:
     def release(self, numbers: Collection[int]) -> None:
         self._lanes.release(numbers)
         self._trials = {number: trial for number, trial in self._trials.items() if number not in numbers}
+
+    def stop(self, seconds: float) -> Iterator[list[Progress] | list[TrialResult]]:
+        return self._lanes.stop(seconds)
 
     def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
         """Finish trials and take all their files. Their checkpoints go, because nobody else can go on from them."""

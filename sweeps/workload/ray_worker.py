@@ -131,21 +131,27 @@ class RayWorker(Worker):
         self._answers: deque[Any] = deque()
         """Generators of references to parts of answers, one for each command."""
         self._messages: deque[bytes] = deque()
+        self._broken: Exception | None = None
+        """Why no further part of an answer comes."""
         self._place: Place | None = None
         self._batch, self._over, self._silent = 0, threading.Event(), False
+        self._alive_at: float | None = None
+        """Time (`time.monotonic`) of the last sign of life."""
 
     @classmethod
     def ready(cls, workers: Collection[Self], seconds: float | None) -> set[Self]:
         ray, deadline = _import_ray(), time.monotonic() + (float("inf") if seconds is None else seconds)
         while True:
-            if found := {worker for worker in workers if worker._messages}:
+            if found := {worker for worker in workers if worker._messages or worker._broken}:
                 return found
             by_answer = {worker._answers[0]: worker for worker in workers}
             left = max(0.0, deadline - time.monotonic())
             # In turns of a second, so that Ctrl-C reaches this process.
-            if ray.wait([*by_answer], num_returns=1, timeout=min(1.0, left))[0] or not left:
-                done, _ = ray.wait([*by_answer], num_returns=len(by_answer), timeout=0)
-                return {by_answer[answer] for answer in done}
+            if ray.wait([*by_answer], num_returns=1, timeout=min(1.0, left))[0]:
+                for answer in ray.wait([*by_answer], num_returns=len(by_answer), timeout=0)[0]:
+                    by_answer[answer]._take_part()
+            elif not left:
+                return set()
 
     @property
     def batch(self) -> int:
@@ -164,10 +170,15 @@ class RayWorker(Worker):
         options = {"num_cpus": job.cpus, "num_gpus": job.gpus, "memory": job.memory, "scheduling_strategy": "SPREAD"}
         # Replacing a worker needs what only the driver knows, so Ray starts and repeats nothing by itself.
         self._actor = actor.options(**options, max_restarts=0, max_task_retries=0).remote(job.limit)
-        self._batch, self._over, self._silent = 0, threading.Event(), False
+        self._batch, self._over, self._silent, self._alive_at = 0, threading.Event(), False, None
+        self._broken = None
         self._call("open", self.recipe, dict(job.environment), Sight(str(job.folder.absolute()), job.sign))
         self._pulses = threading.Thread(target=self._take_pulses, args=(self._actor, self._over), daemon=True)
         self._pulses.start()
+
+    def hurry(self) -> None:
+        with suppress(self._ray.exceptions.RayError):
+            self._actor.hurry.options(concurrency_group="pulse").remote()
 
     def kill(self) -> None:
         if self._actor is not None:
@@ -175,7 +186,7 @@ class RayWorker(Worker):
             with suppress(self._ray.exceptions.RayError):
                 self._ray.kill(self._actor)
             self._pulses.join(1.0)
-            self._actor, self.idle, self.up = None, False, False
+            self._actor, self.owed, self.up = None, 0, False
             self._answers.clear()
             self._messages.clear()
 
@@ -194,12 +205,20 @@ class RayWorker(Worker):
         self._answers.append(getattr(self._actor, method).options(**options).remote(*arguments))
 
     def _read(self) -> bytes:
-        while not self._messages:
-            self.ready([self], None)
-            try:
-                part: Part = self._ray.get(next(self._answers[0]))
-            except (self._ray.exceptions.RayError, StopIteration) as error:
-                raise self._death(error) from None
+        self.ready([self], None)
+        if self._messages:
+            return self._messages.popleft()
+        assert self._broken is not None
+        raise self._death(self._broken) from None
+
+    def _take_part(self) -> None:
+        """Take in the next part of an answer, which is there. Of an actor that has died, keep the error for whoever reads."""
+        self.torn = True  # an interrupt from here on loses the part
+        try:
+            part: Part = self._ray.get(next(self._answers[0]))
+        except (self._ray.exceptions.RayError, StopIteration) as error:
+            self._broken = error
+        else:
             if part.place is not None:
                 self._come_to(part.place)
             for name, content in part.files.items():
@@ -207,7 +226,7 @@ class RayWorker(Worker):
             self._messages += part.messages
             if part.last:
                 self._answers.popleft()
-        return self._messages.popleft()
+        self.torn = False
 
     def _come_to(self, place: Place) -> None:
         self._place, self.shares, self.node = place, place.shares, place.host
@@ -225,12 +244,13 @@ class RayWorker(Worker):
         try:
             # An actor that waits for a place to run has no pulse yet.
             self._ray.get(actor.pulse.options(concurrency_group="pulse").remote())
-            heard = time.monotonic()
+            heard = self._alive_at = time.monotonic()
             while not over.wait(limit / _PULSES):
                 pulse = actor.pulse.options(concurrency_group="pulse").remote()
                 batch = self._ray.get(pulse, timeout=max(0.0, heard + limit - time.monotonic()))
                 if not over.is_set():
                     self._batch, heard = batch, time.monotonic()
+                    self._alive_at = heard
         except self._ray.exceptions.GetTimeoutError:
             if not over.is_set():
                 self._silent = True
@@ -248,6 +268,8 @@ class RayWorker(Worker):
             error = self._verdict(error)
         kind: FailureKind = "out_of_memory" if isinstance(error, exceptions.OutOfMemoryError) else "crashed"
         gone = self._machine_is_gone(error)
+        if gone and not self._silent:
+            self._outlive()
         how = f"gave no sign of life for {self._job.limit:g} seconds" if self._silent else f"died: {_in_short(error)}"
         detail = f"is lost with its machine ({how})" if gone else how
         return Lost(Failure(kind=kind, message=f"its process {how}"), detail, machine=gone)
@@ -259,7 +281,8 @@ class RayWorker(Worker):
             if time.monotonic() > deadline:
                 break
             try:
-                self._ray.get(self._actor.pulse.options(concurrency_group="pulse").remote(), timeout=1.0)
+                # No pulse, because that would let an actor go on of which nobody hears.
+                self._ray.get(self._actor.__ray_ready__.options(concurrency_group="pulse").remote(), timeout=1.0)
                 break  # it lives, but an answer is lost
             except exceptions.GetTimeoutError:
                 continue
@@ -267,6 +290,16 @@ class RayWorker(Worker):
                 error = newer
                 time.sleep(0.1)
         return error
+
+    def _outlive(self) -> None:
+        """Wait until an actor that cannot be reached has surely left: its machine may only be cut off, and Ray may say so early."""
+        self._over.set()  # no more pulses
+        since = time.monotonic() if self._alive_at is None else self._alive_at
+        seconds = since + self._job.limit - time.monotonic()
+        if self.resumes and seconds > 0:
+            last = "its trials go on elsewhere once it has surely ended by itself"
+            _log.warning("%s", f"{self.name} cannot be reached; {last}, in {seconds:.0f} seconds")
+            time.sleep(seconds)
 
     def _machine_is_gone(self, error: Exception) -> bool:
         """Tell whether no process is to blame but a machine, or the network to it."""

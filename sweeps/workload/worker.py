@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Self
 from sweeps.errors import UserError, limit_reached, warn_once
 from sweeps.source import check_sources, sources
 from sweeps.workload import Failure, Lanes, Progress, Trial, WorkerState
+from sweeps.workload.pulse import ends_soon
 
 _REPORTS = 33
 """Reports of a worker that its speed is measured by."""
@@ -61,8 +62,9 @@ class Reply(NamedTuple):
 class Worker(ABC):
     """The driver's end of one worker, and the trials that the worker holds as far as the driver knows them.
 
-    `losses` counts deaths since the last epoch that was finished. `idle` is False from a command until what it did is known to
-    the driver: an idle worker may write checkpoints. `up`: its lanes are built, and it has not been lost since.
+    `losses` counts deaths since the last epoch that was finished. `owed` counts commands whose answer the driver has not yet got
+    in full. `torn`: the driver was interrupted while it read a message, which is lost. `up`: its lanes are built, and it has not
+    been lost since.
     """
 
     patience: float | None = None
@@ -85,8 +87,8 @@ class Worker(ABC):
         self._reports = deque[tuple[float, int]](maxlen=_REPORTS)
         """(`time.monotonic`, epochs) of each report since it is ready."""
         self.width = 0
-        self.losses = 0
-        self.idle = self.busy = self.up = False
+        self.losses = self.owed = 0
+        self.busy = self.torn = self.up = False
         self._heard: Reply | Exception | None = None
 
     @classmethod
@@ -102,6 +104,10 @@ class Worker(ABC):
     @abstractmethod
     def start(self) -> None:
         """Start it; `wait_until_ready` waits for its lanes."""
+
+    @abstractmethod
+    def hurry(self) -> None:
+        """Let it end the command at hand early: `advance` and `replay` after the part that its lanes are at."""
 
     @abstractmethod
     def kill(self) -> None:
@@ -121,7 +127,7 @@ class Worker(ABC):
 
     def send(self, command: str, *arguments: Any) -> None:
         """Call a method of the lanes; `receive` has the answer."""
-        self.idle = False
+        self.owed += 1
         self._post(command, arguments)
 
     def wait_until_ready(self) -> None:
@@ -132,6 +138,7 @@ class Worker(ABC):
             theirs = {}
         check_sources(self.name, theirs, self.packages)
         code = {name: f"{source[0]} ({source[1][:_SHOWN]})".strip() for name, source in theirs.items()}
+        self.owed, self.torn = 1, False  # owed is word that its lanes are built
         self.kind = code | self.receive()
         self.up, self.since = True, time.time()
         self._reports.clear()
@@ -153,11 +160,13 @@ class Worker(ABC):
     def hear(self) -> bool:
         """Log the warnings that have come; tell whether an answer, or a part of one, has come, too. Raises Lost for a dead worker."""
         while self._heard is None and self.ready([self], 0.0):
+            self.torn = True
             message: Reply | Lost | UserError | str = pickle.loads(self._read())
+            if not isinstance(message, str):
+                self._heard = message
+            self.torn = False
             if isinstance(message, str):
                 warn_once(message)  # a second worker may have the same warning
-            else:
-                self._heard = message
         return self._heard is not None
 
     def receive(self, limit: float | None = None) -> Any:
@@ -172,10 +181,11 @@ class Worker(ABC):
                 raise silent(limit)
         reply, self._heard = self._heard, None
         if isinstance(reply, Exception):
+            self.owed -= 1
             raise reply
         assert reply is not None
         self.width, self.busy = reply.width, reply.more
-        self.idle = not self.busy  # all parts are reported by now
+        self.owed -= not self.busy
         return reply.value
 
     def catch_up(self, limit: float | None = None, *, one_by_one: bool = False) -> None:
@@ -237,12 +247,17 @@ def build(recipe: bytes, **changed: Any) -> tuple[Lanes | None, bytes]:
 
 
 def answers(lanes: Lanes, command: str, arguments: tuple) -> Iterator[bytes]:
-    """Do what a command says; yield the replies: of `advance` the epochs as they are done, then the end, or an error."""
+    """Do what a command says; yield the replies: of `advance` the epochs as they are done, then the end, or an error.
+
+    `advance` ends early where this process is to end soon.
+    """
     try:
         value = None
         if command == "advance":
             for done in lanes.advance(*arguments):
                 yield pickle.dumps(Reply(done, lanes.width, more=True))
+                if ends_soon():
+                    break
         else:
             value = getattr(lanes, command)(*arguments)
         yield pickle.dumps(Reply(value, lanes.width))

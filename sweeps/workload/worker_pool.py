@@ -3,6 +3,10 @@
 Rounds are in step, so a study on many workers repeats as exactly as on one. A worker that dies is replaced, and its trials go
 on from their checkpoints; the driver does not notice. Trials whose worker dies three times in one epoch fail, and the study
 goes on. While a worker has no place to run, the others hold its trials; when it comes, trials move to it before the next round.
+
+Each worker has a queue of commands, so that it never waits for the driver between two that are sent together. Where rounds are decided
+late (`run_ahead`), a worker that has done its part of a round ends trials, begins others and trains the next epoch at
+once. Its progress is held until somebody asks for that epoch, so the caller sees one round after the other.
 """
 
 import logging
@@ -10,16 +14,16 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from sweeps.workload import Failure, Lanes, Outcome, Progress, Stall, Trial, TrialResult, WorkerState
-from sweeps.workload.commands import Command, concerned, left_of, one_by_one, share_out
-from sweeps.workload.crew import DEATHS, Crew, WorkerError
+from sweeps.workload import Failure, Lanes, Outcome, Plan, Progress, Stall, Trial, TrialResult, WorkerState
+from sweeps.workload.commands import Command, check_time, concerned, left_of, longest_wait, one_by_one, share_out
+from sweeps.workload.crew import DEATHS, Crew, WorkerError, moves
 from sweeps.workload.pulse import Watch
-from sweeps.workload.worker import Lost, Worker, silent
+from sweeps.workload.stopping import stop_workers
+from sweeps.workload.worker import Lost, Worker
 from sweeps.workload.worker_process import Child
 
 _CLOSE_SECONDS = 1.0  # for an orderly end without them
-_LOOK_SECONDS = 5.0  # between two looks at the pulses of workers that train
-_UNANSWERED = 32  # admissions; pipes hold some hundred, and with full ones on either side both would wait for ever
+_UNANSWERED = 32  # commands; pipes hold some hundred, and with full ones on either side both would wait for ever
 
 _log = logging.getLogger(__name__)
 
@@ -65,12 +69,22 @@ class WorkerPool:
         self._timeout, self._lanes = timeout, lanes
         self._children = [worker(f"worker-{index}", factory, of_one) for index, of_one in enumerate(arguments)]
         self._crew = Crew(self._children, kind or {})
-        self._adding: list[tuple[Worker, int]] = []
-        """Numbers of the trials that workers have not answered for yet."""
+        self._queues: dict[Worker, list[Command]] = {child: [] for child in self._children}
+        """What each worker has been sent and has not answered, in order; of an `advance`, the trials that it has not done."""
+        self._begun = dict.fromkeys(self._children, 0.0)
+        """When a worker began with the first command of its queue, or with a part of an epoch, or did its last batch of another command."""
+        self._batches = dict.fromkeys(self._children, 0)
         self._homeless: list[Trial] = []
         self._left: list[Command] = []
         """Trials of workers that have no place to run, and what these workers had still to do."""
         self._failed: dict[int, Progress] = {}
+        self._held: dict[int, Progress] = {}
+        """Progress that nobody has asked for yet."""
+        self._results: dict[int, TrialResult] = {}
+        """Of trials that have ended, until somebody asks for them."""
+        self._plan: Plan | None = None
+        self._coming: dict[int, Trial] = {}
+        """Trials that workers have begun and nobody has added yet."""
         self._watch, self._stalls = Watch(), dict[Worker, Stall]()
         try:
             self._crew.start()
@@ -98,102 +112,136 @@ class WorkerPool:
 
     def add(self, trial: Trial) -> None:
         """Place a trial in the worker with most free lanes, the first among equals."""
+        if (begun := self._coming.pop(trial.number, None)) is not None:
+            if begun != trial:
+                raise WorkerError(f"{trial.folder_name} is another one than a worker has begun")
+            return
         if sum(len(child.trials) for child in self._children) + len(self._homeless) >= self.width:
             raise ValueError(f"no lane is free for {trial.folder_name}: all {self.width} are taken")
         self._place(trial)
 
     def _place(self, trial: Trial) -> None:
-        self._wait_for_added(_UNANSWERED)
         self._crew.wait_for_one()
         child = max(self._crew.up, key=lambda child: child.width - len(child.trials))
+        while len(self._queues[child]) >= _UNANSWERED:
+            self._hear()
+        if not child.up:
+            return self._place(trial)
         child.trials[trial.number] = trial
-        self._adding.append((child, trial.number))
-        child.send("add", trial)
+        return self._send(child, ("add", (trial,)))
 
     def replay(self) -> None:
-        self._wait_for_added()
-        self._exchange({child: ("replay", ()) for child in self._children if child.trials})
+        for child in self._children:
+            if child.trials:
+                self._send(child, ("replay", ()))
+        self._wait_for("add", "replay")
+
+    def run_ahead(self, plan: Plan) -> None:
+        self._plan = plan
 
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
+        if self._coming:
+            raise WorkerError(f"trials {sorted(self._coming)} have not begun as planned; give the same command again")
         self._crew.take_in(0.0)
-        self._wait_for_added()
+        plan, self._plan = self._plan, None
         if self._crew.joined:
-            self._spread()
-        commands = share_out(self._children, "advance", numbers)
-        self._send(commands)
+            plan = None  # so that trials can move now, or before the next round
+            if not self._held and not self._training():
+                self._spread()
+        begun = self._training().union(self._held)
+        for child, command in share_out(self._children, "advance", [n for n in numbers if n not in begun]).items():
+            self._send(child, command)
         yield []
-        for child, done in self._answers(commands):
-            if done is not None:
+        left, gone, failed = {*numbers}, set[Worker](), list[int]()
+        while True:
+            if done := [self._held[number] for number in numbers if number in left and number in self._held]:
                 yield done
-                child.report(done)
-        if failed := [self._failed[number] for number in numbers if number in self._failed]:
-            yield failed
+                for progress in done:  # not before, because an interrupt may come between
+                    del self._held[progress.number]
+                    left.remove(progress.number)
+            for child in self._crew.up:
+                done_here = not self._queues[child] and left.union(self._held).isdisjoint(child.trials)
+                if plan is not None and done_here and child not in gone:
+                    gone.add(child)
+                    self._go_ahead(child, plan)
+            failed += left.intersection(self._failed)
+            left.difference_update(failed)
+            if not left and not any(queue[:1] == [("advance", ([],))] for queue in self._queues.values()):
+                break
+            if not done and self._hear():
+                yield []
+        if failed:
+            yield [self._failed[number] for number in numbers if number in failed]
+
+    def _training(self) -> set[int]:
+        """Return the numbers of the trials that workers are to advance."""
+        commands = [command for queue in self._queues.values() for command in queue]
+        return {number for name, arguments in commands if name == "advance" for number in arguments[0]}
+
+    def _go_ahead(self, child: Worker, plan: Plan) -> None:
+        """Let a worker that has done its part of a round do what follows."""
+        ending, fresh = plan([*child.trials])
+        fresh = fresh[:_UNANSWERED]
+        going = [number for number in child.trials if number not in ending] + [trial.number for trial in fresh]
+        if ending:
+            self._send(child, ("finish", (ending,)))
+        for trial in fresh:
+            self._coming[trial.number] = child.trials[trial.number] = trial
+            self._send(child, ("add", (trial,)))
+        if going:
+            self._send(child, ("advance", (going,)))
 
     def release(self, numbers: Collection[int]) -> None:
-        self._wait_for_added()
-        self._exchange(self._released(numbers))
-
-    def _released(self, numbers: Collection[int]) -> dict[Worker, Command]:
-        """Forget these trials; return the commands that make their workers do so."""
+        self._wait_for("add", "advance")
         commands = share_out(self._children, "release", numbers)
-        for child in commands:
+        for child, command in commands.items():
             child.trials = {number: trial for number, trial in child.trials.items() if number not in numbers}
-        return commands
+            self._send(child, command)
+        self._held = {number: progress for number, progress in self._held.items() if number not in numbers}
+        self._wait_for("release")
 
     def _spread(self) -> None:
-        """Move trials to workers that have come, until all have as many free lanes. They go on from a checkpoint of this moment.
-
-        A trial moves between workers that see the checkpoint only, because elsewhere it would be trained again from its start.
-        """
+        """Move trials to workers that have come, until all have as many free lanes. They go on from a checkpoint of this moment."""
         self._crew.joined.clear()
-        held = {child: len(child.trials) - child.width for child in self._crew.up}
-        moving: list[Trial] = []
-        while True:
-            full = max((child for child in held if child.resumes), key=held.__getitem__, default=None)
-            free = min(held, key=held.__getitem__)
-            if full is None or not free.resumes or held[full] - held[free] < 2:
-                break
-            stay = [trial for trial in full.trials.values() if trial not in moving]
-            moving.append(stay[-1])
-            held[full] -= 1
-            held[free] += 1
-        commands = self._released([trial.number for trial in moving])
+        self._wait_for("add")
+        moving = moves(self._crew.up)
+        self.release([trial.number for trial in moving])
         self._homeless += moving
-        self._exchange(commands)
+        self._settle()
 
     def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
         """Free the lanes of trials that ended. A trial that the pool failed has an empty result."""
-        self._wait_for_added()
-        results = self._unfinished(ending)
-        commands = share_out(self._children, "finish", ending)
-        self._send(commands)
-        for _, answer in self._answers(commands):
-            results |= {result.number: result for result in answer or ()}
-        unfinished = self._unfinished(ending)
-        for number, result in unfinished.items():
-            if result.failure and result.failure.kind != "timed_out":
-                raise WorkerError(f"finishing trial {number}: {result.failure.message}")
-        results |= unfinished
-        for child in self._children:
-            child.trials = {number: trial for number, trial in child.trials.items() if number not in ending}
-        return [results[number] for number in ending]
-
-    def _unfinished(self, numbers: Collection[int]) -> dict[int, TrialResult]:
-        """Return the results of those of these trials that the pool has failed."""
-        failed = {number: self._failed.pop(number).failure for number in numbers if number in self._failed}
-        return {number: TrialResult(number=number, failure=failure) for number, failure in failed.items()}
+        for number in ending:
+            if number in self._failed:
+                self._results[number] = TrialResult(number=number, failure=self._failed.pop(number).failure)
+        asked = [command for queue in self._queues.values() for command in queue if command[0] == "finish"]
+        begun = self._results.keys() | {number for _, (outcomes,) in asked for number in outcomes}
+        left = {number: outcome for number, outcome in ending.items() if number not in begun}
+        for child, command in share_out(self._children, "finish", left).items():
+            self._send(child, command)
+        while not self._results.keys() >= ending.keys():
+            self._hear()
+        self._held = {number: progress for number, progress in self._held.items() if number not in ending}
+        return [self._results.pop(number) for number in ending]
 
     def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
-        # Any worker that sees them can see to it.
-        self._wait_for_added()
+        # Any worker that sees them can see to it. If all are in the midst of an epoch, it is done after that.
         self._crew.wait_for_one()
-        child = next((child for child in self._crew.up if child.shares), self._crew.up[0])
-        self._exchange({child: ("discard_checkpoints", (trials,))})
+        child = min(self._crew.up, key=lambda child: (not child.shares, len(self._queues[child])))
+        training = any(name == "advance" for name, _ in self._queues[child])
+        self._send(child, ("discard_checkpoints", (trials,)))
+        while not training and (self._queues[child] or self._left):
+            self._hear()
+
+    def stop(self, seconds: float) -> Iterator[list[Progress] | list[TrialResult]]:
+        """See `Lanes.stop`. A worker that hangs, or whose checkpoints nobody sees, leaves none: its trials repeat more."""
+        yield from ([*self._held.values()], [*self._results.values()])
+        yield from stop_workers([child for child in self._crew.up if child.resumes], self._results, seconds)
 
     def close(self) -> None:
         """End every worker: an idle one closes its lanes, one in the midst of an epoch is killed."""
         deadline = time.monotonic() + _CLOSE_SECONDS
-        idle = [child for child in self._children if child.idle]
+        idle = [child for child in self._children if child.up and not child.owed]
         try:
             for child in idle:
                 child.send("close")
@@ -203,151 +251,119 @@ class WorkerPool:
             for child in self._children:
                 child.kill()
 
-    def _exchange(self, commands: dict[Worker, Command]) -> None:
-        """Send each worker its command and wait for all answers."""
-        self._send(commands)
-        for _ in self._answers(commands):
-            pass
+    def _send(self, child: Worker, command: Command) -> None:
+        if not self._queues[child]:
+            self._begun[child], self._batches[child] = time.monotonic(), child.batch
+        self._queues[child].append(command)
+        child.send(command[0], *command[1])
 
-    def _send(self, commands: dict[Worker, Command]) -> None:
-        for child, (name, arguments) in commands.items():
-            child.send(name, *arguments)
+    def _wait_for(self, *names: str) -> None:
+        """Wait until no worker has one of these commands in its queue."""
+        while self._homeless or any(name in names for queue in self._queues.values() for name, _ in queue):
+            self._hear()
 
-    def _wait_for_added(self, most: int = 0) -> None:
-        """Wait until at most so many are on their way."""
-        while len(self._adding) > most:
-            child, number = self._adding.pop(0)
+    def _hear(self) -> bool:
+        """Wait for answers and take them in; a worker that is lost is replaced. Tells whether a worker stalls or moves again."""
+        self._settle()
+        waiting = {child: queue[0] for child, queue in self._queues.items() if queue}
+        ready = next(iter(waiting)).ready(waiting, longest_wait(waiting, self._begun, self._timeout))
+        changed = self._look(waiting)
+        for child, command in waiting.items():
+            if command[0] != "advance" and child.batch != self._batches[child]:
+                self._batches[child], self._begun[child] = child.batch, time.monotonic()
+            seconds = time.monotonic() - self._begun[child]
             try:
-                child.receive(self._timeout)
+                if child in ready and child.hear():
+                    self._take(child, child.receive(), seconds)
+                else:
+                    check_time(command, seconds, self._timeout)
             except Lost as lost:
-                # The new process is given all that this one had, or was to have.
-                self._adding = [(other, n) for other, n in self._adding if other is not child]
-                self._replace(child, [number], lost)
-                self._move_out(child)
-        if self._homeless and not most:
-            self._send(self._settle())
+                self._lose(child, lost)
+                break  # the others may have answered meanwhile
+        return changed
 
-    def _move_out(self, child: Worker, *left: Command) -> bool:
-        """Take the trials of a worker that is not up, and what it had still to do. Tells whether it is not up."""
-        if child.up:
-            return False
-        self._homeless += child.trials.values()
-        self._left += left
-        child.trials = {}
-        return True
+    def _take(self, child: Worker, answer: Any, seconds: float) -> None:
+        """Take in an answer to the first command of a worker's queue, or a part of one."""
+        if child.busy:
+            self._held |= (done := {progress.number: progress for progress in answer})
+        name, arguments = self._queues[child][0]
+        if name == "advance":
+            child.losses = 0
+        if child.busy:
+            self._watch.done(child.name, seconds)
+            child.report(answer)
+            self._queues[child][0] = (name, ([number for number in arguments[0] if number not in done],))
+        else:
+            del self._queues[child][0]
+        if name == "finish":
+            self._results |= {result.number: result for result in answer}
+            child.trials = {number: trial for number, trial in child.trials.items() if number not in arguments[0]}
+        self._begun[child], self._batches[child] = time.monotonic(), child.batch
 
-    def _settle(self) -> dict[Worker, Command]:
-        """Place the trials of workers that are away with others, caught up; return what is left to do, for these."""
+    def _lose(self, child: Worker, lost: Lost) -> None:
+        """Replace a lost worker, and send what is left of its queue to its successor, or to others if it has none.
+
+        The trials of a worker that worked too long on a part of an epoch, or stood still in another call, go one by one in its
+        successor, so that the trial that hangs is found.
+        """
+        (head, *rest), self._queues[child] = self._queues[child], []
+        suspects, coming = concerned(child, head), [arguments[0] for name, arguments in rest if name == "add"]
+        for trial in coming:  # there may be no room for them yet
+            del child.trials[trial.number]
+        self._replace(child, suspects, lost)
+        if head[0] == "finish":
+            self._fail_to_finish(suspects)
+        left = left_of(child, head) if head[0] != "add" else None
+        alone = lost.failure.kind == "timed_out" and head[0] in ("advance", "finish")
+        again = one_by_one(left) if left and alone else [left]
+        if not child.up:
+            self._homeless += [*child.trials.values(), *coming]
+            self._left += [each for each in [*again, *rest] if each and each[0] not in ("add", "replay")]
+            child.trials = {}
+            return
+        for each in [*again, *rest]:
+            if each and each[0] == "add":
+                child.trials[each[1][0].number] = each[1][0]
+            if each and (command := left_of(child, each)):
+                self._send(child, command)
+
+    def _fail_to_finish(self, numbers: Collection[int]) -> None:
+        """Give those of these trials that the pool has failed a result, if they hang. Raises WorkerError for another failure."""
+        for number in numbers:
+            if (progress := self._failed.pop(number, None)) and progress.failure:
+                if progress.failure.kind != "timed_out":
+                    raise WorkerError(f"finishing trial {number}: {progress.failure.message}")
+                self._results[number] = TrialResult(number=number, failure=progress.failure)
+
+    def _settle(self) -> None:
+        """Place the trials of workers that are away with others, caught up, and have these do what was left to do."""
         homeless, left = self._homeless, self._left
         self._homeless, self._left = [], []
         for trial in homeless:
             self._place(trial)
         if homeless:
-            self.replay()
-        commands: dict[Worker, Command] = {}
+            for child in self._crew.up:
+                self._send(child, ("replay", ()))
         for name, (work,) in left:
-            if name == "discard_checkpoints":
-                self._crew.wait_for_one()
-                commands[self._crew.up[0]] = (name, (work,))
-                continue
-            merged = dict.fromkeys(work) if name == "advance" else dict(work)
-            for _, (other,) in commands.values():
-                merged |= dict.fromkeys(other) if name == "advance" else other
-            commands = share_out(self._children, name, merged)
-        return commands
+            self._crew.wait_for_one()
+            discard = {self._crew.up[0]: (name, (work,))} if name == "discard_checkpoints" else None
+            for child, command in (discard or share_out(self._children, name, work)).items():
+                self._send(child, command)
 
-    def _answers(self, commands: dict[Worker, Command]) -> Iterator[tuple[Worker, Any]]:
-        """Yield the answers to what was sent, as they come. What a worker has not done that is lost for good is done by others."""
-        while commands:
-            yield from self._work(commands)
-            self._send(commands := self._settle())
-
-    def _work(self, commands: dict[Worker, Command]) -> Iterator[tuple[Worker, Any]]:
-        """Yield the answers to what was sent, as they come, and an empty one when a worker stalls or moves again. A worker that
-        is lost meanwhile is replaced.
-
-        The trials of a worker that works too long on a part of an epoch, or stands still in another call, go one by one in its
-        replacement, so that the trial that hangs is found.
-        """
-        waiting, alone = dict(commands), {child: list[Command]() for child in commands}
-        begun = dict.fromkeys(waiting, time.monotonic())
-        batches = {child: child.batch for child in waiting}
-
-        def work(child: Worker, command: Command | None) -> None:
-            alone[child] = [each for each in alone[child] if child.trials.keys() >= set(concerned(child, each))]
-            if self._move_out(child, *alone[child], *([command] if command else [])):
-                return
-            if command is None and alone[child]:
-                command = alone[child].pop(0)
-            if command is not None:
-                waiting[child], begun[child] = command, time.monotonic()
-                child.send(command[0], *command[1])
-
-        while waiting:
-            ready = next(iter(waiting)).ready(waiting, self._patience(begun, waiting))
-            yield from self._look(waiting)
-            for child, command in [*waiting.items()]:
-                if command[0] != "advance" and child.batch != batches[child]:
-                    batches[child], begun[child] = child.batch, time.monotonic()
-                seconds = time.monotonic() - begun[child]
-                try:
-                    if child not in ready or not child.hear():
-                        self._check_time(command, seconds)
-                        continue
-                    answer = child.receive()
-                except Lost as lost:
-                    del waiting[child]
-                    self._replace(child, concerned(child, command), lost)
-                    again = left_of(child, command)
-                    if again and lost.failure.kind == "timed_out":
-                        alone[child], again = [*one_by_one(again), *alone[child]], None
-                    work(child, again)
-                    continue
-                del waiting[child]
-                if command[0] == "advance":
-                    child.losses = 0
-                    if child.busy:
-                        self._watch.done(child.name, seconds)
-                if child.busy:
-                    done = {progress.number for progress in answer}
-                    left = [number for number in command[1][0] if number not in done]
-                    waiting[child], begun[child] = ("advance", (left,)), time.monotonic()
-                elif alone[child]:
-                    work(child, None)
-                yield child, answer
-
-    def _look(self, waiting: Mapping[Worker, Command]) -> Iterator[tuple[Worker, Any]]:
-        """Look at the pulses of the children that train; yield an empty answer for each that stalls or moves again."""
+    def _look(self, waiting: Mapping[Worker, Command]) -> bool:
+        """Look at the pulses of the children that train; tell whether one stalls or moves again."""
+        before = {*self._stalls}
         for child in self._children:
             stall = None
             if child in waiting and waiting[child][0] == "advance":
                 stall = self._watch.look(child.name, child.batch, tuple(waiting[child][1][0]))
             else:
                 self._watch.rest(child.name)
-            if stall and child not in self._stalls:
-                self._stalls[child] = stall
-                yield child, []
-            elif not stall and child in self._stalls:
-                del self._stalls[child]
-                yield child, []
-
-    def _patience(self, begun: Mapping[Worker, float], waiting: Mapping[Worker, Command]) -> float | None:
-        """Return the seconds until the first child may be late, or until the next look at pulses; None without either."""
-        names = {child: name for child, (name, _) in waiting.items()}
-        seconds = [_LOOK_SECONDS] if "advance" in names.values() else []
-        if self._timeout is not None:
-            due = [begun[child] + self._timeout for child, name in names.items() if name != "discard_checkpoints"]
-            seconds += [max(0.0, min(due) - time.monotonic()), _LOOK_SECONDS] if due else []
-        return min(seconds, default=None)
-
-    def _check_time(self, command: Command, seconds: float) -> None:
-        """Raise Lost where a worker has been too long at a part of an epoch, or too long without a batch at another command."""
-        if self._timeout is None or seconds < self._timeout or command[0] == "discard_checkpoints":
-            return
-        if command[0] != "advance":
-            raise silent(self._timeout)
-        how = f"not done after {self._timeout:g} seconds"
-        raise Lost(Failure(kind="timed_out", message=f"its epoch was {how}"), f"was stopped: an epoch was {how}")
+            if stall:
+                self._stalls.setdefault(child, stall)
+            else:
+                self._stalls.pop(child, None)
+        return before != {*self._stalls}
 
     def _replace(self, child: Worker, suspects: list[int], lost: Lost) -> None:
         """Put a new process with the same trials, caught up, in place of a lost one.

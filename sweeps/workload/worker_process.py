@@ -18,7 +18,6 @@ import sys
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
-from ctypes import c_uint64
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from multiprocessing.sharedctypes import RawValue
@@ -29,7 +28,7 @@ from sweeps.errors import UserError
 from sweeps.memory import go_first, memory_kills
 from sweeps.source import same_code, source_of
 from sweeps.workload import Failure, FailureKind
-from sweeps.workload.pulse import count_in
+from sweeps.workload.pulse import SHARED, end_soon, share
 from sweeps.workload.worker import Lost, WarningSender, Worker, answers, build, hello
 
 if sys.platform == "linux":
@@ -67,10 +66,10 @@ class Child(Worker):
         context = cast(SpawnContext, multiprocessing.get_context(_method))  # the other kinds have the same methods
         self.connection, theirs = context.Pipe()
         self._memory_kills = memory_kills()
-        self._batches = RawValue(c_uint64, 0)
+        self._shared: Any = RawValue(SHARED)
         process = context.Process(
             target=_serve,
-            args=(theirs, self.recipe, dict(os.environ), self._batches),
+            args=(theirs, self.recipe, dict(os.environ), self._shared),
             name=self.name,
             daemon=True,
         )
@@ -87,7 +86,10 @@ class Child(Worker):
 
     @property
     def batch(self) -> int:
-        return int(self._batches.value)
+        return int(self._shared[0])
+
+    def hurry(self) -> None:
+        end_soon(self._shared)
 
     def handles(self) -> tuple[Connection, int]:
         """Return what `multiprocessing.connection.wait` waits for: an answer, or the end of the process."""
@@ -106,7 +108,7 @@ class Child(Worker):
             self.process.kill()
             self.process.join()
             self.connection.close()
-            self.process, self.idle, self.up = None, False, False
+            self.process, self.owed, self.up = None, 0, False
 
     @property
     def _started(self) -> multiprocessing.process.BaseProcess:
@@ -133,14 +135,14 @@ class Child(Worker):
         return Lost(Failure(kind=kind, message=f"its process was {how}" if code < 0 else f"its process {how}"), how)
 
 
-def _serve(connection: Connection, recipe: bytes, environment: Mapping[str, str], batches: Any) -> None:
+def _serve(connection: Connection, recipe: bytes, environment: Mapping[str, str], shared: Any) -> None:
     """Build the lanes in a child, then answer commands until `close` or the end of the parent.
 
-    `environment` is the parent's of now; a fork has that of the time when its server started. `batches` is shared memory
-    for the pulse.
+    `environment` is the parent's of now; a fork has that of the time when its server started. `shared` is memory
+    that the parent has, too (`sweeps.workload.pulse`).
     """
     go_first()
-    count_in(batches)
+    share(shared)
     os.environ.clear()
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

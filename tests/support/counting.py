@@ -35,8 +35,8 @@ def build(folder, width=2, problem=None, kind=None):
     return CountingLanes(Path(folder), width, kind)
 
 
-def build_toy(folder, kills=()):
-    """A lane of the driver's toy workload; each event of `kills` kills its process, the first time that it happens."""
+def build_toy(folder, kills=(), width=1):
+    """Lanes of the driver's toy workload; each event of `kills` kills its process, the first time that it happens."""
 
     def before(event):
         sign = Path(folder) / f"killed at {event}"
@@ -44,7 +44,7 @@ def build_toy(folder, kills=()):
             sign.touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
-    return ToyLanes(width=1, epochs=3, before=before)
+    return ToyLanes(width=width, epochs=3, before=before)
 
 
 def build_fused(folder, width=2):
@@ -74,6 +74,8 @@ class CountingLanes:
                 (self.folder / f"replayed-{number}-{held[1] + 1}").touch()
                 self.train(held)
 
+    def run_ahead(self, plan): ...
+
     def advance(self, numbers):
         for number in numbers:
             yield [self.advance_one(self.held[number])]
@@ -101,7 +103,7 @@ class CountingLanes:
         partial.rename(self.folder / f"{held[0].number}.json")
 
     def release(self, numbers):
-        for number in numbers:
+        for number in [number for number in numbers if number in self.held]:
             self.misbehave(self.held[number][0], "release")
             self.save(self.held.pop(number))
 
@@ -147,6 +149,9 @@ class CountingLanes:
                     if time.monotonic() > deadline:
                         raise TimeoutError("nobody came")
                     time.sleep(0.01)
+            case "wait":
+                while not (self.folder / "go").exists():
+                    time.sleep(0.01)
             case "nap":
                 time.sleep(2)
             case "compile":
@@ -170,6 +175,49 @@ class FusedLanes(CountingLanes):
 
     def advance(self, numbers):
         yield [self.advance_one(self.held[number]) for number in numbers]
+
+
+def build_lasting(folder, width=2):
+    return LastingLanes(Path(folder), width)
+
+
+class LastingLanes(CountingLanes):
+    """Lanes that take their time, write down what they do, and leave no checkpoint of their own accord."""
+
+    def advance_one(self, held):
+        trial, epoch, _ = held
+        note(self.folder, f"epoch {trial.number} {epoch + 1} of {os.getpid()}")
+        time.sleep(0.1)
+        state = self.train(held)
+        return Progress(number=trial.number, epoch=epoch + 1, objective=state / 1e9, finished=epoch + 1 == 6)
+
+    def finish_one(self, number, outcome):
+        note(self.folder, f"finish {number}")
+        time.sleep(0.5)
+        return super().finish_one(number, outcome)
+
+    def train(self, held):
+        note(self.folder, f"trained {held[0].number} {held[1] + 1}")
+        return super().train(held)
+
+
+def build_hanging(folder, width=2):
+    return HangingLanes(Path(folder), width)
+
+
+class HangingLanes(LastingLanes):
+    """Lanes that hang in their second epoch."""
+
+    def train(self, held):
+        if held[1] == 1:
+            time.sleep(3600)
+        return super().train(held)
+
+
+def note(folder, line):
+    """Add a line to the notes in a folder, whole beside the lines of other processes."""
+    with (folder / "notes").open("ab", buffering=0) as file:
+        file.write(f"{line}\n".encode())
 
 
 def build_writing(folder, width=2):

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -324,15 +324,18 @@ def _values(field: Any) -> str:
         if isinstance(value, str | int)
     ]
     kinds = {int: "whole number", float: "number", str: "name", tuple: "whole numbers"}
+    bounded = [get_args(part) for part in get_args(field.annotation) if get_origin(part) is Annotated]
     types = [kinds[part] for part in (field.annotation, *get_args(field.annotation)) if part in kinds and not choices]
     if getattr(field.annotation, "__origin__", None) is tuple:
         types = [kinds[tuple]]
     if choices and int in get_args(field.annotation):
         types = [kinds[int]]
+    types += [kinds[kind] for kind, *_ in bounded]
+    rules = [*field.metadata, *(rule for _, *given in bounded for each in given for rule in each.metadata)]
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
     bounds = [
         f"{signs[key]} {getattr(rule, key):g}"
-        for rule in field.metadata
+        for rule in rules
         for key in signs
         if getattr(rule, key, None) is not None
     ]

@@ -1,7 +1,4 @@
-"""A real Slurm of three machines on this machine: a controller and three slurmd, each with a network, processes and a name of its own.
-
-The networks are namespaces of Linux, joined by a bridge in the controller's, so that nothing outside them changes.
-"""
+"""A real Slurm of three machines on this machine: a controller and three slurmd, each with a network, processes and a name of its own."""
 
 import os
 import shutil
@@ -14,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from machines import HUB, inside, machine, made_networks, started
 
 NODES = ("n1", "n2", "n3")
-_PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "ip", "nsenter", "unshare")
+_PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 _CONFIGURATION = """\
 ClusterName=vaeexp
 SlurmctldHost=ctl(10.0.0.1)
@@ -41,14 +39,6 @@ NodeName=n2 NodeAddr=10.0.0.3 NodeHostname=n2 CPUs=2
 NodeName=n3 NodeAddr=10.0.0.4 NodeHostname=n3 CPUs=2
 PartitionName=all Nodes=n1,n2,n3 Default=YES MaxTime=INFINITE State=UP
 """
-_HOSTS = "127.0.0.1 localhost\n10.0.0.1 ctl\n10.0.0.2 n1\n10.0.0.3 n2\n10.0.0.4 n3\n"
-# The shell is the first process of the machine, and the first process must reap those whose parents are gone.
-_MACHINE = """\
-mount --bind {folder}/hosts /etc/hosts && hostname {name} && mount -t tmpfs tmpfs /dev/shm
-mkdir -p /tmp/ray && mount -t tmpfs tmpfs /tmp/ray
-{daemon}
-exit $?
-"""
 
 
 @dataclass(frozen=True)
@@ -64,7 +54,7 @@ class Slurm:
 
     def inside(self, command: Sequence[str]) -> list[str]:
         """Return the command in the network of the controller."""
-        return ["nsenter", f"--net=/run/netns/{_network('ctl')}", *command]
+        return inside(HUB, command)
 
     def run(self, *command: str) -> str:
         """Run a command of Slurm; return its output."""
@@ -93,71 +83,28 @@ def three_machines() -> Iterator[Slurm]:
     """Start Slurm; the test is skipped where that is not possible."""
     if missing := [program for program in _PROGRAMS if shutil.which(program) is None]:
         pytest.skip(f"needs {', '.join(missing)} (Debian: apt install slurm-wlm munge iproute2)")
-    if os.getuid():
-        pytest.skip("needs root, for networks of its own and for munged")
-    folder = Path(tempfile.mkdtemp(prefix="slurm-"))
-    folder.chmod(0o755)
     with ExitStack() as stack:
+        stack.enter_context(made_networks(NODES))
+        folder = Path(tempfile.mkdtemp(prefix="slurm-"))
+        folder.chmod(0o755)
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        try:
-            _make_networks(stack)
-        except subprocess.CalledProcessError as error:
-            pytest.skip(f"networks of its own cannot be made here: {error.stderr}")
         _write_configuration(folder)
         munge = [
             f"--{name}={folder}/munge.{name.split('-')[0]}" for name in ("socket", "pid-file", "log-file", "seed-file")
         ]
-        _start(stack, ["munged", "--foreground", "--force", f"--key-file={folder}/munge.key", *munge])
+        stack.enter_context(started(["munged", "--foreground", "--force", f"--key-file={folder}/munge.key", *munge]))
         slurm = Slurm(folder)
-        _start(stack, _machine(folder, "ctl", f"slurmctld -D -f {folder}/slurm.conf"))
+        stack.enter_context(started(machine(HUB, f"slurmctld -D -f {folder}/slurm.conf")))
         for name in NODES:
             (folder / f"spool-{name}").mkdir()
-            _start(stack, _machine(folder, name, f"slurmd -D -N {name} -f {folder}/slurm.conf"))
+            stack.enter_context(started(machine(name, f"slurmd -D -N {name} -f {folder}/slurm.conf")))
         while not slurm.is_idle():
             time.sleep(0.5)
         yield slurm
 
 
-def _network(name: str) -> str:
-    return f"vaeexp-{os.getpid()}-{name}"
-
-
-def _make_networks(stack: ExitStack) -> None:
-    for name in ("ctl", *NODES):
-        _ip("netns", "add", _network(name))
-        stack.callback(_ip, "netns", "del", _network(name))
-        _ip("-n", _network(name), "link", "set", "lo", "up")
-    hub = _network("ctl")
-    _ip("-n", hub, "link", "add", "hub", "type", "bridge")
-    _ip("-n", hub, "addr", "add", "10.0.0.1/24", "dev", "hub")
-    _ip("-n", hub, "link", "set", "hub", "up")
-    for number, name in enumerate(NODES, start=2):
-        _ip("link", "add", f"to-{name}", "netns", hub, "type", "veth", "peer", "name", "eth0", "netns", _network(name))
-        _ip("-n", hub, "link", "set", f"to-{name}", "master", "hub", "up")
-        _ip("-n", _network(name), "addr", "add", f"10.0.0.{number}/24", "dev", "eth0")
-        _ip("-n", _network(name), "link", "set", "eth0", "up")
-
-
-def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
-
-
 def _write_configuration(folder: Path) -> None:
     (folder / "slurm.conf").write_text(_CONFIGURATION.format(folder=folder))
-    (folder / "hosts").write_text(_HOSTS)
     (folder / "munge.key").write_bytes(os.urandom(1024))
     (folder / "munge.key").chmod(0o400)
     (folder / "state").mkdir()
-
-
-def _machine(folder: Path, name: str, daemon: str) -> list[str]:
-    script = _MACHINE.format(folder=folder, name=name, daemon=daemon)
-    # Not `ip netns exec`, which mounts another /sys, without the control groups that slurmd looks for.
-    alone = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    return ["nsenter", f"--net=/run/netns/{_network(name)}", *alone, "bash", "-c", script]
-
-
-def _start(stack: ExitStack, command: Sequence[str]) -> None:
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    stack.callback(process.wait)
-    stack.callback(process.kill)

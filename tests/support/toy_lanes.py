@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sweeps.seeds import seed_of
-from sweeps.workload import Failure, Outcome, Progress, Stall, Trial, TrialResult, WorkerState
+from sweeps.workload import Failure, Outcome, Plan, Progress, Stall, Trial, TrialResult, WorkerState
 
 
 class SimulatedClock:
@@ -95,6 +95,8 @@ class ToyLanes:
             while lane.epoch < lane.trial.epoch:
                 self._train(lane)
 
+    def run_ahead(self, plan: Plan) -> None: ...
+
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
         self._log(f"advance {' '.join(map(str, numbers))}")
         if self.clock is not None:
@@ -123,10 +125,13 @@ class ToyLanes:
         lane.epoch += 1
 
     def release(self, numbers: Collection[int]) -> None:
-        for number in numbers:
+        for number in [number for number in numbers if number in self._lanes]:
             self._log(f"release {number}")
             lane = self._lanes.pop(number)
             self.checkpoints[lane.trial.folder_name] = (lane.epoch, lane.state)
+
+    def stop(self, seconds: float) -> Iterator[list[Progress] | list[TrialResult]]:
+        return iter(())
 
     def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
         results = []
@@ -143,3 +148,69 @@ class ToyLanes:
 
     def close(self) -> None:
         self._lanes.clear()
+
+
+class FusedToyLanes(ToyLanes):
+    """The same, but a round comes at once, as that of the lanes of one fused program does."""
+
+    def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
+        yield [progress for part in super().advance(numbers) for progress in part]
+
+
+class EagerLanes(ToyLanes):
+    """Lanes of two workers, each of which does what follows as soon as it may: it runs ahead of the rounds by an epoch."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.plan: Plan | None = None
+        self.worker: dict[int, int] = {}
+        """Number of a trial → worker that holds it."""
+        self.begun: dict[int, Trial] = {}
+        self.held: dict[int, Progress] = {}
+        self.results: dict[int, TrialResult] = {}
+
+    def run_ahead(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def add(self, trial: Trial) -> None:
+        if trial.number in self.begun:
+            assert self.begun.pop(trial.number) == trial
+            return
+        self._place(trial, trial.number % 2)
+
+    def _place(self, trial: Trial, worker: int) -> None:
+        super().add(trial)
+        self.worker[trial.number] = worker
+
+    def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
+        assert not self.begun, "what began ahead has not begun"
+        plan, self.plan = self.plan, None
+        for worker in (0, 1):
+            mine = [number for number in numbers if self.worker[number] == worker]
+            self._train_these([number for number in mine if number not in self.held])
+            if mine:
+                yield [self.held.pop(number) for number in mine]
+            if plan is not None:
+                self._go_ahead(worker, plan)
+
+    def _go_ahead(self, worker: int, plan: Plan) -> None:
+        ending, fresh = plan([number for number in self._lanes if self.worker[number] == worker])
+        self.results |= {result.number: result for result in super().finish(ending)}
+        for trial in fresh:
+            self._place(trial, worker)
+            self.begun[trial.number] = trial
+        self._train_these([number for number in self._lanes if self.worker[number] == worker])
+
+    def _train_these(self, numbers: Collection[int]) -> None:
+        self.held |= {progress.number: progress for [progress] in (super().advance(numbers) if numbers else ())}
+
+    def stop(self, seconds: float) -> Iterator[list[Progress] | list[TrialResult]]:
+        yield [*self.held.values()]
+        self.release([*self._lanes])
+
+    def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
+        left = {number: outcome for number, outcome in ending.items() if number not in self.results}
+        self.results |= {result.number: result for result in super().finish(left)}
+        for number in ending:
+            self.held.pop(number, None)
+        return [self.results.pop(number) for number in ending]

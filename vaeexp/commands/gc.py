@@ -30,7 +30,10 @@ def _flag(name: str, help: str) -> Callable:
 @study_argument("Study to look at; without it, all studies of the runs folder or the storage.", required=False)
 @titled(
     "What to free",
-    _flag("--keep", "What the study's `keep:` would not have left: pruned trials, or pictures of earlier epochs."),
+    _flag(
+        "--keep",
+        "What the study's `keep:` would not have left: of pruned trials, of trials beyond the best, or pictures of earlier epochs.",
+    ),
     _flag("--pruned", "Weights and pictures of pruned trials."),
     _flag("--checkpoints", "Checkpoints that trials left although they have ended."),
     _flag(
@@ -70,48 +73,53 @@ def gc(
         *((tidy.PAUSED,) if paused else ()),
     }
     cached = {*((tidy.PROGRAMS,) if programs else ()), *((tidy.PREPARED,) if prepared else ())}
-    kinds = {name: wanted | (_not_kept(study or name, every[name]) if keep else set()) for name in chosen}
-    if any(kinds.values()):
+    keeps = {name: _keep(study or name, every[name]) for name in chosen if keep}
+    kinds = {name: wanted | (_not_kept(keeps[name]) if keep else set()) for name in chosen}
+    best = {name: each.weights for name, each in keeps.items() if each.weights != "all"}
+    if best or any(kinds.values()):
         for name in chosen:
             if (holder := study_holder(storage, runs, name)) is not None:
                 raise UserError(f"study '{name}'", f"{driver_in_words(holder)} is running it; stop it first.")
     cache_items = tidy.items_of_cache(list(every.values()))
     _show(((name, item) for name in chosen for item in tidy.items_of_study(runs, every[name])), cache_items)
-    freed = list(_free(chosen, kinds, every, runs, storage, dry_run=dry_run))
+    freed = list(_free(kinds, best, every, runs, storage, dry_run=dry_run))
     unused = [item for item in cache_items if item.kind in cached]
     if not dry_run:
         tidy.free_of_cache(unused)
-    if any(kinds.values()) or cached:
+    if best or any(kinds.values()) or cached:
         items = [*freed, *unused]
         size = format_megabytes(sum(item.size for item in items))
         write_line(open_console(), f"{'Would free' if dry_run else 'Freed'} {len(items):,} files or folders, {size}.")
 
 
-def _not_kept(given: str, stored: StoredStudy) -> set[str]:
-    """Return the kinds of files that `keep:` leaves out: of the file that is given by its path, else of the study's record."""
+def _keep(given: str, stored: StoredStudy) -> Keep:
+    """Return the section `keep:` of the file that is given by its path, else of the study's record."""
     if is_path(given):
-        keep = load_study(given, sections=SECTIONS, shipped=shipped_studies()).keep
-    else:
-        sections, _ = parse_yaml(stored.study.text, f"study '{given}'")
-        keep = Keep.model_validate(stored.study.keep or (sections or {}).get("keep") or {})
+        return load_study(given, sections=SECTIONS, shipped=shipped_studies()).keep
+    sections, _ = parse_yaml(stored.study.text, f"study '{given}'")
+    return Keep.model_validate(stored.study.keep or (sections or {}).get("keep") or {})
+
+
+def _not_kept(keep: Keep) -> set[str]:
+    """Return the kinds of files that `keep:` leaves out, of whichever run."""
     kinds = set(tidy.PRUNED) if keep.pruned == "figures" else set()
     return kinds | ({tidy.EARLIER_PICTURES} if keep.pictures == "last" else set())
 
 
 def _free(
-    names: Iterable[str],
     kinds: dict[str, set[str]],
+    best: dict[str, int],
     every: dict[str, StoredStudy],
     runs: Path,
     storage: str | None,
     *,
     dry_run: bool,
 ) -> Iterator[Item]:
-    for name in names:
+    for name in kinds:
         if dry_run:
-            yield from tidy.freeable(runs, every[name], kinds[name])
-        elif kinds[name]:
-            yield from tidy.free_of_study(runs, storage, name, kinds[name])
+            yield from tidy.freeable(runs, every[name], kinds[name], best.get(name))
+        elif kinds[name] or name in best:
+            yield from tidy.free_of_study(runs, storage, name, kinds[name], best.get(name))
 
 
 def _show(of_studies: Iterable[tuple[str, Item]], cache_items: Iterable[Item]) -> None:

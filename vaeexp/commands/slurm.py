@@ -22,6 +22,8 @@ from vaeexp.study import open_study_file
 
 LEAD = 180
 """Seconds before the time limit at which Slurm tells the job to stop; Slurm may be a minute early."""
+_STOP = 120
+"""Seconds of these for the workers to end the epoch at hand and write checkpoints; the rest is for the driver."""
 _SHORTEST = 900
 _NAMES = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _FURTHER = r"""[a-z][a-z-]*(=[^\s"'\\#]+)?"""
@@ -131,7 +133,7 @@ class Job:
             f'export PATH={shlex.quote(str(here))}:"$PATH"',
             *guards,
             "# Slurm has ended the former run of a job that it starts again, so that nobody else has the study.",
-            f"study=({shlex.join([*command, 'sweep', *self.sweep])} ${{SLURM_RESTART_COUNT:+--take-over}})",
+            f"study=({shlex.join([*command, 'sweep', f'--stop-seconds={_STOP}', *self.sweep])} ${{SLURM_RESTART_COUNT:+--take-over}})",
         ]
         return "\n".join(lines) + "\n"
 
@@ -139,7 +141,7 @@ class Job:
         if self.nodes == 1:
             return _ONE_NODE
         cpus = '"$SLURM_CPUS_ON_NODE"' if self.cpus_per_node is None else str(self.cpus_per_node)
-        return _NODES.format(nodes=self.nodes, cpus=cpus)
+        return _NODES.format(nodes=self.nodes, others=self.nodes - 1, cpus=cpus)
 
 
 _CLUSTER = """\
@@ -167,16 +169,26 @@ stopped=
 trap 'stopped=yes; kill -TERM "$(driver)"' USR1
 # Not every Slurm ends all that a run of the job has started, and Ray on a node refuses a second Ray.
 srun --nodes={nodes} --ntasks={nodes} ray stop --force
+# Ray on the other nodes would look for the first node for a minute after the study has ended, so Ray is ended there. By force, because
+# `ray start` waits for ever once its processes have ended in order.
+on_first_node='
+    "${{@:3}}" &
+    echo $! > "$1"
+    wait $!
+    status=$?
+    timeout 60 srun --overlap --nodes={others} --ntasks={others} --exclude="$2" --cpu-bind=none ray stop --force
+    exit $status
+'
 # The study goes on without a node whose processes end.
 srun --nodes={nodes} --ntasks={nodes} --cpu-bind=none --kill-on-bad-exit=0 --wait=0 \\
     ray symmetric-run --address "$head:$port" --min-nodes {nodes} --num-cpus={cpus} -- \\
-    bash -c 'echo $$ > "$0"; exec "$@"' "$process" "${{study[@]}}" --engine ray --address "$head:$port" &
+    bash -c "$on_first_node" study "$process" "$head" "${{study[@]}}" --engine ray --address "$head:$port" &
 job=$!
 """
 _END = """\
 wait "$job"
 status=$?
-# The signal ends the wait. Ray's processes need a minute to end, the driver seconds.
+# The signal ends the wait. The driver needs seconds to end; Ray's processes may need longer.
 if [ -n "$stopped" ]; then
     while kill -0 "$(driver)" 2>/dev/null; do sleep 1; done
     scontrol requeue "$SLURM_JOB_ID"

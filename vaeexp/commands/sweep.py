@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from sweeps.engine.trial_loop import STOP_SECONDS
 from sweeps.storage.claim import SILENCE
 from sweeps.storage.postgres import PATIENCE
 from sweeps.workload.worker_process import preload
@@ -19,6 +20,10 @@ def _limit(name: str, kind: click.ParamType, metavar: str, help: str) -> Any:
 
 def _count(name: str, default: str, help: str) -> Any:
     return click.option(name, type=options.IntegerOrAuto(), metavar="N|auto", show_default=default, help=help)
+
+
+def _time(name: str, shown: str, help: str, **default: Any) -> Any:
+    return click.option(name, type=options.Duration(), metavar="TIME", show_default=shown, help=help, **default)
 
 
 @click.command(cls=options.TitledCommand)
@@ -59,12 +64,16 @@ def _count(name: str, default: str, help: str) -> Any:
         default=10,
         help="Stop after N trials in a row, by number, that fail of the same cause: an error, a crash, too little memory. Trials that diverge do not count.",
     ),
-    click.option(
+    _time(
         "--trial-timeout",
-        type=options.Duration(),
-        metavar="TIME",
-        show_default="no limit",
-        help="Fail a trial whose epoch, with what is measured after it, takes longer, or that trains no batch for so long while it is built, replayed or finished: 90, 90s, 15m or 2h. Trials that train as one program are stopped together, then run one by one to find the slow one. What fails depends on this machine's speed, so another run may give another table.",
+        "no limit",
+        "Fail a trial whose epoch, with what is measured after it, takes longer, or that trains no batch for so long while it is built, replayed or finished: 90, 90s, 15m or 2h. Trials that train as one program are stopped together, then run one by one to find the slow one. What fails depends on this machine's speed, so another run may give another table.",
+    ),
+    _time(
+        "--stop-seconds",
+        "20s",
+        "After Ctrl-C or SIGTERM, give workers so long to end the epoch at hand and write checkpoints. A second Ctrl-C ends at once.",
+        default=STOP_SECONDS,
     ),
 )
 @options.titled(
@@ -77,13 +86,11 @@ def _count(name: str, default: str, help: str) -> Any:
     options.runs_option,
     options.reports_option,
     options.storage_option,
-    click.option(
+    _time(
         "--storage-timeout",
-        type=options.Duration(),
-        metavar="TIME",
-        show_default="60s",
+        "60s",
+        "Connect again for so long when the connection to the database drops, or wait for a database that hangs.",
         default=PATIENCE,
-        help="Connect again for so long when the connection to the database drops, or wait for a database that hangs.",
     ),
     click.option(
         "--take-over",
@@ -161,18 +168,16 @@ def _count(name: str, default: str, help: str) -> Any:
         show_default="half of an accelerator's free memory",
         help="Training images beyond this size stay on disk and stream to the device. The results are the same.",
     ),
-    click.option(
+    _time(
         "--checkpoint-seconds",
-        type=options.Duration(),
-        metavar="TIME",
-        show_default="20",
-        help="Training between two checkpoints of a trial: 90, 90s or 15m. A killed study repeats at most this much.",
+        "20",
+        "Training between two checkpoints of a trial: 90, 90s or 15m. A study that is killed repeats at most this much, a stopped one nothing.",
     ),
 )
 def sweep(*, dry_run: bool, **given: Any) -> None:
     """Run a study, or continue it.
 
-    It searches, trains the best settings again with fresh seeds, tests them, compares, and writes a report. The same command again goes on where the last one stopped. Ctrl-C stops within seconds and loses nothing.
+    It searches, trains the best settings again with fresh seeds, tests them, compares, and writes a report. The same command again goes on where the last one stopped. Ctrl-C stops at the end of the epoch at hand, within 20 seconds, and loses nothing.
     """
     if not dry_run and given["engine"] != "ray":
         preload("vaeexp.runs.worker")  # workers import PyTorch while this process does

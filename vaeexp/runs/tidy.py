@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import optuna
 from filelock import FileLock, Timeout
@@ -15,16 +15,19 @@ from filelock import FileLock, Timeout
 from sweeps.checksums import Damaged
 from sweeps.errors import UserError
 from sweeps.files import is_aside
-from sweeps.results import best_record
+from sweeps.results import best_record, ranked_trials
 from sweeps.storage import hold_study, open_storage
 from sweeps.storage.left_over import unrecorded_folders
-from sweeps.storage.study_record import StoredStudy, read_study, write_study
+from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study, study_record, write_study
 from sweeps.storage.trial_record import TrialRecord
 from sweeps.workload import run_folder
 from vaeexp.cache import cache_folder, read_facts
 from vaeexp.data.dataset import fingerprint_of
 from vaeexp.run_files import CHECKPOINT, EVALUATION, LAST, PICTURES, PREVIOUS, WEIGHTS
 from vaeexp.settings import DataSettings
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
 
 CHECKPOINTS = "checkpoints of trials that have ended"
 PAUSED = "checkpoints of trials that go on"
@@ -34,6 +37,7 @@ EARLIER_PICTURES = "pictures of earlier epochs"
 PROGRAMS = "compiled programs, unused for 30 days"
 PREPARED = "prepared images that no study here uses"
 LEFT_OVER = "runs without a record, or moved aside"
+KEPT_WEIGHTS = "weights"
 PRUNED = (PRUNED_WEIGHTS, PRUNED_PICTURES)
 _BINARISATIONS = get_args(DataSettings.model_fields["binarisation"].annotation)
 _DAY = 86_400.0
@@ -81,52 +85,83 @@ def _kind(run: TrialRecord, path: Path, *, earlier: bool) -> str:
         return EARLIER_PICTURES
     if pictures:
         return "pictures and arrays"
-    return {WEIGHTS: "weights", LAST: "weights of last epochs"}.get(path.name, "settings, results and others")
+    return {WEIGHTS: KEPT_WEIGHTS, LAST: "weights of last epochs"}.get(path.name, "settings, results and others")
 
 
-def free_of_study(runs: Path, storage: str | None, study: str, kinds: Collection[str]) -> list[Item]:
-    """Free the files of these kinds, and return them. What was freed is recorded first, so that nobody misses a file.
+def free_of_study(
+    runs: Path, storage: str | None, study: str, kinds: Collection[str], best: int | None = None
+) -> list[Item]:
+    """Free the files of `freeable`, and return them. What was freed is recorded first, so that nobody misses a file.
 
-    Files of the best run and of the registered model's run stay in any case. MLflow's own names of the same files go, too,
-    because a file takes its room until its last name is gone.
+    MLflow's own names of the same files go, too, because a file takes its room until its last name is gone.
 
     Raises:
         UserError: there is no such study, or it is running.
     """
     open_storage(storage, runs, study, must_exist=True)
     with hold_study(storage, runs, study) as opened:
-        stored = read_study(opened, study)
-        items = freeable(runs, stored, kinds)
-        freed = {name: set(files) for name, files in stored.study.freed.items()}
-        root = runs / "trials" / study
-        for item in items:
-            run, _, name = item.path.relative_to(root).as_posix().partition("/")
-            freed.setdefault(run, set()).add(name)
-        record = {run: sorted(names) for run, names in sorted(freed.items())}
-        if record != stored.study.freed:
-            write_study(optuna.load_study(study_name=study, storage=opened), freed=record)
-        _remove_files([item.path for item in items], runs / "artifacts" / study)
+        return free_of_held_study(runs, opened, study, kinds, best)
+
+
+def free_of_held_study(
+    runs: Path, storage: "BaseStorage", study: str, kinds: Collection[str], best: int | None
+) -> list[Item]:
+    """Do what `free_of_study` does, for the process that holds the study."""
+    stored = read_study(storage, study)
+    items = freeable(runs, stored, kinds, best)
+    paths = [item.path for item in items]
+    _record_freed(runs, storage, stored.study, paths)
+    if paths:
+        _remove_files(paths, (runs / "artifacts" / study).rglob("*"))
     return items
 
 
-def freeable(runs: Path, stored: StoredStudy, kinds: Collection[str]) -> list[Item]:
-    """Return the files of these kinds that may be freed."""
-    best = best_record(stored)
-    needed = {runs / "trials" / stored.study.name / run_folder(best.number, repeat=best.repeat)} if best else set()
+def free_weights(runs: Path, storage: "BaseStorage", study: str, trials: Iterable[int]) -> None:
+    """Free the weights of these trials, of a study that this process holds. What is freed is recorded first."""
+    paths = [runs / "trials" / study / run_folder(number, repeat=False) / WEIGHTS for number in trials]
+    record = study_record(optuna.load_study(study_name=study, storage=storage))
+    _record_freed(runs, storage, record, paths)
+    # By their place, because a look at all files of a large study takes seconds.
+    _remove_files(filter(Path.exists, paths), (runs / "artifacts" / study).glob(f"*/artifacts/trial/{WEIGHTS}"))
+
+
+def _record_freed(runs: Path, storage: "BaseStorage", study: StudyRecord, paths: Iterable[Path]) -> None:
+    freed = {name: set(files) for name, files in study.freed.items()}
+    for path in paths:
+        run, _, name = path.relative_to(runs / "trials" / study.name).as_posix().partition("/")
+        freed.setdefault(run, set()).add(name)
+    record = {run: sorted(names) for run, names in sorted(freed.items())}
+    if record != study.freed:
+        write_study(optuna.load_study(study_name=study.name, storage=storage), freed=record)
+
+
+def freeable(runs: Path, stored: StoredStudy, kinds: Collection[str], best: int | None = None) -> list[Item]:
+    """Return the files that may be freed: of these kinds, and weights and earlier pictures of complete trials beyond the `best`.
+
+    The files of the best run and of the registered model's run stay, but for checkpoints and, by their kind, earlier pictures.
+    """
+    run, root = best_record(stored), runs / "trials" / stored.study.name
+    needed = {root / run_folder(run.number, repeat=run.repeat)} if run else set()
     if stored.study.model:
         needed.add(runs / stored.study.model.folder)
-    return [
-        item
-        for item in items_of_study(runs, stored)
-        if item.kind in kinds
-        and (item.kind in (CHECKPOINTS, PAUSED, EARLIER_PICTURES) or not needed.intersection(item.path.parents))
-    ]
+    beyond = (
+        set() if best is None else {root / run_folder(t.number, repeat=False) for t in ranked_trials(stored)[best:]}
+    )
+
+    def is_free(item: Item) -> bool:
+        is_needed = not needed.isdisjoint(item.path.parents)
+        if item.kind in kinds:
+            return item.kind in (CHECKPOINTS, PAUSED, EARLIER_PICTURES) or not is_needed
+        lasting = item.kind in (KEPT_WEIGHTS, EARLIER_PICTURES)
+        return lasting and not is_needed and not beyond.isdisjoint(item.path.parents)
+
+    return [item for item in items_of_study(runs, stored) if is_free(item)]
 
 
-def _remove_files(paths: Iterable[Path], artifacts: Path) -> None:
-    """Delete files and the other names that they have in MLflow's folder, those first: a kill leaves no name without the file's own."""
+def _remove_files(paths: Iterable[Path], artifacts: Iterable[Path]) -> None:
+    """Delete files and the other names that they have among MLflow's, those first: a kill leaves no name without the file's own."""
     other_names: dict[tuple[int, int], list[Path]] = {}
-    for path in artifacts.rglob("*"):
+    for path in artifacts:
         facts = path.lstat()
         if facts.st_nlink > 1:
             other_names.setdefault((facts.st_dev, facts.st_ino), []).append(path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from sweeps.engine.trial_loop import MAX_FAILURES
+from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS
 from sweeps.errors import UserError, masked
 from sweeps.names import check_name
 from sweeps.storage.postgres import PATIENCE
@@ -57,6 +57,8 @@ class SweepOptions:
     execution: Mapping[str, Any] = field(default_factory=dict)
     extend: bool = False
     max_failures: int = MAX_FAILURES
+    stop_seconds: float = STOP_SECONDS
+    """Seconds in which workers end the epoch at hand and write checkpoints after an interrupt."""
     trial_timeout: float | None = None
     """Seconds that the epoch of a trial may take; None without a limit."""
     engine: Literal["local", "ray"] = "local"
@@ -92,7 +94,7 @@ class Job:
         """
         options, defaults = self.options, SweepOptions(study=self.options.study)
         names = (*(("trials", "seconds") if budget else ()), "data", "runs", "reports", "storage_timeout")
-        names += ("max_failures", "trial_timeout", "engine", "address", "worker_timeout")
+        names += ("max_failures", "stop_seconds", "trial_timeout", "engine", "address", "worker_timeout")
         arguments = ["sweep", options.study, *(["--name", options.name] if options.name else [])]
         for override in options.overrides:
             arguments += ["--set", override]

@@ -29,6 +29,7 @@ from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import study_tables
 from vaeexp.results.trust import failed_checks
 from vaeexp.run_files import LOADER, REQUIREMENTS, SETTINGS, WEIGHTS, load_json
+from vaeexp.runs.best_weights import BestWeights
 from vaeexp.runs.export import Reconstructor
 from vaeexp.runs.provenance import describe_run, protocol
 from vaeexp.sweep.execution import Execution
@@ -82,15 +83,19 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
             mirrors.enter_context(cluster.shown())
         _announce(job, execution)
         kind = None if options.extend else sweep.before.worker_kind
+        kept = BestWeights.of(sweep, job.study.keep.weights)
         show = partial(
             LiveProgress, study=job.study.name, epochs=job.settings.train.epochs, warning=lambda: mirror.warning
         )
         with show(console) as progress, show(log.file_console) as lines:
             stored = sweep.train(
                 lambda: make_workers(job, execution, cluster, kind),
-                [progress, lines],
+                [progress, lines, *kept],
                 max_failures=options.max_failures,
+                stop_seconds=options.stop_seconds,
             )
+        for each in kept:
+            each.conclude()
         stored = replace(stored, study=replace(stored.study, finished=True))
         model = best_model(study_tables(stored, options.runs), job.dataset, options.runs)
         view = StudyView(study_tables(stored, options.runs))

@@ -3,7 +3,8 @@
 import json
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from killed_search import continued, killed_process
 from optuna.storages import JournalStorage
-from toy_lanes import SimulatedClock, ToyLanes
+from toy_lanes import EagerLanes, SimulatedClock, ToyLanes
 from toy_study import CONDITIONAL, MemoryJournal, Watcher, X, in_memory, table, toy_study
 
 from sweeps.engine import search
@@ -44,6 +45,7 @@ class World:
     checkpoints: dict[str, tuple[int, float]] = field(default_factory=dict)
     happened: int = 0
     bomb: int | None = None
+    kind: type[ToyLanes] = ToyLanes
     left: list[tuple[int, dict[str, tuple[int, float]]]] = field(default_factory=list)
     """Lines in the journal and checkpoints before each thing that happened: what a process leaves that is killed there."""
 
@@ -61,7 +63,7 @@ class World:
         self.happened, self.bomb, self.journal.before = 0, bomb, self.tick
         lanes = {**self.lanes, **({"width": width} if width else {})}
         try:
-            self.work(self, ToyLanes(**lanes, checkpoints=self.checkpoints, before=self.tick))
+            self.work(self, self.kind(**lanes, checkpoints=self.checkpoints, before=self.tick))
         except Killed:
             return False
         return True
@@ -128,56 +130,144 @@ WORLDS = {
 }
 
 
-def undisturbed(name: str) -> tuple[World, int, list[Any]]:
+def undisturbed(name: str, kind: type[ToyLanes] = ToyLanes) -> tuple[World, int, list[Any]]:
     world = WORLDS[name]()
+    world.kind = kind
     assert world.process()
     return world, world.happened, _tables(world.journal)
 
 
 # Trials that do not learn from others are proposed alike, however many epochs ahead.
 LEARNING = ["tpe and median, with failures", "hyperband", "stale trials", "epochs"]
+DECIDING = ["tpe and median, with failures", "duplicates"]
+
+
+@contextmanager
+def decided_by(late: int, ahead: int | None = None) -> Iterator[None]:
+    """Set from how many lanes on rounds are decided late, and trials proposed ahead."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sweeps.engine.AHEAD", ahead or late)
+        patch.setattr("sweeps.engine.trial_loop.LATE_FROM", late)
+        yield
 
 
 @pytest.mark.parametrize(
-    ("name", "ahead"),
+    ("name", "ahead", "late"),
     [
-        *(pytest.param(name, 1000, id=f"{name}, as trials end") for name in WORLDS),
+        *(pytest.param(name, 1000, 1000, id=f"{name}, as trials end") for name in WORLDS),
         *(
-            pytest.param(name, 1, id=f"{name}, a round ahead", marks=() if name in LEARNING else pytest.mark.slow)
+            pytest.param(name, 1, 1000, id=f"{name}, a round ahead", marks=() if name in LEARNING else pytest.mark.slow)
+            for name in WORLDS
+        ),
+        *(
+            pytest.param(name, 1, 1, id=f"{name}, decided late", marks=() if name in DECIDING else pytest.mark.slow)
             for name in WORLDS
         ),
     ],
 )
-def test_killed_anywhere_and_continued_is_the_same_study(name, ahead, monkeypatch):
+def test_killed_anywhere_and_continued_is_the_same_study(name, ahead, late):
     """Where two kills leave the same, the study is continued once, because it would go on in the same way."""
-    monkeypatch.setattr("sweeps.engine.AHEAD", ahead)
-    whole, events, expected = undisturbed(name)
+    with decided_by(late, ahead):
+        kill_anywhere(name, EagerLanes if late == 1 else ToyLanes)
+
+
+def kill_anywhere(name: str, kind: type[ToyLanes]) -> None:
+    expected = undisturbed(name)[2]
+    whole, events, same = undisturbed(name, kind)
+    assert same == expected, "who runs ahead ends in the table of who does not"
     assert events > 50
     before = None
     for bomb, (lines, checkpoints) in enumerate(whole.left):
         if bomb % 10 == 0:
             killed = WORLDS[name]()
+            killed.kind = kind
             assert not killed.process(bomb=bomb)
             assert killed.leaves() == (lines, checkpoints), f"killed at event {bomb} of {events}"
         if (lines, checkpoints) == before:
             continue
         before = lines, checkpoints
         world = WORLDS[name]()
+        world.kind = kind
         world.journal, world.checkpoints = MemoryJournal(whole.journal.lines[:lines]), dict(checkpoints)
         world.process()
         assert _tables(world.journal) == expected, f"killed at event {bomb} of {events}"
         assert not world.checkpoints, f"killed at event {bomb} of {events}, and a checkpoint is left"
 
 
+def test_stopped_anywhere_epochs_that_were_ahead_are_kept():
+    """A stopped process trains nobody again but those whom it had finished ahead of their round."""
+    name, ahead, bomb = "tpe and median, with failures", 0, 0
+    with decided_by(1):
+        expected = undisturbed(name, EagerLanes)[2]
+        stopped = True
+        while stopped:
+            world, events, stopped = WORLDS[name](), [], False
+
+            def tick(event="", events=events, bomb=bomb):
+                events.append(event)
+                if len(events) == bomb + 1:
+                    raise KeyboardInterrupt
+
+            world.journal.before = tick
+            first = EagerLanes(**world.lanes, checkpoints=world.checkpoints, before=tick)
+            try:
+                world.work(world, first)
+            except KeyboardInterrupt:
+                stopped = True
+            world.kind, bomb = EagerLanes, bomb + 9
+            ahead += bool(first.held)
+            world.journal.before = lambda: None
+            second = EagerLanes(**world.lanes, checkpoints=world.checkpoints)
+            world.work(world, second)
+            assert _tables(world.journal) == expected
+            again = {event.split("@")[0].split()[1] for event in second.events if event.startswith("replay")}
+            assert again <= {event.split()[1] for event in first.events if event.startswith("finish")}
+    assert ahead > 3
+
+
 @settings(max_examples=60, deadline=None)
-@given(name=st.sampled_from(sorted(WORLDS)), bombs=st.lists(st.integers(0, 120), min_size=2, max_size=8))
-def test_killed_again_and_again_is_the_same_study(name, bombs):
-    expected = undisturbed(name)[2]
-    world = WORLDS[name]()
-    for bomb in bombs:
-        world.process(bomb=bomb)
-    world.process()
-    assert _tables(world.journal) == expected
+@given(
+    name=st.sampled_from(sorted(WORLDS)),
+    bombs=st.lists(st.integers(0, 120), min_size=2, max_size=8),
+    kinds=st.lists(st.sampled_from([ToyLanes, EagerLanes]), min_size=8, max_size=8),
+    late=st.booleans(),
+)
+def test_killed_again_and_again_is_the_same_study(name, bombs, kinds, late):
+    with decided_by(1 if late else 1000):
+        expected = undisturbed(name)[2]
+        world = WORLDS[name]()
+        for bomb, world.kind in zip(bombs, kinds, strict=False):
+            world.process(bomb=bomb)
+        world.process()
+        assert _tables(world.journal) == expected
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    lanes=st.fixed_dictionaries(
+        {
+            "width": st.integers(1, 5),
+            "epochs": st.integers(1, 4),
+            "failures": st.dictionaries(st.integers(0, 12), st.sampled_from(list(FAILURES.values())), max_size=4),
+            "last_epochs": st.dictionaries(st.integers(0, 12), st.integers(1, 3), max_size=4),
+        }
+    ),
+    search_space=st.sampled_from([X, SMALL, CONDITIONAL]),
+    budget=st.sampled_from([{"trials": 12}, {"epochs": 17}, {"stale_trials": 3}]),
+    pruner=st.sampled_from([{}, MEDIAN, HALVING, HYPERBAND]),
+    bomb=st.integers(0, 150),
+)
+def test_who_runs_ahead_ends_in_the_table_of_who_does_not(lanes, search_space, budget, pruner, bomb):
+    study = toy_study(search_space, **TPE, **pruner, **budget)
+    with decided_by(1):
+        worlds = [World(lanes, searching(study), kind=kind) for kind in (ToyLanes, EagerLanes, EagerLanes)]
+        worlds[2].process(bomb=bomb)
+        for world in worlds:
+            world.process()
+    expected, *others = [_tables(world.journal) for world in worlds]
+    assert others == [expected] * 2
+    [(_, trials)] = expected
+    assert all(trial["state"] in ("COMPLETE", "PRUNED", "FAIL") for trial in trials), "none is left over"
 
 
 @pytest.mark.parametrize("bomb", range(20, 90, 7))

@@ -359,6 +359,16 @@ def test_a_damaged_row_stops_the_study_and_is_set_aside(tmp_path, url, undisturb
     assert searched(url, tmp_path) == undisturbed[0]
 
 
+def test_a_study_without_its_first_row_keeps_the_identity_that_mlflow_knows(tmp_path, url, undisturbed):
+    searched(url, tmp_path)
+    identity = recorded_study(url, tmp_path, "toy").identity
+    sql(url, "update sweeps_journal set line = 'garbage' where id = (select min(id) from sweeps_journal)")
+    (finding,) = check_storage(url, tmp_path, "toy", [])
+    assert finding.repair() == f"kept 0 records; the other {undisturbed[1]} are in the table sweeps_damaged"
+    assert recorded_study(url, tmp_path, "toy").identity == identity
+    assert searched(url, tmp_path) == undisturbed[0]
+
+
 def test_a_snapshot_of_rows_is_used_and_changed_rows_are_found_in_spite_of_it(
     tmp_path, url, undisturbed, caplog, monkeypatch
 ):

@@ -13,7 +13,7 @@ from sweeps.engine import open_sweep, search
 from sweeps.errors import UserError
 from sweeps.storage.optuna_internals import storage_of
 from sweeps.storage.study_record import Description, read_study
-from sweeps.workload import Trial, WorkerState, advance_all
+from sweeps.workload import Outcome, Trial, WorkerState, advance_all
 from sweeps.workload.worker_pool import WorkerPool
 from sweeps.workload.worker_process import Child
 
@@ -31,7 +31,7 @@ class Visitor(Child):
 
     @classmethod
     def ready(cls, workers, seconds):
-        if here := [worker for worker in workers if worker.sign is None or worker.sign.exists()]:
+        if here := [worker for worker in workers if worker.up or worker.sign is None or worker.sign.exists()]:
             return super().ready(here, seconds)
         time.sleep(seconds)
         return set()
@@ -64,12 +64,12 @@ def values(progress):
     return [(each.number, each.epoch, each.objective) for each in progress]
 
 
-def alone(folder, rounds):
+def alone(folder, rounds, count=6):
     (folder / "alone").mkdir()
-    lanes = CountingLanes(folder / "alone", 6)
-    for number in SIX:
+    lanes = CountingLanes(folder / "alone", count)
+    for number in range(count):
         lanes.add(trial(number))
-    return [values(advance_all(lanes, SIX)) for _ in range(rounds)]
+    return [values(advance_all(lanes, range(count))) for _ in range(rounds)]
 
 
 def wait_for(lanes, count):
@@ -99,6 +99,61 @@ def test_running_trials_move_to_a_worker_that_comes_late(pool, tmp_path, bad):
         assert {(tmp_path / f"{number}.json").read_text()[1] for number in moved} == {"4"}, "saved at 3, and then at 4"
         assert not list(tmp_path.glob("replayed-*")), "they go on from a checkpoint of the moment they moved"
     assert rounds == alone(tmp_path, 5)
+
+
+def test_trials_move_to_a_late_worker_from_workers_that_ran_ahead(pool, tmp_path):
+    """Nobody runs ahead of the round before which they move."""
+    lanes, held, rounds = pool(late=[2]), [], []
+    wait_for(lanes, 2)
+    for number in SIX:
+        lanes.add(trial(number))
+    for round_ in range(5):
+        if round_ == 2:
+            (tmp_path / "come").touch()
+            wait_for(lanes, 3)
+        lanes.run_ahead(lambda numbers: ({}, []))
+        rounds.append(values(advance_all(lanes, SIX)))
+        held.append([len(worker.trials) for worker in lanes.workers])
+    assert held == [[3, 3], [3, 3], [3, 3, 0], [2, 2, 2], [2, 2, 2]]
+    assert rounds == alone(tmp_path, 5)
+    assert not list(tmp_path.glob("replayed-*"))
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["at the end of a round", "in the midst of the next one"])
+def test_what_a_worker_that_is_gone_was_to_do_ahead_is_done_by_the_others(pool, tmp_path, ended):
+    """Its trials move, one of them ends and another one begins in a worker that holds more than its lanes."""
+    lanes, fresh = pool(), [trial(6)]
+    for number in SIX:
+        lanes.add(trial(number))
+    lanes.run_ahead(lambda numbers: ({}, []))
+    rounds = [values(advance_all(lanes, SIX))]
+    [goes] = [worker for worker in lanes._children if 2 in worker.trials]
+    goes.sign = tmp_path / "never"
+
+    def plan(numbers):
+        if 2 not in numbers:
+            return {}, []
+        if not ended:
+            goes.process.kill()
+        return {2: Outcome(state="pruned", epoch=2, objective=None)}, [fresh.pop()]
+
+    lanes.run_ahead(plan)
+    rounds.append(values(advance_all(lanes, SIX)))
+    if ended:
+        goes.process.kill()
+    assert lanes.finish({2: Outcome(state="pruned", epoch=2, objective=None)})[0].metrics == {"epochs": 2}
+    lanes.add(trial(6))
+    left = [0, 1, 3, 4, 5, 6]
+    for _ in range(2):
+        lanes.run_ahead(lambda numbers: ({}, []))
+        rounds.append(values(advance_all(lanes, left)))
+    assert [len(worker.trials) for worker in lanes.workers] == [3, 3]
+    expected = alone(tmp_path, 4, 7)
+    assert rounds[:2] == [each[:6] for each in expected[:2]]
+    for round_ in (2, 3):
+        *others, begun = rounds[round_]
+        assert others == [each for each in expected[round_] if each[0] not in (2, 6)]
+        assert begun == expected[round_ - 2][6]
 
 
 def test_a_worker_of_another_kind_than_the_study_is_refused_with_the_difference(pool, caplog):

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import counting
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sweeps.errors import UserError
 from sweeps.workload import Outcome, Trial, advance_all
-from sweeps.workload.ray_actor import CarriedLanes
+from sweeps.workload.ray_actor import CarriedLanes, Lease
 from sweeps.workload.ray_worker import join_cluster
 from sweeps.workload.testing import check_lanes
 
@@ -39,7 +41,37 @@ def test_an_actor_without_a_pulse_leaves_before_its_driver_gives_it_up():
     begun = time.monotonic()
     assert process.wait(30) == 1
     process.stdout.close()
-    assert time.monotonic() - begun >= 0.9
+    assert time.monotonic() - begun >= 0.5
+
+
+LIMIT = 60.0
+
+
+def driven(delays):
+    """The lease of an actor, and when its driver gave it up (None: never), if pulses and answers take so many seconds."""
+    lease, heard = Lease(LIMIT, 0.0), 0.0
+    lease.renew(0.0)
+    for there, back in delays:
+        arrived = heard + LIMIT / 6 + there
+        if arrived >= heard + LIMIT or lease.is_over(arrived):
+            return lease, heard + LIMIT
+        lease.renew(arrived)
+        if arrived + back >= heard + LIMIT:
+            return lease, heard + LIMIT
+        heard = arrived + back
+    return lease, None
+
+
+@given(delays=st.lists(st.tuples(st.floats(0, 2 * LIMIT), st.floats(0, 2 * LIMIT)), max_size=8))
+def test_an_actor_is_gone_when_its_driver_gives_it_up_whatever_is_late_or_lost(delays):
+    """A pulse that arrives late, and its answer never, used to keep an actor for most of another limit."""
+    lease, over = driven(delays)
+    assert over is None or lease.is_over(over)
+
+
+@given(delays=st.lists(st.tuples(st.floats(0, LIMIT / 10), st.floats(0, LIMIT / 10)), max_size=50))
+def test_delays_of_a_tenth_of_the_limit_end_no_actor(delays):
+    assert driven(delays)[1] is None
 
 
 def carried(tmp_path):

@@ -16,7 +16,7 @@ from toy_study import in_memory, table, toy_study
 
 from sweeps.engine import search
 from sweeps.errors import UserError
-from sweeps.workload import Outcome, Trial, advance_all, pulse, worker_pool
+from sweeps.workload import Outcome, Trial, advance_all, commands, pulse
 from sweeps.workload.crew import WorkerError
 from sweeps.workload.testing import check_lanes
 from sweeps.workload.worker_pool import WorkerPool
@@ -269,7 +269,7 @@ def test_a_trial_that_warns_and_then_hangs_fails_too(limited):
 
 
 def test_a_worker_without_a_batch_for_long_is_told_until_it_moves_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(worker_pool, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(commands, "_LOOK_SECONDS", 0.05)
     monkeypatch.setattr(pulse, "LEAST_SECONDS", 0.5)
     lanes = WorkerPool(counting.build, [{"folder": tmp_path}] * 2)
     try:

@@ -25,6 +25,7 @@ from vaeexp.results.tables import study_tables
 from vaeexp.run_files import CHECKPOINT, LAST, PREVIOUS, WEIGHTS
 from vaeexp.runs import tidy
 from vaeexp.runs.health import check_files
+from vaeexp.runs.tidy import free_weights
 
 PRUNED = "trial-0002"
 
@@ -123,10 +124,24 @@ def test_names_of_the_same_file_in_mlflow_go_too(place):
 def test_keep_of_the_study_file_decides_with_keep(place):
     text = STUDY + "keep: {pruned: %s, pictures: all}\n"
     (place / f"{NAME}.yaml").write_text(text % "weights")
-    assert "Would free" not in gc(f"{NAME}.yaml", "--keep", "--dry-run")
+    assert "Would free 0 files" in gc(f"{NAME}.yaml", "--keep", "--dry-run")
     (place / f"{NAME}.yaml").write_text(text % "figures")
     gc(f"{NAME}.yaml", "--keep")
     assert not (place / "mlruns" / "trials" / NAME / PRUNED / WEIGHTS).exists()
+
+
+def test_freed_weights_are_not_missed_and_are_trained_again_bit_for_bit(place, tiny_study):
+    weights = place / "mlruns" / "trials" / NAME / "trial-0001" / WEIGHTS
+    before = weights.read_bytes()
+    with hold_study(None, place / "mlruns", NAME) as storage:
+        free_weights(Path("mlruns"), storage, NAME, [1])
+    assert not weights.exists()
+    assert wrong(place / "mlruns") == []
+    refused = CliRunner().invoke(cli, ["sample", f"{NAME}/1"]).exception
+    assert "`vaeexp reproduce RUN --restore` trains the run again" in str(refused)
+    vaeexp("reproduce", f"{NAME}/1", "--restore", "--data", str(tiny_study / "data"))
+    assert weights.read_bytes() == before
+    assert wrong(place / "mlruns") == []
 
 
 def test_a_study_keeps_what_its_record_says_and_not_a_shipped_file_of_its_name(place):
@@ -135,7 +150,7 @@ def test_a_study_keeps_what_its_record_says_and_not_a_shipped_file_of_its_name(p
     assert gc("--keep", "--dry-run").splitlines()[-1].startswith("Would free 4 ")
     study = optuna.load_study(study_name=NAME, storage=open_storage(None, place / "mlruns", NAME))
     write_study(study, text=STUDY + "keep: {pruned: weights}\n")
-    assert "Would free" not in gc(NAME, "--keep", "--dry-run")
+    assert "Would free 0 files" in gc(NAME, "--keep", "--dry-run")
     write_study(study, keep={"pruned": "figures", "pictures": "all"})
     assert gc(NAME, "--keep", "--dry-run").splitlines()[-1].startswith("Would free 4 ")
 

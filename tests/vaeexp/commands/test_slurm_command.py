@@ -49,6 +49,7 @@ def test_the_script_asks_for_a_signal_and_for_its_return_to_the_queue() -> None:
     script = written("--time", "8:00:00", "--partition", "gpu,long", "--account", "lab.1", "--sbatch", "mem=64G")
     options = asked(script)
     assert options["signal"] == "B:USR1@180"
+    assert "--stop-seconds=120" in script, "so that checkpoints are written before Slurm ends the job"
     assert {"requeue", "open-mode"} <= options.keys()
     assert [options[name] for name in ("time", "partition", "account", "mem", "nodes")] == [
         *("08:00:00", "gpu,long", "lab.1", "64G", "1")
@@ -71,7 +72,8 @@ def test_several_nodes_are_a_cluster_with_a_token_of_its_own() -> None:
     assert (options["nodes"], options["gpus-per-node"]) == ("4", "a100:8")
     assert "--min-nodes 4" in script
     assert "RAY_AUTH_MODE=token" in script
-    assert "sweep smoke --lanes 64 --device cuda" in script
+    assert "smoke --lanes 64 --device cuda" in script
+    assert "--nodes=3 --ntasks=3 --exclude=" in script, "Ray ends on the other three when the study has ended"
 
 
 def test_several_nodes_without_ray_are_refused_before_the_queue(
@@ -144,7 +146,7 @@ def test_every_word_reaches_the_sweep_as_it_was_given(words: list[str]) -> None:
         env={"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"},
     )
     shown = done.stdout.decode().split("\0")[:-1]
-    assert shown[shown.index("sweep") + 1 :] == ["smoke", *words]
+    assert shown[shown.index("sweep") + 1 :] == ["--stop-seconds=120", "smoke", *words]
 
 
 def test_a_job_that_starts_again_follows_its_former_run() -> None:

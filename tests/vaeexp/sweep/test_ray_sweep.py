@@ -8,10 +8,9 @@ import subprocess
 import sys
 import time
 
-import psutil
 import pytest
 from command_line import without_mnist
-from ray_machines import three_machines
+from ray_machines import actors, three_machines
 
 pytest.importorskip("ray", reason="needs vaeexp[ray]")
 # A cluster of three machines takes half a minute to start, and minutes where the machine is busy.
@@ -20,10 +19,10 @@ TIMES = ("started", "ended", "seconds")
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
+def cluster():
     """A cluster whose machines have neither this code in their path nor the driver's variables."""
-    with three_machines(PYTHONPATH=None) as cluster:
-        yield cluster.address
+    with three_machines(PYTHONPATH=None) as machines:
+        yield machines
 
 
 def numbers(folder):
@@ -33,10 +32,10 @@ def numbers(folder):
     return rows, {path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in weights}
 
 
-def test_actors_on_three_machines_make_the_study_of_this_machine_though_some_are_killed(address, swept_smoke, tmp_path):
+def test_actors_on_three_machines_make_the_study_of_this_machine_though_some_are_killed(cluster, swept_smoke, tmp_path):
     swept_smoke.copy_cache_to(tmp_path)
     recorded = "--workers 3 --lanes 4 --name beta_mnist"
-    command = f"-P -m vaeexp sweep smoke {recorded} --engine ray --address {address}".split()
+    command = f"-P -m vaeexp sweep smoke {recorded} --engine ray --address {cluster.address}".split()
     process = subprocess.Popen(
         [sys.executable, *command],
         cwd=tmp_path,
@@ -49,17 +48,13 @@ def test_actors_on_three_machines_make_the_study_of_this_machine_though_some_are
     for line in process.stdout:
         said.append(line)
         if line.startswith(("[1/8]", "[1/5]")):
-            victims = [
-                other for other in psutil.process_iter(["cmdline"]) if "ray::LanesActor" in str(other.info["cmdline"])
-            ]
-            victims[0].send_signal(signal.SIGKILL)
+            os.kill(next(iter(actors(cluster))), signal.SIGKILL)
     assert process.wait() == 0, "".join(said)
     assert " died: " in "".join(said)
     expected, computed = numbers(swept_smoke.folder), numbers(tmp_path)
     assert computed == expected
     deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and any(
-        "ray::LanesActor" in str(p.info["cmdline"]) for p in psutil.process_iter(["cmdline"])
-    ):
+    while time.monotonic() < deadline and actors(cluster):
         time.sleep(0.2)
+    assert not actors(cluster)
     assert not list((tmp_path / "mlruns" / "trials" / "beta_mnist").glob(".part-*"))

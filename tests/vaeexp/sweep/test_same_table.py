@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
-import psutil
 import pytest
+import ray_machines
 from command_line import without_mnist
 from mnist_files import write_files
+from noted_lanes import open_noted_lanes, returns
 from optuna import load_study
-from ray_machines import three_machines
 from rich.console import Console
 from tiny_study import NAME, STUDY
 
@@ -30,18 +31,19 @@ from vaeexp.sweep.workers import joined, make_workers
 
 ASKED = {"device": "cpu", "precision": "float32", "lanes": 3}
 SLOW = (pytest.mark.slow, pytest.mark.timeout(1800))
+SUPPORT = str(Path(__file__).parents[2] / "support")
 SEARCH = STUDY.replace("confirm: {top: 1, seeds: 1}\n", "")  # test figures take longer than all training
 CONVOLUTIONAL = SEARCH.replace("{network: mlp, hidden: [16], latent_size: 2}", "{network: conv, latent_size: 2}")
 
 
 @pytest.fixture(scope="module")
 def train(tmp_path_factory):
-    """Trains the tiny study and returns all its numbers; `kill` ends a worker of the search in the midst of a round."""
+    """Trains the tiny study and returns all its numbers; `kill` is given the pool of workers after the second round."""
     root = tmp_path_factory.mktemp("same")
     write_files(root / "data" / "MNIST" / "raw", training=160, test=30)
     preload("vaeexp.runs.worker")
 
-    def trained(name, study=SEARCH, *, kill=False, options=None, **asked):
+    def trained(name, study=SEARCH, *, kill=None, options=None, **asked):
         path, runs = root / f"{NAME}.yaml", root / name
         path.write_text(study, encoding="utf-8")
         given = SweepOptions(study=str(path), data=root / "data", runs=runs, execution=ASKED | asked)
@@ -55,7 +57,7 @@ def train(tmp_path_factory):
             )
             lanes = make_workers(job, execution, cluster)
             try:
-                watchers = [Killer(lanes)] if kill else []
+                watchers = [Killer(lanes, kill)] if kill else []
                 search(optuna_study, job.study, lanes, watchers, runs=runs)
             finally:
                 lanes.close()
@@ -65,10 +67,10 @@ def train(tmp_path_factory):
 
 
 class Killer:
-    """An observer that kills the process of a worker, once, while the second round trains."""
+    """An observer that does harm to the workers, once, after the second round."""
 
-    def __init__(self, lanes):
-        self.lanes, self.rounds = lanes, 0
+    def __init__(self, lanes, kill):
+        self.lanes, self.kill, self.rounds = lanes, kill, 0
 
     def trial_started(self, trial, *, resumed): ...
 
@@ -79,14 +81,11 @@ class Killer:
     def round_finished(self, snapshot):
         self.rounds += 1
         if self.rounds == 2:
-            os.kill(process_of(self.lanes._children[0]), signal.SIGKILL)
+            self.kill(self.lanes)
 
 
-def process_of(worker):
-    if hasattr(worker, "process"):
-        return worker.process.pid
-    actors = [p for p in psutil.process_iter(["cmdline"]) if "ray::LanesActor" in str(p.info["cmdline"])]
-    return actors[0].pid
+def kill_process(lanes):
+    os.kill(lanes._children[0].process.pid, signal.SIGKILL)
 
 
 def numbers(stored, runs):
@@ -124,7 +123,7 @@ def test_the_table_of_three_workers_of_which_one_is_killed_is_that_of_one(train,
     monkeypatch.setattr("vaeexp.sweep.execution.usable_cores", lambda: 6)
     name = request.node.callspec.id
     alone = train(f"{name}, 1 worker", study, fuse=fuse, workers=1)
-    assert train(f"{name}, 3 workers", study, fuse=fuse, workers=3, kill=True) == alone
+    assert train(f"{name}, 3 workers", study, fuse=fuse, workers=3, kill=kill_process) == alone
     assert {f"{NAME}/{number}" for number in range(3)} <= alone.keys()
 
 
@@ -149,13 +148,61 @@ def test_a_study_goes_on_with_workers_of_its_own_kind_only(swept_smoke, tmp_path
     assert study_record(load_study(study_name=NAME, storage=open_storage(None, runs, NAME))).session == "failed"
 
 
+@pytest.fixture(scope="module")
+def cluster():
+    pytest.importorskip("ray", reason="needs vaeexp[ray]")
+    with ray_machines.three_machines(PYTHONPATH=SUPPORT) as machines:
+        yield machines
+
+
+@pytest.fixture(scope="module")
+def alone(train):
+    """The numbers of one process that nobody disturbs."""
+    return train("alone", workers=1)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_table_of_three_machines_of_which_one_actor_is_killed_is_that_of_one_process(train, monkeypatch):
-    pytest.importorskip("ray", reason="needs vaeexp[ray]")
+@pytest.mark.parametrize("kill", [False, True], ids=["undisturbed", "one is killed"])
+@pytest.mark.parametrize("where", ["processes", "machines"])
+def test_the_table_of_three_processes_and_of_three_machines_is_that_of_one_process(
+    train, alone, where, kill, request, monkeypatch
+):
     monkeypatch.setattr("vaeexp.sweep.execution.usable_cores", lambda: 6)
-    alone = train("alone", workers=1)
-    with three_machines(PYTHONPATH=None) as cluster:
-        ray = {"engine": "ray", "address": cluster.address}
-        for kill in (False, True):
-            assert train(f"ray, {kill}", workers=3, kill=kill, options=ray) == alone
+    options, harm = {}, kill_process
+    if where == "machines":
+        machines = request.getfixturevalue("cluster")
+        options = {"engine": "ray", "address": machines.address}
+
+        def harm(lanes):
+            os.kill(next(iter(ray_machines.actors(machines))), signal.SIGKILL)
+
+    name = f"{where}, {kill}"
+    assert train(name, workers=3, kill=harm if kill else None, options=options) == alone
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_another_machine_goes_on_from_checkpoints_at_an_address(train, alone, cluster, tmp_path, monkeypatch):
+    """No machine sees the runs folder of the driver here, because the driver does not show it (`RayJob.shown`)."""
+    monkeypatch.setattr("vaeexp.sweep.workers.open_remote_lanes", open_noted_lanes)
+    monkeypatch.setenv("VAEEXP_NOTES", str(tmp_path / "notes"))
+    lost = []
+
+    def remove_machine(lanes):
+        used = [worker._place.node for worker in lanes._children]
+        machine = next(each for each in cluster.worker_nodes if each.node_id in used)
+        lost.append(machine.node_id)
+        cluster.remove_node(machine, allow_graceful=False)
+        cluster.add_node(num_cpus=1)
+
+    shared = tmp_path / "shared"
+    options = {"engine": "ray", "address": cluster.address, "checkpoints": f"file://{shared}", "worker_timeout": 10.0}
+    asked = {"workers": 2, "checkpoint_seconds": 0.001}
+    assert train("checkpoints", kill=remove_machine, options=options, **asked) == alone
+    came_back = returns(tmp_path / "notes")
+    assert came_back, "trials of the lost machine went on elsewhere"
+    for trial in came_back:
+        assert trial.epoch, "a checkpoint, not the start"
+        assert trial.machine not in lost
+    assert not [path for path in shared.rglob("*") if path.is_file()], "a trial that has ended needs none"

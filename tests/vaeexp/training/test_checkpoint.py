@@ -250,3 +250,20 @@ def test_a_file_of_another_version_is_refused_in_one_line(tmp_path: Path, marks:
     path.write_bytes(seal(json.dumps({"seed": 7, "sha256": SLOT, **marks}).encode()))
     with pytest.raises(UserError, match=f"settings.json: {problem}"):
         load_json(path)
+
+
+def test_a_replay_that_is_stopped_leaves_what_it_has_trained(undisturbed, tmp_path, monkeypatch):
+    """Two lanes train in turn; the order to stop comes in the second epoch of the first lane."""
+    answers = iter([False] * 5)  # before each epoch of the replay, and of each lane
+    monkeypatch.setattr("vaeexp.training.groups.lanes.ends_soon", lambda: next(answers, True))
+    lanes, _ = make_lanes(tmp_path, kind="sequential", every=RARELY)
+    for number in (0, 1):
+        lanes.add(trial(number, epoch=EPOCHS - 1))
+    lanes.replay()
+    assert list(lanes.advance([0, 1])) == [], "no lane that is behind may train an epoch that is not its next one"
+    lanes.release([0, 1])
+    monkeypatch.undo()
+    came_back, value, tensors = continued(tmp_path / "trial-0000")
+    assert came_back == 2
+    assert value == undisturbed[1][-1]
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in undisturbed[2].items())

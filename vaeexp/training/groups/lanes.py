@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sweeps.workload import Failure, FailureKind, Outcome, Progress, Stall, Trial, TrialResult, WorkerState
+from sweeps.workload import Failure, FailureKind, Outcome, Plan, Progress, Stall, Trial, TrialResult, WorkerState
+from sweeps.workload.pulse import ends_soon
 from vaeexp.models.vae import VAE, shape_of
 from vaeexp.training import EpochSums, Lane, Snapshot, State, fresh_state, open_lane
 from vaeexp.training.batches import Source
@@ -139,11 +140,13 @@ class TrainingLanes:
         self._pictures.draw(group, lane, self._trial_folder(trial))
 
     def replay(self) -> None:
-        while behind := [
-            n for group in self._all() for n, lane in group.lanes.items() if lane.epoch < lane.trial.epoch
-        ]:
+        while not ends_soon() and (
+            behind := [n for group in self._all() for n, lane in group.lanes.items() if lane.epoch < lane.trial.epoch]
+        ):
             for _ in self._round(behind, replay=True):
                 pass
+
+    def run_ahead(self, plan: Plan) -> None: ...
 
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
         for group in self._all():
@@ -162,6 +165,9 @@ class TrainingLanes:
                     self._checkpoints.save(lane, group.state(number))
                 self._pictures.take(number, last=True)  # whoever adds the trial draws them again
                 group.remove(number)
+
+    def stop(self, seconds: float) -> Iterator[list[Progress] | list[TrialResult]]:
+        return iter(())
 
     def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
         # Start the files of all lanes, then wait for them.
@@ -202,6 +208,8 @@ class TrainingLanes:
         self._shrink_groups()
         for group in self._all():
             for turn in group.batches_of_lanes([number for number in numbers if number in group.lanes]):
+                if ends_soon():
+                    return
                 try:
                     done = self._train(group, turn, replay)
                 except (MemoryError, RuntimeError) as error:

@@ -1,0 +1,104 @@
+"""Rounds as the storage holds them: what a round decided, and which trials were known before a round.
+
+A study with many lanes is decided late, because its workers begin a round before the others have done the one before. What a
+round decides for the next one then rests on the rounds before it, which all workers have done.
+"""
+
+import copy
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeps.storage.study_record import write_study
+from sweeps.storage.trial_record import checked, ended_round, failure_of, outcome_of
+from sweeps.workload import Outcome, Progress, State
+
+if TYPE_CHECKING:
+    import optuna
+
+
+@dataclass(frozen=True)
+class RoundDecisions:
+    """A round that is over: every trial that it ends has ended, or ends the same way after a restart."""
+
+    round: int
+    pruned: tuple[int, ...]
+    pruner_state: Mapping[str, Mapping[str, Any]]
+    """Notes of the pruner about trials: number (as text, for JSON) → attribute → value."""
+    condemned: tuple[int, ...] = ()
+    """Trials that the pruner ends for their epoch of this round, and that end after the next round."""
+
+    def ending(self, condemned: Collection[int], *, late: bool) -> "RoundDecisions":
+        """Return these decisions for a round that ends the trials `condemned` before it, too; `late`: ends these alone."""
+        if late:
+            return replace(self, pruned=tuple(sorted(condemned)), condemned=self.pruned)
+        return replace(self, pruned=tuple(sorted({*self.pruned, *condemned})))
+
+
+def round_decisions(study: "optuna.Study") -> RoundDecisions | None:
+    """Return the decisions of the newest round; None before the first."""
+    stored = study.user_attrs.get("round_decisions")
+    if not stored:
+        return None
+    numbers = {name: tuple(stored.get(name, ())) for name in ("pruned", "condemned")}
+    return RoundDecisions(stored["round"], pruner_state=stored["pruner_state"], **numbers)
+
+
+def write_decisions(study: "optuna.Study", decisions: RoundDecisions, elapsed: float) -> None:
+    """Write the decisions of a round, and the seconds spent on the phase so far."""
+    write_study(study, elapsed=elapsed)
+    study.set_user_attr("round_decisions", asdict(decisions))
+
+
+def decided_outcome(trial: FrozenTrial, decisions: RoundDecisions | None) -> Outcome | None:
+    """Return how the trial ends by these decisions; None when it goes on."""
+    if trial.state.is_finished():  # another program ended it
+        return outcome_of(trial)
+    if decisions is None:
+        return None
+    closing, best = trial.user_attrs.get("closing"), min(trial.intermediate_values.values(), default=None)
+    if closing and closing["round"] <= decisions.round:
+        failure = failure_of(closing)
+        state: State = "failed" if failure else "complete"
+        return Outcome(state=state, epoch=closing["epoch"], objective=best, failure=failure)
+    if trial.number in decisions.pruned:
+        return Outcome(state="pruned", epoch=len(trial.intermediate_values), objective=best)
+    return None
+
+
+def epochs_ahead(study: "optuna.Study") -> dict[int, Progress]:
+    """Return the epochs of rounds to come that lanes had trained when the study was last stopped, by number of their trial."""
+    ahead, trials = {}, study.get_trials(deepcopy=False)
+    for stored in study.user_attrs.get("epochs_ahead") or ():
+        number, images = stored["number"], {int(epoch): named for epoch, named in stored["images"].items()}
+        if number < len(trials) and stored["epoch"] == len(trials[number].intermediate_values) + 1:
+            ahead[number] = Progress(**stored | {"images": images})
+    return ahead
+
+
+def write_epochs_ahead(study: "optuna.Study", ahead: Sequence[Progress]) -> None:
+    """Write epochs of rounds to come, but for those in which training failed, because an epoch is the same whenever it is trained."""
+    study.set_user_attr("epochs_ahead", [asdict(progress) for progress in ahead if not checked(progress).failure])
+
+
+def known_before(trials: Sequence[FrozenTrial], round_: int) -> list[FrozenTrial]:
+    """Return the trials as they stood before this round, and those that began since: what ended since runs, epochs since are missing.
+
+    What the storage learns later does not change them.
+    """
+    return [
+        trial if trial.state.is_finished() and ended_round(trial) < round_ else _as_before(trial, round_)
+        for trial in trials
+    ]
+
+
+def _as_before(trial: FrozenTrial, round_: int) -> FrozenTrial:
+    before, first = copy.copy(trial), trial.user_attrs.get("round")
+    before.user_attrs = {**trial.user_attrs}
+    if trial.state.is_finished():
+        before.state, before.values = TrialState.RUNNING, None
+    values = trial.intermediate_values.items()
+    before.intermediate_values = {epoch: v for epoch, v in values if first is None or epoch <= round_ - first}
+    return before
