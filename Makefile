@@ -13,6 +13,7 @@ SUM := $(shell cksum < pyproject.toml | tr -c '0-9\n' '-')
 USABLE := $(shell $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo yes)
 INSTALLED := $(VENV)/.installed-$(SUM)
 INSTALLED_DEV := $(VENV)/.installed-dev-$(SUM)
+INSTALLED_RAY := $(VENV)/.installed-ray-$(SUM)
 INSTALLED_BENCH := $(VENV)/.installed-bench-$(SUM)
 # uv installs, because it shows progress, is fast, and knows dependency groups (pip before 25.1 does not). Where it is not
 # on the PATH, it is installed into $(VENV).
@@ -22,7 +23,7 @@ ADD = $(UV) pip install --python $(PYTHON) $(if $(TORCH),--torch-backend=$(TORCH
 # Otherwise every process would compile the source of all packages anew where this is set, as in many containers: seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install install-dev sweep test test-all faults lint ui report docs wheel bench bench-gpu clean again
+.PHONY: help install install-dev install-ray sweep test test-all faults lint ui report docs wheel bench bench-gpu curves clean again
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -32,6 +33,8 @@ help: ## list what can be made
 install: $(INSTALLED) ## set up .venv to run studies (TORCH=cpu: without CUDA)
 
 install-dev: $(INSTALLED_DEV) ## the same, with what the tests need
+
+install-ray: $(INSTALLED_RAY) ## the same, with Ray, whose tests are skipped without it
 
 sweep: $(INSTALLED) ## run the main study, or continue it (STUDY=beta_mnist, ARGS="--trials 80")
 	@$(PYTHON) -P -m vaeexp sweep --study '$(STUDY)' $(ARGS)
@@ -85,6 +88,10 @@ bench-gpu: ## the first of the benchmarks on a CUDA machine, a profile and the c
 	@PYTHONPATH=. $(GPU_PYTHON) $(BENCHMARKS)/gpu_profile.py --json $(MEASURED)/profile-cuda.json
 	@PYTHONPATH=. $(GPU_PYTHON) $(BENCHMARKS)/evaluation.py --device cuda --images 1000 --json $(MEASURED)/evaluation-cuda.json
 
+# Hours of training, which may be stopped at any time and goes on; $(BENCHMARKS)/search/curves.py says what there is.
+curves: $(INSTALLED) ## train learning curves that searches are graded on (ARGS="--space A --hours 2")
+	@$(PYTHON) $(BENCHMARKS)/search/curves.py $(ARGS)
+
 clean: ## remove caches and builds; the runs, reports and .venv stay
 	@rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks *.egg-info
 	@find sweeps vaeexp tests -type d -name __pycache__ -prune -exec rm -rf {} +
@@ -114,6 +121,11 @@ $(INSTALLED):
 $(INSTALLED_DEV): $(INSTALLED)
 	@echo 'Adding to $(VENV) what the tests need.'
 	@$(ADD) -e . --group dev
+	@touch $@
+
+$(INSTALLED_RAY): $(INSTALLED_DEV)
+	@echo 'Adding Ray to $(VENV).'
+	@$(ADD) -e '.[ray]' --group dev
 	@touch $@
 
 $(INSTALLED_BENCH): $(INSTALLED_DEV)
