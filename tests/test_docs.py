@@ -156,6 +156,7 @@ def test_the_targets_of_the_makefile_are_real_and_described() -> None:
         "help",
         "install",
         "install-dev",
+        "install-ray",
         "sweep",
         "test",
         "test-all",
@@ -167,6 +168,7 @@ def test_the_targets_of_the_makefile_are_real_and_described() -> None:
         "wheel",
         "bench",
         "bench-gpu",
+        "curves",
         "clean",
     }
     for target in re.findall(r"(?:`|^)make ([a-z-]+)", README, re.MULTILINE):

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from file_faults import damage_between, damage_finished, damage_program, fill_disk
+from file_faults import damage_between, damage_finished, damage_taken_over, fill_disk
 from place import NAME
 from process_faults import jump_clock, kill_all, kill_child, limit_memory, send_to_driver
 from scene import Scene
@@ -33,8 +33,8 @@ FAULTS: dict[str, Fault] = {
     "journal damaged": Fault(damage_between(f"mlruns/journal/{NAME}.log")),
     "checkpoint damaged": Fault(damage_between("mlruns/trials/*/*/checkpoint*.safetensors")),
     "prepared data damaged": Fault(damage_between("cache/prepared/*/*")),
-    "classifier damaged": Fault(damage_between("cache/classifiers/*/*")),
-    "compiled step damaged": Fault(damage_program, options=("--compile", "on")),
+    "classifier damaged": Fault(damage_taken_over("classifiers")),
+    "compiled step damaged": Fault(damage_taken_over("compiled"), options=("--compile", "on")),
     "weights damaged": Fault(damage_finished("weights.safetensors", read_by_evaluate=True)),
     "last weights damaged": Fault(damage_finished("last.safetensors", read_by_evaluate=False)),
     "settings damaged": Fault(damage_finished("settings.json", read_by_evaluate=True)),

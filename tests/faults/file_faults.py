@@ -84,11 +84,14 @@ def damage_between(pattern: str) -> Callable[[Scene], None]:
     return harm
 
 
-def damage_program(scene: Scene) -> None:
-    """Damage a compiled step. The folder takes over the programs of the undisturbed study, because compiling takes long."""
-    programs = Path("cache", "compiled")
-    shutil.copytree(scene.wanted.folder / programs, scene.folder / programs)
-    damage_between(f"{programs}/**/*")(scene)
+def damage_taken_over(part: str) -> Callable[[Scene], None]:
+    """Damage what the cache of the undisturbed study gave: compiling takes long, and half-way no classifier is trained."""
+
+    def harm(scene: Scene) -> None:
+        shutil.copytree(scene.wanted.folder / "cache" / part, scene.folder / "cache" / part)
+        damage_between(f"cache/{part}/**/*")(scene)
+
+    return harm
 
 
 def damage_finished(file: str, read_by_evaluate: bool) -> Callable[[Scene], None]:

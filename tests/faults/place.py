@@ -132,7 +132,8 @@ def read_facts(folder: Path, storage: str | None = None) -> Facts:
         for row in found.epochs.to_dict("records")
     ]
     runs, points = _mlflow(folder / "mlruns" / "mlflow.db")
-    weights = sorted(path for name in FILES for path in (folder / "mlruns" / "trials" / NAME).glob(f"*/{name}"))
+    # A name without a point: a repair moves folders that are on no record aside, as `trial-0000.unrecorded`.
+    weights = sorted(path for name in FILES for path in (folder / "mlruns" / "trials" / NAME).glob(f"*[0-9]/{name}"))
     files = [(f"{path.parent.name}/{path.name}", file_digest(path)) for path in weights]
     return Facts(*map(_grouped, (trials, epochs, files, runs, points)))
 
