@@ -234,6 +234,7 @@ def interrupt(process: subprocess.Popen) -> tuple[str, str]:
     return process.communicate(timeout=60)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_before")
 def test_an_interrupted_script_is_continued_by_the_same_call_which_leaves_report_and_models(place: Path) -> None:
     out, err = interrupt(script(place))
