@@ -43,10 +43,9 @@ from sweeps.storage.rounds import (
     write_decisions,
     write_epochs_ahead,
 )
+from sweeps.storage.running_trial import RunningTrial, checked, resume_trial, trial_to_train
 from sweeps.storage.study_record import study_record, write_study
 from sweeps.storage.trial_record import (
-    RunningTrial,
-    checked,
     ended_round,
     first_round,
     is_closing,
@@ -55,8 +54,6 @@ from sweeps.storage.trial_record import (
     owned_by_driver,
     reported_in,
     results_of,
-    resume_trial,
-    trial_to_train,
 )
 from sweeps.workload import Lanes, Outcome, Progress, Trial, TrialResult
 

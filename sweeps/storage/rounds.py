@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeps.storage.running_trial import checked
 from sweeps.storage.study_record import write_study
-from sweeps.storage.trial_record import checked, ended_round, failure_of, outcome_of
+from sweeps.storage.trial_record import ended_round, failure_of, outcome_of
 from sweeps.workload import Outcome, Progress, State
 
 if TYPE_CHECKING:

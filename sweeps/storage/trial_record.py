@@ -1,19 +1,16 @@
-"""One trial as its storage holds it: how the driver writes it while it is trained, and how it is read again."""
+"""One trial as its storage holds it: how it is read. `running_trial` is how it is written."""
 
 import math
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-import optuna
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.storage.optuna_internals import attributes_of, brief_attributes, handle_of, set_state
+from sweeps.storage.optuna_internals import brief_attributes
 from sweeps.study.space import Space
-from sweeps.workload import Failure, Images, Outcome, Progress, Trial, TrialResult, run_name
+from sweeps.workload import Failure, Outcome, Progress, Trial, run_name
 
 ENDED = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 """`Outcome.state` → state of the Optuna trial."""
@@ -272,106 +269,3 @@ def outcome_of(trial: FrozenTrial) -> Outcome:
 def failure_of(stored: Mapping[str, Any]) -> Failure | None:
     """Return the failure with which a trial closes or ended, from its record; None without a failure."""
     return Failure(**stored["failure"]) if stored["failure"] else None
-
-
-# ---- a trial while it is trained ----
-
-
-def checked(progress: Progress) -> Progress:
-    """Make an objective that is not finite a failure, whatever the lanes say; Optuna never sees it."""
-    if progress.failure or math.isfinite(progress.objective):
-        return progress
-    return replace(progress, failure=Failure(kind="diverged", message=f"the objective became {progress.objective}"))
-
-
-@dataclass(frozen=True)
-class RunningTrial:
-    """A trial and its handle in the storage. Paths below `runs` are written relative to it."""
-
-    trial: Trial
-    handle: optuna.Trial
-    runs: Path
-
-    def assign_round(self, round_: int | None) -> None:
-        """Record that its first epoch is, or would have been, trained in this round; None: it waits outside the lanes."""
-        if round_ is not None:
-            self._write("duplicate_of", None)
-        self._write("round", round_)
-
-    @property
-    def left(self) -> TrialResult | None:
-        """Its recorded result; None before it has one. A process that died may have recorded the result and not the end."""
-        attributes = attributes_of(self.handle)
-        if "results" not in attributes:
-            return None
-        folder, files = attributes["folder"] and str(self.runs / attributes["folder"]), attributes.get("files") or {}
-        result = TrialResult(number=self.trial.number, metrics=attributes["results"], folder=folder, files=files)
-        return replace(result, failure=failure_of(attributes["outcome"]))
-
-    def report(self, progress: Progress, round_: int, at: float) -> bool:
-        """Record its epoch of a round, reported at time `at`; returns whether there is an epoch to tell observers of."""
-        if progress.failure or progress.finished:
-            failure = asdict(progress.failure) if progress.failure else None
-            self._write("closing", {"round": round_, "epoch": progress.epoch, "failure": failure})
-        self._write_pictures(progress.images)
-        if progress.failure:
-            return False
-        metrics = {name: value for name, value in progress.metrics.items() if math.isfinite(value)}
-        self._write(f"epoch/{progress.epoch}", {"at": at, "metrics": metrics})
-        with suppress(UpdateFinishedTrialError):
-            self.handle.report(progress.objective, progress.epoch)
-            return True
-        return False
-
-    def end(
-        self, outcome: Outcome, result: TrialResult, round_: int, at: float, *, duplicate_of: int | None = None
-    ) -> None:
-        """Record how it ended in a round, and what it left behind, at time `at`. Results are written last: they stand for all."""
-        if duplicate_of is not None:
-            self._write("duplicate_of", duplicate_of)
-        self._write("ended_round", round_)
-        self._write("outcome", asdict(outcome))
-        self._write("folder", None if result.folder is None else stored_path(result.folder, self.runs))
-        if result.files:
-            self._write("files", dict(result.files))
-        self._write("ended", at)
-        self._write_pictures(result.images)
-        self._write("results", dict(result.metrics))
-
-    def tell(self, outcome: Outcome, objective: float | None) -> None:
-        """End the trial in the storage, unless another program has."""
-        with suppress(UpdateFinishedTrialError):
-            set_state(self.handle, ENDED[outcome.state], objective)
-
-    def _write(self, key: str, value: Any) -> None:
-        # A trial that another program has finished meanwhile is theirs; `decided_outcome` finds out.
-        with suppress(UpdateFinishedTrialError):
-            self.handle.set_user_attr(key, value)
-
-    def _write_pictures(self, images: Images) -> None:
-        for epoch, named in images.items():
-            recorded = attributes_of(self.handle).get(f"pictures/{epoch}") or {}
-            paths = {name: stored_path(path, self.runs) for name, path in named.items()}
-            if {**recorded, **paths} != recorded:
-                self._write(f"pictures/{epoch}", {**recorded, **paths})
-
-
-def resume_trial(
-    study: optuna.Study, stored: FrozenTrial, params: Mapping[str, Any], *, repeat: bool, runs: Path
-) -> RunningTrial:
-    """Return the trial as the workload sees it, with the epochs that it has reported."""
-    return RunningTrial(trial_to_train(stored, params, repeat=repeat), handle_of(study, stored), runs)
-
-
-def trial_to_train(stored: FrozenTrial, params: Mapping[str, Any], *, repeat: bool) -> Trial:
-    """Return a stored or proposed trial as the workload sees it."""
-    attributes = stored.user_attrs
-    return Trial(
-        number=stored.number,
-        params=params,
-        seed=attributes["seed"],
-        epoch=len(stored.intermediate_values),
-        repeat=repeat,
-        test=attributes.get("test", False),
-        baseline=attributes.get("baseline"),
-    )

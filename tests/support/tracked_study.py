@@ -13,8 +13,9 @@ from PIL import Image
 from sweeps.files import UNFINISHED
 from sweeps.schema import MARKS
 from sweeps.storage import open_storage, repeat_study
+from sweeps.storage.running_trial import RunningTrial, resume_trial
 from sweeps.storage.study_record import RegisteredModel, StoredStudy, read_study, write_study
-from sweeps.storage.trial_record import Repeat, RunningTrial, resume_trial, stored_path
+from sweeps.storage.trial_record import Repeat, stored_path
 from sweeps.tracking.run_tags import title
 from sweeps.workload import Failure, Outcome, Progress, TrialResult, run_name
 

@@ -12,7 +12,8 @@ from sweeps.checksums import Damaged, file_digest
 from sweeps.errors import UserError
 from sweeps.files import write_whole
 from sweeps.schema import check_file
-from sweeps.storage.trial_record import EpochRecord, TrialRecord, checked
+from sweeps.storage.running_trial import checked
+from sweeps.storage.trial_record import EpochRecord, TrialRecord
 from sweeps.workload import Lanes, Outcome, Progress, advance_all
 from sweeps.workload.worker_pool import WorkerPool
 from vaeexp.console import minus_elbo, print_table, progress_bar, write_line
