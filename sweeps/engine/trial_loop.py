@@ -13,8 +13,6 @@ With many lanes, rounds are decided late: whom the pruner ends for an epoch ends
 chosen from what was known before the round before it. So each worker is told in the midst of a round what to do in the next one
 (`Lanes.run_ahead`), and waits neither for the slowest worker nor for the driver. The storage never sees that: rounds are
 written one after the other.
-
-Observers are told of a round while the next one trains, so that no lane waits for them.
 """
 
 import itertools
@@ -22,13 +20,14 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from operator import methodcaller
 from pathlib import Path
 from typing import Literal
 
 import optuna
 from optuna.trial import FrozenTrial
 
+from sweeps.engine.deliveries import Deliveries
 from sweeps.engine.events import Observer, Source, newest_objective, snapshot_of
 from sweeps.engine.failures import MAX_FAILURES, check_failures, ended_as, failure_cause
 from sweeps.engine.next_trials import NextTrials, propose_some
@@ -88,8 +87,7 @@ class Rounds:
         self.running: dict[int, RunningTrial] = {}
         self.round = 0
         self.waited = 0.0
-        self.events: list[tuple[Callable[[], None], int | None]] = []
-        """Events that observers still have to get, in order, each with the number of its trial, if the event has a trial."""
+        self.told = Deliveries(self.observers)
         stored = study_record(self.study)
         self.elapsed, self.mark = stored.elapsed or 0.0, self.timer()
         late_from = stored.late_from
@@ -118,7 +116,7 @@ class Rounds:
                 self._settle()
                 reason = self._fill()
                 if not self.running and not self._learns():
-                    self._deliver()
+                    self.told.deliver()
                     self.workers.clear()
                     return reason
                 self._advance()
@@ -159,10 +157,9 @@ class Rounds:
         unfinished = [trial for trial in self._trials() if owned_by_driver(trial)]
         for stored in unfinished:
             trial, newest = self._resumed(stored).trial, last_progress(stored)
-            for observer in self.observers:
-                observer.trial_started(trial, resumed=True)
-                if newest:  # the process may have died before it could tell it
-                    observer.epoch_finished(trial, newest)
+            self.told.now(methodcaller("trial_started", trial, resumed=True))
+            if newest:  # the process may have died before it could tell it
+                self.told.now(methodcaller("epoch_finished", trial, newest))
         in_lanes = [
             (trial, decided_outcome(trial, decisions)) for trial in unfinished if first_round(trial) is not None
         ]
@@ -244,8 +241,7 @@ class Rounds:
                 write_trial(self.study, proposal, started=self.clock(), round_=self.round, waits_for=waits_for)
         for stored in [stored for stored in self._trials()[first:] if owned_by_driver(stored)]:
             trial = self._resumed(stored)
-            for observer in self.observers:
-                self.events.append((partial(observer.trial_started, trial.trial, resumed=False), stored.number))
+            self.told.later(methodcaller("trial_started", trial.trial, resumed=False), stored.number)
             if first_round(stored) is not None:
                 self._add(trial)
             elif (equal := equals.get(stored.number)) and equal.state.is_finished() and not self.late:
@@ -257,9 +253,8 @@ class Rounds:
         result = TrialResult(number=trial.trial.number, metrics=results_of(equal))
         with batched_writes(self.study):
             trial.end(outcome, result, self.round, self.clock(), duplicate_of=equal.number)
-        self._deliver({trial.trial.number})
-        for observer in self.observers:
-            observer.trial_ended(trial.trial, outcome, result, equal.number)
+        self.told.deliver({trial.trial.number})
+        self.told.now(methodcaller("trial_ended", trial.trial, outcome, result, equal.number))
         trial.tell(outcome, equal.value)
 
     def _resumed(self, stored: FrozenTrial) -> RunningTrial:
@@ -283,7 +278,7 @@ class Rounds:
         begun, first, left = time.monotonic(), None, len(behind)
         for done in self.lanes.advance(behind) if behind else ():
             self.arrived = done
-            self._deliver()
+            self.told.deliver()
             if done:
                 first, left = first or time.monotonic(), left - len(done)
                 self._report(done)
@@ -293,7 +288,7 @@ class Rounds:
                 if self.next.round <= self.round:  # no worker has asked for its next trials yet
                     self.source.prepare(self._trials(), self.round, self.waited / 2)
             if left:  # others train meanwhile
-                self._deliver()
+                self.told.deliver()
         self.workers.record_stalls()
         # A worker that runs ahead may want its next trials at any moment.
         self.waited = (time.monotonic() - begun) / 4 if self.late else (first or begun) - begun
@@ -314,8 +309,7 @@ class Rounds:
         with batched_writes(self.study):
             recorded = [(trial, p) for trial, p in reports if trial.report(p, self.round, at)]
         for trial, progress in recorded:
-            for observer in self.observers:
-                self.events.append((partial(observer.epoch_finished, trial.trial, progress), trial.trial.number))
+            self.told.later(methodcaller("epoch_finished", trial.trial, progress), trial.trial.number)
 
     def _end_round(self) -> None:
         """Let the pruner look at the trials that would go on, and end those that end. The decisions are one write."""
@@ -332,7 +326,7 @@ class Rounds:
         ]
         self._finish(ending, self.round)
         self.round += 1
-        self.events.append((partial(self._tell_round, self._trials(), dict(self.running), self.elapsed), None))
+        self._tell_round()
 
     def _finish(self, ending: Sequence[tuple[RunningTrial, Outcome]], round_: int) -> None:
         """Finish the lanes of these trials, then tell everybody how they ended, Optuna last."""
@@ -341,10 +335,9 @@ class Rounds:
         results = self._results(ending, round_)
         ending = [(trial, ended_as(outcome, results[trial.trial.number])) for trial, outcome in ending]
         self.lanes.discard_checkpoints([trial.trial for trial, _ in ending])
-        self._deliver({trial.trial.number for trial, _ in ending})
+        self.told.deliver({trial.trial.number for trial, _ in ending})
         for trial, outcome in ending:
-            for observer in self.observers:
-                observer.trial_ended(trial.trial, outcome, results[trial.trial.number], None)
+            self.told.now(methodcaller("trial_ended", trial.trial, outcome, results[trial.trial.number], None))
         stored = self._trials()
         with batched_writes(self.study):
             for trial, outcome in ending:
@@ -374,17 +367,12 @@ class Rounds:
                 outcome, round_ = self.ending[result.number]
                 self.running[result.number].end(ended_as(outcome, result), result, round_, self.clock())
 
-    def _deliver(self, numbers: Collection[int] | None = None) -> None:
-        """Give observers the events that wait for delivery: all, or those of these trials."""
-        ready = [event for event, number in self.events if numbers is None or number in numbers]
-        self.events = [] if numbers is None else [entry for entry in self.events if entry[1] not in numbers]
-        for event in ready:
-            event()
-
-    def _tell_round(self, trials: Sequence[FrozenTrial], running: Mapping[int, RunningTrial], elapsed: float) -> None:
-        snapshot = snapshot_of(self.phase, trials, running, self.source.planned, elapsed)
-        for observer in self.observers:
-            observer.round_finished(snapshot)
+    def _tell_round(self) -> None:
+        stored, running, planned, elapsed = self._trials(), dict(self.running), self.source.planned, self.elapsed
+        # What a snapshot needs is as it is now, and made when somebody hears of it, because no lane should wait for it.
+        self.told.later(
+            lambda observer: observer.round_finished(snapshot_of(self.phase, stored, running, planned, elapsed))
+        )
 
     def _spent(self) -> float:
         return self.elapsed + self.timer() - self.mark
