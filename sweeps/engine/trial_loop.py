@@ -18,7 +18,7 @@ written one after the other.
 import itertools
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import methodcaller
 from pathlib import Path
@@ -28,9 +28,10 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from sweeps.engine.deliveries import Deliveries
-from sweeps.engine.events import Observer, Source, newest_objective, snapshot_of
-from sweeps.engine.failures import MAX_FAILURES, check_failures, ended_as, failure_cause
+from sweeps.engine.events import Observer, Source, snapshot_of
+from sweeps.engine.failures import MAX_FAILURES
 from sweeps.engine.next_trials import NextTrials, propose_some
+from sweeps.engine.trial_ends import TrialEnds
 from sweeps.engine.worker_records import WorkerRecords
 from sweeps.storage.optuna_internals import batched_writes
 from sweeps.storage.proposals import decide_pruning, write_pruner_state, write_trial
@@ -49,10 +50,8 @@ from sweeps.storage.trial_record import (
     first_round,
     is_closing,
     last_progress,
-    outcome_of,
     owned_by_driver,
     reported_in,
-    results_of,
 )
 from sweeps.workload import Lanes, Outcome, Progress, Trial, TrialResult
 
@@ -102,11 +101,8 @@ class Rounds:
         """Number of a trial → its epoch of a round to come, which a process that was stopped had trained."""
         self.arrived: Sequence[Progress] = ()
         """Epochs that are done and not yet recorded."""
-        self.ending: dict[int, tuple[Outcome, int]] = {}
-        """Number of a trial that lanes finish → how it ends, and its last round."""
         self.workers = WorkerRecords(self.study, self.lanes, self.timer, repeat=self.phase == "repeats")
-        # Failures of earlier processes do not count: whoever has mended their cause must be able to go on.
-        self.ended_before = {trial.number for trial in self._trials() if trial.state.is_finished()}
+        self.ends = TrialEnds(self.study, self.lanes, self.told, self.running, self.clock, self.max_failures)
 
     def run(self) -> str:
         """Go on until the source has no more trials and all have ended; returns the source's reason."""
@@ -135,7 +131,7 @@ class Rounds:
             here = [each for each in done if isinstance(each, Progress) and each.number in self.running]
             self._report([each for each in here if not self._is_ahead(each)])
             ahead += [each for each in here if self._is_ahead(each)]
-            self._record_ends(each for each in done if isinstance(each, TrialResult) and each.number in self.ending)
+            self.ends.record(each for each in done if isinstance(each, TrialResult))
         if self.late:
             write_epochs_ahead(self.study, ahead)
 
@@ -183,7 +179,7 @@ class Rounds:
                 if trial.left is None:
                     self._add(trial)
             self.lanes.replay()
-            self._finish(batch, self.round - 1)
+            self.ends.finish(batch, self.round - 1)
 
     def _settle(self) -> None:
         """Look again at the trials that wait, for an equal one to end or for a lane."""
@@ -194,7 +190,7 @@ class Rounds:
             if equal is None and len(self.running) < self.lanes.width and not self.late:
                 self._take_in(stored)
             elif equal is not None and equal.state.is_finished():
-                self._end_duplicate(self._resumed(stored), equal)
+                self.ends.end_duplicate(self._resumed(stored), equal, self.round)
 
     def _take_in(self, stored: FrozenTrial) -> None:
         """Put a trial that waited into a free lane."""
@@ -245,17 +241,7 @@ class Rounds:
             if first_round(stored) is not None:
                 self._add(trial)
             elif (equal := equals.get(stored.number)) and equal.state.is_finished() and not self.late:
-                self._end_duplicate(trial, equal)
-
-    def _end_duplicate(self, trial: RunningTrial, equal: FrozenTrial) -> None:
-        """Give a trial the outcome of an equal one, without training it."""
-        outcome = replace(outcome_of(equal), failure=None)
-        result = TrialResult(number=trial.trial.number, metrics=results_of(equal))
-        with batched_writes(self.study):
-            trial.end(outcome, result, self.round, self.clock(), duplicate_of=equal.number)
-        self.told.deliver({trial.trial.number})
-        self.told.now(methodcaller("trial_ended", trial.trial, outcome, result, equal.number))
-        trial.tell(outcome, equal.value)
+                self.ends.end_duplicate(trial, equal, self.round)
 
     def _resumed(self, stored: FrozenTrial) -> RunningTrial:
         params = self.source.params(stored)
@@ -324,48 +310,9 @@ class Rounds:
         ending = [
             (self.running[t.number], outcome) for t in self._in_lanes() if (outcome := decided_outcome(t, decisions))
         ]
-        self._finish(ending, self.round)
+        self.ends.finish(ending, self.round)
         self.round += 1
         self._tell_round()
-
-    def _finish(self, ending: Sequence[tuple[RunningTrial, Outcome]], round_: int) -> None:
-        """Finish the lanes of these trials, then tell everybody how they ended, Optuna last."""
-        if not ending:
-            return
-        results = self._results(ending, round_)
-        ending = [(trial, ended_as(outcome, results[trial.trial.number])) for trial, outcome in ending]
-        self.lanes.discard_checkpoints([trial.trial for trial, _ in ending])
-        self.told.deliver({trial.trial.number for trial, _ in ending})
-        for trial, outcome in ending:
-            self.told.now(methodcaller("trial_ended", trial.trial, outcome, results[trial.trial.number], None))
-        stored = self._trials()
-        with batched_writes(self.study):
-            for trial, outcome in ending:
-                newest = newest_objective(stored[trial.trial.number])  # what Optuna takes for a pruned trial
-                trial.tell(outcome, {"complete": outcome.objective, "pruned": newest}.get(outcome.state))
-        for trial, _ in ending:
-            self.running.pop(trial.trial.number, None)
-        # No other round can complete a row of failures.
-        if any(failure_cause(outcome.failure) for _, outcome in ending):
-            check_failures(self.study.study_name, self._trials(), self.ended_before, self.max_failures)
-
-    def _results(self, ending: Sequence[tuple[RunningTrial, Outcome]], round_: int) -> dict[int, TrialResult]:
-        """Collect what the lanes leave behind, by number; durable before the lanes discard how to make it again."""
-        here = {trial.trial.number: outcome for trial, outcome in ending if trial.trial.number in self.running}
-        # Trials that are not in lanes were finished by a process that died before it could tell.
-        left = [trial.left for trial, _ in ending if trial.trial.number not in here]
-        results = {result.number: result for result in left if result is not None}
-        self.ending = {number: (outcome, round_) for number, outcome in here.items()}
-        finished = self.lanes.finish(here) if here else []
-        self._record_ends(finished)
-        self.ending = {}
-        return results | {result.number: result for result in finished}
-
-    def _record_ends(self, results: Iterable[TrialResult]) -> None:
-        with batched_writes(self.study):
-            for result in results:
-                outcome, round_ = self.ending[result.number]
-                self.running[result.number].end(ended_as(outcome, result), result, round_, self.clock())
 
     def _tell_round(self) -> None:
         stored, running, planned, elapsed = self._trials(), dict(self.running), self.source.planned, self.elapsed

@@ -1,0 +1,91 @@
+"""How trials leave their lanes: they end, or take the result of an equal trial.
+
+Each step can be done a second time without harm, because a process may die between any two of them: finish the lanes, write outcome
+and results, discard checkpoints, tell observers, tell Optuna.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from operator import methodcaller
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from sweeps.engine.deliveries import Deliveries
+from sweeps.engine.events import newest_objective
+from sweeps.engine.failures import check_failures, ended_as, failure_cause
+from sweeps.storage.optuna_internals import batched_writes
+from sweeps.storage.running_trial import RunningTrial
+from sweeps.storage.trial_record import outcome_of, results_of
+from sweeps.workload import Lanes, Outcome, TrialResult
+
+
+@dataclass(eq=False)
+class TrialEnds:
+    """Ends the trials of a phase. The fields are those of `Rounds`, and shared with it."""
+
+    study: optuna.Study
+    lanes: Lanes
+    told: Deliveries
+    running: dict[int, RunningTrial]
+    clock: Callable[[], float]
+    max_failures: int
+
+    def __post_init__(self) -> None:
+        self.ending: dict[int, tuple[Outcome, int]] = {}
+        """Number of a trial that lanes finish → how it ends, and its last round."""
+        # Failures of earlier processes do not count: whoever has mended their cause must be able to go on.
+        self.ended_before = {trial.number for trial in self._trials() if trial.state.is_finished()}
+
+    def end_duplicate(self, trial: RunningTrial, equal: FrozenTrial, round_: int) -> None:
+        """Give a trial the outcome of an equal one, without training it."""
+        outcome = replace(outcome_of(equal), failure=None)
+        result = TrialResult(number=trial.trial.number, metrics=results_of(equal))
+        with batched_writes(self.study):
+            trial.end(outcome, result, round_, self.clock(), duplicate_of=equal.number)
+        self.told.deliver({trial.trial.number})
+        self.told.now(methodcaller("trial_ended", trial.trial, outcome, result, equal.number))
+        trial.tell(outcome, equal.value)
+
+    def finish(self, ending: Sequence[tuple[RunningTrial, Outcome]], round_: int) -> None:
+        """Finish the lanes of these trials, then tell everybody how they ended, Optuna last."""
+        if not ending:
+            return
+        results = self._results(ending, round_)
+        ending = [(trial, ended_as(outcome, results[trial.trial.number])) for trial, outcome in ending]
+        self.lanes.discard_checkpoints([trial.trial for trial, _ in ending])
+        self.told.deliver({trial.trial.number for trial, _ in ending})
+        for trial, outcome in ending:
+            self.told.now(methodcaller("trial_ended", trial.trial, outcome, results[trial.trial.number], None))
+        stored = self._trials()
+        with batched_writes(self.study):
+            for trial, outcome in ending:
+                newest = newest_objective(stored[trial.trial.number])  # what Optuna takes for a pruned trial
+                trial.tell(outcome, {"complete": outcome.objective, "pruned": newest}.get(outcome.state))
+        for trial, _ in ending:
+            self.running.pop(trial.trial.number, None)
+        # No other round can complete a row of failures.
+        if any(failure_cause(outcome.failure) for _, outcome in ending):
+            check_failures(self.study.study_name, self._trials(), self.ended_before, self.max_failures)
+
+    def _results(self, ending: Sequence[tuple[RunningTrial, Outcome]], round_: int) -> dict[int, TrialResult]:
+        """Collect what the lanes leave behind, by number; durable before the lanes discard how to make it again."""
+        here = {trial.trial.number: outcome for trial, outcome in ending if trial.trial.number in self.running}
+        # Trials that are not in lanes were finished by a process that died before it could tell.
+        left = [trial.left for trial, _ in ending if trial.trial.number not in here]
+        results = {result.number: result for result in left if result is not None}
+        self.ending = {number: (outcome, round_) for number, outcome in here.items()}
+        finished = self.lanes.finish(here) if here else []
+        self.record(finished)
+        self.ending = {}
+        return results | {result.number: result for result in finished}
+
+    def record(self, results: Iterable[TrialResult]) -> None:
+        """Record how those of these trials end that the lanes were asked to finish."""
+        with batched_writes(self.study):
+            for result in [result for result in results if result.number in self.ending]:
+                outcome, round_ = self.ending[result.number]
+                self.running[result.number].end(ended_as(outcome, result), result, round_, self.clock())
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False)
