@@ -9,8 +9,9 @@ while a round trains and learns from the trials that had ended before that round
 wait 10 ms for each trial of TPE, a second for each of a Gaussian process.
 """
 
+import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.engine.events import Observer, best_trial, reported_epochs
+from sweeps.engine.promotion import Rungs
 from sweeps.engine.repeats import plan_repeats, run_repeats
 from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS, Clock, Rounds
 from sweeps.seeds import seed_of
@@ -37,7 +39,15 @@ from sweeps.storage.study_record import (
     study_record,
     write_study,
 )
-from sweeps.storage.trial_record import duplicate_of, ended_round, owned_by_driver, stored_path
+from sweeps.storage.trial_record import (
+    checkpoint_bytes,
+    duplicate_of,
+    ended_round,
+    first_round,
+    left_round,
+    owned_by_driver,
+    stored_path,
+)
 from sweeps.study.samplers import exhausted, make_sampler
 from sweeps.workload import Lanes
 
@@ -242,6 +252,8 @@ class _Search:
         """`ahead`: how many trials to propose, at the most, while others train; 0 to wait for their results."""
         self.optuna_study, self.study, self.ahead = optuna_study, study, ahead
         self.planned = study.budget.trials
+        promotion = study.pruner.promotion()
+        self.rungs, self.pauses = promotion and Rungs(*promotion), promotion is not None
         self.prepared: dict[int, FrozenTrial] = {}
         self.prepared_for = -1
         """The round in which the prepared trials begin."""
@@ -259,6 +271,31 @@ class _Search:
             return f"The sampler proposed only known settings, {KNOWN_IN_A_ROW} times in a row."
         prepared = self.prepared.pop(number, None) if self.prepared_for == round_ else None
         return prepared or self._propose(number, proposals, since=round_ - 1)
+
+    def pausing(self, candidates: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> Collection[int]:
+        return self.rungs.pausing(candidates, trials) if self.rungs else ()
+
+    def promoted(self, trials: Sequence[FrozenTrial], elapsed: float, *, last: bool) -> FrozenTrial | None:
+        """See `Source`. At the last, the best paused trials go on until as many are complete as the study confirms, one at least."""
+        if self.rungs is None:
+            return None
+        spent = used_up(self.study.budget.model_copy(update={"trials": None}), trials, elapsed)
+        if not spent and (promoted := self.rungs.promoted(trials)):
+            return promoted
+        if not last:
+            return None
+        wanted = max(1, self.study.confirm.top if self.study.confirm else 1)
+        wanted -= sum(trial.state == TrialState.COMPLETE for trial in trials)
+        going = sum(owned_by_driver(trial) and first_round(trial) is not None for trial in trials)
+        return next(iter(self.rungs.ranked(trials)), None) if going < wanted else None
+
+    def fallen(self, trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
+        if self.rungs is None:
+            return ()
+        ranked, keep = self.rungs.ranked(trials), self.study.keep
+        sizes = itertools.accumulate(map(checkpoint_bytes, ranked))
+        kept = sum(size <= keep.paused_gb * 1e9 for size in sizes)
+        return ranked[min(kept, keep.paused) :]
 
     def prepare(self, trials: Sequence[FrozenTrial], round_: int, seconds: float) -> None:
         self.prepared.clear()
@@ -285,7 +322,7 @@ class _Search:
             number=number,
             seed=trial_seed(study.seed, number),
             proposals=proposals,
-            unseen=lambda trial: self.ahead and ended_round(trial) >= since,
+            unseen=lambda trial: self.ahead and left_round(trial) >= since,
         )
 
     def params(self, trial: FrozenTrial) -> dict[str, Any]:

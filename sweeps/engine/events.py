@@ -1,12 +1,12 @@
 """Input and output of the trial loop: the source of its trials, its observers, and a snapshot after each round."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.storage.trial_record import ENDED
+from sweeps.storage.trial_record import ENDED, is_paused
 from sweeps.workload import Outcome, Progress, Trial, TrialResult
 
 
@@ -27,6 +27,7 @@ class Snapshot:
     phase: str
     """`search` or `repeats`."""
     running: tuple[Running, ...]
+    paused: int
     complete: int
     pruned: int
     failed: int
@@ -60,10 +61,27 @@ class Observer(Protocol):
 
 
 class Source(Protocol):
-    """The source of the trials of a phase. A subclass need not define `prepare` and `duplicate_of`."""
+    """The source of the trials of a phase. A subclass need define `planned`, `propose` and `params` alone."""
 
     planned: int | None
     """Number of trials that there will be; None where nobody knows it."""
+    pauses: bool = False
+    """Whether trials may be paused."""
+
+    def pausing(self, candidates: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> Collection[int]:
+        """Return the numbers of those candidates, which have just done an epoch, that leave their lanes and wait."""
+        return ()
+
+    def promoted(self, trials: Sequence[FrozenTrial], elapsed: float, *, last: bool) -> FrozenTrial | None:
+        """Return a paused trial that goes on in a free lane; None where nobody does.
+
+        `last`: no new trial may begin, and no other runs but those that went on since.
+        """
+        return None
+
+    def fallen(self, trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
+        """Return the paused trials whose checkpoints are more than the study keeps. They would be trained again from their start."""
+        return ()
 
     def propose(
         self, trials: Sequence[FrozenTrial], proposals: Sequence[FrozenTrial], elapsed: float, round_: int
@@ -114,6 +132,7 @@ def snapshot_of(
             for t in trials
             if t.number in running
         ),
+        paused=sum(map(is_paused, trials)),
         **{name: sum(trial.state == state for trial in trials) for name, state in ENDED.items()},
         planned=planned,
         best_objective=best.value if best else None,

@@ -1,10 +1,10 @@
-"""How trials leave their lanes: they end, or take the result of an equal trial.
+"""How trials leave their lanes: they end, pause, or take the result of an equal trial.
 
 Each step can be done a second time without harm, because a process may die between any two of them: finish the lanes, write outcome
 and results, discard checkpoints, tell observers, tell Optuna.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import methodcaller
 
@@ -12,12 +12,12 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from sweeps.engine.deliveries import Deliveries
-from sweeps.engine.events import newest_objective
+from sweeps.engine.events import Source, newest_objective
 from sweeps.engine.failures import check_failures, ended_as, failure_cause
 from sweeps.storage.optuna_internals import batched_writes
 from sweeps.storage.running_trial import RunningTrial
-from sweeps.storage.trial_record import outcome_of, results_of
-from sweeps.workload import Lanes, Outcome, TrialResult
+from sweeps.storage.trial_record import is_paused, outcome_of, results_of
+from sweeps.workload import Lanes, Outcome, Trial, TrialResult
 
 
 @dataclass(eq=False)
@@ -27,13 +27,17 @@ class TrialEnds:
     study: optuna.Study
     lanes: Lanes
     told: Deliveries
+    source: Source
     running: dict[int, RunningTrial]
+    resumed: Callable[[FrozenTrial], RunningTrial]
     clock: Callable[[], float]
     max_failures: int
 
     def __post_init__(self) -> None:
         self.ending: dict[int, tuple[Outcome, int]] = {}
         """Number of a trial that lanes finish → how it ends, and its last round."""
+        self.fallen: set[int] = set()
+        """Paused trials whose checkpoints this process has discarded."""
         # Failures of earlier processes do not count: whoever has mended their cause must be able to go on.
         self.ended_before = {trial.number for trial in self._trials() if trial.state.is_finished()}
 
@@ -48,12 +52,28 @@ class TrialEnds:
         trial.tell(outcome, equal.value)
 
     def finish(self, ending: Sequence[tuple[RunningTrial, Outcome]], round_: int) -> None:
-        """Finish the lanes of these trials, then tell everybody how they ended, Optuna last."""
+        """Finish the lanes of these trials, then tell everybody how they ended, Optuna last. Nobody hears of those that pause."""
         if not ending:
             return
         results = self._results(ending, round_)
+        for trial, _ in ending:
+            self.running.pop(trial.trial.number, None)
         ending = [(trial, ended_as(outcome, results[trial.trial.number])) for trial, outcome in ending]
-        self.lanes.discard_checkpoints([trial.trial for trial, _ in ending])
+        ending = [(trial, outcome) for trial, outcome in ending if outcome.state != "paused"]
+        self._discard_checkpoints([trial.trial for trial, _ in ending])
+        self._tell_ends(ending, results)
+        # No other round can complete a row of failures.
+        if any(failure_cause(outcome.failure) for _, outcome in ending):
+            check_failures(self.study.study_name, self._trials(), self.ended_before, self.max_failures)
+
+    def _discard_checkpoints(self, ended: list[Trial]) -> None:
+        """Discard the checkpoints of trials that have ended, and of those paused ones that the study no longer keeps."""
+        fallen = [trial for trial in self.source.fallen(self._trials()) if trial.number not in self.fallen]
+        self.fallen.update(trial.number for trial in fallen)
+        if ended or fallen:
+            self.lanes.discard_checkpoints([*ended, *(self.resumed(trial).trial for trial in fallen)])
+
+    def _tell_ends(self, ending: Sequence[tuple[RunningTrial, Outcome]], results: Mapping[int, TrialResult]) -> None:
         self.told.deliver({trial.trial.number for trial, _ in ending})
         for trial, outcome in ending:
             self.told.now(methodcaller("trial_ended", trial.trial, outcome, results[trial.trial.number], None))
@@ -62,11 +82,21 @@ class TrialEnds:
             for trial, outcome in ending:
                 newest = newest_objective(stored[trial.trial.number])  # what Optuna takes for a pruned trial
                 trial.tell(outcome, {"complete": outcome.objective, "pruned": newest}.get(outcome.state))
-        for trial, _ in ending:
-            self.running.pop(trial.trial.number, None)
-        # No other round can complete a row of failures.
-        if any(failure_cause(outcome.failure) for _, outcome in ending):
-            check_failures(self.study.study_name, self._trials(), self.ended_before, self.max_failures)
+
+    def end_paused(self, round_: int) -> bool:
+        """End the trials that are still paused as pruned, with what they had reached; returns whether there were any."""
+        ending, results = [], dict[int, TrialResult]()
+        for stored in filter(is_paused, self._trials()):
+            trial, reported = self.resumed(stored), stored.intermediate_values
+            outcome = Outcome(state="pruned", epoch=len(reported), objective=min(reported.values(), default=None))
+            results[stored.number] = trial.paused_with
+            ending.append((trial, outcome))
+        with batched_writes(self.study):
+            for trial, outcome in ending:
+                trial.end(outcome, results[trial.trial.number], round_, self.clock())
+        self._discard_checkpoints([trial.trial for trial, _ in ending])
+        self._tell_ends(ending, results)
+        return bool(ending)
 
     def _results(self, ending: Sequence[tuple[RunningTrial, Outcome]], round_: int) -> dict[int, TrialResult]:
         """Collect what the lanes leave behind, by number; durable before the lanes discard how to make it again."""
@@ -85,7 +115,11 @@ class TrialEnds:
         with batched_writes(self.study):
             for result in [result for result in results if result.number in self.ending]:
                 outcome, round_ = self.ending[result.number]
-                self.running[result.number].end(ended_as(outcome, result), result, round_, self.clock())
+                trial, outcome = self.running[result.number], ended_as(outcome, result)
+                if outcome.state == "paused":
+                    trial.pause(result, outcome.epoch, round_)
+                else:
+                    trial.end(outcome, result, round_, self.clock())
 
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)

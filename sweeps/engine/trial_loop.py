@@ -49,6 +49,7 @@ from sweeps.storage.trial_record import (
     ended_round,
     first_round,
     is_closing,
+    is_paused,
     last_progress,
     owned_by_driver,
     reported_in,
@@ -93,7 +94,8 @@ class Rounds:
         if late_from is None and not self._trials():
             late_from = LATE_FROM
             write_study(self.study, late_from=late_from)
-        self.late = late_from is not None and self.lanes.width >= late_from
+        # A trial that left its lane a round late would have trained an epoch more, which on low rungs is half of its training.
+        self.late = late_from is not None and self.lanes.width >= late_from and not self.source.pauses
         self.condemned: tuple[int, ...] = ()
         """Trials that the pruner has ended, and that end after this round."""
         self.next, self.elapsed_before = NextTrials(self.source), self.elapsed
@@ -102,7 +104,9 @@ class Rounds:
         self.arrived: Sequence[Progress] = ()
         """Epochs that are done and not yet recorded."""
         self.workers = WorkerRecords(self.study, self.lanes, self.timer, repeat=self.phase == "repeats")
-        self.ends = TrialEnds(self.study, self.lanes, self.told, self.running, self.clock, self.max_failures)
+        self.ends = TrialEnds(
+            self.study, self.lanes, self.told, self.source, self.running, self._resumed, self.clock, self.max_failures
+        )
 
     def run(self) -> str:
         """Go on until the source has no more trials and all have ended; returns the source's reason."""
@@ -113,6 +117,9 @@ class Rounds:
                 reason = self._fill()
                 if not self.running and not self._learns():
                     self.told.deliver()
+                    if self.ends.end_paused(self.round):
+                        self._tell_round()
+                        continue  # trials that equal them take their results
                     self.workers.clear()
                     return reason
                 self._advance()
@@ -150,7 +157,7 @@ class Rounds:
             self.round, self.condemned = decisions.round + 1, decisions.condemned
             write_pruner_state(self.study, decisions)
         self.ahead = epochs_ahead(self.study) if self.late else {}
-        unfinished = [trial for trial in self._trials() if owned_by_driver(trial)]
+        unfinished = [trial for trial in self._trials() if owned_by_driver(trial) and not is_paused(trial)]
         for stored in unfinished:
             trial, newest = self._resumed(stored).trial, last_progress(stored)
             self.told.now(methodcaller("trial_started", trial, resumed=True))
@@ -164,7 +171,7 @@ class Rounds:
         for running in going_on[: self.lanes.width]:
             self._add(running)
         for running in going_on[self.lanes.width :]:  # there are fewer lanes than there were
-            running.assign_round(None)
+            running.leave_lane(self.round - 1)
         self.lanes.replay()
         self.ahead = {number: progress for number, progress in self.ahead.items() if number in self.running}
         if self.late:  # the process may have died before its workers had discarded them
@@ -184,7 +191,7 @@ class Rounds:
     def _settle(self) -> None:
         """Look again at the trials that wait, for an equal one to end or for a lane."""
         for stored in self._trials():
-            if not owned_by_driver(stored) or first_round(stored) is not None:
+            if not owned_by_driver(stored) or first_round(stored) is not None or is_paused(stored):
                 continue
             equal = self.source.duplicate_of(stored.params, self._trials()[: stored.number])
             if equal is None and len(self.running) < self.lanes.width and not self.late:
@@ -199,16 +206,30 @@ class Rounds:
         self._add(trial)
         self.lanes.replay()
 
+    def _promote(self, *, last: bool = False) -> None:
+        """Let paused trials that deserve it go on in free lanes."""
+        while len(self.running) < self.lanes.width:
+            stored = self.source.promoted(self._trials(), self._spent(), last=last)
+            if stored is None:
+                break
+            self._resumed(stored).go_on(self.round)
+            self.ends.fallen.discard(stored.number)
+            self._add(self._resumed(self._trials()[stored.number]))
+        self.lanes.replay()
+
     def _fill(self) -> str:
-        """Start new trials in free lanes; returns why there is none for a lane that stays free."""
+        """Start trials in free lanes; returns why there is none for a lane that stays free."""
         if self.late:
             return self._fill_late()
         reason = ""
+        self._promote()
         while len(self.running) < self.lanes.width and not reason:
             free, so_far = self.lanes.width - len(self.running), self._trials()
             proposals, equal, reason = propose_some(self.source, so_far, free, self._spent(), self.round)
             if proposals:
                 self._start(proposals, {proposals[-1].number: equal} if equal else {})
+        if not self.running:
+            self._promote(last=True)
         return reason
 
     def _fill_late(self) -> str:
@@ -302,6 +323,8 @@ class Rounds:
         going_on = [trial for trial in self._in_lanes() if not trial.state.is_finished() and not is_closing(trial)]
         going_on = [trial for trial in going_on if trial.number not in self.condemned]
         decisions = decide_pruning(self.study, going_on, self.round).ending(self.condemned, late=self.late)
+        going_on = [trial for trial in going_on if trial.number not in decisions.pruned]
+        decisions = replace(decisions, paused=tuple(self.source.pausing(going_on, self._trials())))
         self.condemned = decisions.condemned
         self.elapsed, self.mark = self._spent(), self.timer()
         with batched_writes(self.study):

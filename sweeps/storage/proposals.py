@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeps.storage.optuna_internals import batched_writes, set_trial_id, storage_of, study_id, trial_id
 from sweeps.storage.rounds import RoundDecisions
-from sweeps.storage.trial_record import Repeat
+from sweeps.storage.trial_record import Repeat, is_paused
 
 _PROPOSED_ID = -1
 
@@ -43,7 +43,7 @@ def propose(
         number: of the trial, after all in the storage and the `proposals`.
         seed: of the trial, not of the sampler.
         proposals: trials that come before it and are not written yet; they count as running.
-        unseen: which finished trials count as running, too.
+        unseen: which finished and paused trials count as running, too.
     """
     empty = create_trial(state=TrialState.RUNNING, user_attrs={"seed": seed})
     empty.number = number
@@ -157,7 +157,10 @@ class _View:
         if None not in self._trials_in:
             stored = self._below.get_all_trials(study_id, deepcopy=False)
             self._trials_in[None] = [
-                _as_running(trial) if trial.state.is_finished() and self._unseen(trial) else trial for trial in stored
+                _as_seen(trial, unseen=bool(self._unseen(trial)))
+                if is_paused(trial) or trial.state.is_finished()
+                else trial
+                for trial in stored
             ]
         if states not in self._trials_in:
             self._trials_in[states] = _in_states(self._trials_in[None], states)
@@ -186,7 +189,12 @@ def _in_states(trials: list[FrozenTrial], states: Any) -> list[FrozenTrial]:
     return trials if states is None else [trial for trial in trials if trial.state in states]
 
 
-def _as_running(trial: FrozenTrial) -> FrozenTrial:
-    trial = copy.copy(trial)
-    trial.state, trial.values = TrialState.RUNNING, None
+def _as_seen(trial: FrozenTrial, *, unseen: bool) -> FrozenTrial:
+    """Return a trial that has ended or is paused as a sampler sees it: a paused one as pruned; `unseen`: as running."""
+    seen = TrialState.RUNNING if unseen else TrialState.PRUNED if is_paused(trial) else trial.state
+    if seen == trial.state:
+        return trial
+    trial, reported = copy.copy(trial), trial.intermediate_values
+    trial.values = None if unseen or not reported else [reported[max(reported)]]
+    trial.state = seen
     return trial

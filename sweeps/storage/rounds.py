@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.storage.running_trial import checked
 from sweeps.storage.study_record import write_study
-from sweeps.storage.trial_record import ended_round, failure_of, outcome_of
+from sweeps.storage.trial_record import ended_round, failure_of, outcome_of, pauses_of
 from sweeps.workload import Outcome, Progress, State
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ class RoundDecisions:
     """Notes of the pruner about trials: number (as text, for JSON) → attribute → value."""
     condemned: tuple[int, ...] = ()
     """Trials that the pruner ends for their epoch of this round, and that end after the next round."""
+    paused: tuple[int, ...] = ()
+    """Trials that leave their lanes with this round, and may go on later."""
 
     def ending(self, condemned: Collection[int], *, late: bool) -> "RoundDecisions":
         """Return these decisions for a round that ends the trials `condemned` before it, too; `late`: ends these alone."""
@@ -43,7 +45,7 @@ def round_decisions(study: "optuna.Study") -> RoundDecisions | None:
     stored = study.user_attrs.get("round_decisions")
     if not stored:
         return None
-    numbers = {name: tuple(stored.get(name, ())) for name in ("pruned", "condemned")}
+    numbers = {name: tuple(stored.get(name, ())) for name in ("pruned", "condemned", "paused")}
     return RoundDecisions(stored["round"], pruner_state=stored["pruner_state"], **numbers)
 
 
@@ -66,7 +68,15 @@ def decided_outcome(trial: FrozenTrial, decisions: RoundDecisions | None) -> Out
         return Outcome(state=state, epoch=closing["epoch"], objective=best, failure=failure)
     if trial.number in decisions.pruned:
         return Outcome(state="pruned", epoch=len(trial.intermediate_values), objective=best)
+    if trial.number in decisions.paused and not _has_paused(trial):
+        return Outcome(state="paused", epoch=len(trial.intermediate_values), objective=best)
     return None
+
+
+def _has_paused(trial: FrozenTrial) -> bool:
+    """Whether the trial has been paused since its newest epoch; it may have gone on and trained none."""
+    pauses = pauses_of(trial)
+    return bool(pauses) and pauses[-1].epoch == len(trial.intermediate_values)
 
 
 def epochs_ahead(study: "optuna.Study") -> dict[int, Progress]:

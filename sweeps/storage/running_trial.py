@@ -12,7 +12,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 
 from sweeps.storage.optuna_internals import attributes_of, handle_of, set_state
-from sweeps.storage.trial_record import ENDED, failure_of, stored_path
+from sweeps.storage.trial_record import ENDED, Pause, failure_of, stored_path
 from sweeps.workload import Failure, Images, Outcome, Progress, Trial, TrialResult
 
 
@@ -76,6 +76,38 @@ class RunningTrial:
         self._write("ended", at)
         self._write_pictures(result.images)
         self._write("results", dict(result.metrics))
+
+    def pause(self, result: TrialResult, epoch: int, round_: int) -> None:
+        """Record that it left its lane after this round, with so many epochs done, and what it leaves if it is not promoted."""
+        self._write_pictures(result.images)
+        folder = None if result.folder is None else stored_path(result.folder, self.runs)
+        self._write(
+            "paused_with",
+            {"metrics": dict(result.metrics), "folder": folder, "files": dict(result.files)}
+            | {"bytes": result.checkpoint_bytes},
+        )
+        # Last, because this record is the pause.
+        pauses = attributes_of(self.handle).get("pauses") or []
+        self._write("pauses", [*pauses, asdict(Pause(epoch=epoch, round=round_))])
+
+    def leave_lane(self, round_: int) -> None:
+        """Record that it lost its lane after this round, because there are fewer lanes."""
+        if pauses := attributes_of(self.handle).get("pauses"):
+            self._write("pauses", [*pauses, asdict(Pause(epoch=self.trial.epoch, round=round_))])
+        else:
+            self.assign_round(None)
+
+    def go_on(self, round_: int) -> None:
+        """Record that it is promoted: it has a lane again from this round on."""
+        *before, newest = attributes_of(self.handle)["pauses"]
+        self._write("pauses", [*before, newest | {"until": round_}])
+
+    @property
+    def paused_with(self) -> TrialResult:
+        """What it left when it was last paused. Another process may have moved the runs folder since."""
+        stored = attributes_of(self.handle)["paused_with"]
+        folder = stored["folder"] and str(self.runs / stored["folder"])
+        return TrialResult(number=self.trial.number, metrics=stored["metrics"], folder=folder, files=stored["files"])
 
     def tell(self, outcome: Outcome, objective: float | None) -> None:
         """End the trial in the storage, unless another program has."""

@@ -77,7 +77,7 @@ class TrialRecord:
 
     number: int
     repeat: bool
-    state: Literal["running", "waiting", "complete", "pruned", "failed"]
+    state: Literal["running", "waiting", "paused", "complete", "pruned", "failed"]
     params: Mapping[str, Any]
     """Values of the searched parameters and, of a baseline, what it sets besides."""
     seed: int | None
@@ -112,6 +112,18 @@ class TrialRecord:
     """Whether the test set may be looked at once it is complete."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Name → SHA-256 of files in its folder."""
+    pauses: tuple["Pause", ...] = ()
+    """In order."""
+
+    def round_of(self, epoch: int) -> int:
+        """Return the round of the driver in which it trained this epoch, from 1."""
+        before = [pause for pause in self.pauses if pause.until is not None and pause.epoch < epoch]
+        newest = before[-1] if before else None
+        return (
+            newest.until - newest.epoch + epoch - 1
+            if newest and newest.until is not None
+            else (self.round or 0) + epoch - 1
+        )
 
     def name_in(self, study: str) -> str:
         """Return `beta_mnist/7` or `beta_mnist/r7`."""
@@ -153,7 +165,8 @@ class TrialRecord:
         return cls(
             number=stored.number,
             repeat=repeat,
-            state=STATE_NAMES[stored.state],
+            state="paused" if is_paused(stored) else STATE_NAMES[stored.state],
+            pauses=pauses_of(stored),
             params=attributes.get("params") or _decoded(stored.params, space),
             started=attributes.get("started", stored.datetime_start and stored.datetime_start.timestamp()),
             ended=attributes.get("ended", stored.datetime_complete and stored.datetime_complete.timestamp()),
@@ -212,20 +225,47 @@ def stored_path(path: str | Path, runs: Path) -> str:
 # ---- facts about a stored trial ----
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pause:
+    """A stay of a trial outside the lanes: it waits to be promoted, or for the end of the search."""
+
+    epoch: int
+    """Epochs that it had done."""
+    round: int
+    """Round of the driver after which it left its lane."""
+    until: int | None = None
+    """Round in which it went on; None while it is paused."""
+
+
+def pauses_of(trial: FrozenTrial) -> tuple[Pause, ...]:
+    """Return the pauses of a trial, in order."""
+    return tuple(Pause(**stored) for stored in trial.user_attrs.get("pauses") or ())
+
+
+def is_paused(trial: FrozenTrial) -> bool:
+    """Whether the trial waits to be promoted. In Optuna it runs."""
+    pauses = pauses_of(trial) if owned_by_driver(trial) else ()
+    return bool(pauses) and pauses[-1].until is None
+
+
 def owned_by_driver(trial: FrozenTrial) -> bool:
     """Whether the trial is unfinished and was started by this driver (anybody can ask in an Optuna storage)."""
     return trial.state == TrialState.RUNNING and "seed" in trial.user_attrs
 
 
 def first_round(trial: FrozenTrial) -> int | None:
-    """Return the round in which the trial's first epoch is trained; None while it waits outside the lanes."""
+    """Return the round in which the trial's first epoch was trained, or would have been without its pauses; None outside the lanes."""
+    if pauses := pauses_of(trial):
+        newest = pauses[-1]
+        return None if newest.until is None else newest.until - newest.epoch
     return trial.user_attrs["round"]
 
 
 def reported_in(trial: FrozenTrial, round_: int) -> bool:
     """Whether the trial has done its epoch of this round."""
     failed = is_closing(trial) and trial.user_attrs["closing"]["failure"]
-    return bool(failed) or trial.user_attrs["round"] + len(trial.intermediate_values) > round_
+    first = first_round(trial)
+    return bool(failed) or (first is not None and first + len(trial.intermediate_values) > round_)
 
 
 def is_closing(trial: FrozenTrial) -> bool:
@@ -236,6 +276,16 @@ def is_closing(trial: FrozenTrial) -> bool:
 def ended_round(trial: FrozenTrial) -> int:
     """Return the round in which the driver ended the trial; -1 where it has not."""
     return brief_attributes(trial).get("ended_round", -1)
+
+
+def left_round(trial: FrozenTrial) -> int:
+    """Return the round after which a trial that has ended or is paused left its lane; -1 for any other."""
+    return pauses_of(trial)[-1].round if is_paused(trial) else ended_round(trial)
+
+
+def checkpoint_bytes(trial: FrozenTrial) -> int:
+    """Return the size of the checkpoint with which a trial was last paused."""
+    return (trial.user_attrs.get("paused_with") or {}).get("bytes", 0)
 
 
 def duplicate_of(trial: FrozenTrial) -> int | None:

@@ -1,7 +1,9 @@
 """Pruners: when a trial ends early. A class here is all that a pruner needs."""
 
+import math
 import warnings
 from abc import abstractmethod
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
@@ -67,6 +69,10 @@ class PrunerSettings(Part):
     def for_epochs(self, epochs: int | None) -> Self:
         """Return the pruner for trials of so many epochs (None: unknown). Raises `UserError`, with a setting as place."""
         return self
+
+    def promotion(self) -> tuple[tuple[int, ...], int] | None:
+        """Return the rungs at which trials pause, epochs in order, and the factor of which one goes on; None where no trial pauses."""
+        return None
 
 
 class MedianSettings(PrunerSettings):
@@ -143,6 +149,51 @@ class HyperbandSettings(PrunerSettings):
             max_resource="auto" if self.max_epochs is None else self.max_epochs,
             reduction_factor=self.factor,
         )
+
+
+class PromotionSettings(PrunerSettings):
+    """Pauses trials at rungs instead of ending them; whoever comes to be among the best 1/factor there goes on (Li et al. 2020)."""
+
+    name: Annotated[Literal["promotion"], Name] = "promotion"
+    rungs: list[Annotated[int, Field(ge=1)]] | None = Field(
+        default=None,
+        min_length=1,
+        description="Epochs, in order, after which trials pause; when empty, the study's `epochs` divided by the factor again and again.",
+    )
+    factor: Factor = 3
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        if self.rungs and any(low >= high for low, high in pairwise(self.rungs)):
+            raise ValueError(f"got rungs {self.rungs}; must be in ascending order, each once.")
+        return self
+
+    def for_epochs(self, epochs: int | None) -> Self:
+        if self.rungs is None and epochs is None:
+            raise UserError("rungs", "is missing, and the study does not say how many epochs a trial has.")
+        # The end of a trial is no rung: whoever comes there is complete.
+        rungs = [rung for rung in self.rungs or _divided(epochs or 0, self.factor) if epochs is None or rung < epochs]
+        if not rungs and self.rungs is None:
+            problem = (
+                f"a trial has {epochs} epochs, too few for a rung with a factor of {self.factor}; name another pruner."
+            )
+            raise UserError("rungs", problem)
+        if not rungs:
+            raise UserError("rungs", f"got {self.rungs}; the first must be below the {epochs} epochs of a trial.")
+        return self.model_copy(update={"rungs": rungs})
+
+    def promotion(self) -> tuple[tuple[int, ...], int] | None:
+        return tuple(self.rungs or ()), self.factor
+
+    def build(self) -> BasePruner:
+        """Make a pruner that ends no trial."""
+        return NopPruner()
+
+
+def _divided(epochs: int, factor: int) -> list[int]:
+    """Return epochs / factor, epochs / factor² and so on down to 1, rounded, in ascending order."""
+    count = math.floor(math.log(max(epochs, 1), factor) + 1e-9)
+    return sorted({round(epochs / factor**power) for power in range(1, count + 1)})
 
 
 class PatientSettings(PrunerSettings):

@@ -88,6 +88,12 @@ class Keep(Part):
         default=100,
         description="Complete trials of the search that keep their weights and the pictures of earlier epochs: so many, the best, or all. Repeats keep them in any case.",
     )
+    paused: int = Field(
+        default=200,
+        ge=0,
+        description="Paused trials (pruner promotion) that keep a checkpoint, the best. One without a checkpoint trains again from its start when it is promoted, with the same result.",
+    )
+    paused_gb: float = Field(default=20.0, ge=0, description="Gigabytes that these checkpoints take at the most.")
 
 
 class BaselineRow(Part):

@@ -191,9 +191,9 @@ class StudyRuns:
             run.tags |= changed
 
     def _set_status(self, run: Run, status: str, at: float | None) -> None:
-        if status == "RUNNING":
-            if run.status != "RUNNING":
-                self._client.update_run(run.artifacts.run_id, status="RUNNING")
+        if status in ("RUNNING", "SCHEDULED"):
+            if run.status != status:
+                self._client.update_run(run.artifacts.run_id, status=status)
                 run.ended = None
         elif run.status != status or run.ended != _ms(at):
             self._client.set_terminated(run.artifacts.run_id, status=status, end_time=_ms(at))
@@ -363,7 +363,7 @@ def _best_curve(records: Sequence[TrialRecord]) -> list[tuple[float, int, int, i
         if record.ended and record.ended_round is not None
     )
     # The order is that of the rounds, because a clock may jump. A trial that waits has trained in earlier rounds.
-    rounds = sorted((record.round or 0) + epoch.epoch - 1 for record in search for epoch in record.epochs)
+    rounds = sorted(record.round_of(epoch.epoch) for record in search for epoch in record.epochs)
     curve: list[tuple[float, int, int, int]] = []
     for round_, number, objective, ended in complete:
         if not curve or objective < curve[-1][0]:

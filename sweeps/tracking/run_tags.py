@@ -5,9 +5,16 @@ from collections.abc import Mapping
 from sweeps.storage.study_record import StudyRecord
 from sweeps.storage.trial_record import TrialRecord
 
-STATE = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "running": "RUNNING"}
+STATE = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "running": "RUNNING", "paused": "PAUSED"}
 """State of a trial → tag `sweeps.state`."""
-STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED", "RUNNING": "RUNNING", "INTERRUPTED": "KILLED"}
+STATUS = {
+    "COMPLETE": "FINISHED",
+    "PRUNED": "KILLED",
+    "FAIL": "FAILED",
+    "INTERRUPTED": "KILLED",
+    "RUNNING": "RUNNING",
+    "PAUSED": "SCHEDULED",
+}
 """Tag `sweeps.state` → status of a trial's run."""
 
 

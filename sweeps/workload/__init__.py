@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 FailureKind = Literal["diverged", "out_of_memory", "crashed", "error", "timed_out"]
-State = Literal["complete", "pruned", "failed"]
+State = Literal["complete", "pruned", "failed", "paused"]
 Images = Mapping[int, Mapping[str, str]]
 """Epoch → name → path of a PNG file, which is there and shows the trial after that epoch."""
 
@@ -90,9 +90,10 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The end of a trial."""
+    """The end of a trial, or of a stretch of epochs after which it is paused."""
 
     state: State
+    """A trial that is `paused` may be added again, and goes on from where it is; else it counts as pruned."""
     epoch: int
     objective: float | None
     """The best (smallest) that it reported, None when it reported none."""
@@ -114,6 +115,8 @@ class TrialResult:
     """Pictures that have come since the last progress of the trial."""
     failure: Failure | None = None
     """Why the trial could not be finished: it has failed then, whatever it was to be."""
+    checkpoint_bytes: int = 0
+    """Size of the checkpoint that a paused trial has left."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +215,8 @@ class Lanes(Protocol):
 
     def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
         """Free the lanes of trials that ended (in any state) and hand back what they made, in this order.
+
+        A trial that is paused leaves what a pruned one leaves, and a checkpoint of this moment.
 
         Each trial can be added and trained again until `discard_checkpoints`, because the caller may be killed before
         it has recorded the results.

@@ -138,8 +138,13 @@ class ToyLanes:
         for number, outcome in ending.items():
             self._log(f"finish {number} {outcome.state}")
             lane = self._lanes.pop(number)
+            if outcome.state == "paused":
+                self.checkpoints[lane.trial.folder_name] = (lane.epoch, lane.state)
             folder = f"mlruns/trials/{lane.trial.folder_name}"
-            results.append(TrialResult(number=number, metrics={"last": lane.state}, folder=folder))
+            size = 1000 if outcome.state == "paused" else 0
+            results.append(
+                TrialResult(number=number, metrics={"last": lane.state}, folder=folder, checkpoint_bytes=size)
+            )
         return results
 
     def discard_checkpoints(self, trials: Sequence[Trial]) -> None:

@@ -16,7 +16,7 @@ from sweeps.study import Study
 from sweeps.study.pruners import PRUNERS
 from sweeps.study.samplers import SAMPLERS
 from sweeps.study.space import Parameter, Space
-from sweeps.study.study_model import Budget
+from sweeps.study.study_model import Budget, Keep
 from sweeps.workload import Outcome, Progress, Trial, TrialResult
 
 X = {"x": {"kind": "float", "low": 0.0, "high": 1.0}}
@@ -46,6 +46,7 @@ def toy_study(
     pruner: str = "none",
     pruner_options: dict[str, Any] | None = None,
     fixed: Fixed | None = None,
+    keep: dict[str, Any] | None = None,
     **budget: Any,
 ) -> Study:
     return Study(
@@ -61,6 +62,7 @@ def toy_study(
         budget=Budget(**(budget or {"trials": 6})),
         confirm=None,
         compare=None,
+        keep=Keep(**(keep or {})),
     )
 
 

@@ -156,7 +156,7 @@ def trials(*, study: str, sort: str | None, as_json: bool, as_csv: bool, runs: P
 WATCH_SECONDS = 2.0
 BEST_SHOWN = 10
 WORKER_COLUMNS = ("worker", "node", "device", "lanes", "epochs/s", "since")
-STATES: tuple[Any, ...] = ("complete", "pruned", "failed", "running", "waiting")
+STATES: tuple[Any, ...] = ("complete", "pruned", "failed", "running", "paused", "waiting")
 
 
 def show_status(study: str | None, runs: Path, storage: str | None, *, watch: bool, console: "Console") -> None:

@@ -86,7 +86,9 @@ def learning_curves(view: StudyView) -> Figure | None:
     states = trials.set_index("number")["state"].reindex(lowest.index)
     complete = view.ranked[view.ranked["number"].isin(lowest.index)]
     leader = int(complete["number"].iloc[0] if len(complete) else lowest.index[0])
-    drawn = {state: _evenly(lowest.index[states == state]) for state in ("pruned", "failed", "running", "complete")}
+    drawn = {
+        state: _evenly(lowest.index[states == state]) for state in ("pruned", "failed", "paused", "running", "complete")
+    }
     shown = finite[finite["number"].isin([leader, *np.concatenate([*drawn.values()])])].sort_values(["number", "epoch"])
     curves = {number: part[["epoch", "objective"]].to_numpy() for number, part in shown.groupby("number")}
     figure = style.new_figure(5.0)
@@ -121,7 +123,7 @@ def _evenly(numbers: pd.Index) -> np.ndarray:
 
 def _draw_curves(axes: Axes, curves: list[np.ndarray], state: str, count: int) -> None:
     """Draw the curves of one state, `count` trials in all; pruned and failed ones faded, with a mark at their end."""
-    stopped = state in ("pruned", "failed")
+    stopped = state in ("pruned", "failed", "paused")
     faint = (0.4 if stopped else 0.7) * min(1.0, (30 / len(curves)) ** 0.75)
     colour, label = style.STATE_COLOURS[state], style.state_label(state, count)
     axes.add_collection(LineCollection(curves, colors=colour, linewidths=1.2, alpha=faint, zorder=2))

@@ -37,8 +37,14 @@ MARGIN, TITLE, LINE = 0.14, 0.4, 0.25
 TEXT_COLOUR = "#222222"
 MUTED = "#6f6f6f"
 BEST = "#007A5A"
-STATE_COLOURS = {"complete": "#0072B2", "pruned": "#E69F00", "failed": "#D55E00", "running": "#56B4E9"}
-STATE_MARKERS = {"complete": "o", "pruned": "s", "failed": "X", "running": "D"}
+STATE_COLOURS = {
+    "complete": "#0072B2",
+    "pruned": "#E69F00",
+    "failed": "#D55E00",
+    "running": "#56B4E9",
+    "paused": "#CC79A7",
+}
+STATE_MARKERS = {"complete": "o", "pruned": "s", "failed": "X", "running": "D", "paused": "P"}
 """From the palette of Okabe and Ito (2008), told apart by readers with any colour vision."""
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", TEXT_COLOUR)
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)))

@@ -16,7 +16,8 @@ from vaeexp.results.study_view import SECTIONS, StudyView
 from vaeexp.results.tables import column, for_baseline_alone, left_pictures
 from vaeexp.words import format_configuration, format_number, format_value, join_and, plural
 
-STATES = ("complete", "pruned", "failed", "running", "waiting")
+STATES = ("complete", "pruned", "failed", "running", "paused", "waiting")
+GOING = ("running", "paused", "waiting")
 FAILED_ROWS, PRUNED_ROWS = 50, 30
 NAMED = 12
 """Trials that are named in a row of the summary by epoch."""
@@ -49,7 +50,8 @@ def left_out(view: StudyView) -> list[str]:
 def _of_the_search(view: StudyView) -> list[tuple[int, str, str]]:
     """Return what is left out of the search: how many, the noun of one, and where they are left out."""
     states = view.search["state"].value_counts()
-    failed, pruned, running, waiting = (int(states.get(name, 0)) for name in ("failed", "pruned", "running", "waiting"))
+    failed, pruned = int(states.get("failed", 0)), int(states.get("pruned", 0))
+    going = sum(int(states.get(name, 0)) for name in GOING)
     repeated = int((~view.trials["repeat"]).sum()) - len(view.search)
     worthless = (view.search["state"] == "complete") & ~np.isfinite(view.search["objective"].to_numpy(float))
     epochs = int((~np.isfinite(view.epochs["objective"].to_numpy(float))).sum())
@@ -61,7 +63,7 @@ def _of_the_search(view: StudyView) -> list[tuple[int, str, str]]:
         (repeated, "repeated trial", "(the configuration of an earlier one): in trials.csv alone"),
         (failed, "failed trial", f"of the search: {COUNTED}; in plots with the epochs before the failure"),
         (pruned, "pruned trial", f"of the search: {COUNTED}; {pictured}"),
-        (running + waiting, "trial", f"of the search not ended yet: {COUNTED}; in plots as far as reported"),
+        (going, "trial", f"of the search not ended yet: {COUNTED}; in plots as far as reported"),
         (_sum(worthless), "complete trial", f"{unvalued}: in no ranking, mean, importance or plot of values"),
         (epochs, "epoch", "with a value that is not finite: in no curve, and never a trial's best"),
         (unplaced, "trial", f"of the search {outside}"),
@@ -73,7 +75,7 @@ def _of_the_runs(view: StudyView) -> list[tuple[int, str, str]]:
     trials = view.trials
     runs, complete = trials[trials["repeat"]], trials[(trials["state"] == "complete") & trials["duplicate_of"].isna()]
     idle = runs["purposes"].map(len) == 0
-    failed, going = runs["state"].isin(["failed", "pruned"]), runs["state"].isin(["running", "waiting"])
+    failed, going = runs["state"].isin(["failed", "pruned"]), runs["state"].isin(GOING)
     untested = ~np.isfinite(column(view.confirm_runs, "result.test/neg_elbo").to_numpy(float))
     incomplete = sum(comparison.incomplete for comparison in view.pairs)
     pictureless = int((~left_pictures(complete)).sum())
@@ -116,6 +118,8 @@ def _why(state: str, trials: pd.DataFrame) -> str:
         low, high = int(epochs.min()), int(epochs.max())
         span = plural(low, "epoch") if low == high else f"{low:,} to {high:,} epochs (median {epochs.median():g})"
         return f"worse than others at the same epoch; stopped after {span}"
+    if state == "paused":
+        return "worse than others on the same rung, so far; they go on if they come to be among the best there"
     return _classes(trials) if state == "failed" else ""
 
 

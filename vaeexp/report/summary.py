@@ -23,7 +23,7 @@ from vaeexp.results.trust import check_study
 VERSION = 1
 """Rises when a field changes its meaning, unit or type, or goes; not with a new field."""
 DATA = ("title", "subset", "source", "train", "validation", "test", "image_shape")
-STATES = ("complete", "pruned", "failed", "running", "waiting", "repeated")
+STATES = ("complete", "pruned", "failed", "running", "paused", "waiting", "repeated")
 MEANS = (
     *("neg_elbo", "iw_nll", "rate", "distortion", "active_units", "used_dimensions", "bits_per_dimension"),
     *("reconstruction_mse", "reconstruction_ssim", "fid", "inception_score"),

@@ -179,8 +179,11 @@ def pruner_kept_winners(view: StudyView) -> Check:
     replay, correlations = view.replay, rank_correlations(view.curves)
     course = _correlation_words(correlations)
     if replay is None:
-        ruled = (view.study.spec.get("pruner") or {}).get("name") not in (None, "none")
+        rule = (view.study.spec.get("pruner") or {}).get("name")
+        ruled = rule not in (None, "none")
         why = f"fewer than {LEAST} complete trials to replay" if ruled else "the study prunes nothing"
+        if rule == "promotion":
+            why = "a pause is no end: who comes to be among the best of a rung goes on"
         return Check(name=name, figure=f"{why}{course}", ok=None, advice="")
     stopped, top = replay.stopped, replay.winners
     present = "" if replay.present is None else f" with {replay.setting} = {replay.present}"

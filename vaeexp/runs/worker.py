@@ -278,14 +278,15 @@ class TrialArtifacts:
         dataset = self._dataset(lane)
         save_settings(folder, lane, dataset.image_shape, self._origin | {"fingerprint": dataset.fingerprint})
         drawn, files = self._of_epochs.pop(folder, []), {}
-        if outcome.state != "pruned" or self._keep_pruned:
+        state = "pruned" if outcome.state == "paused" else outcome.state  # what it is, if it is not promoted
+        if state != "pruned" or self._keep_pruned:
             files = self._write_model(model, lane, best, last, folder)
-        else:
+        elif outcome.state == "pruned":
             # Other threads began with these pictures before this one did, so that waiting for them ends.
             wait(drawn)
             for path in folder.glob("epoch-*.png"):
                 path.unlink()
-        result: dict[str, Any] = {"state": outcome.state, "epoch": outcome.epoch, "objective": outcome.objective}
+        result: dict[str, Any] = {"state": state, "epoch": outcome.epoch, "objective": outcome.objective}
         result |= {"best_epoch": lane.best_epoch, "best": lane.best_metrics, "test": lane.test_metrics}
         save_json(folder / RESULT, result)
         return files

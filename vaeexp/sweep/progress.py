@@ -46,6 +46,8 @@ def time_left(snapshot: Snapshot, epochs_per_second: float | None) -> float | No
     ended = _ended_trials(snapshot)
     if snapshot.planned is None or not epochs_per_second or ended == 0 or ended < len(snapshot.running):
         return None
+    if snapshot.paused:  # nobody knows who of them goes on
+        return None
     mean = (snapshot.epochs - sum(running.epoch for running in snapshot.running)) / ended
     to_come = max(0, snapshot.planned - ended - len(snapshot.running)) * mean
     under_way = sum(max(mean - running.epoch, 0.0) for running in snapshot.running)
@@ -190,6 +192,7 @@ class LiveProgress:
         if snapshot.best_objective is not None and snapshot.phase == "search":
             best = "" if snapshot.best_number is None else f" ({self._name(snapshot.best_number)})"
             parts.append(f"best {self._objective} {snapshot.best_objective:.2f}{best}")
+        parts += [f"{snapshot.paused} paused"] if snapshot.paused else []
         parts += [f"{snapshot.pruned} pruned", f"{snapshot.failed} failed"]
         rate = self._rate()
         if rate is not None:

@@ -26,8 +26,8 @@ _PROGRESS = {"epoch": int, "best_objective": float, "best_epoch": int, "best_met
 """The attributes of a lane that its checkpoint holds beside its tensors, and their types."""
 
 
-def save_checkpoint(folder: Path, lane: Lane, state: State) -> None:
-    """Write `checkpoint.safetensors`, from which the lane continues as if it had never stopped.
+def save_checkpoint(folder: Path, lane: Lane, state: State) -> int:
+    """Write `checkpoint.safetensors`, from which the lane continues as if it had never stopped; return its size in bytes.
 
     The checkpoint before it becomes `checkpoint-previous.safetensors`. At any instant one of the two files is whole.
     """
@@ -40,6 +40,7 @@ def save_checkpoint(folder: Path, lane: Lane, state: State) -> None:
 
     write_whole(folder / CHECKPOINT, write, durable=True)
     lane.checkpoint_due = 0.0
+    return sum(map(len, parts))
 
 
 def checkpoint_parts(lane: Lane, state: State) -> tuple[bytes, memoryview]:

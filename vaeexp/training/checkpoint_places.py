@@ -31,8 +31,8 @@ _log = logging.getLogger(__name__)
 class Checkpoints(Protocol):
     """Keeps two checkpoints of each running trial."""
 
-    def save(self, lane: Lane, state: State) -> None:
-        """Write a checkpoint, from which the lane continues as if it had never stopped."""
+    def save(self, lane: Lane, state: State) -> int:
+        """Write a checkpoint, from which the lane continues as if it had never stopped; return its size in bytes."""
 
     def load(self, lane: Lane, *, averaged: bool) -> State | None:
         """Return the state of the newest usable checkpoint and put its progress into `lane`; None without one. `averaged`,
@@ -49,8 +49,8 @@ class FolderCheckpoints:
         """`folder`: the parent of the trials' folders."""
         self._folder = folder
 
-    def save(self, lane: Lane, state: State) -> None:
-        save_checkpoint(self._folder / lane.trial.folder_name, lane, state)
+    def save(self, lane: Lane, state: State) -> int:
+        return save_checkpoint(self._folder / lane.trial.folder_name, lane, state)
 
     def load(self, lane: Lane, *, averaged: bool) -> State | None:
         return load_checkpoint(self._folder / lane.trial.folder_name, lane, averaged=averaged)
@@ -84,7 +84,8 @@ class RemoteCheckpoints:
         """Folder of a trial → slot of its next checkpoint."""
         self._told: set[tuple[str, str]] = set()
 
-    def save(self, lane: Lane, state: State) -> None:
+    def save(self, lane: Lane, state: State) -> int:
+        """See `Checkpoints.save`; 0 where the address cannot be written."""
         name = lane.trial.folder_name
         slot = self._next.get(name, _SLOTS[0])
         content = b"".join(checkpoint_parts(lane, state))
@@ -93,9 +94,10 @@ class RemoteCheckpoints:
             self._system.pipe_file(f"{self._root}/{_file(name, slot)}", content)
         except Exception as error:  # each file system has errors of its own
             self._tell("written", error)
-            return
+            return 0
         self._next[name] = 1 - slot
         lane.checkpoint_due = 0.0
+        return len(content)
 
     def load(self, lane: Lane, *, averaged: bool) -> State | None:
         name = lane.trial.folder_name

@@ -106,6 +106,7 @@ TPE = {"sampler": "tpe", "sampler_options": {"startup_trials": 3}}
 MEDIAN = {"pruner": "median", "pruner_options": {"startup_trials": 2}}
 HALVING = {"pruner": "successive_halving", "pruner_options": {"factor": 2}}
 HYPERBAND = {"pruner": "hyperband", "pruner_options": {"factor": 2, "max_epochs": 4}}
+PROMOTION = {"pruner": "promotion", "pruner_options": {"rungs": [1, 2], "factor": 2}}
 WORLDS = {
     "tpe and median, with failures": lambda: World(
         {"width": 3, "epochs": 4, "failures": FAILURES, "last_epochs": {1: 2, 5: 3}},
@@ -116,6 +117,19 @@ WORLDS = {
     ),
     "random and successive halving": lambda: World(
         {"width": 4, "epochs": 4, "failures": {1: FAILURES[2]}}, searching(toy_study(trials=9, **HALVING))
+    ),
+    "tpe and promotion, with failures": lambda: World(
+        {"width": 3, "epochs": 4, "failures": FAILURES, "last_epochs": {3: 1, 5: 2}},
+        searching(toy_study({**X, **CONDITIONAL}, trials=11, **TPE, **PROMOTION)),
+    ),
+    "promotion of few, of whom the search keeps no checkpoint": lambda: World(
+        {"width": 2, "epochs": 4},
+        searching(
+            toy_study(trials=7, keep={"paused": 0}, pruner="promotion", pruner_options={"rungs": [1, 3], "factor": 4})
+        ),
+    ),
+    "promotion of duplicates": lambda: World(
+        {"width": 2, "epochs": 3, "failures": {0: FAILURES[4]}}, searching(toy_study(SMALL, trials=9, **PROMOTION))
     ),
     "duplicates": lambda: World(
         {"width": 2, "epochs": 3, "failures": {0: FAILURES[4], 3: FAILURES[2]}},
@@ -138,7 +152,7 @@ def undisturbed(name: str, kind: type[ToyLanes] = ToyLanes) -> tuple[World, int,
 
 
 # Trials that do not learn from others are proposed alike, however many epochs ahead.
-LEARNING = ["tpe and median, with failures", "hyperband", "stale trials", "epochs"]
+LEARNING = ["tpe and median, with failures", "hyperband", "tpe and promotion, with failures", "stale trials", "epochs"]
 DECIDING = ["tpe and median, with failures", "duplicates"]
 
 
@@ -254,7 +268,7 @@ def test_killed_again_and_again_is_the_same_study(name, bombs, kinds, late):
     ),
     search_space=st.sampled_from([X, SMALL, CONDITIONAL]),
     budget=st.sampled_from([{"trials": 12}, {"epochs": 17}, {"stale_trials": 3}]),
-    pruner=st.sampled_from([{}, MEDIAN, HALVING, HYPERBAND]),
+    pruner=st.sampled_from([{}, MEDIAN, HALVING, HYPERBAND, PROMOTION]),
     bomb=st.integers(0, 150),
 )
 def test_who_runs_ahead_ends_in_the_table_of_who_does_not(lanes, search_space, budget, pruner, bomb):

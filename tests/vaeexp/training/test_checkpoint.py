@@ -267,3 +267,16 @@ def test_a_replay_that_is_stopped_leaves_what_it_has_trained(undisturbed, tmp_pa
     assert came_back == 2
     assert value == undisturbed[1][-1]
     assert all(torch.equal(tensors[name], tensor) for name, tensor in undisturbed[2].items())
+
+
+def test_a_trial_that_was_paused_goes_on_bit_for_bit(undisturbed, tmp_path):
+    """It leaves a checkpoint of the moment, although none was due, and says how many bytes its two checkpoints may take."""
+    lanes, _ = make_lanes(tmp_path, kind="sequential", every=RARELY)
+    lanes.add(trial(0))
+    values = [advance_all(lanes, [0])[0].objective for _ in range(EPOCHS - 1)]
+    [left] = lanes.finish({0: Outcome(state="paused", epoch=EPOCHS - 1, objective=min(values))})
+    assert not lanes._all()[0].lanes, "its lane is free"
+    assert left.checkpoint_bytes == 2 * (tmp_path / "trial-0000" / CHECKPOINT).stat().st_size
+    came_back, value, tensors = continued(tmp_path / "trial-0000")
+    assert (came_back, [*values, value]) == (EPOCHS - 1, undisturbed[1])
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in undisturbed[2].items())

@@ -82,6 +82,10 @@ def copied(group: Group, number: int, *names: str) -> list[Tensor]:
     return [torch.empty_like(t, device="cpu", pin_memory=t.device.type == "cuda").copy_(t) for t in tensors]
 
 
+_CHECKPOINTS = 2
+"""Checkpoints that a trial keeps: the newest, and the one before."""
+
+
 class TrainingLanes:
     """`sweeps.workload.Lanes` for VAEs on one device."""
 
@@ -170,6 +174,7 @@ class TrainingLanes:
         return iter(())
 
     def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
+        sizes = {number: self._paused_at(number) if end.state == "paused" else 0 for number, end in ending.items()}
         # Start the files of all lanes, then wait for them.
         released = [(number, *self._finish(number, outcome)) for number, outcome in ending.items()]
         results = []
@@ -178,8 +183,14 @@ class TrainingLanes:
             where = str(folder) if folder.exists() else None
             drawn = self._pictures.take(number, last=True)
             images = {epoch: named for epoch, named in drawn.items() if all(map(os.path.exists, named.values()))}
-            results.append(TrialResult(number=number, metrics=metrics, folder=where, files=files, images=images))
+            left = TrialResult(number=number, metrics=metrics, folder=where, files=files, images=images)
+            results.append(replace(left, checkpoint_bytes=_CHECKPOINTS * sizes[number]))
         return results
+
+    def _paused_at(self, number: int) -> int:
+        """Leave a checkpoint of a lane; return its size in bytes."""
+        group = next(group for group in self._all() if number in group.lanes)
+        return self._checkpoints.save(group.lanes[number], group.state(number))
 
     def _finish(self, number: int, outcome: Outcome) -> tuple[Path, dict[str, float], Future[dict[str, str]] | None]:
         """Free a lane; return its folder, its metrics and the future of its files (None without files)."""

@@ -1,0 +1,69 @@
+"""Who pauses at a rung and who goes on: asynchronous successive halving of the promotion type (Li et al. 2020, algorithm 2).
+
+A trial that reaches a rung goes on at once where it is among the best 1/factor of all trials that have reached this rung, and else pauses.
+More trials reach a rung as time goes by, so a paused trial may come to be among the best of them: then it is promoted. Nobody is
+killed on the word of few competitors.
+"""
+
+from collections.abc import Collection, Sequence
+
+from optuna.trial import FrozenTrial
+
+from sweeps.storage.trial_record import is_paused
+
+
+class Rungs:
+    """The rungs of a study and the trials that have reached them."""
+
+    def __init__(self, epochs: Sequence[int], factor: int) -> None:
+        """`epochs`: of the rungs, ascending. One in `factor` goes on."""
+        self._epochs, self._factor = tuple(epochs), factor
+        self._reached: dict[int, dict[int, float]] = {epoch: {} for epoch in self._epochs}
+        """Epoch of a rung → number of a trial that has reached it → the least objective up to there."""
+        self._known: set[int] = set()
+        """Trials that have ended: what they have reached changes no more."""
+
+    def pausing(self, candidates: Collection[FrozenTrial], trials: Sequence[FrozenTrial]) -> list[int]:
+        """Return the numbers of those candidates, which have just done an epoch, that pause now. `trials`: all, by number."""
+        self._look_at(trials)
+        at_rung = [trial for trial in candidates if len(trial.intermediate_values) in self._reached]
+        best = {epoch: self._best(epoch) for epoch in {len(trial.intermediate_values) for trial in at_rung}}
+        return [trial.number for trial in at_rung if trial.number not in best[len(trial.intermediate_values)]]
+
+    def promoted(self, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+        """Return the paused trial that goes on next: of those on the highest rung with any, the best; None where nobody deserves it."""
+        self._look_at(trials)
+        paused = [trial for trial in trials if is_paused(trial)]
+        for epoch in reversed(self._epochs):
+            here = {trial.number for trial in paused if self._rung(trial) == epoch}
+            if promoted := [number for number in self._best(epoch) if number in here]:
+                return trials[promoted[0]]
+        # One that had to leave its lane before the first rung has not been compared yet.
+        return next((trial for trial in paused if self._rung(trial) == 0), None)
+
+    def ranked(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Return the paused trials, the best first: those on higher rungs, then those with lower objectives."""
+        self._look_at(trials)
+        paused = [trial for trial in trials if is_paused(trial)]
+        return sorted(paused, key=lambda t: (-self._rung(t), self._reached.get(self._rung(t), {}).get(t.number, 0.0)))
+
+    def _look_at(self, trials: Sequence[FrozenTrial]) -> None:
+        for trial in trials:
+            if trial.number in self._known:
+                continue
+            reported = trial.intermediate_values
+            for epoch, reached in self._reached.items():
+                if len(reported) >= epoch and trial.number not in reached:
+                    reached[trial.number] = min(value for at, value in reported.items() if at <= epoch)
+            if trial.state.is_finished():
+                self._known.add(trial.number)
+
+    def _best(self, epoch: int) -> list[int]:
+        """Return the numbers of the best 1/factor of the trials that have reached a rung, the best first; of equals the earlier."""
+        reached = self._reached[epoch]
+        order = sorted(reached, key=lambda number: (reached[number], number))
+        return order[: len(order) // self._factor]
+
+    def _rung(self, trial: FrozenTrial) -> int:
+        """Return the epoch of the highest rung that a trial has reached; 0 below the first."""
+        return max((epoch for epoch in self._epochs if epoch <= len(trial.intermediate_values)), default=0)
