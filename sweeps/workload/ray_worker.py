@@ -22,6 +22,7 @@ from typing import Any, Self
 from sweeps.errors import UserError, warn_once
 from sweeps.files import UNFINISHED, write_whole
 from sweeps.workload import Failure, FailureKind, Lanes
+from sweeps.workload.interrupts import uninterrupted
 from sweeps.workload.ray_actor import LanesActor, Part, Place, Sight
 from sweeps.workload.worker import Lost, Worker
 
@@ -211,6 +212,7 @@ class RayWorker(Worker):
         assert self._broken is not None
         raise self._death(self._broken) from None
 
+    @uninterrupted()
     def _take_part(self) -> None:
         """Take in the next part of an answer, which is there. Of an actor that has died, keep the error for whoever reads."""
         self.torn = True  # an interrupt from here on loses the part

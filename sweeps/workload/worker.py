@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Self
 from sweeps.errors import UserError, limit_reached, warn_once
 from sweeps.source import check_sources, sources
 from sweeps.workload import Failure, Lanes, Progress, Trial, WorkerState
+from sweeps.workload.interrupts import uninterrupted
 from sweeps.workload.pulse import ends_soon
 
 _REPORTS = 33
@@ -63,7 +64,7 @@ class Worker(ABC):
     """The driver's end of one worker, and the trials that the worker holds as far as the driver knows them.
 
     `losses` counts deaths since the last epoch that was finished. `owed` counts commands whose answer the driver has not yet got
-    in full. `torn`: the driver was interrupted while it read a message, which is lost. `up`: its lanes are built, and it has not
+    in full. `torn`: the driver was interrupted while it sent or read a message, which is lost. `up`: its lanes are built, and it has not
     been lost since.
     """
 
@@ -125,10 +126,13 @@ class Worker(ABC):
     def _read(self) -> bytes:
         """Wait for the next message. Raises Lost when the worker has died instead."""
 
+    @uninterrupted()
     def send(self, command: str, *arguments: Any) -> None:
         """Call a method of the lanes; `receive` has the answer."""
+        self.torn = True
         self.owed += 1
         self._post(command, arguments)
+        self.torn = False
 
     def wait_until_ready(self) -> None:
         """Wait until its lanes are built; sets `kind`. Raises UserError if it runs other code than this process, Lost as `receive`."""
@@ -160,11 +164,12 @@ class Worker(ABC):
     def hear(self) -> bool:
         """Log the warnings that have come; tell whether an answer, or a part of one, has come, too. Raises Lost for a dead worker."""
         while self._heard is None and self.ready([self], 0.0):
-            self.torn = True
-            message: Reply | Lost | UserError | str = pickle.loads(self._read())
-            if not isinstance(message, str):
-                self._heard = message
-            self.torn = False
+            with uninterrupted():
+                self.torn = True
+                message: Reply | Lost | UserError | str = pickle.loads(self._read())
+                if not isinstance(message, str):
+                    self._heard = message
+                self.torn = False
             if isinstance(message, str):
                 warn_once(message)  # a second worker may have the same warning
         return self._heard is not None

@@ -17,6 +17,7 @@ from typing import Any
 from sweeps.workload import Failure, Lanes, Outcome, Plan, Progress, Stall, Trial, TrialResult, WorkerState
 from sweeps.workload.commands import Command, check_time, concerned, left_of, longest_wait, one_by_one, share_out
 from sweeps.workload.crew import DEATHS, Crew, WorkerError, moves
+from sweeps.workload.interrupts import uninterrupted
 from sweeps.workload.pulse import Watch
 from sweeps.workload.stopping import stop_workers
 from sweeps.workload.worker import Lost, Worker
@@ -33,14 +34,12 @@ class WorkerPool:
 
     `factory` is a function of a module, and everything in `arguments` can be pickled. Libraries have one thread each in a
     worker until its lanes ask for more. Waits until every worker is ready; of a kind of worker that has `patience`, until one is
-    ready, and for the others so long. Trials move to those that come later.
+    ready, and for the others so long. Trials move to those that come later. What goes wrong in `add` shows in the next call.
 
     A trial that the pool fails comes out of `advance` with a failure: `out_of_memory` (SIGKILL ended its process three
     times), `crashed` (it died in another way), `error` (the lanes raised in `add`, `replay` or `advance`) or `timed_out`
     (alone in its worker, it did not do its epoch in `timeout` seconds, or did nothing for so long in another call). A trial that
     hangs in `finish` has a result with this failure.
-
-    The workers work side by side. `add` does not wait for them: what goes wrong in it shows in the next call.
 
     Raises UserError where the lanes do, and when a worker runs other code than this process or is of another `kind`; WorkerError when a worker fails
     while it is built or in `finish`. Where workers have `patience`, one that fails or is refused while it is built stays away
@@ -274,7 +273,7 @@ class WorkerPool:
             seconds = time.monotonic() - self._begun[child]
             try:
                 if child in ready and child.hear():
-                    self._take(child, child.receive(), seconds)
+                    self._take(child, seconds)
                 else:
                     check_time(command, seconds, self._timeout)
             except Lost as lost:
@@ -282,14 +281,15 @@ class WorkerPool:
                 break  # the others may have answered meanwhile
         return changed
 
-    def _take(self, child: Worker, answer: Any, seconds: float) -> None:
+    @uninterrupted()
+    def _take(self, child: Worker, seconds: float) -> None:
         """Take in an answer to the first command of a worker's queue, or a part of one."""
-        if child.busy:
-            self._held |= (done := {progress.number: progress for progress in answer})
+        answer = child.receive()
         name, arguments = self._queues[child][0]
         if name == "advance":
             child.losses = 0
         if child.busy:
+            self._held |= (done := {progress.number: progress for progress in answer})
             self._watch.done(child.name, seconds)
             child.report(answer)
             self._queues[child][0] = (name, ([number for number in arguments[0] if number not in done],))
