@@ -181,6 +181,7 @@ def test_a_finished_study_is_seen_within_seconds_and_extends(place):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_same_study_gives_the_same_table_even_when_killed(place):
     """Kill the driver with no warning while trials run, flip a bit of each newest checkpoint, continue, compare."""
     code = "import vaeexp; vaeexp.run_study('smoke', name='killed', checkpoint_seconds=0)"
