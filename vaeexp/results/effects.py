@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.results.statistics import holm
+from sweeps.study.ranges import BEST, Bound, BoundHit, bound_hit
 from vaeexp.results.coverage import Coverage, covered_trials
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.words import parameter_label
@@ -18,12 +19,9 @@ TOP = 5
 """The best configurations whose values are given."""
 NARROW = 0.25
 """Share of its axis within which the best lie where a parameter is determined."""
-EDGE = 0.05
-"""Share of the axis at each end that counts as being at the bound."""
 _LEVEL = 0.05
 
 Verdict = Literal["determined", "weak", "open"]
-Bound = Literal["lower", "upper"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,18 +58,7 @@ class ParameterEffect:
     """Of the test, after the correction for the number of parameters."""
     verdict: Verdict = "open"
     at_bound: Bound | None = None
-    """The end of the searched range near which the best `2·TOP` lie more often than chance would have them (`bound_hit`)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BoundHit:
-    """The best configurations that lie at one end of a parameter's range."""
-
-    parameter: str
-    bound: Bound
-    count: int
-    """Of `top`, those within `EDGE` of this end."""
-    top: int
+    """The end of the searched range near which the best trials lie more often than chance would have them (`hit_of`)."""
 
 
 def parameter_effects(
@@ -100,7 +87,7 @@ def parameter_effects(
     for (name, parameter), p in zip(parameters.items(), corrected, strict=True):
         top = ranked[parameter.places(ranked).notna()].head(TOP)
         shares = {end: float(importances[end][name]) for end in importances if name in importances.index}
-        hit = bound_hit(parameter, ranked, parameters=len(parameters))
+        hit = hit_of(parameter, ranked, parameters=len(parameters))
         effects.append(
             ParameterEffect(
                 parameter=name,
@@ -201,57 +188,12 @@ def _choice_p(places: np.ndarray, count: int) -> float:
     return float(min(1.0, min(ps) * (len(values) if len(values) > 2 else 1)))
 
 
-def bound_hit(
-    parameter: SearchedParameter, ranked: pd.DataFrame, *, parameters: int = 1, top: int = 2 * TOP
-) -> BoundHit | None:
-    """Return the end of a range at which the best trials pile up; None where they do not, or where the end is a natural one.
-
-    They do where at least 2 of the best `top` lie within `EDGE` of one end, and as many would lie there by chance in at most 2.5 % of
-    random searches, divided by the number of `parameters` that are looked at. An end is natural where no value lies beyond: 0 of an even range, and 1 of whole numbers.
-    """
-    best = parameter.of(ranked).dropna().astype(float).head(top) if not parameter.is_choice else pd.Series(dtype=float)
-    if best.empty:
+def hit_of(parameter: SearchedParameter, ranked: pd.DataFrame, *, parameters: int = 1) -> BoundHit | None:
+    """Return the end of a range at which the best `BEST` trials that have the parameter pile up (`bound_hit`); None without one."""
+    if parameter.is_choice:
         return None
-    axis = _searched_axis(parameter, best.to_numpy())
-    ends: tuple[tuple[Bound, np.ndarray, float], ...] = (
-        ("lower", axis <= EDGE, _edge_mass(parameter, upper=False)),
-        ("upper", axis >= 1 - EDGE, _edge_mass(parameter, upper=True)),
-    )
-    for bound, near, chance in ends:
-        natural = bound == "lower" and parameter.low <= (1 if parameter.kind == "int" else 0)
-        count = int(near.sum())
-        if not natural and count >= 2 and _binomial_tail(count, len(best), chance) <= _LEVEL / 2 / parameters:
-            return BoundHit(parameter=parameter.name, bound=bound, count=count, top=len(best))
-    return None
-
-
-def _searched_axis(parameter: SearchedParameter, numbers: np.ndarray) -> np.ndarray:
-    """Return where these numbers lie between the bounds of the study file, from 0 to 1."""
-    if parameter.log:
-        return np.asarray(
-            np.log(np.maximum(numbers, 1e-300) / parameter.low) / math.log(parameter.high / parameter.low)
-        )
-    return (numbers - parameter.low) / (parameter.high - parameter.low)
-
-
-def _edge_mass(parameter: SearchedParameter, *, upper: bool) -> float:
-    """Return the chance that a random draw lies within `EDGE` of an end; whole numbers and steps have few values."""
-    if parameter.kind == "float" and parameter.step is None:
-        return EDGE
-    step = parameter.step or 1
-    values = np.arange(parameter.low, parameter.high + step / 2, step)
-    if parameter.log:
-        edges = np.log(np.concatenate([values - step / 2, values[-1:] + step / 2]))
-        mass = np.diff(edges) / (edges[-1] - edges[0])
-    else:
-        mass = np.full(len(values), 1 / len(values))
-    axis = _searched_axis(parameter, values)
-    return float(mass[axis >= 1 - EDGE].sum() if upper else mass[axis <= EDGE].sum())
-
-
-def _binomial_tail(count: int, trials: int, chance: float) -> float:
-    """Return the chance of `count` or more successes."""
-    return math.fsum(math.comb(trials, k) * chance**k * (1 - chance) ** (trials - k) for k in range(count, trials + 1))
+    best = parameter.of(ranked).dropna().astype(float).head(BEST)
+    return bound_hit(parameter, best.to_numpy(), parameters=parameters)
 
 
 @dataclass(frozen=True, kw_only=True)

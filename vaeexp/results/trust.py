@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from vaeexp.results.effects import BoundHit, bound_hit
+from sweeps.study.ranges import Bound, limits_of, wider_end
+from sweeps.study.study_model import number_type
+from vaeexp.results.effects import hit_of
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.pruner_replay import LEAST, rank_correlations
 from vaeexp.results.study_view import StudyView
@@ -64,13 +66,11 @@ def failed_checks(view: StudyView) -> list[str]:
 
 
 def at_bounds(view: StudyView) -> Check:
-    """Check that the best configurations do not pile up at an end of a searched range (`effects.bound_hit`)."""
+    """Check that the best configurations do not pile up at an end of a searched range (`effects.hit_of`)."""
     name = "Are the best configurations inside the searched ranges?"
     if len(view.ranked) < 2:
         return Check(name=name, figure="fewer than two complete trials", ok=None, advice=_more_trials(view))
-    bounds = [
-        bound_hit(parameter, view.ranked, parameters=len(view.parameters)) for parameter in view.parameters.values()
-    ]
+    bounds = [hit_of(parameter, view.ranked, parameters=len(view.parameters)) for parameter in view.parameters.values()]
     hits = [hit for hit in bounds if hit is not None]
     if not hits:
         top = min(10, len(view.ranked))
@@ -79,7 +79,7 @@ def at_bounds(view: StudyView) -> Check:
         f"{hit.count} of the best {hit.top} trials have {parameter_label(hit.parameter)} within 5 % of its {hit.bound} bound"
         for hit in hits
     ]
-    wider = [(hit, _wider(view.parameters[hit.parameter], hit)) for hit in hits]
+    wider = [(hit, _wider(view.parameters[hit.parameter], hit.bound)) for hit in hits]
     settings = " ".join(
         f"--set search.{hit.parameter}.{'low' if hit.bound == 'lower' else 'high'}={bound}"
         for hit, bound in wider
@@ -91,38 +91,14 @@ def at_bounds(view: StudyView) -> Check:
     return Check(name=name, figure=join_and(parts), ok=False, advice=advice)
 
 
-def _wider(parameter: SearchedParameter, hit: BoundHit) -> str | None:
-    """Return a bound beyond the present one: four times as far on a logarithmic range, else by half the range.
-
-    Where the setting allows no such value, it is the last one that it allows, or halfway to a limit that it cannot reach.
-    None where it allows none beyond.
-    """
-    low, high, down = parameter.low, parameter.high, hit.bound == "lower"
-    end = low if down else high
-    if parameter.log:
-        value = low / 4 if down else high * 4
-    else:
-        value = low - (high - low) / 2 if down else high + (high - low) / 2
-    last, reached = _last_allowed(parameter.name, down=down)
-    if value < last if down else value > last:
-        value = last if reached else (end + last) / 2
-    if parameter.step is not None:
-        value = end + round((value - end) / parameter.step) * parameter.step
-    if parameter.kind == "int":
-        value = round(value)
-    text = str(int(value)) if parameter.kind == "int" else f"{value:.10g}"
-    beyond = float(text) < end if down else float(text) > end
-    return text if beyond else None
-
-
-def _last_allowed(name: str, *, down: bool) -> tuple[float, bool]:
-    """Return the end of the values that a setting may have, infinite where there is none, and whether it may have this value."""
-    field = next((model.model_fields[name] for model in SECTIONS.values() if name in model.model_fields), None)
-    for bound in field.metadata if field else ():
-        for end, reached in (("ge" if down else "le", True), ("gt" if down else "lt", False)):
-            if hasattr(bound, end):
-                return float(getattr(bound, end)), reached
-    return (-math.inf if down else math.inf), True
+def _wider(parameter: SearchedParameter, bound: Bound) -> str | None:
+    """Return a wider end of a range as text (`wider_end`); None where its setting allows no value beyond."""
+    field = next(
+        (model.model_fields[parameter.name] for model in SECTIONS.values() if parameter.name in model.model_fields),
+        None,
+    )
+    end = wider_end(parameter, bound, limits_of(number_type(field)) if field else {})
+    return None if end is None else f"{end:.10g}"
 
 
 # ---- the course of the search ----

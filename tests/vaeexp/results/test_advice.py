@@ -177,12 +177,10 @@ def test_the_command_line_takes_every_advice(full, command, case):
     ],
 )
 def test_a_wider_bound_is_one_that_the_setting_allows(name, section, bound, wider):
-    from vaeexp.results.effects import BoundHit
-
     parameter = searched_parameter(
         name, section, pd.DataFrame({"purposes": [], "repeat": [], "duplicate_of": [], "number": []})
     )
-    assert _wider(parameter, BoundHit(parameter=name, bound=bound, count=5, top=10)) == wider
+    assert _wider(parameter, bound) == wider
 
 
 def test_a_schedule_that_falls_to_zero_shows_nothing_and_a_longer_run_does(full):

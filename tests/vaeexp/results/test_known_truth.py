@@ -46,9 +46,9 @@ from vaeexp.report.clauses import coverage_clauses, interaction_clauses
 from vaeexp.results.coverage import covered_trials, measure_coverage
 from vaeexp.results.effects import (
     best_group,
-    bound_hit,
     difference_p,
     group_of,
+    hit_of,
     parameter_effects,
     places_p,
     two_sample_p,
@@ -214,7 +214,7 @@ def test_a_parameter_without_effect_is_seldom_at_a_bound():
     random, false = np.random.default_rng(16), 0
     for _ in range(STUDIES):
         table = pd.DataFrame({"params.beta": 10 ** random.uniform(-2, 1, 10)})
-        false += bound_hit(PARAMETERS["beta"], table) is not None
+        false += hit_of(PARAMETERS["beta"], table) is not None
     assert at_most(false, 0.05, STUDIES), false
 
 

@@ -9,7 +9,7 @@ import pytest
 from drawn_studies import SPACE, drawn, study
 from synthetic_study import make_results, thin_studies
 
-from vaeexp.results.effects import bound_hit
+from vaeexp.results.effects import hit_of
 from vaeexp.results.pruner_replay import rank_correlations, replay_pruner
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.trust import check_study, failed_checks
@@ -45,8 +45,8 @@ def test_a_best_at_a_bound_is_named_with_the_command_that_widens_the_range():
 def test_natural_ends_are_no_bounds():
     settings = drawn(60)
     view = StudyView(study(settings, [100 + row["dropout"] + row["layers"] for row in settings]))
-    assert bound_hit(view.parameters["dropout"], view.ranked) is None
-    assert bound_hit(view.parameters["layers"], view.ranked) is None
+    assert hit_of(view.parameters["dropout"], view.ranked) is None
+    assert hit_of(view.parameters["layers"], view.ranked) is None
 
 
 def test_the_pruner_is_replayed_and_a_late_winner_needs_a_longer_warm_up():
