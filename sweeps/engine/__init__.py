@@ -21,6 +21,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.engine.events import Observer, best_trial, reported_epochs
+from sweeps.engine.growing import GrowingSpace
 from sweeps.engine.promotion import Rungs
 from sweeps.engine.repeats import plan_repeats, run_repeats
 from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS, Clock, Rounds
@@ -48,6 +49,7 @@ from sweeps.storage.trial_record import (
     owned_by_driver,
     stored_path,
 )
+from sweeps.study.ranges import Growth
 from sweeps.study.samplers import exhausted, make_sampler
 from sweeps.workload import Lanes
 
@@ -257,6 +259,7 @@ class _Search:
         self.prepared: dict[int, FrozenTrial] = {}
         self.prepared_for = -1
         """The round in which the prepared trials begin."""
+        self.growing = GrowingSpace(study.space, study_record(optuna_study).grown)
 
     def propose(
         self, trials: Sequence[FrozenTrial], proposals: Sequence[FrozenTrial], elapsed: float, round_: int
@@ -270,7 +273,11 @@ class _Search:
         if len(newest) == KNOWN_IN_A_ROW and all(duplicate_of(trial) is not None for trial in newest):
             return f"The sampler proposed only known settings, {KNOWN_IN_A_ROW} times in a row."
         prepared = self.prepared.pop(number, None) if self.prepared_for == round_ else None
-        return prepared or self._propose(number, proposals, since=round_ - 1)
+        proposal = prepared or self._propose(number, proposals, since=round_ - 1)
+        if (steps := self._steps(round_, number)) != self.growing.taken:
+            write_study(self.optuna_study, grown=steps)
+            self.growing.taken = steps
+        return proposal
 
     def pausing(self, candidates: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> Collection[int]:
         return self.rungs.pausing(candidates, trials) if self.rungs else ()
@@ -312,18 +319,30 @@ class _Search:
 
         With many lanes, what has ended in round `since` or later counts as running.
         """
-        study = self.study
+        study, steps = self.study, self._steps(since + 1, number)
         start = study.start[number] if number < len(study.start) else {}
-        sampler = make_sampler(study.sampler, study.space, study.seed, number, start)
+        space = study.space.grown(steps)
+        sampler = make_sampler(study.sampler, space, study.seed, number, start)
         return propose(
             self.optuna_study,
             sampler,
-            study.space.suggest,
+            space,
             number=number,
             seed=trial_seed(study.seed, number),
             proposals=proposals,
             unseen=lambda trial: self.ahead and left_round(trial) >= since,
+            grown={step.parameter for step in steps},
         )
+
+    def _steps(self, round_: int, number: int) -> tuple[Growth, ...]:
+        """Return the steps that ranges have taken for the trials of a round, of which `number` is the first that is asked for."""
+        end = round_ - 1 if self.ahead else round_
+
+        def known() -> list[FrozenTrial]:
+            stored = self.optuna_study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            return [trial for trial in stored if ended_round(trial) < end]
+
+        return self.growing.steps(round_, number, known)
 
     def params(self, trial: FrozenTrial) -> dict[str, Any]:
         return self.study.space.decode(trial.params)

@@ -158,7 +158,12 @@ def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) ->
         write_identity(optuna_study)
     check_definition(stored, study, extend=extend)
     if stored.spec != (new := json_able(study.spec())):
-        write_study(optuna_study, finished=False, question=study.question, text=study.text, seed=study.seed, spec=new)
+        before = stored.spec.get("search") or {}
+        kept = tuple(
+            growth for growth in stored.grown if before.get(growth.parameter) == new["search"].get(growth.parameter)
+        )
+        about = {"question": study.question, "text": study.text, "seed": study.seed}
+        write_study(optuna_study, finished=False, grown=kept, **about, spec=new)
     return optuna_study
 
 

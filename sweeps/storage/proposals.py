@@ -6,7 +6,7 @@ of the storage that buffers their writes; the writes are committed together, or 
 """
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, cast
@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sweeps.storage.optuna_internals import batched_writes, set_trial_id, storage_of, study_id, trial_id
 from sweeps.storage.rounds import RoundDecisions
 from sweeps.storage.trial_record import Repeat, is_paused
+from sweeps.study.space import Parameter, Space
 
 _PROPOSED_ID = -1
 
@@ -28,14 +29,15 @@ _PROPOSED_ID = -1
 def propose(
     study: optuna.Study,
     sampler: BaseSampler,
-    suggest: Callable[[optuna.Trial], Any],
+    space: Space,
     *,
     number: int,
     seed: int,
     proposals: Sequence[FrozenTrial],
     unseen: Callable[[FrozenTrial], Any],
+    grown: Collection[str] = (),
 ) -> FrozenTrial:
-    """Let `sampler` choose the parameters of the study's next trial through `suggest`; writes nothing.
+    """Let `sampler` choose the parameters of the study's next trial from `space`; writes nothing.
 
     Returns a proposal: the RUNNING trial that it will be, but for what is known only when it begins.
 
@@ -44,12 +46,13 @@ def propose(
         seed: of the trial, not of the sampler.
         proposals: trials that come before it and are not written yet; they count as running.
         unseen: which finished and paused trials count as running, too.
+        grown: parameters whose range was narrower in earlier trials.
     """
     empty = create_trial(state=TrialState.RUNNING, user_attrs={"seed": seed})
     empty.number = number
     set_trial_id(empty, _PROPOSED_ID)
-    view = _View(storage_of(study), empty, proposals, unseen)
-    suggest(optuna.Trial(_on_view(study, view, sampler), _PROPOSED_ID))
+    view = _View(storage_of(study), empty, proposals, unseen, [space[name] for name in grown])
+    space.suggest(optuna.Trial(_on_view(study, view, sampler), _PROPOSED_ID))
     return view.get_trial(_PROPOSED_ID)
 
 
@@ -114,7 +117,7 @@ def _on_view(study: optuna.Study, view: "_View", sampler: BaseSampler | None = N
 class _View:
     """A storage with the buffered writes of a sampler or pruner on top, and perhaps with a proposed trial.
 
-    See `propose` for `proposals` and `unseen`.
+    See `propose` for `proposals` and `unseen`. `ranges`: parameters whose distribution all trials are to have.
     """
 
     def __init__(
@@ -123,8 +126,9 @@ class _View:
         proposed: FrozenTrial | None = None,
         proposals: Sequence[FrozenTrial] = (),
         unseen: Callable[[FrozenTrial], Any] = lambda trial: False,
+        ranges: Sequence[Parameter] = (),
     ) -> None:
-        self._below, self._proposed, self._unseen = storage, proposed, unseen
+        self._below, self._proposed, self._unseen, self._ranges = storage, proposed, unseen, ranges
         self.states: dict[int, dict[str, Any]] = {}
         """Identity of a trial → what was written about it."""
         self._trials_in: dict[tuple[TrialState, ...] | None, list[FrozenTrial]] = {}
@@ -156,12 +160,13 @@ class _View:
         """Read once, because a pruner asks for each trial of a round and nothing is written meanwhile."""
         if None not in self._trials_in:
             stored = self._below.get_all_trials(study_id, deepcopy=False)
-            self._trials_in[None] = [
+            known = [
                 _as_seen(trial, unseen=bool(self._unseen(trial)))
                 if is_paused(trial) or trial.state.is_finished()
                 else trial
                 for trial in stored
             ]
+            self._trials_in[None] = [_in_ranges(trial, self._ranges) for trial in known] if self._ranges else known
         if states not in self._trials_in:
             self._trials_in[states] = _in_states(self._trials_in[None], states)
         return self._trials_in[states]
@@ -187,6 +192,18 @@ class _View:
 
 def _in_states(trials: list[FrozenTrial], states: Any) -> list[FrozenTrial]:
     return trials if states is None else [trial for trial in trials if trial.state in states]
+
+
+def _in_ranges(trial: FrozenTrial, ranges: Sequence[Parameter]) -> FrozenTrial:
+    """Return a trial with wider distributions of its parameters.
+
+    Optuna's samplers leave a parameter out of their model, and draw it alone, where its distributions differ between trials.
+    """
+    params = trial.params
+    wider = {p.name: p.distribution for p in ranges if p.name in params and p.allows(params[p.name])}
+    trial = copy.copy(trial)
+    trial.distributions = {**trial.distributions, **wider}
+    return trial
 
 
 def _as_seen(trial: FrozenTrial, *, unseen: bool) -> FrozenTrial:

@@ -11,6 +11,7 @@ from sweeps.errors import UserError, did_you_mean
 from sweeps.schema import MARKS, check_schema
 from sweeps.storage.optuna_internals import study_ids
 from sweeps.storage.trial_record import TrialRecord
+from sweeps.study.ranges import Growth
 from sweeps.study.space import Space
 from sweeps.workload import run_name
 
@@ -83,6 +84,8 @@ class StudyRecord(Description):
     """Seconds of wall time spent on the search, over all processes."""
     stopped: str | None = None
     """Why the search ended, in a sentence; None while it goes on."""
+    grown: tuple[Growth, ...] = ()
+    """Steps beyond the ranges of the study file that the search took, in order."""
     finished: bool = False
     """Whether search, repeats and report are done under the present spec and budget."""
     reassigned: Mapping[str, Any] = field(default_factory=dict)
@@ -109,8 +112,8 @@ class StudyRecord(Description):
 
     @property
     def space(self) -> Space:
-        """The search space."""
-        return Space.from_dict(self.spec.get("search") or {})
+        """The search space, with the ranges that the search has widened."""
+        return Space.from_dict(self.spec.get("search") or {}).grown(self.grown)
 
     def to_attributes(self) -> dict[str, Any]:
         """Return what the storage keeps with the study of the search (`reassigned` with its repeats): JSON-able, by field."""
@@ -127,6 +130,7 @@ class StudyRecord(Description):
             model = values["model"]
             values["model"] = RegisteredModel(**model | {"pip_requirements": tuple(model["pip_requirements"])})
         values |= {key: tuple(values[key]) for key in ("no_metrics", "warnings", "stalls", "workers") if key in values}
+        values["grown"] = tuple(Growth(**growth) for growth in values.get("grown", ()))
         return cls(name=name, **values)
 
 

@@ -8,11 +8,13 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from sweeps.errors import UserError, did_you_mean
+from sweeps.errors import UserError
 from sweeps.study.overrides import apply_overrides, read_study_file, section_of
 from sweeps.study.pruners import PrunerSettings
+from sweeps.study.ranges import limits_of
 from sweeps.study.samplers import SamplerSettings, check_sampler
 from sweeps.study.space import Kind, Parameter, Space, frozen
+from sweeps.study.start import read_start
 from sweeps.study.study_model import (
     NO_BUDGET,
     Baseline,
@@ -22,6 +24,7 @@ from sweeps.study.study_model import (
     Keep,
     Sections,
     StudyFile,
+    number_type,
     problems_of,
     study_model,
 )
@@ -227,7 +230,11 @@ class _Reading:
                 self._mistakes.add(("search", name), f"{problem}. Fix it; `baselines:` holds rows with other values.")
             with self._mistakes.collected():
                 kind: Kind = "choice" if hasattr(form, "values") else "int" if isinstance(form.low, int) else "float"
-                forms[name] = Parameter(name=name, kind=kind, **form.model_dump(exclude={"when"}))
+                content = form.model_dump(exclude={"when"})
+                if content.get("grow"):
+                    field = self._sections[section].model_fields[name]
+                    content["limits"] = limits_of(number_type(field))
+                forms[name] = Parameter(name=name, kind=kind, **content)
         self._unusable = {*search} - {*forms}
         parameters = [
             replace(p, when=_conditions(getattr(self.file.search, p.name).when, forms)) for p in forms.values()
@@ -325,20 +332,7 @@ class _Reading:
     def start(self, space: Space) -> tuple[dict[str, Any], ...]:
         """Return values of searched parameters for each of the first trials; the sampler chooses the others."""
         given = self._raw.get("start") if ("start",) not in self.broken else None
-        points: list[dict[str, Any]] = []
-        for index, point in enumerate(given or ()):
-            points.append({})
-            for name, value in (point or {}).items():
-                path = ("start", index, name)
-                if name not in space.names:
-                    if name not in self._unusable:
-                        self._mistakes.add(path, f"is not searched. {did_you_mean(name, space.names)}")
-                    continue
-                if not space[name].allows(value):
-                    self._mistakes.add(path, f"got {shown(value)}; must be {space[name].domain()}.")
-                whole = isinstance(value, int) and space[name].kind == "float"
-                points[index][name] = float(value) if whole else value
-        return tuple(points)
+        return read_start(given or (), space, self._unusable, self._mistakes)
 
 
 def _always(parent: Parameter, child: Parameter) -> bool:
@@ -391,6 +385,9 @@ def _try_settings(
     for parameter in space.parameters:
         context = space.context(parameter.name)
         probes: Iterable[tuple[EntryPath, Any]] = [(("low",), parameter.low), (("high",), parameter.high)]
+        if parameter.grow:
+            wide = space.widest()[parameter.name]
+            probes = [*probes, (("grow",), wide.low), (("grow",), wide.high)]
         if parameter.kind == "choice":
             probes = ((("values", index), value) for index, value in enumerate(parameter.values))
         for key, value in probes:

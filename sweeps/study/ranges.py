@@ -12,6 +12,10 @@ EDGE = 0.05
 """Share of a range at each end, in the scale of the search, that counts as being at the bound."""
 BEST = 10
 """So many of the best trials are looked at."""
+LEAST_COMPLETE = 20
+"""Complete trials with a parameter before a search widens its range."""
+MOST_STEPS = 2
+"""Steps that a search takes on each side of a range."""
 _LEVEL = 0.05
 
 Bound = Literal["lower", "upper"]
@@ -45,6 +49,20 @@ class BoundHit:
     top: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Growth:
+    """A step that a search took beyond one end of a range."""
+
+    parameter: str
+    bound: Bound
+    end: float
+    """The new end."""
+    round: int
+    """Round of the first trial that could lie there."""
+    trial: int
+    """Number of this trial."""
+
+
 # ---- the rule ----
 
 
@@ -71,6 +89,21 @@ def bound_hit(parameter: Range, best: Sequence[float] | np.ndarray, *, parameter
         if not natural and count >= 2 and _binomial_tail(count, len(best), chance) <= _LEVEL / 2 / parameters:
             return BoundHit(parameter=parameter.name, bound=bound, count=count, top=len(best))
     return None
+
+
+def hits_of(parameters: Sequence[Range], ranked: Sequence[Mapping[str, Any]]) -> list[BoundHit]:
+    """Return the ends at which the best trials of a search pile up, of ranges that `LEAST_COMPLETE` complete trials have.
+
+    Args:
+        parameters: all that are searched.
+        ranked: parameters of the complete trials, the best first.
+    """
+    hits = []
+    for parameter in parameters:
+        values = [params[parameter.name] for params in ranked if parameter.name in params]
+        if parameter.kind != "choice" and len(values) >= LEAST_COMPLETE:
+            hits.append(bound_hit(parameter, values[:BEST], parameters=len(parameters)))
+    return [hit for hit in hits if hit is not None]
 
 
 def _places(parameter: Range, numbers: np.ndarray) -> np.ndarray:
@@ -137,6 +170,17 @@ def wider_end(parameter: Range, bound: Bound, limits: Mapping[str, float], *, en
     if not _allowed(value, limits):  # rounding has passed the limit
         value -= sign * (parameter.step or 1)
     return value if sign * value > sign * end else None
+
+
+def steps_out(parameter: Range, bound: Bound, limits: Mapping[str, float]) -> list[float]:
+    """Return the ends to which a search may take one side of a range, step by step; empty where its setting allows none."""
+    ends: list[float] = []
+    while len(ends) < MOST_STEPS:
+        end = wider_end(parameter, bound, limits, end=ends[-1] if ends else None)
+        if end is None:
+            break
+        ends.append(end)
+    return ends
 
 
 def _allowed(value: float, limits: Mapping[str, float]) -> bool:

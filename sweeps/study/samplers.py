@@ -27,6 +27,8 @@ class SamplerSettings(Part):
     """Whether the sampler can model a parameter that is searched only under a condition."""
     numbered: ClassVar[bool] = False
     """Whether the sampler has a `point`; its seed is then the same for all trials of a study."""
+    fixed_ranges: ClassVar[str] = ""
+    """Why the sampler cannot search a range that grows; empty where it can."""
 
     name: str
 
@@ -93,6 +95,7 @@ class GridSettings(SamplerSettings):
     """Visits every combination once, in a random order."""
 
     numbered = True
+    fixed_ranges = "its list of combinations is fixed"
     name: Annotated[Literal["grid"], Name] = "grid"
 
     def point(self, space: Space, seed: int, number: int) -> dict[str, Any]:
@@ -112,6 +115,7 @@ class CMAESSettings(SamplerSettings):
     # Optuna draws choices and conditional parameters at random for ever. Pruned trials tell the sampler nothing.
     choices = False
     conditions = False
+    fixed_ranges = "its population keeps the bounds of its first generation"
     name: Annotated[Literal["cmaes"], Name] = "cmaes"
     startup_trials: int = Field(default=1, ge=1, description="Random trials to complete before the first generation.")
     population: int | None = Field(
@@ -150,13 +154,20 @@ def check_sampler(settings: SamplerSettings, space: Space) -> None:
     """Find out before the first trial whether the sampler can work on this space.
 
     Raises:
-        UserError: the sampler cannot model a parameter, or a grid is not finite.
+        UserError: the sampler cannot model a parameter or widen its range, or a grid is not finite.
     """
     unable = [(p.name, "a choice") for p in space.parameters if p.kind == "choice" and not settings.choices]
     unable += [(p.name, "searched under a condition") for p in space.parameters if p.when and not settings.conditions]
     for name, kind in unable:
         problem = f"'{settings.name}' cannot model '{name}', which is {kind}, and would draw it at random for ever."
         raise UserError("sampler.name", f"{problem} Fix it (--set {name}=…) or take tpe.")
+    growing = next((parameter.name for parameter in space.parameters if parameter.grow), None)
+    if growing and settings.fixed_ranges:
+        problem = f"sampler '{settings.name}' cannot search a range that grows, because {settings.fixed_ranges}."
+        able = [name for name, sampler in SAMPLERS.items() if not sampler.fixed_ranges]
+        raise UserError(
+            f"search.{growing}.grow", f"{problem} Drop `grow`, or take {', '.join(able[:-1])} or {able[-1]}."
+        )
     if settings.name == "grid":
         _configurations(space)
 

@@ -6,14 +6,16 @@ A space is data (it goes into the study's record and comes back from it) and kno
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import BaseTrial
 
 from sweeps.errors import UserError, did_you_mean
+from sweeps.study.ranges import Bound, Growth, steps_out
 
 Kind = Literal["float", "int", "choice"]
 
@@ -36,6 +38,10 @@ class Parameter:
     """Values of a choice; lists are held as tuples."""
     when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict, hash=False)
     """Earlier parameter → values of it under which this one is searched; all must hold."""
+    grow: bool = False
+    """Whether the search may widen the range (`sweeps.study.ranges`)."""
+    limits: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Limits of the setting, `ge`, `gt`, `le` or `lt`, of a range that may grow."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", tuple(frozen(value) for value in self.values))
@@ -105,6 +111,15 @@ class Parameter:
             return trial.suggest_int(self.name, low, high, step=int(self.step or 1), log=self.log)
         return trial.suggest_float(self.name, self.low, self.high, step=self.step, log=self.log)
 
+    @property
+    def distribution(self) -> BaseDistribution:
+        """The distribution that `suggest` draws from, as Optuna records it with a trial."""
+        if self.kind == "choice":
+            return CategoricalDistribution([_label(value) for value in self.values])
+        if self.kind == "int":
+            return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
+        return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
+
     def decode(self, stored: Any) -> Any:
         """Return the value that Optuna stores in this form, because it knows no lists: `"[512, 512]"` → `[512, 512]`."""
         if self.kind != "choice":
@@ -157,6 +172,8 @@ class Parameter:
             content |= {"low": self.low, "high": self.high, "log": self.log}
         if self.step is not None:
             content["step"] = self.step
+        if self.grow:
+            content |= {"grow": True, "limits": dict(self.limits)}
         if self.when:
             content["when"] = {parent: plain(values) for parent, values in self.when.items()}
         return content
@@ -295,14 +312,36 @@ class Space:
         return sorted(listed, key=lambda params: json.dumps(params, sort_keys=True))
 
     def maximum(self, name: str) -> Any:
-        """Return the largest value that a parameter can take; None when it is not searched or its values have no order."""
+        """Return the largest value that a parameter can take, in a range that grows, too; None when it is not searched or its values have no order."""
         if name not in self.names:
             return None
-        parameter = self[name]
+        parameter = self.widest()[name]
         if parameter.kind != "choice":
             return parameter.high
         numbers = [v for v in parameter.values if isinstance(v, int | float) and not isinstance(v, bool)]
         return max(numbers) if len(numbers) == len(parameter.values) else None
+
+    def grown(self, growths: Iterable[Growth]) -> "Space":
+        """Return the space with the ranges that a search has widened."""
+        ends = {(growth.parameter, growth.bound): growth.end for growth in growths}
+        if not ends:
+            return self
+        return Space(
+            tuple(
+                replace(p, low=ends.get((p.name, "lower"), p.low), high=ends.get((p.name, "upper"), p.high))
+                for p in self.parameters
+            )
+        )
+
+    def widest(self) -> "Space":
+        """Return the space with each range that may grow as wide as it may become."""
+        return self.grown(
+            Growth(parameter=parameter.name, bound=bound, end=end, round=0, trial=0)
+            for parameter in self.parameters
+            if parameter.grow
+            for bound in get_args(Bound)
+            for end in steps_out(parameter, bound, parameter.limits)
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return name → its range or choice, in order, JSON-able."""

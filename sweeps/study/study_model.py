@@ -269,7 +269,7 @@ def _parameter(name: str, field: FieldInfo) -> Any:
     def check(section: Any) -> Any:
         if not isinstance(section, dict):
             raise PydanticCustomError("form", FORMS)
-        ends = [key for key in ("low", "high", "log", "step") if key in section]
+        ends = [key for key in ("low", "high", "log", "step", "grow") if key in section]
         if "values" in section and ends:
             raise PydanticCustomError("value_error", f"got `values` together with `{ends[0]}`; {FORMS}.")
         if number is None and ends:
@@ -284,6 +284,14 @@ def _parameter(name: str, field: FieldInfo) -> Any:
             "high": (number, Field(description="Largest value, included.")),
             "log": (bool, Field(default=False, strict=True, description="Draw evenly in the logarithm.")),
             "step": ((int if int in types_of(number) else float) | None, _absent("Distance of neighbouring values.")),
+            "grow": (
+                bool,
+                Field(
+                    default=False,
+                    strict=True,
+                    description="Let the search widen the range where its best trials pile up at an end.",
+                ),
+            ),
             "when": when,
         }
         span: Any = _model(f"{name}_range", "A range of numbers.", ends)

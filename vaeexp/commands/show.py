@@ -59,7 +59,7 @@ def _space_row(parameter: Parameter) -> tuple[str, str, str]:
         values = ", ".join(str(value) for value in parameter.values)
     else:
         scale = f", step {format_short(parameter.step)}" if parameter.step else ", log scale" if parameter.log else ""
-        values = f"{format_short(parameter.low)} to {format_short(parameter.high)}{scale}"
+        values = f"{format_short(parameter.low)} to {format_short(parameter.high)}{scale}{', grows' if parameter.grow else ''}"
     when = [f"{name} is {' or '.join(str(value) for value in allowed)}" for name, allowed in parameter.when.items()]
     return parameter.name, values, " and ".join(when)
 

@@ -18,7 +18,7 @@ from sweeps.storage.study_record import StoredStudy, StudyRecord
 from sweeps.storage.trial_record import TrialRecord
 from vaeexp.commands.options import runs_option, storage_option, study_argument
 from vaeexp.console import minus_elbo, open_console, print_json, print_table, write_line
-from vaeexp.results import best_of, stored_study
+from vaeexp.results import best_of, stored_study, wider_ranges
 from vaeexp.words import format_duration, format_params, format_short, moment
 
 if TYPE_CHECKING:
@@ -262,7 +262,7 @@ def _print_one(name: str, runs: Path, storage: str | None, console: "Console") -
             write_line(console, "")
             write_line(console, title, style="bold")
             print_runs(records, console=console)
-    for warning in study.warnings if study.finished else ():
+    for warning in study.warnings if study.finished else wider_ranges(stored):
         write_line(console, f"\n{warning}")
     return state.startswith("running")
 

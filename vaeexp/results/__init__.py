@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING
 
 from sweeps import lazy
 from sweeps.errors import UserError
-from sweeps.results import best_record
+from sweeps.results import best_record, ranked_trials
 from sweeps.storage import open_storage
 from sweeps.storage.study_record import StoredStudy, read_study
 from sweeps.storage.trial_record import TrialRecord
+from sweeps.study.ranges import Bound, BoundHit, Growth, Range, hits_of, limits_of, wider_end
+from sweeps.study.study_model import number_type
 from sweeps.workload import named_run, run_folder, run_name
+from vaeexp.settings import SECTIONS
 
 if TYPE_CHECKING:
     from vaeexp.results.study_summary import summarise_study
@@ -32,6 +35,7 @@ __all__ = [
     "study_name",
     "study_tables",
     "summarise_study",
+    "wider_ranges",
 ]
 
 FORMS = "Name a run as STUDY/7 (a trial), STUDY/r3 (a repeat) or STUDY/best."
@@ -88,6 +92,38 @@ def best_of(stored: StoredStudy) -> TrialRecord:
     if run is None:
         raise UserError(f"study '{stored.study.name}'", "none of its runs is complete yet, so none is the best.")
     return run
+
+
+# ---- ranges that are too narrow ----
+
+
+def wider_ranges(stored: StoredStudy) -> list[str]:
+    """Say which ranges a search has widened, and at which ends its best trials pile up, with the option that widens the range."""
+    space = stored.study.space
+    hits = hits_of(space.parameters, [trial.params for trial in ranked_trials(stored)])
+    options = [(hit, widening_option(space[hit.parameter], hit.bound)) for hit in hits]
+    return [f"The search {grown_words(growth, growth.parameter)}." for growth in stored.study.grown] + [
+        f"{hit_words(hit, hit.parameter)}." + (f" Widen the range: {option} --extend" if option else "")
+        for hit, option in options
+    ]
+
+
+def hit_words(hit: BoundHit, label: str) -> str:
+    """Say `6 of the best 10 trials have β within 5 % of its upper bound`."""
+    return f"{hit.count} of the best {hit.top} trials have {label} within 5 % of its {hit.bound} bound"
+
+
+def grown_words(growth: Growth, label: str) -> str:
+    """Say `widened β to 40 from trial 23 on`."""
+    return f"widened {label} {'up' if growth.bound == 'upper' else 'down'} to {growth.end:.10g} from trial {growth.trial} on"
+
+
+def widening_option(parameter: Range, bound: Bound) -> str | None:
+    """Return the option that widens a range by one step (`wider_end`); None where its setting allows no value beyond."""
+    fields = [model.model_fields[parameter.name] for model in SECTIONS.values() if parameter.name in model.model_fields]
+    end = wider_end(parameter, bound, limits_of(number_type(fields[0])) if fields else {})
+    side = "low" if bound == "lower" else "high"
+    return None if end is None else f"--set search.{parameter.name}.{side}={end:.10g}"
 
 
 __getattr__ = lazy(

@@ -75,8 +75,8 @@ class StudyView:
 
     @cached_property
     def parameters(self) -> dict[str, SearchedParameter]:
-        """The searched parameters by name, in the order of the study file."""
-        search = (self.study.spec.get("search") or {}).items()
+        """The searched parameters by name, in the order of the study file, with the ranges that the search has widened."""
+        search = self.study.space.as_dict().items()
         return {name: searched_parameter(name, section, self.trials) for name, section in search}
 
     @cached_property

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sweeps.study.ranges import Bound, limits_of, wider_end
-from sweeps.study.study_model import number_type
+from sweeps.study.ranges import BEST
+from vaeexp.results import grown_words, hit_words, widening_option
 from vaeexp.results.effects import hit_of
-from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.pruner_replay import LEAST, rank_correlations
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite
 from vaeexp.results.tested_settings import BaselineMargin
-from vaeexp.settings import SECTIONS
 from vaeexp.words import format_interval_and_p, format_number, format_share, join_and, parameter_label, plural
 
 LATE = 1 / 3
@@ -72,33 +70,17 @@ def at_bounds(view: StudyView) -> Check:
         return Check(name=name, figure="fewer than two complete trials", ok=None, advice=_more_trials(view))
     bounds = [hit_of(parameter, view.ranked, parameters=len(view.parameters)) for parameter in view.parameters.values()]
     hits = [hit for hit in bounds if hit is not None]
+    steps = [grown_words(growth, parameter_label(growth.parameter)) for growth in view.study.grown]
+    grown = f"; the search {join_and(steps)}" if steps else ""
     if not hits:
-        top = min(10, len(view.ranked))
-        return Check(name=name, figure=f"no range has its best {top} trials at one end", ok=True, advice="")
-    parts = [
-        f"{hit.count} of the best {hit.top} trials have {parameter_label(hit.parameter)} within 5 % of its {hit.bound} bound"
-        for hit in hits
-    ]
-    wider = [(hit, _wider(view.parameters[hit.parameter], hit.bound)) for hit in hits]
-    settings = " ".join(
-        f"--set search.{hit.parameter}.{'low' if hit.bound == 'lower' else 'high'}={bound}"
-        for hit, bound in wider
-        if bound is not None
-    )
-    advice = f"Widen the range and search on: {_search_on(view)} {settings} --extend"
-    if not settings:
+        top = min(BEST, len(view.ranked))
+        return Check(name=name, figure=f"no range has its best {top} trials at one end{grown}", ok=True, advice="")
+    options = [option for hit in hits if (option := widening_option(view.parameters[hit.parameter], hit.bound))]
+    advice = f"Widen the range and search on: {_search_on(view)} {' '.join(options)} --extend"
+    if not options:
         advice = "No value lies beyond, so there is nothing to widen"
-    return Check(name=name, figure=join_and(parts), ok=False, advice=advice)
-
-
-def _wider(parameter: SearchedParameter, bound: Bound) -> str | None:
-    """Return a wider end of a range as text (`wider_end`); None where its setting allows no value beyond."""
-    field = next(
-        (model.model_fields[parameter.name] for model in SECTIONS.values() if parameter.name in model.model_fields),
-        None,
-    )
-    end = wider_end(parameter, bound, limits_of(number_type(field)) if field else {})
-    return None if end is None else f"{end:.10g}"
+    parts = [hit_words(hit, parameter_label(hit.parameter)) for hit in hits]
+    return Check(name=name, figure=join_and(parts) + grown, ok=False, advice=advice)
 
 
 # ---- the course of the search ----

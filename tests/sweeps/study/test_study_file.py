@@ -227,6 +227,15 @@ def test_a_file_that_is_not_text(here):
     assert message() == "studies/x.yaml: is not UTF-8 text (byte 10)."
 
 
+def test_a_range_that_grows_knows_the_limits_of_its_setting():
+    search = {"learning_rate": {"low": 0.01, "high": 0.5, "log": True, "grow": True}, "beta": {"low": 1, "high": 2}}
+    study = load(changed(search=search, compare=None))
+    assert study.space["learning_rate"].limits == {"gt": 0.0, "le": 1.0}
+    assert study.space.maximum("learning_rate") == 1.0
+    assert study.spec()["search"]["learning_rate"]["grow"] is True
+    assert "grow" not in study.spec()["search"]["beta"]
+
+
 # ---- mistakes, each with its place, the value got and what would be right ----
 
 BAD = {
@@ -252,6 +261,18 @@ BAD = {
     "only item of a list": (changed(model={"hidden": ["a"]}), ["x.yaml: model.hidden.1: got 'a'", "whole number"]),
     "item of one of two forms": (changed(model={"kernel": [5, "a"]}), ["x.yaml: model.kernel.2: got 'a'"]),
     "too few items": (changed(data={"image_size": [5]}), ["x.yaml: data.image_size.2: is missing."]),
+    "a choice that grows": (
+        changed(search={"optimizer": {"values": ["adam", "adamax"], "grow": True}}, compare=None),
+        ["x.yaml: search.optimizer: got `values` together with `grow`"],
+    ),
+    "growth that is no truth": (
+        changed(search={"beta": {"low": 1, "high": 2, "grow": "yes"}}, compare=None),
+        ["x.yaml: search.beta.grow: got 'yes'", "must be true or false"],
+    ),
+    "growth under a sampler that keeps ranges": (
+        changed(search={"beta": {"low": 1, "high": 2, "grow": True}}, compare=None, sampler="cmaes"),
+        ["x.yaml: search.beta.grow: sampler 'cmaes' cannot", "Drop `grow`, or take tpe, random, qmc or gp."],
+    ),
     "unknown sampler": (
         changed(sampler={"name": "tpee"}),
         ["x.yaml: sampler.name: got 'tpee'; must be cmaes", "or tpe."],

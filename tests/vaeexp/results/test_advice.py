@@ -14,9 +14,10 @@ from synthetic_study import SEARCH, make_results, part, study_attributes, with_b
 from sweeps.storage import open_storage, open_study
 from sweeps.storage.study_record import write_study
 from vaeexp.commands import cli
+from vaeexp.results import widening_option
 from vaeexp.results.parameters import searched_parameter
 from vaeexp.results.study_view import StudyView
-from vaeexp.results.trust import _wider, check_study
+from vaeexp.results.trust import check_study
 from vaeexp.study import open_study_file
 
 SETTINGS = {
@@ -180,7 +181,8 @@ def test_a_wider_bound_is_one_that_the_setting_allows(name, section, bound, wide
     parameter = searched_parameter(
         name, section, pd.DataFrame({"purposes": [], "repeat": [], "duplicate_of": [], "number": []})
     )
-    assert _wider(parameter, bound) == wider
+    option = widening_option(parameter, bound)
+    assert option == (wider and f"--set search.{name}.{'low' if bound == 'lower' else 'high'}={wider}")
 
 
 def test_a_schedule_that_falls_to_zero_shows_nothing_and_a_longer_run_does(full):

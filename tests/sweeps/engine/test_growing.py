@@ -1,0 +1,138 @@
+"""Ranges that grow while a study searches: when, how far, and the same after a kill anywhere."""
+
+import itertools
+import json
+from dataclasses import replace
+
+import pytest
+from optuna.storages import JournalStorage
+from toy_lanes import EagerLanes, SimulatedClock, ToyLanes
+from toy_study import MemoryJournal, in_memory, table, toy_study
+
+from sweeps.engine import search
+from sweeps.storage import open_study
+from sweeps.storage.study_record import study_record
+from sweeps.study.space import Space
+
+NARROW = {
+    "x": {"kind": "float", "low": 0.4, "high": 1.0, "grow": True, "limits": {"ge": 0.0}},
+    "y": {"kind": "float", "low": 0.1, "high": 1.0, "log": True},
+}
+
+
+def falling(params, seed, epoch, state):
+    """Lower for smaller x, down to 0."""
+    return params["x"] + 0.1 * abs(params["y"] - 0.3) + 1 / epoch
+
+
+def searched(journal=None, *, lanes=None, sampler="tpe", space=NARROW, trials=44, **options):
+    study = toy_study(space, sampler=sampler, trials=trials)
+    optuna_study = in_memory(study, journal)
+    lanes = lanes or ToyLanes(**{"width": 2, "epochs": 2, "curve": falling} | options)
+    search(optuna_study, study, lanes, [], clock=SimulatedClock())
+    return optuna_study
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return searched()
+
+
+def test_a_range_grows_twice_where_the_best_lie_at_its_end(whole):
+    grown = study_record(whole).grown
+    assert [(growth.parameter, growth.bound, growth.end) for growth in grown] == [
+        ("x", "lower", 0.1),
+        ("x", "lower", 0.0),
+    ]
+    assert grown[0].trial >= 20
+    ends = {growth.trial: growth.end for growth in grown}
+    low = NARROW["x"]["low"]
+    for trial in whole.trials:
+        low = ends.get(trial.number, low)
+        assert trial.distributions["x"].low == low
+        assert trial.user_attrs["round"] >= max((g.round for g in grown if g.end == low), default=0)
+    assert whole.best_params["x"] < 0.1
+
+
+def test_the_record_of_the_space_is_as_wide_as_the_search_took_it(whole):
+    record = study_record(whole)
+    assert record.spec["search"]["x"]["low"] == 0.4
+    assert (record.space["x"].low, record.space["x"].high) == (0.0, 1.0)
+
+
+def test_tpe_goes_on_to_model_all_parameters_together(whole):
+    """It leaves out of its model a parameter whose distributions differ between trials."""
+    modelled = [json.loads(trial.system_attrs["tpe:relative_params:0"]) for trial in whole.trials[20:]]
+    assert {tuple(sorted(params)) for params in modelled} == {("x", "y")}
+    assert any(params["x"] < 0.4 for params in modelled)
+
+
+@pytest.mark.parametrize("sampler", ["random", "qmc", "gp"])
+def test_other_samplers_search_the_wider_range(sampler):
+    trials = 30 if sampler == "gp" else 100
+    study = searched(sampler=sampler, trials=trials)
+    assert study_record(study).grown
+    assert min(trial.params["x"] for trial in study.trials) < 0.4
+
+
+def test_without_grow_the_range_stays():
+    space = {"x": NARROW["x"] | {"grow": False}, "y": NARROW["y"]}
+    study = searched(space=space)
+    assert study_record(study).grown == ()
+    assert min(trial.params["x"] for trial in study.trials) >= 0.4
+
+
+def test_nothing_grows_beyond_what_the_setting_allows():
+    study = searched(space={"x": NARROW["x"] | {"limits": {"ge": 0.4}}, "y": NARROW["y"]})
+    assert study_record(study).grown == ()
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def killing(count):
+    """What raises `Killed` when it is called for the `count`-th time."""
+    calls = itertools.count(1)
+
+    def tick():
+        if next(calls) == count:
+            raise Killed
+
+    return tick
+
+
+def writes_around_growth(journal):
+    """Indices of the writes of growth, and of what stands around them."""
+    grown = [index for index, line in enumerate(journal.lines) if '"grown": [{' in line]
+    assert grown
+    return [index + shift for index in grown for shift in (-7, -2, -1, 0, 1, 2, 3, 9)]
+
+
+@pytest.mark.parametrize(("kind", "width"), [(ToyLanes, 2), (ToyLanes, 3), (EagerLanes, 16)])
+def test_a_study_that_is_killed_around_a_step_takes_it_at_the_same_trial(kind, width):
+    journal, trials = MemoryJournal(), width + 40 if width < 16 else 120
+    lanes = {"width": width, "epochs": 2, "curve": falling}
+    study = searched(journal, lanes=kind(**lanes), trials=trials)
+    expected = table(study), study_record(study).grown
+    assert expected[1]
+    for index in writes_around_growth(journal):
+        again, checkpoints = MemoryJournal(), {}
+        again.before = killing(index + 1)
+        with pytest.raises(Killed):
+            searched(again, lanes=kind(**lanes, checkpoints=checkpoints), trials=trials)
+        again.before = lambda: None
+        continued = searched(again, lanes=kind(**lanes, checkpoints=checkpoints), trials=trials)
+        assert (table(continued), study_record(continued).grown) == expected, index
+
+
+def test_a_range_that_the_file_changes_starts_from_the_file_again(whole):
+    journal = MemoryJournal()
+    searched(journal)
+    study = toy_study(NARROW, sampler="tpe", trials=50)
+    other = replace(study, space=Space.from_dict({**study.space.as_dict(), "y": NARROW["y"] | {"high": 2.0}}))
+    assert len(study_record(open_study(JournalStorage(journal), other, extend=True)).grown) == 2
+    wide = replace(study, space=Space.from_dict(NARROW | {"x": NARROW["x"] | {"low": 0.2}}))
+    extended = open_study(JournalStorage(journal), wide, extend=True)
+    assert study_record(extended).grown == ()
+    assert study_record(extended).space["x"].low == 0.2
