@@ -10,6 +10,7 @@ wait 10 ms for each trial of TPE, a second for each of a Gaussian process.
 """
 
 import itertools
+import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -25,11 +26,12 @@ from sweeps.engine.growing import GrowingSpace
 from sweeps.engine.promotion import Rungs
 from sweeps.engine.repeats import plan_repeats, run_repeats
 from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS, Clock, Rounds
+from sweeps.engine.warm_start import Protocol, Read, reader, warm_start
 from sweeps.seeds import seed_of
-from sweeps.storage import hold_study, open_study, repeat_study, storage_errors_as_user_errors
+from sweeps.storage import check_definition, hold_study, open_study, repeat_study, storage_errors_as_user_errors
 from sweeps.storage.optuna_internals import batched_writes
 from sweeps.storage.postgres import PATIENCE, StorageLost
-from sweeps.storage.proposals import propose
+from sweeps.storage.proposals import learned_trials, propose
 from sweeps.storage.study_record import (
     Description,
     RegisteredModel,
@@ -37,6 +39,7 @@ from sweeps.storage.study_record import (
     StoredStudy,
     StudyRecord,
     read_study,
+    record_in,
     study_record,
     write_study,
 )
@@ -51,12 +54,14 @@ from sweeps.storage.trial_record import (
 )
 from sweeps.study.ranges import Growth
 from sweeps.study.samplers import exhausted, make_sampler
+from sweeps.study.start import BestOf
 from sweeps.workload import Lanes
 
 if TYPE_CHECKING:
     from sweeps.study import Study
     from sweeps.study.study_model import Budget
 
+_log = logging.getLogger(__name__)
 AHEAD = 16
 """With this many lanes or more, the next trials are proposed while the present ones train."""
 
@@ -67,9 +72,16 @@ KNOWN_IN_A_ROW = 50
 class Sweep:
     """A study that this process alone drives, from `open_sweep`. The order of calls: `begin`, `train`, `conclude`."""
 
-    def __init__(self, study: "Study", storage: BaseStorage, runs: Path, *, extend: bool) -> None:
-        self.study, self.storage, self.runs = study, storage, runs
-        self._optuna_study = open_study(storage, study, extend=extend)
+    def __init__(
+        self, study: "Study", storage: BaseStorage, runs: Path, read: Read, *, extend: bool, protocol: Protocol
+    ) -> None:
+        self.study, self.storage, self.runs, self.protocol = study, storage, runs, protocol
+        stored = record_in(storage, study.name)
+        check_definition(stored, study, extend=extend)
+        fields, lines = warm_start(study, stored, protocol, read)
+        self._optuna_study = open_study(storage, study, extend=extend, fields=fields)
+        for line in lines:
+            _log.warning("%s", line)
         self.before: StudyRecord = study_record(self._optuna_study)
         """The record as an earlier process left it."""
         self._begun = False
@@ -83,7 +95,7 @@ class Sweep:
         """Record what the workload says of the study, and that a process runs it."""
         asked = {"budget": self.study.budget.model_dump(), "keep": self.study.keep.model_dump()}
         with batched_writes(self._optuna_study):
-            write_study(self._optuna_study, finished=False, **asked, **vars(description))
+            write_study(self._optuna_study, finished=False, protocol=self.protocol, **asked, **vars(description))
             self._write_session("running")
         self._begun = True
 
@@ -144,6 +156,7 @@ def open_sweep(
     extend: bool = False,
     take_over: bool = False,
     patience: float = PATIENCE,
+    protocol: Protocol | None = None,
 ) -> Iterator[Sweep]:
     """Hold a study as its only driver, in its storage; records how the `with` block ends.
 
@@ -152,16 +165,19 @@ def open_sweep(
         storage: address of a PostgreSQL database that keeps the study's journal.
         extend: accept a study file that differs from the stored one, where the trials still fit.
         take_over, patience: as for `hold_study`.
+        protocol: facts that values of another study must share to teach this one (`learn_from`), by name, JSON-able;
+            `objective` also where that study's best configurations come first (`start`).
 
     Raises:
-        UserError: another process drives the study, the storage cannot be used, or it holds another definition.
+        UserError: another process drives the study, the storage cannot be used, or it holds another definition; or the
+            study names another one that is not there, or does not fit.
     """
     runs = Path(runs)
     with (
         storage_errors_as_user_errors(storage, runs),
         hold_study(storage, runs, study.name, take_over=take_over, patience=patience) as opened,
     ):
-        sweep = Sweep(study, opened, runs, extend=extend)
+        sweep = Sweep(study, opened, runs, reader(storage, runs, study), extend=extend, protocol=protocol or {})
         try:
             yield sweep
         except BaseException as error:
@@ -182,6 +198,7 @@ def run_study(
     patience: float = PATIENCE,
     max_failures: int = MAX_FAILURES,
     stop_seconds: float = STOP_SECONDS,
+    protocol: Protocol | None = None,
 ) -> StoredStudy:
     """Run a study to its end, from wherever an earlier process left it; returns all its trials.
 
@@ -189,7 +206,7 @@ def run_study(
 
     Args:
         make_lanes: makes the lanes that train the trials; called once, if there is anything to train.
-        runs, storage, extend, take_over, patience: as for `open_sweep`.
+        runs, storage, extend, take_over, patience, protocol: as for `open_sweep`.
         observers: are told of every trial, epoch and round.
         description: what is recorded with the study.
         max_failures: so many trials in a row, by number, that fail of the same cause end the study. Diverged trials never count.
@@ -199,7 +216,7 @@ def run_study(
         UserError: as `open_sweep`; or `max_failures` trials in a row failed of the same cause.
         KeyboardInterrupt: the study was stopped; what is finished is kept, and running trials have left checkpoints.
     """
-    how: dict[str, Any] = {"extend": extend, "take_over": take_over, "patience": patience}
+    how: dict[str, Any] = {"extend": extend, "take_over": take_over, "patience": patience, "protocol": protocol}
     with open_sweep(study, runs=runs, storage=storage, **how) as sweep:
         if not sweep.finished:
             sweep.begin(description or Description())
@@ -259,7 +276,11 @@ class _Search:
         self.prepared: dict[int, FrozenTrial] = {}
         self.prepared_for = -1
         """The round in which the prepared trials begin."""
-        self.growing = GrowingSpace(study.space, study_record(optuna_study).grown)
+        record = study_record(optuna_study)
+        self.start = record.start or tuple(point for point in study.start if not isinstance(point, BestOf))
+        self.growing = GrowingSpace(study.space, record.grown)
+        self.lessons, self.learned = record.learned, (study.space, learned_trials(record.learned, study.space))
+        """Trials of another study, and the same as they lie in a space."""
 
     def propose(
         self, trials: Sequence[FrozenTrial], proposals: Sequence[FrozenTrial], elapsed: float, round_: int
@@ -320,8 +341,10 @@ class _Search:
         With many lanes, what has ended in round `since` or later counts as running.
         """
         study, steps = self.study, self._steps(since + 1, number)
-        start = study.start[number] if number < len(study.start) else {}
+        start = self.start[number] if number < len(self.start) else {}
         space = study.space.grown(steps)
+        if self.learned[0] != space:
+            self.learned = space, learned_trials(self.lessons, space)
         sampler = make_sampler(study.sampler, space, study.seed, number, start)
         return propose(
             self.optuna_study,
@@ -332,6 +355,7 @@ class _Search:
             proposals=proposals,
             unseen=lambda trial: self.ahead and left_round(trial) >= since,
             grown={step.parameter for step in steps},
+            learned=self.learned[1],
         )
 
     def _steps(self, round_: int, number: int) -> tuple[Growth, ...]:

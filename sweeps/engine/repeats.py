@@ -52,7 +52,7 @@ def plan_repeats(stored: StoredStudy, study: "Study") -> list[Repeat]:
     depends on what is stored and the study alone.
     """
     seeds = partial(fresh_seeds, study.seed, {trial.seed for trial in stored.trials})
-    bases = _distinct(stored, study.space)
+    bases = distinct_configurations(stored, study.space)
     runs: dict[tuple[str, int], Repeat] = {}
     for run in (*_confirming(bases, study, seeds), *_comparing(bases, study, seeds), *_referring(bases, study, seeds)):
         key = _text(run.params), run.seed
@@ -155,7 +155,7 @@ def _changed(params: Mapping[str, Any], name: str, value: Any, space: Space) -> 
     return {other: values[other] for other in active}
 
 
-def _distinct(stored: StoredStudy, space: Space) -> list[_Configuration]:
+def distinct_configurations(stored: StoredStudy, space: Space) -> list[_Configuration]:
     """Return the configurations of the complete trials, the best first; of equal ones the best."""
     first_of: dict[str, _Configuration] = {}
     for trial in ranked_trials(stored):

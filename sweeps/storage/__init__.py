@@ -143,8 +143,13 @@ def storage_errors_as_user_errors(url: str | None, runs: Path) -> Iterator[None]
         raise
 
 
-def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) -> optuna.Study:
+def open_study(
+    storage: BaseStorage, study: "Study", *, extend: bool = False, fields: Mapping[str, Any] | None = None
+) -> optuna.Study:
     """Create the Optuna study of a study file, or continue it.
+
+    Args:
+        fields: of the record, written before a new definition of the study.
 
     Raises:
         UserError: the storage holds the study with another definition, and `extend` is not given or cannot work; or
@@ -163,7 +168,7 @@ def open_study(storage: BaseStorage, study: "Study", *, extend: bool = False) ->
             growth for growth in stored.grown if before.get(growth.parameter) == new["search"].get(growth.parameter)
         )
         about = {"question": study.question, "text": study.text, "seed": study.seed}
-        write_study(optuna_study, finished=False, grown=kept, **about, spec=new)
+        write_study(optuna_study, finished=False, grown=kept, **about, **(fields or {}), spec=new)
     return optuna_study
 
 

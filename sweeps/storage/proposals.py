@@ -20,10 +20,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeps.storage.optuna_internals import batched_writes, set_trial_id, storage_of, study_id, trial_id
 from sweeps.storage.rounds import RoundDecisions
+from sweeps.storage.study_record import LearnedTrial
 from sweeps.storage.trial_record import Repeat, is_paused
 from sweeps.study.space import Parameter, Space
 
 _PROPOSED_ID = -1
+_LEARNED_ID = -(2**62)
 
 
 def propose(
@@ -36,6 +38,7 @@ def propose(
     proposals: Sequence[FrozenTrial],
     unseen: Callable[[FrozenTrial], Any],
     grown: Collection[str] = (),
+    learned: Sequence[FrozenTrial] = (),
 ) -> FrozenTrial:
     """Let `sampler` choose the parameters of the study's next trial from `space`; writes nothing.
 
@@ -47,13 +50,37 @@ def propose(
         proposals: trials that come before it and are not written yet; they count as running.
         unseen: which finished and paused trials count as running, too.
         grown: parameters whose range was narrower in earlier trials.
+        learned: trials of another study (`learned_trials`), which come before all others.
     """
     empty = create_trial(state=TrialState.RUNNING, user_attrs={"seed": seed})
     empty.number = number
     set_trial_id(empty, _PROPOSED_ID)
-    view = _View(storage_of(study), empty, proposals, unseen, [space[name] for name in grown])
+    ranges = [space[name] for name in grown]
+    view = _View(storage_of(study), empty, proposals, unseen, ranges=ranges, learned=learned)
     space.suggest(optuna.Trial(_on_view(study, view, sampler), _PROPOSED_ID))
     return view.get_trial(_PROPOSED_ID)
+
+
+def learned_trials(lessons: Sequence[LearnedTrial], space: Space) -> list[FrozenTrial]:
+    """Return trials of another study as finished trials that lie in this space; the others are left out.
+
+    Optuna's samplers put trials in order by their numbers, and hyperband spreads them over its brackets by number. No trial of
+    the study may have the number of another, so these have fractions, from −1 up to 0.
+    """
+    fitting = [lesson for lesson in lessons if all(space[name].allows(value) for name, value in lesson.params.items())]
+    trials = []
+    for index, lesson in enumerate(fitting):
+        trial = create_trial(
+            state=TrialState.COMPLETE if lesson.pruned_after is None else TrialState.PRUNED,
+            value=lesson.objective,
+            params={name: space[name].encode(value) for name, value in lesson.params.items()},
+            distributions={name: space[name].distribution for name in lesson.params},
+            intermediate_values={} if lesson.pruned_after is None else {lesson.pruned_after: lesson.objective},
+        )
+        trial.number = cast(int, index / len(fitting) - 1)
+        set_trial_id(trial, _LEARNED_ID)
+        trials.append(trial)
+    return trials
 
 
 def proposed_repeat(repeat: Repeat, number: int) -> FrozenTrial:
@@ -117,7 +144,7 @@ def _on_view(study: optuna.Study, view: "_View", sampler: BaseSampler | None = N
 class _View:
     """A storage with the buffered writes of a sampler or pruner on top, and perhaps with a proposed trial.
 
-    See `propose` for `proposals` and `unseen`. `ranges`: parameters whose distribution all trials are to have.
+    See `propose` for `proposals`, `unseen` and `learned`. `ranges`: parameters whose distribution all trials are to have.
     """
 
     def __init__(
@@ -126,9 +153,12 @@ class _View:
         proposed: FrozenTrial | None = None,
         proposals: Sequence[FrozenTrial] = (),
         unseen: Callable[[FrozenTrial], Any] = lambda trial: False,
+        *,
         ranges: Sequence[Parameter] = (),
+        learned: Sequence[FrozenTrial] = (),
     ) -> None:
-        self._below, self._proposed, self._unseen, self._ranges = storage, proposed, unseen, ranges
+        self._below, self._proposed, self._unseen = storage, proposed, unseen
+        self._ranges, self._learned = ranges, learned
         self.states: dict[int, dict[str, Any]] = {}
         """Identity of a trial → what was written about it."""
         self._trials_in: dict[tuple[TrialState, ...] | None, list[FrozenTrial]] = {}
@@ -166,7 +196,8 @@ class _View:
                 else trial
                 for trial in stored
             ]
-            self._trials_in[None] = [_in_ranges(trial, self._ranges) for trial in known] if self._ranges else known
+            known = [_in_ranges(trial, self._ranges) for trial in known] if self._ranges else known
+            self._trials_in[None] = [*self._learned, *known]
         if states not in self._trials_in:
             self._trials_in[states] = _in_states(self._trials_in[None], states)
         return self._trials_in[states]

@@ -44,6 +44,18 @@ class RegisteredModel:
     pip_requirements: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LearnedTrial:
+    """A finished trial of another study, as the sampler sees it."""
+
+    params: Mapping[str, Any]
+    """Values of all parameters that are active in the space of this study."""
+    objective: float
+    """The best of a complete trial, the last of a pruned one."""
+    pruned_after: int | None = None
+    """Epochs of a pruned trial; None of a complete one."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Description:
     """A workload's description of a study, made before it trains and recorded with the study. Every field is JSON-able."""
@@ -84,6 +96,12 @@ class StudyRecord(Description):
     """Seconds of wall time spent on the search, over all processes."""
     stopped: str | None = None
     """Why the search ended, in a sentence; None while it goes on."""
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    """Facts that values of another study must share to be compared with those of this one, as the workload gave them."""
+    start: tuple[Mapping[str, Any], ...] = ()
+    """What the first trials take, where `start:` of the study file names another study; else the file says it."""
+    learned: tuple[LearnedTrial, ...] = ()
+    """Trials of the study `learn_from` that teach the sampler, in order."""
     grown: tuple[Growth, ...] = ()
     """Steps beyond the ranges of the study file that the search took, in order."""
     finished: bool = False
@@ -129,8 +147,11 @@ class StudyRecord(Description):
         if "model" in values:
             model = values["model"]
             values["model"] = RegisteredModel(**model | {"pip_requirements": tuple(model["pip_requirements"])})
-        values |= {key: tuple(values[key]) for key in ("no_metrics", "warnings", "stalls", "workers") if key in values}
+        values |= {
+            key: tuple(values[key]) for key in ("no_metrics", "warnings", "stalls", "workers", "start") if key in values
+        }
         values["grown"] = tuple(Growth(**growth) for growth in values.get("grown", ()))
+        values["learned"] = tuple(LearnedTrial(**trial) for trial in values.get("learned", ()))
         return cls(name=name, **values)
 
 
@@ -198,6 +219,19 @@ def _read_trials(
         unpacked = copy.copy(stored)  # the storage keeps the packed trial, which takes a tenth of the memory
         records.append(TrialRecord.from_attributes(unpacked, space, repeat=repeat, reassigned=reassigned))
     return tuple(records)
+
+
+def record_in(storage: "BaseStorage", name: str) -> StudyRecord:
+    """Return the record of a study without what its repeats add; an empty one where the storage has no such study.
+
+    Raises:
+        UserError: another version of vaeexp has stored it.
+    """
+    identity = study_ids(storage).get(name)
+    attributes = {} if identity is None else storage.get_study_user_attrs(identity)
+    if attributes:
+        check_schema(f"study '{name}'", attributes)
+    return StudyRecord.from_attributes(name, attributes)
 
 
 def study_record(study: "optuna.Study") -> StudyRecord:

@@ -14,7 +14,7 @@ from sweeps.study.pruners import PrunerSettings
 from sweeps.study.ranges import limits_of
 from sweeps.study.samplers import SamplerSettings, check_sampler
 from sweeps.study.space import Kind, Parameter, Space, frozen
-from sweeps.study.start import read_start
+from sweeps.study.start import BestOf, read_start
 from sweeps.study.study_model import (
     NO_BUDGET,
     Baseline,
@@ -52,8 +52,10 @@ class Study:
     confirm: Confirm | None
     compare: Compare | None
     baselines: tuple[Baseline, ...] = ()
-    start: tuple[Mapping[str, Any], ...] = ()
-    """Values that the search tries first, one mapping per trial."""
+    start: tuple[Mapping[str, Any] | BestOf, ...] = ()
+    """Values that the search tries first: a mapping for a trial, or a study whose best configurations it tries."""
+    learn_from: str | None = None
+    """Study whose trials also teach the sampler."""
     keep: Keep = field(default_factory=Keep)
     """Files that trials leave on disk."""
 
@@ -75,6 +77,7 @@ class Study:
             "compare": self.compare and self.compare.model_dump(mode="json"),
             "baselines": {row.name: row.model_dump(exclude={"name"}) for row in self.baselines} or None,
             "start": [dict(point) for point in self.start] or None,
+            **({"learn_from": self.learn_from} if self.learn_from else {}),
         }
 
 
@@ -145,6 +148,7 @@ def load_study(
         compare=file.compare,
         baselines=baselines,
         start=start,
+        learn_from=file.learn_from,
         keep=file.keep,
     )
 
@@ -232,8 +236,7 @@ class _Reading:
                 kind: Kind = "choice" if hasattr(form, "values") else "int" if isinstance(form.low, int) else "float"
                 content = form.model_dump(exclude={"when"})
                 if content.get("grow"):
-                    field = self._sections[section].model_fields[name]
-                    content["limits"] = limits_of(number_type(field))
+                    content["limits"] = limits_of(number_type(self._sections[section].model_fields[name]))
                 forms[name] = Parameter(name=name, kind=kind, **content)
         self._unusable = {*search} - {*forms}
         parameters = [
@@ -285,7 +288,7 @@ class _Reading:
         """Note parameters that the sampler cannot search, and a comparison over a parameter that is no choice."""
         if ("sampler",) not in self.broken and not self._unusable and space.parameters:
             with self._mistakes.collected():
-                check_sampler(self.file.sampler, space)
+                check_sampler(self.file.sampler, space, learns=self.file.learn_from is not None)
         compared = self.file.compare.parameters if self.file.compare else []
         choices = [p.name for p in space.parameters if p.kind == "choice" and len(p.values) > 1]
         choices_known = f"Searched choices: {', '.join(choices) or 'none'}. `compare: null` switches it off."
@@ -329,8 +332,8 @@ class _Reading:
             self._mistakes.add(f"pruner.{error.place}", error.problem)
             return pruner
 
-    def start(self, space: Space) -> tuple[dict[str, Any], ...]:
-        """Return values of searched parameters for each of the first trials; the sampler chooses the others."""
+    def start(self, space: Space) -> tuple[dict[str, Any] | BestOf, ...]:
+        """Return what the first trials take (`read_start`)."""
         given = self._raw.get("start") if ("start",) not in self.broken else None
         return read_start(given or (), space, self._unusable, self._mistakes)
 

@@ -29,6 +29,8 @@ class SamplerSettings(Part):
     """Whether the sampler has a `point`; its seed is then the same for all trials of a study."""
     fixed_ranges: ClassVar[str] = ""
     """Why the sampler cannot search a range that grows; empty where it can."""
+    learns: ClassVar[bool] = False
+    """Whether the sampler can learn from trials of another study."""
 
     name: str
 
@@ -44,6 +46,7 @@ class SamplerSettings(Part):
 class TPESettings(SamplerSettings):
     """Models good and bad trials: the tree-structured Parzen estimator (Bergstra et al. 2011; Watanabe 2023)."""
 
+    learns = True
     name: Annotated[Literal["tpe"], Name] = "tpe"
     startup_trials: int = Field(default=10, ge=1, description="Random trials to end before the model is used.")
     multivariate: bool = Field(default=True, description="Model parameters together rather than one by one.")
@@ -133,6 +136,7 @@ class GPSettings(SamplerSettings):
 
     # Optuna draws conditional parameters at random for ever. Pruned trials tell the sampler nothing.
     conditions = False
+    learns = True
     name: Annotated[Literal["gp"], Name] = "gp"
     startup_trials: int = Field(default=10, ge=1, description="Random trials to complete before the model is used.")
 
@@ -150,12 +154,16 @@ else:
     """A sampler by its name and options, or by its name alone."""
 
 
-def check_sampler(settings: SamplerSettings, space: Space) -> None:
-    """Find out before the first trial whether the sampler can work on this space.
+def check_sampler(settings: SamplerSettings, space: Space, *, learns: bool = False) -> None:
+    """Find out before the first trial whether the sampler can work on this space, and learn from another study where it `learns`.
 
     Raises:
-        UserError: the sampler cannot model a parameter or widen its range, or a grid is not finite.
+        UserError: the sampler cannot model a parameter or widen its range, cannot learn, or a grid is not finite.
     """
+    if learns and not settings.learns:
+        able = " or ".join(name for name, sampler in SAMPLERS.items() if sampler.learns)
+        problem = f"sampler '{settings.name}' cannot learn from trials of another study."
+        raise UserError("learn_from", f"{problem} Drop the entry, or take {able}.")
     unable = [(p.name, "a choice") for p in space.parameters if p.kind == "choice" and not settings.choices]
     unable += [(p.name, "searched under a condition") for p in space.parameters if p.when and not settings.conditions]
     for name, kind in unable:

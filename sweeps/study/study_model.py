@@ -27,6 +27,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from sweeps.errors import did_you_mean
 from sweeps.study.pruners import AnyPruner, MedianSettings
 from sweeps.study.samplers import AnySampler, TPESettings
+from sweeps.study.start import BestOf
 from sweeps.study.yaml_file import EntryPath, Part, shown, types_of
 
 Sections = Mapping[str, type[BaseModel]]
@@ -139,6 +140,11 @@ class StudyFile(Part):
     search: Any = None
     baselines: Any = None
     start: Any = None
+    learn_from: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Study of the same storage and protocol whose trials also teach the sampler.",
+    )
 
 
 PARTS: dict[str, tuple[str, ...]] = {
@@ -178,7 +184,14 @@ def study_model(sections: tuple[tuple[str, type[BaseModel]], ...]) -> type[Study
     rows: Any = dict[str, _or_empty(row)]  # type: ignore[misc]
     parts["search"] = (_or_empty(space), _absent("What is searched."))
     parts["baselines"] = (rows | None, _absent("Rows trained whatever the search finds."))
-    parts["start"] = (list[settings] | None, _absent("Values of parameters that the first trials take."))
+    entry: Any = Annotated[
+        Annotated[settings, Tag("Settings")] | Annotated[BestOf, Tag("BestOf")],
+        Discriminator(lambda entry: "BestOf" if isinstance(entry, dict) and "study" in entry else "Settings"),
+    ]
+    parts["start"] = (
+        list[entry] | None,
+        _absent("Values of parameters that the first trials take, or a study whose best configurations they take."),
+    )
     for name, field in {"parameters": Compare.model_fields["parameters"], **Budget.model_fields, **fields}.items():
         if name not in parts and name not in StudyFile.model_fields:
             parts[name] = _optional(field)
@@ -225,7 +238,7 @@ def study_schema(sections: Sections) -> dict[str, Any]:
     for name, reference in references.items():
         definitions[f"{name}_choice"]["properties"]["values"]["items"] = {"$ref": reference}
     for name, definition in definitions.items():
-        if not name.endswith("_choice"):
+        if not name.endswith("_choice") and name != BestOf.__name__:
             definition.pop("required", None)  # a study that extends another may give a part of it
     schema["anyOf"] = [{"required": ["extends"]}, {"required": ["question", "search"]}]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_without_titles(schema)}

@@ -140,6 +140,7 @@ def _settings_page() -> str:
 def _study_page() -> str:
     from sweeps.study.pruners import PRUNERS
     from sweeps.study.samplers import SAMPLERS
+    from sweeps.study.start import BestOf
     from sweeps.study.study_model import BaselineRow, Budget, Compare, Confirm, Keep
 
     blocks = [
@@ -151,6 +152,7 @@ def _study_page() -> str:
         ("compare", Compare),
         ("keep", Keep),
         ("baselines", BaselineRow),
+        ("start, from another study", BestOf),
     ):
         blocks += [f"## {title}", _sentence_of(model), _settings(model)]
     blocks += ["## sampler", _named(SAMPLERS), "## pruner", _named(PRUNERS), "## Shipped studies", _studies()]

@@ -83,6 +83,7 @@ def _course_rows(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [("seed", str(spec["seed"])), ("sampler", _options(spec["sampler"])), ("pruner", _options(spec["pruner"]))]
     rows.append(("budget", format_params(budget)))
     rows += [("start", format_params(point)) for point in spec.get("start") or ()]
+    rows += [("learn_from", spec["learn_from"])] if "learn_from" in spec else []
     rows += [(part, _options(spec[part])) for part in ("confirm", "compare") if spec.get(part)]
     for row in (spec.get("baselines") or {}).values():
         at = "the best setting" if row["at"] == "best" else "as fixed"

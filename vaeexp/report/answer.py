@@ -30,7 +30,7 @@ ENDED = ("complete", "pruned", "failed")
 def answer(view: StudyView) -> str:
     """Return the best configuration and how sure it is; a list with a sentence for each clause of the question; the cost."""
     listed = "\n".join(f"- {clause}" for clause in filter(None, [compared_words(view), *clauses(view)]))
-    blocks = _best(view), listed, _join(_pruning(view), _cost(view))
+    blocks = _best(view), listed, _join(_pruning(view), _learned(view), _cost(view))
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -106,6 +106,13 @@ def _pruning(view: StudyView) -> str:
         return f"{sentence}."
     upto, share = "up to " if view.fixed("patience") else "", format_share(saved / (saved + spent))
     return f"{sentence} and saved {upto}{plural(saved, 'trial-epoch')}, {share} of what the search would have taken without it."
+
+
+def _learned(view: StudyView) -> str:
+    """Say from which other study the sampler learned, too; empty where it did not."""
+    if not view.study.learned:
+        return ""
+    return f"The sampler also learned from {plural(len(view.study.learned), 'trial')} of {escape(str(view.study.spec['learn_from']))}."
 
 
 def _cost(view: StudyView) -> str:

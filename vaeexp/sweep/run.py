@@ -12,6 +12,7 @@ import numpy as np
 
 import vaeexp.report
 from sweeps.engine import open_sweep
+from sweeps.engine.warm_start import reader, warm_start
 from sweeps.errors import UserError, masked, warn_once
 from sweeps.results import Results, best_run
 from sweeps.schema import VERSION
@@ -66,6 +67,7 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
             extend=options.extend,
             take_over=options.take_over,
             patience=options.storage_timeout,
+            protocol=_comparable(job),
         ) as sweep,
     ):
         _check_same_data(job, sweep.before.provenance)
@@ -153,6 +155,9 @@ def plan_sweep(options: SweepOptions, *, console: "Console") -> None:
         if stored.finished and stored.budget == job.study.budget.model_dump():
             _say_finished(job, stored)
             return
+    before, read = stored or StudyRecord(name=job.study.name), reader(options.storage, options.runs, job.study)
+    for line in warm_start(job.study, before, _comparable(job), read)[1]:
+        job.log.say(line)
     with joined(job) as cluster:
         print_plan(job, console, places=cluster.places if cluster else None)
 
@@ -237,6 +242,14 @@ def _describe_study(job: Job, execution: Execution) -> Description:
         baseline_tags={name: _protocol_tags(baseline_protocol) for name, baseline_protocol in protocols.items()},
         dataset={"name": data["title"], "fingerprint": data["fingerprint"], "source": data["source"], "profile": data},
     )
+
+
+def _comparable(job: Job) -> dict[str, str]:
+    """Return the facts that the −ELBO of another study must share to be compared with that of this one, trial by trial."""
+    space, settings = job.study.space, job.settings
+    epochs = space["epochs"].domain() if "epochs" in space.names else str(settings.train.epochs)
+    objective = "−ELBO at β = 1 on validation images, nats per image"
+    return {"objective": objective, **protocol(job.dataset, settings, space.names), "epochs": epochs}
 
 
 def _no_metrics(job: Job) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ import sweeps
 from sweeps.errors import UserError
 from sweeps.storage import spec_differences
 from sweeps.study import list_studies, load_study
+from sweeps.study.start import BestOf
 from vaeexp.settings import SECTIONS
 
 STUDIES = Path(__file__).parents[3] / "studies"
@@ -236,6 +237,16 @@ def test_a_range_that_grows_knows_the_limits_of_its_setting():
     assert "grow" not in study.spec()["search"]["beta"]
 
 
+def test_a_study_names_others_that_it_begins_with():
+    study = load(SMALL + "start: [{study: other}, {beta: 2}]\nlearn_from: another\n")
+    assert study.start == (BestOf(study="other", top=5), {"beta": 2.0})
+    assert study.learn_from == "another"
+    assert study.spec()["start"] == [{"study": "other", "top": 5}, {"beta": 2.0}]
+    assert study.spec()["learn_from"] == "another"
+    assert "learn_from" not in load(SMALL).spec()
+    assert load(SMALL, "learn_from=third").learn_from == "third"
+
+
 # ---- mistakes, each with its place, the value got and what would be right ----
 
 BAD = {
@@ -261,6 +272,20 @@ BAD = {
     "only item of a list": (changed(model={"hidden": ["a"]}), ["x.yaml: model.hidden.1: got 'a'", "whole number"]),
     "item of one of two forms": (changed(model={"kernel": [5, "a"]}), ["x.yaml: model.kernel.2: got 'a'"]),
     "too few items": (changed(data={"image_size": [5]}), ["x.yaml: data.image_size.2: is missing."]),
+    "top of another study": (
+        SMALL + "start: [{beta: 1}, {study: other, top: 0}]\n",
+        ["x.yaml: start.2.top: got 0; must be greater than or equal to 1"],
+    ),
+    "unknown key beside another study": (
+        SMALL + "start: [{study: other, tops: 3}]\n",
+        ["x.yaml: start.1.tops: unknown setting", "'top'"],
+    ),
+    "another study without a name": (SMALL + "start: [{study: 3}]\n", ["x.yaml: start.1.study: got 3", "text"]),
+    "a sampler that does not learn": (
+        SMALL + "sampler: random\nlearn_from: other\n",
+        ["x.yaml: learn_from: sampler 'random' cannot learn", "Drop the entry, or take tpe or gp."],
+    ),
+    "nothing to learn from": (SMALL + "learn_from: ''\n", ["x.yaml: learn_from: got ''"]),
     "a choice that grows": (
         changed(search={"optimizer": {"values": ["adam", "adamax"], "grow": True}}, compare=None),
         ["x.yaml: search.optimizer: got `values` together with `grow`"],

@@ -8,7 +8,12 @@ import pandas as pd
 import pytest
 from drawn_studies import SPACE, drawn, study
 from synthetic_study import make_results, thin_studies
+from toy_lanes import ToyLanes
+from toy_study import toy_study
 
+from sweeps.engine import run_study
+from sweeps.study.ranges import Growth
+from vaeexp.results import wider_ranges
 from vaeexp.results.effects import hit_of
 from vaeexp.results.pruner_replay import rank_correlations, replay_pruner
 from vaeexp.results.study_view import StudyView
@@ -40,6 +45,33 @@ def test_a_best_at_a_bound_is_named_with_the_command_that_widens_the_range():
     assert found.advice.endswith("vaeexp sweep --study beta_mnist --trials 80 --set search.beta.high=40 --extend")
     view = StudyView(towards("beta"))
     assert {effect.parameter: effect.at_bound for effect in view.effects if effect.at_bound} == {"beta": "upper"}
+
+
+def test_a_range_that_the_search_widened_is_named_and_its_new_end_counts():
+    results = towards("beta")
+    grown = (Growth(parameter="beta", bound="upper", end=1000.0, round=9, trial=31),)
+    results = replace(results, study=replace(results.study, grown=grown))
+    found = check(results, "inside the searched ranges")
+    assert (found.ok, found.advice) == (True, "")
+    assert found.figure.endswith("at one end; the search widened β up to 1000 from trial 31 on")
+    assert StudyView(results).parameters["beta"].high == 1000.0
+
+
+def test_status_names_the_ends_at_which_the_best_pile_up_and_the_option_that_widens_them(tmp_path):
+    space = {"beta": {"kind": "float", "low": 0.01, "high": 10.0, "log": True}}
+    lanes = ToyLanes(width=2, epochs=1, curve=lambda params, seed, epoch, state: -params["beta"])
+    stored = run_study(toy_study(space, sampler="tpe", trials=40), lambda: lanes, runs=tmp_path)
+    (line,) = wider_ranges(stored)
+    assert re.fullmatch(
+        r"\d+ of the best 10 trials have beta within 5 % of its upper bound. "
+        r"Widen the range: --set search.beta.high=40 --extend",
+        line,
+    )
+    assert wider_ranges(replace(stored, trials=stored.trials[:19])) == []
+    grown = (Growth(parameter="beta", bound="upper", end=40.0, round=9, trial=31),)
+    assert wider_ranges(replace(stored, study=replace(stored.study, grown=grown))) == [
+        "The search widened beta up to 40 from trial 31 on."
+    ]
 
 
 def test_natural_ends_are_no_bounds():
