@@ -93,9 +93,11 @@ class Sweep:
 
     def begin(self, description: Description) -> None:
         """Record what the workload says of the study, and that a process runs it."""
-        asked = {"budget": self.study.budget.model_dump(), "keep": self.study.keep.model_dump()}
+        asked: dict[str, Any] = {"budget": self.study.budget.model_dump(), "keep": self.study.keep.model_dump()}
+        if self.protocol:
+            asked["protocol"] = dict(self.protocol)
         with batched_writes(self._optuna_study):
-            write_study(self._optuna_study, finished=False, protocol=self.protocol, **asked, **vars(description))
+            write_study(self._optuna_study, finished=False, **asked, **vars(description))
             self._write_session("running")
         self._begun = True
 

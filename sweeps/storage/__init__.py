@@ -167,8 +167,10 @@ def open_study(
         kept = tuple(
             growth for growth in stored.grown if before.get(growth.parameter) == new["search"].get(growth.parameter)
         )
-        about = {"question": study.question, "text": study.text, "seed": study.seed}
-        write_study(optuna_study, finished=False, grown=kept, **about, **(fields or {}), spec=new)
+        about = {"question": study.question, "text": study.text, "seed": study.seed, **(fields or {})}
+        if kept != stored.grown:
+            about["grown"] = kept
+        write_study(optuna_study, finished=False, **about, spec=new)
     return optuna_study
 
 

@@ -82,3 +82,24 @@ def test_a_finished_study_says_so_at_once(options: SweepOptions) -> None:
     assert "The study 'smoke' is complete: 8 trials." in said
     assert "--trials 16" in said
     assert "Nothing was trained." in planned(replace(options, trials=9))
+
+
+def test_another_study_that_does_not_serve_is_found(options: SweepOptions) -> None:
+    def naming(entry: str) -> str:
+        return planned(replace(options, name="second", overrides=(*options.overrides, entry)))
+
+    with pytest.raises(UserError, match=r"smoke.yaml: start.1.study: got 'smoke', which is no study of this storage"):
+        naming("start=[{study: smoke}]")
+    begin(options, protocol={"objective": "accuracy"})
+    with pytest.raises(UserError, match="whose objective is accuracy; must be −ELBO at β = 1 on validation images"):
+        naming("start=[{study: smoke}]")
+    with pytest.raises(UserError, match=r"whose protocol differs: objective is accuracy there and −ELBO.*; epochs is "):
+        naming("learn_from=smoke")
+
+
+def test_a_range_that_grows_is_planned_as_wide_as_it_may_become(options: SweepOptions) -> None:
+    grows = (*options.overrides, "search.latent_size={low: 2, high: 4, log: true, grow: true}")
+    wide = (*options.overrides, "search.latent_size={low: 2, high: 64, log: true}")
+    lines = [planned(replace(options, overrides=each)) for each in (grows, wide)]
+    parameters = [next(line for line in text.splitlines() if "Largest model" in line) for text in lines]
+    assert parameters[0].split(" parameters")[0] == parameters[1].split(" parameters")[0]
