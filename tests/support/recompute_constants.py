@@ -73,4 +73,5 @@ constant(
 )
 
 constant("a number in a title", r"\([a-z]\) .+? is the best configuration itself: the two rows show the same runs")
+constant("trials of another study, which no table has", r"The sampler also learned from \d+ trials? of .+?(?=\.$|\. )")
 constant("the commit of the code", r"Commit `?[0-9a-f]+`?.*")
