@@ -197,7 +197,8 @@ def _lesson(trial: TrialRecord, theirs: StudyRecord, study: "Study") -> LearnedT
         if drawn and frozen(here.get(name)) != frozen(value):
             return None
     newest = trial.epochs[-1] if trial.epochs else None
-    objective = trial.objective if trial.state == "complete" else newest and newest.objective
+    reached = newest.objective if newest else None
+    objective = trial.objective if trial.state == "complete" else reached
     if objective is None or not math.isfinite(objective):
         return None
     epoch = None if trial.state == "complete" or newest is None else newest.epoch

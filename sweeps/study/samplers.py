@@ -172,10 +172,8 @@ def check_sampler(settings: SamplerSettings, space: Space, *, learns: bool = Fal
     growing = next((parameter.name for parameter in space.parameters if parameter.grow), None)
     if growing and settings.fixed_ranges:
         problem = f"sampler '{settings.name}' cannot search a range that grows, because {settings.fixed_ranges}."
-        able = [name for name, sampler in SAMPLERS.items() if not sampler.fixed_ranges]
-        raise UserError(
-            f"search.{growing}.grow", f"{problem} Drop `grow`, or take {', '.join(able[:-1])} or {able[-1]}."
-        )
+        *first, last = [name for name, sampler in SAMPLERS.items() if not sampler.fixed_ranges]
+        raise UserError(f"search.{growing}.grow", f"{problem} Drop `grow`, or take {', '.join(first)} or {last}.")
     if settings.name == "grid":
         _configurations(space)
 

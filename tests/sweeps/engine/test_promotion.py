@@ -170,7 +170,7 @@ def test_a_sampler_sees_a_paused_trial_as_pruned_and_a_promoted_one_as_running()
         propose(
             stored,
             sampler,
-            study.space.suggest,
+            study.space,
             number=len(stored.trials),
             seed=0,
             proposals=(),

@@ -462,7 +462,7 @@ def test_trials_proposed_while_others_train_are_those_proposed_after(sampler, mo
             ahead.append(len(proposals))
         return propose(*given, proposals=proposals, **more)
 
-    monkeypatch.setattr("sweeps.engine.propose", counted)
+    monkeypatch.setattr("sweeps.engine.searched_trials.propose", counted)
     lanes = {"width": 4, "epochs": 3, "last_epochs": {1: 1, 3: 2, 6: 1, 7: 2}}
     patient, hasty = in_memory(study), in_memory(study)
     search(hasty, study, ToyLanes(**lanes), [])

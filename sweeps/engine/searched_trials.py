@@ -1,0 +1,181 @@
+"""The trials of a search: what the sampler proposes, who is promoted, and when the budget is used up."""
+
+import itertools
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeps.engine.events import best_trial, reported_epochs
+from sweeps.engine.growing import GrowingSpace
+from sweeps.engine.promotion import Rungs
+from sweeps.seeds import seed_of
+from sweeps.storage.proposals import learned_trials, propose
+from sweeps.storage.study_record import study_record, write_study
+from sweeps.storage.trial_record import (
+    checkpoint_bytes,
+    duplicate_of,
+    ended_round,
+    first_round,
+    left_round,
+    owned_by_driver,
+)
+from sweeps.study.ranges import Growth
+from sweeps.study.samplers import exhausted, make_sampler
+from sweeps.study.start import BestOf
+
+if TYPE_CHECKING:
+    from sweeps.study import Study
+    from sweeps.study.study_model import Budget
+
+KNOWN_IN_A_ROW = 50
+"""This many proposals in a row of known configurations end a search, because the sampler has nothing left to find."""
+
+
+def trial_seed(study_seed: int, number: int) -> int:
+    """Return the seed of a trial, 63 bits, from the study's seed and the trial's number."""
+    return seed_of(f"{study_seed}:trial:{number}")
+
+
+class SearchedTrials:
+    """Trials that the study's sampler asks for, while the budget lasts."""
+
+    def __init__(self, optuna_study: optuna.Study, study: "Study", *, ahead: int) -> None:
+        """`ahead`: how many trials to propose, at the most, while others train; 0 to wait for their results."""
+        self.optuna_study, self.study, self.ahead = optuna_study, study, ahead
+        self.planned = study.budget.trials
+        promotion = study.pruner.promotion()
+        self.rungs, self.pauses = promotion and Rungs(*promotion), promotion is not None
+        self.prepared: dict[int, FrozenTrial] = {}
+        self.prepared_for = -1
+        """The round in which the prepared trials begin."""
+        record = study_record(optuna_study)
+        self.start = record.start or tuple(point for point in study.start if not isinstance(point, BestOf))
+        self.growing = GrowingSpace(study.space, record.grown)
+        self.lessons, self.learned = record.learned, (study.space, learned_trials(record.learned, study.space))
+        """Trials of another study, and the same as they lie in a space."""
+
+    def propose(
+        self, trials: Sequence[FrozenTrial], proposals: Sequence[FrozenTrial], elapsed: float, round_: int
+    ) -> FrozenTrial | str:
+        study, number = self.study, len(trials)
+        if reason := used_up(study.budget, trials, elapsed):
+            return reason
+        if exhausted(study.sampler, study.space, number):
+            return "Every setting of the grid is done."
+        newest = trials[-KNOWN_IN_A_ROW:]
+        if len(newest) == KNOWN_IN_A_ROW and all(duplicate_of(trial) is not None for trial in newest):
+            return f"The sampler proposed only known settings, {KNOWN_IN_A_ROW} times in a row."
+        prepared = self.prepared.pop(number, None) if self.prepared_for == round_ else None
+        proposal = prepared or self._propose(number, proposals, since=round_ - 1)
+        if (steps := self._steps(round_, number)) != self.growing.taken:
+            write_study(self.optuna_study, grown=steps)
+            self.growing.taken = steps
+        return proposal
+
+    def pausing(self, candidates: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> Collection[int]:
+        return self.rungs.pausing(candidates, trials) if self.rungs else ()
+
+    def promoted(self, trials: Sequence[FrozenTrial], elapsed: float, *, last: bool) -> FrozenTrial | None:
+        """See `Source`. At the last, the best paused trials go on until as many are complete as the study confirms, one at least."""
+        if self.rungs is None:
+            return None
+        spent = used_up(self.study.budget.model_copy(update={"trials": None}), trials, elapsed)
+        if not spent and (promoted := self.rungs.promoted(trials)):
+            return promoted
+        if not last:
+            return None
+        wanted = max(1, self.study.confirm.top if self.study.confirm else 1)
+        wanted -= sum(trial.state == TrialState.COMPLETE for trial in trials)
+        going = sum(owned_by_driver(trial) and first_round(trial) is not None for trial in trials)
+        return next(iter(self.rungs.ranked(trials)), None) if going < wanted else None
+
+    def fallen(self, trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
+        if self.rungs is None:
+            return ()
+        ranked, keep = self.rungs.ranked(trials), self.study.keep
+        sizes = itertools.accumulate(map(checkpoint_bytes, ranked))
+        kept = sum(size <= keep.paused_gb * 1e9 for size in sizes)
+        return ranked[min(kept, keep.paused) :]
+
+    def prepare(self, trials: Sequence[FrozenTrial], round_: int, seconds: float) -> None:
+        self.prepared.clear()
+        self.prepared_for = round_ + 1
+        end, first = time.monotonic() + seconds, len(trials)
+        last = first + self.ahead if self.planned is None else min(first + self.ahead, self.planned)
+        for number in range(first, last):
+            if time.monotonic() >= end or exhausted(self.study.sampler, self.study.space, number):
+                return
+            self.prepared[number] = self._propose(number, list(self.prepared.values()), since=round_)
+
+    def _propose(self, number: int, proposals: Sequence[FrozenTrial], *, since: int) -> FrozenTrial:
+        """Propose the trial of this number, after all in the storage and these proposals.
+
+        With many lanes, what has ended in round `since` or later counts as running.
+        """
+        study, steps = self.study, self._steps(since + 1, number)
+        start = self.start[number] if number < len(self.start) else {}
+        space = study.space.grown(steps)
+        if self.learned[0] != space:
+            self.learned = space, learned_trials(self.lessons, space)
+        sampler = make_sampler(study.sampler, space, study.seed, number, start)
+        return propose(
+            self.optuna_study,
+            sampler,
+            space,
+            number=number,
+            seed=trial_seed(study.seed, number),
+            proposals=proposals,
+            unseen=lambda trial: self.ahead and left_round(trial) >= since,
+            grown={step.parameter for step in steps},
+            learned=self.learned[1],
+        )
+
+    def _steps(self, round_: int, number: int) -> tuple[Growth, ...]:
+        """Return the steps that ranges have taken for the trials of a round, of which `number` is the first that is asked for."""
+        end = round_ - 1 if self.ahead else round_
+
+        def known() -> list[FrozenTrial]:
+            stored = self.optuna_study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            return [trial for trial in stored if ended_round(trial) < end]
+
+        return self.growing.steps(round_, number, known)
+
+    def params(self, trial: FrozenTrial) -> dict[str, Any]:
+        return self.study.space.decode(trial.params)
+
+    def duplicate_of(self, stored: Mapping[str, Any], earlier: Sequence[FrozenTrial]) -> FrozenTrial | None:
+        equal = (trial for trial in earlier if trial.params == stored)  # first, because nearly none is
+        # A trial that failed says nothing about its setting.
+        lasting = (TrialState.COMPLETE, TrialState.PRUNED)
+        return next((trial for trial in equal if trial.state in lasting or owned_by_driver(trial)), None)
+
+
+def used_up(budget: "Budget", trials: Sequence[FrozenTrial], elapsed: float) -> str | None:
+    """Say why no trial may start after these and so many seconds of search, in a sentence; None while one may."""
+    if budget.trials is not None and len(trials) >= budget.trials:
+        return f"The budget of {_counted(budget.trials, 'trial')} is used up."
+    if budget.seconds is not None and elapsed >= budget.seconds:
+        return f"The budget of {budget.seconds:g} seconds is used up."
+    if budget.epochs is not None and reported_epochs(trials) >= budget.epochs:
+        return f"The budget of {_counted(budget.epochs, 'epoch')} is used up."
+    if budget.stale_trials is not None and _stale(trials) >= budget.stale_trials:
+        return f"The last {_counted(budget.stale_trials, 'finished trial')} brought no better value."
+    return None
+
+
+def _stale(trials: Sequence[FrozenTrial]) -> int:
+    """Count finished trials since the best value was found (or since the start), in the order in which they ended.
+
+    The rounds give the order, because a clock may jump. A duplicate ends at the beginning of its round.
+    """
+    finished = [trial for trial in trials if trial.state.is_finished()]
+    finished.sort(key=lambda t: (ended_round(t), duplicate_of(t) is None, t.number))
+    best = best_trial(finished)
+    return len(finished) if best is None else len(finished) - 1 - finished.index(best)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
