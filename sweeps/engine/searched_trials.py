@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -12,7 +12,7 @@ from sweeps.engine.events import best_trial, reported_epochs
 from sweeps.engine.growing import GrowingSpace
 from sweeps.engine.promotion import Rungs
 from sweeps.seeds import seed_of
-from sweeps.storage.proposals import learned_trials, propose
+from sweeps.storage.proposals import in_storage, learned_trials, propose
 from sweeps.storage.study_record import study_record, write_study
 from sweeps.storage.trial_record import (
     checkpoint_bytes,
@@ -51,6 +51,9 @@ class SearchedTrials:
         self.prepared: dict[int, FrozenTrial] = {}
         self.prepared_for = -1
         """The round in which the prepared trials begin."""
+        self._with_params: dict[frozenset[tuple[str, Any]], list[int]] = {}
+        """Parameters → numbers of the trials that have them, of the first `_looked_up` trials."""
+        self._looked_up = 0
         record = study_record(optuna_study)
         self.start = record.start or tuple(point for point in study.start if not isinstance(point, BestOf))
         self.growing = GrowingSpace(study.space, record.grown)
@@ -147,10 +150,20 @@ class SearchedTrials:
         return self.study.space.decode(trial.params)
 
     def duplicate_of(self, stored: Mapping[str, Any], earlier: Sequence[FrozenTrial]) -> FrozenTrial | None:
-        equal = (trial for trial in earlier if trial.params == stored)  # first, because nearly none is
         # A trial that failed says nothing about its setting.
         lasting = (TrialState.COMPLETE, TrialState.PRUNED)
+        equal = self._equal_to(stored, earlier)
         return next((trial for trial in equal if trial.state in lasting or owned_by_driver(trial)), None)
+
+    def _equal_to(self, stored: Mapping[str, Any], earlier: Sequence[FrozenTrial]) -> Iterator[FrozenTrial]:
+        """Yield the earlier trials with these parameters, by number. Those in the storage are looked up, because there may be 10,000."""
+        while self._looked_up < len(earlier) and in_storage(earlier[self._looked_up]):
+            params = earlier[self._looked_up].params
+            self._with_params.setdefault(frozenset(params.items()), []).append(self._looked_up)
+            self._looked_up += 1
+        known = self._with_params.get(frozenset(stored.items()), ())
+        yield from (earlier[number] for number in known if number < len(earlier))
+        yield from (trial for trial in earlier[self._looked_up :] if trial.params == stored)
 
 
 def used_up(budget: "Budget", trials: Sequence[FrozenTrial], elapsed: float) -> str | None:

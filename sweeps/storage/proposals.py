@@ -90,6 +90,11 @@ def proposed_repeat(repeat: Repeat, number: int) -> FrozenTrial:
     return trial
 
 
+def in_storage(trial: FrozenTrial) -> bool:
+    """Whether a trial has been written; a proposal has not."""
+    return trial_id(trial) >= 0
+
+
 def as_duplicate(proposal: FrozenTrial, equal: FrozenTrial) -> FrozenTrial:
     """Return a copy of a proposal that takes the result of an equal trial."""
     duplicate = copy.copy(proposal)
