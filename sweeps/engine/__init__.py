@@ -20,7 +20,8 @@ import optuna
 from optuna.storages import BaseStorage
 
 from sweeps.engine.events import Observer
-from sweeps.engine.repeats import plan_repeats, run_repeats
+from sweeps.engine.raced_plan import RacedPlan
+from sweeps.engine.repeats import Replan, plan_repeats, run_repeats
 from sweeps.engine.searched_trials import KNOWN_IN_A_ROW, SearchedTrials, trial_seed
 from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS, Clock, Rounds
 from sweeps.engine.warm_start import Protocol, Read, reader, warm_start
@@ -38,7 +39,7 @@ from sweeps.storage.study_record import (
     study_record,
     write_study,
 )
-from sweeps.storage.trial_record import stored_path
+from sweeps.storage.trial_record import Repeat, stored_path
 from sweeps.workload import Lanes
 
 if TYPE_CHECKING:
@@ -95,7 +96,9 @@ class Sweep:
             if lanes.kind != self.before.worker_kind:
                 write_study(self._optuna_study, worker_kind=lanes.kind)
             search(self._optuna_study, self.study, lanes, observers, **common)
-            plan = plan_repeats(self.read(), self.study)
+            raced = self.study.confirm is not None and self.study.confirm.race
+            stored = self.read()
+            plan: list[Repeat] | Replan = RacedPlan(stored, self.study) if raced else plan_repeats(stored, self.study)
             run_repeats(repeat_study(self.storage, self.study.name), plan, lanes, observers, **common)
         return self.read()
 

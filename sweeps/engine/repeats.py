@@ -1,6 +1,7 @@
 """The repeats of a study: which configurations are trained again once the search is over, and their training.
 
-Confirm: the best configurations with fresh seeds, the only runs that look at the test set. Compare: the best configuration
+Confirm: the best configurations with fresh seeds, the only runs that look at the test set; in a race with as many seeds as it asks for
+(`sweeps.engine.raced_plan`). Compare: the best configuration
 found with each value of a parameter, then the next best, trained with *every* value of it and otherwise equal, seed for
 seed, so that the difference within a pair is due to the parameter. Baselines: the rows of the study file, with test figures.
 All draw from one list of fresh seeds: seed index i is the same seed everywhere in a study, so that any two configurations
@@ -38,9 +39,11 @@ _Configuration = tuple[int | None, dict[str, Any]]
 """Number of the trial that found it, None for the fixed settings; and its parameters."""
 _Seeds = Callable[[int], list[int]]
 """A number of seeds → the study's fresh seeds; the longer list begins with the shorter one."""
+Replan = Callable[[Sequence[FrozenTrial]], tuple[Sequence[Repeat], bool]]
+"""The repeats so far → the plan by now, and whether it is the last. The same object as before where nothing has changed."""
 
 
-def plan_repeats(stored: StoredStudy, study: "Study") -> list[Repeat]:
+def plan_repeats(stored: StoredStudy, study: "Study", raced: Mapping[int, int] | None = None) -> list[Repeat]:
     """Plan the runs that `study.confirm`, `.compare` and `.baselines` ask for, in this order, each (configuration, seed) once.
 
     Bases are the complete trials of the search in order of value, each configuration once. Comparing changes one value
@@ -50,14 +53,26 @@ def plan_repeats(stored: StoredStudy, study: "Study") -> list[Repeat]:
     it the pair, unless two others remain. A baseline on the best setting is left out while no trial is complete; of that setting,
     too, parameters that become inactive are dropped. The plan
     depends on what is stored and the study alone.
+
+    Args:
+        raced: trial → seeds with which its configuration is confirmed; their runs then stand seed by seed. By default each has all seeds.
     """
     seeds = partial(fresh_seeds, study.seed, {trial.seed for trial in stored.trials})
     bases = distinct_configurations(stored, study.space)
     runs: dict[tuple[str, int], Repeat] = {}
-    for run in (*_confirming(bases, study, seeds), *_comparing(bases, study, seeds), *_referring(bases, study, seeds)):
-        key = _text(run.params), run.seed
+    confirming = list(_confirming(bases, study, seeds))
+    if raced is not None:
+        asked = [run for run in confirming if run.source_trial is not None and run.seed_index < raced[run.source_trial]]
+        confirming = sorted(asked, key=lambda run: run.seed_index)
+    for run in (*confirming, *_comparing(bases, study, seeds), *_referring(bases, study, seeds)):
+        key = identity_of(run)
         runs[key] = _both(runs[key], run) if key in runs else run
     return list(runs.values())
+
+
+def identity_of(run: Repeat) -> tuple[str, int]:
+    """Return configuration (as text) and seed, which make a run the same training as another."""
+    return _text(run.params), run.seed
 
 
 def _both(earlier: Repeat, run: Repeat) -> Repeat:
@@ -176,7 +191,7 @@ def _text(content: Any) -> str:
 
 def run_repeats(
     repeat_study: optuna.Study,
-    repeats: Sequence[Repeat],
+    plan: Sequence[Repeat] | Replan,
     lanes: Lanes,
     observers: Sequence[Observer],
     *,
@@ -188,28 +203,45 @@ def run_repeats(
 ) -> None:
     """Train the planned repeats that the storage does not hold yet; those that were interrupted go on first.
 
+    Args:
+        plan: all runs, or how they follow from those that have ended.
+
     Raises UserError as `search` does.
     """
-    _reassign(repeat_study, repeats)
-    source = _Repeats(repeats, repeat_study.get_trials(deepcopy=False))
+    replan: Replan = plan if callable(plan) else lambda trials: (plan, True)
+    source = _Repeats(replan, repeat_study.get_trials(deepcopy=False))
+    first = source.plan
+    _reassign(repeat_study, first)
     Rounds("repeats", repeat_study, lanes, observers, runs, source, clock, timer, max_failures, stop_seconds).run()
+    if source.plan is not first:
+        _reassign(repeat_study, source.plan)
 
 
 class _Repeats(Source):
     """The planned runs, in order. One that failed is not tried again: its seed would fail again."""
 
-    def __init__(self, plan: Sequence[Repeat], stored: Sequence[FrozenTrial]) -> None:
+    def __init__(self, replan: Replan, stored: Sequence[FrozenTrial]) -> None:
+        self.replan = replan
+        self.plan: Sequence[Repeat] = ()
+        self.planned: int | None = None
+        self._turn_to(stored, *replan(stored))
+
+    def _turn_to(self, trials: Sequence[FrozenTrial], plan: Sequence[Repeat], last: bool) -> None:
         self.plan = plan
         # Runs of an earlier plan that this one has no use for count as well: they are among those that ended.
-        self.planned = len(stored) + sum(not any(_serves(trial, repeat) for trial in stored) for repeat in plan)
+        missing = sum(not any(_serves(trial, repeat) for trial in trials) for repeat in plan)
+        self.planned = len(trials) + missing if last else None
 
     def propose(
         self, trials: Sequence[FrozenTrial], proposals: Sequence[FrozenTrial], elapsed: float, round_: int
     ) -> FrozenTrial | str:
+        plan, last = self.replan(trials)
+        if plan is not self.plan:
+            self._turn_to(trials, plan, last)
         for repeat in self.plan:
             if not any(_serves(trial, repeat) for trial in trials):
                 return proposed_repeat(repeat, len(trials))
-        return "Every repeat is done."
+        return "Every repeat is done." if last else "The race waits for runs that are being trained."
 
     def params(self, trial: FrozenTrial) -> dict[str, Any]:
         return dict(stored_repeat(trial).params)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sweeps.results.racing import Race, run_race
 from sweeps.storage import open_storage
 from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study
 from sweeps.storage.trial_record import TrialRecord
@@ -87,23 +88,31 @@ def ranked(results: Results) -> "pd.DataFrame":
 
 
 def best_record(stored: StoredStudy) -> TrialRecord | None:
-    """Return the run to keep: of the confirmed configuration with the lowest mean objective its best run, else the best trial.
+    """Return the run to keep: of the best confirmed configuration its best run, else the best trial.
 
-    Chosen on validation alone, so that its test figures stay an honest estimate.
+    The best has the lowest mean objective over its seeds; of a race it is the one in the lead. Chosen on validation alone, so
+    that its test figures stay an honest estimate.
     """
-    return _best([*stored.trials, *stored.repeats])
+    return _best([*stored.trials, *stored.repeats], stored.study)
 
 
 def best_run(results: Results) -> dict[str, Any] | None:
     """Return the row of the run that `best_record` gives."""
-    best = _best(list(_rows(results)))
+    best = _best(list(_rows(results)), results.study)
     return None if best is None else {str(name): value for name, value in results.trials.iloc[best.Index].items()}
+
+
+def race_of(results: Results) -> Race | None:
+    """Return the race of the confirmed configurations as far as its runs have ended; None where the study asks for none."""
+    return _race(_rows(results), results.study)
+
+
+_RANKING = ["repeat", "number", "state", "objective", "duplicate_of", "source_trial", "purposes", "seed_index"]
 
 
 def _rows(results: Results) -> Iterable[Any]:
     """Return the runs of the table with what ranks them, under the names of `TrialRecord`; `Index` is the place of the row."""
-    columns = results.trials[["repeat", "number", "state", "objective", "duplicate_of", "source_trial", "purposes"]]
-    columns = columns.reset_index(drop=True).astype(object)
+    columns = results.trials[_RANKING].reset_index(drop=True).astype(object)
     return columns.where(columns.notna(), None).itertuples()
 
 
@@ -111,7 +120,7 @@ def _ranked(runs: Iterable[Any]) -> list[Any]:
     return sorted((run for run in _complete(runs) if not run.repeat and run.duplicate_of is None), key=_by_objective)
 
 
-def _best(runs: Sequence[Any]) -> Any:
+def _best(runs: Sequence[Any], study: StudyRecord) -> Any:
     confirmed: dict[int, list[Any]] = defaultdict(list)
     for run in _complete(runs):
         if run.repeat and "confirm" in run.purposes:
@@ -119,7 +128,24 @@ def _best(runs: Sequence[Any]) -> Any:
     if not confirmed:
         return next(iter(_ranked(runs)), None)
     means = {source: math.fsum(run.objective for run in its) / len(its) for source, its in sorted(confirmed.items())}
-    return min(confirmed[min(means, key=means.__getitem__)], key=_by_objective)
+    race = _race(runs, study)
+    order = race.order if race else sorted(means, key=means.__getitem__)
+    return min(next(confirmed[source] for source in order if source in confirmed), key=_by_objective)
+
+
+def _race(runs: Iterable[Any], study: StudyRecord) -> Race | None:
+    plan = study.spec.get("confirm") or {}
+    if not plan.get("race"):
+        return None
+    values: dict[int, list[float | None]] = {}
+    for run in runs:
+        if run.repeat and "confirm" in run.purposes and run.seed_index < plan["seeds"]:
+            own = values.setdefault(run.source_trial, [None] * plan["seeds"])
+            if run.state not in ("running", "waiting"):
+                own[run.seed_index] = (
+                    run.objective if run.state == "complete" and run.objective is not None else math.nan
+                )
+    return run_race(values, plan["seeds"])
 
 
 def _complete(runs: Iterable[Any]) -> list[Any]:
@@ -321,4 +347,14 @@ def _number(value: Any) -> float:
         return math.nan
 
 
-__all__ = ["Results", "best_record", "best_run", "levels", "pairs", "ranked", "ranked_trials", "read_results"]
+__all__ = [
+    "Results",
+    "best_record",
+    "best_run",
+    "levels",
+    "pairs",
+    "race_of",
+    "ranked",
+    "ranked_trials",
+    "read_results",
+]

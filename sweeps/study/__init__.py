@@ -73,7 +73,7 @@ class Study:
             "seed": self.seed,
             "sampler": self.sampler.model_dump(mode="json"),
             "pruner": self.pruner.model_dump(mode="json"),
-            "confirm": self.confirm and self.confirm.model_dump(mode="json"),
+            "confirm": self.confirm and self.confirm.model_dump(mode="json", exclude_defaults=True),
             "compare": self.compare and self.compare.model_dump(mode="json"),
             "baselines": {row.name: row.model_dump(exclude={"name"}) for row in self.baselines} or None,
             "start": [dict(point) for point in self.start] or None,

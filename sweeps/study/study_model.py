@@ -58,7 +58,27 @@ class Confirm(Part):
     """The best configurations, trained again with fresh seeds and only then evaluated on test data."""
 
     top: int = Field(ge=1, description="Configurations, the best of the search.")
-    seeds: int = Field(ge=1, description="Fresh seeds for each configuration.")
+    seeds: int = Field(
+        ge=1,
+        description="Fresh seeds for each configuration; in a race all of them for the winner, at most so many for others.",
+    )
+    race: bool = Field(
+        default=False,
+        strict=True,
+        description="Train seed by seed, from 3 seeds on only those configurations that can still win, and stop when the rest is too close to matter.",
+    )
+
+    @model_validator(mode="after")
+    def _raced(self) -> Self:
+        if self.race and (self.top < 2 or self.seeds < LEAST_RACED_SEEDS):
+            raise ValueError(
+                f"got race: true with top: {self.top} and seeds: {self.seeds}; must have 2 configurations or more and "
+                f"{LEAST_RACED_SEEDS} seeds or more, because none is dropped before 3. Try race: false."
+            )
+        return self
+
+
+LEAST_RACED_SEEDS = 4
 
 
 class Compare(Part):
@@ -192,7 +212,12 @@ def study_model(sections: tuple[tuple[str, type[BaseModel]], ...]) -> type[Study
         list[entry] | None,
         _absent("Values of parameters that the first trials take, or a study whose best configurations they take."),
     )
-    for name, field in {"parameters": Compare.model_fields["parameters"], **Budget.model_fields, **fields}.items():
+    own = {
+        "parameters": Compare.model_fields["parameters"],
+        "race": Confirm.model_fields["race"],
+        **Budget.model_fields,
+    }
+    for name, field in {**own, **fields}.items():
         if name not in parts and name not in StudyFile.model_fields:
             parts[name] = _optional(field)
     return create_model("Study", __base__=StudyFile, __doc__=StudyFile.__doc__, **parts)

@@ -3,9 +3,10 @@
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import optuna
@@ -18,9 +19,13 @@ from toy_lanes import EagerLanes, SimulatedClock, ToyLanes
 from toy_study import CONDITIONAL, MemoryJournal, Watcher, X, in_memory, table, toy_study
 
 from sweeps.engine import search
+from sweeps.engine.raced_plan import RacedPlan
 from sweeps.engine.repeats import run_repeats
+from sweeps.seeds import seed_of
 from sweeps.storage import open_storage, repeat_study
+from sweeps.storage.study_record import read_study
 from sweeps.storage.trial_record import Repeat
+from sweeps.study.study_model import Compare, Confirm
 from sweeps.workload import Failure
 
 FAILURES = {
@@ -102,6 +107,34 @@ def repeating(world: World, lanes: ToyLanes) -> None:
     run_repeats(repeat_study(JournalStorage(world.journal), "toy"), plan, lanes, [watcher], clock=SimulatedClock())
 
 
+def noisy(params: Mapping[str, Any], seed: int, epoch: int, state: float) -> float:
+    """A level that x sets, and luck of the seed that is as large."""
+    return 1 + abs(params["x"] - 0.3) + 0.5 * seed_of(f"{params}:{seed}") / 2**63 + 0.1 / epoch
+
+
+RACED = replace(
+    toy_study(X | TWO, trials=3),
+    confirm=Confirm(top=3, seeds=4, race=True),
+    compare=Compare(parameters=["b"], top=1, seeds=1),
+)
+
+
+@cache
+def searched() -> tuple[str, ...]:
+    """Lines of a journal in which the search is over and the race has not begun."""
+    journal = MemoryJournal()
+    search(in_memory(RACED, journal), RACED, ToyLanes(epochs=1, curve=noisy), [], clock=SimulatedClock())
+    return tuple(journal.lines)
+
+
+def racing(world: World, lanes: ToyLanes) -> None:
+    watcher = Watcher()
+    watcher.before = world.tick
+    storage = JournalStorage(world.journal)
+    plan = RacedPlan(read_study(storage, "toy"), RACED)
+    run_repeats(repeat_study(storage, "toy"), plan, lanes, [watcher], clock=SimulatedClock())
+
+
 TPE = {"sampler": "tpe", "sampler_options": {"startup_trials": 3}}
 MEDIAN = {"pruner": "median", "pruner_options": {"startup_trials": 2}}
 HALVING = {"pruner": "successive_halving", "pruner_options": {"factor": 2}}
@@ -141,6 +174,7 @@ WORLDS = {
     "stale trials": lambda: World({"width": 2, "epochs": 2}, searching(toy_study(stale_trials=3, **TPE))),
     "epochs": lambda: World({"width": 2, "epochs": 3}, searching(toy_study(epochs=13, **TPE))),
     "repeats": lambda: World({"width": 3, "epochs": 3, "failures": FAILURES}, repeating),
+    "a race": lambda: World({"width": 3, "epochs": 1, "curve": noisy}, racing, MemoryJournal(searched())),
 }
 
 

@@ -347,6 +347,18 @@ BAD = {
     "budget unknown": (changed(budget={"trails": 3}), ["x.yaml: budget.trails: unknown setting", "'trials'"]),
     "negative seconds": (changed(budget={"seconds": -3}), ["x.yaml: budget.seconds: got -3", "greater than 0"]),
     "confirm": (changed(confirm={"top": 3}), ["x.yaml: confirm.seeds: is missing"]),
+    "race of one": (
+        changed(confirm={"top": 1, "seeds": 9, "race": True}),
+        ["x.yaml: confirm: got race: true with top: 1 and seeds: 9", "2 configurations or more and 4 seeds or more"],
+    ),
+    "race without a seed to save": (
+        changed(confirm={"top": 5, "seeds": 3, "race": True}),
+        ["x.yaml: confirm: got race: true with top: 5 and seeds: 3", "Try race: false."],
+    ),
+    "race in words": (
+        changed(confirm={"top": 5, "seeds": 5, "race": "fast"}),
+        ["x.yaml: confirm.race: got 'fast'; must be true or false"],
+    ),
     "compare a range": (
         changed(compare={"parameters": ["optimizer", "beta"], "top": 1, "seeds": 1}),
         ["compare.parameters.2: 'beta' is a range"],
