@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 from recompute_files import Parameter, Report, value_text
-from recompute_statistics import Gap, Mean, Pairs, corrected, holm, paired_p, plural, student, welch
+from recompute_race import Raced, race
+from recompute_statistics import Gap, Mean, Pairs, corrected, holm, of_looks, paired_p, plural, student, welch
 
 ENDED = ("complete", "pruned", "failed")
 
@@ -58,10 +59,25 @@ class Study:
 
     @cached_property
     def confirmed(self) -> dict[int, pd.DataFrame]:
-        """Trial → its confirming runs, the lowest mean validation −ELBO first."""
+        """Trial → its confirming runs, the lowest mean validation −ELBO first, or in the order of their race."""
         runs = self.repeats[self._for("confirm").reindex(self.repeats.index)]
         groups = {int(source): own for source, own in runs.groupby("source_trial")}
+        if self.race is not None:
+            return {source: groups[source] for source in self.race.order if source in groups}
         return dict(sorted(groups.items(), key=lambda pair: (pair[1]["objective"].mean(), pair[0])))
+
+    @cached_property
+    def race(self) -> Raced | None:
+        """The race of the confirming runs; None where the study asks for none."""
+        if "race yes" not in self.report.facts("Search").get("confirm", ""):
+            return None
+        runs = self.trials[self.trials["repeat"] & self._for("confirm")]
+        return race(runs, self.report.count("confirm", "seeds", "Search"))
+
+    @property
+    def looks(self) -> int:
+        """Numbers of seeds that two configurations may come to share."""
+        return 1 if self.race is None else self.race.most - 2
 
     @cached_property
     def best(self) -> int | None:
@@ -147,7 +163,7 @@ class Study:
         }
         two = list(itertools.combinations(own, 2))
         gaps = [list((own[second] - own[first]).dropna()) for first, second in two]
-        tests = corrected([Gap(student(gap), paired_p(gap), "") for gap in gaps])
+        tests = corrected([Gap(student(gap), of_looks(paired_p(gap), self.looks), "") for gap in gaps])
         return {other: gap for (one, other), gap in zip(two, tests, strict=True) if one == self.best and gap.mean.n}
 
     @cached_property
@@ -159,7 +175,9 @@ class Study:
             for title, runs in self.rows.items()
             if self.same_protocol(title) and not self.same_training(own, runs)
         ]
-        tests = corrected([gap for *_, gap in every])
+        tests = corrected(
+            [gap if source == self.best else gap._replace(p=of_looks(gap.p, self.looks)) for source, _, gap in every]
+        )
         return {title: gap for (source, title, _), gap in zip(every, tests, strict=True) if source == self.best}
 
     def same_training(self, best: pd.DataFrame, runs: pd.DataFrame) -> bool:

@@ -10,6 +10,7 @@ import recompute_answer
 import recompute_closing
 import recompute_constants
 import recompute_interactions
+import recompute_race_words
 import recompute_tables
 import recompute_trust
 from recompute_figures import Study
@@ -19,6 +20,7 @@ from recompute_rules import Outcome, Wrong, check
 RULES = (
     recompute_answer,
     recompute_interactions,
+    recompute_race_words,
     recompute_tables,
     recompute_trust,
     recompute_closing,

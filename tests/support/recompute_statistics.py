@@ -63,6 +63,11 @@ def paired_p(values: Sequence[float]) -> float:
     return float(scipy.stats.ttest_1samp(values, 0).pvalue)
 
 
+def of_looks(p: float, looks: int) -> float:
+    """Return p after Bonferroni's correction for so many looks; NaN stays NaN."""
+    return p if math.isnan(p) else min(1.0, looks * p)
+
+
 class Gap(NamedTuple):
     """A difference on test: its mean, the p of its test, what it rests on; p after Holm's correction for so many tests."""
 

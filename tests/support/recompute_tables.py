@@ -8,6 +8,7 @@ import pandas as pd
 from recompute_answer import MEASURES, samples
 from recompute_figures import Study
 from recompute_files import Parameter, number_of, value_text
+from recompute_race_words import place_in_race
 from recompute_rules import NUM, REACH, Expected, State, says, shows
 from recompute_statistics import Mean, interval, listed, number, p_words, plural, reach, share, student
 
@@ -189,6 +190,7 @@ def confirmed(state: State, rows: Rows) -> list[list[Expected]]:
         cells = {
             "trial": str(trial),
             "seeds": str(len(runs)),
+            "race": None if study.race is None else place_in_race(study.race, trial),
             "val −ELBO, search": number(found.iloc[0] if len(found) else math.nan),
             "val −ELBO, new seeds": number(runs["objective"].mean()),
             "test −ELBO": interval(study.test(runs, "neg_elbo")),
@@ -207,9 +209,14 @@ def confirmed(state: State, rows: Rows) -> list[list[Expected]]:
     return made
 
 
-@says(rf"p \(Holm\): of the same t, after Holm's correction for ({NUM}) pairs? of confirmed configurations")
-def pairs_of_confirmed(state: State, _: str) -> str:
-    return f"{max(margin.tests for margin in state.study.margins.values()):,}"
+@says(
+    rf"p \(Holm\): of the same t, (?:times the ({NUM}) numbers of seeds that the race could end with, )?"
+    rf"after Holm's correction for ({NUM}) pairs? of confirmed configurations"
+)
+def pairs_of_confirmed(state: State, *_: str) -> list[str]:
+    study = state.study
+    looks = "" if study.race is None else str(study.looks)
+    return [looks, f"{max(margin.tests for margin in study.margins.values()):,}"]
 
 
 def _above(margin: Mean) -> str:

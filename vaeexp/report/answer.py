@@ -189,7 +189,14 @@ def _unconfirmed(view: StudyView, row: pd.Series, runs: pd.DataFrame) -> str:
 def margin_words(view: StudyView) -> str:
     """Say in a sentence or two how far the runner-up and the others are behind; empty where one configuration was confirmed."""
     margins = view.margins
-    return _join(_runner_up(margins[0]), _others(margins[1:])) if margins else ""
+    return _join(_runner_up(margins[0]), _others(margins[1:]), _raced(view)) if margins else ""
+
+
+def _raced(view: StudyView) -> str:
+    """Count the configurations that the race dropped; empty without one."""
+    if view.race is None or not view.race.dropped:
+        return ""
+    return f"On validation the race dropped {len(view.race.dropped):,} of the {plural(len(view.race.order) - 1, 'other')}, because they could hardly win."
 
 
 def _runner_up(margin: WinnerMargin) -> str:

@@ -105,6 +105,7 @@ def _summary(view: StudyView) -> dict[str, Any]:
         "protocols": [{part: protocol.get(part) for part in PROTOCOL} for protocol in protocols],
         "best": _best(view, confirmed),
         "confirmed": confirmed,
+        "race": None if view.race is None else {**asdict(view.race), "ended": view.race.ended or None},
         "baselines": baselines,
         "counts": {
             "search": _states(view.trials[~repeat]),

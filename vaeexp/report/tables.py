@@ -9,6 +9,7 @@ import numpy as np
 from sweeps.results.statistics import LEAST_VALUES, MANY
 from vaeexp.report.by_parameter import DESCRIBES, parameter_tables
 from vaeexp.report.markup import escape, folded, heading, narrow_tables, table
+from vaeexp.report.race import place_in_race, race_words
 from vaeexp.results.study_view import PROTOCOL, StudyView
 from vaeexp.results.tables import component_order, heaviest
 from vaeexp.results.tested_settings import PairComparison, TestedSetting, WinnerMargin
@@ -86,10 +87,11 @@ def confirmed_table(view: StudyView) -> str:
     """
     search = view.trials[~view.trials["repeat"]].set_index("number")["objective"]
     margins = {margin.source_trial: margin for margin in view.margins}
-    shape = view.recorded("data").get("image_shape") or [1]
+    shape, race = view.recorded("data").get("image_shape") or [1], view.race
     columns: list[Column] = [
         ("trial", lambda setting: str(setting.source_trial)),
         ("seeds", lambda setting: str(len(setting.runs))),
+        *([] if race is None else [("race", lambda setting: place_in_race(race, setting))]),
         ("val −ELBO, search", lambda setting: format_number(search.get(setting.source_trial))),
         ("val −ELBO, new seeds", lambda setting: format_number(setting.value)),
         ("test −ELBO", on_test("neg_elbo")),
@@ -279,14 +281,15 @@ def _best_trials(view: StudyView) -> list[str]:
 
 def _confirmed(view: StudyView) -> list[str]:
     if not view.margins:
-        return [confirmed_table(view)]
+        return [confirmed_table(view), *race_words(view)]
     pairs = plural(max(margin.tests for margin in view.margins), "pair")
+    looks = f"times the {view.race.looks:,} numbers of seeds that the race could end with, " if view.race else ""
     above = (
         "Above the first: the mean difference in test −ELBO over shared seeds with its 95 % interval (Student's t of the paired "
-        f"differences, from 3 seeds on). p (Holm): of the same t, after Holm's correction for {pairs} of confirmed "
+        f"differences, from 3 seeds on). p (Holm): of the same t, {looks}after Holm's correction for {pairs} of confirmed "
         "configurations, because the first was chosen among them; two can be told apart where it is at most 0.05."
     )
-    return [confirmed_table(view), above]
+    return [confirmed_table(view), above, *race_words(view)]
 
 
 class Section(NamedTuple):

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps.results import Results, best_run, levels, ranked
+from sweeps.results import Results, best_run, levels, race_of, ranked
+from sweeps.results.racing import Race
 from sweeps.storage.study_record import StudyRecord
 from sweeps.workload import baseline_names
 from vaeexp.results import stored_study
@@ -214,16 +215,26 @@ class StudyView:
 
     @cached_property
     def confirmed(self) -> list[TestedSetting]:
-        """Confirmed configurations, the lowest mean validation −ELBO over fresh seeds first, so that nothing is selected on test."""
+        """Confirmed configurations, the lowest mean validation −ELBO over fresh seeds first, so that nothing is selected on test.
+
+        Those of a race stand in its order, because some have fewer seeds.
+        """
         runs = self.confirm_runs
         means = runs.groupby("source_trial")["objective"].mean().reset_index()
-        ordered = means.sort_values(["objective", "source_trial"])["source_trial"]
+        ordered = means.sort_values(["objective", "source_trial"])["source_trial"].tolist()
+        if self.race is not None:
+            ordered.sort(key=self.race.order.index)
         return [self._found_setting(int(trial), runs[runs["source_trial"] == trial], "confirmed") for trial in ordered]
+
+    @cached_property
+    def race(self) -> Race | None:
+        """The race of the confirmed configurations; None where the study asks for none."""
+        return race_of(self.results)
 
     @cached_property
     def margins(self) -> list[WinnerMargin]:
         """The other confirmed configurations, each set against the first on test."""
-        return winner_margins(self.confirmed)
+        return winner_margins(self.confirmed, self.race)
 
     @cached_property
     def baselines(self) -> list[TestedSetting]:
@@ -284,7 +295,8 @@ class StudyView:
     @cached_property
     def baseline_margins(self) -> dict[str, BaselineMargin]:
         """Baseline → how far it is from the best on test; without those of another protocol or of the same runs as the best."""
-        return {margin.baseline: margin for margin in baseline_margins(self.confirmed, self.baselines)}
+        margins = baseline_margins(self.confirmed, self.baselines, self.race)
+        return {margin.baseline: margin for margin in margins}
 
     @cached_property
     def pairs(self) -> list[PairComparison]:

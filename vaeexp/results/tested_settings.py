@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.results import Results, pairs
+from sweeps.results.racing import Race
 from sweeps.results.statistics import (
     LEAST_VALUES,
     MANY,
@@ -190,7 +191,7 @@ class Margin:
     interval: Interval
     """Of its test −ELBO minus that of the best, nats per image: above 0 where the best is better. No interval from fewer than 3 seeds."""
     p: float
-    """Two-sided, of the t test that the interval rests on; NaN without an interval."""
+    """Two-sided, of the t test that the interval rests on, times the looks of a race; NaN without an interval."""
     p_holm: float = math.nan
     """The same after Holm's correction for `tests` comparisons."""
     tests: int = 1
@@ -233,18 +234,23 @@ class BaselineMargin(Margin):
         return sides[0] == sides[1]
 
 
-def winner_margins(confirmed: Sequence[TestedSetting]) -> list[WinnerMargin]:
+def winner_margins(confirmed: Sequence[TestedSetting], race: Race | None = None) -> list[WinnerMargin]:
     """Set the first confirmed configuration against each other one that shares a seed with it on test.
 
     All configurations of a study draw from one list of fresh seeds (`sweeps.engine.repeats`), so that they are paired.
     Holm's correction counts all pairs of confirmed configurations, because the first was chosen among them by runs that
     are tested here: with the pairs of the first alone, chance would be called a difference in more than 5 % of studies.
+
+    Args:
+        race: what chose the number of seeds that two of them share, after looking at the runs. Each p is multiplied by the numbers
+            among which it chose (Bonferroni), which holds for whatever rule chooses.
     """
     figures = [_by_seed(setting) for setting in confirmed]
     every = [
         (one, other, _shared(figures[one], figures[other])) for one, other in combinations(range(len(confirmed)), 2)
     ]
-    ps = [paired_t_p(np.subtract(second, first).tolist()) for _, _, (first, second) in every]
+    looks = race.looks if race else 1
+    ps = [_of_looks(paired_t_p(np.subtract(second, first).tolist()), looks) for _, _, (first, second) in every]
     tests, margins = sum(math.isfinite(p) for p in ps), []
     for (one, other, (first, second)), p, p_holm in zip(every, ps, holm(ps), strict=True):
         source = confirmed[other].source_trial
@@ -258,17 +264,23 @@ def winner_margins(confirmed: Sequence[TestedSetting]) -> list[WinnerMargin]:
     return margins
 
 
+def _of_looks(p: float, looks: int) -> float:
+    return p if math.isnan(p) else min(1.0, p * looks)
+
+
 def _shared(first: Mapping[int, float], second: Mapping[int, float]) -> tuple[list[float], list[float]]:
     """Return the figures of both for each seed that both have, in the order of the second."""
     seeds = [seed for seed in second if seed in first]
     return [first[seed] for seed in seeds], [second[seed] for seed in seeds]
 
 
-def baseline_margins(confirmed: Sequence[TestedSetting], baselines: Sequence[TestedSetting]) -> list[BaselineMargin]:
+def baseline_margins(
+    confirmed: Sequence[TestedSetting], baselines: Sequence[TestedSetting], race: Race | None = None
+) -> list[BaselineMargin]:
     """Set the first confirmed configuration against each baseline that shares its protocol and is not the same training.
 
     Holm's correction counts every baseline with every confirmed configuration, because the first was chosen among these
-    by runs that are tested here.
+    by runs that are tested here. `race`: as for `winner_margins`; the first, which has won it, has all seeds whenever the race is over.
     """
     every = [
         (rank, baseline, *difference_on_test(setting, baseline))
@@ -276,7 +288,8 @@ def baseline_margins(confirmed: Sequence[TestedSetting], baselines: Sequence[Tes
         for baseline in baselines
         if setting.same_protocol == baseline.same_protocol and not same_training(setting, baseline)
     ]
-    ps = [p for *_, p, _ in every]
+    looks = race.looks if race else 1
+    ps = [_of_looks(p, looks if rank else 1) for rank, *_, p, _ in every]
     tests = sum(math.isfinite(p) for p in ps)
     return [
         BaselineMargin(

@@ -176,7 +176,11 @@ def _intent(study: "Study", settings: Settings, dataset: Dataset) -> Iterator[st
     confirming, comparing = _repeats(study)
     if study.confirm and confirming:
         top = f"the best {study.confirm.top} settings" if study.confirm.top > 1 else "the best setting"
-        yield f"Confirm: {confirming} runs on the test images, {top} with {study.confirm.seeds} fresh seeds each"
+        runs, seeds = f"{confirming} runs on the test images", f"{study.confirm.seeds} fresh seeds"
+        if study.confirm.race:
+            yield f"Confirm: up to {runs}, {top} in a race over {seeds}"
+        else:
+            yield f"Confirm: {runs}, {top} with {seeds} each"
     if study.compare and comparing:
         names = " or ".join(study.compare.parameters)
         yield f"Compare: up to {comparing} runs that differ in {names} alone; runs that also confirm are trained once"

@@ -14,6 +14,7 @@ import pytest
 import recompute_report
 from drawn_studies import bowl
 from matplotlib.figure import Figure
+from raced_results import raced_results
 from recompute_figures import Study
 from recompute_files import blocks, read_report
 from recompute_report import main, recompute
@@ -107,6 +108,13 @@ STATES = {
     "three optimizers": three_optimizers,
     "interaction": interaction,
     "many trials": lambda: bowl(120),
+    "race": lambda: with_baselines(raced_results(failing=4)),
+    "race of equals": lambda: raced_results(apart=0.0, spread=0.5),
+    "race of the different": lambda: raced_results(apart=5.0, spread=0.2),
+    "race to the last seed": lambda: raced_results(apart=0.3, spread=8.0),
+    "race goes on": lambda: raced_results(apart=0.3, spread=8.0, looks=4),
+    "race is won and not done": lambda: raced_results(looks=4),
+    "race has begun": lambda: raced_results(looks=2),
     **{name: (lambda name=name: thin_studies()[name]) for name in THIN},
 }
 
