@@ -49,6 +49,14 @@ def one_core() -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
+def test_the_table_of_races_has_a_row_for_each_plan() -> None:
+    done = run(str(BENCHMARKS / "races.py"), "--races", "3")
+    assert done.returncode == 0, done.stderr
+    header, _, *rows = done.stdout.splitlines()
+    assert len(rows) == 60
+    assert {row.count("|") for row in rows} == {header.count("|")}
+
+
 @pytest.mark.slow
 def test_a_run_of_one_step_writes_the_whole_table(tmp_path: Path) -> None:
     found, picture = tmp_path / "found" / "throughput.json", tmp_path / "found" / "throughput.png"
