@@ -10,6 +10,7 @@ from toy_lanes import EagerLanes, SimulatedClock, ToyLanes
 from toy_study import MemoryJournal, in_memory, table, toy_study
 
 from sweeps.engine import search
+from sweeps.engine.growing import next_steps
 from sweeps.storage import open_study
 from sweeps.storage.study_record import study_record
 from sweeps.study.space import Space
@@ -107,6 +108,20 @@ def writes_around_growth(journal):
     grown = [index for index, line in enumerate(journal.lines) if '"grown": [{' in line]
     assert grown
     return [index + shift for index in grown for shift in (-7, -2, -1, 0, 1, 2, 3, 9)]
+
+
+@pytest.mark.parametrize(("kind", "width", "lag"), [(ToyLanes, 2, 0), (ToyLanes, 16, 1), (EagerLanes, 16, 1)])
+def test_a_step_rests_on_trials_that_every_worker_could_know(kind, width, lag):
+    """With many lanes a round's trials are chosen before the round before it is over."""
+    study = searched(lanes=kind(width=width, epochs=2, curve=falling), trials=120)
+    base, grown = Space.from_dict(NARROW), study_record(study).grown
+    assert grown
+    for growth in grown:
+        known = [trial for trial in study.trials if trial.user_attrs["ended_round"] < growth.round - lag]
+        before = [earlier for earlier in grown if earlier.round < growth.round]
+        assert growth in next_steps(base, known, before, round_=growth.round, number=growth.trial)
+        assert study.trials[growth.trial].user_attrs["round"] == growth.round
+        assert study.trials[growth.trial - 1].user_attrs["round"] < growth.round
 
 
 @pytest.mark.parametrize(("kind", "width"), [(ToyLanes, 2), (ToyLanes, 3), (EagerLanes, 16)])
