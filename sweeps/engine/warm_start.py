@@ -196,10 +196,9 @@ def _lesson(trial: TrialRecord, theirs: StudyRecord, study: "Study") -> LearnedT
         drawn = name not in study.space.names and name in their_space.names and their_space[name].kind == "choice"
         if drawn and frozen(here.get(name)) != frozen(value):
             return None
-    newest = trial.epochs[-1] if trial.epochs else None
-    reached = newest.objective if newest else None
-    objective = trial.objective if trial.state == "complete" else reached
-    if objective is None or not math.isfinite(objective):
+    if trial.state == "complete":
+        return None if trial.objective is None else LearnedTrial(params=point, objective=trial.objective)
+    if not trial.epochs or not math.isfinite(trial.epochs[-1].objective):
         return None
-    epoch = None if trial.state == "complete" or newest is None else newest.epoch
-    return LearnedTrial(params=point, objective=objective, pruned_after=epoch)
+    newest = trial.epochs[-1]
+    return LearnedTrial(params=point, objective=newest.objective, pruned_after=newest.epoch)

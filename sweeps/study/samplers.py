@@ -161,9 +161,9 @@ def check_sampler(settings: SamplerSettings, space: Space, *, learns: bool = Fal
         UserError: the sampler cannot model a parameter or widen its range, cannot learn, or a grid is not finite.
     """
     if learns and not settings.learns:
-        able = " or ".join(name for name, sampler in SAMPLERS.items() if sampler.learns)
+        learning = " or ".join(name for name, sampler in SAMPLERS.items() if sampler.learns)
         problem = f"sampler '{settings.name}' cannot learn from trials of another study."
-        raise UserError("learn_from", f"{problem} Drop the entry, or take {able}.")
+        raise UserError("learn_from", f"{problem} Drop the entry, or take {learning}.")
     unable = [(p.name, "a choice") for p in space.parameters if p.kind == "choice" and not settings.choices]
     unable += [(p.name, "searched under a condition") for p in space.parameters if p.when and not settings.conditions]
     for name, kind in unable:
