@@ -25,7 +25,14 @@ from sweeps.engine.repeats import Replan, plan_repeats, run_repeats
 from sweeps.engine.searched_trials import KNOWN_IN_A_ROW, SearchedTrials, trial_seed
 from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS, Clock, Rounds
 from sweeps.engine.warm_start import Protocol, Read, reader, warm_start
-from sweeps.storage import check_definition, hold_study, open_study, repeat_study, storage_errors_as_user_errors
+from sweeps.storage import (
+    check_definition,
+    hold_study,
+    open_study,
+    recorded_study,
+    repeat_study,
+    storage_errors_as_user_errors,
+)
 from sweeps.storage.optuna_internals import batched_writes
 from sweeps.storage.postgres import PATIENCE, StorageLost
 from sweeps.storage.study_record import (
@@ -40,6 +47,7 @@ from sweeps.storage.study_record import (
     write_study,
 )
 from sweeps.storage.trial_record import Repeat, stored_path
+from sweeps.study.start import BestOf
 from sweeps.workload import Lanes
 
 if TYPE_CHECKING:
@@ -158,6 +166,10 @@ def open_sweep(
             study names another one that is not there, or does not fit.
     """
     runs = Path(runs)
+    if study.learn_from or any(isinstance(entry, BestOf) for entry in study.start):
+        # A study that is refused must leave no empty journal behind.
+        before = recorded_study(storage, runs, study.name) or StudyRecord(name=study.name)
+        warm_start(study, before, protocol or {}, reader(storage, runs, study))
     with (
         storage_errors_as_user_errors(storage, runs),
         hold_study(storage, runs, study.name, take_over=take_over, patience=patience) as opened,

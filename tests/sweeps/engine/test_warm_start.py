@@ -17,7 +17,7 @@ from sweeps.engine import run_study, search
 from sweeps.engine.warm_start import fitted, warm_start
 from sweeps.errors import UserError
 from sweeps.results import ranked_trials
-from sweeps.storage import open_storage, open_study
+from sweeps.storage import open_storage, open_study, study_names
 from sweeps.storage.proposals import learned_trials
 from sweeps.storage.study_record import LearnedTrial, StudyRecord, read_study, record_in, study_record
 from sweeps.study.space import Space
@@ -158,6 +158,7 @@ def test_another_study_that_does_not_serve_is_refused(runs, options, protocol, m
     with pytest.raises(UserError, match=message) as caught:
         run(second(**options), runs, protocol)
     assert str(caught.value).startswith("second.yaml: ")
+    assert study_names(runs) == ["first"]
     assert run(second(name="second"), runs, protocol).study.finished, "nothing of the refused study is on record"
 
 
