@@ -195,7 +195,7 @@ def recorded_study(url: str | None, runs: Path, study: str) -> StudyRecord | Non
 
 def check_definition(stored: StudyRecord, study: "Study", *, extend: bool) -> None:
     """Raise UserError where a study is stored with another definition, and `extend` is not given or cannot work."""
-    old, new = stored.spec, json_able(study.spec())
+    old, new = with_new_settings(stored.spec, study), json_able(study.spec())
     if not old or not (differences := spec_differences(old, new)):
         return
     shown = "".join(f"\n  {line}" for line in differences)
@@ -211,6 +211,17 @@ def check_definition(stored: StudyRecord, study: "Study", *, extend: bool) -> No
             f"cannot be extended, for {broken}; its trials would no longer fit:{shown}\n"
             "Use `--name NEW` for a new study.",
         )
+
+
+def with_new_settings(spec: Mapping[str, Any], study: "Study") -> dict[str, Any]:
+    """Return a stored definition with the settings that the version of its workload did not have yet, at their defaults."""
+    completed = dict(spec)
+    for section, settings in study.fixed.items():
+        if section in spec:
+            defaults = json_able(type(settings)().model_dump(mode="json", exclude={*study.space.names}))
+            missing = {name: value for name, value in defaults.items() if name not in (spec.get("search") or {})}
+            completed[section] = missing | spec[section]
+    return completed
 
 
 def spec_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -93,7 +93,7 @@ def read_checkpoint(content: bytes, path: Path, lane: Lane, *, averaged: bool) -
     """
     check_file(content, path)
     progress = json.loads(_header(content)[0]["__metadata__"].get("vaeexp", "{}"))
-    if progress.pop("fingerprint", None) != _fingerprint(lane, averaged=averaged):
+    if not _fits(json.loads(progress.pop("fingerprint", "{}")), lane, averaged=averaged):
         return None
     of_weights = ("weights", "first", "second", "best", *(["average"] if averaged else []))
     sizes = dict.fromkeys(of_weights, lane.layout.size)
@@ -110,6 +110,14 @@ def discard_checkpoints(folder: Path) -> None:
     for path in (folder / CHECKPOINT, folder / PREVIOUS):
         path.unlink(missing_ok=True)
         remove_unfinished(path)
+
+
+def _fits(fingerprint: dict[str, Any], lane: Lane, *, averaged: bool) -> bool:
+    """Return whether a checkpoint with this fingerprint fits a lane. Settings that its version of vaeexp did not have stood at
+    their defaults."""
+    defaults = json.loads(json.dumps(type(lane.settings)().flat(), default=str))
+    completed = fingerprint | {"settings": defaults | fingerprint.get("settings", {})}
+    return completed == json.loads(_fingerprint(lane, averaged=averaged))
 
 
 def _fingerprint(lane: Lane, *, averaged: bool) -> str:

@@ -49,8 +49,20 @@ import pandas as pd
 
 from sweeps.files import write_whole
 from sweeps.study.space import Space
+from vaeexp.settings import SECTIONS
 
-__all__ = ["TABLES", "Table", "append", "identified", "live_file", "load_table", "pack", "read_lines", "to_line"]
+__all__ = [
+    "TABLES",
+    "Table",
+    "all_settings",
+    "append",
+    "identified",
+    "live_file",
+    "load_table",
+    "pack",
+    "read_lines",
+    "to_line",
+]
 
 TABLES = Path(__file__).resolve().parent / "tables"
 _SAME = ("space", "epochs", "search", "settings", "seed", "fingerprint", "sizes")
@@ -267,8 +279,14 @@ def _check_origin(origin: Mapping[str, Any], others: Mapping[str, Mapping[str, A
     if origin["space"] != name:
         raise ValueError(f"{path.name}: got an origin of space {origin['space']}")
     for other in others.values():
-        if unlike := [key for key in _SAME if origin[key] != other[key]]:
+        one, two = ({**each, "settings": all_settings(each)} for each in (origin, other))
+        if unlike := [key for key in _SAME if one[key] != two[key]]:
             raise ValueError(f"{path.name}: origins {other['id']} and {origin['id']} differ in {', '.join(unlike)}")
+
+
+def all_settings(origin: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of an origin by section; those that its version of vaeexp did not have stand at their defaults."""
+    return {name: SECTIONS[name](**values).model_dump(mode="json") for name, values in origin["settings"].items()}
 
 
 def _check_curve(curve: Mapping[str, Any], space: Space, epochs: int) -> None:

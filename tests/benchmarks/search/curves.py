@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 from curve_lanes import CurveLanes, Wanted
-from curve_table import TABLES, Table, append, live_file, load_table, pack, read_lines, to_line
+from curve_table import TABLES, Table, all_settings, append, live_file, load_table, pack, read_lines, to_line
 from designs import CENTRES, FIRST, NEAR, SPACES, first_configurations, near_configurations, open_space
 from filelock import FileLock, Timeout
 
@@ -180,7 +180,7 @@ def check_design(study: Study, table: Table, plan: Plan) -> None:
     """Raise ValueError unless this study and this code would train the table's configurations under the same numbers."""
     known = next(iter(table.origins.values()))
     sections = settings_of(study).model_dump(mode="json", include={"data", "model", "train"})
-    if (study.space.as_dict(), sections, study.seed) != (known["search"], known["settings"], known["seed"]):
+    if (study.space.as_dict(), sections, study.seed) != (known["search"], all_settings(known), known["seed"]):
         raise ValueError(
             f"table {study.name} was made with another space or other settings than those of its study now"
         )

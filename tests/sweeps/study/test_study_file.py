@@ -13,7 +13,8 @@ from pydantic import BaseModel, Field, model_validator
 
 import sweeps
 from sweeps.errors import UserError
-from sweeps.storage import spec_differences
+from sweeps.storage import check_definition, spec_differences, with_new_settings
+from sweeps.storage.study_record import StudyRecord
 from sweeps.study import list_studies, load_study
 from sweeps.study.start import BestOf
 from vaeexp.settings import SECTIONS
@@ -129,23 +130,35 @@ PINNED_OVERRIDES = {
 """Overrides that a pinned spec was made with."""
 
 
+def test_settings_that_a_stored_study_does_not_have_stand_at_their_defaults():
+    plain = load()
+    stored = StudyRecord(name="x", spec=json.loads(json.dumps(plain.spec())))
+    for name in ("free_nats", "patience"):
+        del stored.spec["train"][name]
+    check_definition(stored, plain, extend=False)
+    with pytest.raises(UserError, match=r"train\.free_nats: 0\.0 → 0\.1"):
+        check_definition(stored, load(None, "free_nats=0.1"), extend=False)
+    with pytest.raises(UserError, match="'free_nats' is searched only now"):
+        check_definition(stored, load(None, "search.free_nats={values: [0, 0.1]}"), extend=True)
+
+
 def test_every_shipped_study_is_pinned():
     assert {path.stem for path in STUDIES.glob("*.yaml")} | set(PINNED_OVERRIDES) == set(PINNED)
 
 
 @pytest.mark.parametrize("name", PINNED)
 def test_a_shipped_study_has_the_spec_that_stored_studies_were_begun_with(name):
-    """A stored study continues only where its spec is the same."""
-    spec = load_study(
+    """A stored study continues only where its spec is the same, but for settings that its version did not have yet."""
+    study = load_study(
         name.split()[0],
         sections=SECTIONS,
         shipped=STUDIES,
         overrides=PINNED_OVERRIDES.get(name, ()),
         epochs="epochs",
         data="data",
-    ).spec()
-    assert json.loads(json.dumps(spec)) == PINNED[name]
-    assert list(spec["search"]) == list(PINNED[name]["search"]), "the order of asking is part of the study"
+    )
+    assert json.loads(json.dumps(study.spec())) == with_new_settings(PINNED[name], study)
+    assert list(study.spec()["search"]) == list(PINNED[name]["search"]), "the order of asking is part of the study"
 
 
 # ---- where studies are found ----

@@ -117,6 +117,21 @@ def test_a_whole_checkpoint_is_used_without_a_word(undisturbed, folder, caplog) 
     assert not caplog.records
 
 
+def test_a_checkpoint_of_a_version_with_fewer_settings_goes_on(undisturbed, folder, caplog) -> None:
+    def as_before(facts, state) -> None:
+        fingerprint = json.loads(facts["fingerprint"])
+        for name in ("ema_decay", "patience", "likelihood_components"):
+            del fingerprint["settings"][name]
+        facts["fingerprint"] = json.dumps(fingerprint)
+
+    rewrite(folder / CHECKPOINT, as_before)
+    assert continued(folder)[:2] == (2, undisturbed[1][3])
+    assert not caplog.records
+    lanes, _ = make_lanes(folder.parent, kind="sequential", base=BASE.with_params({"patience": 9}))
+    lanes.add(trial(0, epoch=EPOCHS - 1))
+    assert next(iter(lanes._all())).lanes[0].epoch == 0, "its trial had no patience"
+
+
 def rewrite(path: Path, change) -> None:
     """Change the entries of a checkpoint and seal it again, as a faulty program would."""
     with safe_open(path, framework="pt") as file:
