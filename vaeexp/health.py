@@ -25,7 +25,7 @@ from vaeexp.machine import processor_name, usable_cores
 from vaeexp.models.vae import build_vae
 from vaeexp.settings import ModelSettings
 from vaeexp.training.device import has_fast_bf16, resolve_device
-from vaeexp.training.optimizers import update_one
+from vaeexp.training.optimizers import Rule, update_one
 from vaeexp.training.steps import training_loss
 from vaeexp.words import format_gibibytes, format_megabytes
 
@@ -117,7 +117,7 @@ def _step(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Ten
     kept = torch.cat([gradient.flatten() for gradient in gradients]).double().cpu()
     first, second = ([torch.zeros_like(weight) for weight in weights] for _ in range(2))
     with torch.no_grad():
-        update_one(weights, gradients, first, second, step=1, learning_rate=1e-3, optimizer="adam")
+        update_one(weights, gradients, first, second, step=1, learning_rate=1e-3, rule=Rule())
     moments = torch.cat([moment.flatten() for moment in second]).double().cpu()
     return loss.detach().double().cpu().reshape(1), kept, moments
 

@@ -90,12 +90,24 @@ class TrainSettings(_Section):
     """Epochs over which beta rises linearly from 0."""
     free_nats: float = Field(default=0.0, ge=0)
     """Rate (nats per image, batch mean) below which the loss does not push it; 0 is off."""
-    optimizer: Literal["adam", "adamax"] = "adam"
-    """Update rule."""
+    optimizer: Literal["adam", "adamax", "adamw", "radam", "nadam", "sgd", "lion"] = "adam"
+    """Update rule, with the equations and the epsilon of torch.optim; lion with those of Chen et al. 2023."""
     learning_rate: float = Field(default=1e-3, gt=0, le=1)
-    """Step size at the start."""
+    """Step size at the start, or after `warmup_steps`."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Course of the learning rate over `epochs`; cosine falls to 0."""
+    warmup_steps: int = Field(default=0, ge=0, le=1_000_000_000)
+    """Steps over which the learning rate rises linearly to its value; `schedule` has the steps that are left."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Decay of the weights: adamw and lion take learning rate x decay x weight off each weight (decoupled), the others add decay x weight to the gradient (L2)."""
+    clip_norm: float | None = Field(default=None, gt=0)
+    """Largest norm of the gradient of all weights together; a larger gradient is scaled to it; no limit when empty."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Share of its last step that sgd takes again; of use to sgd alone."""
+    beta1: float | None = Field(default=None, ge=0, lt=1)
+    """Decay per step of the mean of gradients, in lion their share in the direction; 0.9 when empty; of no use to sgd."""
+    beta2: float | None = Field(default=None, ge=0, lt=1)
+    """Decay per step of the mean of squared gradients, in adamax of the largest gradient, in lion of the mean of gradients; 0.999 when empty, 0.99 in lion; of no use to sgd."""
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
     """Decay per step of the running average of weights that is evaluated; 0 evaluates the weights themselves."""
     batch_size: int = Field(default=128, ge=1, le=1_048_576)

@@ -1,16 +1,25 @@
-"""Study files as vaeexp reads them: the settings that a study fixes, and the largest model that it can ask for."""
+"""Study files as vaeexp reads them: the settings that a study fixes, and what its trials can ask for."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from sweeps.errors import UserError
 from sweeps.study import Study, load_study
-from sweeps.study.space import Space
+from sweeps.study.space import Space, plain
 from sweeps.study.study_model import Baseline
+from sweeps.study.yaml_file import parse_yaml, shown_path
 from vaeexp import models
 from vaeexp.machine import shipped_studies
-from vaeexp.settings import SECTIONS, DataSettings, EvaluationSettings, ModelSettings, Settings
+from vaeexp.settings import SECTIONS, DataSettings, EvaluationSettings, ModelSettings, Settings, TrainSettings
+
+_USED_BY = {
+    "momentum": ["sgd"],
+    "beta1": ["adam", "adamax", "adamw", "radam", "nadam", "lion"],
+    "beta2": ["adam", "adamax", "adamw", "radam", "nadam", "lion"],
+}
+"""Setting → the optimizers that use it."""
 
 
 def open_study_file(
@@ -29,7 +38,7 @@ def open_study_file(
     Raises:
         UserError: for all mistakes of the file, a line each.
     """
-    return load_study(
+    study = load_study(
         name,
         sections=SECTIONS,
         shipped=shipped_studies(),
@@ -41,6 +50,31 @@ def open_study_file(
         shared={*DataSettings.model_fields} - {"binarisation"},
         data="data",
     )
+    _check_used(study)
+    return study
+
+
+def _check_used(study: Study) -> None:
+    """Raise UserError where a number of an optimizer is fixed and no trial uses it, or is searched and some trial would not use it."""
+    train, choices = vars(study.fixed["train"]), "optimizer" in study.space.names
+    for name, users in _USED_BY.items():
+        if name in study.space.names:
+            path, got = ("search", name), "is searched"
+            optimizers = plain(study.space[name].when.get("optimizer", _values(study, "optimizer")))
+            wrong = not {*optimizers} <= {*users}
+        else:
+            path, got = ("train", name), f"got {train[name]}"
+            optimizers = train_options(study)["optimizer"]
+            wrong = train[name] != TrainSettings.model_fields[name].default and not {*optimizers} & {*users}
+        if wrong:
+            file = shown_path(study.path)
+            places = parse_yaml(study.text, file)[1]
+            place = places.get(path) or places.get((name,)) or file
+            unused = ", ".join(dict.fromkeys(optimizer for optimizer in optimizers if optimizer not in users))
+            problem = f"{got}, but has no use with optimizer {unused}; must go with {', '.join(users)}."
+            condition = users[0] if len(users) == 1 else f"[{', '.join(users)}]"
+            remedy = f"Try `when: {{optimizer: {condition}}}`." if path[0] == "search" and choices else "Leave it out."
+            raise UserError(f"{place}: {'.'.join(path)}", f"{problem} {remedy}")
 
 
 def check_settings(sections: dict[str, dict[str, Any]], image_shape: tuple[int, int, int] | None = None) -> None:
@@ -79,6 +113,22 @@ def largest(study: Study | StudyParts, name: str) -> int:
     """Return the largest value of a whole-number setting that a trial or a baseline of this study can have."""
     searched = study.space.maximum(name) or settings_of(study).flat()[name]
     return max([int(searched), *(int(row.settings.get(name, 0)) for row in study.baselines)])
+
+
+def train_options(study: Study | StudyParts) -> dict[str, list[Any]]:
+    """Return each setting of the section `train` → values that trials or baselines can have; of a range its ends."""
+    return {
+        name: [*_values(study, name), *(row.settings[name] for row in study.baselines if name in row.settings)]
+        for name in TrainSettings.model_fields
+    }
+
+
+def _values(study: Study | StudyParts, name: str) -> list[Any]:
+    """Return the values that a trial of the search can have; of a range its ends."""
+    if name not in study.space.names:
+        return [settings_of(study).flat()[name]]
+    parameter = study.space[name]
+    return plain(parameter.values) if parameter.kind == "choice" else [parameter.low, parameter.high]
 
 
 def maxima_of(study: Study | StudyParts) -> dict[str, int]:

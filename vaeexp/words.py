@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 NATS = "validation −ELBO (nats per image)"
 
-LABELS = {"beta": "β"}
+LABELS = {"beta": "β", "beta1": "β₁", "beta2": "β₂"}
 """Parameters with a usual symbol; other parameters are called by their name, with spaces."""
 
 

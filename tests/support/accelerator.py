@@ -26,6 +26,7 @@ from vaeexp.models.vae import VAE
 from vaeexp.training import batches, fresh_state, open_lane
 from vaeexp.training.batches import Source
 from vaeexp.training.groups.vectorised import VectorisedGroup, padded_template
+from vaeexp.training.optimizers import parts_of
 from vaeexp.training.steps.cuda_graph import FusedStep
 
 DEVICE, LANES, IMAGES = "unreal", 2, 32
@@ -46,6 +47,8 @@ def cases() -> Iterator[tuple[str, dict, str]]:
         yield f"posterior {name}", {"posterior": name}, "static"
     for name in LIKELIHOODS:
         yield f"likelihood {name}", {"likelihood": name}, "dynamic" if name == "bernoulli" else "none"
+    for name in ("radam", "nadam", "sgd", "lion"):
+        yield f"optimizer {name}", {"optimizer": name, "weight_decay": 0.1, "clip_norm": 1.0}, "static"
 
 
 class Watch(TorchDispatchMode):
@@ -100,7 +103,8 @@ def problems(params: dict, binarisation: str, watch: Watch, fake: FakeTensorMode
             noise_seed=0,
         )
         template = padded_template(settings.model, shape, {})
-        group = VectorisedGroup(data, "float32", template, least_rows=LANES, compiled=False)
+        parts = parts_of({name: [value] for name, value in settings.train})
+        group = VectorisedGroup(data, "float32", template, least_rows=LANES, compiled=False, parts=parts)
         for (lane, vae), state in zip(opened, states, strict=True):
             group.add(lane, vae, {name: fake.from_tensor(tensor) for name, tensor in state.items()})
         FusedStep.__call__ = watched

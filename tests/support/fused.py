@@ -85,6 +85,7 @@ def make_lanes(
     rows=None,
     every=0.0,
     averaged=False,
+    parts=(),
     data=None,
     checkpoints=None,
 ):
@@ -94,6 +95,7 @@ def make_lanes(
         settings_of=lambda trial: base.with_params(dict(trial.params)),
         maxima=maxima or {},
         averaged=averaged,
+        parts=parts,
         folder=folder,
         precision="float32",
         **KINDS[kind],
@@ -109,6 +111,23 @@ def make_lanes(
 
 def trial(number: int, *, epoch: int = 0, **params) -> Trial:
     return Trial(number=number, params=params, seed=1000 + number, epoch=epoch)
+
+
+def all_rules(first: int = 0) -> list[Trial]:
+    """A trial of each optimizer, numbered from `first`, that together need `ALL_PARTS`; an epoch of BASE has 6 steps."""
+    named = {
+        "adam": {"beta1": 0.8, "beta2": 0.99},
+        "adamax": {"weight_decay": 1e-2, "warmup_steps": 4},
+        "adamw": {"weight_decay": 3.0, "clip_norm": 5.0},
+        "radam": {"clip_norm": 20.0, "schedule": "cosine"},
+        "nadam": {"warmup_steps": 9, "schedule": "cosine", "weight_decay": 1e-3, "clip_norm": 10.0},
+        "sgd": {"learning_rate": 1e-4, "momentum": 0.8, "warmup_steps": 9},
+        "lion": {"learning_rate": 3e-4, "weight_decay": 1e-1, "warmup_steps": 9, "clip_norm": 10.0},
+    }
+    return [trial(n, optimizer=name, **how) for n, (name, how) in enumerate(named.items(), first)]
+
+
+ALL_PARTS = ("moments", "plain", "ahead", "sign", "decay", "clip", "warmup")
 
 
 def run(lanes: TrainingLanes, artifacts: Bare, trials: list[Trial], epochs: int) -> dict[int, tuple]:
@@ -159,12 +178,23 @@ def same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> b
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+def torch_optimizer(vae: VAE, train: TrainSettings) -> torch.optim.Optimizer:
+    kinds = {"adam": "Adam", "adamax": "Adamax", "adamw": "AdamW", "radam": "RAdam", "nadam": "NAdam", "sgd": "SGD"}
+    how = {"lr": train.learning_rate, "weight_decay": train.weight_decay}
+    if train.optimizer == "sgd":
+        how["momentum"] = train.momentum
+    else:
+        how["betas"] = (train.beta1 or 0.9, train.beta2 or 0.999)
+    return getattr(torch.optim, kinds[train.optimizer])(vae.parameters(), **how)
+
+
 def plain_training(settings: Settings, seed: int, epochs: int, data: Source | None = None) -> tuple[list, list, VAE]:
     """Train as a person would write it. Return training loss and validation −ELBO of each epoch, and the model."""
     data, train = data or source(), settings.train
     vae = build_vae(settings.model, data.image_shape, seed)
-    kind = {"adam": torch.optim.Adam, "adamax": torch.optim.Adamax}[train.optimizer]
-    optimizer, losses, values = kind(vae.parameters(), lr=train.learning_rate), [], []
+    optimizer, losses, values = torch_optimizer(vae, train), [], []
+    warmup = max(train.warmup_steps, 1)
+    rises = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup))
     fixed = validation_noise(data, settings.model.latent_size)
     for epoch in range(epochs):
         total, steps = 0.0, 0
@@ -177,7 +207,10 @@ def plain_training(settings: Settings, seed: int, epochs: int, data: Source | No
                 loss = terms.distortion.mean() + train.beta * terms.rate.mean()
                 optimizer.zero_grad()
                 loss.backward()
+                if train.clip_norm is not None:
+                    torch.nn.utils.clip_grad_norm_(vae.parameters(), train.clip_norm)
                 optimizer.step()
+                rises.step()
                 total, steps = total + loss.item(), steps + 1
         losses.append(total / steps)
         with torch.no_grad():

@@ -14,8 +14,9 @@ from sweeps.storage.study_record import read_study, write_study
 from vaeexp.data import open_dataset
 from vaeexp.runs.provenance import describe_run
 from vaeexp.runs.worker import open_lanes
-from vaeexp.study import maxima_of, open_study_file, settings_of, uses_average
+from vaeexp.study import maxima_of, open_study_file, settings_of, train_options, uses_average
 from vaeexp.sweep.execution import resolve_execution
+from vaeexp.training.optimizers import parts_of
 
 NAME = "beta_mnist"
 """That of the study in the examples of docs/guide/notebook.md."""
@@ -66,6 +67,7 @@ def make_tiny_study(root: Path) -> Path:
         datasets={dataset.binarisation: dataset},
         maxima=maxima_of(study),
         averaged=uses_average(study),
+        parts=parts_of(train_options(study)),
         study=NAME,
         study_seed=study.seed,
         folder=str(runs / "trials" / NAME),

@@ -26,8 +26,9 @@ from vaeexp.runs.record import RunRecord, read_record
 from vaeexp.runs.run import other_images
 from vaeexp.runs.worker import open_lanes
 from vaeexp.settings import SECTIONS
-from vaeexp.study import maxima_of, uses_average
+from vaeexp.study import maxima_of, train_options, uses_average
 from vaeexp.training.device import resolve_device, resolve_precision
+from vaeexp.training.optimizers import parts_of
 from vaeexp.words import format_params
 
 if TYPE_CHECKING:
@@ -165,6 +166,7 @@ def _train(
         "datasets": {record.settings.data.binarisation: dataset},
         "maxima": maxima_of(record.parts),
         "averaged": uses_average(record.parts),
+        "parts": parts_of(train_options(record.parts)),
         "study": record.study.name,
         "study_seed": record.study_seed,
         "folder": str(folder),

@@ -62,6 +62,7 @@ def open_lanes(
     datasets: Mapping[str, Dataset],
     maxima: Mapping[str, int],
     averaged: bool,
+    parts: Sequence[str] = (),
     study: str,
     study_seed: int,
     folder: str,
@@ -86,6 +87,7 @@ def open_lanes(
         datasets: by binarisation, opened by the parent; the child maps the same files.
         maxima: largest latent size and component count of the search space.
         averaged: whether any trial evaluates a running average of its weights.
+        parts: what the updates of the study's trials need beyond Adam and Adamax (`vaeexp.training.optimizers.parts_of`).
         study: its name.
         study_seed: seed of the noise and the targets that all trials share.
         folder: gets one folder for each trial.
@@ -113,6 +115,7 @@ def open_lanes(
         settings_of=lambda trial: settings.with_params(dict(trial.params)),
         maxima=maxima,
         averaged=averaged,
+        parts=parts,
         folder=Path(folder),
         precision=precision,
         fuse=fuse,

@@ -33,6 +33,7 @@ from vaeexp.run_files import LOADER, REQUIREMENTS, SETTINGS, WEIGHTS, load_json
 from vaeexp.runs.best_weights import BestWeights
 from vaeexp.runs.export import Reconstructor
 from vaeexp.runs.provenance import describe_run, protocol
+from vaeexp.study import train_options
 from vaeexp.sweep.execution import Execution
 from vaeexp.sweep.job import Job, SweepOptions, prepare_job, print_plan
 from vaeexp.sweep.memory import choose_execution
@@ -254,12 +255,11 @@ def _comparable(job: Job) -> dict[str, str]:
 
 def _no_metrics(job: Job) -> tuple[str, ...]:
     """Return the figures that say how a trial was trained and tested; learning rate and β are curves only where they change."""
-    train = job.settings.train
-    changed = {name for row in job.study.baselines for name in row.settings} | {*job.study.space.names}
+    options = train_options(job.study)
     constant = ["test/images", "test/importance_samples", "test/generated", "test/classifier_accuracy"]
-    if train.schedule == "constant" and "schedule" not in changed:
+    if {*options["schedule"]} == {"constant"} and not any(options["warmup_steps"]):
         constant.append("train/learning_rate")
-    if not train.warmup_epochs and "warmup_epochs" not in changed:
+    if not any(options["warmup_epochs"]):
         constant.append("train/beta")
     return tuple(constant)
 

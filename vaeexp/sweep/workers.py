@@ -14,12 +14,13 @@ from sweeps.workload.ray_worker import RayJob, join_cluster
 from sweeps.workload.worker_pool import WorkerPool
 from vaeexp.runs.remote_worker import open_remote_lanes
 from vaeexp.runs.worker import open_lanes
-from vaeexp.study import maxima_of, uses_average
+from vaeexp.study import maxima_of, train_options, uses_average
 from vaeexp.sweep.execution import Execution, model_shapes
 from vaeexp.sweep.job import Job
 from vaeexp.sweep.memory import MemoryPlan
 from vaeexp.training.checkpoint_places import absolute_address
 from vaeexp.training.device import resolve_device
+from vaeexp.training.optimizers import parts_of
 
 
 @contextmanager
@@ -51,6 +52,7 @@ def make_workers(
         "settings": job.settings,
         "maxima": maxima_of(job.study),
         "averaged": uses_average(job.study),
+        "parts": parts_of(train_options(job.study)),
         "study": job.study.name,
         "study_seed": job.study.seed,
         "folder": str(_folder(job)),

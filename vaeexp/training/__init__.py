@@ -153,11 +153,15 @@ class Lane:
         return epoch in (1, self.settings.train.epochs) or epoch % self.settings.evaluation.pictures_every == 0
 
     def learning_rate(self, step: int) -> float:
-        """Return the learning rate of step `step`, from 0; cosine falls to 0 after the last step (Loshchilov & Hutter 2017)."""
+        """Return the learning rate of step `step`, from 0: it rises linearly over the warm-up; then cosine falls to 0 after the
+        last step (Loshchilov & Hutter 2017)."""
         train = self.settings.train
+        if step < train.warmup_steps:
+            return train.learning_rate * (step + 1) / train.warmup_steps
         if train.schedule == "constant":
             return train.learning_rate
-        return train.learning_rate * 0.5 * (1 + math.cos(math.pi * step / self.total_steps))
+        passed, total = step - train.warmup_steps, self.total_steps - train.warmup_steps
+        return train.learning_rate * 0.5 * (1 + math.cos(math.pi * passed / total))
 
     def beta(self, step: int) -> float:
         """Return β at step `step`, from 0: it rises linearly over the warm-up (Sønderby et al. 2016)."""

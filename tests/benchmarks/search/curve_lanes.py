@@ -18,7 +18,8 @@ from sweeps.workload.worker_pool import WorkerPool
 from vaeexp.data import Dataset
 from vaeexp.runs.provenance import describe_run
 from vaeexp.runs.worker import open_lanes
-from vaeexp.study import maxima_of, settings_of, uses_average
+from vaeexp.study import maxima_of, settings_of, train_options, uses_average
+from vaeexp.training.optimizers import parts_of
 
 __all__ = ["CurveLanes", "Wanted", "curve_of", "open_timed_lanes"]
 
@@ -83,6 +84,7 @@ class CurveLanes:
             "datasets": {dataset.binarisation: dataset},
             "maxima": maxima_of(study),
             "averaged": uses_average(study),
+            "parts": parts_of(train_options(study)),
             "study": study.name,
             "study_seed": study.seed,
             "folder": self._folder.name,

@@ -472,7 +472,7 @@ SEARCHES = {
     "same number twice": ({"beta": {"values": [1, 1.0]}}, ["x.yaml: search.beta.values: 1.0 stands there twice"]),
     "unknown choice": (
         {"optimizer": {"values": ["adam", "adamx"]}},
-        ["x.yaml: search.optimizer.values.2: got 'adamx'", "'adam' or 'adamax'", "Did you mean"],
+        ["x.yaml: search.optimizer.values.2: got 'adamx'", "'sgd' or 'lion'", "Did you mean 'adamax'"],
     ),
     "fixed too": (
         {"latent_size": {"low": 2, "high": 9}},

@@ -1,5 +1,8 @@
 """Flat parameters: views, gaps, and a small model inside a larger one; the schedules of a lane."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from fused import BASE, trial
@@ -32,6 +35,19 @@ def test_views_share_memory_and_keep_the_leading_axis():
     assert flat[2].sum() == 7
     assert flat[[0, 1, 3]].abs().sum() == 0
     assert layout.offsets["b"] % 16 == 0
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+@given(st.integers(0, 150), st.integers(1, 10))
+def test_the_learning_rate_rises_linearly_and_then_takes_its_course(schedule, warmup, epochs):
+    settings = BASE.with_params({"schedule": schedule, "warmup_steps": warmup, "epochs": epochs})
+    lane = replace(open_lane(trial(0), BASE, (1, 8, 8), 160)[0], settings=settings)
+    total, rate = 10 * epochs, settings.train.learning_rate
+    for step in range(total):
+        left = (step - warmup) / (total - warmup) if warmup < total else 0
+        course = 0.5 * (1 + math.cos(math.pi * left)) if schedule == "cosine" else 1.0
+        wanted = rate * (step + 1) / warmup if step < warmup else rate * course
+        assert lane.learning_rate(step) == pytest.approx(wanted, rel=1e-12)
 
 
 def test_schedules():

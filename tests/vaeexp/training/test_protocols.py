@@ -7,7 +7,8 @@ from fused import BASE, make_lanes, run, same_bits, source, trial
 from sweeps.errors import UserError
 from vaeexp.models.posteriors import Deterministic
 from vaeexp.models.vae import build_vae
-from vaeexp.study import binarisations, largest, maxima_of, open_study_file, uses_average
+from vaeexp.study import binarisations, largest, maxima_of, open_study_file, train_options, uses_average
+from vaeexp.training.optimizers import parts_of
 
 STUDY = """\
 question: Which?
@@ -114,3 +115,57 @@ def test_references_count_for_the_size_of_models_and_for_the_data(tmp_path):
     assert binarisations(asked) == ["none", "dynamic"]
     assert uses_average(asked)
     assert not uses_average(study(tmp_path))
+
+
+# ---- what the updates of a study need ----
+
+
+@pytest.mark.parametrize(
+    ("search", "baselines", "parts"),
+    [
+        ("optimizer: {values: [adam, adamax]}", "{}", ()),
+        ("optimizer: {values: [adam, radam]}", "{}", ("plain",)),
+        ("weight_decay: {low: 0, high: 0.1}", "{}", ("decay",)),
+        ("clip_norm: {values: [null, 1]}", "{}", ("clip",)),
+        ("warmup_steps: {low: 0, high: 100}", "{a: {settings: {optimizer: lion}}}", ("moments", "sign", "warmup")),
+        ("beta: {low: 0.1, high: 2}", "{a: {settings: {beta1: 0.5}}}", ("moments",)),
+    ],
+)
+def test_updates_have_the_parts_that_trials_and_baselines_can_need(tmp_path, search, baselines, parts):
+    assert parts_of(train_options(study(tmp_path, search=search, baselines=baselines))) == parts
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        "optimizer: {values: [adam, sgd]}\n  momentum: {low: 0.5, high: 0.99, when: {optimizer: sgd}}",
+        "optimizer: {values: [adam, sgd]}\ntrain: {momentum: 0.5, beta1: 0.8}",
+        "beta1: {low: 0.5, high: 0.99}\ntrain: {optimizer: lion}",
+    ],
+)
+def test_a_setting_that_some_trial_uses_is_taken(tmp_path, search):
+    study(tmp_path, search=search)
+
+
+@pytest.mark.parametrize(
+    ("search", "words"),
+    [
+        (
+            "optimizer: {values: [adam, sgd]}\n  momentum: {low: 0.5, high: 0.99}",
+            "x.yaml:6: search.momentum: is searched, but has no use with optimizer adam; must go with sgd. "
+            "Try `when: {optimizer: sgd}`.",
+        ),
+        (
+            "beta: {low: 0.1, high: 2}\ntrain: {momentum: 0.5}",
+            "x.yaml:6: train.momentum: got 0.5, but has no use with optimizer adam; must go with sgd. Leave it out.",
+        ),
+        (
+            "optimizer: {values: [sgd, lion]}\n  beta2: {low: 0.5, high: 0.99}",
+            "search.beta2: is searched, but has no use with optimizer sgd; must go with adam, adamax, adamw, radam, nadam, lion. Try",
+        ),
+    ],
+)
+def test_a_setting_without_use_is_refused(tmp_path, search, words):
+    with pytest.raises(UserError) as caught:
+        study(tmp_path, search=search)
+    assert words in str(caught.value)

@@ -5,8 +5,9 @@ Groups of both kinds hold the same state, write the same checkpoints and draw th
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,6 +23,7 @@ from vaeexp.training.batches import CHUNK, Source
 from vaeexp.training.device import is_out_of_memory
 from vaeexp.training.groups.sequential import SequentialGroup
 from vaeexp.training.groups.vectorised import VectorisedGroup, padded_template
+from vaeexp.training.optimizers import parts_of
 from vaeexp.training.steps import lane_loss, lane_terms
 from vaeexp.training.steps.compiled import CompiledStep
 
@@ -49,6 +51,7 @@ def open_group(
     fuse: bool,
     compile: bool,
     averaged: bool,
+    parts: Collection[str] = (),
 ) -> Group:
     """Open an empty group for lanes of these settings.
 
@@ -63,6 +66,7 @@ def open_group(
         fuse: train all lanes as one program.
         compile: compile the training step: of fused lanes on CUDA, of single lanes on a CPU.
         averaged: whether lanes keep a running average of their weights.
+        parts: what the updates of all lanes need beyond Adam and Adamax (`vaeexp.training.optimizers.parts_of`).
     """
     model, batch_shape = settings.model, (settings.train.batch_size, *source.image_shape)
     sequential = SequentialGroup(source, precision)
@@ -79,10 +83,10 @@ def open_group(
         rows = find_network(model.network).least_rows
         if rows > 1 and source.device.type == "cpu":
             rows = max(rows, _LEAST_CHANNELS // source.image_shape[0])
-        return VectorisedGroup(source, precision, template, least_rows=rows, compiled=compile)
+        return VectorisedGroup(source, precision, template, least_rows=rows, compiled=compile, parts=parts)
     else:
         try:
-            sequential.compiled = CompiledStep(template, model, batch_shape, precision, averaged=averaged)
+            sequential.compiled = CompiledStep(template, model, batch_shape, precision, averaged=averaged, parts=parts)
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
@@ -169,7 +173,9 @@ def seconds_per_image(
     images = min(CHUNK * settings.train.batch_size, len(source.train))
     few = replace(source, train=source.train[:images], validation=source.validation[:1])
     averaged = settings.train.ema_decay > 0
-    group = open_group(few, settings, maxima=maxima, precision=precision, fuse=fuse, compile=compile, averaged=averaged)
+    parts = parts_of({name: [value] for name, value in settings.train})
+    opened = partial(open_group, few, settings, maxima=maxima, averaged=averaged, parts=parts)
+    group = opened(precision=precision, fuse=fuse, compile=compile)
     for number in range(lanes):
         lane, vae = open_lane(Trial(number=number, params={}, seed=number), settings, few.image_shape, images)
         group.add(lane, vae, fresh_state(lane, vae, averaged=averaged))

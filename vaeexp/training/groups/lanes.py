@@ -99,6 +99,7 @@ class TrainingLanes:
         settings_of: Callable[[Trial], "Settings"],
         maxima: Mapping[str, int],
         averaged: bool,
+        parts: Collection[str] = (),
         folder: Path,
         precision: str,
         fuse: bool,
@@ -129,7 +130,7 @@ class TrainingLanes:
         self._source_of, self._settings_of, self._folder = source_of, settings_of, folder
         self._averaged, self._by_shape, self._checkpoint_seconds = averaged, fuse or compile, checkpoint_seconds
         self._open_group = partial(
-            open_group, maxima=maxima, precision=precision, fuse=fuse, compile=compile, averaged=averaged
+            open_group, maxima=maxima, precision=precision, fuse=fuse, compile=compile, averaged=averaged, parts=parts
         )
         self._evaluated = "average" if averaged else "weights"
         self._checkpoints = checkpoints or FolderCheckpoints(folder)

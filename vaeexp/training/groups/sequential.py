@@ -14,7 +14,7 @@ from vaeexp.models.vae import VAE
 from vaeexp.training import EpochSums, Lane, State
 from vaeexp.training.batches import Source, validation_noise
 from vaeexp.training.device import training_precision, wide_dtype
-from vaeexp.training.optimizers import update_one
+from vaeexp.training.optimizers import rule_of, update_one
 from vaeexp.training.steps import lane_terms, training_loss, validation_totals
 from vaeexp.training.steps.compiled import CompiledStep
 
@@ -35,6 +35,7 @@ class PlainStep:
         self._tensors = {name: list(in_fast_order(module, views).values()) for name, views in self._views.items()}
         for parameter, weight in zip(self._parameters, self._tensors["weights"], strict=True):
             parameter.data = weight
+        self._rule = rule_of(lane.settings.train)
         self._free_nats = torch.tensor(lane.settings.train.free_nats, device=device)
         self._sums = torch.zeros(3, device=device, dtype=wide_dtype(device))
         self._moments = torch.zeros(2, lane.settings.model.latent_size, device=device, dtype=wide_dtype(device))
@@ -42,7 +43,7 @@ class PlainStep:
 
     def __call__(self, x: Tensor, e: Tensor) -> None:
         """Take one step on targets x [B, C, H, W] and noise e [B, L]."""
-        lane, train, tensors, step = self._lane, self._lane.settings.train, self._tensors, self._step
+        lane, tensors, step = self._lane, self._tensors, self._step
         beta = torch.tensor(lane.beta(step), device=self._device)
         with training_precision(self._device, self._precision):
             loss = training_loss(self._module(x, e), beta, self._free_nats)
@@ -53,7 +54,7 @@ class PlainStep:
         ]
         update_one(
             tensors["weights"], grads, tensors["first"], tensors["second"],
-            step=step + 1, learning_rate=lane.learning_rate(step), optimizer=train.optimizer,
+            rule=self._rule, step=step + 1, learning_rate=lane.learning_rate(step),
         )  # fmt: skip
         if "average" in tensors:
             torch._foreach_lerp_(tensors["average"], tensors["weights"], 1 - lane.average_decay(step))

@@ -4,7 +4,7 @@ Shapes: N images, R rows, B batch, C channels, H × W pixels, L latent dimension
 differs between lanes is a vector [R], so a new lane only writes its row, and nothing is compiled or captured again.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -39,14 +39,23 @@ class VectorisedGroup:
 
     fused = True
 
-    def __init__(self, source: Source, precision: str, template: VAE, *, least_rows: int, compiled: bool) -> None:
+    def __init__(
+        self,
+        source: Source,
+        precision: str,
+        template: VAE,
+        *,
+        least_rows: int,
+        compiled: bool,
+        parts: Collection[str],
+    ) -> None:
         """`template`: the model of `padded_template`. `compiled`: whether enough steps follow to pay for half a minute of
-        compilation."""
+        compilation. `parts`: those of the updates of all lanes."""
         self.source, self.precision = source, precision
         self.template = template.to(source.device)
         self.latent_size = len(template.latent_mask)
         self.validation_noise = validation_noise(source, self.latent_size)
-        self.least_rows, self._compiled = least_rows, compiled
+        self.least_rows, self._compiled, self._parts = least_rows, compiled, parts
         self.lanes: dict[int, Lane] = {}
         self._numbers: list[int | None] = []
         """The trial in each row."""
@@ -116,7 +125,9 @@ class VectorisedGroup:
     def _train_rows(self) -> FusedStep:
         """Train every row for one epoch; return the step, which holds the sums of the epoch."""
         if self._step is None:
-            self._step = FusedStep(self.template, self._rows, self.precision, compiled=self._compiled)
+            self._step = FusedStep(
+                self.template, self._rows, self.precision, compiled=self._compiled, parts=self._parts
+            )
         self._step.begin([None if number is None else self.lanes[number] for number in self._numbers])
         for x, e in self._batches():
             self._step(x, e)

@@ -90,14 +90,10 @@ class Numbers(NamedTuple):
 
     beta: Tensor
     free_nats: Tensor
-    size: Tensor
-    """Learning rate with bias corrections."""
-    epsilon: Tensor
-    """Addend of Adam's root, corrected."""
-    adamax: Tensor
-    """0 or 1."""
     share: Tensor
     """Share of the new weights in their running average."""
+    moves: Mapping[str, Tensor]
+    """Numbers of the update, as `move_all` takes them."""
 
 
 StepState = Mapping[str, list[Tensor]]
@@ -128,8 +124,7 @@ def step_of(
         grads = torch.autograd.grad(loss.loss.sum(), leaves)
         with torch.no_grad():
             update(
-                state["weights"], grads, state["first"], state["second"],
-                size=numbers.size, epsilon=numbers.epsilon, adamax=numbers.adamax,
+                state["weights"], grads, state["first"], state["second"], numbers.moves,
                 averages=state.get("average", ()), share=numbers.share,
             )  # fmt: skip
             sums, moments = state["totals"]

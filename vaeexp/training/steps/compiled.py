@@ -9,11 +9,10 @@ study.
 """
 
 import hashlib
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -24,13 +23,17 @@ from vaeexp.compiler import has_foreign_layers, open_program, with_biases_apart
 from vaeexp.models.vae import VAE
 from vaeexp.training import Lane, Layout, State, leading_slice
 from vaeexp.training.device import wide_dtype
-from vaeexp.training.optimizers import BETA1, BETA2, EPSILON
+from vaeexp.training.optimizers import Rule, check_parts, move_names, moves_of, rule_of
 from vaeexp.training.steps import Numbers, StepState, lane_loss, same_step, step_of
 
 if TYPE_CHECKING:
     from vaeexp.settings import ModelSettings
 
 _CPU = torch.device("cpu")
+_OF_LANE = ("beta", "free_nats", "share")
+"""Numbers of a step besides those of the update."""
+_CHECKED = Rule(optimizer="nadam", weight_decay=1e-2, clip_norm=1.0)
+"""The rule of the step with which an eager and a compiled step are compared; it uses most numbers of an update."""
 _PACKAGE = Path(__file__).parents[2]
 
 
@@ -38,11 +41,19 @@ class CompiledStep:
     """Trains one lane at a time, in tensors at fixed addresses: `begin`, one call for each batch, `end`."""
 
     def __init__(
-        self, template: VAE, model: "ModelSettings", batch_shape: tuple[int, ...], precision: str, *, averaged: bool
+        self,
+        template: VAE,
+        model: "ModelSettings",
+        batch_shape: tuple[int, ...],
+        precision: str,
+        *,
+        averaged: bool,
+        parts: Collection[str],
     ) -> None:
         """Compile the step, or load it from the cache.
 
-        `template` is the padded model of `model`, on the CPU; `batch_shape` is (B, C, H, W).
+        `template` is the padded model of `model`, on the CPU; `batch_shape` is (B, C, H, W); `parts` are those of the updates
+        of all lanes (`parts_of`).
 
         Raises:
             RuntimeError: the step cannot be compiled on this machine, or the compiled step computes something else.
@@ -54,7 +65,8 @@ class CompiledStep:
         self._buffers = {name: buffer.clone() for name, buffer in buffers.items()}
         wide = wide_dtype(_CPU)
         self._sums, self._moments = torch.zeros(3, dtype=wide), torch.zeros(2, latent_size, dtype=wide)
-        self._numbers, self._noise = torch.zeros(6), torch.zeros(batch_shape[0], latent_size)
+        self._parts, self._names = parts, (*_OF_LANE, *move_names(parts))
+        self._numbers, self._noise = torch.zeros(len(self._names)), torch.zeros(batch_shape[0], latent_size)
         self._state = {name: list(views.values()) for name, views in self._views.items()}
         self._state |= {"buffers": list(self._buffers.values()), "totals": [self._sums, self._moments]}
         for name, parameter in parameters.items():
@@ -64,7 +76,8 @@ class CompiledStep:
         plain = step_of(lane_loss(template.train()), list(parameters), list(buffers), _CPU, precision)
 
         def step(state: StepState, numbers: Tensor, noise: Tensor, x: Tensor) -> None:
-            plain(state, Numbers(*numbers.unbind()), noise, x)
+            beta, free_nats, share, *moves = numbers.unbind()
+            plain(state, Numbers(beta, free_nats, share, dict(zip(move_names(parts), moves, strict=True))), noise, x)
 
         def traced() -> GraphModule:
             from torch.fx.experimental.proxy_tensor import make_fx  # late, because PyTorch's tracer imports slowly
@@ -73,23 +86,26 @@ class CompiledStep:
                 make_fx(step)(*tree_map(Tensor.clone, arguments))
             )  # copies, because tracing takes a step
 
-        made_from = _made_from(template, model, precision)
+        made_from = _made_from(template, model, precision, parts)
         self._run = open_program(traced, arguments, what="the training step", made_from=made_from)
         self._leaves = tree_leaves(self._state)
         self._check(step, x, precision)
 
     def begin(self, lane: Lane, state: State) -> None:
         """Copy the lane's state into the padded tensors, filled up with zeros."""
+        check_parts(lane.settings.train, self._parts)
         for tensor in (*self._leaves, self._noise):
             tensor.zero_()
         for big, small in self._pairs(lane, state):
             big.copy_(small)
         self._lane, self._lane_state, self._step = lane, state, lane.epoch * lane.steps_per_epoch
+        self._rule = rule_of(lane.settings.train)
 
     def __call__(self, x: Tensor, e: Tensor) -> None:
         """Take one step on targets x [B, C, H, W] and noise e [B, the lane's latent size]."""
         self._noise[:, : e.shape[1]] = e
-        self._numbers.copy_(torch.tensor(_numbers(self._lane, self._step)))
+        numbers = _numbers(self._lane, self._rule, self._step)
+        self._numbers.copy_(torch.tensor([numbers[name] for name in self._names]))
         self._run([*self._leaves, self._numbers, self._noise, x])
         self._step += 1
 
@@ -110,19 +126,20 @@ class CompiledStep:
     def _check(self, step: Callable[..., None], x: Tensor, precision: str) -> None:
         """Raise RuntimeError if an eager and a compiled step from one state differ."""
         noise = torch.randn(self._noise.shape, generator=torch.Generator().manual_seed(1))
-        numbers = torch.tensor([1.0, 0.0, 1e-3, EPSILON, 0.0, 0.5])
+        some = {"beta": 1.0, "free_nats": 0.0, "share": 0.5} | moves_of(_CHECKED, 1_000, 1e-3)
+        numbers = torch.tensor([some[name] for name in self._names])
         runs = (lambda: step(self._state, numbers, noise, x), lambda: self._run([*self._leaves, numbers, noise, x]))
         if not same_step(runs, self._state, self._leaves, tree_map(Tensor.clone, self._leaves), precision):
             raise RuntimeError("the compiled step computes something else")
 
 
-def _made_from(template: VAE, model: "ModelSettings", precision: str) -> str | None:
+def _made_from(template: VAE, model: "ModelSettings", precision: str, parts: Collection[str]) -> str | None:
     """Return the text that identifies a step besides its shapes, so that a cached program is found without tracing. None if
     the user's own code takes part, because only tracing shows a change of this code."""
     if ":" in model.network or has_foreign_layers(template):
         return None
     settings = {name: value for name, value in vars(model).items() if name not in ("latent_size", "components")}
-    return repr((settings, precision, _sources()))
+    return repr((settings, precision, move_names(parts), _sources()))
 
 
 @cache
@@ -135,10 +152,8 @@ def _sources() -> str:
     return digest.hexdigest()
 
 
-def _numbers(lane: Lane, step: int) -> list[float]:
-    """Return the numbers that differ between lanes and steps, in the order of `Numbers`."""
-    train = lane.settings.train
-    adamax = train.optimizer == "adamax"
-    root = math.sqrt(1 - BETA2 ** (step + 1))
-    size = lane.learning_rate(step) / (1 - BETA1 ** (step + 1)) * (1.0 if adamax else root)
-    return [lane.beta(step), train.free_nats, size, EPSILON * root, float(adamax), 1 - lane.average_decay(step)]
+def _numbers(lane: Lane, rule: Rule, step: int) -> dict[str, Any]:
+    """Return the numbers that differ between lanes and steps, by name."""
+    beta, share = lane.beta(step), 1 - lane.average_decay(step)
+    of_lane = {"beta": beta, "free_nats": lane.settings.train.free_nats, "share": share}
+    return of_lane | moves_of(rule, step + 1, lane.learning_rate(step))

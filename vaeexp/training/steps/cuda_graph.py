@@ -8,8 +8,9 @@ tensors, so a refilled lane needs no new graph. The captured step is compiled if
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, vmap
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
@@ -19,7 +20,7 @@ from vaeexp.compiler import COMPILER_ERRORS, with_gradients_as_weights
 from vaeexp.models.vae import VAE
 from vaeexp.training import Lane
 from vaeexp.training.device import is_out_of_memory, wide_dtype
-from vaeexp.training.optimizers import corrected, move_all
+from vaeexp.training.optimizers import check_parts, corrected, move_all, move_names, moves_of, rule_of
 from vaeexp.training.steps import Numbers, StepState, lane_loss, same_step, step_of
 
 Rows = dict[str, dict[str, Tensor]]
@@ -32,9 +33,10 @@ _WARM = 3  # steps before a capture, because libraries initialise themselves in 
 class FusedStep:
     """Trains rows in place: `begin`, then one call for each batch of an epoch."""
 
-    def __init__(self, template: VAE, rows: Rows, precision: str, *, compiled: bool) -> None:
+    def __init__(self, template: VAE, rows: Rows, precision: str, *, compiled: bool, parts: Collection[str]) -> None:
         """`template`: the padded model in which `rows` are embedded, on the device. `compiled`: whether to compile the whole
-        step on CUDA, which takes half a minute, so it pays for many steps only."""
+        step on CUDA, which takes half a minute, so it pays for many steps only. `parts`: those of the updates of all lanes
+        (`parts_of`)."""
         some = next(iter(rows["weights"].values()))
         self.template, self.precision, self.compiled = template, precision, compiled
         self.device, count, wide = some.device, len(some), wide_dtype(some.device)
@@ -43,6 +45,11 @@ class FusedStep:
         self.moments = torch.zeros(count, 2, len(template.latent_mask), device=self.device, dtype=wide)
         """Sums of μ and μ² over images since `begin`; [R, 2, L]."""
         self._vectors = {name: torch.zeros(count, device=self.device) for name in _VECTORS}
+        self._parts, self._moves = parts, torch.zeros(len(move_names(parts)), count, device=self.device)
+        if parts:
+            self._vectors["moves"] = self._moves
+        self._course: Iterator[Tensor] = iter(())
+        """The numbers [K, R] of the updates of the epoch's steps, if lanes have other rules than plain Adam and Adamax."""
         self._state = {name: list(rows[name].values()) for name in (*_TRAINED, "buffers") if name in rows}
         self._state["totals"] = [self.sums, self.moments]
         self._names = list(rows["weights"]), list(rows["buffers"])
@@ -54,14 +61,21 @@ class FusedStep:
         """Start an epoch with the settings of the rows' lanes; a row without a lane (None) takes a neighbour's settings."""
         neighbour = next(lane for lane in lanes if lane is not None)
         rows = [_vector_entries(lane or neighbour) for lane in lanes]
-        for name, vector in self._vectors.items():
-            vector.copy_(torch.tensor([entries[name] for entries in rows]))
+        for name in _VECTORS:
+            self._vectors[name].copy_(torch.tensor([entries[name] for entries in rows]))
+        for lane in filter(None, lanes):
+            check_parts(lane.settings.train, self._parts)
+        if self._parts:
+            courses = [_course(lane or neighbour, self._parts) for lane in lanes]
+            self._course = iter(torch.from_numpy(np.stack(courses, axis=-1)).to(self.device))
         self.sums.zero_()
         self.moments.zero_()
         self.template.train()
 
     def __call__(self, x: Tensor, e: Tensor) -> None:
         """Take one step on targets x [R, B, C, H, W] and noise e [R, B, L]."""
+        if self._parts:
+            self._moves.copy_(next(self._course))
         if self.device.type != "cuda":
             self._step(self._state, self._vectors, e, x)
             return
@@ -77,7 +91,7 @@ class FusedStep:
         move = step_of(vmap(lane_loss(self.template)), *self._names, self.device, self.precision, update=update)
 
         def step(state: StepState, vectors: Mapping[str, Tensor], e: Tensor, x: Tensor) -> None:
-            move(state, _numbers(vectors), e, x)
+            move(state, _numbers(vectors, self._parts), e, x)
             vectors["step"].add_(1)
 
         return step
@@ -164,12 +178,28 @@ def _vector_entries(lane: Lane) -> Mapping[str, float]:
     }
 
 
-def _numbers(vectors: Mapping[str, Tensor]) -> Numbers:
+def _numbers(vectors: Mapping[str, Tensor], parts: Collection[str]) -> Numbers:
     """Return the numbers [R] of the next step, by the formulas that `vaeexp.training` has for one lane."""
-    step, adamax = vectors["step"], vectors["adamax"]
-    falling = 0.5 * (1 + torch.cos(torch.pi * step / vectors["total"]))
-    learning_rate = vectors["rate"] * torch.where(vectors["cosine"].bool(), falling, 1.0)
-    size, epsilon = corrected(step + 1, learning_rate, adamax)
+    step = vectors["step"]
     beta = vectors["beta"] * ((step + 1) / vectors["warmup"]).clamp(max=1)
     share = 1 - torch.minimum(vectors["decay"], (1 + step) / (10 + step))
-    return Numbers(beta, vectors["free_nats"], size, epsilon, adamax, share)
+    if parts:
+        moves = dict(zip(move_names(parts), vectors["moves"].unbind(), strict=True))
+        return Numbers(beta, vectors["free_nats"], share, moves)
+    falling = 0.5 * (1 + torch.cos(torch.pi * step / vectors["total"]))
+    learning_rate = vectors["rate"] * torch.where(vectors["cosine"].bool(), falling, 1.0)
+    size, epsilon = corrected(step + 1, learning_rate, vectors["adamax"])
+    return Numbers(beta, vectors["free_nats"], share, {"size": size, "epsilon": epsilon, "adamax": vectors["adamax"]})
+
+
+def _course(lane: Lane, parts: Collection[str]) -> np.ndarray:
+    """Return the numbers of the lane's updates in its next epoch, float32 [S steps, K numbers].
+
+    Computed here in float64 and not on the device, because the corrections of RAdam and NAdam lose their digits in float32.
+    """
+    first = lane.epoch * lane.steps_per_epoch
+    steps = np.arange(first, first + lane.steps_per_epoch)
+    learning_rates = np.array([lane.learning_rate(step) for step in steps.tolist()])
+    moves = moves_of(rule_of(lane.settings.train), steps + 1, learning_rates)
+    columns = [np.broadcast_to(moves[name], steps.shape) for name in move_names(parts)]
+    return np.stack(columns, axis=-1).astype(np.float32)

@@ -1,12 +1,15 @@
 """Fused lanes are the trials that they would be alone: against a plain loop, and bit by bit against each other."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 from fused import (
+    ALL_PARTS,
     BASE,
     RARELY,
+    all_rules,
     images,
     killed_and_resumed,
     make_lanes,
@@ -71,6 +74,47 @@ def test_bits_do_not_depend_on_lane_or_neighbours(tmp_path, kind, binarisation, 
         together = run(*make(), company, 3)[0]
         assert together[0] == alone[0]
         assert same_bits(together[1], alone[1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("number", range(6))
+def test_a_lane_of_each_rule_equals_a_plain_pytorch_loop(tmp_path, kind, number):
+    """Lion is not in PyTorch; test_optimizers has it against its paper."""
+    one = all_rules()[number]
+    params = {**one.params, "schedule": "constant"}
+    lanes, _ = make_lanes(tmp_path, kind=kind, parts=ALL_PARTS, every=RARELY)
+    lanes.add(replace(one, params=params))
+    losses = [advance_all(lanes, [number])[0].metrics["train/loss"] for _ in range(4)]
+    wanted = plain_training(BASE.with_params(params), seed=one.seed, epochs=4)[0]
+    assert losses == pytest.approx(wanted, rel=3e-4)
+    adam = plain_training(BASE, seed=one.seed, epochs=4)[0]
+    assert wanted != pytest.approx(adam, rel=3e-4), "its settings make a difference"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lanes_of_all_rules_train_side_by_side_as_alone(tmp_path, kind):
+    make = partial(make_lanes, tmp_path, kind=kind, parts=ALL_PARTS, every=RARELY)
+    trials = all_rules()
+    together = run(*make(), trials, 3)
+    assert len({values[-1] for values, _ in together.values()}) == len(trials)
+    for each in trials:
+        alone, reversed_ = run(*make(), [each], 3), run(*make(), [*trials[: each.number : -1], each], 3)
+        for found in (alone, reversed_):
+            assert found[each.number][0] == together[each.number][0]
+            assert same_bits(found[each.number][1], together[each.number][1])
+
+
+@pytest.mark.parametrize("each", all_rules(), ids=lambda each: each.params["optimizer"])
+def test_all_rules_agree_to_rounding_in_either_group(tmp_path, each):
+    found = [run(*make_lanes(tmp_path, kind=kind, parts=ALL_PARTS), [each], 4)[each.number] for kind in KINDS]
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-4)
+
+
+def test_a_group_refuses_a_lane_whose_rule_it_was_not_made_for(tmp_path):
+    lanes, _ = make_lanes(tmp_path, parts=("clip",))
+    lanes.add(trial(0, optimizer="lion"))
+    with pytest.raises(ValueError, match="optimizer: lion needs moments, sign"):
+        advance_all(lanes, [0])
 
 
 def test_more_lanes_than_rows_train_in_turn_in_programs_of_that_size(tmp_path):
@@ -175,6 +219,18 @@ def test_killed_and_resumed_is_bit_identical(tmp_path, kind):
         values, tensors = killed_and_resumed(make, [trial(0, **params), trial(1)], killed_after, 4)
         assert values == whole[0][killed_after:]
         assert same_bits(tensors, whole[1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("each", all_rules(), ids=lambda each: each.params["optimizer"])
+def test_resumed_in_mid_warmup_it_is_bit_identical(tmp_path, kind, each):
+    """Its checkpoint is written after step 6; most warm-ups end with step 9."""
+    company = [each, trial(20)]
+    make = partial(make_lanes, kind=kind, parts=ALL_PARTS)
+    whole = run(*make(tmp_path / "whole"), company, 3)[each.number]
+    values, tensors = killed_and_resumed(partial(make, tmp_path / "cut"), company, 2, 3)
+    assert values == whole[0][2:]
+    assert same_bits(tensors, whole[1])
 
 
 def test_a_checkpoint_fits_either_group(tmp_path):

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from fused import BASE, killed_and_resumed, make_lanes, run, same_bits, source, trial
+from fused import ALL_PARTS, BASE, all_rules, killed_and_resumed, make_lanes, run, same_bits, source, trial
 from torch.func import functional_call
 from torch.fx.experimental import proxy_tensor
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -47,8 +48,8 @@ def cache(tmp_path_factory):
         yield folder
 
 
-def lanes_in(folder, kind="compiled"):
-    return make_lanes(folder, kind=kind, maxima=MAXIMA, averaged=True)
+def lanes_in(folder, kind="compiled", parts=()):
+    return make_lanes(folder, kind=kind, maxima=MAXIMA, averaged=True, parts=parts)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +113,22 @@ def test_killed_and_resumed_is_bit_identical(tmp_path):
     values, tensors = killed_and_resumed(partial(lanes_in, tmp_path / "cut"), [trial(0, **params)], 2, 4)
     assert values == whole[0][2:]
     assert same_bits(tensors, whole[1])
+
+
+@pytest.mark.slow
+def test_one_program_trains_lanes_of_all_rules_and_resumes_in_mid_warmup(tmp_path):
+    trials = [replace(each, params={**each.params, **PRIOR}) for each in all_rules()]
+    make = partial(lanes_in, parts=ALL_PARTS)
+    together = run(*make(tmp_path / "together"), trials, 3)
+    for each in trials:
+        plain = run(*make(tmp_path / f"plain {each.number}", "sequential"), [each], 3)[each.number]
+        alone = run(*make(tmp_path / f"alone {each.number}"), [each], 3)[each.number]
+        assert together[each.number][0] == alone[0]
+        assert same_bits(together[each.number][1], alone[1])
+        assert alone[0] == pytest.approx(plain[0], rel=1e-3)
+        values, tensors = killed_and_resumed(partial(make, tmp_path / f"cut {each.number}"), [each], 1, 3)
+        assert values == alone[0][1:]
+        assert same_bits(tensors, alone[1])
 
 
 def test_it_is_compiled_once(cache, tmp_path, monkeypatch):
@@ -232,11 +249,12 @@ def test_a_damaged_program_is_compiled_again(tmp_path, monkeypatch, caplog):
 def test_a_library_is_known_by_what_it_was_made_from(tmp_path, monkeypatch):
     model, others = BASE.model, ({"activation": "relu"}, {"posterior": "deterministic"}, {"prior": "mixture"})
     template = build_vae(model, (1, 6, 6), 0)
-    names = {compiled._made_from(template, model.model_copy(update=other), "float32") for other in ({}, *others)}
-    names.add(compiled._made_from(template, model, "bf16"))
-    assert len(names) == 5
+    names = {compiled._made_from(template, model.model_copy(update=other), "float32", ()) for other in ({}, *others)}
+    names.add(compiled._made_from(template, model, "bf16", ()))
+    names.add(compiled._made_from(template, model, "float32", ("decay",)))
+    assert len(names) == 6
     # Lanes of other sizes are embedded in the same model.
-    assert compiled._made_from(template, model.model_copy(update={"latent_size": 3}), "float32") in names
+    assert compiled._made_from(template, model.model_copy(update={"latent_size": 3}), "float32", ()) in names
 
     edited = tmp_path / "vaeexp"
     shutil.copytree(compiled._PACKAGE, edited)
@@ -244,7 +262,7 @@ def test_a_library_is_known_by_what_it_was_made_from(tmp_path, monkeypatch):
     with (edited / "models" / "priors.py").open("a") as file:
         file.write("# edited")
     compiled._sources.cache_clear()
-    assert compiled._made_from(template, model, "float32") not in names
+    assert compiled._made_from(template, model, "float32", ()) not in names
     compiled._sources.cache_clear()
 
 
@@ -255,9 +273,9 @@ def test_a_step_with_the_users_own_layers_is_known_by_its_operations():
 
     template = build_vae(BASE.model, (1, 6, 6), 0)
     template.decoder.append(Swish())
-    assert compiled._made_from(template, BASE.model, "float32") is None
+    assert compiled._made_from(template, BASE.model, "float32", ()) is None
     own = BASE.model.model_copy(update={"network": "mine:Network"})
-    assert compiled._made_from(build_vae(BASE.model, (1, 6, 6), 0), own, "float32") is None
+    assert compiled._made_from(build_vae(BASE.model, (1, 6, 6), 0), own, "float32", ()) is None
 
 
 def test_without_a_compiler_it_trains_uncompiled_and_says_so(tmp_path, monkeypatch, caplog):

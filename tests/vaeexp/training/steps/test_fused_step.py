@@ -1,5 +1,6 @@
 """A step of fused lanes as an accelerator runs it: it waits for nothing, it is compiled whole, and what runs computes the same."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 import accelerator
 import pytest
 import torch
-from fused import make_lanes, trial
+from fused import ALL_PARTS, make_lanes, trial
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_leaves
 
@@ -70,14 +71,16 @@ def test_a_step_that_makes_one_wait_is_found():
     assert found["a tensor of the host"][0].startswith("a step: aten")
 
 
-def opened_step(folder, *, precision="float32", **params) -> FusedStep:
-    """A step of two lanes, Adam and Adamax, and their first batch."""
-    lanes, _ = make_lanes(folder, averaged=True, maxima={"components": 3})
-    for number, optimizer in enumerate(("adam", "adamax")):
+def opened_step(folder, *, precision="float32", rules=("adam", "adamax"), parts=(), **params) -> FusedStep:
+    """A step of a lane of each rule, and their first batch."""
+    lanes, _ = make_lanes(folder, averaged=True, maxima={"components": 3}, parts=parts)
+    for number, optimizer in enumerate(rules):
         lanes.add(trial(number, optimizer=optimizer, ema_decay=0.9, schedule="cosine", **params))
     [group] = lanes._all()
-    made = FusedStep(group.template, group._rows, precision, compiled=True)
+    made = FusedStep(group.template, group._rows, precision, compiled=True, parts=parts)
     made.begin([group.lanes.get(number) for number in group._numbers])
+    for moves in itertools.islice(made._course, 1):
+        made._moves.copy_(moves)
     x, e = next(group._batches())
     made._batch = (e.clone(), x.clone())
     return made
@@ -101,6 +104,13 @@ def after(made: FusedStep, step, times: int) -> list[torch.Tensor]:
     [
         {"prior": "mixture", "warmup_epochs": 1.0},
         {"network": "conv", "channels": (4,)},
+        {
+            "rules": ("adamw", "nadam", "sgd", "lion"),
+            "parts": ALL_PARTS,
+            "warmup_steps": 3,
+            "weight_decay": 0.1,
+            "clip_norm": 5.0,
+        },
     ],
 )
 def test_a_step_compiled_whole_is_the_step(tmp_path, params):
