@@ -22,9 +22,9 @@ SEARCH = Path(__file__).resolve().parent / "benchmarks" / "search"
 sys.path.append(str(SEARCH))
 
 from curve_lanes import CurveLanes, Wanted, curve_of  # noqa: E402
-from curve_table import append, identified, live_file, load_table, pack, read_lines, to_line  # noqa: E402
+from curve_table import append, identified, live_file, load_table, pack, position, read_lines, to_line  # noqa: E402
 from curves import Plan, check_design, next_round, status  # noqa: E402
-from designs import SPACES, first_configurations, near_configurations, open_space, position  # noqa: E402
+from designs import SPACES, first_configurations, near_configurations, open_space  # noqa: E402
 
 from sweeps.study import Study  # noqa: E402
 from sweeps.study.space import Parameter, Space  # noqa: E402

@@ -48,7 +48,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.files import write_whole
-from sweeps.study.space import Space
+from sweeps.study.space import Parameter, Space
 from vaeexp.settings import SECTIONS
 
 __all__ = [
@@ -60,6 +60,7 @@ __all__ = [
     "live_file",
     "load_table",
     "pack",
+    "position",
     "read_lines",
     "to_line",
 ]
@@ -263,6 +264,21 @@ def pack(name: str, folder: Path, into: Path) -> Path | None:
     content = lzma.compress("".join(map(to_line, lines)).encode(), preset=9)
     write_whole(part, lambda path: path.write_bytes(content), durable=True)
     return part
+
+
+def position(parameter: Parameter, value: Any) -> float:
+    """Return the quantile in (0, 1) in the middle of those that `parameter.at` maps to this value."""
+    if parameter.kind == "choice":
+        return (parameter.values.index(tuple(value) if isinstance(value, list) else value) + 0.5) / len(
+            parameter.values
+        )
+    if parameter.log:
+        margin = 0.5 if parameter.kind == "int" else 0.0
+        low, high = math.log(parameter.low - margin), math.log(parameter.high + margin)
+        return (math.log(value) - low) / (high - low)
+    if parameter.size is not None:
+        return (round((value - parameter.low) / (parameter.step or 1)) + 0.5) / parameter.size
+    return (value - parameter.low) / (parameter.high - parameter.low)
 
 
 def _whole_lines(path: Path) -> Iterator[str]:

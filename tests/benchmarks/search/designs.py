@@ -14,21 +14,21 @@ Real numbers have six digits, so that a table holds them as they were trained.
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from curve_table import position
 from scipy.special import ndtri
 from scipy.stats import qmc
 
 from sweeps.study import Study
-from sweeps.study.space import Parameter, Space
+from sweeps.study.space import Space
 from vaeexp.study import open_study_file
 
-__all__ = ["FIRST", "NEAR", "SPACES", "first_configurations", "near_configurations", "open_space", "position"]
+__all__ = ["FIRST", "NEAR", "SPACES", "first_configurations", "near_configurations", "open_space"]
 
 SPACES = ("A", "B", "C")
 FIRST, NEAR = 300, 100
@@ -63,21 +63,6 @@ def near_configurations(
     points = _sobol(len(space.parameters), _SEED_NEAR)
     moved = (_moved(space, centres[index % len(centres)], point) for index, point in enumerate(points))
     return _distinct(moved, first, count)
-
-
-def position(parameter: Parameter, value: Any) -> float:
-    """Return the quantile in (0, 1) in the middle of those that `parameter.at` maps to this value."""
-    if parameter.kind == "choice":
-        return (parameter.values.index(tuple(value) if isinstance(value, list) else value) + 0.5) / len(
-            parameter.values
-        )
-    if parameter.log:
-        margin = 0.5 if parameter.kind == "int" else 0.0
-        low, high = math.log(parameter.low - margin), math.log(parameter.high + margin)
-        return (math.log(value) - low) / (high - low)
-    if parameter.size is not None:
-        return (round((value - parameter.low) / (parameter.step or 1)) + 0.5) / parameter.size
-    return (value - parameter.low) / (parameter.high - parameter.low)
 
 
 def _sobol(dimensions: int, seed: int) -> np.ndarray:
