@@ -1,0 +1,182 @@
+"""Races searches on tables of learning curves, and says how many trial-epochs each needs until it has nearly the best configuration.
+
+    make search-race ARGS="--space A --repeats 50"          runs what is missing, then writes the report
+    make search-race ARGS="--surrogate --space A"           how well the surrogate knows the curves, epoch by epoch
+    make search-race ARGS="--list"                          the searches, and which are not installed here
+
+Results are lines of `search.jsonl` in `--out`, one for each search, lanes and repeat; what is there already is not run again, so the command can be
+stopped at any time and goes on. A result belongs to one state of the table, of the referee and, for searches of ours, of the package `sweeps`:
+where these have changed, it is made anew. The report is `search.md` and a picture for each space. `grading.py` has the rules, `methods.py` and
+`peers.py` the searches.
+
+Peers that need other versions of packages than the project run in an environment of their own, into the same `--out`:
+
+    uv venv ../peers && uv pip install --python ../peers/bin/python --group search
+    PYTHONPATH=. ../peers/bin/python tests/benchmarks/search/race.py --out FOLDER --no-report --methods "syne-tune: mobster"
+"""
+
+import argparse
+import contextlib
+import hashlib
+import itertools
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from curve_table import TABLES, Table, append, load_table
+from grading import Referee, Result, seen_seed
+from methods import METHODS, code_of, run_method, why_not
+from surrogate import SeenCurves
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from table import markdown, usable_cores
+
+__all__ = ["Entry", "digest_of", "entries", "race", "read_results"]
+
+SPACES = ("A", "B", "C")
+LANES = (1, 4, 64)
+REPEATS, BUDGET = 50, 1200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A search to run."""
+
+    space: str
+    method: str
+    lanes: int
+    repeat: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--space", choices=SPACES, nargs="+", help="race on these alone; else on all that have a table")
+    parser.add_argument("--methods", choices=METHODS, nargs="+", default=METHODS, metavar="NAME", help="race these")
+    parser.add_argument("--lanes", type=int, nargs="+", default=LANES)
+    parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--epochs", type=int, default=BUDGET, help="trial-epochs of a search")
+    parser.add_argument("--tables", type=Path, default=TABLES, help="folder of the tables")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder of results and report")
+    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes")
+    parser.add_argument("--surrogate", action="store_true", help="print the errors of the surrogate, and race nothing")
+    parser.add_argument("--no-report", action="store_true", help="leave the report to a later call")
+    parser.add_argument("--list", action="store_true", help="print the searches")
+    options = parser.parse_args()
+    try:
+        tables = {name: load_table(name, options.tables) for name in options.space or _spaces(options.tables)}
+    except ValueError as error:
+        sys.exit(f"race: {error}")
+    if options.list:
+        for name in METHODS:
+            print(
+                name, *(f"({space}: {reason})" for space, table in tables.items() if (reason := why_not(name, table)))
+            )
+    elif options.surrogate:
+        for name, table in tables.items():
+            print(f"{surrogate_errors(name, table)}\n")
+    else:
+        asked = {"lanes": options.lanes, "repeats": options.repeats}
+        wanted = [e for table in tables.values() for e in entries(table, options.methods, **asked)]
+        race(tables, wanted, options.tables, options.out, budget=options.epochs, workers=options.workers)
+        if not options.no_report:
+            # It needs more of the project than an environment of peers has.
+            from race_report import write_report
+
+            write_report(tables, read_results(tables, options.out, budget=options.epochs), options.out)
+
+
+def _spaces(folder: Path) -> list[str]:
+    return [name for name in SPACES if any(folder.glob(f"{name}*.jsonl*"))]
+
+
+def digest_of(table: Table) -> str:
+    """Return the first 12 digits of the SHA-256 of all that searches see and are graded on, and of the modules that grade them."""
+    content = hashlib.sha256(json.dumps([table.space.as_dict(), table.configurations]).encode())
+    for module in ("surrogate", "table_lanes", "grading"):
+        content.update((Path(__file__).parent / f"{module}.py").read_bytes())
+    for values in (table.neg_elbo, table.seconds, table.trained, table.diverged):
+        content.update(values.tobytes())
+    return content.hexdigest()[:12]
+
+
+def entries(table: Table, methods: Sequence[str], *, lanes: Sequence[int], repeats: int) -> Iterator[Entry]:
+    """Yield the searches of a table, all methods of a repeat before the next repeat, without those that cannot run here."""
+    able = [method for method in methods if why_not(method, table) is None]
+    for repeat, width, method in itertools.product(range(repeats), lanes, able):
+        yield Entry(space=table.name, method=method, lanes=width, repeat=repeat)
+
+
+def read_results(tables: dict[str, Table], out: Path, *, budget: int) -> list[Result]:
+    """Read the results on the present state of tables, referee and, for searches of ours, of the package `sweeps`, for this budget."""
+    path, digests = out / "search.jsonl", {name: digest_of(table) for name, table in tables.items()}
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # a last line without an end is half written
+    results = [Result.from_dict(json.loads(line)) for line in lines]
+    codes = {method: code_of(method) for method in METHODS}
+    return [r for r in results if (r.budget, r.table, r.code) == (budget, digests.get(r.space), codes.get(r.method))]
+
+
+def race(
+    tables: dict[str, Table], wanted: Sequence[Entry], folder: Path, out: Path, *, budget: int, workers: int
+) -> None:
+    """Run the searches that have no result yet, in processes of one thread each, with a line for each."""
+    known = read_results(tables, out, budget=budget)
+    done = {Entry(space=r.space, method=r.method, lanes=r.lanes, repeat=r.repeat) for r in known}
+    missing = [entry for entry in wanted if entry not in done]
+    begun = time.monotonic()
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(_run, entry, folder, budget) for entry in missing]
+        try:
+            for count, future in enumerate(as_completed(futures), start=1):
+                result = future.result()
+                append(out / "search.jsonl", json.dumps(result.to_dict(), allow_nan=False) + "\n")
+                left = (time.monotonic() - begun) / count * (len(missing) - count)
+                place = f"{result.space} {result.method}, {result.lanes} lanes, repeat {result.repeat}"
+                own = f"{result.own_seconds:.1f} s of its own"
+                print(
+                    f"{place}: {result.epochs_to(2)} and {result.epochs_to(1)} epochs, {own}; {left:.0f} s left",
+                    flush=True,
+                )
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+@cache
+def _referee(space: str, folder: Path, seen: int) -> Referee:
+    table = load_table(space, folder)
+    return Referee(table, digest_of(table), seen)
+
+
+def _run(entry: Entry, folder: Path, budget: int) -> Result:
+    referee = _referee(entry.space, folder, seen_seed(entry.repeat))
+    with contextlib.redirect_stdout(sys.stderr):  # peers talk
+        return run_method(referee, entry.method, lanes=entry.lanes, repeat=entry.repeat, budget=budget)
+
+
+def surrogate_errors(name: str, table: Table) -> str:
+    """Return the errors of the surrogate of seed 0 as a table, every third epoch."""
+    curves = SeenCurves(table, 0)
+    rows = [
+        [f"{e.epoch}", f"{e.nats:.2f}", f"{e.nats_near_best:.2f}", f"{e.rank_correlation:.3f}", f"{e.nearest_nats:.2f}"]
+        for e in curves.errors()
+        if e.epoch in (1, table.epochs) or e.epoch % 3 == 0
+    ]
+    head = ["epoch", "median error, nats", "of the better quarter", "rank correlation", "nearest neighbour, nats"]
+    spread = f"{len(curves.configurations)} configurations, spread over seeds {table.spread():.2f} nats"
+    return f"{name}: {spread}, {curves.effective_number():.1f} curves in an average\n\n{markdown(head, rows, texts=0)}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""The report of a race: a table of trial-epochs to both targets, and pictures of regret against trial-epochs."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from curve_table import Table
+from grading import DEVIATIONS, Interval, Result, median_regret, ratio, restricted_mean
+from matplotlib.axes import Axes
+from methods import METHODS, OURS, REFERENCE, why_not
+from table import markdown
+
+from vaeexp.plots.style import DASHED, annotate, framed, line_style, new_figure, note, save, style_axes
+
+__all__ = ["draw_regrets", "report", "write_report"]
+
+_POINTS = 60
+"""Numbers of trial-epochs at which a curve is drawn."""
+_APART = 0.055
+"""Share of the height by which labels lie apart."""
+Groups = Mapping[tuple[str, int], Mapping[str, Sequence[Result]]]
+"""(space, lanes) → method → its results."""
+
+
+def write_report(tables: Mapping[str, Table], results: Sequence[Result], out: Path) -> None:
+    """Write `search.md`, and `search-A.png` for each space that has results."""
+    out.mkdir(parents=True, exist_ok=True)
+    groups = grouped(results)
+    (out / "search.md").write_text(report(tables, groups), encoding="utf-8")
+    print((out / "search.md").read_text(encoding="utf-8"))
+    for space in sorted({space for space, _ in groups}):
+        draw_regrets(space, {lanes: group for (name, lanes), group in groups.items() if name == space}, out)
+
+
+def grouped(results: Sequence[Result]) -> Groups:
+    """Return results by space and lanes, and there by method in the order of the methods."""
+    place = {method: number for number, method in enumerate(METHODS)}
+    by_place = sorted(results, key=lambda r: (r.space, r.lanes, place[r.method], r.repeat))
+    return {
+        key: {method: list(some) for method, some in groupby(group, lambda r: r.method)}
+        for key, group in groupby(by_place, lambda r: (r.space, r.lanes))
+    }
+
+
+def report(tables: Mapping[str, Table], groups: Groups) -> str:
+    """Return the tables of all spaces and lanes as Markdown."""
+    parts = []
+    for (space, lanes), methods in groups.items():
+        spread = next(iter(methods.values()))[0].spread
+        nats = " and ".join(f"{deviations * spread:.2f}" for deviations in DEVIATIONS)
+        repeats = min(len(results) for results in methods.values())
+        budget = next(iter(methods.values()))[0].budget
+        title = f"## {space}, {lanes} {'lane' if lanes == 1 else 'lanes'}"
+        text = f"Targets {nats} nats above the best; {repeats} repeats or more of {budget:,} trial-epochs."
+        parts.append(f"{title}\n\n{text}\n\n{_markdown(methods)}")
+    missing = [
+        f"- {name} on {space}: {reason}"
+        for space, table in tables.items()
+        for name in METHODS
+        if not any(name in group for (other, _), group in groups.items() if other == space)
+        and (reason := why_not(name, table))
+    ]
+    absent = ["Not run from here:\n\n" + "\n".join(missing)] if missing else []
+    return "\n\n".join(["# Searches on tables of learning curves", _RULES, *parts, *absent]) + "\n"
+
+
+_RULES = (
+    f"Mean trial-epochs until the incumbent is within a target, with 95 % bootstrap intervals; a repeat that never is counts as the whole "
+    f"budget (`never`). `×` is by how much fewer epochs than `{REFERENCE}`. `at the end` is the share of repeats within the target when "
+    f"the budget is spent. `clock` is the median virtual time to the nearer target, `own` the processor time of the search itself."
+)
+
+
+def _markdown(methods: Mapping[str, Sequence[Result]]) -> str:
+    head = ["search"]
+    for deviations in DEVIATIONS:
+        head += [f"to {deviations} sd", "never", f"× {deviations} sd", "at the end"]
+    rows = [_row(method, results, methods.get(REFERENCE)) for method, results in methods.items()]
+    return markdown([*head, "clock, s", "own, s"], rows, texts=1)
+
+
+def _row(method: str, results: Sequence[Result], reference: Sequence[Result] | None) -> list[str]:
+    cells = [f"**{method}**" if method in OURS else method]
+    for deviations in DEVIATIONS:
+        never = sum(result.reached(deviations) is None for result in results)
+        within = sum(result.regret(result.budget) <= deviations * result.spread for result in results)
+        cells += [_in_words(restricted_mean(results, deviations), ".0f"), f"{never}"]
+        cells += [_times(results, reference, deviations), f"{within / len(results):.0%}"]
+    reached = [change.seconds for result in results if (change := result.reached(DEVIATIONS[0]))]
+    clock = f"{np.median(reached):.0f}" if 2 * len(reached) > len(results) else "–"
+    return [*cells, clock, f"{np.median([result.own_seconds for result in results]):.1f}"]
+
+
+def _times(results: Sequence[Result], reference: Sequence[Result] | None, deviations: float) -> str:
+    """Return the ratio to the reference over the repeats that both have."""
+    shared = {r.repeat for r in results} & {r.repeat for r in reference or ()}
+    if not shared or results[0].method == REFERENCE:
+        return "–"
+    mine, theirs = ([r for r in some if r.repeat in shared] for some in (results, reference or ()))
+    return _in_words(ratio(mine, theirs, deviations), ".2f")
+
+
+def _in_words(estimate: Interval, form: str) -> str:
+    return f"{estimate.value:{form}} ({estimate.low:{form}}–{estimate.high:{form}})"
+
+
+def draw_regrets(space: str, by_lanes: Mapping[int, Mapping[str, Sequence[Result]]], out: Path) -> None:
+    """Draw the median regret of each search against trial-epochs, a panel for each number of lanes, ours with their intervals."""
+    figure = new_figure(height=3.6 * len(by_lanes))
+    panels = figure.subplots(len(by_lanes), squeeze=False)[:, 0]
+    for axes, (lanes, methods) in zip(panels, by_lanes.items(), strict=True):
+        budget, spread = (getattr(next(iter(methods.values()))[0], name) for name in ("budget", "spread"))
+        style_axes(axes, x="trial-epochs", y="regret, nats")
+        axes.set(xscale="log", yscale="log", xlim=(max(1, budget // 100), budget))
+        grid = np.unique(np.geomspace(max(1, budget // 100), budget, _POINTS).astype(int))
+        least = min(DEVIATIONS) * spread / 4
+        ends = []
+        for number, (method, results) in enumerate(methods.items()):
+            style = line_style(number) | {"linewidth": 2.2 if method in OURS else 1.2}
+            estimates = median_regret(results, [int(count) for count in grid])
+            middle, low, high = (
+                np.asarray(
+                    [max(getattr(e, name), least) if math.isfinite(getattr(e, name)) else math.nan for e in estimates]
+                )
+                for name in ("value", "low", "high")
+            )
+            axes.plot(grid, middle, **style)
+            if method in OURS:
+                axes.fill_between(grid, low, high, color=style["color"], alpha=0.12, linewidth=0)
+            ends.append((float(middle[-1]), method, style["color"]))
+        for deviations in DEVIATIONS:
+            axes.axhline(deviations * spread, **DASHED)
+            annotate(axes, f"{deviations} sd", (grid[0], deviations * spread), (4, 5), ha="left", fontsize=9)
+        _label_ends(axes, ends)
+        note(axes, f"{lanes} {'lane' if lanes == 1 else 'lanes'}")
+    save(framed(figure, f"Space {space}: regret of the incumbent, median over repeats"), out / f"search-{space}.png")
+
+
+def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
+    """Write the names beside the right ends of the lines, in their order, far enough apart to be read."""
+    finite = sorted((end for end in ends if math.isfinite(end[0])), key=lambda end: end[0])
+    axes.get_ylim()  # which sets the limits, without which no height is known
+    below = -math.inf
+    for value, method, colour in finite:
+        height = axes.transAxes.inverted().transform(axes.transData.transform((axes.get_xlim()[1], value)))[1]
+        below = max(height, below + _APART)
+        axes.text(1.01, below, method, transform=axes.transAxes, fontsize=9, color=colour, va="center", ha="left")

@@ -1,0 +1,417 @@
+"""The referee of searches: lanes on a table, its clock, grades from seeds that a search did not see, and the statistics."""
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from toy_study import MemoryJournal
+from toy_study import table as stored_table
+
+BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
+sys.path += [str(BENCHMARKS), str(BENCHMARKS / "search")]
+
+from curve_table import Table, append, identified, live_file, load_table, to_line  # noqa: E402
+from grading import (  # noqa: E402
+    Change,
+    Referee,
+    Result,
+    interval,
+    median_regret,
+    ratio,
+    restricted_mean,
+    seen_seed,
+)
+from methods import OURS, REFERENCE, run_method, run_ours, study_of, why_not  # noqa: E402
+from peers import PEERS, Job, OptunaPeer, run_peer  # noqa: E402
+from race import digest_of, entries, race, read_results  # noqa: E402
+from surrogate import Curve, Forest, Grades, SeenCurves, to_point  # noqa: E402
+from synthetic_table import DIVERGES, EPOCHS, SPACE, draw, truth, write_table  # noqa: E402
+from table_lanes import BudgetSpent, TableLanes, Trace  # noqa: E402
+
+from sweeps.study.space import Parameter, Space  # noqa: E402
+from sweeps.workload import Trial, advance_all  # noqa: E402
+from sweeps.workload.testing import check_lanes  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    return write_table(tmp_path_factory.mktemp("tables"))
+
+
+@pytest.fixture(scope="module")
+def referee(table: Table) -> Referee:
+    return Referee(table, digest_of(table), 0)
+
+
+# ---- lanes and their clock ----
+
+
+def test_lanes_give_the_curves_of_the_table_bit_for_bit(table: Table, referee: Referee) -> None:
+    for row in (0, 1, int(table.diverged[:, 0].argmax())):
+        lanes = TableLanes(Trace(referee.curves, budget=100, lanes=2))
+        lanes.add(Trial(number=7, params=table.configurations[row], seed=1))
+        seen = []
+        while True:
+            [progress] = advance_all(lanes, [7])
+            seen.append(progress)
+            if progress.finished:
+                break
+        length = int(np.isfinite(table.neg_elbo[row, 0]).sum())
+        assert [progress.objective for progress in seen[:length]] == table.neg_elbo[row, 0, :length].tolist()
+        assert [progress.epoch for progress in seen] == list(range(1, len(seen) + 1))
+        if table.diverged[row, 0]:
+            assert len(seen) == length + 1
+            assert seen[-1].failure is not None
+            assert seen[-1].failure.kind == "diverged"
+        else:
+            assert (len(seen), seen[-1].failure) == (EPOCHS, None)
+        assert lanes.clock() == pytest.approx(len(seen) * table.seconds[row, 0, 0])
+
+
+def test_lanes_on_a_table_keep_the_protocol(table: Table, referee: Referee) -> None:
+    going_on = [table.configurations[row] for row in np.flatnonzero(~table.diverged[:, 0])[:3]]
+    check_lanes(lambda: TableLanes(Trace(referee.curves, budget=1000, lanes=2)), going_on)
+
+
+def seconds_of(params: Mapping[str, Any]) -> Curve:
+    """A trial that takes these seconds for its epochs."""
+    return Curve(neg_elbo=(1.0,) * len(params["seconds"]), seconds=tuple(params["seconds"]), diverged=False)
+
+
+@pytest.mark.parametrize(("late", "ends"), [(False, [3, 6, 9, 12]), (True, [3, 4, 7, 8])])
+def test_a_lane_that_may_run_ahead_waits_for_the_round_before_the_last(late: bool, ends: list[float]) -> None:
+    lanes = TableLanes(Trace(seconds_of, budget=100, lanes=2))
+    lanes.add(Trial(number=0, params={"seconds": [1, 3, 1, 3]}, seed=0))
+    lanes.add(Trial(number=1, params={"seconds": [3, 1, 3, 1]}, seed=0))
+    seen = []
+    for _ in range(4):
+        if late:
+            lanes.run_ahead(lambda numbers: ({}, ()))
+        advance_all(lanes, [0, 1])
+        seen.append(lanes.clock())
+    assert seen == ends
+
+
+def test_a_trace_ends_and_is_graded_in_the_order_of_time() -> None:
+    trace = Trace(seconds_of, budget=3, lanes=2)
+    long, short = {"seconds": [5.0]}, {"seconds": [1.0, 1.0, 1.0, 1.0]}
+    trace.train("long", long, 1, 0.0)
+    for epoch in range(1, 5):
+        trace.train("short", short, epoch, epoch - 1.0)
+    with pytest.raises(BudgetSpent):
+        trace.train("short", short, 5, 4.0)
+    assert [(each.trial, each.ended) for each in trace.in_order()] == [("short", 1.0), ("short", 2.0), ("short", 3.0)]
+
+
+@pytest.mark.parametrize("lanes", [1, 4, 16])
+@pytest.mark.parametrize("name", [REFERENCE, "random + halving"])
+def test_a_search_that_is_killed_and_goes_on_ends_in_the_same_table(referee: Referee, name: str, lanes: int) -> None:
+    given = {"name": "kill", "seed": 3, "epochs": EPOCHS, "budget": 150}
+    study = study_of(SPACE, OURS[name], **given)
+
+    def searched(*budgets: int) -> list[dict[str, Any]]:
+        journal = MemoryJournal()
+        for budget in budgets:
+            run_ours(study, Trace(referee.curves, budget=budget, lanes=lanes), JournalStorage(journal))
+        return stored_table(optuna.load_study(study_name="kill", storage=JournalStorage(journal)))
+
+    whole = searched(1000)
+    assert sum(len(trial["published"]) for trial in whole) >= 150
+    for killed in (1, 13, 67):
+        assert searched(killed, 40, 1000) == whole
+
+
+# ---- what is seen and what is graded ----
+
+
+def test_curves_off_the_table_are_averages_of_its_curves(table: Table, referee: Referee) -> None:
+    random, curves = np.random.default_rng(1), referee.curves
+    missed, diverged = [], []
+    for _ in range(60):
+        params = draw(random)
+        curve = curves(params)
+        weights = curves.forest.weights(to_point(SPACE, params))
+        assert weights.sum() == pytest.approx(1)
+        assert min(weights) >= 0
+        assert len(curve.seconds) == len(curve.neg_elbo) + curve.diverged
+        if curve.diverged:
+            diverged.append(params["learning_rate"])
+        else:
+            assert 0.5 <= min(curve.seconds) <= max(curve.seconds) <= 0.7 + 1e-9
+            missed.append(abs(curve.neg_elbo[-1] - truth(params)))
+    assert np.median(missed) < 0.8
+    assert min(diverged) > DIVERGES / 2
+    assert len(diverged) > 2
+
+
+def test_errors_are_of_curves_that_were_left_out(table: Table, referee: Referee) -> None:
+    weights = referee.curves.forest.left_out_weights()
+    assert (np.diag(weights) == 0).all()
+    np.testing.assert_allclose(weights.sum(axis=1), 1)
+    errors = referee.curves.errors()
+    assert [error.epoch for error in errors] == list(range(1, EPOCHS + 1))
+    last = errors[-1]
+    rows = np.flatnonzero(~table.diverged[:, 0])
+    expected = [truth(table.configurations[row]) for row in rows]
+    # No prediction from others can be nearer than the noise of the curve itself, whose median is 0.13 nats.
+    assert 0.13 < last.nats < 1.0
+    assert last.rank_correlation > 0.9
+    assert last.nats_near_best < np.std(expected)
+
+
+def test_a_curve_has_no_part_in_its_own_left_out_weights(referee: Referee) -> None:
+    random = np.random.default_rng(3)
+    points = random.random((60, 3)).astype(np.float32)
+    targets = points[:, [0]] + 0.1 * random.normal(size=(60, 1))
+    weights, whole = Forest(points, targets).left_out_weights(), Forest(points, targets).weights(points[7])
+    changed = targets.copy()
+    changed[7] = 50.0
+    again = Forest(points, changed)
+    np.testing.assert_array_equal(again.left_out_weights()[7], weights[7])
+    assert np.abs(again.left_out_weights()[8] - weights[8]).max() > 0
+    assert np.abs(again.weights(points[7]) - whole).max() > 0.05
+
+
+def test_the_seen_seed_never_enters_the_grade(table: Table) -> None:
+    random = np.random.default_rng(2)
+    asked = [*table.configurations, *(draw(random) for _ in range(50))]
+    for seen in (0, 1):
+        grades = Grades(table, seen)
+        other, changed = table.neg_elbo.copy(), table.neg_elbo.copy()
+        other[:, seen] += random.normal(size=other[:, seen].shape) * 100
+        changed[:, 2] += 7.0
+        unseen = replace(table, neg_elbo=other, diverged=_flipped(table.diverged, seen))
+        again = Grades(unseen, seen)
+        assert [again(params) for params in asked] == [grades(params) for params in asked]
+        assert again.best == grades.best
+        assert Grades(replace(table, neg_elbo=changed), seen).best != grades.best
+
+
+def _flipped(flags: np.ndarray, column: int) -> np.ndarray:
+    flags = flags.copy()
+    flags[:, column] = ~flags[:, column]
+    return flags
+
+
+def test_a_grade_is_near_the_truth_and_infinite_where_others_diverge(table: Table) -> None:
+    grades = Grades(table, 0)
+    assert grades.best == pytest.approx(min(map(truth, table.configurations)), abs=0.4)
+    assert grades({"optimizer": "adam", "learning_rate": 9e-2, "components": 8}) == math.inf
+    assert grades({"optimizer": "adam", "learning_rate": 2e-3, "components": 8}) == pytest.approx(100, abs=0.4)
+
+
+LEVELS = {"best": 100.0, "good": 101.0, "fair": 105.0, "bad": 110.0}
+
+
+@pytest.fixture(scope="module")
+def levels(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    """Four levels of nats, 40 configurations of each; the seeds lie 0.8 above, 0.8 below and at their mean: a spread of 0.8."""
+    folder = tmp_path_factory.mktemp("levels")
+    level = Parameter(name="level", kind="choice", values=tuple(LEVELS))
+    space = Space((level, Parameter(name="other", kind="int", low=1, high=40)))
+    shared = {"space": "A", "epochs": 2, "search": space.as_dict(), "settings": {}, "seed": 0}
+    origin = identified({**shared, "fingerprint": "f", "sizes": [1, 2, 3], "code": {}})
+    append(live_file("A", folder), to_line(origin))
+    for number, (name, other) in enumerate((name, other) for name in LEVELS for other in range(1, 41)):
+        for seed, error in enumerate((0.8, -0.8, 0.0)):
+            values = [LEVELS[name] + error + 3.0, LEVELS[name] + error]
+            content = {
+                "configuration": number,
+                "stage": "first",
+                "params": {"level": name, "other": other},
+                "seed": seed,
+            }
+            content |= {"neg_elbo": values, "rate": [1.0, 1.0], "seconds": [1.0, 1.0]}
+            line = to_line({**content, "diverged": False, "date": "d", "origin": origin["id"]})
+            with live_file("A", folder).open("a", encoding="utf-8") as file:
+                file.write(line)
+    return load_table("A", folder)
+
+
+def test_epochs_to_a_target_of_which_the_answer_is_known(levels: Table) -> None:
+    referee = Referee(levels, digest_of(levels), 0)
+    assert referee.spread == pytest.approx(0.8)
+    assert referee.curves({"level": "good", "other": 3}).neg_elbo == (104.8, 101.8)
+    trace = Trace(referee.curves, budget=20, lanes=1)
+    for number, level in enumerate(("bad", "fair", "good", "best")):
+        for epoch in (1, 2):
+            trace.train(number, {"level": level, "other": 7}, epoch, 2.0 * number + epoch - 1)
+    result = referee.grade(trace, method="by hand", repeat=0)
+    # Seen: 113.8 110.8 | 108.8 105.8 | 104.8 101.8 | 103.8 100.8, so "best" is chosen after its second epoch only.
+    assert [(change.epochs, change.seconds) for change in result.changes] == [(1, 1), (3, 3), (5, 5), (8, 8)]
+    assert [change.regret for change in result.changes] == pytest.approx([10, 5, 1, 0], abs=0.05)
+    assert [result.epochs_to(deviations) for deviations in (2, 1, 20)] == [5, 8, 1]
+    assert [result.regret(count) for count in (0, 2, 4, 20)] == pytest.approx([math.inf, 10, 5, 0], abs=0.05)
+    assert (result.trained, result.trials) == (8, 4)
+    assert Result.from_dict(json.loads(json.dumps(result.to_dict(), allow_nan=False))) == result
+    never = replace(result, changes=result.changes[:2])
+    assert (never.reached(2), never.epochs_to(2)) == (None, 20)
+
+
+# ---- statistics ----
+
+
+def result_at(repeat: int, epochs: int | None, *, method: str = "m", budget: int = 100) -> Result:
+    """A search that reaches the best after so many epochs, or never."""
+    changes = [Change(epochs=1, seconds=1.0, regret=math.inf)]
+    changes += [] if epochs is None else [Change(epochs=epochs, seconds=1.0, regret=0.0)]
+    known = {
+        "space": "A",
+        "table": "t",
+        "code": "",
+        "lanes": 1,
+        "spread": 1.0,
+        "trained": budget,
+        "trials": 3,
+        "own_seconds": 0.0,
+    }
+    return Result(method=method, repeat=repeat, budget=budget, changes=tuple(changes), **known)
+
+
+def test_a_search_that_never_arrives_counts_as_its_whole_budget() -> None:
+    results = [result_at(0, 20), result_at(1, 40), result_at(2, None)]
+    assert restricted_mean(results, 1).value == pytest.approx(160 / 3)
+    slower = [result_at(2, None, method="slow"), result_at(0, 40, method="slow"), result_at(1, 80, method="slow")]
+    assert ratio(results, slower, 1).value == pytest.approx(220 / 160)
+    assert ratio(results, results, 1) == replace(ratio(results, results, 1), value=1.0, low=1.0, high=1.0)
+    with pytest.raises(ValueError, match="other repeats"):
+        ratio(results, slower[:2], 1)
+    with pytest.raises(ValueError, match="another budget"):
+        ratio(results, [replace(result, budget=200) for result in slower], 1)
+    assert [estimate.value for estimate in median_regret(results, [19, 20, 40])] == [math.inf, math.inf, 0.0]
+
+
+def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
+    """Of 50 exponential numbers; the percentile bootstrap is known to cover a little less than 95 %: about 93 %."""
+    random, covered = np.random.default_rng(5), 0
+    for _ in range(300):
+        found = interval(lambda values: values[..., 0, :].mean(axis=-1), random.exponential(size=50))
+        covered += found.low <= 1 <= found.high
+    assert 0.89 <= covered / 300 <= 0.97
+
+
+def test_a_ratio_of_pairs_is_surer_than_one_of_strangers() -> None:
+    random = np.random.default_rng(6)
+    epochs = random.integers(10, 90, size=50)
+    fast = [result_at(repeat, int(count) // 2) for repeat, count in enumerate(epochs)]
+    slow = [result_at(repeat, int(count), method="slow") for repeat, count in enumerate(epochs)]
+    paired, stranger = ratio(fast, slow, 1), ratio(fast, [replace(r, repeat=49 - r.repeat) for r in slow], 1)
+    assert paired.value == pytest.approx(2, abs=0.05) == stranger.value
+    assert paired.high - paired.low < (stranger.high - stranger.low) / 5
+
+
+# ---- peers ----
+
+
+class Pausing:
+    """Trains two trials one epoch each, then the first of them to its end."""
+
+    def __init__(self) -> None:
+        self.jobs: Iterator[str] = iter("aba")
+        self.heard: list[tuple[str, int]] = []
+
+    def ask(self) -> Job | None:
+        key = next(self.jobs, None)
+        return None if key is None else Job(key=key, params={"seconds": [1, 2, 3]}, handle=None)
+
+    def report(self, job: Job, epoch: int, objective: float, *, last: bool) -> bool:
+        self.heard.append((str(job.key), epoch))
+        return epoch > 1
+
+
+def test_a_trial_that_is_resumed_pays_for_its_new_epochs_alone() -> None:
+    trace, peer = Trace(seconds_of, budget=100, lanes=1), Pausing()
+    run_peer(peer, trace, 1)
+    assert peer.heard == [("a", 1), ("b", 1), ("a", 2), ("a", 3)]
+    assert [each.ended for each in trace.in_order()] == [1, 2, 4, 7]
+
+
+def test_optuna_at_one_worker_is_its_own_optimize(referee: Referee) -> None:
+    def parts() -> tuple[optuna.samplers.BaseSampler, optuna.pruners.BasePruner]:
+        return optuna.samplers.TPESampler(seed=4), optuna.pruners.MedianPruner()
+
+    peer = OptunaPeer(SPACE, *parts())
+    trace = Trace(referee.curves, budget=300, lanes=1)
+    run_peer(peer, trace, 1)
+
+    def objective(trial: optuna.Trial) -> float:
+        curve = referee.curves(SPACE.suggest(trial))
+        for epoch, value in enumerate(curve.neg_elbo, start=1):
+            trial.report(value, epoch)
+            if epoch < EPOCHS and trial.should_prune():
+                raise optuna.TrialPruned
+        if curve.diverged:
+            raise ArithmeticError
+        return min(curve.neg_elbo)
+
+    sampler, pruner = parts()
+    study = optuna.create_study(sampler=sampler, pruner=pruner)
+    study.optimize(objective, n_trials=len(trace.params) - 1, catch=ArithmeticError)
+    ours = peer.study.trials[: len(study.trials)]
+    fields = ("params", "state", "values", "intermediate_values")
+    assert [[getattr(trial, name) for name in fields] for trial in ours] == [
+        [getattr(trial, name) for name in fields] for trial in study.trials
+    ]
+    assert {trial.state.name for trial in ours} == {"COMPLETE", "PRUNED", "FAIL"}
+
+
+def test_every_search_of_data_runs_or_says_why_not(table: Table, referee: Referee) -> None:
+    for method in (*OURS, *PEERS):
+        if reason := why_not(method, table):
+            assert "No module named" in reason or (method, "components" in reason) == ("gp + median", True)
+            continue
+        for lanes in (1, 4):
+            result = run_method(referee, method, lanes=lanes, repeat=1, budget=60)
+            assert result.trained == 60, method
+            assert math.isfinite(result.changes[-1].regret), method
+            assert result == replace(
+                run_method(referee, method, lanes=lanes, repeat=1, budget=60), own_seconds=result.own_seconds
+            ), f"{method} is not deterministic"
+
+
+# ---- the race ----
+
+
+def test_repeats_alternate_between_the_seeds_that_all_configurations_have() -> None:
+    assert [seen_seed(repeat) for repeat in range(4)] == [0, 1, 0, 1]
+
+
+@pytest.mark.slow
+def test_a_race_goes_on_where_it_was_stopped_and_is_reported(table: Table, tmp_path: Path) -> None:
+    folder, out = tmp_path / "tables", tmp_path / "out"
+    write_table(folder)
+    asked = ["--tables", str(folder), "--out", str(out), "--lanes", "1", "4", "--epochs", "40", "--workers", "1"]
+    command = [sys.executable, str(BENCHMARKS / "search" / "race.py"), *asked, "--methods", "random", REFERENCE]
+    environment = {"PYTHONPATH": str(BENCHMARKS.parents[1]), "PATH": ""}
+    for repeats, lines in (("1", 4), ("3", 12), ("3", 12)):
+        done = subprocess.run(
+            [*command, "--repeats", repeats], env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        results = read_results({"A": table}, out, budget=40)
+        assert len(results) == lines == len({(r.method, r.lanes, r.repeat) for r in results})
+    report = (out / "search.md").read_text(encoding="utf-8")
+    assert report.count("## A, ") == 2
+    assert "| **tpe + median** |" in report
+    assert "gp + median on A: sampler.name" in report
+    assert (out / "search-A.png").read_bytes().startswith(b"\x89PNG")
+    grown = replace(table, seconds=table.seconds + 1)
+    assert read_results({"A": grown}, out, budget=40) == []
+    assert len(list(entries(table, ["random", "gp + median"], lanes=(1, 4), repeats=5))) == 10
+    race({"A": table}, list(entries(table, ["random"], lanes=(1,), repeats=1)), folder, out, budget=40, workers=1)
+    assert len((out / "search.jsonl").read_text(encoding="utf-8").splitlines()) == 12
+
+
+def test_a_table_that_grew_has_another_digest(table: Table) -> None:
+    assert digest_of(table) == digest_of(replace(table))
+    assert digest_of(table) != digest_of(table.of_seeds(2))
+    assert SeenCurves(table, 1).effective_number() > 1
