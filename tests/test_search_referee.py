@@ -257,6 +257,14 @@ def test_epochs_to_a_target_of_which_the_answer_is_known(levels: Table) -> None:
     assert (never.reached(2), never.epochs_to(2)) == (None, 20)
 
 
+def test_a_target_that_is_left_again_is_not_reached() -> None:
+    by_chance = (Change(epochs=3, seconds=3.0, regret=0.5), Change(epochs=7, seconds=7.0, regret=5.0))
+    left = replace(result_at(0, None), changes=by_chance)
+    assert left.reached(1) is None
+    again = (*by_chance, Change(epochs=9, seconds=9.0, regret=0.9), Change(epochs=11, seconds=11.0, regret=0.4))
+    assert replace(left, changes=again).epochs_to(1) == 9
+
+
 # ---- statistics ----
 
 
@@ -397,7 +405,7 @@ def test_a_race_goes_on_where_it_was_stopped_and_is_reported(table: Table, tmp_p
             [*command, "--repeats", repeats], env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
-        results = read_results({"A": table}, out, budget=40)
+        results = read_results({"A": table}, out)
         assert len(results) == lines == len({(r.method, r.lanes, r.repeat) for r in results})
     report = (out / "search.md").read_text(encoding="utf-8")
     assert report.count("## A, ") == 2
@@ -405,10 +413,15 @@ def test_a_race_goes_on_where_it_was_stopped_and_is_reported(table: Table, tmp_p
     assert "gp + median on A: sampler.name" in report
     assert (out / "search-A.png").read_bytes().startswith(b"\x89PNG")
     grown = replace(table, seconds=table.seconds + 1)
-    assert read_results({"A": grown}, out, budget=40) == []
-    assert len(list(entries(table, ["random", "gp + median"], lanes=(1, 4), repeats=5))) == 10
-    race({"A": table}, list(entries(table, ["random"], lanes=(1,), repeats=1)), folder, out, budget=40, workers=1)
+    assert read_results({"A": grown}, out) == []
+    race({"A": table}, list(entries(table, ["random"], lanes=(1,), repeats=1, budget=40)), folder, out, workers=1)
     assert len((out / "search.jsonl").read_text(encoding="utf-8").splitlines()) == 12
+
+
+def test_what_is_raced_leaves_out_what_cannot_run_and_lets_each_lane_finish_trials(table: Table) -> None:
+    raced = list(entries(table, ["random", "gp + median"], lanes=(1, 64), repeats=5, budget=None))
+    assert len(raced) == 10
+    assert {(entry.lanes, entry.budget) for entry in raced} == {(1, 1200), (64, 3 * 64 * EPOCHS)}
 
 
 def test_a_table_that_grew_has_another_digest(table: Table) -> None:

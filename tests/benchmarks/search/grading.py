@@ -8,9 +8,10 @@ Rules, the same for all searches:
 - **Its grade** comes from the other seeds alone (`surrogate.Grades`): the mean objective, smoothed over neighbouring configurations. **Regret** is its
   grade minus that of the best configuration of the table, in nats.
 - **Targets** lie one and two standard deviations over seeds (`Table.spread`) above the best. Less is noise.
-- **Epochs to a target** are the trial-epochs until the incumbent first is within the target. A repeat that never is within its budget is censored: it counts as
-  the whole budget, and the table says how many these are. So the mean is restricted to the budget (Irwin 1949), which flatters a search that
-  often fails; a ratio to such a search is a lower bound.
+- **Epochs to a target** are the trial-epochs from which on the incumbent is within the target to the end of the budget. The first time would not do:
+  while 64 trials are at their first epochs, the incumbent often is a good configuration by chance, and a worse one later.
+- **Censoring.** A repeat whose incumbent is not within the target at the end of the budget counts as the whole budget, and the table says how many these
+  are. So the mean is restricted to the budget (Irwin 1949), which flatters a search that often fails; a ratio to such a search is a lower bound.
 - **Intervals** are 95 % percentile bootstrap intervals over repeats (Efron 1979), 2,000 draws. The ratio of two searches draws the same repeats of
   both, because equal repeats see equal seeds.
 - **Curves** are medians over repeats, because a configuration whose other seeds diverge has an infinite regret.
@@ -86,12 +87,16 @@ class Result:
         return so_far[-1] if so_far else math.inf
 
     def reached(self, deviations: float) -> Change | None:
-        """Return the first change that brings the regret within so many standard deviations over seeds; None if none does."""
-        limit = deviations * self.spread
-        return next((change for change in self.changes if change.regret <= limit), None)
+        """Return the change from which on the regret is within so many standard deviations over seeds; None if it is not in the end."""
+        limit, reached = deviations * self.spread, None
+        for change in reversed(self.changes):
+            if change.regret > limit:
+                break
+            reached = change
+        return reached
 
     def epochs_to(self, deviations: float) -> int:
-        """Return the trial-epochs until the target; the budget where it is never reached."""
+        """Return the trial-epochs until the target; the budget where it is not reached."""
         reached = self.reached(deviations)
         return self.budget if reached is None else reached.epochs
 

@@ -86,7 +86,6 @@ def run_method(referee: Referee, method: str, *, lanes: int, repeat: int, budget
         UserError: our sampler cannot model the space.
         ImportError: the package of a peer is not installed.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     table: Table = referee.table
     name = f"{table.name}-{repeat}"
     seed = seed_of(f"race:{name}") >> 32

@@ -11,7 +11,8 @@ free, and waits for nobody. A trial that a peer resumes goes on where it was, at
 | `dehb`, `smac` | DEHB 0.1, SMAC 2: `ask` and `tell` of a configuration and an epoch; one that is promoted goes on from its checkpoint | the same |
 | `ray: asha` | the scheduler of Ray Tune, which stops trials; configurations are drawn at random | drawn only where active |
 
-Each runs with its own defaults, but for the epochs of a trial (first rung 1, last the epochs of the table) and the seed. Not raced: Ray Tune's BOHB,
+Each runs with its own defaults, but for the epochs of a trial (first rung 1, last the epochs of the table) and the seed; so the first trial of
+syne-tune is the middle of all ranges. Not raced: Ray Tune's BOHB,
 because its model is the package hpbandster, which has had no release since 2018.
 """
 
@@ -37,6 +38,7 @@ from sweeps.study.space import Parameter, Space
 
 __all__ = ["PEERS", "Job", "OptunaPeer", "Peer", "run_peer"]
 
+optuna.logging.set_verbosity(optuna.logging.WARNING)
 _WORST = 1e9
 """Nats of a diverged trial for peers that know no failed trials."""
 

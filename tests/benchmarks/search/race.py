@@ -26,7 +26,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 
@@ -43,7 +43,7 @@ __all__ = ["Entry", "digest_of", "entries", "race", "read_results"]
 
 SPACES = ("A", "B", "C")
 LANES = (1, 4, 64)
-REPEATS, BUDGET = 50, 1200
+REPEATS, BUDGET, WAVES = 50, 1200, 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +54,8 @@ class Entry:
     method: str
     lanes: int
     repeat: int
+    budget: int
+    """Trial-epochs."""
 
 
 def main() -> None:
@@ -62,7 +64,9 @@ def main() -> None:
     parser.add_argument("--methods", choices=METHODS, nargs="+", default=METHODS, metavar="NAME", help="race these")
     parser.add_argument("--lanes", type=int, nargs="+", default=LANES)
     parser.add_argument("--repeats", type=int, default=REPEATS)
-    parser.add_argument("--epochs", type=int, default=BUDGET, help="trial-epochs of a search")
+    parser.add_argument(
+        "--epochs", type=int, help="trial-epochs of a search; else 1,200 or 3 whole trials in each lane"
+    )
     parser.add_argument("--tables", type=Path, default=TABLES, help="folder of the tables")
     parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder of results and report")
     parser.add_argument("--workers", type=int, default=usable_cores(), help="processes")
@@ -83,14 +87,16 @@ def main() -> None:
         for name, table in tables.items():
             print(f"{surrogate_errors(name, table)}\n")
     else:
-        asked = {"lanes": options.lanes, "repeats": options.repeats}
+        asked = {"lanes": options.lanes, "repeats": options.repeats, "budget": options.epochs}
         wanted = [e for table in tables.values() for e in entries(table, options.methods, **asked)]
-        race(tables, wanted, options.tables, options.out, budget=options.epochs, workers=options.workers)
+        race(tables, wanted, options.tables, options.out, workers=options.workers)
         if not options.no_report:
             # It needs more of the project than an environment of peers has.
             from race_report import write_report
 
-            write_report(tables, read_results(tables, options.out, budget=options.epochs), options.out)
+            budgets = {(entry.space, entry.lanes, entry.budget) for entry in wanted}
+            results = read_results(tables, options.out)
+            write_report(tables, [r for r in results if (r.space, r.lanes, r.budget) in budgets], options.out)
 
 
 def _spaces(folder: Path) -> list[str]:
@@ -107,36 +113,41 @@ def digest_of(table: Table) -> str:
     return content.hexdigest()[:12]
 
 
-def entries(table: Table, methods: Sequence[str], *, lanes: Sequence[int], repeats: int) -> Iterator[Entry]:
-    """Yield the searches of a table, all methods of a repeat before the next repeat, without those that cannot run here."""
+def entries(
+    table: Table, methods: Sequence[str], *, lanes: Sequence[int], repeats: int, budget: int | None
+) -> Iterator[Entry]:
+    """Yield the searches of a table, all methods of a repeat before the next repeat, without those that cannot run here.
+
+    Without a budget it is 1,200 trial-epochs, or three whole trials in each lane where that is more: in less time than a whole trial no search
+    without a pruner has found anything.
+    """
     able = [method for method in methods if why_not(method, table) is None]
     for repeat, width, method in itertools.product(range(repeats), lanes, able):
-        yield Entry(space=table.name, method=method, lanes=width, repeat=repeat)
+        epochs = budget or max(BUDGET, WAVES * width * table.epochs)
+        yield Entry(space=table.name, method=method, lanes=width, repeat=repeat, budget=epochs)
 
 
-def read_results(tables: dict[str, Table], out: Path, *, budget: int) -> list[Result]:
-    """Read the results on the present state of tables, referee and, for searches of ours, of the package `sweeps`, for this budget."""
+def read_results(tables: dict[str, Table], out: Path) -> list[Result]:
+    """Read the results on the present state of tables, referee and, for searches of ours, of the package `sweeps`."""
     path, digests = out / "search.jsonl", {name: digest_of(table) for name, table in tables.items()}
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # a last line without an end is half written
     results = [Result.from_dict(json.loads(line)) for line in lines]
     codes = {method: code_of(method) for method in METHODS}
-    return [r for r in results if (r.budget, r.table, r.code) == (budget, digests.get(r.space), codes.get(r.method))]
+    return [r for r in results if (r.table, r.code) == (digests.get(r.space), codes.get(r.method))]
 
 
-def race(
-    tables: dict[str, Table], wanted: Sequence[Entry], folder: Path, out: Path, *, budget: int, workers: int
-) -> None:
+def race(tables: dict[str, Table], wanted: Sequence[Entry], folder: Path, out: Path, *, workers: int) -> None:
     """Run the searches that have no result yet, in processes of one thread each, with a line for each."""
-    known = read_results(tables, out, budget=budget)
-    done = {Entry(space=r.space, method=r.method, lanes=r.lanes, repeat=r.repeat) for r in known}
+    names = [field.name for field in fields(Entry)]
+    done = {Entry(**{name: getattr(result, name) for name in names}) for result in read_results(tables, out)}
     missing = [entry for entry in wanted if entry not in done]
     begun = time.monotonic()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(_run, entry, folder, budget) for entry in missing]
+        futures = [pool.submit(_run, entry, folder) for entry in missing]
         try:
             for count, future in enumerate(as_completed(futures), start=1):
                 result = future.result()
@@ -159,10 +170,10 @@ def _referee(space: str, folder: Path, seen: int) -> Referee:
     return Referee(table, digest_of(table), seen)
 
 
-def _run(entry: Entry, folder: Path, budget: int) -> Result:
+def _run(entry: Entry, folder: Path) -> Result:
     referee = _referee(entry.space, folder, seen_seed(entry.repeat))
     with contextlib.redirect_stdout(sys.stderr):  # peers talk
-        return run_method(referee, entry.method, lanes=entry.lanes, repeat=entry.repeat, budget=budget)
+        return run_method(referee, entry.method, lanes=entry.lanes, repeat=entry.repeat, budget=entry.budget)
 
 
 def surrogate_errors(name: str, table: Table) -> str:
