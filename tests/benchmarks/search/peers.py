@@ -11,8 +11,8 @@ free, and waits for nobody. A trial that a peer resumes goes on where it was, at
 | `dehb`, `smac` | DEHB 0.1, SMAC 2: `ask` and `tell` of a configuration and an epoch; one that is promoted goes on from its checkpoint | the same |
 | `ray: asha` | the scheduler of Ray Tune, which stops trials; configurations are drawn at random | drawn only where active |
 
-Each runs with its own defaults, but for the epochs of a trial (first rung 1, last the epochs of the table) and the seed; so the first trial of
-syne-tune is the middle of all ranges. Not raced: Ray Tune's BOHB,
+Each runs with its own defaults, but for the epochs of a trial (first rung 1, last the epochs of the table) and the seed. One default is
+changed: syne-tune begins with the middle of all ranges, and here no search begins with a configuration that somebody chose. Not raced: Ray Tune's BOHB,
 because its model is the package hpbandster, which has had no release since 2018.
 """
 
@@ -157,6 +157,7 @@ class SynePeer:
             metric="objective",
             mode="min",
             random_seed=seed % 2**31,
+            points_to_evaluate=[],  # by default the middle of all ranges, which is where their author expects the best
             **options,
         )
 
