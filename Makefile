@@ -23,7 +23,7 @@ ADD = $(UV) pip install --python $(PYTHON) $(if $(TORCH),--torch-backend=$(TORCH
 # Otherwise every process would compile the source of all packages anew where this is set, as in many containers: seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install install-dev install-ray sweep test test-all faults lint ui report docs wheel bench bench-gpu curves clean again
+.PHONY: help install install-dev install-ray sweep test test-all faults lint ui report docs wheel bench bench-gpu curves search-race clean again
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -91,6 +91,10 @@ bench-gpu: ## the first of the benchmarks on a CUDA machine, a profile and the c
 # Hours of training, which may be stopped at any time and goes on; $(BENCHMARKS)/search/curves.py says what there is.
 curves: $(INSTALLED) ## train learning curves that searches are graded on (ARGS="--space A --hours 2")
 	@$(PYTHON) $(BENCHMARKS)/search/curves.py $(ARGS)
+
+# Searches of other projects run where they are installed; $(BENCHMARKS)/search/race.py says how to add those that need an environment of their own.
+search-race: $(INSTALLED) ## race searches on tables of learning curves (ARGS="--space A --repeats 50")
+	@PYTHONPATH=. $(PYTHON) $(BENCHMARKS)/search/race.py --out $(MEASURED) $(ARGS)
 
 clean: ## remove caches and builds; the runs, reports and .venv stay
 	@rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks *.egg-info

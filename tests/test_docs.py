@@ -169,6 +169,7 @@ def test_the_targets_of_the_makefile_are_real_and_described() -> None:
         "bench",
         "bench-gpu",
         "curves",
+        "search-race",
         "clean",
     }
     for target in re.findall(r"(?:`|^)make ([a-z-]+)", README, re.MULTILINE):
