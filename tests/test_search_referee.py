@@ -32,7 +32,7 @@ from grading import (  # noqa: E402
 )
 from methods import OURS, REFERENCE, run_method, run_ours, study_of, why_not  # noqa: E402
 from peers import PEERS, Job, OptunaPeer, run_peer  # noqa: E402
-from race import digest_of, entries, race, read_results  # noqa: E402
+from race import digest_of, entries, main, race, read_results  # noqa: E402
 from surrogate import Curve, Forest, Grades, SeenCurves, to_point  # noqa: E402
 from synthetic_table import DIVERGES, EPOCHS, SPACE, draw, truth, write_table  # noqa: E402
 from table_lanes import BudgetSpent, TableLanes, Trace  # noqa: E402
@@ -422,6 +422,17 @@ def test_what_is_raced_leaves_out_what_cannot_run_and_lets_each_lane_finish_tria
     raced = list(entries(table, ["random", "gp + median"], lanes=(1, 64), repeats=5, budget=None))
     assert len(raced) == 10
     assert {(entry.lanes, entry.budget) for entry in raced} == {(1, 1200), (64, 3 * 64 * EPOCHS)}
+
+
+def test_a_race_without_tables_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    for arguments, words in (([], "holds no table"), (["--space", "B"], "table B: got no curves")):
+        monkeypatch.setattr(sys, "argv", ["race.py", "--tables", str(tmp_path), *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2
+        assert words in capsys.readouterr().err
 
 
 def test_a_table_that_grew_has_another_digest(table: Table) -> None:

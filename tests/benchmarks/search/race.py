@@ -77,7 +77,11 @@ def main() -> None:
     try:
         tables = {name: load_table(name, options.tables) for name in options.space or _spaces(options.tables)}
     except ValueError as error:
-        sys.exit(f"race: {error}")
+        parser.error(f"--tables: {error}")
+    if not tables and not options.list:
+        parser.error(
+            f"--tables: got {options.tables}, which holds no table; must hold files of {', '.join(SPACES)}. Try `make curves`."
+        )
     if options.list:
         for name in METHODS:
             print(
