@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from sweeps.errors import UserError
+from sweeps.study.mistakes import problems_of
 from sweeps.study.overrides import apply_overrides, read_study_file, section_of
 from sweeps.study.pruners import PrunerSettings
 from sweeps.study.ranges import limits_of
@@ -25,7 +26,6 @@ from sweeps.study.study_model import (
     Sections,
     StudyFile,
     number_type,
-    problems_of,
     study_model,
 )
 from sweeps.study.yaml_file import EntryPath, Mistakes, find_study, known_studies, mapping, shown
