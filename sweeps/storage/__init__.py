@@ -218,7 +218,9 @@ def with_new_settings(spec: Mapping[str, Any], study: "Study") -> dict[str, Any]
     completed = dict(spec)
     for section, settings in study.fixed.items():
         if section in spec:
-            defaults = json_able(type(settings)().model_dump(mode="json", exclude={*study.space.names}))
+            optional = {name for name, field in type(settings).model_fields.items() if not field.is_required()}
+            defaults = type(settings).model_construct().model_dump(mode="json", include=optional - {*study.space.names})
+            defaults = json_able(defaults)
             missing = {name: value for name, value in defaults.items() if name not in (spec.get("search") or {})}
             completed[section] = missing | spec[section]
     return completed

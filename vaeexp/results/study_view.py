@@ -77,8 +77,10 @@ class StudyView:
     @cached_property
     def parameters(self) -> dict[str, SearchedParameter]:
         """The searched parameters by name, in the order of the study file, with the ranges that the search has widened."""
-        search = self.study.space.as_dict().items()
-        return {name: searched_parameter(name, section, self.trials) for name, section in search}
+        search = {name: dict(section) for name, section in (self.study.spec.get("search") or {}).items()}
+        for growth in self.study.grown:
+            search[growth.parameter]["low" if growth.bound == "lower" else "high"] = growth.end
+        return {name: searched_parameter(name, section, self.trials) for name, section in search.items()}
 
     @cached_property
     def baseline_specs(self) -> Mapping[str, Mapping[str, Any]]:

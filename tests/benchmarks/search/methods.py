@@ -36,6 +36,8 @@ OURS: dict[str, dict[str, Any]] = {
     "tpe + median": {"sampler": "tpe", "pruner": "median"},
     "tpe + hyperband": {"sampler": "tpe", "pruner": "hyperband"},
     "gp + median": {"sampler": "gp", "pruner": "median"},
+    "random + promotion": {"sampler": "random", "pruner": "promotion"},
+    "tpe + promotion": {"sampler": "tpe", "pruner": "promotion"},
 }
 """Name → `sampler` and `pruner` as a study file has them."""
 REFERENCE = "tpe + median"
