@@ -28,7 +28,7 @@ class Results:
     """Everything known about a study.
 
     `trials` has one row per trial, those of the search first, each by number: repeat, number, name, state (complete,
-    pruned, failed, running or waiting), objective (the best reported), epochs (reported), best_epoch, seed, started and
+    pruned, failed, running, paused or waiting), objective (the best reported), epochs (reported), best_epoch, seed, started and
     ended (unix seconds), seconds (of training), duplicate_of, failure (its kind), message, folder, and for repeats
     source_trial, purposes, seed_index, pair_ids, baseline; then `params.<name>` in the order of the search space and `result.<metric>`.
     `epochs` has one row per reported epoch: repeat, number, epoch (from 1), objective, and the metrics.

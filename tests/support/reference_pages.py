@@ -25,7 +25,7 @@ COLUMNS = """\
 | Column of `trials.csv` | Meaning and unit |
 | --- | --- |
 | `repeat`, `number`, `name` | whether it is a run beside the search (confirm, compare, baseline), its number among its kind, its name |
-| `state` | `complete`, `pruned`, `failed`, `running` or `waiting` |
+| `state` | `complete`, `pruned`, `failed`, `running`, `paused` or `waiting` |
 | `objective` | lowest validation −ELBO at β = 1 over epochs, nats per image (a deterministic autoencoder: its distortion) |
 | `epochs`, `best_epoch` | epochs reported, and that of `objective`, counted from 1 |
 | `seed` | of weights, batches and noise |
