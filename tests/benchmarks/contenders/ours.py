@@ -43,6 +43,12 @@ def settings_of(kind: str) -> SimpleNamespace:
         batch_size=BATCH,
         epochs=30,
         patience=0,
+        warmup_steps=0,
+        beta1=None,
+        beta2=None,
+        momentum=0.9,
+        weight_decay=0.0,
+        clip_norm=None,
     )
     return SimpleNamespace(model=model, train=train, evaluation=SimpleNamespace(active_threshold=0.01))
 

@@ -20,6 +20,7 @@ def snapshot(**changes: object) -> Snapshot:
     values = {
         "phase": "search",
         "running": running,
+        "paused": 0,
         "complete": 4,
         "pruned": 2,
         "failed": 0,
@@ -192,10 +193,20 @@ def test_time_left_counts_what_is_to_come_and_what_is_under_way() -> None:
     assert time_left(snapshot(), 2.0) == pytest.approx((32 * 20 + 10 + 20) / 2)
 
 
-@pytest.mark.parametrize("changes", [{"planned": None}, {"complete": 0, "pruned": 0}, {"complete": 1, "pruned": 0}])
+@pytest.mark.parametrize(
+    "changes", [{"planned": None}, {"complete": 0, "pruned": 0}, {"complete": 1, "pruned": 0}, {"paused": 1}]
+)
 def test_time_left_is_unknown_without_grounds(changes: dict) -> None:
     assert time_left(snapshot(**changes), 2.0) is None
     assert time_left(snapshot(), None) is None
+
+
+def test_paused_trials_are_counted_where_there_are_any() -> None:
+    progress = LiveProgress(screen(), study="s", clock=Clock())
+    progress.round_finished(snapshot())
+    assert "paused" not in progress.summary()
+    progress.round_finished(snapshot(paused=3))
+    assert "3 paused  2 pruned  0 failed" in progress.summary()
 
 
 def test_the_rate_is_of_the_last_rounds_and_starts_anew_with_a_phase() -> None:
