@@ -95,7 +95,7 @@ def parts_of(options: Mapping[str, Collection[Any]]) -> tuple[str, ...]:
 
 def check_parts(train: "TrainSettings", parts: Collection[str]) -> None:
     """Raise ValueError where a lane of these settings needs a part that a step was not made with."""
-    if missing := {*parts_of({name: [value] for name, value in train})} - {*parts}:
+    if missing := {*parts_of({name: [value] for name, value in vars(train).items()})} - {*parts}:
         raise ValueError(f"optimizer: {train.optimizer} needs {', '.join(sorted(missing))}; the step was made without.")
 
 
