@@ -20,6 +20,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from operator import methodcaller
 from pathlib import Path
 from typing import Literal
@@ -208,6 +209,7 @@ class Rounds:
 
     def _promote(self, *, last: bool = False) -> None:
         """Let paused trials that deserve it go on in free lanes."""
+        before = len(self.running)
         while len(self.running) < self.lanes.width:
             stored = self.source.promoted(self._trials(), self._spent(), last=last)
             if stored is None:
@@ -215,7 +217,8 @@ class Rounds:
             self._resumed(stored).go_on(self.round)
             self.ends.fallen.discard(stored.number)
             self._add(self._resumed(self._trials()[stored.number]))
-        self.lanes.replay()
+        if len(self.running) > before:  # workers answer a replay, so a round without promotions asks for none
+            self.lanes.replay()
 
     def _fill(self) -> str:
         """Start trials in free lanes; returns why there is none for a lane that stays free."""
@@ -339,10 +342,9 @@ class Rounds:
 
     def _tell_round(self) -> None:
         stored, running, planned, elapsed = self._trials(), dict(self.running), self.source.planned, self.elapsed
-        # What a snapshot needs is as it is now, and made when somebody hears of it, because no lane should wait for it.
-        self.told.later(
-            lambda observer: observer.round_finished(snapshot_of(self.phase, stored, running, planned, elapsed))
-        )
+        # The snapshot is made when the first observer hears of it, because no lane should wait for it.
+        snapshot = cache(lambda: snapshot_of(self.phase, stored, running, planned, elapsed))
+        self.told.later(lambda observer: observer.round_finished(snapshot()))
 
     def _spent(self) -> float:
         return self.elapsed + self.timer() - self.mark
