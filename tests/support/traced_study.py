@@ -72,16 +72,18 @@ def main() -> None:
     folder, address, workers, limit = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
     import ray
 
-    RayWorker.patience = 5.0
     job = RayJob(folder=folder, limit=limit)
+
+    def pool() -> WorkerPool:
+        RayWorker.patience = 300.0  # all take part from the first round on, however busy the machine is
+        opened = WorkerPool(build, [{"folder": folder}] * workers, worker=job.worker, lanes=LANES)
+        RayWorker.patience = 5.0  # nobody has room for the successor of one whose machine has gone
+        return opened
+
     with join_cluster(address, [Path(sweeps.__file__).parent]), job.shown():
         while sum(node["Alive"] for node in ray.nodes()) < workers:
             time.sleep(0.1)
-        run_study(
-            STUDY,
-            lambda: WorkerPool(build, [{"folder": folder}] * workers, worker=job.worker, lanes=LANES),
-            runs=folder / "mlruns",
-        )
+        run_study(STUDY, pool, runs=folder / "mlruns")
 
 
 def command(folder: Path, address: str, workers: int, limit: float) -> list[str]:
@@ -97,8 +99,9 @@ def start(arguments: Sequence[str], folder: Path, **variables: str) -> subproces
 
 
 def said(folder: Path) -> str:
-    """Return what the drivers said."""
-    return (folder / "said").read_text(errors="replace")
+    """Return what the drivers said, without the pages that Ray's own processes say of a machine that goes."""
+    lines = (folder / "said").read_text(errors="replace").splitlines()
+    return "\n".join(line for line in lines if "(raylet)" not in line and "[state-dump]" not in line)
 
 
 def trace(folder: Path) -> list[Moment]:
