@@ -1,10 +1,11 @@
 """Trial-epochs a second that the mirror brings into MLflow, through a real server or into a store of its own.
 
-    python tests/benchmarks/mirror.py [--behind 500] [--running 64] [--epochs 30] [--passes 30 5] [--files] [--own] [--workers 4]
+    python tests/benchmarks/mirror.py [--behind 500] [--running 64] [--epochs 30] [--passes 30 5] [--files] [--own] [--workers 4] [--postgres]
 
 Two cases: trials that have ended before MLflow has any of them, and trials that run, after whose epochs the mirror makes so many passes, each with
 the epochs since the last. Twelve metrics an epoch. With `--files` each ended trial has ten pictures, `pictures.npz` of 42 kB, settings and
-result, as one of `beta_mnist` has besides its weights. The server keeps its records in SQLite and runs on this machine. Prints seconds of wall time, of
+result, as one of `beta_mnist` has besides its weights. The server keeps its records in SQLite, with `--postgres` in a
+PostgreSQL server of its own, and runs on this machine. Prints seconds of wall time, of
 processor of the mirror and of the server, and answers per trial. Another version of the code is measured with its folder in PYTHONPATH.
 `--requests 30` measures the processor time of the server for single requests instead, each sent so many times.
 """
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from sweeps.tracking.mlflow_runs import StudyRuns
 from sweeps.workload import Outcome
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+from postgres import postgres_server
 from tracking_server import TrackingServer
 
 METRICS = [
@@ -48,14 +51,19 @@ def main() -> None:
     parser.add_argument("--files", action="store_true")
     parser.add_argument("--own", action="store_true")
     parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--postgres", action="store_true")
     parser.add_argument("--requests", type=int, default=0)
     options = parser.parse_args()
     rows: list[list[str]] = []
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
-        folder = Path(temporary)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         (folder / "runs").mkdir()
         os.chdir(folder / "runs")
-        server = TrackingServer(folder, workers=options.workers)
+        records = ""
+        if options.postgres:
+            database = stack.enter_context(postgres_server("mlflow"))
+            records = database.get_uri("mlflow").replace("postgresql://", "postgresql+psycopg://")
+        server = TrackingServer(folder, workers=options.workers, records=records)
         try:
             address = None if options.own else server.wait()
             if options.requests:
@@ -69,7 +77,8 @@ def main() -> None:
         finally:
             server.end()
             os.chdir("/")
-    where = "the runs folder's store" if options.own else f"a server with {options.workers} workers"
+    database = "PostgreSQL" if options.postgres else "SQLite"
+    where = "the runs folder's store" if options.own else f"a server with {options.workers} workers on {database}"
     files = "with files" if options.files else "without files"
     print(f"{where}, {options.epochs} epochs a trial, {files}; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
     head = [

@@ -15,16 +15,20 @@ import psutil
 
 
 class TrackingServer:
-    """An `mlflow server` that keeps its records in `mlflow.db` of a folder, and the artifacts beside it. It takes 10 s to start."""
+    """An `mlflow server` that keeps its records in `mlflow.db` of a folder, or in a database, and the artifacts in the folder.
 
-    def __init__(self, folder: Path, *, workers: int = 1) -> None:
+    It takes 10 s to start.
+    """
+
+    def __init__(self, folder: Path, *, workers: int = 1, records: str = "") -> None:
         self._folder, self._workers, self._port = folder, workers, free_port()
+        self._records = records or f"sqlite:///{folder / 'mlflow.db'}"
         self.address = f"http://127.0.0.1:{self._port}"
         self.start()
 
     def start(self) -> None:
         command = [sys.executable, "-P", "-m", "mlflow", "server", "--port", str(self._port)]
-        command += ["--backend-store-uri", f"sqlite:///{self._folder / 'mlflow.db'}", "--workers", str(self._workers)]
+        command += ["--backend-store-uri", self._records, "--workers", str(self._workers)]
         command += ["--artifacts-destination", str(self._folder / "artifacts")]
         environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
         with (self._folder / "log").open("ab") as log:
