@@ -20,6 +20,8 @@ _USED_BY = {
     "beta2": ["adam", "adamax", "adamw", "radam", "nadam", "lion"],
 }
 """Setting → the optimizers that use it."""
+OBJECTIVES = {name: f"val/{name}" for name in ("rate", "distortion", "neg_elbo", "active_units")}
+"""Name that `objectives` of a study file may give → metric of an epoch."""
 
 
 def open_study_file(
@@ -49,9 +51,18 @@ def open_study_file(
         unsearchable={*DataSettings.model_fields, *EvaluationSettings.model_fields, "likelihood", "posterior"},
         shared={*DataSettings.model_fields} - {"binarisation"},
         data="data",
+        metrics=OBJECTIVES,
     )
     _check_used(study)
+    _check_objectives(study)
     return study
+
+
+def _check_objectives(study: Study) -> None:
+    """Raise UserError where a study with two objectives trains models without a rate, or in whose plane nothing but distortion differs."""
+    if study.objectives and settings_of(study).model.posterior == "deterministic":
+        problem = f"got [{', '.join(study.objectives)}] with posterior deterministic, which has no rate, so that −ELBO and distortion are one;"
+        raise UserError(f"{shown_path(study.path)}: objectives", f"{problem} must be left out there.")
 
 
 def _check_used(study: Study) -> None:

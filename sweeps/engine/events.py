@@ -67,6 +67,12 @@ class Source(Protocol):
     """Number of trials that there will be; None where nobody knows it."""
     pauses: bool = False
     """Whether trials may be paused."""
+    ranks: bool = True
+    """Whether the objective ranks the trials, so that one of them is the best; two objectives rank none."""
+
+    def pruned(self, candidates: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> Collection[int] | None:
+        """Return the numbers of those candidates, which have just done an epoch, that end early; None where the study's Optuna pruner decides."""
+        return None
 
     def pausing(self, candidates: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> Collection[int]:
         """Return the numbers of those candidates, which have just done an epoch, that leave their lanes and wait."""
@@ -121,10 +127,16 @@ def best_trial(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
 
 
 def snapshot_of(
-    phase: str, trials: Sequence[FrozenTrial], running: Mapping[int, Any], planned: int | None, elapsed: float
+    phase: str,
+    trials: Sequence[FrozenTrial],
+    running: Mapping[int, Any],
+    planned: int | None,
+    elapsed: float,
+    *,
+    ranks: bool = True,
 ) -> Snapshot:
-    """Return the snapshot of a phase. `running`: number of a trial in the lanes → an object whose `trial` is that trial."""
-    best = best_trial(trials)
+    """Return the snapshot of a phase. `running`: number of a trial in the lanes → an object whose `trial` is that trial; `ranks`: see `Source`."""
+    best = best_trial(trials) if ranks else None
     return Snapshot(
         phase=phase,
         running=tuple(

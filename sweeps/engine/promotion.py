@@ -9,15 +9,17 @@ from collections.abc import Collection, Sequence
 
 from optuna.trial import FrozenTrial
 
+from sweeps.engine.two_objectives import TwoObjectives
 from sweeps.storage.trial_record import is_paused
 
 
 class Rungs:
     """The rungs of a study and the trials that have reached them."""
 
-    def __init__(self, epochs: Sequence[int], factor: int) -> None:
-        """`epochs`: of the rungs, ascending. One in `factor` goes on."""
-        self._epochs, self._factor = tuple(epochs), factor
+    def __init__(self, epochs: Sequence[int], factor: int, two: TwoObjectives | None = None) -> None:
+        """`epochs`: of the rungs, ascending. One in `factor` goes on. `two`: ranks the trials of a study with two objectives."""
+        self._epochs, self._factor, self._two = tuple(epochs), factor, two
+        self._trials: Sequence[FrozenTrial] = ()
         self._reached: dict[int, dict[int, float]] = {epoch: {} for epoch in self._epochs}
         """Epoch of a rung → number of a trial that has reached it → the least objective up to there."""
         self._known: set[int] = set()
@@ -26,7 +28,7 @@ class Rungs:
     def pausing(self, candidates: Collection[FrozenTrial], trials: Sequence[FrozenTrial]) -> list[int]:
         """Return the numbers of those candidates, which have just done an epoch, that pause now. `trials`: all, by number."""
         self._look_at(trials)
-        at_rung = [trial for trial in candidates if len(trial.intermediate_values) in self._reached]
+        at_rung = [trial for trial in candidates if len(trial.intermediate_values) in self._epochs]
         best = {epoch: self._best(epoch) for epoch in {len(trial.intermediate_values) for trial in at_rung}}
         return [trial.number for trial in at_rung if trial.number not in best[len(trial.intermediate_values)]]
 
@@ -45,10 +47,12 @@ class Rungs:
         """Return the paused trials, the best first: those on higher rungs, then those with lower objectives."""
         self._look_at(trials)
         paused = [trial for trial in trials if is_paused(trial)]
-        return sorted(paused, key=lambda t: (-self._rung(t), self._reached.get(self._rung(t), {}).get(t.number, 0.0)))
+        values = {rung: self._values(rung) for rung in {self._rung(trial) for trial in paused}}
+        return sorted(paused, key=lambda t: (-self._rung(t), values[self._rung(t)].get(t.number, 0.0)))
 
     def _look_at(self, trials: Sequence[FrozenTrial]) -> None:
-        for trial in trials:
+        self._trials = trials
+        for trial in trials if self._two is None else ():
             if trial.number in self._known:
                 continue
             reported = trial.intermediate_values
@@ -59,10 +63,19 @@ class Rungs:
                 self._known.add(trial.number)
 
     def _best(self, epoch: int) -> list[int]:
-        """Return the numbers of the best 1/factor of the trials that have reached a rung, the best first; of equals the earlier."""
-        reached = self._reached[epoch]
+        """Return the numbers of the best 1/factor of the trials that have reached a rung, the best first; of equals the earlier.
+
+        With two objectives, those that are not behind the front of the rung are among them, however many they are, because nothing
+        says that one of them is worse than another.
+        """
+        reached = self._values(epoch)
         order = sorted(reached, key=lambda number: (reached[number], number))
-        return order[: len(order) // self._factor]
+        front = 0 if self._two is None else sum(value == 0 for value in reached.values())
+        return order[: max(len(order) // self._factor, front)]
+
+    def _values(self, epoch: int) -> dict[int, float]:
+        """Return the numbers that rank the trials that have reached a rung, the best first, by number of the trial."""
+        return self._reached.get(epoch, {}) if self._two is None else self._two.behind(epoch, self._trials)
 
     def _rung(self, trial: FrozenTrial) -> int:
         """Return the epoch of the highest rung that a trial has reached; 0 below the first."""

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sweeps.engine.events import best_trial, reported_epochs
 from sweeps.engine.growing import GrowingSpace
 from sweeps.engine.promotion import Rungs
+from sweeps.engine.two_objectives import TwoObjectives
 from sweeps.seeds import seed_of
 from sweeps.storage.proposals import in_storage, learned_trials, propose
 from sweeps.storage.study_record import study_record, write_study
@@ -47,7 +48,11 @@ class SearchedTrials:
         self.optuna_study, self.study, self.ahead = optuna_study, study, ahead
         self.planned = study.budget.trials
         promotion = study.pruner.promotion()
-        self.rungs, self.pauses = promotion and Rungs(*promotion), promotion is not None
+        self.two, self.ranks = (
+            TwoObjectives(study.objectives.values()) if study.objectives else None,
+            not study.objectives,
+        )
+        self.rungs, self.pauses = promotion and Rungs(*promotion, self.two), promotion is not None
         self.prepared: dict[int, FrozenTrial] = {}
         self.prepared_for = -1
         """The round in which the prepared trials begin."""
@@ -64,7 +69,7 @@ class SearchedTrials:
         self, trials: Sequence[FrozenTrial], proposals: Sequence[FrozenTrial], elapsed: float, round_: int
     ) -> FrozenTrial | str:
         study, number = self.study, len(trials)
-        if reason := used_up(study.budget, trials, elapsed):
+        if reason := used_up(study.budget, trials, elapsed, self.two):
             return reason
         if exhausted(study.sampler, study.space, number):
             return "Every setting of the grid is done."
@@ -78,6 +83,9 @@ class SearchedTrials:
             self.growing.taken = steps
         return proposal
 
+    def pruned(self, candidates: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> Collection[int] | None:
+        return None if self.two is None else self.two.pruned(self.study.pruner.quantile(), candidates, trials)
+
     def pausing(self, candidates: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> Collection[int]:
         return self.rungs.pausing(candidates, trials) if self.rungs else ()
 
@@ -85,7 +93,7 @@ class SearchedTrials:
         """See `Source`. At the last, the best paused trials go on until as many are complete as the study confirms, one at least."""
         if self.rungs is None:
             return None
-        spent = used_up(self.study.budget.model_copy(update={"trials": None}), trials, elapsed)
+        spent = used_up(self.study.budget.model_copy(update={"trials": None}), trials, elapsed, self.two)
         if not spent and (promoted := self.rungs.promoted(trials)):
             return promoted
         if not last:
@@ -134,6 +142,7 @@ class SearchedTrials:
             unseen=lambda trial: self.ahead and left_round(trial) >= since,
             grown={step.parameter for step in steps},
             learned=self.learned[1],
+            pairs=self.two.as_sampled if self.two else None,
         )
 
     def _steps(self, round_: int, number: int) -> tuple[Growth, ...]:
@@ -166,7 +175,9 @@ class SearchedTrials:
         yield from (trial for trial in earlier[self._looked_up :] if trial.params == stored)
 
 
-def used_up(budget: "Budget", trials: Sequence[FrozenTrial], elapsed: float) -> str | None:
+def used_up(
+    budget: "Budget", trials: Sequence[FrozenTrial], elapsed: float, two: TwoObjectives | None = None
+) -> str | None:
     """Say why no trial may start after these and so many seconds of search, in a sentence; None while one may."""
     if budget.trials is not None and len(trials) >= budget.trials:
         return f"The budget of {_counted(budget.trials, 'trial')} is used up."
@@ -174,18 +185,20 @@ def used_up(budget: "Budget", trials: Sequence[FrozenTrial], elapsed: float) -> 
         return f"The budget of {budget.seconds:g} seconds is used up."
     if budget.epochs is not None and reported_epochs(trials) >= budget.epochs:
         return f"The budget of {_counted(budget.epochs, 'epoch')} is used up."
-    if budget.stale_trials is not None and _stale(trials) >= budget.stale_trials:
+    if budget.stale_trials is not None and _stale(trials, two) >= budget.stale_trials:
         return f"The last {_counted(budget.stale_trials, 'finished trial')} brought no better value."
     return None
 
 
-def _stale(trials: Sequence[FrozenTrial]) -> int:
-    """Count finished trials since the best value was found (or since the start), in the order in which they ended.
+def _stale(trials: Sequence[FrozenTrial], two: TwoObjectives | None) -> int:
+    """Count finished trials since the best value was found, or the front of two objectives moved, in the order in which they ended.
 
     The rounds give the order, because a clock may jump. A duplicate ends at the beginning of its round.
     """
     finished = [trial for trial in trials if trial.state.is_finished()]
     finished.sort(key=lambda t: (ended_round(t), duplicate_of(t) is None, t.number))
+    if two is not None:
+        return two.ended_since_gain(finished, trials)
     best = best_trial(finished)
     return len(finished) if best is None else len(finished) - 1 - finished.index(best)
 

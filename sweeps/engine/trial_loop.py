@@ -325,7 +325,13 @@ class Rounds:
         """Let the pruner look at the trials that would go on, and end those that end. The decisions are one write."""
         going_on = [trial for trial in self._in_lanes() if not trial.state.is_finished() and not is_closing(trial)]
         going_on = [trial for trial in going_on if trial.number not in self.condemned]
-        decisions = decide_pruning(self.study, going_on, self.round).ending(self.condemned, late=self.late)
+        pruned = self.source.pruned(going_on, self._trials())
+        decided = (
+            decide_pruning(self.study, going_on, self.round)
+            if pruned is None
+            else RoundDecisions(self.round, tuple(pruned), {})
+        )
+        decisions = decided.ending(self.condemned, late=self.late)
         going_on = [trial for trial in going_on if trial.number not in decisions.pruned]
         decisions = replace(decisions, paused=tuple(self.source.pausing(going_on, self._trials())))
         self.condemned = decisions.condemned
@@ -342,8 +348,9 @@ class Rounds:
 
     def _tell_round(self) -> None:
         stored, running, planned, elapsed = self._trials(), dict(self.running), self.source.planned, self.elapsed
+        ranks = self.source.ranks
         # The snapshot is made when the first observer hears of it, because no lane should wait for it.
-        snapshot = cache(lambda: snapshot_of(self.phase, stored, running, planned, elapsed))
+        snapshot = cache(lambda: snapshot_of(self.phase, stored, running, planned, elapsed, ranks=ranks))
         self.told.later(lambda observer: observer.round_finished(snapshot()))
 
     def _spent(self) -> float:

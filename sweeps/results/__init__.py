@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sweeps.results.front import front
 from sweeps.results.racing import Race, run_race
 from sweeps.storage import open_storage
 from sweeps.storage.study_record import StoredStudy, StudyRecord, read_study
@@ -78,20 +79,38 @@ def tables_of(
 
 
 def ranked_trials(stored: StoredStudy) -> list[TrialRecord]:
-    """Return the complete trials of the search, the best first, equals by number; duplicates left out."""
-    return _ranked(stored.trials)
+    """Return the complete trials of the search, the best first, equals by number; duplicates left out; none with two objectives."""
+    return _ranked(stored.trials, stored.study)
 
 
 def ranked(results: Results) -> "pd.DataFrame":
     """Return the rows of the trials that `ranked_trials` gives, in the same order."""
-    return results.trials.iloc[[row.Index for row in _ranked(_rows(results))]].reset_index(drop=True)
+    rows = _ranked(_rows(results), results.study)
+    return results.trials.iloc[[row.Index for row in rows]].reset_index(drop=True)
+
+
+def front_trials(stored: StoredStudy) -> list[TrialRecord]:
+    """Return the complete trials that no other equals or beats in both objectives at their last epochs, in order of the first one.
+
+    Duplicates are left out. Empty for a study with one objective.
+    """
+    objectives = stored.study.objectives
+    complete = [trial for trial in _complete(stored.trials) if trial.duplicate_of is None]
+    pairs = [last_values(trial, objectives.values()) for trial in complete]
+    found = [(trial, pair) for trial, pair in zip(complete, pairs, strict=True) if pair and np.isfinite(pair).all()]
+    return [found[index][0] for index in front(np.array([pair for _, pair in found]).reshape(-1, 2))]
+
+
+def last_values(trial: TrialRecord, metrics: Iterable[str]) -> tuple[float, ...]:
+    """Return these metrics of the last epoch of a trial, NaN where one is missing; empty without an epoch."""
+    return tuple(_number(trial.epochs[-1].metrics.get(metric)) for metric in metrics) if trial.epochs else ()
 
 
 def best_record(stored: StoredStudy) -> TrialRecord | None:
     """Return the run to keep: of the best confirmed configuration its best run, else the best trial.
 
     The best has the lowest mean objective over its seeds; of a race it is the one in the lead. Chosen on validation alone, so
-    that its test figures stay an honest estimate.
+    that its test figures stay an honest estimate. With two objectives none is the best.
     """
     return _best([*stored.trials, *stored.repeats], stored.study)
 
@@ -116,7 +135,9 @@ def _rows(results: Results) -> Iterable[Any]:
     return columns.where(columns.notna(), None).itertuples()
 
 
-def _ranked(runs: Iterable[Any]) -> list[Any]:
+def _ranked(runs: Iterable[Any], study: StudyRecord) -> list[Any]:
+    if study.objectives:
+        return []
     return sorted((run for run in _complete(runs) if not run.repeat and run.duplicate_of is None), key=_by_objective)
 
 
@@ -126,7 +147,7 @@ def _best(runs: Sequence[Any], study: StudyRecord) -> Any:
         if run.repeat and "confirm" in run.purposes:
             confirmed[run.source_trial].append(run)
     if not confirmed:
-        return next(iter(_ranked(runs)), None)
+        return next(iter(_ranked(runs, study)), None)
     means = {source: math.fsum(run.objective for run in its) / len(its) for source, its in sorted(confirmed.items())}
     race = _race(runs, study)
     order = race.order if race else sorted(means, key=means.__getitem__)
@@ -351,6 +372,8 @@ __all__ = [
     "Results",
     "best_record",
     "best_run",
+    "front_trials",
+    "last_values",
     "levels",
     "pairs",
     "race_of",

@@ -16,6 +16,7 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeps.storage.optuna_internals import batched_writes, set_trial_id, storage_of, study_id, trial_id
@@ -39,6 +40,7 @@ def propose(
     unseen: Callable[[FrozenTrial], Any],
     grown: Collection[str] = (),
     learned: Sequence[FrozenTrial] = (),
+    pairs: Callable[[Sequence[FrozenTrial]], list[FrozenTrial]] | None = None,
 ) -> FrozenTrial:
     """Let `sampler` choose the parameters of the study's next trial from `space`; writes nothing.
 
@@ -51,12 +53,13 @@ def propose(
         unseen: which finished and paused trials count as running, too.
         grown: parameters whose range was narrower in earlier trials.
         learned: trials of another study (`learned_trials`), which come before all others.
+        pairs: gives the trials of the study two values each, in a study with two objectives.
     """
     empty = create_trial(state=TrialState.RUNNING, user_attrs={"seed": seed})
     empty.number = number
     set_trial_id(empty, _PROPOSED_ID)
     ranges = [space[name] for name in grown]
-    view = _View(storage_of(study), empty, proposals, unseen, ranges=ranges, learned=learned)
+    view = _View(storage_of(study), empty, proposals, unseen, ranges=ranges, learned=learned, pairs=pairs)
     space.suggest(optuna.Trial(_on_view(study, view, sampler), _PROPOSED_ID))
     return view.get_trial(_PROPOSED_ID)
 
@@ -149,7 +152,7 @@ def _on_view(study: optuna.Study, view: "_View", sampler: BaseSampler | None = N
 class _View:
     """A storage with the buffered writes of a sampler or pruner on top, and perhaps with a proposed trial.
 
-    See `propose` for `proposals`, `unseen` and `learned`. `ranges`: parameters whose distribution all trials are to have.
+    See `propose` for `proposals`, `unseen`, `learned` and `pairs`. `ranges`: parameters whose distribution all trials are to have.
     """
 
     def __init__(
@@ -161,9 +164,10 @@ class _View:
         *,
         ranges: Sequence[Parameter] = (),
         learned: Sequence[FrozenTrial] = (),
+        pairs: Callable[[Sequence[FrozenTrial]], list[FrozenTrial]] | None = None,
     ) -> None:
         self._below, self._proposed, self._unseen = storage, proposed, unseen
-        self._ranges, self._learned = ranges, learned
+        self._ranges, self._learned, self._pairs = ranges, learned, pairs
         self.states: dict[int, dict[str, Any]] = {}
         """Identity of a trial → what was written about it."""
         self._trials_in: dict[tuple[TrialState, ...] | None, list[FrozenTrial]] = {}
@@ -180,6 +184,10 @@ class _View:
         if trial_id == _PROPOSED_ID and self._proposed is not None:
             return self._with_state(self._proposed)
         return self._with_state(self._below.get_trial(trial_id))
+
+    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
+        """Return two directions where trials have `pairs`, because the storage keeps the workload's one objective."""
+        return self._below.get_study_directions(study_id) if self._pairs is None else [StudyDirection.MINIMIZE] * 2
 
     def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
         return self.get_trial(trial_id).system_attrs
@@ -202,7 +210,7 @@ class _View:
                 for trial in stored
             ]
             known = [_in_ranges(trial, self._ranges) for trial in known] if self._ranges else known
-            self._trials_in[None] = [*self._learned, *known]
+            self._trials_in[None] = [*self._learned, *(known if self._pairs is None else self._pairs(known))]
         if states not in self._trials_in:
             self._trials_in[states] = _in_states(self._trials_in[None], states)
         return self._trials_in[states]

@@ -133,6 +133,11 @@ class StudyRecord(Description):
         """The search space, with the ranges that the search has widened."""
         return Space.from_dict(self.spec.get("search") or {}).grown(self.grown)
 
+    @property
+    def objectives(self) -> Mapping[str, str]:
+        """The two objectives, name → metric of an epoch; empty where one objective is searched for."""
+        return self.spec.get("objectives") or {}
+
     def to_attributes(self) -> dict[str, Any]:
         """Return what the storage keeps with the study of the search (`reassigned` with its repeats): JSON-able, by field."""
         content = json_able(asdict(self))

@@ -1,5 +1,6 @@
 """One trial as its storage holds it: how it is read. `running_trial` is how it is written."""
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -296,6 +297,12 @@ def duplicate_of(trial: FrozenTrial) -> int | None:
 def results_of(trial: FrozenTrial) -> dict[str, float]:
     """Return the final figures of a trial; empty before it has any."""
     return trial.user_attrs.get("results") or {}
+
+
+def epoch_metrics(trial: FrozenTrial) -> dict[int, Mapping[str, float]]:
+    """Return the metrics of each epoch that a trial has reported."""
+    attributes = copy.copy(trial).user_attrs  # the storage keeps the packed trial
+    return {epoch: attributes.get(f"epoch/{epoch}", {}).get("metrics", {}) for epoch in trial.intermediate_values}
 
 
 def last_progress(trial: FrozenTrial) -> Progress | None:

@@ -10,11 +10,12 @@ from pydantic import BaseModel, ValidationError
 
 from sweeps.errors import UserError
 from sweeps.study.mistakes import problems_of
+from sweeps.study.objectives import read_objectives
 from sweeps.study.overrides import apply_overrides, read_study_file, section_of
 from sweeps.study.pruners import PrunerSettings
 from sweeps.study.ranges import limits_of
 from sweeps.study.samplers import SamplerSettings, check_sampler
-from sweeps.study.space import Kind, Parameter, Space, frozen
+from sweeps.study.space import Kind, Parameter, Space, frozen, read_conditions
 from sweeps.study.start import BestOf, read_start
 from sweeps.study.study_model import (
     NO_BUDGET,
@@ -58,6 +59,8 @@ class Study:
     """Study whose trials also teach the sampler."""
     keep: Keep = field(default_factory=Keep)
     """Files that trials leave on disk."""
+    objectives: Mapping[str, str] = field(default_factory=dict)
+    """The two objectives: name → metric of an epoch; empty where the workload's one objective is searched for."""
 
     def spec(self) -> dict[str, Any]:
         """Return all that defines the study, JSON-able, overrides included. Not the budget, which may be extended, and not `keep`."""
@@ -78,6 +81,7 @@ class Study:
             "baselines": {row.name: row.model_dump(exclude={"name"}) for row in self.baselines} or None,
             "start": [dict(point) for point in self.start] or None,
             **({"learn_from": self.learn_from} if self.learn_from else {}),
+            **({"objectives": dict(self.objectives)} if self.objectives else {}),
         }
 
 
@@ -92,6 +96,7 @@ def load_study(
     unsearchable: Collection[str] = (),
     shared: Collection[str] = (),
     data: str | None = None,
+    metrics: Mapping[str, str] | None = None,
 ) -> Study:
     """Find, read and check a study.
 
@@ -109,6 +114,7 @@ def load_study(
         unsearchable: settings that make results incomparable; they are never searched.
         shared: settings that belong to the whole study; no baseline changes them.
         data: section that says what is trained on; published results of baselines hold for the file's alone.
+        metrics: name → metric of an epoch of all that `objectives` may name.
 
     Raises:
         UserError: for all mistakes of the file and the overrides, a line each.
@@ -131,6 +137,7 @@ def load_study(
     reading.check_baselines(baselines, space)
     pruner = reading.pruner(space, fixed, epochs)
     start = reading.start(space)
+    objectives = read_objectives(reading.file, space, baselines, metrics or {}, mistakes)
     mistakes.raise_if_any()
     assert file.budget is not None
     return Study(
@@ -150,6 +157,7 @@ def load_study(
         start=start,
         learn_from=file.learn_from,
         keep=file.keep,
+        objectives=objectives,
     )
 
 
@@ -240,7 +248,7 @@ class _Reading:
                 forms[name] = Parameter(name=name, kind=kind, **content)
         self._unusable = {*search} - {*forms}
         parameters = [
-            replace(p, when=_conditions(getattr(self.file.search, p.name).when, forms)) for p in forms.values()
+            replace(p, when=read_conditions(getattr(self.file.search, p.name).when, forms)) for p in forms.values()
         ]
         while True:
             parameters = [p for p in parameters if p.name not in self._unusable]
@@ -341,15 +349,6 @@ class _Reading:
 def _always(parent: Parameter, child: Parameter) -> bool:
     """Whether a parameter has a value under which the child is searched in every configuration."""
     return not parent.when and {*parent.values} <= {*child.when[parent.name]} and parent.kind == "choice"
-
-
-def _conditions(when: Mapping[str, Any] | None, parameters: Mapping[str, Parameter]) -> dict[str, tuple[Any, ...]]:
-    conditions = {}
-    for parent, value in (when or {}).items():
-        # A list is one value where the parent's choices are lists, and alternatives otherwise.
-        single = not isinstance(value, list) or (parent in parameters and parameters[parent].allows(value))
-        conditions[parent] = (value,) if single else tuple(value)
-    return conditions
 
 
 def _try_settings(

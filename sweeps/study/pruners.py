@@ -3,8 +3,9 @@
 import math
 import warnings
 from abc import abstractmethod
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from optuna import Study
@@ -57,8 +58,20 @@ class RoundPercentilePruner(BasePruner):
         return min(trial.intermediate_values.values()) > self._percentiles[step]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Quantile:
+    """When a trial is worse than completed trials: its value at an epoch is above this percentile of theirs."""
+
+    percentile: float
+    startup_trials: int
+    warmup_epochs: int
+
+
 class PrunerSettings(Part):
     """Ends trials early."""
+
+    two_objectives: ClassVar[bool] = False
+    """Whether it can rank trials by how far they are behind the front of two objectives, which moves with every trial."""
 
     name: str
 
@@ -74,10 +87,15 @@ class PrunerSettings(Part):
         """Return the rungs at which trials pause, epochs in order, and the factor of which one goes on; None where no trial pauses."""
         return None
 
+    def quantile(self) -> Quantile | None:
+        """Return the rule of a pruner that compares a trial with a quantile of the completed trials at the same epoch; None of others."""
+        return None
+
 
 class MedianSettings(PrunerSettings):
     """Prunes a trial whose best value is worse than the median of the completed trials at the same epoch."""
 
+    two_objectives = True
     name: Annotated[Literal["median"], Name] = "median"
     startup_trials: Startup = 5
     warmup_epochs: Warmup = 0
@@ -85,10 +103,14 @@ class MedianSettings(PrunerSettings):
     def build(self) -> BasePruner:
         return RoundPercentilePruner(50.0, startup_trials=self.startup_trials, warmup_epochs=self.warmup_epochs)
 
+    def quantile(self) -> Quantile:
+        return Quantile(percentile=50.0, startup_trials=self.startup_trials, warmup_epochs=self.warmup_epochs)
+
 
 class PercentileSettings(PrunerSettings):
     """Prunes as median does, with another share of trials kept."""
 
+    two_objectives = True
     name: Annotated[Literal["percentile"], Name] = "percentile"
     percentile: float = Field(
         default=25.0,
@@ -102,6 +124,11 @@ class PercentileSettings(PrunerSettings):
     def build(self) -> BasePruner:
         return RoundPercentilePruner(
             self.percentile, startup_trials=self.startup_trials, warmup_epochs=self.warmup_epochs
+        )
+
+    def quantile(self) -> Quantile:
+        return Quantile(
+            percentile=self.percentile, startup_trials=self.startup_trials, warmup_epochs=self.warmup_epochs
         )
 
 
@@ -154,6 +181,7 @@ class HyperbandSettings(PrunerSettings):
 class PromotionSettings(PrunerSettings):
     """Pauses trials at rungs instead of ending them; whoever comes to be among the best 1/factor there goes on (Li et al. 2020)."""
 
+    two_objectives = True
     name: Annotated[Literal["promotion"], Name] = "promotion"
     rungs: list[Annotated[int, Field(ge=1)]] | None = Field(
         default=None,
@@ -246,6 +274,7 @@ class ThresholdSettings(PrunerSettings):
 class NoneSettings(PrunerSettings):
     """Lets every trial run to its end."""
 
+    two_objectives = True
     name: Annotated[Literal["none"], Name] = "none"
 
     def build(self) -> BasePruner:

@@ -31,6 +31,8 @@ class SamplerSettings(Part):
     """Why the sampler cannot search a range that grows; empty where it can."""
     learns: ClassVar[bool] = False
     """Whether the sampler can learn from trials of another study."""
+    two_objectives: ClassVar[bool] = True
+    """Whether the sampler can search for two objectives at once."""
 
     name: str
 
@@ -119,6 +121,7 @@ class CMAESSettings(SamplerSettings):
     choices = False
     conditions = False
     fixed_ranges = "its population keeps the bounds of its first generation"
+    two_objectives = False
     name: Annotated[Literal["cmaes"], Name] = "cmaes"
     startup_trials: int = Field(default=1, ge=1, description="Random trials to complete before the first generation.")
     population: int | None = Field(
@@ -137,6 +140,7 @@ class GPSettings(SamplerSettings):
     # Optuna draws conditional parameters at random for ever. Pruned trials tell the sampler nothing.
     conditions = False
     learns = True
+    two_objectives = False
     name: Annotated[Literal["gp"], Name] = "gp"
     startup_trials: int = Field(default=10, ge=1, description="Random trials to complete before the model is used.")
 

@@ -211,6 +211,16 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+def read_conditions(when: Mapping[str, Any] | None, parameters: Mapping[str, Parameter]) -> dict[str, tuple[Any, ...]]:
+    """Return parent → values of what a study file has as `when`. `parameters`: those that may be a parent."""
+    conditions = {}
+    for parent, value in (when or {}).items():
+        # A list is one value where the parent's choices are lists, and alternatives otherwise.
+        single = not isinstance(value, list) or (parent in parameters and parameters[parent].allows(value))
+        conditions[parent] = (value,) if single else tuple(value)
+    return conditions
+
+
 def _label(value: Any) -> Any:
     # Optuna's choices are None, bool, int, float or str; anything else would not survive its storages.
     return json.dumps(plain(value)) if isinstance(value, tuple) else value

@@ -147,6 +147,10 @@ class StudyFile(Part):
         default=None, description="Study, by name or path, that this file changes; null in this file removes an entry."
     )
     question: str | None = Field(default=None, min_length=1, description="What the study is to find out.")
+    objectives: list[str] | None = Field(
+        default=None,
+        description="Two metrics of validation, both minimised; when empty, the one objective of the workload.",
+    )
     seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of the sampler and of all trials.")
     sampler: AnySampler = Field(default=TPESettings(), description="How configurations are chosen.")
     pruner: AnyPruner = Field(default=MedianSettings(), description="When a trial ends early.")

@@ -102,7 +102,7 @@ class StudyRuns:
             self._is_first, parent = False, self._runs[PARENT]
             self._bring_runs(study, records, arrived)
         with self._refusals(PARENT):
-            if not parent.deleted:
+            if not parent.deleted and not study.objectives:
                 self._draw_best(parent, records)
             if not self._is_concluded(parent, study):
                 self._conclude(parent, study)
