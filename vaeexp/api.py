@@ -156,7 +156,7 @@ class Study:
     def best(self) -> pd.Series | None:
         """The row of the best run: the best run of the confirmed configuration with the lowest mean, else the best trial.
 
-        It is chosen on validation. None where no trial is complete.
+        It is chosen on validation. None where no trial is complete, and with two objectives (`view.front`).
         """
         run = self.view.best_run
         return None if run is None else self._row(run["name"])
@@ -164,7 +164,8 @@ class Study:
     def best_model(self) -> "VAE":
         """Load the model of the best run; see `model`."""
         if self.best is None:
-            raise UserError(f"study '{self.name}'", "none of its trials is complete, so none is the best.")
+            why = "none of its trials is complete" if self.view.front is None else "it has two objectives"
+            raise UserError(f"study '{self.name}'", f"{why}, so none is the best.")
         return self.model(self.best["name"])
 
     def model(self, trial: int | str) -> "VAE":

@@ -27,6 +27,7 @@ constant(
 constant("a study that is interrupted", r"\*\*Interim report: the search is over, .+?\*\*")
 constant("the data set's name", r"\*\*Every figure here is of .+?: a small part of the data set\. None of them .+?\*\*")
 constant("the driver's reason to stop, in its words", r"(?:All|The budget of) \d+ .*", r"Stopped .*")
+constant("each row of the table is one run", r"Every row is one run with one seed \(n = 1\)")
 constant("each row of the table is one run", r"Each is a single run \(n = 1\), which gives no interval: .*")
 constant(
     "the interval's level and the number of seeds that it needs",
@@ -46,7 +47,7 @@ constant(
     "sources, and how a figure is defined",
     r"\(PED-ANOVA, Watanabe et al\. 2023\), as shares of the sum",
     r"Latent units whose posterior mean varies over validation images \(Burda et al\. 2016\), of each trial at its last epoch",
-    r"\*\*Validation −ELBO\*\* \(nats per image; lower is better\) ranks the search: distortion \+ rate at β = 1, whatever β a trial trained with",
+    r"\*\*Validation −ELBO\*\* \(nats per image; lower is better\) (?:ranks the search: |ranks nothing here, because the search is for .+? at once; it is )distortion \+ rate at β = 1, whatever β a trial trained with",
     r"\*\*Importance-weighted NLL\*\* is the tighter bound on −log p\(x\) of Burda et al\. \(2016\)(?= on the test images)",
     r"A latent unit is \*\*active\*\* when the(?= variance)",
     r"The importance-weighted bound on test images with k samples for each, of the best run of each configuration; k = 1 is the −ELBO",

@@ -41,6 +41,8 @@ class Study:
 
     @cached_property
     def ranked(self) -> pd.DataFrame:
+        if "objectives" in self.report.facts("Search"):
+            return self.search.iloc[:0]
         own = self.search[(self.search["state"] == "complete") & self.search["objective"].notna()]
         return own.sort_values(["objective", "number"])
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import recompute_answer
 import recompute_closing
 import recompute_constants
+import recompute_front
 import recompute_interactions
 import recompute_race_words
 import recompute_tables
@@ -19,6 +20,7 @@ from recompute_rules import Outcome, Wrong, check
 
 RULES = (
     recompute_answer,
+    recompute_front,
     recompute_interactions,
     recompute_race_words,
     recompute_tables,

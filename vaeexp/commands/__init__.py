@@ -25,7 +25,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Watch": {
         "status": ("status", "Show how far a study is."),
-        "trials": ("status", "List the trials of a study."),
+        "trials": ("trials", "List the trials of a study."),
         "best": ("status", "Show the best run of a study."),
         "report": ("report", "Write the report of a study again."),
         "ui": ("tracking", "Browse the runs in MLflow's pages."),

@@ -80,7 +80,8 @@ def _settings_rows(spec: Mapping[str, Any], searched: set[str]) -> list[tuple[st
 
 def _course_rows(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
     budget = {name: value for name, value in spec["budget"].items() if value is not None}
-    rows = [("seed", str(spec["seed"])), ("sampler", _options(spec["sampler"])), ("pruner", _options(spec["pruner"]))]
+    rows = [("objectives", ", ".join(spec["objectives"]))] if "objectives" in spec else []
+    rows += [("seed", str(spec["seed"])), ("sampler", _options(spec["sampler"])), ("pruner", _options(spec["pruner"]))]
     rows.append(("budget", format_params(budget)))
     rows += [("start", format_params(point)) for point in spec.get("start") or ()]
     rows += [("learn_from", spec["learn_from"])] if "learn_from" in spec else []

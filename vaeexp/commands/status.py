@@ -1,8 +1,6 @@
-"""The commands status, trials and best: how far studies are, and their runs; read from records."""
+"""The commands status and best: how far studies are, and their best runs; read from records."""
 
-import csv
 import math
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweeps.errors import UserError, did_you_mean, masked
-from sweeps.results import best_record, ranked_trials
+from sweeps.errors import UserError, masked
+from sweeps.results import best_record, front_trials, last_values, ranked_trials
 from sweeps.storage import driver_in_words, study_holder, study_names
 from sweeps.storage.study_record import StoredStudy, StudyRecord
 from sweeps.storage.trial_record import TrialRecord
@@ -82,77 +80,6 @@ def run_object(study: str, run: TrialRecord, runs: Path) -> dict[str, Any]:
     }
 
 
-GROUPS = ("params", "results")
-"""Parts of a run's object that become a column for each of their names."""
-
-
-def flat(run: dict[str, Any]) -> dict[str, Any]:
-    """Return the object of a run as one row: `params.beta`, `results.test/neg_elbo`."""
-    row = {name: value for name, value in run.items() if name not in GROUPS}
-    row["purposes"] = "+".join(run["purposes"])
-    return row | {f"{group}.{name}": value for group in GROUPS for name, value in run[group].items()}
-
-
-def in_order(rows: list[dict[str, Any]], sort: str) -> list[int]:
-    """Return the indices of the rows, sorted by a column: `objective`, `params.beta` or `beta`; rows without a value come last.
-
-    A `-` in front sorts from the largest down. A column that holds more than numbers is sorted as text.
-    """
-    name, names = sort.removeprefix("-"), {column for row in rows for column in row}
-    columns = [column for column in (name, *(f"{group}.{name}" for group in GROUPS)) if column in names]
-    if not columns:
-        raise UserError("--sort", f"'{name}' is no column of the trials. {did_you_mean(name, names)}")
-    values = {index: row[columns[0]] for index, row in enumerate(rows) if row.get(columns[0]) is not None}
-    if not all(isinstance(value, int | float) for value in values.values()):
-        values = {index: str(value) for index, value in values.items()}
-    order = sorted(values, key=values.__getitem__, reverse=sort.startswith("-"))
-    return [*order, *(index for index in range(len(rows)) if index not in values)]
-
-
-def print_csv(rows: list[dict[str, Any]]) -> None:
-    """Print rows as CSV, with all columns that any row has."""
-    columns = dict.fromkeys(column for row in rows for column in row)
-    writer = csv.DictWriter(sys.stdout, fieldnames=list(columns), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-
-
-@click.command()
-@study_argument("Study whose runs are listed.")
-@click.option(
-    "--sort",
-    metavar="COLUMN",
-    show_default="number",
-    help="Sort by a column of the CSV, as objective, seconds or beta. With - in front (--sort=-seconds) from the largest down.",
-)
-@json_option
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, a column for each parameter and result.")
-@runs_option
-@storage_option
-def trials(*, study: str, sort: str | None, as_json: bool, as_csv: bool, runs: Path, storage: str | None) -> None:
-    """List the trials of a study.
-
-    First those of the search, then the repeats (r0, r1 ...), which confirm, compare or are baselines.
-    """
-    if as_json and as_csv:
-        raise click.UsageError("Give --json or --csv, not both.")
-    stored = stored_study(study, runs, storage)
-    records = [*stored.trials, *stored.repeats]
-    objects = [run_object(stored.study.name, record, runs) for record in records]
-    if sort is not None and records:
-        order = in_order([flat(run) for run in objects], sort)
-        records, objects = [records[index] for index in order], [objects[index] for index in order]
-    console = open_console()
-    if as_json:
-        print_json(objects)
-    elif as_csv:
-        print_csv([flat(run) for run in objects])
-    elif records:
-        print_runs(records, console=console)
-    else:
-        write_line(console, f"{stored.study.name} has no trial yet.")
-
-
 WATCH_SECONDS = 2.0
 BEST_SHOWN = 10
 WORKER_COLUMNS = ("worker", "node", "device", "lanes", "epochs/s", "since")
@@ -205,6 +132,7 @@ def study_object(stored: StoredStudy, runs: Path, storage: str | None) -> dict[s
         "best_objective": best and best.objective,
         "best_of_search": search_best and search_best.name_in(study.name),
         "best_of_search_objective": search_best and search_best.objective,
+        "front": [trial.name_in(study.name) for trial in front_trials(stored)] if study.objectives else None,
         "seconds": study.elapsed or 0.0,
         "stopped": study.stopped,
         "stalls": list(study.stalls) if state.startswith("running") else [],
@@ -240,7 +168,8 @@ def _print_one(name: str, runs: Path, storage: str | None, console: "Console") -
     study, state, best, run = stored.study, state_of(stored.study, runs, storage), _best(stored), best_record(stored)
     write_line(console, f"{study.name}: {state}", style="bold")
     write_line(console, study.question)
-    best = f"best {minus_elbo(console)} of the search {best}" if best else "none complete"
+    if not study.objectives:
+        best = f"best {minus_elbo(console)} of the search {best}" if best else "none complete"
     best += f", best repeat {run.objective:.2f} ({run.name_in(study.name)})" if run in stored.repeats else ""
     write_line(console, f"{_counts(stored)}; {best}; searched for {format_duration(study.elapsed or 0.0)}")
     if study.stopped:
@@ -254,7 +183,7 @@ def _print_one(name: str, runs: Path, storage: str | None, console: "Console") -
     ended.sort(key=lambda trial: math.inf if trial.objective is None else trial.objective)
     tables = {
         "Running": [run for run in (*stored.trials, *stored.repeats) if run.state == "running"],
-        "Best of the search": ended[:BEST_SHOWN],
+        "Best of the search": [] if study.objectives else ended[:BEST_SHOWN],
         "Confirm, compare and baselines": [run for run in stored.repeats if run.state != "running"],
     }
     for title, records in tables.items():
@@ -262,9 +191,17 @@ def _print_one(name: str, runs: Path, storage: str | None, console: "Console") -
             write_line(console, "")
             write_line(console, title, style="bold")
             print_runs(records, console=console)
+    if study.objectives and (front := front_trials(stored)):
+        print_heading(console, f"Front of {' and '.join(study.objectives)}, at the last epoch")
+        print_table(console, ("run", *study.objectives, "configuration"), [_front_row(study, run) for run in front])
     for warning in study.warnings if study.finished else wider_ranges(stored):
         write_line(console, f"\n{warning}")
     return state.startswith("running")
+
+
+def _front_row(study: StudyRecord, run: TrialRecord) -> tuple[str, ...]:
+    values = (f"{value:.2f}" for value in last_values(run, study.objectives.values()))
+    return (str(run.number), *values, format_params(run.params))
 
 
 def _worker_row(worker: Mapping[str, Any]) -> tuple[str, ...]:
@@ -289,7 +226,10 @@ def _counts(stored: StoredStudy) -> str:
 
 
 def _best(stored: StoredStudy) -> str:
-    """Say `98.31 (beta_mnist/7)` of the best trial of the search; nothing where no trial is complete."""
+    """Say `98.31 (beta_mnist/7)` of the best trial of the search, `front of 5 trials` with two objectives; nothing where no trial is complete."""
+    if stored.study.objectives:
+        count = len(front_trials(stored))
+        return f"front of {count} trial{'' if count == 1 else 's'}"
     ranked = ranked_trials(stored)
     return f"{ranked[0].objective:.2f} ({ranked[0].name_in(stored.study.name)})" if ranked else ""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from vaeexp.plots import comparisons, confirmed, latent, parameters, pictures, search, tradeoff
+from vaeexp.plots import comparisons, confirmed, front, latent, parameters, pictures, search, tradeoff
 from vaeexp.plots.style import framed, save
 from vaeexp.results.parameters import LEAST_TRIALS
 from vaeexp.results.study_view import StudyView
@@ -33,9 +33,17 @@ class Plot:
     """Groups of configurations that were trained alike. The plot draws the first of each, and the caption names the others."""
     unfolded: bool = False
     """Whether a report shows it at once; the others stand folded, because they answer what few readers ask."""
+    objectives: int | None = 1
+    """Number of objectives of the studies that have it; None: of all. Two objectives rank no trials, and no model is the best."""
+
+    def belongs_to(self, view: StudyView) -> bool:
+        """Tell whether a study with these objectives has such a plot at all."""
+        return self.objectives in (None, 1 if view.front is None else 2)
 
     def draw(self, view: StudyView) -> Figure | None:
-        """Draw the plot of this study under its title; None where it has too little for it."""
+        """Draw the plot of this study under its title; None where it has too little for it, or another number of objectives."""
+        if not self.belongs_to(view):
+            return None
         content = view if self.shows is None else (view.best_with(self.shows) or (None, None))[1]
         figure = None if content is None else self.make(content)
         return None if figure is None else framed(figure, self.title)
@@ -55,6 +63,21 @@ class Plot:
 
 CHAPTERS: dict[str, dict[str, Plot]] = {
     "Results": {
+        "front": Plot(
+            "The front",
+            front.front,
+            front.front_caption,
+            "No trial is complete.",
+            unfolded=True,
+            objectives=2,
+        ),
+        "hypervolume": Plot(
+            "The front as the search went on",
+            front.hypervolume,
+            front.volume_caption,
+            "It takes two complete trials.",
+            objectives=2,
+        ),
         "confirmed_seeds": Plot(
             "The confirmed configurations, seed by seed",
             confirmed.confirmed_seeds,
@@ -81,6 +104,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "prior; diamonds, where tested runs recorded them, count dimensions by their rate. A black line or bar is the median "
             "of the complete trials.",
             "Neither β nor the latent size was searched, or no trial has finished an epoch.",
+            objectives=None,
         ),
     },
     "The search": {
@@ -162,6 +186,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "No baseline with pictures is there.",
             groups=comparisons.best_and_baselines,
             unfolded=True,
+            objectives=None,
         ),
         "baseline_curves": Plot(
             "Learning curves of the baselines",
@@ -170,6 +195,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "data, binarisation and likelihood are the same; a plain autoencoder has rate 0 and no ELBO.",
             "No baseline has finished an epoch.",
             groups=comparisons.best_and_baselines,
+            objectives=None,
         ),
         "baseline_interpolations": Plot(
             "Between two images: autoencoder and VAE",
@@ -177,6 +203,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "Each row decodes codes on the straight line between those of two test images. What a VAE draws on the way tends to "
             "stay an image; a plain autoencoder has not been asked to make sense there.",
             "It takes a deterministic baseline and a VAE that left interpolations.",
+            objectives=None,
         ),
     },
     "What the models draw": {

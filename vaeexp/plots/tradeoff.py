@@ -11,6 +11,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from sweeps.results.front import front
 from vaeexp.plots import style
 from vaeexp.plots.parameters import draw_trials
 from vaeexp.results.parameters import SearchedParameter
@@ -30,13 +31,6 @@ FONT = 11
 """Of the words beside the best trial."""
 NEAR = 6
 """Room around these words, in 1/72 inch."""
-
-
-def frontier(rate: np.ndarray, distortion: np.ndarray) -> np.ndarray:
-    """Return the indices of the points that no other beats in both, in order of rising rate: [F]."""
-    order = np.lexsort((distortion, rate))
-    lowest = np.minimum.accumulate(distortion[order])
-    return order[np.diff(lowest, prepend=math.inf) < 0]
 
 
 def rate_distortion(view: StudyView) -> Figure | None:
@@ -59,10 +53,10 @@ def rate_distortion(view: StudyView) -> Figure | None:
     _, right = style.robust_limits(rate[distortion <= top], rate[distortion <= top], reach=6)
     left = min(0.0, float(rate.min()))
     axes.set(xlim=(left - 0.02 * (right - left), right + 0.04 * (right - left)), ylim=(bottom, top))
-    _draw_equal_lines(axes)
+    draw_equal_lines(axes)
     # A pruned trial would not have stayed where it was stopped.
     complete = (trials["state"] == "complete").to_numpy()
-    best = frontier(rate[complete], distortion[complete])
+    best = front(np.stack([rate, distortion], axis=1)[complete])
     axes.plot(rate[complete][best], distortion[complete][best], color=style.MUTED, linewidth=1.4, zorder=2)
     _draw_trials(figure, axes, view)
     _name_best(axes, trials)
@@ -105,7 +99,7 @@ def _draw_trials(figure: Figure, axes: Axes, view: StudyView) -> None:
         bar.yaxis.set_major_formatter(FuncFormatter(format_tick))
 
 
-def _draw_equal_lines(axes: Axes) -> None:
+def draw_equal_lines(axes: Axes) -> None:
     """Draw lines rate + distortion = constant, with their −ELBO where they meet the lower or the right edge."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     for level in MaxNLocator(nbins=9, steps=[1, 2, 3, 5, 10], integer=True).tick_values(left + bottom, right + top):

@@ -7,6 +7,7 @@ import pandas as pd
 
 from vaeexp.report.clauses import clauses
 from vaeexp.report.closing import STATES
+from vaeexp.report.front import front_words
 from vaeexp.report.markup import escape
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column, finite, for_baseline_alone, interval_on_test
@@ -131,8 +132,13 @@ def _cost(view: StudyView) -> str:
 
 
 def _best(view: StudyView) -> str:
-    """Return the paragraph on the best configuration: its parameters, its test figure, and its margin over the next."""
+    """Return the paragraph on the best configuration: its parameters, its test figure, and its margin over the next.
+
+    With two objectives, the paragraph on the front.
+    """
     best, trial = view.best_number, view.best_trial
+    if view.front is not None and len(view.front.members):
+        return front_words(view.front)
     if trial is None:
         return _nothing(view)
     soon = "" if view.study.finished else " so far"

@@ -25,7 +25,12 @@ Group = tuple[tuple[str, ...], pd.DataFrame]
 
 
 def parameter_tables(view: StudyView) -> list[str]:
-    """Return a table under its heading for each choice and each whole number that is searched; prior and components jointly."""
+    """Return a table under its heading for each choice and each whole number that is searched; prior and components jointly.
+
+    Empty with two objectives, whose trials have no one value.
+    """
+    if view.front is not None:
+        return []
     parameters, blocks = view.parameters, []
     joint = {"prior", "components"} <= set(parameters) and parameters["prior"].is_choice
     for name in parameters:

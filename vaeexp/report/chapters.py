@@ -4,10 +4,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from vaeexp.plots import CHAPTERS, PLOTS
+from vaeexp.plots import CHAPTERS, PLOTS, Plot
 from vaeexp.report.answer import ENDED, answer
 from vaeexp.report.baselines import protocol_tables
 from vaeexp.report.closing import failures, provenance
+from vaeexp.report.front import front_chapter
 from vaeexp.report.headline import headline
 from vaeexp.report.markup import code, contents, escape, folded, heading, picture, png, table, write_folder
 from vaeexp.report.summary import curves_csv, per_image_npz, summary_json, trials_csv
@@ -16,7 +17,7 @@ from vaeexp.results.study_view import StudyView
 from vaeexp.results.trust import check_study
 from vaeexp.words import join_and, plural
 
-HEROES = ("beta_strip", "baseline_strip", "rate_distortion", "history")
+HEROES = ("front", "beta_strip", "baseline_strip", "rate_distortion", "history")
 """The picture under the answer is the first of these that the study has."""
 MOST_UNFOLDED = 8
 """Pictures that stand open at most, with the one under the answer."""
@@ -43,14 +44,20 @@ def write_report(view: StudyView, *, reports: Path, html: bool = False) -> Path:
 
 def compose(view: StudyView) -> tuple[str, dict[str, Figure]]:
     """Return the report's markdown, and its figures by file name."""
-    figures = {name: figure for name, plot in PLOTS.items() if (figure := plot.draw(view)) is not None}
+    figures = {name: figure for name, plot in _plots_of(view).items() if (figure := plot.draw(view)) is not None}
     hero = next((name for name in HEROES if name in figures), None)
     question = [f"*Question:* {escape(view.study.question)}"] if view.study.question else []
     opening = [heading(escape(view.name), 1), *question, *notices(view), heading("Answer"), answer(view)]
     opening += headline(view)
     if hero:
         opening += _shown(view, hero, figures)
-    rest = [*_trust(view), *table_chapter(view), *protocol_tables(view), *_plots(view, figures, hero)]
+    rest = [
+        *_trust(view),
+        *front_chapter(view),
+        *table_chapter(view),
+        *protocol_tables(view),
+        *_plots(view, figures, hero),
+    ]
     rest += [*failures(view), *provenance(view)]
     blocks = [*opening, heading("Contents"), contents(rest), *rest]
     return "\n\n".join(blocks) + "\n", {f"{name}.png": figure for name, figure in figures.items()}
@@ -61,8 +68,8 @@ SIGNS = {True: "✓ good", False: "✗ warning", None: "? cannot be said"}
 
 
 def _trust(view: StudyView) -> list[str]:
-    """Return the checks of the study; empty before the first trial."""
-    if view.trials.empty:
+    """Return the checks of the study; empty before the first trial, and with two objectives, because all checks are of one."""
+    if view.trials.empty or view.front is not None:
         return []
     rows = [
         [escape(check.name), escape(check.figure), SIGNS[check.ok], _advice(check.advice)]
@@ -75,6 +82,10 @@ def _advice(advice: str) -> str:
     """Return what to do, its command as code."""
     before, name, command = advice.partition("vaeexp ")
     return f"{escape(before)} {code(name + command)}".strip() if name and "`" not in advice else escape(advice) or "–"
+
+
+def _plots_of(view: StudyView) -> dict[str, Plot]:
+    return {name: plot for name, plot in PLOTS.items() if plot.belongs_to(view)}
 
 
 def _shown(view: StudyView, name: str, figures: dict[str, Figure]) -> list[str]:
@@ -95,7 +106,7 @@ def _plots(view: StudyView, figures: dict[str, Figure], hero: str | None) -> lis
         rest = [name for name in shown if name not in unfolded]
         inside = [block for name in rest for block in _with_title(view, name, figures, alone=len(rest) == 1)]
         blocks += folded(join_and([PLOTS[name].title for name in rest]), inside) if rest else []
-    missing = [plot for name, plot in PLOTS.items() if name not in figures]
+    missing = [plot for name, plot in _plots_of(view).items() if name not in figures]
     lines = "\n".join(f"- {escape(plot.title)}: {escape(plot.absent)}" for plot in missing)
     return [*blocks, *folded(f"{plural(len(missing), 'plot')} not drawn, and why", [lines])]
 

@@ -23,7 +23,7 @@ NAMED = 12
 """Trials that are named in a row of the summary by epoch."""
 LONGEST = 300
 """Characters of a message that are shown."""
-SEARCH = ("sampler", "pruner", "budget", "confirm", "compare")
+SEARCH = ("objectives", "sampler", "pruner", "budget", "confirm", "compare")
 """Sections of a study file that say how it searches."""
 CSV = "[trials.csv](trials.csv)"
 COUNTED = "in no ranking, mean or importance, but counted in the tables by parameter"
@@ -226,10 +226,16 @@ def _numbers_explained(view: StudyView) -> str:
         parts = (
             f" A latent unit is **active** when the variance of its posterior mean over images exceeds {threshold:g}."
         )
+    use = "ranks the search: distortion"
+    counts = "A trial counts with its best epoch. Taking the minimum over trials and epochs makes it optimistic."
+    if view.front is not None:
+        use = (
+            f"ranks nothing here, because the search is for {' and '.join(view.front.labels)} at once; it is distortion"
+        )
+        counts = "In the front a trial counts with its last epoch, as it was trained. Taking the front of many trials makes it optimistic."
     return f"""\
-- **Validation −ELBO** (nats per image; lower is better) ranks the search: distortion + rate at β = 1, whatever β a trial \
-trained with, on the validation images, one posterior sample per image and the same noise for every trial and epoch. A trial \
-counts with its best epoch. Taking the minimum over trials and epochs makes it optimistic.
+- **Validation −ELBO** (nats per image; lower is better) {use} + rate at β = 1, whatever β a trial \
+trained with, on the validation images, one posterior sample per image and the same noise for every trial and epoch. {counts}
 - **Test −ELBO** is the same estimate on the test images. Only runs of the confirmation and of baselines, trained afresh with \
 new seeds, look at them; so it carries no such optimism.
 - **Importance-weighted NLL** is the tighter bound on −log p(x) of Burda et al. (2016) on the test images{weighted}.

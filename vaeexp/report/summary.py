@@ -104,6 +104,7 @@ def _summary(view: StudyView) -> dict[str, Any]:
         "data": {name: view.recorded("data").get(name) for name in DATA},
         "protocols": [{part: protocol.get(part) for part in PROTOCOL} for protocol in protocols],
         "best": _best(view, confirmed),
+        "front": _front(view),
         "confirmed": confirmed,
         "race": None if view.race is None else {**asdict(view.race), "ended": view.race.ended or None},
         "baselines": baselines,
@@ -143,6 +144,26 @@ def _best(view: StudyView, confirmed: list[dict[str, Any]]) -> dict[str, Any] | 
         "configuration": view.params(trial),
         "search": trial["objective"],
         "confirmed": next((entry for entry in confirmed if entry["trial"] == number), None),
+    }
+
+
+def _front(view: StudyView) -> dict[str, Any] | None:
+    found = view.front
+    if found is None:
+        return None
+    empty = found.complete.empty
+    return {
+        "objectives": found.names,
+        "trials": [
+            {
+                "trial": row["number"],
+                "values": [row[metric] for metric in found.metrics],
+                "configuration": view.params(row),
+            }
+            for _, row in found.members.iterrows()
+        ],
+        "hypervolume": None if empty else found.volume,
+        "reference": None if empty else found.reference.tolist(),
     }
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sweeps import lazy
 from sweeps.errors import UserError
-from sweeps.results import best_record, ranked_trials
+from sweeps.results import best_record, front_trials, ranked_trials
 from sweeps.storage import open_storage
 from sweeps.storage.study_record import StoredStudy, read_study
 from sweeps.storage.trial_record import TrialRecord
@@ -87,8 +87,12 @@ def parse_run(text: str) -> RunName | None:
 
 
 def best_of(stored: StoredStudy) -> TrialRecord:
-    """Return the best run of a study, chosen on validation. Raises UserError where no run is complete."""
+    """Return the best run of a study, chosen on validation. Raises UserError where no run is complete, or none is the best of two objectives."""
     run = best_record(stored)
+    if run is None and stored.study.objectives:
+        front = ", ".join(trial.name_in(stored.study.name) for trial in front_trials(stored)) or "no trial yet"
+        problem = f"has two objectives, so none of its runs is the best. Name one of its front: {front}."
+        raise UserError(f"study '{stored.study.name}'", problem)
     if run is None:
         raise UserError(f"study '{stored.study.name}'", "none of its runs is complete yet, so none is the best.")
     return run

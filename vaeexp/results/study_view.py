@@ -18,6 +18,7 @@ from vaeexp.results import stored_study
 from vaeexp.results.coverage import Coverage, covered_trials, measure_coverage
 from vaeexp.results.effects import ParameterEffect, parameter_effects
 from vaeexp.results.forest import Dependence, Forest, dependence, grow_forest
+from vaeexp.results.front_view import FrontView, front_view
 from vaeexp.results.interactions import Interaction, find_interactions
 from vaeexp.results.parameters import SearchedParameter, importance_table, searched_parameter
 from vaeexp.results.pruner_replay import Replay, recorded_curves, replay_pruner
@@ -113,12 +114,22 @@ class StudyView:
 
     @cached_property
     def ranked(self) -> pd.DataFrame:
-        """Complete trials of the search, the best first."""
+        """Complete trials of the search, the best first; none with two objectives."""
         return ranked(self.results)
 
     @cached_property
+    def front(self) -> FrontView | None:
+        """The front of the search; None where the study has one objective."""
+        return front_view(self.last_epochs, self.study.objectives) if self.study.objectives else None
+
+    @cached_property
     def learned(self) -> pd.DataFrame:
-        """Complete and pruned trials of the search, the lowest objective first; that of a pruned one is what it had reached."""
+        """Complete and pruned trials of the search, the lowest objective first; that of a pruned one is what it had reached.
+
+        None with two objectives, which rank no trials.
+        """
+        if self.study.objectives:
+            return self.search.iloc[:0]
         ended = self.search["state"].isin(["complete", "pruned"]) & self.search["objective"].notna()
         return self.search[ended].sort_values(["objective", "number"], ignore_index=True)
 
@@ -126,10 +137,11 @@ class StudyView:
     def course(self) -> pd.DataFrame:
         """Trials of the search as they ended, with `spent` (trial-epochs by then) and `best` (lowest complete value by then).
 
-        Trials that ended before any was complete are left out.
+        Trials that ended before any was complete are left out; with two objectives all are.
         """
         # The rounds of the driver, because a clock may have jumped.
-        ended = self.search[self.search["ended"].notna()].sort_values(["ended_round", "number"])
+        ended = self.search[self.search["ended"].notna() & (not self.study.objectives)]
+        ended = ended.sort_values(["ended_round", "number"])
         best = ended["objective"].where(ended["state"] == "complete").cummin().ffill()
         course = ended.assign(spent=ended["epochs"].cumsum(), best=best)
         return course[course["best"].notna()].reset_index(drop=True)

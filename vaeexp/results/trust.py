@@ -44,7 +44,9 @@ class Check:
 
 
 def check_study(view: StudyView) -> list[Check]:
-    """Return the checks of a study in any state, always the same ones in the same order."""
+    """Return the checks of a study in any state, always the same ones in the same order; none with two objectives."""
+    if view.front is not None:
+        return []
     return [
         at_bounds(view),
         levelled_off(view),

@@ -249,7 +249,8 @@ def _comparable(job: Job) -> dict[str, str]:
     """Return the facts that the −ELBO of another study must share to be compared with that of this one, trial by trial."""
     space, settings = job.study.space, job.settings
     epochs = space["epochs"].domain() if "epochs" in space.names else str(settings.train.epochs)
-    objective = "−ELBO at β = 1 on validation images, nats per image"
+    one = "−ELBO at β = 1 on validation images, nats per image"
+    objective = f"{' and '.join(job.study.objectives)}, two at once" if job.study.objectives else one
     return {"objective": objective, **protocol(job.dataset, settings, space.names), "epochs": epochs}
 
 

@@ -5,8 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
 from synthetic_study import (
@@ -18,7 +16,7 @@ from synthetic_study import (
 
 from vaeexp.plots import PLOTS
 from vaeexp.plots.style import MUTED, TEXT_COLOUR
-from vaeexp.plots.tradeoff import active_units, frontier, rate_distortion
+from vaeexp.plots.tradeoff import active_units, rate_distortion
 from vaeexp.results.study_view import StudyView
 
 
@@ -82,15 +80,6 @@ def test_lines_of_equal_elbo_are_what_they_say(results):
         x, y = line.get_xdata(), line.get_ydata()
         assert x[0] + y[0] == pytest.approx(x[1] + y[1])
         assert (x[0] + y[0]) % 10 == pytest.approx(0, abs=1e-6)
-
-
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30))
-def test_the_frontier_is_what_nothing_beats(pairs):
-    rate, distortion = np.array(pairs, dtype=float).T
-    found = {(rate[i], distortion[i]) for i in frontier(rate, distortion)}
-    unbeaten = {(r, d) for r, d in pairs if not any((a <= r and b <= d) and (a < r or b < d) for a, b in pairs)}
-    assert found == unbeaten
-    assert list(rate[frontier(rate, distortion)]) == sorted(rate[frontier(rate, distortion)])
 
 
 @pytest.fixture(scope="module")

@@ -90,6 +90,17 @@ def interaction():
     return replace(full, trials=pd.concat([trials, more], ignore_index=True))
 
 
+def two_objectives(trials=40):
+    """A search for rate and distortion at once, with a baseline and no confirmation."""
+    full = make_results(confirm=False, compare=False)
+    spec = study_attributes().spec | {"objectives": OBJECTIVES, "confirm": None, "compare": None}
+    kept = full.trials[full.trials["number"] < trials]
+    results = part(full, kept, study=study_attributes(spec=spec))
+    rows = {"fixed": {"title": "As fixed", "at": "fixed", "seeds": 3, "settings": {"beta": 1.0}}}
+    return with_baselines(results, rows) if trials > 30 else results
+
+
+OBJECTIVES = {"rate": "val/rate", "distortion": "val/distortion"}
 THIN = (
     "no trial",
     "nothing recorded",
@@ -108,6 +119,8 @@ STATES = {
     "three optimizers": three_optimizers,
     "interaction": interaction,
     "many trials": lambda: bowl(120),
+    "two objectives": two_objectives,
+    "two objectives, one trial": lambda: two_objectives(1),
     "race": lambda: with_baselines(raced_results(failing=4)),
     "race of equals": lambda: raced_results(apart=0.0, spread=0.5),
     "race of the different": lambda: raced_results(apart=5.0, spread=0.2),
@@ -159,7 +172,7 @@ def test_every_number_of_a_report_is_that_of_the_files_beside_it(folder, capsys)
     assert re.search(r"\d+ numbers recomputed, \d+ sentences of constants, 0 wrong", capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("folder", ["finished", "not confirmed", "strip"], indirect=True)
+@pytest.mark.parametrize("folder", ["finished", "not confirmed", "strip", "two objectives"], indirect=True)
 def test_a_wrong_last_digit_is_found_wherever_it_stands(folder):
     report = read_report(folder)
     study = Study(report)

@@ -1,0 +1,121 @@
+"""Rules for the front of a study with two objectives: its sentence in the answer, its table, and its hypervolume."""
+
+import math
+from itertools import pairwise
+
+import pandas as pd
+from recompute_figures import Study
+from recompute_files import value_text
+from recompute_rules import NUM, Expected, State, says, shows
+from recompute_statistics import number, plural
+
+METRICS = {
+    "rate": "val/rate",
+    "distortion": "val/distortion",
+    "−ELBO": "val/neg_elbo",
+    "active units": "val/active_units",
+}
+"""Name of an objective in a report → column of curves.csv."""
+NAME = "(?:rate|distortion|−ELBO|active units)"
+
+
+def objectives(study: Study) -> list[str]:
+    """Return the columns of the two objectives; empty with one."""
+    words = study.report.facts("Search").get("objectives", "")
+    return [part.split(" ")[1] for part in words.split(", ")] if words else []
+
+
+def complete(study: Study) -> pd.DataFrame:
+    """Return the complete trials of the search with the metrics of their last epochs, by number."""
+    epochs = study.epochs[~study.epochs["repeat"]].sort_values("epoch").groupby("number").last()
+    trials = study.search[study.search["state"] == "complete"].set_index("number")
+    both = trials.join(epochs[[*METRICS.values()]], how="inner", rsuffix="_last")
+    return both[[*[name for name in trials if name not in METRICS.values()], *_last_columns(both)]].rename(
+        columns={name: name.removesuffix("_last") for name in _last_columns(both)}
+    )
+
+
+def _last_columns(both: pd.DataFrame) -> list[str]:
+    """Return the columns of the last epoch: trials.csv has those of the best epoch under the same names."""
+    return [f"{name}_last" if f"{name}_last" in both else name for name in METRICS.values()]
+
+
+def members(study: Study) -> pd.DataFrame:
+    """Return the trials that no other equals or beats in both, the lowest first objective first; by each with each other."""
+    trials, (first, second) = complete(study).sort_index(), objectives(study)
+    kept = []
+    for number_, one in trials.iterrows():
+        better = (trials[first] <= one[first]) & (trials[second] <= one[second])
+        strictly = better & ((trials[first] < one[first]) | (trials[second] < one[second]))
+        equal = better & ~strictly & (trials.index < number_)
+        if not (strictly | equal).any():
+            kept.append(number_)
+    return trials.loc[kept].sort_values(first)
+
+
+def volume(study: Study) -> tuple[float, list[float]]:
+    """Return the area of the cells of the grid through all points that some point equals or beats, and the largest values."""
+    trials, names = complete(study), objectives(study)
+    xs, ys = (sorted(set(trials[name])) for name in names)
+    corners = [tuple(row) for row in trials[names].to_numpy(float)]
+    total = math.fsum(
+        (right - left) * (top - bottom)
+        for left, right in pairwise(xs)
+        for bottom, top in pairwise(ys)
+        if any(x <= left and y <= bottom for x, y in corners)
+    )
+    return total, [xs[-1], ys[-1]]
+
+
+@says(
+    rf"Of ({NUM} complete trials?) ({NUM}) makes? the front: no other equals or beats (?:it|one of them) in both ({NAME}) and ({NAME}) at the last epoch"
+)
+def counts(state: State, *_: str) -> list[Expected]:
+    names = {column: name for name, column in METRICS.items()}
+    first, second = objectives(state.study)
+    found = f"{len(members(state.study)):,}"
+    return [plural(len(complete(state.study)), "complete trial"), found, names[first], names[second]]
+
+
+END = rf"trial (\d+) \({NAME} ({NUM}), {NAME} ({NUM})(?:, β = (\S+?))?\)"
+
+
+@says(rf"It reaches from {END} to {END}")
+def ends(state: State, *_: str) -> list[Expected]:
+    front = members(state.study)
+    return [*_end(state.study, front.iloc[0]), *_end(state.study, front.iloc[-1])]
+
+
+@says(rf"It is {END}, one run with one seed")
+def only(state: State, *_: str) -> list[Expected]:
+    return _end(state.study, members(state.study).iloc[0])
+
+
+def _end(study: Study, row: pd.Series) -> list[Expected]:
+    beta = row.get("params.beta", math.nan)
+    values = [number(row[name]) for name in objectives(study)]
+    return [str(row.name), *values, "" if math.isnan(beta) else value_text(beta)]
+
+
+@shows(lambda block: block.heading == "The front" and block.rows[0][0].words == "trial")
+def table(state: State, rows: list[list[str]]) -> list[list[Expected]]:
+    front = members(state.study)
+    return [
+        [str(place), *(number(row[METRICS[title]]) for title in rows[0][1:-1]), state.study.configuration(row)]
+        for place, row in front.iterrows()
+    ]
+
+
+@says(
+    rf"Hypervolume: ({NUM}) nats(?:²| · units), the area between the front and the reference point \({NAME} ({NUM}), {NAME} ({NUM})\)"
+)
+def hypervolume(state: State, *_: str) -> list[Expected]:
+    area, largest = volume(state.study)
+    return [number(area), *map(number, largest)]
+
+
+@says(
+    rf"The area between the front and the reference point \({NAME} ({NUM}), {NAME} ({NUM})\), as trials became complete"
+)
+def reference(state: State, *_: str) -> list[Expected]:
+    return [number(value) for value in volume(state.study)[1]]
