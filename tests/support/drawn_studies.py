@@ -1,9 +1,10 @@
 """Studies of random configurations with known values: no curves, no repeats, the same at each call."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
-from synthetic_study import epochs_frame, study_attributes, trials_frame
+from synthetic_study import epochs_frame, make_results, part, study_attributes, trials_frame, with_baselines
 
 from sweeps.results import Results
 
@@ -61,3 +62,15 @@ def bowl(count: int, seed: int = 0, noise: float = 0.3) -> Results:
         for row in settings
     ]
     return study(settings, values + random.normal(0, noise, count))
+
+
+OBJECTIVES = {"rate": "val/rate", "distortion": "val/distortion"}
+
+
+def two_objectives(trials=10**9):
+    """The first trials of a search for rate and distortion at once, with a baseline and no confirmation."""
+    row = {"title": "As fixed", "at": "fixed", "seeds": 3, "settings": {"beta": 1.0}}
+    full = with_baselines(make_results(confirm=False), {"fixed": row})
+    runs, spec = full.trials, full.study.spec | {"objectives": OBJECTIVES, "confirm": None, "compare": None}
+    kept = runs[~runs["repeat"] & (runs["number"] < trials) | runs["baseline"].notna()]
+    return part(full, kept, study=replace(full.study, spec=spec))

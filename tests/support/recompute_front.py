@@ -26,18 +26,10 @@ def objectives(study: Study) -> list[str]:
 
 
 def complete(study: Study) -> pd.DataFrame:
-    """Return the complete trials of the search with the metrics of their last epochs, by number."""
+    """Return the complete trials of the search by number, with the metrics of their last epochs; trials.csv has those of their best."""
     epochs = study.epochs[~study.epochs["repeat"]].sort_values("epoch").groupby("number").last()
     trials = study.search[study.search["state"] == "complete"].set_index("number")
-    both = trials.join(epochs[[*METRICS.values()]], how="inner", rsuffix="_last")
-    return both[[*[name for name in trials if name not in METRICS.values()], *_last_columns(both)]].rename(
-        columns={name: name.removesuffix("_last") for name in _last_columns(both)}
-    )
-
-
-def _last_columns(both: pd.DataFrame) -> list[str]:
-    """Return the columns of the last epoch: trials.csv has those of the best epoch under the same names."""
-    return [f"{name}_last" if f"{name}_last" in both else name for name in METRICS.values()]
+    return trials.drop(columns=[*METRICS.values()]).join(epochs[[*METRICS.values()]], how="inner")
 
 
 def members(study: Study) -> pd.DataFrame:

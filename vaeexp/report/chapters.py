@@ -44,7 +44,7 @@ def write_report(view: StudyView, *, reports: Path, html: bool = False) -> Path:
 
 def compose(view: StudyView) -> tuple[str, dict[str, Figure]]:
     """Return the report's markdown, and its figures by file name."""
-    figures = {name: figure for name, plot in _plots_of(view).items() if (figure := plot.draw(view)) is not None}
+    figures = {name: figure for name, plot in plots_of(view).items() if (figure := plot.draw(view)) is not None}
     hero = next((name for name in HEROES if name in figures), None)
     question = [f"*Question:* {escape(view.study.question)}"] if view.study.question else []
     opening = [heading(escape(view.name), 1), *question, *notices(view), heading("Answer"), answer(view)]
@@ -84,7 +84,8 @@ def _advice(advice: str) -> str:
     return f"{escape(before)} {code(name + command)}".strip() if name and "`" not in advice else escape(advice) or "–"
 
 
-def _plots_of(view: StudyView) -> dict[str, Plot]:
+def plots_of(view: StudyView) -> dict[str, Plot]:
+    """Return the plots of studies with as many objectives, by file name without ending."""
     return {name: plot for name, plot in PLOTS.items() if plot.belongs_to(view)}
 
 
@@ -106,7 +107,7 @@ def _plots(view: StudyView, figures: dict[str, Figure], hero: str | None) -> lis
         rest = [name for name in shown if name not in unfolded]
         inside = [block for name in rest for block in _with_title(view, name, figures, alone=len(rest) == 1)]
         blocks += folded(join_and([PLOTS[name].title for name in rest]), inside) if rest else []
-    missing = [plot for name, plot in _plots_of(view).items() if name not in figures]
+    missing = [plot for name, plot in plots_of(view).items() if name not in figures]
     lines = "\n".join(f"- {escape(plot.title)}: {escape(plot.absent)}" for plot in missing)
     return [*blocks, *folded(f"{plural(len(missing), 'plot')} not drawn, and why", [lines])]
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import recompute_report
-from drawn_studies import bowl
+from drawn_studies import bowl, two_objectives
 from matplotlib.figure import Figure
 from raced_results import raced_results
 from recompute_figures import Study
@@ -90,17 +90,6 @@ def interaction():
     return replace(full, trials=pd.concat([trials, more], ignore_index=True))
 
 
-def two_objectives(trials=40):
-    """A search for rate and distortion at once, with a baseline and no confirmation."""
-    full = make_results(confirm=False, compare=False)
-    spec = study_attributes().spec | {"objectives": OBJECTIVES, "confirm": None, "compare": None}
-    kept = full.trials[full.trials["number"] < trials]
-    results = part(full, kept, study=study_attributes(spec=spec))
-    rows = {"fixed": {"title": "As fixed", "at": "fixed", "seeds": 3, "settings": {"beta": 1.0}}}
-    return with_baselines(results, rows) if trials > 30 else results
-
-
-OBJECTIVES = {"rate": "val/rate", "distortion": "val/distortion"}
 THIN = (
     "no trial",
     "nothing recorded",

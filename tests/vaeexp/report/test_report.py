@@ -90,7 +90,12 @@ def test_the_report_has_its_chapters_in_order_and_every_link_resolves(whole, rep
     places = [names.index(name) for name in order]
     assert places == sorted(places)
     files = linked_files(text)
-    assert files == {f"{name}.png" for name in PLOTS} | {"trials.csv", "curves.csv", "per_image.npz", "summary.json"}
+    assert files == {f"{name}.png" for name in chapters.plots_of(StudyView(whole))} | {
+        "trials.csv",
+        "curves.csv",
+        "per_image.npz",
+        "summary.json",
+    }
     assert {path.name for path in report.parent.iterdir()} == files | {"README.md", "report.html"}
     assert (report.parent / "summary.json").read_text(encoding="utf-8") == summary_json(whole)
     for file in files - {"trials.csv", "curves.csv", "per_image.npz", "summary.json"}:
@@ -335,7 +340,7 @@ def test_thin_studies_get_a_whole_report_in_good_english(case, drawn, monkeypatc
     ):
         assert not re.search(wrong, prose.replace("none (", "")), (wrong, prose)
     # No figure is missing without a reason, and none is there that was not drawn.
-    for name, plot in chapters.PLOTS.items():
+    for name, plot in chapters.plots_of(view).items():
         assert (f"{name}.png" in figures) != (f"- {plot.title}: " in text), name
         assert isinstance(plot.reading(view), str)
     if case in ("no trial", "nothing recorded", "one failed before an epoch"):

@@ -1,0 +1,146 @@
+"""The report of a study with two objectives: its front, its hypervolume, and nothing that ranks trials by one value."""
+
+import json
+
+import numpy as np
+import pytest
+from drawn_studies import OBJECTIVES, two_objectives
+from report_text import draw_only, headings, tables_of
+from synthetic_study import make_results
+
+from sweeps.results.front import front, hypervolume
+from vaeexp.plots import PLOTS
+from vaeexp.plots.front import front as draw_front
+from vaeexp.plots.front import hypervolume as draw_hypervolume
+from vaeexp.report.chapters import compose
+from vaeexp.report.summary import summary_json
+from vaeexp.results.study_summary import summarise_study
+from vaeexp.results.study_view import StudyView
+from vaeexp.results.trust import check_study
+
+
+@pytest.fixture(scope="module")
+def view():
+    return StudyView(two_objectives())
+
+
+@pytest.fixture(scope="module")
+def text(view):
+    with pytest.MonkeyPatch.context() as patch:
+        draw_only(patch)
+        return compose(view)[0]
+
+
+def last_values(view):
+    """Number → both objectives at the last epoch, of the complete trials of the search, from the tables themselves."""
+    trials = view.trials
+    complete = trials[~trials["repeat"] & (trials["state"] == "complete") & trials["duplicate_of"].isna()]
+    epochs = view.epochs[~view.epochs["repeat"]].sort_values("epoch")
+    return {
+        int(number): epochs[epochs["number"] == number].iloc[-1][[*OBJECTIVES.values()]].to_numpy(float)
+        for number in complete["number"]
+    }
+
+
+def test_the_front_is_of_the_last_epochs(view):
+    values = last_values(view)
+    numbers, points = list(values), np.array([*values.values()])
+    assert list(view.front.members["number"]) == [numbers[index] for index in front(points)]
+    assert 1 < len(view.front.members) < len(numbers)
+    assert view.front.volume == hypervolume(points, points.max(axis=0)) > 0
+
+
+def test_the_course_of_the_hypervolume_rises_to_its_end(view):
+    course, ended = view.front.course, view.front.ended
+    assert course["volume"].is_monotonic_increasing
+    assert course["volume"].iloc[-1] == view.front.volume
+    assert course["spent"].iloc[-1] <= ended["epochs"].sum()
+    half = len(course) // 2
+    numbers = list(view.front.complete["number"][: half + 1])
+    points = np.array([last_values(view)[number] for number in numbers])
+    assert course["volume"].iloc[half] == hypervolume(points, view.front.reference)
+    before = list(ended["number"]).index(numbers[-1]) + 1
+    assert course["spent"].iloc[half] == ended["epochs"].iloc[:before].sum()
+
+
+def test_no_chapter_ranks_trials_by_one_value(view, text):
+    titles = headings(text)
+    for gone in ("Can this study be trusted?", "Best trials of the search", "The search by parameter", "Matched pairs"):
+        assert not any(gone in title for title in titles)
+    for words in ("best trial", "The best configuration", "best of the search", "it has not been confirmed"):
+        assert words not in text
+    assert "With two objectives no configuration is the best." in text
+    assert "ranks nothing here" in text
+    assert view.best is None
+    assert view.best_run is None
+    assert view.ranked.empty
+    assert view.learned.empty
+    assert view.importances.empty
+    assert check_study(view) == []
+
+
+def test_the_table_says_beside_it_that_its_rows_are_single_runs(view, text):
+    table = tables_of(text)["The front"]
+    assert list(table.columns) == ["trial", "rate", "distortion", "−ELBO", "configuration"]
+    assert [int(number) for number in table["trial"]] == list(view.front.members["number"])
+    after = text[text.index("| trial | rate | distortion |") :]
+    assert after.index("one run with one seed (n = 1)") < after.index("Hypervolume:")
+
+
+def test_a_study_with_one_objective_has_no_word_of_a_front():
+    plain = StudyView(make_results())
+    assert plain.front is None
+    with pytest.MonkeyPatch.context() as patch:
+        draw_only(patch)
+        assert "front" not in compose(plain)[0].lower()
+    assert json.loads(summary_json(plain))["front"] is None
+    assert PLOTS["front"].draw(plain) is None
+    assert PLOTS["hypervolume"].draw(plain) is None
+
+
+def test_the_picture_shows_every_trial_and_steps_that_stay_behind_the_front(view):
+    axes = draw_front(view).axes[0]
+    drawn = sum(len(points.get_offsets()) for points in axes.collections)
+    assert drawn == len(view.front.complete)
+    [steps] = [line for line in axes.lines if line.get_drawstyle() == "steps-post"]
+    assert np.array_equal(steps.get_xydata(), view.front.members[[*OBJECTIVES.values()]].to_numpy(float))
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    for x, y in steps.get_xydata():
+        assert left < x < right
+        assert bottom < y < top
+    named = [text.get_text() for text in axes.texts if ": β = " in text.get_text()]
+    ends = view.front.members["number"].iloc[[0, -1]]
+    assert named[0].startswith(f"{ends.iloc[0]}: ")
+    assert any(name.startswith(f"{ends.iloc[1]}: ") for name in named)
+
+
+def test_the_curve_is_that_of_the_course(view):
+    [line] = draw_hypervolume(view).axes[0].lines
+    assert np.array_equal(line.get_xydata(), view.front.course.to_numpy(float))
+
+
+def test_the_summary_has_the_front(view):
+    found = json.loads(summary_json(view))["front"]
+    assert found["objectives"] == ["rate", "distortion"]
+    assert [entry["trial"] for entry in found["trials"]] == list(view.front.members["number"])
+    assert found["trials"][0]["values"] == list(last_values(view)[found["trials"][0]["trial"]])
+    assert found["hypervolume"] == view.front.volume
+    assert json.loads(summary_json(view))["best"] is None
+    summary = summarise_study(view)
+    assert summary.search_value is None
+    assert summary.course.empty
+
+
+@pytest.mark.parametrize("trials", [0, 1])
+def test_a_search_that_has_hardly_begun(trials):
+    thin = StudyView(two_objectives(trials))
+    with pytest.MonkeyPatch.context() as patch:
+        draw_only(patch)
+        text = compose(thin)[0]
+    complete = len(thin.front.complete)
+    assert complete == trials
+    assert ("one run with one seed\n" in text or "one run with one seed." in text) == (complete == 1)
+    assert ("There is no answer yet" in text) == (complete == 0)
+    assert draw_hypervolume(thin) is None
+    assert (draw_front(thin) is None) == (complete == 0)
+    assert (json.loads(summary_json(thin))["front"]["hypervolume"] is None) == (complete == 0)
