@@ -12,7 +12,7 @@ from reference_pages import REFERENCE, pages
 
 from sweeps.study import load_study
 from vaeexp.commands import COMMANDS, cli
-from vaeexp.settings import SECTIONS, ExecutionSettings
+from vaeexp.settings import OBJECTIVES, SECTIONS, ExecutionSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -103,7 +103,7 @@ def test_every_study_on_a_page_loads(page: str, tmp_path: Path, monkeypatch: pyt
         path = tmp_path / f"study{number}.yaml"
         path.write_text(block if whole else f"extends: beta_mnist\n{block}", encoding="utf-8")
         assert load_study(
-            str(path), sections=SECTIONS, shipped=ROOT / "studies", epochs="epochs", data="data"
+            str(path), sections=SECTIONS, shipped=ROOT / "studies", epochs="epochs", data="data", metrics=OBJECTIVES
         ).space.names
 
 

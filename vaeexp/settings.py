@@ -174,3 +174,5 @@ class Settings(_Section):
 
 
 SECTIONS: dict[str, type[BaseModel]] = {name: type(field.default) for name, field in Settings.model_fields.items()}
+OBJECTIVES = {name: f"val/{name}" for name in ("rate", "distortion", "neg_elbo", "active_units")}
+"""Name that `objectives` of a study file may give → metric of an epoch."""

@@ -12,7 +12,15 @@ from sweeps.study.study_model import Baseline
 from sweeps.study.yaml_file import parse_yaml, shown_path
 from vaeexp import models
 from vaeexp.machine import shipped_studies
-from vaeexp.settings import SECTIONS, DataSettings, EvaluationSettings, ModelSettings, Settings, TrainSettings
+from vaeexp.settings import (
+    OBJECTIVES,
+    SECTIONS,
+    DataSettings,
+    EvaluationSettings,
+    ModelSettings,
+    Settings,
+    TrainSettings,
+)
 
 _USED_BY = {
     "momentum": ["sgd"],
@@ -20,8 +28,6 @@ _USED_BY = {
     "beta2": ["adam", "adamax", "adamw", "radam", "nadam", "lion"],
 }
 """Setting → the optimizers that use it."""
-OBJECTIVES = {name: f"val/{name}" for name in ("rate", "distortion", "neg_elbo", "active_units")}
-"""Name that `objectives` of a study file may give → metric of an epoch."""
 
 
 def open_study_file(

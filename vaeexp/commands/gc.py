@@ -18,7 +18,7 @@ from vaeexp.machine import shipped_studies
 from vaeexp.results import stored_study, study_name
 from vaeexp.runs import tidy
 from vaeexp.runs.tidy import Item
-from vaeexp.settings import SECTIONS
+from vaeexp.settings import OBJECTIVES, SECTIONS
 from vaeexp.words import format_megabytes
 
 
@@ -95,7 +95,7 @@ def gc(
 def _keep(given: str, stored: StoredStudy) -> Keep:
     """Return the section `keep:` of the file that is given by its path, else of the study's record."""
     if is_path(given):
-        return load_study(given, sections=SECTIONS, shipped=shipped_studies()).keep
+        return load_study(given, sections=SECTIONS, shipped=shipped_studies(), metrics=OBJECTIVES).keep
     sections, _ = parse_yaml(stored.study.text, f"study '{given}'")
     return Keep.model_validate(stored.study.keep or (sections or {}).get("keep") or {})
 
