@@ -65,7 +65,7 @@ def open_study_file(
 
 
 def _check_objectives(study: Study) -> None:
-    """Raise UserError where a study with two objectives trains models without a rate, or in whose plane nothing but distortion differs."""
+    """Raise UserError where a study with two objectives trains models without a rate."""
     if study.objectives and settings_of(study).model.posterior == "deterministic":
         problem = f"got [{', '.join(study.objectives)}] with posterior deterministic, which has no rate, so that −ELBO and distortion are one;"
         raise UserError(f"{shown_path(study.path)}: objectives", f"{problem} must be left out there.")

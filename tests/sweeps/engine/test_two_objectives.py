@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 from pydantic import BaseModel
 from toy_lanes import ToyLanes
-from toy_study import Fixed, MemoryJournal, Watcher, in_memory, table, toy_study
+from toy_plane import MEDIAN, OBJECTIVES, PROMOTION, Plane, study_of
+from toy_study import MemoryJournal, Watcher, in_memory, table
 
 from sweeps.engine import search
 from sweeps.engine.promotion import Rungs
@@ -24,29 +25,6 @@ from sweeps.storage.optuna_internals import storage_of
 from sweeps.storage.study_record import read_study
 from sweeps.study import load_study
 from sweeps.study.pruners import Quantile
-
-OBJECTIVES = {"rate": "val/rate", "distortion": "val/distortion"}
-SPACE = {"x": {"kind": "float", "low": 0.0, "high": 1.0}, "y": {"kind": "float", "low": 0.0, "high": 1.0}}
-MEDIAN = {"pruner": "median", "pruner_options": {"startup_trials": 3}}
-PROMOTION = {"pruner": "promotion", "pruner_options": {"rungs": [1, 2], "factor": 3}}
-
-
-class Plane(ToyLanes):
-    """x trades the two objectives against each other, y makes both worse; both fall as training goes on."""
-
-    def _advance(self, lane):
-        progress = super()._advance(lane)
-        if progress.failure:
-            return progress
-        x, y = lane.trial.params["x"], lane.trial.params["y"]
-        late = y + 1 / lane.epoch
-        metrics = {"val/rate": 10 * x**2 + late, "val/distortion": 50 * (1 - x) ** 2 + late}
-        return replace(progress, objective=sum(metrics.values()), metrics={**progress.metrics, **metrics})
-
-
-def study_of(**options):
-    study = toy_study(SPACE, **{"sampler": "tpe", "trials": 30, "fixed": Fixed(epochs=4), **MEDIAN, **options})
-    return replace(study, objectives=OBJECTIVES)
 
 
 def searched(lanes=None, **options):
@@ -122,6 +100,32 @@ def test_a_study_with_one_objective_has_the_same_table_and_record():
     assert all(len(trial.values or [0]) == 1 for trial in one.trials)
 
 
+def test_the_front_is_the_same_where_rounds_are_decided_late():
+    """From 16 lanes on. A study that is killed there ends in the same table, too."""
+    study, calm = study_of(trials=40), MemoryJournal()
+    search(in_memory(study, calm), study, Plane(width=16, epochs=4), [])
+    expected, count = table(in_memory(study, calm)), len(calm.lines)
+    assert sum(row["state"] == "PRUNED" for row in expected) > 3
+    for moment in range(60, count, count // 6):
+        assert table_after_a_kill(study, moment, width=16) == expected
+
+
+def table_after_a_kill(study, moment, *, width):
+    """The table of a search whose process dies at a write, and which another process takes to its end."""
+    journal, checkpoints, writes = MemoryJournal(), {}, iter(range(10**9))
+
+    def before():
+        if next(writes) == moment:
+            raise Killed
+
+    journal.before = before
+    with pytest.raises(Killed):
+        search(in_memory(study, journal), study, Plane(width=width, epochs=4, checkpoints=checkpoints), [])
+    journal.before = lambda: None
+    search(in_memory(study, journal), study, Plane(width=width, epochs=4, checkpoints=checkpoints), [])
+    return table(in_memory(study, journal))
+
+
 class Killed(BaseException):
     pass
 
@@ -134,19 +138,7 @@ def test_a_search_that_is_killed_anywhere_ends_in_the_same_table(options):
     expected, count = table(in_memory(study, calm)), len(calm.lines)
     assert any(row["state"] == "PRUNED" for row in expected)
     for moment in range(5, count, 11):
-        journal, checkpoints, writes = MemoryJournal(), {}, iter(range(10**9))
-
-        def before(writes=writes, moment=moment):
-            if next(writes) == moment:
-                raise Killed
-
-        journal.before = before
-        try:
-            search(in_memory(study, journal), study, Plane(width=2, epochs=4, checkpoints=checkpoints), [])
-        except Killed:
-            journal.before = lambda: None
-            search(in_memory(study, journal), study, Plane(width=2, epochs=4, checkpoints=checkpoints), [])
-        assert table(in_memory(study, journal)) == expected, f"killed at write {moment}"
+        assert table_after_a_kill(study, moment, width=2) == expected, f"killed at write {moment}"
 
 
 # ---- samplers ----
