@@ -176,6 +176,8 @@ def _arrived_trial(user: Mapping[str, Any], arrival: Arrival) -> dict[str, Any]:
     attributes = dict(user)
     if attributes.get("folder") is not None:
         attributes["folder"] = _confined(attributes["folder"], arrival)
+    if (left := attributes.get("paused_with")) and left["folder"] is not None:
+        attributes["paused_with"] = {**left, "folder": _confined(left["folder"], arrival)}
     for key in [key for key in attributes if key.startswith("pictures/")]:
         paths = {name: _confined(path, arrival) for name, path in attributes[key].items()}
         attributes[key] = {name: path for name, path in paths.items() if path is not None}

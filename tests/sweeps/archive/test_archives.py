@@ -471,13 +471,17 @@ def test_paths_in_records_stay_in_the_folder_of_the_study(content, tmp_path):
             user |= {
                 "folder": "trials/toy/../../../etc",
                 "pictures/4": {"a": "/etc/passwd", "b": "trials/other/x/y.png"},
+                "paused_with": {"metrics": {}, "folder": "/etc", "files": {}, "bytes": 0},
             }
         return {**record, "user": user}
 
     restored(written(tmp_path / "x.tar.zst", with_records(content, outside)), tmp_path)
-    stored = read_study(open_storage(None, tmp_path / "runs", "toy", must_exist=True), "toy")
+    storage = open_storage(None, tmp_path / "runs", "toy", must_exist=True)
+    stored = read_study(storage, "toy")
     assert stored.study.report == str(tmp_path / "reports" / "toy")
     assert stored.study.model is None
+    paused = [trial.user_attrs.get("paused_with") for trial in storage.get_all_trials(0)]
+    assert {left["folder"] for left in paused if left} == {None}
     assert {(run.folder, run.pictures) for run in (*stored.trials, *stored.repeats)} == {(None, ())}
 
 
