@@ -175,9 +175,9 @@ class Study:
         repeats. Raises UserError where there is no such trial or it has left no weights.
         """
         row = self._row(trial)
-        if pd.notna(row["duplicate_of"]):
-            row = self._row(int(row["duplicate_of"]))
-        return load_model(row["name"], self.runs)
+        repeated = row["duplicate_of"]
+        name = row["name"] if pd.isna(repeated) else run_name(self.name, int(repeated), repeat=False)
+        return load_model(name, self.runs)
 
     @property
     def figures(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.storage.trial_record import ENDED, is_paused
+from sweeps.storage.trial_record import ENDED, is_paused, newest_of_each
 from sweeps.workload import Outcome, Progress, Trial, TrialResult
 
 
@@ -79,7 +79,7 @@ class Source(Protocol):
         return ()
 
     def promoted(self, trials: Sequence[FrozenTrial], elapsed: float, *, last: bool) -> FrozenTrial | None:
-        """Return a paused trial that goes on in a free lane; None where nobody does.
+        """Return a paused trial that goes on in a free lane, or one that ended while it was paused, to be revived; None where nobody does.
 
         `last`: no new trial may begin, and no other runs but those that went on since.
         """
@@ -116,8 +116,8 @@ def newest_objective(trial: FrozenTrial) -> float | None:
 
 
 def reported_epochs(trials: Sequence[FrozenTrial]) -> int:
-    """Count the trial-epochs over all trials."""
-    return sum(len(trial.intermediate_values) for trial in trials)
+    """Count the trial-epochs over all trials, those of a trial that was revived once."""
+    return sum(len(trial.intermediate_values) for trial in newest_of_each(trials))
 
 
 def best_trial(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
@@ -136,7 +136,7 @@ def snapshot_of(
     ranks: bool = True,
 ) -> Snapshot:
     """Return the snapshot of a phase. `running`: number of a trial in the lanes → an object whose `trial` is that trial; `ranks`: see `Source`."""
-    best = best_trial(trials) if ranks else None
+    best, newest = best_trial(trials) if ranks else None, newest_of_each(trials)
     return Snapshot(
         phase=phase,
         running=tuple(
@@ -145,7 +145,7 @@ def snapshot_of(
             if t.number in running
         ),
         paused=sum(map(is_paused, trials)),
-        **{name: sum(trial.state == state for trial in trials) for name, state in ENDED.items()},
+        **{name: sum(trial.state == state for trial in newest) for name, state in ENDED.items()},
         planned=planned,
         best_objective=best.value if best else None,
         best_number=best.number if best else None,

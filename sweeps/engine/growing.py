@@ -6,6 +6,7 @@ before these trials. So a study that is killed and continued takes the same step
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -34,7 +35,8 @@ class GrowingSpace:
             return before
         if self._of_round[0] != round_:
             self._of_round = round_, next_steps(self._base, known(), before, round_=round_, number=number)
-        return before + self._of_round[1]
+        # Trials that are revived in the round may have come before it.
+        return before + tuple(replace(growth, trial=number) for growth in self._of_round[1])
 
 
 def next_steps(

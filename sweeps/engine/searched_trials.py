@@ -21,7 +21,10 @@ from sweeps.storage.trial_record import (
     ended_round,
     first_round,
     left_round,
+    newest_of_each,
     owned_by_driver,
+    revives,
+    went_on_in,
 )
 from sweeps.study.ranges import Growth
 from sweeps.study.samplers import exhausted, make_sampler
@@ -36,7 +39,7 @@ KNOWN_IN_A_ROW = 50
 
 
 def trial_seed(study_seed: int, number: int) -> int:
-    """Return the seed of a trial, 63 bits, from the study's seed and the trial's number."""
+    """Return the seed of a trial, 63 bits, from the study's seed and the trial's number, without those that revive another."""
     return seed_of(f"{study_seed}:trial:{number}")
 
 
@@ -47,19 +50,20 @@ class SearchedTrials:
         """`ahead`: how many trials to propose, at the most, while others train; 0 to wait for their results."""
         self.optuna_study, self.study, self.ahead = optuna_study, study, ahead
         self.planned = study.budget.trials
-        promotion = study.pruner.promotion()
-        self.two, self.ranks = (
-            TwoObjectives(study.objectives.values()) if study.objectives else None,
-            not study.objectives,
-        )
-        self.rungs, self.pauses = promotion and Rungs(*promotion, self.two), promotion is not None
+        record, promotion = study_record(optuna_study), study.pruner.promotion()
+        self.two = TwoObjectives(study.objectives.values()) if study.objectives else None
+        self.ranks = not study.objectives
+        self.rungs = promotion and Rungs(*promotion, revives_from=record.revives_from, two=self.two)
+        self.pauses = promotion is not None
         self.prepared: dict[int, FrozenTrial] = {}
+        """By the place of the trial (`_place`)."""
         self.prepared_for = -1
         """The round in which the prepared trials begin."""
         self._with_params: dict[frozenset[tuple[str, Any]], list[int]] = {}
         """Parameters → numbers of the trials that have them, of the first `_looked_up` trials."""
         self._looked_up = 0
-        record = study_record(optuna_study)
+        self._counted = self._revivals = 0
+        """Trials that `_place` has looked at, and those of them that revive another."""
         self.start = record.start or tuple(point for point in study.start if not isinstance(point, BestOf))
         self.growing = GrowingSpace(study.space, record.grown)
         self.lessons, self.learned = record.learned, (study.space, learned_trials(record.learned, study.space))
@@ -68,16 +72,19 @@ class SearchedTrials:
     def propose(
         self, trials: Sequence[FrozenTrial], proposals: Sequence[FrozenTrial], elapsed: float, round_: int
     ) -> FrozenTrial | str:
-        study, number = self.study, len(trials)
-        if reason := used_up(study.budget, trials, elapsed, self.two):
+        study, number, place = self.study, len(trials), self._place(trials)
+        if study.budget.trials is not None and place >= study.budget.trials:
+            return f"The budget of {_counted(study.budget.trials, 'trial')} is used up."
+        if reason := spent(study.budget, trials, elapsed, self.two):
             return reason
-        if exhausted(study.sampler, study.space, number):
+        if exhausted(study.sampler, study.space, place):
             return "Every setting of the grid is done."
-        newest = trials[-KNOWN_IN_A_ROW:]
+        newest = [*itertools.islice((trial for trial in reversed(trials) if revives(trial) is None), KNOWN_IN_A_ROW)]
         if len(newest) == KNOWN_IN_A_ROW and all(duplicate_of(trial) is not None for trial in newest):
             return f"The sampler proposed only known settings, {KNOWN_IN_A_ROW} times in a row."
-        prepared = self.prepared.pop(number, None) if self.prepared_for == round_ else None
-        proposal = prepared or self._propose(number, proposals, since=round_ - 1)
+        prepared = self.prepared.pop(place, None) if self.prepared_for == round_ else None
+        proposal = prepared or self._propose(number, place, proposals, since=round_ - 1)
+        proposal.number = number  # trials that are revived in this round have come before
         if (steps := self._steps(round_, number)) != self.growing.taken:
             write_study(self.optuna_study, grown=steps)
             self.growing.taken = steps
@@ -93,8 +100,7 @@ class SearchedTrials:
         """See `Source`. At the last, the best paused trials go on until as many are complete as the study confirms, one at least."""
         if self.rungs is None:
             return None
-        spent = used_up(self.study.budget.model_copy(update={"trials": None}), trials, elapsed, self.two)
-        if not spent and (promoted := self.rungs.promoted(trials)):
+        if not spent(self.study.budget, trials, elapsed, self.two) and (promoted := self.rungs.promoted(trials)):
             return promoted
         if not last:
             return None
@@ -114,32 +120,40 @@ class SearchedTrials:
     def prepare(self, trials: Sequence[FrozenTrial], round_: int, seconds: float) -> None:
         self.prepared.clear()
         self.prepared_for = round_ + 1
-        end, first = time.monotonic() + seconds, len(trials)
+        end, first = time.monotonic() + seconds, self._place(trials)
         last = first + self.ahead if self.planned is None else min(first + self.ahead, self.planned)
-        for number in range(first, last):
-            if time.monotonic() >= end or exhausted(self.study.sampler, self.study.space, number):
+        for number, place in enumerate(range(first, last), start=len(trials)):
+            if time.monotonic() >= end or exhausted(self.study.sampler, self.study.space, place):
                 return
-            self.prepared[number] = self._propose(number, list(self.prepared.values()), since=round_)
+            self.prepared[place] = self._propose(number, place, list(self.prepared.values()), since=round_)
 
-    def _propose(self, number: int, proposals: Sequence[FrozenTrial], *, since: int) -> FrozenTrial:
-        """Propose the trial of this number, after all in the storage and these proposals.
+    def _place(self, trials: Sequence[FrozenTrial]) -> int:
+        """Return the number of these trials that began anew, which is the number of the next one where none was revived."""
+        while self._counted < len(trials) and in_storage(trials[self._counted]):
+            self._revivals += revives(trials[self._counted]) is not None
+            self._counted += 1
+        return len(trials) - self._revivals
 
-        With many lanes, what has ended in round `since` or later counts as running.
+    def _propose(self, number: int, place: int, proposals: Sequence[FrozenTrial], *, since: int) -> FrozenTrial:
+        """Propose the trial of this number and place, after all in the storage and these proposals.
+
+        With many lanes, what has ended in round `since` or later counts as running, and what went on later as paused.
         """
         study, steps = self.study, self._steps(since + 1, number)
-        start = self.start[number] if number < len(self.start) else {}
+        start = self.start[place] if place < len(self.start) else {}
         space = study.space.grown(steps)
         if self.learned[0] != space:
             self.learned = space, learned_trials(self.lessons, space)
-        sampler = make_sampler(study.sampler, space, study.seed, number, start)
+        sampler = make_sampler(study.sampler, space, study.seed, place, start)
         return propose(
             self.optuna_study,
             sampler,
             space,
             number=number,
-            seed=trial_seed(study.seed, number),
+            seed=trial_seed(study.seed, place),
             proposals=proposals,
             unseen=lambda trial: self.ahead and left_round(trial) >= since,
+            later=lambda trial: self.ahead and went_on_in(trial) > since,
             grown={step.parameter for step in steps},
             learned=self.learned[1],
             pairs=self.two.as_sampled if self.two else None,
@@ -161,7 +175,7 @@ class SearchedTrials:
     def duplicate_of(self, stored: Mapping[str, Any], earlier: Sequence[FrozenTrial]) -> FrozenTrial | None:
         # A trial that failed says nothing about its setting.
         lasting = (TrialState.COMPLETE, TrialState.PRUNED)
-        equal = self._equal_to(stored, earlier)
+        equal = newest_of_each([*self._equal_to(stored, earlier)])
         return next((trial for trial in equal if trial.state in lasting or owned_by_driver(trial)), None)
 
     def _equal_to(self, stored: Mapping[str, Any], earlier: Sequence[FrozenTrial]) -> Iterator[FrozenTrial]:
@@ -175,12 +189,10 @@ class SearchedTrials:
         yield from (trial for trial in earlier[self._looked_up :] if trial.params == stored)
 
 
-def used_up(
+def spent(
     budget: "Budget", trials: Sequence[FrozenTrial], elapsed: float, two: TwoObjectives | None = None
 ) -> str | None:
-    """Say why no trial may start after these and so many seconds of search, in a sentence; None while one may."""
-    if budget.trials is not None and len(trials) >= budget.trials:
-        return f"The budget of {_counted(budget.trials, 'trial')} is used up."
+    """Say why no trial may train after these and so many seconds of search, in a sentence; None while one may. Trials are not counted."""
     if budget.seconds is not None and elapsed >= budget.seconds:
         return f"The budget of {budget.seconds:g} seconds is used up."
     if budget.epochs is not None and reported_epochs(trials) >= budget.epochs:
@@ -195,7 +207,7 @@ def _stale(trials: Sequence[FrozenTrial], two: TwoObjectives | None) -> int:
 
     The rounds give the order, because a clock may jump. A duplicate ends at the beginning of its round.
     """
-    finished = [trial for trial in trials if trial.state.is_finished()]
+    finished = [trial for trial in newest_of_each(trials) if trial.state.is_finished()]
     finished.sort(key=lambda t: (ended_round(t), duplicate_of(t) is None, t.number))
     if two is not None:
         return two.ended_since_gain(finished, trials)

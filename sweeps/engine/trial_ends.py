@@ -84,7 +84,10 @@ class TrialEnds:
                 trial.tell(outcome, {"complete": outcome.objective, "pruned": newest}.get(outcome.state))
 
     def end_paused(self, round_: int) -> bool:
-        """End the trials that are still paused as pruned, with what they had reached; returns whether there were any."""
+        """End the trials that are still paused as pruned, with what they had reached; returns whether there were any.
+
+        Their checkpoints stay, because a larger budget may revive them.
+        """
         ending, results = [], dict[int, TrialResult]()
         for stored in filter(is_paused, self._trials()):
             trial, reported = self.resumed(stored), stored.intermediate_values
@@ -94,7 +97,7 @@ class TrialEnds:
         with batched_writes(self.study):
             for trial, outcome in ending:
                 trial.end(outcome, results[trial.trial.number], round_, self.clock())
-        self._discard_checkpoints([trial.trial for trial, _ in ending])
+        self._discard_checkpoints([])
         self._tell_ends(ending, results)
         return bool(ending)
 

@@ -35,7 +35,7 @@ from sweeps.engine.next_trials import NextTrials, propose_some
 from sweeps.engine.trial_ends import TrialEnds
 from sweeps.engine.worker_records import WorkerRecords
 from sweeps.storage.optuna_internals import batched_writes
-from sweeps.storage.proposals import decide_pruning, write_pruner_state, write_trial
+from sweeps.storage.proposals import decide_pruning, write_pruner_state, write_revival, write_trial
 from sweeps.storage.rounds import (
     RoundDecisions,
     decided_outcome,
@@ -208,17 +208,33 @@ class Rounds:
         self.lanes.replay()
 
     def _promote(self, *, last: bool = False) -> None:
-        """Let paused trials that deserve it go on in free lanes."""
+        """Let paused trials that deserve it go on in free lanes, as new ones where they have ended since."""
         before = len(self.running)
         while len(self.running) < self.lanes.width:
             stored = self.source.promoted(self._trials(), self._spent(), last=last)
             if stored is None:
                 break
-            self._resumed(stored).go_on(self.round)
             self.ends.fallen.discard(stored.number)
-            self._add(self._resumed(self._trials()[stored.number]))
+            self._add(self._revived(stored) if stored.state.is_finished() else self._gone_on(stored))
         if len(self.running) > before:  # workers answer a replay, so a round without promotions asks for none
             self.lanes.replay()
+
+    def _gone_on(self, stored: FrozenTrial) -> RunningTrial:
+        self._resumed(stored).go_on(self.round)
+        return self._resumed(self._trials()[stored.number])
+
+    def _revived(self, stored: FrozenTrial) -> RunningTrial:
+        """Begin the trial that goes on from where an ended one stood, because Optuna lets no ended trial change."""
+        self._unstop()
+        write_revival(self.study, stored, self.round)
+        trial = self._resumed(self._trials()[-1])
+        self.told.later(methodcaller("trial_started", trial.trial, resumed=False), trial.trial.number)
+        return trial
+
+    def _unstop(self) -> None:
+        """Record that the study goes on, before a trial begins."""
+        if study_record(self.study).stopped:
+            write_study(self.study, stopped=None, finished=False)
 
     def _fill(self) -> str:
         """Start trials in free lanes; returns why there is none for a lane that stays free."""
@@ -252,8 +268,7 @@ class Rounds:
 
     def _start(self, proposals: Sequence[FrozenTrial], equals: Mapping[int, FrozenTrial]) -> None:
         """Begin these trials, written at once. `equals`: number of a duplicate → the trial that it equals."""
-        if study_record(self.study).stopped:
-            write_study(self.study, stopped=None, finished=False)
+        self._unstop()
         first = len(self._trials())
         with batched_writes(self.study):
             for proposal in proposals:

@@ -6,13 +6,13 @@ trial stands for the pair of its last epoch, which is the model that its setting
 
 import copy
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.results.front import behind, front
-from sweeps.storage.trial_record import duplicate_of, epoch_metrics
+from sweeps.storage.trial_record import duplicate_of, epoch_metrics, newest_of_each
 from sweeps.study.pruners import Quantile
 
 Pair = tuple[float, float]
@@ -40,10 +40,10 @@ class TwoObjectives:
             known = self._known[trial.number] = count, finite
         return known[1]
 
-    def last(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> Pair | None:
-        """Return the pair of a trial at its last epoch, of a duplicate that of the trial that it equals; None without one."""
+    def last(self, trial: FrozenTrial, trials: Mapping[int, FrozenTrial]) -> Pair | None:
+        """Return the pair of a trial at its last epoch, of a duplicate that of the trial that it equals; None without one. `trials`: by number."""
         equal = duplicate_of(trial)
-        trial = trial if equal is None else trials[equal]
+        trial = trial if equal is None else trials.get(equal, trial)
         return self.pairs(trial).get(max(trial.intermediate_values, default=0))
 
     def as_sampled(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -52,9 +52,10 @@ class TwoObjectives:
         Pruned and paused trials seem to run. Optuna's TPE counts running trials among the bad ones. It has no place for a
         pruned trial, and the pair of an early epoch would seem good: a model that has hardly begun has next to no rate.
         """
-        return [self._as_sampled(trial, trials) for trial in trials]
+        by_number = {trial.number: trial for trial in trials}
+        return [self._as_sampled(trial, by_number) for trial in trials]
 
-    def _as_sampled(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial:
+    def _as_sampled(self, trial: FrozenTrial, trials: Mapping[int, FrozenTrial]) -> FrozenTrial:
         if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
             return trial
         pair = self.last(trial, trials) if trial.state == TrialState.COMPLETE else None
@@ -70,7 +71,7 @@ class TwoObjectives:
         """
         reached = {
             trial.number: pair
-            for trial in trials
+            for trial in newest_of_each(trials)
             if trial.state != TrialState.FAIL and (pair := self.pairs(trial).get(epoch)) is not None
         }
         numbers = behind(np.array(list(reached.values()), dtype=float).reshape(-1, 2))
@@ -102,9 +103,9 @@ class TwoObjectives:
     def ended_since_gain(self, finished: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> int:
         """Count the finished trials, in the order of their ends, after the last one that came to the front of those so far."""
         best: np.ndarray = np.empty((0, 2))
-        since = 0
+        since, by_number = 0, {trial.number: trial for trial in trials}
         for trial in finished:
-            pair = self.last(trial, trials) if trial.state == TrialState.COMPLETE else None
+            pair = self.last(trial, by_number) if trial.state == TrialState.COMPLETE else None
             since += 1
             if pair is not None and not (best <= pair).all(axis=1).any():
                 best = np.vstack([best, pair])

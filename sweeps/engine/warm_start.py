@@ -145,7 +145,7 @@ def _learned_trials(study: "Study", protocol: Protocol, read: Read, lines: list[
     place = f"{shown_path(study.path)}: learn_from"
     other = read(study.learn_from, place)
     _check_protocol(place, study.learn_from, other.study.protocol, protocol)
-    ended = [trial for trial in other.trials if trial.state in ("complete", "pruned") and trial.duplicate_of is None]
+    ended = [trial for trial in other.newest if trial.state in ("complete", "pruned") and trial.duplicate_of is None]
     lessons = [lesson for trial in ended if (lesson := _lesson(trial, other.study, study)) is not None]
     if not lessons:
         problem = f"got '{study.learn_from}', of whose {len(ended)} finished trials none lies in the space that is searched here."

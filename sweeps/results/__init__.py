@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 class Results:
     """Everything known about a study.
 
-    `trials` has one row per trial, those of the search first, each by number: repeat, number, name, state (complete,
+    `trials` has one row per trial, those of the search first, each by number. Of a trial that was revived there is the newest alone,
+    which has all its epochs; the numbers of the others are missing. Columns: repeat, number, name, state (complete,
     pruned, failed, running, paused or waiting), objective (the best reported), epochs (reported), best_epoch, seed, started and
     ended (unix seconds), seconds (of training), duplicate_of, failure (its kind), message, folder, and for repeats
     source_trial, purposes, seed_index, pair_ids, baseline; then `params.<name>` in the order of the search space and `result.<metric>`.
@@ -70,7 +71,7 @@ def tables_of(
     result_metrics: Sequence[str] = (),
 ) -> Results:
     """Build the tables of a study that was read. The columns of these metrics are there even when no trial recorded them."""
-    records, study = (*stored.trials, *stored.repeats), stored.study
+    records, study = (*stored.newest, *stored.repeats), stored.study
     trials = _trials_table(study, records, runs, result_metrics)
     return Results(study.name, study, trials, _epochs_table(records, epoch_metrics))
 

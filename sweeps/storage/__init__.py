@@ -170,6 +170,9 @@ def open_study(
         about = {"question": study.question, "text": study.text, "seed": study.seed, **(fields or {})}
         if kept != stored.grown:
             about["grown"] = kept
+        settings = with_new_settings(stored.spec, study)
+        if stored.spec and any(settings.get(name) != new.get(name) for name in (*study.fixed, "seed")):
+            about["revives_from"] = len(optuna_study.get_trials(deepcopy=False))
         write_study(optuna_study, finished=False, **about, spec=new)
     return optuna_study
 

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sweeps.storage.optuna_internals import batched_writes, set_trial_id, storage_of, study_id, trial_id
 from sweeps.storage.rounds import RoundDecisions
 from sweeps.storage.study_record import LearnedTrial
-from sweeps.storage.trial_record import Repeat, is_paused
+from sweeps.storage.trial_record import Repeat, is_paused, newest_of_each, revives
 from sweeps.study.space import Parameter, Space
 
 _PROPOSED_ID = -1
@@ -38,6 +38,7 @@ def propose(
     seed: int,
     proposals: Sequence[FrozenTrial],
     unseen: Callable[[FrozenTrial], Any],
+    later: Callable[[FrozenTrial], Any] = lambda trial: False,
     grown: Collection[str] = (),
     learned: Sequence[FrozenTrial] = (),
     pairs: Callable[[Sequence[FrozenTrial]], list[FrozenTrial]] | None = None,
@@ -51,6 +52,7 @@ def propose(
         seed: of the trial, not of the sampler.
         proposals: trials that come before it and are not written yet; they count as running.
         unseen: which finished and paused trials count as running, too.
+        later: which trials went on so lately that they count as what they were before: paused.
         grown: parameters whose range was narrower in earlier trials.
         learned: trials of another study (`learned_trials`), which come before all others.
         pairs: gives the trials of the study two values each, in a study with two objectives.
@@ -59,7 +61,7 @@ def propose(
     empty.number = number
     set_trial_id(empty, _PROPOSED_ID)
     ranges = [space[name] for name in grown]
-    view = _View(storage_of(study), empty, proposals, unseen, ranges=ranges, learned=learned, pairs=pairs)
+    view = _View(storage_of(study), empty, proposals, unseen, later, ranges=ranges, learned=learned, pairs=pairs)
     space.suggest(optuna.Trial(_on_view(study, view, sampler), _PROPOSED_ID))
     return view.get_trial(_PROPOSED_ID)
 
@@ -118,6 +120,27 @@ def write_trial(
     storage_of(study).create_new_trial(study_id(study), trial)
 
 
+def write_revival(study: optuna.Study, ended: FrozenTrial, round_: int) -> None:
+    """Write a new RUNNING trial that goes on in this round from where a paused one stood when it ended, in one piece.
+
+    It has the seed, the epochs and the pauses of that trial, as if that one were promoted.
+    """
+    attributes = ended.user_attrs
+    *before, newest = attributes["pauses"]
+    lasting = ("seed", "started", "round", "paused_with")
+    kept = {key: value for key, value in attributes.items() if key in lasting or key.startswith("epoch/")}
+    trial = create_trial(
+        state=TrialState.RUNNING,
+        params=ended.params,
+        distributions=ended.distributions,
+        user_attrs=kept
+        | {"pauses": [*before, newest | {"until": round_}]}
+        | {"revives": ended.number, "resumes_from": attributes.get("resumes_from", ended.number)},
+        intermediate_values=ended.intermediate_values,
+    )
+    storage_of(study).create_new_trial(study_id(study), trial)
+
+
 def decide_pruning(study: optuna.Study, trials: Iterable[FrozenTrial], round_: int) -> RoundDecisions:
     """Let the study's pruner look at each of these trials in order, in this round; writes nothing."""
     view = _View(storage_of(study))
@@ -152,7 +175,8 @@ def _on_view(study: optuna.Study, view: "_View", sampler: BaseSampler | None = N
 class _View:
     """A storage with the buffered writes of a sampler or pruner on top, and perhaps with a proposed trial.
 
-    See `propose` for `proposals`, `unseen`, `learned` and `pairs`. `ranges`: parameters whose distribution all trials are to have.
+    See `propose` for `proposals`, `unseen`, `later`, `learned` and `pairs`. `ranges`: parameters whose distribution all trials are to have.
+    Of a trial and the one that revives it, it shows the newest.
     """
 
     def __init__(
@@ -161,12 +185,13 @@ class _View:
         proposed: FrozenTrial | None = None,
         proposals: Sequence[FrozenTrial] = (),
         unseen: Callable[[FrozenTrial], Any] = lambda trial: False,
+        later: Callable[[FrozenTrial], Any] = lambda trial: False,
         *,
         ranges: Sequence[Parameter] = (),
         learned: Sequence[FrozenTrial] = (),
         pairs: Callable[[Sequence[FrozenTrial]], list[FrozenTrial]] | None = None,
     ) -> None:
-        self._below, self._proposed, self._unseen = storage, proposed, unseen
+        self._below, self._proposed, self._unseen, self._later = storage, proposed, unseen, later
         self._ranges, self._learned, self._pairs = ranges, learned, pairs
         self.states: dict[int, dict[str, Any]] = {}
         """Identity of a trial → what was written about it."""
@@ -203,17 +228,30 @@ class _View:
         """Read once, because a pruner asks for each trial of a round and nothing is written meanwhile."""
         if None not in self._trials_in:
             stored = self._below.get_all_trials(study_id, deepcopy=False)
-            known = [
-                _as_seen(trial, unseen=bool(self._unseen(trial)))
-                if is_paused(trial) or trial.state.is_finished()
-                else trial
-                for trial in stored
-            ]
+            known = [self._seen(trial) for trial in self._newest(stored)]
             known = [_in_ranges(trial, self._ranges) for trial in known] if self._ranges else known
             self._trials_in[None] = [*self._learned, *(known if self._pairs is None else self._pairs(known))]
         if states not in self._trials_in:
             self._trials_in[states] = _in_states(self._trials_in[None], states)
         return self._trials_in[states]
+
+    def _newest(self, stored: list[FrozenTrial]) -> list[FrozenTrial]:
+        if all(revives(trial) is None for trial in stored):  # most studies
+            return stored
+        return newest_of_each([trial for trial in stored if revives(trial) is None or not self._later(trial)])
+
+    def _seen(self, trial: FrozenTrial) -> FrozenTrial:
+        """Return a stored trial as a sampler sees it: a paused one as pruned; one that is `unseen` as running."""
+        ended = trial.state.is_finished()
+        waits = not ended and (is_paused(trial) or self._later(trial))
+        unseen = (ended or waits) and self._unseen(trial)
+        seen = TrialState.RUNNING if unseen else TrialState.PRUNED if waits else trial.state
+        if seen == trial.state:
+            return trial
+        trial, reported = copy.copy(trial), trial.intermediate_values
+        trial.values = None if unseen or not reported else [reported[max(reported)]]
+        trial.state = seen
+        return trial
 
     def _with_state(self, trial: FrozenTrial) -> FrozenTrial:
         if trial_id(trial) not in self.states:
@@ -247,15 +285,4 @@ def _in_ranges(trial: FrozenTrial, ranges: Sequence[Parameter]) -> FrozenTrial:
     wider = {p.name: p.distribution for p in ranges if p.name in params and p.allows(params[p.name])}
     trial = copy.copy(trial)
     trial.distributions = {**trial.distributions, **wider}
-    return trial
-
-
-def _as_seen(trial: FrozenTrial, *, unseen: bool) -> FrozenTrial:
-    """Return a trial that has ended or is paused as a sampler sees it: a paused one as pruned; `unseen`: as running."""
-    seen = TrialState.RUNNING if unseen else TrialState.PRUNED if is_paused(trial) else trial.state
-    if seen == trial.state:
-        return trial
-    trial, reported = copy.copy(trial), trial.intermediate_values
-    trial.values = None if unseen or not reported else [reported[max(reported)]]
-    trial.state = seen
     return trial

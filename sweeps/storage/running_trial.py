@@ -145,4 +145,5 @@ def trial_to_train(stored: FrozenTrial, params: Mapping[str, Any], *, repeat: bo
         repeat=repeat,
         test=attributes.get("test", False),
         baseline=attributes.get("baseline"),
+        resumes_from=attributes.get("resumes_from"),
     )

@@ -39,7 +39,7 @@ RECORDS = 20_000
 SHARE = 0.05
 """The same as a share of all records, because a snapshot is written whole."""
 
-_BRIEF = ("ended_round", "duplicate_of")
+_BRIEF = ("ended_round", "duplicate_of", "pauses", "revives")
 """Attributes of finished trials that a driver asks for in every round (`sweeps.storage.trial_record`)."""
 _MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError, OverflowError, zlib.error)
 
@@ -78,7 +78,7 @@ def _load(path: Path, journal: BatchedWrites) -> Replayed | None:
         check_seal(content, path)
         end = content.index(b"\n")
         head = json.loads(content[:end])
-        if head["schema"] != SCHEMA:
+        if head["schema"] != SCHEMA or head.get("brief") != list(_BRIEF):
             problem = "is of another version"
         elif journal.resume(head["records"], head["position"]):
             state = _state_of(head, content[end + 1 :])
@@ -135,6 +135,7 @@ def _pack(state: Replayed, position: Mapping[str, Any]) -> bytes:
         "position": position,
         "next_study": state.next_study,
         "studies": state.studies,
+        "brief": _BRIEF,
         "spaces": list(spaces),
         "trials": rows,
     }

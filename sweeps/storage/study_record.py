@@ -104,6 +104,8 @@ class StudyRecord(Description):
     """Trials of the study `learn_from` that teach the sampler, in order."""
     grown: tuple[Growth, ...] = ()
     """Steps beyond the ranges of the study file that the search took, in order."""
+    revives_from: int = 0
+    """Number of the first trial under the present fixed settings and seed; those before it would go on as other trials."""
     finished: bool = False
     """Whether search, repeats and report are done under the present spec and budget."""
     reassigned: Mapping[str, Any] = field(default_factory=dict)
@@ -169,6 +171,12 @@ class StoredStudy:
     """Of the search, by number."""
     repeats: tuple[TrialRecord, ...]
     """By number."""
+
+    @property
+    def newest(self) -> tuple[TrialRecord, ...]:
+        """The trials of the search, by number, without those that another one revives and whose epochs that one has."""
+        revived = {trial.revives for trial in self.trials}
+        return tuple(trial for trial in self.trials if trial.number not in revived)
 
     def run(self, number: int, *, repeat: bool) -> TrialRecord:
         """Return a trial of the search, or a repeat. Raises UserError where there is none of this number."""

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -115,6 +115,10 @@ class TrialRecord:
     """Name → SHA-256 of files in its folder."""
     pauses: tuple["Pause", ...] = ()
     """In order."""
+    revives: int | None = None
+    """Number of the trial that ended while it was paused and that goes on as this one; its epochs are the first of this one."""
+    resumes_from: int | None = None
+    """Number of the trial in whose place its checkpoints are (`sweeps.workload.Trial`)."""
 
     def round_of(self, epoch: int) -> int:
         """Return the round of the driver in which it trained this epoch, from 1."""
@@ -125,6 +129,11 @@ class TrialRecord:
             if newest and newest.until is not None
             else (self.round or 0) + epoch - 1
         )
+
+    @property
+    def may_revive(self) -> bool:
+        """Whether it was pruned while it was paused, so that a new trial may go on from where it stood."""
+        return self.state == "pruned" and bool(self.pauses) and self.pauses[-1].until is None
 
     def name_in(self, study: str) -> str:
         """Return `beta_mnist/7` or `beta_mnist/r7`."""
@@ -183,7 +192,7 @@ class TrialRecord:
 
 _AS_STORED = (
     *("seed", "folder", "round", "ended_round", "duplicate_of", "source_trial", "seed_index"),
-    *("purposes", "pair_ids", "baseline", "test", "files"),
+    *("purposes", "pair_ids", "baseline", "test", "files", "revives", "resumes_from"),
 )
 """Attributes of a stored trial that a record holds under the same name."""
 
@@ -249,6 +258,23 @@ def is_paused(trial: FrozenTrial) -> bool:
     return bool(pauses) and pauses[-1].until is None
 
 
+def may_revive(trial: FrozenTrial) -> bool:
+    """Whether the trial was pruned while it was paused, so that a new trial may go on from where it stood."""
+    pauses: Sequence[Any] = brief_attributes(trial).get("pauses") or ()
+    return trial.state == TrialState.PRUNED and bool(pauses) and pauses[-1]["until"] is None
+
+
+def revives(trial: FrozenTrial) -> int | None:
+    """Return the number of the ended trial that goes on as this one; None for a trial that began anew."""
+    return brief_attributes(trial).get("revives")
+
+
+def newest_of_each(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials without those that another one of them revives, whose epochs that one has."""
+    revived = {revives(trial) for trial in trials}
+    return [trial for trial in trials if trial.number not in revived]
+
+
 def owned_by_driver(trial: FrozenTrial) -> bool:
     """Whether the trial is unfinished and was started by this driver (anybody can ask in an Optuna storage)."""
     return trial.state == TrialState.RUNNING and "seed" in trial.user_attrs
@@ -280,8 +306,15 @@ def ended_round(trial: FrozenTrial) -> int:
 
 
 def left_round(trial: FrozenTrial) -> int:
-    """Return the round after which a trial that has ended or is paused left its lane; -1 for any other."""
-    return pauses_of(trial)[-1].round if is_paused(trial) else ended_round(trial)
+    """Return the round after which a trial left its lane last, or ended; -1 where it did neither."""
+    pauses = () if trial.state.is_finished() else pauses_of(trial)
+    return pauses[-1].round if pauses else ended_round(trial)
+
+
+def went_on_in(trial: FrozenTrial) -> int:
+    """Return the round in which a running trial went on after its last pause; -1 for any other."""
+    pauses = pauses_of(trial) if owned_by_driver(trial) else ()
+    return pauses[-1].until if pauses and pauses[-1].until is not None else -1
 
 
 def checkpoint_bytes(trial: FrozenTrial) -> int:

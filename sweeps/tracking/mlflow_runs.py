@@ -355,7 +355,8 @@ class StudyRuns:
 
 def _best_curve(records: Sequence[TrialRecord]) -> list[tuple[float, int, int, int]]:
     """Return each new best objective of the search: the objective, unix ms, trial-epochs so far, number of the trial."""
-    search = [record for record in records if not record.repeat]
+    revived = {record.revives for record in records if not record.repeat}
+    search = [record for record in records if not record.repeat and record.number not in revived]
     complete = sorted(
         (record.ended_round, record.number, record.outcome.objective, record.ended)
         for record in search

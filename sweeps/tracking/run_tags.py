@@ -63,6 +63,8 @@ def ending_tags(record: TrialRecord, state: str) -> dict[str, str]:
         tags["mlflow.loggedImages"] = "True"
     if record.duplicate_of is not None and record.outcome is not None:
         tags["sweeps.duplicate_of"] = str(record.duplicate_of)
+    if record.revives is not None:
+        tags["sweeps.revives"] = str(record.revives)
     if record.outcome is not None and record.outcome.failure is not None:
         tags |= {"sweeps.failure": record.outcome.failure.kind, "sweeps.message": record.outcome.failure.message}
     return tags

@@ -29,11 +29,19 @@ class Trial:
     """True where the test set may be looked at once the trial is complete."""
     baseline: str | None = None
     """Name of the row of the study file that it is trained for, of several joined by +; None for all other trials."""
+    resumes_from: int | None = None
+    """Number of the trial, ended since, from whose checkpoints it goes on, and in whose place it keeps its own; None: it has its own
+    place. Settings and seed are the same."""
 
     @property
     def folder_name(self) -> str:
         """Unique within a study: `trial-0007` or `repeat-0007`."""
         return run_folder(self.number, repeat=self.repeat)
+
+    @property
+    def checkpoint_name(self) -> str:
+        """Name of the place of its checkpoints: its `folder_name`, or that of the trial from which it goes on."""
+        return run_folder(self.number if self.resumes_from is None else self.resumes_from, repeat=self.repeat)
 
 
 def run_folder(number: int, *, repeat: bool) -> str:

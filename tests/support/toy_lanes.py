@@ -83,7 +83,7 @@ class ToyLanes:
         self._log(f"add {trial.number}@{trial.epoch}")
         if len(self._lanes) >= self.width:
             raise RuntimeError(f"no lane is free for {trial.folder_name}")
-        epoch, state = self.checkpoints.get(trial.folder_name, (0, 0.0))
+        epoch, state = self.checkpoints.get(trial.checkpoint_name, (0, 0.0))
         if epoch > trial.epoch:  # ahead of what was reported: of no use
             epoch, state = 0, 0.0
         self._lanes[trial.number] = _ToyLane(trial, epoch, state)
@@ -111,7 +111,7 @@ class ToyLanes:
             return Progress(number=number, epoch=lane.epoch + 1, objective=math.nan, finished=True, failure=failing[1])
         self._train(lane)
         if lane.epoch % self.checkpoint_every == 0:
-            self.checkpoints[lane.trial.folder_name] = (lane.epoch, lane.state)
+            self.checkpoints[lane.trial.checkpoint_name] = (lane.epoch, lane.state)
         return Progress(
             number=number,
             epoch=lane.epoch,
@@ -128,7 +128,7 @@ class ToyLanes:
         for number in [number for number in numbers if number in self._lanes]:
             self._log(f"release {number}")
             lane = self._lanes.pop(number)
-            self.checkpoints[lane.trial.folder_name] = (lane.epoch, lane.state)
+            self.checkpoints[lane.trial.checkpoint_name] = (lane.epoch, lane.state)
 
     def stop(self, seconds: float) -> Iterator[list[Progress] | list[TrialResult]]:
         return iter(())
@@ -139,7 +139,7 @@ class ToyLanes:
             self._log(f"finish {number} {outcome.state}")
             lane = self._lanes.pop(number)
             if outcome.state == "paused":
-                self.checkpoints[lane.trial.folder_name] = (lane.epoch, lane.state)
+                self.checkpoints[lane.trial.checkpoint_name] = (lane.epoch, lane.state)
             folder = f"mlruns/trials/{lane.trial.folder_name}"
             size = 1000 if outcome.state == "paused" else 0
             results.append(
@@ -149,7 +149,7 @@ class ToyLanes:
 
     def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
         for trial in trials:
-            self.checkpoints.pop(trial.folder_name, None)
+            self.checkpoints.pop(trial.checkpoint_name, None)
 
     def close(self) -> None:
         self._lanes.clear()

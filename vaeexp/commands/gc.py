@@ -37,7 +37,8 @@ def _flag(name: str, help: str) -> Callable:
     _flag("--pruned", "Weights and pictures of pruned trials."),
     _flag("--checkpoints", "Checkpoints that trials left although they have ended."),
     _flag(
-        "--paused", "Checkpoints of trials that a stopped study goes on with. They begin again, with the same result."
+        "--paused",
+        "Checkpoints of trials that a stopped study goes on with, or a larger budget revives. They begin again, with the same result.",
     ),
     _flag("--programs", "Compiled programs that nobody has used for 30 days, of all studies of this user."),
     _flag("--prepared", "Prepared images that no study here uses. They are made again when needed."),

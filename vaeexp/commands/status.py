@@ -70,6 +70,7 @@ def run_object(study: str, run: TrialRecord, runs: Path) -> dict[str, Any]:
         "failure": failure.kind if failure else None,
         "message": failure.message if failure else None,
         "duplicate_of": run.duplicate_of,
+        "revives": run.revives,
         "source_trial": run.source_trial,
         "purposes": list(run.purposes),
         "pair_ids": list(run.pair_ids),
@@ -124,9 +125,9 @@ def study_object(stored: StoredStudy, runs: Path, storage: str | None) -> dict[s
         "study": study.name,
         "question": study.question,
         "state": state,
-        "trials": len(stored.trials),
+        "trials": len(stored.newest),
         "planned": study.budget.get("trials"),
-        "states": dict(Counter(trial.state for trial in stored.trials)),
+        "states": dict(Counter(trial.state for trial in stored.newest)),
         "repeats": len(stored.repeats),
         "best": best and best.name_in(study.name),
         "best_objective": best and best.objective,
@@ -179,7 +180,7 @@ def _print_one(name: str, runs: Path, storage: str | None, console: "Console") -
     if study.workers and state.startswith("running"):
         print_heading(console, "Workers")
         print_table(console, WORKER_COLUMNS, map(_worker_row, study.workers))
-    ended = [trial for trial in stored.trials if trial.state != "running"]
+    ended = [trial for trial in stored.newest if trial.state != "running"]
     ended.sort(key=lambda trial: math.inf if trial.objective is None else trial.objective)
     tables = {
         "Running": [run for run in (*stored.trials, *stored.repeats) if run.state == "running"],
@@ -218,10 +219,9 @@ def _worker_row(worker: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _counts(stored: StoredStudy) -> str:
     """Say `12 of 40 trials: 8 complete, 3 pruned, 1 running`."""
-    states = Counter(trial.state for trial in stored.trials)
+    states, planned = Counter(trial.state for trial in stored.newest), stored.study.budget.get("trials")
     parts = [f"{states[state]} {state}" for state in STATES if states[state]]
-    planned, done = stored.study.budget.get("trials"), len(stored.trials)
-    count = f"{done} of {planned} trials" if planned else f"{done} trials"
+    count = f"{states.total()} of {planned} trials" if planned else f"{states.total()} trials"
     return f"{count}: {', '.join(parts)}" if parts else count
 
 
@@ -308,6 +308,7 @@ def _run_rows(study: str, run: TrialRecord, runs: Path, objective: str) -> list[
         ("ended", moment(run.ended) or ""),
         ("training", format_duration(training_seconds(run))),
         ("same as", "" if run.duplicate_of is None else f"{study}/{run.duplicate_of}, whose result it took"),
+        ("goes on from", "" if run.revives is None else f"{study}/{run.revives}, which ended while it was paused"),
         ("repeat of", "" if run.source_trial is None else f"{study}/{run.source_trial}"),
         ("made for", ", ".join(run.purposes)),
         ("baseline", run.baseline or ""),

@@ -19,8 +19,7 @@ GROUPS = ("params", "results")
 
 def flat(run: dict[str, Any]) -> dict[str, Any]:
     """Return the object of a run as one row: `params.beta`, `results.test/neg_elbo`."""
-    row = {name: value for name, value in run.items() if name not in GROUPS}
-    row["purposes"] = "+".join(run["purposes"])
+    row = {name: value for name, value in run.items() if name not in GROUPS} | {"purposes": "+".join(run["purposes"])}
     return row | {f"{group}.{name}": value for group in GROUPS for name, value in run[group].items()}
 
 

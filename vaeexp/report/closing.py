@@ -348,6 +348,9 @@ def seeds(view: StudyView) -> list[str]:
         return []
     best, trial, runs = view.best_number, view.best_trial, view.confirm_runs
     rule = f"the first 63 bits of the SHA-256 of {code(f'{seed}:trial:N')}, N being the number of the trial"
+    numbers = view.trials.loc[~view.trials["repeat"], "number"]
+    if len(numbers) <= numbers.max():
+        rule += ", without those that go on from a paused one of an earlier sweep and have its seed"
     if trial is not None and not pd.isna(trial["seed"]):
         rule += f"; trial {best}: {trial['seed']}"
     fresh = "from the study's seed and a count, none of the search; all configurations share them, seed for seed"

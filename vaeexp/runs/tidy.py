@@ -56,7 +56,8 @@ class Item:
 
 def items_of_study(runs: Path, stored: StoredStudy) -> list[Item]:
     """Return all files of a study's runs, but for links, and those of folders that runs left over."""
-    items = [item for run in (*stored.trials, *stored.repeats) for item in _items_of_run(runs, stored, run)]
+    every, going_on = (*stored.trials, *stored.repeats), _going_on(stored)
+    items = [item for run in every for item in _items_of_run(runs, stored, run, going_on)]
     folders = unrecorded_folders(runs, stored)
     folders += sorted(filter(is_aside, (runs / "trials" / stored.study.name).glob("*/")))
     return items + [Item(LEFT_OVER, path, path.stat().st_size) for folder in folders for path in _files(folder)]
@@ -66,19 +67,27 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
 
-def _items_of_run(runs: Path, stored: StoredStudy, run: TrialRecord) -> Iterator[Item]:
+def _going_on(stored: StoredStudy) -> set[str]:
+    """Return the names of the folders with the checkpoints of trials that have not ended, or that a larger budget may revive."""
+    waiting = [trial for trial in stored.newest if trial.outcome is None or trial.may_revive]
+    places = [trial.number if trial.resumes_from is None else trial.resumes_from for trial in waiting]
+    repeats = [run.number for run in stored.repeats if run.outcome is None]
+    return {run_folder(n, repeat=False) for n in places} | {run_folder(n, repeat=True) for n in repeats}
+
+
+def _items_of_run(runs: Path, stored: StoredStudy, run: TrialRecord, going_on: Collection[str]) -> Iterator[Item]:
     folder = runs / "trials" / stored.study.name / run_folder(run.number, repeat=run.repeat)
     newest = max((picture.epoch for picture in run.pictures), default=None)
     for path in _files(folder):
         epoch = re.match(r"epoch-(\d+)-.*\.png", path.name)
         earlier = epoch is not None and newest is not None and int(epoch[1]) < newest
-        yield Item(_kind(run, path, earlier=earlier), path, path.stat().st_size)
+        yield Item(_kind(run, path, earlier=earlier, going_on=folder.name in going_on), path, path.stat().st_size)
 
 
-def _kind(run: TrialRecord, path: Path, *, earlier: bool) -> str:
+def _kind(run: TrialRecord, path: Path, *, earlier: bool, going_on: bool) -> str:
     pictures = path.suffix == ".png" or path.name in (PICTURES, EVALUATION)
     if path.name in (CHECKPOINT, PREVIOUS):
-        return CHECKPOINTS if run.outcome is not None else PAUSED
+        return PAUSED if going_on else CHECKPOINTS
     if run.state == "pruned" and (pictures or path.name in (WEIGHTS, LAST)):
         return PRUNED_PICTURES if pictures else PRUNED_WEIGHTS
     if run.state == "complete" and earlier:

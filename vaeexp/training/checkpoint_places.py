@@ -50,13 +50,13 @@ class FolderCheckpoints:
         self._folder = folder
 
     def save(self, lane: Lane, state: State) -> int:
-        return save_checkpoint(self._folder / lane.trial.folder_name, lane, state)
+        return save_checkpoint(self._folder / lane.trial.checkpoint_name, lane, state)
 
     def load(self, lane: Lane, *, averaged: bool) -> State | None:
-        return load_checkpoint(self._folder / lane.trial.folder_name, lane, averaged=averaged)
+        return load_checkpoint(self._folder / lane.trial.checkpoint_name, lane, averaged=averaged)
 
     def discard(self, trial: Trial) -> None:
-        discard_checkpoints(self._folder / trial.folder_name)
+        discard_checkpoints(self._folder / trial.checkpoint_name)
 
 
 class RemoteCheckpoints:
@@ -86,7 +86,7 @@ class RemoteCheckpoints:
 
     def save(self, lane: Lane, state: State) -> int:
         """See `Checkpoints.save`; 0 where the address cannot be written."""
-        name = lane.trial.folder_name
+        name = lane.trial.checkpoint_name
         slot = self._next.get(name, _SLOTS[0])
         content = b"".join(checkpoint_parts(lane, state))
         try:
@@ -100,7 +100,7 @@ class RemoteCheckpoints:
         return len(content)
 
     def load(self, lane: Lane, *, averaged: bool) -> State | None:
-        name = lane.trial.folder_name
+        name = lane.trial.checkpoint_name
         usable = {}
         for slot in _SLOTS:
             try:
@@ -125,7 +125,7 @@ class RemoteCheckpoints:
         return resume_lane(lane, usable[newest])
 
     def discard(self, trial: Trial) -> None:
-        name = trial.folder_name
+        name = trial.checkpoint_name
         self._next.pop(name, None)
         for slot in _SLOTS:
             try:

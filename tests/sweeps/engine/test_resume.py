@@ -24,9 +24,9 @@ from sweeps.engine.repeats import run_repeats
 from sweeps.seeds import seed_of
 from sweeps.storage import open_storage, repeat_study
 from sweeps.storage.study_record import read_study
-from sweeps.storage.trial_record import Repeat
-from sweeps.study.study_model import Compare, Confirm
-from sweeps.workload import Failure
+from sweeps.storage.trial_record import Repeat, may_revive, newest_of_each
+from sweeps.study.study_model import Budget, Compare, Confirm
+from sweeps.workload import Failure, run_folder
 
 FAILURES = {
     2: (1, Failure(kind="crashed", message="it died")),
@@ -78,6 +78,16 @@ def _tables(journal: MemoryJournal) -> list[Any]:
     storage = JournalStorage(journal)
     names = sorted(optuna.get_all_study_names(storage))
     return [(name, table(optuna.load_study(study_name=name, storage=storage))) for name in names]
+
+
+def _kept(journal: MemoryJournal) -> set[str]:
+    """Return the names of the checkpoints that a larger budget may need."""
+    storage = JournalStorage(journal)
+    if "toy" not in optuna.get_all_study_names(storage):
+        return set()
+    stored = optuna.load_study(study_name="toy", storage=storage).get_trials(deepcopy=False)
+    may = [trial for trial in newest_of_each(stored) if may_revive(trial)]
+    return {run_folder(trial.user_attrs.get("resumes_from", trial.number), repeat=False) for trial in may}
 
 
 def searching(study) -> Callable[[World, ToyLanes], None]:
@@ -135,6 +145,40 @@ def racing(world: World, lanes: ToyLanes) -> None:
     run_repeats(repeat_study(storage, "toy"), plan, lanes, [watcher], clock=SimulatedClock())
 
 
+def falling(params: Mapping[str, Any], seed: int, epoch: int, state: float) -> float:
+    """A level that x sets, and a trace of each epoch before."""
+    return params["x"] + 1 / epoch + 0.01 * state
+
+
+REVIVED = replace(
+    toy_study(
+        trials=16,
+        keep={"paused": 3},
+        sampler="tpe",
+        sampler_options={"startup_trials": 3},
+        pruner="promotion",
+        pruner_options={"rungs": [1, 2], "factor": 2},
+    ),
+    start=tuple({"x": x / 20} for x in range(14)),
+)
+HALVES = {"width": 2, "epochs": 4, "curve": falling}
+
+
+@cache
+def half_searched() -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Lines of a journal, and checkpoints, that the search leaves with half of its budget."""
+    journal, lanes = MemoryJournal(), ToyLanes(**HALVES)
+    smaller = replace(REVIVED, budget=Budget(trials=7))
+    search(in_memory(smaller, journal), smaller, lanes, [], clock=SimulatedClock())
+    return tuple(journal.lines), lanes.checkpoints
+
+
+def reviving() -> World:
+    """A search that goes on with a larger budget, and revives trials that the end of a smaller one has pruned."""
+    lines, checkpoints = half_searched()
+    return World(HALVES, searching(REVIVED), MemoryJournal(lines), dict(checkpoints))
+
+
 TPE = {"sampler": "tpe", "sampler_options": {"startup_trials": 3}}
 MEDIAN = {"pruner": "median", "pruner_options": {"startup_trials": 2}}
 HALVING = {"pruner": "successive_halving", "pruner_options": {"factor": 2}}
@@ -161,6 +205,7 @@ WORLDS = {
             toy_study(trials=7, keep={"paused": 0}, pruner="promotion", pruner_options={"rungs": [1, 3], "factor": 4})
         ),
     ),
+    "promotion of those whom a larger budget revives": reviving,
     "promotion of duplicates": lambda: World(
         {"width": 2, "epochs": 3, "failures": {0: FAILURES[4]}}, searching(toy_study(SMALL, trials=9, **PROMOTION))
     ),
@@ -186,7 +231,10 @@ def undisturbed(name: str, kind: type[ToyLanes] = ToyLanes) -> tuple[World, int,
 
 
 # Trials that do not learn from others are proposed alike, however many epochs ahead.
-LEARNING = ["tpe and median, with failures", "hyperband", "tpe and promotion, with failures", "stale trials", "epochs"]
+LEARNING = [
+    *("tpe and median, with failures", "hyperband", "tpe and promotion, with failures", "stale trials", "epochs"),
+    "promotion of those whom a larger budget revives",
+]
 DECIDING = ["tpe and median, with failures", "duplicates"]
 
 
@@ -239,7 +287,14 @@ def kill_anywhere(name: str, kind: type[ToyLanes]) -> None:
         world.journal, world.checkpoints = MemoryJournal(whole.journal.lines[:lines]), dict(checkpoints)
         world.process()
         assert _tables(world.journal) == expected, f"killed at event {bomb} of {events}"
-        assert not world.checkpoints, f"killed at event {bomb} of {events}, and a checkpoint is left"
+        assert set(world.checkpoints) <= _kept(world.journal), f"killed at event {bomb} of {events}"
+
+
+def test_the_larger_budget_revives_trials_in_the_world_that_is_killed():
+    ((_, trials),) = undisturbed("promotion of those whom a larger budget revives")[2]
+    revived = [trial for trial in trials if trial["attrs"].get("revives") is not None]
+    assert len(revived) > 1
+    assert {trial["state"] for trial in revived} == {"PRUNED", "COMPLETE"}
 
 
 def test_stopped_anywhere_epochs_that_were_ahead_are_kept():

@@ -22,6 +22,7 @@ from sweeps.results import best_record, front_trials, last_values, ranked_trials
 from sweeps.results.front import front
 from sweeps.storage.optuna_internals import storage_of
 from sweeps.storage.study_record import read_study
+from sweeps.storage.trial_record import may_revive
 from sweeps.study import load_study
 from sweeps.study.pruners import Quantile
 
@@ -223,7 +224,7 @@ def test_the_decision_of_a_process_that_starts_anew_is_the_same(drawn):
 @given(TRIALS, st.integers(2, 4))
 def test_at_a_rung_the_front_goes_on_and_then_the_nearest(drawn, factor):
     trials = [stored_trial(number, pairs, state) for number, (pairs, state) in enumerate(drawn)]
-    rungs = Rungs((1, 2), factor, two())
+    rungs = Rungs((1, 2), factor, two=two())
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
     pausing = rungs.pausing(running, trials)
     for trial in running:
@@ -234,12 +235,14 @@ def test_at_a_rung_the_front_goes_on_and_then_the_nearest(drawn, factor):
         assert (trial.number in pausing) != goes_on
 
 
-def test_promotion_ends_with_complete_trials_and_checkpoints_gone():
+def test_promotion_ends_with_complete_trials_and_keeps_the_checkpoints_of_those_that_may_be_revived():
     lanes = Plane(width=3, epochs=4)
     stored, _ = searched(lanes, **PROMOTION)
     states = {trial.state for trial in stored.trials}
     assert states == {TrialState.COMPLETE, TrialState.PRUNED}
-    assert not lanes.checkpoints
+    assert (
+        {*lanes.checkpoints} == {f"trial-{trial.number:04d}" for trial in stored.trials if may_revive(trial)} != set()
+    )
 
 
 # ---- the budget ----

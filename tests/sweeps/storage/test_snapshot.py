@@ -1,6 +1,7 @@
 """Snapshots of journals: the same state as from all records; a bad snapshot is never believed. `test_postgres` has those of rows."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +15,7 @@ from sweeps.errors import warn_once
 from sweeps.storage import open_storage, open_study, snapshot
 from sweeps.storage.journal import journal_path, open_journal, salvage, snapshot_path
 from sweeps.storage.optuna_internals import PackedTrial, replayed
+from sweeps.study.study_model import Budget
 from sweeps.workload import Failure
 
 SPACE = {**X, **CONDITIONAL, "steps": {"kind": "int", "low": 1, "high": 9, "log": True}}
@@ -100,6 +102,35 @@ def test_a_study_goes_on_from_a_snapshot_as_from_its_journal(tmp_path, undisturb
     found = open_storage(None, tmp_path, "toy", must_exist=True)
     assert table(open_study(found, STUDY)) == undisturbed[0]
     assert whole(found) == from_all_records(tmp_path)
+
+
+PAUSING = replace(
+    toy_study(X, trials=9, pruner="promotion", pruner_options={"rungs": [1, 3], "factor": 3}),
+    start=tuple({"x": x / 30} for x in range(30)),
+)
+
+
+def falling():
+    """Lanes in which the first trials are the best, so that the later ones let them go on."""
+    return ToyLanes(curve=lambda params, seed, epoch, state: params["x"] + 1 / epoch)
+
+
+@pytest.mark.parametrize("brief", [snapshot._BRIEF, ("ended_round", "duplicate_of")])
+def test_a_study_revives_trials_from_a_snapshot_as_from_its_journal(tmp_path, monkeypatch, brief):
+    """Also where a version that did not know of revivals wrote the snapshot."""
+    tables = []
+    for name, records in (("with", 1), ("without", 10**6)):
+        monkeypatch.setattr(snapshot, "RECORDS", records)
+        with monkeypatch.context() as patch:
+            patch.setattr(snapshot, "_BRIEF", brief)
+            run_study(PAUSING, falling, runs=tmp_path / name)
+            open_storage(None, tmp_path / name, "toy", must_exist=True)
+        assert snapshot_path(journal_path(tmp_path / name, "toy")).exists() is (name == "with")
+        larger = replace(PAUSING, budget=Budget(trials=30))
+        run_study(larger, falling, runs=tmp_path / name)
+        tables.append(table(open_study(open_storage(None, tmp_path / name, "toy"), larger)))
+    assert tables[0] == tables[1]
+    assert any(trial["attrs"].get("revives") is not None for trial in tables[0])
 
 
 def test_opening_reads_no_record_that_the_snapshot_holds_and_unpacks_nothing(tmp_path, undisturbed, monkeypatch):

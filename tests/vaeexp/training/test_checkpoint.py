@@ -295,3 +295,23 @@ def test_a_trial_that_was_paused_goes_on_bit_for_bit(undisturbed, tmp_path):
     came_back, value, tensors = continued(tmp_path / "trial-0000")
     assert (came_back, [*values, value]) == (EPOCHS - 1, undisturbed[1])
     assert all(torch.equal(tensors[name], tensor) for name, tensor in undisturbed[2].items())
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_trial_that_is_revived_goes_on_bit_for_bit(undisturbed, tmp_path, kept):
+    """It has a number of its own, and its checkpoints in the place of the trial from which it goes on."""
+    shutil.copytree(undisturbed[0] / "trial-0000", tmp_path / "trial-0000")
+    if not kept:
+        discard_checkpoints(tmp_path / "trial-0000")
+    lanes, artifacts = make_lanes(tmp_path, kind="sequential", every=0.0)
+    revived = replace(trial(7, epoch=EPOCHS - 1), resumes_from=0, seed=trial(0).seed, params=trial(0).params)
+    lanes.add(revived)
+    assert next(iter(lanes._all())).lanes[7].epoch == (EPOCHS - 2 if kept else 0)
+    lanes.replay()
+    assert advance_all(lanes, [7])[0].objective == undisturbed[1][-1]
+    assert not (tmp_path / revived.folder_name / CHECKPOINT).exists()
+    assert (tmp_path / "trial-0000" / CHECKPOINT).exists()
+    lanes.finish({7: Outcome(state="complete", epoch=EPOCHS, objective=None)})
+    assert all(torch.equal(artifacts.states[7][name], tensor) for name, tensor in undisturbed[2].items())
+    lanes.discard_checkpoints([revived])
+    assert not [*tmp_path.rglob("checkpoint*")], "both trials have ended"
