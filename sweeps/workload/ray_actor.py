@@ -202,10 +202,15 @@ class CarriedLanes:
         return self._lanes.stop(seconds)
 
     def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
-        """Finish trials and take all their files. Their checkpoints go, because nobody else can go on from them."""
+        """Finish trials and take all their files, with the checkpoints of those that pause; other checkpoints go."""
         results = self._lanes.finish(ending)
-        self._lanes.discard_checkpoints([self._trials.pop(number) for number in ending])
-        return [self._carry(result) for result in results]
+        trials = [self._trials.pop(number) for number in ending]
+        self._lanes.discard_checkpoints([trial for trial in trials if ending[trial.number].state != "paused"])
+        carried = [self._carry(result) for result in results]
+        for trial in trials:
+            if ending[trial.number].state == "paused":  # another trial's place, where it is revived
+                self._carry_files(self._own / trial.checkpoint_name)
+        return carried
 
     def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
         self._lanes.discard_checkpoints(trials)
@@ -218,11 +223,14 @@ class CarriedLanes:
         folder = None if result.folder is None else Path(result.folder)
         if folder is None or not folder.is_relative_to(self._own):
             return replace(result, images=images)
+        self._carry_files(folder)
+        return replace(result, images=images, folder=str(self._theirs / folder.relative_to(self._own)))
+
+    def _carry_files(self, folder: Path) -> None:
         for path in sorted(folder.rglob("*")):
             if path.is_file():
                 self._carry_file(path)
-        shutil.rmtree(folder)
-        return replace(result, images=images, folder=str(self._theirs / folder.relative_to(self._own)))
+        shutil.rmtree(folder, ignore_errors=True)
 
     def _carry_images(self, images: Images) -> Images:
         return {

@@ -1,5 +1,6 @@
 """Checkpoints at an address: another host goes on from them, damage and a place that is away cost time and never a number."""
 
+import dataclasses
 import random
 import uuid
 from pathlib import Path
@@ -100,6 +101,44 @@ def test_lanes_that_carry_their_files_leave_checkpoints_for_a_host_without_the_f
     assert [progress.objective for done in carried.advance([0]) for progress in done] == values[3:]
     carried.finish({0: Outcome(state="complete", epoch=EPOCHS, objective=values[3])})
     assert stored(address) == {}, "a trial that has ended needs none"
+
+
+def test_a_paused_trial_that_was_carried_is_revived_by_a_host_without_the_folder(
+    undisturbed, address, tmp_path
+) -> None:
+    values, tensors = undisturbed
+    lanes, _ = host(tmp_path / "one", address, every=RARELY)
+    carried = CarriedLanes(lanes, tmp_path / "one", tmp_path / "driver")
+    carried.add(trial(0))
+    for _ in range(3):
+        list(carried.advance([0]))
+    carried.finish({0: Outcome(state="paused", epoch=3, objective=min(values[:3]))})
+    successor, artifacts = host(tmp_path / "two", address, every=RARELY)
+    carried = CarriedLanes(successor, tmp_path / "two", tmp_path / "driver")
+    revived = dataclasses.replace(trial(0, epoch=3), number=9, resumes_from=0)
+    carried.add(revived)
+    assert next(iter(successor._all())).lanes[9].epoch == 3
+    assert [progress.objective for done in carried.advance([9]) for progress in done] == values[3:]
+    carried.finish({9: Outcome(state="complete", epoch=EPOCHS, objective=values[3])})
+    assert all(torch.equal(artifacts.states[9][name], tensor) for name, tensor in tensors.items())
+    assert stored(address) == {}
+
+
+def test_the_checkpoint_of_a_paused_trial_is_carried_into_the_folder_of_the_driver(undisturbed, tmp_path) -> None:
+    lanes, _ = make_lanes(tmp_path / "one", kind="sequential", every=RARELY)
+    carried = CarriedLanes(lanes, tmp_path / "one", tmp_path / "driver")
+    carried.add(trial(0))
+    for _ in range(3):
+        list(carried.advance([0]))
+    carried.finish({0: Outcome(state="paused", epoch=3, objective=0.0)})
+    for name, content in carried.files.items():
+        (tmp_path / "driver" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "driver" / name).write_bytes(content)
+    assert not [*(tmp_path / "one").rglob("checkpoint*")]
+    here, _ = make_lanes(tmp_path / "driver", kind="sequential", every=RARELY)
+    here.add(dataclasses.replace(trial(0, epoch=3), number=9, resumes_from=0))
+    assert next(iter(here._all())).lanes[9].epoch == 3
+    assert advance_all(here, [9])[0].objective == undisturbed[0][3]
 
 
 @pytest.mark.parametrize("damage", ["a bit", "cut", "empty"])
