@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.storage.running_trial import checked
 from sweeps.storage.study_record import write_study
-from sweeps.storage.trial_record import ended_round, failure_of, outcome_of, pauses_of
+from sweeps.storage.trial_record import ended_round, epochs_before, failure_of, outcome_of, pauses_of
 from sweeps.workload import Outcome, Progress, State
 
 if TYPE_CHECKING:
@@ -68,15 +68,15 @@ def decided_outcome(trial: FrozenTrial, decisions: RoundDecisions | None) -> Out
         return Outcome(state=state, epoch=closing["epoch"], objective=best, failure=failure)
     if trial.number in decisions.pruned:
         return Outcome(state="pruned", epoch=len(trial.intermediate_values), objective=best)
-    if trial.number in decisions.paused and not _has_paused(trial):
+    if trial.number in decisions.paused and not _has_paused(trial, decisions.round):
         return Outcome(state="paused", epoch=len(trial.intermediate_values), objective=best)
     return None
 
 
-def _has_paused(trial: FrozenTrial) -> bool:
-    """Whether the trial has been paused since its newest epoch; it may have gone on and trained none."""
+def _has_paused(trial: FrozenTrial, round_: int) -> bool:
+    """Whether the trial has been paused after this round; it may have gone on since, and trained an epoch."""
     pauses = pauses_of(trial)
-    return bool(pauses) and pauses[-1].epoch == len(trial.intermediate_values)
+    return bool(pauses) and pauses[-1].round >= round_
 
 
 def epochs_ahead(study: "optuna.Study") -> dict[int, Progress]:
@@ -106,10 +106,9 @@ def known_before(trials: Sequence[FrozenTrial], round_: int) -> list[FrozenTrial
 
 
 def _as_before(trial: FrozenTrial, round_: int) -> FrozenTrial:
-    before, first = copy.copy(trial), trial.user_attrs.get("round")
+    before = copy.copy(trial)
     before.user_attrs = {**trial.user_attrs}
     if trial.state.is_finished():
         before.state, before.values = TrialState.RUNNING, None
-    values = trial.intermediate_values.items()
-    before.intermediate_values = {epoch: v for epoch, v in values if first is None or epoch <= round_ - first}
+    before.intermediate_values = epochs_before(trial, round_)
     return before

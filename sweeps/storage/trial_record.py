@@ -122,13 +122,7 @@ class TrialRecord:
 
     def round_of(self, epoch: int) -> int:
         """Return the round of the driver in which it trained this epoch, from 1."""
-        before = [pause for pause in self.pauses if pause.until is not None and pause.epoch < epoch]
-        newest = before[-1] if before else None
-        return (
-            newest.until - newest.epoch + epoch - 1
-            if newest and newest.until is not None
-            else (self.round or 0) + epoch - 1
-        )
+        return _round_of(epoch, self.round or 0, self.pauses)
 
     @property
     def may_revive(self) -> bool:
@@ -252,6 +246,23 @@ def pauses_of(trial: FrozenTrial) -> tuple[Pause, ...]:
     return tuple(Pause(**stored) for stored in trial.user_attrs.get("pauses") or ())
 
 
+def _round_of(epoch: int, first: int, pauses: Sequence[Pause]) -> int:
+    before = [pause for pause in pauses if pause.until is not None and pause.epoch < epoch]
+    return (before[-1].until or 0) - before[-1].epoch + epoch - 1 if before else first + epoch - 1
+
+
+def epochs_before(trial: FrozenTrial, round_: int) -> dict[int, float]:
+    """Return the objectives that a trial reported before this round, by epoch."""
+    first, pauses = trial.user_attrs.get("round") or 0, pauses_of(trial)
+    return {epoch: y for epoch, y in trial.intermediate_values.items() if _round_of(epoch, first, pauses) < round_}
+
+
+def newest_round(trial: FrozenTrial) -> int:
+    """Return the round in which a trial trained its newest epoch; -1 before the first."""
+    epochs = len(trial.intermediate_values)
+    return _round_of(epochs, trial.user_attrs.get("round") or 0, pauses_of(trial)) if epochs else -1
+
+
 def is_paused(trial: FrozenTrial) -> bool:
     """Whether the trial waits to be promoted. In Optuna it runs."""
     pauses = pauses_of(trial) if owned_by_driver(trial) else ()
@@ -354,6 +365,12 @@ def outcome_of(trial: FrozenTrial) -> Outcome:
     reported = [value for value in trial.intermediate_values.values() if math.isfinite(value)]
     value = trial.values[0] if trial.values else None
     return Outcome(state=state, epoch=len(trial.intermediate_values), objective=min(reported, default=value))
+
+
+def is_diverged(trial: FrozenTrial) -> bool:
+    """Whether the trial has failed because its objective was not finite."""
+    failure = outcome_of(trial).failure if trial.state == TrialState.FAIL else None
+    return failure is not None and failure.kind == "diverged"
 
 
 def failure_of(stored: Mapping[str, Any]) -> Failure | None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from optuna.trial import TrialState, create_trial
 from toy_lanes import SimulatedClock, ToyLanes
 from toy_study import MemoryJournal, in_memory, toy_study
 
@@ -14,6 +15,7 @@ from sweeps.errors import UserError
 from sweeps.schema import SCHEMA, VERSION
 from sweeps.storage import open_storage, open_study
 from sweeps.storage.optuna_internals import storage_of
+from sweeps.storage.rounds import RoundDecisions, decided_outcome
 from sweeps.storage.study_record import Description, RegisteredModel, StudyRecord, read_study, study_record, write_study
 from sweeps.storage.trial_record import Picture
 
@@ -191,3 +193,19 @@ def test_a_second_driver_of_a_sweep_is_refused(tmp_path):
         open_sweep(toy_study(), runs=tmp_path),
     ):
         pass
+
+
+def test_a_pause_that_was_carried_out_is_not_carried_out_again():
+    """A process that continues finds the decisions of the round before, and trials that have gone on since."""
+    decisions = RoundDecisions(3, pruned=(), pruner_state={}, paused=(0,))
+    pause = {"epoch": 2, "round": 3, "until": 4}
+
+    def stored(epochs, pauses):
+        values = {epoch: 1.0 / epoch for epoch in range(1, epochs + 1)}
+        attributes = {"seed": 1, "round": 2, "pauses": pauses}
+        trial = create_trial(state=TrialState.RUNNING, user_attrs=attributes, intermediate_values=values)
+        trial.number = 0
+        return trial
+
+    decided = [decided_outcome(stored(*given), decisions) for given in ((2, []), (2, [pause]), (3, [pause]))]
+    assert [outcome and outcome.state for outcome in decided] == ["paused", None, None]
