@@ -285,6 +285,11 @@ def seeds(state: State, rows: Rows) -> list[list[Expected]]:
         if name == "trial of the search":
             seed = rows[1][1].partition(":")[0]
             expected = f"the first 63 bits of the SHA-256 of `{seed}:trial:N`, N being the number of the trial"
+            numbers = study.trials.loc[~study.trials["repeat"], "number"]
+            if len(numbers) and set(range(int(numbers.max()) + 1)) - set(
+                numbers
+            ):  # a trial that was revived has no row
+                expected += ", without those that go on from a paused one of an earlier sweep and have its seed"
             if study.best is not None and not pd.isna(study.best_trial["seed"]):
                 expected += f"; trial {study.best}: {int(study.best_trial['seed'])}"
         elif name == "fresh seeds":
