@@ -15,12 +15,17 @@ standard deviation of a run; seeds that all share vary by as much again. What th
 import argparse
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.special import stdtr
+from table import markdown
 
 from sweeps.results.racing import Race, run_race
 
+__all__ = ["COLUMNS", "cells", "row"]
+
+COLUMNS = ("runs", "seeds", "best: race", "fixed", "loss: race", "fixed", "lost", "told: race", "fixed")
 PLANS = ((2, 6), (3, 5), (5, 8), (8, 10), (16, 10))
 APART = (0.0, 0.5, 1.0, 3.0)
 SHAPES = ("normal", "heavy tails", "unequal")
@@ -50,11 +55,12 @@ def measured(plan: tuple[int, int], apart: float, shape: str, races: int) -> lis
     for _ in range(races):
         worth, runs = drawn(random, plan, apart, shape)
         race = run_race({trial: own.tolist() for trial, own in enumerate(runs)}, plan[1])
-        rows.append(_row(worth, runs, race))
+        rows.append(row(worth, runs, race))
     return [float(column) for column in np.mean(rows, axis=0)]
 
 
-def _row(worth: np.ndarray, runs: np.ndarray, race: Race) -> list[float]:
+def row(worth: np.ndarray, runs: np.ndarray, race: Race) -> list[float]:
+    """Return the columns of one race, from what the configurations are worth [K], all their runs [K, seeds] and the race that ended."""
     first, second, *_ = race.order
     fixed, next_fixed = (int(place) for place in runs.mean(axis=1).argsort()[:2])
     return [
@@ -70,22 +76,23 @@ def _row(worth: np.ndarray, runs: np.ndarray, race: Race) -> list[float]:
     ]
 
 
+def cells(columns: Sequence[float], *, equal: bool = False) -> list[str]:
+    """Return the means of the columns in words; of equal configurations each is the best."""
+    runs, seeds, best, best_fixed, loss, loss_fixed, lost, told_race, told_fixed = columns
+    chosen = ["–", "–"] if equal else [f"{best:.0%}", f"{best_fixed:.0%}"]
+    losses = [f"{loss:.2f}", f"{loss_fixed:.2f}"]
+    return [f"{runs:.0%}", f"{seeds:.1f}", *chosen, *losses, f"{lost:.1%}", f"{told_race:.0%}", f"{told_fixed:.0%}"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--races", type=int, default=1000, help="races for each row")
     races = parser.parse_args().races
-    print(
-        "| k × m | apart | noise | runs | seeds | best: race | fixed | loss: race | fixed | lost | told: race | fixed |"
-    )
-    print("| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for plan, apart, shape in itertools.product(PLANS, APART, SHAPES):
-        runs, seeds, *shares = measured(plan, apart, shape, races)
-        best, best_fixed, loss, loss_fixed, lost, told_race, told_fixed = shares
-        # Of equal configurations each is the best.
-        chosen = ["–", "–"] if not apart else [f"{best:.0%}", f"{best_fixed:.0%}"]
-        cells = [f"{plan[0]} × {plan[1]}", f"{apart:g}", shape, f"{runs:.0%}", f"{seeds:.1f}", *chosen]
-        cells += [f"{loss:.2f}", f"{loss_fixed:.2f}", f"{lost:.1%}", f"{told_race:.0%}", f"{told_fixed:.0%}"]
-        print(f"| {' | '.join(cells)} |")
+    rows = [
+        [f"{plan[0]} × {plan[1]}", f"{apart:g}", shape, *cells(measured(plan, apart, shape, races), equal=not apart)]
+        for plan, apart, shape in itertools.product(PLANS, APART, SHAPES)
+    ]
+    print(markdown(["k × m", "apart", "noise", *COLUMNS], rows, texts=3))
 
 
 if __name__ == "__main__":
