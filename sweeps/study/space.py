@@ -163,6 +163,18 @@ class Parameter:
             return min(self.low + quantile * (self.high - self.low), self.high)
         return self.value(int(quantile * self.size))
 
+    def quantile(self, value: Any) -> float:
+        """Return the quantile in (0, 1) in the middle of those that `at` maps to this value."""
+        if self.kind == "choice":
+            return (self.values.index(frozen(value)) + 0.5) / len(self.values)
+        if self.log:
+            margin = 0.5 if self.kind == "int" else 0.0
+            low, high = math.log(self.low - margin), math.log(self.high + margin)
+            return (math.log(value) - low) / (high - low)
+        if self.size is not None:
+            return (round((value - self.low) / (self.step or 1)) + 0.5) / self.size
+        return float((value - self.low) / (self.high - self.low))
+
     def as_dict(self) -> dict[str, Any]:
         """Return the fields that apply, JSON-able."""
         content: dict[str, Any] = {"kind": self.kind}

@@ -70,6 +70,8 @@ _SAME = ("space", "epochs", "search", "settings", "seed", "fingerprint", "sizes"
 _COLUMNS = ("neg_elbo", "rate", "seconds")
 _NEAREST = 20
 """Configurations of least mean, from which the spread over seeds is taken."""
+position = Parameter.quantile
+"""The quantile of a value, as `designs` and the surrogate say."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -264,21 +266,6 @@ def pack(name: str, folder: Path, into: Path) -> Path | None:
     content = lzma.compress("".join(map(to_line, lines)).encode(), preset=9)
     write_whole(part, lambda path: path.write_bytes(content), durable=True)
     return part
-
-
-def position(parameter: Parameter, value: Any) -> float:
-    """Return the quantile in (0, 1) in the middle of those that `parameter.at` maps to this value."""
-    if parameter.kind == "choice":
-        return (parameter.values.index(tuple(value) if isinstance(value, list) else value) + 0.5) / len(
-            parameter.values
-        )
-    if parameter.log:
-        margin = 0.5 if parameter.kind == "int" else 0.0
-        low, high = math.log(parameter.low - margin), math.log(parameter.high + margin)
-        return (math.log(value) - low) / (high - low)
-    if parameter.size is not None:
-        return (round((value - parameter.low) / (parameter.step or 1)) + 0.5) / parameter.size
-    return (value - parameter.low) / (parameter.high - parameter.low)
 
 
 def _whole_lines(path: Path) -> Iterator[str]:
