@@ -78,8 +78,12 @@ class Source(Protocol):
         """Return the numbers of those candidates, which have just done an epoch, that leave their lanes and wait."""
         return ()
 
-    def promoted(self, trials: Sequence[FrozenTrial], elapsed: float, *, last: bool) -> FrozenTrial | None:
-        """Return a paused trial that goes on in a free lane, or one that ended while it was paused, to be revived; None where nobody does.
+    def promoted(
+        self, trials: Sequence[FrozenTrial], lanes: int, elapsed: float, round_: int, *, last: bool
+    ) -> FrozenTrial | None:
+        """Return a paused trial that goes on in this round in one of so many free lanes, or one that ended while it was paused, to be revived.
+
+        None where nobody does.
 
         `last`: no new trial may begin, and no other runs but those that went on since.
         """

@@ -46,10 +46,10 @@ class Rungs:
         best = {epoch: self._best(epoch) for epoch in {len(trial.intermediate_values) for trial in at_rung}}
         return [trial.number for trial in at_rung if trial.number not in best[len(trial.intermediate_values)]]
 
-    def promoted(self, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    def promoted(self, trials: Sequence[FrozenTrial], lanes: int) -> FrozenTrial | None:
         """Return the paused trial that goes on next: of those on the highest rung with any, the best; None where nobody deserves it.
 
-        It may have ended while it was paused: then another trial is to revive it.
+        It may have ended while it was paused: then another trial is to revive it. How many `lanes` are free changes nothing.
         """
         paused = self._waiting(trials)
         for epoch in reversed(self._epochs):

@@ -1,6 +1,7 @@
 """The trials of a search: what the sampler proposes, who is promoted, and when the budget is used up."""
 
 import itertools
+import math
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,13 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.engine.events import best_trial, reported_epochs
+from sweeps.engine.freeze_thaw import FreezeThaw
 from sweeps.engine.growing import GrowingSpace
 from sweeps.engine.promotion import Rungs
 from sweeps.engine.two_objectives import TwoObjectives
 from sweeps.seeds import seed_of
 from sweeps.storage.proposals import in_storage, learned_trials, propose
+from sweeps.storage.rounds import running_before
 from sweeps.storage.study_record import study_record, write_study
 from sweeps.storage.trial_record import (
     checkpoint_bytes,
@@ -26,6 +29,7 @@ from sweeps.storage.trial_record import (
     revives,
     went_on_in,
 )
+from sweeps.study.pruners import FreezeThawSettings, PromotionSettings
 from sweeps.study.ranges import Growth
 from sweeps.study.samplers import exhausted, make_sampler
 from sweeps.study.start import BestOf
@@ -50,11 +54,11 @@ class SearchedTrials:
         """`ahead`: how many trials to propose, at the most, while others train; 0 to wait for their results."""
         self.optuna_study, self.study, self.ahead = optuna_study, study, ahead
         self.planned = study.budget.trials
-        record, promotion = study_record(optuna_study), study.pruner.promotion()
+        record = study_record(optuna_study)
         self.two = TwoObjectives(study.objectives.values()) if study.objectives else None
         self.ranks = not study.objectives
-        self.rungs = promotion and Rungs(*promotion, revives_from=record.revives_from, two=self.two)
-        self.pauses = promotion is not None
+        self.rule = self._rule(record.revives_from)
+        self.pauses = self.rule is not None
         self.prepared: dict[int, FrozenTrial] = {}
         """By the place of the trial (`_place`)."""
         self.prepared_for = -1
@@ -69,6 +73,22 @@ class SearchedTrials:
         self.lessons, self.learned = record.learned, (study.space, learned_trials(record.learned, study.space))
         """Trials of another study, and the same as they lie in a space."""
 
+    def _rule(self, revives_from: int) -> Rungs | FreezeThaw | None:
+        """Return the rule by which trials pause and go on; None where none pauses."""
+        match self.study.pruner:
+            case PromotionSettings(rungs=rungs, factor=factor):
+                return Rungs(rungs or (), factor, revives_from=revives_from, two=self.two)
+            case FreezeThawSettings() as settings:
+                study = self.study
+                return FreezeThaw(settings, study.space, study.seed, begins=self._begins, revives_from=revives_from)
+        return None
+
+    def _begins(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Whether the budget allows a new trial after these; whether seconds are left is asked when one begins."""
+        budget = self.study.budget
+        full = budget.trials is not None and self._place(trials) >= budget.trials
+        return not full and spent(budget, trials, -math.inf) is None
+
     def propose(
         self, trials: Sequence[FrozenTrial], proposals: Sequence[FrozenTrial], elapsed: float, round_: int
     ) -> FrozenTrial | str:
@@ -82,8 +102,12 @@ class SearchedTrials:
         newest = [*itertools.islice((trial for trial in reversed(trials) if revives(trial) is None), KNOWN_IN_A_ROW)]
         if len(newest) == KNOWN_IN_A_ROW and all(duplicate_of(trial) is not None for trial in newest):
             return f"The sampler proposed only known settings, {KNOWN_IN_A_ROW} times in a row."
-        prepared = self.prepared.pop(place, None) if self.prepared_for == round_ else None
-        proposal = prepared or self._propose(number, place, proposals, since=round_ - 1)
+        proposal = self.prepared.pop(place, None) if self.prepared_for == round_ else None
+        if proposal is None:
+            start = self._start(place)
+            if not start and isinstance(self.rule, FreezeThaw):
+                start = self.rule.configuration(running_before(trials, round_))
+            proposal = self._propose(number, place, proposals, start, since=round_ - 1)
         proposal.number = number  # trials that are revived in this round have come before
         if (steps := self._steps(round_, number)) != self.growing.taken:
             write_study(self.optuna_study, grown=steps)
@@ -94,30 +118,35 @@ class SearchedTrials:
         return None if self.two is None else self.two.pruned(self.study.pruner.quantile(), candidates, trials)
 
     def pausing(self, candidates: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> Collection[int]:
-        return self.rungs.pausing(candidates, trials) if self.rungs else ()
+        return self.rule.pausing(candidates, trials) if self.rule else ()
 
-    def promoted(self, trials: Sequence[FrozenTrial], elapsed: float, *, last: bool) -> FrozenTrial | None:
+    def promoted(
+        self, trials: Sequence[FrozenTrial], lanes: int, elapsed: float, round_: int, *, last: bool
+    ) -> FrozenTrial | None:
         """See `Source`. At the last, the best paused trials go on until as many are complete as the study confirms, one at least."""
-        if self.rungs is None:
+        if self.rule is None:
             return None
-        if not spent(self.study.budget, trials, elapsed, self.two) and (promoted := self.rungs.promoted(trials)):
+        trials = running_before(trials, round_)
+        if not spent(self.study.budget, trials, elapsed, self.two) and (promoted := self.rule.promoted(trials, lanes)):
             return promoted
         if not last:
             return None
         wanted = max(1, self.study.confirm.top if self.study.confirm else 1)
         wanted -= sum(trial.state == TrialState.COMPLETE for trial in trials)
         going = sum(owned_by_driver(trial) and first_round(trial) is not None for trial in trials)
-        return next(iter(self.rungs.ranked(trials)), None) if going < wanted else None
+        return next(iter(self.rule.ranked(trials)), None) if going < wanted else None
 
     def fallen(self, trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
-        if self.rungs is None:
+        if self.rule is None:
             return ()
-        ranked, keep = self.rungs.ranked(trials), self.study.keep
+        ranked, keep = self.rule.ranked(trials), self.study.keep
         sizes = itertools.accumulate(map(checkpoint_bytes, ranked))
         kept = sum(size <= keep.paused_gb * 1e9 for size in sizes)
         return ranked[min(kept, keep.paused) :]
 
     def prepare(self, trials: Sequence[FrozenTrial], round_: int, seconds: float) -> None:
+        if isinstance(self.rule, FreezeThaw):
+            return  # what it proposes follows from the epochs that are being trained
         self.prepared.clear()
         self.prepared_for = round_ + 1
         end, first = time.monotonic() + seconds, self._place(trials)
@@ -125,7 +154,12 @@ class SearchedTrials:
         for number, place in enumerate(range(first, last), start=len(trials)):
             if time.monotonic() >= end or exhausted(self.study.sampler, self.study.space, place):
                 return
-            self.prepared[place] = self._propose(number, place, list(self.prepared.values()), since=round_)
+            proposals = list(self.prepared.values())
+            self.prepared[place] = self._propose(number, place, proposals, self._start(place), since=round_)
+
+    def _start(self, place: int) -> Mapping[str, Any]:
+        """Return the values that the trial of this place takes from the study's `start`."""
+        return self.start[place] if place < len(self.start) else {}
 
     def _place(self, trials: Sequence[FrozenTrial]) -> int:
         """Return the number of these trials that began anew, which is the number of the next one where none was revived."""
@@ -134,13 +168,14 @@ class SearchedTrials:
             self._counted += 1
         return len(trials) - self._revivals
 
-    def _propose(self, number: int, place: int, proposals: Sequence[FrozenTrial], *, since: int) -> FrozenTrial:
-        """Propose the trial of this number and place, after all in the storage and these proposals.
+    def _propose(
+        self, number: int, place: int, proposals: Sequence[FrozenTrial], start: Mapping[str, Any], *, since: int
+    ) -> FrozenTrial:
+        """Propose the trial of this number and place, after all in the storage and these proposals. `start`: values that it takes.
 
         With many lanes, what has ended in round `since` or later counts as running, and what went on later as paused.
         """
         study, steps = self.study, self._steps(since + 1, number)
-        start = self.start[place] if place < len(self.start) else {}
         space = study.space.grown(steps)
         if self.learned[0] != space:
             self.learned = space, learned_trials(self.lessons, space)

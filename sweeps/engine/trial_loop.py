@@ -210,8 +210,8 @@ class Rounds:
     def _promote(self, *, last: bool = False) -> None:
         """Let paused trials that deserve it go on in free lanes, as new ones where they have ended since."""
         before = len(self.running)
-        while len(self.running) < self.lanes.width:
-            stored = self.source.promoted(self._trials(), self._spent(), last=last)
+        while (free := self.lanes.width - len(self.running)) > 0:
+            stored = self.source.promoted(self._trials(), free, self._spent(), self.round, last=last)
             if stored is None:
                 break
             self.ends.fallen.discard(stored.number)
@@ -247,6 +247,7 @@ class Rounds:
             proposals, equal, reason = propose_some(self.source, so_far, free, self._spent(), self.round)
             if proposals:
                 self._start(proposals, {proposals[-1].number: equal} if equal else {})
+            self._promote()  # as a process would that takes up the round here
         if not self.running:
             self._promote(last=True)
         return reason

@@ -35,6 +35,7 @@ class TwoObjectives:
             read = {
                 epoch: (metrics.get(self._first, math.nan), metrics.get(self._second, math.nan))
                 for epoch, metrics in epoch_metrics(trial).items()
+                if epoch in trial.intermediate_values  # those of a trial as it stood before a round are fewer
             }
             finite = {epoch: pair for epoch, pair in read.items() if all(map(math.isfinite, pair))}
             known = self._known[trial.number] = count, finite

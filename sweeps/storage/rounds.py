@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.storage.running_trial import checked
 from sweeps.storage.study_record import write_study
-from sweeps.storage.trial_record import ended_round, epochs_before, failure_of, outcome_of, pauses_of
+from sweeps.storage.trial_record import ended_round, epochs_before, failure_of, newest_round, outcome_of, pauses_of
 from sweeps.workload import Outcome, Progress, State
 
 if TYPE_CHECKING:
@@ -103,6 +103,13 @@ def known_before(trials: Sequence[FrozenTrial], round_: int) -> list[FrozenTrial
         trial if trial.state.is_finished() and ended_round(trial) < round_ else _as_before(trial, round_)
         for trial in trials
     ]
+
+
+def running_before(trials: Sequence[FrozenTrial], round_: int) -> Sequence[FrozenTrial]:
+    """Return the trials as they stood when the lanes of this round were filled: a process that died since may have reported epochs of it."""
+    if all(trial.state.is_finished() or newest_round(trial) < round_ for trial in trials):
+        return trials
+    return [trial if trial.state.is_finished() else _as_before(trial, round_) for trial in trials]
 
 
 def _as_before(trial: FrozenTrial, round_: int) -> FrozenTrial:

@@ -180,9 +180,6 @@ def list_studies(*, shipped: Path | None) -> dict[str, str]:
     return questions
 
 
-# ---- checks ----
-
-
 class _Reading:
     """The content of a study while it is checked: its valid entries, and the entries that have a mistake."""
 
@@ -297,6 +294,7 @@ class _Reading:
         if ("sampler",) not in self.broken and not self._unusable and space.parameters:
             with self._mistakes.collected():
                 check_sampler(self.file.sampler, space, learns=self.file.learn_from is not None)
+                self.file.pruner.check(space, self.file.sampler.name)
         compared = self.file.compare.parameters if self.file.compare else []
         choices = [p.name for p in space.parameters if p.kind == "choice" and len(p.values) > 1]
         choices_known = f"Searched choices: {', '.join(choices) or 'none'}. `compare: null` switches it off."

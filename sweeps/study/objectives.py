@@ -53,7 +53,7 @@ def _unfit(file: "StudyFile", space: "Space", baselines: Sequence["Baseline"]) -
         )
     if not file.pruner.two_objectives:
         able = _listed(name for name, pruner in PRUNERS.items() if pruner.two_objectives)
-        reason = "keeps what trials were worth in earlier rounds, while the front of two objectives moves on"
+        reason = "ranks trials by the values of one objective, while the front of two moves on"
         yield ("pruner", "name"), f"got {file.pruner.name}, which {reason}; must be {able}."
     if file.confirm is not None:
         remedy = (

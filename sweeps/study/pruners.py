@@ -19,9 +19,10 @@ from optuna.pruners import (
     ThresholdPruner,
 )
 from optuna.trial import FrozenTrial, TrialState
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import AfterValidator, Field, SerializeAsAny, model_validator
 
 from sweeps.errors import UserError
+from sweeps.study.space import Space
 from sweeps.study.yaml_file import Part, named
 
 Name = Field(description="Name of the pruner.")
@@ -29,6 +30,15 @@ Startup = Annotated[int, Field(ge=0, description="Trials that must complete befo
 Warmup = Annotated[int, Field(ge=0, description="Epochs that every trial may train before it can be pruned.")]
 MinEpochs = Annotated[int, Field(ge=1, description="Epochs before a trial can first be pruned.")]
 Factor = Annotated[int, Field(ge=2, description="One in this many goes on at each rung.")]
+
+
+def _ascending(rungs: list[int] | None) -> list[int] | None:
+    if rungs and any(low >= high for low, high in pairwise(rungs)):
+        raise ValueError(f"got rungs {rungs}; must be in ascending order, each once.")
+    return rungs
+
+
+RungEpochs = Annotated[list[Annotated[int, Field(ge=1)]] | None, AfterValidator(_ascending)]
 
 
 class RoundPercentilePruner(BasePruner):
@@ -83,9 +93,9 @@ class PrunerSettings(Part):
         """Return the pruner for trials of so many epochs (None: unknown). Raises `UserError`, with a setting as place."""
         return self
 
-    def promotion(self) -> tuple[tuple[int, ...], int] | None:
-        """Return the rungs at which trials pause, epochs in order, and the factor of which one goes on; None where no trial pauses."""
-        return None
+    def check(self, space: Space, sampler: str) -> None:
+        """Raise `UserError` where the pruner cannot work with this space or sampler, with a place in the study file."""
+        return
 
     def quantile(self) -> Quantile | None:
         """Return the rule of a pruner that compares a trial with a quantile of the completed trials at the same epoch; None of others."""
@@ -183,18 +193,12 @@ class PromotionSettings(PrunerSettings):
 
     two_objectives = True
     name: Annotated[Literal["promotion"], Name] = "promotion"
-    rungs: list[Annotated[int, Field(ge=1)]] | None = Field(
+    rungs: RungEpochs = Field(
         default=None,
         min_length=1,
         description="Epochs, in order, after which trials pause; when empty, the study's `epochs` divided by the factor again and again.",
     )
     factor: Factor = 3
-
-    @model_validator(mode="after")
-    def _ascending(self) -> Self:
-        if self.rungs and any(low >= high for low, high in pairwise(self.rungs)):
-            raise ValueError(f"got rungs {self.rungs}; must be in ascending order, each once.")
-        return self
 
     def for_epochs(self, epochs: int | None) -> Self:
         if self.rungs is None and epochs is None:
@@ -210,9 +214,6 @@ class PromotionSettings(PrunerSettings):
             raise UserError("rungs", f"got {self.rungs}; the first must be below the {epochs} epochs of a trial.")
         return self.model_copy(update={"rungs": rungs})
 
-    def promotion(self) -> tuple[tuple[int, ...], int] | None:
-        return tuple(self.rungs or ()), self.factor
-
     def build(self) -> BasePruner:
         """Make a pruner that ends no trial."""
         return NopPruner()
@@ -222,6 +223,52 @@ def _divided(epochs: int, factor: int) -> list[int]:
     """Return epochs / factor, epochs / factor² and so on down to 1, rounded, in ascending order."""
     count = math.floor(math.log(max(epochs, 1), factor) + 1e-9)
     return sorted({round(epochs / factor**power) for power in range(1, count + 1)})
+
+
+class FreezeThawSettings(PrunerSettings):
+    """Pauses trials and lets those go on, or new ones begin, of which a Gaussian process over configurations and epochs expects most (Swersky et al. 2014)."""
+
+    name: Annotated[Literal["freeze_thaw"], Name] = "freeze_thaw"
+    startup_trials: int = Field(
+        default=8, ge=2, description="Trials, chosen by the sampler, that begin before the process decides."
+    )
+    rungs: RungEpochs = Field(
+        default=None,
+        min_length=1,
+        description="Epochs, in order, after which trials may pause; when empty, ten up to the study's `epochs`, evenly in the logarithm.",
+    )
+    max_epochs: int | None = Field(
+        default=None, ge=2, description="Epochs of a full trial; the study's `epochs` when empty."
+    )
+
+    def for_epochs(self, epochs: int | None) -> Self:
+        last = self.max_epochs or epochs
+        if last is None:
+            raise UserError("max_epochs", "is missing, and the study does not say how many epochs a trial has.")
+        if last < 2:
+            raise UserError(
+                "max_epochs", f"got {last}; must be at least 2, because nobody pauses after the last epoch."
+            )
+        evenly = sorted({round(last ** (step / _THAW_RUNGS)) for step in range(_THAW_RUNGS)})
+        rungs = [rung for rung in self.rungs or evenly if rung < last]
+        if not rungs:
+            raise UserError("rungs", f"got {self.rungs}; the first must be below the {last} epochs of a trial.")
+        return self.model_copy(update={"rungs": rungs, "max_epochs": last})
+
+    def check(self, space: Space, sampler: str) -> None:
+        if growing := next((parameter.name for parameter in space.parameters if parameter.grow), None):
+            problem = "pruner 'freeze_thaw' cannot search a range that grows, because it proposes configurations in the range of the file."
+            raise UserError(f"search.{growing}.grow", f"{problem} Drop `grow`, or take promotion.")
+        if sampler == "grid":
+            problem = "'freeze_thaw' proposes configurations of its own, which sampler 'grid' would take for points of its list."
+            raise UserError("pruner.name", f"{problem} Take promotion, or another sampler.")
+
+    def build(self) -> BasePruner:
+        """Make a pruner that ends no trial."""
+        return NopPruner()
+
+
+_THAW_RUNGS = 10
 
 
 class PatientSettings(PrunerSettings):

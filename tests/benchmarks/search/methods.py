@@ -38,6 +38,7 @@ OURS: dict[str, dict[str, Any]] = {
     "gp + median": {"sampler": "gp", "pruner": "median"},
     "random + promotion": {"sampler": "random", "pruner": "promotion"},
     "tpe + promotion": {"sampler": "tpe", "pruner": "promotion"},
+    "freeze-thaw": {"sampler": "tpe", "pruner": "freeze_thaw"},
 }
 """Name → `sampler` and `pruner` as a study file has them."""
 REFERENCE = "tpe + median"

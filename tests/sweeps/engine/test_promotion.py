@@ -77,7 +77,7 @@ def test_the_rule_is_that_of_the_paper(drawn, factor):
             if trials[number].user_attrs["pauses"] and len(trials[number].intermediate_values) == epoch
         ]
         expected = waiting[0] if waiting else expected
-    promoted = Rungs(epochs, factor).promoted(trials)
+    promoted = Rungs(epochs, factor).promoted(trials, 1)
     assert (None if promoted is None else promoted.number) == expected
 
 
@@ -246,14 +246,14 @@ def test_the_rungs_divide_the_epochs(epochs, factor, rungs):
         with pytest.raises(UserError, match="has 2 epochs, too few for a rung"):
             settings_.for_epochs(epochs)
     else:
-        assert settings_.for_epochs(epochs).promotion() == (tuple(rungs), factor)
+        assert settings_.for_epochs(epochs).rungs == rungs
 
 
 @given(st.integers(2, 10_000), st.integers(2, 9))
 def test_each_rung_has_about_factor_times_the_epochs_of_the_one_before(epochs, factor):
     if epochs < factor:
         return
-    rungs, _ = PRUNERS["promotion"](factor=factor).for_epochs(epochs).promotion()
+    rungs = PRUNERS["promotion"](factor=factor).for_epochs(epochs).rungs
     for low, high in zip(rungs, [*rungs[1:], epochs], strict=True):
         assert low < high
         assert math.isclose(high / low, factor, abs_tol=factor * 0.5 + 0.5)

@@ -184,6 +184,7 @@ MEDIAN = {"pruner": "median", "pruner_options": {"startup_trials": 2}}
 HALVING = {"pruner": "successive_halving", "pruner_options": {"factor": 2}}
 HYPERBAND = {"pruner": "hyperband", "pruner_options": {"factor": 2, "max_epochs": 4}}
 PROMOTION = {"pruner": "promotion", "pruner_options": {"rungs": [1, 2], "factor": 2}}
+THAW = {"pruner": "freeze_thaw", "pruner_options": {"rungs": [1, 2], "startup_trials": 3, "max_epochs": 4}}
 WORLDS = {
     "tpe and median, with failures": lambda: World(
         {"width": 3, "epochs": 4, "failures": FAILURES, "last_epochs": {1: 2, 5: 3}},
@@ -206,6 +207,14 @@ WORLDS = {
         ),
     ),
     "promotion of those whom a larger budget revives": reviving,
+    "freeze-thaw, with failures": lambda: World(
+        {"width": 3, "epochs": 4, "failures": FAILURES, "last_epochs": {3: 1, 5: 2}},
+        searching(toy_study({**X, **CONDITIONAL}, trials=11, **TPE, **THAW)),
+    ),
+    "freeze-thaw of few configurations, of which the search keeps no checkpoint": lambda: World(
+        {"width": 2, "epochs": 4, "failures": {1: FAILURES[4]}},
+        searching(toy_study({**SMALL, **TWO}, trials=9, keep={"paused": 0}, **THAW)),
+    ),
     "promotion of duplicates": lambda: World(
         {"width": 2, "epochs": 3, "failures": {0: FAILURES[4]}}, searching(toy_study(SMALL, trials=9, **PROMOTION))
     ),
@@ -244,6 +253,8 @@ def decided_by(late: int, ahead: int | None = None) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sweeps.engine.AHEAD", ahead or late)
         patch.setattr("sweeps.engine.trial_loop.LATE_FROM", late)
+        patch.setattr("sweeps.engine.outlook.CANDIDATES", 16)  # a process that goes on looks at them all again
+        patch.setattr("sweeps.engine.outlook.NEIGHBOURS", 8)
         yield
 
 
@@ -357,7 +368,7 @@ def test_killed_again_and_again_is_the_same_study(name, bombs, kinds, late):
     ),
     search_space=st.sampled_from([X, SMALL, CONDITIONAL]),
     budget=st.sampled_from([{"trials": 12}, {"epochs": 17}, {"stale_trials": 3}]),
-    pruner=st.sampled_from([{}, MEDIAN, HALVING, HYPERBAND, PROMOTION]),
+    pruner=st.sampled_from([{}, MEDIAN, HALVING, HYPERBAND, PROMOTION, THAW]),
     bomb=st.integers(0, 150),
 )
 def test_who_runs_ahead_ends_in_the_table_of_who_does_not(lanes, search_space, budget, pruner, bomb):

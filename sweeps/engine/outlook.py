@@ -1,0 +1,212 @@
+"""Where the unfinished trials of a search, and configurations that it has not tried, are expected to end, and which of them are worth most.
+
+An option is worth the expected improvement on the least objective seen by its last epoch (Jones et al. 1998). Its price is the same as that of
+any other, an epoch of a lane, because it is looked at again at its next rung. Options are chosen one after the other; each counts as if it
+ended where the process expects, so that the next is worth less the more it resembles those before (the kriging believer of Ginsbourger et al. 2010).
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from optuna.trial import FrozenTrial
+
+from sweeps.engine.events import reported_epochs
+from sweeps.results.curve_process import CurveProcess
+from sweeps.results.seen_curves import LearningCurve, Scale, seen_epochs, to_point
+from sweeps.seeds import seed_of
+from sweeps.storage.trial_record import (
+    duplicate_of,
+    is_diverged,
+    may_revive,
+    newest_of_each,
+    owned_by_driver,
+    revives,
+)
+from sweeps.study.space import Parameter, Space
+
+EPOCHS_SEEN = 600
+"""Trial-epochs from which the last epochs are predicted, at the most: their cube is the cost."""
+CANDIDATES, NEIGHBOURS = 256, 64
+"""New configurations that are looked at: points of a scrambled Sobol sequence, and points near the best trials."""
+CENTRES, STEP, REDRAWN = 8, 0.1, 0.2
+"""How many best trials have neighbours; the deviation of a neighbour's quantiles; the chance that a choice is drawn anew."""
+
+Configuration = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """A trial that may go on, or a configuration that may begin."""
+
+    params: Configuration
+    number: int | None
+    """Of the trial; None for a new configuration."""
+
+
+def curves_of(space: Space, trials: Sequence[FrozenTrial]) -> list[LearningCurve]:
+    """Return the learning curves of the trials that have reported an epoch, one of a trial and those that revive it, under the number of the first."""
+    first = first_of_each(trials)
+    curves = [
+        LearningCurve(
+            number=first[trial.number],
+            params=space.decode(trial.params),
+            objectives=tuple(value for _, value in sorted(trial.intermediate_values.items())),
+            diverged=is_diverged(trial),
+        )
+        for trial in newest_of_each(trials)
+        if trial.intermediate_values
+    ]
+    return sorted(curves, key=lambda curve: curve.number)
+
+
+def first_of_each(trials: Sequence[FrozenTrial]) -> dict[int, int]:
+    """Return the number of each trial → that of the trial that it, or whoever it revives, began as."""
+    first: dict[int, int] = {}
+    for trial in trials:
+        revived = revives(trial)
+        first[trial.number] = trial.number if revived is None else first[revived]
+    return first
+
+
+def unfinished(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials that train or are paused, those apart that wait for the result of an equal one."""
+    return [trial for trial in trials if owned_by_driver(trial) and duplicate_of(trial) is None]
+
+
+class Outlook:
+    """What is expected of the last epochs, given all epochs that these trials have reported: one at least.
+
+    Args:
+        last: epochs of a full trial.
+        seed: of the study.
+        log_parameters: of the process (`sweeps.results.curve_process.prior`).
+    """
+
+    def __init__(
+        self, space: Space, trials: Sequence[FrozenTrial], *, last: int, seed: int, log_parameters: np.ndarray
+    ) -> None:
+        self._space = space
+        curves = curves_of(space, trials)
+        scale = Scale.of(curves)
+        seen, numbers = seen_epochs(space, curves, scale, last, EPOCHS_SEEN)
+        self._process = CurveProcess(log_parameters, seen)
+        self._incumbent = float(scale(scale.best))
+        self._curves = {_key(space.decode(trials[number].params)): row for row, number in enumerate(numbers)}
+        random = np.random.default_rng(seed_of(f"{seed}:configurations after {reported_epochs(trials)} epochs"))
+        self._candidates = new_configurations(space, sorted(curves, key=lambda curve: curve.lowest), random)
+        # Those that begin later in the round are among the candidates. So a process that takes the round up predicts the same to the last bit.
+        # In an order that does not tell whether a trial has been revived already, for the same reason.
+        first = first_of_each(trials)
+        going_on = [*unfinished(trials), *(trial for trial in newest_of_each(trials) if may_revive(trial))]
+        self._trials: list[Configuration] = [
+            space.decode(trial.params)
+            for trial in sorted(going_on, key=lambda trial: first[trial.number])
+            if trial.intermediate_values
+        ]
+        self._predict()
+
+    def _predict(self) -> None:
+        everything = {_key(params): params for params in (*self._trials, *self._candidates)}
+        points = np.array([to_point(self._space, params) for params in everything.values()])
+        curves = [self._curves.get(key, -1) for key in everything]
+        self._rows = {key: row for row, key in enumerate(everything)}
+        self._mean, self._covariance = self._process.predict(points, curves, [1.0] * len(points))
+
+    def expected(self, params: Configuration) -> float:
+        """Return the expected objective of a trial after its last epoch, on a scale that grows with nats; infinite before its first epoch."""
+        return float(self._mean[self._rows[_key(params)]]) if _key(params) in self._rows else math.inf
+
+    def new(self, tried: Iterable[Configuration]) -> list[dict[str, Any]]:
+        """Return the candidates that nobody has tried."""
+        known = set(map(_key, tried))
+        return [params for params in self._candidates if _key(params) not in known]
+
+    def best(self, going: Sequence[Configuration], options: Sequence[Option], count: int, least: float) -> list[Option]:
+        """Return the `count` options that are worth most beside the trials that are `going` on anyway.
+
+        A trial must be expected to improve by more than a share `least` of the deviation of an epoch about its curve.
+        """
+        if missing := [p for p in (*going, *(option.params for option in options)) if _key(p) not in self._rows]:
+            self._trials += missing
+            self._predict()
+        rows = [self._rows[_key(option.params)] for option in options]
+        needed = least * math.sqrt(self._process.noise)
+        needs = np.array([-math.inf if option.number is None else needed for option in options])
+        mean, covariance = self._mean, self._believed([self._rows[_key(params)] for params in going])
+        chosen: list[int] = []
+        while len(chosen) < min(count, len(options)):
+            gains = expected_improvement(mean[rows], np.diag(covariance)[rows], self._incumbent)
+            worth = np.where(gains > needs, gains, -math.inf)
+            worth[chosen] = -math.inf
+            place = int(worth.argmax())
+            if worth[place] == -math.inf:
+                break
+            chosen.append(place)
+            column = covariance[:, rows[place]]
+            covariance = covariance - np.outer(column, column) / (column[rows[place]] + self._process.noise)
+        return [options[place] for place in chosen]
+
+    def _believed(self, rows: Sequence[int]) -> np.ndarray:
+        """Return the covariance once the ends of these are known."""
+        from scipy.linalg import cholesky, solve_triangular
+
+        if not rows:
+            return self._covariance
+        among = self._covariance[np.ix_(rows, rows)] + self._process.noise * np.eye(len(rows))
+        explained = solve_triangular(cholesky(among, lower=True), self._covariance[rows], lower=True)
+        return np.asarray(self._covariance - explained.T @ explained)
+
+
+def expected_improvement(mean: np.ndarray, variance: np.ndarray, incumbent: float) -> np.ndarray:
+    """Return E[max(incumbent − y, 0)] of normal y (Jones et al. 1998, eq. 15)."""
+    from scipy.special import ndtr
+
+    deviation = np.sqrt(np.maximum(variance, 1e-12))
+    gap = (incumbent - mean) / deviation
+    return np.asarray(deviation * (gap * ndtr(gap) + np.exp(-(gap**2) / 2) / math.sqrt(2 * math.pi)))
+
+
+# ---- new configurations ----
+
+
+def new_configurations(
+    space: Space, best: Sequence[LearningCurve], random: np.random.Generator
+) -> list[dict[str, Any]]:
+    """Return configurations that are spread over the space, and others near the best curves."""
+    from scipy.stats import qmc
+
+    sequence = qmc.Sobol(len(space.parameters), scramble=True, seed=random)
+    drawn = [_at(space, quantiles) for quantiles in sequence.random(CANDIDATES)]
+    centres = best[:CENTRES]
+    return drawn + [_near(space, centres[place % len(centres)].params, random) for place in range(NEIGHBOURS)]
+
+
+def _at(space: Space, quantiles: Sequence[float]) -> dict[str, Any]:
+    params: dict[str, Any] = {}
+    for parameter, quantile in zip(space.parameters, quantiles, strict=True):
+        if parameter.name in space.active(params):
+            params[parameter.name] = parameter.at(float(quantile))
+    return params
+
+
+def _near(space: Space, centre: Configuration, random: np.random.Generator) -> dict[str, Any]:
+    return _at(space, [_moved(parameter, centre, random) for parameter in space.parameters])
+
+
+def _moved(parameter: Parameter, centre: Configuration, random: np.random.Generator) -> float:
+    draw, step, redrawn = random.random(), STEP * random.standard_normal(), random.random() < REDRAWN
+    if parameter.name not in centre or (parameter.kind == "choice" and redrawn):
+        return draw
+    quantile = parameter.quantile(centre[parameter.name])
+    if parameter.kind == "choice":
+        return quantile
+    folded = abs(quantile + step) % 2  # mirrored at 0 and 1
+    return min(folded if folded < 1 else 2 - folded, 1 - 1e-12)
+
+
+def _key(params: Configuration) -> str:
+    return json.dumps(params, sort_keys=True)
