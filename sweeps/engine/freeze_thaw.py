@@ -7,6 +7,7 @@ rounds 1 to 8, 10, 12, 15 and so on, ever a quarter more; each time they follow 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from optuna.trial import FrozenTrial
@@ -126,7 +127,8 @@ class FreezeThaw:
         now = 1 + max(map(newest_round, trials))
         round_ = fitted_for(now)
         if self._fitted is None or self._fitted[0] != round_:
-            curves = curves_of(self._space, known_before(trials, round_))
+            # How a trial of the round before failed may be on record already, or not yet.
+            curves = [replace(c, diverged=False) for c in curves_of(self._space, known_before(trials, round_))]
             if not curves:  # those that trained then were the driver's of an earlier version
                 return prior(len(self._space.parameters))[0]
             seen, _ = seen_epochs(self._space, curves, Scale.of(curves), self._last, EPOCHS_FITTED)

@@ -209,7 +209,7 @@ WORLDS = {
     "promotion of those whom a larger budget revives": reviving,
     "freeze-thaw, with failures": lambda: World(
         {"width": 3, "epochs": 4, "failures": FAILURES, "last_epochs": {3: 1, 5: 2}},
-        searching(toy_study({**X, **CONDITIONAL}, trials=11, **TPE, **THAW)),
+        searching(toy_study({**X, **CONDITIONAL}, trials=9, **TPE, **THAW)),
     ),
     "freeze-thaw of few configurations, of which the search keeps no checkpoint": lambda: World(
         {"width": 2, "epochs": 4, "failures": {1: FAILURES[4]}},
@@ -255,6 +255,7 @@ def decided_by(late: int, ahead: int | None = None) -> Iterator[None]:
         patch.setattr("sweeps.engine.trial_loop.LATE_FROM", late)
         patch.setattr("sweeps.engine.outlook.CANDIDATES", 16)  # a process that goes on looks at them all again
         patch.setattr("sweeps.engine.outlook.NEIGHBOURS", 8)
+        patch.setattr("sweeps.results.curve_process._STEPS", 2)
         yield
 
 

@@ -335,7 +335,7 @@ BAD = {
     "grid without step": (changed(sampler="grid"), ["x.yaml: search.beta", "`step`"]),
     "unknown pruner": (
         changed(pruner={"name": "medain"}),
-        ["x.yaml: pruner.name: got 'medain'", "must be hyperband, median"],
+        ["x.yaml: pruner.name: got 'medain'", "must be freeze_thaw, hyperband, median"],
     ),
     "pruner option": (changed(pruner={"name": "median", "warmup": 2}), ["x.yaml: pruner.warmup", "'warmup_epochs'"]),
     "threshold without": (changed(pruner="threshold"), ["x.yaml: pruner: the threshold is missing", "`upper`"]),
