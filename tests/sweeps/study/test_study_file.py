@@ -651,7 +651,7 @@ def test_two_studies_cannot_extend_each_other():
     ("text", "words"),
     [
         (changed(sampler={"name": [1]}), "sampler.name: got [1]; must be cmaes, gp"),
-        (changed(pruner={"name": {"a": 1}}), "pruner.name: got {'a': 1}; must be hyperband"),
+        (changed(pruner={"name": {"a": 1}}), "pruner.name: got {'a': 1}; must be freeze_thaw"),
         (SMALL.replace("What is a good beta?", "!!timestamp soon"), "the tag timestamp is not read"),
         (SMALL.replace("epochs: 4", f"epochs: {'9' * 5000}"), "a whole number of 5,000 digits"),
         (changed(model={"hidden": [-5]}), "model.hidden.1: got -5; must be greater than or equal to 1"),
