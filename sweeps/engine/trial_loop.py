@@ -54,6 +54,7 @@ from sweeps.storage.trial_record import (
     last_progress,
     owned_by_driver,
     reported_in,
+    went_on_in,
 )
 from sweeps.workload import Lanes, Outcome, Progress, Trial, TrialResult
 
@@ -248,7 +249,8 @@ class Rounds:
             if proposals:
                 self._start(proposals, {proposals[-1].number: equal} if equal else {})
             self._promote()  # as a process would that takes up the round here
-        if not self.running:
+        # A process that died among these promotions left some of them.
+        if all(went_on_in(self._trials()[number]) == self.round for number in self.running):
             self._promote(last=True)
         return reason
 
