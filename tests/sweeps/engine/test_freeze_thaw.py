@@ -11,17 +11,19 @@ from optuna.trial import TrialState
 from scipy.integrate import quad
 from scipy.stats import norm
 from toy_lanes import SimulatedClock, ToyLanes
-from toy_study import CONDITIONAL, Fixed, X, in_memory, table, toy_study
+from toy_study import CONDITIONAL, Fixed, Watcher, X, in_memory, table, toy_study
 
 from sweeps.engine import search
+from sweeps.engine.events import reported_epochs
 from sweeps.engine.freeze_thaw import fitted_for
-from sweeps.engine.outlook import Option, Outlook, expected_improvement, new_configurations
+from sweeps.engine.outlook import Option, Outlook, curves_of, expected_improvement, new_configurations
 from sweeps.errors import UserError
 from sweeps.results.curve_process import prior
 from sweeps.results.seen_curves import LearningCurve
+from sweeps.storage.trial_record import revives
 from sweeps.study.pruners import PRUNERS
 from sweeps.study.space import Parameter, Space
-from sweeps.study.study_model import Confirm
+from sweeps.study.study_model import Budget, Confirm
 
 RUNGS = [1, 2, 4]
 THAW = {"pruner": "freeze_thaw", "pruner_options": {"rungs": RUNGS, "startup_trials": 4, "max_epochs": 8}}
@@ -99,6 +101,27 @@ def test_trials_pause_at_rungs_alone_and_a_search_ends_with_an_answer(width, tri
 
 def test_the_same_study_gives_the_same_table():
     assert table(searched()) == table(searched())
+
+
+def test_a_larger_budget_revives_and_the_curve_of_a_revived_trial_counts_once():
+    study = toy_study(SPACE, **THAW, fixed=Fixed(epochs=8), trials=10)
+    stored, checkpoints = in_memory(study), {}
+    for trials, top in ((10, 1), (14, 6)):
+        larger = replace(study, budget=Budget(trials=trials), confirm=Confirm(top=top, seeds=1))
+        search(stored, larger, ToyLanes(2, 8, checkpoints=checkpoints), [Watcher()], clock=SimulatedClock())
+    revived = [trial for trial in stored.trials if revives(trial) is not None]
+    assert revived
+    for trial in revived:
+        before = stored.trials[revives(trial)]
+        assert [*trial.intermediate_values.items()][: len(before.intermediate_values)] == [
+            *before.intermediate_values.items()
+        ]
+    space = Space(tuple(Parameter(name=name, **content) for name, content in SPACE.items()))
+    curves = curves_of(space, stored.trials)
+    numbers = [curve.number for curve in curves]
+    assert numbers == sorted(set(numbers))
+    assert not {trial.number for trial in revived} & set(numbers), "a curve has the number of the trial that began it"
+    assert sum(len(curve.objectives) for curve in curves) == reported_epochs(stored.trials)
 
 
 def test_a_search_completes_as_many_trials_as_the_study_confirms():

@@ -298,8 +298,8 @@ def test_a_study_file_names_two_objectives(tmp_path):
         ),
         (
             "objectives: [rate, distortion]\npruner: hyperband",
-            "pruner.name: got hyperband, which keeps what trials were worth in earlier rounds, while the front of two "
-            "objectives moves on; must be median, percentile, promotion or none.",
+            "pruner.name: got hyperband, which ranks trials by the values of one objective, while the front of two moves on; "
+            "must be median, percentile, promotion or none.",
         ),
         (
             "objectives: [rate, distortion]\nconfirm: {top: 2, seeds: 3}",
