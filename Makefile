@@ -73,12 +73,15 @@ wheel: $(INSTALLED_DEV) ## build dist/vaeexp-*.whl
 BENCHMARKS := tests/benchmarks
 MEASURED = benchmarks/$(shell date +%Y-%m-%d)-$(shell uname -n)
 
+RACED := 'tpe + median' 'tpe + promotion' 'optuna: tpe + median' 'ray: asha'
+
 bench: $(INSTALLED_BENCH) ## measure vaeexp against what people use today, on the CPU
 	@$(PYTHON) $(BENCHMARKS)/throughput.py --device cpu --json $(MEASURED)/throughput-cpu.json --png $(MEASURED)/throughput-cpu.png $(ARGS)
 	@$(PYTHON) $(BENCHMARKS)/sweeps_race.py --images 2000 --epochs 5 --json $(MEASURED)/sweeps.json
 	@$(PYTHON) $(BENCHMARKS)/costs.py --repeats 3 --trials 4 --epochs 1 --json $(MEASURED)/costs.json
 	@$(PYTHON) $(BENCHMARKS)/driver_cost.py --json $(MEASURED)/driver.json
 	@$(PYTHON) $(BENCHMARKS)/evaluation.py --repeats 3 --json $(MEASURED)/evaluation.json
+	@PYTHONPATH=. $(PYTHON) $(BENCHMARKS)/search/race.py --out $(MEASURED) --lanes 4 --repeats 10 --methods $(RACED)
 	@$(PYTHON) $(BENCHMARKS)/precisions.py --epochs 4 --json $(MEASURED)/precisions.json --png $(MEASURED)/precisions.png
 
 GPU_PYTHON = $(or $(shell command -v $(PYTHON)),python3)

@@ -23,8 +23,8 @@ sys.path.append(str(SEARCH))
 
 from curve_lanes import CurveLanes, Wanted, curve_of  # noqa: E402
 from curve_table import append, identified, live_file, load_table, pack, position, read_lines, to_line  # noqa: E402
-from curves import Plan, check_design, next_round, status  # noqa: E402
-from designs import SPACES, first_configurations, near_configurations, open_space  # noqa: E402
+from curves import Plan, check_design, next_round, plan_of, status  # noqa: E402
+from designs import LARGE, SPACES, first_configurations, near_configurations, open_space  # noqa: E402
 
 from sweeps.study import Study  # noqa: E402
 from sweeps.study.space import Parameter, Space  # noqa: E402
@@ -74,6 +74,14 @@ def test_a_and_b_are_the_shipped_spaces_on_fewer_images(name: str, shipped: str)
         assert all(params in first for params in original.space.configurations())
     else:
         assert study.space == original.space
+
+
+def test_the_large_table_has_the_first_configurations_of_a() -> None:
+    large, small = open_space(LARGE), open_space("A")
+    assert settings_of(large) == settings_of(small).with_params({"train_size": 50_000})
+    plan = plan_of(LARGE)
+    assert first_configurations(large, plan.first) == first_configurations(small)[: plan.first]
+    assert (plan.near, plan_of("A")) == (0, Plan())
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -321,7 +329,7 @@ TRAIN = """
 import sys
 from pathlib import Path
 sys.path.append(sys.argv[1])
-from curves import Plan, next_round, train_round
+from curves import Plan, plan_of, next_round, train_round
 from vaeexp.data import open_dataset
 from vaeexp.study import open_study_file, settings_of
 

@@ -2,6 +2,7 @@
 
     make curves ARGS="--hours 2"                       the next curves of A and B, and of C with --images
     make curves ARGS="--space C --images CIFAR --hours 2"
+    make curves ARGS="--space L --hours 2"             A on 50,000 images, for `transfers.py`
     make curves ARGS="--pack"                          writes what is new as the next part of each table, to be committed
     make curves ARGS="--status"                        what is there
 
@@ -35,7 +36,7 @@ from typing import Any
 import numpy as np
 from curve_lanes import CurveLanes, Wanted
 from curve_table import TABLES, Table, all_settings, append, live_file, load_table, pack, read_lines, to_line
-from designs import CENTRES, FIRST, NEAR, SPACES, first_configurations, near_configurations, open_space
+from designs import CENTRES, FIRST, LARGE, NEAR, SPACES, first_configurations, near_configurations, open_space
 from filelock import FileLock, Timeout
 
 from sweeps.errors import UserError
@@ -45,7 +46,7 @@ from vaeexp.machine import usable_cores
 from vaeexp.study import settings_of
 from vaeexp.words import format_duration, format_number, format_params
 
-__all__ = ["Plan", "check_design", "next_round", "status", "train_round"]
+__all__ = ["Plan", "check_design", "next_round", "plan_of", "status", "train_round"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +64,16 @@ class Plan:
     compile: bool = True
 
 
+def plan_of(name: str) -> Plan:
+    """Return the plan of a space."""
+    return Plan(first=60, near=0) if name == LARGE else Plan()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--space", choices=SPACES, nargs="+", help="train these only")
+    parser.add_argument(
+        "--space", choices=(*SPACES, LARGE), nargs="+", help="train these; else A, B and, with --images, C"
+    )
     parser.add_argument("--hours", type=float, default=float("inf"), help="begin no further curves after so long")
     parser.add_argument("--data", type=Path, default=os.environ.get("VAEEXP_DATA"), help="folder with MNIST's files")
     parser.add_argument("--images", type=Path, help="folder with the colour images of space C")
@@ -78,10 +86,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if options.status:
-            for name in options.space or SPACES:
-                print(status(open_space(name), options.tables, Plan()))
+            for name in options.space or (*SPACES, LARGE):
+                print(status(open_space(name), options.tables, plan_of(name)))
         elif options.pack:
-            for name in options.space or SPACES:
+            for name in options.space or (*SPACES, LARGE):
                 print(f"{name}: {pack(name, options.tables, options.pack) or 'nothing new'}")
         else:
             run(options)
@@ -99,7 +107,7 @@ def run(options: argparse.Namespace) -> None:
     elif options.images is None:
         raise UserError("--images", "got nothing; must name the folder of the colour images of space C.")
     options.tables.mkdir(parents=True, exist_ok=True)
-    plan, deadline = Plan(), time.monotonic() + 3600 * options.hours
+    deadline = time.monotonic() + 3600 * options.hours
     lock = FileLock(options.tables / ".lock")
     try:
         lock.acquire(blocking=False)
@@ -108,13 +116,13 @@ def run(options: argparse.Namespace) -> None:
     with lock:
         opened = {name: (open_space(name), open_images(name, options)) for name in names}
         while time.monotonic() < deadline:
-            rounds = {name: next_round(study, options.tables, plan) for name, (study, _) in opened.items()}
+            rounds = {name: next_round(study, options.tables, plan_of(name)) for name, (study, _) in opened.items()}
             name = min(names, key=lambda name: rounds[name][0])
             number, wanted = rounds[name]
             if not wanted:
                 print("All curves of the plan are there.")
                 return
-            train_round(*opened[name], number, wanted, options.tables, plan, deadline)
+            train_round(*opened[name], number, wanted, options.tables, plan_of(name), deadline)
         print("The time is up; the same command goes on.")
 
 

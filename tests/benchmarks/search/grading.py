@@ -165,6 +165,10 @@ class Interval:
     low: float
     high: float
 
+    def in_words(self, form: str) -> str:
+        """Return the value and the interval, each number in this form of `format`."""
+        return f"{self.value:{form}} ({self.low:{form}}–{self.high:{form}})"
+
 
 def interval(statistic: Callable[[np.ndarray], np.ndarray], *samples: Sequence[float]) -> Interval:
     """Return a statistic of paired samples and its 95 % percentile bootstrap interval over their places.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from curve_table import Table
-from grading import DEVIATIONS, Interval, Result, median_regret, ratio, restricted_mean
+from grading import DEVIATIONS, Result, median_regret, ratio, restricted_mean
 from matplotlib.axes import Axes
 from methods import METHODS, OURS, REFERENCE, why_not
 from table import markdown
@@ -85,7 +85,7 @@ def _row(method: str, results: Sequence[Result], reference: Sequence[Result] | N
     cells = [f"**{method}**" if method in OURS else method]
     for deviations in DEVIATIONS:
         never = sum(result.reached(deviations) is None for result in results)
-        cells += [_in_words(restricted_mean(results, deviations), ".0f"), f"{never}"]
+        cells += [restricted_mean(results, deviations).in_words(".0f"), f"{never}"]
         cells.append(_times(results, reference, deviations))
     reached = [change.seconds for result in results if (change := result.reached(DEVIATIONS[0]))]
     clock = f"{np.median(reached):.0f}" if 2 * len(reached) > len(results) else "–"
@@ -98,11 +98,7 @@ def _times(results: Sequence[Result], reference: Sequence[Result] | None, deviat
     if not shared or results[0].method == REFERENCE:
         return "–"
     mine, theirs = ([r for r in some if r.repeat in shared] for some in (results, reference or ()))
-    return _in_words(ratio(mine, theirs, deviations), ".2f")
-
-
-def _in_words(estimate: Interval, form: str) -> str:
-    return f"{estimate.value:{form}} ({estimate.low:{form}}–{estimate.high:{form}})"
+    return ratio(mine, theirs, deviations).in_words(".2f")
 
 
 def draw_regrets(space: str, by_lanes: Mapping[int, Mapping[str, Sequence[Result]]], out: Path) -> None:

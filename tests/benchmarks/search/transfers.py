@@ -1,0 +1,179 @@
+"""Whether a search is faster when it knows another one: `start: [{study: …, top: 5}]` and `learn_from:` on tables of learning curves.
+
+    PYTHONPATH=. python tests/benchmarks/search/transfers.py --pairs A:L B:A A:B --repeats 50
+
+Each repeat searches the first table to the end of its budget, and then the second one, with the shipped driver, sampler and pruner, in four ways: alone, with the
+best five configurations first, taught by all trials, and both. L is the space of A with 50,000 images instead of 10,000. `shuffled` is a teacher that
+knows nothing: the curves of its table are dealt out to its configurations anew, so that the two spaces agree in nothing. `grading.py` has the rules; `×` is by how
+much fewer trial-epochs than alone. The epochs of the first search are not counted.
+"""
+
+import argparse
+import itertools
+import json
+import multiprocessing
+import os
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from curve_table import TABLES, Table, append, load_table
+from grading import DEVIATIONS, Referee, Result, ratio, restricted_mean, seen_seed
+from methods import OURS, code_of, run_ours, study_of
+from optuna.storages import InMemoryStorage
+from race import digest_of
+from table_lanes import Trace
+
+from sweeps.engine.warm_start import warm_start
+from sweeps.seeds import seed_of
+from sweeps.storage import open_study
+from sweeps.storage.study_record import StudyRecord, read_study
+from sweeps.study import Study
+from sweeps.study.start import BestOf
+from vaeexp.settings import SECTIONS
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from table import markdown, usable_cores
+
+__all__ = ["Transfer", "shuffled", "transferred"]
+
+WAYS = ("alone", "start", "learn_from", "both")
+TOP = 5
+PROTOCOL = {"objective": "validation −ELBO"}
+"""What both searches minimise; the tables of A, B and L are of the same images, binarisation and likelihood."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """Two searches, one after the other."""
+
+    source: str
+    target: str
+    way: str
+    shuffled: bool
+    repeat: int
+    search: str
+    """Name of one of our searches, for both."""
+    lanes: int
+    budget: int
+    """Trial-epochs of each search."""
+
+
+def shuffled(table: Table, seed: int) -> Table:
+    """Return the table with the curves of other configurations."""
+    rows = np.random.default_rng(seed).permutation(len(table.numbers))
+    arrays = ("neg_elbo", "rate", "seconds", "trained", "diverged", "origin")
+    return replace(table, **{name: getattr(table, name)[rows] for name in arrays})
+
+
+def transferred(source: Table, target: Table, transfer: Transfer) -> Result:
+    """Search both tables and grade the second search. The first sees another seed of training than the second."""
+    seed = seed_of(f"transfer:{transfer.source}:{transfer.target}:{transfer.repeat}") >> 32
+    storage, study = InMemoryStorage(), _study(target, "second", seed, transfer)
+    fields: dict[str, Any] = {}
+    if transfer.way != "alone":
+        first = _study(source, "first", seed + 1, transfer)
+        constants = {name: value for section in source.settings.values() for name, value in section.items()}
+        open_study(storage, first, fields={"protocol": PROTOCOL, "constants": constants})
+        table = shuffled(source, seed) if transfer.shuffled else source
+        curves = Referee(table, "", seen_seed(transfer.repeat + 1)).curves
+        # The budget of the study ends the search, before the trace does.
+        run_ours(first, Trace(curves, budget=2 * transfer.budget, lanes=transfer.lanes), storage)
+        if transfer.way in ("start", "both"):
+            complete = sum(trial.state == "complete" for trial in read_study(storage, "first").newest)
+            study = replace(study, start=(BestOf(study="first", top=min(TOP, complete)),))
+        if transfer.way in ("learn_from", "both"):
+            study = replace(study, learn_from="first")
+        before = StudyRecord(name="second")
+        fields, _ = warm_start(study, before, PROTOCOL, lambda name, place: read_study(storage, name))
+    open_study(storage, study, fields=fields)
+    referee = Referee(target, digest_of(target), seen_seed(transfer.repeat))
+    run_ours(study, trace := Trace(referee.curves, budget=transfer.budget, lanes=transfer.lanes), storage)
+    return referee.grade(trace, method=transfer.search, repeat=transfer.repeat, code=code_of(transfer.search))
+
+
+def _study(table: Table, name: str, seed: int, transfer: Transfer) -> Study:
+    study = study_of(
+        table.space, OURS[transfer.search], name=name, seed=seed, epochs=table.epochs, budget=transfer.budget
+    )
+    sections = {section: SECTIONS[section](**values) for section, values in table.settings.items()}
+    return replace(study, fixed={**study.fixed, **sections})
+
+
+@cache
+def _table(name: str, folder: Path) -> Table:
+    return load_table(name, folder)
+
+
+def _run(transfer: Transfer, folder: Path) -> Result:
+    return transferred(_table(transfer.source, folder), _table(transfer.target, folder), transfer)
+
+
+def report(results: Mapping[Transfer, Result]) -> str:
+    """Return a row for each pair and way as Markdown."""
+    rows = []
+    kinds = {replace(transfer, repeat=0): None for transfer in results}
+    for kind in kinds:
+        own = [results[replace(kind, repeat=t.repeat)] for t in results if replace(t, repeat=0) == kind]
+        alone = [results[replace(kind, way="alone", shuffled=False, repeat=result.repeat)] for result in own]
+        row = [f"{kind.source} → {kind.target}", f"{kind.way}{', shuffled' if kind.shuffled else ''}"]
+        for deviations in DEVIATIONS:
+            row.append(restricted_mean(own, deviations).in_words(".0f"))
+            row.append("–" if kind.way == "alone" else ratio(own, alone, deviations).in_words(".2f"))
+        rows.append(row)
+    heads = [name for deviations in DEVIATIONS for name in (f"to {deviations} sd", f"× {deviations} sd")]
+    return markdown(["pair", "way", *heads], rows, texts=2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", nargs="+", default=["A:L", "B:A", "A:B"], metavar="FIRST:SECOND", help="tables")
+    parser.add_argument("--search", choices=OURS, default="tpe + promotion", help="both searches")
+    parser.add_argument("--repeats", type=int, default=50)
+    parser.add_argument("--lanes", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=600, help="trial-epochs of each search")
+    parser.add_argument("--tables", type=Path, default=TABLES, help="folder of the tables")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder of the results")
+    options = parser.parse_args()
+    ways = [(way, False) for way in WAYS] + [("start", True), ("learn_from", True)]
+    asked = {"search": options.search, "lanes": options.lanes, "budget": options.epochs}
+    wanted = [
+        Transfer(source=source, target=target, way=way, shuffled=mixed, repeat=repeat, **asked)
+        for repeat, pair, (way, mixed) in itertools.product(range(options.repeats), options.pairs, ways)
+        for source, target in [pair.split(":")]
+    ]
+    path = options.out / "transfers.jsonl"
+    names = {name for transfer in wanted for name in (transfer.source, transfer.target)}
+    digests = {name: digest_of(_table(name, options.tables)) for name in names}
+    results = _read(path, digests)
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    with ProcessPoolExecutor(usable_cores(), mp_context=multiprocessing.get_context("spawn")) as pool:
+        missing = {pool.submit(_run, w, options.tables): w for w in wanted if w not in results}
+        for done in as_completed(missing):
+            transfer, result = missing[done], done.result()
+            line = {"transfer": asdict(transfer), "source": digests[transfer.source], "result": result.to_dict()}
+            append(path, json.dumps(line) + "\n")
+            results[transfer] = result
+    print(report({transfer: results[transfer] for transfer in wanted}))
+
+
+def _read(path: Path, digests: Mapping[str, str]) -> dict[Transfer, Result]:
+    """Return the results on the present state of both tables, referee and package `sweeps`."""
+    results = {}
+    for line in path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else ():
+        found = json.loads(line)
+        transfer, result = Transfer(**found["transfer"]), Result.from_dict(found["result"])
+        now = digests.get(transfer.source), digests.get(transfer.target), code_of(transfer.search)
+        if (found["source"], result.table, result.code) == now:
+            results[transfer] = result
+    return results
+
+
+if __name__ == "__main__":
+    main()

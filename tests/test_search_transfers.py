@@ -1,0 +1,78 @@
+"""Searches that know another one, on tables of which the truth is known: what they begin with, and whether it helps."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
+sys.path += [str(BENCHMARKS), str(BENCHMARKS / "search")]
+
+from curve_table import Table  # noqa: E402
+from grading import DEVIATIONS, Result  # noqa: E402
+from synthetic_table import write_table  # noqa: E402
+from transfers import Transfer, shuffled, transferred  # noqa: E402
+
+ASKED = Transfer(
+    source="A",
+    target="A",
+    way="alone",
+    shuffled=False,
+    repeat=0,
+    search="random + promotion",
+    lanes=2,
+    budget=150,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tables")
+
+
+@pytest.fixture(scope="module")
+def table(folder: Path) -> Table:
+    return write_table(folder, configurations=120)
+
+
+def of(table: Table, repeats: int = 6, **changes: object) -> list[Result]:
+    return [transferred(table, table, replace(ASKED, repeat=repeat, **changes)) for repeat in range(repeats)]
+
+
+def test_a_search_that_begins_with_the_best_of_an_equal_one_arrives_earlier(table: Table) -> None:
+    alone, started = (np.mean([r.epochs_to(DEVIATIONS[0]) for r in of(table, way=way)]) for way in ("alone", "start"))
+    assert started < alone / 2
+
+
+def test_a_teacher_that_knows_nothing_is_another_table_with_the_same_curves(table: Table) -> None:
+    mixed = shuffled(table, 1)
+    assert mixed.configurations == table.configurations
+    assert not np.array_equal(mixed.neg_elbo, table.neg_elbo, equal_nan=True)
+    np.testing.assert_array_equal(np.sort(mixed.objectives(), axis=0), np.sort(table.objectives(), axis=0))
+
+
+def test_each_way_is_a_search_of_its_own_and_repeats(table: Table) -> None:
+    asked = {"search": "tpe + promotion", "repeats": 1}
+    found = {way: of(table, way=way, **asked)[0] for way in ("alone", "start", "learn_from", "both")}
+    again = of(table, way="learn_from", **asked)[0]
+    assert again.changes == found["learn_from"].changes
+    assert len({result.changes for result in found.values()}) == 4
+
+
+@pytest.mark.slow
+def test_the_command_goes_on_where_it_was_stopped(table: Table, folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(BENCHMARKS / "search" / "transfers.py"), "--tables", str(folder), "--pairs", "A:A"]
+    command += ["--out", str(tmp_path), "--epochs", "60", "--search", "random + promotion"]
+    for repeats, lines in (("1", 6), ("2", 12), ("2", 12)):
+        environment = {"PYTHONPATH": str(BENCHMARKS.parents[1]), "PATH": ""}
+        done = subprocess.run(
+            [*command, "--repeats", repeats], env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        found = (tmp_path / "transfers.jsonl").read_text(encoding="utf-8").splitlines()
+        assert len(found) == lines == len({json.dumps(json.loads(line)["transfer"]) for line in found})
+        assert done.stdout.count("| A → A |") == 6
