@@ -190,7 +190,7 @@ def surrogate_errors(name: str, table: Table) -> str:
     ]
     head = ["epoch", "median error, nats", "of the better quarter", "rank correlation", "nearest neighbour, nats"]
     spread = f"{len(curves.configurations)} configurations, spread over seeds {table.spread():.2f} nats"
-    return f"{name}: {spread}, {curves.effective_number():.1f} curves in an average\n\n{markdown(head, rows, texts=0)}"
+    return f"{name}: {spread}\n\n{markdown(head, rows, texts=0)}"
 
 
 if __name__ == "__main__":
