@@ -33,7 +33,7 @@ __all__ = ["FIRST", "LARGE", "NEAR", "SPACES", "first_configurations", "near_con
 SPACES = ("A", "B", "C")
 LARGE = "L"
 """A on 50,000 images: the first configurations of A alone, because an epoch takes five times as long."""
-FIRST, NEAR = 300, 100
+FIRST, NEAR = 150, 50
 CENTRES, STEP, REDRAWN = 10, 0.08, 0.25
 _FOLDER = Path(__file__).resolve().parent / "spaces"
 _LISTED = {"B": "mog_mnist"}
