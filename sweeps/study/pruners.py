@@ -1,6 +1,5 @@
 """Pruners: when a trial ends early. A class here is all that a pruner needs."""
 
-import math
 import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -196,20 +195,17 @@ class PromotionSettings(PrunerSettings):
     rungs: RungEpochs = Field(
         default=None,
         min_length=1,
-        description="Epochs, in order, after which trials pause; when empty, the study's `epochs` divided by the factor again and again.",
+        description="Epochs, in order, after which trials pause; when empty, a tenth, a quarter and a half of the study's `epochs`.",
     )
-    factor: Factor = 3
+    factor: Factor = 4
 
     def for_epochs(self, epochs: int | None) -> Self:
         if self.rungs is None and epochs is None:
             raise UserError("rungs", "is missing, and the study does not say how many epochs a trial has.")
         # The end of a trial is no rung: whoever comes there is complete.
-        rungs = [rung for rung in self.rungs or _divided(epochs or 0, self.factor) if epochs is None or rung < epochs]
+        rungs = [rung for rung in self.rungs or _default_rungs(epochs or 0) if epochs is None or rung < epochs]
         if not rungs and self.rungs is None:
-            problem = (
-                f"a trial has {epochs} epochs, too few for a rung with a factor of {self.factor}; name another pruner."
-            )
-            raise UserError("rungs", problem)
+            raise UserError("rungs", f"a trial has {epochs} epoch, too few for a rung; name another pruner.")
         if not rungs:
             raise UserError("rungs", f"got {self.rungs}; the first must be below the {epochs} epochs of a trial.")
         return self.model_copy(update={"rungs": rungs})
@@ -219,10 +215,12 @@ class PromotionSettings(PrunerSettings):
         return NopPruner()
 
 
-def _divided(epochs: int, factor: int) -> list[int]:
-    """Return epochs / factor, epochs / factor² and so on down to 1, rounded, in ascending order."""
-    count = math.floor(math.log(max(epochs, 1), factor) + 1e-9)
-    return sorted({round(epochs / factor**power) for power in range(1, count + 1)})
+def _default_rungs(epochs: int) -> list[int]:
+    """Return the rungs of a study that names none, in ascending order.
+
+    An earlier first rung misleads: after one epoch in thirty learning rates that are too low or too high look best.
+    """
+    return sorted({max(1, round(share * epochs)) for share in (0.1, 0.25, 0.5)})
 
 
 class FreezeThawSettings(PrunerSettings):
