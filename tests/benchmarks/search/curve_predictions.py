@@ -6,7 +6,7 @@
 Each draw takes `--curves` curves of a table (one seed), of which a quarter is seen to the end and the others up to epoch 3, 5, 8 or 10. What is predicted is the
 last epoch of these others: Spearman's rank correlation with the truth, median error in nats, and the mean log density of the truth on the even scale on
 which both processes work (`sweeps.results.seen_curves`), noise of an epoch included. LatentKroneckerGP (Lin et al. 2025) has the same numbers, its own defaults, and
-256 samples; it runs where BoTorch is installed, which the project does not need:
+256 samples; it runs where BoTorch is installed, which the project does not need, and what it says is a mean over the draws in which its fit succeeds:
 
     uv pip install --python ../botorch/bin/python botorch
 
@@ -19,6 +19,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from table import markdown
 
-__all__ = ["Seen", "drawn", "errors", "last_value", "ours"]
+__all__ = ["FitFailed", "Seen", "drawn", "errors", "last_value", "ours"]
 
 SEEN_AT = (3, 5, 8, 10)
 _SAMPLES = 256
@@ -59,6 +60,10 @@ class Seen:
     @property
     def scale(self) -> Scale:
         return Scale.of(self.curves)
+
+
+class FitFailed(Exception):
+    """A process whose parameters cannot be found predicts nothing."""
 
 
 Prediction = tuple[np.ndarray, np.ndarray]
@@ -94,8 +99,14 @@ def ours(seen: Seen) -> Prediction:
 
 
 def latent_kronecker(seen: Seen) -> Prediction:
-    """Predict by BoTorch's process. Raises ImportError where BoTorch is not installed."""
+    """Predict by BoTorch's process.
+
+    Raises:
+        ImportError: BoTorch is not installed.
+        FitFailed: none of BoTorch's attempts to find the parameters succeeds.
+    """
     import torch
+    from botorch.exceptions.errors import ModelFittingError
     from botorch.fit import fit_gpytorch_mll
     from botorch.models.latent_kronecker_gp import LatentKroneckerGP
     from gpytorch.mlls import ExactMarginalLogLikelihood
@@ -109,7 +120,10 @@ def latent_kronecker(seen: Seen) -> Prediction:
     model = LatentKroneckerGP(points, times, values)
     likelihood = ExactMarginalLogLikelihood(model.likelihood, model)
     with model.use_iterative_methods():
-        fit_gpytorch_mll(likelihood)
+        try:
+            fit_gpytorch_mll(likelihood)
+        except ModelFittingError as error:
+            raise FitFailed from error
         posterior = model.posterior(points[seen.cut], times[-1:])
         samples = posterior.rsample(torch.Size([_SAMPLES])).squeeze(-1).detach().numpy().reshape(_SAMPLES, -1)
     # The noise of an epoch, in the units of the values.
@@ -151,14 +165,16 @@ def predictions(table: Table, count: int, draws: int) -> str:
             try:
                 for _ in range(draws):
                     seen = drawn(table, random, count, epochs)
-                    found.append(errors(seen, predict(seen)))
+                    with suppress(FitFailed):
+                        found.append(errors(seen, predict(seen)))
             except ImportError as error:
-                rows.append([f"{epochs}", f"{name} (not installed: {error.name})", *["–"] * 4])
+                rows.append([f"{epochs}", f"{name} (not installed: {error.name})", *["–"] * 5])
                 continue
             seconds = (time.process_time() - begun) / draws
-            correlation, nats, density = np.mean(found, axis=0)
-            rows.append([f"{epochs}", name, f"{correlation:.2f}", f"{nats:.2f}", f"{density:.2f}", f"{seconds:.2f}"])
-    return markdown(["epochs seen", "by", "rank correlation", "error, nats", "log density", "s"], rows, texts=2)
+            means = [f"{mean:.2f}" for mean in np.mean(found, axis=0)] if found else ["–"] * 3
+            rows.append([f"{epochs}", name, *means, f"{seconds:.2f}", f"{draws - len(found)} of {draws}"])
+    head = ["epochs seen", "by", "rank correlation", "error, nats", "log density", "s", "failed fits"]
+    return markdown(head, rows, texts=2)
 
 
 def timing(table: Table, random: np.random.Generator) -> str:
