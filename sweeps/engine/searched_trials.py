@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.engine.events import best_trial, reported_epochs
-from sweeps.engine.freeze_thaw import FreezeThaw
+from sweeps.engine.curve_sampler import FreezeThaw
 from sweeps.engine.growing import GrowingSpace
 from sweeps.engine.promotion import Rungs
 from sweeps.engine.two_objectives import TwoObjectives

@@ -28,7 +28,7 @@ from curve_table import TABLES, Table, load_table
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from scipy.stats import norm, spearmanr
 
-from sweeps.engine.freeze_thaw import EPOCHS_FITTED
+from sweeps.engine.curve_sampler import EPOCHS_FITTED
 from sweeps.engine.outlook import EPOCHS_SEEN, Option, Outlook, curves_of
 from sweeps.results.curve_process import CurveProcess, most_probable
 from sweeps.results.seen_curves import LearningCurve, Scale, log_time, seen_epochs, to_point

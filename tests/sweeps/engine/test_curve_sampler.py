@@ -15,7 +15,7 @@ from toy_study import CONDITIONAL, Fixed, Watcher, X, in_memory, table, toy_stud
 
 from sweeps.engine import search
 from sweeps.engine.events import reported_epochs
-from sweeps.engine.freeze_thaw import fitted_for
+from sweeps.engine.curve_sampler import fitted_for
 from sweeps.engine.outlook import Option, Outlook, curves_of, expected_improvement, new_configurations
 from sweeps.errors import UserError
 from sweeps.results.curve_process import prior
