@@ -65,8 +65,8 @@ class Source(Protocol):
 
     planned: int | None
     """Number of trials that there will be; None where nobody knows it."""
-    pauses: bool = False
-    """Whether trials may be paused."""
+    prompt: bool = False
+    """Whether a round must be decided before the next one begins, whatever the number of lanes."""
     ranks: bool = True
     """Whether the objective ranks the trials, so that one of them is the best; two objectives rank none."""
 

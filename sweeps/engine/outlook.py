@@ -1,14 +1,14 @@
-"""Where the unfinished trials of a search, and configurations that it has not tried, are expected to end, and which of them are worth most.
+"""Where the unfinished trials of a search, and configurations that it has not tried, are expected to end, and which new one is worth most.
 
-An option is worth the expected improvement on the least objective seen by its last epoch (Jones et al. 1998). Its price is the same as that of
-any other, an epoch of a lane, because it is looked at again at its next rung. Options are chosen one after the other; each counts as if it
-ended where the process expects, so that the next is worth less the more it resembles those before (the kriging believer of Ginsbourger et al. 2010).
+A configuration is worth its expected improvement (Jones et al. 1998) on the best that is known: the least objective seen, or the least end
+that is expected of an unfinished trial, because a search that has paused a trial can have its end. A trial that trains counts as if it ended
+where the process expects, so that a configuration is worth less the more it resembles those beside it (the kriging believer of Ginsbourger
+et al. 2010).
 """
 
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,15 +36,6 @@ CENTRES, STEP, REDRAWN = 8, 0.1, 0.2
 """How many best trials have neighbours; the deviation of a neighbour's quantiles; the chance that a choice is drawn anew."""
 
 Configuration = Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Option:
-    """A trial that may go on, or a configuration that may begin."""
-
-    params: Configuration
-    number: int | None
-    """Of the trial; None for a new configuration."""
 
 
 def curves_of(space: Space, trials: Sequence[FrozenTrial]) -> list[LearningCurve]:
@@ -94,7 +85,7 @@ class Outlook:
         scale = Scale.of(curves)
         seen, numbers = seen_epochs(space, curves, scale, last, EPOCHS_SEEN)
         self._process = CurveProcess(log_parameters, seen)
-        self._incumbent = float(scale(scale.best))
+        self._least = float(scale(scale.best))
         self._curves = {_key(space.decode(trials[number].params)): row for row, number in enumerate(numbers)}
         random = np.random.default_rng(seed_of(f"{seed}:configurations after {reported_epochs(trials)} epochs"))
         self._candidates = new_configurations(space, sorted(curves, key=lambda curve: curve.lowest), random)
@@ -107,6 +98,7 @@ class Outlook:
             for trial in sorted(going_on, key=lambda trial: first[trial.number])
             if trial.intermediate_values
         ]
+        self._unfinished = tuple(self._trials)
         self._predict()
 
     def _predict(self) -> None:
@@ -116,39 +108,20 @@ class Outlook:
         self._rows = {key: row for row, key in enumerate(everything)}
         self._mean, self._covariance = self._process.predict(points, curves, [1.0] * len(points))
 
-    def expected(self, params: Configuration) -> float:
-        """Return the expected objective of a trial after its last epoch, on a scale that grows with nats; infinite before its first epoch."""
-        return float(self._mean[self._rows[_key(params)]]) if _key(params) in self._rows else math.inf
-
-    def new(self, tried: Iterable[Configuration]) -> list[dict[str, Any]]:
-        """Return the candidates that nobody has tried."""
+    def best(self, going: Sequence[Configuration], tried: Iterable[Configuration]) -> Configuration | None:
+        """Return the candidate that is worth most beside the trials that are `going` on, of those that nobody has `tried`; None without any."""
         known = set(map(_key, tried))
-        return [params for params in self._candidates if _key(params) not in known]
-
-    def best(self, going: Sequence[Configuration], options: Sequence[Option], count: int, least: float) -> list[Option]:
-        """Return the `count` options that are worth most beside the trials that are `going` on anyway.
-
-        A trial must be expected to improve by more than a share `least` of the deviation of an epoch about its curve.
-        """
-        if missing := [p for p in (*going, *(option.params for option in options)) if _key(p) not in self._rows]:
+        options = [params for params in self._candidates if _key(params) not in known]
+        if not options:
+            return None
+        if missing := [params for params in going if _key(params) not in self._rows]:
             self._trials += missing
             self._predict()
-        rows = [self._rows[_key(option.params)] for option in options]
-        needed = least * math.sqrt(self._process.noise)
-        needs = np.array([-math.inf if option.number is None else needed for option in options])
-        mean, covariance = self._mean, self._believed([self._rows[_key(params)] for params in going])
-        chosen: list[int] = []
-        while len(chosen) < min(count, len(options)):
-            gains = expected_improvement(mean[rows], np.diag(covariance)[rows], self._incumbent)
-            worth = np.where(gains > needs, gains, -math.inf)
-            worth[chosen] = -math.inf
-            place = int(worth.argmax())
-            if worth[place] == -math.inf:
-                break
-            chosen.append(place)
-            column = covariance[:, rows[place]]
-            covariance = covariance - np.outer(column, column) / (column[rows[place]] + self._process.noise)
-        return [options[place] for place in chosen]
+        rows, training = ([self._rows[_key(params)] for params in those] for those in (options, going))
+        ends = self._mean[[self._rows[_key(params)] for params in (*self._unfinished, *going)]]
+        incumbent = min([self._least, *ends])
+        gains = expected_improvement(self._mean[rows], np.diag(self._believed(training))[rows], incumbent)
+        return options[int(gains.argmax())]
 
     def _believed(self, rows: Sequence[int]) -> np.ndarray:
         """Return the covariance once the ends of these are known."""

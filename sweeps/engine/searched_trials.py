@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.engine.events import best_trial, reported_epochs
-from sweeps.engine.curve_sampler import FreezeThaw
+from sweeps.engine.curve_sampler import CurveSampler
 from sweeps.engine.growing import GrowingSpace
 from sweeps.engine.promotion import Rungs
 from sweeps.engine.two_objectives import TwoObjectives
@@ -29,9 +29,9 @@ from sweeps.storage.trial_record import (
     revives,
     went_on_in,
 )
-from sweeps.study.pruners import FreezeThawSettings, PromotionSettings
+from sweeps.study.pruners import PromotionSettings
 from sweeps.study.ranges import Growth
-from sweeps.study.samplers import exhausted, make_sampler
+from sweeps.study.samplers import CurvesSettings, exhausted, make_sampler
 from sweeps.study.start import BestOf
 
 if TYPE_CHECKING:
@@ -57,8 +57,18 @@ class SearchedTrials:
         record = study_record(optuna_study)
         self.two = TwoObjectives(study.objectives.values()) if study.objectives else None
         self.ranks = not study.objectives
-        self.rule = self._rule(record.revives_from)
-        self.pauses = self.rule is not None
+        self.rule: Rungs | None = None
+        """By which trials pause and go on; None where none pauses."""
+        if isinstance(study.pruner, PromotionSettings):
+            rungs, factor = study.pruner.rungs or (), study.pruner.factor
+            self.rule = Rungs(rungs, factor, revives_from=record.revives_from, two=self.two)
+        self.curves: CurveSampler | None = None
+        """Proposes configurations where the study's sampler predicts curves."""
+        if isinstance(study.sampler, CurvesSettings):
+            self.curves = CurveSampler(study.sampler, study.space, study.seed)
+        # A trial that left its lane a round late would have trained an epoch more, which on low rungs is half of its training; and curves are
+        # predicted from the newest epochs.
+        self.prompt = self.rule is not None or self.curves is not None
         self.prepared: dict[int, FrozenTrial] = {}
         """By the place of the trial (`_place`)."""
         self.prepared_for = -1
@@ -72,22 +82,6 @@ class SearchedTrials:
         self.growing = GrowingSpace(study.space, record.grown)
         self.lessons, self.learned = record.learned, (study.space, learned_trials(record.learned, study.space))
         """Trials of another study, and the same as they lie in a space."""
-
-    def _rule(self, revives_from: int) -> Rungs | FreezeThaw | None:
-        """Return the rule by which trials pause and go on; None where none pauses."""
-        match self.study.pruner:
-            case PromotionSettings(rungs=rungs, factor=factor):
-                return Rungs(rungs or (), factor, revives_from=revives_from, two=self.two)
-            case FreezeThawSettings() as settings:
-                study = self.study
-                return FreezeThaw(settings, study.space, study.seed, begins=self._begins, revives_from=revives_from)
-        return None
-
-    def _begins(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Whether the budget allows a new trial after these; whether seconds are left is asked when one begins."""
-        budget = self.study.budget
-        full = budget.trials is not None and self._place(trials) >= budget.trials
-        return not full and spent(budget, trials, -math.inf) is None
 
     def propose(
         self, trials: Sequence[FrozenTrial], proposals: Sequence[FrozenTrial], elapsed: float, round_: int
@@ -105,8 +99,8 @@ class SearchedTrials:
         proposal = self.prepared.pop(place, None) if self.prepared_for == round_ else None
         if proposal is None:
             start = self._start(place)
-            if not start and isinstance(self.rule, FreezeThaw):
-                start = self.rule.configuration(running_before(trials, round_))
+            if not start and self.curves:
+                start = self.curves.configuration(running_before(trials, round_))
             proposal = self._propose(number, place, proposals, start, since=round_ - 1)
         proposal.number = number  # trials that are revived in this round have come before
         if (steps := self._steps(round_, number)) != self.growing.taken:
@@ -145,7 +139,7 @@ class SearchedTrials:
         return ranked[min(kept, keep.paused) :]
 
     def prepare(self, trials: Sequence[FrozenTrial], round_: int, seconds: float) -> None:
-        if isinstance(self.rule, FreezeThaw):
+        if self.curves:
             return  # what it proposes follows from the epochs that are being trained
         self.prepared.clear()
         self.prepared_for = round_ + 1

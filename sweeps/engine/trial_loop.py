@@ -96,8 +96,7 @@ class Rounds:
         if late_from is None and not self._trials():
             late_from = LATE_FROM
             write_study(self.study, late_from=late_from)
-        # A trial that left its lane a round late would have trained an epoch more, which on low rungs is half of its training.
-        self.late = late_from is not None and self.lanes.width >= late_from and not self.source.pauses
+        self.late = late_from is not None and self.lanes.width >= late_from and not self.source.prompt
         self.condemned: tuple[int, ...] = ()
         """Trials that the pruner has ended, and that end after this round."""
         self.next, self.elapsed_before = NextTrials(self.source), self.elapsed

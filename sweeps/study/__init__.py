@@ -135,7 +135,8 @@ def load_study(
         _try_settings(check, fixed, space, baselines, mistakes)
     reading.check_search(space)
     reading.check_baselines(baselines, space)
-    pruner = reading.pruner(space, fixed, epochs)
+    longest = reading.longest(space, fixed, epochs)
+    sampler, pruner = (reading.for_epochs(part, longest) for part in ("sampler", "pruner"))
     start = reading.start(space)
     objectives = read_objectives(reading.file, space, baselines, metrics or {}, mistakes)
     mistakes.raise_if_any()
@@ -148,7 +149,7 @@ def load_study(
         fixed=fixed,
         space=space,
         seed=file.seed,
-        sampler=file.sampler,
+        sampler=sampler,
         pruner=pruner,
         budget=file.budget,
         confirm=file.confirm,
@@ -294,7 +295,6 @@ class _Reading:
         if ("sampler",) not in self.broken and not self._unusable and space.parameters:
             with self._mistakes.collected():
                 check_sampler(self.file.sampler, space, learns=self.file.learn_from is not None)
-                self.file.pruner.check(space, self.file.sampler.name)
         compared = self.file.compare.parameters if self.file.compare else []
         choices = [p.name for p in space.parameters if p.kind == "choice" and len(p.values) > 1]
         choices_known = f"Searched choices: {', '.join(choices) or 'none'}. `compare: null` switches it off."
@@ -325,18 +325,22 @@ class _Reading:
                 problem = f"needs `{child.name}`, which the best setting lacks where it has another value. Give it beside `{change}`."
                 self._mistakes.add(("baselines", row.name, "settings"), problem)
 
-    def pruner(self, space: Space, fixed: Mapping[str, BaseModel], epochs: str | None) -> PrunerSettings:
-        """Return the pruner, with the epochs of a full trial where it needs them."""
-        pruner, longest = self.file.pruner, None
-        if epochs is not None and (section := section_of(epochs, self._sections)):
-            if epochs in self._unusable or self.broken & {(section, epochs), (section,)}:
-                return pruner
-            longest = space.maximum(epochs) if epochs in space.names else getattr(fixed[section], epochs)
+    def longest(self, space: Space, fixed: Mapping[str, BaseModel], epochs: str | None) -> int | None:
+        """Return the epochs of a full trial; None where the study does not say, and 0 where it says so by mistake."""
+        if epochs is None or not (section := section_of(epochs, self._sections)):
+            return None
+        if epochs in self._unusable or self.broken & {(section, epochs), (section,)}:
+            return 0
+        return int(space.maximum(epochs) if epochs in space.names else getattr(fixed[section], epochs))
+
+    def for_epochs(self, part: str, longest: int | None) -> Any:
+        """Return the sampler or the pruner, with the epochs of a full trial where it needs them."""
+        settings = getattr(self.file, part)
         try:
-            return pruner.for_epochs(longest)
+            return settings if longest == 0 else settings.for_epochs(longest)
         except UserError as error:
-            self._mistakes.add(f"pruner.{error.place}", error.problem)
-            return pruner
+            self._mistakes.add(f"{part}.{error.place}", error.problem)
+            return settings
 
     def start(self, space: Space) -> tuple[dict[str, Any] | BestOf, ...]:
         """Return what the first trials take (`read_start`)."""

@@ -21,7 +21,6 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import AfterValidator, Field, SerializeAsAny, model_validator
 
 from sweeps.errors import UserError
-from sweeps.study.space import Space
 from sweeps.study.yaml_file import Part, named
 
 Name = Field(description="Name of the pruner.")
@@ -91,10 +90,6 @@ class PrunerSettings(Part):
     def for_epochs(self, epochs: int | None) -> Self:
         """Return the pruner for trials of so many epochs (None: unknown). Raises `UserError`, with a setting as place."""
         return self
-
-    def check(self, space: Space, sampler: str) -> None:
-        """Raise `UserError` where the pruner cannot work with this space or sampler, with a place in the study file."""
-        return
 
     def quantile(self) -> Quantile | None:
         """Return the rule of a pruner that compares a trial with a quantile of the completed trials at the same epoch; None of others."""
@@ -204,9 +199,7 @@ class PromotionSettings(PrunerSettings):
             raise UserError("rungs", "is missing, and the study does not say how many epochs a trial has.")
         # The end of a trial is no rung: whoever comes there is complete.
         rungs = [rung for rung in self.rungs or _default_rungs(epochs or 0) if epochs is None or rung < epochs]
-        if not rungs and self.rungs is None:
-            raise UserError("rungs", f"a trial has {epochs} epoch, too few for a rung; name another pruner.")
-        if not rungs:
+        if not rungs and self.rungs:
             raise UserError("rungs", f"got {self.rungs}; the first must be below the {epochs} epochs of a trial.")
         return self.model_copy(update={"rungs": rungs})
 
@@ -221,52 +214,6 @@ def _default_rungs(epochs: int) -> list[int]:
     An earlier first rung misleads: after one epoch in thirty learning rates that are too low or too high look best.
     """
     return sorted({max(1, round(share * epochs)) for share in (0.1, 0.25, 0.5)})
-
-
-class FreezeThawSettings(PrunerSettings):
-    """Pauses trials and lets those go on, or new ones begin, of which a Gaussian process over configurations and epochs expects most (Swersky et al. 2014)."""
-
-    name: Annotated[Literal["freeze_thaw"], Name] = "freeze_thaw"
-    startup_trials: int = Field(
-        default=8, ge=2, description="Trials, chosen by the sampler, that begin before the process decides."
-    )
-    rungs: RungEpochs = Field(
-        default=None,
-        min_length=1,
-        description="Epochs, in order, after which trials may pause; when empty, ten up to the study's `epochs`, evenly in the logarithm.",
-    )
-    max_epochs: int | None = Field(
-        default=None, ge=2, description="Epochs of a full trial; the study's `epochs` when empty."
-    )
-
-    def for_epochs(self, epochs: int | None) -> Self:
-        last = self.max_epochs or epochs
-        if last is None:
-            raise UserError("max_epochs", "is missing, and the study does not say how many epochs a trial has.")
-        if last < 2:
-            raise UserError(
-                "max_epochs", f"got {last}; must be at least 2, because nobody pauses after the last epoch."
-            )
-        evenly = sorted({round(last ** (step / _THAW_RUNGS)) for step in range(_THAW_RUNGS)})
-        rungs = [rung for rung in self.rungs or evenly if rung < last]
-        if not rungs:
-            raise UserError("rungs", f"got {self.rungs}; the first must be below the {last} epochs of a trial.")
-        return self.model_copy(update={"rungs": rungs, "max_epochs": last})
-
-    def check(self, space: Space, sampler: str) -> None:
-        if growing := next((parameter.name for parameter in space.parameters if parameter.grow), None):
-            problem = "pruner 'freeze_thaw' cannot search a range that grows, because it proposes configurations in the range of the file."
-            raise UserError(f"search.{growing}.grow", f"{problem} Drop `grow`, or take promotion.")
-        if sampler == "grid":
-            problem = "'freeze_thaw' proposes configurations of its own, which sampler 'grid' would take for points of its list."
-            raise UserError("pruner.name", f"{problem} Take promotion, or another sampler.")
-
-    def build(self) -> BasePruner:
-        """Make a pruner that ends no trial."""
-        return NopPruner()
-
-
-_THAW_RUNGS = 10
 
 
 class PatientSettings(PrunerSettings):

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from optuna.exceptions import ExperimentalWarning
@@ -35,6 +35,10 @@ class SamplerSettings(Part):
     """Whether the sampler can search for two objectives at once."""
 
     name: str
+
+    def for_epochs(self, epochs: int | None) -> Self:
+        """Return the sampler for trials of so many epochs (None: unknown). Raises `UserError`, with a setting as place."""
+        return self
 
     def build(self, space: Space, seed: int) -> BaseSampler:
         """Make the Optuna sampler for one `ask`, with a seed from `ask_seed`; by default each value is drawn at random."""
@@ -94,6 +98,24 @@ class QuasiRandomSettings(SamplerSettings):
             engine.fast_forward(number)
         quantiles = engine.random(1)[0]
         return {p.name: p.at(float(quantile)) for p, quantile in zip(parameters, quantiles, strict=True)}
+
+
+class CurvesSettings(SamplerSettings):
+    """Predicts where learning curves will end: a Gaussian process over configurations and epochs, with expected improvement at the last epoch (after Klein et al. 2020)."""
+
+    # `sweeps.engine.curve_sampler` proposes, because Optuna's samplers are not shown the epochs of a trial.
+    fixed_ranges = "it predicts in the range of the file"
+    two_objectives = False
+    name: Annotated[Literal["curves"], Name] = "curves"
+    startup_trials: int = Field(default=8, ge=2, description="Random trials to report an epoch before the process proposes.")
+    max_epochs: int | None = Field(
+        default=None, ge=1, description="Epochs of a full trial; the study's `epochs` when empty."
+    )
+
+    def for_epochs(self, epochs: int | None) -> Self:
+        if self.max_epochs is None and epochs is None:
+            raise UserError("max_epochs", "is missing, and the study does not say how many epochs a trial has.")
+        return self.model_copy(update={"max_epochs": self.max_epochs or epochs})
 
 
 class GridSettings(SamplerSettings):

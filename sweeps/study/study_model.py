@@ -109,7 +109,7 @@ class Keep(Part):
     paused: int = Field(
         default=200,
         ge=0,
-        description="Paused trials (pruners promotion and freeze_thaw) that keep a checkpoint, the best. One without a checkpoint trains again from its start when it goes on, with the same result.",
+        description="Paused trials (pruner promotion) that keep a checkpoint, the best. One without a checkpoint trains again from its start when it goes on, with the same result.",
     )
     paused_gb: float = Field(default=20.0, ge=0, description="Gigabytes that these checkpoints take at the most.")
 

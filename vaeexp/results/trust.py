@@ -144,8 +144,6 @@ def pruner_kept_winners(view: StudyView) -> Check:
         why = f"fewer than {LEAST} complete trials to replay" if ruled else "the study prunes nothing"
         if rule == "promotion":
             why = "a pause is no end: who comes to be among the best of a rung goes on"
-        elif rule == "freeze_thaw":
-            why = "a pause is no end: who comes to be expected to improve goes on"
         return Check(name=name, figure=f"{why}{course}", ok=None, advice="")
     stopped, top = replay.stopped, replay.winners
     present = "" if replay.present is None else f" with {replay.setting} = {replay.present}"

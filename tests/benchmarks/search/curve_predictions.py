@@ -89,7 +89,7 @@ def drawn(table: Table, random: np.random.Generator, count: int, epochs: int) ->
 
 
 def ours(seen: Seen) -> Prediction:
-    """Predict by the process that freeze–thaw asks."""
+    """Predict by the process of the sampler `curves`."""
     few, _ = seen_epochs(seen.space, seen.curves, seen.scale, seen.last, EPOCHS_FITTED)
     known, _ = seen_epochs(seen.space, seen.curves, seen.scale, seen.last, EPOCHS_SEEN)
     process = CurveProcess(most_probable(few), known)

@@ -38,7 +38,8 @@ OURS: dict[str, dict[str, Any]] = {
     "gp + median": {"sampler": "gp", "pruner": "median"},
     "random + promotion": {"sampler": "random", "pruner": "promotion"},
     "tpe + promotion": {"sampler": "tpe", "pruner": "promotion"},
-    "freeze-thaw": {"sampler": "tpe", "pruner": "freeze_thaw"},
+    "curves + median": {"sampler": "curves", "pruner": "median"},
+    "curves + promotion": {"sampler": "curves", "pruner": "promotion"},
 }
 """Name → `sampler` and `pruner` as a study file has them."""
 REFERENCE = "tpe + median"
@@ -66,7 +67,7 @@ def study_of(space: Space, settings: Mapping[str, Any], *, name: str, seed: int,
         fixed={"train": _Train(epochs=epochs)},
         space=space,
         seed=seed,
-        sampler=sampler,
+        sampler=sampler.for_epochs(epochs),
         pruner=pruner.for_epochs(epochs),
         budget=Budget(epochs=budget),
         confirm=None,

@@ -17,7 +17,7 @@ Rules:
 - `errors` says how far the process of the others is from each curve of the table (Rasmussen and Williams 2006, eq. 5.12).
 
 On 50 configurations of A and 40 of B the process was 1.6 and 0.9 nats (median) from the better quarter of the curves after epoch 30, and a forest of bagged trees, which
-was the surrogate before, 6.5 and 1.5. One of our searches, freeze–thaw, believes in a process of the same kind, which may flatter it; every other surrogate at hand knows
+was the surrogate before, 6.5 and 1.5. Our sampler `curves` believes in a process of the same kind, which may flatter it; every other surrogate at hand knows
 the curves less well.
 """
 

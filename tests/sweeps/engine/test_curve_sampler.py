@@ -1,6 +1,5 @@
-"""Freeze–thaw: expected improvement, who is chosen beside whom, what a search does, what a study file may say."""
+"""Sampler `curves`: expected improvement, who is proposed beside whom, what a search does, what a study file may say."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -14,27 +13,41 @@ from toy_lanes import SimulatedClock, ToyLanes
 from toy_study import CONDITIONAL, Fixed, Watcher, X, in_memory, table, toy_study
 
 from sweeps.engine import search
-from sweeps.engine.events import reported_epochs
 from sweeps.engine.curve_sampler import fitted_for
-from sweeps.engine.outlook import Option, Outlook, curves_of, expected_improvement, new_configurations
+from sweeps.engine.events import reported_epochs
+from sweeps.engine.outlook import Outlook, curves_of, expected_improvement, new_configurations
 from sweeps.errors import UserError
 from sweeps.results.curve_process import prior
-from sweeps.results.seen_curves import LearningCurve
+from sweeps.results.seen_curves import LearningCurve, to_point
 from sweeps.storage.trial_record import revives
-from sweeps.study.pruners import PRUNERS
+from sweeps.study.samplers import SAMPLERS, check_sampler
 from sweeps.study.space import Parameter, Space
 from sweeps.study.study_model import Budget, Confirm
 
-RUNGS = [1, 2, 4]
-THAW = {"pruner": "freeze_thaw", "pruner_options": {"rungs": RUNGS, "startup_trials": 4, "max_epochs": 8}}
+CURVES = {
+    "sampler": "curves",
+    "sampler_options": {"startup_trials": 4, "max_epochs": 8},
+    "pruner": "promotion",
+    "pruner_options": {"rungs": [1, 2, 4], "factor": 3},
+    "fixed": Fixed(epochs=8),
+}
 SPACE = {**X, **CONDITIONAL}
 
 
-def searched(width=2, **options):
+def space_of(search_space):
+    return Space(tuple(Parameter(name=name, **content) for name, content in search_space.items()))
+
+
+def falling(params, seed, epoch, state):
+    """A bowl around x = 0.3, and a trace of each epoch before."""
+    return (params["x"] - 0.3) ** 2 + 1 / epoch + 0.001 * state
+
+
+def searched(width=2, space=SPACE, **options):
     """The Optuna study of a toy search that has ended."""
-    study = toy_study(SPACE, **{**THAW, "fixed": Fixed(epochs=8), "trials": 14, **options})
+    study = toy_study(space, **{**CURVES, "trials": 14, **options})
     stored = in_memory(study)
-    search(stored, study, ToyLanes(width=width, epochs=8), [], clock=SimulatedClock())
+    search(stored, study, ToyLanes(width=width, epochs=8, curve=falling), [], clock=SimulatedClock())
     return stored
 
 
@@ -47,36 +60,32 @@ def test_the_expected_improvement_is_an_integral(mean, deviation, incumbent):
 
 
 def outlook_of(stored):
-    space = Space(tuple(Parameter(name=name, **content) for name, content in SPACE.items()))
-    given = {"last": 8, "seed": 0, "log_parameters": prior(3)[0]}
-    return Outlook(space, stored.get_trials(), **given), space
+    return Outlook(space_of(SPACE), stored.get_trials(), last=8, seed=0, log_parameters=prior(3)[0])
 
 
-def test_equal_options_are_worth_less_together():
-    """Two configurations side by side are one choice: the second lane takes another one."""
-    outlook, _ = outlook_of(searched())
-    twins = [
-        {"x": 0.3, "prior": "normal"},
-        {"x": 0.3001, "prior": "normal"},
-        {"x": 0.36, "prior": "mixture", "components": 3},
-    ]
-    options = [Option(params=params, number=None) for params in twins]
-    alone = outlook.best([], options, 1, 0.1)[0]
-    beside = outlook.best([alone.params], [option for option in options if option is not alone], 2, 0.1)
-    together = outlook.best([], options, 3, 0.1)
-    assert [option.params for option in together] == [option.params for option in [alone, *beside]]
+def test_what_begins_beside_a_configuration_is_another_one():
+    """A configuration that trains is believed to end as expected, so that the next one is far from it or not worth less."""
+    outlook, space = outlook_of(searched()), space_of(SPACE)
+    first = outlook.best([], [])
+    second = outlook.best([first], [first])
+    unaware = outlook.best([], [first])
+    apart = [np.linalg.norm(np.subtract(to_point(space, each), to_point(space, first))) for each in (second, unaware)]
+    assert apart[0] >= apart[1]
+    far = [outlook.best([], [])]
+    while len(far) < 6:
+        far.append(outlook.best(far, far))
+    assert len({str(params) for params in far}) == 6
 
 
-def test_a_trial_that_will_not_improve_does_not_go_on_but_a_new_one_may_begin():
-    outlook, _ = outlook_of(searched())
-    params = {"x": 0.31, "prior": "normal"}
-    old, new = (Option(params=params, number=number) for number in (3, None))
-    assert outlook.best([], [old], 1, 1e9) == []
-    assert outlook.best([], [old, new], 1, 1e9) == [new]
+def test_where_all_was_tried_the_sampler_draws_at_random():
+    values = {"x": {"kind": "int", "low": 0, "high": 2}}
+    trials = searched(1, values, trials=8).trials
+    assert {trial.params["x"] for trial in trials} == {0, 1, 2}
+    assert len(trials) == 8
 
 
 def test_new_configurations_lie_in_the_space():
-    space = Space(tuple(Parameter(name=name, **content) for name, content in SPACE.items()))
+    space = space_of(SPACE)
     best = [LearningCurve(number=0, params={"x": 0.99, "prior": "normal"}, objectives=(1.0,), diverged=False)]
     found = new_configurations(space, best, np.random.default_rng(0))
     assert len(found) > 300
@@ -88,25 +97,36 @@ def test_new_configurations_lie_in_the_space():
 
 
 @settings(max_examples=10, deadline=None)
-@given(st.integers(1, 5), st.integers(2, 12))
-def test_trials_pause_at_rungs_alone_and_a_search_ends_with_an_answer(width, trials):
-    stored = searched(width, trials=trials)
+@given(st.integers(1, 20), st.integers(2, 24), st.sampled_from(["promotion", "median", "none"]))
+def test_a_search_ends_with_an_answer(width, trials, pruner):
+    stored = searched(width, trials=trials, **({} if pruner == "promotion" else {"pruner": pruner, "pruner_options": {}}))
     assert {trial.state for trial in stored.trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
     assert sum(trial.state == TrialState.COMPLETE for trial in stored.trials) >= 1
-    for trial in stored.trials:
-        epochs = len(trial.intermediate_values)
-        assert epochs == 8 or epochs in RUNGS or trial.user_attrs.get("duplicate_of") is not None
-        assert all(pause["epoch"] in RUNGS for pause in trial.user_attrs.get("pauses", ()))
+    assert len(stored.trials) == trials
 
 
 def test_the_same_study_gives_the_same_table():
     assert table(searched()) == table(searched())
 
 
+def test_proposals_come_nearer_to_the_best_than_random_draws():
+    away = {
+        sampler: np.mean(
+            [
+                abs(trial.params["x"] - 0.3)
+                for seed in range(5)
+                for trial in searched(2, X, trials=30, sampler=sampler, sampler_options=options, seed=seed).trials[-15:]
+            ]
+        )
+        for sampler, options in (("curves", CURVES["sampler_options"]), ("random", {}))
+    }
+    assert away["curves"] < 0.5 * away["random"]
+
+
 def test_a_larger_budget_revives_and_the_curve_of_a_revived_trial_counts_once():
-    study = toy_study(SPACE, **THAW, fixed=Fixed(epochs=8), trials=10)
+    study = toy_study(SPACE, **CURVES, trials=10)
     stored, checkpoints = in_memory(study), {}
-    for trials, top in ((10, 1), (14, 6)):
+    for trials, top in ((10, 1), (24, 8)):
         larger = replace(study, budget=Budget(trials=trials), confirm=Confirm(top=top, seeds=1))
         search(stored, larger, ToyLanes(2, 8, checkpoints=checkpoints), [Watcher()], clock=SimulatedClock())
     revived = [trial for trial in stored.trials if revives(trial) is not None]
@@ -116,19 +136,11 @@ def test_a_larger_budget_revives_and_the_curve_of_a_revived_trial_counts_once():
         assert [*trial.intermediate_values.items()][: len(before.intermediate_values)] == [
             *before.intermediate_values.items()
         ]
-    space = Space(tuple(Parameter(name=name, **content) for name, content in SPACE.items()))
-    curves = curves_of(space, stored.trials)
+    curves = curves_of(space_of(SPACE), stored.trials)
     numbers = [curve.number for curve in curves]
     assert numbers == sorted(set(numbers))
     assert not {trial.number for trial in revived} & set(numbers), "a curve has the number of the trial that began it"
     assert sum(len(curve.objectives) for curve in curves) == reported_epochs(stored.trials)
-
-
-def test_a_search_completes_as_many_trials_as_the_study_confirms():
-    study = replace(toy_study(X, **THAW, trials=9, fixed=Fixed(epochs=8)), confirm=Confirm(top=4, seeds=1))
-    stored = in_memory(study)
-    search(stored, study, ToyLanes(width=2, epochs=8), [])
-    assert sum(trial.state == TrialState.COMPLETE for trial in stored.trials) >= 4
 
 
 def test_parameters_are_found_for_ever_fewer_rounds():
@@ -140,34 +152,15 @@ def test_parameters_are_found_for_ever_fewer_rounds():
 # ---- the study file ----
 
 
-def test_the_rungs_are_even_in_the_logarithm():
-    assert PRUNERS["freeze_thaw"]().for_epochs(30).rungs == [1, 2, 3, 4, 5, 8, 11, 15, 21]
-    chosen = PRUNERS["freeze_thaw"]().for_epochs(100)
-    assert chosen.max_epochs == 100
-    ratios = np.diff(np.log([*chosen.rungs[3:], 100]))
-    assert ratios.max() / ratios.min() < 1.5
-    assert math.exp(ratios.mean()) == pytest.approx(100**0.1, rel=0.05)
+def test_the_epochs_of_a_trial_are_those_of_the_study_unless_it_says():
+    assert SAMPLERS["curves"]().for_epochs(30).max_epochs == 30
+    assert SAMPLERS["curves"](max_epochs=50).for_epochs(30).max_epochs == 50
+    with pytest.raises(UserError, match="max_epochs: is missing, and the study does not say"):
+        SAMPLERS["curves"]().for_epochs(None)
 
 
-@pytest.mark.parametrize(
-    ("given", "epochs", "problem"),
-    [
-        ({}, None, "max_epochs: is missing, and the study does not say"),
-        ({}, 1, "max_epochs: got 1; must be at least 2"),
-        ({"rungs": [5, 9]}, 5, "rungs: got [5, 9]; the first must be below the 5 epochs of a trial"),
-    ],
-)
-def test_rungs_that_cannot_be(given, epochs, problem):
+def test_a_range_that_grows_is_refused():
     with pytest.raises(UserError) as error:
-        PRUNERS["freeze_thaw"](**given).for_epochs(epochs)
-    assert problem in str(error.value)
-
-
-def test_a_grid_and_a_range_that_grows_are_refused():
-    grows = {"x": {**X["x"], "grow": True, "limits": {}}}
-    for search_space, sampler, place in ((grows, "tpe", "search.x.grow"), (X, "grid", "pruner.name")):
-        space = Space(tuple(Parameter(name=name, **content) for name, content in search_space.items()))
-        with pytest.raises(UserError) as error:
-            PRUNERS["freeze_thaw"]().check(space, sampler)
-        assert error.value.place == place
-    PRUNERS["freeze_thaw"]().check(Space((Parameter(name="x", **X["x"]),)), "tpe")
+        check_sampler(SAMPLERS["curves"](), space_of({"x": {**X["x"], "grow": True, "limits": {}}}))
+    assert error.value.place == "search.x.grow"
+    check_sampler(SAMPLERS["curves"](), space_of(SPACE))

@@ -155,13 +155,13 @@ MEDIAN = {"pruner": "median", "pruner_options": {"startup_trials": 2}}
 HALVING = {"pruner": "successive_halving", "pruner_options": {"factor": 2}}
 HYPERBAND = {"pruner": "hyperband", "pruner_options": {"factor": 2, "max_epochs": 4}}
 PROMOTION = {"pruner": "promotion", "pruner_options": {"rungs": [1, 2], "factor": 2}}
-THAW = {"pruner": "freeze_thaw", "pruner_options": {"rungs": [1, 2], "startup_trials": 3, "max_epochs": 4}}
+CURVES = {"sampler": "curves", "sampler_options": {"startup_trials": 3, "max_epochs": 4}}
 HALVES = {"width": 2, "epochs": 4, "curve": falling}
 
 
-def reviving(pruner: Mapping[str, Any], trials: int, top: int = 1) -> World:
+def reviving(trials: int, top: int = 1, **options: Any) -> World:
     """A search that goes on with a larger budget, and revives trials that the end of a smaller one has pruned."""
-    study = toy_study(trials=7, keep={"paused": 3}, **TPE, **pruner)
+    study = toy_study(trials=7, keep={"paused": 3}, **{**TPE, **PROMOTION, **options})
     study = replace(study, start=tuple({"x": x / 20} for x in range(14)))
     journal, lanes = MemoryJournal(), ToyLanes(**HALVES)
     search(in_memory(study, journal), study, lanes, [], clock=SimulatedClock())
@@ -195,15 +195,15 @@ WORLDS = {
         {"width": 3, "epochs": 4},
         searching(replace(toy_study(trials=7, **PROMOTION), confirm=Confirm(top=5, seeds=1))),
     ),
-    "promotion of those whom a larger budget revives": lambda: reviving(PROMOTION, 16),
-    "freeze-thaw of those whom a larger budget revives": lambda: reviving(THAW, 10, top=5),
-    "freeze-thaw, with failures": lambda: World(
+    "promotion of those whom a larger budget revives": lambda: reviving(16),
+    "curves and promotion of those whom a larger budget revives": lambda: reviving(20, top=5, **CURVES),
+    "curves and promotion, with failures": lambda: World(
         {"width": 3, "epochs": 4, "failures": FAILURES, "last_epochs": {3: 1, 5: 2}},
-        searching(toy_study({**X, **CONDITIONAL}, trials=9, **TPE, **THAW)),
+        searching(toy_study({**X, **CONDITIONAL}, trials=11, **CURVES, **PROMOTION)),
     ),
-    "freeze-thaw of few configurations, of which the search keeps no checkpoint": lambda: World(
+    "curves and median, of few configurations": lambda: World(
         {"width": 2, "epochs": 4, "failures": {1: FAILURES[4]}},
-        searching(toy_study({**SMALL, **TWO}, trials=9, keep={"paused": 0}, **THAW)),
+        searching(toy_study({**SMALL, **TWO}, trials=9, **CURVES, **MEDIAN)),
     ),
     "promotion of duplicates": lambda: World(
         {"width": 2, "epochs": 3, "failures": {0: FAILURES[4]}}, searching(toy_study(SMALL, trials=9, **PROMOTION))
@@ -292,7 +292,7 @@ def kill_anywhere(name: str, kind: type[ToyLanes]) -> None:
         assert set(world.checkpoints) <= _kept(world.journal), f"killed at event {bomb} of {events}"
 
 
-@pytest.mark.parametrize("rule", ["promotion", "freeze-thaw"])
+@pytest.mark.parametrize("rule", ["promotion", "curves and promotion"])
 def test_the_larger_budget_revives_trials_in_the_world_that_is_killed(rule):
     with decided_by(1000):
         ((_, trials),) = undisturbed(f"{rule} of those whom a larger budget revives")[2]
@@ -361,11 +361,12 @@ def test_killed_again_and_again_is_the_same_study(name, bombs, kinds, late):
     ),
     search_space=st.sampled_from([X, SMALL, CONDITIONAL]),
     budget=st.sampled_from([{"trials": 12}, {"epochs": 17}, {"stale_trials": 3}]),
-    pruner=st.sampled_from([{}, MEDIAN, HALVING, HYPERBAND, PROMOTION, THAW]),
+    pruner=st.sampled_from([{}, MEDIAN, HALVING, HYPERBAND, PROMOTION]),
+    sampler=st.sampled_from([TPE, CURVES]),
     bomb=st.integers(0, 150),
 )
-def test_who_runs_ahead_ends_in_the_table_of_who_does_not(lanes, search_space, budget, pruner, bomb):
-    study = toy_study(search_space, **TPE, **pruner, **budget)
+def test_who_runs_ahead_ends_in_the_table_of_who_does_not(lanes, search_space, budget, pruner, sampler, bomb):
+    study = toy_study(search_space, **sampler, **pruner, **budget)
     with decided_by(1):
         worlds = [World(lanes, searching(study), kind=kind) for kind in (ToyLanes, EagerLanes, EagerLanes)]
         worlds[2].process(bomb=bomb)
