@@ -110,7 +110,7 @@ def load_study(
             and each choice of each searched parameter (with values of other parameters under which it is searched).
             It raises `UserError` (its place is a path such as `model.prior`) or `ValueError` (`prior: what is wrong`)
             for what the models alone cannot see.
-        epochs: setting that says how many epochs a trial has; the pruner hyperband needs it.
+        epochs: setting that says how many epochs a trial has; the sampler curves and the pruners hyperband and promotion need it.
         unsearchable: settings that make results incomparable; they are never searched.
         shared: settings that belong to the whole study; no baseline changes them.
         data: section that says what is trained on; published results of baselines hold for the file's alone.
@@ -122,7 +122,7 @@ def load_study(
     path = find_study(str(name_or_path), shipped)
     written, mistakes, text = read_study_file(path, sections, shipped, data)
     # By name, so that `--set sampler.startup_trials=3` finds the sampler.
-    content = {"sampler": "tpe", "pruner": "median"} | written
+    content = _search_of(written, overrides, known=epochs is not None) | written
     reading = _Reading(apply_overrides(content, overrides, sections, mistakes), sections, mistakes)
     file = reading.file
     space = reading.space(unsearchable)
@@ -160,6 +160,19 @@ def load_study(
         keep=file.keep,
         objectives=objectives,
     )
+
+
+def _search_of(written: Mapping[str, Any], overrides: Sequence[str], *, known: bool) -> dict[str, str]:
+    """Return the sampler and the pruner of a study that names none. `known`: whether the epochs of a trial are.
+
+    `curves` needs them, and searches neither for two objectives nor ranges that grow, nor does it learn from another study.
+    """
+    named = {
+        f"search.{name}.{key}" for name, p in mapping(written.get("search")).items() for key in mapping(p) if p[key]
+    }
+    named |= {key for key in written if written[key]} | {override.partition("=")[0].strip() for override in overrides}
+    curves = known and not any(name in ("objectives", "learn_from") or name.endswith(".grow") for name in named)
+    return {"sampler": "curves" if curves else "tpe", "pruner": "promotion" if known else "median"}
 
 
 def list_studies(*, shipped: Path | None) -> dict[str, str]:

@@ -107,7 +107,9 @@ class CurvesSettings(SamplerSettings):
     fixed_ranges = "it predicts in the range of the file"
     two_objectives = False
     name: Annotated[Literal["curves"], Name] = "curves"
-    startup_trials: int = Field(default=8, ge=2, description="Random trials to report an epoch before the process proposes.")
+    startup_trials: int = Field(
+        default=8, ge=2, description="Random trials to report an epoch before the process proposes."
+    )
     max_epochs: int | None = Field(
         default=None, ge=1, description="Epochs of a full trial; the study's `epochs` when empty."
     )

@@ -22,8 +22,8 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-from sweeps.study.pruners import AnyPruner, MedianSettings
-from sweeps.study.samplers import AnySampler, TPESettings
+from sweeps.study.pruners import AnyPruner, PromotionSettings
+from sweeps.study.samplers import AnySampler, CurvesSettings
 from sweeps.study.start import BestOf
 from sweeps.study.yaml_file import Part, types_of
 
@@ -152,8 +152,13 @@ class StudyFile(Part):
         description="Two metrics of validation, both minimised; when empty, the one objective of the workload.",
     )
     seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of the sampler and of all trials.")
-    sampler: AnySampler = Field(default=TPESettings(), description="How configurations are chosen.")
-    pruner: AnyPruner = Field(default=MedianSettings(), description="When a trial ends early.")
+    sampler: AnySampler = Field(
+        default=CurvesSettings(),
+        description="How configurations are chosen; when empty, curves, or tpe where curves cannot (two objectives, `learn_from`, a range that grows).",
+    )
+    pruner: AnyPruner = Field(
+        default=PromotionSettings(), description="When a trial ends early; when empty, promotion."
+    )
     budget: Budget | None = Field(default=None, description="When the search ends.")
     confirm: Confirm | None = Field(default=None, description="What is trained again with fresh seeds.")
     compare: Compare | None = Field(default=None, description="What is compared in matched pairs.")

@@ -96,7 +96,7 @@ def gc(
 def _keep(given: str, stored: StoredStudy) -> Keep:
     """Return the section `keep:` of the file that is given by its path, else of the study's record."""
     if is_path(given):
-        return load_study(given, sections=SECTIONS, shipped=shipped_studies(), metrics=OBJECTIVES).keep
+        return load_study(given, sections=SECTIONS, shipped=shipped_studies(), metrics=OBJECTIVES, epochs="epochs").keep
     sections, _ = parse_yaml(stored.study.text, f"study '{given}'")
     return Keep.model_validate(stored.study.keep or (sections or {}).get("keep") or {})
 

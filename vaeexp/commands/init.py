@@ -48,9 +48,9 @@ search:
 
 # ---- how the search goes ----
 seed: 0                          # of the sampler and of all trials
-sampler: tpe                     # random, qmc, grid, cmaes, gp
-pruner: {{name: median, startup_trials: 5, warmup_epochs: 3}}     # none: every trial runs to its end
-budget: {{trials: 20}}             # also seconds, epochs, stale_trials: the first that is reached ends the search
+sampler: curves                  # tpe, random, qmc, grid, cmaes, gp
+pruner: promotion                # pauses trials; median ends them, none lets every trial run to its end
+budget: {{trials: 40}}             # also seconds, epochs, stale_trials: the first that is reached ends the search
 confirm: {{top: 2, seeds: 2}}      # the best configurations again, with fresh seeds, then on the test images
 
 # ---- rows of the report that are trained whatever the search finds ----

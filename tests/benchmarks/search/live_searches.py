@@ -1,4 +1,4 @@
-"""Two searches of one real study side by side, each with half of the processor: the earlier default and `promotion`.
+"""Two searches of one real study side by side, each with half of the processor: the earlier default and the present one.
 
     PYTHONPATH=. python tests/benchmarks/search/live_searches.py --data FOLDER --out ../live             runs what is missing, then draws
     PYTHONPATH=. python tests/benchmarks/search/live_searches.py --data FOLDER --out ../live --no-run    draws what is there
@@ -34,8 +34,8 @@ from vaeexp.results import stored_study
 from vaeexp.runs.run import evaluate_run, open_images, open_run
 
 SEARCHES = {
-    "tpe + median": ["pruner.name=median", "pruner.startup_trials=8", "pruner.warmup_epochs=5"],
-    "tpe + promotion": ["pruner=promotion"],
+    "tpe + median": ["sampler=tpe", "pruner.name=median", "pruner.startup_trials=8", "pruner.warmup_epochs=5"],
+    "curves + promotion": ["sampler=curves", "pruner=promotion"],
 }
 """Search → settings of the study; those of median are what `beta_mnist` had."""
 SEEDS = (0, 1, 2)

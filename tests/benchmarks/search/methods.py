@@ -43,7 +43,7 @@ OURS: dict[str, dict[str, Any]] = {
 }
 """Name → `sampler` and `pruner` as a study file has them."""
 REFERENCE = "tpe + median"
-"""What ratios compare with: the default of a study file that names neither sampler nor pruner."""
+"""What ratios compare with: what a study file that named neither sampler nor pruner had before."""
 METHODS = (*OURS, *PEERS)
 
 

@@ -99,7 +99,9 @@ def test_new_configurations_lie_in_the_space():
 @settings(max_examples=10, deadline=None)
 @given(st.integers(1, 20), st.integers(2, 24), st.sampled_from(["promotion", "median", "none"]))
 def test_a_search_ends_with_an_answer(width, trials, pruner):
-    stored = searched(width, trials=trials, **({} if pruner == "promotion" else {"pruner": pruner, "pruner_options": {}}))
+    stored = searched(
+        width, trials=trials, **({} if pruner == "promotion" else {"pruner": pruner, "pruner_options": {}})
+    )
     assert {trial.state for trial in stored.trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
     assert sum(trial.state == TrialState.COMPLETE for trial in stored.trials) >= 1
     assert len(stored.trials) == trials

@@ -18,6 +18,7 @@ from sweeps.storage.study_record import StudyRecord
 from sweeps.study import list_studies, load_study
 from sweeps.study.start import BestOf
 from vaeexp.settings import SECTIONS
+from vaeexp.study import OBJECTIVES
 
 STUDIES = Path(__file__).parents[3] / "studies"
 
@@ -919,3 +920,29 @@ def test_a_shipped_study_starts_with_each_choice_and_trains_three_seeds(name):
         assert {value for value in values if all(point.get(parameter.name) != value for point in study.start)} == set()
     repeats = [each for each in (study.confirm, study.compare) if each is not None]
     assert min(each.seeds for each in (*repeats, *study.baselines)) >= 3
+
+
+# ---- the search of a study that names none ----
+
+
+@pytest.mark.parametrize(
+    ("changes", "overrides", "sampler"),
+    [
+        ({}, [], "curves"),
+        ({"objectives": ["rate", "distortion"], "confirm": None, "compare": None, "baselines": None}, [], "tpe"),
+        ({"learn_from": "other"}, [], "tpe"),
+        ({}, ["learn_from=other"], "tpe"),
+        ({"search": {"beta": {"low": 0.1, "high": 10.0, "log": True, "grow": True}}, "compare": None}, [], "tpe"),
+        ({}, ["search.beta.grow=true"], "tpe"),
+        ({"sampler": "random"}, [], "random"),
+    ],
+)
+def test_a_study_that_names_no_sampler_predicts_curves_where_that_is_possible(here, changes, overrides, sampler):
+    Path("studies/x.yaml").write_text(changed(**{"sampler": None, "pruner": None, **changes}))
+    told = {"overrides": overrides, "epochs": "epochs", "metrics": OBJECTIVES}
+    study = load_study("x", sections=SECTIONS, shipped=STUDIES, **told)
+    assert (study.sampler.name, study.pruner.name) == (sampler, "promotion")
+    rests = load_study(
+        "x", sections=SECTIONS, shipped=STUDIES, **{**told, "epochs": None, "overrides": ["pruner=none"]}
+    )
+    assert rests.sampler.name == ("random" if sampler == "random" else "tpe"), "nobody knows the epochs of a trial"
