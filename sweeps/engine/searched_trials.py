@@ -1,7 +1,6 @@
 """The trials of a search: what the sampler proposes, who is promoted, and when the budget is used up."""
 
 import itertools
-import math
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.engine.events import best_trial, reported_epochs
 from sweeps.engine.curve_sampler import CurveSampler
+from sweeps.engine.events import best_trial, reported_epochs
 from sweeps.engine.growing import GrowingSpace
 from sweeps.engine.promotion import Rungs
 from sweeps.engine.two_objectives import TwoObjectives

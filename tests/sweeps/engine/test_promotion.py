@@ -15,7 +15,6 @@ from tracked_study import client
 from sweeps import run_study
 from sweeps.engine import search
 from sweeps.engine.promotion import Rungs
-from sweeps.errors import UserError
 from sweeps.storage import open_storage
 from sweeps.storage.proposals import propose
 from sweeps.storage.study_record import read_study
