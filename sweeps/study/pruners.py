@@ -87,7 +87,7 @@ class PrunerSettings(Part):
     def build(self) -> BasePruner:
         """Make the Optuna pruner; its steps are epochs counted from 1."""
 
-    def for_epochs(self, epochs: int | None) -> Self:
+    def for_epochs(self, epochs: int | None) -> "PrunerSettings":
         """Return the pruner for trials of so many epochs (None: unknown). Raises `UserError`, with a setting as place."""
         return self
 
@@ -194,12 +194,14 @@ class PromotionSettings(PrunerSettings):
     )
     factor: Factor = 4
 
-    def for_epochs(self, epochs: int | None) -> Self:
+    def for_epochs(self, epochs: int | None) -> PrunerSettings:
         if self.rungs is None and epochs is None:
             raise UserError("rungs", "is missing, and the study does not say how many epochs a trial has.")
         # The end of a trial is no rung: whoever comes there is complete.
         rungs = [rung for rung in self.rungs or _default_rungs(epochs or 0) if epochs is None or rung < epochs]
-        if not rungs and self.rungs:
+        if not rungs and self.rungs is None:
+            return NoneSettings()  # nobody pauses within one epoch
+        if not rungs:
             raise UserError("rungs", f"got {self.rungs}; the first must be below the {epochs} epochs of a trial.")
         return self.model_copy(update={"rungs": rungs})
 

@@ -236,10 +236,14 @@ def test_a_restart_with_fewer_lanes_pauses_those_that_lose_theirs():
 
 
 @pytest.mark.parametrize(
-    ("epochs", "rungs"), [(30, [3, 8, 15]), (100, [10, 25, 50]), (15, [2, 4, 8]), (4, [1, 2]), (2, [1]), (1, [])]
+    ("epochs", "rungs"), [(30, [3, 8, 15]), (100, [10, 25, 50]), (15, [2, 4, 8]), (4, [1, 2]), (2, [1])]
 )
 def test_rungs_that_nobody_names_are_a_tenth_a_quarter_and_a_half_of_the_epochs(epochs, rungs):
     assert PRUNERS["promotion"]().for_epochs(epochs).rungs == rungs
+
+
+def test_trials_of_one_epoch_do_not_pause():
+    assert PRUNERS["promotion"]().for_epochs(1) == PRUNERS["none"]()
 
 
 @given(st.integers(2, 10_000))
