@@ -73,7 +73,7 @@ wheel: $(INSTALLED_DEV) ## build dist/vaeexp-*.whl
 BENCHMARKS := tests/benchmarks
 MEASURED = benchmarks/$(shell date +%Y-%m-%d)-$(shell uname -n)
 
-RACED := 'tpe + median' 'tpe + promotion' 'optuna: tpe + median' 'ray: asha'
+RACED := 'tpe + median' 'curves + promotion' 'optuna: tpe + median' 'ray: asha'
 
 bench: $(INSTALLED_BENCH) ## measure vaeexp against what people use today, on the CPU
 	@$(PYTHON) $(BENCHMARKS)/throughput.py --device cpu --json $(MEASURED)/throughput-cpu.json --png $(MEASURED)/throughput-cpu.png $(ARGS)

@@ -15,9 +15,10 @@ from optuna.trial import FrozenTrial
 from threadpoolctl import threadpool_limits
 
 from sweeps.engine.events import reported_epochs
-from sweeps.engine.outlook import Outlook, curves_of, unfinished
+from sweeps.engine.outlook import Outlook, curves_of, key_of, unfinished
 from sweeps.results.curve_process import most_probable, prior
 from sweeps.results.seen_curves import Scale, seen_epochs
+from sweeps.storage.proposals import in_storage
 from sweeps.storage.rounds import known_before
 from sweeps.storage.trial_record import is_diverged, is_paused, newest_of_each, newest_round
 from sweeps.study.samplers import CurvesSettings
@@ -42,6 +43,9 @@ class CurveSampler:
         """A round, and the parameters of the process for it."""
         self._newest: tuple[tuple[int, int], Outlook] | None = None
         """How many epochs were reported and trials diverged, and what is expected then."""
+        self._tried: set[str] = set()
+        self._looked_at = 0
+        """Keys of the configurations of the first trials, and how many trials these are."""
 
     def configuration(self, trials: Sequence[FrozenTrial]) -> dict[str, object]:
         """Return the configuration that begins after these trials; empty where too few have reported an epoch, or none is new.
@@ -52,8 +56,12 @@ class CurveSampler:
             return {}
         outlook, decode = self._outlook(trials), self._space.decode
         going = [decode(trial.params) for trial in unfinished(trials) if not is_paused(trial)]
+        while self._looked_at < len(trials) and in_storage(trials[self._looked_at]):
+            self._tried.add(key_of(decode(trials[self._looked_at].params)))
+            self._looked_at += 1
+        proposed = {key_of(decode(trial.params)) for trial in trials[self._looked_at :]}
         with threadpool_limits(1, "blas"):  # their number decides the last bits
-            return dict(outlook.best(going, [decode(trial.params) for trial in trials]) or {})
+            return dict(outlook.best(going, self._tried | proposed) or {})
 
     def _outlook(self, trials: Sequence[FrozenTrial]) -> Outlook:
         known = reported_epochs(trials), sum(map(is_diverged, trials))

@@ -8,7 +8,7 @@ et al. 2010).
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,9 +86,10 @@ class Outlook:
         seen, numbers = seen_epochs(space, curves, scale, last, EPOCHS_SEEN)
         self._process = CurveProcess(log_parameters, seen)
         self._least = float(scale(scale.best))
-        self._curves = {_key(space.decode(trials[number].params)): row for row, number in enumerate(numbers)}
+        self._curves = {key_of(space.decode(trials[number].params)): row for row, number in enumerate(numbers)}
         random = np.random.default_rng(seed_of(f"{seed}:configurations after {reported_epochs(trials)} epochs"))
-        self._candidates = new_configurations(space, sorted(curves, key=lambda curve: curve.lowest), random)
+        new = new_configurations(space, sorted(curves, key=lambda curve: curve.lowest), random)
+        self._candidates = {key_of(params): params for params in new}
         # Those that begin later in the round are among the candidates. So a process that takes the round up predicts the same to the last bit.
         # In an order that does not tell whether a trial has been revived already, for the same reason.
         first = first_of_each(trials)
@@ -102,36 +103,41 @@ class Outlook:
         self._predict()
 
     def _predict(self) -> None:
-        everything = {_key(params): params for params in (*self._trials, *self._candidates)}
+        everything = {key_of(params): params for params in self._trials} | self._candidates
         points = np.array([to_point(self._space, params) for params in everything.values()])
         curves = [self._curves.get(key, -1) for key in everything]
         self._rows = {key: row for row, key in enumerate(everything)}
         self._mean, self._covariance = self._process.predict(points, curves, [1.0] * len(points))
+        self._believed: tuple[list[int], np.ndarray] = [], self._covariance
+        """Rows of configurations that are believed to end as expected, and the covariance once their ends are known."""
 
-    def best(self, going: Sequence[Configuration], tried: Iterable[Configuration]) -> Configuration | None:
-        """Return the candidate that is worth most beside the trials that are `going` on, of those that nobody has `tried`; None without any."""
-        known = set(map(_key, tried))
-        options = [params for params in self._candidates if _key(params) not in known]
+    def best(self, going: Sequence[Configuration], tried: Container[str]) -> Configuration | None:
+        """Return the candidate that is worth most beside the trials that are `going` on, of those whose key nobody has `tried`; None without any."""
+        options = [key for key in self._candidates if key not in tried]
         if not options:
             return None
-        if missing := [params for params in going if _key(params) not in self._rows]:
+        if missing := [params for params in going if key_of(params) not in self._rows]:
             self._trials += missing
             self._predict()
-        rows, training = ([self._rows[_key(params)] for params in those] for those in (options, going))
-        ends = self._mean[[self._rows[_key(params)] for params in (*self._unfinished, *going)]]
-        incumbent = min([self._least, *ends])
-        gains = expected_improvement(self._mean[rows], np.diag(self._believed(training))[rows], incumbent)
-        return options[int(gains.argmax())]
+        rows, training = [self._rows[key] for key in options], [self._rows[key_of(params)] for params in going]
+        unfinished_rows = [self._rows[key_of(params)] for params in self._unfinished]
+        incumbent = min([self._least, *self._mean[unfinished_rows], *self._mean[training]])
+        gains = expected_improvement(self._mean[rows], np.diag(self._believing(training))[rows], incumbent)
+        return self._candidates[options[int(gains.argmax())]]
 
-    def _believed(self, rows: Sequence[int]) -> np.ndarray:
-        """Return the covariance once the ends of these are known."""
-        from scipy.linalg import cholesky, solve_triangular
+    def _believing(self, rows: list[int]) -> np.ndarray:
+        """Return the covariance once the ends of these are known, one after the other.
 
-        if not rows:
-            return self._covariance
-        among = self._covariance[np.ix_(rows, rows)] + self._process.noise * np.eye(len(rows))
-        explained = solve_triangular(cholesky(among, lower=True), self._covariance[rows], lower=True)
-        return np.asarray(self._covariance - explained.T @ explained)
+        Configurations that begin in the same round are asked for one by one, each beside one more: what is known already serves the next.
+        """
+        known, covariance = self._believed
+        if known != rows[: len(known)]:
+            known, covariance = [], self._covariance
+        for row in rows[len(known) :]:
+            column = covariance[:, row]
+            covariance = covariance - np.outer(column, column) / (column[row] + self._process.noise)
+        self._believed = rows, covariance
+        return covariance
 
 
 def expected_improvement(mean: np.ndarray, variance: np.ndarray, incumbent: float) -> np.ndarray:
@@ -181,5 +187,6 @@ def _moved(parameter: Parameter, centre: Configuration, random: np.random.Genera
     return min(folded if folded < 1 else 2 - folded, 1 - 1e-12)
 
 
-def _key(params: Configuration) -> str:
+def key_of(params: Configuration) -> str:
+    """Return a text that equal configurations share."""
     return json.dumps(params, sort_keys=True)

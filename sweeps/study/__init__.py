@@ -26,6 +26,7 @@ from sweeps.study.study_model import (
     Keep,
     Sections,
     StudyFile,
+    default_search,
     number_type,
     study_model,
 )
@@ -122,7 +123,7 @@ def load_study(
     path = find_study(str(name_or_path), shipped)
     written, mistakes, text = read_study_file(path, sections, shipped, data)
     # By name, so that `--set sampler.startup_trials=3` finds the sampler.
-    content = _search_of(written, overrides, known=epochs is not None) | written
+    content = default_search(written, overrides, known=epochs is not None) | written
     reading = _Reading(apply_overrides(content, overrides, sections, mistakes), sections, mistakes)
     file = reading.file
     space = reading.space(unsearchable)
@@ -135,8 +136,7 @@ def load_study(
         _try_settings(check, fixed, space, baselines, mistakes)
     reading.check_search(space)
     reading.check_baselines(baselines, space)
-    longest = reading.longest(space, fixed, epochs)
-    sampler, pruner = (reading.for_epochs(part, longest) for part in ("sampler", "pruner"))
+    sampler, pruner = reading.for_epochs(space, fixed, epochs)
     start = reading.start(space)
     objectives = read_objectives(reading.file, space, baselines, metrics or {}, mistakes)
     mistakes.raise_if_any()
@@ -160,19 +160,6 @@ def load_study(
         keep=file.keep,
         objectives=objectives,
     )
-
-
-def _search_of(written: Mapping[str, Any], overrides: Sequence[str], *, known: bool) -> dict[str, str]:
-    """Return the sampler and the pruner of a study that names none. `known`: whether the epochs of a trial are.
-
-    `curves` needs them, and searches neither for two objectives nor ranges that grow, nor does it learn from another study.
-    """
-    named = {
-        f"search.{name}.{key}" for name, p in mapping(written.get("search")).items() for key in mapping(p) if p[key]
-    }
-    named |= {key for key in written if written[key]} | {override.partition("=")[0].strip() for override in overrides}
-    curves = known and not any(name in ("objectives", "learn_from") or name.endswith(".grow") for name in named)
-    return {"sampler": "curves" if curves else "tpe", "pruner": "promotion" if known else "median"}
 
 
 def list_studies(*, shipped: Path | None) -> dict[str, str]:
@@ -338,27 +325,25 @@ class _Reading:
                 problem = f"needs `{child.name}`, which the best setting lacks where it has another value. Give it beside `{change}`."
                 self._mistakes.add(("baselines", row.name, "settings"), problem)
 
-    def longest(self, space: Space, fixed: Mapping[str, BaseModel], epochs: str | None) -> int | None:
-        """Return the epochs of a full trial; None where the study does not say, and 0 where it says so by mistake."""
-        if epochs is None or not (section := section_of(epochs, self._sections)):
-            return None
-        if epochs in self._unusable or self.broken & {(section, epochs), (section,)}:
-            return 0
-        return int(space.maximum(epochs) if epochs in space.names else getattr(fixed[section], epochs))
-
-    def for_epochs(self, part: str, longest: int | None) -> Any:
-        """Return the sampler or the pruner, with the epochs of a full trial where it needs them."""
-        settings = getattr(self.file, part)
-        try:
-            return settings if longest == 0 else settings.for_epochs(longest)
-        except UserError as error:
-            self._mistakes.add(f"{part}.{error.place}", error.problem)
-            return settings
+    def for_epochs(
+        self, space: Space, fixed: Mapping[str, BaseModel], epochs: str | None
+    ) -> tuple[SamplerSettings, PrunerSettings]:
+        """Return sampler and pruner, with the epochs of a full trial where they need them."""
+        sampler, pruner, longest = self.file.sampler, self.file.pruner, None
+        if epochs is not None and (section := section_of(epochs, self._sections)):
+            if epochs in self._unusable or self.broken & {(section, epochs), (section,)}:
+                return sampler, pruner
+            longest = int(space.maximum(epochs) if epochs in space.names else getattr(fixed[section], epochs))
+        with self._mistakes.collected("sampler."):
+            sampler = sampler.for_epochs(longest)
+        with self._mistakes.collected("pruner."):
+            pruner = pruner.for_epochs(longest)
+        return sampler, pruner
 
     def start(self, space: Space) -> tuple[dict[str, Any] | BestOf, ...]:
         """Return what the first trials take (`read_start`)."""
-        given = self._raw.get("start") if ("start",) not in self.broken else None
-        return read_start(given or (), space, self._unusable, self._mistakes)
+        given = () if ("start",) in self.broken else self._raw.get("start") or ()
+        return read_start(given, space, self._unusable, self._mistakes)
 
 
 def _always(parent: Parameter, child: Parameter) -> bool:

@@ -6,7 +6,7 @@ Its JSON Schema serves editors; its mistakes are told in plain words.
 import copy
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, Literal, Self, Union
 
@@ -25,7 +25,7 @@ from pydantic_core import PydanticCustomError
 from sweeps.study.pruners import AnyPruner, PromotionSettings
 from sweeps.study.samplers import AnySampler, CurvesSettings
 from sweeps.study.start import BestOf
-from sweeps.study.yaml_file import Part, types_of
+from sweeps.study.yaml_file import Part, mapping, types_of
 
 Sections = Mapping[str, type[BaseModel]]
 FORMS = "must be a range {low: …, high: …} or a choice {values: […]}"
@@ -171,6 +171,19 @@ class StudyFile(Part):
         min_length=1,
         description="Study of the same storage and protocol whose trials also teach the sampler.",
     )
+
+
+def default_search(written: Mapping[str, Any], overrides: Sequence[str], *, known: bool) -> dict[str, str]:
+    """Return the sampler and the pruner of a study that names none. `known`: whether the epochs of a trial are.
+
+    `curves` needs them, and searches neither for two objectives nor ranges that grow, nor does it learn from another study.
+    """
+    named = {
+        f"search.{name}.{key}" for name, p in mapping(written.get("search")).items() for key in mapping(p) if p[key]
+    }
+    named |= {key for key in written if written[key]} | {override.partition("=")[0].strip() for override in overrides}
+    curves = known and not any(name in ("objectives", "learn_from") or name.endswith(".grow") for name in named)
+    return {"sampler": "curves" if curves else "tpe", "pruner": "promotion" if known else "median"}
 
 
 PARTS: dict[str, tuple[str, ...]] = {

@@ -240,12 +240,12 @@ class Mistakes:
         self._lines.setdefault(str(error), "")
 
     @contextmanager
-    def collected(self) -> Iterator[None]:
-        """Note the `UserError` that is raised inside; its place is a path."""
+    def collected(self, part: str = "") -> Iterator[None]:
+        """Note the `UserError` that is raised inside; its place, after `part`, is a path."""
         try:
             yield
         except UserError as error:
-            self.add(error.place, error.problem)
+            self.add(f"{part}{error.place}", error.problem)
 
     def raise_if_any(self) -> None:
         """Raise one `UserError` for all mistakes, in the order of the file: a line each, below their number."""

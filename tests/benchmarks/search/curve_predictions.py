@@ -18,7 +18,7 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from scipy.stats import norm, spearmanr
 
 from sweeps.engine.curve_sampler import EPOCHS_FITTED
-from sweeps.engine.outlook import EPOCHS_SEEN, Option, Outlook, curves_of
+from sweeps.engine.outlook import EPOCHS_SEEN, Outlook, curves_of, key_of
 from sweeps.results.curve_process import CurveProcess, most_probable
 from sweeps.results.seen_curves import LearningCurve, Scale, log_time, seen_epochs, to_point
 from sweeps.study.space import Space
@@ -193,8 +193,9 @@ def timing(table: Table, random: np.random.Generator) -> str:
         parameters = most_probable(few)
         fitted = time.process_time()
         outlook = Outlook(table.space, trials, last=table.epochs, seed=0, log_parameters=parameters)
-        new = [Option(params=params, number=None) for params in outlook.new([])]
-        outlook.best([], new, _LANES, 0.1)
+        begin: list[Mapping[str, object]] = []
+        while len(begin) < _LANES and (best := outlook.best(begin, {*map(key_of, begin)})):
+            begin.append(best)
         decided = time.process_time()
         cells = [f"{count}", f"{lengths.sum():,}", f"{len(few.values)}"]
         rows.append([*cells, f"{fitted - begun:.2f}", f"{decided - fitted:.2f}"])

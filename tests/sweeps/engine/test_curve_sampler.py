@@ -15,7 +15,7 @@ from toy_study import CONDITIONAL, Fixed, Watcher, X, in_memory, table, toy_stud
 from sweeps.engine import search
 from sweeps.engine.curve_sampler import fitted_for
 from sweeps.engine.events import reported_epochs
-from sweeps.engine.outlook import Outlook, curves_of, expected_improvement, new_configurations
+from sweeps.engine.outlook import Outlook, curves_of, expected_improvement, key_of, new_configurations
 from sweeps.errors import UserError
 from sweeps.results.curve_process import prior
 from sweeps.results.seen_curves import LearningCurve, to_point
@@ -66,15 +66,29 @@ def outlook_of(stored):
 def test_what_begins_beside_a_configuration_is_another_one():
     """A configuration that trains is believed to end as expected, so that the next one is far from it or not worth less."""
     outlook, space = outlook_of(searched()), space_of(SPACE)
-    first = outlook.best([], [])
-    second = outlook.best([first], [first])
-    unaware = outlook.best([], [first])
+    first = outlook.best([], ())
+    second = outlook.best([first], [key_of(first)])
+    unaware = outlook.best([], [key_of(first)])
     apart = [np.linalg.norm(np.subtract(to_point(space, each), to_point(space, first))) for each in (second, unaware)]
     assert apart[0] >= apart[1]
-    far = [outlook.best([], [])]
-    while len(far) < 6:
-        far.append(outlook.best(far, far))
-    assert len({str(params) for params in far}) == 6
+    beside = [first]
+    while len(beside) < 6:
+        beside.append(outlook.best(beside, [*map(key_of, beside)]))
+    assert len({*map(key_of, beside)}) == 6
+    anew = outlook_of(searched())
+    assert anew.best(beside[:-1], [*map(key_of, beside[:-1])]) == beside[-1], (
+        "who asks for the last alone gets the same"
+    )
+    assert np.array_equal(anew._believed[1], outlook._believed[1])
+
+
+def test_what_is_believed_is_conditioned_on():
+    """One after the other, the ends give the covariance of all of them at once."""
+    outlook = outlook_of(searched())
+    rows = [3, 17, 40, 5]
+    among = outlook._covariance[np.ix_(rows, rows)] + outlook._process.noise * np.eye(4)
+    expected = outlook._covariance - outlook._covariance[:, rows] @ np.linalg.solve(among, outlook._covariance[rows])
+    np.testing.assert_allclose(outlook._believing(rows), expected, atol=1e-9)
 
 
 def test_where_all_was_tried_the_sampler_draws_at_random():
