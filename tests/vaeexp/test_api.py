@@ -177,6 +177,7 @@ train: {epochs: 3, batch_size: 20}
 evaluation: {importance_samples: 5, pictures_every: 100}
 search:
   learning_rate: {low: 0.001, high: 0.01, log: true}
+pruner: none
 budget: {trials: 3}
 confirm: {top: 1, seeds: 1}
 """
