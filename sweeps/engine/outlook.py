@@ -30,6 +30,8 @@ from sweeps.study.space import Parameter, Space
 
 EPOCHS_SEEN = 600
 """Trial-epochs from which the last epochs are predicted, at the most: their cube is the cost."""
+UNFINISHED = 256
+"""Unfinished trials whose ends are predicted, at the most, those with the least objectives: the square of their number is the cost."""
 CANDIDATES, NEIGHBOURS = 256, 64
 """New configurations that are looked at: points of a scrambled Sobol sequence, and points near the best trials."""
 CENTRES, STEP, REDRAWN = 8, 0.1, 0.2
@@ -94,11 +96,9 @@ class Outlook:
         # In an order that does not tell whether a trial has been revived already, for the same reason.
         first = first_of_each(trials)
         going_on = [*unfinished(trials), *(trial for trial in newest_of_each(trials) if may_revive(trial))]
-        self._trials: list[Configuration] = [
-            space.decode(trial.params)
-            for trial in sorted(going_on, key=lambda trial: first[trial.number])
-            if trial.intermediate_values
-        ]
+        least = {first[t.number]: (min(t.intermediate_values.values()), t) for t in going_on if t.intermediate_values}
+        lowest = sorted(least, key=lambda number: (least[number][0], number))[:UNFINISHED]
+        self._trials: list[Configuration] = [space.decode(least[number][1].params) for number in sorted(lowest)]
         self._unfinished = tuple(self._trials)
         self._predict()
 

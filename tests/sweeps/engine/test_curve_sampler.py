@@ -12,14 +12,22 @@ from scipy.stats import norm
 from toy_lanes import SimulatedClock, ToyLanes
 from toy_study import CONDITIONAL, Fixed, Watcher, X, in_memory, table, toy_study
 
-from sweeps.engine import search
+from sweeps.engine import outlook, search
 from sweeps.engine.curve_sampler import fitted_for
 from sweeps.engine.events import reported_epochs
-from sweeps.engine.outlook import Outlook, curves_of, expected_improvement, key_of, new_configurations
+from sweeps.engine.outlook import (
+    CANDIDATES,
+    NEIGHBOURS,
+    Outlook,
+    curves_of,
+    expected_improvement,
+    key_of,
+    new_configurations,
+)
 from sweeps.errors import UserError
 from sweeps.results.curve_process import prior
 from sweeps.results.seen_curves import LearningCurve, to_point
-from sweeps.storage.trial_record import revives
+from sweeps.storage.trial_record import may_revive, newest_of_each, revives
 from sweeps.study.samplers import SAMPLERS, check_sampler
 from sweeps.study.space import Parameter, Space
 from sweeps.study.study_model import Budget, Confirm
@@ -65,30 +73,42 @@ def outlook_of(stored):
 
 def test_what_begins_beside_a_configuration_is_another_one():
     """A configuration that trains is believed to end as expected, so that the next one is far from it or not worth less."""
-    outlook, space = outlook_of(searched()), space_of(SPACE)
-    first = outlook.best([], ())
-    second = outlook.best([first], [key_of(first)])
-    unaware = outlook.best([], [key_of(first)])
+    expected, space = outlook_of(searched()), space_of(SPACE)
+    first = expected.best([], ())
+    second = expected.best([first], [key_of(first)])
+    unaware = expected.best([], [key_of(first)])
     apart = [np.linalg.norm(np.subtract(to_point(space, each), to_point(space, first))) for each in (second, unaware)]
     assert apart[0] >= apart[1]
     beside = [first]
     while len(beside) < 6:
-        beside.append(outlook.best(beside, [*map(key_of, beside)]))
+        beside.append(expected.best(beside, [*map(key_of, beside)]))
     assert len({*map(key_of, beside)}) == 6
     anew = outlook_of(searched())
     assert anew.best(beside[:-1], [*map(key_of, beside[:-1])]) == beside[-1], (
         "who asks for the last alone gets the same"
     )
-    assert np.array_equal(anew._believed[1], outlook._believed[1])
+    assert np.array_equal(anew._believed[1], expected._believed[1])
 
 
 def test_what_is_believed_is_conditioned_on():
     """One after the other, the ends give the covariance of all of them at once."""
-    outlook = outlook_of(searched())
-    rows = [3, 17, 40, 5]
-    among = outlook._covariance[np.ix_(rows, rows)] + outlook._process.noise * np.eye(4)
-    expected = outlook._covariance - outlook._covariance[:, rows] @ np.linalg.solve(among, outlook._covariance[rows])
-    np.testing.assert_allclose(outlook._believing(rows), expected, atol=1e-9)
+    predicted = outlook_of(searched())
+    rows, covariance = [3, 17, 40, 5], predicted._covariance
+    among = covariance[np.ix_(rows, rows)] + predicted._process.noise * np.eye(4)
+    expected = covariance - covariance[:, rows] @ np.linalg.solve(among, covariance[rows])
+    np.testing.assert_allclose(predicted._believing(rows), expected, atol=1e-9)
+
+
+def test_the_ends_of_the_best_unfinished_trials_alone_are_predicted(monkeypatch):
+    """Their number bounds the cost of a decision, however many trials are paused."""
+    stored = searched(trials=24)
+    revivable = [trial for trial in newest_of_each(stored.trials) if may_revive(trial)]
+    assert len(revivable) > 4
+    monkeypatch.setattr(outlook, "UNFINISHED", 4)
+    lowest = sorted(revivable, key=lambda trial: min(trial.intermediate_values.values()))[:4]
+    predicted = outlook_of(stored)
+    assert {*map(key_of, predicted._unfinished)} == {key_of(space_of(SPACE).decode(trial.params)) for trial in lowest}
+    assert len(predicted._mean) == 4 + CANDIDATES + NEIGHBOURS
 
 
 def test_where_all_was_tried_the_sampler_draws_at_random():
