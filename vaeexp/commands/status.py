@@ -83,7 +83,7 @@ def run_object(study: str, run: TrialRecord, runs: Path) -> dict[str, Any]:
 
 WATCH_SECONDS = 2.0
 BEST_SHOWN = 10
-WORKER_COLUMNS = ("worker", "node", "device", "lanes", "epochs/s", "since")
+WORKER_COLUMNS = ("worker", "node", "device", "lanes", "trials", "epochs/s", "since")
 STATES: tuple[Any, ...] = ("complete", "pruned", "failed", "running", "paused", "waiting")
 
 
@@ -206,12 +206,13 @@ def _front_row(study: StudyRecord, run: TrialRecord) -> tuple[str, ...]:
 
 
 def _worker_row(worker: Mapping[str, Any]) -> tuple[str, ...]:
-    speed = worker["epochs_per_second"]
+    speed, trials = worker["epochs_per_second"], [name.rpartition("/")[2] for name in worker["trials"]]
     return (
         worker["name"],
         worker["node"],
         worker["device"],
-        ", ".join(name.rpartition("/")[2] for name in worker["trials"]),
+        str(len(trials)),
+        ", ".join(trials),
         "" if speed is None else f"{speed:.3g}",
         moment(worker["since"]) or "",
     )

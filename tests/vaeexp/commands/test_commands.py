@@ -404,8 +404,8 @@ def test_status_of_a_running_study_shows_its_workers(runs: Path, tmp_path: Path)
     assert "Workers" not in run("status", "smoke", "--runs", str(copied)), "nobody runs the study"
     with study_lock(copied, "smoke"):
         shown = run("status", "smoke", "--runs", str(copied)).split("Workers\n")[1].split("\n\n")[0].splitlines()
-        assert shown[0].split() == ["worker", "node", "device", "lanes", "epochs/s", "since"]
-        assert re.split(r"\s{2,}", shown[-2].strip())[:5] == ["worker-1 on n2", "n2", "cpu, EPYC", "3, 5", "1.23"]
+        assert shown[0].split() == ["worker", "node", "device", "lanes", "trials", "epochs/s", "since"]
+        assert re.split(r"\s{2,}", shown[-2].strip())[:6] == ["worker-1 on n2", "n2", "cpu, EPYC", "2", "3, 5", "1.23"]
         [first, second] = json.loads(run("status", "smoke", "--runs", str(copied), "--json"))["workers"]
     assert first == worker | {"since": first["since"]}
     assert first["since"].startswith("2023-11-1")
