@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,11 @@ from sweeps.storage.study_record import (
 
 if TYPE_CHECKING:
     from sweeps.study import Study
+
+_log = logging.getLogger(__name__)
+_NEEDS_NO_TAKE_OVER = (
+    "--take-over changes nothing for a journal file, because the kernel releases the lock of a driver that has died."
+)
 
 
 def open_storage(url: str | None, runs: Path, study: str, *, must_exist: bool = False) -> BaseStorage:
@@ -72,7 +78,8 @@ def hold_study(
     """Hold a study as its only driver and open its storage to be written; what is missing is created.
 
     Args:
-        take_over: take a study in a database from a driver that gives no sign of life (`sweeps.storage.claim`).
+        take_over: take a study in a database from a driver that gives no sign of life (`sweeps.storage.claim`). A journal file
+            needs none: a line says so.
         patience: seconds for which a dropped connection to the database is made again.
 
     Raises:
@@ -81,6 +88,8 @@ def hold_study(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if url is None:
+        if take_over:
+            _log.warning("study '%s': %s", study, _NEEDS_NO_TAKE_OVER)
         with study_lock(runs, study):
             opened = open_journal(journal_path(runs, study))
             yield opened

@@ -83,6 +83,8 @@ class Job:
     """Options of sbatch without their dashes."""
     sweep: Sequence[str]
     """Words after `vaeexp sweep`."""
+    in_database: bool
+    """Whether these words name a database; else the variable VAEEXP_STORAGE may."""
     folder: Path
     """The job runs here."""
     environment: Sequence[str]
@@ -128,12 +130,14 @@ class Job:
         here = Path(sys.executable).parent
         guards = [f': "${{{name}:?was set when this script was written}}"' for name in self.environment]
         command = ["vaeexp"] if (here / "vaeexp").exists() else [Path(sys.executable).name, "-P", "-m", "vaeexp"]
+        word = "--take-over" if self.in_database else "${VAEEXP_STORAGE:+--take-over}"
+        take_over = f"${{SLURM_RESTART_COUNT:+{word}}}"
         lines = [
             f"cd {shlex.quote(str(self.folder))} || exit 1",
             f'export PATH={shlex.quote(str(here))}:"$PATH"',
             *guards,
-            "# Slurm has ended the former run of a job that it starts again, so that nobody else has the study.",
-            f"study=({shlex.join([*command, 'sweep', f'--stop-seconds={_STOP}', *self.sweep])} ${{SLURM_RESTART_COUNT:+--take-over}})",
+            "# Slurm has ended the former run of a job that it starts again, so that nobody else has the study in its database.",
+            f"study=({shlex.join([*command, 'sweep', f'--stop-seconds={_STOP}', *self.sweep])} {take_over})",
         ]
         return "\n".join(lines) + "\n"
 
@@ -271,7 +275,9 @@ def slurm(*, arguments: tuple[str, ...], script: Path | None, submit: bool, **as
     words = [*arguments]
     if asked["gpus_per_node"] and context.get_parameter_source("device") is ParameterSource.DEFAULT:
         words += ["--device", "cuda"]  # a node whose GPU is broken must not train on its CPU
-    job = Job(study=study, sweep=words, folder=Path.cwd(), environment=_from_environment(context), **asked)
+    named = context.get_parameter_source("storage") is ParameterSource.COMMANDLINE
+    environment = _from_environment(context)
+    job = Job(study=study, sweep=words, folder=Path.cwd(), environment=environment, in_database=named, **asked)
     _check_further(job)
     if job.nodes > 1 and not Path(sys.executable).with_name("ray").exists():
         raise UserError("--nodes", f"got {job.nodes}; several nodes need Ray. Try: pip install 'vaeexp[ray]'.")

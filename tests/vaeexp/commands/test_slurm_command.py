@@ -16,6 +16,7 @@ from vaeexp.commands.slurm import Job
 
 PLAIN = {"study": "smoke", "nodes": 1, "gpus_per_node": None, "cpus_per_node": None, "time": 3600, "partition": None}
 PLAIN |= {"account": None, "further": (), "sweep": ["smoke"], "folder": Path("/"), "environment": ()}
+PLAIN |= {"in_database": False}
 SUBMIT = ("slurm", "smoke", "--time", "1h")
 
 
@@ -149,17 +150,34 @@ def test_every_word_reaches_the_sweep_as_it_was_given(words: list[str]) -> None:
     assert shown[shown.index("sweep") + 1 :] == ["--stop-seconds=120", "smoke", *words]
 
 
-def test_a_job_that_starts_again_follows_its_former_run() -> None:
-    begin, _, _ = Job(**PLAIN).script().partition("stopped=\n")
-    for count, wanted in (("", []), ("2", ["--take-over"])):
-        done = subprocess.run(
-            ["bash", "-c", f'{begin}printf "%s " "${{study[@]}}"'],
-            env={"PATH": "/usr/bin:/bin", **({"SLURM_RESTART_COUNT": count} if count else {})},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert done.stdout.split()[-1 - len(wanted) :] == ["smoke", *wanted]
+@pytest.mark.parametrize(
+    ("in_database", "variables", "wanted"),
+    [
+        (True, {}, []),
+        (True, {"SLURM_RESTART_COUNT": "2"}, ["--take-over"]),
+        (False, {"VAEEXP_STORAGE": "postgresql+psycopg://host/x"}, []),
+        (False, {"VAEEXP_STORAGE": "postgresql+psycopg://host/x", "SLURM_RESTART_COUNT": "2"}, ["--take-over"]),
+        (False, {"SLURM_RESTART_COUNT": "2"}, []),
+    ],
+)
+def test_a_job_that_starts_again_takes_the_study_in_a_database_from_its_former_run(
+    in_database: bool, variables: dict[str, str], wanted: list[str]
+) -> None:
+    begin, _, _ = Job(**{**PLAIN, "in_database": in_database}).script().partition("stopped=\n")
+    done = subprocess.run(
+        ["bash", "-c", f'{begin}printf "%s " "${{study[@]}}"'],
+        env={"PATH": "/usr/bin:/bin", **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split()[-1 - len(wanted) :] == ["smoke", *wanted]
+
+
+def test_an_address_among_the_options_says_that_the_study_is_in_a_database() -> None:
+    there = "${SLURM_RESTART_COUNT:+--take-over}"
+    assert there in written("--time", "1h", "--storage", "postgresql+psycopg://host/x")
+    assert there not in written("--time", "1h")
 
 
 def test_a_script_that_somebody_changed_is_kept() -> None:
