@@ -1,8 +1,8 @@
 """Rounds a second of a study on 1, 8 and 32 Ray actors with 64 toy lanes each: what driver, transport and journal cost.
 
-    PYTHONPATH=. /path/with/ray/bin/python tests/benchmarks/actors.py [--workers 1 8 32] [--lanes 64] [--epochs 10] [--local]
+    PYTHONPATH=. /path/with/ray/bin/python tests/benchmarks/actors.py [--workers 1 8 32] [--lanes 64] [--epochs 10] [--local] [--search "curves + promotion"]
 
-The real driver with a journal file and median pruning of random trials, a trial in each lane. Epochs take no time; those of a worker
+The real driver with a journal file and median pruning of random trials, or the default search of a study, a trial in each lane. Epochs take no time; those of a worker
 come at once, as from one fused program. Ray's machine is this one, and the actors share its cores. `--local` takes child processes
 instead of actors. Milliseconds of a round are medians, without the first round, which starts the trials. The processor time of the
 driver has all its threads, Ray's too, and the start and end of the trials. Each row is printed as soon as it is measured.
@@ -30,7 +30,7 @@ from sweeps.workload.worker_pool import WorkerPool
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 from toy_lanes import FusedToyLanes
-from toy_study import Fixed, toy_study
+from toy_study import SEARCHES, Fixed, toy_study
 
 SUPPORT = Path(__file__).resolve().parent.parent / "support"
 HEAD = ("workers", "lanes", "s until all are up", "ms a round", "rounds/s", "trial-epochs/s")
@@ -60,23 +60,27 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--local", action="store_true")
+    parser.add_argument("--search", choices=SEARCHES, default="random + median")
+    parser.add_argument("--trials", type=int, default=1, help="trials that are searched, for each lane")
     options = parser.parse_args()
     print(f"{options.lanes} lanes a worker, {usable_cores()} cores, load before {os.getloadavg()[0]:.1f}", flush=True)
     rows = []
     for count in options.workers:
-        rows.append(measured(count, options.lanes, options.epochs, local=options.local))
+        rows.append(measured(count, options))
         print(dict(zip(HEAD, rows[-1], strict=True)), flush=True)
     print(f"\n{markdown(HEAD, rows, texts=0)}")
 
 
-def measured(workers: int, lanes: int, epochs: int, *, local: bool) -> list[str]:
+def measured(workers: int, options: argparse.Namespace) -> list[str]:
     """Return a row of the table."""
-    study = toy_study(trials=workers * lanes, pruner="median", fixed=Fixed(epochs=epochs))
+    lanes, epochs = options.lanes, options.epochs
+    trials, chosen = options.trials * workers * lanes, SEARCHES[options.search](epochs)
+    study = toy_study(trials=trials, fixed=Fixed(epochs=epochs), **chosen)
     recipes: list[dict[str, Any]] = [{"width": lanes, "epochs": epochs}] * workers
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-        begun, options = time.perf_counter(), {} if local else {"worker": _cluster(stack, folder, workers).worker}
-        pool = stack.enter_context(closing(WorkerPool(FusedToyLanes, recipes, lanes=workers * lanes, **options)))
+        begun, kind = time.perf_counter(), {} if options.local else {"worker": _cluster(stack, folder, workers).worker}
+        pool = stack.enter_context(closing(WorkerPool(FusedToyLanes, recipes, lanes=workers * lanes, **kind)))
         assert len(pool.workers) == workers, "all must be there before the first round"
         up = time.perf_counter() - begun
         clock, processor = Clock(), time.process_time()

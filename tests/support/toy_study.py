@@ -66,6 +66,21 @@ def toy_study(
     )
 
 
+def default_search(epochs: int) -> dict[str, Any]:
+    """Return the sampler and the pruner of a study that names neither, as `toy_study` takes them."""
+    pruner = PRUNERS["promotion"]().for_epochs(epochs)
+    return {
+        "sampler": "curves",
+        "sampler_options": {"max_epochs": epochs},
+        "pruner": pruner.name,
+        "pruner_options": pruner.model_dump(exclude={"name"}),
+    }
+
+
+SEARCHES = {"random + median": lambda epochs: {"pruner": "median"}, "curves + promotion": default_search}
+"""Searches of benchmarks: name → epochs of a trial → options of `toy_study`."""
+
+
 class MemoryJournal(BaseJournalBackend):
     """A journal that outlives its storage objects, as a file does.
 
