@@ -30,9 +30,10 @@ from grading import (  # noqa: E402
     restricted_mean,
     seen_seed,
 )
-from methods import OURS, REFERENCE, run_method, run_ours, study_of, why_not  # noqa: E402
+from methods import DEFAULT, OURS, REFERENCE, run_method, run_ours, study_of, why_not  # noqa: E402
 from peers import PEERS, Job, OptunaPeer, run_peer  # noqa: E402
 from race import digest_of, entries, main, race, read_results  # noqa: E402
+from race_report import grouped, report  # noqa: E402
 from surrogate import Curve, Grades, Process  # noqa: E402
 from synthetic_table import DIVERGES, EPOCHS, SPACE, draw, truth, write_table  # noqa: E402
 from table_lanes import BudgetSpent, TableLanes, Trace  # noqa: E402
@@ -404,6 +405,23 @@ def test_repeats_alternate_between_the_seeds_that_all_configurations_have() -> N
     assert [seen_seed(repeat) for repeat in range(4)] == [0, 1, 0, 1]
 
 
+def test_a_report_compares_the_default_with_each_other_search_over_the_repeats_of_both() -> None:
+    epochs = {REFERENCE: (40, 80), "random + promotion": (60, 60), DEFAULT: (20, 20), "ray: asha": (30, None)}
+    results = [
+        result_at(repeat, count, method=method)
+        for method, counts in epochs.items()
+        for repeat, count in enumerate(counts)
+    ]
+    shown = report({}, grouped(results[:-1]))
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in shown.splitlines() if line.startswith("|")]
+    assert rows[-4][0] == f"× of {DEFAULT} to"
+    assert [row[:2] for row in rows[-2:]] == [
+        ["random + promotion", "3.00 (3.00–3.00)"],
+        ["ray: asha", "1.50 (1.50–1.50)"],
+    ]
+    assert f"× of {DEFAULT}" not in report({}, grouped(results[:4]))
+
+
 @pytest.mark.slow
 def test_a_race_goes_on_where_it_was_stopped_and_is_reported(table: Table, tmp_path: Path) -> None:
     folder, out = tmp_path / "tables", tmp_path / "out"
@@ -418,10 +436,10 @@ def test_a_race_goes_on_where_it_was_stopped_and_is_reported(table: Table, tmp_p
         assert done.returncode == 0, done.stderr
         results = read_results({"A": table}, out)
         assert len(results) == lines == len({(r.method, r.lanes, r.repeat) for r in results})
-    report = (out / "search.md").read_text(encoding="utf-8")
-    assert report.count("## A, ") == 2
-    assert "| **tpe + median** |" in report
-    assert "gp + median on A: sampler.name" in report
+    written = (out / "search.md").read_text(encoding="utf-8")
+    assert written.count("## A, ") == 2
+    assert "| **tpe + median** |" in written
+    assert "gp + median on A: sampler.name" in written
     assert (out / "search-A.png").read_bytes().startswith(b"\x89PNG")
     grown = replace(table, seconds=table.seconds + 1)
     assert read_results({"A": grown}, out) == []

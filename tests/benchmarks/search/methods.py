@@ -28,7 +28,7 @@ from sweeps.study.samplers import AnySampler, SamplerSettings, check_sampler
 from sweeps.study.space import Space
 from sweeps.study.study_model import Budget
 
-__all__ = ["METHODS", "OURS", "REFERENCE", "code_of", "run_method", "run_ours", "study_of", "why_not"]
+__all__ = ["DEFAULT", "METHODS", "OURS", "REFERENCE", "code_of", "run_method", "run_ours", "study_of", "why_not"]
 
 OURS: dict[str, dict[str, Any]] = {
     "random": {"sampler": "random", "pruner": "none"},
@@ -44,6 +44,8 @@ OURS: dict[str, dict[str, Any]] = {
 """Name → `sampler` and `pruner` as a study file has them."""
 REFERENCE = "tpe + median"
 """What ratios compare with: what a study file that named neither sampler nor pruner had before."""
+DEFAULT = "curves + promotion"
+"""What a study file has that names neither sampler nor pruner."""
 METHODS = (*OURS, *PEERS)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from curve_table import Table
 from grading import DEVIATIONS, Result, median_regret, ratio, restricted_mean
 from matplotlib.axes import Axes
-from methods import METHODS, OURS, REFERENCE, why_not
+from methods import DEFAULT, METHODS, OURS, REFERENCE, why_not
 from table import markdown
 
 from vaeexp.plots.style import DASHED, annotate, framed, line_style, new_figure, note, save, style_axes
@@ -54,7 +54,7 @@ def report(tables: Mapping[str, Table], groups: Groups) -> str:
         budget = next(iter(methods.values()))[0].budget
         title = f"## {space}, {lanes} {'lane' if lanes == 1 else 'lanes'}"
         text = f"Targets {nats} nats above the best; {repeats} repeats or more of {budget:,} trial-epochs."
-        parts.append(f"{title}\n\n{text}\n\n{_markdown(methods)}")
+        parts += [title, text, _markdown(methods)] + ([_beside_default(methods)] if DEFAULT in methods else [])
     missing = [
         f"- {name} on {space}: {reason}"
         for space, table in tables.items()
@@ -92,10 +92,17 @@ def _row(method: str, results: Sequence[Result], reference: Sequence[Result] | N
     return [*cells, clock, f"{np.median([result.own_seconds for result in results]):.1f}"]
 
 
+def _beside_default(methods: Mapping[str, Sequence[Result]]) -> str:
+    """Return by how much fewer epochs the default search needs than each other one, to each target."""
+    others = [method for method in methods if method not in (DEFAULT, REFERENCE)]
+    rows = [[other, *(_times(methods[DEFAULT], methods[other], d) for d in DEVIATIONS)] for other in others]
+    return markdown([f"× of {DEFAULT} to", *(f"{d} sd" for d in DEVIATIONS)], rows, texts=1)
+
+
 def _times(results: Sequence[Result], reference: Sequence[Result] | None, deviations: float) -> str:
-    """Return the ratio to the reference over the repeats that both have."""
+    """Return by how much fewer epochs a search needs than a reference, over the repeats that both have."""
     shared = {r.repeat for r in results} & {r.repeat for r in reference or ()}
-    if not shared or results[0].method == REFERENCE:
+    if not shared or results is reference:
         return "–"
     mine, theirs = ([r for r in some if r.repeat in shared] for some in (results, reference or ()))
     return ratio(mine, theirs, deviations).in_words(".2f")
