@@ -34,6 +34,8 @@ class Crew:
         """What decides the numbers of every worker (`Lanes.kind`)."""
         self.joined: set[Worker] = set()
         """Workers that have come since somebody emptied this."""
+        self._due = self._together = -math.inf
+        """Times (`time.monotonic`): until when replacements are waited for, and until when workers count as lost together."""
 
     @property
     def up(self) -> list[Worker]:
@@ -52,13 +54,18 @@ class Crew:
             self.take_in(None if patience is None else max(0.0, deadline - time.monotonic()))
         self._tell()
 
-    def restart(self, worker: Worker, limit: float | None, *, one_by_one: bool) -> None:
-        """Start a worker again with the same trials, caught up to what the driver knows (`Worker.catch_up`).
+    def restart(self, worker: Worker, limit: float | None, lost: Lost) -> None:
+        """Start a lost worker again with the same trials, caught up to what the driver knows (`Worker.catch_up`).
 
-        It is not `up` afterwards if it has found no place to run within its patience, or if it is refused. Raises Lost.
+        It is not `up` afterwards if nobody waits for it any longer, or if it is refused; then others take its trials. Either way
+        the process before it has surely ended. Raises Lost.
         """
         worker.start()
-        if worker.patience is not None and not worker.ready([worker], worker.patience):
+        if (seconds := worker.gone_at - time.monotonic()) > 0:
+            last = "its trials go on elsewhere once it has surely ended by itself"
+            _log.warning("%s", f"{worker.name} cannot be reached; {last}, in {seconds:.0f} seconds")
+            time.sleep(seconds)
+        if not self._comes(worker, lost):
             self._absent.append(worker)
             self._tell()
             return
@@ -67,7 +74,23 @@ class Crew:
         except UserError as error:
             self._dismiss(worker, error)
             return
-        worker.catch_up(limit, one_by_one=one_by_one)
+        worker.catch_up(limit, one_by_one=lost.failure.kind == "timed_out")
+
+    def _comes(self, worker: Worker, lost: Lost) -> bool:
+        """Wait for the replacement of a lost worker: of workers that are lost together, one patience for all.
+
+        A machine that is gone leaves no place to its workers, so nobody waits for a worker whose trials others have room for.
+        """
+        if worker.patience is None:
+            return True
+        if lost.machine and sum(max(0, each.width - len(each.trials)) for each in self.up) >= len(worker.trials):
+            return bool(worker.ready([worker], 0.0))
+        if (now := time.monotonic()) > self._together:
+            self._due = now + worker.patience
+        came = bool(worker.ready([worker], max(0.0, self._due - now)))
+        if not came or lost.machine:  # a process that died alone leaves its place to the next
+            self._together = self._due + (0.0 if came else worker.patience)
+        return came
 
     def take_in(self, seconds: float | None) -> None:
         """Wait so many seconds for an absent worker; those that are ready join. None: for as long as it takes.

@@ -55,6 +55,10 @@ class RayJob:
     sign: str = field(default_factory=lambda: f"{UNFINISHED}{uuid.uuid4().hex}")
 
     @property
+    def _cut_off(self) -> Path:
+        return self.folder / f"{UNFINISHED}cut-off"
+
+    @property
     def places(self) -> int:
         """Workers for which the machines of the cluster have room, if nobody else uses them."""
         nodes = [node["Resources"] for node in _import_ray().nodes() if node["Alive"]]
@@ -62,14 +66,33 @@ class RayJob:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Keep a file in the folder by which workers know that they see it."""
+        """Keep a file in the folder by which workers know that they see it, once those that an earlier driver could not reach have ended."""
         path = self.folder / self.sign
         self.folder.mkdir(parents=True, exist_ok=True)
+        if seconds := self._seconds_left():
+            ends = f"they will surely have ended in {seconds:.0f} seconds"
+            _log.warning("%s", f"workers of the driver before this one could not be reached; {ends}")
+            time.sleep(seconds)
         path.write_text(self.sign, encoding="ascii")
         try:
             yield
         finally:
             path.unlink(missing_ok=True)
+            if not self._seconds_left():
+                self._cut_off.unlink(missing_ok=True)
+
+    def remember(self, seconds: float) -> None:
+        """Keep on file that a worker may train on for so long, unheard, because this driver may end before."""
+        if seconds > self._seconds_left():
+            text = f"{time.time() + seconds} {seconds}"
+            write_whole(self._cut_off, lambda path: path.write_text(text, encoding="ascii"))
+
+    def _seconds_left(self) -> float:
+        try:
+            until, seconds = map(float, self._cut_off.read_text(encoding="ascii").split())
+            return min(max(0.0, until - time.time()), seconds)  # a clock may have been set
+        except (OSError, ValueError):
+            return 0.0
 
     def worker(self, name: str, factory: Callable[..., Lanes], arguments: Mapping[str, Any]) -> "RayWorker":
         """Make a worker, for `WorkerPool`."""
@@ -136,6 +159,8 @@ class RayWorker(Worker):
         """Why no further part of an answer comes."""
         self._place: Place | None = None
         self._batch, self._over, self._silent = 0, threading.Event(), False
+        self._unreached: bool | None = None
+        """Of an actor that is lost, whether its process may live on all the same."""
         self._alive_at: float | None = None
         """Time (`time.monotonic`) of the last sign of life."""
 
@@ -171,8 +196,8 @@ class RayWorker(Worker):
         options = {"num_cpus": job.cpus, "num_gpus": job.gpus, "memory": job.memory, "scheduling_strategy": "SPREAD"}
         # Replacing a worker needs what only the driver knows, so Ray starts and repeats nothing by itself.
         self._actor = actor.options(**options, max_restarts=0, max_task_retries=0).remote(job.limit)
-        self._batch, self._over, self._silent, self._alive_at = 0, threading.Event(), False, None
-        self._broken = None
+        self._batch, self._over, self._silent = 0, threading.Event(), False
+        self._alive_at = self._broken = self._unreached = None
         self._call("open", self.recipe, dict(job.environment), Sight(str(job.folder.absolute()), job.sign))
         self._pulses = threading.Thread(target=self._take_pulses, args=(self._actor, self._over), daemon=True)
         self._pulses.start()
@@ -187,6 +212,7 @@ class RayWorker(Worker):
             with suppress(self._ray.exceptions.RayError):
                 self._ray.kill(self._actor)
             self._pulses.join(1.0)
+            self._leave()
             self._actor, self.owed, self.up = None, 0, False
             self._answers.clear()
             self._messages.clear()
@@ -270,8 +296,7 @@ class RayWorker(Worker):
             error = self._verdict(error)
         kind: FailureKind = "out_of_memory" if isinstance(error, exceptions.OutOfMemoryError) else "crashed"
         gone = self._machine_is_gone(error)
-        if gone and not self._silent:
-            self._outlive()
+        self._unreached = gone
         how = f"gave no sign of life for {self._job.limit:g} seconds" if self._silent else f"died: {_in_short(error)}"
         detail = f"is lost with its machine ({how})" if gone else how
         return Lost(Failure(kind=kind, message=f"its process {how}"), detail, machine=gone)
@@ -293,15 +318,15 @@ class RayWorker(Worker):
                 time.sleep(0.1)
         return error
 
-    def _outlive(self) -> None:
-        """Wait until an actor that cannot be reached has surely left: its machine may only be cut off, and Ray may say so early."""
-        self._over.set()  # no more pulses
-        since = time.monotonic() if self._alive_at is None else self._alive_at
-        seconds = since + self._job.limit - time.monotonic()
-        if self.resumes and seconds > 0:
-            last = "its trials go on elsewhere once it has surely ended by itself"
-            _log.warning("%s", f"{self.name} cannot be reached; {last}, in {seconds:.0f} seconds")
-            time.sleep(seconds)
+    def _leave(self) -> None:
+        """Find out when an actor that may be out of reach has surely left: its machine may only be cut off, and Ray may say so early."""
+        now, limit = time.monotonic(), self._job.limit
+        since = now if self._alive_at is None else self._alive_at
+        overdue = self._unreached is None and now - since > 2 * limit / _PULSES
+        if self.resumes and (self._unreached or overdue):
+            self.gone_at = since + limit
+            with suppress(OSError):  # of a full disk
+                self._job.remember(self.gone_at - now)
 
     def _machine_is_gone(self, error: Exception) -> bool:
         """Tell whether no process is to blame but a machine, or the network to it."""

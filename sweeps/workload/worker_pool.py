@@ -384,7 +384,7 @@ class WorkerPool:
                 self._fail(child, suspects, lost.failure)
                 suspects = list(child.trials)
             try:
-                self._crew.restart(child, self._timeout, one_by_one=late)
+                self._crew.restart(child, self._timeout, lost)
                 return
             except Lost as problem:
                 lost = problem

@@ -2,10 +2,13 @@
 
 import os
 import shlex
+import signal
 import sys
 import time
+from contextlib import suppress
 
 import machines
+import psutil
 import pytest
 import traced_study as traced
 from ray_machines import ENVIRONMENT
@@ -87,3 +90,39 @@ def test_a_worker_that_is_cut_off_ends_before_its_successor_begins(
     traced.check_order(traced.trace(tmp_path))
     assert traced.stored_table(tmp_path) == wanted
     assert line in traced.said(tmp_path)
+
+
+def test_ctrl_c_ends_the_wait_for_the_end_of_a_worker_and_the_next_driver_waits_on(networks, wanted, tmp_path):
+    """The driver ends before the worker that is cut off; the next one, at once, leaves this worker's trial alone until it has ended."""
+    address, over = f"{machines.address(HEAD)}:6379", tmp_path / "over"
+    head = f"{RAY} --head --port 6379 --node-ip-address {machines.address(HEAD)} --num-cpus 2 --include-dashboard false"
+    node = f"{RAY} --address {address} --node-ip-address {machines.address(NODE)} --num-cpus 1 --block"
+    first, second = (shlex.join(traced.command(tmp_path, address, workers, 30)) for workers in (2, 1))
+    script = f"{head} && {{ {first}; date +%s.%N > {shlex.quote(str(over))}; {second}; }}"
+    variables = {**ENVIRONMENT, **NOTICED_EARLY}
+    driver = traced.start(machines.machine(HEAD, script), tmp_path, **variables)
+    with machines.started(machines.machine(NODE, node), env={**os.environ, "PYTHONPATH": traced.PATH, **variables}):
+        traced.wait_for(tmp_path, driver, 8, NODE)
+        (tmp_path / f"hold-{NODE}").touch()
+        held = traced.wait_for(tmp_path, driver, 8 + 10, NODE)
+        machines.cut(NODE)
+        wait_until(lambda: "cannot be reached; its trials go on" in traced.said(tmp_path), driver, tmp_path)
+        os.kill(python_below(driver), signal.SIGINT)
+        assert driver.wait() == 0, traced.said(tmp_path)
+        machines.mend(NODE)
+    moments = traced.of(tmp_path, held.number)
+    zombie = [moment.time for moment in moments if (moment.node, moment.pid) == (held.node, held.pid)]
+    assert zombie[-1] > float(over.read_text()), "it trained on when the first driver had ended"
+    assert zombie[-1] < min(moment.time for moment in moments if moment.node == HEAD)
+    traced.check_order(traced.trace(tmp_path))
+    assert traced.stored_table(tmp_path) == wanted
+    assert "workers of the driver before this one could not be reached" in traced.said(tmp_path)
+
+
+def python_below(process):
+    """Return the process id of the driver in a machine."""
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if child.cmdline()[:1] == [sys.executable] and "from traced_study import main; main()" in child.cmdline():
+                return child.pid
+    raise AssertionError("no driver runs")
