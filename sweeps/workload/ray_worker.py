@@ -62,7 +62,8 @@ class RayJob:
     def places(self) -> int:
         """Workers for which the machines of the cluster have room, if nobody else uses them."""
         nodes = [node["Resources"] for node in _import_ray().nodes() if node["Alive"]]
-        return int(sum(min(_times(node, "CPU", self.cpus), _times(node, "GPU", self.gpus)) for node in nodes))
+        demands = {"CPU": self.cpus, "GPU": self.gpus, "memory": self.memory}
+        return int(sum(min(_times(node, name, demand) for name, demand in demands.items()) for node in nodes))
 
     @contextmanager
     def shown(self) -> Iterator[None]:

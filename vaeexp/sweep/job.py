@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sweeps.study import Study
+    from sweeps.workload.ray_worker import RayJob
     from vaeexp.sweep.study_log import StudyLog
 
 
@@ -155,11 +156,11 @@ def _check_writable(folder: Path, flag: str) -> None:
         raise UserError(flag, f"'{folder}' cannot be written: no permission for '{there}'. Choose another folder.")
 
 
-def print_plan(job: Job, console: "Console", *, places: int | None) -> None:
-    """Print the plan. A few training steps of the largest model give the estimate of time. `places`: as for `resolve_execution`."""
+def print_plan(job: Job, console: "Console", cluster: "RayJob | None") -> None:
+    """Print the plan. A few training steps of the largest model give the estimate of time. `cluster`: as for `choose_execution`."""
     study, settings, dataset = job.study, job.settings, job.dataset
     trials, say = study.budget.trials or 100, partial(write_line, console)
-    execution = choose_execution(study, settings, dataset, job.options.execution, {}, say, places=places)
+    execution = choose_execution(study, settings, dataset, job.options.execution, {}, say, cluster=cluster)
     for line in (*_intent(study, settings, dataset), *_cost(study, settings, dataset, execution, trials)):
         write_line(console, line)
     write_line(console, "Nothing was trained.")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from vaeexp.words import format_gibibytes
 
 if TYPE_CHECKING:
     from sweeps.study import Study
+    from sweeps.workload.ray_worker import RayJob
 
 MIB = 2**20
 MIRROR, WORKER, PROGRAMS = 200 * MIB, 350 * MIB, 300 * MIB
@@ -45,6 +47,12 @@ class MemoryPlan:
         """Return the bytes that a sweep on the CPU needs at the most besides those that it has, about."""
         programs = PROGRAMS if compiled else 0
         return MIRROR + workers * (WORKER + programs + self._images) + lanes * self._lane
+
+    def asked(self, job: "RayJob", execution: Execution) -> "RayJob":
+        """Return the job on a cluster with what each worker asks for."""
+        lanes = -(-execution.lanes // execution.workers)
+        memory = self.needed(1, lanes, compiled=execution.compile)
+        return replace(job, cpus=float(execution.threads or 1), memory=memory)
 
     def check(self, free: FreeMemory | None = None) -> None:
         """Raise UserError where one lane of the largest model does not fit, before any model is built."""
@@ -83,16 +91,18 @@ def choose_execution(
     say: Callable[[str], None],
     free: FreeMemory | None = None,
     *,
-    places: int | None = None,
+    cluster: "RayJob | None" = None,
 ) -> Execution:
     """Decide how a study runs (`resolve_execution`); on a CPU with fewer workers and lanes where memory is short, and says so.
+
+    On a cluster there are as many workers as its machines have room for.
 
     Args:
         asked: the given fields of `ExecutionSettings`.
         recorded: the execution of the study's first run; empty before it.
         say: gets a line where the sweep is narrowed.
         free: the free memory; by default that of now.
-        places: as for `resolve_execution`; the machines of a cluster look after their memory themselves.
+        cluster: where the workers run; None: on this machine.
 
     Raises:
         UserError: as `resolve_execution`; or what the user or the record asks for does not fit.
@@ -100,10 +110,18 @@ def choose_execution(
     plan, trials = MemoryPlan(study, settings, dataset), study.budget.trials or 100
     shapes = len(model_shapes(study, settings))
     resolve = partial(resolve_execution, recorded=recorded, dataset=dataset, settings=settings)
-    resolve = partial(resolve, maxima=maxima_of(study), trials=trials, shapes=shapes, places=places)
+    resolve = partial(resolve, maxima=maxima_of(study), trials=trials, shapes=shapes)
+    if cluster is not None:
+        execution = resolve(asked, places=cluster.places)
+        while (places := plan.asked(cluster, execution).places) < execution.workers:
+            fewer = resolve(asked, places=places)
+            if fewer.workers == execution.workers:  # as many as were asked for; the study waits for them
+                break
+            execution = fewer
+        return execution
     execution, free = resolve(asked), free or free_memory()
     needed = plan.needed(execution.workers, execution.lanes, compiled=execution.compile)
-    if execution.device != "cpu" or places is not None or free is None or needed <= free.bytes:
+    if execution.device != "cpu" or free is None or needed <= free.bytes:
         return execution
     workers, lanes = plan.fitting(execution, free)
     short = f"{execution.workers} workers with {execution.lanes} lanes need about {format_gibibytes(needed)} more, and {free.bound} has {format_gibibytes(free.bytes)} free"

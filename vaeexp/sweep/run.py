@@ -76,7 +76,7 @@ def run_sweep(options: SweepOptions, *, console: "Console") -> Path:
             return _already_finished(job, sweep.read())
         execution = choose_execution(
             *(job.study, job.settings, job.dataset, options.execution, sweep.before.execution, log.say),
-            places=cluster.places if cluster else None,
+            cluster=cluster,
         )
         if sweep.before.session is None and not any((options.runs / "trials" / job.study.name).glob("*")):
             note_beginning(options.runs, job.study.name)
@@ -160,7 +160,7 @@ def plan_sweep(options: SweepOptions, *, console: "Console") -> None:
     for line in warm_start(job.study, before, _comparable(job), read)[1]:
         job.log.say(line)
     with joined(job) as cluster:
-        print_plan(job, console, places=cluster.places if cluster else None)
+        print_plan(job, console, cluster)
 
 
 def _check_same_data(job: Job, record: Mapping[str, Any]) -> None:

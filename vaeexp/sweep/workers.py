@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +73,7 @@ def make_workers(
     }
     # Ray shows each worker its own GPU only. A worker may hold the lanes of an absent one, in turn, so all have the same width.
     recipes = [{**elsewhere, **arguments, "device": execution.device, "lanes": lanes} for arguments in workers]
-    memory = MemoryPlan(job.study, job.settings, job.dataset).needed(1, lanes, compiled=execution.compile)
-    cluster = replace(cluster, cpus=float(execution.threads or 1), memory=memory)
+    cluster = MemoryPlan(job.study, job.settings, job.dataset).asked(cluster, execution)
     return WorkerPool(
         open_remote_lanes, recipes, timeout=timeout, worker=cluster.worker, lanes=execution.lanes, kind=kind
     )

@@ -188,6 +188,18 @@ def test_a_study_begins_with_the_workers_that_there_are(actors, tmp_path, monkey
         assert values(advance_all(lanes, four)) == alone(tmp_path, four, 1)[0]
 
 
+def test_places_are_counted_by_cores_and_by_memory(cluster, tmp_path):
+    import ray
+
+    with join_cluster(cluster.address, []):
+        sizes = [node["Resources"]["memory"] for node in ray.nodes() if node["Alive"]]
+        memory = int(min(sizes))
+        assert RayJob(folder=tmp_path, memory=int(0.9 * memory)).places == 3
+        assert RayJob(folder=tmp_path, memory=2 * int(max(sizes))).places == 0
+        assert RayJob(folder=tmp_path, cpus=0.5, memory=int(0.4 * memory)).places == 6, "two on each machine"
+        assert RayJob(folder=tmp_path, cpus=0.5, memory=int(0.9 * memory)).places == 3
+
+
 def test_results_come_back_from_where_the_drivers_folder_is_not_seen(actors, tmp_path, caplog):
     with actors(2, counting.build_writing, lanes=4, seen=False) as lanes:
         with_trials(lanes, *map(trial, range(4)))

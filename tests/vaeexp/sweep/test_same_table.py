@@ -53,7 +53,7 @@ def train(tmp_path_factory):
         with joined(job) as cluster:
             execution = choose_execution(
                 *(job.study, job.settings, job.dataset, job.options.execution, {}, print),
-                places=cluster.places if cluster else None,
+                cluster=cluster,
             )
             lanes = make_workers(job, execution, cluster)
             try:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from sweeps.errors import UserError
 from sweeps.memory import FreeMemory
+from sweeps.workload.ray_worker import RayJob
 from vaeexp.models.vae import build_vae, count_parameters
 from vaeexp.settings import ModelSettings
 from vaeexp.sweep.job import SweepOptions, prepare_job
@@ -67,6 +68,29 @@ def test_a_sweep_is_narrowed_with_a_line_or_refused_where_its_numbers_are_fixed(
     assert (narrow.workers, narrow.lanes) == (1, 1)
     assert len(said) == 1
     assert said[0].endswith("the container has 0.5 GiB free: the study runs with --workers 1 --lanes 1.")
+
+
+class FakeCluster(RayJob):
+    """Four machines, each with 4 cores and 1 GiB."""
+
+    @property
+    def places(self) -> int:
+        return 4 * min(int(4 // self.cpus), GIB // self.memory if self.memory else 4)
+
+
+def test_a_cluster_has_no_more_workers_than_its_memory_has_room_for(options: SweepOptions, tmp_path: Path) -> None:
+    job = prepare_job(options, StudyLog(Console(quiet=True)))
+    place, cluster = (job.study, job.settings, job.dataset), FakeCluster(folder=tmp_path)
+    plan = MemoryPlan(*place)
+    assert cluster.places == 16
+    for lanes, workers in ((8, 4), (2, 2)):  # a worker needs more than half of a machine's memory
+        execution = choose_execution(*place, {**options.execution, "lanes": lanes}, {}, print, cluster=cluster)
+        assert (execution.workers, execution.lanes) == (workers, lanes)
+        assert plan.asked(cluster, execution).memory == plan.needed(1, lanes // workers, compiled=False)
+    asked = {**options.execution, "workers": 8, "lanes": 8}
+    assert choose_execution(*place, asked, {}, print, cluster=cluster).workers == 8, "the study waits for them"
+    wide = {**options.execution, "threads": 3}
+    assert plan.asked(cluster, choose_execution(*place, wide, {}, print, cluster=cluster)).cpus == 3
 
 
 def test_the_plan_shows_the_memory(options: SweepOptions) -> None:
