@@ -163,14 +163,13 @@ class Crew:
 def moves(workers: Sequence[Worker]) -> list[Trial]:
     """Return the trials that have to move from the fullest to the emptiest workers for all to have as many free lanes.
 
-    A trial moves between workers that see its checkpoint only, because elsewhere it would be trained again from its start.
+    The checkpoint that a trial leaves reaches all workers: in a place that they see, or by way of the driver.
     """
     held = {worker: len(worker.trials) - worker.width for worker in workers}
     moving: list[Trial] = []
     while True:
-        full = max((worker for worker in held if worker.resumes), key=held.__getitem__, default=None)
-        free = min(held, key=held.__getitem__)
-        if full is None or not free.resumes or held[full] - held[free] < 2:
+        full, free = max(held, key=held.__getitem__), min(held, key=held.__getitem__)
+        if held[full] - held[free] < 2:
             return moving
         moving.append([trial for trial in full.trials.values() if trial not in moving][-1])
         held[full] -= 1

@@ -13,10 +13,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sweeps.files import write_whole
 from sweeps.memory import go_first
 from sweeps.workload import Images, Lanes, Outcome, Plan, Progress, Stall, Trial, TrialResult, WorkerState
 from sweeps.workload.pulse import batches, end_soon
@@ -52,6 +54,8 @@ class Part(NamedTuple):
     messages: Sequence[bytes]
     files: Mapping[str, bytes] = {}
     """Path in the folder of trials → content."""
+    gone: Collection[str] = ()
+    """Paths of files there that the driver is to delete."""
     last: bool = False
     place: Place | None = None
 
@@ -135,14 +139,15 @@ class LanesActor:
         if self._carried is None:
             return
         files, part, size = self._carried.files, dict[str, bytes](), 0
+        gone, self._carried.gone = self._carried.gone, []
         for name in [*files]:
             if part and size + len(files[name]) > _PART_BYTES:
                 yield Part([], part)
                 part, size = {}, 0
             size += len(files[name])
             part[name] = files.pop(name)
-        if part:
-            yield Part([], part)
+        if part or gone:
+            yield Part([], part, gone)
 
     def _leave_alone(self) -> None:
         """End this process once its driver gives it up soon."""
@@ -161,7 +166,7 @@ def _sees(sight: Sight) -> bool:
 
 
 class CarriedLanes:
-    """Lanes that write in a folder of their own: what the driver is to have goes along with their answers."""
+    """Lanes in a folder of their own: files for the driver go along with their answers, files that the driver has with its commands."""
 
     stalls: tuple[Stall, ...] = ()
     workers: tuple[WorkerState, ...] = ()
@@ -172,6 +177,8 @@ class CarriedLanes:
         self._trials: dict[int, Trial] = {}
         self.files: dict[str, bytes] = {}
         """Path below the folder → content, of files that the driver has not got yet."""
+        self.gone: list[str] = []
+        """Paths of files that the driver is to delete."""
 
     @property
     def width(self) -> int:
@@ -181,7 +188,10 @@ class CarriedLanes:
     def kind(self) -> Mapping[str, Any]:
         return self._lanes.kind
 
-    def add(self, trial: Trial) -> None:
+    def add(self, trial: Trial, files: Mapping[str, bytes] = {}) -> None:
+        """`files`: path → content, of what the driver has in the place of the trial's checkpoints."""
+        for name, content in files.items():
+            write_whole(self._own / name, lambda path, content=content: path.write_bytes(content))  # type: ignore[misc]
         self._trials[trial.number] = trial
         self._lanes.add(trial)
 
@@ -195,8 +205,10 @@ class CarriedLanes:
             yield [replace(progress, images=self._carry_images(progress.images)) for progress in done]
 
     def release(self, numbers: Collection[int]) -> None:
+        """Free lanes, and take along the checkpoints that the trials leave."""
         self._lanes.release(numbers)
-        self._trials = {number: trial for number, trial in self._trials.items() if number not in numbers}
+        for number in self._trials.keys() & set(numbers):
+            self._carry_files(self._own / self._trials.pop(number).checkpoint_name)
 
     def stop(self, seconds: float) -> Iterator[list[Progress] | list[TrialResult]]:
         return self._lanes.stop(seconds)
@@ -208,12 +220,23 @@ class CarriedLanes:
         self._lanes.discard_checkpoints([trial for trial in trials if ending[trial.number].state != "paused"])
         carried = [self._carry(result) for result in results]
         for trial in trials:
-            if ending[trial.number].state == "paused":  # another trial's place, where it is revived
-                self._carry_files(self._own / trial.checkpoint_name)
+            place = self._own / trial.checkpoint_name  # another trial's place, where it is revived
+            if ending[trial.number].state == "paused":
+                self._carry_files(place)
+            shutil.rmtree(place, ignore_errors=True)
         return carried
 
-    def discard_checkpoints(self, trials: Sequence[Trial]) -> None:
+    def discard_checkpoints(self, trials: Sequence[Trial], names: Collection[str] = ()) -> None:
+        """`names`: paths of what the driver has in the places of these checkpoints. What the lanes delete of it goes there, too."""
+        for name in (standing := [name for name in names if not (self._own / name).exists()]):
+            (self._own / name).parent.mkdir(parents=True, exist_ok=True)
+            (self._own / name).touch()
         self._lanes.discard_checkpoints(trials)
+        self.gone += [name for name in names if not (self._own / name).exists()]
+        for name in standing:
+            (self._own / name).unlink(missing_ok=True)
+            with suppress(OSError):  # files of a trial that trains here
+                (self._own / name).parent.rmdir()
 
     def close(self) -> None:
         self._lanes.close()

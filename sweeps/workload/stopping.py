@@ -21,7 +21,7 @@ def stop_workers(
     """Yield what these workers still owe; once its answers have been taken, a worker leaves a checkpoint of each of its trials.
 
     Args:
-        workers: workers that are up, and whose checkpoints others see.
+        workers: workers that are up.
         finished: numbers of the trials that their lanes hold no more, because their results are here.
         seconds: the most that it may take. Workers that are not done by then are told of in a line.
     """

@@ -233,9 +233,9 @@ class WorkerPool:
             self._hear()
 
     def stop(self, seconds: float) -> Iterator[list[Progress] | list[TrialResult]]:
-        """See `Lanes.stop`. A worker that hangs, or whose checkpoints nobody sees, leaves none: its trials repeat more."""
+        """See `Lanes.stop`. A worker that hangs leaves no checkpoints: its trials repeat more."""
         yield from ([*self._held.values()], [*self._results.values()])
-        yield from stop_workers([child for child in self._crew.up if child.resumes], self._results, seconds)
+        yield from stop_workers(self._crew.up, self._results, seconds)
 
     def close(self) -> None:
         """End every worker: an idle one closes its lanes, one in the midst of an epoch is killed."""
@@ -376,7 +376,7 @@ class WorkerPool:
             child.kill()
             late = lost.failure.kind == "timed_out"
             child.losses += not (late or lost.machine)
-            again = "" if child.resumes or not child.trials else "; its trials are trained again from their start"
+            again = "" if child.resumes or not child.trials else "; its trials go on from their last pause or start"
             _log.warning("%s", f"{child.name} {lost.detail}{again}")
             if lost.failure.kind == "error" or (late and len(suspects) == 1) or child.losses >= DEATHS:
                 if not suspects:

@@ -60,7 +60,7 @@ class CountingLanes:
     def add(self, trial):
         self.misbehave(trial, "add")
         epoch, state = 0, trial.seed
-        saved = self.folder / f"{trial.number}.json"
+        saved = self.saved(trial)
         if trial.epoch and saved.exists():
             epoch, state = json.loads(saved.read_text())
             if epoch > trial.epoch:  # ahead of what was published: of no use
@@ -97,10 +97,14 @@ class CountingLanes:
         held[2] = (held[2] * 1_103_515_245 + held[1]) % 2**31
         return held[2]
 
+    def saved(self, trial):
+        return self.folder / f"{trial.number}.json"
+
     def save(self, held):
-        partial = self.folder / f"{held[0].number}.partial"
+        partial = self.saved(held[0]).with_suffix(".partial")
+        partial.parent.mkdir(exist_ok=True)
         partial.write_text(json.dumps(held[1:]))
-        partial.rename(self.folder / f"{held[0].number}.json")
+        partial.rename(self.saved(held[0]))
 
     def release(self, numbers):
         for number in [number for number in numbers if number in self.held]:
@@ -118,7 +122,7 @@ class CountingLanes:
     def discard_checkpoints(self, trials):
         for trial in trials:
             self.misbehave(trial, "discard_checkpoints")
-            (self.folder / f"{trial.number}.json").unlink(missing_ok=True)
+            self.saved(trial).unlink(missing_ok=True)
 
     def close(self):
         (self.folder / f"closed-{os.getpid()}").touch()
@@ -184,21 +188,45 @@ def build_lasting(folder, width=2):
 class LastingLanes(CountingLanes):
     """Lanes that take their time, write down what they do, and leave no checkpoint of their own accord."""
 
+    def __init__(self, folder, width, notes=None):
+        super().__init__(folder, width)
+        self.notes = notes or folder
+
     def advance_one(self, held):
         trial, epoch, _ = held
-        note(self.folder, f"epoch {trial.number} {epoch + 1} of {os.getpid()}")
+        note(self.notes, f"epoch {trial.number} {epoch + 1} of {os.getpid()}")
         time.sleep(0.1)
         state = self.train(held)
         return Progress(number=trial.number, epoch=epoch + 1, objective=state / 1e9, finished=epoch + 1 == 6)
 
     def finish_one(self, number, outcome):
-        note(self.folder, f"finish {number}")
+        note(self.notes, f"finish {number}")
         time.sleep(0.5)
         return super().finish_one(number, outcome)
 
     def train(self, held):
-        note(self.folder, f"trained {held[0].number} {held[1] + 1}")
+        note(self.notes, f"trained {held[0].number} {held[1] + 1}")
         return super().train(held)
+
+
+def build_pausing(folder, notes, width=2):
+    return PausingLanes(Path(folder), width, notes)
+
+
+class PausingLanes(LastingLanes):
+    """The same, but the checkpoints lie beside the files of trials, and those of trials that pause stay."""
+
+    def saved(self, trial):
+        return self.folder / trial.checkpoint_name / "checkpoint.json"
+
+    def finish_one(self, number, outcome):
+        held = self.held[number]
+        if outcome.state == "paused":
+            self.save(held)
+        folder = self.folder / held[0].folder_name
+        folder.mkdir(exist_ok=True)
+        (folder / "weights").write_text(f"weights {held[2]}")
+        return replace(super().finish_one(number, outcome), folder=str(folder))
 
 
 def build_hanging(folder, width=2):

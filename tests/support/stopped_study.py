@@ -45,16 +45,16 @@ def notes(folder: Path) -> list[str]:
 
 
 def stopped_study(
-    make_lanes: Callable[[], Lanes], folder: Path, moments: Sequence[Callable[[], bool]]
+    make_lanes: Callable[[], Lanes], folder: Path, moments: Sequence[Callable[[], bool]], *, runs: Path = Path("mlruns")
 ) -> list[dict[str, object]]:
     """Run the study, stop it at each moment, go on to its end; return its table."""
     journal = MemoryJournal()
     for moment in moments:
         with interrupted(moment), closing(make_lanes()) as lanes:
-            search(in_memory(STUDY, journal), STUDY, lanes, [])
+            search(in_memory(STUDY, journal), STUDY, lanes, [], runs=runs)
     with closing(make_lanes()) as lanes:
         study = in_memory(STUDY, journal)
-        search(study, STUDY, lanes, [])
+        search(study, STUDY, lanes, [], runs=runs)
     return table(study)
 
 

@@ -129,7 +129,7 @@ def _time(name: str, shown: str, help: str, **default: Any) -> Any:
         envvar="VAEEXP_CHECKPOINTS",
         show_envvar=True,
         show_default="the runs folder",
-        help="Folder for checkpoints that all machines reach, as s3://bucket/folder or file:///shared/folder: another machine goes on from them. Without one, it trains the trials of a lost machine again where it does not see the runs folder.",
+        help="Folder for checkpoints that all machines reach, as s3://bucket/folder or file:///shared/folder: another machine goes on from them. Without one, it trains the running trials of a lost machine again where it does not see the runs folder.",
     ),
 )
 @options.titled(

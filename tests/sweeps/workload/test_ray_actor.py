@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import counting
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stopped_study import epochs_trained
 
 from sweeps.errors import UserError
 from sweeps.workload import Outcome, Trial, advance_all
@@ -98,6 +100,34 @@ def test_what_lanes_write_out_of_the_drivers_sight_goes_along_with_their_answers
     }
     assert lanes.files["trial-0000/weights"].startswith(b"weights ")
     assert sorted(path.name for path in own.iterdir()) == ["1.json", "trial-0001"], "nothing is kept twice"
+
+
+def test_a_checkpoint_goes_to_the_driver_from_there_to_other_lanes_and_is_deleted_there(tmp_path):
+    def out_of_sight(name):
+        (tmp_path / name).mkdir()
+        return CarriedLanes(counting.PausingLanes(tmp_path / name, 2, tmp_path), tmp_path / name, tmp_path / "theirs")
+
+    first, second, third = map(out_of_sight, ("first", "second", "third"))
+    trial = Trial(number=0, params={}, seed=0)
+    first.add(trial)
+    for _ in range(2):
+        advance_all(first, [0])
+    first.finish({0: Outcome(state="paused", epoch=2, objective=0.0)})
+    assert set(first.files) == {"trial-0000/checkpoint.json", "trial-0000/weights"}
+    second.add(replace(trial, epoch=2), first.files)
+    advance_all(second, [0])
+    second.release([0])
+    assert set(second.files) == set(first.files)
+    third.add(replace(trial, epoch=3), second.files)
+    third.replay()
+    assert [progress.epoch for progress in advance_all(third, [0])] == [4]
+    assert epochs_trained(tmp_path) == [f"trained 0 {epoch}" for epoch in (1, 2, 3, 4)]
+    third.finish({0: COMPLETE})
+    assert third.gone == [], "the driver may die before it has recorded the result"
+    first.discard_checkpoints([trial], [*second.files])
+    assert first.gone == ["trial-0000/checkpoint.json"]
+    for name in ("first", "second", "third"):
+        assert not list((tmp_path / name).iterdir()), "nothing is kept twice"
 
 
 def test_a_client_outside_the_cluster_is_refused(monkeypatch):

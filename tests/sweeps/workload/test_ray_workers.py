@@ -2,12 +2,13 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 
 import counting
@@ -16,7 +17,7 @@ import pytest
 from ray_machines import three_machines
 from stopped_study import STUDY, epochs_trained, notes, stopped_study
 from toy_lanes import ToyLanes
-from toy_study import in_memory, table, toy_study
+from toy_study import MemoryJournal, Watcher, in_memory, table, toy_study
 
 import sweeps
 from sweeps.engine import search
@@ -31,7 +32,10 @@ pytest.importorskip("ray", reason="needs vaeexp[ray]")
 # A cluster of three machines takes half a minute to start, and minutes where the machine is busy.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 ROOT, SUPPORT = Path(__file__).parents[3], Path(__file__).parents[2] / "support"
+SWEEPS = Path(sweeps.__file__).parent
 COMPLETE = Outcome(state="complete", epoch=6, objective=0.0)
+PAUSED = Outcome(state="paused", epoch=2, objective=0.0)
+PROMOTED = toy_study(trials=9, pruner="promotion", pruner_options={"rungs": [1, 2], "factor": 2})
 PATH = os.pathsep.join(map(str, (ROOT, SUPPORT)))
 
 
@@ -46,12 +50,13 @@ def actors(cluster, tmp_path):
     """Starts a pool of actors; the last block of the test ends it."""
 
     @contextmanager
-    def start(count=3, factory=counting.build, *, lanes=6, limit=60.0, seen=True, **arguments):
+    def start(count=3, factory=counting.build, *, lanes=6, limit=60.0, seen=True, kinds=None, code=SWEEPS, **arguments):
         job = RayJob(folder=tmp_path, limit=limit)
         recipe = {"folder": tmp_path, **arguments}
-        with join_cluster(cluster.address, [Path(sweeps.__file__).parent]):
+        recipes = [recipe | {"kind": kind} for kind in kinds] if kinds else [recipe] * count
+        with join_cluster(cluster.address, [code]):
             job = job if not seen else _shown(job)
-            pool = WorkerPool(factory, [recipe] * count, worker=job.worker, lanes=lanes)
+            pool = WorkerPool(factory, recipes, worker=job.worker, lanes=lanes)
             try:
                 yield pool
             finally:
@@ -217,7 +222,117 @@ def test_results_come_back_from_where_the_drivers_folder_is_not_seen(actors, tmp
             assert Path(done[number].images[done[number].epoch]["state"]).exists()
     assert not list(tmp_path.glob("*.json"))
     assert "does not see the folder" in caplog.text
-    assert "its trials are trained again from their start" in caplog.text
+    assert "its trials go on from their last pause or start" in caplog.text
+
+
+def files(folder):
+    """The files of trials, by their path in the folder."""
+    return sorted(str(path.relative_to(folder)) for path in folder.glob("trial-*/*"))
+
+
+def test_a_promotion_out_of_the_drivers_sight_repeats_no_epoch(actors, tmp_path):
+    alone, apart = tmp_path / "alone", tmp_path / "apart"
+    expected, paused = in_memory(PROMOTED), in_memory(PROMOTED)
+    for folder in (alone, apart):
+        folder.mkdir()
+    local = [{"folder": alone, "notes": alone, "width": 1}] * 2
+    with closing(WorkerPool(counting.build_pausing, local)) as lanes:
+        search(expected, PROMOTED, lanes, [], runs=alone)
+    with actors(2, counting.build_pausing, lanes=2, seen=False, width=1, notes=apart) as lanes:
+        search(paused, PROMOTED, lanes, [], runs=tmp_path)
+    assert table(paused) == table(expected)
+    trained = epochs_trained(apart)
+    assert trained == epochs_trained(alone)
+    assert len(trained) == len(set(trained))
+    assert files(tmp_path) == files(alone)
+    assert any(name.endswith(".json") for name in files(alone)), "checkpoints of trials that may be revived"
+    processes = {}
+    for _, number, _, _, pid in (line.split() for line in notes(apart) if line.startswith("epoch")):
+        processes.setdefault(number, set()).add(pid)
+    assert any(len(pids) == 2 for pids in processes.values()), "trials that went on in another process"
+
+
+def test_trials_that_paused_out_of_sight_go_on_after_the_driver_died(actors, tmp_path):
+    class Crash(Watcher):
+        def round_finished(self, snapshot):
+            super().round_finished(snapshot)
+            if snapshot.paused >= 3:
+                raise RuntimeError
+
+    (tmp_path / "alone").mkdir()
+    expected, journal = in_memory(PROMOTED), MemoryJournal()
+    alone = counting.PausingLanes(tmp_path / "alone", 2)
+    search(expected, PROMOTED, alone, [], runs=tmp_path / "alone")
+    for observers in ([Crash()], []):
+        study = in_memory(PROMOTED, journal)
+        with (
+            pytest.raises(RuntimeError) if observers else nullcontext(),
+            actors(2, counting.build_pausing, lanes=2, seen=False, width=1, notes=tmp_path) as lanes,
+        ):
+            search(study, PROMOTED, lanes, observers, runs=tmp_path)
+    assert table(study) == table(expected)
+    trained = epochs_trained(tmp_path)
+    twice = {line.split()[1] for line in trained if trained.count(line) > 1}
+    assert {*trained} == {*epochs_trained(tmp_path / "alone")}
+    assert len(twice) <= 2, "those that were training alone"
+
+
+def test_a_trial_that_paused_out_of_sight_goes_on_when_its_worker_is_lost(actors, tmp_path):
+    four = range(4)
+    with actors(2, counting.build_pausing, lanes=4, seen=False, notes=tmp_path) as lanes:
+        with_trials(lanes, *map(trial, four))
+        rounds = [values(advance_all(lanes, four)) for _ in range(2)]
+        lanes.finish({0: PAUSED})
+        for pid in {line.split()[-1] for line in notes(tmp_path) if line.startswith("epoch 0 ")}:
+            os.kill(int(pid), signal.SIGKILL)
+        with_trials(lanes, trial(0, epoch=2))
+        lanes.replay()
+        rounds.append(values(advance_all(lanes, four)))
+        assert files(tmp_path) == ["trial-0000/checkpoint.json", "trial-0000/weights"]
+        lanes.finish({0: COMPLETE})
+        lanes.discard_checkpoints([trial(0)])
+        assert files(tmp_path) == ["trial-0000/weights"]
+    assert rounds == alone(tmp_path, four, 3)
+    assert [line for line in epochs_trained(tmp_path) if line.startswith("trained 0 ")] == [
+        f"trained 0 {epoch}" for epoch in (1, 2, 3)
+    ]
+
+
+def test_trials_move_to_a_late_worker_that_does_not_see_the_folder(actors, cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(RayWorker, "patience", 3.0)
+    six = range(6)
+    with actors(4, counting.build_pausing, lanes=6, seen=False, notes=tmp_path) as lanes:
+        while len(lanes._crew.up) < 3:
+            lanes._crew.take_in(1.0)
+        with_trials(lanes, *map(trial, six))
+        rounds = [values(advance_all(lanes, six)) for _ in range(2)]
+        machine = cluster.add_node(num_cpus=1)
+        while len(lanes._crew.up) < 4:
+            lanes._crew.take_in(1.0)
+        rounds += [values(advance_all(lanes, six)) for _ in range(2)]
+        assert sorted(len(worker.trials) for worker in lanes.workers) == [1, 1, 2, 2]
+    cluster.remove_node(machine)
+    assert rounds == alone(tmp_path, six, 4)
+    trained = epochs_trained(tmp_path)
+    assert len(trained) == len(set(trained)) == 24
+
+
+def test_an_actor_of_another_kind_is_refused_with_the_difference(actors, tmp_path, caplog):
+    with actors(kinds=[{"torch": "2.15"}, {"torch": "2.16"}]) as lanes:
+        assert len(lanes.workers) == 1
+    assert re.search(
+        r"goes on without worker-\d .*: its numbers would not be .*: torch 2\.1[56], not 2\.1[56]\. Give",
+        caplog.text,
+    )
+    other = tmp_path / "other" / "sweeps"
+    shutil.copytree(SWEEPS, other, ignore=shutil.ignore_patterns("__pycache__"))
+    with (other / "seeds.py").open("a") as file:
+        file.write("# other code\n")
+    with (
+        pytest.raises(UserError, match=r"worker-\d on \S+: runs other code than this process: sweeps .* not sweeps"),
+        actors(2, code=other),
+    ):
+        pass
 
 
 def test_what_a_factory_raises_on_every_machine_is_raised_here(actors):
@@ -270,21 +385,23 @@ def test_no_actor_outlives_a_driver_that_is_killed(cluster, tmp_path):
     assert gone(processes)
 
 
-def test_a_stopped_study_on_actors_trains_each_epoch_once(actors, tmp_path):
+@pytest.mark.parametrize("seen", [True, False], ids=["in sight", "out of sight"])
+def test_a_stopped_study_on_actors_trains_each_epoch_once(actors, tmp_path, seen):
     undisturbed = in_memory(STUDY)
     (tmp_path / "alone").mkdir()
-    search(undisturbed, STUDY, counting.LastingLanes(tmp_path / "alone", 2), [])
+    search(undisturbed, STUDY, counting.PausingLanes(tmp_path / "alone", 2), [], runs=tmp_path / "alone")
     with ExitStack() as pools:
 
         def start():
             pools.close()
-            return pools.enter_context(actors(2, counting.build_lasting, lanes=2, width=1))
+            here = actors(2, counting.build_pausing, lanes=2, seen=seen, width=1, notes=tmp_path)
+            return pools.enter_context(here)
 
         moments = [
             lambda: len(notes(tmp_path)) >= 7,  # in an epoch
             lambda: any(line.startswith("finish") for line in notes(tmp_path)),
         ]
-        assert stopped_study(start, tmp_path, moments) == table(undisturbed)
+        assert stopped_study(start, tmp_path, moments, runs=tmp_path) == table(undisturbed)
     trained = epochs_trained(tmp_path)
     assert trained == epochs_trained(tmp_path / "alone")
     assert len(trained) == len(set(trained))

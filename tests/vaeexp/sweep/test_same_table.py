@@ -34,6 +34,9 @@ SLOW = (pytest.mark.slow, pytest.mark.timeout(1800))
 SUPPORT = str(Path(__file__).parents[2] / "support")
 SEARCH = STUDY.replace("confirm: {top: 1, seeds: 1}\n", "")  # test figures take longer than all training
 CONVOLUTIONAL = SEARCH.replace("{network: mlp, hidden: [16], latent_size: 2}", "{network: conv, latent_size: 2}")
+PROMOTION = SEARCH.replace(
+    "{name: median, startup_trials: 1, warmup_epochs: 2}", "{name: promotion, rungs: [1, 2], factor: 2}"
+).replace("trials: 4", "trials: 9")
 
 
 @pytest.fixture(scope="module")
@@ -95,15 +98,19 @@ def numbers(stored, runs):
             "trial": (run.state, run.params, run.seed, run.round, run.ended_round, run.files),
             "epochs": [(each.epoch, each.objective, timeless(each.metrics)) for each in run.epochs],
             "results": timeless(run.results),
-            "weights": {
-                path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-                for path in (runs / run.folder).glob("*.safetensors")
-            },
+            "weights": {path.name: hash_of(path) for path in (runs / run.folder).glob("*.safetensors")},
             "arithmetic": json.loads((runs / run.folder / "settings.json").read_text())["arithmetic"],
         }
         for run in stored.trials
         if run.folder
     }
+
+
+def hash_of(path):
+    """The hash of a file of weights, or of the tensors of a checkpoint, whose header holds times."""
+    content = path.read_bytes()
+    tensors = 8 + int.from_bytes(content[:8], "little") if path.name.startswith("checkpoint") else 0
+    return hashlib.sha256(content[tensors:]).hexdigest()
 
 
 def timeless(metrics):
@@ -194,7 +201,9 @@ def test_another_machine_goes_on_from_checkpoints_at_an_address(train, alone, cl
         machine = next(each for each in cluster.worker_nodes if each.node_id in used)
         lost.append(machine.node_id)
         cluster.remove_node(machine, allow_graceful=False)
-        cluster.add_node(num_cpus=1)
+        with monkeypatch.context() as patch:  # a machine keeps its variables for the tests that follow
+            patch.delenv("VAEEXP_NOTES")
+            cluster.add_node(num_cpus=1)
 
     shared = tmp_path / "shared"
     options = {"engine": "ray", "address": cluster.address, "checkpoints": f"file://{shared}", "worker_timeout": 10.0}
@@ -206,3 +215,20 @@ def test_another_machine_goes_on_from_checkpoints_at_an_address(train, alone, cl
         assert trial.epoch, "a checkpoint, not the start"
         assert trial.machine not in lost
     assert not [path for path in shared.rglob("*") if path.is_file()], "a trial that has ended needs none"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_promotion_has_one_table_in_one_process_in_three_and_on_three_machines(train, cluster, tmp_path, monkeypatch):
+    """No machine sees the runs folder of the driver here, so that a promoted trial gets its checkpoint from the driver."""
+    monkeypatch.setattr("vaeexp.sweep.execution.usable_cores", lambda: 6)
+    monkeypatch.setattr("vaeexp.sweep.workers.open_remote_lanes", open_noted_lanes)
+    monkeypatch.setenv("VAEEXP_NOTES", str(tmp_path / "notes"))
+    alone = train("promotion, 1 worker", PROMOTION, workers=1)
+    assert train("promotion, 3 workers", PROMOTION, workers=3) == alone
+    options = {"engine": "ray", "address": cluster.address}
+    assert train("promotion, 3 machines", PROMOTION, workers=3, options=options) == alone
+    came_back = returns(tmp_path / "notes")
+    assert came_back, "trials were promoted"
+    assert all(trial.epoch for trial in came_back), "from a checkpoint, not from the start"
+    assert {len(run["epochs"]) for run in alone.values()} >= {1, 4}
