@@ -32,7 +32,7 @@ from grading import (  # noqa: E402
 )
 from methods import DEFAULT, OURS, REFERENCE, run_method, run_ours, study_of, why_not  # noqa: E402
 from peers import PEERS, Job, OptunaPeer, run_peer  # noqa: E402
-from race import digest_of, entries, main, race, read_results  # noqa: E402
+from race import digest_of, entries, main, pack_results, race, read_results  # noqa: E402
 from race_report import grouped, report  # noqa: E402
 from surrogate import Curve, Grades, Process  # noqa: E402
 from synthetic_table import DIVERGES, EPOCHS, SPACE, draw, truth, write_table  # noqa: E402
@@ -420,6 +420,19 @@ def test_a_report_compares_the_default_with_each_other_search_over_the_repeats_o
         ["ray: asha", "1.50 (1.50–1.50)"],
     ]
     assert f"× of {DEFAULT}" not in report({}, grouped(results[:4]))
+
+
+def test_results_of_peers_are_kept_once(table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [replace(result_at(0, 20, method=method), table=digest_of(table)) for method in ("ray: asha", "random")]
+    for result in made:
+        append(tmp_path / "search.jsonl", json.dumps(result.to_dict()) + "\n")
+    kept = tmp_path / "races"
+    monkeypatch.setattr("race.RACES", kept)
+    assert pack_results({"A": table}, tmp_path, kept) == kept / "001.jsonl.xz"
+    assert pack_results({"A": table}, tmp_path, kept) is None
+    assert read_results({"A": table}, tmp_path) == made[:1], "what is kept stands there twice, and is read once"
+    (tmp_path / "search.jsonl").unlink()
+    assert read_results({"A": table}, tmp_path) == made[:1]
 
 
 @pytest.mark.slow

@@ -206,7 +206,7 @@ def read_lines(name: str, folder: Path) -> tuple[dict[str, dict[str, Any]], dict
     origins: dict[str, dict[str, Any]] = {}
     curves: dict[tuple[int, int], dict[str, Any]] = {}
     for path in [*sorted(folder.glob(f"{name}-*.jsonl.xz")), live_file(name, folder)]:
-        for line in _whole_lines(path):
+        for line in whole_lines(path):
             content = json.loads(line)
             if "configuration" not in content:
                 _check_origin(content, origins, name, path)
@@ -256,7 +256,7 @@ def pack(name: str, folder: Path, into: Path) -> Path | None:
     """
     origins, curves = read_lines(name, folder)
     parts = sorted(into.glob(f"{name}-*.jsonl.xz"))
-    packed = {json.dumps(json.loads(line), sort_keys=True) for part in parts for line in _whole_lines(part)}
+    packed = {json.dumps(json.loads(line), sort_keys=True) for part in parts for line in whole_lines(part)}
     new = [curve for _, curve in sorted(curves.items()) if json.dumps(curve, sort_keys=True) not in packed]
     if not new:
         return None
@@ -268,7 +268,7 @@ def pack(name: str, folder: Path, into: Path) -> Path | None:
     return part
 
 
-def _whole_lines(path: Path) -> Iterator[str]:
+def whole_lines(path: Path) -> Iterator[str]:
     """Yield the lines of a part, or of a file that is appended to, but for a last line that has no end yet."""
     if path.suffix == ".xz":
         yield from lzma.decompress(path.read_bytes()).decode().split("\n")[:-1]

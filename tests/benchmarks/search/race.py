@@ -6,7 +6,7 @@
 
 Results are lines of `search.jsonl` in `--out`, one for each search, lanes and repeat; what is there already is not run again, so the command can be
 stopped at any time and goes on. A result belongs to one state of the table, of the referee and, for searches of ours, of the package `sweeps`:
-where these have changed, it is made anew. The report is `search.md` and a picture for each space. `grading.py` has the rules, `methods.py` and
+where these have changed, it is made anew. Results of peers take hours, so they are kept in `races/`, and `--pack` adds those of `--out`. The report is `search.md` and a picture for each space. `grading.py` has the rules, `methods.py` and
 `peers.py` the searches.
 
 Peers that need other versions of packages than the project run in an environment of their own, into the same `--out`:
@@ -20,6 +20,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import lzma
 import multiprocessing
 import os
 import sys
@@ -30,20 +31,22 @@ from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 
-from curve_table import TABLES, Table, append, load_table
+from curve_table import TABLES, Table, append, load_table, to_line, whole_lines
 from grading import Referee, Result, seen_seed
-from methods import METHODS, code_of, run_method, why_not
+from methods import METHODS, OURS, code_of, run_method, why_not
 from surrogate import SeenCurves
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from table import markdown, usable_cores
 
-__all__ = ["Entry", "digest_of", "entries", "race", "read_results"]
+__all__ = ["Entry", "digest_of", "entries", "pack_results", "race", "read_results"]
 
 SPACES = ("A", "B", "C")
 LANES = (1, 4, 64)
 REPEATS, BUDGET, WAVES = 50, 1200, 3
+RACES = Path(__file__).resolve().parent / "races"
+"""Folder of results that are kept: files `001.jsonl.xz`, `002.jsonl.xz` …, which never change."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +76,7 @@ def main() -> None:
     parser.add_argument("--surrogate", action="store_true", help="print the errors of the surrogate, and race nothing")
     parser.add_argument("--no-report", action="store_true", help="leave the report to a later call")
     parser.add_argument("--list", action="store_true", help="print the searches")
+    parser.add_argument("--pack", action="store_true", help="keep the results of peers in `--out` for good")
     options = parser.parse_args()
     try:
         tables = {name: load_table(name, options.tables) for name in options.space or _spaces(options.tables)}
@@ -87,6 +91,8 @@ def main() -> None:
             print(
                 name, *(f"({space}: {reason})" for space, table in tables.items() if (reason := why_not(name, table)))
             )
+    elif options.pack:
+        print(pack_results(tables, options.out, RACES) or "nothing new")
     elif options.surrogate:
         for name, table in tables.items():
             print(f"{surrogate_errors(name, table)}\n")
@@ -132,20 +138,35 @@ def entries(
 
 
 def read_results(tables: dict[str, Table], out: Path) -> list[Result]:
-    """Read the results on the present state of tables, referee and, for searches of ours, of the package `sweeps`."""
-    path, digests = out / "search.jsonl", {name: digest_of(table) for name, table in tables.items()}
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # a last line without an end is half written
-    results = [Result.from_dict(json.loads(line)) for line in lines]
+    """Read the results, kept ones too, on the present state of tables, referee and, for searches of ours, of the package `sweeps`."""
+    digests = {name: digest_of(table) for name, table in tables.items()}
+    paths = [*sorted(RACES.glob("*.jsonl.xz")), out / "search.jsonl"]
+    results = [Result.from_dict(json.loads(line)) for path in paths for line in whole_lines(path)]
     codes = {method: code_of(method) for method in METHODS}
-    return [r for r in results if (r.table, r.code) == (digests.get(r.space), codes.get(r.method))]
+    valid = [r for r in results if (r.table, r.code) == (digests.get(r.space), codes.get(r.method))]
+    return [*{_entry_of(result): result for result in valid}.values()]  # what is kept may stand in `out`, too
+
+
+def _entry_of(result: Result) -> Entry:
+    return Entry(**{field.name: getattr(result, field.name) for field in fields(Entry)})
+
+
+def pack_results(tables: dict[str, Table], out: Path, into: Path) -> Path | None:
+    """Write the results of peers in `out/search.jsonl` that are not kept yet as the next part of `into`; return it. None: nothing is new."""
+    parts = sorted(into.glob("*.jsonl.xz"))
+    kept = {f"{line}\n" for part in parts for line in whole_lines(part)}
+    peers = [result for result in read_results(tables, out) if result.method not in OURS]
+    if not (new := [line for result in peers if (line := to_line(result.to_dict())) not in kept]):
+        return None
+    into.mkdir(exist_ok=True)
+    part = into / f"{len(parts) + 1:03d}.jsonl.xz"
+    part.write_bytes(lzma.compress("".join(new).encode(), preset=9))
+    return part
 
 
 def race(tables: dict[str, Table], wanted: Sequence[Entry], folder: Path, out: Path, *, workers: int) -> None:
     """Run the searches that have no result yet, in processes of one thread each, with a line for each."""
-    names = [field.name for field in fields(Entry)]
-    done = {Entry(**{name: getattr(result, name) for name in names}) for result in read_results(tables, out)}
+    done = {*map(_entry_of, read_results(tables, out))}
     missing = [entry for entry in wanted if entry not in done]
     begun = time.monotonic()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

@@ -8,18 +8,15 @@ from pathlib import Path
 import numpy as np
 from curve_table import Table
 from grading import DEVIATIONS, Result, median_regret, ratio, restricted_mean
-from matplotlib.axes import Axes
 from methods import DEFAULT, METHODS, OURS, REFERENCE, why_not
 from table import markdown
 
-from vaeexp.plots.style import DASHED, annotate, framed, line_style, new_figure, note, save, style_axes
+from vaeexp.plots.style import DASHED, annotate, framed, line_style, new_figure, note, save, side_legend, style_axes
 
 __all__ = ["draw_regrets", "report", "write_report"]
 
 _POINTS = 60
 """Numbers of trial-epochs at which a curve is drawn."""
-_APART = 0.055
-"""Share of the height by which labels lie apart."""
 Groups = Mapping[tuple[str, int], Mapping[str, Sequence[Result]]]
 """(space, lanes) → method → its results."""
 
@@ -118,7 +115,6 @@ def draw_regrets(space: str, by_lanes: Mapping[int, Mapping[str, Sequence[Result
         axes.set(xscale="log", yscale="log", xlim=(max(1, budget // 100), budget))
         grid = np.unique(np.geomspace(max(1, budget // 100), budget, _POINTS).astype(int))
         least = min(DEVIATIONS) * spread / 4
-        ends = []
         for number, (method, results) in enumerate(methods.items()):
             style = line_style(number) | {"linewidth": 2.2 if method in OURS else 1.2}
             estimates = median_regret(results, [int(count) for count in grid])
@@ -128,24 +124,12 @@ def draw_regrets(space: str, by_lanes: Mapping[int, Mapping[str, Sequence[Result
                 )
                 for name in ("value", "low", "high")
             )
-            axes.plot(grid, middle, **style)
+            axes.plot(grid, middle, label=method, **style)
             if method in OURS:
                 axes.fill_between(grid, low, high, color=style["color"], alpha=0.12, linewidth=0)
-            ends.append((float(middle[-1]), method, style["color"]))
         for deviations in DEVIATIONS:
             axes.axhline(deviations * spread, **DASHED)
             annotate(axes, f"{deviations} sd", (grid[0], deviations * spread), (4, 5), ha="left", fontsize=9)
-        _label_ends(axes, ends)
+        side_legend(axes)
         note(axes, f"{lanes} {'lane' if lanes == 1 else 'lanes'}")
     save(framed(figure, f"Space {space}: regret of the incumbent, median over repeats"), out / f"search-{space}.png")
-
-
-def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Write the names beside the right ends of the lines, in their order, far enough apart to be read."""
-    finite = sorted((end for end in ends if math.isfinite(end[0])), key=lambda end: end[0])
-    axes.get_ylim()  # which sets the limits, without which no height is known
-    below = -math.inf
-    for value, method, colour in finite:
-        height = axes.transAxes.inverted().transform(axes.transData.transform((axes.get_xlim()[1], value)))[1]
-        below = max(height, below + _APART)
-        axes.text(1.01, below, method, transform=axes.transAxes, fontsize=9, color=colour, va="center", ha="left")
