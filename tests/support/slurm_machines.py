@@ -19,7 +19,7 @@ _CONFIGURATION = """\
 ClusterName=vaeexp
 SlurmctldHost=ctl(10.0.0.1)
 SlurmUser=root
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=30
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -30,6 +30,7 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
+SchedulerParameters=sched_interval=5
 MpiDefault=none
 ReturnToService=2
 KillWait=10

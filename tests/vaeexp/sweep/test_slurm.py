@@ -3,15 +3,24 @@
 import re
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from noted_epochs import begun, noting
 from place import EXECUTION, NAME, SWEEP, command, compare, environment, make_place, read_facts, run
 from scene import JOURNAL
 from slurm_machines import Slurm, three_machines
 
 # The machines take seconds to start, and minutes with Ray where this one is busy.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+WRITTEN, LIMIT = "00:15:00", "00:05:00"
+"""The shortest time limit that the command writes, and that of the test."""
+SECONDS = 300
+"""Seconds of that limit."""
+STOPPING = "Stopping: workers end the epoch at hand and write checkpoints"
+STOPPED = "Stopped. Finished trials are kept, running trials resume."
+Record = Callable[[str, object], None]
 
 
 @pytest.fixture(scope="module")
@@ -26,48 +35,136 @@ def undisturbed(tmp_path_factory):
     folder = make_place(tmp_path_factory.mktemp("undisturbed"))
     status, said = run(folder, SWEEP, environment(folder))
     assert status == 0, said
-    return read_facts(folder), len((folder / JOURNAL).read_bytes().splitlines())
+    return read_facts(folder), lines(folder)
+
+
+def write_script(slurm: Slurm, folder: Path, nodes: int, *asked: str, **variables: str) -> str:
+    """Write the script of the study in the folder, or submit it; return what the command says."""
+    asked = ("--nodes", str(nodes), "--cpus-per-node", "2", *asked)
+    return run_there(
+        slurm, folder, *command("slurm", f"{NAME}.yaml", "--data", "data", *EXECUTION, *asked), **variables
+    )
+
+
+def run_there(slurm: Slurm, folder: Path, *words: str, **variables: str) -> str:
+    """Run a command in the folder, where it finds Slurm; return its output."""
+    ray = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+    return subprocess.run(
+        slurm.inside(words),
+        cwd=folder,
+        env={**environment(folder), **slurm.environment, **ray, **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def lines(folder: Path) -> int:
+    """Count the lines of the journal of the study."""
+    return len((folder / JOURNAL).read_bytes().splitlines()) if (folder / JOURNAL).exists() else 0
 
 
 def wait_for_lines(folder: Path, count: int) -> None:
     """Wait until the journal of the study has so many lines."""
-    while not (folder / JOURNAL).exists() or len((folder / JOURNAL).read_bytes().splitlines()) < count:
+    while lines(folder) < count:
         time.sleep(0.05)
 
 
 def wait_for_start(slurm: Slurm, job: str, restarts: int) -> None:
-    """Wait until the job runs again. Slurm lets it wait two minutes, because orders to the run before may still be on their way."""
+    """Wait until the job runs again. Slurm lets it wait for `cred_expire`, because orders to the run before may still be on their way."""
     while (state := slurm.state(job))["Restarts"] != str(restarts) or state["JobState"] != "RUNNING":
         assert state["JobState"] in ("PENDING", "RUNNING", "COMPLETING"), slurm.log()
         time.sleep(0.5)
 
 
+def wait_for_new_line(folder: Path, before: int) -> float:
+    """Wait until the job that runs again has written to the journal; return the seconds."""
+    started = time.monotonic()
+    wait_for_lines(folder, before + 1)
+    return round(time.monotonic() - started, 1)
+
+
+def wait_for_end(slurm: Slurm, job: str) -> tuple[str, int]:
+    """Wait for the end of a job; return how it ended and how often it was started again."""
+    while (state := slurm.state(job))["JobState"] in ("RUNNING", "COMPLETING", "PENDING"):
+        time.sleep(0.5)
+    return state["JobState"], int(state["Restarts"])
+
+
+def log_of(folder: Path, job: str) -> str:
+    """Return what the job has said."""
+    log = folder / f"vaeexp-{NAME}-{job}.log"
+    return log.read_text(errors="replace") if log.exists() else ""
+
+
 @pytest.mark.parametrize("nodes", [1, 3])
-def test_a_job_survives_preemption_and_its_time_limit(slurm, undisturbed, tmp_path, nodes):
+def test_a_job_survives_preemption_and_its_time_limit(slurm, undisturbed, tmp_path, record_property: Record, nodes):
     if nodes > 1:
         pytest.importorskip("ray", reason="needs vaeexp[ray]")
     wanted, records = undisturbed
     folder = make_place(tmp_path)
-    asked = ["--nodes", str(nodes), "--cpus-per-node", "2", "--time", "1h", "--submit"]
-    submitted = subprocess.run(
-        slurm.inside(command("slurm", f"{NAME}.yaml", "--data", "data", *EXECUTION, *asked)),
-        cwd=folder,
-        env={**environment(folder), **slurm.environment, "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    submitted = write_script(slurm, folder, nodes, "--time", "1h", "--submit")
     job = re.search(r"is submitted as job (\d+)", submitted)[1]
     wait_for_lines(folder, records // 3)
     slurm.run("scontrol", "requeue", job)
     wait_for_start(slurm, job, 1)
+    record_property("seconds to go on after pre-emption", wait_for_new_line(folder, lines(folder)))
     wait_for_lines(folder, 2 * records // 3)
+    stops = log_of(folder, job).count(STOPPED)  # Slurm may let a run that it pre-empts stop in order, too
     slurm.run("scancel", "--signal=USR1", "--batch", job)  # what Slurm sends before the time limit
+    signalled = time.monotonic()
+    while log_of(folder, job).count(STOPPED) == stops and time.monotonic() < signalled + 300:
+        time.sleep(0.1)
+    record_property("seconds from the signal to the stop", round(time.monotonic() - signalled, 1))
     wait_for_start(slurm, job, 2)
-    while (state := slurm.state(job))["JobState"] in ("RUNNING", "COMPLETING"):
-        time.sleep(0.5)
-    said = (folder / f"vaeexp-{NAME}-{job}.log").read_text(errors="replace")
-    assert (state["JobState"], state["Restarts"]) == ("COMPLETED", "2"), f"{said}\n{slurm.log()}"
-    assert "Stopped. Finished trials are kept, running trials resume." in said
+    record_property("seconds to go on after the signal", wait_for_new_line(folder, lines(folder)))
+    ended = wait_for_end(slurm, job)
+    said = log_of(folder, job)
+    assert ended == ("COMPLETED", 2), f"{said}\n{slurm.log()}"
+    assert said.count(STOPPED) > stops
     verdict = compare(read_facts(folder), wanted)
     assert verdict.is_clean(), (verdict, said)
+
+
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_slurm_itself_stops_a_job_before_its_time_limit(slurm, undisturbed, tmp_path, record_property: Record, nodes):
+    """The study needs more than the limit, so Slurm sends the signal, and the job's next run trains no epoch a second time.
+
+    Slurm counts limits in minutes, looks at them every 30 seconds, and sends the signal for 180 seconds before the end up to a minute early.
+    With five minutes it comes 90 to 120 seconds after the start, when workers train, and the next run has as long. Four would do for one
+    node that is not busy: the signal comes after 30 to 60 seconds. The command itself writes no limit under 15 minutes.
+    """
+    if nodes > 1:
+        pytest.importorskip("ray", reason="needs vaeexp[ray]")
+    wanted, _ = undisturbed
+    folder = make_place(tmp_path)
+    variables = noting(folder, pause=2 * SECONDS / len(wanted.epochs))  # two lanes train side by side
+    write_script(slurm, folder, nodes, "--time", "15m", **variables)
+    script = folder / f"{NAME}.sbatch"
+    assert script.read_text().count(WRITTEN) == 1
+    script.write_text(script.read_text().replace(WRITTEN, LIMIT))
+    job = run_there(slurm, folder, "sbatch", "--parsable", script.name, **variables).strip()
+    wait_for_start(slurm, job, 0)
+    started = time.monotonic()
+    while STOPPING not in log_of(folder, job) and time.monotonic() < started + SECONDS:
+        time.sleep(0.1)
+    signalled = time.monotonic()
+    record_property("seconds from the start to the signal", round(signalled - started, 1))
+    while STOPPED not in log_of(folder, job) and time.monotonic() < started + SECONDS:
+        time.sleep(0.1)
+    record_property("seconds from the signal to the stop", round(time.monotonic() - signalled, 1))
+    wait_for_start(slurm, job, 1)
+    record_property("seconds to go on", wait_for_new_line(folder, lines(folder)))
+    state, restarts = wait_for_end(slurm, job)
+    said = log_of(folder, job)
+    assert (state, restarts >= 1) == ("COMPLETED", True), f"{restarts} restarts\n{said}\n{slurm.log()}"
+    assert said.count(STOPPED) == restarts, "each run but the last was stopped in order"
+    assert "DUE TO TIME LIMIT" not in said
+    verdict = compare(read_facts(folder), wanted)
+    assert verdict.is_clean(), (verdict, said)
+    trained = begun(folder)
+    assert 2 <= len([each for each in trained if each.run == 0]) < len(wanted.epochs), trained
+    assert len({(each.trial, each.epoch) for each in trained}) == len(wanted.epochs)
+    record_property("restarts", restarts)
+    record_property("epochs trained twice", len(trained) - len(wanted.epochs))
+    assert len(trained) == len(wanted.epochs), f"epochs were trained twice: {sorted(trained)}"
