@@ -53,6 +53,14 @@ def count(url):
     return sql(url, "select count(*) from sweeps_journal")[0][0]
 
 
+def note_waits(record_property, times, said):
+    """Note how often connections went, and for how long the driver waited each time that it noticed."""
+    waits = [float(seconds) for seconds in re.findall(r"the connection was lost and is back after (\S+) s", said)]
+    record_property("times", times)
+    record_property("times noticed", len(waits))
+    record_property("seconds to go on", waits)
+
+
 def read(url, runs):
     """The table of the search, as another process reads it."""
     return table(optuna.load_study(study_name="toy", storage=open_storage(url, runs, "toy", must_exist=True)))
@@ -186,9 +194,11 @@ def test_a_batch_whose_answer_was_lost_for_good_is_found_by_the_next(url):
     assert count(url) == 2
 
 
-def test_connections_that_are_terminated_all_the_time_cost_nothing_but_lines(tmp_path, url, undisturbed, caplog):
+def test_connections_that_are_terminated_all_the_time_cost_nothing_but_lines(
+    tmp_path, url, undisturbed, caplog, record_property
+):
     """Terminated as soon as a record was written since the last time, so the search moves on, however busy the machine is."""
-    ended = threading.Event()
+    ended, cuts = threading.Event(), []
 
     def terminate():
         known = 0
@@ -196,7 +206,7 @@ def test_connections_that_are_terminated_all_the_time_cost_nothing_but_lines(tmp
             while not ended.wait(0.001):
                 (now,) = connection.execute("select coalesce(max(id), 0) from sweeps_journal").fetchone()
                 if now > known:
-                    connection.execute(TERMINATE)
+                    cuts.append(connection.execute(TERMINATE).rowcount)
                     known = now
 
     open_tables(Database(url), create=True)
@@ -209,9 +219,10 @@ def test_connections_that_are_terminated_all_the_time_cost_nothing_but_lines(tmp
         ended.set()
         terminating.join()
     assert "the connection was lost and is back after" in caplog.text
+    note_waits(record_property, sum(cuts), caplog.text)
 
 
-def test_a_server_that_restarts_in_the_middle_of_a_round(tmp_path, server, url, undisturbed, caplog):
+def test_a_server_that_restarts_in_the_middle_of_a_round(tmp_path, server, url, undisturbed, caplog, record_property):
     starts = []
 
     def restart(event):
@@ -229,6 +240,7 @@ def test_a_server_that_restarts_in_the_middle_of_a_round(tmp_path, server, url, 
             start.join()
     assert re.search(r"no connection \(.*\); trying again for 60 s\.", caplog.text)
     assert "the connection was lost and is back after" in caplog.text
+    note_waits(record_property, len(starts), caplog.text)
 
 
 def test_a_server_that_stays_away_ends_the_study_in_one_line_and_the_study_goes_on(tmp_path, server, url, undisturbed):

@@ -328,7 +328,7 @@ def _swept(runs, tracking, before=lambda event: None, meanwhile=lambda mirror: N
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-def test_a_server_that_is_away_for_two_minutes(tmp_path, empty_store, runs, monkeypatch):
+def test_a_server_that_is_away_for_two_minutes(tmp_path, empty_store, runs, monkeypatch, record_property):
     """The server is killed in the middle of a study, and starts again. Nothing is lost, doubled or left running."""
     monkeypatch.setattr(module, "PATIENCE", 600.0)  # the end waits for the next answer, on a busy machine too
     (tmp_path / "server").mkdir()
@@ -345,12 +345,21 @@ def test_a_server_that_is_away_for_two_minutes(tmp_path, empty_store, runs, monk
             while mirror.state.brought < 3:
                 time.sleep(0.1)
             server.end(signal.SIGKILL)
-            time.sleep(120)
+            killed = time.monotonic()
+            while mirror.warning is None and time.monotonic() < killed + 110:
+                time.sleep(0.1)
+            record_property("seconds to notice", round(time.monotonic() - killed, 1))
+            time.sleep(killed + 120 - time.monotonic())
             away.extend([mirror.warning, mirror.state.behind])
+            brought = mirror.state.brought
             server.start()
             server.wait()
         finally:
             is_back.set()
+        begun = time.monotonic()
+        while mirror.state.brought == brought and time.monotonic() < begun + 600:
+            time.sleep(0.1)
+        record_property("seconds to go on", round(time.monotonic() - begun, 1))
 
     try:
         disturbed = _swept(tmp_path / "disturbed", server.wait(), train_slowly, kill_and_start_again)

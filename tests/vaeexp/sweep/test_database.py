@@ -1,8 +1,10 @@
 """The command sweep with its journal in PostgreSQL: connections cut every three seconds, and a second sweep beside it."""
 
+import re
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +30,20 @@ def values(runs: Path, url: str | None) -> list[tuple]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(0)
-def test_a_sweep_whose_connections_are_cut_has_the_table_of_a_journal(tmp_path: Path) -> None:
+def test_a_sweep_whose_connections_are_cut_has_the_table_of_a_journal(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     common: dict[str, Any] = {"cwd": tmp_path, "env": without_mnist(tmp_path), "text": True}
     merged = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with postgres_server("studies") as server:
         url = server.get_uri(database="studies", driver="psycopg")
         running = subprocess.Popen([*SWEEP, "--storage", url], **common, **merged)
         ended = threading.Event()
+        cuts = []
 
         def terminate() -> None:
             while not ended.wait(3.0):
-                sql(url, TERMINATE)
+                cuts.append(len(sql(url, TERMINATE)))
 
         cutting = threading.Thread(target=terminate)
         said = ""
@@ -55,6 +60,8 @@ def test_a_sweep_whose_connections_are_cut_has_the_table_of_a_journal(tmp_path: 
         cutting.join()
         assert running.wait() == 0, said
         assert "the connection was lost and is back after" in said
+        record_property("times", sum(cuts))
+        record_property("seconds to go on", re.findall(r"the connection was lost and is back after (\S+) s", said))
         plain = subprocess.run([*SWEEP, "--runs", "plain"], **common, **merged)
         assert plain.returncode == 0, plain.stdout
         assert values(tmp_path / "mlruns", url) == values(tmp_path / "plain", None)
