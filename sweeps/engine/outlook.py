@@ -96,9 +96,9 @@ class Outlook:
         # In an order that does not tell whether a trial has been revived already, for the same reason.
         first = first_of_each(trials)
         going_on = [*unfinished(trials), *(trial for trial in newest_of_each(trials) if may_revive(trial))]
-        least = {first[t.number]: (min(t.intermediate_values.values()), t) for t in going_on if t.intermediate_values}
-        lowest = sorted(least, key=lambda number: (least[number][0], number))[:UNFINISHED]
-        self._trials: list[Configuration] = [space.decode(least[number][1].params) for number in sorted(lowest)]
+        starts = {first[trial.number] for trial in going_on}
+        lowest = sorted((c for c in curves if c.number in starts), key=lambda c: (c.lowest, c.number))[:UNFINISHED]
+        self._trials: list[Configuration] = [curve.params for curve in sorted(lowest, key=lambda c: c.number)]
         self._unfinished = tuple(self._trials)
         self._predict()
 

@@ -39,7 +39,7 @@ import json
 import lzma
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,8 @@ __all__ = [
     "position",
     "read_lines",
     "to_line",
+    "whole_lines",
+    "write_part",
 ]
 
 TABLES = Path(__file__).resolve().parent / "tables"
@@ -262,8 +264,13 @@ def pack(name: str, folder: Path, into: Path) -> Path | None:
         return None
     used = {curve["origin"] for curve in new}
     lines = [*(origin for identifier, origin in origins.items() if identifier in used), *new]
-    part = into / f"{name}-{len(parts) + 1:03d}.jsonl.xz"
-    content = lzma.compress("".join(map(to_line, lines)).encode(), preset=9)
+    return write_part(into, f"{name}-", map(to_line, lines))
+
+
+def write_part(into: Path, prefix: str, lines: Iterable[str]) -> Path:
+    """Write lines as the next part of a folder, the parts of which begin with this prefix; return the part."""
+    part = into / f"{prefix}{len([*into.glob(f'{prefix}*.jsonl.xz')]) + 1:03d}.jsonl.xz"
+    content = lzma.compress("".join(lines).encode(), preset=9)
     write_whole(part, lambda path: path.write_bytes(content), durable=True)
     return part
 

@@ -20,7 +20,6 @@ import contextlib
 import hashlib
 import itertools
 import json
-import lzma
 import multiprocessing
 import os
 import sys
@@ -31,7 +30,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 
-from curve_table import TABLES, Table, append, load_table, to_line, whole_lines
+from curve_table import TABLES, Table, append, load_table, to_line, whole_lines, write_part
 from grading import Referee, Result, seen_seed
 from methods import METHODS, OURS, code_of, run_method, why_not
 from surrogate import SeenCurves
@@ -153,15 +152,12 @@ def _entry_of(result: Result) -> Entry:
 
 def pack_results(tables: dict[str, Table], out: Path, into: Path) -> Path | None:
     """Write the results of peers in `out/search.jsonl` that are not kept yet as the next part of `into`; return it. None: nothing is new."""
-    parts = sorted(into.glob("*.jsonl.xz"))
-    kept = {f"{line}\n" for part in parts for line in whole_lines(part)}
+    kept = {f"{line}\n" for part in into.glob("*.jsonl.xz") for line in whole_lines(part)}
     peers = [result for result in read_results(tables, out) if result.method not in OURS]
     if not (new := [line for result in peers if (line := to_line(result.to_dict())) not in kept]):
         return None
     into.mkdir(exist_ok=True)
-    part = into / f"{len(parts) + 1:03d}.jsonl.xz"
-    part.write_bytes(lzma.compress("".join(new).encode(), preset=9))
-    return part
+    return write_part(into, "", new)
 
 
 def race(tables: dict[str, Table], wanted: Sequence[Entry], folder: Path, out: Path, *, workers: int) -> None:
