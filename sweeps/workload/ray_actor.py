@@ -189,7 +189,7 @@ class CarriedLanes:
         return self._lanes.kind
 
     def add(self, trial: Trial, files: Mapping[str, bytes] = {}) -> None:
-        """`files`: path → content, of what the driver has in the place of the trial's checkpoints."""
+        """`files`: path → content of the files that the driver has in the place of the trial's checkpoints."""
         for name, content in files.items():
             write_whole(self._own / name, lambda path, content=content: path.write_bytes(content))  # type: ignore[misc]
         self._trials[trial.number] = trial
@@ -227,7 +227,7 @@ class CarriedLanes:
         return carried
 
     def discard_checkpoints(self, trials: Sequence[Trial], names: Collection[str] = ()) -> None:
-        """`names`: paths of what the driver has in the places of these checkpoints. What the lanes delete of it goes there, too."""
+        """`names`: paths of the files that the driver has in the places of these checkpoints. The driver deletes those that the lanes delete."""
         for name in (standing := [name for name in names if not (self._own / name).exists()]):
             (self._own / name).parent.mkdir(parents=True, exist_ok=True)
             (self._own / name).touch()
