@@ -3,7 +3,8 @@
 The first trials are spread over the space. Then a Gaussian process (`sweeps.results.curve_process`), which knows all epochs of all trials, also of
 those that are paused or pruned, proposes (`outlook`). Who goes on is decided by the study's pruner.
 
-**All follows from the records**, so a study that is killed and continued decides the same. The parameters of the process are those for
+**All follows from the records**, so a study that is killed and continued decides the same. Where rounds are decided late, these are the
+epochs that were known before the last round. The parameters of the process are those for
 rounds 1 to 8, 10, 12, 15 and so on, ever a quarter more; each time they follow from what was known before that round alone.
 """
 
@@ -41,8 +42,8 @@ class CurveSampler:
         self._last = settings.max_epochs or 1
         self._fitted: tuple[int, np.ndarray] | None = None
         """A round, and the parameters of the process for it."""
-        self._newest: tuple[tuple[int, int], Outlook] | None = None
-        """How many epochs were reported and trials diverged, and what is expected then."""
+        self._newest: tuple[tuple[int, int, int], Outlook] | None = None
+        """How many epochs were reported, and how many trials diverged or ended after epochs; and what is expected then."""
         self._tried: set[str] = set()
         self._looked_at = 0
         """Keys of the configurations of the first trials, and how many trials these are."""
@@ -52,7 +53,7 @@ class CurveSampler:
 
         Too few stay too few while lanes are filled.
         """
-        if sum(bool(trial.intermediate_values) for trial in newest_of_each(trials)) < self._settings.startup_trials:
+        if not self._begins(trials):
             return {}
         outlook, decode = self._outlook(trials), self._space.decode
         going = [decode(trial.params) for trial in unfinished(trials) if not is_paused(trial)]
@@ -63,8 +64,17 @@ class CurveSampler:
         with threadpool_limits(1, "blas"):  # their number decides the last bits
             return dict(outlook.best(going, self._tried | proposed) or {})
 
+    def prepare(self, trials: Sequence[FrozenTrial]) -> None:
+        """Predict what `configuration` will be asked about after these trials, and others that go on or begin."""
+        if self._begins(trials):
+            self._outlook(trials)
+
+    def _begins(self, trials: Sequence[FrozenTrial]) -> bool:
+        return sum(bool(trial.intermediate_values) for trial in newest_of_each(trials)) >= self._settings.startup_trials
+
     def _outlook(self, trials: Sequence[FrozenTrial]) -> Outlook:
-        known = reported_epochs(trials), sum(map(is_diverged, trials))
+        ended = sum(trial.state.is_finished() and bool(trial.intermediate_values) for trial in trials)
+        known = reported_epochs(trials), sum(map(is_diverged, trials)), ended
         if self._newest is None or self._newest[0] != known:
             with threadpool_limits(1, "blas"):
                 parameters = self._parameters(trials)

@@ -66,7 +66,7 @@ class Source(Protocol):
     planned: int | None
     """Number of trials that there will be; None where nobody knows it."""
     prompt: bool = False
-    """Whether a round must be decided before the next one begins, whatever the number of lanes."""
+    """Whether an earlier version decided each round at once, whatever the number of lanes."""
     ranks: bool = True
     """Whether the objective ranks the trials, so that one of them is the best; two objectives rank none."""
 
@@ -75,7 +75,10 @@ class Source(Protocol):
         return None
 
     def pausing(self, candidates: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> Collection[int]:
-        """Return the numbers of those candidates, which have just done an epoch, that leave their lanes and wait."""
+        """Return the numbers of those candidates, which have just done an epoch, that leave their lanes and wait.
+
+        Where rounds are decided late, `trials` are as they stood before the round, so that each candidate can be asked about as soon as it is done.
+        """
         return ()
 
     def promoted(
@@ -101,8 +104,11 @@ class Source(Protocol):
         `trials` are all so far; `proposals` the last of them, which are not written yet; `elapsed` the seconds spent.
         """
 
-    def prepare(self, trials: Sequence[FrozenTrial], round_: int, seconds: float) -> None:
-        """While the lanes train in this round: work for about `seconds` on what `propose` may be asked for in the next."""
+    def prepare(self, trials: Sequence[FrozenTrial], round_: int, seconds: float, *, late: bool) -> None:
+        """While the lanes train in this round: work for about `seconds` on what `propose` may be asked for in the next.
+
+        `late`: `propose` will be given the trials as they stood before this round.
+        """
         return
 
     def params(self, trial: FrozenTrial) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from sweeps.engine.promotion import Rungs
 from sweeps.engine.two_objectives import TwoObjectives
 from sweeps.seeds import seed_of
 from sweeps.storage.proposals import in_storage, learned_trials, propose
-from sweeps.storage.rounds import running_before
+from sweeps.storage.rounds import known_before, running_before
 from sweeps.storage.study_record import study_record, write_study
 from sweeps.storage.trial_record import (
     checkpoint_bytes,
@@ -58,15 +58,17 @@ class SearchedTrials:
         self.ranks = not study.objectives
         self.rule: Rungs | None = None
         """By which trials pause and go on; None where none pauses."""
+        self.ranking: Rungs | None = None
+        """The same rule, asked whose checkpoints to keep. It knows more than the other one where rounds are decided late."""
         if isinstance(study.pruner, PromotionSettings):
             rungs, factor = study.pruner.rungs or (), study.pruner.factor
-            self.rule = Rungs(rungs, factor, revives_from=record.revives_from, two=self.two)
+            self.rule, self.ranking = (
+                Rungs(rungs, factor, revives_from=record.revives_from, two=self.two) for _ in range(2)
+            )
         self.curves: CurveSampler | None = None
         """Proposes configurations where the study's sampler predicts curves."""
         if isinstance(study.sampler, CurvesSettings):
             self.curves = CurveSampler(study.sampler, study.space, study.seed)
-        # A trial that left its lane a round late would have trained an epoch more, which on low rungs is half of its training; and curves are
-        # predicted from the newest epochs.
         self.prompt = self.rule is not None or self.curves is not None
         self.prepared: dict[int, FrozenTrial] = {}
         """By the place of the trial (`_place`)."""
@@ -130,16 +132,18 @@ class SearchedTrials:
         return next(iter(self.rule.ranked(trials)), None) if going < wanted else None
 
     def fallen(self, trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
-        if self.rule is None:
+        if self.ranking is None:
             return ()
-        ranked, keep = self.rule.ranked(trials), self.study.keep
+        ranked, keep = self.ranking.ranked(trials), self.study.keep
         sizes = itertools.accumulate(map(checkpoint_bytes, ranked))
         kept = sum(size <= keep.paused_gb * 1e9 for size in sizes)
         return ranked[min(kept, keep.paused) :]
 
-    def prepare(self, trials: Sequence[FrozenTrial], round_: int, seconds: float) -> None:
+    def prepare(self, trials: Sequence[FrozenTrial], round_: int, seconds: float, *, late: bool) -> None:
         if self.curves:
-            return  # what it proposes follows from the epochs that are being trained
+            if late:  # else what it proposes follows from the epochs that are being trained
+                self.curves.prepare(known_before(trials, round_))
+            return
         self.prepared.clear()
         self.prepared_for = round_ + 1
         end, first = time.monotonic() + seconds, self._place(trials)
@@ -159,7 +163,8 @@ class SearchedTrials:
         while self._counted < len(trials) and in_storage(trials[self._counted]):
             self._revivals += revives(trials[self._counted]) is not None
             self._counted += 1
-        return len(trials) - self._revivals
+        unwritten = sum(revives(trial) is not None for trial in trials[self._counted :])
+        return len(trials) - self._revivals - unwritten
 
     def _propose(
         self, number: int, place: int, proposals: Sequence[FrozenTrial], start: Mapping[str, Any], *, since: int

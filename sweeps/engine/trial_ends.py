@@ -38,6 +38,8 @@ class TrialEnds:
         """Number of a trial that lanes finish → how it ends, and its last round."""
         self.fallen: set[int] = set()
         """Paused trials whose checkpoints this process has discarded."""
+        self.going_on: set[int] = set()
+        """Paused trials with which workers may have gone on already, because they are promoted in the next round."""
         # Failures of earlier processes do not count: whoever has mended their cause must be able to go on.
         self.ended_before = {trial.number for trial in self._trials() if trial.state.is_finished()}
 
@@ -68,7 +70,8 @@ class TrialEnds:
 
     def _discard_checkpoints(self, ended: list[Trial]) -> None:
         """Discard the checkpoints of trials that have ended, and of those paused ones that the study no longer keeps."""
-        fallen = [trial for trial in self.source.fallen(self._trials()) if trial.number not in self.fallen]
+        gone = self.fallen | self.going_on
+        fallen = [trial for trial in self.source.fallen(self._trials()) if trial.number not in gone]
         self.fallen.update(trial.number for trial in fallen)
         if ended or fallen:
             self.lanes.discard_checkpoints([*ended, *(self.resumed(trial).trial for trial in fallen)])

@@ -9,10 +9,9 @@ trial → end those that end. Each step is durable before the next begins:
 - The decisions of a round are one write (`RoundDecisions`). They end the round; all steps after them (finish the lanes,
   write outcome and results, discard checkpoints, tell observers, tell Optuna) can be done a second time without harm.
 
-With many lanes, rounds are decided late: whom the pruner ends for an epoch ends after the next one, and who begins in a round is
-chosen from what was known before the round before it. So each worker is told in the midst of a round what to do in the next one
-(`Lanes.run_ahead`), and waits neither for the slowest worker nor for the driver. The storage never sees that: rounds are
-written one after the other.
+With many lanes, rounds are decided late: whom the pruner ends for an epoch ends after the next one, and who begins or goes on in a round is
+chosen from what was known before the round before it. Who pauses is decided by what was known before the round, and by its own epoch.
+So each worker is told in the midst of a round what to do in the next one (`Lanes.run_ahead`), and waits for nobody. The storage never sees that: rounds are written one after the other.
 """
 
 import itertools
@@ -38,9 +37,14 @@ from sweeps.storage.optuna_internals import batched_writes
 from sweeps.storage.proposals import decide_pruning, write_pruner_state, write_revival, write_trial
 from sweeps.storage.rounds import (
     RoundDecisions,
+    all_went_on,
     decided_outcome,
     epochs_ahead,
+    known_before,
+    left_since,
+    paused_ended_in,
     round_decisions,
+    undecided,
     write_decisions,
     write_epochs_ahead,
 )
@@ -49,12 +53,11 @@ from sweeps.storage.study_record import study_record, write_study
 from sweeps.storage.trial_record import (
     ended_round,
     first_round,
-    is_closing,
     is_paused,
     last_progress,
+    may_revive,
     owned_by_driver,
     reported_in,
-    went_on_in,
 )
 from sweeps.workload import Lanes, Outcome, Progress, Trial, TrialResult
 
@@ -92,11 +95,11 @@ class Rounds:
         self.told = Deliveries(self.observers)
         stored = study_record(self.study)
         self.elapsed, self.mark = stored.elapsed or 0.0, self.timer()
-        late_from = stored.late_from
+        late_from, late_pauses = stored.late_from, stored.late_pauses
         if late_from is None and not self._trials():
-            late_from = LATE_FROM
-            write_study(self.study, late_from=late_from)
-        self.late = late_from is not None and self.lanes.width >= late_from and not self.source.prompt
+            late_from, late_pauses = LATE_FROM, True
+            write_study(self.study, late_pauses=late_pauses, late_from=late_from)
+        self.late = late_from is not None and self.lanes.width >= late_from and (late_pauses or not self.source.prompt)
         self.condemned: tuple[int, ...] = ()
         """Trials that the pruner has ended, and that end after this round."""
         self.next, self.elapsed_before = NextTrials(self.source), self.elapsed
@@ -116,13 +119,16 @@ class Rounds:
             while True:
                 self._settle()
                 reason = self._fill()
-                if not self.running and not self._learns():
-                    self.told.deliver()
-                    if self.ends.end_paused(self.round):
-                        self._tell_round()
-                        continue  # trials that equal them take their results
-                    self.workers.clear()
-                    return reason
+                if not self.running:
+                    learns = self.late and left_since(self._trials(), self.round - 1)
+                    if not learns or paused_ended_in(self._trials(), self.round):
+                        self.told.deliver()
+                        if self.ends.end_paused(self.round):
+                            self._tell_round()
+                            continue  # trials that equal them take their results
+                    if not learns:
+                        self.workers.clear()
+                        return reason
                 self._advance()
                 self._end_round()
         except KeyboardInterrupt:
@@ -148,10 +154,6 @@ class Rounds:
         trial = self._trials()[progress.number]
         return self.late and reported_in(trial, self.round) and progress.epoch > len(trial.intermediate_values)
 
-    def _learns(self) -> bool:
-        """Whether a trial has ended so lately that the source did not know of it yet."""
-        return self.late and any(ended_round(trial) >= self.round - 1 for trial in self._trials())
-
     def _resume(self) -> None:
         decisions = round_decisions(self.study)
         if decisions:
@@ -176,7 +178,7 @@ class Rounds:
         self.lanes.replay()
         self.ahead = {number: progress for number, progress in self.ahead.items() if number in self.running}
         if self.late:  # the process may have died before its workers had discarded them
-            ended = [trial for trial in self._trials() if ended_round(trial) >= max(0, self.round - 2)]
+            ended = [t for t in self._trials() if ended_round(t) >= max(0, self.round - 2) and not may_revive(t)]
             self.lanes.discard_checkpoints([self._resumed(trial).trial for trial in ended])
 
     def _end_late(self, ending: Sequence[tuple[RunningTrial, Outcome]]) -> None:
@@ -214,10 +216,13 @@ class Rounds:
             stored = self.source.promoted(self._trials(), free, self._spent(), self.round, last=last)
             if stored is None:
                 break
-            self.ends.fallen.discard(stored.number)
-            self._add(self._revived(stored) if stored.state.is_finished() else self._gone_on(stored))
+            self._let_go_on(stored)
         if len(self.running) > before:  # workers answer a replay, so a round without promotions asks for none
             self.lanes.replay()
+
+    def _let_go_on(self, stored: FrozenTrial) -> None:
+        self.ends.fallen.discard(stored.number)
+        self._add(self._revived(stored) if stored.state.is_finished() else self._gone_on(stored))
 
     def _gone_on(self, stored: FrozenTrial) -> RunningTrial:
         self._resumed(stored).go_on(self.round)
@@ -249,7 +254,7 @@ class Rounds:
                 self._start(proposals, {proposals[-1].number: equal} if equal else {})
             self._promote()  # as a process would that takes up the round here
         # A process that died among these promotions left some of them.
-        if all(went_on_in(self._trials()[number]) == self.round for number in self.running):
+        if all_went_on(self._in_lanes(), self.round):
             self._promote(last=True)
         return reason
 
@@ -263,10 +268,19 @@ class Rounds:
                 break
         for stored in self.next.waiting:
             self._take_in(stored)
+        for number in self.next.promoted:
+            self._let_go_on(self._trials()[number])
+        if self.next.promoted:
+            self.lanes.replay()
+        self.ends.going_on = set()
         if self.next.proposals:
             self._start(self.next.proposals, self.next.equals)
+        self.next.written()
         self._settle()
-        return chosen if isinstance(chosen, str) else ""
+        reason = chosen if isinstance(chosen, str) else ""
+        if reason and not left_since(self._trials(), self.round - 1) and all_went_on(self._in_lanes(), self.round):
+            self._promote(last=True)
+        return reason
 
     def _start(self, proposals: Sequence[FrozenTrial], equals: Mapping[int, FrozenTrial]) -> None:
         """Begin these trials, written at once. `equals`: number of a duplicate → the trial that it equals."""
@@ -313,7 +327,7 @@ class Rounds:
             else:
                 self.workers.record_stalls()
                 if self.next.round <= self.round:  # no worker has asked for its next trials yet
-                    self.source.prepare(self._trials(), self.round, self.waited / 2)
+                    self.source.prepare(self._trials(), self.round, self.waited / 2, late=self.late)
             if left:  # others train meanwhile
                 self.told.deliver()
         self.workers.record_stalls()
@@ -322,11 +336,12 @@ class Rounds:
 
     def _plan(self, numbers: Collection[int]) -> tuple[dict[int, Outcome], list[Trial]]:
         """Say which of these trials, all of which have done their epoch of this round, end with it, and who begins in their lanes."""
-        sure = RoundDecisions(self.round, self.condemned, {})
         held = [trial for trial in self._in_lanes() if trial.number in numbers]
+        sure = RoundDecisions(self.round, self.condemned, {}, paused=self._pausing(undecided(held, self.condemned)))
         ending = {trial.number: outcome for trial in held if (outcome := decided_outcome(trial, sure))}
         self.next.turn_to(self.round + 1, self._trials())
         chosen = [self.next.choose(self.elapsed_before) for _ in ending]
+        self.ends.going_on = {*self.next.promoted}
         begin = [trial for trial in chosen if not isinstance(trial, str) and trial not in self.next.waiting]
         return ending, [trial_to_train(t, self.source.params(t), repeat=self.phase == "repeats") for t in begin]
 
@@ -340,8 +355,7 @@ class Rounds:
 
     def _end_round(self) -> None:
         """Let the pruner look at the trials that would go on, and end those that end. The decisions are one write."""
-        going_on = [trial for trial in self._in_lanes() if not trial.state.is_finished() and not is_closing(trial)]
-        going_on = [trial for trial in going_on if trial.number not in self.condemned]
+        going_on = undecided(self._in_lanes(), self.condemned)
         pruned = self.source.pruned(going_on, self._trials())
         decided = (
             decide_pruning(self.study, going_on, self.round)
@@ -350,7 +364,7 @@ class Rounds:
         )
         decisions = decided.ending(self.condemned, late=self.late)
         going_on = [trial for trial in going_on if trial.number not in decisions.pruned]
-        decisions = replace(decisions, paused=tuple(self.source.pausing(going_on, self._trials())))
+        decisions = replace(decisions, paused=self._pausing(going_on))
         self.condemned = decisions.condemned
         self.elapsed, self.mark = self._spent(), self.timer()
         with batched_writes(self.study):
@@ -362,6 +376,11 @@ class Rounds:
         self.ends.finish(ending, self.round)
         self.round += 1
         self._tell_round()
+
+    def _pausing(self, candidates: Sequence[FrozenTrial]) -> tuple[int, ...]:
+        """Return who of these, which have done their epoch, pauses; decided late, by what was known before the round and by its own epoch."""
+        trials = self._trials()
+        return tuple(self.source.pausing(candidates, known_before(trials, self.round) if self.late else trials))
 
     def _tell_round(self) -> None:
         stored, running, planned, elapsed = self._trials(), dict(self.running), self.source.planned, self.elapsed

@@ -121,7 +121,13 @@ def write_trial(
 
 
 def write_revival(study: optuna.Study, ended: FrozenTrial, round_: int) -> None:
-    """Write a new RUNNING trial that goes on in this round from where a paused one stood when it ended, in one piece.
+    """Write a new RUNNING trial that goes on in this round from where a paused one stood when it ended, in one piece."""
+    number = len(study.get_trials(deepcopy=False))
+    storage_of(study).create_new_trial(study_id(study), proposed_revival(ended, round_, number))
+
+
+def proposed_revival(ended: FrozenTrial, round_: int, number: int) -> FrozenTrial:
+    """Return the trial of this number that is to go on in this round from where a paused one stood when it ended.
 
     It has the seed, the epochs and the pauses of that trial, as if that one were promoted.
     """
@@ -138,7 +144,9 @@ def write_revival(study: optuna.Study, ended: FrozenTrial, round_: int) -> None:
         | {"revives": ended.number, "resumes_from": attributes.get("resumes_from", ended.number)},
         intermediate_values=ended.intermediate_values,
     )
-    storage_of(study).create_new_trial(study_id(study), trial)
+    trial.number = number
+    set_trial_id(trial, _PROPOSED_ID)
+    return trial
 
 
 def decide_pruning(study: optuna.Study, trials: Iterable[FrozenTrial], round_: int) -> RoundDecisions:

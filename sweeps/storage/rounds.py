@@ -13,7 +13,18 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.storage.running_trial import checked
 from sweeps.storage.study_record import write_study
-from sweeps.storage.trial_record import ended_round, epochs_before, failure_of, newest_round, outcome_of, pauses_of
+from sweeps.storage.trial_record import (
+    ended_round,
+    epochs_before,
+    failure_of,
+    is_closing,
+    left_round,
+    may_revive,
+    newest_round,
+    outcome_of,
+    pauses_of,
+    went_on_in,
+)
 from sweeps.workload import Outcome, Progress, State
 
 if TYPE_CHECKING:
@@ -95,9 +106,9 @@ def write_epochs_ahead(study: "optuna.Study", ahead: Sequence[Progress]) -> None
 
 
 def known_before(trials: Sequence[FrozenTrial], round_: int) -> list[FrozenTrial]:
-    """Return the trials as they stood before this round, and those that began since: what ended since runs, epochs since are missing.
+    """Return the trials as they stood before this round, and those that began since: what ended or paused since runs, epochs since are missing.
 
-    What the storage learns later does not change them.
+    What the storage learns later does not change them, but that a paused trial has ended: it goes on as another one then.
     """
     return [
         trial if trial.state.is_finished() and ended_round(trial) < round_ else _as_before(trial, round_)
@@ -115,7 +126,47 @@ def running_before(trials: Sequence[FrozenTrial], round_: int) -> Sequence[Froze
 def _as_before(trial: FrozenTrial, round_: int) -> FrozenTrial:
     before = copy.copy(trial)
     before.user_attrs = {**trial.user_attrs}
-    if trial.state.is_finished():
+    if trial.state.is_finished() and not may_revive(trial):
         before.state, before.values = TrialState.RUNNING, None
     before.intermediate_values = epochs_before(trial, round_)
+    if pauses := trial.user_attrs.get("pauses"):
+        before.user_attrs["pauses"] = [pause for pause in pauses if pause["round"] < round_]
     return before
+
+
+def as_going_on(trial: FrozenTrial, round_: int) -> FrozenTrial:
+    """Return a paused trial as it will be once it goes on in this round."""
+    *before, newest = trial.user_attrs["pauses"]
+    return _changed(trial, pauses=[*before, newest | {"until": round_}])
+
+
+def as_taken_in(trial: FrozenTrial, round_: int) -> FrozenTrial:
+    """Return a trial that waited outside the lanes as it will be once it has a lane, from this round on."""
+    return _changed(trial, duplicate_of=None, round=round_ - len(trial.intermediate_values))
+
+
+def _changed(trial: FrozenTrial, **attributes: Any) -> FrozenTrial:
+    changed = copy.copy(trial)
+    changed.user_attrs = {**trial.user_attrs, **attributes}
+    return changed
+
+
+def undecided(trials: Sequence[FrozenTrial], condemned: Collection[int]) -> list[FrozenTrial]:
+    """Return those of these trials that would go on, unless the pruner or a rung decides otherwise."""
+    going_on = [trial for trial in trials if not trial.state.is_finished() and not is_closing(trial)]
+    return [trial for trial in going_on if trial.number not in condemned]
+
+
+def left_since(trials: Sequence[FrozenTrial], round_: int) -> bool:
+    """Whether a trial has left its lane or ended in this round or later, so that a study that is decided late did not know of it yet."""
+    return any(left_round(trial) >= round_ for trial in trials)
+
+
+def paused_ended_in(trials: Sequence[FrozenTrial], round_: int) -> bool:
+    """Whether a process that died in this round has ended some of the paused trials."""
+    return any(may_revive(trial) and ended_round(trial) == round_ for trial in trials)
+
+
+def all_went_on(in_lanes: Sequence[FrozenTrial], round_: int) -> bool:
+    """Whether no trial is in a lane but those that went on in this round."""
+    return all(went_on_in(trial) == round_ for trial in in_lanes)

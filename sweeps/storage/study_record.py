@@ -127,6 +127,8 @@ class StudyRecord(Description):
     """`WorkerState` of each worker some seconds ago, field by field, while the study runs; `trials` are names of runs."""
     late_from: int | None = None
     """Lanes from which on its rounds are decided late; None where they never are, because an earlier version began it."""
+    late_pauses: bool = False
+    """Whether they are under the pruner `promotion` and the sampler `curves`, too; False where an earlier version began it."""
     worker_kind: Mapping[str, Any] = field(default_factory=dict)
     """`Lanes.kind` of the workers of the study, which every worker must have."""
 

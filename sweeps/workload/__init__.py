@@ -159,7 +159,7 @@ class WorkerState:
 
 
 Plan = Callable[[Collection[int]], tuple[Mapping[int, Outcome], Sequence[Trial]]]
-"""Numbers of trials that have done their epoch of a round → how those end that end with it, and new trials for their lanes."""
+"""Numbers of trials that have done their epoch of a round → how those end that end with it, and trials that begin or go on in their lanes."""
 
 
 class Lanes(Protocol):
@@ -205,8 +205,8 @@ class Lanes(Protocol):
         """Hear, before `advance`, how to learn in its midst what follows for a worker that has done its part.
 
         `plan` may be asked once for the trials of a worker, as soon as the caller has got their progress. What it says will be
-        asked for: `finish` of those that end, `add` of the new ones, and `advance` of all that the worker then holds. It may
-        be done before.
+        asked for: `finish` of those that end, `add` of the others, `replay` where one of these goes on, and `advance` of all that the
+        worker then holds. It may be done before.
         """
 
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:

@@ -45,10 +45,10 @@ def one_by_one(command: Command) -> list[Command]:
 def left_of(child: Worker, command: Command) -> Command | None:
     """Return what an interrupted command still has to do in a new process, which holds its trials and has caught up."""
     name, arguments = command
-    if name in ("add", "discard_checkpoints"):
+    if name in ("add", "replay", "discard_checkpoints"):
         return command
     left = [number for number in concerned(child, command) if number in child.trials]
-    if not left or name == "replay":
+    if not left:
         return None
     return (name, (left,)) if name == "advance" else (name, ({number: arguments[0][number] for number in left},))
 

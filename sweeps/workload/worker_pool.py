@@ -5,8 +5,7 @@ on from their checkpoints; the driver does not notice. Trials whose worker dies 
 goes on. While a worker has no place to run, the others hold its trials; when it comes, trials move to it before the next round.
 
 Each worker has a queue of commands, so that it never waits for the driver between two that are sent together. Where rounds are decided
-late (`run_ahead`), a worker that has done its part of a round ends trials, begins others and trains the next epoch at
-once. Its progress is held until somebody asks for that epoch, so the caller sees one round after the other.
+late (`run_ahead`), a worker that has done its part of a round ends trials, begins others and trains the next epoch at once. Its progress is held until asked for.
 """
 
 import logging
@@ -19,6 +18,7 @@ from sweeps.workload.commands import Command, check_time, concerned, left_of, lo
 from sweeps.workload.crew import DEATHS, Crew, WorkerError, moves
 from sweeps.workload.interrupts import uninterrupted
 from sweeps.workload.pulse import Watch
+from sweeps.workload.queues import discarding, training
 from sweeps.workload.stopping import stop_workers
 from sweeps.workload.worker import Lost, Worker
 from sweeps.workload.worker_process import Child
@@ -82,6 +82,7 @@ class WorkerPool:
         self._results: dict[int, TrialResult] = {}
         """Of trials that have ended, until somebody asks for them."""
         self._plan: Plan | None = None
+        self._placed = False  # no trial since the last replay
         self._coming: dict[int, Trial] = {}
         """Trials that workers have begun and nobody has added yet."""
         self._watch, self._stalls = Watch(), dict[Worker, Stall]()
@@ -122,18 +123,20 @@ class WorkerPool:
     def _place(self, trial: Trial) -> None:
         self._crew.wait_for_one()
         child = max(self._crew.up, key=lambda child: child.width - len(child.trials))
-        while len(self._queues[child]) >= _UNANSWERED:
+        while len(self._queues[child]) >= _UNANSWERED or discarding(self._queues, trial):
             self._hear()
         if not child.up:
             return self._place(trial)
         child.trials[trial.number] = trial
+        self._placed = True
         return self._send(child, ("add", (trial,)))
 
     def replay(self) -> None:
-        for child in self._children:
-            if child.trials:
+        if self._placed:  # those that workers have begun have caught up there
+            self._placed = False
+            for child in [child for child in self._children if child.trials]:
                 self._send(child, ("replay", ()))
-        self._wait_for("add", "replay")
+            self._wait_for("add", "replay")
 
     def run_ahead(self, plan: Plan) -> None:
         self._plan = plan
@@ -145,9 +148,9 @@ class WorkerPool:
         plan, self._plan = self._plan, None
         if self._crew.joined:
             plan = None  # so that trials can move now, or before the next round
-            if not self._held and not self._training():
+            if not self._held and not training(self._queues):
                 self._spread()
-        begun = self._training().union(self._held)
+        begun = training(self._queues).union(self._held)
         for child, command in share_out(self._children, "advance", [n for n in numbers if n not in begun]).items():
             self._send(child, command)
         yield []
@@ -172,21 +175,18 @@ class WorkerPool:
         if failed:
             yield [self._failed[number] for number in numbers if number in failed]
 
-    def _training(self) -> set[int]:
-        """Return the numbers of the trials that workers are to advance."""
-        commands = [command for queue in self._queues.values() for command in queue]
-        return {number for name, arguments in commands if name == "advance" for number in arguments[0]}
-
     def _go_ahead(self, child: Worker, plan: Plan) -> None:
         """Let a worker that has done its part of a round do what follows."""
         ending, fresh = plan([*child.trials])
-        fresh = fresh[:_UNANSWERED]
+        fresh = [trial for trial in fresh[:_UNANSWERED] if not discarding(self._queues, trial)]
         going = [number for number in child.trials if number not in ending] + [trial.number for trial in fresh]
         if ending:
             self._send(child, ("finish", (ending,)))
         for trial in fresh:
             self._coming[trial.number] = child.trials[trial.number] = trial
             self._send(child, ("add", (trial,)))
+        if any(trial.epoch for trial in fresh):
+            self._send(child, ("replay", ()))
         if going:
             self._send(child, ("advance", (going,)))
 
@@ -313,7 +313,7 @@ class WorkerPool:
         self._replace(child, suspects, lost)
         if head[0] == "finish":
             self._fail_to_finish(suspects)
-        left = left_of(child, head) if head[0] != "add" else None
+        left = left_of(child, head) if head[0] not in ("add", "replay") else None
         alone = lost.failure.kind == "timed_out" and head[0] in ("advance", "finish")
         again = one_by_one(left) if left and alone else [left]
         if not child.up:

@@ -1,8 +1,9 @@
 """What the driver, the pruner and tracking cost beside an accelerator: 64 lanes with epochs of a second.
 
-    python tests/benchmarks/driver_cost.py [--width 64] [--trials 256] [--epochs 10] [--seconds 1.0] [--postgres] [--json FILE]
+    python tests/benchmarks/driver_cost.py [--width 64] [--trials 256] [--epochs 10] [--seconds 1.0]
+        [--search "tpe + median"] [--postgres] [--json FILE]
 
-The real driver on a journal (a file, or rows of a PostgreSQL server of its own) with TPE and median pruning, the real tracker on an MLflow store, and lanes that wait for a second
+The real driver on a journal (a file, or rows of a PostgreSQL server of its own) with a sampler and a pruner, the real tracker on an MLflow store, and lanes that wait for a second
 where others train: what is measured is all the time in which no lane is advanced, as a share of the search. Twelve metrics
 per lane and epoch, as VAEs have.
 """
@@ -55,6 +56,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=256)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--search", choices=SEARCHES, default="tpe + median")
     parser.add_argument(
         "--postgres", action="store_true", help="keep the journal in PostgreSQL, and count transactions"
     )
@@ -76,7 +78,13 @@ class Waiting(BaseModel):
     epochs: int
 
 
+SEARCHES = ("tpe + median", "tpe + promotion", "curves + promotion")
+
+
 def study_of(options: argparse.Namespace) -> Study:
+    sampler, pruner = (part.strip() for part in options.search.split("+"))
+    chosen = SAMPLERS[sampler]()
+    prunes = PRUNERS["median"](startup_trials=8, warmup_epochs=2) if pruner == "median" else PRUNERS[pruner]()
     return Study(
         name="waiting",
         path=Path("waiting.yaml"),
@@ -85,8 +93,8 @@ def study_of(options: argparse.Namespace) -> Study:
         fixed={"train": Waiting(epochs=options.epochs)},
         space=Space(tuple(Parameter(name=name, kind="float", low=0.0, high=1.0) for name in ("beta", "rate", "share"))),
         seed=0,
-        sampler=SAMPLERS["tpe"](),
-        pruner=PRUNERS["median"](startup_trials=8, warmup_epochs=2),
+        sampler=chosen.for_epochs(options.epochs) if sampler == "curves" else chosen,
+        pruner=prunes.for_epochs(options.epochs),
         budget=Budget(trials=options.trials),
         confirm=None,
         compare=None,

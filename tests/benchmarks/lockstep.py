@@ -1,14 +1,15 @@
 """What workers lose because they wait for each other in each round, decided at once and decided a round late.
 
-    python tests/benchmarks/lockstep.py [--workers 4] [--width 64] [--trials 256] [--epochs 20] [--seconds 1.0] [--json FILE]
+    python tests/benchmarks/lockstep.py [--workers 4] [--width 64] [--trials 256] [--epochs 20] [--seconds 1.0]
+        [--search "tpe + median"] [--json FILE]
 
-The real driver with a journal file, TPE and median pruning, and real worker processes. Their lanes sleep instead of training, all lanes of a
+The real driver with a journal file, a sampler and a pruner, and real worker processes. Their lanes sleep instead of training, all lanes of a
 worker together, as fused lanes of a GPU train: `--seconds` for an epoch, more or less by up to `--spread`, and in a share `--slow` of
 the epochs 1.4 times as long. So workers take no processor, and every time is drawn from a seed.
 
-The figures are of the time from the first epoch to the start of the last trial, because lanes are empty after that however it is
+The figures are of the time from the first epoch to the start of the last new trial, because lanes are empty after that however it is
 decided. "Idle": the share of that time in which a worker did not train. "Lane time lost": idle or empty lanes. "Beyond the pruner":
-the share of all trial-epochs that pruned trials trained after the epoch for which they were pruned.
+the share of all trial-epochs that pruned trials trained after the epoch for which they were pruned; trials that pause train none.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from driver_cost import study_of
+from driver_cost import SEARCHES, study_of
 from table import describe_machine, in_words, markdown, write_json
 
 from sweeps.engine import search, trial_loop
@@ -48,7 +49,8 @@ class SleepingLanes(ToyLanes):
 
     def add(self, trial: Trial) -> None:
         super().add(trial)
-        self.added = time.monotonic()
+        if not trial.epoch:
+            self.added = time.monotonic()
 
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
         begun = time.monotonic()
@@ -94,7 +96,7 @@ def measure(options: argparse.Namespace, *, late: bool) -> dict[str, float]:
         "idle": 1 - sum(seconds for seconds, _ in spans) / options.workers / (last - first),
         "lane time lost": 1 - sum(seconds * lanes for seconds, lanes in spans) / options.width / (last - first),
         "trial-epochs": epochs,
-        "beyond the pruner": pruned / epochs if late else 0.0,
+        "beyond the pruner": pruned / epochs if late and options.search == "tpe + median" else 0.0,
     }
 
 
@@ -104,13 +106,16 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=count)
     for name, share in (("seconds", 1.0), ("spread", 0.05), ("slow", 0.1)):
         parser.add_argument(f"--{name}", type=float, default=share)
+    parser.add_argument("--search", choices=SEARCHES, default="tpe + median")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     machine = describe_machine("cpu")
     found = {"at once": measure(options, late=False), "a round late": measure(options, late=True)}
     if options.json:
         write_json(options.json, {"machine": machine, "task": vars(options), **found})
-    print(f"{options.workers} workers, {options.width} lanes, {options.trials} trials; {in_words(machine)}\n")
+    print(
+        f"{options.workers} workers, {options.width} lanes, {options.trials} trials of {options.search}; {in_words(machine)}\n"
+    )
     rows = [[name, *(f"{v:,.0f}" if v > 1 else f"{v:.1%}" for v in values.values())] for name, values in found.items()]
     print(markdown(["decided", *found["at once"]], rows, texts=1))
 

@@ -269,3 +269,26 @@ class WritingLanes(CountingLanes):
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"{name} {held[2]}")
         return str(path)
+
+
+def build_uneven(folder, width=2, seconds=0.0):
+    return UnevenLanes(Path(folder), width, seconds)
+
+
+class UnevenLanes(CountingLanes):
+    """Lanes that take so many seconds for an epoch. They leave a checkpoint of a trial that pauses."""
+
+    def __init__(self, folder, width, seconds):
+        super().__init__(folder, width)
+        self.seconds = seconds
+
+    def advance(self, numbers):
+        time.sleep(self.seconds)
+        for [progress] in super().advance(numbers):
+            yield [replace(progress, metrics={})]  # whose process it was
+
+    def finish_one(self, number, outcome):
+        if outcome.state == "paused":
+            self.save(self.held[number])
+        result = super().finish_one(number, outcome)
+        return replace(result, checkpoint_bytes=1000 if outcome.state == "paused" else 0)

@@ -204,6 +204,8 @@ class EagerLanes(ToyLanes):
         for trial in fresh:
             self._place(trial, worker)
             self.begun[trial.number] = trial
+        if any(trial.epoch for trial in fresh):
+            self.replay()
         self._train_these([number for number in self._lanes if self.worker[number] == worker])
 
     def _train_these(self, numbers: Collection[int]) -> None:

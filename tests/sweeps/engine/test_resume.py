@@ -234,7 +234,7 @@ LEARNING = [
     *("tpe and median, with failures", "hyperband", "tpe and promotion, with failures", "stale trials", "epochs"),
     "promotion of those whom a larger budget revives",
 ]
-DECIDING = ["tpe and median, with failures", "duplicates"]
+DECIDING = ["tpe and median, with failures", "duplicates", "curves and promotion, with failures"]
 
 
 @contextmanager

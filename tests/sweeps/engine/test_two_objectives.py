@@ -100,9 +100,10 @@ def test_metrics_alone_make_no_second_objective():
     assert [trial.values for trial in complete] == [[min(trial.intermediate_values.values())] for trial in complete]
 
 
-def test_the_front_is_the_same_where_rounds_are_decided_late():
+@pytest.mark.parametrize("options", [MEDIAN, PROMOTION], ids=["median", "promotion"])
+def test_the_front_is_the_same_where_rounds_are_decided_late(options):
     """From 16 lanes on. A study that is killed there ends in the same table, too."""
-    study, calm = study_of(trials=40), MemoryJournal()
+    study, calm = study_of(trials=40, **options), MemoryJournal()
     search(in_memory(study, calm), study, Plane(width=16, epochs=4), [])
     expected, count = table(in_memory(study, calm)), len(calm.lines)
     assert sum(row["state"] == "PRUNED" for row in expected) > 3

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import counting
 import pytest
@@ -123,6 +124,44 @@ def test_a_worker_that_dies_ahead_goes_unnoticed(pool, tmp_path, at):
     rounds = [advanced(lanes, [0, 2, 3, 4]) for _ in range(2)]
     assert rounds == [[*(expected[number][epoch] for number in (0, 2, 3)), expected[4][epoch - 2]] for epoch in (2, 3)]
     assert len(list(tmp_path.glob("bad-*"))) == 2
+
+
+@pytest.mark.parametrize("at", ["nowhere", "add", "replay", 3])
+def test_a_trial_that_goes_on_ahead_catches_up_first(pool, tmp_path, at):
+    """Trial 4 has done 2 epochs elsewhere, and its checkpoint is lost. Its worker may die in the midst of it."""
+    lanes = pool()
+    expected = alone(tmp_path, range(5), 4)
+    for number in range(4):
+        lanes.add(trial(number))
+    goes_on = replace(trial(4, bad="kill", at=at, times=1), epoch=2)
+    assert advanced(lanes, [0, 1, 2, 3], Planned(ending=[1], fresh=[goes_on])) == [expected[n][0] for n in range(4)]
+    lanes.finish({1: PRUNED})
+    lanes.add(goes_on)
+    lanes.replay()
+    rounds = [advanced(lanes, [0, 2, 3, 4]) for _ in range(2)]
+    assert rounds == [[*(expected[n][epoch] for n in (0, 2, 3)), expected[4][epoch + 1]] for epoch in (1, 2)]
+    assert len(list(tmp_path.glob("bad-4-*"))) == (at != "nowhere")
+
+
+def test_a_trial_goes_on_once_a_worker_has_discarded_its_checkpoints(pool, tmp_path):
+    """Both workers train when the checkpoints are to go, so that is done after their epochs: until then nobody begins the trial ahead."""
+    lanes = pool()
+    for number in range(4):
+        lanes.add(trial(number, **({"bad": "wait", "at": 1} if number < 2 else {})))
+    goes_on = replace(trial(4), epoch=2)
+    expected = alone(tmp_path, [4], 3)
+    (tmp_path / "4.json").write_text("[2, 0]")  # wrong, so that it shows who reads it
+    plan = Planned(ending=[1], fresh=[goes_on])
+    lanes.run_ahead(plan)
+    round_ = lanes.advance([0, 1, 2, 3])
+    next(round_)
+    lanes.discard_checkpoints([goes_on])
+    (tmp_path / "go").touch()
+    assert len([progress for part in round_ for progress in part]) == 4
+    lanes.finish({1: PRUNED})
+    lanes.add(goes_on)
+    lanes.replay()
+    assert advanced(lanes, [0, 2, 3, 4])[-1] == expected[4][2]
 
 
 @pytest.mark.parametrize(("bad", "kind"), [("kill", "out_of_memory"), ("raise", "error"), ("sleep", "timed_out")])

@@ -1,0 +1,22 @@
+"""What the queues of the workers of a pool still hold: who is to be trained, whose checkpoints are to be discarded."""
+
+from collections.abc import Mapping
+
+from sweeps.workload import Trial
+from sweeps.workload.commands import Command
+from sweeps.workload.worker import Worker
+
+Queues = Mapping[Worker, list[Command]]
+
+
+def training(queues: Queues) -> set[int]:
+    """Return the numbers of the trials that workers are to advance."""
+    commands = [command for queue in queues.values() for command in queue]
+    return {number for name, arguments in commands if name == "advance" for number in arguments[0]}
+
+
+def discarding(queues: Queues, trial: Trial) -> bool:
+    """Whether a worker is still to discard the checkpoints from which a trial would go on."""
+    commands = [command for queue in queues.values() for command in queue]
+    work = [arguments[0] for name, arguments in commands if name == "discard_checkpoints"]
+    return trial.epoch > 0 and any(each.checkpoint_name == trial.checkpoint_name for some in work for each in some)
