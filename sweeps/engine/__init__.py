@@ -249,7 +249,7 @@ def search(
     Raises:
         UserError: `max_failures` trials in a row failed of the same cause.
     """
-    source = SearchedTrials(optuna_study, study, ahead=lanes.width if lanes.width >= AHEAD else 0)
+    source = SearchedTrials(optuna_study, study, late=lanes.width >= AHEAD)
     rounds = Rounds("search", optuna_study, lanes, observers, runs, source, clock, timer, max_failures, stop_seconds)
     reason = rounds.run()
     write_study(optuna_study, stopped=reason)

@@ -10,18 +10,18 @@ rounds 1 to 8, 10, 12, 15 and so on, ever a quarter more; each time they follow 
 
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 from optuna.trial import FrozenTrial
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
-from sweeps.engine.events import reported_epochs
-from sweeps.engine.outlook import Outlook, curves_of, key_of, unfinished
+from sweeps.engine.outlook import Configuration, Outlook, curves_of, key_of, unfinished
 from sweeps.results.curve_process import most_probable, prior
 from sweeps.results.seen_curves import Scale, seen_epochs
 from sweeps.storage.proposals import in_storage
-from sweeps.storage.rounds import known_before
-from sweeps.storage.trial_record import is_diverged, is_paused, newest_of_each, newest_round
+from sweeps.storage.rounds import known_before, running_before
+from sweeps.storage.trial_record import is_paused, newest_of_each, newest_round
 from sweeps.study.samplers import CurvesSettings
 from sweeps.study.space import Space
 
@@ -42,47 +42,51 @@ class CurveSampler:
         self._last = settings.max_epochs or 1
         self._fitted: tuple[int, np.ndarray] | None = None
         """A round, and the parameters of the process for it."""
-        self._newest: tuple[tuple[int, int, int], Outlook] | None = None
-        """How many epochs were reported, and how many trials diverged or ended after epochs; and what is expected then."""
+        self._known: Sequence[FrozenTrial] | None = None
+        self._going: list[Configuration] = []
+        self._outlook: Outlook | None = None
+        """The trials after which a configuration was asked for, those of them that train, and what is expected then; None after too few."""
         self._tried: set[str] = set()
         self._looked_at = 0
         """Keys of the configurations of the first trials, and how many trials these are."""
+        for module in (
+            "linalg",
+            "optimize",
+            "special",
+            "stats",
+        ):  # while workers start: loading them takes most of a second
+            import_module(f"scipy.{module}")
+        self._threads = ThreadpoolController()
 
-    def configuration(self, trials: Sequence[FrozenTrial]) -> dict[str, object]:
-        """Return the configuration that begins after these trials; empty where too few have reported an epoch, or none is new.
+    def configuration(
+        self, known: Sequence[FrozenTrial], proposals: Sequence[FrozenTrial], round_: int
+    ) -> Configuration:
+        """Return the configuration that begins in this round after these trials; empty where too few have reported an epoch, or none is new.
 
         Too few stay too few while lanes are filled.
         """
-        if not self._begins(trials):
-            return {}
-        outlook, decode = self._outlook(trials), self._space.decode
-        going = [decode(trial.params) for trial in unfinished(trials) if not is_paused(trial)]
-        while self._looked_at < len(trials) and in_storage(trials[self._looked_at]):
-            self._tried.add(key_of(decode(trials[self._looked_at].params)))
-            self._looked_at += 1
-        proposed = {key_of(decode(trial.params)) for trial in trials[self._looked_at :]}
-        with threadpool_limits(1, "blas"):  # their number decides the last bits
-            return dict(outlook.best(going, self._tried | proposed) or {})
+        with self._threads.limit(limits=1, user_api="blas"):  # their number decides the last bits
+            if self._known is not known:
+                self._known, trials = known, running_before(known, round_)
+                self._going, self._outlook = self._training(trials), self._expected(trials)
+            if self._outlook is None:
+                return {}
+            decode = self._space.decode
+            while self._looked_at < len(known) and in_storage(known[self._looked_at]):
+                self._tried.add(key_of(decode(known[self._looked_at].params)))
+                self._looked_at += 1
+            unwritten = [*known[self._looked_at :], *proposals]
+            tried = self._tried | {key_of(decode(trial.params)) for trial in unwritten}
+            return self._outlook.best([*self._going, *self._training(proposals)], tried) or {}
 
-    def prepare(self, trials: Sequence[FrozenTrial]) -> None:
-        """Predict what `configuration` will be asked about after these trials, and others that go on or begin."""
-        if self._begins(trials):
-            self._outlook(trials)
+    def _training(self, trials: Sequence[FrozenTrial]) -> list[Configuration]:
+        return [self._space.decode(trial.params) for trial in unfinished(trials) if not is_paused(trial)]
 
-    def _begins(self, trials: Sequence[FrozenTrial]) -> bool:
-        return sum(bool(trial.intermediate_values) for trial in newest_of_each(trials)) >= self._settings.startup_trials
-
-    def _outlook(self, trials: Sequence[FrozenTrial]) -> Outlook:
-        ended = sum(trial.state.is_finished() and bool(trial.intermediate_values) for trial in trials)
-        known = reported_epochs(trials), sum(map(is_diverged, trials)), ended
-        if self._newest is None or self._newest[0] != known:
-            with threadpool_limits(1, "blas"):
-                parameters = self._parameters(trials)
-                self._newest = (
-                    known,
-                    Outlook(self._space, trials, last=self._last, seed=self._seed, log_parameters=parameters),
-                )
-        return self._newest[1]
+    def _expected(self, trials: Sequence[FrozenTrial]) -> Outlook | None:
+        if sum(bool(trial.intermediate_values) for trial in newest_of_each(trials)) < self._settings.startup_trials:
+            return None
+        parameters = self._parameters(trials)
+        return Outlook(self._space, trials, last=self._last, seed=self._seed, log_parameters=parameters)
 
     def _parameters(self, trials: Sequence[FrozenTrial]) -> np.ndarray:
         now = 1 + max(map(newest_round, trials))

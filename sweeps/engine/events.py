@@ -97,18 +97,17 @@ class Source(Protocol):
         return ()
 
     def propose(
-        self, trials: Sequence[FrozenTrial], proposals: Sequence[FrozenTrial], elapsed: float, round_: int
+        self, known: Sequence[FrozenTrial], proposals: Sequence[FrozenTrial], elapsed: float, round_: int
     ) -> FrozenTrial | str:
-        """Return the next trial, to begin in this round; or a sentence that says why there is none.
+        """Return the next trial, to begin in this round after `proposals`; or a sentence that says why there is none.
 
-        `trials` are all so far; `proposals` the last of them, which are not written yet; `elapsed` the seconds spent.
+        Args:
+            known: all trials but the proposals. While trials for a round are proposed it is one object, which does not change.
+            elapsed: the seconds spent.
         """
 
-    def prepare(self, trials: Sequence[FrozenTrial], round_: int, seconds: float, *, late: bool) -> None:
-        """While the lanes train in this round: work for about `seconds` on what `propose` may be asked for in the next.
-
-        `late`: `propose` will be given the trials as they stood before this round.
-        """
+    def beginning(self, number: int, round_: int) -> None:
+        """Hear that the trial of this number is the first that begins anew in this round. What must be on record before it is durable on return."""
         return
 
     def params(self, trial: FrozenTrial) -> dict[str, Any]:

@@ -2,13 +2,16 @@
 
 In a study that is decided late they are chosen before the present round is over. A worker that has done its part of a round needs them
 for the lanes that become free in it, while other workers still train. So they are chosen from what was known before the present
-round began. The first free lane gets the first of them: which worker has that lane decides nothing but where the trial is trained.
+round began, as soon as it has begun, so that no worker waits for the sampler (`look_ahead`). The first free lane gets the first of them: which worker
+has that lane decides nothing but where the trial is trained.
 
 First come trials that lost their lanes, then paused ones that deserve it, then new ones. A process that died while it wrote them has left the
 first of them on record; from there the others follow in the same way.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from optuna.trial import FrozenTrial
 
@@ -18,6 +21,22 @@ from sweeps.storage.rounds import as_going_on, as_taken_in, known_before
 from sweeps.storage.trial_record import first_round, is_paused, owned_by_driver
 
 
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What is chosen for one more free lane."""
+
+    trial: FrozenTrial | str
+    """Who begins or goes on there; or why nobody does, in a sentence."""
+    waited: bool = False
+    """Whether the trial lost its lane before."""
+    promoted: int | None = None
+    """Number of the paused trial that goes on."""
+    proposals: Sequence[FrozenTrial] = ()
+    """New trials: the duplicates that were proposed first, which need no lane, and the trial."""
+    equals: Mapping[int, FrozenTrial] = field(default_factory=dict)
+    """Number of a duplicate → the earlier trial with the same parameters."""
+
+
 class NextTrials:
     """Chooses the trials of one round after the other."""
 
@@ -25,71 +44,103 @@ class NextTrials:
         self._source = source
         self.round = -1
         """The round in which the chosen trials begin."""
-        self.proposals: list[FrozenTrial] = []
-        """New trials, duplicates among them, in order."""
-        self.equals: dict[int, FrozenTrial] = {}
-        """Number of a duplicate → the earlier trial with the same parameters."""
-        self.waiting: list[FrozenTrial] = []
-        """Trials that waited outside the lanes, for whom there is a lane now."""
-        self.promoted: dict[int, FrozenTrial] = {}
-        """Number of a paused trial that goes on → the trial as it will be, which is a new one where it has ended and is revived."""
+        self.before: Sequence[FrozenTrial] = ()
+        """All trials as they stood before the round before."""
+        self.chosen: list[Choice] = []
+        """Who was asked for."""
+        self._ahead: list[Choice] = []
+        """Who was not asked for yet. They leave no trace where nobody does."""
+        self._wanted = 0
+        """How many may be asked for: as many as in the round before, or half as many as in the one before that, and so on."""
         self._known: list[FrozenTrial] = []
         """All trials as they are known to be in the round, those that wait or are promoted as they will be."""
+        self._proposals: list[FrozenTrial] = []
+        """All new trials, also those that were not asked for yet, in order."""
         self._promotes = True
+
+    @property
+    def waiting(self) -> list[FrozenTrial]:
+        """Trials that waited outside the lanes, for whom there is a lane now."""
+        return [choice.trial for choice in self.chosen if choice.waited and not isinstance(choice.trial, str)]
+
+    @property
+    def promoted(self) -> list[int]:
+        """Numbers of the paused trials that go on."""
+        return [choice.promoted for choice in self.chosen if choice.promoted is not None]
+
+    @property
+    def proposals(self) -> list[FrozenTrial]:
+        """New trials, duplicates among them, in order."""
+        return [proposal for choice in self.chosen for proposal in choice.proposals]
+
+    @property
+    def equals(self) -> dict[int, FrozenTrial]:
+        """Number of a duplicate → the earlier trial with the same parameters."""
+        return {number: equal for choice in self.chosen for number, equal in choice.equals.items()}
 
     @property
     def lanes(self) -> int:
         """Number of lanes that the chosen trials take."""
-        return len(self.waiting) + len(self.promoted) + len(self.proposals) - len(self.equals)
+        return sum(not isinstance(choice.trial, str) for choice in self.chosen)
 
-    def turn_to(self, round_: int, trials: Sequence[FrozenTrial]) -> None:
-        """Choose for this round from now on. `trials`: all in the storage."""
+    def turn_to(self, round_: int, trials: Sequence[FrozenTrial], elapsed: float) -> None:
+        """Choose for this round from now on.
+
+        Args:
+            trials: all in the storage.
+            elapsed: the seconds spent when the round before the last one was over.
+        """
         if self.round != round_:
-            self.round, self._known = round_, known_before(trials, round_ - 1)
-            self.proposals, self.equals, self.waiting, self.promoted = [], {}, [], {}
-            self._promotes = True
+            self.round, self.before = round_, known_before(trials, round_ - 1)
+            self.chosen, self._ahead = [], []
+            self._choices = _choices(self._source, [*self.before], elapsed, round_)
 
     def written(self) -> None:
         """Hear that the chosen trials are in the storage. Whoever asks for more in the same round gets others."""
-        self.round = -1
+        self.round, self._wanted = -1, max(self.lanes, self._wanted // 2)
 
-    def choose(self, elapsed: float) -> FrozenTrial | str:
-        """Choose a trial for one more lane that is free in the round; return the trial, or why there is none, in a sentence.
+    def choose(self) -> FrozenTrial | str:
+        """Choose a trial for one more lane that is free in the round; return the trial, or why there is none, in a sentence."""
+        if not self.chosen or not isinstance(self.chosen[-1].trial, str):
+            self.chosen.append(self._ahead.pop(0) if self._ahead else next(self._choices))
+        return self.chosen[-1].trial
 
-        `elapsed`: the seconds spent when the round before the last one was over.
-        """
-        for trial in self._known:
-            waits = owned_by_driver(trial) and first_round(trial) is None and not is_paused(trial)
-            if waits and self._source.duplicate_of(trial.params, self._known[: trial.number]) is None:
-                self.waiting.append(trial)
-                self._known[trial.number] = as_taken_in(trial, self.round)
-                return trial
-        if (promoted := self._promote(elapsed)) is not None:
-            return promoted
-        while True:
-            so_far = [*self._known, *self.proposals]
-            proposal = self._source.propose(so_far, self.proposals, elapsed, self.round)
-            if isinstance(proposal, str):
-                return proposal
-            equal = self._source.duplicate_of(proposal.params, so_far)
-            if equal is None:
-                self.proposals.append(proposal)
-                return proposal
-            self.proposals.append(as_duplicate(proposal, equal))
-            self.equals[proposal.number] = equal
+    def look_ahead(self, seconds: float) -> None:
+        """Work for about `seconds` on whom somebody may ask for."""
+        end = time.monotonic() + seconds
+        while len(self.chosen) + len(self._ahead) < self._wanted and time.monotonic() < end:
+            newest = [*self.chosen[-1:], *self._ahead[-1:]]
+            if newest and isinstance(newest[-1].trial, str):
+                return
+            self._ahead.append(next(self._choices))
 
-    def _promote(self, elapsed: float) -> FrozenTrial | None:
-        stored = self._source.promoted(self._known, 1, elapsed, self.round, last=False) if self._promotes else None
-        if stored is None:  # nor later in this round
-            self._promotes = False
-            return None
+
+def _choices(source: Source, known: list[FrozenTrial], elapsed: float, round_: int) -> Iterator[Choice]:
+    """Yield one choice after the other, the last of them a sentence. `known`: all trials as they are known to be in the round; it is changed."""
+    for trial in [*known]:
+        waits = owned_by_driver(trial) and first_round(trial) is None and not is_paused(trial)
+        if waits and source.duplicate_of(trial.params, known[: trial.number]) is None:
+            known[trial.number] = as_taken_in(trial, round_)
+            yield Choice(trial=trial, waited=True)
+    while stored := source.promoted(known, 1, elapsed, round_, last=False):
         if stored.state.is_finished():
-            trial = proposed_revival(stored, self.round, len(self._known))
-            self._known.append(trial)
+            trial = proposed_revival(stored, round_, len(known))
+            known.append(trial)
         else:
-            trial = self._known[stored.number] = as_going_on(stored, self.round)
-        self.promoted[stored.number] = trial
-        return trial
+            trial = known[stored.number] = as_going_on(stored, round_)
+        yield Choice(trial=trial, promoted=stored.number)
+    settled, new = tuple(known), list[FrozenTrial]()
+    while True:
+        begun = len(new)
+        equals: dict[int, FrozenTrial] = {}
+        while not isinstance(proposal := source.propose(settled, new, elapsed, round_), str):
+            equal = source.duplicate_of(proposal.params, [*settled, *new])
+            if equal is None:
+                new.append(proposal)
+                break
+            equals[proposal.number] = equal
+            new.append(as_duplicate(proposal, equal))
+        yield Choice(trial=proposal, proposals=new[begun:], equals=equals)
 
 
 def propose_some(
@@ -101,13 +152,13 @@ def propose_some(
     no more, where the source has no more.
     """
     proposals: list[FrozenTrial] = []
-    so_far = [*trials]
+    known = tuple(trials)
     while len(proposals) < lanes:
-        proposal = source.propose(so_far, proposals, elapsed, round_)
+        proposal = source.propose(known, proposals, elapsed, round_)
         if isinstance(proposal, str):
             return proposals, None, proposal
+        equal = source.duplicate_of(proposal.params, [*known, *proposals])
         proposals.append(proposal)
-        if equal := source.duplicate_of(proposal.params, so_far):
+        if equal:
             return proposals, equal, ""
-        so_far.append(proposal)
     return proposals, None, ""

@@ -233,8 +233,9 @@ class _Repeats(Source):
         self.planned = len(trials) + missing if last else None
 
     def propose(
-        self, trials: Sequence[FrozenTrial], proposals: Sequence[FrozenTrial], elapsed: float, round_: int
+        self, known: Sequence[FrozenTrial], proposals: Sequence[FrozenTrial], elapsed: float, round_: int
     ) -> FrozenTrial | str:
+        trials = [*known, *proposals]
         plan, last = self.replan(trials)
         if plan is not self.plan:
             self._turn_to(trials, plan, last)

@@ -1,7 +1,6 @@
 """The trials of a search: what the sampler proposes, who is promoted, and when the budget is used up."""
 
 import itertools
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from sweeps.engine.promotion import Rungs
 from sweeps.engine.two_objectives import TwoObjectives
 from sweeps.seeds import seed_of
 from sweeps.storage.proposals import in_storage, learned_trials, propose
-from sweeps.storage.rounds import known_before, running_before
+from sweeps.storage.rounds import running_before
 from sweeps.storage.study_record import study_record, write_study
 from sweeps.storage.trial_record import (
     checkpoint_bytes,
@@ -49,9 +48,9 @@ def trial_seed(study_seed: int, number: int) -> int:
 class SearchedTrials:
     """Trials that the study's sampler asks for, while the budget lasts."""
 
-    def __init__(self, optuna_study: optuna.Study, study: "Study", *, ahead: int) -> None:
-        """`ahead`: how many trials to propose, at the most, while others train; 0 to wait for their results."""
-        self.optuna_study, self.study, self.ahead = optuna_study, study, ahead
+    def __init__(self, optuna_study: optuna.Study, study: "Study", *, late: bool) -> None:
+        """`late`: whether trials are proposed while others train, without their results."""
+        self.optuna_study, self.study, self.late = optuna_study, study, late
         self.planned = study.budget.trials
         record = study_record(optuna_study)
         self.two = TwoObjectives(study.objectives.values()) if study.objectives else None
@@ -70,13 +69,12 @@ class SearchedTrials:
         if isinstance(study.sampler, CurvesSettings):
             self.curves = CurveSampler(study.sampler, study.space, study.seed)
         self.prompt = self.rule is not None or self.curves is not None
-        self.prepared: dict[int, FrozenTrial] = {}
-        """By the place of the trial (`_place`)."""
-        self.prepared_for = -1
-        """The round in which the prepared trials begin."""
         self._with_params: dict[frozenset[tuple[str, Any]], list[int]] = {}
         """Parameters → numbers of the trials that have them, of the first `_looked_up` trials."""
         self._looked_up = 0
+        self._known: Sequence[FrozenTrial] | None = None
+        self._spent: str | None = None
+        """The trials after which the last one was proposed, and why none may train after them."""
         self._counted = self._revivals = 0
         """Trials that `_place` has looked at, and those of them that revive another."""
         self.start = record.start or tuple(point for point in study.start if not isinstance(point, BestOf))
@@ -85,29 +83,33 @@ class SearchedTrials:
         """Trials of another study, and the same as they lie in a space."""
 
     def propose(
-        self, trials: Sequence[FrozenTrial], proposals: Sequence[FrozenTrial], elapsed: float, round_: int
+        self, known: Sequence[FrozenTrial], proposals: Sequence[FrozenTrial], elapsed: float, round_: int
     ) -> FrozenTrial | str:
-        study, number, place = self.study, len(trials), self._place(trials)
+        study, place = self.study, self._place(known) + len(proposals)
         if study.budget.trials is not None and place >= study.budget.trials:
             return f"The budget of {_counted(study.budget.trials, 'trial')} is used up."
-        if reason := spent(study.budget, trials, elapsed, self.two):
-            return reason
+        if (
+            self._known is not known
+        ):  # what follows from it is asked for once, because there may be 10,000 trials and 64 lanes
+            self._known, self._spent = known, spent(study.budget, known, elapsed, self.two)
+        if self._spent:
+            return self._spent
         if exhausted(study.sampler, study.space, place):
             return "Every setting of the grid is done."
-        newest = [*itertools.islice((trial for trial in reversed(trials) if revives(trial) is None), KNOWN_IN_A_ROW)]
+        newest_first = itertools.chain(reversed(proposals), reversed(known))
+        newest = [*itertools.islice((trial for trial in newest_first if revives(trial) is None), KNOWN_IN_A_ROW)]
         if len(newest) == KNOWN_IN_A_ROW and all(duplicate_of(trial) is not None for trial in newest):
             return f"The sampler proposed only known settings, {KNOWN_IN_A_ROW} times in a row."
-        proposal = self.prepared.pop(place, None) if self.prepared_for == round_ else None
-        if proposal is None:
-            start = self._start(place)
-            if not start and self.curves:
-                start = self.curves.configuration(running_before(trials, round_))
-            proposal = self._propose(number, place, proposals, start, since=round_ - 1)
-        proposal.number = number  # trials that are revived in this round have come before
+        start = self.start[place] if place < len(self.start) else {}
+        if not start and self.curves:
+            start = self.curves.configuration(known, proposals, round_)
+        return self._propose(len(known) + len(proposals), place, proposals, start, round_)
+
+    def beginning(self, number: int, round_: int) -> None:
+        """Record the steps that ranges take with this trial."""
         if (steps := self._steps(round_, number)) != self.growing.taken:
             write_study(self.optuna_study, grown=steps)
             self.growing.taken = steps
-        return proposal
 
     def pruned(self, candidates: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> Collection[int] | None:
         return None if self.two is None else self.two.pruned(self.study.pruner.quantile(), candidates, trials)
@@ -139,25 +141,6 @@ class SearchedTrials:
         kept = sum(size <= keep.paused_gb * 1e9 for size in sizes)
         return ranked[min(kept, keep.paused) :]
 
-    def prepare(self, trials: Sequence[FrozenTrial], round_: int, seconds: float, *, late: bool) -> None:
-        if self.curves:
-            if late:  # else what it proposes follows from the epochs that are being trained
-                self.curves.prepare(known_before(trials, round_))
-            return
-        self.prepared.clear()
-        self.prepared_for = round_ + 1
-        end, first = time.monotonic() + seconds, self._place(trials)
-        last = first + self.ahead if self.planned is None else min(first + self.ahead, self.planned)
-        for number, place in enumerate(range(first, last), start=len(trials)):
-            if time.monotonic() >= end or exhausted(self.study.sampler, self.study.space, place):
-                return
-            proposals = list(self.prepared.values())
-            self.prepared[place] = self._propose(number, place, proposals, self._start(place), since=round_)
-
-    def _start(self, place: int) -> Mapping[str, Any]:
-        """Return the values that the trial of this place takes from the study's `start`."""
-        return self.start[place] if place < len(self.start) else {}
-
     def _place(self, trials: Sequence[FrozenTrial]) -> int:
         """Return the number of these trials that began anew, which is the number of the next one where none was revived."""
         while self._counted < len(trials) and in_storage(trials[self._counted]):
@@ -167,13 +150,13 @@ class SearchedTrials:
         return len(trials) - self._revivals - unwritten
 
     def _propose(
-        self, number: int, place: int, proposals: Sequence[FrozenTrial], start: Mapping[str, Any], *, since: int
+        self, number: int, place: int, proposals: Sequence[FrozenTrial], start: Mapping[str, Any], round_: int
     ) -> FrozenTrial:
         """Propose the trial of this number and place, after all in the storage and these proposals. `start`: values that it takes.
 
-        With many lanes, what has ended in round `since` or later counts as running, and what went on later as paused.
+        With many lanes, what has ended in the round before or later counts as running, and what goes on in this round as paused.
         """
-        study, steps = self.study, self._steps(since + 1, number)
+        study, steps = self.study, self._steps(round_, number)
         space = study.space.grown(steps)
         if self.learned[0] != space:
             self.learned = space, learned_trials(self.lessons, space)
@@ -185,8 +168,8 @@ class SearchedTrials:
             number=number,
             seed=trial_seed(study.seed, place),
             proposals=proposals,
-            unseen=lambda trial: self.ahead and left_round(trial) >= since,
-            later=lambda trial: self.ahead and went_on_in(trial) > since,
+            unseen=lambda trial: self.late and left_round(trial) >= round_ - 1,
+            later=lambda trial: self.late and went_on_in(trial) >= round_,
             grown={step.parameter for step in steps},
             learned=self.learned[1],
             pairs=self.two.as_sampled if self.two else None,
@@ -194,7 +177,7 @@ class SearchedTrials:
 
     def _steps(self, round_: int, number: int) -> tuple[Growth, ...]:
         """Return the steps that ranges have taken for the trials of a round, of which `number` is the first that is asked for."""
-        end = round_ - 1 if self.ahead else round_
+        end = round_ - 1 if self.late else round_
 
         def known() -> list[FrozenTrial]:
             stored = self.optuna_study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))

@@ -9,9 +9,9 @@ trial → end those that end. Each step is durable before the next begins:
 - The decisions of a round are one write (`RoundDecisions`). They end the round; all steps after them (finish the lanes,
   write outcome and results, discard checkpoints, tell observers, tell Optuna) can be done a second time without harm.
 
-With many lanes, rounds are decided late: whom the pruner ends for an epoch ends after the next one, and who begins or goes on in a round is
-chosen from what was known before the round before it. Who pauses is decided by what was known before the round, and by its own epoch.
-So each worker is told in the midst of a round what to do in the next one (`Lanes.run_ahead`), and waits for nobody. The storage never sees that: rounds are written one after the other.
+With many lanes, rounds are decided late: whom the pruner ends for an epoch ends after the next one, and who begins or goes on in a round is chosen from what was
+known before the round before it. Who pauses is decided by what was known before the round, and by its own epoch. So each worker is told in the midst of a
+round what to do in the next one (`Lanes.run_ahead`), and waits for nobody. The storage never sees that: rounds are written one after the other.
 """
 
 import itertools
@@ -40,7 +40,6 @@ from sweeps.storage.rounds import (
     all_went_on,
     decided_outcome,
     epochs_ahead,
-    known_before,
     left_since,
     paused_ended_in,
     round_decisions,
@@ -91,7 +90,7 @@ class Rounds:
     def __post_init__(self) -> None:
         self.running: dict[int, RunningTrial] = {}
         self.round = 0
-        self.waited = 0.0
+        self.trained = 0.0
         self.told = Deliveries(self.observers)
         stored = study_record(self.study)
         self.elapsed, self.mark = stored.elapsed or 0.0, self.timer()
@@ -260,12 +259,10 @@ class Rounds:
 
     def _fill_late(self) -> str:
         """Start the trials that were chosen for this round; choose more, in the same way, while lanes stay free."""
-        chosen: FrozenTrial | str = ""
-        self.next.turn_to(self.round, self._trials())
-        while self.next.lanes + len(self.running) < self.lanes.width:
-            chosen = self.next.choose(self.elapsed_before)
-            if isinstance(chosen, str):
-                break
+        reason = ""
+        self.next.turn_to(self.round, self._trials(), self.elapsed_before)
+        while self.next.lanes + len(self.running) < self.lanes.width and not reason:
+            reason = chosen if isinstance(chosen := self.next.choose(), str) else ""
         for stored in self.next.waiting:
             self._take_in(stored)
         for number in self.next.promoted:
@@ -277,7 +274,6 @@ class Rounds:
             self._start(self.next.proposals, self.next.equals)
         self.next.written()
         self._settle()
-        reason = chosen if isinstance(chosen, str) else ""
         if reason and not left_since(self._trials(), self.round - 1) and all_went_on(self._in_lanes(), self.round):
             self._promote(last=True)
         return reason
@@ -285,6 +281,7 @@ class Rounds:
     def _start(self, proposals: Sequence[FrozenTrial], equals: Mapping[int, FrozenTrial]) -> None:
         """Begin these trials, written at once. `equals`: number of a duplicate → the trial that it equals."""
         self._unstop()
+        self.source.beginning(proposals[0].number, self.round)
         first = len(self._trials())
         with batched_writes(self.study):
             for proposal in proposals:
@@ -316,31 +313,29 @@ class Rounds:
         self.elapsed_before = self.elapsed
         if self.late and not self.ahead:
             self.lanes.run_ahead(self._plan)
-        begun, first, left = time.monotonic(), None, len(behind)
+        begun, left = time.monotonic(), len(behind)
         for done in self.lanes.advance(behind) if behind else ():
             self.arrived = done
             self.told.deliver()
             if done:
-                first, left = first or time.monotonic(), left - len(done)
+                left -= len(done)
                 self._report(done)
                 self.arrived = ()
             else:
                 self.workers.record_stalls()
-                if self.next.round <= self.round:  # no worker has asked for its next trials yet
-                    self.source.prepare(self._trials(), self.round, self.waited / 2, late=self.late)
+                if self.late:
+                    self._next_round().look_ahead(self.trained / 4)
             if left:  # others train meanwhile
                 self.told.deliver()
         self.workers.record_stalls()
-        # A worker that runs ahead may want its next trials at any moment.
-        self.waited = (time.monotonic() - begun) / 4 if self.late else (first or begun) - begun
+        self.trained = time.monotonic() - begun
 
     def _plan(self, numbers: Collection[int]) -> tuple[dict[int, Outcome], list[Trial]]:
         """Say which of these trials, all of which have done their epoch of this round, end with it, and who begins in their lanes."""
         held = [trial for trial in self._in_lanes() if trial.number in numbers]
         sure = RoundDecisions(self.round, self.condemned, {}, paused=self._pausing(undecided(held, self.condemned)))
         ending = {trial.number: outcome for trial in held if (outcome := decided_outcome(trial, sure))}
-        self.next.turn_to(self.round + 1, self._trials())
-        chosen = [self.next.choose(self.elapsed_before) for _ in ending]
+        chosen = [self._next_round().choose() for _ in ending]
         self.ends.going_on = {*self.next.promoted}
         begin = [trial for trial in chosen if not isinstance(trial, str) and trial not in self.next.waiting]
         return ending, [trial_to_train(t, self.source.params(t), repeat=self.phase == "repeats") for t in begin]
@@ -379,8 +374,12 @@ class Rounds:
 
     def _pausing(self, candidates: Sequence[FrozenTrial]) -> tuple[int, ...]:
         """Return who of these, which have done their epoch, pauses; decided late, by what was known before the round and by its own epoch."""
-        trials = self._trials()
-        return tuple(self.source.pausing(candidates, known_before(trials, self.round) if self.late else trials))
+        return tuple(self.source.pausing(candidates, self._next_round().before if self.late else self._trials()))
+
+    def _next_round(self) -> NextTrials:
+        """Return who begins in the next round, chosen from what was known before this one."""
+        self.next.turn_to(self.round + 1, self._trials(), self.elapsed_before)
+        return self.next
 
     def _tell_round(self) -> None:
         stored, running, planned, elapsed = self._trials(), dict(self.running), self.source.planned, self.elapsed

@@ -82,7 +82,7 @@ class WorkerPool:
         self._results: dict[int, TrialResult] = {}
         """Of trials that have ended, until somebody asks for them."""
         self._plan: Plan | None = None
-        self._placed = False  # no trial since the last replay
+        self._behind = False  # whether a trial that goes on from a checkpoint was placed since the last replay
         self._coming: dict[int, Trial] = {}
         """Trials that workers have begun and nobody has added yet."""
         self._watch, self._stalls = Watch(), dict[Worker, Stall]()
@@ -128,12 +128,12 @@ class WorkerPool:
         if not child.up:
             return self._place(trial)
         child.trials[trial.number] = trial
-        self._placed = True
+        self._behind = self._behind or trial.epoch > 0
         return self._send(child, ("add", (trial,)))
 
     def replay(self) -> None:
-        if self._placed:  # those that workers have begun have caught up there
-            self._placed = False
+        if self._behind:  # those that workers have begun have caught up there
+            self._behind = False
             for child in [child for child in self._children if child.trials]:
                 self._send(child, ("replay", ()))
             self._wait_for("add", "replay")
