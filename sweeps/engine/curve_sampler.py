@@ -10,7 +10,6 @@ rounds 1 to 8, 10, 12, 15 and so on, ever a quarter more; each time they follow 
 
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import import_module
 
 import numpy as np
 from optuna.trial import FrozenTrial
@@ -49,13 +48,9 @@ class CurveSampler:
         self._tried: set[str] = set()
         self._looked_at = 0
         """Keys of the configurations of the first trials, and how many trials these are."""
-        for module in (
-            "linalg",
-            "optimize",
-            "special",
-            "stats",
-        ):  # while workers start: loading them takes most of a second
-            import_module(f"scipy.{module}")
+        # While workers start, because loading them takes most of a second; and before the controller looks for libraries.
+        from scipy import linalg, optimize, special, stats  # noqa: F401
+
         self._threads = ThreadpoolController()
 
     def configuration(

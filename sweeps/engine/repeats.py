@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.engine.events import Observer, Source
 from sweeps.engine.trial_loop import MAX_FAILURES, STOP_SECONDS, Clock, Rounds
-from sweeps.results import ranked_trials
+from sweeps.results.found_trials import found_trials
 from sweeps.seeds import seed_of
 from sweeps.storage.proposals import proposed_repeat
 from sweeps.storage.study_record import StoredStudy, write_study
@@ -46,7 +46,7 @@ Replan = Callable[[Sequence[FrozenTrial]], tuple[Sequence[Repeat], bool]]
 def plan_repeats(stored: StoredStudy, study: "Study", raced: Mapping[int, int] | None = None) -> list[Repeat]:
     """Plan the runs that `study.confirm`, `.compare` and `.baselines` ask for, in this order, each (configuration, seed) once.
 
-    Bases are the complete trials of the search in order of value, each configuration once. Comparing changes one value
+    Bases are the trials of the search that `found_trials` gives, the best first, each configuration once. Comparing changes one value
     of a base; parameters that become inactive by it are dropped. Bases that are equal but for the compared parameter (and
     for parameters that depend on it) make one comparison, not two: the better one stands for both. Where a parameter becomes active for which the base has
     no value (its prior was `normal`, so there are no `components` to try `mixture` with), that run is left out, and with
@@ -171,9 +171,9 @@ def _changed(params: Mapping[str, Any], name: str, value: Any, space: Space) -> 
 
 
 def distinct_configurations(stored: StoredStudy, space: Space) -> list[_Configuration]:
-    """Return the configurations of the complete trials, the best first; of equal ones the best."""
+    """Return the configurations that a search has found, the best first (`found_trials`); of equal ones the best."""
     first_of: dict[str, _Configuration] = {}
-    for trial in ranked_trials(stored):
+    for trial in found_trials(stored):
         params = {name: trial.params[name] for name in space.active(trial.params) if name in trial.params}
         first_of.setdefault(_text(params), (trial.number, params))
     return list(first_of.values())

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -178,12 +179,7 @@ class SearchedTrials:
     def _steps(self, round_: int, number: int) -> tuple[Growth, ...]:
         """Return the steps that ranges have taken for the trials of a round, of which `number` is the first that is asked for."""
         end = round_ - 1 if self.late else round_
-
-        def known() -> list[FrozenTrial]:
-            stored = self.optuna_study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-            return [trial for trial in stored if ended_round(trial) < end]
-
-        return self.growing.steps(round_, number, known)
+        return self.growing.steps(round_, number, end, partial(self.optuna_study.get_trials, deepcopy=False))
 
     def params(self, trial: FrozenTrial) -> dict[str, Any]:
         return self.study.space.decode(trial.params)

@@ -80,7 +80,9 @@ def _first_points(study: "Study", protocol: Protocol, read: Read, lines: list[st
             raise UserError(f"{place}.study", problem)
         best = distinct_configurations(other, other.study.space)
         if len(best) < entry.top:
-            problem = f"got {entry.top}; must be at most {len(best)}, the configurations that '{entry.study}' has trained to the end."
+            problem = (
+                f"got {entry.top}; must be at most {len(best)}, the configurations that '{entry.study}' has found."
+            )
             raise UserError(f"{place}.top", problem)
         for number, params in best[: entry.top]:
             point, without = fitted(params, other.study.constants, study)

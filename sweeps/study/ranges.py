@@ -12,8 +12,8 @@ EDGE = 0.05
 """Share of a range at each end, in the scale of the search, that counts as being at the bound."""
 BEST = 10
 """So many of the best trials are looked at."""
-LEAST_COMPLETE = 20
-"""Complete trials with a parameter before a search widens its range."""
+LEAST_RANKED = 20
+"""Trials that can be ranked, with a parameter, before a search widens its range."""
 MOST_STEPS = 2
 """Steps that a search takes on each side of a range."""
 _LEVEL = 0.05
@@ -92,16 +92,16 @@ def bound_hit(parameter: Range, best: Sequence[float] | np.ndarray, *, parameter
 
 
 def hits_of(parameters: Sequence[Range], ranked: Sequence[Mapping[str, Any]]) -> list[BoundHit]:
-    """Return the ends at which the best trials of a search pile up, of ranges that `LEAST_COMPLETE` complete trials have.
+    """Return the ends at which the best trials of a search pile up, of ranges that so many ranked trials have.
 
     Args:
         parameters: all that are searched.
-        ranked: parameters of the complete trials, the best first.
+        ranked: parameters of the trials, the best first (`sweeps.results.found_trials`).
     """
     hits = []
     for parameter in parameters:
         values = [params[parameter.name] for params in ranked if parameter.name in params]
-        if parameter.kind != "choice" and len(values) >= LEAST_COMPLETE:
+        if parameter.kind != "choice" and len(values) >= LEAST_RANKED:
             hits.append(bound_hit(parameter, values[:BEST], parameters=len(parameters)))
     return [hit for hit in hits if hit is not None]
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from sweeps import lazy
 from sweeps.errors import UserError
-from sweeps.results import best_record, front_trials, ranked_trials
+from sweeps.results import best_record, front_trials
+from sweeps.results.found_trials import found_trials
 from sweeps.storage import open_storage
 from sweeps.storage.study_record import StoredStudy, read_study
 from sweeps.storage.trial_record import TrialRecord
@@ -104,7 +105,7 @@ def best_of(stored: StoredStudy) -> TrialRecord:
 def wider_ranges(stored: StoredStudy) -> list[str]:
     """Say which ranges a search has widened, and at which ends its best trials pile up, with the option that widens the range."""
     space = stored.study.space
-    hits = hits_of(space.parameters, [trial.params for trial in ranked_trials(stored)])
+    hits = hits_of(space.parameters, [trial.params for trial in found_trials(stored)])
     options = [(hit, widening_option(space[hit.parameter], hit.bound)) for hit in hits]
     return [f"The search {grown_words(growth, growth.parameter)}." for growth in stored.study.grown] + [
         f"{hit_words(hit, hit.parameter)}." + (f" Widen the range: {option} --extend" if option else "")

@@ -64,6 +64,7 @@ class ParameterEffect:
 def parameter_effects(
     parameters: Mapping[str, SearchedParameter],
     ranked: pd.DataFrame,
+    found: pd.DataFrame,
     learned: pd.DataFrame,
     importances: pd.DataFrame,
     spans: Mapping[str, float],
@@ -73,6 +74,7 @@ def parameter_effects(
 
     Args:
         ranked: complete trials, the best first.
+        found: those whose values may lie at a bound, the best first.
         learned: complete and pruned trials, the best first.
         importances: as `importance_table`.
         spans: parameter → span of its partial dependence, nats.
@@ -87,7 +89,7 @@ def parameter_effects(
     for (name, parameter), p in zip(parameters.items(), corrected, strict=True):
         top = ranked[parameter.places(ranked).notna()].head(TOP)
         shares = {end: float(importances[end][name]) for end in importances if name in importances.index}
-        hit = hit_of(parameter, ranked, parameters=len(parameters))
+        hit = hit_of(parameter, found, parameters=len(parameters))
         effects.append(
             ParameterEffect(
                 parameter=name,
@@ -188,11 +190,11 @@ def _choice_p(places: np.ndarray, count: int) -> float:
     return float(min(1.0, min(ps) * (len(values) if len(values) > 2 else 1)))
 
 
-def hit_of(parameter: SearchedParameter, ranked: pd.DataFrame, *, parameters: int = 1) -> BoundHit | None:
+def hit_of(parameter: SearchedParameter, found: pd.DataFrame, *, parameters: int = 1) -> BoundHit | None:
     """Return the end of a range at which the best `BEST` trials that have the parameter pile up (`bound_hit`); None without one."""
     if parameter.is_choice:
         return None
-    best = parameter.of(ranked).dropna().astype(float).head(BEST)
+    best = parameter.of(found).dropna().astype(float).head(BEST)
     return bound_hit(parameter, best.to_numpy(), parameters=parameters)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.results import Results, best_run, levels, race_of, ranked
+from sweeps.results.found_trials import found_rows
 from sweeps.results.racing import Race
 from sweeps.storage.study_record import StudyRecord
 from sweeps.workload import baseline_names
@@ -124,10 +125,7 @@ class StudyView:
 
     @cached_property
     def learned(self) -> pd.DataFrame:
-        """Complete and pruned trials of the search, the lowest objective first; that of a pruned one is what it had reached.
-
-        None with two objectives, which rank no trials.
-        """
+        """Complete and pruned trials, the lowest objective first (of a pruned one, what it had reached); none with two objectives."""
         if self.study.objectives:
             return self.search.iloc[:0]
         ended = self.search["state"].isin(["complete", "pruned"]) & self.search["objective"].notna()
@@ -364,7 +362,9 @@ class StudyView:
     def effects(self) -> list[ParameterEffect]:
         """The effect of each searched parameter, in the order of the study file."""
         spans = {name: dependence.span for name, dependence in self.dependences.items()}
-        return parameter_effects(self.parameters, self.ranked, self.learned, self.importances, spans, self.coverage)
+        return parameter_effects(
+            self.parameters, self.ranked, found_rows(self.results), self.learned, self.importances, spans, self.coverage
+        )
 
     @cached_property
     def interactions(self) -> list[Interaction]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from sweeps.results.found_trials import found_rows
 from sweeps.study.ranges import BEST
 from vaeexp.results import grown_words, hit_words, widening_option
 from vaeexp.results.effects import hit_of
@@ -68,14 +69,15 @@ def failed_checks(view: StudyView) -> list[str]:
 def at_bounds(view: StudyView) -> Check:
     """Check that the best configurations do not pile up at an end of a searched range (`effects.hit_of`)."""
     name = "Are the best configurations inside the searched ranges?"
-    if len(view.ranked) < 2:
+    found = found_rows(view.results)
+    if len(found) < 2:
         return Check(name=name, figure="fewer than two complete trials", ok=None, advice=_more_trials(view))
-    bounds = [hit_of(parameter, view.ranked, parameters=len(view.parameters)) for parameter in view.parameters.values()]
+    bounds = [hit_of(parameter, found, parameters=len(view.parameters)) for parameter in view.parameters.values()]
     hits = [hit for hit in bounds if hit is not None]
     steps = [grown_words(growth, parameter_label(growth.parameter)) for growth in view.study.grown]
     grown = f"; the search {join_and(steps)}" if steps else ""
     if not hits:
-        top = min(BEST, len(view.ranked))
+        top = min(BEST, len(found))
         return Check(name=name, figure=f"no range has its best {top} trials at one end{grown}", ok=True, advice="")
     options = [option for hit in hits if (option := widening_option(view.parameters[hit.parameter], hit.bound))]
     advice = f"Widen the range and search on: {_search_on(view)} {' '.join(options)} --extend"

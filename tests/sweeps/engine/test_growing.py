@@ -6,13 +6,15 @@ from dataclasses import replace
 
 import pytest
 from optuna.storages import JournalStorage
+from optuna.trial import TrialState
 from toy_lanes import EagerLanes, SimulatedClock, ToyLanes
 from toy_study import MemoryJournal, in_memory, table, toy_study
 
 from sweeps.engine import search
-from sweeps.engine.growing import next_steps
+from sweeps.engine.growing import found_before, next_steps
 from sweeps.storage import open_study
 from sweeps.storage.study_record import study_record
+from sweeps.study.ranges import LEAST_RANKED
 from sweeps.study.space import Space
 
 NARROW = {
@@ -26,8 +28,11 @@ def falling(params, seed, epoch, state):
     return params["x"] + 0.1 * abs(params["y"] - 0.3) + 1 / epoch
 
 
-def searched(journal=None, *, lanes=None, sampler="tpe", space=NARROW, trials=44, **options):
-    study = toy_study(space, sampler=sampler, trials=trials)
+PROMOTION = {"pruner": "promotion", "pruner_options": {"rungs": [1, 2], "factor": 3}}
+
+
+def searched(journal=None, *, lanes=None, sampler="tpe", space=NARROW, trials=44, pruner=None, **options):
+    study = toy_study(space, sampler=sampler, trials=trials, **(pruner or {}))
     optuna_study = in_memory(study, journal)
     lanes = lanes or ToyLanes(**{"width": 2, "epochs": 2, "curve": falling} | options)
     search(optuna_study, study, lanes, [], clock=SimulatedClock())
@@ -53,6 +58,17 @@ def test_a_range_grows_twice_where_the_best_lie_at_its_end(whole):
         assert trial.distributions["x"].low == low
         assert trial.user_attrs["round"] >= max((g.round for g in grown if g.end == low), default=0)
     assert whole.best_params["x"] < 0.1
+
+
+def test_a_range_grows_under_promotion_where_few_trials_are_complete():
+    study = searched(pruner=PROMOTION, epochs=4)
+    grown = study_record(study).grown
+    assert [growth.end for growth in grown] == [0.1, 0.0]
+    for growth in grown:
+        complete = [
+            t for t in study.trials if t.state == TrialState.COMPLETE and t.user_attrs["ended_round"] < growth.round
+        ]
+        assert len(complete) < LEAST_RANKED, "those that were paused were ranked, too"
 
 
 def test_the_record_of_the_space_is_as_wide_as_the_search_took_it(whole):
@@ -117,27 +133,28 @@ def test_a_step_rests_on_trials_that_every_worker_could_know(kind, width, lag):
     base, grown = Space.from_dict(NARROW), study_record(study).grown
     assert grown
     for growth in grown:
-        known = [trial for trial in study.trials if trial.user_attrs["ended_round"] < growth.round - lag]
+        known = found_before(study.trials, growth.round - lag)
         before = [earlier for earlier in grown if earlier.round < growth.round]
         assert growth in next_steps(base, known, before, round_=growth.round, number=growth.trial)
         assert study.trials[growth.trial].user_attrs["round"] == growth.round
         assert study.trials[growth.trial - 1].user_attrs["round"] < growth.round
 
 
+@pytest.mark.parametrize("pruner", [None, PROMOTION], ids=["none", "promotion"])
 @pytest.mark.parametrize(("kind", "width"), [(ToyLanes, 2), (ToyLanes, 3), (EagerLanes, 16)])
-def test_a_study_that_is_killed_around_a_step_takes_it_at_the_same_trial(kind, width):
+def test_a_study_that_is_killed_around_a_step_takes_it_at_the_same_trial(kind, width, pruner):
     journal, trials = MemoryJournal(), width + 40 if width < 16 else 120
-    lanes = {"width": width, "epochs": 2, "curve": falling}
-    study = searched(journal, lanes=kind(**lanes), trials=trials)
+    lanes = {"width": width, "epochs": 4 if pruner else 2, "curve": falling}
+    study = searched(journal, lanes=kind(**lanes), trials=trials, pruner=pruner)
     expected = table(study), study_record(study).grown
     assert expected[1]
     for index in writes_around_growth(journal):
         again, checkpoints = MemoryJournal(), {}
         again.before = killing(index + 1)
         with pytest.raises(Killed):
-            searched(again, lanes=kind(**lanes, checkpoints=checkpoints), trials=trials)
+            searched(again, lanes=kind(**lanes, checkpoints=checkpoints), trials=trials, pruner=pruner)
         again.before = lambda: None
-        continued = searched(again, lanes=kind(**lanes, checkpoints=checkpoints), trials=trials)
+        continued = searched(again, lanes=kind(**lanes, checkpoints=checkpoints), trials=trials, pruner=pruner)
         assert (table(continued), study_record(continued).grown) == expected, index
 
 

@@ -320,6 +320,30 @@ def test_end_to_end_through_the_driver():
     assert chosen.drop_duplicates().tolist() == ranked(results)["number"].tolist()[:2]
 
 
+def test_under_promotion_a_comparison_takes_paused_trials_where_few_are_complete():
+    search_space = {
+        "beta": {"kind": "float", "low": 0.0, "high": 1.0},
+        "optimizer": {"kind": "choice", "values": ["adam", "adamax"]},
+    }
+    study = replace(
+        toy_study(search_space, trials=20, pruner="promotion", pruner_options={"rungs": [1, 2], "factor": 4}),
+        confirm=Confirm(top=1, seeds=1),
+        compare=Compare(parameters=["optimizer"], top=4, seeds=1),
+    )
+    optuna_study = in_memory(study)
+    search(optuna_study, study, ToyLanes(epochs=5), [])
+    stored = read_study(optuna_study._storage, "toy")
+    states = {trial.number: trial.state for trial in stored.trials}
+    plan = plan_repeats(stored, study)
+    confirmed = {run.source_trial for run in plan if "confirm" in run.purposes}
+    assert {states[number] for number in confirmed} == {"complete"}, (
+        "what is tested was trained to its end in the search"
+    )
+    compared = {run.source_trial for run in plan if "compare" in run.purposes}
+    assert len(compared) == 4
+    assert {states[number] for number in compared} == {"complete", "pruned"}
+
+
 def test_an_extended_study_gives_runs_of_the_old_plan_their_new_roles():
     search_space = {
         "beta": {"kind": "float", "low": 0.0, "high": 1.0},

@@ -1,0 +1,47 @@
+"""Which trials found the configurations of a search that are worth training again, the best first.
+
+These are the complete ones. Under the pruner `promotion` the paused ones follow, those with more epochs first, and of equally many those with the
+lower objective: few trials are complete there, and the others were compared with their like at a rung. Duplicates are left out, and with two
+objectives there are none.
+"""
+
+from typing import TYPE_CHECKING
+
+from sweeps.results import Results, ranked, ranked_trials
+from sweeps.storage.study_record import StoredStudy, StudyRecord
+from sweeps.storage.trial_record import TrialRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_PAUSED = ("paused", "pruned")
+"""States of trials that are paused, or were when the search ended."""
+
+
+def found_trials(stored: StoredStudy) -> list[TrialRecord]:
+    """Return the trials."""
+    trials = stored.newest if _promotes(stored.study) else ()
+    paused = [
+        (-len(trial.epochs), trial.objective, trial.number, trial)
+        for trial in trials
+        if trial.state in _PAUSED and trial.duplicate_of is None and trial.objective is not None
+    ]
+    return ranked_trials(stored) + [trial for *_, trial in sorted(paused, key=lambda each: each[:3])]
+
+
+def found_rows(results: Results) -> "pd.DataFrame":
+    """Return the rows of the same trials."""
+    import pandas as pd
+
+    runs = results.trials
+    if not _promotes(results.study):
+        return ranked(results)
+    paused = runs[
+        ~runs["repeat"] & runs["state"].isin(_PAUSED) & runs["duplicate_of"].isna() & runs["objective"].notna()
+    ]
+    paused = paused.sort_values(["epochs", "objective", "number"], ascending=[False, True, True])
+    return pd.concat([ranked(results), paused], ignore_index=True)
+
+
+def _promotes(study: StudyRecord) -> bool:
+    return not study.objectives and (study.spec.get("pruner") or {}).get("name") == "promotion"
