@@ -114,7 +114,7 @@ def test_a_trace_ends_and_is_graded_in_the_order_of_time() -> None:
 
 
 @pytest.mark.parametrize("lanes", [1, 4, 16])
-@pytest.mark.parametrize("name", [REFERENCE, "random + halving"])
+@pytest.mark.parametrize("name", [REFERENCE, "random + halving", "tpe + promotion", "curves + promotion"])
 def test_a_search_that_is_killed_and_goes_on_ends_in_the_same_table(referee: Referee, name: str, lanes: int) -> None:
     given = {"name": "kill", "seed": 3, "epochs": EPOCHS, "budget": 150}
     study = study_of(SPACE, OURS[name], **given)

@@ -4,6 +4,7 @@ Each step can be done a second time without harm, because a process may die betw
 and results, discard checkpoints, tell observers, tell Optuna.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import methodcaller
@@ -18,6 +19,12 @@ from sweeps.storage.optuna_internals import batched_writes
 from sweeps.storage.running_trial import RunningTrial
 from sweeps.storage.trial_record import is_paused, outcome_of, results_of
 from sweeps.workload import Lanes, Outcome, Trial, TrialResult
+
+_log = logging.getLogger(__name__)
+FALLEN = (
+    "More trials are paused than the study keeps checkpoints of (keep.paused, keep.paused_gb), so those of the worst are deleted. "
+    "Where such a trial goes on, it trains its epochs again."
+)
 
 
 @dataclass(eq=False)
@@ -72,6 +79,8 @@ class TrialEnds:
         """Discard the checkpoints of trials that have ended, and of those paused ones that the study no longer keeps."""
         gone = self.fallen | self.going_on
         fallen = [trial for trial in self.source.fallen(self._trials()) if trial.number not in gone]
+        if fallen and not self.fallen:
+            _log.warning("%s", FALLEN)
         self.fallen.update(trial.number for trial in fallen)
         if ended or fallen:
             self.lanes.discard_checkpoints([*ended, *(self.resumed(trial).trial for trial in fallen)])

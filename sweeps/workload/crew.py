@@ -153,7 +153,8 @@ class Crew:
         """Go on without a worker. Raises its problem where all workers are needed, or this one was the last."""
         worker.kill()
         if worker.patience is not None and (self._absent or self.up):
-            _log.warning("%s", f"the study goes on without {worker.name}: {problem}")
+            whose = "" if str(problem).startswith(worker.name) else f"{worker.name}: "
+            _log.warning("%s", f"the study goes on without {whose}{problem}")
         elif isinstance(problem, UserError):
             raise problem
         else:

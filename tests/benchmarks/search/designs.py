@@ -30,7 +30,7 @@ from vaeexp.study import open_study_file
 
 __all__ = ["FIRST", "LARGE", "NEAR", "SPACES", "first_configurations", "near_configurations", "open_space"]
 
-SPACES = ("A", "B", "C")
+SPACES = ("A", "B", "C", "D")
 LARGE = "L"
 """A on 50,000 images: the first configurations of A alone, because an epoch takes five times as long."""
 FIRST, NEAR = 150, 50

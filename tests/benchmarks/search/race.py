@@ -41,7 +41,7 @@ from table import markdown, usable_cores
 
 __all__ = ["Entry", "digest_of", "entries", "pack_results", "race", "read_results"]
 
-SPACES = ("A", "B", "C")
+SPACES = ("A", "B", "C", "D")
 LANES = (1, 4, 64)
 REPEATS, BUDGET, WAVES = 50, 1200, 3
 RACES = Path(__file__).resolve().parent / "races"

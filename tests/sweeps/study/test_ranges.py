@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from sweeps.errors import UserError
-from sweeps.study.ranges import LEAST_COMPLETE, MOST_STEPS, Growth, bound_hit, hits_of, steps_out, wider_end
+from sweeps.study.ranges import LEAST_RANKED, MOST_STEPS, Growth, bound_hit, hits_of, steps_out, wider_end
 from sweeps.study.samplers import SAMPLERS, check_sampler
 from sweeps.study.space import Parameter, Space
 
@@ -35,7 +35,7 @@ def test_an_end_is_near_in_the_scale_of_the_search():
 
 
 def test_a_search_waits_for_twenty_complete_trials_that_have_the_parameter():
-    few = [{"width": 2.99}] * (LEAST_COMPLETE - 1) + [{}] * 50
+    few = [{"width": 2.99}] * (LEAST_RANKED - 1) + [{}] * 50
     assert hits_of([WIDTH], few) == []
     assert [hit.count for hit in hits_of([WIDTH], [*few, {"width": 2.0}])] == [10]
 
