@@ -182,6 +182,10 @@ class HyperbandSettings(PrunerSettings):
         )
 
 
+_FIRST_RUNG = 3
+"""Epochs before which no default rung is."""
+
+
 class PromotionSettings(PrunerSettings):
     """Pauses trials at rungs instead of ending them; whoever comes to be among the best 1/factor there goes on (Li et al. 2020)."""
 
@@ -190,7 +194,7 @@ class PromotionSettings(PrunerSettings):
     rungs: RungEpochs = Field(
         default=None,
         min_length=1,
-        description="Epochs, in order, after which trials pause; when empty, a tenth, a quarter and a half of the study's `epochs`.",
+        description="Epochs, in order, after which trials pause; when empty, a tenth, a quarter and a half of the study's `epochs`, the first no earlier than 3.",
     )
     factor: Factor = 4
 
@@ -200,7 +204,7 @@ class PromotionSettings(PrunerSettings):
         # The end of a trial is no rung: whoever comes there is complete.
         rungs = [rung for rung in self.rungs or _default_rungs(epochs or 0) if epochs is None or rung < epochs]
         if not rungs and self.rungs is None:
-            return NoneSettings()  # nobody pauses within one epoch
+            return NoneSettings()  # nobody pauses within so few epochs
         if not rungs:
             raise UserError("rungs", f"got {self.rungs}; the first must be below the {epochs} epochs of a trial.")
         return self.model_copy(update={"rungs": rungs})
@@ -211,11 +215,17 @@ class PromotionSettings(PrunerSettings):
 
 
 def _default_rungs(epochs: int) -> list[int]:
-    """Return the rungs of a study that names none, in ascending order.
+    """Return the rungs of a study that names none, in ascending order, each at least one and a half times the one before; none for 3 epochs.
 
-    An earlier first rung misleads: after one epoch in thirty learning rates that are too low or too high look best.
+    An earlier first rung misleads: after one epoch in thirty learning rates that are too low or too high look best, and after one in ten
+    models that are too small (docs/explain/search.md).
     """
-    return sorted({max(1, round(share * epochs)) for share in (0.1, 0.25, 0.5)})
+    rungs: list[int] = []
+    for share in (0.1, 0.25, 0.5):
+        rung = max(_FIRST_RUNG, round(share * epochs))
+        if rung < epochs and (not rungs or rung >= 1.5 * rungs[-1]):
+            rungs.append(rung)
+    return rungs
 
 
 class PatientSettings(PrunerSettings):

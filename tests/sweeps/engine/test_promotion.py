@@ -236,22 +236,24 @@ def test_a_restart_with_fewer_lanes_pauses_those_that_lose_theirs():
 
 
 @pytest.mark.parametrize(
-    ("epochs", "rungs"), [(30, [3, 8, 15]), (100, [10, 25, 50]), (15, [2, 4, 8]), (4, [1, 2]), (2, [1])]
+    ("epochs", "rungs"), [(30, [3, 8, 15]), (100, [10, 25, 50]), (20, [3, 5, 10]), (15, [3, 8]), (10, [3, 5]), (4, [3])]
 )
 def test_rungs_that_nobody_names_are_a_tenth_a_quarter_and_a_half_of_the_epochs(epochs, rungs):
     assert PRUNERS["promotion"]().for_epochs(epochs).rungs == rungs
 
 
-def test_trials_of_one_epoch_do_not_pause():
-    assert PRUNERS["promotion"]().for_epochs(1) == PRUNERS["none"]()
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_trials_of_three_epochs_do_not_pause(epochs):
+    assert PRUNERS["promotion"]().for_epochs(epochs) == PRUNERS["none"]()
 
 
-@given(st.integers(2, 10_000))
-def test_the_first_rung_is_the_first_epoch_in_ten_and_the_last_leaves_half(epochs):
+@given(st.integers(4, 10_000))
+def test_the_first_rung_is_one_epoch_in_ten_or_the_third_and_they_are_half_as_far_apart_as_they_are_long(epochs):
     rungs = PRUNERS["promotion"]().for_epochs(epochs).rungs
-    assert all(low < high for low, high in pairwise([0, *rungs]))
-    assert abs(rungs[0] - epochs / 10) <= 0.95
-    assert abs(rungs[-1] - epochs / 2) <= 0.5
+    assert all(1.5 * low <= high for low, high in pairwise([0, *rungs]))
+    assert rungs[0] == max(3, round(epochs / 10))
+    assert rungs[-1] < epochs
+    assert abs(rungs[-1] - epochs / 2) <= 0.5 or epochs < 10
 
 
 @pytest.mark.parametrize("rungs", [[3, 1], [2, 2]])
