@@ -52,11 +52,7 @@ class NextTrials:
         """Who was not asked for yet. They leave no trace where nobody does."""
         self._wanted = 0
         """How many may be asked for: as many as in the round before, or half as many as in the one before that, and so on."""
-        self._known: list[FrozenTrial] = []
-        """All trials as they are known to be in the round, those that wait or are promoted as they will be."""
-        self._proposals: list[FrozenTrial] = []
-        """All new trials, also those that were not asked for yet, in order."""
-        self._promotes = True
+        self._choices: Iterator[Choice] = iter(())
 
     @property
     def waiting(self) -> list[FrozenTrial]:
