@@ -1,0 +1,64 @@
+"""Paused trials in the commands, while a search stands still and after its end; and the line about checkpoints that are too many."""
+
+import json
+import logging
+
+import pytest
+from click.testing import CliRunner
+from toy_lanes import ToyLanes
+from toy_study import toy_study
+
+from sweeps import run_study
+from vaeexp.commands import cli
+from vaeexp.results import stored_study
+
+PROMOTION = {"pruner": "promotion", "pruner_options": {"rungs": [1, 2], "factor": 3}}
+
+
+class Stopping(ToyLanes):
+    """Lanes at which somebody presses Ctrl-C in the ninth round."""
+
+    rounds = 0
+
+    def advance(self, numbers):
+        self.rounds += 1
+        if self.rounds == 9:
+            raise KeyboardInterrupt
+        yield from super().advance(numbers)
+
+
+def said(runs, *words):
+    done = CliRunner().invoke(cli, [*words, "--runs", str(runs)], catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.output
+
+
+def count(runs, state):
+    return sum(trial.state == state for trial in stored_study("toy", runs, None).newest)
+
+
+def test_paused_trials_are_counted_until_the_search_ends_and_are_pruned_then(tmp_path):
+    study = toy_study(trials=18, **PROMOTION)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, lambda: Stopping(width=2, epochs=5), runs=tmp_path)
+    paused = count(tmp_path, "paused")
+    assert paused >= 5
+    assert f"{paused} paused" in said(tmp_path, "status", "toy")
+    assert f"{paused} paused" in said(tmp_path, "status")
+    assert json.loads(said(tmp_path, "status", "toy", "--json"))["states"]["paused"] == paused
+    assert said(tmp_path, "trials", "toy").count("paused") == paused
+    run_study(study, lambda: ToyLanes(width=2, epochs=5), runs=tmp_path)
+    assert count(tmp_path, "paused") == 0
+    pruned = count(tmp_path, "pruned")
+    assert pruned > count(tmp_path, "complete") > 0
+    assert f"{pruned} pruned" in said(tmp_path, "status", "toy")
+    assert "paused" not in said(tmp_path, "status", "toy")
+
+
+@pytest.mark.parametrize(("keep", "lines"), [(3, 1), (500, 0)])
+def test_one_line_says_that_checkpoints_of_paused_trials_are_deleted(keep, lines, tmp_path, caplog):
+    study = toy_study(trials=18, keep={"paused": keep}, **PROMOTION)
+    with caplog.at_level(logging.WARNING):
+        run_study(study, lambda: ToyLanes(width=2, epochs=5), runs=tmp_path)
+    told = [message for message in caplog.messages if "keep.paused, keep.paused_gb" in message]
+    assert len(told) == lines
