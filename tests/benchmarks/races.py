@@ -45,7 +45,9 @@ def drawn(
 def told(runs: np.ndarray, seeds: int, first: int, second: int, tests: int) -> bool:
     """Tell whether the paired t test over the first seeds, corrected for so many tests (Bonferroni), separates two configurations."""
     differences = runs[second, :seeds] - runs[first, :seeds]
-    t = abs(differences.mean()) / differences.std(ddof=1) * math.sqrt(seeds)
+    if not (deviation := differences.std(ddof=1)):  # of noise that is drawn from few runs
+        return False
+    t = abs(differences.mean()) / deviation * math.sqrt(seeds)
     return bool(2 * stdtr(seeds - 1, -t) * tests <= 0.05)
 
 

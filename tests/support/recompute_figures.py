@@ -47,6 +47,17 @@ class Study:
         return own.sort_values(["objective", "number"])
 
     @cached_property
+    def found(self) -> pd.DataFrame:
+        """Whose values may lie at a bound: the complete trials, then those that promotion paused, by their epochs."""
+        facts = self.report.facts("Search")
+        if "objectives" in facts or not facts.get("pruner", "").startswith("promotion"):
+            return self.ranked
+        own = self.search[self.search["state"].isin(["paused", "pruned"]) & self.search["objective"].notna()]
+        return pd.concat(
+            [self.ranked, own.sort_values(["epochs", "objective", "number"], ascending=[False, True, True])]
+        )
+
+    @cached_property
     def learned(self) -> pd.DataFrame:
         own = self.search[self.search["state"].isin(["complete", "pruned"]) & self.search["objective"].notna()]
         return own.sort_values(["objective", "number"])
@@ -373,7 +384,7 @@ class Study:
 def bound_of(study: Study, name: str) -> tuple[str, int, int]:
     """Return the end of a range near which the best ten trials lie more often than chance has them there, how many, of how many."""
     own = study.parameters[name]
-    best = own.values(study.ranked).dropna().head(10) if not own.texts else pd.Series(dtype=float)
+    best = own.values(study.found).dropna().head(10) if not own.texts else pd.Series(dtype=float)
     for end in ("lower", "upper") if len(best) else ():
         if end == "lower" and own.low <= (1 if own.whole else 0):
             continue

@@ -120,7 +120,7 @@ def _wider(study: Study) -> list[str]:
 
 
 def _bounds(study: Study, _: str) -> tuple[str, bool | None]:
-    if len(study.ranked) < 2:
+    if len(study.found) < 2:
         return "fewer than two complete trials", None
     hits = [(own, *bound_of(study, name)) for name, own in study.parameters.items()]
     parts = [
@@ -129,7 +129,7 @@ def _bounds(study: Study, _: str) -> tuple[str, bool | None]:
         if end
     ]
     if not parts:
-        return f"no range has its best {min(10, len(study.ranked))} trials at one end", True
+        return f"no range has its best {min(10, len(study.found))} trials at one end", True
     return listed(parts), False
 
 
@@ -138,7 +138,7 @@ def _course(study: Study, _: str) -> tuple[str, bool | None]:
     best = ended["objective"].where(ended["state"] == "complete").cummin().ffill()
     course = ended.assign(spent=ended["epochs"].cumsum(), best=best)[best.notna()]
     if len(study.ranked) < 10 or course.empty:
-        return f"{plural(len(course), 'trial')} with a time at which it ended, too few to tell", None
+        return f"{plural(len(study.ranked), 'complete trial')}, too few to tell", None
     before = course.loc[course["spent"] <= course["spent"].iloc[-1] * 2 / 3, "best"]
     if before.empty:
         return "no trial was complete by then", None
@@ -182,8 +182,11 @@ def _pruner(study: Study, figure: str) -> tuple[Expected, bool | None]:
     ruled = study.report.facts("Search").get("pruner", "none")
     found = re.match(r"(\d+) of the best (\d+) trials, replayed(?: with (\w+) = (\d+))?", figure)
     if found is None:
-        few = "fewer than 8 complete trials to replay" if not ruled.startswith("none") else "the study prunes nothing"
-        return f"{few}{words}", None
+        why = {
+            "none": "the study prunes nothing",
+            "promotion": "who ranked low at a rung was paused, and whether one of these would have won is not known",
+        }
+        return why.get(ruled.split(",")[0], "fewer than 8 complete trials to replay") + words, None
     top = min(10, len(curves) // 4)
     at = f" with {found[3]} = {study.report.count('pruner', found[3].replace('_', ' '), 'Search')}" if found[3] else ""
     re.search(rf"; \w+ = \d+ spares them all and would have saved {SHARE} of the complete trials' epochs$", figure)

@@ -95,7 +95,7 @@ def levelled_off(view: StudyView) -> Check:
     name = "Has the search levelled off?"
     course, spread = view.course, seed_spread(view)
     if len(view.ranked) < LEAST_ENDED or course.empty:
-        figure = f"{plural(len(course), 'trial')} with a time at which it ended, too few to tell"
+        figure = f"{plural(len(view.ranked), 'complete trial')}, too few to tell"
         return Check(name=name, figure=figure, ok=None, advice=_more_trials(view))
     before = course[course["spent"] <= (1 - LATE) * course["spent"].iloc[-1]]["best"]
     if before.empty:
@@ -145,7 +145,7 @@ def pruner_kept_winners(view: StudyView) -> Check:
         ruled = rule not in (None, "none")
         why = f"fewer than {LEAST} complete trials to replay" if ruled else "the study prunes nothing"
         if rule == "promotion":
-            why = "a pause is no end: who comes to be among the best of a rung goes on"
+            why = "who ranked low at a rung was paused, and whether one of these would have won is not known"
         return Check(name=name, figure=f"{why}{course}", ok=None, advice="")
     stopped, top = replay.stopped, replay.winners
     present = "" if replay.present is None else f" with {replay.setting} = {replay.present}"
