@@ -110,10 +110,7 @@ def known_before(trials: Sequence[FrozenTrial], round_: int) -> list[FrozenTrial
 
     What the storage learns later does not change them, but that a paused trial has ended: it goes on as another one then.
     """
-    return [
-        trial if trial.state.is_finished() and ended_round(trial) < round_ else _as_before(trial, round_)
-        for trial in trials
-    ]
+    return [trial if _stood_still(trial, round_) else _as_before(trial, round_) for trial in trials]
 
 
 def running_before(trials: Sequence[FrozenTrial], round_: int) -> Sequence[FrozenTrial]:
@@ -121,6 +118,14 @@ def running_before(trials: Sequence[FrozenTrial], round_: int) -> Sequence[Froze
     if all(trial.state.is_finished() or newest_round(trial) < round_ for trial in trials):
         return trials
     return [trial if trial.state.is_finished() else _as_before(trial, round_) for trial in trials]
+
+
+def _stood_still(trial: FrozenTrial, round_: int) -> bool:
+    """Whether a trial had ended or paused before this round, and nothing has happened to it since."""
+    if trial.state.is_finished() and ended_round(trial) < round_:
+        return True
+    pauses = trial.user_attrs.get("pauses")
+    return bool(pauses) and pauses[-1]["until"] is None and pauses[-1]["round"] < round_
 
 
 def _as_before(trial: FrozenTrial, round_: int) -> FrozenTrial:
