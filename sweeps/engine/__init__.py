@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 AHEAD = 16
-"""With this many lanes or more, the next trials are proposed while the present ones train."""
+"""With this many lanes or more, the trials of a round are proposed without the results of the round before."""
 
 
 class Sweep:

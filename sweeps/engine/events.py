@@ -107,7 +107,7 @@ class Source(Protocol):
         """
 
     def beginning(self, number: int, round_: int) -> None:
-        """Hear that the trial of this number is the first that begins anew in this round. What must be on record before it is durable on return."""
+        """Hear that the trial of this number is the first new one of this round. Records that must precede the trial are durable on return."""
         return
 
     def params(self, trial: FrozenTrial) -> dict[str, Any]:

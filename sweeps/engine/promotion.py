@@ -67,7 +67,7 @@ class Rungs:
             if trial.number not in known and self._two is not None:
                 here = self._two.behind(epoch, [trial if t.number == trial.number else t for t in self._trials])
                 sorted_here, in_front = self._order(here)
-            value = here.get(trial.number, None if self._two else _least(trial, epoch))
+            value = here.get(trial.number, None if self._two else least_objective(trial, epoch))
             count = len(here) + (trial.number not in here)
             place = count if value is None else bisect_left(sorted_here, self._key(trial.number, value))
             if place >= max(count // self._factor, in_front):
@@ -112,7 +112,7 @@ class Rungs:
             reported = trial.intermediate_values
             for epoch, reached in self._reached.items():
                 if len(reported) >= epoch and trial.number not in reached:
-                    reached[trial.number] = _least(trial, epoch)
+                    reached[trial.number] = least_objective(trial, epoch)
             if trial.state.is_finished():
                 self._known.add(trial.number)
                 if may_revive(trial) and trial.number >= self._revives_from:
@@ -145,6 +145,6 @@ class Rungs:
         return max((epoch for epoch in self._epochs if epoch <= len(trial.intermediate_values)), default=0)
 
 
-def _least(trial: FrozenTrial, epoch: int) -> float:
+def least_objective(trial: FrozenTrial, epoch: int) -> float:
     """Return the least objective that a trial has reported up to this epoch."""
     return min(value for at, value in trial.intermediate_values.items() if at <= epoch)

@@ -50,7 +50,7 @@ class SearchedTrials:
     """Trials that the study's sampler asks for, while the budget lasts."""
 
     def __init__(self, optuna_study: optuna.Study, study: "Study", *, late: bool) -> None:
-        """`late`: whether trials are proposed while others train, without their results."""
+        """`late`: whether the trials of a round are proposed without the results of the round before."""
         self.optuna_study, self.study, self.late = optuna_study, study, late
         self.planned = study.budget.trials
         record = study_record(optuna_study)
@@ -89,9 +89,8 @@ class SearchedTrials:
         study, place = self.study, self._place(known) + len(proposals)
         if study.budget.trials is not None and place >= study.budget.trials:
             return f"The budget of {_counted(study.budget.trials, 'trial')} is used up."
-        if (
-            self._known is not known
-        ):  # what follows from it is asked for once, because there may be 10,000 trials and 64 lanes
+        # What follows from them is asked for once, because there may be 10,000 trials and 64 lanes.
+        if self._known is not known:
             self._known, self._spent = known, spent(study.budget, known, elapsed, self.two)
         if self._spent:
             return self._spent

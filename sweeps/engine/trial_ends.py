@@ -22,8 +22,8 @@ from sweeps.workload import Lanes, Outcome, Trial, TrialResult
 
 _log = logging.getLogger(__name__)
 FALLEN = (
-    "More trials are paused than the study keeps checkpoints of (keep.paused, keep.paused_gb), so those of the worst are deleted. "
-    "Where such a trial goes on, it trains its epochs again."
+    "More trials are paused than the study keeps checkpoints for (keep.paused, keep.paused_gb). The checkpoints of the worst trials are "
+    "deleted. Such a trial trains its epochs again where it goes on."
 )
 
 

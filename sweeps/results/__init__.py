@@ -127,17 +127,7 @@ def race_of(results: Results) -> Race | None:
     return _race(_rows(results), results.study)
 
 
-_RANKING = [
-    "repeat",
-    "number",
-    "state",
-    "epochs",
-    "objective",
-    "duplicate_of",
-    "source_trial",
-    "purposes",
-    "seed_index",
-]
+_RANKING = ["repeat", "number", "state", "objective", "duplicate_of", "source_trial", "purposes", "seed_index"]
 
 
 def _rows(results: Results) -> Iterable[Any]:

@@ -7,7 +7,7 @@ objectives there are none.
 
 from typing import TYPE_CHECKING
 
-from sweeps.results import Results, ranked, ranked_trials
+from sweeps.results import Results, ranked_trials
 from sweeps.storage.study_record import StoredStudy, StudyRecord
 from sweeps.storage.trial_record import TrialRecord
 
@@ -19,7 +19,7 @@ _PAUSED = ("paused", "pruned")
 
 
 def found_trials(stored: StoredStudy) -> list[TrialRecord]:
-    """Return the trials."""
+    """Return the records of these trials."""
     trials = stored.newest if _promotes(stored.study) else ()
     paused = [
         (-len(trial.epochs), trial.objective, trial.number, trial)
@@ -29,18 +29,18 @@ def found_trials(stored: StoredStudy) -> list[TrialRecord]:
     return ranked_trials(stored) + [trial for *_, trial in sorted(paused, key=lambda each: each[:3])]
 
 
-def found_rows(results: Results) -> "pd.DataFrame":
-    """Return the rows of the same trials."""
+def found_rows(results: Results, ranked: "pd.DataFrame") -> "pd.DataFrame":
+    """Return the rows of these trials. `ranked`: those of the complete ones (`sweeps.results.ranked`)."""
     import pandas as pd
 
     runs = results.trials
     if not _promotes(results.study):
-        return ranked(results)
+        return ranked
     paused = runs[
         ~runs["repeat"] & runs["state"].isin(_PAUSED) & runs["duplicate_of"].isna() & runs["objective"].notna()
     ]
     paused = paused.sort_values(["epochs", "objective", "number"], ascending=[False, True, True])
-    return pd.concat([ranked(results), paused], ignore_index=True)
+    return pd.concat([ranked, paused], ignore_index=True)
 
 
 def _promotes(study: StudyRecord) -> bool:

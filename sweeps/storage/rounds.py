@@ -124,8 +124,8 @@ def _stood_still(trial: FrozenTrial, round_: int) -> bool:
     """Whether a trial had ended or paused before this round, and nothing has happened to it since."""
     if trial.state.is_finished() and ended_round(trial) < round_:
         return True
-    pauses = trial.user_attrs.get("pauses")
-    return bool(pauses) and pauses[-1]["until"] is None and pauses[-1]["round"] < round_
+    pauses = pauses_of(trial)
+    return bool(pauses) and pauses[-1].until is None and pauses[-1].round < round_
 
 
 def _as_before(trial: FrozenTrial, round_: int) -> FrozenTrial:

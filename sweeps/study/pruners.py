@@ -194,7 +194,7 @@ class PromotionSettings(PrunerSettings):
     rungs: RungEpochs = Field(
         default=None,
         min_length=1,
-        description="Epochs, in order, after which trials pause; when empty, a tenth, a quarter and a half of the study's `epochs`, the first no earlier than 3.",
+        description="Epochs, in order, after which trials pause; when empty, a tenth, a quarter and a half of the study's `epochs`, the first no earlier than 3, each at least one and a half times the one before.",
     )
     factor: Factor = 4
 

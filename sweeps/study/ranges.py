@@ -92,7 +92,7 @@ def bound_hit(parameter: Range, best: Sequence[float] | np.ndarray, *, parameter
 
 
 def hits_of(parameters: Sequence[Range], ranked: Sequence[Mapping[str, Any]]) -> list[BoundHit]:
-    """Return the ends at which the best trials of a search pile up, of ranges that so many ranked trials have.
+    """Return the ends at which the best trials of a search pile up, of ranges that `LEAST_RANKED` of them have.
 
     Args:
         parameters: all that are searched.

@@ -153,8 +153,8 @@ class Crew:
         """Go on without a worker. Raises its problem where all workers are needed, or this one was the last."""
         worker.kill()
         if worker.patience is not None and (self._absent or self.up):
-            whose = "" if str(problem).startswith(worker.name) else f"{worker.name}: "
-            _log.warning("%s", f"the study goes on without {whose}{problem}")
+            named = isinstance(problem, UserError) and problem.place == worker.name
+            _log.warning("%s", f"the study goes on without {problem if named else f'{worker.name}: {problem}'}")
         elif isinstance(problem, UserError):
             raise problem
         else:

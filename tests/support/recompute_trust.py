@@ -184,7 +184,7 @@ def _pruner(study: Study, figure: str) -> tuple[Expected, bool | None]:
     if found is None:
         why = {
             "none": "the study prunes nothing",
-            "promotion": "who ranked low at a rung was paused, and whether one of these would have won is not known",
+            "promotion": "trials that ranked low at a rung were paused, and no record says whether one of them would have won",
         }
         return why.get(ruled.split(",")[0], "fewer than 8 complete trials to replay") + words, None
     top = min(10, len(curves) // 4)

@@ -362,9 +362,9 @@ class StudyView:
     def effects(self) -> list[ParameterEffect]:
         """The effect of each searched parameter, in the order of the study file."""
         spans = {name: dependence.span for name, dependence in self.dependences.items()}
-        return parameter_effects(
-            self.parameters, self.ranked, found_rows(self.results), self.learned, self.importances, spans, self.coverage
-        )
+        found = found_rows(self.results, self.ranked)
+        tables = self.ranked, found, self.learned, self.importances
+        return parameter_effects(self.parameters, *tables, spans, self.coverage)
 
     @cached_property
     def interactions(self) -> list[Interaction]:

@@ -69,7 +69,7 @@ def failed_checks(view: StudyView) -> list[str]:
 def at_bounds(view: StudyView) -> Check:
     """Check that the best configurations do not pile up at an end of a searched range (`effects.hit_of`)."""
     name = "Are the best configurations inside the searched ranges?"
-    found = found_rows(view.results)
+    found = found_rows(view.results, view.ranked)
     if len(found) < 2:
         return Check(name=name, figure="fewer than two complete trials", ok=None, advice=_more_trials(view))
     bounds = [hit_of(parameter, found, parameters=len(view.parameters)) for parameter in view.parameters.values()]
@@ -145,7 +145,7 @@ def pruner_kept_winners(view: StudyView) -> Check:
         ruled = rule not in (None, "none")
         why = f"fewer than {LEAST} complete trials to replay" if ruled else "the study prunes nothing"
         if rule == "promotion":
-            why = "who ranked low at a rung was paused, and whether one of these would have won is not known"
+            why = "trials that ranked low at a rung were paused, and no record says whether one of them would have won"
         return Check(name=name, figure=f"{why}{course}", ok=None, advice="")
     stopped, top = replay.stopped, replay.winners
     present = "" if replay.present is None else f" with {replay.setting} = {replay.present}"

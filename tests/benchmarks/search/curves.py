@@ -1,6 +1,6 @@
-"""Trains the learning curves of the spaces A, B and C (`designs.py`) into tables (`curve_table.py`), which referee searches.
+"""Trains the learning curves of the spaces A, B, C and D (`designs.py`) into tables (`curve_table.py`), which referee searches.
 
-    make curves ARGS="--hours 2"                       the next curves of A and B, and of C with --images
+    make curves ARGS="--hours 2"                       the next curves of A, B and D, and of C with --images
     make curves ARGS="--space C --images CIFAR --hours 2"
     make curves ARGS="--space L --hours 2"             A on 50,000 images, for `transfers.py`
     make curves ARGS="--pack"                          writes what is new as the next part of each table, to be committed
@@ -9,7 +9,7 @@
 MNIST comes from `--data` or `VAEEXP_DATA`, the colour images of C from `--images`: a folder of images as `--data` of a study with
 `dataset: folder`; the table that is committed is of 6,000 images of CIFAR-10, 5,000 in `train/` and 1,000 in `test/`.
 
-Every configuration is trained for 30 epochs with two seeds, in rounds of 50 configurations that visit the spaces in turn, so that all
+Every configuration is trained for 30 epochs (in D for 10) with two seeds, in rounds of 50 configurations that visit the spaces in turn, so that all
 that is done at any time is useful. First come 150 configurations of each space, then 50 near the best of these, then two more seeds for
 all within two standard deviations over seeds of the best. Each step follows from the table alone: whoever continues it, on whatever
 machine, trains the same curves.
@@ -72,7 +72,7 @@ def plan_of(name: str) -> Plan:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--space", choices=(*SPACES, LARGE), nargs="+", help="train these; else A, B and, with --images, C"
+        "--space", choices=(*SPACES, LARGE), nargs="+", help="train these; else A, B, D and, with --images, C"
     )
     parser.add_argument("--hours", type=float, default=float("inf"), help="begin no further curves after so long")
     parser.add_argument("--data", type=Path, default=os.environ.get("VAEEXP_DATA"), help="folder with MNIST's files")

@@ -1,7 +1,8 @@
 """The spaces whose learning curves are tabulated, and the configurations of each: known ones, Sobol points, points near the best.
 
-A, B and C are the studies in `spaces/`. A and B are the spaces of `studies/beta_mnist.yaml` and `studies/mog_mnist.yaml` on 10,000 images;
-C is a small convolutional VAE on colour images of 16 × 16 pixels, because the likelihood of larger ones takes four times as long.
+A, B, C and D are the studies in `spaces/`. A and B are the spaces of `studies/beta_mnist.yaml` and `studies/mog_mnist.yaml` on 10,000 images;
+C is a small convolutional VAE on colour images of 16 × 16 pixels, because the likelihood of larger ones takes four times as long;
+D is A with little training: 4,000 images and 10 epochs.
 Configurations have numbers from 0, the same on every machine:
 
 - `FIRST` configurations of the first stage: the `start` list of the study; in B each configuration of the shipped lists; then points of

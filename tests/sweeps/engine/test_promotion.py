@@ -248,7 +248,7 @@ def test_trials_of_three_epochs_do_not_pause(epochs):
 
 
 @given(st.integers(4, 10_000))
-def test_the_first_rung_is_one_epoch_in_ten_or_the_third_and_they_are_half_as_far_apart_as_they_are_long(epochs):
+def test_the_first_rung_is_one_epoch_in_ten_or_the_third_and_each_is_half_as_long_again_as_the_one_before(epochs):
     rungs = PRUNERS["promotion"]().for_epochs(epochs).rungs
     assert all(1.5 * low <= high for low, high in pairwise([0, *rungs]))
     assert rungs[0] == max(3, round(epochs / 10))
