@@ -111,8 +111,10 @@ def test_a_machine_that_goes(study):
     hold = study.folder / f"hold-{os.uname().nodename}"
     hold.touch()  # the study takes less time than to look for a machine and remove it
     study.begin(LONGER_THAN_RAY)
-    lost = next(machine for machine in actors(study.cluster).values() if machine in study.cluster.worker_nodes)
+    homes = actors(study.cluster)
+    lost = next(machine for machine in homes.values() if machine in study.cluster.worker_nodes)
     study.cluster.remove_node(lost, allow_graceful=False)
+    assert traced.ended([pid for pid, home in homes.items() if home is lost])  # an actor outlives its raylet by a moment
     hold.unlink()
     study.end()
     study.cluster.add_node(num_cpus=1)
