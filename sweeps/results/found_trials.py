@@ -20,7 +20,7 @@ _PAUSED = ("paused", "pruned")
 
 def found_trials(stored: StoredStudy) -> list[TrialRecord]:
     """Return the records of these trials."""
-    trials = stored.newest if _promotes(stored.study) else ()
+    trials = stored.newest if promotes(stored.study) else ()
     paused = [
         (-len(trial.epochs), trial.objective, trial.number, trial)
         for trial in trials
@@ -34,7 +34,7 @@ def found_rows(results: Results, ranked: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
     runs = results.trials
-    if not _promotes(results.study):
+    if not promotes(results.study):
         return ranked
     paused = runs[
         ~runs["repeat"] & runs["state"].isin(_PAUSED) & runs["duplicate_of"].isna() & runs["objective"].notna()
@@ -43,5 +43,6 @@ def found_rows(results: Results, ranked: "pd.DataFrame") -> "pd.DataFrame":
     return pd.concat([ranked, paused], ignore_index=True)
 
 
-def _promotes(study: StudyRecord) -> bool:
+def promotes(study: StudyRecord) -> bool:
+    """Whether the pruner of a study is `promotion`, which pauses trials, and the study has one objective."""
     return not study.objectives and (study.spec.get("pruner") or {}).get("name") == "promotion"

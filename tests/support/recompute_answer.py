@@ -206,17 +206,18 @@ def parameter(state: State, label: str) -> list[Expected]:
     return [None]
 
 
-@says(r"(no two of its values) were tried to the end where the best lie, so the search says nothing of it")
-def not_tried(state: State, words: str) -> str:
+@says(r"(no two of its values) were tried (to the end )?where the best lie, so the search says nothing of it")
+def not_tried(state: State, words: str, far: str | None) -> list[Expected]:
     own, study = state.study.parameters[state.subject], state.study
-    tried = own.values(study.ranked).dropna()
-    return words if len(set(tried) - set(study.uncovered[own.name])) < 2 else "two of its values or more"
+    tried = own.values(study.found).dropna()
+    enough = len(set(tried) - set(study.uncovered[own.name])) >= 2
+    return ["two of its values or more" if enough else words, far if bool(far) != study.promotes else "how far"]
 
 
-@says(rf"one value in all ({NUM}) complete trials, so nothing is said of it")
-def one_value(state: State, _: str) -> str:
-    assert_that(state.study.places(state.subject, state.study.ranked).nunique() < 2)
-    return f"{len(state.study.ranked):,}"
+@says(rf"one value in all ({NUM}) (complete )?trials, so nothing is said of it")
+def one_value(state: State, _: str, complete: str | None) -> list[Expected]:
+    assert_that(state.study.places(state.subject, state.study.found).nunique() < 2)
+    return [f"{len(state.study.found):,}", complete if bool(complete) != state.study.promotes else "which"]
 
 
 @says(
@@ -269,10 +270,10 @@ def given(state: State, _: str) -> str:
     return f"{min(len(state.study.report.file['start']), len(state.study.search)):,}"
 
 
-@says(rf"Which parameters mattered cannot be said from ({NUM}) complete trials?; it takes 10")
-def too_few(state: State, _: str) -> str:
-    assert_that(len(state.study.ranked) < 10)
-    return f"{len(state.study.ranked):,}"
+@says(rf"Which parameters mattered cannot be said from ({NUM}) (promoted or )?complete trials?; it takes 10")
+def too_few(state: State, _: str, promoted: str | None) -> list[Expected]:
+    assert_that(len(state.study.judged) < 10)
+    return [f"{len(state.study.judged):,}", promoted if bool(promoted) == state.study.promotes else "which"]
 
 
 @says(rf"({NUM}) values in ({NUM}) complete trials, too few for an interval")
@@ -304,11 +305,11 @@ def ends_of_few(state: State, *_: str) -> list[Expected]:
 
 
 @says(
-    r"\*\*(.+?) = (.+?)\*\* was never tried to the end near the region where the others are good "
+    r"\*\*(.+?) = (.+?)\*\* was never tried (to the end )?near the region where the others are good "
     rf"\((no|{NUM}) trials?(?:, ({NUM}) complete and ({NUM}) pruned)?\), so the search alone says nothing of it"
     rf"(?:; what is said of it rests on (?:({NUM}) matched pairs? over ({NUM}) of the best configurations)?(?: and )?((?:the baseline “.+?”(?:, | and )?)+)?)?"
 )
-def never_tried(state: State, label: str, text: str, *_: str) -> list[Expected]:
+def never_tried(state: State, label: str, text: str, far: str | None, *_: str) -> list[Expected]:
     study = state.study
     own = next(own for own in study.parameters.values() if own.label == label)
     assert_that(text in study.uncovered[own.name])
@@ -322,7 +323,8 @@ def never_tried(state: State, label: str, text: str, *_: str) -> list[Expected]:
         for title in study.rows
         if study.file_of(title).get("at") == "best" and str(study.settings_of(title).get(own.name)) == text
     ]
-    return [None, None, f"{len(mine):,}" if len(mine) else "no", *counts, *tried, listed(others) if others else ""]
+    far = far if bool(far) != study.promotes else "how far"
+    return [None, None, far, f"{len(mine):,}" if len(mine) else "no", *counts, *tried, listed(others) if others else ""]
 
 
 # ---- clauses of baselines ----

@@ -57,10 +57,24 @@ class Study:
             [self.ranked, own.sort_values(["epochs", "objective", "number"], ascending=[False, True, True])]
         )
 
+    @property
+    def promotes(self) -> bool:
+        return self.report.facts("Search").get("pruner", "").startswith("promotion")
+
     @cached_property
     def learned(self) -> pd.DataFrame:
+        """The best first, with what they are ordered by: their objectives, or under promotion their places."""
+        if self.promotes:
+            return self.found.assign(standing=np.arange(len(self.found), dtype=float))
         own = self.search[self.search["state"].isin(["complete", "pruned"]) & self.search["objective"].notna()]
-        return own.sort_values(["objective", "number"])
+        return own.sort_values(["objective", "number"]).assign(standing=own["objective"])
+
+    @cached_property
+    def judged(self) -> set[int]:
+        """Numbers of the trials that are complete, or under promotion had more epochs than the least that a paused trial has."""
+        complete = self.found["state"] == "complete"
+        least = self.found.loc[~complete, "epochs"].min()
+        return set(self.found.loc[complete | (self.found["epochs"] > least), "number"])
 
     @cached_property
     def repeats(self) -> pd.DataFrame:
@@ -274,21 +288,21 @@ class Study:
 
     def top(self, name: str) -> pd.DataFrame:
         own = self.parameters[name]
-        return self.ranked[own.values(self.ranked).notna()].head(5)
+        return self.found[own.values(self.found).notna()].head(5)
 
     @cached_property
     def uncovered(self) -> dict[str, list[str]]:
-        """Choice → values of which no complete trial lies in the box that the best of the others span."""
+        """Choice → values of which none of those that are `found` lies in the box that the best of the others span."""
         found = {}
         for name, own in self.parameters.items():
-            given = own.values(self.ranked) if own.texts else None
+            given = own.values(self.found) if own.texts else None
             if given is None:
                 continue
             found[name] = [text for place, text in enumerate(own.texts) if not self._is_covered(name, given, text)]
         return found
 
     def _is_covered(self, name: str, given: pd.Series, text: str) -> bool:
-        mine, others = self.ranked[given == text], self.ranked[given.notna() & (given != text)]
+        mine, others = self.found[given == text], self.found[given.notna() & (given != text)]
         if (given.head(math.ceil(len(given) / 4)) == text).any():
             return True
         good = others.head(max(5, math.ceil(len(others) / 4)))
@@ -345,11 +359,11 @@ class Study:
 
         varied = {name: self._counted(name) for name in self.parameters}
         varied = {name: values for name, values in varied.items() if values.dropna().nunique() > 1}
-        if len(self.ranked) < 10 or not varied or self.learned["objective"].nunique() == 1:
+        if len(self.judged) < 10 or not varied or self.learned["objective"].nunique() == 1:
             return {}
         distributions = {name: self._distribution(self.parameters[name]) for name in varied}
         trials = []
-        for index, objective in self.learned["objective"].items():
+        for index, objective in self.learned["standing"].items():
             params = {name: values[index] for name, values in varied.items() if not pd.isna(values[index])}
             params = {name: int(value) if self.parameters[name].whole else value for name, value in params.items()}
             used = {name: distributions[name] for name in params}

@@ -107,12 +107,7 @@ def by_parameter(state: State, rows: Rows) -> list[list[Expected]]:
     study = state.study
     names = rows[0][: rows[0].index("complete (n)")]
     own = [next(each for each in study.parameters.values() if each.label == name) for name in names]
-    groups = []
-    for row in rows[1:]:
-        chosen = pd.Series(True, index=study.search.index)
-        for each, text in zip(own, row, strict=False):
-            chosen &= _in(each, text, study.search)
-        groups.append(study.search[chosen])
+    groups = _groups(study, own, rows)
     medians = [_median(group) for group in groups]
     told = [place for place, group in enumerate(groups) if _complete(group).size > 1 and math.isfinite(medians[place])]
     lowest = min(told, key=lambda place: medians[place], default=None)
@@ -127,14 +122,50 @@ def by_parameter(state: State, rows: Rows) -> list[list[Expected]]:
     return made
 
 
-@says(r"Left out, because no complete trial has it where the others are good: (.+?)(?=\.$)")
+def _groups(study: Study, own: list[Parameter], rows: Rows) -> list[pd.DataFrame]:
+    """Return the trials of each row, by its first cells."""
+    groups = []
+    for row in rows[1:]:
+        chosen = pd.Series(True, index=study.search.index)
+        for each, text in zip(own, row, strict=False):
+            chosen &= _in(each, text, study.search)
+        groups.append(study.search[chosen])
+    return groups
+
+
+def _is_promoted(block) -> bool:
+    return "promoted" in [cell.words for cell in block.rows[0]]
+
+
+@shows(_is_promoted)
+def by_parameter_promoted(state: State, rows: Rows) -> list[list[Expected]]:
+    study = state.study
+    names = rows[0][: rows[0].index("trials")]
+    own = [next(each for each in study.parameters.values() if each.label == name) for name in names]
+    groups = _groups(study, own, rows)
+    made: list[list[Expected]] = []
+    for group in groups:
+        complete = _complete(group)
+        counts = [
+            len(group),
+            group["number"].isin(study.judged).sum(),
+            complete.size,
+            (group["state"] == "failed").sum(),
+        ]
+        best = number(complete.min() if complete.size else math.nan)
+        made.append([*[None] * len(names), *(f"{count:,}" for count in counts), best])
+    _all_counted(study, own, groups)
+    return made
+
+
+@says(r"Left out, because no (?:complete )?trial has it where the others are good: (.+?)(?=\.$)")
 def not_in_the_table(state: State, _: str) -> str:
     named = state.block.heading.removeprefix("By ").split(" and ")
     return _left_out(state.study, [name for name, own in state.study.parameters.items() if own.label in named])
 
 
 @says(
-    r"Left out: (.+?), never tried to the end where the other parameters are good, so nothing can be said",
+    r"Left out: (.+?), never tried (?:to the end )?where the other parameters are good, so nothing can be said",
 )
 def not_drawn(state: State, _: str) -> str:
     return _left_out(state.study, list(state.study.parameters))

@@ -143,14 +143,15 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             parameters.top_two,
             "Each trial at its values of the two parameters with the largest importance; the darker a complete trial, the better. "
             "Open squares are trials that were pruned, failed or still run: they have no final value. Choices are spread a little.",
-            f"It takes {LEAST_TRIALS} complete trials of different value and two searched parameters.",
+            f"It takes {LEAST_TRIALS} complete trials of different value and two searched parameters; under the pruner promotion, {LEAST_TRIALS} complete or promoted ones.",
             unfolded=True,
         ),
         "importance": Plot(
             "Importance of the parameters",
             parameters.importance,
             parameters.importance_caption,
-            f"It takes {LEAST_TRIALS} complete trials of different value and two searched parameters to say anything.",
+            f"It takes {LEAST_TRIALS} complete trials of different value and two searched parameters to say anything; under the pruner promotion, {LEAST_TRIALS} "
+            "complete or promoted ones.",
         ),
         "effects": Plot(
             "Effect of each parameter",
@@ -163,7 +164,8 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "Partial dependence",
             parameters.partial_dependence,
             parameters.dependence_caption,
-            f"It takes {LEAST_TRIALS} complete trials of different value.",
+            f"It takes {LEAST_TRIALS} complete trials of different value. Under the pruner promotion there is none, because paused trials have different "
+            "numbers of epochs, and their values cannot be averaged.",
         ),
     },
     "Matched pairs": {

@@ -12,6 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from sweeps.results.found_trials import promotes
 from vaeexp.plots import style
 from vaeexp.results.effects import group_of
 from vaeexp.results.forest import Forest, expected
@@ -30,7 +31,7 @@ NEAR = 0.1
 def importance(view: StudyView) -> Figure | None:
     """Draw bars of each parameter's share with its 95 % interval, the largest on top.
 
-    None with fewer than `LEAST_TRIALS` complete trials or one parameter.
+    None with too few trials (`importance_table`) or one parameter.
     """
     table = 100 * view.importances.iloc[::-1]
     if len(table) < 2:
@@ -62,9 +63,18 @@ def importance_caption(view: StudyView) -> str:
     return (
         f"How far the values of a parameter among the best {max(5, math.ceil(count / 10)):,} differ from those among all "
         f"{count:,} complete and pruned trials (PED-ANOVA, Watanabe et al. 2023), as shares of the sum. Whiskers are 95 % intervals: ± 1.96 "
-        f"standard deviations over {RESAMPLES} resamples of the trials.{few} A pruned trial counts with what it had reached. "
+        f"standard deviations over {RESAMPLES} resamples of the trials.{few} {_order(view)} "
         "Values of a choice that were never tried where the others are good are left out."
     )
+
+
+def _order(view: StudyView) -> str:
+    if promotes(view.study):
+        return (
+            "Complete trials are the best, then paused ones by the epochs to which they were promoted, of equally many by their value: "
+            "what learns slowly at first counts as bad."
+        )
+    return "A pruned trial counts with what it had reached."
 
 
 def effects(view: StudyView) -> Figure | None:
@@ -201,7 +211,7 @@ def _jittered(parameter: SearchedParameter, trials: pd.DataFrame, *, numbers: bo
 def partial_dependence(view: StudyView) -> Figure | None:
     """Draw a panel per searched parameter, the most important first: the expected value along it, averaged over the others.
 
-    Values of a choice that the search did not cover are left out. None with fewer than `LEAST_TRIALS` complete trials, or when they have one value.
+    Values of a choice that the search did not cover are left out. None without a forest, or when they have one value.
     """
     forest = view.forest
     names = (
@@ -273,7 +283,8 @@ def left_out_sentence(view: StudyView) -> str:
     ]
     if not parts:
         return ""
-    return f" Left out: {'; '.join(parts)}, never tried to the end where the other parameters are good, so nothing can be said."
+    tried = "tried" if promotes(view.study) else "tried to the end"
+    return f" Left out: {'; '.join(parts)}, never {tried} where the other parameters are good, so nothing can be said."
 
 
 def effects_caption(view: StudyView) -> str:

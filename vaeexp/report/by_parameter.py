@@ -5,23 +5,34 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from sweeps.results.found_trials import promotes
 from vaeexp.report.markup import escape, heading, table
 from vaeexp.results.effects import best_group, group_of
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.study_view import StudyView
 from vaeexp.words import format_number, format_value, join_and, parameter_label
 
-DESCRIBES = (
+_MEDIANS = (
     "Trials of the search by how they ended, the best validation −ELBO of the n complete ones, and the median of complete and "
     "pruned ones together, in nats per image. A pruned trial counts as worse than every complete one, so that there is no "
     "median where half or more were pruned. Bold is the lowest median; a value with one complete trial is never bold. The "
     "sampler prefers what looked good, so these rows describe and do not compare."
+)
+_PROMOTED = (
+    "Trials of the search by how far they came: how many were promoted from the first rung on or are complete, and the best validation −ELBO of "
+    "the complete ones, in nats per image. Most trials are paused early, so there is no median. The sampler prefers what looked good, so these "
+    "rows describe and do not compare."
 )
 INACTIVE = "– (not used)"
 """Trials in which the parameter's condition was false."""
 PARTS = 4
 Group = tuple[tuple[str, ...], pd.DataFrame]
 """Values or ranges of the parameters, in words, and the trials that have them."""
+
+
+def described(view: StudyView) -> str:
+    """Say what the rows are; under the pruner `promotion` they have no medians."""
+    return _PROMOTED if promotes(view.study) else _MEDIANS
 
 
 def parameter_tables(view: StudyView) -> list[str]:
@@ -42,13 +53,14 @@ def parameter_tables(view: StudyView) -> list[str]:
 
 
 def _left_out(view: StudyView, names: Sequence[str]) -> str:
-    """Name the values that are not in the table because no complete trial has them where the others are good."""
+    """Name the values that are not in the table because nothing shows them where the others are good."""
     parts = [
         f"{escape(parameter_label(name))} = {escape(join_and(view.uncovered(name)))}"
         for name in names
         if view.uncovered(name)
     ]
-    return f"Left out, because no complete trial has it where the others are good: {'; '.join(parts)}." if parts else ""
+    which = "trial" if promotes(view.study) else "complete trial"
+    return f"Left out, because no {which} has it where the others are good: {'; '.join(parts)}." if parts else ""
 
 
 def by_parameter(view: StudyView, name: str) -> str:
@@ -59,7 +71,7 @@ def by_parameter(view: StudyView, name: str) -> str:
     parameter = view.parameters[name]
     groups = [] if parameter.kind == "float" else _split(parameter, view.covered(view.search, name))
     groups = [group for group in groups if group[0][0] not in view.uncovered(name)]
-    return _group_table([parameter_label(name)], groups)
+    return _group_table(view, [parameter_label(name)], groups)
 
 
 def by_prior_and_components(view: StudyView) -> str:
@@ -72,7 +84,7 @@ def by_prior_and_components(view: StudyView) -> str:
         for counts, both in _split(components, group)
         if len(both) and counts[0] not in view.uncovered("components")
     ]
-    return _group_table(["prior", "components"], groups)
+    return _group_table(view, ["prior", "components"], groups)
 
 
 def ranges(low: int, high: int) -> list[tuple[int, int]]:
@@ -105,10 +117,12 @@ def _split(parameter: SearchedParameter, trials: pd.DataFrame) -> list[Group]:
     return inactive
 
 
-def _group_table(titles: Sequence[str], groups: Sequence[Group]) -> str:
+def _group_table(view: StudyView, titles: Sequence[str], groups: Sequence[Group]) -> str:
     """Return a row for each group; bold is the lowest median of those that rest on two complete trials or more."""
     if not any(len(trials) for _, trials in groups):
         return ""
+    if promotes(view.study):
+        return _promoted_table(view, titles, groups)
     header = [*map(escape, titles), "complete (n)", "pruned", "failed", "best", "median, pruned as worse"]
     summaries = [group_of(trials) for _, trials in groups]
     lowest = best_group(summaries)
@@ -119,4 +133,17 @@ def _group_table(titles: Sequence[str], groups: Sequence[Group]) -> str:
         median = format_number(summary.median)
         marked = f"**{median}**" if index == lowest and sum(other.tells for other in summaries) > 1 else median
         rows.append([*map(escape, names), *counts, format_number(summary.best), marked])
+    return table(header, rows, right=range(len(titles), len(header)))
+
+
+def _promoted_table(view: StudyView, titles: Sequence[str], groups: Sequence[Group]) -> str:
+    """Return a row for each group of a search whose trials are paused and promoted."""
+    judged = set(view.learned.loc[view.learned["judged"], "number"])
+    rows = []
+    for names, trials in groups:
+        states = trials["state"]
+        counts = [len(trials), int(trials["number"].isin(judged).sum()), (states == "complete").sum()]
+        cells = [f"{count:,}" for count in (*counts, (states == "failed").sum())]
+        rows.append([*map(escape, names), *cells, format_number(group_of(trials).best)])
+    header = [*map(escape, titles), "trials", "promoted", "complete (n)", "failed", "best"]
     return table(header, rows, right=range(len(titles), len(header)))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from sweeps.results.found_trials import promotes
 from vaeexp.report.headline import BOTH_EPOCHS, at_epoch, incomparable, moved, same_images
 from vaeexp.report.markup import escape
 from vaeexp.results.coverage import Coverage
@@ -26,6 +27,11 @@ from vaeexp.words import (
 
 LITTLE = 0.05
 """Share of the importance below which a parameter did not set the best trials apart."""
+FURTHEST = (
+    "In the lines on parameters the best trials are the complete ones, then those that were promoted furthest, of equally many epochs the lowest. "
+    "What learns slowly at first was paused early, and counts as bad."
+)
+"""The order of trials under the pruner `promotion`, and what it cannot see."""
 VERDICTS = {
     "determined": "strongly determined",
     "weak": "weakly determined: some values are ruled out, no more",
@@ -42,27 +48,32 @@ def clauses(view: StudyView) -> list[str]:
 
 def parameter_clauses(view: StudyView) -> list[str]:
     """Say of each searched parameter where the best trials have it and how sure that is; with few trials, that this cannot be said."""
-    many = len(view.ranked)
-    if many < LEAST_TRIALS:
+    many = len(view.found)
+    if view.judged < LEAST_TRIALS:
         if len(view.parameters) < 2:
             return [_of_few(view, parameter) for parameter in view.parameters.values()]
-        return [
-            f"Which parameters mattered cannot be said from {plural(many, 'complete trial')}; it takes {LEAST_TRIALS}."
-        ]
+        judged = plural(view.judged, "promoted or complete trial" if promotes(view.study) else "complete trial")
+        return [f"Which parameters mattered cannot be said from {judged}; it takes {LEAST_TRIALS}."]
     spans = {effect.parameter: effect.span for effect in view.effects if math.isfinite(effect.span)}
     widest = max(spans, key=lambda name: spans[name], default=None)
     sentences = []
     for effect in view.effects:
         parameter, label = view.parameters[effect.parameter], f"**{escape(effect.label)}**"
-        if parameter.places(view.ranked).nunique() < 2:
-            sentences.append(f"{label}: one value in all {many:,} complete trials, so nothing is said of it.")
-        elif parameter.places(view.covered(view.ranked, effect.parameter)).nunique() < 2:
+        if parameter.places(view.found).nunique() < 2:
+            which = "trials" if promotes(view.study) else "complete trials"
+            sentences.append(f"{label}: one value in all {many:,} {which}, so nothing is said of it.")
+        elif parameter.places(view.covered(view.found, effect.parameter)).nunique() < 2:
             sentences.append(
-                f"{label}: no two of its values were tried to the end where the best lie, so the search says nothing of it."
+                f"{label}: no two of its values were tried {_far(view)}where the best lie, so the search says nothing of it."
             )
         else:
             sentences.append(f"{label}: {_effect(effect, widest=effect.parameter == widest and len(spans) > 1)}")
-    return sentences
+    return sentences + ([FURTHEST] if promotes(view.study) else [])
+
+
+def _far(view: StudyView) -> str:
+    """Return how far a trial must go to show what is good, before the place where: under promotion a rung does."""
+    return "" if promotes(view.study) else "to the end "
 
 
 def _of_few(view: StudyView, parameter: SearchedParameter) -> str:
@@ -194,7 +205,7 @@ def coverage_clauses(view: StudyView) -> list[str]:
                 else "no trial"
             )
             sentences.append(
-                f"**{escape(parameter_label(name))} = {escape(coverage.text)}** was never tried to the end near the region where the "
+                f"**{escape(parameter_label(name))} = {escape(coverage.text)}** was never tried {_far(view)}near the region where the "
                 f"others are good ({tried}), so the search alone says nothing of it{_tried_elsewhere(view, coverage)}."
             )
     return sentences

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from sweeps.results.statistics import LEAST_VALUES, MANY
-from vaeexp.report.by_parameter import DESCRIBES, parameter_tables
+from vaeexp.report.by_parameter import described, parameter_tables
 from vaeexp.report.markup import escape, folded, heading, narrow_tables, table
 from vaeexp.report.race import place_in_race, race_words
 from vaeexp.results.study_view import PROTOCOL, StudyView
@@ -244,7 +244,9 @@ def table_chapter(view: StudyView) -> list[str]:
         made = [block for block in section.make(view) if block]
         if not made:
             continue
-        inside = [section.introduction, protocol_line(view, section.figures), *made]
+        words = section.introduction
+        words = words if isinstance(words, str) else words(view)
+        inside = [words, protocol_line(view, section.figures), *made]
         if section.folded:
             blocks += folded(section.title, inside)
         else:
@@ -296,7 +298,7 @@ class Section(NamedTuple):
     """A table of the report under its heading."""
 
     title: str
-    introduction: str
+    introduction: str | Callable[[StudyView], str]
     figures: Figures
     make: Callable[[StudyView], list[str]]
     folded: bool = True
@@ -326,6 +328,6 @@ SECTIONS = (
         "validation",
         paired_tables,
     ),
-    Section("The search by parameter", DESCRIBES, "validation", parameter_tables),
+    Section("The search by parameter", described, "validation", parameter_tables),
     Section("Classes served by each component", "On test images, of the best mixture.", "other", component_table),
 )

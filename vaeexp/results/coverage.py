@@ -17,9 +17,9 @@ LEAST_GOOD = 5
 class Coverage:
     """The trials of one value of a searched choice where the other values are good.
 
-    That region is the box which the best quarter (and at least `LEAST_GOOD`) of the complete trials with another value span
+    Complete trials show where values are good, and under the pruner `promotion`, which compares all trials at its rungs, paused trials, too. That region is the box which the best quarter (and at least `LEAST_GOOD`) of these trials with another value span
     in the other searched parameters: from the least to the largest of a number, the same values of a choice. A parameter
-    that is not active in a trial, or in none of those that span the box, is ignored. Fewer than `LEAST_GOOD` complete trials
+    that is not active in a trial, or in none of those that span the box, is ignored. Fewer than `LEAST_GOOD` such trials
     with another value span no region, and then every trial counts as inside: nothing shows that the value was tried elsewhere.
     """
 
@@ -32,36 +32,28 @@ class Coverage:
     complete: int
     pruned: int
     inside: int
-    """Complete trials in the region."""
-    pruned_inside: int
-    """Pruned trials in the region: tried there, but not to the end."""
+    """Complete trials in the region, under promotion also paused ones."""
     is_good: bool
-    """Whether a trial with this value is among the best quarter of all complete trials: it was tried where it is good itself."""
+    """Whether a trial with this value is among the best quarter of all of them: it was tried where it is good itself."""
 
     @property
     def covered(self) -> bool:
-        """Whether a complete trial lies where the others are good, or is as good as they are elsewhere."""
+        """Whether one of them lies where the others are good, or is as good as they are elsewhere."""
         return self.inside > 0 or self.is_good
 
 
 def measure_coverage(
-    parameters: Mapping[str, SearchedParameter], search: pd.DataFrame, ranked: pd.DataFrame
+    parameters: Mapping[str, SearchedParameter], search: pd.DataFrame, found: pd.DataFrame
 ) -> dict[str, list[Coverage]]:
     """Return the coverage of each value of each searched choice, in the order of the study file.
 
     Args:
         search: trials of the search, without duplicates.
-        ranked: the complete ones, the best first.
+        found: the complete ones, the best first, and under promotion the paused ones after them.
     """
-    every = {name: parameter.places(search).to_numpy(float) for name, parameter in parameters.items()}
-    complete = {name: parameter.places(ranked).to_numpy(float) for name, parameter in parameters.items()}
-    ended = search["state"].to_numpy(object) == "pruned"
-    pruned = {name: places[ended] for name, places in every.items()}
+    judged = {name: parameter.places(found).to_numpy(float) for name, parameter in parameters.items()}
     return {
-        name: [
-            _coverage(parameter, place, parameters, every[name], complete, pruned)
-            for place in range(len(parameter.texts))
-        ]
+        name: [_coverage(parameter, place, parameters, search, judged) for place in range(len(parameter.texts))]
         for name, parameter in parameters.items()
         if parameter.is_choice
     }
@@ -71,26 +63,24 @@ def _coverage(
     parameter: SearchedParameter,
     place: int,
     parameters: Mapping[str, SearchedParameter],
-    every: np.ndarray,
-    complete: Mapping[str, np.ndarray],
-    pruned: Mapping[str, np.ndarray],
+    search: pd.DataFrame,
+    judged: Mapping[str, np.ndarray],
 ) -> Coverage:
-    """Return the coverage of the value at a place, from the places of all trials [N], and of complete and pruned ones by parameter."""
-    values, text = complete[parameter.name], parameter.texts[place]
+    """Return the coverage of the value at a place; `judged` are the places of the trials that show what is good, the best first."""
+    values, text = judged[parameter.name], parameter.texts[place]
     having, others = np.flatnonzero(values == place), np.flatnonzero((values != place) & ~np.isnan(values))
     good = others[: max(LEAST_GOOD, _quarter(len(others)))]
     names = [name for name in parameters if name != parameter.name] if len(good) >= LEAST_GOOD else []
-    mine = np.flatnonzero(pruned[parameter.name] == place)
-    box = {name: complete[name][good] for name in names}
+    box = {name: judged[name][good] for name in names}
+    states = search["state"][parameter.places(search) == place]
     return Coverage(
         parameter=parameter.name,
         value=next((value for value in parameter.values if format_value(value) == text), text),
         text=text,
-        trials=int((every == place).sum()),
-        complete=len(having),
-        pruned=len(mine),
-        inside=_count_inside(complete, having, box, parameters),
-        pruned_inside=_count_inside(pruned, mine, box, parameters),
+        trials=len(states),
+        complete=int((states == "complete").sum()),
+        pruned=int((states == "pruned").sum()),
+        inside=_count_inside(judged, having, box, parameters),
         is_good=bool(len(having)) and having[0] < _quarter(len(values)),
     )
 

@@ -28,8 +28,8 @@ Verdict = Literal["determined", "weak", "open"]
 class ParameterEffect:
     """The evidence of the search about one parameter.
 
-    The verdict rests on a test whether the best quarter of the trials (complete and pruned, a pruned one as good as what it
-    had reached; at least `TOP`) have other values than the rest: Kolmogorov and Smirnov's for numbers, for a choice Fisher's
+    The verdict rests on a test whether the best quarter of the trials (complete and pruned, in the order of `learned_trials`; at
+    least `TOP`) have other values than the rest: Kolmogorov and Smirnov's for numbers, for a choice Fisher's
     for each value, corrected for the number of values. All parameters of a study are corrected together (`holm`), so that in
     a random search of parameters that do nothing at most 5 % of the studies have any verdict but `open`. A sampler that
     returns to good regions draws trials that depend on each other, and then the level is only roughly kept.
@@ -42,7 +42,7 @@ class ParameterEffect:
     parameter: str
     label: str
     top: int
-    """The best complete configurations with an active value that were looked at."""
+    """The best configurations with an active value that were looked at: complete, or under promotion also paused."""
     low: float | None
     high: float | None
     """Least and largest number in them; None for a choice, or without any."""
@@ -63,7 +63,6 @@ class ParameterEffect:
 
 def parameter_effects(
     parameters: Mapping[str, SearchedParameter],
-    ranked: pd.DataFrame,
     found: pd.DataFrame,
     learned: pd.DataFrame,
     importances: pd.DataFrame,
@@ -73,9 +72,8 @@ def parameter_effects(
     """Return the effect of each searched parameter, in the order of the study file.
 
     Args:
-        ranked: complete trials, the best first.
-        found: those whose values may lie at a bound, the best first.
-        learned: complete and pruned trials, the best first.
+        found: complete trials, the best first, and under promotion the paused ones after them.
+        learned: as `StudyView.learned`.
         importances: as `importance_table`.
         spans: parameter → span of its partial dependence, nats.
         coverage: as `measure_coverage`. Trials with a value that is not covered are left out of the test of that choice, because
@@ -87,7 +85,7 @@ def parameter_effects(
     )
     effects = []
     for (name, parameter), p in zip(parameters.items(), corrected, strict=True):
-        top = ranked[parameter.places(ranked).notna()].head(TOP)
+        top = found[parameter.places(found).notna()].head(TOP)
         shares = {end: float(importances[end][name]) for end in importances if name in importances.index}
         hit = hit_of(parameter, found, parameters=len(parameters))
         effects.append(

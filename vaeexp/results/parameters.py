@@ -3,8 +3,7 @@
 Importance is PED-ANOVA (Watanabe, Bansal and Hutter 2023; with conditions: 2026). Optuna's `PedAnovaImportanceEvaluator`
 gives the same shares, but takes seconds for 10,000 trials. Here all resamples share everything but the counts in cells.
 
-It learns from complete and pruned trials. A pruned trial is censored, and counts with what it had reached: what it would
-have come to is not known, and without it a value whose trials were mostly pruned would be judged by its survivors alone.
+It learns from complete and pruned trials, in the order of `learned_trials`.
 """
 
 import math
@@ -19,7 +18,7 @@ from vaeexp.results.tables import column, for_baseline_alone, search_trials
 from vaeexp.words import format_value, is_missing, parameter_label
 
 LEAST_TRIALS = 10
-"""Complete trials below which an importance would be noise."""
+"""Trials that are complete, or were promoted, below which an importance would be noise."""
 RESAMPLES = 200
 _CELLS = 50
 """Of the grid over a range of numbers."""
@@ -145,21 +144,20 @@ def importance_table(
     """Return share, low and high by parameter, the most important first; the shares sum to 1.
 
     A share says how far the values of a parameter among the best trials (a tenth, and at least 5) differ from those among
-    all complete and pruned trials (`learned`, the lowest objective first). Values of a choice that are left out (as text)
+    all complete and pruned trials (`learned_trials`). Values of a choice that are left out (as text)
     count as if the choice were not active with them: where they were never tried near the best, being rare among the best says nothing. The interval is ± 1.96 standard deviations of the share among 200 bootstrap resamples of
     the trials (Efron and Tibshirani 1993, chapter 13), within 0 and 1. Percentiles of the resamples would be biased: a
     resample repeats trials, which makes every parameter look more important.
 
-    Without rows below `LEAST_TRIALS` complete trials, or when all have one value. A parameter that never varied is left out: it cannot
+    Without rows below `LEAST_TRIALS` trials that are complete or were promoted, or when all have one value. A parameter that never varied is left out: it cannot
     have mattered, but PED-ANOVA sees that the trials fill little of its range.
     """
     without = left_out or {}
     cells = {name: parameter_cells(item, learned, without.get(name, ())) for name, item in parameters.items()}
     cells = {name: item for name, item in cells.items() if len(np.unique(item.places[item.places >= 0])) > 1}
-    complete = int((learned["state"] == "complete").sum())
-    if not cells or complete < LEAST_TRIALS or learned["objective"].nunique() == 1:
+    if not cells or learned["judged"].sum() < LEAST_TRIALS or learned["objective"].nunique() == 1:
         return pd.DataFrame(columns=["share", "low", "high"], dtype=float)
-    values, count = learned["objective"].to_numpy(float), len(learned)
+    values, count = learned["standing"].to_numpy(float), len(learned)
     random = np.random.default_rng(seed)
     weights = np.stack([np.bincount(random.integers(count, size=count), minlength=count) for _ in range(RESAMPLES)])
     drawn = importance_shares(list(cells.values()), values, weights.astype(float))

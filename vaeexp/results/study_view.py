@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.results import Results, best_run, levels, race_of, ranked
-from sweeps.results.found_trials import found_rows
+from sweeps.results.found_trials import found_rows, promotes
 from sweeps.results.racing import Race
 from sweeps.storage.study_record import StudyRecord
 from sweeps.workload import baseline_names
@@ -21,9 +21,10 @@ from vaeexp.results.effects import ParameterEffect, parameter_effects
 from vaeexp.results.forest import Dependence, Forest, dependence, grow_forest
 from vaeexp.results.front_view import FrontView, front_view
 from vaeexp.results.interactions import Interaction, find_interactions
+from vaeexp.results.learned_trials import learned_trials
 from vaeexp.results.parameters import SearchedParameter, importance_table, searched_parameter
 from vaeexp.results.pruner_replay import Replay, recorded_curves, replay_pruner
-from vaeexp.results.tables import Arrays, per_image_arrays, read_arrays, search_trials, study_tables
+from vaeexp.results.tables import Arrays, per_image_arrays, read_arrays, search_course, search_trials, study_tables
 from vaeexp.results.tested_settings import (
     CHANGES,
     SAME_ELBO,
@@ -119,30 +120,30 @@ class StudyView:
         return ranked(self.results)
 
     @cached_property
+    def found(self) -> pd.DataFrame:
+        """The same, then those that `promotion` paused (`found_rows`)."""
+        return found_rows(self.results, self.ranked)
+
+    @cached_property
     def front(self) -> FrontView | None:
         """The front of the search; None where the study has one objective."""
         return front_view(self.last_epochs, self.study.objectives) if self.study.objectives else None
 
     @cached_property
     def learned(self) -> pd.DataFrame:
-        """Complete and pruned trials, the lowest objective first (of a pruned one, what it had reached); none with two objectives."""
-        if self.study.objectives:
-            return self.search.iloc[:0]
-        ended = self.search["state"].isin(["complete", "pruned"]) & self.search["objective"].notna()
-        return self.search[ended].sort_values(["objective", "number"], ignore_index=True)
+        """The trials from which the report learns what mattered, the best first (`learned_trials`); none with two objectives."""
+        search = self.search.iloc[:0] if self.study.objectives else self.search
+        return learned_trials(search, self.found, promotes=promotes(self.study))
+
+    @cached_property
+    def judged(self) -> int:
+        """How many of these are complete, or were promoted; `LEAST_TRIALS` say which parameters mattered."""
+        return int(self.learned["judged"].sum())
 
     @cached_property
     def course(self) -> pd.DataFrame:
-        """Trials of the search as they ended, with `spent` (trial-epochs by then) and `best` (lowest complete value by then).
-
-        Trials that ended before any was complete are left out; with two objectives all are.
-        """
-        # The rounds of the driver, because a clock may have jumped.
-        ended = self.search[self.search["ended"].notna() & (not self.study.objectives)]
-        ended = ended.sort_values(["ended_round", "number"])
-        best = ended["objective"].where(ended["state"] == "complete").cummin().ffill()
-        course = ended.assign(spent=ended["epochs"].cumsum(), best=best)
-        return course[course["best"].notna()].reset_index(drop=True)
+        """Trials of the search as they ended (`search_course`); none with two objectives."""
+        return search_course(self.search.iloc[:0] if self.study.objectives else self.search)
 
     @cached_property
     def last_epochs(self) -> pd.DataFrame:
@@ -332,8 +333,9 @@ class StudyView:
 
     @cached_property
     def forest(self) -> Forest | None:
-        """A model of validation −ELBO over the parameters; None where no importance can be said."""
-        return grow_forest(self.parameters, list(self.importances.index), self.learned, self.seed, self.left_out)
+        """A model of validation −ELBO over the parameters; None where no importance can be said, or trials were paused at different epochs."""
+        names = [] if promotes(self.study) else list(self.importances.index)
+        return grow_forest(self.parameters, names, self.learned, self.seed, self.left_out)
 
     @cached_property
     def dependences(self) -> dict[str, Dependence]:
@@ -343,7 +345,7 @@ class StudyView:
     @cached_property
     def coverage(self) -> dict[str, list[Coverage]]:
         """Searched choice → how far each of its values was tried where the others are good, in the order of the study file."""
-        return measure_coverage(self.parameters, self.search, self.ranked)
+        return measure_coverage(self.parameters, self.search, self.found)
 
     @cached_property
     def left_out(self) -> dict[str, list[str]]:
@@ -362,8 +364,7 @@ class StudyView:
     def effects(self) -> list[ParameterEffect]:
         """The effect of each searched parameter, in the order of the study file."""
         spans = {name: dependence.span for name, dependence in self.dependences.items()}
-        found = found_rows(self.results, self.ranked)
-        tables = self.ranked, found, self.learned, self.importances
+        tables = self.found, self.learned, self.importances
         return parameter_effects(self.parameters, *tables, spans, self.coverage)
 
     @cached_property

@@ -43,6 +43,18 @@ def study_tables(stored: StoredStudy, runs: Path) -> Results:
     return tables_of(stored, runs=runs, epoch_metrics=EPOCH_METRICS, result_metrics=RESULT_METRICS)
 
 
+def search_course(search: pd.DataFrame) -> pd.DataFrame:
+    """Return the trials of a search as they ended, with `spent` (trial-epochs by then) and `best` (lowest complete value by then).
+
+    Trials that ended before any was complete are left out.
+    """
+    # The rounds of the driver, because a clock may have jumped.
+    ended = search[search["ended"].notna()].sort_values(["ended_round", "number"])
+    best = ended["objective"].where(ended["state"] == "complete").cummin().ffill()
+    course = ended.assign(spent=ended["epochs"].cumsum(), best=best)
+    return course[course["best"].notna()].reset_index(drop=True)
+
+
 def column(frame: pd.DataFrame, name: str) -> pd.Series:
     """Return a column, or as many missing values where the frame has no column of that name."""
     return frame[name] if name in frame.columns else pd.Series(math.nan, index=frame.index, name=name)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sweeps.results.found_trials import found_rows
 from sweeps.study.ranges import BEST
 from vaeexp.results import grown_words, hit_words, widening_option
 from vaeexp.results.effects import hit_of
@@ -69,7 +68,7 @@ def failed_checks(view: StudyView) -> list[str]:
 def at_bounds(view: StudyView) -> Check:
     """Check that the best configurations do not pile up at an end of a searched range (`effects.hit_of`)."""
     name = "Are the best configurations inside the searched ranges?"
-    found = found_rows(view.results, view.ranked)
+    found = view.found
     if len(found) < 2:
         return Check(name=name, figure="fewer than two complete trials", ok=None, advice=_more_trials(view))
     bounds = [hit_of(parameter, found, parameters=len(view.parameters)) for parameter in view.parameters.values()]

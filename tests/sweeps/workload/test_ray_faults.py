@@ -114,7 +114,9 @@ def test_a_machine_that_goes(study):
     homes = actors(study.cluster)
     lost = next(machine for machine in homes.values() if machine in study.cluster.worker_nodes)
     study.cluster.remove_node(lost, allow_graceful=False)
-    assert traced.ended([pid for pid, home in homes.items() if home is lost])  # an actor outlives its raylet by a moment
+    assert traced.ended(
+        [pid for pid, home in homes.items() if home is lost]
+    )  # an actor outlives its raylet by a moment
     hold.unlink()
     study.end()
     study.cluster.add_node(num_cpus=1)

@@ -168,7 +168,7 @@ def check_verdicts(table: pd.DataFrame, names: set[str]) -> None:
     """The verdicts, which are a word each in the report, say the same."""
     nothing = pd.DataFrame(columns=["share", "low", "high"], dtype=float)
     ranked = table[table["state"] == "complete"]
-    effects = parameter_effects(PARAMETERS, ranked, ranked, table, nothing, {}, {})
+    effects = parameter_effects(PARAMETERS, ranked, table, nothing, {}, {})
     assert {effect.parameter for effect in effects if effect.verdict != "open"} == names
 
 

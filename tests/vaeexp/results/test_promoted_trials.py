@@ -1,0 +1,156 @@
+"""What the report says of parameters where trials were paused and promoted, in studies whose truth is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from planted_studies import NOISES, PARAMETERS, STUDIES, Planted, at_most, noise, planted, results_of
+
+from sweeps.results.statistics import holm
+from vaeexp.plots.parameters import dependence_caption, importance_caption, partial_dependence
+from vaeexp.report.by_parameter import by_parameter, described
+from vaeexp.report.clauses import FURTHEST, coverage_clauses, parameter_clauses
+from vaeexp.results.effects import difference_p
+from vaeexp.results.learned_trials import learned_trials
+from vaeexp.results.study_view import StudyView
+
+RUNGS, LAST = (3, 8, 15), 30
+FALL = {3: 40.0, 8: 15.0, 15: 6.0, LAST: 0.0}
+"""Nats by which a trial is above its end after so many epochs."""
+
+
+def promoted(study: Planted, random: np.random.Generator, shape: str) -> Planted:
+    """The same study, whose trials are paused at each rung but for the best third, each with the noise of its epoch."""
+    ends = study.columns["objective"]
+    epochs, objective = np.full(len(ends), RUNGS[0]), ends + FALL[RUNGS[0]] + noise(random, shape, len(ends))
+    going = np.arange(len(ends))
+    for following in (*RUNGS[1:], LAST):
+        going = going[np.argsort(objective[going], kind="stable")][: max(1, len(going) // 3)]
+        epochs[going] = following
+        objective[going] = ends[going] + FALL[following] + noise(random, shape, len(going))
+    states = np.where(epochs == LAST, "complete", "pruned").astype(object)
+    columns = study.columns | {"objective": objective, "state": states, "epochs": epochs}
+    return replace(study, columns=columns, confirmed=study.confirmed[: len(going)])
+
+
+def learned(study: Planted) -> pd.DataFrame:
+    frame = pd.DataFrame(study.columns)
+    found = frame.sort_values(["epochs", "objective"], ascending=[False, True], ignore_index=True)
+    return learned_trials(frame, found, promotes=True)
+
+
+def told_apart(study: Planted) -> set[str]:
+    """The parameters of which the report says that their best values differ from the rest."""
+    ps = holm([difference_p(parameter, learned(study)) for parameter in PARAMETERS.values()])
+    return {name for name, p in zip(PARAMETERS, ps, strict=True) if p <= 0.05}
+
+
+def view_of(study: Planted, pruner: str = "promotion") -> StudyView:
+    results = results_of(study)
+    trials = results.trials.copy()
+    trials.loc[~trials["repeat"], "epochs"] = study.columns["epochs"]
+    record = replace(results.study, spec=results.study.spec | {"pruner": {"name": pruner, "rungs": list(RUNGS)}})
+    return StudyView(replace(results, trials=trials, study=record))
+
+
+@pytest.fixture(scope="module")
+def study():
+    """60 trials, of which 20 were promoted and 2 are complete; β matters."""
+    random = np.random.default_rng(3)
+    return promoted(planted("effect", random, trials=(60,), compared=(2, 3)), random, "normal")
+
+
+@pytest.mark.parametrize("count", [400, pytest.param(STUDIES, marks=pytest.mark.slow)])
+def test_where_nothing_has_an_effect_no_parameter_is_told_apart(count):
+    random, false = np.random.default_rng(30), 0
+    for number in range(count):
+        shape = NOISES[number % 3]
+        false += bool(told_apart(promoted(planted("none", random, shape=shape), random, shape)))
+    assert at_most(false, 0.05, count), false
+
+
+def test_a_planted_effect_is_found_and_others_are_not_taken_for_it():
+    random, right, false = np.random.default_rng(31), 0, 0
+    for number in range(200):
+        shape = NOISES[number % 3]
+        names = told_apart(promoted(planted("effect", random, shape=shape, trials=(60, 100)), random, shape))
+        right, false = right + ("beta" in names), false + bool(names - {"beta"})
+    assert right > 0.85 * 200, right
+    assert at_most(false, 0.05, 200), false
+
+
+def test_trials_stand_in_the_order_in_which_they_were_promoted(study):
+    view = view_of(study)
+    rows = view.learned
+    assert list(rows["epochs"]) == sorted(study.columns["epochs"], reverse=True)
+    for _, equals in rows.groupby("epochs"):
+        assert equals["objective"].is_monotonic_increasing
+    assert list(rows["standing"]) == list(range(60))
+    assert (view.judged, len(view.ranked)) == (20, 2)
+
+
+def test_whoever_was_promoted_is_better_than_a_trial_that_was_not_whatever_they_had_reached():
+    frame = pd.DataFrame({"number": [0, 1, 2], "epochs": [30, 8, 3], "objective": [110.0, 104.0, 100.0]})
+    frame["state"] = ["complete", "pruned", "pruned"]
+    assert list(learned_trials(frame, frame, promotes=True)["number"]) == [0, 1, 2]
+    assert list(learned_trials(frame, frame, promotes=True)["judged"]) == [True, True, False]
+    by_objective = learned_trials(frame, frame, promotes=False)
+    assert list(by_objective["number"]) == [2, 1, 0]
+    assert list(by_objective["judged"]) == [False, False, True]
+
+
+def test_two_complete_trials_of_sixty_say_which_parameter_mattered(study):
+    view = view_of(study)
+    assert view.importances.index[0] == "beta"
+    clauses = parameter_clauses(view)
+    assert clauses[-1] == FURTHEST
+    beta = next(clause for clause in clauses if clause.startswith("**β**"))
+    assert "in the best 5 trials; " in beta
+    assert "open" not in beta
+    assert "nats" not in beta
+    assert "all 60 complete and pruned trials" in importance_caption(view)
+    assert "learns slowly at first counts as bad" in importance_caption(view)
+
+
+def test_values_of_different_epochs_are_not_averaged(study):
+    view = view_of(study)
+    assert view.forest is None
+    assert partial_dependence(view) is None
+    assert "forest" not in dependence_caption(view)
+    assert view_of(study, "median").importances.empty  # two complete trials
+
+
+def test_too_few_promoted_trials_say_nothing(study):
+    few = {name: values[:24] for name, values in study.columns.items()}
+    random = np.random.default_rng(4)
+    small = promoted(
+        replace(study, columns=few, compared=study.compared[:0], paired=study.paired[:0]), random, "normal"
+    )
+    (sentence,) = parameter_clauses(view_of(small))
+    assert sentence == "Which parameters mattered cannot be said from 8 promoted or complete trials; it takes 10."
+
+
+def test_a_value_is_covered_where_paused_trials_tried_it(study):
+    """No complete trial need have it: the rungs have compared it with the others."""
+    view = view_of(study)
+    assert view.ranked["params.prior"].nunique() < 3
+    assert not any(view.uncovered(name) for name in view.coverage)
+    assert coverage_clauses(view) == []
+
+
+def test_a_value_that_was_tried_elsewhere_alone_is_not_covered():
+    random = np.random.default_rng(5)
+    view = view_of(promoted(planted("hole", random, trials=(60,), compared=(2, 3)), random, "normal"))
+    assert view.uncovered("prior") == ["normal"]
+    (clause,) = coverage_clauses(view)
+    assert "was never tried near the region where the others are good" in clause
+
+
+def test_the_table_counts_who_was_promoted_and_has_no_median(study):
+    view = view_of(study)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in by_parameter(view, "prior").splitlines()]
+    assert rows[0] == ["prior", "trials", "promoted", "complete (n)", "failed", "best"]
+    counts = np.array([[int(cell) for cell in row[1:4]] for row in rows[2:]])
+    assert counts.sum(axis=0).tolist() == [60, 20, 2]
+    assert "no median" in described(view)
