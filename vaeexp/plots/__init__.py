@@ -141,8 +141,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
         "top_two": Plot(
             "The two most important parameters",
             parameters.top_two,
-            "Each trial at its values of the two parameters with the largest importance; the darker a complete trial, the better. "
-            "Open squares are trials that were pruned, failed or still run: they have no final value. Choices are spread a little.",
+            parameters.top_two_caption,
             f"It takes {LEAST_TRIALS} complete trials of different value and two searched parameters; under the pruner promotion, {LEAST_TRIALS} complete or promoted ones.",
             unfolded=True,
         ),

@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sweeps.results.found_trials import promotes
 from vaeexp.plots import style
+from vaeexp.plots.promoted import promoted_below, scatter_by_epochs
 from vaeexp.results.effects import group_of
 from vaeexp.results.forest import Forest, expected
 from vaeexp.results.parameters import RESAMPLES, SearchedParameter
@@ -78,7 +79,7 @@ def _order(view: StudyView) -> str:
 
 
 def effects(view: StudyView) -> Figure | None:
-    """Draw a panel per searched parameter: the value of each trial against it, by state, with medians of choices.
+    """Draw a panel per searched parameter: the value of each trial against it, by state, with medians of choices; under promotion by epochs.
 
     Values of a choice that the search did not cover are left out, with a note. None without a value.
     """
@@ -90,14 +91,31 @@ def effects(view: StudyView) -> Figure | None:
     low, high = style.robust_limits(scored.loc[scored["state"] == "complete", "objective"], scored["objective"])
     for panel, parameter in zip(panels, parameters, strict=True):
         panel.set_ylim(low, high)
-        draw_trials(panel, view.covered(scored, parameter.name), parameter, left_out=view.uncovered(parameter.name))
+        shown = view.covered(scored, parameter.name)
+        if promotes(view.study):
+            _draw_promoted(panel, view, shown, parameter)
+        else:
+            draw_trials(panel, shown, parameter, left_out=view.uncovered(parameter.name))
         if view.uncovered(parameter.name):
             style.note(panel, "“left out”: not covered by the search", y=1.03)
     figure.supylabel(NATS, fontsize=11, color=style.TEXT_COLOUR)
-    _state_legend(figure, scored)
+    if promotes(view.study):
+        style.figure_legend(figure, figure.axes[0])
+    else:
+        _state_legend(figure, scored)
     if above := int((scored["objective"] > high).sum()):
         figure.text(0.995, 0.985, f"▲ {above} above the scale", ha="right", va="top", fontsize=10, color=style.MUTED)
     return figure
+
+
+def _draw_promoted(axes: Axes, view: StudyView, trials: pd.DataFrame, parameter: SearchedParameter) -> None:
+    """Draw trials by the epochs that they have; under each choice how many were promoted."""
+    judged = trials["number"].isin(view.learned.loc[view.learned["judged"], "number"])
+    below = promoted_below(trials, parameter, judged) if parameter.is_choice else ()
+    style.style_parameter_axis(style.style_axes(axes), parameter, below)
+    active = trials[parameter.places(trials).notna()]
+    x = _jittered(parameter, active, numbers=True)
+    scatter_by_epochs(axes, x, active["objective"], active, size=30 * style.marker_scale(len(trials)))
 
 
 def _state_legend(figure: Figure, trials: pd.DataFrame) -> None:
@@ -156,8 +174,20 @@ def draw_trials(
         style.scatter(axes, places[chosen], values[chosen], state, size=size, label=shown)
 
 
+def top_two_caption(view: StudyView) -> str:
+    """Say what the marks are."""
+    text = "Each trial at its values of the two parameters with the largest importance; "
+    if promotes(view.study):
+        text += "an open square is one that was paused after the epoch in the legend. "
+    else:
+        text += "the darker a complete trial, the better. Open squares are trials that were pruned, failed or still run: they have no final value. "
+    return f"{text}Choices are spread a little."
+
+
 def top_two(view: StudyView) -> Figure | None:
     """Draw each trial at its values of the two most important parameters, complete ones in the colour of their objective.
+
+    Where trials were paused and promoted, these are in the shade of their epochs.
 
     None without two parameters whose importance is known.
     """
@@ -179,9 +209,13 @@ def top_two(view: StudyView) -> Figure | None:
     axes.set_ylabel(style.wrapped(up.label, 36), fontsize=11, color=style.TEXT_COLOUR)
     axes.set_ylim((-0.5, len(up.texts) - 0.5) if up.is_choice else (-0.04, 1.04))
     x, y = (_jittered(parameter, trials, numbers=parameter is across) for parameter in (across, up))
+    size = 60 * style.marker_scale(len(trials))
+    if promotes(view.study):
+        scatter_by_epochs(axes, x, y, trials, size=size)
+        style.legend(axes)
+        return figure
     low, high = style.robust_limits(complete["objective"])
     colours = Normalize(low, high)
-    size = 60 * style.marker_scale(len(trials))
     early = trials["state"] != "complete"
     look: dict[str, Any] = {
         "facecolors": "none",
@@ -289,6 +323,12 @@ def left_out_sentence(view: StudyView) -> str:
 
 def effects_caption(view: StudyView) -> str:
     """Say what the marks are, what a median counts, and which values are left out."""
+    if promotes(view.study):
+        return (
+            "Every trial in every panel. An open mark is a trial that was paused after the epoch in the legend, at what it had reached by then: "
+            "compare marks of one shade alone. Under each choice stands how many of its trials were promoted from the first rung on or are complete."
+            f"{left_out_sentence(view)}"
+        )
     return (
         "Every trial in every panel. The value of a pruned trial (open) is what it had reached, not what it would have "
         "become. Under each choice stands how many trials are complete and pruned. A black bar is the median with the pruned counted as "

@@ -199,14 +199,23 @@ def marker_scale(count: int) -> float:
     return max(0.08, min(1.0, 150 / max(count, 1)))
 
 
-def scatter(axes: Axes, x: pd.Series, y: pd.Series, state: str, *, size: float = 34, label: str | None = None) -> None:
-    """Draw points in the colour and shape of a state, filled where complete; points above the axes stand at the upper edge as triangles.
+def scatter(
+    axes: Axes,
+    x: pd.Series,
+    y: pd.Series,
+    state: str,
+    *,
+    size: float = 34,
+    label: str | None = None,
+    colour: Any = None,
+) -> None:
+    """Draw points in the shape of a state and in its colour or another, filled where complete; points above the axes stand at the upper edge as triangles.
 
     Call it after the limits are set. A failed trial without a value (NaN) keeps its cross, at the upper edge.
     """
     high = axes.get_ylim()[1]
     above = y > high
-    colour, complete = STATE_COLOURS[state], state == "complete"
+    colour, complete = STATE_COLOURS[state] if colour is None else colour, state == "complete"
     look: dict[str, Any] = {"edgecolors": colour, "clip_on": False, "alpha": 0.9, "zorder": 4 if complete else 3}
     # The value of a trial that ended early is what it had reached, so its mark is open.
     look |= {"facecolors": colour, "linewidths": 0} if complete else {"facecolors": "none", "linewidths": 1.3}

@@ -29,7 +29,8 @@ LITTLE = 0.05
 """Share of the importance below which a parameter did not set the best trials apart."""
 FURTHEST = (
     "In the lines on parameters the best trials are the complete ones, then those that were promoted furthest, of equally many epochs the lowest. "
-    "What learns slowly at first was paused early, and counts as bad."
+    "What learns slowly at first was paused early, and counts as bad. Where the sampler had settled on a value early, the best have it as the rest do, "
+    "and the line says open."
 )
 """The order of trials under the pruner `promotion`, and what it cannot see."""
 VERDICTS = {
