@@ -14,7 +14,7 @@ from sweeps.storage.trial_record import TrialRecord
 if TYPE_CHECKING:
     import pandas as pd
 
-_PAUSED = ("paused", "pruned")
+PAUSED = ("paused", "pruned")
 """States of trials that are paused, or were when the search ended."""
 
 
@@ -24,7 +24,7 @@ def found_trials(stored: StoredStudy) -> list[TrialRecord]:
     paused = [
         (-len(trial.epochs), trial.objective, trial.number, trial)
         for trial in trials
-        if trial.state in _PAUSED and trial.duplicate_of is None and trial.objective is not None
+        if trial.state in PAUSED and trial.duplicate_of is None and trial.objective is not None
     ]
     return ranked_trials(stored) + [trial for *_, trial in sorted(paused, key=lambda each: each[:3])]
 
@@ -37,7 +37,7 @@ def found_rows(results: Results, ranked: "pd.DataFrame") -> "pd.DataFrame":
     if not promotes(results.study):
         return ranked
     paused = runs[
-        ~runs["repeat"] & runs["state"].isin(_PAUSED) & runs["duplicate_of"].isna() & runs["objective"].notna()
+        ~runs["repeat"] & runs["state"].isin(PAUSED) & runs["duplicate_of"].isna() & runs["objective"].notna()
     ]
     paused = paused.sort_values(["epochs", "objective", "number"], ascending=[False, True, True])
     return pd.concat([ranked, paused], ignore_index=True)

@@ -106,8 +106,7 @@ def _is_by_parameter(block) -> bool:
 def by_parameter(state: State, rows: Rows) -> list[list[Expected]]:
     study = state.study
     names = rows[0][: rows[0].index("complete (n)")]
-    own = [next(each for each in study.parameters.values() if each.label == name) for name in names]
-    groups = _groups(study, own, rows)
+    own, groups = _groups(study, names, rows)
     medians = [_median(group) for group in groups]
     told = [place for place, group in enumerate(groups) if _complete(group).size > 1 and math.isfinite(medians[place])]
     lowest = min(told, key=lambda place: medians[place], default=None)
@@ -122,15 +121,16 @@ def by_parameter(state: State, rows: Rows) -> list[list[Expected]]:
     return made
 
 
-def _groups(study: Study, own: list[Parameter], rows: Rows) -> list[pd.DataFrame]:
-    """Return the trials of each row, by its first cells."""
+def _groups(study: Study, names: list[str], rows: Rows) -> tuple[list[Parameter], list[pd.DataFrame]]:
+    """Return the parameters with these labels, and the trials of each row, by its first cells."""
+    own = [next(each for each in study.parameters.values() if each.label == name) for name in names]
     groups = []
     for row in rows[1:]:
         chosen = pd.Series(True, index=study.search.index)
         for each, text in zip(own, row, strict=False):
             chosen &= _in(each, text, study.search)
         groups.append(study.search[chosen])
-    return groups
+    return own, groups
 
 
 def _is_promoted(block) -> bool:
@@ -141,8 +141,7 @@ def _is_promoted(block) -> bool:
 def by_parameter_promoted(state: State, rows: Rows) -> list[list[Expected]]:
     study = state.study
     names = rows[0][: rows[0].index("trials")]
-    own = [next(each for each in study.parameters.values() if each.label == name) for name in names]
-    groups = _groups(study, own, rows)
+    own, groups = _groups(study, names, rows)
     made: list[list[Expected]] = []
     for group in groups:
         complete = _complete(group)

@@ -110,8 +110,7 @@ def effects(view: StudyView) -> Figure | None:
 
 def _draw_promoted(axes: Axes, view: StudyView, trials: pd.DataFrame, parameter: SearchedParameter) -> None:
     """Draw trials by the epochs that they have; under each choice how many were promoted."""
-    judged = trials["number"].isin(view.learned.loc[view.learned["judged"], "number"])
-    below = promoted_below(trials, parameter, judged) if parameter.is_choice else ()
+    below = promoted_below(trials, parameter, trials["number"].isin(view.judged)) if parameter.is_choice else ()
     style.style_parameter_axis(style.style_axes(axes), parameter, below)
     active = trials[parameter.places(trials).notna()]
     x = _jittered(parameter, active, numbers=True)
@@ -178,7 +177,7 @@ def top_two_caption(view: StudyView) -> str:
     """Say what the marks are."""
     text = "Each trial at its values of the two parameters with the largest importance; "
     if promotes(view.study):
-        text += "an open square is one that was paused after the epoch in the legend. "
+        text += "an open square is a trial that was paused after the epoch in the legend. "
     else:
         text += "the darker a complete trial, the better. Open squares are trials that were pruned, failed or still run: they have no final value. "
     return f"{text}Choices are spread a little."

@@ -7,10 +7,10 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 
+from sweeps.results.found_trials import PAUSED
 from vaeexp.plots import style
 from vaeexp.results.parameters import SearchedParameter
 
-_PAUSED = ("paused", "pruned")
 _PALEST, _DARKEST = 0.35, 0.9
 """Of the colour map, which is even in lightness: the palest is seen on white, and none is as dark as text."""
 
@@ -20,7 +20,7 @@ def scatter_by_epochs(axes: Axes, x: pd.Series, y: pd.Series, trials: pd.DataFra
 
     Call it after the limits are set.
     """
-    paused = trials["state"].isin(_PAUSED)
+    paused = trials["state"].isin(PAUSED)
     levels = sorted(trials.loc[paused, "epochs"].astype(int).unique())
     shades = colormaps["YlOrBr"](np.linspace(_PALEST, _DARKEST, len(levels)))
     marks: list[tuple[str, pd.Series, Any, str]] = [

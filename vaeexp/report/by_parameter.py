@@ -138,11 +138,10 @@ def _group_table(view: StudyView, titles: Sequence[str], groups: Sequence[Group]
 
 def _promoted_table(view: StudyView, titles: Sequence[str], groups: Sequence[Group]) -> str:
     """Return a row for each group of a search whose trials are paused and promoted."""
-    judged = set(view.learned.loc[view.learned["judged"], "number"])
     rows = []
     for names, trials in groups:
         states = trials["state"]
-        counts = [len(trials), int(trials["number"].isin(judged).sum()), (states == "complete").sum()]
+        counts = [len(trials), int(trials["number"].isin(view.judged).sum()), (states == "complete").sum()]
         cells = [f"{count:,}" for count in (*counts, (states == "failed").sum())]
         rows.append([*map(escape, names), *cells, format_number(group_of(trials).best)])
     header = [*map(escape, titles), "trials", "promoted", "complete (n)", "failed", "best"]

@@ -50,10 +50,10 @@ def clauses(view: StudyView) -> list[str]:
 def parameter_clauses(view: StudyView) -> list[str]:
     """Say of each searched parameter where the best trials have it and how sure that is; with few trials, that this cannot be said."""
     many = len(view.found)
-    if view.judged < LEAST_TRIALS:
+    if len(view.judged) < LEAST_TRIALS:
         if len(view.parameters) < 2:
             return [_of_few(view, parameter) for parameter in view.parameters.values()]
-        judged = plural(view.judged, "promoted or complete trial" if promotes(view.study) else "complete trial")
+        judged = plural(len(view.judged), "promoted or complete trial" if promotes(view.study) else "complete trial")
         return [f"Which parameters mattered cannot be said from {judged}; it takes {LEAST_TRIALS}."]
     spans = {effect.parameter: effect.span for effect in view.effects if math.isfinite(effect.span)}
     widest = max(spans, key=lambda name: spans[name], default=None)

@@ -136,9 +136,9 @@ class StudyView:
         return learned_trials(search, self.found, promotes=promotes(self.study))
 
     @cached_property
-    def judged(self) -> int:
-        """How many of these are complete, or were promoted; `LEAST_TRIALS` say which parameters mattered."""
-        return int(self.learned["judged"].sum())
+    def judged(self) -> frozenset[int]:
+        """The numbers of those that are complete, or were promoted; `LEAST_TRIALS` of them say which parameters mattered."""
+        return frozenset(self.learned.loc[self.learned["judged"], "number"])
 
     @cached_property
     def course(self) -> pd.DataFrame:

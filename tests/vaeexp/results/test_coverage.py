@@ -8,6 +8,7 @@ import pytest
 from drawn_studies import study
 
 from vaeexp.report.clauses import parameter_clauses
+from vaeexp.results.coverage import measure_coverage
 from vaeexp.results.effects import best_group, censored_median, group_of
 from vaeexp.results.study_view import StudyView
 
@@ -63,8 +64,10 @@ def test_marginal_statistics_leave_such_a_value_out():
 
 def test_pruned_trials_inside_are_counted_but_do_not_cover():
     states = ["pruned" if number % 4 == 0 else "complete" for number in range(40)]
-    normal = StudyView(hole(normal_beta=(0.5, 2), states=states)).coverage["prior"][0]
+    view = StudyView(hole(normal_beta=(0.5, 2), states=states))
+    normal = view.coverage["prior"][0]
     assert (normal.complete, normal.pruned, normal.inside) == (0, 10, 0)
+    assert measure_coverage(view.parameters, view.search, view.learned)["prior"][0].inside > 0  # were they to count
     assert not normal.covered
 
 

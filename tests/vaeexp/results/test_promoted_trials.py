@@ -94,7 +94,7 @@ def test_trials_stand_in_the_order_in_which_they_were_promoted(study):
     for _, equals in rows.groupby("epochs"):
         assert equals["objective"].is_monotonic_increasing
     assert list(rows["standing"]) == list(range(60))
-    assert (view.judged, len(view.ranked)) == (20, 2)
+    assert (len(view.judged), len(view.ranked)) == (20, 2)
 
 
 def test_whoever_was_promoted_is_better_than_a_trial_that_was_not_whatever_they_had_reached():
