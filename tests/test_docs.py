@@ -76,7 +76,7 @@ def test_nothing_is_left_to_fill_in() -> None:
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_shipped_studies_load_and_are_listed(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    study = load_study(path.stem, sections=SECTIONS, shipped=ROOT / "studies")
+    study = load_study(path.stem, sections=SECTIONS, shipped=ROOT / "studies", epochs="epochs")
     assert study.path == path
     shown = CliRunner().invoke(cli, ["studies"], catch_exceptions=False)
     assert f"{study.name} " in shown.output

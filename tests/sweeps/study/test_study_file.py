@@ -75,7 +75,7 @@ def message(*arguments, **options) -> str:
 
 @pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_study_loads(path):
-    study = load_study(path.stem, sections=SECTIONS, shipped=STUDIES)
+    study = load_study(path.stem, sections=SECTIONS, shipped=STUDIES, epochs="epochs")
     assert study.path == path
     assert study.text == path.read_text()
     assert study.question.endswith("?")
@@ -84,7 +84,7 @@ def test_every_shipped_study_loads(path):
 
 
 def test_beta_mnist_says_what_its_file_says():
-    study = load_study("beta_mnist", sections=SECTIONS, shipped=STUDIES)
+    study = load_study("beta_mnist", sections=SECTIONS, shipped=STUDIES, epochs="epochs")
     assert study.space.names == ["beta", "latent_size", "learning_rate", "optimizer", "prior", "components"]
     assert [parameter.kind for parameter in study.space.parameters] == [
         "float",
@@ -98,8 +98,8 @@ def test_beta_mnist_says_what_its_file_says():
     assert (study.space["learning_rate"].low, study.space["learning_rate"].high) == (1e-4, 1e-2)
     assert study.fixed["train"].epochs == 15
     assert study.fixed["model"].hidden == (512, 512)
-    assert (study.sampler.name, study.pruner.name, study.pruner.warmup_epochs) == ("tpe", "median", 5)
-    assert (study.budget.trials, study.budget.seconds) == (32, None)
+    assert (study.sampler.name, study.pruner.name) == ("curves", "promotion")
+    assert (study.budget.trials, study.budget.seconds) == (48, None)
     assert (study.confirm.top, study.compare.parameters) == (2, ["optimizer", "prior"])
 
 
