@@ -288,8 +288,10 @@ def test_show_tells_what_is_fixed_searched_and_default() -> None:
     assert ["train", "epochs", "5", "30"] in rows
     assert ["train", "patience", "0"] in rows
     assert ["train", "beta", "searched"] in rows
-    assert ["pruner", "median", "startup_trials=8", "warmup_epochs=5"] in rows
-    assert ["budget", "trials=32"] in rows
+    assert ["sampler", "curves", "startup_trials=8", "max_epochs=5"] in rows
+    assert ["budget", "trials=48"] in rows
+    median = run("show", "beta_mnist", "--set", "pruner={name: median, warmup_epochs: 5}")
+    assert ["pruner", "median", "startup_trials=5", "warmup_epochs=5"] in [line.split() for line in median.splitlines()]
     shown = run("show", "beta_strip_mnist")
     assert "\nstart     beta=0.0001\n" in shown
     assert "\nbaseline  autoencoder: as fixed, posterior=deterministic beta=0\n" in shown
@@ -552,7 +554,7 @@ def test_json_of_studies_and_runs(runs: Path) -> None:
     assert json.loads(run("status", *where)) == [one]
     assert [each["objective"] for each in json.loads(run("show", "smoke/0", *where))["curve"]] == [120.0, 100.5]
     assert json.loads(run("show", "smoke", *where))["search"]["beta"]["high"] == 10
-    assert json.loads(run("show", "beta_mnist", *where))["budget"]["trials"] == 32
+    assert json.loads(run("show", "beta_mnist", *where))["budget"]["trials"] == 48
 
 
 def test_what_is_only_read_needs_nothing_heavy(runs: Path) -> None:
