@@ -453,14 +453,14 @@ def test_trials_chosen_while_others_train_are_those_chosen_after(sampler, pruner
         pruner=pruner,
         pruner_options={"rungs": [1, 2], "factor": 2} if pruner == "promotion" else {},
     )
-    training, ahead = [False], []
+    training, ahead, seconds = [False], [], [0.0]
 
     class Waiting(ToyLanes):
         def advance(self, numbers):
             training[0] = True
             yield []
             training[0] = False
-            time.sleep(0.4 if sampler == "gp" else 0.1)  # a quarter of a round is there to choose in
+            time.sleep(seconds[0])  # a quarter of a round is there to choose in
             yield from super().advance(numbers)
 
     def counted(*given, proposals=(), **more):
@@ -469,14 +469,18 @@ def test_trials_chosen_while_others_train_are_those_chosen_after(sampler, pruner
         return propose(*given, proposals=proposals, **more)
 
     lanes = {"width": 4, "epochs": 3, "last_epochs": {1: 1, 2: 1, 3: 2, 4: 2, 5: 2, 6: 1, 7: 1, 8: 2}}
-    patient, hasty = in_memory(study), in_memory(study)
+    hasty = in_memory(study)
     with decided_by(4), pytest.MonkeyPatch.context() as patch:
         patch.setattr("sweeps.engine.searched_trials.propose", counted)
         search(hasty, study, ToyLanes(**lanes), [])
         assert ahead == []
-        search(patient, study, Waiting(**lanes), [])
+        for seconds[0] in (0.4, 1.6, 3.2) if sampler == "gp" else (0.1, 0.4, 1.6):  # a busy machine chooses slowly
+            patient = in_memory(study)
+            search(patient, study, Waiting(**lanes), [])
+            assert table(patient) == table(hasty)
+            if max(ahead) >= 2:
+                break
     assert max(ahead) >= 2, "some were chosen after others that were not on record yet"
-    assert table(patient) == table(hasty)
 
 
 @pytest.mark.parametrize("phase", ["search", "repeats"])
