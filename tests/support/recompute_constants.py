@@ -24,6 +24,7 @@ constant(
     r"[^:;.]+: (?:validation|test) −ELBO \S+ at epoch \d+; .+?(?=$)",
 )
 
+constant("the least span of a strip", r"From low to high β: It takes trials with pictures, .+?(?=\.$)")
 constant("a study that is interrupted", r"\*\*Interim report: the search is over, .+?\*\*")
 constant("the data set's name", r"\*\*Every figure here is of .+?: a small part of the data set\. None of them .+?\*\*")
 constant("the driver's reason to stop, in its words", r"(?:All|The budget of) \d+ .*", r"Stopped .*")
@@ -62,7 +63,7 @@ constant(
     "arrays of one run or a randomised model, which no table has",
     r"It explains little of trials that its trees have not seen \(out-of-bag R² \S+\): read tendencies from it, not numbers",
     r"A model that copies has samples much nearer than test images are, whose median distance to the training images is \S+(?=\.)",
-    r"(?:Components stand in the order of the model, because all have the same weight\. )?\d+ further components?, all (?:lighter|of equal weight), not shown",
+    r"(?:Components stand (?:in the order of the model, because all have the same weight|the heaviest first)\. )?\d+ further components?, all (?:lighter|of equal weight), not shown",
     r"If each component stood for the class that it serves most, \S+ % of the images would be put into their class \(all classes weighted alike\)",
     r"\d+ trained models? without pictures in the runs folder.*",
 )

@@ -210,6 +210,8 @@ def _holds(study: Study, figure: str) -> tuple[str, bool | None]:
         return f"{words}; trial {ahead[0]} is better on test by more than seeds vary", False
     if not any(math.isfinite(margin.mean.low) for margin in study.margins.values()):
         return f"{words}; fewer than three seeds give no interval", None
+    if min(tested, key=tested.__getitem__) != next(iter(tested)):
+        words += "; the first on test is not better by more than seeds vary"
     return words, True
 
 

@@ -212,7 +212,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             f"From low to high {parameter_label('beta')}",
             pictures.beta_strip,
             pictures.strip_caption,
-            "No trial with pictures is there, or β was not searched.",
+            f"It takes trials with pictures, of which the largest β is at least {pictures.LEAST_SPAN:g} times the smallest.",
             unfolded=True,
         ),
         "best_reconstructions": Plot(
@@ -240,7 +240,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             shows="component_samples",
         ),
         "best_median_worst": Plot(
-            "From the best to the worst trial",
+            "From the best to the worst complete trial",
             pictures.best_median_worst,
             "Complete trials of the search, ranked by validation −ELBO: the best, the median and the worst of those that left "
             "pictures, drawn by the last epoch's model where that was kept. Beside each stand the parameters that come first in "

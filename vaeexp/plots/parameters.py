@@ -110,7 +110,8 @@ def effects(view: StudyView) -> Figure | None:
 
 def _draw_promoted(axes: Axes, view: StudyView, trials: pd.DataFrame, parameter: SearchedParameter) -> None:
     """Draw trials by the epochs that they have; under each choice how many were promoted."""
-    below = promoted_below(trials, parameter, trials["number"].isin(view.judged)) if parameter.is_choice else ()
+    judged, left_out = trials["number"].isin(view.judged), view.uncovered(parameter.name)
+    below = promoted_below(trials, parameter, judged, left_out) if parameter.is_choice else ()
     style.style_parameter_axis(style.style_axes(axes), parameter, below)
     active = trials[parameter.places(trials).notna()]
     x = _jittered(parameter, active, numbers=True)

@@ -42,6 +42,8 @@ LONGEST = 33
 """Characters of a configuration beside a row."""
 LEAST_ALIKE = 3
 """Values of β under one configuration from which a strip shows these alone."""
+LEAST_SPAN = 3.0
+"""Largest by smallest β from which trials of several configurations make a strip, because below that other parameters tell more."""
 
 Row = tuple[str, str, Arrays]
 """Title, smaller words below it, and arrays with `STRIP`."""
@@ -171,7 +173,7 @@ def strip_trials(view: StudyView) -> pd.DataFrame:
     """Return the trials for the strip, from low to high β: of each of six equal bins of log β the best complete one that has pictures.
 
     Where at least `LEAST_ALIKE` values of β were trained under one configuration, runs of it alone. A β of 0 has a bin of
-    its own.
+    its own. None where other parameters differ, too, and the largest β is less than `LEAST_SPAN` times the smallest.
     """
     trials, beta = view.search, view.parameters.get("beta")
     if beta is None:
@@ -184,6 +186,8 @@ def strip_trials(view: StudyView) -> pd.DataFrame:
     positive = _betas(usable)
     logs = pd.Series(np.log(positive.where(positive > 0)))
     span = logs.max() - logs.min()
+    if alike is None and (positive > 0).all() and span < np.log(LEAST_SPAN):
+        return usable.iloc[:0]
     bins = ((logs - logs.min()) / (span or 1.0) * STRIP_ROWS).clip(upper=STRIP_ROWS - 1).fillna(-1).astype(int)
     # A trial that was pruned had fewer epochs, so it stands only where none of its bin is complete.
     order = usable.assign(bin=bins, early=usable["state"] != "complete").sort_values(["early", "objective", "number"])

@@ -1,5 +1,6 @@
 """Marks of trials that were paused and promoted: a shade for each number of epochs, because only trials of equally many can be compared."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,10 +35,18 @@ def scatter_by_epochs(axes: Axes, x: pd.Series, y: pd.Series, trials: pd.DataFra
             style.scatter(axes, x[chosen], y[chosen], state, size=size, label=label, colour=colour)
 
 
-def promoted_below(trials: pd.DataFrame, parameter: SearchedParameter, judged: pd.Series) -> list[str]:
-    """Return for each choice of a parameter how many of these trials have it and were promoted: `27 of 64`."""
+def promoted_below(
+    trials: pd.DataFrame, parameter: SearchedParameter, judged: pd.Series, left_out: Sequence[str]
+) -> list[str]:
+    """Return for each choice of a parameter how many of these trials have it and were promoted: `27 of 64`.
+
+    `left_out` are choices whose trials are not among `trials`.
+    """
     places, beyond = parameter.places(trials), judged.to_numpy(bool)
     counts = [
         (int((places == place).sum()), int((beyond & (places == place)).sum())) for place in range(len(parameter.texts))
     ]
-    return [f"{promoted:,} of {count:,}" if count else "not tried" for count, promoted in counts]
+    return [
+        "left out" if text in left_out else f"{promoted:,} of {count:,}"
+        for text, (count, promoted) in zip(parameter.texts, counts, strict=True)
+    ]

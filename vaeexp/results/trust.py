@@ -200,6 +200,8 @@ def validation_holds_on_test(view: StudyView) -> Check:
         return Check(name=name, figure=figure, ok=False, advice=advice)
     if not any(math.isfinite(margin.interval.low) for margin in view.margins):
         return Check(name=name, figure=f"{figure}; fewer than three seeds give no interval", ok=None, advice=confirm)
+    if on_test[0] != next(iter(tested)):
+        figure += "; the first on test is not better by more than seeds vary"
     return Check(name=name, figure=figure, ok=True, advice="")
 
 

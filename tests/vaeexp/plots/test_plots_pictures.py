@@ -1,5 +1,6 @@
 """Pictures beside words: which models are shown, and that damaged files do not count."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,16 @@ def test_pictures_are_of_the_last_epoch_or_say_that_they_are_not(study):
     for name in ("beta_strip", "best_reconstructions", "best_samples"):
         assert "runs kept no pictures of the last epoch" in PLOTS[name].reading(view)
     assert f"at epoch {best['best_epoch']} (best)" in " ".join(texts(beta_strip(view)))
+
+
+def test_trials_of_almost_one_beta_make_no_strip(results):
+    """Under promotion only trials near the best β leave pictures."""
+    trials = results.trials.copy()
+    search = ~trials["repeat"]
+    trials.loc[search, "params.beta"] = np.geomspace(0.5, 1.49, int(search.sum()))
+    assert beta_strip(StudyView(replace(results, trials=trials))) is None
+    trials.loc[search, "params.beta"] = np.geomspace(0.5, 1.51, int(search.sum()))
+    assert beta_strip(StudyView(replace(results, trials=trials))) is not None
 
 
 def test_strip_skips_a_damaged_file(tmp_path):

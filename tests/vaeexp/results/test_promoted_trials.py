@@ -152,6 +152,10 @@ def test_a_value_that_was_tried_elsewhere_alone_is_not_covered():
     assert view.uncovered("prior") == ["normal"]
     (clause,) = coverage_clauses(view)
     assert "was never tried near the region where the others are good" in clause
+    (panel,) = [axes for axes in effects(view).axes if axes.get_xlabel() == "prior"]
+    below = dict(label.get_text().split("\n") for label in panel.get_xticklabels())
+    assert below.pop("normal") == "left out"
+    assert all(" of " in words for words in below.values())
 
 
 def test_the_table_counts_who_was_promoted_and_has_no_median(study):

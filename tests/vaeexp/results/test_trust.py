@@ -158,6 +158,19 @@ def test_runs_that_still_fall_are_not_learned_out(results):
     assert "by 9.00 nats on average over 9 runs" in found.figure
 
 
+def test_another_order_on_test_that_seeds_explain_is_good_and_says_so(results):
+    assert "the first on test" not in check(results, "hold on test").figure
+    trials = results.trials.copy()
+    view = StudyView(results)
+    first, second = view.confirmed[0], view.confirmed[1]
+    values = first.runs["result.test/neg_elbo"].to_numpy(float)
+    ahead = values.mean() - 1e-3 - second.runs["result.test/neg_elbo"].astype(float).mean()
+    trials.loc[second.runs.index, "result.test/neg_elbo"] += ahead
+    found = check(replace(results, trials=trials), "hold on test")
+    assert found.ok is True
+    assert found.figure.endswith("; the first on test is not better by more than seeds vary")
+
+
 def test_a_better_configuration_on_test_is_said(results):
     assert check(results, "hold on test").ok is True
     trials = results.trials.copy()
