@@ -36,13 +36,15 @@ def pruning(state: State, *_: str) -> list[Expected]:
 
 @says(
     rf"The search took (?:(.+?) of wall time and )?({NUM}) trial-epochs?(?:; ({NUM}) runs? to confirm and compare took ({NUM}) trial-epochs? more)?"
+    rf"(?:; ({NUM}) runs? of baselines took ({NUM}) trial-epochs? more)?"
 )
 def cost(state: State, *_: str) -> list[Expected]:
     """The wall time is the driver's, without the time between two calls: no table has it."""
     trials = state.study.trials
-    more = trials[trials["repeat"] & (trials["purposes"] != "baseline")]
-    counts = [f"{len(more):,}", f"{int(more['epochs'].sum()):,}"] if len(more) else ["", ""]
-    return [None, f"{int(trials.loc[~trials['repeat'], 'epochs'].sum()):,}", *counts]
+    alone = trials["purposes"] == "baseline"
+    kinds = [trials[trials["repeat"] & ~alone], trials[alone]]
+    counts = [[f"{len(runs):,}", f"{int(runs['epochs'].sum()):,}"] if len(runs) else ["", ""] for runs in kinds]
+    return [None, f"{int(trials.loc[~trials['repeat'], 'epochs'].sum()):,}", *counts[0], *counts[1]]
 
 
 # ---- captions ----

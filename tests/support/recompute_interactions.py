@@ -16,7 +16,7 @@ from recompute_statistics import Pairs, listed, number, share
     rf"each of ({NUM}) pairs? over ({NUM}) configurations?"
 )
 def interaction(state: State, label: str, on: str, below: str, low: str, _: str, above: str, high: str, *__: str):
-    study, other = state.study, re.sub(r"^any other | below \S+$", "", below)
+    study, other = state.study, re.sub(r" (?:below|=) .+$", "", below)
     assert_that(on in (other, "configuration"))
     own = next(own for own in study.parameters.values() if own.label == other)
     for each in study.pairs:
@@ -30,7 +30,11 @@ def interaction(state: State, label: str, on: str, below: str, low: str, _: str,
             all(len(set(np.sign(side))) == 1 for side in sides) and set(np.sign(sides[0])) != set(np.sign(sides[1]))
         )
         cells = [(each.first if side.mean() > 0 else each.second, number(abs(side.mean()))) for side in sides]
-        if not own.texts:
+        if own.texts:
+            assert_that(
+                below.removeprefix(f"{other} = ").split(" or ") == sorted(set(values[~mask]), key=own.texts.index)
+            )
+        else:
             middle = halfway(own, values[~mask].max(), values[mask].min())
             assert_that(value_text(middle) == at and below == f"{other} below {at}")
         counts = f"{len(each.table):,}", f"{each.table['source'].nunique():,}"

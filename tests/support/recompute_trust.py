@@ -51,7 +51,7 @@ def _advice(study: Study, name: str, figure: str, ok: bool | None) -> str:
         return f"No {waits} spares them all. Search on without: `{further} --set pruner.name=none --extend`"
     if "learned out" in name:
         return _longer_advice(study, figure, ok)
-    if "levelled off" in name and "is not known" not in figure:
+    if ("levelled off" in name and "is not known" not in figure) or "too few to tell" in figure:
         return "–" if ok else f"Search on: `{further}`"
     if ok:
         return "–"
@@ -151,8 +151,10 @@ def _course(study: Study, _: str) -> tuple[str, bool | None]:
 
 def _spreads(study: Study, _: str) -> tuple[str, bool | None]:
     best, spread = study.ranked["objective"].head(10), study.seed_spread
-    if math.isnan(spread) or len(best) < 3:
-        return "no configuration was trained with two seeds or more", None
+    if math.isnan(spread):
+        return "no configuration was confirmed with two seeds or more", None
+    if len(best) < 3:
+        return f"{plural(len(best), 'complete trial')}, too few to tell", None
     among = best.std(ddof=1)
     words = f"seeds vary by {number(spread)} nats, the best {len(best)} trials by {number(among)} (standard deviations)"
     return words, bool(2 * spread**2 < among**2)

@@ -119,7 +119,8 @@ def _learned(view: StudyView) -> str:
 def _cost(view: StudyView) -> str:
     """Say the wall time and the trial-epochs of the search and of the repeats; empty before the first epoch."""
     trials = view.trials
-    search, more = trials[~trials["repeat"]], trials[trials["repeat"] & ~for_baseline_alone(trials)]
+    search, baselines = trials[~trials["repeat"]], trials[for_baseline_alone(trials)]
+    more = trials[trials["repeat"] & ~for_baseline_alone(trials)]
     if not search["epochs"].sum():
         return ""
     elapsed = view.study.elapsed
@@ -128,6 +129,9 @@ def _cost(view: StudyView) -> str:
     if len(more):
         epochs = plural(int(more["epochs"].sum()), "trial-epoch")
         sentence += f"; {plural(len(more), 'run')} to confirm and compare took {epochs} more"
+    if len(baselines):
+        epochs = plural(int(baselines["epochs"].sum()), "trial-epoch")
+        sentence += f"; {plural(len(baselines), 'run')} of baselines took {epochs} more"
     return f"{sentence}."
 
 

@@ -174,10 +174,9 @@ def _how_sure(interactions: Sequence[Interaction]) -> list[str]:
 def _interaction(interaction: Interaction) -> str:
     first, second = escape(format_value(interaction.first)), escape(format_value(interaction.second))
     other, at = escape(parameter_label(interaction.other)), escape(format_value(interaction.threshold))
-    number = isinstance(interaction.threshold, int | float)
-    above, below = (
-        (f"{other} above {at}", f"{other} below {at}") if number else (f"{other} = {at}", f"any other {other}")
-    )
+    # The values that were compared, because nothing is known of the rest.
+    rest = " or ".join(map(escape, interaction.rest))
+    above, below = (f"{other} = {at}", f"{other} = {rest}") if rest else (f"{other} above {at}", f"{other} below {at}")
 
     def side(mean: float) -> str:
         return f"{first if mean > 0 else second} is better by {format_number(abs(mean))} nats"

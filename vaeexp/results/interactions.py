@@ -45,6 +45,8 @@ class Interaction:
     threshold: Any
     """A number, of which `above` counts those above it; or a value of a choice, of which `above` counts those that have it. None
     where all configurations have one value."""
+    rest: tuple[str, ...]
+    """The values of a choice that the configurations below have; none of a number."""
     below: float
     above: float
     """Mean difference on each side, nats per image; NaN without a side."""
@@ -156,8 +158,13 @@ def chance_of_split(sides: tuple[int, ...], n: int) -> float:
     return float(min(1.0, chances.sum(axis=1).max()))
 
 
-def _splits(parameter: SearchedParameter, configurations: pd.DataFrame) -> dict[tuple[bool, ...], Any]:
-    """Return which configurations lie above each threshold → the threshold; a number's lies halfway between two neighbours."""
+def _splits(
+    parameter: SearchedParameter, configurations: pd.DataFrame
+) -> dict[tuple[bool, ...], tuple[Any, tuple[str, ...]]]:
+    """Return which configurations lie above each threshold → the threshold, and the values of a choice below it.
+
+    A number's threshold lies halfway between two neighbours.
+    """
     places = parameter.places(configurations).to_numpy(float)
     values = np.unique(places[~np.isnan(places)])
     if len(values) < 2 or np.isnan(places).any():
@@ -165,9 +172,11 @@ def _splits(parameter: SearchedParameter, configurations: pd.DataFrame) -> dict[
     if parameter.is_choice:
         # Of two values either split says the same.
         tested = values if len(values) > 2 else values[1:]
-        return {tuple(places == value): parameter.texts[int(value)] for value in tested}
+        texts = {value: parameter.texts[int(value)] for value in values.tolist()}
+        rest = {value: tuple(text for each, text in texts.items() if each != value) for value in texts}
+        return {tuple(places == value): (texts[value], rest[value]) for value in tested.tolist()}
     halves = [(low + high) / 2 for low, high in pairwise(values)]
-    return {tuple(places > half): float(parameter.numbers(np.array([half]))[0]) for half in halves}
+    return {tuple(places > half): (float(parameter.numbers(np.array([half]))[0]), ()) for half in halves}
 
 
 def _best_split(
@@ -175,19 +184,19 @@ def _best_split(
     other: str,
     differences: np.ndarray,
     places: np.ndarray,
-    splits: Mapping[str, Mapping[tuple[bool, ...], Any]],
+    splits: Mapping[str, Mapping[tuple[bool, ...], tuple[Any, tuple[str, ...]]]],
     alarms: tuple[float, float],
     tuned_for: Any | None,
 ) -> Interaction:
     """Return the split of one parameter whose sides differ most, a consistent one first; `places` are those of the configurations [n]."""
-    best: tuple[tuple[bool, float], Any, float, float, tuple[bool, ...]] | None = None
-    for mask, threshold in splits[other].items():
+    best: tuple[tuple[bool, float], tuple[Any, tuple[str, ...]], float, float, tuple[bool, ...]] | None = None
+    for mask, split in splits[other].items():
         high = np.array(mask)[places]
         below, above = differences[~high], differences[high]
         opposed = bool(below.max() < 0 < above.min() or above.max() < 0 < below.min())
         key = (opposed, abs(float(above.mean() - below.mean())))
         if best is None or key > best[0]:
-            best = (key, threshold, float(below.mean()), float(above.mean()), mask)
+            best = (key, split, float(below.mean()), float(above.mean()), mask)
     alike: tuple[str, ...] = ()
     if best:
         mirrored = tuple(not side for side in best[4])
@@ -199,7 +208,8 @@ def _best_split(
         first=comparison.first,
         second=comparison.second,
         other=other,
-        threshold=best[1] if best else None,
+        threshold=best[1][0] if best else None,
+        rest=best[1][1] if best else (),
         below=best[2] if best else math.nan,
         above=best[3] if best else math.nan,
         configurations=int(places.max()) + 1,

@@ -122,9 +122,12 @@ def seeds_against_configurations(view: StudyView) -> Check:
     """Check that the best ten trials differ by more than seeds do: seeds make up less than half of their variance."""
     name = "Do configurations differ by more than seeds?"
     spread, best = seed_spread(view), view.ranked["objective"].head(10).to_numpy(float)
-    if math.isnan(spread) or len(best) < 3 or not np.isfinite(best).all():
+    if math.isnan(spread):
         advice = _confirm(view, top=3, seeds=3)
-        return Check(name=name, figure="no configuration was trained with two seeds or more", ok=None, advice=advice)
+        return Check(name=name, figure="no configuration was confirmed with two seeds or more", ok=None, advice=advice)
+    if len(best) < 3 or not np.isfinite(best).all():
+        figure = f"{plural(len(best), 'complete trial')}, too few to tell"
+        return Check(name=name, figure=figure, ok=None, advice=_more_trials(view))
     among = float(best.std(ddof=1))
     ok = spread**2 < among**2 / 2
     figure = f"seeds vary by {format_number(spread)} nats, the best {len(best)} trials by {format_number(among)} (standard deviations)"

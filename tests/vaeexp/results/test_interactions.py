@@ -132,3 +132,17 @@ def test_configurations_of_one_learning_rate_have_no_threshold():
     rate = found([(1.0, 2.0)] * 3, rates=(0.001,) * 3)["learning_rate"]
     assert rate.threshold is None
     assert math.isnan(rate.above)
+
+
+def test_the_sides_of_a_choice_are_values_that_were_compared():
+    """Nothing is known of values that no compared configuration has."""
+    table = pd.DataFrame({"source_trial": [0, 0, 0, 1, 1, 1], "difference": [2.0, 2.2, 2.1, -1.0, -1.4, -1.2]})
+    section = {"kind": "choice", "values": ["relu", "gelu", "tanh", "elu"]}
+    parameters = {"activation": searched_parameter("activation", section, EMPTY)}
+    search = pd.DataFrame({"number": [0, 1], "params.activation": ["gelu", "tanh"]})
+    comparison = PairComparison(
+        parameter="optimizer", first="adam", second="adamax", pairs=table, incomplete=0,
+        interval=mean_interval(table["difference"]), p=math.nan,
+    )  # fmt: skip
+    (found_one,) = find_interactions([comparison], parameters, search, ["activation"])
+    assert (found_one.threshold, found_one.rest) == ("tanh", ("gelu",))

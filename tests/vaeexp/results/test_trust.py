@@ -149,6 +149,17 @@ def test_seeds_that_vary_as_much_as_configurations_are_said(results):
     assert check(replace(results, trials=trials), "differ by more than seeds").ok is False
 
 
+def test_too_few_complete_trials_are_not_called_too_few_seeds(results):
+    """A search with the pruner `promotion` may have two complete trials, and confirm one of them with three seeds."""
+    trials = results.trials.copy()
+    complete = trials.index[~trials["repeat"] & (trials["state"] == "complete")]
+    trials.loc[complete[2:], "state"] = "pruned"
+    found = check(replace(results, trials=trials), "differ by more than seeds")
+    assert found.ok is None
+    assert found.figure == "2 complete trials, too few to tell"
+    assert found.advice.startswith("Search on")
+
+
 def test_runs_that_still_fall_are_not_learned_out(results):
     assert check(results, "learned out").ok is True
     epochs = results.epochs.copy()
