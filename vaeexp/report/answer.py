@@ -119,19 +119,20 @@ def _learned(view: StudyView) -> str:
 def _cost(view: StudyView) -> str:
     """Say the wall time and the trial-epochs of the search and of the repeats; empty before the first epoch."""
     trials = view.trials
-    search, baselines = trials[~trials["repeat"]], trials[for_baseline_alone(trials)]
-    more = trials[trials["repeat"] & ~for_baseline_alone(trials)]
+    alone = for_baseline_alone(trials)
+    search = trials[~trials["repeat"]]
     if not search["epochs"].sum():
         return ""
     elapsed = view.study.elapsed
     wall = f"{format_duration(elapsed)} of wall time and " if elapsed else ""
     sentence = f"The search took {wall}{plural(int(search['epochs'].sum()), 'trial-epoch')}"
-    if len(more):
-        epochs = plural(int(more["epochs"].sum()), "trial-epoch")
-        sentence += f"; {plural(len(more), 'run')} to confirm and compare took {epochs} more"
-    if len(baselines):
-        epochs = plural(int(baselines["epochs"].sum()), "trial-epoch")
-        sentence += f"; {plural(len(baselines), 'run')} of baselines took {epochs} more"
+    for runs, purpose in (
+        (trials[trials["repeat"] & ~alone], "to confirm and compare"),
+        (trials[alone], "of baselines"),
+    ):
+        if len(runs):
+            epochs = plural(int(runs["epochs"].sum()), "trial-epoch")
+            sentence += f"; {plural(len(runs), 'run')} {purpose} took {epochs} more"
     return f"{sentence}."
 
 

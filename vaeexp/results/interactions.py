@@ -22,6 +22,10 @@ LEVEL = 0.05
 """Of the studies in which nothing interacts, the share in which any interaction is named, at most."""
 
 
+Split = tuple[Any, tuple[str, ...]]
+"""`threshold` and `rest` of an `Interaction`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Interaction:
     """The dependence of a matched pair's difference on another parameter of the configuration.
@@ -158,9 +162,7 @@ def chance_of_split(sides: tuple[int, ...], n: int) -> float:
     return float(min(1.0, chances.sum(axis=1).max()))
 
 
-def _splits(
-    parameter: SearchedParameter, configurations: pd.DataFrame
-) -> dict[tuple[bool, ...], tuple[Any, tuple[str, ...]]]:
+def _splits(parameter: SearchedParameter, configurations: pd.DataFrame) -> dict[tuple[bool, ...], Split]:
     """Return which configurations lie above each threshold → the threshold, and the values of a choice below it.
 
     A number's threshold lies halfway between two neighbours.
@@ -172,9 +174,11 @@ def _splits(
     if parameter.is_choice:
         # Of two values either split says the same.
         tested = values if len(values) > 2 else values[1:]
-        texts = {value: parameter.texts[int(value)] for value in values.tolist()}
-        rest = {value: tuple(text for each, text in texts.items() if each != value) for value in texts}
-        return {tuple(places == value): (texts[value], rest[value]) for value in tested.tolist()}
+        texts = [parameter.texts[int(value)] for value in values]
+        return {
+            tuple(places == value): (own := parameter.texts[int(value)], tuple(text for text in texts if text != own))
+            for value in tested
+        }
     halves = [(low + high) / 2 for low, high in pairwise(values)]
     return {tuple(places > half): (float(parameter.numbers(np.array([half]))[0]), ()) for half in halves}
 
@@ -184,12 +188,12 @@ def _best_split(
     other: str,
     differences: np.ndarray,
     places: np.ndarray,
-    splits: Mapping[str, Mapping[tuple[bool, ...], tuple[Any, tuple[str, ...]]]],
+    splits: Mapping[str, Mapping[tuple[bool, ...], Split]],
     alarms: tuple[float, float],
     tuned_for: Any | None,
 ) -> Interaction:
     """Return the split of one parameter whose sides differ most, a consistent one first; `places` are those of the configurations [n]."""
-    best: tuple[tuple[bool, float], tuple[Any, tuple[str, ...]], float, float, tuple[bool, ...]] | None = None
+    best: tuple[tuple[bool, float], Split, float, float, tuple[bool, ...]] | None = None
     for mask, split in splits[other].items():
         high = np.array(mask)[places]
         below, above = differences[~high], differences[high]

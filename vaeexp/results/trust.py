@@ -125,8 +125,11 @@ def seeds_against_configurations(view: StudyView) -> Check:
     if math.isnan(spread):
         advice = _confirm(view, top=3, seeds=3)
         return Check(name=name, figure="no configuration was confirmed with two seeds or more", ok=None, advice=advice)
-    if len(best) < 3 or not np.isfinite(best).all():
+    if len(best) < 3:
         figure = f"{plural(len(best), 'complete trial')}, too few to tell"
+        return Check(name=name, figure=figure, ok=None, advice=_more_trials(view))
+    if not np.isfinite(best).all():
+        figure = f"the objective of {plural(int((~np.isfinite(best)).sum()), 'complete trial')} is infinite"
         return Check(name=name, figure=figure, ok=None, advice=_more_trials(view))
     among = float(best.std(ddof=1))
     ok = spread**2 < among**2 / 2
