@@ -174,7 +174,7 @@ def _how_sure(interactions: Sequence[Interaction]) -> list[str]:
 def _interaction(interaction: Interaction) -> str:
     first, second = escape(format_value(interaction.first)), escape(format_value(interaction.second))
     other, at = escape(parameter_label(interaction.other)), escape(format_value(interaction.threshold))
-    # The values that were compared, because nothing is known of the rest.
+    # Only values that were compared are named, because no configuration with another value was trained in pairs.
     rest = " or ".join(map(escape, interaction.rest))
     above, below = (f"{other} = {at}", f"{other} = {rest}") if rest else (f"{other} above {at}", f"{other} below {at}")
 

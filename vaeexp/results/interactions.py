@@ -50,7 +50,7 @@ class Interaction:
     """A number, of which `above` counts those above it; or a value of a choice, of which `above` counts those that have it. None
     where all configurations have one value."""
     rest: tuple[str, ...]
-    """The values of a choice that the configurations below have; none of a number."""
+    """The values of a choice that the configurations below have; empty where the threshold is a number."""
     below: float
     above: float
     """Mean difference on each side, nats per image; NaN without a side."""
