@@ -15,7 +15,7 @@ sys.path += [str(BENCHMARKS), str(BENCHMARKS / "search")]
 from curve_table import Table  # noqa: E402
 from grading import DEVIATIONS, Result  # noqa: E402
 from synthetic_table import write_table  # noqa: E402
-from transfers import Transfer, shuffled, transferred  # noqa: E402
+from transfers import Transfer, shuffled, transferred, ways_of  # noqa: E402
 
 ASKED = Transfer(
     source="A",
@@ -64,11 +64,16 @@ def test_each_way_is_a_search_of_its_own_and_repeats(table: Table) -> None:
     assert len({*found.values()}) == 4
 
 
+def test_a_sampler_that_cannot_learn_takes_first_trials_alone() -> None:
+    assert {way for way, _ in ways_of("curves + promotion")} == {"alone", "start"}
+    assert {way for way, _ in ways_of("tpe + promotion")} == {"alone", "start", "learn_from", "both"}
+
+
 @pytest.mark.slow
 def test_the_command_goes_on_where_it_was_stopped(table: Table, folder: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(BENCHMARKS / "search" / "transfers.py"), "--tables", str(folder), "--pairs", "A:A"]
     command += ["--out", str(tmp_path), "--epochs", "60", "--search", "random + promotion"]
-    for repeats, lines in (("1", 6), ("2", 12), ("2", 12)):
+    for repeats, lines in (("1", 3), ("2", 6), ("2", 6)):
         environment = {"PYTHONPATH": str(BENCHMARKS.parents[1]), "PATH": ""}
         done = subprocess.run(
             [*command, "--repeats", repeats], env=environment, capture_output=True, text=True, check=False
@@ -76,4 +81,4 @@ def test_the_command_goes_on_where_it_was_stopped(table: Table, folder: Path, tm
         assert done.returncode == 0, done.stderr
         found = (tmp_path / "transfers.jsonl").read_text(encoding="utf-8").splitlines()
         assert len(found) == lines == len({json.dumps(json.loads(line)["transfer"]) for line in found})
-        assert done.stdout.count("| A → A |") == 6
+        assert done.stdout.count("| A → A |") == 3

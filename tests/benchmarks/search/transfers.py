@@ -1,11 +1,14 @@
 """Whether a search is faster when it knows another one: `start: [{study: …, top: 5}]` and `learn_from:` on tables of learning curves.
 
-    PYTHONPATH=. python tests/benchmarks/search/transfers.py --pairs A:L B:A A:B --repeats 50
+    PYTHONPATH=. python tests/benchmarks/search/transfers.py --pairs D:A A:A B:A --repeats 50
 
 Each repeat searches the first table to the end of its budget, and then the second one, with the shipped driver, sampler and pruner, in four ways: alone, with the
-best five configurations first, taught by all trials, and both. L is the space of A with 50,000 images instead of 10,000. `shuffled` is a teacher that
-knows nothing: the curves of its table are dealt out to its configurations anew, so that the two spaces agree in nothing. `grading.py` has the rules; `×` is by how
-much fewer trial-epochs than alone. The epochs of the first search are not counted.
+best five configurations first, taught by all trials, and both. `curves` cannot be taught, so it has the first two ways. D and L are the space of A: D with 4,000 images for
+10 epochs, L with 50,000 images, A with 10,000. B is another space with another binarisation. In `A:A` the two searches see curves of different seeds.
+`shuffled` is a teacher that knows nothing: the curves of its table are dealt out to its configurations anew, so that the two spaces agree in nothing.
+`grading.py` has the rules; `×` is by how much fewer trial-epochs than alone. The epochs of the first search are not counted.
+
+A study refuses to learn from another protocol. Here both searches are given the same one, so that `learn_from` between different tables says what the refusal costs.
 """
 
 import argparse
@@ -24,7 +27,7 @@ from typing import Any
 import numpy as np
 from curve_table import TABLES, Table, append, load_table
 from grading import DEVIATIONS, Referee, Result, ratio, restricted_mean, seen_seed
-from methods import OURS, code_of, run_ours, study_of
+from methods import DEFAULT, OURS, code_of, run_ours, study_of
 from optuna.storages import InMemoryStorage
 from race import digest_of
 from table_lanes import Trace
@@ -34,6 +37,7 @@ from sweeps.seeds import seed_of
 from sweeps.storage import open_study
 from sweeps.storage.study_record import StudyRecord, read_study
 from sweeps.study import Study
+from sweeps.study.samplers import SAMPLERS
 from sweeps.study.start import BestOf
 from vaeexp.settings import SECTIONS
 
@@ -41,12 +45,12 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from table import markdown, usable_cores
 
-__all__ = ["Transfer", "shuffled", "transferred"]
+__all__ = ["Transfer", "shuffled", "transferred", "ways_of"]
 
 WAYS = ("alone", "start", "learn_from", "both")
 TOP = 5
 PROTOCOL = {"objective": "validation −ELBO"}
-"""What both searches minimise; the tables of A, B and L are of the same images, binarisation and likelihood."""
+"""The same for both searches, because `learn_from` is refused where it differs, as in real studies it does in all pairs but `A:A`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,31 +126,40 @@ def report(results: Mapping[Transfer, Result]) -> str:
     for kind in kinds:
         own = [results[replace(kind, repeat=t.repeat)] for t in results if replace(t, repeat=0) == kind]
         alone = [results[replace(kind, way="alone", shuffled=False, repeat=result.repeat)] for result in own]
-        row = [f"{kind.source} → {kind.target}", f"{kind.way}{', shuffled' if kind.shuffled else ''}"]
+        row = [f"{kind.source} → {kind.target}", kind.search, f"{kind.way}{', shuffled' if kind.shuffled else ''}"]
         for deviations in DEVIATIONS:
             row.append(restricted_mean(own, deviations).in_words(".0f"))
             row.append("–" if kind.way == "alone" else ratio(own, alone, deviations).in_words(".2f"))
         rows.append(row)
     heads = [name for deviations in DEVIATIONS for name in (f"to {deviations} sd", f"× {deviations} sd")]
-    return markdown(["pair", "way", *heads], rows, texts=2)
+    return markdown(["pair", "search", "way", *heads], rows, texts=3)
+
+
+def ways_of(search: str) -> list[tuple[str, bool]]:
+    """Return (way, shuffled) of all that a search can take from another one."""
+    ways = [(way, False) for way in WAYS] + [("start", True), ("learn_from", True)]
+    can_learn = SAMPLERS[OURS[search]["sampler"]].learns
+    return [(way, mixed) for way, mixed in ways if can_learn or way in ("alone", "start")]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", nargs="+", default=["A:L", "B:A", "A:B"], metavar="FIRST:SECOND", help="tables")
-    parser.add_argument("--search", choices=OURS, default="tpe + promotion", help="both searches")
+    parser.add_argument("--pairs", nargs="+", default=["D:A", "A:A", "B:A"], metavar="FIRST:SECOND", help="tables")
+    parser.add_argument(
+        "--search", choices=OURS, nargs="+", default=[DEFAULT, "tpe + promotion"], metavar="NAME", help="both searches"
+    )
     parser.add_argument("--repeats", type=int, default=50)
     parser.add_argument("--lanes", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=600, help="trial-epochs of each search")
     parser.add_argument("--tables", type=Path, default=TABLES, help="folder of the tables")
     parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder of the results")
     options = parser.parse_args()
-    ways = [(way, False) for way in WAYS] + [("start", True), ("learn_from", True)]
-    asked = {"search": options.search, "lanes": options.lanes, "budget": options.epochs}
+    asked = {"lanes": options.lanes, "budget": options.epochs}
     wanted = [
-        Transfer(source=source, target=target, way=way, shuffled=mixed, repeat=repeat, **asked)
-        for repeat, pair, (way, mixed) in itertools.product(range(options.repeats), options.pairs, ways)
+        Transfer(source=source, target=target, way=way, shuffled=mixed, repeat=repeat, search=search, **asked)
+        for pair, repeat, search in itertools.product(options.pairs, range(options.repeats), options.search)
         for source, target in [pair.split(":")]
+        for way, mixed in ways_of(search)
     ]
     path = options.out / "transfers.jsonl"
     names = {name for transfer in wanted for name in (transfer.source, transfer.target)}
