@@ -173,16 +173,17 @@ def robust_limits(values: Iterable[float], others: Iterable[float] = (), *, reac
     return low - room, high + room
 
 
-def log_axis(axes: Axes, low: float, high: float) -> None:
-    """Make the x axis logarithmic over [low, high], with plain decimal labels at 1, 2, 5 where decades are few."""
+def log_axis(axes: Axes, low: float, high: float, *, y: bool = False) -> None:
+    """Make the x axis, or the y axis, logarithmic over [low, high], with plain decimal labels at 1, 2, 5 where decades are few."""
+    name, axis = ("y", axes.yaxis) if y else ("x", axes.xaxis)
     decades = float(np.log10(high / low))
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0,) if decades > 1.6 else (1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(format_tick))
-    axes.xaxis.set_minor_locator(NullLocator() if decades <= 1.6 else LogLocator(base=10, subs=tuple(range(2, 10))))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set(**{f"{name}scale": "log"})
+    axis.set_major_locator(LogLocator(base=10, subs=(1.0,) if decades > 1.6 else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(format_tick))
+    axis.set_minor_locator(NullLocator() if decades <= 1.6 else LogLocator(base=10, subs=tuple(range(2, 10))))
+    axis.set_minor_formatter(NullFormatter())
     edge = 10 ** (0.04 * decades)
-    axes.set_xlim(low / edge, high * edge)
+    axes.set(**{f"{name}lim": (low / edge, high * edge)})
 
 
 def save(figure: Figure, file: Path | BinaryIO) -> None:

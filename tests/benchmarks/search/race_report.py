@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from curve_table import Table
@@ -11,7 +12,18 @@ from grading import DEVIATIONS, Result, median_regret, ratio, restricted_mean
 from methods import DEFAULT, METHODS, OURS, REFERENCE, why_not
 from table import markdown
 
-from vaeexp.plots.style import DASHED, annotate, framed, line_style, new_figure, note, save, side_legend, style_axes
+from vaeexp.plots.style import (
+    DASHED,
+    annotate,
+    framed,
+    line_style,
+    log_axis,
+    new_figure,
+    note,
+    save,
+    side_legend,
+    style_axes,
+)
 
 __all__ = ["draw_regrets", "report", "write_report"]
 
@@ -27,8 +39,10 @@ def write_report(tables: Mapping[str, Table], results: Sequence[Result], out: Pa
     groups = grouped(results)
     (out / "search.md").write_text(report(tables, groups), encoding="utf-8")
     print((out / "search.md").read_text(encoding="utf-8"))
+    raced = {method for group in groups.values() for method in group}
+    styles = {method: line_style(place) for place, method in enumerate(name for name in METHODS if name in raced)}
     for space in sorted({space for space, _ in groups}):
-        draw_regrets(space, {lanes: group for (name, lanes), group in groups.items() if name == space}, out)
+        draw_regrets(space, {lanes: group for (name, lanes), group in groups.items() if name == space}, styles, out)
 
 
 def grouped(results: Sequence[Result]) -> Groups:
@@ -105,18 +119,26 @@ def _times(results: Sequence[Result], reference: Sequence[Result] | None, deviat
     return ratio(mine, theirs, deviations).in_words(".2f")
 
 
-def draw_regrets(space: str, by_lanes: Mapping[int, Mapping[str, Sequence[Result]]], out: Path) -> None:
-    """Draw the median regret of each search against trial-epochs, a panel for each number of lanes, ours with their intervals."""
+def draw_regrets(
+    space: str,
+    by_lanes: Mapping[int, Mapping[str, Sequence[Result]]],
+    styles: Mapping[str, Mapping[str, Any]],
+    out: Path,
+) -> None:
+    """Draw the median regret of each search against trial-epochs, a panel for each number of lanes, ours with their intervals.
+
+    Args:
+        styles: colour and dash of each method, the same in the pictures of all spaces.
+    """
     figure = new_figure(height=3.6 * len(by_lanes))
     panels = figure.subplots(len(by_lanes), squeeze=False)[:, 0]
     for axes, (lanes, methods) in zip(panels, by_lanes.items(), strict=True):
         budget, spread = (getattr(next(iter(methods.values()))[0], name) for name in ("budget", "spread"))
         style_axes(axes, x="trial-epochs", y="regret, nats")
-        axes.set(xscale="log", yscale="log", xlim=(max(1, budget // 100), budget))
         grid = np.unique(np.geomspace(max(1, budget // 100), budget, _POINTS).astype(int))
-        least = min(DEVIATIONS) * spread / 4
-        for number, (method, results) in enumerate(methods.items()):
-            style = line_style(number) | {"linewidth": 2.2 if method in OURS else 1.2}
+        least, most = min(DEVIATIONS) * spread / 4, max(DEVIATIONS) * spread
+        for method, results in methods.items():
+            style = {**styles[method], "linewidth": 2.2 if method in OURS else 1.2}
             estimates = median_regret(results, [int(count) for count in grid])
             middle, low, high = (
                 np.asarray(
@@ -127,9 +149,15 @@ def draw_regrets(space: str, by_lanes: Mapping[int, Mapping[str, Sequence[Result
             axes.plot(grid, middle, label=method, **style)
             if method in OURS:
                 axes.fill_between(grid, low, high, color=style["color"], alpha=0.12, linewidth=0)
+            shown = high if method in OURS else middle
+            most = max(most, *shown[np.isfinite(shown)])
+        log_axis(axes, float(grid[0]), float(budget))
+        log_axis(axes, least, most, y=True)
         for deviations in DEVIATIONS:
             axes.axhline(deviations * spread, **DASHED)
-            annotate(axes, f"{deviations} sd", (grid[0], deviations * spread), (4, 5), ha="left", fontsize=9)
+            annotate(
+                axes, f"{deviations} sd", (grid[0], deviations * spread), (0, 7), ha="left", fontsize=9, boxed=True
+            )
         side_legend(axes)
         note(axes, f"{lanes} {'lane' if lanes == 1 else 'lanes'}")
     save(framed(figure, f"Space {space}: regret of the incumbent, median over repeats"), out / f"search-{space}.png")
