@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PathCollection
@@ -176,14 +177,19 @@ def robust_limits(values: Iterable[float], others: Iterable[float] = (), *, reac
 def log_axis(axes: Axes, low: float, high: float, *, y: bool = False) -> None:
     """Make the x axis, or the y axis, logarithmic over [low, high], with plain decimal labels at 1, 2, 5 where decades are few."""
     name, axis = ("y", axes.yaxis) if y else ("x", axes.xaxis)
-    decades = float(np.log10(high / low))
     axes.set(**{f"{name}scale": "log"})
+    log_ticks(axis, low, high)
+    edge = 10 ** (0.04 * float(np.log10(high / low)))
+    axes.set(**{f"{name}lim": (low / edge, high * edge)})
+
+
+def log_ticks(axis: Axis, low: float, high: float) -> None:
+    """Label a logarithmic axis over [low, high] with plain decimals, at 1, 2, 5 where decades are few."""
+    decades = float(np.log10(high / low))
     axis.set_major_locator(LogLocator(base=10, subs=(1.0,) if decades > 1.6 else (1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(format_tick))
     axis.set_minor_locator(NullLocator() if decades <= 1.6 else LogLocator(base=10, subs=tuple(range(2, 10))))
     axis.set_minor_formatter(NullFormatter())
-    edge = 10 ** (0.04 * decades)
-    axes.set(**{f"{name}lim": (low / edge, high * edge)})
 
 
 def save(figure: Figure, file: Path | BinaryIO) -> None:

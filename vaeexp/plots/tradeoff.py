@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from sweeps.results.front import front
 from vaeexp.plots import style
@@ -17,7 +17,7 @@ from vaeexp.plots.parameters import draw_trials
 from vaeexp.results.parameters import SearchedParameter
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.tables import column
-from vaeexp.words import format_number, format_tick, parameter_label
+from vaeexp.words import format_number, parameter_label
 
 GROUPS = 10
 """Numbers whose median is drawn for each by itself; of more the medians of parts of their range, at most so many."""
@@ -96,7 +96,7 @@ def _draw_trials(figure: Figure, axes: Axes, view: StudyView) -> None:
     if scale is not None:
         bar = style.colour_bar(figure, axes, ScalarMappable(norm=scale, cmap="viridis"))
         bar.set_ylabel(parameter_label("beta"), fontsize=12, color=style.TEXT_COLOUR, rotation=0, labelpad=8)
-        bar.yaxis.set_major_formatter(FuncFormatter(format_tick))
+        style.log_ticks(bar.yaxis, *bar.get_ylim())
 
 
 def draw_equal_lines(axes: Axes) -> None:

@@ -38,6 +38,19 @@ def test_rate_distortion_places_and_colours_every_trial(results):
     assert figure.axes[1].get_ylabel() == "β"
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "labels"), [(0.4, 3.0, ["0.5", "1", "2"]), (0.01, 10.0, ["0.01", "0.1", "1", "10"])]
+)
+def test_the_scale_of_beta_has_plain_decimals(made, low, high, labels):
+    spec = with_search(made, {**SEARCH, "beta": {**SEARCH["beta"], "low": low, "high": high}})
+    within = spec.trials["params.beta"].astype(float).clip(low, high)
+    figure = rate_distortion(StudyView(replace(spec, trials=spec.trials.assign(**{"params.beta": within}))))
+    bar = figure.axes[1]
+    figure.canvas.draw()
+    shown = [text.get_text() for text in bar.get_yticklabels(which="both") if low <= text.get_position()[1] <= high]
+    assert [label for label in shown if label] == labels
+
+
 def test_a_trial_with_a_small_beta_stands_where_its_training_ended(made):
     """At β near 0 the best −ELBO is that of the first epoch, so the best epoch shows a model that was not trained."""
     view = StudyView(made)
