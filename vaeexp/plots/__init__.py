@@ -93,7 +93,7 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             tradeoff.rate_distortion,
             "Each trial at its last epoch (large: complete), because that is the model which its β trained; lower left is better, "
             "along a dashed line the −ELBO is the same. The grey line joins the complete trials that no other beats in both rate and distortion. "
-            "Small open marks trained fewer epochs, which raises them whatever their settings.",
+            "Small open marks trained fewer epochs, so their places do not compare with those of complete trials.",
             "No trial has finished an epoch.",
             unfolded=True,
         ),
