@@ -47,10 +47,18 @@ from table import markdown, usable_cores
 
 __all__ = ["Transfer", "shuffled", "transferred", "ways_of"]
 
-WAYS = ("alone", "start", "learn_from", "both")
+WAYS = (
+    ("alone", False),
+    ("start", False),
+    ("learn_from", False),
+    ("both", False),
+    ("start", True),
+    ("learn_from", True),
+)
+"""What the second search takes from the first, and whether the first is `shuffled`."""
 TOP = 5
 PROTOCOL = {"objective": "validation −ELBO"}
-"""The same for both searches, because `learn_from` is refused where it differs, as in real studies it does in all pairs but `A:A`."""
+"""Both searches have this protocol, because `learn_from` is refused between two protocols. Real studies share their protocol in `A:A` alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,10 +144,9 @@ def report(results: Mapping[Transfer, Result]) -> str:
 
 
 def ways_of(search: str) -> list[tuple[str, bool]]:
-    """Return (way, shuffled) of all that a search can take from another one."""
-    ways = [(way, False) for way in WAYS] + [("start", True), ("learn_from", True)]
+    """Return those of `WAYS` that a search can take."""
     can_learn = SAMPLERS[OURS[search]["sampler"]].learns
-    return [(way, mixed) for way, mixed in ways if can_learn or way in ("alone", "start")]
+    return [(way, mixed) for way, mixed in WAYS if can_learn or way in ("alone", "start")]
 
 
 def main() -> None:
