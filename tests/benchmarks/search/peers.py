@@ -10,10 +10,10 @@ free, and waits for nobody. A trial that a peer resumes goes on where it was, at
 | `syne-tune: …` | syne-tune 0.13, the last with promotion and MOBSTER; needs numpy below 1.27 | suggested always, dropped where not active |
 | `dehb`, `smac` | DEHB 0.1, SMAC 2: `ask` and `tell` of a configuration and an epoch; one that is promoted goes on from its checkpoint | the same |
 | `ray: asha` | the scheduler of Ray Tune, which stops trials; configurations are drawn at random | drawn only where active |
+| `ray: bohb` | the scheduler of Ray Tune, which pauses trials, and the model that it takes, of hpbandster 0.7; needs ConfigSpace below 1 | suggested always, dropped where not active |
 
 Each runs with its own defaults, but for the epochs of a trial (first rung 1, last the epochs of the table) and the seed. One default is
-changed: syne-tune begins with the middle of all ranges, and here no search begins with a configuration that somebody chose. Not raced: Ray Tune's BOHB,
-because its model is the package hpbandster, which has had no release since 2018.
+changed: syne-tune begins with the middle of all ranges, and here no search begins with a configuration that somebody chose.
 """
 
 import heapq
@@ -312,6 +312,69 @@ class RayPeer:
         return self._scheduler.on_trial_result(None, job.handle, result) == "CONTINUE"
 
 
+@dataclass(eq=False)
+class _RayTrial:
+    """What Ray's schedulers read of a trial."""
+
+    trial_id: str
+    params: Mapping[str, Any]
+    status: str = "PENDING"
+    is_saving = False
+
+
+class RayBohbPeer:
+    """BOHB (Falkner et al. 2018) as Ray Tune has it: its HyperBand, and hpbandster's model of good and bad configurations.
+
+    Stands for Ray's controller, and calls scheduler and model in the order in which `ray.tune.execution.tune_controller` does.
+    """
+
+    def __init__(self, space: Space, epochs: int, seed: int) -> None:
+        import hpbandster  # noqa: F401  Ray raises an AssertionError without it
+        from ray.tune.schedulers import HyperBandForBOHB
+        from ray.tune.search.bohb import TuneBOHB
+
+        np.random.seed(seed % 2**32)  # hpbandster draws from this generator alone
+        logging.getLogger("hpbandster").setLevel(logging.ERROR)
+        self._space, self._trials = space, list[_RayTrial]()
+        self._model = TuneBOHB(_config_space(space, seed), metric="objective", mode="min")
+        self._scheduler = HyperBandForBOHB(time_attr="epoch", metric="objective", mode="min", max_t=epochs)
+        self.search_alg = SimpleNamespace(searcher=self._model)
+
+    def get_trials(self) -> list[_RayTrial]:
+        return self._trials
+
+    def stop_trial(self, trial: _RayTrial) -> None:
+        # The status is still the one that the trial had, as in Ray.
+        self._scheduler.on_trial_remove(self, trial)
+        self._model.on_trial_complete(trial.trial_id)
+        trial.status = "TERMINATED"
+
+    def ask(self) -> Job | None:
+        if not any(trial.status == "PENDING" for trial in self._trials):
+            name = str(len(self._trials))
+            self._trials.append(trial := _RayTrial(name, _active(self._space, self._model.suggest(name))))
+            self._scheduler.on_trial_add(self, trial)
+        if (trial := self._scheduler.choose_trial_to_run(self)) is None:
+            return None
+        trial.status = "RUNNING"
+        return Job(key=trial.trial_id, params=trial.params, handle=trial)
+
+    def report(self, job: Job, epoch: int, objective: float, *, last: bool) -> bool:
+        trial, result = job.handle, {"objective": objective, "epoch": epoch}
+        if math.isinf(objective):
+            self._scheduler.on_trial_error(self, trial)
+            self._model.on_trial_complete(trial.trial_id, error=True)
+            trial.status = "ERROR"
+            return False
+        decision = self._scheduler.on_trial_result(self, trial, result)
+        if decision == "STOP":
+            self.stop_trial(trial)
+            return False
+        self._model.on_trial_result(trial.trial_id, result)
+        trial.status = "PAUSED" if decision == "PAUSE" else trial.status
+        return decision == "CONTINUE"
+
+
 PEERS: dict[str, Callable[[Space, int, int], Peer]] = {
     "optuna: tpe + median": _optuna("TPESampler", lambda epochs: optuna.pruners.MedianPruner()),
     "optuna: tpe + hyperband": _optuna("TPESampler", _hyperband),
@@ -324,5 +387,6 @@ PEERS: dict[str, Callable[[Space, int, int], Peer]] = {
     "dehb": DehbPeer,
     "smac": SmacPeer,
     "ray: asha": RayPeer,
+    "ray: bohb": RayBohbPeer,
 }
 """Name → makes the peer for a space, the epochs of a trial, and a seed. Raises ImportError where its package is not installed."""

@@ -13,6 +13,8 @@ Peers that need other versions of packages than the project run in an environmen
 
     uv venv ../peers && uv pip install --python ../peers/bin/python --group search
     PYTHONPATH=. ../peers/bin/python tests/benchmarks/search/race.py --out FOLDER --no-report --methods "syne-tune: mobster"
+
+Ray Tune's BOHB needs older versions still, those of the group `search-bohb`, in a third environment.
 """
 
 import argparse
