@@ -66,7 +66,7 @@ class Plan:
 
 def plan_of(name: str) -> Plan:
     """Return the plan of a space."""
-    return Plan(first=60, near=0) if name == LARGE else Plan()
+    return Plan(first=32, near=0) if name == LARGE else Plan()
 
 
 def main() -> None:
