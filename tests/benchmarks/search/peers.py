@@ -314,7 +314,7 @@ class RayPeer:
 
 @dataclass(eq=False)
 class _RayTrial:
-    """What Ray's schedulers read of a trial."""
+    """The fields of a trial that Ray's schedulers read."""
 
     trial_id: str
     params: Mapping[str, Any]
