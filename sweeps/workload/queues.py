@@ -1,4 +1,4 @@
-"""What the queues of the workers of a pool still hold: who is to be trained, whose checkpoints are to be discarded."""
+"""What the queues of the workers of a pool still hold: who is to be trained, who ends, whose checkpoints are to be discarded."""
 
 from collections.abc import Mapping
 
@@ -11,8 +11,17 @@ Queues = Mapping[Worker, list[Command]]
 
 def training(queues: Queues) -> set[int]:
     """Return the numbers of the trials that workers are to advance."""
+    return _numbers(queues, "advance")
+
+
+def finishing(queues: Queues) -> set[int]:
+    """Return the numbers of the trials that workers are to end."""
+    return _numbers(queues, "finish")
+
+
+def _numbers(queues: Queues, wanted: str) -> set[int]:
     commands = [command for queue in queues.values() for command in queue]
-    return {number for name, arguments in commands if name == "advance" for number in arguments[0]}
+    return {number for name, arguments in commands if name == wanted for number in arguments[0]}
 
 
 def discarding(queues: Queues, trial: Trial) -> bool:

@@ -18,7 +18,7 @@ from sweeps.workload.commands import Command, check_time, concerned, left_of, lo
 from sweeps.workload.crew import DEATHS, Crew, WorkerError, moves
 from sweeps.workload.interrupts import uninterrupted
 from sweeps.workload.pulse import Watch
-from sweeps.workload.queues import discarding, training
+from sweeps.workload.queues import discarding, finishing, training
 from sweeps.workload.stopping import stop_workers
 from sweeps.workload.worker import Lost, Worker
 from sweeps.workload.worker_process import Child
@@ -144,6 +144,7 @@ class WorkerPool:
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
         if self._coming:
             raise WorkerError(f"trials {sorted(self._coming)} have not begun as planned; give the same command again")
+        self._settle()  # a worker may be gone since the round before, with nothing left to do for its trials
         self._crew.take_in(0.0)
         plan, self._plan = self._plan, None
         if self._crew.joined:
@@ -213,8 +214,8 @@ class WorkerPool:
         for number in ending:
             if number in self._failed:
                 self._results[number] = TrialResult(number=number, failure=self._failed.pop(number).failure)
-        asked = [command for queue in self._queues.values() for command in queue if command[0] == "finish"]
-        begun = self._results.keys() | {number for _, (outcomes,) in asked for number in outcomes}
+        self._settle()  # as in `advance`
+        begun = self._results.keys() | finishing(self._queues)
         left = {number: outcome for number, outcome in ending.items() if number not in begun}
         for child, command in share_out(self._children, "finish", left).items():
             self._send(child, command)
@@ -337,8 +338,7 @@ class WorkerPool:
 
     def _settle(self) -> None:
         """Place the trials of workers that are away with others, caught up, and have these do what was left to do."""
-        homeless, left = self._homeless, self._left
-        self._homeless, self._left = [], []
+        homeless, left, self._homeless, self._left = self._homeless, self._left, [], []
         for trial in homeless:
             self._place(trial)
         if homeless:

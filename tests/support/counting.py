@@ -79,6 +79,8 @@ class CountingLanes:
     def advance(self, numbers):
         for number in numbers:
             yield [self.advance_one(self.held[number])]
+        for number in numbers:
+            self.misbehave(self.held[number][0], "end of advance")
 
     def advance_one(self, held):
         trial, epoch, _ = held

@@ -178,6 +178,26 @@ def test_what_a_worker_that_is_gone_was_to_do_ahead_is_done_by_the_others(pool, 
         assert begun == expected[round_ - 2][6]
 
 
+@pytest.mark.parametrize("ending", [[], [2], SIX], ids=["none", "one of its own", "all"])
+def test_a_worker_that_is_gone_once_it_has_told_of_all_its_epochs(pool, tmp_path, ending):
+    """Nothing of its round is left to do; its trials go on, or end, in others."""
+    lanes = pool()
+    wait_for(lanes, 3)
+    for number in SIX:
+        lanes.add(trial(number, **({"bad": "kill", "at": "end of advance", "times": 1} if number == 2 else {})))
+    [goes] = [worker for worker in lanes._children if 2 in worker.trials]
+    goes.sign = tmp_path / "never"
+    rounds = [values(advance_all(lanes, SIX))]
+    assert not goes.up
+    ended = lanes.finish({number: Outcome(state="pruned", epoch=1, objective=None) for number in ending})
+    assert [(result.number, result.metrics) for result in ended] == [(number, {"epochs": 1}) for number in ending]
+    left = [number for number in SIX if number not in ending]
+    rounds.append(values(advance_all(lanes, left)))
+    assert sorted(number for worker in lanes.workers for number in worker.trials) == left
+    first, second = alone(tmp_path, 2)
+    assert rounds == [first, [each for each in second if each[0] in left]]
+
+
 @pytest.mark.parametrize("machine", [False, True], ids=["died", "lost with their machine"])
 def test_workers_that_are_lost_together_are_waited_for_together(pool, tmp_path, machine):
     lanes = pool(4)
