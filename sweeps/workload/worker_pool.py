@@ -144,13 +144,13 @@ class WorkerPool:
     def advance(self, numbers: Collection[int]) -> Iterator[list[Progress]]:
         if self._coming:
             raise WorkerError(f"trials {sorted(self._coming)} have not begun as planned; give the same command again")
-        self._settle()  # a worker may be gone since the round before, with nothing left to do for its trials
         self._crew.take_in(0.0)
         plan, self._plan = self._plan, None
         if self._crew.joined:
             plan = None  # so that trials can move now, or before the next round
-            if not self._held and not training(self._queues):
+            if not self._held and not self._left and not training(self._queues):
                 self._spread()
+        self._settle()  # trials move, or a worker was lost after the round before, with nothing left to do for its trials
         begun = training(self._queues).union(self._held)
         for child, command in share_out(self._children, "advance", [n for n in numbers if n not in begun]).items():
             self._send(child, command)
@@ -201,13 +201,12 @@ class WorkerPool:
         self._wait_for("release")
 
     def _spread(self) -> None:
-        """Move trials to workers that have come, until all have as many free lanes. They go on from a checkpoint of this moment."""
+        """Let trials leave for workers that have come, until all have as many free lanes. They go on from a checkpoint of this moment."""
         self._crew.joined.clear()
         self._wait_for("add")
         moving = moves(self._crew.up)
         self.release([trial.number for trial in moving])
         self._homeless += moving
-        self._settle()
 
     def finish(self, ending: Mapping[int, Outcome]) -> list[TrialResult]:
         """Free the lanes of trials that ended. A trial that the pool failed has an empty result."""
@@ -338,17 +337,18 @@ class WorkerPool:
 
     def _settle(self) -> None:
         """Place the trials of workers that are away with others, caught up, and have these do what was left to do."""
-        homeless, left, self._homeless, self._left = self._homeless, self._left, [], []
-        for trial in homeless:
-            self._place(trial)
-        if homeless:
-            for child in self._crew.up:
-                self._send(child, ("replay", ()))
-        for name, (work,) in left:
-            self._crew.wait_for_one()
-            discard = {self._crew.up[0]: (name, (work,))} if name == "discard_checkpoints" else None
-            for child, command in (discard or share_out(self._children, name, work)).items():
-                self._send(child, command)
+        while self._homeless or self._left:  # again, where a worker is lost meanwhile
+            homeless, left, self._homeless, self._left = self._homeless, self._left, [], []
+            for trial in homeless:
+                self._place(trial)
+            if homeless:
+                for child in self._crew.up:
+                    self._send(child, ("replay", ()))
+            for name, (work,) in left:
+                self._crew.wait_for_one()
+                discard = {self._crew.up[0]: (name, (work,))} if name == "discard_checkpoints" else None
+                for child, command in (discard or share_out(self._children, name, work)).items():
+                    self._send(child, command)
 
     def _look(self, waiting: Mapping[Worker, Command]) -> bool:
         """Look at the pulses of the children that train; tell whether one stalls or moves again."""
