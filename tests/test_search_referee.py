@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from toy_study import table as stored_table
 BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
 sys.path += [str(BENCHMARKS), str(BENCHMARKS / "search")]
 
-from curve_table import Table, append, identified, live_file, load_table, to_line  # noqa: E402
+from curve_table import Table, append, identified, live_file, load_table, to_line, whole_lines  # noqa: E402
 from grading import (  # noqa: E402
     Change,
     Referee,
@@ -30,7 +31,7 @@ from grading import (  # noqa: E402
     restricted_mean,
     seen_seed,
 )
-from methods import DEFAULT, OURS, REFERENCE, run_method, run_ours, study_of, why_not  # noqa: E402
+from methods import DEFAULT, OURS, REFERENCE, code_of, run_method, run_ours, study_of, why_not  # noqa: E402
 from peers import PEERS, Job, OptunaPeer, run_peer  # noqa: E402
 from race import digest_of, entries, main, pack_results, race, read_results  # noqa: E402
 from race_report import grouped, report  # noqa: E402
@@ -422,17 +423,29 @@ def test_a_report_compares_the_default_with_each_other_search_over_the_repeats_o
     assert f"× of {DEFAULT}" not in report({}, grouped(results[:4]))
 
 
-def test_results_of_peers_are_kept_once(table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_are_kept_once_and_those_of_ours_make_room(
+    table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = [replace(result_at(0, 20, method=method), table=digest_of(table)) for method in ("ray: asha", "random")]
-    for result in made:
+    ours, of_before = replace(made[1], code=code_of("random")), made[1]
+    for result in (made[0], of_before, ours):
         append(tmp_path / "search.jsonl", json.dumps(result.to_dict()) + "\n")
     kept = tmp_path / "races"
     monkeypatch.setattr("race.RACES", kept)
-    assert pack_results({"A": table}, tmp_path, kept) == kept / "001.jsonl.xz"
-    assert pack_results({"A": table}, tmp_path, kept) is None
-    assert read_results({"A": table}, tmp_path) == made[:1], "what is kept stands there twice, and is read once"
+    assert pack_results({"A": table}, tmp_path, kept) == [kept / "001.jsonl.xz", kept / "ours.jsonl.xz"]
+    assert pack_results({"A": table}, tmp_path, kept) == []
+    assert read_results({"A": table}, tmp_path) == [made[0], ours], "what is kept stands there twice, and is read once"
     (tmp_path / "search.jsonl").unlink()
-    assert read_results({"A": table}, tmp_path) == made[:1]
+    assert read_results({"A": table}, tmp_path) == [made[0], ours]
+    monkeypatch.setattr("methods.source_of", lambda name: SimpleNamespace(sha256="changed since"))
+    assert read_results({"A": table}, tmp_path) == [made[0]]
+    assert pack_results({"A": table}, tmp_path, kept) == [], "nothing takes the place of what was found before"
+    newer = replace(made[1], code="changed sinc", repeat=1)
+    append(tmp_path / "search.jsonl", json.dumps(newer.to_dict()) + "\n")
+    assert pack_results({"A": table}, tmp_path, kept) == [kept / "ours.jsonl.xz"]
+    (tmp_path / "search.jsonl").unlink()
+    assert read_results({"A": table}, tmp_path) == [made[0], newer]
+    assert [json.loads(line)["code"] for line in whole_lines(kept / "ours.jsonl.xz")] == ["changed sinc"]
 
 
 @pytest.mark.slow

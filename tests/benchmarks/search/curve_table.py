@@ -64,6 +64,7 @@ __all__ = [
     "read_lines",
     "to_line",
     "whole_lines",
+    "write_lines",
     "write_part",
 ]
 
@@ -269,10 +270,15 @@ def pack(name: str, folder: Path, into: Path) -> Path | None:
 
 def write_part(into: Path, prefix: str, lines: Iterable[str]) -> Path:
     """Write lines as the next part of a folder, the parts of which begin with this prefix; return the part."""
-    part = into / f"{prefix}{len([*into.glob(f'{prefix}*.jsonl.xz')]) + 1:03d}.jsonl.xz"
+    part = into / f"{prefix}{len([*into.glob(f'{prefix}[0-9]*.jsonl.xz')]) + 1:03d}.jsonl.xz"
+    write_lines(part, lines)
+    return part
+
+
+def write_lines(part: Path, lines: Iterable[str]) -> None:
+    """Write lines as a compressed file, in place of the one that is there."""
     content = lzma.compress("".join(lines).encode(), preset=9)
     write_whole(part, lambda path: path.write_bytes(content), durable=True)
-    return part
 
 
 def whole_lines(path: Path) -> Iterator[str]:

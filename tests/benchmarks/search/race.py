@@ -6,8 +6,8 @@
 
 Results are lines of `search.jsonl` in `--out`, one for each search, lanes and repeat; what is there already is not run again, so the command can be
 stopped at any time and goes on. A result belongs to one state of the table, of the referee and, for searches of ours, of the package `sweeps`:
-where these have changed, it is made anew. Results of peers take hours, so they are kept in `races/`, and `--pack` adds those of `--out`. The report is `search.md` and a picture for each space. `grading.py` has the rules, `methods.py` and
-`peers.py` the searches.
+where these have changed, it is made anew. Results take hours, so they are kept in `races/`, and `--pack` adds those of `--out`. The report is
+`search.md` and a picture for each space. `grading.py` has the rules, `methods.py` and `peers.py` the searches.
 
 Peers that need other versions of packages than the project run in an environment of their own, into the same `--out`:
 
@@ -32,7 +32,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 
-from curve_table import TABLES, Table, append, load_table, to_line, whole_lines, write_part
+from curve_table import TABLES, Table, append, load_table, to_line, whole_lines, write_lines, write_part
 from grading import Referee, Result, seen_seed
 from methods import METHODS, OURS, code_of, run_method, why_not
 from surrogate import SeenCurves
@@ -47,7 +47,8 @@ SPACES = ("A", "B", "C", "D")
 LANES = (1, 4, 64)
 REPEATS, BUDGET, WAVES = 50, 1200, 3
 RACES = Path(__file__).resolve().parent / "races"
-"""Folder of results that are kept: files `001.jsonl.xz`, `002.jsonl.xz` …, which never change."""
+"""Folder of results that are kept: of peers `001.jsonl.xz`, `002.jsonl.xz` …, which never change, and of ours one file, which is written anew."""
+KEPT_OURS = "ours.jsonl.xz"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ def main() -> None:
     parser.add_argument("--surrogate", action="store_true", help="print the errors of the surrogate, and race nothing")
     parser.add_argument("--no-report", action="store_true", help="leave the report to a later call")
     parser.add_argument("--list", action="store_true", help="print the searches")
-    parser.add_argument("--pack", action="store_true", help="keep the results of peers in `--out` for good")
+    parser.add_argument("--pack", action="store_true", help="keep the results in `--out` for good")
     options = parser.parse_args()
     try:
         tables = {name: load_table(name, options.tables) for name in options.space or _spaces(options.tables)}
@@ -93,7 +94,7 @@ def main() -> None:
                 name, *(f"({space}: {reason})" for space, table in tables.items() if (reason := why_not(name, table)))
             )
     elif options.pack:
-        print(pack_results(tables, options.out, RACES) or "nothing new")
+        print(*pack_results(tables, options.out, RACES) or ["nothing new"], sep="\n")
     elif options.surrogate:
         for name, table in tables.items():
             print(f"{surrogate_errors(name, table)}\n")
@@ -152,14 +153,26 @@ def _entry_of(result: Result) -> Entry:
     return Entry(**{field.name: getattr(result, field.name) for field in fields(Entry)})
 
 
-def pack_results(tables: dict[str, Table], out: Path, into: Path) -> Path | None:
-    """Write the results of peers in `out/search.jsonl` that are not kept yet as the next part of `into`; return it. None: nothing is new."""
-    kept = {f"{line}\n" for part in into.glob("*.jsonl.xz") for line in whole_lines(part)}
-    peers = [result for result in read_results(tables, out) if result.method not in OURS]
-    if not (new := [line for result in peers if (line := to_line(result.to_dict())) not in kept]):
-        return None
+def pack_results(tables: dict[str, Table], out: Path, into: Path) -> list[Path]:
+    """Keep the results of `out/search.jsonl` that are not kept yet; return the files of `into` that were written.
+
+    Those of peers become the next part. Those of ours belong to one state of `sweeps`: on the spaces that have new ones, those of another state make room.
+    """
+    path = into / KEPT_OURS
+    kept = {part.name: [f"{line}\n" for line in whole_lines(part)] for part in sorted(into.glob("*.jsonl.xz"))}
+    before = kept.pop(KEPT_OURS, [])
+    results = [(r.space, r.method in OURS, to_line(r.to_dict())) for r in read_results(tables, out)]
+    known = {line for lines in kept.values() for line in lines}
+    peers = [line for _, own, line in results if not own and line not in known]
+    spaces = {space for space, own, _ in results if own}
+    elsewhere = [line for line in before if json.loads(line)["space"] not in spaces]
+    ours = sorted([*elsewhere, *(line for _, own, line in results if own)])
     into.mkdir(exist_ok=True)
-    return write_part(into, "", new)
+    written = [write_part(into, "", peers)] if peers else []
+    if ours != before:
+        write_lines(path, ours)
+        written.append(path)
+    return written
 
 
 def race(tables: dict[str, Table], wanted: Sequence[Entry], folder: Path, out: Path, *, workers: int) -> None:
