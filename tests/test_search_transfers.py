@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
 sys.path += [str(BENCHMARKS), str(BENCHMARKS / "search")]
@@ -15,7 +16,7 @@ sys.path += [str(BENCHMARKS), str(BENCHMARKS / "search")]
 from curve_table import Table  # noqa: E402
 from grading import DEVIATIONS, Result  # noqa: E402
 from synthetic_table import write_table  # noqa: E402
-from transfers import Transfer, shuffled, transferred, ways_of  # noqa: E402
+from transfers import Transfer, agreement, shuffled, transferred, ways_of  # noqa: E402
 
 ASKED = Transfer(
     source="A",
@@ -67,6 +68,21 @@ def test_each_way_is_a_search_of_its_own_and_repeats(table: Table) -> None:
 def test_a_sampler_that_cannot_learn_takes_first_trials_alone() -> None:
     assert {way for way, _ in ways_of("curves + promotion")} == {"alone", "start"}
     assert {way for way, _ in ways_of("tpe + promotion")} == {"alone", "start", "learn_from", "both"}
+
+
+def test_agreement_is_of_the_ranks_of_the_configurations_that_two_tables_share(table: Table) -> None:
+    best = np.argsort(table.means(), kind="stable")[:5]
+    mixed = shuffled(table, seed=3)
+    expected = spearmanr(table.means(), mixed.means()).statistic
+    assert "rank correlation 1.00 (1.00–1.00); the 5 best of A are number 1, 2, 3, 4, 5 of A." in agreement(
+        table, table
+    )
+    said = agreement(table, mixed)
+    assert f"{len(table.numbers)} configurations of both: rank correlation {expected:.2f} (" in said
+    ranks = (mixed.means()[:, None] >= mixed.means()).sum(axis=1)[best]
+    assert f"number {', '.join(map(str, ranks))} of A." in said
+    without = replace(table, configurations=tuple({**c, "other": 1} for c in table.configurations))
+    assert agreement(table, without) == ""
 
 
 @pytest.mark.slow

@@ -6,7 +6,8 @@ Each repeat searches the first table to the end of its budget, and then the seco
 best five configurations first, taught by all trials, and both. `curves` cannot be taught, so it has the first two ways. D and L are the space of A: D with 4,000 images for
 10 epochs, L with 50,000 images, A with 10,000. B is another space with another binarisation. In `A:A` the two searches see curves of different seeds.
 `shuffled` is a teacher that knows nothing: the curves of its table are dealt out to its configurations anew, so that the two spaces agree in nothing.
-`grading.py` has the rules; `×` is by how much fewer trial-epochs than alone. The epochs of the first search are not counted.
+`grading.py` has the rules; `×` is by how much fewer trial-epochs than alone. The epochs of the first search are not counted. A last line says how alike the
+two tables rank the configurations that stand in both.
 
 A study refuses to learn from another protocol. Here both searches are given the same one, so that `learn_from` between different tables says what the refusal costs.
 """
@@ -26,10 +27,11 @@ from typing import Any
 
 import numpy as np
 from curve_table import TABLES, Table, append, load_table
-from grading import DEVIATIONS, Referee, Result, ratio, restricted_mean, seen_seed
+from grading import DEVIATIONS, Referee, Result, interval, ratio, restricted_mean, seen_seed
 from methods import DEFAULT, OURS, code_of, run_ours, study_of
 from optuna.storages import InMemoryStorage
 from race import digest_of
+from scipy.stats import rankdata
 from table_lanes import Trace
 
 from sweeps.engine.warm_start import warm_start
@@ -45,7 +47,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from table import markdown, usable_cores
 
-__all__ = ["Transfer", "shuffled", "transferred", "ways_of"]
+__all__ = ["Transfer", "agreement", "shuffled", "transferred", "ways_of"]
 
 WAYS = (
     ("alone", False),
@@ -143,6 +145,27 @@ def report(results: Mapping[Transfer, Result]) -> str:
     return markdown(["pair", "search", "way", *heads], rows, texts=3)
 
 
+def agreement(source: Table, target: Table) -> str:
+    """Say how alike two tables rank the configurations of both, by their mean objectives; nothing where they have fewer than `TOP` in common."""
+    row_of = {frozenset(configuration.items()): row for row, configuration in enumerate(target.configurations)}
+    keys = [frozenset(configuration.items()) for configuration in source.configurations]
+    pairs = [(row, row_of[key]) for row, key in enumerate(keys) if key in row_of]
+    if len(pairs) < TOP:
+        return ""
+    first, second = np.array([(source.means()[row], target.means()[other]) for row, other in pairs]).T
+    found = interval(_rank_correlation, first, second).in_words(".2f")
+    best = rankdata(second, method="ordinal")[np.argsort(first, kind="stable")[:TOP]]
+    ranks = f"the {TOP} best of {source.name} are number {', '.join(map(str, best))} of {target.name}"
+    return f"{source.name} → {target.name}, {len(pairs)} configurations of both: rank correlation {found}; {ranks}."
+
+
+def _rank_correlation(values: np.ndarray) -> np.ndarray:
+    """Return Spearman's rank correlation of pairs, [..., 2, N] → [...]."""
+    ranks = rankdata(values, axis=-1)
+    one, other = np.moveaxis(ranks - ranks.mean(axis=-1, keepdims=True), -2, 0)
+    return (one * other).sum(axis=-1) / np.sqrt((one**2).sum(axis=-1) * (other**2).sum(axis=-1))
+
+
 def ways_of(search: str) -> list[tuple[str, bool]]:
     """Return those of `WAYS` that a search can take."""
     can_learn = SAMPLERS[OURS[search]["sampler"]].learns
@@ -181,6 +204,9 @@ def main() -> None:
             append(path, json.dumps(line) + "\n")
             results[transfer] = result
     print(report({transfer: results[transfer] for transfer in wanted}))
+    for pair in options.pairs:
+        if found := agreement(*(_table(name, options.tables) for name in pair.split(":"))):
+            print(found)
 
 
 def _read(path: Path, digests: Mapping[str, str]) -> dict[Transfer, Result]:
