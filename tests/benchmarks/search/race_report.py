@@ -61,10 +61,9 @@ def report(tables: Mapping[str, Table], groups: Groups) -> str:
     for (space, lanes), methods in groups.items():
         spread = next(iter(methods.values()))[0].spread
         nats = " and ".join(f"{deviations * spread:.2f}" for deviations in DEVIATIONS)
-        repeats = min(len(results) for results in methods.values())
         budget = next(iter(methods.values()))[0].budget
         title = f"## {space}, {lanes} {'lane' if lanes == 1 else 'lanes'}"
-        text = f"Targets {nats} nats above the best; {repeats} repeats or more of {budget:,} trial-epochs."
+        text = f"Targets {nats} nats above the best; n repeats of {budget:,} trial-epochs."
         parts += [title, text, _markdown(methods)] + ([_beside_default(methods)] if DEFAULT in methods else [])
     missing = [
         f"- {name} on {space}: {reason}"
@@ -85,7 +84,7 @@ _RULES = (
 
 
 def _markdown(methods: Mapping[str, Sequence[Result]]) -> str:
-    head = ["search"]
+    head = ["search", "n"]
     for deviations in DEVIATIONS:
         head += [f"to {deviations} sd", "never", f"× {deviations} sd"]
     rows = [_row(method, results, methods.get(REFERENCE)) for method, results in methods.items()]
@@ -93,7 +92,7 @@ def _markdown(methods: Mapping[str, Sequence[Result]]) -> str:
 
 
 def _row(method: str, results: Sequence[Result], reference: Sequence[Result] | None) -> list[str]:
-    cells = [f"**{method}**" if method in OURS else method]
+    cells = [f"**{method}**" if method in OURS else method, f"{len(results)}"]
     for deviations in DEVIATIONS:
         never = sum(result.reached(deviations) is None for result in results)
         cells += [restricted_mean(results, deviations).in_words(".0f"), f"{never}"]
