@@ -1,5 +1,6 @@
 """The documentation keeps what it promises: generated pages are up to date, links lead somewhere, studies load."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -12,6 +13,7 @@ from reference_pages import REFERENCE, pages
 
 from sweeps.study import load_study
 from vaeexp.commands import COMMANDS, cli
+from vaeexp.report.markup import escape
 from vaeexp.settings import OBJECTIVES, SECTIONS, ExecutionSettings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -141,6 +143,15 @@ def test_the_rayjob_has_fields_of_kuberay_and_a_command_of_ours() -> None:
     command = cli.get_command(click.Context(cli), name)
     assert program == "vaeexp"
     assert command.make_context(name, arguments).params["engine"] == "ray"
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "examples").glob("*/README.md")), ids=lambda p: p.parent.name)
+def test_a_shipped_report_says_what_its_summary_says(page: Path) -> None:
+    text, summary = page.read_text(encoding="utf-8"), json.loads((page.parent / "summary.json").read_text("utf-8"))
+    checks = summary["trust"]
+    assert checks
+    for check in checks:
+        assert f"| {check['name']} | {escape(check['figure'])} |" in text, f"{page.parent.name}: {check['name']}"
 
 
 def test_the_pages_with_studies_are_those_that_are_tested() -> None:
