@@ -81,6 +81,8 @@ def test_agreement_is_of_the_ranks_of_the_configurations_that_two_tables_share(t
     assert f"{len(table.numbers)} configurations of both: rank correlation {expected:.2f} (" in said
     ranks = (mixed.means()[:, None] >= mixed.means()).sum(axis=1)[best]
     assert f"number {', '.join(map(str, ranks))} of A." in said
+    listed = replace(table, configurations=tuple({**c, "channels": [8, 16]} for c in table.configurations))
+    assert agreement(listed, listed) == agreement(table, table), "a value may be a list"
     without = replace(table, configurations=tuple({**c, "other": 1} for c in table.configurations))
     assert agreement(table, without) == ""
 

@@ -276,7 +276,7 @@ def write_part(into: Path, prefix: str, lines: Iterable[str]) -> Path:
 
 
 def write_lines(part: Path, lines: Iterable[str]) -> None:
-    """Write lines as a compressed file, in place of the one that is there."""
+    """Write lines as a compressed file, in place of an earlier file of this name."""
     content = lzma.compress("".join(lines).encode(), preset=9)
     write_whole(part, lambda path: path.write_bytes(content), durable=True)
 

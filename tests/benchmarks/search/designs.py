@@ -29,7 +29,7 @@ from sweeps.study import Study
 from sweeps.study.space import Space
 from vaeexp.study import open_study_file
 
-__all__ = ["FIRST", "LARGE", "NEAR", "SPACES", "first_configurations", "near_configurations", "open_space"]
+__all__ = ["FIRST", "LARGE", "NEAR", "SPACES", "first_configurations", "key_of", "near_configurations", "open_space"]
 
 SPACES = ("A", "B", "C", "D")
 LARGE = "L"
@@ -54,7 +54,7 @@ def first_configurations(study: Study, count: int = FIRST) -> list[dict[str, Any
     if study.name in _LISTED:
         listed = open_study_file(_LISTED[study.name]).space.configurations()
         # In an order without a pattern, so that the first rounds hold some of each kind.
-        known += sorted(listed, key=lambda params: hashlib.sha256(_key(params).encode()).hexdigest())
+        known += sorted(listed, key=lambda params: hashlib.sha256(key_of(params).encode()).hexdigest())
     points = _sobol(len(study.space.parameters), _SEED)
     return _distinct(chain(known, (_configuration(study.space, point) for point in points)), [], count)
 
@@ -106,7 +106,8 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
-def _key(params: Mapping[str, Any]) -> str:
+def key_of(params: Mapping[str, Any]) -> str:
+    """Return a string that equal configurations share; a list, such as channels, may be a value."""
     return json.dumps(params, sort_keys=True)
 
 
@@ -116,9 +117,9 @@ def _distinct(
     """Return the first `count` candidates that differ from each other and from `others`, fewer where there are no more."""
 
     def found() -> Iterator[dict[str, Any]]:
-        seen = {_key(params) for params in others}
+        seen = {key_of(params) for params in others}
         for params in candidates:
-            if (key := _key(params)) not in seen:
+            if (key := key_of(params)) not in seen:
                 seen.add(key)
                 yield params
 

@@ -6,7 +6,7 @@
 
 Results are lines of `search.jsonl` in `--out`, one for each search, lanes and repeat; what is there already is not run again, so the command can be
 stopped at any time and goes on. A result belongs to one state of the table, of the referee and, for searches of ours, of the package `sweeps`:
-where these have changed, it is made anew. Results take hours, so they are kept in `races/`, and `--pack` adds those of `--out`. The report is
+where these have changed, it is made anew. Results take hours, so they are kept in `races/`, and `--pack` adds the results in `--out`. The report is
 `search.md` and a picture for each space. `grading.py` has the rules, `methods.py` and `peers.py` the searches.
 
 Peers that need other versions of packages than the project run in an environment of their own, into the same `--out`:
@@ -47,8 +47,9 @@ SPACES = ("A", "B", "C", "D")
 LANES = (1, 4, 64)
 REPEATS, BUDGET, WAVES = 50, 1200, 3
 RACES = Path(__file__).resolve().parent / "races"
-"""Folder of results that are kept: of peers `001.jsonl.xz`, `002.jsonl.xz` …, which never change, and of ours one file, which is written anew."""
+"""Folder of results that are kept. Files of peers' results, `001.jsonl.xz`, `002.jsonl.xz` …, never change."""
 KEPT_OURS = "ours.jsonl.xz"
+"""File of our searches' results in `RACES`. It is written anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,22 +157,22 @@ def _entry_of(result: Result) -> Entry:
 def pack_results(tables: dict[str, Table], out: Path, into: Path) -> list[Path]:
     """Keep the results of `out/search.jsonl` that are not kept yet; return the files of `into` that were written.
 
-    Those of peers become the next part. Those of ours belong to one state of `sweeps`: on the spaces that have new ones, those of another state make room.
+    Results of peers become the next part. Results of ours belong to one state of `sweeps`, so that a space that has results of the present state
+    loses the results of former states.
     """
-    path = into / KEPT_OURS
-    kept = {part.name: [f"{line}\n" for line in whole_lines(part)] for part in sorted(into.glob("*.jsonl.xz"))}
-    before = kept.pop(KEPT_OURS, [])
-    results = [(r.space, r.method in OURS, to_line(r.to_dict())) for r in read_results(tables, out)]
-    known = {line for lines in kept.values() for line in lines}
-    peers = [line for _, own, line in results if not own and line not in known]
-    spaces = {space for space, own, _ in results if own}
-    elsewhere = [line for line in before if json.loads(line)["space"] not in spaces]
-    ours = sorted([*elsewhere, *(line for _, own, line in results if own)])
+    kept = {f"{line}\n" for part in into.glob("[0-9]*.jsonl.xz") for line in whole_lines(part)}
+    before = [f"{line}\n" for path in into.glob(KEPT_OURS) for line in whole_lines(path)]
+    results = read_results(tables, out)
+    peers = [line for r in results if r.method not in OURS and (line := to_line(r.to_dict())) not in kept]
+    ours = [result for result in results if result.method in OURS]
+    spaces = {result.space for result in ours}
+    elsewhere = (line for line in before if json.loads(line)["space"] not in spaces)
+    now = sorted([*elsewhere, *(to_line(result.to_dict()) for result in ours)])
     into.mkdir(exist_ok=True)
     written = [write_part(into, "", peers)] if peers else []
-    if ours != before:
-        write_lines(path, ours)
-        written.append(path)
+    if now != before:
+        write_lines(into / KEPT_OURS, now)
+        written.append(into / KEPT_OURS)
     return written
 
 

@@ -6,8 +6,8 @@ Each repeat searches the first table to the end of its budget, and then the seco
 best five configurations first, taught by all trials, and both. `curves` cannot be taught, so it has the first two ways. D and L are the space of A: D with 4,000 images for
 10 epochs, L with 50,000 images, A with 10,000. B is another space with another binarisation. In `A:A` the two searches see curves of different seeds.
 `shuffled` is a teacher that knows nothing: the curves of its table are dealt out to its configurations anew, so that the two spaces agree in nothing.
-`grading.py` has the rules; `×` is by how much fewer trial-epochs than alone. The epochs of the first search are not counted. A last line says how alike the
-two tables rank the configurations that stand in both.
+`grading.py` has the rules; `×` is by how much fewer trial-epochs than alone. The epochs of the first search are not counted. A last line says how alike
+the two tables rank the configurations that stand in both.
 
 A study refuses to learn from another protocol. Here both searches are given the same one, so that `learn_from` between different tables says what the refusal costs.
 """
@@ -27,11 +27,12 @@ from typing import Any
 
 import numpy as np
 from curve_table import TABLES, Table, append, load_table
+from designs import key_of
 from grading import DEVIATIONS, Referee, Result, interval, ratio, restricted_mean, seen_seed
 from methods import DEFAULT, OURS, code_of, run_ours, study_of
 from optuna.storages import InMemoryStorage
 from race import digest_of
-from scipy.stats import rankdata
+from scipy.stats import rankdata, spearmanr
 from table_lanes import Trace
 
 from sweeps.engine.warm_start import warm_start
@@ -146,24 +147,17 @@ def report(results: Mapping[Transfer, Result]) -> str:
 
 
 def agreement(source: Table, target: Table) -> str:
-    """Say how alike two tables rank the configurations of both, by their mean objectives; nothing where they have fewer than `TOP` in common."""
-    row_of = {frozenset(configuration.items()): row for row, configuration in enumerate(target.configurations)}
-    keys = [frozenset(configuration.items()) for configuration in source.configurations]
-    pairs = [(row, row_of[key]) for row, key in enumerate(keys) if key in row_of]
-    if len(pairs) < TOP:
+    """Say how alike two tables rank the configurations of both, by their mean objectives; nothing where both share fewer than `TOP` configurations."""
+    means = [dict(zip(map(key_of, table.configurations), table.means(), strict=True)) for table in (source, target)]
+    shared = [key for key in means[0] if key in means[1]]
+    if len(shared) < TOP:
         return ""
-    first, second = np.array([(source.means()[row], target.means()[other]) for row, other in pairs]).T
-    found = interval(_rank_correlation, first, second).in_words(".2f")
+    first, second = ([of_table[key] for key in shared] for of_table in means)
+    correlation = np.vectorize(lambda pairs: spearmanr(*pairs).statistic, signature="(tables,configurations)->()")
+    found = interval(correlation, first, second).in_words(".2f")
     best = rankdata(second, method="ordinal")[np.argsort(first, kind="stable")[:TOP]]
     ranks = f"the {TOP} best of {source.name} are number {', '.join(map(str, best))} of {target.name}"
-    return f"{source.name} → {target.name}, {len(pairs)} configurations of both: rank correlation {found}; {ranks}."
-
-
-def _rank_correlation(values: np.ndarray) -> np.ndarray:
-    """Return Spearman's rank correlation of pairs, [..., 2, N] → [...]."""
-    ranks = rankdata(values, axis=-1)
-    one, other = np.moveaxis(ranks - ranks.mean(axis=-1, keepdims=True), -2, 0)
-    return (one * other).sum(axis=-1) / np.sqrt((one**2).sum(axis=-1) * (other**2).sum(axis=-1))
+    return f"{source.name} → {target.name}, {len(shared)} configurations of both: rank correlation {found}; {ranks}."
 
 
 def ways_of(search: str) -> list[tuple[str, bool]]:
