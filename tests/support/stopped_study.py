@@ -12,6 +12,7 @@ from toy_study import MemoryJournal, in_memory, table, toy_study
 
 from sweeps.engine import search
 from sweeps.workload import Lanes
+from vaeexp.commands.stop_signals import after_finalizers
 
 STUDY = toy_study(trials=5, pruner="median", pruner_options={"startup_trials": 2, "warmup_epochs": 2})
 
@@ -20,6 +21,7 @@ STUDY = toy_study(trials=5, pruner="median", pruner_options={"startup_trials": 2
 def interrupted(*moments: Callable[[], bool]) -> Iterator[None]:
     """Send this process Ctrl-C as soon as each condition holds, one after the other."""
     over = threading.Event()
+    before = signal.signal(signal.SIGINT, after_finalizers(signal.default_int_handler))  # Ray has finalizers
 
     def watch() -> None:
         for moment in moments:
@@ -36,6 +38,7 @@ def interrupted(*moments: Callable[[], bool]) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+        signal.signal(signal.SIGINT, before)
 
 
 def notes(folder: Path) -> list[str]:

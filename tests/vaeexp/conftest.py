@@ -46,7 +46,8 @@ def compose(no_figures):
 
 @pytest.fixture
 def keep_signals():
-    """`main` replaces the handler of SIGTERM, for the process would end with it."""
-    before = signal.getsignal(signal.SIGTERM)
+    """`main` replaces the handlers of SIGINT and SIGTERM."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -14,6 +14,7 @@ import sweeps.fast_exit  # noqa: F401
 from sweeps.errors import UserError, did_you_mean, limit_reached, masked
 from sweeps.memory import free_memory
 from sweeps.schema import VERSION
+from vaeexp.commands.stop_signals import after_finalizers
 from vaeexp.console import discard_output
 from vaeexp.words import format_gibibytes
 
@@ -134,7 +135,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second signal must not break into the orderly stop
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGTERM, after_finalizers(stop))
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a background process of a shell ignores it
+        signal.signal(signal.SIGINT, after_finalizers(signal.default_int_handler))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that lacks a letter shows ? instead of failing

@@ -1,0 +1,72 @@
+"""Signals that come in a finalizer."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from vaeexp.commands import main
+from vaeexp.commands.stop_signals import after_finalizers
+
+
+class Finalized:
+    """Sends a signal to this process as it is deleted."""
+
+    def __init__(self, number: int, did: list[str]) -> None:
+        self.number, self.did = number, did
+
+    def __del__(self) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        os.kill(os.getpid(), self.number)
+        self.did.append("all of the finalizer")
+
+
+@pytest.mark.usefixtures("keep_signals")
+def test_an_interrupt_comes_after_a_finalizer_and_at_once_elsewhere() -> None:
+    signal.signal(signal.SIGINT, after_finalizers(signal.default_int_handler))
+    did: list[str] = []
+
+    def leave_object() -> None:
+        Finalized(signal.SIGINT, did)
+        did.append("what follows")
+        time.sleep(10)
+        did.append("no interrupt")
+
+    def interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        did.append("no interrupt")
+
+    with pytest.raises(KeyboardInterrupt):
+        leave_object()
+    assert did == ["all of the finalizer", "what follows"]
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+    assert len(did) == 2
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_command_ends_by_a_signal_in_a_finalizer(
+    number: int, status: int, keep_signals: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    did: list[str] = []
+
+    def wait(options: object, *, console: object) -> None:
+        Finalized(number, did)
+        time.sleep(10)
+        did.append("no interrupt")
+
+    monkeypatch.setattr("vaeexp.sweep.run.run_sweep", wait)
+    with pytest.raises(SystemExit) as ended:
+        main(["sweep", "--study", "smoke"])
+    assert ended.value.code == status
+    assert did == ["all of the finalizer"]
+
+
+def test_an_ignored_interrupt_stays_ignored(keep_signals: None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell sets it for a command in the background
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
