@@ -1,12 +1,13 @@
-"""Signals that no finalizer swallows: Python prints and drops what a `__del__` raises, a KeyboardInterrupt too.
+"""Signals that no finalizer swallows: Python prints and drops each exception of a `__del__`, a KeyboardInterrupt too.
 
-A SIGTERM that came in a `__del__` would be lost, and the sweep would go on until it is killed.
+A SIGTERM that came in a `__del__` would be lost, and the sweep would go on until somebody kills it.
 """
 
 import _thread
 import os
 import time
 from collections.abc import Callable
+from traceback import walk_stack
 from types import FrameType
 
 __all__ = ["after_finalizers"]
@@ -16,24 +17,16 @@ _PAUSE = 0.05
 
 
 def after_finalizers(handler: Callable[[int, FrameType | None], None]) -> Callable[[int, FrameType | None], None]:
-    """Return a signal handler that calls `handler`, after the `__del__` in which a signal came."""
+    """Return a signal handler that calls `handler` at once, or, where the signal came in a `__del__`, after its end."""
 
     def wait(number: int, frame: FrameType | None) -> None:
-        if _in_finalizer(frame):
+        if any(each.f_code.co_name == "__del__" for each, _ in walk_stack(frame)):
             # A thread of `threading` takes locks, which the interrupted code may hold.
             _thread.start_new_thread(_send_again, (number,))
         else:
             handler(number, frame)
 
     return wait
-
-
-def _in_finalizer(frame: FrameType | None) -> bool:
-    while frame is not None:
-        if frame.f_code.co_name == "__del__":
-            return True
-        frame = frame.f_back
-    return False
 
 
 def _send_again(number: int) -> None:
