@@ -413,14 +413,35 @@ def test_a_report_compares_the_default_with_each_other_search_over_the_repeats_o
         for method, counts in epochs.items()
         for repeat, count in enumerate(counts)
     ]
-    shown = report({}, grouped(results[:-1]))
+    shown = report(grouped(results[:-1]))
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in shown.splitlines() if line.startswith("|")]
     assert rows[-4][0] == f"× of {DEFAULT} to"
     assert [row[:2] for row in rows[-2:]] == [
         ["random + promotion", "3.00 (3.00–3.00)"],
         ["ray: asha", "1.50 (1.50–1.50)"],
     ]
-    assert f"× of {DEFAULT}" not in report({}, grouped(results[:4]))
+    assert f"× of {DEFAULT}" not in report(grouped(results[:4]))
+
+
+def test_a_report_shows_spaces_side_by_side_and_says_where_there_are_fewer_repeats() -> None:
+    counts = {("A", REFERENCE): (40, 80), ("A", DEFAULT): (20, 20), ("B", DEFAULT): (30, 30), ("B", "ray: asha"): (90,)}
+    results = [
+        replace(result_at(repeat, count, method=method), space=space)
+        for (space, method), some in counts.items()
+        for repeat, count in enumerate(some)
+    ]
+    overview = report(grouped(results)).partition("\n## A\n")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in overview.splitlines() if line.startswith("|")]
+    assert [row for row in rows if not row[0].startswith("-")] == [
+        ["search", "A", "B"],
+        [f"**{REFERENCE}**", "60 (40–80)", "–"],
+        [f"**{DEFAULT}**", "20 (20–20)", "30 (30–30)"],
+        ["ray: asha", "–", "90 (90–90), n 1"],
+        [f"× of {DEFAULT} to", "A", "B"],
+        [f"**{REFERENCE}**", "3.00 (2.00–4.00)", "–"],
+        ["ray: asha", "–", "3.00 (3.00–3.00)"],
+    ]
+    assert "All spaces" not in report(grouped([result for result in results if result.space == "A"]))
 
 
 def test_results_are_kept_once_and_those_of_ours_make_room(
@@ -462,10 +483,15 @@ def test_a_race_goes_on_where_it_was_stopped_and_is_reported(table: Table, tmp_p
         assert done.returncode == 0, done.stderr
         results = read_results({"A": table}, out)
         assert len(results) == lines == len({(r.method, r.lanes, r.repeat) for r in results})
-    written = (out / "search.md").read_text(encoding="utf-8")
-    assert written.count("## A, ") == 2
+    written = (out / "search-tables.md").read_text(encoding="utf-8")
+    assert written.count("### A with ") == 2
     assert "| **tpe + median** |" in written
-    assert "gp + median on A: sampler.name" in written
+    (out / "search-tables.md").unlink()
+    done = subprocess.run(
+        [*command, "--report", "--repeats", "9"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (out / "search-tables.md").read_text(encoding="utf-8") == written, "--report raced"
     assert (out / "search-A.png").read_bytes().startswith(b"\x89PNG")
     grown = replace(table, seconds=table.seconds + 1)
     assert read_results({"A": grown}, out) == []
@@ -477,6 +503,17 @@ def test_what_is_raced_leaves_out_what_cannot_run_and_lets_each_lane_finish_tria
     raced = list(entries(table, ["random", "gp + median"], lanes=(1, 64), repeats=5, budget=None))
     assert len(raced) == 10
     assert {(entry.lanes, entry.budget) for entry in raced} == {(1, 1200), (64, 3 * 64 * EPOCHS)}
+
+
+def test_the_list_of_searches_says_which_cannot_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    write_table(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["race.py", "--tables", str(tmp_path), "--list"])
+    main()
+    listed = capsys.readouterr().out.splitlines()
+    assert REFERENCE in listed
+    assert any(line.startswith("gp + median (A: sampler.name") for line in listed)
 
 
 def test_a_race_without_tables_says_what_is_missing(

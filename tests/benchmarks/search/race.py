@@ -3,11 +3,12 @@
     make search-race ARGS="--space A --repeats 50"          runs what is missing, then writes the report
     make search-race ARGS="--surrogate --space A"           how well the surrogate knows the curves, epoch by epoch
     make search-race ARGS="--list"                          the searches, and which are not installed here
+    make search-race ARGS="--report --out docs/explain"     races nothing and writes the report of the results that there are
 
 Results are lines of `search.jsonl` in `--out`, one for each search, lanes and repeat; what is there already is not run again, so the command can be
 stopped at any time and goes on. A result belongs to one state of the table, of the referee and, for searches of ours, of the package `sweeps`:
 where these have changed, it is made anew. Results take hours, so they are kept in `races/`, and `--pack` adds the results in `--out`. The report is
-`search.md` and a picture for each space. `grading.py` has the rules, `methods.py` and `peers.py` the searches.
+`search-tables.md` and a picture for each space. `grading.py` has the rules, `methods.py` and `peers.py` the searches.
 
 Peers that need other versions of packages than the project run in an environment of their own, into the same `--out`:
 
@@ -77,6 +78,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder of results and report")
     parser.add_argument("--workers", type=int, default=usable_cores(), help="processes")
     parser.add_argument("--surrogate", action="store_true", help="print the errors of the surrogate, and race nothing")
+    parser.add_argument("--report", action="store_true", help="race nothing, and report the results that there are")
     parser.add_argument("--no-report", action="store_true", help="leave the report to a later call")
     parser.add_argument("--list", action="store_true", help="print the searches")
     parser.add_argument("--pack", action="store_true", help="keep the results in `--out` for good")
@@ -102,14 +104,15 @@ def main() -> None:
     else:
         asked = {"lanes": options.lanes, "repeats": options.repeats, "budget": options.epochs}
         wanted = [e for table in tables.values() for e in entries(table, options.methods, **asked)]
-        race(tables, wanted, options.tables, options.out, workers=options.workers)
+        if not options.report:
+            race(tables, wanted, options.tables, options.out, workers=options.workers)
         if not options.no_report:
             # It needs more of the project than an environment of peers has.
             from race_report import write_report
 
             budgets = {(entry.space, entry.lanes, entry.budget) for entry in wanted}
             results = read_results(tables, options.out)
-            write_report(tables, [r for r in results if (r.space, r.lanes, r.budget) in budgets], options.out)
+            write_report([r for r in results if (r.space, r.lanes, r.budget) in budgets], options.out)
 
 
 def _spaces(folder: Path) -> list[str]:

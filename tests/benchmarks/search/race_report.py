@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from curve_table import Table
 from grading import DEVIATIONS, Result, median_regret, ratio, restricted_mean
-from methods import DEFAULT, METHODS, OURS, REFERENCE, why_not
+from methods import DEFAULT, METHODS, OURS, REFERENCE
 from table import markdown
 
 from vaeexp.plots.style import (
@@ -33,12 +32,13 @@ Groups = Mapping[tuple[str, int], Mapping[str, Sequence[Result]]]
 """(space, lanes) → method → its results."""
 
 
-def write_report(tables: Mapping[str, Table], results: Sequence[Result], out: Path) -> None:
-    """Write `search.md`, and `search-A.png` for each space that has results."""
+def write_report(results: Sequence[Result], out: Path) -> None:
+    """Write `search-tables.md`, and `search-A.png` for each space that has results."""
     out.mkdir(parents=True, exist_ok=True)
     groups = grouped(results)
-    (out / "search.md").write_text(report(tables, groups), encoding="utf-8")
-    print((out / "search.md").read_text(encoding="utf-8"))
+    page = report(groups)
+    (out / "search-tables.md").write_text(page, encoding="utf-8")
+    print(page)
     raced = {method for group in groups.values() for method in group}
     styles = {method: line_style(place) for place, method in enumerate(name for name in METHODS if name in raced)}
     for space in sorted({space for space, _ in groups}):
@@ -55,32 +55,74 @@ def grouped(results: Sequence[Result]) -> Groups:
     }
 
 
-def report(tables: Mapping[str, Table], groups: Groups) -> str:
-    """Return the tables of all spaces and lanes as Markdown."""
-    parts = []
-    for (space, lanes), methods in groups.items():
-        spread = next(iter(methods.values()))[0].spread
-        nats = " and ".join(f"{deviations * spread:.2f}" for deviations in DEVIATIONS)
-        budget = next(iter(methods.values()))[0].budget
-        title = f"## {space}, {lanes} {'lane' if lanes == 1 else 'lanes'}"
-        text = f"Targets {nats} nats above the best; n repeats of {budget:,} trial-epochs."
-        parts += [title, text, _markdown(methods)] + ([_beside_default(methods)] if DEFAULT in methods else [])
-    missing = [
-        f"- {name} on {space}: {reason}"
-        for space, table in tables.items()
-        for name in METHODS
-        if not any(name in group for (other, _), group in groups.items() if other == space)
-        and (reason := why_not(name, table))
-    ]
-    absent = ["Not run from here:\n\n" + "\n".join(missing)] if missing else []
-    return "\n\n".join(["# Searches on tables of learning curves", _RULES, *parts, *absent]) + "\n"
+def report(groups: Groups) -> str:
+    """Return the page: all spaces side by side, then every table of a space with its picture."""
+    parts = ["# Search: every table", _RULES]
+    spaces = sorted({space for space, _ in groups})
+    for lanes in sorted({lanes for _, lanes in groups} if len(spaces) > 1 else ()):
+        parts += [f"## All spaces with {_lanes_in_words(lanes)}", *_overview(groups, lanes)]
+    for space in spaces:
+        parts.append(f"## {space}")
+        for (name, lanes), methods in groups.items():
+            if name != space:
+                continue
+            any_result = next(iter(methods.values()))[0]
+            nats = " and ".join(f"{deviations * any_result.spread:,.2f}" for deviations in DEVIATIONS)
+            parts += [
+                f"### {space} with {_lanes_in_words(lanes)}",
+                f"Targets {nats} nats above the best; n repeats of {any_result.budget:,} trial-epochs.",
+                _markdown(methods),
+                *([_beside_default(methods)] if DEFAULT in methods else []),
+            ]
+        parts.append(
+            f"![Space {space}: regret against trial-epochs, a panel for each number of lanes](search-{space}.png)"
+        )
+    return "\n\n".join(parts) + "\n"
 
 
 _RULES = (
-    f"Mean trial-epochs from which on the incumbent is within a target, with 95 % bootstrap intervals; a repeat that is not in the end counts as "
-    f"the whole budget (`never`). `×` is by how much fewer epochs than `{REFERENCE}`. `clock` is the median virtual time to the nearer "
-    f"target, `own` the processor time of the search itself."
+    f"Written by `make search-race ARGS=--report` from the results in `tests/benchmarks/search/races`. Mean trial-epochs from which on the incumbent "
+    f"is within a target, with 95 % bootstrap intervals; a repeat that is not in the end counts as the whole budget (`never`). `×` is by how much "
+    f"fewer epochs than `{REFERENCE}`. `clock` is the median time to the nearer target with the seconds that the epochs of the table took, `own` the "
+    f"processor time of the search itself. Searches of vaeexp are in bold."
 )
+
+
+def _lanes_in_words(lanes: int) -> str:
+    return f"{lanes} {'lane' if lanes == 1 else 'lanes'}"
+
+
+def _overview(groups: Groups, lanes: int) -> list[str]:
+    """Return the spaces side by side: trial-epochs to the nearer target, and by how much fewer the default search needs."""
+    nearer, spaces = DEVIATIONS[0], sorted(space for space, width in groups if width == lanes)
+    by_space = [groups[space, lanes] for space in spaces]
+    repeats = max(len(results) for group in by_space for results in group.values())
+    rows, rows_beside = [], []
+    for method in (name for name in METHODS if any(name in group for group in by_space)):
+        results = [group.get(method, ()) for group in by_space]
+        counts = [f", n {len(some)}" if len(some) < repeats else "" for some in results]
+        cells = [
+            restricted_mean(some, nearer).in_words(".0f") + count if some else "–"
+            for some, count in zip(results, counts, strict=True)
+        ]
+        rows.append([_label(method), *cells])
+        if method != DEFAULT:
+            beside = [
+                _times(group.get(DEFAULT, ()), some, nearer) for group, some in zip(by_space, results, strict=True)
+            ]
+            rows_beside.append([_label(method), *beside])
+    said = [
+        f"Trial-epochs to {nearer} sd; {repeats} repeats unless n says otherwise.",
+        markdown(["search", *spaces], rows, texts=1),
+    ]
+    if any(DEFAULT in group for group in by_space):
+        said.append(f"By how much fewer trial-epochs `{DEFAULT}` needs to {nearer} sd.")
+        said.append(markdown([f"× of {DEFAULT} to", *spaces], rows_beside, texts=1))
+    return said
+
+
+def _label(method: str) -> str:
+    return f"**{method}**" if method in OURS else method
 
 
 def _markdown(methods: Mapping[str, Sequence[Result]]) -> str:
@@ -92,7 +134,7 @@ def _markdown(methods: Mapping[str, Sequence[Result]]) -> str:
 
 
 def _row(method: str, results: Sequence[Result], reference: Sequence[Result] | None) -> list[str]:
-    cells = [f"**{method}**" if method in OURS else method, f"{len(results)}"]
+    cells = [_label(method), f"{len(results)}"]
     for deviations in DEVIATIONS:
         never = sum(result.reached(deviations) is None for result in results)
         cells += [restricted_mean(results, deviations).in_words(".0f"), f"{never}"]
@@ -158,5 +200,5 @@ def draw_regrets(
                 axes, f"{deviations} sd", (grid[0], deviations * spread), (0, 7), ha="left", fontsize=9, boxed=True
             )
         side_legend(axes)
-        note(axes, f"{lanes} {'lane' if lanes == 1 else 'lanes'}")
+        note(axes, _lanes_in_words(lanes))
     save(framed(figure, f"Space {space}: regret of the incumbent, median over repeats"), out / f"search-{space}.png")
