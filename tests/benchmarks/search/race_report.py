@@ -101,11 +101,7 @@ def _overview(groups: Groups, lanes: int) -> list[str]:
     rows, rows_beside = [], []
     for method in (name for name in METHODS if any(name in group for group in by_space)):
         results = [group.get(method, ()) for group in by_space]
-        counts = [f", n {len(some)}" if len(some) < repeats else "" for some in results]
-        cells = [
-            restricted_mean(some, nearer).in_words(".0f") + count if some else "–"
-            for some, count in zip(results, counts, strict=True)
-        ]
+        cells = [restricted_mean(r, nearer).in_words(".0f") + _fewer(r, repeats) if r else "–" for r in results]
         rows.append([_label(method), *cells])
         if method != DEFAULT:
             beside = [
@@ -120,6 +116,11 @@ def _overview(groups: Groups, lanes: int) -> list[str]:
         said.append(f"By how much fewer trial-epochs `{DEFAULT}` needs to {nearer} sd.")
         said.append(markdown([f"× of {DEFAULT} to", *spaces], rows_beside, texts=1))
     return said
+
+
+def _fewer(results: Sequence[Result], repeats: int) -> str:
+    """Return n where there are fewer results than repeats."""
+    return f", n {len(results)}" if len(results) < repeats else ""
 
 
 def _label(method: str) -> str:
@@ -179,6 +180,7 @@ def draw_regrets(
         style_axes(axes, x="trial-epochs", y="regret, nats")
         grid = np.unique(np.geomspace(max(1, budget // 100), budget, _POINTS).astype(int))
         least, most = min(DEVIATIONS) * spread / 4, max(DEVIATIONS) * spread
+        repeats = max(map(len, methods.values()))
         for method, results in methods.items():
             style = {**styles[method], "linewidth": 2.2 if method in OURS else 1.2}
             estimates = median_regret(results, [int(count) for count in grid])
@@ -188,7 +190,7 @@ def draw_regrets(
                 )
                 for name in ("value", "low", "high")
             )
-            axes.plot(grid, middle, label=method, **style)
+            axes.plot(grid, middle, label=method + _fewer(results, repeats), **style)
             if method in OURS:
                 axes.fill_between(grid, low, high, color=style["color"], alpha=0.12, linewidth=0)
             shown = high if method in OURS else middle
