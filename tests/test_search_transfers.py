@@ -56,6 +56,7 @@ def test_a_teacher_that_knows_nothing_is_another_table_with_the_same_curves(tabl
     np.testing.assert_array_equal(np.sort(mixed.objectives(), axis=0), np.sort(table.objectives(), axis=0))
 
 
+@pytest.mark.slow
 def test_each_way_is_a_search_of_its_own_and_repeats(table: Table) -> None:
     def changes(way: str) -> tuple[object, ...]:
         return tuple(result.changes for result in of(table, way=way, search="tpe + promotion", repeats=3))

@@ -442,7 +442,7 @@ def test_an_epoch_is_on_record_before_its_neighbour_is_trained():
 
 
 @pytest.mark.parametrize("pruner", ["median", "promotion"])
-@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp", "curves"])
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", pytest.param("gp", marks=pytest.mark.slow), "curves"])
 def test_trials_chosen_while_others_train_are_those_chosen_after(sampler, pruner):
     options = {} if sampler in ("random", "qmc") else {"startup_trials": 5}
     study = toy_study(
