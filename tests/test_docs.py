@@ -72,14 +72,13 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
 
 
 def test_the_page_on_search_has_the_tables_that_were_written() -> None:
-    pages = [
-        (ROOT / "docs" / "explain" / name).read_text(encoding="utf-8") for name in ("search.md", "search-tables.md")
-    ]
-    results = pages[0].partition("\n## Results at 4 lanes")[2].partition("\n## What was tried")[0]
+    explain = ROOT / "docs" / "explain"
+    page, written = ((explain / name).read_text(encoding="utf-8") for name in ("search.md", "search-tables.md"))
+    results = page.partition("\n## Results at 4 lanes")[2].partition("\n## What was tried")[0]
     tables = re.findall(r"(?:^\|.*\n)+", results, re.MULTILINE)
     assert len(tables) == 8
     for table in tables:
-        assert f"\n\n{table}" in pages[1], f"search.md has another table than search-tables.md:\n{table}"
+        assert f"\n\n{table}" in written, f"search.md has another table than search-tables.md:\n{table}"
 
 
 def test_nothing_is_left_to_fill_in() -> None:

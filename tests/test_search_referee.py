@@ -406,6 +406,11 @@ def test_repeats_alternate_between_the_seeds_that_all_configurations_have() -> N
     assert [seen_seed(repeat) for repeat in range(4)] == [0, 1, 0, 1]
 
 
+def table_rows(page: str) -> list[list[str]]:
+    """The cells of all tables of a page, heads and rules too."""
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("|")]
+
+
 def test_a_report_compares_the_default_with_each_other_search_over_the_repeats_of_both() -> None:
     epochs = {REFERENCE: (40, 80), "random + promotion": (60, 60), DEFAULT: (20, 20), "ray: asha": (30, None)}
     results = [
@@ -413,8 +418,7 @@ def test_a_report_compares_the_default_with_each_other_search_over_the_repeats_o
         for method, counts in epochs.items()
         for repeat, count in enumerate(counts)
     ]
-    shown = report(grouped(results[:-1]))
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in shown.splitlines() if line.startswith("|")]
+    rows = table_rows(report(grouped(results[:-1])))
     assert rows[-4][0] == f"× of {DEFAULT} to"
     assert [row[:2] for row in rows[-2:]] == [
         ["random + promotion", "3.00 (3.00–3.00)"],
@@ -431,8 +435,7 @@ def test_a_report_shows_spaces_side_by_side_and_says_where_there_are_fewer_repea
         for repeat, count in enumerate(some)
     ]
     overview = report(grouped(results)).partition("\n## A\n")[0]
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in overview.splitlines() if line.startswith("|")]
-    assert [row for row in rows if not row[0].startswith("-")] == [
+    assert [row for row in table_rows(overview) if not row[0].startswith("-")] == [
         ["search", "A", "B"],
         [f"**{REFERENCE}**", "60 (40–80)", "–"],
         [f"**{DEFAULT}**", "20 (20–20)", "30 (30–30)"],

@@ -17,7 +17,7 @@ _PAUSE = 0.05
 
 
 def after_finalizers(handler: Callable[[int, FrameType | None], None]) -> Callable[[int, FrameType | None], None]:
-    """Return a signal handler that calls `handler` at once, or, where the signal came in a `__del__`, after its end."""
+    """Return a signal handler that calls `handler` at once, or, where a signal came in a `__del__`, after this `__del__` has ended."""
 
     def wait(number: int, frame: FrameType | None) -> None:
         if any(each.f_code.co_name == "__del__" for each, _ in walk_stack(frame)):

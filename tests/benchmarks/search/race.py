@@ -3,7 +3,7 @@
     make search-race ARGS="--space A --repeats 50"          runs what is missing, then writes the report
     make search-race ARGS="--surrogate --space A"           how well the surrogate knows the curves, epoch by epoch
     make search-race ARGS="--list"                          the searches, and which are not installed here
-    make search-race ARGS="--report --out docs/explain"     races nothing and writes the report of the results that there are
+    make search-race ARGS="--report --out docs/explain"     races nothing and writes the report of the results at hand
 
 Results are lines of `search.jsonl` in `--out`, one for each search, lanes and repeat; what is there already is not run again, so the command can be
 stopped at any time and goes on. A result belongs to one state of the table, of the referee and, for searches of ours, of the package `sweeps`:
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder of results and report")
     parser.add_argument("--workers", type=int, default=usable_cores(), help="processes")
     parser.add_argument("--surrogate", action="store_true", help="print the errors of the surrogate, and race nothing")
-    parser.add_argument("--report", action="store_true", help="race nothing, and report the results that there are")
+    parser.add_argument("--report", action="store_true", help="race nothing, and report the results at hand")
     parser.add_argument("--no-report", action="store_true", help="leave the report to a later call")
     parser.add_argument("--list", action="store_true", help="print the searches")
     parser.add_argument("--pack", action="store_true", help="keep the results in `--out` for good")

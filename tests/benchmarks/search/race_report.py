@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,8 @@ __all__ = ["draw_regrets", "report", "write_report"]
 
 _POINTS = 60
 """Numbers of trial-epochs at which a curve is drawn."""
-Groups = Mapping[tuple[str, int], Mapping[str, Sequence[Result]]]
-"""(space, lanes) → method → its results."""
+Groups = Mapping[str, Mapping[int, Mapping[str, Sequence[Result]]]]
+"""Space → lanes → method → its results."""
 
 
 def write_report(results: Sequence[Result], out: Path) -> None:
@@ -39,33 +38,32 @@ def write_report(results: Sequence[Result], out: Path) -> None:
     page = report(groups)
     (out / "search-tables.md").write_text(page, encoding="utf-8")
     print(page)
-    raced = {method for group in groups.values() for method in group}
+    raced = {result.method for result in results}
     styles = {method: line_style(place) for place, method in enumerate(name for name in METHODS if name in raced)}
-    for space in sorted({space for space, _ in groups}):
-        draw_regrets(space, {lanes: group for (name, lanes), group in groups.items() if name == space}, styles, out)
+    for space, by_lanes in groups.items():
+        draw_regrets(space, by_lanes, styles, out)
 
 
 def grouped(results: Sequence[Result]) -> Groups:
-    """Return results by space and lanes, and there by method in the order of the methods."""
+    """Return results by space, by lanes and by method, spaces and lanes in rising order, methods in the order of `METHODS`."""
     place = {method: number for number, method in enumerate(METHODS)}
-    by_place = sorted(results, key=lambda r: (r.space, r.lanes, place[r.method], r.repeat))
-    return {
-        key: {method: list(some) for method, some in groupby(group, lambda r: r.method)}
-        for key, group in groupby(by_place, lambda r: (r.space, r.lanes))
-    }
+    groups: dict[str, dict[int, dict[str, list[Result]]]] = {}
+    for result in sorted(results, key=lambda r: (r.space, r.lanes, place[r.method], r.repeat)):
+        by_lanes = groups.setdefault(result.space, {})
+        by_lanes.setdefault(result.lanes, {}).setdefault(result.method, []).append(result)
+    return groups
 
 
 def report(groups: Groups) -> str:
     """Return the page: all spaces side by side, then every table of a space with its picture."""
     parts = ["# Search: every table", _RULES]
-    spaces = sorted({space for space, _ in groups})
-    for lanes in sorted({lanes for _, lanes in groups} if len(spaces) > 1 else ()):
-        parts += [f"## All spaces with {_lanes_in_words(lanes)}", *_overview(groups, lanes)]
-    for space in spaces:
+    if len(groups) > 1:
+        for lanes in sorted({lanes for by_lanes in groups.values() for lanes in by_lanes}):
+            raced = {space: by_lanes[lanes] for space, by_lanes in groups.items() if lanes in by_lanes}
+            parts += [f"## All spaces with {_lanes_in_words(lanes)}", *_overview(raced)]
+    for space, by_lanes in groups.items():
         parts.append(f"## {space}")
-        for (name, lanes), methods in groups.items():
-            if name != space:
-                continue
+        for lanes, methods in by_lanes.items():
             any_result = next(iter(methods.values()))[0]
             nats = " and ".join(f"{deviations * any_result.spread:,.2f}" for deviations in DEVIATIONS)
             parts += [
@@ -81,8 +79,8 @@ def report(groups: Groups) -> str:
 
 
 _RULES = (
-    f"Written by `make search-race ARGS=--report` from the results in `tests/benchmarks/search/races`. Mean trial-epochs from which on the incumbent "
-    f"is within a target, with 95 % bootstrap intervals; a repeat that is not in the end counts as the whole budget (`never`). `×` is by how much "
+    f"Written by `make search-race ARGS=--report`. Mean trial-epochs from which on the incumbent "
+    f"is within a target, with 95 % bootstrap intervals; a repeat that is outside the target in the end counts as the whole budget (`never`). `×` is by how much "
     f"fewer epochs than `{REFERENCE}`. `clock` is the median time to the nearer target with the seconds that the epochs of the table took, `own` the "
     f"processor time of the search itself. Searches of vaeexp are in bold. Pictures show the median regret over repeats, ours with 95 % intervals; a "
     f"regret below a quarter of a deviation is drawn as a quarter."
@@ -93,33 +91,30 @@ def _lanes_in_words(lanes: int) -> str:
     return f"{lanes} {'lane' if lanes == 1 else 'lanes'}"
 
 
-def _overview(groups: Groups, lanes: int) -> list[str]:
+def _overview(by_space: Mapping[str, Mapping[str, Sequence[Result]]]) -> list[str]:
     """Return the spaces side by side: trial-epochs to the nearer target, and by how much fewer the default search needs."""
-    nearer, spaces = DEVIATIONS[0], sorted(space for space, width in groups if width == lanes)
-    by_space = [groups[space, lanes] for space in spaces]
-    repeats = max(len(results) for group in by_space for results in group.values())
+    nearer, groups = DEVIATIONS[0], by_space.values()
+    repeats = max(len(results) for group in groups for results in group.values())
     rows, rows_beside = [], []
-    for method in (name for name in METHODS if any(name in group for group in by_space)):
-        results = [group.get(method, ()) for group in by_space]
+    for method in (name for name in METHODS if any(name in group for group in groups)):
+        results = [group.get(method, ()) for group in groups]
         cells = [restricted_mean(r, nearer).in_words(".0f") + _fewer(r, repeats) if r else "–" for r in results]
         rows.append([_label(method), *cells])
         if method != DEFAULT:
-            beside = [
-                _times(group.get(DEFAULT, ()), some, nearer) for group, some in zip(by_space, results, strict=True)
-            ]
+            beside = [_times(group.get(DEFAULT, ()), group.get(method), nearer) for group in groups]
             rows_beside.append([_label(method), *beside])
     said = [
         f"Trial-epochs to {nearer} sd; {repeats} repeats unless n says otherwise.",
-        markdown(["search", *spaces], rows, texts=1),
+        markdown(["search", *by_space], rows, texts=1),
     ]
-    if any(DEFAULT in group for group in by_space):
+    if any(DEFAULT in group for group in groups):
         said.append(f"By how much fewer trial-epochs `{DEFAULT}` needs to {nearer} sd.")
-        said.append(markdown([f"× of {DEFAULT} to", *spaces], rows_beside, texts=1))
+        said.append(markdown([f"× of {DEFAULT} to", *by_space], rows_beside, texts=1))
     return said
 
 
 def _fewer(results: Sequence[Result], repeats: int) -> str:
-    """Return n where there are fewer results than repeats."""
+    """Return the number of results as a suffix where a search has fewer than the others, else nothing."""
     return f", n {len(results)}" if len(results) < repeats else ""
 
 
