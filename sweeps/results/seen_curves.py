@@ -50,11 +50,15 @@ class Scale:
 
     @classmethod
     def of(cls, curves: Sequence[LearningCurve]) -> "Scale":
-        """Return the scale of curves that have epochs; its width is the lower quartile of their least objectives above the best."""
+        """Return the scale of curves that have epochs; its width is the lower quartile of their least objectives above the best.
+
+        The width is no less than what a float64 resolves of the range, because the quotient by a smaller width may be infinite.
+        """
         lowest = np.array([curve.lowest for curve in curves])
         best = float(lowest.min())
         above = lowest[lowest > best] - best
         width = float(np.quantile(above, 0.25)) if len(above) else 1.0
+        width = max(width, float(np.finfo(float).eps) * (max(max(curve.objectives) for curve in curves) - best))
         logs = np.concatenate([np.log1p((np.array(curve.objectives) - best) / width) for curve in curves])
         return cls(best=best, width=width, mean=float(logs.mean()), deviation=float(logs.std()) or 1.0)
 

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
@@ -207,6 +207,7 @@ def test_no_more_epochs_are_looked_at_than_allowed_and_the_newest_of_each_curve_
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=50))
+@example([0.0, 1.0, 5e-324, 1e-310])
 def test_the_scale_keeps_the_order_and_has_mean_0_and_variance_1(objectives):
     curves = [
         LearningCurve(number=n, params={}, objectives=(value,), diverged=False) for n, value in enumerate(objectives)
