@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 from pydantic import BaseModel
@@ -195,7 +195,9 @@ def test_with_two_equal_objectives_the_rule_is_that_of_the_percentile(values, pe
     trials = [stored_trial(number, [(value, value)]) for number, value in enumerate(complete)]
     trials.append(stored_trial(len(complete), [(newest, newest)], TrialState.RUNNING))
     rule = Quantile(percentile=percentile, startup_trials=0, warmup_epochs=0)
-    expected = newest > np.percentile(complete, percentile)
+    limit = np.percentile(complete, percentile)
+    assume(newest != limit)  # because the rule compares quotients by a scale, rounding decides an exact tie
+    expected = newest > limit
     assert bool(two().pruned(rule, trials[-1:], trials)) == expected
 
 
