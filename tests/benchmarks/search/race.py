@@ -184,7 +184,8 @@ def race(tables: dict[str, Table], wanted: Sequence[Entry], folder: Path, out: P
     done = {*map(_entry_of, read_results(tables, out))}
     missing = [entry for entry in wanted if entry not in done]
     begun = time.monotonic()
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    # The last name is for the forest of SMAC, which else takes a thread for each core.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):
         os.environ[name] = "1"
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         futures = [pool.submit(_run, entry, folder) for entry in missing]
