@@ -184,10 +184,7 @@ def race(tables: dict[str, Table], wanted: Sequence[Entry], folder: Path, out: P
     done = {*map(_entry_of, read_results(tables, out))}
     missing = [entry for entry in wanted if entry not in done]
     begun = time.monotonic()
-    # The last name is for the forest of SMAC, which else takes a thread for each core.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):
-        os.environ[name] = "1"
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with single_threaded(workers) as pool:
         futures = [pool.submit(_run, entry, folder) for entry in missing]
         try:
             for count, future in enumerate(as_completed(futures), start=1):
@@ -203,6 +200,14 @@ def race(tables: dict[str, Table], wanted: Sequence[Entry], folder: Path, out: P
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def single_threaded(workers: int) -> ProcessPoolExecutor:
+    """Return a pool of processes of one thread each, because searches run side by side."""
+    # The last name is for the forest of SMAC, which else takes a thread for each core.
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
+    os.environ |= dict.fromkeys(names, "1")
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
 @cache

@@ -15,11 +15,9 @@ A study refuses to learn from another protocol. Here both searches are given the
 import argparse
 import itertools
 import json
-import multiprocessing
-import os
 import sys
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -31,7 +29,7 @@ from designs import key_of
 from grading import DEVIATIONS, Referee, Result, interval, ratio, restricted_mean, seen_seed
 from methods import DEFAULT, OURS, code_of, run_ours, study_of
 from optuna.storages import InMemoryStorage
-from race import digest_of
+from race import digest_of, single_threaded
 from scipy.stats import rankdata, spearmanr
 from table_lanes import Trace
 
@@ -189,8 +187,7 @@ def main() -> None:
     names = {name for transfer in wanted for name in (transfer.source, transfer.target)}
     digests = {name: digest_of(_table(name, options.tables)) for name in names}
     results = _read(path, digests)
-    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    with ProcessPoolExecutor(usable_cores(), mp_context=multiprocessing.get_context("spawn")) as pool:
+    with single_threaded(usable_cores()) as pool:
         missing = {pool.submit(_run, w, options.tables): w for w in wanted if w not in results}
         for done in as_completed(missing):
             transfer, result = missing[done], done.result()
