@@ -52,7 +52,7 @@ class Scale:
     def of(cls, curves: Sequence[LearningCurve]) -> "Scale":
         """Return the scale of curves that have epochs; its width is the lower quartile of their least objectives above the best.
 
-        The width is no less than what a float64 resolves of the range, because the quotient by a smaller width may be infinite.
+        The width is no less than the resolution of a float64 over the range, because the quotient by a smaller width may be infinite.
         """
         lowest = np.array([curve.lowest for curve in curves])
         best = float(lowest.min())

@@ -126,7 +126,7 @@ def _default(name: str, sections: Sections) -> Any:
 
 
 def _merged(old: Any, new: Any, path: EntryPath) -> Any:
-    if path and path[0] in ("sampler", "pruner"):
+    if path in (("sampler",), ("pruner",)):
         old, new = ({"name": part} if isinstance(part, str) else part for part in (old, new))
         if isinstance(old, dict) and isinstance(new, dict) and new.get("name", old.get("name")) != old.get("name"):
             return new

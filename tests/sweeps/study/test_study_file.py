@@ -590,6 +590,15 @@ def test_a_study_extends_another():
     assert load(name="alone").spec() | {"name": "child"} == spec
 
 
+@pytest.mark.parametrize("part", ["pruner", "sampler"])
+def test_a_child_may_name_the_rule_of_its_parent(part):
+    """Such a study once ended in a RecursionError."""
+    name, option = {"pruner": ("promotion", "rungs: [1, 2]"), "sampler": ("tpe", "startup_trials: 3")}[part]
+    Path("studies/parent.yaml").write_text(f"extends: x\n{part}: {{name: {name}, {option}}}\n")
+    named, mapped = (extend(f"extends: parent\n{part}: {form}\n") for form in (name, f"{{name: {name}}}"))
+    assert named.spec()[part] == mapped.spec()[part] == load(name="parent").spec()[part]
+
+
 def test_what_the_child_fixes_or_removes_leaves_the_search_and_what_it_searches_is_not_fixed():
     study = extend(
         "extends: x\nprior: mixture\nsearch: {optimizer: null, latent_size: {values: [2, 4]}}\ncompare: null\n"
