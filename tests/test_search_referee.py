@@ -20,7 +20,7 @@ from toy_study import table as stored_table
 BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
 sys.path += [str(BENCHMARKS), str(BENCHMARKS / "search")]
 
-from curve_table import Table, append, identified, live_file, load_table, to_line, whole_lines  # noqa: E402
+from curve_table import Table, append, identified, live_file, load_table, to_line, whole_lines, write_lines  # noqa: E402
 from grading import (  # noqa: E402
     Change,
     Referee,
@@ -33,7 +33,17 @@ from grading import (  # noqa: E402
 )
 from methods import DEFAULT, OURS, REFERENCE, code_of, run_method, run_ours, study_of, why_not  # noqa: E402
 from peers import PEERS, Job, OptunaPeer, run_peer  # noqa: E402
-from race import digest_of, entries, main, pack_results, race, read_results  # noqa: E402
+from race import (  # noqa: E402
+    KEPT_OURS,
+    digest_of,
+    entries,
+    is_same_search,
+    main,
+    pack_results,
+    race,
+    read_results,
+    renew_ours,
+)
 from race_report import grouped, report  # noqa: E402
 from surrogate import Curve, Grades, Process  # noqa: E402
 from synthetic_table import DIVERGES, EPOCHS, SPACE, draw, truth, write_table  # noqa: E402
@@ -470,6 +480,42 @@ def test_results_are_kept_once_and_those_of_ours_make_room(
     (tmp_path / "search.jsonl").unlink()
     assert read_results({"A": table}, tmp_path) == [made[0], newer]
     assert [json.loads(line)["code"] for line in whole_lines(kept / "ours.jsonl.xz")] == ["changed sinc"]
+
+
+def test_the_same_search_rounds_its_grades_otherwise_and_does_nothing_else_otherwise() -> None:
+    made = result_at(0, 20)
+    (*earlier, last), budget = made.changes, made.budget
+    for seconds, regret in ((1e-9, -1e-9), (0, math.nan), (0, 1e-3), (1e-3, 0)):
+        moved = replace(last, seconds=last.seconds + seconds, regret=last.regret + regret)
+        other = replace(made, changes=(*earlier, moved), code="another", own_seconds=made.own_seconds + 1)
+        assert is_same_search(made, other) == (seconds == 1e-9)
+    assert not is_same_search(made, replace(made, changes=(*earlier, replace(last, epochs=last.epochs + 1))))
+    assert not is_same_search(made, replace(made, changes=made.changes[:-1]))
+    assert not is_same_search(made, replace(made, trials=made.trials + 1))
+    assert not is_same_search(made, replace(made, budget=budget + 1))
+
+
+def test_results_are_renewed_where_the_first_repeats_are_the_same(
+    table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_table(tmp_path / "tables")
+    monkeypatch.setattr("race.RACES", tmp_path)
+    wanted = [*entries(table, ["random", REFERENCE], lanes=[2], repeats=2, budget=40)]
+    race({"A": table}, wanted, tmp_path / "tables", tmp_path / "out", workers=1)
+    assert pack_results({"A": table}, tmp_path / "out", tmp_path) == [tmp_path / KEPT_OURS]
+    (tmp_path / "out" / "search.jsonl").unlink()
+    present = (tmp_path / KEPT_OURS).read_bytes()
+    former = [json.loads(line) | {"code": "former"} for line in whole_lines(tmp_path / KEPT_OURS)]
+    grown = [
+        line | {"trials": line["trials"] + (line["repeat"] == 0 and line["method"] == "random")} for line in former
+    ]
+    for lines, other in ((grown, ["A random, 2 lanes, repeat 0"]), (former, [])):
+        write_lines(tmp_path / KEPT_OURS, [to_line(line) for line in lines])
+        kept = (tmp_path / KEPT_OURS).read_bytes()
+        assert read_results({"A": table}, tmp_path / "out") == []
+        assert renew_ours({"A": table}, tmp_path / "tables", tmp_path, repeats=1, workers=1) == other
+        assert (tmp_path / KEPT_OURS).read_bytes() == (kept if other else present)
+    assert len(read_results({"A": table}, tmp_path / "out")) == 4
 
 
 @pytest.mark.slow

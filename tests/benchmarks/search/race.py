@@ -7,8 +7,9 @@
 
 Results are lines of `search.jsonl` in `--out`, one for each search, lanes and repeat; what is there already is not run again, so the command can be
 stopped at any time and goes on. A result belongs to one state of the table, of the referee and, for searches of ours, of the package `sweeps`:
-where these have changed, it is made anew. Results take hours, so they are kept in `races/`, and `--pack` adds the results in `--out`. The report is
-`search-tables.md` and a picture for each space. `grading.py` has the rules, `methods.py` and `peers.py` the searches.
+where these have changed, it is made anew. Results take hours, so they are kept in `races/`, and `--pack` adds the results in `--out`. Where `sweeps` has
+changed and no search should have, `--renew 2` runs two repeats of each again and, where they are equal, keeps all results for the present state. The
+report is `search-tables.md` and a picture for each space. `grading.py` has the rules, `methods.py` and `peers.py` the searches.
 
 Peers that need other versions of packages than the project run in an environment of their own, into the same `--out`:
 
@@ -29,10 +30,11 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 from curve_table import TABLES, Table, append, load_table, to_line, whole_lines, write_lines, write_part
 from grading import Referee, Result, seen_seed
 from methods import METHODS, OURS, code_of, run_method, why_not
@@ -42,7 +44,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from table import markdown, usable_cores
 
-__all__ = ["Entry", "digest_of", "entries", "pack_results", "race", "read_results"]
+__all__ = ["Entry", "digest_of", "entries", "pack_results", "race", "read_results", "renew_ours"]
 
 SPACES = ("A", "B", "C", "D")
 LANES = (1, 4, 64)
@@ -82,6 +84,12 @@ def main() -> None:
     parser.add_argument("--no-report", action="store_true", help="leave the report to a later call")
     parser.add_argument("--list", action="store_true", help="print the searches")
     parser.add_argument("--pack", action="store_true", help="keep the results in `--out` for good")
+    parser.add_argument(
+        "--renew",
+        type=int,
+        metavar="N",
+        help="run N repeats of each kept search of ours again, and keep all if they are equal",
+    )
     options = parser.parse_args()
     try:
         tables = {name: load_table(name, options.tables) for name in options.space or _spaces(options.tables)}
@@ -98,6 +106,9 @@ def main() -> None:
             )
     elif options.pack:
         print(*pack_results(tables, options.out, RACES) or ["nothing new"], sep="\n")
+    elif options.renew:
+        if other := renew_ours(tables, options.tables, RACES, repeats=options.renew, workers=options.workers):
+            raise SystemExit("\n".join(["nothing is kept, because these searches are no longer the same:", *other]))
     elif options.surrogate:
         for name, table in tables.items():
             print(f"{surrogate_errors(name, table)}\n")
@@ -177,6 +188,41 @@ def pack_results(tables: dict[str, Table], out: Path, into: Path) -> list[Path]:
         write_lines(into / KEPT_OURS, now)
         written.append(into / KEPT_OURS)
     return written
+
+
+def renew_ours(tables: dict[str, Table], folder: Path, into: Path, *, repeats: int, workers: int) -> list[str]:
+    """Keep our searches of former states of `sweeps` for the present one, if some repeats of each find the same at the same epochs.
+
+    Returns the searches that do not. Where there are some, nothing is written.
+    """
+    kept = [Result.from_dict(json.loads(line)) for line in whole_lines(into / KEPT_OURS)]
+    digests = {name: digest_of(table) for name, table in tables.items()}
+    stale = {r for r in kept if r.table == digests.get(r.space) and r.code != code_of(r.method)}
+    before = {_entry_of(result): result for result in kept if result in stale and result.repeat < repeats}
+    other = []
+    with single_threaded(workers) as pool:
+        for old, new in zip(before.values(), pool.map(_run, before, itertools.repeat(folder)), strict=True):
+            place, same = f"{old.space} {old.method}, {old.lanes} lanes, repeat {old.repeat}", is_same_search(old, new)
+            other += [] if same else [place]
+            verdict = "the same" if same else "another search"
+            print(f"{place}: {verdict}, {old.own_seconds:.1f} and {new.own_seconds:.1f} s of its own", flush=True)
+    if not other:
+        now = [replace(r, code=code_of(r.method)) if r in stale else r for r in kept]
+        write_lines(into / KEPT_OURS, sorted(to_line(result.to_dict()) for result in now))
+    return other
+
+
+def is_same_search(old: Result, new: Result) -> bool:
+    """Say whether two results are equal but for processor time, state of `sweeps` and what another processor rounds otherwise in a grade or a time."""
+
+    def exact(result: Result) -> Result:
+        changes = tuple(replace(change, seconds=0.0, regret=0.0) for change in result.changes)
+        return replace(result, code="", own_seconds=0.0, changes=changes)
+
+    def rounded(result: Result) -> list[tuple[float, float]]:
+        return [(change.seconds, change.regret) for change in result.changes]
+
+    return exact(old) == exact(new) and np.allclose(rounded(old), rounded(new), rtol=0, atol=1e-6)
 
 
 def race(tables: dict[str, Table], wanted: Sequence[Entry], folder: Path, out: Path, *, workers: int) -> None:
