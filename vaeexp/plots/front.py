@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -22,6 +23,10 @@ AXES = {
 FONT = 10
 LINE = 1.4
 """Height of a line of words, in font sizes."""
+OFFSET = (-7, -4)
+"""From a trial to the upper right corner of its name, in points."""
+CLEARER = 3.0
+"""By how many points a trial is nearer to the end of its name than any other trial of the front."""
 
 
 def front(view: StudyView) -> Figure | None:
@@ -74,7 +79,8 @@ def _set_limits(axes: Axes, found: FrontView) -> int:
 def _name(axes: Axes, view: StudyView, found: FrontView) -> int:
     """Write the names of trials below and left of the front, where no trial can be: its ends first, others where there is room.
 
-    The size of words is estimated from their number. Returns how many trials have no room.
+    A name has no room where it would lie over another name, or would seem to be the name of another trial of the front because this trial is
+    nearer to its end. The size of words is estimated from their number. Returns how many trials have no room.
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
@@ -82,18 +88,22 @@ def _name(axes: Axes, view: StudyView, found: FrontView) -> int:
     wide, high = (72 * size * 0.88 for size in figure.get_size_inches())
     boxes: list[tuple[float, float]] = []
     rows = [row for _, row in found.members.iterrows()]
+    places = (
+        (found.members[[*found.metrics]].to_numpy(float) - (left, bottom)) / (right - left, top - bottom) * (wide, high)
+    )
     order = [*dict.fromkeys([0, len(rows) - 1, *range(len(rows))])]
     unnamed = 0
-    for row in (rows[index] for index in order):
-        at = float(row[found.metrics[0]]), float(row[found.metrics[1]])
-        text = _named(view, row)
-        x, y = (at[0] - left) / (right - left) * wide, (at[1] - bottom) / (top - bottom) * high
+    for index in order:
+        text, (x, y) = _named(view, rows[index]), places[index]
         width = 0.55 * FONT * len(text)
-        if any(abs(y - other) < LINE * FONT and x - width < end and end - width < x for end, other in boxes):
+        from_end = np.hypot(*(places - (x + OFFSET[0], y + OFFSET[1] - FONT / 2)).T)
+        nearer = (from_end < from_end[index] + CLEARER).sum() > 1
+        if nearer or any(abs(y - other) < LINE * FONT and x - width < end and end - width < x for end, other in boxes):
             unnamed += 1
             continue
         boxes.append((x, y))
-        style.annotate(axes, text, at, (-7, -4), ha="right", va="top", fontsize=FONT)
+        at = float(rows[index][found.metrics[0]]), float(rows[index][found.metrics[1]])
+        style.annotate(axes, text, at, OFFSET, ha="right", va="top", fontsize=FONT)
     return unnamed
 
 

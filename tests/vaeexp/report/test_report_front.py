@@ -1,6 +1,7 @@
 """The report of a study with two objectives: its front, its hypervolume, and nothing that ranks trials by one value."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from vaeexp.plots.front import front as draw_front
 from vaeexp.plots.front import hypervolume as draw_hypervolume
 from vaeexp.report.chapters import compose
 from vaeexp.report.summary import summary_json
+from vaeexp.results.front_view import FrontView
 from vaeexp.results.study_summary import summarise_study
 from vaeexp.results.study_view import StudyView
 from vaeexp.results.trust import check_study
@@ -112,6 +114,26 @@ def test_the_picture_shows_every_trial_and_steps_that_stay_behind_the_front(view
     ends = view.front.members["number"].iloc[[0, -1]]
     assert named[0].startswith(f"{ends.iloc[0]}: ")
     assert any(name.startswith(f"{ends.iloc[1]}: ") for name in named)
+
+
+def test_a_name_ends_nearest_its_own_trial(view):
+    """Of two trials close above each other the upper one's name once lay beside the lower one."""
+    rows = view.trials[~view.trials["repeat"]].head(6)
+    places = {"rate": [1.0, 1.1, 20.0, 20.1, 40.0, 55.0], "distortion": [500.0, 488.0, 160.0, 150.0, 148.0, 100.0]}
+    found = FrontView(("rate", "distortion"), rows.assign(state="complete", number=range(6), **places), (*places,))
+    figure = draw_front(SimpleNamespace(front=found, parameters=view.parameters))
+    figure.draw_without_rendering()
+    axes, named = figure.axes[0], []
+    points = axes.transData.transform(found.members[[*places]].to_numpy(float))
+    for text in axes.texts:
+        if ": β = " in text.get_text():
+            named.append(int(text.get_text().partition(":")[0]))
+            end = text.get_window_extent()
+            distances = np.hypot(*(points - (end.x1, (end.y0 + end.y1) / 2)).T)
+            assert found.members["number"][distances.argmin()] == named[-1]
+    assert {1, 3, 5} <= {*named}, "the lower ones have room"
+    assert not {0, 2} & {*named}
+    assert any(text.get_text() == f"{6 - len(named)} of the front without a name here" for text in axes.texts)
 
 
 def test_the_curve_is_that_of_the_course(view):
