@@ -219,10 +219,12 @@ def _worker_row(worker: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _counts(stored: StoredStudy) -> str:
-    """Say `12 of 40 trials: 8 complete, 3 pruned, 1 running`."""
+    """Say `12 of 40 trials: 8 complete, 3 pruned, 1 running`; nothing of a budget that is smaller than what is there."""
     states, planned = Counter(trial.state for trial in stored.newest), stored.study.budget.get("trials")
     parts = [f"{states[state]} {state}" for state in STATES if states[state]]
-    count = f"{states.total()} of {planned} trials" if planned else f"{states.total()} trials"
+    count = (
+        f"{states.total()} of {planned} trials" if planned and planned >= states.total() else f"{states.total()} trials"
+    )
     return f"{count}: {', '.join(parts)}" if parts else count
 
 

@@ -186,7 +186,7 @@ class LiveProgress:
         ended = _ended_trials(snapshot)
         parts = [
             PHASES.get(snapshot.phase, snapshot.phase),
-            f"{ended}/{snapshot.planned} trials" if snapshot.planned else f"{ended} trials",
+            f"{ended}{_of_planned(snapshot)} trials",
         ]
         # The runs of the other phase have several protocols, so none of them is the best.
         if snapshot.best_objective is not None and snapshot.phase == "search":
@@ -222,7 +222,7 @@ class LiveProgress:
         ended, self._unprinted = self._unprinted, []
         if self._live is not None:
             return
-        of = f"/{snapshot.planned}" if snapshot is not None and snapshot.planned else ""
+        of = _of_planned(snapshot) if snapshot is not None else ""
         first = 0 if snapshot is None else _ended_trials(snapshot) - len(ended) + 1
         for position, trial in enumerate(ended, start=first):
             count = "" if snapshot is None else f"[{position}{of}]  "
@@ -234,6 +234,11 @@ class LiveProgress:
 
 def _ended_trials(snapshot: Snapshot) -> int:
     return snapshot.complete + snapshot.pruned + snapshot.failed
+
+
+def _of_planned(snapshot: Snapshot) -> str:
+    """Return `/40`; nothing where no number is planned, or a smaller one than have ended, as when a study goes on with an earlier budget."""
+    return f"/{snapshot.planned}" if snapshot.planned and snapshot.planned >= _ended_trials(snapshot) else ""
 
 
 def _configuration(trial: "Trial") -> str:

@@ -220,6 +220,15 @@ def test_the_rate_is_of_the_last_rounds_and_starts_anew_with_a_phase() -> None:
     assert "best" not in progress.summary()  # baselines are of other protocols
 
 
+@pytest.mark.parametrize(
+    ("planned", "said"), [(40, "6/40 trials"), (6, "6/6 trials"), (5, " 6 trials"), (None, " 6 trials")]
+)
+def test_a_number_of_trials_that_is_too_small_is_not_said(planned: int | None, said: str) -> None:
+    progress = LiveProgress(screen(), study="s", clock=Clock())
+    progress.round_finished(snapshot(planned=planned))
+    assert said in progress.summary()
+
+
 def test_the_header_breaks_between_parts_only():
     from vaeexp.sweep.progress import _pack
 
