@@ -33,7 +33,7 @@ class Results:
     pruned, failed, running, paused or waiting), objective (the best reported), epochs (reported), best_epoch, seed, started and
     ended (unix seconds), seconds (of training), duplicate_of, failure (its kind), message, folder, and for repeats
     source_trial, purposes, seed_index, pair_ids, baseline; then `params.<name>` in the order of the search space and `result.<metric>`.
-    `epochs` has one row per reported epoch: repeat, number, epoch (from 1), objective, and the metrics.
+    `epochs` has one row per reported epoch: repeat, number, epoch (from 1), round (of the driver, from 0), objective, and the metrics.
 
     All columns above are there, in this order, even when there is no trial; metrics follow in alphabetical order. Types:
     whole numbers that may be missing are Int64 (missing: <NA>); objective, times, metrics and results float64 (missing:
@@ -321,6 +321,7 @@ def _epochs_table(records: Sequence[TrialRecord], epoch_metrics: Sequence[str]) 
         "repeat": ([record.repeat for record, _ in rows], "bool"),
         "number": ([record.number for record, _ in rows], "int64"),
         "epoch": ([epoch.epoch for _, epoch in rows], "int64"),
+        "round": ([record.round_of(epoch.epoch) for record, epoch in rows], "int64"),
         "objective": ([epoch.objective for _, epoch in rows], "float64"),
     }
     return _frame(columns, _metric_columns([epoch.metrics for _, epoch in rows], epoch_metrics))

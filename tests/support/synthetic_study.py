@@ -205,7 +205,7 @@ def _row(
 def _epoch_rows(repeat: bool, number: int, params: dict, curve: np.ndarray) -> list[dict]:
     return [
         {
-            "repeat": repeat, "number": number, "epoch": epoch, "objective": float(rate + distortion),
+            "repeat": repeat, "number": number, "epoch": epoch, "round": number, "objective": float(rate + distortion),
             "val/loss": float(distortion + params["beta"] * rate), "val/neg_elbo": float(rate + distortion),
             "train/neg_elbo": float(rate + distortion - 0.05 * epoch), "val/rate": float(rate), "val/distortion": float(distortion),
             "val/active_units": float(min(params["latent_size"], round(rate / 1.6))), "seconds": 0.6,

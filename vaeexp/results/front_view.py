@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.results.front import front, hypervolume
+from vaeexp.results.tables import spent_by
 
 LABELS = {"rate": "rate", "distortion": "distortion", "neg_elbo": "−ELBO", "active_units": "active units"}
 """Name of an objective in the study file → what a report calls it."""
@@ -23,6 +24,8 @@ class FrontView:
     """Trials that have ended in any state, in the order of their ends, with the metrics of their last epoch."""
     metrics: tuple[str, str]
     """Columns of the objectives."""
+    epochs: pd.DataFrame
+    """All epochs of the search, each with its round."""
 
     @property
     def labels(self) -> tuple[str, str]:
@@ -64,21 +67,18 @@ class FrontView:
 
     @cached_property
     def course(self) -> pd.DataFrame:
-        """spent (trial-epochs) and volume (hypervolume of the trials that were complete by then), a row per complete trial."""
-        spent = self.ended["epochs"].cumsum()
-        finite = np.isfinite(self.ended[[*self.metrics]].to_numpy(float)).all(axis=1)
-        spent = spent[finite & (self.ended["state"] == "complete").to_numpy()].to_numpy()
+        """spent (`spent_by`) and volume (hypervolume of the trials that were complete by then), a row per complete trial."""
         volumes, kept = [], np.empty((0, 2))
         for value in self.values:
             kept = np.vstack([kept, value])
             kept = kept[front(kept)]
             volumes.append(hypervolume(kept, self.reference))
-        return pd.DataFrame({"spent": spent, "volume": volumes})
+        return pd.DataFrame({"spent": spent_by(self.complete, self.epochs), "volume": volumes})
 
 
-def front_view(trials: pd.DataFrame, objectives: Mapping[str, str]) -> FrontView:
-    """Return the front of the trials of a search with the metrics of their last epochs; `objectives`: name → metric."""
+def front_view(trials: pd.DataFrame, epochs: pd.DataFrame, objectives: Mapping[str, str]) -> FrontView:
+    """Return the front of the trials of a search with the metrics of their last epochs; `epochs`: all of the search; `objectives`: name → metric."""
     (first, second), columns = objectives, tuple(objectives.values())
     # The rounds of the driver give the order, because a clock may have jumped.
     ended = trials[trials["ended"].notna()].sort_values(["ended_round", "number"], ignore_index=True)
-    return FrontView((first, second), ended, (columns[0], columns[1]))
+    return FrontView((first, second), ended, (columns[0], columns[1]), epochs)

@@ -115,6 +115,11 @@ class StudyView:
         return search_trials(self.trials)
 
     @cached_property
+    def search_epochs(self) -> pd.DataFrame:
+        """The epochs of these trials."""
+        return self.epochs[~self.epochs["repeat"] & self.epochs["number"].isin(self.search["number"])]
+
+    @cached_property
     def ranked(self) -> pd.DataFrame:
         """Complete trials of the search, the best first; none with two objectives."""
         return ranked(self.results)
@@ -127,7 +132,9 @@ class StudyView:
     @cached_property
     def front(self) -> FrontView | None:
         """The front of the search; None where the study has one objective."""
-        return front_view(self.last_epochs, self.study.objectives) if self.study.objectives else None
+        return (
+            front_view(self.last_epochs, self.search_epochs, self.study.objectives) if self.study.objectives else None
+        )
 
     @cached_property
     def learned(self) -> pd.DataFrame:
@@ -143,7 +150,7 @@ class StudyView:
     @cached_property
     def course(self) -> pd.DataFrame:
         """Trials of the search as they ended (`search_course`); none with two objectives."""
-        return search_course(self.search.iloc[:0] if self.study.objectives else self.search)
+        return search_course(self.search.iloc[:0] if self.study.objectives else self.search, self.search_epochs)
 
     @cached_property
     def last_epochs(self) -> pd.DataFrame:
@@ -166,7 +173,7 @@ class StudyView:
 
     def at_best_epoch(self, trials: pd.DataFrame) -> pd.DataFrame:
         """Return these trials with the metrics of their best epoch, without trials that have no epoch."""
-        metrics = self.epochs.drop(columns=["objective"]).rename(columns={"epoch": "best_epoch"})
+        metrics = self.epochs.drop(columns=["objective", "round"]).rename(columns={"epoch": "best_epoch"})
         scored = trials[trials["best_epoch"].notna()].astype({"best_epoch": "int64"})
         return scored.merge(metrics, on=["repeat", "number", "best_epoch"])
 
@@ -175,7 +182,7 @@ class StudyView:
 
         Where β is not 1, training moves away from the best −ELBO: a model as it was trained is the one of the last epoch.
         """
-        metrics = self.epochs.drop(columns=["objective", "seconds"], errors="ignore").sort_values(
+        metrics = self.epochs.drop(columns=["objective", "round", "seconds"], errors="ignore").sort_values(
             "epoch", kind="stable"
         )
         last = metrics.drop_duplicates(["repeat", "number"], keep="last")

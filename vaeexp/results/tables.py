@@ -43,16 +43,26 @@ def study_tables(stored: StoredStudy, runs: Path) -> Results:
     return tables_of(stored, runs=runs, epoch_metrics=EPOCH_METRICS, result_metrics=RESULT_METRICS)
 
 
-def search_course(search: pd.DataFrame) -> pd.DataFrame:
-    """Return the trials of a search as they ended, with `spent` (trial-epochs by then) and `best` (lowest complete value by then).
+def search_course(search: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
+    """Return the trials of a search as they ended, with `spent` (`spent_by`) and `best` (lowest complete value by then).
 
     Trials that ended before any was complete are left out.
     """
     # The rounds of the driver, because a clock may have jumped.
     ended = search[search["ended"].notna()].sort_values(["ended_round", "number"])
     best = ended["objective"].where(ended["state"] == "complete").cummin().ffill()
-    course = ended.assign(spent=ended["epochs"].cumsum(), best=best)
+    course = ended.assign(spent=spent_by(ended, epochs), best=best)
     return course[course["best"].notna()].reset_index(drop=True)
+
+
+def spent_by(ended: pd.DataFrame, epochs: pd.DataFrame) -> np.ndarray:
+    """Return the trial-epochs that a search had trained by the round in which each of these trials ended: [trials].
+
+    Trials that train or are paused by then count, because a search by promotion ends most of its trials at its own end.
+    """
+    rounds = np.sort(epochs["round"].to_numpy())
+    # A trial of another program has no round; the search is over before anybody reads what that program did.
+    return np.searchsorted(rounds, ended["ended_round"].fillna(np.iinfo(np.int64).max).to_numpy(np.int64), side="right")
 
 
 def column(frame: pd.DataFrame, name: str) -> pd.Series:

@@ -116,7 +116,7 @@ def test_columns_and_types_do_not_depend_on_the_trials(storage, study):
         assert len(after) > 0
         assert before.dtypes.to_dict() == after.dtypes.to_dict()
         assert list(before) == list(after)
-    assert list(full.epochs)[:4] == ["repeat", "number", "epoch", "objective"]
+    assert list(full.epochs)[:5] == ["repeat", "number", "epoch", "round", "objective"]
     assert {"val/loss", "seconds"} <= set(full.epochs)
     assert {"result.test/loss", "result.test/rate", *(f"params.{name}" for name in SEARCH)} <= set(full.trials)
     for selection in (ranked, best_so_far, lambda results: pairs(results, "optimizer")):
@@ -323,4 +323,4 @@ def test_ten_thousand_trials_are_each_read_once(storage, study):
     storage.get_all_trials = get_all_trials
     results = read_results(storage, "toy")
     assert asked == [study._study_id]
-    assert results.epochs.shape == (300_000, 4 + len(metrics))
+    assert results.epochs.shape == (300_000, 5 + len(metrics))
