@@ -123,6 +123,7 @@ def hypervolume(view: StudyView) -> Figure | None:
     course = found.course
     axes.step(course["spent"], course["volume"], where="post", color=style.STATE_COLOURS["complete"], linewidth=1.8)
     axes.scatter(course["spent"], course["volume"], color=style.STATE_COLOURS["complete"], s=18)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
     axes.set_ylim(0, 1.08 * found.volume or 1.0)
     axes.set_xlim(0, 1.03 * float(course["spent"].iloc[-1]))
     return figure

@@ -52,6 +52,10 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 """Of lines beside each other, from the same palette; the next dash where the colours are used up."""
 DASHED: dict[str, Any] = {"color": MUTED, "linewidth": 1.3, "linestyle": (0, (4, 3)), "zorder": 2}
 """Of a line that is there for orientation."""
+SLANT = 30
+"""Degrees at which names below an axis stand where they do not fit side by side; twice as many where they are close."""
+TICK_LINE = 14.0
+"""Height of a line of words at a tick, in points."""
 _LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 10, "labelcolor": TEXT_COLOUR}
 
 
@@ -261,15 +265,23 @@ def style_parameter_axis(axes: Axes, parameter: SearchedParameter, below: Sequen
 
 
 def _name_choices(axes: Axes, texts: Sequence[str], below: Sequence[str]) -> None:
-    """Write the names of choices below the axes, each above its remark: in lines where they fit side by side, else aslant."""
-    grid = axes.get_subplotspec()
-    room = 90 // (grid.get_gridspec().ncols if grid is not None else 1) // len(texts)
+    """Write the names of choices below the axes, each above its remark: in lines where they fit side by side, else aslant.
+
+    Aslant a name and its remark share a line where two lines would run into the next name.
+    """
+    grid, figure = axes.get_subplotspec(), axes.get_figure(root=True)
+    columns = grid.get_gridspec().ncols if grid is not None else 1
+    room = 90 // columns // len(texts)
     lines = [f"{wrapped(text, max(6, room))}\n{counts}".rstrip() for text, counts in zip(texts, below, strict=True)]
     if max(len(line) for text in lines for line in text.split("\n")) <= room:
         axes.set_xticks(range(len(texts)), lines)
-    else:
-        names = [f"{wrapped(text, 20)}\n{counts}".rstrip() for text, counts in zip(texts, below, strict=True)]
-        axes.set_xticks(range(len(texts)), names, rotation=30, ha="right", va="top", rotation_mode="anchor")
+        return
+    names = [f"{wrapped(text, 20)}\n{counts}".rstrip() for text, counts in zip(texts, below, strict=True)]
+    apart = 72 * 0.75 * (figure.get_size_inches()[0] if figure is not None else 9.0) / columns / len(texts)
+    if max(text.count("\n") + 1 for text in names) * TICK_LINE > apart * math.sin(math.radians(SLANT)):
+        names = [": ".join(filter(None, parts)) for parts in zip(texts, below, strict=True)]
+    slant = SLANT if apart * math.sin(math.radians(SLANT)) > TICK_LINE else 2 * SLANT
+    axes.set_xticks(range(len(texts)), names, rotation=slant, ha="right", va="top", rotation_mode="anchor")
 
 
 def parameter_ticks(parameter: SearchedParameter) -> pd.Series:

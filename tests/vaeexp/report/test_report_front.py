@@ -120,7 +120,9 @@ def test_a_name_ends_nearest_its_own_trial(view):
     """Of two trials close above each other the upper one's name once lay beside the lower one."""
     rows = view.trials[~view.trials["repeat"]].head(6)
     places = {"rate": [1.0, 1.1, 20.0, 20.1, 40.0, 55.0], "distortion": [500.0, 488.0, 160.0, 150.0, 148.0, 100.0]}
-    found = FrontView(("rate", "distortion"), rows.assign(state="complete", number=range(6), **places), (*places,))
+    found = FrontView(
+        ("rate", "distortion"), rows.assign(state="complete", number=range(6), **places), (*places,), view.epochs
+    )
     figure = draw_front(SimpleNamespace(front=found, parameters=view.parameters))
     figure.draw_without_rendering()
     axes, named = figure.axes[0], []
