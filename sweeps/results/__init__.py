@@ -31,7 +31,7 @@ class Results:
     `trials` has one row per trial, those of the search first, each by number. Of a trial that was revived there is the newest alone,
     which has all its epochs; the numbers of the others are missing. Columns: repeat, number, name, state (complete,
     pruned, failed, running, paused or waiting), objective (the best reported), epochs (reported), best_epoch, seed, started and
-    ended (unix seconds), seconds (of training), duplicate_of, failure (its kind), message, folder, and for repeats
+    ended (unix seconds), seconds (of training), ended_round, duplicate_of, failure (its kind), message, folder, and for repeats
     source_trial, purposes, seed_index, pair_ids, baseline; then `params.<name>` in the order of the search space and `result.<metric>`.
     `epochs` has one row per reported epoch: repeat, number, epoch (from 1), round (of the driver, from 0), objective, and the metrics.
 

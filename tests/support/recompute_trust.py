@@ -136,9 +136,12 @@ def _bounds(study: Study, _: str) -> tuple[str, bool | None]:
 def _course(study: Study, _: str) -> tuple[str, bool | None]:
     ended = study.search[study.search["ended"].notna()].sort_values(["ended_round", "number"])
     best = ended["objective"].where(ended["state"] == "complete").cummin().ffill()
-    course = ended.assign(spent=ended["epochs"].cumsum(), best=best)[best.notna()]
-    if len(study.ranked) < 10 or course.empty:
+    if len(study.ranked) < 10 or not best.notna().any():
         return f"{plural(len(study.ranked), 'complete trial')}, too few to tell", None
+    own = study.epochs[~study.epochs["repeat"] & study.epochs["number"].isin(study.search["number"])]
+    course = ended.assign(spent=[(own["round"] <= last).sum() for last in ended["ended_round"]], best=best)[
+        best.notna()
+    ]
     before = course.loc[course["spent"] <= course["spent"].iloc[-1] * 2 / 3, "best"]
     if before.empty:
         return "no trial was complete by then", None

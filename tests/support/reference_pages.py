@@ -16,7 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"
 sys.path.insert(0, str(ROOT))
 
-CURVES = "`curves.csv` has a row for each epoch of each run: `repeat`, `number`, `epoch` (from 1), `objective` and the columns `train/…` and `val/…`."
+CURVES = (
+    "`curves.csv` has a row for each epoch of each run: `repeat`, `number`, `epoch` (from 1), `round` (of the driver, from 0), "
+    "`objective` and the columns `train/…` and `val/…`."
+)
 PER_IMAGE = (
     "`per_image.npz` has the figures of each test image of the runs in the first table, where they left them: `r3/neg_elbo` and "
     "`r3/iw_nll` of repeat 3, float32 [N], nats, in the order of the data set. report.html holds the other files, and links to this one."

@@ -279,7 +279,9 @@ def _name_choices(axes: Axes, texts: Sequence[str], below: Sequence[str]) -> Non
     names = [f"{wrapped(text, 20)}\n{counts}".rstrip() for text, counts in zip(texts, below, strict=True)]
     apart = 72 * 0.75 * (figure.get_size_inches()[0] if figure is not None else 9.0) / columns / len(texts)
     if max(text.count("\n") + 1 for text in names) * TICK_LINE > apart * math.sin(math.radians(SLANT)):
-        names = [": ".join(filter(None, parts)) for parts in zip(texts, below, strict=True)]
+        names = [
+            ": ".join(filter(None, (shortened(text, 28), counts))) for text, counts in zip(texts, below, strict=True)
+        ]
     slant = SLANT if apart * math.sin(math.radians(SLANT)) > TICK_LINE else 2 * SLANT
     axes.set_xticks(range(len(texts)), names, rotation=slant, ha="right", va="top", rotation_mode="anchor")
 

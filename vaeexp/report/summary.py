@@ -46,13 +46,15 @@ def trials_csv(view: StudyView) -> str:
 
 
 def curves_csv(view: StudyView) -> str:
-    """Return every epoch of every trial and repeat as CSV, with the objective and the metrics of training and validation.
+    """Return every epoch of every trial and repeat as CSV, with its round of the driver, the objective and the metrics of training and validation.
 
     Repeats stand after the trials of the search, as in `trials_csv`; the two share `repeat` and `number`.
     """
     keys = ["repeat", "number", "epoch"]
     metrics = [name for name in view.epochs.columns if name.startswith(("train/", "val/"))]
-    return view.epochs[[*keys, "objective", *metrics]].sort_values(keys).to_csv(index=False, lineterminator="\n")
+    return (
+        view.epochs[[*keys, "round", "objective", *metrics]].sort_values(keys).to_csv(index=False, lineterminator="\n")
+    )
 
 
 def per_image_npz(view: StudyView) -> bytes:
