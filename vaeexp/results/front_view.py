@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.results.front import front, hypervolume
-from vaeexp.results.tables import spent_by
+from vaeexp.results.tables import epochs_of, spent_by
 
 LABELS = {"rate": "rate", "distortion": "distortion", "neg_elbo": "−ELBO", "active_units": "active units"}
 """Name of an objective in the study file → what a report calls it."""
@@ -77,8 +77,8 @@ class FrontView:
 
 
 def front_view(trials: pd.DataFrame, epochs: pd.DataFrame, objectives: Mapping[str, str]) -> FrontView:
-    """Return the front of the trials of a search with the metrics of their last epochs; `epochs`: all of the search; `objectives`: name → metric."""
+    """Return the front of the trials of a search with the metrics of their last epochs; `epochs`: of the study; `objectives`: name → metric."""
     (first, second), columns = objectives, tuple(objectives.values())
     # The rounds of the driver give the order, because a clock may have jumped.
     ended = trials[trials["ended"].notna()].sort_values(["ended_round", "number"], ignore_index=True)
-    return FrontView((first, second), ended, (columns[0], columns[1]), epochs)
+    return FrontView((first, second), ended, (columns[0], columns[1]), epochs_of(trials, epochs))

@@ -115,11 +115,6 @@ class StudyView:
         return search_trials(self.trials)
 
     @cached_property
-    def search_epochs(self) -> pd.DataFrame:
-        """The epochs of these trials."""
-        return self.epochs[~self.epochs["repeat"] & self.epochs["number"].isin(self.search["number"])]
-
-    @cached_property
     def ranked(self) -> pd.DataFrame:
         """Complete trials of the search, the best first; none with two objectives."""
         return ranked(self.results)
@@ -132,9 +127,7 @@ class StudyView:
     @cached_property
     def front(self) -> FrontView | None:
         """The front of the search; None where the study has one objective."""
-        return (
-            front_view(self.last_epochs, self.search_epochs, self.study.objectives) if self.study.objectives else None
-        )
+        return front_view(self.last_epochs, self.epochs, self.study.objectives) if self.study.objectives else None
 
     @cached_property
     def learned(self) -> pd.DataFrame:
@@ -150,7 +143,7 @@ class StudyView:
     @cached_property
     def course(self) -> pd.DataFrame:
         """Trials of the search as they ended (`search_course`); none with two objectives."""
-        return search_course(self.search.iloc[:0] if self.study.objectives else self.search, self.search_epochs)
+        return search_course(self.search.iloc[:0] if self.study.objectives else self.search, self.epochs)
 
     @cached_property
     def last_epochs(self) -> pd.DataFrame:

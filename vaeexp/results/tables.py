@@ -51,18 +51,23 @@ def search_course(search: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
     # The rounds of the driver, because a clock may have jumped.
     ended = search[search["ended"].notna()].sort_values(["ended_round", "number"])
     best = ended["objective"].where(ended["state"] == "complete").cummin().ffill()
-    course = ended.assign(spent=spent_by(ended, epochs), best=best)
+    course = ended.assign(spent=spent_by(ended, epochs_of(search, epochs)), best=best)
     return course[course["best"].notna()].reset_index(drop=True)
 
 
 def spent_by(ended: pd.DataFrame, epochs: pd.DataFrame) -> np.ndarray:
-    """Return the trial-epochs that a search had trained by the round in which each of these trials ended: [trials].
+    """Return how many of the epochs of a search had been trained by the round in which each of these trials ended: [trials].
 
-    Trials that train or are paused by then count, because a search by promotion ends most of its trials at its own end.
+    Epochs of trials that train or are paused by then count, because a search by promotion ends most of its trials at its own end.
     """
-    rounds = np.sort(epochs["round"].to_numpy())
     # A trial of another program has no round; the search is over before anybody reads what that program did.
-    return np.searchsorted(rounds, ended["ended_round"].fillna(np.iinfo(np.int64).max).to_numpy(np.int64), side="right")
+    rounds = ended["ended_round"].fillna(np.iinfo(np.int64).max).to_numpy(np.int64)
+    return np.searchsorted(np.sort(epochs["round"].to_numpy()), rounds, side="right")
+
+
+def epochs_of(search: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
+    """Return the epochs of these trials of a search."""
+    return epochs[~epochs["repeat"] & epochs["number"].isin(search["number"])]
 
 
 def column(frame: pd.DataFrame, name: str) -> pd.Series:
