@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -49,6 +50,7 @@ from surrogate import Curve, Grades, Process  # noqa: E402
 from synthetic_table import DIVERGES, EPOCHS, SPACE, draw, truth, write_table  # noqa: E402
 from table_lanes import BudgetSpent, TableLanes, Trace  # noqa: E402
 
+from sweeps.source import hash_of  # noqa: E402
 from sweeps.study.space import Parameter, Space  # noqa: E402
 from sweeps.workload import Trial, advance_all  # noqa: E402
 from sweeps.workload.testing import check_lanes  # noqa: E402
@@ -498,24 +500,42 @@ def test_the_same_search_rounds_its_grades_otherwise_and_does_nothing_else_other
 def test_results_are_renewed_where_the_first_repeats_are_the_same(
     table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_table(tmp_path / "tables")
-    monkeypatch.setattr("race.RACES", tmp_path)
-    wanted = [*entries(table, ["random", REFERENCE], lanes=[2], repeats=2, budget=40)]
-    race({"A": table}, wanted, tmp_path / "tables", tmp_path / "out", workers=1)
-    assert pack_results({"A": table}, tmp_path / "out", tmp_path) == [tmp_path / KEPT_OURS]
-    (tmp_path / "out" / "search.jsonl").unlink()
-    present = (tmp_path / KEPT_OURS).read_bytes()
-    former = [json.loads(line) | {"code": "former"} for line in whole_lines(tmp_path / KEPT_OURS)]
-    grown = [
-        line | {"trials": line["trials"] + (line["repeat"] == 0 and line["method"] == "random")} for line in former
-    ]
-    for lines, other in ((grown, ["A random, 2 lanes, repeat 0"]), (former, [])):
-        write_lines(tmp_path / KEPT_OURS, [to_line(line) for line in lines])
-        kept = (tmp_path / KEPT_OURS).read_bytes()
+    """The last results are kept by another processor, which rounds otherwise: the search with the former code decides."""
+    former, root = tmp_path / "former", BENCHMARKS.parents[1]
+    shutil.copytree(root / "sweeps", former / "sweeps", ignore=shutil.ignore_patterns("__pycache__"))
+    with (former / "sweeps" / "source.py").open("a", encoding="utf-8") as module:
+        module.write("# Another state.\n")
+    code = hash_of(str(former / "sweeps" / "__init__.py"), package=True)[:12]
+    folder, kept = write_and_race(table, tmp_path, monkeypatch)
+    present = kept.read_bytes()
+    lines = [json.loads(line) | {"code": code} for line in whole_lines(kept)]
+    grown = [line | {"trials": line["trials"] + (line["repeat"] == 0 and line["method"] == "random")} for line in lines]
+    stranger = [line | {"code": "stranger"} for line in grown]
+    differs = ["A random, 2 lanes, repeat 0"]
+    for found, checkout, other in (
+        (grown, None, differs),
+        (stranger, former, differs),
+        (lines, None, []),
+        (grown, former, []),
+    ):
+        write_lines(kept, [to_line(line) for line in found])
+        before = kept.read_bytes()
         assert read_results({"A": table}, tmp_path / "out") == []
-        assert renew_ours({"A": table}, tmp_path / "tables", tmp_path, repeats=1, workers=1) == other
-        assert (tmp_path / KEPT_OURS).read_bytes() == (kept if other else present)
-    assert len(read_results({"A": table}, tmp_path / "out")) == 4
+        assert renew_ours({"A": table}, folder, tmp_path, checkout, repeats=1, workers=1) == other
+        assert (kept.read_bytes() == before) == bool(other)
+        assert len(read_results({"A": table}, tmp_path / "out")) == (0 if other else 4)
+        assert other or found is grown or kept.read_bytes() == present
+
+
+def write_and_race(table: Table, into: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Race two searches on a table and keep the results; return the folder of the table and the file of results."""
+    write_table(into / "tables")
+    monkeypatch.setattr("race.RACES", into)
+    wanted = [*entries(table, ["random", REFERENCE], lanes=[2], repeats=2, budget=40)]
+    race({"A": table}, wanted, into / "tables", into / "out", workers=1)
+    assert pack_results({"A": table}, into / "out", into) == [into / KEPT_OURS]
+    (into / "out" / "search.jsonl").unlink()
+    return into / "tables", into / KEPT_OURS
 
 
 @pytest.mark.slow

@@ -8,8 +8,8 @@
 Results are lines of `search.jsonl` in `--out`, one for each search, lanes and repeat; what is there already is not run again, so the command can be
 stopped at any time and goes on. A result belongs to one state of the table, of the referee and, for searches of ours, of the package `sweeps`:
 where these have changed, it is made anew. Results take hours, so they are kept in `races/`, and `--pack` adds the results in `--out`. Where `sweeps` has
-changed and no search should have, `--renew 2` runs two repeats of each again and, where they are equal, keeps all results for the present state. The
-report is `search-tables.md` and a picture for each space. `grading.py` has the rules, `methods.py` and `peers.py` the searches.
+changed and no search should have, `--renew 2 --former CHECKOUT` runs two repeats of each again and, where they are equal, keeps all results for the present
+state. Another processor rounds otherwise, so that some searches choose otherwise on it; these also run with the `sweeps` of the former state. The report is `search-tables.md` and a picture for each space. `grading.py` has the rules, `methods.py` and `peers.py` the searches.
 
 Peers that need other versions of packages than the project run in an environment of their own, into the same `--out`:
 
@@ -26,11 +26,12 @@ import itertools
 import json
 import multiprocessing
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 
@@ -107,7 +108,9 @@ def main() -> None:
     elif options.pack:
         print(*pack_results(tables, options.out, RACES) or ["nothing new"], sep="\n")
     elif options.renew:
-        if other := renew_ours(tables, options.tables, RACES, repeats=options.renew, workers=options.workers):
+        if other := renew_ours(
+            tables, options.tables, RACES, options.former, repeats=options.renew, workers=options.workers
+        ):
             raise SystemExit("\n".join(["nothing is kept, because these searches are no longer the same:", *other]))
     elif options.surrogate:
         for name, table in tables.items():
@@ -190,10 +193,13 @@ def pack_results(tables: dict[str, Table], out: Path, into: Path) -> list[Path]:
     return written
 
 
-def renew_ours(tables: dict[str, Table], folder: Path, into: Path, *, repeats: int, workers: int) -> list[str]:
-    """Keep our searches of former states of `sweeps` for the present one, if some repeats of each find the same at the same epochs.
+def renew_ours(
+    tables: dict[str, Table], folder: Path, into: Path, former: Path | None, *, repeats: int, workers: int
+) -> list[str]:
+    """Keep our searches of a former state of `sweeps` for the present one, if some repeats of each find the same at the same epochs.
 
-    Returns the searches that do not. Where there are some, nothing is written.
+    A search that does not may have run on another processor before: it is compared with the same search in `former`, a checkout of the former
+    state. Returns the searches that differ. Where there are some, nothing is written.
     """
     kept = [Result.from_dict(json.loads(line)) for line in whole_lines(into / KEPT_OURS)]
     digests = {name: digest_of(table) for name, table in tables.items()}
@@ -201,15 +207,27 @@ def renew_ours(tables: dict[str, Table], folder: Path, into: Path, *, repeats: i
     before = {_entry_of(result): result for result in kept if result in stale and result.repeat < repeats}
     other = []
     with single_threaded(workers) as pool:
-        for old, new in zip(before.values(), pool.map(_run, before, itertools.repeat(folder)), strict=True):
-            place, same = f"{old.space} {old.method}, {old.lanes} lanes, repeat {old.repeat}", is_same_search(old, new)
+        for entry, new in zip(before, pool.map(_run, before, itertools.repeat(folder)), strict=True):
+            same = is_same_search(before[entry], new)
+            if not same and former is not None:
+                again = _run_former(entry, folder, former)
+                same = again.code == before[entry].code and is_same_search(again, new)
+            place = f"{entry.space} {entry.method}, {entry.lanes} lanes, repeat {entry.repeat}"
             other += [] if same else [place]
-            verdict = "the same" if same else "another search"
-            print(f"{place}: {verdict}, {old.own_seconds:.1f} and {new.own_seconds:.1f} s of its own", flush=True)
+            print(f"{place}: {'the same' if same else 'another search'}", flush=True)
     if not other:
         now = [replace(r, code=code_of(r.method)) if r in stale else r for r in kept]
         write_lines(into / KEPT_OURS, sorted(to_line(result.to_dict()) for result in now))
     return other
+
+
+def _run_former(entry: Entry, folder: Path, former: Path) -> Result:
+    """Run a search with the package `sweeps` of a checkout, in a process of its own."""
+    program = "import json, sys, pathlib, race; print(json.dumps(race._run(race.Entry(**json.loads(sys.argv[1])), pathlib.Path(sys.argv[2])).to_dict()))"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(former.resolve()), str(Path(__file__).parent)])}
+    command = [sys.executable, "-P", "-c", program, json.dumps(asdict(entry)), str(folder.resolve())]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True)
+    return Result.from_dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def is_same_search(old: Result, new: Result) -> bool:
