@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -521,7 +522,13 @@ def test_results_are_renewed_where_the_first_repeats_are_the_same(
         write_lines(kept, [to_line(line) for line in found])
         before = kept.read_bytes()
         assert read_results({"A": table}, tmp_path / "out") == []
-        assert renew_ours({"A": table}, folder, tmp_path, checkout, repeats=1, workers=1) == other
+        if checkout is None:
+            assert renew_ours({"A": table}, folder, tmp_path, None, repeats=1, workers=1) == other
+        else:
+            options = ["--tables", str(folder), "--renew", "1", "--former", str(checkout), "--workers", "1"]
+            monkeypatch.setattr("sys.argv", ["race.py", *options])
+            with pytest.raises(SystemExit, match=differs[0]) if other else nullcontext():
+                main()
         assert (kept.read_bytes() == before) == bool(other)
         assert len(read_results({"A": table}, tmp_path / "out")) == (0 if other else 4)
         assert other or found is grown or kept.read_bytes() == present

@@ -219,7 +219,7 @@ def _worker_row(worker: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _counts(stored: StoredStudy) -> str:
-    """Say `12 of 40 trials: 8 complete, 3 pruned, 1 running`; nothing of a budget that is smaller than what is there."""
+    """Say `12 of 40 trials: 8 complete, 3 pruned, 1 running`. A budget that is smaller than the number of trials is left out."""
     states, planned = Counter(trial.state for trial in stored.newest), stored.study.budget.get("trials")
     parts = [f"{states[state]} {state}" for state in STATES if states[state]]
     count = (

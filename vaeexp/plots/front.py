@@ -88,9 +88,8 @@ def _name(axes: Axes, view: StudyView, found: FrontView) -> int:
     wide, high = (72 * size * 0.88 for size in figure.get_size_inches())
     boxes: list[tuple[float, float]] = []
     rows = [row for _, row in found.members.iterrows()]
-    places = (
-        (found.members[[*found.metrics]].to_numpy(float) - (left, bottom)) / (right - left, top - bottom) * (wide, high)
-    )
+    values = found.members[[*found.metrics]].to_numpy(float)
+    places = (values - (left, bottom)) / (right - left, top - bottom) * (wide, high)
     order = [*dict.fromkeys([0, len(rows) - 1, *range(len(rows))])]
     unnamed = 0
     for index in order:
@@ -102,8 +101,7 @@ def _name(axes: Axes, view: StudyView, found: FrontView) -> int:
             unnamed += 1
             continue
         boxes.append((x, y))
-        at = float(rows[index][found.metrics[0]]), float(rows[index][found.metrics[1]])
-        style.annotate(axes, text, at, OFFSET, ha="right", va="top", fontsize=FONT)
+        style.annotate(axes, text, tuple(values[index]), OFFSET, ha="right", va="top", fontsize=FONT)
     return unnamed
 
 

@@ -60,7 +60,7 @@ def spent_by(ended: pd.DataFrame, epochs: pd.DataFrame) -> np.ndarray:
 
     Epochs of trials that train or are paused by then count, because a search by promotion ends most of its trials at its own end.
     """
-    # A trial of another program has no round; the search is over before anybody reads what that program did.
+    # A trial that another program has ended has no round of its end, so all epochs count.
     rounds = ended["ended_round"].fillna(np.iinfo(np.int64).max).to_numpy(np.int64)
     return np.searchsorted(np.sort(epochs["round"].to_numpy()), rounds, side="right")
 

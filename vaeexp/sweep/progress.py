@@ -237,7 +237,7 @@ def _ended_trials(snapshot: Snapshot) -> int:
 
 
 def _of_planned(snapshot: Snapshot) -> str:
-    """Return `/40`; nothing where no number is planned, or a smaller one than have ended, as when a study goes on with an earlier budget."""
+    """Return `/40`; nothing without a planned number of trials, or where more trials have ended, as under an earlier budget."""
     return f"/{snapshot.planned}" if snapshot.planned and snapshot.planned >= _ended_trials(snapshot) else ""
 
 

@@ -9,7 +9,8 @@ Results are lines of `search.jsonl` in `--out`, one for each search, lanes and r
 stopped at any time and goes on. A result belongs to one state of the table, of the referee and, for searches of ours, of the package `sweeps`:
 where these have changed, it is made anew. Results take hours, so they are kept in `races/`, and `--pack` adds the results in `--out`. Where `sweeps` has
 changed and no search should have, `--renew 2 --former CHECKOUT` runs two repeats of each again and, where they are equal, keeps all results for the present
-state. Another processor rounds otherwise, so that some searches choose otherwise on it; these also run with the `sweeps` of the former state. The report is `search-tables.md` and a picture for each space. `grading.py` has the rules, `methods.py` and `peers.py` the searches.
+state. Another processor rounds otherwise, so that some searches choose otherwise on it; these also run with the `sweeps` of the former state. The report is
+`search-tables.md` and a picture for each space. `grading.py` has the rules, `methods.py` and `peers.py` the searches.
 
 Peers that need other versions of packages than the project run in an environment of their own, into the same `--out`:
 
@@ -91,7 +92,10 @@ def main() -> None:
         metavar="N",
         help="run N repeats of each kept search of ours again, and keep all if they are equal",
     )
+    parser.add_argument("--former", type=Path, metavar="CHECKOUT", help="with --renew: the state that made the results")
     options = parser.parse_args()
+    if options.renew is not None and options.renew < 1:
+        parser.error(f"--renew: got {options.renew}; must be 1 or more.")
     try:
         tables = {name: load_table(name, options.tables) for name in options.space or _spaces(options.tables)}
     except ValueError as error:
@@ -198,8 +202,8 @@ def renew_ours(
 ) -> list[str]:
     """Keep our searches of a former state of `sweeps` for the present one, if some repeats of each find the same at the same epochs.
 
-    A search that does not may have run on another processor before: it is compared with the same search in `former`, a checkout of the former
-    state. Returns the searches that differ. Where there are some, nothing is written.
+    A search that finds something else may have run on another processor before. Such a search is compared with the same search in `former`, a
+    checkout of the former state. Returns the searches that differ. Where there are some, nothing is written.
     """
     kept = [Result.from_dict(json.loads(line)) for line in whole_lines(into / KEPT_OURS)]
     digests = {name: digest_of(table) for name, table in tables.items()}
@@ -231,7 +235,7 @@ def _run_former(entry: Entry, folder: Path, former: Path) -> Result:
 
 
 def is_same_search(old: Result, new: Result) -> bool:
-    """Say whether two results are equal but for processor time, state of `sweeps` and what another processor rounds otherwise in a grade or a time."""
+    """Say whether two results are equal but for processor time, state of `sweeps` and the rounding of another processor in grades and times."""
 
     def exact(result: Result) -> Result:
         changes = tuple(replace(change, seconds=0.0, regret=0.0) for change in result.changes)
