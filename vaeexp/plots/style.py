@@ -53,7 +53,7 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 DASHED: dict[str, Any] = {"color": MUTED, "linewidth": 1.3, "linestyle": (0, (4, 3)), "zorder": 2}
 """Of a line that is there for orientation."""
 SLANT = 30
-"""Degrees at which names below an axis stand where they do not fit side by side; twice as many where they are close."""
+"""Degrees at which names below an axis stand where the names do not fit side by side; twice as many where the names are close."""
 TICK_LINE = 14.0
 """Height of a line of words at a tick, in points."""
 _LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 10, "labelcolor": TEXT_COLOUR}
@@ -277,12 +277,14 @@ def _name_choices(axes: Axes, texts: Sequence[str], below: Sequence[str]) -> Non
         axes.set_xticks(range(len(texts)), lines)
         return
     names = [f"{wrapped(text, 20)}\n{counts}".rstrip() for text, counts in zip(texts, below, strict=True)]
-    apart = 72 * 0.75 * (figure.get_size_inches()[0] if figure is not None else 9.0) / columns / len(texts)
-    if max(text.count("\n") + 1 for text in names) * TICK_LINE > apart * math.sin(math.radians(SLANT)):
+    # Panels take about three quarters of the width of a figure.
+    apart = 72 * 0.75 * (figure.get_size_inches()[0] if figure is not None else WIDTH) / columns / len(texts)
+    clear = apart * math.sin(math.radians(SLANT))
+    if max(text.count("\n") + 1 for text in names) * TICK_LINE > clear:
         names = [
             ": ".join(filter(None, (shortened(text, 28), counts))) for text, counts in zip(texts, below, strict=True)
         ]
-    slant = SLANT if apart * math.sin(math.radians(SLANT)) > TICK_LINE else 2 * SLANT
+    slant = SLANT if clear > TICK_LINE else 2 * SLANT
     axes.set_xticks(range(len(texts)), names, rotation=slant, ha="right", va="top", rotation_mode="anchor")
 
 
