@@ -4,9 +4,11 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import yaml
 from synthetic_study import epochs_frame, make_results, part, study_attributes, trials_frame, with_baselines
 
 from sweeps.results import Results
+from sweeps.study.ranges import Growth
 
 SPACE = {
     "beta": {"kind": "float", "low": 0.01, "high": 10.0, "log": True},
@@ -56,12 +58,32 @@ def study(settings: list[dict], values, *, space: dict = SPACE, states=None) -> 
 def bowl(count: int, seed: int = 0, noise: float = 0.3) -> Results:
     """A study whose value depends on the learning rate (best at 0.002), less on the optimizer, and on little else."""
     settings = drawn(count, seed)
-    random = np.random.default_rng(seed + 1000)
+    return study(settings, _bowl(settings, seed=seed, noise=noise))
+
+
+def _bowl(settings: list[dict], *, seed: int, noise: float) -> np.ndarray:
     values = [
         100 + 20 * (math.log10(row["learning_rate"]) - math.log10(0.002)) ** 2 + 3 * (row["optimizer"] == "adam")
         for row in settings
     ]
-    return study(settings, values + random.normal(0, noise, count))
+    return values + np.random.default_rng(seed + 1000).normal(0, noise, len(settings))
+
+
+def grown() -> Results:
+    """A bowl whose search widened the learning rate, the layers, and the learning rate again."""
+    narrow = SPACE | {
+        "learning_rate": {"kind": "float", "low": 1e-4, "high": 4e-4, "log": True, "grow": True},
+        "layers": {"kind": "int", "low": 1, "high": 3, "grow": True},
+    }
+    ends = (("learning_rate", 1.6e-3, 24), ("layers", 4, 36), ("learning_rate", 6.4e-3, 44))
+    steps = [Growth(parameter=name, bound="upper", end=end, round=at // 4, trial=at) for name, end, at in ends]
+    settings, space = drawn(24, space=narrow), narrow
+    for step, until in zip(steps, (36, 44, 60), strict=True):
+        space = space | {step.parameter: space[step.parameter] | {"high": step.end}}
+        settings += drawn(until - step.trial, seed=until, space=space)
+    found = study(settings, _bowl(settings, seed=0, noise=0.3), space=narrow)
+    record = found.study.provenance | {"study_file": yaml.safe_dump({"search": narrow})}
+    return replace(found, study=replace(found.study, grown=tuple(steps), provenance=record))
 
 
 OBJECTIVES = {"rate": "val/rate", "distortion": "val/distortion"}

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from recompute_answer import assert_that
 from recompute_figures import Study, bound_of
+from recompute_files import Parameter
 from recompute_rules import SHARE, Expected, State, shows
 from recompute_statistics import evidence, listed, number, plural
 from recompute_tables import Rows, has
@@ -107,19 +108,44 @@ def _wider(study: Study) -> list[str]:
         end = bound_of(study, name)[0]
         if not end:
             continue
-        low, high = own.low, own.high
-        sides = (low / 4, high * 4) if own.log else (low - (high - low) / 2, high + (high - low) / 2)
-        value = sides[end == "upper"]
-        # What a setting allows: whole numbers from 1, other numbers from 0, a learning rate up to 1.
-        value = max(value, 1.0 if own.whole else 0.0)
-        value = min(value, 1.0) if name == "learning_rate" else value
-        value = round(value) if own.whole else value
-        if value != (low if end == "lower" else high):
+        present = own.low if end == "lower" else own.high
+        value = _step_out(own, present, end, (own.high - own.low) / 2)
+        if value != present:
             settings.append(f"--set search.{name}.{'low' if end == 'lower' else 'high'}={value:.10g}")
     return settings
 
 
-def _bounds(study: Study, _: str) -> tuple[str, bool | None]:
+def _step_out(own: Parameter, present: float, end: str, half: float) -> float:
+    """Return the end that is one step beyond the present one: four times as far on a logarithmic axis, else half the range."""
+    sign = -1 if end == "lower" else 1
+    value = present * 4.0**sign if own.log else present + sign * half
+    # What a setting allows: whole numbers from 1, other numbers from 0, a learning rate up to 1.
+    value = max(value, 1.0 if own.whole else 0.0)
+    value = min(value, 1.0) if own.name == "learning_rate" else value
+    return round(value) if own.whole else value
+
+
+def _widened(study: Study, figure: str) -> str:
+    """Return a pattern of the steps in the order of the report; its groups are the ends, recomputed from the range in the study file.
+
+    No table has the round in which the search took a step. So a trial is right where no trial before it lies beyond the former end.
+    """
+    labels, ends, parts = {own.label: own for own in study.parameters.values()}, {}, []
+    for label, way, trial in re.findall(r"widened ([\w ]+?) (up|down) to \S+ from trial (\d+) on", figure):
+        own, end = labels[label], "upper" if way == "up" else "lower"
+        given = study.report.file["search"][own.name]
+        low, high = float(given["low"]), float(given["high"])
+        reached = ends.setdefault(own.name, {"lower": low, "upper": high})
+        before = own.values(study.search[study.search["number"] < int(trial)])
+        assert_that(given.get("grow") is True and before.dropna().between(*reached.values()).all())
+        reached[end] = _step_out(own, reached[end], end, (high - low) / 2)
+        parts.append(rf"widened {label} {way} to ({re.escape(f'{reached[end]:.10g}')}) from trial {trial} on")
+    for name, reached in ends.items():
+        assert_that(np.allclose([*reached.values()], [study.parameters[name].low, study.parameters[name].high]))
+    return f"; the search {listed(parts)}" if parts else ""
+
+
+def _bounds(study: Study, figure: str) -> tuple[Expected, bool | None]:
     if len(study.found) < 2:
         return "fewer than two complete trials", None
     hits = [(own, *bound_of(study, name)) for name, own in study.parameters.items()]
@@ -128,9 +154,10 @@ def _bounds(study: Study, _: str) -> tuple[str, bool | None]:
         for own, end, count, top in hits
         if end
     ]
-    if not parts:
-        return f"no range has its best {min(10, len(study.found))} trials at one end", True
-    return listed(parts), False
+    words = listed(parts) if parts else f"no range has its best {min(10, len(study.found))} trials at one end"
+    if widened := _widened(study, figure):
+        return re.compile(re.escape(words) + widened), not parts
+    return words, not parts
 
 
 def _course(study: Study, _: str) -> tuple[str, bool | None]:

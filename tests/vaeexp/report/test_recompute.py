@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import recompute_report
-from drawn_studies import bowl, two_objectives
+from drawn_studies import bowl, grown, two_objectives
 from matplotlib.figure import Figure
 from raced_results import raced_results
 from recompute_figures import Study
@@ -108,6 +108,7 @@ STATES = {
     "three optimizers": three_optimizers,
     "interaction": interaction,
     "many trials": lambda: bowl(120),
+    "ranges that grew": grown,
     "two objectives": two_objectives,
     "two objectives, one trial": lambda: two_objectives(1),
     "race": lambda: with_baselines(raced_results(failing=4)),
@@ -175,6 +176,22 @@ def test_a_wrong_last_digit_is_found_wherever_it_stands(folder):
         line = wrong.splitlines()[wrong[: number.start].count("\n")]
         changed = [new for old, new in zip(report.blocks, blocks(wrong), strict=True) if old != new]
         assert check(study, changed).wrong, (report.readme[number.start : number.end], line)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("widened learning rate up to 0.0016 from", "widened learning rate up to 0.0017 from"),
+        ("widened layers up to 4 from", "widened layers up to 5 from"),
+        ("widened layers up to 4 from trial 36", "widened layers up to 4 from trial 46"),
+        (" and widened learning rate up to 0.0064 from trial 44 on", ""),
+    ],
+)
+def test_a_range_that_grew_otherwise_is_found(folders, right, wrong):
+    report = read_report(folders("ranges that grew"))
+    assert right in report.readme
+    changed = blocks(report.readme.replace(right, wrong))
+    assert check(Study(report), changed).wrong
 
 
 def test_a_sentence_without_a_rule_is_an_error(folders, tmp_path, capsys):
