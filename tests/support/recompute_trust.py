@@ -205,7 +205,7 @@ def _pruner(study: Study, figure: str) -> tuple[Expected, bool | None]:
     if len(table) >= 5 and longest > 1 and len(set(table[:, -1])) > 1:
         ranks = pd.DataFrame(table).rank()
         with np.errstate(invalid="ignore", divide="ignore"):
-            agreement = ranks.corrwith(ranks[longest - 1]).fillna(0).to_numpy()
+            agreement = ranks.corrwith(ranks[longest - 1]).fillna(0).to_numpy().round(12)
         early = max(1, round(longest / 5))
         words = f"; the ranks at epoch {early} correlate with the last ones by {number(agreement[early - 1])}"
         low = np.flatnonzero(agreement < 0.7)

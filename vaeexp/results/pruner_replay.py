@@ -65,9 +65,10 @@ def rank_correlations(curves: Sequence[np.ndarray]) -> pd.Series:
         return pd.Series(dtype=float)
     ranks = pd.DataFrame(table).rank().to_numpy()
     centred = ranks - ranks.mean(axis=0)
-    scale = np.sqrt((centred**2).sum(axis=0))
+    squares = (centred**2).sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        correlations = (centred * centred[:, -1:]).sum(axis=0) / (scale * scale[-1])
+        # One root of the product: where no ranks tie, the fraction is exact, so that reports round a half alike on all processors.
+        correlations = (centred * centred[:, -1:]).sum(axis=0) / np.sqrt(squares * squares[-1])
     return pd.Series(np.nan_to_num(correlations), index=np.arange(1, longest + 1))
 
 
