@@ -1,5 +1,6 @@
 """The rate–distortion plane (Alemi et al. 2018, "Fixing a Broken ELBO"): what β really chooses; and the latent units in use."""
 
+import itertools
 import math
 from typing import Any
 
@@ -31,6 +32,8 @@ FONT = 11
 """Of the words beside the best trial."""
 NEAR = 6
 """Room around these words, in 1/72 inch."""
+ASIDE = 26
+"""From the best trial to these words where they fit beside it, in 1/72 inch."""
 
 
 def rate_distortion(view: StudyView) -> Figure | None:
@@ -126,33 +129,40 @@ def _name_best(axes: Axes, trials: pd.DataFrame) -> None:
         text += f" ({format_number(best['objective'])} at epoch {best['best_epoch']})"
     line = {"arrowstyle": "-", "color": style.TEXT_COLOUR, "linewidth": 0.9, "shrinkB": 5}
     look: dict[str, Any] = {"va": "baseline", "boxed": True, "fontsize": FONT, "arrowprops": line}
-    across, up = _free_place(axes, trials[["val/rate", "val/distortion"]].to_numpy(float), at, text)
-    style.annotate(axes, text, at, (across, up), ha="left" if across > 0 else "right", **look)
+    offset = _free_place(axes, trials[["val/rate", "val/distortion"]].to_numpy(float), at, text)
+    style.annotate(axes, text, at, offset, ha="left", **look)
 
 
 def _free_place(axes: Axes, points: np.ndarray, at: tuple[float, float], text: str) -> tuple[float, float]:
-    """Return the offset from `at` at which words fit into the axes and cover the fewest of the points [N, 2]; in 1/72 inch.
-
-    The size of the words is estimated from their number.
-    """
+    """Return the offset from `at` of words that fit into the axes; they and their line cover the fewest points [N, 2] and other words. In 1/72 inch."""
     figure = axes.get_figure(root=True)
     assert figure is not None
-    box = axes.get_position()
-    size = np.array([figure.get_figwidth() * box.width, figure.get_figheight() * box.height]) * 72
-    ends = np.array([axes.get_xlim(), axes.get_ylim()])
-    scaled, (x, y) = (
-        (positions - ends[:, 0]) / (ends[:, 1] - ends[:, 0]) * size for positions in (points, np.array(at, dtype=float))
-    )
-    width = 0.6 * FONT * len(text)
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)  # before, the axes have another size
+    frame = axes.get_window_extent()
+    inch = 72 / figure.dpi
+    scaled = (axes.transData.transform(points) - frame.min) * inch
+    best = (axes.transData.transform(at) - frame.min) * inch
+    others = [(found.get_window_extent().get_points() - frame.min) * inch for found in axes.texts]
+    words = axes.text(0, 0, text, fontsize=FONT)
+    size = np.array([words.get_window_extent().width * inch, FONT])
+    words.remove()
+    across, up = np.array(frame.size) * inch
 
     def cost(offset: tuple[float, float]) -> int:
-        left, low = (x + offset[0] if offset[0] > 0 else x + offset[0] - width), y + offset[1]
-        corner, opposite = np.array([left, low]), np.array([left + width, low + FONT])
-        covered = ((scaled > corner - NEAR) & (scaled < opposite + NEAR)).all(axis=1).sum()
-        outside = (corner < 0).any() or (opposite > size).any()
-        return int(covered) + len(points) * int(outside)
+        corner = best + offset - NEAR
+        opposite = corner + size + 2 * NEAR
+        covered = ((scaled > corner) & (scaled < opposite)).all(axis=1)
+        line = (corner + opposite) / 2 - best
+        foot = best + np.clip((scaled - best) @ line / (line @ line), 0, 1)[:, None] * line
+        crossed = (np.hypot(*(scaled - foot).T) < NEAR) & (np.hypot(*(scaled - best).T) > NEAR)
+        overlaps = sum(bool((low < opposite).all() and (high > corner).all()) for low, high in others)
+        outside = corner[1] < 0 or opposite[1] > up
+        return int((covered | crossed).sum()) + overlaps + (len(points) + len(others)) * int(outside)
 
-    return min(((side * 26, up) for up in (30, -36, 60) for side in (1, -1)), key=cost)
+    ends = NEAR - best[0], max(NEAR, across - size[0] - NEAR) - best[0]
+    sides = [float(np.clip(side, *ends)) for side in (ASIDE, -ASIDE - size[0], -size[0] / 2)]
+    return min(itertools.product(sides, (30, -36, 60)), key=cost)
 
 
 def active_units(view: StudyView) -> Figure | None:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
+from matplotlib.text import Text
 from synthetic_study import (
     SEARCH,
     make_results,
@@ -15,7 +16,7 @@ from synthetic_study import (
 )
 
 from vaeexp.plots import PLOTS
-from vaeexp.plots.style import MUTED, TEXT_COLOUR
+from vaeexp.plots.style import MUTED, TEXT_COLOUR, framed
 from vaeexp.plots.tradeoff import active_units, rate_distortion
 from vaeexp.results.study_view import StudyView
 
@@ -72,6 +73,27 @@ def test_the_best_trial_is_named_with_both_values_where_its_last_epoch_is_not_it
     here = f"{last['val/rate'] + last['val/distortion']:.2f}"
     words = f"best: trial {best['number']}, {here} ({best['objective']:.2f} at epoch {best['best_epoch']})"
     assert words in texts(rate_distortion(view))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.7, 1.0])
+@pytest.mark.parametrize("height", [0.0, 0.5, 1.0])
+def test_the_name_of_the_best_trial_stays_within_the_axes(made, share, height):
+    """Wherever the best trial lies: its name is more than half as wide as the axes."""
+    view = StudyView(made)
+    points = view.points.copy()
+    complete = points[points["state"] == "complete"]
+    best = complete["objective"].idxmin()
+    for name, at in (("val/rate", share), ("val/distortion", height)):
+        points.loc[best, name] = complete[name].quantile(at)
+    points.loc[best, ["number", "best_epoch"]] = 10**12, points.loc[best, "epoch"] - 1
+    view.__dict__["points"] = points
+    figure = framed(rate_distortion(view), "Rate and distortion")
+    figure.draw_without_rendering()
+    (name,) = [text for text in figure.axes[0].texts if text.get_text().startswith("best: trial")]
+    words, axes = Text.get_window_extent(name), figure.axes[0].get_window_extent()
+    assert words.width > axes.width / 2
+    assert axes.x0 <= words.x0 < words.x1 <= axes.x1
+    assert axes.y0 <= words.y0 < words.y1 <= axes.y1
 
 
 def test_trials_that_did_not_complete_are_open_marks(made):
