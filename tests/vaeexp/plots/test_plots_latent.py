@@ -135,6 +135,16 @@ def test_bars_are_the_rates_from_the_greatest_to_the_smallest(results):
     assert axes.get_ylabel() == "rate (nats per image)"
 
 
+@pytest.mark.parametrize(
+    ("rates", "words"), [([2.0, 1.0], "above 0.01 nats (2)"), ([0.0, 0.0], "at most 0.01 nats (2)")]
+)
+def test_the_legend_names_only_bars_that_are_drawn(rates, words):
+    axes = rate_per_dimension({"rate_per_dimension": np.array(rates), "rate_threshold": np.array(0.01)}).axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [words]
+    (shown,) = axes.get_legend().legend_handles
+    assert shown.get_facecolor() == axes.patches[0].get_facecolor()
+
+
 def test_what_a_run_recorded_decides_over_a_default(tmp_path):
     """Components of equal weight have no heaviest, and the line stands at the study's threshold."""
     made = make_results(12, folder=tmp_path / "trials" / "beta_mnist")
