@@ -299,8 +299,8 @@ CHAPTERS: dict[str, dict[str, Plot]] = {
             "NLL against the number of samples",
             confirmed.nll_by_samples,
             "The importance-weighted bound on test images with k samples for each, of the best run of each configuration; k = 1 is "
-            "the −ELBO. Figures of different k are not comparable; where a curve is still falling, the true NLL is lower. A line is "
-            "of one run, so the distance between two lines also holds the luck of a seed and ranks no configurations.",
+            "the −ELBO. Figures of different k are not comparable; where a curve is still falling, the true NLL is lower. Each "
+            "line is one run. The distance between two lines also holds the luck of a seed, so the lines rank no configurations.",
             "No tested run left the bound by its number of samples.",
             groups=confirmed.comparable,
         ),

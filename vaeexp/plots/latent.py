@@ -153,7 +153,7 @@ def rate_per_dimension(arrays: Arrays) -> Figure:
     positions, heights = np.arange(1, len(rates) + 1), rates[order]
     for used, colour, text in ((True, "#0072B2", f"above {nats}"), (False, "#b8b8b8", f"at most {nats}")):
         chosen = (heights > threshold) == used
-        if chosen.any():  # the legend has no colour for bars that are not there
+        if chosen.any():  # a legend would give bars that are not drawn the colour of the others
             look: dict[str, Any] = {"width": 0.8 if few else 1.0, "color": colour, "linewidth": 0}
             axes.bar(positions[chosen], heights[chosen], label=f"{text} ({int(chosen.sum())})", **look)
     axes.set(xlim=(0.4, len(rates) + 0.6), ylim=(min(0.0, 1.05 * heights.min()), 1.05 * max(heights.max(), threshold)))

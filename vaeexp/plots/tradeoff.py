@@ -33,7 +33,7 @@ FONT = 11
 NEAR = 6
 """Room around these words, in 1/72 inch."""
 ASIDE = 26
-"""From the best trial to these words where they fit beside it, in 1/72 inch."""
+"""From the best trial to the words beside this trial, in 1/72 inch."""
 
 
 def rate_distortion(view: StudyView) -> Figure | None:
@@ -134,11 +134,14 @@ def _name_best(axes: Axes, trials: pd.DataFrame) -> None:
 
 
 def _free_place(axes: Axes, points: np.ndarray, at: tuple[float, float], text: str) -> tuple[float, float]:
-    """Return the offset from `at` of words that fit into the axes; they and their line cover the fewest points [N, 2] and other words. In 1/72 inch."""
+    """Return the offset from `at`, in 1/72 inch, at which words lie within the axes.
+
+    Of nine places, the words and the line to them cover the fewest of the points [N, 2] and of the words that are there.
+    """
     figure = axes.get_figure(root=True)
     assert figure is not None
     if (engine := figure.get_layout_engine()) is not None:
-        engine.execute(figure)  # before, the axes have another size
+        engine.execute(figure)  # without a layout, the axes have another size
     frame = axes.get_window_extent()
     inch = 72 / figure.dpi
     scaled = (axes.transData.transform(points) - frame.min) * inch
