@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -45,6 +46,7 @@ from race import (  # noqa: E402
     race,
     read_results,
     renew_ours,
+    single_threaded,
 )
 from race_report import grouped, report  # noqa: E402
 from surrogate import Curve, Grades, Process  # noqa: E402
@@ -532,6 +534,14 @@ def test_results_are_renewed_where_the_first_repeats_are_the_same(
         assert (kept.read_bytes() == before) == bool(other)
         assert len(read_results({"A": table}, tmp_path / "out")) == (0 if other else 4)
         assert other or found is grown or kept.read_bytes() == present
+
+
+def test_searches_have_one_thread_and_whoever_races_keeps_his_own() -> None:
+    before = dict(os.environ)
+    with single_threaded(1) as pool:
+        assert pool.submit(os.getenv, "OMP_NUM_THREADS").result() == "1"
+        assert pool.submit(os.getenv, "LOKY_MAX_CPU_COUNT").result() == "1"
+    assert dict(os.environ) == before
 
 
 def write_and_race(table: Table, into: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:

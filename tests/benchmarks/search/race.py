@@ -270,12 +270,22 @@ def race(tables: dict[str, Table], wanted: Sequence[Entry], folder: Path, out: P
             raise
 
 
-def single_threaded(workers: int) -> ProcessPoolExecutor:
-    """Return a pool of processes of one thread each, because searches run side by side."""
+@contextlib.contextmanager
+def single_threaded(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Give a pool of processes of one thread each, because searches run side by side. The environment is as before when the pool ends."""
     # The last name is for the forest of SMAC, which else takes a thread for each core.
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
+    before = {name: os.environ.get(name) for name in names}
     os.environ |= dict.fromkeys(names, "1")
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            yield pool
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @cache
