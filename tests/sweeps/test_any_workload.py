@@ -22,14 +22,26 @@ def start(place: Path, empty_store: Path) -> subprocess.Popen[bytes]:
         (place / "mlruns").mkdir(parents=True)
         shutil.copy(empty_store, place / "mlruns")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, str(EXAMPLE)], cwd=place, env=environment, stdout=subprocess.DEVNULL)
+    with open(place / "said", "w", encoding="utf-8") as said:
+        outputs = {"stdout": subprocess.DEVNULL, "stderr": said}
+        return subprocess.Popen([sys.executable, str(EXAMPLE)], cwd=place, env=environment, **outputs)
+
+
+def run_to_the_end(place: Path, empty_store: Path) -> None:
+    """Run the example, and once more where it says that MLflow is behind: a busy machine gives the mirror, of low priority, no time."""
+    for _ in range(2):
+        status = start(place, empty_store).wait()
+        said = (place / "said").read_text(encoding="utf-8")
+        assert status == 0, said
+        if "the same command brings the rest" not in said:
+            break
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """The folder of an undisturbed run."""
     place = tmp_path_factory.mktemp("any") / "whole"
-    assert start(place, empty_store).wait() == 0
+    run_to_the_end(place, empty_store)
     return place
 
 
@@ -80,7 +92,7 @@ def test_it_ends_in_the_same_table_when_it_is_killed_and_continued(
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert "running" in set(tables(killed)[0]["state"])
-    assert start(killed, empty_store).wait() == 0
+    run_to_the_end(killed, empty_store)
     for one, other in zip(tables(whole), tables(killed), strict=True):
         pd.testing.assert_frame_equal(one, other)
     check_mlflow(killed)
