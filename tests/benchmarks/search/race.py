@@ -42,6 +42,8 @@ from grading import Referee, Result, seen_seed
 from methods import METHODS, OURS, code_of, run_method, why_not
 from surrogate import SeenCurves
 
+from sweeps.source import same_code
+
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from table import markdown, usable_cores
@@ -275,17 +277,11 @@ def single_threaded(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Give a pool of processes of one thread each, because searches run side by side. The environment is as before when the pool ends."""
     # The last name is for the forest of SMAC, which else takes a thread for each core.
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ |= dict.fromkeys(names, "1")
-    try:
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            yield pool
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    with (
+        same_code(**dict.fromkeys(names, "1")),
+        ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool,
+    ):
+        yield pool
 
 
 @cache
