@@ -28,7 +28,7 @@ def start(place: Path, empty_store: Path) -> subprocess.Popen[bytes]:
 
 
 def run_to_the_end(place: Path, empty_store: Path) -> None:
-    """Run the example, and once more where it says that MLflow is behind: a busy machine gives the mirror, of low priority, no time."""
+    """Run the example, and once more where the example says that MLflow is behind, because a busy machine gives the mirror no time."""
     for _ in range(2):
         status = start(place, empty_store).wait()
         said = (place / "said").read_text(encoding="utf-8")

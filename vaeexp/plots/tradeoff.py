@@ -136,7 +136,7 @@ def _name_best(axes: Axes, trials: pd.DataFrame) -> None:
 def _free_place(axes: Axes, points: np.ndarray, at: tuple[float, float], text: str) -> tuple[float, float]:
     """Return the offset from `at`, in 1/72 inch, at which words lie within the axes.
 
-    Of nine places, the words and the line to them cover the fewest of the points [N, 2] and of the words that are there.
+    Of nine places, this place has the words and their line cover the fewest of the points [N, 2] and of the words already drawn.
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
