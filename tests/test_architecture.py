@@ -282,7 +282,7 @@ def test_public_names_exist(path: Path) -> None:
 def test_modules_and_functions_are_short_and_say_what_they_are(path: Path) -> None:
     source = path.read_text(encoding="utf-8")
     tree = ast.parse(source)
-    assert len(source.splitlines()) <= 400, f"{label(path)} has more than 400 lines"
+    assert len(source.splitlines()) <= 600, f"{label(path)} has more than 600 lines"
     assert ast.get_docstring(tree), f"{label(path)} has no docstring"
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

@@ -141,8 +141,16 @@ def study_object(stored: StoredStudy, runs: Path, storage: str | None) -> dict[s
             dict(worker) | {"since": moment(worker["since"])}
             for worker in (study.workers if state.startswith("running") else ())
         ],
-        "warnings": list(study.warnings) if study.finished else [],
+        "warnings": _warnings(stored),
     }
+
+
+def _warnings(stored: StoredStudy) -> list[str]:
+    """Return the warnings of a study: of a finished study all checks that failed, before that those that can be made."""
+    study = stored.study
+    if study.finished:
+        return list(study.warnings)
+    return [*study.provenance.get("warnings", ()), *wider_ranges(stored)]
 
 
 def _print_all(runs: Path, storage: str | None, console: "Console") -> bool:
@@ -195,7 +203,7 @@ def _print_one(name: str, runs: Path, storage: str | None, console: "Console") -
     if study.objectives and (front := front_trials(stored)):
         print_heading(console, f"Front of {' and '.join(study.objectives)}, at the last epoch")
         print_table(console, ("run", *study.objectives, "configuration"), [_front_row(study, run) for run in front])
-    for warning in study.warnings if study.finished else wider_ranges(stored):
+    for warning in _warnings(stored):
         write_line(console, f"\n{warning}")
     return state.startswith("running")
 

@@ -70,6 +70,7 @@ class Dataset:
     sizes: images in train, validation and test.
     classes: name of each label; None where the images have none, and then every label is 0.
     notes: sentences for people on the files and on their preparation.
+    warnings: sentences for people on what they cannot have meant, each with what to do.
     split_seed: of the order in which training and validation images are taken.
     """
 
@@ -84,6 +85,7 @@ class Dataset:
     sizes: tuple[int, int, int]
     classes: tuple[str, ...] | None
     notes: tuple[str, ...]
+    warnings: tuple[str, ...]
     split_seed: int
 
     @cached_property
@@ -173,6 +175,7 @@ def open_dataset(
         sizes=sizes,
         classes=prepared.classes,
         notes=notes,
+        warnings=prepared.warnings,
         split_seed=settings.split_seed,
     )
 

@@ -68,8 +68,8 @@ SIGNS = {True: "✓ good", False: "✗ warning", None: "? cannot be said"}
 
 
 def _trust(view: StudyView) -> list[str]:
-    """Return the checks of the study; empty before the first trial, and with two objectives, because all checks are of one."""
-    if view.trials.empty or view.front is not None:
+    """Return the checks of the study; empty before the first trial, and where there is no check to make."""
+    if view.trials.empty or not check_study(view):
         return []
     rows = [
         [escape(check.name), escape(check.figure), SIGNS[check.ok], _advice(check.advice)]

@@ -44,10 +44,15 @@ class Check:
 
 
 def check_study(view: StudyView) -> list[Check]:
-    """Return the checks of a study in any state, always the same ones in the same order; none with two objectives."""
+    """Return the checks of a study in any state: the warnings of its plan, then always the same ones in the same order.
+
+    With two objectives there are the warnings alone, because all other checks are of one objective.
+    """
+    warnings = [_planned(warning) for warning in view.study.provenance.get("warnings", ())]
     if view.front is not None:
-        return []
+        return warnings
     return [
+        *warnings,
         at_bounds(view),
         levelled_off(view),
         seeds_against_configurations(view),
@@ -59,7 +64,14 @@ def check_study(view: StudyView) -> list[Check]:
 
 def failed_checks(view: StudyView) -> list[str]:
     """Return the checks that failed, each as its question, its answer and what to do."""
-    return [f"{check.name} {check.figure}. {check.advice}" for check in check_study(view) if check.ok is False]
+    return [f"{check.name} {check.figure}. {check.advice}".rstrip() for check in check_study(view) if check.ok is False]
+
+
+def _planned(warning: str) -> Check:
+    """Return a warning that stood in the plan of the study, as a check that failed."""
+    return Check(
+        name="Are data and settings what they are meant to be?", figure=warning.rstrip("."), ok=False, advice=""
+    )
 
 
 # ---- bounds ----

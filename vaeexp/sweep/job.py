@@ -88,6 +88,11 @@ class Job:
         """The images of the search."""
         return self.datasets[self.settings.data.binarisation]
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user cannot have meant, each with what to do. They stand in the plan, in `status` and in the report."""
+        return self.dataset.warnings
+
     def command(self, *, budget: bool = True, program: str = "vaeexp") -> str:
         """Return the command that continues this study, with `***` in place of passwords, and without its budget if not `budget`.
 
@@ -163,6 +168,8 @@ def print_plan(job: Job, console: "Console", cluster: "RayJob | None") -> None:
     execution = choose_execution(study, settings, dataset, job.options.execution, {}, say, cluster=cluster)
     for line in (*_intent(study, settings, dataset), *_cost(study, settings, dataset, execution, trials)):
         write_line(console, line)
+    for warning in job.warnings:
+        write_line(console, f"warning: {warning}", style="yellow")
     write_line(console, "Nothing was trained.")
 
 

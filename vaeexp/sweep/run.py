@@ -236,7 +236,7 @@ def _describe_study(job: Job, execution: Execution) -> Description:
     data = record["data"]
     return Description(
         execution=execution.as_dict(),
-        provenance={**record, "protocols": protocols},
+        provenance={**record, "protocols": protocols, "warnings": list(job.warnings)},
         constants=job.settings.flat(),
         no_metrics=_no_metrics(job),
         tags=_tags(record, execution) | _protocol_tags(record["protocol"]),
@@ -275,6 +275,8 @@ def _announce(job: Job, execution: Execution) -> None:
     if job.dataset.notes:  # the files are the user's own
         for line in describe_plan(job.dataset):
             job.log.say(f"  {line}")
+    for warning in job.warnings:
+        job.log.say(f"warning: {warning}", style="yellow")
 
 
 def _say_where(job: Job, report: Path) -> None:

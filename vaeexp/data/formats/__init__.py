@@ -45,6 +45,8 @@ class RawImages(NamedTuple):
     """Sentences for people: what the files hold, and what was done to it."""
     unreadable: tuple[Unreadable, ...] = ()
     """Rows of `images` that hold nothing."""
+    warnings: tuple[str, ...] = ()
+    """Sentences for people: what the user cannot have meant, each with what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
