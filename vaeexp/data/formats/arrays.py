@@ -6,109 +6,149 @@ Keras' files (`x_train`, `y_train`, …) work too. Nothing in such a file is unp
 """
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
 from sweeps.errors import UserError
-from vaeexp.data.formats import TEST, TRAINING, VALIDATION, Layout, RawImages, Source, blocks, check_grey, refusing
+from vaeexp.data.formats import TEST, TRAINING, VALIDATION, Layout, RawImages, Source, check_grey, printable, refusing
+from vaeexp.data.formats.array_labels import LabelArray, read_labels
+from vaeexp.data.formats.array_pixels import LEVELS, as_bytes, doubtful_shape
 
-_KEYS = {
-    "": (("images", "labels"), ("x", "y")),
-    "train": (("train_images", "train_labels"), ("x_train", "y_train")),
-    "val": (("val_images", "val_labels"), ("x_val", "y_val")),
-    "test": (("test_images", "test_labels"), ("x_test", "y_test")),
+_NAMES = {
+    "": (("images", "x"), ("labels", "y")),
+    "train": (("train_images", "x_train"), ("train_labels", "y_train")),
+    "val": (("val_images", "x_val"), ("val_labels", "y_val")),
+    "test": (("test_images", "x_test"), ("test_labels", "y_test")),
 }
+"""Part → names of its images and names of its labels; of each, the first that the file has is read."""
 _PARTS = {"": TRAINING, "train": TRAINING, "val": VALIDATION, "test": TEST}
-_GREY_LEVELS = "uint8, or floats from 0 to 1"
 _NPZ = "images (and labels), or train_images and test_images (and val_images, …_labels)"
+_SHOWN = 12
+
+
+class _Header(NamedTuple):
+    """Shape and type of an array, known before it is read, and the bytes that announce them."""
+
+    shape: tuple[int, ...]
+    kind: np.dtype
+    size: int
 
 
 class _Part(NamedTuple):
-    """Images uint8 [N, H, W, C], and labels or None where the file has none."""
+    """Images uint8 [N, H, W, C], their labels, and what people are told of them."""
 
     images: np.ndarray
-    labels: np.ndarray | None
+    labels: LabelArray
+    notes: list[str]
+    warnings: list[str]
 
 
 def _read(source: Source, scratch: Path, say: Callable[[str], None]) -> RawImages:
     """Read the arrays as uint8; floats are rounded to 256 levels. Raises UserError naming the array that does not fit."""
-    path, parts, names = source.paths[0], {}, ["images"]
+    path, parts, notes = source.paths[0], dict[str, _Part](), list[str]()
     with refusing(path, "a whole file of plain numpy arrays"):
         if path.suffix == ".npy":
-            images = np.load(path, mmap_mode="r", allow_pickle=False)
-            parts[""] = _Part(_as_bytes(f"{path}: images", images, scratch / "images.npy"), None)
+            parts[""] = _part(path, ("images", "labels"), _load(path), None, scratch)
         else:
             with zipfile.ZipFile(path) as file:
-                names = [name.removesuffix(".npy") for name in file.namelist()]
-                for part, keys in _KEYS.items():
-                    if pair := next((pair for pair in keys if pair[0] in names), None):
-                        parts[part] = _read_part(path, file, names, pair, scratch)
-    if not parts or ("train" in parts) == ("" in parts) or ("" in parts and len(parts) > 1):
-        known_names = ", ".join(
-            name for name in names if any(name in pair for pairs in _KEYS.values() for pair in pairs)
-        )
-        problem = f"got {known_names or 'no array of a known name'}; must be images, or train_images and others"
-        raise UserError(str(path), problem)
+                headers = _read_headers(file)
+                names = _names(path, headers)
+                for part, (images, labels) in names.items():
+                    array = _read_member(file, labels, headers[labels]) if labels in headers else None
+                    pixels = _read_member(file, images, headers[images])
+                    parts[part] = _part(path, (images, labels), pixels, array, scratch)
+            unread = headers.keys() - {name for pair in names.values() for name in pair}
+            notes += [f"Not read: {_listed(headers, sorted(unread))}"] if unread else []
     shapes = {part.images.shape[1:] for part in parts.values()}
     if len(shapes) > 1:
         problem = f"got splits of different height, width and channels {sorted(shapes)}; must be the same"
         raise UserError(str(path), problem)
     check_grey(path.name, min(shapes)[2], source.settings.binarisation)
-    return _join(parts, scratch)
+    return _join(parts, notes, scratch)
 
 
-def _read_part(path: Path, file: zipfile.ZipFile, names: list[str], keys: tuple[str, str], scratch: Path) -> _Part:
-    images = _as_bytes(f"{path}: {keys[0]}", _read_member(file, keys[0]), scratch / f"{keys[0]}.npy")
-    if keys[1] not in names:
-        return _Part(images, None)
-    labels, array_name = _read_member(file, keys[1]), f"{path}: {keys[1]}"
-    if labels.size != len(images) or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > 65_535:
-        wanted = f"{len(images):,} whole numbers from 0 to 65,535, one for each image"
-        raise UserError(array_name, f"got {labels.dtype} {list(labels.shape)}; must be {wanted}")
-    return _Part(images, labels.reshape(-1))
+def _load(path: Path) -> np.ndarray:
+    with path.open("rb") as stream:
+        header = _read_header(stream)
+    return _objects(header) if header.kind.hasobject else np.load(path, mmap_mode="r", allow_pickle=False)
 
 
-def _read_member(file: zipfile.ZipFile, name: str) -> np.ndarray:
+def _objects(header: _Header) -> np.ndarray:
+    """Return an array of nothing that stands for Python objects, because they are not unpickled."""
+    return np.broadcast_to(np.array(None, object), header.shape)
+
+
+def _read_headers(file: zipfile.ZipFile) -> dict[str, _Header]:
+    """Return the headers of all arrays of an .npz file, by name."""
+    headers = {}
+    for member in file.namelist():
+        if member.endswith(".npy"):
+            with file.open(member) as stream:
+                headers[member.removesuffix(".npy")] = _read_header(stream)
+    return headers
+
+
+def _read_header(stream: IO[bytes]) -> _Header:
+    version = np.lib.format.read_magic(stream)
+    read_header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[version[0]]
+    shape, _, kind = read_header(stream)
+    return _Header(shape, kind, stream.tell())
+
+
+def _read_member(file: zipfile.ZipFile, name: str, header: _Header) -> np.ndarray:
     """Read the array of a member. Its header is compared with the member's size before memory is given."""
+    if header.kind.hasobject:
+        return _objects(header)
     member = file.getinfo(f"{name}.npy")
-    with file.open(member) as stream:
-        version = np.lib.format.read_magic(stream)
-        read_header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[version[0]]
-        shape, _, kind = read_header(stream)
-        announced, held = stream.tell() + kind.itemsize * int(np.prod(shape, dtype=object)), member.file_size
-    if kind.hasobject:
-        raise ValueError("pickled objects")
-    if announced != held:
-        raise ValueError(f"{name} has {held:,} bytes, and its header announces {announced:,}")
+    announced = header.size + header.kind.itemsize * int(np.prod(header.shape, dtype=object))
+    if announced != member.file_size:
+        raise ValueError(f"{name} has {member.file_size:,} bytes, and its header announces {announced:,}")
     with file.open(member) as stream:
         return np.lib.format.read_array(stream, allow_pickle=False)
 
 
-def _as_bytes(array_name: str, images: np.ndarray, target: Path) -> np.ndarray:
-    """Return images uint8 [N, H, W, C]; floats in [0, 1] and booleans are written to `target` piece by piece."""
-    shaped = images[..., None] if images.ndim == 3 else images
-    if shaped.ndim != 4 or shaped.shape[-1] not in (1, 3) or not all(shaped.shape):
-        turned = " Try to transpose it from [N, C, H, W]." if images.ndim == 4 and images.shape[1] in (1, 3) else ""
-        raise UserError(array_name, f"got {images.shape}; must be [N, H, W] or [N, H, W, C] with C = 1 or 3.{turned}")
-    if shaped.dtype == np.uint8:
-        return shaped
-    if shaped.dtype.kind not in "fb":
-        raise UserError(array_name, f"got {shaped.dtype}; must be {_GREY_LEVELS}")
-    drawn = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=shaped.shape)
-    start = 0
-    for piece in blocks(shaped):
-        values = piece.astype(np.float32)
-        if not (values.min() >= 0 and values.max() <= 1):  # false for NaN too
-            raise UserError(array_name, f"got values from {values.min():g} to {values.max():g}; must be {_GREY_LEVELS}")
-        drawn[start : start + len(piece)] = np.rint(values * 255)
-        start += len(piece)
-    return drawn
+def _listed(headers: Mapping[str, _Header], names: Collection[str]) -> str:
+    shown = ", ".join(
+        f"{printable(name)} {headers[name].kind} {list(headers[name].shape)}" for name in list(names)[:_SHOWN]
+    )
+    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
 
 
-def _join(parts: dict[str, _Part], scratch: Path) -> RawImages:
+def _names(path: Path, headers: Mapping[str, _Header]) -> dict[str, tuple[str, str]]:
+    """Return the names of images and labels of each part. Raises UserError where it is not clear what is meant."""
+    parts = {}
+    for part, (images, labels) in _NAMES.items():
+        if image_name := next((name for name in images if name in headers), None):
+            parts[part] = image_name, next((name for name in labels if name in headers), labels[0])
+    found = f"got the arrays {_listed(headers, headers)}" if headers else "got no array"
+    if not parts:
+        keras = "x_train and x_test (and x_val, y_…)"
+        advice = "Save them anew: numpy.savez(FILE, images=…, labels=…)"
+        raise UserError(str(path), f"{found}; must be named {_NPZ}, or as in Keras {keras}. {advice}")
+    if "" in parts and len(parts) > 1:
+        one, *others = (images for images, _ in parts.values())
+        problem = f"{one} holds all images, and {', '.join(others)} those of a split: keep {one}, or the splits"
+        raise UserError(str(path), f"{found}; must be one of the two. {problem}")
+    if "" not in parts and "train" not in parts:
+        raise UserError(str(path), f"{found}; must be also train_images, because there is nothing to train on")
+    return parts
+
+
+def _part(path: Path, names: tuple[str, str], images: np.ndarray, labels: np.ndarray | None, scratch: Path) -> _Part:
+    name, label_name = names
+    if images.dtype.hasobject:
+        problem = f"got {name} as Python objects {list(images.shape)}; must be a whole file of plain numpy arrays"
+        advice = "Resize images of several sizes to one size, and save numpy.stack(images)"
+        raise UserError(str(path), f"{problem}. {advice}")
+    pixels, notes = as_bytes(f"{path}: {name}", name, images, scratch / f"{name}.npy")
+    label_array = LabelArray(f"{path}: {label_name}", label_name, labels, len(pixels))
+    return _Part(pixels, label_array, notes, doubtful_shape(name, images.shape))
+
+
+def _join(parts: dict[str, _Part], notes: list[str], scratch: Path) -> RawImages:
     """Join all parts one after the other, in a file of their own where there are several."""
     counts = [len(part.images) for part in parts.values()]
     images = next(iter(parts.values())).images
@@ -117,28 +157,25 @@ def _join(parts: dict[str, _Part], scratch: Path) -> RawImages:
         shape = (sum(counts), height, width, channels)
         images = np.lib.format.open_memmap(scratch / "all.npy", mode="w+", dtype=np.uint8, shape=shape)
         np.concatenate([part.images for part in parts.values()], out=images)
-    labels = [part.labels for part in parts.values() if part.labels is not None]
-    labelled = len(labels) == len(parts)
-    classes = 1 + max(int(each.max()) for each in labels) if labelled else 0
-    notes = [
-        f"Images: {height} × {width} pixels, channels: {channels}, as they are",
-        f"Classes: {classes}" if labelled else "Classes: none",
-    ]
-    if "" not in parts:
-        notes.append(f"Split: {', '.join(parts)} as in the file")
+    labels = read_labels([part.labels for part in parts.values()])
+    split = [] if "" in parts else [f"Split: {', '.join(parts)} as in the file"]
+    of_parts = [note for part in parts.values() for note in part.notes]
+    warnings = [warning for part in parts.values() for warning in part.warnings]
     return RawImages(
         images=np.moveaxis(images, -1, 1),
-        labels=np.concatenate(labels).astype(np.min_scalar_type(classes - 1))
-        if labelled
-        else np.zeros(sum(counts), "u1"),
+        labels=labels.values,
         parts=np.repeat(np.array([_PARTS[name] for name in parts], np.uint8), counts),
-        classes=tuple(str(number) for number in range(classes)) if labelled else None,
-        notes=tuple(notes),
+        classes=labels.classes,
+        notes=(
+            f"Images: {height} × {width} pixels, channels: {channels}, as they are",
+            *(*labels.notes, *split, *of_parts, *notes),
+        ),
+        warnings=(*warnings, *labels.warnings),
     )
 
 
 ARRAYS = Layout(
-    expected=lambda _: f"one file: .npy with images [N, H, W] or [N, H, W, C], or .npz with {_NPZ}; {_GREY_LEVELS}",
+    expected=lambda _: f"one file: .npy with images [N, H, W] or [N, H, W, C], or .npz with {_NPZ}; {LEVELS}",
     find=lambda _, root: (root,) if root.is_file() and root.suffix in (".npy", ".npz") else (),
     read=_read,
 )

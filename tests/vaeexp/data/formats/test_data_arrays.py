@@ -1,5 +1,7 @@
 """Files of numpy arrays: shapes, kinds of numbers, keys, splits."""
 
+import re
+
 import numpy as np
 import pytest
 from image_files import noise
@@ -78,30 +80,148 @@ def test_images_and_labels_stay_together_when_they_are_split(tmp_path):
     assert len(data.classes) == 290
 
 
+FOUR = np.arange(40) % 4
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "values"),
+    [
+        (FOUR.astype(np.float32), "0123", FOUR),
+        (np.eye(4)[FOUR], "0123", FOUR),
+        (np.eye(4, dtype=bool)[FOUR], "0123", FOUR),
+        (FOUR * 2 - 1, ("-1", "1", "3", "5"), None),
+        (np.where(FOUR % 2, 1, -1), ("-1", "1"), FOUR % 2),
+        (FOUR - 10, ("-10", "-9", "-8", "-7"), FOUR),
+        (FOUR * 10**9, ("0", "1000000000", "2000000000", "3000000000"), FOUR),
+        (FOUR.astype(np.uint64) << 40, tuple(str(number << 40) for number in range(4)), FOUR),
+        (FOUR > 1, ("False", "True"), FOUR > 1),
+        (np.array(["dog", "cat", "emu", "bee"])[FOUR], ("bee", "cat", "dog", "emu"), np.array([2, 1, 3, 0])[FOUR]),
+        (np.array(["é".encode(), b"cat"])[FOUR % 2][:, None], ("cat", "é"), 1 - FOUR % 2),
+    ],
+)
+def test_labels_of_any_kind_become_classes(tmp_path, labels, classes, values):
+    images = np.repeat(np.arange(40, dtype=np.uint8), 16).reshape(40, 4, 4)  # the number of each image, in its pixels
+    np.savez(tmp_path / "mine.npz", images=images, labels=labels)
+    data = opened(tmp_path / "mine.npz")
+    if values is None:  # −1 among others marks images without a label
+        assert data.classes is None
+        return
+    assert data.classes == tuple(classes)
+    for split in (data.train, data.validation, data.test):
+        np.testing.assert_array_equal(split.labels, values[split.images[:, 0, 0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (np.arange(40 * 14).reshape(40, 14) % 3 % 2, r"int64 \[40, 14\] is several labels for each image"),
+        (np.full((40, 4), 0.25), r"float64 \[40, 4\] is several labels"),
+        (noise(40, 4, 4), "more than one label"),
+        (FOUR - 1, "10 of 40 are −1"),
+        (np.where(FOUR, FOUR, np.nan), "10 of 40 are NaN"),
+        (FOUR + 0.5, "float64 with values like 0.5"),
+        (np.arange(40) * 10**8, "40 different ones for 40 images"),
+        (np.arange(40).astype(str), "40 different ones for 40 images"),
+        (np.array(["a", "b"], object)[FOUR % 2], r"pickle.*numpy\.array\(labels, str\)"),
+        (np.full(40, "2026-01-01", "M8[D]"), r"datetime64\[D\] names no classes"),
+    ],
+)
+def test_labels_that_name_no_classes_are_left_out_with_a_note(tmp_path, labels, words):
+    np.savez(tmp_path / "mine.npz", images=noise(40, 4, 4), labels=labels)
+    data = opened(tmp_path / "mine.npz")
+    assert data.classes is None
+    assert not data.train.labels.any()
+    assert re.search(rf"Classes: none. Labels left out \(labels\): .*{words}", "\n".join(describe_plan(data)))
+
+
+def test_labels_of_all_splits_are_numbered_together(tmp_path):
+    names = np.array(["ant", "bee", "cat"])
+    parts = {"x_train": noise(30, 4, 4), "train_labels": names[np.arange(30) % 2], "x_test": noise(6, 4, 4, seed=1)}
+    np.savez(tmp_path / "mine.npz", **parts, y_test=np.repeat(names[2], 6))
+    data = opened(tmp_path / "mine.npz")
+    assert data.classes == ("ant", "bee", "cat")
+    assert set(data.test.labels) == {2}
+    np.savez(tmp_path / "mine.npz", **parts, y_test=np.arange(6))
+    assert "text in one split" in "\n".join(opened(tmp_path / "mine.npz").notes)
+
+
+def test_labels_that_number_the_images_and_arrays_that_are_not_read_are_named(tmp_path):
+    np.savez(tmp_path / "mine.npz", images=noise(40, 4, 4), labels=np.arange(40), names=np.array(["unused"]))
+    data = opened(tmp_path / "mine.npz")
+    assert "40 classes for 40 images" in data.warnings[0]
+    assert "Not read: names <U6 [1]" in data.notes
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("beyond", [0, 1e-9, 9e-4])
+def test_floats_a_hair_beyond_are_clipped_with_a_note(tmp_path, kind, beyond):
+    levels = noise(20, 4, 4)
+    levels.flat[:2] = 0, 255
+    floats = (levels / 255 * (1 + 2 * beyond) - beyond).astype(kind)
+    floats.flat[1] = max(floats.flat[1], np.nextafter(kind(1), kind(2)))
+    np.save(tmp_path / "mine.npy", floats)
+    data = opened(tmp_path / "mine.npy")
+    [note] = [note for note in data.notes if note.startswith("Clipped")]
+    assert note.endswith(f"to {floats.max()!s}")
+    sums = sum(int(split.images.sum(dtype=int)) for split in (data.train, data.validation, data.test))
+    assert abs(sums - int(levels.sum(dtype=int))) <= levels.size
+
+
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"images": noise(9, 3, 8, 8)}, r"got \(9, 3, 8, 8\); .*transpose it"),
-        ({"images": noise(9, 8)}, "must be"),
-        ({"images": noise(9, 8, 8).astype(np.int64)}, "got int64"),
-        ({"images": noise(9, 8, 8) * 1.0}, "values from 0 to 255"),
-        ({"images": np.full((9, 8, 8), np.nan)}, "values from nan"),
-        ({"images": noise(9, 8, 8), "labels": np.arange(8)}, "must be 9 whole numbers"),
-        ({"images": noise(9, 8, 8), "labels": np.arange(9) - 1}, "must be 9 whole numbers"),
+        ({"images": noise(9, 3, 8, 8)}, r"uint8 \[9, 3, 8, 8\].*N, C, H, W.*images\.transpose\(0, 2, 3, 1\)"),
+        ({"images": noise(8, 8, 3, 9)}, r"H, W, C, N.*images\.transpose\(3, 0, 1, 2\)"),
+        ({"images": noise(9, 8, 8, 4)}, r"transparency.*images\[\.\.\., :3\]"),
+        ({"images": noise(9, 8, 8, 7)}, r"Choose.*images\[\.\.\., 0\]"),
+        ({"images": noise(9, 8)}, r"uint8 \[9, 8\].*one image"),
+        ({"images": noise(9, 64)}, r"images\.reshape\(-1, 8, 8\)"),
+        ({"images": noise(9, 3072)}, r"images\.reshape\(-1, 3, 32, 32\)\.transpose\(0, 2, 3, 1\)"),
+        ({"images": noise(30, 20, 3)}, "one image .*numpy.stack"),
+        ({"images": noise(9, 5, 8, 8, 3)}, r"videos.*reshape"),
+        (
+            {"images": noise(9, 8, 8).astype(np.int64)},
+            r"int64 with values from 0 to 25\d.*images\.astype\(numpy\.uint8",
+        ),
+        ({"images": noise(9, 8, 8) * 1.0}, r"from 0 to 25\d;.*save as uint8, numpy\.rint\(images\)"),
+        ({"images": (noise(9, 8, 8) % 2).astype(int)}, r"Values 0 and 1: save \(images \* 255\)"),
+        ({"images": noise(9, 8, 8).astype("u2") * 16}, r"images / 4095"),
+        ({"images": noise(9, 8, 8).astype("u2") * 257}, r"images / 65535"),
+        ({"images": noise(9, 8, 8) / 127.5 - 1}, r"Values −1 to 1: save \(images \+ 1\) / 2"),
+        ({"images": (noise(9, 8, 8) / 255 - 0.5) / 0.3}, r"standardised.*images \* std \+ mean"),
+        ({"images": noise(9, 8, 8) / 255 + 0.0012}, r"to 1\.0012;"),
+        ({"images": noise(9, 8, 8) * 1j}, "got complex128"),
+        ({"images": np.full((9, 8, 8), np.nan)}, r"got 576 values of 576 .*images\[0, 0, 0\].*nan_to_num"),
+        ({"images": np.where(np.arange(576).reshape(9, 8, 8) == 149, np.inf, 0.5)}, r"got 1 values.*images\[2, 2, 5\]"),
+        ({"images": noise(9, 8, 8), "labels": np.arange(8)}, r"got int64 \[8\]; must be 9 labels"),
+        ({"images": noise(9, 8, 8), "labels": np.eye(9)[:8]}, r"got float64 \[8, 9\]; must be 9 labels"),
+        ({"images": noise(9, 8, 8), "labels": np.array(1)}, "must be 9 labels"),
         ({"images": noise(2, 8, 8)}, "got 2 images"),
-        ({"pictures": noise(9, 8, 8)}, "got no array of a known name"),
-        ({"test_images": noise(9, 8, 8)}, "got test_images"),
+        ({"imgs": noise(9, 8, 8), "y": np.arange(9)}, r"imgs uint8 \[9, 8, 8\], y int64 \[9\]; must be named images"),
+        ({"arr_0": noise(9, 8, 8)}, r"arr_0 uint8 \[9, 8, 8\].*savez\(FILE, images="),
+        ({}, "got no array"),
+        (
+            {"images": noise(9, 8, 8), "x_train": noise(9, 8, 8)},
+            "images holds all images, and x_train those of a split",
+        ),
+        ({"test_images": noise(9, 8, 8)}, "must be also train_images"),
         ({"train_images": noise(9, 8, 8), "test_images": noise(9, 8, 7)}, "differ"),
-        ({"images": np.array([{}] * 9)}, "plain numpy arrays"),
+        ({"images": np.array([noise(3, 3), noise(4, 4)] * 5, object)}, "Python objects.*numpy.stack"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_name(tmp_path, arrays, words):
+def test_what_does_not_fit_is_refused_by_name_with_a_remedy(tmp_path, arrays, words):
     path = tmp_path / "mine.npz"
     np.savez(path, **arrays)
     with pytest.raises(UserError, match=words) as caught:
         opened(path)
     assert str(path) in caught.value.place
     assert list((tmp_path / "cache").rglob("*.npy")) == []
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 40), (8, 8, 9), (16, 16, 3000)])
+def test_images_on_the_last_axis_are_doubted(tmp_path, shape):
+    np.save(tmp_path / "mine.npy", noise(*shape))
+    assert r"save images.transpose(2, 0, 1)" in opened(tmp_path / "mine.npy").warnings[0]
 
 
 def test_a_damaged_file_or_a_folder_is_refused(tmp_path):
