@@ -43,6 +43,11 @@ class Lost(Exception):
     def __str__(self) -> str:
         return self.detail
 
+    @property
+    def of_one_trial(self) -> bool:
+        """Whether one trial is to blame and is found when its worker trains them one by one: it raised, or was too slow."""
+        return self.failure.kind in ("error", "timed_out")
+
 
 def silent(seconds: float) -> Lost:
     """Return the end of a worker that has done nothing for so many seconds."""
@@ -201,7 +206,7 @@ class Worker(ABC):
 
         Args:
             limit: as of `receive`.
-            one_by_one: train each trial before the next is added, so that `suspects` of Lost is the trial that hangs.
+            one_by_one: train each trial before the next is added, so that `suspects` of Lost is the trial that raises or hangs.
         """
         for number, trial in self.trials.items():
             self._ask((number,), limit, "add", trial)

@@ -37,12 +37,12 @@ class WorkerPool:
     ready, and for the others so long. Trials move to those that come later. What goes wrong in `add` shows in the next call.
 
     A trial that the pool fails comes out of `advance` with a failure: `out_of_memory` (SIGKILL ended its process three
-    times), `crashed` (it died in another way), `error` (the lanes raised in `add`, `replay` or `advance`) or `timed_out`
+    times), `crashed` (it died in another way), `error` (the lanes raised while its worker worked on it alone) or `timed_out`
     (alone in its worker, it did not do its epoch in `timeout` seconds, or did nothing for so long in another call). A trial that
-    hangs in `finish` has a result with this failure.
+    raises or hangs in `finish` has a result with this failure.
 
     Raises UserError where the lanes do, and when a worker runs other code than this process or is of another `kind`; WorkerError when a worker fails
-    while it is built or in `finish`. Where workers have `patience`, one that fails or is refused while it is built stays away
+    while it is built, raises where no trial is to blame, or dies in `finish`. Where workers have `patience`, one that fails or is refused while it is built stays away
     with a warning, unless it is the last.
     """
 
@@ -303,8 +303,8 @@ class WorkerPool:
     def _lose(self, child: Worker, lost: Lost) -> None:
         """Replace a lost worker, and send what is left of its queue to its successor, or to others if it has none.
 
-        The trials of a worker that worked too long on a part of an epoch, or stood still in another call, go one by one in its
-        successor, so that the trial that hangs is found.
+        The trials of a worker whose lanes raised, that worked too long on a part of an epoch, or stood still in another call, go
+        one by one in its successor, so that the trial to blame is found and its neighbours keep their numbers.
         """
         (head, *rest), self._queues[child] = self._queues[child], []
         suspects, coming = concerned(child, head), [arguments[0] for name, arguments in rest if name == "add"]
@@ -314,7 +314,7 @@ class WorkerPool:
         if head[0] == "finish":
             self._fail_to_finish(suspects)
         left = left_of(child, head) if head[0] not in ("add", "replay") else None
-        alone = lost.failure.kind == "timed_out" and head[0] in ("advance", "finish")
+        alone = lost.of_one_trial and head[0] in ("advance", "finish")
         again = one_by_one(left) if left and alone else [left]
         if not child.up:
             self._homeless += [*child.trials.values(), *coming]
@@ -328,10 +328,10 @@ class WorkerPool:
                 self._send(child, command)
 
     def _fail_to_finish(self, numbers: Collection[int]) -> None:
-        """Give those of these trials that the pool has failed a result, if they hang. Raises WorkerError for another failure."""
+        """Give those of these trials that the pool has failed a result, if they raise or hang. Raises WorkerError after a crash."""
         for number in numbers:
             if (progress := self._failed.pop(number, None)) and progress.failure:
-                if progress.failure.kind != "timed_out":
+                if progress.failure.kind not in ("error", "timed_out"):
                     raise WorkerError(f"finishing trial {number}: {progress.failure.message}")
                 self._results[number] = TrialResult(number=number, failure=progress.failure)
 
@@ -368,17 +368,17 @@ class WorkerPool:
     def _replace(self, child: Worker, suspects: list[int], lost: Lost) -> None:
         """Put a new process with the same trials, caught up, in place of a lost one.
 
-        An exception will repeat, so the `suspects` fail at once; a crash is retried twice; a suspect alone that was too slow
-        fails, of several suspects none, and the next process catches up with one trial after the other. If the child is lost even
-        so, its other trials are the suspects, of one that was too slow those it caught up with; without any, the program itself is.
+        A crash is retried twice. A suspect alone that raised or was too slow fails, of several suspects none, and the next process
+        catches up with one trial after the other. If the child is lost even so, its other trials are the suspects, of one that
+        raised or was too slow those it caught up with; without any, the program itself is.
         """
         while True:
             child.kill()
-            late = lost.failure.kind == "timed_out"
-            child.losses += not (late or lost.machine)
+            child.losses += not (lost.of_one_trial or lost.machine)
             again = "" if child.resumes or not child.trials else "; its trials go on from their last pause or start"
-            _log.warning("%s", f"{child.name} {lost.detail}{again}")
-            if lost.failure.kind == "error" or (late and len(suspects) == 1) or child.losses >= DEATHS:
+            _log.warning("%s", f"{child.name} {_how(lost, suspects)}{again}")
+            nobody = lost.failure.kind == "error" and not suspects
+            if nobody or (lost.of_one_trial and len(suspects) == 1) or child.losses >= DEATHS:
                 if not suspects:
                     raise WorkerError(f"{child.name}: {lost.detail}")
                 self._fail(child, suspects, lost.failure)
@@ -388,7 +388,7 @@ class WorkerPool:
                 return
             except Lost as problem:
                 lost = problem
-                if lost.failure.kind == "timed_out":
+                if lost.of_one_trial:
                     suspects = list(lost.suspects)
 
     def _fail(self, child: Worker, numbers: list[int], failure: Failure) -> None:
@@ -398,3 +398,10 @@ class WorkerPool:
             because = Failure(kind=failure.kind, message=f"{failure.message} in epoch {epoch}{how_often}")
             self._failed[number] = Progress(number=number, epoch=epoch, objective=float("nan"), failure=because)
         child.losses = 0
+
+
+def _how(lost: Lost, suspects: Collection[int]) -> str:
+    """Say how a worker was lost; of an error, the traceback stands where the trial to blame is known."""
+    if lost.failure.kind != "error" or len(suspects) < 2:
+        return lost.detail
+    return f"raised {lost.failure.message}; {len(suspects)} trials go on one by one, to find the one that raises"

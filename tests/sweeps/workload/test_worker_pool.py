@@ -304,7 +304,42 @@ def test_a_warning_of_all_workers_is_logged_once_here(tmp_path, caplog, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_an_exception_fails_the_trials_of_the_round_and_spares_those_that_wait(workers, tmp_path, caplog):
+@pytest.mark.parametrize("build", [counting.build, counting.build_fused])
+@pytest.mark.parametrize("at", ["add", "replay", 3, "finish"])
+def test_an_exception_fails_its_trial_alone(tmp_path, caplog, build, at):
+    """Trial 1 of three raises while it is placed, catches up, trains, or is finished; its neighbours keep their numbers."""
+    lanes = WorkerPool(build, [{"folder": tmp_path, "width": 3}])
+    try:
+        with_trials(lanes, *(trial(n, epoch=2, **({"bad": "raise", "at": at} if n == 1 else {})) for n in range(3)))
+        lanes.replay()
+        rounds = [{each.number: each for each in advance_all(lanes, [0, 1, 2])}]
+        failed = rounds[0][1].failure
+        if at == "finish":
+            results = {result.number: result for result in lanes.finish(dict.fromkeys([0, 1, 2], COMPLETE))}
+            failed = results.pop(1).failure
+            assert [(each.metrics, each.failure) for each in results.values()] == [({"epochs": 3}, None)] * 2
+        else:
+            lanes.finish({1: FAILED})
+            rounds.append({each.number: each for each in advance_all(lanes, [0, 2])})
+        expected = alone(tmp_path, [0, 2], 4)[2:]
+        assert [values([each[0], each[2]]) for each in rounds] == expected[: len(rounds)]
+        assert failed.kind == "error"
+        assert failed.message.startswith("ValueError: the loss has no gradient in epoch ")
+        assert caplog.text.count("Traceback") == 1
+    finally:
+        lanes.close()
+
+
+@pytest.mark.parametrize("at", ["add", 1, 2, "finish"])
+def test_all_that_raise_fail_each_with_its_own_message(workers, at):
+    lanes = with_trials(workers(processes=1, width=3), *(trial(n, bad="raise", at=at) for n in range(3)))
+    ends = [each for _ in range(2) for each in advance_all(lanes, [0, 1, 2]) if at != "finish" or each.epoch == 1]
+    if at == "finish":
+        ends = lanes.finish(dict.fromkeys([0, 1, 2], COMPLETE))
+    assert {each.number for each in ends if each.failure} == {0, 1, 2}
+
+
+def test_an_exception_spares_those_that_wait(workers, tmp_path, caplog):
     lanes = with_trials(workers(processes=1), trial(0), trial(1, bad="raise", at=2), rounds=1)
     [failed] = advance_all(lanes, [1])
     assert (failed.failure.kind, failed.failure.message) == ("error", "ValueError: the loss has no gradient in epoch 2")
@@ -338,9 +373,9 @@ def test_more_trials_than_pipes_hold_are_placed(workers, tmp_path):
     assert values(advance_all(lanes, [1999])) == alone(tmp_path, [1999], 1)[0]
 
 
-def test_a_finish_that_fails_is_shown(workers):
-    lanes = with_trials(workers(processes=1), trial(0, bad="raise", at="finish"))
-    with pytest.raises(WorkerError, match="finishing trial 0: ValueError: the loss has no gradient"):
+def test_a_finish_that_kills_its_worker_is_shown(workers):
+    lanes = with_trials(workers(processes=1), trial(0, bad="segfault", at="finish"))
+    with pytest.raises(WorkerError, match="finishing trial 0: its process was killed by SIGSEGV"):
         lanes.finish({0: COMPLETE})
 
 

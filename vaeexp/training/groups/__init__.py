@@ -72,12 +72,20 @@ def open_group(
     sequential = SequentialGroup(source, precision)
     if not fuse and not compile:
         return sequential
-    template = padded_template(model, source.image_shape, maxima)
+    lanes = f"Lanes of network '{model.network}' (prior '{model.prior}')"
+    try:
+        template = padded_template(model, source.image_shape, maxima)
+    except Exception as error:  # of a user's network, for sizes that this trial does not have
+        if is_out_of_memory(error):
+            raise
+        warn_once(
+            f"{lanes} train one after the other: it raises for the largest sizes of the study ({_one_line(error)})"
+        )
+        return sequential
     if not fuse and has_convolutions(template):
         return sequential
     problem = fusion_problem(template, model, source.image_shape)
     if problem is not None:
-        lanes = f"Lanes of network '{model.network}' (prior '{model.prior}')"
         warn_once(f"{lanes} train one after the other: {problem}")
     elif fuse:
         rows = find_network(model.network).least_rows
@@ -90,8 +98,7 @@ def open_group(
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
-            reason = " ".join(str(error).split())[:200]
-            warn_once(f"Lanes of network '{model.network}' train uncompiled, about half as fast: {reason}")
+            warn_once(f"Lanes of network '{model.network}' train uncompiled, about half as fast: {_one_line(error)}")
     return sequential
 
 
@@ -106,17 +113,21 @@ def fusion_problem(template: VAE, model: "ModelSettings", image_shape: ImageShap
     if "prior.component_mask" in dict(template.named_buffers()):
         sizes["components"] = len(template.get_buffer("prior.component_mask"))
     half = {name: max(1, size // 2) for name, size in sizes.items()}
-    plain = build_vae(settings_from({**vars(model), **half}), image_shape, seed=0)
     try:
+        plain = build_vae(settings_from({**vars(model), **half}), image_shape, seed=0)
         fused, alone = _one_batch(template, plain, image_shape)
-    except (RuntimeError, ValueError, TypeError, LookupError) as error:
+    except Exception as error:  # of a user's network, whatever it raises
         if is_out_of_memory(error):
             raise
-        return f"vmap refuses it ({' '.join(str(error).split())[:200]})"
+        return f"vmap refuses it ({_one_line(error)})"
     for row, reference in zip(fused, alone, strict=True):
         if not torch.allclose(row.float(), reference.float(), rtol=_TOLERANCE, atol=_TOLERANCE):
             return "a model padded to the largest latent size or component count of the study gives other numbers"
     return None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _one_batch(template: VAE, plain: VAE, image_shape: ImageShape) -> tuple[list[Tensor], list[Tensor]]:
