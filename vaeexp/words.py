@@ -136,6 +136,12 @@ def plural(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def one_line(text: str, most: int = 300) -> str:
+    """Return a text of a user on one line for a terminal or a cell, cut to so many characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
+
+
 def is_missing(value: Any) -> bool:
     """Tell whether a value is None, NaN or <NA>."""
     if value is None or isinstance(value, str | list | tuple | dict):

@@ -32,7 +32,17 @@ from sweeps.tracking.mlflow_store import (
     register,
     tracking_uri,
 )
-from sweeps.tracking.run_tags import STATUS, ending_tags, role_tags, state_of
+from sweeps.tracking.run_tags import (
+    LONGEST_DATASET,
+    LONGEST_PARAM,
+    LONGEST_TAG,
+    STATUS,
+    cut,
+    cut_tags,
+    ending_tags,
+    role_tags,
+    state_of,
+)
 from sweeps.workload import baseline_names
 
 PARENT = "study"
@@ -168,7 +178,8 @@ class StudyRuns:
     def _create_run(self, name: str, tags: Mapping[str, str], started: float) -> Run:
         identity_tags = {"sweeps.id": self._identity, "sweeps.trial": name, "sweeps.state": "RUNNING"}
         try:
-            run = self._client.create_run(self._experiment, start_time=_ms(started), tags={**tags, **identity_tags})
+            tags = cut_tags({**tags, **identity_tags})
+            run = self._client.create_run(self._experiment, start_time=_ms(started), tags=tags)
         except Exception:
             self._doubtful.add(name)
             raise
@@ -178,8 +189,8 @@ class StudyRuns:
     def _log(self, run: Run, metrics: Sequence[Any], params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
         from mlflow.entities import Param, RunTag
 
-        texts = {name: str(value) for name, value in params.items() if name not in run.params}
-        changed = {name: value for name, value in tags.items() if run.tags.get(name) != value}
+        texts = {name: cut(str(value), LONGEST_PARAM) for name, value in params.items() if name not in run.params}
+        changed = {name: value for name, value in cut_tags(tags).items() if run.tags.get(name) != value}
         if metrics or texts or changed:
             self._client.log_batch(
                 run.artifacts.run_id,
@@ -207,9 +218,10 @@ class StudyRuns:
 
     def _describe(self, parent: Run, study: StudyRecord) -> None:
         """Give the parent the question as its note, the tags, the data set, and what all trials share: settings and file."""
-        if parent.tags.get("mlflow.note.content") != study.question:
-            self._client.set_experiment_tag(self._experiment, "mlflow.note.content", study.question)
-        tags = {**study.tags, "mlflow.note.content": study.question}
+        question = cut(study.question, LONGEST_TAG)
+        if parent.tags.get("mlflow.note.content") != question:
+            self._client.set_experiment_tag(self._experiment, "mlflow.note.content", question)
+        tags = {**study.tags, "mlflow.note.content": question}
         if study.session == "running":
             self._set_status(parent, "RUNNING", None)
             tags["sweeps.state"] = "RUNNING"
@@ -232,7 +244,9 @@ class StudyRuns:
 
         dataset = study.dataset
         described = {key: json.dumps(dataset[key]) for key in ("schema", "profile") if dataset.get(key) is not None}
-        entity = Dataset(dataset["name"], dataset["fingerprint"][:16], "local", dataset["source"], **described)
+        entity = Dataset(
+            cut(dataset["name"], LONGEST_DATASET), dataset["fingerprint"][:16], "local", dataset["source"], **described
+        )
         tags = [InputTag("mlflow.data.context", "training")]
         self._client.log_inputs(run.artifacts.run_id, datasets=[DatasetInput(entity, tags)])
         run.dataset = True
@@ -255,7 +269,9 @@ class StudyRuns:
         ended = study.session == "running" or parent.ended == _ms(study.session_at)
         tags = {**study.tags, **{name: value for name, (value, _) in self._additions(study).items()}}
         return parent.deleted or (
-            ended and parent.status == SESSION[study.session or "running"] and tags.items() <= parent.tags.items()
+            ended
+            and parent.status == SESSION[study.session or "running"]
+            and cut_tags(tags).items() <= parent.tags.items()
         )
 
     def _additions(self, study: StudyRecord) -> dict[str, tuple[str, Path]]:
@@ -289,7 +305,7 @@ class StudyRuns:
         state = state_of(study, record)
         if run.deleted:
             return True
-        if not role_tags(study, record, run.tags).items() <= run.tags.items():
+        if not cut_tags(role_tags(study, record, run.tags)).items() <= run.tags.items():
             return False
         if run.brought == state:
             return True

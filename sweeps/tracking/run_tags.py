@@ -16,6 +16,19 @@ STATUS = {
     "PAUSED": "SCHEDULED",
 }
 """Tag `sweeps.state` → status of a trial's run."""
+LONGEST_NAME, LONGEST_DATASET, LONGEST_TAG, LONGEST_PARAM = 250, 500, 5_000, 6_000
+"""Letters that MLflow takes: of the names of a run and a data set, of a tag on servers of any age, and of a parameter. It cuts or
+refuses what is longer."""
+
+
+def cut(text: str, most: int) -> str:
+    """Return a text of at most so many letters, the last of them an ellipsis where something is missing."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def cut_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags as MLflow keeps them, so that tags read back from it compare equal."""
+    return {name: cut(text, LONGEST_NAME if name == "mlflow.runName" else LONGEST_TAG) for name, text in tags.items()}
 
 
 def title(study: str, record: TrialRecord) -> str:

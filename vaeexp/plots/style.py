@@ -5,7 +5,9 @@ Plots are made with matplotlib's object interface; nothing here touches pyplot o
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +20,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from PIL import Image
 
@@ -56,6 +59,8 @@ SLANT = 30
 """Degrees at which names below an axis stand where the names do not fit side by side; twice as many where the names are close."""
 TICK_LINE = 14.0
 """Height of a line of words at a tick, in points."""
+LONGEST = 120
+"""Letters of a name or title in a plot; the report's tables have longer ones in full."""
 _LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 10, "labelcolor": TEXT_COLOUR}
 
 
@@ -75,7 +80,8 @@ def framed(figure: Figure, title: str) -> Figure:
     """Put a title above everything in the figure, and a white margin around; return the figure, which grows by both."""
     # The layout is made once, without the frame, which the layout engine would not leave free above a legend.
     if (engine := figure.get_layout_engine()) is not None:
-        engine.execute(figure)
+        with drawing(figure):
+            engine.execute(figure)
         figure.set_layout_engine("none")
     width, height = map(float, figure.get_size_inches())
     whole = width + 2 * MARGIN, height + 2 * MARGIN + TITLE + LINE * title.count("\n")
@@ -92,6 +98,20 @@ def framed(figure: Figure, title: str) -> Figure:
     top = 1 - (MARGIN + 0.02) / whole[1]
     figure.text(left, top, title, fontsize=14, fontweight="bold", color=TEXT_COLOUR, ha="left", va="top", gid="title")
     return figure
+
+
+@contextmanager
+def drawing(figure: Figure) -> Iterator[None]:
+    """Draw texts of users as they stand for the length of a `with` block.
+
+    A `$` begins no formula, because a lone one, or a formula with a mistake, is an error. A letter that the font lacks, such as
+    an emoji, is an empty box without a warning.
+    """
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)
+        yield
 
 
 def style_axes(axes: Axes, *, x: str = "", y: str = "") -> Axes:
@@ -200,7 +220,8 @@ def save(figure: Figure, file: Path | BinaryIO) -> None:
     """Write a PNG of an opaque figure as it was laid out. The same figure gives the same bytes: no date, no version."""
     # `Figure.savefig` would draw everything twice, the first time for a layout that `framed` has made.
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    with drawing(figure):
+        canvas.draw()
     picture = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba(), "raw", "RGBA", 0, 1)
     picture.convert("RGB").save(file, format="png", dpi=(DPI, DPI), compress_level=COMPRESSION)
 
@@ -272,8 +293,9 @@ def _name_choices(axes: Axes, texts: Sequence[str], below: Sequence[str]) -> Non
     grid, figure = axes.get_subplotspec(), axes.get_figure(root=True)
     columns = grid.get_gridspec().ncols if grid is not None else 1
     room = 90 // columns // len(texts)
+    longest_word = max(len(part.rstrip()) for text in texts for part in _parts(text))
     lines = [f"{wrapped(text, max(6, room))}\n{counts}".rstrip() for text, counts in zip(texts, below, strict=True)]
-    if max(len(line) for text in lines for line in text.split("\n")) <= room:
+    if max(longest_word, *(len(line) for text in lines for line in text.split("\n"))) <= room:
         axes.set_xticks(range(len(texts)), lines)
         return
     names = [f"{wrapped(text, 20)}\n{counts}".rstrip() for text, counts in zip(texts, below, strict=True)]
@@ -312,20 +334,32 @@ def parameter_panels(count: int, *, same_values: bool) -> tuple[Figure, list[Axe
 
 
 def wrapped(text: str, width: int) -> str:
-    """Break a text into lines of at most this many characters, after spaces and other marks where there are any."""
+    """Break a text into lines of at most this many characters: after spaces and other marks, and inside a longer word.
+
+    Its own lines are joined, and more than `LONGEST` characters are cut.
+    """
     lines = [""]
-    for part in re.split(r"(?<=[ _–.:])", text):
+    for part in _parts(shortened(" ".join(text.split()), LONGEST)):
         if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
             lines.append("")
         lines[-1] += part
+        while len(lines[-1].rstrip()) > width:
+            lines[-1:] = [lines[-1][:width], lines[-1][width:]]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _parts(text: str) -> list[str]:
+    """Split a text after the marks at which a line may end."""
+    return re.split(r"(?<=[ _–.:])", text)
 
 
 def two_lines(text: str, width: int) -> str:
     """Break a text into at most two lines of so many characters, of one length if possible; a longer second line is cut."""
+    text = " ".join(text.split())
     if len(text) <= width:
         return text
-    even = (wrapped(text, length).split("\n") for length in range(len(text) // 2, width))
+    least = max(len(text) // 2, *(len(part.rstrip()) for part in _parts(text)))
+    even = (wrapped(text, length).split("\n") for length in range(least, width))
     first, *more = next((lines for lines in even if len(lines) == 2), wrapped(text, width).split("\n"))
     return "\n".join([first, shortened(" ".join(more), width)] if more else [first])
 

@@ -11,7 +11,7 @@ from vaeexp.plots.comparisons import side_by_side
 from vaeexp.report.markup import README, code, escape, fenced, heading, narrow_tables, picture, png, table, write_folder
 from vaeexp.results.study_summary import StudySummary, by_protocol
 from vaeexp.results.study_view import PROTOCOL
-from vaeexp.words import format_duration, format_interval, format_number, join_and, plural
+from vaeexp.words import format_duration, format_interval, format_number, join_and, one_line, plural
 
 LONGEST = 120
 """Characters of a folder's name; file systems take 255 bytes."""
@@ -251,7 +251,7 @@ def _result(study: StudySummary) -> str:
 
 def _index_table(group: Sequence[StudySummary]) -> str:
     rows = [
-        [report_link(study), escape(study.question), state_words(study), _result(study), _best(study)]
+        [report_link(study), escape(one_line(study.question)), state_words(study), _result(study), _best(study)]
         for study in group
     ]
     return table(["study", "question", "state", "result", "best configuration"], rows)

@@ -20,9 +20,9 @@ from vaeexp.evaluation import gallery, latent
 from vaeexp.evaluation.generation import to_uint8
 from vaeexp.evaluation.nll import image_rows
 from vaeexp.models.priors import GaussianMixture
+from vaeexp.plots import style
 from vaeexp.plots.latent import WAYS, interpolation_figure, map_figure, traversal_figure
 from vaeexp.plots.pictures import picture_grid
-from vaeexp.plots.style import framed
 from vaeexp.runs.run import Images, Run
 
 Kind = Literal["linear", "spherical", "pixel"]
@@ -45,7 +45,7 @@ def _titled(run: Run, figure: Figure, title: str) -> Drawing:
     """Put the title above a figure, in lines that are not wider than the figure."""
     room = int(INCH * figure.get_figwidth())
     lines = textwrap.wrap(f"{run.name}: {title}", max(room, 12))
-    return Drawing(framed(figure, "\n".join(lines)), title)
+    return Drawing(style.framed(figure, "\n".join(lines)), title)
 
 
 def draw_samples(run: Run, count: int, *, component: int | None, seed: int) -> Drawing:
@@ -150,7 +150,8 @@ def write_drawing(drawing: Drawing, run: Run, path: Path, *, named: bool) -> Non
         raise _foreign(path)
     metadata = {"Software": f"vaeexp {VERSION}", "Description": f"{run.name}: {drawing.words}"}
     options: dict[str, Any] = {"format": "png", "metadata": metadata, "facecolor": "white"}
-    write_whole(path, lambda unfinished: drawing.figure.savefig(unfinished, **options))
+    with style.drawing(drawing.figure):
+        write_whole(path, lambda unfinished: drawing.figure.savefig(unfinished, **options))
 
 
 def _is_from_vaeexp(path: Path) -> bool:

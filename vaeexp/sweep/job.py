@@ -26,7 +26,7 @@ from vaeexp.sweep.memory import MemoryPlan, choose_execution
 from vaeexp.training.checkpoint_places import check_address
 from vaeexp.training.device import resolve_device
 from vaeexp.training.groups import seconds_per_image
-from vaeexp.words import format_duration, format_short
+from vaeexp.words import format_duration, format_short, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -176,7 +176,7 @@ def print_plan(job: Job, console: "Console", cluster: "RayJob | None") -> None:
 def _intent(study: "Study", settings: Settings, dataset: Dataset) -> Iterator[str]:
     train, validation, test = dataset.sizes
     limits = study.budget.model_dump(exclude_none=True)
-    yield f"Study {study.name} ({study.path}): {study.question}"
+    yield f"Study {study.name} ({study.path}): {one_line(study.question)}"
     yield f"Data: {dataset.title}, from {dataset.source}: {train:,} images to train on, {validation:,} to validate, {test:,} to test"
     yield from (f"  {line}" for line in describe_plan(dataset))
     yield f"Search: {', '.join(study.space.names)}; sampler {study.sampler.name}, pruner {study.pruner.name}"

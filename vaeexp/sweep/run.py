@@ -40,6 +40,7 @@ from vaeexp.sweep.memory import choose_execution
 from vaeexp.sweep.progress import LiveProgress
 from vaeexp.sweep.study_log import StudyLog, log_path
 from vaeexp.sweep.workers import joined, make_workers
+from vaeexp.words import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -267,7 +268,7 @@ def _no_metrics(job: Job) -> tuple[str, ...]:
 
 def _announce(job: Job, execution: Execution) -> None:
     train, validation, test = job.dataset.sizes
-    job.log.say(f"{job.study.name}: {job.study.question}")
+    job.log.say(f"{job.study.name}: {one_line(job.study.question)}")
     job.log.say(
         f"{job.dataset.title}: {train:,} images to train on, {validation:,} to validate, {test:,} to test. "
         f"{execution.lanes} trials at once on {execution.describe()}.",

@@ -107,6 +107,39 @@ def test_repeats_say_what_they_are_for_and_constants_are_no_metrics(study, store
     assert again[f"{name}/r0 of an earlier plan, seed 1"]["tags"]["purposes"] == ""
 
 
+@pytest.mark.parametrize(
+    "text", ["q" * 9_000, "which of them? " * 2_000, "😀\n" * 5_001], ids=["word", "words", "emoji"]
+)
+def test_long_texts_are_cut_to_what_mlflow_takes_and_come_once(study, store, text, monkeypatch):
+    study.write(question=text, tags={"note": text}, dataset=small.DATASET | {"name": text})
+    study.repeat(
+        Repeat(
+            source_trial=None,
+            params={"beta": text},
+            test=True,
+            seed=6,
+            seed_index=0,
+            baseline="b" * 300,
+            purposes=("baseline",),
+        )
+    )
+    bring(study, store)
+    found = contents(study, store)
+    parent = found.pop(study.name)
+    [repeat] = found.values()
+    for shown in (parent["tags"]["mlflow.note.content"], parent["tags"]["note"], repeat["tags"]["note"]):
+        assert (shown[:-1], shown[-1]) == (text[:4_999], "…")
+    assert (len(repeat["params"]["beta"]), len(repeat["tags"]["mlflow.runName"])) == (6_000, 250)
+    client = small.client(study.runs, store)
+    note = client.get_experiment_by_name(study.name).tags["mlflow.note.content"]
+    assert note == parent["tags"]["mlflow.note.content"]
+    again = StudyRuns(store, study.runs, study.stored().study)
+    for write in ("log_batch", "set_tag", "set_experiment_tag", "create_run", "update_run", "set_terminated"):
+        monkeypatch.setattr(f"mlflow.MlflowClient.{write}", lambda *values, **options: pytest.fail(str(values)[:200]))
+    assert again.pending(study.stored().study, study.stored().repeats) == []
+    bring(study, store, again)
+
+
 def test_in_pieces_and_again_by_another_process_it_is_the_same(study, store):
     runs = None
     study.start(0)

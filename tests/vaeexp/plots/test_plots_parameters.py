@@ -49,6 +49,7 @@ def test_whiskers_are_the_interval_and_the_words_say_its_ends(view):
         ("factorised_mixture", "factorised_\nmixture"),
         ("components (if prior is mixture)", "components\n(if prior is\nmixture)"),
         ("1,024–512–256", "1,024–512–\n256"),
+        ("abcdefghijklmnopq r", "abcdefghijkl\nmnopq r"),
     ],
 )
 def test_long_names_are_broken_at_marks(text, lines):

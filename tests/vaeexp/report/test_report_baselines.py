@@ -1,6 +1,7 @@
 import io
 import math
 import re
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from sweeps.storage.study_record import StudyRecord
 from vaeexp.plots import PLOTS
 from vaeexp.plots.comparisons import baseline_curves, baseline_strip
 from vaeexp.plots.pictures import strip_trials
-from vaeexp.plots.style import two_lines, wrapped
+from vaeexp.plots.style import save, two_lines, wrapped
 from vaeexp.report.answer import answer
 from vaeexp.report.baselines import protocol_tables, published
 from vaeexp.report.by_parameter import by_parameter
@@ -401,6 +402,26 @@ def test_a_long_title_stands_in_two_lines(drawn):
         assert lines, name
         assert {" ".join(line) for line in lines} == {TITLE}
         assert {len(line) for line in lines} == {2}
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["x" * 9_000, "which of them? " * 600, r"costs $5 and $\foo{ more", "😀 שלום 世界", "one\n\ntwo"],
+    ids=["word", "words", "formula", "letters", "lines"],
+)
+def test_any_title_is_drawn_as_it_stands(drawn, title):
+    titled = {name: spec | {"title": title} for name, spec in drawn.study.spec["baselines"].items()}
+    named = replace(drawn, study=replace(drawn.study, spec=drawn.study.spec | {"baselines": titled}))
+    for name in ("confirmed_seeds", "baseline_strip", "baseline_curves", "baseline_interpolations", "nll_by_samples"):
+        with warnings.catch_warnings(record=True) as caught:
+            figure = PLOTS[name].draw(StudyView(named))
+            save(figure, io.BytesIO())
+        assert not caught, name
+        assert max(figure.get_size_inches()) < 20
+        texts = [text.get_text() for text in figure.findobj(Text)]
+        assert any(text.startswith(title[:3]) for text in texts), name
+        for text in texts:
+            assert max(map(len, text.split("\n"))) <= 100
 
 
 @given(st.lists(st.text("abcdefgh", min_size=1, max_size=12), min_size=1, max_size=12), st.integers(12, 40))
