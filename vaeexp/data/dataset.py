@@ -16,6 +16,7 @@ from vaeexp.data.block_checks import BlockChecks, open_blocks
 from vaeexp.data.datasets import DATASETS, SUBSET_VALIDATION, download_again, find_source
 from vaeexp.data.formats import Definition, Source, Unreadable, check_grey, height_width, printable
 from vaeexp.data.formats.image_files import check_unreadable
+from vaeexp.data.formats.official_files import NOT_OFFICIAL
 from vaeexp.data.prepare import UNREADABLE, Prepared, prepare
 
 if TYPE_CHECKING:
@@ -222,8 +223,9 @@ def _title(settings: "DataSettings", source: Source, prepared: Prepared) -> str:
     resized = f", {size[0]} × {size[1]}" if size else ""
     if definition.counts is None:
         return f"{printable(source.root.resolve().name)}{resized}, {count:,} images"
-    official = (prepared.training, prepared.test) == definition.counts
-    return f"{definition.title}{resized}" + ("" if official else f", {count:,} images (not the official files)")
+    other = (prepared.training, prepared.test) != definition.counts
+    doubt = NOT_OFFICIAL if other else prepared.doubt
+    return f"{definition.title}{resized}" + (f", {count:,} images ({doubt})" if doubt else "")
 
 
 _BINARISATION = {

@@ -16,7 +16,7 @@ import numpy as np
 from sweeps.checksums import Damaged
 from sweeps.errors import UserError
 from vaeexp.cache import FACTS, build_once, cache_folder, read_facts, seal_folder
-from vaeexp.data.formats import TEST, TRAINING, Definition, Layout, RawImages, Source
+from vaeexp.data.formats import TEST, TRAINING, Checksum, Definition, Layout, RawImages, Source
 from vaeexp.data.formats.arrays import ARRAYS
 from vaeexp.data.formats.image_folder import CELEBA, FOLDER
 from vaeexp.data.formats.torchvision_files import CIFAR, FILES, IDX, SVHN, read_idx
@@ -35,12 +35,44 @@ _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hor
 _DIGITS = tuple("0123456789")
 _of_mnist = partial(Definition, layout=IDX, counts=(60_000, 10_000), image_shape=(1, 28, 28))
 
+# The MD5 sums of the published files are torchvision's.
+_MNIST_SUMS = (
+    Checksum(
+        "f68b3c2dcbeaaa9fbdd348bbdeb94873", ".gz", "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"
+    ),
+    Checksum(
+        "d53e105ee54ea40749a09fcbcd1e9432", ".gz", "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"
+    ),
+    Checksum(
+        "9fb629c4189551a2d022fa330f9573f3", ".gz", "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"
+    ),
+    Checksum(
+        "ec29112dd5afa0611ce80d1b7f02629c", ".gz", "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
+    ),
+)
+_FASHION_SUMS = (
+    Checksum("8d4fb7e6c68d591d4c3dfef9ec88bf0d", ".gz"),
+    Checksum("25c81989df183df01b3e8a0aad5dffbe", ".gz"),
+    Checksum("bef4ecab320f06d8554ea6380940ec79", ".gz"),
+    Checksum("bb300cfdad3c16e7a12a480ee83cd310", ".gz"),
+)
+_CIFAR10_SUMS = (
+    Checksum("c99cafc152244af753f735de768cd75f"),
+    Checksum("d4bba439e000b95fd0a9bffe97cbabec"),
+    Checksum("54ebc095f3ab1f0389bbae665268c751"),
+    Checksum("634d18415352ddfa80567beed471001a"),
+    Checksum("482c414d41f54cd18b22e5b47cb7c3cb"),
+    Checksum("40351d587109b95175f43aff81a1287e"),
+)
+_SVHN_SUMS = (Checksum("e26dedcc434d2e4c54c9b2d4a06d8373"), Checksum("eb5a983be6a315427106f1b164d9cef3"))
+
 _ROWS = (
     _of_mnist(
         name="mnist",
         title="MNIST",
         folder="MNIST",
         classes=_DIGITS,
+        checksums=_MNIST_SUMS,
         torchvision="MNIST",
         mirrors=("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
         bundled=True,
@@ -50,6 +82,7 @@ _ROWS = (
         title="Fashion-MNIST",
         folder="FashionMNIST",
         classes=_FASHION,
+        checksums=_FASHION_SUMS,
         torchvision="FashionMNIST",
         mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
     ),
@@ -59,6 +92,7 @@ _ROWS = (
         layout=CIFAR,
         folder="cifar-10-batches-py",
         classes=_CIFAR10,
+        checksums=_CIFAR10_SUMS,
         counts=(50_000, 10_000),
         image_shape=(3, 32, 32),
         torchvision="CIFAR10",
@@ -70,6 +104,7 @@ _ROWS = (
         layout=SVHN,
         folder="svhn",
         classes=_DIGITS,
+        checksums=_SVHN_SUMS,
         counts=(73_257, 26_032),
         image_shape=(3, 32, 32),
         torchvision="SVHN",

@@ -31,7 +31,7 @@ from vaeexp.data.formats import TEST, TRAINING, VALIDATION, RawImages, Source, b
 
 UNREADABLE = "unreadable.txt"
 
-_LAYOUT = 3  # raised whenever the same source would give other arrays
+_LAYOUT = 4  # raised whenever the same source would give other arrays
 _CHUNK = 2**20  # pixels drawn at a time; even, since one raw number serves two pixels
 
 
@@ -42,7 +42,7 @@ class Prepared:
     digest: SHA-256 (hex) of all arrays.
     training, test: images. The last `validation` training images are the source's own validation images, if it has any.
     holdout: images to hold out for validation at most, where no protocol says how many.
-    classes, notes, warnings: as in `RawImages`.
+    classes, notes, warnings, doubt: as in `RawImages`.
     files, unreadable: images of the source, and those among them that cannot be read and were left out.
     """
 
@@ -58,6 +58,7 @@ class Prepared:
     files: int
     unreadable: int
     warnings: tuple[str, ...]
+    doubt: str
 
 
 def prepare(source: Source, *, static: bool, seed: int, say: Callable[[str], None]) -> Prepared:
@@ -117,6 +118,7 @@ def _build(folder: Path, source: Source, *, static: bool, seed: int, say: Callab
         "files": len(raw.parts),
         "unreadable": len(raw.unreadable),
         "warnings": raw.warnings,
+        "doubt": raw.doubt,
         **facts,
     }
     if raw.unreadable:

@@ -15,6 +15,7 @@ from sweeps.results.found_trials import found_rows, promotes
 from sweeps.results.racing import Race
 from sweeps.storage.study_record import StudyRecord
 from sweeps.workload import baseline_names
+from vaeexp.data.formats.official_files import NOT_OFFICIAL, NOT_VERIFIED
 from vaeexp.results import stored_study
 from vaeexp.results.coverage import Coverage, covered_trials, measure_coverage
 from vaeexp.results.effects import ParameterEffect, parameter_effects
@@ -98,6 +99,11 @@ class StudyView:
     def recorded(self, part: str) -> Mapping[str, Any]:
         """Return a part of what `vaeexp.runs.provenance` recorded: data, protocol, git …; empty without it."""
         return self.study.provenance.get(part) or {}
+
+    @property
+    def other_files(self) -> bool:
+        """Whether the files are not known to be the official ones of the data set: then no published figure is of them."""
+        return str(self.recorded("data").get("title", "")).endswith((f"({NOT_OFFICIAL})", f"({NOT_VERIFIED})"))
 
     def protocol(self, baseline: str | None = None) -> dict[str, str]:
         """Return the protocol of the search, or that of a baseline: what makes two values of −ELBO comparable."""
@@ -296,7 +302,7 @@ class StudyView:
             protocol=self.protocol(name),
             settings={key: values.get(key, self.fixed(key)) for key in CHANGES},
             beta=values.get("beta", self.fixed("beta")),
-            published=section.get("published"),
+            published=None if self.other_files else section.get("published"),
         )
 
     @cached_property

@@ -208,7 +208,14 @@ def test_published_figures_stand_only_beside_rows_of_their_protocol(results):
 
 
 @pytest.mark.parametrize(
-    "data", [{"subset": True}, {"test": 500}, {"title": "MNIST, 14 × 14"}, {"title": "Fashion-MNIST"}]
+    "data",
+    [
+        {"subset": True},
+        {"test": 500},
+        {"title": "MNIST, 14 × 14"},
+        {"title": "Fashion-MNIST"},
+        {"title": "MNIST, 70,000 images (not the official files)"},
+    ],
 )
 def test_no_published_figure_stands_beside_other_data(results, data):
     other = with_data(results, **WHOLE | data)
@@ -582,3 +589,11 @@ def test_a_baseline_that_is_the_best_configuration_has_no_difference(plain):
     assert row["comparable?"] == "the best itself (a)"
     assert "Same, last epoch" not in headline(study)[0]
     assert "- (a) Same is the best configuration itself: the two rows show the same runs." in headline(study)[-1]
+
+
+@pytest.mark.parametrize("doubt", ["", " (not the official files)", " (files not verified)"])
+def test_what_a_source_printed_stands_beside_its_own_data_alone(results, doubt):
+    rows = {name: {**row, "published": "its own 91.2"} for name, row in results.study.spec["baselines"].items()}
+    printed = replace(results, study=replace(results.study, spec={**results.study.spec, "baselines": rows}))
+    text = headline(with_data(printed, **WHOLE | {"title": f"MNIST{doubt}"}))
+    assert ("its own 91.2" in "\n".join(text)) == (doubt == "")

@@ -16,7 +16,7 @@ from sweeps.errors import UserError
 if TYPE_CHECKING:
     from vaeexp.settings import DataSettings
 
-__all__ = ["TEST", "TRAINING", "VALIDATION", "Definition", "Layout", "RawImages", "Source", "Unreadable"]
+__all__ = ["TEST", "TRAINING", "VALIDATION", "Checksum", "Definition", "Layout", "RawImages", "Source", "Unreadable"]
 
 TRAINING, VALIDATION, TEST = 0, 1, 2
 _BLOCK_BYTES = 2**26
@@ -28,6 +28,19 @@ class Unreadable(NamedTuple):
     row: int
     name: str
     problem: str
+
+
+class Checksum(NamedTuple):
+    """What is known of an official file.
+
+    md5: of the file as it was published.
+    suffix: of the published file's name, which an unpacked file lacks; empty where files are not packed one by one.
+    content: SHA-256 of the unpacked file; empty where it is not known.
+    """
+
+    md5: str
+    suffix: str = ""
+    content: str = ""
 
 
 class RawImages(NamedTuple):
@@ -47,6 +60,8 @@ class RawImages(NamedTuple):
     """Rows of `images` that hold nothing."""
     warnings: tuple[str, ...] = ()
     """Sentences for people: what the user cannot have meant, each with what to do."""
+    doubt: str = ""
+    """Words for the title, where the number of images is the official one and the files are not known to be official."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +90,8 @@ class Definition:
     classes: tuple[str, ...] | None = None
     counts: tuple[int, int] | None = None
     """Images of the official training (with validation) and test files."""
+    checksums: tuple[Checksum, ...] = ()
+    """Of the official files, in the order in which the layout finds them."""
     image_shape: tuple[int, int, int] | None = None
     """C, H, W."""
     torchvision: str = ""

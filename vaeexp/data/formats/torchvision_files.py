@@ -27,6 +27,7 @@ import numpy as np
 
 from sweeps.errors import UserError
 from vaeexp.data.formats import TEST, TRAINING, Definition, Layout, RawImages, Source, refusing
+from vaeexp.data.formats.official_files import describe_doubt
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 """Training images, training labels, test images, test labels of the MNIST family; each raw or with `.gz`."""
@@ -43,7 +44,11 @@ def _joined(source: Source, files: Iterable[tuple[np.ndarray, np.ndarray]]) -> R
     """Join the images and labels of files, of which the last is the test file."""
     images, labels = zip(*files, strict=True)
     parts = np.repeat(np.array([TRAINING, TEST], np.uint8), [sum(map(len, labels[:-1])), len(labels[-1])])
-    return RawImages(np.concatenate(images), np.concatenate(labels), parts, source.definition.classes)
+    doubt, warnings = "", tuple[str, ...]()
+    if tuple(np.bincount(parts, minlength=TEST + 1)[[TRAINING, TEST]]) == source.definition.counts:
+        doubt, warnings = describe_doubt(source.definition, source.paths)
+    content = np.concatenate(images), np.concatenate(labels), parts, source.definition.classes
+    return RawImages(*content, warnings=warnings, doubt=doubt)
 
 
 def _complete_set(
